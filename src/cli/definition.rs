@@ -1,0 +1,269 @@
+//! The one clap definition: parser, help, manual pages and completions are all made from it.
+//!
+//! Users' scripts depend on these names. The long help of an option becomes its paragraph in mcpeg(8), so it is
+//! written in whole sentences.
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, ValueHint};
+
+/// Printed below `mcpeg --help`.
+const EXAMPLES: &str = "Examples:
+  mcpeg                                   serve in the foreground
+  mcpeg --dev                             the same, loopback only, with a readable debug log
+  mcpeg --check --config ./mcpeg.toml     test a configuration
+  mcpeg --daemon                          serve in the background; returns when it serves
+  mcpeg --status --json                   state for scripts (exit 0 running, 1, 3 or 4 not)
+  mcpeg --stop                            drain, then stop
+  sudo mcpeg install                      install as a systemd service
+
+Manual: mcpeg(8), mcpeg.toml(5), mcpeg-install(8), mcpeg-uninstall(8)";
+
+/// The MCP gateway that you run like nginx.
+///
+/// mcpeg serves the Model Context Protocol (MCP) over Streamable HTTP. Behind it, it keeps the organisation's MCP
+/// servers (upstreams) running and merges them into one endpoint. Without an action it serves in the foreground.
+#[derive(Debug, Parser)]
+#[command(name = "mcpeg", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+#[command(group = ArgGroup::new("action").multiple(false))]
+pub struct Cli {
+    /// What to do instead of serving in the foreground.
+    #[command(flatten)]
+    pub action: ActionFlags,
+    /// The options that serving and the actions share.
+    #[command(flatten)]
+    pub common: Common,
+    /// Installation and other commands of their own.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// The mutually exclusive actions.
+#[derive(Args, Clone, Copy, Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "one flag each, as clap needs them; `ActionFlags::action` makes one enum of them"
+)]
+#[command(next_help_heading = "Actions")]
+pub struct ActionFlags {
+    /// Serve in the background; return when the gateway serves.
+    ///
+    /// The command returns with 0 only after the gateway has answered a request over its own listener. If it
+    /// cannot start, its error is printed here and its exit code is returned.
+    #[arg(long, group = "action")]
+    pub daemon: bool,
+    /// Drain the running gateway and stop it.
+    #[arg(long, group = "action")]
+    pub stop: bool,
+    /// Replace the running gateway without losing a request; start it if it is stopped.
+    #[arg(long, group = "action")]
+    pub restart: bool,
+    /// Read the configuration again; keep the old one if the new one is wrong.
+    #[arg(long, group = "action")]
+    pub reload: bool,
+    /// Tell whether the gateway runs, and how it is.
+    ///
+    /// Exit codes follow the LSB: 0 running, 1 dead with a pid file left behind, 3 stopped, 4 unknown.
+    #[arg(long, group = "action")]
+    pub status: bool,
+    /// Rotate the log files, or reopen them if they were moved.
+    #[arg(long, group = "action")]
+    pub log_rotate: bool,
+    /// Test the configuration and exit without any effect.
+    #[arg(long, group = "action")]
+    pub check: bool,
+    /// Print the answer of --status or --check as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The actions as one value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Serve in the foreground.
+    Foreground,
+    /// Serve in the background.
+    Daemon,
+    /// Drain and stop.
+    Stop,
+    /// Upgrade or start.
+    Restart,
+    /// Read the configuration again.
+    Reload,
+    /// Report the state.
+    Status,
+    /// Rotate or reopen log files.
+    LogRotate,
+    /// Test the configuration.
+    Check,
+}
+
+/// Options with an environment variable each; the command line wins over the environment, and both over the file.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Options")]
+pub struct Common {
+    /// The configuration file.
+    ///
+    /// Default: /etc/mcpeg/mcpeg.toml for root, $XDG_CONFIG_HOME/mcpeg/mcpeg.toml (or ~/.config/mcpeg/mcpeg.toml)
+    /// for other users. If the default file does not exist, mcpeg serves its built-in upstream; a file that is
+    /// named here must exist.
+    #[arg(long, short = 'c', value_name = "FILE", env = "MCPEG_CONFIG", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+    /// The pid file; lock and control socket live beside it.
+    ///
+    /// Default: $RUNTIME_DIRECTORY/mcpeg.pid under systemd, /run/mcpeg/mcpeg.pid for root,
+    /// $XDG_RUNTIME_DIR/mcpeg/mcpeg.pid for other users.
+    #[arg(long, value_name = "FILE", env = "MCPEG_PID_FILE", value_hint = ValueHint::FilePath)]
+    pub pid_file: Option<PathBuf>,
+    /// Write the log to this file (default: [log] file in the configuration).
+    #[arg(long, value_name = "FILE", env = "MCPEG_LOG_FILE", value_hint = ValueHint::FilePath)]
+    pub log_file: Option<PathBuf>,
+    /// Listen here: HOST:PORT or unix:/PATH; may be repeated (default: 127.0.0.1:8080).
+    #[arg(long, value_name = "ADDR", env = "MCPEG_LISTEN", value_delimiter = ',')]
+    pub listen: Vec<String>,
+    /// The least severe level to log: error, warn, info, debug, trace.
+    #[arg(long, value_name = "LEVEL", env = "MCPEG_LOG_LEVEL", value_enum, hide_possible_values = true)]
+    pub log_level: Option<Level>,
+    /// Development profile: loopback only, readable console log at debug level.
+    #[arg(long, env = "MCPEG_DEV", value_parser = clap::builder::FalseyValueParser::new(), action = clap::ArgAction::SetTrue)]
+    pub dev: bool,
+}
+
+/// Log levels, most severe first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Level {
+    /// Something failed and needs a person.
+    Error,
+    /// Something is wrong but mcpeg goes on.
+    Warn,
+    /// Life-cycle events.
+    Info,
+    /// What each part decides.
+    Debug,
+    /// Each message.
+    Trace,
+}
+
+/// Commands that are not about a running gateway.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Install mcpeg as a systemd service on this machine.
+    Install(InstallArgs),
+    /// Remove what `mcpeg install` put on this machine.
+    Uninstall(UninstallArgs),
+    /// Turn a client's mcpServers JSON into configuration files.
+    Import(ImportArgs),
+    /// Write the files that packages and the repository ship.
+    #[command(hide = true)]
+    Generate(GenerateArgs),
+}
+
+/// `mcpeg install`.
+///
+/// Every change is written to a receipt before it is made, and undone if a later one fails.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  mcpeg install --dry-run       show what would be done; needs no root
+  sudo mcpeg install            install, start, and check with a real request
+  sudo mcpeg install --yes      the same without a question, for scripts")]
+pub struct InstallArgs {
+    /// Print the plan and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask for confirmation.
+    #[arg(long, short = 'y')]
+    pub yes: bool,
+    /// Do not start the service.
+    #[arg(long)]
+    pub no_start: bool,
+    /// Install this file as the configuration.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+    /// Install below this directory instead of /, for image builds; implies --no-start.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub root: Option<PathBuf>,
+}
+
+/// `mcpeg uninstall`.
+///
+/// Only files that are as `mcpeg install` wrote them are removed; others are kept and named.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  sudo mcpeg uninstall            remove mcpeg, keep configuration, state and logs
+  sudo mcpeg uninstall --purge    remove those too")]
+pub struct UninstallArgs {
+    /// Remove configuration, state and logs too.
+    #[arg(long)]
+    pub purge: bool,
+    /// Print the plan and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask for confirmation.
+    #[arg(long, short = 'y')]
+    pub yes: bool,
+    /// Uninstall below this directory instead of /.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub root: Option<PathBuf>,
+}
+
+/// `mcpeg import`.
+///
+/// Each server becomes one file in conf.d. Values that look like secrets are replaced by ${env:NAME}, and the
+/// names are printed.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  mcpeg import ~/.config/Claude/claude_desktop_config.json
+  mcpeg import .mcp.json --dry-run")]
+pub struct ImportArgs {
+    /// The JSON file with an `mcpServers` object.
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+    /// The configuration file beside which conf.d lies.
+    #[arg(long, short = 'c', value_name = "FILE", env = "MCPEG_CONFIG", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+    /// Print what would be written and write nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Replace files in conf.d that exist.
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// `mcpeg generate`: the repository's generated files.
+#[derive(Args, Debug)]
+pub struct GenerateArgs {
+    /// What to write.
+    #[arg(value_enum)]
+    pub what: Generated,
+    /// The directory to write into.
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub directory: PathBuf,
+}
+
+/// The kinds of generated files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Generated {
+    /// Manual pages.
+    Man,
+    /// Completion scripts for bash, zsh and fish.
+    Completions,
+    /// systemd units, sysusers and tmpfiles.
+    Units,
+}
+
+impl ActionFlags {
+    /// The one action that was asked for; clap has refused more than one.
+    #[must_use]
+    pub const fn action(self) -> Action {
+        match self {
+            Self { daemon: true, .. } => Action::Daemon,
+            Self { stop: true, .. } => Action::Stop,
+            Self { restart: true, .. } => Action::Restart,
+            Self { reload: true, .. } => Action::Reload,
+            Self { status: true, .. } => Action::Status,
+            Self { log_rotate: true, .. } => Action::LogRotate,
+            Self { check: true, .. } => Action::Check,
+            _ => Action::Foreground,
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! The validated configuration: every value in the type that its users need, with every reference resolved.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything that one gateway is told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `[server]`.
+    pub server: Server,
+    /// `[log]`.
+    pub log: Log,
+    /// `[upstreams.NAME]`, in the order of the main file and then of `conf.d/*.toml` by file name.
+    pub upstreams: Vec<Upstream>,
+    /// The files that this was read from; empty without any file.
+    pub sources: Vec<PathBuf>,
+}
+
+/// `[server]`: what faces downstreams.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Where to listen; never empty.
+    pub listen: Vec<ListenAddr>,
+    /// How long work in flight may take after a stop was asked for. Default 30 s.
+    pub drain_timeout: Duration,
+    /// `None` unless the file says `auth = "none"`; a listener off loopback needs that.
+    pub auth: Option<Auth>,
+    /// How names of several upstreams are kept apart.
+    pub prefix: Prefix,
+    /// Host header values that are accepted beside loopback names and the listeners' own addresses.
+    pub allowed_hosts: Vec<String>,
+    /// Origin header values that are accepted beside loopback origins.
+    pub allowed_origins: Vec<String>,
+    /// The largest message that is accepted, in bytes. Default 16 MiB.
+    pub max_message_size: usize,
+    /// A legacy session without any request for this long is ended. Default 1 h.
+    pub session_timeout: Duration,
+}
+
+/// A listener's address as it is written: `host:port` or `unix:/path`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenAddr {
+    /// A TCP host (name, IPv4 address, or IPv6 address without brackets) and port.
+    Tcp {
+        /// The host part.
+        host: String,
+        /// The port; 0 lets the kernel choose.
+        port: u16,
+    },
+    /// A Unix socket's absolute path.
+    Unix(PathBuf),
+}
+
+/// How downstreams are authenticated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// Anybody who reaches the listener may use it: the operator wrote that out.
+    None,
+}
+
+/// Whether names of tools and prompts carry the upstream's name on the merged endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Prefix {
+    /// `NAME_` where there is more than one upstream.
+    #[default]
+    Auto,
+    /// `NAME_` always.
+    Always,
+    /// Names as they are; two equal names are an error that names both upstreams.
+    Never,
+}
+
+/// `[log]`.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// Filter directives as tracing-subscriber's `EnvFilter` understands them, such as `info` or `info,mcpeg::relay=debug`.
+    pub level: String,
+    /// The log file; `None` is console only.
+    pub file: Option<PathBuf>,
+    /// The format of the file.
+    pub format: LogFormat,
+}
+
+/// How a log record is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    #[default]
+    Json,
+}
+
+/// One MCP server behind the gateway.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// The table's name.
+    pub name: UpstreamName,
+    /// How it is reached.
+    pub transport: Transport,
+    /// How long it may take from start to an answered handshake. Default 30 s.
+    pub start_timeout: Duration,
+    /// How long one relayed request may take. Default 5 min; progress does not extend it.
+    pub request_timeout: Duration,
+    /// Whether legacy sessions share one process.
+    pub sharing: Sharing,
+}
+
+/// `[A-Za-z0-9][A-Za-z0-9-]{0,62}`: no underscore, so that `NAME_tool` can be taken apart.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct UpstreamName(String);
+
+/// How an upstream is reached.
+#[derive(Clone, Debug)]
+pub enum Transport {
+    /// A child process that speaks MCP on its standard input and output.
+    Stdio {
+        /// The program: an absolute path, or a name looked up in PATH.
+        command: String,
+        /// Its arguments.
+        args: Vec<String>,
+        /// Its environment beside PATH, HOME, LANG, TZ and USER; nothing else is inherited.
+        env: BTreeMap<String, Secret>,
+        /// Its working directory; `None` is the gateway's.
+        working_dir: Option<PathBuf>,
+    },
+    /// A Streamable HTTP endpoint.
+    Http {
+        /// The endpoint: `http://` or `https://`.
+        url: String,
+        /// Headers sent with each request, names in lower case.
+        headers: BTreeMap<String, Secret>,
+    },
+}
+
+/// Whether legacy sessions share one upstream connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sharing {
+    /// Per session where the client can answer requests of the server (sampling, elicitation, roots), else shared.
+    #[default]
+    Auto,
+    /// One connection for all; requests of the server to a client are refused.
+    Shared,
+    /// One connection for each legacy session.
+    PerSession,
+}
+
+/// A value that may hold a secret: never shown by `Debug`, and there is no `Display`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a value.
+    #[must_use]
+    pub const fn new(value: String) -> Self {
+        Self(value)
+    }
+
+    /// The value itself, for the one place that must hand it on.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+impl UpstreamName {
+    /// The built-in upstream's name; also the only name with which no table may be configured.
+    pub const BUILTIN: &'static str = "mcpeg";
+
+    /// Checks the name's form; `None` if it is not allowed.
+    #[must_use]
+    pub fn new(name: &str) -> Option<Self> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        let first = name.chars().next()?;
+        let fits = name.len() <= 63 && first.is_ascii_alphanumeric() && name.chars().all(allowed);
+        fits.then(|| Self(name.to_owned()))
+    }
+
+    /// The built-in upstream's name as a name.
+    #[must_use]
+    pub fn builtin() -> Self {
+        Self(Self::BUILTIN.to_owned())
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for UpstreamName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for ListenAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}

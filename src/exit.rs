@@ -1,0 +1,90 @@
+//! The exit codes of every command, in one table.
+//!
+//! Numbers from 64 up are those of sysexits(3); `--status` uses the codes of the Linux Standard Base
+//! (LSB 5.0, "Init Script Actions"), and so does [`Exit::UNIMPLEMENTED`]. Scripts depend on these numbers:
+//! a number, once released, keeps its meaning. The manual's EXIT STATUS section is generated from [`Exit::ALL`].
+
+use std::process::ExitCode;
+
+/// Why the process ended, as the number its parent sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// The act succeeded; for `--status`: running.
+    Done = 0,
+    /// `--status`: not running, but a pid file is left behind.
+    StatusDeadPidFile = 1,
+    /// `--status`: not running. For other actions: this version does not implement the action.
+    NotRunning = 3,
+    /// `--status`: the state cannot be told.
+    StatusUnknown = 4,
+    /// `install`: the files belong to a package manager.
+    Packaged = 10,
+    /// `install`: a file that is not ours is in the way.
+    Foreign = 11,
+    /// `install`: the service was installed but did not start; everything was rolled back.
+    ServiceFailed = 12,
+    /// The command line is wrong.
+    Usage = 64,
+    /// An upstream, or something else that we depend on, cannot be reached.
+    Unavailable = 69,
+    /// A bug in mcpeg (a panic).
+    Bug = 70,
+    /// The operating system refused something: a port in use, a failed system call.
+    Os = 71,
+    /// A file or directory cannot be created.
+    CannotCreate = 73,
+    /// Already running, or busy: try again.
+    TryAgain = 75,
+    /// Permission denied, or root is needed.
+    Permission = 77,
+    /// The configuration is missing, unreadable or wrong.
+    Config = 78,
+}
+
+impl Exit {
+    /// The action exists on the command line, but this version does not carry it out (LSB: unimplemented feature).
+    pub const UNIMPLEMENTED: Self = Self::NotRunning;
+
+    /// Each code once, in ascending order, for the manual.
+    pub const ALL: [(Self, &'static str); 15] = [
+        (Self::Done, "Done; for --status: running."),
+        (Self::StatusDeadPidFile, "For --status: not running, and a pid file is left behind."),
+        (Self::NotRunning, "For --status: not running; for other actions: not implemented in this version."),
+        (Self::StatusUnknown, "For --status: the state cannot be told."),
+        (Self::Packaged, "install: the files belong to a package manager."),
+        (Self::Foreign, "install: a file that is not ours is in the way."),
+        (Self::ServiceFailed, "install: the service did not start; everything was rolled back."),
+        (Self::Usage, "The command line is wrong."),
+        (Self::Unavailable, "An upstream or another dependency cannot be reached."),
+        (Self::Bug, "A bug in mcpeg."),
+        (Self::Os, "The operating system refused something, such as a port in use."),
+        (Self::CannotCreate, "A file or directory cannot be created."),
+        (Self::TryAgain, "Already running, or busy; try again."),
+        (Self::Permission, "Permission denied, or root is needed."),
+        (Self::Config, "The configuration is missing, unreadable or wrong."),
+    ];
+
+    /// The number that the parent process sees.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        self as u8
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+/// An error that knows the exit code it ends the process with, and how the reader can mend it.
+pub trait ToExit: std::error::Error {
+    /// The exit code for this error.
+    fn to_exit(&self) -> Exit;
+
+    /// What the operator can do about it: one sentence fragment, printed after `hint:`.
+    fn hint(&self) -> Option<String> {
+        None
+    }
+}

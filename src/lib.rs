@@ -1,0 +1,37 @@
+//! mcpeg: the MCP gateway that you run like nginx.
+//!
+//! The crate is one binary; this map says where things are. Imports point down only, and `tests/tidy` holds them to it.
+//!
+//! | module | owns | may import |
+//! |---|---|---|
+//! | [`cli`] | the clap definition, control actions, all terminal output | everything below |
+//! | [`serve`] | the start-up order of the daemon, top to bottom | log, daemon, gateway and below |
+//! | [`log`] | subscriber, formats, files | config, exit, sys |
+//! | [`daemon`] | detach, pid file, readiness, listeners, signals, control | config, drain, exit, sys |
+//! | [`install`] | plan, steps, receipt, probe | config, exit, render, sys |
+//! | [`gateway`] | the MCP relay, its sessions and upstreams | config, drain, exit, sys |
+//! | [`config`] | the file format and the validated [`config::Config`] | exit |
+//! | [`render`] | askama contexts and escape types | nothing |
+//! | [`sys`] | the only unsafe code: the kernel's interfaces | nothing |
+//! | [`drain`] | the stop trigger and its deadline | nothing |
+//! | [`exit`] | the exit-code table | nothing |
+
+pub mod cli;
+pub mod config;
+pub mod daemon;
+pub mod drain;
+pub mod exit;
+pub mod gateway;
+pub mod install;
+pub mod log;
+pub mod render;
+pub mod serve;
+pub mod sys;
+
+use std::process::ExitCode;
+
+/// Runs the command line given to this process and returns its exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    cli::run().into()
+}
