@@ -3,6 +3,8 @@
 //! Users' scripts depend on these names. The long help of an option becomes its paragraph in mcpeg(8), so it is
 //! written in whole sentences.
 
+#![expect(clippy::doc_markdown, reason = "the comments are help text for terminals, not Markdown")]
+
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, ValueHint};
@@ -115,7 +117,7 @@ pub struct Common {
     /// $XDG_RUNTIME_DIR/mcpeg/mcpeg.pid for other users.
     #[arg(long, value_name = "FILE", env = "MCPEG_PID_FILE", value_hint = ValueHint::FilePath)]
     pub pid_file: Option<PathBuf>,
-    /// Write the log to this file (default: [log] file in the configuration).
+    /// Write the log to this file (default: the file of the log section in the configuration).
     #[arg(long, value_name = "FILE", env = "MCPEG_LOG_FILE", value_hint = ValueHint::FilePath)]
     pub log_file: Option<PathBuf>,
     /// Listen here: HOST:PORT or unix:/PATH; may be repeated (default: 127.0.0.1:8080).

@@ -108,7 +108,8 @@ pub struct Upstream {
     pub sharing: Sharing,
 }
 
-/// `[A-Za-z0-9][A-Za-z0-9-]{0,62}`: no underscore, so that `NAME_tool` can be taken apart.
+/// `[A-Za-z0-9][A-Za-z0-9_-]{0,62}`. Loading refuses two names of which one followed by `_` begins the other, so that
+/// `NAME_tool` can always be taken apart.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UpstreamName(String);
 
@@ -178,7 +179,7 @@ impl UpstreamName {
     /// Checks the name's form; `None` if it is not allowed.
     #[must_use]
     pub fn new(name: &str) -> Option<Self> {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         let first = name.chars().next()?;
         let fits = name.len() <= 63 && first.is_ascii_alphanumeric() && name.chars().all(allowed);
         fits.then(|| Self(name.to_owned()))
