@@ -10,7 +10,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout};
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::process::{PidfdFlags, Signal};
 
 /// What names a process for ever.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ impl Handle {
     /// # Errors
     /// When it cannot be told: /proc is not readable, or pidfds are not available.
     pub fn open(identity: &Identity) -> io::Result<Lookup> {
-        let Some(pid) = Pid::from_raw(identity.pid).filter(|_| identity.pid > 1) else {
+        let Some(pid) = super::process::ordinary(identity.pid) else {
             return Ok(Lookup::Gone);
         };
         let pidfd = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {

@@ -49,13 +49,17 @@ pub fn leash(command: &mut Command) {
 /// # Errors
 /// `EPERM` if this user may signal none of them; `EINVAL` for a number that is not a group of children (below 2).
 pub fn kill_group(leader: i32, signal: Signal) -> io::Result<()> {
-    let group = Pid::from_raw(leader)
-        .filter(|_| leader > 1)
-        .ok_or_else(|| io::Error::from_raw_os_error(nix::libc::EINVAL))?;
+    let group = ordinary(leader).ok_or_else(|| io::Error::from_raw_os_error(nix::libc::EINVAL))?;
     match rustix::process::kill_process_group(group, signal) {
         Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// The number as a process or group that may be signalled: kill(2) gives 0 and negative numbers other meanings
+/// ("everybody"), and 1 is init.
+pub(super) fn ordinary(number: i32) -> Option<Pid> {
+    if number > 1 { Pid::from_raw(number) } else { None }
 }
 
 #[cfg(test)]
