@@ -31,7 +31,7 @@ impl Scratch {
     fn load_with(&self, overrides: Overrides) -> Result<Config, Error> {
         let variable = |name: &str| (name == "TOKEN").then(|| OsString::from("hunter2"));
         let source = Source { file: Some(self.0.path().join("mcpeg.toml")), overrides };
-        load_in(&source, Surroundings { variable: &variable })
+        load_in(&source, &[], Surroundings { variable: &variable, lenient: false })
     }
 
     /// Loads it as it is.
