@@ -82,6 +82,9 @@ impl Server {
     }
 
     /// Answers requests until it is cancelled.
+    ///
+    /// # Panics
+    /// Never: the semaphore is not closed.
     pub async fn serve<H, F>(self, handler: H)
     where
         H: Fn(Request) -> F + Send + Sync + 'static,

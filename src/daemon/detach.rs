@@ -84,7 +84,9 @@ pub fn detach() -> Result<Side, Error> {
         .map_err(|error| Error::Detach("make the readiness pipe", error.into()))?;
     // So the launcher can tell how a daemon died: prctl(2) PR_SET_CHILD_SUBREAPER. When the launcher exits, the
     // daemon becomes init's child as ever.
-    drop(rustix::process::set_child_subreaper(Some(rustix::process::getpid())));
+    if let Err(error) = rustix::process::set_child_subreaper(Some(rustix::process::getpid())) {
+        tracing::debug!(%error, "the launcher cannot tell how a daemon died");
+    }
     // Steps 2 and 3: signal handlers and mask.
     signal::reset_dispositions();
     signal::unblock_all().map_err(|error| Error::Detach("reset the signal mask", error))?;

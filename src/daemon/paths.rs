@@ -15,6 +15,8 @@ use crate::sys::user;
 const PID_FILE: &str = "mcpeg.pid";
 /// Anybody may write: the directory's entries can be replaced unless [`STICKY`] is set too.
 const WORLD_WRITABLE: u32 = 0o002;
+/// Anything that group or others may do.
+const OTHERS: u32 = 0o077;
 /// Only owners may rename and remove their entries: inode(7) `S_ISVTX`.
 const STICKY: u32 = 0o1000;
 
@@ -101,6 +103,9 @@ impl RunPaths {
     }
 
     /// The directory that holds them.
+    ///
+    /// # Panics
+    /// Never: [`Self::resolve`] lets only absolute paths with a file name through.
     #[must_use]
     pub fn directory(&self) -> &Path {
         self.pid_file.parent().expect("`resolve` lets only absolute paths with a file name through")
@@ -138,8 +143,8 @@ impl RunPaths {
         if self.place == Place::Shared {
             // Not followed: in /tmp a link may lead to another user's directory.
             let metadata = fs::symlink_metadata(directory).map_err(failed)?;
-            let private = metadata.permissions().mode() & 0o077 == 0;
-            if !metadata.is_dir() || metadata.uid() != user::effective_uid() || !private {
+            let open_to_others = metadata.permissions().mode() & OTHERS != 0;
+            if !metadata.is_dir() || metadata.uid() != user::effective_uid() || open_to_others {
                 return Err(Error::NotOurs(directory.to_path_buf()));
             }
         }
