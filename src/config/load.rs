@@ -44,6 +44,20 @@ pub struct Overrides {
     pub dev: bool,
 }
 
+impl Source {
+    /// The same with paths that do not depend on the working directory, for a process that leaves it and loads the
+    /// configuration again later.
+    ///
+    /// # Errors
+    /// If the working directory is needed and cannot be told.
+    pub fn absolute(mut self) -> std::io::Result<Self> {
+        for path in [&mut self.file, &mut self.overrides.log_file].into_iter().flatten() {
+            *path = std::path::absolute(&*path)?;
+        }
+        Ok(self)
+    }
+}
+
 /// One file that was read.
 struct Document {
     /// Its name.
@@ -225,8 +239,17 @@ impl Document {
 
     /// Notes what the TOML parser says. Its `Display` would quote the line, which may hold a secret.
     fn refuse(&self, error: &toml::de::Error, problems: &mut Problems) {
-        let place = self.text().place(&error.span().unwrap_or_default());
-        problems.push(place, error.message().trim().replace('\n', ", "));
+        let span = error.span().unwrap_or_default();
+        let place = self.text().place(&span);
+        let message = error.message().trim().replace('\n', ", ");
+        // A bare word is most often text without quotes; the parser guesses `inf`, `true` and so on.
+        let (before, after) = self.content.split_at_checked(span.start).unwrap_or_default();
+        let value = before.trim_end().ends_with(['=', '[', ',']);
+        if value && after.starts_with(char::is_alphabetic) {
+            problems.push_with_hint(place, message, "put text in double quotes");
+        } else {
+            problems.push(place, message);
+        }
     }
 }
 

@@ -5,19 +5,8 @@
 use std::collections::BTreeMap;
 
 /// Parts of names whose values are secrets.
-const NAMES: [&str; 11] = [
-    "KEY",
-    "TOKEN",
-    "SECRET",
-    "PASSWORD",
-    "PASSWD",
-    "PASSPHRASE",
-    "AUTH",
-    "CREDENTIAL",
-    "COOKIE",
-    "PRIVATE",
-    "_PAT",
-];
+const NAMES: [&str; 10] =
+    ["KEY", "TOKEN", "SECRET", "PASS", "_PWD", "AUTH", "CREDENTIAL", "COOKIE", "PRIVATE", "_PAT"];
 
 /// How tokens of well-known services and key files begin.
 const PREFIXES: [&str; 15] = [
@@ -182,6 +171,7 @@ mod tests {
             ("ANY", "ghp_0123"),
             ("ANY", "a1b2c3d4e5f6a1b2c3d4e5f6"),
             ("GITHUB_PAT", "x"),
+            ("DB_PASS", "x"),
         ] {
             assert!(is_secret(name, value), "{name}={value}");
         }
