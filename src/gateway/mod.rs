@@ -1,102 +1,25 @@
-//! Stand-in with the gateway's interface: `GET /health/live`, and `POST /mcp` that answers when its body is complete.
+//! The MCP gateway: what downstreams connect to, what upstreams hide behind, and the relay between.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `http` | routes, guards, the two eras' handlers, connections and their drain |
+//! | `session` | legacy sessions: their connections, calls in flight, messages for their GET stream |
+//! | `catalog` | merged lists, and which upstream a name belongs to |
+//! | `upstream` | child processes and HTTP endpoints, supervised; one request on its way |
+//! | `relay` | JSON-RPC envelopes with raw payloads, and the differences between the eras |
+//!
+//! Invariants: payloads pass as their sender wrote them; what belongs to one request stays in order; a broken
+//! upstream affects only calls to itself; no child outlives the gateway.
 
-use std::sync::Arc;
-use std::time::Instant;
+mod catalog;
+mod error;
+mod http;
+mod relay;
+mod service;
+mod session;
+mod status;
+mod upstream;
 
-use axum::Router;
-use axum::routing::{get, post};
-use serde::{Deserialize, Serialize};
-
-use crate::config::Config;
-use crate::sys::net::Listener;
-use crate::{drain, exit};
-
-/// The gateway.
-#[derive(Clone, Debug)]
-pub struct Gateway(Arc<Instant>);
-
-/// Why it does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {}
-
-impl exit::ToExit for Error {
-    fn to_exit(&self) -> exit::Exit {
-        exit::Exit::Bug
-    }
-}
-
-/// A snapshot.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Status {
-    /// Version.
-    pub version: String,
-    /// Uptime.
-    pub uptime_seconds: u64,
-    /// Health.
-    pub healthy: bool,
-    /// Sessions.
-    pub sessions: usize,
-    /// Requests in flight.
-    pub in_flight: usize,
-    /// Upstreams.
-    pub upstreams: Vec<serde_json::Value>,
-}
-
-impl Gateway {
-    /// Starts.
-    ///
-    /// # Errors
-    /// Never.
-    pub fn start(_config: &Arc<Config>) -> Result<Self, Error> {
-        Ok(Self(Arc::new(Instant::now())))
-    }
-
-    /// Serves.
-    ///
-    /// # Panics
-    /// If a listener cannot be registered.
-    pub async fn serve(&self, listener: Listener, mut drain: drain::Watch) -> usize {
-        let router = Router::new()
-            .route("/health/live", get(|| async { "live" }))
-            .route("/mcp", post(|body: String| async move { body }));
-        let mut limit = drain.clone();
-        let signal = async move {
-            drain.started().await;
-        };
-        let work = async {
-            match listener {
-                Listener::Tcp(listener) => {
-                    let listener = tokio::net::TcpListener::from_std(listener).expect("registered");
-                    axum::serve(listener, router).with_graceful_shutdown(signal).await
-                }
-                Listener::Unix(listener) => {
-                    let listener = tokio::net::UnixListener::from_std(listener).expect("registered");
-                    axum::serve(listener, router).with_graceful_shutdown(signal).await
-                }
-            }
-        };
-        tokio::select! {
-            _ = work => 0,
-            () = async { let at = limit.started().await; tokio::time::sleep_until(at).await } => 1,
-        }
-    }
-
-    /// Settles.
-    pub async fn settled(&self) {}
-
-    /// A snapshot.
-    #[must_use]
-    pub fn status(&self) -> Status {
-        Status {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            uptime_seconds: self.0.elapsed().as_secs(),
-            healthy: true,
-            sessions: 0,
-            in_flight: 0,
-            upstreams: Vec::new(),
-        }
-    }
-
-    /// Stops.
-    pub async fn stop(&self) {}
-}
+pub use error::Error;
+pub use service::Gateway;
+pub use status::{Era, State, Status, UpstreamStatus};
