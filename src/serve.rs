@@ -11,6 +11,7 @@
 mod error;
 mod status;
 
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::net::unix::pipe;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 pub use error::Error;
 pub use status::{SCHEMA, State, Status};
@@ -218,7 +219,7 @@ struct Serving<'a> {
     /// Tells about the drain.
     watch: drain::Watch,
     /// One task for each listener; its value is the number of connections that were cut.
-    accepting: JoinSet<usize>,
+    accepting: JoinSet<io::Result<usize>>,
     /// The control socket's task; dropping it ends the task.
     control: JoinSet<()>,
 }
@@ -274,7 +275,7 @@ impl<'a> Serving<'a> {
             result = prepared => result?,
             received = self.signals.stop() => return Err(Error::StoppedEarly(received)),
             () = abandoned(pipe) => return Err(Error::Abandoned),
-            Some(_) = self.accepting.join_next() => return Err(Error::ListenerLost),
+            Some(ended) = self.accepting.join_next() => return Err(lost(ended)),
         }
         self.open_control()?;
         daemon::write_pid_file(&self.taken.paths.pid_file, self.record.pid)?;
@@ -308,7 +309,7 @@ impl<'a> Serving<'a> {
         loop {
             tokio::select! {
                 received = self.signals.stop() => return Ok(received),
-                Some(_) = self.accepting.join_next() => return Err(Error::ListenerLost),
+                Some(ended) = self.accepting.join_next() => return Err(lost(ended)),
                 result = sign_of_life(interval, &addresses) => match result {
                     Ok(()) => self.notifier.alive(),
                     Err(error) => tracing::error!(error = detach::describe(&error), "cannot reach ourselves"),
@@ -328,7 +329,10 @@ impl<'a> Serving<'a> {
         let work = async {
             let mut cut = 0;
             while let Some(ended) = accepting.join_next().await {
-                cut += ended.unwrap_or(0);
+                match ended {
+                    Ok(Ok(connections)) => cut += connections,
+                    other => tracing::error!(error = detach::describe(&lost(other)), "a drain failed"),
+                }
             }
             if cut > 0 {
                 tracing::warn!(connections = cut, ?timeout, "cut connections that did not finish in time");
@@ -354,7 +358,7 @@ impl<'a> Serving<'a> {
         self.control.abort_all();
         let paths = &self.taken.paths;
         match std::fs::remove_file(&paths.control) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 tracing::warn!(%error, path = %paths.control.display(), "cannot remove the control socket");
             }
             _ => {}
@@ -363,6 +367,15 @@ impl<'a> Serving<'a> {
             tracing::warn!(error = detach::describe(&error), "the pid file stays behind");
         }
     }
+}
+
+/// Why a task that accepts ended, which it must not do by itself.
+fn lost(ended: Result<io::Result<usize>, JoinError>) -> Error {
+    Error::ListenerLost(match ended {
+        Ok(Ok(_)) => io::Error::other("it ended by itself"),
+        Ok(Err(error)) => error,
+        Err(error) => error.into(),
+    })
 }
 
 /// Waits until a sign of life is due, and proves that there is life.

@@ -66,7 +66,7 @@ pub enum Error {
     StoppedEarly(Received),
     /// A task that accepts ended without being asked to.
     #[error("a listener stopped accepting")]
-    ListenerLost,
+    ListenerLost(#[source] io::Error),
 }
 
 impl Error {
@@ -94,7 +94,7 @@ impl ToExit for Error {
         }
         match self {
             Self::StoppedEarly(received) => received.exit(),
-            Self::NotLive(..) | Self::ListenerLost => Exit::Bug,
+            Self::NotLive(..) | Self::ListenerLost(_) => Exit::Bug,
             _ => Exit::Os,
         }
     }
