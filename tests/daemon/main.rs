@@ -1,1 +1,15 @@
-//! Tests.
+//! The life cycle of the real binary, as the kernel and other programs see it.
+//!
+//! Each test has a directory, a pid file and ports of its own, so that all of them run at once, as root or not.
+
+#![expect(clippy::unwrap_used, reason = "a failed step of the set-up should stop the test where it is")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod hostile;
+mod notify;
+mod start;
+mod status;
+mod stop;
+mod sysv;

@@ -1,0 +1,147 @@
+//! Starting: one gateway for each pid file, and the launcher knows.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixStream;
+use std::process::Stdio;
+
+use nix::sys::signal::Signal;
+
+use crate::support::daemon::{Site, finish, lives, send, until};
+
+#[test]
+fn fifty_simultaneous_starts_leave_one_alive_and_49_exit_75_naming_it() {
+    let site = Site::new();
+    let children: Vec<_> = (0..50).map(|_| site.mcpeg(&["--daemon"]).spawn().unwrap()).collect();
+    let finished: Vec<_> = children.into_iter().map(finish).collect();
+    let pid = site.pid();
+    let won = finished.iter().filter(|it| it.code == Some(0)).count();
+    let lost: Vec<_> = finished.iter().filter(|it| it.code == Some(75)).collect();
+    assert_eq!((won, lost.len()), (1, 49), "{finished:?}");
+    for loser in lost {
+        assert!(loser.stderr.contains(&format!("with pid {pid} since")), "pid {pid}: {loser:?}");
+    }
+    assert_eq!(site.gateways(), [pid]);
+}
+
+#[test]
+fn second_start_exits_75_and_leaves_pid_file_alone() {
+    let site = Site::new();
+    let pid = site.daemon();
+    let before = fs::metadata(site.pid_file()).unwrap();
+    for arguments in [&["--daemon"][..], &[]] {
+        let second = site.run(arguments);
+        assert_eq!(second.code, Some(75), "{second:?}");
+        assert!(second.stderr.contains(&format!("pid {pid}")), "{second:?}");
+        assert!(second.stderr.contains(site.pid_file().to_str().unwrap()), "{second:?}");
+    }
+    let after = fs::metadata(site.pid_file()).unwrap();
+    assert_eq!((before.ino(), before.mtime_nsec()), (after.ino(), after.mtime_nsec()));
+    assert!(lives(pid));
+}
+
+#[test]
+fn failure_in_the_daemon_appears_in_the_launcher_with_its_code() {
+    let site = Site::new();
+    site.write("file", "");
+    // The log is opened after detaching.
+    let finished = site.run(&["--daemon", "--log-file", site.path("file/log").to_str().unwrap()]);
+    assert_eq!(finished.code, Some(73), "{finished:?}");
+    assert!(finished.stderr.contains(site.path("file").to_str().unwrap()), "{finished:?}");
+    assert!(finished.stderr.contains("hint: "), "{finished:?}");
+    assert_eq!(finished.stdout, "");
+    assert_eq!(site.run(&["--status"]).code, Some(3));
+}
+
+#[test]
+fn taken_port_exits_71_and_names_the_address() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let site = Site::new();
+    for mode in [&["--daemon"][..], &[]] {
+        let listen = ["--listen", &address.to_string()];
+        let finished = site.run(&[mode, &listen].concat());
+        assert_eq!(finished.code, Some(71), "{finished:?}");
+        assert!(finished.stderr.contains(&format!("cannot listen on `{address}`")), "{finished:?}");
+        assert!(finished.stderr.contains(&format!("hint: `ss -ltnp 'sport = :{}'`", address.port())));
+        assert!(!site.pid_file().exists());
+    }
+}
+
+#[test]
+fn start_after_kill_replaces_what_was_left_behind() {
+    let site = Site::new();
+    let socket = site.path("mcp.sock");
+    site.write("mcpeg.toml", format!("[server]\nlisten = [\"unix:{}\"]\n", socket.display()));
+    let first = site.daemon();
+    send(first, Signal::SIGKILL);
+    until("the killed gateway is gone", || !lives(first));
+    assert!(site.pid_file().exists() && socket.exists() && site.path("mcpeg.sock").exists());
+    assert_eq!(site.run(&["--status"]).code, Some(1));
+    let second = site.daemon();
+    assert_ne!(first, second);
+    assert_eq!(site.status()["pid"], second);
+    assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o660);
+    assert_eq!(site.run(&["--stop"]).code, Some(0));
+    let mut left: Vec<_> =
+        fs::read_dir(site.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["mcpeg.lock", "mcpeg.toml"]);
+}
+
+#[test]
+fn killed_launcher_takes_its_daemon_with_it() {
+    // The upstream never answers, so that the daemon waits for it and the launcher for the daemon.
+    let site = Site::with_config(
+        "[server]\nlisten = [\"127.0.0.1:0\"]\n[upstreams.mute]\ncommand = \"sleep\"\nargs = [\"600\"]\n",
+    );
+    let launcher = site.mcpeg(&["--daemon"]).spawn().unwrap();
+    let detached = || site.record().is_some_and(|record| record["launching"] == false);
+    until("the daemon is detached", detached);
+    let daemon = i32::try_from(site.record().unwrap()["pid"].as_i64().unwrap()).unwrap();
+    send(launcher.id().cast_signed(), Signal::SIGTERM);
+    assert_eq!(finish(launcher).signal, Some(15));
+    until("the daemon is gone", || !lives(daemon));
+    assert_eq!(site.run(&["--status"]).code, Some(3));
+}
+
+#[test]
+fn passed_sockets_are_served_in_place_of_configured_ones() {
+    let site = Site::new();
+    let passed = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = passed.local_addr().unwrap();
+    // sd_listen_fds(3): the sockets start at descriptor 3.
+    let mut shell = site.shell("exec 3<&0 0</dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$MCPEG\"");
+    let child = shell.stdin(Stdio::from(std::os::fd::OwnedFd::from(passed))).spawn().unwrap();
+    until("the gateway writes its pid file", || site.pid_file().exists());
+    assert_eq!(site.status()["listeners"], serde_json::json!([address.to_string()]));
+    assert_eq!(site.run(&["--stop"]).code, Some(0));
+    assert_eq!(finish(child).code, Some(0));
+}
+
+#[test]
+fn announced_sockets_that_are_none_are_refused() {
+    let site = Site::new();
+    let missing = site.shell("LISTEN_PID=$$ LISTEN_FDS=4 exec \"$MCPEG\" 3<&- 4<&- 5<&- 6<&-");
+    let file = site.shell("LISTEN_PID=$$ LISTEN_FDS=1 exec \"$MCPEG\" 3</dev/null");
+    for mut shell in [missing, file] {
+        let finished = finish(shell.spawn().unwrap());
+        assert_eq!(finished.code, Some(71), "{finished:?}");
+        assert!(finished.stderr.contains("LISTEN_FDS"), "{finished:?}");
+    }
+}
+
+#[test]
+fn unix_listener_answers() {
+    let site = Site::new();
+    let socket = site.path("mcp.sock");
+    site.write("mcpeg.toml", format!("[server]\nlisten = [\"unix:{}\"]\n", socket.display()));
+    site.daemon();
+    let mut stream = UnixStream::connect(&socket).unwrap();
+    stream.write_all(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}

@@ -1,0 +1,117 @@
+//! Stopping: work in flight finishes, impatience is possible, and `--stop` reports what became of it.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use crate::support::daemon::{Held, Site, finish, lives, send, until};
+
+#[test]
+fn term_finishes_the_request_in_flight_and_exits_0() {
+    let site = Site::new();
+    let child = site.foreground();
+    let held = Held::start(site.address());
+    send(child.id().cast_signed(), Signal::SIGTERM);
+    until("the gateway drains", || site.status()["state"] == "draining");
+    let answer = held.complete();
+    assert!(answer.starts_with("HTTP/1.1 ") && answer.contains("\r\n\r\n"), "{answer}");
+    assert_eq!(finish(child).code, Some(0));
+    assert!(!site.pid_file().exists() && !site.path("mcpeg.sock").exists());
+}
+
+#[test]
+fn second_signal_exits_at_once_with_its_number() {
+    for (signal, code) in [(Signal::SIGTERM, 143), (Signal::SIGINT, 130)] {
+        let site = Site::new();
+        let child = site.foreground();
+        let _held = Held::start(site.address());
+        let pid = child.id().cast_signed();
+        send(pid, signal);
+        until("the gateway drains", || site.status()["state"] == "draining");
+        let start = Instant::now();
+        send(pid, signal);
+        assert_eq!(finish(child).code, Some(code));
+        assert!(start.elapsed() < Duration::from_secs(5), "{signal} waited for the drain");
+        assert!(!site.pid_file().exists());
+    }
+}
+
+#[test]
+fn drain_timeout_cuts_what_does_not_finish() {
+    let site = Site::with_config("[server]\nlisten = [\"127.0.0.1:0\"]\ndrain_timeout = \"300ms\"\n");
+    let child = site.foreground();
+    let _held = Held::start(site.address());
+    send(child.id().cast_signed(), Signal::SIGTERM);
+    let finished = finish(child);
+    assert_eq!(finished.code, Some(0));
+    assert!(finished.stderr.contains("cut connections"), "{finished:?}");
+}
+
+#[test]
+fn signals_of_later_versions_are_survived() {
+    let site = Site::new();
+    let child = site.foreground();
+    for signal in [Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGPIPE] {
+        send(child.id().cast_signed(), signal);
+        assert_eq!(site.status()["state"], "running", "{signal}");
+    }
+    send(child.id().cast_signed(), Signal::SIGINT);
+    let finished = finish(child);
+    assert_eq!(finished.code, Some(0));
+    for signal in ["HUP", "USR1", "USR2"] {
+        assert!(finished.stderr.contains(signal), "{signal}: {finished:?}");
+    }
+}
+
+#[test]
+fn stop_returns_after_the_process_has_ended_and_another_can_start() {
+    let site = Site::new();
+    let pid = site.daemon();
+    let stopped = site.run(&["--stop"]);
+    assert_eq!(stopped.code, Some(0), "{stopped:?}");
+    assert!(stopped.stdout.contains(&format!("pid {pid} has stopped")), "{stopped:?}");
+    assert!(!lives(pid) && !site.pid_file().exists());
+    site.daemon();
+}
+
+#[test]
+fn stop_does_not_read_the_configuration() {
+    let site = Site::new();
+    let pid = site.daemon();
+    site.write("mcpeg.toml", "this is no TOML");
+    assert_eq!(site.run(&["--stop"]).code, Some(0));
+    assert!(!lives(pid));
+}
+
+#[test]
+fn stop_of_a_stopped_gateway_succeeds() {
+    let stopped = Site::new().run(&["--stop"]);
+    assert_eq!((stopped.code, stopped.stdout.as_str()), (Some(0), "mcpeg is not running\n"));
+}
+
+#[test]
+fn suspended_gateway_is_told_apart_and_stops_when_it_goes_on() {
+    let site = Site::new();
+    let pid = site.daemon();
+    send(pid, Signal::SIGSTOP);
+    let stat = format!("/proc/{pid}/stat");
+    until("the gateway is suspended", || std::fs::read_to_string(&stat).unwrap().contains(") T "));
+    let stopped = site.run(&["--stop"]);
+    assert_eq!(stopped.code, Some(75), "{stopped:?}");
+    assert!(stopped.stderr.contains(&format!("kill -CONT {pid}")), "{stopped:?}");
+    send(pid, Signal::SIGCONT);
+    until("the gateway is gone", || !lives(pid));
+}
+
+#[test]
+fn actions_of_later_versions_exit_3_and_name_what_to_use() {
+    let site = Site::new();
+    let pid = site.daemon();
+    for action in ["--restart", "--reload", "--log-rotate"] {
+        let refused = site.run(&[action]);
+        assert_eq!(refused.code, Some(3), "{refused:?}");
+        assert!(refused.stderr.contains("this version cannot"), "{refused:?}");
+        assert!(refused.stderr.contains("--stop"), "{refused:?}");
+    }
+    assert!(lives(pid));
+}

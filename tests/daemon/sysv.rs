@@ -1,0 +1,118 @@
+//! daemon(7) "SysV Daemons", step by step, as /proc shows it, for a launcher that leaves everything in disorder.
+
+use std::fs;
+use std::net::TcpStream;
+use std::path::Path;
+
+use crate::support::daemon::{Site, finish, lives};
+
+/// One process in /proc.
+struct Proc(i32);
+
+impl Proc {
+    /// A line of `proc_pid_status(5)`.
+    fn status(&self, field: &str) -> String {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.0)).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(&format!("{field}:")));
+        line.unwrap_or_else(|| panic!("no {field}")).trim().to_owned()
+    }
+
+    /// A set of signals.
+    fn signals(&self, field: &str) -> u64 {
+        // 32 and 33 belong to the C library's threads: nptl(7).
+        u64::from_str_radix(&self.status(field), 16).unwrap() & !(0b11 << 31)
+    }
+
+    /// A field of `proc_pid_stat(5)` by its number there.
+    fn stat(&self, number: usize) -> i32 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0)).unwrap();
+        let (_, fields) = stat.rsplit_once(") ").unwrap();
+        fields.split(' ').nth(number - 3).unwrap().parse().unwrap()
+    }
+
+    /// Where a link leads.
+    fn link(&self, name: &str) -> String {
+        fs::read_link(format!("/proc/{}/{name}", self.0)).unwrap().to_str().unwrap().to_owned()
+    }
+
+    /// Where all descriptors lead.
+    fn descriptors(&self) -> Vec<String> {
+        let names = fs::read_dir(format!("/proc/{}/fd", self.0)).unwrap();
+        names.map(|name| self.link(&format!("fd/{}", name.unwrap().file_name().display()))).collect()
+    }
+}
+
+#[test]
+fn every_step_of_daemon_7_leaves_its_trace() {
+    let site = Site::new();
+    site.write("leaked", "");
+    let script = "umask 000; trap '' HUP INT TERM USR1; exec 7<leaked 9<leaked; exec \"$MCPEG\" --daemon";
+    let finished = finish(site.shell(script).spawn().unwrap());
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    let daemon = Proc(site.pid());
+
+    // Step 1: no descriptor of the launcher is left.
+    let leaked = site.path("leaked").to_str().unwrap().to_owned();
+    assert!(!daemon.descriptors().contains(&leaked), "step 1: {:?}", daemon.descriptors());
+    // Steps 2 and 3: nothing but PIPE is ignored, nothing blocked.
+    assert_eq!(daemon.signals("SigIgn"), 1 << 12, "step 2");
+    assert_eq!(daemon.signals("SigBlk"), 0, "step 3");
+    // The handlers of TERM, INT, HUP, USR1 and USR2 are there when readiness is announced.
+    let handled = [15, 2, 1, 10, 12].map(|signal| 1_u64 << (signal - 1)).iter().sum::<u64>();
+    assert_eq!(daemon.signals("SigCgt") & handled, handled, "handlers before ready");
+    // Steps 5 to 7: a session of its own, without a terminal, and not as its leader.
+    let (session, terminal) = (daemon.stat(6), daemon.stat(7));
+    assert_ne!(session, Proc(std::process::id().cast_signed()).stat(6), "step 6");
+    assert_ne!(session, daemon.0, "step 7: a session leader could acquire a terminal");
+    assert_eq!(terminal, 0, "step 6");
+    // Step 8: neither the launcher nor the first child is left; the daemon was given to init or a subreaper.
+    assert!(!lives(session), "step 8");
+    let parent = Path::new("/proc").join(daemon.status("PPid")).join("comm");
+    assert_ne!(fs::read_to_string(parent).unwrap().trim(), "mcpeg", "step 8");
+    // Step 9: standard descriptors.
+    for descriptor in ["fd/0", "fd/1", "fd/2"] {
+        assert_eq!(daemon.link(descriptor), "/dev/null", "step 9");
+    }
+    // Steps 10 and 11: umask and directory.
+    assert_eq!(daemon.status("Umask"), "0027", "step 10");
+    assert_eq!(daemon.link("cwd"), "/", "step 11");
+    // Step 12: the pid file holds one number and a newline.
+    assert_eq!(fs::read_to_string(site.pid_file()).unwrap(), format!("{}\n", daemon.0), "step 12");
+    // Steps 14 and 15: when the launcher had returned, the gateway served already.
+    assert!(TcpStream::connect(site.address()).is_ok(), "step 14");
+}
+
+#[test]
+fn foreground_hands_no_descriptor_of_its_caller_to_children() {
+    let site = Site::with_config(
+        "[server]\nlisten = [\"127.0.0.1:0\"]\n[upstreams.mute]\ncommand = \"sleep\"\nargs = [\"600\"]\nstart_timeout = \"1s\"\n",
+    );
+    site.write("leaked", "");
+    let gateway = site.shell("exec 7<leaked; exec \"$MCPEG\"").spawn().unwrap();
+    let pid = gateway.id().cast_signed();
+    let children = format!("/proc/{pid}/task/{pid}/children");
+    let mut child = None;
+    crate::support::daemon::until("the upstream runs", || {
+        child = children_of(&children).into_iter().find(|child| Proc(*child).link("exe").ends_with("/sleep"));
+        child.is_some()
+    });
+    let descriptors = Proc(child.unwrap()).descriptors();
+    assert!(!descriptors.iter().any(|link| link.ends_with("leaked")), "{descriptors:?}");
+    assert!(!descriptors.iter().any(|link| link.ends_with("mcpeg.lock")), "{descriptors:?}");
+    assert_eq!(descriptors.len(), 3, "{descriptors:?}");
+    drop(site);
+    finish(gateway);
+}
+
+/// The children of every thread of the process.
+fn children_of(children: &str) -> Vec<i32> {
+    let tasks = Path::new(children).parent().unwrap().parent().unwrap();
+    let lists = fs::read_dir(tasks).into_iter().flatten().flatten();
+    lists
+        .flat_map(|task| {
+            let list = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()
+        })
+        .filter(|pid| fs::read_link(format!("/proc/{pid}/exe")).is_ok())
+        .collect()
+}

@@ -1,0 +1,3 @@
+//! What several test suites share.
+
+pub(crate) mod daemon;
