@@ -91,16 +91,53 @@ fn start_after_kill_replaces_what_was_left_behind() {
     assert_eq!(left, ["mcpeg.lock", "mcpeg.toml"]);
 }
 
+/// A site whose upstream never answers, so that the daemon waits for it and the launcher for the daemon.
+fn waiting_site() -> Site {
+    Site::with_config(
+        "[server]\nlisten = [\"127.0.0.1:0\"]\n[upstreams.mute]\ncommand = \"sleep\"\nargs = [\"600\"]\n",
+    )
+}
+
+/// Waits until a daemon is on its own, and returns its pid.
+fn detached(site: &Site) -> i32 {
+    until("the daemon is detached", || site.record().is_some_and(|record| record["launching"] == false));
+    i32::try_from(site.record().unwrap()["pid"].as_i64().unwrap()).unwrap()
+}
+
+#[test]
+fn death_before_ready_is_reported_with_its_signal() {
+    let site = waiting_site();
+    let launcher = site.mcpeg(&["--daemon"]).spawn().unwrap();
+    let daemon = detached(&site);
+    send(daemon, Signal::SIGKILL);
+    let finished = finish(launcher);
+    assert_eq!(finished.code, Some(70), "{finished:?}");
+    assert!(finished.stderr.contains("died before it was ready (killed by SIGKILL)"), "{finished:?}");
+    assert_eq!(site.run(&["--status"]).code, Some(3));
+}
+
+#[test]
+fn stop_before_ready_ends_the_start() {
+    let site = waiting_site();
+    let launcher = site.mcpeg(&["--daemon"]).spawn().unwrap();
+    let daemon = detached(&site);
+    until("the handlers are installed", || {
+        let status = fs::read_to_string(format!("/proc/{daemon}/status")).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim();
+        u64::from_str_radix(caught, 16).unwrap() & (1 << 14) != 0
+    });
+    assert_eq!(site.run(&["--stop"]).code, Some(0));
+    let finished = finish(launcher);
+    assert_eq!(finished.code, Some(143), "{finished:?}");
+    assert!(finished.stderr.contains("stopped by TERM before the gateway was ready"), "{finished:?}");
+    assert!(!lives(daemon));
+}
+
 #[test]
 fn killed_launcher_takes_its_daemon_with_it() {
-    // The upstream never answers, so that the daemon waits for it and the launcher for the daemon.
-    let site = Site::with_config(
-        "[server]\nlisten = [\"127.0.0.1:0\"]\n[upstreams.mute]\ncommand = \"sleep\"\nargs = [\"600\"]\n",
-    );
+    let site = waiting_site();
     let launcher = site.mcpeg(&["--daemon"]).spawn().unwrap();
-    let detached = || site.record().is_some_and(|record| record["launching"] == false);
-    until("the daemon is detached", detached);
-    let daemon = i32::try_from(site.record().unwrap()["pid"].as_i64().unwrap()).unwrap();
+    let daemon = detached(&site);
     send(launcher.id().cast_signed(), Signal::SIGTERM);
     assert_eq!(finish(launcher).signal, Some(15));
     until("the daemon is gone", || !lives(daemon));
