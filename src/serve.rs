@@ -3,10 +3,10 @@
 //! Before the runtime, in one thread: descriptors are claimed, the configuration is loaded, the lock taken, the
 //! listeners bound, and with `--daemon` the process detached. Then log, runtime, upstreams, accepting, a request to
 //! ourselves, control socket, pid file; only then is anybody told that the gateway is ready. The end runs in
-//! [`Serving::drain`]: refuse, finish, end the upstreams, remove what we made.
+//! `Serving::drain`: refuse, finish, end the upstreams, remove what we made.
 //!
 //! Invariants: whoever holds the lock may touch the run-time files, nobody else; readiness is announced once; no
-//! thread exists before detaching. An upgrade will hand over what [`Taken`] holds, which is why it is one value.
+//! thread exists before detaching. An upgrade will hand over what `Taken` holds, which is why it is one value.
 
 mod error;
 mod status;
@@ -30,7 +30,7 @@ use crate::daemon::detach::{self, Announcer, Launcher, Side};
 use crate::daemon::listen::{self, Listeners};
 use crate::daemon::{Lock, Notifier, Received, Record, RunPaths, Signals};
 use crate::exit::{Exit, ToExit as _};
-use crate::gateway::Gateway;
+use crate::gateway::{self, Gateway};
 use crate::log::{self, Console};
 use crate::sys::fd::Rest;
 use crate::sys::net::Address;
@@ -283,7 +283,7 @@ impl<'a> Serving<'a> {
             announcer.ready().map_err(|_| Error::Abandoned)?;
         }
         let listening = listed(&addresses);
-        self.notifier.ready(&format!("serving on {listening}"));
+        self.notifier.ready(&self.summary());
         tracing::info!(pid = self.record.pid, listening, version = self.record.version, "serving");
         Ok(())
     }
@@ -304,8 +304,9 @@ impl<'a> Serving<'a> {
     /// Serves until a signal asks to stop. Signs of life are sent from here, and only while we answer ourselves: a
     /// timer of its own would go on when serving has stopped.
     async fn until_stop(&mut self) -> Result<Received, Error> {
-        let interval = self.notifier.watchdog_interval();
+        let interval = self.notifier.interval();
         let addresses = self.taken.listeners.addresses().to_vec();
+        let mut shown = self.summary();
         loop {
             tokio::select! {
                 received = self.signals.stop() => return Ok(received),
@@ -315,7 +316,22 @@ impl<'a> Serving<'a> {
                     Err(error) => tracing::error!(error = detach::describe(&error), "cannot reach ourselves"),
                 },
             }
+            let summary = self.summary();
+            if summary != shown {
+                self.notifier.status(&summary);
+                shown = summary;
+            }
         }
+    }
+
+    /// One line for `systemctl status`.
+    fn summary(&self) -> String {
+        let status = self.gateway.status();
+        let ready =
+            status.upstreams.iter().filter(|upstream| upstream.state == gateway::State::Ready).count();
+        let listening = listed(self.taken.listeners.addresses());
+        let (sessions, all) = (status.sessions, status.upstreams.len());
+        format!("serving on {listening}; {ready} of {all} upstreams ready; {sessions} sessions")
     }
 
     /// Refuses new connections, lets work in flight finish, ends the upstreams. A second signal ends all of that.
@@ -348,7 +364,7 @@ impl<'a> Serving<'a> {
                     return received.exit();
                 }
                 // The drain's own deadline watches over it; systemd must not.
-                () = due(self.notifier.watchdog_interval()) => self.notifier.alive(),
+                () = due(self.notifier.interval()) => self.notifier.alive(),
             }
         }
     }

@@ -21,7 +21,7 @@ use crate::sys::{fs as files, user};
 
 /// How long a contender waits for the holder's record to make sense; it covers the time between a winner's flock
 /// and its record, a launcher on the way to its daemon, and a `--status` that looks at the lock.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(3);
 /// How often it looks.
 const STEP: Duration = Duration::from_millis(5);
 /// The longest record that is read, in bytes.

@@ -14,6 +14,9 @@ use std::time::Duration;
 /// How long one message may block.
 const SEND_LIMIT: Duration = Duration::from_secs(1);
 
+/// How often the manager's status line is brought up to date.
+const STATUS_INTERVAL: Duration = Duration::from_secs(5);
+
 /// The way to the service manager, if there is one.
 #[derive(Debug)]
 pub struct Notifier {
@@ -41,10 +44,12 @@ impl Notifier {
         Self { peer: peer.ok(), watchdog }
     }
 
-    /// How often [`Self::alive`] is due: half of what the manager allows, as `sd_watchdog_enabled(3)` advises.
+    /// How often [`Self::alive`] and [`Self::status`] are due; `None` without a manager. For the watchdog, half of what
+    /// the manager allows, as `sd_watchdog_enabled(3)` advises.
     #[must_use]
-    pub fn watchdog_interval(&self) -> Option<Duration> {
-        self.watchdog.map(|limit| limit / 2)
+    pub fn interval(&self) -> Option<Duration> {
+        self.peer.as_ref()?;
+        Some(self.watchdog.map_or(STATUS_INTERVAL, |limit| (limit / 2).min(STATUS_INTERVAL)))
     }
 
     /// `READY=1` with the pid and what is served.
@@ -62,9 +67,11 @@ impl Notifier {
         self.send(&format!("STATUS={status}"));
     }
 
-    /// `WATCHDOG=1`.
+    /// `WATCHDOG=1`, if the manager wants it.
     pub fn alive(&self) {
-        self.send("WATCHDOG=1");
+        if self.watchdog.is_some() {
+            self.send("WATCHDOG=1");
+        }
     }
 
     /// `EXTEND_TIMEOUT_USEC=`: starting or stopping is still going on and needs this long from now.

@@ -25,6 +25,7 @@ fn manager_learns_of_ready_and_stopping() {
     assert!(ready.lines().any(|line| line == format!("MAINPID={}", child.id())), "{ready}");
     assert!(ready.contains(&format!("serving on {}", site.address())), "{ready}");
     assert_eq!(site.pid(), child.id().cast_signed(), "ready was announced before the pid file was there");
+    assert!(ready.contains("1 of 1 upstreams ready; 0 sessions"), "{ready}");
     send(child.id().cast_signed(), Signal::SIGTERM);
     let stopping = message(&socket);
     assert!(stopping.lines().any(|line| line == "STOPPING=1"), "{stopping}");
@@ -34,7 +35,7 @@ fn manager_learns_of_ready_and_stopping() {
 }
 
 #[test]
-fn watchdog_is_fed_over_an_abstract_socket_until_the_gateway_hangs() {
+fn watchdog_is_fed_over_an_abstract_socket() {
     let site = Site::new();
     let name = format!("mcpeg-test-{}", std::process::id());
     let address = SocketAddr::from_abstract_name(&name).unwrap();

@@ -4,7 +4,9 @@ use std::fs;
 use std::net::TcpStream;
 use std::path::Path;
 
-use crate::support::daemon::{Site, finish, lives};
+use nix::sys::signal::Signal;
+
+use crate::support::daemon::{Site, finish, lives, send, until};
 
 /// One process in /proc.
 struct Proc(i32);
@@ -82,31 +84,51 @@ fn every_step_of_daemon_7_leaves_its_trace() {
     assert!(TcpStream::connect(site.address()).is_ok(), "step 14");
 }
 
+/// A site with one upstream that never answers.
+fn mute_site() -> Site {
+    Site::with_config(
+        "[server]\nlisten = [\"127.0.0.1:0\"]\n[upstreams.mute]\ncommand = \"sleep\"\nargs = [\"600\"]\n",
+    )
+}
+
+/// Waits for the upstream's process.
+fn upstream_of(gateway: i32) -> i32 {
+    let mut found = None;
+    until("the upstream runs", || {
+        found = children_of(gateway).into_iter().find(|child| Proc(*child).link("exe").ends_with("/sleep"));
+        found.is_some()
+    });
+    found.unwrap()
+}
+
 #[test]
-fn foreground_hands_no_descriptor_of_its_caller_to_children() {
-    let site = Site::with_config(
-        "[server]\nlisten = [\"127.0.0.1:0\"]\n[upstreams.mute]\ncommand = \"sleep\"\nargs = [\"600\"]\nstart_timeout = \"1s\"\n",
-    );
+fn upstream_inherits_three_descriptors_and_neither_lock_nor_leak() {
+    let site = mute_site();
     site.write("leaked", "");
     let gateway = site.shell("exec 7<leaked; exec \"$MCPEG\"").spawn().unwrap();
-    let pid = gateway.id().cast_signed();
-    let children = format!("/proc/{pid}/task/{pid}/children");
-    let mut child = None;
-    crate::support::daemon::until("the upstream runs", || {
-        child = children_of(&children).into_iter().find(|child| Proc(*child).link("exe").ends_with("/sleep"));
-        child.is_some()
-    });
-    let descriptors = Proc(child.unwrap()).descriptors();
-    assert!(!descriptors.iter().any(|link| link.ends_with("leaked")), "{descriptors:?}");
-    assert!(!descriptors.iter().any(|link| link.ends_with("mcpeg.lock")), "{descriptors:?}");
+    let descriptors = Proc(upstream_of(gateway.id().cast_signed())).descriptors();
     assert_eq!(descriptors.len(), 3, "{descriptors:?}");
+    assert!(
+        descriptors.iter().all(|link| !link.contains(&site.path("").display().to_string())),
+        "{descriptors:?}"
+    );
     drop(site);
     finish(gateway);
 }
 
+#[test]
+fn killed_gateway_takes_its_upstream_with_it() {
+    let site = mute_site();
+    let gateway = site.mcpeg(&[]).spawn().unwrap();
+    let upstream = upstream_of(gateway.id().cast_signed());
+    send(gateway.id().cast_signed(), Signal::SIGKILL);
+    assert_eq!(finish(gateway).signal, Some(9));
+    until("the upstream is gone", || !lives(upstream));
+}
+
 /// The children of every thread of the process.
-fn children_of(children: &str) -> Vec<i32> {
-    let tasks = Path::new(children).parent().unwrap().parent().unwrap();
+fn children_of(pid: i32) -> Vec<i32> {
+    let tasks = format!("/proc/{pid}/task");
     let lists = fs::read_dir(tasks).into_iter().flatten().flatten();
     lists
         .flat_map(|task| {
