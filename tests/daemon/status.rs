@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::support::daemon::{Site, lives, send, until};
+use crate::support::daemon::{Site, lives, send, suspend, until};
 
 #[test]
 fn exit_codes_are_those_of_the_lsb() {
@@ -60,7 +60,7 @@ fn without_control_socket_the_status_is_degraded_and_says_so() {
 fn suspended_gateway_does_not_hang_the_status() {
     let site = Site::new();
     let pid = site.daemon();
-    send(pid, Signal::SIGSTOP);
+    suspend(pid);
     let start = Instant::now();
     let status = site.run(&["--status", "--json"]);
     assert!(start.elapsed() < Duration::from_secs(10), "took {:?}", start.elapsed());

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::support::daemon::{Held, Site, finish, lives, send, until};
+use crate::support::daemon::{Held, Site, finish, lives, send, suspend, until};
 
 #[test]
 fn term_finishes_the_request_in_flight_and_exits_0() {
@@ -93,9 +93,7 @@ fn stop_of_a_stopped_gateway_succeeds() {
 fn suspended_gateway_is_told_apart_and_stops_when_it_goes_on() {
     let site = Site::new();
     let pid = site.daemon();
-    send(pid, Signal::SIGSTOP);
-    let stat = format!("/proc/{pid}/stat");
-    until("the gateway is suspended", || std::fs::read_to_string(&stat).unwrap().contains(") T "));
+    suspend(pid);
     let stopped = site.run(&["--stop"]);
     assert_eq!(stopped.code, Some(75), "{stopped:?}");
     assert!(stopped.stderr.contains(&format!("kill -CONT {pid}")), "{stopped:?}");

@@ -218,6 +218,15 @@ pub(crate) fn send(pid: i32, signal: Signal) {
     kill(Pid::from_raw(pid), signal).unwrap();
 }
 
+/// Suspends a process, and waits until all of it stands still.
+pub(crate) fn suspend(pid: i32) {
+    send(pid, Signal::SIGSTOP);
+    until("every thread is suspended", || {
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(|task| task.unwrap().path());
+        tasks.map(|task| fs::read_to_string(task.join("stat")).unwrap()).all(|stat| stat.contains(") T "))
+    });
+}
+
 /// Whether the process exists and is no zombie.
 pub(crate) fn lives(pid: i32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
