@@ -5,7 +5,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::client::Client;
 use crate::gateway::Gateway;
@@ -19,21 +19,36 @@ async fn pids(client: &Client) -> Vec<i32> {
     serde_json::from_str(&client.call("pids", "{}").await.text()).expect("process numbers")
 }
 
-/// Handles on running processes; a number alone could be reused.
-fn handles(pids: &[i32]) -> Vec<OwnedFd> {
-    let open = |pid: &i32| {
-        let pid = Pid::from_raw(*pid).expect("not zero");
-        pidfd_open(pid, PidfdFlags::empty()).expect("the process runs")
-    };
-    pids.iter().map(open).collect()
+/// Running processes by handles, since a number alone could be reused. Dropping kills those that are left, so that a
+/// failed test leaves no stubborn process behind.
+struct Processes(Vec<OwnedFd>);
+
+impl Processes {
+    /// Takes hold of processes that run.
+    fn hold(pids: &[i32]) -> Self {
+        let open = |pid: &i32| {
+            let pid = Pid::from_raw(*pid).expect("not zero");
+            pidfd_open(pid, PidfdFlags::empty()).expect("the process runs")
+        };
+        Self(pids.iter().map(open).collect())
+    }
+
+    /// Waits until this many of them have ended; `pidfd_open(2)`: the descriptor becomes readable.
+    fn gone(&self, count: usize) {
+        for handle in &self.0[..count] {
+            let ended =
+                poll(&mut [PollFd::new(handle.as_fd(), PollFlags::POLLIN)], PollTimeout::from(PATIENCE));
+            assert_eq!(ended, Ok(1), "a process outlives its gateway");
+        }
+    }
 }
 
-/// Waits until all processes have ended; `pidfd_open(2)`: the descriptor becomes readable.
-fn all_gone(handles: &[OwnedFd]) {
-    for handle in handles {
-        let ended = poll(&mut [PollFd::new(handle.as_fd(), PollFlags::POLLIN)], PollTimeout::from(PATIENCE))
-            .expect("poll works");
-        assert_eq!(ended, 1, "a process outlives its gateway");
+impl Drop for Processes {
+    fn drop(&mut self) {
+        for handle in &self.0 {
+            // Those that have ended are the normal case.
+            let _ = pidfd_send_signal(handle, Signal::KILL);
+        }
     }
 }
 
@@ -42,21 +57,19 @@ async fn stubborn_child_and_grandchild_are_gone_after_term() {
     let gateway = Gateway::start(&probe("probe", &["--stubborn"])).await;
     let pids = pids(&Client::modern(gateway.address(), "/mcp")).await;
     assert_eq!(pids.len(), 2);
-    let handles = handles(&pids);
+    let processes = Processes::hold(&pids);
     gateway.stop().await;
-    all_gone(&handles);
+    processes.gone(2);
 }
 
 #[tokio::test]
 async fn stubborn_child_dies_with_a_killed_gateway() {
     let gateway = Gateway::start(&probe("probe", &["--stubborn"])).await;
     let pids = pids(&Client::modern(gateway.address(), "/mcp")).await;
-    let handles = handles(&pids);
+    let processes = Processes::hold(&pids);
     gateway.kill().await;
-    // The grandchild has lost whoever could have ended it; the test must.
-    all_gone(&handles[..1]);
-    let grandchild = Pid::from_raw(pids[1]).expect("not zero");
-    rustix::process::kill_process(grandchild, rustix::process::Signal::KILL).expect("still there");
+    // The grandchild has lost whoever could have ended it; only the child is bound to the gateway's life.
+    processes.gone(1);
 }
 
 #[tokio::test]

@@ -95,7 +95,9 @@ async fn suite(tools: &Tools, revision: &str, url: &str) -> Findings {
     let output = run_any(&mut command).await;
     let findings = findings(scratch.path());
     let errors = &findings.errors;
-    assert!(output.status.success(), "{errors}{}", transcript(&output));
+    let said = transcript(&output);
+    let summary = said.split_once("=== SUMMARY ===").map_or(said.as_str(), |(_, summary)| summary);
+    assert!(output.status.success(), "{errors}{summary}");
     findings
 }
 

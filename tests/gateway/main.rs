@@ -6,6 +6,7 @@
 mod children;
 mod clients;
 mod conformance;
+mod eras;
 mod errors;
 mod lossless;
 mod order;

@@ -25,8 +25,8 @@ const BANNER: &str = "serving on http://";
 pub(crate) struct Gateway {
     /// The process.
     child: Child,
-    /// Its process group.
-    group: Pid,
+    /// Its process group; `None` once it has ended by itself, since what it leaves behind is for the tests to find.
+    group: Option<Pid>,
     /// `127.0.0.1:PORT`.
     address: String,
     /// Everything it has printed.
@@ -58,7 +58,7 @@ impl Gateway {
             let _ = killpg(group, Signal::SIGKILL);
             panic!("the gateway does not serve; it printed:\n{}", text_of(&printed));
         };
-        Self { child, group, address, printed, _scratch: scratch }
+        Self { child, group: Some(group), address, printed, _scratch: scratch }
     }
 
     /// Runs a gateway that is expected to end by itself, with this whole configuration.
@@ -84,23 +84,28 @@ impl Gateway {
 
     /// Stops it by TERM and insists on exit code 0.
     pub(crate) async fn stop(mut self) {
-        nix::sys::signal::kill(self.group, Signal::SIGTERM).expect("it runs");
+        let group = self.group.expect("it has not been stopped before");
+        nix::sys::signal::kill(group, Signal::SIGTERM).expect("it runs");
         let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
         let ended = ended.unwrap_or_else(|_| panic!("it does not stop; it printed:\n{}", self.printed()));
+        self.group = None;
         let status = ended.expect("a child of ours");
         assert_eq!(status.code(), Some(0), "it printed:\n{}", self.printed());
     }
 
     /// Kills it without a chance to clean up.
     pub(crate) async fn kill(mut self) {
+        self.group = None;
         self.child.kill().await.expect("it runs");
     }
 }
 
 impl Drop for Gateway {
     fn drop(&mut self) {
-        // After an orderly end there is no such group any more, which is fine.
-        let _ = killpg(self.group, Signal::SIGKILL);
+        if let Some(group) = self.group {
+            // A gateway that crashed has no group any more, which is fine.
+            let _ = killpg(group, Signal::SIGKILL);
+        }
     }
 }
 
