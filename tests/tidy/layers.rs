@@ -158,7 +158,7 @@ fn violations(source: &Source, table: &Table) -> Vec<String> {
     let Some(allowed) = table.get(&layer) else {
         return vec![format!("{}: `{layer}` is not in the table of src/lib.rs", source.path.display())];
     };
-    let mut imports = Imports { module: source.module(), found: Vec::new() };
+    let mut imports = Imports { module: source.module.clone(), found: Vec::new() };
     imports.visit_file(&source.tree);
     let wrong = imports.found.into_iter().filter(|(name, _)| *name != layer && !allowed.contains(name));
     wrong
