@@ -111,7 +111,7 @@ impl Drop for Machine {
 }
 
 /// A call of the script with its verb.
-fn testbed(verb: &str) -> Command {
+pub(crate) fn testbed(verb: &str) -> Command {
     #[expect(clippy::disallowed_methods, reason = "the script is a child of the test, not of the daemon")]
     let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/testbed"));
     command.arg(verb);

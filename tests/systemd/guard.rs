@@ -1,8 +1,9 @@
 //! The machines themselves: a test bed that lies makes every other test worthless.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 
-use crate::machine::Machine;
+use crate::machine::{Machine, testbed, text};
 use crate::snapshot::Snapshot;
 
 /// The claims that both suites must meet.
@@ -70,4 +71,21 @@ fn machine_of_a_panicked_test_is_gone() {
     assert!(panic.is_err());
     let handle = handle.expect("the machine has booted");
     assert!(!handle.exists(), "{} is still there", handle.display());
+}
+
+#[test]
+#[ignore = "needs root and a booted systemd"]
+fn machine_of_a_killed_test_is_removed_by_clean() {
+    let bystander = Machine::boot("bookworm");
+    // The owner stands for the test process: it ends without a chance to stop its machine.
+    let mut owner =
+        testbed("exec").arg(bystander.handle()).args(["sleep", "60"]).spawn().expect("it can be run");
+    let booted = testbed("boot").arg(format!("--owner={}", owner.id())).arg("bookworm").output();
+    let orphan = PathBuf::from(text(&booted.expect("it can be run").stdout).trim_end());
+    assert!(orphan.exists());
+    owner.kill().expect("the owner can be killed");
+    owner.wait().expect("the owner can be reaped");
+    assert!(testbed("clean").status().expect("it can be run").success());
+    assert!(!orphan.exists(), "{} is still there", orphan.display());
+    assert_eq!(bystander.ok(&["systemctl", "is-system-running"]).trim(), "running");
 }
