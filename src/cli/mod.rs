@@ -4,13 +4,14 @@
 
 mod check;
 pub mod definition;
+mod import;
 pub mod report;
 
 use clap::Parser as _;
 
 use crate::exit::Exit;
 
-use definition::{Action, Cli};
+use definition::{Action, Cli, Command};
 
 /// Parses the command line of this process and carries it out.
 #[must_use]
@@ -25,6 +26,7 @@ pub fn run() -> Exit {
 fn carry_out(cli: &Cli) -> Exit {
     match (&cli.command, cli.action.action()) {
         (None, Action::Check) => check::run(&cli.common.source(), cli.action.json),
+        (Some(Command::Import(arguments)), _) => import::run(arguments),
         _ => Exit::UNIMPLEMENTED,
     }
 }
