@@ -29,8 +29,6 @@ pub const DROP_INS: &str = "/etc/mcpeg/conf.d";
 pub const STATE: &str = "/var/lib/mcpeg";
 /// The journal of the installation.
 pub const RECEIPT: &str = "/var/lib/mcpeg/install.json";
-/// Held while an installation or uninstallation runs.
-pub const LOCK: &str = "/var/lib/mcpeg/install.lock";
 /// The account's home: the unit's `StateDirectory=`.
 pub const HOME: &str = "/var/lib/mcpeg/home";
 /// The unit's `LogsDirectory=`.
@@ -61,7 +59,7 @@ pub const DOCUMENTS: [&str; 7] = [
     "/etc/fish/completions/mcpeg.fish",
 ];
 
-/// The files that an installation writes, beside the receipt and its lock.
+/// The files that an installation writes, beside the receipt.
 pub fn files() -> impl Iterator<Item = &'static Path> {
     [SYSUSERS, PROGRAM, UNIT_FILE, TMPFILES, CONFIGURATION].into_iter().chain(DOCUMENTS).map(Path::new)
 }

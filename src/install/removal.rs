@@ -32,6 +32,18 @@ impl Tree {
         }
     }
 
+    /// Renames within one directory; there must be nothing of the new name.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub(super) fn rename(&self, from: &Path, to: &Path) -> Result<(), Error> {
+        let (directory, name) = self.existing_parent(from)?;
+        let to_name = to.file_name().expect("paths of the layout end with a name");
+        fs::renameat_with(&directory, &name, &directory, to_name, fs::RenameFlags::NOREPLACE)
+            .map_err(Error::file("rename", self.outside(from)))?;
+        self.sync_parent(to)
+    }
+
     /// Removes a directory if it is empty.
     ///
     /// # Errors
