@@ -9,6 +9,8 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+use crate::config::{Overrides, Source};
+
 /// Printed below `mcpeg --help`.
 const EXAMPLES: &str = "Examples:
   mcpeg                                   serve in the foreground
@@ -251,6 +253,37 @@ pub enum Generated {
     Completions,
     /// systemd units, sysusers and tmpfiles.
     Units,
+}
+
+impl Common {
+    /// Where the configuration comes from, and what these options say instead of it.
+    #[must_use]
+    pub fn source(&self) -> Source {
+        Source {
+            file: self.config.clone(),
+            overrides: Overrides {
+                listen: self.listen.clone(),
+                log_file: self.log_file.clone(),
+                log_level: self.log_level.map(|level| level.directives().to_owned()),
+                dev: self.dev,
+            },
+        }
+    }
+}
+
+impl Level {
+    /// The filter for this level. Below info, libraries stay at info: their debug output drowns that of mcpeg, and
+    /// shows headers.
+    #[must_use]
+    pub const fn directives(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "info,mcpeg=debug",
+            Self::Trace => "info,mcpeg=trace",
+        }
+    }
 }
 
 impl ActionFlags {

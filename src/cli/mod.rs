@@ -2,15 +2,29 @@
 //!
 //! Nothing else in the crate prints. Output for people goes through [`report`]; data goes to standard output.
 
+mod check;
 pub mod definition;
+pub mod report;
 
 use clap::Parser as _;
 
 use crate::exit::Exit;
 
+use definition::{Action, Cli};
+
 /// Parses the command line of this process and carries it out.
 #[must_use]
 pub fn run() -> Exit {
-    let _arguments = definition::Cli::parse();
-    Exit::Done
+    match Cli::try_parse() {
+        Ok(cli) => carry_out(&cli),
+        Err(error) => report::command_line(&error),
+    }
+}
+
+/// Carries out one command line.
+fn carry_out(cli: &Cli) -> Exit {
+    match (&cli.command, cli.action.action()) {
+        (None, Action::Check) => check::run(&cli.common.source(), cli.action.json),
+        _ => Exit::UNIMPLEMENTED,
+    }
 }

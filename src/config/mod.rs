@@ -1,8 +1,28 @@
 //! The configuration: the file format as serde sees it, and the validated [`Config`] that the rest of mcpeg uses.
+//!
+//! Order of [`load`]: the files are read ([`load`](load())), each is held against the table of keys (`schema`, with
+//! `reference`), read into the serde shape (`shape`), and its meaning is checked and its references resolved
+//! (`settings`, `upstream`, `expand`). All problems of one stage are reported together, each with its place.
+//! Loading reads files and the environment and has no other effect.
 
+mod address;
+mod error;
+mod expand;
+mod load;
 mod model;
+mod place;
+pub mod reference;
+mod schema;
+mod settings;
+mod shape;
+mod units;
+mod upstream;
 
+pub use address::AddressError;
+pub use error::Error;
+pub use load::{Overrides, Source, default_path, load};
 pub use model::{
     Auth, Config, ListenAddr, Log, LogFormat, Prefix, Secret, Server, Sharing, Transport, Upstream,
     UpstreamName,
 };
+pub use place::{Place, Problem, Problems};

@@ -94,7 +94,7 @@ pub enum LogFormat {
 }
 
 /// One MCP server behind the gateway.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
     /// The table's name.
     pub name: UpstreamName,
@@ -114,7 +114,9 @@ pub struct Upstream {
 pub struct UpstreamName(String);
 
 /// How an upstream is reached.
-#[derive(Clone, Debug)]
+///
+/// Arguments and the URL may hold resolved references, so `Debug` shows neither; [`Transport::shown`] is for people.
+#[derive(Clone, PartialEq, Eq)]
 pub enum Transport {
     /// A child process that speaks MCP on its standard input and output.
     Stdio {
@@ -170,6 +172,67 @@ impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[secret]")
     }
+}
+
+impl Transport {
+    /// What may be shown of it: the command without its arguments, or the URL up to its path.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        match self {
+            Self::Stdio { command, .. } => command.clone(),
+            Self::Http { url, .. } => {
+                let uri = url.parse::<http::Uri>().unwrap_or_default();
+                let scheme = uri.scheme_str().unwrap_or("http");
+                let port = uri.port().map(|port| format!(":{port}")).unwrap_or_default();
+                format!("{scheme}://{}{port}", uri.host().unwrap_or_default())
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stdio { args, env, working_dir, .. } => f
+                .debug_struct("Stdio")
+                .field("command", &self.shown())
+                .field("args", &format_args!("[{} arguments]", args.len()))
+                .field("env", env)
+                .field("working_dir", working_dir)
+                .finish(),
+            Self::Http { headers, .. } => {
+                f.debug_struct("Http").field("url", &self.shown()).field("headers", headers).finish()
+            }
+        }
+    }
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: vec![ListenAddr::Tcp { host: "127.0.0.1".to_owned(), port: 8080 }],
+            drain_timeout: Duration::from_secs(30),
+            auth: None,
+            prefix: Prefix::default(),
+            allowed_hosts: Vec::new(),
+            allowed_origins: Vec::new(),
+            max_message_size: 16 << 20,
+            session_timeout: Duration::from_secs(3600),
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), file: None, format: LogFormat::default() }
+    }
+}
+
+impl Upstream {
+    /// The default of `start_timeout`.
+    pub const START_TIMEOUT: Duration = Duration::from_secs(30);
+    /// The default of `request_timeout`.
+    pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(300);
 }
 
 impl UpstreamName {

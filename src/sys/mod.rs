@@ -1,1 +1,14 @@
-//! Placeholder until the module lands.
+//! The kernel's interfaces, and the only unsafe code of the crate.
+//!
+//! Each file wraps one of the kernel's subjects in calls that are safe for any caller: what a call needs
+//! (one thread, a descriptor that is open) is checked here, not promised by the caller. Errors are plain
+//! [`std::io::Error`]; the modules above know which operation failed and say so.
+
+pub mod fd;
+pub mod fork;
+pub mod fs;
+pub mod identity;
+pub mod net;
+pub mod process;
+pub mod signal;
+pub mod user;

@@ -1,0 +1,123 @@
+//! All terminal output: data on standard output, everything for people on standard error.
+//!
+//! Colours appear on terminals only and never with `NO_COLOR`. A reader that closes the pipe has what it wanted, so
+//! that a broken pipe changes neither the exit code nor standard error. Nothing that is printed for people ends the
+//! process if it cannot be printed.
+
+use std::error::Error;
+use std::fmt::Display;
+use std::io::{self, ErrorKind, Write as _};
+
+use anstyle::{AnsiColor, Style};
+use serde::Serialize;
+
+use crate::exit::{Exit, ToExit};
+
+/// `error:`.
+const ERROR: Style = AnsiColor::Red.on_default().bold();
+/// `warning:`.
+const WARNING: Style = AnsiColor::Yellow.on_default().bold();
+/// `note:` and `hint:`.
+const NOTE: Style = AnsiColor::Cyan.on_default().bold();
+
+/// Prints an error with its causes, and how it is mended; gives its exit code.
+pub fn error(error: &dyn ToExit) -> Exit {
+    labelled(ERROR, "mcpeg: error:", &chain(error));
+    if let Some(hint) = error.hint() {
+        labelled(NOTE, "hint:", &hint);
+    }
+    error.to_exit()
+}
+
+/// Prints that something is wrong but does not stop the command.
+pub fn warning(text: impl Display) {
+    labelled(WARNING, "mcpeg: warning:", &text.to_string());
+}
+
+/// Prints what the reader should know or do next.
+pub fn note(text: impl Display) {
+    labelled(NOTE, "note:", &text.to_string());
+}
+
+/// Prints lines of data, and gives `exit` unless the data could not be written.
+#[must_use]
+pub fn lines(text: impl Display, exit: Exit) -> Exit {
+    let mut stdout = anstream::stdout();
+    let text = text.to_string();
+    written(stdout.write_all(text.trim_end_matches('\n').as_bytes()).and_then(|()| end(&mut stdout)), exit)
+}
+
+/// Prints a value as one JSON document, and gives `exit` unless it could not be written.
+///
+/// # Panics
+/// If the value cannot be JSON at all, such as a map whose keys are not strings: a bug of the caller.
+#[must_use]
+pub fn json(value: &impl Serialize, exit: Exit) -> Exit {
+    let text = serde_json::to_string_pretty(value).expect("answers have string keys and finite numbers");
+    lines(text, exit)
+}
+
+/// Prints what the parser of the command line says: help and version are answers, the rest are errors of usage.
+#[must_use]
+pub fn command_line(error: &clap::Error) -> Exit {
+    let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
+    written(error.print(), exit)
+}
+
+/// The messages of an error and its causes, joined by colons.
+#[must_use]
+pub fn chain(error: &(impl Error + ?Sized)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// Prints a label in its colour and a text. That standard error is closed or full is nobody's concern here.
+fn labelled(style: Style, label: &str, text: &str) {
+    drop(writeln!(anstream::stderr(), "{style}{label}{style:#} {text}"));
+}
+
+/// Ends a text on standard output and hands it to the kernel.
+fn end(stdout: &mut impl io::Write) -> io::Result<()> {
+    stdout.write_all(b"\n")?;
+    stdout.flush()
+}
+
+/// The exit code after writing to standard output.
+fn written(result: io::Result<()>, exit: Exit) -> Exit {
+    match result {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            labelled(ERROR, "mcpeg: error:", &format!("cannot write to standard output: {error}"));
+            Exit::Os
+        }
+        _ => exit,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An error with a cause.
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot do it")]
+    struct Outer(#[source] io::Error);
+
+    #[test]
+    fn the_chain_joins_messages_with_colons() {
+        let error = Outer(io::Error::other("the kernel refused"));
+        assert_eq!(chain(&error), "cannot do it: the kernel refused");
+    }
+
+    #[test]
+    fn only_a_broken_pipe_leaves_the_exit_code_alone() {
+        assert_eq!(written(Err(ErrorKind::BrokenPipe.into()), Exit::NotRunning), Exit::NotRunning);
+        assert_eq!(written(Err(ErrorKind::StorageFull.into()), Exit::Done), Exit::Os);
+        assert_eq!(written(Ok(()), Exit::Done), Exit::Done);
+    }
+}

@@ -1,0 +1,161 @@
+//! Listener addresses: `host:port`, `[IPv6]:port`, or `unix:/path`.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use super::model::ListenAddr;
+
+/// The longest path that fits into `sun_path` with its final NUL: unix(7).
+const LONGEST_UNIX_PATH: usize = 107;
+
+/// Why a text is no listener address.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// There is no colon with a port behind it.
+    #[error("address `{0}` has no port")]
+    NoPort(String),
+    /// The part before the port is empty.
+    #[error("address `{0}` has no host")]
+    NoHost(String),
+    /// The port is no number from 0 to 65535.
+    #[error("address `{0}` has a port that is no number from 0 to 65535")]
+    BadPort(String),
+    /// The host is neither an IP address nor a name.
+    #[error("address `{0}` has a host that is neither an IP address nor a name")]
+    BadHost(String),
+    /// An IPv6 address without brackets.
+    #[error("address `{0}` is an IPv6 address without brackets")]
+    NoBrackets(String),
+    /// A Unix socket's path that depends on the working directory.
+    #[error("address `{0}` has a path that is not absolute")]
+    RelativePath(String),
+    /// A Unix socket's path that the kernel cannot take.
+    #[error("address `{0}` has a path of more than {LONGEST_UNIX_PATH} bytes")]
+    LongPath(String),
+}
+
+impl AddressError {
+    /// How the address would be written.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::NoPort(text) if text.parse::<u16>().is_ok() => format!("write \"127.0.0.1:{text}\""),
+            Self::NoPort(text) => format!("write \"{text}:8080\""),
+            Self::NoHost(text) => {
+                format!("write \"127.0.0.1{text}\" for this machine only, \"0.0.0.0{text}\" for all")
+            }
+            Self::NoBrackets(_) => "write \"[::1]:8080\"".to_owned(),
+            Self::RelativePath(_) | Self::LongPath(_) => "write \"unix:/run/mcpeg/mcpeg.sock\"".to_owned(),
+            Self::BadPort(_) | Self::BadHost(_) => "write \"127.0.0.1:8080\"".to_owned(),
+        }
+    }
+}
+
+impl FromStr for ListenAddr {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return unix(text, path);
+        }
+        let Some((host, port)) = text.rsplit_once(':') else {
+            return Err(AddressError::NoPort(text.to_owned()));
+        };
+        if text.parse::<Ipv6Addr>().is_ok() || host.parse::<Ipv6Addr>().is_ok() {
+            return Err(AddressError::NoBrackets(text.to_owned()));
+        }
+        if host.is_empty() {
+            return Err(AddressError::NoHost(text.to_owned()));
+        }
+        if port.is_empty() || !port.chars().all(|c| c.is_ascii_digit()) {
+            return Err(AddressError::BadPort(text.to_owned()));
+        }
+        let port = port.parse().map_err(|_| AddressError::BadPort(text.to_owned()))?;
+        match bare_host(host) {
+            Some(host) => Ok(Self::Tcp { host, port }),
+            None => Err(AddressError::BadHost(text.to_owned())),
+        }
+    }
+}
+
+/// Reads the path of a Unix listener.
+fn unix(text: &str, path: &str) -> Result<ListenAddr, AddressError> {
+    if !path.starts_with('/') || path.contains('\0') {
+        Err(AddressError::RelativePath(text.to_owned()))
+    } else if path.len() > LONGEST_UNIX_PATH {
+        Err(AddressError::LongPath(text.to_owned()))
+    } else {
+        Ok(ListenAddr::Unix(PathBuf::from(path)))
+    }
+}
+
+/// The host without brackets, if it is an address or a name.
+fn bare_host(host: &str) -> Option<String> {
+    if let Some(inner) = host.strip_prefix('[') {
+        return inner.strip_suffix(']').filter(|inner| inner.parse::<Ipv6Addr>().is_ok()).map(str::to_owned);
+    }
+    let name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    (host.chars().all(name) && !host.starts_with(['-', '.'])).then(|| host.to_owned())
+}
+
+impl ListenAddr {
+    /// Whether only this machine can reach it. A name other than `localhost` counts as reachable from elsewhere,
+    /// because what it resolves to may change after this check.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Unix(_) => true,
+            Self::Tcp { host, .. } => match host.parse::<IpAddr>() {
+                Ok(address) => address.to_canonical().is_loopback(),
+                Err(_) => host.eq_ignore_ascii_case("localhost"),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a valid text is read as, written again.
+    fn again(text: &str) -> String {
+        text.parse::<ListenAddr>().unwrap().to_string()
+    }
+
+    #[test]
+    fn valid_addresses_are_written_as_they_were_read() {
+        for text in ["127.0.0.1:8080", "[::1]:0", "localhost:80", "unix:/run/mcpeg.sock", "mcp.example.org:1"]
+        {
+            assert_eq!(again(text), text);
+        }
+    }
+
+    #[test]
+    fn each_mistake_has_its_own_error() {
+        let error = |text: &str| text.parse::<ListenAddr>().unwrap_err();
+        let owned = str::to_owned;
+        assert_eq!(error("8080"), AddressError::NoPort(owned("8080")));
+        assert_eq!(error(":8080"), AddressError::NoHost(owned(":8080")));
+        assert_eq!(error("localhost:"), AddressError::BadPort(owned("localhost:")));
+        assert_eq!(error("localhost:+80"), AddressError::BadPort(owned("localhost:+80")));
+        assert_eq!(error("localhost:99999"), AddressError::BadPort(owned("localhost:99999")));
+        assert_eq!(error("::1:8080"), AddressError::NoBrackets(owned("::1:8080")));
+        assert_eq!(error("*:8080"), AddressError::BadHost(owned("*:8080")));
+        assert_eq!(error("http://x:80"), AddressError::BadHost(owned("http://x:80")));
+        assert_eq!(error("unix:run/x"), AddressError::RelativePath(owned("unix:run/x")));
+        let long = format!("unix:/{}", "x".repeat(LONGEST_UNIX_PATH));
+        assert_eq!(error(&long), AddressError::LongPath(long.clone()));
+    }
+
+    #[test]
+    fn only_loopback_and_unix_are_local() {
+        let local = |text: &str| text.parse::<ListenAddr>().unwrap().is_local();
+        for text in ["127.8.9.1:1", "[::1]:1", "[::ffff:127.0.0.1]:1", "LocalHost:1", "unix:/x"] {
+            assert!(local(text), "{text}");
+        }
+        for text in ["0.0.0.0:1", "[::]:1", "192.0.2.1:1", "localhost.example.org:1", "myhost:1"] {
+            assert!(!local(text), "{text}");
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! References in string values: `${env:NAME}`, `${file:/path}`, `${credential:NAME}`, and `$$` for a dollar sign.
+//!
+//! Invariant: a failure quotes the reference, never the text around it and never what the reference stands for. What
+//! is not a well-formed reference is not quoted either, because it may be part of a password with a dollar sign.
+
+use std::ffi::OsString;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+/// The largest file that a reference may stand for, in bytes.
+const LIMIT: u64 = 1 << 20;
+
+/// Where references look variables up; a test gives its own.
+#[derive(Clone, Copy)]
+pub(super) struct Surroundings<'a> {
+    /// The value of an environment variable of this process.
+    pub(super) variable: &'a dyn Fn(&str) -> Option<OsString>,
+}
+
+/// Why a value's references could not be resolved.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    /// What is wrong, with the reference quoted.
+    pub(super) message: String,
+    /// How it is mended.
+    pub(super) hint: String,
+}
+
+/// Replaces each reference in `text` by what it stands for.
+pub(super) fn expand(text: &str, around: Surroundings<'_>) -> Result<String, Failure> {
+    let mut expanded = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('$') {
+        expanded.push_str(before);
+        if let Some(after) = after.strip_prefix('$') {
+            expanded.push('$');
+            rest = after;
+        } else if let Some(after) = after.strip_prefix('{') {
+            let (reference, after) = after.split_once('}').ok_or_else(malformed)?;
+            expanded.push_str(&resolve(reference, around)?);
+            rest = after;
+        } else {
+            expanded.push('$');
+            rest = after;
+        }
+    }
+    expanded.push_str(rest);
+    Ok(expanded)
+}
+
+/// What one reference, without its braces, stands for.
+fn resolve(reference: &str, around: Surroundings<'_>) -> Result<String, Failure> {
+    let fail = |why: &str, hint: String| Failure { message: format!("`${{{reference}}}` {why}"), hint };
+    match reference.split_once(':') {
+        Some(("env", name)) if is_variable_name(name) => match (around.variable)(name) {
+            Some(value) => value.into_string().map_err(|_| {
+                fail(
+                    "is not valid UTF-8",
+                    format!("set {name} to valid UTF-8, or read the value from a file"),
+                )
+            }),
+            None => Err(fail(
+                "is not set in the environment of mcpeg",
+                format!("set {name}, or use ${{file:/path}} or ${{credential:NAME}}"),
+            )),
+        },
+        Some(("file", path)) if path.starts_with('/') => read(Path::new(path))
+            .map_err(|why| fail(&why, "name a file that mcpeg's user can read".to_owned())),
+        Some(("file", _)) => Err(fail("is not an absolute path", "write ${file:/path/to/file}".to_owned())),
+        Some(("credential", name)) if is_credential_name(name) => {
+            let hint = format!("add LoadCredential={name}:/path/to/file to the unit");
+            let Some(directory) = (around.variable)("CREDENTIALS_DIRECTORY") else {
+                return Err(fail("needs $CREDENTIALS_DIRECTORY, which systemd sets", hint));
+            };
+            read(&PathBuf::from(directory).join(name)).map_err(|why| fail(&why, hint))
+        }
+        _ => Err(malformed()),
+    }
+}
+
+/// The failure for what looks like a reference but is none.
+fn malformed() -> Failure {
+    Failure {
+        message: "`${` does not begin a reference that mcpeg knows".to_owned(),
+        hint: "write ${env:NAME}, ${file:/path} or ${credential:NAME}; a dollar sign itself is written $$"
+            .to_owned(),
+    }
+}
+
+/// Reads a file that holds one value; a single newline at its end is the editor's and not part of the value.
+fn read(path: &Path) -> Result<String, String> {
+    let cannot = |error: std::io::Error| format!("cannot be read: {error}");
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(cannot)?;
+    file.take(LIMIT + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    if bytes.len() as u64 > LIMIT {
+        return Err(format!("is larger than {LIMIT} bytes"));
+    }
+    let mut value = String::from_utf8(bytes).map_err(|_| "is not valid UTF-8".to_owned())?;
+    if value.ends_with('\n') {
+        value.pop();
+        if value.ends_with('\r') {
+            value.pop();
+        }
+    }
+    Ok(value)
+}
+
+/// Names as POSIX has them (IEEE Std 1003.1, Base Definitions §8.1).
+fn is_variable_name(name: &str) -> bool {
+    !name.starts_with(|c: char| c.is_ascii_digit())
+        && !name.is_empty()
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// Credential names are file names: systemd.exec(5) `LoadCredential=`.
+fn is_credential_name(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    !name.is_empty() && !name.starts_with('.') && name.chars().all(allowed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Expands with `A=1`, and a credentials directory if one is given.
+    fn expanded(text: &str, credentials: Option<&Path>) -> Result<String, String> {
+        let variable = |name: &str| match name {
+            "A" => Some(OsString::from("1")),
+            "CREDENTIALS_DIRECTORY" => credentials.map(|path| path.as_os_str().to_owned()),
+            _ => None,
+        };
+        expand(text, Surroundings { variable: &variable }).map_err(|failure| failure.message)
+    }
+
+    #[test]
+    fn references_dollars_and_plain_text_mix() {
+        assert_eq!(expanded("x${env:A}y$$z$HOME$", None).as_deref(), Ok("x1y$z$HOME$"));
+        assert_eq!(expanded("$${env:A}", None).as_deref(), Ok("${env:A}"));
+    }
+
+    #[test]
+    fn what_a_variable_holds_is_not_expanded_again() {
+        let variable = |_: &str| Some(OsString::from("${env:B}$$"));
+        assert_eq!(expand("${env:A}", Surroundings { variable: &variable }).unwrap(), "${env:B}$$");
+    }
+
+    #[test]
+    fn an_unset_variable_is_named_without_the_text_around_it() {
+        assert_eq!(
+            expanded("hunter2 ${env:NOPE}", None),
+            Err("`${env:NOPE}` is not set in the environment of mcpeg".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_password_with_a_dollar_and_a_brace_is_not_quoted() {
+        for text in ["pa${ss}word", "pa${ss", "${HOME}", "${env:}", "${env:a b}", "${credential:../x}"] {
+            assert_eq!(expanded(text, None), Err(malformed().message), "{text}");
+        }
+    }
+
+    #[test]
+    fn files_and_credentials_lose_their_last_newline_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("token");
+        std::io::Write::write_all(&mut std::fs::File::create(&path).unwrap(), b"a\n\r\n").unwrap();
+        assert_eq!(expanded(&format!("${{file:{}}}", path.display()), None).as_deref(), Ok("a\n"));
+        assert_eq!(expanded("${credential:token}", Some(directory.path())).as_deref(), Ok("a\n"));
+    }
+
+    #[test]
+    fn a_missing_credential_names_the_reference() {
+        assert_eq!(
+            expanded("${credential:token}", None),
+            Err("`${credential:token}` needs $CREDENTIALS_DIRECTORY, which systemd sets".to_owned())
+        );
+        assert_eq!(
+            expanded("${file:/nonexistent}", None),
+            Err("`${file:/nonexistent}` cannot be read: No such file or directory (os error 2)".to_owned())
+        );
+    }
+}

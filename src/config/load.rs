@@ -1,0 +1,213 @@
+//! Reading the files: the main file, then `conf.d/*.toml` beside it by name.
+//!
+//! A file that the user named must exist; the default file need not, and then mcpeg runs with its defaults. The
+//! stages are kept apart: meaning is checked only for files whose structure is right, so that one mistake is not
+//! reported twice.
+
+use std::ffi::OsString;
+use std::io::{ErrorKind, Read as _};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize as _;
+use toml::de::DeTable;
+
+use super::expand::Surroundings;
+use super::model::{Config, Upstream};
+use super::place::{Place, Problems, Text, place_of};
+use super::schema::{self, Role};
+use super::settings::{self, Reader};
+use super::{Error, shape, upstream};
+
+/// The largest configuration file, in bytes.
+const LIMIT: u64 = 4 << 20;
+
+/// Where the configuration comes from.
+#[derive(Clone, Debug, Default)]
+pub struct Source {
+    /// The file that the user named; `None` is [`default_path`], which need not exist.
+    pub file: Option<PathBuf>,
+    /// What the command line says instead of the file.
+    pub overrides: Overrides,
+}
+
+/// What the command line says instead of the file.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// Replaces `listen` if not empty.
+    pub listen: Vec<String>,
+    /// Replaces `file` of `[log]`; relative to the working directory of this process.
+    pub log_file: Option<PathBuf>,
+    /// Replaces `level` of `[log]`.
+    pub log_level: Option<String>,
+    /// The development profile: loopback only, mcpeg's own log at debug level, and no log file; a log level or log
+    /// file given beside it still counts.
+    pub dev: bool,
+}
+
+/// One file that was read.
+struct Document {
+    /// Its name.
+    path: PathBuf,
+    /// Its content.
+    content: String,
+    /// What it may hold.
+    role: Role,
+    /// Whether it was there; the default file need not be.
+    exists: bool,
+}
+
+/// Reads and checks the whole configuration.
+///
+/// # Errors
+/// If a file is missing or cannot be read, or with every problem that was found in the files' structure or meaning.
+pub fn load(source: &Source) -> Result<Config, Error> {
+    let variable = |name: &str| std::env::var_os(name);
+    load_in(source, Surroundings { variable: &variable })
+}
+
+/// Where the configuration is if the user names no file: `/etc/mcpeg/mcpeg.toml` for root and for users without a
+/// home directory (service accounts), otherwise `mcpeg/mcpeg.toml` in the place of the XDG Base Directory
+/// Specification.
+#[must_use]
+pub fn default_path() -> PathBuf {
+    let root = nix::unistd::Uid::effective().is_root();
+    default_path_in(root, &|name| std::env::var_os(name))
+}
+
+/// [`default_path`] for a given user and environment.
+fn default_path_in(root: bool, variable: &dyn Fn(&str) -> Option<OsString>) -> PathBuf {
+    // Relative paths in these variables are invalid and must be ignored: XDG Base Directory Specification, Basics.
+    let absolute = |name| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let user = || absolute("XDG_CONFIG_HOME").or_else(|| absolute("HOME").map(|home| home.join(".config")));
+    let directory = if root { None } else { user() };
+    directory.unwrap_or_else(|| PathBuf::from("/etc")).join("mcpeg/mcpeg.toml")
+}
+
+/// [`load`] with a given environment.
+pub(super) fn load_in(source: &Source, around: Surroundings<'_>) -> Result<Config, Error> {
+    let documents = read_all(source)?;
+    let mut problems = Problems::default();
+    let mut server = super::Server::default();
+    let mut log = super::Log::default();
+    let mut found: Vec<(Place, Upstream)> = Vec::new();
+    for document in &documents {
+        let Some(shape) = document.parse(&mut problems) else { continue };
+        let mut reader = Reader { text: document.text(), around, problems: &mut problems };
+        if document.role == Role::Main {
+            server = settings::server(&shape.server, &source.overrides, &mut reader);
+            log = settings::log(&shape.log, &source.overrides, &mut reader);
+        }
+        for (name, upstream) in &shape.upstreams {
+            found.extend(upstream::upstream(name, upstream, &mut reader));
+        }
+    }
+    upstream::distinct(&found, &mut problems);
+    if !problems.as_slice().is_empty() {
+        return Err(Error::Invalid(problems));
+    }
+    let upstreams = found.into_iter().map(|(_, upstream)| upstream).collect();
+    let sources = documents.into_iter().filter(|document| document.exists).map(|document| document.path);
+    Ok(Config { server, log, upstreams, sources: sources.collect() })
+}
+
+/// Reads every file: the main one first, empty if it need not exist and does not.
+fn read_all(source: &Source) -> Result<Vec<Document>, Error> {
+    let mut problems = Problems::default();
+    let path = source.file.clone().unwrap_or_else(default_path);
+    let bytes = match read(&path) {
+        Err(Error::Read { source: error, .. }) if error.kind() == ErrorKind::NotFound => match &source.file {
+            Some(_) => return Err(Error::Missing(path)),
+            None => None,
+        },
+        read => Some(read?),
+    };
+    let fragments = fragments(path.parent().unwrap_or(Path::new("")))?;
+    let mut documents = Vec::new();
+    documents.extend(Document::new(path, bytes, Role::Main, &mut problems));
+    for path in fragments {
+        let bytes = read(&path)?;
+        documents.extend(Document::new(path, Some(bytes), Role::Fragment, &mut problems));
+    }
+    if problems.as_slice().is_empty() { Ok(documents) } else { Err(Error::Invalid(problems)) }
+}
+
+/// The files of `conf.d`, by name. Hidden files are left out: editors and atomic writers use such names while they
+/// work.
+fn fragments(beside: &Path) -> Result<Vec<PathBuf>, Error> {
+    let directory = beside.join("conf.d");
+    let cannot = |source| Error::Read { path: directory.clone(), source };
+    let entries = match std::fs::read_dir(&directory) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(cannot)?,
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(cannot)?.file_name();
+        let hidden = name.as_encoded_bytes().starts_with(b".");
+        if !hidden && Path::new(&name).extension().is_some_and(|extension| extension == "toml") {
+            paths.push(directory.join(name));
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// Reads one file.
+fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    let cannot = |source| Error::Read { path: path.to_owned(), source };
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(cannot)?;
+    file.take(LIMIT + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    if bytes.len() as u64 > LIMIT {
+        return Err(Error::TooLarge { path: path.to_owned(), limit: LIMIT });
+    }
+    Ok(bytes)
+}
+
+impl Document {
+    /// Takes a file's bytes, which must be UTF-8; `None` is a file that does not exist.
+    fn new(path: PathBuf, bytes: Option<Vec<u8>>, role: Role, problems: &mut Problems) -> Option<Self> {
+        let exists = bytes.is_some();
+        match String::from_utf8(bytes.unwrap_or_default()) {
+            Ok(content) => Some(Self { path, content, role, exists }),
+            Err(error) => {
+                let place = place_of(&path, error.as_bytes(), error.utf8_error().valid_up_to());
+                problems.push_with_hint(place, "not valid UTF-8", "save the file as UTF-8 text");
+                None
+            }
+        }
+    }
+
+    /// The text with its name, for places.
+    fn text(&self) -> Text<'_> {
+        Text { file: &self.path, content: &self.content }
+    }
+
+    /// Reads the content into the serde shape; `None` if its structure is wrong, which `problems` then tells.
+    fn parse(&self, problems: &mut Problems) -> Option<shape::File> {
+        let (table, errors) = DeTable::parse_recoverable(&self.content);
+        // After the first syntax error the parser guesses, so that only this one is sure to be the user's.
+        let first = errors.iter().min_by_key(|error| error.span().map_or(usize::MAX, |span| span.start));
+        if let Some(error) = first {
+            self.refuse(error, problems);
+            return None;
+        }
+        let before = problems.as_slice().len();
+        schema::check(table.get_ref(), self.text(), self.role, problems);
+        if problems.as_slice().len() > before {
+            return None;
+        }
+        let read = shape::File::deserialize(toml::de::Deserializer::from(table));
+        read.map_err(|error| self.refuse(&error, problems)).ok()
+    }
+
+    /// Notes what the TOML parser says. Its `Display` would quote the line, which may hold a secret.
+    fn refuse(&self, error: &toml::de::Error, problems: &mut Problems) {
+        let place = self.text().place(&error.span().unwrap_or_default());
+        problems.push(place, error.message().trim().replace('\n', ", "));
+    }
+}
+
+#[cfg(test)]
+#[path = "load_tests.rs"]
+mod tests;

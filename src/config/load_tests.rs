@@ -1,0 +1,332 @@
+//! Loading whole files: what is accepted, and each mistake with its place, its message and its fix.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::super::{Auth, ListenAddr, Sharing, Transport};
+use super::*;
+
+/// A configuration directory of its own.
+struct Scratch(tempfile::TempDir);
+
+impl Scratch {
+    /// A directory with `mcpeg.toml` in it.
+    fn new(main: &str) -> Self {
+        let scratch = Self(tempfile::tempdir().unwrap());
+        scratch.file("mcpeg.toml", main)
+    }
+
+    /// Adds a file.
+    fn file(self, name: &str, content: &str) -> Self {
+        let path = self.0.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::File::create(path).unwrap().write_all(content.as_bytes()).unwrap();
+        self
+    }
+
+    /// Loads it with `TOKEN=hunter2` in the environment.
+    fn load_with(&self, overrides: Overrides) -> Result<Config, Error> {
+        let variable = |name: &str| (name == "TOKEN").then(|| OsString::from("hunter2"));
+        let source = Source { file: Some(self.0.path().join("mcpeg.toml")), overrides };
+        load_in(&source, Surroundings { variable: &variable })
+    }
+
+    /// Loads it as it is.
+    fn load(&self) -> Config {
+        self.load_with(Overrides::default()).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The problems as lines `file:line:column: message | hint`, files without their directory.
+    fn problems(&self, overrides: Overrides) -> Vec<String> {
+        let error = self.load_with(overrides).unwrap_err();
+        let directory = format!("{}/", self.0.path().display());
+        let line = |p: &super::super::Problem| format!("{p} | {}", p.hint.as_deref().unwrap_or_default());
+        error.problems().iter().map(|p| line(p).replace(&directory, "")).collect()
+    }
+}
+
+/// The problems of one main file.
+fn problems(main: &str) -> Vec<String> {
+    Scratch::new(main).problems(Overrides::default())
+}
+
+/// Asserts that the main file has exactly one problem, at this place, whose text has all these parts.
+#[track_caller]
+fn refused(main: &str, place: &str, parts: &[&str]) {
+    let found = problems(main);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(found[0].starts_with(&format!("mcpeg.toml:{place}: ")), "{}", found[0]);
+    for part in parts {
+        assert!(found[0].contains(part), "`{part}` is missing in: {}", found[0]);
+    }
+}
+
+#[test]
+fn the_contract_example_is_read_as_it_is_meant() {
+    let config = Scratch::new(
+        r#"
+        [server]
+        listen = ["127.0.0.1:8080", "unix:/run/mcpeg.sock"]
+        drain_timeout = "1m 30s"
+        max_message_size = "1MiB"
+        [log]
+        level = "info,mcpeg::gateway=debug"
+        file = "/var/log/mcpeg/mcpeg.log"
+        [upstreams.time]
+        command = "mcp-server-time"
+        args = ["--local-timezone", "UTC"]
+        env = { TZ = "UTC" }
+        [upstreams.docs]
+        url = "http://127.0.0.1:9000/mcp"
+        headers = { Authorization = "Bearer ${env:TOKEN}" }
+        sharing = "per-session"
+        "#,
+    )
+    .load();
+    assert_eq!(config.server.listen.len(), 2);
+    assert_eq!(config.server.drain_timeout, Duration::from_secs(90));
+    assert_eq!(config.server.max_message_size, 1 << 20);
+    assert_eq!(config.log.file.as_deref(), Some(Path::new("/var/log/mcpeg/mcpeg.log")));
+    let names: Vec<&str> = config.upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
+    assert_eq!(names, ["time", "docs"]);
+    assert_eq!(config.upstreams[1].sharing, Sharing::PerSession);
+    let Transport::Http { headers, .. } = &config.upstreams[1].transport else { panic!("not http") };
+    assert_eq!(headers["authorization"].reveal(), "Bearer hunter2");
+}
+
+#[test]
+fn an_empty_file_is_the_default_configuration() {
+    let config = Scratch::new("").load();
+    assert_eq!(config.server.listen, [ListenAddr::Tcp { host: "127.0.0.1".to_owned(), port: 8080 }]);
+    assert_eq!(config.server.auth, None);
+    assert!(config.upstreams.is_empty());
+    assert_eq!(config.sources.len(), 1);
+}
+
+#[test]
+fn the_defaults_in_the_table_of_keys_are_those_of_the_code() {
+    let table = |table: super::super::reference::Table| {
+        let stdio = table.keys().filter(|key| !matches!(key.name, "url" | "headers"));
+        let lines = stdio.filter_map(|key| Some(format!("{} = {}\n", key.name, key.default?)));
+        format!("[{}]\n{}", table.header(), lines.collect::<String>())
+    };
+    let text: String = super::super::reference::Table::ALL.into_iter().map(table).collect();
+    let written = Scratch::new(&format!("{text}command = \"x\"\n")).load();
+    let left_out = Scratch::new("[upstreams.NAME]\ncommand = \"x\"\n").load();
+    assert_eq!(format!("{:?}", written.server), format!("{:?}", left_out.server));
+    assert_eq!(format!("{:?}", written.log), format!("{:?}", left_out.log));
+    assert_eq!(written.upstreams, left_out.upstreams);
+}
+
+#[test]
+fn conf_d_is_read_by_name_and_hidden_and_other_files_are_not() {
+    let config = Scratch::new("[upstreams.main]\ncommand = \"m\"")
+        .file("conf.d/b.toml", "[upstreams.bb]\ncommand = \"b\"")
+        .file("conf.d/a.toml", "[upstreams.aa]\ncommand = \"a\"")
+        .file("conf.d/.hidden.toml", "nonsense")
+        .file("conf.d/README", "nonsense")
+        .load();
+    let names: Vec<&str> = config.upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
+    assert_eq!(names, ["main", "aa", "bb"]);
+    assert_eq!(config.sources.len(), 3);
+}
+
+#[test]
+fn a_duplicate_upstream_across_files_names_both_places() {
+    let scratch = Scratch::new("[upstreams.a]\ncommand = \"m\"")
+        .file("conf.d/x.toml", "\n[upstreams.a]\ncommand = \"b\"");
+    let found = scratch.problems(Overrides::default());
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(found[0].starts_with("conf.d/x.toml:2:12: upstream `a` is already defined at mcpeg.toml:1:12"));
+}
+
+#[test]
+fn problems_of_several_files_are_reported_together() {
+    let scratch = Scratch::new("[server]\nlisten = [\"8080\"]\n[upstreams.a]\ncommand = \"./x\"")
+        .file("conf.d/x.toml", "[log]\n");
+    let found = scratch.problems(Overrides::default());
+    assert_eq!(found.len(), 3, "{found:#?}");
+    assert!(found[0].starts_with("mcpeg.toml:2:11: address `8080` has no port | write \"127.0.0.1:8080\""));
+    assert!(found[1].starts_with("mcpeg.toml:4:11: `command` is a path that is not absolute"));
+    assert!(found[2].starts_with("conf.d/x.toml:1:2: `log` does not belong here"));
+}
+
+#[test]
+fn a_syntax_error_has_its_place_and_does_not_quote_the_line() {
+    let found = problems("[upstreams.a]\nheaders = { Authorization = \"Bearer hunter2 }\n");
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(found[0].starts_with("mcpeg.toml:2:"), "{}", found[0]);
+    assert!(!found[0].contains("hunter2"), "{}", found[0]);
+    let found = problems("[upstreams.a]\nurl = http://hunter2/\n");
+    assert!(found[0].starts_with("mcpeg.toml:2:7: "), "{found:#?}");
+    assert!(!found[0].contains("hunter2"), "{}", found[0]);
+    refused("[log]\nlevel = \"info\"\nlevel = \"warn\"\n", "3:1", &["duplicate key"]);
+}
+
+#[test]
+fn text_that_is_not_utf_8_has_its_place() {
+    let scratch = Scratch::new("");
+    let path = scratch.0.path().join("mcpeg.toml");
+    std::fs::File::create(path).unwrap().write_all(b"[log]\nlevel = \"\xff\"").unwrap();
+    assert_eq!(
+        scratch.problems(Overrides::default()),
+        ["mcpeg.toml:2:10: not valid UTF-8 | save the file as UTF-8 text"]
+    );
+}
+
+#[test]
+fn listeners_off_loopback_need_the_written_word() {
+    let fix = "write auth = \"none\" in [server]";
+    refused("[server]\nlisten = [\"0.0.0.0:80\"]", "2:11", &["`0.0.0.0:80` can be reached", fix]);
+    let allowed = Scratch::new("[server]\nauth = \"none\"\nlisten = [\"0.0.0.0:80\"]");
+    assert_eq!(allowed.load().server.auth, Some(Auth::None));
+    let listen = Overrides { listen: vec!["[::]:80".to_owned()], ..Overrides::default() };
+    let found = Scratch::new("").problems(listen.clone());
+    assert!(found[0].starts_with("--listen: listener `[::]:80` can be reached"), "{found:?}");
+    assert!(allowed.load_with(listen).is_ok());
+}
+
+#[test]
+fn the_development_profile_is_loopback_even_where_the_file_allows_more() {
+    let scratch = Scratch::new("[server]\nauth = \"none\"\nlisten = [\"0.0.0.0:80\"]\n[log]\nfile = \"/x\"");
+    let dev = Overrides { dev: true, ..Overrides::default() };
+    assert!(scratch.problems(dev.clone())[0].contains("which --dev requires | listen on 127.0.0.1"));
+    let config =
+        scratch.load_with(Overrides { listen: vec!["127.0.0.1:0".to_owned()], ..dev.clone() }).unwrap();
+    assert_eq!((config.log.level.as_str(), config.log.file), ("info,mcpeg=debug", None));
+    let louder = Overrides {
+        listen: vec!["127.0.0.1:0".to_owned()],
+        log_level: Some("trace".to_owned()),
+        log_file: Some(PathBuf::from("/y")),
+        ..dev
+    };
+    let config = scratch.load_with(louder).unwrap();
+    assert_eq!((config.log.level.as_str(), config.log.file), ("trace", Some(PathBuf::from("/y"))));
+}
+
+#[test]
+fn a_relative_log_file_of_the_command_line_is_made_absolute() {
+    let overrides = Overrides { log_file: Some(PathBuf::from("x.log")), ..Overrides::default() };
+    let file = Scratch::new("").load_with(overrides).unwrap().log.file.unwrap();
+    assert_eq!(file, std::env::current_dir().unwrap().join("x.log"));
+}
+
+#[test]
+fn mistakes_in_server_and_log_have_their_places_and_fixes() {
+    refused("[server]\nlisten = []", "2:10", &["`listen` is empty", "write listen = [\"127.0.0.1:8080\"]"]);
+    refused("[server]\nlisten = [\"unix:x\"]", "2:11", &["not absolute", "unix:/run/mcpeg/mcpeg.sock"]);
+    refused("[server]\nlisten = [\"localhost:1\", \"localhost:1\"]", "2:26", &["is listed twice"]);
+    refused("[server]\ndrain_timeout = \"30\"", "2:17", &["no unit", "write \"30s\""]);
+    refused("[server]\ndrain_timeout = 30", "2:17", &["bare integer", "write \"30s\""]);
+    refused("[server]\nsession_timeout = \"0s\"", "2:19", &["longer than nothing"]);
+    refused("[server]\nmax_message_size = \"1B\"", "2:20", &["between 1KiB and 1GiB"]);
+    refused("[server]\nallowed_origins = [\"example.org\"]", "2:20", &["https://example.org"]);
+    refused("[server]\nallowed_hosts = [\"*\"]", "2:18", &["cannot be in `allowed_hosts`"]);
+    refused("[log]\nfile = \"mcpeg.log\"", "2:8", &["`file` must be an absolute path", "begins with /"]);
+    refused("[log]\nlevel = \"verbose\"", "2:9", &["`verbose` is not a log level", "write off, error"]);
+    refused("[log]\nlevel = \"info,x=loud\"", "2:9", &["is not a log level"]);
+    refused("[log]\nlevel = \"\"", "2:9", &["is not a log level"]);
+}
+
+#[test]
+fn mistakes_in_upstreams_have_their_places_and_fixes() {
+    refused("[upstreams.a]", "1:12", &["neither `command` nor `url`", "write command = "]);
+    refused("[upstreams.a]\ncommand = \"x\"\nurl = \"http://x/\"", "3:7", &["has both", "keep one"]);
+    refused("[upstreams.mcpeg]\ncommand = \"x\"", "1:12", &["taken by the built-in", "another name"]);
+    refused("[upstreams.mcpeg_x]\ncommand = \"x\"", "1:12", &["begins with `mcpeg_`"]);
+    refused("[upstreams.\"a b\"]\ncommand = \"x\"", "1:12", &["`a b` is not allowed", "letters, digits"]);
+    refused("[upstreams.a]\ncommand = \"\"", "2:11", &["`command` is empty"]);
+    refused("[upstreams.a]\ncommand = \"x\"\nworking_dir = \"y\"", "3:15", &["absolute path"]);
+    refused("[upstreams.a]\ncommand = \"x\"\nheaders = {}", "3:11", &["belongs to upstreams with `url`"]);
+    refused("[upstreams.a]\nurl = \"http://x/\"\nenv = {}", "3:7", &["belongs to upstreams with `command`"]);
+    refused("[upstreams.a]\ncommand = \"x\"\nenv = { \"A=B\" = \"\" }", "3:9", &["name of a variable"]);
+    refused("[upstreams.a]\nurl = \"ftp://x/\"", "2:7", &["http:// or https://", "mcp.example.org"]);
+    refused("[upstreams.a]\nurl = \"/mcp\"", "2:7", &["does not begin with http://"]);
+    refused("[upstreams.a]\nurl = \"http://u:hunter2@x/\"", "2:7", &["user name or password"]);
+    refused(
+        "[upstreams.a]\nurl = \"http://x/\"\nheaders = { \"a b\" = \"\" }",
+        "3:13",
+        &["name of a header"],
+    );
+    refused(
+        "[upstreams.a]\nurl = \"http://x/\"\nheaders = { Host = \"\" }",
+        "3:13",
+        &["set by mcpeg itself"],
+    );
+    refused(
+        "[upstreams.a]\nurl = \"http://x/\"\nheaders = { A = \"1\\n2\" }",
+        "3:17",
+        &["no header can have"],
+    );
+    refused(
+        "[upstreams.a]\nurl = \"http://x/\"\nheaders = { A = \"1\", a = \"2\" }",
+        "3:22",
+        &["given twice"],
+    );
+    refused("[upstreams.a]\ncommand = \"x\"\nstart_timeout = \"0s\"", "3:17", &["longer than nothing"]);
+}
+
+#[test]
+fn names_that_tool_names_could_confuse_are_refused_with_both_places() {
+    let main = "[upstreams.time_zone]\ncommand = \"x\"\n[upstreams.time]\ncommand = \"x\"";
+    let found = problems(main);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(found[0].starts_with("mcpeg.toml:3:12: upstream names `time` and `time_zone` ("), "{}", found[0]);
+    assert!(found[0].contains("mcpeg.toml:1:12) cannot be told apart"), "{}", found[0]);
+}
+
+#[test]
+fn an_unresolved_reference_names_key_place_and_reference() {
+    let main = "[upstreams.a]\nurl = \"http://x/\"\nheaders = { Authorization = \"hunter3 ${env:NOPE}\" }";
+    refused(main, "3:29", &["`headers.Authorization`: `${env:NOPE}` is not set", "set NOPE"]);
+    assert!(!problems(main)[0].contains("hunter3"));
+}
+
+#[test]
+fn references_are_resolved_in_every_value_that_may_have_them() {
+    let main = "[upstreams.a]\ncommand = \"${env:TOKEN}\"\nargs = [\"${env:TOKEN}\", \"$$\"]\n\
+                env = { A = \"${env:TOKEN}\" }\n[upstreams.b]\nurl = \"http://x/${env:TOKEN}\"";
+    let config = Scratch::new(main).load();
+    let env = BTreeMap::from([("A".to_owned(), super::super::Secret::new("hunter2".to_owned()))]);
+    let args = vec!["hunter2".to_owned(), "$".to_owned()];
+    let stdio = Transport::Stdio { command: "hunter2".to_owned(), args, env, working_dir: None };
+    assert_eq!(config.upstreams[0].transport, stdio);
+    let Transport::Http { url, .. } = &config.upstreams[1].transport else { panic!("not http") };
+    assert_eq!(url, "http://x/hunter2");
+}
+
+#[test]
+fn debug_output_of_a_configuration_has_no_resolved_secret() {
+    let main = "[upstreams.a]\ncommand = \"x\"\nargs = [\"${env:TOKEN}\"]\nenv = { A = \"${env:TOKEN}\" }\n\
+                [upstreams.b]\nurl = \"http://x/${env:TOKEN}?k=${env:TOKEN}\"\nheaders = { A = \"${env:TOKEN}\" }";
+    let config = Scratch::new(main).load();
+    let shown = format!("{config:?} {:#?}", config.upstreams);
+    assert!(!shown.contains("hunter2"), "{shown}");
+    assert!(shown.contains("http://x"), "{shown}");
+}
+
+#[test]
+fn a_named_file_must_exist_and_a_directory_is_no_file() {
+    let load =
+        |file: &str| load(&Source { file: Some(PathBuf::from(file)), ..Source::default() }).unwrap_err();
+    assert!(matches!(load("/nonexistent/mcpeg.toml"), Error::Missing(_)));
+    assert!(matches!(load("/"), Error::Read { .. }));
+    assert!(matches!(load("/dev/zero"), Error::TooLarge { .. }));
+}
+
+#[test]
+fn the_default_place_follows_user_and_xdg() {
+    let both = |name: &str| match name {
+        "XDG_CONFIG_HOME" => Some(OsString::from("/xdg")),
+        _ => Some(OsString::from("/home/u")),
+    };
+    let relative = |name: &str| (name != "HOME").then(|| OsString::from("xdg"));
+    let home = |name: &str| (name == "HOME").then(|| OsString::from("/home/u"));
+    assert_eq!(default_path_in(true, &both), Path::new("/etc/mcpeg/mcpeg.toml"));
+    assert_eq!(default_path_in(false, &both), Path::new("/xdg/mcpeg/mcpeg.toml"));
+    assert_eq!(default_path_in(false, &home), Path::new("/home/u/.config/mcpeg/mcpeg.toml"));
+    assert_eq!(default_path_in(false, &relative), Path::new("/etc/mcpeg/mcpeg.toml"));
+}

@@ -1,0 +1,277 @@
+//! Every key of the configuration, in one table: what the loader accepts, and what mcpeg.toml(5) and the shipped
+//! example say, are both made from it.
+//!
+//! Order: tables in the order of the manual, keys in the order in which a reader needs them.
+
+/// The tables of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Table {
+    /// `[server]`.
+    Server,
+    /// `[log]`.
+    Log,
+    /// `[upstreams.NAME]`, any number of them.
+    Upstream,
+}
+
+/// The type of a key's value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A string.
+    Text,
+    /// A string that is an absolute path.
+    Path,
+    /// An array of strings.
+    TextList,
+    /// An array of listener addresses.
+    AddressList,
+    /// A table of strings.
+    TextMap,
+    /// A string with a number and a unit of time.
+    Duration,
+    /// A string with a number and a unit of size.
+    Size,
+    /// One of these strings.
+    Choice(&'static [&'static str]),
+}
+
+/// One key.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// The table that it belongs to.
+    pub table: Table,
+    /// Its name.
+    pub name: &'static str,
+    /// The type of its value.
+    pub kind: Kind,
+    /// Its default as it would be written in the file; `None` if leaving it out means something of its own, which
+    /// the description tells.
+    pub default: Option<&'static str>,
+    /// A value as it would be written in the file, for the example.
+    pub example: &'static str,
+    /// What it does, in whole sentences.
+    pub description: &'static str,
+}
+
+impl Table {
+    /// All tables, in the order of the manual.
+    pub const ALL: [Self; 3] = [Self::Server, Self::Log, Self::Upstream];
+
+    /// The table's header as it is written in the file.
+    #[must_use]
+    pub const fn header(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Log => "log",
+            Self::Upstream => "upstreams.NAME",
+        }
+    }
+
+    /// The keys of this table, in the order of the manual.
+    pub fn keys(self) -> impl Iterator<Item = &'static Key> {
+        KEYS.iter().filter(move |key| key.table == self)
+    }
+}
+
+impl Kind {
+    /// The type in words.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Text => "a string",
+            Self::Path => "a string with an absolute path",
+            Self::TextList => "an array of strings",
+            Self::AddressList => "an array of addresses",
+            Self::TextMap => "a table of strings",
+            Self::Duration => "a duration with its unit, such as \"30s\"",
+            Self::Size => "a size with its unit, such as \"16MiB\"",
+            Self::Choice(_) => "one of the strings listed",
+        }
+    }
+
+    /// The units that a value may have; `None` for kinds without units.
+    #[must_use]
+    pub const fn units(self) -> Option<&'static str> {
+        match self {
+            Self::Duration => Some("ms, s, m, h, d; several may be combined, as in \"1m 30s\""),
+            Self::Size => Some("B, KiB, MiB, GiB (powers of 1024), kB, MB, GB (powers of 1000)"),
+            _ => None,
+        }
+    }
+}
+
+/// Every key, once.
+pub const KEYS: &[Key] = &[
+    Key {
+        table: Table::Server,
+        name: "listen",
+        kind: Kind::AddressList,
+        default: Some("[\"127.0.0.1:8080\"]"),
+        example: "[\"127.0.0.1:8080\", \"unix:/run/mcpeg/mcpeg.sock\"]",
+        description: "Where to listen: host:port, [IPv6]:port, or unix:/path. Port 0 lets the kernel choose. A TCP \
+                      address that other machines can reach needs auth = \"none\".",
+    },
+    Key {
+        table: Table::Server,
+        name: "auth",
+        kind: Kind::Choice(&["none"]),
+        default: None,
+        example: "\"none\"",
+        description: "Write \"none\" to let anybody who can reach the listeners use every upstream. Left out, mcpeg \
+                      listens only on loopback addresses and Unix sockets.",
+    },
+    Key {
+        table: Table::Server,
+        name: "prefix",
+        kind: Kind::Choice(&["auto", "always", "never"]),
+        default: Some("\"auto\""),
+        example: "\"auto\"",
+        description: "How the names of tools and prompts of several upstreams are kept apart on /mcp: with auto each \
+                      carries its upstream's name and an underscore where there is more than one upstream, with \
+                      always it always does, with never it never does and two equal names are an error.",
+    },
+    Key {
+        table: Table::Server,
+        name: "allowed_hosts",
+        kind: Kind::TextList,
+        default: Some("[]"),
+        example: "[\"mcp.example.org\"]",
+        description: "Values of the Host header that are accepted beside loopback names and the listeners' own \
+                      addresses, as host or host:port. Others are refused, against DNS rebinding.",
+    },
+    Key {
+        table: Table::Server,
+        name: "allowed_origins",
+        kind: Kind::TextList,
+        default: Some("[]"),
+        example: "[\"https://app.example.org\"]",
+        description: "Values of the Origin header that are accepted beside loopback origins, as scheme://host or \
+                      scheme://host:port. Requests from other web pages are refused.",
+    },
+    Key {
+        table: Table::Server,
+        name: "drain_timeout",
+        kind: Kind::Duration,
+        default: Some("\"30s\""),
+        example: "\"30s\"",
+        description: "How long requests in flight may take after a stop was asked for; then they are cut off.",
+    },
+    Key {
+        table: Table::Server,
+        name: "session_timeout",
+        kind: Kind::Duration,
+        default: Some("\"1h\""),
+        example: "\"1h\"",
+        description: "A client's session without any request for this long is ended.",
+    },
+    Key {
+        table: Table::Server,
+        name: "max_message_size",
+        kind: Kind::Size,
+        default: Some("\"16MiB\""),
+        example: "\"16MiB\"",
+        description: "The largest message that is accepted from a client or an upstream, from 1KiB to 1GiB.",
+    },
+    Key {
+        table: Table::Log,
+        name: "level",
+        kind: Kind::Text,
+        default: Some("\"info\""),
+        example: "\"info,mcpeg::gateway=debug\"",
+        description: "The least severe level to log: off, error, warn, info, debug or trace; after it, separated by \
+                      commas, TARGET=LEVEL for single parts of mcpeg.",
+    },
+    Key {
+        table: Table::Log,
+        name: "file",
+        kind: Kind::Path,
+        default: None,
+        example: "\"/var/log/mcpeg/mcpeg.log\"",
+        description: "The log file. Left out, mcpeg logs to standard error only. The file is created with mode 0640; \
+                      its directory is created with mode 0750 if it is missing.",
+    },
+    Key {
+        table: Table::Log,
+        name: "format",
+        kind: Kind::Choice(&["json", "text"]),
+        default: Some("\"json\""),
+        example: "\"json\"",
+        description: "How the file is written: one JSON object a line, or text for people.",
+    },
+    Key {
+        table: Table::Upstream,
+        name: "command",
+        kind: Kind::Text,
+        default: None,
+        example: "\"mcp-server-time\"",
+        description: "The program of an upstream that speaks MCP on its standard input and output: an absolute path, \
+                      or a name that is looked up in PATH. An upstream has either command or url.",
+    },
+    Key {
+        table: Table::Upstream,
+        name: "args",
+        kind: Kind::TextList,
+        default: Some("[]"),
+        example: "[\"--local-timezone\", \"UTC\"]",
+        description: "The command's arguments, one string each; no shell looks at them.",
+    },
+    Key {
+        table: Table::Upstream,
+        name: "env",
+        kind: Kind::TextMap,
+        default: Some("{}"),
+        example: "{ TZ = \"UTC\" }",
+        description: "The command's environment beside PATH, HOME, LANG, TZ and USER. Nothing else is inherited from \
+                      mcpeg; a variable of mcpeg's own is handed on by NAME = \"${env:NAME}\".",
+    },
+    Key {
+        table: Table::Upstream,
+        name: "working_dir",
+        kind: Kind::Path,
+        default: None,
+        example: "\"/srv/files\"",
+        description: "The command's working directory. Left out, it is mcpeg's own.",
+    },
+    Key {
+        table: Table::Upstream,
+        name: "url",
+        kind: Kind::Text,
+        default: None,
+        example: "\"https://mcp.example.org/mcp\"",
+        description: "The endpoint of an upstream that speaks MCP over Streamable HTTP, http:// or https://.",
+    },
+    Key {
+        table: Table::Upstream,
+        name: "headers",
+        kind: Kind::TextMap,
+        default: Some("{}"),
+        example: "{ Authorization = \"Bearer ${env:DOCS_TOKEN}\" }",
+        description: "Headers that are sent with each request to the url.",
+    },
+    Key {
+        table: Table::Upstream,
+        name: "start_timeout",
+        kind: Kind::Duration,
+        default: Some("\"30s\""),
+        example: "\"30s\"",
+        description: "How long the upstream may take from its start to an answered handshake.",
+    },
+    Key {
+        table: Table::Upstream,
+        name: "request_timeout",
+        kind: Kind::Duration,
+        default: Some("\"5m\""),
+        example: "\"5m\"",
+        description: "How long one request to the upstream may take; progress does not extend it.",
+    },
+    Key {
+        table: Table::Upstream,
+        name: "sharing",
+        kind: Kind::Choice(&["auto", "shared", "per-session"]),
+        default: Some("\"auto\""),
+        example: "\"auto\"",
+        description: "Whether sessions of clients share one connection to the upstream: shared means one for all, \
+                      per-session one for each, auto one for each where the client can answer requests of the \
+                      server (sampling, elicitation, roots).",
+    },
+];

@@ -1,0 +1,279 @@
+//! The meaning of `[server]` and `[log]`, with the command line's overrides applied.
+//!
+//! The command line may move a listener, but only the file can say `auth = "none"`: opening the gateway to others is
+//! a decision that is written down.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tracing_subscriber::EnvFilter;
+
+use super::expand::Surroundings;
+use super::load::Overrides;
+use super::model::{Auth, ListenAddr, Log, LogFormat, Prefix, Server};
+use super::place::{Place, Problems, Text};
+use super::{shape, units};
+
+/// The log level of `--dev`: mcpeg's own decisions, without those of its libraries.
+const DEV_LEVEL: &str = "info,mcpeg=debug";
+
+/// What reading the values of one file needs.
+pub(super) struct Reader<'a> {
+    /// The file.
+    pub(super) text: Text<'a>,
+    /// Where references are looked up.
+    pub(super) around: Surroundings<'a>,
+    /// Where problems go.
+    pub(super) problems: &'a mut Problems,
+}
+
+impl Reader<'_> {
+    /// Notes a problem at a span of the file.
+    pub(super) fn refuse(
+        &mut self,
+        span: &Range<usize>,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
+        self.problems.push_with_hint(self.text.place(span), message, hint);
+    }
+
+    /// Reads a duration, or gives the default; zero is allowed only where it has a meaning.
+    pub(super) fn duration(
+        &mut self,
+        value: Option<&shape::Text>,
+        key: &str,
+        default: Duration,
+        zero_allowed: bool,
+    ) -> Duration {
+        let Some(value) = value else { return default };
+        match units::duration(value.get_ref()) {
+            Ok(duration) if duration.is_zero() && !zero_allowed => {
+                self.refuse(&value.span(), format!("`{key}` must be longer than nothing"), "write \"30s\"");
+                default
+            }
+            Ok(duration) => duration,
+            Err(why) => {
+                let hint = units::suggest_duration(value.get_ref().trim());
+                self.refuse(&value.span(), format!("`{key}` must be a duration: {why}"), hint);
+                default
+            }
+        }
+    }
+
+    /// Reads an absolute path.
+    pub(super) fn absolute(&mut self, value: Option<&shape::Text>, key: &str) -> Option<PathBuf> {
+        let value = value?;
+        let path = PathBuf::from(value.get_ref());
+        if path.is_absolute() && !value.get_ref().contains('\0') {
+            return Some(path);
+        }
+        let hint = "write a path that begins with /; a daemon has no directory that it starts from";
+        self.refuse(&value.span(), format!("`{key}` must be an absolute path"), hint);
+        None
+    }
+}
+
+/// Reads `[server]`.
+pub(super) fn server(shape: &shape::Server, overrides: &Overrides, reader: &mut Reader<'_>) -> Server {
+    let default = Server::default();
+    let auth = shape.auth.as_ref().map(|_| Auth::None);
+    let size = shape.max_message_size.as_ref();
+    Server {
+        listen: listeners(shape, overrides, auth, reader),
+        drain_timeout: reader.duration(
+            shape.drain_timeout.as_ref(),
+            "drain_timeout",
+            default.drain_timeout,
+            true,
+        ),
+        auth,
+        prefix: match shape.prefix.as_ref().map(|value| value.get_ref().as_str()) {
+            Some("always") => Prefix::Always,
+            Some("never") => Prefix::Never,
+            _ => Prefix::Auto,
+        },
+        allowed_hosts: checked(shape.allowed_hosts.as_ref(), reader, is_host, "allowed_hosts", "example.org"),
+        allowed_origins: checked(
+            shape.allowed_origins.as_ref(),
+            reader,
+            is_origin,
+            "allowed_origins",
+            "https://example.org",
+        ),
+        max_message_size: size.map_or(default.max_message_size, |value| {
+            units::size(value.get_ref()).unwrap_or_else(|why| {
+                let hint = units::suggest_size(value.get_ref().trim());
+                reader.refuse(&value.span(), format!("`max_message_size` must be a size: {why}"), hint);
+                default.max_message_size
+            })
+        }),
+        session_timeout: reader.duration(
+            shape.session_timeout.as_ref(),
+            "session_timeout",
+            default.session_timeout,
+            false,
+        ),
+    }
+}
+
+/// Reads the listeners of the file, and those of the command line, which replace them.
+fn listeners(
+    shape: &shape::Server,
+    overrides: &Overrides,
+    auth: Option<Auth>,
+    reader: &mut Reader<'_>,
+) -> Vec<ListenAddr> {
+    let mut found: Vec<(Place, ListenAddr)> = Vec::new();
+    if let Some(list) = &shape.listen {
+        if list.get_ref().is_empty() {
+            reader.refuse(
+                &list.span(),
+                "`listen` is empty",
+                "write listen = [\"127.0.0.1:8080\"], or leave it out",
+            );
+        }
+        for item in list.get_ref() {
+            let place = reader.text.place(&item.span());
+            found.extend(address(item.get_ref(), place, reader.problems));
+        }
+    }
+    if !overrides.listen.is_empty() {
+        found.clear();
+        for item in &overrides.listen {
+            found.extend(address(item, Place::Option("--listen"), reader.problems));
+        }
+    }
+    for (at, (place, listener)) in found.iter().enumerate() {
+        reachable(listener, place, auth, overrides.dev, reader.problems);
+        let same = |(_, other): &(Place, ListenAddr)| other == listener && !is_port_zero(other);
+        if found[..at].iter().any(same) {
+            reader.problems.push(place.clone(), format!("listener `{listener}` is listed twice"));
+        }
+    }
+    if found.is_empty() {
+        return Server::default().listen;
+    }
+    found.into_iter().map(|(_, listener)| listener).collect()
+}
+
+/// Port 0 may be listed twice: the kernel chooses two ports.
+const fn is_port_zero(listener: &ListenAddr) -> bool {
+    matches!(listener, ListenAddr::Tcp { port: 0, .. })
+}
+
+/// Reads one address.
+fn address(text: &str, place: Place, problems: &mut Problems) -> Option<(Place, ListenAddr)> {
+    match text.parse::<ListenAddr>() {
+        Ok(listener) => Some((place, listener)),
+        Err(error) => {
+            problems.push_with_hint(place, error.to_string(), error.hint());
+            None
+        }
+    }
+}
+
+/// Refuses a listener that others can reach, unless the file allows it; the development profile never does.
+fn reachable(listener: &ListenAddr, place: &Place, auth: Option<Auth>, dev: bool, problems: &mut Problems) {
+    if listener.is_local() {
+        return;
+    }
+    if dev {
+        problems.push_with_hint(
+            place.clone(),
+            format!("listener `{listener}` is not a loopback address, which --dev requires"),
+            "listen on 127.0.0.1, or leave --dev out",
+        );
+    } else if auth.is_none() {
+        problems.push_with_hint(
+            place.clone(),
+            format!("listener `{listener}` can be reached by other machines, and nothing asks who they are"),
+            "write auth = \"none\" in [server] of the configuration file if that is meant, or listen on 127.0.0.1",
+        );
+    }
+}
+
+/// Reads a list whose items must pass a test.
+fn checked(
+    list: Option<&shape::List>,
+    reader: &mut Reader<'_>,
+    test: fn(&str) -> bool,
+    key: &str,
+    example: &str,
+) -> Vec<String> {
+    let mut values = Vec::new();
+    for item in list.into_iter().flat_map(serde_spanned::Spanned::get_ref) {
+        if test(item.get_ref()) {
+            values.push(item.get_ref().to_ascii_lowercase());
+        } else {
+            let message = format!("`{}` cannot be in `{key}`", item.get_ref());
+            reader.refuse(&item.span(), message, format!("write a value such as \"{example}\""));
+        }
+    }
+    values
+}
+
+/// A Host header's value: RFC 9110 §7.2.
+fn is_host(text: &str) -> bool {
+    text.parse::<http::uri::Authority>()
+        .is_ok_and(|authority| !authority.host().is_empty() && !text.contains('@') && !text.contains('*'))
+}
+
+/// An Origin header's value with a host: RFC 6454 §6.2.
+fn is_origin(text: &str) -> bool {
+    text.split_once("://").is_some_and(|(scheme, host)| matches!(scheme, "http" | "https") && is_host(host))
+}
+
+/// Reads `[log]`.
+pub(super) fn log(shape: &shape::Log, overrides: &Overrides, reader: &mut Reader<'_>) -> Log {
+    let file = reader.absolute(shape.file.as_ref(), "file");
+    if let Some(level) = &shape.level {
+        let place = reader.text.place(&level.span());
+        filter(level.get_ref(), place, reader.problems);
+    }
+    if let Some(level) = &overrides.log_level {
+        filter(level, Place::Option("--log-level"), reader.problems);
+    }
+    let written = shape.level.as_ref().map(|level| level.get_ref().clone());
+    let dev_level = overrides.dev.then(|| DEV_LEVEL.to_owned());
+    let default = Log::default();
+    Log {
+        level: overrides.log_level.clone().or(dev_level).or(written).unwrap_or(default.level),
+        file: overridden_file(overrides, reader.problems).or(if overrides.dev { None } else { file }),
+        format: match shape.format.as_ref().map(|value| value.get_ref().as_str()) {
+            Some("text") => LogFormat::Text,
+            _ => LogFormat::Json,
+        },
+    }
+}
+
+/// The log file of the command line, which may be relative to the caller's directory: detaching changes that, so it
+/// is made absolute here.
+fn overridden_file(overrides: &Overrides, problems: &mut Problems) -> Option<PathBuf> {
+    let file: &Path = overrides.log_file.as_deref()?;
+    std::path::absolute(file)
+        .map_err(|error| problems.push(Place::Option("--log-file"), format!("`{}`: {error}", file.display())))
+        .ok()
+}
+
+/// Checks filter directives. `EnvFilter` takes any word as the name of a target, so that a misspelt level would
+/// silence the log; here a lone word must be a level.
+fn filter(directives: &str, place: Place, problems: &mut Problems) {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let is_level = |word: &str| LEVELS.contains(&word.to_ascii_lowercase().as_str());
+    let plain = |directive: &str| match directive.split_once('=') {
+        Some((target, level)) => !target.trim().is_empty() && is_level(level.trim()),
+        None => is_level(directive.trim()),
+    };
+    let spans = directives.contains('[');
+    let understood = EnvFilter::builder().parse(directives).is_ok();
+    if !understood || !spans && !directives.split(',').all(plain) {
+        problems.push_with_hint(
+            place,
+            format!("`{directives}` is not a log level"),
+            "write off, error, warn, info, debug or trace, then TARGET=LEVEL after commas, as in \
+             \"info,mcpeg::gateway=debug\"",
+        );
+    }
+}

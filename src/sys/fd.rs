@@ -1,0 +1,94 @@
+//! Descriptors: which ones a new process image keeps, and where the standard ones lead.
+//!
+//! Everything that mcpeg opens is close-on-exec; what matters here are the descriptors that the caller of
+//! mcpeg left open (an editor's pipe, a shell's log), which a daemon must not keep.
+
+#![expect(unsafe_code, reason = "close_range(2) and taking over descriptors by number")]
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::fd::{BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::libc;
+
+/// The first descriptor after standard input, output and error; also where `sd_listen_fds(3)` starts.
+pub const FIRST: RawFd = 3;
+
+/// Set once the inherited descriptors were taken or closed: afterwards numbers from [`FIRST`] up belong to us.
+static CLAIMED: AtomicBool = AtomicBool::new(false);
+
+/// What happens to inherited descriptors that nobody asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// They stay open in this process but do not reach its children.
+    CloseOnExec,
+    /// They are closed: daemon(7) SysV step 1.
+    Close,
+}
+
+/// Takes over the `count` descriptors from [`FIRST`] up, and closes or shields all others above them.
+///
+/// This must be the first thing that the process does with descriptors, so that no number from [`FIRST`] up can
+/// belong to an object of ours; it is refused the second time and while other threads run.
+///
+/// # Errors
+/// `EBUSY` on a second call or with several threads, `EBADF` if one of the `count` descriptors is not open.
+pub fn claim_inherited(count: u16, rest: Rest) -> io::Result<Vec<OwnedFd>> {
+    if super::fork::threads()? != 1 || CLAIMED.swap(true, Ordering::SeqCst) {
+        return Err(io::Error::from_raw_os_error(libc::EBUSY));
+    }
+    let end = FIRST + RawFd::from(count);
+    let taken = (FIRST..end).map(take).collect::<io::Result<Vec<_>>>()?;
+    let flags = match rest {
+        Rest::CloseOnExec => libc::CLOSE_RANGE_CLOEXEC.cast_signed(),
+        Rest::Close => 0,
+    };
+    // SAFETY: close_range(2) takes plain numbers. No descriptor from `end` up belongs to an object of this
+    // process: this is its first use of descriptors and its only thread, which was checked above.
+    let status = unsafe { libc::close_range(end.cast_unsigned(), libc::c_uint::MAX, flags) };
+    if status == -1 { Err(io::Error::last_os_error()) } else { Ok(taken) }
+}
+
+/// Makes one inherited descriptor ours, close-on-exec.
+fn take(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: fcntl(2) F_SETFD on a number; a descriptor that is not open is answered with EBADF.
+    let status = unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
+    if status == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is open (checked above) and, as `claim_inherited` is refused the second time,
+    // becomes owned exactly once.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Connects standard input and output with /dev/null, daemon(7) SysV step 9; standard error follows when the
+/// daemon is ready, by [`silence_stderr`].
+///
+/// # Errors
+/// When /dev/null cannot be opened.
+pub fn silence_stdin_stdout() -> io::Result<()> {
+    let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
+    nix::unistd::dup2_stdin(&null)?;
+    nix::unistd::dup2_stdout(&null)?;
+    Ok(())
+}
+
+/// Connects standard error with /dev/null: the second half of daemon(7) SysV step 9.
+///
+/// # Errors
+/// When /dev/null cannot be opened.
+pub fn silence_stderr() -> io::Result<()> {
+    let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
+    nix::unistd::dup2_stderr(&null)?;
+    Ok(())
+}
+
+/// The device and inode behind a descriptor, by which two paths to one file are recognised.
+///
+/// # Errors
+/// What fstat(2) answers.
+pub fn device_inode(fd: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
+    let stat = rustix::fs::fstat(fd)?;
+    Ok((stat.st_dev, stat.st_ino))
+}

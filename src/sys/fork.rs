@@ -1,0 +1,53 @@
+//! fork(2), made safe by refusing to run with more than one thread.
+//!
+//! After a fork from a process with threads, the child may only call async-signal-safe functions: a lock of the
+//! allocator may be held by a thread that no longer exists. A process with a single thread has no such locks, so
+//! its child may go on as an ordinary program. The runtime and the log writer are therefore started after forking.
+
+#![expect(unsafe_code, reason = "fork(2)")]
+
+use std::fs;
+use std::io;
+
+use nix::libc;
+use nix::unistd::ForkResult;
+
+/// Which side of the fork this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fork {
+    /// The process that called; it holds the number of the new process.
+    Parent(i32),
+    /// The new process.
+    Child,
+}
+
+/// Forks this process.
+///
+/// # Errors
+/// `EBUSY` when another thread runs, else what fork(2) answers.
+pub fn fork() -> io::Result<Fork> {
+    if threads()? != 1 {
+        return Err(io::Error::from_raw_os_error(libc::EBUSY));
+    }
+    // SAFETY: this is the only thread of the process (checked above, and only this thread could start another),
+    // so the child inherits no lock held by somebody else: fork(2), signal-safety(7).
+    match unsafe { nix::unistd::fork() }? {
+        ForkResult::Parent { child } => Ok(Fork::Parent(child.as_raw())),
+        ForkResult::Child => Ok(Fork::Child),
+    }
+}
+
+/// Ends this process without running exit handlers or destructors, which belong to the process that it was forked
+/// from: `_exit(2)`.
+pub fn leave(code: u8) -> ! {
+    // SAFETY: _exit(2) has no preconditions.
+    unsafe { libc::_exit(libc::c_int::from(code)) }
+}
+
+/// How many threads this process has, from `proc_pid_task(5)`.
+///
+/// # Errors
+/// When /proc is not mounted.
+pub fn threads() -> io::Result<usize> {
+    Ok(fs::read_dir("/proc/self/task")?.count())
+}

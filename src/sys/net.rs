@@ -1,0 +1,128 @@
+//! Listening sockets of either family, as one type.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+
+/// Connections that may wait to be accepted; the kernel cuts it to `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// A bound, listening, non-blocking socket that children do not inherit.
+#[derive(Debug)]
+pub enum Listener {
+    /// TCP over IPv4 or IPv6.
+    Tcp(TcpListener),
+    /// A Unix stream socket.
+    Unix(UnixListener),
+}
+
+/// Where a listener can be reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// The bound address, with the port that the kernel chose.
+    Tcp(SocketAddr),
+    /// The socket's path; empty if it has none.
+    Unix(PathBuf),
+}
+
+impl Listener {
+    /// Binds a TCP address with `SO_REUSEADDR`, so that connections of a former process that linger in
+    /// TIME-WAIT do not keep a new one from starting.
+    ///
+    /// # Errors
+    /// What bind(2) and listen(2) answer.
+    pub fn bind_tcp(address: SocketAddr) -> io::Result<Self> {
+        // The standard library sets SO_REUSEADDR and SOCK_CLOEXEC on Unix.
+        let listener = TcpListener::bind(address)?;
+        rustix::net::listen(&listener, BACKLOG)?;
+        listener.set_nonblocking(true)?;
+        Ok(Self::Tcp(listener))
+    }
+
+    /// Binds a Unix socket that only its owner and group may connect to (0660).
+    ///
+    /// # Errors
+    /// What bind(2), chmod(2) and listen(2) answer.
+    pub fn bind_unix(path: &Path) -> io::Result<Self> {
+        let address = rustix::net::SocketAddrUnix::new(path)?;
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        // unix(7): the file takes its mode from the socket. Nobody can connect between bind and chmod, and before
+        // listen connections are refused anyway.
+        rustix::fs::fchmod(&socket, rustix::fs::Mode::from_raw_mode(0o600))?;
+        rustix::net::bind(&socket, &address)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+        rustix::net::listen(&socket, BACKLOG)?;
+        Ok(Self::Unix(UnixListener::from(socket)))
+    }
+
+    /// Makes a listener of a socket that a supervisor passed, after checking what it is.
+    ///
+    /// # Errors
+    /// `EINVAL` if it is not a listening stream socket of a known family.
+    pub fn from_inherited(socket: OwnedFd) -> io::Result<Self> {
+        let invalid = || io::Error::from_raw_os_error(nix::libc::EINVAL);
+        if sockopt::socket_type(&socket)? != SocketType::STREAM || !sockopt::socket_acceptconn(&socket)? {
+            return Err(invalid());
+        }
+        let listener = match sockopt::socket_domain(&socket)? {
+            AddressFamily::INET | AddressFamily::INET6 => Self::Tcp(TcpListener::from(socket)),
+            AddressFamily::UNIX => Self::Unix(UnixListener::from(socket)),
+            _ => return Err(invalid()),
+        };
+        match &listener {
+            Self::Tcp(listener) => listener.set_nonblocking(true)?,
+            Self::Unix(listener) => listener.set_nonblocking(true)?,
+        }
+        Ok(listener)
+    }
+
+    /// Where it can be reached.
+    ///
+    /// # Errors
+    /// What getsockname(2) answers.
+    pub fn address(&self) -> io::Result<Address> {
+        match self {
+            Self::Tcp(listener) => Ok(Address::Tcp(listener.local_addr()?)),
+            Self::Unix(listener) => {
+                let address = listener.local_addr()?;
+                Ok(Address::Unix(address.as_pathname().map(Path::to_path_buf).unwrap_or_default()))
+            }
+        }
+    }
+
+    /// A second handle of the same socket.
+    ///
+    /// # Errors
+    /// What dup(2) answers.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        match self {
+            Self::Tcp(listener) => Ok(Self::Tcp(listener.try_clone()?)),
+            Self::Unix(listener) => Ok(Self::Unix(listener.try_clone()?)),
+        }
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd(),
+            Self::Unix(listener) => listener.as_fd(),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}

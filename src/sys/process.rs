@@ -1,0 +1,133 @@
+//! Starting and ending child processes.
+//!
+//! [`command`] is the crate's only way to a [`Command`]; [`prepare_child`] makes the child die with us and gives it a clean
+//! signal state and a process group of its own, so that [`signal_group`] reaches its children too.
+
+#![expect(unsafe_code, reason = "pre_exec hooks run between fork and exec")]
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use rustix::process::{Pid, PidfdFlags, Signal};
+
+/// A command with nothing set; the caller decides about environment and standard descriptors.
+#[expect(clippy::disallowed_methods, reason = "this is the constructor that the others are sent to")]
+#[must_use]
+pub fn command(program: impl AsRef<OsStr>) -> Command {
+    Command::new(program)
+}
+
+/// Ties a child to this process: it leads a process group of its own, starts with default signal dispositions and
+/// an empty mask, and is killed by the kernel if this process dies.
+///
+/// prctl(2) `PR_SET_PDEATHSIG` follows the *thread* that starts the child, so the child must be spawned by a thread
+/// that lives as long as the process: the main thread or a worker of the runtime, never one of its blocking pool.
+/// The kernel signals the child alone; its own children are reached by [`signal_group`] while we live.
+pub fn prepare_child(command: &mut Command) {
+    let parent = rustix::process::getpid();
+    command.process_group(0);
+    let hook = move || {
+        super::signal::reset_dispositions_of_child();
+        super::signal::unblock_all()?;
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        // The parent may have died before prctl took effect; then nobody would ever end this child.
+        if rustix::process::getppid() == Some(parent) {
+            Ok(())
+        } else {
+            Err(io::Error::from_raw_os_error(nix::libc::ESRCH))
+        }
+    };
+    // SAFETY: the hook makes the system calls signal, sigprocmask, prctl and getppid only; it neither allocates nor
+    // takes a lock, as signal-safety(7) demands between fork and exec.
+    unsafe { command.pre_exec(hook) };
+}
+
+/// How a group of children is ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kill {
+    /// Asks for the end: TERM.
+    Term,
+    /// Forces the end: KILL.
+    Kill,
+}
+
+/// Sends a signal to every process of a group; a group that has ended is no error.
+///
+/// # Errors
+/// `EPERM` if this user may signal none of them; `EINVAL` for a number that is not a group of children (below 2).
+pub fn signal_group(leader: u32, kill: Kill) -> io::Result<()> {
+    let invalid = || io::Error::from_raw_os_error(nix::libc::EINVAL);
+    let group = i32::try_from(leader).ok().and_then(ordinary).ok_or_else(invalid)?;
+    let signal = match kill {
+        Kill::Term => Signal::TERM,
+        Kill::Kill => Signal::KILL,
+    };
+    match rustix::process::kill_process_group(group, signal) {
+        Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A descriptor that becomes readable when a child that was not yet reaped ends: `pidfd_open(2)`, non-blocking.
+///
+/// # Errors
+/// What `pidfd_open(2)` answers.
+pub fn pidfd_open(child: u32) -> io::Result<OwnedFd> {
+    let invalid = || io::Error::from_raw_os_error(nix::libc::EINVAL);
+    let pid = i32::try_from(child).ok().and_then(ordinary).ok_or_else(invalid)?;
+    Ok(rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK)?)
+}
+
+/// The number as a process or group that may be signalled: kill(2) gives 0 and negative numbers other meanings
+/// ("everybody"), and 1 is init.
+pub(super) fn ordinary(number: i32) -> Option<Pid> {
+    if number > 1 { Pid::from_raw(number) } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+    use std::process::Stdio;
+
+    use super::*;
+
+    #[test]
+    fn prepared_child_leads_its_group_and_dies_with_it() {
+        let mut sleeper = command("sh");
+        sleeper.args(["-c", "sleep 600 & echo started; wait"]).stdout(Stdio::piped());
+        prepare_child(&mut sleeper);
+        let mut child = sleeper.spawn().unwrap();
+        let mut line = String::new();
+        let mut output = std::io::BufReader::new(child.stdout.take().unwrap());
+        std::io::BufRead::read_line(&mut output, &mut line).unwrap();
+        signal_group(child.id(), Kill::Kill).unwrap();
+        assert_eq!(child.wait().unwrap().signal(), Some(9));
+        // The grandchild holds the pipe's other end: end of file proves that it is gone too.
+        assert_eq!(std::io::Read::read_to_string(&mut output, &mut line).unwrap(), 0);
+    }
+
+    #[test]
+    fn prepared_child_starts_with_clean_signal_state() {
+        let mut cat = command("cat");
+        cat.arg("/proc/self/status").stdout(Stdio::piped());
+        prepare_child(&mut cat);
+        let output = cat.output().unwrap();
+        let status = String::from_utf8(output.stdout).unwrap();
+        for field in ["SigBlk", "SigIgn"] {
+            let line = status.lines().find(|line| line.starts_with(field)).unwrap();
+            let bits = u64::from_str_radix(line.split_whitespace().nth(1).unwrap(), 16).unwrap();
+            // 32 and 33 belong to the C library's threads and cannot be reset through it: nptl(7).
+            assert_eq!(bits & !(0b11 << 31), 0, "{line}");
+        }
+    }
+
+    #[test]
+    fn group_numbers_that_mean_everybody_are_refused() {
+        for leader in [0, 1, u32::MAX, 1 << 31] {
+            assert!(signal_group(leader, Kill::Term).is_err(), "{leader}");
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Signal dispositions and the signal mask, as a new daemon or a new child must find them.
+//!
+//! Both survive exec(2): whoever starts mcpeg with TERM blocked or ignored (`nohup`, a careless supervisor)
+//! would otherwise make it impossible to stop.
+
+#![expect(unsafe_code, reason = "signal(2) with the default disposition")]
+
+use std::io;
+
+use nix::libc;
+use nix::sys::signal::{SigSet, SigmaskHow};
+
+/// One more than the greatest signal number of Linux on every architecture but MIPS.
+const SIGNAL_COUNT: libc::c_int = 65;
+
+/// Resets each signal to its default: daemon(7) SysV step 2.
+///
+/// Left alone are PIPE, which stays ignored because a closed connection is an error value to us, and SEGV and BUS,
+/// with which Rust's runtime tells a stack overflow from other faults.
+pub fn reset_dispositions() {
+    reset_all_but(&[libc::SIGPIPE, libc::SIGSEGV, libc::SIGBUS]);
+}
+
+/// Resets each signal to its default in a child between fork and exec; async-signal-safe.
+pub(super) fn reset_dispositions_of_child() {
+    reset_all_but(&[]);
+}
+
+/// Resets all signals but these; KILL and STOP cannot be changed and answer `EINVAL`, which is of no interest.
+fn reset_all_but(kept: &[libc::c_int]) {
+    for signal in (1..SIGNAL_COUNT).filter(|signal| !kept.contains(signal)) {
+        // SAFETY: signal(2) with SIG_DFL installs no function of ours; a wrong number is answered by EINVAL.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
+/// Unblocks every signal in this thread: daemon(7) SysV step 3. Async-signal-safe.
+///
+/// # Errors
+/// Never on Linux.
+pub fn unblock_all() -> io::Result<()> {
+    nix::sys::signal::sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
+    Ok(())
+}
