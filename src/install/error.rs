@@ -90,9 +90,6 @@ pub enum Error {
     /// The account is still missing after the step that makes it.
     #[error("there is no account `{0}` after its creation")]
     NoAccount(&'static str),
-    /// The configuration that the service shall run with is wrong.
-    #[error("the configuration is wrong")]
-    Configuration(#[source] crate::config::Error),
     /// The service does not come up, or does not answer.
     #[error("the service does not work: {why}")]
     Service {
@@ -130,6 +127,11 @@ impl Error {
         move |source| Self::File { act, path, source: source.into() }
     }
 
+    /// Whether the kernel refused because of who asked.
+    pub(super) fn is_permission_denied(&self) -> bool {
+        matches!(self, Self::File { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied)
+    }
+
     /// The last lines of the service's journal, where the service is what failed.
     #[must_use]
     pub fn journal(&self) -> &[String] {
@@ -151,7 +153,7 @@ impl ToExit for Error {
             Self::ReadOnly(_) | Self::File { .. } => Exit::CannotCreate,
             Self::Busy => Exit::TryAgain,
             Self::NothingInstalled => Exit::NotRunning,
-            Self::Receipt { .. } | Self::NewerReceipt { .. } | Self::StrangePath(_) | Self::Configuration(_) => Exit::Config,
+            Self::Receipt { .. } | Self::NewerReceipt { .. } | Self::StrangePath(_) => Exit::Config,
             Self::Command { .. } | Self::NoAccount(_) => Exit::Os,
             Self::Service { .. } => Exit::ServiceFailed,
             Self::RolledBack { source, .. } | Self::NotRolledBack { source, .. } => source.to_exit(),
@@ -166,7 +168,6 @@ impl ToExit for Error {
             Self::NoSystemd => "--no-start installs the files without starting the service".to_owned(),
             Self::NoTool(tool) => format!("install the package with `{tool}`"),
             Self::NewerReceipt { .. } => "use the mcpeg that wrote it, or a newer one".to_owned(),
-            Self::Configuration(source) => return source.hint(),
             Self::Service { .. } => "journalctl -u mcpeg shows the whole log".to_owned(),
             Self::RolledBack { source, .. } => return source.hint(),
             Self::NotRolledBack { .. } => "mend the cause, then `sudo mcpeg uninstall`".to_owned(),

@@ -3,7 +3,8 @@
 //! Order of an installation: [`Target::open`] opens the root directory and names each path; [`Plan::of_install`] looks
 //! at the disk and at the receipt, refuses what must be refused, and lists the steps without any effect;
 //! [`carry_out`] writes each step's intent into the receipt before it acts, and reverts all steps of its run if one
-//! fails. [`Plan::of_uninstall`] makes the list the other way round from the receipt.
+//! fails. [`RemovalPlan`] is the way
+//! back, made from the receipt.
 //!
 //! Invariants: only paths of [`layout`] are ever touched; no symbolic link below the root is followed; a file is
 //! replaced or removed only if its content is one that the receipt says we wrote; after SIGKILL at any moment the same
@@ -28,8 +29,9 @@ mod uninstall;
 mod verify;
 
 pub use apply::{Progress, carry_out};
+pub use assets::{Units, render_units};
 pub use error::Error;
 pub use plan::{InstallOptions, Plan};
 pub use step::{Act, Step};
 pub use target::Target;
-pub use uninstall::{Kept, UninstallOptions};
+pub use uninstall::{Kept, Removal, RemovalPlan, UninstallOptions, carry_out as carry_out_removal};
