@@ -4,13 +4,16 @@
 
 mod check;
 pub mod definition;
+mod generate;
+mod install;
+mod manual;
 pub mod report;
 
 use clap::Parser as _;
 
 use crate::exit::Exit;
 
-use definition::{Action, Cli};
+use definition::{Action, Cli, Command};
 
 /// Parses the command line of this process and carries it out.
 #[must_use]
@@ -25,6 +28,9 @@ pub fn run() -> Exit {
 fn carry_out(cli: &Cli) -> Exit {
     match (&cli.command, cli.action.action()) {
         (None, Action::Check) => check::run(&cli.common.source(), cli.action.json),
+        (Some(Command::Install(arguments)), _) => install::install(arguments),
+        (Some(Command::Uninstall(arguments)), _) => install::uninstall(arguments),
+        (Some(Command::Generate(arguments)), _) => generate::run(arguments),
         _ => Exit::UNIMPLEMENTED,
     }
 }

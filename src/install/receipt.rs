@@ -222,6 +222,9 @@ impl Receipt {
     /// [`Error::File`].
     pub(super) fn destroy(&self, tree: &Tree) -> Result<(), Error> {
         let state = Path::new(STATE);
+        if tree.look(state)?.is_none() {
+            return Ok(());
+        }
         let mut ours = layout::above(state);
         ours.push(state.to_owned());
         ours.retain(|path| self.directory(path) == Some(false));
