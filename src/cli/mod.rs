@@ -5,7 +5,10 @@
 mod check;
 mod control;
 pub mod definition;
+mod generate;
 mod import;
+mod install;
+mod manual;
 pub mod report;
 mod status;
 
@@ -32,8 +35,10 @@ pub fn run() -> Exit {
 fn carry_out(cli: &Cli) -> Exit {
     match &cli.command {
         None => act(cli),
+        Some(Command::Install(arguments)) => install::install(arguments),
+        Some(Command::Uninstall(arguments)) => install::uninstall(arguments),
         Some(Command::Import(arguments)) => import::run(arguments),
-        Some(_) => Exit::UNIMPLEMENTED,
+        Some(Command::Generate(arguments)) => generate::run(arguments),
     }
 }
 
