@@ -1,1 +1,37 @@
-//! Placeholder until the module lands.
+//! `mcpeg install` and `mcpeg uninstall`: changes of the machine that can always be taken back.
+//!
+//! Order of an installation: [`Target::open`] opens the root directory and names each path; [`Plan::of_install`] looks
+//! at the disk and at the receipt, refuses what must be refused, and lists the steps without any effect;
+//! [`carry_out`] writes each step's intent into the receipt before it acts, and reverts all steps of its run if one
+//! fails. [`RemovalPlan`] is the way
+//! back, made from the receipt.
+//!
+//! Invariants: only paths of [`layout`] are ever touched; no symbolic link below the root is followed; a file is
+//! replaced or removed only if its content is one that the receipt says we wrote; after SIGKILL at any moment the same
+//! command completes what it began, and an uninstallation restores what was there before.
+
+mod account;
+mod apply;
+mod assets;
+mod checks;
+mod error;
+mod exec;
+mod files;
+pub mod layout;
+mod plan;
+mod receipt;
+mod removal;
+mod service;
+mod step;
+mod target;
+mod tree;
+mod uninstall;
+mod verify;
+
+pub use apply::{Progress, carry_out};
+pub use assets::{Units, render_units};
+pub use error::Error;
+pub use plan::{InstallOptions, Plan};
+pub use step::{Act, Step};
+pub use target::Target;
+pub use uninstall::{Kept, Removal, RemovalPlan, UninstallOptions, carry_out as carry_out_removal};

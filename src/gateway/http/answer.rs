@@ -1,13 +1,16 @@
 //! Answers: one JSON body where the first message is the response, an event stream otherwise.
 
 use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::stream::{Stream, StreamExt as _};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use tokio::time::timeout;
+use sse_stream::{KeepAlive, Sse, SseBody, Timer};
+use tokio::time::{Sleep, timeout};
 
 use super::super::error::Fault;
 use super::super::relay::{Era, Id, Message, Outcome, code, member};
@@ -15,8 +18,8 @@ use super::super::session::EventId;
 
 /// After so long without a message a stream is begun, so that keep-alives can flow and a client's end be noticed.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How long a client should wait before it resumes a stream that broke off.
-const RETRY: Duration = Duration::from_secs(1);
+/// How long a client should wait before it resumes a stream that broke off, in milliseconds.
+const RETRY: u64 = 1000;
 /// How often an event stream says that it is alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
@@ -91,21 +94,45 @@ pub(crate) fn fault(fault: &Fault, id: Option<Id>, era: Era) -> Response {
 /// Messages as server-sent events.
 pub(crate) fn events(items: impl Stream<Item = Item> + Send + 'static) -> Response {
     let events = items.map(|Item { message, id }| {
-        let event = match message {
-            Some(message) => {
-                let text = String::from_utf8(message.to_line()).expect("JSON text is UTF-8");
-                Event::default().event("message").data(text)
-            }
-            None => Event::default().retry(RETRY).data(""),
-        };
-        Ok::<_, Infallible>(match id {
-            Some(id) => event.id(id.to_string()),
-            None => event,
+        let text =
+            message.as_ref().map(|message| String::from_utf8(message.to_line()).expect("JSON text is UTF-8"));
+        let retry = if message.is_none() { Some(RETRY) } else { None };
+        Ok::<_, Infallible>(Sse {
+            event: message.map(|_| "message".to_owned()),
+            data: Some(text.unwrap_or_default()),
+            id: id.map(|id| id.to_string()),
+            retry,
         })
     });
-    let body = Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
-    // Tells nginx not to buffer the stream (MCP 2026-07-28 §Streamable HTTP, "Receiving Messages").
-    ([(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"))], body).into_response()
+    let body = SseBody::<_, Alarm>::new_keep_alive(events, KeepAlive::new().interval(KEEP_ALIVE));
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+        // Tells nginx not to buffer the stream (MCP 2026-07-28 §Streamable HTTP, "Receiving Messages").
+        (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
+    ];
+    (headers, Body::new(body)).into_response()
+}
+
+/// The runtime's clock for keep-alives.
+struct Alarm(Pin<Box<Sleep>>);
+
+impl Future for Alarm {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl Timer for Alarm {
+    fn reset(mut self: Pin<&mut Self>, instant: std::time::Instant) {
+        self.0.as_mut().reset(instant.into());
+    }
+
+    fn from_duration(duration: Duration) -> Self {
+        Self(Box::pin(tokio::time::sleep(duration)))
+    }
 }
 
 /// The HTTP status that goes with a response in the modern era (MCP 2026-07-28 §Streamable HTTP).

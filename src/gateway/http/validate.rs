@@ -6,7 +6,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::super::error::Fault;
-use super::super::relay::{LEGACY_VERSIONS, MODERN, Request, RequestMeta, code, member, member_str, raw};
+use super::super::relay::{MODERN, Request, RequestMeta, code, member, member_str, raw};
 use super::super::upstream::{ParamHeader, VERSION, headers};
 
 /// Checks revision, metadata and the standard headers.
@@ -111,9 +111,8 @@ fn bad_meta(name: &str) -> Fault {
 
 /// The revision is not one that we speak per request.
 fn unsupported(version: &str) -> Fault {
-    let supported: Vec<_> = std::iter::once(MODERN).chain(LEGACY_VERSIONS).collect();
     let mut fault =
         Fault::downstream(code::UNSUPPORTED_VERSION, StatusCode::BAD_REQUEST, "Unsupported protocol version");
-    fault.data = Some(raw(&json!({ "supported": supported, "requested": version })));
+    fault.data = Some(raw(&json!({ "supported": [MODERN], "requested": version })));
     fault
 }

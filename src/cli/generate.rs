@@ -1,0 +1,81 @@
+//! `mcpeg generate`: the files that the repository and the packages ship, made from the one command line definition, the
+//! table of configuration keys and the unit templates.
+
+use std::path::{Path, PathBuf};
+
+use clap::CommandFactory as _;
+use clap_complete::Shell;
+
+use super::definition::{Cli, GenerateArgs, Generated};
+use super::{manual, report};
+use crate::exit::{Exit, ToExit};
+use crate::install;
+
+/// The binary's place in packages.
+const PACKAGED_PROGRAM: &str = "/usr/bin/mcpeg";
+
+/// Why a file was not written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write `{}`", .path.display())]
+struct Error {
+    /// The file.
+    path: PathBuf,
+    /// What the kernel said.
+    #[source]
+    source: std::io::Error,
+}
+
+impl ToExit for Error {
+    fn to_exit(&self) -> Exit {
+        Exit::CannotCreate
+    }
+}
+
+/// `mcpeg generate`.
+pub(super) fn run(arguments: &GenerateArgs) -> Exit {
+    let files = files(arguments.what);
+    let written = std::fs::create_dir_all(&arguments.directory)
+        .map_err(|source| Error { path: arguments.directory.clone(), source })
+        .and_then(|()| {
+            files.iter().try_for_each(|(name, content)| write(&arguments.directory.join(name), content))
+        });
+    match written {
+        Ok(()) => Exit::Done,
+        Err(error) => report::error(&error),
+    }
+}
+
+/// The files of one kind with their content.
+fn files(what: Generated) -> Vec<(&'static str, Vec<u8>)> {
+    match what {
+        Generated::Man => manual::pages().into_iter().map(|(name, text)| (name, text.into_bytes())).collect(),
+        Generated::Completions => {
+            [("mcpeg.bash", Shell::Bash), ("_mcpeg", Shell::Zsh), ("mcpeg.fish", Shell::Fish)]
+                .map(|(name, shell)| (name, completion(shell)))
+                .into()
+        }
+        Generated::Units => {
+            let units = install::render_units(PACKAGED_PROGRAM);
+            vec![
+                ("mcpeg.service", units.service.into_bytes()),
+                ("mcpeg.sysusers", units.sysusers.into_bytes()),
+                ("mcpeg.tmpfiles", units.tmpfiles.into_bytes()),
+                ("mcpeg.toml", units.configuration.into_bytes()),
+            ]
+        }
+    }
+}
+
+/// The completion script of one shell.
+fn completion(shell: Shell) -> Vec<u8> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "mcpeg", &mut text);
+    text
+}
+
+/// Writes one file; these are rebuilt at any time, so that a plain write does.
+fn write(path: &Path, content: &[u8]) -> Result<(), Error> {
+    let written =
+        std::fs::File::create(path).and_then(|mut file| std::io::Write::write_all(&mut file, content));
+    written.map_err(|source| Error { path: path.to_owned(), source })
+}

@@ -1,0 +1,133 @@
+//! Carrying a plan out: intent first, then the act, and the way back if one fails.
+
+use super::error::Error;
+use super::plan::Plan;
+use super::receipt::{self, Entry, Receipt, State};
+use super::step::{Act, Object, Step};
+use super::target::Target;
+use super::{layout, service};
+
+/// What the caller hears while a plan is carried out.
+#[derive(Debug)]
+pub enum Progress<'a> {
+    /// The step is done.
+    Done(&'a Step),
+    /// The step failed; what follows is the way back.
+    Failed(&'a Step),
+    /// The step was reverted.
+    Reverted(&'a Step),
+}
+
+/// Carries the plan out. If a step fails, the steps of this run are reverted in reverse order.
+///
+/// # Errors
+/// [`Error::RolledBack`] with the cause, [`Error::NotRolledBack`], [`Error::Busy`].
+pub fn carry_out(target: &Target, plan: &Plan, report: &mut dyn FnMut(Progress<'_>)) -> Result<(), Error> {
+    let _lock = target.lock()?;
+    if Receipt::read(&target.tree)? != target.receipt {
+        // Somebody else was faster between the plan and the lock.
+        return Err(Error::Busy);
+    }
+    let finished = target.receipt.as_ref().is_some_and(|receipt| receipt.state == State::Installed);
+    let mut receipt = target.receipt.clone().unwrap_or_else(Receipt::new);
+    receipt.state = State::Installing;
+    env!("CARGO_PKG_VERSION").clone_into(&mut receipt.program);
+    if finished && !plan.changes() {
+        return plan
+            .steps
+            .iter()
+            .try_for_each(|step| step.apply(target).inspect(|()| report(Progress::Done(step))));
+    }
+    receipt::tidy(&target.tree)?;
+    let mut begun = 0;
+    let result = run(target, plan, &mut receipt, &mut begun, report);
+    let Err(failure) = result else { return Ok(()) };
+    let failed = plan.steps.get(begun.saturating_sub(1));
+    let step = failed.map_or_else(|| layout::RECEIPT.to_owned(), ToString::to_string);
+    if let Some(failed) = failed {
+        report(Progress::Failed(failed));
+    }
+    match roll_back(target, &plan.steps[..begun], &receipt, report) {
+        Ok(()) => Err(Error::RolledBack { step, source: Box::new(failure) }),
+        Err(source) => {
+            Err(Error::NotRolledBack { step, failure: with_causes(&failure), source: Box::new(source) })
+        }
+    }
+}
+
+/// The steps, each after its intent; `begun` counts those that may have had an effect.
+fn run(
+    target: &Target,
+    plan: &Plan,
+    receipt: &mut Receipt,
+    begun: &mut usize,
+    report: &mut dyn FnMut(Progress<'_>),
+) -> Result<(), Error> {
+    receipt.save(&target.tree)?;
+    for step in &plan.steps {
+        *begun += 1;
+        if let Some(entry) = step.entry(target.receipt.as_ref()) {
+            receipt.note(entry);
+            if step.acts() {
+                receipt.save(&target.tree)?;
+            }
+        }
+        step.apply(target)?;
+        report(Progress::Done(step));
+    }
+    receipt.state = State::Installed;
+    for entry in &mut receipt.entries {
+        if let Entry::File { previous, .. } = entry {
+            *previous = None;
+        }
+    }
+    receipt.save(&target.tree)?;
+    // From here on nothing is reverted: what was kept for the way back may go. Failing to remove it harms nothing, and
+    // the next command tries again.
+    for path in layout::files() {
+        drop(target.tree.tidy(path));
+    }
+    Ok(())
+}
+
+/// Reverts the steps that were begun, last one first, and restores the receipt.
+fn roll_back(
+    target: &Target,
+    begun: &[Step],
+    receipt: &Receipt,
+    report: &mut dyn FnMut(Progress<'_>),
+) -> Result<(), Error> {
+    let mut first_failure = None;
+    for step in begun.iter().rev().filter(|step| step.acts()) {
+        match step.revert(target) {
+            Ok(()) => report(Progress::Reverted(step)),
+            Err(error) => drop(first_failure.get_or_insert(error)),
+        }
+    }
+    if let Some(error) = first_failure {
+        return Err(error);
+    }
+    let known = |wanted: fn(&Step) -> bool| begun.iter().any(wanted);
+    if known(|step| matches!(step.object, Object::Reload)) {
+        service::reload()?;
+    }
+    if known(|step| matches!((&step.object, &step.act), (Object::Start, Act::Replace))) {
+        service::restart()?;
+    }
+    match &target.receipt {
+        Some(before) => before.clone().save(&target.tree)?,
+        None => receipt.destroy(&target.tree)?,
+    }
+    receipt::tidy(&target.tree)
+}
+
+/// The failure with its causes in one line.
+fn with_causes(failure: &Error) -> String {
+    let mut text = failure.to_string();
+    let mut cause = std::error::Error::source(failure);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

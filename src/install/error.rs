@@ -1,0 +1,182 @@
+//! Why an installation or uninstallation is refused or fails.
+
+use std::path::PathBuf;
+
+use crate::exit::{Exit, ToExit};
+
+/// See the variants.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Only root may change the system.
+    #[error("root is needed to {0} mcpeg")]
+    NotRoot(&'static str),
+    /// A package manager owns mcpeg on this machine.
+    #[error("mcpeg belongs to the package `{package}` here, which `{manager}` manages")]
+    Packaged {
+        /// The package.
+        package: String,
+        /// The command to use instead.
+        manager: &'static str,
+    },
+    /// Something that we did not write is where we would write.
+    #[error("`{}` is in the way: {why}", .path.display())]
+    Foreign {
+        /// What is in the way.
+        path: PathBuf,
+        /// Why it is not ours to replace.
+        why: &'static str,
+    },
+    /// systemd is not the init system of this machine now.
+    #[error("systemd does not run on this machine")]
+    NoSystemd,
+    /// A program that is needed is not installed.
+    #[error("the program `{0}` is not installed")]
+    NoTool(&'static str),
+    /// A file system is mounted read-only.
+    #[error("`{}` is on a file system that is mounted read-only", .0.display())]
+    ReadOnly(PathBuf),
+    /// A part of a path is not a plain directory.
+    #[error("`{}` is a symbolic link or not a directory; mcpeg does not write through it", .0.display())]
+    NotADirectory(PathBuf),
+    /// A system call about a path failed.
+    #[error("cannot {act} `{}`", .path.display())]
+    File {
+        /// What was tried, as a verb.
+        act: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Another installation or uninstallation runs.
+    #[error("another installation or uninstallation of mcpeg runs now")]
+    Busy,
+    /// The receipt cannot be understood.
+    #[error("the receipt `{}` cannot be understood", .path.display())]
+    Receipt {
+        /// Where it is.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The receipt was written by a version that knows more.
+    #[error("the receipt `{}` has version {found}; this mcpeg knows versions up to {known}", .path.display())]
+    NewerReceipt {
+        /// Where it is.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+        /// Ours.
+        known: u32,
+    },
+    /// The receipt names something that no installation writes.
+    #[error("the receipt names `{}`, which is no path of mcpeg", .0.display())]
+    StrangePath(PathBuf),
+    /// There is nothing to uninstall.
+    #[error("mcpeg was not installed by `mcpeg install` here")]
+    NothingInstalled,
+    /// A program that we started failed.
+    #[error("`{command}` failed ({status}): {output}")]
+    Command {
+        /// The command line.
+        command: String,
+        /// Its exit status in words.
+        status: String,
+        /// The end of what it printed.
+        output: String,
+    },
+    /// The account is still missing after the step that makes it.
+    #[error("there is no account `{0}` after its creation")]
+    NoAccount(&'static str),
+    /// The service does not come up, or does not answer.
+    #[error("the service does not work: {why}")]
+    Service {
+        /// In which way.
+        why: String,
+        /// The end of its journal.
+        journal: Vec<String>,
+    },
+    /// A step failed, and the steps before it were reverted.
+    #[error("installation failed at `{step}`; everything was rolled back")]
+    RolledBack {
+        /// The step in words.
+        step: String,
+        /// Why it failed.
+        #[source]
+        source: Box<Self>,
+    },
+    /// A step failed, and so did the way back.
+    #[error("installation failed at `{step}` ({failure}), and it could not be rolled back completely")]
+    NotRolledBack {
+        /// The step in words.
+        step: String,
+        /// Why it failed, in words.
+        failure: String,
+        /// Why the way back failed.
+        #[source]
+        source: Box<Self>,
+    },
+}
+
+impl Error {
+    /// Makes the closure that `map_err` wants after a system call on a path.
+    pub(super) fn file<E: Into<std::io::Error>>(
+        act: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(E) -> Self {
+        let path = path.into();
+        move |source| Self::File { act, path, source: source.into() }
+    }
+
+    /// Whether the kernel refused because of who asked.
+    pub(super) fn is_permission_denied(&self) -> bool {
+        matches!(self, Self::File { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied)
+    }
+
+    /// The last lines of the service's journal, where the service is what failed.
+    #[must_use]
+    pub fn journal(&self) -> &[String] {
+        match self {
+            Self::Service { journal, .. } => journal,
+            Self::RolledBack { source, .. } => source.journal(),
+            _ => &[],
+        }
+    }
+}
+
+impl ToExit for Error {
+    fn to_exit(&self) -> Exit {
+        match self {
+            Self::NotRoot(_) => Exit::Permission,
+            Self::Packaged { .. } => Exit::Packaged,
+            Self::Foreign { .. } | Self::NotADirectory(_) => Exit::Foreign,
+            Self::NoSystemd | Self::NoTool(_) => Exit::Unavailable,
+            Self::ReadOnly(_) | Self::File { .. } => Exit::CannotCreate,
+            Self::Busy => Exit::TryAgain,
+            Self::NothingInstalled => Exit::NotRunning,
+            Self::Receipt { .. } | Self::NewerReceipt { .. } | Self::StrangePath(_) => Exit::Config,
+            Self::Command { .. } | Self::NoAccount(_) => Exit::Os,
+            Self::Service { .. } => Exit::ServiceFailed,
+            Self::RolledBack { source, .. } | Self::NotRolledBack { source, .. } => source.to_exit(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::NotRoot(act) => format!("sudo mcpeg {act}"),
+            Self::Packaged { package, manager } => {
+                format!("use {manager} for `{package}`, or remove the package first")
+            }
+            Self::Foreign { .. } => "move it away, then run the command again".to_owned(),
+            Self::NoSystemd => "--no-start installs the files without starting the service".to_owned(),
+            Self::NoTool(tool) => format!("install the package with `{tool}`"),
+            Self::NewerReceipt { .. } => "use the mcpeg that wrote it, or a newer one".to_owned(),
+            Self::Service { .. } => "journalctl -u mcpeg shows the whole log".to_owned(),
+            Self::RolledBack { source, .. } => return source.hint(),
+            Self::NotRolledBack { .. } => "mend the cause, then `sudo mcpeg uninstall`".to_owned(),
+            _ => return None,
+        })
+    }
+}

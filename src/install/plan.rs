@@ -1,0 +1,274 @@
+//! The plan of an installation: what is there is compared with what shall be, without any effect.
+//!
+//! The order of the steps: the account's declaration and the account, because directories and files belong to it;
+//! directories before what lies in them; the unit last of the files; then systemd, and at the end the proof.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::account::{self, Owner, Rights};
+use super::assets::{self, Content};
+use super::error::Error;
+use super::files::{Access, Digest};
+use super::layout;
+use super::receipt::{Entry, State};
+use super::step::{Act, Object, Step};
+use super::target::Target;
+use super::{checks, exec, service};
+
+/// What the operator asked for.
+#[derive(Clone, Debug, Default)]
+pub struct InstallOptions {
+    /// Whether the service shall be started.
+    pub start: bool,
+    /// The file to install as configuration; `None` is the default one.
+    pub configuration: Option<PathBuf>,
+}
+
+/// The steps of an installation, in order.
+#[derive(Debug)]
+pub struct Plan {
+    /// See [`Step`].
+    pub steps: Vec<Step>,
+}
+
+/// Makes a plan.
+struct Planner<'a> {
+    /// On what.
+    target: &'a Target,
+    /// The steps so far.
+    steps: Vec<Step>,
+    /// Directories that have their step.
+    directories: BTreeSet<PathBuf>,
+}
+
+impl Plan {
+    /// Compares the target with what an installation makes of it.
+    ///
+    /// # Errors
+    /// The refusals of `checks`, [`Error::Foreign`], and those of looking.
+    pub fn of_install(target: &Target, options: &InstallOptions) -> Result<Self, Error> {
+        checks::before_install(target, options.start)?;
+        let mut planner = Planner { target, steps: Vec::new(), directories: BTreeSet::new() };
+        planner.files(options)?;
+        planner.systemd(options)?;
+        Ok(Self { steps: planner.steps })
+    }
+
+    /// Whether any step changes anything.
+    #[must_use]
+    pub fn changes(&self) -> bool {
+        self.steps.iter().any(|step| step.acts() && !matches!(step.object, Object::Probe))
+    }
+}
+
+impl Planner<'_> {
+    /// Account, directories and files.
+    fn files(&mut self, options: &InstallOptions) -> Result<(), Error> {
+        let text = |text: String| Content::Bytes(Cow::Owned(text.into_bytes()));
+        let units = assets::render_units(layout::PROGRAM);
+        let root = |mode| Rights { mode, owner: Owner::Root };
+        self.file(layout::SYSUSERS, text(units.sysusers), root(0o644))?;
+        let there = account::find(&self.target.tree)?.is_some();
+        self.push(if there { Act::Same } else { Act::Create }, Object::Account);
+        for directory in [layout::CONFIGURATION_DIRECTORY, layout::DROP_INS] {
+            self.directory(directory, Rights { mode: 0o750, owner: Owner::Readable })?;
+        }
+        for directory in [layout::HOME, layout::LOGS, layout::CACHE] {
+            self.directory(directory, Rights { mode: 0o750, owner: Owner::Service })?;
+        }
+        self.configuration(options.configuration.as_deref(), text(units.configuration))?;
+        self.file(layout::TMPFILES, text(units.tmpfiles), root(0o644))?;
+        for (path, content) in assets::documents() {
+            self.file(path, content, root(0o644))?;
+        }
+        self.file(layout::PROGRAM, Content::Program, root(0o755))?;
+        self.file(layout::UNIT_FILE, text(units.service), root(0o644))
+    }
+
+    /// The steps after the files.
+    fn systemd(&mut self, options: &InstallOptions) -> Result<(), Error> {
+        let target = self.target;
+        let written: Vec<_> =
+            self.steps.iter().filter(|step| step.acts()).filter_map(Step::path).map(Path::to_owned).collect();
+        let selinux = target.tree.is_host() && Path::new("/sys/fs/selinux/enforce").exists();
+        if selinux && exec::find("restorecon").is_some() && !written.is_empty() {
+            self.push(Act::Create, Object::Contexts(written.clone()));
+        }
+        let unit_changed = written.iter().any(|path| path == Path::new(layout::UNIT_FILE));
+        // A command that was killed may have written the unit and not told systemd.
+        let unfinished = target.receipt.as_ref().is_some_and(|receipt| receipt.state != State::Installed);
+        if target.booted && (unit_changed || unfinished) {
+            self.push(Act::Create, Object::Reload);
+        }
+        let linked = target.tree.look(Path::new(layout::WANTS_LINK))?.is_some();
+        let was_enabled =
+            !unfinished && target.receipt.as_ref().is_some_and(|receipt| receipt.enabled().is_some());
+        let enable = match (linked, was_enabled) {
+            (true, _) => Act::Same,
+            (false, true) => Act::Keep("the administrator disabled it"),
+            (false, false) => Act::Create,
+        };
+        let disabled = matches!(enable, Act::Keep(_));
+        for directory in layout::above(Path::new(layout::WANTS_LINK)) {
+            self.one_directory(directory, Rights { mode: 0o755, owner: Owner::Root })?;
+        }
+        self.push(enable, Object::Enable);
+        if !options.start {
+            return Ok(());
+        }
+        let needs = [layout::UNIT_FILE, layout::PROGRAM, layout::CONFIGURATION].map(Path::new);
+        let changed = written.iter().any(|path| needs.contains(&path.as_path()));
+        let start = match (service::is_active()?, changed) {
+            (true, true) => Act::Replace,
+            (true, false) => Act::Same,
+            (false, _) if disabled => Act::Keep("the administrator disabled it"),
+            (false, _) => Act::Create,
+        };
+        let probe = if matches!(start, Act::Keep(_)) { Act::Keep("it does not run") } else { Act::Create };
+        self.push(start, Object::Start);
+        self.push(probe, Object::Probe);
+        Ok(())
+    }
+
+    /// Adds a step.
+    fn push(&mut self, act: Act, object: Object) {
+        self.steps.push(Step { act, object });
+    }
+
+    /// A directory of ours with those above it.
+    fn directory(&mut self, path: &str, rights: Rights) -> Result<(), Error> {
+        for above in layout::above(Path::new(path)) {
+            self.one_directory(above, Rights { mode: 0o755, owner: Owner::Root })?;
+        }
+        self.one_directory(PathBuf::from(path), rights)
+    }
+
+    /// One directory. Those that were there before keep their mode and owner, and so do those that systemd sees to
+    /// (systemd.exec(5) `StateDirectory=`).
+    fn one_directory(&mut self, path: PathBuf, rights: Rights) -> Result<(), Error> {
+        if !self.directories.insert(path.clone()) {
+            return Ok(());
+        }
+        let found = match self.target.tree.look(&path) {
+            // Without root the plan cannot look below /etc/mcpeg; what the receipt says is there, is there.
+            Err(error) if error.is_permission_denied() => {
+                self.push(
+                    Act::Keep("only root can look at it"),
+                    Object::Directory { path, rights, before: None },
+                );
+                return Ok(());
+            }
+            other => other?,
+        };
+        let ours = self.target.receipt.as_ref().and_then(|receipt| receipt.directory(&path)) == Some(false);
+        let before = found.map(|found| Access { mode: found.mode, uid: found.uid, gid: found.gid });
+        let act = match found {
+            // The receipt's own directory appears with the receipt, before the first step.
+            None if Path::new(layout::STATE).starts_with(&path) => return Ok(()),
+            None => Act::Create,
+            Some(found) if !found.is_directory() => {
+                return Err(Error::NotADirectory(self.target.tree.outside(&path)));
+            }
+            Some(_) if !ours || rights.owner == Owner::Service => Act::Same,
+            Some(_) => self.access_act(before, rights)?,
+        };
+        self.push(act, Object::Directory { path, rights, before });
+        Ok(())
+    }
+
+    /// [`Act::Mend`] if mode or owner differ from what they shall be.
+    fn access_act(&self, before: Option<Access>, rights: Rights) -> Result<Act, Error> {
+        let wanted = match account::access(&self.target.tree, rights) {
+            Err(Error::NoAccount(_)) => None,
+            other => Some(other?),
+        };
+        Ok(if wanted == before { Act::Same } else { Act::Mend })
+    }
+
+    /// A file of ours with the directories above it.
+    fn file(&mut self, path: &str, content: Content, rights: Rights) -> Result<(), Error> {
+        let path = Path::new(path);
+        for above in layout::above(path) {
+            self.one_directory(above, Rights { mode: 0o755, owner: Owner::Root })?;
+        }
+        let sha256 = content.digest()?;
+        let Some((found, before)) = self.existing(path)? else {
+            let object =
+                Object::File { path: path.to_owned(), content, sha256, previous: None, rights, before: None };
+            self.push(Act::Create, object);
+            return Ok(());
+        };
+        let known = self.target.receipt.as_ref().and_then(|receipt| receipt.file(path));
+        let act = if found == sha256 {
+            self.access_act(Some(before), rights)?
+        } else if known.is_some() {
+            Act::Replace
+        } else {
+            let why = "`mcpeg install` did not write it";
+            return Err(Error::Foreign { path: self.target.tree.outside(path), why });
+        };
+        let previous = (act == Act::Replace).then_some(found);
+        let object =
+            Object::File { path: path.to_owned(), content, sha256, previous, rights, before: Some(before) };
+        self.push(act, object);
+        Ok(())
+    }
+
+    /// The configuration: what somebody edited, or had before, stays.
+    fn configuration(&mut self, asked: Option<&Path>, default: Content) -> Result<(), Error> {
+        let rights = Rights { mode: 0o640, owner: Owner::Readable };
+        let path = Path::new(layout::CONFIGURATION);
+        let content = match asked {
+            Some(file) => Content::Bytes(Cow::Owned(std::fs::read(file).map_err(Error::file("read", file))?)),
+            None => default,
+        };
+        let found = match self.existing(path) {
+            Err(error) if error.is_permission_denied() => {
+                // Without root the plan cannot look; it says so rather than guess.
+                let sha256 = content.digest()?;
+                let object = Object::File {
+                    path: path.to_owned(),
+                    content,
+                    sha256,
+                    previous: None,
+                    rights,
+                    before: None,
+                };
+                self.push(Act::Keep("only root can read it"), object);
+                return Ok(());
+            }
+            other => other?,
+        };
+        let Some((found, before)) = found else {
+            return self.file(layout::CONFIGURATION, content, rights);
+        };
+        let sha256 = content.digest()?;
+        let known = self.target.receipt.as_ref().and_then(|receipt| receipt.file(path));
+        let pristine = matches!(known, Some(Entry::File { sha256, previous, .. })
+            if found == *sha256 || previous.as_ref() == Some(&found));
+        let act = match (found == sha256, asked, pristine) {
+            (true, ..) => self.access_act(Some(before), rights)?,
+            (false, Some(_), true) => Act::Replace,
+            (false, Some(_), false) => Act::Keep("it was edited, and FILE is not installed over it"),
+            (false, None, true) => Act::Keep("it was installed from a file"),
+            (false, None, false) => Act::Keep("it was edited"),
+        };
+        let previous = (act == Act::Replace).then_some(found);
+        let path = path.to_owned();
+        self.push(act, Object::File { path, content, sha256, previous, rights, before: Some(before) });
+        Ok(())
+    }
+
+    /// Digest, mode and owner of a plain file; `None` if nothing is there.
+    fn existing(&self, path: &Path) -> Result<Option<(Digest, Access)>, Error> {
+        let tree = &self.target.tree;
+        let Some(found) = tree.look(path)? else { return Ok(None) };
+        if !found.is_file() {
+            return Err(Error::Foreign { path: tree.outside(path), why: "it is not a plain file" });
+        }
+        let access = Access { mode: found.mode, uid: found.uid, gid: found.gid };
+        Ok(tree.digest(path)?.map(|digest| (digest, access)))
+    }
+}

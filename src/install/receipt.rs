@@ -1,0 +1,274 @@
+//! The journal of an installation: what was intended, written and made durable before it was done.
+//!
+//! It lies in root's own directory, and what it names is still held against [`layout`] when it is read: a receipt can
+//! never lead an uninstallation to a path that is not mcpeg's.
+//!
+//! The directory of the receipt and the receipt appear in one rename, so that there is no moment at which a directory of
+//! ours exists that no receipt knows; they vanish the same way.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::account::Owner;
+use super::error::Error;
+use super::files::{Access, Digest};
+use super::layout::{self, RECEIPT, STATE};
+use super::removal::Emptied;
+use super::tree::Tree;
+
+/// The version of the format that this program writes.
+const VERSION: u32 = 1;
+/// The name under which the receipt's directory is made and unmade.
+const UNFINISHED: &str = ".mcpeg-receipt";
+/// The receipt's directory is for root to write and for all to read.
+const DIRECTORY_ACCESS: Access = Access { mode: 0o755, uid: 0, gid: 0 };
+/// The receipt may be read by all, so that a plan can be shown without root; it holds digests, no content.
+const RECEIPT_ACCESS: Access = Access { mode: 0o644, uid: 0, gid: 0 };
+
+/// The receipt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Receipt {
+    /// The version of this format.
+    version: u32,
+    /// The version of the mcpeg that wrote it.
+    pub(super) program: String,
+    /// How far the last command came.
+    pub(super) state: State,
+    /// What was intended, in the order of the steps.
+    pub(super) entries: Vec<Entry>,
+}
+
+/// How far the last command came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum State {
+    /// An installation runs, or was killed.
+    Installing,
+    /// An installation is complete.
+    Installed,
+    /// An uninstallation runs, or was killed.
+    Removing,
+    /// Uninstalled, with configuration, state and logs kept.
+    Removed,
+}
+
+/// One thing that an installation answers for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum Entry {
+    /// A directory.
+    Directory {
+        /// Where.
+        path: PathBuf,
+        /// Whether it was there before mcpeg.
+        existed: bool,
+    },
+    /// A file.
+    File {
+        /// Where.
+        path: PathBuf,
+        /// Whether it was there before mcpeg, with the same content.
+        existed: bool,
+        /// The digest of what we write.
+        sha256: Digest,
+        /// The digest of what we wrote before, while it is being replaced.
+        previous: Option<Digest>,
+        /// Its permission bits.
+        mode: u32,
+        /// To whom it belongs.
+        owner: Owner,
+    },
+    /// The account.
+    Account {
+        /// Whether it was there before mcpeg.
+        existed: bool,
+    },
+    /// The link that starts the service at boot.
+    Enabled {
+        /// Whether it was there before mcpeg.
+        existed: bool,
+    },
+}
+
+impl Entry {
+    /// The path, of entries that have one.
+    pub(super) fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Directory { path, .. } | Self::File { path, .. } => Some(path),
+            Self::Account { .. } | Self::Enabled { .. } => None,
+        }
+    }
+
+    /// Whether both are about the same thing.
+    fn is_same_thing(&self, other: &Self) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other) && self.path() == other.path()
+    }
+}
+
+impl Receipt {
+    /// A receipt without entries.
+    pub(super) fn new() -> Self {
+        let program = env!("CARGO_PKG_VERSION").to_owned();
+        Self { version: VERSION, program, state: State::Installing, entries: Vec::new() }
+    }
+
+    /// Reads the receipt below the root; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`Error::Receipt`], [`Error::NewerReceipt`], [`Error::StrangePath`], [`Error::File`].
+    pub(super) fn read(tree: &Tree) -> Result<Option<Self>, Error> {
+        /// The part of the format that no version changes.
+        #[derive(Deserialize)]
+        struct Versioned {
+            /// See [`Receipt`].
+            version: u32,
+        }
+        let path = tree.outside(Path::new(RECEIPT));
+        let Some(mut file) = tree.read(Path::new(RECEIPT))? else { return Ok(None) };
+        let mut text = String::new();
+        file.read_to_string(&mut text).map_err(Error::file("read", &path))?;
+        let wrong = |source| Error::Receipt { path: path.clone(), source };
+        let Versioned { version } = serde_json::from_str(&text).map_err(wrong)?;
+        if version > VERSION {
+            return Err(Error::NewerReceipt { path, found: version, known: VERSION });
+        }
+        let receipt: Self = serde_json::from_str(&text).map_err(wrong)?;
+        for entry in &receipt.entries {
+            let known = match entry {
+                Entry::Directory { path, .. } => layout::knows_directory(path),
+                Entry::File { path, .. } => layout::knows_file(path),
+                Entry::Account { .. } | Entry::Enabled { .. } => true,
+            };
+            if !known {
+                return Err(Error::StrangePath(entry.path().unwrap_or(Path::new(RECEIPT)).to_owned()));
+            }
+        }
+        Ok(Some(receipt))
+    }
+
+    /// The entry of this kind and path.
+    pub(super) fn directory(&self, wanted: &Path) -> Option<bool> {
+        self.entries.iter().find_map(|entry| match entry {
+            Entry::Directory { path, existed } if path == wanted => Some(*existed),
+            _ => None,
+        })
+    }
+
+    /// The entry of this file.
+    pub(super) fn file(&self, wanted: &Path) -> Option<&Entry> {
+        self.entries.iter().find(|entry| matches!(entry, Entry::File { path, .. } if path == wanted))
+    }
+
+    /// Whether the boot link is ours; `None` if no installation came that far.
+    pub(super) fn enabled(&self) -> Option<bool> {
+        self.entries.iter().find_map(|entry| match entry {
+            Entry::Enabled { existed } => Some(*existed),
+            _ => None,
+        })
+    }
+
+    /// Takes an entry up, in place of an earlier one about the same thing.
+    pub(super) fn note(&mut self, entry: Entry) {
+        match self.entries.iter_mut().find(|known| known.is_same_thing(&entry)) {
+            Some(known) => *known = entry,
+            None => self.entries.push(entry),
+        }
+    }
+
+    /// Writes the receipt, durably. On the first call, its directory appears with it.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub(super) fn save(&mut self, tree: &Tree) -> Result<(), Error> {
+        let state = Path::new(STATE);
+        let mut chain = layout::above(state);
+        chain.push(state.to_owned());
+        let mut missing = None;
+        for path in &chain {
+            if tree.directory(path)?.is_none() {
+                missing = Some(path.clone());
+                break;
+            }
+        }
+        let Some(top) = missing else {
+            return tree.overwrite(Path::new(RECEIPT), &self.bytes(), RECEIPT_ACCESS);
+        };
+        chain.retain(|path| path.starts_with(&top));
+        for path in &chain {
+            self.note(Entry::Directory { path: path.clone(), existed: false });
+        }
+        let unfinished = top.with_file_name(UNFINISHED);
+        tree.remove_tree(&unfinished)?;
+        for path in &chain {
+            tree.make_directory(&moved(path, &top, &unfinished), DIRECTORY_ACCESS)?;
+        }
+        tree.overwrite(&moved(Path::new(RECEIPT), &top, &unfinished), &self.bytes(), RECEIPT_ACCESS)?;
+        tree.rename(&unfinished, &top)
+    }
+
+    /// The file's content.
+    fn bytes(&self) -> Vec<u8> {
+        let mut bytes =
+            serde_json::to_vec_pretty(self).expect("a receipt holds nothing that JSON cannot hold");
+        bytes.push(b'\n');
+        bytes
+    }
+
+    /// Removes the receipt with those directories of its own that were made for it.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub(super) fn destroy(&self, tree: &Tree) -> Result<(), Error> {
+        let state = Path::new(STATE);
+        if tree.look(state)?.is_none() {
+            return Ok(());
+        }
+        let mut ours = layout::above(state);
+        ours.push(state.to_owned());
+        ours.retain(|path| self.directory(path) == Some(false));
+        if ours.is_empty() {
+            return tree.remove_file(Path::new(RECEIPT));
+        }
+        // The highest directory that holds nothing but the way to the receipt takes everything along in one rename.
+        let mut whole = state;
+        for path in ours.iter().rev().skip(1) {
+            if tree.names(path)?.len() != 1 {
+                break;
+            }
+            whole = path;
+        }
+        let unfinished = whole.with_file_name(UNFINISHED);
+        tree.remove_tree(&unfinished)?;
+        tree.rename(whole, &unfinished)?;
+        tree.remove_tree(&unfinished)?;
+        for path in ours.iter().rev().filter(|path| whole.starts_with(path)) {
+            if tree.remove_directory(path)? == Emptied::NotEmpty {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Removes what a killed command left of a receipt's directory that was coming or going.
+///
+/// # Errors
+/// [`Error::File`].
+pub(super) fn tidy(tree: &Tree) -> Result<(), Error> {
+    for path in layout::above(Path::new(RECEIPT)) {
+        tree.remove_tree(&path.with_file_name(UNFINISHED))?;
+    }
+    tree.tidy(Path::new(RECEIPT))
+}
+
+/// `path` as it is called while `top` is called `instead`.
+fn moved(path: &Path, top: &Path, instead: &Path) -> PathBuf {
+    match path.strip_prefix(top) {
+        Ok(rest) if rest.as_os_str().is_empty() => instead.to_owned(),
+        Ok(rest) => instead.join(rest),
+        Err(_) => path.to_owned(),
+    }
+}

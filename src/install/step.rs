@@ -1,0 +1,226 @@
+//! The closed list of what an installation can do: each step with its act and its way back.
+//!
+//! A step knows what was there when the plan was made ([`Act`]), so that reverting it restores exactly that. Reverting is
+//! possible at any point of the act, also when it was never begun.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::account::{self, Rights};
+use super::assets::Content;
+use super::error::Error;
+use super::exec;
+use super::files::{Access, Digest};
+use super::layout;
+use super::receipt::{Entry, Receipt};
+use super::service;
+use super::target::Target;
+use super::verify;
+
+/// What a step does to its object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Makes what is missing.
+    Create,
+    /// Writes a new content over one that we wrote, or that drifted from it.
+    Replace,
+    /// Mends mode and owner only.
+    Mend,
+    /// Nothing: it is as it should be.
+    Same,
+    /// Nothing: it is somebody's, for this reason.
+    Keep(&'static str),
+}
+
+/// One step of a plan.
+#[derive(Debug)]
+pub struct Step {
+    /// What is done.
+    pub(super) act: Act,
+    /// To what.
+    pub(super) object: Object,
+}
+
+/// What steps work on.
+#[derive(Debug)]
+pub(super) enum Object {
+    /// A directory.
+    Directory {
+        /// Where.
+        path: PathBuf,
+        /// Mode and owner.
+        rights: Rights,
+        /// Mode and owner before, for the way back.
+        before: Option<Access>,
+    },
+    /// A file.
+    File {
+        /// Where.
+        path: PathBuf,
+        /// What it shall hold.
+        content: Content,
+        /// The digest of that.
+        sha256: Digest,
+        /// The digest of what is there now, if we wrote it or may replace it.
+        previous: Option<Digest>,
+        /// Mode and owner.
+        rights: Rights,
+        /// Mode and owner before, for the way back.
+        before: Option<Access>,
+    },
+    /// The account that the service runs under.
+    Account,
+    /// The SELinux contexts of these files.
+    Contexts(Vec<PathBuf>),
+    /// What systemd knows of its unit files.
+    Reload,
+    /// The start at boot.
+    Enable,
+    /// The running service; [`Act::Replace`] is a restart.
+    Start,
+    /// The proof that it works.
+    Probe,
+}
+
+impl Step {
+    /// Whether the step changes anything.
+    #[must_use]
+    pub const fn acts(&self) -> bool {
+        matches!(self.act, Act::Create | Act::Replace | Act::Mend)
+    }
+
+    /// The sign before the step in a plan: `+`, `~` or `=`; `>` for a program that is run.
+    #[must_use]
+    pub const fn mark(&self) -> char {
+        match (&self.object, &self.act) {
+            (_, Act::Same | Act::Keep(_)) => '=',
+            (Object::Directory { .. } | Object::File { .. } | Object::Account, Act::Create) => '+',
+            (Object::Directory { .. } | Object::File { .. } | Object::Account, _) => '~',
+            _ => '>',
+        }
+    }
+
+    /// The receipt's entry, if the step makes something lasting.
+    pub(super) fn entry(&self, earlier: Option<&Receipt>) -> Option<Entry> {
+        let made = |known: Option<bool>| known.unwrap_or(self.act != Act::Create);
+        match &self.object {
+            Object::Directory { path, .. } => Some(Entry::Directory {
+                path: path.clone(),
+                existed: made(earlier.and_then(|receipt| receipt.directory(path))),
+            }),
+            Object::File { path, sha256, previous, rights, .. } => {
+                let known = earlier.and_then(|receipt| receipt.file(path));
+                if let (Act::Keep(_), Some(known)) = (&self.act, known) {
+                    return Some(known.clone());
+                }
+                let existed = known.map(|entry| matches!(entry, Entry::File { existed: true, .. }));
+                Some(Entry::File {
+                    path: path.clone(),
+                    existed: made(existed) && self.act != Act::Replace,
+                    sha256: sha256.clone(),
+                    previous: previous.clone(),
+                    mode: rights.mode,
+                    owner: rights.owner,
+                })
+            }
+            Object::Account => Some(Entry::Account { existed: self.act != Act::Create }),
+            Object::Enable => Some(Entry::Enabled { existed: made(earlier.and_then(Receipt::enabled)) }),
+            Object::Contexts(_) | Object::Reload | Object::Start | Object::Probe => None,
+        }
+    }
+
+    /// Carries the step out.
+    ///
+    /// # Errors
+    /// Those of the act.
+    pub(super) fn apply(&self, target: &Target) -> Result<(), Error> {
+        let tree = &target.tree;
+        match (&self.object, &self.act) {
+            (_, Act::Same | Act::Keep(_)) => Ok(()),
+            (Object::Directory { path, rights, .. }, _) => {
+                tree.make_directory(path, account::access(tree, *rights)?)
+            }
+            (Object::File { path, rights, .. }, Act::Mend) => {
+                tree.set_access(path, account::access(tree, *rights)?)
+            }
+            (Object::File { path, content, rights, .. }, act) => {
+                tree.write(path, content.open()?, account::access(tree, *rights)?, *act == Act::Replace)
+            }
+            (Object::Account, _) => account::create(tree),
+            (Object::Contexts(paths), _) => {
+                let paths: Vec<_> = paths.iter().filter_map(|path| path.to_str()).collect();
+                exec::run("restorecon", &[&["-F"], &paths[..]].concat()).map(drop)
+            }
+            (Object::Reload, _) => service::reload(),
+            (Object::Enable, _) => service::enable(target),
+            (Object::Start, Act::Replace) => service::restart(),
+            (Object::Start, _) => service::start(),
+            (Object::Probe, _) => verify::service(),
+        }
+    }
+
+    /// Restores what was there before [`Step::apply`], however far that came.
+    ///
+    /// # Errors
+    /// Those of the way back.
+    pub(super) fn revert(&self, target: &Target) -> Result<(), Error> {
+        let tree = &target.tree;
+        match (&self.object, &self.act) {
+            (_, Act::Same | Act::Keep(_)) => Ok(()),
+            (Object::Directory { path, .. }, Act::Create) => {
+                if layout::own_directories().any(|own| own == path) {
+                    tree.remove_tree(path)
+                } else {
+                    tree.remove_directory(path).map(drop)
+                }
+            }
+            (Object::File { path, sha256, .. }, Act::Create) => {
+                if tree.digest(path)?.as_ref() == Some(sha256) {
+                    tree.remove_file(path)?;
+                }
+                tree.tidy(path)
+            }
+            (Object::File { path, .. }, Act::Replace) => tree.put_back(path).and_then(|()| tree.tidy(path)),
+            (
+                Object::Directory { path, before: Some(access), .. }
+                | Object::File { path, before: Some(access), .. },
+                _,
+            ) => tree.set_access(path, *access),
+            (Object::Enable, _) => service::disable(target),
+            (Object::Start, Act::Create) => service::stop(),
+            _ => Ok(()),
+        }
+    }
+
+    /// The file or directory that the step works on.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match &self.object {
+            Object::Directory { path, .. } | Object::File { path, .. } => Some(path),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = layout::UNIT;
+        match &self.object {
+            Object::Directory { path, rights, .. } | Object::File { path, rights, .. } => {
+                let slash = if matches!(self.object, Object::Directory { .. }) { "/" } else { "" };
+                write!(f, "{}{slash} ({:04o} {})", path.display(), rights.mode, rights.owner.name())?;
+            }
+            Object::Account => write!(f, "account {}", layout::ACCOUNT)?,
+            Object::Contexts(_) => f.write_str("restorecon -F (the files above)")?,
+            Object::Reload => f.write_str("systemctl daemon-reload")?,
+            Object::Enable => write!(f, "systemctl enable {unit}")?,
+            Object::Start if self.act == Act::Replace => write!(f, "systemctl restart {unit}")?,
+            Object::Start => write!(f, "systemctl start {unit}")?,
+            Object::Probe => f.write_str("probe the endpoint with a real request")?,
+        }
+        match self.act {
+            Act::Keep(why) => write!(f, ": kept, {why}"),
+            _ => Ok(()),
+        }
+    }
+}
