@@ -110,12 +110,18 @@ impl Drop for Machine {
     }
 }
 
-/// A call of the script with its verb.
+/// A call of `scripts/testbed` with its verb.
 pub(crate) fn testbed(verb: &str) -> Command {
-    #[expect(clippy::disallowed_methods, reason = "the script is a child of the test, not of the daemon")]
-    let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/testbed"));
+    let mut command = script("testbed");
     command.arg(verb);
     command
+}
+
+/// One of the repository's scripts.
+pub(crate) fn script(name: &str) -> Command {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts").join(name);
+    #[expect(clippy::disallowed_methods, reason = "scripts are children of the test, not of the daemon")]
+    Command::new(path)
 }
 
 /// What a command printed, for messages and parsing.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::install::machine_with_binary;
-use crate::machine::Machine;
+use crate::machine::{Machine, script, text};
 use crate::mcp::{ENDPOINT, legacy_call, modern_call};
 
 /// Longer than the slowest runtime's start on a busy machine of two cores.
@@ -50,10 +50,14 @@ fn python(suite: &str) {
     answers_through_the_service(&machine, PYTHON, "text");
 }
 
-/// The directory of the pinned third-party packages, made by `scripts/test-tools`.
+/// The directory of the pinned third-party packages: that of `MCPEG_TEST_TOOLS`, or else the script makes it.
 fn test_tools() -> PathBuf {
-    let directory = std::env::var_os("MCPEG_TEST_TOOLS");
-    PathBuf::from(directory.expect("scripts/check sets MCPEG_TEST_TOOLS to what scripts/test-tools prints"))
+    if let Some(directory) = std::env::var_os("MCPEG_TEST_TOOLS") {
+        return PathBuf::from(directory);
+    }
+    let made = script("test-tools").output().expect("scripts/test-tools can be run");
+    assert!(made.status.success(), "no test tools: {}", text(&made.stderr));
+    PathBuf::from(text(&made.stdout).trim_end())
 }
 
 /// A Node child: V8 makes executable memory, which a too narrow sandbox forbids.
