@@ -89,6 +89,13 @@ impl Step {
         matches!(self.act, Act::Create | Act::Replace | Act::Mend)
     }
 
+    /// Whether there is a way back of the step's own. The account stays on purpose: its number must not be given to
+    /// anybody else while files of it may exist.
+    pub(super) const fn reverts(&self) -> bool {
+        self.acts()
+            && matches!(self.object, Object::Directory { .. } | Object::File { .. } | Object::Enable | Object::Start)
+    }
+
     /// The sign before the step in a plan: `+`, `~` or `=`; `>` for a program that is run.
     #[must_use]
     pub const fn mark(&self) -> char {
