@@ -81,6 +81,9 @@ impl RemovalPlan {
     pub fn new(target: &Target, options: UninstallOptions) -> Result<Self, Error> {
         let Some(receipt) = &target.receipt else {
             checks::packaged(target)?;
+            if receipt::is_untidy(&target.tree)? {
+                return Ok(Self { acts: vec![Removal::Receipt], kept: Vec::new() });
+            }
             return Err(Error::NothingInstalled);
         };
         if receipt.state == State::Removed && !options.purge {
@@ -166,11 +169,11 @@ pub fn carry_out(
     report: &mut dyn FnMut(&Removal),
 ) -> Result<Vec<Kept>, Error> {
     let _lock = target.lock()?;
-    let mut receipt = target.receipt.clone().ok_or(Error::NothingInstalled)?;
-    if Receipt::read(&target.tree)?.as_ref() != Some(&receipt) {
+    if Receipt::read(&target.tree)? != target.receipt {
         return Err(Error::Busy);
     }
     receipt::tidy(&target.tree)?;
+    let Some(mut receipt) = target.receipt.clone() else { return Ok(Vec::new()) };
     receipt.state = State::Removing;
     receipt.save(&target.tree)?;
     for path in layout::files() {
