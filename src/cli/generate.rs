@@ -36,7 +36,9 @@ pub(super) fn run(arguments: &GenerateArgs) -> Exit {
     let files = files(arguments.what);
     let written = std::fs::create_dir_all(&arguments.directory)
         .map_err(|source| Error { path: arguments.directory.clone(), source })
-        .and_then(|()| files.iter().try_for_each(|(name, content)| write(&arguments.directory.join(name), content)));
+        .and_then(|()| {
+            files.iter().try_for_each(|(name, content)| write(&arguments.directory.join(name), content))
+        });
     match written {
         Ok(()) => Exit::Done,
         Err(error) => report::error(&error),
@@ -47,9 +49,11 @@ pub(super) fn run(arguments: &GenerateArgs) -> Exit {
 fn files(what: Generated) -> Vec<(&'static str, Vec<u8>)> {
     match what {
         Generated::Man => manual::pages().into_iter().map(|(name, text)| (name, text.into_bytes())).collect(),
-        Generated::Completions => [("mcpeg.bash", Shell::Bash), ("_mcpeg", Shell::Zsh), ("mcpeg.fish", Shell::Fish)]
-            .map(|(name, shell)| (name, completion(shell)))
-            .into(),
+        Generated::Completions => {
+            [("mcpeg.bash", Shell::Bash), ("_mcpeg", Shell::Zsh), ("mcpeg.fish", Shell::Fish)]
+                .map(|(name, shell)| (name, completion(shell)))
+                .into()
+        }
         Generated::Units => {
             let units = install::render_units(PACKAGED_PROGRAM);
             vec![
@@ -71,6 +75,7 @@ fn completion(shell: Shell) -> Vec<u8> {
 
 /// Writes one file; these are rebuilt at any time, so that a plain write does.
 fn write(path: &Path, content: &[u8]) -> Result<(), Error> {
-    let written = std::fs::File::create(path).and_then(|mut file| std::io::Write::write_all(&mut file, content));
+    let written =
+        std::fs::File::create(path).and_then(|mut file| std::io::Write::write_all(&mut file, content));
     written.map_err(|source| Error { path: path.to_owned(), source })
 }

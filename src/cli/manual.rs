@@ -25,9 +25,15 @@ pub(super) fn pages() -> Vec<(&'static str, String)> {
         command.clone().bin_name(format!("mcpeg {name}")).display_name(format!("mcpeg-{name}"))
     };
     vec![
-        ("mcpeg.8", command("mcpeg", &cli.clone().after_help(None::<&str>), &[include_str!("manual/mcpeg.man")])),
+        (
+            "mcpeg.8",
+            command("mcpeg", &cli.clone().after_help(None::<&str>), &[include_str!("manual/mcpeg.man")]),
+        ),
         ("mcpeg-install.8", command("mcpeg-install", &sub("install"), &[include_str!("manual/install.man")])),
-        ("mcpeg-uninstall.8", command("mcpeg-uninstall", &sub("uninstall"), &[include_str!("manual/uninstall.man")])),
+        (
+            "mcpeg-uninstall.8",
+            command("mcpeg-uninstall", &sub("uninstall"), &[include_str!("manual/uninstall.man")]),
+        ),
         ("mcpeg.toml.5", configuration()),
     ]
 }
@@ -50,13 +56,18 @@ fn command(name: &str, command: &clap::Command, sections: &[&str]) -> String {
     page
 }
 
-/// Title line and NAME.
+/// Title line and name.
 fn header(name: &str, section: &str, about: &str) -> String {
     let title = name.to_uppercase();
-    format!(".TH {} {section} {DATE} \"{SOURCE}\"\n.SH NAME\n{} \\- {}\n", escaped(&title), escaped(name), escaped(about))
+    format!(
+        ".TH {} {section} {DATE} \"{SOURCE}\"\n.SH NAME\n{} \\- {}\n",
+        escaped(&title),
+        escaped(name),
+        escaped(about)
+    )
 }
 
-/// What clap_mangen writes, without what mandoc(1) and groff(1) warn about: `.br` before a paragraph, a paragraph at
+/// What `clap_mangen` writes, without what mandoc(1) and groff(1) warn about: `.br` before a paragraph, a paragraph at
 /// the beginning of a section, and the definitions of its preamble.
 fn clean(text: &str) -> String {
     let mut lines: Vec<&str> = Vec::new();
@@ -78,7 +89,8 @@ fn clean(text: &str) -> String {
 fn exits() -> String {
     let mut text = String::new();
     for (exit, meaning) in Exit::ALL {
-        write!(text, ".TP\n.B {}\n{}\n", exit.code(), escaped(meaning)).expect("writing to memory does not fail");
+        write!(text, ".TP\n.B {}\n{}\n", exit.code(), escaped(meaning))
+            .expect("writing to memory does not fail");
     }
     text.trim_end().to_owned()
 }
@@ -88,7 +100,7 @@ fn configuration() -> String {
     let mut page = header("mcpeg.toml", "5", "configuration of the mcpeg gateway");
     page.push_str(include_str!("manual/toml-head.man"));
     for table in Table::ALL {
-        write!(page, ".SH [{}]\n", escaped(table.header())).expect("writing to memory does not fail");
+        writeln!(page, ".SH [{}]", escaped(table.header())).expect("writing to memory does not fail");
         for key in table.keys() {
             let default = key.default.map(|value| format!("; default {value}")).unwrap_or_default();
             write!(

@@ -90,7 +90,15 @@ pub(super) fn create(tree: &Tree) -> Result<(), Error> {
     if exec::find("systemd-sysusers").is_some() {
         exec::run("systemd-sysusers", &[&root, "mcpeg.conf"])?;
     } else {
-        let fixed = ["--system", "--user-group", "--no-create-home", "--home-dir", HOME, "--shell", "/usr/sbin/nologin"];
+        let fixed = [
+            "--system",
+            "--user-group",
+            "--no-create-home",
+            "--home-dir",
+            HOME,
+            "--shell",
+            "/usr/sbin/nologin",
+        ];
         let path = tree.path().to_string_lossy();
         let prefix = ["--prefix", &path];
         let place: &[&str] = if tree.is_host() { &[] } else { &prefix };

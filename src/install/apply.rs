@@ -33,7 +33,10 @@ pub fn carry_out(target: &Target, plan: &Plan, report: &mut dyn FnMut(Progress<'
     receipt.state = State::Installing;
     env!("CARGO_PKG_VERSION").clone_into(&mut receipt.program);
     if finished && !plan.changes() {
-        return plan.steps.iter().try_for_each(|step| step.apply(target).inspect(|()| report(Progress::Done(step))));
+        return plan
+            .steps
+            .iter()
+            .try_for_each(|step| step.apply(target).inspect(|()| report(Progress::Done(step))));
     }
     receipt::tidy(&target.tree)?;
     let mut begun = 0;
@@ -46,7 +49,9 @@ pub fn carry_out(target: &Target, plan: &Plan, report: &mut dyn FnMut(Progress<'
     }
     match roll_back(target, &plan.steps[..begun], &receipt, report) {
         Ok(()) => Err(Error::RolledBack { step, source: Box::new(failure) }),
-        Err(source) => Err(Error::NotRolledBack { step, failure: with_causes(&failure), source: Box::new(source) }),
+        Err(source) => {
+            Err(Error::NotRolledBack { step, failure: with_causes(&failure), source: Box::new(source) })
+        }
     }
 }
 

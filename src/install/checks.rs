@@ -37,7 +37,12 @@ pub(super) fn packaged(target: &Target) -> Result<(), Error> {
     }
     let root = target.tree.path().display();
     let questions = [
-        ("dpkg-query", format!("--admindir={}/var/lib/dpkg", root.to_string().trim_end_matches('/')), "--search", "apt"),
+        (
+            "dpkg-query",
+            format!("--admindir={}/var/lib/dpkg", root.to_string().trim_end_matches('/')),
+            "--search",
+            "apt",
+        ),
         ("rpm", format!("--root={root}"), "-qf", "dnf"),
     ];
     for (tool, place, question, manager) in questions {

@@ -122,7 +122,10 @@ pub enum Error {
 
 impl Error {
     /// Makes the closure that `map_err` wants after a system call on a path.
-    pub(super) fn file<E: Into<std::io::Error>>(act: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(E) -> Self {
+    pub(super) fn file<E: Into<std::io::Error>>(
+        act: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(E) -> Self {
         let path = path.into();
         move |source| Self::File { act, path, source: source.into() }
     }
@@ -163,7 +166,9 @@ impl ToExit for Error {
     fn hint(&self) -> Option<String> {
         Some(match self {
             Self::NotRoot(act) => format!("sudo mcpeg {act}"),
-            Self::Packaged { package, manager } => format!("use {manager} for `{package}`, or remove the package first"),
+            Self::Packaged { package, manager } => {
+                format!("use {manager} for `{package}`, or remove the package first")
+            }
             Self::Foreign { .. } => "move it away, then run the command again".to_owned(),
             Self::NoSystemd => "--no-start installs the files without starting the service".to_owned(),
             Self::NoTool(tool) => format!("install the package with `{tool}`"),

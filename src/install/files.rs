@@ -139,7 +139,13 @@ impl Tree {
     ///
     /// # Errors
     /// [`Error::File`]; the place is then as before, and [`Tree::tidy`] removes what was left beside it.
-    pub(super) fn write(&self, path: &Path, content: impl Read, access: Access, keep_old: bool) -> Result<(), Error> {
+    pub(super) fn write(
+        &self,
+        path: &Path,
+        content: impl Read,
+        access: Access,
+        keep_old: bool,
+    ) -> Result<(), Error> {
         let (directory, name) = self.existing_parent(path)?;
         let new = Beside::New.name(&name);
         self.write_beside(path, content, access)?;

@@ -87,7 +87,8 @@ pub fn knows_directory(path: &Path) -> bool {
 /// The directories above a path, from the top, without `/`.
 #[must_use]
 pub fn above(path: &Path) -> Vec<PathBuf> {
-    let mut all: Vec<PathBuf> = path.ancestors().skip(1).filter(|a| a.parent().is_some()).map(Path::to_owned).collect();
+    let mut all: Vec<PathBuf> =
+        path.ancestors().skip(1).filter(|a| a.parent().is_some()).map(Path::to_owned).collect();
     all.reverse();
     all
 }

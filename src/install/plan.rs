@@ -94,7 +94,8 @@ impl Planner<'_> {
     /// The steps after the files.
     fn systemd(&mut self, options: &InstallOptions) -> Result<(), Error> {
         let target = self.target;
-        let written: Vec<_> = self.steps.iter().filter(|step| step.acts()).filter_map(Step::path).map(Path::to_owned).collect();
+        let written: Vec<_> =
+            self.steps.iter().filter(|step| step.acts()).filter_map(Step::path).map(Path::to_owned).collect();
         let selinux = target.tree.is_host() && Path::new("/sys/fs/selinux/enforce").exists();
         if selinux && exec::find("restorecon").is_some() && !written.is_empty() {
             self.push(Act::Create, Object::Contexts(written.clone()));
@@ -106,7 +107,8 @@ impl Planner<'_> {
             self.push(Act::Create, Object::Reload);
         }
         let linked = target.tree.look(Path::new(layout::WANTS_LINK))?.is_some();
-        let was_enabled = !unfinished && target.receipt.as_ref().is_some_and(|receipt| receipt.enabled().is_some());
+        let was_enabled =
+            !unfinished && target.receipt.as_ref().is_some_and(|receipt| receipt.enabled().is_some());
         let enable = match (linked, was_enabled) {
             (true, _) => Act::Same,
             (false, true) => Act::Keep("the administrator disabled it"),
@@ -156,7 +158,10 @@ impl Planner<'_> {
         let found = match self.target.tree.look(&path) {
             // Without root the plan cannot look below /etc/mcpeg; what the receipt says is there, is there.
             Err(error) if error.is_permission_denied() => {
-                self.push(Act::Keep("only root can look at it"), Object::Directory { path, rights, before: None });
+                self.push(
+                    Act::Keep("only root can look at it"),
+                    Object::Directory { path, rights, before: None },
+                );
                 return Ok(());
             }
             other => other?,
@@ -167,7 +172,9 @@ impl Planner<'_> {
             // The receipt's own directory appears with the receipt, before the first step.
             None if Path::new(layout::STATE).starts_with(&path) => return Ok(()),
             None => Act::Create,
-            Some(found) if !found.is_directory() => return Err(Error::NotADirectory(self.target.tree.outside(&path))),
+            Some(found) if !found.is_directory() => {
+                return Err(Error::NotADirectory(self.target.tree.outside(&path)));
+            }
             Some(_) if !ours || rights.owner == Owner::Service => Act::Same,
             Some(_) => self.access_act(before, rights)?,
         };
@@ -225,8 +232,14 @@ impl Planner<'_> {
             Err(error) if error.is_permission_denied() => {
                 // Without root the plan cannot look; it says so rather than guess.
                 let sha256 = content.digest()?;
-                let object =
-                    Object::File { path: path.to_owned(), content, sha256, previous: None, rights, before: None };
+                let object = Object::File {
+                    path: path.to_owned(),
+                    content,
+                    sha256,
+                    previous: None,
+                    rights,
+                    before: None,
+                };
                 self.push(Act::Keep("only root can read it"), object);
                 return Ok(());
             }

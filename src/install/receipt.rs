@@ -211,7 +211,8 @@ impl Receipt {
 
     /// The file's content.
     fn bytes(&self) -> Vec<u8> {
-        let mut bytes = serde_json::to_vec_pretty(self).expect("a receipt holds nothing that JSON cannot hold");
+        let mut bytes =
+            serde_json::to_vec_pretty(self).expect("a receipt holds nothing that JSON cannot hold");
         bytes.push(b'\n');
         bytes
     }

@@ -70,7 +70,7 @@ pub(super) enum Object {
     },
     /// The account that the service runs under.
     Account,
-    /// The SELinux contexts of these files.
+    /// The `SELinux` contexts of these files.
     Contexts(Vec<PathBuf>),
     /// What systemd knows of its unit files.
     Reload,
@@ -93,7 +93,10 @@ impl Step {
     /// anybody else while files of it may exist.
     pub(super) const fn reverts(&self) -> bool {
         self.acts()
-            && matches!(self.object, Object::Directory { .. } | Object::File { .. } | Object::Enable | Object::Start)
+            && matches!(
+                self.object,
+                Object::Directory { .. } | Object::File { .. } | Object::Enable | Object::Start
+            )
     }
 
     /// The sign before the step in a plan: `+`, `~` or `=`; `>` for a program that is run.
@@ -131,9 +134,7 @@ impl Step {
                 })
             }
             Object::Account => Some(Entry::Account { existed: self.act != Act::Create }),
-            Object::Enable => {
-                Some(Entry::Enabled { existed: made(earlier.and_then(Receipt::enabled)) })
-            }
+            Object::Enable => Some(Entry::Enabled { existed: made(earlier.and_then(Receipt::enabled)) }),
             Object::Contexts(_) | Object::Reload | Object::Start | Object::Probe => None,
         }
     }
@@ -146,8 +147,12 @@ impl Step {
         let tree = &target.tree;
         match (&self.object, &self.act) {
             (_, Act::Same | Act::Keep(_)) => Ok(()),
-            (Object::Directory { path, rights, .. }, _) => tree.make_directory(path, account::access(tree, *rights)?),
-            (Object::File { path, rights, .. }, Act::Mend) => tree.set_access(path, account::access(tree, *rights)?),
+            (Object::Directory { path, rights, .. }, _) => {
+                tree.make_directory(path, account::access(tree, *rights)?)
+            }
+            (Object::File { path, rights, .. }, Act::Mend) => {
+                tree.set_access(path, account::access(tree, *rights)?)
+            }
             (Object::File { path, content, rights, .. }, act) => {
                 tree.write(path, content.open()?, account::access(tree, *rights)?, *act == Act::Replace)
             }
@@ -186,9 +191,11 @@ impl Step {
                 tree.tidy(path)
             }
             (Object::File { path, .. }, Act::Replace) => tree.put_back(path).and_then(|()| tree.tidy(path)),
-            (Object::Directory { path, before: Some(access), .. } | Object::File { path, before: Some(access), .. }, _) => {
-                tree.set_access(path, *access)
-            }
+            (
+                Object::Directory { path, before: Some(access), .. }
+                | Object::File { path, before: Some(access), .. },
+                _,
+            ) => tree.set_access(path, *access),
             (Object::Enable, _) => service::disable(target),
             (Object::Start, Act::Create) => service::stop(),
             _ => Ok(()),

@@ -105,7 +105,8 @@ impl Tree {
     /// # Errors
     /// As for [`Tree::directory`]; a missing directory is [`Error::File`].
     pub(super) fn existing_parent(&self, path: &Path) -> Result<(OwnedFd, OsString), Error> {
-        self.parent(path)?.ok_or_else(|| Error::file("open the directory of", self.outside(path))(Errno::NOENT))
+        self.parent(path)?
+            .ok_or_else(|| Error::file("open the directory of", self.outside(path))(Errno::NOENT))
     }
 
     /// What is at `path`; a symbolic link is reported as itself.

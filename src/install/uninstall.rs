@@ -94,7 +94,10 @@ impl RemovalPlan {
             plan.acts.push(Removal::Stop);
         }
         let unit = target.tree.look(Path::new(layout::UNIT_FILE))?.is_some();
-        if receipt.enabled() == Some(false) && unit && target.tree.look(Path::new(layout::WANTS_LINK))?.is_some() {
+        if receipt.enabled() == Some(false)
+            && unit
+            && target.tree.look(Path::new(layout::WANTS_LINK))?.is_some()
+        {
             plan.acts.push(Removal::Disable);
         }
         for entry in receipt.entries.iter().rev() {
@@ -114,17 +117,27 @@ impl RemovalPlan {
     fn entry(&mut self, target: &Target, entry: &Entry, options: UninstallOptions) -> Result<(), Error> {
         let mut keep = |what: String, why| self.kept.push(Kept { what, why });
         match entry {
-            Entry::Account { .. } => keep(format!("account {}", layout::ACCOUNT), "its number must not be given to anybody else"),
+            Entry::Account { .. } => {
+                keep(format!("account {}", layout::ACCOUNT), "its number must not be given to anybody else");
+            }
             Entry::File { path, existed, sha256, previous, .. } => {
                 let Some(found) = target.tree.look(path)? else { return Ok(()) };
                 let configuration = path == Path::new(layout::CONFIGURATION);
                 let digest = if found.is_file() { target.tree.digest(path)? } else { None };
-                let ours = digest.is_some_and(|digest| digest == *sha256 || previous.as_ref() == Some(&digest));
+                let ours =
+                    digest.is_some_and(|digest| digest == *sha256 || previous.as_ref() == Some(&digest));
                 let name = path.display().to_string();
                 if *existed {
                     keep(name, "it was there before mcpeg");
                 } else if configuration && !options.purge {
-                    keep(name, if ours { "configuration; --purge removes it" } else { "edited configuration; --purge removes it" });
+                    keep(
+                        name,
+                        if ours {
+                            "configuration; --purge removes it"
+                        } else {
+                            "edited configuration; --purge removes it"
+                        },
+                    );
                 } else if ours || configuration {
                     self.acts.push(Removal::File(path.clone()));
                 } else {
@@ -152,7 +165,9 @@ impl RemovalPlan {
             let whole = layout::own_directories().any(|own| own == path);
             match (whole, options.purge) {
                 (true, true) => self.acts.push(Removal::Tree(path.clone())),
-                (true, false) => self.kept.push(Kept { what: path.display().to_string(), why: "--purge removes it" }),
+                (true, false) => {
+                    self.kept.push(Kept { what: path.display().to_string(), why: "--purge removes it" });
+                }
                 (false, _) => self.acts.push(Removal::Directory(path.clone())),
             }
         }

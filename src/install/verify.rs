@@ -28,7 +28,8 @@ const DISCOVER: &str = concat!(
     r#""}}}}"#
 );
 /// The headers that go with it.
-const HEADERS: [(&str, &str); 2] = [("mcp-protocol-version", "2026-07-28"), ("mcp-method", "server/discover")];
+const HEADERS: [(&str, &str); 2] =
+    [("mcp-protocol-version", "2026-07-28"), ("mcp-method", "server/discover")];
 
 /// Proves that the service works.
 ///
@@ -49,7 +50,8 @@ pub(super) fn service() -> Result<(), Error> {
 /// The first listener. `None` if the configuration holds references that resolve in the service's environment only;
 /// the service itself has then proved its readiness, since READY=1 comes after a request over its own listener.
 fn target() -> Option<Target> {
-    let source = config::Source { file: Some(Path::new(CONFIGURATION).to_owned()), ..config::Source::default() };
+    let source =
+        config::Source { file: Some(Path::new(CONFIGURATION).to_owned()), ..config::Source::default() };
     let config = config::load(&source).ok()?;
     Some(match config.server.listen.first()? {
         ListenAddr::Tcp { host, port } => {
@@ -74,7 +76,10 @@ async fn answers(target: &Target) -> Result<(), String> {
             break;
         }
         if Instant::now() > deadline {
-            return Err(answer.map_or_else(|error| error.to_string(), |(status, _)| format!("/health/ready answers {status}")));
+            return Err(answer.map_or_else(
+                |error| error.to_string(),
+                |(status, _)| format!("/health/ready answers {status}"),
+            ));
         }
         tokio::time::sleep(PAUSE).await;
     }

@@ -52,7 +52,8 @@ pub struct DefaultConfiguration {
 
 /// Renders and ends the text with a newline.
 fn finish(template: &impl Template) -> String {
-    let mut text = template.render().expect("rendering into a string fails only if a value's Display does; none does");
+    let mut text =
+        template.render().expect("rendering into a string fails only if a value's Display does; none does");
     if !text.ends_with('\n') {
         text.push('\n');
     }

@@ -24,7 +24,8 @@ fn analyze(arguments: &[&str]) -> (bool, String) {
     let directory = tempfile::tempdir().unwrap();
     let unit = directory.path().join("mcpeg.service");
     std::fs::write(&unit, service("/bin/true")).unwrap();
-    let output = Command::new("systemd-analyze").args(arguments).arg(&unit).output().expect("systemd is installed");
+    let output =
+        Command::new("systemd-analyze").args(arguments).arg(&unit).output().expect("systemd is installed");
     let text = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8(text).unwrap())
 }

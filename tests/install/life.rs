@@ -142,6 +142,8 @@ fn dry_run_prints_the_plan_that_is_then_carried_out() {
     assert!(output.status.success(), "{planned}");
     assert_same(&before, &scratch.picture(), "after the dry run");
     let done = scratch.ok(&["install"]);
-    let acts = |text: &str| text.lines().filter(|line| line.starts_with(['+', '~', '>'])).map(str::to_owned).collect::<Vec<_>>();
+    let acts = |text: &str| {
+        text.lines().filter(|line| line.starts_with(['+', '~', '>'])).map(str::to_owned).collect::<Vec<_>>()
+    };
     assert_eq!(acts(&planned), acts(&done));
 }

@@ -16,7 +16,14 @@ pub(crate) const MCPEG: &str = env!("CARGO_BIN_EXE_mcpeg");
 
 /// The account databases, which an uninstallation leaves as they are.
 const ACCOUNTS: [&str; 9] = [
-    "etc/passwd", "etc/passwd-", "etc/group", "etc/group-", "etc/shadow", "etc/shadow-", "etc/gshadow", "etc/gshadow-",
+    "etc/passwd",
+    "etc/passwd-",
+    "etc/group",
+    "etc/group-",
+    "etc/shadow",
+    "etc/shadow-",
+    "etc/gshadow",
+    "etc/gshadow-",
     "etc/.pwd.lock",
 ];
 
@@ -61,9 +68,29 @@ impl Scratch {
     pub(crate) fn traced(&self, inject: &str, arguments: &[&str]) -> Output {
         let call = inject.split(':').next().unwrap();
         let mut command = Command::new("strace");
-        command.args(["-qq", "-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &format!("inject={inject}"), MCPEG]);
+        command.args([
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-e",
+            &format!("trace={call}"),
+            "-e",
+            &format!("inject={inject}"),
+            MCPEG,
+        ]);
         self.arguments(&mut command, arguments);
         command.output().expect("strace is installed")
+    }
+
+    /// How often the command makes a call when nothing is injected.
+    pub(crate) fn calls(&self, call: &str, arguments: &[&str]) -> usize {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let mut command = Command::new("strace");
+        command.arg("-qq").arg("-o").arg(log.path()).args(["-e", &format!("trace={call}"), MCPEG]);
+        self.arguments(&mut command, arguments);
+        assert!(command.output().expect("strace is installed").status.success(), "{arguments:?}");
+        let lines = std::fs::read_to_string(log.path()).unwrap();
+        lines.lines().filter(|line| line.starts_with(call)).count()
     }
 
     /// Adds the arguments and the root.
