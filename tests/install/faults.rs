@@ -4,6 +4,8 @@
 //! strace(1) injects at the n-th call, so that the faults are real for the program, in order and complete.
 //! `MCPEG_TEST_STRIDE=1` tries every n; by default some are left out.
 
+#![expect(clippy::print_stdout, reason = "the number of points tried is a result")]
+
 use crate::scratch::{Scratch, assert_same, text};
 
 /// The calls that change something on the disk.

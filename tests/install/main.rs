@@ -3,6 +3,8 @@
 //!
 //! Changing owners and making accounts needs root, so most of these are ignored unless asked for.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends with a panic")]
+
 mod faults;
 mod life;
 mod refusals;
