@@ -40,6 +40,10 @@ pub enum Exit {
     Permission = 77,
     /// The configuration is missing, unreadable or wrong.
     Config = 78,
+    /// A second INT cut the drain short.
+    Interrupted = 130,
+    /// A second TERM cut the drain short.
+    Terminated = 143,
 }
 
 impl Exit {
@@ -47,7 +51,7 @@ impl Exit {
     pub const UNIMPLEMENTED: Self = Self::NotRunning;
 
     /// Each code once, in ascending order, for the manual.
-    pub const ALL: [(Self, &'static str); 15] = [
+    pub const ALL: [(Self, &'static str); 17] = [
         (Self::Done, "Done; for --status: running."),
         (Self::StatusDeadPidFile, "For --status: not running, and a pid file is left behind."),
         (Self::NotRunning, "For --status: not running; for other actions: not implemented in this version."),
@@ -63,6 +67,8 @@ impl Exit {
         (Self::TryAgain, "Already running, or busy; try again."),
         (Self::Permission, "Permission denied, or root is needed."),
         (Self::Config, "The configuration is missing, unreadable or wrong."),
+        (Self::Interrupted, "A second INT cut the drain short."),
+        (Self::Terminated, "A second TERM cut the drain short."),
     ];
 
     /// The number that the parent process sees.

@@ -3,11 +3,16 @@
 //! Nothing else in the crate prints. Output for people goes through [`report`]; data goes to standard output.
 
 mod check;
+mod control;
 pub mod definition;
 mod generate;
+mod import;
 mod install;
 mod manual;
 pub mod report;
+mod status;
+
+use std::panic;
 
 use clap::Parser as _;
 
@@ -15,22 +20,36 @@ use crate::exit::Exit;
 
 use definition::{Action, Cli, Command};
 
-/// Parses the command line of this process and carries it out.
+/// Parses the command line of this process and carries it out. A panic, which the panic hook has reported, ends with
+/// the exit code of a bug.
 #[must_use]
 pub fn run() -> Exit {
-    match Cli::try_parse() {
+    panic::catch_unwind(|| match Cli::try_parse() {
         Ok(cli) => carry_out(&cli),
         Err(error) => report::command_line(&error),
-    }
+    })
+    .unwrap_or(Exit::Bug)
 }
 
 /// Carries out one command line.
 fn carry_out(cli: &Cli) -> Exit {
-    match (&cli.command, cli.action.action()) {
-        (None, Action::Check) => check::run(&cli.common.source(), cli.action.json),
-        (Some(Command::Install(arguments)), _) => install::install(arguments),
-        (Some(Command::Uninstall(arguments)), _) => install::uninstall(arguments),
-        (Some(Command::Generate(arguments)), _) => generate::run(arguments),
-        _ => Exit::UNIMPLEMENTED,
+    match &cli.command {
+        None => act(cli),
+        Some(Command::Install(arguments)) => install::install(arguments),
+        Some(Command::Uninstall(arguments)) => install::uninstall(arguments),
+        Some(Command::Import(arguments)) => import::run(arguments),
+        Some(Command::Generate(arguments)) => generate::run(arguments),
+    }
+}
+
+/// Carries out an action.
+fn act(cli: &Cli) -> Exit {
+    match cli.action.action() {
+        Action::Foreground => control::foreground(&cli.common),
+        Action::Daemon => control::daemon(&cli.common),
+        Action::Stop => control::stop(&cli.common),
+        Action::Status => status::run(&cli.common, cli.action.json),
+        Action::Check => check::run(&cli.common.source(), cli.action.json),
+        action @ (Action::Restart | Action::Reload | Action::LogRotate) => control::refuse(action),
     }
 }

@@ -15,6 +15,8 @@ const LIMIT: u64 = 1 << 20;
 pub(super) struct Surroundings<'a> {
     /// The value of an environment variable of this process.
     pub(super) variable: &'a dyn Fn(&str) -> Option<OsString>,
+    /// Whether a well-formed reference that cannot be resolved is taken as resolved, to check everything else.
+    pub(super) lenient: bool,
 }
 
 /// Why a value's references could not be resolved.
@@ -24,7 +26,12 @@ pub(super) struct Failure {
     pub(super) message: String,
     /// How it is mended.
     pub(super) hint: String,
+    /// Whether it was a reference at all.
+    well_formed: bool,
 }
+
+/// What stands for an unresolved reference in a lenient reading.
+const ASSUMED: &str = "x";
 
 /// Replaces each reference in `text` by what it stands for.
 pub(super) fn expand(text: &str, around: Surroundings<'_>) -> Result<String, Failure> {
@@ -37,7 +44,10 @@ pub(super) fn expand(text: &str, around: Surroundings<'_>) -> Result<String, Fai
             rest = after;
         } else if let Some(after) = after.strip_prefix('{') {
             let (reference, after) = after.split_once('}').ok_or_else(malformed)?;
-            expanded.push_str(&resolve(reference, around)?);
+            match resolve(reference, around) {
+                Err(failure) if around.lenient && failure.well_formed => expanded.push_str(ASSUMED),
+                resolved => expanded.push_str(&resolved?),
+            }
             rest = after;
         } else {
             expanded.push('$');
@@ -50,7 +60,11 @@ pub(super) fn expand(text: &str, around: Surroundings<'_>) -> Result<String, Fai
 
 /// What one reference, without its braces, stands for.
 fn resolve(reference: &str, around: Surroundings<'_>) -> Result<String, Failure> {
-    let fail = |why: &str, hint: String| Failure { message: format!("`${{{reference}}}` {why}"), hint };
+    let fail = |why: &str, hint: String| Failure {
+        message: format!("`${{{reference}}}` {why}"),
+        hint,
+        well_formed: true,
+    };
     match reference.split_once(':') {
         Some(("env", name)) if is_variable_name(name) => match (around.variable)(name) {
             Some(value) => value.into_string().map_err(|_| {
@@ -84,7 +98,13 @@ fn malformed() -> Failure {
         message: "`${` does not begin a reference that mcpeg knows".to_owned(),
         hint: "write ${env:NAME}, ${file:/path} or ${credential:NAME}; a dollar sign itself is written $$"
             .to_owned(),
+        well_formed: false,
     }
+}
+
+/// Whether a text has a reference in it.
+pub(super) fn has_reference(text: &str) -> bool {
+    text.contains("${")
 }
 
 /// Reads a file that holds one value; a single newline at its end is the editor's and not part of the value.
@@ -130,7 +150,7 @@ mod tests {
             "CREDENTIALS_DIRECTORY" => credentials.map(|path| path.as_os_str().to_owned()),
             _ => None,
         };
-        expand(text, Surroundings { variable: &variable }).map_err(|failure| failure.message)
+        expand(text, Surroundings { variable: &variable, lenient: false }).map_err(|failure| failure.message)
     }
 
     #[test]
@@ -142,7 +162,10 @@ mod tests {
     #[test]
     fn what_a_variable_holds_is_not_expanded_again() {
         let variable = |_: &str| Some(OsString::from("${env:B}$$"));
-        assert_eq!(expand("${env:A}", Surroundings { variable: &variable }).unwrap(), "${env:B}$$");
+        assert_eq!(
+            expand("${env:A}", Surroundings { variable: &variable, lenient: false }).unwrap(),
+            "${env:B}$$"
+        );
     }
 
     #[test]

@@ -44,6 +44,20 @@ pub struct Overrides {
     pub dev: bool,
 }
 
+impl Source {
+    /// The same with paths that do not depend on the working directory, for a process that leaves it and loads the
+    /// configuration again later.
+    ///
+    /// # Errors
+    /// If the working directory is needed and cannot be told.
+    pub fn absolute(mut self) -> std::io::Result<Self> {
+        for path in [&mut self.file, &mut self.overrides.log_file].into_iter().flatten() {
+            *path = std::path::absolute(&*path)?;
+        }
+        Ok(self)
+    }
+}
+
 /// One file that was read.
 struct Document {
     /// Its name.
@@ -62,7 +76,23 @@ struct Document {
 /// If a file is missing or cannot be read, or with every problem that was found in the files' structure or meaning.
 pub fn load(source: &Source) -> Result<Config, Error> {
     let variable = |name: &str| std::env::var_os(name);
-    load_in(source, Surroundings { variable: &variable })
+    load_in(source, &[], Surroundings { variable: &variable, lenient: false })
+}
+
+/// Checks what [`load`] would say if these files stood in `conf.d` with their content, and if every reference could
+/// be resolved: the gateway may run in another environment than this process. Nothing is written.
+///
+/// # Errors
+/// Those of [`load`], except for references that cannot be resolved.
+pub fn preview(source: &Source, planned: &[(PathBuf, String)]) -> Result<Config, Error> {
+    let variable = |name: &str| std::env::var_os(name);
+    load_in(source, planned, Surroundings { variable: &variable, lenient: true })
+}
+
+/// The directory of the files that hold upstreams only, beside the configuration file.
+#[must_use]
+pub fn fragment_directory(file: &Path) -> PathBuf {
+    file.parent().unwrap_or(Path::new("")).join("conf.d")
 }
 
 /// Where the configuration is if the user names no file: `/etc/mcpeg/mcpeg.toml` for root and for users without a
@@ -83,9 +113,13 @@ fn default_path_in(root: bool, variable: &dyn Fn(&str) -> Option<OsString>) -> P
     directory.unwrap_or_else(|| PathBuf::from("/etc")).join("mcpeg/mcpeg.toml")
 }
 
-/// [`load`] with a given environment.
-pub(super) fn load_in(source: &Source, around: Surroundings<'_>) -> Result<Config, Error> {
-    let documents = read_all(source)?;
+/// [`load`] with planned files and a given environment.
+fn load_in(
+    source: &Source,
+    planned: &[(PathBuf, String)],
+    around: Surroundings<'_>,
+) -> Result<Config, Error> {
+    let documents = read_all(source, planned)?;
     let mut problems = Problems::default();
     let mut server = super::Server::default();
     let mut log = super::Log::default();
@@ -111,7 +145,7 @@ pub(super) fn load_in(source: &Source, around: Surroundings<'_>) -> Result<Confi
 }
 
 /// Reads every file: the main one first, empty if it need not exist and does not.
-fn read_all(source: &Source) -> Result<Vec<Document>, Error> {
+fn read_all(source: &Source, planned: &[(PathBuf, String)]) -> Result<Vec<Document>, Error> {
     let mut problems = Problems::default();
     let path = source.file.clone().unwrap_or_else(default_path);
     let bytes = match read(&path) {
@@ -121,22 +155,25 @@ fn read_all(source: &Source) -> Result<Vec<Document>, Error> {
         },
         read => Some(read?),
     };
-    let fragments = fragments(path.parent().unwrap_or(Path::new("")))?;
+    let mut fragments = fragments(&fragment_directory(&path))?;
+    fragments.extend(planned.iter().map(|(path, _)| path.clone()));
+    fragments.sort();
+    fragments.dedup();
     let mut documents = Vec::new();
     documents.extend(Document::new(path, bytes, Role::Main, &mut problems));
     for path in fragments {
-        let bytes = read(&path)?;
+        let content = planned.iter().find(|(name, _)| *name == path);
+        let bytes = content.map_or_else(|| read(&path), |(_, content)| Ok(content.clone().into_bytes()))?;
         documents.extend(Document::new(path, Some(bytes), Role::Fragment, &mut problems));
     }
     if problems.as_slice().is_empty() { Ok(documents) } else { Err(Error::Invalid(problems)) }
 }
 
-/// The files of `conf.d`, by name. Hidden files are left out: editors and atomic writers use such names while they
+/// The files of `conf.d`, in no order. Hidden files are left out: editors and atomic writers use such names while they
 /// work.
-fn fragments(beside: &Path) -> Result<Vec<PathBuf>, Error> {
-    let directory = beside.join("conf.d");
-    let cannot = |source| Error::Read { path: directory.clone(), source };
-    let entries = match std::fs::read_dir(&directory) {
+fn fragments(directory: &Path) -> Result<Vec<PathBuf>, Error> {
+    let cannot = |source| Error::Read { path: directory.to_owned(), source };
+    let entries = match std::fs::read_dir(directory) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(cannot)?,
     };
@@ -148,7 +185,6 @@ fn fragments(beside: &Path) -> Result<Vec<PathBuf>, Error> {
             paths.push(directory.join(name));
         }
     }
-    paths.sort();
     Ok(paths)
 }
 
@@ -203,8 +239,17 @@ impl Document {
 
     /// Notes what the TOML parser says. Its `Display` would quote the line, which may hold a secret.
     fn refuse(&self, error: &toml::de::Error, problems: &mut Problems) {
-        let place = self.text().place(&error.span().unwrap_or_default());
-        problems.push(place, error.message().trim().replace('\n', ", "));
+        let span = error.span().unwrap_or_default();
+        let place = self.text().place(&span);
+        let message = error.message().trim().replace('\n', ", ");
+        // A bare word is most often text without quotes; the parser guesses `inf`, `true` and so on.
+        let (before, after) = self.content.split_at_checked(span.start).unwrap_or_default();
+        let value = before.trim_end().ends_with(['=', '[', ',']);
+        if value && after.starts_with(char::is_alphabetic) {
+            problems.push_with_hint(place, message, "put text in double quotes");
+        } else {
+            problems.push(place, message);
+        }
     }
 }
 

@@ -31,7 +31,7 @@ impl Scratch {
     fn load_with(&self, overrides: Overrides) -> Result<Config, Error> {
         let variable = |name: &str| (name == "TOKEN").then(|| OsString::from("hunter2"));
         let source = Source { file: Some(self.0.path().join("mcpeg.toml")), overrides };
-        load_in(&source, Surroundings { variable: &variable })
+        load_in(&source, &[], Surroundings { variable: &variable, lenient: false })
     }
 
     /// Loads it as it is.
@@ -329,4 +329,31 @@ fn the_default_place_follows_user_and_xdg() {
     assert_eq!(default_path_in(false, &both), Path::new("/xdg/mcpeg/mcpeg.toml"));
     assert_eq!(default_path_in(false, &home), Path::new("/home/u/.config/mcpeg/mcpeg.toml"));
     assert_eq!(default_path_in(false, &relative), Path::new("/etc/mcpeg/mcpeg.toml"));
+}
+
+#[test]
+fn an_absolute_source_does_not_depend_on_the_working_directory() {
+    let overrides = Overrides { log_file: Some(PathBuf::from("x.log")), ..Overrides::default() };
+    let source = Source { file: Some(PathBuf::from("mcpeg.toml")), overrides }.absolute().unwrap();
+    let here = std::env::current_dir().unwrap();
+    assert_eq!(source.file, Some(here.join("mcpeg.toml")));
+    assert_eq!(source.overrides.log_file, Some(here.join("x.log")));
+    assert_eq!(Source::default().absolute().unwrap().file, None);
+}
+
+/// A file that uses much of the language, for the test below to damage.
+const RICH: &str = "[server]\nlisten = [\"[::1]:80\", 'unix:/x']\ndrain_timeout = \"1m 30s\"\n\
+                    [log]\nlevel = \"info,a=debug\" # ä\n[upstreams.a]\ncommand = \"\"\"x\"\"\"\nargs = [\"$$\", \"${env:TOKEN}\"]\n\
+                    [upstreams.b]\nurl = \"http://x/\"\nheaders = { a.b = \"\\u00e9\", \"c\" = 'd' }\n";
+
+proptest::proptest! {
+    #[test]
+    fn no_damage_to_a_file_makes_loading_panic(at in 0..RICH.len(), len in 0..40_usize, text in "[\\[\\]{}=\"'$#.,a-zä0-9 \n\u{0}]{0,12}") {
+        let keep = |index: usize| (0..=index.min(RICH.len())).rev().find(|&index| RICH.is_char_boundary(index)).unwrap();
+        let damaged = format!("{}{text}{}", &RICH[..keep(at)], &RICH[keep(at + len)..]);
+        let result = Scratch::new(&damaged).load_with(Overrides::default());
+        if let Err(error) = result {
+            proptest::prop_assert!(!error.problems().is_empty());
+        }
+    }
 }

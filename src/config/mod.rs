@@ -1,6 +1,6 @@
 //! The configuration: the file format as serde sees it, and the validated [`Config`] that the rest of mcpeg uses.
 //!
-//! Order of [`load`]: the files are read ([`load`](load())), each is held against the table of keys (`schema`, with
+//! Order of [`load()`]: the files are read, each is held against the table of keys (`schema`, with
 //! `reference`), read into the serde shape (`shape`), and its meaning is checked and its references resolved
 //! (`settings`, `upstream`, `expand`). All problems of one stage are reported together, each with its place.
 //! Loading reads files and the environment and has no other effect.
@@ -20,7 +20,7 @@ mod upstream;
 
 pub use address::AddressError;
 pub use error::Error;
-pub use load::{Overrides, Source, default_path, load};
+pub use load::{Overrides, Source, default_path, fragment_directory, load, preview};
 pub use model::{
     Auth, Config, ListenAddr, Log, LogFormat, Prefix, Secret, Server, Sharing, Transport, Upstream,
     UpstreamName,

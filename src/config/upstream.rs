@@ -145,8 +145,11 @@ fn http(url: &shape::Text, shape: &shape::Upstream, reader: &mut Reader<'_>) -> 
         }
     }
     let span = url.span();
+    let assumed = reader.around.lenient && expand::has_reference(url.get_ref());
     let url = expanded(url, "url", reader)?;
-    endpoint(&url, &span, reader);
+    if !assumed {
+        endpoint(&url, &span, reader);
+    }
     Some(Transport::Http { url, headers })
 }
 

@@ -1,1 +1,33 @@
-//! Placeholder until the module lands.
+//! The life cycle of the process: identity, detaching, readiness, listeners, signals, control.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `paths` | where pid file, lock and control socket are, and whether that place can be trusted |
+//! | `lock` | the one truth about who runs, and the record beside it |
+//! | `pidfile` | the number for people and scripts |
+//! | `find` | from a pid file to a proved process; stopping it |
+//! | `detach` | daemon(7) SysV steps and the pipe by which the launcher learns of readiness |
+//! | `listen` | binding, taking over and removing listeners |
+//! | `notify` | `sd_notify(3)` |
+//! | `signals` | what each signal means to a serving process |
+//! | `control` | the control socket, both sides |
+//!
+//! A remembered number is never signalled: every way to a signal goes through [`find::find`].
+
+pub mod control;
+pub mod detach;
+pub mod find;
+pub mod listen;
+mod lock;
+mod notify;
+mod paths;
+mod pidfile;
+mod record;
+mod signals;
+
+pub use lock::{Error as LockError, Lock};
+pub use notify::Notifier;
+pub use paths::{Error as PathsError, RunPaths};
+pub use pidfile::{Error as PidFileError, check_replaceable, remove_own, write as write_pid_file};
+pub use record::Record;
+pub use signals::{Received, Signals};

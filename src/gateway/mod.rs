@@ -1,1 +1,25 @@
-//! Placeholder until the module lands.
+//! The MCP gateway: what downstreams connect to, what upstreams hide behind, and the relay between.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `http` | routes, guards, the two eras' handlers, connections and their drain |
+//! | `session` | legacy sessions: their connections, calls in flight, messages for their GET stream |
+//! | `catalog` | merged lists, and which upstream a name belongs to |
+//! | `upstream` | child processes and HTTP endpoints, supervised; one request on its way |
+//! | `relay` | JSON-RPC envelopes with raw payloads, and the differences between the eras |
+//!
+//! Invariants: payloads pass as their sender wrote them; what belongs to one request stays in order; a broken
+//! upstream affects only calls to itself; no child outlives the gateway.
+
+mod catalog;
+mod error;
+mod http;
+mod relay;
+mod service;
+mod session;
+mod status;
+mod upstream;
+
+pub use error::Error;
+pub use service::Gateway;
+pub use status::{Era, State, Status, UpstreamStatus};

@@ -3,7 +3,10 @@
 //! [`command`] is the crate's only way to a [`Command`]; [`prepare_child`] makes the child die with us and gives it a clean
 //! signal state and a process group of its own, so that [`signal_group`] reaches its children too.
 
-#![expect(unsafe_code, reason = "pre_exec hooks run between fork and exec")]
+#![expect(
+    unsafe_code,
+    reason = "pre_exec hooks run between fork and exec; a descriptor is registered with the runtime"
+)]
 
 use std::ffi::OsStr;
 use std::io;
@@ -12,6 +15,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use rustix::process::{Pid, PidfdFlags, Signal};
+use tokio::io::unix::AsyncFd;
 
 /// A command with nothing set; the caller decides about environment and standard descriptors.
 #[expect(clippy::disallowed_methods, reason = "this is the constructor that the others are sent to")]
@@ -79,6 +83,17 @@ pub fn pidfd_open(child: u32) -> io::Result<OwnedFd> {
     let invalid = || io::Error::from_raw_os_error(nix::libc::EINVAL);
     let pid = i32::try_from(child).ok().and_then(ordinary).ok_or_else(invalid)?;
     Ok(rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK)?)
+}
+
+/// The end of a child as an event of the runtime: readable once the child is a zombie, which it stays until it is waited
+/// for. Must be called inside a runtime.
+///
+/// # Errors
+/// What `pidfd_open(2)` or `epoll_ctl(2)` answers.
+pub fn exit_event(child: u32) -> io::Result<AsyncFd<OwnedFd>> {
+    let pidfd = pidfd_open(child)?;
+    // SAFETY: an `OwnedFd` returns the same open descriptor from `as_raw_fd` until it is dropped with the `AsyncFd`.
+    Ok(unsafe { AsyncFd::register(pidfd) }?)
 }
 
 /// The number as a process or group that may be signalled: kill(2) gives 0 and negative numbers other meanings

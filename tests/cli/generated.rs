@@ -1,6 +1,5 @@
 //! The generated files in the repository are what the program generates, and the tools that read them are content.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends with a panic")]
 #![expect(
     clippy::disallowed_methods,
     reason = "the tests start the real binary and the readers of manual pages"

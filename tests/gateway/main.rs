@@ -1,1 +1,21 @@
-//! Tests.
+//! The gateway as its users meet it: the real binary, real upstreams, real clients.
+//!
+//! Tests that need nothing but Python run always; those with third-party clients are ignored by default and run by
+//! `scripts/check`, which installs the tools first.
+
+mod children;
+mod clients;
+mod conformance;
+mod eras;
+mod errors;
+mod lossless;
+mod order;
+mod surface;
+mod upstreams;
+
+#[path = "../support/client.rs"]
+mod client;
+#[path = "../support/gateway.rs"]
+mod gateway;
+#[path = "../support/tools.rs"]
+mod tools;

@@ -1,1 +1,13 @@
-//! Tests.
+//! What mcpeg does on a machine that systemd has booted: installation, the unit, its sandbox, and leaving nothing.
+//!
+//! Each claim is tested on Debian 12 (systemd 252) and Debian 13 (systemd 257). The tests are ignored in an ordinary
+//! run, since they need root; `scripts/check` runs them, and there nothing is skipped.
+
+#[path = "../support/machine.rs"]
+mod machine;
+mod mcp;
+mod snapshot;
+
+mod guard;
+mod install;
+mod upstreams;

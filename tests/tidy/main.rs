@@ -1,1 +1,11 @@
-//! Tests.
+//! The house rules that no compiler knows: who may import whom, how long things may grow, and what things are called.
+//!
+//! The sources are parsed, not searched, so that comments and strings cannot trip a rule. Each rule has a test of
+//! its own that a violation is found.
+
+mod gate;
+mod layers;
+mod names;
+mod privileges;
+mod size;
+mod source;

@@ -1,0 +1,167 @@
+//! `mcpeg --status [--json]`: LSB exit codes, and an answer in every case.
+//!
+//! Whether a gateway runs is told by the lock; how it is, by the control socket. If that does not answer, the status
+//! is degraded and says so. The JSON document always has `schema` and `state`: `running` and `draining` (exit code 0),
+//! `dead` (1: a pid file was left behind), `stopped` (3), `unknown` (4, with `reason`). Tables are made from the JSON
+//! itself, because the daemon may be older or newer than this command.
+
+use serde_json::{Value, json};
+
+use crate::daemon::control::{self, Request};
+use crate::daemon::find::{self, Running, State};
+use crate::daemon::{RunPaths, control::Error as ControlError};
+use crate::exit::Exit;
+use crate::serve::SCHEMA;
+
+use super::definition::Common;
+use super::report;
+
+/// Finds out and prints.
+pub(super) fn run(common: &Common, json: bool) -> Exit {
+    let state = RunPaths::resolve(common.pid_file.as_deref())
+        .map_err(find::Error::from)
+        .and_then(|paths| find::find(&paths));
+    match state {
+        Ok(State::Running(running)) => print_running(&running, json),
+        Ok(State::Stopped) => {
+            print(&json!({ "schema": SCHEMA, "state": "stopped" }), json, "stopped", Exit::NotRunning)
+        }
+        Ok(State::Stale(path)) => {
+            let value = json!({ "schema": SCHEMA, "state": "dead", "pid_file": path });
+            let text = format!("dead: the pid file {} was left behind", path.display());
+            print(&value, json, &text, Exit::StatusDeadPidFile)
+        }
+        // Nothing runs, but what lies in the place of the pid file is no pid file: LSB calls that dead too.
+        Err(find::Error::PidFile(error)) if !is_denied(&error) => {
+            let reason = report::chain(&error);
+            let value = json!({ "schema": SCHEMA, "state": "dead", "reason": reason });
+            print(&value, json, &format!("dead: {reason}"), Exit::StatusDeadPidFile)
+        }
+        Err(error) => {
+            let reason = report::chain(&error);
+            let value = json!({ "schema": SCHEMA, "state": "unknown", "reason": reason });
+            print(&value, json, &format!("unknown: {reason}"), Exit::StatusUnknown)
+        }
+    }
+}
+
+/// Whether the error only says that this user may not look.
+fn is_denied(error: &crate::daemon::PidFileError) -> bool {
+    matches!(error, crate::daemon::PidFileError::Read(..))
+}
+
+/// Prints one of the two forms.
+fn print(value: &Value, json: bool, text: &str, exit: Exit) -> Exit {
+    if json { report::json(value, exit) } else { report::lines(text, exit) }
+}
+
+/// Prints what the gateway itself tells, or what its record does.
+fn print_running(running: &Running, json: bool) -> Exit {
+    let answer = control::ask(&running.record.control, Request::Status);
+    let value = match answer {
+        Ok(value) if value["schema"].is_u64() => value,
+        Ok(value) => degraded(running, &format!("the control socket answers {value}")),
+        Err(error) => degraded(running, &why(running, &error)),
+    };
+    print(&value, json, &table(&value), Exit::Done)
+}
+
+/// What the record tells.
+fn degraded(running: &Running, reason: &str) -> Value {
+    let record = &running.record;
+    json!({
+        "schema": SCHEMA,
+        "state": "running",
+        "degraded": reason,
+        "pid": record.pid,
+        "since": record.since_text(),
+        "version": record.version,
+        "config": record.config.iter().collect::<Vec<_>>(),
+        "pid_file": record.pid_file,
+        "unit": record.unit,
+    })
+}
+
+/// Why the control socket does not answer, in words.
+fn why(running: &Running, error: &ControlError) -> String {
+    let suspended = if running.handle.is_suspended() { " (the process is suspended)" } else { "" };
+    format!("{}{suspended}", report::chain(error))
+}
+
+/// The answer for people.
+fn table(value: &Value) -> String {
+    let mut rows = Vec::new();
+    let mut row = |label: &str, text: String| {
+        if !text.is_empty() {
+            rows.push(format!("{label:<12}{text}"));
+        }
+    };
+    row("state", text(&value["state"]));
+    row("degraded", text(&value["degraded"]));
+    row("pid", text(&value["pid"]));
+    row("since", since(value));
+    row("version", text(&value["version"]));
+    row("listening", text(&value["listeners"]));
+    row("sessions", text(&value["sessions"]));
+    row("in flight", text(&value["in_flight"]));
+    row("config", text(&value["config"]));
+    row("log file", text(&value["log_file"]));
+    row("unit", text(&value["unit"]));
+    for upstream in value["upstreams"].as_array().into_iter().flatten() {
+        row("upstream", upstream_row(upstream));
+    }
+    rows.join("\n")
+}
+
+/// The start, and how long ago that is.
+fn since(value: &Value) -> String {
+    let start = text(&value["since"]);
+    match value["uptime_seconds"].as_u64() {
+        Some(seconds) => {
+            let uptime = humantime::format_duration(std::time::Duration::from_secs(seconds));
+            format!("{start} ({uptime})")
+        }
+        None => start,
+    }
+}
+
+/// One upstream in one line.
+fn upstream_row(upstream: &Value) -> String {
+    let [name, transport, state] = ["name", "transport", "state"].map(|key| text(&upstream[key]));
+    let restarts = match upstream["restarts"].as_u64() {
+        Some(restarts @ 1..) => format!(", {restarts} restarts"),
+        _ => String::new(),
+    };
+    let error = match text(&upstream["last_error"]) {
+        error if error.is_empty() => error,
+        error => format!(": {error}"),
+    };
+    format!("{name:<16} {transport:<8} {state}{restarts}{error}")
+}
+
+/// A value in words; empty for null and what is absent.
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(", "),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn table_shows_what_is_there_and_nothing_else() {
+        let value = json!({
+            "schema": 1, "state": "running", "pid": 4711, "listeners": ["127.0.0.1:8080"], "unit": null,
+            "upstreams": [{ "name": "time", "transport": "stdio", "state": "failed", "restarts": 2, "last_error": "gone" }],
+        });
+        let table = table(&value);
+        assert!(table.contains("listening   127.0.0.1:8080"), "{table}");
+        assert!(table.contains("failed, 2 restarts: gone"), "{table}");
+        assert!(!table.contains("unit"), "{table}");
+    }
+}

@@ -1,0 +1,224 @@
+//! The control socket: one JSON object a line, request and answer.
+//!
+//! `{"request":"status"}` is answered with the handler's object; anything that cannot be understood with
+//! `{"error":"…"}`. A connection may carry several requests. The socket is guarded by its mode (0660) and its
+//! directory; nothing secret is in any answer. The client waits 2 s in all, whatever the daemon does: a suspended
+//! daemon still accepts connections, in the kernel.
+
+use std::future::Future;
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::Semaphore;
+
+use super::listen;
+use crate::exit::{Exit, ToExit};
+use crate::sys::net::Listener;
+
+/// How long a client waits in all.
+pub const CLIENT_LIMIT: Duration = Duration::from_secs(2);
+/// How long the server lets a connection be idle.
+const IDLE_LIMIT: Duration = Duration::from_secs(10);
+/// The longest request, in bytes.
+const REQUEST_LIMIT: u64 = 64 * 1024;
+/// The longest answer, in bytes.
+const ANSWER_LIMIT: u64 = 16 * 1024 * 1024;
+/// Connections served at once; more wait.
+const CONNECTIONS: usize = 16;
+
+/// What a client can ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case")]
+pub enum Request {
+    /// How the gateway is.
+    Status,
+}
+
+/// Why there is no control socket, or no answer from it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The name is taken by something else.
+    #[error("cannot make the control socket")]
+    Occupied(#[source] listen::Error),
+    /// The socket cannot be made.
+    #[error("cannot make the control socket `{0}`")]
+    Bind(PathBuf, #[source] io::Error),
+    /// Nobody serves it, or this user may not ask.
+    #[error("cannot ask the control socket `{0}`")]
+    Ask(PathBuf, #[source] io::Error),
+    /// No answer in time.
+    #[error("the control socket `{}` did not answer within {} s", .0.display(), CLIENT_LIMIT.as_secs())]
+    TimeOut(PathBuf),
+}
+
+/// The serving side.
+#[derive(Debug)]
+pub struct Server {
+    /// The bound socket.
+    listener: tokio::net::UnixListener,
+}
+
+impl Server {
+    /// Binds the socket; the caller holds the lock, so that a socket in its place is a dead gateway's.
+    ///
+    /// # Errors
+    /// When the socket cannot be made.
+    pub fn bind(path: &Path) -> Result<Self, Error> {
+        let failed = |error| Error::Bind(path.to_path_buf(), error);
+        listen::clear_stale_socket(path).map_err(Error::Occupied)?;
+        match Listener::bind_unix(path).map_err(failed)? {
+            Listener::Unix(listener) => {
+                let listener = tokio::net::UnixListener::from_std(listener).map_err(failed)?;
+                Ok(Self { listener })
+            }
+            Listener::Tcp(_) => unreachable!("`bind_unix` makes Unix listeners"),
+        }
+    }
+
+    /// Answers requests until it is cancelled.
+    ///
+    /// # Panics
+    /// Never: the semaphore is not closed.
+    pub async fn serve<H, F>(self, handler: H)
+    where
+        H: Fn(Request) -> F + Send + Sync + 'static,
+        F: Future<Output = serde_json::Value> + Send,
+    {
+        let handler = Arc::new(handler);
+        let slots = Arc::new(Semaphore::new(CONNECTIONS));
+        loop {
+            let slot = Arc::clone(&slots).acquire_owned().await.expect("the semaphore is never closed");
+            match self.listener.accept().await {
+                Ok((stream, _)) => {
+                    let handler = Arc::clone(&handler);
+                    tokio::spawn(async move {
+                        if let Err(error) = converse(stream, handler.as_ref()).await {
+                            tracing::debug!(%error, "a control connection broke");
+                        }
+                        drop(slot);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a control connection");
+                    // Out of descriptors: accepting again at once would spin.
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+}
+
+/// Serves one connection.
+async fn converse<H, F>(stream: tokio::net::UnixStream, handler: &H) -> io::Result<()>
+where
+    H: Fn(Request) -> F,
+    F: Future<Output = serde_json::Value>,
+{
+    let (reader, mut writer) = stream.into_split();
+    let mut reader = tokio::io::BufReader::new(reader);
+    loop {
+        let mut line = Vec::new();
+        let mut limited = (&mut reader).take(REQUEST_LIMIT);
+        let read = tokio::time::timeout(IDLE_LIMIT, limited.read_until(b'\n', &mut line));
+        if read.await.map_err(|_| io::ErrorKind::TimedOut)?? == 0 {
+            return Ok(());
+        }
+        let whole = line.ends_with(b"\n");
+        let answer = match serde_json::from_slice(&line) {
+            Ok(request) if whole => handler(request).await,
+            Ok(_) => serde_json::json!({ "error": "the request is not one whole line" }),
+            Err(error) => serde_json::json!({ "error": format!("not a request: {error}") }),
+        };
+        writer.write_all(format!("{answer}\n").as_bytes()).await?;
+        if !whole {
+            return Ok(());
+        }
+    }
+}
+
+/// Asks a running gateway, within [`CLIENT_LIMIT`].
+///
+/// # Errors
+/// When there is no whole answer.
+pub fn ask(path: &Path, request: Request) -> Result<serde_json::Value, Error> {
+    let (sender, receiver) = mpsc::channel();
+    let socket = path.to_path_buf();
+    // A thread, because connect(2) itself blocks when the backlog of a suspended daemon is full. If it is late, the
+    // process exits without it.
+    std::thread::spawn(move || sender.send(exchange(&socket, request)));
+    match receiver.recv_timeout(CLIENT_LIMIT) {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(Error::Ask(path.to_path_buf(), error)),
+        Err(_) => Err(Error::TimeOut(path.to_path_buf())),
+    }
+}
+
+/// One request and its answer.
+fn exchange(path: &Path, request: Request) -> io::Result<serde_json::Value> {
+    let mut stream = UnixStream::connect(path)?;
+    let mut line = serde_json::to_vec(&request)?;
+    line.push(b'\n');
+    stream.write_all(&line)?;
+    let mut answer = String::new();
+    BufReader::new(stream.take(ANSWER_LIMIT)).read_line(&mut answer)?;
+    Ok(serde_json::from_str(&answer)?)
+}
+
+impl ToExit for Error {
+    fn to_exit(&self) -> Exit {
+        match self {
+            Self::Occupied(error) => error.to_exit(),
+            Self::Bind(..) => Exit::CannotCreate,
+            Self::Ask(..) | Self::TimeOut(_) => Exit::Unavailable,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Occupied(error) => error.hint(),
+            Self::Bind(_, error) if error.kind() == io::ErrorKind::InvalidInput => {
+                Some("a Unix socket's path has at most 107 bytes; name a shorter --pid-file".to_owned())
+            }
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn each_line_is_answered_and_nonsense_is_named() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("x.sock");
+        let server = Server::bind(&path).unwrap();
+        tokio::spawn(server.serve(|_| async { serde_json::json!({ "state": "running" }) }));
+        let client = path.clone();
+        let answer = tokio::task::spawn_blocking(move || ask(&client, Request::Status)).await.unwrap();
+        assert_eq!(answer.unwrap()["state"], "running");
+        let mut stream = tokio::net::UnixStream::connect(&path).await.unwrap();
+        stream.write_all(b"{\"request\":\"launch\"}\nnonsense\n").await.unwrap();
+        let mut lines = tokio::io::BufReader::new(stream).lines();
+        for _ in 0..2 {
+            let line = lines.next_line().await.unwrap().unwrap();
+            assert!(line.starts_with("{\"error\":"), "{line}");
+        }
+    }
+
+    #[test]
+    fn silent_daemon_does_not_hang_the_client() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("x.sock");
+        let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let start = std::time::Instant::now();
+        assert!(matches!(ask(&path, Request::Status), Err(Error::TimeOut(_))));
+        assert!(start.elapsed() < CLIENT_LIMIT * 2);
+    }
+}

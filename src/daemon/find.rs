@@ -1,0 +1,215 @@
+//! From a pid file to a proved process, for `--stop` and `--status`; the configuration is never read.
+//!
+//! The lock says whether a gateway runs. Only then is the record looked at, and the process that it names is
+//! signalled only if pidfd, start time, boot and owner agree. Everything else is reported, never guessed.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use super::lock::{self, Holder, Lock};
+use super::paths::{self, RunPaths};
+use super::pidfile::{self, Content};
+use super::record::Record;
+use crate::exit::{Exit, ToExit};
+use crate::sys::identity::{Handle, Lookup};
+
+/// How long a record may name nobody, while a launcher hands over to its daemon.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How often the lock is looked at.
+const STEP: Duration = Duration::from_millis(5);
+/// What a stop may take beside the drain: ending upstreams and writing the log.
+const STOP_MARGIN: Duration = Duration::from_secs(15);
+
+/// What runs.
+#[derive(Debug)]
+pub enum State {
+    /// Nothing, and no pid file.
+    Stopped,
+    /// Nothing, but a pid file was left behind.
+    Stale(PathBuf),
+    /// This process, proved.
+    Running(Running),
+}
+
+/// A proved gateway.
+#[derive(Debug)]
+pub struct Running {
+    /// The process.
+    pub handle: Handle,
+    /// What it wrote about itself.
+    pub record: Record,
+}
+
+/// How a stop went well.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// The process ended.
+    Ended(i32),
+    /// There was none; whether a stale pid file was removed.
+    WasNot {
+        /// Whether a stale pid file was removed.
+        stale_removed: bool,
+    },
+}
+
+/// Why the state cannot be told or the gateway not stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The directory cannot be trusted or used.
+    #[error(transparent)]
+    Paths(#[from] paths::Error),
+    /// The lock cannot be looked at.
+    #[error(transparent)]
+    Lock(#[from] lock::Error),
+    /// The pid file is hostile or unreadable.
+    #[error(transparent)]
+    PidFile(#[from] pidfile::Error),
+    /// Held, but nobody can be proved to be the holder.
+    #[error(
+        "`{0}` is locked, but the process that holds it cannot be proved to be mcpeg; nothing was signalled"
+    )]
+    Unproved(PathBuf),
+    /// /proc or pidfds do not answer.
+    #[error("cannot look at process {0}")]
+    Look(i32, #[source] io::Error),
+    /// No permission, or it ended this very moment.
+    #[error("cannot signal mcpeg with pid {0}")]
+    Signal(i32, #[source] io::Error),
+    /// It did not end in time.
+    #[error("mcpeg with pid {pid} did not stop within {} s", .waited.as_secs())]
+    StillRunning {
+        /// The process.
+        pid: i32,
+        /// How long it was waited for.
+        waited: Duration,
+        /// Whether it is stopped by a signal or a debugger.
+        suspended: bool,
+    },
+}
+
+/// Tells what runs.
+///
+/// # Errors
+/// When that cannot be told.
+pub fn find(paths: &RunPaths) -> Result<State, Error> {
+    if paths.is_absent() {
+        return Ok(State::Stopped);
+    }
+    paths.check()?;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let Holder::Somebody(record, owner) = lock::holder(&paths.lock)? else {
+            return Ok(match pidfile::read(&paths.pid_file)? {
+                Content::Absent => State::Stopped,
+                Content::Empty | Content::Number(_) => State::Stale(paths.pid_file.clone()),
+            });
+        };
+        let late = Instant::now() >= deadline;
+        if let Some(record) = record.filter(|record| late || !record.launching)
+            && let Some(handle) = prove(&record, owner)?
+        {
+            return Ok(State::Running(Running { handle, record: *record }));
+        }
+        if late {
+            return Err(Error::Unproved(paths.lock.clone()));
+        }
+        std::thread::sleep(STEP);
+    }
+}
+
+/// The process of the record, if it lives and runs as the owner of the lock file (or that is root's): otherwise a
+/// user could write another's process into a lock of their own and have root stop it.
+fn prove(record: &Record, owner: u32) -> Result<Option<Handle>, Error> {
+    let failed = |error| Error::Look(record.pid, error);
+    let Lookup::Alive(handle) = Handle::open(&record.identity()).map_err(failed)? else {
+        return Ok(None);
+    };
+    let runs_as = match handle.uid() {
+        Ok(uid) => uid,
+        // It ended since.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    Ok((owner == 0 || owner == runs_as).then_some(handle))
+}
+
+/// Asks the running gateway to drain and end (TERM), and waits until the process has ended and the lock is free.
+///
+/// # Errors
+/// When it cannot be found, signalled, or does not end within its drain time-out and a margin.
+pub fn stop(paths: &RunPaths) -> Result<Stopped, Error> {
+    let State::Running(running) = find(paths)? else {
+        return Ok(Stopped::WasNot { stale_removed: remove_stale(paths)? });
+    };
+    let pid = running.handle.pid();
+    match running.handle.signal(Signal::TERM) {
+        // It ended by itself since it was found.
+        Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => {}
+        other => other.map_err(|error| Error::Signal(pid, error))?,
+    }
+    let waited = Duration::from_millis(running.record.drain_timeout_ms).saturating_add(STOP_MARGIN);
+    let deadline = Instant::now() + waited;
+    let still = |suspended| Error::StillRunning { pid, waited, suspended };
+    if running.handle.is_suspended() {
+        return Err(still(true));
+    }
+    if !running.handle.wait_until(deadline).map_err(|error| Error::Look(pid, error))? {
+        return Err(still(running.handle.is_suspended()));
+    }
+    while let Holder::Somebody(record, _) = lock::holder(&paths.lock)? {
+        // Another gateway that started in the meantime is not ours to wait for.
+        if record.is_some_and(|record| record.identity() != running.record.identity()) {
+            break;
+        }
+        if Instant::now() >= deadline {
+            return Err(Error::Unproved(paths.lock.clone()));
+        }
+        std::thread::sleep(STEP);
+    }
+    remove_stale(paths)?;
+    Ok(Stopped::Ended(pid))
+}
+
+/// Removes a pid file that a crash left behind, holding the lock so that no start can put its own there.
+fn remove_stale(paths: &RunPaths) -> Result<bool, Error> {
+    if matches!(pidfile::read(&paths.pid_file)?, Content::Absent) {
+        return Ok(false);
+    }
+    match Lock::try_take(&paths.lock)? {
+        Some(_lock) => Ok(pidfile::remove_stale(&paths.pid_file)?),
+        None => Ok(false),
+    }
+}
+
+impl ToExit for Error {
+    fn to_exit(&self) -> Exit {
+        match self {
+            Self::Paths(error) => error.to_exit(),
+            Self::Lock(error) => error.to_exit(),
+            Self::PidFile(error) => error.to_exit(),
+            Self::Unproved(_) | Self::StillRunning { .. } => Exit::TryAgain,
+            Self::Signal(_, error) if error.kind() == io::ErrorKind::PermissionDenied => Exit::Permission,
+            Self::Look(..) | Self::Signal(..) => Exit::Os,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Paths(error) => error.hint(),
+            Self::Lock(error) => error.hint(),
+            Self::PidFile(error) => error.hint(),
+            Self::Unproved(path) => Some(format!("`fuser -v {}` names the process", path.display())),
+            Self::StillRunning { pid, suspended: true, .. } => {
+                Some(format!("the process is suspended; `kill -CONT {pid}` lets it go on, and it stops then"))
+            }
+            Self::StillRunning { pid, .. } => {
+                Some(format!("its log says what it waits for; `kill -KILL {pid}` ends it with loss"))
+            }
+            Self::Signal(..) => Some("run the command as root or as the user that started mcpeg".to_owned()),
+            Self::Look(..) => None,
+        }
+    }
+}

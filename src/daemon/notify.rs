@@ -1,0 +1,94 @@
+//! Telling systemd: `sd_notify(3)`.
+//!
+//! One datagram a message to `$NOTIFY_SOCKET`. A message that cannot be sent is logged and otherwise ignored: systemd
+//! notices by its own time-outs, and the gateway's clients must not suffer. The socket blocks for a short while
+//! only, so that a manager that hangs cannot hang us.
+
+use std::io;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::path::Path;
+use std::time::Duration;
+
+/// How long one message may block.
+const SEND_LIMIT: Duration = Duration::from_secs(1);
+
+/// The way to the service manager, if there is one.
+#[derive(Debug)]
+pub struct Notifier {
+    /// The socket and the manager's address.
+    peer: Option<(UnixDatagram, SocketAddr)>,
+    /// How often the manager wants a sign of life at least: `sd_watchdog_enabled(3)`.
+    watchdog: Option<Duration>,
+}
+
+impl Notifier {
+    /// Reads `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID`.
+    #[must_use]
+    pub fn from_environment() -> Self {
+        let Some(name) = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else {
+            return Self { peer: None, watchdog: None };
+        };
+        let peer = connect(&name.into_vec());
+        if let Err(error) = &peer {
+            tracing::warn!(%error, "cannot use NOTIFY_SOCKET");
+        }
+        let number = |name| std::env::var(name).ok()?.parse::<u64>().ok();
+        // Absent means "for whoever reads it": sd_watchdog_enabled(3).
+        let for_us = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
+        let watchdog = number("WATCHDOG_USEC").filter(|usec| for_us && *usec > 0).map(Duration::from_micros);
+        Self { peer: peer.ok(), watchdog }
+    }
+
+    /// How often [`Self::alive`] is due: half of what the manager allows, as `sd_watchdog_enabled(3)` advises.
+    #[must_use]
+    pub fn watchdog_interval(&self) -> Option<Duration> {
+        self.watchdog.map(|limit| limit / 2)
+    }
+
+    /// `READY=1` with the pid and what is served.
+    pub fn ready(&self, status: &str) {
+        self.send(&format!("READY=1\nMAINPID={}\nSTATUS={status}", std::process::id()));
+    }
+
+    /// `STOPPING=1`.
+    pub fn stopping(&self, status: &str) {
+        self.send(&format!("STOPPING=1\nSTATUS={status}"));
+    }
+
+    /// `STATUS=`, one line for `systemctl status`.
+    pub fn status(&self, status: &str) {
+        self.send(&format!("STATUS={status}"));
+    }
+
+    /// `WATCHDOG=1`.
+    pub fn alive(&self) {
+        self.send("WATCHDOG=1");
+    }
+
+    /// `EXTEND_TIMEOUT_USEC=`: starting or stopping is still going on and needs this long from now.
+    pub fn extend(&self, time: Duration) {
+        self.send(&format!("EXTEND_TIMEOUT_USEC={}", time.as_micros()));
+    }
+
+    /// Sends one message.
+    fn send(&self, message: &str) {
+        if let Some((socket, address)) = &self.peer
+            && let Err(error) = socket.send_to_addr(message.as_bytes(), address)
+        {
+            tracing::warn!(%error, "cannot notify the service manager");
+        }
+    }
+}
+
+/// A socket for this address: a path, or an abstract name written with `@`.
+fn connect(name: &[u8]) -> io::Result<(UnixDatagram, SocketAddr)> {
+    let address = match name.strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name)?,
+        None => SocketAddr::from_pathname(Path::new(std::ffi::OsStr::from_bytes(name)))?,
+    };
+    let socket = UnixDatagram::unbound()?;
+    socket.set_write_timeout(Some(SEND_LIMIT))?;
+    Ok((socket, address))
+}

@@ -1,0 +1,115 @@
+//! What the holder of the lock writes into it about itself: one JSON line.
+//!
+//! It is information for messages and for finding the process; that the process runs is proved by the lock alone,
+//! and that a process is the one meant by its identity. Unknown fields are ignored and optional ones may be absent,
+//! because a control action may be older or newer than the daemon.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use crate::sys::identity::Identity;
+
+/// The record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The process.
+    pub pid: i32,
+    /// Its start in clock ticks since boot: field 22 of `proc_pid_stat(5)`.
+    pub start_time: u64,
+    /// The boot that the ticks count from.
+    pub boot_id: String,
+    /// The wall-clock time of the record in seconds since 1970, for people.
+    pub since: u64,
+    /// The version of mcpeg.
+    pub version: String,
+    /// The executable, by its absolute path at the start.
+    pub executable: Option<PathBuf>,
+    /// The main configuration file; `None` without any.
+    pub config: Option<PathBuf>,
+    /// The pid file.
+    pub pid_file: PathBuf,
+    /// The control socket.
+    pub control: PathBuf,
+    /// How long a drain may take, in milliseconds; so `--stop` knows how long to wait without the configuration.
+    #[serde(default)]
+    pub drain_timeout_ms: u64,
+    /// The systemd unit that the process belongs to, as `NAME.service`.
+    #[serde(default)]
+    pub unit: Option<String>,
+    /// The launcher of `--daemon` wrote this; the daemon's own record follows within milliseconds.
+    #[serde(default)]
+    pub launching: bool,
+}
+
+impl Record {
+    /// The record of this process.
+    ///
+    /// # Errors
+    /// When /proc is not mounted.
+    pub fn own(
+        paths: &super::RunPaths,
+        config: Option<PathBuf>,
+        drain_timeout: Duration,
+    ) -> io::Result<Self> {
+        let identity = Identity::own()?;
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Ok(Self {
+            pid: identity.pid,
+            start_time: identity.start_time,
+            boot_id: identity.boot_id,
+            since: since.as_secs(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            executable: std::env::current_exe().ok(),
+            config,
+            pid_file: paths.pid_file.clone(),
+            control: paths.control.clone(),
+            drain_timeout_ms: u64::try_from(drain_timeout.as_millis()).unwrap_or(u64::MAX),
+            unit: own_unit(),
+            launching: false,
+        })
+    }
+
+    /// The identity that it claims.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        Identity { pid: self.pid, start_time: self.start_time, boot_id: self.boot_id.clone() }
+    }
+
+    /// `since` in RFC 3339 form.
+    #[must_use]
+    pub fn since_text(&self) -> String {
+        i64::try_from(self.since)
+            .ok()
+            .and_then(|seconds| time::OffsetDateTime::from_unix_timestamp(seconds).ok())
+            .and_then(|time| time.format(&time::format_description::well_known::Rfc3339).ok())
+            .unwrap_or_else(|| self.since.to_string())
+    }
+}
+
+/// The unit that systemd runs this process in, from its control group: systemd.exec(5) `INVOCATION_ID` says that
+/// it is one, and the group's last component is its name.
+fn own_unit() -> Option<String> {
+    std::env::var_os("INVOCATION_ID")?;
+    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    unit_in(&groups)
+}
+
+/// The first service named at the end of a line of `/proc/PID/cgroup`.
+fn unit_in(groups: &str) -> Option<String> {
+    let name = |line: &str| line.rsplit('/').next().map(str::to_owned);
+    groups.lines().filter_map(name).find(|name| name.ends_with(".service"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unit_is_the_last_component_of_the_control_group() {
+        assert_eq!(unit_in("0::/system.slice/mcpeg.service\n").as_deref(), Some("mcpeg.service"));
+        assert_eq!(unit_in("0::/user.slice/session-2.scope\n"), None);
+    }
+}

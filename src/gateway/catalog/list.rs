@@ -1,0 +1,87 @@
+//! Merging the lists of several upstreams into one page.
+
+use std::collections::HashSet;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use serde_json::value::RawValue;
+
+use super::super::relay::{ClientMeta, Era, Raw, member_str};
+use super::super::upstream::{Kind, Listing, Upstream, renamed};
+use super::scope::{Links, Scope};
+
+/// The merged list as a result. An upstream that cannot be asked is left out: it never blanks the others' lists.
+pub(crate) async fn merged(
+    scope: &Scope,
+    links: &impl Links,
+    kind: Kind,
+    meta: &ClientMeta,
+    era: Era,
+) -> Raw {
+    let listings = join_all(scope.upstreams().iter().map(|upstream| async move {
+        let listing = match links.link(upstream).await {
+            Ok(link) => link.known(kind, meta).await,
+            Err(fault) => Err(fault),
+        };
+        listing.inspect_err(|fault| tracing::debug!(%fault, ?kind, "left out of a merged list")).ok()
+    }))
+    .await;
+    let complete = listings.iter().all(Option::is_some);
+    let present =
+        scope.upstreams().iter().zip(listings).filter_map(|(upstream, listing)| Some((upstream, listing?)));
+    assemble(scope, kind, era, complete, &present.collect::<Vec<_>>())
+}
+
+/// Writes the result's text.
+fn assemble(
+    scope: &Scope,
+    kind: Kind,
+    era: Era,
+    complete: bool,
+    present: &[(&Arc<Upstream>, Arc<Listing>)],
+) -> Raw {
+    let mut text = format!("{{\"{}\":[", kind.items());
+    let mut seen = HashSet::new();
+    let mut first = true;
+    for (upstream, listing) in present {
+        for item in &listing.items {
+            let Some(item) = shown(scope, upstream, kind, item, &mut seen) else { continue };
+            if !std::mem::take(&mut first) {
+                text.push(',');
+            }
+            text.push_str(item.get());
+        }
+    }
+    text.push(']');
+    if era == Era::Modern {
+        let ttl =
+            if complete { present.iter().map(|(_, listing)| listing.ttl).min().unwrap_or(0) } else { 0 };
+        let ttl = if ttl == u64::MAX { 0 } else { ttl };
+        let public = present.iter().all(|(_, listing)| listing.public);
+        let scope = if public { "public" } else { "private" };
+        write!(text, r#","resultType":"complete","ttlMs":{ttl},"cacheScope":"{scope}""#)
+            .expect("writing to a string cannot fail");
+    }
+    text.push('}');
+    RawValue::from_string(text).expect("items of valid JSON make valid JSON")
+}
+
+/// An item as the endpoint shows it; `None` where an earlier upstream has the same name or address.
+fn shown(
+    scope: &Scope,
+    upstream: &Upstream,
+    kind: Kind,
+    item: &RawValue,
+    seen: &mut HashSet<String>,
+) -> Option<Raw> {
+    let (key, renames) = match kind {
+        Kind::Tools | Kind::Prompts => ("name", true),
+        Kind::Resources => ("uri", false),
+        Kind::Templates => ("uriTemplate", false),
+    };
+    let name = member_str(item, key)?;
+    let shown = if renames { scope.shown(upstream, &name) } else { name.clone().into_owned() };
+    let item = if renames && shown != name { renamed(item, &shown) } else { item.to_owned() };
+    seen.insert(shown).then_some(item)
+}

@@ -1,0 +1,175 @@
+//! Which upstream a request is for, and the request's parameters as that upstream knows them.
+
+use std::sync::Arc;
+
+use super::super::error::Fault;
+use super::super::relay::{ClientMeta, Raw, member, member_str, raw_string, set_member, set_path};
+use super::super::upstream::{Kind, Upstream};
+use super::scope::{Links, Scope};
+
+/// What a request names, and where.
+enum Subject {
+    /// A tool or prompt, at `params.name`.
+    Name(Kind),
+    /// A resource, at `params.uri`.
+    Uri,
+    /// A prompt or template, at `params.ref`.
+    Reference,
+    /// Nothing that a list has.
+    Nothing,
+}
+
+/// Finds the upstream of a request and rewrites its parameters where names are prefixed.
+pub(crate) async fn route(
+    scope: &Scope,
+    links: &impl Links,
+    method: &str,
+    params: Option<Raw>,
+    meta: &ClientMeta,
+) -> Result<(Arc<Upstream>, Option<Raw>), Fault> {
+    if let Some(upstream) = scope.transparent() {
+        return Ok((Arc::clone(upstream), params));
+    }
+    let search = Search { scope, links, meta };
+    match (subject(method), params) {
+        (Subject::Nothing, _) => Err(Fault::method_not_found(method)),
+        (Subject::Name(kind), Some(params)) => {
+            let shown = member_str(&params, "name").ok_or_else(|| missing("name"))?;
+            let (upstream, name) = search.name(kind, &shown).await?;
+            let params = set_member(&params, "name", raw_string(&name).get());
+            Ok((upstream, params))
+        }
+        (Subject::Uri, Some(params)) => {
+            let uri = member_str(&params, "uri").ok_or_else(|| missing("uri"))?;
+            Ok((search.uri(&uri).await?, Some(params)))
+        }
+        (Subject::Reference, Some(params)) => search.reference(params).await,
+        (_, None) => Err(missing("params")),
+    }
+}
+
+/// What requests of this method name.
+fn subject(method: &str) -> Subject {
+    match method {
+        "tools/call" => Subject::Name(Kind::Tools),
+        "prompts/get" => Subject::Name(Kind::Prompts),
+        "resources/read" | "resources/subscribe" | "resources/unsubscribe" => Subject::Uri,
+        "completion/complete" => Subject::Reference,
+        _ => Subject::Nothing,
+    }
+}
+
+/// A parameter that must be there is not.
+fn missing(name: &str) -> Fault {
+    use http::StatusCode;
+    let message = format!("the request lacks the parameter `{name}`");
+    Fault::downstream(super::super::relay::code::INVALID_PARAMS, StatusCode::OK, message)
+}
+
+/// A search through the upstreams behind an endpoint.
+struct Search<'a, L> {
+    /// The endpoint.
+    scope: &'a Scope,
+    /// Its connections.
+    links: &'a L,
+    /// The asking client, for modern upstreams.
+    meta: &'a ClientMeta,
+}
+
+impl<L: Links> Search<'_, L> {
+    /// The upstream that a shown name belongs to, and the name as that upstream knows it.
+    async fn name(&self, kind: Kind, shown: &str) -> Result<(Arc<Upstream>, String), Fault> {
+        if let Some((upstream, name)) = self.scope.split(shown) {
+            return Ok((Arc::clone(upstream), name.to_owned()));
+        }
+        if self.scope.by_lookup()
+            && let Some(upstream) = self.find(kind, |listing| listing.find("name", shown).is_some()).await
+        {
+            return Ok((upstream, shown.to_owned()));
+        }
+        Err(Fault::unknown(if kind == Kind::Tools { "tool" } else { "prompt" }, shown))
+    }
+
+    /// The upstream that lists a resource, or the first with a template that it fits.
+    async fn uri(&self, uri: &str) -> Result<Arc<Upstream>, Fault> {
+        if let Some(upstream) = self.find(Kind::Resources, |listing| listing.find("uri", uri).is_some()).await
+        {
+            return Ok(upstream);
+        }
+        let fits = |listing: &super::super::upstream::Listing| {
+            listing
+                .items
+                .iter()
+                .filter_map(|item| member_str(item, "uriTemplate"))
+                .any(|template| fits(&template, uri))
+        };
+        self.find(Kind::Templates, fits).await.ok_or_else(|| Fault::unknown("resource", uri))
+    }
+
+    /// The upstream of what `completion/complete` refers to.
+    async fn reference(&self, params: Raw) -> Result<(Arc<Upstream>, Option<Raw>), Fault> {
+        let reference = member(&params, "ref").ok_or_else(|| missing("ref"))?;
+        if let Some(shown) = member_str(reference, "name") {
+            let (upstream, name) = self.name(Kind::Prompts, &shown).await?;
+            let edited = set_path(&params, &["ref", "name"], raw_string(&name).get());
+            return Ok((upstream, edited));
+        }
+        let uri = member_str(reference, "uri").ok_or_else(|| missing("ref.uri"))?;
+        let template =
+            self.find(Kind::Templates, |listing| listing.find("uriTemplate", &uri).is_some()).await;
+        let upstream = match template {
+            Some(upstream) => upstream,
+            None => self.uri(&uri).await?,
+        };
+        drop(uri);
+        Ok((upstream, Some(params)))
+    }
+
+    /// The first upstream whose list of this kind passes the test; ones that cannot be asked are passed over.
+    async fn find(
+        &self,
+        kind: Kind,
+        test: impl Fn(&super::super::upstream::Listing) -> bool,
+    ) -> Option<Arc<Upstream>> {
+        for upstream in self.scope.upstreams() {
+            let Ok(link) = self.links.link(upstream).await else { continue };
+            if link.known(kind, self.meta).await.is_ok_and(|listing| test(&listing)) {
+                return Some(Arc::clone(upstream));
+            }
+        }
+        None
+    }
+}
+
+/// Whether a URI can come from a template (RFC 6570): its literal parts stand in the URI in their order.
+fn fits(template: &str, uri: &str) -> bool {
+    let mut literals = template.split('{').enumerate().map(|(place, part)| match part.split_once('}') {
+        Some((_, literal)) if place > 0 => literal,
+        _ => part,
+    });
+    let Some(mut rest) = literals.next().and_then(|head| uri.strip_prefix(head)) else { return false };
+    let literals: Vec<_> = literals.collect();
+    if literals.is_empty() {
+        return rest.is_empty();
+    }
+    for literal in &literals {
+        let Some(place) = rest.find(literal) else { return false };
+        rest = &rest[place + literal.len()..];
+    }
+    literals.last().is_some_and(|last| last.is_empty() || rest.is_empty() || uri.ends_with(last))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fits;
+
+    #[test]
+    fn a_uri_fits_a_template_by_its_literal_parts() {
+        assert!(fits("test://template/{id}/data", "test://template/7/data"));
+        assert!(fits("demo://{+path}", "demo://a/b"));
+        assert!(fits("plain://x", "plain://x"));
+        assert!(!fits("plain://x", "plain://xy"));
+        assert!(!fits("test://template/{id}/data", "test://other/7/data"));
+        assert!(!fits("test://template/{id}/data", "test://template/7/date"));
+    }
+}

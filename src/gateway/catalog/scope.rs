@@ -1,0 +1,175 @@
+//! The upstreams behind one endpoint and how their names are told apart.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::super::error::{Error, Fault};
+use super::super::relay::{ClientMeta, Raw, member_str, raw};
+use super::super::upstream::{Kind, Link, Upstream};
+use crate::config::Prefix;
+
+/// The upstreams behind one endpoint.
+#[derive(Debug)]
+pub(crate) struct Scope {
+    /// In the order of the configuration.
+    upstreams: Vec<Arc<Upstream>>,
+    /// Places in `upstreams` by name.
+    by_name: HashMap<String, usize>,
+    /// Whether names carry their upstream's.
+    prefixed: bool,
+}
+
+/// Where the connections to upstreams come from: shared ones, or a session's own.
+pub(crate) trait Links: Sync {
+    /// The connection to use for this upstream.
+    fn link(&self, upstream: &Arc<Upstream>) -> impl Future<Output = Result<Arc<Link>, Fault>> + Send;
+}
+
+/// The shared connections in each server's own era.
+#[derive(Debug)]
+pub(crate) struct Native;
+
+impl Links for Native {
+    async fn link(&self, upstream: &Arc<Upstream>) -> Result<Arc<Link>, Fault> {
+        upstream.native().await
+    }
+}
+
+impl Scope {
+    /// An endpoint for all upstreams.
+    pub(crate) fn merged(upstreams: Vec<Arc<Upstream>>, prefix: Prefix) -> Self {
+        let prefixed = match prefix {
+            Prefix::Auto => upstreams.len() > 1,
+            Prefix::Always => true,
+            Prefix::Never => false,
+        };
+        let by_name = upstreams.iter().enumerate().map(|(place, up)| (up.name().to_owned(), place)).collect();
+        Self { upstreams, by_name, prefixed }
+    }
+
+    /// An endpoint for one upstream: names are as it gives them.
+    pub(crate) fn single(upstream: Arc<Upstream>) -> Self {
+        Self::merged(vec![upstream], Prefix::Never)
+    }
+
+    /// The upstreams, in the order of the configuration.
+    pub(crate) fn upstreams(&self) -> &[Arc<Upstream>] {
+        &self.upstreams
+    }
+
+    /// The only upstream, where there is one.
+    pub(crate) fn lone(&self) -> Option<&Arc<Upstream>> {
+        match self.upstreams.as_slice() {
+            [upstream] => Some(upstream),
+            _ => None,
+        }
+    }
+
+    /// The only upstream, where also its names pass as they are: whole lists can pass untouched.
+    pub(crate) fn transparent(&self) -> Option<&Arc<Upstream>> {
+        self.lone().filter(|_| !self.prefixed)
+    }
+
+    /// A name as this endpoint shows it.
+    pub(crate) fn shown(&self, upstream: &Upstream, name: &str) -> String {
+        if self.prefixed { format!("{}_{name}", upstream.name()) } else { name.to_owned() }
+    }
+
+    /// Takes a shown name apart, where it can be done by looking at it.
+    pub(crate) fn split<'a>(&self, shown: &'a str) -> Option<(&Arc<Upstream>, &'a str)> {
+        if !self.prefixed {
+            return self.lone().map(|upstream| (upstream, shown));
+        }
+        shown.match_indices('_').find_map(|(place, _)| {
+            let upstream = self.by_name.get(&shown[..place])?;
+            Some((&self.upstreams[*upstream], &shown[place + 1..]))
+        })
+    }
+
+    /// Whether names must be looked up in the upstreams' lists.
+    pub(crate) const fn by_lookup(&self) -> bool {
+        !self.prefixed
+    }
+
+    /// The merged capabilities of the upstreams that are reachable through `links` now.
+    pub(crate) fn capabilities(&self, links: &[Arc<Link>]) -> Raw {
+        if let ([_], [link]) = (self.upstreams.as_slice(), links) {
+            return link.handshake.capabilities.clone();
+        }
+        let mut merged = Map::new();
+        for link in links {
+            let Ok(Value::Object(theirs)) = serde_json::from_str(link.handshake.capabilities.get()) else {
+                continue;
+            };
+            for (name, value) in theirs {
+                union(merged.entry(name).or_insert_with(|| json!({})), value);
+            }
+        }
+        if self.upstreams.len() != links.len() {
+            let tools = merged.entry("tools").or_insert_with(|| json!({}));
+            union(tools, json!({ "listChanged": true }));
+        }
+        raw(&Value::Object(merged))
+    }
+
+    /// The upstreams' instructions, each under its name where there are several.
+    pub(crate) fn instructions(links: &[Arc<Link>]) -> Option<String> {
+        let texts: Vec<_> = links
+            .iter()
+            .filter_map(|link| Some((link.name.as_str(), link.handshake.instructions.as_deref()?)))
+            .collect();
+        match texts.as_slice() {
+            [] => None,
+            [(_, text)] => Some((*text).to_owned()),
+            texts => Some(
+                texts
+                    .iter()
+                    .map(|(name, text)| format!("## {name}\n\n{text}"))
+                    .collect::<Vec<_>>()
+                    .join("\n\n"),
+            ),
+        }
+    }
+
+    /// Refuses to start where two upstreams offer the same name and nothing tells them apart.
+    pub(crate) async fn check_clashes(&self) -> Result<(), Error> {
+        if self.prefixed || self.upstreams.len() < 2 {
+            return Ok(());
+        }
+        for (kind, word) in [(Kind::Tools, "tool"), (Kind::Prompts, "prompt")] {
+            let mut owners: HashMap<String, &str> = HashMap::new();
+            for upstream in &self.upstreams {
+                let Some(link) = upstream.ready() else { continue };
+                let Ok(listing) = link.known(kind, &ClientMeta::default()).await else { continue };
+                for name in listing.items.iter().filter_map(|item| member_str(item, "name")) {
+                    if let Some(first) = owners.insert(name.clone().into_owned(), upstream.name())
+                        && first != upstream.name()
+                    {
+                        return Err(Error::NameClash {
+                            kind: word,
+                            name: name.into_owned(),
+                            first: first.to_owned(),
+                            second: upstream.name().to_owned(),
+                        });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Adds the members of one capability object to another; a flag that one of them sets is set.
+fn union(into: &mut Value, from: Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (name, value) in from {
+                union(into.entry(name).or_insert(Value::Null), value);
+            }
+        }
+        (into, from) if *into == Value::Bool(true) && from == Value::Bool(false) => {}
+        (into, from) => *into = from,
+    }
+}

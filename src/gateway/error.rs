@@ -1,0 +1,133 @@
+//! Two kinds of failure: [`Error`] keeps the gateway from starting; [`Fault`] is what one downstream is told.
+//!
+//! A fault carries the side it arose on. Its message is written for the client's user: it names the upstream and what
+//! can be done, never addresses, paths, commands or anything else from inside.
+
+use std::fmt;
+
+use http::StatusCode;
+use serde_json::json;
+
+use super::relay::{Id, Message, Outcome, Raw, Response, code, raw};
+use crate::exit::{Exit, ToExit};
+
+/// Why the gateway cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Two upstreams offer the same name and `prefix = "never"` keeps them from being told apart.
+    #[error("upstreams `{first}` and `{second}` both offer the {kind} `{name}`")]
+    NameClash {
+        /// "tool" or "prompt".
+        kind: &'static str,
+        /// The name that both offer.
+        name: String,
+        /// The upstream that comes first in the configuration.
+        first: String,
+        /// The other one.
+        second: String,
+    },
+    /// The system's certificate store cannot be read, which `https://` upstreams need.
+    #[error("cannot read the system's certificates")]
+    Certificates(#[source] std::io::Error),
+}
+
+impl ToExit for Error {
+    fn to_exit(&self) -> Exit {
+        match self {
+            Self::NameClash { .. } => Exit::Config,
+            Self::Certificates(_) => Exit::Os,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::NameClash { .. } => {
+                "write `prefix = \"auto\"` in [server], or remove one of the two".to_owned()
+            }
+            Self::Certificates(_) => "install the package `ca-certificates`".to_owned(),
+        })
+    }
+}
+
+/// Where a fault arose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Side {
+    /// In an upstream, or on the way to it.
+    Upstream,
+    /// In what the downstream sent.
+    Downstream,
+}
+
+/// A failure that is told to a downstream as a JSON-RPC error.
+#[derive(Clone, Debug)]
+pub(crate) struct Fault {
+    /// Whose failure it is.
+    pub(crate) side: Side,
+    /// The JSON-RPC code.
+    pub(crate) code: i64,
+    /// One sentence for a person.
+    pub(crate) message: String,
+    /// `error.data`.
+    pub(crate) data: Option<Raw>,
+    /// The HTTP status that goes with it in the modern era.
+    pub(crate) status: StatusCode,
+    /// Whether the request certainly was not processed, so that sending it again is safe.
+    pub(crate) unprocessed: bool,
+}
+
+impl Fault {
+    /// A fault of the downstream's own making.
+    pub(crate) fn downstream(code: i64, status: StatusCode, message: impl Into<String>) -> Self {
+        Self { side: Side::Downstream, code, message: message.into(), data: None, status, unprocessed: true }
+    }
+
+    /// A fault of an upstream.
+    pub(crate) fn upstream(name: &impl fmt::Display, reason: impl fmt::Display) -> Self {
+        Self {
+            side: Side::Upstream,
+            code: code::INTERNAL,
+            message: format!("upstream `{name}` {reason}"),
+            data: Some(raw(&json!({ "side": Side::Upstream, "upstream": name.to_string() }))),
+            status: StatusCode::OK,
+            unprocessed: false,
+        }
+    }
+
+    /// The same fault, known to have struck before the request was processed.
+    pub(crate) fn unprocessed(mut self) -> Self {
+        self.unprocessed = true;
+        self
+    }
+
+    /// Nobody here implements the method.
+    pub(crate) fn method_not_found(method: &str) -> Self {
+        let message = format!("method `{method}` is not available here");
+        Self::downstream(code::METHOD_NOT_FOUND, StatusCode::NOT_FOUND, message)
+    }
+
+    /// The request names something that does not exist.
+    pub(crate) fn unknown(kind: &str, name: &str) -> Self {
+        Self::downstream(code::INVALID_PARAMS, StatusCode::OK, format!("unknown {kind}: {name}"))
+    }
+
+    /// The JSON-RPC error object.
+    pub(crate) fn outcome(&self) -> Outcome {
+        let mut error = json!({ "code": self.code, "message": self.message });
+        if let Some(data) = &self.data {
+            error["data"] = serde_json::from_str(data.get()).unwrap_or_default();
+        }
+        Outcome::Error(raw(&error))
+    }
+
+    /// The JSON-RPC response to the request `id`.
+    pub(crate) fn response(&self, id: Option<Id>) -> Message {
+        Message::Response(Response { id, outcome: self.outcome() })
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}

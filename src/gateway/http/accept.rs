@@ -1,0 +1,153 @@
+//! Connections: accepting, serving, and draining them.
+//!
+//! The order of a drain: stop accepting; let idle keep-alive connections live for a grace period, in which their next
+//! response says `Connection: close`, since closing them at once would cut requests that are already on their way
+//! (RFC 9112 §9.6); then close idle ones; then wait for the rest until the deadline.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use http::{HeaderValue, header};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
+
+use crate::drain::Watch;
+use crate::sys::net::Listener;
+
+/// How long idle connections are kept after a drain has begun.
+const GRACE: Duration = Duration::from_secs(2);
+/// How long a client may take to send a request's headers.
+const HEADERS: Duration = Duration::from_secs(30);
+/// The pause after a failed accept(2), such as on EMFILE, so that the loop does not spin.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What the connections of one listener share.
+#[derive(Clone)]
+struct Shared {
+    /// Answers requests.
+    router: Router,
+    /// Set when the drain begins: responses say `Connection: close`.
+    closing: CancellationToken,
+    /// Set after the grace period: idle connections are closed.
+    shutdown: CancellationToken,
+    /// Connections that are open.
+    open: Arc<AtomicUsize>,
+    /// Their tasks.
+    tasks: TaskTracker,
+}
+
+/// Serves a listener until drained; returns the number of connections that were cut at the deadline.
+pub(crate) async fn accept(listener: Listener, router: Router, mut drain: Watch) -> io::Result<usize> {
+    let shared = Shared {
+        router,
+        closing: CancellationToken::new(),
+        shutdown: CancellationToken::new(),
+        open: Arc::default(),
+        tasks: TaskTracker::new(),
+    };
+    let deadline = match listener {
+        Listener::Tcp(listener) => {
+            listener.set_nonblocking(true)?;
+            let listener = TcpListener::from_std(listener)?;
+            tokio::select! {
+                deadline = drain.started() => deadline,
+                () = accept_tcp(&listener, &shared) => return Ok(0),
+            }
+        }
+        Listener::Unix(listener) => {
+            listener.set_nonblocking(true)?;
+            let listener = UnixListener::from_std(listener)?;
+            tokio::select! {
+                deadline = drain.started() => deadline,
+                () = accept_unix(&listener, &shared) => return Ok(0),
+            }
+        }
+    };
+    shared.closing.cancel();
+    shared.tasks.close();
+    let grace = deadline.min(tokio::time::Instant::now() + GRACE);
+    let _ = tokio::time::timeout_at(grace, shared.tasks.wait()).await;
+    shared.shutdown.cancel();
+    let _ = tokio::time::timeout_at(deadline, shared.tasks.wait()).await;
+    Ok(shared.open.load(Ordering::Relaxed))
+}
+
+/// Accepts TCP connections.
+async fn accept_tcp(listener: &TcpListener, shared: &Shared) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let _ = stream.set_nodelay(true);
+                shared.spawn(stream);
+            }
+            Err(error) => pause(&error).await,
+        }
+    }
+}
+
+/// Accepts connections to a Unix socket.
+async fn accept_unix(listener: &UnixListener, shared: &Shared) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => shared.spawn(stream),
+            Err(error) => pause(&error).await,
+        }
+    }
+}
+
+/// After a failed accept(2): the listener is fine, but the process may be out of descriptors.
+async fn pause(error: &io::Error) {
+    tracing::warn!(%error, "cannot accept a connection");
+    tokio::time::sleep(PAUSE).await;
+}
+
+impl Shared {
+    /// Serves one connection in a task of its own.
+    fn spawn(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
+        let shared = self.clone();
+        self.open.fetch_add(1, Ordering::Relaxed);
+        self.tasks.spawn(async move {
+            shared.serve(stream).await;
+            shared.open.fetch_sub(1, Ordering::Relaxed);
+        });
+    }
+
+    /// Serves one connection to its end.
+    async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
+        let service = service_fn(|request: hyper::Request<Incoming>| {
+            let router = self.router.clone();
+            let closing = self.closing.clone();
+            async move {
+                let mut response = router.oneshot(request.map(axum::body::Body::new)).await?;
+                if closing.is_cancelled() {
+                    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, std::convert::Infallible>(response)
+            }
+        });
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADERS)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut connection = std::pin::pin!(connection);
+        let result = tokio::select! {
+            result = connection.as_mut() => result,
+            () = self.shutdown.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = result {
+            tracing::debug!(%error, "a connection ended early");
+        }
+    }
+}

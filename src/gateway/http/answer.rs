@@ -1,0 +1,149 @@
+//! Answers: one JSON body where the first message is the response, an event stream otherwise.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::{IntoResponse as _, Response};
+use futures_util::stream::{Stream, StreamExt as _};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use sse_stream::{KeepAlive, Sse, SseBody, Timer};
+use tokio::time::{Sleep, timeout};
+
+use super::super::error::Fault;
+use super::super::relay::{Era, Id, Message, Outcome, code, member};
+use super::super::session::EventId;
+
+/// After so long without a message a stream is begun, so that keep-alives can flow and a client's end be noticed.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a client should wait before it resumes a stream that broke off, in milliseconds.
+const RETRY: u64 = 1000;
+/// How often an event stream says that it is alive.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// What an event stream needs beside its messages.
+pub(crate) struct Item {
+    /// The message; `None` for an event that only tells where a client can resume.
+    pub(crate) message: Option<Message>,
+    /// Where a client can resume.
+    pub(crate) id: Option<EventId>,
+}
+
+impl From<Message> for Item {
+    fn from(message: Message) -> Self {
+        Self { message: Some(message), id: None }
+    }
+}
+
+/// Whether a client that accepts both forms would rather have a stream: it lists that one first.
+pub(crate) fn prefers_stream(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or("");
+    accept.trim_start().to_ascii_lowercase().starts_with("text/event-stream")
+}
+
+/// The form of an answer, decided by its first message.
+pub(crate) enum Form<S> {
+    /// One JSON body.
+    Body(Message),
+    /// A stream, and what is to come before the rest of it.
+    Stream(Option<Message>, S),
+    /// There is nothing to answer.
+    Nothing,
+}
+
+/// Waits for the first message, which decides the form of the answer.
+pub(crate) async fn decide<S: Stream<Item = Message> + Send + Unpin>(mut messages: S) -> Form<S> {
+    match timeout(PATIENCE, messages.next()).await {
+        Ok(Some(message @ Message::Response(_))) => Form::Body(message),
+        Ok(Some(message)) => Form::Stream(Some(message), messages),
+        Ok(None) => Form::Nothing,
+        Err(_) => Form::Stream(None, messages),
+    }
+}
+
+/// Answers a modern request with the messages that belong to it; the last is its response.
+pub(crate) async fn answer(
+    messages: impl Stream<Item = Message> + Send + Unpin + 'static,
+    headers: &HeaderMap,
+) -> Response {
+    if prefers_stream(headers) {
+        return events(messages.map(Item::from));
+    }
+    match decide(messages).await {
+        Form::Body(message) => json(&message, status(&message)),
+        Form::Stream(first, rest) => events(futures_util::stream::iter(first).chain(rest).map(Item::from)),
+        Form::Nothing => StatusCode::ACCEPTED.into_response(),
+    }
+}
+
+/// One message as the body.
+pub(crate) fn json(message: &Message, status: StatusCode) -> Response {
+    let kind = HeaderValue::from_static("application/json");
+    (status, [(header::CONTENT_TYPE, kind)], message.to_line()).into_response()
+}
+
+/// A fault as the body. In the legacy era an answered request is 200 whatever the answer.
+pub(crate) fn fault(fault: &Fault, id: Option<Id>, era: Era) -> Response {
+    tracing::debug!(side = ?fault.side, code = fault.code, %fault, "a request failed");
+    let status = if era == Era::Modern || id.is_none() { fault.status } else { StatusCode::OK };
+    json(&fault.response(id), status)
+}
+
+/// Messages as server-sent events.
+pub(crate) fn events(items: impl Stream<Item = Item> + Send + 'static) -> Response {
+    let events = items.map(|Item { message, id }| {
+        let text =
+            message.as_ref().map(|message| String::from_utf8(message.to_line()).expect("JSON text is UTF-8"));
+        let retry = if message.is_none() { Some(RETRY) } else { None };
+        Ok::<_, Infallible>(Sse {
+            event: message.map(|_| "message".to_owned()),
+            data: Some(text.unwrap_or_default()),
+            id: id.map(|id| id.to_string()),
+            retry,
+        })
+    });
+    let body = SseBody::<_, Alarm>::new_keep_alive(events, KeepAlive::new().interval(KEEP_ALIVE));
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+        // Tells nginx not to buffer the stream (MCP 2026-07-28 §Streamable HTTP, "Receiving Messages").
+        (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
+    ];
+    (headers, Body::new(body)).into_response()
+}
+
+/// The runtime's clock for keep-alives.
+struct Alarm(Pin<Box<Sleep>>);
+
+impl Future for Alarm {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl Timer for Alarm {
+    fn reset(mut self: Pin<&mut Self>, instant: std::time::Instant) {
+        self.0.as_mut().reset(instant.into());
+    }
+
+    fn from_duration(duration: Duration) -> Self {
+        Self(Box::pin(tokio::time::sleep(duration)))
+    }
+}
+
+/// The HTTP status that goes with a response in the modern era (MCP 2026-07-28 §Streamable HTTP).
+fn status(message: &Message) -> StatusCode {
+    let Message::Response(response) = message else { return StatusCode::OK };
+    let Outcome::Error(error) = &response.outcome else { return StatusCode::OK };
+    match member(error, "code").and_then(|number| number.get().parse::<i64>().ok()) {
+        Some(code::METHOD_NOT_FOUND) => StatusCode::NOT_FOUND,
+        Some(code::HEADER_MISMATCH | code::MISSING_CAPABILITY | code::UNSUPPORTED_VERSION) => {
+            StatusCode::BAD_REQUEST
+        }
+        _ => StatusCode::OK,
+    }
+}

@@ -1,0 +1,347 @@
+//! The legacy era: sessions (MCP 2025-11-25 §Streamable HTTP and its predecessors).
+//!
+//! A request runs in a task of its own, which writes to a log: a client that disconnects has not cancelled (§Sending
+//! Messages, 6) and can read on from where it was (§Resumability and Redelivery).
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use futures_util::future::join_all;
+use futures_util::stream::{self, Stream, StreamExt as _};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use serde_json::json;
+use tokio::sync::oneshot;
+
+use super::super::catalog::{Links as _, Scope, merged, route};
+use super::super::error::Fault;
+use super::super::relay::{
+    ClientMeta, Era, Id, LATEST_LEGACY, LEGACY_VERSIONS, Message, Outcome, Raw, Request, Response as Answer,
+    code, member, member_str, raw,
+};
+use super::super::service::{InFlight, Inner};
+use super::super::session::{EventId, Listening, Log, Session};
+use super::super::upstream::{Call, ClientIdentity, Event, Exchange, Kind, Link, SESSION, VERSION};
+use super::answer::{self, Item};
+
+/// The header that names the last event that a client has got.
+const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
+
+/// Handles a POST.
+pub(crate) async fn post(
+    gateway: &Arc<Inner>,
+    scope: Arc<Scope>,
+    headers: &HeaderMap,
+    message: Message,
+    in_flight: InFlight,
+) -> Response {
+    if let Message::Request(request) = &message
+        && request.method == "initialize"
+    {
+        return initialize(gateway, scope, request).await;
+    }
+    let id = if let Message::Request(request) = &message { Some(request.id.clone()) } else { None };
+    let session = match session(gateway, headers) {
+        Ok(session) => session,
+        Err(fault) => return answer::json(&fault.response(id), fault.status),
+    };
+    session.touch();
+    match message {
+        Message::Request(request) => self::request(session, request, headers, in_flight).await,
+        Message::Notification(note) => {
+            session.notified(note).await;
+            StatusCode::ACCEPTED.into_response()
+        }
+        Message::Response(response) => match session.answered(response).await {
+            Ok(()) => StatusCode::ACCEPTED.into_response(),
+            Err(fault) => answer::json(&fault.response(None), StatusCode::BAD_GATEWAY),
+        },
+    }
+}
+
+/// `GET`: the stream of messages that belong to no request.
+pub(crate) fn get(gateway: &Arc<Inner>, headers: &HeaderMap) -> Response {
+    // A modern client has no such stream and must be told so.
+    if !headers.contains_key(&SESSION) {
+        return (StatusCode::METHOD_NOT_ALLOWED, "GET needs the Mcp-Session-Id of a legacy session\n")
+            .into_response();
+    }
+    let session = match session(gateway, headers) {
+        Ok(session) => session,
+        Err(fault) => return answer::json(&fault.response(None), fault.status),
+    };
+    let listening = session.listening();
+    let draining = gateway.draining.clone();
+    if let Some(place) = headers.get(LAST_EVENT).and_then(|id| id.to_str().ok()?.parse::<EventId>().ok()) {
+        return match session.logs.get(place.stream) {
+            Some(log) => answer::events(resumable(log, place, listening)),
+            None => (StatusCode::NOT_FOUND, "that stream is no longer kept\n").into_response(),
+        };
+    }
+    let number = session.outbox.open();
+    answer::events(stream::unfold(
+        (session, listening, draining),
+        move |(session, listening, draining)| async move {
+            let next = tokio::select! {
+                biased;
+                message = session.outbox.next(number) => message,
+                () = session.ended.cancelled() => None,
+                () = draining.cancelled() => None,
+            };
+            next.map(|message| (message.into(), (session, listening, draining)))
+        },
+    ))
+}
+
+/// The messages of a log after a place, each with its identifier. The guard keeps the session from idling.
+fn resumable(log: Arc<Log>, place: EventId, guard: Listening) -> impl Stream<Item = Item> + Send {
+    stream::unfold((log, place, guard), |(log, place, guard)| async move {
+        let (number, message) = log.after(place.place).await?;
+        let id = EventId { place: number, ..place };
+        Some((Item { message: Some(message), id: Some(id) }, (log, id, guard)))
+    })
+}
+
+/// `DELETE`: the client ends its session.
+pub(crate) async fn delete(State(gateway): State<Arc<Inner>>, headers: HeaderMap) -> Response {
+    if !headers.contains_key(&SESSION) {
+        return (StatusCode::METHOD_NOT_ALLOWED, "DELETE needs the Mcp-Session-Id of a legacy session\n")
+            .into_response();
+    }
+    match session(&gateway, &headers) {
+        Ok(session) => {
+            gateway.sessions.end(&session.id).await;
+            StatusCode::OK.into_response()
+        }
+        Err(fault) => answer::json(&fault.response(None), fault.status),
+    }
+}
+
+/// The session that a request names.
+fn session(gateway: &Inner, headers: &HeaderMap) -> Result<Arc<Session>, Fault> {
+    if let Some(version) = headers.get(&VERSION)
+        && !LEGACY_VERSIONS.iter().any(|known| version == known)
+    {
+        let message = format!("the MCP-Protocol-Version must be one of {}", LEGACY_VERSIONS.join(", "));
+        return Err(Fault::downstream(code::INVALID_REQUEST, StatusCode::BAD_REQUEST, message));
+    }
+    let Some(id) = headers.get(&SESSION) else {
+        let message = "the Mcp-Session-Id header is missing; begin with `initialize`";
+        return Err(Fault::downstream(code::INVALID_REQUEST, StatusCode::BAD_REQUEST, message));
+    };
+    id.to_str().ok().and_then(|id| gateway.sessions.get(id)).ok_or_else(|| {
+        let message = "there is no such session; begin a new one with `initialize`";
+        Fault::downstream(code::INVALID_REQUEST, StatusCode::NOT_FOUND, message)
+    })
+}
+
+/// `initialize`: begins a session.
+async fn initialize(gateway: &Arc<Inner>, scope: Arc<Scope>, request: &Request) -> Response {
+    let Some(client) = client(request) else {
+        let fault = Fault::downstream(
+            code::INVALID_PARAMS,
+            StatusCode::BAD_REQUEST,
+            "`initialize` needs `protocolVersion`, `capabilities` and `clientInfo`",
+        );
+        return answer::fault(&fault, Some(request.id.clone()), Era::Legacy);
+    };
+    let version = client.version.clone();
+    let session = match gateway.sessions.begin(scope, client, gateway.changes.subscribe()) {
+        Ok(session) => session,
+        Err(error) => {
+            tracing::error!(%error, "cannot make a session identifier");
+            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        }
+    };
+    let ready = session.scope.upstreams().iter().filter(|upstream| upstream.ready().is_some());
+    let links: Vec<_> =
+        join_all(ready.map(|upstream| session.link(upstream))).await.into_iter().flatten().collect();
+    let capabilities = session.scope.capabilities(&links);
+    let result = Greeting {
+        protocol_version: &version,
+        capabilities: &capabilities,
+        server_info: &raw(
+            &json!({ "name": "mcpeg", "title": "mcpeg gateway", "version": env!("CARGO_PKG_VERSION") }),
+        ),
+        instructions: Scope::instructions(&links),
+    };
+    tracing::debug!(session = session.label(), version, upstreams = links.len(), "a session begins");
+    let outcome = Outcome::Result(raw(&result));
+    let message = Message::Response(Answer { id: Some(request.id.clone()), outcome });
+    let mut response = answer::json(&message, StatusCode::OK);
+    if let Ok(id) = HeaderValue::from_str(&session.id) {
+        response.headers_mut().insert(SESSION, id);
+    }
+    response
+}
+
+/// `initialize`'s result.
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Greeting<'a> {
+    /// The agreed revision.
+    protocol_version: &'a str,
+    /// What the upstreams can do together.
+    capabilities: &'a Raw,
+    /// The gateway.
+    server_info: &'a Raw,
+    /// The upstreams' instructions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instructions: Option<String>,
+}
+
+/// Who begins a session; the revision is the client's if it is known, else the newest.
+fn client(request: &Request) -> Option<ClientIdentity> {
+    let params = request.params.as_deref()?;
+    let wanted = member_str(params, "protocolVersion")?;
+    let version = LEGACY_VERSIONS.into_iter().find(|known| *known == wanted).unwrap_or(LATEST_LEGACY);
+    Some(ClientIdentity {
+        meta: ClientMeta {
+            info: member(params, "clientInfo")?.to_owned(),
+            capabilities: member(params, "capabilities")?.to_owned(),
+        },
+        version: version.to_owned(),
+    })
+}
+
+/// Handles a request within a session.
+async fn request(
+    session: Arc<Session>,
+    request: Request,
+    headers: &HeaderMap,
+    in_flight: InFlight,
+) -> Response {
+    let id = request.id.clone();
+    let Some(cancelled) = session.begin_call(&id) else {
+        let message = format!("a request with the id {id} is already in flight in this session");
+        let fault = Fault::downstream(code::INVALID_REQUEST, StatusCode::BAD_REQUEST, message);
+        return answer::fault(&fault, Some(id), Era::Legacy);
+    };
+    let log = Arc::new(Log::default());
+    let (running, written) = (Arc::clone(&session), Arc::clone(&log));
+    tokio::spawn(async move {
+        run(&running, request, cancelled, &written).await;
+        running.end_call(&id);
+        written.end();
+        drop(in_flight);
+    });
+    let streams = answer::prefers_stream(headers);
+    if !streams {
+        let messages = stream::unfold((Arc::clone(&log), 0), |(log, place)| async move {
+            let (place, message) = log.after(place).await?;
+            Some((message, (log, place)))
+        });
+        match answer::decide(Box::pin(messages)).await {
+            answer::Form::Body(message) => return answer::json(&message, StatusCode::OK),
+            answer::Form::Nothing => return StatusCode::ACCEPTED.into_response(),
+            answer::Form::Stream(..) => {}
+        }
+    }
+    let place = EventId { stream: session.logs.keep(&log), place: 0 };
+    // Clients of older revisions parse the data of every event, so only the newest gets an empty one to resume from.
+    let primed = session.links.client().version == LATEST_LEGACY;
+    let prime = primed.then_some(Item { message: None, id: Some(place) });
+    let guard = session.listening();
+    answer::events(stream::iter(prime).chain(resumable(log, place, guard)))
+}
+
+/// Carries a request out and queues everything that comes of it.
+async fn run(
+    session: &Arc<Session>,
+    request: Request,
+    mut cancelled: oneshot::Receiver<Option<Raw>>,
+    messages: &Log,
+) {
+    let (id, method) = (request.id.clone(), request.method.clone());
+    let started = tokio::select! {
+        started = start(session, request) => started,
+        // The client has cancelled: no response is expected (§Cancellation).
+        _ = &mut cancelled => return,
+    };
+    let (link, mut exchange) = match started {
+        Ok(Started::Here(result)) => {
+            let answer = Answer { id: Some(id), outcome: Outcome::Result(result) };
+            messages.push(Message::Response(answer));
+            return;
+        }
+        Ok(Started::Upstream(link, exchange)) => (link, exchange),
+        Err(fault) => {
+            messages.push(fault.response(Some(id)));
+            return;
+        }
+    };
+    loop {
+        let event = tokio::select! {
+            event = exchange.next() => event,
+            Ok(params) = &mut cancelled => {
+                exchange.call_off(params);
+                return;
+            }
+        };
+        let (message, last) = match event {
+            Event::Notification(note) => (Message::Notification(note), false),
+            Event::Request(asked) => (session.ask(&link, asked), false),
+            Event::Done(outcome) => (done(&link, &method, id.clone(), outcome), true),
+            Event::Lost(fault) => (fault.response(Some(id.clone())), true),
+        };
+        messages.push(message);
+        if last {
+            return;
+        }
+    }
+}
+
+/// The response for the client. A modern server's question to the client has no legacy form.
+fn done(link: &Link, method: &str, id: Id, outcome: Outcome) -> Message {
+    if let Outcome::Result(result) = &outcome
+        && link.era == Era::Modern
+        && member_str(result, "resultType").is_some_and(|kind| kind == "input_required")
+    {
+        let reason = format!(
+            "asks its client for input during `{method}`, which this session's revision cannot carry"
+        );
+        return Fault::upstream(&link.name, reason).response(Some(id));
+    }
+    Message::Response(Answer { id: Some(id), outcome })
+}
+
+/// A request that was begun.
+enum Started {
+    /// The gateway's own answer.
+    Here(Raw),
+    /// On its way to an upstream.
+    Upstream(Arc<Link>, Exchange),
+}
+
+/// Answers a request here or sends it to its upstream.
+async fn start(session: &Arc<Session>, request: Request) -> Result<Started, Fault> {
+    let Request { method, params, .. } = request;
+    match method.as_str() {
+        "ping" => return Ok(Started::Here(raw(&json!({})))),
+        "logging/setLevel" => {
+            session.links.set_log_level(params.clone());
+            let own = session.links.open();
+            let limit = std::time::Duration::from_secs(10);
+            let calls = own.iter().map(|link| link.call(Call::new(method.as_str(), params.clone(), limit)));
+            for exchange in join_all(calls).await {
+                let _ = exchange.outcome().await;
+            }
+            return Ok(Started::Here(raw(&json!({}))));
+        }
+        _ => {}
+    }
+    let scope = &session.scope;
+    let meta = &session.links.client().meta;
+    if let Some(kind) = Kind::of_method(&method)
+        && scope.transparent().is_none()
+    {
+        return Ok(Started::Here(merged(scope, &**session, kind, meta, Era::Legacy).await));
+    }
+    session.note_subscription(&method, params.as_deref());
+    let (upstream, params) = route(scope, &**session, &method, params, meta).await?;
+    let link = session.link(&upstream).await?;
+    let params = if link.era == Era::Modern { Some(ClientMeta::default().apply(params)) } else { params };
+    let call = Call::new(method, params, upstream.connector.settings.request_timeout);
+    let exchange = link.call(call).await;
+    Ok(Started::Upstream(link, exchange))
+}

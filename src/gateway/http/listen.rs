@@ -1,0 +1,233 @@
+//! `subscriptions/listen`: the modern era's stream of changes (MCP 2026-07-28 §Subscriptions).
+//!
+//! List changes come from the gateway's own announcements, which cover upstreams of both eras and their restarts.
+//! Resource updates come from a listen of our own to each modern upstream, or a subscription to each legacy one.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::response::Response;
+use futures_util::stream::{self, StreamExt as _};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::sync::{broadcast, mpsc};
+
+use super::super::catalog::Scope;
+use super::super::error::Fault;
+use super::super::relay::{
+    ClientMeta, Era, Id, Message, Notification, Outcome, Request, Response as Answer, code, key, member,
+    member_str, raw, set_path,
+};
+use super::super::service::Inner;
+use super::super::upstream::{Call, Event, Kind, Link};
+use super::answer;
+use crate::config::UpstreamName;
+
+/// Messages that may wait for the client to read; more end the stream.
+const QUEUE: usize = 256;
+/// As long as a stream may last; clients begin a new one then.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What a client wants to hear of.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Filter {
+    /// Changes of the list of tools.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    tools_list_changed: bool,
+    /// Changes of the list of prompts.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    prompts_list_changed: bool,
+    /// Changes of the list of resources.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    resources_list_changed: bool,
+    /// Updates of these resources.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    resource_subscriptions: Vec<String>,
+}
+
+impl Filter {
+    /// The part that these connections can honour.
+    fn honoured(mut self, links: &[Arc<Link>]) -> Self {
+        let any = |kind: Kind| links.iter().any(|link| link.offers(kind));
+        self.tools_list_changed &= any(Kind::Tools);
+        self.prompts_list_changed &= any(Kind::Prompts);
+        self.resources_list_changed &= any(Kind::Resources);
+        if !links.iter().any(|link| can_subscribe(link)) {
+            self.resource_subscriptions.clear();
+        }
+        self
+    }
+
+    /// Whether a notification passes.
+    fn passes(&self, note: &Notification) -> bool {
+        match note.method.as_str() {
+            "notifications/tools/list_changed" => self.tools_list_changed,
+            "notifications/prompts/list_changed" => self.prompts_list_changed,
+            "notifications/resources/list_changed" => self.resources_list_changed,
+            "notifications/resources/updated" => {
+                let uri = note.params.as_deref().and_then(|params| member_str(params, "uri"));
+                uri.is_some_and(|uri| self.resource_subscriptions.iter().any(|wanted| *wanted == uri))
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Whether a server lets clients subscribe to resources.
+fn can_subscribe(link: &Link) -> bool {
+    member(&link.handshake.capabilities, "resources")
+        .and_then(|resources| member(resources, "subscribe"))
+        .is_some_and(|subscribe| subscribe.get() == "true")
+}
+
+/// One stream of changes.
+struct Stream {
+    /// The request's identifier, which is the subscription's.
+    id: Id,
+    /// What the client hears of.
+    filter: Filter,
+    /// The upstreams that it concerns.
+    names: HashSet<UpstreamName>,
+    /// Towards the client.
+    messages: mpsc::Sender<Message>,
+}
+
+/// Opens a stream of changes.
+pub(crate) fn listen(
+    gateway: &Arc<Inner>,
+    scope: &Scope,
+    request: Request,
+    client: &ClientMeta,
+) -> Result<Response, Fault> {
+    let wanted = request.params.as_deref().and_then(|params| member(params, "notifications"));
+    let wanted: Option<Filter> = wanted.and_then(|wanted| serde_json::from_str(wanted.get()).ok());
+    let Some(wanted) = wanted else {
+        let message = "`subscriptions/listen` needs an object `notifications`";
+        return Err(Fault::downstream(code::INVALID_PARAMS, StatusCode::BAD_REQUEST, message));
+    };
+    let changes = gateway.changes.subscribe();
+    let links: Vec<_> = scope.upstreams().iter().filter_map(|upstream| upstream.ready()).collect();
+    let (messages, receiver) = mpsc::channel(QUEUE);
+    let stream = Stream {
+        id: request.id,
+        filter: wanted.honoured(&links),
+        names: scope.upstreams().iter().map(|upstream| upstream.connector.name().clone()).collect(),
+        messages,
+    };
+    stream.acknowledge();
+    let (updates, followed) = mpsc::channel(QUEUE);
+    for link in links
+        .into_iter()
+        .filter(|link| !stream.filter.resource_subscriptions.is_empty() && can_subscribe(link))
+    {
+        tokio::spawn(follow(
+            link,
+            stream.filter.resource_subscriptions.clone(),
+            client.clone(),
+            updates.clone(),
+        ));
+    }
+    drop(updates);
+    tokio::spawn(stream.run(changes, followed, gateway.draining.clone()));
+    let receiver =
+        stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) });
+    Ok(answer::events(receiver.map(answer::Item::from)))
+}
+
+impl Stream {
+    /// The first message: what the client will hear of.
+    fn acknowledge(&self) {
+        let params = raw(&json!({ "notifications": self.filter }));
+        self.send(Notification {
+            method: "notifications/subscriptions/acknowledged".to_owned(),
+            params: Some(params),
+        });
+    }
+
+    /// Queues a notification under this subscription; `false` once the client is gone or too slow.
+    fn send(&self, note: Notification) -> bool {
+        let params = note.params.unwrap_or_else(|| raw(&json!({})));
+        let params = set_path(&params, &["_meta", key::SUBSCRIPTION], self.id.as_str()).unwrap_or(params);
+        self.messages.try_send(Message::Notification(Notification { params: Some(params), ..note })).is_ok()
+    }
+
+    /// Passes changes on until the client goes or the gateway stops, which ends the stream properly.
+    async fn run(
+        self,
+        mut changes: broadcast::Receiver<(UpstreamName, Notification)>,
+        mut updated: mpsc::Receiver<Notification>,
+        draining: tokio_util::sync::CancellationToken,
+    ) {
+        loop {
+            let note = tokio::select! {
+                () = self.messages.closed() => return,
+                () = draining.cancelled() => break,
+                Some(note) = updated.recv() => note,
+                change = changes.recv() => match change {
+                    Ok((name, note)) if self.names.contains(&name) => note,
+                    Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => continue,
+                    Err(broadcast::error::RecvError::Closed) => break,
+                },
+            };
+            if self.filter.passes(&note) && !self.send(note) {
+                return;
+            }
+        }
+        let id = serde_json::value::RawValue::from_string(self.id.as_str().to_owned()).ok();
+        let result = raw(&Ended { result_type: "complete", meta: EndedMeta { subscription: id } });
+        let answer = Answer { id: Some(self.id.clone()), outcome: Outcome::Result(result) };
+        let _ = self.messages.try_send(Message::Response(answer));
+    }
+}
+
+/// The result of a stream that the gateway ends.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Ended<'a> {
+    /// Always `complete`.
+    result_type: &'a str,
+    /// Names the subscription.
+    #[serde(rename = "_meta")]
+    meta: EndedMeta,
+}
+
+/// `_meta` of [`Ended`].
+#[derive(Serialize)]
+struct EndedMeta {
+    /// The subscription.
+    #[serde(rename = "io.modelcontextprotocol/subscriptionId")]
+    subscription: Option<super::super::relay::Raw>,
+}
+
+/// Follows the resources of one upstream until nobody listens.
+async fn follow(link: Arc<Link>, uris: Vec<String>, client: ClientMeta, updates: mpsc::Sender<Notification>) {
+    if link.era == Era::Legacy {
+        // Updates come over the shared connection's announcements; here the server only has to be asked for them.
+        for uri in uris {
+            let params = raw(&json!({ "uri": uri }));
+            let call = Call::new("resources/subscribe", Some(params), Duration::from_secs(10));
+            let _ = link.call(call).await.outcome().await;
+        }
+        return;
+    }
+    let params = client.apply(Some(raw(&json!({ "notifications": { "resourceSubscriptions": uris } }))));
+    let mut exchange = link.call(Call::new("subscriptions/listen", Some(params), LONGEST)).await;
+    loop {
+        let event = tokio::select! {
+            event = exchange.next() => event,
+            () = updates.closed() => return,
+        };
+        match event {
+            Event::Notification(note) => {
+                if updates.send(note).await.is_err() {
+                    return;
+                }
+            }
+            Event::Request(_) => {}
+            Event::Done(_) | Event::Lost(_) => return,
+        }
+    }
+}

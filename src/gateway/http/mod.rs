@@ -1,0 +1,15 @@
+//! What faces downstreams: routes, guards, the two eras' handlers, and the connections themselves.
+
+mod accept;
+mod answer;
+mod guard;
+mod health;
+mod legacy;
+mod listen;
+mod modern;
+mod post;
+mod router;
+mod validate;
+
+pub(crate) use accept::accept;
+pub(crate) use router::router;

@@ -1,0 +1,230 @@
+//! The modern era: each request stands by itself (MCP 2026-07-28).
+//!
+//! The answer is driven by the connection: a client that disconnects has cancelled, and dropping the stream tells the
+//! upstream so (§Cancellation).
+
+use std::sync::Arc;
+
+use axum::response::{IntoResponse as _, Response};
+use futures_util::stream;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::super::catalog::{Links as _, Native, Scope, merged, route};
+use super::super::error::Fault;
+use super::super::relay::{
+    ClientMeta, Era, Id, MODERN, Message, Outcome, Raw, Request, Response as Answer, code, complete_result,
+    key, member, raw, set_member, to_legacy_params,
+};
+use super::super::service::{InFlight, Inner};
+use super::super::upstream::{Call, Event, Exchange, Kind, Link, headers::PARAM};
+use super::{answer, listen, validate};
+
+/// Methods of the legacy era that this one has not: they never reach an upstream, whatever its era.
+const GONE: [&str; 5] =
+    ["initialize", "ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"];
+
+/// Handles a POST.
+pub(crate) async fn post(
+    gateway: &Arc<Inner>,
+    scope: Arc<Scope>,
+    headers: &HeaderMap,
+    message: Message,
+    in_flight: InFlight,
+) -> Response {
+    let request = match message {
+        Message::Request(request) => request,
+        Message::Notification(_) => return StatusCode::ACCEPTED.into_response(),
+        Message::Response(_) => {
+            let message = "this revision has no responses of clients";
+            let fault = Fault::downstream(code::INVALID_REQUEST, StatusCode::BAD_REQUEST, message);
+            return answer::fault(&fault, None, Era::Modern);
+        }
+    };
+    let id = request.id.clone();
+    match dispatch(gateway, scope, headers, request, in_flight).await {
+        Ok(response) => response,
+        Err(fault) => answer::fault(&fault, Some(id), Era::Modern),
+    }
+}
+
+/// Answers a request here or relays it.
+async fn dispatch(
+    gateway: &Arc<Inner>,
+    scope: Arc<Scope>,
+    headers: &HeaderMap,
+    request: Request,
+    in_flight: InFlight,
+) -> Result<Response, Fault> {
+    validate::request(&request, headers)?;
+    let client = client(&request);
+    match request.method.as_str() {
+        "server/discover" => return Ok(result(request.id, discover(&scope).await)),
+        "subscriptions/listen" => return listen::listen(gateway, &scope, request, &client),
+        method if GONE.contains(&method) => return Err(Fault::method_not_found(method)),
+        _ => {}
+    }
+    if let Some(kind) = Kind::of_method(&request.method)
+        && scope.transparent().is_none()
+    {
+        let merged = merged(&scope, &Native, kind, &client, Era::Modern).await;
+        let message = Message::Response(Answer {
+            id: Some(request.id),
+            outcome: Outcome::Result(set_server_info(merged)),
+        });
+        return Ok(answer::answer(Box::pin(stream::once(async { message })), headers).await);
+    }
+    let Request { id, method, params } = request;
+    let (upstream, params) = route(&scope, &Native, &method, params, &client).await?;
+    let link = Native.link(&upstream).await?;
+    if method == "tools/call"
+        && let Some(params) = params.as_deref()
+    {
+        link.check_parameters(params, &client, |mirrored| validate::parameters(mirrored, params, headers))
+            .await?;
+    }
+    let wants_log = member_of_meta(params.as_deref(), key::LOG_LEVEL).is_some();
+    let params = if link.era == Era::Legacy { to_legacy_params(params) } else { params };
+    let mut call = Call::new(method.clone(), params, upstream.connector.settings.request_timeout);
+    call.headers = parameter_headers(headers);
+    let exchange = link.call(call).await;
+    let relayed = Relayed { link, exchange, method, id, wants_log, in_flight };
+    Ok(answer::answer(Box::pin(stream::unfold(Some(relayed), Relayed::next)), headers).await)
+}
+
+/// What the request says about its client.
+fn client(request: &Request) -> ClientMeta {
+    let read = |name| member_of_meta(request.params.as_deref(), name).map(ToOwned::to_owned);
+    let default = ClientMeta::default();
+    ClientMeta {
+        info: read(key::CLIENT_INFO).unwrap_or(default.info),
+        capabilities: read(key::CAPABILITIES).unwrap_or(default.capabilities),
+    }
+}
+
+/// A member of `params._meta`.
+fn member_of_meta<'a>(params: Option<&'a RawValue>, name: &str) -> Option<&'a RawValue> {
+    member(member(params?, "_meta")?, name)
+}
+
+/// The headers that mirror parameters, for an HTTP upstream.
+fn parameter_headers(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
+    let mirrored = headers.iter().filter(|(name, _)| name.as_str().starts_with(PARAM));
+    mirrored.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+/// A result of the gateway's own.
+fn result(id: Id, result: Raw) -> Response {
+    let message = Message::Response(Answer { id: Some(id), outcome: Outcome::Result(result) });
+    answer::json(&message, StatusCode::OK)
+}
+
+/// A result with the gateway's name and version in its `_meta`.
+fn set_server_info(result: Raw) -> Raw {
+    set_member(&result, "_meta", raw(&json!({ (key::SERVER_INFO): server_info() })).get()).unwrap_or(result)
+}
+
+/// The gateway's name and version.
+fn server_info() -> serde_json::Value {
+    json!({ "name": "mcpeg", "title": "mcpeg gateway", "version": env!("CARGO_PKG_VERSION") })
+}
+
+/// `server/discover`'s result.
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Discovered<'a> {
+    /// Always `complete`.
+    result_type: &'a str,
+    /// The revisions that requests may state; legacy ones begin with `initialize` instead.
+    supported_versions: [&'a str; 1],
+    /// What the upstreams can do together.
+    capabilities: &'a Raw,
+    /// Their instructions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instructions: Option<String>,
+    /// Not to be cached: upstreams come and go.
+    ttl_ms: u64,
+    /// Not to be shared: a later release may show each user other upstreams.
+    cache_scope: &'a str,
+    /// Who answers.
+    #[serde(rename = "_meta")]
+    meta: serde_json::Value,
+}
+
+/// Answers `server/discover`.
+async fn discover(scope: &Scope) -> Raw {
+    let mut links = Vec::new();
+    for upstream in scope.upstreams() {
+        links.extend(upstream.native().await.ok());
+    }
+    raw(&Discovered {
+        result_type: "complete",
+        supported_versions: [MODERN],
+        capabilities: &scope.capabilities(&links),
+        instructions: Scope::instructions(&links),
+        ttl_ms: 0,
+        cache_scope: "private",
+        meta: json!({ (key::SERVER_INFO): server_info() }),
+    })
+}
+
+/// A relayed request as the stream of its messages.
+struct Relayed {
+    /// The connection it went over.
+    link: Arc<Link>,
+    /// What happens to it. Dropped with the stream, which cancels it.
+    exchange: Exchange,
+    /// Its method.
+    method: String,
+    /// The downstream's identifier.
+    id: Id,
+    /// Whether its client wants log messages.
+    wants_log: bool,
+    /// Counts it.
+    in_flight: InFlight,
+}
+
+impl Relayed {
+    /// The next message; the state is `None` after the last.
+    async fn next(relayed: Option<Self>) -> Option<(Message, Option<Self>)> {
+        let mut relayed = relayed?;
+        loop {
+            match relayed.exchange.next().await {
+                // A legacy server does not know that this era has log messages only on request (§Logging).
+                Event::Notification(note) if note.method == "notifications/message" && !relayed.wants_log => {
+                }
+                Event::Notification(note) => return Some((Message::Notification(note), Some(relayed))),
+                Event::Request(asked) => {
+                    // Shared connections refuse these themselves; only a server of the modern era that breaks its
+                    // rules gets here, and this era has no way to carry the question.
+                    tracing::warn!(upstream = %relayed.link.name, method = asked.method, "a request to the client is dropped");
+                }
+                Event::Done(outcome) => {
+                    let outcome = relayed.adapt(outcome);
+                    let answer = Answer { id: Some(relayed.id.clone()), outcome };
+                    drop(relayed.in_flight);
+                    return Some((Message::Response(answer), None));
+                }
+                Event::Lost(fault) => return Some((fault.response(Some(relayed.id.clone())), None)),
+            }
+        }
+    }
+
+    /// The outcome as a modern client expects it.
+    fn adapt(&self, outcome: Outcome) -> Outcome {
+        if self.link.era == Era::Modern {
+            return outcome;
+        }
+        match outcome {
+            Outcome::Result(result) => Outcome::Result(complete_result(&self.method, result)),
+            Outcome::Error(error) => {
+                let not_found = code::LEGACY_NOT_FOUND.to_string();
+                let is_not_found = member(&error, "code").is_some_and(|code| code.get() == not_found);
+                let renumbered =
+                    is_not_found.then(|| set_member(&error, "code", &code::INVALID_PARAMS.to_string()));
+                Outcome::Error(renumbered.flatten().unwrap_or(error))
+            }
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! The routes.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::middleware;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use http::HeaderMap;
+
+use super::super::catalog::Scope;
+use super::super::service::Inner;
+use super::{guard, health, legacy, post};
+
+/// The routes of a gateway.
+pub(crate) fn router(gateway: &Arc<Inner>) -> Router {
+    Router::new()
+        .route("/mcp", get(get_all).post(post_all).delete(legacy::delete))
+        .route("/mcp/{name}", get(get_one).post(post_one).delete(legacy::delete))
+        .route("/health", get(health::report))
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready))
+        .layer(middleware::from_fn_with_state(Arc::clone(gateway), guard::check))
+        .with_state(Arc::clone(gateway))
+}
+
+/// The body of a request, limited by the gateway, read by the handler.
+type Body = axum::body::Body;
+
+/// `POST /mcp`.
+async fn post_all(State(gateway): State<Arc<Inner>>, headers: HeaderMap, body: Body) -> Response {
+    let scope = Arc::clone(&gateway.merged);
+    post::post(&gateway, scope, headers, body).await
+}
+
+/// `POST /mcp/NAME`.
+async fn post_one(
+    State(gateway): State<Arc<Inner>>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    match scope(&gateway, &name) {
+        Some(scope) => post::post(&gateway, scope, headers, body).await,
+        None => unknown(&name),
+    }
+}
+
+/// `GET /mcp`.
+async fn get_all(State(gateway): State<Arc<Inner>>, headers: HeaderMap) -> Response {
+    legacy::get(&gateway, &headers)
+}
+
+/// `GET /mcp/NAME`.
+async fn get_one(
+    State(gateway): State<Arc<Inner>>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    match scope(&gateway, &name) {
+        Some(_) => legacy::get(&gateway, &headers),
+        None => unknown(&name),
+    }
+}
+
+/// The endpoint of one upstream.
+fn scope(gateway: &Inner, name: &str) -> Option<Arc<Scope>> {
+    gateway.singles.get(name).cloned()
+}
+
+/// There is no upstream of this name.
+fn unknown(name: &str) -> Response {
+    (StatusCode::NOT_FOUND, format!("there is no upstream `{}`\n", name.escape_debug())).into_response()
+}

@@ -1,0 +1,118 @@
+//! Checking what a modern request says about itself: `_meta`, and the headers that mirror the body
+//! (MCP 2026-07-28 §Basic, "Per-request protocol fields"; §Streamable HTTP, "Server Validation").
+
+use http::{HeaderMap, StatusCode};
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::super::error::Fault;
+use super::super::relay::{MODERN, Request, RequestMeta, code, member, member_str, raw};
+use super::super::upstream::{ParamHeader, VERSION, headers};
+
+/// Checks revision, metadata and the standard headers.
+pub(crate) fn request(request: &Request, headers: &HeaderMap) -> Result<(), Fault> {
+    let meta = RequestMeta::of(request.params.as_deref());
+    let header = headers.get(&VERSION).and_then(|version| version.to_str().ok());
+    let Some(version) = meta.version.as_deref() else {
+        return Err(bad_meta("protocolVersion"));
+    };
+    match header {
+        None => return Err(mismatch("the MCP-Protocol-Version header is missing")),
+        Some(header) if header != version => {
+            return Err(mismatch(&format!(
+                "MCP-Protocol-Version is `{header}`, but the body says `{version}`"
+            )));
+        }
+        Some(_) => {}
+    }
+    if version != MODERN {
+        return Err(unsupported(version));
+    }
+    if !meta.has_capabilities {
+        return Err(bad_meta("clientCapabilities"));
+    }
+    mirrors(headers, &headers::METHOD, &request.method)?;
+    let source = headers::name_source(&request.method).zip(request.params.as_deref());
+    match source.and_then(|(source, params)| member_str(params, source)) {
+        Some(name) => mirrors(headers, &headers::NAME, &name),
+        None => Ok(()),
+    }
+}
+
+/// Checks the headers that mirror parameters of a tool.
+pub(crate) fn parameters(
+    mirrored: &[ParamHeader],
+    params: &RawValue,
+    headers: &HeaderMap,
+) -> Result<(), Fault> {
+    let arguments = member(params, "arguments");
+    for ParamHeader { name, path } in mirrored {
+        let value = arguments.and_then(|arguments| {
+            path.iter()
+                .try_fold(arguments, |value, key| member(value, key))
+                .filter(|value| value.get() != "null")
+        });
+        let value = value.map(argument_text);
+        let header = match headers.get(name).map(headers::decode) {
+            None => None,
+            Some(Some(text)) => Some(text),
+            Some(None) => return Err(mismatch(&format!("the header {name} is malformed"))),
+        };
+        let same = match (&value, &header) {
+            (None, None) => true,
+            (Some(value), Some(header)) => value == header || same_number(value, header),
+            (None, Some(_)) | (Some(_), None) => false,
+        };
+        if !same {
+            return Err(mismatch(&format!(
+                "the header {name} does not match the argument `{}`",
+                path.join(".")
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// An argument as its header carries it.
+fn argument_text(value: &RawValue) -> String {
+    serde_json::from_str::<String>(value.get()).unwrap_or_else(|_| value.get().to_owned())
+}
+
+/// Whether two texts are the same integer, written differently.
+fn same_number(one: &str, other: &str) -> bool {
+    match (one.parse::<f64>(), other.parse::<f64>()) {
+        (Ok(one), Ok(other)) => one.total_cmp(&other).is_eq(),
+        _ => false,
+    }
+}
+
+/// A header must be there and say what the body says.
+fn mirrors(headers: &HeaderMap, name: &http::HeaderName, body: &str) -> Result<(), Fault> {
+    let Some(value) = headers.get(name) else {
+        return Err(mismatch(&format!("the {name} header is missing")));
+    };
+    match headers::decode(value) {
+        Some(text) if text == body => Ok(()),
+        Some(text) => Err(mismatch(&format!("{name} is `{text}`, but the body says `{body}`"))),
+        None => Err(mismatch(&format!("the {name} header is malformed"))),
+    }
+}
+
+/// Headers and body disagree.
+fn mismatch(message: &str) -> Fault {
+    Fault::downstream(code::HEADER_MISMATCH, StatusCode::BAD_REQUEST, format!("Header mismatch: {message}"))
+}
+
+/// A required member of `_meta` is missing.
+fn bad_meta(name: &str) -> Fault {
+    let message = format!("`_meta` lacks `io.modelcontextprotocol/{name}`");
+    Fault::downstream(code::INVALID_PARAMS, StatusCode::BAD_REQUEST, message)
+}
+
+/// The revision is not one that we speak per request.
+fn unsupported(version: &str) -> Fault {
+    let mut fault =
+        Fault::downstream(code::UNSUPPORTED_VERSION, StatusCode::BAD_REQUEST, "Unsupported protocol version");
+    fault.data = Some(raw(&json!({ "supported": [MODERN], "requested": version })));
+    fault
+}

@@ -1,0 +1,112 @@
+//! Between the eras: what must be added to or taken from a message when the two sides speak different ones.
+//!
+//! Only requests and their results cross here. Requests of a legacy server to its client (sampling, elicitation,
+//! roots) have no bridge: the link refuses them with an error that says so.
+
+use super::message::{Raw, raw, raw_string};
+use super::meta::{MODERN, key};
+use super::splice::{Object, member, set_member, set_path};
+
+/// The results that carry caching hints in the modern era (MCP 2026-07-28 §Caching).
+const CACHEABLE: [&str; 5] =
+    ["tools/list", "prompts/list", "resources/list", "resources/templates/list", "resources/read"];
+
+/// Parameters of a modern request as a legacy server expects them: without the protocol's keys in `_meta`.
+pub(crate) fn to_legacy_params(params: Option<Raw>) -> Option<Raw> {
+    let params = params?;
+    let Some(meta) = member(&params, "_meta").and_then(Object::parse) else { return Some(params) };
+    let Some(rest) = meta.without(|name| name.starts_with(key::PREFIX)) else { return Some(params) };
+    let stripped = if Object::parse(&rest).is_some_and(|rest| rest.iter().next().is_none()) {
+        Object::parse(&params).and_then(|object| object.without(|name| name == "_meta"))
+    } else {
+        set_member(&params, "_meta", rest.get())
+    };
+    Some(stripped.unwrap_or(params))
+}
+
+/// What a modern request must say about the client it comes from.
+#[derive(Clone, Debug)]
+pub(crate) struct ClientMeta {
+    /// `clientInfo`.
+    pub(crate) info: Raw,
+    /// `clientCapabilities`.
+    pub(crate) capabilities: Raw,
+}
+
+impl ClientMeta {
+    /// Parameters as a modern server expects them: with revision, client and capabilities in `_meta`.
+    pub(crate) fn apply(&self, params: Option<Raw>) -> Raw {
+        let params = params.unwrap_or_else(|| raw(&serde_json::json!({})));
+        [
+            (key::VERSION, raw_string(MODERN).get()),
+            (key::CLIENT_INFO, self.info.get()),
+            (key::CAPABILITIES, self.capabilities.get()),
+        ]
+        .into_iter()
+        .fold(params, |params, (name, value)| set_path(&params, &["_meta", name], value).unwrap_or(params))
+    }
+}
+
+impl Default for ClientMeta {
+    /// The gateway itself: it can answer nothing that a server may ask a client.
+    fn default() -> Self {
+        let info = serde_json::json!({ "name": "mcpeg", "version": env!("CARGO_PKG_VERSION") });
+        Self { info: raw(&info), capabilities: raw(&serde_json::json!({})) }
+    }
+}
+
+/// A legacy server's result as a modern client expects it: with `resultType`, and "do not cache" where it must say.
+pub(crate) fn complete_result(method: &str, result: Raw) -> Raw {
+    let hints: &[(&str, &str)] = if CACHEABLE.contains(&method) {
+        &[("resultType", "\"complete\""), ("ttlMs", "0"), ("cacheScope", "\"private\"")]
+    } else {
+        &[("resultType", "\"complete\"")]
+    };
+    hints.iter().fold(result, |result, (name, value)| {
+        if member(&result, name).is_some() {
+            result
+        } else {
+            set_member(&result, name, value).unwrap_or(result)
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::value::RawValue;
+
+    use super::*;
+
+    /// Raw JSON from text.
+    fn json(text: &str) -> Raw {
+        RawValue::from_string(text.to_owned()).unwrap()
+    }
+
+    #[test]
+    fn only_the_protocols_own_meta_is_stripped() {
+        let params = json(
+            r#"{"name":"x","_meta":{"progressToken":7,"io.modelcontextprotocol/protocolVersion":"2026-07-28","com.v/k":1}}"#,
+        );
+        let legacy = to_legacy_params(Some(params)).unwrap();
+        assert_eq!(legacy.get(), r#"{"name":"x","_meta":{"progressToken":7,"com.v/k":1}}"#);
+        let bare = json(r#"{"name":"x","_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}"#);
+        assert_eq!(to_legacy_params(Some(bare)).unwrap().get(), r#"{"name":"x"}"#);
+    }
+
+    #[test]
+    fn legacy_results_become_complete_and_say_whether_to_cache() {
+        assert_eq!(
+            complete_result("tools/list", json(r#"{"tools":[]}"#)).get(),
+            r#"{"tools":[],"resultType":"complete","ttlMs":0,"cacheScope":"private"}"#
+        );
+        assert_eq!(complete_result("tools/call", json("{}")).get(), r#"{"resultType":"complete"}"#);
+    }
+
+    #[test]
+    fn modern_parameters_state_revision_client_and_capabilities() {
+        let params = ClientMeta::default().apply(None);
+        let meta = member(&params, "_meta").unwrap();
+        assert_eq!(member(meta, key::VERSION).unwrap().get(), "\"2026-07-28\"");
+        assert_eq!(member(meta, key::CAPABILITIES).unwrap().get(), "{}");
+    }
+}

@@ -1,0 +1,306 @@
+//! JSON-RPC 2.0 messages with raw payloads.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
+
+/// JSON text as its sender wrote it.
+pub(crate) type Raw = Box<RawValue>;
+
+/// A request's identifier: the JSON text of a string or a number, compared as text.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Id(Box<str>);
+
+/// One JSON-RPC message.
+#[derive(Clone, Debug)]
+pub(crate) enum Message {
+    /// Wants a response.
+    Request(Request),
+    /// Wants none.
+    Notification(Notification),
+    /// Answers a request.
+    Response(Response),
+}
+
+/// A request.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    /// The sender's identifier.
+    pub(crate) id: Id,
+    /// The method's name.
+    pub(crate) method: String,
+    /// The parameters, if any.
+    pub(crate) params: Option<Raw>,
+}
+
+/// A notification.
+#[derive(Clone, Debug)]
+pub(crate) struct Notification {
+    /// The method's name.
+    pub(crate) method: String,
+    /// The parameters, if any.
+    pub(crate) params: Option<Raw>,
+}
+
+/// A response.
+#[derive(Clone, Debug)]
+pub(crate) struct Response {
+    /// The request's identifier; `None` where the request's could not be read.
+    pub(crate) id: Option<Id>,
+    /// What came of it.
+    pub(crate) outcome: Outcome,
+}
+
+/// The two kinds of response.
+#[derive(Clone, Debug)]
+pub(crate) enum Outcome {
+    /// `result`.
+    Result(Raw),
+    /// `error`.
+    Error(Raw),
+}
+
+/// Why text is not a JSON-RPC message.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ParseError {
+    /// Not JSON, not UTF-8, or a member twice.
+    #[error("the message is not valid JSON")]
+    Json(#[source] serde_json::Error),
+    /// JSON, but neither request, notification nor response.
+    #[error("the message is not a JSON-RPC 2.0 message: {0}")]
+    Shape(&'static str),
+}
+
+/// The members of an envelope, borrowed from the text.
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    /// Must be "2.0".
+    #[serde(borrow)]
+    jsonrpc: Option<Cow<'a, str>>,
+    /// String or number.
+    #[serde(borrow, default, deserialize_with = "present")]
+    id: Option<&'a RawValue>,
+    /// Present in requests and notifications.
+    #[serde(borrow)]
+    method: Option<Cow<'a, str>>,
+    /// Any JSON; objects in MCP.
+    #[serde(borrow, default, deserialize_with = "present")]
+    params: Option<&'a RawValue>,
+    /// Present in a response, also as `null`.
+    #[serde(borrow, default, deserialize_with = "present")]
+    result: Option<&'a RawValue>,
+    /// Present in a failed response.
+    #[serde(borrow, default, deserialize_with = "present")]
+    error: Option<&'a RawValue>,
+}
+
+/// Keeps `null` apart from "absent", which `Option` alone does not.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+impl Message {
+    /// Reads one message from the text of exactly one JSON value.
+    pub(crate) fn parse(text: &[u8]) -> Result<Self, ParseError> {
+        let first = text.iter().find(|byte| !byte.is_ascii_whitespace());
+        if first == Some(&b'[') {
+            serde_json::from_slice::<&RawValue>(text).map_err(ParseError::Json)?;
+            return Err(ParseError::Shape(
+                "batches are not part of this protocol; send each message by itself",
+            ));
+        }
+        let envelope: Envelope<'_> = match serde_json::from_slice(text) {
+            Ok(envelope) => envelope,
+            Err(error) if error.is_data() => {
+                serde_json::from_slice::<&RawValue>(text).map_err(ParseError::Json)?;
+                return Err(ParseError::Shape("a member has the wrong type or stands twice"));
+            }
+            Err(error) => return Err(ParseError::Json(error)),
+        };
+        envelope.into_message()
+    }
+
+    /// Appends the message as one line of JSON, without a newline.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(br#"{"jsonrpc":"2.0""#);
+        match self {
+            Self::Request(request) => {
+                write_member(out, "id", request.id.as_str());
+                write_call(out, &request.method, request.params.as_deref());
+            }
+            Self::Notification(note) => write_call(out, &note.method, note.params.as_deref()),
+            Self::Response(response) => {
+                // MCP 2026-07-28 §Error Responses: without an identifier where the request's could not be read.
+                if let Some(id) = &response.id {
+                    write_member(out, "id", id.as_str());
+                }
+                match &response.outcome {
+                    Outcome::Result(result) => write_member(out, "result", result.get()),
+                    Outcome::Error(error) => write_member(out, "error", error.get()),
+                }
+            }
+        }
+        out.push(b'}');
+    }
+
+    /// The message as one line of JSON.
+    pub(crate) fn to_line(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(256);
+        self.write(&mut out);
+        out
+    }
+}
+
+/// Appends `method` and `params`.
+fn write_call(out: &mut Vec<u8>, method: &str, params: Option<&RawValue>) {
+    write_member(out, "method", raw_string(method).get());
+    if let Some(params) = params {
+        write_member(out, "params", params.get());
+    }
+}
+
+/// Appends `,"name":json`. Newlines between tokens become spaces, since stdio frames messages by lines; inside
+/// strings JSON has no raw newlines.
+fn write_member(out: &mut Vec<u8>, name: &str, json: &str) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+    let start = out.len();
+    out.extend_from_slice(json.as_bytes());
+    for byte in &mut out[start..] {
+        if matches!(*byte, b'\n' | b'\r') {
+            *byte = b' ';
+        }
+    }
+}
+
+impl Envelope<'_> {
+    /// Decides which kind of message the members make.
+    fn into_message(self) -> Result<Message, ParseError> {
+        if self.jsonrpc.as_deref() != Some("2.0") {
+            return Err(ParseError::Shape("`jsonrpc` must be \"2.0\""));
+        }
+        let id = self.id.map(|id| Id::new(id.get())).transpose()?;
+        match (self.method, self.result, self.error) {
+            (Some(method), None, None) => {
+                let params = self.params.map(ToOwned::to_owned);
+                Ok(match id {
+                    Some(Some(id)) => Message::Request(Request { id, method: method.into_owned(), params }),
+                    Some(None) => return Err(ParseError::Shape("the id of a request must not be null")),
+                    None => Message::Notification(Notification { method: method.into_owned(), params }),
+                })
+            }
+            (None, Some(result), None) => Ok(response(id.flatten(), Outcome::Result(result.to_owned()))),
+            (None, None, Some(error)) => Ok(response(id.flatten(), Outcome::Error(error.to_owned()))),
+            _ => Err(ParseError::Shape("it needs exactly one of `method`, `result` and `error`")),
+        }
+    }
+}
+
+/// A response message.
+fn response(id: Option<Id>, outcome: Outcome) -> Message {
+    Message::Response(Response { id, outcome })
+}
+
+impl Id {
+    /// An identifier from its JSON text; `Ok(None)` for `null`.
+    fn new(json: &str) -> Result<Option<Self>, ParseError> {
+        match json.as_bytes().first() {
+            Some(b'"' | b'-' | b'0'..=b'9') => Ok(Some(Self(json.into()))),
+            Some(b'n') => Ok(None),
+            _ => Err(ParseError::Shape("`id` must be a string or a number")),
+        }
+    }
+
+    /// An identifier from JSON text that stands inside a message.
+    pub(crate) fn from_json(json: &str) -> Option<Self> {
+        Self::new(json).ok().flatten()
+    }
+
+    /// An identifier of the gateway's own.
+    pub(crate) fn number(number: u64) -> Self {
+        Self(number.to_string().into())
+    }
+
+    /// The JSON text.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The identifier as a number, if it is one of the gateway's own.
+    pub(crate) fn as_number(&self) -> Option<u64> {
+        self.0.parse().ok()
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// JSON text of a value that the gateway authors.
+pub(crate) fn raw(value: &impl Serialize) -> Raw {
+    to_raw_value(value).expect("the gateway's own values have string keys and finite numbers")
+}
+
+/// JSON text of a string.
+pub(crate) fn raw_string(text: &str) -> Raw {
+    raw(&text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn payloads_pass_byte_for_byte() {
+        let text = r#"{"jsonrpc":"2.0","id":9007199254740993,"method":"tools/call","params":{"z":1.0,"a":1e400,"a2":"\u00e9\/"}}"#;
+        let message = Message::parse(text.as_bytes()).unwrap();
+        assert_eq!(String::from_utf8(message.to_line()).unwrap(), text);
+    }
+
+    #[test]
+    fn a_null_result_is_a_result() {
+        let text = br#"{"jsonrpc":"2.0","id":"x","result":null}"#;
+        assert_eq!(Message::parse(text).unwrap().to_line(), text);
+    }
+
+    #[test]
+    fn line_breaks_between_tokens_never_reach_the_wire() {
+        let message =
+            Message::parse(b"{\"jsonrpc\":\"2.0\",\"method\":\"m\",\"params\":{\r\n\"a\" :\n1}}").unwrap();
+        assert_eq!(message.to_line(), b"{\"jsonrpc\":\"2.0\",\"method\":\"m\",\"params\":{  \"a\" : 1}}");
+    }
+
+    #[test]
+    fn wrong_shapes_are_told_apart_from_wrong_json() {
+        for shape in [
+            r#"[{"jsonrpc":"2.0","method":"m"}]"#,
+            r#"{"jsonrpc":"1.0","method":"m"}"#,
+            r#"{"jsonrpc":"2.0","id":null,"method":"m"}"#,
+            r#"{"jsonrpc":"2.0","id":{},"method":"m"}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"m","result":1}"#,
+            r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"m"}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":7}"#,
+            "7",
+        ] {
+            assert!(matches!(Message::parse(shape.as_bytes()), Err(ParseError::Shape(_))), "{shape}");
+        }
+        for json in [&b"{"[..], b"", b"[1,", b"{\"jsonrpc\":\"2.0\",\"method\":\"\xff\"}"] {
+            assert!(matches!(Message::parse(json), Err(ParseError::Json(_))), "{json:?}");
+        }
+    }
+
+    #[test]
+    fn deep_nesting_does_not_exhaust_the_stack() {
+        let deep = format!(
+            r#"{{"jsonrpc":"2.0","method":"m","params":{}{}}}"#,
+            "[".repeat(200_000),
+            "]".repeat(200_000)
+        );
+        assert!(Message::parse(deep.as_bytes()).is_ok());
+    }
+}

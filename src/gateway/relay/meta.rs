@@ -1,0 +1,86 @@
+//! What the two eras of MCP call things: revisions, `_meta` keys, error codes.
+
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+
+use super::splice::{Object, member, member_str};
+
+/// The revision of the modern era.
+pub(crate) const MODERN: &str = "2026-07-28";
+/// The newest revision of the legacy era, which the gateway asks upstreams for.
+pub(crate) const LATEST_LEGACY: &str = "2025-11-25";
+/// The revisions of the legacy era, newest first.
+pub(crate) const LEGACY_VERSIONS: [&str; 4] = [LATEST_LEGACY, "2025-06-18", "2025-03-26", "2024-11-05"];
+
+/// Which of the two shapes of MCP a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Era {
+    /// Revisions up to 2025-11-25: `initialize`, sessions, requests in both directions.
+    Legacy,
+    /// Revision 2026-07-28: stateless, metadata with each request.
+    Modern,
+}
+
+/// Keys of `_meta` (MCP 2026-07-28 §Basic, "General fields").
+pub(crate) mod key {
+    /// What all keys of the protocol begin with.
+    pub(crate) const PREFIX: &str = "io.modelcontextprotocol/";
+    /// The request's revision.
+    pub(crate) const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+    /// The client's capabilities.
+    pub(crate) const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+    /// The client's name and version.
+    pub(crate) const CLIENT_INFO: &str = "io.modelcontextprotocol/clientInfo";
+    /// The server's name and version.
+    pub(crate) const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
+    /// The least severe log message that the client wants for this request.
+    pub(crate) const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
+    /// The `subscriptions/listen` request that a notification belongs to.
+    pub(crate) const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
+}
+
+/// JSON-RPC error codes (JSON-RPC 2.0 §5.1; MCP 2026-07-28 §Basic, "Error Codes").
+pub(crate) mod code {
+    /// The text is not JSON.
+    pub(crate) const PARSE: i64 = -32700;
+    /// The JSON is not a request.
+    pub(crate) const INVALID_REQUEST: i64 = -32600;
+    /// Nobody implements the method.
+    pub(crate) const METHOD_NOT_FOUND: i64 = -32601;
+    /// The parameters are wrong, or the named thing does not exist.
+    pub(crate) const INVALID_PARAMS: i64 = -32602;
+    /// Something failed on our side or behind it.
+    pub(crate) const INTERNAL: i64 = -32603;
+    /// A resource does not exist (legacy era only).
+    pub(crate) const LEGACY_NOT_FOUND: i64 = -32002;
+    /// Headers and body disagree.
+    pub(crate) const HEADER_MISMATCH: i64 = -32020;
+    /// The client lacks a capability that the request needs.
+    pub(crate) const MISSING_CAPABILITY: i64 = -32021;
+    /// The revision is not supported.
+    pub(crate) const UNSUPPORTED_VERSION: i64 = -32022;
+}
+
+/// What a modern request says about itself.
+#[derive(Debug)]
+pub(crate) struct RequestMeta<'a> {
+    /// Its revision, if stated.
+    pub(crate) version: Option<Cow<'a, str>>,
+    /// Whether it states the client's capabilities.
+    pub(crate) has_capabilities: bool,
+}
+
+impl<'a> RequestMeta<'a> {
+    /// Reads `params._meta`; everything is absent where that is.
+    pub(crate) fn of(params: Option<&'a RawValue>) -> Self {
+        let meta = params.and_then(|params| member(params, "_meta"));
+        Self {
+            version: meta.and_then(|meta| member_str(meta, key::VERSION)),
+            has_capabilities: meta
+                .and_then(|meta| member(meta, key::CAPABILITIES))
+                .is_some_and(|capabilities| Object::parse(capabilities).is_some()),
+        }
+    }
+}

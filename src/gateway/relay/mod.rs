@@ -1,0 +1,18 @@
+//! The relay's data path: JSON-RPC envelopes whose payloads stay as the sender wrote them.
+//!
+//! `params`, `result` and `error` are carried as raw JSON text. The gateway reads single members of them and, where it
+//! must (names, ids, progress tokens, the `_meta` keys of the modern era), replaces exactly those bytes; everything
+//! else passes untouched: key order, number spelling, unknown members.
+
+mod bridge;
+mod message;
+mod meta;
+mod splice;
+
+pub(crate) use bridge::{ClientMeta, complete_result, to_legacy_params};
+pub(crate) use message::{
+    Id, Message, Notification, Outcome, ParseError, Raw, Request, Response, raw, raw_string,
+};
+pub use meta::Era;
+pub(crate) use meta::{LATEST_LEGACY, LEGACY_VERSIONS, MODERN, RequestMeta, code, key};
+pub(crate) use splice::{Object, array_items, member, member_str, set_member, set_path};

@@ -1,0 +1,268 @@
+//! One legacy session.
+//!
+//! Two directions meet here: requests of the client on their way (so that it can cancel them), and requests of servers
+//! to the client (so that its answers find their way back). Identifiers towards the client are the session's own,
+//! since several upstreams may use the same ones.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde_json::value::RawValue;
+use tokio::sync::{broadcast, oneshot};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::super::catalog::{Links, Scope};
+use super::super::error::Fault;
+use super::super::relay::{Id, Message, Notification, Raw, Request, Response, member, member_str};
+use super::super::upstream::{ClientIdentity, Inbound, InboxReceiver, Link, Upstream, inbox};
+use super::links::SessionLinks;
+use super::outbox::Outbox;
+use super::replay::Logs;
+use crate::config::UpstreamName;
+
+/// Requests of servers that may wait for the client's answer.
+const ASKED: usize = 1024;
+
+/// One downstream's session.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// Its identifier: 128 random bits.
+    pub(crate) id: String,
+    /// The endpoint that it was opened at.
+    pub(crate) scope: Arc<Scope>,
+    /// Its connections.
+    pub(crate) links: SessionLinks,
+    /// Messages for its GET stream.
+    pub(crate) outbox: Outbox,
+    /// Streams of answers that it may come back to.
+    pub(crate) logs: Logs,
+    /// Cancelled when the session ends.
+    pub(crate) ended: CancellationToken,
+    /// Requests of servers that the client has not answered, by the identifier that it was given.
+    asked: Mutex<HashMap<u64, (Arc<Link>, Id)>>,
+    /// The last identifier given to the client.
+    last_asked: AtomicU64,
+    /// The client's requests in flight, and how to call each off.
+    calls: Mutex<HashMap<Id, oneshot::Sender<Option<Raw>>>>,
+    /// Resources that the client has subscribed to.
+    subscribed: Mutex<HashSet<String>>,
+    /// When it was last used.
+    used: Mutex<Instant>,
+    /// Open GET streams.
+    streams: AtomicUsize,
+}
+
+/// Keeps a session from idling while its GET stream is open.
+#[derive(Debug)]
+pub(crate) struct Listening(Arc<Session>);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.0.streams.fetch_sub(1, Ordering::Relaxed);
+        self.0.touch();
+    }
+}
+
+impl Links for Session {
+    async fn link(&self, upstream: &Arc<Upstream>) -> Result<Arc<Link>, Fault> {
+        self.links.get(upstream).await
+    }
+}
+
+impl Session {
+    /// Begins a session; its task runs until the session ends.
+    pub(crate) fn begin(
+        id: String,
+        scope: Arc<Scope>,
+        client: ClientIdentity,
+        changes: broadcast::Receiver<(UpstreamName, Notification)>,
+    ) -> Arc<Self> {
+        let (sender, receiver) = inbox();
+        let session = Arc::new(Self {
+            id,
+            scope,
+            links: SessionLinks::new(client, sender),
+            outbox: Outbox::default(),
+            logs: Logs::default(),
+            ended: CancellationToken::new(),
+            asked: Mutex::default(),
+            last_asked: AtomicU64::new(0),
+            calls: Mutex::default(),
+            subscribed: Mutex::default(),
+            used: Mutex::new(Instant::now()),
+            streams: AtomicUsize::new(0),
+        });
+        tokio::spawn(Arc::clone(&session).forward(receiver, changes));
+        session
+    }
+
+    /// Notes that the client is there.
+    pub(crate) fn touch(&self) {
+        *lock(&self.used) = Instant::now();
+    }
+
+    /// How long the client has been silent; a request in flight or an open stream counts as use.
+    pub(crate) fn idle(&self) -> std::time::Duration {
+        let busy = self.streams.load(Ordering::Relaxed) > 0 || !lock(&self.calls).is_empty();
+        if busy { std::time::Duration::ZERO } else { lock(&self.used).elapsed() }
+    }
+
+    /// Notes that a GET stream is open until the guard is dropped.
+    pub(crate) fn listening(self: &Arc<Self>) -> Listening {
+        self.streams.fetch_add(1, Ordering::Relaxed);
+        Listening(Arc::clone(self))
+    }
+
+    /// The part of the identifier that may stand in a log.
+    pub(crate) fn label(&self) -> &str {
+        &self.id[..8]
+    }
+
+    /// Registers a request in flight; the receiver fires when the client cancels it. `None` for an identifier that is
+    /// in use.
+    pub(crate) fn begin_call(&self, id: &Id) -> Option<oneshot::Receiver<Option<Raw>>> {
+        let (cancel, cancelled) = oneshot::channel();
+        match lock(&self.calls).entry(id.clone()) {
+            std::collections::hash_map::Entry::Occupied(_) => None,
+            std::collections::hash_map::Entry::Vacant(place) => {
+                place.insert(cancel);
+                Some(cancelled)
+            }
+        }
+    }
+
+    /// Forgets a request in flight.
+    pub(crate) fn end_call(&self, id: &Id) {
+        lock(&self.calls).remove(id);
+        self.touch();
+    }
+
+    /// Gives a server's request the identifier under which the client will know it.
+    pub(crate) fn ask(&self, link: &Arc<Link>, request: Request) -> Message {
+        let number = self.last_asked.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut asked = lock(&self.asked);
+        if asked.len() < ASKED {
+            asked.insert(number, (Arc::clone(link), request.id));
+        }
+        Message::Request(Request { id: Id::number(number), ..request })
+    }
+
+    /// Brings the client's answer to the server that asked.
+    pub(crate) async fn answered(&self, response: Response) -> Result<(), Fault> {
+        let place = response.id.as_ref().and_then(Id::as_number).and_then(|id| lock(&self.asked).remove(&id));
+        let Some((link, id)) = place else {
+            tracing::debug!(session = self.label(), "an answer to no open question is dropped");
+            return Ok(());
+        };
+        link.wire.write(&Message::Response(Response { id: Some(id), ..response })).await
+    }
+
+    /// Handles a notification of the client.
+    pub(crate) async fn notified(&self, note: Notification) {
+        match note.method.as_str() {
+            // The handshake with the upstreams has its own.
+            "notifications/initialized" => {}
+            "notifications/cancelled" => self.cancel(note.params),
+            _ => self.links.tell(&note).await,
+        }
+    }
+
+    /// Notes a subscription or its end, for notifications of shared connections.
+    pub(crate) fn note_subscription(&self, method: &str, params: Option<&RawValue>) {
+        let Some(uri) = params.and_then(|params| member_str(params, "uri")) else { return };
+        match method {
+            "resources/subscribe" => {
+                lock(&self.subscribed).insert(uri.into_owned());
+            }
+            "resources/unsubscribe" => {
+                lock(&self.subscribed).remove(uri.as_ref());
+            }
+            _ => {}
+        }
+    }
+
+    /// Ends the session and its connections.
+    pub(crate) async fn end(&self) {
+        self.ended.cancel();
+        self.links.end().await;
+    }
+
+    /// Calls a request of the client off.
+    fn cancel(&self, params: Option<Raw>) {
+        let id = params.as_deref().and_then(|params| member(params, "requestId"));
+        let call = id.and_then(|id| Id::from_json(id.get())).and_then(|id| lock(&self.calls).remove(&id));
+        if let Some(call) = call {
+            let _ = call.send(params);
+        }
+    }
+
+    /// The session's task: brings messages that belong to no request to the GET stream.
+    async fn forward(
+        self: Arc<Self>,
+        mut own: InboxReceiver,
+        mut shared: broadcast::Receiver<(UpstreamName, Notification)>,
+    ) {
+        loop {
+            tokio::select! {
+                () = self.ended.cancelled() => return,
+                message = own.recv() => match message {
+                    Some((name, message)) => self.forward_own(&name, message),
+                    None => return,
+                },
+                change = shared.recv() => match change {
+                    Ok((name, note)) => self.forward_shared(&name, note),
+                    Err(broadcast::error::RecvError::Lagged(missed)) => {
+                        tracing::warn!(session = self.label(), missed, "the session missed notifications");
+                    }
+                    Err(broadcast::error::RecvError::Closed) => return,
+                },
+            }
+        }
+    }
+
+    /// A message of one of the session's own connections.
+    fn forward_own(&self, name: &UpstreamName, message: Inbound) {
+        let link = self.links.open().into_iter().find(|link| link.name == *name);
+        match message {
+            Inbound::Notification(note) => {
+                if let Some(link) = link {
+                    link.known.forget(&note.method);
+                }
+                self.outbox.put(Message::Notification(note));
+            }
+            Inbound::Request(request) => {
+                if let Some(link) = link {
+                    let message = self.ask(&link, request);
+                    self.outbox.put(message);
+                }
+            }
+        }
+    }
+
+    /// A notification of a shared connection: list changes for everybody, resource updates for subscribers. Log
+    /// messages and the like are dropped, since nothing says whose they are.
+    fn forward_shared(&self, name: &UpstreamName, note: Notification) {
+        let Some(upstream) = self.scope.upstreams().iter().find(|upstream| upstream.connector.name() == name)
+        else {
+            return;
+        };
+        let wanted = match note.method.as_str() {
+            "notifications/resources/updated" => note
+                .params
+                .as_deref()
+                .and_then(|params| member_str(params, "uri"))
+                .is_some_and(|uri| lock(&self.subscribed).contains(uri.as_ref())),
+            method => method.ends_with("/list_changed") && !self.links.dedicated(upstream),
+        };
+        if wanted {
+            self.outbox.put(Message::Notification(note));
+        }
+    }
+}
+
+/// Locks; a panic elsewhere does not make the maps wrong.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,11 @@
+//! Legacy sessions: what one downstream's `initialize` began and its `DELETE`, or silence, ends.
+
+mod links;
+mod live;
+mod outbox;
+mod replay;
+mod store;
+
+pub(crate) use live::{Listening, Session};
+pub(crate) use replay::{EventId, Log};
+pub(crate) use store::Store;

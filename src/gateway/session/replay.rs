@@ -1,0 +1,158 @@
+//! The messages of one request of a legacy client, kept so that a stream that broke off can be resumed
+//! (MCP 2025-11-25 §Resumability and Redelivery).
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::super::relay::Message;
+
+/// Messages that one log keeps; the oldest go first.
+const MESSAGES: usize = 1024;
+/// Logs that one session keeps after their request was answered.
+const LOGS: usize = 32;
+
+/// An event's identifier: which stream, and which of its messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct EventId {
+    /// The stream's number within the session.
+    pub(crate) stream: u64,
+    /// How many messages had been sent, this one included.
+    pub(crate) place: u64,
+}
+
+impl std::fmt::Display for EventId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.stream, self.place)
+    }
+}
+
+impl std::str::FromStr for EventId {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (stream, place) = text.split_once('-').ok_or(())?;
+        Ok(Self { stream: stream.parse().map_err(|_| ())?, place: place.parse().map_err(|_| ())? })
+    }
+}
+
+/// The messages that belong to one request.
+#[derive(Debug, Default)]
+pub(crate) struct Log {
+    /// What was sent, and whether more comes.
+    state: Mutex<State>,
+    /// Wakes readers.
+    changed: Notify,
+}
+
+/// What a log holds.
+#[derive(Debug, Default)]
+struct State {
+    /// The last messages.
+    messages: VecDeque<Message>,
+    /// How many older ones are gone.
+    gone: u64,
+    /// Whether the last message is there.
+    ended: bool,
+}
+
+impl Log {
+    /// Adds a message.
+    pub(crate) fn push(&self, message: Message) {
+        let mut state = self.state();
+        if state.messages.len() == MESSAGES {
+            state.messages.pop_front();
+            state.gone += 1;
+        }
+        state.messages.push_back(message);
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// Notes that no message follows.
+    pub(crate) fn end(&self) {
+        self.state().ended = true;
+        self.changed.notify_waiters();
+    }
+
+    /// The message after the first `place` ones, with its own place; `None` after the last.
+    pub(crate) async fn after(&self, place: u64) -> Option<(u64, Message)> {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            // Enabled before looking, so that a message that arrives in between is not slept through.
+            changed.as_mut().enable();
+            {
+                let state = self.state();
+                let from = place.max(state.gone);
+                let index = usize::try_from(from - state.gone).unwrap_or(usize::MAX);
+                if let Some(message) = state.messages.get(index) {
+                    return Some((from + 1, message.clone()));
+                }
+                if state.ended {
+                    return None;
+                }
+            }
+            changed.await;
+        }
+    }
+
+    /// The messages.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The logs of one session that a client may come back to.
+#[derive(Debug, Default)]
+pub(crate) struct Logs(Mutex<Kept>);
+
+/// The last stream number given out, and the logs that are kept, oldest first.
+type Kept = (u64, VecDeque<(u64, Arc<Log>)>);
+
+impl Logs {
+    /// Keeps a log under a new stream number.
+    pub(crate) fn keep(&self, log: &Arc<Log>) -> u64 {
+        let mut logs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        logs.0 += 1;
+        let number = logs.0;
+        if logs.1.len() == LOGS {
+            logs.1.pop_front();
+        }
+        logs.1.push_back((number, Arc::clone(log)));
+        number
+    }
+
+    /// The log of a stream number, if it is still kept.
+    pub(crate) fn get(&self, number: u64) -> Option<Arc<Log>> {
+        let logs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        logs.1.iter().find(|(kept, _)| *kept == number).map(|(_, log)| Arc::clone(log))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::relay::Notification;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_reader_resumes_where_it_was_and_ends_after_the_last() {
+        let log = Log::default();
+        for method in ["a", "b", "c"] {
+            log.push(Message::Notification(Notification { method: method.to_owned(), params: None }));
+        }
+        log.end();
+        let (place, message) = log.after(1).await.unwrap();
+        assert!(matches!(message, Message::Notification(note) if note.method == "b"));
+        assert_eq!(place, 2);
+        assert!(log.after(3).await.is_none());
+    }
+
+    #[test]
+    fn event_identifiers_survive_the_wire() {
+        let id = EventId { stream: 7, place: 3 };
+        assert_eq!(id.to_string().parse(), Ok(id));
+        assert_eq!("x".parse::<EventId>(), Err(()));
+    }
+}

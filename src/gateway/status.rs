@@ -1,0 +1,44 @@
+//! What the gateway tells about itself: for `--status`, `/health` and the built-in tools.
+//!
+//! Nothing here is secret: names, states, counts and error texts that were written for downstreams.
+
+use serde::{Deserialize, Serialize};
+
+pub use super::relay::Era;
+pub use super::upstream::State;
+
+/// A snapshot of the gateway.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Status {
+    /// The gateway's version.
+    pub version: String,
+    /// Whole seconds since the gateway started.
+    pub uptime_seconds: u64,
+    /// Whether every configured upstream is ready.
+    pub healthy: bool,
+    /// Open legacy sessions.
+    pub sessions: usize,
+    /// Requests in flight.
+    pub in_flight: usize,
+    /// Each upstream, in the order of the configuration.
+    pub upstreams: Vec<UpstreamStatus>,
+}
+
+/// A snapshot of one upstream.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct UpstreamStatus {
+    /// Its name.
+    pub name: String,
+    /// `stdio`, `http` or `builtin`.
+    pub transport: String,
+    /// Its state.
+    pub state: State,
+    /// The era it speaks, once known.
+    pub era: Option<Era>,
+    /// The process identifier of its shared process.
+    pub pid: Option<u32>,
+    /// How often its connection ended since the gateway started.
+    pub restarts: u64,
+    /// Why it is not ready, or what was wrong last.
+    pub last_error: Option<String>,
+}

@@ -1,0 +1,147 @@
+//! The built-in upstream `mcpeg`: read-only tools about the gateway itself, in both eras.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::super::error::Fault;
+use super::super::relay::{Era, LATEST_LEGACY, MODERN, Outcome, Raw, member_str, raw};
+use super::super::status::Status;
+use super::exchange::{Cancel, Event, Exchange, exchange};
+use super::link::{Call, Handshake};
+use crate::config;
+
+/// Where a snapshot comes from.
+pub(crate) type Snapshot = Box<dyn Fn() -> Status + Send + Sync>;
+
+/// The gateway as an upstream of itself.
+pub(crate) struct Builtin {
+    /// The configuration file that `config_check` reads, if there is one.
+    file: Option<PathBuf>,
+    /// Set once the gateway is assembled.
+    snapshot: OnceLock<Snapshot>,
+}
+
+/// Nothing has to be called off: every answer is immediate.
+struct Immediate;
+
+impl Cancel for Immediate {
+    fn cancel(self: Box<Self>, _: Option<Raw>) {}
+}
+
+impl Builtin {
+    /// The upstream of a gateway that was configured from `file`.
+    pub(crate) const fn new(file: Option<PathBuf>) -> Self {
+        Self { file, snapshot: OnceLock::new() }
+    }
+
+    /// Sets where snapshots come from; only the first call counts.
+    pub(crate) fn observe(&self, snapshot: Snapshot) {
+        let _ = self.snapshot.set(snapshot);
+    }
+
+    /// What it says of itself in each era.
+    pub(crate) fn handshake(era: Era) -> Handshake {
+        Handshake {
+            version: if era == Era::Modern { MODERN } else { LATEST_LEGACY }.to_owned(),
+            capabilities: raw(&json!({ "tools": {} })),
+            instructions: Some("Read-only tools about the mcpeg gateway itself.".to_owned()),
+        }
+    }
+
+    /// Answers a request at once.
+    pub(crate) fn call(&self, call: &Call, deadline: Instant, late: Fault) -> Exchange {
+        let (events, exchange) = exchange(Box::new(Immediate), deadline, late);
+        let last = match self.answer(call) {
+            Ok(result) => Event::Done(Outcome::Result(raw(&result))),
+            Err(fault) => Event::Lost(fault),
+        };
+        events.send(last);
+        exchange
+    }
+
+    /// The result of a request.
+    fn answer(&self, call: &Call) -> Result<Value, Fault> {
+        match call.method.as_str() {
+            "tools/list" => Ok(json!({
+                "tools": tools(), "resultType": "complete", "ttlMs": 60_000, "cacheScope": "public"
+            })),
+            "tools/call" => {
+                let name =
+                    call.params.as_deref().and_then(|params| member_str(params, "name")).unwrap_or_default();
+                self.call_tool(&name)
+            }
+            method => Err(Fault::method_not_found(method)),
+        }
+    }
+
+    /// The result of a tool.
+    fn call_tool(&self, name: &str) -> Result<Value, Fault> {
+        match (name, self.snapshot.get()) {
+            ("status", Some(snapshot)) => Ok(structured(&json!(snapshot()))),
+            ("upstreams", Some(snapshot)) => Ok(structured(&json!({ "upstreams": snapshot().upstreams }))),
+            ("config_check", _) => Ok(self.check()),
+            _ => Err(Fault::unknown("tool", name)),
+        }
+    }
+
+    /// Loads the configuration files as they are now. Places and keys are told, values are not.
+    fn check(&self) -> Value {
+        let Some(file) = &self.file else {
+            return structured(&json!({ "valid": true, "note": "there is no configuration file" }));
+        };
+        let source = config::Source { file: Some(file.clone()), overrides: config::Overrides::default() };
+        match config::load(&source) {
+            Ok(config) => structured(&json!({ "valid": true, "upstreams": config.upstreams.len() })),
+            Err(error) => {
+                let problem =
+                    std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+                let problem = problem.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+                structured(&json!({ "valid": false, "problem": problem }))
+            }
+        }
+    }
+}
+
+/// A tool result that carries a value both as text and structured.
+fn structured(value: &Value) -> Value {
+    json!({
+        "content": [{ "type": "text", "text": format!("{value:#}") }],
+        "structuredContent": value,
+        "isError": false,
+        "resultType": "complete",
+    })
+}
+
+/// The tools' definitions.
+fn tools() -> Value {
+    let tool = |name: &str, title: &str, description: &str| {
+        json!({
+            "name": name, "title": title, "description": description,
+            "inputSchema": { "type": "object", "properties": {}, "additionalProperties": false },
+            "annotations": { "readOnlyHint": true, "openWorldHint": false },
+        })
+    };
+    json!([
+        tool(
+            "status",
+            "Gateway status",
+            "Version, uptime, sessions, requests in flight, and each upstream's state."
+        ),
+        tool("upstreams", "Upstreams", "Each upstream's transport, state, restarts and last error."),
+        tool(
+            "config_check",
+            "Configuration test",
+            "Whether the configuration files on disk are valid, and if not, why."
+        ),
+    ])
+}
+
+impl fmt::Debug for Builtin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builtin").field("file", &self.file).finish_non_exhaustive()
+    }
+}

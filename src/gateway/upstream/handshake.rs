@@ -1,0 +1,282 @@
+//! Opening a connection: starting what it is made of and agreeing on an era and a revision.
+//!
+//! A server's era is a property of the server (MCP 2026-07-28 §Versioning): on stdio `server/discover` is asked first
+//! and any error but a modern one, or silence, means legacy; on HTTP the same request's answer decides.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use serde_json::value::RawValue;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+
+use super::super::error::Fault;
+use super::super::relay::{
+    ClientMeta, Era, LATEST_LEGACY, MODERN, Message, Notification, Outcome, Raw, code, member, raw,
+};
+use super::builtin::Builtin;
+use super::child::{self, Recipe};
+use super::http::{Endpoint, Http, Pool};
+use super::known::Known;
+use super::link::{Call, Handshake, Inbound, Inbox, Link, Role, Wire};
+use super::stdio::Stdio;
+use crate::config::{Transport, Upstream as Settings, UpstreamName};
+
+/// How long a stdio server may be silent on `server/discover` before it is taken for a legacy one.
+const SILENCE: Duration = Duration::from_secs(8);
+
+/// Who the gateway says it is, towards a legacy upstream.
+#[derive(Clone, Debug)]
+pub(crate) struct ClientIdentity {
+    /// Name and capabilities.
+    pub(crate) meta: ClientMeta,
+    /// The revision to ask for.
+    pub(crate) version: String,
+}
+
+/// Opens connections to one upstream.
+#[derive(Debug)]
+pub(crate) struct Connector {
+    /// What the configuration says.
+    pub(crate) settings: Settings,
+    /// For HTTP upstreams.
+    pub(crate) pool: Pool,
+    /// The largest message, in bytes.
+    pub(crate) limit: usize,
+    /// Tracks the tasks that end and reap children.
+    pub(crate) keepers: TaskTracker,
+    /// The built-in upstream, where it is this one.
+    pub(crate) builtin: Option<Arc<Builtin>>,
+}
+
+/// `initialize`'s or `server/discover`'s result, as far as it is read.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Greeting {
+    /// Legacy: the agreed revision.
+    protocol_version: Option<String>,
+    /// Modern: what the server supports.
+    supported_versions: Option<Vec<String>>,
+    /// The server's capabilities.
+    capabilities: Option<Raw>,
+    /// Its instructions.
+    instructions: Option<String>,
+}
+
+/// `initialize`'s parameters; the client's own members pass as it wrote them.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Hello<'a> {
+    /// The revision to agree on.
+    protocol_version: &'a str,
+    /// What the client can do.
+    capabilities: &'a RawValue,
+    /// Who it is.
+    client_info: &'a RawValue,
+}
+
+/// What came of asking for the modern era.
+enum Discovery {
+    /// The server is modern.
+    Modern(Handshake),
+    /// It is not.
+    Legacy,
+}
+
+impl Default for ClientIdentity {
+    fn default() -> Self {
+        Self { meta: ClientMeta::default(), version: LATEST_LEGACY.to_owned() }
+    }
+}
+
+impl Connector {
+    /// The upstream's name.
+    pub(crate) const fn name(&self) -> &UpstreamName {
+        &self.settings.name
+    }
+
+    /// Opens the shared connection in the server's own era.
+    pub(crate) async fn open_native(
+        &self,
+        inbox: mpsc::Sender<(UpstreamName, Inbound)>,
+    ) -> Result<Link, Fault> {
+        self.within(self.negotiate(None, Role::Shared, inbox)).await
+    }
+
+    /// Opens a legacy connection.
+    pub(crate) async fn open_legacy(
+        &self,
+        client: &ClientIdentity,
+        role: Role,
+        inbox: mpsc::Sender<(UpstreamName, Inbound)>,
+    ) -> Result<Link, Fault> {
+        self.within(self.negotiate(Some(client), role, inbox)).await
+    }
+
+    /// Holds opening to the start time-out.
+    async fn within(&self, open: impl Future<Output = Result<Link, Fault>>) -> Result<Link, Fault> {
+        let limit = self.settings.start_timeout;
+        timeout(limit, open).await.unwrap_or_else(|_| {
+            Err(Fault::upstream(self.name(), format_args!("was not ready within {} s", limit.as_secs())))
+        })
+    }
+
+    /// Starts, then shakes hands; without a client the era is the server's choice.
+    async fn negotiate(
+        &self,
+        client: Option<&ClientIdentity>,
+        role: Role,
+        inbox: mpsc::Sender<(UpstreamName, Inbound)>,
+    ) -> Result<Link, Fault> {
+        if let Some(builtin) = &self.builtin {
+            let era = if client.is_some() { Era::Legacy } else { Era::Modern };
+            let wire = Wire::Builtin(Arc::clone(builtin));
+            return Ok(self.link(era, Builtin::handshake(era), wire));
+        }
+        if client.is_none() {
+            let wire = self.wire(Era::Modern, role, inbox.clone())?;
+            // The link is made before the question, so that giving up on it ends the process.
+            let mut link = self.link(Era::Modern, Handshake::unknown(), wire);
+            if let Discovery::Modern(handshake) = self.discover(&link.wire).await? {
+                link.handshake = handshake;
+                return Ok(link);
+            }
+            if matches!(link.wire, Wire::Stdio { .. }) && link.is_open() {
+                link.era = Era::Legacy;
+                return self.initialize(link, &ClientIdentity::default()).await;
+            }
+        }
+        let link = self.link(Era::Legacy, Handshake::unknown(), self.wire(Era::Legacy, role, inbox)?);
+        let link = self.initialize(link, client.unwrap_or(&ClientIdentity::default())).await?;
+        if let Wire::Http(http) = &link.wire {
+            http.listen();
+        }
+        Ok(link)
+    }
+
+    /// A link of this upstream.
+    fn link(&self, era: Era, handshake: Handshake, wire: Wire) -> Link {
+        Link { name: self.name().clone(), era, handshake, wire, known: Known::default() }
+    }
+
+    /// Starts the child, or prepares the HTTP connection.
+    fn wire(
+        &self,
+        era: Era,
+        role: Role,
+        inbox: mpsc::Sender<(UpstreamName, Inbound)>,
+    ) -> Result<Wire, Fault> {
+        let name = self.name();
+        let inbox = Inbox::new(name.clone(), inbox);
+        match &self.settings.transport {
+            Transport::Stdio { command, args, env, working_dir } => {
+                let working_dir = working_dir.as_deref().map(Path::new);
+                let recipe = Recipe { command, args, env, working_dir, keepers: &self.keepers };
+                let (process, stdin, stdout) = child::start(name, &recipe).map_err(|error| {
+                    tracing::warn!(upstream = %name, command, %error, "cannot start the command");
+                    Fault::upstream(name, format_args!("cannot be started ({})", error.kind())).unprocessed()
+                })?;
+                tracing::debug!(upstream = %name, pid = process.pid, "started");
+                let connection = Stdio::new(name.clone(), (stdin, stdout), self.limit, inbox, role);
+                Ok(Wire::Stdio { connection, process: Mutex::new(Some(process)) })
+            }
+            Transport::Http { url, headers } => {
+                let endpoint = Endpoint { name, pool: &self.pool, url, headers, limit: self.limit };
+                Ok(Wire::Http(Http::new(&endpoint, era, inbox, role)?))
+            }
+        }
+    }
+
+    /// Asks for the modern era.
+    async fn discover(&self, wire: &Wire) -> Result<Discovery, Fault> {
+        let params = ClientMeta::default().apply(None);
+        let limit = SILENCE.min(self.settings.start_timeout / 2);
+        let call = Call::new("server/discover", Some(params), limit);
+        let outcome = match wire.call(self.name(), call).await.outcome().await {
+            Ok(outcome) => outcome,
+            Err(fault) if fault.unprocessed => return Err(fault),
+            Err(_) => return Ok(Discovery::Legacy),
+        };
+        match outcome {
+            Outcome::Result(result) => match serde_json::from_str::<Greeting>(result.get()) {
+                Ok(greeting) if greeting.supports(MODERN) => {
+                    Ok(Discovery::Modern(greeting.into_handshake(MODERN)))
+                }
+                _ => Ok(Discovery::Legacy),
+            },
+            Outcome::Error(error) => self.refusal(&error),
+        }
+    }
+
+    /// A refused discovery: only a modern server without our revision is a failure.
+    fn refusal(&self, error: &Raw) -> Result<Discovery, Fault> {
+        let is_version_error =
+            member(error, "code").is_some_and(|number| number.get() == code::UNSUPPORTED_VERSION.to_string());
+        let legacy = member(error, "data")
+            .and_then(|data| member(data, "supported"))
+            .and_then(|versions| serde_json::from_str::<Vec<String>>(versions.get()).ok())
+            .is_some_and(|versions| versions.iter().any(|version| version.as_str() <= LATEST_LEGACY));
+        if is_version_error && !legacy {
+            return Err(Fault::upstream(
+                self.name(),
+                "speaks only protocol revisions that mcpeg does not know",
+            ));
+        }
+        Ok(Discovery::Legacy)
+    }
+
+    /// Shakes hands in the legacy era.
+    async fn initialize(&self, mut link: Link, client: &ClientIdentity) -> Result<Link, Fault> {
+        let params = Hello {
+            protocol_version: &client.version,
+            capabilities: &client.meta.capabilities,
+            client_info: &client.meta.info,
+        };
+        let call = Call::new("initialize", Some(raw(&params)), self.settings.start_timeout);
+        let result = match link.call(call).await.outcome().await? {
+            Outcome::Result(result) => result,
+            Outcome::Error(error) => {
+                tracing::warn!(upstream = %self.name(), error = error.get(), "the handshake was refused");
+                return Err(Fault::upstream(self.name(), "refused the handshake"));
+            }
+        };
+        let greeting: Greeting = serde_json::from_str(result.get()).map_err(|_| {
+            Fault::upstream(self.name(), "answered the handshake with something that is not MCP")
+        })?;
+        let version = greeting.protocol_version.clone().unwrap_or_else(|| client.version.clone());
+        if let Wire::Http(http) = &link.wire {
+            http.agreed(&version);
+        }
+        link.handshake = greeting.into_handshake(&version);
+        let initialized = Notification { method: "notifications/initialized".to_owned(), params: None };
+        link.wire.write(&Message::Notification(initialized)).await?;
+        Ok(link)
+    }
+}
+
+impl Greeting {
+    /// Whether a revision is among the supported ones.
+    fn supports(&self, version: &str) -> bool {
+        self.supported_versions.as_ref().is_some_and(|versions| versions.iter().any(|known| known == version))
+    }
+
+    /// What is kept of it.
+    fn into_handshake(self, version: &str) -> Handshake {
+        Handshake {
+            version: version.to_owned(),
+            capabilities: self.capabilities.unwrap_or_else(|| raw(&json!({}))),
+            instructions: self.instructions,
+        }
+    }
+}
+
+impl Handshake {
+    /// Before the server has said anything.
+    pub(crate) fn unknown() -> Self {
+        Self { version: String::new(), capabilities: raw(&json!({})), instructions: None }
+    }
+}

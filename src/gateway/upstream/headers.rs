@@ -1,0 +1,74 @@
+//! The headers that mirror a modern request's body (MCP 2026-07-28 §Streamable HTTP, "Request Metadata").
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::super::relay::{Request, member_str};
+
+/// The header that mirrors the method.
+pub(crate) const METHOD: HeaderName = HeaderName::from_static("mcp-method");
+/// The header that mirrors the name or URI that a request is about.
+pub(crate) const NAME: HeaderName = HeaderName::from_static("mcp-name");
+/// What the headers for parameters of tools begin with.
+pub(crate) const PARAM: &str = "mcp-param-";
+/// Encloses a value that is not plain ASCII.
+const SENTINEL: (&str, &str) = ("=?base64?", "?=");
+
+/// The member of `params` that `Mcp-Name` mirrors for this method.
+pub(crate) fn name_source(method: &str) -> Option<&'static str> {
+    match method {
+        "tools/call" | "prompts/get" => Some("name"),
+        "resources/read" => Some("uri"),
+        "tasks/get" | "tasks/update" | "tasks/cancel" => Some("taskId"),
+        _ => None,
+    }
+}
+
+/// Adds the headers that mirror this request.
+pub(crate) fn of_request(request: &Request, headers: &mut HeaderMap) {
+    headers.insert(METHOD, encode(&request.method));
+    let name = name_source(&request.method).zip(request.params.as_deref());
+    if let Some(name) = name.and_then(|(source, params)| member_str(params, source)) {
+        headers.insert(NAME, encode(&name));
+    }
+}
+
+/// A header value for any text: as it is where that is safe, else in the base64 form.
+pub(crate) fn encode(text: &str) -> HeaderValue {
+    let plain = text.bytes().all(|byte| matches!(byte, 0x20..=0x7e | b'\t'))
+        && text.trim() == text
+        && !(text.starts_with(SENTINEL.0) && text.ends_with(SENTINEL.1));
+    let encoded = || format!("{}{}{}", SENTINEL.0, STANDARD.encode(text), SENTINEL.1);
+    let value = if plain { HeaderValue::from_str(text) } else { HeaderValue::from_str(&encoded()) };
+    value.expect("both forms consist of visible ASCII characters")
+}
+
+/// The text of a header value; `None` if it is malformed.
+pub(crate) fn decode(value: &HeaderValue) -> Option<String> {
+    let text = value.to_str().ok()?;
+    match text.strip_prefix(SENTINEL.0).and_then(|rest| rest.strip_suffix(SENTINEL.1)) {
+        Some(encoded) => String::from_utf8(STANDARD.decode(encoded).ok()?).ok(),
+        None => Some(text.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_specifications_examples_are_encoded_as_it_says() {
+        for (text, header) in [
+            ("us-west1", "us-west1"),
+            ("Hello, 世界", "=?base64?SGVsbG8sIOS4lueVjA==?="),
+            (" padded ", "=?base64?IHBhZGRlZCA=?="),
+            ("line1\nline2", "=?base64?bGluZTEKbGluZTI=?="),
+            ("=?base64?literal?=", "=?base64?PT9iYXNlNjQ/bGl0ZXJhbD89?="),
+        ] {
+            assert_eq!(encode(text).to_str().unwrap(), header);
+            assert_eq!(decode(&encode(text)).unwrap(), text);
+        }
+        assert_eq!(decode(&HeaderValue::from_static("=?base64?%%?=")), None);
+    }
+}

@@ -1,0 +1,487 @@
+//! The connection to a Streamable HTTP upstream, in either era.
+//!
+//! Each request is a POST of its own with a task that reads the answer, be it one JSON body or an event stream, in
+//! order. In the legacy era the connection holds the server's session and one GET stream for messages that belong
+//! to no request. A broken event stream is resumed with `Last-Event-ID` where the server gave its events identifiers.
+
+use std::error::Error as StdError;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request as HttpRequest, Response as HttpResponse, StatusCode,
+    Uri, header,
+};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use sse_stream::SseStream;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use super::super::error::{Error, Fault};
+use super::super::relay::{
+    Era, Id, MODERN, Message, Notification, Outcome, Raw, Request, Response, raw, set_member,
+};
+use super::exchange::{Cancel, Event, Events, Exchange, exchange};
+use super::headers;
+use super::link::{Call, Inbound, Inbox, Role};
+use crate::config::{Secret, UpstreamName};
+
+/// The header that names a legacy session.
+pub(crate) const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+/// The header that states the revision.
+pub(crate) const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+/// The header that resumes an event stream.
+const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
+/// How long to wait before a broken stream is resumed, where the server does not say.
+const RETRY: Duration = Duration::from_millis(500);
+/// How long ending a session may take.
+const GOODBYE: Duration = Duration::from_secs(2);
+/// Connections kept open while idle, for each upstream.
+const IDLE_CONNECTIONS: usize = 64;
+
+/// The shared connection pool of all HTTP upstreams.
+pub(crate) type Pool = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
+/// Builds the pool. The system's certificates are read only where an upstream needs them: a machine that has none can
+/// still reach upstreams without TLS.
+pub(crate) fn pool(tls: bool) -> Result<Pool, Error> {
+    let mut tcp = HttpConnector::new();
+    tcp.set_nodelay(true);
+    tcp.enforce_http(false);
+    tcp.set_connect_timeout(Some(Duration::from_secs(10)));
+    let builder = hyper_rustls::HttpsConnectorBuilder::new();
+    let builder = if tls {
+        builder.with_native_roots().map_err(Error::Certificates)?
+    } else {
+        let roots = rustls::RootCertStore::empty();
+        builder.with_tls_config(
+            rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth(),
+        )
+    };
+    let tls = builder.https_or_http().enable_http1().wrap_connector(tcp);
+    Ok(Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_max_idle_per_host(IDLE_CONNECTIONS)
+        .build(tls))
+}
+
+/// One connection (in the legacy era: one session) to an endpoint.
+#[derive(Debug)]
+pub(crate) struct Http {
+    /// Whose connection it is.
+    name: UpstreamName,
+    /// The pool.
+    pool: Pool,
+    /// The endpoint.
+    url: Uri,
+    /// Configured headers.
+    headers: HeaderMap,
+    /// The era in which requests are sent.
+    era: Era,
+    /// The largest message, in bytes.
+    limit: usize,
+    /// The server's session, if it gave one.
+    session: OnceLock<HeaderValue>,
+    /// The agreed revision, for the header.
+    version: OnceLock<HeaderValue>,
+    /// The last identifier given out.
+    last: AtomicU64,
+    /// Whom messages without a request go to.
+    inbox: Inbox,
+    /// Who uses the connection.
+    role: Role,
+    /// True once the session is lost or the endpoint cannot be reached.
+    closed: watch::Sender<bool>,
+    /// The task of the GET stream.
+    listener: OnceLock<AbortHandle>,
+}
+
+/// Where and how to connect.
+#[derive(Debug)]
+pub(crate) struct Endpoint<'a> {
+    /// Whose it is.
+    pub(crate) name: &'a UpstreamName,
+    /// The pool.
+    pub(crate) pool: &'a Pool,
+    /// The URL.
+    pub(crate) url: &'a str,
+    /// Configured headers, checked by the configuration.
+    pub(crate) headers: &'a std::collections::BTreeMap<String, Secret>,
+    /// The largest message, in bytes.
+    pub(crate) limit: usize,
+}
+
+/// Calls a POST off by closing its connection, and in the legacy era by telling the server.
+struct CancelHttp {
+    /// The connection.
+    connection: Arc<Http>,
+    /// Our identifier of the request.
+    id: u64,
+    /// The task that reads the answer.
+    task: AbortHandle,
+}
+
+/// Why a POST has no answer.
+type Broken = Box<dyn StdError + Send + Sync>;
+
+impl Http {
+    /// A connection that has not spoken.
+    pub(crate) fn new(
+        endpoint: &Endpoint<'_>,
+        era: Era,
+        inbox: Inbox,
+        role: Role,
+    ) -> Result<Arc<Self>, Fault> {
+        let invalid = |_| Fault::upstream(endpoint.name, "is configured with an address that cannot be used");
+        let headers = endpoint.headers.iter().filter_map(|(name, value)| {
+            let mut value = HeaderValue::from_str(value.reveal()).ok()?;
+            value.set_sensitive(true);
+            Some((HeaderName::try_from(name).ok()?, value))
+        });
+        Ok(Arc::new(Self {
+            name: endpoint.name.clone(),
+            pool: endpoint.pool.clone(),
+            url: endpoint.url.parse().map_err(invalid)?,
+            headers: headers.collect(),
+            era,
+            limit: endpoint.limit,
+            session: OnceLock::new(),
+            version: OnceLock::new(),
+            last: AtomicU64::new(0),
+            inbox,
+            role,
+            closed: watch::Sender::new(false),
+            listener: OnceLock::new(),
+        }))
+    }
+
+    /// Sends a request.
+    pub(crate) fn call(self: &Arc<Self>, call: Call, deadline: Instant, late: Fault) -> Exchange {
+        let id = self.last.fetch_add(1, Ordering::Relaxed) + 1;
+        let (start, started) = tokio::sync::oneshot::channel::<Events>();
+        let connection = Arc::clone(self);
+        let task = tokio::spawn(async move {
+            if let Ok(events) = started.await {
+                connection.carry(id, call, events).await;
+            }
+        });
+        let cancel = CancelHttp { connection: Arc::clone(self), id, task: task.abort_handle() };
+        let (events, exchange) = exchange(Box::new(cancel), deadline, late);
+        let _ = start.send(events);
+        exchange
+    }
+
+    /// Sends a message that is not a request.
+    pub(crate) async fn post(self: &Arc<Self>, message: &Message) -> Result<(), Fault> {
+        let request = self.request(Method::POST, message.to_line());
+        match self.pool.request(request).await {
+            Ok(response) if response.status().is_success() => Ok(()),
+            Ok(response) => Err(self.refused(response.status())),
+            Err(error) => Err(self.unreachable(&error)),
+        }
+    }
+
+    /// Notes the agreed revision for the header of later requests.
+    pub(crate) fn agreed(&self, version: &str) {
+        if let Ok(version) = HeaderValue::from_str(version) {
+            let _ = self.version.set(version);
+        }
+    }
+
+    /// Opens the GET stream of a legacy session.
+    pub(crate) fn listen(self: &Arc<Self>) {
+        let connection = Arc::downgrade(self);
+        let task = tokio::spawn(async move {
+            let mut last: Option<String> = None;
+            loop {
+                let Some(connection) = connection.upgrade() else { return };
+                let Some(stream) = connection.get_stream(last.as_deref()).await else { return };
+                let mut wait = RETRY;
+                connection.read_unsolicited(stream, &mut last, &mut wait).await;
+                drop(connection);
+                tokio::time::sleep(wait).await;
+            }
+        });
+        let _ = self.listener.set(task.abort_handle());
+    }
+
+    /// Becomes true when the session is lost or the endpoint cannot be reached.
+    pub(crate) fn closed(&self) -> watch::Receiver<bool> {
+        self.closed.subscribe()
+    }
+
+    /// Ends the session, as far as the server can be reached.
+    pub(crate) async fn end(self: &Arc<Self>) {
+        if let Some(listener) = self.listener.get() {
+            listener.abort();
+        }
+        if self.session.get().is_some() && !self.closed.send_replace(true) {
+            let request = self.request(Method::DELETE, Vec::new());
+            let _ = tokio::time::timeout(GOODBYE, self.pool.request(request)).await;
+        }
+    }
+
+    /// A request with the headers that all have.
+    fn request(&self, method: Method, body: Vec<u8>) -> HttpRequest<Full<Bytes>> {
+        let accept =
+            if method == Method::GET { "text/event-stream" } else { "application/json, text/event-stream" };
+        let mut request = HttpRequest::new(Full::new(Bytes::from(body)));
+        *request.method_mut() = method;
+        *request.uri_mut() = self.url.clone();
+        let headers = request.headers_mut();
+        *headers = self.headers.clone();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
+        if let Some(version) = self.version.get() {
+            headers.insert(VERSION, version.clone());
+        } else if self.era == Era::Modern {
+            headers.insert(VERSION, HeaderValue::from_static(MODERN));
+        }
+        if let Some(session) = self.session.get() {
+            headers.insert(SESSION, session.clone());
+        }
+        request
+    }
+
+    /// Sends one request and queues everything that comes of it.
+    async fn carry(&self, id: u64, call: Call, events: Events) {
+        let initialize = call.method == "initialize";
+        let message = Message::Request(Request {
+            id: Id::number(id),
+            method: call.method.clone(),
+            params: call.params,
+        });
+        let mut request = self.request(Method::POST, message.to_line());
+        if self.era == Era::Modern {
+            let Message::Request(sent) = &message else { return };
+            headers::of_request(sent, request.headers_mut());
+            request.headers_mut().extend(call.headers);
+        }
+        let response = tokio::select! {
+            response = self.pool.request(request) => response,
+            () = events.abandoned() => return,
+        };
+        match response {
+            Ok(response) => {
+                if initialize && let Some(session) = response.headers().get(&SESSION) {
+                    let _ = self.session.set(session.clone());
+                }
+                self.answered(id, response, &events).await;
+            }
+            Err(error) => {
+                self.closed.send_replace(true);
+                let fault = self.unreachable(&error);
+                events.send(Event::Lost(if error.is_connect() { fault.unprocessed() } else { fault }));
+            }
+        }
+    }
+
+    /// Reads the answer to a request, whatever its form.
+    async fn answered(&self, id: u64, response: HttpResponse<Incoming>, events: &Events) {
+        let status = response.status();
+        let kind =
+            response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
+        if status == StatusCode::NOT_FOUND && self.session.get().is_some() {
+            self.closed.send_replace(true);
+            events.send(Event::Lost(Fault::upstream(&self.name, "has lost its session").unprocessed()));
+        } else if status.is_success() && kind.starts_with("text/event-stream") {
+            self.read_stream(id, response, events).await;
+        } else {
+            let body = Limited::new(response.into_body(), self.limit).collect().await;
+            let last = match body.map(|body| Message::parse(&body.to_bytes())) {
+                Ok(Ok(Message::Response(Response { outcome, .. }))) => Event::Done(outcome),
+                Ok(_) if !status.is_success() => Event::Lost(self.refused(status)),
+                Ok(_) => Event::Lost(Fault::upstream(&self.name, "answered with something that is not MCP")),
+                Err(error) => Event::Lost(self.broken(&error)),
+            };
+            events.send(last);
+        }
+    }
+
+    /// Reads event streams until the request is answered, resuming broken ones where the server allows it.
+    async fn read_stream(&self, id: u64, response: HttpResponse<Incoming>, events: &Events) {
+        let mut stream = response;
+        let mut last: Option<String> = None;
+        let mut wait = RETRY;
+        loop {
+            if self.read_answers(id, stream, (&mut last, &mut wait), events).await {
+                return;
+            }
+            let resumable = last.is_some() && self.era == Era::Legacy;
+            let again = async {
+                tokio::time::sleep(wait).await;
+                self.get_stream(last.as_deref()).await
+            };
+            let Some(next) = (if resumable { again.await } else { None }) else {
+                events.send(Event::Lost(Fault::upstream(&self.name, "closed the stream before it answered")));
+                return;
+            };
+            stream = next;
+        }
+    }
+
+    /// Queues the messages of one event stream; true once nothing more is to be read.
+    async fn read_answers(
+        &self,
+        id: u64,
+        response: HttpResponse<Incoming>,
+        (last, wait): (&mut Option<String>, &mut Duration),
+        events: &Events,
+    ) -> bool {
+        let mut stream = SseStream::new(response.into_body());
+        while let Some(item) = stream.next().await {
+            let Ok(item) = item else { return false };
+            note_place(&item, last, wait);
+            let Some(message) = self.message(item.data) else { continue };
+            let go_on = match message {
+                Message::Response(Response { id: Some(of), outcome }) if of.as_number() == Some(id) => {
+                    events.send(Event::Done(outcome));
+                    false
+                }
+                Message::Response(_) => true,
+                Message::Notification(note) => events.send(Event::Notification(note)),
+                Message::Request(request) => {
+                    self.asked(request, |request| events.send(Event::Request(request))).await
+                }
+            };
+            if !go_on {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Puts the messages of the GET stream into the inbox.
+    async fn read_unsolicited(
+        &self,
+        response: HttpResponse<Incoming>,
+        last: &mut Option<String>,
+        wait: &mut Duration,
+    ) {
+        let mut stream = SseStream::new(response.into_body());
+        while let Some(Ok(item)) = stream.next().await {
+            note_place(&item, last, wait);
+            match self.message(item.data) {
+                Some(Message::Notification(note)) => self.inbox.put(Inbound::Notification(note)),
+                Some(Message::Request(request)) => {
+                    self.asked(request, |request| {
+                        self.inbox.put(Inbound::Request(request));
+                        true
+                    })
+                    .await;
+                }
+                Some(Message::Response(_)) | None => {}
+            }
+        }
+    }
+
+    /// A request of the server: answered here, refused, or handed on.
+    async fn asked(&self, request: Request, hand_on: impl FnOnce(Request) -> bool) -> bool {
+        let outcome = if request.method == "ping" {
+            Outcome::Result(raw(&serde_json::json!({})))
+        } else if self.role == Role::Shared {
+            Fault::method_not_found(&request.method).outcome()
+        } else {
+            return hand_on(request);
+        };
+        let answer = Message::Response(Response { id: Some(request.id), outcome });
+        let _ = self.pool.request(self.request(Method::POST, answer.to_line())).await;
+        true
+    }
+
+    /// Opens an event stream with GET; `None` if the server has none.
+    async fn get_stream(&self, last: Option<&str>) -> Option<HttpResponse<Incoming>> {
+        let mut request = self.request(Method::GET, Vec::new());
+        request.headers_mut().remove(header::CONTENT_TYPE);
+        if let Some(last) = last.and_then(|last| HeaderValue::from_str(last).ok()) {
+            request.headers_mut().insert(LAST_EVENT, last);
+        }
+        let response = self.pool.request(request).await.ok()?;
+        let kind =
+            response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
+        (response.status().is_success() && kind.starts_with("text/event-stream")).then_some(response)
+    }
+
+    /// The message in an event, if there is a readable one.
+    fn message(&self, data: Option<String>) -> Option<Message> {
+        let data = data.filter(|data| !data.is_empty())?;
+        if data.len() > self.limit {
+            tracing::warn!(upstream = %self.name, bytes = data.len(), limit = self.limit, "a message is dropped");
+            return None;
+        }
+        Message::parse(data.as_bytes())
+            .inspect_err(
+                |error| tracing::warn!(upstream = %self.name, %error, "an event that is not MCP is ignored"),
+            )
+            .ok()
+    }
+
+    /// The fault of an endpoint that cannot be reached.
+    fn unreachable(&self, error: &hyper_util::client::legacy::Error) -> Fault {
+        tracing::warn!(upstream = %self.name, error = %chain(error), "the upstream cannot be reached");
+        Fault::upstream(&self.name, "cannot be reached")
+    }
+
+    /// The fault of an answer that broke off.
+    fn broken(&self, error: &Broken) -> Fault {
+        tracing::warn!(upstream = %self.name, error = %chain(error.as_ref()), "the upstream's answer broke off");
+        Fault::upstream(&self.name, "broke off its answer")
+    }
+
+    /// The fault of an HTTP error without a JSON-RPC one.
+    fn refused(&self, status: StatusCode) -> Fault {
+        Fault::upstream(&self.name, format_args!("answered with HTTP status {}", status.as_u16()))
+    }
+}
+
+/// Remembers where a stream was and how long to wait before resuming it.
+fn note_place(event: &sse_stream::Sse, last: &mut Option<String>, wait: &mut Duration) {
+    if let Some(id) = &event.id {
+        *last = Some(id.clone());
+    }
+    if let Some(retry) = event.retry {
+        *wait = Duration::from_millis(retry.min(30_000));
+    }
+}
+
+/// An error with its causes in one line, for the log.
+fn chain(error: &(dyn StdError + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+impl Cancel for CancelHttp {
+    fn cancel(self: Box<Self>, params: Option<Raw>) {
+        self.task.abort();
+        if self.connection.era == Era::Modern {
+            return;
+        }
+        let params = params
+            .unwrap_or_else(|| raw(&serde_json::json!({ "requestId": 0, "reason": "nobody waits for it" })));
+        let params = set_member(&params, "requestId", &self.id.to_string()).unwrap_or(params);
+        let note = Notification { method: "notifications/cancelled".to_owned(), params: Some(params) };
+        tokio::spawn(async move { self.connection.post(&Message::Notification(note)).await });
+    }
+}
+
+impl Drop for Http {
+    fn drop(&mut self) {
+        if let Some(listener) = self.listener.get() {
+            listener.abort();
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! What routing has learned of one connection's lists: fetched when first needed, forgotten when the server says that
+//! the list has changed.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use serde_json::value::RawValue;
+
+use super::super::error::Fault;
+use super::super::relay::{
+    ClientMeta, Era, Object, Outcome, Raw, array_items, member, member_str, raw, raw_string, set_member,
+};
+use super::headers::PARAM;
+use super::link::{Call, Link};
+
+/// Pages of one list that are fetched at most: a server that hands out cursors for ever must end somewhere.
+const PAGES: usize = 1000;
+
+/// The lists that MCP servers have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// `tools/list`.
+    Tools,
+    /// `prompts/list`.
+    Prompts,
+    /// `resources/list`.
+    Resources,
+    /// `resources/templates/list`.
+    Templates,
+}
+
+/// A complete list: its items as the server wrote them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Listing {
+    /// The items.
+    pub(crate) items: Vec<Raw>,
+    /// The shortest `ttlMs` of its pages.
+    pub(crate) ttl: u64,
+    /// Whether every page may be shared between users.
+    pub(crate) public: bool,
+    /// Which arguments of which tools are mirrored in headers; made when first needed.
+    mirrored: OnceLock<HashMap<String, Vec<ParamHeader>>>,
+}
+
+/// An argument of a tool that is mirrored in a header (MCP 2026-07-28 §Streamable HTTP, "Schema Extension").
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ParamHeader {
+    /// The header's name, in lower case.
+    pub(crate) name: String,
+    /// The path of properties that leads to the argument.
+    pub(crate) path: Vec<String>,
+}
+
+/// The remembered lists of one connection.
+#[derive(Debug, Default)]
+pub(crate) struct Known([Mutex<Option<Arc<Listing>>>; 4]);
+
+impl Kind {
+    /// All kinds.
+    pub(crate) const ALL: [Self; 4] = [Self::Tools, Self::Prompts, Self::Resources, Self::Templates];
+
+    /// The kind that a method lists.
+    pub(crate) fn of_method(method: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.method() == method)
+    }
+
+    /// The method that lists this kind.
+    pub(crate) const fn method(self) -> &'static str {
+        match self {
+            Self::Tools => "tools/list",
+            Self::Prompts => "prompts/list",
+            Self::Resources => "resources/list",
+            Self::Templates => "resources/templates/list",
+        }
+    }
+
+    /// The member of the result that holds the items.
+    pub(crate) const fn items(self) -> &'static str {
+        match self {
+            Self::Tools => "tools",
+            Self::Prompts => "prompts",
+            Self::Resources => "resources",
+            Self::Templates => "resourceTemplates",
+        }
+    }
+
+    /// The server capability that goes with it.
+    pub(crate) const fn capability(self) -> &'static str {
+        match self {
+            Self::Tools => "tools",
+            Self::Prompts => "prompts",
+            Self::Resources | Self::Templates => "resources",
+        }
+    }
+
+    /// The kinds that a list-changed notification makes stale.
+    pub(crate) fn changed(method: &str) -> &'static [Self] {
+        match method {
+            "notifications/tools/list_changed" => &[Self::Tools],
+            "notifications/prompts/list_changed" => &[Self::Prompts],
+            "notifications/resources/list_changed" => &[Self::Resources, Self::Templates],
+            _ => &[],
+        }
+    }
+}
+
+impl Known {
+    /// Forgets what the notification `method` says has changed.
+    pub(crate) fn forget(&self, method: &str) {
+        for kind in Kind::changed(method) {
+            *self.slot(*kind) = None;
+        }
+    }
+
+    /// The remembered list of a kind.
+    fn slot(&self, kind: Kind) -> std::sync::MutexGuard<'_, Option<Arc<Listing>>> {
+        self.0[kind as usize].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Link {
+    /// Whether the server has this kind of list at all.
+    pub(crate) fn offers(&self, kind: Kind) -> bool {
+        member(&self.handshake.capabilities, kind.capability()).is_some()
+    }
+
+    /// The list, remembered or fetched. `meta` is what a modern server must be told about the asking client.
+    pub(crate) async fn known(&self, kind: Kind, meta: &ClientMeta) -> Result<Arc<Listing>, Fault> {
+        if let Some(listing) = self.known.slot(kind).clone() {
+            return Ok(listing);
+        }
+        let listing = Arc::new(self.fetch(kind, meta).await?);
+        *self.known.slot(kind) = Some(Arc::clone(&listing));
+        Ok(listing)
+    }
+
+    /// Runs `check` with the headers that must mirror arguments of the tool that `params` call. A list that cannot be
+    /// had is no reason to refuse a call.
+    pub(crate) async fn check_parameters(
+        &self,
+        params: &RawValue,
+        meta: &ClientMeta,
+        check: impl FnOnce(&[ParamHeader]) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let Ok(listing) = self.known(Kind::Tools, meta).await else { return Ok(()) };
+        let mirrored = listing.mirrored.get_or_init(|| listing.find_mirrored());
+        if mirrored.is_empty() {
+            return Ok(());
+        }
+        match member_str(params, "name").and_then(|name| mirrored.get(name.as_ref())) {
+            Some(mirrored) => check(mirrored),
+            None => Ok(()),
+        }
+    }
+
+    /// Fetches all pages of a list. A server that offers none has an empty one.
+    pub(crate) async fn fetch(&self, kind: Kind, meta: &ClientMeta) -> Result<Listing, Fault> {
+        let mut listing = Listing { ttl: u64::MAX, public: true, ..Listing::default() };
+        if !self.offers(kind) {
+            return Ok(listing);
+        }
+        let mut cursor: Option<String> = None;
+        for _ in 0..PAGES {
+            let params = cursor.as_deref().map(|cursor| raw(&serde_json::json!({ "cursor": cursor })));
+            let params = if self.era == Era::Modern { Some(meta.apply(params)) } else { params };
+            let call = Call::new(kind.method(), params, LIST_LIMIT);
+            let page = match self.call(call).await.outcome().await? {
+                Outcome::Result(page) => page,
+                Outcome::Error(error) => {
+                    tracing::warn!(upstream = %self.name, method = kind.method(), error = error.get(), "cannot list");
+                    return Err(Fault::upstream(&self.name, "refused to list what it offers"));
+                }
+            };
+            listing.add(kind, &page);
+            cursor = member_str(&page, "nextCursor").map(std::borrow::Cow::into_owned);
+            if cursor.is_none() {
+                break;
+            }
+        }
+        Ok(listing)
+    }
+}
+
+/// How long one page of a list may take.
+const LIST_LIMIT: std::time::Duration = std::time::Duration::from_secs(20);
+
+impl Listing {
+    /// Adds one page.
+    fn add(&mut self, kind: Kind, page: &RawValue) {
+        let items = member(page, kind.items()).and_then(array_items).unwrap_or_default();
+        self.items.extend(items.into_iter().map(ToOwned::to_owned));
+        self.ttl = self.ttl.min(member(page, "ttlMs").and_then(|ttl| ttl.get().parse().ok()).unwrap_or(0));
+        self.public &= member_str(page, "cacheScope").is_some_and(|scope| scope == "public");
+    }
+
+    /// The tools with mirrored arguments.
+    fn find_mirrored(&self) -> HashMap<String, Vec<ParamHeader>> {
+        let tools = self.items.iter().filter_map(|tool| {
+            let mut found = Vec::new();
+            collect_mirrored(member(tool, "inputSchema")?, &mut Vec::new(), &mut found);
+            let name = member_str(tool, "name")?.into_owned();
+            (!found.is_empty()).then_some((name, found))
+        });
+        tools.collect()
+    }
+
+    /// The item whose member `key` is `value`.
+    pub(crate) fn find(&self, key: &str, value: &str) -> Option<&RawValue> {
+        self.items
+            .iter()
+            .map(AsRef::as_ref)
+            .find(|item| member_str(item, key).is_some_and(|found| found == value))
+    }
+}
+
+/// Finds annotations that are reachable through `properties` alone, as the specification demands.
+fn collect_mirrored(schema: &RawValue, path: &mut Vec<String>, found: &mut Vec<ParamHeader>) {
+    let Some(properties) = member(schema, "properties").and_then(Object::parse) else { return };
+    for (name, property) in properties.iter() {
+        path.push(name.to_owned());
+        if let Some(header) = member_str(property, "x-mcp-header") {
+            found.push(ParamHeader {
+                name: format!("{PARAM}{}", header.to_ascii_lowercase()),
+                path: path.clone(),
+            });
+        }
+        collect_mirrored(property, path, found);
+        path.pop();
+    }
+}
+
+/// An item with its name prefixed.
+pub(crate) fn renamed(item: &RawValue, name: &str) -> Raw {
+    set_member(item, "name", raw_string(name).get()).unwrap_or_else(|| item.to_owned())
+}

@@ -1,0 +1,231 @@
+//! One live connection to an upstream, in one era, whatever it is made of.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use super::super::error::Fault;
+use super::super::relay::{Era, Message, Notification, Raw, Request};
+use super::builtin::Builtin;
+use super::child::Process;
+use super::exchange::{Exchange, exchange};
+use super::http::Http;
+use super::known::Known;
+use super::stdio::Stdio;
+use crate::config::UpstreamName;
+
+/// Messages that may wait in an inbox; more are dropped with a warning.
+const INBOX: usize = 1024;
+
+/// A request as it is to be sent, without an identifier.
+#[derive(Debug)]
+pub(crate) struct Call {
+    /// The method's name.
+    pub(crate) method: String,
+    /// The parameters.
+    pub(crate) params: Option<Raw>,
+    /// Headers of the downstream that belong to the request (`Mcp-Param-*`).
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    /// How long the upstream may take.
+    pub(crate) limit: Duration,
+    /// The progress token as the upstream and as the downstream knows it; filled in by the connection.
+    pub(crate) token: Option<(Box<str>, Box<str>)>,
+}
+
+/// Who uses a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// One legacy session: requests of the server can be answered by its client.
+    Dedicated,
+    /// Everybody: nobody can be asked.
+    Shared,
+}
+
+/// A message that belongs to no request.
+#[derive(Clone, Debug)]
+pub(crate) enum Inbound {
+    /// Something changed, or is told.
+    Notification(Notification),
+    /// The server asks its client.
+    Request(Request),
+}
+
+/// Where messages that belong to no request go, with the name of their upstream.
+#[derive(Clone, Debug)]
+pub(crate) struct Inbox {
+    /// Whose messages these are.
+    name: UpstreamName,
+    /// To the connection's owner.
+    sender: mpsc::Sender<(UpstreamName, Inbound)>,
+}
+
+/// The owner's side of one or more inboxes.
+pub(crate) type InboxReceiver = mpsc::Receiver<(UpstreamName, Inbound)>;
+
+/// What the server said of itself in the handshake.
+#[derive(Clone, Debug)]
+pub(crate) struct Handshake {
+    /// The agreed revision.
+    pub(crate) version: String,
+    /// The server's capabilities.
+    pub(crate) capabilities: Raw,
+    /// Its instructions for models.
+    pub(crate) instructions: Option<String>,
+}
+
+/// A connection that has shaken hands.
+pub(crate) struct Link {
+    /// The upstream's name.
+    pub(crate) name: UpstreamName,
+    /// The era that was agreed.
+    pub(crate) era: Era,
+    /// What the server said.
+    pub(crate) handshake: Handshake,
+    /// What it is made of.
+    pub(crate) wire: Wire,
+    /// What routing has learned of its lists.
+    pub(crate) known: Known,
+}
+
+/// What a connection is made of.
+pub(crate) enum Wire {
+    /// A child process.
+    Stdio {
+        /// The pipes.
+        connection: Arc<Stdio>,
+        /// The process, until it is ended.
+        process: std::sync::Mutex<Option<Process>>,
+    },
+    /// A Streamable HTTP endpoint.
+    Http(Arc<Http>),
+    /// The gateway itself.
+    Builtin(Arc<Builtin>),
+}
+
+/// A sender and receiver for inboxes of one owner.
+pub(crate) fn inbox() -> (mpsc::Sender<(UpstreamName, Inbound)>, InboxReceiver) {
+    mpsc::channel(INBOX)
+}
+
+impl Inbox {
+    /// An inbox of this upstream.
+    pub(crate) const fn new(name: UpstreamName, sender: mpsc::Sender<(UpstreamName, Inbound)>) -> Self {
+        Self { name, sender }
+    }
+
+    /// Leaves a message for the owner; never waits.
+    pub(crate) fn put(&self, message: Inbound) {
+        if self.sender.try_send((self.name.clone(), message)).is_err() {
+            tracing::debug!(upstream = %self.name, "a message for nobody in particular is dropped");
+        }
+    }
+}
+
+impl Call {
+    /// A call without headers.
+    pub(crate) fn new(method: impl Into<String>, params: Option<Raw>, limit: Duration) -> Self {
+        Self { method: method.into(), params, headers: Vec::new(), limit, token: None }
+    }
+}
+
+impl Wire {
+    /// Sends a request and returns its events.
+    pub(crate) async fn call(&self, name: &UpstreamName, mut call: Call) -> Exchange {
+        let deadline = Instant::now() + call.limit;
+        let late = Fault::upstream(name, format_args!("did not answer within {} s", call.limit.as_secs()));
+        match self {
+            Self::Stdio { connection, .. } => {
+                let (id, cancel) = connection.register(&mut call);
+                let (events, exchange) = exchange(cancel, deadline, late.clone());
+                if tokio::time::timeout_at(deadline, connection.send(id, call, events)).await.is_err() {
+                    tracing::warn!(upstream = %name, "the upstream does not read its input");
+                }
+                exchange
+            }
+            Self::Http(http) => http.call(call, deadline, late),
+            Self::Builtin(builtin) => builtin.call(&call, deadline, late),
+        }
+    }
+
+    /// Sends a notification, or a response to a request of the server.
+    pub(crate) async fn write(&self, message: &Message) -> Result<(), Fault> {
+        match self {
+            Self::Stdio { connection, .. } => connection.write(message).await,
+            Self::Http(http) => http.post(message).await,
+            Self::Builtin(_) => Ok(()),
+        }
+    }
+
+    /// Becomes true when the connection is gone.
+    pub(crate) fn closed(&self) -> watch::Receiver<bool> {
+        /// What never closes.
+        static OPEN: OnceLock<watch::Sender<bool>> = OnceLock::new();
+        match self {
+            Self::Stdio { connection, .. } => connection.closed(),
+            Self::Http(http) => http.closed(),
+            Self::Builtin(_) => OPEN.get_or_init(|| watch::Sender::new(false)).subscribe(),
+        }
+    }
+
+    /// Ends the connection and what it is made of; returns when that is gone, with how it ended.
+    pub(crate) async fn end(&self) -> String {
+        match self {
+            Self::Stdio { connection, process } => {
+                connection.close();
+                let process = process.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+                match process {
+                    Some(process) => process.end().await,
+                    None => "has been ended".to_owned(),
+                }
+            }
+            Self::Http(http) => {
+                http.end().await;
+                "was closed".to_owned()
+            }
+            Self::Builtin(_) => "was closed".to_owned(),
+        }
+    }
+}
+
+impl Link {
+    /// Sends a request and returns its events.
+    pub(crate) async fn call(&self, call: Call) -> Exchange {
+        self.wire.call(&self.name, call).await
+    }
+
+    /// Whether the connection still is.
+    pub(crate) fn is_open(&self) -> bool {
+        !*self.wire.closed().borrow()
+    }
+
+    /// The child's process identifier, where there is a child.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        match &self.wire {
+            Wire::Stdio { process, .. } => {
+                let process = process.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                process.as_ref().map(|process| process.pid)
+            }
+            Wire::Http(_) | Wire::Builtin(_) => None,
+        }
+    }
+}
+
+impl Drop for Link {
+    /// A link that nobody ended takes its process with it all the same.
+    fn drop(&mut self) {
+        if let Wire::Stdio { connection, process } = &self.wire {
+            connection.close();
+            process.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        }
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Link({}, {:?})", self.name, self.era)
+    }
+}

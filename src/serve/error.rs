@@ -1,0 +1,105 @@
+//! Why a gateway does not serve, or stopped serving.
+
+use std::io;
+
+use crate::daemon::detach;
+use crate::daemon::{LockError, PathsError, PidFileError, Received, control, listen};
+use crate::exit::{Exit, ToExit};
+use crate::{config, gateway, log, probe};
+
+/// Why a gateway does not serve, or stopped serving.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] config::Error),
+    /// The run-time directory.
+    #[error(transparent)]
+    Paths(#[from] PathsError),
+    /// The lock, above all because another gateway runs.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The pid file.
+    #[error(transparent)]
+    PidFile(#[from] PidFileError),
+    /// A listener.
+    #[error(transparent)]
+    Listen(#[from] listen::Error),
+    /// Detaching, or the daemon's own report.
+    #[error(transparent)]
+    Detach(#[from] detach::Error),
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] log::Error),
+    /// The relay.
+    #[error(transparent)]
+    Gateway(#[from] gateway::Error),
+    /// The control socket.
+    #[error(transparent)]
+    Control(#[from] control::Error),
+    /// We do not answer our own request.
+    #[error("the gateway does not answer a request of its own")]
+    Unreachable(#[from] probe::Error),
+    /// We answer it wrongly.
+    #[error("the gateway answers its own request on `{0}` with status {1}")]
+    NotLive(String, u16),
+    /// /proc is not readable.
+    #[error("cannot tell the identity of this process from /proc")]
+    Identity(#[source] io::Error),
+    /// The handlers or the mask.
+    #[error("cannot set up signals")]
+    Signals(#[source] io::Error),
+    /// The runtime's threads or its epoll instance.
+    #[error("cannot start the runtime")]
+    Runtime(#[source] io::Error),
+    /// Too many descriptors.
+    #[error("cannot duplicate the listeners")]
+    Listeners(#[source] io::Error),
+    /// The pipe to the launcher.
+    #[error("cannot watch the launcher")]
+    Launcher(#[source] io::Error),
+    /// The start was given up by whoever started us.
+    #[error("the launcher is gone before the gateway was ready")]
+    Abandoned,
+    /// A signal came during the start.
+    #[error("stopped by {} before the gateway was ready", .0.name())]
+    StoppedEarly(Received),
+    /// A task that accepts ended without being asked to.
+    #[error("a listener stopped accepting")]
+    ListenerLost(#[source] io::Error),
+}
+
+impl Error {
+    /// The error below, if it knows its code and hint itself.
+    fn inner(&self) -> Option<&dyn ToExit> {
+        match self {
+            Self::Config(error) => Some(error),
+            Self::Paths(error) => Some(error),
+            Self::Lock(error) => Some(error),
+            Self::PidFile(error) => Some(error),
+            Self::Listen(error) => Some(error),
+            Self::Detach(error) => Some(error),
+            Self::Log(error) => Some(error),
+            Self::Gateway(error) => Some(error),
+            Self::Control(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl ToExit for Error {
+    fn to_exit(&self) -> Exit {
+        if let Some(error) = self.inner() {
+            return error.to_exit();
+        }
+        match self {
+            Self::StoppedEarly(received) => received.exit(),
+            Self::NotLive(..) | Self::ListenerLost(_) => Exit::Bug,
+            _ => Exit::Os,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        self.inner().and_then(ToExit::hint)
+    }
+}

@@ -1,0 +1,85 @@
+//! What a running gateway tells over its control socket, and `--status --json` prints.
+//!
+//! The schema only grows: a field, once there, keeps its name, type and meaning, and [`SCHEMA`] changes if that is
+//! ever impossible.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::config::Config;
+use crate::daemon::Record;
+use crate::daemon::control::Request;
+use crate::drain;
+use crate::gateway::{self, Gateway};
+use crate::sys::net::Address;
+
+/// The schema's version.
+pub const SCHEMA: u32 = 1;
+
+/// Where in its life the gateway is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// It serves.
+    Running,
+    /// It finishes what is in flight.
+    Draining,
+}
+
+/// The answer to `{"request":"status"}`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// Where in its life the gateway is.
+    pub state: State,
+    /// The process.
+    pub pid: i32,
+    /// Its start in RFC 3339 form.
+    pub since: String,
+    /// Where it serves, as it was bound.
+    pub listeners: Vec<String>,
+    /// The configuration files.
+    pub config: Vec<PathBuf>,
+    /// The log file.
+    pub log_file: Option<PathBuf>,
+    /// The pid file.
+    pub pid_file: PathBuf,
+    /// The systemd unit.
+    pub unit: Option<String>,
+    /// What the relay tells: version, uptime, sessions, requests in flight, upstreams.
+    #[serde(flatten)]
+    pub gateway: Option<gateway::Status>,
+}
+
+impl Status {
+    /// Everything that does not change while the gateway serves.
+    pub(super) fn template(record: &Record, addresses: &[Address], config: &Config) -> Self {
+        Self {
+            schema: SCHEMA,
+            state: State::Running,
+            pid: record.pid,
+            since: record.since_text(),
+            listeners: addresses.iter().map(ToString::to_string).collect(),
+            config: config.sources.clone(),
+            log_file: config.log.file.clone(),
+            pid_file: record.pid_file.clone(),
+            unit: record.unit.clone(),
+            gateway: None,
+        }
+    }
+}
+
+/// Answers a request over the control socket.
+pub(super) fn answer(
+    request: Request,
+    template: &Status,
+    gateway: &Gateway,
+    watch: &drain::Watch,
+) -> serde_json::Value {
+    let Request::Status = request;
+    let state = if watch.is_draining() { State::Draining } else { State::Running };
+    let status = Status { state, gateway: Some(gateway.status()), ..template.clone() };
+    serde_json::to_value(status).expect("a status has string keys and finite numbers only")
+}

@@ -1,0 +1,111 @@
+//! The two eras side by side: negotiation, streams of each, and clients that meet upstreams of the other era.
+
+use http::StatusCode;
+use serde_json::Value;
+
+use crate::client::{Answer, Client, LEGACY, post};
+use crate::gateway::Gateway;
+use crate::upstreams::{http, http_probe, probe};
+
+/// Opens a session that asks for a revision; returns the answer.
+async fn initialize(address: &str, revision: &str) -> Answer {
+    let body = format!(
+        r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{{"protocolVersion":"{revision}","capabilities":{{}},"clientInfo":{{"name":"raw","version":"1"}}}}}}"#
+    );
+    let answer = post(address, "/mcp", &[], &body).await;
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    answer
+}
+
+/// The server-sent events of a call in a session of this revision.
+async fn events(address: &str, revision: &str) -> Vec<String> {
+    let opened = initialize(address, revision).await;
+    let session = opened.headers["mcp-session-id"].to_str().expect("ASCII");
+    let headers = [("mcp-session-id", session), ("mcp-protocol-version", revision)];
+    let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"status","arguments":{}}}"#;
+    let answer = post(address, "/mcp", &headers, call).await;
+    answer.text();
+    let text = String::from_utf8(answer.body.to_vec()).expect("UTF-8");
+    text.split_terminator("\n\n").map(str::to_owned).collect()
+}
+
+/// Whether an event is one that has an id and no data.
+fn is_priming(event: &str) -> bool {
+    event.lines().any(|line| line.starts_with("id:")) && event.lines().any(|line| line.trim_end() == "data:")
+}
+
+#[tokio::test]
+async fn session_has_the_asked_revision_if_there_is_one_and_else_the_newest_legacy_one() {
+    let gateway = Gateway::start("").await;
+    for (asked, expected) in
+        [(LEGACY, LEGACY), ("2025-06-18", "2025-06-18"), ("2025-03-26", "2025-03-26"), ("1999-01-01", LEGACY)]
+    {
+        let answer = initialize(gateway.address(), asked).await;
+        let result: Value = serde_json::from_str(&answer.result()).expect("JSON");
+        assert_eq!(result["protocolVersion"], expected);
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn stream_of_a_2025_11_25_session_begins_with_a_priming_event_and_a_retry_time() {
+    // MCP 2025-11-25 §Sending Messages to the Server: an event with an id and empty data, for later resumption.
+    let gateway = Gateway::start("").await;
+    let events = events(gateway.address(), LEGACY).await;
+    assert!(is_priming(&events[0]), "{events:?}");
+    assert!(
+        events.iter().flat_map(|event| event.lines()).any(|line| line.starts_with("retry:")),
+        "{events:?}"
+    );
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn stream_of_an_older_session_has_no_event_without_data() {
+    // Clients of those revisions parse the data of every event as JSON.
+    let gateway = Gateway::start("").await;
+    let events = events(gateway.address(), "2025-06-18").await;
+    assert!(!events.iter().any(|event| is_priming(event)), "{events:?}");
+    gateway.stop().await;
+}
+
+/// A call by each kind of client to an upstream of one era; the result must be of the client's era.
+async fn both_clients_work(configuration: &str) {
+    let gateway = Gateway::start(configuration).await;
+    let address = gateway.address();
+    for (client, modern) in
+        [(Client::legacy(address, "/mcp").await, false), (Client::modern(address, "/mcp"), true)]
+    {
+        assert!(client.tools().await.contains(&"pids".to_owned()), "modern client: {modern}");
+        let answer = client.call("pids", "{}").await;
+        answer.text();
+        let result: Value = serde_json::from_str(&answer.result()).expect("JSON");
+        let expected = modern.then_some("complete");
+        assert_eq!(result["resultType"].as_str(), expected, "modern client: {modern}");
+        let (code, _) = client.call("no_such_tool", "{}").await.error();
+        assert_eq!(code, -32602, "modern client: {modern}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn clients_of_both_eras_reach_a_legacy_upstream_over_stdio() {
+    both_clients_work(&probe("probe", &["--era", "legacy"])).await;
+}
+
+#[tokio::test]
+async fn clients_of_both_eras_reach_a_modern_upstream_over_stdio() {
+    both_clients_work(&probe("probe", &["--era", "modern"])).await;
+}
+
+#[tokio::test]
+async fn clients_of_both_eras_reach_a_legacy_upstream_over_http() {
+    let upstream = http_probe(&["--era", "legacy"]).await;
+    both_clients_work(&http("probe", upstream.port)).await;
+}
+
+#[tokio::test]
+async fn clients_of_both_eras_reach_a_modern_upstream_over_http() {
+    let upstream = http_probe(&["--era", "modern"]).await;
+    both_clients_work(&http("probe", upstream.port)).await;
+}

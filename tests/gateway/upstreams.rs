@@ -1,0 +1,37 @@
+//! The upstreams of these tests as configuration text.
+
+use std::fmt::Write as _;
+
+use tokio::process::Command;
+
+use crate::gateway::HttpUpstream;
+
+/// The interpreter of the operating system: wrappers of version managers would add variables to the environment.
+const PYTHON: &str = "/usr/bin/python3";
+
+/// `tests/fixtures/probe_server.py`.
+const PROBE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/probe_server.py");
+
+/// `[upstreams.NAME]` with a command.
+pub(crate) fn stdio(name: &str, command: &str, args: &[&str]) -> String {
+    let mut text = format!("[upstreams.{name}]\ncommand = \"{command}\"\nargs = [");
+    for arg in args {
+        write!(text, "\"{arg}\", ").expect("strings take all");
+    }
+    text + "]\n"
+}
+
+/// `[upstreams.NAME]` with a URL on loopback.
+pub(crate) fn http(name: &str, port: u16) -> String {
+    format!("[upstreams.{name}]\nurl = \"http://127.0.0.1:{port}/mcp\"\n")
+}
+
+/// The probe server over stdio.
+pub(crate) fn probe(name: &str, args: &[&str]) -> String {
+    stdio(name, PYTHON, &[&[PROBE], args].concat())
+}
+
+/// Starts the probe server over HTTP.
+pub(crate) async fn http_probe(args: &[&str]) -> HttpUpstream {
+    HttpUpstream::start(Command::new(PYTHON).arg(PROBE).arg("--http").args(args)).await
+}

@@ -1,0 +1,161 @@
+//! `mcpeg install` on a real machine: it serves, it is documented, it is confined, and it leaves nothing.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::machine::{Machine, text};
+use crate::mcp::{ENDPOINT, legacy_call, modern_call};
+use crate::snapshot::Snapshot;
+
+/// The worst exposure that `systemd-analyze security` may find; the best packaged daemon of Debian 12 has 1.2.
+const EXPOSURE: f64 = 1.1;
+
+/// Where the unit file is: never below /etc, which is the administrator's.
+const UNIT: &str = "/usr/local/lib/systemd/system/mcpeg.service";
+
+/// A machine with the binary under test in root's home, as somebody who has built or downloaded it would have it.
+pub(crate) fn machine_with_binary(suite: &str) -> Machine {
+    let machine = Machine::boot(suite);
+    machine.copy_in(env!("CARGO_BIN_EXE_mcpeg"), "/root/mcpeg");
+    machine
+}
+
+/// Whether the service runs, in systemd's own word.
+fn active(machine: &Machine) -> String {
+    text(&machine.run(&["systemctl", "is-active", "mcpeg"]).stdout).trim().to_owned()
+}
+
+/// One property of the service.
+fn property(machine: &Machine, name: &str) -> String {
+    machine.ok(&["systemctl", "show", "--value", "--property", name, "mcpeg"]).trim().to_owned()
+}
+
+/// From an untouched machine to a tool call and back again.
+fn whole_way(suite: &str) {
+    let machine = machine_with_binary(suite);
+    let before = Snapshot::of(&machine);
+
+    machine.ok(&["/root/mcpeg", "install", "--yes"]);
+    assert_eq!(active(&machine), "active");
+    assert_eq!(machine.ok(&["systemctl", "is-enabled", "mcpeg"]).trim(), "enabled");
+    legacy_call(&machine, ENDPOINT, "status", &json!({}))
+        .expect("a legacy client can call the built-in tool");
+    modern_call(&machine, ENDPOINT, "status", &json!({}))
+        .expect("a modern client can call the built-in tool");
+
+    machine.ok(&["systemctl", "stop", "mcpeg"]);
+    assert_eq!(active(&machine), "inactive");
+    assert_eq!(property(&machine, "Result"), "success");
+
+    machine.ok(&["mcpeg", "uninstall", "--purge", "--yes"]);
+    assert_eq!(property(&machine, "LoadState"), "not-found");
+    Snapshot::of(&machine).assert_same_as(&before);
+}
+
+/// The manual, the unit's form, and its sandbox.
+fn documented_and_confined(suite: &str) {
+    let machine = machine_with_binary(suite);
+    machine.ok(&["/root/mcpeg", "install", "--yes"]);
+
+    let page = machine.ok(&["man", "-P", "cat", "mcpeg"]);
+    assert!(page.contains("MCPEG(8)") && page.contains("--daemon"), "{page}");
+
+    let verify = machine.run(&["systemd-analyze", "verify", UNIT]);
+    let said = text(&verify.stdout) + &text(&verify.stderr);
+    assert!(verify.status.success() && said.is_empty(), "systemd-analyze verify: {said}");
+
+    let security = machine.ok(&["systemd-analyze", "security", "--no-pager", "mcpeg"]);
+    let (_, score) =
+        security.rsplit_once("mcpeg.service: ").expect("the last line names the unit and its exposure");
+    let score: f64 =
+        score.split(' ').next().and_then(|number| number.parse().ok()).expect("the exposure is a number");
+    assert!(score <= EXPOSURE, "{security}");
+
+    let main = property(&machine, "MainPID");
+    let user = machine.ok(&["ps", "--no-headers", "-o", "user:32", "-p", &main]);
+    assert_ne!(user.trim(), "root");
+}
+
+/// A second installation has nothing to do, and does nothing.
+fn second_install_touches_nothing(suite: &str) {
+    let machine = machine_with_binary(suite);
+    let before = Snapshot::of(&machine);
+    machine.ok(&["/root/mcpeg", "install", "--yes"]);
+    let installed = Snapshot::of(&machine);
+    // The gateway writes its log while it runs; everything else that came must stay as it is.
+    let mut paths = installed.added_since(&before);
+    paths.retain(|path| !path.starts_with("/var/log/mcpeg/"));
+    assert!(paths.contains(&UNIT), "{paths:?}");
+
+    let identities = |machine: &Machine| {
+        let stat = ["stat", "--format=%n inode %i modified %y"];
+        machine.ok(&[&stat[..], &paths[..]].concat())
+    };
+    let first = (identities(&machine), property(&machine, "MainPID"));
+    machine.ok(&["/root/mcpeg", "install", "--yes"]);
+    assert_eq!((identities(&machine), property(&machine, "MainPID")), first);
+    assert_eq!(active(&machine), "active");
+}
+
+/// The service is back after a reboot would have started it, and after a crash.
+fn comes_back_after_a_crash(suite: &str) {
+    let machine = machine_with_binary(suite);
+    machine.ok(&["/root/mcpeg", "install", "--yes"]);
+    let first = property(&machine, "MainPID");
+    machine.ok(&["kill", "-KILL", &first]);
+    machine.wait_for("a new main process that serves", Duration::from_secs(20), || {
+        let served = legacy_call(&machine, ENDPOINT, "status", &json!({})).is_ok();
+        (served && property(&machine, "MainPID") != first).then_some(())
+    });
+    let wanted = machine.ok(&["systemctl", "list-dependencies", "--plain", "multi-user.target"]);
+    assert!(wanted.contains("mcpeg.service"), "{wanted}");
+}
+
+#[test]
+#[ignore = "needs root and a booted systemd"]
+fn install_serve_uninstall_leaves_nothing_on_bookworm() {
+    whole_way("bookworm");
+}
+
+#[test]
+#[ignore = "needs root and a booted systemd"]
+fn install_serve_uninstall_leaves_nothing_on_trixie() {
+    whole_way("trixie");
+}
+
+#[test]
+#[ignore = "needs root and a booted systemd"]
+fn service_is_documented_and_confined_on_bookworm() {
+    documented_and_confined("bookworm");
+}
+
+#[test]
+#[ignore = "needs root and a booted systemd"]
+fn service_is_documented_and_confined_on_trixie() {
+    documented_and_confined("trixie");
+}
+
+#[test]
+#[ignore = "needs root and a booted systemd"]
+fn second_install_keeps_process_and_files_on_bookworm() {
+    second_install_touches_nothing("bookworm");
+}
+
+#[test]
+#[ignore = "needs root and a booted systemd"]
+fn second_install_keeps_process_and_files_on_trixie() {
+    second_install_touches_nothing("trixie");
+}
+
+#[test]
+#[ignore = "needs root and a booted systemd"]
+fn killed_service_comes_back_on_bookworm() {
+    comes_back_after_a_crash("bookworm");
+}
+
+#[test]
+#[ignore = "needs root and a booted systemd"]
+fn killed_service_comes_back_on_trixie() {
+    comes_back_after_a_crash("trixie");
+}

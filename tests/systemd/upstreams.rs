@@ -1,0 +1,95 @@
+//! Real MCP servers as children of the confined service: the sandbox must not break the runtimes that they need.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::install::machine_with_binary;
+use crate::machine::Machine;
+use crate::mcp::{ENDPOINT, legacy_call, modern_call};
+
+/// Longer than the slowest runtime's start on a busy machine of two cores.
+const START: Duration = Duration::from_secs(60);
+
+/// A server in Python's standard library.
+const PYTHON: &str = r#"
+[upstreams.echo]
+command = "python3"
+args = ["/opt/echo_server.py"]
+"#;
+
+/// Configures one upstream named `echo`, restarts the service, and lets both kinds of clients call its echo tool.
+fn answers_through_the_service(machine: &Machine, upstream: &str, argument: &str) {
+    machine.ok(&["/root/mcpeg", "install", "--yes"]);
+    machine.write("/etc/mcpeg/conf.d/echo.toml", upstream);
+    machine.ok(&["systemctl", "restart", "mcpeg"]);
+    let url = format!("{ENDPOINT}/echo");
+    let arguments = json!({ argument: "through the sandbox" });
+    let mut last = String::new();
+    let answer = machine.wait_for("an answer of the upstream", START, || {
+        legacy_call(machine, &url, "echo", &arguments).map_err(|error| last = error).ok()
+    });
+    assert!(first_text(&answer).contains("through the sandbox"), "{answer} (before: {last})");
+    let answer = modern_call(machine, &url, "echo", &arguments).expect("a modern client is bridged");
+    assert!(first_text(&answer).contains("through the sandbox"), "{answer}");
+}
+
+/// The text of a tool result's first block.
+fn first_text(result: &Value) -> &str {
+    result["content"][0]["text"].as_str().unwrap_or_default()
+}
+
+/// A Python child.
+fn python(suite: &str) {
+    let machine = machine_with_binary(suite);
+    machine.copy_in(
+        concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/echo_server.py"),
+        "/opt/echo_server.py",
+    );
+    answers_through_the_service(&machine, PYTHON, "text");
+}
+
+/// The directory of the pinned third-party packages, made by `scripts/test-tools`.
+fn test_tools() -> PathBuf {
+    let directory = std::env::var_os("MCPEG_TEST_TOOLS");
+    PathBuf::from(directory.expect("scripts/check sets MCPEG_TEST_TOOLS to what scripts/test-tools prints"))
+}
+
+/// A Node child: V8 makes executable memory, which a too narrow sandbox forbids.
+fn node(suite: &str) {
+    const INSIDE: &str = "/opt/tools";
+    let tools = test_tools();
+    let real = tools.join("bin/node").canonicalize().expect("the test tools have a Node");
+    let node = Path::new(INSIDE).join(real.strip_prefix(&tools).expect("Node lies in the test tools"));
+    let machine = Machine::boot_with(suite, &[(&tools, INSIDE)]);
+    machine.copy_in(env!("CARGO_BIN_EXE_mcpeg"), "/root/mcpeg");
+    let script = format!("{INSIDE}/node_modules/@modelcontextprotocol/server-everything/dist/index.js");
+    let upstream =
+        format!("[upstreams.echo]\ncommand = \"{}\"\nargs = [\"{script}\", \"stdio\"]\n", node.display());
+    answers_through_the_service(&machine, &upstream, "message");
+}
+
+#[test]
+#[ignore = "needs root and a booted systemd"]
+fn python_upstream_answers_through_the_service_on_bookworm() {
+    python("bookworm");
+}
+
+#[test]
+#[ignore = "needs root and a booted systemd"]
+fn python_upstream_answers_through_the_service_on_trixie() {
+    python("trixie");
+}
+
+#[test]
+#[ignore = "needs root, a booted systemd and the test tools"]
+fn node_upstream_answers_through_the_service_on_bookworm() {
+    node("bookworm");
+}
+
+#[test]
+#[ignore = "needs root, a booted systemd and the test tools"]
+fn node_upstream_answers_through_the_service_on_trixie() {
+    node("trixie");
+}

@@ -1,0 +1,83 @@
+//! No test escapes the gate: every folder of tests is a target, and what is ignored in an ordinary run is run there.
+
+use std::path::Path;
+
+use syn::visit::{self, Visit};
+
+use crate::source::{Source, assert_none, files_below, read, sources_below};
+
+/// How scripts/check runs tests, as the words of the two calls.
+const ORDINARY: &str = "cargo nextest run --no-fail-fast";
+/// The same for ignored tests; there is no filter, so every one of them is run.
+const IGNORED: &str = "cargo nextest run --no-fail-fast --run-ignored only";
+
+/// Collects ignored tests whose attribute does not say what they need.
+struct Ignored<'a> {
+    /// The file.
+    source: &'a Source,
+    /// The findings.
+    found: Vec<String>,
+}
+
+impl<'ast> Visit<'ast> for Ignored<'_> {
+    fn visit_item_fn(&mut self, item: &'ast syn::ItemFn) {
+        for attribute in item.attrs.iter().filter(|attribute| attribute.path().is_ident("ignore")) {
+            if attribute.meta.require_name_value().is_err() {
+                self.found.push(format!("{}: `{}`", self.source.path.display(), item.sig.ident));
+            }
+        }
+        visit::visit_item_fn(self, item);
+    }
+}
+
+/// Ignored tests without a reason in one file.
+fn without_reason(source: &Source) -> Vec<String> {
+    let mut ignored = Ignored { source, found: Vec::new() };
+    ignored.visit_file(&source.tree);
+    ignored.found
+}
+
+/// Test folders whose `main.rs` is no target of the manifest; with `autotests = false` cargo would not see them.
+fn missing_targets(manifest: &str, files: &[impl AsRef<Path>]) -> Vec<String> {
+    let mains = files.iter().filter(|path| {
+        let path = path.as_ref();
+        path.components().count() == 3 && path.starts_with("tests") && path.ends_with("main.rs")
+    });
+    let paths = mains.map(|path| path.as_ref().display().to_string());
+    paths.filter(|path| !manifest.contains(&format!("path = \"{path}\""))).collect()
+}
+
+/// The lines of a script that run tests, without comments, and with runs of blanks made one.
+fn test_runs(script: &str) -> Vec<String> {
+    let code = script.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+    code.filter(|line| !line.starts_with('#') && line.contains("cargo nextest run")).collect()
+}
+
+#[test]
+fn every_test_folder_is_a_target() {
+    assert_none("not in Cargo.toml", &missing_targets(&read("Cargo.toml"), &files_below(&["tests"])));
+}
+
+#[test]
+fn check_runs_all_tests_and_all_ignored_tests_without_a_filter() {
+    let runs = test_runs(&read("scripts/check"));
+    assert!(runs.iter().any(|run| run.ends_with(ORDINARY)), "{runs:?}");
+    assert!(runs.iter().any(|run| run.ends_with(IGNORED)), "{runs:?}");
+}
+
+#[test]
+fn every_ignored_test_says_what_it_needs() {
+    let findings: Vec<_> = sources_below(&["src", "tests"]).iter().flat_map(without_reason).collect();
+    assert_none("ignored without a reason", &findings);
+}
+
+#[test]
+fn forgotten_folders_and_silent_ignores_are_found() {
+    let files = ["tests/cli/main.rs", "tests/new/main.rs", "tests/new/more/main.rs"];
+    assert_eq!(missing_targets("path = \"tests/cli/main.rs\"", &files), ["tests/new/main.rs"]);
+    let silent = Source::new("tests/x.rs", "#[test] #[ignore] fn f() {}");
+    assert_eq!(without_reason(&silent).len(), 1);
+    let speaking = Source::new("tests/x.rs", "#[test] #[ignore = \"needs root\"] fn f() {}");
+    assert_eq!(without_reason(&speaking).len(), 0);
+    assert_eq!(test_runs("# cargo nextest run\n  x  cargo nextest run -E y\n"), ["x cargo nextest run -E y"]);
+}

@@ -1,0 +1,86 @@
+//! How long a file and a function may be.
+
+use syn::spanned::Spanned as _;
+use syn::visit::{self, Visit};
+
+use crate::source::{Source, assert_none, sources_below};
+
+/// The longest file, in lines.
+const FILE: usize = 500;
+
+/// The longest function, in lines from its first to its last brace, without blank lines and comments.
+const FUNCTION: usize = 60;
+
+/// Collects functions that are too long.
+struct Functions<'a> {
+    /// The file.
+    source: &'a Source,
+    /// The findings.
+    found: Vec<String>,
+}
+
+impl Functions<'_> {
+    /// Measures one function.
+    fn measure(&mut self, name: &syn::Ident, body: &syn::Block) {
+        let span = body.span();
+        let (first, last) = (span.start().line, span.end().line);
+        let lines = self.source.text.lines().skip(first - 1).take(last + 1 - first);
+        let length = lines.filter(|line| !line.trim().is_empty() && !line.trim().starts_with("//")).count();
+        if length > FUNCTION {
+            self.found.push(format!("{}:{first}: `{name}` has {length} lines", self.source.path.display()));
+        }
+    }
+}
+
+impl<'ast> Visit<'ast> for Functions<'_> {
+    fn visit_item_fn(&mut self, item: &'ast syn::ItemFn) {
+        self.measure(&item.sig.ident, &item.block);
+        visit::visit_item_fn(self, item);
+    }
+
+    fn visit_impl_item_fn(&mut self, item: &'ast syn::ImplItemFn) {
+        self.measure(&item.sig.ident, &item.block);
+        visit::visit_impl_item_fn(self, item);
+    }
+
+    fn visit_trait_item_fn(&mut self, item: &'ast syn::TraitItemFn) {
+        if let Some(body) = &item.default {
+            self.measure(&item.sig.ident, body);
+        }
+        visit::visit_trait_item_fn(self, item);
+    }
+}
+
+/// What is too long in one file.
+fn violations(source: &Source) -> Vec<String> {
+    let mut functions = Functions { source, found: Vec::new() };
+    functions.visit_file(&source.tree);
+    let lines = source.text.lines().count();
+    if lines > FILE {
+        functions.found.push(format!("{}: {lines} lines", source.path.display()));
+    }
+    functions.found
+}
+
+#[test]
+fn no_file_and_no_function_is_too_long() {
+    let sources = sources_below(&["src", "tests", "benches"]);
+    let findings: Vec<_> = sources.iter().flat_map(violations).collect();
+    assert_none(&format!("files over {FILE} lines, functions over {FUNCTION}"), &findings);
+}
+
+#[test]
+fn long_files_and_long_functions_are_found() {
+    let body = |lines: usize| format!("{{\n{}}}\n", "g();\n".repeat(lines - 2));
+    for (length, findings) in [(FUNCTION, 0), (FUNCTION + 1, 1)] {
+        let plain = format!("fn f() {}", body(length));
+        let method = format!("impl T {{ fn f() {} }}", body(length));
+        let default = format!("trait T {{ fn f() {} }}", body(length));
+        for text in [plain, method, default] {
+            assert_eq!(violations(&Source::new("src/x.rs", &text)).len(), findings);
+        }
+    }
+    for (length, findings) in [(FILE, 0), (FILE + 1, 1)] {
+        assert_eq!(violations(&Source::new("src/x.rs", &"// x\n".repeat(length))).len(), findings);
+    }
+}
