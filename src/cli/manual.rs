@@ -56,7 +56,7 @@ fn command(name: &str, command: &clap::Command, sections: &[&str]) -> String {
     page
 }
 
-/// Title line and NAME.
+/// Title line and name.
 fn header(name: &str, section: &str, about: &str) -> String {
     let title = name.to_uppercase();
     format!(
@@ -67,7 +67,7 @@ fn header(name: &str, section: &str, about: &str) -> String {
     )
 }
 
-/// What clap_mangen writes, without what mandoc(1) and groff(1) warn about: `.br` before a paragraph, a paragraph at
+/// What `clap_mangen` writes, without what mandoc(1) and groff(1) warn about: `.br` before a paragraph, a paragraph at
 /// the beginning of a section, and the definitions of its preamble.
 fn clean(text: &str) -> String {
     let mut lines: Vec<&str> = Vec::new();
@@ -100,7 +100,7 @@ fn configuration() -> String {
     let mut page = header("mcpeg.toml", "5", "configuration of the mcpeg gateway");
     page.push_str(include_str!("manual/toml-head.man"));
     for table in Table::ALL {
-        write!(page, ".SH [{}]\n", escaped(table.header())).expect("writing to memory does not fail");
+        writeln!(page, ".SH [{}]", escaped(table.header())).expect("writing to memory does not fail");
         for key in table.keys() {
             let default = key.default.map(|value| format!("; default {value}")).unwrap_or_default();
             write!(

@@ -98,7 +98,7 @@ fn roll_back(
     report: &mut dyn FnMut(Progress<'_>),
 ) -> Result<(), Error> {
     let mut first_failure = None;
-    for step in begun.iter().rev().filter(|step| step.acts()) {
+    for step in begun.iter().rev().filter(|step| step.reverts()) {
         match step.revert(target) {
             Ok(()) => report(Progress::Reverted(step)),
             Err(error) => drop(first_failure.get_or_insert(error)),

@@ -70,6 +70,10 @@ impl Planner<'_> {
         let units = assets::render_units(layout::PROGRAM);
         let root = |mode| Rights { mode, owner: Owner::Root };
         self.file(layout::SYSUSERS, text(units.sysusers), root(0o644))?;
+        // systemd-sysusers writes below /etc, which an image may lack.
+        for above in layout::above(Path::new(layout::CONFIGURATION_DIRECTORY)) {
+            self.one_directory(above, Rights { mode: 0o755, owner: Owner::Root })?;
+        }
         let there = account::find(&self.target.tree)?.is_some();
         self.push(if there { Act::Same } else { Act::Create }, Object::Account);
         for directory in [layout::CONFIGURATION_DIRECTORY, layout::DROP_INS] {

@@ -253,6 +253,19 @@ impl Receipt {
     }
 }
 
+/// Whether a killed command left a receipt's directory that was coming or going.
+///
+/// # Errors
+/// [`Error::File`].
+pub(super) fn is_untidy(tree: &Tree) -> Result<bool, Error> {
+    for path in layout::above(Path::new(RECEIPT)) {
+        if tree.look(&path.with_file_name(UNFINISHED))?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Removes what a killed command left of a receipt's directory that was coming or going.
 ///
 /// # Errors

@@ -18,7 +18,7 @@ pub(super) fn reload() -> Result<(), Error> {
     exec::run("systemctl", &["daemon-reload"]).map(drop)
 }
 
-/// Starts the service and returns when it has said READY=1 (sd_notify(3)).
+/// Starts the service and returns when it has said `READY=1` (`sd_notify(3)`).
 pub(super) fn start() -> Result<(), Error> {
     act("start")
 }

@@ -70,7 +70,7 @@ pub(super) enum Object {
     },
     /// The account that the service runs under.
     Account,
-    /// The SELinux contexts of these files.
+    /// The `SELinux` contexts of these files.
     Contexts(Vec<PathBuf>),
     /// What systemd knows of its unit files.
     Reload,
@@ -87,6 +87,16 @@ impl Step {
     #[must_use]
     pub const fn acts(&self) -> bool {
         matches!(self.act, Act::Create | Act::Replace | Act::Mend)
+    }
+
+    /// Whether there is a way back of the step's own. The account stays on purpose: its number must not be given to
+    /// anybody else while files of it may exist.
+    pub(super) const fn reverts(&self) -> bool {
+        self.acts()
+            && matches!(
+                self.object,
+                Object::Directory { .. } | Object::File { .. } | Object::Enable | Object::Start
+            )
     }
 
     /// The sign before the step in a plan: `+`, `~` or `=`; `>` for a program that is run.

@@ -81,6 +81,9 @@ impl RemovalPlan {
     pub fn new(target: &Target, options: UninstallOptions) -> Result<Self, Error> {
         let Some(receipt) = &target.receipt else {
             checks::packaged(target)?;
+            if receipt::is_untidy(&target.tree)? {
+                return Ok(Self { acts: vec![Removal::Receipt], kept: Vec::new() });
+            }
             return Err(Error::NothingInstalled);
         };
         if receipt.state == State::Removed && !options.purge {
@@ -115,7 +118,7 @@ impl RemovalPlan {
         let mut keep = |what: String, why| self.kept.push(Kept { what, why });
         match entry {
             Entry::Account { .. } => {
-                keep(format!("account {}", layout::ACCOUNT), "its number must not be given to anybody else")
+                keep(format!("account {}", layout::ACCOUNT), "its number must not be given to anybody else");
             }
             Entry::File { path, existed, sha256, previous, .. } => {
                 let Some(found) = target.tree.look(path)? else { return Ok(()) };
@@ -163,7 +166,7 @@ impl RemovalPlan {
             match (whole, options.purge) {
                 (true, true) => self.acts.push(Removal::Tree(path.clone())),
                 (true, false) => {
-                    self.kept.push(Kept { what: path.display().to_string(), why: "--purge removes it" })
+                    self.kept.push(Kept { what: path.display().to_string(), why: "--purge removes it" });
                 }
                 (false, _) => self.acts.push(Removal::Directory(path.clone())),
             }
@@ -181,11 +184,11 @@ pub fn carry_out(
     report: &mut dyn FnMut(&Removal),
 ) -> Result<Vec<Kept>, Error> {
     let _lock = target.lock()?;
-    let mut receipt = target.receipt.clone().ok_or(Error::NothingInstalled)?;
-    if Receipt::read(&target.tree)?.as_ref() != Some(&receipt) {
+    if Receipt::read(&target.tree)? != target.receipt {
         return Err(Error::Busy);
     }
     receipt::tidy(&target.tree)?;
+    let Some(mut receipt) = target.receipt.clone() else { return Ok(Vec::new()) };
     receipt.state = State::Removing;
     receipt.save(&target.tree)?;
     for path in layout::files() {

@@ -4,5 +4,6 @@
 
 mod check;
 mod command;
+mod generated;
 mod import;
 mod usage;
