@@ -282,9 +282,9 @@ impl<'a> Serving<'a> {
         if let Some(announcer) = announcer.take() {
             announcer.ready().map_err(|_| Error::Abandoned)?;
         }
-        let listening = listed(&addresses);
         self.notifier.ready(&self.summary());
-        tracing::info!(pid = self.record.pid, listening, version = self.record.version, "serving");
+        let (pid, version) = (self.record.pid, &self.record.version);
+        tracing::info!(pid, version, "serving on {}", endpoints(&addresses));
         Ok(())
     }
 
@@ -329,7 +329,7 @@ impl<'a> Serving<'a> {
         let status = self.gateway.status();
         let ready =
             status.upstreams.iter().filter(|upstream| upstream.state == gateway::State::Ready).count();
-        let listening = listed(self.taken.listeners.addresses());
+        let listening = endpoints(self.taken.listeners.addresses());
         let (sessions, all) = (status.sessions, status.upstreams.len());
         format!("serving on {listening}; {ready} of {all} upstreams ready; {sessions} sessions")
     }
@@ -448,8 +448,12 @@ async fn abandoned(pipe: Option<OwnedFd>) {
     std::future::pending::<()>().await;
 }
 
-/// Addresses in one line.
+/// Where clients connect, in one line: the URL to paste into a client's configuration, or the Unix socket.
 #[must_use]
-pub fn listed(addresses: &[Address]) -> String {
-    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+pub fn endpoints(addresses: &[Address]) -> String {
+    let endpoint = |address: &Address| match address {
+        Address::Tcp(address) => format!("http://{address}/mcp"),
+        Address::Unix(_) => address.to_string(),
+    };
+    addresses.iter().map(endpoint).collect::<Vec<_>>().join(", ")
 }

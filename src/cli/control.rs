@@ -43,8 +43,8 @@ fn start(common: &Common, source: &Source, mode: Mode) -> Exit {
                 report::warning("nothing is logged: there is no log file");
                 report::note("name one with --log-file, or with `file` in the [log] section");
             }
-            let listening = serve::listed(&addresses);
-            report::lines(format!("mcpeg is serving on {listening}, pid {pid}"), Exit::Done)
+            let endpoints = serve::endpoints(&addresses);
+            report::lines(format!("mcpeg is serving on {endpoints}, pid {pid}"), Exit::Done)
         }
         Err(error) => report::error(&error),
     }

@@ -23,7 +23,7 @@ fn manager_learns_of_ready_and_stopping() {
     let ready = message(&socket);
     assert!(ready.lines().any(|line| line == "READY=1"), "{ready}");
     assert!(ready.lines().any(|line| line == format!("MAINPID={}", child.id())), "{ready}");
-    assert!(ready.contains(&format!("serving on {}", site.address())), "{ready}");
+    assert!(ready.contains(&format!("serving on http://{}/mcp;", site.address())), "{ready}");
     assert_eq!(site.pid(), child.id().cast_signed(), "ready was announced before the pid file was there");
     assert!(ready.contains("1 of 1 upstreams ready; 0 sessions"), "{ready}");
     send(child.id().cast_signed(), Signal::SIGTERM);

@@ -108,7 +108,8 @@ impl Site {
         let finished = self.run(&["--daemon"]);
         assert_eq!(finished.code, Some(0), "{finished:?}");
         let pid = self.pid();
-        assert!(finished.stdout.contains(&format!("pid {pid}")), "{finished:?}");
+        assert!(finished.stdout.starts_with("mcpeg is serving on "), "{finished:?}");
+        assert!(finished.stdout.ends_with(&format!(", pid {pid}\n")), "{finished:?}");
         pid
     }
 
