@@ -264,10 +264,11 @@ impl<'a> Serving<'a> {
         let gateway = self.gateway.clone();
         let addresses = self.taken.listeners.addresses().to_vec();
         let prepared = async {
-            if tokio::time::timeout(SETTLE_LIMIT, gateway.settled()).await.is_err() {
-                tracing::warn!(
+            match tokio::time::timeout(SETTLE_LIMIT, gateway.settled()).await {
+                Ok(settled) => settled?,
+                Err(_) => tracing::warn!(
                     "some upstreams are still starting; serving without them until they are ready"
-                );
+                ),
             }
             ask_ourselves(&addresses).await
         };

@@ -74,12 +74,22 @@ pub(crate) struct Fault {
     pub(crate) status: StatusCode,
     /// Whether the request certainly was not processed, so that sending it again is safe.
     pub(crate) unprocessed: bool,
+    /// The cause in the operator's words, with names from inside: for status and log, never for downstreams.
+    pub(crate) detail: Option<String>,
 }
 
 impl Fault {
     /// A fault of the downstream's own making.
     pub(crate) fn downstream(code: i64, status: StatusCode, message: impl Into<String>) -> Self {
-        Self { side: Side::Downstream, code, message: message.into(), data: None, status, unprocessed: true }
+        Self {
+            side: Side::Downstream,
+            code,
+            message: message.into(),
+            data: None,
+            status,
+            unprocessed: true,
+            detail: None,
+        }
     }
 
     /// A fault of an upstream.
@@ -91,12 +101,19 @@ impl Fault {
             data: Some(raw(&json!({ "side": Side::Upstream, "upstream": name.to_string() }))),
             status: StatusCode::OK,
             unprocessed: false,
+            detail: None,
         }
     }
 
     /// The same fault, known to have struck before the request was processed.
     pub(crate) fn unprocessed(mut self) -> Self {
         self.unprocessed = true;
+        self
+    }
+
+    /// The same fault with its cause for the operator.
+    pub(crate) fn because(mut self, detail: String) -> Self {
+        self.detail = Some(detail);
         self
     }
 

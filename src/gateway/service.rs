@@ -14,7 +14,7 @@ use super::catalog::Scope;
 use super::error::Error;
 use super::http;
 use super::session::Store;
-use super::status::{Status, UpstreamStatus};
+use super::status::{Audience, Status, UpstreamStatus};
 use super::upstream::{self, Builtin, Changes, Connector, State, Upstream};
 use crate::config::{Config, Server, Sharing, Transport, Upstream as Settings, UpstreamName};
 use crate::drain::Watch;
@@ -107,7 +107,9 @@ impl Gateway {
             keepers,
         });
         let observed = Arc::downgrade(&inner);
-        builtin.observe(Box::new(move || observed.upgrade().map(|inner| inner.status()).unwrap_or_default()));
+        builtin.observe(Box::new(move || {
+            observed.upgrade().map(|inner| inner.status(Audience::Downstream)).unwrap_or_default()
+        }));
         let sweeping = Arc::clone(&inner);
         tokio::spawn(async move {
             let (limit, stop) = (sweeping.server.session_timeout, sweeping.draining.clone());
@@ -142,10 +144,10 @@ impl Gateway {
         self.0.merged.check_clashes().await
     }
 
-    /// A snapshot for people and scripts.
+    /// A snapshot for operators.
     #[must_use]
     pub fn status(&self) -> Status {
-        self.0.status()
+        self.0.status(Audience::Operator)
     }
 
     /// Ends all sessions and upstreams, and waits until every child is gone.
@@ -171,9 +173,9 @@ impl Inner {
     }
 
     /// A snapshot.
-    pub(crate) fn status(&self) -> Status {
+    pub(crate) fn status(&self, audience: Audience) -> Status {
         let upstreams: Vec<UpstreamStatus> =
-            self.upstreams.iter().map(|upstream| upstream.status()).collect();
+            self.upstreams.iter().map(|upstream| upstream.status(audience)).collect();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: self.started.elapsed().as_secs(),

@@ -1,6 +1,6 @@
 //! What the gateway tells about itself: for `--status`, `/health` and the built-in tools.
 //!
-//! Nothing here is secret: names, states, counts and error texts that were written for downstreams.
+//! Nothing here is secret: names, states, counts and error texts. Causes with names from inside are for operators only.
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +22,15 @@ pub struct Status {
     pub in_flight: usize,
     /// Each upstream, in the order of the configuration.
     pub upstreams: Vec<UpstreamStatus>,
+}
+
+/// Whom a snapshot is for: only operators are told names from inside, such as commands and addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Audience {
+    /// Whoever can use the control socket.
+    Operator,
+    /// Whoever can reach a listener.
+    Downstream,
 }
 
 /// A snapshot of one upstream.

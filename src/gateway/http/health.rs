@@ -12,6 +12,7 @@ use axum::response::{IntoResponse as _, Response};
 use serde_json::json;
 
 use super::super::service::Inner;
+use super::super::status::Audience;
 use super::super::upstream::State as UpstreamState;
 
 /// `GET /health/live`: 200 as long as the process serves.
@@ -22,7 +23,7 @@ pub(crate) async fn live() -> &'static str {
 /// `GET /health/ready`: 200, or 503 while no upstream can be used or the gateway drains.
 pub(crate) async fn ready(State(gateway): State<Arc<Inner>>) -> Response {
     let upstreams = gateway.merged.upstreams();
-    let usable = upstreams.iter().any(|upstream| upstream.status().state == UpstreamState::Ready);
+    let usable = upstreams.iter().any(|upstream| upstream.state() == UpstreamState::Ready);
     if gateway.draining.is_cancelled() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response()
     } else if usable {
@@ -34,7 +35,7 @@ pub(crate) async fn ready(State(gateway): State<Arc<Inner>>) -> Response {
 
 /// `GET /health`: the gateway and each upstream as JSON; always 200, since it was answered.
 pub(crate) async fn report(State(gateway): State<Arc<Inner>>) -> Response {
-    let status = gateway.status();
+    let status = gateway.status(Audience::Downstream);
     let word = if gateway.draining.is_cancelled() {
         "draining"
     } else if status.healthy {

@@ -17,7 +17,7 @@ use super::super::catalog::{Links as _, Scope, merged, route};
 use super::super::error::Fault;
 use super::super::relay::{
     ClientMeta, Era, Id, LATEST_LEGACY, LEGACY_VERSIONS, Message, Outcome, Raw, Request, Response as Answer,
-    code, member, member_str, raw,
+    code, member, member_str, plain_result, raw,
 };
 use super::super::service::{InFlight, Inner};
 use super::super::session::{EventId, Listening, Log, Session};
@@ -293,15 +293,17 @@ async fn run(
 
 /// The response for the client. A modern server's question to the client has no legacy form.
 fn done(link: &Link, method: &str, id: Id, outcome: Outcome) -> Message {
-    if let Outcome::Result(result) = &outcome
-        && link.era == Era::Modern
-        && member_str(result, "resultType").is_some_and(|kind| kind == "input_required")
-    {
-        let reason = format!(
-            "asks its client for input during `{method}`, which this session's revision cannot carry"
-        );
-        return Fault::upstream(&link.name, reason).response(Some(id));
-    }
+    let outcome = match outcome {
+        Outcome::Result(result) if link.era == Era::Modern => {
+            if member_str(&result, "resultType").is_some_and(|kind| kind == "input_required") {
+                let reason =
+                    format!("asks for input during `{method}`, which this session's revision cannot carry");
+                return Fault::upstream(&link.name, reason).response(Some(id));
+            }
+            Outcome::Result(plain_result(result))
+        }
+        outcome => outcome,
+    };
     Message::Response(Answer { id: Some(id), outcome })
 }
 

@@ -71,6 +71,11 @@ pub(crate) fn complete_result(method: &str, result: Raw) -> Raw {
     })
 }
 
+/// A modern server's result as a legacy client expects it: without `resultType`.
+pub(crate) fn plain_result(result: Raw) -> Raw {
+    Object::parse(&result).and_then(|object| object.without(|name| name == "resultType")).unwrap_or(result)
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::value::RawValue;

@@ -9,7 +9,7 @@ mod message;
 mod meta;
 mod splice;
 
-pub(crate) use bridge::{ClientMeta, complete_result, to_legacy_params};
+pub(crate) use bridge::{ClientMeta, complete_result, plain_result, to_legacy_params};
 pub(crate) use message::{
     Id, Message, Notification, Outcome, ParseError, Raw, Request, Response, raw, raw_string,
 };

@@ -1,4 +1,5 @@
-//! The built-in upstream `mcpeg`: read-only tools about the gateway itself, in both eras.
+//! The built-in upstream `mcpeg`: read-only tools about the gateway itself. It is a modern server; legacy sessions
+//! reach it over the bridge that they have to every modern upstream.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::super::error::Fault;
-use super::super::relay::{Era, LATEST_LEGACY, MODERN, Outcome, Raw, member_str, raw};
+use super::super::relay::{MODERN, Outcome, Raw, member_str, raw};
 use super::super::status::Status;
 use super::exchange::{Cancel, Event, Exchange, exchange};
 use super::link::{Call, Handshake};
@@ -43,10 +44,10 @@ impl Builtin {
         let _ = self.snapshot.set(snapshot);
     }
 
-    /// What it says of itself in each era.
-    pub(crate) fn handshake(era: Era) -> Handshake {
+    /// What it says of itself: it is a modern server.
+    pub(crate) fn handshake() -> Handshake {
         Handshake {
-            version: if era == Era::Modern { MODERN } else { LATEST_LEGACY }.to_owned(),
+            version: MODERN.to_owned(),
             capabilities: raw(&json!({ "tools": {} })),
             instructions: Some("Read-only tools about the mcpeg gateway itself.".to_owned()),
         }

@@ -133,9 +133,8 @@ impl Connector {
         inbox: mpsc::Sender<(UpstreamName, Inbound)>,
     ) -> Result<Link, Fault> {
         if let Some(builtin) = &self.builtin {
-            let era = if client.is_some() { Era::Legacy } else { Era::Modern };
             let wire = Wire::Builtin(Arc::clone(builtin));
-            return Ok(self.link(era, Builtin::handshake(era), wire));
+            return Ok(self.link(Era::Modern, Builtin::handshake(), wire));
         }
         if client.is_none() {
             let wire = self.wire(Era::Modern, role, inbox.clone())?;
@@ -177,8 +176,8 @@ impl Connector {
                 let working_dir = working_dir.as_deref().map(Path::new);
                 let recipe = Recipe { command, args, env, working_dir, keepers: &self.keepers };
                 let (process, stdin, stdout) = child::start(name, &recipe).map_err(|error| {
-                    tracing::warn!(upstream = %name, command, %error, "cannot start the command");
-                    Fault::upstream(name, format_args!("cannot be started ({})", error.kind())).unprocessed()
+                    let detail = format!("cannot start `{command}`: {error}");
+                    Fault::upstream(name, "cannot be started").unprocessed().because(detail)
                 })?;
                 tracing::debug!(upstream = %name, pid = process.pid, "started");
                 let connection = Stdio::new(name.clone(), (stdin, stdout), self.limit, inbox, role);

@@ -427,8 +427,10 @@ impl Http {
 
     /// The fault of an endpoint that cannot be reached.
     fn unreachable(&self, error: &hyper_util::client::legacy::Error) -> Fault {
-        tracing::warn!(upstream = %self.name, error = %chain(error), "the upstream cannot be reached");
-        Fault::upstream(&self.name, "cannot be reached")
+        let place = self.url.authority().map_or("", |authority| authority.as_str());
+        let detail = format!("cannot reach `{place}`: {}", chain(error));
+        tracing::debug!(upstream = %self.name, detail, "the upstream cannot be reached");
+        Fault::upstream(&self.name, "cannot be reached").because(detail)
     }
 
     /// The fault of an answer that broke off.

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::error::Fault;
 use super::super::relay::{ClientMeta, Era, Notification, Outcome, raw};
-use super::super::status::UpstreamStatus;
+use super::super::status::{Audience, UpstreamStatus};
 use super::exchange::Event;
 use super::handshake::{ClientIdentity, Connector};
 use super::link::{Call, Inbound, InboxReceiver, Link, Role, inbox};
@@ -64,7 +64,7 @@ pub(crate) struct Upstream {
     /// Connections that ended.
     restarts: AtomicU64,
     /// What was wrong last.
-    last_error: Mutex<Option<String>>,
+    last_error: Mutex<Option<Fault>>,
     /// Notifications of shared connections that belong to no request, of all upstreams, for every session.
     changes: Changes,
     /// Where shared connections leave such messages.
@@ -111,6 +111,11 @@ impl Upstream {
         }
     }
 
+    /// What it is doing.
+    pub(crate) fn state(&self) -> State {
+        self.current.borrow().0
+    }
+
     /// The native connection if it is there now.
     pub(crate) fn ready(&self) -> Option<Arc<Link>> {
         self.current.borrow().1.clone().filter(|link| link.is_open())
@@ -151,7 +156,7 @@ impl Upstream {
     }
 
     /// A snapshot.
-    pub(crate) fn status(&self) -> UpstreamStatus {
+    pub(crate) fn status(&self, audience: Audience) -> UpstreamStatus {
         let (state, link) = self.current.borrow().clone();
         UpstreamStatus {
             name: self.name().to_owned(),
@@ -160,7 +165,10 @@ impl Upstream {
             era: link.as_ref().map(|link| link.era),
             pid: link.and_then(|link| link.pid()),
             restarts: self.restarts.load(Ordering::Relaxed),
-            last_error: self.error().clone(),
+            last_error: self.error().as_ref().map(|fault| match (&fault.detail, audience) {
+                (Some(detail), Audience::Operator) => detail.clone(),
+                _ => fault.message.clone(),
+            }),
         }
     }
 
@@ -174,7 +182,7 @@ impl Upstream {
     }
 
     /// What was wrong last.
-    fn error(&self) -> std::sync::MutexGuard<'_, Option<String>> {
+    fn error(&self) -> std::sync::MutexGuard<'_, Option<Fault>> {
         self.last_error.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -183,7 +191,7 @@ impl Upstream {
         let reason = match (state, &*self.error()) {
             (State::Stopped, _) => "is stopped: the gateway is shutting down".to_owned(),
             (State::Starting, _) => "is still starting; try again soon".to_owned(),
-            (_, Some(error)) => format!("is not available and is tried again soon: {error}"),
+            (_, Some(fault)) => format!("is not available and is tried again soon: {fault}"),
             (_, None) => "is not available and is tried again soon".to_owned(),
         };
         Fault::upstream(&self.name(), reason).unprocessed()
@@ -194,13 +202,14 @@ impl Upstream {
         let mut backoff = Backoff::default();
         loop {
             let began = Instant::now();
-            let error = tokio::select! {
-                error = self.live() => error,
+            let fault = tokio::select! {
+                fault = self.live() => fault,
                 () = self.stop.cancelled() => break,
             };
             let wait = backoff.next(began.elapsed());
-            tracing::warn!(upstream = self.name(), %error, retry_in = ?wait, "the upstream is not available");
-            *self.error() = Some(error);
+            let error = fault.detail.as_ref().unwrap_or(&fault.message);
+            tracing::warn!(upstream = self.name(), error, retry_in = ?wait, "the upstream is not available");
+            *self.error() = Some(fault);
             self.retire(State::BackingOff).await;
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
@@ -212,9 +221,9 @@ impl Upstream {
     }
 
     /// One life: from starting to the connection's end; returns what was wrong.
-    async fn live(&self) -> String {
+    async fn live(&self) -> Fault {
         match self.connector.open_native(self.inbox.clone()).await {
-            Err(fault) => fault.message,
+            Err(fault) => fault,
             Ok(link) => {
                 let mut closed = link.wire.closed();
                 tracing::info!(
@@ -228,7 +237,7 @@ impl Upstream {
                 let _ = closed.wait_for(|closed| *closed).await;
                 listening.abort();
                 self.restarts.fetch_add(1, Ordering::Relaxed);
-                format!("upstream `{}` ended", self.name())
+                Fault::upstream(&self.name(), "has ended")
             }
         }
     }
