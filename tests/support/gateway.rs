@@ -16,10 +16,10 @@ use tokio::sync::mpsc;
 use crate::tools::run_any;
 
 /// How long a gateway may take to serve, or to stop.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(40);
 
-/// What precedes the address in the line that announces the service.
-const BANNER: &str = "serving on http://";
+/// What precedes the address in the line that announces the service: in the banner for people, and in the log.
+const ANNOUNCEMENTS: [&str; 2] = ["serving on http://", "listening=\""];
 
 /// A running gateway; dropping it kills it.
 pub(crate) struct Gateway {
@@ -145,9 +145,11 @@ fn follow(
 /// The address in the line that announces the service; `None` if the process ends without one.
 async fn announcement(lines: &mut mpsc::UnboundedReceiver<String>) -> Option<String> {
     while let Some(line) = lines.recv().await {
-        if let Some((_, rest)) = line.split_once(BANNER) {
-            let end = rest.find(|c: char| c == '/' || c.is_whitespace()).unwrap_or(rest.len());
-            return Some(rest[..end].to_owned());
+        for before in ANNOUNCEMENTS {
+            if let Some((_, rest)) = line.split_once(before) {
+                let end = rest.find(|c: char| "/\",".contains(c) || c.is_whitespace()).unwrap_or(rest.len());
+                return Some(rest[..end].to_owned());
+            }
         }
     }
     None

@@ -69,7 +69,7 @@ async fn run(command: &mut Command) -> Output {
     output
 }
 
-/// Runs a command to its end, whatever that is.
+/// Runs a command to its end, whatever that is; one that does not end is killed.
 pub(crate) async fn run_any(command: &mut Command) -> Output {
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let child = child.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
