@@ -64,7 +64,9 @@ impl Gateway {
     /// Runs a gateway that is expected to end by itself, with this whole configuration.
     pub(crate) async fn run(configuration: &str) -> Output {
         let scratch = tempfile::tempdir().expect("a scratch directory");
-        run_any(&mut command(scratch.path(), configuration)).await
+        let mut command = command(scratch.path(), configuration);
+        let ended = tokio::time::timeout(PATIENCE, run_any(&mut command)).await;
+        ended.expect("a gateway that cannot serve ends by itself")
     }
 
     /// `127.0.0.1:PORT`.
