@@ -13,7 +13,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 
-use crate::tools::run_any;
+use crate::tools::{bound, run_any};
 
 /// How long a gateway may take to serve, or to stop.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -116,7 +116,7 @@ fn command(scratch: &Path, configuration: &str) -> Command {
     let path = scratch.join("mcpeg.toml");
     let mut file = std::fs::File::create(&path).expect("scratch is writable");
     file.write_all(configuration.as_bytes()).expect("scratch is writable");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mcpeg"));
+    let mut command = bound(env!("CARGO_BIN_EXE_mcpeg"));
     command.arg("--config").arg(path).arg("--pid-file").arg(scratch.join("run/mcpeg.pid"));
     for name in
         ["MCPEG_LISTEN", "MCPEG_DEV", "MCPEG_LOG_FILE", "MCPEG_LOG_LEVEL", "NOTIFY_SOCKET", "LISTEN_FDS"]

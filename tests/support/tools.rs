@@ -62,6 +62,13 @@ impl Tools {
     }
 }
 
+/// A command whose process is killed with the test's: destructors do not run when a test run is interrupted.
+pub(crate) fn bound(program: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", program]);
+    command
+}
+
 /// Runs a command to its end, within the patience of this module, and insists on success.
 async fn run(command: &mut Command) -> Output {
     let output = run_any(command).await;
