@@ -11,7 +11,7 @@ use serde::Deserialize;
 use tokio::process::Command;
 
 use crate::gateway::{Gateway, HttpUpstream};
-use crate::tools::{Tools, run_any, transcript};
+use crate::tools::{Tools, bound, run_any, transcript};
 use crate::upstreams::{http, stdio};
 
 /// Checks that may fail, each with its reason.
@@ -108,7 +108,7 @@ async fn holds(revision: &str, over_http: bool, floor: usize) {
     let script = tools.script(scratch.path(), Path::new(UPSTREAM));
     let mut server = None;
     let configuration = if over_http {
-        let started = HttpUpstream::start(Command::new(tools.node()).args([&script, "http", "0"])).await;
+        let started = HttpUpstream::start(bound(&tools.node()).args([&script, "http", "0"])).await;
         http("fixture", server.insert(started).port)
     } else {
         stdio("fixture", &tools.node(), &[&script])

@@ -22,9 +22,13 @@ async fn events(address: &str, revision: &str) -> Vec<String> {
     let opened = initialize(address, revision).await;
     let session = opened.headers["mcp-session-id"].to_str().expect("ASCII");
     let headers = [("mcp-session-id", session), ("mcp-protocol-version", revision)];
-    let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"status","arguments":{}}}"#;
+    let call = concat!(
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"progress","#,
+        r#""arguments":{"count":1,"call":1},"_meta":{"progressToken":1}}}"#
+    );
     let answer = post(address, "/mcp", &headers, call).await;
-    answer.text();
+    // A notification and a result do not fit into JSON, so this is a stream.
+    assert_eq!(answer.messages().len(), 2, "{answer:?}");
     let text = String::from_utf8(answer.body.to_vec()).expect("UTF-8");
     text.split_terminator("\n\n").map(str::to_owned).collect()
 }
@@ -50,7 +54,7 @@ async fn session_has_the_asked_revision_if_there_is_one_and_else_the_newest_lega
 #[tokio::test]
 async fn stream_of_a_2025_11_25_session_begins_with_a_priming_event_and_a_retry_time() {
     // MCP 2025-11-25 §Sending Messages to the Server: an event with an id and empty data, for later resumption.
-    let gateway = Gateway::start("").await;
+    let gateway = Gateway::start(&probe("probe", &[])).await;
     let events = events(gateway.address(), LEGACY).await;
     assert!(is_priming(&events[0]), "{events:?}");
     assert!(
@@ -63,7 +67,7 @@ async fn stream_of_a_2025_11_25_session_begins_with_a_priming_event_and_a_retry_
 #[tokio::test]
 async fn stream_of_an_older_session_has_no_event_without_data() {
     // Clients of those revisions parse the data of every event as JSON.
-    let gateway = Gateway::start("").await;
+    let gateway = Gateway::start(&probe("probe", &[])).await;
     let events = events(gateway.address(), "2025-06-18").await;
     assert!(!events.iter().any(|event| is_priming(event)), "{events:?}");
     gateway.stop().await;

@@ -2,9 +2,8 @@
 
 use std::fmt::Write as _;
 
-use tokio::process::Command;
-
 use crate::gateway::HttpUpstream;
+use crate::tools::bound;
 
 /// The interpreter of the operating system: wrappers of version managers would add variables to the environment.
 const PYTHON: &str = "/usr/bin/python3";
@@ -33,5 +32,5 @@ pub(crate) fn probe(name: &str, args: &[&str]) -> String {
 
 /// Starts the probe server over HTTP.
 pub(crate) async fn http_probe(args: &[&str]) -> HttpUpstream {
-    HttpUpstream::start(Command::new(PYTHON).arg(PROBE).arg("--http").args(args)).await
+    HttpUpstream::start(bound(PYTHON).arg(PROBE).arg("--http").args(args)).await
 }

@@ -13,13 +13,13 @@ use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 
-use crate::tools::run_any;
+use crate::tools::{bound, run_any};
 
 /// How long a gateway may take to serve, or to stop.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(40);
 
-/// What precedes the address in the line that announces the service.
-const BANNER: &str = "serving on http://";
+/// What precedes the address in the line that announces the service: in the banner for people, and in the log.
+const ANNOUNCEMENTS: [&str; 2] = ["serving on http://", "listening=\""];
 
 /// A running gateway; dropping it kills it.
 pub(crate) struct Gateway {
@@ -64,7 +64,9 @@ impl Gateway {
     /// Runs a gateway that is expected to end by itself, with this whole configuration.
     pub(crate) async fn run(configuration: &str) -> Output {
         let scratch = tempfile::tempdir().expect("a scratch directory");
-        run_any(&mut command(scratch.path(), configuration)).await
+        let mut command = command(scratch.path(), configuration);
+        let ended = tokio::time::timeout(PATIENCE, run_any(&mut command)).await;
+        ended.expect("a gateway that cannot serve ends by itself")
     }
 
     /// `127.0.0.1:PORT`.
@@ -114,7 +116,7 @@ fn command(scratch: &Path, configuration: &str) -> Command {
     let path = scratch.join("mcpeg.toml");
     let mut file = std::fs::File::create(&path).expect("scratch is writable");
     file.write_all(configuration.as_bytes()).expect("scratch is writable");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mcpeg"));
+    let mut command = bound(env!("CARGO_BIN_EXE_mcpeg"));
     command.arg("--config").arg(path).arg("--pid-file").arg(scratch.join("run/mcpeg.pid"));
     for name in
         ["MCPEG_LISTEN", "MCPEG_DEV", "MCPEG_LOG_FILE", "MCPEG_LOG_LEVEL", "NOTIFY_SOCKET", "LISTEN_FDS"]
@@ -145,9 +147,11 @@ fn follow(
 /// The address in the line that announces the service; `None` if the process ends without one.
 async fn announcement(lines: &mut mpsc::UnboundedReceiver<String>) -> Option<String> {
     while let Some(line) = lines.recv().await {
-        if let Some((_, rest)) = line.split_once(BANNER) {
-            let end = rest.find(|c: char| c == '/' || c.is_whitespace()).unwrap_or(rest.len());
-            return Some(rest[..end].to_owned());
+        for before in ANNOUNCEMENTS {
+            if let Some((_, rest)) = line.split_once(before) {
+                let end = rest.find(|c: char| "/\",".contains(c) || c.is_whitespace()).unwrap_or(rest.len());
+                return Some(rest[..end].to_owned());
+            }
         }
     }
     None

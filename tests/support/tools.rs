@@ -62,6 +62,13 @@ impl Tools {
     }
 }
 
+/// A command whose process is killed with the test's: destructors do not run when a test run is interrupted.
+pub(crate) fn bound(program: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", program]);
+    command
+}
+
 /// Runs a command to its end, within the patience of this module, and insists on success.
 async fn run(command: &mut Command) -> Output {
     let output = run_any(command).await;
@@ -69,7 +76,7 @@ async fn run(command: &mut Command) -> Output {
     output
 }
 
-/// Runs a command to its end, whatever that is.
+/// Runs a command to its end, whatever that is; one that does not end is killed.
 pub(crate) async fn run_any(command: &mut Command) -> Output {
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let child = child.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
