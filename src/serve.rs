@@ -53,6 +53,8 @@ pub struct Options {
     pub pid_file: Option<PathBuf>,
     /// Foreground or background.
     pub mode: Mode,
+    /// Called once when the gateway serves in this process: tells the person at the terminal where.
+    pub welcome: Option<fn(&[Address])>,
 }
 
 /// Foreground or background.
@@ -91,6 +93,8 @@ struct Taken {
     lock: Lock,
     /// The bound listeners.
     listeners: Listeners,
+    /// Tells the person at the terminal.
+    welcome: Option<fn(&[Address])>,
 }
 
 /// Loads the configuration and serves until a signal, or until the daemon serves.
@@ -128,7 +132,7 @@ impl Taken {
         let lock = Lock::acquire(&paths, &record)?;
         daemon::check_replaceable(&paths.pid_file)?;
         let listeners = Listeners::bind(&config.server.listen, passed)?;
-        Ok(Self { config: Arc::new(config), paths, lock, listeners })
+        Ok(Self { config: Arc::new(config), paths, lock, listeners, welcome: options.welcome })
     }
 
     /// What this process says about itself.
@@ -264,11 +268,12 @@ impl<'a> Serving<'a> {
         let gateway = self.gateway.clone();
         let addresses = self.taken.listeners.addresses().to_vec();
         let prepared = async {
-            match tokio::time::timeout(SETTLE_LIMIT, gateway.settled()).await {
-                Ok(settled) => settled?,
-                Err(_) => tracing::warn!(
+            if let Ok(settled) = tokio::time::timeout(SETTLE_LIMIT, gateway.settled()).await {
+                settled?;
+            } else {
+                tracing::warn!(
                     "some upstreams are still starting; serving without them until they are ready"
-                ),
+                );
             }
             ask_ourselves(&addresses).await
         };
@@ -286,6 +291,9 @@ impl<'a> Serving<'a> {
         self.notifier.ready(&self.summary());
         let (pid, version) = (self.record.pid, &self.record.version);
         tracing::info!(pid, version, "serving on {}", endpoints(&addresses));
+        if let Some(welcome) = self.taken.welcome {
+            welcome(&addresses);
+        }
         Ok(())
     }
 

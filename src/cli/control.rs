@@ -1,5 +1,6 @@
 //! Starting and stopping: `mcpeg`, `mcpeg --daemon`, `mcpeg --stop`, and the actions that this version refuses.
 
+use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 
 use crate::config::Source;
@@ -8,6 +9,7 @@ use crate::daemon::find::{self, Stopped};
 use crate::exit::{Exit, ToExit};
 use crate::log::Console;
 use crate::serve::{self, Mode, Options, Outcome};
+use crate::sys::net::Address;
 
 use super::definition::{Action, Common};
 use super::report;
@@ -36,7 +38,9 @@ pub(super) fn daemon(common: &Common) -> Exit {
 
 /// Serves, and prints what there is to say.
 fn start(common: &Common, source: &Source, mode: Mode) -> Exit {
-    match serve::run(source, &Options { pid_file: common.pid_file.clone(), mode }) {
+    let shown = matches!(mode, Mode::Foreground(_)) && (common.dev || std::io::stdout().is_terminal());
+    let welcome: Option<fn(&[Address])> = shown.then_some(welcome);
+    match serve::run(source, &Options { pid_file: common.pid_file.clone(), mode, welcome }) {
         Ok(Outcome::Ended(exit)) => exit,
         Ok(Outcome::Launched { pid, addresses, log_file }) => {
             if log_file.is_none() {
@@ -48,6 +52,20 @@ fn start(common: &Common, source: &Source, mode: Mode) -> Exit {
         }
         Err(error) => report::error(&error),
     }
+}
+
+/// Tells the person at the terminal what to paste into a client's configuration.
+fn welcome(addresses: &[Address]) {
+    let mut text = format!("\nmcpeg is serving on {}; Ctrl-C stops it\n", serve::endpoints(addresses));
+    if let Some(Address::Tcp(address)) = addresses.first() {
+        text.push_str("\nFor a client's configuration:\n");
+        let _ = writeln!(
+            text,
+            r#"  {{ "mcpServers": {{ "mcpeg": {{ "type": "http", "url": "http://{address}/mcp" }} }} }}"#
+        );
+    }
+    // Serving goes on also when nobody can read this.
+    let _ = report::lines(text, Exit::Done);
 }
 
 /// Stops the running gateway and waits for its end; that none runs is fine (LSB: stop of a stopped service succeeds).

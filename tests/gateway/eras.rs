@@ -21,7 +21,9 @@ async fn initialize(address: &str, revision: &str) -> Answer {
 async fn events(address: &str, revision: &str) -> Vec<String> {
     let opened = initialize(address, revision).await;
     let session = opened.headers["mcp-session-id"].to_str().expect("ASCII");
-    let headers = [("mcp-session-id", session), ("mcp-protocol-version", revision)];
+    // A client that lists the stream first would rather have one, even where one JSON body would do.
+    let accept = ("accept", "text/event-stream, application/json");
+    let headers = [("mcp-session-id", session), ("mcp-protocol-version", revision), accept];
     let call = concat!(
         r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"progress","#,
         r#""arguments":{"count":1,"call":1},"_meta":{"progressToken":1}}}"#

@@ -107,9 +107,14 @@ pub(crate) async fn open(
 
 /// Posts a message as MCP clients do.
 pub(crate) async fn post(address: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
-    let mut all =
-        vec![("content-type", "application/json"), ("accept", "application/json, text/event-stream")];
-    all.extend_from_slice(headers);
+    let mut all = headers.to_vec();
+    for (name, value) in
+        [("content-type", "application/json"), ("accept", "application/json, text/event-stream")]
+    {
+        if !headers.iter().any(|(given, _)| given.eq_ignore_ascii_case(name)) {
+            all.push((name, value));
+        }
+    }
     send(address, Method::POST, path, &all, body).await
 }
 
