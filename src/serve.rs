@@ -6,10 +6,11 @@
 //! `Serving::drain`: refuse, finish, end the upstreams, remove what we made.
 //!
 //! Invariants: whoever holds the lock may touch the run-time files, nobody else; readiness is announced once; no
-//! thread exists before detaching. An upgrade will hand over what `Taken` holds, which is why it is one value.
+//! thread exists before detaching. An upgrade hands over what `Taken` holds, which is why it is one value.
 
 mod error;
 mod status;
+mod upgrade;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -19,16 +20,20 @@ use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::net::unix::pipe;
+use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 
 pub use error::Error;
 pub use status::{SCHEMA, State, Status};
+pub use upgrade::{START_LIMIT, take_over};
+
+use upgrade::{Attempt, Bond, Order};
 
 use crate::config::{self, Config, Source};
-use crate::daemon::control::Server;
+use crate::daemon::control::{Busy, Server};
 use crate::daemon::detach::{self, Announcer, Launcher, Side};
 use crate::daemon::listen::{self, Listeners};
-use crate::daemon::{Lock, Notifier, Received, Record, RunPaths, Signals};
+use crate::daemon::{Event, Lock, Notifier, Received, Record, RunPaths, Signals};
 use crate::exit::{Exit, ToExit as _};
 use crate::gateway::{self, Gateway};
 use crate::log::{self, Console};
@@ -43,6 +48,8 @@ const SETTLE_LIMIT: Duration = Duration::from_secs(30);
 const PROBE_LIMIT: Duration = Duration::from_secs(5);
 /// What ending the upstreams may take after a drain; asked of systemd on top of the drain's time-out.
 const END_MARGIN: Duration = Duration::from_secs(15);
+/// How long answers over the control socket may take to be read at the end.
+const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 /// How long tasks that do not end may keep the process after everything else is done.
 const RUNTIME_END: Duration = Duration::from_millis(500);
 
@@ -95,6 +102,12 @@ struct Taken {
     listeners: Listeners,
     /// Tells the person at the terminal.
     welcome: Option<fn(&[Address])>,
+    /// Where the configuration comes from, wherever the working directory is.
+    source: Source,
+    /// Whether there is no console.
+    background: bool,
+    /// The way to the process whose place this one takes, until the runtime has it.
+    predecessor: Option<std::os::unix::net::UnixStream>,
 }
 
 /// Loads the configuration and serves until a signal, or until the daemon serves.
@@ -105,7 +118,8 @@ pub fn run(source: &Source, options: &Options) -> Result<Outcome, Error> {
     let rest = if matches!(options.mode, Mode::Daemon) { Rest::Close } else { Rest::CloseOnExec };
     let passed = listen::claim(rest)?;
     let config = config::load(source)?;
-    let mut taken = Taken::take(config, options, passed)?;
+    let source = source.clone().absolute().map_err(Error::WorkingDirectory)?;
+    let mut taken = Taken::take(config, source, options, passed)?;
     match options.mode {
         Mode::Foreground(console) => {
             signal::unblock_all().map_err(Error::Signals)?;
@@ -124,15 +138,22 @@ pub fn run(source: &Source, options: &Options) -> Result<Outcome, Error> {
 
 impl Taken {
     /// Takes the lock and binds the listeners, in this order: a second start never disturbs the first.
-    fn take(config: Config, options: &Options, passed: listen::Passed) -> Result<Self, Error> {
+    fn take(
+        config: Config,
+        source: Source,
+        options: &Options,
+        passed: listen::Passed,
+    ) -> Result<Self, Error> {
         let paths = RunPaths::resolve(options.pid_file.as_deref())?;
         paths.prepare()?;
         let mut record = Self::record(&config, &paths)?;
-        record.launching = matches!(options.mode, Mode::Daemon);
+        let background = matches!(options.mode, Mode::Daemon);
+        record.launching = background;
         let lock = Lock::acquire(&paths, &record)?;
         daemon::check_replaceable(&paths.pid_file)?;
         let listeners = Listeners::bind(&config.server.listen, passed)?;
-        Ok(Self { config: Arc::new(config), paths, lock, listeners, welcome: options.welcome })
+        let (config, welcome) = (Arc::new(config), options.welcome);
+        Ok(Self { config, paths, lock, listeners, welcome, source, background, predecessor: None })
     }
 
     /// What this process says about itself.
@@ -175,8 +196,14 @@ impl Taken {
     fn live(mut self, console: Console, announcer: &mut Option<Announcer>) -> Result<Exit, Error> {
         // After detaching the pid is another, and until it is in the record, contenders wait.
         let record = Self::record(&self.config, &self.paths)?;
-        self.lock.describe(&record)?;
+        // While another process serves, the record is its.
+        if self.predecessor.is_none() {
+            self.lock.describe(&record)?;
+        }
         let result = self.live_with_log(console, record, announcer);
+        if let (Some(old), Err(error)) = (&self.predecessor, &result) {
+            daemon::upgrade::fail(old, error);
+        }
         self.listeners.remove_files();
         result
     }
@@ -194,7 +221,7 @@ impl Taken {
         let result = runtime.block_on(async {
             let mut serving = Serving::start(self, record)?;
             let result = serving.run(announcer).await;
-            serving.clean_up();
+            serving.clean_up(&result).await;
             result
         });
         runtime.shutdown_timeout(RUNTIME_END);
@@ -226,6 +253,24 @@ struct Serving<'a> {
     accepting: JoinSet<io::Result<usize>>,
     /// The control socket's task; dropping it ends the task.
     control: JoinSet<()>,
+    /// Tells when the control socket has answered.
+    busy: Busy,
+    /// Upgrades that were asked for over the control socket, and where to ask.
+    orders: (mpsc::Sender<Order>, mpsc::Receiver<Order>),
+    /// The upgrade that is under way.
+    attempts: JoinSet<Attempt>,
+    /// The way to the process before or after this one.
+    bond: Option<Bond>,
+    /// Whether pid file, record and control socket are ours.
+    owner: bool,
+}
+
+/// Why serving ends.
+enum End {
+    /// A signal.
+    Asked(Received),
+    /// A new process serves.
+    Replaced,
 }
 
 impl<'a> Serving<'a> {
@@ -234,13 +279,47 @@ impl<'a> Serving<'a> {
         let signals = Signals::install().map_err(Error::Signals)?;
         let gateway = Gateway::start(&taken.config)?;
         let (trigger, watch) = drain::channel();
-        let mut accepting = JoinSet::new();
-        for listener in taken.listeners.handles().map_err(Error::Listeners)? {
-            let (gateway, watch) = (gateway.clone(), watch.clone());
-            accepting.spawn(async move { gateway.serve(listener, watch).await });
+        let stream = taken.predecessor.as_ref().map(std::os::unix::net::UnixStream::try_clone).transpose();
+        let stream = stream.and_then(|stream| {
+            let Some(stream) = stream else { return Ok(None) };
+            stream.set_nonblocking(true)?;
+            tokio::net::UnixStream::from_std(stream).map(Some)
+        });
+        let bond = stream.map_err(Error::Channel)?.map(|stream| Bond::open(stream, &gateway));
+        taken.predecessor = None;
+        let (notifier, busy, orders) = (Notifier::from_environment(), Busy::default(), mpsc::channel(1));
+        let (accepting, control, attempts) = (JoinSet::new(), JoinSet::new(), JoinSet::new());
+        let owner = bond.is_none();
+        let mut serving = Self {
+            taken,
+            record,
+            signals,
+            notifier,
+            gateway,
+            trigger,
+            watch,
+            accepting,
+            control,
+            busy,
+            orders,
+            attempts,
+            bond,
+            owner,
+        };
+        // While another process serves, connections are its.
+        if owner {
+            serving.accept()?;
         }
-        let (notifier, control) = (Notifier::from_environment(), JoinSet::new());
-        Ok(Self { taken, record, signals, notifier, gateway, trigger, watch, accepting, control })
+        Ok(serving)
+    }
+
+    /// Accepts on every listener.
+    fn accept(&mut self) -> Result<(), Error> {
+        for listener in self.taken.listeners.handles().map_err(Error::Listeners)? {
+            let (gateway, watch) = (self.gateway.clone(), self.watch.clone());
+            self.accepting.spawn(async move { gateway.serve(listener, watch).await });
+        }
+        Ok(())
     }
 
     /// Becomes ready, serves, drains.
@@ -251,11 +330,15 @@ impl<'a> Serving<'a> {
             Err(error) => Err(error),
         };
         match result {
-            Ok(received) => {
+            Ok(End::Asked(received)) => {
                 tracing::info!(signal = received.name(), "draining");
+                self.abandon_upgrade().await;
+                self.notifier.stopping("draining");
                 Ok(self.drain().await)
             }
+            Ok(End::Replaced) => Ok(self.drain().await),
             Err(error) => {
+                self.abandon_upgrade().await;
                 self.gateway.stop().await;
                 Err(error)
             }
@@ -267,6 +350,7 @@ impl<'a> Serving<'a> {
         let pipe = announcer.as_ref().map(Announcer::watch).transpose().map_err(Error::Launcher)?;
         let gateway = self.gateway.clone();
         let addresses = self.taken.listeners.addresses().to_vec();
+        let succeeding = self.bond.is_some();
         let prepared = async {
             if let Ok(settled) = tokio::time::timeout(SETTLE_LIMIT, gateway.settled()).await {
                 settled?;
@@ -275,7 +359,7 @@ impl<'a> Serving<'a> {
                     "some upstreams are still starting; serving without them until they are ready"
                 );
             }
-            ask_ourselves(&addresses).await
+            if succeeding { Ok(()) } else { ask_ourselves(&addresses).await }
         };
         tokio::select! {
             result = prepared => result?,
@@ -283,7 +367,11 @@ impl<'a> Serving<'a> {
             () = abandoned(pipe) => return Err(Error::Abandoned),
             Some(ended) = self.accepting.join_next() => return Err(lost(ended)),
         }
-        self.open_control()?;
+        if succeeding {
+            return self.succeed().await;
+        }
+        let server = Server::bind(&self.taken.paths.control)?;
+        self.serve_control(server);
         daemon::write_pid_file(&self.taken.paths.pid_file, self.record.pid)?;
         if let Some(announcer) = announcer.take() {
             announcer.ready().map_err(|_| Error::Abandoned)?;
@@ -297,28 +385,35 @@ impl<'a> Serving<'a> {
         Ok(())
     }
 
-    /// Binds the control socket and answers it.
-    fn open_control(&mut self) -> Result<(), Error> {
-        let server = Server::bind(&self.taken.paths.control)?;
+    /// Answers the control socket.
+    fn serve_control(&mut self, server: Server) {
         let template =
             Arc::new(Status::template(&self.record, self.taken.listeners.addresses(), &self.taken.config));
-        let (gateway, watch) = (self.gateway.clone(), self.watch.clone());
+        let (gateway, watch, orders) = (self.gateway.clone(), self.watch.clone(), self.orders.0.clone());
+        self.busy = server.busy();
         self.control.spawn(server.serve(move |request| {
-            let answer = status::answer(request, &template, &gateway, &watch);
-            std::future::ready(answer)
+            let (template, gateway) = (Arc::clone(&template), gateway.clone());
+            let (watch, orders) = (watch.clone(), orders.clone());
+            async move { status::answer(request, &template, &gateway, &watch, &orders).await }
         }));
-        Ok(())
     }
 
-    /// Serves until a signal asks to stop. Signs of life are sent from here, and only while we answer ourselves: a
+    /// Serves until a signal asks to stop, or a new process has taken over. Signs of life are sent from here, and only while we answer ourselves: a
     /// timer of its own would go on when serving has stopped.
-    async fn until_stop(&mut self) -> Result<Received, Error> {
+    async fn until_stop(&mut self) -> Result<End, Error> {
         let interval = self.notifier.interval();
         let addresses = self.taken.listeners.addresses().to_vec();
         let mut shown = self.summary();
         loop {
             tokio::select! {
-                received = self.signals.stop() => return Ok(received),
+                event = self.signals.next() => match event {
+                    Event::Stop(received) => return Ok(End::Asked(received)),
+                    Event::Upgrade => self.begin_upgrade(Order { limit: START_LIMIT, reply: None }),
+                },
+                Some(order) = self.orders.1.recv() => self.begin_upgrade(order),
+                Some(Ok(attempt)) = self.attempts.join_next() => if self.end_upgrade(attempt).await {
+                    return Ok(End::Replaced);
+                },
                 Some(ended) = self.accepting.join_next() => return Err(lost(ended)),
                 result = sign_of_life(interval, &addresses) => match result {
                     Ok(()) => self.notifier.alive(),
@@ -346,11 +441,12 @@ impl<'a> Serving<'a> {
     /// Refuses new connections, lets work in flight finish, ends the upstreams. A second signal ends all of that.
     async fn drain(&mut self) -> Exit {
         let timeout = self.taken.config.server.drain_timeout;
-        self.notifier.stopping("draining");
         self.notifier.extend(timeout + END_MARGIN);
         self.taken.listeners.close();
         self.trigger.start(timeout);
         let accepting = &mut self.accepting;
+        // The process after this one, if it is that which makes us drain.
+        let heir = self.bond.as_ref().filter(|_| !self.owner);
         let work = async {
             let mut cut = 0;
             while let Some(ended) = accepting.join_next().await {
@@ -361,6 +457,9 @@ impl<'a> Serving<'a> {
             }
             if cut > 0 {
                 tracing::warn!(connections = cut, ?timeout, "cut connections that did not finish in time");
+            }
+            if let Some(heir) = heir {
+                heir.send_sessions(&self.gateway).await;
             }
             self.gateway.stop().await;
         };
@@ -378,9 +477,16 @@ impl<'a> Serving<'a> {
         }
     }
 
-    /// Removes the control socket and the pid file, which we may as we hold the lock.
-    fn clean_up(&mut self) {
+    /// Removes the control socket and the pid file, which we may as we hold the lock, unless another process has them.
+    async fn clean_up(&mut self, result: &Result<Exit, Error>) {
+        if let (Some(bond), Err(error)) = (&self.bond, result) {
+            bond.fail(error).await;
+        }
         self.control.abort_all();
+        self.busy.over(ANSWER_LIMIT).await;
+        if !self.owner {
+            return;
+        }
         let paths = &self.taken.paths;
         match std::fs::remove_file(&paths.control) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {

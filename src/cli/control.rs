@@ -2,10 +2,12 @@
 
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
+use std::time::Duration;
 
 use crate::config::Source;
 use crate::daemon::RunPaths;
-use crate::daemon::find::{self, Stopped};
+use crate::daemon::control::{self, Request};
+use crate::daemon::find::{self, State, Stopped};
 use crate::exit::{Exit, ToExit};
 use crate::log::Console;
 use crate::serve::{self, Mode, Options, Outcome};
@@ -13,6 +15,9 @@ use crate::sys::net::Address;
 
 use super::definition::{Action, Common};
 use super::report;
+
+/// What a restart may take on top of the start: the last steps of handing over.
+const RESTART_MARGIN: Duration = Duration::from_secs(30);
 
 /// An action that is on the command line because scripts will use it, and that this version does not carry out.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +27,50 @@ struct Refused(&'static str, &'static str);
 impl ToExit for Refused {
     fn to_exit(&self) -> Exit {
         Exit::UNIMPLEMENTED
+    }
+}
+
+/// Why the running gateway was not replaced; it serves on.
+#[derive(Debug, thiserror::Error)]
+enum NotReplaced {
+    /// It cannot answer.
+    #[error("mcpeg with pid {0} is suspended")]
+    Suspended(i32),
+    /// It says why.
+    #[error("{message}")]
+    Refused {
+        /// Its error, or the new process's.
+        message: String,
+        /// How that is mended.
+        hint: Option<String>,
+        /// The exit code.
+        exit: Exit,
+    },
+}
+
+impl From<&serde_json::Value> for NotReplaced {
+    fn from(answer: &serde_json::Value) -> Self {
+        let message = answer["error"].as_str().map_or_else(|| answer.to_string(), str::to_owned);
+        let code = answer["exit"].as_u64();
+        let exit = Exit::ALL.iter().map(|(exit, _)| *exit).find(|exit| Some(exit.code().into()) == code);
+        let hint = answer["hint"].as_str().map(str::to_owned);
+        Self::Refused { message, hint, exit: exit.unwrap_or(Exit::Unavailable) }
+    }
+}
+
+impl ToExit for NotReplaced {
+    fn to_exit(&self) -> Exit {
+        match self {
+            Self::Suspended(_) => Exit::TryAgain,
+            Self::Refused { exit, .. } => *exit,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Suspended(pid) => Some(format!("`kill -CONT {pid}` lets it go on")),
+            Self::Refused { hint, .. } => hint.clone(),
+        }
     }
 }
 
@@ -84,12 +133,36 @@ pub(super) fn stop(common: &Common) -> Exit {
     }
 }
 
+/// Lets a new process take the running gateway's place; starts a daemon if none runs.
+pub(super) fn restart(common: &Common, limit: Duration) -> Exit {
+    let state = RunPaths::resolve(common.pid_file.as_deref())
+        .map_err(find::Error::from)
+        .and_then(|paths| find::find(&paths));
+    let running = match state {
+        Ok(State::Running(running)) => running,
+        Ok(State::Stopped | State::Stale(_)) => return daemon(common),
+        Err(error) => return report::error(&error),
+    };
+    let pid = running.handle.pid();
+    if running.handle.is_suspended() {
+        return report::error(&NotReplaced::Suspended(pid));
+    }
+    let start_timeout_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+    let request = Request::Upgrade { start_timeout_ms };
+    match control::ask_within(&running.record.control, request, limit.saturating_add(RESTART_MARGIN)) {
+        Ok(answer) => match answer["pid"].as_i64() {
+            Some(new) => report::lines(format!("mcpeg is serving with pid {new}, was {pid}"), Exit::Done),
+            None => report::error(&NotReplaced::from(&answer)),
+        },
+        Err(error) => report::error(&error),
+    }
+}
+
 /// Refuses an action that this version does not carry out, and says what to do.
 pub(super) fn refuse(action: Action) -> Exit {
     let refused = match action {
-        Action::Restart => Refused("restart without loss", "use --stop and then --daemon"),
-        Action::Reload => Refused("reload", "use --stop and then --daemon"),
-        _ => Refused("rotate log files", "move the file, then use --stop and --daemon"),
+        Action::Reload => Refused("reload", "use --restart"),
+        _ => Refused("rotate log files", "move the file, then use --restart"),
     };
     report::error(&refused)
 }

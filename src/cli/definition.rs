@@ -60,6 +60,10 @@ pub struct ActionFlags {
     #[arg(long, group = "action")]
     pub stop: bool,
     /// Replace the running gateway without losing a request; start it if it is stopped.
+    ///
+    /// A new process of the executable takes listeners and sessions over while the old one finishes what is in
+    /// flight. If the new one cannot serve, the old one serves on, and the new one's error and exit code are those of
+    /// this command.
     #[arg(long, group = "action")]
     pub restart: bool,
     /// Read the configuration again; keep the old one if the new one is wrong.
@@ -76,6 +80,9 @@ pub struct ActionFlags {
     /// Test the configuration and exit without any effect.
     #[arg(long, group = "action")]
     pub check: bool,
+    /// How long the new process of --restart may take to serve.
+    #[arg(long, value_name = "TIME", default_value = "30s", hide = true, value_parser = humantime::parse_duration)]
+    pub start_timeout: std::time::Duration,
     /// Print the answer of --status or --check as JSON.
     #[arg(long)]
     pub json: bool,

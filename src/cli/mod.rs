@@ -24,6 +24,10 @@ use definition::{Action, Cli, Command};
 /// the exit code of a bug.
 #[must_use]
 pub fn run() -> Exit {
+    // The process before this one says what to serve, whatever the command line looks like.
+    if let Some(exit) = panic::catch_unwind(crate::serve::take_over).unwrap_or(Some(Exit::Bug)) {
+        return exit;
+    }
     panic::catch_unwind(|| match Cli::try_parse() {
         Ok(cli) => carry_out(&cli),
         Err(error) => report::command_line(&error),
@@ -50,6 +54,7 @@ fn act(cli: &Cli) -> Exit {
         Action::Stop => control::stop(&cli.common),
         Action::Status => status::run(&cli.common, cli.action.json),
         Action::Check => check::run(&cli.common.source(), cli.action.json),
-        action @ (Action::Restart | Action::Reload | Action::LogRotate) => control::refuse(action),
+        Action::Restart => control::restart(&cli.common, cli.action.start_timeout),
+        action @ (Action::Reload | Action::LogRotate) => control::refuse(action),
     }
 }

@@ -38,6 +38,11 @@ const CONNECTIONS: usize = 16;
 pub enum Request {
     /// How the gateway is.
     Status,
+    /// Put a new process in the gateway's place.
+    Upgrade {
+        /// How long the new process may take to serve, in milliseconds.
+        start_timeout_ms: u64,
+    },
 }
 
 /// Why there is no control socket, or no answer from it.
@@ -53,8 +58,8 @@ pub enum Error {
     #[error("cannot ask the control socket `{0}`")]
     Ask(PathBuf, #[source] io::Error),
     /// No answer in time.
-    #[error("the control socket `{}` did not answer within {} s", .0.display(), CLIENT_LIMIT.as_secs())]
-    TimeOut(PathBuf),
+    #[error("the control socket `{}` did not answer within {} s", .0.display(), .1.as_secs())]
+    TimeOut(PathBuf, Duration),
 }
 
 /// The serving side.
@@ -62,6 +67,22 @@ pub enum Error {
 pub struct Server {
     /// The bound socket.
     listener: tokio::net::UnixListener,
+    /// Held for reading from a request to its answer.
+    busy: Busy,
+    /// The name that it was bound under, and the one that it is to have.
+    names: Option<(PathBuf, PathBuf)>,
+}
+
+/// Tells when no request waits for its answer.
+#[derive(Clone, Debug, Default)]
+pub struct Busy(Arc<tokio::sync::RwLock<()>>);
+
+impl Busy {
+    /// Waits until every request that was read has its answer, at most for `limit`.
+    pub async fn over(&self, limit: Duration) {
+        // A client that does not read its answer is not waited for.
+        let _ = tokio::time::timeout(limit, self.0.write()).await;
+    }
 }
 
 impl Server {
@@ -70,15 +91,56 @@ impl Server {
     /// # Errors
     /// When the socket cannot be made.
     pub fn bind(path: &Path) -> Result<Self, Error> {
-        let failed = |error| Error::Bind(path.to_path_buf(), error);
         listen::clear_stale_socket(path).map_err(Error::Occupied)?;
+        Self::bind_at(path)
+    }
+
+    /// Binds the socket under a name beside its own, while another process serves there; [`Self::publish`] puts it in
+    /// that one's place.
+    ///
+    /// # Errors
+    /// When the socket cannot be made.
+    pub fn prepare(path: &Path) -> Result<Self, Error> {
+        let mut beside = path.to_path_buf().into_os_string();
+        beside.push("~");
+        let beside = PathBuf::from(beside);
+        // What a process left there that was killed at this point.
+        listen::clear_stale_socket(&beside).map_err(Error::Occupied)?;
+        let mut server = Self::bind_at(&beside)?;
+        server.names = Some((beside, path.to_path_buf()));
+        Ok(server)
+    }
+
+    /// Binds the socket under this name.
+    fn bind_at(path: &Path) -> Result<Self, Error> {
+        let failed = |error| Error::Bind(path.to_path_buf(), error);
         match Listener::bind_unix(path).map_err(failed)? {
             Listener::Unix(listener) => {
                 let listener = tokio::net::UnixListener::from_std(listener).map_err(failed)?;
-                Ok(Self { listener })
+                Ok(Self { listener, busy: Busy::default(), names: None })
             }
             Listener::Tcp(_) => unreachable!("`bind_unix` makes Unix listeners"),
         }
+    }
+
+    /// Gives a prepared socket its name. A client finds the old one or the new one, never none.
+    ///
+    /// # Errors
+    /// What rename(2) answers.
+    pub fn publish(&mut self) -> Result<(), Error> {
+        if let Some((beside, path)) = self.names.take() {
+            std::fs::rename(&beside, &path).map_err(|error| {
+                drop(std::fs::remove_file(&beside));
+                Error::Bind(path, error)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Tells when no request waits for its answer.
+    #[must_use]
+    pub fn busy(&self) -> Busy {
+        self.busy.clone()
     }
 
     /// Answers requests until it is cancelled.
@@ -96,9 +158,9 @@ impl Server {
             let slot = Arc::clone(&slots).acquire_owned().await.expect("the semaphore is never closed");
             match self.listener.accept().await {
                 Ok((stream, _)) => {
-                    let handler = Arc::clone(&handler);
+                    let (handler, busy) = (Arc::clone(&handler), self.busy.clone());
                     tokio::spawn(async move {
-                        if let Err(error) = converse(stream, handler.as_ref()).await {
+                        if let Err(error) = converse(stream, handler.as_ref(), &busy).await {
                             tracing::debug!(%error, "a control connection broke");
                         }
                         drop(slot);
@@ -115,7 +177,7 @@ impl Server {
 }
 
 /// Serves one connection.
-async fn converse<H, F>(stream: tokio::net::UnixStream, handler: &H) -> io::Result<()>
+async fn converse<H, F>(stream: tokio::net::UnixStream, handler: &H, busy: &Busy) -> io::Result<()>
 where
     H: Fn(Request) -> F,
     F: Future<Output = serde_json::Value>,
@@ -130,6 +192,7 @@ where
             return Ok(());
         }
         let whole = line.ends_with(b"\n");
+        let _answering = busy.0.read().await;
         let answer = match serde_json::from_slice(&line) {
             Ok(request) if whole => handler(request).await,
             Ok(_) => serde_json::json!({ "error": "the request is not one whole line" }),
@@ -147,15 +210,23 @@ where
 /// # Errors
 /// When there is no whole answer.
 pub fn ask(path: &Path, request: Request) -> Result<serde_json::Value, Error> {
+    ask_within(path, request, CLIENT_LIMIT)
+}
+
+/// Asks a running gateway for something that may take a while.
+///
+/// # Errors
+/// When there is no whole answer.
+pub fn ask_within(path: &Path, request: Request, limit: Duration) -> Result<serde_json::Value, Error> {
     let (sender, receiver) = mpsc::channel();
     let socket = path.to_path_buf();
     // A thread, because connect(2) itself blocks when the backlog of a suspended daemon is full. If it is late, the
     // process exits without it.
     std::thread::spawn(move || sender.send(exchange(&socket, request)));
-    match receiver.recv_timeout(CLIENT_LIMIT) {
+    match receiver.recv_timeout(limit) {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(Error::Ask(path.to_path_buf(), error)),
-        Err(_) => Err(Error::TimeOut(path.to_path_buf())),
+        Err(_) => Err(Error::TimeOut(path.to_path_buf(), limit)),
     }
 }
 
@@ -175,7 +246,7 @@ impl ToExit for Error {
         match self {
             Self::Occupied(error) => error.to_exit(),
             Self::Bind(..) => Exit::CannotCreate,
-            Self::Ask(..) | Self::TimeOut(_) => Exit::Unavailable,
+            Self::Ask(..) | Self::TimeOut(..) => Exit::Unavailable,
         }
     }
 
@@ -218,7 +289,7 @@ mod tests {
         let path = scratch.path().join("x.sock");
         let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
         let start = std::time::Instant::now();
-        assert!(matches!(ask(&path, Request::Status), Err(Error::TimeOut(_))));
+        assert!(matches!(ask(&path, Request::Status), Err(Error::TimeOut(..))));
         assert!(start.elapsed() < CLIENT_LIMIT * 2);
     }
 }

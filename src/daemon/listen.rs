@@ -6,10 +6,12 @@
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
 
 use crate::config::ListenAddr;
 use crate::exit::{Exit, ToExit};
@@ -21,7 +23,7 @@ use crate::sys::net::{Address, Listener};
 pub struct Passed(Vec<OwnedFd>);
 
 /// The bound listeners.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Listeners {
     /// The sockets; never empty.
     sockets: Vec<Listener>,
@@ -29,6 +31,19 @@ pub struct Listeners {
     addresses: Vec<Address>,
     /// The files of Unix sockets that we made: path, device and inode.
     files: Vec<(PathBuf, u64, u64)>,
+    /// How each is written in the configuration, in the same order; `None` for what a supervisor passed.
+    written: Vec<Option<String>>,
+    /// Sockets of the process before us that are not in use here, so far.
+    offered: Vec<(Offered, Listener)>,
+    /// Files that become ours when the process before us has handed over.
+    offered_files: Vec<(PathBuf, u64, u64)>,
+}
+
+/// What is said of a socket that is passed to the next process; the socket itself goes beside it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offered {
+    /// How the configuration writes it; `None` for what a supervisor passed.
+    written: Option<String>,
 }
 
 /// Why there is no listener.
@@ -74,7 +89,7 @@ impl Listeners {
     /// # Errors
     /// When one of them cannot be used; the others are released again.
     pub fn bind(configured: &[ListenAddr], passed: Passed) -> Result<Self, Error> {
-        let mut listeners = Self { sockets: Vec::new(), addresses: Vec::new(), files: Vec::new() };
+        let mut listeners = Self::default();
         let result = if passed.0.is_empty() {
             configured.iter().try_for_each(|address| listeners.add(address))
         } else {
@@ -89,6 +104,82 @@ impl Listeners {
         }
     }
 
+    /// Uses the sockets of the process before us where the configuration still wants them, and binds the others.
+    ///
+    /// # Errors
+    /// When one cannot be used; the files of those that were passed stay as they are.
+    pub fn inherit(
+        configured: &[ListenAddr],
+        offered: Vec<(Offered, OwnedFd)>,
+        files: Vec<(PathBuf, u64, u64)>,
+    ) -> Result<Self, Error> {
+        let mut listeners = Self { offered_files: files, ..Self::default() };
+        for (index, (offer, socket)) in offered.into_iter().enumerate() {
+            let listener = Listener::from_inherited(socket).map_err(|error| Error::Passed(index, error))?;
+            listeners.offered.push((offer, listener));
+        }
+        // What a supervisor passed takes the place of the configuration, as in the process before us.
+        let supervised = listeners.offered.iter().any(|(offer, _)| offer.written.is_none());
+        let result = if supervised {
+            listeners.take_offered(|_, _| true).map(drop)
+        } else {
+            configured.iter().try_for_each(|address| listeners.inherit_one(address))
+        };
+        listeners.offered.clear();
+        match result {
+            Ok(()) => Ok(listeners),
+            Err(error) => {
+                listeners.remove_files();
+                Err(error)
+            }
+        }
+    }
+
+    /// Uses what was bound for the same text, so that port 0 stays the port that it is; else binds.
+    fn inherit_one(&mut self, address: &ListenAddr) -> Result<(), Error> {
+        let text = address.to_string();
+        let same = self.take_offered(|offer, _| offer.written.as_deref() == Some(text.as_str()))?;
+        if same { Ok(()) } else { self.add(address) }
+    }
+
+    /// Takes over the offered sockets that match; whether there were any.
+    fn take_offered(&mut self, matches: impl Fn(&Offered, &Listener) -> bool) -> Result<bool, Error> {
+        let (taken, left) = std::mem::take(&mut self.offered)
+            .into_iter()
+            .partition::<Vec<_>, _>(|(offer, socket)| matches(offer, socket));
+        self.offered = left;
+        let any = !taken.is_empty();
+        for (offer, socket) in taken {
+            self.keep(socket, "an inherited socket", offer.written)?;
+        }
+        Ok(any)
+    }
+
+    /// What the next process needs: what to say of each socket, the sockets, and the files that belong to them.
+    ///
+    /// # Errors
+    /// What dup(2) answers.
+    #[expect(clippy::type_complexity, reason = "three lists, taken apart where they are received")]
+    pub fn offer(&self) -> io::Result<(Vec<Offered>, Vec<OwnedFd>, Vec<(PathBuf, u64, u64)>)> {
+        let offers = self.written.iter().map(|written| Offered { written: written.clone() }).collect();
+        let sockets = self
+            .sockets
+            .iter()
+            .map(|socket| socket.as_fd().try_clone_to_owned())
+            .collect::<io::Result<_>>()?;
+        Ok((offers, sockets, self.files.clone()))
+    }
+
+    /// The process before us has handed over: its sockets' files are ours to remove.
+    pub fn own_files(&mut self) {
+        self.files.append(&mut self.offered_files);
+    }
+
+    /// The next process has taken over: the files are no longer ours to remove.
+    pub fn give_files_up(&mut self) {
+        self.files.clear();
+    }
+
     /// Checks and keeps what a supervisor passed.
     fn adopt(&mut self, passed: Passed) -> Result<(), Error> {
         for (index, socket) in passed.0.into_iter().enumerate() {
@@ -97,6 +188,7 @@ impl Listeners {
             let listener = Listener::from_inherited(socket).map_err(failed)?;
             self.addresses.push(listener.address().map_err(failed)?);
             self.sockets.push(listener);
+            self.written.push(None);
         }
         Ok(())
     }
@@ -117,8 +209,14 @@ impl Listeners {
         let before = self.sockets.len();
         let mut missing = io::Error::from(io::ErrorKind::AddrNotAvailable);
         for address in resolved {
+            // The same address may have been written in another way before.
+            let same =
+                |_: &Offered, socket: &Listener| socket.address().is_ok_and(|it| it == Address::Tcp(address));
+            if self.take_offered(same)? {
+                continue;
+            }
             match Listener::bind_tcp(address) {
-                Ok(listener) => self.keep(listener, &address.to_string())?,
+                Ok(listener) => self.keep(listener, &address.to_string(), Some(written.to_string()))?,
                 Err(error) if is_missing(&error) => missing = error,
                 Err(error) => return Err(Error::Bind(address.to_string(), error)),
             }
@@ -136,14 +234,16 @@ impl Listeners {
         let listener = Listener::bind_unix(path).map_err(failed)?;
         let metadata = fs::symlink_metadata(path).map_err(failed)?;
         self.files.push((path.to_path_buf(), metadata.dev(), metadata.ino()));
-        self.keep(listener, &format!("unix:{}", path.display()))
+        let name = format!("unix:{}", path.display());
+        self.keep(listener, &name, Some(name.clone()))
     }
 
     /// Takes a bound listener in.
-    fn keep(&mut self, listener: Listener, name: &str) -> Result<(), Error> {
+    fn keep(&mut self, listener: Listener, name: &str, written: Option<String>) -> Result<(), Error> {
         let address = listener.address().map_err(|error| Error::Bind(name.to_owned(), error))?;
         self.addresses.push(address);
         self.sockets.push(listener);
+        self.written.push(written);
         Ok(())
     }
 

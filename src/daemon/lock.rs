@@ -6,7 +6,7 @@
 
 use std::fs::{self, File, Metadata};
 use std::io;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -113,6 +113,29 @@ impl Lock {
                 Err(error) => return Err(failed(error.into())),
             }
         }
+    }
+
+    /// The lock that the process before us held and still holds: both have the same open file, flock(2).
+    ///
+    /// # Errors
+    /// [`Error::Lock`] if it is another file than the one at the path.
+    pub fn inherit(paths: &RunPaths, passed: OwnedFd) -> Result<Self, Error> {
+        let failed = |error| Error::Lock(paths.lock.clone(), error);
+        let file = File::from(passed);
+        if !is_still(&paths.lock, &file).map_err(failed)? {
+            return Err(failed(io::Error::other("it was replaced")));
+        }
+        // Ours already if it is the open file that carries the lock; otherwise another has it, or nobody.
+        flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|error| failed(error.into()))?;
+        Ok(Self { file, path: paths.lock.clone() })
+    }
+
+    /// A second handle of the open file that carries the lock, for the next process.
+    ///
+    /// # Errors
+    /// What dup(2) answers.
+    pub fn share(&self) -> io::Result<OwnedFd> {
+        self.file.as_fd().try_clone_to_owned()
     }
 
     /// Replaces the record. Readers take the first line only, so they see the old record or the new one.

@@ -11,6 +11,7 @@
 //! | `notify` | `sd_notify(3)` |
 //! | `signals` | what each signal means to a serving process |
 //! | `control` | the control socket, both sides |
+//! | `upgrade` | starting the process that takes this one's place, and being it |
 //!
 //! A remembered number is never signalled: every way to a signal goes through [`find::find`].
 
@@ -24,10 +25,11 @@ mod paths;
 mod pidfile;
 mod record;
 mod signals;
+pub mod upgrade;
 
 pub use lock::{Error as LockError, Lock};
 pub use notify::Notifier;
 pub use paths::{Error as PathsError, RunPaths};
 pub use pidfile::{Error as PidFileError, check_replaceable, remove_own, write as write_pid_file};
 pub use record::Record;
-pub use signals::{Received, Signals};
+pub use signals::{Event, Received, Signals};

@@ -5,17 +5,25 @@
 //! only, so that a manager that hangs cannot hang us.
 
 use std::io;
+use std::os::fd::AsFd as _;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
 use std::time::Duration;
 
+use tokio::io::AsyncReadExt as _;
+
+use crate::sys::handover;
+
 /// How long one message may block.
 const SEND_LIMIT: Duration = Duration::from_secs(1);
 
 /// How often the manager's status line is brought up to date.
 const STATUS_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long the manager may take to confirm.
+const BARRIER_LIMIT: Duration = Duration::from_secs(5);
 
 /// The way to the service manager, if there is one.
 #[derive(Debug)]
@@ -77,6 +85,36 @@ impl Notifier {
     /// `EXTEND_TIMEOUT_USEC=`: starting or stopping is still going on and needs this long from now.
     pub fn extend(&self, time: Duration) {
         self.send(&format!("EXTEND_TIMEOUT_USEC={}", time.as_micros()));
+    }
+
+    /// Names another process as the service's main process, and waits until the manager has taken note: from then on it
+    /// listens to that one, and no longer to us. `MAINPID=` must come from the old one, `sd_notify(3)`; the barrier is
+    /// `sd_notify_barrier(3)`. The sign of life covers the time until the other one sends its first.
+    pub async fn hand_over(&mut self, pid: i32) {
+        if self.peer.is_none() {
+            return;
+        }
+        let watchdog = if self.watchdog.is_some() { "\nWATCHDOG=1" } else { "" };
+        self.send(&format!("MAINPID={pid}{watchdog}"));
+        if let Err(error) = self.barrier().await {
+            tracing::warn!(%error, "the service manager has not confirmed the hand-over");
+        }
+        self.peer = None;
+    }
+
+    /// `BARRIER=1`: the manager closes the descriptor when it has worked through everything sent before.
+    async fn barrier(&self) -> io::Result<()> {
+        let Some((socket, address)) = &self.peer else { return Ok(()) };
+        let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+        let connected = UnixDatagram::unbound()?;
+        connected.set_write_timeout(socket.write_timeout()?)?;
+        connected.connect_addr(address)?;
+        handover::send_with(&connected, b"BARRIER=1", &[writer.as_fd()])?;
+        drop(writer);
+        let mut reader = tokio::net::unix::pipe::Receiver::from_owned_fd(reader)?;
+        let closed = async { reader.read(&mut [0]).await };
+        tokio::time::timeout(BARRIER_LIMIT, closed).await??;
+        Ok(())
     }
 
     /// Sends one message.

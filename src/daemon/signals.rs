@@ -3,7 +3,8 @@
 //! | signal | meaning |
 //! |---|---|
 //! | TERM, INT | stop: drain, then exit with 0; the second one exits at once with 143 or 130 |
-//! | HUP, USR1, USR2 | not supported by this version: logged and survived |
+//! | HUP, USR1 | not supported by this version: logged and survived |
+//! | USR2 | upgrade: a new process takes this one's place |
 //! | PIPE | ignored: a closed connection is an error value |
 //!
 //! All are installed by [`Signals::install`], before readiness is announced: a signal that a script sends right after
@@ -37,6 +38,15 @@ pub enum Received {
     Terminate,
     /// INT.
     Interrupt,
+}
+
+/// What a serving process is asked by signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// To drain and end.
+    Stop(Received),
+    /// To let a new process take its place: USR2.
+    Upgrade,
 }
 
 impl Received {
@@ -74,20 +84,30 @@ impl Signals {
         })
     }
 
-    /// Waits for a signal that asks to stop; the others are logged. Safe to cancel.
-    pub async fn stop(&mut self) -> Received {
+    /// Waits for a signal that asks for something. Safe to cancel.
+    pub async fn next(&mut self) -> Event {
         loop {
             let unsupported = tokio::select! {
-                _ = self.terminate.recv() => return Received::Terminate,
-                _ = self.interrupt.recv() => return Received::Interrupt,
+                _ = self.terminate.recv() => return Event::Stop(Received::Terminate),
+                _ = self.interrupt.recv() => return Event::Stop(Received::Interrupt),
+                _ = self.user2.recv() => return Event::Upgrade,
                 _ = self.hangup.recv() => "HUP",
                 _ = self.user1.recv() => "USR1",
-                _ = self.user2.recv() => "USR2",
             };
             tracing::warn!(
                 signal = unsupported,
-                "this version cannot reload, rotate or upgrade by signal; stop and start instead"
+                "this version cannot reload or rotate by signal; use --restart, or --stop and --daemon"
             );
+        }
+    }
+
+    /// Waits for a signal that asks to stop, while nothing else can be asked for. Safe to cancel.
+    pub async fn stop(&mut self) -> Received {
+        loop {
+            match self.next().await {
+                Event::Stop(received) => return received,
+                Event::Upgrade => tracing::warn!("not upgraded: the gateway is starting or stopping"),
+            }
         }
     }
 }

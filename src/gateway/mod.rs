@@ -18,8 +18,10 @@ mod relay;
 mod service;
 mod session;
 mod status;
+mod transfer;
 mod upstream;
 
 pub use error::Error;
 pub use service::Gateway;
+pub use session::Asked;
 pub use status::{Era, State, Status, UpstreamStatus};

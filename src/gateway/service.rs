@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::join_all;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -13,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use super::catalog::Scope;
 use super::error::Error;
 use super::http;
-use super::session::Store;
+use super::session::{Peer, Store};
 use super::status::{Audience, Status, UpstreamStatus};
 use super::upstream::{self, Builtin, Changes, Connector, State, Upstream};
 use crate::config::{Config, Server, Sharing, Transport, Upstream as Settings, UpstreamName};
@@ -34,6 +35,10 @@ pub(crate) struct Inner {
     pub(crate) singles: HashMap<String, Arc<Scope>>,
     /// Legacy sessions.
     pub(crate) sessions: Store,
+    /// The way to the process before or after this one.
+    pub(crate) peer: Peer,
+    /// Set while connections are left to wait: another process takes over.
+    pub(crate) paused: watch::Sender<bool>,
     /// What upstreams announce.
     pub(crate) changes: Changes,
     /// Cancelled when the drain begins.
@@ -97,6 +102,8 @@ impl Gateway {
             merged: Arc::new(Scope::merged(shown, config.server.prefix)),
             singles: upstreams.iter().map(single).collect(),
             sessions: Store::default(),
+            peer: Peer::default(),
+            paused: watch::Sender::new(false),
             changes,
             draining: CancellationToken::new(),
             requests: Arc::default(),
@@ -130,7 +137,7 @@ impl Gateway {
             drain.started().await;
             inner.draining.cancel();
         });
-        let cut = http::accept(listener, http::router(&self.0), watch).await;
+        let cut = http::accept(listener, http::router(&self.0), watch, self.0.paused.subscribe()).await;
         announce.abort();
         cut
     }
@@ -148,6 +155,11 @@ impl Gateway {
     #[must_use]
     pub fn status(&self) -> Status {
         self.0.status(Audience::Operator)
+    }
+
+    /// What clones share.
+    pub(super) fn inner(&self) -> &Arc<Inner> {
+        &self.0
     }
 
     /// Ends all sessions and upstreams, and waits until every child is gone.

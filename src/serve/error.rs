@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::daemon::detach;
-use crate::daemon::{LockError, PathsError, PidFileError, Received, control, listen};
+use crate::daemon::{LockError, PathsError, PidFileError, Received, control, listen, upgrade};
 use crate::exit::{Exit, ToExit};
 use crate::{config, gateway, log, probe};
 
@@ -58,6 +58,18 @@ pub enum Error {
     /// The pipe to the launcher.
     #[error("cannot watch the launcher")]
     Launcher(#[source] io::Error),
+    /// The process before this one is gone, or does not want it.
+    #[error("the process before this one is gone before this one serves")]
+    Orphaned,
+    /// What the process before this one passes.
+    #[error(transparent)]
+    Upgrade(#[from] upgrade::Error),
+    /// The channel to the process before this one.
+    #[error("cannot use the channel to the process before this one")]
+    Channel(#[source] io::Error),
+    /// Relative paths could not be found again.
+    #[error("cannot tell the working directory")]
+    WorkingDirectory(#[source] io::Error),
     /// The start was given up by whoever started us.
     #[error("the launcher is gone before the gateway was ready")]
     Abandoned,
@@ -82,6 +94,7 @@ impl Error {
             Self::Log(error) => Some(error),
             Self::Gateway(error) => Some(error),
             Self::Control(error) => Some(error),
+            Self::Upgrade(error) => Some(error),
             _ => None,
         }
     }

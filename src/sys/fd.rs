@@ -84,6 +84,26 @@ pub fn silence_stderr() -> io::Result<()> {
     Ok(())
 }
 
+/// Takes what was passed as standard input, and leaves /dev/null in its place.
+///
+/// # Errors
+/// When it cannot be duplicated or /dev/null not be opened.
+pub fn take_stdin() -> io::Result<OwnedFd> {
+    use std::os::fd::AsFd as _;
+    let taken = std::io::stdin().as_fd().try_clone_to_owned()?;
+    nix::unistd::dup2_stdin(&OpenOptions::new().read(true).open("/dev/null")?)?;
+    Ok(taken)
+}
+
+/// Connects standard error with an open descriptor.
+///
+/// # Errors
+/// What dup2(2) answers.
+pub fn replace_stderr(with: BorrowedFd<'_>) -> io::Result<()> {
+    nix::unistd::dup2_stderr(with)?;
+    Ok(())
+}
+
 /// The device and inode behind a descriptor, by which two paths to one file are recognised.
 ///
 /// # Errors

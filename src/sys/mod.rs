@@ -7,6 +7,7 @@
 pub mod fd;
 pub mod fork;
 pub mod fs;
+pub mod handover;
 pub mod identity;
 pub mod net;
 pub mod process;

@@ -49,6 +49,28 @@ pub fn prepare_child(command: &mut Command) {
     unsafe { command.pre_exec(hook) };
 }
 
+/// Makes the program the child of init, or of the nearest subreaper, by a second fork: a service manager that is told
+/// of it as its main process (`sd_notify(3)` MAINPID=) will learn of its end. The number that
+/// [`std::process::Child::id`] tells is that of the process in between, which is gone at once but leads the program's
+/// process group; the number stays taken until it is waited for.
+pub fn orphan(command: &mut Command) {
+    command.process_group(0);
+    let hook = || {
+        super::signal::reset_dispositions_of_child();
+        super::signal::unblock_all()?;
+        // SAFETY: this is a child between fork and exec; fork(2) and _exit(2) are async-signal-safe, and this program
+        // registers no pthread_atfork(3) handlers.
+        match unsafe { nix::libc::fork() } {
+            -1 => Err(io::Error::last_os_error()),
+            0 => Ok(()),
+            _ => super::fork::leave(0),
+        }
+    };
+    // SAFETY: the hook makes the system calls signal, sigprocmask, fork and _exit only; it neither allocates nor takes
+    // a lock, as signal-safety(7) demands between fork and exec.
+    unsafe { command.pre_exec(hook) };
+}
+
 /// How a group of children is ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kill {
@@ -137,6 +159,22 @@ mod tests {
             // 32 and 33 belong to the C library's threads and cannot be reset through it: nptl(7).
             assert_eq!(bits & !(0b11 << 31), 0, "{line}");
         }
+    }
+
+    #[test]
+    fn orphan_is_no_child_and_is_reached_by_its_group() {
+        let mut sleeper = command("sh");
+        sleeper.args(["-c", "echo $PPID; exec sleep 600"]).stdout(Stdio::piped());
+        orphan(&mut sleeper);
+        let mut child = sleeper.spawn().unwrap();
+        let mut output = std::io::BufReader::new(child.stdout.take().unwrap());
+        let mut parent = String::new();
+        std::io::BufRead::read_line(&mut output, &mut parent).unwrap();
+        assert_ne!(parent.trim().parse::<u32>().unwrap(), std::process::id());
+        signal_group(child.id(), Kill::Kill).unwrap();
+        // The program holds the pipe's other end: end of file proves that it is gone.
+        assert_eq!(std::io::Read::read_to_string(&mut output, &mut parent).unwrap(), 0);
+        assert_eq!(child.wait().unwrap().code(), Some(0));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
@@ -43,16 +44,24 @@ struct Shared {
     open: Arc<AtomicUsize>,
     /// Their tasks.
     tasks: TaskTracker,
+    /// Whether new connections are left to wait.
+    paused: watch::Receiver<bool>,
 }
 
 /// Serves a listener until drained; returns the number of connections that were cut at the deadline.
-pub(crate) async fn accept(listener: Listener, router: Router, mut drain: Watch) -> io::Result<usize> {
+pub(crate) async fn accept(
+    listener: Listener,
+    router: Router,
+    mut drain: Watch,
+    paused: watch::Receiver<bool>,
+) -> io::Result<usize> {
     let shared = Shared {
         router,
         closing: CancellationToken::new(),
         shutdown: CancellationToken::new(),
         open: Arc::default(),
         tasks: TaskTracker::new(),
+        paused,
     };
     let deadline = match listener {
         Listener::Tcp(listener) => {
@@ -84,7 +93,7 @@ pub(crate) async fn accept(listener: Listener, router: Router, mut drain: Watch)
 /// Accepts TCP connections.
 async fn accept_tcp(listener: &TcpListener, shared: &Shared) {
     loop {
-        match listener.accept().await {
+        match shared.next(listener.accept()).await {
             Ok((stream, _)) => {
                 let _ = stream.set_nodelay(true);
                 shared.spawn(stream);
@@ -97,7 +106,7 @@ async fn accept_tcp(listener: &TcpListener, shared: &Shared) {
 /// Accepts connections to a Unix socket.
 async fn accept_unix(listener: &UnixListener, shared: &Shared) {
     loop {
-        match listener.accept().await {
+        match shared.next(listener.accept()).await {
             Ok((stream, _)) => shared.spawn(stream),
             Err(error) => pause(&error).await,
         }
@@ -111,6 +120,22 @@ async fn pause(error: &io::Error) {
 }
 
 impl Shared {
+    /// The next connection, while they are not left to wait in the kernel: another process is about to accept them, and
+    /// if it does not, this one goes on.
+    async fn next<T>(&self, accept: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+        let mut paused = self.paused.clone();
+        tokio::pin!(accept);
+        loop {
+            // The sender lives as long as the gateway, which this task holds through its router.
+            let _ = paused.wait_for(|paused| !paused).await;
+            tokio::select! {
+                biased;
+                _ = paused.wait_for(|paused| *paused) => {}
+                accepted = &mut accept => return accepted,
+            }
+        }
+    }
+
     /// Serves one connection in a task of its own.
     fn spawn(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
         let shared = self.clone();

@@ -20,7 +20,7 @@ use super::super::relay::{
     code, member, member_str, plain_result, raw,
 };
 use super::super::service::{InFlight, Inner};
-use super::super::session::{EventId, Listening, Log, Session};
+use super::super::session::{Asked, EventId, Listening, Log, Session};
 use super::super::upstream::{Call, ClientIdentity, Event, Exchange, Kind, Link, SESSION, VERSION};
 use super::answer::{self, Item};
 
@@ -41,7 +41,7 @@ pub(crate) async fn post(
         return initialize(gateway, scope, request).await;
     }
     let id = if let Message::Request(request) = &message { Some(request.id.clone()) } else { None };
-    let session = match session(gateway, headers) {
+    let session = match session(gateway, headers).await {
         Ok(session) => session,
         Err(fault) => return answer::json(&fault.response(id), fault.status),
     };
@@ -49,7 +49,17 @@ pub(crate) async fn post(
     match message {
         Message::Request(request) => self::request(session, request, headers, in_flight).await,
         Message::Notification(note) => {
+            if note.method == "notifications/cancelled" {
+                // The request may be in flight in the other process; each knows its own.
+                elsewhere(gateway, &session, &Message::Notification(note.clone()));
+            }
             session.notified(note).await;
+            StatusCode::ACCEPTED.into_response()
+        }
+        Message::Response(response) if !session.awaits(&response) => {
+            if !elsewhere(gateway, &session, &Message::Response(response)) {
+                tracing::debug!(session = session.label(), "an answer to no open question is dropped");
+            }
             StatusCode::ACCEPTED.into_response()
         }
         Message::Response(response) => match session.answered(response).await {
@@ -59,14 +69,21 @@ pub(crate) async fn post(
     }
 }
 
+/// Passes a message on to the process before or after this one, where there is one, which may have the request in
+/// flight that the message is about.
+fn elsewhere(gateway: &Inner, session: &Session, message: &Message) -> bool {
+    let body = String::from_utf8_lossy(&message.to_line()).into_owned();
+    gateway.peer.tell(Asked::Deliver { id: session.id.clone(), body })
+}
+
 /// `GET`: the stream of messages that belong to no request.
-pub(crate) fn get(gateway: &Arc<Inner>, headers: &HeaderMap) -> Response {
+pub(crate) async fn get(gateway: &Arc<Inner>, headers: &HeaderMap) -> Response {
     // A modern client has no such stream and must be told so.
     if !headers.contains_key(&SESSION) {
         return (StatusCode::METHOD_NOT_ALLOWED, "GET needs the Mcp-Session-Id of a legacy session\n")
             .into_response();
     }
-    let session = match session(gateway, headers) {
+    let session = match session(gateway, headers).await {
         Ok(session) => session,
         Err(fault) => return answer::json(&fault.response(None), fault.status),
     };
@@ -108,8 +125,9 @@ pub(crate) async fn delete(State(gateway): State<Arc<Inner>>, headers: HeaderMap
         return (StatusCode::METHOD_NOT_ALLOWED, "DELETE needs the Mcp-Session-Id of a legacy session\n")
             .into_response();
     }
-    match session(&gateway, &headers) {
+    match session(&gateway, &headers).await {
         Ok(session) => {
+            gateway.peer.tell(Asked::Ended { id: session.id.clone() });
             gateway.sessions.end(&session.id).await;
             StatusCode::OK.into_response()
         }
@@ -118,7 +136,7 @@ pub(crate) async fn delete(State(gateway): State<Arc<Inner>>, headers: HeaderMap
 }
 
 /// The session that a request names.
-fn session(gateway: &Inner, headers: &HeaderMap) -> Result<Arc<Session>, Fault> {
+async fn session(gateway: &Inner, headers: &HeaderMap) -> Result<Arc<Session>, Fault> {
     if let Some(version) = headers.get(&VERSION)
         && !LEGACY_VERSIONS.iter().any(|known| version == known)
     {
@@ -129,10 +147,13 @@ fn session(gateway: &Inner, headers: &HeaderMap) -> Result<Arc<Session>, Fault> 
         let message = "the Mcp-Session-Id header is missing; begin with `initialize`";
         return Err(Fault::downstream(code::INVALID_REQUEST, StatusCode::BAD_REQUEST, message));
     };
-    id.to_str().ok().and_then(|id| gateway.sessions.get(id)).ok_or_else(|| {
-        let message = "there is no such session; begin a new one with `initialize`";
-        Fault::downstream(code::INVALID_REQUEST, StatusCode::NOT_FOUND, message)
-    })
+    if let Ok(id) = id.to_str()
+        && let Some(session) = gateway.session(id).await
+    {
+        return Ok(session);
+    }
+    let message = "there is no such session; begin a new one with `initialize`";
+    Err(Fault::downstream(code::INVALID_REQUEST, StatusCode::NOT_FOUND, message))
 }
 
 /// `initialize`: begins a session.

@@ -50,7 +50,7 @@ async fn post_one(
 
 /// `GET /mcp`.
 async fn get_all(State(gateway): State<Arc<Inner>>, headers: HeaderMap) -> Response {
-    legacy::get(&gateway, &headers)
+    legacy::get(&gateway, &headers).await
 }
 
 /// `GET /mcp/NAME`.
@@ -60,7 +60,7 @@ async fn get_one(
     headers: HeaderMap,
 ) -> Response {
     match scope(&gateway, &name) {
-        Some(_) => legacy::get(&gateway, &headers),
+        Some(_) => legacy::get(&gateway, &headers).await,
         None => unknown(&name),
     }
 }

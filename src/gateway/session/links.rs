@@ -95,6 +95,11 @@ impl SessionLinks {
         *self.log_level.lock().unwrap_or_else(PoisonError::into_inner) = params;
     }
 
+    /// The log level that the client has set.
+    pub(crate) fn log_level(&self) -> Option<Raw> {
+        self.log_level.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Ends the session's own connections.
     pub(crate) async fn end(&self) {
         let slots: Vec<Slot> = std::mem::take(&mut *self.slots()).into_values().collect();
@@ -109,8 +114,7 @@ impl SessionLinks {
 
     /// Tells a new connection what the client has told the others.
     async fn catch_up(&self, link: &Link) {
-        let level = self.log_level.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(params) = level {
+        if let Some(params) = self.log_level() {
             let limit = std::time::Duration::from_secs(10);
             let call = super::super::upstream::Call::new("logging/setLevel", Some(params), limit);
             let _ = link.call(call).await.outcome().await;

@@ -149,6 +149,27 @@ impl Session {
         Message::Request(Request { id: Id::number(number), ..request })
     }
 
+    /// Whether a server waits for this answer of the client.
+    pub(crate) fn awaits(&self, response: &Response) -> bool {
+        response.id.as_ref().and_then(Id::as_number).is_some_and(|id| lock(&self.asked).contains_key(&id))
+    }
+
+    /// The URIs that the client has subscribed to.
+    pub(crate) fn subscriptions(&self) -> Vec<String> {
+        lock(&self.subscribed).iter().cloned().collect()
+    }
+
+    /// The last identifier that was given to the client.
+    pub(crate) fn last_asked(&self) -> u64 {
+        self.last_asked.load(Ordering::Relaxed)
+    }
+
+    /// Goes on where another process has left the session.
+    pub(crate) fn continue_from(&self, last_asked: u64, subscriptions: &[String]) {
+        self.last_asked.store(last_asked, Ordering::Relaxed);
+        lock(&self.subscribed).extend(subscriptions.iter().cloned());
+    }
+
     /// Brings the client's answer to the server that asked.
     pub(crate) async fn answered(&self, response: Response) -> Result<(), Fault> {
         let place = response.id.as_ref().and_then(Id::as_number).and_then(|id| lock(&self.asked).remove(&id));

@@ -5,7 +5,10 @@ mod live;
 mod outbox;
 mod replay;
 mod store;
+mod transfer;
 
 pub(crate) use live::{Listening, Session};
 pub(crate) use replay::{EventId, Log};
 pub(crate) use store::Store;
+pub use transfer::Asked;
+pub(crate) use transfer::{Peer, State};

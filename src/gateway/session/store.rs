@@ -42,6 +42,16 @@ impl Store {
         self.sessions().get(id).cloned()
     }
 
+    /// Keeps a session that another process has begun, unless it is here already.
+    pub(crate) fn keep(&self, id: &str, revive: impl FnOnce() -> Arc<Session>) {
+        self.sessions().entry(id.to_owned()).or_insert_with(revive);
+    }
+
+    /// All sessions.
+    pub(crate) fn all(&self) -> Vec<Arc<Session>> {
+        self.sessions().values().cloned().collect()
+    }
+
     /// Ends a session.
     pub(crate) async fn end(&self, id: &str) {
         let session = self.sessions().remove(id);

@@ -1,0 +1,454 @@
+//! The two ends of an upgrade: starting the next process, and being it.
+//!
+//! The next process is started with one end of a socket pair as standard input, and with [`VARIABLE`] in its
+//! environment; nothing else is open to it. It says [`Message::Hello`] first; only then the old one sends lock,
+//! standard error, listeners and [`Plan`], so that a program that hangs or is no mcpeg never holds them. Until it has
+//! said hello, its standard error is a pipe, whose text tells why a program did not start.
+//!
+//! Afterwards both talk in lines of JSON over a [`Channel`] until the old process ends. The stages, old to new and
+//! back: `take` `prepared` `go` `ready` `commit` `owned` `released`. Any failure before `owned` leaves everything to
+//! the old process. Sessions go over the same channel at any time, in both directions, as text that is opaque here.
+
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{mpsc, oneshot};
+
+use super::listen::Offered;
+use crate::exit::{Exit, ToExit};
+use crate::sys::process::Kill;
+use crate::sys::{fd, handover, process};
+
+/// The version of what is said over the channel.
+pub const PROTOCOL: u32 = 1;
+/// Tells a program that it is to take a gateway's place.
+pub const VARIABLE: &str = "MCPEG_UPGRADE";
+/// Variables that mean one process, `sd_listen_fds(3)` and `sd_watchdog_enabled(3)`; the next one is another.
+const PERSONAL: [&str; 5] = ["LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID"];
+/// How long the next process waits for what the old one passes.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The longest line, in bytes.
+const LINE_LIMIT: u64 = 64 * 1024 * 1024;
+/// How much of a failed program's standard error is reported, in bytes.
+const COMPLAINT_LIMIT: usize = 2048;
+
+/// What the old process tells the next one about itself.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Plan {
+    /// `--config`.
+    pub config: Option<PathBuf>,
+    /// `--listen`.
+    pub listen: Vec<String>,
+    /// `--log-file`.
+    pub log_file: Option<PathBuf>,
+    /// `--log-level`, as a filter.
+    pub log_level: Option<String>,
+    /// `--dev`.
+    pub dev: bool,
+    /// The pid file.
+    pub pid_file: PathBuf,
+    /// Whether there is no console.
+    pub background: bool,
+    /// The listeners, in the order of their descriptors.
+    pub listeners: Vec<Offered>,
+    /// The files of Unix listeners: path, device and inode.
+    pub files: Vec<(PathBuf, u64, u64)>,
+}
+
+/// One line of the channel.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "message", rename_all = "snake_case")]
+pub enum Message {
+    /// New: I am here.
+    Hello {
+        /// [`PROTOCOL`].
+        protocol: u32,
+        /// Its pid.
+        pid: i32,
+        /// Its version.
+        version: String,
+    },
+    /// Old: what to serve; the descriptors came before.
+    Take(Box<Plan>),
+    /// New: configuration and upstreams are there.
+    Prepared,
+    /// Old: I no longer accept, and every session has been sent.
+    Go,
+    /// New: I have answered a request of my own.
+    Ready,
+    /// Old: take pid file, record and control socket over.
+    Commit,
+    /// New: they are mine.
+    Owned,
+    /// Old: the service manager knows you.
+    Released,
+    /// New: I cannot.
+    Failed {
+        /// The exit code.
+        exit: u8,
+        /// The error with its causes.
+        text: String,
+        /// How it is mended.
+        hint: Option<String>,
+    },
+    /// A session, to be kept if it is unknown.
+    Session {
+        /// Its state.
+        state: String,
+    },
+    /// Do you know this session?
+    Find {
+        /// Its identifier.
+        id: String,
+    },
+    /// The answer to [`Message::Find`].
+    Found {
+        /// Its identifier.
+        id: String,
+        /// Its state, if it is known.
+        state: Option<String>,
+    },
+    /// A client has ended its session.
+    Ended {
+        /// Its identifier.
+        id: String,
+    },
+    /// Something from a client about a request that is in flight at the other end.
+    Deliver {
+        /// The session's identifier.
+        id: String,
+        /// The JSON-RPC message.
+        body: String,
+    },
+}
+
+/// Why the next process does not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such program, or it cannot be executed.
+    #[error("cannot execute `{0}`")]
+    Execute(PathBuf, #[source] io::Error),
+    /// A system call on the way failed.
+    #[error("cannot pass the gateway on to a new process")]
+    Pass(#[source] io::Error),
+    /// It ended, or closed its end.
+    #[error("the new process ended before it served{}", complaint(.0))]
+    Died(String),
+    /// It neither serves nor fails.
+    #[error("the new process did not serve within {} s and was ended{}", .0.as_secs_f32(), complaint(.1))]
+    TimeOut(Duration, String),
+    /// It is another program, or an mcpeg that is too different.
+    #[error("`{}` does not speak version {PROTOCOL} of the upgrade protocol{}", .0.display(), complaint(.1))]
+    Protocol(PathBuf, String),
+    /// It said why it cannot serve.
+    #[error("the new process cannot serve: {message}")]
+    Refused {
+        /// Its error.
+        message: String,
+        /// Its hint.
+        hint: Option<String>,
+        /// Its exit code.
+        exit: Exit,
+    },
+    /// Another upgrade is under way.
+    #[error("another upgrade is under way")]
+    Busy,
+    /// The process is the first of its container, whose end would be the container's.
+    #[error("process 1 of a container cannot hand over to another process")]
+    FirstProcess,
+    /// Standard input is not what it should be.
+    #[error("{VARIABLE} is set, but standard input is not the socket of a gateway")]
+    NotASuccessor(#[source] io::Error),
+}
+
+/// What a program wrote to its standard error, as an addition to a message.
+fn complaint(text: &str) -> String {
+    let text = text.trim().replace('\n', "; ");
+    if text.is_empty() { text } else { format!(": {text}") }
+}
+
+/// A process that may become the next one; it is ended when this is dropped before [`Candidate::release`].
+#[derive(Debug)]
+pub struct Candidate {
+    /// The process between us and it, which leads its group; waited for at the end, so that the number stays taken.
+    between: Child,
+    /// What was executed.
+    executable: PathBuf,
+    /// Whether it is on its own.
+    released: bool,
+}
+
+impl Candidate {
+    /// Starts the program, and returns our end of its channel.
+    ///
+    /// # Errors
+    /// When it cannot be executed.
+    pub fn start(executable: &Path) -> Result<(Self, tokio::net::UnixStream), Error> {
+        let (ours, theirs) = UnixStream::pair().map_err(Error::Pass)?;
+        ours.set_nonblocking(true).map_err(Error::Pass)?;
+        let mut command = process::command(executable);
+        // For whoever looks at ps(1); what counts comes over the channel.
+        command.args(std::env::args_os().skip(1)).env(VARIABLE, PROTOCOL.to_string());
+        for name in PERSONAL {
+            command.env_remove(name);
+        }
+        command.stdin(Stdio::from(OwnedFd::from(theirs))).stderr(Stdio::piped());
+        process::orphan(&mut command);
+        let between = command.spawn().map_err(|error| Error::Execute(executable.to_path_buf(), error))?;
+        // Dropping the command closes our copy of the program's end, so that its death is the end of the stream.
+        drop(command);
+        let candidate = Self { between, executable: executable.to_path_buf(), released: false };
+        let ours = tokio::net::UnixStream::from_std(ours).map_err(Error::Pass)?;
+        Ok((candidate, ours))
+    }
+
+    /// It has taken over: from here on it is nobody's to end.
+    pub fn release(mut self) {
+        self.released = true;
+    }
+
+    /// It ended, or never was what it should be.
+    pub fn died(&mut self) -> Error {
+        Error::Died(self.complaint())
+    }
+
+    /// It speaks another protocol.
+    pub fn foreign(&mut self) -> Error {
+        Error::Protocol(self.executable.clone(), self.complaint())
+    }
+
+    /// It is too slow.
+    pub fn late(&mut self, limit: Duration) -> Error {
+        Error::TimeOut(limit, self.complaint())
+    }
+
+    /// What it wrote to its standard error before it had ours; it is ended.
+    fn complaint(&mut self) -> String {
+        self.end();
+        let Some(mut pipe) = self.between.stderr.take() else { return String::new() };
+        let mut text = vec![0; COMPLAINT_LIMIT];
+        // Never waited for: a process that left the group could keep the pipe open.
+        let length = match rustix::io::ioctl_fionbio(&pipe, true) {
+            Ok(()) => pipe.read(&mut text).unwrap_or(0),
+            Err(_) => 0,
+        };
+        String::from_utf8_lossy(&text[..length]).into_owned()
+    }
+
+    /// Ends its process group.
+    fn end(&self) {
+        if let Err(error) = process::signal_group(self.between.id(), Kill::Kill) {
+            tracing::warn!(%error, "cannot end the new process");
+        }
+    }
+}
+
+impl Drop for Candidate {
+    fn drop(&mut self) {
+        if !self.released {
+            self.end();
+        }
+        if let Err(error) = self.between.wait() {
+            tracing::warn!(%error, "cannot wait for the launcher of the new process");
+        }
+    }
+}
+
+/// Passes descriptors: the lock, standard error, and the listeners.
+///
+/// # Errors
+/// What sendmsg(2) answers.
+pub fn pass(channel: &impl std::os::fd::AsFd, lock: &OwnedFd, listeners: &[OwnedFd]) -> io::Result<()> {
+    let stderr = io::stderr();
+    let all: Vec<_> = [lock.as_fd(), stderr.as_fd()]
+        .into_iter()
+        .chain(listeners.iter().map(std::os::fd::AsFd::as_fd))
+        .collect();
+    handover::send(channel, &all)
+}
+
+/// What the next process was given.
+#[derive(Debug)]
+pub struct Inheritance {
+    /// What to serve.
+    pub plan: Plan,
+    /// The lock's open file.
+    pub lock: OwnedFd,
+    /// The listeners, in the plan's order.
+    pub listeners: Vec<OwnedFd>,
+}
+
+/// Whether this process was started to take a gateway's place.
+#[must_use]
+pub fn is_successor() -> bool {
+    std::env::var_os(VARIABLE).is_some()
+}
+
+/// Takes the channel, which is standard input; the process must not have touched other descriptors yet.
+///
+/// # Errors
+/// When it is no socket.
+pub fn channel() -> Result<UnixStream, Error> {
+    let socket = fd::take_stdin().map_err(Error::NotASuccessor)?;
+    // Only a connected Unix socket has a peer's name, if an empty one.
+    let stream = UnixStream::from(socket);
+    stream.peer_addr().map_err(Error::NotASuccessor)?;
+    stream.set_read_timeout(Some(PATIENCE)).map_err(Error::NotASuccessor)?;
+    Ok(stream)
+}
+
+/// Says hello and receives everything; standard error is that of the old process afterwards.
+///
+/// # Errors
+/// When the old process is gone or of another version.
+pub fn receive(mut stream: &UnixStream) -> Result<Inheritance, Error> {
+    let pid = nix::unistd::getpid().as_raw();
+    let hello = Message::Hello { protocol: PROTOCOL, pid, version: env!("CARGO_PKG_VERSION").to_owned() };
+    stream.write_all(line(&hello).as_bytes()).map_err(Error::Pass)?;
+    let mut descriptors = handover::receive(stream).map_err(Error::Pass)?.into_iter();
+    let (lock, stderr) = descriptors.next().zip(descriptors.next()).ok_or_else(incomplete)?;
+    let mut text = String::new();
+    // The old process says nothing more until it is spoken to, so that the buffer keeps nothing of later lines.
+    BufReader::new(stream.take(LINE_LIMIT)).read_line(&mut text).map_err(Error::Pass)?;
+    let message = serde_json::from_str(&text).map_err(|error| Error::Pass(error.into()))?;
+    let Message::Take(plan) = message else { return Err(incomplete()) };
+    fd::replace_stderr(stderr.as_fd()).map_err(Error::Pass)?;
+    Ok(Inheritance { plan: *plan, lock, listeners: descriptors.collect() })
+}
+
+/// Something was not passed.
+fn incomplete() -> Error {
+    Error::Pass(io::Error::from(io::ErrorKind::InvalidData))
+}
+
+/// Tells the old process why this one does not serve, over a channel that is not in the runtime.
+pub fn fail(mut stream: &UnixStream, error: &impl ToExit) {
+    let message = failed(error);
+    // If the old process is gone, nobody is left to be told.
+    drop(stream.write_all(line(&message).as_bytes()));
+}
+
+/// An error as a message.
+#[must_use]
+pub fn failed(error: &impl ToExit) -> Message {
+    Message::Failed { exit: error.to_exit().code(), text: super::detach::describe(error), hint: error.hint() }
+}
+
+/// A message as a line.
+fn line(message: &Message) -> String {
+    let mut text = serde_json::to_string(message).expect("messages have string keys only");
+    text.push('\n');
+    text
+}
+
+/// The sending side; clones share it.
+#[derive(Clone, Debug)]
+pub struct Sender(mpsc::UnboundedSender<Outgoing>);
+
+/// What the writer is given.
+#[derive(Debug)]
+enum Outgoing {
+    /// A line.
+    Line(String),
+    /// Tells when everything before is in the kernel.
+    Flush(oneshot::Sender<()>),
+}
+
+impl Sender {
+    /// Queues a message; one that cannot be sent is dropped, and the receiving side learns of the end.
+    pub fn send(&self, message: &Message) {
+        drop(self.0.send(Outgoing::Line(line(message))));
+    }
+
+    /// Waits until everything that was queued is on its way, or the channel is broken.
+    pub async fn flush(&self) {
+        let (done, flushed) = oneshot::channel();
+        if self.0.send(Outgoing::Flush(done)).is_ok() {
+            let _ = flushed.await;
+        }
+    }
+}
+
+/// The receiving side.
+#[derive(Debug)]
+pub struct Receiver(tokio::io::BufReader<OwnedReadHalf>, Vec<u8>);
+
+impl Receiver {
+    /// The next message; `None` when the other process is gone or does not make sense. Safe to cancel.
+    pub async fn next(&mut self) -> Option<Message> {
+        let mut limited = (&mut self.0).take(LINE_LIMIT);
+        limited.read_until(b'\n', &mut self.1).await.ok()?;
+        let message = std::mem::take(&mut self.1);
+        serde_json::from_slice(&message).ok()
+    }
+}
+
+/// Makes a channel of a connected socket; inside the runtime.
+#[must_use]
+pub fn open(stream: tokio::net::UnixStream) -> (Sender, Receiver) {
+    let (reader, writer) = stream.into_split();
+    let (sender, queue) = mpsc::unbounded_channel();
+    tokio::spawn(write(writer, queue));
+    (Sender(sender), Receiver(tokio::io::BufReader::new(reader), Vec::new()))
+}
+
+/// Writes what is queued until nobody can queue any more.
+async fn write(mut socket: OwnedWriteHalf, mut queue: mpsc::UnboundedReceiver<Outgoing>) {
+    while let Some(outgoing) = queue.recv().await {
+        match outgoing {
+            Outgoing::Line(line) => {
+                if socket.write_all(line.as_bytes()).await.is_err() {
+                    return;
+                }
+            }
+            Outgoing::Flush(done) => {
+                let _ = done.send(());
+            }
+        }
+    }
+}
+
+impl ToExit for Error {
+    fn to_exit(&self) -> Exit {
+        match self {
+            Self::Refused { exit, .. } => *exit,
+            Self::Busy => Exit::TryAgain,
+            Self::NotASuccessor(_) => Exit::Usage,
+            Self::Died(_) => Exit::Bug,
+            _ => Exit::Os,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Refused { hint, .. } => hint.clone(),
+            Self::Busy => {
+                Some("it ends within the drain time-out of the old process; try again then".to_owned())
+            }
+            Self::FirstProcess => Some("restart the container".to_owned()),
+            Self::NotASuccessor(_) => Some(format!("unset {VARIABLE}")),
+            _ => Some("the old process serves on".to_owned()),
+        }
+    }
+}
+
+impl Message {
+    /// A failure as an error.
+    #[must_use]
+    pub fn into_refusal(self) -> Option<Error> {
+        match self {
+            Self::Failed { exit, text, hint } => {
+                let exit = Exit::ALL.iter().map(|(known, _)| *known).find(|known| known.code() == exit);
+                Some(Error::Refused { message: text, hint, exit: exit.unwrap_or(Exit::Bug) })
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Sessions on their way to another process, as one line of JSON each.
+//!
+//! What moves: identifier, endpoint, client, revision, log level, subscriptions. What does not: connections, which are
+//! opened again when they are needed, and requests in flight, which end where they began. While both processes serve,
+//! either may be asked for a session that it does not know; it then asks the other one.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use super::super::catalog::{Links as _, Scope, route};
+use super::super::relay::{ClientMeta, Notification, Raw, raw};
+use super::super::upstream::{Call, ClientIdentity};
+use super::live::Session;
+use crate::config::UpstreamName;
+
+/// Identifiers of servers' questions that are left to the old process, which may still ask some.
+const HEADROOM: u64 = 1 << 20;
+/// How long an upstream may take to accept a subscription again.
+const SUBSCRIBE_LIMIT: Duration = Duration::from_secs(10);
+/// How long the other process may take to say whether it knows a session.
+const FIND_LIMIT: Duration = Duration::from_secs(5);
+
+/// A session's state.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct State {
+    /// Its identifier.
+    pub(crate) id: String,
+    /// The upstream whose endpoint it was opened at; `None` for the merged one.
+    pub(crate) endpoint: Option<String>,
+    /// `clientInfo`.
+    info: Raw,
+    /// The client's capabilities.
+    capabilities: Raw,
+    /// The agreed revision.
+    version: String,
+    /// `logging/setLevel`'s parameters.
+    #[serde(default)]
+    log_level: Option<Raw>,
+    /// The URIs of subscribed resources.
+    #[serde(default)]
+    subscriptions: Vec<String>,
+    /// The last identifier of a question to the client.
+    #[serde(default)]
+    last_asked: u64,
+}
+
+impl State {
+    /// The state of a session.
+    pub(crate) fn of(session: &Session, endpoint: Option<String>) -> Self {
+        let client = session.links.client();
+        Self {
+            id: session.id.clone(),
+            endpoint,
+            info: client.meta.info.clone(),
+            capabilities: client.meta.capabilities.clone(),
+            version: client.version.clone(),
+            log_level: session.links.log_level(),
+            subscriptions: session.subscriptions(),
+            last_asked: session.last_asked(),
+        }
+    }
+
+    /// The session again, in this process.
+    pub(crate) fn revive(
+        self,
+        scope: Arc<Scope>,
+        changes: broadcast::Receiver<(UpstreamName, Notification)>,
+    ) -> Arc<Session> {
+        let meta = ClientMeta { info: self.info, capabilities: self.capabilities };
+        let client = ClientIdentity { meta, version: self.version };
+        let session = Session::begin(self.id, scope, client, changes);
+        session.links.set_log_level(self.log_level);
+        session.continue_from(self.last_asked.saturating_add(HEADROOM), &self.subscriptions);
+        if !self.subscriptions.is_empty() {
+            tokio::spawn(subscribe_again(Arc::clone(&session), self.subscriptions));
+        }
+        session
+    }
+}
+
+/// Tells the upstreams of this process what the client has subscribed to.
+async fn subscribe_again(session: Arc<Session>, uris: Vec<String>) {
+    for uri in uris {
+        let method = "resources/subscribe";
+        let params = Some(raw(&serde_json::json!({ "uri": uri })));
+        let meta = &session.links.client().meta;
+        let routed = route(&session.scope, &*session, method, params, meta).await;
+        let result = match routed {
+            Ok((upstream, params)) => session.link(&upstream).await.map(|link| (link, params)),
+            Err(fault) => Err(fault),
+        };
+        match result {
+            Ok((link, params)) => {
+                let _ = link.call(Call::new(method, params, SUBSCRIBE_LIMIT)).await.outcome().await;
+            }
+            Err(fault) => tracing::debug!(session = session.label(), %fault, "a subscription is lost"),
+        }
+    }
+}
+
+/// What this process asks of the one before or after it.
+#[derive(Debug)]
+pub enum Asked {
+    /// Whether it knows a session.
+    Find {
+        /// The identifier.
+        id: String,
+        /// The session's state, if it is known.
+        answer: oneshot::Sender<Option<String>>,
+    },
+    /// To forget a session that its client has ended.
+    Ended {
+        /// The identifier.
+        id: String,
+    },
+    /// To take a message about a request that it has in flight.
+    Deliver {
+        /// The session's identifier.
+        id: String,
+        /// The JSON-RPC message.
+        body: String,
+    },
+}
+
+/// The way to the process before or after this one, while there is one.
+#[derive(Debug, Default)]
+pub(crate) struct Peer(Mutex<Option<mpsc::UnboundedSender<Asked>>>);
+
+impl Peer {
+    /// Opens or closes the way.
+    pub(crate) fn set(&self, way: Option<mpsc::UnboundedSender<Asked>>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = way;
+    }
+
+    /// Asks for something without an answer; whether there is anybody to ask.
+    pub(crate) fn tell(&self, asked: Asked) -> bool {
+        self.way().is_some_and(|way| way.send(asked).is_ok())
+    }
+
+    /// Asks for a session.
+    pub(crate) async fn find(&self, id: &str) -> Option<String> {
+        let (answer, found) = oneshot::channel();
+        self.way()?.send(Asked::Find { id: id.to_owned(), answer }).ok()?;
+        tokio::time::timeout(FIND_LIMIT, found).await.ok()?.ok()?
+    }
+
+    /// The way, if there is one.
+    fn way(&self) -> Option<mpsc::UnboundedSender<Asked>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

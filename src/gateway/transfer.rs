@@ -1,0 +1,104 @@
+//! The gateway while another process takes its place: pausing, and passing sessions in both directions.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::catalog::Scope;
+use super::relay::Message;
+use super::service::{Gateway, Inner};
+use super::session::{Asked, Session, State};
+
+impl Gateway {
+    /// Opens or closes the way to the process before or after this one.
+    pub fn set_peer(&self, way: Option<mpsc::UnboundedSender<Asked>>) {
+        self.inner().peer.set(way);
+    }
+
+    /// Leaves new connections to wait in the kernel, or accepts them again.
+    pub fn pause(&self, paused: bool) {
+        self.inner().paused.send_replace(paused);
+    }
+
+    /// The state of every session.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<String> {
+        self.inner().sessions.all().iter().map(|session| self.inner().state(session)).collect()
+    }
+
+    /// The state of a session, if it is known here.
+    #[must_use]
+    pub fn session(&self, id: &str) -> Option<String> {
+        self.inner().sessions.get(id).map(|session| self.inner().state(&session))
+    }
+
+    /// Keeps a session that another process has begun.
+    pub fn keep_session(&self, state: &str) {
+        self.inner().keep(state);
+    }
+
+    /// Ends a session of which its client has said so in another process.
+    pub async fn end_session(&self, id: &str) {
+        self.inner().sessions.end(id).await;
+    }
+
+    /// Takes a client's message about a request in flight here, which came to another process.
+    pub async fn deliver(&self, id: &str, body: &str) {
+        let Some(session) = self.inner().sessions.get(id) else { return };
+        match Message::parse(body.as_bytes()) {
+            Ok(Message::Response(response)) => {
+                if let Err(fault) = session.answered(response).await {
+                    tracing::debug!(session = session.label(), %fault, "an answer does not reach its server");
+                }
+            }
+            Ok(Message::Notification(note)) => session.notified(note).await,
+            _ => {}
+        }
+    }
+}
+
+impl Inner {
+    /// A session by its identifier, here or in the process before or after this one.
+    pub(crate) async fn session(&self, id: &str) -> Option<Arc<Session>> {
+        if let Some(session) = self.sessions.get(id) {
+            return Some(session);
+        }
+        if let Some(state) = self.peer.find(id).await {
+            self.keep(&state);
+        }
+        // Also without an answer: the other process may have sent it just before its end.
+        self.sessions.get(id)
+    }
+
+    /// A session's state as text.
+    fn state(&self, session: &Session) -> String {
+        let single = self.singles.iter().find(|(_, scope)| Arc::ptr_eq(scope, &session.scope));
+        let state = State::of(session, single.map(|(name, _)| name.clone()));
+        serde_json::to_string(&state).expect("a state has string keys only")
+    }
+
+    /// The endpoint of a session from elsewhere.
+    fn endpoint(&self, name: Option<&str>) -> Option<Arc<Scope>> {
+        match name {
+            None => Some(Arc::clone(&self.merged)),
+            Some(name) => self.singles.get(name).cloned(),
+        }
+    }
+
+    /// Keeps a session from elsewhere, unless the configuration no longer has its endpoint.
+    fn keep(&self, state: &str) {
+        let state: State = match serde_json::from_str(state) {
+            Ok(state) => state,
+            Err(error) => {
+                tracing::warn!(%error, "a session cannot be taken over");
+                return;
+            }
+        };
+        let Some(scope) = self.endpoint(state.endpoint.as_deref()) else {
+            tracing::info!(endpoint = state.endpoint, "a session ends: its upstream is no longer configured");
+            return;
+        };
+        let id = state.id.clone();
+        self.sessions.keep(&id, || state.revive(scope, self.changes.subscribe()));
+    }
+}
