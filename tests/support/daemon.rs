@@ -243,6 +243,7 @@ fn processes() -> impl Iterator<Item = i32> {
 fn uses(pid: i32, directory: &Path) -> bool {
     let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
     let wanted = format!("MCPEG_PID_FILE={}/", directory.display());
-    let is_mcpeg = fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == Path::new(MCPEG));
+    let is_mcpeg = fs::read_link(format!("/proc/{pid}/exe"))
+        .is_ok_and(|exe| exe == Path::new(MCPEG) || exe.starts_with(directory));
     is_mcpeg && environment.split(|byte| *byte == 0).any(|entry| entry.starts_with(wanted.as_bytes()))
 }
