@@ -8,7 +8,10 @@
 //! Invariants: whoever holds the lock may touch the run-time files, nobody else; readiness is announced once; no
 //! thread exists before detaching. An upgrade will hand over what `Taken` holds, which is why it is one value.
 
+mod accepting;
+mod alive;
 mod error;
+pub mod reload;
 mod status;
 
 use std::io;
@@ -19,28 +22,29 @@ use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::net::unix::pipe;
-use tokio::task::{JoinError, JoinSet};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
+use accepting::Accepting;
+use alive::{ask_ourselves, due, sign_of_life};
 pub use error::Error;
 pub use status::{SCHEMA, State, Status};
 
 use crate::config::{self, Config, Source};
-use crate::daemon::control::Server;
+use crate::daemon::control::{Request, Server};
 use crate::daemon::detach::{self, Announcer, Launcher, Side};
 use crate::daemon::listen::{self, Listeners};
-use crate::daemon::{Lock, Notifier, Received, Record, RunPaths, Signals};
+use crate::daemon::{Lock, Notifier, Received, Record, RunPaths, Signals, Wanted};
 use crate::exit::{Exit, ToExit as _};
 use crate::gateway::{self, Gateway};
 use crate::log::{self, Console};
 use crate::sys::fd::Rest;
 use crate::sys::net::Address;
 use crate::sys::signal;
-use crate::{daemon, drain, probe};
+use crate::{daemon, drain};
 
 /// How long readiness waits for upstreams; those that are slower are retried while the gateway serves.
 const SETTLE_LIMIT: Duration = Duration::from_secs(30);
-/// How long one request to ourselves may take.
-const PROBE_LIMIT: Duration = Duration::from_secs(5);
 /// What ending the upstreams may take after a drain; asked of systemd on top of the drain's time-out.
 const END_MARGIN: Duration = Duration::from_secs(15);
 /// How long tasks that do not end may keep the process after everything else is done.
@@ -85,6 +89,8 @@ pub enum Outcome {
 /// What a gateway holds before its runtime exists.
 #[derive(Debug)]
 struct Taken {
+    /// Where the configuration came from, for reading it again.
+    source: Source,
     /// The configuration.
     config: Arc<Config>,
     /// The run-time files.
@@ -105,7 +111,9 @@ pub fn run(source: &Source, options: &Options) -> Result<Outcome, Error> {
     let rest = if matches!(options.mode, Mode::Daemon) { Rest::Close } else { Rest::CloseOnExec };
     let passed = listen::claim(rest)?;
     let config = config::load(source)?;
-    let mut taken = Taken::take(config, options, passed)?;
+    // A daemon leaves the working directory.
+    let source = source.clone().absolute().map_err(Error::WorkingDirectory)?;
+    let mut taken = Taken::take(source, config, options, passed)?;
     match options.mode {
         Mode::Foreground(console) => {
             signal::unblock_all().map_err(Error::Signals)?;
@@ -124,7 +132,12 @@ pub fn run(source: &Source, options: &Options) -> Result<Outcome, Error> {
 
 impl Taken {
     /// Takes the lock and binds the listeners, in this order: a second start never disturbs the first.
-    fn take(config: Config, options: &Options, passed: listen::Passed) -> Result<Self, Error> {
+    fn take(
+        source: Source,
+        config: Config,
+        options: &Options,
+        passed: listen::Passed,
+    ) -> Result<Self, Error> {
         let paths = RunPaths::resolve(options.pid_file.as_deref())?;
         paths.prepare()?;
         let mut record = Self::record(&config, &paths)?;
@@ -132,7 +145,7 @@ impl Taken {
         let lock = Lock::acquire(&paths, &record)?;
         daemon::check_replaceable(&paths.pid_file)?;
         let listeners = Listeners::bind(&config.server.listen, passed)?;
-        Ok(Self { config: Arc::new(config), paths, lock, listeners, welcome: options.welcome })
+        Ok(Self { source, config: Arc::new(config), paths, lock, listeners, welcome: options.welcome })
     }
 
     /// What this process says about itself.
@@ -188,11 +201,11 @@ impl Taken {
         record: Record,
         announcer: &mut Option<Announcer>,
     ) -> Result<Exit, Error> {
-        let _guard = log::init(&self.config.log, console)?;
+        let log = log::init(&self.config.log, console)?;
         let runtime =
             tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Runtime)?;
         let result = runtime.block_on(async {
-            let mut serving = Serving::start(self, record)?;
+            let mut serving = Serving::start(self, record, &log)?;
             let result = serving.run(announcer).await;
             serving.clean_up();
             result
@@ -210,8 +223,12 @@ impl Taken {
 struct Serving<'a> {
     /// What was taken before.
     taken: &'a mut Taken,
+    /// The log.
+    log: &'a log::Guard,
     /// What is known about this process.
     record: Record,
+    /// What the status says beside what the gateway tells.
+    template: watch::Sender<Status>,
     /// TERM, INT and the others.
     signals: Signals,
     /// systemd, if it is there.
@@ -222,25 +239,44 @@ struct Serving<'a> {
     trigger: drain::Trigger,
     /// Tells about the drain.
     watch: drain::Watch,
-    /// One task for each listener; its value is the number of connections that were cut.
-    accepting: JoinSet<io::Result<usize>>,
+    /// One task for each listener.
+    accepting: Accepting,
+    /// Reloads that are wanted or under way.
+    reloads: reload::Reloads,
     /// The control socket's task; dropping it ends the task.
     control: JoinSet<()>,
 }
 
 impl<'a> Serving<'a> {
     /// Installs signal handlers, starts the upstreams and accepts.
-    fn start(taken: &'a mut Taken, record: Record) -> Result<Self, Error> {
+    fn start(taken: &'a mut Taken, record: Record, log: &'a log::Guard) -> Result<Self, Error> {
         let signals = Signals::install().map_err(Error::Signals)?;
         let gateway = Gateway::start(&taken.config)?;
         let (trigger, watch) = drain::channel();
-        let mut accepting = JoinSet::new();
-        for listener in taken.listeners.handles().map_err(Error::Listeners)? {
-            let (gateway, watch) = (gateway.clone(), watch.clone());
-            accepting.spawn(async move { gateway.serve(listener, watch).await });
+        gateway.drain_with(watch.clone());
+        let mut accepting = Accepting::new(gateway.clone(), watch.clone());
+        let listeners = taken.listeners.handles().map_err(Error::Listeners)?;
+        for (address, listener) in taken.listeners.addresses().iter().zip(listeners) {
+            accepting.add(address.clone(), listener);
         }
+        let template =
+            watch::Sender::new(Status::template(&record, taken.listeners.addresses(), &taken.config));
         let (notifier, control) = (Notifier::from_environment(), JoinSet::new());
-        Ok(Self { taken, record, signals, notifier, gateway, trigger, watch, accepting, control })
+        let reloads = reload::Reloads::new();
+        Ok(Self {
+            taken,
+            log,
+            record,
+            template,
+            signals,
+            notifier,
+            gateway,
+            trigger,
+            watch,
+            accepting,
+            reloads,
+            control,
+        })
     }
 
     /// Becomes ready, serves, drains.
@@ -256,6 +292,7 @@ impl<'a> Serving<'a> {
                 Ok(self.drain().await)
             }
             Err(error) => {
+                self.reloads.end().await;
                 self.gateway.stop().await;
                 Err(error)
             }
@@ -281,7 +318,7 @@ impl<'a> Serving<'a> {
             result = prepared => result?,
             received = self.signals.stop() => return Err(Error::StoppedEarly(received)),
             () = abandoned(pipe) => return Err(Error::Abandoned),
-            Some(ended) = self.accepting.join_next() => return Err(lost(ended)),
+            result = self.accepting.ended() => result?,
         }
         self.open_control()?;
         daemon::write_pid_file(&self.taken.paths.pid_file, self.record.pid)?;
@@ -300,12 +337,17 @@ impl<'a> Serving<'a> {
     /// Binds the control socket and answers it.
     fn open_control(&mut self) -> Result<(), Error> {
         let server = Server::bind(&self.taken.paths.control)?;
-        let template =
-            Arc::new(Status::template(&self.record, self.taken.listeners.addresses(), &self.taken.config));
+        let (template, reloads) = (self.template.subscribe(), self.reloads.sender());
         let (gateway, watch) = (self.gateway.clone(), self.watch.clone());
         self.control.spawn(server.serve(move |request| {
-            let answer = status::answer(request, &template, &gateway, &watch);
-            std::future::ready(answer)
+            let template = template.borrow().clone();
+            let (gateway, watch, reloads) = (gateway.clone(), watch.clone(), reloads.clone());
+            async move {
+                match request {
+                    Request::Status => status::answer(template, &gateway, &watch),
+                    Request::Reload => reload::ask(reloads).await,
+                }
+            }
         }));
         Ok(())
     }
@@ -314,16 +356,23 @@ impl<'a> Serving<'a> {
     /// timer of its own would go on when serving has stopped.
     async fn until_stop(&mut self) -> Result<Received, Error> {
         let interval = self.notifier.interval();
-        let addresses = self.taken.listeners.addresses().to_vec();
         let mut shown = self.summary();
+        let mut life = Box::pin(sign_of_life(interval, self.taken.listeners.addresses().to_vec()));
         loop {
             tokio::select! {
-                received = self.signals.stop() => return Ok(received),
-                Some(ended) = self.accepting.join_next() => return Err(lost(ended)),
-                result = sign_of_life(interval, &addresses) => match result {
-                    Ok(()) => self.notifier.alive(),
-                    Err(error) => tracing::error!(error = detach::describe(&error), "cannot reach ourselves"),
+                wanted = self.signals.wanted() => match wanted {
+                    Wanted::Stop(received) => return Ok(received),
+                    Wanted::Reload => self.reloads.want(),
                 },
+                result = self.accepting.ended() => result?,
+                step = self.reloads.step() => self.reload(step),
+                result = life.as_mut() => {
+                    match result {
+                        Ok(()) => self.notifier.alive(),
+                        Err(error) => tracing::error!(error = detach::describe(&error), "cannot reach ourselves"),
+                    }
+                    life.set(sign_of_life(interval, self.taken.listeners.addresses().to_vec()));
+                }
             }
             let summary = self.summary();
             if summary != shown {
@@ -348,17 +397,12 @@ impl<'a> Serving<'a> {
         let timeout = self.taken.config.server.drain_timeout;
         self.notifier.stopping("draining");
         self.notifier.extend(timeout + END_MARGIN);
+        self.reloads.end().await;
         self.taken.listeners.close();
         self.trigger.start(timeout);
         let accepting = &mut self.accepting;
         let work = async {
-            let mut cut = 0;
-            while let Some(ended) = accepting.join_next().await {
-                match ended {
-                    Ok(Ok(connections)) => cut += connections,
-                    other => tracing::error!(error = detach::describe(&lost(other)), "a drain failed"),
-                }
-            }
+            let cut = accepting.drained().await;
             if cut > 0 {
                 tracing::warn!(connections = cut, ?timeout, "cut connections that did not finish in time");
             }
@@ -392,59 +436,6 @@ impl<'a> Serving<'a> {
             tracing::warn!(error = detach::describe(&error), "the pid file stays behind");
         }
     }
-}
-
-/// Why a task that accepts ended, which it must not do by itself.
-fn lost(ended: Result<io::Result<usize>, JoinError>) -> Error {
-    Error::ListenerLost(match ended {
-        Ok(Ok(_)) => io::Error::other("it ended by itself"),
-        Ok(Err(error)) => error,
-        Err(error) => error.into(),
-    })
-}
-
-/// Waits until a sign of life is due, and proves that there is life.
-async fn sign_of_life(interval: Option<Duration>, addresses: &[Address]) -> Result<(), Error> {
-    due(interval).await;
-    ask_ourselves(addresses).await
-}
-
-/// Waits for the interval; for ever without one.
-async fn due(interval: Option<Duration>) {
-    match interval {
-        Some(interval) => tokio::time::sleep(interval).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Sends `GET /health/live` to each listener.
-async fn ask_ourselves(addresses: &[Address]) -> Result<(), Error> {
-    for address in addresses {
-        let target = match address {
-            Address::Tcp(address) => {
-                // The unspecified address cannot be a destination everywhere; its family's loopback is served by it.
-                let mut address = *address;
-                match address.ip() {
-                    std::net::IpAddr::V4(ip) if ip.is_unspecified() => {
-                        address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
-                    }
-                    std::net::IpAddr::V6(ip) if ip.is_unspecified() => {
-                        address.set_ip(std::net::Ipv6Addr::LOCALHOST.into());
-                    }
-                    _ => {}
-                }
-                probe::Target::Tcp(address.to_string())
-            }
-            // A passed socket without a path cannot be asked.
-            Address::Unix(path) if path.as_os_str().is_empty() => continue,
-            Address::Unix(path) => probe::Target::Unix(path.clone()),
-        };
-        let (status, _) = probe::get(&target, "/health/live", PROBE_LIMIT).await?;
-        if !status.is_success() {
-            return Err(Error::NotLive(address.to_string(), status.as_u16()));
-        }
-    }
-    Ok(())
 }
 
 /// Waits until the launcher is gone; for ever without one. A pipe whose reader is gone reports an error: pipe(7).

@@ -88,7 +88,6 @@ pub(super) fn stop(common: &Common) -> Exit {
 pub(super) fn refuse(action: Action) -> Exit {
     let refused = match action {
         Action::Restart => Refused("restart without loss", "use --stop and then --daemon"),
-        Action::Reload => Refused("reload", "use --stop and then --daemon"),
         _ => Refused("rotate log files", "move the file, then use --stop and --daemon"),
     };
     report::error(&refused)

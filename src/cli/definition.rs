@@ -63,6 +63,10 @@ pub struct ActionFlags {
     #[arg(long, group = "action")]
     pub restart: bool,
     /// Read the configuration again; keep the old one if the new one is wrong.
+    ///
+    /// The command returns when the new configuration is in force and prints what it changed, or when it was refused,
+    /// with the reason and the exit code that a start with it would have. Only upstreams and listeners that differ
+    /// are touched; the others' sessions and requests in flight go on. Exit code 3: no gateway runs.
     #[arg(long, group = "action")]
     pub reload: bool,
     /// Tell whether the gateway runs, and how it is.
@@ -76,7 +80,7 @@ pub struct ActionFlags {
     /// Test the configuration and exit without any effect.
     #[arg(long, group = "action")]
     pub check: bool,
-    /// Print the answer of --status or --check as JSON.
+    /// Print the answer of --status, --reload or --check as JSON.
     #[arg(long)]
     pub json: bool,
 }

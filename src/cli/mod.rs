@@ -9,6 +9,7 @@ mod generate;
 mod import;
 mod install;
 mod manual;
+mod reload;
 pub mod report;
 mod status;
 
@@ -50,6 +51,7 @@ fn act(cli: &Cli) -> Exit {
         Action::Stop => control::stop(&cli.common),
         Action::Status => status::run(&cli.common, cli.action.json),
         Action::Check => check::run(&cli.common.source(), cli.action.json),
-        action @ (Action::Restart | Action::Reload | Action::LogRotate) => control::refuse(action),
+        Action::Reload => reload::run(&cli.common, cli.action.json),
+        action @ (Action::Restart | Action::LogRotate) => control::refuse(action),
     }
 }

@@ -38,6 +38,8 @@ const CONNECTIONS: usize = 16;
 pub enum Request {
     /// How the gateway is.
     Status,
+    /// Read the configuration again.
+    Reload,
 }
 
 /// Why there is no control socket, or no answer from it.
@@ -53,8 +55,8 @@ pub enum Error {
     #[error("cannot ask the control socket `{0}`")]
     Ask(PathBuf, #[source] io::Error),
     /// No answer in time.
-    #[error("the control socket `{}` did not answer within {} s", .0.display(), CLIENT_LIMIT.as_secs())]
-    TimeOut(PathBuf),
+    #[error("the control socket `{}` did not answer within {} s", .0.display(), .1.as_secs())]
+    TimeOut(PathBuf, Duration),
 }
 
 /// The serving side.
@@ -147,15 +149,23 @@ where
 /// # Errors
 /// When there is no whole answer.
 pub fn ask(path: &Path, request: Request) -> Result<serde_json::Value, Error> {
+    ask_within(path, request, CLIENT_LIMIT)
+}
+
+/// Asks a running gateway for something that may take a while.
+///
+/// # Errors
+/// When there is no whole answer.
+pub fn ask_within(path: &Path, request: Request, limit: Duration) -> Result<serde_json::Value, Error> {
     let (sender, receiver) = mpsc::channel();
     let socket = path.to_path_buf();
     // A thread, because connect(2) itself blocks when the backlog of a suspended daemon is full. If it is late, the
     // process exits without it.
     std::thread::spawn(move || sender.send(exchange(&socket, request)));
-    match receiver.recv_timeout(CLIENT_LIMIT) {
+    match receiver.recv_timeout(limit) {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(Error::Ask(path.to_path_buf(), error)),
-        Err(_) => Err(Error::TimeOut(path.to_path_buf())),
+        Err(_) => Err(Error::TimeOut(path.to_path_buf(), limit)),
     }
 }
 
@@ -175,7 +185,7 @@ impl ToExit for Error {
         match self {
             Self::Occupied(error) => error.to_exit(),
             Self::Bind(..) => Exit::CannotCreate,
-            Self::Ask(..) | Self::TimeOut(_) => Exit::Unavailable,
+            Self::Ask(..) | Self::TimeOut(..) => Exit::Unavailable,
         }
     }
 
@@ -218,7 +228,7 @@ mod tests {
         let path = scratch.path().join("x.sock");
         let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
         let start = std::time::Instant::now();
-        assert!(matches!(ask(&path, Request::Status), Err(Error::TimeOut(_))));
+        assert!(matches!(ask(&path, Request::Status), Err(Error::TimeOut(..))));
         assert!(start.elapsed() < CLIENT_LIMIT * 2);
     }
 }

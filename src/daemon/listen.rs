@@ -21,7 +21,7 @@ use crate::sys::net::{Address, Listener};
 pub struct Passed(Vec<OwnedFd>);
 
 /// The bound listeners.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Listeners {
     /// The sockets; never empty.
     sockets: Vec<Listener>,
@@ -29,6 +29,35 @@ pub struct Listeners {
     addresses: Vec<Address>,
     /// The files of Unix sockets that we made: path, device and inode.
     files: Vec<(PathBuf, u64, u64)>,
+    /// How each is written in the configuration, in the same order; `None` for what a supervisor passed.
+    written: Vec<Option<String>>,
+}
+
+/// What is bound, as the configuration writes it; `None` for what a supervisor passed.
+#[derive(Clone, Debug)]
+pub struct Outline(Vec<Option<String>>);
+
+impl Outline {
+    /// Whether a supervisor passed the sockets, so that the configuration does not choose them.
+    #[must_use]
+    pub fn are_passed(&self) -> bool {
+        self.0.iter().any(Option::is_none)
+    }
+
+    /// The configured addresses that nothing is bound for.
+    #[must_use]
+    pub fn missing(&self, configured: &[ListenAddr]) -> Vec<ListenAddr> {
+        let bound = |address: &ListenAddr| self.0.iter().flatten().any(|it| *it == address.to_string());
+        configured.iter().filter(|address| !bound(address)).cloned().collect()
+    }
+}
+
+impl Passed {
+    /// No descriptors: everything is to be bound as configured.
+    #[must_use]
+    pub const fn nothing() -> Self {
+        Self(Vec::new())
+    }
 }
 
 /// Why there is no listener.
@@ -74,7 +103,7 @@ impl Listeners {
     /// # Errors
     /// When one of them cannot be used; the others are released again.
     pub fn bind(configured: &[ListenAddr], passed: Passed) -> Result<Self, Error> {
-        let mut listeners = Self { sockets: Vec::new(), addresses: Vec::new(), files: Vec::new() };
+        let mut listeners = Self::default();
         let result = if passed.0.is_empty() {
             configured.iter().try_for_each(|address| listeners.add(address))
         } else {
@@ -97,6 +126,7 @@ impl Listeners {
             let listener = Listener::from_inherited(socket).map_err(failed)?;
             self.addresses.push(listener.address().map_err(failed)?);
             self.sockets.push(listener);
+            self.written.push(None);
         }
         Ok(())
     }
@@ -105,7 +135,7 @@ impl Listeners {
     fn add(&mut self, address: &ListenAddr) -> Result<(), Error> {
         match address {
             ListenAddr::Tcp { host, port } => self.add_tcp(address, host, *port),
-            ListenAddr::Unix(path) => self.add_unix(path),
+            ListenAddr::Unix(path) => self.add_unix(address, path),
         }
     }
 
@@ -118,7 +148,7 @@ impl Listeners {
         let mut missing = io::Error::from(io::ErrorKind::AddrNotAvailable);
         for address in resolved {
             match Listener::bind_tcp(address) {
-                Ok(listener) => self.keep(listener, &address.to_string())?,
+                Ok(listener) => self.keep(listener, &address.to_string(), written)?,
                 Err(error) if is_missing(&error) => missing = error,
                 Err(error) => return Err(Error::Bind(address.to_string(), error)),
             }
@@ -130,21 +160,56 @@ impl Listeners {
     }
 
     /// Binds a Unix socket, in place of one that nobody serves any more.
-    fn add_unix(&mut self, path: &Path) -> Result<(), Error> {
+    fn add_unix(&mut self, written: &ListenAddr, path: &Path) -> Result<(), Error> {
         let failed = |error| Error::Bind(format!("unix:{}", path.display()), error);
         clear_stale_socket(path)?;
         let listener = Listener::bind_unix(path).map_err(failed)?;
         let metadata = fs::symlink_metadata(path).map_err(failed)?;
         self.files.push((path.to_path_buf(), metadata.dev(), metadata.ino()));
-        self.keep(listener, &format!("unix:{}", path.display()))
+        self.keep(listener, &format!("unix:{}", path.display()), written)
     }
 
     /// Takes a bound listener in.
-    fn keep(&mut self, listener: Listener, name: &str) -> Result<(), Error> {
+    fn keep(&mut self, listener: Listener, name: &str, written: &ListenAddr) -> Result<(), Error> {
         let address = listener.address().map_err(|error| Error::Bind(name.to_owned(), error))?;
         self.addresses.push(address);
         self.sockets.push(listener);
+        self.written.push(Some(written.to_string()));
         Ok(())
+    }
+
+    /// What is bound, without the sockets.
+    #[must_use]
+    pub fn outline(&self) -> Outline {
+        Outline(self.written.clone())
+    }
+
+    /// Takes others in.
+    pub fn extend(&mut self, others: Self) {
+        self.sockets.extend(others.sockets);
+        self.addresses.extend(others.addresses);
+        self.files.extend(others.files);
+        self.written.extend(others.written);
+    }
+
+    /// Closes our handles of what is not configured any more, and removes their files; returns their addresses.
+    pub fn retain(&mut self, configured: &[ListenAddr]) -> Vec<Address> {
+        let mut gone = Self::default();
+        let wanted: Vec<String> = configured.iter().map(ToString::to_string).collect();
+        for place in (0..self.sockets.len()).rev() {
+            if self.written[place].as_ref().is_none_or(|written| wanted.contains(written)) {
+                continue;
+            }
+            self.sockets.remove(place);
+            self.written.remove(place);
+            let address = self.addresses.remove(place);
+            if let Address::Unix(path) = &address {
+                gone.files.extend(self.files.extract_if(.., |(file, _, _)| file == path));
+            }
+            gone.addresses.push(address);
+        }
+        gone.remove_files();
+        gone.addresses
     }
 
     /// Where they can be reached.

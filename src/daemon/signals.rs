@@ -3,7 +3,8 @@
 //! | signal | meaning |
 //! |---|---|
 //! | TERM, INT | stop: drain, then exit with 0; the second one exits at once with 143 or 130 |
-//! | HUP, USR1, USR2 | not supported by this version: logged and survived |
+//! | HUP | read the configuration again; the result is logged |
+//! | USR1, USR2 | not supported by this version: logged and survived |
 //! | PIPE | ignored: a closed connection is an error value |
 //!
 //! All are installed by [`Signals::install`], before readiness is announced: a signal that a script sends right after
@@ -28,6 +29,17 @@ pub struct Signals {
     user1: Signal,
     /// USR2.
     user2: Signal,
+    /// Whether a HUP came while nobody could act on it.
+    reload: bool,
+}
+
+/// What a signal asks a serving gateway to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Drain and end.
+    Stop(Received),
+    /// Read the configuration again.
+    Reload,
 }
 
 /// A signal that asks for something.
@@ -71,22 +83,39 @@ impl Signals {
             hangup: signal(SignalKind::hangup())?,
             user1: signal(SignalKind::user_defined1())?,
             user2: signal(SignalKind::user_defined2())?,
+            reload: false,
         })
     }
 
-    /// Waits for a signal that asks to stop; the others are logged. Safe to cancel.
+    /// Waits for a signal that asks to stop. A HUP is kept for [`Self::wanted`]: while the gateway starts, its
+    /// configuration may have been read already. Safe to cancel.
     pub async fn stop(&mut self) -> Received {
         loop {
+            match self.received().await {
+                Wanted::Stop(received) => return received,
+                Wanted::Reload => self.reload = true,
+            }
+        }
+    }
+
+    /// Waits for a signal that a serving gateway acts on. Safe to cancel.
+    pub async fn wanted(&mut self) -> Wanted {
+        if std::mem::take(&mut self.reload) { Wanted::Reload } else { self.received().await }
+    }
+
+    /// Waits for a signal that asks for something; the others are logged. Safe to cancel.
+    async fn received(&mut self) -> Wanted {
+        loop {
             let unsupported = tokio::select! {
-                _ = self.terminate.recv() => return Received::Terminate,
-                _ = self.interrupt.recv() => return Received::Interrupt,
-                _ = self.hangup.recv() => "HUP",
+                _ = self.terminate.recv() => return Wanted::Stop(Received::Terminate),
+                _ = self.interrupt.recv() => return Wanted::Stop(Received::Interrupt),
+                _ = self.hangup.recv() => return Wanted::Reload,
                 _ = self.user1.recv() => "USR1",
                 _ = self.user2.recv() => "USR2",
             };
             tracing::warn!(
                 signal = unsupported,
-                "this version cannot reload, rotate or upgrade by signal; stop and start instead"
+                "this version cannot rotate or upgrade by signal; stop and start instead"
             );
         }
     }

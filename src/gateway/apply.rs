@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::catalog::Lineup;
@@ -25,7 +25,7 @@ use crate::config::{Config, Server, Upstream as Settings};
 const SETTLE_LIMIT: Duration = Duration::from_secs(30);
 
 /// What a reload does to the upstreams, by name.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reloaded {
     /// Those that are new.
     pub added: Vec<String>,
@@ -40,7 +40,7 @@ pub struct Reloaded {
 }
 
 /// An upstream that does not answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotReady {
     /// Its name.
     pub name: String,
@@ -86,7 +86,8 @@ impl Gateway {
     pub async fn prepare(&self, config: &Config) -> Result<Prepared, Error> {
         let (inner, old) = (&self.0, self.0.board.current());
         let limit = old.server.max_message_size;
-        let same = |settings: &Settings| old.configured().iter().find(|old| old.connector.settings == *settings);
+        let same =
+            |settings: &Settings| old.configured().iter().find(|old| old.connector.settings == *settings);
         let pool = pool_for(config.upstreams.iter().filter(|settings| same(settings).is_none()))?;
         let mut prepared = Prepared { lineup: None, fresh: Vec::new(), reloaded: Reloaded::default() };
         let mut upstreams = Vec::with_capacity(config.upstreams.len() + 1);
@@ -113,7 +114,8 @@ impl Gateway {
         let tried = join_all(prepared.fresh.iter().map(|upstream| upstream.tried()));
         let _ = timeout(SETTLE_LIMIT, tried).await;
         lineup.merged().check_clashes().await?;
-        prepared.reloaded.not_ready = prepared.fresh.iter().filter_map(|upstream| not_ready(upstream)).collect();
+        prepared.reloaded.not_ready =
+            prepared.fresh.iter().filter_map(|upstream| not_ready(upstream)).collect();
         Ok(prepared)
     }
 
@@ -155,7 +157,10 @@ impl Inner {
             () = self.stopping.cancelled() => false,
         };
         if !idle {
-            tracing::warn!(upstream = upstream.name(), "its requests in flight have taken too long and are cut");
+            tracing::warn!(
+                upstream = upstream.name(),
+                "its requests in flight have taken too long and are cut"
+            );
         }
         upstream.stop();
         self.sessions.leave(upstream).await;

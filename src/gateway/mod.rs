@@ -23,7 +23,7 @@ mod session;
 mod status;
 mod upstream;
 
-pub use apply::{Prepared, Reloaded};
+pub use apply::{NotReady, Prepared, Reloaded};
 pub use error::Error;
 pub use service::Gateway;
 pub use status::{Era, State, Status, UpstreamStatus};

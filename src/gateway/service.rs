@@ -1,7 +1,7 @@
 //! The gateway as the daemon sees it: start, serve, report, stop.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::join_all;
 use tokio::time::Instant;

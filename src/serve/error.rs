@@ -55,6 +55,9 @@ pub enum Error {
     /// Too many descriptors.
     #[error("cannot duplicate the listeners")]
     Listeners(#[source] io::Error),
+    /// It was removed, and a path depends on it.
+    #[error("cannot tell the working directory")]
+    WorkingDirectory(#[source] io::Error),
     /// The pipe to the launcher.
     #[error("cannot watch the launcher")]
     Launcher(#[source] io::Error),

@@ -9,7 +9,6 @@ use serde::Serialize;
 
 use crate::config::Config;
 use crate::daemon::Record;
-use crate::daemon::control::Request;
 use crate::drain;
 use crate::gateway::{self, Gateway};
 use crate::sys::net::Address;
@@ -71,15 +70,9 @@ impl Status {
     }
 }
 
-/// Answers a request over the control socket.
-pub(super) fn answer(
-    request: Request,
-    template: &Status,
-    gateway: &Gateway,
-    watch: &drain::Watch,
-) -> serde_json::Value {
-    let Request::Status = request;
+/// Answers `{"request":"status"}`.
+pub(super) fn answer(template: Status, gateway: &Gateway, watch: &drain::Watch) -> serde_json::Value {
     let state = if watch.is_draining() { State::Draining } else { State::Running };
-    let status = Status { state, gateway: Some(gateway.status()), ..template.clone() };
+    let status = Status { state, gateway: Some(gateway.status()), ..template };
     serde_json::to_value(status).expect("a status has string keys and finite numbers only")
 }

@@ -21,6 +21,7 @@ pub(crate) struct Scope {
     /// Whether names carry their upstream's.
     prefixed: bool,
     /// Tells the lineup that somebody still holds this.
+    #[expect(dead_code, reason = "it tells by being dropped")]
     held: Option<TaskTrackerToken>,
 }
 
@@ -64,7 +65,8 @@ impl Scope {
 
     /// Whether clients can see no difference between this and another scope.
     pub(crate) fn shows_the_same_as(&self, other: &Self) -> bool {
-        let serials = |scope: &Self| scope.upstreams.iter().map(|upstream| upstream.serial).collect::<Vec<_>>();
+        let serials =
+            |scope: &Self| scope.upstreams.iter().map(|upstream| upstream.serial).collect::<Vec<_>>();
         self.prefixed == other.prefixed && serials(self) == serials(other)
     }
 

@@ -173,7 +173,8 @@ impl Stream {
             Origin::Reload(endpoints) => {
                 let concerned = endpoints.contains(&self.endpoint);
                 if concerned {
-                    self.names = self.board.scope(&self.endpoint).map(|scope| names(&scope)).unwrap_or_default();
+                    self.names =
+                        self.board.scope(&self.endpoint).map(|scope| names(&scope)).unwrap_or_default();
                 }
                 concerned
             }

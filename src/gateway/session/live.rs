@@ -208,11 +208,7 @@ impl Session {
     }
 
     /// The session's task: brings messages that belong to no request to the GET stream.
-    async fn forward(
-        self: Arc<Self>,
-        mut own: InboxReceiver,
-        mut shared: Announced,
-    ) {
+    async fn forward(self: Arc<Self>, mut own: InboxReceiver, mut shared: Announced) {
         loop {
             tokio::select! {
                 () = self.ended.cancelled() => return,

@@ -195,7 +195,9 @@ impl Upstream {
     /// What a call is told while there is no connection.
     fn unavailable(&self, state: State) -> Fault {
         let reason = match (state, &*self.error()) {
-            (State::Stopped, _) => "is stopped: the gateway is shutting down or was given another configuration".to_owned(),
+            (State::Stopped, _) => {
+                "is stopped: the gateway is shutting down or was given another configuration".to_owned()
+            }
             (State::Starting, _) => "is still starting; try again soon".to_owned(),
             (_, Some(fault)) => format!("is not available and is tried again soon: {fault}"),
             (_, None) => "is not available and is tried again soon".to_owned(),
