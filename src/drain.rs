@@ -14,13 +14,18 @@ pub struct Trigger(watch::Sender<Option<Instant>>);
 
 /// The side that waits for the drain to start.
 #[derive(Clone, Debug)]
-pub struct Watch(watch::Receiver<Option<Instant>>);
+pub struct Watch {
+    /// This watch's own trigger.
+    own: watch::Receiver<Option<Instant>>,
+    /// The whole process's, where the own one is that of a part only.
+    whole: Option<watch::Receiver<Option<Instant>>>,
+}
 
 /// A connected pair.
 #[must_use]
 pub fn channel() -> (Trigger, Watch) {
     let (sender, receiver) = watch::channel(None);
-    (Trigger(sender), Watch(receiver))
+    (Trigger(sender), Watch { own: receiver, whole: None })
 }
 
 impl Trigger {
@@ -39,21 +44,36 @@ impl Trigger {
 impl Watch {
     /// Waits until the drain starts and returns its deadline. Pending for ever if the trigger is dropped first.
     pub async fn started(&mut self) -> Instant {
-        loop {
-            if let Some(deadline) = *self.0.borrow_and_update() {
-                return deadline;
-            }
-            if self.0.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
+        let Some(whole) = &mut self.whole else { return set(&mut self.own).await };
+        tokio::select! {
+            deadline = set(&mut self.own) => deadline,
+            deadline = set(whole) => deadline,
         }
+    }
+
+    /// A trigger for a part of what this watch is for, and its watch, which the whole's drain starts too.
+    #[must_use]
+    pub fn part(&self) -> (Trigger, Self) {
+        let (sender, receiver) = watch::channel(None);
+        let whole = self.whole.clone().unwrap_or_else(|| self.own.clone());
+        (Trigger(sender), Self { own: receiver, whole: Some(whole) })
     }
 
     /// Whether the drain has started.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.0.borrow().is_some()
+        self.own.borrow().is_some() || self.whole.as_ref().is_some_and(|whole| whole.borrow().is_some())
     }
+}
+
+/// Waits for a deadline. Pending for ever if the trigger is dropped first.
+async fn set(deadline: &mut watch::Receiver<Option<Instant>>) -> Instant {
+    if let Ok(deadline) = deadline.wait_for(Option::is_some).await
+        && let Some(deadline) = *deadline
+    {
+        return deadline;
+    }
+    std::future::pending().await
 }
 
 #[cfg(test)]
@@ -69,5 +89,18 @@ mod tests {
         trigger.start(Duration::from_secs(100));
         assert_eq!(first, watch.started().await);
         assert!(watch.is_draining());
+    }
+
+    #[tokio::test]
+    async fn a_part_drains_alone_and_with_the_whole() {
+        let (whole_trigger, whole) = channel();
+        let (first_trigger, mut first) = whole.part();
+        let (_second_trigger, mut second) = whole.part();
+        first_trigger.start(Duration::from_secs(1));
+        first.started().await;
+        assert!(first.is_draining() && !second.is_draining() && !whole.is_draining());
+        whole_trigger.start(Duration::from_secs(1));
+        second.started().await;
+        assert!(second.is_draining());
     }
 }

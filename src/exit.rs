@@ -14,7 +14,7 @@ pub enum Exit {
     Done = 0,
     /// `--status`: not running, but a pid file is left behind.
     StatusDeadPidFile = 1,
-    /// `--status`: not running. For other actions: this version does not implement the action.
+    /// `--status`, `--reload`: not running. For other actions: this version does not implement the action.
     NotRunning = 3,
     /// `--status`: the state cannot be told.
     StatusUnknown = 4,
@@ -54,7 +54,10 @@ impl Exit {
     pub const ALL: [(Self, &'static str); 17] = [
         (Self::Done, "Done; for --status: running."),
         (Self::StatusDeadPidFile, "For --status: not running, and a pid file is left behind."),
-        (Self::NotRunning, "For --status: not running; for other actions: not implemented in this version."),
+        (
+            Self::NotRunning,
+            "For --status and --reload: not running; for other actions: not implemented in this version.",
+        ),
         (Self::StatusUnknown, "For --status: the state cannot be told."),
         (Self::Packaged, "install: the files belong to a package manager."),
         (Self::Foreign, "install: a file that is not ours is in the way."),
@@ -70,6 +73,12 @@ impl Exit {
         (Self::Interrupted, "A second INT cut the drain short."),
         (Self::Terminated, "A second TERM cut the drain short."),
     ];
+
+    /// The exit whose number this is.
+    #[must_use]
+    pub fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.iter().map(|(exit, _)| *exit).find(|exit| exit.code() == code)
+    }
 
     /// The number that the parent process sees.
     #[must_use]

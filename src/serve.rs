@@ -8,11 +8,15 @@
 //! Invariants: whoever holds the lock may touch the run-time files, nobody else; readiness is announced once; no
 //! thread exists before detaching. An upgrade hands over what `Taken` holds, which is why it is one value.
 
+mod accepting;
+mod alive;
+mod bond;
 mod error;
+pub mod reload;
 mod status;
+mod stop;
 mod upgrade;
 
-use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,36 +24,33 @@ use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::net::unix::pipe;
-use tokio::sync::mpsc;
-use tokio::task::{JoinError, JoinSet};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
+use accepting::Accepting;
+use alive::{ask_ourselves, sign_of_life};
 pub use error::Error;
 pub use status::{SCHEMA, State, Status};
 pub use upgrade::{START_LIMIT, take_over};
 
-use upgrade::{Attempt, Bond, Order};
+use bond::Bond;
+use upgrade::{Attempt, Order};
 
 use crate::config::{self, Config, Source};
-use crate::daemon::control::{Busy, Server};
+use crate::daemon::control::{Busy, Request, Server};
 use crate::daemon::detach::{self, Announcer, Launcher, Side};
 use crate::daemon::listen::{self, Listeners};
-use crate::daemon::{Event, Lock, Notifier, Received, Record, RunPaths, Signals};
+use crate::daemon::{Lock, Notifier, Received, Record, RunPaths, Signals, Wanted};
 use crate::exit::{Exit, ToExit as _};
 use crate::gateway::{self, Gateway};
 use crate::log::{self, Console};
 use crate::sys::fd::Rest;
 use crate::sys::net::Address;
 use crate::sys::signal;
-use crate::{daemon, drain, probe};
+use crate::{daemon, drain};
 
 /// How long readiness waits for upstreams; those that are slower are retried while the gateway serves.
 const SETTLE_LIMIT: Duration = Duration::from_secs(30);
-/// How long one request to ourselves may take.
-const PROBE_LIMIT: Duration = Duration::from_secs(5);
-/// What ending the upstreams may take after a drain; asked of systemd on top of the drain's time-out.
-const END_MARGIN: Duration = Duration::from_secs(15);
-/// How long answers over the control socket may take to be read at the end.
-const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 /// How long tasks that do not end may keep the process after everything else is done.
 const RUNTIME_END: Duration = Duration::from_millis(500);
 
@@ -92,6 +93,8 @@ pub enum Outcome {
 /// What a gateway holds before its runtime exists.
 #[derive(Debug)]
 struct Taken {
+    /// Where the configuration came from, for reading it again.
+    source: Source,
     /// The configuration.
     config: Arc<Config>,
     /// The run-time files.
@@ -102,8 +105,6 @@ struct Taken {
     listeners: Listeners,
     /// Tells the person at the terminal.
     welcome: Option<fn(&[Address])>,
-    /// Where the configuration comes from, wherever the working directory is.
-    source: Source,
     /// Whether there is no console.
     background: bool,
     /// The way to the process whose place this one takes, until the runtime has it.
@@ -118,8 +119,9 @@ pub fn run(source: &Source, options: &Options) -> Result<Outcome, Error> {
     let rest = if matches!(options.mode, Mode::Daemon) { Rest::Close } else { Rest::CloseOnExec };
     let passed = listen::claim(rest)?;
     let config = config::load(source)?;
+    // A daemon leaves the working directory.
     let source = source.clone().absolute().map_err(Error::WorkingDirectory)?;
-    let mut taken = Taken::take(config, source, options, passed)?;
+    let mut taken = Taken::take(source, config, options, passed)?;
     match options.mode {
         Mode::Foreground(console) => {
             signal::unblock_all().map_err(Error::Signals)?;
@@ -139,8 +141,8 @@ pub fn run(source: &Source, options: &Options) -> Result<Outcome, Error> {
 impl Taken {
     /// Takes the lock and binds the listeners, in this order: a second start never disturbs the first.
     fn take(
-        config: Config,
         source: Source,
+        config: Config,
         options: &Options,
         passed: listen::Passed,
     ) -> Result<Self, Error> {
@@ -153,7 +155,7 @@ impl Taken {
         daemon::check_replaceable(&paths.pid_file)?;
         let listeners = Listeners::bind(&config.server.listen, passed)?;
         let (config, welcome) = (Arc::new(config), options.welcome);
-        Ok(Self { config, paths, lock, listeners, welcome, source, background, predecessor: None })
+        Ok(Self { source, config, paths, lock, listeners, welcome, background, predecessor: None })
     }
 
     /// What this process says about itself.
@@ -215,11 +217,11 @@ impl Taken {
         record: Record,
         announcer: &mut Option<Announcer>,
     ) -> Result<Exit, Error> {
-        let _guard = log::init(&self.config.log, console)?;
+        let log = log::init(&self.config.log, console)?;
         let runtime =
             tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Runtime)?;
         let result = runtime.block_on(async {
-            let mut serving = Serving::start(self, record)?;
+            let mut serving = Serving::start(self, record, &log)?;
             let result = serving.run(announcer).await;
             serving.clean_up(&result).await;
             result
@@ -237,8 +239,12 @@ impl Taken {
 struct Serving<'a> {
     /// What was taken before.
     taken: &'a mut Taken,
+    /// The log.
+    log: &'a log::Guard,
     /// What is known about this process.
     record: Record,
+    /// What the status says beside what the gateway tells.
+    template: watch::Sender<Status>,
     /// TERM, INT and the others.
     signals: Signals,
     /// systemd, if it is there.
@@ -249,8 +255,10 @@ struct Serving<'a> {
     trigger: drain::Trigger,
     /// Tells about the drain.
     watch: drain::Watch,
-    /// One task for each listener; its value is the number of connections that were cut.
-    accepting: JoinSet<io::Result<usize>>,
+    /// One task for each listener.
+    accepting: Accepting,
+    /// Reloads that are wanted or under way.
+    reloads: reload::Reloads,
     /// The control socket's task; dropping it ends the task.
     control: JoinSet<()>,
     /// Tells when the control socket has answered.
@@ -275,34 +283,32 @@ enum End {
 
 impl<'a> Serving<'a> {
     /// Installs signal handlers, starts the upstreams and accepts.
-    fn start(taken: &'a mut Taken, record: Record) -> Result<Self, Error> {
+    fn start(taken: &'a mut Taken, record: Record, log: &'a log::Guard) -> Result<Self, Error> {
         let signals = Signals::install().map_err(Error::Signals)?;
         let gateway = Gateway::start(&taken.config)?;
         let (trigger, watch) = drain::channel();
-        let stream = taken.predecessor.as_ref().map(std::os::unix::net::UnixStream::try_clone).transpose();
-        let stream = stream.and_then(|stream| {
-            let Some(stream) = stream else { return Ok(None) };
-            stream.set_nonblocking(true)?;
-            tokio::net::UnixStream::from_std(stream).map(Some)
-        });
-        let bond = stream.map_err(Error::Channel)?.map(|stream| Bond::open(stream, &gateway));
-        taken.predecessor = None;
-        let (notifier, busy, orders) = (Notifier::from_environment(), Busy::default(), mpsc::channel(1));
-        let (accepting, control, attempts) = (JoinSet::new(), JoinSet::new(), JoinSet::new());
+        gateway.drain_with(watch.clone());
+        let bond = Bond::to_predecessor(&mut taken.predecessor, &gateway).map_err(Error::Channel)?;
         let owner = bond.is_none();
+        let template =
+            watch::Sender::new(Status::template(&record, taken.listeners.addresses(), &taken.config));
+        let accepting = Accepting::new(gateway.clone(), watch.clone());
         let mut serving = Self {
             taken,
+            log,
             record,
+            template,
             signals,
-            notifier,
+            notifier: Notifier::from_environment(),
             gateway,
             trigger,
             watch,
             accepting,
-            control,
-            busy,
-            orders,
-            attempts,
+            reloads: reload::Reloads::new(),
+            control: JoinSet::new(),
+            busy: Busy::default(),
+            orders: mpsc::channel(1),
+            attempts: JoinSet::new(),
             bond,
             owner,
         };
@@ -315,9 +321,9 @@ impl<'a> Serving<'a> {
 
     /// Accepts on every listener.
     fn accept(&mut self) -> Result<(), Error> {
-        for listener in self.taken.listeners.handles().map_err(Error::Listeners)? {
-            let (gateway, watch) = (self.gateway.clone(), self.watch.clone());
-            self.accepting.spawn(async move { gateway.serve(listener, watch).await });
+        let listeners = self.taken.listeners.handles().map_err(Error::Listeners)?;
+        for (address, listener) in self.taken.listeners.addresses().iter().zip(listeners) {
+            self.accepting.add(address.clone(), listener);
         }
         Ok(())
     }
@@ -339,6 +345,7 @@ impl<'a> Serving<'a> {
             Ok(End::Replaced) => Ok(self.drain().await),
             Err(error) => {
                 self.abandon_upgrade().await;
+                self.reloads.end().await;
                 self.gateway.stop().await;
                 Err(error)
             }
@@ -365,7 +372,7 @@ impl<'a> Serving<'a> {
             result = prepared => result?,
             received = self.signals.stop() => return Err(Error::StoppedEarly(received)),
             () = abandoned(pipe) => return Err(Error::Abandoned),
-            Some(ended) = self.accepting.join_next() => return Err(lost(ended)),
+            result = self.accepting.ended() => result?,
         }
         if succeeding {
             return self.succeed().await;
@@ -387,38 +394,51 @@ impl<'a> Serving<'a> {
 
     /// Answers the control socket.
     fn serve_control(&mut self, server: Server) {
-        let template =
-            Arc::new(Status::template(&self.record, self.taken.listeners.addresses(), &self.taken.config));
+        let (template, reloads) = (self.template.subscribe(), self.reloads.sender());
         let (gateway, watch, orders) = (self.gateway.clone(), self.watch.clone(), self.orders.0.clone());
         self.busy = server.busy();
         self.control.spawn(server.serve(move |request| {
-            let (template, gateway) = (Arc::clone(&template), gateway.clone());
-            let (watch, orders) = (watch.clone(), orders.clone());
-            async move { status::answer(request, &template, &gateway, &watch, &orders).await }
+            let template = template.borrow().clone();
+            let (gateway, watch) = (gateway.clone(), watch.clone());
+            let (reloads, orders) = (reloads.clone(), orders.clone());
+            async move {
+                match request {
+                    Request::Status => status::answer(template, &gateway, &watch),
+                    Request::Reload => reload::ask(reloads).await,
+                    Request::Upgrade { start_timeout_ms } => {
+                        upgrade::ask(&orders, &watch, Duration::from_millis(start_timeout_ms)).await
+                    }
+                }
+            }
         }));
     }
 
-    /// Serves until a signal asks to stop, or a new process has taken over. Signs of life are sent from here, and only while we answer ourselves: a
-    /// timer of its own would go on when serving has stopped.
+    /// Serves until a signal asks to stop, or a new process has taken over. Signs of life are sent from here, and only
+    /// while we answer ourselves: a timer of its own would go on when serving has stopped.
     async fn until_stop(&mut self) -> Result<End, Error> {
         let interval = self.notifier.interval();
-        let addresses = self.taken.listeners.addresses().to_vec();
         let mut shown = self.summary();
+        let mut life = Box::pin(sign_of_life(interval, self.taken.listeners.addresses().to_vec()));
         loop {
             tokio::select! {
-                event = self.signals.next() => match event {
-                    Event::Stop(received) => return Ok(End::Asked(received)),
-                    Event::Upgrade => self.begin_upgrade(Order { limit: START_LIMIT, reply: None }),
+                wanted = self.signals.wanted() => match wanted {
+                    Wanted::Stop(received) => return Ok(End::Asked(received)),
+                    Wanted::Reload => self.reloads.want(),
+                    Wanted::Upgrade => self.begin_upgrade(Order { limit: START_LIMIT, reply: None }),
                 },
                 Some(order) = self.orders.1.recv() => self.begin_upgrade(order),
                 Some(Ok(attempt)) = self.attempts.join_next() => if self.end_upgrade(attempt).await {
                     return Ok(End::Replaced);
                 },
-                Some(ended) = self.accepting.join_next() => return Err(lost(ended)),
-                result = sign_of_life(interval, &addresses) => match result {
-                    Ok(()) => self.notifier.alive(),
-                    Err(error) => tracing::error!(error = detach::describe(&error), "cannot reach ourselves"),
-                },
+                result = self.accepting.ended() => result?,
+                step = self.reloads.step() => self.reload(step),
+                result = life.as_mut() => {
+                    match result {
+                        Ok(()) => self.notifier.alive(),
+                        Err(error) => tracing::error!(error = detach::describe(&error), "cannot reach ourselves"),
+                    }
+                    life.set(sign_of_life(interval, self.taken.listeners.addresses().to_vec()));
+                }
             }
             let summary = self.summary();
             if summary != shown {
@@ -437,120 +457,6 @@ impl<'a> Serving<'a> {
         let (sessions, all) = (status.sessions, status.upstreams.len());
         format!("serving on {listening}; {ready} of {all} upstreams ready; {sessions} sessions")
     }
-
-    /// Refuses new connections, lets work in flight finish, ends the upstreams. A second signal ends all of that.
-    async fn drain(&mut self) -> Exit {
-        let timeout = self.taken.config.server.drain_timeout;
-        self.notifier.extend(timeout + END_MARGIN);
-        self.taken.listeners.close();
-        self.trigger.start(timeout);
-        let accepting = &mut self.accepting;
-        // The process after this one, if it is that which makes us drain.
-        let heir = self.bond.as_ref().filter(|_| !self.owner);
-        let work = async {
-            let mut cut = 0;
-            while let Some(ended) = accepting.join_next().await {
-                match ended {
-                    Ok(Ok(connections)) => cut += connections,
-                    other => tracing::error!(error = detach::describe(&lost(other)), "a drain failed"),
-                }
-            }
-            if cut > 0 {
-                tracing::warn!(connections = cut, ?timeout, "cut connections that did not finish in time");
-            }
-            if let Some(heir) = heir {
-                heir.send_sessions(&self.gateway).await;
-            }
-            self.gateway.stop().await;
-        };
-        tokio::pin!(work);
-        loop {
-            tokio::select! {
-                () = &mut work => return Exit::Done,
-                received = self.signals.stop() => {
-                    tracing::warn!(signal = received.name(), "stopping at once");
-                    return received.exit();
-                }
-                // The drain's own deadline watches over it; systemd must not.
-                () = due(self.notifier.interval()) => self.notifier.alive(),
-            }
-        }
-    }
-
-    /// Removes the control socket and the pid file, which we may as we hold the lock, unless another process has them.
-    async fn clean_up(&mut self, result: &Result<Exit, Error>) {
-        if let (Some(bond), Err(error)) = (&self.bond, result) {
-            bond.fail(error).await;
-        }
-        self.control.abort_all();
-        self.busy.over(ANSWER_LIMIT).await;
-        if !self.owner {
-            return;
-        }
-        let paths = &self.taken.paths;
-        match std::fs::remove_file(&paths.control) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(%error, path = %paths.control.display(), "cannot remove the control socket");
-            }
-            _ => {}
-        }
-        if let Err(error) = daemon::remove_own(&paths.pid_file, self.record.pid) {
-            tracing::warn!(error = detach::describe(&error), "the pid file stays behind");
-        }
-    }
-}
-
-/// Why a task that accepts ended, which it must not do by itself.
-fn lost(ended: Result<io::Result<usize>, JoinError>) -> Error {
-    Error::ListenerLost(match ended {
-        Ok(Ok(_)) => io::Error::other("it ended by itself"),
-        Ok(Err(error)) => error,
-        Err(error) => error.into(),
-    })
-}
-
-/// Waits until a sign of life is due, and proves that there is life.
-async fn sign_of_life(interval: Option<Duration>, addresses: &[Address]) -> Result<(), Error> {
-    due(interval).await;
-    ask_ourselves(addresses).await
-}
-
-/// Waits for the interval; for ever without one.
-async fn due(interval: Option<Duration>) {
-    match interval {
-        Some(interval) => tokio::time::sleep(interval).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Sends `GET /health/live` to each listener.
-async fn ask_ourselves(addresses: &[Address]) -> Result<(), Error> {
-    for address in addresses {
-        let target = match address {
-            Address::Tcp(address) => {
-                // The unspecified address cannot be a destination everywhere; its family's loopback is served by it.
-                let mut address = *address;
-                match address.ip() {
-                    std::net::IpAddr::V4(ip) if ip.is_unspecified() => {
-                        address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
-                    }
-                    std::net::IpAddr::V6(ip) if ip.is_unspecified() => {
-                        address.set_ip(std::net::Ipv6Addr::LOCALHOST.into());
-                    }
-                    _ => {}
-                }
-                probe::Target::Tcp(address.to_string())
-            }
-            // A passed socket without a path cannot be asked.
-            Address::Unix(path) if path.as_os_str().is_empty() => continue,
-            Address::Unix(path) => probe::Target::Unix(path.clone()),
-        };
-        let (status, _) = probe::get(&target, "/health/live", PROBE_LIMIT).await?;
-        if !status.is_success() {
-            return Err(Error::NotLive(address.to_string(), status.as_u16()));
-        }
-    }
-    Ok(())
 }
 
 /// Waits until the launcher is gone; for ever without one. A pipe whose reader is gone reports an error: pipe(7).

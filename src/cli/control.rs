@@ -13,7 +13,7 @@ use crate::log::Console;
 use crate::serve::{self, Mode, Options, Outcome};
 use crate::sys::net::Address;
 
-use super::definition::{Action, Common};
+use super::definition::Common;
 use super::report;
 
 /// What a restart may take on top of the start: the last steps of handing over.
@@ -51,8 +51,7 @@ enum NotReplaced {
 impl From<&serde_json::Value> for NotReplaced {
     fn from(answer: &serde_json::Value) -> Self {
         let message = answer["error"].as_str().map_or_else(|| answer.to_string(), str::to_owned);
-        let code = answer["exit"].as_u64();
-        let exit = Exit::ALL.iter().map(|(exit, _)| *exit).find(|exit| Some(exit.code().into()) == code);
+        let exit = answer["exit"].as_u64().and_then(|code| Exit::from_code(u8::try_from(code).ok()?));
         let hint = answer["hint"].as_str().map(str::to_owned);
         Self::Refused { message, hint, exit: exit.unwrap_or(Exit::Unavailable) }
     }
@@ -158,11 +157,7 @@ pub(super) fn restart(common: &Common, limit: Duration) -> Exit {
     }
 }
 
-/// Refuses an action that this version does not carry out, and says what to do.
-pub(super) fn refuse(action: Action) -> Exit {
-    let refused = match action {
-        Action::Reload => Refused("reload", "use --restart"),
-        _ => Refused("rotate log files", "move the file, then use --restart"),
-    };
-    report::error(&refused)
+/// Refuses to rotate log files, and says what to do.
+pub(super) fn refuse_rotation() -> Exit {
+    report::error(&Refused("rotate log files", "move the file, then use --restart"))
 }

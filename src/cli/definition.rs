@@ -67,6 +67,10 @@ pub struct ActionFlags {
     #[arg(long, group = "action")]
     pub restart: bool,
     /// Read the configuration again; keep the old one if the new one is wrong.
+    ///
+    /// The command returns when the new configuration is in force and prints what it changed, or when it was refused,
+    /// with the reason and the exit code that a start with it would have. Only upstreams and listeners that differ
+    /// are touched; the others' sessions and requests in flight go on. Exit code 3: no gateway runs.
     #[arg(long, group = "action")]
     pub reload: bool,
     /// Tell whether the gateway runs, and how it is.
@@ -83,7 +87,7 @@ pub struct ActionFlags {
     /// How long the new process of --restart may take to serve.
     #[arg(long, value_name = "TIME", default_value = "30s", hide = true, value_parser = humantime::parse_duration)]
     pub start_timeout: std::time::Duration,
-    /// Print the answer of --status or --check as JSON.
+    /// Print the answer of --status, --reload or --check as JSON.
     #[arg(long)]
     pub json: bool,
 }

@@ -9,6 +9,7 @@ mod generate;
 mod import;
 mod install;
 mod manual;
+mod reload;
 pub mod report;
 mod status;
 
@@ -55,6 +56,7 @@ fn act(cli: &Cli) -> Exit {
         Action::Status => status::run(&cli.common, cli.action.json),
         Action::Check => check::run(&cli.common.source(), cli.action.json),
         Action::Restart => control::restart(&cli.common, cli.action.start_timeout),
-        action @ (Action::Reload | Action::LogRotate) => control::refuse(action),
+        Action::Reload => reload::run(&cli.common, cli.action.json),
+        Action::LogRotate => control::refuse_rotation(),
     }
 }

@@ -38,6 +38,8 @@ const CONNECTIONS: usize = 16;
 pub enum Request {
     /// How the gateway is.
     Status,
+    /// Read the configuration again.
+    Reload,
     /// Put a new process in the gateway's place.
     Upgrade {
         /// How long the new process may take to serve, in milliseconds.

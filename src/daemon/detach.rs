@@ -238,7 +238,7 @@ fn parse(message: &[u8]) -> Option<Result<u32, Error>> {
     }
     let (code, text) = text.strip_prefix('E')?.split_once(':')?;
     let code: u8 = code.parse().ok()?;
-    let exit = Exit::ALL.iter().map(|(exit, _)| *exit).find(|exit| exit.code() == code).unwrap_or(Exit::Bug);
+    let exit = Exit::from_code(code).unwrap_or(Exit::Bug);
     let (message, hint) =
         text.split_once('\n').map_or((text, None), |(text, hint)| (text, Some(hint.to_owned())));
     Some(Err(Error::Refused { message: message.to_owned(), hint, exit }))

@@ -173,6 +173,17 @@ pub fn stop(paths: &RunPaths) -> Result<Stopped, Error> {
     Ok(Stopped::Ended(pid))
 }
 
+/// The running gateway, for asking it something; `Err` of the answer says whether a stale pid file was removed.
+///
+/// # Errors
+/// When it cannot be told what runs.
+pub fn reach(paths: &RunPaths) -> Result<Result<Running, bool>, Error> {
+    match find(paths)? {
+        State::Running(running) => Ok(Ok(running)),
+        State::Stopped | State::Stale(_) => Ok(Err(remove_stale(paths)?)),
+    }
+}
+
 /// Removes a pid file that a crash left behind, holding the lock so that no start can put its own there.
 fn remove_stale(paths: &RunPaths) -> Result<bool, Error> {
     if matches!(pidfile::read(&paths.pid_file)?, Content::Absent) {

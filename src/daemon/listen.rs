@@ -22,6 +22,9 @@ use crate::sys::net::{Address, Listener};
 #[derive(Debug)]
 pub struct Passed(Vec<OwnedFd>);
 
+/// The file of a Unix socket that we made: path, device and inode.
+pub type SocketFile = (PathBuf, u64, u64);
+
 /// The bound listeners.
 #[derive(Debug, Default)]
 pub struct Listeners {
@@ -29,21 +32,41 @@ pub struct Listeners {
     sockets: Vec<Listener>,
     /// Where they can be reached, in the same order.
     addresses: Vec<Address>,
-    /// The files of Unix sockets that we made: path, device and inode.
-    files: Vec<(PathBuf, u64, u64)>,
+    /// The files of Unix sockets that we made.
+    files: Vec<SocketFile>,
     /// How each is written in the configuration, in the same order; `None` for what a supervisor passed.
     written: Vec<Option<String>>,
     /// Sockets of the process before us that are not in use here, so far.
-    offered: Vec<(Offered, Listener)>,
+    offered: Vec<(Option<String>, Listener)>,
     /// Files that become ours when the process before us has handed over.
-    offered_files: Vec<(PathBuf, u64, u64)>,
+    offered_files: Vec<SocketFile>,
 }
 
-/// What is said of a socket that is passed to the next process; the socket itself goes beside it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Offered {
-    /// How the configuration writes it; `None` for what a supervisor passed.
-    written: Option<String>,
+/// What is bound, as the configuration writes it; `None` for what a supervisor passed.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Outline(Vec<Option<String>>);
+
+impl Outline {
+    /// Whether a supervisor passed the sockets, so that the configuration does not choose them.
+    #[must_use]
+    pub fn are_passed(&self) -> bool {
+        self.0.iter().any(Option::is_none)
+    }
+
+    /// The configured addresses that nothing is bound for.
+    #[must_use]
+    pub fn missing(&self, configured: &[ListenAddr]) -> Vec<ListenAddr> {
+        let bound = |address: &ListenAddr| self.0.iter().flatten().any(|it| *it == address.to_string());
+        configured.iter().filter(|address| !bound(address)).cloned().collect()
+    }
+}
+
+impl Passed {
+    /// No descriptors: everything is to be bound as configured.
+    #[must_use]
+    pub const fn nothing() -> Self {
+        Self(Vec::new())
+    }
 }
 
 /// Why there is no listener.
@@ -110,16 +133,16 @@ impl Listeners {
     /// When one cannot be used; the files of those that were passed stay as they are.
     pub fn inherit(
         configured: &[ListenAddr],
-        offered: Vec<(Offered, OwnedFd)>,
-        files: Vec<(PathBuf, u64, u64)>,
+        (outline, sockets): (Outline, Vec<OwnedFd>),
+        files: Vec<SocketFile>,
     ) -> Result<Self, Error> {
         let mut listeners = Self { offered_files: files, ..Self::default() };
-        for (index, (offer, socket)) in offered.into_iter().enumerate() {
+        for (index, (written, socket)) in outline.0.into_iter().zip(sockets).enumerate() {
             let listener = Listener::from_inherited(socket).map_err(|error| Error::Passed(index, error))?;
-            listeners.offered.push((offer, listener));
+            listeners.offered.push((written, listener));
         }
         // What a supervisor passed takes the place of the configuration, as in the process before us.
-        let supervised = listeners.offered.iter().any(|(offer, _)| offer.written.is_none());
+        let supervised = listeners.offered.iter().any(|(written, _)| written.is_none());
         let result = if supervised {
             listeners.take_offered(|_, _| true).map(drop)
         } else {
@@ -138,36 +161,34 @@ impl Listeners {
     /// Uses what was bound for the same text, so that port 0 stays the port that it is; else binds.
     fn inherit_one(&mut self, address: &ListenAddr) -> Result<(), Error> {
         let text = address.to_string();
-        let same = self.take_offered(|offer, _| offer.written.as_deref() == Some(text.as_str()))?;
+        let same = self.take_offered(|written, _| written == Some(text.as_str()))?;
         if same { Ok(()) } else { self.add(address) }
     }
 
     /// Takes over the offered sockets that match; whether there were any.
-    fn take_offered(&mut self, matches: impl Fn(&Offered, &Listener) -> bool) -> Result<bool, Error> {
+    fn take_offered(&mut self, matches: impl Fn(Option<&str>, &Listener) -> bool) -> Result<bool, Error> {
         let (taken, left) = std::mem::take(&mut self.offered)
             .into_iter()
-            .partition::<Vec<_>, _>(|(offer, socket)| matches(offer, socket));
+            .partition::<Vec<_>, _>(|(written, socket)| matches(written.as_deref(), socket));
         self.offered = left;
         let any = !taken.is_empty();
-        for (offer, socket) in taken {
-            self.keep(socket, "an inherited socket", offer.written)?;
+        for (written, socket) in taken {
+            self.keep(socket, "an inherited socket", written)?;
         }
         Ok(any)
     }
 
-    /// What the next process needs: what to say of each socket, the sockets, and the files that belong to them.
+    /// The sockets for the next process, in the order of [`Self::outline`], and the files that belong to them.
     ///
     /// # Errors
     /// What dup(2) answers.
-    #[expect(clippy::type_complexity, reason = "three lists, taken apart where they are received")]
-    pub fn offer(&self) -> io::Result<(Vec<Offered>, Vec<OwnedFd>, Vec<(PathBuf, u64, u64)>)> {
-        let offers = self.written.iter().map(|written| Offered { written: written.clone() }).collect();
+    pub fn offer(&self) -> io::Result<(Vec<OwnedFd>, Vec<SocketFile>)> {
         let sockets = self
             .sockets
             .iter()
             .map(|socket| socket.as_fd().try_clone_to_owned())
             .collect::<io::Result<_>>()?;
-        Ok((offers, sockets, self.files.clone()))
+        Ok((sockets, self.files.clone()))
     }
 
     /// The process before us has handed over: its sockets' files are ours to remove.
@@ -197,7 +218,7 @@ impl Listeners {
     fn add(&mut self, address: &ListenAddr) -> Result<(), Error> {
         match address {
             ListenAddr::Tcp { host, port } => self.add_tcp(address, host, *port),
-            ListenAddr::Unix(path) => self.add_unix(path),
+            ListenAddr::Unix(path) => self.add_unix(address, path),
         }
     }
 
@@ -210,8 +231,9 @@ impl Listeners {
         let mut missing = io::Error::from(io::ErrorKind::AddrNotAvailable);
         for address in resolved {
             // The same address may have been written in another way before.
-            let same =
-                |_: &Offered, socket: &Listener| socket.address().is_ok_and(|it| it == Address::Tcp(address));
+            let same = |_: Option<&str>, socket: &Listener| {
+                socket.address().is_ok_and(|it| it == Address::Tcp(address))
+            };
             if self.take_offered(same)? {
                 continue;
             }
@@ -228,14 +250,13 @@ impl Listeners {
     }
 
     /// Binds a Unix socket, in place of one that nobody serves any more.
-    fn add_unix(&mut self, path: &Path) -> Result<(), Error> {
+    fn add_unix(&mut self, written: &ListenAddr, path: &Path) -> Result<(), Error> {
         let failed = |error| Error::Bind(format!("unix:{}", path.display()), error);
         clear_stale_socket(path)?;
         let listener = Listener::bind_unix(path).map_err(failed)?;
         let metadata = fs::symlink_metadata(path).map_err(failed)?;
         self.files.push((path.to_path_buf(), metadata.dev(), metadata.ino()));
-        let name = format!("unix:{}", path.display());
-        self.keep(listener, &name, Some(name.clone()))
+        self.keep(listener, &format!("unix:{}", path.display()), Some(written.to_string()))
     }
 
     /// Takes a bound listener in.
@@ -245,6 +266,40 @@ impl Listeners {
         self.sockets.push(listener);
         self.written.push(written);
         Ok(())
+    }
+
+    /// What is bound, without the sockets.
+    #[must_use]
+    pub fn outline(&self) -> Outline {
+        Outline(self.written.clone())
+    }
+
+    /// Takes others in.
+    pub fn extend(&mut self, others: Self) {
+        self.sockets.extend(others.sockets);
+        self.addresses.extend(others.addresses);
+        self.files.extend(others.files);
+        self.written.extend(others.written);
+    }
+
+    /// Closes our handles of what is not configured any more, and removes their files; returns their addresses.
+    pub fn retain(&mut self, configured: &[ListenAddr]) -> Vec<Address> {
+        let mut gone = Self::default();
+        let wanted: Vec<String> = configured.iter().map(ToString::to_string).collect();
+        for place in (0..self.sockets.len()).rev() {
+            if self.written[place].as_ref().is_none_or(|written| wanted.contains(written)) {
+                continue;
+            }
+            self.sockets.remove(place);
+            self.written.remove(place);
+            let address = self.addresses.remove(place);
+            if let Address::Unix(path) = &address {
+                gone.files.extend(self.files.extract_if(.., |(file, _, _)| file == path));
+            }
+            gone.addresses.push(address);
+        }
+        gone.remove_files();
+        gone.addresses
     }
 
     /// Where they can be reached.

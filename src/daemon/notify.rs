@@ -65,6 +65,15 @@ impl Notifier {
         self.send(&format!("READY=1\nMAINPID={}\nSTATUS={status}", std::process::id()));
     }
 
+    /// `RELOADING=1`, which must be followed by [`Self::ready`] whatever becomes of the reload. The time tells the manager
+    /// which reload this is: `sd_notify(3)` `MONOTONIC_USEC=`.
+    pub fn reloading(&self) {
+        let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC);
+        let usec =
+            time.map_or(0, |time| i128::from(time.tv_sec()) * 1_000_000 + i128::from(time.tv_nsec()) / 1000);
+        self.send(&format!("RELOADING=1\nMONOTONIC_USEC={usec}\nSTATUS=reading the configuration"));
+    }
+
     /// `STOPPING=1`.
     pub fn stopping(&self, status: &str) {
         self.send(&format!("STOPPING=1\nSTATUS={status}"));

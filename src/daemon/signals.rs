@@ -3,8 +3,9 @@
 //! | signal | meaning |
 //! |---|---|
 //! | TERM, INT | stop: drain, then exit with 0; the second one exits at once with 143 or 130 |
-//! | HUP, USR1 | not supported by this version: logged and survived |
+//! | HUP | read the configuration again; the result is logged |
 //! | USR2 | upgrade: a new process takes this one's place |
+//! | USR1 | not supported by this version: logged and survived |
 //! | PIPE | ignored: a closed connection is an error value |
 //!
 //! All are installed by [`Signals::install`], before readiness is announced: a signal that a script sends right after
@@ -29,6 +30,19 @@ pub struct Signals {
     user1: Signal,
     /// USR2.
     user2: Signal,
+    /// Whether a HUP came while nobody could act on it.
+    reload: bool,
+}
+
+/// What a signal asks a serving gateway to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Drain and end.
+    Stop(Received),
+    /// Read the configuration again.
+    Reload,
+    /// Let a new process take over.
+    Upgrade,
 }
 
 /// A signal that asks for something.
@@ -38,15 +52,6 @@ pub enum Received {
     Terminate,
     /// INT.
     Interrupt,
-}
-
-/// What a serving process is asked by signal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// To drain and end.
-    Stop(Received),
-    /// To let a new process take its place: USR2.
-    Upgrade,
 }
 
 impl Received {
@@ -81,33 +86,41 @@ impl Signals {
             hangup: signal(SignalKind::hangup())?,
             user1: signal(SignalKind::user_defined1())?,
             user2: signal(SignalKind::user_defined2())?,
+            reload: false,
         })
     }
 
-    /// Waits for a signal that asks for something. Safe to cancel.
-    pub async fn next(&mut self) -> Event {
+    /// Waits for a signal that asks to stop. A HUP is kept for [`Self::wanted`]: while the gateway starts, its
+    /// configuration may have been read already. Safe to cancel.
+    pub async fn stop(&mut self) -> Received {
+        loop {
+            match self.received().await {
+                Wanted::Stop(received) => return received,
+                Wanted::Reload => self.reload = true,
+                Wanted::Upgrade => tracing::warn!("not upgraded: the gateway is starting or stopping"),
+            }
+        }
+    }
+
+    /// Waits for a signal that a serving gateway acts on. Safe to cancel.
+    pub async fn wanted(&mut self) -> Wanted {
+        if std::mem::take(&mut self.reload) { Wanted::Reload } else { self.received().await }
+    }
+
+    /// Waits for a signal that asks for something; the others are logged. Safe to cancel.
+    async fn received(&mut self) -> Wanted {
         loop {
             let unsupported = tokio::select! {
-                _ = self.terminate.recv() => return Event::Stop(Received::Terminate),
-                _ = self.interrupt.recv() => return Event::Stop(Received::Interrupt),
-                _ = self.user2.recv() => return Event::Upgrade,
-                _ = self.hangup.recv() => "HUP",
+                _ = self.terminate.recv() => return Wanted::Stop(Received::Terminate),
+                _ = self.interrupt.recv() => return Wanted::Stop(Received::Interrupt),
+                _ = self.hangup.recv() => return Wanted::Reload,
+                _ = self.user2.recv() => return Wanted::Upgrade,
                 _ = self.user1.recv() => "USR1",
             };
             tracing::warn!(
                 signal = unsupported,
-                "this version cannot reload or rotate by signal; use --restart, or --stop and --daemon"
+                "this version cannot rotate by signal; use --restart instead"
             );
-        }
-    }
-
-    /// Waits for a signal that asks to stop, while nothing else can be asked for. Safe to cancel.
-    pub async fn stop(&mut self) -> Received {
-        loop {
-            match self.next().await {
-                Event::Stop(received) => return received,
-                Event::Upgrade => tracing::warn!("not upgraded: the gateway is starting or stopping"),
-            }
         }
     }
 }

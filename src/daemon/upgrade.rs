@@ -21,7 +21,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
 
-use super::listen::Offered;
+use super::listen::{Outline, SocketFile};
 use crate::exit::{Exit, ToExit};
 use crate::sys::process::Kill;
 use crate::sys::{fd, handover, process};
@@ -57,9 +57,9 @@ pub struct Plan {
     /// Whether there is no console.
     pub background: bool,
     /// The listeners, in the order of their descriptors.
-    pub listeners: Vec<Offered>,
-    /// The files of Unix listeners: path, device and inode.
-    pub files: Vec<(PathBuf, u64, u64)>,
+    pub listeners: Outline,
+    /// The files of Unix listeners.
+    pub files: Vec<SocketFile>,
 }
 
 /// One line of the channel.
@@ -445,8 +445,8 @@ impl Message {
     pub fn into_refusal(self) -> Option<Error> {
         match self {
             Self::Failed { exit, text, hint } => {
-                let exit = Exit::ALL.iter().map(|(known, _)| *known).find(|known| known.code() == exit);
-                Some(Error::Refused { message: text, hint, exit: exit.unwrap_or(Exit::Bug) })
+                let exit = Exit::from_code(exit).unwrap_or(Exit::Bug);
+                Some(Error::Refused { message: text, hint, exit })
             }
             _ => None,
         }

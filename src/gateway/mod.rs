@@ -6,12 +6,15 @@
 //! | `session` | legacy sessions: their connections, calls in flight, messages for their GET stream |
 //! | `catalog` | merged lists, and which upstream a name belongs to |
 //! | `upstream` | child processes and HTTP endpoints, supervised; one request on its way |
+//! | `apply` | another configuration for a running gateway, and what is no longer in it |
 //! | `relay` | JSON-RPC envelopes with raw payloads, and the differences between the eras |
 //!
 //! Invariants: payloads pass as their sender wrote them; what belongs to one request stays in order; a broken
 //! upstream affects only calls to itself; no child outlives the gateway.
 
+mod apply;
 mod catalog;
+mod changes;
 mod error;
 mod http;
 mod relay;
@@ -21,6 +24,7 @@ mod status;
 mod transfer;
 mod upstream;
 
+pub use apply::{NotReady, Prepared, Reloaded};
 pub use error::Error;
 pub use service::Gateway;
 pub use session::Asked;

@@ -1,38 +1,33 @@
 //! The gateway as the daemon sees it: start, serve, report, stop.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::join_all;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::catalog::Scope;
+use super::catalog::{Board, Lineup};
+use super::changes::{Changes, changes};
 use super::error::Error;
 use super::http;
 use super::session::{Peer, Store};
 use super::status::{Audience, Status, UpstreamStatus};
-use super::upstream::{self, Builtin, Changes, Connector, State, Upstream};
-use crate::config::{Config, Server, Sharing, Transport, Upstream as Settings, UpstreamName};
+use super::upstream::{self, Builtin, Connector, Pool, State, Upstream};
+use crate::config::{Config, Sharing, Transport, Upstream as Settings, UpstreamName};
 use crate::drain::Watch;
 use crate::sys::net::Listener;
 
 /// A running gateway; clones share it.
 #[derive(Clone)]
-pub struct Gateway(Arc<Inner>);
+pub struct Gateway(pub(super) Arc<Inner>);
 
 /// What handlers work with.
 pub(crate) struct Inner {
-    /// `[server]`.
-    pub(crate) server: Server,
-    /// `/mcp`.
-    pub(crate) merged: Arc<Scope>,
-    /// `/mcp/NAME`.
-    pub(crate) singles: HashMap<String, Arc<Scope>>,
+    /// The upstreams and what is behind which endpoint.
+    pub(crate) board: Arc<Board>,
     /// Legacy sessions.
     pub(crate) sessions: Store,
     /// The way to the process before or after this one.
@@ -47,14 +42,14 @@ pub(crate) struct Inner {
     requests: Arc<AtomicUsize>,
     /// When the gateway was started.
     started: Instant,
-    /// Every upstream, the built-in one last.
-    upstreams: Vec<Arc<Upstream>>,
-    /// Upstreams that the configuration names.
-    configured: usize,
     /// The tasks that supervise upstreams.
-    supervisors: Mutex<Vec<JoinHandle<()>>>,
+    supervisors: TaskTracker,
     /// The tasks that end and reap children.
     keepers: TaskTracker,
+    /// The tasks that end upstreams which a reload has replaced.
+    pub(super) retiring: TaskTracker,
+    /// Cancelled when these must not wait any longer.
+    pub(super) stopping: CancellationToken,
 }
 
 /// Counts one request in flight until dropped.
@@ -73,12 +68,9 @@ impl Gateway {
     /// # Errors
     /// [`Error::Certificates`] if an upstream needs TLS and the system has no certificates.
     pub fn start(config: &Config) -> Result<Self, Error> {
-        let tls = config.upstreams.iter().any(
-            |upstream| matches!(&upstream.transport, Transport::Http { url, .. } if url.starts_with("https:")),
-        );
-        let pool = upstream::pool(tls)?;
+        let pool = pool_for(&config.upstreams)?;
         let builtin = Arc::new(Builtin::new(config.sources.first().cloned()));
-        let (changes, keepers) = (upstream::changes(), TaskTracker::new());
+        let (changes, keepers, supervisors) = (changes(), TaskTracker::new(), TaskTracker::new());
         let connector = |settings: &Settings, builtin: Option<&Arc<Builtin>>| Connector {
             settings: settings.clone(),
             pool: pool.clone(),
@@ -88,19 +80,10 @@ impl Gateway {
         };
         let connectors = config.upstreams.iter().map(|settings| connector(settings, None));
         let connectors = connectors.chain(std::iter::once(connector(&builtin_settings(), Some(&builtin))));
-        let (upstreams, supervisors): (Vec<_>, Vec<_>) =
-            connectors.map(|connector| Upstream::start(connector, changes.clone())).unzip();
-        let configured = config.upstreams.len();
-        // The built-in upstream is on the merged endpoint only where there is nothing else: a lone configured one must
-        // keep its names unprefixed.
-        let shown = if configured == 0 { upstreams.clone() } else { upstreams[..configured].to_vec() };
-        let single = |upstream: &Arc<Upstream>| {
-            (upstream.name().to_owned(), Arc::new(Scope::single(Arc::clone(upstream))))
-        };
+        let upstreams =
+            connectors.map(|connector| Upstream::start(connector, changes.clone(), &supervisors)).collect();
         let inner = Arc::new(Inner {
-            server: config.server.clone(),
-            merged: Arc::new(Scope::merged(shown, config.server.prefix)),
-            singles: upstreams.iter().map(single).collect(),
+            board: Arc::new(Board::new(Lineup::new(config.server.clone(), upstreams))),
             sessions: Store::default(),
             peer: Peer::default(),
             paused: watch::Sender::new(false),
@@ -108,10 +91,10 @@ impl Gateway {
             draining: CancellationToken::new(),
             requests: Arc::default(),
             started: Instant::now(),
-            upstreams,
-            configured,
-            supervisors: Mutex::new(supervisors),
+            supervisors,
             keepers,
+            retiring: TaskTracker::new(),
+            stopping: CancellationToken::new(),
         });
         let observed = Arc::downgrade(&inner);
         builtin.observe(Box::new(move || {
@@ -119,10 +102,21 @@ impl Gateway {
         }));
         let sweeping = Arc::clone(&inner);
         tokio::spawn(async move {
-            let (limit, stop) = (sweeping.server.session_timeout, sweeping.draining.clone());
-            sweeping.sessions.sweep(limit, stop).await;
+            let limit = || sweeping.board.current().server.session_timeout;
+            sweeping.sessions.sweep(limit, sweeping.draining.clone()).await;
         });
         Ok(Self(inner))
+    }
+
+    /// Ends streams and refuses readiness as soon as the process drains.
+    pub fn drain_with(&self, mut drain: Watch) {
+        let draining = self.0.draining.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = drain.started() => draining.cancel(),
+                () = draining.cancelled() => {}
+            }
+        });
     }
 
     /// Serves a listener until the drain's deadline, or until idle after the drain has begun. Returns the number of
@@ -130,16 +124,8 @@ impl Gateway {
     ///
     /// # Errors
     /// When the listener cannot be used at all.
-    pub async fn serve(&self, listener: Listener, mut drain: Watch) -> std::io::Result<usize> {
-        let inner = Arc::clone(&self.0);
-        let watch = drain.clone();
-        let announce = tokio::spawn(async move {
-            drain.started().await;
-            inner.draining.cancel();
-        });
-        let cut = http::accept(listener, http::router(&self.0), watch, self.0.paused.subscribe()).await;
-        announce.abort();
-        cut
+    pub async fn serve(&self, listener: Listener, drain: Watch) -> std::io::Result<usize> {
+        http::accept(listener, http::router(&self.0), drain, self.0.paused.subscribe()).await
     }
 
     /// Waits until each upstream has been tried once, then refuses names that cannot be told apart.
@@ -147,8 +133,9 @@ impl Gateway {
     /// # Errors
     /// [`Error::NameClash`] under `prefix = "never"`.
     pub async fn settled(&self) -> Result<(), Error> {
-        join_all(self.0.upstreams.iter().map(|upstream| upstream.tried())).await;
-        self.0.merged.check_clashes().await
+        let lineup = self.0.board.current();
+        join_all(lineup.upstreams().iter().map(|upstream| upstream.tried())).await;
+        lineup.merged().check_clashes().await
     }
 
     /// A snapshot for operators.
@@ -165,15 +152,16 @@ impl Gateway {
     /// Ends all sessions and upstreams, and waits until every child is gone.
     pub async fn stop(&self) {
         self.0.draining.cancel();
-        for upstream in &self.0.upstreams {
+        self.0.stopping.cancel();
+        for upstream in self.0.board.current().upstreams() {
             upstream.stop();
         }
         self.0.sessions.end_all().await;
-        let supervisors =
-            std::mem::take(&mut *self.0.supervisors.lock().unwrap_or_else(PoisonError::into_inner));
-        join_all(supervisors).await;
-        self.0.keepers.close();
-        self.0.keepers.wait().await;
+        // In this order: tasks of an earlier kind start tasks of the later ones.
+        for tasks in [&self.0.retiring, &self.0.supervisors, &self.0.keepers] {
+            tasks.close();
+            tasks.wait().await;
+        }
     }
 }
 
@@ -184,19 +172,40 @@ impl Inner {
         InFlight(Arc::clone(&self.requests))
     }
 
+    /// Starts an upstream of a configuration that is read while the gateway runs.
+    pub(super) fn start_upstream(&self, settings: &Settings, pool: &Pool, limit: usize) -> Arc<Upstream> {
+        let connector = Connector {
+            settings: settings.clone(),
+            pool: pool.clone(),
+            limit,
+            keepers: self.keepers.clone(),
+            builtin: None,
+        };
+        Upstream::start(connector, self.changes.clone(), &self.supervisors)
+    }
+
     /// A snapshot.
     pub(crate) fn status(&self, audience: Audience) -> Status {
+        let lineup = self.board.current();
         let upstreams: Vec<UpstreamStatus> =
-            self.upstreams.iter().map(|upstream| upstream.status(audience)).collect();
+            lineup.upstreams().iter().map(|upstream| upstream.status(audience)).collect();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: self.started.elapsed().as_secs(),
-            healthy: upstreams[..self.configured].iter().all(|upstream| upstream.state == State::Ready),
+            healthy: lineup.configured().iter().all(|upstream| upstream.state() == State::Ready),
             sessions: self.sessions.len(),
             in_flight: self.requests.load(Ordering::Relaxed),
             upstreams,
         }
     }
+}
+
+/// The HTTP client for these upstreams; certificates are read only if one of them needs TLS.
+pub(super) fn pool_for<'a>(upstreams: impl IntoIterator<Item = &'a Settings>) -> Result<Pool, Error> {
+    let tls = upstreams.into_iter().any(
+        |upstream| matches!(&upstream.transport, Transport::Http { url, .. } if url.starts_with("https:")),
+    );
+    upstream::pool(tls)
 }
 
 /// The built-in upstream's settings; nothing of them but the name is used.

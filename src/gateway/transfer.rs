@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::catalog::Scope;
 use super::relay::Message;
 use super::service::{Gateway, Inner};
 use super::session::{Asked, Session, State};
@@ -23,13 +22,13 @@ impl Gateway {
     /// The state of every session.
     #[must_use]
     pub fn sessions(&self) -> Vec<String> {
-        self.inner().sessions.all().iter().map(|session| self.inner().state(session)).collect()
+        self.inner().sessions.all().iter().map(|session| state(session)).collect()
     }
 
     /// The state of a session, if it is known here.
     #[must_use]
     pub fn session(&self, id: &str) -> Option<String> {
-        self.inner().sessions.get(id).map(|session| self.inner().state(&session))
+        self.inner().sessions.get(id).map(|session| state(&session))
     }
 
     /// Keeps a session that another process has begun.
@@ -70,21 +69,6 @@ impl Inner {
         self.sessions.get(id)
     }
 
-    /// A session's state as text.
-    fn state(&self, session: &Session) -> String {
-        let single = self.singles.iter().find(|(_, scope)| Arc::ptr_eq(scope, &session.scope));
-        let state = State::of(session, single.map(|(name, _)| name.clone()));
-        serde_json::to_string(&state).expect("a state has string keys only")
-    }
-
-    /// The endpoint of a session from elsewhere.
-    fn endpoint(&self, name: Option<&str>) -> Option<Arc<Scope>> {
-        match name {
-            None => Some(Arc::clone(&self.merged)),
-            Some(name) => self.singles.get(name).cloned(),
-        }
-    }
-
     /// Keeps a session from elsewhere, unless the configuration no longer has its endpoint.
     fn keep(&self, state: &str) {
         let state: State = match serde_json::from_str(state) {
@@ -94,11 +78,16 @@ impl Inner {
                 return;
             }
         };
-        let Some(scope) = self.endpoint(state.endpoint.as_deref()) else {
-            tracing::info!(endpoint = state.endpoint, "a session ends: its upstream is no longer configured");
+        if self.board.scope(&state.endpoint()).is_none() {
+            tracing::info!(endpoint = ?state.endpoint(), "a session ends: its upstream is no longer configured");
             return;
-        };
+        }
         let id = state.id.clone();
-        self.sessions.keep(&id, || state.revive(scope, self.changes.subscribe()));
+        self.sessions.keep(&id, || state.revive(Arc::clone(&self.board), self.changes.subscribe()));
     }
+}
+
+/// A session's state as text.
+fn state(session: &Session) -> String {
+    serde_json::to_string(&State::of(session)).expect("a state has string keys only")
 }

@@ -9,7 +9,7 @@ use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuar
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 use crate::config::{Log, LogFormat};
 use crate::exit::{Exit, ToExit};
@@ -56,11 +56,29 @@ pub enum Error {
 }
 
 /// Keeps the file's writer alive; dropping it writes out every queued event.
-#[derive(Debug)]
 #[must_use = "dropping the guard ends the log file's writer"]
 pub struct Guard {
     /// The writer's thread, if there is a file.
     file: Option<WorkerGuard>,
+    /// Replaces the filter.
+    replace: Box<dyn Fn(EnvFilter) + Send + Sync>,
+}
+
+impl Guard {
+    /// Logs from now on what these directives let pass.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn set_level(&self, level: &str) -> Result<(), Error> {
+        (self.replace)(filter(level)?);
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Guard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Guard").field("file", &self.file).finish_non_exhaustive()
+    }
 }
 
 /// Makes the log of this process: from here on events go to the console and the file, and a panic is an event too.
@@ -83,12 +101,12 @@ fn build<W>(log: &Log, console: Console, stderr: W) -> Result<(impl Subscriber +
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::builder()
-        .parse(&log.level)
-        .map_err(|source| Error::Level { level: log.level.clone(), source })?;
+    let (filter, handle) = reload::Layer::new(filter(&log.level)?);
     let mut outputs: Vec<Output> = Vec::new();
     outputs.extend(console_output(console, stderr));
-    let mut guard = Guard { file: None };
+    // It fails only when the subscriber is gone, and with it everything that could be logged.
+    let replace = Box::new(move |filter| drop(handle.reload(filter)));
+    let mut guard = Guard { file: None, replace };
     if let Some(path) = &log.file {
         let builder = NonBlockingBuilder::default().lossy(false).thread_name("mcpeg-log");
         let (writer, worker) = builder.finish(file::open(path)?);
@@ -96,6 +114,12 @@ where
         guard.file = Some(worker);
     }
     Ok((tracing_subscriber::registry().with(outputs).with(filter), guard))
+}
+
+/// Reads filter directives.
+fn filter(level: &str) -> Result<EnvFilter, Error> {
+    let parsed = EnvFilter::builder().parse(level);
+    parsed.map_err(|source| Error::Level { level: level.to_owned(), source })
 }
 
 /// The console's output. Errors of writing are not reported, because the report would go to standard error too, and

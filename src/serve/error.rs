@@ -55,6 +55,9 @@ pub enum Error {
     /// Too many descriptors.
     #[error("cannot duplicate the listeners")]
     Listeners(#[source] io::Error),
+    /// It was removed, and a path depends on it.
+    #[error("cannot tell the working directory")]
+    WorkingDirectory(#[source] io::Error),
     /// The pipe to the launcher.
     #[error("cannot watch the launcher")]
     Launcher(#[source] io::Error),
@@ -67,9 +70,6 @@ pub enum Error {
     /// The channel to the process before this one.
     #[error("cannot use the channel to the process before this one")]
     Channel(#[source] io::Error),
-    /// Relative paths could not be found again.
-    #[error("cannot tell the working directory")]
-    WorkingDirectory(#[source] io::Error),
     /// The start was given up by whoever started us.
     #[error("the launcher is gone before the gateway was ready")]
     Abandoned,

@@ -4,18 +4,12 @@
 //! ever impossible.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use serde::Serialize;
-use tokio::sync::{mpsc, oneshot};
-
-use super::upgrade::Order;
 
 use crate::config::Config;
 use crate::daemon::Record;
-use crate::daemon::control::Request;
 use crate::drain;
-use crate::exit::Exit;
 use crate::gateway::{self, Gateway};
 use crate::sys::net::Address;
 
@@ -76,27 +70,9 @@ impl Status {
     }
 }
 
-/// Answers a request over the control socket.
-pub(super) async fn answer(
-    request: Request,
-    template: &Status,
-    gateway: &Gateway,
-    watch: &drain::Watch,
-    orders: &mpsc::Sender<Order>,
-) -> serde_json::Value {
-    if let Request::Upgrade { start_timeout_ms } = request {
-        let (reply, answer) = oneshot::channel();
-        let order = Order { limit: Duration::from_millis(start_timeout_ms), reply: Some(reply) };
-        let refused =
-            || serde_json::json!({ "error": "the gateway is stopping", "exit": Exit::TryAgain.code() });
-        // While it drains, nobody takes orders.
-        return if watch.is_draining() || orders.try_send(order).is_err() {
-            refused()
-        } else {
-            answer.await.unwrap_or_else(|_| refused())
-        };
-    }
+/// Answers `{"request":"status"}`.
+pub(super) fn answer(template: Status, gateway: &Gateway, watch: &drain::Watch) -> serde_json::Value {
     let state = if watch.is_draining() { State::Draining } else { State::Running };
-    let status = Status { state, gateway: Some(gateway.status()), ..template.clone() };
+    let status = Status { state, gateway: Some(gateway.status()), ..template };
     serde_json::to_value(status).expect("a status has string keys and finite numbers only")
 }

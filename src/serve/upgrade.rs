@@ -6,7 +6,6 @@
 //! the service manager, and drains. Until `owned` every failure leaves all to the old one, which accepts again. While
 //! the old one drains, either process asks the other for sessions that it does not know.
 
-use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,21 +13,21 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::bond::{Bond, Pause};
 use super::{Error, Serving, Taken};
 use crate::config::{Overrides, Source};
 use crate::daemon::control::Server;
 use crate::daemon::listen::Listeners;
-use crate::daemon::upgrade::{self, Candidate, Error as Failure, Message, Plan, Receiver, Sender};
+use crate::daemon::upgrade::{self, Candidate, Error as Failure, Message, Plan};
 use crate::daemon::{self, Lock, RunPaths, detach};
 use crate::exit::{Exit, ToExit as _};
-use crate::gateway::{Asked, Gateway};
+use crate::gateway::Gateway;
 use crate::log::Console;
 use crate::sys::fd::Rest;
-use crate::{config, daemon::listen};
+use crate::{config, daemon::listen, drain};
 
 /// How long the new process may take by default.
 pub const START_LIMIT: Duration = Duration::from_secs(30);
@@ -84,153 +83,6 @@ struct Offer {
     predecessor: Option<CancellationToken>,
 }
 
-/// The way to the process before or after this one, with the task that carries sessions.
-#[derive(Debug)]
-pub(super) struct Bond {
-    /// Towards the other process.
-    sender: Sender,
-    /// What is not about sessions.
-    stages: mpsc::UnboundedReceiver<Message>,
-    /// Cancelled when the other process is gone.
-    over: CancellationToken,
-    /// The task.
-    task: AbortHandle,
-}
-
-impl Drop for Bond {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-impl Bond {
-    /// Opens the way; the gateway asks the other process from here on.
-    pub(super) fn open(stream: UnixStream, gateway: &Gateway) -> Self {
-        let (sender, receiver) = upgrade::open(stream);
-        let (stages_in, stages) = mpsc::unbounded_channel();
-        let (way, asked) = mpsc::unbounded_channel();
-        gateway.set_peer(Some(way));
-        let over = CancellationToken::new();
-        let carrier = Carrier { gateway: gateway.clone(), sender: sender.clone(), waiting: HashMap::new() };
-        // Cancelled on drop too, so that an aborted task is the end as well.
-        let guard = over.clone().drop_guard();
-        let task = tokio::spawn(async move {
-            carrier.carry(receiver, asked, stages_in).await;
-            drop(guard);
-        });
-        Self { sender, stages, over, task: task.abort_handle() }
-    }
-
-    /// Waits for one stage.
-    async fn stage(&mut self, wanted: &Message) -> Result<(), Option<Failure>> {
-        let message = self.stages.recv().await.ok_or(None)?;
-        if std::mem::discriminant(&message) == std::mem::discriminant(wanted) {
-            return Ok(());
-        }
-        Err(message.into_refusal())
-    }
-
-    /// Sends every session, such as those that were begun since the last time.
-    pub(super) async fn send_sessions(&self, gateway: &Gateway) {
-        for state in gateway.sessions() {
-            self.sender.send(&Message::Session { state });
-        }
-        self.sender.flush().await;
-    }
-
-    /// Tells the old process why this one does not serve.
-    pub(super) async fn fail(&self, error: &Error) {
-        self.sender.send(&upgrade::failed(error));
-        self.sender.flush().await;
-    }
-}
-
-/// Carries sessions between gateway and channel.
-struct Carrier {
-    /// This side.
-    gateway: Gateway,
-    /// The other side.
-    sender: Sender,
-    /// Who waits for a session.
-    waiting: HashMap<String, Vec<oneshot::Sender<Option<String>>>>,
-}
-
-impl Carrier {
-    /// Carries until the other process is gone.
-    async fn carry(
-        mut self,
-        mut receiver: Receiver,
-        mut asked: mpsc::UnboundedReceiver<Asked>,
-        stages: mpsc::UnboundedSender<Message>,
-    ) {
-        loop {
-            tokio::select! {
-                message = receiver.next() => match message {
-                    Some(message) => self.handle(message, &stages),
-                    None => return,
-                },
-                Some(asked) = asked.recv() => self.ask(asked),
-            }
-        }
-    }
-
-    /// A message of the other process.
-    fn handle(&mut self, message: Message, stages: &mpsc::UnboundedSender<Message>) {
-        match message {
-            Message::Session { state } => self.gateway.keep_session(&state),
-            Message::Find { id } => {
-                let state = self.gateway.session(&id);
-                self.sender.send(&Message::Found { id, state });
-            }
-            Message::Found { id, state } => {
-                for answer in self.waiting.remove(&id).into_iter().flatten() {
-                    let _ = answer.send(state.clone());
-                }
-            }
-            // Ending connections and writing to them may take a while, and nothing waits for either.
-            Message::Ended { id } => {
-                let gateway = self.gateway.clone();
-                tokio::spawn(async move { gateway.end_session(&id).await });
-            }
-            Message::Deliver { id, body } => {
-                let gateway = self.gateway.clone();
-                tokio::spawn(async move { gateway.deliver(&id, &body).await });
-            }
-            stage => drop(stages.send(stage)),
-        }
-    }
-
-    /// A wish of our gateway.
-    fn ask(&mut self, asked: Asked) {
-        match asked {
-            Asked::Find { id, answer } => {
-                self.waiting.entry(id.clone()).or_default().push(answer);
-                self.sender.send(&Message::Find { id });
-            }
-            Asked::Ended { id } => self.sender.send(&Message::Ended { id }),
-            Asked::Deliver { id, body } => self.sender.send(&Message::Deliver { id, body }),
-        }
-    }
-}
-
-/// Lets connections wait until dropped.
-struct Pause(Option<Gateway>);
-
-impl Pause {
-    /// Leaves them to the new process.
-    fn keep(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Pause {
-    fn drop(&mut self) {
-        if let Some(gateway) = &self.0 {
-            gateway.pause(false);
-        }
-    }
-}
-
 impl Offer {
     /// The whole way to a new process that serves.
     async fn attempt(self) -> Result<Heir, (Failure, bool)> {
@@ -251,8 +103,7 @@ impl Offer {
         bond.sender.send(&Message::Take(Box::new(self.plan.clone())));
         let prepared = tokio::time::timeout_at(deadline, bond.stage(&Message::Prepared)).await;
         settle(prepared, &mut candidate, self.limit).map_err(early)?;
-        self.gateway.pause(true);
-        let pause = Pause(Some(self.gateway.clone()));
+        let pause = Pause::begin(&self.gateway);
         bond.send_sessions(&self.gateway).await;
         bond.sender.send(&Message::Go);
         let ready = tokio::time::timeout(STEP_LIMIT, bond.stage(&Message::Ready)).await;
@@ -313,7 +164,7 @@ impl Serving<'_> {
         if self.record.pid == 1 {
             return Err(Failure::FirstProcess);
         }
-        let (listeners, sockets, files) = self.taken.listeners.offer().map_err(Failure::Pass)?;
+        let (sockets, files) = self.taken.listeners.offer().map_err(Failure::Pass)?;
         let Source { file, overrides } = self.taken.source.clone();
         let plan = Plan {
             config: file,
@@ -323,7 +174,7 @@ impl Serving<'_> {
             dev: overrides.dev,
             pid_file: self.taken.paths.pid_file.clone(),
             background: self.taken.background,
-            listeners,
+            listeners: self.taken.listeners.outline(),
             files,
         };
         let missing = || Failure::Pass(std::io::ErrorKind::NotFound.into());
@@ -393,7 +244,7 @@ impl Serving<'_> {
     pub(super) async fn succeed(&mut self) -> Result<(), Error> {
         self.talk(&Message::Prepared, &Message::Go).await?;
         self.accept()?;
-        super::ask_ourselves(&self.taken.listeners.addresses().to_vec()).await?;
+        super::alive::ask_ourselves(self.taken.listeners.addresses()).await?;
         let mut server = Server::prepare(&self.taken.paths.control)?;
         self.talk(&Message::Ready, &Message::Commit).await?;
         self.owner = true;
@@ -434,6 +285,21 @@ fn refuse(reply: Option<oneshot::Sender<serde_json::Value>>, failure: &Failure) 
     }
 }
 
+/// Answers `{"request":"upgrade"}`, when the upgrade has come to an end.
+pub(super) async fn ask(
+    orders: &mpsc::Sender<Order>,
+    watch: &drain::Watch,
+    limit: Duration,
+) -> serde_json::Value {
+    let refused = || serde_json::json!({ "error": "the gateway is stopping", "exit": Exit::TryAgain.code() });
+    let (reply, answer) = oneshot::channel();
+    // While the gateway drains, nobody takes orders.
+    if watch.is_draining() || orders.try_send(Order { limit, reply: Some(reply) }).is_err() {
+        return refused();
+    }
+    answer.await.unwrap_or_else(|_| refused())
+}
+
 /// Takes the place of the process that has started this one, and serves until the end; `None` if this process was
 /// started in another way.
 #[must_use]
@@ -472,7 +338,7 @@ fn inherit(channel: &std::os::unix::net::UnixStream) -> Result<Taken, Error> {
     let config = config::load(&source)?;
     let paths = RunPaths::resolve(Some(&plan.pid_file))?;
     let lock = Lock::inherit(&paths, inheritance.lock)?;
-    let offered = plan.listeners.into_iter().zip(inheritance.listeners).collect();
+    let offered = (plan.listeners, inheritance.listeners);
     let listeners = Listeners::inherit(&config.server.listen, offered, plan.files)?;
     Ok(Taken {
         config: config.into(),

@@ -9,6 +9,7 @@ mod support;
 
 mod hostile;
 mod notify;
+mod reload;
 mod start;
 mod status;
 mod stop;

@@ -51,14 +51,14 @@ fn drain_timeout_cuts_what_does_not_finish() {
 fn signals_of_later_versions_are_survived() {
     let site = Site::new();
     let child = site.foreground();
-    for signal in [Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGPIPE] {
+    for signal in [Signal::SIGUSR1, Signal::SIGPIPE] {
         send(child.id().cast_signed(), signal);
         assert_eq!(site.status()["state"], "running", "{signal}");
     }
     send(child.id().cast_signed(), Signal::SIGINT);
     let finished = finish(child);
     assert_eq!(finished.code, Some(0));
-    for signal in ["HUP", "USR1"] {
+    for signal in ["USR1"] {
         assert!(finished.stderr.contains(signal), "{signal}: {finished:?}");
     }
 }
@@ -105,7 +105,7 @@ fn suspended_gateway_is_told_apart_and_stops_when_it_goes_on() {
 fn actions_of_later_versions_exit_3_and_name_what_to_use() {
     let site = Site::new();
     let pid = site.daemon();
-    for action in ["--reload", "--log-rotate"] {
+    for action in ["--log-rotate"] {
         let refused = site.run(&[action]);
         assert_eq!(refused.code, Some(3), "{refused:?}");
         assert!(refused.stderr.contains("this version cannot"), "{refused:?}");

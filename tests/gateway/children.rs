@@ -16,16 +16,21 @@ const PATIENCE: u16 = 10_000;
 
 /// The upstream's process and, if it is stubborn, its child.
 async fn pids(client: &Client) -> Vec<i32> {
-    serde_json::from_str(&client.call("pids", "{}").await.text()).expect("process numbers")
+    pids_of(client, "pids").await
+}
+
+/// The same by the name that the endpoint gives the tool.
+pub(crate) async fn pids_of(client: &Client, tool: &str) -> Vec<i32> {
+    serde_json::from_str(&client.call(tool, "{}").await.text()).expect("process numbers")
 }
 
 /// Running processes by handles, since a number alone could be reused. Dropping kills those that are left, so that a
 /// failed test leaves no stubborn process behind.
-struct Processes(Vec<OwnedFd>);
+pub(crate) struct Processes(Vec<OwnedFd>);
 
 impl Processes {
     /// Takes hold of processes that run.
-    fn hold(pids: &[i32]) -> Self {
+    pub(crate) fn hold(pids: &[i32]) -> Self {
         let open = |pid: &i32| {
             let pid = Pid::from_raw(*pid).expect("not zero");
             pidfd_open(pid, PidfdFlags::empty()).expect("the process runs")
@@ -34,7 +39,7 @@ impl Processes {
     }
 
     /// Waits until this many of them have ended; `pidfd_open(2)`: the descriptor becomes readable.
-    fn gone(&self, count: usize) {
+    pub(crate) fn gone(&self, count: usize) {
         for handle in &self.0[..count] {
             let ended =
                 poll(&mut [PollFd::new(handle.as_fd(), PollFlags::POLLIN)], PollTimeout::from(PATIENCE));

@@ -10,6 +10,7 @@ mod eras;
 mod errors;
 mod lossless;
 mod order;
+mod reload;
 mod surface;
 mod upstreams;
 

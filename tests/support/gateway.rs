@@ -32,7 +32,7 @@ pub(crate) struct Gateway {
     /// Everything it has printed.
     printed: Arc<Mutex<String>>,
     /// Where its files are; removed at last.
-    _scratch: tempfile::TempDir,
+    scratch: tempfile::TempDir,
 }
 
 impl Gateway {
@@ -58,7 +58,7 @@ impl Gateway {
             let _ = killpg(group, Signal::SIGKILL);
             panic!("the gateway does not serve; it printed:\n{}", text_of(&printed));
         };
-        Self { child, group: Some(group), address, printed, _scratch: scratch }
+        Self { child, group: Some(group), address, printed, scratch }
     }
 
     /// Runs a gateway that is expected to end by itself, with this whole configuration.
@@ -82,6 +82,39 @@ impl Gateway {
     /// Everything it has printed up to now.
     pub(crate) fn printed(&self) -> String {
         text_of(&self.printed)
+    }
+
+    /// Gives it another configuration and reloads; what the command printed, and how it ended.
+    pub(crate) async fn reload(&self, server: &str, upstreams: &str) -> Output {
+        let text = format!("[server]\nlisten = [\"127.0.0.1:0\"]\n{server}\n{upstreams}");
+        write(&self.scratch.path().join("mcpeg.toml"), &text);
+        self.control("--reload").await
+    }
+
+    /// What `--status --json` answers.
+    pub(crate) async fn status(&self) -> serde_json::Value {
+        let output = self.control("--status").await;
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    }
+
+    /// Requests in flight.
+    pub(crate) async fn in_flight(&self) -> u64 {
+        self.status().await["in_flight"].as_u64().expect("a number")
+    }
+
+    /// The gateway's process.
+    pub(crate) async fn pid(&self) -> u64 {
+        self.status().await["pid"].as_u64().expect("a number")
+    }
+
+    /// Runs a control action, which answers as JSON where it is `--status`.
+    async fn control(&self, action: &str) -> Output {
+        let mut command = bound(env!("CARGO_BIN_EXE_mcpeg"));
+        command.arg(action).arg("--pid-file").arg(self.scratch.path().join("run/mcpeg.pid"));
+        if action == "--status" {
+            command.arg("--json");
+        }
+        run_any(&mut command).await
     }
 
     /// Stops it by TERM and insists on exit code 0.
@@ -114,8 +147,7 @@ impl Drop for Gateway {
 /// The command for a foreground gateway whose files are all in `scratch`.
 fn command(scratch: &Path, configuration: &str) -> Command {
     let path = scratch.join("mcpeg.toml");
-    let mut file = std::fs::File::create(&path).expect("scratch is writable");
-    file.write_all(configuration.as_bytes()).expect("scratch is writable");
+    write(&path, configuration);
     let mut command = bound(env!("CARGO_BIN_EXE_mcpeg"));
     command.arg("--config").arg(path).arg("--pid-file").arg(scratch.join("run/mcpeg.pid"));
     for name in
@@ -126,6 +158,12 @@ fn command(scratch: &Path, configuration: &str) -> Command {
     std::fs::create_dir(scratch.join("run")).expect("scratch is writable");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     command
+}
+
+/// Writes a file.
+fn write(path: &Path, content: &str) {
+    let mut file = std::fs::File::create(path).expect("scratch is writable");
+    file.write_all(content.as_bytes()).expect("scratch is writable");
 }
 
 /// Passes on each line, and keeps all of them for failure messages.

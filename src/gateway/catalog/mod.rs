@@ -1,9 +1,11 @@
 //! What an endpoint shows: the merged lists of its upstreams, and which upstream a name belongs to.
 
+mod board;
 mod list;
 mod route;
 mod scope;
 
+pub(crate) use board::{Board, Lineup};
 pub(crate) use list::merged;
 pub(crate) use route::route;
 pub(crate) use scope::{Links, Native, Scope};

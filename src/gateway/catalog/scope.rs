@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::super::error::{Error, Fault};
 use super::super::relay::{ClientMeta, Raw, member_str, raw};
@@ -19,6 +20,9 @@ pub(crate) struct Scope {
     by_name: HashMap<String, usize>,
     /// Whether names carry their upstream's.
     prefixed: bool,
+    /// Tells the lineup that somebody still holds this.
+    #[expect(dead_code, reason = "it tells by being dropped")]
+    held: Option<TaskTrackerToken>,
 }
 
 /// Where the connections to upstreams come from: shared ones, or a session's own.
@@ -46,7 +50,24 @@ impl Scope {
             Prefix::Never => false,
         };
         let by_name = upstreams.iter().enumerate().map(|(place, up)| (up.name().to_owned(), place)).collect();
-        Self { upstreams, by_name, prefixed }
+        Self { upstreams, by_name, prefixed, held: None }
+    }
+
+    /// The same, keeping a token for as long as anybody holds it.
+    pub(crate) fn held(self, token: TaskTrackerToken) -> Self {
+        Self { held: Some(token), ..self }
+    }
+
+    /// An endpoint whose upstream is gone.
+    pub(crate) fn empty() -> Self {
+        Self::merged(Vec::new(), Prefix::Always)
+    }
+
+    /// Whether clients can see no difference between this and another scope.
+    pub(crate) fn shows_the_same_as(&self, other: &Self) -> bool {
+        let serials =
+            |scope: &Self| scope.upstreams.iter().map(|upstream| upstream.serial).collect::<Vec<_>>();
+        self.prefixed == other.prefixed && serials(self) == serials(other)
     }
 
     /// An endpoint for one upstream: names are as it gives them.

@@ -14,7 +14,8 @@ use crate::config::{ListenAddr, Server};
 
 /// Refuses requests whose Host or Origin is not ours.
 pub(crate) async fn check(State(gateway): State<Arc<Inner>>, request: Request, next: Next) -> Response {
-    match verdict(&gateway.server, request.headers(), request.uri()) {
+    let lineup = gateway.board.current();
+    match verdict(&lineup.server, request.headers(), request.uri()) {
         Ok(()) => next.run(request).await,
         Err(reason) => {
             tracing::warn!(reason, "a request is refused");

@@ -22,8 +22,8 @@ pub(crate) async fn live() -> &'static str {
 
 /// `GET /health/ready`: 200, or 503 while no upstream can be used or the gateway drains.
 pub(crate) async fn ready(State(gateway): State<Arc<Inner>>) -> Response {
-    let upstreams = gateway.merged.upstreams();
-    let usable = upstreams.iter().any(|upstream| upstream.state() == UpstreamState::Ready);
+    let lineup = gateway.board.current();
+    let usable = lineup.merged().upstreams().iter().any(|upstream| upstream.state() == UpstreamState::Ready);
     if gateway.draining.is_cancelled() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response()
     } else if usable {

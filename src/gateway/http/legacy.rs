@@ -14,6 +14,7 @@ use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::super::catalog::{Links as _, Scope, merged, route};
+use super::super::changes::Endpoint;
 use super::super::error::Fault;
 use super::super::relay::{
     ClientMeta, Era, Id, LATEST_LEGACY, LEGACY_VERSIONS, Message, Outcome, Raw, Request, Response as Answer,
@@ -30,7 +31,7 @@ const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
 /// Handles a POST.
 pub(crate) async fn post(
     gateway: &Arc<Inner>,
-    scope: Arc<Scope>,
+    endpoint: Endpoint,
     headers: &HeaderMap,
     message: Message,
     in_flight: InFlight,
@@ -38,7 +39,7 @@ pub(crate) async fn post(
     if let Message::Request(request) = &message
         && request.method == "initialize"
     {
-        return initialize(gateway, scope, request).await;
+        return initialize(gateway, endpoint, request).await;
     }
     let id = if let Message::Request(request) = &message { Some(request.id.clone()) } else { None };
     let session = match session(gateway, headers).await {
@@ -157,7 +158,7 @@ async fn session(gateway: &Inner, headers: &HeaderMap) -> Result<Arc<Session>, F
 }
 
 /// `initialize`: begins a session.
-async fn initialize(gateway: &Arc<Inner>, scope: Arc<Scope>, request: &Request) -> Response {
+async fn initialize(gateway: &Arc<Inner>, endpoint: Endpoint, request: &Request) -> Response {
     let Some(client) = client(request) else {
         let fault = Fault::downstream(
             code::INVALID_PARAMS,
@@ -167,17 +168,19 @@ async fn initialize(gateway: &Arc<Inner>, scope: Arc<Scope>, request: &Request) 
         return answer::fault(&fault, Some(request.id.clone()), Era::Legacy);
     };
     let version = client.version.clone();
-    let session = match gateway.sessions.begin(scope, client, gateway.changes.subscribe()) {
+    let place = (Arc::clone(&gateway.board), endpoint);
+    let session = match gateway.sessions.begin(place, client, gateway.changes.subscribe()) {
         Ok(session) => session,
         Err(error) => {
             tracing::error!(%error, "cannot make a session identifier");
             return StatusCode::INTERNAL_SERVER_ERROR.into_response();
         }
     };
-    let ready = session.scope.upstreams().iter().filter(|upstream| upstream.ready().is_some());
+    let scope = session.scope();
+    let ready = scope.upstreams().iter().filter(|upstream| upstream.ready().is_some());
     let links: Vec<_> =
         join_all(ready.map(|upstream| session.link(upstream))).await.into_iter().flatten().collect();
-    let capabilities = session.scope.capabilities(&links);
+    let capabilities = scope.capabilities(&links);
     let result = Greeting {
         protocol_version: &version,
         capabilities: &capabilities,
@@ -353,7 +356,8 @@ async fn start(session: &Arc<Session>, request: Request) -> Result<Started, Faul
         }
         _ => {}
     }
-    let scope = &session.scope;
+    // Held until the request is on its way: a reload does not end its upstream before.
+    let scope = &session.scope();
     let meta = &session.links.client().meta;
     if let Some(kind) = Kind::of_method(&method)
         && scope.transparent().is_none()

@@ -12,9 +12,10 @@ use futures_util::stream::{self, StreamExt as _};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast::error::RecvError, mpsc};
 
-use super::super::catalog::Scope;
+use super::super::catalog::{Board, Scope};
+use super::super::changes::{Announced, Endpoint, Origin};
 use super::super::error::Fault;
 use super::super::relay::{
     ClientMeta, Era, Id, Message, Notification, Outcome, Request, Response as Answer, code, key, member,
@@ -76,6 +77,11 @@ impl Filter {
     }
 }
 
+/// The names of the upstreams behind an endpoint.
+fn names(scope: &Scope) -> HashSet<UpstreamName> {
+    scope.upstreams().iter().map(|upstream| upstream.connector.name().clone()).collect()
+}
+
 /// Whether a server lets clients subscribe to resources.
 fn can_subscribe(link: &Link) -> bool {
     member(&link.handshake.capabilities, "resources")
@@ -89,6 +95,10 @@ struct Stream {
     id: Id,
     /// What the client hears of.
     filter: Filter,
+    /// The endpoint that it was opened at.
+    endpoint: Endpoint,
+    /// What is behind that endpoint.
+    board: Arc<Board>,
     /// The upstreams that it concerns.
     names: HashSet<UpstreamName>,
     /// Towards the client.
@@ -98,7 +108,7 @@ struct Stream {
 /// Opens a stream of changes.
 pub(crate) fn listen(
     gateway: &Arc<Inner>,
-    scope: &Scope,
+    (endpoint, scope): (Endpoint, &Scope),
     request: Request,
     client: &ClientMeta,
 ) -> Result<Response, Fault> {
@@ -114,7 +124,9 @@ pub(crate) fn listen(
     let stream = Stream {
         id: request.id,
         filter: wanted.honoured(&links),
-        names: scope.upstreams().iter().map(|upstream| upstream.connector.name().clone()).collect(),
+        endpoint,
+        board: Arc::clone(&gateway.board),
+        names: names(scope),
         messages,
     };
     stream.acknowledge();
@@ -154,10 +166,25 @@ impl Stream {
         self.messages.try_send(Message::Notification(Notification { params: Some(params), ..note })).is_ok()
     }
 
+    /// Whether the stream's endpoint shows what this origin tells of; after a reload other upstreams are behind it.
+    fn concerns(&mut self, origin: &Origin) -> bool {
+        match origin {
+            Origin::Upstream(name) => self.names.contains(name),
+            Origin::Reload(endpoints) => {
+                let concerned = endpoints.contains(&self.endpoint);
+                if concerned {
+                    self.names =
+                        self.board.scope(&self.endpoint).map(|scope| names(&scope)).unwrap_or_default();
+                }
+                concerned
+            }
+        }
+    }
+
     /// Passes changes on until the client goes or the gateway stops, which ends the stream properly.
     async fn run(
-        self,
-        mut changes: broadcast::Receiver<(UpstreamName, Notification)>,
+        mut self,
+        mut changes: Announced,
         mut updated: mpsc::Receiver<Notification>,
         draining: tokio_util::sync::CancellationToken,
     ) {
@@ -167,9 +194,9 @@ impl Stream {
                 () = draining.cancelled() => break,
                 Some(note) = updated.recv() => note,
                 change = changes.recv() => match change {
-                    Ok((name, note)) if self.names.contains(&name) => note,
-                    Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => continue,
-                    Err(broadcast::error::RecvError::Closed) => break,
+                    Ok((origin, note)) if self.concerns(&origin) => note,
+                    Ok(_) | Err(RecvError::Lagged(_)) => continue,
+                    Err(RecvError::Closed) => break,
                 },
             };
             if self.filter.passes(&note) && !self.send(note) {
@@ -214,7 +241,7 @@ async fn follow(link: Arc<Link>, uris: Vec<String>, client: ClientMeta, updates:
         return;
     }
     let params = client.apply(Some(raw(&json!({ "notifications": { "resourceSubscriptions": uris } }))));
-    let mut exchange = link.call(Call::new("subscriptions/listen", Some(params), LONGEST)).await;
+    let mut exchange = link.call_aside(Call::new("subscriptions/listen", Some(params), LONGEST)).await;
     loop {
         let event = tokio::select! {
             event = exchange.next() => event,

@@ -12,6 +12,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::super::catalog::{Links as _, Native, Scope, merged, route};
+use super::super::changes::Endpoint;
 use super::super::error::Fault;
 use super::super::relay::{
     ClientMeta, Era, Id, MODERN, Message, Outcome, Raw, Request, Response as Answer, code, complete_result,
@@ -28,7 +29,7 @@ const GONE: [&str; 5] =
 /// Handles a POST.
 pub(crate) async fn post(
     gateway: &Arc<Inner>,
-    scope: Arc<Scope>,
+    (endpoint, scope): (Endpoint, Arc<Scope>),
     headers: &HeaderMap,
     message: Message,
     in_flight: InFlight,
@@ -43,7 +44,7 @@ pub(crate) async fn post(
         }
     };
     let id = request.id.clone();
-    match dispatch(gateway, scope, headers, request, in_flight).await {
+    match dispatch(gateway, (endpoint, scope), headers, request, in_flight).await {
         Ok(response) => response,
         Err(fault) => answer::fault(&fault, Some(id), Era::Modern),
     }
@@ -52,7 +53,7 @@ pub(crate) async fn post(
 /// Answers a request here or relays it.
 async fn dispatch(
     gateway: &Arc<Inner>,
-    scope: Arc<Scope>,
+    (endpoint, scope): (Endpoint, Arc<Scope>),
     headers: &HeaderMap,
     request: Request,
     in_flight: InFlight,
@@ -61,7 +62,7 @@ async fn dispatch(
     let client = client(&request);
     match request.method.as_str() {
         "server/discover" => return Ok(result(request.id, discover(&scope).await)),
-        "subscriptions/listen" => return listen::listen(gateway, &scope, request, &client),
+        "subscriptions/listen" => return listen::listen(gateway, (endpoint, &scope), request, &client),
         method if GONE.contains(&method) => return Err(Fault::method_not_found(method)),
         _ => {}
     }
@@ -89,6 +90,8 @@ async fn dispatch(
     let mut call = Call::new(method.clone(), params, upstream.connector.settings.request_timeout);
     call.headers = parameter_headers(headers);
     let exchange = link.call(call).await;
+    // The call itself is counted by its connection from here on; the scope's upstreams are held no longer.
+    drop(scope);
     let relayed = Relayed { link, exchange, method, id, wants_log, in_flight };
     Ok(answer::answer(Box::pin(stream::unfold(Some(relayed), Relayed::next)), headers).await)
 }

@@ -8,22 +8,22 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
-use super::super::catalog::Scope;
+use super::super::changes::Endpoint;
 use super::super::error::Fault;
 use super::super::relay::{Era, MODERN, Message, RequestMeta, code};
 use super::super::service::Inner;
 use super::super::upstream::{SESSION, VERSION};
-use super::{answer, legacy, modern};
+use super::{answer, legacy, modern, router};
 
 /// Handles a POST to an endpoint.
 pub(crate) async fn post(
     gateway: &Arc<Inner>,
-    scope: Arc<Scope>,
+    endpoint: Endpoint,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
     let read = match acceptable(&headers) {
-        Ok(()) => read(body, gateway.server.max_message_size).await,
+        Ok(()) => read(body, gateway.board.current().server.max_message_size).await,
         Err(fault) => Err(fault),
     };
     let message = match read.and_then(|body| parse(&body)) {
@@ -32,8 +32,12 @@ pub(crate) async fn post(
     };
     let in_flight = gateway.in_flight();
     match era(&headers, &message) {
-        Era::Modern => modern::post(gateway, scope, &headers, message, in_flight).await,
-        Era::Legacy => legacy::post(gateway, scope, &headers, message, in_flight).await,
+        // Looked up only now: a body that comes slowly must not keep an upstream that a reload has removed.
+        Era::Modern => match gateway.board.scope(&endpoint) {
+            Some(scope) => modern::post(gateway, (endpoint, scope), &headers, message, in_flight).await,
+            None => router::unknown(&endpoint),
+        },
+        Era::Legacy => legacy::post(gateway, endpoint, &headers, message, in_flight).await,
     }
 }
 

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use http::HeaderMap;
 
-use super::super::catalog::Scope;
+use super::super::changes::Endpoint;
 use super::super::service::Inner;
 use super::{guard, health, legacy, post};
 
@@ -31,8 +31,7 @@ type Body = axum::body::Body;
 
 /// `POST /mcp`.
 async fn post_all(State(gateway): State<Arc<Inner>>, headers: HeaderMap, body: Body) -> Response {
-    let scope = Arc::clone(&gateway.merged);
-    post::post(&gateway, scope, headers, body).await
+    post::post(&gateway, Endpoint::All, headers, body).await
 }
 
 /// `POST /mcp/NAME`.
@@ -42,9 +41,10 @@ async fn post_one(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    match scope(&gateway, &name) {
-        Some(scope) => post::post(&gateway, scope, headers, body).await,
-        None => unknown(&name),
+    let endpoint = Endpoint::One(name);
+    match gateway.board.scope(&endpoint) {
+        Some(_) => post::post(&gateway, endpoint, headers, body).await,
+        None => unknown(&endpoint),
     }
 }
 
@@ -59,18 +59,18 @@ async fn get_one(
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    match scope(&gateway, &name) {
+    let endpoint = Endpoint::One(name);
+    match gateway.board.scope(&endpoint) {
         Some(_) => legacy::get(&gateway, &headers).await,
-        None => unknown(&name),
+        None => unknown(&endpoint),
     }
 }
 
-/// The endpoint of one upstream.
-fn scope(gateway: &Inner, name: &str) -> Option<Arc<Scope>> {
-    gateway.singles.get(name).cloned()
-}
-
-/// There is no upstream of this name.
-fn unknown(name: &str) -> Response {
+/// There is no such endpoint, or no longer.
+pub(super) fn unknown(endpoint: &Endpoint) -> Response {
+    let name = match endpoint {
+        Endpoint::All => "",
+        Endpoint::One(name) => name,
+    };
     (StatusCode::NOT_FOUND, format!("there is no upstream `{}`\n", name.escape_debug())).into_response()
 }

@@ -1,7 +1,7 @@
 //! The connections that one legacy session uses: its own where the upstream must be able to ask its client, shared
 //! ones elsewhere.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc;
@@ -24,8 +24,8 @@ pub(crate) struct SessionLinks {
     client: ClientIdentity,
     /// Whether it can be asked.
     interactive: bool,
-    /// Its own connections by upstream.
-    own: Mutex<HashMap<String, Slot>>,
+    /// Its own connections by the serial number of their upstream.
+    own: Mutex<BTreeMap<u64, Slot>>,
     /// Where they leave messages that belong to no request.
     inbox: mpsc::Sender<(UpstreamName, Inbound)>,
     /// `logging/setLevel`'s parameters, for connections that are opened later.
@@ -60,7 +60,7 @@ impl SessionLinks {
         if !self.dedicated(upstream) {
             return upstream.shared_legacy().await;
         }
-        let slot = Arc::clone(self.slots().entry(upstream.name().to_owned()).or_default());
+        let slot = Arc::clone(self.slots().entry(upstream.serial).or_default());
         let mut slot = slot.lock().await;
         if let Some(link) = slot.as_ref().filter(|link| link.is_open()) {
             return Ok(Arc::clone(link));
@@ -84,7 +84,7 @@ impl SessionLinks {
         Ok(link)
     }
 
-    /// The session's own connections that are open.
+    /// The session's own connections that are open, the newest last.
     pub(crate) fn open(&self) -> Vec<Arc<Link>> {
         let slots: Vec<Slot> = self.slots().values().cloned().collect();
         slots.iter().filter_map(|slot| slot.try_lock().ok()?.clone()).filter(|link| link.is_open()).collect()
@@ -98,6 +98,28 @@ impl SessionLinks {
     /// The log level that the client has set.
     pub(crate) fn log_level(&self) -> Option<Raw> {
         self.log_level.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until no request is in flight on the session's own connection to an upstream.
+    pub(crate) async fn idle(&self, upstream: &Upstream) {
+        let slot = self.slots().get(&upstream.serial).cloned();
+        if let Some(slot) = slot {
+            let link = slot.lock().await.clone();
+            if let Some(link) = link {
+                link.idle().await;
+            }
+        }
+    }
+
+    /// Ends the session's own connection to an upstream.
+    pub(crate) async fn leave(&self, upstream: &Upstream) {
+        let slot = self.slots().remove(&upstream.serial);
+        if let Some(slot) = slot {
+            let link = slot.lock().await.take();
+            if let Some(link) = link {
+                link.wire.end().await;
+            }
+        }
     }
 
     /// Ends the session's own connections.
@@ -129,7 +151,7 @@ impl SessionLinks {
     }
 
     /// The slots by upstream.
-    fn slots(&self) -> std::sync::MutexGuard<'_, HashMap<String, Slot>> {
+    fn slots(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Slot>> {
         self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

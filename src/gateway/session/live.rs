@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::value::RawValue;
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::{broadcast::error::RecvError, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::super::catalog::{Links, Scope};
+use super::super::catalog::{Board, Links, Scope};
+use super::super::changes::{Announced, Endpoint, Origin};
 use super::super::error::Fault;
 use super::super::relay::{Id, Message, Notification, Raw, Request, Response, member, member_str};
 use super::super::upstream::{ClientIdentity, Inbound, InboxReceiver, Link, Upstream, inbox};
@@ -31,7 +32,9 @@ pub(crate) struct Session {
     /// Its identifier: 128 random bits.
     pub(crate) id: String,
     /// The endpoint that it was opened at.
-    pub(crate) scope: Arc<Scope>,
+    endpoint: Endpoint,
+    /// What is behind that endpoint.
+    board: Arc<Board>,
     /// Its connections.
     pub(crate) links: SessionLinks,
     /// Messages for its GET stream.
@@ -75,14 +78,15 @@ impl Session {
     /// Begins a session; its task runs until the session ends.
     pub(crate) fn begin(
         id: String,
-        scope: Arc<Scope>,
+        (board, endpoint): (Arc<Board>, Endpoint),
         client: ClientIdentity,
-        changes: broadcast::Receiver<(UpstreamName, Notification)>,
+        changes: Announced,
     ) -> Arc<Self> {
         let (sender, receiver) = inbox();
         let session = Arc::new(Self {
             id,
-            scope,
+            endpoint,
+            board,
             links: SessionLinks::new(client, sender),
             outbox: Outbox::default(),
             logs: Logs::default(),
@@ -96,6 +100,11 @@ impl Session {
         });
         tokio::spawn(Arc::clone(&session).forward(receiver, changes));
         session
+    }
+
+    /// What is behind the session's endpoint now: nothing if its upstream was removed.
+    pub(crate) fn scope(&self) -> Arc<Scope> {
+        self.board.scope(&self.endpoint).unwrap_or_else(|| Arc::new(Scope::empty()))
     }
 
     /// Notes that the client is there.
@@ -147,6 +156,11 @@ impl Session {
             asked.insert(number, (Arc::clone(link), request.id));
         }
         Message::Request(Request { id: Id::number(number), ..request })
+    }
+
+    /// Where it was opened.
+    pub(crate) const fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
     }
 
     /// Whether a server waits for this answer of the client.
@@ -220,11 +234,7 @@ impl Session {
     }
 
     /// The session's task: brings messages that belong to no request to the GET stream.
-    async fn forward(
-        self: Arc<Self>,
-        mut own: InboxReceiver,
-        mut shared: broadcast::Receiver<(UpstreamName, Notification)>,
-    ) {
+    async fn forward(self: Arc<Self>, mut own: InboxReceiver, mut shared: Announced) {
         loop {
             tokio::select! {
                 () = self.ended.cancelled() => return,
@@ -233,11 +243,11 @@ impl Session {
                     None => return,
                 },
                 change = shared.recv() => match change {
-                    Ok((name, note)) => self.forward_shared(&name, note),
-                    Err(broadcast::error::RecvError::Lagged(missed)) => {
+                    Ok((origin, note)) => self.forward_shared(&origin, note),
+                    Err(RecvError::Lagged(missed)) => {
                         tracing::warn!(session = self.label(), missed, "the session missed notifications");
                     }
-                    Err(broadcast::error::RecvError::Closed) => return,
+                    Err(RecvError::Closed) => return,
                 },
             }
         }
@@ -245,7 +255,7 @@ impl Session {
 
     /// A message of one of the session's own connections.
     fn forward_own(&self, name: &UpstreamName, message: Inbound) {
-        let link = self.links.open().into_iter().find(|link| link.name == *name);
+        let link = self.links.open().into_iter().rfind(|link| link.name == *name);
         match message {
             Inbound::Notification(note) => {
                 if let Some(link) = link {
@@ -264,8 +274,18 @@ impl Session {
 
     /// A notification of a shared connection: list changes for everybody, resource updates for subscribers. Log
     /// messages and the like are dropped, since nothing says whose they are.
-    fn forward_shared(&self, name: &UpstreamName, note: Notification) {
-        let Some(upstream) = self.scope.upstreams().iter().find(|upstream| upstream.connector.name() == name)
+    fn forward_shared(&self, origin: &Origin, note: Notification) {
+        let name = match origin {
+            Origin::Upstream(name) => name,
+            Origin::Reload(endpoints) => {
+                if endpoints.contains(&self.endpoint) {
+                    self.outbox.put(Message::Notification(note));
+                }
+                return;
+            }
+        };
+        let scope = self.scope();
+        let Some(upstream) = scope.upstreams().iter().find(|upstream| upstream.connector.name() == name)
         else {
             return;
         };

@@ -5,14 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
-use super::super::catalog::Scope;
-use super::super::relay::Notification;
-use super::super::upstream::ClientIdentity;
+use super::super::catalog::Board;
+use super::super::changes::{Announced, Endpoint};
+use super::super::upstream::{ClientIdentity, Upstream};
 use super::live::Session;
-use crate::config::UpstreamName;
 
 /// How often idle sessions are looked for.
 const SWEEP: Duration = Duration::from_secs(15);
@@ -25,14 +23,14 @@ impl Store {
     /// Begins a session under a fresh identifier of 128 random bits (MCP 2025-11-25 §Session Management).
     pub(crate) fn begin(
         &self,
-        scope: Arc<Scope>,
+        place: (Arc<Board>, Endpoint),
         client: ClientIdentity,
-        changes: broadcast::Receiver<(UpstreamName, Notification)>,
+        changes: Announced,
     ) -> Result<Arc<Session>, getrandom::Error> {
         let mut bytes = [0_u8; 16];
         getrandom::fill(&mut bytes)?;
         let id = format!("{:032x}", u128::from_ne_bytes(bytes));
-        let session = Session::begin(id.clone(), scope, client, changes);
+        let session = Session::begin(id.clone(), place, client, changes);
         self.sessions().insert(id, Arc::clone(&session));
         Ok(session)
     }
@@ -65,6 +63,18 @@ impl Store {
         self.sessions().len()
     }
 
+    /// Waits until no session has a request in flight on a connection of its own to an upstream.
+    pub(crate) async fn idle(&self, upstream: &Upstream) {
+        let sessions: Vec<_> = self.sessions().values().cloned().collect();
+        join_all(sessions.iter().map(|session| session.links.idle(upstream))).await;
+    }
+
+    /// Ends the sessions' own connections to an upstream.
+    pub(crate) async fn leave(&self, upstream: &Upstream) {
+        let sessions: Vec<_> = self.sessions().values().cloned().collect();
+        join_all(sessions.iter().map(|session| session.links.leave(upstream))).await;
+    }
+
     /// Ends all sessions.
     pub(crate) async fn end_all(&self) {
         let sessions: Vec<_> = self.sessions().drain().map(|(_, session)| session).collect();
@@ -72,8 +82,9 @@ impl Store {
     }
 
     /// Ends sessions whose clients have been silent for too long, until told to stop.
-    pub(crate) async fn sweep(&self, limit: Duration, stop: CancellationToken) {
+    pub(crate) async fn sweep(&self, limit: impl Fn() -> Duration, stop: CancellationToken) {
         loop {
+            let limit = limit();
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(SWEEP.min(limit)) => {}

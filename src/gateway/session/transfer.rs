@@ -8,13 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
-use super::super::catalog::{Links as _, Scope, route};
-use super::super::relay::{ClientMeta, Notification, Raw, raw};
+use super::super::catalog::{Board, Links as _, route};
+use super::super::changes::{Announced, Endpoint};
+use super::super::relay::{ClientMeta, Raw, raw};
 use super::super::upstream::{Call, ClientIdentity};
 use super::live::Session;
-use crate::config::UpstreamName;
 
 /// Identifiers of servers' questions that are left to the old process, which may still ask some.
 const HEADROOM: u64 = 1 << 20;
@@ -29,7 +29,7 @@ pub(crate) struct State {
     /// Its identifier.
     pub(crate) id: String,
     /// The upstream whose endpoint it was opened at; `None` for the merged one.
-    pub(crate) endpoint: Option<String>,
+    endpoint: Option<String>,
     /// `clientInfo`.
     info: Raw,
     /// The client's capabilities.
@@ -49,7 +49,11 @@ pub(crate) struct State {
 
 impl State {
     /// The state of a session.
-    pub(crate) fn of(session: &Session, endpoint: Option<String>) -> Self {
+    pub(crate) fn of(session: &Session) -> Self {
+        let endpoint = match session.endpoint() {
+            Endpoint::All => None,
+            Endpoint::One(name) => Some(name.clone()),
+        };
         let client = session.links.client();
         Self {
             id: session.id.clone(),
@@ -63,15 +67,17 @@ impl State {
         }
     }
 
+    /// Where it was opened.
+    pub(crate) fn endpoint(&self) -> Endpoint {
+        self.endpoint.clone().map_or(Endpoint::All, Endpoint::One)
+    }
+
     /// The session again, in this process.
-    pub(crate) fn revive(
-        self,
-        scope: Arc<Scope>,
-        changes: broadcast::Receiver<(UpstreamName, Notification)>,
-    ) -> Arc<Session> {
+    pub(crate) fn revive(self, board: Arc<Board>, changes: Announced) -> Arc<Session> {
+        let place = (board, self.endpoint());
         let meta = ClientMeta { info: self.info, capabilities: self.capabilities };
         let client = ClientIdentity { meta, version: self.version };
-        let session = Session::begin(self.id, scope, client, changes);
+        let session = Session::begin(self.id, place, client, changes);
         session.links.set_log_level(self.log_level);
         session.continue_from(self.last_asked.saturating_add(HEADROOM), &self.subscriptions);
         if !self.subscriptions.is_empty() {
@@ -87,7 +93,7 @@ async fn subscribe_again(session: Arc<Session>, uris: Vec<String>) {
         let method = "resources/subscribe";
         let params = Some(raw(&serde_json::json!({ "uri": uri })));
         let meta = &session.links.client().meta;
-        let routed = route(&session.scope, &*session, method, params, meta).await;
+        let routed = route(&session.scope(), &*session, method, params, meta).await;
         let result = match routed {
             Ok((upstream, params)) => session.link(&upstream).await.map(|link| (link, params)),
             Err(fault) => Err(fault),

@@ -6,6 +6,7 @@
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::super::error::Fault;
 use super::super::relay::{Notification, Outcome, Raw, Request};
@@ -42,6 +43,8 @@ pub(crate) struct Exchange {
     deadline: Instant,
     /// What the time-out is told as.
     late: Fault,
+    /// Tells the connection that it is in use.
+    held: Option<TaskTrackerToken>,
 }
 
 /// The sending side.
@@ -51,7 +54,7 @@ pub(crate) struct Events(mpsc::Sender<Event>);
 /// An exchange's two sides.
 pub(crate) fn exchange(cancel: Box<dyn Cancel>, deadline: Instant, late: Fault) -> (Events, Exchange) {
     let (sender, events) = mpsc::channel(QUEUE);
-    (Events(sender), Exchange { events, cancel: Some(cancel), deadline, late })
+    (Events(sender), Exchange { events, cancel: Some(cancel), deadline, late, held: None })
 }
 
 impl Events {
@@ -67,6 +70,12 @@ impl Events {
 }
 
 impl Exchange {
+    /// The same, keeping a token until its end.
+    pub(crate) fn held(mut self, token: TaskTrackerToken) -> Self {
+        self.held = Some(token);
+        self
+    }
+
     /// The next event; after [`Event::Done`] or [`Event::Lost`] there is none and this must not be called again.
     pub(crate) async fn next(&mut self) -> Event {
         let event = match tokio::time::timeout_at(self.deadline, self.events.recv()).await {

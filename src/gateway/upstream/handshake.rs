@@ -159,7 +159,14 @@ impl Connector {
 
     /// A link of this upstream.
     fn link(&self, era: Era, handshake: Handshake, wire: Wire) -> Link {
-        Link { name: self.name().clone(), era, handshake, wire, known: Known::default() }
+        Link {
+            name: self.name().clone(),
+            era,
+            handshake,
+            wire,
+            known: Known::default(),
+            calls: TaskTracker::new(),
+        }
     }
 
     /// Starts the child, or prepares the HTTP connection.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
 use super::super::error::Fault;
 use super::super::relay::{Era, Message, Notification, Raw, Request};
@@ -89,6 +90,8 @@ pub(crate) struct Link {
     pub(crate) wire: Wire,
     /// What routing has learned of its lists.
     pub(crate) known: Known,
+    /// Tracks requests in flight.
+    pub(crate) calls: TaskTracker,
 }
 
 /// What a connection is made of.
@@ -192,9 +195,21 @@ impl Wire {
 }
 
 impl Link {
-    /// Sends a request and returns its events.
+    /// Sends a request and returns its events. It counts as in flight until the exchange is dropped.
     pub(crate) async fn call(&self, call: Call) -> Exchange {
+        let token = self.calls.token();
+        self.wire.call(&self.name, call).await.held(token)
+    }
+
+    /// Sends a request that nobody need wait for when the connection is to end.
+    pub(crate) async fn call_aside(&self, call: Call) -> Exchange {
         self.wire.call(&self.name, call).await
+    }
+
+    /// Waits until no request is in flight.
+    pub(crate) async fn idle(&self) {
+        self.calls.close();
+        self.calls.wait().await;
     }
 
     /// Whether the connection still is.

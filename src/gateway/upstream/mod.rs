@@ -15,11 +15,11 @@ mod retry;
 mod stdio;
 mod supervisor;
 
-pub(crate) use self::http::{SESSION, VERSION, pool};
+pub(crate) use self::http::{Pool, SESSION, VERSION, pool};
 pub(crate) use builtin::Builtin;
 pub(crate) use exchange::{Event, Exchange};
 pub(crate) use handshake::{ClientIdentity, Connector};
 pub(crate) use known::{Kind, Listing, ParamHeader, renamed};
 pub(crate) use link::{Call, Inbound, InboxReceiver, Link, Role, inbox};
 pub use supervisor::State;
-pub(crate) use supervisor::{Changes, Upstream, changes};
+pub(crate) use supervisor::Upstream;

@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+use super::super::changes::{Changes, Origin, announce_lists};
 use super::super::error::Fault;
 use super::super::relay::{ClientMeta, Era, Notification, Outcome, raw};
 use super::super::status::{Audience, UpstreamStatus};
@@ -22,21 +24,13 @@ use super::link::{Call, Inbound, InboxReceiver, Link, Role, inbox};
 use super::retry::Backoff;
 use crate::config::{Transport, UpstreamName};
 
-/// Notifications that may wait for a slow session; it misses the oldest beyond.
-const CHANGES: usize = 256;
-
 /// How long one stream of changes may last before it is opened anew.
 const LISTEN: Duration = Duration::from_secs(24 * 60 * 60);
 /// The wait before a stream of changes that broke is opened again.
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 
-/// Where all upstreams announce what belongs to no request.
-pub(crate) type Changes = broadcast::Sender<(UpstreamName, Notification)>;
-
-/// A channel for announcements.
-pub(crate) fn changes() -> Changes {
-    broadcast::Sender::new(CHANGES)
-}
+/// Tells upstreams apart that have the same name, before and after a reload.
+static SERIAL: AtomicU64 = AtomicU64::new(0);
 
 /// What an upstream is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +49,8 @@ pub enum State {
 /// One configured MCP server.
 #[derive(Debug)]
 pub(crate) struct Upstream {
+    /// No other upstream of this process has or had the same.
+    pub(crate) serial: u64,
     /// How it is reached.
     pub(crate) connector: Connector,
     /// Its state, and its connection while it is ready.
@@ -74,10 +70,11 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
-    /// Starts supervising.
-    pub(crate) fn start(connector: Connector, changes: Changes) -> (Arc<Self>, tokio::task::JoinHandle<()>) {
+    /// Starts supervising, in a task that `supervisors` tracks.
+    pub(crate) fn start(connector: Connector, changes: Changes, supervisors: &TaskTracker) -> Arc<Self> {
         let (sender, receiver) = inbox();
         let upstream = Arc::new(Self {
+            serial: SERIAL.fetch_add(1, Ordering::Relaxed),
             connector,
             current: watch::Sender::new((State::Starting, None)),
             shared_legacy: tokio::sync::Mutex::default(),
@@ -88,8 +85,8 @@ impl Upstream {
             stop: CancellationToken::new(),
         });
         tokio::spawn(Arc::clone(&upstream).announce(receiver));
-        let task = tokio::spawn(Arc::clone(&upstream).supervise());
-        (upstream, task)
+        supervisors.spawn(Arc::clone(&upstream).supervise());
+        upstream
     }
 
     /// The upstream's name.
@@ -155,6 +152,15 @@ impl Upstream {
         self.stop.cancel();
     }
 
+    /// Waits until no request is in flight on the shared connections.
+    pub(crate) async fn idle(&self) {
+        let native = self.current.borrow().1.clone();
+        let legacy = self.shared_legacy.lock().await.clone();
+        for link in [native, legacy].into_iter().flatten() {
+            link.idle().await;
+        }
+    }
+
     /// A snapshot.
     pub(crate) fn status(&self, audience: Audience) -> UpstreamStatus {
         let (state, link) = self.current.borrow().clone();
@@ -189,7 +195,9 @@ impl Upstream {
     /// What a call is told while there is no connection.
     fn unavailable(&self, state: State) -> Fault {
         let reason = match (state, &*self.error()) {
-            (State::Stopped, _) => "is stopped: the gateway is shutting down".to_owned(),
+            (State::Stopped, _) => {
+                "is stopped: the gateway is shutting down or was given another configuration".to_owned()
+            }
             (State::Starting, _) => "is still starting; try again soon".to_owned(),
             (_, Some(fault)) => format!("is not available and is tried again soon: {fault}"),
             (_, None) => "is not available and is tried again soon".to_owned(),
@@ -254,10 +262,7 @@ impl Upstream {
 
     /// Tells sessions that the lists are to be read again: the upstream has come up.
     fn announce_everything(&self) {
-        for list in ["tools", "prompts", "resources"] {
-            let method = format!("notifications/{list}/list_changed");
-            let _ = self.changes.send((self.connector.name().clone(), Notification { method, params: None }));
-        }
+        announce_lists(&self.changes, &Origin::Upstream(self.connector.name().clone()));
     }
 
     /// Passes messages of shared connections that belong to no request on to the sessions.
@@ -277,7 +282,7 @@ impl Upstream {
             for link in [self.ready(), legacy].into_iter().flatten() {
                 link.known.forget(&note.method);
             }
-            let _ = self.changes.send((self.connector.name().clone(), note));
+            let _ = self.changes.send((Origin::Upstream(self.connector.name().clone()), note));
         }
     }
 }
@@ -293,7 +298,7 @@ async fn listen(link: Arc<Link>, inbox: tokio::sync::mpsc::Sender<(UpstreamName,
     let params = ClientMeta::default().apply(Some(raw(&wanted)));
     loop {
         let call = Call::new("subscriptions/listen", Some(params.clone()), LISTEN);
-        let mut exchange = link.call(call).await;
+        let mut exchange = link.call_aside(call).await;
         loop {
             match exchange.next().await {
                 Event::Notification(note) if note.method.ends_with("/list_changed") => {

@@ -1,0 +1,149 @@
+//! `mcpeg --reload`: asks the running gateway to read its configuration again, and prints what became of it.
+//!
+//! The configuration is read by the gateway alone: what this process would find in its own environment says nothing.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::daemon::control::{self, Request};
+use crate::daemon::find::{self, Running};
+use crate::daemon::{PathsError, RunPaths};
+use crate::exit::{Exit, ToExit};
+use crate::serve::reload::{Answer, Done, Refused, SCHEMA};
+
+use super::definition::Common;
+use super::report;
+
+/// How long a reload may take, with one before it in the queue: each waits up to 30 s for new upstreams.
+const LIMIT: Duration = Duration::from_secs(90);
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    /// The run-time directory.
+    #[error(transparent)]
+    Paths(#[from] PathsError),
+    /// It cannot be told what runs.
+    #[error(transparent)]
+    Find(#[from] find::Error),
+    /// The control socket.
+    #[error(transparent)]
+    Control(#[from] control::Error),
+    /// A process that stands still answers nothing.
+    #[error("mcpeg with pid {0} is suspended and cannot reload")]
+    Suspended(i32),
+    /// An answer that is none: the gateway stops, or is of another version.
+    #[error("mcpeg with pid {0} did not reload: {1}")]
+    Strange(i32, String),
+    /// The gateway keeps its configuration.
+    #[error("mcpeg with pid {pid} keeps its former configuration: {}", .refused.error)]
+    Refused {
+        /// The process.
+        pid: i32,
+        /// Why.
+        refused: Refused,
+    },
+}
+
+/// Reloads, and prints the answer.
+pub(super) fn run(common: &Common, json: bool) -> Exit {
+    match reload(common, json) {
+        Ok(exit) => exit,
+        Err(error) => report::error(&error),
+    }
+}
+
+/// Asks for a reload.
+fn reload(common: &Common, json: bool) -> Result<Exit, Error> {
+    let paths = RunPaths::resolve(common.pid_file.as_deref())?;
+    let running = match find::reach(&paths)? {
+        Ok(running) => running,
+        Err(stale_removed) => return Ok(not_running(stale_removed, json)),
+    };
+    let pid = running.handle.pid();
+    let value = ask(&running)?;
+    let Ok(answer) = serde_json::from_value::<Answer>(value.clone()) else {
+        let reason = value["error"].as_str().map_or_else(|| value.to_string(), str::to_owned);
+        return Err(Error::Strange(pid, reason));
+    };
+    match answer {
+        Answer::Done(_) if json => Ok(report::json(&value, Exit::Done)),
+        Answer::Done(done) => Ok(tell(pid, &done)),
+        Answer::Refused(refused) if json => Ok(report::json(&value, exit_of(&refused))),
+        Answer::Refused(refused) => Err(Error::Refused { pid, refused }),
+    }
+}
+
+/// Asks the gateway.
+fn ask(running: &Running) -> Result<Value, Error> {
+    if running.handle.is_suspended() {
+        return Err(Error::Suspended(running.handle.pid()));
+    }
+    Ok(control::ask_within(&running.record.control, Request::Reload, LIMIT)?)
+}
+
+/// Says that there is nothing to reload.
+fn not_running(stale_removed: bool, json: bool) -> Exit {
+    if json {
+        return report::json(&json!({ "schema": SCHEMA, "reload": "not_running" }), Exit::NotRunning);
+    }
+    let removed = if stale_removed { "; removed the pid file that it left behind" } else { "" };
+    report::lines(format!("mcpeg is not running{removed}"), Exit::NotRunning)
+}
+
+/// Prints what the reload did.
+fn tell(pid: i32, done: &Done) -> Exit {
+    let mut text = format!("mcpeg with pid {pid} has reloaded its configuration\n");
+    let upstreams = &done.upstreams;
+    let mut list = |label: &str, names: &[String]| {
+        if !names.is_empty() {
+            let _ = writeln!(text, "  {label}: {}", names.join(", "));
+        }
+    };
+    list("upstreams added", &upstreams.added);
+    list("upstreams changed", &upstreams.changed);
+    list("upstreams removed", &upstreams.removed);
+    list("upstreams kept", &upstreams.kept);
+    list("listeners added", &done.listeners_added);
+    list("listeners removed", &done.listeners_removed);
+    list("log level", done.log_level.as_slice());
+    let exit = report::lines(text, Exit::Done);
+    for upstream in &upstreams.not_ready {
+        let reason = upstream.reason.as_deref().unwrap_or("it is still starting");
+        report::warning(format!("upstream `{}` does not answer and is tried again: {reason}", upstream.name));
+    }
+    for key in &done.needs_restart {
+        report::warning(format!("the change of `{key}` has no effect before a restart"));
+    }
+    exit
+}
+
+/// The exit code of a refusal.
+fn exit_of(refused: &Refused) -> Exit {
+    Exit::from_code(refused.exit).unwrap_or(Exit::Bug)
+}
+
+impl ToExit for Error {
+    fn to_exit(&self) -> Exit {
+        match self {
+            Self::Paths(error) => error.to_exit(),
+            Self::Find(error) => error.to_exit(),
+            Self::Control(error) => error.to_exit(),
+            Self::Suspended(_) | Self::Strange(..) => Exit::TryAgain,
+            Self::Refused { refused, .. } => exit_of(refused),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Paths(error) => error.hint(),
+            Self::Find(error) => error.hint(),
+            Self::Control(error) => error.hint(),
+            Self::Suspended(pid) => Some(format!("`kill -CONT {pid}` lets it go on")),
+            Self::Strange(..) => None,
+            Self::Refused { refused, .. } => refused.hint.clone(),
+        }
+    }
+}

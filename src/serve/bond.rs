@@ -1,0 +1,179 @@
+//! The way between the two processes of an upgrade, as the gateway and the serving loop see it.
+//!
+//! Sessions pass at any time and in both directions; everything else is a stage of the upgrade, for the loop.
+
+use std::collections::HashMap;
+
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::Error;
+use crate::daemon::upgrade::{self, Error as Failure, Message, Receiver, Sender};
+use crate::gateway::{Asked, Gateway};
+
+/// The way to the process before or after this one, with the task that carries sessions.
+#[derive(Debug)]
+pub(super) struct Bond {
+    /// Towards the other process.
+    pub(super) sender: Sender,
+    /// What is not about sessions.
+    stages: mpsc::UnboundedReceiver<Message>,
+    /// Cancelled when the other process is gone.
+    pub(super) over: CancellationToken,
+    /// The task.
+    task: AbortHandle,
+}
+
+impl Drop for Bond {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Bond {
+    /// Opens the way; the gateway asks the other process from here on.
+    pub(super) fn open(stream: UnixStream, gateway: &Gateway) -> Self {
+        let (sender, receiver) = upgrade::open(stream);
+        let (stages_in, stages) = mpsc::unbounded_channel();
+        let (way, asked) = mpsc::unbounded_channel();
+        gateway.set_peer(Some(way));
+        let over = CancellationToken::new();
+        let carrier = Carrier { gateway: gateway.clone(), sender: sender.clone(), waiting: HashMap::new() };
+        // Cancelled on drop too, so that an aborted task is the end as well.
+        let guard = over.clone().drop_guard();
+        let task = tokio::spawn(async move {
+            carrier.carry(receiver, asked, stages_in).await;
+            drop(guard);
+        });
+        Self { sender, stages, over, task: task.abort_handle() }
+    }
+
+    /// Opens the way to the process that has started this one, if there is one; inside the runtime.
+    pub(super) fn to_predecessor(
+        stream: &mut Option<std::os::unix::net::UnixStream>,
+        gateway: &Gateway,
+    ) -> std::io::Result<Option<Self>> {
+        let Some(socket) = &*stream else { return Ok(None) };
+        socket.set_nonblocking(true)?;
+        let socket = UnixStream::from_std(socket.try_clone()?)?;
+        *stream = None;
+        Ok(Some(Self::open(socket, gateway)))
+    }
+
+    /// Waits for one stage.
+    pub(super) async fn stage(&mut self, wanted: &Message) -> Result<(), Option<Failure>> {
+        let message = self.stages.recv().await.ok_or(None)?;
+        if std::mem::discriminant(&message) == std::mem::discriminant(wanted) {
+            return Ok(());
+        }
+        Err(message.into_refusal())
+    }
+
+    /// Sends every session, such as those that were begun since the last time.
+    pub(super) async fn send_sessions(&self, gateway: &Gateway) {
+        for state in gateway.sessions() {
+            self.sender.send(&Message::Session { state });
+        }
+        self.sender.flush().await;
+    }
+
+    /// Tells the old process why this one does not serve.
+    pub(super) async fn fail(&self, error: &Error) {
+        self.sender.send(&upgrade::failed(error));
+        self.sender.flush().await;
+    }
+}
+
+/// Carries sessions between gateway and channel.
+struct Carrier {
+    /// This side.
+    gateway: Gateway,
+    /// The other side.
+    sender: Sender,
+    /// Who waits for a session.
+    waiting: HashMap<String, Vec<oneshot::Sender<Option<String>>>>,
+}
+
+impl Carrier {
+    /// Carries until the other process is gone.
+    async fn carry(
+        mut self,
+        mut receiver: Receiver,
+        mut asked: mpsc::UnboundedReceiver<Asked>,
+        stages: mpsc::UnboundedSender<Message>,
+    ) {
+        loop {
+            tokio::select! {
+                message = receiver.next() => match message {
+                    Some(message) => self.handle(message, &stages),
+                    None => return,
+                },
+                Some(asked) = asked.recv() => self.ask(asked),
+            }
+        }
+    }
+
+    /// A message of the other process.
+    fn handle(&mut self, message: Message, stages: &mpsc::UnboundedSender<Message>) {
+        match message {
+            Message::Session { state } => self.gateway.keep_session(&state),
+            Message::Find { id } => {
+                let state = self.gateway.session(&id);
+                self.sender.send(&Message::Found { id, state });
+            }
+            Message::Found { id, state } => {
+                for answer in self.waiting.remove(&id).into_iter().flatten() {
+                    let _ = answer.send(state.clone());
+                }
+            }
+            // Ending connections and writing to them may take a while, and nothing waits for either.
+            Message::Ended { id } => {
+                let gateway = self.gateway.clone();
+                tokio::spawn(async move { gateway.end_session(&id).await });
+            }
+            Message::Deliver { id, body } => {
+                let gateway = self.gateway.clone();
+                tokio::spawn(async move { gateway.deliver(&id, &body).await });
+            }
+            stage => drop(stages.send(stage)),
+        }
+    }
+
+    /// A wish of our gateway.
+    fn ask(&mut self, asked: Asked) {
+        match asked {
+            Asked::Find { id, answer } => {
+                self.waiting.entry(id.clone()).or_default().push(answer);
+                self.sender.send(&Message::Find { id });
+            }
+            Asked::Ended { id } => self.sender.send(&Message::Ended { id }),
+            Asked::Deliver { id, body } => self.sender.send(&Message::Deliver { id, body }),
+        }
+    }
+}
+
+/// Lets connections wait until dropped.
+pub(super) struct Pause(Option<Gateway>);
+
+impl Pause {
+    /// Begins.
+    pub(super) fn begin(gateway: &Gateway) -> Self {
+        gateway.pause(true);
+        Self(Some(gateway.clone()))
+    }
+
+    /// Leaves them to the new process.
+    pub(super) fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Pause {
+    fn drop(&mut self) {
+        if let Some(gateway) = &self.0 {
+            gateway.pause(false);
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! Reading the configuration again while the gateway serves.
+//!
+//! Order: the files are loaded and checked, new listeners bound, new and changed upstreams started and tried, all in a
+//! task of its own beside the serving loop; only if nothing of that failed is everything put in force, in one step of
+//! the loop. Invariants: a failure leaves what runs as it was and nothing new behind; one reload at a time, later ones
+//! wait; whoever asked is answered, and the manager hears READY=1 after each RELOADING=1.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use super::{Error, Serving};
+use crate::config::{self, Config, Log, Source};
+use crate::daemon::detach;
+use crate::daemon::listen::{Listeners, Outline, Passed};
+use crate::exit::ToExit as _;
+use crate::gateway::{Gateway, Prepared, Reloaded};
+use crate::sys::net::{Address, Listener};
+
+/// The version of [`Answer`]'s schema; like that of the status, it only grows.
+pub const SCHEMA: u32 = 1;
+/// Reloads that may wait for the one that is under way.
+const WAITING: usize = 16;
+
+/// The answer to `{"request":"reload"}`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "reload", rename_all = "snake_case")]
+pub enum Answer {
+    /// The new configuration is in force.
+    Done(Done),
+    /// The former one stays in force.
+    Refused(Refused),
+}
+
+/// What a reload did.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Done {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The upstreams.
+    pub upstreams: Reloaded,
+    /// Listeners that were opened.
+    pub listeners_added: Vec<String>,
+    /// Listeners that were closed; their connections finish what is in flight.
+    pub listeners_removed: Vec<String>,
+    /// The log level, if it is another.
+    pub log_level: Option<String>,
+    /// Changed keys that have an effect only after a restart.
+    pub needs_restart: Vec<String>,
+}
+
+/// Why a reload did nothing.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Refused {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The exit code for it.
+    pub exit: u8,
+    /// The reason.
+    pub error: String,
+    /// How it is mended.
+    pub hint: Option<String>,
+}
+
+/// Somebody who waits for the answer; nobody, after a HUP.
+type Asker = Option<oneshot::Sender<Answer>>;
+
+/// Reloads that are wanted or under way.
+pub(super) struct Reloads {
+    /// For those who want one.
+    sender: mpsc::Sender<Asker>,
+    /// Their wishes.
+    wanted: mpsc::Receiver<Asker>,
+    /// The one under way; dropping it ends it and leaves nothing behind.
+    task: JoinSet<(Asker, Result<Ready, Error>)>,
+}
+
+/// What the loop acts on.
+pub(super) enum Step {
+    /// A reload is to begin.
+    Begin(Asker),
+    /// A reload is prepared, or has failed.
+    Finish(Asker, Result<Box<Ready>, Error>),
+}
+
+/// Everything that the new configuration needs, beside what is in force.
+pub(super) struct Ready {
+    /// The configuration, with what cannot change as it was.
+    config: Config,
+    /// The upstreams.
+    gateway: Prepared,
+    /// The new listeners.
+    fresh: Fresh,
+    /// Second handles of them, for those who accept.
+    handles: Vec<Listener>,
+    /// Changed keys that have no effect.
+    needs_restart: Vec<String>,
+}
+
+/// Listeners whose files are removed unless they are put in force.
+struct Fresh(Listeners);
+
+impl Drop for Fresh {
+    fn drop(&mut self) {
+        self.0.remove_files();
+    }
+}
+
+impl Reloads {
+    /// None wanted.
+    pub(super) fn new() -> Self {
+        let (sender, wanted) = mpsc::channel(WAITING);
+        Self { sender, wanted, task: JoinSet::new() }
+    }
+
+    /// For those who want one.
+    pub(super) fn sender(&self) -> mpsc::Sender<Asker> {
+        self.sender.clone()
+    }
+
+    /// Asks for one whose result is only logged. That there are too many already is fine: they will read the same files.
+    pub(super) fn want(&self) {
+        let _ = self.sender.try_send(None);
+    }
+
+    /// Gives up what is under way, and refuses whoever waits or will ask.
+    pub(super) async fn end(&mut self) {
+        self.wanted.close();
+        while self.wanted.try_recv().is_ok() {}
+        self.task.shutdown().await;
+    }
+
+    /// Waits for the next step. Safe to cancel.
+    pub(super) async fn step(&mut self) -> Step {
+        if let Some(ended) = self.task.join_next().await {
+            return match ended {
+                Ok((asker, result)) => Step::Finish(asker, result.map(Box::new)),
+                Err(error) => Step::Finish(None, Err(Error::Runtime(error.into()))),
+            };
+        }
+        let wanted = self.wanted.recv().await;
+        Step::Begin(wanted.expect("we hold a sender ourselves"))
+    }
+}
+
+/// Asks the serving loop for a reload and waits for its end.
+pub(super) async fn ask(wishes: mpsc::Sender<Asker>) -> serde_json::Value {
+    let (asker, answer) = oneshot::channel();
+    let sent = wishes.send(Some(asker)).await.is_ok();
+    match answer.await {
+        Ok(answer) if sent => serde_json::to_value(answer).expect("an answer has string keys"),
+        _ => serde_json::json!({ "error": "the gateway is stopping" }),
+    }
+}
+
+impl Serving<'_> {
+    /// Carries a step of a reload out.
+    pub(super) fn reload(&mut self, step: Step) {
+        match step {
+            Step::Begin(asker) => {
+                self.notifier.reloading();
+                let (source, old) = (self.taken.source.clone(), Arc::clone(&self.taken.config));
+                let (gateway, bound) = (self.gateway.clone(), self.taken.listeners.outline());
+                self.reloads.task.spawn(async move { (asker, prepare(source, &old, gateway, bound).await) });
+            }
+            Step::Finish(asker, result) => {
+                let answer = match result {
+                    Ok(ready) => Answer::Done(self.commit(*ready)),
+                    Err(error) => Answer::Refused(refuse(&error)),
+                };
+                self.notifier.ready(&self.summary());
+                if let Some(asker) = asker {
+                    // Whoever asked has gone; the result is in the log.
+                    let _ = asker.send(answer);
+                }
+            }
+        }
+    }
+
+    /// Puts everything in force.
+    fn commit(&mut self, ready: Ready) -> Done {
+        let Ready { config, gateway, mut fresh, handles, needs_restart } = ready;
+        let drain = config.server.drain_timeout;
+        let fresh = std::mem::take(&mut fresh.0);
+        let added = fresh.addresses().to_vec();
+        for (address, listener) in added.iter().zip(handles) {
+            self.accepting.add(address.clone(), listener);
+        }
+        self.taken.listeners.extend(fresh);
+        let removed = self.taken.listeners.retain(&config.server.listen);
+        for address in &removed {
+            self.accepting.leave(address, drain);
+        }
+        let upstreams = gateway.reloaded().clone();
+        self.gateway.commit(gateway, drain);
+        let log_level = (config.log.level != self.taken.config.log.level).then(|| config.log.level.clone());
+        if let Some(level) = &log_level
+            && let Err(error) = self.log.set_level(level)
+        {
+            tracing::error!(error = detach::describe(&error), "the log level stays");
+        }
+        self.taken.config = Arc::new(config);
+        self.tell_others();
+        let texts = |addresses: &[Address]| addresses.iter().map(ToString::to_string).collect();
+        let done = Done {
+            schema: SCHEMA,
+            upstreams,
+            listeners_added: texts(&added),
+            listeners_removed: texts(&removed),
+            log_level,
+            needs_restart,
+        };
+        done.log();
+        done
+    }
+
+    /// Brings up to date what others read about this process: the record in the lock and the status.
+    fn tell_others(&mut self) {
+        let config = &self.taken.config;
+        self.record.drain_timeout_ms =
+            u64::try_from(config.server.drain_timeout.as_millis()).unwrap_or(u64::MAX);
+        if let Err(error) = self.taken.lock.describe(&self.record) {
+            tracing::warn!(error = detach::describe(&error), "the record in the lock stays as it was");
+        }
+        self.template.send_replace(super::Status::template(
+            &self.record,
+            self.taken.listeners.addresses(),
+            &self.taken.config,
+        ));
+    }
+}
+
+/// Loads the configuration and starts what it needs beside what runs.
+async fn prepare(source: Source, old: &Config, gateway: Gateway, bound: Outline) -> Result<Ready, Error> {
+    let failed = |error: tokio::task::JoinError| Error::Runtime(error.into());
+    let mut config = tokio::task::spawn_blocking(move || config::load(&source)).await.map_err(failed)??;
+    let needs_restart = pin(&mut config, old, bound.are_passed());
+    let missing = if bound.are_passed() { Vec::new() } else { bound.missing(&config.server.listen) };
+    // Names may have to be resolved, which blocks.
+    let bind = move || Listeners::bind(&missing, Passed::nothing());
+    let fresh = Fresh(tokio::task::spawn_blocking(bind).await.map_err(failed)??);
+    let handles = fresh.0.handles().map_err(Error::Listeners)?;
+    let gateway = gateway.prepare(&config).await?;
+    Ok(Ready { config, gateway, fresh, handles, needs_restart })
+}
+
+/// Keeps what cannot change as it is, and names it.
+fn pin(config: &mut Config, old: &Config, passed: bool) -> Vec<String> {
+    let mut pinned = Vec::new();
+    let mut note = |differs: bool, key: &str| {
+        if differs {
+            pinned.push(key.to_owned());
+        }
+    };
+    let (server, log) = (&mut config.server, &mut config.log);
+    note(server.max_message_size != old.server.max_message_size, "max_message_size in [server]");
+    server.max_message_size = old.server.max_message_size;
+    note(passed && server.listen != old.server.listen, "listen in [server]");
+    note(log.file != old.log.file, "file in [log]");
+    note(log.format != old.log.format, "format in [log]");
+    *log = Log { level: std::mem::take(&mut log.level), ..old.log.clone() };
+    pinned
+}
+
+/// Logs why nothing was done, and says it.
+fn refuse(error: &Error) -> Refused {
+    let text = detach::describe(error);
+    tracing::error!(error = text, "cannot reload; the former configuration stays in force");
+    Refused { schema: SCHEMA, exit: error.to_exit().code(), error: text, hint: error.hint() }
+}
+
+impl Done {
+    /// Writes it to the log.
+    fn log(&self) {
+        tracing::info!(
+            added = ?self.upstreams.added,
+            changed = ?self.upstreams.changed,
+            removed = ?self.upstreams.removed,
+            kept = self.upstreams.kept.len(),
+            listeners_added = ?self.listeners_added,
+            listeners_removed = ?self.listeners_removed,
+            "reloaded the configuration"
+        );
+        if !self.needs_restart.is_empty() {
+            tracing::warn!(keys = ?self.needs_restart, "these changes need a restart");
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The end of serving: refuse, finish, end the upstreams, remove what we made.
+//!
+//! What another process has taken over in the meantime is left alone: it has the run-time files, and the service
+//! manager listens to it.
+
+use std::io;
+use std::time::Duration;
+
+use super::alive::due;
+use super::{Error, Serving};
+use crate::daemon::{self, detach};
+use crate::exit::Exit;
+
+/// What ending the upstreams may take after a drain; asked of systemd on top of the drain's time-out.
+const END_MARGIN: Duration = Duration::from_secs(15);
+/// How long answers over the control socket may take to be read at the end.
+const ANSWER_LIMIT: Duration = Duration::from_secs(1);
+
+impl Serving<'_> {
+    /// Refuses new connections, lets work in flight finish, ends the upstreams. A second signal ends all of that.
+    pub(super) async fn drain(&mut self) -> Exit {
+        let timeout = self.taken.config.server.drain_timeout;
+        self.notifier.extend(timeout + END_MARGIN);
+        self.reloads.end().await;
+        self.taken.listeners.close();
+        self.trigger.start(timeout);
+        let accepting = &mut self.accepting;
+        // The process after this one, if it is that which makes us drain.
+        let heir = self.bond.as_ref().filter(|_| !self.owner);
+        let work = async {
+            let cut = accepting.drained().await;
+            if cut > 0 {
+                tracing::warn!(connections = cut, ?timeout, "cut connections that did not finish in time");
+            }
+            if let Some(heir) = heir {
+                heir.send_sessions(&self.gateway).await;
+            }
+            self.gateway.stop().await;
+        };
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                () = &mut work => return Exit::Done,
+                received = self.signals.stop() => {
+                    tracing::warn!(signal = received.name(), "stopping at once");
+                    return received.exit();
+                }
+                // The drain's own deadline watches over it; systemd must not.
+                () = due(self.notifier.interval()) => self.notifier.alive(),
+            }
+        }
+    }
+
+    /// Removes the control socket and the pid file, which we may as we hold the lock, unless another process has them.
+    pub(super) async fn clean_up(&mut self, result: &Result<Exit, Error>) {
+        if let (Some(bond), Err(error)) = (&self.bond, result) {
+            bond.fail(error).await;
+        }
+        self.control.abort_all();
+        self.busy.over(ANSWER_LIMIT).await;
+        if !self.owner {
+            return;
+        }
+        let paths = &self.taken.paths;
+        match std::fs::remove_file(&paths.control) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(%error, path = %paths.control.display(), "cannot remove the control socket");
+            }
+            _ => {}
+        }
+        if let Err(error) = daemon::remove_own(&paths.pid_file, self.record.pid) {
+            tracing::warn!(error = detach::describe(&error), "the pid file stays behind");
+        }
+    }
+}
