@@ -40,7 +40,7 @@ complete -c mcpeg -n "__fish_mcpeg_needs_command" -l reload -d 'Read the configu
 complete -c mcpeg -n "__fish_mcpeg_needs_command" -l status -d 'Tell whether the gateway runs, and how it is'
 complete -c mcpeg -n "__fish_mcpeg_needs_command" -l log-rotate -d 'Rotate the log files, or reopen them if they were moved'
 complete -c mcpeg -n "__fish_mcpeg_needs_command" -l check -d 'Test the configuration and exit without any effect'
-complete -c mcpeg -n "__fish_mcpeg_needs_command" -l json -d 'Print the answer of --status or --check as JSON'
+complete -c mcpeg -n "__fish_mcpeg_needs_command" -l json -d 'Print the answer of --status, --reload or --check as JSON'
 complete -c mcpeg -n "__fish_mcpeg_needs_command" -l dev -d 'Development profile: loopback only, readable console log at debug level'
 complete -c mcpeg -n "__fish_mcpeg_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mcpeg -n "__fish_mcpeg_needs_command" -s V -l version -d 'Print version'

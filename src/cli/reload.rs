@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::daemon::control::{self, Request};
-use crate::daemon::find::{self, Running};
+use crate::daemon::find::{self, Reached, State};
 use crate::daemon::{PathsError, RunPaths};
 use crate::exit::{Exit, ToExit};
 use crate::serve::reload::{Answer, Done, Refused, SCHEMA};
@@ -35,13 +35,13 @@ enum Error {
     #[error("mcpeg with pid {0} is suspended and cannot reload")]
     Suspended(i32),
     /// An answer that is none: the gateway stops, or is of another version.
-    #[error("mcpeg with pid {0} did not reload: {1}")]
-    Strange(i32, String),
+    #[error("mcpeg did not reload: {0}")]
+    Strange(String),
     /// The gateway keeps its configuration.
     #[error("mcpeg with pid {pid} keeps its former configuration: {}", .refused.error)]
     Refused {
         /// The process.
-        pid: i32,
+        pid: u64,
         /// Why.
         refused: Refused,
     },
@@ -58,15 +58,13 @@ pub(super) fn run(common: &Common, json: bool) -> Exit {
 /// Asks for a reload.
 fn reload(common: &Common, json: bool) -> Result<Exit, Error> {
     let paths = RunPaths::resolve(common.pid_file.as_deref())?;
-    let running = match find::reach(&paths)? {
-        Ok(running) => running,
-        Err(stale_removed) => return Ok(not_running(stale_removed, json)),
-    };
-    let pid = running.handle.pid();
-    let value = ask(&running)?;
+    if let Reached::Nobody { stale_removed } = find::reach(&paths)? {
+        return Ok(not_running(stale_removed, json));
+    }
+    let (pid, value) = ask(&paths)?;
     let Ok(answer) = serde_json::from_value::<Answer>(value.clone()) else {
         let reason = value["error"].as_str().map_or_else(|| value.to_string(), str::to_owned);
-        return Err(Error::Strange(pid, reason));
+        return Err(Error::Strange(reason));
     };
     match answer {
         Answer::Done(_) if json => Ok(report::json(&value, Exit::Done)),
@@ -76,12 +74,19 @@ fn reload(common: &Common, json: bool) -> Result<Exit, Error> {
     }
 }
 
-/// Asks the gateway.
-fn ask(running: &Running) -> Result<Value, Error> {
-    if running.handle.is_suspended() {
-        return Err(Error::Suspended(running.handle.pid()));
-    }
-    Ok(control::ask_within(&running.record.control, Request::Reload, LIMIT)?)
+/// Asks the gateway who it is, which it answers at once, and then for a reload.
+fn ask(paths: &RunPaths) -> Result<(u64, Value), Error> {
+    let status = match control::ask(&paths.control, Request::Status) {
+        Err(error @ control::Error::TimeOut(..)) => match find::find(paths) {
+            Ok(State::Running(running)) if running.handle.is_suspended() => {
+                return Err(Error::Suspended(running.handle.pid()));
+            }
+            _ => return Err(error.into()),
+        },
+        status => status?,
+    };
+    let pid = status["pid"].as_u64().unwrap_or_default();
+    Ok((pid, control::ask_within(&paths.control, Request::Reload, LIMIT)?))
 }
 
 /// Says that there is nothing to reload.
@@ -94,7 +99,7 @@ fn not_running(stale_removed: bool, json: bool) -> Exit {
 }
 
 /// Prints what the reload did.
-fn tell(pid: i32, done: &Done) -> Exit {
+fn tell(pid: u64, done: &Done) -> Exit {
     let mut text = format!("mcpeg with pid {pid} has reloaded its configuration\n");
     let upstreams = &done.upstreams;
     let mut list = |label: &str, names: &[String]| {
@@ -131,7 +136,7 @@ impl ToExit for Error {
             Self::Paths(error) => error.to_exit(),
             Self::Find(error) => error.to_exit(),
             Self::Control(error) => error.to_exit(),
-            Self::Suspended(_) | Self::Strange(..) => Exit::TryAgain,
+            Self::Suspended(_) | Self::Strange(_) => Exit::TryAgain,
             Self::Refused { refused, .. } => exit_of(refused),
         }
     }
@@ -142,7 +147,7 @@ impl ToExit for Error {
             Self::Find(error) => error.hint(),
             Self::Control(error) => error.hint(),
             Self::Suspended(pid) => Some(format!("`kill -CONT {pid}` lets it go on")),
-            Self::Strange(..) => None,
+            Self::Strange(_) => None,
             Self::Refused { refused, .. } => refused.hint.clone(),
         }
     }

@@ -55,6 +55,18 @@ pub enum Stopped {
     },
 }
 
+/// Whether there is somebody to ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reached {
+    /// A gateway holds the lock.
+    Somebody,
+    /// Nobody does.
+    Nobody {
+        /// Whether a stale pid file was removed.
+        stale_removed: bool,
+    },
+}
+
 /// Why the state cannot be told or the gateway not stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -173,14 +185,19 @@ pub fn stop(paths: &RunPaths) -> Result<Stopped, Error> {
     Ok(Stopped::Ended(pid))
 }
 
-/// The running gateway, for asking it something; `Err` of the answer says whether a stale pid file was removed.
+/// Tells whether a gateway runs, for asking it something over its control socket. Its process need not be proved, since
+/// nothing is signalled; where systemd gives each command a user namespace of its own it could not be.
 ///
 /// # Errors
-/// When it cannot be told what runs.
-pub fn reach(paths: &RunPaths) -> Result<Result<Running, bool>, Error> {
-    match find(paths)? {
-        State::Running(running) => Ok(Ok(running)),
-        State::Stopped | State::Stale(_) => Ok(Err(remove_stale(paths)?)),
+/// When that cannot be told.
+pub fn reach(paths: &RunPaths) -> Result<Reached, Error> {
+    if paths.is_absent() {
+        return Ok(Reached::Nobody { stale_removed: false });
+    }
+    paths.check()?;
+    match lock::holder(&paths.lock)? {
+        Holder::Somebody(..) => Ok(Reached::Somebody),
+        Holder::Nobody => Ok(Reached::Nobody { stale_removed: remove_stale(paths)? }),
     }
 }
 

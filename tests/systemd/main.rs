@@ -10,4 +10,5 @@ mod snapshot;
 
 mod guard;
 mod install;
+mod reload;
 mod upstreams;
