@@ -1,6 +1,5 @@
 //! Reloading: what is in force afterwards, what is told, and that a configuration that is wrong changes nothing.
 
-use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 
@@ -79,8 +78,8 @@ fn wrong_configuration_is_refused_with_its_place_and_the_old_one_serves_on() {
 fn refused_listener_leaves_no_socket_of_those_before_it() {
     let site = Site::new();
     let child = site.foreground();
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let _taken = TcpListener::bind(taken).unwrap();
+    let bound = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = bound.local_addr().unwrap();
     let socket = site.path("extra.sock");
     let listen = ["127.0.0.1:0", &format!("unix:{}", socket.display()), &taken.to_string()];
     site.write("mcpeg.toml", config(&listen, ""));

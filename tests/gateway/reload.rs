@@ -236,6 +236,7 @@ async fn press(address: String, close: bool, stop: Arc<AtomicBool>, done: Arc<At
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(clippy::print_stdout, reason = "the counts are the evidence")]
 async fn twenty_reloads_under_load_lose_no_request() {
     let keep = probe("keep", &[]);
     let gateway = Gateway::start(&(keep.clone() + &probe("change", &[]))).await;
