@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_mcpeg_global_optspecs
-    string join \n daemon stop restart reload status log-rotate check json c/config= pid-file= log-file= listen= log-level= dev h/help V/version
+    string join \n daemon stop restart reload status log-rotate check start-timeout= json c/config= pid-file= log-file= listen= log-level= dev h/help V/version
 end
 
 function __fish_mcpeg_needs_command
@@ -24,6 +24,7 @@ function __fish_mcpeg_using_subcommand
     contains -- $cmd[1] $argv
 end
 
+complete -c mcpeg -n "__fish_mcpeg_needs_command" -l start-timeout -d 'How long the new process of --restart may take to serve' -r
 complete -c mcpeg -n "__fish_mcpeg_needs_command" -s c -l config -d 'The configuration file' -r -F
 complete -c mcpeg -n "__fish_mcpeg_needs_command" -l pid-file -d 'The pid file; lock and control socket live beside it' -r -F
 complete -c mcpeg -n "__fish_mcpeg_needs_command" -l log-file -d 'Write the log to this file (default: the file of the log section in the configuration)' -r -F

@@ -85,7 +85,7 @@ pub struct ActionFlags {
     #[arg(long, group = "action")]
     pub check: bool,
     /// How long the new process of --restart may take to serve.
-    #[arg(long, value_name = "TIME", default_value = "30s", hide = true, value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
     pub start_timeout: std::time::Duration,
     /// Print the answer of --status, --reload or --check as JSON.
     #[arg(long)]

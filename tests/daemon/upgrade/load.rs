@@ -1,8 +1,8 @@
 //! Clients that count what fails: plain requests and calls of sessions, with kept and with fresh connections.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -12,6 +12,9 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
+/// The last request's identifier: none is used twice within a session.
+static LAST_ID: AtomicU64 = AtomicU64::new(1);
+
 /// What a request may fail with.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -20,8 +23,8 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 pub(super) struct Counts {
     /// Answered requests.
     pub(super) answered: AtomicU64,
-    /// Failed ones.
-    pub(super) failed: AtomicU64,
+    /// What failed.
+    pub(super) failed: Mutex<Vec<String>>,
     /// Set at the end.
     over: AtomicBool,
 }
@@ -54,13 +57,14 @@ impl Load {
         }
     }
 
-    /// Ends the clients; answered and failed requests.
-    pub(super) async fn end(mut self) -> (u64, u64) {
+    /// Ends the clients; the number of answered requests, and what failed.
+    pub(super) async fn end(mut self) -> (u64, Vec<String>) {
         self.counts.over.store(true, Ordering::Relaxed);
         while let Some(ended) = self.clients.join_next().await {
             ended.unwrap();
         }
-        (self.counts.answered.load(Ordering::Relaxed), self.counts.failed.load(Ordering::Relaxed))
+        let failed = std::mem::take(&mut *self.counts.failed.lock().unwrap());
+        (self.counts.answered.load(Ordering::Relaxed), failed)
     }
 }
 
@@ -78,12 +82,12 @@ async fn client(address: SocketAddr, keep: bool, plain: bool, counts: Arc<Counts
                 counts.answered.fetch_add(1, Ordering::Relaxed);
             }
             Ok((response, body)) => {
-                eprintln!("{}: {}", response.status(), String::from_utf8_lossy(&body));
-                counts.failed.fetch_add(1, Ordering::Relaxed);
+                let failure = format!("{}: {}", response.status(), String::from_utf8_lossy(&body));
+                counts.failed.lock().unwrap().push(failure);
             }
             Err(error) => {
-                eprintln!("keep {keep}, plain {plain}: {error:?}");
-                counts.failed.fetch_add(1, Ordering::Relaxed);
+                let failure = format!("keep {keep}, plain {plain}: {error:?}");
+                counts.failed.lock().unwrap().push(failure);
             }
         }
     }
@@ -172,7 +176,8 @@ fn post(
     method: &str,
     params: &str,
 ) -> Request<Full<Bytes>> {
-    let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#);
+    let id = LAST_ID.fetch_add(1, Ordering::Relaxed);
+    let body = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#);
     let mut request = Request::post("/mcp")
         .header("host", address.to_string())
         .header("connection", if keep { "keep-alive" } else { "close" })
