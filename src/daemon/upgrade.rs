@@ -5,7 +5,7 @@
 //! standard error, listeners and [`Plan`], so that a program that hangs or is no mcpeg never holds them. Until it has
 //! said hello, its standard error is a pipe, whose text tells why a program did not start.
 //!
-//! Afterwards both talk in lines of JSON over a [`Channel`] until the old process ends. The stages, old to new and
+//! Afterwards both talk in lines of JSON over a channel ([`open`]) until the old process ends. The stages, old to new and
 //! back: `take` `prepared` `go` `ready` `commit` `owned` `released`. Any failure before `owned` leaves everything to
 //! the old process. Sessions go over the same channel at any time, in both directions, as text that is opaque here.
 
