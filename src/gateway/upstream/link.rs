@@ -21,6 +21,9 @@ use crate::config::UpstreamName;
 /// Messages that may wait in an inbox; more are dropped with a warning.
 const INBOX: usize = 1024;
 
+/// How long the upstream may take to accept a message that is not a request.
+const ACCEPT: Duration = Duration::from_secs(10);
+
 /// A request as it is to be sent, without an identifier.
 #[derive(Debug)]
 pub(crate) struct Call {
@@ -152,12 +155,16 @@ impl Wire {
     }
 
     /// Sends a notification, or a response to a request of the server.
-    pub(crate) async fn write(&self, message: &Message) -> Result<(), Fault> {
-        match self {
-            Self::Stdio { connection, .. } => connection.write(message).await,
-            Self::Http(http) => http.post(message).await,
-            Self::Builtin(_) => Ok(()),
-        }
+    pub(crate) async fn write(&self, name: &UpstreamName, message: &Message) -> Result<(), Fault> {
+        let written = async {
+            match self {
+                Self::Stdio { connection, .. } => connection.write(message).await,
+                Self::Http(http) => http.post(message).await,
+                Self::Builtin(_) => Ok(()),
+            }
+        };
+        let late = |_| Fault::upstream(name, "does not read what it is sent");
+        tokio::time::timeout(ACCEPT, written).await.map_err(late)?
     }
 
     /// Becomes true when the connection is gone.
@@ -195,6 +202,11 @@ impl Link {
     /// Sends a request and returns its events.
     pub(crate) async fn call(&self, call: Call) -> Exchange {
         self.wire.call(&self.name, call).await
+    }
+
+    /// Sends a notification, or a response to a request of the server.
+    pub(crate) async fn write(&self, message: &Message) -> Result<(), Fault> {
+        self.wire.write(&self.name, message).await
     }
 
     /// Whether the connection still is.
