@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
 
 use crate::client::{Client, LEGACY, Message, post};
 use crate::gateway::Gateway;
@@ -73,19 +74,19 @@ async fn event_without_end_is_cut_at_the_message_limit() {
 }
 
 /// Reads the stream until a question of the server has come; returns its id.
-async fn question(
-    stream: &mut (impl hyper::body::Body<Data = bytes::Bytes, Error = hyper::Error> + Unpin),
-) -> String {
+async fn question(stream: &mut Incoming) -> String {
     let mut text = String::new();
-    loop {
-        let frame = tokio::time::timeout(Duration::from_secs(20), stream.frame()).await;
-        let frame = frame.expect("the question comes").expect("the stream goes on").expect("a frame");
-        text += std::str::from_utf8(frame.data_ref().expect("data")).expect("UTF-8");
-        let asked = text.lines().filter_map(|line| line.strip_prefix("data: ")).map(Message::read);
-        if let Some(asked) = asked.into_iter().find(|message| message.method == Some("roots/list")) {
-            return asked.id.expect("an id").get().to_owned();
+    let asked = async {
+        loop {
+            let frame = stream.frame().await.expect("the stream goes on").expect("a frame");
+            text += std::str::from_utf8(frame.data_ref().expect("data")).expect("UTF-8");
+            let mut messages = text.lines().filter_map(|line| line.strip_prefix("data: ")).map(Message::read);
+            if let Some(asked) = messages.find(|message| message.method == Some("roots/list")) {
+                return asked.id.expect("an id").get().to_owned();
+            }
         }
-    }
+    };
+    tokio::time::timeout(Duration::from_secs(20), asked).await.expect("the question comes")
 }
 
 #[tokio::test]
@@ -126,11 +127,14 @@ async fn one_sessions_unsubscribing_leaves_the_others_subscription() {
 #[tokio::test]
 async fn burst_of_thousands_of_messages_arrives_whole() {
     let gateway = Gateway::start(&probe("probe", &[])).await;
-    let meta = crate::client::MODERN_META;
-    for client in [Client::legacy(gateway.address(), "/mcp").await, Client::modern(gateway.address(), "/mcp")]
-    {
+    let modern = format!(",{}", crate::client::MODERN_META);
+    let clients = [
+        (Client::legacy(gateway.address(), "/mcp").await, ""),
+        (Client::modern(gateway.address(), "/mcp"), modern.as_str()),
+    ];
+    for (client, meta) in clients {
         let params = format!(
-            r#"{{"name":"progress","arguments":{{"count":5000,"call":1}},"_meta":{{"progressToken":1,{meta}}}}}"#
+            r#"{{"name":"progress","arguments":{{"count":5000,"call":1}},"_meta":{{"progressToken":1{meta}}}}}"#
         );
         assert_eq!(client.request("1", "tools/call", "progress", &params).await.messages().len(), 5001);
     }

@@ -80,6 +80,7 @@ async fn send(links: &impl Links, routed: Routed) -> Result<(Arc<Link>, Exchange
     };
     let mut call = Call::new(method, params, upstream.connector.settings.request_timeout);
     call.headers = headers;
+    call.for_client = true;
     let exchange = link.call(call).await;
     Ok((link, exchange))
 }

@@ -25,7 +25,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::super::error::{Error, Fault};
+use super::super::error::{Error, Fault, chain};
 use super::super::relay::{
     Era, Id, MODERN, Message, Notification, Outcome, Raw, Request, Response, raw, set_member,
 };
@@ -130,8 +130,14 @@ struct CancelHttp {
     task: AbortHandle,
 }
 
-/// Why a POST has no answer.
-type Broken = Box<dyn StdError + Send + Sync>;
+/// A request whose answer is read.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    /// Our identifier.
+    id: u64,
+    /// Whether a client waits for it, who can be asked.
+    for_client: bool,
+}
 
 impl Http {
     /// A connection that has not spoken.
@@ -255,6 +261,7 @@ impl Http {
     /// Sends one request and queues everything that comes of it.
     async fn carry(&self, id: u64, call: Call, events: Events) {
         let initialize = call.method == "initialize";
+        let sent = Sent { id, for_client: call.for_client };
         let message = Message::Request(Request {
             id: Id::number(id),
             method: call.method.clone(),
@@ -275,7 +282,7 @@ impl Http {
                 if initialize && let Some(session) = response.headers().get(&SESSION) {
                     let _ = self.session.set(session.clone());
                 }
-                self.answered(id, response, &events).await;
+                self.answered(sent, response, &events).await;
             }
             Err(error) => {
                 self.closed.send_replace(true);
@@ -286,7 +293,7 @@ impl Http {
     }
 
     /// Reads the answer to a request, whatever its form.
-    async fn answered(&self, id: u64, response: HttpResponse<Incoming>, events: &Events) {
+    async fn answered(&self, sent: Sent, response: HttpResponse<Incoming>, events: &Events) {
         let status = response.status();
         let kind =
             response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
@@ -294,7 +301,7 @@ impl Http {
             self.closed.send_replace(true);
             events.end(Event::Lost(Fault::upstream(&self.name, "has lost its session").unprocessed()));
         } else if status.is_success() && is_stream(kind) {
-            self.read_stream(id, response, events).await;
+            self.read_stream(sent, response, events).await;
         } else {
             let body = Limited::new(response.into_body(), self.limit).collect().await;
             let last = match body.map(|body| Message::parse(&body.to_bytes())) {
@@ -302,19 +309,19 @@ impl Http {
                 Ok(_) if !status.is_success() => Event::Lost(self.refused(status)),
                 Ok(_) => Event::Lost(Fault::upstream(&self.name, "answered with something that is not MCP")),
                 Err(error) if error.is::<LengthLimitError>() => Event::Lost(self.too_long()),
-                Err(error) => Event::Lost(self.broken(&error)),
+                Err(error) => Event::Lost(self.broken(error.as_ref())),
             };
             events.end(last);
         }
     }
 
     /// Reads event streams until the request is answered, resuming broken ones where the server allows it.
-    async fn read_stream(&self, id: u64, response: HttpResponse<Incoming>, events: &Events) {
+    async fn read_stream(&self, sent: Sent, response: HttpResponse<Incoming>, events: &Events) {
         let mut stream = response;
         let mut last: Option<String> = None;
         let mut wait = RETRY;
         loop {
-            if self.read_answers(id, stream, (&mut last, &mut wait), events).await {
+            if self.read_answers(sent, stream, (&mut last, &mut wait), events).await {
                 return;
             }
             let resumable = last.is_some() && self.era == Era::Legacy;
@@ -333,7 +340,7 @@ impl Http {
     /// Queues the messages of one event stream; true once nothing more is to be read.
     async fn read_answers(
         &self,
-        id: u64,
+        sent: Sent,
         response: HttpResponse<Incoming>,
         (last, wait): (&mut Option<String>, &mut Duration),
         events: &Events,
@@ -351,14 +358,21 @@ impl Http {
             note_place(&item, last, wait);
             let Some(message) = self.message(item.data) else { continue };
             let go_on = match message {
-                Message::Response(Response { id: Some(of), outcome }) if of.as_number() == Some(id) => {
+                Message::Response(Response { id: Some(of), outcome }) if of.as_number() == Some(sent.id) => {
                     events.end(Event::Done(outcome));
                     false
                 }
                 Message::Response(_) => true,
                 Message::Notification(note) => events.send(Event::Notification(note)),
                 Message::Request(request) => {
-                    self.asked(request, |request| events.send(Event::Request(request))).await
+                    let hand_on = |request| {
+                        if sent.for_client {
+                            return events.send(Event::Request(request));
+                        }
+                        self.inbox.put(Inbound::Request(request));
+                        true
+                    };
+                    self.asked(request, hand_on).await
                 }
             };
             if !go_on {
@@ -443,8 +457,8 @@ impl Http {
     }
 
     /// The fault of an answer that broke off.
-    fn broken(&self, error: &Broken) -> Fault {
-        tracing::warn!(upstream = %self.name, error = %chain(error.as_ref()), "the upstream's answer broke off");
+    fn broken(&self, error: &(dyn StdError + Send + Sync + 'static)) -> Fault {
+        tracing::warn!(upstream = %self.name, error = %chain(error), "the upstream's answer broke off");
         Fault::upstream(&self.name, "broke off its answer")
     }
 
@@ -460,17 +474,6 @@ impl Http {
     fn refused(&self, status: StatusCode) -> Fault {
         Fault::upstream(&self.name, format_args!("answered with HTTP status {}", status.as_u16()))
     }
-}
-
-/// An error with its causes in one line, for the log.
-fn chain(error: &(dyn StdError + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 impl Cancel for CancelHttp {

@@ -35,6 +35,9 @@ pub(crate) struct Call {
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
     /// How long the upstream may take.
     pub(crate) limit: Duration,
+    /// Whether a client waits for it, so that what the server asks or tells meanwhile can belong to it; the gateway's own
+    /// calls have nobody to ask.
+    pub(crate) for_client: bool,
     /// The progress token as the upstream and as the downstream knows it; filled in by the connection.
     pub(crate) token: Option<(Box<str>, Box<str>)>,
 }
@@ -129,9 +132,9 @@ impl Inbox {
 }
 
 impl Call {
-    /// A call without headers.
+    /// A call of the gateway's own, without headers.
     pub(crate) fn new(method: impl Into<String>, params: Option<Raw>, limit: Duration) -> Self {
-        Self { method: method.into(), params, headers: Vec::new(), limit, token: None }
+        Self { method: method.into(), params, headers: Vec::new(), limit, for_client: false, token: None }
     }
 }
 

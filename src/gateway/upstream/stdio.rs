@@ -66,8 +66,8 @@ struct Waiting {
     events: Events,
     /// Its progress token as the upstream knows it, and as the downstream does.
     token: Option<(Box<str>, Box<str>)>,
-    /// Whether log messages can belong to it: not to a stream of changes.
-    works: bool,
+    /// Whether a client waits for it.
+    for_client: bool,
 }
 
 /// Calls a request off on this connection.
@@ -113,8 +113,8 @@ impl Stdio {
     pub(crate) async fn send(self: &Arc<Self>, id: u64, call: Call, events: Events) {
         {
             let mut pending = self.pending();
-            let works = call.method != "subscriptions/listen";
-            pending.calls.insert(id, Waiting { events, token: call.token, works });
+            let for_client = call.for_client;
+            pending.calls.insert(id, Waiting { events, token: call.token, for_client });
         }
         let request = Request { id: Id::number(id), method: call.method, params: call.params };
         let gone = *self.closed.borrow();
@@ -239,13 +239,9 @@ impl Stdio {
     /// The request that a message without any reference belongs to: on a connection of one session the newest, on a
     /// shared one only an only one.
     fn speaker(&self, pending: &Pending) -> Option<u64> {
-        match self.role {
-            Role::Dedicated => pending.calls.last_key_value().map(|(id, _)| *id),
-            Role::Shared => {
-                let mut working = pending.calls.iter().filter(|(_, waiting)| waiting.works);
-                working.next().filter(|_| working.next().is_none()).map(|(id, _)| *id)
-            }
-        }
+        let mut clients = pending.calls.iter().filter(|(_, waiting)| waiting.for_client);
+        let newest = clients.next_back().map(|(id, _)| *id);
+        newest.filter(|_| self.role == Role::Dedicated || clients.next().is_none())
     }
 
     /// Brings a request of the server to its client, where that can be told.

@@ -26,6 +26,8 @@ use crate::config::{Transport, UpstreamName};
 /// Notifications that may wait for a slow session; it misses the oldest beyond.
 const CHANGES: usize = 256;
 
+/// A wait before the next attempt that calls are held back for.
+const SHORT: Duration = Duration::from_millis(500);
 /// How long a request that was certainly not processed waits for the next connection.
 const RENEWAL: Duration = Duration::from_secs(5);
 /// How long one stream of changes may last before it is opened anew.
@@ -106,7 +108,9 @@ impl Upstream {
     /// The native connection, waiting for a start that is under way.
     pub(crate) async fn native(&self) -> Result<Arc<Link>, Fault> {
         let mut current = self.current.subscribe();
-        let settled = current.wait_for(|(state, _)| *state != State::Starting);
+        // A connection that has just been lost is as good as starting: the supervisor is about to notice.
+        let lost = |link: &Option<Arc<Link>>| link.as_ref().is_some_and(|link| !link.is_open());
+        let settled = current.wait_for(|(state, link)| *state != State::Starting && !lost(link));
         let (state, link) = match timeout(self.connector.settings.start_timeout, settled).await {
             Ok(Ok(current)) => current.clone(),
             _ => (State::Starting, None),
@@ -264,7 +268,9 @@ impl Upstream {
             let error = fault.detail.as_ref().unwrap_or(&fault.message);
             tracing::warn!(upstream = self.name(), error, retry_in = ?wait, "the upstream is not available");
             *self.error() = Some(fault);
-            self.retire(State::BackingOff).await;
+            // One that has worked is about to be back: whoever calls it waits for that instead of failing.
+            let worked = self.current.borrow().1.is_some() && wait < SHORT;
+            self.retire(if worked { State::Starting } else { State::BackingOff }).await;
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = self.stop.cancelled() => break,
