@@ -316,7 +316,7 @@ enum Started {
     /// The gateway's own answer.
     Here(Raw),
     /// On its way to an upstream.
-    Upstream(Sending<Arc<Session>>),
+    Upstream(Box<Sending<Arc<Session>>>),
 }
 
 /// Answers a request here or sends it to its upstream.
@@ -355,5 +355,5 @@ async fn start(session: &Arc<Session>, request: Request) -> Result<Started, Faul
         return Ok(Started::Here(raw(&json!({}))));
     }
     let routed = Routed { upstream, era: Era::Legacy, method, params, headers: Vec::new() };
-    Ok(Started::Upstream(Sending::begin(Arc::clone(session), routed).await?))
+    Ok(Started::Upstream(Box::new(Sending::begin(Arc::clone(session), routed).await?)))
 }

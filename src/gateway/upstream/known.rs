@@ -27,7 +27,7 @@ const ITEMS: usize = 64 << 20;
 /// How long a list is remembered of a server that does not tell about changes.
 const UNTOLD: Duration = Duration::from_secs(30);
 /// How deep in a schema annotations are looked for: no sane one nests as deep, and the stack is finite.
-const DEPTH: usize = 32;
+const DEPTH: usize = 16;
 
 /// The lists that MCP servers have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -108,14 +108,15 @@ fn visible(text: &str) -> String {
     if !text.contains(|c: char| c.is_control() && c != '\t') {
         return text.to_owned();
     }
-    text.chars().fold(String::with_capacity(text.len()), |mut shown, c| {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
         if c.is_control() && c != '\t' {
-            shown.extend(c.escape_default())
+            shown.extend(c.escape_default());
         } else {
-            shown.push(c)
+            shown.push(c);
         }
-        shown
-    })
+    }
+    shown
 }
 
 #[cfg(test)]
