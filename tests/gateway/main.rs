@@ -8,6 +8,7 @@ mod clients;
 mod conformance;
 mod eras;
 mod errors;
+mod hardship;
 mod lossless;
 mod order;
 mod reload;

@@ -6,6 +6,6 @@ mod route;
 mod scope;
 
 pub(crate) use board::{Board, Lineup};
-pub(crate) use list::merged;
+pub(crate) use list::{merged, soon};
 pub(crate) use route::route;
 pub(crate) use scope::{Links, Native, Scope};

@@ -5,6 +5,7 @@
 
 mod builtin;
 mod child;
+mod events;
 mod exchange;
 mod handshake;
 pub(crate) mod headers;
@@ -12,6 +13,7 @@ mod http;
 mod known;
 mod link;
 mod retry;
+mod stderr;
 mod stdio;
 mod supervisor;
 
