@@ -14,7 +14,7 @@ use crate::install::{
 };
 
 /// What the marks before the lines of a plan mean.
-const LEGEND: &str = "+ make   ~ change   > run   = leave as it is";
+const LEGEND: &str = "(+ make, ~ change, > run, = leave as it is)";
 
 /// `mcpeg install`.
 pub(super) fn install(arguments: &InstallArgs) -> Exit {

@@ -1,6 +1,6 @@
 //! Carrying a plan out: intent first, then the act, and the way back if one fails.
 
-use super::error::Error;
+use super::error::{Error, with_causes};
 use super::plan::Plan;
 use super::receipt::{self, Entry, Receipt, State};
 use super::step::{Act, Object, Step};
@@ -132,15 +132,4 @@ fn roll_back(
         None => receipt.destroy(&target.tree)?,
     }
     receipt::tidy(&target.tree)
-}
-
-/// The failure with its causes in one line.
-fn with_causes(failure: &Error) -> String {
-    let mut text = failure.to_string();
-    let mut cause = std::error::Error::source(failure);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -124,6 +124,17 @@ pub enum Error {
     },
 }
 
+/// A failure with its causes in one line.
+pub(super) fn with_causes(failure: &dyn std::error::Error) -> String {
+    let mut text = failure.to_string();
+    let mut cause = failure.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
 impl Error {
     /// Makes the closure that `map_err` wants after a system call on a path.
     pub(super) fn file<E: Into<std::io::Error>>(

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use http::StatusCode;
 use serde::Deserialize;
 
-use super::error::Error;
+use super::error::{Error, with_causes};
 use super::exec;
 use super::layout::{CONFIGURATION, PID_FILE, PROGRAM};
 use super::service;
@@ -76,7 +76,8 @@ fn listener() -> Result<ListenAddr, String> {
     if let Some(listener) = told {
         return Ok(listener);
     }
-    configured(Path::new(CONFIGURATION)).map_err(|error| format!("cannot tell where it listens: {error}"))
+    configured(Path::new(CONFIGURATION))
+        .map_err(|error| format!("cannot tell where it listens: {}", with_causes(&error)))
 }
 
 /// The first listener of a status.
@@ -134,7 +135,7 @@ async fn answers(target: &Target) -> Result<(), String> {
         }
         if Instant::now() > deadline {
             return Err(answer.map_or_else(
-                |error| error.to_string(),
+                |error| with_causes(&error),
                 |(status, _)| format!("/health/ready answers {status}"),
             ));
         }
@@ -142,7 +143,7 @@ async fn answers(target: &Target) -> Result<(), String> {
     }
     let (status, body) = probe::post(target, "/mcp", &HEADERS, DISCOVER.to_owned(), REQUEST_LIMIT)
         .await
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| with_causes(&error))?;
     let body = String::from_utf8_lossy(&body);
     if status == StatusCode::OK && body.contains("\"result\"") {
         Ok(())
