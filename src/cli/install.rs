@@ -54,11 +54,17 @@ fn try_install(arguments: &InstallArgs) -> Result<Exit, Error> {
         Progress::Done(_) => {}
         Progress::Failed(step) => line(&marked('!', step)),
         Progress::Reverted(step) => line(&marked('<', step)),
-        Progress::Answered(listener) => answered = Some(listener.clone()),
+        Progress::Answered(proof) => answered = Some(proof.clone()),
     })?;
     for step in plan.steps.iter().filter(|step| step.kept_because().is_some()) {
         report::note(step);
     }
+    if answered.as_ref().is_some_and(|proof| !proof.ready) {
+        report::warning(
+            "no upstream can be used now; `sudo mcpeg --status` says why, and mcpeg keeps trying",
+        );
+    }
+    let answered = answered.map(|proof| proof.listener);
     let listener = answered.clone().or_else(|| install::configured_listener(&target));
     let text = if plan.changes() {
         next(answered.is_some(), listener.as_ref(), arguments.root.is_some())

@@ -5,8 +5,8 @@ use super::plan::Plan;
 use super::receipt::{self, Entry, Receipt, State};
 use super::step::{Act, Object, Step};
 use super::target::Target;
-use super::{layout, service, verify};
-use crate::config::ListenAddr;
+use super::verify::{self, Proof};
+use super::{layout, service};
 
 /// What the caller hears while a plan is carried out.
 #[derive(Debug)]
@@ -17,8 +17,8 @@ pub enum Progress<'a> {
     Failed(&'a Step),
     /// The step was reverted.
     Reverted(&'a Step),
-    /// The service has answered at this listener.
-    Answered(&'a ListenAddr),
+    /// The service has answered.
+    Answered(&'a Proof),
 }
 
 /// Carries the plan out. If a step fails, the steps of this run are reverted in reverse order.
@@ -93,9 +93,9 @@ fn run(
 /// One step with its report.
 fn act(step: &Step, target: &Target, report: &mut dyn FnMut(Progress<'_>)) -> Result<(), Error> {
     if matches!(step.object, Object::Probe) && step.acts() {
-        let listener = verify::service()?;
+        let proof = verify::service()?;
         report(Progress::Done(step));
-        report(Progress::Answered(&listener));
+        report(Progress::Answered(&proof));
         return Ok(());
     }
     step.apply(target)?;

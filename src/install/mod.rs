@@ -37,4 +37,4 @@ pub use plan::{InstallOptions, Plan};
 pub use step::{Act, Step};
 pub use target::Target;
 pub use uninstall::{Kept, Removal, RemovalPlan, UninstallOptions, carry_out as carry_out_removal};
-pub use verify::{configured_listener, endpoint};
+pub use verify::{Proof, configured_listener, endpoint};

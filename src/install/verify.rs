@@ -1,5 +1,6 @@
 //! The proof that an installed service works: systemd says so, it answers `GET /health/ready`, and it answers an MCP
-//! request as a client would send it.
+//! request as a client would send it. That no upstream can be used is told and fails nothing: the gateway keeps trying,
+//! and an upstream may well be installed after it.
 //!
 //! Where it listens is asked of the service itself, because a drop-in of the administrator may say something else than
 //! the configuration file. Only if that gives no answer, the file is read; its references may be ones that resolve in
@@ -23,6 +24,8 @@ use crate::probe::{self, Target};
 const LIMIT: Duration = Duration::from_secs(30);
 /// How long one request may take.
 const REQUEST_LIMIT: Duration = Duration::from_secs(5);
+/// How long upstreams may take to become usable before the installation goes on without them.
+const UPSTREAM_PATIENCE: Duration = Duration::from_secs(10);
 /// The pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(100);
 /// A request without a session, so that the probe leaves nothing behind (MCP 2026-07-28 `server/discover`).
@@ -38,6 +41,15 @@ const DISCOVER: &str = concat!(
 const HEADERS: [(&str, &str); 2] =
     [("mcp-protocol-version", "2026-07-28"), ("mcp-method", "server/discover")];
 
+/// What was proved.
+#[derive(Clone, Debug)]
+pub struct Proof {
+    /// The listener that has answered.
+    pub listener: ListenAddr,
+    /// Whether an upstream can be used.
+    pub ready: bool,
+}
+
 /// The part of `mcpeg --status --json` that is needed here.
 #[derive(Deserialize)]
 struct Status {
@@ -51,11 +63,11 @@ pub fn configured_listener(target: &Installation) -> Option<ListenAddr> {
     configured(&target.tree.outside(Path::new(CONFIGURATION))).ok()
 }
 
-/// Proves that the service works, and returns the listener that has answered.
+/// Proves that the service works.
 ///
 /// # Errors
 /// [`Error::Service`].
-pub(super) fn service() -> Result<ListenAddr, Error> {
+pub(super) fn service() -> Result<Proof, Error> {
     if !service::is_active()? {
         return Err(service::failed("systemd does not report it as active".to_owned()));
     }
@@ -64,8 +76,8 @@ pub(super) fn service() -> Result<ListenAddr, Error> {
         .enable_all()
         .build()
         .map_err(Error::file("start a runtime for", CONFIGURATION))?;
-    runtime.block_on(answers(&target(&listener))).map_err(service::failed)?;
-    Ok(listener)
+    let ready = runtime.block_on(answers(&target(&listener))).map_err(service::failed)?;
+    Ok(Proof { listener, ready })
 }
 
 /// The first listener, as the service tells it, or else as the configuration does.
@@ -125,31 +137,33 @@ fn target(listener: &ListenAddr) -> Target {
     }
 }
 
-/// Asks until the gateway is ready, then sends the MCP request.
-async fn answers(target: &Target) -> Result<(), String> {
-    let deadline = Instant::now() + LIMIT;
-    loop {
+/// Asks until the gateway is ready, or says that only its upstreams are missing; then sends the MCP request. Tells
+/// whether it is ready.
+async fn answers(target: &Target) -> Result<bool, String> {
+    let begin = Instant::now();
+    let ready = loop {
         let answer = probe::get(target, "/health/ready", REQUEST_LIMIT).await;
-        if matches!(answer, Ok((StatusCode::OK, _))) {
-            break;
+        match &answer {
+            Ok((StatusCode::OK, _)) => break true,
+            Ok((StatusCode::SERVICE_UNAVAILABLE, _)) if begin.elapsed() > UPSTREAM_PATIENCE => break false,
+            _ if begin.elapsed() > LIMIT => return Err(unready(answer)),
+            _ => tokio::time::sleep(PAUSE).await,
         }
-        if Instant::now() > deadline {
-            return Err(answer.map_or_else(
-                |error| with_causes(&error),
-                |(status, _)| format!("/health/ready answers {status}"),
-            ));
-        }
-        tokio::time::sleep(PAUSE).await;
-    }
+    };
     let (status, body) = probe::post(target, "/mcp", &HEADERS, DISCOVER.to_owned(), REQUEST_LIMIT)
         .await
         .map_err(|error| with_causes(&error))?;
     let body = String::from_utf8_lossy(&body);
     if status == StatusCode::OK && body.contains("\"result\"") {
-        Ok(())
+        Ok(ready)
     } else {
         Err(format!("an MCP request is answered with {status}: {body}"))
     }
+}
+
+/// The last answer, in words.
+fn unready<T>(answer: Result<(StatusCode, T), probe::Error>) -> String {
+    answer.map_or_else(|error| with_causes(&error), |(status, _)| format!("/health/ready answers {status}"))
 }
 
 #[cfg(test)]

@@ -30,6 +30,8 @@ fn moved_service_is_asked_where_it_is(suite: &str) {
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("serves on 127.0.0.1:9191 and has answered an MCP request"), "{said}");
     assert!(said.contains("\"url\": \"http://127.0.0.1:9191/mcp\""), "{said}");
+    // The only upstream is one that nobody serves.
+    assert!(said.contains("warning: no upstream can be used now"), "{said}");
     // Root's view from outside the service's sandbox.
     let status = machine.ok(&["mcpeg", "--status"]);
     assert!(status.contains("state       running") && status.contains("127.0.0.1:9191"), "{status}");
