@@ -74,7 +74,7 @@ impl Handle {
             Err(_) if handle.has_ended()? => return Ok(Lookup::Gone),
             Err(error) => return Err(error),
         };
-        let same = started == identity.start_time && boot_id()? == identity.boot_id && !handle.has_ended()?;
+        let same = started == identity.start_time && is_this_boot(identity)? && !handle.has_ended()?;
         Ok(if same { Lookup::Alive(handle) } else { Lookup::Gone })
     }
 
@@ -157,7 +157,19 @@ fn stat(pid: i32) -> io::Result<Vec<String>> {
 
 /// The id of this boot.
 fn boot_id() -> io::Result<String> {
-    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+    boot_id_below("")
+}
+
+/// The id of this boot as it is seen below a root directory.
+fn boot_id_below(root: &str) -> io::Result<String> {
+    Ok(fs::read_to_string(format!("{root}/proc/sys/kernel/random/boot_id"))?.trim().to_owned())
+}
+
+/// Whether the identity is of this boot, as this process sees it or as the other one does: systemd-nspawn(1) shows a
+/// container an id of its own, but a service with a /proc of its own (systemd.exec(5) `ProtectProc=`) sees the kernel's.
+fn is_this_boot(identity: &Identity) -> io::Result<bool> {
+    let seen_there = || boot_id_below(&format!("/proc/{}/root", identity.pid));
+    Ok(boot_id()? == identity.boot_id || seen_there().is_ok_and(|seen| seen == identity.boot_id))
 }
 
 #[cfg(test)]
