@@ -8,14 +8,13 @@ use futures_util::future::join_all;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::catalog::Scope;
 use super::error::Error;
 use super::http;
 use super::session::Store;
 use super::status::{Audience, Status, UpstreamStatus};
-use super::upstream::{self, Builtin, Changes, Connector, State, Upstream};
+use super::upstream::{self, Builtin, Changes, Connector, Keepers, State, Upstream};
 use crate::config::{Config, Server, Sharing, Transport, Upstream as Settings, UpstreamName};
 use crate::drain::Watch;
 use crate::sys::net::Listener;
@@ -49,7 +48,7 @@ pub(crate) struct Inner {
     /// The tasks that supervise upstreams.
     supervisors: Mutex<Vec<JoinHandle<()>>>,
     /// The tasks that end and reap children.
-    keepers: TaskTracker,
+    keepers: Keepers,
 }
 
 /// Counts one request in flight until dropped.
@@ -73,7 +72,7 @@ impl Gateway {
         );
         let pool = upstream::pool(tls)?;
         let builtin = Arc::new(Builtin::new(config.sources.first().cloned()));
-        let (changes, keepers) = (upstream::changes(), TaskTracker::new());
+        let (changes, keepers) = (upstream::changes(), Keepers::default());
         let connector = |settings: &Settings, builtin: Option<&Arc<Builtin>>| Connector {
             settings: settings.clone(),
             pool: pool.clone(),
@@ -160,8 +159,7 @@ impl Gateway {
         let supervisors =
             std::mem::take(&mut *self.0.supervisors.lock().unwrap_or_else(PoisonError::into_inner));
         join_all(supervisors).await;
-        self.0.keepers.close();
-        self.0.keepers.wait().await;
+        self.0.keepers.end().await;
     }
 }
 

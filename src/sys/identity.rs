@@ -146,6 +146,27 @@ fn start_time(pid: i32) -> io::Result<u64> {
         .ok_or_else(|| io::Error::other("no start time in /proc/PID/stat"))
 }
 
+/// A process as a member of its group.
+pub(super) struct Member {
+    /// The process group.
+    pub(super) group: i32,
+    /// The session that the group is in.
+    pub(super) session: i32,
+    /// Whether it has ended, and only waits to be reaped.
+    pub(super) is_zombie: bool,
+}
+
+/// The process's group and session.
+pub(super) fn member(pid: i32) -> io::Result<Member> {
+    // Fields 5 and 6, counted from field 3.
+    let fields = stat(pid)?;
+    let number = |index: usize| fields.get(index).and_then(|field| field.parse().ok());
+    let is_zombie = matches!(fields.first().map(String::as_str), Some("Z" | "X"));
+    let (group, session) =
+        number(2).zip(number(3)).ok_or_else(|| io::Error::other("no process group in /proc/PID/stat"))?;
+    Ok(Member { group, session, is_zombie })
+}
+
 /// The fields of `proc_pid_stat(5)` from the third on. The second, the name, may hold blanks and parentheses, so
 /// the fields are counted from the last closing one.
 fn stat(pid: i32) -> io::Result<Vec<String>> {

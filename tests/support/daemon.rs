@@ -235,7 +235,7 @@ pub(crate) fn lives(pid: i32) -> bool {
 }
 
 /// Every process.
-fn processes() -> impl Iterator<Item = i32> {
+pub(crate) fn processes() -> impl Iterator<Item = i32> {
     fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
 }
 

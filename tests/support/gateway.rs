@@ -74,6 +74,19 @@ impl Gateway {
         &self.address
     }
 
+    /// The process.
+    pub(crate) fn pid(&self) -> Pid {
+        self.group.expect("it has not been stopped before")
+    }
+
+    /// Waits until it has ended by itself or by a signal sent before; its exit code.
+    pub(crate) async fn ended(mut self) -> Option<i32> {
+        let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
+        let ended = ended.unwrap_or_else(|_| panic!("it does not end; it printed:\n{}", self.printed()));
+        self.group = None;
+        ended.expect("a child of ours").code()
+    }
+
     /// The endpoint's URL: of all upstreams for `/mcp`, of one for `/mcp/NAME`.
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)

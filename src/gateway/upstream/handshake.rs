@@ -12,7 +12,6 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tokio_util::task::TaskTracker;
 
 use super::super::error::Fault;
 use super::super::relay::{
@@ -21,6 +20,7 @@ use super::super::relay::{
 use super::builtin::Builtin;
 use super::child::{self, Recipe};
 use super::http::{Endpoint, Http, Pool};
+use super::keepers::Keepers;
 use super::known::Known;
 use super::link::{Call, Handshake, Inbound, Inbox, Link, Role, Wire};
 use super::stdio::Stdio;
@@ -47,8 +47,8 @@ pub(crate) struct Connector {
     pub(crate) pool: Pool,
     /// The largest message, in bytes.
     pub(crate) limit: usize,
-    /// Tracks the tasks that end and reap children.
-    pub(crate) keepers: TaskTracker,
+    /// Who ends and reaps children.
+    pub(crate) keepers: Keepers,
     /// The built-in upstream, where it is this one.
     pub(crate) builtin: Option<Arc<Builtin>>,
 }
