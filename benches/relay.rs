@@ -1,0 +1,251 @@
+//! Calls through the gateway beside calls to the same upstream without it, in one run.
+//!
+//! `cargo bench --bench relay` starts the release binary with a minimal upstream (this program again, with an argument)
+//! over HTTP and over stdio, and drives each with 1, 16 and 64 connections that call one tool as fast as they are
+//! answered. It prints calls a second, latency, the gateway's processor time a call and its memory. The ratio to the
+//! upstream alone is what can be compared between machines; see benches/README.md.
+
+#![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
+#![expect(clippy::disallowed_methods, reason = "the processes that are measured are started here")]
+
+use std::io::{BufRead as _, Write as _};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use http::Request;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+/// How long each figure is measured.
+const RUN: Duration = Duration::from_secs(4);
+/// Numbers of connections.
+const CONNECTIONS: [usize; 3] = [1, 16, 64];
+/// The call that is made.
+const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","arguments":{"text":"hello"},"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}"#;
+
+/// What a run has measured.
+struct Figures {
+    /// Calls a second.
+    rate: f64,
+    /// Median latency.
+    median: Duration,
+    /// 99th percentile.
+    high: Duration,
+}
+
+fn main() {
+    let argument = std::env::args().nth(1);
+    match argument.as_deref() {
+        Some("upstream-stdio") => upstream_stdio(),
+        Some("upstream-http") => runtime().block_on(upstream_http()),
+        _ => compare(),
+    }
+}
+
+/// Measures the upstream alone, then the gateway before it.
+fn compare() {
+    let own = std::env::current_exe().expect("this program has a path");
+    let mut alone =
+        Command::new(&own).arg("upstream-http").stdout(Stdio::piped()).spawn().expect("the upstream");
+    let address = first_line(&mut alone).parse::<SocketAddr>().expect("the upstream prints its address");
+    let base: Vec<Figures> = CONNECTIONS.iter().map(|connections| measure(address, *connections)).collect();
+    println!(
+        "{:<18}{:>6}{:>12}{:>9}{:>11}{:>11}{:>14}",
+        "", "conns", "calls/s", "ratio", "p50 µs", "p99 µs", "CPU µs/call"
+    );
+    for (figures, connections) in base.iter().zip(CONNECTIONS) {
+        row("upstream alone", connections, figures, 1.0, None);
+    }
+    let http = format!("url = \"http://{address}/mcp\"");
+    let stdio = format!("command = \"{}\"\nargs = [\"upstream-stdio\"]", own.display());
+    for (name, upstream) in [("gateway, HTTP", http), ("gateway, stdio", stdio)] {
+        through_gateway(name, &upstream, &base);
+    }
+    end(&mut alone);
+}
+
+/// Measures a gateway with this upstream.
+fn through_gateway(name: &str, upstream: &str, base: &[Figures]) {
+    let scratch = tempfile::tempdir().expect("a scratch directory");
+    let file = scratch.path().join("mcpeg.toml");
+    let text = format!("[server]\nlisten = [\"127.0.0.1:0\"]\n[upstreams.echo]\n{upstream}\n");
+    std::fs::write(&file, text).expect("the scratch directory can be written");
+    let mut gateway = Command::new(env!("CARGO_BIN_EXE_mcpeg"))
+        .arg("--config")
+        .arg(&file)
+        .arg("--pid-file")
+        .arg(scratch.path().join("mcpeg.pid"))
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the gateway starts");
+    let address = announced(&mut gateway);
+    println!("{name}: {} KiB resident when idle", resident(gateway.id()));
+    for (base, connections) in base.iter().zip(CONNECTIONS) {
+        let before = processor_time(gateway.id());
+        let figures = measure(address, connections);
+        let spent = processor_time(gateway.id()).saturating_sub(before);
+        let cost = spent.as_secs_f64() * 1e6 / (figures.rate * RUN.as_secs_f64());
+        row(name, connections, &figures, figures.rate / base.rate, Some(cost));
+    }
+    println!("{name}: {} KiB resident after the calls", resident(gateway.id()));
+    end(&mut gateway);
+}
+
+/// Prints one line of figures.
+fn row(name: &str, connections: usize, figures: &Figures, ratio: f64, cost: Option<f64>) {
+    let Figures { rate, median, high } = figures;
+    let cost = cost.map_or(String::new(), |cost| format!("{cost:.0}"));
+    println!(
+        "{name:<18}{connections:>6}{rate:>12.0}{ratio:>9.2}{:>11}{:>11}{cost:>14}",
+        median.as_micros(),
+        high.as_micros()
+    );
+}
+
+/// Drives an endpoint with this many connections.
+fn measure(address: SocketAddr, connections: usize) -> Figures {
+    runtime().block_on(async {
+        let stop = Arc::new(AtomicBool::new(false));
+        let tasks: Vec<_> =
+            (0..connections).map(|_| tokio::spawn(drive(address, Arc::clone(&stop)))).collect();
+        tokio::time::sleep(RUN).await;
+        stop.store(true, Ordering::Relaxed);
+        let mut times = Vec::new();
+        for task in tasks {
+            times.extend(task.await.expect("a connection that does not fail"));
+        }
+        times.sort_unstable();
+        let at = |share: usize| times[(times.len() - 1) * share / 100];
+        let count = u32::try_from(times.len()).expect("fewer calls than that");
+        Figures { rate: f64::from(count) / RUN.as_secs_f64(), median: at(50), high: at(99) }
+    })
+}
+
+/// One connection: calls until told to stop; returns how long each call took.
+async fn drive(address: SocketAddr, stop: Arc<AtomicBool>) -> Vec<Duration> {
+    let stream = TcpStream::connect(address).await.expect("the endpoint listens");
+    stream.set_nodelay(true).expect("a TCP socket");
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("an HTTP endpoint");
+    tokio::spawn(connection);
+    let mut times = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        let request = Request::post("/mcp")
+            .header("host", "127.0.0.1")
+            .header("content-type", "application/json")
+            .header("accept", "application/json, text/event-stream")
+            .header("mcp-protocol-version", "2026-07-28")
+            .header("mcp-method", "tools/call")
+            .header("mcp-name", "echo")
+            .body(Full::new(Bytes::from_static(CALL.as_bytes())))
+            .expect("a valid request");
+        let began = Instant::now();
+        let response = sender.send_request(request).await.expect("an answer");
+        assert_eq!(response.status(), 200);
+        let body = response.into_body().collect().await.expect("a whole answer").to_bytes();
+        times.push(began.elapsed());
+        assert!(body.windows(8).any(|part| part == b"\"hello\"}"), "{body:?}");
+    }
+    times
+}
+
+/// A runtime for the load or the upstream.
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime")
+}
+
+/// The answer to one request of the gateway.
+fn reply(line: &str) -> Option<String> {
+    let request: serde_json::Value = serde_json::from_str(line).ok()?;
+    let id = request.get("id")?;
+    let result = match request["method"].as_str()? {
+        "server/discover" => {
+            r#"{"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":{"tools":{}},"ttlMs":0,"cacheScope":"private"}"#
+        }
+        "tools/list" => {
+            r#"{"resultType":"complete","tools":[{"name":"echo","inputSchema":{"type":"object"}}],"ttlMs":0,"cacheScope":"private"}"#
+        }
+        "tools/call" => r#"{"resultType":"complete","content":[{"type":"text","text":"hello"}]}"#,
+        _ => {
+            return Some(format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32601,"message":"no"}}}}"#));
+        }
+    };
+    Some(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#))
+}
+
+/// A minimal stdio upstream.
+fn upstream_stdio() {
+    let mut out = std::io::stdout().lock();
+    for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+        if let Some(reply) = reply(&line)
+            && writeln!(out, "{reply}").and_then(|()| out.flush()).is_err()
+        {
+            return;
+        }
+    }
+}
+
+/// A minimal HTTP upstream; prints its address first.
+async fn upstream_http() {
+    let answer = |body: String| async move {
+        ([("content-type", "application/json")], reply(&body).unwrap_or_default())
+    };
+    let router = axum::Router::new().route("/mcp", axum::routing::post(answer));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    println!("{}", listener.local_addr().expect("a bound socket"));
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        let _ = stream.set_nodelay(true);
+        let service = hyper_util::service::TowerToHyperService::new(router.clone());
+        tokio::spawn(
+            hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service),
+        );
+    }
+}
+
+/// The first line that a child prints.
+fn first_line(child: &mut Child) -> String {
+    let mut line = String::new();
+    let stdout = child.stdout.take().expect("piped");
+    std::io::BufReader::new(stdout).read_line(&mut line).expect("a line");
+    line.trim().to_owned()
+}
+
+/// The address that the gateway's log announces; the rest of the log is read and dropped.
+fn announced(child: &mut Child) -> SocketAddr {
+    let stderr = child.stderr.take().expect("piped");
+    let mut lines = std::io::BufReader::new(stderr).lines().map_while(Result::ok);
+    let address = lines
+        .find_map(|line| line.split_once("serving on http://")?.1.split_once('/')?.0.parse().ok())
+        .expect("the gateway announces where it serves");
+    std::thread::spawn(move || lines.for_each(drop));
+    address
+}
+
+/// A process's resident memory in KiB (`proc_pid_status(5)` `VmRSS`).
+fn resident(pid: u32) -> String {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process is there");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process with memory");
+    line.trim().trim_end_matches(" kB").to_owned()
+}
+
+/// A process's processor time (`proc_pid_stat(5)` fields 14 and 15, in ticks of 10 ms).
+fn processor_time(pid: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process is there");
+    let (_, fields) = stat.rsplit_once(')').expect("a name in parentheses");
+    let ticks: u64 =
+        fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    Duration::from_millis(ticks * 10)
+}
+
+/// Asks a process to stop and waits for it.
+fn end(child: &mut Child) {
+    let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
+    let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+    let _ = child.wait();
+}
