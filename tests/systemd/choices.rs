@@ -35,6 +35,9 @@ fn moved_service_is_asked_where_it_is(suite: &str) {
     // Root's view from outside the service's sandbox.
     let status = machine.ok(&["mcpeg", "--status"]);
     assert!(status.contains("state       running") && status.contains("127.0.0.1:9191"), "{status}");
+    let others = machine.run(&["setpriv", "--reuid=65534", "--clear-groups", "mcpeg", "--status"]);
+    let said = text(&others.stdout) + &text(&others.stderr);
+    assert!(others.status.code() == Some(3) && said.contains("sudo mcpeg --status"), "{said}");
 }
 
 #[test]
