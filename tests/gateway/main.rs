@@ -9,6 +9,7 @@ mod conformance;
 mod eras;
 mod errors;
 mod guardian;
+mod hardship;
 mod lossless;
 mod order;
 mod surface;

@@ -11,6 +11,9 @@ pub(crate) const PYTHON: &str = "/usr/bin/python3";
 /// `tests/fixtures/probe_server.py`.
 pub(crate) const PROBE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/probe_server.py");
 
+/// `tests/fixtures/odd_server.py`.
+const ODD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/odd_server.py");
+
 /// `[upstreams.NAME]` with a command.
 pub(crate) fn stdio(name: &str, command: &str, args: &[&str]) -> String {
     let mut text = format!("[upstreams.{name}]\ncommand = \"{command}\"\nargs = [");
@@ -33,4 +36,14 @@ pub(crate) fn probe(name: &str, args: &[&str]) -> String {
 /// Starts the probe server over HTTP.
 pub(crate) async fn http_probe(args: &[&str]) -> HttpUpstream {
     HttpUpstream::start(bound(PYTHON).arg(PROBE).arg("--http").args(args)).await
+}
+
+/// The server that misbehaves, over stdio.
+pub(crate) fn odd(name: &str, args: &[&str]) -> String {
+    stdio(name, PYTHON, &[&[ODD], args].concat())
+}
+
+/// Starts the server that misbehaves over HTTP.
+pub(crate) async fn http_odd() -> HttpUpstream {
+    HttpUpstream::start(bound(PYTHON).arg(ODD).arg("--endless")).await
 }

@@ -205,8 +205,13 @@ impl Client {
 
     /// Opens a legacy session without client capabilities.
     pub(crate) async fn legacy(address: &str, path: &str) -> Self {
+        Self::legacy_with(address, path, "{}").await
+    }
+
+    /// Opens a legacy session with these client capabilities.
+    pub(crate) async fn legacy_with(address: &str, path: &str, capabilities: &str) -> Self {
         let initialize = format!(
-            r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{{"protocolVersion":"{LEGACY}","capabilities":{{}},"clientInfo":{{"name":"raw","version":"1"}}}}}}"#
+            r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{{"protocolVersion":"{LEGACY}","capabilities":{capabilities},"clientInfo":{{"name":"raw","version":"1"}}}}}}"#
         );
         let answer = post(address, path, &[], &initialize).await;
         assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
@@ -235,6 +240,25 @@ impl Client {
             }
         };
         self.request("1", "tools/call", tool, &params).await
+    }
+
+    /// The headers that name a legacy session.
+    fn session(&self) -> [(&str, &str); 2] {
+        let Era::Legacy(session) = &self.era else { panic!("only legacy clients have sessions") };
+        [("mcp-session-id", session), ("mcp-protocol-version", LEGACY)]
+    }
+
+    /// Opens the stream of a legacy session.
+    pub(crate) async fn stream(&self) -> http::Response<Incoming> {
+        let [id, version] = self.session();
+        let headers = [id, version, ("accept", "text/event-stream")];
+        open(&self.address, Method::GET, &self.path, &headers, "").await
+    }
+
+    /// Ends a legacy session.
+    pub(crate) async fn end(self) {
+        let answer = send(&self.address, Method::DELETE, &self.path, &self.session(), "").await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
     }
 
     /// The names of the tools.

@@ -3,13 +3,36 @@
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::value::RawValue;
+use tokio::time::timeout;
 
+use super::super::error::Fault;
 use super::super::relay::{ClientMeta, Era, Raw, member_str};
-use super::super::upstream::{Kind, Listing, Upstream, renamed};
+use super::super::upstream::{Kind, Link, Listing, Upstream, renamed};
 use super::scope::{Links, Scope};
+
+/// How long one upstream may keep a merged list waiting: a person or a model waits for the others'.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// One upstream's list, if it can be had soon.
+pub(crate) async fn listing(
+    links: &impl Links,
+    upstream: &Arc<Upstream>,
+    kind: Kind,
+    meta: &ClientMeta,
+) -> Result<Arc<Listing>, Fault> {
+    soon(links, upstream).await?.known(kind, meta, PATIENCE).await
+}
+
+/// The connection to an upstream, if it can be had soon; opening it goes on where it takes longer.
+pub(crate) async fn soon(links: &impl Links, upstream: &Arc<Upstream>) -> Result<Arc<Link>, Fault> {
+    let patience = if upstream.is_failing() { Duration::from_millis(500) } else { PATIENCE };
+    let late = |_| Fault::upstream(&upstream.name(), "is still starting; try again soon");
+    timeout(patience, links.link(upstream)).await.map_err(late)?
+}
 
 /// The merged list as a result. An upstream that cannot be asked is left out: it never blanks the others' lists.
 pub(crate) async fn merged(
@@ -20,11 +43,10 @@ pub(crate) async fn merged(
     era: Era,
 ) -> Raw {
     let listings = join_all(scope.upstreams().iter().map(|upstream| async move {
-        let listing = match links.link(upstream).await {
-            Ok(link) => link.known(kind, meta).await,
-            Err(fault) => Err(fault),
-        };
-        listing.inspect_err(|fault| tracing::debug!(%fault, ?kind, "left out of a merged list")).ok()
+        let listing = listing(links, upstream, kind, meta).await;
+        listing
+            .inspect_err(|fault| tracing::debug!(fault = fault.message, ?kind, "left out of a merged list"))
+            .ok()
     }))
     .await;
     let complete = listings.iter().all(Option::is_some);

@@ -4,6 +4,6 @@ mod list;
 mod route;
 mod scope;
 
-pub(crate) use list::merged;
+pub(crate) use list::{merged, soon};
 pub(crate) use route::route;
 pub(crate) use scope::{Links, Native, Scope};

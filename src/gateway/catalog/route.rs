@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
+
 use super::super::error::Fault;
 use super::super::relay::{ClientMeta, Raw, member, member_str, raw_string, set_member, set_path};
 use super::super::upstream::{Kind, Upstream};
+use super::list::listing;
 use super::scope::{Links, Scope};
 
 /// What a request names, and where.
@@ -131,13 +134,13 @@ impl<L: Links> Search<'_, L> {
         kind: Kind,
         test: impl Fn(&super::super::upstream::Listing) -> bool,
     ) -> Option<Arc<Upstream>> {
-        for upstream in self.scope.upstreams() {
-            let Ok(link) = self.links.link(upstream).await else { continue };
-            if link.known(kind, self.meta).await.is_ok_and(|listing| test(&listing)) {
-                return Some(Arc::clone(upstream));
-            }
-        }
-        None
+        let upstreams = self.scope.upstreams();
+        // All are asked at once, so that one that hangs delays the search once; the first in order has it.
+        let asked = upstreams.iter().map(|upstream| listing(self.links, upstream, kind, self.meta));
+        let listings = join_all(asked).await;
+        let mut found = upstreams.iter().zip(listings);
+        let has = |listing: &Result<_, _>| listing.as_ref().is_ok_and(|listing: &Arc<_>| test(listing));
+        found.find(|(_, listing)| has(listing)).map(|(upstream, _)| Arc::clone(upstream))
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::super::error::{Error, Fault};
 use super::super::relay::{ClientMeta, Raw, member_str, raw};
 use super::super::upstream::{Kind, Link, Upstream};
+use super::list::PATIENCE;
 use crate::config::Prefix;
 
 /// The upstreams behind one endpoint.
@@ -30,6 +31,12 @@ pub(crate) trait Links: Sync {
 /// The shared connections in each server's own era.
 #[derive(Debug)]
 pub(crate) struct Native;
+
+impl<L: Links + Send> Links for Arc<L> {
+    async fn link(&self, upstream: &Arc<Upstream>) -> Result<Arc<Link>, Fault> {
+        L::link(self, upstream).await
+    }
+}
 
 impl Links for Native {
     async fn link(&self, upstream: &Arc<Upstream>) -> Result<Arc<Link>, Fault> {
@@ -142,7 +149,7 @@ impl Scope {
             let mut owners: HashMap<String, &str> = HashMap::new();
             for upstream in &self.upstreams {
                 let Some(link) = upstream.ready() else { continue };
-                let Ok(listing) = link.known(kind, &ClientMeta::default()).await else { continue };
+                let Ok(listing) = link.known(kind, &ClientMeta::default(), PATIENCE).await else { continue };
                 for name in listing.items.iter().filter_map(|item| member_str(item, "name")) {
                     if let Some(first) = owners.insert(name.clone().into_owned(), upstream.name())
                         && first != upstream.name()

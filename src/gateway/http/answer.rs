@@ -37,10 +37,17 @@ impl From<Message> for Item {
     }
 }
 
+/// The media ranges that a client accepts, in its order and in lower case: a list may stand in several headers
+/// (RFC 9110 §5.3).
+pub(crate) fn accepted(headers: &HeaderMap) -> Vec<String> {
+    let lists = headers.get_all(header::ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
+    let ranges = lists.flat_map(|list| list.split(',')).filter_map(|range| range.split(';').next());
+    ranges.map(|range| range.trim().to_ascii_lowercase()).collect()
+}
+
 /// Whether a client that accepts both forms would rather have a stream: it lists that one first.
 pub(crate) fn prefers_stream(headers: &HeaderMap) -> bool {
-    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or("");
-    accept.trim_start().to_ascii_lowercase().starts_with("text/event-stream")
+    accepted(headers).first().is_some_and(|first| first == "text/event-stream")
 }
 
 /// The form of an answer, decided by its first message.
@@ -86,7 +93,7 @@ pub(crate) fn json(message: &Message, status: StatusCode) -> Response {
 
 /// A fault as the body. In the legacy era an answered request is 200 whatever the answer.
 pub(crate) fn fault(fault: &Fault, id: Option<Id>, era: Era) -> Response {
-    tracing::debug!(side = ?fault.side, code = fault.code, %fault, "a request failed");
+    tracing::debug!(side = ?fault.side, code = fault.code, fault = fault.message, "a request failed");
     let status = if era == Era::Modern || id.is_none() { fault.status } else { StatusCode::OK };
     json(&fault.response(id), status)
 }

@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use super::super::catalog::{Links as _, Scope, merged, route};
+use super::super::catalog::{Scope, merged, route, soon};
 use super::super::error::Fault;
 use super::super::relay::{
     ClientMeta, Era, Id, LATEST_LEGACY, LEGACY_VERSIONS, Message, Outcome, Raw, Request, Response as Answer,
@@ -21,8 +21,9 @@ use super::super::relay::{
 };
 use super::super::service::{InFlight, Inner};
 use super::super::session::{EventId, Listening, Log, Session};
-use super::super::upstream::{Call, ClientIdentity, Event, Exchange, Kind, Link, SESSION, VERSION};
+use super::super::upstream::{Call, ClientIdentity, Event, Kind, Link, SESSION, VERSION};
 use super::answer::{self, Item};
+use super::sending::{Routed, Sending};
 
 /// The header that names the last event that a client has got.
 const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
@@ -154,8 +155,8 @@ async fn initialize(gateway: &Arc<Inner>, scope: Arc<Scope>, request: &Request) 
         }
     };
     let ready = session.scope.upstreams().iter().filter(|upstream| upstream.ready().is_some());
-    let links: Vec<_> =
-        join_all(ready.map(|upstream| session.link(upstream))).await.into_iter().flatten().collect();
+    let asked = join_all(ready.map(|upstream| soon(&*session, upstream)));
+    let links: Vec<_> = asked.await.into_iter().flatten().collect();
     let capabilities = session.scope.capabilities(&links);
     let result = Greeting {
         protocol_version: &version,
@@ -258,13 +259,13 @@ async fn run(
         // The client has cancelled: no response is expected (§Cancellation).
         _ = &mut cancelled => return,
     };
-    let (link, mut exchange) = match started {
+    let mut sending = match started {
         Ok(Started::Here(result)) => {
             let answer = Answer { id: Some(id), outcome: Outcome::Result(result) };
             messages.push(Message::Response(answer));
             return;
         }
-        Ok(Started::Upstream(link, exchange)) => (link, exchange),
+        Ok(Started::Upstream(sending)) => sending,
         Err(fault) => {
             messages.push(fault.response(Some(id)));
             return;
@@ -272,16 +273,19 @@ async fn run(
     };
     loop {
         let event = tokio::select! {
-            event = exchange.next() => event,
+            event = sending.next() => event,
             Ok(params) = &mut cancelled => {
-                exchange.call_off(params);
+                sending.call_off(params);
                 return;
             }
+            // Nobody can ask for the answer any more; dropping the request calls it off.
+            () = session.ended.cancelled() => return,
         };
+        let link = &sending.link;
         let (message, last) = match event {
             Event::Notification(note) => (Message::Notification(note), false),
-            Event::Request(asked) => (session.ask(&link, asked), false),
-            Event::Done(outcome) => (done(&link, &method, id.clone(), outcome), true),
+            Event::Request(asked) => (session.ask(link, asked), false),
+            Event::Done(outcome) => (done(link, &method, id.clone(), outcome), true),
             Event::Lost(fault) => (fault.response(Some(id.clone())), true),
         };
         messages.push(message);
@@ -312,7 +316,7 @@ enum Started {
     /// The gateway's own answer.
     Here(Raw),
     /// On its way to an upstream.
-    Upstream(Arc<Link>, Exchange),
+    Upstream(Box<Sending<Arc<Session>>>),
 }
 
 /// Answers a request here or sends it to its upstream.
@@ -340,10 +344,16 @@ async fn start(session: &Arc<Session>, request: Request) -> Result<Started, Faul
         return Ok(Started::Here(merged(scope, &**session, kind, meta, Era::Legacy).await));
     }
     session.note_subscription(&method, params.as_deref());
-    let (upstream, params) = route(scope, &**session, &method, params, meta).await?;
-    let link = session.link(&upstream).await?;
-    let params = if link.era == Era::Modern { Some(ClientMeta::default().apply(params)) } else { params };
-    let call = Call::new(method, params, upstream.connector.settings.request_timeout);
-    let exchange = link.call(call).await;
-    Ok(Started::Upstream(link, exchange))
+    let (upstream, params) = route(scope, &**session, &method, params, meta).await.map_err(|mut fault| {
+        // Resource not found has a code of its own in this era (MCP 2025-11-25 §Resources, "Error Handling").
+        if method == "resources/read" && fault.code == code::INVALID_PARAMS {
+            fault.code = code::LEGACY_NOT_FOUND;
+        }
+        fault
+    })?;
+    if session.note_shared_subscription(&upstream, &method, params.as_deref()) {
+        return Ok(Started::Here(raw(&json!({}))));
+    }
+    let routed = Routed { upstream, era: Era::Legacy, method, params, headers: Vec::new() };
+    Ok(Started::Upstream(Box::new(Sending::begin(Arc::clone(session), routed).await?)))
 }

@@ -49,9 +49,9 @@ struct Filter {
 }
 
 impl Filter {
-    /// The part that these connections can honour.
-    fn honoured(mut self, links: &[Arc<Link>]) -> Self {
-        let any = |kind: Kind| links.iter().any(|link| link.offers(kind));
+    /// The part that these connections can honour; an upstream that is away may have any list when it comes back.
+    fn honoured(mut self, links: &[Arc<Link>], all: bool) -> Self {
+        let any = |kind: Kind| !all || links.iter().any(|link| link.offers(kind));
         self.tools_list_changed &= any(Kind::Tools);
         self.prompts_list_changed &= any(Kind::Prompts);
         self.resources_list_changed &= any(Kind::Resources);
@@ -113,7 +113,7 @@ pub(crate) fn listen(
     let (messages, receiver) = mpsc::channel(QUEUE);
     let stream = Stream {
         id: request.id,
-        filter: wanted.honoured(&links),
+        filter: wanted.honoured(&links, links.len() == scope.upstreams().len()),
         names: scope.upstreams().iter().map(|upstream| upstream.connector.name().clone()).collect(),
         messages,
     };

@@ -9,6 +9,7 @@ mod listen;
 mod modern;
 mod post;
 mod router;
+mod sending;
 mod validate;
 
 pub(crate) use accept::accept;

@@ -6,19 +6,21 @@
 use std::sync::Arc;
 
 use axum::response::{IntoResponse as _, Response};
+use futures_util::future::join_all;
 use futures_util::stream;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::super::catalog::{Links as _, Native, Scope, merged, route};
+use super::super::catalog::{Links as _, Native, Scope, merged, route, soon};
 use super::super::error::Fault;
 use super::super::relay::{
     ClientMeta, Era, Id, MODERN, Message, Outcome, Raw, Request, Response as Answer, code, complete_result,
-    key, member, raw, set_member, to_legacy_params,
+    key, member, raw, set_member,
 };
 use super::super::service::{InFlight, Inner};
-use super::super::upstream::{Call, Event, Exchange, Kind, Link, headers::PARAM};
+use super::super::upstream::{Event, Kind, headers::PARAM};
+use super::sending::{Routed, Sending};
 use super::{answer, listen, validate};
 
 /// Methods of the legacy era that this one has not: they never reach an upstream, whatever its era.
@@ -77,19 +79,18 @@ async fn dispatch(
     }
     let Request { id, method, params } = request;
     let (upstream, params) = route(&scope, &Native, &method, params, &client).await?;
-    let link = Native.link(&upstream).await?;
     if method == "tools/call"
         && let Some(params) = params.as_deref()
     {
+        let link = Native.link(&upstream).await?;
         link.check_parameters(params, &client, |mirrored| validate::parameters(mirrored, params, headers))
             .await?;
     }
     let wants_log = member_of_meta(params.as_deref(), key::LOG_LEVEL).is_some();
-    let params = if link.era == Era::Legacy { to_legacy_params(params) } else { params };
-    let mut call = Call::new(method.clone(), params, upstream.connector.settings.request_timeout);
-    call.headers = parameter_headers(headers);
-    let exchange = link.call(call).await;
-    let relayed = Relayed { link, exchange, method, id, wants_log, in_flight };
+    let (era, mirrors) = (Era::Modern, parameter_headers(headers));
+    let routed = Routed { upstream, era, method: method.clone(), params, headers: mirrors };
+    let sending = Sending::begin(Native, routed).await?;
+    let relayed = Relayed { sending, method, id, wants_log, in_flight };
     Ok(answer::answer(Box::pin(stream::unfold(Some(relayed), Relayed::next)), headers).await)
 }
 
@@ -154,10 +155,8 @@ struct Discovered<'a> {
 
 /// Answers `server/discover`.
 async fn discover(scope: &Scope) -> Raw {
-    let mut links = Vec::new();
-    for upstream in scope.upstreams() {
-        links.extend(upstream.native().await.ok());
-    }
+    let asked = join_all(scope.upstreams().iter().map(|upstream| soon(&Native, upstream)));
+    let links: Vec<_> = asked.await.into_iter().flatten().collect();
     raw(&Discovered {
         result_type: "complete",
         supported_versions: [MODERN],
@@ -171,10 +170,8 @@ async fn discover(scope: &Scope) -> Raw {
 
 /// A relayed request as the stream of its messages.
 struct Relayed {
-    /// The connection it went over.
-    link: Arc<Link>,
     /// What happens to it. Dropped with the stream, which cancels it.
-    exchange: Exchange,
+    sending: Sending<Native>,
     /// Its method.
     method: String,
     /// The downstream's identifier.
@@ -190,7 +187,7 @@ impl Relayed {
     async fn next(relayed: Option<Self>) -> Option<(Message, Option<Self>)> {
         let mut relayed = relayed?;
         loop {
-            match relayed.exchange.next().await {
+            match relayed.sending.next().await {
                 // A legacy server does not know that this era has log messages only on request (§Logging).
                 Event::Notification(note) if note.method == "notifications/message" && !relayed.wants_log => {
                 }
@@ -198,7 +195,7 @@ impl Relayed {
                 Event::Request(asked) => {
                     // Shared connections refuse these themselves; only a server of the modern era that breaks its
                     // rules gets here, and this era has no way to carry the question.
-                    tracing::warn!(upstream = %relayed.link.name, method = asked.method, "a request to the client is dropped");
+                    tracing::warn!(upstream = %relayed.sending.link.name, method = asked.method, "a request to the client is dropped");
                 }
                 Event::Done(outcome) => {
                     let outcome = relayed.adapt(outcome);
@@ -213,7 +210,7 @@ impl Relayed {
 
     /// The outcome as a modern client expects it.
     fn adapt(&self, outcome: Outcome) -> Outcome {
-        if self.link.era == Era::Modern {
+        if self.sending.link.era == Era::Modern {
             return outcome;
         }
         match outcome {

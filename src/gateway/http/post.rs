@@ -46,15 +46,13 @@ fn acceptable(headers: &HeaderMap) -> Result<(), Fault> {
         let message = "the Content-Type must be application/json";
         return Err(Fault::downstream(code::INVALID_REQUEST, StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
     }
+    let accept = answer::accepted(headers);
     let accepts = |wanted: &str| {
         let group = wanted.split('/').next().unwrap_or(wanted);
-        text(header::ACCEPT).is_none_or(|accept| {
-            accept.split(',').filter_map(|range| range.split(';').next()).map(str::trim).any(|range| {
-                range.eq_ignore_ascii_case(wanted)
-                    || range == "*/*"
-                    || range.strip_suffix("/*") == Some(group)
-            })
-        })
+        !headers.contains_key(header::ACCEPT)
+            || accept
+                .iter()
+                .any(|range| range == wanted || range == "*/*" || range.strip_suffix("/*") == Some(group))
     };
     if accepts("application/json") && accepts("text/event-stream") {
         return Ok(());

@@ -122,6 +122,17 @@ impl Message {
         envelope.into_message()
     }
 
+    /// About as much memory as the message takes, in bytes.
+    pub(crate) fn weight(&self) -> usize {
+        let payload = match self {
+            Self::Request(Request { params, .. }) | Self::Notification(Notification { params, .. }) => {
+                params.as_deref().map_or(0, weight)
+            }
+            Self::Response(response) => response.outcome.weight(),
+        };
+        size_of::<Self>() + payload
+    }
+
     /// Appends the message as one line of JSON, without a newline.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(br#"{"jsonrpc":"2.0""#);
@@ -151,6 +162,20 @@ impl Message {
         self.write(&mut out);
         out
     }
+}
+
+impl Outcome {
+    /// The length of the payload, in bytes.
+    pub(crate) fn weight(&self) -> usize {
+        match self {
+            Self::Result(payload) | Self::Error(payload) => weight(payload),
+        }
+    }
+}
+
+/// The length of a payload, in bytes.
+pub(crate) fn weight(payload: &RawValue) -> usize {
+    payload.get().len()
 }
 
 /// Appends `method` and `params`.

@@ -11,7 +11,7 @@ mod splice;
 
 pub(crate) use bridge::{ClientMeta, complete_result, plain_result, to_legacy_params};
 pub(crate) use message::{
-    Id, Message, Notification, Outcome, ParseError, Raw, Request, Response, raw, raw_string,
+    Id, Message, Notification, Outcome, ParseError, Raw, Request, Response, raw, raw_string, weight,
 };
 pub use meta::Era;
 pub(crate) use meta::{LATEST_LEGACY, LEGACY_VERSIONS, MODERN, RequestMeta, code, key};

@@ -2,7 +2,7 @@
 //! ones elsewhere.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
 
@@ -15,7 +15,16 @@ use crate::config::{Sharing, Transport, UpstreamName};
 const INTERACTIVE: [&str; 3] = ["sampling", "elicitation", "roots"];
 
 /// A place for one upstream's connection; the lock is held while it is opened, so that it is opened once.
-type Slot = Arc<tokio::sync::Mutex<Option<Arc<Link>>>>;
+type Slot = Arc<tokio::sync::Mutex<Option<Opened>>>;
+
+/// A connection that the session uses.
+#[derive(Debug)]
+struct Opened {
+    /// The connection.
+    link: Arc<Link>,
+    /// Whether it is the session's own, which ends with it; others share it otherwise.
+    own: bool,
+}
 
 /// The connections of one session.
 #[derive(Debug)]
@@ -24,8 +33,10 @@ pub(crate) struct SessionLinks {
     client: ClientIdentity,
     /// Whether it can be asked.
     interactive: bool,
-    /// Its own connections by upstream.
-    own: Mutex<HashMap<String, Slot>>,
+    /// The places by upstream.
+    slots: Mutex<HashMap<String, Slot>>,
+    /// Its own connections that have shaken hands, for looking without waiting.
+    own: Mutex<HashMap<UpstreamName, Arc<Link>>>,
     /// Where they leave messages that belong to no request.
     inbox: mpsc::Sender<(UpstreamName, Inbound)>,
     /// `logging/setLevel`'s parameters, for connections that are opened later.
@@ -37,7 +48,8 @@ impl SessionLinks {
     pub(crate) fn new(client: ClientIdentity, inbox: mpsc::Sender<(UpstreamName, Inbound)>) -> Self {
         let interactive = Object::parse(&client.meta.capabilities)
             .is_some_and(|capabilities| INTERACTIVE.iter().any(|name| capabilities.get(name).is_some()));
-        Self { client, interactive, own: Mutex::default(), inbox, log_level: Mutex::default() }
+        let (slots, own) = Default::default();
+        Self { client, interactive, slots, own, inbox, log_level: Mutex::default() }
     }
 
     /// The session's client.
@@ -56,60 +68,93 @@ impl SessionLinks {
     }
 
     /// The connection to an upstream, opened if it is not open.
-    pub(crate) async fn get(&self, upstream: &Arc<Upstream>) -> Result<Arc<Link>, Fault> {
+    pub(crate) async fn get(self: &Arc<Self>, upstream: &Arc<Upstream>) -> Result<Arc<Link>, Fault> {
         if !self.dedicated(upstream) {
             return upstream.shared_legacy().await;
         }
-        let slot = Arc::clone(self.slots().entry(upstream.name().to_owned()).or_default());
-        let mut slot = slot.lock().await;
-        if let Some(link) = slot.as_ref().filter(|link| link.is_open()) {
-            return Ok(Arc::clone(link));
+        let slot = Arc::clone(lock(&self.slots).entry(upstream.name().to_owned()).or_default());
+        if let Ok(slot) = slot.try_lock()
+            && let Some(opened) = slot.as_ref().filter(|opened| opened.link.is_open())
+        {
+            return Ok(Arc::clone(&opened.link));
         }
-        if let Some(dead) = slot.take() {
-            dead.wire.end().await;
+        // A task of its own, since a caller that gives up must not end a server that is slow to start.
+        let (links, upstream) = (Arc::clone(self), Arc::clone(upstream));
+        let name = upstream.connector.name().clone();
+        let opened = tokio::spawn(async move { links.open_slot(&slot, &upstream).await });
+        opened.await.map_err(|_| Fault::upstream(&name, "could not be opened"))?
+    }
+
+    /// Opens the connection of a place if it is not open.
+    async fn open_slot(&self, slot: &Slot, upstream: &Arc<Upstream>) -> Result<Arc<Link>, Fault> {
+        let mut slot = slot.lock().await;
+        match slot.take() {
+            Some(opened) if opened.link.is_open() => {
+                return Ok(Arc::clone(&slot.insert(opened).link));
+            }
+            Some(dead) if dead.own => {
+                dead.link.wire.end().await;
+            }
+            _ => {}
         }
         // A broken upstream answers at once instead of making each session wait for its own attempt.
         let native = upstream.native().await?;
         let connector = &upstream.connector;
-        let link = match connector.open_legacy(&self.client, Role::Dedicated, self.inbox.clone()).await {
-            Ok(link) => Arc::new(link),
+        let opened = match connector.open_legacy(&self.client, Role::Dedicated, self.inbox.clone()).await {
+            Ok(link) => Opened { link: Arc::new(link), own: true },
             Err(fault) if native.era == super::super::relay::Era::Modern => {
-                tracing::debug!(upstream = upstream.name(), %fault, "the server speaks the modern era only");
-                native
+                let fault = fault.message;
+                tracing::debug!(upstream = upstream.name(), fault, "the server speaks the modern era only");
+                Opened { link: native, own: false }
             }
             Err(fault) => return Err(fault),
         };
-        self.catch_up(&link).await;
-        *slot = Some(Arc::clone(&link));
+        let link = Arc::clone(&opened.link);
+        if opened.own {
+            lock(&self.own).insert(connector.name().clone(), Arc::clone(&link));
+            self.catch_up(&link).await;
+        }
+        *slot = Some(opened);
         Ok(link)
+    }
+
+    /// The session's own connection to an upstream that has left a message; one that is being opened is waited for.
+    pub(crate) async fn find(&self, name: &UpstreamName) -> Option<Arc<Link>> {
+        let known = || lock(&self.own).get(name).filter(|link| link.is_open()).cloned();
+        if let Some(link) = known() {
+            return Some(link);
+        }
+        let slot = lock(&self.slots).get(name.as_str()).cloned()?;
+        drop(slot.lock().await);
+        known()
     }
 
     /// The session's own connections that are open.
     pub(crate) fn open(&self) -> Vec<Arc<Link>> {
-        let slots: Vec<Slot> = self.slots().values().cloned().collect();
-        slots.iter().filter_map(|slot| slot.try_lock().ok()?.clone()).filter(|link| link.is_open()).collect()
+        lock(&self.own).values().filter(|link| link.is_open()).cloned().collect()
     }
 
     /// Remembers a log level for connections that are opened later.
     pub(crate) fn set_log_level(&self, params: Option<Raw>) {
-        *self.log_level.lock().unwrap_or_else(PoisonError::into_inner) = params;
+        *lock(&self.log_level) = params;
     }
 
     /// Ends the session's own connections.
     pub(crate) async fn end(&self) {
-        let slots: Vec<Slot> = std::mem::take(&mut *self.slots()).into_values().collect();
+        let slots: Vec<Slot> = std::mem::take(&mut *lock(&self.slots)).into_values().collect();
         let ends = slots.into_iter().map(|slot| async move {
-            let link = slot.lock().await.take();
-            if let Some(link) = link {
-                link.wire.end().await;
+            let opened = slot.lock().await.take();
+            if let Some(opened) = opened.filter(|opened| opened.own) {
+                opened.link.wire.end().await;
             }
         });
         futures_util::future::join_all(ends).await;
+        lock(&self.own).clear();
     }
 
     /// Tells a new connection what the client has told the others.
     async fn catch_up(&self, link: &Link) {
-        let level = self.log_level.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let level = lock(&self.log_level).clone();
         if let Some(params) = level {
             let limit = std::time::Duration::from_secs(10);
             let call = super::super::upstream::Call::new("logging/setLevel", Some(params), limit);
@@ -119,13 +164,13 @@ impl SessionLinks {
 
     /// Passes a notification of the client on to the session's own connections.
     pub(crate) async fn tell(&self, note: &Notification) {
-        for link in self.open() {
-            let _ = link.wire.write(&Message::Notification(note.clone())).await;
-        }
+        let (open, message) = (self.open(), Message::Notification(note.clone()));
+        // One that does not read must not keep the others waiting.
+        futures_util::future::join_all(open.iter().map(|link| link.write(&message))).await;
     }
+}
 
-    /// The slots by upstream.
-    fn slots(&self) -> std::sync::MutexGuard<'_, HashMap<String, Slot>> {
-        self.own.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// Locks; a panic elsewhere does not make the maps wrong.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,10 +4,12 @@
 //! to the client (so that its answers find their way back). Identifiers towards the client are the session's own,
 //! since several upstreams may use the same ones.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::sync::{broadcast, oneshot};
 use tokio::time::Instant;
@@ -15,15 +17,20 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::catalog::{Links, Scope};
 use super::super::error::Fault;
-use super::super::relay::{Id, Message, Notification, Raw, Request, Response, member, member_str};
-use super::super::upstream::{ClientIdentity, Inbound, InboxReceiver, Link, Upstream, inbox};
+use super::super::relay::{
+    Id, Message, Notification, Raw, Request, Response, member, member_str, raw, set_member,
+};
+use super::super::upstream::{Call, ClientIdentity, Inbound, InboxReceiver, Link, Upstream, inbox};
 use super::links::SessionLinks;
 use super::outbox::Outbox;
 use super::replay::Logs;
 use crate::config::UpstreamName;
 
-/// Requests of servers that may wait for the client's answer.
+/// Requests of servers that may wait for the client's answer; the oldest are given up first.
 const ASKED: usize = 1024;
+
+/// How long a server may take to end a subscription.
+const GOODBYE: Duration = Duration::from_secs(10);
 
 /// One downstream's session.
 #[derive(Debug)]
@@ -33,7 +40,7 @@ pub(crate) struct Session {
     /// The endpoint that it was opened at.
     pub(crate) scope: Arc<Scope>,
     /// Its connections.
-    pub(crate) links: SessionLinks,
+    pub(crate) links: Arc<SessionLinks>,
     /// Messages for its GET stream.
     pub(crate) outbox: Outbox,
     /// Streams of answers that it may come back to.
@@ -41,7 +48,7 @@ pub(crate) struct Session {
     /// Cancelled when the session ends.
     pub(crate) ended: CancellationToken,
     /// Requests of servers that the client has not answered, by the identifier that it was given.
-    asked: Mutex<HashMap<u64, (Arc<Link>, Id)>>,
+    asked: Mutex<BTreeMap<u64, (Arc<Link>, Id)>>,
     /// The last identifier given to the client.
     last_asked: AtomicU64,
     /// The client's requests in flight, and how to call each off.
@@ -83,7 +90,7 @@ impl Session {
         let session = Arc::new(Self {
             id,
             scope,
-            links: SessionLinks::new(client, sender),
+            links: Arc::new(SessionLinks::new(client, sender)),
             outbox: Outbox::default(),
             logs: Logs::default(),
             ended: CancellationToken::new(),
@@ -143,10 +150,29 @@ impl Session {
     pub(crate) fn ask(&self, link: &Arc<Link>, request: Request) -> Message {
         let number = self.last_asked.fetch_add(1, Ordering::Relaxed) + 1;
         let mut asked = lock(&self.asked);
-        if asked.len() < ASKED {
-            asked.insert(number, (Arc::clone(link), request.id));
+        if asked.len() >= ASKED {
+            asked.pop_first();
         }
+        asked.insert(number, (Arc::clone(link), request.id));
         Message::Request(Request { id: Id::number(number), ..request })
+    }
+
+    /// A server's notification as the client understands it: where it takes a request back, under the identifier that
+    /// the client knows.
+    fn translated(&self, link: &Arc<Link>, note: Notification) -> Notification {
+        if note.method != "notifications/cancelled" {
+            return note;
+        }
+        let translate = |params: &RawValue| {
+            let theirs = Id::from_json(member(params, "requestId")?.get())?;
+            let mut asked = lock(&self.asked);
+            let same = |(on, id): &(Arc<Link>, Id)| Arc::ptr_eq(on, link) && *id == theirs;
+            let number = asked.iter().find(|(_, question)| same(question)).map(|(number, _)| *number)?;
+            asked.remove(&number);
+            set_member(params, "requestId", &number.to_string())
+        };
+        let params = note.params.as_deref().and_then(translate).or(note.params);
+        Notification { params, ..note }
     }
 
     /// Brings the client's answer to the server that asked.
@@ -156,7 +182,7 @@ impl Session {
             tracing::debug!(session = self.label(), "an answer to no open question is dropped");
             return Ok(());
         };
-        link.wire.write(&Message::Response(Response { id: Some(id), ..response })).await
+        link.write(&Message::Response(Response { id: Some(id), ..response })).await
     }
 
     /// Handles a notification of the client.
@@ -183,10 +209,50 @@ impl Session {
         }
     }
 
+    /// Notes a subscription or its end at a shared connection. True if the server must not be told of the end, since
+    /// other sessions have the same subscription over the same connection.
+    pub(crate) fn note_shared_subscription(
+        &self,
+        upstream: &Upstream,
+        method: &str,
+        params: Option<&RawValue>,
+    ) -> bool {
+        let Some(uri) = params.and_then(|params| member_str(params, "uri")) else { return false };
+        match method {
+            _ if self.links.dedicated(upstream) => false,
+            "resources/subscribe" => {
+                upstream.subscribe(&uri, &self.id);
+                false
+            }
+            "resources/unsubscribe" => upstream.unsubscribe(&uri, &self.id),
+            _ => false,
+        }
+    }
+
     /// Ends the session and its connections.
     pub(crate) async fn end(&self) {
         self.ended.cancel();
+        self.release_subscriptions();
         self.links.end().await;
+    }
+
+    /// Takes back the subscriptions that nobody else has over the shared connections.
+    fn release_subscriptions(&self) {
+        let uris = std::mem::take(&mut *lock(&self.subscribed));
+        let shared = self.scope.upstreams().iter().filter(|upstream| !self.links.dedicated(upstream));
+        for upstream in shared {
+            for uri in uris.iter().filter(|uri| upstream.has_subscriber(uri, &self.id)) {
+                if upstream.unsubscribe(uri, &self.id) {
+                    continue;
+                }
+                let (upstream, params) = (Arc::clone(upstream), raw(&json!({ "uri": uri })));
+                tokio::spawn(async move {
+                    let Ok(link) = upstream.shared_legacy().await else { return };
+                    let call = Call::new("resources/unsubscribe", Some(params), GOODBYE);
+                    let _ = link.call(call).await.outcome().await;
+                });
+            }
+        }
     }
 
     /// Calls a request of the client off.
@@ -208,7 +274,7 @@ impl Session {
             tokio::select! {
                 () = self.ended.cancelled() => return,
                 message = own.recv() => match message {
-                    Some((name, message)) => self.forward_own(&name, message),
+                    Some((name, message)) => self.forward_own(&name, message).await,
                     None => return,
                 },
                 change = shared.recv() => match change {
@@ -223,13 +289,17 @@ impl Session {
     }
 
     /// A message of one of the session's own connections.
-    fn forward_own(&self, name: &UpstreamName, message: Inbound) {
-        let link = self.links.open().into_iter().find(|link| link.name == *name);
+    async fn forward_own(&self, name: &UpstreamName, message: Inbound) {
+        let link = self.links.find(name).await;
         match message {
             Inbound::Notification(note) => {
-                if let Some(link) = link {
-                    link.known.forget(&note.method);
-                }
+                let note = match link {
+                    Some(link) => {
+                        link.known.forget(&note.method);
+                        self.translated(&link, note)
+                    }
+                    None => note,
+                };
                 self.outbox.put(Message::Notification(note));
             }
             Inbound::Request(request) => {

@@ -9,6 +9,8 @@ use super::super::relay::Message;
 
 /// Messages that are kept for a client that does not listen; the oldest go first.
 const LIMIT: usize = 256;
+/// The same in bytes.
+const WEIGHT: usize = 16 << 20;
 
 /// The queue of one session.
 #[derive(Debug, Default)]
@@ -23,7 +25,8 @@ impl Outbox {
     /// Leaves a message.
     pub(crate) fn put(&self, message: Message) {
         let mut state = self.state();
-        if state.0.len() == LIMIT {
+        let heavy = state.0.iter().map(Message::weight).sum::<usize>() + message.weight() > WEIGHT;
+        if state.0.len() == LIMIT || heavy {
             state.0.pop_front();
             tracing::debug!("a session's oldest waiting message is dropped: its client does not listen");
         }

@@ -8,10 +8,12 @@ use tokio::sync::Notify;
 
 use super::super::relay::Message;
 
-/// Messages that one log keeps; the oldest go first.
-const MESSAGES: usize = 1024;
+/// Messages that one log keeps, in bytes; the oldest go first.
+const MESSAGES: usize = 16 << 20;
 /// Logs that one session keeps after their request was answered.
 const LOGS: usize = 32;
+/// What the logs of one session keep together, in bytes, beside the newest.
+const KEPT: usize = 16 << 20;
 
 /// An event's identifier: which stream, and which of its messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +53,8 @@ pub(crate) struct Log {
 struct State {
     /// The last messages.
     messages: VecDeque<Message>,
+    /// What they take, in bytes.
+    weight: usize,
     /// How many older ones are gone.
     gone: u64,
     /// Whether the last message is there.
@@ -61,8 +65,11 @@ impl Log {
     /// Adds a message.
     pub(crate) fn push(&self, message: Message) {
         let mut state = self.state();
-        if state.messages.len() == MESSAGES {
-            state.messages.pop_front();
+        state.weight += message.weight();
+        while state.weight > MESSAGES
+            && let Some(oldest) = state.messages.pop_front()
+        {
+            state.weight -= oldest.weight();
             state.gone += 1;
         }
         state.messages.push_back(message);
@@ -117,7 +124,9 @@ impl Logs {
         let mut logs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         logs.0 += 1;
         let number = logs.0;
-        if logs.1.len() == LOGS {
+        // Whoever reads a log has a hold on it: only coming back to it later ends here.
+        let weight = |logs: &Kept| logs.1.iter().map(|(_, log)| log.state().weight).sum::<usize>();
+        while logs.1.len() >= LOGS || (weight(&logs) > KEPT && !logs.1.is_empty()) {
             logs.1.pop_front();
         }
         logs.1.push_back((number, Arc::clone(log)));

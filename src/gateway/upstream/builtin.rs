@@ -60,7 +60,7 @@ impl Builtin {
             Ok(result) => Event::Done(Outcome::Result(raw(&result))),
             Err(fault) => Event::Lost(fault),
         };
-        events.send(last);
+        events.end(last);
         exchange
     }
 

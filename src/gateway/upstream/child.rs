@@ -12,7 +12,6 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -81,7 +80,7 @@ pub(crate) fn start(
     let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
         return Err(io::Error::other("a standard stream of the child is missing"));
     };
-    tokio::spawn(log_stderr(name.clone(), stderr));
+    tokio::spawn(super::stderr::log(name.clone(), stderr));
     let (stop, stopped) = oneshot::channel();
     let keeper = recipe.keepers.spawn(keep(child, pidfd, stopped, recipe.keepers.clone()));
     Ok((Process { pid, stop: Some(stop), keeper }, stdin, stdout))
@@ -124,17 +123,5 @@ async fn keep(
 fn signal_group(pid: u32, signal: sys::process::Kill) {
     if let Err(error) = sys::process::signal_group(pid, signal) {
         tracing::debug!(pid, %error, "cannot signal the process group");
-    }
-}
-
-/// Passes the child's standard error on to the log, line by line.
-async fn log_stderr(upstream: UpstreamName, stderr: impl AsyncRead + Unpin) {
-    let mut lines = BufReader::new(stderr).split(b'\n');
-    while let Ok(Some(line)) = lines.next_segment().await {
-        let text = String::from_utf8_lossy(&line);
-        let text = text.trim_end();
-        if !text.is_empty() {
-            tracing::info!(target: "mcpeg::upstream", %upstream, "{text}");
-        }
     }
 }

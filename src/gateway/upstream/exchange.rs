@@ -1,17 +1,21 @@
 //! One request to an upstream, from sending to its outcome: an ordered stream of events.
 //!
 //! Whatever belongs to a request arrives through one channel in the order in which the upstream sent it, so progress
-//! can neither overtake nor trail the result. The channel is bounded: a downstream that does not read loses its own
-//! call, with a clear fault, and nobody else's.
+//! can neither overtake nor trail the result. The channel is bounded in bytes, so that a burst of small messages passes
+//! and a flood of large ones does not: a downstream that does not read loses its own call, with a clear fault, and
+//! nobody else's.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::super::error::Fault;
-use super::super::relay::{Notification, Outcome, Raw, Request};
+use super::super::relay::{Notification, Outcome, Raw, Request, weight};
 
-/// Events that may wait for a slow downstream.
-const QUEUE: usize = 1024;
+/// Events that may wait for a slow downstream, in bytes; a single one may be larger.
+const QUEUE: usize = 16 << 20;
 
 /// What happens to a request in flight.
 #[derive(Debug)]
@@ -35,7 +39,9 @@ pub(crate) trait Cancel: Send {
 /// The receiving side of a request in flight. Dropping it before its end cancels the request.
 pub(crate) struct Exchange {
     /// In the upstream's order.
-    events: mpsc::Receiver<Event>,
+    events: mpsc::UnboundedReceiver<Event>,
+    /// Bytes that wait.
+    waiting: Arc<AtomicUsize>,
     /// `None` once the exchange has ended.
     cancel: Option<Box<dyn Cancel>>,
     /// When waiting ends.
@@ -46,23 +52,61 @@ pub(crate) struct Exchange {
 
 /// The sending side.
 #[derive(Debug)]
-pub(crate) struct Events(mpsc::Sender<Event>);
+pub(crate) struct Events {
+    /// Towards the receiving side.
+    sender: mpsc::UnboundedSender<Event>,
+    /// Bytes that wait.
+    waiting: Arc<AtomicUsize>,
+}
 
 /// An exchange's two sides.
 pub(crate) fn exchange(cancel: Box<dyn Cancel>, deadline: Instant, late: Fault) -> (Events, Exchange) {
-    let (sender, events) = mpsc::channel(QUEUE);
-    (Events(sender), Exchange { events, cancel: Some(cancel), deadline, late })
+    let (sender, events) = mpsc::unbounded_channel();
+    let waiting = Arc::<AtomicUsize>::default();
+    let exchange = Exchange { events, waiting: Arc::clone(&waiting), cancel: Some(cancel), deadline, late };
+    (Events { sender, waiting }, exchange)
 }
 
 impl Events {
-    /// Hands an event on without waiting; `false` if the downstream has gone or is too slow, which ends the exchange.
+    /// Hands an event on without waiting; `false` if the downstream has gone or is too slow: the caller then ends the
+    /// exchange by dropping this side.
+    #[must_use = "an exchange whose event was lost must end"]
     pub(crate) fn send(&self, event: Event) -> bool {
-        self.0.try_send(event).is_ok()
+        let weight = event.weight();
+        let before = self.waiting.fetch_add(weight, Ordering::Relaxed);
+        // The last event always passes: nothing follows it.
+        let fits = before == 0 || before + weight <= QUEUE || event.is_last();
+        fits && self.sender.send(event).is_ok()
+    }
+
+    /// Hands the last event on.
+    pub(crate) fn end(&self, event: Event) {
+        // Whoever is gone needs no answer.
+        let _ = self.send(event);
     }
 
     /// Waits until the receiving side is dropped.
     pub(crate) async fn abandoned(&self) {
-        self.0.closed().await;
+        self.sender.closed().await;
+    }
+}
+
+impl Event {
+    /// About as much memory as it takes, in bytes.
+    fn weight(&self) -> usize {
+        let payload = match self {
+            Self::Notification(Notification { params, .. }) | Self::Request(Request { params, .. }) => {
+                params.as_deref().map_or(0, weight)
+            }
+            Self::Done(outcome) => outcome.weight(),
+            Self::Lost(_) => 0,
+        };
+        size_of::<Self>() + payload
+    }
+
+    /// Whether none follows.
+    const fn is_last(&self) -> bool {
+        matches!(self, Self::Done(_) | Self::Lost(_))
     }
 }
 
@@ -70,7 +114,10 @@ impl Exchange {
     /// The next event; after [`Event::Done`] or [`Event::Lost`] there is none and this must not be called again.
     pub(crate) async fn next(&mut self) -> Event {
         let event = match tokio::time::timeout_at(self.deadline, self.events.recv()).await {
-            Ok(Some(event)) => event,
+            Ok(Some(event)) => {
+                self.waiting.fetch_sub(event.weight(), Ordering::Relaxed);
+                event
+            }
             Ok(None) => Event::Lost(Fault {
                 message: "the call was dropped because its messages were not read fast enough".to_owned(),
                 ..self.late.clone()
@@ -80,7 +127,7 @@ impl Exchange {
                 Event::Lost(self.late.clone())
             }
         };
-        if matches!(event, Event::Done(_) | Event::Lost(_)) {
+        if event.is_last() {
             self.cancel = None;
         }
         event

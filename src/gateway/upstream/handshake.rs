@@ -252,7 +252,7 @@ impl Connector {
         }
         link.handshake = greeting.into_handshake(&version);
         let initialized = Notification { method: "notifications/initialized".to_owned(), params: None };
-        link.wire.write(&Message::Notification(initialized)).await?;
+        link.write(&Message::Notification(initialized)).await?;
         Ok(link)
     }
 }

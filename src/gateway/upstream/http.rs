@@ -15,21 +15,21 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request as HttpRequest, Response as HttpResponse, StatusCode,
     Uri, header,
 };
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use sse_stream::SseStream;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::super::error::{Error, Fault};
+use super::super::error::{Error, Fault, chain};
 use super::super::relay::{
     Era, Id, MODERN, Message, Notification, Outcome, Raw, Request, Response, raw, set_member,
 };
+use super::events::{events as read_events, is_stream, is_too_long, note_place};
 use super::exchange::{Cancel, Event, Events, Exchange, exchange};
 use super::headers;
 use super::link::{Call, Inbound, Inbox, Role};
@@ -130,8 +130,14 @@ struct CancelHttp {
     task: AbortHandle,
 }
 
-/// Why a POST has no answer.
-type Broken = Box<dyn StdError + Send + Sync>;
+/// A request whose answer is read.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    /// Our identifier.
+    id: u64,
+    /// Whether a client waits for it, who can be asked.
+    for_client: bool,
+}
 
 impl Http {
     /// A connection that has not spoken.
@@ -255,6 +261,7 @@ impl Http {
     /// Sends one request and queues everything that comes of it.
     async fn carry(&self, id: u64, call: Call, events: Events) {
         let initialize = call.method == "initialize";
+        let sent = Sent { id, for_client: call.for_client };
         let message = Message::Request(Request {
             id: Id::number(id),
             method: call.method.clone(),
@@ -275,45 +282,46 @@ impl Http {
                 if initialize && let Some(session) = response.headers().get(&SESSION) {
                     let _ = self.session.set(session.clone());
                 }
-                self.answered(id, response, &events).await;
+                self.answered(sent, response, &events).await;
             }
             Err(error) => {
                 self.closed.send_replace(true);
                 let fault = self.unreachable(&error);
-                events.send(Event::Lost(if error.is_connect() { fault.unprocessed() } else { fault }));
+                events.end(Event::Lost(if error.is_connect() { fault.unprocessed() } else { fault }));
             }
         }
     }
 
     /// Reads the answer to a request, whatever its form.
-    async fn answered(&self, id: u64, response: HttpResponse<Incoming>, events: &Events) {
+    async fn answered(&self, sent: Sent, response: HttpResponse<Incoming>, events: &Events) {
         let status = response.status();
         let kind =
             response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
         if status == StatusCode::NOT_FOUND && self.session.get().is_some() {
             self.closed.send_replace(true);
-            events.send(Event::Lost(Fault::upstream(&self.name, "has lost its session").unprocessed()));
-        } else if status.is_success() && kind.starts_with("text/event-stream") {
-            self.read_stream(id, response, events).await;
+            events.end(Event::Lost(Fault::upstream(&self.name, "has lost its session").unprocessed()));
+        } else if status.is_success() && is_stream(kind) {
+            self.read_stream(sent, response, events).await;
         } else {
             let body = Limited::new(response.into_body(), self.limit).collect().await;
             let last = match body.map(|body| Message::parse(&body.to_bytes())) {
                 Ok(Ok(Message::Response(Response { outcome, .. }))) => Event::Done(outcome),
                 Ok(_) if !status.is_success() => Event::Lost(self.refused(status)),
                 Ok(_) => Event::Lost(Fault::upstream(&self.name, "answered with something that is not MCP")),
-                Err(error) => Event::Lost(self.broken(&error)),
+                Err(error) if error.is::<LengthLimitError>() => Event::Lost(self.too_long()),
+                Err(error) => Event::Lost(self.broken(error.as_ref())),
             };
-            events.send(last);
+            events.end(last);
         }
     }
 
     /// Reads event streams until the request is answered, resuming broken ones where the server allows it.
-    async fn read_stream(&self, id: u64, response: HttpResponse<Incoming>, events: &Events) {
+    async fn read_stream(&self, sent: Sent, response: HttpResponse<Incoming>, events: &Events) {
         let mut stream = response;
         let mut last: Option<String> = None;
         let mut wait = RETRY;
         loop {
-            if self.read_answers(id, stream, (&mut last, &mut wait), events).await {
+            if self.read_answers(sent, stream, (&mut last, &mut wait), events).await {
                 return;
             }
             let resumable = last.is_some() && self.era == Era::Legacy;
@@ -322,7 +330,7 @@ impl Http {
                 self.get_stream(last.as_deref()).await
             };
             let Some(next) = (if resumable { again.await } else { None }) else {
-                events.send(Event::Lost(Fault::upstream(&self.name, "closed the stream before it answered")));
+                events.end(Event::Lost(Fault::upstream(&self.name, "closed the stream before it answered")));
                 return;
             };
             stream = next;
@@ -332,25 +340,39 @@ impl Http {
     /// Queues the messages of one event stream; true once nothing more is to be read.
     async fn read_answers(
         &self,
-        id: u64,
+        sent: Sent,
         response: HttpResponse<Incoming>,
         (last, wait): (&mut Option<String>, &mut Duration),
         events: &Events,
     ) -> bool {
-        let mut stream = SseStream::new(response.into_body());
+        let mut stream = read_events(response.into_body(), self.limit);
         while let Some(item) = stream.next().await {
-            let Ok(item) = item else { return false };
+            let item = match item {
+                Ok(item) => item,
+                Err(error) if is_too_long(&error) => {
+                    events.end(Event::Lost(self.too_long()));
+                    return true;
+                }
+                Err(_) => return false,
+            };
             note_place(&item, last, wait);
             let Some(message) = self.message(item.data) else { continue };
             let go_on = match message {
-                Message::Response(Response { id: Some(of), outcome }) if of.as_number() == Some(id) => {
-                    events.send(Event::Done(outcome));
+                Message::Response(Response { id: Some(of), outcome }) if of.as_number() == Some(sent.id) => {
+                    events.end(Event::Done(outcome));
                     false
                 }
                 Message::Response(_) => true,
                 Message::Notification(note) => events.send(Event::Notification(note)),
                 Message::Request(request) => {
-                    self.asked(request, |request| events.send(Event::Request(request))).await
+                    let hand_on = |request| {
+                        if sent.for_client {
+                            return events.send(Event::Request(request));
+                        }
+                        self.inbox.put(Inbound::Request(request));
+                        true
+                    };
+                    self.asked(request, hand_on).await
                 }
             };
             if !go_on {
@@ -367,7 +389,7 @@ impl Http {
         last: &mut Option<String>,
         wait: &mut Duration,
     ) {
-        let mut stream = SseStream::new(response.into_body());
+        let mut stream = read_events(response.into_body(), self.limit);
         while let Some(Ok(item)) = stream.next().await {
             note_place(&item, last, wait);
             match self.message(item.data) {
@@ -394,7 +416,9 @@ impl Http {
             return hand_on(request);
         };
         let answer = Message::Response(Response { id: Some(request.id), outcome });
-        let _ = self.pool.request(self.request(Method::POST, answer.to_line())).await;
+        let answer = self.pool.request(self.request(Method::POST, answer.to_line()));
+        // The stream is read on when the server takes its time.
+        let _ = tokio::time::timeout(GOODBYE, answer).await;
         true
     }
 
@@ -406,18 +430,17 @@ impl Http {
             request.headers_mut().insert(LAST_EVENT, last);
         }
         let response = self.pool.request(request).await.ok()?;
+        if response.status() == StatusCode::NOT_FOUND && self.session.get().is_some() {
+            self.closed.send_replace(true);
+        }
         let kind =
             response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
-        (response.status().is_success() && kind.starts_with("text/event-stream")).then_some(response)
+        (response.status().is_success() && is_stream(kind)).then_some(response)
     }
 
     /// The message in an event, if there is a readable one.
     fn message(&self, data: Option<String>) -> Option<Message> {
         let data = data.filter(|data| !data.is_empty())?;
-        if data.len() > self.limit {
-            tracing::warn!(upstream = %self.name, bytes = data.len(), limit = self.limit, "a message is dropped");
-            return None;
-        }
         Message::parse(data.as_bytes())
             .inspect_err(
                 |error| tracing::warn!(upstream = %self.name, %error, "an event that is not MCP is ignored"),
@@ -434,36 +457,23 @@ impl Http {
     }
 
     /// The fault of an answer that broke off.
-    fn broken(&self, error: &Broken) -> Fault {
-        tracing::warn!(upstream = %self.name, error = %chain(error.as_ref()), "the upstream's answer broke off");
+    fn broken(&self, error: &(dyn StdError + Send + Sync + 'static)) -> Fault {
+        tracing::warn!(upstream = %self.name, error = %chain(error), "the upstream's answer broke off");
         Fault::upstream(&self.name, "broke off its answer")
+    }
+
+    /// The fault of an answer beyond the limit.
+    fn too_long(&self) -> Fault {
+        let limit = self.limit;
+        let reason =
+            format!("sent a message larger than {limit} bytes; `max_message_size` in [server] is the limit");
+        Fault::upstream(&self.name, reason)
     }
 
     /// The fault of an HTTP error without a JSON-RPC one.
     fn refused(&self, status: StatusCode) -> Fault {
         Fault::upstream(&self.name, format_args!("answered with HTTP status {}", status.as_u16()))
     }
-}
-
-/// Remembers where a stream was and how long to wait before resuming it.
-fn note_place(event: &sse_stream::Sse, last: &mut Option<String>, wait: &mut Duration) {
-    if let Some(id) = &event.id {
-        *last = Some(id.clone());
-    }
-    if let Some(retry) = event.retry {
-        *wait = Duration::from_millis(retry.min(30_000));
-    }
-}
-
-/// An error with its causes in one line, for the log.
-fn chain(error: &(dyn StdError + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 impl Cancel for CancelHttp {

@@ -1,10 +1,17 @@
 //! What routing has learned of one connection's lists: fetched when first needed, forgotten when the server says that
-//! the list has changed.
+//! the list has changed, or after a while where it never says so.
+//!
+//! A list is fetched once for all who wait for it, by a task of its own: a waiter that gives up does not undo the work,
+//! so a slow list is there for the next one.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
 use serde_json::value::RawValue;
+use tokio::time::{Instant, timeout_at};
 
 use super::super::error::Fault;
 use super::super::relay::{
@@ -15,6 +22,12 @@ use super::link::{Call, Link};
 
 /// Pages of one list that are fetched at most: a server that hands out cursors for ever must end somewhere.
 const PAGES: usize = 1000;
+/// The items of one list together, in bytes; more are not asked for.
+const ITEMS: usize = 64 << 20;
+/// How long a list is remembered of a server that does not tell about changes.
+const UNTOLD: Duration = Duration::from_secs(30);
+/// How deep in a schema annotations are looked for: no sane one nests as deep, and the stack is finite.
+const DEPTH: usize = 16;
 
 /// The lists that MCP servers have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +66,21 @@ pub(crate) struct ParamHeader {
 
 /// The remembered lists of one connection.
 #[derive(Debug, Default)]
-pub(crate) struct Known([Mutex<Option<Arc<Listing>>>; 4]);
+pub(crate) struct Known([Mutex<Recall>; 4]);
+
+/// A list that is being fetched, for all who wait for it.
+type Fetch = Shared<BoxFuture<'static, Result<Arc<Listing>, Fault>>>;
+
+/// What is known of a list.
+#[derive(Debug, Default)]
+struct Recall {
+    /// The list, and until when it may be used.
+    listing: Option<(Arc<Listing>, Option<Instant>)>,
+    /// How often it was forgotten: what was asked for before is not remembered after.
+    changes: u64,
+    /// Since when it is being fetched, and the way to the result.
+    fetch: Option<(Instant, Fetch)>,
+}
 
 impl Kind {
     /// All kinds.
@@ -108,12 +135,21 @@ impl Known {
     /// Forgets what the notification `method` says has changed.
     pub(crate) fn forget(&self, method: &str) {
         for kind in Kind::changed(method) {
-            *self.slot(*kind) = None;
+            let mut recall = self.recall(*kind);
+            recall.listing = None;
+            recall.changes += 1;
         }
     }
 
-    /// The remembered list of a kind.
-    fn slot(&self, kind: Kind) -> std::sync::MutexGuard<'_, Option<Arc<Listing>>> {
+    /// The list, if it is remembered.
+    fn get(&self, kind: Kind) -> Option<Arc<Listing>> {
+        let recall = self.recall(kind);
+        let (listing, until) = recall.listing.as_ref()?;
+        until.is_none_or(|until| Instant::now() < until).then(|| Arc::clone(listing))
+    }
+
+    /// What is known of a list.
+    fn recall(&self, kind: Kind) -> std::sync::MutexGuard<'_, Recall> {
         self.0[kind as usize].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -124,25 +160,63 @@ impl Link {
         member(&self.handshake.capabilities, kind.capability()).is_some()
     }
 
-    /// The list, remembered or fetched. `meta` is what a modern server must be told about the asking client.
-    pub(crate) async fn known(&self, kind: Kind, meta: &ClientMeta) -> Result<Arc<Listing>, Fault> {
-        if let Some(listing) = self.known.slot(kind).clone() {
+    /// The list, remembered or fetched. `meta` is what a modern server must be told about the asking client. Nobody
+    /// waits longer than `patience`, counted from when the server was asked: one that hangs delays its first asker only.
+    pub(crate) async fn known(
+        self: &Arc<Self>,
+        kind: Kind,
+        meta: &ClientMeta,
+        patience: Duration,
+    ) -> Result<Arc<Listing>, Fault> {
+        if let Some(listing) = self.known.get(kind) {
             return Ok(listing);
         }
-        let listing = Arc::new(self.fetch(kind, meta).await?);
-        *self.known.slot(kind) = Some(Arc::clone(&listing));
+        let (asked, fetch) = {
+            let mut recall = self.known.recall(kind);
+            recall.fetch.get_or_insert_with(|| (Instant::now(), self.begin_fetch(kind, meta.clone()))).clone()
+        };
+        let late = |_| Fault::upstream(&self.name, "takes too long to list what it offers");
+        timeout_at(asked + patience, fetch).await.map_err(late)?
+    }
+
+    /// Starts fetching a list.
+    fn begin_fetch(self: &Arc<Self>, kind: Kind, meta: ClientMeta) -> Fetch {
+        let link = Arc::clone(self);
+        let failed = Fault::upstream(&self.name, "could not be asked what it offers");
+        let fetch = tokio::spawn(async move { link.learn(kind, &meta).await });
+        fetch.map(|fetched| fetched.unwrap_or(Err(failed))).boxed().shared()
+    }
+
+    /// Fetches a list and remembers it.
+    async fn learn(&self, kind: Kind, meta: &ClientMeta) -> Result<Arc<Listing>, Fault> {
+        let changes = self.known.recall(kind).changes;
+        let fetched = self.fetch(kind, meta).await.map(Arc::new);
+        let mut recall = self.known.recall(kind);
+        recall.fetch = None;
+        let listing = fetched?;
+        if recall.changes == changes {
+            let until = (!self.tells_changes(kind)).then(|| Instant::now() + UNTOLD);
+            recall.listing = Some((Arc::clone(&listing), until));
+        }
         Ok(listing)
+    }
+
+    /// Whether the server says when the list has changed.
+    fn tells_changes(&self, kind: Kind) -> bool {
+        member(&self.handshake.capabilities, kind.capability())
+            .and_then(|capability| member(capability, "listChanged"))
+            .is_some_and(|told| told.get() == "true")
     }
 
     /// Runs `check` with the headers that must mirror arguments of the tool that `params` call. A list that cannot be
     /// had is no reason to refuse a call.
     pub(crate) async fn check_parameters(
-        &self,
+        self: &Arc<Self>,
         params: &RawValue,
         meta: &ClientMeta,
         check: impl FnOnce(&[ParamHeader]) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
-        let Ok(listing) = self.known(Kind::Tools, meta).await else { return Ok(()) };
+        let Ok(listing) = self.known(Kind::Tools, meta, LIST_LIMIT).await else { return Ok(()) };
         let mirrored = listing.mirrored.get_or_init(|| listing.find_mirrored());
         if mirrored.is_empty() {
             return Ok(());
@@ -173,7 +247,7 @@ impl Link {
             };
             listing.add(kind, &page);
             cursor = member_str(&page, "nextCursor").map(std::borrow::Cow::into_owned);
-            if cursor.is_none() {
+            if cursor.is_none() || listing.weight() > ITEMS {
                 break;
             }
         }
@@ -182,7 +256,7 @@ impl Link {
 }
 
 /// How long one page of a list may take.
-const LIST_LIMIT: std::time::Duration = std::time::Duration::from_secs(20);
+const LIST_LIMIT: Duration = Duration::from_secs(20);
 
 impl Listing {
     /// Adds one page.
@@ -191,6 +265,11 @@ impl Listing {
         self.items.extend(items.into_iter().map(ToOwned::to_owned));
         self.ttl = self.ttl.min(member(page, "ttlMs").and_then(|ttl| ttl.get().parse().ok()).unwrap_or(0));
         self.public &= member_str(page, "cacheScope").is_some_and(|scope| scope == "public");
+    }
+
+    /// The items' length, in bytes.
+    fn weight(&self) -> usize {
+        self.items.iter().map(|item| item.get().len()).sum()
     }
 
     /// The tools with mirrored arguments.
@@ -215,6 +294,9 @@ impl Listing {
 
 /// Finds annotations that are reachable through `properties` alone, as the specification demands.
 fn collect_mirrored(schema: &RawValue, path: &mut Vec<String>, found: &mut Vec<ParamHeader>) {
+    if path.len() >= DEPTH {
+        return;
+    }
     let Some(properties) = member(schema, "properties").and_then(Object::parse) else { return };
     for (name, property) in properties.iter() {
         path.push(name.to_owned());

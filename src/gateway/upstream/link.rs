@@ -21,6 +21,9 @@ use crate::config::UpstreamName;
 /// Messages that may wait in an inbox; more are dropped with a warning.
 const INBOX: usize = 1024;
 
+/// How long the upstream may take to accept a message that is not a request.
+const ACCEPT: Duration = Duration::from_secs(10);
+
 /// A request as it is to be sent, without an identifier.
 #[derive(Debug)]
 pub(crate) struct Call {
@@ -32,6 +35,9 @@ pub(crate) struct Call {
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
     /// How long the upstream may take.
     pub(crate) limit: Duration,
+    /// Whether a client waits for it, so that what the server asks or tells meanwhile can belong to it; the gateway's own
+    /// calls have nobody to ask.
+    pub(crate) for_client: bool,
     /// The progress token as the upstream and as the downstream knows it; filled in by the connection.
     pub(crate) token: Option<(Box<str>, Box<str>)>,
 }
@@ -126,9 +132,9 @@ impl Inbox {
 }
 
 impl Call {
-    /// A call without headers.
+    /// A call of the gateway's own, without headers.
     pub(crate) fn new(method: impl Into<String>, params: Option<Raw>, limit: Duration) -> Self {
-        Self { method: method.into(), params, headers: Vec::new(), limit, token: None }
+        Self { method: method.into(), params, headers: Vec::new(), limit, for_client: false, token: None }
     }
 }
 
@@ -152,12 +158,16 @@ impl Wire {
     }
 
     /// Sends a notification, or a response to a request of the server.
-    pub(crate) async fn write(&self, message: &Message) -> Result<(), Fault> {
-        match self {
-            Self::Stdio { connection, .. } => connection.write(message).await,
-            Self::Http(http) => http.post(message).await,
-            Self::Builtin(_) => Ok(()),
-        }
+    pub(crate) async fn write(&self, name: &UpstreamName, message: &Message) -> Result<(), Fault> {
+        let written = async {
+            match self {
+                Self::Stdio { connection, .. } => connection.write(message).await,
+                Self::Http(http) => http.post(message).await,
+                Self::Builtin(_) => Ok(()),
+            }
+        };
+        let late = |_| Fault::upstream(name, "does not read what it is sent");
+        tokio::time::timeout(ACCEPT, written).await.map_err(late)?
     }
 
     /// Becomes true when the connection is gone.
@@ -195,6 +205,11 @@ impl Link {
     /// Sends a request and returns its events.
     pub(crate) async fn call(&self, call: Call) -> Exchange {
         self.wire.call(&self.name, call).await
+    }
+
+    /// Sends a notification, or a response to a request of the server.
+    pub(crate) async fn write(&self, message: &Message) -> Result<(), Fault> {
+        self.wire.write(&self.name, message).await
     }
 
     /// Whether the connection still is.

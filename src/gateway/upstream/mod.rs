@@ -5,6 +5,7 @@
 
 mod builtin;
 mod child;
+mod events;
 mod exchange;
 mod handshake;
 pub(crate) mod headers;
@@ -13,6 +14,7 @@ mod keepers;
 mod known;
 mod link;
 mod retry;
+mod stderr;
 mod stdio;
 mod supervisor;
 

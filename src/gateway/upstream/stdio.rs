@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use serde_json::json;
@@ -25,6 +26,8 @@ use crate::config::UpstreamName;
 
 /// Messages that may wait for the child to read; senders wait beyond it.
 const WRITE_QUEUE: usize = 256;
+/// How long calling a request off may wait for the child to read.
+const FAREWELL: Duration = Duration::from_secs(5);
 /// As much is gathered into one write(2), in bytes.
 const WRITE_SIZE: usize = 64 * 1024;
 
@@ -63,6 +66,8 @@ struct Waiting {
     events: Events,
     /// Its progress token as the upstream knows it, and as the downstream does.
     token: Option<(Box<str>, Box<str>)>,
+    /// Whether a client waits for it.
+    for_client: bool,
 }
 
 /// Calls a request off on this connection.
@@ -108,7 +113,8 @@ impl Stdio {
     pub(crate) async fn send(self: &Arc<Self>, id: u64, call: Call, events: Events) {
         {
             let mut pending = self.pending();
-            pending.calls.insert(id, Waiting { events, token: call.token });
+            let for_client = call.for_client;
+            pending.calls.insert(id, Waiting { events, token: call.token, for_client });
         }
         let request = Request { id: Id::number(id), method: call.method, params: call.params };
         let gone = *self.closed.borrow();
@@ -179,7 +185,7 @@ impl Stdio {
         };
         match waiting {
             Some(waiting) => {
-                waiting.events.send(event);
+                waiting.events.end(event);
             }
             None => {
                 tracing::debug!(upstream = %self.name, id, "an answer to no request in flight is dropped");
@@ -188,7 +194,7 @@ impl Stdio {
     }
 
     /// Handles one line of the child's standard output.
-    fn receive(&self, line: &[u8]) {
+    fn receive(self: &Arc<Self>, line: &[u8]) {
         match Message::parse(line) {
             Ok(Message::Response(Response { id, outcome })) => match id.as_ref().and_then(Id::as_number) {
                 Some(id) => self.finish(id, Event::Done(outcome)),
@@ -209,33 +215,37 @@ impl Stdio {
     }
 
     /// Brings a notification to the request it belongs to, or to the inbox.
-    fn notified(&self, note: Notification) {
+    fn notified(self: &Arc<Self>, note: Notification) {
         let pending = self.pending();
         let (id, note) = match note.method.as_str() {
             "notifications/progress" => progress_target(&pending, note),
             "notifications/message" => (self.speaker(&pending), note),
             _ => (subscription_target(&pending, &note), note),
         };
-        match id.and_then(|id| pending.calls.get(&id)) {
-            Some(waiting) => {
-                waiting.events.send(Event::Notification(note));
-            }
-            None => self.inbox.put(Inbound::Notification(note)),
+        let Some((id, waiting)) = id.and_then(|id| Some((id, pending.calls.get(&id)?))) else {
+            return self.inbox.put(Inbound::Notification(note));
+        };
+        if !waiting.events.send(Event::Notification(note)) {
+            drop(pending);
+            self.give_up(id);
         }
+    }
+
+    /// Ends a request whose downstream does not keep up; the others on this connection go on.
+    fn give_up(self: &Arc<Self>, id: u64) {
+        Box::new(CancelStdio { connection: Arc::downgrade(self), id }).cancel(None);
     }
 
     /// The request that a message without any reference belongs to: on a connection of one session the newest, on a
     /// shared one only an only one.
     fn speaker(&self, pending: &Pending) -> Option<u64> {
-        match self.role {
-            Role::Dedicated => pending.calls.last_key_value().map(|(id, _)| *id),
-            Role::Shared if pending.calls.len() == 1 => pending.calls.last_key_value().map(|(id, _)| *id),
-            Role::Shared => None,
-        }
+        let mut clients = pending.calls.iter().filter(|(_, waiting)| waiting.for_client);
+        let newest = clients.next_back().map(|(id, _)| *id);
+        newest.filter(|_| self.role == Role::Dedicated || clients.next().is_none())
     }
 
     /// Brings a request of the server to its client, where that can be told.
-    fn asked(&self, request: Request) {
+    fn asked(self: &Arc<Self>, request: Request) {
         if request.method == "ping" {
             return self.answer_soon(request.id, Outcome::Result(raw(&json!({}))));
         }
@@ -248,11 +258,13 @@ impl Stdio {
             return self.answer_soon(request.id, fault.outcome());
         }
         let pending = self.pending();
-        match self.speaker(&pending).and_then(|id| pending.calls.get(&id)) {
-            Some(waiting) => {
-                waiting.events.send(Event::Request(request));
-            }
-            None => self.inbox.put(Inbound::Request(request)),
+        let speaker = self.speaker(&pending);
+        let Some((id, waiting)) = speaker.and_then(|id| Some((id, pending.calls.get(&id)?))) else {
+            return self.inbox.put(Inbound::Request(request));
+        };
+        if !waiting.events.send(Event::Request(request)) {
+            drop(pending);
+            self.give_up(id);
         }
     }
 
@@ -303,7 +315,10 @@ impl Cancel for CancelStdio {
             params.unwrap_or_else(|| raw(&json!({ "requestId": 0, "reason": "nobody waits for it" })));
         let params = set_member(&params, "requestId", &id).unwrap_or(params);
         let note = Notification { method: "notifications/cancelled".to_owned(), params: Some(params) };
-        tokio::spawn(async move { connection.write(&Message::Notification(note)).await });
+        // A child that does not read cannot make farewells pile up.
+        tokio::spawn(async move {
+            tokio::time::timeout(FAREWELL, connection.write(&Message::Notification(note))).await
+        });
     }
 }
 
@@ -342,7 +357,7 @@ async fn read(stdout: ChildStdout, limit: usize, connection: Weak<Stdio>) {
                 connection.closed.send_replace(true);
                 let waiting = std::mem::take(&mut *connection.pending());
                 for (_, waiting) in waiting.calls {
-                    waiting.events.send(Event::Lost(connection.ended()));
+                    waiting.events.end(Event::Lost(connection.ended()));
                 }
                 return;
             }

@@ -3,6 +3,7 @@
 //! Invariants: there is at most one native connection at a time; it is ended (its process group gone) before the next
 //! is started; a broken upstream never blocks anything but calls to itself.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -25,6 +26,10 @@ use crate::config::{Transport, UpstreamName};
 /// Notifications that may wait for a slow session; it misses the oldest beyond.
 const CHANGES: usize = 256;
 
+/// A wait before the next attempt that calls are held back for.
+const SHORT: Duration = Duration::from_millis(500);
+/// How long a request that was certainly not processed waits for the next connection.
+const RENEWAL: Duration = Duration::from_secs(5);
 /// How long one stream of changes may last before it is opened anew.
 const LISTEN: Duration = Duration::from_secs(24 * 60 * 60);
 /// The wait before a stream of changes that broke is opened again.
@@ -63,6 +68,8 @@ pub(crate) struct Upstream {
     shared_legacy: tokio::sync::Mutex<Option<Arc<Link>>>,
     /// Connections that ended.
     restarts: AtomicU64,
+    /// Who has subscribed to which resource over the shared legacy connection.
+    subscribers: Mutex<HashMap<String, HashSet<String>>>,
     /// What was wrong last.
     last_error: Mutex<Option<Fault>>,
     /// Notifications of shared connections that belong to no request, of all upstreams, for every session.
@@ -82,6 +89,7 @@ impl Upstream {
             current: watch::Sender::new((State::Starting, None)),
             shared_legacy: tokio::sync::Mutex::default(),
             restarts: AtomicU64::new(0),
+            subscribers: Mutex::default(),
             last_error: Mutex::default(),
             changes,
             inbox: sender,
@@ -100,7 +108,9 @@ impl Upstream {
     /// The native connection, waiting for a start that is under way.
     pub(crate) async fn native(&self) -> Result<Arc<Link>, Fault> {
         let mut current = self.current.subscribe();
-        let settled = current.wait_for(|(state, _)| *state != State::Starting);
+        // A connection that has just been lost is as good as starting: the supervisor is about to notice.
+        let lost = |link: &Option<Arc<Link>>| link.as_ref().is_some_and(|link| !link.is_open());
+        let settled = current.wait_for(|(state, link)| *state != State::Starting && !lost(link));
         let (state, link) = match timeout(self.connector.settings.start_timeout, settled).await {
             Ok(Ok(current)) => current.clone(),
             _ => (State::Starting, None),
@@ -109,6 +119,19 @@ impl Upstream {
             Some(link) if link.is_open() => Ok(link),
             _ => Err(self.unavailable(state)),
         }
+    }
+
+    /// Whether the last attempt failed, so that the next one may well fail, too.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.error().is_some()
+    }
+
+    /// Waits for a short while until there is a native connection that is open: after one was lost.
+    pub(crate) async fn renewed(&self) {
+        let mut current = self.current.subscribe();
+        let open = current.wait_for(|(_, link)| link.as_ref().is_some_and(|link| link.is_open()));
+        // Whoever waits then asks for the connection and is told why there is none.
+        let _ = timeout(RENEWAL, open).await;
     }
 
     /// What it is doing.
@@ -122,11 +145,19 @@ impl Upstream {
     }
 
     /// The legacy connection that all sessions share; the native one where the server speaks nothing else.
-    pub(crate) async fn shared_legacy(&self) -> Result<Arc<Link>, Fault> {
+    pub(crate) async fn shared_legacy(self: &Arc<Self>) -> Result<Arc<Link>, Fault> {
         let native = self.native().await?;
         if native.era == Era::Legacy {
             return Ok(native);
         }
+        // A task of its own, since a caller that gives up must not end a server that is slow to start.
+        let upstream = Arc::clone(self);
+        let opened = tokio::spawn(async move { upstream.open_shared_legacy(native).await });
+        opened.await.map_err(|_| Fault::upstream(&self.name(), "could not be opened"))?
+    }
+
+    /// Opens the shared legacy connection if it is not open; `native` where the server has no such thing.
+    async fn open_shared_legacy(&self, native: Arc<Link>) -> Result<Arc<Link>, Fault> {
         let mut shared = self.shared_legacy.lock().await;
         if let Some(link) = shared.as_ref().filter(|link| link.is_open()) {
             return Ok(Arc::clone(link));
@@ -142,6 +173,33 @@ impl Upstream {
         );
         *shared = Some(Arc::clone(&link));
         Ok(link)
+    }
+
+    /// Notes that `who` has subscribed to a resource over the shared connection.
+    pub(crate) fn subscribe(&self, uri: &str, who: &str) {
+        self.subscribers().entry(uri.to_owned()).or_default().insert(who.to_owned());
+    }
+
+    /// Notes that `who` has not; `true` if others still have, so that the server must not be told.
+    pub(crate) fn unsubscribe(&self, uri: &str, who: &str) -> bool {
+        let mut subscribers = self.subscribers();
+        let Some(others) = subscribers.get_mut(uri) else { return false };
+        others.remove(who);
+        let any = !others.is_empty();
+        if !any {
+            subscribers.remove(uri);
+        }
+        any
+    }
+
+    /// Whether `who` has subscribed to a resource over the shared connection.
+    pub(crate) fn has_subscriber(&self, uri: &str, who: &str) -> bool {
+        self.subscribers().get(uri).is_some_and(|subscribers| subscribers.contains(who))
+    }
+
+    /// The subscribers by resource.
+    fn subscribers(&self) -> std::sync::MutexGuard<'_, HashMap<String, HashSet<String>>> {
+        self.subscribers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until the first attempt has succeeded or failed.
@@ -210,7 +268,9 @@ impl Upstream {
             let error = fault.detail.as_ref().unwrap_or(&fault.message);
             tracing::warn!(upstream = self.name(), error, retry_in = ?wait, "the upstream is not available");
             *self.error() = Some(fault);
-            self.retire(State::BackingOff).await;
+            // One that has worked is about to be back: whoever calls it waits for that instead of failing.
+            let worked = self.current.borrow().1.is_some() && wait < SHORT;
+            self.retire(if worked { State::Starting } else { State::BackingOff }).await;
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = self.stop.cancelled() => break,

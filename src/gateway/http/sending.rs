@@ -1,0 +1,86 @@
+//! One request on its way to its upstream: put into the upstream's era, and sent once more where the connection was
+//! lost before the upstream can have seen it.
+
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue};
+
+use super::super::catalog::Links;
+use super::super::error::{Fault, Side};
+use super::super::relay::{ClientMeta, Era, Raw, to_legacy_params};
+use super::super::upstream::{Call, Event, Exchange, Link, Upstream};
+
+/// A request as its downstream wrote it, routed.
+#[derive(Clone, Debug)]
+pub(crate) struct Routed {
+    /// Where it goes.
+    pub(crate) upstream: Arc<Upstream>,
+    /// The era of the downstream.
+    pub(crate) era: Era,
+    /// The method's name.
+    pub(crate) method: String,
+    /// The parameters, with the names that the upstream knows.
+    pub(crate) params: Option<Raw>,
+    /// Headers of the downstream that belong to it.
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// A request that was sent.
+pub(crate) struct Sending<L> {
+    /// Where connections come from.
+    links: L,
+    /// What is sent again if need be; `None` once something has come of it.
+    spare: Option<Routed>,
+    /// The connection that it went over.
+    pub(crate) link: Arc<Link>,
+    /// What happens to it. Dropping it cancels the request.
+    exchange: Exchange,
+}
+
+impl<L: Links> Sending<L> {
+    /// Sends a request.
+    pub(crate) async fn begin(links: L, routed: Routed) -> Result<Self, Fault> {
+        let (link, exchange) = send(&links, routed.clone()).await?;
+        Ok(Self { links, spare: Some(routed), link, exchange })
+    }
+
+    /// What happens next; after the last event this must not be called again.
+    pub(crate) async fn next(&mut self) -> Event {
+        loop {
+            let event = self.exchange.next().await;
+            let spare = self.spare.take();
+            match (event, spare) {
+                (Event::Lost(fault), Some(spare)) if fault.unprocessed && fault.side == Side::Upstream => {
+                    tracing::debug!(upstream = spare.upstream.name(), fault = fault.message, "sent again");
+                    spare.upstream.renewed().await;
+                    match send(&self.links, spare).await {
+                        Ok((link, exchange)) => (self.link, self.exchange) = (link, exchange),
+                        Err(fault) => return Event::Lost(fault),
+                    }
+                }
+                (event, _) => return event,
+            }
+        }
+    }
+
+    /// Cancels the request with the downstream's own words.
+    pub(crate) fn call_off(&mut self, params: Option<Raw>) {
+        self.exchange.call_off(params);
+    }
+}
+
+/// Sends a request over the connection that there is now.
+async fn send(links: &impl Links, routed: Routed) -> Result<(Arc<Link>, Exchange), Fault> {
+    let Routed { upstream, era, method, params, headers } = routed;
+    let link = links.link(&upstream).await?;
+    let params = match (era, link.era) {
+        (Era::Modern, Era::Legacy) => to_legacy_params(params),
+        (Era::Legacy, Era::Modern) => Some(ClientMeta::default().apply(params)),
+        _ => params,
+    };
+    let mut call = Call::new(method, params, upstream.connector.settings.request_timeout);
+    call.headers = headers;
+    call.for_client = true;
+    let exchange = link.call(call).await;
+    Ok((link, exchange))
+}
