@@ -71,7 +71,8 @@ fn try_install(arguments: &InstallArgs) -> Result<Exit, Error> {
     } else {
         unchanged(answered.as_ref())
     };
-    Ok(report::lines(text, Exit::Done))
+    line(&text);
+    Ok(Exit::Done)
 }
 
 /// The plan without what is not worth a line.
@@ -187,7 +188,8 @@ fn try_uninstall(arguments: &UninstallArgs) -> Result<Exit, Error> {
         stays(&plan.kept);
     }
     stays(&kept);
-    Ok(report::lines("mcpeg is uninstalled", Exit::Done))
+    line("mcpeg is uninstalled");
+    Ok(Exit::Done)
 }
 
 /// Names what stays, and why.
@@ -197,7 +199,7 @@ fn stays(kept: &[Kept]) {
     }
 }
 
-/// One line of progress. That nobody reads it must not stop an installation half-way.
+/// What happened. That nobody can read it must neither stop an installation half-way nor make a complete one a failure.
 fn line(text: &str) {
     let _unread = report::lines(text, Exit::Done);
 }
