@@ -172,7 +172,9 @@ fn reply(line: &str) -> Option<String> {
         }
         "tools/call" => r#"{"resultType":"complete","content":[{"type":"text","text":"hello"}]}"#,
         _ => {
-            return Some(format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32601,"message":"no"}}}}"#));
+            return Some(format!(
+                r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32601,"message":"no"}}}}"#
+            ));
         }
     };
     Some(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#))
