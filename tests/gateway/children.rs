@@ -68,13 +68,12 @@ async fn stubborn_child_and_grandchild_are_gone_after_term() {
 }
 
 #[tokio::test]
-async fn stubborn_child_dies_with_a_killed_gateway() {
+async fn stubborn_child_and_grandchild_die_with_a_killed_gateway() {
     let gateway = Gateway::start(&probe("probe", &["--stubborn"])).await;
     let pids = pids(&Client::modern(gateway.address(), "/mcp")).await;
     let processes = Processes::hold(&pids);
     gateway.kill().await;
-    // The grandchild has lost whoever could have ended it; only the child is bound to the gateway's life.
-    processes.gone(1);
+    processes.gone(2);
 }
 
 #[tokio::test]

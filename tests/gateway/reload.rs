@@ -158,7 +158,7 @@ async fn clash_of_names_is_refused_and_leaves_no_process() {
 
 /// The number of processes that the gateway's threads have started and not reaped.
 async fn children(gateway: &Gateway) -> usize {
-    let tasks = std::fs::read_dir(format!("/proc/{}/task", gateway.pid().await)).expect("it runs");
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", gateway.pid())).expect("it runs");
     let children = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("children")).ok());
     children.map(|children| children.split_whitespace().count()).sum()
 }
