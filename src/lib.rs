@@ -32,8 +32,12 @@ pub mod sys;
 
 use std::process::ExitCode;
 
-/// Runs the command line given to this process and returns its exit code.
+/// Runs the command line given to this process and returns its exit code; a process that the gateway has started as its
+/// guardian has none, and becomes that.
 #[must_use]
 pub fn main() -> ExitCode {
+    if sys::guardian::is_called() {
+        return sys::guardian::run();
+    }
     cli::run().into()
 }

@@ -3,6 +3,7 @@
 //!
 //! Works over TCP and Unix sockets. There is no pool and no TLS: the peer is a local mcpeg.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,17 +26,26 @@ pub enum Target {
     Unix(PathBuf),
 }
 
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => f.write_str(address),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Nobody listens, or the connection broke.
-    #[error("cannot connect to `{0:?}`")]
+    #[error("cannot connect to `{0}`")]
     Connect(Target, #[source] std::io::Error),
     /// The peer does not speak HTTP, or closed the connection.
-    #[error("no HTTP answer from `{0:?}`")]
+    #[error("no HTTP answer from `{0}`")]
     Exchange(Target, #[source] Box<dyn std::error::Error + Send + Sync>),
     /// The answer did not come in time.
-    #[error("no answer from `{0:?}` within {1:?}")]
+    #[error("no answer from `{0}` within {1:?}")]
     TimeOut(Target, Duration),
 }
 

@@ -13,13 +13,13 @@ use crate::config::{Overrides, Source};
 
 /// Printed below `mcpeg --help`.
 const EXAMPLES: &str = "Examples:
-  mcpeg                                   serve in the foreground
-  mcpeg --dev                             the same, loopback only, with a readable debug log
-  mcpeg --check --config ./mcpeg.toml     test a configuration
-  mcpeg --daemon                          serve in the background; returns when it serves
-  mcpeg --status --json                   state for scripts (exit 0 running, 1, 3 or 4 not)
-  mcpeg --stop                            drain, then stop
-  sudo mcpeg install                      install as a systemd service
+  mcpeg                                serve in the foreground
+  mcpeg --dev                          loopback only, readable debug log
+  mcpeg --check --config ./mcpeg.toml  test a configuration
+  mcpeg --daemon                       serve in the background
+  mcpeg --status --json                state for scripts (exit 0: it runs)
+  mcpeg --stop                         drain, then stop
+  sudo mcpeg install                   install as a systemd service
 
 Manual: mcpeg(8), mcpeg.toml(5), mcpeg-install(8), mcpeg-uninstall(8)";
 

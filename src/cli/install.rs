@@ -1,27 +1,20 @@
 //! `mcpeg install` and `mcpeg uninstall` as the operator sees them: the plan, the question, the progress, what is next.
 
+use std::fmt::Write as _;
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
+
+use anstyle::{AnsiColor, Style};
 
 use super::definition::{InstallArgs, UninstallArgs};
 use super::report;
+use crate::config::ListenAddr;
 use crate::exit::Exit;
 use crate::install::{
-    self, Error, InstallOptions, Kept, Plan, Progress, RemovalPlan, Target, UninstallOptions,
+    self, Error, InstallOptions, Kept, Plan, Progress, RemovalPlan, Step, Target, UninstallOptions,
 };
 
-/// What the operator does next, after an installation that started the service.
-const NEXT: &str = r#"
-mcpeg serves. Next:
-  systemctl status mcpeg      the service
-  mcpeg --status              the gateway and its upstreams
-  man mcpeg                   the manual
-For an MCP client's configuration:
-  { "mcpServers": { "mcpeg": { "type": "http", "url": "http://127.0.0.1:8080/mcp" } } }
-The URL follows `listen` in /etc/mcpeg/mcpeg.toml."#;
-
-/// The same where the service was not started.
-const NEXT_UNSTARTED: &str = "
-mcpeg is installed and starts at boot. To start it now: systemctl start mcpeg";
+/// What the marks before the lines of a plan mean.
+const LEGEND: &str = "(+ make, ~ change, > run, = leave as it is)";
 
 /// `mcpeg install`.
 pub(super) fn install(arguments: &InstallArgs) -> Exit {
@@ -47,31 +40,115 @@ fn try_install(arguments: &InstallArgs) -> Result<Exit, Error> {
     let plan = Plan::of_install(&target, &options)?;
     let asks = !arguments.yes && std::io::stdin().is_terminal();
     if arguments.dry_run || asks {
-        let text: Vec<_> = plan.steps.iter().map(|step| format!("{} {step}", step.mark())).collect();
-        let exit = report::lines(text.join("\n"), Exit::Done);
+        let exit = report::lines(shown(&plan), Exit::Done);
         if arguments.dry_run || exit != Exit::Done {
             return Ok(exit);
         }
-        if plan.changes() && !confirmed("Install mcpeg as shown?") {
+        if plan.changes() && !confirmed("Install mcpeg as shown?", Some(&|| explained(&plan))) {
             return Ok(refused());
         }
     }
-    let changes = plan.changes();
+    let mut answered = None;
     install::carry_out(&target, &plan, &mut |progress| match progress {
-        Progress::Done(step) if step.acts() => line(&format!("{} {step}", step.mark())),
+        Progress::Done(step) if step.acts() => line(&marked(step.mark(), step)),
         Progress::Done(_) => {}
-        Progress::Failed(step) => line(&format!("! {step}")),
-        Progress::Reverted(step) => line(&format!("< {step}")),
+        Progress::Failed(step) => line(&marked('!', step)),
+        Progress::Reverted(step) => line(&marked('<', step)),
+        Progress::Answered(proof) => answered = Some(proof.clone()),
     })?;
-    for step in plan.steps.iter().filter(|step| !step.acts()) {
-        let text = step.to_string();
-        if text.contains(": kept, ") {
-            report::note(text);
-        }
+    for step in plan.steps.iter().filter(|step| step.kept_because().is_some()) {
+        report::note(step);
     }
-    let next = if start { NEXT } else { NEXT_UNSTARTED };
-    let text = if changes { next.trim_start() } else { "mcpeg is installed; nothing had to be changed" };
-    Ok(report::lines(text, Exit::Done))
+    if answered.as_ref().is_some_and(|proof| !proof.ready) {
+        report::warning(
+            "no upstream can be used now; `sudo mcpeg --status` says why, and mcpeg keeps trying",
+        );
+    }
+    let answered = answered.map(|proof| proof.listener);
+    let listener = answered.clone().or_else(|| install::configured_listener(&target));
+    let text = if plan.changes() {
+        next(answered.is_some(), listener.as_ref(), arguments.root.is_some())
+    } else {
+        unchanged(answered.as_ref())
+    };
+    line(&text);
+    Ok(Exit::Done)
+}
+
+/// The plan without what is not worth a line.
+fn shown(plan: &Plan) -> String {
+    let worth = plan.steps.iter().filter(|step| step.is_worth_showing());
+    let mut lines: Vec<String> = worth.map(|step| marked(step.mark(), step)).collect();
+    lines.push(String::new());
+    lines.push(LEGEND.to_owned());
+    lines.join("\n")
+}
+
+/// The acts of the plan, each with its reason.
+fn explained(plan: &Plan) -> String {
+    let acts = plan.steps.iter().filter(|step| step.acts());
+    let lines: Vec<String> =
+        acts.map(|step| format!("{}\n      {}", marked(step.mark(), step), step.reason())).collect();
+    format!(
+        "{}\n\nEach change is written down in /var/lib/mcpeg/install.json before it is made. If a step fails, all are\n\
+         taken back; `mcpeg uninstall --purge` takes back the whole installation.",
+        lines.join("\n")
+    )
+}
+
+/// A line with its mark, which has a colour on terminals.
+fn marked(mark: char, text: &Step) -> String {
+    let style = match mark {
+        '+' => AnsiColor::Green.on_default(),
+        '~' => AnsiColor::Yellow.on_default(),
+        '>' => AnsiColor::Cyan.on_default(),
+        '!' => AnsiColor::Red.on_default().bold(),
+        '<' => AnsiColor::Magenta.on_default(),
+        _ => Style::new().dimmed(),
+    };
+    format!("{style}{mark}{style:#} {text}")
+}
+
+/// What the operator does next after an installation that changed something.
+fn next(serves: bool, listener: Option<&ListenAddr>, image: bool) -> String {
+    let mut text = match (serves, listener, image) {
+        (true, Some(listener), _) => {
+            format!("\nmcpeg serves on {listener} and has answered an MCP request. Next:\n")
+        }
+        (_, _, true) => "\nmcpeg is installed in the image and starts when that boots. Then:\n".to_owned(),
+        _ => "\nmcpeg is installed and starts at boot. To start it now: systemctl start mcpeg\nThen:\n"
+            .to_owned(),
+    };
+    text.push_str(
+        "  systemctl status mcpeg      the service\n  \
+           sudo mcpeg --status         the gateway and its upstreams\n  \
+           man mcpeg                   the manual\n",
+    );
+    match listener.map(|listener| (listener, install::endpoint(listener))) {
+        Some((_, Some(url))) => {
+            let _ = write!(
+                text,
+                "For the configuration of an MCP client:\n  \
+                 {{ \"mcpServers\": {{ \"mcpeg\": {{ \"type\": \"http\", \"url\": \"{url}\" }} }} }}\n\
+                 The URL follows `listen` in /etc/mcpeg/mcpeg.toml."
+            );
+        }
+        Some((listener, None)) => {
+            let _ = write!(text, "MCP clients connect to {listener}, path /mcp.");
+        }
+        None => {}
+    }
+    text
+}
+
+/// What there is to say after an installation that changed nothing.
+fn unchanged(answered: Option<&ListenAddr>) -> String {
+    match answered {
+        Some(listener) => format!(
+            "mcpeg is installed; nothing had to be changed. It serves on {listener} and has answered an MCP request"
+        ),
+        None => "mcpeg is installed; nothing had to be changed".to_owned(),
+    }
 }
 
 /// `mcpeg uninstall`.
@@ -102,7 +179,7 @@ fn try_uninstall(arguments: &UninstallArgs) -> Result<Exit, Error> {
         if arguments.dry_run || exit != Exit::Done {
             return Ok(exit);
         }
-        if !confirmed("Uninstall mcpeg as shown?") {
+        if !confirmed("Uninstall mcpeg as shown?", None) {
             return Ok(refused());
         }
     }
@@ -111,7 +188,8 @@ fn try_uninstall(arguments: &UninstallArgs) -> Result<Exit, Error> {
         stays(&plan.kept);
     }
     stays(&kept);
-    Ok(report::lines("mcpeg is uninstalled", Exit::Done))
+    line("mcpeg is uninstalled");
+    Ok(Exit::Done)
 }
 
 /// Names what stays, and why.
@@ -121,19 +199,30 @@ fn stays(kept: &[Kept]) {
     }
 }
 
-/// One line of progress. That nobody reads it must not stop an installation half-way.
+/// What happened. That nobody can read it must neither stop an installation half-way nor make a complete one a failure.
 fn line(text: &str) {
     let _unread = report::lines(text, Exit::Done);
 }
 
-/// Asks a question whose default is no.
-fn confirmed(question: &str) -> bool {
-    let mut terminal = std::io::stderr();
-    let mut answer = String::new();
-    let asked = write!(terminal, "{question} [y/N] ").and_then(|()| terminal.flush());
-    asked.is_ok()
-        && std::io::stdin().lock().read_line(&mut answer).is_ok()
-        && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
+/// Asks a question whose default is no. Where there is an explanation, it can be asked for first.
+fn confirmed(question: &str, explanation: Option<&dyn Fn() -> String>) -> bool {
+    let choices = if explanation.is_some() { "[yes / no / explain]" } else { "[yes / no]" };
+    loop {
+        let mut terminal = std::io::stderr();
+        let mut answer = String::new();
+        let asked = write!(terminal, "{question} {choices} ").and_then(|()| terminal.flush());
+        let read = std::io::stdin().lock().read_line(&mut answer);
+        // The end of the input (Ctrl-D) is no consent.
+        if asked.is_err() || !matches!(read, Ok(1..)) {
+            return false;
+        }
+        match (answer.trim().to_ascii_lowercase().as_str(), explanation) {
+            ("y" | "yes", _) => return true,
+            ("" | "n" | "no", _) => return false,
+            ("e" | "explain" | "?", Some(explanation)) => line(&format!("\n{}\n", explanation())),
+            _ => {}
+        }
+    }
 }
 
 /// The answer was no.

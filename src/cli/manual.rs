@@ -51,9 +51,20 @@ fn command(name: &str, command: &clap::Command, sections: &[&str]) -> String {
     let mut page = header(name, "8", about.trim_end_matches('.'));
     page.push_str(&clean(&generated));
     for section in sections {
-        page.push_str(&section.replace("@EXIT@", &exits()));
+        page.push_str(&section.replace("@EXIT@", &exits()).replace("@VARIABLES@\n", &variables(command)));
     }
     page
+}
+
+/// The environment variable of each option, as entries of a list.
+fn variables(command: &clap::Command) -> String {
+    let options = command.get_arguments().filter_map(|option| Some((option.get_env()?, option.get_long()?)));
+    options.fold(String::new(), |mut text, (variable, option)| {
+        let (variable, option) = (escaped(&variable.to_string_lossy()), escaped(option));
+        write!(text, ".TP\n.B {variable}\nStands for\n.BR \\-\\-{option} .\n")
+            .expect("writing to memory does not fail");
+        text
+    })
 }
 
 /// Title line and name.

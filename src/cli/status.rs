@@ -5,6 +5,8 @@
 //! `dead` (1: a pid file was left behind), `stopped` (3), `unknown` (4, with `reason`). Tables are made from the JSON
 //! itself, because the daemon may be older or newer than this command.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use crate::daemon::control::{self, Request};
@@ -24,6 +26,9 @@ pub(super) fn run(common: &Common, json: bool) -> Exit {
     match state {
         Ok(State::Running(running)) => print_running(&running, json),
         Ok(State::Stopped) => {
+            if !json && is_elsewhere(common) {
+                report::note("this is about your own gateway; `sudo mcpeg --status` tells about the service");
+            }
             print(&json!({ "schema": SCHEMA, "state": "stopped" }), json, "stopped", Exit::NotRunning)
         }
         Ok(State::Stale(path)) => {
@@ -43,6 +48,12 @@ pub(super) fn run(common: &Common, json: bool) -> Exit {
             print(&value, json, &format!("unknown: {reason}"), Exit::StatusUnknown)
         }
     }
+}
+
+/// Whether an ordinary user asked about their own gateway while root or the service has run one on this machine.
+fn is_elsewhere(common: &Common) -> bool {
+    let root = nix::unistd::Uid::effective().is_root();
+    !root && common.pid_file.is_none() && Path::new("/run/mcpeg").exists()
 }
 
 /// Whether the error only says that this user may not look.

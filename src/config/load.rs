@@ -89,6 +89,18 @@ pub fn preview(source: &Source, planned: &[(PathBuf, String)]) -> Result<Config,
     load_in(source, planned, Surroundings { variable: &variable, lenient: true })
 }
 
+/// Checks what [`load`] would say if `file` were the configuration file beside this `conf.d`, and if every reference
+/// could be resolved: the gateway may run in another environment than this process.
+///
+/// # Errors
+/// Those of [`load`], except for references that cannot be resolved.
+pub fn candidate(file: &Path, fragments: &Path) -> Result<Config, Error> {
+    let variable = |name: &str| std::env::var_os(name);
+    let source = Source { file: Some(file.to_owned()), overrides: Overrides::default() };
+    let documents = read_all(&source, &[], Some(fragments))?;
+    understand(&source, documents, Surroundings { variable: &variable, lenient: true })
+}
+
 /// The directory of the files that hold upstreams only, beside the configuration file.
 #[must_use]
 pub fn fragment_directory(file: &Path) -> PathBuf {
@@ -119,7 +131,11 @@ fn load_in(
     planned: &[(PathBuf, String)],
     around: Surroundings<'_>,
 ) -> Result<Config, Error> {
-    let documents = read_all(source, planned)?;
+    understand(source, read_all(source, planned, None)?, around)
+}
+
+/// The meaning of files that were read.
+fn understand(source: &Source, documents: Vec<Document>, around: Surroundings<'_>) -> Result<Config, Error> {
     let mut problems = Problems::default();
     let mut server = super::Server::default();
     let mut log = super::Log::default();
@@ -144,8 +160,13 @@ fn load_in(
     Ok(Config { server, log, upstreams, sources: sources.collect() })
 }
 
-/// Reads every file: the main one first, empty if it need not exist and does not.
-fn read_all(source: &Source, planned: &[(PathBuf, String)]) -> Result<Vec<Document>, Error> {
+/// Reads every file: the main one first, empty if it need not exist and does not. The others are those beside it,
+/// unless another directory is given.
+fn read_all(
+    source: &Source,
+    planned: &[(PathBuf, String)],
+    directory: Option<&Path>,
+) -> Result<Vec<Document>, Error> {
     let mut problems = Problems::default();
     let path = source.file.clone().unwrap_or_else(default_path);
     let bytes = match read(&path) {
@@ -155,7 +176,8 @@ fn read_all(source: &Source, planned: &[(PathBuf, String)]) -> Result<Vec<Docume
         },
         read => Some(read?),
     };
-    let mut fragments = fragments(&fragment_directory(&path))?;
+    let beside = fragment_directory(&path);
+    let mut fragments = fragments(directory.unwrap_or(&beside))?;
     fragments.extend(planned.iter().map(|(path, _)| path.clone()));
     fragments.sort();
     fragments.dedup();

@@ -20,7 +20,7 @@ mod upstream;
 
 pub use address::AddressError;
 pub use error::Error;
-pub use load::{Overrides, Source, default_path, fragment_directory, load, preview};
+pub use load::{Overrides, Source, candidate, default_path, fragment_directory, load, preview};
 pub use model::{
     Auth, Config, ListenAddr, Log, LogFormat, Prefix, Secret, Server, Sharing, Transport, Upstream,
     UpstreamName,

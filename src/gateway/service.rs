@@ -14,7 +14,7 @@ use super::error::Error;
 use super::http;
 use super::session::Store;
 use super::status::{Audience, Status, UpstreamStatus};
-use super::upstream::{self, Builtin, Connector, Pool, State, Upstream};
+use super::upstream::{self, Builtin, Connector, Keepers, Pool, State, Upstream};
 use crate::config::{Config, Sharing, Transport, Upstream as Settings, UpstreamName};
 use crate::drain::Watch;
 use crate::sys::net::Listener;
@@ -40,7 +40,7 @@ pub(crate) struct Inner {
     /// The tasks that supervise upstreams.
     supervisors: TaskTracker,
     /// The tasks that end and reap children.
-    keepers: TaskTracker,
+    keepers: Keepers,
     /// The tasks that end upstreams which a reload has replaced.
     pub(super) retiring: TaskTracker,
     /// Cancelled when these must not wait any longer.
@@ -65,7 +65,7 @@ impl Gateway {
     pub fn start(config: &Config) -> Result<Self, Error> {
         let pool = pool_for(&config.upstreams)?;
         let builtin = Arc::new(Builtin::new(config.sources.first().cloned()));
-        let (changes, keepers, supervisors) = (changes(), TaskTracker::new(), TaskTracker::new());
+        let (changes, keepers, supervisors) = (changes(), Keepers::default(), TaskTracker::new());
         let connector = |settings: &Settings, builtin: Option<&Arc<Builtin>>| Connector {
             settings: settings.clone(),
             pool: pool.clone(),
@@ -146,10 +146,11 @@ impl Gateway {
         }
         self.0.sessions.end_all().await;
         // In this order: tasks of an earlier kind start tasks of the later ones.
-        for tasks in [&self.0.retiring, &self.0.supervisors, &self.0.keepers] {
+        for tasks in [&self.0.retiring, &self.0.supervisors] {
             tasks.close();
             tasks.wait().await;
         }
+        self.0.keepers.end().await;
     }
 }
 

@@ -1,10 +1,11 @@
 //! Carrying a plan out: intent first, then the act, and the way back if one fails.
 
-use super::error::Error;
+use super::error::{Error, with_causes};
 use super::plan::Plan;
 use super::receipt::{self, Entry, Receipt, State};
 use super::step::{Act, Object, Step};
 use super::target::Target;
+use super::verify::{self, Proof};
 use super::{layout, service};
 
 /// What the caller hears while a plan is carried out.
@@ -16,6 +17,8 @@ pub enum Progress<'a> {
     Failed(&'a Step),
     /// The step was reverted.
     Reverted(&'a Step),
+    /// The service has answered.
+    Answered(&'a Proof),
 }
 
 /// Carries the plan out. If a step fails, the steps of this run are reverted in reverse order.
@@ -33,10 +36,7 @@ pub fn carry_out(target: &Target, plan: &Plan, report: &mut dyn FnMut(Progress<'
     receipt.state = State::Installing;
     env!("CARGO_PKG_VERSION").clone_into(&mut receipt.program);
     if finished && !plan.changes() {
-        return plan
-            .steps
-            .iter()
-            .try_for_each(|step| step.apply(target).inspect(|()| report(Progress::Done(step))));
+        return plan.steps.iter().try_for_each(|step| act(step, target, report));
     }
     receipt::tidy(&target.tree)?;
     let mut begun = 0;
@@ -72,10 +72,10 @@ fn run(
                 receipt.save(&target.tree)?;
             }
         }
-        step.apply(target)?;
-        report(Progress::Done(step));
+        act(step, target, report)?;
     }
     receipt.state = State::Installed;
+    receipt.default_configuration = Some(plan.default_configuration.clone());
     for entry in &mut receipt.entries {
         if let Entry::File { previous, .. } = entry {
             *previous = None;
@@ -87,6 +87,19 @@ fn run(
     for path in layout::files() {
         drop(target.tree.tidy(path));
     }
+    Ok(())
+}
+
+/// One step with its report.
+fn act(step: &Step, target: &Target, report: &mut dyn FnMut(Progress<'_>)) -> Result<(), Error> {
+    if matches!(step.object, Object::Probe) && step.acts() {
+        let proof = verify::service()?;
+        report(Progress::Done(step));
+        report(Progress::Answered(&proof));
+        return Ok(());
+    }
+    step.apply(target)?;
+    report(Progress::Done(step));
     Ok(())
 }
 
@@ -119,15 +132,4 @@ fn roll_back(
         None => receipt.destroy(&target.tree)?,
     }
     receipt::tidy(&target.tree)
-}
-
-/// The failure with its causes in one line.
-fn with_causes(failure: &Error) -> String {
-    let mut text = failure.to_string();
-    let mut cause = std::error::Error::source(failure);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::config;
 use crate::exit::{Exit, ToExit};
 
 /// See the variants.
@@ -49,6 +50,9 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// The configuration that the service would start with is wrong.
+    #[error(transparent)]
+    Configuration(config::Error),
     /// Another installation or uninstallation runs.
     #[error("another installation or uninstallation of mcpeg runs now")]
     Busy,
@@ -120,6 +124,17 @@ pub enum Error {
     },
 }
 
+/// A failure with its causes in one line.
+pub(super) fn with_causes(failure: &dyn std::error::Error) -> String {
+    let mut text = failure.to_string();
+    let mut cause = failure.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
 impl Error {
     /// Makes the closure that `map_err` wants after a system call on a path.
     pub(super) fn file<E: Into<std::io::Error>>(
@@ -157,6 +172,7 @@ impl ToExit for Error {
             Self::Busy => Exit::TryAgain,
             Self::NothingInstalled => Exit::NotRunning,
             Self::Receipt { .. } | Self::NewerReceipt { .. } | Self::StrangePath(_) => Exit::Config,
+            Self::Configuration(error) => error.to_exit(),
             Self::Command { .. } | Self::NoAccount(_) => Exit::Os,
             Self::Service { .. } => Exit::ServiceFailed,
             Self::RolledBack { source, .. } | Self::NotRolledBack { source, .. } => source.to_exit(),
@@ -172,6 +188,16 @@ impl ToExit for Error {
             Self::Foreign { .. } => "move it away, then run the command again".to_owned(),
             Self::NoSystemd => "--no-start installs the files without starting the service".to_owned(),
             Self::NoTool(tool) => format!("install the package with `{tool}`"),
+            Self::ReadOnly(_) => {
+                "mount it writable; for an image, mount the image's and give its place with --root".to_owned()
+            }
+            Self::Configuration(error) => return error.hint(),
+            Self::Receipt { .. } | Self::StrangePath(_) => {
+                "restore it from a backup; without one, move it away, remove the files that man mcpeg-install lists \
+                 under FILES, and install again"
+                    .to_owned()
+            }
+            Self::Busy => "wait until it has ended, then run the command again".to_owned(),
             Self::NewerReceipt { .. } => "use the mcpeg that wrote it, or a newer one".to_owned(),
             Self::Service { .. } => "journalctl -u mcpeg shows the whole log".to_owned(),
             Self::RolledBack { source, .. } => return source.hint(),

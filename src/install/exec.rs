@@ -25,9 +25,16 @@ pub(super) fn find(program: &str) -> Option<PathBuf> {
 /// # Errors
 /// [`Error::NoTool`], [`Error::File`] if it cannot be started.
 pub(super) fn output(program: &'static str, arguments: &[&str]) -> Result<Output, Error> {
-    let path = find(program).ok_or(Error::NoTool(program))?;
+    output_of(&find(program).ok_or(Error::NoTool(program))?, arguments)
+}
+
+/// The same for a program that is known by its path.
+///
+/// # Errors
+/// [`Error::File`] if it cannot be started.
+pub(super) fn output_of(path: &Path, arguments: &[&str]) -> Result<Output, Error> {
     #[expect(clippy::disallowed_methods, reason = "here it gets its clean environment")]
-    let mut command = Command::new(&path);
+    let mut command = Command::new(path);
     command
         .args(arguments)
         .env_clear()

@@ -23,6 +23,8 @@ pub const TMPFILES: &str = "/usr/local/lib/tmpfiles.d/mcpeg.conf";
 pub const CONFIGURATION_DIRECTORY: &str = "/etc/mcpeg";
 /// The configuration file.
 pub const CONFIGURATION: &str = "/etc/mcpeg/mcpeg.toml";
+/// A new default configuration beside one that somebody edited.
+pub const CONFIGURATION_NEW: &str = "/etc/mcpeg/mcpeg.toml.new";
 /// Further upstreams.
 pub const DROP_INS: &str = "/etc/mcpeg/conf.d";
 /// What the installer keeps; root's. The service's own state is below, in [`HOME`].
@@ -37,6 +39,8 @@ pub const LOGS: &str = "/var/log/mcpeg";
 pub const LOG_FILE: &str = "/var/log/mcpeg/mcpeg.log";
 /// The unit's `CacheDirectory=`.
 pub const CACHE: &str = "/var/cache/mcpeg";
+/// The pid file of the service, below the unit's `RuntimeDirectory=`.
+pub const PID_FILE: &str = "/run/mcpeg/mcpeg.pid";
 /// Where `systemctl enable` puts its link.
 pub const WANTS: &str = "/etc/systemd/system/multi-user.target.wants";
 /// The link that `systemctl enable` makes.
@@ -61,7 +65,8 @@ pub const DOCUMENTS: [&str; 7] = [
 
 /// The files that an installation writes, beside the receipt.
 pub fn files() -> impl Iterator<Item = &'static Path> {
-    [SYSUSERS, PROGRAM, UNIT_FILE, TMPFILES, CONFIGURATION].into_iter().chain(DOCUMENTS).map(Path::new)
+    let fixed = [SYSUSERS, PROGRAM, UNIT_FILE, TMPFILES, CONFIGURATION, CONFIGURATION_NEW];
+    fixed.into_iter().chain(DOCUMENTS).map(Path::new)
 }
 
 /// Directories that belong to mcpeg as a whole, with everything that the service or the administrator puts there.

@@ -8,14 +8,14 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::account::{self, Owner, Rights};
-use super::assets::{self, Content};
+use super::assets::{self, Content, Units};
 use super::error::Error;
 use super::files::{Access, Digest};
 use super::layout;
-use super::receipt::{Entry, State};
+use super::receipt::State;
 use super::step::{Act, Object, Step};
 use super::target::Target;
-use super::{checks, exec, service};
+use super::{checks, configuration, exec, service};
 
 /// What the operator asked for.
 #[derive(Clone, Debug, Default)]
@@ -31,12 +31,14 @@ pub struct InstallOptions {
 pub struct Plan {
     /// See [`Step`].
     pub steps: Vec<Step>,
+    /// The digest of this version's default configuration.
+    pub(super) default_configuration: Digest,
 }
 
 /// Makes a plan.
-struct Planner<'a> {
+pub(super) struct Planner<'a> {
     /// On what.
-    target: &'a Target,
+    pub(super) target: &'a Target,
     /// The steps so far.
     steps: Vec<Step>,
     /// Directories that have their step.
@@ -50,10 +52,21 @@ impl Plan {
     /// The refusals of `checks`, [`Error::Foreign`], and those of looking.
     pub fn of_install(target: &Target, options: &InstallOptions) -> Result<Self, Error> {
         checks::before_install(target, options.start)?;
+        if let Some(file) = &options.configuration {
+            configuration::check(target, file)?;
+        }
+        let units = assets::render_units(layout::PROGRAM);
+        let default_configuration = text(units.configuration.clone()).digest()?;
         let mut planner = Planner { target, steps: Vec::new(), directories: BTreeSet::new() };
-        planner.files(options)?;
+        planner.files(units, options)?;
         planner.systemd(options)?;
-        Ok(Self { steps: planner.steps })
+        let steps = planner.steps;
+        let starts = |step: &Step| step.acts() && matches!(step.object, Object::Start);
+        let writes = |step: &Step| step.acts() && step.path() == Some(Path::new(layout::CONFIGURATION));
+        if steps.iter().any(starts) && !steps.iter().any(writes) {
+            configuration::check_installed(target)?;
+        }
+        Ok(Self { steps, default_configuration })
     }
 
     /// Whether any step changes anything.
@@ -65,9 +78,7 @@ impl Plan {
 
 impl Planner<'_> {
     /// Account, directories and files.
-    fn files(&mut self, options: &InstallOptions) -> Result<(), Error> {
-        let text = |text: String| Content::Bytes(Cow::Owned(text.into_bytes()));
-        let units = assets::render_units(layout::PROGRAM);
+    fn files(&mut self, units: Units, options: &InstallOptions) -> Result<(), Error> {
         let root = |mode| Rights { mode, owner: Owner::Root };
         self.file(layout::SYSUSERS, text(units.sysusers), root(0o644))?;
         // systemd-sysusers writes below /etc, which an image may lack.
@@ -137,7 +148,7 @@ impl Planner<'_> {
     }
 
     /// Adds a step.
-    fn push(&mut self, act: Act, object: Object) {
+    pub(super) fn push(&mut self, act: Act, object: Object) {
         self.steps.push(Step { act, object });
     }
 
@@ -183,7 +194,7 @@ impl Planner<'_> {
     }
 
     /// [`Act::Mend`] if mode or owner differ from what they shall be.
-    fn access_act(&self, before: Option<Access>, rights: Rights) -> Result<Act, Error> {
+    pub(super) fn access_act(&self, before: Option<Access>, rights: Rights) -> Result<Act, Error> {
         let wanted = match account::access(&self.target.tree, rights) {
             Err(Error::NoAccount(_)) => None,
             other => Some(other?),
@@ -192,7 +203,7 @@ impl Planner<'_> {
     }
 
     /// A file of ours with the directories above it.
-    fn file(&mut self, path: &str, content: Content, rights: Rights) -> Result<(), Error> {
+    pub(super) fn file(&mut self, path: &str, content: Content, rights: Rights) -> Result<(), Error> {
         let path = Path::new(path);
         for above in layout::above(path) {
             self.one_directory(above, Rights { mode: 0o755, owner: Owner::Root })?;
@@ -220,53 +231,8 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// The configuration: what somebody edited, or had before, stays.
-    fn configuration(&mut self, asked: Option<&Path>, default: Content) -> Result<(), Error> {
-        let rights = Rights { mode: 0o640, owner: Owner::Readable };
-        let path = Path::new(layout::CONFIGURATION);
-        let content = match asked {
-            Some(file) => Content::Bytes(Cow::Owned(std::fs::read(file).map_err(Error::file("read", file))?)),
-            None => default,
-        };
-        let found = match self.existing(path) {
-            Err(error) if error.is_permission_denied() => {
-                // Without root the plan cannot look; it says so rather than guess.
-                let sha256 = content.digest()?;
-                let object = Object::File {
-                    path: path.to_owned(),
-                    content,
-                    sha256,
-                    previous: None,
-                    rights,
-                    before: None,
-                };
-                self.push(Act::Keep("only root can read it"), object);
-                return Ok(());
-            }
-            other => other?,
-        };
-        let Some((found, before)) = found else {
-            return self.file(layout::CONFIGURATION, content, rights);
-        };
-        let sha256 = content.digest()?;
-        let known = self.target.receipt.as_ref().and_then(|receipt| receipt.file(path));
-        let pristine = matches!(known, Some(Entry::File { sha256, previous, .. })
-            if found == *sha256 || previous.as_ref() == Some(&found));
-        let act = match (found == sha256, asked, pristine) {
-            (true, ..) => self.access_act(Some(before), rights)?,
-            (false, Some(_), true) => Act::Replace,
-            (false, Some(_), false) => Act::Keep("it was edited, and FILE is not installed over it"),
-            (false, None, true) => Act::Keep("it was installed from a file"),
-            (false, None, false) => Act::Keep("it was edited"),
-        };
-        let previous = (act == Act::Replace).then_some(found);
-        let path = path.to_owned();
-        self.push(act, Object::File { path, content, sha256, previous, rights, before: Some(before) });
-        Ok(())
-    }
-
     /// Digest, mode and owner of a plain file; `None` if nothing is there.
-    fn existing(&self, path: &Path) -> Result<Option<(Digest, Access)>, Error> {
+    pub(super) fn existing(&self, path: &Path) -> Result<Option<(Digest, Access)>, Error> {
         let tree = &self.target.tree;
         let Some(found) = tree.look(path)? else { return Ok(None) };
         if !found.is_file() {
@@ -275,4 +241,9 @@ impl Planner<'_> {
         let access = Access { mode: found.mode, uid: found.uid, gid: found.gid };
         Ok(tree.digest(path)?.map(|digest| (digest, access)))
     }
+}
+
+/// Text as the content of a file.
+fn text(text: String) -> Content {
+    Content::Bytes(Cow::Owned(text.into_bytes()))
 }

@@ -19,7 +19,7 @@ use super::removal::Emptied;
 use super::tree::Tree;
 
 /// The version of the format that this program writes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// The name under which the receipt's directory is made and unmade.
 const UNFINISHED: &str = ".mcpeg-receipt";
 /// The receipt's directory is for root to write and for all to read.
@@ -37,6 +37,10 @@ pub(super) struct Receipt {
     pub(super) program: String,
     /// How far the last command came.
     pub(super) state: State,
+    /// The digest of the default configuration that the operator was last given, in place or beside an edited one.
+    /// Version 1 did not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) default_configuration: Option<Digest>,
     /// What was intended, in the order of the steps.
     pub(super) entries: Vec<Entry>,
 }
@@ -112,7 +116,13 @@ impl Receipt {
     /// A receipt without entries.
     pub(super) fn new() -> Self {
         let program = env!("CARGO_PKG_VERSION").to_owned();
-        Self { version: VERSION, program, state: State::Installing, entries: Vec::new() }
+        Self {
+            version: VERSION,
+            program,
+            state: State::Installing,
+            default_configuration: None,
+            entries: Vec::new(),
+        }
     }
 
     /// Reads the receipt below the root; `None` if there is none.
@@ -135,7 +145,8 @@ impl Receipt {
         if version > VERSION {
             return Err(Error::NewerReceipt { path, found: version, known: VERSION });
         }
-        let receipt: Self = serde_json::from_str(&text).map_err(wrong)?;
+        // Version 1 is version 2 without the digest of the default configuration.
+        let receipt = Self { version: VERSION, ..serde_json::from_str(&text).map_err(wrong)? };
         for entry in &receipt.entries {
             let known = match entry {
                 Entry::Directory { path, .. } => layout::knows_directory(path),
@@ -168,6 +179,16 @@ impl Receipt {
             Entry::Enabled { existed } => Some(*existed),
             _ => None,
         })
+    }
+
+    /// The digest of the default configuration that the operator was last given. Before version 2 that was what stood
+    /// in the entry of the configuration, unless it was installed from a file.
+    pub(super) fn offered(&self) -> Option<&Digest> {
+        let entry = || match self.file(Path::new(layout::CONFIGURATION)) {
+            Some(Entry::File { sha256, .. }) => Some(sha256),
+            _ => None,
+        };
+        self.default_configuration.as_ref().or_else(entry)
     }
 
     /// Takes an entry up, in place of an earlier one about the same thing.

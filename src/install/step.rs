@@ -89,6 +89,21 @@ impl Step {
         matches!(self.act, Act::Create | Act::Replace | Act::Mend)
     }
 
+    /// Whether the step finds everything as it should be.
+    #[must_use]
+    pub fn is_unchanged(&self) -> bool {
+        self.act == Act::Same
+    }
+
+    /// Why the step leaves alone what is there.
+    #[must_use]
+    pub const fn kept_because(&self) -> Option<&'static str> {
+        match self.act {
+            Act::Keep(why) => Some(why),
+            _ => None,
+        }
+    }
+
     /// Whether there is a way back of the step's own. The account stays on purpose: its number must not be given to
     /// anybody else while files of it may exist.
     pub(super) const fn reverts(&self) -> bool {
@@ -165,7 +180,7 @@ impl Step {
             (Object::Enable, _) => service::enable(target),
             (Object::Start, Act::Replace) => service::restart(),
             (Object::Start, _) => service::start(),
-            (Object::Probe, _) => verify::service(),
+            (Object::Probe, _) => verify::service().map(drop),
         }
     }
 

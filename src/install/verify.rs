@@ -1,14 +1,22 @@
 //! The proof that an installed service works: systemd says so, it answers `GET /health/ready`, and it answers an MCP
-//! request as a client would send it.
+//! request as a client would send it. That no upstream can be used is told and fails nothing: the gateway keeps trying,
+//! and an upstream may well be installed after it.
+//!
+//! Where it listens is asked of the service itself, because a drop-in of the administrator may say something else than
+//! the configuration file. Only if that gives no answer, the file is read; its references may be ones that resolve in
+//! the service's environment alone, so they need not resolve here.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
+use serde::Deserialize;
 
-use super::error::Error;
-use super::layout::CONFIGURATION;
+use super::error::{Error, with_causes};
+use super::exec;
+use super::layout::{CONFIGURATION, PID_FILE, PROGRAM};
 use super::service;
+use super::target::Target as Installation;
 use crate::config::{self, ListenAddr};
 use crate::probe::{self, Target};
 
@@ -16,6 +24,8 @@ use crate::probe::{self, Target};
 const LIMIT: Duration = Duration::from_secs(30);
 /// How long one request may take.
 const REQUEST_LIMIT: Duration = Duration::from_secs(5);
+/// How long upstreams may take to become usable before the installation goes on without them.
+const UPSTREAM_PATIENCE: Duration = Duration::from_secs(10);
 /// The pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(100);
 /// A request without a session, so that the probe leaves nothing behind (MCP 2026-07-28 `server/discover`).
@@ -31,65 +41,162 @@ const DISCOVER: &str = concat!(
 const HEADERS: [(&str, &str); 2] =
     [("mcp-protocol-version", "2026-07-28"), ("mcp-method", "server/discover")];
 
+/// What was proved.
+#[derive(Clone, Debug)]
+pub struct Proof {
+    /// The listener that has answered.
+    pub listener: ListenAddr,
+    /// Whether an upstream can be used.
+    pub ready: bool,
+}
+
+/// The part of `mcpeg --status --json` that is needed here.
+#[derive(Deserialize)]
+struct Status {
+    /// Where the gateway listens, as it was bound.
+    listeners: Vec<String>,
+}
+
+/// Where the installed configuration has the gateway listen; `None` if it does not say so in a form that is valid.
+#[must_use]
+pub fn configured_listener(target: &Installation) -> Option<ListenAddr> {
+    configured(&target.tree.outside(Path::new(CONFIGURATION))).ok()
+}
+
 /// Proves that the service works.
 ///
 /// # Errors
 /// [`Error::Service`].
-pub(super) fn service() -> Result<(), Error> {
+pub(super) fn service() -> Result<Proof, Error> {
     if !service::is_active()? {
         return Err(service::failed("systemd does not report it as active".to_owned()));
     }
-    let Some(target) = target() else { return Ok(()) };
+    let listener = listener().map_err(service::failed)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(Error::file("start a runtime for", CONFIGURATION))?;
-    runtime.block_on(answers(&target)).map_err(service::failed)
+    let ready = runtime.block_on(answers(&target(&listener))).map_err(service::failed)?;
+    Ok(Proof { listener, ready })
 }
 
-/// The first listener. `None` if the configuration holds references that resolve in the service's environment only;
-/// the service itself has then proved its readiness, since READY=1 comes after a request over its own listener.
-fn target() -> Option<Target> {
-    let source =
-        config::Source { file: Some(Path::new(CONFIGURATION).to_owned()), ..config::Source::default() };
-    let config = config::load(&source).ok()?;
-    Some(match config.server.listen.first()? {
-        ListenAddr::Tcp { host, port } => {
-            // A wildcard is no address to connect to; loopback reaches it.
-            let host = match host.as_str() {
-                "0.0.0.0" => "127.0.0.1",
-                "::" => "::1",
-                host => host,
-            };
-            Target::Tcp(ListenAddr::Tcp { host: host.to_owned(), port: *port }.to_string())
-        }
-        ListenAddr::Unix(path) => Target::Unix(path.clone()),
-    })
-}
-
-/// Asks until the gateway is ready, then sends the MCP request.
-async fn answers(target: &Target) -> Result<(), String> {
-    let deadline = Instant::now() + LIMIT;
-    loop {
-        let answer = probe::get(target, "/health/ready", REQUEST_LIMIT).await;
-        if matches!(answer, Ok((StatusCode::OK, _))) {
-            break;
-        }
-        if Instant::now() > deadline {
-            return Err(answer.map_or_else(
-                |error| error.to_string(),
-                |(status, _)| format!("/health/ready answers {status}"),
-            ));
-        }
-        tokio::time::sleep(PAUSE).await;
+/// The first listener, as the service tells it, or else as the configuration does.
+fn listener() -> Result<ListenAddr, String> {
+    let told = exec::output_of(Path::new(PROGRAM), &["--status", "--json", "--pid-file", PID_FILE])
+        .ok()
+        .and_then(|output| first_listener(&output.stdout));
+    if let Some(listener) = told {
+        return Ok(listener);
     }
+    configured(Path::new(CONFIGURATION))
+        .map_err(|error| format!("cannot tell where it listens: {}", with_causes(&error)))
+}
+
+/// The first listener of a status.
+fn first_listener(status: &[u8]) -> Option<ListenAddr> {
+    let status: Status = serde_json::from_slice(status).ok()?;
+    status.listeners.first()?.parse().ok()
+}
+
+/// The first listener of a configuration file.
+///
+/// # Errors
+/// Those of [`config::candidate`].
+fn configured(file: &Path) -> Result<ListenAddr, config::Error> {
+    let config = config::candidate(file, &config::fragment_directory(file))?;
+    Ok(config.server.listen.into_iter().next().expect("a configuration has a listener"))
+}
+
+/// The URL for clients on this machine; `None` for a Unix socket, which has none.
+#[must_use]
+pub fn endpoint(listener: &ListenAddr) -> Option<String> {
+    match reachable(listener) {
+        ListenAddr::Unix(_) => None,
+        tcp @ ListenAddr::Tcp { .. } => Some(format!("http://{tcp}/mcp")),
+    }
+}
+
+/// Where a request to the listener goes: a wildcard is no address to connect to; loopback reaches it.
+fn reachable(listener: &ListenAddr) -> ListenAddr {
+    match listener {
+        ListenAddr::Tcp { host, port } if host == "0.0.0.0" => {
+            ListenAddr::Tcp { host: "127.0.0.1".to_owned(), port: *port }
+        }
+        ListenAddr::Tcp { host, port } if host == "::" => {
+            ListenAddr::Tcp { host: "::1".to_owned(), port: *port }
+        }
+        other => other.clone(),
+    }
+}
+
+/// The listener as a probe wants it.
+fn target(listener: &ListenAddr) -> Target {
+    match reachable(listener) {
+        ListenAddr::Unix(path) => Target::Unix(path),
+        tcp @ ListenAddr::Tcp { .. } => Target::Tcp(tcp.to_string()),
+    }
+}
+
+/// Asks until the gateway is ready, or says that only its upstreams are missing; then sends the MCP request. Tells
+/// whether it is ready.
+async fn answers(target: &Target) -> Result<bool, String> {
+    let begin = Instant::now();
+    let ready = loop {
+        let answer = probe::get(target, "/health/ready", REQUEST_LIMIT).await;
+        match &answer {
+            Ok((StatusCode::OK, _)) => break true,
+            Ok((StatusCode::SERVICE_UNAVAILABLE, _)) if begin.elapsed() > UPSTREAM_PATIENCE => break false,
+            _ if begin.elapsed() > LIMIT => return Err(unready(answer)),
+            _ => tokio::time::sleep(PAUSE).await,
+        }
+    };
     let (status, body) = probe::post(target, "/mcp", &HEADERS, DISCOVER.to_owned(), REQUEST_LIMIT)
         .await
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| with_causes(&error))?;
     let body = String::from_utf8_lossy(&body);
     if status == StatusCode::OK && body.contains("\"result\"") {
-        Ok(())
+        Ok(ready)
     } else {
         Err(format!("an MCP request is answered with {status}: {body}"))
+    }
+}
+
+/// The last answer, in words.
+fn unready<T>(answer: Result<(StatusCode, T), probe::Error>) -> String {
+    answer.map_or_else(|error| with_causes(&error), |(status, _)| format!("/health/ready answers {status}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listener_of_a_running_gateway_is_taken_from_its_status() {
+        let listener = |status: &str| first_listener(status.as_bytes()).map(|listener| listener.to_string());
+        let running = r#"{"schema":1,"state":"running","listeners":["[::]:8080","unix:/run/x"],"new":true}"#;
+        assert_eq!(listener(running).as_deref(), Some("[::]:8080"));
+        // A gateway that does not answer over its control socket tells no listeners.
+        assert_eq!(listener(r#"{"schema":1,"state":"running","degraded":"x"}"#), None);
+        assert_eq!(listener(""), None);
+    }
+
+    #[test]
+    fn configuration_with_references_that_only_the_unit_can_resolve_tells_its_listener() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let text = "[server]\nlisten = [\"127.0.0.1:9999\"]\n[upstreams.a]\nurl = \"http://127.0.0.1:1/mcp\"\n\
+                    headers = { A = \"${env:MCPEG_NOT_SET_HERE}\", B = \"${credential:x}\" }\n";
+        std::io::Write::write_all(&mut file.as_file(), text.as_bytes()).unwrap();
+        assert_eq!(configured(file.path()).unwrap().to_string(), "127.0.0.1:9999");
+    }
+
+    #[test]
+    fn wildcards_are_reached_over_loopback() {
+        for (listener, reached) in
+            [("0.0.0.0:1", "127.0.0.1:1"), ("[::]:1", "[::1]:1"), ("10.0.0.1:1", "10.0.0.1:1")]
+        {
+            let listener = listener.parse().unwrap();
+            assert_eq!(reachable(&listener).to_string(), reached);
+            assert_eq!(endpoint(&listener), Some(format!("http://{reached}/mcp")));
+        }
     }
 }

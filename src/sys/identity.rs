@@ -74,7 +74,7 @@ impl Handle {
             Err(_) if handle.has_ended()? => return Ok(Lookup::Gone),
             Err(error) => return Err(error),
         };
-        let same = started == identity.start_time && boot_id()? == identity.boot_id && !handle.has_ended()?;
+        let same = started == identity.start_time && is_this_boot(identity)? && !handle.has_ended()?;
         Ok(if same { Lookup::Alive(handle) } else { Lookup::Gone })
     }
 
@@ -146,6 +146,27 @@ fn start_time(pid: i32) -> io::Result<u64> {
         .ok_or_else(|| io::Error::other("no start time in /proc/PID/stat"))
 }
 
+/// A process as a member of its group.
+pub(super) struct Member {
+    /// The process group.
+    pub(super) group: i32,
+    /// The session that the group is in.
+    pub(super) session: i32,
+    /// Whether it has ended, and only waits to be reaped.
+    pub(super) is_zombie: bool,
+}
+
+/// The process's group and session.
+pub(super) fn member(pid: i32) -> io::Result<Member> {
+    // Fields 5 and 6, counted from field 3.
+    let fields = stat(pid)?;
+    let number = |index: usize| fields.get(index).and_then(|field| field.parse().ok());
+    let is_zombie = matches!(fields.first().map(String::as_str), Some("Z" | "X"));
+    let (group, session) =
+        number(2).zip(number(3)).ok_or_else(|| io::Error::other("no process group in /proc/PID/stat"))?;
+    Ok(Member { group, session, is_zombie })
+}
+
 /// The fields of `proc_pid_stat(5)` from the third on. The second, the name, may hold blanks and parentheses, so
 /// the fields are counted from the last closing one.
 fn stat(pid: i32) -> io::Result<Vec<String>> {
@@ -157,7 +178,19 @@ fn stat(pid: i32) -> io::Result<Vec<String>> {
 
 /// The id of this boot.
 fn boot_id() -> io::Result<String> {
-    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+    boot_id_below("")
+}
+
+/// The id of this boot as it is seen below a root directory.
+fn boot_id_below(root: &str) -> io::Result<String> {
+    Ok(fs::read_to_string(format!("{root}/proc/sys/kernel/random/boot_id"))?.trim().to_owned())
+}
+
+/// Whether the identity is of this boot, as this process sees it or as the other one does: systemd-nspawn(1) shows a
+/// container an id of its own, but a service with a /proc of its own (systemd.exec(5) `ProtectProc=`) sees the kernel's.
+fn is_this_boot(identity: &Identity) -> io::Result<bool> {
+    let seen_there = || boot_id_below(&format!("/proc/{}/root", identity.pid));
+    Ok(boot_id()? == identity.boot_id || seen_there().is_ok_and(|seen| seen == identity.boot_id))
 }
 
 #[cfg(test)]

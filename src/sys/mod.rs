@@ -7,6 +7,8 @@
 pub mod fd;
 pub mod fork;
 pub mod fs;
+pub mod group;
+pub mod guardian;
 pub mod identity;
 pub mod net;
 pub mod process;

@@ -10,7 +10,7 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
@@ -56,6 +56,27 @@ pub enum Kill {
     Term,
     /// Forces the end: KILL.
     Kill,
+}
+
+impl Kill {
+    /// The signal's number.
+    pub(super) const fn number(self) -> nix::libc::c_int {
+        match self {
+            Self::Term => nix::libc::SIGTERM,
+            Self::Kill => nix::libc::SIGKILL,
+        }
+    }
+}
+
+/// Kills exactly the process that the pidfd means; one that has ended is no error.
+///
+/// # Errors
+/// `EPERM` if this user may not.
+pub fn kill_exactly(pidfd: BorrowedFd<'_>) -> io::Result<()> {
+    match rustix::process::pidfd_send_signal(pidfd, Signal::KILL) {
+        Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Sends a signal to every process of a group; a group that has ended is no error.

@@ -26,6 +26,25 @@ pub(super) fn reset_dispositions_of_child() {
     reset_all_but(&[]);
 }
 
+/// Makes a child ignore every signal by which somebody asks a program to stop or to do something, so that one that is
+/// sent to each process of a service does not end it; async-signal-safe. Unlike handlers this survives exec(2).
+pub(super) fn ignore_requests_to_stop() {
+    reset_all_but(&[]);
+    for signal in [
+        libc::SIGHUP,
+        libc::SIGINT,
+        libc::SIGQUIT,
+        libc::SIGTERM,
+        libc::SIGUSR1,
+        libc::SIGUSR2,
+        libc::SIGPIPE,
+        libc::SIGALRM,
+    ] {
+        // SAFETY: signal(2) with SIG_IGN installs no function of ours.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+}
+
 /// Resets all signals but these; KILL and STOP cannot be changed and answer `EINVAL`, which is of no interest.
 fn reset_all_but(kept: &[libc::c_int]) {
     for signal in (1..SIGNAL_COUNT).filter(|signal| !kept.contains(signal)) {

@@ -95,6 +95,13 @@ fn manual_names_every_option_exit_code_and_configuration_key() {
     for option in command.get_arguments().filter_map(clap::Arg::get_long) {
         assert!(manual.contains(&format!("--{option}")), "--{option}");
     }
+    for variable in command.get_arguments().filter_map(clap::Arg::get_env) {
+        let variable = variable.to_string_lossy();
+        assert!(manual.contains(&format!(".B {variable}\n")), "{variable}");
+    }
+    for subcommand in command.get_subcommands().filter(|subcommand| !subcommand.is_hide_set()) {
+        assert!(manual.contains(&format!("mcpeg {}", subcommand.get_name())), "{}", subcommand.get_name());
+    }
     for (exit, _) in mcpeg::exit::Exit::ALL {
         assert!(manual.contains(&format!(".B {}\n", exit.code())), "exit code {}", exit.code());
     }

@@ -7,6 +7,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod guardian;
 mod hostile;
 mod notify;
 mod reload;

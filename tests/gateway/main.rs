@@ -8,6 +8,7 @@ mod clients;
 mod conformance;
 mod eras;
 mod errors;
+mod guardian;
 mod hardship;
 mod lossless;
 mod order;

@@ -6,10 +6,10 @@ use crate::gateway::HttpUpstream;
 use crate::tools::bound;
 
 /// The interpreter of the operating system: wrappers of version managers would add variables to the environment.
-const PYTHON: &str = "/usr/bin/python3";
+pub(crate) const PYTHON: &str = "/usr/bin/python3";
 
 /// `tests/fixtures/probe_server.py`.
-const PROBE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/probe_server.py");
+pub(crate) const PROBE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/probe_server.py");
 
 /// `tests/fixtures/odd_server.py`.
 const ODD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/odd_server.py");

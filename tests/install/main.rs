@@ -5,7 +5,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends with a panic")]
 
+mod asking;
 mod faults;
 mod life;
+mod receipts;
 mod refusals;
 mod scratch;

@@ -1,14 +1,15 @@
 //! What is refused, with which exit code, and that nothing changes.
 
 use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 
-use crate::scratch::{Scratch, assert_same, text};
+use crate::scratch::{MCPEG, Scratch, assert_same, program, text, write};
 
 /// A user that owns nothing.
 const NOBODY: u32 = 65_534;
 
 /// Asserts the exit code, what is said, and that the tree is as before.
-fn refused(scratch: &Scratch, mut command: std::process::Command, code: i32, says: &str) {
+fn refused(scratch: &Scratch, mut command: Command, code: i32, says: &str) {
     let before = scratch.picture();
     let output = command.output().unwrap();
     let said = text(&output);
@@ -103,4 +104,86 @@ fn second_command_at_the_same_time_exits_75() {
 fn uninstall_of_nothing_says_so_and_succeeds() {
     let scratch = Scratch::new();
     refused(&scratch, scratch.command(&["uninstall", "--purge"]), 0, "was not installed");
+}
+
+#[test]
+#[ignore = "needs root: changes owners"]
+fn wrong_configuration_is_refused_with_its_place_before_anything_is_touched() {
+    let scratch = Scratch::new();
+    scratch.put("root/mine.toml", "[server]\nlisten = [\"127.0.0.1:8080\"]\nprefx = \"auto\"\n");
+    let file = scratch.at("root/mine.toml");
+    let command = || scratch.command(&["install", "--config", file.to_str().unwrap()]);
+    refused(&scratch, command(), 78, "mine.toml:3:1");
+    write(&file, "[upstreams.time]\ncommand = \"date\"\n");
+    // It is held against what is beside its place, not against what is beside FILE.
+    scratch.put("etc/mcpeg/conf.d/time.toml", "[upstreams.time]\ncommand = \"date\"\n");
+    refused(&scratch, command(), 78, "conf.d/time.toml:1:12");
+    std::fs::remove_file(&file).unwrap();
+    refused(&scratch, command(), 78, "mine.toml` does not exist");
+}
+
+#[test]
+#[ignore = "needs root: installs a package in a scratch root"]
+fn package_of_dpkg_is_refused_with_10_and_apt_is_named() {
+    let scratch = Scratch::new();
+    let package = tempfile::tempdir().unwrap();
+    let control =
+        "Package: mcpeg\nVersion: 1\nArchitecture: all\nMaintainer: a <a@example.org>\nDescription: x\n";
+    for (path, content) in [("DEBIAN/control", control), ("usr/bin/mcpeg", "#!/bin/true\n")] {
+        write(&package.path().join(path), content);
+    }
+    std::fs::set_permissions(package.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    for path in ["info", "updates", "triggers"] {
+        std::fs::create_dir_all(scratch.at("var/lib/dpkg").join(path)).unwrap();
+    }
+    for path in ["status", "available"] {
+        scratch.put(&format!("var/lib/dpkg/{path}"), "");
+    }
+    let deb = package.path().with_extension("deb");
+    run("dpkg-deb", &["--build".as_ref(), package.path().as_ref(), deb.as_ref()]);
+    let root = format!("--root={}", scratch.at("").display());
+    run("dpkg", &[root.as_ref(), "--log=/dev/null".as_ref(), "--install".as_ref(), deb.as_ref()]);
+    std::fs::remove_file(deb).unwrap();
+    for (verb, says) in [("install", "use apt for `mcpeg`"), ("uninstall", "use apt for `mcpeg`")] {
+        refused(&scratch, scratch.command(&[verb]), 10, says);
+    }
+}
+
+#[test]
+#[ignore = "needs root: mounts in a namespace of its own"]
+fn read_only_usr_is_refused_and_named_before_anything_is_touched() {
+    let scratch = Scratch::new();
+    let usr = scratch.at("usr");
+    let script = "mount --bind \"$1\" \"$1\" && mount -o remount,bind,ro \"$1\" && shift && exec \"$@\"";
+    let mut command = in_mount_namespace(script);
+    command.arg(&usr).arg(MCPEG).args(["install", "--root"]).arg(scratch.at(""));
+    refused(&scratch, command, 73, "is on a file system that is mounted read-only");
+}
+
+#[test]
+#[ignore = "needs root: mounts in a namespace of its own"]
+fn without_a_running_systemd_install_exits_69_and_names_no_start() {
+    let scratch = Scratch::new();
+    // sd_booted(3) looks below /run, which is empty here. The dry run keeps a broken refusal from installing.
+    let mut command = in_mount_namespace("mount -t tmpfs none /run && exec \"$@\"");
+    command.arg(MCPEG).args(["install", "--dry-run"]);
+    refused(&scratch, command, 69, "--no-start installs");
+    let mut command = in_mount_namespace("mount -t tmpfs none /run && exec \"$@\"");
+    let output = command.arg(MCPEG).args(["install", "--dry-run", "--no-start"]).output().unwrap();
+    let said = text(&output);
+    assert!(output.status.success() && said.contains("> systemctl enable"), "{said}");
+    assert!(!said.contains("> systemctl start"), "{said}");
+}
+
+/// A shell script in a mount namespace of its own, whose arguments follow.
+fn in_mount_namespace(script: &str) -> Command {
+    let mut command = program("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-c", script, "sh"]);
+    command
+}
+
+/// Runs a program that must succeed.
+fn run(name: &str, arguments: &[&std::ffi::OsStr]) {
+    let output = program(name).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{name}: {}", text(&output));
 }

@@ -52,9 +52,7 @@ impl Scratch {
 
     /// Writes a file with the directories above it.
     pub(crate) fn put(&self, path: &str, content: &str) {
-        let path = self.at(path);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, content).unwrap();
+        write(&self.at(path), content);
     }
 
     /// `mcpeg VERB --root …` with more arguments.
@@ -124,6 +122,17 @@ impl Scratch {
         };
         WalkDir::new(self.0.path()).into_iter().map(|entry| identity(entry.unwrap().into_path())).collect()
     }
+}
+
+/// Writes a file with the directories above it.
+pub(crate) fn write(path: &Path, content: &str) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, content).unwrap();
+}
+
+/// A program of the system.
+pub(crate) fn program(name: &str) -> Command {
+    Command::new(name)
 }
 
 /// Everything that a run printed.

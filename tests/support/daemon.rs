@@ -228,14 +228,17 @@ pub(crate) fn suspend(pid: i32) {
     });
 }
 
-/// Whether the process exists and is no zombie.
+/// Whether the process exists and is no zombie. A zombie that still has other threads is dying: they hold its files
+/// and with them its lock (field 20 of `proc_pid_stat(5)`, here counted from field 3).
 pub(crate) fn lives(pid: i32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, fields)| !fields.starts_with(['Z', 'X']))
+    let Some((_, fields)) = stat.rsplit_once(") ") else { return false };
+    let threads = fields.split(' ').nth(20 - 3).and_then(|field| field.parse().ok()).unwrap_or(0);
+    !fields.starts_with(['Z', 'X']) || threads > 1
 }
 
 /// Every process.
-fn processes() -> impl Iterator<Item = i32> {
+pub(crate) fn processes() -> impl Iterator<Item = i32> {
     fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
 }
 

@@ -74,6 +74,19 @@ impl Gateway {
         &self.address
     }
 
+    /// The process.
+    pub(crate) fn pid(&self) -> Pid {
+        self.group.expect("it has not been stopped before")
+    }
+
+    /// Waits until it has ended by itself or by a signal sent before; its exit code.
+    pub(crate) async fn ended(mut self) -> Option<i32> {
+        let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
+        let ended = ended.unwrap_or_else(|_| panic!("it does not end; it printed:\n{}", self.printed()));
+        self.group = None;
+        ended.expect("a child of ours").code()
+    }
+
     /// The endpoint's URL: of all upstreams for `/mcp`, of one for `/mcp/NAME`.
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
@@ -100,11 +113,6 @@ impl Gateway {
     /// Requests in flight.
     pub(crate) async fn in_flight(&self) -> u64 {
         self.status().await["in_flight"].as_u64().expect("a number")
-    }
-
-    /// The gateway's process.
-    pub(crate) async fn pid(&self) -> u64 {
-        self.status().await["pid"].as_u64().expect("a number")
     }
 
     /// Runs a control action, which answers as JSON where it is `--status`.

@@ -22,7 +22,7 @@ pub(crate) fn machine_with_binary(suite: &str) -> Machine {
 }
 
 /// Whether the service runs, in systemd's own word.
-fn active(machine: &Machine) -> String {
+pub(crate) fn active(machine: &Machine) -> String {
     text(&machine.run(&["systemctl", "is-active", "mcpeg"]).stdout).trim().to_owned()
 }
 

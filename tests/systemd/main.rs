@@ -8,6 +8,7 @@ mod machine;
 mod mcp;
 mod snapshot;
 
+mod choices;
 mod guard;
 mod install;
 mod reload;

@@ -48,6 +48,16 @@ fn python(suite: &str) {
         "/opt/echo_server.py",
     );
     answers_through_the_service(&machine, PYTHON, "text");
+    guardian_works_in_the_sandbox(&machine);
+}
+
+/// The sandbox must let the guardian run, and systemd must find nothing left of the service when it has stopped.
+fn guardian_works_in_the_sandbox(machine: &Machine) {
+    machine.ok(&["sh", "-c", "cat /proc/[0-9]*/comm | grep --line-regexp mcpeg-guardian"]);
+    machine.ok(&["systemctl", "stop", "mcpeg"]);
+    let journal = machine.ok(&["journalctl", "--unit=mcpeg", "--no-pager"]);
+    assert!(!journal.contains("guardian"), "{journal}");
+    assert!(!journal.contains("remains running after unit stopped"), "{journal}");
 }
 
 /// The directory of the pinned third-party packages: that of `MCPEG_TEST_TOOLS`, or else the script makes it.

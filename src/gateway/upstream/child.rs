@@ -2,11 +2,11 @@
 //!
 //! Invariants: nothing is inherited but the named variables; the child leads its own process group; the group is
 //! killed while the leader is still a zombie, so its number cannot have been given to anybody else; the leader is
-//! always reaped.
+//! always reaped. The guardian does the same if the gateway dies: see [`Keepers`].
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -15,8 +15,8 @@ use tokio::io::unix::AsyncFd;
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio_util::task::TaskTracker;
 
+use super::keepers::Keepers;
 use crate::config::{Secret, UpstreamName};
 use crate::sys;
 
@@ -38,8 +38,8 @@ pub(crate) struct Recipe<'a> {
     pub(crate) env: &'a BTreeMap<String, Secret>,
     /// Its working directory.
     pub(crate) working_dir: Option<&'a Path>,
-    /// Tracks the tasks that end and reap children, so that the gateway does not exit before them.
-    pub(crate) keepers: &'a TaskTracker,
+    /// Who ends and reaps it.
+    pub(crate) keepers: &'a Keepers,
 }
 
 /// A running child.
@@ -71,16 +71,18 @@ pub(crate) fn start(
         command.current_dir(dir);
     }
     sys::process::prepare_child(command.as_std_mut());
+    recipe.keepers.guard(command.as_std_mut());
     let mut child = command.spawn()?;
     let pid = child.id().expect("a child that was not waited for has an identifier");
     let pidfd = sys::process::exit_event(pid)?;
+    recipe.keepers.enlist(pid, pidfd.as_fd())?;
     let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
         return Err(io::Error::other("a standard stream of the child is missing"));
     };
     tokio::spawn(super::stderr::log(name.clone(), stderr));
     let (stop, stopped) = oneshot::channel();
-    let keeper = recipe.keepers.spawn(keep(child, pid, pidfd, stopped));
+    let keeper = recipe.keepers.spawn(keep(child, pidfd, stopped, recipe.keepers.clone()));
     Ok((Process { pid, stop: Some(stop), keeper }, stdin, stdout))
 }
 
@@ -93,7 +95,13 @@ impl Process {
 }
 
 /// Waits for the child's exit, or ends it when asked; then kills what is left of its group and reaps it.
-async fn keep(mut child: Child, pid: u32, pidfd: AsyncFd<OwnedFd>, stopped: oneshot::Receiver<()>) -> String {
+async fn keep(
+    mut child: Child,
+    pidfd: AsyncFd<OwnedFd>,
+    stopped: oneshot::Receiver<()>,
+    keepers: Keepers,
+) -> String {
+    let pid = child.id().expect("a child that was not waited for has an identifier");
     tokio::select! {
         _ = pidfd.readable() => {}
         _ = stopped => {
@@ -104,6 +112,7 @@ async fn keep(mut child: Child, pid: u32, pidfd: AsyncFd<OwnedFd>, stopped: ones
         }
     }
     signal_group(pid, sys::process::Kill::Kill);
+    keepers.dismiss(pid);
     match child.wait().await {
         Ok(status) => format!("ended ({status})"),
         Err(error) => format!("was lost ({error})"),

@@ -21,6 +21,7 @@ use super::super::relay::{
 use super::builtin::Builtin;
 use super::child::{self, Recipe};
 use super::http::{Endpoint, Http, Pool};
+use super::keepers::Keepers;
 use super::known::Known;
 use super::link::{Call, Handshake, Inbound, Inbox, Link, Role, Wire};
 use super::stdio::Stdio;
@@ -47,8 +48,8 @@ pub(crate) struct Connector {
     pub(crate) pool: Pool,
     /// The largest message, in bytes.
     pub(crate) limit: usize,
-    /// Tracks the tasks that end and reap children.
-    pub(crate) keepers: TaskTracker,
+    /// Who ends and reaps children.
+    pub(crate) keepers: Keepers,
     /// The built-in upstream, where it is this one.
     pub(crate) builtin: Option<Arc<Builtin>>,
 }
