@@ -4,7 +4,7 @@
 //! `npx` or `sh -c` have started. So the gateway keeps one small process beside it, connected by a socket pair. Each
 //! child enlists its own group there between fork and exec, so there is no moment in which it could run unguarded;
 //! the gateway dismisses a group before it reaps the leader. End of file means that the gateway is gone, in whatever
-//! way: then every group still listed gets TERM, and what is left after [`GRACE`] gets KILL.
+//! way: then every group still listed gets TERM, and what is left half a second later gets KILL.
 //!
 //! It is this program executed again, known by its name in `argv`: it can then be started at any time, although a fork
 //! of a process with threads may do little else than exec, and exec closes lock, listeners, log and pipes by itself. It has a session of its own,

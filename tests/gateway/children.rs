@@ -38,9 +38,9 @@ impl Processes {
         Self(pids.iter().map(open).collect())
     }
 
-    /// Waits until this many of them have ended; `pidfd_open(2)`: the descriptor becomes readable.
-    pub(crate) fn gone(&self, count: usize) {
-        for handle in &self.0[..count] {
+    /// Waits until all of them have ended; `pidfd_open(2)`: the descriptor becomes readable.
+    pub(crate) fn gone(&self) {
+        for handle in &self.0 {
             let ended =
                 poll(&mut [PollFd::new(handle.as_fd(), PollFlags::POLLIN)], PollTimeout::from(PATIENCE));
             assert_eq!(ended, Ok(1), "a process outlives its gateway");
@@ -64,7 +64,7 @@ async fn stubborn_child_and_grandchild_are_gone_after_term() {
     assert_eq!(pids.len(), 2);
     let processes = Processes::hold(&pids);
     gateway.stop().await;
-    processes.gone(2);
+    processes.gone();
 }
 
 #[tokio::test]
@@ -73,7 +73,7 @@ async fn stubborn_child_and_grandchild_die_with_a_killed_gateway() {
     let pids = pids(&Client::modern(gateway.address(), "/mcp")).await;
     let processes = Processes::hold(&pids);
     gateway.kill().await;
-    processes.gone(2);
+    processes.gone();
 }
 
 #[tokio::test]

@@ -245,8 +245,12 @@ async fn request(
     let log = Arc::new(Log::default());
     let (running, written) = (Arc::clone(&session), Arc::clone(&log));
     tokio::spawn(async move {
-        run(&running, request, cancelled, &written).await;
+        let last = run(&running, request, cancelled, &written).await;
+        // Before the client can read the answer: it may use the identifier again at once.
         running.end_call(&id);
+        if let Some(last) = last {
+            written.push(last);
+        }
         written.end();
         drop(in_flight);
     });
@@ -270,52 +274,45 @@ async fn request(
     answer::events(stream::iter(prime).chain(resumable(log, place, guard)))
 }
 
-/// Carries a request out and queues everything that comes of it.
+/// Carries a request out and queues everything that comes of it but the response, which it returns if there is one.
 async fn run(
     session: &Arc<Session>,
     request: Request,
     mut cancelled: oneshot::Receiver<Option<Raw>>,
     messages: &Log,
-) {
+) -> Option<Message> {
     let (id, method) = (request.id.clone(), request.method.clone());
     let started = tokio::select! {
         started = start(session, request) => started,
         // The client has cancelled: no response is expected (§Cancellation).
-        _ = &mut cancelled => return,
+        _ = &mut cancelled => return None,
     };
     let mut sending = match started {
         Ok(Started::Here(result)) => {
             let answer = Answer { id: Some(id), outcome: Outcome::Result(result) };
-            messages.push(Message::Response(answer));
-            return;
+            return Some(Message::Response(answer));
         }
         Ok(Started::Upstream(sending)) => sending,
-        Err(fault) => {
-            messages.push(fault.response(Some(id)));
-            return;
-        }
+        Err(fault) => return Some(fault.response(Some(id))),
     };
     loop {
         let event = tokio::select! {
             event = sending.next() => event,
             Ok(params) = &mut cancelled => {
                 sending.call_off(params);
-                return;
+                return None;
             }
             // Nobody can ask for the answer any more; dropping the request calls it off.
-            () = session.ended.cancelled() => return,
+            () = session.ended.cancelled() => return None,
         };
         let link = &sending.link;
-        let (message, last) = match event {
-            Event::Notification(note) => (Message::Notification(note), false),
-            Event::Request(asked) => (session.ask(link, asked), false),
-            Event::Done(outcome) => (done(link, &method, id.clone(), outcome), true),
-            Event::Lost(fault) => (fault.response(Some(id.clone())), true),
+        let message = match event {
+            Event::Notification(note) => Message::Notification(note),
+            Event::Request(asked) => session.ask(link, asked),
+            Event::Done(outcome) => return Some(done(link, &method, id, outcome)),
+            Event::Lost(fault) => return Some(fault.response(Some(id))),
         };
         messages.push(message);
-        if last {
-            return;
-        }
     }
 }
 
