@@ -12,4 +12,5 @@ mod choices;
 mod guard;
 mod install;
 mod reload;
+mod upgrade;
 mod upstreams;
