@@ -4,6 +4,7 @@
 //! (LSB 5.0, "Init Script Actions"), and so does [`Exit::UNIMPLEMENTED`]. Scripts depend on these numbers:
 //! a number, once released, keeps its meaning. The manual's EXIT STATUS section is generated from [`Exit::ALL`].
 
+use std::error::Error;
 use std::process::ExitCode;
 
 /// Why the process ended, as the number its parent sees.
@@ -102,4 +103,17 @@ pub trait ToExit: std::error::Error {
     fn hint(&self) -> Option<String> {
         None
     }
+}
+
+/// The messages of an error and its causes, joined by colons.
+#[must_use]
+pub fn chain(error: &(impl Error + ?Sized)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }

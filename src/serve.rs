@@ -187,7 +187,7 @@ impl Taken {
             Ok(exit) => exit,
             Err(error) => {
                 if let Some(announcer) = announcer {
-                    announcer.failed(error.to_exit(), &detach::describe(&error), error.hint().as_deref());
+                    announcer.failed(error.to_exit(), &crate::exit::chain(&error), error.hint().as_deref());
                 }
                 error.to_exit()
             }
@@ -229,7 +229,7 @@ impl Taken {
         runtime.shutdown_timeout(RUNTIME_END);
         match &result {
             Ok(exit) => tracing::info!(code = exit.code(), "stopped"),
-            Err(error) => tracing::error!(error = detach::describe(error), "stopped"),
+            Err(error) => tracing::error!(error = crate::exit::chain(error), "stopped"),
         }
         result
     }
@@ -435,7 +435,7 @@ impl<'a> Serving<'a> {
                 result = life.as_mut() => {
                     match result {
                         Ok(()) => self.notifier.alive(),
-                        Err(error) => tracing::error!(error = detach::describe(&error), "cannot reach ourselves"),
+                        Err(error) => tracing::error!(error = crate::exit::chain(&error), "cannot reach ourselves"),
                     }
                     life.set(sign_of_life(interval, self.taken.listeners.addresses().to_vec()));
                 }

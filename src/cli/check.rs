@@ -206,7 +206,7 @@ impl Answer {
     fn invalid(error: &config::Error) -> Self {
         let mut problems: Vec<Wrong> = error.problems().iter().map(Wrong::from).collect();
         if problems.is_empty() {
-            let (message, hint) = (report::chain(error), error.hint());
+            let (message, hint) = (crate::exit::chain(error), error.hint());
             problems.push(Wrong { file: None, line: None, column: None, message, hint });
         }
         Self { problems, ..Self::default() }

@@ -4,14 +4,13 @@
 //! that a broken pipe changes neither the exit code nor standard error. Nothing that is printed for people ends the
 //! process if it cannot be printed.
 
-use std::error::Error;
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write as _};
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
-use crate::exit::{Exit, ToExit};
+use crate::exit::{Exit, ToExit, chain};
 
 /// `error:`.
 const ERROR: Style = AnsiColor::Red.on_default().bold();
@@ -62,19 +61,6 @@ pub fn json(value: &impl Serialize, exit: Exit) -> Exit {
 pub fn command_line(error: &clap::Error) -> Exit {
     let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
     written(error.print(), exit)
-}
-
-/// The messages of an error and its causes, joined by colons.
-#[must_use]
-pub fn chain(error: &(impl Error + ?Sized)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// Prints a label in its colour and a text. That standard error is closed or full is nobody's concern here.

@@ -38,12 +38,12 @@ pub(super) fn run(common: &Common, json: bool) -> Exit {
         }
         // Nothing runs, but what lies in the place of the pid file is no pid file: LSB calls that dead too.
         Err(find::Error::PidFile(error)) if !is_denied(&error) => {
-            let reason = report::chain(&error);
+            let reason = crate::exit::chain(&error);
             let value = json!({ "schema": SCHEMA, "state": "dead", "reason": reason });
             print(&value, json, &format!("dead: {reason}"), Exit::StatusDeadPidFile)
         }
         Err(error) => {
-            let reason = report::chain(&error);
+            let reason = crate::exit::chain(&error);
             let value = json!({ "schema": SCHEMA, "state": "unknown", "reason": reason });
             print(&value, json, &format!("unknown: {reason}"), Exit::StatusUnknown)
         }
@@ -96,7 +96,7 @@ fn degraded(running: &Running, reason: &str) -> Value {
 /// Why the control socket does not answer, in words.
 fn why(running: &Running, error: &ControlError) -> String {
     let suspended = if running.handle.is_suspended() { " (the process is suspended)" } else { "" };
-    format!("{}{suspended}", report::chain(error))
+    format!("{}{suspended}", crate::exit::chain(error))
 }
 
 /// The answer for people.

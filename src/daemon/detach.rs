@@ -17,7 +17,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::stat::Mode;
 use nix::sys::wait::WaitStatus;
 
-use crate::exit::{Exit, ToExit};
+use crate::exit::{Exit, ToExit, chain};
 use crate::sys::fork::{self, Fork};
 use crate::sys::process::Kill;
 use crate::sys::{fd, process, signal};
@@ -109,7 +109,7 @@ fn become_daemon(writer: OwnedFd) -> Result<Side, Error> {
     match result {
         Ok(()) => Ok(Side::Daemon(announcer)),
         Err(error) => {
-            announcer.failed(error.to_exit(), &describe(&error), None);
+            announcer.failed(error.to_exit(), &chain(&error), None);
             // The launcher reports; this half of a daemon has nothing to return to.
             fork::leave(error.to_exit().code())
         }
@@ -242,19 +242,6 @@ fn parse(message: &[u8]) -> Option<Result<u32, Error>> {
     let (message, hint) =
         text.split_once('\n').map_or((text, None), |(text, hint)| (text, Some(hint.to_owned())));
     Some(Err(Error::Refused { message: message.to_owned(), hint, exit }))
-}
-
-/// An error with its causes, in one line.
-#[must_use]
-pub fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 impl ToExit for Error {

@@ -338,7 +338,7 @@ pub fn fail(mut stream: &UnixStream, error: &impl ToExit) {
 /// An error as a message.
 #[must_use]
 pub fn failed(error: &impl ToExit) -> Message {
-    Message::Failed { exit: error.to_exit().code(), text: super::detach::describe(error), hint: error.hint() }
+    Message::Failed { exit: error.to_exit().code(), text: crate::exit::chain(error), hint: error.hint() }
 }
 
 /// A message as a line.

@@ -148,14 +148,3 @@ impl fmt::Display for Fault {
         f.write_str(&self.message)
     }
 }
-
-/// An error with its causes in one line, for the log.
-pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
-}

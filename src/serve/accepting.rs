@@ -5,7 +5,6 @@ use std::io;
 use tokio::task::{JoinError, JoinSet};
 
 use super::Error;
-use crate::daemon::detach;
 use crate::drain::{Trigger, Watch};
 use crate::gateway::Gateway;
 use crate::sys::net::{Address, Listener};
@@ -67,7 +66,7 @@ impl Accepting {
         while let Some(ended) = self.tasks.join_next().await {
             match ended {
                 Ok(Ok(connections)) => cut += connections,
-                other => tracing::error!(error = detach::describe(&lost(other)), "a drain failed"),
+                other => tracing::error!(error = crate::exit::chain(&lost(other)), "a drain failed"),
             }
         }
         cut

@@ -13,7 +13,6 @@ use tokio::task::JoinSet;
 
 use super::{Error, Serving};
 use crate::config::{self, Config, Log, Source};
-use crate::daemon::detach;
 use crate::daemon::listen::{Listeners, Outline, Passed};
 use crate::exit::ToExit as _;
 use crate::gateway::{Gateway, Prepared, Reloaded};
@@ -199,7 +198,7 @@ impl Serving<'_> {
         if let Some(level) = &log_level
             && let Err(error) = self.log.set_level(level)
         {
-            tracing::error!(error = detach::describe(&error), "the log level stays");
+            tracing::error!(error = crate::exit::chain(&error), "the log level stays");
         }
         self.taken.config = Arc::new(config);
         self.tell_others();
@@ -222,7 +221,7 @@ impl Serving<'_> {
         self.record.drain_timeout_ms =
             u64::try_from(config.server.drain_timeout.as_millis()).unwrap_or(u64::MAX);
         if let Err(error) = self.taken.lock.describe(&self.record) {
-            tracing::warn!(error = detach::describe(&error), "the record in the lock stays as it was");
+            tracing::warn!(error = crate::exit::chain(&error), "the record in the lock stays as it was");
         }
         self.template.send_replace(super::Status::template(
             &self.record,
@@ -266,7 +265,7 @@ fn pin(config: &mut Config, old: &Config, passed: bool) -> Vec<String> {
 
 /// Logs why nothing was done, and says it.
 fn refuse(error: &Error) -> Refused {
-    let text = detach::describe(error);
+    let text = crate::exit::chain(error);
     tracing::error!(error = text, "cannot reload; the former configuration stays in force");
     Refused { schema: SCHEMA, exit: error.to_exit().code(), error: text, hint: error.hint() }
 }

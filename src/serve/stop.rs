@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::alive::due;
 use super::{Error, Serving};
-use crate::daemon::{self, detach};
+use crate::daemon;
 use crate::exit::Exit;
 
 /// What ending the upstreams may take after a drain; asked of systemd on top of the drain's time-out.
@@ -69,7 +69,7 @@ impl Serving<'_> {
             _ => {}
         }
         if let Err(error) = daemon::remove_own(&paths.pid_file, self.record.pid) {
-            tracing::warn!(error = detach::describe(&error), "the pid file stays behind");
+            tracing::warn!(error = crate::exit::chain(&error), "the pid file stays behind");
         }
     }
 }

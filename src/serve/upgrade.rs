@@ -22,7 +22,7 @@ use crate::config::{Overrides, Source};
 use crate::daemon::control::Server;
 use crate::daemon::listen::Listeners;
 use crate::daemon::upgrade::{self, Candidate, Error as Failure, Message, Plan};
-use crate::daemon::{self, Lock, RunPaths, detach};
+use crate::daemon::{self, Lock, RunPaths};
 use crate::exit::{Exit, ToExit as _};
 use crate::gateway::Gateway;
 use crate::log::Console;
@@ -236,7 +236,7 @@ impl Serving<'_> {
         });
         let controlled = server.map_err(Error::from).map(|server| self.serve_control(server));
         for error in [described, written, controlled].into_iter().filter_map(Result::err) {
-            tracing::error!(error = detach::describe(&error), "cannot restore a run-time file");
+            tracing::error!(error = crate::exit::chain(&error), "cannot restore a run-time file");
         }
     }
 
@@ -255,7 +255,7 @@ impl Serving<'_> {
         self.serve_control(server);
         // If the old process dies now, nothing is missing but its word to the service manager.
         if let Err(error) = self.talk(&Message::Owned, &Message::Released).await {
-            tracing::warn!(error = detach::describe(&error), "the old process did not take its leave");
+            tracing::warn!(error = crate::exit::chain(&error), "the old process did not take its leave");
         }
         let summary = self.summary();
         self.notifier.status(&summary);
@@ -277,7 +277,7 @@ impl Serving<'_> {
 
 /// Tells why there is no upgrade.
 fn refuse(reply: Option<oneshot::Sender<serde_json::Value>>, failure: &Failure) {
-    let text = detach::describe(failure);
+    let text = crate::exit::chain(failure);
     tracing::error!(error = text, "not upgraded; this process serves on");
     if let Some(reply) = reply {
         let (exit, hint) = (failure.to_exit().code(), failure.hint());

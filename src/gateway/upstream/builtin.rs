@@ -97,12 +97,7 @@ impl Builtin {
         let source = config::Source { file: Some(file.clone()), overrides: config::Overrides::default() };
         match config::load(&source) {
             Ok(config) => structured(&json!({ "valid": true, "upstreams": config.upstreams.len() })),
-            Err(error) => {
-                let problem =
-                    std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
-                let problem = problem.map(ToString::to_string).collect::<Vec<_>>().join(": ");
-                structured(&json!({ "valid": false, "problem": problem }))
-            }
+            Err(error) => structured(&json!({ "valid": false, "problem": crate::exit::chain(&error) })),
         }
     }
 }

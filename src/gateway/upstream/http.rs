@@ -25,7 +25,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::super::error::{Error, Fault, chain};
+use super::super::error::{Error, Fault};
 use super::super::relay::{
     Era, Id, MODERN, Message, Notification, Outcome, Raw, Request, Response, raw, set_member,
 };
@@ -34,6 +34,7 @@ use super::exchange::{Cancel, Event, Events, Exchange, exchange};
 use super::headers;
 use super::link::{Call, Inbound, Inbox, Role};
 use crate::config::{Secret, UpstreamName};
+use crate::exit::chain;
 
 /// The header that names a legacy session.
 pub(crate) const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
