@@ -122,8 +122,11 @@ impl Line {
 
 /// Lists the group that `leader` leads. Async-signal-safe.
 fn enlist(line: BorrowedFd<'_>, leader: Pid, pidfd: BorrowedFd<'_>) -> io::Result<()> {
-    let session = rustix::process::getsid(Some(leader))?;
-    let numbers = [ENLIST, leader.as_raw_nonzero().get(), session.as_raw_nonzero().get()];
+    // The session's leader may live outside of our pid namespace; then its number is 0, which rustix takes for
+    // impossible: pid_namespaces(7).
+    let leader = leader.as_raw_nonzero().get();
+    let session = nix::unistd::getsid(Some(nix::unistd::Pid::from_raw(leader)))?.as_raw();
+    let numbers = [ENLIST, leader, session];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     let pidfd = [pidfd];

@@ -1,6 +1,7 @@
 //! Gateways that are killed at any moment: nothing of them is left, and the next start works.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
 use std::process::Child;
 use std::time::{Duration, Instant};
@@ -90,6 +91,21 @@ fn stop_returns_when_the_guardian_is_gone_too() {
     let daemon = site.daemon();
     assert_eq!(site.run(&["--stop"]).code, Some(0));
     assert_eq!((upstream_of(&site), guardians_of(daemon)), (Vec::new(), Vec::new()));
+}
+
+#[test]
+#[ignore = "needs root: a pid namespace of its own"]
+fn upstreams_work_where_the_leader_of_the_session_is_outside_of_the_pid_namespace() {
+    // Containers are often entered so: getsid(2) then answers 0, as pid_namespaces(7) says of processes outside.
+    let site = site();
+    let script = "exec unshare --pid --fork --kill-child --mount-proc \"$MCPEG\"";
+    let mut gateway = site.shell(script).spawn().unwrap();
+    let log = BufReader::new(gateway.stderr.take().unwrap());
+    let mut lines = log.lines().map_while(Result::ok).take_while(|line| !line.contains("serving on "));
+    let is_ready = |line: &String| line.contains("the upstream is ready") && line.contains("wrapped");
+    assert!(lines.any(|line| is_ready(&line)), "the gateway serves without its upstream");
+    cut(gateway);
+    until("nothing is left", || upstream_of(&site).is_empty());
 }
 
 #[test]
