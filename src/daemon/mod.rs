@@ -7,7 +7,8 @@
 //! | `pidfile` | the number for people and scripts |
 //! | `find` | from a pid file to a proved process; stopping it |
 //! | `detach` | daemon(7) SysV steps and the pipe by which the launcher learns of readiness |
-//! | `listen` | binding, taking over and removing listeners |
+//! | `passed` | descriptors that a service manager passes at the start |
+//! | `listen` | binding, taking over, storing and removing listeners |
 //! | `notify` | `sd_notify(3)` |
 //! | `signals` | what each signal means to a serving process |
 //! | `control` | the control socket, both sides |
@@ -21,6 +22,7 @@ pub mod find;
 pub mod listen;
 mod lock;
 mod notify;
+pub mod passed;
 mod paths;
 mod pidfile;
 mod record;
