@@ -12,6 +12,7 @@
 //! | `notify` | `sd_notify(3)` |
 //! | `signals` | what each signal means to a serving process |
 //! | `control` | the control socket, both sides |
+//! | `unit` | gateways that belong to a systemd unit |
 //! | `upgrade` | starting the process that takes this one's place, and being it |
 //!
 //! A remembered number is never signalled: every way to a signal goes through [`find::find`].
@@ -27,6 +28,7 @@ mod paths;
 mod pidfile;
 mod record;
 mod signals;
+mod unit;
 pub mod upgrade;
 
 pub use lock::{Error as LockError, Lock};
@@ -35,3 +37,4 @@ pub use paths::{Error as PathsError, RunPaths};
 pub use pidfile::{Error as PidFileError, check_replaceable, remove_own, write as write_pid_file};
 pub use record::Record;
 pub use signals::{Received, Signals, Wanted};
+pub use unit::Unit;
