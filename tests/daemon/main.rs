@@ -17,5 +17,6 @@ mod start;
 mod status;
 mod stop;
 mod store;
+mod sudden;
 mod sysv;
 mod upgrade;
