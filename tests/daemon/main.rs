@@ -7,6 +7,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../support/load.rs"]
+mod load;
+
+mod busy;
 mod guardian;
 mod hostile;
 mod namespace;

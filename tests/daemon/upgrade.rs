@@ -1,18 +1,14 @@
 //! A new process takes the gateway's place: nothing is lost, and a bad one changes nothing.
 
 mod bad;
-mod load;
 
 use std::fs;
-use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixDatagram;
 
 use nix::sys::signal::Signal;
 
 use crate::support::daemon::{DEADLINE, Held, Site, finish, lives, send, suspend, until};
-
-use load::{Load, Session};
 
 /// The pid after an upgrade that must succeed.
 fn upgrade(site: &Site) -> i32 {
@@ -23,36 +19,6 @@ fn upgrade(site: &Site) -> i32 {
     assert_eq!(finished.stdout, format!("mcpeg is serving with pid {after}, was {before}\n"));
     assert_ne!(before, after);
     after
-}
-
-#[test]
-fn twenty_upgrades_under_load_lose_no_request_and_no_session() {
-    let site = Site::new();
-    site.daemon();
-    let address = site.address();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let (answered, failed) = runtime.block_on(async {
-        let mut sessions = Vec::new();
-        for _ in 0..10 {
-            sessions.push(Session::begin(address).await.unwrap());
-        }
-        let load = Load::start(address, 32);
-        for _ in 0..20 {
-            load.go_on(8).await;
-            tokio::task::block_in_place(|| upgrade(&site));
-            for session in &sessions {
-                assert_eq!(session.answers().await.unwrap(), 200);
-            }
-        }
-        load.go_on(32).await;
-        load.end().await
-    });
-    let failures = failed.len();
-    writeln!(std::io::stderr(), "20 upgrades: {failures} of {} requests failed", answered + failures as u64)
-        .unwrap();
-    assert_eq!(failed, [""; 0], "of {answered}");
-    assert_eq!(site.status()["sessions"], 10 + 16);
-    until("only one generation is left", || site.gateways() == [site.pid()]);
 }
 
 #[test]
