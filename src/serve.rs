@@ -12,7 +12,9 @@ mod accepting;
 mod alive;
 mod bond;
 mod error;
+mod panics;
 pub mod reload;
+mod running;
 mod status;
 mod stop;
 mod upgrade;
@@ -28,21 +30,22 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use accepting::Accepting;
-use alive::{ask_ourselves, sign_of_life};
+use alive::ask_ourselves;
 pub use error::Error;
 pub use status::{SCHEMA, State, Status};
 pub use upgrade::{START_LIMIT, take_over};
 
 use bond::Bond;
+use running::End;
 use upgrade::{Attempt, Order};
 
 use crate::config::{self, Config, Source};
 use crate::daemon::control::{Busy, Request, Server};
 use crate::daemon::detach::{self, Announcer, Launcher, Side};
 use crate::daemon::listen::{self, Listeners};
-use crate::daemon::{Lock, Notifier, Received, Record, RunPaths, Signals, Wanted};
+use crate::daemon::{Lock, Notifier, Record, RunPaths, Signals};
 use crate::exit::{Exit, ToExit as _};
-use crate::gateway::{self, Gateway};
+use crate::gateway::Gateway;
 use crate::log::{self, Console};
 use crate::sys::fd::Rest;
 use crate::sys::net::Address;
@@ -220,12 +223,16 @@ impl Taken {
         let log = log::init(&self.config.log, console)?;
         let runtime =
             tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Runtime)?;
-        let result = runtime.block_on(async {
-            let mut serving = Serving::start(self, record, &log)?;
-            let result = serving.run(announcer).await;
-            serving.clean_up(&result).await;
-            result
+        panics::watch();
+        let result = panics::caught(|| {
+            runtime.block_on(async {
+                let mut serving = Serving::start(self, record, &log)?;
+                let result = serving.run(announcer).await;
+                serving.clean_up(&result).await;
+                result
+            })
         });
+        let result = panics::decide(result);
         runtime.shutdown_timeout(RUNTIME_END);
         match &result {
             Ok(exit) => tracing::info!(code = exit.code(), "stopped"),
@@ -271,14 +278,6 @@ struct Serving<'a> {
     bond: Option<Bond>,
     /// Whether pid file, record and control socket are ours.
     owner: bool,
-}
-
-/// Why serving ends.
-enum End {
-    /// A signal.
-    Asked(Received),
-    /// A new process serves.
-    Replaced,
 }
 
 impl<'a> Serving<'a> {
@@ -343,6 +342,12 @@ impl<'a> Serving<'a> {
                 Ok(self.drain().await)
             }
             Ok(End::Replaced) => Ok(self.drain().await),
+            Ok(End::Panicked) => {
+                tracing::error!("draining after a panic; this process ends with exit code 70");
+                self.abandon_upgrade().await;
+                self.notifier.stopping("draining after a panic");
+                Ok(self.drain().await)
+            }
             Err(error) => {
                 self.abandon_upgrade().await;
                 self.reloads.end().await;
@@ -373,6 +378,7 @@ impl<'a> Serving<'a> {
             received = self.signals.stop() => return Err(Error::StoppedEarly(received)),
             () = abandoned(pipe) => return Err(Error::Abandoned),
             result = self.accepting.ended() => result?,
+            () = panics::first() => return Err(Error::Panicked),
         }
         if succeeding {
             return self.succeed().await;
@@ -411,51 +417,6 @@ impl<'a> Serving<'a> {
                 }
             }
         }));
-    }
-
-    /// Serves until a signal asks to stop, or a new process has taken over. Signs of life are sent from here, and only
-    /// while we answer ourselves: a timer of its own would go on when serving has stopped.
-    async fn until_stop(&mut self) -> Result<End, Error> {
-        let interval = self.notifier.interval();
-        let mut shown = self.summary();
-        let mut life = Box::pin(sign_of_life(interval, self.taken.listeners.addresses().to_vec()));
-        loop {
-            tokio::select! {
-                wanted = self.signals.wanted() => match wanted {
-                    Wanted::Stop(received) => return Ok(End::Asked(received)),
-                    Wanted::Reload => self.reloads.want(),
-                    Wanted::Upgrade => self.begin_upgrade(Order { limit: START_LIMIT, reply: None }),
-                },
-                Some(order) = self.orders.1.recv() => self.begin_upgrade(order),
-                Some(Ok(attempt)) = self.attempts.join_next() => if self.end_upgrade(attempt).await {
-                    return Ok(End::Replaced);
-                },
-                result = self.accepting.ended() => result?,
-                step = self.reloads.step() => self.reload(step),
-                result = life.as_mut() => {
-                    match result {
-                        Ok(()) => self.notifier.alive(),
-                        Err(error) => tracing::error!(error = crate::exit::chain(&error), "cannot reach ourselves"),
-                    }
-                    life.set(sign_of_life(interval, self.taken.listeners.addresses().to_vec()));
-                }
-            }
-            let summary = self.summary();
-            if summary != shown {
-                self.notifier.status(&summary);
-                shown = summary;
-            }
-        }
-    }
-
-    /// One line for `systemctl status`.
-    fn summary(&self) -> String {
-        let status = self.gateway.status();
-        let ready =
-            status.upstreams.iter().filter(|upstream| upstream.state == gateway::State::Ready).count();
-        let listening = endpoints(self.taken.listeners.addresses());
-        let (sessions, all) = (status.sessions, status.upstreams.len());
-        format!("serving on {listening}; {ready} of {all} upstreams ready; {sessions} sessions")
     }
 }
 

@@ -10,6 +10,7 @@ mod support;
 mod guardian;
 mod hostile;
 mod notify;
+mod panic;
 mod reload;
 mod start;
 mod status;
