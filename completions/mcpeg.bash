@@ -53,7 +53,7 @@ _mcpeg() {
 
     case "${cmd}" in
         mcpeg)
-            opts="-c -h -V --daemon --stop --restart --reload --status --log-rotate --check --start-timeout --json --config --pid-file --log-file --listen --log-level --dev --help --version install uninstall import generate help"
+            opts="-c -h -V --daemon --stop --restart --reload --status --log-rotate --check --force --start-timeout --json --config --pid-file --log-file --listen --log-level --dev --help --version install uninstall import generate help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_mcpeg_global_optspecs
-    string join \n daemon stop restart reload status log-rotate check start-timeout= json c/config= pid-file= log-file= listen= log-level= dev h/help V/version
+    string join \n daemon stop restart reload status log-rotate check force start-timeout= json c/config= pid-file= log-file= listen= log-level= dev h/help V/version
 end
 
 function __fish_mcpeg_needs_command
@@ -41,6 +41,7 @@ complete -c mcpeg -n "__fish_mcpeg_needs_command" -l reload -d 'Read the configu
 complete -c mcpeg -n "__fish_mcpeg_needs_command" -l status -d 'Tell whether the gateway runs, and how it is'
 complete -c mcpeg -n "__fish_mcpeg_needs_command" -l log-rotate -d 'Rotate the log files, or reopen them if they were moved'
 complete -c mcpeg -n "__fish_mcpeg_needs_command" -l check -d 'Test the configuration and exit without any effect'
+complete -c mcpeg -n "__fish_mcpeg_needs_command" -l force -d 'With --stop: kill a gateway that does not end in time'
 complete -c mcpeg -n "__fish_mcpeg_needs_command" -l json -d 'Print the answer of --status, --reload or --check as JSON'
 complete -c mcpeg -n "__fish_mcpeg_needs_command" -l dev -d 'Development profile: loopback only, readable console log at debug level'
 complete -c mcpeg -n "__fish_mcpeg_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'

@@ -42,7 +42,8 @@ use upgrade::{Attempt, Order};
 use crate::config::{self, Config, Source};
 use crate::daemon::control::{Busy, Request, Server};
 use crate::daemon::detach::{self, Announcer, Launcher, Side};
-use crate::daemon::listen::{self, Listeners};
+use crate::daemon::listen::Listeners;
+use crate::daemon::passed::{self, Passed};
 use crate::daemon::{Lock, Notifier, Record, RunPaths, Signals};
 use crate::exit::{Exit, ToExit as _};
 use crate::gateway::Gateway;
@@ -120,7 +121,7 @@ struct Taken {
 /// When the gateway cannot start; nothing is left behind then.
 pub fn run(source: &Source, options: &Options) -> Result<Outcome, Error> {
     let rest = if matches!(options.mode, Mode::Daemon) { Rest::Close } else { Rest::CloseOnExec };
-    let passed = listen::claim(rest)?;
+    let passed = passed::claim(rest)?;
     let config = config::load(source)?;
     // A daemon leaves the working directory.
     let source = source.clone().absolute().map_err(Error::WorkingDirectory)?;
@@ -143,12 +144,7 @@ pub fn run(source: &Source, options: &Options) -> Result<Outcome, Error> {
 
 impl Taken {
     /// Takes the lock and binds the listeners, in this order: a second start never disturbs the first.
-    fn take(
-        source: Source,
-        config: Config,
-        options: &Options,
-        passed: listen::Passed,
-    ) -> Result<Self, Error> {
+    fn take(source: Source, config: Config, options: &Options, mut passed: Passed) -> Result<Self, Error> {
         let paths = RunPaths::resolve(options.pid_file.as_deref())?;
         paths.prepare()?;
         let mut record = Self::record(&config, &paths)?;
@@ -156,6 +152,8 @@ impl Taken {
         record.launching = background;
         let lock = Lock::acquire(&paths, &record)?;
         daemon::check_replaceable(&paths.pid_file)?;
+        let unwanted = passed.discard(&config.server.listen);
+        Notifier::from_environment().forget_now(&unwanted);
         let listeners = Listeners::bind(&config.server.listen, passed)?;
         let (config, welcome) = (Arc::new(config), options.welcome);
         Ok(Self { source, config, paths, lock, listeners, welcome, background, predecessor: None })
@@ -389,6 +387,7 @@ impl<'a> Serving<'a> {
         if let Some(announcer) = announcer.take() {
             announcer.ready().map_err(|_| Error::Abandoned)?;
         }
+        self.taken.listeners.store(&self.notifier);
         self.notifier.ready(&self.summary());
         let (pid, version) = (self.record.pid, &self.record.version);
         tracing::info!(pid, version, "serving on {}", endpoints(&addresses));

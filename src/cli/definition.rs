@@ -57,6 +57,9 @@ pub struct ActionFlags {
     #[arg(long, group = "action")]
     pub daemon: bool,
     /// Drain the running gateway and stop it.
+    ///
+    /// The command returns when the process has ended. The main process of a systemd unit is stopped by systemd, which
+    /// this command asks to. A gateway that does not end within its drain time-out is left alone (exit code 75).
     #[arg(long, group = "action")]
     pub stop: bool,
     /// Replace the running gateway without losing a request; start it if it is stopped.
@@ -84,6 +87,9 @@ pub struct ActionFlags {
     /// Test the configuration and exit without any effect.
     #[arg(long, group = "action")]
     pub check: bool,
+    /// With --stop: kill a gateway that does not end in time.
+    #[arg(long, requires = "stop")]
+    pub force: bool,
     /// How long the new process of --restart may take to serve.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
     pub start_timeout: std::time::Duration,

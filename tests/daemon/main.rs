@@ -15,5 +15,6 @@ mod reload;
 mod start;
 mod status;
 mod stop;
+mod store;
 mod sysv;
 mod upgrade;

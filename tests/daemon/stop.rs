@@ -100,6 +100,22 @@ fn suspended_gateway_is_told_apart_and_stops_when_it_goes_on() {
 }
 
 #[test]
+fn force_kills_a_gateway_that_does_not_end_and_nothing_else() {
+    let site = Site::new();
+    assert_eq!(site.run(&["--force"]).code, Some(64), "it belongs to --stop");
+    let pid = site.daemon();
+    suspend(pid);
+    let stopped = site.run(&["--stop", "--force"]);
+    assert_eq!(stopped.code, Some(0), "{stopped:?}");
+    assert!(
+        stopped.stderr.contains(&format!("pid {pid} did not stop in time and was killed")),
+        "{stopped:?}"
+    );
+    assert!(!lives(pid) && !site.pid_file().exists());
+    site.daemon();
+}
+
+#[test]
 fn actions_of_later_versions_exit_3_and_name_what_to_use() {
     let site = Site::new();
     let pid = site.daemon();
