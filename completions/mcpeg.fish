@@ -66,6 +66,9 @@ complete -c mcpeg -n "__fish_mcpeg_using_subcommand import" -s c -l config -d 'T
 complete -c mcpeg -n "__fish_mcpeg_using_subcommand import" -l dry-run -d 'Print what would be written and write nothing'
 complete -c mcpeg -n "__fish_mcpeg_using_subcommand import" -l force -d 'Replace files in conf.d that exist'
 complete -c mcpeg -n "__fish_mcpeg_using_subcommand import" -s h -l help -d 'Print help'
+complete -c mcpeg -n "__fish_mcpeg_using_subcommand generate" -l for -d 'Whom units are for' -r -f -a "deb\t'The Debian package'
+rpm\t'The RPM package'
+local\t'The tarball, and `mcpeg install`'"
 complete -c mcpeg -n "__fish_mcpeg_using_subcommand generate" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mcpeg -n "__fish_mcpeg_using_subcommand help; and not __fish_seen_subcommand_from install uninstall import generate help" -f -a "install" -d 'Install mcpeg as a systemd service on this machine'
 complete -c mcpeg -n "__fish_mcpeg_using_subcommand help; and not __fish_seen_subcommand_from install uninstall import generate help" -f -a "uninstall" -d 'Remove what `mcpeg install` put on this machine'

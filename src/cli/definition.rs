@@ -256,6 +256,9 @@ pub struct GenerateArgs {
     /// What to write.
     #[arg(value_enum)]
     pub what: Generated,
+    /// Whom units are for.
+    #[arg(long = "for", value_enum, value_name = "WHOM", default_value = "deb")]
+    pub whom: Whom,
     /// The directory to write into.
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub directory: PathBuf,
@@ -268,8 +271,19 @@ pub enum Generated {
     Man,
     /// Completion scripts for bash, zsh and fish.
     Completions,
-    /// systemd units, sysusers and tmpfiles.
+    /// Units, account, modes, configuration, its commented reference, and the example for logrotate.
     Units,
+}
+
+/// Who ships generated units, which decides where the binary is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Whom {
+    /// The Debian package.
+    Deb,
+    /// The RPM package.
+    Rpm,
+    /// The tarball, and `mcpeg install`.
+    Local,
 }
 
 impl Common {
