@@ -9,6 +9,7 @@ mod support;
 
 mod guardian;
 mod hostile;
+mod namespace;
 mod notify;
 mod panic;
 mod reload;
