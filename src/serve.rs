@@ -13,6 +13,7 @@ mod alive;
 mod bond;
 mod error;
 pub mod reload;
+pub mod rotate;
 mod status;
 mod stop;
 mod upgrade;
@@ -279,6 +280,8 @@ enum End {
     Asked(Received),
     /// A new process serves.
     Replaced,
+    /// The log cannot be written, and nothing may happen without it.
+    LogFull,
 }
 
 impl<'a> Serving<'a> {
@@ -343,6 +346,12 @@ impl<'a> Serving<'a> {
                 Ok(self.drain().await)
             }
             Ok(End::Replaced) => Ok(self.drain().await),
+            Ok(End::LogFull) => {
+                self.abandon_upgrade().await;
+                self.notifier.stopping("draining: the log cannot be written");
+                self.drain().await;
+                Err(log::Error::Full.into())
+            }
             Err(error) => {
                 self.abandon_upgrade().await;
                 self.reloads.end().await;
@@ -396,15 +405,17 @@ impl<'a> Serving<'a> {
     fn serve_control(&mut self, server: Server) {
         let (template, reloads) = (self.template.subscribe(), self.reloads.sender());
         let (gateway, watch, orders) = (self.gateway.clone(), self.watch.clone(), self.orders.0.clone());
+        let log = self.log.handle();
         self.busy = server.busy();
         self.control.spawn(server.serve(move |request| {
             let template = template.borrow().clone();
             let (gateway, watch) = (gateway.clone(), watch.clone());
-            let (reloads, orders) = (reloads.clone(), orders.clone());
+            let (reloads, orders, log) = (reloads.clone(), orders.clone(), log.clone());
             async move {
                 match request {
-                    Request::Status => status::answer(template, &gateway, &watch),
+                    Request::Status => status::answer(template, &gateway, &watch, &log),
                     Request::Reload => reload::ask(reloads).await,
+                    Request::Rotate => rotate::answer(&log).await,
                     Request::Upgrade { start_timeout_ms } => {
                         upgrade::ask(&orders, &watch, Duration::from_millis(start_timeout_ms)).await
                     }
@@ -418,12 +429,14 @@ impl<'a> Serving<'a> {
     async fn until_stop(&mut self) -> Result<End, Error> {
         let interval = self.notifier.interval();
         let mut shown = self.summary();
+        let log = self.log.handle();
         let mut life = Box::pin(sign_of_life(interval, self.taken.listeners.addresses().to_vec()));
         loop {
             tokio::select! {
                 wanted = self.signals.wanted() => match wanted {
                     Wanted::Stop(received) => return Ok(End::Asked(received)),
                     Wanted::Reload => self.reloads.want(),
+                    Wanted::Rotate => drop(tokio::spawn(rotate::by_signal(log.clone()))),
                     Wanted::Upgrade => self.begin_upgrade(Order { limit: START_LIMIT, reply: None }),
                 },
                 Some(order) = self.orders.1.recv() => self.begin_upgrade(order),
@@ -431,6 +444,7 @@ impl<'a> Serving<'a> {
                     return Ok(End::Replaced);
                 },
                 result = self.accepting.ended() => result?,
+                () = log.demands_stop() => return Ok(End::LogFull),
                 step = self.reloads.step() => self.reload(step),
                 result = life.as_mut() => {
                     match result {

@@ -98,14 +98,3 @@ fn suspended_gateway_is_told_apart_and_stops_when_it_goes_on() {
     send(pid, Signal::SIGCONT);
     until("the gateway is gone", || !lives(pid));
 }
-
-#[test]
-fn actions_of_later_versions_exit_3_and_name_what_to_use() {
-    let site = Site::new();
-    let pid = site.daemon();
-    let refused = site.run(&["--log-rotate"]);
-    assert_eq!(refused.code, Some(3), "{refused:?}");
-    assert!(refused.stderr.contains("this version cannot"), "{refused:?}");
-    assert!(refused.stderr.contains("--restart"), "{refused:?}");
-    assert!(lives(pid));
-}
