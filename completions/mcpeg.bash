@@ -139,12 +139,16 @@ _mcpeg() {
             return 0
             ;;
         mcpeg__subcmd__generate)
-            opts="-h --help man completions units"
+            opts="-h --for --help man completions units"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --for)
+                    COMPREPLY=($(compgen -W "deb rpm local" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;

@@ -14,6 +14,7 @@ mod bond;
 mod error;
 mod panics;
 pub mod reload;
+pub mod rotate;
 mod running;
 mod status;
 mod stop;
@@ -346,6 +347,12 @@ impl<'a> Serving<'a> {
                 self.notifier.stopping("draining after a panic");
                 Ok(self.drain().await)
             }
+            Ok(End::LogFull) => {
+                self.abandon_upgrade().await;
+                self.notifier.stopping("draining: the log cannot be written");
+                self.drain().await;
+                Err(log::Error::Full.into())
+            }
             Err(error) => {
                 self.abandon_upgrade().await;
                 self.reloads.end().await;
@@ -401,15 +408,17 @@ impl<'a> Serving<'a> {
     fn serve_control(&mut self, server: Server) {
         let (template, reloads) = (self.template.subscribe(), self.reloads.sender());
         let (gateway, watch, orders) = (self.gateway.clone(), self.watch.clone(), self.orders.0.clone());
+        let log = self.log.handle();
         self.busy = server.busy();
         self.control.spawn(server.serve(move |request| {
             let template = template.borrow().clone();
             let (gateway, watch) = (gateway.clone(), watch.clone());
-            let (reloads, orders) = (reloads.clone(), orders.clone());
+            let (reloads, orders, log) = (reloads.clone(), orders.clone(), log.clone());
             async move {
                 match request {
-                    Request::Status => status::answer(template, &gateway, &watch),
+                    Request::Status => status::answer(template, &gateway, &watch, &log),
                     Request::Reload => reload::ask(reloads).await,
+                    Request::Rotate => rotate::answer(&log).await,
                     Request::Upgrade { start_timeout_ms } => {
                         upgrade::ask(&orders, &watch, Duration::from_millis(start_timeout_ms)).await
                     }

@@ -81,7 +81,11 @@ pub struct ActionFlags {
     /// Exit codes follow the LSB: 0 running, 1 dead with a pid file left behind, 3 stopped, 4 unknown.
     #[arg(long, group = "action")]
     pub status: bool,
-    /// Rotate the log files, or reopen them if they were moved.
+    /// Rotate the log file, or reopen it if it was moved.
+    ///
+    /// The command returns when the new file is in use, and prints the names of the old and the new one. With
+    /// rotate = "external" in the configuration, for logrotate(8), the file is only opened again. If the control
+    /// socket does not answer, the process is sent SIGUSR1, which means the same. Exit code 3: no gateway runs.
     #[arg(long, group = "action")]
     pub log_rotate: bool,
     /// Test the configuration and exit without any effect.
@@ -93,7 +97,7 @@ pub struct ActionFlags {
     /// How long the new process of --restart may take to serve.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
     pub start_timeout: std::time::Duration,
-    /// Print the answer of --status, --reload or --check as JSON.
+    /// Print the answer of --status, --reload, --log-rotate or --check as JSON.
     #[arg(long)]
     pub json: bool,
 }
@@ -256,6 +260,9 @@ pub struct GenerateArgs {
     /// What to write.
     #[arg(value_enum)]
     pub what: Generated,
+    /// Whom units are for.
+    #[arg(long = "for", value_enum, value_name = "WHOM", default_value = "deb")]
+    pub whom: Whom,
     /// The directory to write into.
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub directory: PathBuf,
@@ -268,8 +275,19 @@ pub enum Generated {
     Man,
     /// Completion scripts for bash, zsh and fish.
     Completions,
-    /// systemd units, sysusers and tmpfiles.
+    /// Units, account, modes, configuration, its commented reference, and the example for logrotate.
     Units,
+}
+
+/// Who ships generated units, which decides where the binary is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Whom {
+    /// The Debian package.
+    Deb,
+    /// The RPM package.
+    Rpm,
+    /// The tarball, and `mcpeg install`.
+    Local,
 }
 
 impl Common {

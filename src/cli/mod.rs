@@ -11,6 +11,7 @@ mod install;
 mod manual;
 mod reload;
 pub mod report;
+mod rotate;
 mod status;
 
 use std::panic;
@@ -57,6 +58,6 @@ fn act(cli: &Cli) -> Exit {
         Action::Check => check::run(&cli.common.source(), cli.action.json),
         Action::Restart => control::restart(&cli.common, cli.action.start_timeout),
         Action::Reload => reload::run(&cli.common, cli.action.json),
-        Action::LogRotate => control::refuse_rotation(),
+        Action::LogRotate => rotate::run(&cli.common, cli.action.json),
     }
 }

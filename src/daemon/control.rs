@@ -40,6 +40,8 @@ pub enum Request {
     Status,
     /// Read the configuration again.
     Reload,
+    /// Rotate the log file, or reopen it if it was moved.
+    Rotate,
     /// Put a new process in the gateway's place.
     Upgrade {
         /// How long the new process may take to serve, in milliseconds.

@@ -2,7 +2,7 @@
 
 use super::alive::sign_of_life;
 use super::upgrade::{Order, START_LIMIT};
-use super::{Error, Serving, endpoints, panics};
+use super::{Error, Serving, endpoints, panics, rotate};
 use crate::daemon::{Received, Wanted};
 use crate::gateway;
 
@@ -14,6 +14,8 @@ pub(super) enum End {
     Replaced,
     /// A panic somewhere: what this process holds can no longer be trusted.
     Panicked,
+    /// The log cannot be written, and nothing may happen without it.
+    LogFull,
 }
 
 impl Serving<'_> {
@@ -22,12 +24,14 @@ impl Serving<'_> {
     pub(super) async fn until_stop(&mut self) -> Result<End, Error> {
         let interval = self.notifier.interval();
         let mut shown = self.summary();
+        let log = self.log.handle();
         let mut life = Box::pin(sign_of_life(interval, self.taken.listeners.addresses().to_vec()));
         loop {
             tokio::select! {
                 wanted = self.signals.wanted() => match wanted {
                     Wanted::Stop(received) => return Ok(End::Asked(received)),
                     Wanted::Reload => self.reloads.want(),
+                    Wanted::Rotate => drop(tokio::spawn(rotate::by_signal(log.clone()))),
                     Wanted::Upgrade => self.begin_upgrade(Order { limit: START_LIMIT, reply: None }),
                 },
                 Some(order) = self.orders.1.recv() => self.begin_upgrade(order),
@@ -36,6 +40,7 @@ impl Serving<'_> {
                 },
                 result = self.accepting.ended() => result?,
                 () = panics::first() => return Ok(End::Panicked),
+                () = log.demands_stop() => return Ok(End::LogFull),
                 step = self.reloads.step() => self.reload(step),
                 result = life.as_mut() => {
                     match result {

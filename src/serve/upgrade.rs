@@ -199,6 +199,7 @@ impl Serving<'_> {
         match attempt.result {
             Ok(heir) => {
                 self.owner = false;
+                self.log.yield_rotation();
                 self.taken.listeners.give_files_up();
                 // Before the manager hears of it, so that the new process is nobody's child when it is named.
                 heir.candidate.release();
