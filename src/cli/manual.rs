@@ -27,7 +27,11 @@ pub(super) fn pages() -> Vec<(&'static str, String)> {
     vec![
         (
             "mcpeg.8",
-            command("mcpeg", &cli.clone().after_help(None::<&str>), &[include_str!("manual/mcpeg.man")]),
+            command(
+                "mcpeg",
+                &cli.clone().after_help(None::<&str>),
+                &[include_str!("manual/control.man"), include_str!("manual/mcpeg.man")],
+            ),
         ),
         ("mcpeg-install.8", command("mcpeg-install", &sub("install"), &[include_str!("manual/install.man")])),
         (
