@@ -24,7 +24,7 @@ function __fish_mcpeg_using_subcommand
     contains -- $cmd[1] $argv
 end
 
-complete -c mcpeg -n "__fish_mcpeg_needs_command" -l start-timeout -d 'How long the new process of --restart may take to serve' -r
+complete -c mcpeg -n "__fish_mcpeg_needs_command" -l start-timeout -d 'How long the process that --daemon or --restart starts may take to serve (default: 90s, 30s)' -r
 complete -c mcpeg -n "__fish_mcpeg_needs_command" -s c -l config -d 'The configuration file' -r -F
 complete -c mcpeg -n "__fish_mcpeg_needs_command" -l pid-file -d 'The pid file; lock and control socket live beside it' -r -F
 complete -c mcpeg -n "__fish_mcpeg_needs_command" -l log-file -d 'Write the log to this file (default: the file of the log section in the configuration)' -r -F

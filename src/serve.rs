@@ -75,8 +75,8 @@ pub struct Options {
 pub enum Mode {
     /// In this process, with its console.
     Foreground(Console),
-    /// In a daemon; this process waits until it serves.
-    Daemon,
+    /// In a daemon; this process waits until it serves, at most for this long.
+    Daemon(Duration),
 }
 
 /// How [`run`] ended well.
@@ -121,7 +121,7 @@ struct Taken {
 /// # Errors
 /// When the gateway cannot start; nothing is left behind then.
 pub fn run(source: &Source, options: &Options) -> Result<Outcome, Error> {
-    let rest = if matches!(options.mode, Mode::Daemon) { Rest::Close } else { Rest::CloseOnExec };
+    let rest = if matches!(options.mode, Mode::Daemon(_)) { Rest::Close } else { Rest::CloseOnExec };
     let passed = passed::claim(rest)?;
     let config = config::load(source)?;
     // A daemon leaves the working directory.
@@ -132,8 +132,8 @@ pub fn run(source: &Source, options: &Options) -> Result<Outcome, Error> {
             signal::unblock_all().map_err(Error::Signals)?;
             taken.live(console, &mut None).map(Outcome::Ended)
         }
-        Mode::Daemon => match detach::detach() {
-            Ok(Side::Launcher(launcher)) => taken.report(launcher),
+        Mode::Daemon(limit) => match detach::detach() {
+            Ok(Side::Launcher(launcher)) => taken.report(launcher, limit),
             Ok(Side::Daemon(announcer)) => Ok(Outcome::Ended(taken.live_detached(announcer))),
             Err(error) => {
                 taken.listeners.remove_files();
@@ -149,7 +149,7 @@ impl Taken {
         let paths = RunPaths::resolve(options.pid_file.as_deref())?;
         paths.prepare()?;
         let mut record = Self::record(&config, &paths)?;
-        let background = matches!(options.mode, Mode::Daemon);
+        let background = matches!(options.mode, Mode::Daemon(_));
         record.launching = background;
         let lock = Lock::acquire(&paths, &record)?;
         daemon::check_replaceable(&paths.pid_file)?;
@@ -167,8 +167,8 @@ impl Taken {
     }
 
     /// The launcher's rest: waits for the daemon.
-    fn report(mut self, launcher: Launcher) -> Result<Outcome, Error> {
-        match launcher.wait(detach::START_TIMEOUT) {
+    fn report(mut self, launcher: Launcher, limit: Duration) -> Result<Outcome, Error> {
+        match launcher.wait(limit) {
             Ok(pid) => Ok(Outcome::Launched {
                 pid,
                 addresses: self.listeners.addresses().to_vec(),

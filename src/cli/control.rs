@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::config::Source;
 use crate::daemon::RunPaths;
 use crate::daemon::control::{self, Request};
+use crate::daemon::detach::START_TIMEOUT;
 use crate::daemon::find::{self, State, Stopped};
 use crate::exit::{Exit, ToExit};
 use crate::log::Console;
@@ -69,8 +70,8 @@ pub(super) fn foreground(common: &Common) -> Exit {
 }
 
 /// Starts a daemon and returns when it serves.
-pub(super) fn daemon(common: &Common) -> Exit {
-    start(common, &common.source(), Mode::Daemon)
+pub(super) fn daemon(common: &Common, limit: Option<Duration>) -> Exit {
+    start(common, &common.source(), Mode::Daemon(limit.unwrap_or(START_TIMEOUT)))
 }
 
 /// Serves, and prints what there is to say.
@@ -126,19 +127,20 @@ pub(super) fn stop(common: &Common, force: bool) -> Exit {
 }
 
 /// Lets a new process take the running gateway's place; starts a daemon if none runs.
-pub(super) fn restart(common: &Common, limit: Duration) -> Exit {
+pub(super) fn restart(common: &Common, limit: Option<Duration>) -> Exit {
     let state = RunPaths::resolve(common.pid_file.as_deref())
         .map_err(find::Error::from)
         .and_then(|paths| find::find(&paths));
     let running = match state {
         Ok(State::Running(running)) => running,
-        Ok(State::Stopped | State::Stale(_)) => return daemon(common),
+        Ok(State::Stopped | State::Stale(_)) => return daemon(common, limit),
         Err(error) => return report::error(&error),
     };
     let pid = running.handle.pid();
     if running.handle.is_suspended() {
         return report::error(&NotReplaced::Suspended(pid));
     }
+    let limit = limit.unwrap_or(serve::START_LIMIT);
     let start_timeout_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
     let request = Request::Upgrade { start_timeout_ms };
     match control::ask_within(&running.record.control, request, limit.saturating_add(RESTART_MARGIN)) {

@@ -94,9 +94,11 @@ pub struct ActionFlags {
     /// With --stop: kill a gateway that does not end in time.
     #[arg(long, requires = "stop")]
     pub force: bool,
-    /// How long the new process of --restart may take to serve.
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
-    pub start_timeout: std::time::Duration,
+    /// How long the process that --daemon or --restart starts may take to serve (default: 90s, 30s).
+    ///
+    /// It is ended then.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub start_timeout: Option<std::time::Duration>,
     /// Print the answer of --status, --reload, --log-rotate or --check as JSON.
     #[arg(long)]
     pub json: bool,

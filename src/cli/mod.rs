@@ -52,7 +52,7 @@ fn carry_out(cli: &Cli) -> Exit {
 fn act(cli: &Cli) -> Exit {
     match cli.action.action() {
         Action::Foreground => control::foreground(&cli.common),
-        Action::Daemon => control::daemon(&cli.common),
+        Action::Daemon => control::daemon(&cli.common, cli.action.start_timeout),
         Action::Stop => control::stop(&cli.common, cli.action.force),
         Action::Status => status::run(&cli.common, cli.action.json),
         Action::Check => check::run(&cli.common.source(), cli.action.json),

@@ -137,6 +137,16 @@ fn death_before_ready_is_reported_with_its_signal() {
 }
 
 #[test]
+fn daemon_that_is_not_ready_in_time_is_ended() {
+    let site = waiting_site();
+    let finished = site.run(&["--daemon", "--start-timeout", "1s"]);
+    assert_eq!(finished.code, Some(71), "{finished:?}");
+    assert!(finished.stderr.contains("was not ready within 1 s and was ended"), "{finished:?}");
+    until("nothing is left", || site.gateways().is_empty());
+    assert_eq!(site.run(&["--status"]).code, Some(3));
+}
+
+#[test]
 fn stop_before_ready_ends_the_start() {
     let site = waiting_site();
     let launcher = site.mcpeg(&["--daemon"]).spawn().unwrap();
