@@ -172,7 +172,10 @@ fn rounds(rounds: usize, seed: u64) {
         // Whoever lost its other half has noticed when it is alone and answers, or is gone.
         until(&format!("{what}: at most one is left, and serves"), || match ground.gateways()[..] {
             [] => true,
-            [one] => ground.site.run(&["--status"]).code == Some(0) && ground.site.pid() == one,
+            [one] => {
+                let status = ground.site.status();
+                status["state"] == "running" && status["degraded"].is_null() && status["pid"] == one
+            }
             _ => false,
         });
         let count = counts.entry(act).or_default();
