@@ -106,13 +106,17 @@ fn welcome(addresses: &[Address]) {
 }
 
 /// Stops the running gateway and waits for its end; that none runs is fine (LSB: stop of a stopped service succeeds).
-pub(super) fn stop(common: &Common) -> Exit {
+pub(super) fn stop(common: &Common, force: bool) -> Exit {
     let stopped = match RunPaths::resolve(common.pid_file.as_deref()) {
-        Ok(paths) => find::stop(&paths),
+        Ok(paths) => find::stop(&paths, force),
         Err(error) => return report::error(&error),
     };
     match stopped {
         Ok(Stopped::Ended(pid)) => report::lines(format!("mcpeg with pid {pid} has stopped"), Exit::Done),
+        Ok(Stopped::Killed(pid)) => {
+            report::warning(format!("mcpeg with pid {pid} did not stop in time and was killed"));
+            Exit::Done
+        }
         Ok(Stopped::WasNot { stale_removed: false }) => report::lines("mcpeg is not running", Exit::Done),
         Ok(Stopped::WasNot { stale_removed: true }) => {
             report::lines("mcpeg is not running; removed the pid file that it left behind", Exit::Done)

@@ -57,6 +57,9 @@ pub struct ActionFlags {
     #[arg(long, group = "action")]
     pub daemon: bool,
     /// Drain the running gateway and stop it.
+    ///
+    /// The command returns when the process has ended. The main process of a systemd unit is stopped by systemd, which
+    /// this command asks to. A gateway that does not end within its drain time-out is left alone (exit code 75).
     #[arg(long, group = "action")]
     pub stop: bool,
     /// Replace the running gateway without losing a request; start it if it is stopped.
@@ -88,6 +91,9 @@ pub struct ActionFlags {
     /// Test the configuration and exit without any effect.
     #[arg(long, group = "action")]
     pub check: bool,
+    /// With --stop: kill a gateway that does not end in time.
+    #[arg(long, requires = "stop")]
+    pub force: bool,
     /// How long the new process of --restart may take to serve.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
     pub start_timeout: std::time::Duration,
@@ -254,6 +260,9 @@ pub struct GenerateArgs {
     /// What to write.
     #[arg(value_enum)]
     pub what: Generated,
+    /// Whom units are for.
+    #[arg(long = "for", value_enum, value_name = "WHOM", default_value = "deb")]
+    pub whom: Whom,
     /// The directory to write into.
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub directory: PathBuf,
@@ -266,8 +275,19 @@ pub enum Generated {
     Man,
     /// Completion scripts for bash, zsh and fish.
     Completions,
-    /// systemd units, sysusers and tmpfiles.
+    /// Units, account, modes, configuration, its commented reference, and the example for logrotate.
     Units,
+}
+
+/// Who ships generated units, which decides where the binary is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Whom {
+    /// The Debian package.
+    Deb,
+    /// The RPM package.
+    Rpm,
+    /// The tarball, and `mcpeg install`.
+    Local,
 }
 
 impl Common {

@@ -7,6 +7,7 @@
 
 mod address;
 mod error;
+pub mod example;
 mod expand;
 mod load;
 mod log;

@@ -10,7 +10,8 @@ use super::error::Error;
 use super::files::Digest;
 use super::layout;
 use crate::render::{
-    AccountName, DefaultConfiguration, ExecWord, FieldPath, Seconds, Service, Sysusers, Tmpfiles, TomlString,
+    AccountName, DefaultConfiguration, ExecWord, FieldPath, Logrotate, Seconds, Service, Sysusers, Tmpfiles,
+    TomlString,
 };
 
 /// The running program, even if its file was moved or removed meanwhile (proc(5)).
@@ -71,6 +72,8 @@ pub struct Units {
     pub tmpfiles: String,
     /// The configuration of a fresh installation.
     pub configuration: String,
+    /// The snippet for logrotate(8), an example.
+    pub logrotate: String,
 }
 
 /// Renders everything that comes from templates, for a program at this place.
@@ -92,11 +95,17 @@ pub fn render_units(program: &str) -> Units {
         log_file: TomlString::new(Path::new(layout::LOG_FILE)).expect("paths of the layout are plain"),
         drop_ins: field(layout::DROP_INS),
     };
+    let logrotate = Logrotate {
+        program: word(program),
+        configuration: field(layout::CONFIGURATION),
+        log_file: field(layout::LOG_FILE),
+    };
     Units {
         service: service.text(),
         sysusers: Sysusers { account: account.clone(), home: field(layout::HOME) }.text(),
         tmpfiles: Tmpfiles { account, directory: field(layout::CONFIGURATION_DIRECTORY) }.text(),
         configuration: configuration.text(),
+        logrotate: logrotate.text(),
     }
 }
 

@@ -7,7 +7,7 @@ mod escape;
 mod files;
 
 pub use escape::{AccountName, ExecWord, FieldPath, Invalid, Seconds, TomlString};
-pub use files::{DefaultConfiguration, Service, Sysusers, Tmpfiles};
+pub use files::{DefaultConfiguration, Logrotate, Service, Sysusers, Tmpfiles};
 
 #[cfg(test)]
 mod tests;

@@ -38,6 +38,12 @@ fn each_file_ends_with_one_newline() {
         service("/usr/local/bin/mcpeg"),
         Sysusers { account: account.clone(), home: directory.clone() }.text(),
         Tmpfiles { account, directory: directory.clone() }.text(),
+        Logrotate {
+            program: ExecWord::new(Path::new("/usr/bin/mcpeg")).unwrap(),
+            configuration: directory.clone(),
+            log_file: directory.clone(),
+        }
+        .text(),
         DefaultConfiguration {
             log_file: TomlString::new(Path::new("/var/log/mcpeg/mcpeg.log")).unwrap(),
             drop_ins: directory,

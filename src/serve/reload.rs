@@ -13,7 +13,8 @@ use tokio::task::JoinSet;
 
 use super::{Error, Serving};
 use crate::config::{self, Config, Log, Source};
-use crate::daemon::listen::{Listeners, Outline, Passed};
+use crate::daemon::listen::{Listeners, Outline};
+use crate::daemon::passed::Passed;
 use crate::exit::ToExit as _;
 use crate::gateway::{Gateway, Prepared, Reloaded};
 use crate::sys::net::{Address, Listener};
@@ -189,6 +190,7 @@ impl Serving<'_> {
         }
         self.taken.listeners.extend(fresh);
         let removed = self.taken.listeners.retain(&config.server.listen);
+        self.taken.listeners.store(&self.notifier);
         for address in &removed {
             self.accepting.leave(address, drain);
         }
@@ -239,7 +241,7 @@ async fn prepare(source: Source, old: &Config, gateway: Gateway, bound: Outline)
     let needs_restart = pin(&mut config, old, bound.are_passed());
     let missing = if bound.are_passed() { Vec::new() } else { bound.missing(&config.server.listen) };
     // Names may have to be resolved, which blocks.
-    let bind = move || Listeners::bind(&missing, Passed::nothing());
+    let bind = move || Listeners::bind(&missing, Passed::default());
     let fresh = Fresh(tokio::task::spawn_blocking(bind).await.map_err(failed)??);
     let handles = fresh.0.handles().map_err(Error::Listeners)?;
     let gateway = gateway.prepare(&config).await?;

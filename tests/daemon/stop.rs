@@ -98,3 +98,19 @@ fn suspended_gateway_is_told_apart_and_stops_when_it_goes_on() {
     send(pid, Signal::SIGCONT);
     until("the gateway is gone", || !lives(pid));
 }
+
+#[test]
+fn force_kills_a_gateway_that_does_not_end_and_nothing_else() {
+    let site = Site::new();
+    assert_eq!(site.run(&["--force"]).code, Some(64), "it belongs to --stop");
+    let pid = site.daemon();
+    suspend(pid);
+    let stopped = site.run(&["--stop", "--force"]);
+    assert_eq!(stopped.code, Some(0), "{stopped:?}");
+    assert!(
+        stopped.stderr.contains(&format!("pid {pid} did not stop in time and was killed")),
+        "{stopped:?}"
+    );
+    assert!(!lives(pid) && !site.pid_file().exists());
+    site.daemon();
+}

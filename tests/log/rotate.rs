@@ -132,6 +132,17 @@ fn after_an_upgrade_the_new_process_rotates() {
 }
 
 #[test]
+fn a_rotation_that_was_due_while_nothing_ran_is_made_at_the_start() {
+    let site = site("compress = \"none\"\nrotate_every = \"daily\"\n");
+    let mut file = fs::File::create(site.path("mcpeg.log")).unwrap();
+    std::io::Write::write_all(&mut file, b"of the day before yesterday\n").unwrap();
+    file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(48 * 3600)).unwrap();
+    site.daemon();
+    let [old] = rotated(&site).try_into().unwrap();
+    assert_eq!(fs::read_to_string(old).unwrap(), "of the day before yesterday\n");
+}
+
+#[test]
 fn whoever_cannot_rotate_is_told_why() {
     let site = site("");
     let answer = site.run(&["--log-rotate"]);

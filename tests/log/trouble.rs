@@ -56,29 +56,36 @@ fn a_queue_that_drops_reports_exactly_what_is_missing() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_written_keeps_the_file_in_use_and_the_state_says_why() {
-    if nix::unistd::Uid::effective().is_root() {
-        // Root may write everywhere; an immutable name does the same to it.
-        return unmovable_for_root();
-    }
+fn a_log_that_nobody_can_own_is_not_rotated_and_loses_nothing() {
     let place = Place::new("rotate_size = \"4KiB\"\n");
-    let directory = place.log().parent().unwrap().to_owned();
-    fs::File::create(place.log()).unwrap();
-    fs::set_permissions(&directory, fs::Permissions::from_mode(0o555)).unwrap();
-    let finished = place.run(Load { first: 0, threads: 2, records: 500, rate: 0, end: End::Return });
-    assert_eq!(finished.code, Some(0), "{finished:?}");
-    check(&place.log(), &[]).is_whole(2, 500);
-    fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).unwrap();
-}
-
-/// A directory on a file system that is read-only to everybody but has the file itself bound from elsewhere.
-fn unmovable_for_root() {
-    let place = Place::new("rotate_size = \"4KiB\"\n");
-    // The lock file is a directory, so that nobody can own the log: rotation is impossible, logging is not.
+    // Unlike the mode of the directory this keeps root out too.
     fs::create_dir(place.log().with_file_name(".mcpeg.log.lock")).unwrap();
     let finished = place.run(Load { first: 0, threads: 2, records: 500, rate: 0, end: End::Return });
     assert_eq!(finished.code, Some(0), "{finished:?}");
-    check(&place.log(), &[]).is_whole(2, 500);
+    let found = check(&place.log(), &[]);
+    found.is_whole(2, 500);
+    assert_eq!(found.rotated, 0);
+}
+
+#[test]
+fn a_name_that_cannot_be_made_keeps_the_file_in_use_and_the_answer_says_why() {
+    let site = Site::new();
+    let name = format!("{}.log", "x".repeat(240));
+    let file = site.path(&name);
+    let text = format!("[server]\nlisten = [\"127.0.0.1:0\"]\n[log]\nfile = \"{}\"\n", file.display());
+    site.write("mcpeg.toml", text);
+    let child = site.foreground();
+    // With the time behind it the name is longer than any file system allows.
+    for _ in 0..3 {
+        let answer = site.run(&["--log-rotate"]);
+        assert_eq!(answer.code, Some(73), "{answer:?}");
+        assert!(answer.stderr.contains("cannot rotate log file"), "{answer:?}");
+    }
+    send(child.id().cast_signed(), Signal::SIGTERM);
+    assert_eq!(finish(child).code, Some(0));
+    let log = fs::read_to_string(file).unwrap();
+    assert_eq!(log.matches("\"not rotated\"").count(), 3, "{log}");
+    assert!(log.contains("\"stopped\""), "{log}");
 }
 
 #[test]
