@@ -87,7 +87,7 @@ fn set_up(subject: &str, directory: &Path) -> Keep {
             Box::new(handle)
         }
         "logroller" => {
-            let roller = LogRollerBuilder::new(directory, "bench.log")
+            let roller = LogRollerBuilder::new(directory, Path::new("bench.log"))
                 .rotation(Rotation::SizeBased(RotationSize::GB(9)));
             let (writer, guard) = NonBlockingBuilder::default().lossy(false).finish(roller.build().unwrap());
             standard(writer);
@@ -149,7 +149,7 @@ fn measure(subject: &str, threads: u64, spans: u32, paced: bool) {
         (start, all.into_iter().flat_map(|thread| thread.join().unwrap()).collect::<Vec<_>>())
     });
     drop(keep);
-    let (took, cpu) = (start.0.elapsed(), cpu() - start.1);
+    let (took, cpu) = (start.0.elapsed(), cpu().saturating_sub(start.1));
     let waits = percentiles(&mut waits);
     let rate = records as f64 / took.as_secs_f64();
     println!(

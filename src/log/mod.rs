@@ -5,7 +5,7 @@
 //! | `subscriber` | putting all of it together |
 //! | `output`, `format` | from an event to a record, in the thread that logs |
 //! | `queue`, `batch` | the way of records to the thread that writes |
-//! | `worker`, `file` | the thread of the file: writing, rotation, trouble |
+//! | `worker`, `file`, `health` | the thread of the file: writing, rotation, trouble, and what others may know of it |
 //! | `console`, `console_writer` | standard error |
 //!
 //! Order: [`init`] comes after detaching, because the writers are threads, and threads do not survive fork(2).
@@ -23,6 +23,7 @@ mod console_writer;
 mod error;
 mod file;
 mod format;
+mod health;
 mod output;
 mod queue;
 mod subscriber;
@@ -31,5 +32,5 @@ mod worker;
 pub use console::Console;
 pub use error::Error;
 pub use file::Rotated;
+pub use health::Health;
 pub use subscriber::{Guard, Handle, init};
-pub use worker::Health;

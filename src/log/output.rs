@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
@@ -18,6 +19,9 @@ use super::queue::Queue;
 
 /// More memory than this is not kept for one thread's records.
 const USUAL: usize = 64 << 10;
+
+/// As many as there usually are around one event, without an allocation.
+type Few<T> = SmallVec<[T; 4]>;
 
 thread_local! {
     /// Where records of this thread are put together.
@@ -50,9 +54,9 @@ impl<T, const NUMBER: usize> Output<T, NUMBER> {
         let Some(scope) = context.event_scope(event) else {
             return self.context.event(line, event, &[]);
         };
-        let spans: Vec<_> = scope.collect();
-        let extensions: Vec<_> = spans.iter().map(|span| (span.name(), span.extensions())).collect();
-        let around: Vec<_> = extensions
+        let spans: Few<_> = scope.collect();
+        let extensions: Few<_> = spans.iter().map(|span| (span.name(), span.extensions())).collect();
+        let around: Few<_> = extensions
             .iter()
             .map(|(name, extensions)| (*name, extensions.get::<KeptBy<NUMBER>>().map(|kept| &kept.0)))
             .collect();

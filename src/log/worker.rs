@@ -5,18 +5,17 @@
 //! and told; nobody who logs waits for a disk that fails, only for one that is slow; an error is told once when
 //! it begins and once when it ends, never for each record.
 
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use serde::Serialize;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 use tracing::Level;
 
 use super::Error;
 use super::batch::{Batch, Counts};
 use super::file::{Active, Archive, Owner, Rotated, Schedule, newest};
+use super::health::{Shared, lock};
 use super::queue::{Found, Queue};
 use crate::config::{Fsync, Log, OnFull, Rotation};
 use crate::exit;
@@ -52,28 +51,6 @@ pub(super) struct Rules {
     pub(super) on_full: OnFull,
 }
 
-/// How the file is, for the status.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Health {
-    /// The file.
-    pub file: PathBuf,
-    /// Records that were lost since the start.
-    pub lost: u64,
-    /// Rotations since the start.
-    pub rotations: u64,
-    /// Why the file cannot be written, moved or opened at the moment.
-    pub trouble: Option<String>,
-}
-
-/// What the thread shares with the others.
-#[derive(Debug, Default)]
-pub(super) struct Shared {
-    /// How the file is.
-    pub(super) health: Mutex<Health>,
-    /// Tells that the gateway is to stop because of its log.
-    pub(super) stop: Notify,
-}
-
 /// Makes a record for the file of a text and named numbers.
 pub(super) type MakeRecord = Box<dyn Fn(Level, &str, &[(&'static str, u64)]) -> Vec<u8> + Send>;
 /// Tells a person something, without waiting.
@@ -105,6 +82,8 @@ pub(super) struct Worker {
     owner: Option<Arc<Owner>>,
     /// Whether another process is to own the log.
     yielded: bool,
+    /// Whether it has been told that nobody can.
+    warned: bool,
     /// The newest name of a rotated file.
     last: Option<super::file::Name>,
     /// Compresses.
@@ -168,6 +147,7 @@ impl Worker {
             schedule,
             owner: None,
             yielded: false,
+            warned: false,
             last: None,
             archive,
             trouble: None,
@@ -245,11 +225,20 @@ impl Worker {
         if self.yielded || self.rules.rotation.external {
             return;
         }
-        // In a directory that we cannot write nothing can be rotated; a try to do so will say why.
-        if let Ok(Some(owner)) = Owner::take(self.active.path()) {
-            self.last = newest(self.active.path());
-            self.owner = Some(Arc::new(owner));
-            self.tidy();
+        match Owner::take(self.active.path()) {
+            Ok(Some(owner)) => {
+                self.last = newest(self.active.path());
+                self.owner = Some(Arc::new(owner));
+                self.tidy();
+            }
+            Err(error) if !self.warned => {
+                self.warned = true;
+                let path = self.active.path().display();
+                let text = format!("log file `{path}` is not rotated: cannot lock its directory: {error}");
+                (self.voice.alarm)(Level::WARN, &text);
+            }
+            // Another process has it: one that this one replaces, or that replaces this one.
+            Ok(None) | Err(_) => {}
         }
     }
 
@@ -481,11 +470,6 @@ impl Worker {
         }
         self.queue.settle(rest.total(), false);
     }
-}
-
-/// The health; a panic elsewhere leaves it as good as it was.
-pub(super) fn lock(health: &Mutex<Health>) -> std::sync::MutexGuard<'_, Health> {
-    health.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whole milliseconds.

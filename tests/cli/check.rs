@@ -157,7 +157,19 @@ fn bad_addresses_have_their_place_and_fix() {
 fn log_mistakes_have_their_place_and_fix() {
     refused("[log]\nfile = \"x.log\"\n", "2:8", &["`file` must be an absolute path", "hint: write a path"]);
     refused("[log]\nlevel = \"loud\"\n", "2:9", &["`loud` is not a log level", "hint: write off, error"]);
-    refused("[log]\nformat = \"xml\"\n", "2:10", &["`format` cannot be `xml`", "write \"json\" or \"text\""]);
+    refused(
+        "[log]\nformat = \"xml\"\n",
+        "2:10",
+        &["`format` cannot be `xml`", "write \"json\" or \"text\" or \"logfmt\""],
+    );
+    refused(
+        "[log]\nrotate = \"external\"\nrotate_size = \"1MiB\"\n",
+        "3:15",
+        &["`rotate_size` has no place beside rotate = \"external\"", "leave out one of them"],
+    );
+    refused("[log]\nrotate_at = \"25:00\"\n", "2:13", &["`rotate_at` cannot be `25:00`", "HH:MM"]);
+    refused("[log]\nkeep_files = -1\n", "2:14", &["`keep_files` cannot be -1", "from 0 to 100000"]);
+    refused("[log]\nconsole_level = \"loud\"\n", "2:17", &["`loud` is not a log level"]);
 }
 
 #[test]

@@ -103,11 +103,14 @@ impl Found {
 /// The rotated files, the oldest first. One that is there as it was written and compressed counts once, as it does for
 /// the program.
 pub(crate) fn rotated(log: &Path) -> Vec<PathBuf> {
-    let base = format!("{}.2", log.file_name().unwrap().to_str().unwrap());
+    // Not `mcpeg.log.2`, which is logrotate's.
+    let base = format!("{}.20", log.file_name().unwrap().to_str().unwrap());
     let entries = fs::read_dir(log.parent().unwrap()).unwrap().map(|entry| entry.unwrap().path());
     let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
     let ours = |path: &PathBuf| {
-        name(path).starts_with(&base) && path.extension().is_none_or(|ending| ending != "tmp")
+        name(path).starts_with(&base)
+            && name(path).contains("Z.")
+            && path.extension().is_none_or(|ending| ending != "tmp")
     };
     let mut files: Vec<PathBuf> = entries.filter(ours).collect();
     files.sort();

@@ -9,4 +9,6 @@ mod support;
 mod checker;
 mod lossless;
 mod rotate;
+mod secrets;
+mod trouble;
 mod workload;

@@ -100,6 +100,49 @@ fn without_the_socket_the_process_is_signalled_and_the_command_says_so() {
 }
 
 #[test]
+fn a_reload_changes_who_rotates_and_when() {
+    let site = site("rotate = \"external\"\n");
+    site.daemon();
+    assert!(site.run(&["--log-rotate"]).stdout.starts_with("reopened: "));
+    let text = fs::read_to_string(site.path("mcpeg.toml")).unwrap();
+    site.write(
+        "mcpeg.toml",
+        text.replace("\"external\"", "\"own\"\nrotate_size = \"1KiB\"\nspans = \"nested\""),
+    );
+    let reloaded = site.run(&["--reload"]);
+    assert_eq!(reloaded.code, Some(0), "{reloaded:?}");
+    assert!(reloaded.stderr.contains("spans in [log]"), "{reloaded:?}");
+    until("the file is rotated by its size", || {
+        site.run(&["--reload"]);
+        rotated(&site).len() > 2
+    });
+}
+
+#[test]
+fn after_an_upgrade_the_new_process_rotates() {
+    let site = site("");
+    let old = site.daemon();
+    assert_eq!(site.run(&["--restart"]).code, Some(0));
+    assert_ne!(site.pid(), old);
+    // The old one may still be about to let go.
+    until("the new process rotates", || site.run(&["--log-rotate"]).stdout.starts_with("rotated: "));
+    until("what both have written is compressed", || {
+        rotated(&site).iter().all(|path| path.extension().is_some_and(|ending| ending == "gz"))
+    });
+}
+
+#[test]
+fn a_rotation_that_was_due_while_nothing_ran_is_made_at_the_start() {
+    let site = site("compress = \"none\"\nrotate_every = \"daily\"\n");
+    let mut file = fs::File::create(site.path("mcpeg.log")).unwrap();
+    std::io::Write::write_all(&mut file, b"of the day before yesterday\n").unwrap();
+    file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(48 * 3600)).unwrap();
+    site.daemon();
+    let [old] = rotated(&site).try_into().unwrap();
+    assert_eq!(fs::read_to_string(old).unwrap(), "of the day before yesterday\n");
+}
+
+#[test]
 fn whoever_cannot_rotate_is_told_why() {
     let site = site("");
     let answer = site.run(&["--log-rotate"]);

@@ -107,6 +107,8 @@ impl Active {
 
     /// Looks whether the file is the one at its path, and how large it has become.
     pub(crate) fn is_in_place(&mut self) -> bool {
+        // Again, because another process may have looked for half a record at the moment of the first try.
+        owner::share(&self.file);
         if let Ok(metadata) = self.file.metadata() {
             self.size = metadata.len();
         }
