@@ -8,9 +8,14 @@ mod machine;
 mod mcp;
 mod snapshot;
 
+#[path = "../support/load.rs"]
+mod load;
+
+mod busy;
 mod choices;
 mod guard;
 mod install;
+mod manage;
 mod reload;
 mod upgrade;
 mod upstreams;
