@@ -43,7 +43,7 @@ const CASES: [(&str, Makes); 16] = [
     ("mcpeg --da", Makes::Line("mcpeg --daemon ")),
     ("mcpeg --stat", Makes::Line("mcpeg --status ")),
     ("mcpeg --status --js", Makes::Line("mcpeg --status --json ")),
-    ("mcpeg --status --", Makes::Choice(&["--json", "--pid-file"], &["--stop", "--daemon"])),
+    ("mcpeg --status --", Makes::Choice(&["--json", "--pid-file"], &["--daemon"])),
     ("mcpeg --log-level d", Makes::Line("mcpeg --log-level debug ")),
     ("mcpeg --log-level=d", Makes::Line("mcpeg --log-level=debug ")),
     ("mcpeg --log-level ", Makes::Choice(&["error", "warn", "info", "debug", "trace"], &["--json"])),
