@@ -183,6 +183,9 @@ pub enum Command {
     /// Write the files that packages and the repository ship.
     #[command(hide = true)]
     Generate(GenerateArgs),
+    /// Answer the completion scripts of the shells.
+    #[command(hide = true)]
+    Complete(CompleteArgs),
 }
 
 /// `mcpeg install`.
@@ -254,6 +257,14 @@ pub struct ImportArgs {
     /// Replace files in conf.d that exist.
     #[arg(long)]
     pub force: bool,
+}
+
+/// `mcpeg complete`: what can stand at the cursor.
+#[derive(Args, Debug)]
+pub struct CompleteArgs {
+    /// The words of the command line after the program, up to the cursor.
+    #[arg(value_name = "WORD", last = true)]
+    pub words: Vec<std::ffi::OsString>,
 }
 
 /// `mcpeg generate`: the repository's generated files.

@@ -3,14 +3,18 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::CommandFactory as _;
-use clap_complete::Shell;
-
-use super::definition::{Cli, GenerateArgs, Generated, Whom};
+use super::definition::{GenerateArgs, Generated, Whom};
 use super::{manual, report};
 use crate::config::example;
 use crate::exit::{Exit, ToExit};
 use crate::install::{self, layout};
+
+/// The scripts of the shells. They ask [`super::complete`], so there is nothing in them to generate.
+const COMPLETIONS: [(&str, &[u8]); 3] = [
+    ("mcpeg.bash", include_bytes!("../../completions/mcpeg.bash")),
+    ("_mcpeg", include_bytes!("../../completions/_mcpeg")),
+    ("mcpeg.fish", include_bytes!("../../completions/mcpeg.fish")),
+];
 
 /// Why a file was not written.
 #[derive(Debug, thiserror::Error)]
@@ -47,11 +51,7 @@ pub(super) fn run(arguments: &GenerateArgs) -> Exit {
 fn files(what: Generated, whom: Whom) -> Vec<(&'static str, Vec<u8>)> {
     match what {
         Generated::Man => manual::pages().into_iter().map(|(name, text)| (name, text.into_bytes())).collect(),
-        Generated::Completions => {
-            [("mcpeg.bash", Shell::Bash), ("_mcpeg", Shell::Zsh), ("mcpeg.fish", Shell::Fish)]
-                .map(|(name, shell)| (name, completion(shell)))
-                .into()
-        }
+        Generated::Completions => COMPLETIONS.map(|(name, text)| (name, text.to_vec())).into(),
         Generated::Units => {
             let units = install::render_units(whom.program());
             vec![
@@ -74,13 +74,6 @@ impl Whom {
             Self::Local => layout::PROGRAM,
         }
     }
-}
-
-/// The completion script of one shell.
-fn completion(shell: Shell) -> Vec<u8> {
-    let mut text = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "mcpeg", &mut text);
-    text
 }
 
 /// Writes one file; these are rebuilt at any time, so that a plain write does.

@@ -3,6 +3,7 @@
 //! Nothing else in the crate prints. Output for people goes through [`report`]; data goes to standard output.
 
 mod check;
+mod complete;
 mod control;
 pub mod definition;
 mod generate;
@@ -44,6 +45,7 @@ fn carry_out(cli: &Cli) -> Exit {
         Some(Command::Install(arguments)) => install::install(arguments),
         Some(Command::Uninstall(arguments)) => install::uninstall(arguments),
         Some(Command::Import(arguments)) => import::run(arguments),
+        Some(Command::Complete(arguments)) => complete::run(&arguments.words),
         Some(Command::Generate(arguments)) => generate::run(arguments),
     }
 }

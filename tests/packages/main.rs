@@ -18,3 +18,4 @@ mod checkers;
 mod content;
 mod life;
 mod reproducible;
+mod tab;
