@@ -50,17 +50,32 @@ complete -c mcpeg -n "__fish_mcpeg_needs_command" -f -a "uninstall" -d 'Remove w
 complete -c mcpeg -n "__fish_mcpeg_needs_command" -f -a "import" -d 'Turn a client\'s mcpServers JSON into configuration files'
 complete -c mcpeg -n "__fish_mcpeg_needs_command" -f -a "generate" -d 'Write the files that packages and the repository ship'
 complete -c mcpeg -n "__fish_mcpeg_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c mcpeg -n "__fish_mcpeg_using_subcommand install" -l plan -d 'Print the plan for people or for programs, and change nothing' -r -f -a "text\t'For people'
+json\t'For programs'"
 complete -c mcpeg -n "__fish_mcpeg_using_subcommand install" -l config -d 'Install this file as the configuration' -r -F
-complete -c mcpeg -n "__fish_mcpeg_using_subcommand install" -l root -d 'Install below this directory instead of /, for image builds; implies --no-start' -r -f -a "(__fish_complete_directories)"
+complete -c mcpeg -n "__fish_mcpeg_using_subcommand install" -l listen -d 'Have the default configuration listen here: HOST:PORT on loopback or unix:/PATH; may be repeated' -r
+complete -c mcpeg -n "__fish_mcpeg_using_subcommand install" -l user -d 'Run the service under this account, which is made if it is missing (default: mcpeg)' -r -f -a "(__fish_complete_users)"
+complete -c mcpeg -n "__fish_mcpeg_using_subcommand install" -l group -d 'Run the service under this group, which is made if it is missing (default: that of the account)' -r
+complete -c mcpeg -n "__fish_mcpeg_using_subcommand install" -l prefix -d 'Put program, manual and completions below this directory (default: /usr/local)' -r -f -a "(__fish_complete_directories)"
+complete -c mcpeg -n "__fish_mcpeg_using_subcommand install" -l profile -d 'production: a confined service of the machine. development: a service of the calling user, without root' -r -f -a "production\t'A confined service of the machine'
+development\t'A service of the calling user'"
+complete -c mcpeg -n "__fish_mcpeg_using_subcommand install" -l instance -d 'A gateway beside the first one, with a unit, an account, a configuration and directories of its own' -r
+complete -c mcpeg -n "__fish_mcpeg_using_subcommand install" -l root -d 'Work below this directory instead of /, for image builds; implies --no-start' -r -f -a "(__fish_complete_directories)"
 complete -c mcpeg -n "__fish_mcpeg_using_subcommand install" -l dry-run -d 'Print the plan and change nothing'
+complete -c mcpeg -n "__fish_mcpeg_using_subcommand install" -l check -d 'Tell whether anything has drifted, and change nothing'
 complete -c mcpeg -n "__fish_mcpeg_using_subcommand install" -s y -l yes -d 'Do not ask for confirmation'
+complete -c mcpeg -n "__fish_mcpeg_using_subcommand install" -l json -d 'Tell each step, and the result, as one JSON object on a line; implies --yes'
 complete -c mcpeg -n "__fish_mcpeg_using_subcommand install" -l no-start -d 'Do not start the service'
-complete -c mcpeg -n "__fish_mcpeg_using_subcommand install" -s h -l help -d 'Print help'
-complete -c mcpeg -n "__fish_mcpeg_using_subcommand uninstall" -l root -d 'Uninstall below this directory instead of /' -r -f -a "(__fish_complete_directories)"
+complete -c mcpeg -n "__fish_mcpeg_using_subcommand install" -l no-enable -d 'Do not start the service at boot'
+complete -c mcpeg -n "__fish_mcpeg_using_subcommand install" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mcpeg -n "__fish_mcpeg_using_subcommand uninstall" -l profile -d 'production: a confined service of the machine. development: a service of the calling user, without root' -r -f -a "production\t'A confined service of the machine'
+development\t'A service of the calling user'"
+complete -c mcpeg -n "__fish_mcpeg_using_subcommand uninstall" -l instance -d 'A gateway beside the first one, with a unit, an account, a configuration and directories of its own' -r
+complete -c mcpeg -n "__fish_mcpeg_using_subcommand uninstall" -l root -d 'Work below this directory instead of /, for image builds; implies --no-start' -r -f -a "(__fish_complete_directories)"
 complete -c mcpeg -n "__fish_mcpeg_using_subcommand uninstall" -l purge -d 'Remove configuration, state and logs too'
 complete -c mcpeg -n "__fish_mcpeg_using_subcommand uninstall" -l dry-run -d 'Print the plan and change nothing'
 complete -c mcpeg -n "__fish_mcpeg_using_subcommand uninstall" -s y -l yes -d 'Do not ask for confirmation'
-complete -c mcpeg -n "__fish_mcpeg_using_subcommand uninstall" -s h -l help -d 'Print help'
+complete -c mcpeg -n "__fish_mcpeg_using_subcommand uninstall" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mcpeg -n "__fish_mcpeg_using_subcommand import" -s c -l config -d 'The configuration file beside which conf.d lies' -r -F
 complete -c mcpeg -n "__fish_mcpeg_using_subcommand import" -l dry-run -d 'Print what would be written and write nothing'
 complete -c mcpeg -n "__fish_mcpeg_using_subcommand import" -l force -d 'Replace files in conf.d that exist'
