@@ -29,7 +29,7 @@ pub(crate) fn active(machine: &Machine) -> String {
 }
 
 /// One property of the service.
-fn property(machine: &Machine, name: &str) -> String {
+pub(crate) fn property(machine: &Machine, name: &str) -> String {
     machine.ok(&["systemctl", "show", "--value", "--property", name, "mcpeg"]).trim().to_owned()
 }
 

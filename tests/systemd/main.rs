@@ -11,6 +11,8 @@ mod snapshot;
 mod choices;
 mod guard;
 mod install;
+mod places;
+mod reconcile;
 mod reload;
 mod upgrade;
 mod upstreams;
