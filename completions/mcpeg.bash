@@ -53,7 +53,7 @@ _mcpeg() {
 
     case "${cmd}" in
         mcpeg)
-            opts="-c -h -V --daemon --stop --restart --reload --status --log-rotate --check --start-timeout --json --config --pid-file --log-file --listen --log-level --dev --help --version install uninstall import generate help"
+            opts="-c -h -V --daemon --stop --restart --reload --status --log-rotate --check --force --start-timeout --json --config --pid-file --log-file --listen --log-level --dev --help --version install uninstall import generate help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -139,12 +139,16 @@ _mcpeg() {
             return 0
             ;;
         mcpeg__subcmd__generate)
-            opts="-h --help man completions units"
+            opts="-h --for --help man completions units"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --for)
+                    COMPREPLY=($(compgen -W "deb rpm local" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_mcpeg_global_optspecs
-    string join \n daemon stop restart reload status log-rotate check start-timeout= json c/config= pid-file= log-file= listen= log-level= dev h/help V/version
+    string join \n daemon stop restart reload status log-rotate check force start-timeout= json c/config= pid-file= log-file= listen= log-level= dev h/help V/version
 end
 
 function __fish_mcpeg_needs_command
@@ -39,9 +39,10 @@ complete -c mcpeg -n "__fish_mcpeg_needs_command" -l stop -d 'Drain the running 
 complete -c mcpeg -n "__fish_mcpeg_needs_command" -l restart -d 'Replace the running gateway without losing a request; start it if it is stopped'
 complete -c mcpeg -n "__fish_mcpeg_needs_command" -l reload -d 'Read the configuration again; keep the old one if the new one is wrong'
 complete -c mcpeg -n "__fish_mcpeg_needs_command" -l status -d 'Tell whether the gateway runs, and how it is'
-complete -c mcpeg -n "__fish_mcpeg_needs_command" -l log-rotate -d 'Rotate the log files, or reopen them if they were moved'
+complete -c mcpeg -n "__fish_mcpeg_needs_command" -l log-rotate -d 'Rotate the log file, or reopen it if it was moved'
 complete -c mcpeg -n "__fish_mcpeg_needs_command" -l check -d 'Test the configuration and exit without any effect'
-complete -c mcpeg -n "__fish_mcpeg_needs_command" -l json -d 'Print the answer of --status, --reload or --check as JSON'
+complete -c mcpeg -n "__fish_mcpeg_needs_command" -l force -d 'With --stop: kill a gateway that does not end in time'
+complete -c mcpeg -n "__fish_mcpeg_needs_command" -l json -d 'Print the answer of --status, --reload, --log-rotate or --check as JSON'
 complete -c mcpeg -n "__fish_mcpeg_needs_command" -l dev -d 'Development profile: loopback only, readable console log at debug level'
 complete -c mcpeg -n "__fish_mcpeg_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mcpeg -n "__fish_mcpeg_needs_command" -s V -l version -d 'Print version'
@@ -80,6 +81,9 @@ complete -c mcpeg -n "__fish_mcpeg_using_subcommand import" -s c -l config -d 'T
 complete -c mcpeg -n "__fish_mcpeg_using_subcommand import" -l dry-run -d 'Print what would be written and write nothing'
 complete -c mcpeg -n "__fish_mcpeg_using_subcommand import" -l force -d 'Replace files in conf.d that exist'
 complete -c mcpeg -n "__fish_mcpeg_using_subcommand import" -s h -l help -d 'Print help'
+complete -c mcpeg -n "__fish_mcpeg_using_subcommand generate" -l for -d 'Whom units are for' -r -f -a "deb\t'The Debian package'
+rpm\t'The RPM package'
+local\t'The tarball, and `mcpeg install`'"
 complete -c mcpeg -n "__fish_mcpeg_using_subcommand generate" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mcpeg -n "__fish_mcpeg_using_subcommand help; and not __fish_seen_subcommand_from install uninstall import generate help" -f -a "install" -d 'Install mcpeg as a systemd service on this machine'
 complete -c mcpeg -n "__fish_mcpeg_using_subcommand help; and not __fish_seen_subcommand_from install uninstall import generate help" -f -a "uninstall" -d 'Remove what `mcpeg install` put on this machine'

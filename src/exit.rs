@@ -1,8 +1,8 @@
 //! The exit codes of every command, in one table.
 //!
 //! Numbers from 64 up are those of sysexits(3); `--status` uses the codes of the Linux Standard Base
-//! (LSB 5.0, "Init Script Actions"), and so does [`Exit::UNIMPLEMENTED`]. Scripts depend on these numbers:
-//! a number, once released, keeps its meaning. The manual's EXIT STATUS section is generated from [`Exit::ALL`].
+//! (LSB 5.0, "Init Script Actions"). Scripts depend on these numbers: a number, once released, keeps its meaning. The
+//! manual's EXIT STATUS section is generated from [`Exit::ALL`].
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -15,7 +15,7 @@ pub enum Exit {
     Done = 0,
     /// `--status`: not running, but a pid file is left behind. `install --check`: something has drifted.
     StatusDeadPidFile = 1,
-    /// `--status`, `--reload`: not running. For other actions: this version does not implement the action.
+    /// `--status`, `--reload`, `--log-rotate`: not running.
     NotRunning = 3,
     /// `--status`: the state cannot be told.
     StatusUnknown = 4,
@@ -55,9 +55,6 @@ impl Exit {
     /// `install --check`: an installation would change something.
     pub const DRIFTED: Self = Self::StatusDeadPidFile;
 
-    /// The action exists on the command line, but this version does not carry it out (LSB: unimplemented feature).
-    pub const UNIMPLEMENTED: Self = Self::NotRunning;
-
     /// Each code once, in ascending order, for the manual.
     pub const ALL: [(Self, &'static str); 19] = [
         (Self::Done, "Done; for --status: running."),
@@ -65,10 +62,7 @@ impl Exit {
             Self::StatusDeadPidFile,
             "For --status: not running, and a pid file is left behind; for install --check: something has drifted.",
         ),
-        (
-            Self::NotRunning,
-            "For --status and --reload: not running; for other actions: not implemented in this version.",
-        ),
+        (Self::NotRunning, "For --status, --reload and --log-rotate: not running."),
         (Self::StatusUnknown, "For --status: the state cannot be told."),
         (Self::Packaged, "install: the files belong to a package manager."),
         (Self::Foreign, "install: a file that is not ours is in the way."),

@@ -1,4 +1,4 @@
-//! Starting and stopping: `mcpeg`, `mcpeg --daemon`, `mcpeg --stop`, and the actions that this version refuses.
+//! Starting and stopping: `mcpeg`, `mcpeg --daemon`, `mcpeg --stop`, `mcpeg --restart`.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
@@ -18,17 +18,6 @@ use super::report;
 
 /// What a restart may take on top of the start: the last steps of handing over.
 const RESTART_MARGIN: Duration = Duration::from_secs(30);
-
-/// An action that is on the command line because scripts will use it, and that this version does not carry out.
-#[derive(Debug, thiserror::Error)]
-#[error("this version cannot {0}; {1} instead")]
-struct Refused(&'static str, &'static str);
-
-impl ToExit for Refused {
-    fn to_exit(&self) -> Exit {
-        Exit::UNIMPLEMENTED
-    }
-}
 
 /// Why the running gateway was not replaced; it serves on.
 #[derive(Debug, thiserror::Error)]
@@ -117,13 +106,17 @@ fn welcome(addresses: &[Address]) {
 }
 
 /// Stops the running gateway and waits for its end; that none runs is fine (LSB: stop of a stopped service succeeds).
-pub(super) fn stop(common: &Common) -> Exit {
+pub(super) fn stop(common: &Common, force: bool) -> Exit {
     let stopped = match RunPaths::resolve(common.pid_file.as_deref()) {
-        Ok(paths) => find::stop(&paths),
+        Ok(paths) => find::stop(&paths, force),
         Err(error) => return report::error(&error),
     };
     match stopped {
         Ok(Stopped::Ended(pid)) => report::lines(format!("mcpeg with pid {pid} has stopped"), Exit::Done),
+        Ok(Stopped::Killed(pid)) => {
+            report::warning(format!("mcpeg with pid {pid} did not stop in time and was killed"));
+            Exit::Done
+        }
         Ok(Stopped::WasNot { stale_removed: false }) => report::lines("mcpeg is not running", Exit::Done),
         Ok(Stopped::WasNot { stale_removed: true }) => {
             report::lines("mcpeg is not running; removed the pid file that it left behind", Exit::Done)
@@ -155,9 +148,4 @@ pub(super) fn restart(common: &Common, limit: Duration) -> Exit {
         },
         Err(error) => report::error(&error),
     }
-}
-
-/// Refuses to rotate log files, and says what to do.
-pub(super) fn refuse_rotation() -> Exit {
-    report::error(&Refused("rotate log files", "move the file, then use --restart"))
 }

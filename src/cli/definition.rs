@@ -57,6 +57,9 @@ pub struct ActionFlags {
     #[arg(long, group = "action")]
     pub daemon: bool,
     /// Drain the running gateway and stop it.
+    ///
+    /// The command returns when the process has ended. The main process of a systemd unit is stopped by systemd, which
+    /// this command asks to. A gateway that does not end within its drain time-out is left alone (exit code 75).
     #[arg(long, group = "action")]
     pub stop: bool,
     /// Replace the running gateway without losing a request; start it if it is stopped.
@@ -78,16 +81,23 @@ pub struct ActionFlags {
     /// Exit codes follow the LSB: 0 running, 1 dead with a pid file left behind, 3 stopped, 4 unknown.
     #[arg(long, group = "action")]
     pub status: bool,
-    /// Rotate the log files, or reopen them if they were moved.
+    /// Rotate the log file, or reopen it if it was moved.
+    ///
+    /// The command returns when the new file is in use, and prints the names of the old and the new one. With
+    /// rotate = "external" in the configuration, for logrotate(8), the file is only opened again. If the control
+    /// socket does not answer, the process is sent SIGUSR1, which means the same. Exit code 3: no gateway runs.
     #[arg(long, group = "action")]
     pub log_rotate: bool,
     /// Test the configuration and exit without any effect.
     #[arg(long, group = "action")]
     pub check: bool,
+    /// With --stop: kill a gateway that does not end in time.
+    #[arg(long, requires = "stop")]
+    pub force: bool,
     /// How long the new process of --restart may take to serve.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
     pub start_timeout: std::time::Duration,
-    /// Print the answer of --status, --reload or --check as JSON.
+    /// Print the answer of --status, --reload, --log-rotate or --check as JSON.
     #[arg(long)]
     pub json: bool,
 }
@@ -316,6 +326,9 @@ pub struct GenerateArgs {
     /// What to write.
     #[arg(value_enum)]
     pub what: Generated,
+    /// Whom units are for.
+    #[arg(long = "for", value_enum, value_name = "WHOM", default_value = "deb")]
+    pub whom: Whom,
     /// The directory to write into.
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub directory: PathBuf,
@@ -328,8 +341,19 @@ pub enum Generated {
     Man,
     /// Completion scripts for bash, zsh and fish.
     Completions,
-    /// systemd units, sysusers and tmpfiles.
+    /// Units, account, modes, configuration, its commented reference, and the example for logrotate.
     Units,
+}
+
+/// Who ships generated units, which decides where the binary is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Whom {
+    /// The Debian package.
+    Deb,
+    /// The RPM package.
+    Rpm,
+    /// The tarball, and `mcpeg install`.
+    Local,
 }
 
 impl Common {

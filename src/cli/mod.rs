@@ -11,6 +11,7 @@ mod install;
 mod manual;
 mod reload;
 pub mod report;
+mod rotate;
 mod status;
 
 use std::panic;
@@ -52,11 +53,11 @@ fn act(cli: &Cli) -> Exit {
     match cli.action.action() {
         Action::Foreground => control::foreground(&cli.common),
         Action::Daemon => control::daemon(&cli.common),
-        Action::Stop => control::stop(&cli.common),
+        Action::Stop => control::stop(&cli.common, cli.action.force),
         Action::Status => status::run(&cli.common, cli.action.json),
         Action::Check => check::run(&cli.common.source(), cli.action.json),
         Action::Restart => control::restart(&cli.common, cli.action.start_timeout),
         Action::Reload => reload::run(&cli.common, cli.action.json),
-        Action::LogRotate => control::refuse_rotation(),
+        Action::LogRotate => rotate::run(&cli.common, cli.action.json),
     }
 }

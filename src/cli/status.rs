@@ -117,6 +117,10 @@ fn table(value: &Value) -> String {
     row("in flight", text(&value["in_flight"]));
     row("config", text(&value["config"]));
     row("log file", text(&value["log_file"]));
+    row("log trouble", text(&value["log"]["trouble"]));
+    if let Some(lost @ 1..) = value["log"]["lost"].as_u64() {
+        row("log lost", format!("{lost} records"));
+    }
     row("unit", text(&value["unit"]));
     for upstream in value["upstreams"].as_array().into_iter().flatten() {
         row("upstream", upstream_row(upstream));

@@ -7,8 +7,11 @@
 
 mod address;
 mod error;
+pub mod example;
 mod expand;
 mod load;
+mod log;
+mod log_settings;
 mod model;
 mod place;
 pub mod reference;
@@ -21,8 +24,11 @@ mod upstream;
 pub use address::AddressError;
 pub use error::Error;
 pub use load::{Overrides, Source, candidate, default_path, fragment_directory, load, preview};
+pub use log::{
+    At, Compress, ConsoleFormat, Every, Fsync, Log, LogFormat, OnFull, Overflow, Retention, Rotation, Spans,
+    Weekday, Zone,
+};
 pub use model::{
-    Auth, Config, ListenAddr, Log, LogFormat, Prefix, Secret, Server, Sharing, Transport, Upstream,
-    UpstreamName,
+    Auth, Config, ListenAddr, Prefix, Secret, Server, Sharing, Transport, Upstream, UpstreamName,
 };
 pub use place::{Place, Problem, Problems};

@@ -1,5 +1,6 @@
 //! The validated configuration: every value in the type that its users need, with every reference resolved.
 
+use super::log::Log;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -70,27 +71,6 @@ pub enum Prefix {
     Always,
     /// Names as they are; two equal names are an error that names both upstreams.
     Never,
-}
-
-/// `[log]`.
-#[derive(Clone, Debug)]
-pub struct Log {
-    /// Filter directives as tracing-subscriber's `EnvFilter` understands them, such as `info` or `info,mcpeg::relay=debug`.
-    pub level: String,
-    /// The log file; `None` is console only.
-    pub file: Option<PathBuf>,
-    /// The format of the file.
-    pub format: LogFormat,
-}
-
-/// How a log record is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    #[default]
-    Json,
 }
 
 /// One MCP server behind the gateway.
@@ -219,12 +199,6 @@ impl Default for Server {
             max_message_size: 16 << 20,
             session_timeout: Duration::from_secs(3600),
         }
-    }
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self { level: "info".to_owned(), file: None, format: LogFormat::default() }
     }
 }
 

@@ -102,6 +102,14 @@ fn typed(key: &Key, value: &Spanned<DeValue<'_>>, text: Text<'_>, problems: &mut
         (Kind::Size, DeValue::Integer(number)) => {
             wrong_type(name, expected, &units::suggest_size(number.as_str()), value, text, problems);
         }
+        (Kind::Number(least, most), DeValue::Integer(number)) => {
+            let fits = number.as_str().parse().is_ok_and(|number| (least..=most).contains(&number));
+            if !fits {
+                let message = format!("`{name}` cannot be {}", number.as_str());
+                let hint = format!("write a number from {least} to {most}");
+                problems.push_with_hint(text.place(&value.span()), message, hint);
+            }
+        }
         (Kind::Choice(choices), DeValue::String(choice)) => {
             if !choices.contains(&choice.as_ref()) {
                 let listed = choices.iter().map(|choice| format!("\"{choice}\"")).collect::<Vec<_>>();
@@ -215,7 +223,8 @@ mod tests {
     #[test]
     fn a_key_that_resembles_nothing_is_answered_with_all_keys() {
         assert!(
-            problems("[log]\nzzz = 1\n", Role::Main)[0].ends_with("valid keys are `level`, `file`, `format`")
+            problems("[server]\nzzz = 1\n", Role::Main)[0]
+                .contains("valid keys are `listen`, `auth`, `prefix`")
         );
     }
 

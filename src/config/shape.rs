@@ -9,6 +9,8 @@ use serde_spanned::Spanned;
 
 /// A string with its place.
 pub(super) type Text = Spanned<String>;
+/// A whole number with its place.
+pub(super) type Number = Spanned<i64>;
 /// A list of strings, each with its place.
 pub(super) type List = Spanned<Vec<Text>>;
 /// A table of strings, names and values with their places.
@@ -58,8 +60,44 @@ pub(super) struct Log {
     pub(super) level: Option<Text>,
     /// An absolute path.
     pub(super) file: Option<Text>,
-    /// `json` or `text`.
+    /// `json`, `text` or `logfmt`.
     pub(super) format: Option<Text>,
+    /// `flat` or `nested`.
+    pub(super) spans: Option<Text>,
+    /// A name.
+    pub(super) instance: Option<Text>,
+    /// Filter directives.
+    pub(super) console_level: Option<Text>,
+    /// `auto`, `text`, `json` or `logfmt`.
+    pub(super) console_format: Option<Text>,
+    /// A size.
+    pub(super) queue: Option<Text>,
+    /// `block` or `drop`.
+    pub(super) overflow: Option<Text>,
+    /// `drop` or `stop`.
+    pub(super) on_full: Option<Text>,
+    /// `never`, `rotate` or `1s`.
+    pub(super) fsync: Option<Text>,
+    /// `own` or `external`.
+    pub(super) rotate: Option<Text>,
+    /// A size, or `never`.
+    pub(super) rotate_size: Option<Text>,
+    /// `never`, `hourly`, `daily` or `weekly`.
+    pub(super) rotate_every: Option<Text>,
+    /// A time of the day, or of the week.
+    pub(super) rotate_at: Option<Text>,
+    /// `local` or `utc`.
+    pub(super) rotate_zone: Option<Text>,
+    /// `gzip` or `none`.
+    pub(super) compress: Option<Text>,
+    /// 1 to 9.
+    pub(super) compress_level: Option<Number>,
+    /// A number of files.
+    pub(super) keep_files: Option<Number>,
+    /// A duration.
+    pub(super) keep_age: Option<Text>,
+    /// A size.
+    pub(super) keep_size: Option<Text>,
 }
 
 /// `[upstreams.NAME]`.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Longer than any sensible time-out; a deadline that far ahead still fits every clock.
-const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+pub(super) const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// Reads a duration such as `30s` or `1m 30s`; the error is a message without the key.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
@@ -14,16 +14,23 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     if parsed > LONGEST { Err(format!("`{text}` is longer than a year")) } else { Ok(parsed) }
 }
 
-/// Reads a size such as `16MiB`, in bytes; the error is a message without the key.
+/// Reads a size such as `16MiB`, in bytes, from 1 KiB to 1 GiB; the error is a message without the key.
 pub(super) fn size(text: &str) -> Result<usize, String> {
+    let bytes = size_up_to(text, bytesize::ByteSize::gib(1))?;
+    Ok(usize::try_from(bytes).expect("1 GiB fits"))
+}
+
+/// Reads a size from 1 KiB to `most`.
+pub(super) fn size_up_to(text: &str, most: bytesize::ByteSize) -> Result<u64, String> {
     if !text.chars().any(char::is_alphabetic) {
         return Err(format!("`{text}` has no unit"));
     }
     let parsed = text.parse::<bytesize::ByteSize>().map_err(|_| format!("`{text}` is not a size"))?;
-    let range = 1 << 10..=1 << 30;
-    match usize::try_from(parsed.as_u64()) {
-        Ok(bytes) if range.contains(&bytes) => Ok(bytes),
-        _ => Err(format!("`{text}` is not between 1KiB and 1GiB")),
+    let range = 1 << 10..=most.as_u64();
+    if range.contains(&parsed.as_u64()) {
+        Ok(parsed.as_u64())
+    } else {
+        Err(format!("`{text}` is not between 1KiB and {}GiB", most.as_u64() >> 30))
     }
 }
 

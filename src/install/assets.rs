@@ -12,7 +12,7 @@ use super::layout::Layout;
 use super::privileged::Digest;
 use crate::render::{
     AccountName, Confinement, DefaultConfiguration, DevelopmentService, ExecWord, FieldPath, Invalid,
-    Seconds, Service, Sysusers, Tmpfiles, TomlString, Watch, WatchAct,
+    Logrotate, Seconds, Service, Sysusers, Tmpfiles, TomlString, Watch, WatchAct,
 };
 
 /// The running program, even if its file was moved or removed meanwhile (proc(5)).
@@ -75,6 +75,8 @@ pub struct Units {
     pub configuration: String,
     /// The units that follow the configuration in development.
     pub watcher: Option<[String; 2]>,
+    /// The snippet for logrotate(8), an example.
+    pub logrotate: String,
 }
 
 /// Renders what packages ship, for a program at this place: a package cannot know the configuration, so that its unit
@@ -113,6 +115,7 @@ pub(super) fn render(layout: &Layout, listen: &[String], confinement: Confinemen
         tmpfiles: String::new(),
         configuration: text,
         watcher: None,
+        logrotate: String::new(),
     };
     if layout.is_users() {
         let file = field(&layout.configuration)?;
@@ -128,6 +131,10 @@ pub(super) fn render(layout: &Layout, listen: &[String], confinement: Confinemen
     let directory = field(&layout.configuration_directory)?;
     units.sysusers = Sysusers { account: user.clone(), group: group.clone(), home }.text();
     units.tmpfiles = Tmpfiles { group: group.clone(), directory }.text();
+    if let Some(log_file) = layout.log_file() {
+        let (program, configuration) = (program.clone(), field(&layout.configuration)?);
+        units.logrotate = Logrotate { program, configuration, log_file: field(&log_file)? }.text();
+    }
     let stop_timeout = STOP_TIMEOUT;
     units.service =
         Service { program, configuration, name, account: user, group, programs, confinement, stop_timeout }

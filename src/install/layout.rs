@@ -10,7 +10,9 @@ use super::choices::{Choices, Profile};
 use super::error::Error;
 
 /// Where a distribution's package puts the binary.
-pub(super) const PACKAGED_PROGRAM: &str = "/usr/bin/mcpeg";
+pub const PACKAGED_PROGRAM: &str = "/usr/bin/mcpeg";
+/// Where an installation puts it, unless another prefix is chosen.
+pub const LOCAL_PROGRAM: &str = "/usr/local/bin/mcpeg";
 /// What systemd reads of `/usr/local`, whatever the prefix is; `/etc/systemd/system` is the administrator's
 /// (systemd.unit(5) "UNIT FILE LOAD PATH").
 const SYSTEM: &str = "/usr/local/lib";
@@ -247,6 +249,12 @@ impl Layout {
     /// Whether the directory belongs to mcpeg as a whole.
     pub(super) fn is_own_directory(&self, path: &Path) -> bool {
         self.own_directories().contains(&path)
+    }
+
+    /// Whether the path is a file or a directory of mcpeg's own, not one above it.
+    #[must_use]
+    pub fn is_own(&self, path: &Path) -> bool {
+        self.knows_file(path) || self.is_own_directory(path)
     }
 
     /// Whether an installation may touch this file.

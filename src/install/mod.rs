@@ -34,7 +34,7 @@ pub use apply::{Progress, carry_out};
 pub use assets::{Units, render_units};
 pub use choices::{Asked, Profile};
 pub use error::Error;
-pub use layout::Layout;
+pub use layout::{LOCAL_PROGRAM, Layout, PACKAGED_PROGRAM};
 pub use plan::{InstallOptions, Plan};
 pub use sandbox::Sandbox;
 pub use step::{Act, Step};

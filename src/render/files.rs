@@ -110,6 +110,18 @@ pub struct WatchAct {
     pub name: AccountName,
 }
 
+/// A snippet for logrotate(8), for administrators who prefer it to mcpeg's own rotation.
+#[derive(Clone, Debug, Template)]
+#[template(path = "logrotate.j2", escape = "none")]
+pub struct Logrotate {
+    /// Where the binary is.
+    pub program: ExecWord,
+    /// The configuration file, as shown in a comment.
+    pub configuration: FieldPath,
+    /// The log file.
+    pub log_file: FieldPath,
+}
+
 /// Renders and ends the text with a newline.
 fn finish(template: &impl Template) -> String {
     let mut text =
@@ -170,6 +182,14 @@ impl Tmpfiles {
 
 impl DefaultConfiguration {
     /// The file's text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        finish(self)
+    }
+}
+
+impl Logrotate {
+    /// The snippet's text.
     #[must_use]
     pub fn text(&self) -> String {
         finish(self)

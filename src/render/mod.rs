@@ -8,7 +8,8 @@ mod files;
 
 pub use escape::{AccountName, ExecWord, FieldPath, Invalid, Seconds, TomlString};
 pub use files::{
-    Confinement, DefaultConfiguration, DevelopmentService, Service, Sysusers, Tmpfiles, Watch, WatchAct,
+    Confinement, DefaultConfiguration, DevelopmentService, Logrotate, Service, Sysusers, Tmpfiles, Watch,
+    WatchAct,
 };
 
 #[cfg(test)]

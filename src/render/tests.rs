@@ -51,6 +51,12 @@ fn each_file_ends_with_one_newline() {
         Sysusers { account: account.clone(), group: account.clone(), home: directory.clone() }.text(),
         Tmpfiles { group: account.clone(), directory: directory.clone() }.text(),
         Watch { configuration: directory.clone(), drop_ins: directory.clone(), name: account }.text(),
+        Logrotate {
+            program: ExecWord::new(Path::new("/usr/bin/mcpeg")).unwrap(),
+            configuration: directory.clone(),
+            log_file: directory.clone(),
+        }
+        .text(),
         DefaultConfiguration {
             listen: Vec::new(),
             log_file: Some(TomlString::new(Path::new("/var/log/mcpeg/mcpeg.log")).unwrap()),

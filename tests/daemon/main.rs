@@ -9,10 +9,13 @@ mod support;
 
 mod guardian;
 mod hostile;
+mod namespace;
 mod notify;
+mod panic;
 mod reload;
 mod start;
 mod status;
 mod stop;
+mod store;
 mod sysv;
 mod upgrade;

@@ -210,7 +210,10 @@ fn manager_hears_of_the_reload_and_of_its_end_whatever_that_is() {
             return message;
         }
         // The line for `systemctl status` comes at its own times.
-        assert!(message.starts_with("STATUS="), "waited for {wanted}, got {message}");
+        assert!(
+            message.starts_with("STATUS=") || message.starts_with("FDSTORE"),
+            "waited for {wanted}, got {message}"
+        );
     };
     let child = site.mcpeg(&[]).env("NOTIFY_SOCKET", site.path("notify")).spawn().unwrap();
     next("READY=1");

@@ -162,11 +162,7 @@ fn manager_is_told_of_the_new_main_process_and_never_of_a_stop() {
     let site = Site::new();
     let socket = UnixDatagram::bind(site.path("notify")).unwrap();
     socket.set_read_timeout(Some(DEADLINE)).unwrap();
-    let message = || {
-        let mut buffer = [0; 4096];
-        let length = socket.recv(&mut buffer).unwrap();
-        String::from_utf8(buffer[..length].to_vec()).unwrap()
-    };
+    let message = || crate::notify::message(&socket);
     let mut mcpeg = site.mcpeg(&[]);
     mcpeg.env("NOTIFY_SOCKET", site.path("notify")).env("WATCHDOG_USEC", "60000000");
     let child = mcpeg.spawn().unwrap();

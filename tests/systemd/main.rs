@@ -11,6 +11,7 @@ mod snapshot;
 mod choices;
 mod guard;
 mod install;
+mod manage;
 mod places;
 mod reconcile;
 mod reload;

@@ -56,6 +56,8 @@ pub(super) fn data(target: &Target, plan: &Plan) -> Value {
 pub(super) fn explained(target: &Target, plan: &Plan) -> String {
     let layout = target.layout();
     let acts = plan.steps.iter().filter(|step| step.acts());
+    // That a directory above a file is made needs no reason.
+    let acts = acts.filter(|step| step.path().is_none_or(|path| layout.is_own(path)));
     let lines: Vec<String> = acts
         .map(|step| format!("{}\n      {}", marked(step.mark(), &step.shown(layout)), step.reason(layout)))
         .collect();
@@ -126,7 +128,15 @@ pub(super) fn closing(outcome: &Outcome<'_>) {
         return line(&unchanged(outcome));
     }
     let lines = next(outcome);
-    if std::io::stdout().is_terminal() { line(&boxed(&lines, width())) } else { line(&lines.join("\n")) }
+    if std::io::stdout().is_terminal() {
+        line(&boxed(&lines, width()));
+    } else {
+        line(&lines.join("\n"));
+    }
+    // Outside of the box, so that it can be copied.
+    if let Some(text) = client(outcome) {
+        line(&text);
+    }
 }
 
 /// How the gateway itself is asked.
@@ -148,7 +158,7 @@ fn next(outcome: &Outcome<'_>) -> Vec<String> {
         (Some(_), Some(listener), _) => {
             format!("{unit} serves on {listener} and has answered an MCP request. Next:")
         }
-        (_, _, true) => format!("{unit} is installed in the image and starts when that boots. Then:"),
+        (_, _, true) => format!("{unit} is installed in the image. Where that runs:"),
         _ => format!("{unit} is installed. To start it now: {systemctl} start {unit}"),
     }];
     let rows = [
@@ -158,18 +168,21 @@ fn next(outcome: &Outcome<'_>) -> Vec<String> {
     ];
     let wide = rows.iter().map(|(command, _)| command.len()).max().unwrap_or_default();
     lines.extend(rows.iter().map(|(command, what)| format!("  {command:wide$}   {what}")));
-    match listener.map(|listener| (install::endpoint(&listener), listener)) {
-        Some((Some(url), _)) => {
-            lines.push("For the configuration of an MCP client:".to_owned());
-            lines.push(format!(
-                "  {{ \"mcpServers\": {{ \"mcpeg\": {{ \"type\": \"http\", \"url\": \"{url}\" }} }} }}"
-            ));
-            lines.push(format!("The URL follows `listen` in {}.", layout.configuration.display()));
-        }
-        Some((None, listener)) => lines.push(format!("MCP clients connect to {listener}, path /mcp.")),
-        None => {}
-    }
     lines
+}
+
+/// What a client's configuration needs.
+fn client(outcome: &Outcome<'_>) -> Option<String> {
+    let listener = outcome.listener()?;
+    let file = outcome.target.layout().configuration.display();
+    Some(match install::endpoint(&listener) {
+        Some(url) => format!(
+            "For the configuration of an MCP client:\n  \
+             {{ \"mcpServers\": {{ \"mcpeg\": {{ \"type\": \"http\", \"url\": \"{url}\" }} }} }}\n\
+             The URL follows `listen` in {file}."
+        ),
+        None => format!("MCP clients connect to {listener}, path /mcp."),
+    })
 }
 
 /// The lines in a frame; a line that is wider than the terminal makes the frame go without its right side.

@@ -1,13 +1,13 @@
-//! Opening the log file.
+//! Opening the log file, and closing the torn line that a crash left at its end.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use nix::fcntl::OFlag;
 
-use super::Error;
+use super::super::Error;
 
 /// The mode of a new log file: logs name users and hosts, so that only the group reads along.
 const FILE_MODE: u32 = 0o640;
@@ -30,6 +30,7 @@ pub(super) fn open(path: &Path) -> Result<File, Error> {
     // O_NONBLOCK has no effect on the regular file that this must be; on a pipe it keeps open(2) from waiting.
     let flags = OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let file = OpenOptions::new()
+        .read(true)
         .append(true)
         .create(true)
         .mode(FILE_MODE)
@@ -41,6 +42,20 @@ pub(super) fn open(path: &Path) -> Result<File, Error> {
     } else {
         Err(cannot(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")))
     }
+}
+
+/// Ends a line that was left without its end, so that the next record begins a line of its own. The size of the file.
+pub(super) fn close_torn_line(mut file: &File) -> io::Result<u64> {
+    let size = file.metadata()?.len();
+    let mut last = *b"\n";
+    if size > 0 {
+        file.read_exact_at(&mut last, size - 1)?;
+    }
+    if last != *b"\n" {
+        file.write_all(b"\n")?;
+        return Ok(size + 1);
+    }
+    Ok(size)
 }
 
 #[cfg(test)]
