@@ -2,6 +2,8 @@
 //!
 //! Where the control socket does not answer, the proved process is sent USR1, which means the same but has no answer.
 
+use std::time::Duration;
+
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -13,6 +15,9 @@ use crate::serve::rotate::{Answer, Done, SCHEMA};
 
 use super::definition::Common;
 use super::report;
+
+/// How long a rotation may take: it comes behind everything that is queued.
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// Why nothing was rotated.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +66,10 @@ fn rotate(common: &Common, json: bool) -> Result<Exit, Error> {
     if let Reached::Nobody { stale_removed } = find::reach(&paths)? {
         return Ok(not_running(stale_removed, json));
     }
-    let value = match control::ask_within(&paths.control, Request::Rotate, control::CLIENT_LIMIT * 5) {
+    // Who is there is answered at once; the rotation may have to wait for the disk.
+    let answer = control::ask(&paths.control, Request::Status)
+        .and_then(|_| control::ask_within(&paths.control, Request::Rotate, LIMIT));
+    let value = match answer {
         Ok(value) => value,
         Err(error) => return signal(&paths, &crate::exit::chain(&error), json),
     };

@@ -98,7 +98,7 @@ mod tests {
         reference()
             .lines()
             .filter(|line| pick(line))
-            .map(|line| format!("{}\n", line.trim_start_matches('#')))
+            .flat_map(|line| [line.trim_start_matches('#'), "\n"])
             .collect()
     }
 

@@ -84,10 +84,18 @@ async fn rotate(log: &log::Handle) -> Done {
             tracing::warn!("not rotated: another process owns the log file");
             Done::Left { new }
         }
+        Err(error @ log::Error::NoFile) => {
+            tracing::info!("there is no log file to rotate");
+            refused(&error)
+        }
         Err(error) => {
-            let (text, exit, hint) = (crate::exit::chain(&error), error.to_exit().code(), error.hint());
-            tracing::error!(error = text, "not rotated");
-            Done::Refused { exit, error: text, hint }
+            tracing::error!(error = crate::exit::chain(&error), "not rotated");
+            refused(&error)
         }
     }
+}
+
+/// The answer to whoever asked for what cannot be done.
+fn refused(error: &log::Error) -> Done {
+    Done::Refused { exit: error.to_exit().code(), error: crate::exit::chain(error), hint: error.hint() }
 }

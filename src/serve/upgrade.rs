@@ -99,7 +99,10 @@ impl Offer {
             Ok(None) => return Err(early(candidate.died())),
             Err(_) => return Err(early(candidate.late(self.limit))),
         };
-        upgrade::pass(&stream, &self.lock, &self.listeners).map_err(|error| early(Failure::Pass(error)))?;
+        upgrade::pass(&stream, &self.lock, &self.listeners).map_err(|error| match error.kind() {
+            std::io::ErrorKind::BrokenPipe => early(candidate.died()),
+            _ => early(Failure::Pass(error)),
+        })?;
         let mut bond = Bond::open(stream, &self.gateway);
         bond.sender.send(&Message::Take(Box::new(self.plan.clone())));
         let prepared = tokio::time::timeout_at(deadline, bond.stage(&Message::Prepared)).await;

@@ -7,6 +7,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../support/load.rs"]
+mod load;
+
+mod busy;
 mod guardian;
 mod hostile;
 mod namespace;
@@ -17,5 +21,6 @@ mod start;
 mod status;
 mod stop;
 mod store;
+mod sudden;
 mod sysv;
 mod upgrade;

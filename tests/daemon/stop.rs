@@ -48,7 +48,7 @@ fn drain_timeout_cuts_what_does_not_finish() {
 }
 
 #[test]
-fn broken_pipe_and_rotation_without_a_log_file_are_survived() {
+fn signals_that_find_nothing_to_do_are_survived() {
     let site = Site::new();
     let child = site.foreground();
     for signal in [Signal::SIGUSR1, Signal::SIGPIPE] {
@@ -58,7 +58,7 @@ fn broken_pipe_and_rotation_without_a_log_file_are_survived() {
     send(child.id().cast_signed(), Signal::SIGINT);
     let finished = finish(child);
     assert_eq!(finished.code, Some(0));
-    assert!(finished.stderr.contains("there is no log file"), "{finished:?}");
+    assert!(finished.stderr.contains("no log file to rotate"), "{finished:?}");
 }
 
 #[test]

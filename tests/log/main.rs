@@ -6,4 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod checker;
+mod lossless;
 mod rotate;
+mod workload;

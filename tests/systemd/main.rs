@@ -8,6 +8,10 @@ mod machine;
 mod mcp;
 mod snapshot;
 
+#[path = "../support/load.rs"]
+mod load;
+
+mod busy;
 mod choices;
 mod guard;
 mod install;

@@ -80,9 +80,10 @@ impl Active {
     /// Opens what is there now.
     fn open_once(path: &Path) -> Result<Self, Error> {
         let file = open::open(path)?;
+        let alone = owner::claim(&file);
+        let size = open::close_torn_line(&file, alone);
         // Where there are no locks, nobody can tell that we write; a second process is rare enough.
         owner::share(&file);
-        let size = open::close_torn_line(&file);
         let torn = size.is_err();
         Ok(Self { path: path.to_owned(), file, size: size.unwrap_or(0), torn })
     }
@@ -149,7 +150,7 @@ impl Active {
     /// Ends a torn line that could not be taken back.
     fn end_torn_line(&mut self) -> io::Result<()> {
         if self.torn {
-            open::close_torn_line(&self.file)?;
+            open::close_torn_line(&self.file, false)?;
             self.torn = false;
         }
         Ok(())

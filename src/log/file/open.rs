@@ -11,6 +11,10 @@ use super::super::Error;
 
 /// The mode of a new log file: logs name users and hosts, so that only the group reads along.
 const FILE_MODE: u32 = 0o640;
+/// How our records begin, with 0 for each digit: JSON, logfmt, text.
+const BEGINNINGS: [&[u8]; 3] = [b"{\"timestamp\":\"0000-00-00T", b"ts=0000-00-00T", b"0000-00-00T"];
+/// A last line that is longer is not looked at.
+const LONGEST: u64 = 16 << 20;
 /// The mode of a directory that is made for it.
 const DIRECTORY_MODE: u32 = 0o750;
 
@@ -44,18 +48,40 @@ pub(super) fn open(path: &Path) -> Result<File, Error> {
     }
 }
 
-/// Ends a line that was left without its end, so that the next record begins a line of its own. The size of the file.
-pub(super) fn close_torn_line(mut file: &File) -> io::Result<u64> {
+/// Ends the file with a whole line; its size then. A record of ours that a killed process has written by half is
+/// removed if `alone` says that nobody else writes the file; anything else gets the end that it lacks.
+pub(super) fn close_torn_line(mut file: &File, alone: bool) -> io::Result<u64> {
     let size = file.metadata()?.len();
     let mut last = *b"\n";
     if size > 0 {
         file.read_exact_at(&mut last, size - 1)?;
     }
-    if last != *b"\n" {
-        file.write_all(b"\n")?;
-        return Ok(size + 1);
+    if last == *b"\n" {
+        return Ok(size);
     }
-    Ok(size)
+    if let Some(whole) = torn_record(file, size)?.filter(|_| alone) {
+        file.set_len(whole)?;
+        return Ok(whole);
+    }
+    file.write_all(b"\n")?;
+    Ok(size + 1)
+}
+
+/// Where the last line begins, if that is the beginning of a record of ours.
+fn torn_record(file: &File, size: u64) -> io::Result<Option<u64>> {
+    let length = size.min(LONGEST);
+    let mut tail = vec![0; usize::try_from(length).expect("it is not long")];
+    file.read_exact_at(&mut tail, size - length)?;
+    let before = tail.iter().rposition(|byte| *byte == b'\n');
+    if before.is_none() && length < size {
+        return Ok(None);
+    }
+    let line = &tail[before.map_or(0, |at| at + 1)..];
+    let ours = BEGINNINGS.iter().any(|beginning| {
+        let fits = |(byte, pattern): (&u8, &u8)| byte == pattern || *pattern == b'0' && byte.is_ascii_digit();
+        line.iter().zip(*beginning).all(fits)
+    });
+    Ok(ours.then_some(size - line.len() as u64))
 }
 
 #[cfg(test)]
@@ -111,5 +137,32 @@ mod tests {
         File::create(&file).unwrap();
         let error = open(&file.join("mcpeg.log")).unwrap_err();
         assert!(matches!(&error, Error::Directory { path, .. } if *path == file), "{error:?}");
+    }
+
+    /// What is left of a file with this content.
+    fn closed(content: &str, alone: bool) -> String {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("mcpeg.log");
+        File::create(&path).unwrap().write_all(content.as_bytes()).unwrap();
+        let size = close_torn_line(&open(&path).unwrap(), alone).unwrap();
+        let left = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(left.len() as u64, size);
+        left
+    }
+
+    #[test]
+    fn half_a_record_is_removed_and_what_is_not_ours_only_ended() {
+        for torn in
+            ["{", "{\"timest", "{\"timestamp\":\"2026-11-24T09:30:00.0000", "ts=2026-1", "2026-11-24T09"]
+        {
+            assert_eq!(closed(&format!("whole\n{torn}"), true), "whole\n");
+            assert_eq!(closed(torn, true), "");
+            assert_eq!(closed(torn, false), format!("{torn}\n"));
+        }
+        for other in ["a note", "{\"other\":1", "2026 was a good year"] {
+            assert_eq!(closed(other, true), format!("{other}\n"));
+        }
+        assert_eq!(closed("whole\n", true), "whole\n");
+        assert_eq!(closed("", true), "");
     }
 }

@@ -46,12 +46,12 @@ fn lock_path(log: &Path) -> PathBuf {
     log.with_file_name(name)
 }
 
-/// Says that this process writes the file; whether nobody claims it for themselves.
+/// Says that this process writes the file, among others; whether nobody claims it for themselves.
 pub(super) fn share(file: &File) -> bool {
     flock(file, FlockOperation::NonBlockingLockShared).is_ok()
 }
 
-/// Claims a file that nobody writes any more; whether that is so.
+/// Claims a file that nobody else writes; whether that is so.
 pub(super) fn claim(file: &File) -> bool {
     flock(file, FlockOperation::NonBlockingLockExclusive).is_ok()
 }
