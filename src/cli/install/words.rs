@@ -63,7 +63,7 @@ pub(super) fn explained(target: &Target, plan: &Plan) -> String {
         .collect();
     format!(
         "{}\n\nEach change is written down in {} before it is made.\nIf a step fails, all are taken back; \
-         `mcpeg uninstall --purge` takes back the whole installation.",
+         `mcpeg uninstall --purge` takes back\nthe whole installation.",
         lines.join("\n"),
         layout.receipt.display()
     )
@@ -176,9 +176,10 @@ fn client(outcome: &Outcome<'_>) -> Option<String> {
     let listener = outcome.listener()?;
     let file = outcome.target.layout().configuration.display();
     Some(match install::endpoint(&listener) {
+        // Without blanks inside of the braces, the line fits into 80 columns.
         Some(url) => format!(
             "For the configuration of an MCP client:\n  \
-             {{ \"mcpServers\": {{ \"mcpeg\": {{ \"type\": \"http\", \"url\": \"{url}\" }} }} }}\n\
+             {{\"mcpServers\": {{\"mcpeg\": {{\"type\": \"http\", \"url\": \"{url}\"}}}}}}\n\
              The URL follows `listen` in {file}."
         ),
         None => format!("MCP clients connect to {listener}, path /mcp."),
