@@ -79,7 +79,7 @@ fn fails_everywhere(error: &str, fresh: fn() -> Scratch) {
         points += each_point(call, &format!("error={error}"), &["install"], fresh, &|_, _| {});
     }
     println!("{error}: {points} failures were injected");
-    assert!(points > 50, "only {points} points: does strace inject?");
+    assert!(points > 40, "only {points} points: does strace inject?");
 }
 
 #[test]
