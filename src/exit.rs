@@ -13,7 +13,7 @@ use std::process::ExitCode;
 pub enum Exit {
     /// The act succeeded; for `--status`: running.
     Done = 0,
-    /// `--status`: not running, but a pid file is left behind.
+    /// `--status`: not running, but a pid file is left behind. `install --check`: something has drifted.
     StatusDeadPidFile = 1,
     /// `--status`, `--reload`, `--log-rotate`: not running.
     NotRunning = 3,
@@ -25,6 +25,10 @@ pub enum Exit {
     Foreign = 11,
     /// `install`: the service was installed but did not start; everything was rolled back.
     ServiceFailed = 12,
+    /// `install`: a file system that would be written to is mounted read-only; nothing was touched.
+    ReadOnly = 13,
+    /// `install`: the systemd that would run the service does not run.
+    NoSystemd = 14,
     /// The command line is wrong.
     Usage = 64,
     /// An upstream, or something else that we depend on, cannot be reached.
@@ -48,15 +52,23 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// `install --check`: an installation would change something.
+    pub const DRIFTED: Self = Self::StatusDeadPidFile;
+
     /// Each code once, in ascending order, for the manual.
-    pub const ALL: [(Self, &'static str); 17] = [
+    pub const ALL: [(Self, &'static str); 19] = [
         (Self::Done, "Done; for --status: running."),
-        (Self::StatusDeadPidFile, "For --status: not running, and a pid file is left behind."),
+        (
+            Self::StatusDeadPidFile,
+            "For --status: not running, and a pid file is left behind; for install --check: something has drifted.",
+        ),
         (Self::NotRunning, "For --status, --reload and --log-rotate: not running."),
         (Self::StatusUnknown, "For --status: the state cannot be told."),
         (Self::Packaged, "install: the files belong to a package manager."),
         (Self::Foreign, "install: a file that is not ours is in the way."),
         (Self::ServiceFailed, "install: the service did not start; everything was rolled back."),
+        (Self::ReadOnly, "install: a file system is mounted read-only; nothing was touched."),
+        (Self::NoSystemd, "install: systemd does not run; --no-start does without."),
         (Self::Usage, "The command line is wrong."),
         (Self::Unavailable, "An upstream or another dependency cannot be reached."),
         (Self::Bug, "A bug in mcpeg."),

@@ -26,6 +26,7 @@ use serde::Serialize;
 
 use crate::config::{self, Auth, Config, Place, Source, Transport, Upstream};
 use crate::exit::{Exit, ToExit as _};
+use crate::install::Sandbox;
 
 use super::report;
 
@@ -126,10 +127,13 @@ fn warnings(config: &Config) -> Vec<Warning> {
             warnings.push(Warning { upstream: None, message });
         }
     }
+    let sandbox = config.sources.first().and_then(|file| Sandbox::of_service_with(file));
     for upstream in &config.upstreams {
+        let forbidden = sandbox.as_ref().and_then(|sandbox| sandbox.forbids(&upstream.transport));
         warnings.extend(
             doubts(upstream)
                 .into_iter()
+                .chain(forbidden)
                 .map(|message| Warning { upstream: Some(upstream.name.to_string()), message }),
         );
     }

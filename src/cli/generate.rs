@@ -7,7 +7,7 @@ use super::definition::{GenerateArgs, Generated, Whom};
 use super::{manual, report};
 use crate::config::example;
 use crate::exit::{Exit, ToExit};
-use crate::install::{self, layout};
+use crate::install;
 
 /// The scripts of the shells. They ask [`super::complete`], so there is nothing in them to generate.
 const COMPLETIONS: [(&str, &[u8]); 3] = [
@@ -70,8 +70,8 @@ impl Whom {
     /// The binary's place.
     const fn program(self) -> &'static str {
         match self {
-            Self::Deb | Self::Rpm => layout::PACKAGED_PROGRAM,
-            Self::Local => layout::PROGRAM,
+            Self::Deb | Self::Rpm => install::PACKAGED_PROGRAM,
+            Self::Local => install::LOCAL_PROGRAM,
         }
     }
 }

@@ -43,7 +43,7 @@ fn carry_out(cli: &Cli) -> Exit {
     match &cli.command {
         None => act(cli),
         Some(Command::Install(arguments)) => install::install(arguments),
-        Some(Command::Uninstall(arguments)) => install::uninstall(arguments),
+        Some(Command::Uninstall(arguments)) => install::uninstall::run(arguments),
         Some(Command::Import(arguments)) => import::run(arguments),
         Some(Command::Complete(arguments)) => complete::run(&arguments.words),
         Some(Command::Generate(arguments)) => generate::run(arguments),

@@ -16,6 +16,8 @@ mod choices;
 mod guard;
 mod install;
 mod manage;
+mod places;
+mod reconcile;
 mod reload;
 mod upgrade;
 mod upstreams;

@@ -14,8 +14,8 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::error::Error;
 use super::tree::Tree;
+use crate::install::error::Error;
 
 /// Files are read and written in pieces of this size, in bytes.
 const PIECE: usize = 1 << 20;
@@ -23,22 +23,22 @@ const PIECE: usize = 1 << 20;
 /// The SHA-256 of a file's content, in hexadecimal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub(super) struct Digest(String);
+pub(in crate::install) struct Digest(String);
 
 /// Mode and owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Access {
+pub(in crate::install) struct Access {
     /// Permission bits.
-    pub(super) mode: u32,
+    pub(in crate::install) mode: u32,
     /// The owner.
-    pub(super) uid: u32,
+    pub(in crate::install) uid: u32,
     /// The group.
-    pub(super) gid: u32,
+    pub(in crate::install) gid: u32,
 }
 
 /// The names of a file's companions during a change.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Beside {
+pub(in crate::install) enum Beside {
     /// The next content, before it is complete.
     New,
     /// The content before, as long as it may be needed again.
@@ -50,7 +50,7 @@ impl Digest {
     ///
     /// # Errors
     /// Those of reading.
-    pub(super) fn of(mut from: impl Read) -> std::io::Result<Self> {
+    pub(in crate::install) fn of(mut from: impl Read) -> std::io::Result<Self> {
         let mut hash = Sha256::new();
         let mut piece = vec![0; PIECE];
         loop {
@@ -67,6 +67,12 @@ impl Digest {
             hex
         });
         Ok(Self(hex))
+    }
+}
+
+impl std::fmt::Display for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
@@ -88,7 +94,7 @@ impl Tree {
     ///
     /// # Errors
     /// [`Error::File`], also for a symbolic link.
-    pub(super) fn read(&self, path: &Path) -> Result<Option<File>, Error> {
+    pub(in crate::install) fn read(&self, path: &Path) -> Result<Option<File>, Error> {
         let Some((directory, name)) = self.parent(path)? else { return Ok(None) };
         // O_NONBLOCK keeps a fifo that somebody put there from blocking us.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
@@ -103,7 +109,7 @@ impl Tree {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub(super) fn digest(&self, path: &Path) -> Result<Option<Digest>, Error> {
+    pub(in crate::install) fn digest(&self, path: &Path) -> Result<Option<Digest>, Error> {
         let Some(file) = self.read(path)? else { return Ok(None) };
         Digest::of(file).map(Some).map_err(Error::file("read", self.outside(path)))
     }
@@ -112,7 +118,7 @@ impl Tree {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub(super) fn make_directory(&self, path: &Path, access: Access) -> Result<(), Error> {
+    pub(in crate::install) fn make_directory(&self, path: &Path, access: Access) -> Result<(), Error> {
         let (directory, name) = self.existing_parent(path)?;
         match fs::mkdirat(&directory, &name, Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => {}
@@ -126,7 +132,7 @@ impl Tree {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub(super) fn set_access(&self, path: &Path, access: Access) -> Result<(), Error> {
+    pub(in crate::install) fn set_access(&self, path: &Path, access: Access) -> Result<(), Error> {
         let (directory, name) = self.existing_parent(path)?;
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         fs::openat(&directory, &name, flags, Mode::empty())
@@ -139,7 +145,7 @@ impl Tree {
     ///
     /// # Errors
     /// [`Error::File`]; the place is then as before, and [`Tree::tidy`] removes what was left beside it.
-    pub(super) fn write(
+    pub(in crate::install) fn write(
         &self,
         path: &Path,
         content: impl Read,
@@ -166,7 +172,12 @@ impl Tree {
     ///
     /// # Errors
     /// [`Error::File`]; the place is then as before.
-    pub(super) fn overwrite(&self, path: &Path, content: &[u8], access: Access) -> Result<(), Error> {
+    pub(in crate::install) fn overwrite(
+        &self,
+        path: &Path,
+        content: &[u8],
+        access: Access,
+    ) -> Result<(), Error> {
         let (directory, name) = self.existing_parent(path)?;
         self.write_beside(path, content, access)?;
         fs::renameat(&directory, Beside::New.name(&name), &directory, &name)
@@ -202,7 +213,7 @@ impl Tree {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub(super) fn put_back(&self, path: &Path) -> Result<(), Error> {
+    pub(in crate::install) fn put_back(&self, path: &Path) -> Result<(), Error> {
         let Some((directory, name)) = self.parent(path)? else { return Ok(()) };
         let old = Beside::Old.name(&name);
         // A rename of one link over another of the same file does nothing (rename(2)), so the link goes separately.
@@ -217,7 +228,7 @@ impl Tree {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub(super) fn tidy(&self, path: &Path) -> Result<(), Error> {
+    pub(in crate::install) fn tidy(&self, path: &Path) -> Result<(), Error> {
         let Some((directory, name)) = self.parent(path)? else { return Ok(()) };
         unlink(&directory, &Beside::New.name(&name))
             .and_then(|()| unlink(&directory, &Beside::Old.name(&name)))

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use super::error::Error;
+use crate::install::error::Error;
 
 /// Where programs are looked up. `/usr/local` is left out: what we run is the distribution's.
 const DIRECTORIES: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
@@ -14,9 +14,24 @@ const DIRECTORIES: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 /// At most this much of a failed program's output is repeated, in bytes.
 const OUTPUT_LIMIT: usize = 2_000;
 
+/// What an ordinary user's programs need to find the user's own systemd and files; nothing of it reaches root's.
+const USERS: [&str; 6] = [
+    "HOME",
+    "XDG_RUNTIME_DIR",
+    "XDG_CONFIG_HOME",
+    "XDG_DATA_HOME",
+    "XDG_STATE_HOME",
+    "DBUS_SESSION_BUS_ADDRESS",
+];
+
+/// Whether what runs here runs as root.
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
 /// The program's path, if it is installed on the running system.
 #[must_use]
-pub(super) fn find(program: &str) -> Option<PathBuf> {
+pub(in crate::install) fn find(program: &str) -> Option<PathBuf> {
     DIRECTORIES.iter().map(|directory| Path::new(directory).join(program)).find(|path| path.is_file())
 }
 
@@ -24,7 +39,7 @@ pub(super) fn find(program: &str) -> Option<PathBuf> {
 ///
 /// # Errors
 /// [`Error::NoTool`], [`Error::File`] if it cannot be started.
-pub(super) fn output(program: &'static str, arguments: &[&str]) -> Result<Output, Error> {
+pub(in crate::install) fn output(program: &'static str, arguments: &[&str]) -> Result<Output, Error> {
     output_of(&find(program).ok_or(Error::NoTool(program))?, arguments)
 }
 
@@ -32,7 +47,7 @@ pub(super) fn output(program: &'static str, arguments: &[&str]) -> Result<Output
 ///
 /// # Errors
 /// [`Error::File`] if it cannot be started.
-pub(super) fn output_of(path: &Path, arguments: &[&str]) -> Result<Output, Error> {
+pub(in crate::install) fn output_of(path: &Path, arguments: &[&str]) -> Result<Output, Error> {
     #[expect(clippy::disallowed_methods, reason = "here it gets its clean environment")]
     let mut command = Command::new(path);
     command
@@ -40,6 +55,7 @@ pub(super) fn output_of(path: &Path, arguments: &[&str]) -> Result<Output, Error
         .env_clear()
         .env("PATH", DIRECTORIES.join(":"))
         .env("LC_ALL", "C")
+        .envs(USERS.iter().filter_map(|name| Some((name, std::env::var_os(name)?))).filter(|_| !is_root()))
         .current_dir("/")
         .stdin(Stdio::null())
         .output()
@@ -50,8 +66,20 @@ pub(super) fn output_of(path: &Path, arguments: &[&str]) -> Result<Output, Error
 ///
 /// # Errors
 /// [`Error::Command`] beside those of [`output`].
-pub(super) fn run(program: &'static str, arguments: &[&str]) -> Result<String, Error> {
-    let output = output(program, arguments)?;
+pub(in crate::install) fn run(program: &'static str, arguments: &[&str]) -> Result<String, Error> {
+    succeeded(program, arguments, output(program, arguments)?)
+}
+
+/// The same for a program that is known by its path.
+///
+/// # Errors
+/// [`Error::Command`] beside those of [`output_of`].
+pub(in crate::install) fn run_path(path: &Path, arguments: &[&str]) -> Result<String, Error> {
+    succeeded(&path.to_string_lossy(), arguments, output_of(path, arguments)?)
+}
+
+/// The standard output of a success.
+fn succeeded(program: &str, arguments: &[&str], output: Output) -> Result<String, Error> {
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
@@ -72,6 +100,7 @@ mod tests {
     fn nothing_of_the_callers_environment_reaches_a_program() {
         let printed = run("env", &[]).unwrap();
         let mut names: Vec<_> = printed.lines().filter_map(|line| line.split('=').next()).collect();
+        names.retain(|name| is_root() || !USERS.contains(name));
         names.sort_unstable();
         assert_eq!(names, ["LC_ALL", "PATH"]);
     }

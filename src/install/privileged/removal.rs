@@ -6,12 +6,12 @@ use std::path::Path;
 use rustix::fs::{self, AtFlags, Dir, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::error::Error;
 use super::tree::Tree;
+use crate::install::error::Error;
 
 /// What became of a directory that was to be removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Emptied {
+pub(in crate::install) enum Emptied {
     /// It is gone, or was not there.
     Gone,
     /// Something is still in it.
@@ -23,7 +23,7 @@ impl Tree {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub(super) fn remove_file(&self, path: &Path) -> Result<(), Error> {
+    pub(in crate::install) fn remove_file(&self, path: &Path) -> Result<(), Error> {
         let Some((directory, name)) = self.parent(path)? else { return Ok(()) };
         match fs::unlinkat(&directory, &name, AtFlags::empty()) {
             Ok(()) => self.sync_parent(path),
@@ -36,7 +36,7 @@ impl Tree {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub(super) fn rename(&self, from: &Path, to: &Path) -> Result<(), Error> {
+    pub(in crate::install) fn rename(&self, from: &Path, to: &Path) -> Result<(), Error> {
         let (directory, name) = self.existing_parent(from)?;
         let to_name = to.file_name().expect("paths of the layout end with a name");
         fs::renameat_with(&directory, &name, &directory, to_name, fs::RenameFlags::NOREPLACE)
@@ -48,7 +48,7 @@ impl Tree {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub(super) fn remove_directory(&self, path: &Path) -> Result<Emptied, Error> {
+    pub(in crate::install) fn remove_directory(&self, path: &Path) -> Result<Emptied, Error> {
         let Some((directory, name)) = self.parent(path)? else { return Ok(Emptied::Gone) };
         match fs::unlinkat(&directory, &name, AtFlags::REMOVEDIR) {
             Ok(()) => self.sync_parent(path).map(|()| Emptied::Gone),
@@ -62,7 +62,7 @@ impl Tree {
     ///
     /// # Errors
     /// [`Error::File`], for a mount point inside too (`EBUSY`).
-    pub(super) fn remove_tree(&self, path: &Path) -> Result<(), Error> {
+    pub(in crate::install) fn remove_tree(&self, path: &Path) -> Result<(), Error> {
         let Some((directory, name)) = self.parent(path)? else { return Ok(()) };
         match empty(&directory, &name).and_then(|()| fs::unlinkat(&directory, &name, AtFlags::REMOVEDIR)) {
             Ok(()) => self.sync_parent(path),
@@ -75,7 +75,7 @@ impl Tree {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub(super) fn names(&self, path: &Path) -> Result<Vec<std::ffi::OsString>, Error> {
+    pub(in crate::install) fn names(&self, path: &Path) -> Result<Vec<std::ffi::OsString>, Error> {
         let Some((directory, name)) = self.parent(path)? else { return Ok(Vec::new()) };
         match list(&directory, &name) {
             Ok((_, names)) => Ok(names),
