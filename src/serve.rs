@@ -288,6 +288,9 @@ impl<'a> Serving<'a> {
         gateway.drain_with(watch.clone());
         let bond = Bond::to_predecessor(&mut taken.predecessor, &gateway).map_err(Error::Channel)?;
         let owner = bond.is_none();
+        if owner {
+            gateway.remember_sessions(&taken.paths.sessions(), true);
+        }
         let template =
             watch::Sender::new(Status::template(&record, taken.listeners.addresses(), &taken.config));
         let accepting = Accepting::new(gateway.clone(), watch.clone());

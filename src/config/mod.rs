@@ -18,6 +18,8 @@ pub mod reference;
 mod schema;
 mod settings;
 mod shape;
+mod shows;
+mod supervision;
 mod units;
 mod upstream;
 
@@ -29,6 +31,8 @@ pub use log::{
     Weekday, Zone,
 };
 pub use model::{
-    Auth, Config, ListenAddr, Prefix, Secret, Server, Sharing, Transport, Upstream, UpstreamName,
+    Auth, Config, Limits, ListenAddr, Prefix, Secret, Server, Sharing, Start, Transport, Upstream,
+    UpstreamName,
 };
 pub use place::{Place, Problem, Problems};
+pub use shows::{Pattern, Selection, Shows};

@@ -3,6 +3,9 @@
 //!
 //! Order: tables in the order of the manual, keys in the order in which a reader needs them.
 
+#[path = "reference_upstream.rs"]
+mod upstream;
+
 /// The tables of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Table {
@@ -33,6 +36,8 @@ pub enum Kind {
     Size,
     /// A whole number from the first to the second.
     Number(i64, i64),
+    /// A table with patterns of names in `allow` and `deny`, and new names in `rename`.
+    Selection,
     /// One of these strings.
     Choice(&'static [&'static str]),
 }
@@ -71,7 +76,7 @@ impl Table {
 
     /// The keys of this table, in the order of the manual.
     pub fn keys(self) -> impl Iterator<Item = &'static Key> {
-        KEYS.iter().filter(move |key| key.table == self)
+        keys().filter(move |key| key.table == self)
     }
 }
 
@@ -88,6 +93,7 @@ impl Kind {
             Self::Duration => "a duration with its unit, such as \"30s\"",
             Self::Size => "a size with its unit, such as \"16MiB\"",
             Self::Number(..) => "a whole number",
+            Self::Selection => "a table with `allow`, `deny` and `rename`",
             Self::Choice(_) => "one of the strings listed",
         }
     }
@@ -104,7 +110,12 @@ impl Kind {
 }
 
 /// Every key, once.
-pub const KEYS: &[Key] = &[
+pub fn keys() -> impl Iterator<Item = &'static Key> {
+    KEYS.iter().chain(upstream::KEYS)
+}
+
+/// The keys of `[server]` and `[log]`.
+const KEYS: &[Key] = &[
     Key {
         table: Table::Server,
         name: "listen",
@@ -166,6 +177,15 @@ pub const KEYS: &[Key] = &[
         default: Some("\"1h\""),
         example: "\"1h\"",
         description: "A client's session without any request for this long is ended.",
+    },
+    Key {
+        table: Table::Server,
+        name: "max_sessions",
+        kind: Kind::Number(1, 1_000_000),
+        default: Some("10000"),
+        example: "10000",
+        description: "How many sessions of clients may be open, from 1 to 1000000. Beyond, the one that was silent for \
+                      longest is ended; if all are in use, a new one is refused.",
     },
     Key {
         table: Table::Server,
@@ -354,81 +374,5 @@ pub const KEYS: &[Key] = &[
         default: None,
         example: "\"5GiB\"",
         description: "How much all rotated files may have together, from 1KiB. Left out, their size does not matter.",
-    },
-    Key {
-        table: Table::Upstream,
-        name: "command",
-        kind: Kind::Text,
-        default: None,
-        example: "\"mcp-server-time\"",
-        description: "The program of an upstream that speaks MCP on its standard input and output: an absolute path, \
-                      or a name that is looked up in PATH. An upstream has either command or url.",
-    },
-    Key {
-        table: Table::Upstream,
-        name: "args",
-        kind: Kind::TextList,
-        default: Some("[]"),
-        example: "[\"--local-timezone\", \"UTC\"]",
-        description: "The command's arguments, one string each; no shell looks at them.",
-    },
-    Key {
-        table: Table::Upstream,
-        name: "env",
-        kind: Kind::TextMap,
-        default: Some("{}"),
-        example: "{ TZ = \"UTC\" }",
-        description: "The command's environment beside PATH, HOME, LANG, TZ and USER. Nothing else is inherited from \
-                      mcpeg; a variable of mcpeg's own is handed on by NAME = \"${env:NAME}\".",
-    },
-    Key {
-        table: Table::Upstream,
-        name: "working_dir",
-        kind: Kind::Path,
-        default: None,
-        example: "\"/srv/files\"",
-        description: "The command's working directory. Left out, it is mcpeg's own.",
-    },
-    Key {
-        table: Table::Upstream,
-        name: "url",
-        kind: Kind::Text,
-        default: None,
-        example: "\"https://mcp.example.org/mcp\"",
-        description: "The endpoint of an upstream that speaks MCP over Streamable HTTP, http:// or https://.",
-    },
-    Key {
-        table: Table::Upstream,
-        name: "headers",
-        kind: Kind::TextMap,
-        default: Some("{}"),
-        example: "{ Authorization = \"Bearer ${env:DOCS_TOKEN}\" }",
-        description: "Headers that are sent with each request to the url.",
-    },
-    Key {
-        table: Table::Upstream,
-        name: "start_timeout",
-        kind: Kind::Duration,
-        default: Some("\"30s\""),
-        example: "\"30s\"",
-        description: "How long the upstream may take from its start to an answered handshake.",
-    },
-    Key {
-        table: Table::Upstream,
-        name: "request_timeout",
-        kind: Kind::Duration,
-        default: Some("\"5m\""),
-        example: "\"5m\"",
-        description: "How long one request to the upstream may take; progress does not extend it.",
-    },
-    Key {
-        table: Table::Upstream,
-        name: "sharing",
-        kind: Kind::Choice(&["auto", "shared", "per-session"]),
-        default: Some("\"auto\""),
-        example: "\"auto\"",
-        description: "Whether sessions of clients share one connection to the upstream: shared means one for all, \
-                      per-session one for each, auto one for each where the client can answer requests of the \
-                      server (sampling, elicitation, roots).",
     },
 ];

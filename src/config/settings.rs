@@ -11,6 +11,7 @@ use super::expand::Surroundings;
 use super::load::Overrides;
 use super::model::{Auth, ListenAddr, Prefix, Server};
 use super::place::{Place, Problems, Text};
+use super::supervision::number;
 use super::{shape, units};
 
 /// What reading the values of one file needs.
@@ -104,6 +105,9 @@ pub(super) fn server(shape: &shape::Server, overrides: &Overrides, reader: &mut 
                 default.max_message_size
             })
         }),
+        max_sessions: number(shape.max_sessions.as_ref())
+            .and_then(|number| usize::try_from(number).ok())
+            .unwrap_or(default.max_sessions),
         session_timeout: reader.duration(
             shape.session_timeout.as_ref(),
             "session_timeout",

@@ -47,6 +47,8 @@ pub(super) struct Server {
     pub(super) drain_timeout: Option<Text>,
     /// A duration.
     pub(super) session_timeout: Option<Text>,
+    /// A number.
+    pub(super) max_sessions: Option<Number>,
     /// A size.
     pub(super) max_message_size: Option<Text>,
 }
@@ -123,6 +125,47 @@ pub(super) struct Upstream {
     pub(super) request_timeout: Option<Text>,
     /// `auto`, `shared` or `per-session`.
     pub(super) sharing: Option<Text>,
+    /// Endpoints.
+    pub(super) urls: Option<List>,
+    /// An absolute path.
+    pub(super) ca_file: Option<Text>,
+    /// Which tools are shown.
+    pub(super) tools: Option<Spanned<Selection>>,
+    /// Which prompts are shown.
+    pub(super) prompts: Option<Spanned<Selection>>,
+    /// Which resources are shown.
+    pub(super) resources: Option<Spanned<Selection>>,
+    /// Requests at once.
+    pub(super) max_concurrency: Option<Number>,
+    /// Requests that wait.
+    pub(super) max_queue: Option<Number>,
+    /// `eager` or `lazy`.
+    pub(super) start: Option<Text>,
+    /// A duration.
+    pub(super) idle_timeout: Option<Text>,
+    /// A duration.
+    pub(super) health_interval: Option<Text>,
+    /// A user's name.
+    pub(super) user: Option<Text>,
+    /// A size.
+    pub(super) memory_max: Option<Text>,
+    /// A number.
+    pub(super) tasks_max: Option<Number>,
+    /// A number.
+    pub(super) open_files_max: Option<Number>,
+}
+
+/// `tools`, `prompts` or `resources` of an upstream.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[cfg_attr(test, derive(serde::Serialize))]
+pub(super) struct Selection {
+    /// Patterns.
+    pub(super) allow: Option<List>,
+    /// Patterns.
+    pub(super) deny: Option<List>,
+    /// Names.
+    pub(super) rename: Option<Spanned<Map>>,
 }
 
 #[cfg(test)]

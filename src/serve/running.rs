@@ -4,7 +4,6 @@ use super::alive::sign_of_life;
 use super::upgrade::{Order, START_LIMIT};
 use super::{Error, Serving, endpoints, panics, rotate};
 use crate::daemon::{Received, Wanted};
-use crate::gateway;
 
 /// Why serving ends.
 pub(super) enum End {
@@ -61,8 +60,7 @@ impl Serving<'_> {
     /// One line for `systemctl status`.
     pub(super) fn summary(&self) -> String {
         let status = self.gateway.status();
-        let ready =
-            status.upstreams.iter().filter(|upstream| upstream.state == gateway::State::Ready).count();
+        let ready = status.upstreams.iter().filter(|upstream| upstream.state.is_usable()).count();
         let listening = endpoints(self.taken.listeners.addresses());
         let (sessions, all) = (status.sessions, status.upstreams.len());
         format!("serving on {listening}; {ready} of {all} upstreams ready; {sessions} sessions")

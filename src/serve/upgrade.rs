@@ -253,6 +253,7 @@ impl Serving<'_> {
         let mut server = Server::prepare(&self.taken.paths.control)?;
         self.talk(&Message::Ready, &Message::Commit).await?;
         self.owner = true;
+        self.gateway.remember_sessions(&self.taken.paths.sessions(), false);
         self.taken.listeners.own_files();
         self.taken.lock.describe(&self.record)?;
         daemon::write_pid_file(&self.taken.paths.pid_file, self.record.pid)?;

@@ -31,14 +31,14 @@ fn a_valid_file_is_named_with_what_it_gives() {
 fn what_would_probably_not_work_is_a_warning_and_exits_0() {
     let scratch = Scratch::with_config(
         "[server]\nauth = \"none\"\nlisten = [\"0.0.0.0:8080\"]\n\
-         [upstreams.a]\ncommand = \"no-such-program\"\nworking_dir = \"/nonexistent\"\n\
+         [upstreams.a]\ncommand = \"no-such-program\"\nworking_dir = \"/proc/nonexistent\"\n\
          [upstreams.b]\ncommand = \"/etc/passwd\"\n\
          [upstreams.c]\nurl = \"http://example.org/mcp\"\nheaders = { Authorization = \"x\" }\n",
     );
     scratch.check(&[]).exits(0).says(&[
         "mcpeg: warning: whoever can reach `0.0.0.0:8080` can use every upstream",
         "mcpeg: warning: upstream `a`: command `no-such-program` is not in PATH",
-        "upstream `a`: working_dir `/nonexistent` is not a directory",
+        "upstream `a`: working_dir `/proc/nonexistent` is not a directory",
         "upstream `b`: command `/etc/passwd` is not an executable file",
         "upstream `c`: headers are sent to `example.org` without encryption",
     ]);

@@ -105,7 +105,7 @@ fn manual_names_every_option_exit_code_and_configuration_key() {
     for (exit, _) in mcpeg::exit::Exit::ALL {
         assert!(manual.contains(&format!(".B {}\n", exit.code())), "exit code {}", exit.code());
     }
-    for key in mcpeg::config::reference::KEYS {
+    for key in mcpeg::config::reference::keys() {
         assert!(configuration.contains(key.name), "{}", key.name);
     }
 }
