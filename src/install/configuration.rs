@@ -198,12 +198,15 @@ impl Needs {
     fn of(config: &Config) -> Self {
         let children =
             config.upstreams.iter().any(|upstream| matches!(upstream.transport, Transport::Stdio { .. }));
-        let is_near = |transport: &Transport| match transport {
-            Transport::Stdio { .. } => false,
-            Transport::Http { url, .. } => url.parse::<http::Uri>().is_ok_and(|url| {
+        let is_local = |url: &String| {
+            url.parse::<http::Uri>().is_ok_and(|url| {
                 let host = url.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
                 ListenAddr::Tcp { host, port: 0 }.is_local()
-            }),
+            })
+        };
+        let is_near = |transport: &Transport| match transport {
+            Transport::Stdio { .. } => false,
+            Transport::Http { urls, .. } => urls.iter().all(is_local),
         };
         let loopback = config.server.listen.iter().all(ListenAddr::is_local)
             && config.upstreams.iter().all(|upstream| is_near(&upstream.transport));

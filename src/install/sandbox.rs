@@ -63,7 +63,7 @@ impl Sandbox {
     pub fn forbids(&self, transport: &Transport) -> Option<String> {
         match transport {
             Transport::Stdio { command, .. } => self.forbids_program(command),
-            Transport::Http { url, .. } => self.forbids_peer(url),
+            Transport::Http { urls, .. } => urls.iter().find_map(|url| self.forbids_peer(url)),
         }
     }
 
@@ -159,6 +159,8 @@ mod tests {
             args: Vec::new(),
             env: std::collections::BTreeMap::new(),
             working_dir: None,
+            limits: crate::config::Limits::default(),
+            user: None,
         }
     }
 
@@ -199,8 +201,11 @@ mod tests {
     #[test]
     fn peers_elsewhere_are_out_of_reach_where_packets_stay_here() {
         let sandbox = Sandbox::read("u.service".to_owned(), "IPAddressDeny=::/0 0.0.0.0/0");
-        let http =
-            |url: &str| Transport::Http { url: url.to_owned(), headers: std::collections::BTreeMap::new() };
+        let http = |url: &str| Transport::Http {
+            urls: vec!["http://127.0.0.1:1/mcp".to_owned(), url.to_owned()],
+            headers: std::collections::BTreeMap::new(),
+            ca_file: None,
+        };
         assert!(sandbox.forbids(&http("https://example.org/mcp")).unwrap().contains("not `example.org`"));
         assert_eq!(sandbox.forbids(&http("http://[::1]:1/mcp")), None);
         let open = Sandbox::read("u.service".to_owned(), "IPAddressDeny=");

@@ -1,7 +1,9 @@
 //! Keeping upstreams up, and down where nobody needs them: lazy start, idleness, health, turns, limits, endpoints.
 
+use std::path::Path;
 use std::time::Duration;
 
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::Value;
 
 use crate::children::Processes;
@@ -226,12 +228,30 @@ fn pid_of(upstream: &HttpUpstream) -> i32 {
     upstream.pid().try_into().expect("a pid fits")
 }
 
+/// Makes an authority, and the key and certificate of 127.0.0.1 that it signed; gives the files of both.
+fn certificates(directory: &Path) -> (String, String) {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority =
+        CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("signed");
+    let key = KeyPair::generate().expect("a key");
+    let params = CertificateParams::new(["127.0.0.1".to_owned()]).expect("names");
+    let certificate = params.signed_by(&key, &authority).expect("signed");
+    let write = |name: &str, text: String| {
+        let path = directory.join(name);
+        crate::gateway::write(&path, &text);
+        path.to_str().expect("a name in UTF-8").to_owned()
+    };
+    (write("ca.pem", authority.pem()), write("server.pem", key.serialize_pem() + &certificate.pem()))
+}
+
 #[tokio::test]
 async fn authorities_of_an_upstreams_own_are_trusted_and_no_others() {
-    let tls = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tls");
-    let upstream = http_probe(&["--tls", &format!("{tls}/server.pem")]).await;
+    let scratch = tempfile::tempdir().expect("a directory");
+    let (authority, server) = certificates(scratch.path());
+    let upstream = http_probe(&["--tls", &server]).await;
     let url = format!("url = \"https://127.0.0.1:{}/mcp\"\n", upstream.port);
-    let trusting = format!("[upstreams.probe]\n{url}ca_file = \"{tls}/ca.pem\"\n");
+    let trusting = format!("[upstreams.probe]\n{url}ca_file = \"{authority}\"\n");
     let gateway = Gateway::start(&(trusting + &format!("[upstreams.doubting]\n{url}"))).await;
     let trusted = Client::modern(gateway.address(), "/mcp/probe");
     assert_eq!(trusted.call("sleep", r#"{"ms":1}"#).await.text(), "slept");

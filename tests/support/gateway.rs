@@ -203,7 +203,7 @@ fn command(scratch: &Path) -> Command {
 }
 
 /// Writes a file.
-fn write(path: &Path, content: &str) {
+pub(crate) fn write(path: &Path, content: &str) {
     let mut file = std::fs::File::create(path).expect("scratch is writable");
     file.write_all(content.as_bytes()).expect("scratch is writable");
 }
