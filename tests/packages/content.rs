@@ -20,6 +20,10 @@ const LOCAL: [(&str, &str); 3] = [
 /// Where RPM distributions have what Debian has elsewhere.
 const RPM: [(&str, &str); 1] = [("usr/share/zsh/site-functions/", "usr/share/zsh/vendor-completions/")];
 
+/// Upstreams that need programs and the network.
+const WIDE: &[u8] =
+    b"[upstreams.a]\ncommand = \"true\"\n[upstreams.b]\nurl = \"https://mcp.example.org/mcp\"\n";
+
 /// Runs a pipeline in a shell.
 fn shell(pipeline: &str, arguments: &[&Path]) {
     #[expect(clippy::disallowed_methods, reason = "the unpackers are children of the test")]
@@ -83,6 +87,11 @@ fn both_packages_have_the_same_files() {
 #[ignore = "needs root, and cargo-deb from crates.io"]
 fn package_and_installer_write_the_same_files() {
     let scratch = tempfile::tempdir().unwrap();
+    // A package's unit is the one under which every configuration can work; the installer's is for the one that is there.
+    let fragment = "etc/mcpeg/conf.d/wide.toml";
+    std::fs::create_dir_all(scratch.path().join(fragment).parent().unwrap()).unwrap();
+    std::io::Write::write_all(&mut std::fs::File::create(scratch.path().join(fragment)).unwrap(), WIDE)
+        .unwrap();
     #[expect(clippy::disallowed_methods, reason = "the program under test")]
     let output = Command::new(env!("CARGO_BIN_EXE_mcpeg"))
         .args(["install", "--yes", "--root"])
@@ -92,7 +101,7 @@ fn package_and_installer_write_the_same_files() {
         .unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
     let mut installed = files(scratch.path(), &LOCAL);
-    assert!(installed.remove("var/lib/mcpeg/install.json").is_some());
+    assert!(installed.remove("var/lib/mcpeg/install.json").is_some() && installed.remove(fragment).is_some());
     installed.retain(|path, _| path.starts_with("usr/") || path.starts_with("etc/mcpeg/"));
     let unit = installed.get_mut("usr/lib/systemd/system/mcpeg.service").expect("a unit is installed");
     *unit = text(unit).replace("/usr/local/bin/mcpeg", "/usr/bin/mcpeg").into_bytes();
