@@ -9,6 +9,7 @@ use clap_mangen::roff::{Inline, Roff, roman};
 
 use super::definition::Cli;
 use crate::config::reference::{Key, Table};
+use crate::daemon::SIGNALS;
 use crate::exit::Exit;
 
 /// The date of the pages: a constant, so that two builds are the same; changed with the text.
@@ -55,7 +56,8 @@ fn command(name: &str, command: &clap::Command, sections: &[&str]) -> String {
     let mut page = header(name, "8", about.trim_end_matches('.'));
     page.push_str(&clean(&generated));
     for section in sections {
-        page.push_str(&section.replace("@EXIT@", &exits()).replace("@VARIABLES@\n", &variables(command)));
+        let section = section.replace("@EXIT@", &exits()).replace("@SIGNALS@", &signals());
+        page.push_str(&section.replace("@VARIABLES@\n", &variables(command)));
     }
     page
 }
@@ -102,12 +104,18 @@ fn clean(text: &str) -> String {
 
 /// The table of exit codes as tagged paragraphs.
 fn exits() -> String {
-    let mut text = String::new();
-    for (exit, meaning) in Exit::ALL {
-        write!(text, ".TP\n.B {}\n{}\n", exit.code(), escaped(meaning))
-            .expect("writing to memory does not fail");
-    }
-    text.trim_end().to_owned()
+    tagged(Exit::ALL.map(|(exit, meaning)| (exit.code().to_string(), meaning)))
+}
+
+/// The table of signals as tagged paragraphs.
+fn signals() -> String {
+    tagged(SIGNALS.map(|signal| (signal.name.to_owned(), signal.words)))
+}
+
+/// A list of names with what they mean.
+fn tagged(entries: impl IntoIterator<Item = (String, &'static str)>) -> String {
+    let paragraphs = entries.into_iter().map(|(name, words)| format!(".TP\n.B {name}\n{}\n", escaped(words)));
+    paragraphs.collect::<String>().trim_end().to_owned()
 }
 
 /// mcpeg.toml(5).

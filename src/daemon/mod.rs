@@ -36,5 +36,5 @@ pub use notify::Notifier;
 pub use paths::{Error as PathsError, RunPaths};
 pub use pidfile::{Error as PidFileError, check_replaceable, remove_own, write as write_pid_file};
 pub use record::Record;
-pub use signals::{Received, Signals, Wanted};
+pub use signals::{Received, Signals, TABLE as SIGNALS, Wanted};
 pub use unit::Unit;
