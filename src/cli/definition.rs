@@ -258,7 +258,13 @@ pub struct PlaceArgs {
     ///
     /// The development service runs under the user's own systemd (systemctl --user), listens on loopback only, logs
     /// readably at debug level into the journal, and follows changes of its configuration by itself.
-    #[arg(long, value_name = "PROFILE", value_enum, default_value = "production")]
+    #[arg(
+        long,
+        value_name = "PROFILE",
+        value_enum,
+        default_value = "production",
+        hide_possible_values = true
+    )]
     pub profile: ProfileName,
     /// A gateway beside the first one, with a unit, an account, a configuration and directories of its own.
     #[arg(long, value_name = "NAME")]

@@ -119,8 +119,9 @@ fn manual_names_nothing_that_the_program_does_not_have() {
     options.extend(["--local-timezone".to_owned(), "--user".to_owned()]);
     for page in pages() {
         let name = page.file_name().unwrap().to_string_lossy().into_owned();
-        let text = std::fs::read_to_string(page).unwrap().replace("\\-", "-").replace("\\fR", " ");
-        let named = text.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '-'));
+        let text = std::fs::read_to_string(page).unwrap().replace("\\-", "-");
+        let plain = ["\\fB", "\\fI", "\\fR"].iter().fold(text.clone(), |text, font| text.replace(font, " "));
+        let named = plain.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '-'));
         for option in
             named.filter(|word| word.len() > 2 && word.starts_with("--") && !word.starts_with("---"))
         {
@@ -136,7 +137,7 @@ fn manual_names_nothing_that_the_program_does_not_have() {
         for key in
             text.lines().filter(|_| name == "mcpeg.toml.5").filter_map(|line| line.strip_prefix("\\fB"))
         {
-            let key = key.split(' ').next().unwrap_or_default();
+            let key = key.split(['\\', ' ']).next().unwrap_or_default();
             assert!(mcpeg::config::reference::keys().any(|known| known.name == key), "{key} is no key");
         }
     }
