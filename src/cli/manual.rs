@@ -12,7 +12,7 @@ use crate::config::reference::{Key, Table};
 use crate::exit::Exit;
 
 /// The date of the pages: a constant, so that two builds are the same; changed with the text.
-const DATE: &str = "2026-11-22";
+const DATE: &str = "2026-11-24";
 /// The name of the collection, in the pages' footer.
 const SOURCE: &str = concat!("mcpeg ", env!("CARGO_PKG_VERSION"));
 
