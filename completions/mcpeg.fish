@@ -1,73 +1,26 @@
-# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
-function __fish_mcpeg_global_optspecs
-    string join \n daemon stop restart reload status log-rotate check start-timeout= json c/config= pid-file= log-file= listen= log-level= dev h/help V/version
-end
+# fish completion for mcpeg(8). The program itself knows what can stand at the cursor: `mcpeg complete`.
 
-function __fish_mcpeg_needs_command
-    # Figure out if the current invocation already has a command.
-    set -l cmd (commandline -opc)
-    set -e cmd[1]
-    argparse -s (__fish_mcpeg_global_optspecs) -- $cmd 2>/dev/null
-    or return
-    if set -q argv[1]
-        # Also print the command, so this can be used to figure out what it is.
-        echo $argv[1]
-        return 1
+function __mcpeg_complete
+    set -l words (commandline --tokenize --current-process --cut-at-cursor)
+    set -l current (commandline --current-token --cut-at-cursor)
+    set -l answer ($words[1] complete -- $words[2..] $current 2>/dev/null)
+    set -l head (string split \t -- $answer[1])
+    set -l glue
+    test "$head[3]" = -; or set glue $head[3]
+    set -l typed (string replace -- "$glue" '' $current)
+    switch "$head[1]"
+        case values
+            string replace --regex '^' -- "$glue" $answer[2..]
+        case files
+            for file in (__fish_complete_path $typed)
+                set -l path (string split --fields 1 \t -- $file)
+                if test "$head[2]" = -; or string match --quiet -- '*/' $path; or string match --quiet -- "*.$head[2]" $path
+                    printf '%s\n' "$glue$file"
+                end
+            end
+        case directories
+            string replace --regex '^' -- "$glue" (__fish_complete_directories $typed '')
     end
-    return 0
 end
 
-function __fish_mcpeg_using_subcommand
-    set -l cmd (__fish_mcpeg_needs_command)
-    test -z "$cmd"
-    and return 1
-    contains -- $cmd[1] $argv
-end
-
-complete -c mcpeg -n "__fish_mcpeg_needs_command" -l start-timeout -d 'How long the new process of --restart may take to serve' -r
-complete -c mcpeg -n "__fish_mcpeg_needs_command" -s c -l config -d 'The configuration file' -r -F
-complete -c mcpeg -n "__fish_mcpeg_needs_command" -l pid-file -d 'The pid file; lock and control socket live beside it' -r -F
-complete -c mcpeg -n "__fish_mcpeg_needs_command" -l log-file -d 'Write the log to this file (default: the file of the log section in the configuration)' -r -F
-complete -c mcpeg -n "__fish_mcpeg_needs_command" -l listen -d 'Listen here: HOST:PORT or unix:/PATH; may be repeated (default: 127.0.0.1:8080)' -r
-complete -c mcpeg -n "__fish_mcpeg_needs_command" -l log-level -d 'The least severe level to log: error, warn, info, debug, trace' -r -f -a "error\t'Something failed and needs a person'
-warn\t'Something is wrong but mcpeg goes on'
-info\t'Life-cycle events'
-debug\t'What each part decides'
-trace\t'Each message'"
-complete -c mcpeg -n "__fish_mcpeg_needs_command" -l daemon -d 'Serve in the background; return when the gateway serves'
-complete -c mcpeg -n "__fish_mcpeg_needs_command" -l stop -d 'Drain the running gateway and stop it'
-complete -c mcpeg -n "__fish_mcpeg_needs_command" -l restart -d 'Replace the running gateway without losing a request; start it if it is stopped'
-complete -c mcpeg -n "__fish_mcpeg_needs_command" -l reload -d 'Read the configuration again; keep the old one if the new one is wrong'
-complete -c mcpeg -n "__fish_mcpeg_needs_command" -l status -d 'Tell whether the gateway runs, and how it is'
-complete -c mcpeg -n "__fish_mcpeg_needs_command" -l log-rotate -d 'Rotate the log files, or reopen them if they were moved'
-complete -c mcpeg -n "__fish_mcpeg_needs_command" -l check -d 'Test the configuration and exit without any effect'
-complete -c mcpeg -n "__fish_mcpeg_needs_command" -l json -d 'Print the answer of --status, --reload or --check as JSON'
-complete -c mcpeg -n "__fish_mcpeg_needs_command" -l dev -d 'Development profile: loopback only, readable console log at debug level'
-complete -c mcpeg -n "__fish_mcpeg_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c mcpeg -n "__fish_mcpeg_needs_command" -s V -l version -d 'Print version'
-complete -c mcpeg -n "__fish_mcpeg_needs_command" -f -a "install" -d 'Install mcpeg as a systemd service on this machine'
-complete -c mcpeg -n "__fish_mcpeg_needs_command" -f -a "uninstall" -d 'Remove what `mcpeg install` put on this machine'
-complete -c mcpeg -n "__fish_mcpeg_needs_command" -f -a "import" -d 'Turn a client\'s mcpServers JSON into configuration files'
-complete -c mcpeg -n "__fish_mcpeg_needs_command" -f -a "generate" -d 'Write the files that packages and the repository ship'
-complete -c mcpeg -n "__fish_mcpeg_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c mcpeg -n "__fish_mcpeg_using_subcommand install" -l config -d 'Install this file as the configuration' -r -F
-complete -c mcpeg -n "__fish_mcpeg_using_subcommand install" -l root -d 'Install below this directory instead of /, for image builds; implies --no-start' -r -f -a "(__fish_complete_directories)"
-complete -c mcpeg -n "__fish_mcpeg_using_subcommand install" -l dry-run -d 'Print the plan and change nothing'
-complete -c mcpeg -n "__fish_mcpeg_using_subcommand install" -s y -l yes -d 'Do not ask for confirmation'
-complete -c mcpeg -n "__fish_mcpeg_using_subcommand install" -l no-start -d 'Do not start the service'
-complete -c mcpeg -n "__fish_mcpeg_using_subcommand install" -s h -l help -d 'Print help'
-complete -c mcpeg -n "__fish_mcpeg_using_subcommand uninstall" -l root -d 'Uninstall below this directory instead of /' -r -f -a "(__fish_complete_directories)"
-complete -c mcpeg -n "__fish_mcpeg_using_subcommand uninstall" -l purge -d 'Remove configuration, state and logs too'
-complete -c mcpeg -n "__fish_mcpeg_using_subcommand uninstall" -l dry-run -d 'Print the plan and change nothing'
-complete -c mcpeg -n "__fish_mcpeg_using_subcommand uninstall" -s y -l yes -d 'Do not ask for confirmation'
-complete -c mcpeg -n "__fish_mcpeg_using_subcommand uninstall" -s h -l help -d 'Print help'
-complete -c mcpeg -n "__fish_mcpeg_using_subcommand import" -s c -l config -d 'The configuration file beside which conf.d lies' -r -F
-complete -c mcpeg -n "__fish_mcpeg_using_subcommand import" -l dry-run -d 'Print what would be written and write nothing'
-complete -c mcpeg -n "__fish_mcpeg_using_subcommand import" -l force -d 'Replace files in conf.d that exist'
-complete -c mcpeg -n "__fish_mcpeg_using_subcommand import" -s h -l help -d 'Print help'
-complete -c mcpeg -n "__fish_mcpeg_using_subcommand generate" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c mcpeg -n "__fish_mcpeg_using_subcommand help; and not __fish_seen_subcommand_from install uninstall import generate help" -f -a "install" -d 'Install mcpeg as a systemd service on this machine'
-complete -c mcpeg -n "__fish_mcpeg_using_subcommand help; and not __fish_seen_subcommand_from install uninstall import generate help" -f -a "uninstall" -d 'Remove what `mcpeg install` put on this machine'
-complete -c mcpeg -n "__fish_mcpeg_using_subcommand help; and not __fish_seen_subcommand_from install uninstall import generate help" -f -a "import" -d 'Turn a client\'s mcpServers JSON into configuration files'
-complete -c mcpeg -n "__fish_mcpeg_using_subcommand help; and not __fish_seen_subcommand_from install uninstall import generate help" -f -a "generate" -d 'Write the files that packages and the repository ship'
-complete -c mcpeg -n "__fish_mcpeg_using_subcommand help; and not __fish_seen_subcommand_from install uninstall import generate help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete --command mcpeg --no-files --arguments '(__mcpeg_complete)'

@@ -1,8 +1,8 @@
 //! The exit codes of every command, in one table.
 //!
 //! Numbers from 64 up are those of sysexits(3); `--status` uses the codes of the Linux Standard Base
-//! (LSB 5.0, "Init Script Actions"), and so does [`Exit::UNIMPLEMENTED`]. Scripts depend on these numbers:
-//! a number, once released, keeps its meaning. The manual's EXIT STATUS section is generated from [`Exit::ALL`].
+//! (LSB 5.0, "Init Script Actions"). Scripts depend on these numbers: a number, once released, keeps its meaning. The
+//! manual's EXIT STATUS section is generated from [`Exit::ALL`].
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -13,9 +13,9 @@ use std::process::ExitCode;
 pub enum Exit {
     /// The act succeeded; for `--status`: running.
     Done = 0,
-    /// `--status`: not running, but a pid file is left behind.
+    /// `--status`: not running, but a pid file is left behind. `install --check`: something has drifted.
     StatusDeadPidFile = 1,
-    /// `--status`, `--reload`: not running. For other actions: this version does not implement the action.
+    /// `--status`, `--reload`, `--log-rotate`: not running.
     NotRunning = 3,
     /// `--status`: the state cannot be told.
     StatusUnknown = 4,
@@ -25,6 +25,10 @@ pub enum Exit {
     Foreign = 11,
     /// `install`: the service was installed but did not start; everything was rolled back.
     ServiceFailed = 12,
+    /// `install`: a file system that would be written to is mounted read-only; nothing was touched.
+    ReadOnly = 13,
+    /// `install`: the systemd that would run the service does not run.
+    NoSystemd = 14,
     /// The command line is wrong.
     Usage = 64,
     /// An upstream, or something else that we depend on, cannot be reached.
@@ -48,21 +52,23 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// The action exists on the command line, but this version does not carry it out (LSB: unimplemented feature).
-    pub const UNIMPLEMENTED: Self = Self::NotRunning;
+    /// `install --check`: an installation would change something.
+    pub const DRIFTED: Self = Self::StatusDeadPidFile;
 
     /// Each code once, in ascending order, for the manual.
-    pub const ALL: [(Self, &'static str); 17] = [
+    pub const ALL: [(Self, &'static str); 19] = [
         (Self::Done, "Done; for --status: running."),
-        (Self::StatusDeadPidFile, "For --status: not running, and a pid file is left behind."),
         (
-            Self::NotRunning,
-            "For --status and --reload: not running; for other actions: not implemented in this version.",
+            Self::StatusDeadPidFile,
+            "For --status: not running, and a pid file is left behind; for install --check: something has drifted.",
         ),
+        (Self::NotRunning, "For --status, --reload and --log-rotate: not running."),
         (Self::StatusUnknown, "For --status: the state cannot be told."),
         (Self::Packaged, "install: the files belong to a package manager."),
         (Self::Foreign, "install: a file that is not ours is in the way."),
         (Self::ServiceFailed, "install: the service did not start; everything was rolled back."),
+        (Self::ReadOnly, "install: a file system is mounted read-only; nothing was touched."),
+        (Self::NoSystemd, "install: systemd does not run; --no-start does without."),
         (Self::Usage, "The command line is wrong."),
         (Self::Unavailable, "An upstream or another dependency cannot be reached."),
         (Self::Bug, "A bug in mcpeg."),

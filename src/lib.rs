@@ -39,5 +39,6 @@ pub fn main() -> ExitCode {
     if sys::guardian::is_called() {
         return sys::guardian::run();
     }
-    cli::run().into()
+    // A panic that reaches this place was reported by the hook; Rust's own code for it, 101, is none of ours.
+    std::panic::catch_unwind(cli::run).unwrap_or(exit::Exit::Bug).into()
 }

@@ -12,7 +12,10 @@ mod accepting;
 mod alive;
 mod bond;
 mod error;
+mod panics;
 pub mod reload;
+pub mod rotate;
+mod running;
 mod status;
 mod stop;
 mod upgrade;
@@ -28,21 +31,23 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use accepting::Accepting;
-use alive::{ask_ourselves, sign_of_life};
+use alive::ask_ourselves;
 pub use error::Error;
 pub use status::{SCHEMA, State, Status};
 pub use upgrade::{START_LIMIT, take_over};
 
 use bond::Bond;
+use running::End;
 use upgrade::{Attempt, Order};
 
 use crate::config::{self, Config, Source};
 use crate::daemon::control::{Busy, Request, Server};
 use crate::daemon::detach::{self, Announcer, Launcher, Side};
-use crate::daemon::listen::{self, Listeners};
-use crate::daemon::{Lock, Notifier, Received, Record, RunPaths, Signals, Wanted};
+use crate::daemon::listen::Listeners;
+use crate::daemon::passed::{self, Passed};
+use crate::daemon::{Lock, Notifier, Record, RunPaths, Signals};
 use crate::exit::{Exit, ToExit as _};
-use crate::gateway::{self, Gateway};
+use crate::gateway::Gateway;
 use crate::log::{self, Console};
 use crate::sys::fd::Rest;
 use crate::sys::net::Address;
@@ -70,8 +75,8 @@ pub struct Options {
 pub enum Mode {
     /// In this process, with its console.
     Foreground(Console),
-    /// In a daemon; this process waits until it serves.
-    Daemon,
+    /// In a daemon; this process waits until it serves, at most for this long.
+    Daemon(Duration),
 }
 
 /// How [`run`] ended well.
@@ -116,8 +121,8 @@ struct Taken {
 /// # Errors
 /// When the gateway cannot start; nothing is left behind then.
 pub fn run(source: &Source, options: &Options) -> Result<Outcome, Error> {
-    let rest = if matches!(options.mode, Mode::Daemon) { Rest::Close } else { Rest::CloseOnExec };
-    let passed = listen::claim(rest)?;
+    let rest = if matches!(options.mode, Mode::Daemon(_)) { Rest::Close } else { Rest::CloseOnExec };
+    let passed = passed::claim(rest)?;
     let config = config::load(source)?;
     // A daemon leaves the working directory.
     let source = source.clone().absolute().map_err(Error::WorkingDirectory)?;
@@ -127,8 +132,8 @@ pub fn run(source: &Source, options: &Options) -> Result<Outcome, Error> {
             signal::unblock_all().map_err(Error::Signals)?;
             taken.live(console, &mut None).map(Outcome::Ended)
         }
-        Mode::Daemon => match detach::detach() {
-            Ok(Side::Launcher(launcher)) => taken.report(launcher),
+        Mode::Daemon(limit) => match detach::detach() {
+            Ok(Side::Launcher(launcher)) => taken.report(launcher, limit),
             Ok(Side::Daemon(announcer)) => Ok(Outcome::Ended(taken.live_detached(announcer))),
             Err(error) => {
                 taken.listeners.remove_files();
@@ -140,19 +145,16 @@ pub fn run(source: &Source, options: &Options) -> Result<Outcome, Error> {
 
 impl Taken {
     /// Takes the lock and binds the listeners, in this order: a second start never disturbs the first.
-    fn take(
-        source: Source,
-        config: Config,
-        options: &Options,
-        passed: listen::Passed,
-    ) -> Result<Self, Error> {
+    fn take(source: Source, config: Config, options: &Options, mut passed: Passed) -> Result<Self, Error> {
         let paths = RunPaths::resolve(options.pid_file.as_deref())?;
         paths.prepare()?;
         let mut record = Self::record(&config, &paths)?;
-        let background = matches!(options.mode, Mode::Daemon);
+        let background = matches!(options.mode, Mode::Daemon(_));
         record.launching = background;
         let lock = Lock::acquire(&paths, &record)?;
         daemon::check_replaceable(&paths.pid_file)?;
+        let unwanted = passed.discard(&config.server.listen);
+        Notifier::from_environment().forget_now(&unwanted);
         let listeners = Listeners::bind(&config.server.listen, passed)?;
         let (config, welcome) = (Arc::new(config), options.welcome);
         Ok(Self { source, config, paths, lock, listeners, welcome, background, predecessor: None })
@@ -165,8 +167,8 @@ impl Taken {
     }
 
     /// The launcher's rest: waits for the daemon.
-    fn report(mut self, launcher: Launcher) -> Result<Outcome, Error> {
-        match launcher.wait(detach::START_TIMEOUT) {
+    fn report(mut self, launcher: Launcher, limit: Duration) -> Result<Outcome, Error> {
+        match launcher.wait(limit) {
             Ok(pid) => Ok(Outcome::Launched {
                 pid,
                 addresses: self.listeners.addresses().to_vec(),
@@ -220,12 +222,16 @@ impl Taken {
         let log = log::init(&self.config.log, console)?;
         let runtime =
             tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Runtime)?;
-        let result = runtime.block_on(async {
-            let mut serving = Serving::start(self, record, &log)?;
-            let result = serving.run(announcer).await;
-            serving.clean_up(&result).await;
-            result
+        panics::watch();
+        let result = panics::caught(|| {
+            runtime.block_on(async {
+                let mut serving = Serving::start(self, record, &log)?;
+                let result = serving.run(announcer).await;
+                serving.clean_up(&result).await;
+                result
+            })
         });
+        let result = panics::decide(result);
         runtime.shutdown_timeout(RUNTIME_END);
         match &result {
             Ok(exit) => tracing::info!(code = exit.code(), "stopped"),
@@ -273,14 +279,6 @@ struct Serving<'a> {
     owner: bool,
 }
 
-/// Why serving ends.
-enum End {
-    /// A signal.
-    Asked(Received),
-    /// A new process serves.
-    Replaced,
-}
-
 impl<'a> Serving<'a> {
     /// Installs signal handlers, starts the upstreams and accepts.
     fn start(taken: &'a mut Taken, record: Record, log: &'a log::Guard) -> Result<Self, Error> {
@@ -290,6 +288,9 @@ impl<'a> Serving<'a> {
         gateway.drain_with(watch.clone());
         let bond = Bond::to_predecessor(&mut taken.predecessor, &gateway).map_err(Error::Channel)?;
         let owner = bond.is_none();
+        if owner {
+            gateway.remember_sessions(&taken.paths.sessions(), true);
+        }
         let template =
             watch::Sender::new(Status::template(&record, taken.listeners.addresses(), &taken.config));
         let accepting = Accepting::new(gateway.clone(), watch.clone());
@@ -343,6 +344,18 @@ impl<'a> Serving<'a> {
                 Ok(self.drain().await)
             }
             Ok(End::Replaced) => Ok(self.drain().await),
+            Ok(End::Panicked) => {
+                tracing::error!("draining after a panic; this process ends with exit code 70");
+                self.abandon_upgrade().await;
+                self.notifier.stopping("draining after a panic");
+                Ok(self.drain().await)
+            }
+            Ok(End::LogFull) => {
+                self.abandon_upgrade().await;
+                self.notifier.stopping("draining: the log cannot be written");
+                self.drain().await;
+                Err(log::Error::Full.into())
+            }
             Err(error) => {
                 self.abandon_upgrade().await;
                 self.reloads.end().await;
@@ -373,6 +386,7 @@ impl<'a> Serving<'a> {
             received = self.signals.stop() => return Err(Error::StoppedEarly(received)),
             () = abandoned(pipe) => return Err(Error::Abandoned),
             result = self.accepting.ended() => result?,
+            () = panics::first() => return Err(Error::Panicked),
         }
         if succeeding {
             return self.succeed().await;
@@ -383,6 +397,7 @@ impl<'a> Serving<'a> {
         if let Some(announcer) = announcer.take() {
             announcer.ready().map_err(|_| Error::Abandoned)?;
         }
+        self.taken.listeners.store(&self.notifier);
         self.notifier.ready(&self.summary());
         let (pid, version) = (self.record.pid, &self.record.version);
         tracing::info!(pid, version, "serving on {}", endpoints(&addresses));
@@ -396,66 +411,23 @@ impl<'a> Serving<'a> {
     fn serve_control(&mut self, server: Server) {
         let (template, reloads) = (self.template.subscribe(), self.reloads.sender());
         let (gateway, watch, orders) = (self.gateway.clone(), self.watch.clone(), self.orders.0.clone());
+        let log = self.log.handle();
         self.busy = server.busy();
         self.control.spawn(server.serve(move |request| {
             let template = template.borrow().clone();
             let (gateway, watch) = (gateway.clone(), watch.clone());
-            let (reloads, orders) = (reloads.clone(), orders.clone());
+            let (reloads, orders, log) = (reloads.clone(), orders.clone(), log.clone());
             async move {
                 match request {
-                    Request::Status => status::answer(template, &gateway, &watch),
+                    Request::Status => status::answer(template, &gateway, &watch, &log),
                     Request::Reload => reload::ask(reloads).await,
+                    Request::Rotate => rotate::answer(&log).await,
                     Request::Upgrade { start_timeout_ms } => {
                         upgrade::ask(&orders, &watch, Duration::from_millis(start_timeout_ms)).await
                     }
                 }
             }
         }));
-    }
-
-    /// Serves until a signal asks to stop, or a new process has taken over. Signs of life are sent from here, and only
-    /// while we answer ourselves: a timer of its own would go on when serving has stopped.
-    async fn until_stop(&mut self) -> Result<End, Error> {
-        let interval = self.notifier.interval();
-        let mut shown = self.summary();
-        let mut life = Box::pin(sign_of_life(interval, self.taken.listeners.addresses().to_vec()));
-        loop {
-            tokio::select! {
-                wanted = self.signals.wanted() => match wanted {
-                    Wanted::Stop(received) => return Ok(End::Asked(received)),
-                    Wanted::Reload => self.reloads.want(),
-                    Wanted::Upgrade => self.begin_upgrade(Order { limit: START_LIMIT, reply: None }),
-                },
-                Some(order) = self.orders.1.recv() => self.begin_upgrade(order),
-                Some(Ok(attempt)) = self.attempts.join_next() => if self.end_upgrade(attempt).await {
-                    return Ok(End::Replaced);
-                },
-                result = self.accepting.ended() => result?,
-                step = self.reloads.step() => self.reload(step),
-                result = life.as_mut() => {
-                    match result {
-                        Ok(()) => self.notifier.alive(),
-                        Err(error) => tracing::error!(error = crate::exit::chain(&error), "cannot reach ourselves"),
-                    }
-                    life.set(sign_of_life(interval, self.taken.listeners.addresses().to_vec()));
-                }
-            }
-            let summary = self.summary();
-            if summary != shown {
-                self.notifier.status(&summary);
-                shown = summary;
-            }
-        }
-    }
-
-    /// One line for `systemctl status`.
-    fn summary(&self) -> String {
-        let status = self.gateway.status();
-        let ready =
-            status.upstreams.iter().filter(|upstream| upstream.state == gateway::State::Ready).count();
-        let listening = endpoints(self.taken.listeners.addresses());
-        let (sessions, all) = (status.sessions, status.upstreams.len());
-        format!("serving on {listening}; {ready} of {all} upstreams ready; {sessions} sessions")
     }
 }
 

@@ -26,6 +26,7 @@ use serde::Serialize;
 
 use crate::config::{self, Auth, Config, Place, Source, Transport, Upstream};
 use crate::exit::{Exit, ToExit as _};
+use crate::install::Sandbox;
 
 use super::report;
 
@@ -126,10 +127,13 @@ fn warnings(config: &Config) -> Vec<Warning> {
             warnings.push(Warning { upstream: None, message });
         }
     }
+    let sandbox = config.sources.first().and_then(|file| Sandbox::of_service_with(file));
     for upstream in &config.upstreams {
+        let forbidden = sandbox.as_ref().and_then(|sandbox| sandbox.forbids(&upstream.transport));
         warnings.extend(
             doubts(upstream)
                 .into_iter()
+                .chain(forbidden)
                 .map(|message| Warning { upstream: Some(upstream.name.to_string()), message }),
         );
     }
@@ -140,7 +144,7 @@ fn warnings(config: &Config) -> Vec<Warning> {
 fn doubts(upstream: &Upstream) -> Vec<String> {
     let mut doubts = Vec::new();
     match &upstream.transport {
-        Transport::Stdio { command, working_dir, .. } => {
+        Transport::Stdio { command, working_dir, user, .. } => {
             let path = env::var_os("PATH").unwrap_or_default();
             if command.starts_with('/') {
                 if !is_program(Path::new(command)) {
@@ -152,18 +156,39 @@ fn doubts(upstream: &Upstream) -> Vec<String> {
             if let Some(directory) = working_dir.as_ref().filter(|directory| !directory.is_dir()) {
                 doubts.push(format!("working_dir `{}` is not a directory", directory.display()));
             }
+            if let Some(user) = user {
+                doubts.extend(doubt_about_user(user));
+            }
         }
-        Transport::Http { url, headers } => {
-            let host = url.parse::<http::Uri>().unwrap_or_default();
-            let host = host.host().unwrap_or_default();
-            let local = config::ListenAddr::Tcp { host: host.trim_matches(['[', ']']).to_owned(), port: 0 }
-                .is_local();
-            if url.starts_with("http://") && !local && !headers.is_empty() {
-                doubts.push(format!("headers are sent to `{host}` without encryption; use https://"));
+        Transport::Http { urls, headers, ca_file } => {
+            if !headers.is_empty() {
+                doubts.extend(urls.iter().filter_map(|url| doubt_about_url(url)));
+            }
+            if let Some(file) = ca_file.as_ref().filter(|file| !file.is_file()) {
+                doubts.push(format!("ca_file `{}` is not a file", file.display()));
             }
         }
     }
     doubts
+}
+
+/// What would probably not work about the user of a child.
+fn doubt_about_user(user: &str) -> Option<String> {
+    if crate::sys::user::find(user).is_none() {
+        return Some(format!("user `{user}` does not exist"));
+    }
+    let root = nix::unistd::Uid::effective().is_root();
+    (!root).then(|| format!("only a gateway that runs as root can run a command as user `{user}`"))
+}
+
+/// What is doubtful about sending headers to an endpoint.
+fn doubt_about_url(url: &str) -> Option<String> {
+    let uri = url.parse::<http::Uri>().unwrap_or_default();
+    let host = uri.host().unwrap_or_default();
+    let local =
+        config::ListenAddr::Tcp { host: host.trim_matches(['[', ']']).to_owned(), port: 0 }.is_local();
+    (url.starts_with("http://") && !local)
+        .then(|| format!("headers are sent to `{host}` without encryption; use https://"))
 }
 
 /// Whether this user can run the file.

@@ -1,4 +1,4 @@
-//! Starting and stopping: `mcpeg`, `mcpeg --daemon`, `mcpeg --stop`, and the actions that this version refuses.
+//! Starting and stopping: `mcpeg`, `mcpeg --daemon`, `mcpeg --stop`, `mcpeg --restart`.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::config::Source;
 use crate::daemon::RunPaths;
 use crate::daemon::control::{self, Request};
+use crate::daemon::detach::START_TIMEOUT;
 use crate::daemon::find::{self, State, Stopped};
 use crate::exit::{Exit, ToExit};
 use crate::log::Console;
@@ -18,17 +19,6 @@ use super::report;
 
 /// What a restart may take on top of the start: the last steps of handing over.
 const RESTART_MARGIN: Duration = Duration::from_secs(30);
-
-/// An action that is on the command line because scripts will use it, and that this version does not carry out.
-#[derive(Debug, thiserror::Error)]
-#[error("this version cannot {0}; {1} instead")]
-struct Refused(&'static str, &'static str);
-
-impl ToExit for Refused {
-    fn to_exit(&self) -> Exit {
-        Exit::UNIMPLEMENTED
-    }
-}
 
 /// Why the running gateway was not replaced; it serves on.
 #[derive(Debug, thiserror::Error)]
@@ -80,8 +70,8 @@ pub(super) fn foreground(common: &Common) -> Exit {
 }
 
 /// Starts a daemon and returns when it serves.
-pub(super) fn daemon(common: &Common) -> Exit {
-    start(common, &common.source(), Mode::Daemon)
+pub(super) fn daemon(common: &Common, limit: Option<Duration>) -> Exit {
+    start(common, &common.source(), Mode::Daemon(limit.unwrap_or(START_TIMEOUT)))
 }
 
 /// Serves, and prints what there is to say.
@@ -117,13 +107,17 @@ fn welcome(addresses: &[Address]) {
 }
 
 /// Stops the running gateway and waits for its end; that none runs is fine (LSB: stop of a stopped service succeeds).
-pub(super) fn stop(common: &Common) -> Exit {
+pub(super) fn stop(common: &Common, force: bool) -> Exit {
     let stopped = match RunPaths::resolve(common.pid_file.as_deref()) {
-        Ok(paths) => find::stop(&paths),
+        Ok(paths) => find::stop(&paths, force),
         Err(error) => return report::error(&error),
     };
     match stopped {
         Ok(Stopped::Ended(pid)) => report::lines(format!("mcpeg with pid {pid} has stopped"), Exit::Done),
+        Ok(Stopped::Killed(pid)) => {
+            report::warning(format!("mcpeg with pid {pid} did not stop in time and was killed"));
+            Exit::Done
+        }
         Ok(Stopped::WasNot { stale_removed: false }) => report::lines("mcpeg is not running", Exit::Done),
         Ok(Stopped::WasNot { stale_removed: true }) => {
             report::lines("mcpeg is not running; removed the pid file that it left behind", Exit::Done)
@@ -133,19 +127,20 @@ pub(super) fn stop(common: &Common) -> Exit {
 }
 
 /// Lets a new process take the running gateway's place; starts a daemon if none runs.
-pub(super) fn restart(common: &Common, limit: Duration) -> Exit {
+pub(super) fn restart(common: &Common, limit: Option<Duration>) -> Exit {
     let state = RunPaths::resolve(common.pid_file.as_deref())
         .map_err(find::Error::from)
         .and_then(|paths| find::find(&paths));
     let running = match state {
         Ok(State::Running(running)) => running,
-        Ok(State::Stopped | State::Stale(_)) => return daemon(common),
+        Ok(State::Stopped | State::Stale(_)) => return daemon(common, limit),
         Err(error) => return report::error(&error),
     };
     let pid = running.handle.pid();
     if running.handle.is_suspended() {
         return report::error(&NotReplaced::Suspended(pid));
     }
+    let limit = limit.unwrap_or(serve::START_LIMIT);
     let start_timeout_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
     let request = Request::Upgrade { start_timeout_ms };
     match control::ask_within(&running.record.control, request, limit.saturating_add(RESTART_MARGIN)) {
@@ -155,9 +150,4 @@ pub(super) fn restart(common: &Common, limit: Duration) -> Exit {
         },
         Err(error) => report::error(&error),
     }
-}
-
-/// Refuses to rotate log files, and says what to do.
-pub(super) fn refuse_rotation() -> Exit {
-    report::error(&Refused("rotate log files", "move the file, then use --restart"))
 }

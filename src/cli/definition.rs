@@ -57,6 +57,9 @@ pub struct ActionFlags {
     #[arg(long, group = "action")]
     pub daemon: bool,
     /// Drain the running gateway and stop it.
+    ///
+    /// The command returns when the process has ended. The main process of a systemd unit is stopped by systemd, which
+    /// this command asks to. A gateway that does not end within its drain time-out is left alone (exit code 75).
     #[arg(long, group = "action")]
     pub stop: bool,
     /// Replace the running gateway without losing a request; start it if it is stopped.
@@ -78,16 +81,25 @@ pub struct ActionFlags {
     /// Exit codes follow the LSB: 0 running, 1 dead with a pid file left behind, 3 stopped, 4 unknown.
     #[arg(long, group = "action")]
     pub status: bool,
-    /// Rotate the log files, or reopen them if they were moved.
+    /// Rotate the log file, or reopen it if it was moved.
+    ///
+    /// The command returns when the new file is in use, and prints the names of the old and the new one. With
+    /// rotate = "external" in the configuration, for logrotate(8), the file is only opened again. If the control
+    /// socket does not answer, the process is sent SIGUSR1, which means the same. Exit code 3: no gateway runs.
     #[arg(long, group = "action")]
     pub log_rotate: bool,
     /// Test the configuration and exit without any effect.
     #[arg(long, group = "action")]
     pub check: bool,
-    /// How long the new process of --restart may take to serve.
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
-    pub start_timeout: std::time::Duration,
-    /// Print the answer of --status, --reload or --check as JSON.
+    /// With --stop: kill a gateway that does not end in time.
+    #[arg(long, requires = "stop")]
+    pub force: bool,
+    /// How long a process that is started may take to serve (default: 90s; 30s with --restart).
+    ///
+    /// It is ended then.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub start_timeout: Option<std::time::Duration>,
+    /// Print the answer of --status, --reload, --log-rotate or --check as JSON.
     #[arg(long)]
     pub json: bool,
 }
@@ -171,32 +183,101 @@ pub enum Command {
     /// Write the files that packages and the repository ship.
     #[command(hide = true)]
     Generate(GenerateArgs),
+    /// Answer the completion scripts of the shells.
+    #[command(hide = true)]
+    Complete(CompleteArgs),
 }
 
 /// `mcpeg install`.
 ///
 /// Every change is written to a receipt before it is made, and undone if a later one fails.
 #[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "one flag each, as clap needs them")]
 #[command(after_help = "Examples:
   mcpeg install --dry-run       show what would be done; needs no root
   sudo mcpeg install            install, start, and check with a real request
-  sudo mcpeg install --yes      the same without a question, for scripts")]
+  sudo mcpeg install --yes      the same without a question, for scripts
+  mcpeg install --check         has anything drifted? (exit code 1: yes)
+  sudo mcpeg install --instance two --listen 127.0.0.1:8081
+  mcpeg install --profile development")]
 pub struct InstallArgs {
     /// Print the plan and change nothing.
     #[arg(long)]
     pub dry_run: bool,
+    /// Print the plan for people or for programs, and change nothing.
+    #[arg(long, value_name = "FORMAT", value_enum, conflicts_with = "dry_run")]
+    pub plan: Option<PlanFormat>,
+    /// Tell whether anything has drifted, and change nothing.
+    ///
+    /// Exit code 0: everything is as an installation with these options would make it. Exit code 1: the plan, which is
+    /// printed, has something to do.
+    #[arg(long, conflicts_with_all = ["dry_run", "plan"])]
+    pub check: bool,
     /// Do not ask for confirmation.
     #[arg(long, short = 'y')]
     pub yes: bool,
+    /// Tell each step, and the result, as one JSON object on a line; implies --yes.
+    #[arg(long)]
+    pub json: bool,
     /// Do not start the service.
     #[arg(long)]
     pub no_start: bool,
+    /// Do not start the service at boot.
+    #[arg(long)]
+    pub no_enable: bool,
     /// Install this file as the configuration.
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "listen")]
     pub config: Option<PathBuf>,
-    /// Install below this directory instead of /, for image builds; implies --no-start.
+    /// Have the default configuration listen here: HOST:PORT on loopback or unix:/PATH; may be repeated.
+    #[arg(long, value_name = "ADDR", value_delimiter = ',')]
+    pub listen: Vec<String>,
+    /// Run the service under this account, which is made if it is missing (default: mcpeg).
+    #[arg(long, value_name = "NAME", value_hint = ValueHint::Username)]
+    pub user: Option<String>,
+    /// Run the service under this group, which is made if it is missing (default: that of the account).
+    #[arg(long, value_name = "NAME")]
+    pub group: Option<String>,
+    /// Put program, manual and completions below this directory (default: /usr/local).
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub prefix: Option<PathBuf>,
+    /// Which service, below which root.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+}
+
+/// Which installation a command is about.
+#[derive(Args, Debug)]
+pub struct PlaceArgs {
+    /// production: a confined service of the machine. development: a service of the calling user, without root.
+    ///
+    /// The development service runs under the user's own systemd (systemctl --user), listens on loopback only, logs
+    /// readably at debug level into the journal, and follows changes of its configuration by itself.
+    #[arg(long, value_name = "PROFILE", value_enum, default_value = "production")]
+    pub profile: ProfileName,
+    /// A gateway beside the first one, with a unit, an account, a configuration and directories of its own.
+    #[arg(long, value_name = "NAME")]
+    pub instance: Option<String>,
+    /// Work below this directory instead of /, for image builds; implies --no-start.
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub root: Option<PathBuf>,
+}
+
+/// The forms of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PlanFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// The kinds of services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProfileName {
+    /// A confined service of the machine.
+    Production,
+    /// A service of the calling user.
+    Development,
 }
 
 /// `mcpeg uninstall`.
@@ -216,9 +297,9 @@ pub struct UninstallArgs {
     /// Do not ask for confirmation.
     #[arg(long, short = 'y')]
     pub yes: bool,
-    /// Uninstall below this directory instead of /.
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub root: Option<PathBuf>,
+    /// Which service, below which root.
+    #[command(flatten)]
+    pub place: PlaceArgs,
 }
 
 /// `mcpeg import`.
@@ -244,12 +325,23 @@ pub struct ImportArgs {
     pub force: bool,
 }
 
+/// `mcpeg complete`: what can stand at the cursor.
+#[derive(Args, Debug)]
+pub struct CompleteArgs {
+    /// The words of the command line after the program, up to the cursor.
+    #[arg(value_name = "WORD", last = true)]
+    pub words: Vec<std::ffi::OsString>,
+}
+
 /// `mcpeg generate`: the repository's generated files.
 #[derive(Args, Debug)]
 pub struct GenerateArgs {
     /// What to write.
     #[arg(value_enum)]
     pub what: Generated,
+    /// Whom units are for.
+    #[arg(long = "for", value_enum, value_name = "WHOM", default_value = "deb")]
+    pub whom: Whom,
     /// The directory to write into.
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub directory: PathBuf,
@@ -262,8 +354,19 @@ pub enum Generated {
     Man,
     /// Completion scripts for bash, zsh and fish.
     Completions,
-    /// systemd units, sysusers and tmpfiles.
+    /// Units, account, modes, configuration, its commented reference, and the example for logrotate.
     Units,
+}
+
+/// Who ships generated units, which decides where the binary is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Whom {
+    /// The Debian package.
+    Deb,
+    /// The RPM package.
+    Rpm,
+    /// The tarball, and `mcpeg install`.
+    Local,
 }
 
 impl Common {

@@ -3,16 +3,18 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::CommandFactory as _;
-use clap_complete::Shell;
-
-use super::definition::{Cli, GenerateArgs, Generated};
+use super::definition::{GenerateArgs, Generated, Whom};
 use super::{manual, report};
+use crate::config::example;
 use crate::exit::{Exit, ToExit};
 use crate::install;
 
-/// The binary's place in packages.
-const PACKAGED_PROGRAM: &str = "/usr/bin/mcpeg";
+/// The scripts of the shells. They ask [`super::complete`], so there is nothing in them to generate.
+const COMPLETIONS: [(&str, &[u8]); 3] = [
+    ("mcpeg.bash", include_bytes!("../../completions/mcpeg.bash")),
+    ("_mcpeg", include_bytes!("../../completions/_mcpeg")),
+    ("mcpeg.fish", include_bytes!("../../completions/mcpeg.fish")),
+];
 
 /// Why a file was not written.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +35,7 @@ impl ToExit for Error {
 
 /// `mcpeg generate`.
 pub(super) fn run(arguments: &GenerateArgs) -> Exit {
-    let files = files(arguments.what);
+    let files = files(arguments.what, arguments.whom);
     let written = std::fs::create_dir_all(&arguments.directory)
         .map_err(|source| Error { path: arguments.directory.clone(), source })
         .and_then(|()| {
@@ -46,31 +48,32 @@ pub(super) fn run(arguments: &GenerateArgs) -> Exit {
 }
 
 /// The files of one kind with their content.
-fn files(what: Generated) -> Vec<(&'static str, Vec<u8>)> {
+fn files(what: Generated, whom: Whom) -> Vec<(&'static str, Vec<u8>)> {
     match what {
         Generated::Man => manual::pages().into_iter().map(|(name, text)| (name, text.into_bytes())).collect(),
-        Generated::Completions => {
-            [("mcpeg.bash", Shell::Bash), ("_mcpeg", Shell::Zsh), ("mcpeg.fish", Shell::Fish)]
-                .map(|(name, shell)| (name, completion(shell)))
-                .into()
-        }
+        Generated::Completions => COMPLETIONS.map(|(name, text)| (name, text.to_vec())).into(),
         Generated::Units => {
-            let units = install::render_units(PACKAGED_PROGRAM);
+            let units = install::render_units(whom.program());
             vec![
                 ("mcpeg.service", units.service.into_bytes()),
                 ("mcpeg.sysusers", units.sysusers.into_bytes()),
                 ("mcpeg.tmpfiles", units.tmpfiles.into_bytes()),
                 ("mcpeg.toml", units.configuration.into_bytes()),
+                ("mcpeg.toml.example", example::reference().into_bytes()),
+                ("mcpeg.logrotate", units.logrotate.into_bytes()),
             ]
         }
     }
 }
 
-/// The completion script of one shell.
-fn completion(shell: Shell) -> Vec<u8> {
-    let mut text = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "mcpeg", &mut text);
-    text
+impl Whom {
+    /// The binary's place.
+    const fn program(self) -> &'static str {
+        match self {
+            Self::Deb | Self::Rpm => install::PACKAGED_PROGRAM,
+            Self::Local => install::LOCAL_PROGRAM,
+        }
+    }
 }
 
 /// Writes one file; these are rebuilt at any time, so that a plain write does.

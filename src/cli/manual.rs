@@ -8,7 +8,7 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Inline, Roff, roman};
 
 use super::definition::Cli;
-use crate::config::reference::Table;
+use crate::config::reference::{Key, Table};
 use crate::exit::Exit;
 
 /// The date of the pages: a constant, so that two builds are the same; changed with the text.
@@ -27,7 +27,11 @@ pub(super) fn pages() -> Vec<(&'static str, String)> {
     vec![
         (
             "mcpeg.8",
-            command("mcpeg", &cli.clone().after_help(None::<&str>), &[include_str!("manual/mcpeg.man")]),
+            command(
+                "mcpeg",
+                &cli.clone().after_help(None::<&str>),
+                &[include_str!("manual/control.man"), include_str!("manual/mcpeg.man")],
+            ),
         ),
         ("mcpeg-install.8", command("mcpeg-install", &sub("install"), &[include_str!("manual/install.man")])),
         (
@@ -112,22 +116,26 @@ fn configuration() -> String {
     page.push_str(include_str!("manual/toml-head.man"));
     for table in Table::ALL {
         writeln!(page, ".SH [{}]", escaped(table.header())).expect("writing to memory does not fail");
-        for key in table.keys() {
-            let default = key.default.map(|value| format!("; default {value}")).unwrap_or_default();
-            write!(
-                page,
-                ".TP\n\\fB{}\\fR ({}{})\n{}\nExample: {}\n",
-                escaped(key.name),
-                escaped(key.kind.name()),
-                escaped(&default),
-                escaped(key.description),
-                escaped(key.example)
-            )
-            .expect("writing to memory does not fail");
-        }
+        table.keys().for_each(|key| page.push_str(&entry(key)));
     }
     page.push_str(include_str!("manual/toml-tail.man"));
     page
+}
+
+/// One key: what it is, what it does, and an example.
+fn entry(key: &Key) -> String {
+    let default = key.default.map(|value| format!("; default {value}")).unwrap_or_default();
+    let units = key.kind.units().map(|units| format!("Units: {units}.\n")).unwrap_or_default();
+    format!(
+        ".TP\n\\fB{}\\fR ({}{}; since {})\n{}\n{}Example: {}\n",
+        escaped(key.name),
+        escaped(&key.type_in_words()),
+        escaped(&default),
+        key.since(),
+        escaped(key.description),
+        if units.is_empty() { units } else { escaped(units.trim_end()) + "\n" },
+        escaped(key.example)
+    )
 }
 
 /// Text as roff shows it, without a line of its own that could be taken for a request.

@@ -3,6 +3,7 @@
 //! Nothing else in the crate prints. Output for people goes through [`report`]; data goes to standard output.
 
 mod check;
+mod complete;
 mod control;
 pub mod definition;
 mod generate;
@@ -11,6 +12,7 @@ mod install;
 mod manual;
 mod reload;
 pub mod report;
+mod rotate;
 mod status;
 
 use std::panic;
@@ -41,8 +43,9 @@ fn carry_out(cli: &Cli) -> Exit {
     match &cli.command {
         None => act(cli),
         Some(Command::Install(arguments)) => install::install(arguments),
-        Some(Command::Uninstall(arguments)) => install::uninstall(arguments),
+        Some(Command::Uninstall(arguments)) => install::uninstall::run(arguments),
         Some(Command::Import(arguments)) => import::run(arguments),
+        Some(Command::Complete(arguments)) => complete::run(&arguments.words),
         Some(Command::Generate(arguments)) => generate::run(arguments),
     }
 }
@@ -51,12 +54,12 @@ fn carry_out(cli: &Cli) -> Exit {
 fn act(cli: &Cli) -> Exit {
     match cli.action.action() {
         Action::Foreground => control::foreground(&cli.common),
-        Action::Daemon => control::daemon(&cli.common),
-        Action::Stop => control::stop(&cli.common),
+        Action::Daemon => control::daemon(&cli.common, cli.action.start_timeout),
+        Action::Stop => control::stop(&cli.common, cli.action.force),
         Action::Status => status::run(&cli.common, cli.action.json),
         Action::Check => check::run(&cli.common.source(), cli.action.json),
         Action::Restart => control::restart(&cli.common, cli.action.start_timeout),
         Action::Reload => reload::run(&cli.common, cli.action.json),
-        Action::LogRotate => control::refuse_rotation(),
+        Action::LogRotate => rotate::run(&cli.common, cli.action.json),
     }
 }

@@ -6,10 +6,11 @@
 //! itself, because the daemon may be older or newer than this command.
 
 use std::path::Path;
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::daemon::control::{self, Request};
+use crate::daemon::control::{self, CLIENT_LIMIT, Request};
 use crate::daemon::find::{self, Running, State};
 use crate::daemon::{RunPaths, control::Error as ControlError};
 use crate::exit::Exit;
@@ -20,11 +21,12 @@ use super::report;
 
 /// Finds out and prints.
 pub(super) fn run(common: &Common, json: bool) -> Exit {
+    let deadline = Instant::now() + CLIENT_LIMIT;
     let state = RunPaths::resolve(common.pid_file.as_deref())
         .map_err(find::Error::from)
         .and_then(|paths| find::find(&paths));
     match state {
-        Ok(State::Running(running)) => print_running(&running, json),
+        Ok(State::Running(running)) => print_running(&running, json, deadline),
         Ok(State::Stopped) => {
             if !json && is_elsewhere(common) {
                 report::note("this is about your own gateway; `sudo mcpeg --status` tells about the service");
@@ -67,8 +69,10 @@ fn print(value: &Value, json: bool, text: &str, exit: Exit) -> Exit {
 }
 
 /// Prints what the gateway itself tells, or what its record does.
-fn print_running(running: &Running, json: bool) -> Exit {
-    let answer = control::ask(&running.record.control, Request::Status);
+fn print_running(running: &Running, json: bool, deadline: Instant) -> Exit {
+    // Finding it may have taken a part of the time.
+    let left = deadline.saturating_duration_since(Instant::now());
+    let answer = control::ask_within(&running.record.control, Request::Status, left);
     let value = match answer {
         Ok(value) if value["schema"].is_u64() => value,
         Ok(value) => degraded(running, &format!("the control socket answers {value}")),
@@ -117,6 +121,10 @@ fn table(value: &Value) -> String {
     row("in flight", text(&value["in_flight"]));
     row("config", text(&value["config"]));
     row("log file", text(&value["log_file"]));
+    row("log trouble", text(&value["log"]["trouble"]));
+    if let Some(lost @ 1..) = value["log"]["lost"].as_u64() {
+        row("log lost", format!("{lost} records"));
+    }
     row("unit", text(&value["unit"]));
     for upstream in value["upstreams"].as_array().into_iter().flatten() {
         row("upstream", upstream_row(upstream));

@@ -16,7 +16,7 @@ use super::model::{Config, Upstream};
 use super::place::{Place, Problems, Text, place_of};
 use super::schema::{self, Role};
 use super::settings::{self, Reader};
-use super::{Error, shape, upstream};
+use super::{Error, log_settings, shape, upstream};
 
 /// The largest configuration file, in bytes.
 const LIMIT: u64 = 4 << 20;
@@ -145,7 +145,7 @@ fn understand(source: &Source, documents: Vec<Document>, around: Surroundings<'_
         let mut reader = Reader { text: document.text(), around, problems: &mut problems };
         if document.role == Role::Main {
             server = settings::server(&shape.server, &source.overrides, &mut reader);
-            log = settings::log(&shape.log, &source.overrides, &mut reader);
+            log = log_settings::log(&shape.log, &source.overrides, &mut reader);
         }
         for (name, upstream) in &shape.upstreams {
             found.extend(upstream::upstream(name, upstream, &mut reader));

@@ -292,10 +292,17 @@ fn references_are_resolved_in_every_value_that_may_have_them() {
     let config = Scratch::new(main).load();
     let env = BTreeMap::from([("A".to_owned(), super::super::Secret::new("hunter2".to_owned()))]);
     let args = vec!["hunter2".to_owned(), "$".to_owned()];
-    let stdio = Transport::Stdio { command: "hunter2".to_owned(), args, env, working_dir: None };
+    let stdio = Transport::Stdio {
+        command: "hunter2".to_owned(),
+        args,
+        env,
+        working_dir: None,
+        limits: super::super::Limits::default(),
+        user: None,
+    };
     assert_eq!(config.upstreams[0].transport, stdio);
-    let Transport::Http { url, .. } = &config.upstreams[1].transport else { panic!("not http") };
-    assert_eq!(url, "http://x/hunter2");
+    let Transport::Http { urls, .. } = &config.upstreams[1].transport else { panic!("not http") };
+    assert_eq!(urls, &["http://x/hunter2"]);
 }
 
 #[test]

@@ -7,22 +7,32 @@
 
 mod address;
 mod error;
+pub mod example;
 mod expand;
 mod load;
+mod log;
+mod log_settings;
 mod model;
 mod place;
 pub mod reference;
 mod schema;
 mod settings;
 mod shape;
+mod shows;
+mod supervision;
 mod units;
 mod upstream;
 
 pub use address::AddressError;
 pub use error::Error;
 pub use load::{Overrides, Source, candidate, default_path, fragment_directory, load, preview};
+pub use log::{
+    At, Compress, ConsoleFormat, Every, Fsync, Log, LogFormat, OnFull, Overflow, Retention, Rotation, Spans,
+    Weekday, Zone,
+};
 pub use model::{
-    Auth, Config, ListenAddr, Log, LogFormat, Prefix, Secret, Server, Sharing, Transport, Upstream,
+    Auth, Config, Limits, ListenAddr, Prefix, Secret, Server, Sharing, Start, Transport, Upstream,
     UpstreamName,
 };
 pub use place::{Place, Problem, Problems};
+pub use shows::{Pattern, Selection, Shows};

@@ -1,9 +1,13 @@
 //! The validated configuration: every value in the type that its users need, with every reference resolved.
 
+use super::log::Log;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+use super::shows::Shows;
 
 /// Everything that one gateway is told.
 #[derive(Clone, Debug)]
@@ -37,6 +41,8 @@ pub struct Server {
     pub max_message_size: usize,
     /// A legacy session without any request for this long is ended. Default 1 h.
     pub session_timeout: Duration,
+    /// As many legacy sessions may be open. Default 10,000.
+    pub max_sessions: usize,
 }
 
 /// A listener's address as it is written: `host:port` or `unix:/path`.
@@ -72,27 +78,6 @@ pub enum Prefix {
     Never,
 }
 
-/// `[log]`.
-#[derive(Clone, Debug)]
-pub struct Log {
-    /// Filter directives as tracing-subscriber's `EnvFilter` understands them, such as `info` or `info,mcpeg::relay=debug`.
-    pub level: String,
-    /// The log file; `None` is console only.
-    pub file: Option<PathBuf>,
-    /// The format of the file.
-    pub format: LogFormat,
-}
-
-/// How a log record is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    #[default]
-    Json,
-}
-
 /// One MCP server behind the gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
@@ -106,12 +91,45 @@ pub struct Upstream {
     pub request_timeout: Duration,
     /// Whether legacy sessions share one process.
     pub sharing: Sharing,
+    /// What of it is shown, and under which names.
+    pub shows: Arc<Shows>,
+    /// How many requests it is given at once; `None` is no limit.
+    pub max_concurrency: Option<usize>,
+    /// How many more may wait for their turn. Default 100.
+    pub max_queue: usize,
+    /// Whether it is started with the gateway.
+    pub start: Start,
+    /// Without a request for this long it is ended until the next one comes; `None` is never.
+    pub idle_timeout: Option<Duration>,
+    /// How often it is asked whether it still answers, while it has nothing to do; `None` is never. Default 1 min.
+    pub health_interval: Option<Duration>,
+}
+
+/// When an upstream is started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// With the gateway.
+    #[default]
+    Eager,
+    /// When it is first needed.
+    Lazy,
+}
+
+/// The most that a child may take of the machine; `None` is what the gateway itself may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of private memory: setrlimit(2) `RLIMIT_DATA`.
+    pub memory: Option<u64>,
+    /// Processes and threads of its user: `RLIMIT_NPROC`.
+    pub tasks: Option<u64>,
+    /// Open files: `RLIMIT_NOFILE`.
+    pub open_files: Option<u64>,
 }
 
 /// `[A-Za-z0-9][A-Za-z0-9_-]{0,62}`. Loading refuses two names of which one followed by `_` begins the other, so that
 /// `NAME_tool` can always be taken apart.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct UpstreamName(String);
+pub struct UpstreamName(Arc<str>);
 
 /// How an upstream is reached.
 ///
@@ -128,13 +146,19 @@ pub enum Transport {
         env: BTreeMap<String, Secret>,
         /// Its working directory; `None` is the gateway's.
         working_dir: Option<PathBuf>,
+        /// What it may take of the machine.
+        limits: Limits,
+        /// The user that it runs as; `None` is the gateway's.
+        user: Option<String>,
     },
     /// A Streamable HTTP endpoint.
     Http {
-        /// The endpoint: `http://` or `https://`.
-        url: String,
+        /// Where it is, `http://` or `https://`; never empty. Several serve the same.
+        urls: Vec<String>,
         /// Headers sent with each request, names in lower case.
         headers: BTreeMap<String, Secret>,
+        /// Certificates of authorities that are trusted instead of the system's, PEM.
+        ca_file: Option<PathBuf>,
     },
 }
 
@@ -180,11 +204,14 @@ impl Transport {
     pub fn shown(&self) -> String {
         match self {
             Self::Stdio { command, .. } => command.clone(),
-            Self::Http { url, .. } => {
-                let uri = url.parse::<http::Uri>().unwrap_or_default();
-                let scheme = uri.scheme_str().unwrap_or("http");
-                let port = uri.port().map(|port| format!(":{port}")).unwrap_or_default();
-                format!("{scheme}://{}{port}", uri.host().unwrap_or_default())
+            Self::Http { urls, .. } => {
+                let shown = |url: &String| {
+                    let uri = url.parse::<http::Uri>().unwrap_or_default();
+                    let scheme = uri.scheme_str().unwrap_or("http");
+                    let port = uri.port().map(|port| format!(":{port}")).unwrap_or_default();
+                    format!("{scheme}://{}{port}", uri.host().unwrap_or_default())
+                };
+                urls.iter().map(shown).collect::<Vec<_>>().join(", ")
             }
         }
     }
@@ -193,16 +220,21 @@ impl Transport {
 impl fmt::Debug for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Stdio { args, env, working_dir, .. } => f
+            Self::Stdio { args, env, working_dir, limits, user, .. } => f
                 .debug_struct("Stdio")
                 .field("command", &self.shown())
                 .field("args", &format_args!("[{} arguments]", args.len()))
                 .field("env", env)
                 .field("working_dir", working_dir)
+                .field("limits", limits)
+                .field("user", user)
                 .finish(),
-            Self::Http { headers, .. } => {
-                f.debug_struct("Http").field("url", &self.shown()).field("headers", headers).finish()
-            }
+            Self::Http { headers, ca_file, .. } => f
+                .debug_struct("Http")
+                .field("urls", &self.shown())
+                .field("headers", headers)
+                .field("ca_file", ca_file)
+                .finish(),
         }
     }
 }
@@ -218,13 +250,8 @@ impl Default for Server {
             allowed_origins: Vec::new(),
             max_message_size: 16 << 20,
             session_timeout: Duration::from_secs(3600),
+            max_sessions: 10_000,
         }
-    }
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self { level: "info".to_owned(), file: None, format: LogFormat::default() }
     }
 }
 
@@ -233,6 +260,10 @@ impl Upstream {
     pub const START_TIMEOUT: Duration = Duration::from_secs(30);
     /// The default of `request_timeout`.
     pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(300);
+    /// The default of `max_queue`.
+    pub const MAX_QUEUE: usize = 100;
+    /// The default of `health_interval`.
+    pub const HEALTH_INTERVAL: Duration = Duration::from_secs(60);
 }
 
 impl UpstreamName {
@@ -245,13 +276,13 @@ impl UpstreamName {
         let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         let first = name.chars().next()?;
         let fits = name.len() <= 63 && first.is_ascii_alphanumeric() && name.chars().all(allowed);
-        fits.then(|| Self(name.to_owned()))
+        fits.then(|| Self(name.into()))
     }
 
     /// The built-in upstream's name as a name.
     #[must_use]
     pub fn builtin() -> Self {
-        Self(Self::BUILTIN.to_owned())
+        Self(Self::BUILTIN.into())
     }
 
     /// The name as text.

@@ -3,6 +3,9 @@
 //!
 //! Order: tables in the order of the manual, keys in the order in which a reader needs them.
 
+#[path = "reference_upstream.rs"]
+mod upstream;
+
 /// The tables of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Table {
@@ -31,6 +34,10 @@ pub enum Kind {
     Duration,
     /// A string with a number and a unit of size.
     Size,
+    /// A whole number from the first to the second.
+    Number(i64, i64),
+    /// A table with patterns of names in `allow` and `deny`, and new names in `rename`.
+    Selection,
     /// One of these strings.
     Choice(&'static [&'static str]),
 }
@@ -69,7 +76,7 @@ impl Table {
 
     /// The keys of this table, in the order of the manual.
     pub fn keys(self) -> impl Iterator<Item = &'static Key> {
-        KEYS.iter().filter(move |key| key.table == self)
+        keys().filter(move |key| key.table == self)
     }
 }
 
@@ -85,6 +92,8 @@ impl Kind {
             Self::TextMap => "a table of strings",
             Self::Duration => "a duration with its unit, such as \"30s\"",
             Self::Size => "a size with its unit, such as \"16MiB\"",
+            Self::Number(..) => "a whole number",
+            Self::Selection => "a table with `allow`, `deny` and `rename`",
             Self::Choice(_) => "one of the strings listed",
         }
     }
@@ -101,7 +110,12 @@ impl Kind {
 }
 
 /// Every key, once.
-pub const KEYS: &[Key] = &[
+pub fn keys() -> impl Iterator<Item = &'static Key> {
+    KEYS.iter().chain(upstream::KEYS)
+}
+
+/// The keys of `[server]` and `[log]`.
+const KEYS: &[Key] = &[
     Key {
         table: Table::Server,
         name: "listen",
@@ -166,6 +180,15 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         table: Table::Server,
+        name: "max_sessions",
+        kind: Kind::Number(1, 1_000_000),
+        default: Some("10000"),
+        example: "10000",
+        description: "How many sessions of clients may be open, from 1 to 1000000. Beyond, the one that was silent for \
+                      longest is ended; if all are in use, a new one is refused.",
+    },
+    Key {
+        table: Table::Server,
         name: "max_message_size",
         kind: Kind::Size,
         default: Some("\"16MiB\""),
@@ -179,7 +202,7 @@ pub const KEYS: &[Key] = &[
         default: Some("\"info\""),
         example: "\"info,mcpeg::gateway=debug\"",
         description: "The least severe level to log: off, error, warn, info, debug or trace; after it, separated by \
-                      commas, TARGET=LEVEL for single parts of mcpeg.",
+                      commas, TARGET=LEVEL for single parts of mcpeg. A reload puts it in force.",
     },
     Key {
         table: Table::Log,
@@ -193,85 +216,163 @@ pub const KEYS: &[Key] = &[
     Key {
         table: Table::Log,
         name: "format",
-        kind: Kind::Choice(&["json", "text"]),
+        kind: Kind::Choice(&["json", "text", "logfmt"]),
         default: Some("\"json\""),
         example: "\"json\"",
-        description: "How the file is written: one JSON object a line, or text for people.",
+        description: "How the file is written: one JSON object a line, text for people, or key=value pairs.",
     },
     Key {
-        table: Table::Upstream,
-        name: "command",
+        table: Table::Log,
+        name: "spans",
+        kind: Kind::Choice(&["flat", "nested"]),
+        default: Some("\"flat\""),
+        example: "\"nested\"",
+        description: "Where JSON has what is known about the request of a record: flat puts it beside the record's own \
+                      fields, nested into an array \"spans\", outermost first.",
+    },
+    Key {
+        table: Table::Log,
+        name: "instance",
         kind: Kind::Text,
         default: None,
-        example: "\"mcp-server-time\"",
-        description: "The program of an upstream that speaks MCP on its standard input and output: an absolute path, \
-                      or a name that is looked up in PATH. An upstream has either command or url.",
+        example: "\"gateway-1\"",
+        description: "The name of this gateway in JSON and logfmt records. Left out, it is the name of the host.",
     },
     Key {
-        table: Table::Upstream,
-        name: "args",
-        kind: Kind::TextList,
-        default: Some("[]"),
-        example: "[\"--local-timezone\", \"UTC\"]",
-        description: "The command's arguments, one string each; no shell looks at them.",
-    },
-    Key {
-        table: Table::Upstream,
-        name: "env",
-        kind: Kind::TextMap,
-        default: Some("{}"),
-        example: "{ TZ = \"UTC\" }",
-        description: "The command's environment beside PATH, HOME, LANG, TZ and USER. Nothing else is inherited from \
-                      mcpeg; a variable of mcpeg's own is handed on by NAME = \"${env:NAME}\".",
-    },
-    Key {
-        table: Table::Upstream,
-        name: "working_dir",
-        kind: Kind::Path,
-        default: None,
-        example: "\"/srv/files\"",
-        description: "The command's working directory. Left out, it is mcpeg's own.",
-    },
-    Key {
-        table: Table::Upstream,
-        name: "url",
+        table: Table::Log,
+        name: "console_level",
         kind: Kind::Text,
         default: None,
-        example: "\"https://mcp.example.org/mcp\"",
-        description: "The endpoint of an upstream that speaks MCP over Streamable HTTP, http:// or https://.",
+        example: "\"warn\"",
+        description: "The level of standard error, written as that of the file. Left out, both have the same.",
     },
     Key {
-        table: Table::Upstream,
-        name: "headers",
-        kind: Kind::TextMap,
-        default: Some("{}"),
-        example: "{ Authorization = \"Bearer ${env:DOCS_TOKEN}\" }",
-        description: "Headers that are sent with each request to the url.",
-    },
-    Key {
-        table: Table::Upstream,
-        name: "start_timeout",
-        kind: Kind::Duration,
-        default: Some("\"30s\""),
-        example: "\"30s\"",
-        description: "How long the upstream may take from its start to an answered handshake.",
-    },
-    Key {
-        table: Table::Upstream,
-        name: "request_timeout",
-        kind: Kind::Duration,
-        default: Some("\"5m\""),
-        example: "\"5m\"",
-        description: "How long one request to the upstream may take; progress does not extend it.",
-    },
-    Key {
-        table: Table::Upstream,
-        name: "sharing",
-        kind: Kind::Choice(&["auto", "shared", "per-session"]),
+        table: Table::Log,
+        name: "console_format",
+        kind: Kind::Choice(&["auto", "text", "json", "logfmt"]),
         default: Some("\"auto\""),
         example: "\"auto\"",
-        description: "Whether sessions of clients share one connection to the upstream: shared means one for all, \
-                      per-session one for each, auto one for each where the client can answer requests of the \
-                      server (sampling, elicitation, roots).",
+        description: "How standard error is written; auto is text, and under systemd text with the priority that the \
+                      journal reads.",
+    },
+    Key {
+        table: Table::Log,
+        name: "queue",
+        kind: Kind::Size,
+        default: Some("\"4MiB\""),
+        example: "\"16MiB\"",
+        description: "How much may wait for the disk, and how much is kept of the newest while it cannot be written.",
+    },
+    Key {
+        table: Table::Log,
+        name: "overflow",
+        kind: Kind::Choice(&["block", "drop"]),
+        default: Some("\"block\""),
+        example: "\"drop\"",
+        description: "What happens when the queue is full because the disk is slow: block lets the gateway wait, drop \
+                      drops new records, counts them by level, and says so in a record.",
+    },
+    Key {
+        table: Table::Log,
+        name: "on_full",
+        kind: Kind::Choice(&["drop", "stop"]),
+        default: Some("\"drop\""),
+        example: "\"stop\"",
+        description: "What happens when the file cannot be written (disk full, read-only, an error): drop serves on, \
+                      keeps the newest records that the queue holds, tries again, and says how many were lost; stop \
+                      drains the gateway and ends it with exit code 71.",
+    },
+    Key {
+        table: Table::Log,
+        name: "fsync",
+        kind: Kind::Choice(&["never", "rotate", "1s"]),
+        default: Some("\"never\""),
+        example: "\"1s\"",
+        description: "When records are forced to the disk, against a crash of the machine: never, before each \
+                      rotation, or each second.",
+    },
+    Key {
+        table: Table::Log,
+        name: "rotate",
+        kind: Kind::Choice(&["own", "external"]),
+        default: Some("\"own\""),
+        example: "\"external\"",
+        description: "Who rotates the file: own is mcpeg, by the keys below, by SIGUSR1 and by mcpeg --log-rotate. With \
+                      external, for logrotate(8), mcpeg only opens the file again when it is told to or finds it moved.",
+    },
+    Key {
+        table: Table::Log,
+        name: "rotate_size",
+        kind: Kind::Size,
+        default: Some("\"100MiB\""),
+        example: "\"1GiB\"",
+        description: "The size that the file does not exceed, from 1KiB; \"never\" for no limit. A longer record has a \
+                      file of its own.",
+    },
+    Key {
+        table: Table::Log,
+        name: "rotate_every",
+        kind: Kind::Choice(&["never", "hourly", "daily", "weekly"]),
+        default: Some("\"never\""),
+        example: "\"daily\"",
+        description: "How often the file is rotated whatever its size; an empty file is not.",
+    },
+    Key {
+        table: Table::Log,
+        name: "rotate_at",
+        kind: Kind::Text,
+        default: Some("\"00:00\""),
+        example: "\"sun 03:30\"",
+        description: "The time of rotate_every as HH:MM, for weekly with the day before it (mon, the default, to sun); \
+                      for hourly only the minutes count.",
+    },
+    Key {
+        table: Table::Log,
+        name: "rotate_zone",
+        kind: Kind::Choice(&["local", "utc"]),
+        default: Some("\"local\""),
+        example: "\"utc\"",
+        description: "Whether rotate_at is local time or UTC.",
+    },
+    Key {
+        table: Table::Log,
+        name: "compress",
+        kind: Kind::Choice(&["gzip", "none"]),
+        default: Some("\"gzip\""),
+        example: "\"none\"",
+        description: "Whether rotated files are compressed, in a thread of low priority.",
+    },
+    Key {
+        table: Table::Log,
+        name: "compress_level",
+        kind: Kind::Number(1, 9),
+        default: Some("3"),
+        example: "6",
+        description: "The level of compression, 1 (fast) to 9 (small).",
+    },
+    Key {
+        table: Table::Log,
+        name: "keep_files",
+        kind: Kind::Number(0, 100_000),
+        default: Some("10"),
+        example: "30",
+        description: "How many rotated files are kept; 0 for no limit. Older ones are deleted after each rotation and at \
+                      the start. Only files with the names that mcpeg gives are touched.",
+    },
+    Key {
+        table: Table::Log,
+        name: "keep_age",
+        kind: Kind::Duration,
+        default: None,
+        example: "\"30d\"",
+        description: "How long rotated files are kept. Left out, age does not matter.",
+    },
+    Key {
+        table: Table::Log,
+        name: "keep_size",
+        kind: Kind::Size,
+        default: None,
+        example: "\"5GiB\"",
+        description: "How much all rotated files may have together, from 1KiB. Left out, their size does not matter.",
     },
 ];

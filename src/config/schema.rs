@@ -102,6 +102,14 @@ fn typed(key: &Key, value: &Spanned<DeValue<'_>>, text: Text<'_>, problems: &mut
         (Kind::Size, DeValue::Integer(number)) => {
             wrong_type(name, expected, &units::suggest_size(number.as_str()), value, text, problems);
         }
+        (Kind::Number(least, most), DeValue::Integer(number)) => {
+            let fits = number.as_str().parse().is_ok_and(|number| (least..=most).contains(&number));
+            if !fits {
+                let message = format!("`{name}` cannot be {}", number.as_str());
+                let hint = format!("write a number from {least} to {most}");
+                problems.push_with_hint(text.place(&value.span()), message, hint);
+            }
+        }
         (Kind::Choice(choices), DeValue::String(choice)) => {
             if !choices.contains(&choice.as_ref()) {
                 let listed = choices.iter().map(|choice| format!("\"{choice}\"")).collect::<Vec<_>>();
@@ -112,6 +120,7 @@ fn typed(key: &Key, value: &Spanned<DeValue<'_>>, text: Text<'_>, problems: &mut
                 );
             }
         }
+        (Kind::Selection, DeValue::Table(entries)) => selection(name, entries, text, problems),
         (Kind::TextList | Kind::AddressList, DeValue::Array(items)) => {
             for item in items {
                 element(name, key.kind, item, text, problems);
@@ -129,6 +138,39 @@ fn typed(key: &Key, value: &Spanned<DeValue<'_>>, text: Text<'_>, problems: &mut
                 _ => format!("write {name} = {}", key.example),
             };
             wrong_type(name, expected, &hint, value, text, problems);
+        }
+    }
+}
+
+/// Checks what is allowed, denied and renamed.
+fn selection(name: &str, entries: &DeTable<'_>, text: Text<'_>, problems: &mut Problems) {
+    const KNOWN: [&str; 3] = ["allow", "deny", "rename"];
+    for (entry, value) in entries {
+        let full = format!("{name}.{}", entry.get_ref());
+        match (entry.get_ref().as_ref(), value.get_ref()) {
+            ("allow" | "deny", DeValue::Array(items)) => {
+                for item in items {
+                    element(&full, Kind::TextList, item, text, problems);
+                }
+            }
+            ("rename", DeValue::Table(names)) => {
+                for (old, new) in names {
+                    element(&format!("{full}.{}", old.get_ref()), Kind::TextMap, new, text, problems);
+                }
+            }
+            ("allow" | "deny", _) => {
+                let hint = format!("write {full} = [\"read_*\"]");
+                wrong_type(&full, "an array of strings", &hint, value, text, problems);
+            }
+            ("rename", _) => {
+                let hint = format!("write {full} = {{ OLD = \"NEW\" }}");
+                wrong_type(&full, "a table of strings", &hint, value, text, problems);
+            }
+            (unknown, _) => problems.push_with_hint(
+                text.place(&entry.span()),
+                format!("unknown key `{full}`"),
+                suggestion(unknown, &KNOWN),
+            ),
         }
     }
 }
@@ -215,7 +257,8 @@ mod tests {
     #[test]
     fn a_key_that_resembles_nothing_is_answered_with_all_keys() {
         assert!(
-            problems("[log]\nzzz = 1\n", Role::Main)[0].ends_with("valid keys are `level`, `file`, `format`")
+            problems("[server]\nzzz = 1\n", Role::Main)[0]
+                .contains("valid keys are `listen`, `auth`, `prefix`")
         );
     }
 

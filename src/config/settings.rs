@@ -1,22 +1,18 @@
-//! The meaning of `[server]` and `[log]`, with the command line's overrides applied.
+//! The meaning of `[server]`, with the command line's overrides applied.
 //!
 //! The command line may move a listener, but only the file can say `auth = "none"`: opening the gateway to others is
 //! a decision that is written down.
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
-
-use tracing_subscriber::EnvFilter;
 
 use super::expand::Surroundings;
 use super::load::Overrides;
-use super::model::{Auth, ListenAddr, Log, LogFormat, Prefix, Server};
+use super::model::{Auth, ListenAddr, Prefix, Server};
 use super::place::{Place, Problems, Text};
+use super::supervision::number;
 use super::{shape, units};
-
-/// The log level of `--dev`: mcpeg's own decisions, without those of its libraries.
-const DEV_LEVEL: &str = "info,mcpeg=debug";
 
 /// What reading the values of one file needs.
 pub(super) struct Reader<'a> {
@@ -109,6 +105,9 @@ pub(super) fn server(shape: &shape::Server, overrides: &Overrides, reader: &mut 
                 default.max_message_size
             })
         }),
+        max_sessions: number(shape.max_sessions.as_ref())
+            .and_then(|number| usize::try_from(number).ok())
+            .unwrap_or(default.max_sessions),
         session_timeout: reader.duration(
             shape.session_timeout.as_ref(),
             "session_timeout",
@@ -223,57 +222,4 @@ fn is_host(text: &str) -> bool {
 /// An Origin header's value with a host: RFC 6454 §6.2.
 fn is_origin(text: &str) -> bool {
     text.split_once("://").is_some_and(|(scheme, host)| matches!(scheme, "http" | "https") && is_host(host))
-}
-
-/// Reads `[log]`.
-pub(super) fn log(shape: &shape::Log, overrides: &Overrides, reader: &mut Reader<'_>) -> Log {
-    let file = reader.absolute(shape.file.as_ref(), "file");
-    if let Some(level) = &shape.level {
-        let place = reader.text.place(&level.span());
-        filter(level.get_ref(), place, reader.problems);
-    }
-    if let Some(level) = &overrides.log_level {
-        filter(level, Place::Option("--log-level"), reader.problems);
-    }
-    let written = shape.level.as_ref().map(|level| level.get_ref().clone());
-    let dev_level = overrides.dev.then(|| DEV_LEVEL.to_owned());
-    let default = Log::default();
-    Log {
-        level: overrides.log_level.clone().or(dev_level).or(written).unwrap_or(default.level),
-        file: overridden_file(overrides, reader.problems).or(if overrides.dev { None } else { file }),
-        format: match shape.format.as_ref().map(|value| value.get_ref().as_str()) {
-            Some("text") => LogFormat::Text,
-            _ => LogFormat::Json,
-        },
-    }
-}
-
-/// The log file of the command line, which may be relative to the caller's directory: detaching changes that, so it
-/// is made absolute here.
-fn overridden_file(overrides: &Overrides, problems: &mut Problems) -> Option<PathBuf> {
-    let file: &Path = overrides.log_file.as_deref()?;
-    std::path::absolute(file)
-        .map_err(|error| problems.push(Place::Option("--log-file"), format!("`{}`: {error}", file.display())))
-        .ok()
-}
-
-/// Checks filter directives. `EnvFilter` takes any word as the name of a target, so that a misspelt level would
-/// silence the log; here a lone word must be a level.
-fn filter(directives: &str, place: Place, problems: &mut Problems) {
-    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
-    let is_level = |word: &str| LEVELS.contains(&word.to_ascii_lowercase().as_str());
-    let plain = |directive: &str| match directive.split_once('=') {
-        Some((target, level)) => !target.trim().is_empty() && is_level(level.trim()),
-        None => is_level(directive.trim()),
-    };
-    let spans = directives.contains('[');
-    let understood = EnvFilter::builder().parse(directives).is_ok();
-    if !understood || !spans && !directives.split(',').all(plain) {
-        problems.push_with_hint(
-            place,
-            format!("`{directives}` is not a log level"),
-            "write off, error, warn, info, debug or trace, then TARGET=LEVEL after commas, as in \
-             \"info,mcpeg::gateway=debug\"",
-        );
-    }
 }

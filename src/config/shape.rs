@@ -9,6 +9,8 @@ use serde_spanned::Spanned;
 
 /// A string with its place.
 pub(super) type Text = Spanned<String>;
+/// A whole number with its place.
+pub(super) type Number = Spanned<i64>;
 /// A list of strings, each with its place.
 pub(super) type List = Spanned<Vec<Text>>;
 /// A table of strings, names and values with their places.
@@ -45,6 +47,8 @@ pub(super) struct Server {
     pub(super) drain_timeout: Option<Text>,
     /// A duration.
     pub(super) session_timeout: Option<Text>,
+    /// A number.
+    pub(super) max_sessions: Option<Number>,
     /// A size.
     pub(super) max_message_size: Option<Text>,
 }
@@ -58,8 +62,44 @@ pub(super) struct Log {
     pub(super) level: Option<Text>,
     /// An absolute path.
     pub(super) file: Option<Text>,
-    /// `json` or `text`.
+    /// `json`, `text` or `logfmt`.
     pub(super) format: Option<Text>,
+    /// `flat` or `nested`.
+    pub(super) spans: Option<Text>,
+    /// A name.
+    pub(super) instance: Option<Text>,
+    /// Filter directives.
+    pub(super) console_level: Option<Text>,
+    /// `auto`, `text`, `json` or `logfmt`.
+    pub(super) console_format: Option<Text>,
+    /// A size.
+    pub(super) queue: Option<Text>,
+    /// `block` or `drop`.
+    pub(super) overflow: Option<Text>,
+    /// `drop` or `stop`.
+    pub(super) on_full: Option<Text>,
+    /// `never`, `rotate` or `1s`.
+    pub(super) fsync: Option<Text>,
+    /// `own` or `external`.
+    pub(super) rotate: Option<Text>,
+    /// A size, or `never`.
+    pub(super) rotate_size: Option<Text>,
+    /// `never`, `hourly`, `daily` or `weekly`.
+    pub(super) rotate_every: Option<Text>,
+    /// A time of the day, or of the week.
+    pub(super) rotate_at: Option<Text>,
+    /// `local` or `utc`.
+    pub(super) rotate_zone: Option<Text>,
+    /// `gzip` or `none`.
+    pub(super) compress: Option<Text>,
+    /// 1 to 9.
+    pub(super) compress_level: Option<Number>,
+    /// A number of files.
+    pub(super) keep_files: Option<Number>,
+    /// A duration.
+    pub(super) keep_age: Option<Text>,
+    /// A size.
+    pub(super) keep_size: Option<Text>,
 }
 
 /// `[upstreams.NAME]`.
@@ -85,6 +125,47 @@ pub(super) struct Upstream {
     pub(super) request_timeout: Option<Text>,
     /// `auto`, `shared` or `per-session`.
     pub(super) sharing: Option<Text>,
+    /// Endpoints.
+    pub(super) urls: Option<List>,
+    /// An absolute path.
+    pub(super) ca_file: Option<Text>,
+    /// Which tools are shown.
+    pub(super) tools: Option<Spanned<Selection>>,
+    /// Which prompts are shown.
+    pub(super) prompts: Option<Spanned<Selection>>,
+    /// Which resources are shown.
+    pub(super) resources: Option<Spanned<Selection>>,
+    /// Requests at once.
+    pub(super) max_concurrency: Option<Number>,
+    /// Requests that wait.
+    pub(super) max_queue: Option<Number>,
+    /// `eager` or `lazy`.
+    pub(super) start: Option<Text>,
+    /// A duration.
+    pub(super) idle_timeout: Option<Text>,
+    /// A duration.
+    pub(super) health_interval: Option<Text>,
+    /// A user's name.
+    pub(super) user: Option<Text>,
+    /// A size.
+    pub(super) memory_max: Option<Text>,
+    /// A number.
+    pub(super) tasks_max: Option<Number>,
+    /// A number.
+    pub(super) open_files_max: Option<Number>,
+}
+
+/// `tools`, `prompts` or `resources` of an upstream.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[cfg_attr(test, derive(serde::Serialize))]
+pub(super) struct Selection {
+    /// Patterns.
+    pub(super) allow: Option<List>,
+    /// Patterns.
+    pub(super) deny: Option<List>,
+    /// Names.
+    pub(super) rename: Option<Spanned<Map>>,
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! Durations and sizes: always written with a unit, so that nobody has to guess seconds or milliseconds.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// Longer than any sensible time-out; a deadline that far ahead still fits every clock.
-const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+pub(super) const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// Reads a duration such as `30s` or `1m 30s`; the error is a message without the key.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
@@ -14,17 +15,30 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     if parsed > LONGEST { Err(format!("`{text}` is longer than a year")) } else { Ok(parsed) }
 }
 
-/// Reads a size such as `16MiB`, in bytes; the error is a message without the key.
+/// Reads the size of a message such as `16MiB`, in bytes; the error is a message without the key.
 pub(super) fn size(text: &str) -> Result<usize, String> {
+    let bytes = bytes(text, &(1 << 10..=1 << 30))?;
+    usize::try_from(bytes).map_err(|_| format!("`{text}` is too large"))
+}
+
+/// Reads a size from 1 KiB to `most`.
+pub(super) fn size_up_to(text: &str, most: bytesize::ByteSize) -> Result<u64, String> {
+    bytes(text, &(1 << 10..=most.as_u64()))
+}
+
+/// Reads a size within a range, in bytes; the error is a message without the key.
+pub(super) fn bytes(text: &str, range: &RangeInclusive<u64>) -> Result<u64, String> {
     if !text.chars().any(char::is_alphabetic) {
         return Err(format!("`{text}` has no unit"));
     }
-    let parsed = text.parse::<bytesize::ByteSize>().map_err(|_| format!("`{text}` is not a size"))?;
-    let range = 1 << 10..=1 << 30;
-    match usize::try_from(parsed.as_u64()) {
-        Ok(bytes) if range.contains(&bytes) => Ok(bytes),
-        _ => Err(format!("`{text}` is not between 1KiB and 1GiB")),
+    let parsed = text.parse::<bytesize::ByteSize>().map_err(|_| format!("`{text}` is not a size"))?.as_u64();
+    if range.contains(&parsed) {
+        return Ok(parsed);
     }
+    let (least, most) = (bytesize::ByteSize(*range.start()), bytesize::ByteSize(*range.end()));
+    let short =
+        |size: bytesize::ByteSize| size.display().iec().to_string().replace(".0 ", "").replace(' ', "");
+    Err(format!("`{text}` is not between {} and {}", short(least), short(most)))
 }
 
 /// How a bare number of seconds is written with a unit.
@@ -72,7 +86,7 @@ mod tests {
     fn absurd_values_are_refused() {
         assert!(duration("1000years").is_err());
         assert!(size("1B").is_err());
-        assert!(size("9TiB").is_err());
+        assert_eq!(size("9TiB"), Err("`9TiB` is not between 1KiB and 1GiB".to_owned()));
     }
 
     #[test]

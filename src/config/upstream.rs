@@ -11,6 +11,7 @@ use super::model::{Secret, Sharing, Transport, Upstream, UpstreamName};
 use super::place::{Place, Problems};
 use super::settings::Reader;
 use super::shape;
+use super::supervision::{self, Supervision};
 
 /// Headers that the gateway itself sets on each request to an upstream.
 const RESERVED: [HeaderName; 7] = [
@@ -38,10 +39,25 @@ pub(super) fn upstream(
         Some("per-session") => Sharing::PerSession,
         _ => Sharing::Auto,
     };
+    let Supervision { shows, max_concurrency, max_queue, start, idle_timeout, health_interval } =
+        supervision::supervision(shape, reader);
     let transport = transport(name, shape, reader);
     let name_place = reader.text.place(&name.span());
     let name = allowed_name(name, reader)?;
-    Some((name_place, Upstream { name, transport: transport?, start_timeout, request_timeout, sharing }))
+    let upstream = Upstream {
+        name,
+        transport: transport?,
+        start_timeout,
+        request_timeout,
+        sharing,
+        shows,
+        max_concurrency,
+        max_queue,
+        start,
+        idle_timeout,
+        health_interval,
+    };
+    Some((name_place, upstream))
 }
 
 /// Checks the name of a table.
@@ -65,20 +81,35 @@ fn allowed_name(name: &shape::Text, reader: &mut Reader<'_>) -> Option<UpstreamN
 
 /// Reads how the upstream is reached.
 fn transport(name: &shape::Text, shape: &shape::Upstream, reader: &mut Reader<'_>) -> Option<Transport> {
-    match (&shape.command, &shape.url) {
+    let urls = match (&shape.url, &shape.urls) {
+        (Some(_), Some(urls)) => {
+            let message = format!("upstream `{}` has both `url` and `urls`", name.get_ref());
+            reader.refuse(&urls.span(), message, "put all of them into urls");
+            return None;
+        }
+        (Some(url), None) => Some((url.span(), vec![url])),
+        (None, Some(urls)) => Some((urls.span(), urls.get_ref().iter().collect())),
+        (None, None) => None,
+    };
+    match (&shape.command, urls) {
         (Some(command), None) => {
             misplaced(shape.headers.as_ref(), "headers", "url", reader);
+            misplaced(shape.ca_file.as_ref(), "ca_file", "url", reader);
             stdio(command, shape, reader)
         }
-        (None, Some(url)) => {
+        (None, Some((span, urls))) => {
             misplaced(shape.args.as_ref(), "args", "command", reader);
             misplaced(shape.env.as_ref(), "env", "command", reader);
             misplaced(shape.working_dir.as_ref(), "working_dir", "command", reader);
-            http(url, shape, reader)
+            misplaced(shape.user.as_ref(), "user", "command", reader);
+            misplaced(shape.memory_max.as_ref(), "memory_max", "command", reader);
+            misplaced(shape.tasks_max.as_ref(), "tasks_max", "command", reader);
+            misplaced(shape.open_files_max.as_ref(), "open_files_max", "command", reader);
+            http(&span, &urls, shape, reader)
         }
-        (Some(_), Some(url)) => {
+        (Some(_), Some((span, _))) => {
             let message = format!("upstream `{}` has both `command` and `url`", name.get_ref());
-            reader.refuse(&url.span(), message, "keep one of them, or make two upstreams");
+            reader.refuse(&span, message, "keep one of them, or make two upstreams");
             None
         }
         (None, None) => {
@@ -125,11 +156,21 @@ fn stdio(command: &shape::Text, shape: &shape::Upstream, reader: &mut Reader<'_>
         }
     }
     let working_dir = reader.absolute(shape.working_dir.as_ref(), "working_dir");
-    Some(Transport::Stdio { command: command?, args, env, working_dir })
+    let (limits, user) = (supervision::limits(shape, reader), shape.user.as_ref());
+    if let Some(user) = user.filter(|user| user.get_ref().is_empty()) {
+        reader.refuse(&user.span(), "`user` is empty", "write the name of a user, or remove it");
+    }
+    let user = user.map(|user| user.get_ref().clone());
+    Some(Transport::Stdio { command: command?, args, env, working_dir, limits, user })
 }
 
 /// Reads an HTTP endpoint.
-fn http(url: &shape::Text, shape: &shape::Upstream, reader: &mut Reader<'_>) -> Option<Transport> {
+fn http(
+    span: &Range<usize>,
+    urls: &[&shape::Text],
+    shape: &shape::Upstream,
+    reader: &mut Reader<'_>,
+) -> Option<Transport> {
     let mut headers = BTreeMap::new();
     for (name, value) in shape.headers.iter().flat_map(Spanned::get_ref) {
         let Some(header) = header_name(name, reader) else { continue };
@@ -144,13 +185,23 @@ fn http(url: &shape::Text, shape: &shape::Upstream, reader: &mut Reader<'_>) -> 
             reader.refuse(&name.span(), message, "header names do not differ by case; keep one");
         }
     }
-    let span = url.span();
-    let assumed = reader.around.lenient && expand::has_reference(url.get_ref());
-    let url = expanded(url, "url", reader)?;
-    if !assumed {
-        endpoint(&url, &span, reader);
+    let mut endpoints = Vec::with_capacity(urls.len());
+    for url in urls {
+        let assumed = reader.around.lenient && expand::has_reference(url.get_ref());
+        let text = expanded(url, "url", reader)?;
+        if !assumed {
+            endpoint(&text, &url.span(), reader);
+        }
+        if endpoints.contains(&text) {
+            reader.refuse(&url.span(), "`urls` has the same endpoint twice", "remove one of the two");
+        }
+        endpoints.push(text);
     }
-    Some(Transport::Http { url, headers })
+    if endpoints.is_empty() {
+        reader.refuse(span, "`urls` is empty", "write urls = [\"https://HOST/mcp\"]");
+    }
+    let ca_file = reader.absolute(shape.ca_file.as_ref(), "ca_file");
+    Some(Transport::Http { urls: endpoints, headers, ca_file })
 }
 
 /// Checks a header's name and gives it in lower case.

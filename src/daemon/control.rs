@@ -40,6 +40,8 @@ pub enum Request {
     Status,
     /// Read the configuration again.
     Reload,
+    /// Rotate the log file, or reopen it if it was moved.
+    Rotate,
     /// Put a new process in the gateway's place.
     Upgrade {
         /// How long the new process may take to serve, in milliseconds.
@@ -93,7 +95,9 @@ impl Server {
     /// # Errors
     /// When the socket cannot be made.
     pub fn bind(path: &Path) -> Result<Self, Error> {
-        listen::clear_stale_socket(path).map_err(Error::Occupied)?;
+        for stale in [path, &beside(path)] {
+            listen::clear_stale_socket(stale).map_err(Error::Occupied)?;
+        }
         Self::bind_at(path)
     }
 
@@ -103,9 +107,7 @@ impl Server {
     /// # Errors
     /// When the socket cannot be made.
     pub fn prepare(path: &Path) -> Result<Self, Error> {
-        let mut beside = path.to_path_buf().into_os_string();
-        beside.push("~");
-        let beside = PathBuf::from(beside);
+        let beside = beside(path);
         // What a process left there that was killed at this point.
         listen::clear_stale_socket(&beside).map_err(Error::Occupied)?;
         let mut server = Self::bind_at(&beside)?;
@@ -176,6 +178,13 @@ impl Server {
             }
         }
     }
+}
+
+/// The name of the next process's socket until it is published.
+fn beside(path: &Path) -> PathBuf {
+    let mut beside = path.to_path_buf().into_os_string();
+    beside.push("~");
+    beside.into()
 }
 
 /// Serves one connection.

@@ -1,7 +1,7 @@
 //! Becoming a daemon, and telling the launcher how that went.
 //!
 //! [`detach`] follows daemon(7) SysV daemons, steps 1–15, cited by number. Step 1 was done by
-//! [`super::listen::claim`], before anything was opened. Step 4 has nothing to do: upstreams get an environment of
+//! [`super::passed::claim`], before anything was opened. Step 4 has nothing to do: upstreams get an environment of
 //! their own. Step 12, the pid file, is written when the gateway serves. Step 13 is left to systemd or to the user
 //! who starts mcpeg: it starts with the privileges it keeps.
 //!

@@ -13,8 +13,10 @@ use super::lock::{self, Holder, Lock};
 use super::paths::{self, RunPaths};
 use super::pidfile::{self, Content};
 use super::record::Record;
+use super::unit::Unit;
 use crate::exit::{Exit, ToExit};
 use crate::sys::identity::{Handle, Lookup};
+use crate::sys::user;
 
 /// How long a record may name nobody, while a launcher hands over to its daemon.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -22,6 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const STEP: Duration = Duration::from_millis(5);
 /// What a stop may take beside the drain: ending upstreams and writing the log.
 const STOP_MARGIN: Duration = Duration::from_secs(15);
+
+/// How long a killed process may take to be gone: its memory has to be returned.
+const KILL_LIMIT: Duration = Duration::from_secs(10);
 
 /// What runs.
 #[derive(Debug)]
@@ -48,6 +53,8 @@ pub struct Running {
 pub enum Stopped {
     /// The process ended.
     Ended(i32),
+    /// It did not end in time, and was killed.
+    Killed(i32),
     /// There was none; whether a stale pid file was removed.
     WasNot {
         /// Whether a stale pid file was removed.
@@ -87,6 +94,17 @@ pub enum Error {
     /// /proc or pidfds do not answer.
     #[error("cannot look at process {0}")]
     Look(i32, #[source] io::Error),
+    /// It is the main process of a unit, and systemd did not stop it.
+    #[error("systemd has not stopped the unit of mcpeg with pid {pid}")]
+    Managed {
+        /// The process.
+        pid: i32,
+        /// What to run instead.
+        line: String,
+        /// Why systemctl(1) could not even be asked.
+        #[source]
+        cause: Option<io::Error>,
+    },
     /// No permission, or it ended this very moment.
     #[error("cannot signal mcpeg with pid {0}")]
     Signal(i32, #[source] io::Error),
@@ -150,26 +168,67 @@ fn prove(record: &Record, owner: u32) -> Result<Option<Handle>, Error> {
 
 /// Asks the running gateway to drain and end (TERM), and waits until the process has ended and the lock is free.
 ///
+/// The main process of a systemd unit is stopped by systemd instead.
+///
 /// # Errors
-/// When it cannot be found, signalled, or does not end within its drain time-out and a margin.
-pub fn stop(paths: &RunPaths) -> Result<Stopped, Error> {
+/// When it cannot be found, signalled, or does not end within its drain time-out and a margin; with `force` it is killed
+/// then.
+pub fn stop(paths: &RunPaths, force: bool) -> Result<Stopped, Error> {
     let State::Running(running) = find(paths)? else {
         return Ok(Stopped::WasNot { stale_removed: remove_stale(paths)? });
     };
-    let pid = running.handle.pid();
-    match running.handle.signal(Signal::TERM) {
-        // It ended by itself since it was found.
-        Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => {}
-        other => other.map_err(|error| Error::Signal(pid, error))?,
+    let ended = match Unit::of(&running) {
+        Some(unit) => stop_unit(&running, &unit),
+        None => end(paths, &running),
+    };
+    match ended {
+        Err(Error::StillRunning { pid, .. }) if force => {
+            signal(&running, Signal::KILL)?;
+            wait(paths, &running, KILL_LIMIT)?;
+            remove_stale(paths)?;
+            return Ok(Stopped::Killed(pid));
+        }
+        ended => ended?,
     }
-    let waited = Duration::from_millis(running.record.drain_timeout_ms).saturating_add(STOP_MARGIN);
-    let deadline = Instant::now() + waited;
-    let still = |suspended| Error::StillRunning { pid, waited, suspended };
+    remove_stale(paths)?;
+    Ok(Stopped::Ended(running.handle.pid()))
+}
+
+/// Has systemd stop the unit.
+fn stop_unit(running: &Running, unit: &Unit) -> Result<(), Error> {
+    let cause = match unit.stop() {
+        Ok(status) if status.success() => return Ok(()),
+        Ok(_) => None,
+        Err(error) => Some(error),
+    };
+    Err(Error::Managed { pid: running.handle.pid(), line: unit.line("stop"), cause })
+}
+
+/// Sends a signal to the proved process; that it has ended by itself since it was found is fine.
+fn signal(running: &Running, signal: Signal) -> Result<(), Error> {
+    match running.handle.signal(signal) {
+        Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => Ok(()),
+        other => other.map_err(|error| Error::Signal(running.handle.pid(), error)),
+    }
+}
+
+/// Asks the gateway to end, and waits until it has.
+fn end(paths: &RunPaths, running: &Running) -> Result<(), Error> {
+    signal(running, Signal::TERM)?;
+    let drain = Duration::from_millis(running.record.drain_timeout_ms);
     if running.handle.is_suspended() {
-        return Err(still(true));
+        let (pid, waited) = (running.handle.pid(), Duration::ZERO);
+        return Err(Error::StillRunning { pid, waited, suspended: true });
     }
+    wait(paths, running, drain.saturating_add(STOP_MARGIN))
+}
+
+/// Waits until the process has ended and the lock is not its any more.
+fn wait(paths: &RunPaths, running: &Running, waited: Duration) -> Result<(), Error> {
+    let pid = running.handle.pid();
+    let deadline = Instant::now() + waited;
     if !running.handle.wait_until(deadline).map_err(|error| Error::Look(pid, error))? {
-        return Err(still(running.handle.is_suspended()));
+        return Err(Error::StillRunning { pid, waited, suspended: running.handle.is_suspended() });
     }
     while let Holder::Somebody(record, _) = lock::holder(&paths.lock)? {
         // Another gateway that started in the meantime is not ours to wait for.
@@ -181,8 +240,7 @@ pub fn stop(paths: &RunPaths) -> Result<Stopped, Error> {
         }
         std::thread::sleep(STEP);
     }
-    remove_stale(paths)?;
-    Ok(Stopped::Ended(pid))
+    Ok(())
 }
 
 /// Tells whether a gateway runs, for asking it something over its control socket. Its process need not be proved, since
@@ -220,7 +278,8 @@ impl ToExit for Error {
             Self::PidFile(error) => error.to_exit(),
             Self::Unproved(_) | Self::StillRunning { .. } => Exit::TryAgain,
             Self::Signal(_, error) if error.kind() == io::ErrorKind::PermissionDenied => Exit::Permission,
-            Self::Look(..) | Self::Signal(..) => Exit::Os,
+            Self::Managed { .. } if !user::is_root() => Exit::Permission,
+            Self::Look(..) | Self::Signal(..) | Self::Managed { .. } => Exit::Os,
         }
     }
 
@@ -233,9 +292,10 @@ impl ToExit for Error {
             Self::StillRunning { pid, suspended: true, .. } => {
                 Some(format!("the process is suspended; `kill -CONT {pid}` lets it go on, and it stops then"))
             }
-            Self::StillRunning { pid, .. } => {
-                Some(format!("its log says what it waits for; `kill -KILL {pid}` ends it with loss"))
+            Self::StillRunning { .. } => {
+                Some("its log says what it waits for; `mcpeg --stop --force` ends it with loss".to_owned())
             }
+            Self::Managed { line, .. } => Some(format!("run `{line}` as root or as the unit's user")),
             Self::Signal(..) => Some("run the command as root or as the user that started mcpeg".to_owned()),
             Self::Look(..) => None,
         }

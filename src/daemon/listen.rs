@@ -1,26 +1,25 @@
 //! Listeners: taken over from a supervisor by `sd_listen_fds(3)`, or bound as configured.
 //!
-//! [`claim`] must run before anything else opens a descriptor; [`Listeners::bind`] runs under the lock, so that a
-//! second start of the same gateway never gets this far.
+//! [`super::passed::claim`] must run before anything else opens a descriptor; [`Listeners::bind`] runs under the lock, so
+//! that a second start of the same gateway never gets this far.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::Notifier;
+use super::passed::{self, Passed};
 use crate::config::ListenAddr;
 use crate::exit::{Exit, ToExit};
-use crate::sys::fd::{self, Rest};
+use crate::sys::fd;
 use crate::sys::net::{Address, Listener};
-
-/// Descriptors that a supervisor passed and that were not looked at yet.
-#[derive(Debug)]
-pub struct Passed(Vec<OwnedFd>);
 
 /// The file of a Unix socket that we made: path, device and inode.
 pub type SocketFile = (PathBuf, u64, u64);
@@ -40,6 +39,8 @@ pub struct Listeners {
     offered: Vec<(Option<String>, Listener)>,
     /// Files that become ours when the process before us has handed over.
     offered_files: Vec<SocketFile>,
+    /// What the service manager's descriptor store holds of ours, by name.
+    stored: BTreeSet<String>,
 }
 
 /// What is bound, as the configuration writes it; `None` for what a supervisor passed.
@@ -58,14 +59,6 @@ impl Outline {
     pub fn missing(&self, configured: &[ListenAddr]) -> Vec<ListenAddr> {
         let bound = |address: &ListenAddr| self.0.iter().flatten().any(|it| *it == address.to_string());
         configured.iter().filter(|address| !bound(address)).cloned().collect()
-    }
-}
-
-impl Passed {
-    /// No descriptors: everything is to be bound as configured.
-    #[must_use]
-    pub const fn nothing() -> Self {
-        Self(Vec::new())
     }
 }
 
@@ -92,20 +85,6 @@ pub enum Error {
     NotASocket(PathBuf),
 }
 
-/// Takes over the descriptors that `LISTEN_FDS` announces to this process, and closes or shields all others that
-/// the caller left open: daemon(7) SysV step 1.
-///
-/// # Errors
-/// When they are not open.
-pub fn claim(rest: Rest) -> Result<Passed, Error> {
-    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
-    // The variables are meant for one process; a child of it may inherit them too.
-    let ours = number("LISTEN_PID") == Some(std::process::id());
-    let count =
-        number("LISTEN_FDS").filter(|_| ours).and_then(|count| u16::try_from(count).ok()).unwrap_or(0);
-    fd::claim_inherited(count, rest).map(Passed).map_err(|error| Error::Claim(count, error))
-}
-
 impl Listeners {
     /// Uses the passed sockets if there are any, else binds what is configured.
     ///
@@ -113,11 +92,15 @@ impl Listeners {
     /// When one of them cannot be used; the others are released again.
     pub fn bind(configured: &[ListenAddr], passed: Passed) -> Result<Self, Error> {
         let mut listeners = Self::default();
-        let result = if passed.0.is_empty() {
-            configured.iter().try_for_each(|address| listeners.add(address))
+        let Passed { supervised, stored } = passed;
+        let result = if supervised.is_empty() {
+            listeners
+                .take_back(stored)
+                .and_then(|()| configured.iter().try_for_each(|address| listeners.inherit_one(address)))
         } else {
-            listeners.adopt(passed)
+            listeners.adopt(supervised)
         };
+        listeners.offered.clear();
         match result {
             Ok(()) => Ok(listeners),
             Err(error) => {
@@ -137,6 +120,8 @@ impl Listeners {
         files: Vec<SocketFile>,
     ) -> Result<Self, Error> {
         let mut listeners = Self { offered_files: files, ..Self::default() };
+        listeners.stored =
+            outline.0.iter().flatten().filter_map(|written| passed::name_of(written)).collect();
         for (index, (written, socket)) in outline.0.into_iter().zip(sockets).enumerate() {
             let listener = Listener::from_inherited(socket).map_err(|error| Error::Passed(index, error))?;
             listeners.offered.push((written, listener));
@@ -201,9 +186,40 @@ impl Listeners {
         self.files.clear();
     }
 
+    /// Offers what the descriptor store held.
+    fn take_back(&mut self, stored: Vec<(String, OwnedFd)>) -> Result<(), Error> {
+        for (index, (written, socket)) in stored.into_iter().enumerate() {
+            let listener = Listener::from_inherited(socket).map_err(|error| Error::Passed(index, error))?;
+            self.stored.extend(passed::name_of(&written));
+            self.offered.push((Some(written), listener));
+        }
+        Ok(())
+    }
+
+    /// Brings the service manager's descriptor store up to date: what lies there outlives this process, so that the next
+    /// one serves connections that come in between. Unix sockets are not put there, because their files are removed; nor
+    /// are those that a socket unit holds anyway.
+    pub fn store(&mut self, notifier: &Notifier) {
+        let mut wanted = BTreeMap::<String, Vec<BorrowedFd<'_>>>::new();
+        for (socket, written) in self.sockets.iter().zip(&self.written) {
+            if let (Listener::Tcp(socket), Some(written)) = (socket, written)
+                && let Some(name) = passed::name_of(written)
+            {
+                wanted.entry(name).or_default().push(socket.as_fd());
+            }
+        }
+        for name in self.stored.iter().filter(|name| !wanted.contains_key(*name)) {
+            notifier.forget(name);
+        }
+        for (name, sockets) in wanted.iter().filter(|(name, _)| !self.stored.contains(*name)) {
+            notifier.store(name, sockets);
+        }
+        self.stored = wanted.into_keys().collect();
+    }
+
     /// Checks and keeps what a supervisor passed.
-    fn adopt(&mut self, passed: Passed) -> Result<(), Error> {
-        for (index, socket) in passed.0.into_iter().enumerate() {
+    fn adopt(&mut self, passed: Vec<OwnedFd>) -> Result<(), Error> {
+        for (index, socket) in passed.into_iter().enumerate() {
             let number = index + usize::try_from(fd::FIRST).expect("3 is not negative");
             let failed = |error| Error::Passed(number, error);
             let listener = Listener::from_inherited(socket).map_err(failed)?;
@@ -389,43 +405,5 @@ impl ToExit for Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
-    use super::*;
-
-    #[test]
-    fn stale_socket_is_replaced_and_gets_its_mode_and_a_served_one_is_not() {
-        let scratch = tempfile::tempdir().unwrap();
-        let path = scratch.path().join("sock");
-        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-        let address = [ListenAddr::Unix(path.clone())];
-        let mut first = Listeners::bind(&address, Passed(Vec::new())).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
-        let second = Listeners::bind(&address, Passed(Vec::new())).unwrap_err();
-        assert!(matches!(second, Error::Served(_)));
-        first.remove_files();
-        assert!(!path.exists());
-    }
-
-    #[test]
-    fn ordinary_file_in_the_place_of_a_socket_survives() {
-        let scratch = tempfile::tempdir().unwrap();
-        let path = scratch.path().join("file");
-        crate::sys::fs::write_atomic(&path, b"precious", crate::sys::fs::Ownership::mode(0o600)).unwrap();
-        let refused = Listeners::bind(&[ListenAddr::Unix(path.clone())], Passed(Vec::new())).unwrap_err();
-        assert!(matches!(refused, Error::NotASocket(_)));
-        assert_eq!(fs::read(&path).unwrap(), b"precious");
-    }
-
-    #[test]
-    fn taken_port_is_named_with_a_hint() {
-        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = taken.local_addr().unwrap().port();
-        let address = ListenAddr::Tcp { host: "127.0.0.1".to_owned(), port };
-        let error = Listeners::bind(&[address], Passed(Vec::new())).unwrap_err();
-        assert!(error.to_string().contains(&format!("127.0.0.1:{port}")), "{error}");
-        assert!(error.hint().unwrap().contains(&format!("sport = :{port}")));
-        assert_eq!(error.to_exit(), Exit::Os);
-    }
-}
+#[path = "listen_tests.rs"]
+mod tests;

@@ -7,10 +7,12 @@
 //! | `pidfile` | the number for people and scripts |
 //! | `find` | from a pid file to a proved process; stopping it |
 //! | `detach` | daemon(7) SysV steps and the pipe by which the launcher learns of readiness |
-//! | `listen` | binding, taking over and removing listeners |
+//! | `passed` | descriptors that a service manager passes at the start |
+//! | `listen` | binding, taking over, storing and removing listeners |
 //! | `notify` | `sd_notify(3)` |
 //! | `signals` | what each signal means to a serving process |
 //! | `control` | the control socket, both sides |
+//! | `unit` | gateways that belong to a systemd unit |
 //! | `upgrade` | starting the process that takes this one's place, and being it |
 //!
 //! A remembered number is never signalled: every way to a signal goes through [`find::find`].
@@ -21,10 +23,12 @@ pub mod find;
 pub mod listen;
 mod lock;
 mod notify;
+pub mod passed;
 mod paths;
 mod pidfile;
 mod record;
 mod signals;
+mod unit;
 pub mod upgrade;
 
 pub use lock::{Error as LockError, Lock};
@@ -33,3 +37,4 @@ pub use paths::{Error as PathsError, RunPaths};
 pub use pidfile::{Error as PidFileError, check_replaceable, remove_own, write as write_pid_file};
 pub use record::Record;
 pub use signals::{Received, Signals, Wanted};
+pub use unit::Unit;

@@ -5,13 +5,14 @@
 //! only, so that a manager that hangs cannot hang us.
 
 use std::io;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
 use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout};
 use tokio::io::AsyncReadExt as _;
 
 use crate::sys::handover;
@@ -113,17 +114,54 @@ impl Notifier {
 
     /// `BARRIER=1`: the manager closes the descriptor when it has worked through everything sent before.
     async fn barrier(&self) -> io::Result<()> {
-        let Some((socket, address)) = &self.peer else { return Ok(()) };
-        let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
-        let connected = UnixDatagram::unbound()?;
-        connected.set_write_timeout(socket.write_timeout()?)?;
-        connected.connect_addr(address)?;
-        handover::send_with(&connected, b"BARRIER=1", &[writer.as_fd()])?;
-        drop(writer);
-        let mut reader = tokio::net::unix::pipe::Receiver::from_owned_fd(reader)?;
+        let mut reader = tokio::net::unix::pipe::Receiver::from_owned_fd(self.send_barrier()?)?;
         let closed = async { reader.read(&mut [0]).await };
         tokio::time::timeout(BARRIER_LIMIT, closed).await??;
         Ok(())
+    }
+
+    /// Sends the barrier, and returns what reaches its end when the manager has got there.
+    fn send_barrier(&self) -> io::Result<OwnedFd> {
+        let (socket, address) = self.peer.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+        let flags = nix::fcntl::OFlag::O_CLOEXEC | nix::fcntl::OFlag::O_NONBLOCK;
+        let (reader, writer) = nix::unistd::pipe2(flags)?;
+        handover::send_with(&connected(socket, address)?, b"BARRIER=1", &[writer.as_fd()])?;
+        Ok(reader)
+    }
+
+    /// `FDSTORE=1`: the manager keeps these descriptors beyond our end, and passes them to the next process under this
+    /// name. `FDPOLL=0`, since it is not for the manager to judge by poll(2) whether they are of use.
+    pub fn store(&self, name: &str, descriptors: &[BorrowedFd<'_>]) {
+        let Some((socket, address)) = &self.peer else { return };
+        let message = format!("FDSTORE=1\nFDNAME={name}\nFDPOLL=0");
+        let sent = connected(socket, address)
+            .and_then(|connected| handover::send_with(connected, message.as_bytes(), descriptors));
+        if let Err(error) = sent {
+            tracing::warn!(%error, name, "the service manager does not keep a listener");
+        }
+    }
+
+    /// `FDSTOREREMOVE=1`: the manager closes what it keeps under this name.
+    pub fn forget(&self, name: &str) {
+        self.send(&format!("FDSTOREREMOVE=1\nFDNAME={name}"));
+    }
+
+    /// [`Self::forget`], and waits until the manager has closed them, outside of the runtime.
+    pub fn forget_now(&self, names: &[String]) {
+        if names.is_empty() || self.peer.is_none() {
+            return;
+        }
+        for name in names {
+            self.forget(name);
+        }
+        let confirmed = self.send_barrier().and_then(|barrier| {
+            let timeout = PollTimeout::try_from(BARRIER_LIMIT).unwrap_or(PollTimeout::MAX);
+            let ready = nix::poll::poll(&mut [PollFd::new(barrier.as_fd(), PollFlags::POLLIN)], timeout)?;
+            if ready > 0 { Ok(()) } else { Err(io::ErrorKind::TimedOut.into()) }
+        });
+        if let Err(error) = confirmed {
+            tracing::warn!(%error, "the service manager has not confirmed that it closes old listeners");
+        }
     }
 
     /// Sends one message.
@@ -134,6 +172,14 @@ impl Notifier {
             tracing::warn!(%error, "cannot notify the service manager");
         }
     }
+}
+
+/// A socket that is connected to the manager, for messages with descriptors.
+fn connected(like: &UnixDatagram, address: &SocketAddr) -> io::Result<UnixDatagram> {
+    let connected = UnixDatagram::unbound()?;
+    connected.set_write_timeout(like.write_timeout()?)?;
+    connected.connect_addr(address)?;
+    Ok(connected)
 }
 
 /// A socket for this address: a path, or an abstract name written with `@`.

@@ -102,6 +102,18 @@ impl RunPaths {
         Ok(Self { lock: beside(".lock"), control: beside(".sock"), pid_file, place })
     }
 
+    /// Where sessions are remembered: in `$STATE_DIRECTORY` (systemd.exec(5)), which outlives the service, or beside the
+    /// pid file.
+    #[must_use]
+    pub fn sessions(&self) -> PathBuf {
+        let name = self.lock.with_extension("sessions");
+        let state = std::env::var_os("STATE_DIRECTORY").map(PathBuf::from).filter(|path| path.is_absolute());
+        match (state, name.file_name()) {
+            (Some(state), Some(file)) => state.join(file),
+            _ => name,
+        }
+    }
+
     /// The directory that holds them.
     ///
     /// # Panics

@@ -92,6 +92,9 @@ fn parse(content: &[u8]) -> Option<Content> {
 /// # Errors
 /// When what is there is not a stale pid file.
 pub fn check_replaceable(path: &Path) -> Result<Option<i32>, Error> {
+    if let Err(error) = files::sweep_temporaries(path) {
+        tracing::warn!(%error, path = %path.display(), "cannot remove what was left beside the pid file");
+    }
     match read(path)? {
         Content::Number(pid) => Ok(Some(pid)),
         Content::Absent | Content::Empty => Ok(None),

@@ -91,7 +91,7 @@ impl Record {
 
 /// The unit that systemd runs this process in, from its control group: systemd.exec(5) `INVOCATION_ID` says that
 /// it is one, and the group's last component is its name.
-fn own_unit() -> Option<String> {
+pub(super) fn own_unit() -> Option<String> {
     std::env::var_os("INVOCATION_ID")?;
     let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
     unit_in(&groups)

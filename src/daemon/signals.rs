@@ -5,7 +5,7 @@
 //! | TERM, INT | stop: drain, then exit with 0; the second one exits at once with 143 or 130 |
 //! | HUP | read the configuration again; the result is logged |
 //! | USR2 | upgrade: a new process takes this one's place |
-//! | USR1 | not supported by this version: logged and survived |
+//! | USR1 | rotate the log file, or reopen it if it was moved |
 //! | PIPE | ignored: a closed connection is an error value |
 //!
 //! All are installed by [`Signals::install`], before readiness is announced: a signal that a script sends right after
@@ -32,6 +32,8 @@ pub struct Signals {
     user2: Signal,
     /// Whether a HUP came while nobody could act on it.
     reload: bool,
+    /// Whether a USR1 did.
+    rotate: bool,
 }
 
 /// What a signal asks a serving gateway to do.
@@ -41,6 +43,8 @@ pub enum Wanted {
     Stop(Received),
     /// Read the configuration again.
     Reload,
+    /// Rotate the log file, or reopen it if it was moved.
+    Rotate,
     /// Let a new process take over.
     Upgrade,
 }
@@ -87,16 +91,18 @@ impl Signals {
             user1: signal(SignalKind::user_defined1())?,
             user2: signal(SignalKind::user_defined2())?,
             reload: false,
+            rotate: false,
         })
     }
 
-    /// Waits for a signal that asks to stop. A HUP is kept for [`Self::wanted`]: while the gateway starts, its
-    /// configuration may have been read already. Safe to cancel.
+    /// Waits for a signal that asks to stop. A HUP and a USR1 are kept for [`Self::wanted`]: while the gateway starts,
+    /// its configuration may have been read already. Safe to cancel.
     pub async fn stop(&mut self) -> Received {
         loop {
             match self.received().await {
                 Wanted::Stop(received) => return received,
                 Wanted::Reload => self.reload = true,
+                Wanted::Rotate => self.rotate = true,
                 Wanted::Upgrade => tracing::warn!("not upgraded: the gateway is starting or stopping"),
             }
         }
@@ -104,23 +110,23 @@ impl Signals {
 
     /// Waits for a signal that a serving gateway acts on. Safe to cancel.
     pub async fn wanted(&mut self) -> Wanted {
-        if std::mem::take(&mut self.reload) { Wanted::Reload } else { self.received().await }
+        if std::mem::take(&mut self.rotate) {
+            Wanted::Rotate
+        } else if std::mem::take(&mut self.reload) {
+            Wanted::Reload
+        } else {
+            self.received().await
+        }
     }
 
-    /// Waits for a signal that asks for something; the others are logged. Safe to cancel.
+    /// Waits for a signal. Safe to cancel.
     async fn received(&mut self) -> Wanted {
-        loop {
-            let unsupported = tokio::select! {
-                _ = self.terminate.recv() => return Wanted::Stop(Received::Terminate),
-                _ = self.interrupt.recv() => return Wanted::Stop(Received::Interrupt),
-                _ = self.hangup.recv() => return Wanted::Reload,
-                _ = self.user2.recv() => return Wanted::Upgrade,
-                _ = self.user1.recv() => "USR1",
-            };
-            tracing::warn!(
-                signal = unsupported,
-                "this version cannot rotate by signal; use --restart instead"
-            );
+        tokio::select! {
+            _ = self.terminate.recv() => Wanted::Stop(Received::Terminate),
+            _ = self.interrupt.recv() => Wanted::Stop(Received::Interrupt),
+            _ = self.hangup.recv() => Wanted::Reload,
+            _ = self.user1.recv() => Wanted::Rotate,
+            _ = self.user2.recv() => Wanted::Upgrade,
         }
     }
 }

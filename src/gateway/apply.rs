@@ -18,7 +18,7 @@ use super::changes::{Origin, announce_lists};
 use super::error::Error;
 use super::service::{Gateway, Inner, pool_for};
 use super::status::Audience;
-use super::upstream::{State, Upstream};
+use super::upstream::Upstream;
 use crate::config::{Config, Server, Upstream as Settings};
 
 /// How long new upstreams are waited for; those that are slower are retried while the gateway serves.
@@ -101,7 +101,7 @@ impl Gateway {
             let changed = old.configured().iter().any(|old| old.name() == name);
             let reloaded = &mut prepared.reloaded;
             if changed { &mut reloaded.changed } else { &mut reloaded.added }.push(name);
-            let fresh = inner.start_upstream(settings, &pool, limit);
+            let fresh = inner.start_upstream(settings, &pool, limit)?;
             prepared.fresh.push(Arc::clone(&fresh));
             upstreams.push(fresh);
         }
@@ -171,5 +171,5 @@ impl Inner {
 /// Why an upstream does not answer, if it does not.
 fn not_ready(upstream: &Upstream) -> Option<NotReady> {
     let status = upstream.status(Audience::Operator);
-    (status.state != State::Ready).then_some(NotReady { name: status.name, reason: status.last_error })
+    (!status.state.is_usable()).then_some(NotReady { name: status.name, reason: status.last_error })
 }

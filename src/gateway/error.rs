@@ -29,12 +29,20 @@ pub enum Error {
     /// The system's certificate store cannot be read, which `https://` upstreams need.
     #[error("cannot read the system's certificates")]
     Certificates(#[source] std::io::Error),
+    /// The authorities that an upstream's `ca_file` names cannot be used.
+    #[error("cannot use the certificates in `{file}`: {reason}")]
+    Authorities {
+        /// The file.
+        file: std::path::PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
 }
 
 impl ToExit for Error {
     fn to_exit(&self) -> Exit {
         match self {
-            Self::NameClash { .. } => Exit::Config,
+            Self::NameClash { .. } | Self::Authorities { .. } => Exit::Config,
             Self::Certificates(_) => Exit::Os,
         }
     }
@@ -43,6 +51,9 @@ impl ToExit for Error {
         Some(match self {
             Self::NameClash { .. } => {
                 "write `prefix = \"auto\"` in [server], or remove one of the two".to_owned()
+            }
+            Self::Authorities { .. } => {
+                "write the path of a PEM file with the authorities' certificates".to_owned()
             }
             Self::Certificates(_) => "install the package `ca-certificates`".to_owned(),
         })

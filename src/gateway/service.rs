@@ -1,5 +1,6 @@
 //! The gateway as the daemon sees it: start, serve, report, stop.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -16,7 +17,7 @@ use super::http;
 use super::session::{Peer, Store};
 use super::status::{Audience, Status, UpstreamStatus};
 use super::upstream::{self, Builtin, Connector, Keepers, Pool, State, Upstream};
-use crate::config::{Config, Sharing, Transport, Upstream as Settings, UpstreamName};
+use crate::config::{Config, Sharing, Start, Transport, Upstream as Settings, UpstreamName};
 use crate::drain::Watch;
 use crate::sys::net::Listener;
 
@@ -71,17 +72,15 @@ impl Gateway {
         let pool = pool_for(&config.upstreams)?;
         let builtin = Arc::new(Builtin::new(config.sources.first().cloned()));
         let (changes, keepers, supervisors) = (changes(), Keepers::default(), TaskTracker::new());
-        let connector = |settings: &Settings, builtin: Option<&Arc<Builtin>>| Connector {
-            settings: settings.clone(),
-            pool: pool.clone(),
-            limit: config.server.max_message_size,
-            keepers: keepers.clone(),
-            builtin: builtin.cloned(),
+        let connector = |settings: &Settings, builtin: Option<&Arc<Builtin>>| {
+            Connector::new(settings, &pool, config.server.max_message_size, &keepers, builtin.cloned())
         };
         let connectors = config.upstreams.iter().map(|settings| connector(settings, None));
         let connectors = connectors.chain(std::iter::once(connector(&builtin_settings(), Some(&builtin))));
-        let upstreams =
-            connectors.map(|connector| Upstream::start(connector, changes.clone(), &supervisors)).collect();
+        // All of them before any: a configuration that cannot be used starts nothing.
+        let connectors: Vec<Connector> = connectors.collect::<Result<_, _>>()?;
+        let start = |connector| Upstream::start(connector, changes.clone(), &supervisors);
+        let upstreams = connectors.into_iter().map(start).collect();
         let inner = Arc::new(Inner {
             board: Arc::new(Board::new(Lineup::new(config.server.clone(), upstreams))),
             sessions: Store::default(),
@@ -174,15 +173,17 @@ impl Inner {
     }
 
     /// Starts an upstream of a configuration that is read while the gateway runs.
-    pub(super) fn start_upstream(&self, settings: &Settings, pool: &Pool, limit: usize) -> Arc<Upstream> {
-        let connector = Connector {
-            settings: settings.clone(),
-            pool: pool.clone(),
-            limit,
-            keepers: self.keepers.clone(),
-            builtin: None,
-        };
-        Upstream::start(connector, self.changes.clone(), &self.supervisors)
+    ///
+    /// # Errors
+    /// [`Error::Authorities`].
+    pub(super) fn start_upstream(
+        &self,
+        settings: &Settings,
+        pool: &Pool,
+        limit: usize,
+    ) -> Result<Arc<Upstream>, Error> {
+        let connector = Connector::new(settings, pool, limit, &self.keepers, None)?;
+        Ok(Upstream::start(connector, self.changes.clone(), &self.supervisors))
     }
 
     /// A snapshot.
@@ -193,7 +194,10 @@ impl Inner {
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: self.started.elapsed().as_secs(),
-            healthy: lineup.configured().iter().all(|upstream| upstream.state() == State::Ready),
+            healthy: lineup
+                .configured()
+                .iter()
+                .all(|upstream| matches!(upstream.state(), State::Ready | State::Idle)),
             sessions: self.sessions.len(),
             in_flight: self.requests.load(Ordering::Relaxed),
             upstreams,
@@ -204,7 +208,7 @@ impl Inner {
 /// The HTTP client for these upstreams; certificates are read only if one of them needs TLS.
 pub(super) fn pool_for<'a>(upstreams: impl IntoIterator<Item = &'a Settings>) -> Result<Pool, Error> {
     let tls = upstreams.into_iter().any(
-        |upstream| matches!(&upstream.transport, Transport::Http { url, .. } if url.starts_with("https:")),
+        |upstream| matches!(&upstream.transport, Transport::Http { urls, ca_file: None, .. } if urls.iter().any(|url| url.starts_with("https:"))),
     );
     upstream::pool(tls)
 }
@@ -213,9 +217,15 @@ pub(super) fn pool_for<'a>(upstreams: impl IntoIterator<Item = &'a Settings>) ->
 fn builtin_settings() -> Settings {
     Settings {
         name: UpstreamName::builtin(),
-        transport: Transport::Http { url: String::new(), headers: std::collections::BTreeMap::new() },
+        transport: Transport::Http { urls: Vec::new(), headers: BTreeMap::new(), ca_file: None },
         start_timeout: std::time::Duration::from_secs(5),
         request_timeout: std::time::Duration::from_secs(30),
         sharing: Sharing::Shared,
+        shows: Arc::default(),
+        max_concurrency: None,
+        max_queue: 0,
+        start: Start::Eager,
+        idle_timeout: None,
+        health_interval: None,
     }
 }

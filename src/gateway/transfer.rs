@@ -1,14 +1,41 @@
 //! The gateway while another process takes its place: pausing, and passing sessions in both directions.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
 use super::relay::Message;
 use super::service::{Gateway, Inner};
-use super::session::{Asked, Session, State};
+use super::session::{Asked, Journal, Ledger, Session, State};
 
 impl Gateway {
+    /// Remembers sessions in a file from now on, which must be this process's alone; with `revive`, those that the file
+    /// holds go on. A file that cannot be used is no reason not to serve.
+    pub fn remember_sessions(&self, file: &Path, revive: bool) {
+        let known = if revive { Journal::read(file) } else { Ok(Vec::new()) };
+        match known {
+            Ok(known) => {
+                for (_, state) in &known {
+                    self.inner().keep(state);
+                }
+                if !known.is_empty() {
+                    tracing::info!(
+                        sessions = self.inner().sessions.len(),
+                        "sessions of the process before go on"
+                    );
+                }
+            }
+            Err(error) => {
+                tracing::warn!(file = %file.display(), %error, "the sessions of the process before are lost");
+            }
+        }
+        let journal: Arc<dyn Ledger> = Arc::new(Journal::new(file.to_owned()));
+        if let Err(error) = self.inner().sessions.remember(&journal) {
+            tracing::warn!(file = %file.display(), %error, "sessions will not survive a crash");
+        }
+    }
+
     /// Opens or closes the way to the process before or after this one.
     pub fn set_peer(&self, way: Option<mpsc::UnboundedSender<Asked>>) {
         self.inner().peer.set(way);
@@ -89,5 +116,5 @@ impl Inner {
 
 /// A session's state as text.
 fn state(session: &Session) -> String {
-    serde_json::to_string(&State::of(session)).expect("a state has string keys only")
+    State::of(session).to_text()
 }

@@ -6,18 +6,17 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
-use super::exec;
-use super::files::Access;
-use super::layout::{ACCOUNT, HOME};
-use super::tree::Tree;
+use super::layout::Layout;
+use super::privileged::{Access, Tree, exec};
+use super::target::Target;
 
 /// To whom a file belongs, by role; numbers are known only once the account exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Owner {
-    /// root:root.
+    /// root:root; for a user's service, the user.
     Root,
-    /// root, and the service's group may read.
+    /// root, and the service's group may read; for a user's service, the user.
     Readable,
     /// The service's account and group.
     Service,
@@ -34,11 +33,11 @@ pub(super) struct Rights {
 
 impl Owner {
     /// As ls(1) would show it.
-    pub(super) const fn name(self) -> &'static str {
+    pub(super) fn name(self, layout: &Layout) -> String {
         match self {
-            Self::Root => "root:root",
-            Self::Readable => "root:mcpeg",
-            Self::Service => "mcpeg:mcpeg",
+            Self::Root if !layout.is_users() => "root:root".to_owned(),
+            Self::Readable if !layout.is_users() => format!("root:{}", layout.group),
+            _ => format!("{}:{}", layout.user, layout.group),
         }
     }
 }
@@ -47,22 +46,23 @@ impl Owner {
 ///
 /// # Errors
 /// [`Error::File`].
-pub(super) fn find(tree: &Tree) -> Result<Option<(u32, u32)>, Error> {
-    if tree.is_host() {
-        let user = users::get_user_by_name(ACCOUNT).map(|user| user.uid());
-        return Ok(user.zip(users::get_group_by_name(ACCOUNT).map(|group| group.gid())));
+pub(super) fn find(target: &Target) -> Result<Option<(u32, u32)>, Error> {
+    let Layout { user, group, .. } = &target.layout;
+    if target.tree.is_host() {
+        let user = users::get_user_by_name(user).map(|user| user.uid());
+        return Ok(user.zip(users::get_group_by_name(group).map(|group| group.gid())));
     }
-    let user = number(tree, "/etc/passwd")?;
-    Ok(user.zip(number(tree, "/etc/group")?))
+    let user = number(&target.tree, "/etc/passwd", user)?;
+    Ok(user.zip(number(&target.tree, "/etc/group", group)?))
 }
 
-/// The account's number in a file whose lines are `name:password:number:…` (passwd(5), group(5)).
-fn number(tree: &Tree, file: &str) -> Result<Option<u32>, Error> {
+/// The number of a name in a file whose lines are `name:password:number:…` (passwd(5), group(5)).
+fn number(tree: &Tree, file: &str, name: &str) -> Result<Option<u32>, Error> {
     let path = Path::new(file);
     let Some(mut file) = tree.read(path)? else { return Ok(None) };
     let mut text = String::new();
     file.read_to_string(&mut text).map_err(Error::file("read", tree.outside(path)))?;
-    let line = text.lines().find(|line| line.split(':').next() == Some(ACCOUNT));
+    let line = text.lines().find(|line| line.split(':').next() == Some(name));
     Ok(line.and_then(|line| line.split(':').nth(2)).and_then(|number| number.parse().ok()))
 }
 
@@ -70,39 +70,44 @@ fn number(tree: &Tree, file: &str) -> Result<Option<u32>, Error> {
 ///
 /// # Errors
 /// [`Error::NoAccount`] if they need the account and it does not exist.
-pub(super) fn access(tree: &Tree, rights: Rights) -> Result<Access, Error> {
+pub(super) fn access(target: &Target, rights: Rights) -> Result<Access, Error> {
     let (uid, gid) = match rights.owner {
+        _ if target.layout.is_users() => caller(),
         Owner::Root => (0, 0),
         owner => {
-            let (uid, gid) = find(tree)?.ok_or(Error::NoAccount(ACCOUNT))?;
+            let (uid, gid) = find(target)?.ok_or_else(|| Error::NoAccount(target.layout.user.clone()))?;
             if owner == Owner::Readable { (0, gid) } else { (uid, gid) }
         }
     };
     Ok(Access { mode: rights.mode, uid, gid })
 }
 
+/// User and group of this process.
+fn caller() -> (u32, u32) {
+    (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
+}
+
 /// Makes the account from our sysusers.d(5) file, or by useradd(8) where systemd-sysusers is missing.
 ///
 /// # Errors
 /// [`Error::Command`], [`Error::NoTool`], [`Error::NoAccount`].
-pub(super) fn create(tree: &Tree) -> Result<(), Error> {
+pub(super) fn create(target: &Target) -> Result<(), Error> {
+    let (tree, layout) = (&target.tree, &target.layout);
     let root = format!("--root={}", tree.path().display());
     if exec::find("systemd-sysusers").is_some() {
-        exec::run("systemd-sysusers", &[&root, "mcpeg.conf"])?;
+        exec::run("systemd-sysusers", &[&root, &format!("{}.conf", layout.name)])?;
     } else {
-        let fixed = [
-            "--system",
-            "--user-group",
-            "--no-create-home",
-            "--home-dir",
-            HOME,
-            "--shell",
-            "/usr/sbin/nologin",
-        ];
+        let home = layout.home.as_deref().unwrap_or(Path::new("/")).to_string_lossy();
+        let fixed = ["--system", "--no-create-home", "--home-dir", &home, "--shell", "/usr/sbin/nologin"];
         let path = tree.path().to_string_lossy();
         let prefix = ["--prefix", &path];
         let place: &[&str] = if tree.is_host() { &[] } else { &prefix };
-        exec::run("useradd", &[&fixed, place, &[ACCOUNT]].concat())?;
+        let group: &[&str] =
+            if layout.user == layout.group { &["--user-group"] } else { &["--gid", &layout.group] };
+        if layout.user != layout.group {
+            exec::run("groupadd", &[&["--system", "--force"], place, &[&layout.group]].concat())?;
+        }
+        exec::run("useradd", &[&fixed, place, group, &[&layout.user]].concat())?;
     }
-    find(tree)?.map(|_| ()).ok_or(Error::NoAccount(ACCOUNT))
+    find(target)?.map(|_| ()).ok_or_else(|| Error::NoAccount(layout.user.clone()))
 }

@@ -3,10 +3,10 @@
 use super::error::{Error, with_causes};
 use super::plan::Plan;
 use super::receipt::{self, Entry, Receipt, State};
+use super::service;
 use super::step::{Act, Object, Step};
 use super::target::Target;
 use super::verify::{self, Proof};
-use super::{layout, service};
 
 /// What the caller hears while a plan is carried out.
 #[derive(Debug)]
@@ -27,23 +27,25 @@ pub enum Progress<'a> {
 /// [`Error::RolledBack`] with the cause, [`Error::NotRolledBack`], [`Error::Busy`].
 pub fn carry_out(target: &Target, plan: &Plan, report: &mut dyn FnMut(Progress<'_>)) -> Result<(), Error> {
     let _lock = target.lock()?;
-    if Receipt::read(&target.tree)? != target.receipt {
+    if Receipt::read(&target.tree, &target.layout.receipt)? != target.receipt {
         // Somebody else was faster between the plan and the lock.
         return Err(Error::Busy);
     }
     let finished = target.receipt.as_ref().is_some_and(|receipt| receipt.state == State::Installed);
-    let mut receipt = target.receipt.clone().unwrap_or_else(Receipt::new);
+    let mut receipt = target.receipt.clone().unwrap_or_else(|| Receipt::new(target.choices.clone()));
     receipt.state = State::Installing;
+    receipt.choices.clone_from(&target.choices);
     env!("CARGO_PKG_VERSION").clone_into(&mut receipt.program);
     if finished && !plan.changes() {
         return plan.steps.iter().try_for_each(|step| act(step, target, report));
     }
-    receipt::tidy(&target.tree)?;
+    receipt::tidy(&target.tree, &target.layout)?;
     let mut begun = 0;
     let result = run(target, plan, &mut receipt, &mut begun, report);
     let Err(failure) = result else { return Ok(()) };
     let failed = plan.steps.get(begun.saturating_sub(1));
-    let step = failed.map_or_else(|| layout::RECEIPT.to_owned(), ToString::to_string);
+    let step =
+        failed.map_or_else(|| target.layout.receipt.display().to_string(), |step| step.shown(&target.layout));
     if let Some(failed) = failed {
         report(Progress::Failed(failed));
     }
@@ -63,28 +65,29 @@ fn run(
     begun: &mut usize,
     report: &mut dyn FnMut(Progress<'_>),
 ) -> Result<(), Error> {
-    receipt.save(&target.tree)?;
+    receipt.save(target)?;
     for step in &plan.steps {
         *begun += 1;
-        if let Some(entry) = step.entry(target.receipt.as_ref()) {
+        if let Some(entry) = step.entry(target) {
             receipt.note(entry);
             if step.acts() {
-                receipt.save(&target.tree)?;
+                receipt.save(target)?;
             }
         }
         act(step, target, report)?;
     }
     receipt.state = State::Installed;
     receipt.default_configuration = Some(plan.default_configuration.clone());
+    receipt.confinement = Some(plan.confinement);
     for entry in &mut receipt.entries {
         if let Entry::File { previous, .. } = entry {
             *previous = None;
         }
     }
-    receipt.save(&target.tree)?;
+    receipt.save(target)?;
     // From here on nothing is reverted: what was kept for the way back may go. Failing to remove it harms nothing, and
     // the next command tries again.
-    for path in layout::files() {
+    for path in target.layout.files() {
         drop(target.tree.tidy(path));
     }
     Ok(())
@@ -93,7 +96,7 @@ fn run(
 /// One step with its report.
 fn act(step: &Step, target: &Target, report: &mut dyn FnMut(Progress<'_>)) -> Result<(), Error> {
     if matches!(step.object, Object::Probe) && step.acts() {
-        let proof = verify::service()?;
+        let proof = verify::service(target)?;
         report(Progress::Done(step));
         report(Progress::Answered(&proof));
         return Ok(());
@@ -122,14 +125,17 @@ fn roll_back(
     }
     let known = |wanted: fn(&Step) -> bool| begun.iter().any(wanted);
     if known(|step| matches!(step.object, Object::Reload)) {
-        service::reload()?;
+        service::reload(&target.layout)?;
     }
     if known(|step| matches!((&step.object, &step.act), (Object::Start, Act::Replace))) {
-        service::restart()?;
+        service::restart(&target.layout)?;
+    }
+    if known(|step| matches!(step.object, Object::Upgrade) && step.acts()) {
+        service::upgrade(&target.layout)?;
     }
     match &target.receipt {
-        Some(before) => before.clone().save(&target.tree)?,
-        None => receipt.destroy(&target.tree)?,
+        Some(before) => before.clone().save(target)?,
+        None => receipt.destroy(target)?,
     }
-    receipt::tidy(&target.tree)
+    receipt::tidy(&target.tree, &target.layout)
 }

@@ -3,14 +3,16 @@
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::choices::{self, Choices};
 use super::error::Error;
-use super::files::Digest;
-use super::layout;
+use super::layout::Layout;
+use super::privileged::Digest;
 use crate::render::{
-    AccountName, DefaultConfiguration, ExecWord, FieldPath, Seconds, Service, Sysusers, Tmpfiles, TomlString,
+    AccountName, Confinement, DefaultConfiguration, DevelopmentService, ExecWord, FieldPath, Invalid,
+    Logrotate, Seconds, Service, Sysusers, Tmpfiles, TomlString, Watch, WatchAct,
 };
 
 /// The running program, even if its file was moved or removed meanwhile (proc(5)).
@@ -19,7 +21,7 @@ const RUNNING: &str = "/proc/self/exe";
 /// Longer than the default `drain_timeout` of 30 s and the time that upstreams get to end after it.
 const STOP_TIMEOUT: Seconds = Seconds::new(Duration::from_secs(60));
 
-/// Manual and completions, in the order of [`layout::DOCUMENTS`].
+/// Manual and completions, in the order of `Layout::documents`.
 const DOCUMENTS: [&[u8]; 7] = [
     include_bytes!("../../packaging/man/mcpeg.8"),
     include_bytes!("../../packaging/man/mcpeg.toml.5"),
@@ -60,7 +62,7 @@ impl Content {
     }
 }
 
-/// The files of [`render_units`], each with its text.
+/// The files that are made from templates, each with its text.
 #[derive(Debug)]
 pub struct Units {
     /// `mcpeg.service`.
@@ -71,36 +73,76 @@ pub struct Units {
     pub tmpfiles: String,
     /// The configuration of a fresh installation.
     pub configuration: String,
+    /// The units that follow the configuration in development.
+    pub watcher: Option<[String; 2]>,
+    /// The snippet for logrotate(8), an example.
+    pub logrotate: String,
 }
 
-/// Renders everything that comes from templates, for a program at this place.
+/// Renders what packages ship, for a program at this place: a package cannot know the configuration, so that its unit
+/// is the one in which stdio upstreams can run and the network can be reached.
 ///
 /// # Panics
 /// If a path of the layout could not be written into a unit; the tests render all of them.
 #[must_use]
 pub fn render_units(program: &str) -> Units {
-    let account = AccountName::new(layout::ACCOUNT).expect("the account's name is valid");
-    let word = |path| ExecWord::new(Path::new(path)).expect("paths of the layout are plain");
-    let field = |path| FieldPath::new(Path::new(path)).expect("paths of the layout are plain");
-    let service = Service {
-        program: word(program),
-        configuration: word(layout::CONFIGURATION),
-        account: account.clone(),
-        stop_timeout: STOP_TIMEOUT,
-    };
-    let configuration = DefaultConfiguration {
-        log_file: TomlString::new(Path::new(layout::LOG_FILE)).expect("paths of the layout are plain"),
-        drop_ins: field(layout::DROP_INS),
-    };
-    Units {
-        service: service.text(),
-        sysusers: Sysusers { account: account.clone(), home: field(layout::HOME) }.text(),
-        tmpfiles: Tmpfiles { account, directory: field(layout::CONFIGURATION_DIRECTORY) }.text(),
-        configuration: configuration.text(),
+    let mut layout = Layout::production(choices::NAME, &Choices::default_of(choices::NAME));
+    layout.program = PathBuf::from(program);
+    render(&layout, &[], Confinement { children: true, loopback: false })
+        .expect("the default layout has plain paths")
+}
+
+/// Renders everything that comes from templates.
+///
+/// # Errors
+/// [`Error::Choice`] for a path that cannot be written into a unit, such as a home directory with a line break in its name.
+pub(super) fn render(layout: &Layout, listen: &[String], confinement: Confinement) -> Result<Units, Error> {
+    let invalid = |error: Invalid| Error::Choice(error.to_string());
+    let word = |path: &Path| ExecWord::new(path).map_err(invalid);
+    let field = |path: &Path| FieldPath::new(path).map_err(invalid);
+    let account = |name: &str| AccountName::new(name).map_err(invalid);
+    let (program, configuration) = (word(&layout.program)?, word(&layout.configuration)?);
+    let (name, drop_ins) = (account(&layout.name)?, field(&layout.drop_ins)?);
+    let text = DefaultConfiguration {
+        listen: listen.iter().map(TomlString::of).collect(),
+        log_file: layout.log_file().map(|file| TomlString::new(&file).map_err(invalid)).transpose()?,
+        drop_ins: drop_ins.clone(),
     }
+    .text();
+    let mut units = Units {
+        service: String::new(),
+        sysusers: String::new(),
+        tmpfiles: String::new(),
+        configuration: text,
+        watcher: None,
+        logrotate: String::new(),
+    };
+    if layout.is_users() {
+        let file = field(&layout.configuration)?;
+        let path = Watch { configuration: file, drop_ins, name: name.clone() }.text();
+        units.watcher = Some([path, WatchAct { program: program.clone(), name: name.clone() }.text()]);
+        units.service =
+            DevelopmentService { program, configuration, name, stop_timeout: STOP_TIMEOUT }.text();
+        return Ok(units);
+    }
+    let (user, group) = (account(&layout.user)?, account(&layout.group)?);
+    let home = field(layout.home.as_deref().unwrap_or(Path::new("/")))?;
+    let programs = field(layout.program.parent().unwrap_or(Path::new("/")))?;
+    let directory = field(&layout.configuration_directory)?;
+    units.sysusers = Sysusers { account: user.clone(), group: group.clone(), home }.text();
+    units.tmpfiles = Tmpfiles { group: group.clone(), directory }.text();
+    if let Some(log_file) = layout.log_file() {
+        let (program, configuration) = (program.clone(), field(&layout.configuration)?);
+        units.logrotate = Logrotate { program, configuration, log_file: field(&log_file)? }.text();
+    }
+    let stop_timeout = STOP_TIMEOUT;
+    units.service =
+        Service { program, configuration, name, account: user, group, programs, confinement, stop_timeout }
+            .text();
+    Ok(units)
 }
 
 /// Manual and completions with their places.
-pub(super) fn documents() -> impl Iterator<Item = (&'static str, Content)> {
-    layout::DOCUMENTS.into_iter().zip(DOCUMENTS.map(|bytes| Content::Bytes(Cow::Borrowed(bytes))))
+pub(super) fn documents(layout: &Layout) -> impl Iterator<Item = (&PathBuf, Content)> {
+    layout.documents.iter().zip(DOCUMENTS.map(|bytes| Content::Bytes(Cow::Borrowed(bytes))))
 }

@@ -9,13 +9,14 @@ use std::path::Path;
 use super::account::{Owner, Rights};
 use super::assets::Content;
 use super::error::Error;
-use super::files::Digest;
-use super::layout::{self, CONFIGURATION, CONFIGURATION_NEW};
-use super::plan::Planner;
+use super::layout::Layout;
+use super::plan::{InstallOptions, Planner};
+use super::privileged::Digest;
 use super::receipt::Entry;
 use super::step::{Act, Object};
 use super::target::Target;
-use crate::config;
+use crate::config::{self, Config, ListenAddr, Transport};
+use crate::render::Confinement;
 
 /// Who may read the configuration.
 const RIGHTS: Rights = Rights { mode: 0o640, owner: Owner::Readable };
@@ -23,7 +24,8 @@ const RIGHTS: Rights = Rights { mode: 0o640, owner: Owner::Readable };
 impl Planner<'_> {
     /// The steps for the configuration file and the new default beside it.
     pub(super) fn configuration(&mut self, asked: Option<&Path>, default: Content) -> Result<(), Error> {
-        let path = Path::new(CONFIGURATION);
+        let layout = &self.target.layout;
+        let path = layout.configuration.as_path();
         let found = match self.existing(path) {
             Err(error) if error.is_permission_denied() => {
                 // Without root the plan cannot look; it says so rather than guess.
@@ -32,9 +34,9 @@ impl Planner<'_> {
             other => other?,
         };
         let Some((found, before)) = found else {
-            return self.file(CONFIGURATION, asked_or(asked, default)?, RIGHTS);
+            return self.file(path, asked_or(asked, default)?, RIGHTS);
         };
-        let offered = self.target.receipt.as_ref().and_then(|receipt| receipt.offered().cloned());
+        let offered = self.target.receipt.as_ref().and_then(|receipt| receipt.offered(layout).cloned());
         let unedited = offered.as_ref() == Some(&found);
         let content = asked_or(asked, default.clone())?;
         let sha256 = content.digest()?;
@@ -65,12 +67,12 @@ impl Planner<'_> {
 
     /// The new default beside the configuration. What somebody else wrote there stays.
     fn new_default(&mut self, default: Content) -> Result<(), Error> {
-        let path = Path::new(CONFIGURATION_NEW);
+        let path = self.target.layout.configuration_new.as_path();
         match self.existing(path)? {
             Some((found, _)) if found != default.digest()? && !self.is_written(path, &found) => {
                 self.kept(path, default, "`mcpeg install` did not write it")
             }
-            _ => self.file(CONFIGURATION_NEW, default, RIGHTS),
+            _ => self.file(path, default, RIGHTS),
         }
     }
 
@@ -91,7 +93,7 @@ impl Planner<'_> {
 
     /// Whether this is the configuration as an installation wrote it.
     fn is_as_written(&self, found: &Digest) -> bool {
-        self.is_written(Path::new(CONFIGURATION), found)
+        self.is_written(&self.target.layout.configuration, found)
     }
 
     /// Whether this is the content that an installation wrote at the path.
@@ -113,7 +115,7 @@ fn asked_or(asked: Option<&Path>, default: Content) -> Result<Content, Error> {
 /// # Errors
 /// [`Error::Configuration`].
 pub(super) fn check(target: &Target, file: &Path) -> Result<(), Error> {
-    let fragments = target.tree.outside(Path::new(layout::DROP_INS));
+    let fragments = target.tree.outside(&target.layout.drop_ins);
     match config::candidate(file, &fragments) {
         // Only root can read what is installed already; the plan of somebody else leaves it out.
         Err(config::Error::Read { source, path })
@@ -130,7 +132,7 @@ pub(super) fn check(target: &Target, file: &Path) -> Result<(), Error> {
 /// # Errors
 /// [`Error::Configuration`].
 pub(super) fn check_installed(target: &Target) -> Result<(), Error> {
-    let file = target.tree.outside(Path::new(CONFIGURATION));
+    let file = target.tree.outside(&target.layout.configuration);
     match check(target, &file) {
         Err(Error::Configuration(config::Error::Missing(_))) => Ok(()),
         Err(Error::Configuration(config::Error::Read { source, .. }))
@@ -139,5 +141,75 @@ pub(super) fn check_installed(target: &Target) -> Result<(), Error> {
             Ok(())
         }
         other => other,
+    }
+}
+
+/// What the service will have to do with the configuration that it will have, and where it will listen.
+pub(super) fn needs(target: &Target, options: &InstallOptions) -> Needs {
+    let Layout { configuration, drop_ins, .. } = &target.layout;
+    let fragments = target.tree.outside(drop_ins);
+    let installed = target.tree.outside(configuration);
+    let earlier = target.receipt.as_ref();
+    let unedited = earlier.is_some_and(|receipt| {
+        let found = target.tree.digest(configuration).ok().flatten();
+        found.is_some() && receipt.offered(&target.layout) == found.as_ref()
+    });
+    let config = match &options.configuration {
+        Some(file) => config::candidate(file, &fragments),
+        // A file without a word in it is the default configuration as far as needs go.
+        None if unedited => config::candidate(Path::new("/dev/null"), &fragments),
+        None => match config::candidate(&installed, &fragments) {
+            Err(config::Error::Missing(_)) => config::candidate(Path::new("/dev/null"), &fragments),
+            other => other,
+        },
+    };
+    match config {
+        Ok(config) => {
+            let mut needs = Needs::of(&config);
+            let defaults = options.configuration.is_none() && (unedited || !installed.exists());
+            if defaults && !target.choices.listen.is_empty() {
+                needs.listen = target.choices.listen.iter().filter_map(|one| one.parse().ok()).collect();
+            }
+            needs
+        }
+        // Only root can look; what was found when root last looked is the best guess. A configuration that is wrong is
+        // refused elsewhere if the service is to be started with it.
+        Err(_) => Needs {
+            listen: Vec::new(),
+            confinement: earlier.and_then(|receipt| receipt.confinement).unwrap_or(WIDE),
+        },
+    }
+}
+
+/// What any configuration can do with.
+const WIDE: Confinement = Confinement { children: true, loopback: false };
+
+/// What a configuration asks of the service.
+#[derive(Clone, Debug)]
+pub(super) struct Needs {
+    /// Where it listens; empty if that cannot be told.
+    pub(super) listen: Vec<ListenAddr>,
+    /// How far it can be confined.
+    pub(super) confinement: Confinement,
+}
+
+impl Needs {
+    /// Those of a configuration.
+    fn of(config: &Config) -> Self {
+        let children =
+            config.upstreams.iter().any(|upstream| matches!(upstream.transport, Transport::Stdio { .. }));
+        let is_local = |url: &String| {
+            url.parse::<http::Uri>().is_ok_and(|url| {
+                let host = url.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+                ListenAddr::Tcp { host, port: 0 }.is_local()
+            })
+        };
+        let is_near = |transport: &Transport| match transport {
+            Transport::Stdio { .. } => false,
+            Transport::Http { urls, .. } => urls.iter().all(is_local),
+        };
+        let loopback = config.server.listen.iter().all(ListenAddr::is_local)
+            && config.upstreams.iter().all(|upstream| is_near(&upstream.transport));
+        Self { listen: config.server.listen.clone(), confinement: Confinement { children, loopback } }
     }
 }

@@ -11,6 +11,26 @@ pub enum Error {
     /// Only root may change the system.
     #[error("root is needed to {0} mcpeg")]
     NotRoot(&'static str),
+    /// A user's service is not root's.
+    #[error("the development profile is for ordinary users; root has no service of its own")]
+    Root,
+    /// What was asked for cannot be.
+    #[error("{0}")]
+    Choice(String),
+    /// What was asked for is not what the installation is built on.
+    #[error("mcpeg is installed with {option} {old}, which cannot be changed in place")]
+    Differs {
+        /// The option.
+        option: &'static str,
+        /// What it was.
+        old: String,
+    },
+    /// A listener that others could reach, by an option.
+    #[error("others could reach the listener `{0}`, which only a configuration can allow")]
+    OpenListener(String),
+    /// Somebody else has the address that the service would listen on.
+    #[error("another program listens on `{0}`")]
+    PortInUse(String),
     /// A package manager owns mcpeg on this machine.
     #[error("mcpeg belongs to the package `{package}` here, which `{manager}` manages")]
     Packaged {
@@ -30,6 +50,9 @@ pub enum Error {
     /// systemd is not the init system of this machine now.
     #[error("systemd does not run on this machine")]
     NoSystemd,
+    /// The calling user has no systemd of its own now.
+    #[error("no systemd of the calling user runs")]
+    NoUserSystemd,
     /// A program that is needed is not installed.
     #[error("the program `{0}` is not installed")]
     NoTool(&'static str),
@@ -93,12 +116,14 @@ pub enum Error {
     },
     /// The account is still missing after the step that makes it.
     #[error("there is no account `{0}` after its creation")]
-    NoAccount(&'static str),
+    NoAccount(String),
     /// The service does not come up, or does not answer.
     #[error("the service does not work: {why}")]
     Service {
         /// In which way.
         why: String,
+        /// Its unit.
+        unit: String,
         /// The end of its journal.
         journal: Vec<String>,
     },
@@ -164,16 +189,22 @@ impl Error {
 impl ToExit for Error {
     fn to_exit(&self) -> Exit {
         match self {
-            Self::NotRoot(_) => Exit::Permission,
+            Self::NotRoot(_) | Self::Root => Exit::Permission,
+            Self::Choice(_) | Self::Differs { .. } => Exit::Usage,
             Self::Packaged { .. } => Exit::Packaged,
             Self::Foreign { .. } | Self::NotADirectory(_) => Exit::Foreign,
-            Self::NoSystemd | Self::NoTool(_) => Exit::Unavailable,
-            Self::ReadOnly(_) | Self::File { .. } => Exit::CannotCreate,
+            Self::NoSystemd | Self::NoUserSystemd => Exit::NoSystemd,
+            Self::NoTool(_) => Exit::Unavailable,
+            Self::ReadOnly(_) => Exit::ReadOnly,
+            Self::File { .. } => Exit::CannotCreate,
             Self::Busy => Exit::TryAgain,
             Self::NothingInstalled => Exit::NotRunning,
-            Self::Receipt { .. } | Self::NewerReceipt { .. } | Self::StrangePath(_) => Exit::Config,
+            Self::Receipt { .. }
+            | Self::NewerReceipt { .. }
+            | Self::StrangePath(_)
+            | Self::OpenListener(_) => Exit::Config,
             Self::Configuration(error) => error.to_exit(),
-            Self::Command { .. } | Self::NoAccount(_) => Exit::Os,
+            Self::Command { .. } | Self::NoAccount(_) | Self::PortInUse(_) => Exit::Os,
             Self::Service { .. } => Exit::ServiceFailed,
             Self::RolledBack { source, .. } | Self::NotRolledBack { source, .. } => source.to_exit(),
         }
@@ -186,6 +217,15 @@ impl ToExit for Error {
                 format!("use {manager} for `{package}`, or remove the package first")
             }
             Self::Foreign { .. } => "move it away, then run the command again".to_owned(),
+            Self::Root => "run it as the user whose service it is to be, without sudo".to_owned(),
+            Self::Differs { .. } => "uninstall with --purge first, or install another --instance".to_owned(),
+            Self::OpenListener(_) => {
+                "write it with auth = \"none\" into a file, and install that with --config FILE".to_owned()
+            }
+            Self::PortInUse(_) => "name another with --listen, or stop that program".to_owned(),
+            Self::NoUserSystemd => {
+                "log in as that user, or `loginctl enable-linger USER`; --no-start installs the files".to_owned()
+            }
             Self::NoSystemd => "--no-start installs the files without starting the service".to_owned(),
             Self::NoTool(tool) => format!("install the package with `{tool}`"),
             Self::ReadOnly(_) => {
@@ -199,7 +239,7 @@ impl ToExit for Error {
             }
             Self::Busy => "wait until it has ended, then run the command again".to_owned(),
             Self::NewerReceipt { .. } => "use the mcpeg that wrote it, or a newer one".to_owned(),
-            Self::Service { .. } => "journalctl -u mcpeg shows the whole log".to_owned(),
+            Self::Service { unit, .. } => format!("journalctl --unit {unit} shows the whole log"),
             Self::RolledBack { source, .. } => return source.hint(),
             Self::NotRolledBack { .. } => "mend the cause, then `sudo mcpeg uninstall`".to_owned(),
             _ => return None,

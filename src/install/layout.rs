@@ -3,95 +3,281 @@
 //! The paths are those inside the root: with `--root DIR` they lie below `DIR`. Nothing outside this list is ever
 //! written or removed, whatever a receipt says.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-/// The account that the service runs under, and its group.
-pub const ACCOUNT: &str = "mcpeg";
-/// The unit's name.
-pub const UNIT: &str = "mcpeg.service";
-/// The binary. `/usr/local` is ours to use: `/usr` belongs to the distribution (hier(7)).
-pub const PROGRAM: &str = "/usr/local/bin/mcpeg";
+use super::choices::{Choices, Profile};
+use super::error::Error;
+
 /// Where a distribution's package puts the binary.
 pub const PACKAGED_PROGRAM: &str = "/usr/bin/mcpeg";
-/// The unit file; `/etc/systemd/system` is the administrator's (systemd.unit(5) "UNIT FILE LOAD PATH").
-pub const UNIT_FILE: &str = "/usr/local/lib/systemd/system/mcpeg.service";
-/// The declaration of the account, sysusers.d(5).
-pub const SYSUSERS: &str = "/usr/local/lib/sysusers.d/mcpeg.conf";
-/// Modes of the configuration, tmpfiles.d(5).
-pub const TMPFILES: &str = "/usr/local/lib/tmpfiles.d/mcpeg.conf";
-/// The directory of the configuration.
-pub const CONFIGURATION_DIRECTORY: &str = "/etc/mcpeg";
-/// The configuration file.
-pub const CONFIGURATION: &str = "/etc/mcpeg/mcpeg.toml";
-/// A new default configuration beside one that somebody edited.
-pub const CONFIGURATION_NEW: &str = "/etc/mcpeg/mcpeg.toml.new";
-/// Further upstreams.
-pub const DROP_INS: &str = "/etc/mcpeg/conf.d";
-/// What the installer keeps; root's. The service's own state is below, in [`HOME`].
-pub const STATE: &str = "/var/lib/mcpeg";
-/// The journal of the installation.
-pub const RECEIPT: &str = "/var/lib/mcpeg/install.json";
-/// The account's home: the unit's `StateDirectory=`.
-pub const HOME: &str = "/var/lib/mcpeg/home";
-/// The unit's `LogsDirectory=`.
-pub const LOGS: &str = "/var/log/mcpeg";
-/// The log file of the default configuration.
-pub const LOG_FILE: &str = "/var/log/mcpeg/mcpeg.log";
-/// The unit's `CacheDirectory=`.
-pub const CACHE: &str = "/var/cache/mcpeg";
-/// The pid file of the service, below the unit's `RuntimeDirectory=`.
-pub const PID_FILE: &str = "/run/mcpeg/mcpeg.pid";
-/// Where `systemctl enable` puts its link.
-pub const WANTS: &str = "/etc/systemd/system/multi-user.target.wants";
-/// The link that `systemctl enable` makes.
-pub const WANTS_LINK: &str = "/etc/systemd/system/multi-user.target.wants/mcpeg.service";
-/// Places whose unit of the same name would hide ours (systemd.unit(5)).
-pub const SHADOWS: [&str; 3] = [
-    "/etc/systemd/system/mcpeg.service",
-    "/run/systemd/system/mcpeg.service",
-    "/etc/systemd/system.control/mcpeg.service",
-];
-/// Files that are the same on every machine: manual and completions.
-pub const DOCUMENTS: [&str; 7] = [
-    "/usr/local/share/man/man8/mcpeg.8",
-    "/usr/local/share/man/man5/mcpeg.toml.5",
-    "/usr/local/share/man/man8/mcpeg-install.8",
-    "/usr/local/share/man/man8/mcpeg-uninstall.8",
-    "/usr/local/share/bash-completion/completions/mcpeg",
-    "/usr/local/share/zsh/site-functions/_mcpeg",
-    // fish does not look below /usr/local.
-    "/etc/fish/completions/mcpeg.fish",
+/// Where an installation puts it, unless another prefix is chosen.
+pub const LOCAL_PROGRAM: &str = "/usr/local/bin/mcpeg";
+/// What systemd reads of `/usr/local`, whatever the prefix is; `/etc/systemd/system` is the administrator's
+/// (systemd.unit(5) "UNIT FILE LOAD PATH").
+const SYSTEM: &str = "/usr/local/lib";
+/// The names of manual pages and completions below the prefix, in the order of `assets::DOCUMENTS`.
+const DOCUMENTS: [&str; 6] = [
+    "share/man/man8/mcpeg.8",
+    "share/man/man5/mcpeg.toml.5",
+    "share/man/man8/mcpeg-install.8",
+    "share/man/man8/mcpeg-uninstall.8",
+    "share/bash-completion/completions/mcpeg",
+    "share/zsh/site-functions/_mcpeg",
 ];
 
-/// The files that an installation writes, beside the receipt.
-pub fn files() -> impl Iterator<Item = &'static Path> {
-    let fixed = [SYSUSERS, PROGRAM, UNIT_FILE, TMPFILES, CONFIGURATION, CONFIGURATION_NEW];
-    fixed.into_iter().chain(DOCUMENTS).map(Path::new)
+/// The paths of one installation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Which kind of service it is.
+    pub profile: Profile,
+    /// `mcpeg`, or `mcpeg-NAME` for an instance: the first part of all names that are not shared.
+    pub name: String,
+    /// The account that the service runs under.
+    pub user: String,
+    /// Its group.
+    pub group: String,
+    /// The unit's name.
+    pub unit: String,
+    /// The binary. Instances share it, with its documents.
+    pub program: PathBuf,
+    /// Manual and completions.
+    pub documents: Vec<PathBuf>,
+    /// The unit file.
+    pub unit_file: PathBuf,
+    /// The units that follow the configuration in development: one that watches, and one that acts.
+    pub watcher: Option<[PathBuf; 2]>,
+    /// The declaration of the account, sysusers.d(5); a user's service has none.
+    pub sysusers: Option<PathBuf>,
+    /// Modes of the configuration, tmpfiles.d(5); a user's service has none.
+    pub tmpfiles: Option<PathBuf>,
+    /// The directory of the configuration.
+    pub configuration_directory: PathBuf,
+    /// The configuration file.
+    pub configuration: PathBuf,
+    /// A new default configuration beside one that somebody edited.
+    pub configuration_new: PathBuf,
+    /// Further upstreams.
+    pub drop_ins: PathBuf,
+    /// What the installer keeps; root's. The service's own state is below, in `home`.
+    pub state: PathBuf,
+    /// The journal of the installation.
+    pub receipt: PathBuf,
+    /// The account's home: the unit's `StateDirectory=`; a user has a home.
+    pub home: Option<PathBuf>,
+    /// The unit's `LogsDirectory=`; in development the journal is the log.
+    pub logs: Option<PathBuf>,
+    /// The unit's `CacheDirectory=`; a user has one.
+    pub cache: Option<PathBuf>,
+    /// The pid file of the service, below the unit's `RuntimeDirectory=`.
+    pub pid_file: PathBuf,
+    /// The link that `systemctl enable` makes.
+    pub wants_link: PathBuf,
+    /// Places whose unit of the same name would hide ours (systemd.unit(5)).
+    pub shadows: Vec<PathBuf>,
 }
 
-/// Directories that belong to mcpeg as a whole, with everything that the service or the administrator puts there.
-pub fn own_directories() -> impl Iterator<Item = &'static Path> {
-    [DROP_INS, CONFIGURATION_DIRECTORY, HOME, LOGS, CACHE].into_iter().map(Path::new)
+/// The base directories of the calling user (XDG Base Directory Specification).
+#[derive(Clone, Debug)]
+pub(super) struct UserPlaces {
+    /// The home directory, without symbolic links.
+    home: PathBuf,
+    /// `$XDG_CONFIG_HOME`.
+    configuration: PathBuf,
+    /// `$XDG_DATA_HOME`.
+    data: PathBuf,
+    /// `$XDG_STATE_HOME`.
+    state: PathBuf,
+    /// `$XDG_RUNTIME_DIR`, or where logind puts it.
+    runtime: PathBuf,
 }
 
-/// Whether an installation may touch this file.
-#[must_use]
-pub fn knows_file(path: &Path) -> bool {
-    files().any(|known| known == path)
+impl UserPlaces {
+    /// Those of this process.
+    ///
+    /// # Errors
+    /// [`Error::Choice`] without a home directory.
+    pub(super) fn of_caller() -> Result<Self, Error> {
+        Self::of(rustix::process::geteuid().as_raw(), &|name| std::env::var_os(name))
+    }
+
+    /// Those of a user in an environment.
+    fn of(uid: u32, variable: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, Error> {
+        // Relative paths in these variables are invalid and must be ignored: XDG Base Directory Specification, Basics.
+        let absolute = |name| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let home = absolute("HOME").ok_or_else(|| Error::Choice("HOME is not set".to_owned()))?;
+        let home = home.canonicalize().map_err(Error::file("open", home))?;
+        let base = |name, default: &str| absolute(name).unwrap_or_else(|| home.join(default));
+        Ok(Self {
+            configuration: base("XDG_CONFIG_HOME", ".config"),
+            data: base("XDG_DATA_HOME", ".local/share"),
+            state: base("XDG_STATE_HOME", ".local/state"),
+            runtime: absolute("XDG_RUNTIME_DIR").unwrap_or_else(|| PathBuf::from(format!("/run/user/{uid}"))),
+            home,
+        })
+    }
 }
 
-/// Whether an installation may make this directory: one of ours, or one above something of ours.
-#[must_use]
-pub fn knows_directory(path: &Path) -> bool {
-    let places = files().chain(own_directories()).chain([Path::new(STATE), Path::new(WANTS_LINK)]);
-    own_directories().any(|own| own == path)
-        || places.into_iter().any(|place| path != Path::new("/") && path != place && place.starts_with(path))
-        || path == Path::new(STATE)
+impl Layout {
+    /// The paths of a service of the machine.
+    pub(super) fn production(name: &str, choices: &Choices) -> Self {
+        let unit = format!("{name}.service");
+        let at = |directory: &str, name: &str| Path::new(directory).join(name);
+        let system = |directory: &str, name: &str| at(SYSTEM, directory).join(name);
+        let mut documents: Vec<_> = DOCUMENTS.iter().map(|name| choices.prefix.join(name)).collect();
+        // fish does not look below /usr/local.
+        documents.push(PathBuf::from("/etc/fish/completions/mcpeg.fish"));
+        let shadow = |directory: &&str| at(directory, &unit);
+        Self {
+            profile: Profile::Production,
+            name: name.to_owned(),
+            user: choices.user.clone(),
+            group: choices.group.clone(),
+            program: choices.prefix.join("bin/mcpeg"),
+            documents,
+            unit_file: system("systemd/system", &unit),
+            watcher: None,
+            sysusers: Some(system("sysusers.d", &format!("{name}.conf"))),
+            tmpfiles: Some(system("tmpfiles.d", &format!("{name}.conf"))),
+            home: Some(at("/var/lib", name).join("home")),
+            logs: Some(at("/var/log", name)),
+            cache: Some(at("/var/cache", name)),
+            pid_file: at("/run", name).join("mcpeg.pid"),
+            wants_link: at("/etc/systemd/system/multi-user.target.wants", &unit),
+            shadows: ["/etc/systemd/system", "/run/systemd/system", "/etc/systemd/system.control"]
+                .iter()
+                .map(shadow)
+                .collect(),
+            unit,
+            ..Self::places(&at("/etc", name), &at("/var/lib", name))
+        }
+    }
+
+    /// The paths of a service of the calling user.
+    pub(super) fn development(name: &str, places: &UserPlaces, user: &str, group: &str) -> Self {
+        let unit = format!("{name}.service");
+        let units = places.data.join("systemd/user");
+        let mut documents: Vec<_> = DOCUMENTS
+            .iter()
+            .map(|name| places.data.join(name.strip_prefix("share/").unwrap_or(name)))
+            .collect();
+        documents.push(places.configuration.join("fish/completions/mcpeg.fish"));
+        Self {
+            profile: Profile::Development,
+            name: name.to_owned(),
+            user: user.to_owned(),
+            group: group.to_owned(),
+            program: places.home.join(".local/bin/mcpeg"),
+            documents,
+            unit_file: units.join(&unit),
+            watcher: Some(["path", "service"].map(|kind| units.join(format!("{name}-watch.{kind}")))),
+            pid_file: places.runtime.join(name).join("mcpeg.pid"),
+            wants_link: places.configuration.join("systemd/user/default.target.wants").join(&unit),
+            shadows: vec![places.configuration.join("systemd/user").join(&unit)],
+            unit,
+            ..Self::places(&places.configuration.join(name), &places.state.join(name))
+        }
+    }
+
+    /// What both kinds have, below the directories of configuration and state.
+    fn places(configuration: &Path, state: &Path) -> Self {
+        Self {
+            profile: Profile::default(),
+            name: String::new(),
+            user: String::new(),
+            group: String::new(),
+            unit: String::new(),
+            program: PathBuf::new(),
+            documents: Vec::new(),
+            unit_file: PathBuf::new(),
+            watcher: None,
+            sysusers: None,
+            tmpfiles: None,
+            configuration: configuration.join("mcpeg.toml"),
+            configuration_new: configuration.join("mcpeg.toml.new"),
+            drop_ins: configuration.join("conf.d"),
+            configuration_directory: configuration.to_owned(),
+            receipt: state.join("install.json"),
+            state: state.to_owned(),
+            home: None,
+            logs: None,
+            cache: None,
+            pid_file: PathBuf::new(),
+            wants_link: PathBuf::new(),
+            shadows: Vec::new(),
+        }
+    }
+
+    /// The command that talks to the systemd which runs the service.
+    #[must_use]
+    pub fn systemctl(&self) -> &'static str {
+        if self.is_users() { "systemctl --user" } else { "systemctl" }
+    }
+
+    /// Whether the service belongs to the calling user.
+    #[must_use]
+    pub fn is_users(&self) -> bool {
+        self.profile == Profile::Development
+    }
+
+    /// The log file of the default configuration.
+    #[must_use]
+    pub fn log_file(&self) -> Option<PathBuf> {
+        self.logs.as_ref().map(|logs| logs.join("mcpeg.log"))
+    }
+
+    /// The files that instances share: the program and its documents.
+    pub(super) fn shared(&self) -> impl Iterator<Item = &Path> {
+        std::iter::once(&self.program).chain(&self.documents).map(PathBuf::as_path)
+    }
+
+    /// The files that an installation writes, beside the receipt.
+    pub(super) fn files(&self) -> Vec<&Path> {
+        let own = [&self.unit_file, &self.configuration, &self.configuration_new];
+        let optional = self.sysusers.iter().chain(&self.tmpfiles).chain(self.watcher.iter().flatten());
+        let all = own.into_iter().chain(optional).map(PathBuf::as_path);
+        all.chain(self.shared()).collect()
+    }
+
+    /// Directories that belong to mcpeg as a whole, with everything that the service or the administrator puts there.
+    pub(super) fn own_directories(&self) -> Vec<&Path> {
+        let own = [&self.drop_ins, &self.configuration_directory];
+        let optional = self.home.iter().chain(&self.logs).chain(&self.cache);
+        own.into_iter().chain(optional).map(PathBuf::as_path).collect()
+    }
+
+    /// Whether the directory belongs to mcpeg as a whole.
+    pub(super) fn is_own_directory(&self, path: &Path) -> bool {
+        self.own_directories().contains(&path)
+    }
+
+    /// Whether the path is a file or a directory of mcpeg's own, not one above it.
+    #[must_use]
+    pub fn is_own(&self, path: &Path) -> bool {
+        self.knows_file(path) || self.is_own_directory(path)
+    }
+
+    /// Whether an installation may touch this file.
+    pub(super) fn knows_file(&self, path: &Path) -> bool {
+        self.files().contains(&path)
+    }
+
+    /// Whether an installation may make this directory: one of ours, or one above something of ours.
+    pub(super) fn knows_directory(&self, path: &Path) -> bool {
+        let mut places = self.files();
+        places.extend(self.own_directories());
+        places.extend([self.state.as_path(), self.wants_link.as_path()]);
+        self.is_own_directory(path)
+            || path == self.state
+            || places
+                .into_iter()
+                .any(|place| path != Path::new("/") && path != place && place.starts_with(path))
+    }
 }
 
 /// The directories above a path, from the top, without `/`.
 #[must_use]
-pub fn above(path: &Path) -> Vec<PathBuf> {
+pub(super) fn above(path: &Path) -> Vec<PathBuf> {
     let mut all: Vec<PathBuf> =
         path.ancestors().skip(1).filter(|a| a.parent().is_some()).map(Path::to_owned).collect();
     all.reverse();
@@ -102,16 +288,62 @@ pub fn above(path: &Path) -> Vec<PathBuf> {
 mod tests {
     use super::*;
 
+    /// The plain installation, one with everything chosen, and a user's.
+    fn layouts() -> [Layout; 3] {
+        let chosen = Choices {
+            prefix: PathBuf::from("/opt/mcpeg"),
+            user: "www-data".to_owned(),
+            ..Choices::default_of("mcpeg-two")
+        };
+        let environment = |name: &str| match name {
+            "HOME" => Some(OsString::from("/")),
+            "XDG_CONFIG_HOME" => Some(OsString::from("/cfg")),
+            _ => None,
+        };
+        let places = UserPlaces::of(7, &environment).unwrap();
+        [
+            Layout::production("mcpeg", &Choices::default_of("mcpeg")),
+            Layout::production("mcpeg-two", &chosen),
+            Layout::development("mcpeg", &places, "me", "us"),
+        ]
+    }
+
     #[test]
     fn nothing_of_the_system_is_ours_to_remove() {
-        for path in ["/etc/passwd", "/etc/mcpeg/other.toml", "/usr/bin/mcpeg"] {
-            assert!(!knows_file(Path::new(path)), "{path}");
+        for layout in layouts() {
+            for path in ["/etc/passwd", "/etc/mcpeg/other.toml", "/usr/bin/mcpeg"] {
+                assert!(!layout.knows_file(Path::new(path)), "{path}");
+            }
+            for path in ["/", "/home", "/etc/ssh", "/var/lib/mcpeg/home/.ssh"] {
+                assert!(!layout.knows_directory(Path::new(path)), "{path}");
+            }
         }
-        for path in ["/", "/home", "/etc/ssh", "/var/lib/mcpeg/home/.ssh"] {
-            assert!(!knows_directory(Path::new(path)), "{path}");
+        let [plain, ..] = layouts();
+        assert!(plain.knows_directory(Path::new("/usr/local/share/man/man8")));
+        assert!(plain.knows_directory(Path::new("/var/log/mcpeg")));
+        assert!(plain.knows_directory(Path::new("/etc/systemd/system/multi-user.target.wants")));
+    }
+
+    #[test]
+    fn instances_share_the_program_and_nothing_that_is_one_gateways_own() {
+        let one = Layout::production("mcpeg", &Choices::default_of("mcpeg"));
+        let other = Layout::production("mcpeg-two", &Choices::default_of("mcpeg-two"));
+        let shared: Vec<_> = one.shared().collect();
+        for file in one.files() {
+            assert_eq!(other.knows_file(file), shared.contains(&file), "{}", file.display());
         }
-        assert!(knows_directory(Path::new("/usr/local/share/man/man8")));
-        assert!(knows_directory(Path::new(LOGS)) && knows_directory(Path::new(WANTS)));
+        assert!(one.own_directories().iter().all(|directory| !other.is_own_directory(directory)));
+        assert_ne!((&one.receipt, &one.pid_file, &one.user), (&other.receipt, &other.pid_file, &other.user));
+    }
+
+    #[test]
+    fn a_users_service_lies_in_the_users_directories() {
+        let [.., users] = layouts();
+        assert_eq!(users.configuration, Path::new("/cfg/mcpeg/mcpeg.toml"));
+        assert_eq!(users.unit_file, Path::new("/.local/share/systemd/user/mcpeg.service"));
+        assert_eq!(users.receipt, Path::new("/.local/state/mcpeg/install.json"));
+        assert_eq!(users.pid_file, Path::new("/run/user/7/mcpeg/mcpeg.pid"));
+        assert!(users.files().iter().all(|file| file.starts_with("/.local") || file.starts_with("/cfg")));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! fails. [`RemovalPlan`] is the way
 //! back, made from the receipt.
 //!
-//! Invariants: only paths of [`layout`] are ever touched; no symbolic link below the root is followed; a file is
+//! Invariants: only paths of [`Layout`] are ever touched; no symbolic link below the root is followed; a file is
 //! replaced or removed only if its content is one that the receipt says we wrote; after SIGKILL at any moment the same
 //! command completes what it began, and an uninstallation restores what was there before.
 
@@ -14,26 +14,29 @@ mod account;
 mod apply;
 mod assets;
 mod checks;
+mod choices;
 mod configuration;
+mod difference;
 mod error;
-mod exec;
 mod explain;
-mod files;
-pub mod layout;
+mod layout;
 mod plan;
+mod privileged;
 mod receipt;
-mod removal;
+mod sandbox;
 mod service;
 mod step;
 mod target;
-mod tree;
 mod uninstall;
 mod verify;
 
 pub use apply::{Progress, carry_out};
 pub use assets::{Units, render_units};
+pub use choices::{Asked, Profile};
 pub use error::Error;
+pub use layout::{LOCAL_PROGRAM, Layout, PACKAGED_PROGRAM};
 pub use plan::{InstallOptions, Plan};
+pub use sandbox::Sandbox;
 pub use step::{Act, Step};
 pub use target::Target;
 pub use uninstall::{Kept, Removal, RemovalPlan, UninstallOptions, carry_out as carry_out_removal};

@@ -10,12 +10,13 @@ use std::path::{Path, PathBuf};
 use super::account::{self, Owner, Rights};
 use super::assets::{self, Content, Units};
 use super::error::Error;
-use super::files::{Access, Digest};
-use super::layout;
+use super::layout::{self, Layout};
+use super::privileged::{Access, Digest, exec};
 use super::receipt::State;
 use super::step::{Act, Object, Step};
 use super::target::Target;
-use super::{checks, configuration, exec, service};
+use super::{checks, configuration, service};
+use crate::render::Confinement;
 
 /// What the operator asked for.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +34,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// The digest of this version's default configuration.
     pub(super) default_configuration: Digest,
+    /// How the unit is confined.
+    pub(super) confinement: Confinement,
 }
 
 /// Makes a plan.
@@ -55,18 +58,29 @@ impl Plan {
         if let Some(file) = &options.configuration {
             configuration::check(target, file)?;
         }
-        let units = assets::render_units(layout::PROGRAM);
+        let needs = configuration::needs(target, options);
+        if options.start && !service::is_active(&target.layout)? {
+            checks::free(&needs.listen)?;
+        }
+        let units = assets::render(&target.layout, &target.choices.listen, needs.confinement)?;
         let default_configuration = text(units.configuration.clone()).digest()?;
         let mut planner = Planner { target, steps: Vec::new(), directories: BTreeSet::new() };
         planner.files(units, options)?;
         planner.systemd(options)?;
         let steps = planner.steps;
-        let starts = |step: &Step| step.acts() && matches!(step.object, Object::Start);
-        let writes = |step: &Step| step.acts() && step.path() == Some(Path::new(layout::CONFIGURATION));
+        let starts = |step: &Step| step.acts() && matches!(step.object, Object::Start | Object::Upgrade);
+        let writes = |step: &Step| step.acts() && step.path() == Some(&target.layout.configuration);
         if steps.iter().any(starts) && !steps.iter().any(writes) {
             configuration::check_installed(target)?;
         }
-        Ok(Self { steps, default_configuration })
+        Ok(Self { steps, default_configuration, confinement: needs.confinement })
+    }
+
+    /// Whether the program's file is exchanged, which other instances use too.
+    #[must_use]
+    pub fn writes_program(&self, target: &Target) -> bool {
+        let program = target.layout.program.as_path();
+        self.steps.iter().any(|step| step.act == Act::Replace && step.path() == Some(program))
     }
 
     /// Whether any step changes anything.
@@ -79,45 +93,66 @@ impl Plan {
 impl Planner<'_> {
     /// Account, directories and files.
     fn files(&mut self, units: Units, options: &InstallOptions) -> Result<(), Error> {
+        let layout = &self.target.layout;
         let root = |mode| Rights { mode, owner: Owner::Root };
-        self.file(layout::SYSUSERS, text(units.sysusers), root(0o644))?;
-        // systemd-sysusers writes below /etc, which an image may lack.
-        for above in layout::above(Path::new(layout::CONFIGURATION_DIRECTORY)) {
-            self.one_directory(above, Rights { mode: 0o755, owner: Owner::Root })?;
+        if let Some(sysusers) = &layout.sysusers {
+            self.file(sysusers, text(units.sysusers), root(0o644))?;
+            // systemd-sysusers writes below /etc, which an image may lack.
+            self.directories_above(&layout.configuration_directory)?;
+            let there = account::find(self.target)?.is_some();
+            self.push(if there { Act::Same } else { Act::Create }, Object::Account);
         }
-        let there = account::find(&self.target.tree)?.is_some();
-        self.push(if there { Act::Same } else { Act::Create }, Object::Account);
-        for directory in [layout::CONFIGURATION_DIRECTORY, layout::DROP_INS] {
+        for directory in [&layout.configuration_directory, &layout.drop_ins] {
             self.directory(directory, Rights { mode: 0o750, owner: Owner::Readable })?;
         }
-        for directory in [layout::HOME, layout::LOGS, layout::CACHE] {
+        for directory in layout.home.iter().chain(&layout.logs).chain(&layout.cache) {
             self.directory(directory, Rights { mode: 0o750, owner: Owner::Service })?;
         }
         self.configuration(options.configuration.as_deref(), text(units.configuration))?;
-        self.file(layout::TMPFILES, text(units.tmpfiles), root(0o644))?;
-        for (path, content) in assets::documents() {
+        if let Some(tmpfiles) = &layout.tmpfiles {
+            self.file(tmpfiles, text(units.tmpfiles), root(0o644))?;
+        }
+        for (path, content) in assets::documents(layout) {
             self.file(path, content, root(0o644))?;
         }
-        self.file(layout::PROGRAM, Content::Program, root(0o755))?;
-        self.file(layout::UNIT_FILE, text(units.service), root(0o644))
+        self.file(&layout.program, Content::Program, root(0o755))?;
+        for (path, unit) in layout.watcher.iter().flatten().zip(units.watcher.into_iter().flatten()) {
+            self.file(path, text(unit), root(0o644))?;
+        }
+        self.file(&layout.unit_file, text(units.service), root(0o644))
     }
 
     /// The steps after the files.
     fn systemd(&mut self, options: &InstallOptions) -> Result<(), Error> {
         let target = self.target;
+        let layout = &target.layout;
         let written: Vec<_> =
             self.steps.iter().filter(|step| step.acts()).filter_map(Step::path).map(Path::to_owned).collect();
-        let selinux = target.tree.is_host() && Path::new("/sys/fs/selinux/enforce").exists();
+        let selinux =
+            target.tree.is_host() && !layout.is_users() && Path::new("/sys/fs/selinux/enforce").exists();
         if selinux && exec::find("restorecon").is_some() && !written.is_empty() {
             self.push(Act::Create, Object::Contexts(written.clone()));
         }
-        let unit_changed = written.iter().any(|path| path == Path::new(layout::UNIT_FILE));
+        let is_unit = |path: &PathBuf| {
+            *path == layout.unit_file || layout.watcher.iter().flatten().any(|unit| unit == path)
+        };
+        let unit_changed = written.iter().any(is_unit);
         // A command that was killed may have written the unit and not told systemd.
         let unfinished = target.receipt.as_ref().is_some_and(|receipt| receipt.state != State::Installed);
         if target.booted && (unit_changed || unfinished) {
             self.push(Act::Create, Object::Reload);
         }
-        let linked = target.tree.look(Path::new(layout::WANTS_LINK))?.is_some();
+        let disabled = self.enable(unfinished)?;
+        if options.start { self.start(&written, unit_changed || unfinished, disabled) } else { Ok(()) }
+    }
+
+    /// The start at boot; tells whether the administrator has said that there shall be none.
+    fn enable(&mut self, unfinished: bool) -> Result<bool, Error> {
+        let target = self.target;
+        if !target.choices.enable {
+            return Ok(false);
+        }
+        let linked = target.tree.look(&target.layout.wants_link)?.is_some();
         let was_enabled =
             !unfinished && target.receipt.as_ref().is_some_and(|receipt| receipt.enabled().is_some());
         let enable = match (linked, was_enabled) {
@@ -126,23 +161,25 @@ impl Planner<'_> {
             (false, false) => Act::Create,
         };
         let disabled = matches!(enable, Act::Keep(_));
-        for directory in layout::above(Path::new(layout::WANTS_LINK)) {
-            self.one_directory(directory, Rights { mode: 0o755, owner: Owner::Root })?;
-        }
+        self.directories_above(&target.layout.wants_link)?;
         self.push(enable, Object::Enable);
-        if !options.start {
-            return Ok(());
-        }
-        let needs = [layout::UNIT_FILE, layout::PROGRAM, layout::CONFIGURATION].map(Path::new);
-        let changed = written.iter().any(|path| needs.contains(&path.as_path()));
-        let start = match (service::is_active()?, changed) {
-            (true, true) => Act::Replace,
-            (true, false) => Act::Same,
-            (false, _) if disabled => Act::Keep("the administrator disabled it"),
-            (false, _) => Act::Create,
+        Ok(disabled)
+    }
+
+    /// The running service. What is new in the unit needs a restart; a new program or configuration is taken up without
+    /// losing a request.
+    fn start(&mut self, written: &[PathBuf], unit_changed: bool, disabled: bool) -> Result<(), Error> {
+        let Layout { program, configuration, .. } = &self.target.layout;
+        let changed = written.iter().any(|path| path == program || path == configuration);
+        let (act, object) = match service::is_active(&self.target.layout)? {
+            true if unit_changed => (Act::Replace, Object::Start),
+            true if changed || service::is_outdated(&self.target.layout) => (Act::Replace, Object::Upgrade),
+            true => (Act::Same, Object::Start),
+            false if disabled => (Act::Keep("the administrator disabled it"), Object::Start),
+            false => (Act::Create, Object::Start),
         };
-        let probe = if matches!(start, Act::Keep(_)) { Act::Keep("it does not run") } else { Act::Create };
-        self.push(start, Object::Start);
+        let probe = if matches!(act, Act::Keep(_)) { Act::Keep("it does not run") } else { Act::Create };
+        self.push(act, object);
         self.push(probe, Object::Probe);
         Ok(())
     }
@@ -153,11 +190,15 @@ impl Planner<'_> {
     }
 
     /// A directory of ours with those above it.
-    fn directory(&mut self, path: &str, rights: Rights) -> Result<(), Error> {
-        for above in layout::above(Path::new(path)) {
-            self.one_directory(above, Rights { mode: 0o755, owner: Owner::Root })?;
-        }
-        self.one_directory(PathBuf::from(path), rights)
+    fn directory(&mut self, path: &Path, rights: Rights) -> Result<(), Error> {
+        self.directories_above(path)?;
+        self.one_directory(path.to_owned(), rights)
+    }
+
+    /// The directories above a path.
+    fn directories_above(&mut self, path: &Path) -> Result<(), Error> {
+        let rights = Rights { mode: 0o755, owner: Owner::Root };
+        layout::above(path).into_iter().try_for_each(|above| self.one_directory(above, rights))
     }
 
     /// One directory. Those that were there before keep their mode and owner, and so do those that systemd sees to
@@ -181,7 +222,7 @@ impl Planner<'_> {
         let before = found.map(|found| Access { mode: found.mode, uid: found.uid, gid: found.gid });
         let act = match found {
             // The receipt's own directory appears with the receipt, before the first step.
-            None if Path::new(layout::STATE).starts_with(&path) => return Ok(()),
+            None if self.target.layout.state.starts_with(&path) => return Ok(()),
             None => Act::Create,
             Some(found) if !found.is_directory() => {
                 return Err(Error::NotADirectory(self.target.tree.outside(&path)));
@@ -195,7 +236,7 @@ impl Planner<'_> {
 
     /// [`Act::Mend`] if mode or owner differ from what they shall be.
     pub(super) fn access_act(&self, before: Option<Access>, rights: Rights) -> Result<Act, Error> {
-        let wanted = match account::access(&self.target.tree, rights) {
+        let wanted = match account::access(self.target, rights) {
             Err(Error::NoAccount(_)) => None,
             other => Some(other?),
         };
@@ -203,11 +244,8 @@ impl Planner<'_> {
     }
 
     /// A file of ours with the directories above it.
-    pub(super) fn file(&mut self, path: &str, content: Content, rights: Rights) -> Result<(), Error> {
-        let path = Path::new(path);
-        for above in layout::above(path) {
-            self.one_directory(above, Rights { mode: 0o755, owner: Owner::Root })?;
-        }
+    pub(super) fn file(&mut self, path: &Path, content: Content, rights: Rights) -> Result<(), Error> {
+        self.directories_above(path)?;
         let sha256 = content.digest()?;
         let Some((found, before)) = self.existing(path)? else {
             let object =
@@ -215,7 +253,8 @@ impl Planner<'_> {
             self.push(Act::Create, object);
             return Ok(());
         };
-        let known = self.target.receipt.as_ref().and_then(|receipt| receipt.file(path));
+        let siblings = self.target.siblings.iter().map(|(_, receipt)| receipt);
+        let known = self.target.receipt.iter().chain(siblings).find_map(|receipt| receipt.file(path));
         let act = if found == sha256 {
             self.access_act(Some(before), rights)?
         } else if known.is_some() {

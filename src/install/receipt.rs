@@ -11,21 +11,22 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::account::Owner;
+use super::account::{self, Owner, Rights};
+use super::choices::{self, Choices};
 use super::error::Error;
-use super::files::{Access, Digest};
-use super::layout::{self, RECEIPT, STATE};
-use super::removal::Emptied;
-use super::tree::Tree;
+use super::layout::{self, Layout};
+use super::privileged::{Digest, Emptied, Tree};
+use super::target::Target;
+use crate::render::Confinement;
 
 /// The version of the format that this program writes.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// The name under which the receipt's directory is made and unmade.
 const UNFINISHED: &str = ".mcpeg-receipt";
 /// The receipt's directory is for root to write and for all to read.
-const DIRECTORY_ACCESS: Access = Access { mode: 0o755, uid: 0, gid: 0 };
+const DIRECTORY_RIGHTS: Rights = Rights { mode: 0o755, owner: Owner::Root };
 /// The receipt may be read by all, so that a plan can be shown without root; it holds digests, no content.
-const RECEIPT_ACCESS: Access = Access { mode: 0o644, uid: 0, gid: 0 };
+const RECEIPT_RIGHTS: Rights = Rights { mode: 0o644, owner: Owner::Root };
 
 /// The receipt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +42,12 @@ pub(super) struct Receipt {
     /// Version 1 did not have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) default_configuration: Option<Digest>,
+    /// What was chosen. Before version 3 there was no choice.
+    #[serde(default = "no_choice")]
+    pub(super) choices: Choices,
+    /// How the unit is confined. Version 3 has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) confinement: Option<Confinement>,
     /// What was intended, in the order of the steps.
     pub(super) entries: Vec<Entry>,
 }
@@ -97,6 +104,11 @@ pub(super) enum Entry {
     },
 }
 
+/// What holds where nothing could be chosen.
+fn no_choice() -> Choices {
+    Choices::default_of(choices::NAME)
+}
+
 impl Entry {
     /// The path, of entries that have one.
     pub(super) fn path(&self) -> Option<&Path> {
@@ -114,13 +126,15 @@ impl Entry {
 
 impl Receipt {
     /// A receipt without entries.
-    pub(super) fn new() -> Self {
+    pub(super) fn new(choices: Choices) -> Self {
         let program = env!("CARGO_PKG_VERSION").to_owned();
         Self {
             version: VERSION,
             program,
             state: State::Installing,
             default_configuration: None,
+            choices,
+            confinement: None,
             entries: Vec::new(),
         }
     }
@@ -128,16 +142,16 @@ impl Receipt {
     /// Reads the receipt below the root; `None` if there is none.
     ///
     /// # Errors
-    /// [`Error::Receipt`], [`Error::NewerReceipt`], [`Error::StrangePath`], [`Error::File`].
-    pub(super) fn read(tree: &Tree) -> Result<Option<Self>, Error> {
+    /// [`Error::Receipt`], [`Error::NewerReceipt`], [`Error::File`].
+    pub(super) fn read(tree: &Tree, path: &Path) -> Result<Option<Self>, Error> {
         /// The part of the format that no version changes.
         #[derive(Deserialize)]
         struct Versioned {
             /// See [`Receipt`].
             version: u32,
         }
-        let path = tree.outside(Path::new(RECEIPT));
-        let Some(mut file) = tree.read(Path::new(RECEIPT))? else { return Ok(None) };
+        let Some(mut file) = tree.read(path)? else { return Ok(None) };
+        let path = tree.outside(path);
         let mut text = String::new();
         file.read_to_string(&mut text).map_err(Error::file("read", &path))?;
         let wrong = |source| Error::Receipt { path: path.clone(), source };
@@ -145,19 +159,24 @@ impl Receipt {
         if version > VERSION {
             return Err(Error::NewerReceipt { path, found: version, known: VERSION });
         }
-        // Version 1 is version 2 without the digest of the default configuration.
-        let receipt = Self { version: VERSION, ..serde_json::from_str(&text).map_err(wrong)? };
-        for entry in &receipt.entries {
-            let known = match entry {
-                Entry::Directory { path, .. } => layout::knows_directory(path),
-                Entry::File { path, .. } => layout::knows_file(path),
-                Entry::Account { .. } | Entry::Enabled { .. } => true,
-            };
-            if !known {
-                return Err(Error::StrangePath(entry.path().unwrap_or(Path::new(RECEIPT)).to_owned()));
-            }
+        // Version 1 is version 2 without the digest of the default configuration; version 2 is version 3 without choices.
+        Ok(Some(Self { version: VERSION, ..serde_json::from_str(&text).map_err(wrong)? }))
+    }
+
+    /// Refuses a receipt that names something which an installation with this layout does not write.
+    ///
+    /// # Errors
+    /// [`Error::StrangePath`].
+    pub(super) fn check(&self, layout: &Layout) -> Result<(), Error> {
+        let strange = self.entries.iter().find(|entry| match entry {
+            Entry::Directory { path, .. } => !layout.knows_directory(path),
+            Entry::File { path, .. } => !layout.knows_file(path),
+            Entry::Account { .. } | Entry::Enabled { .. } => false,
+        });
+        match strange.and_then(Entry::path) {
+            Some(path) => Err(Error::StrangePath(path.to_owned())),
+            None => Ok(()),
         }
-        Ok(Some(receipt))
     }
 
     /// The entry of this kind and path.
@@ -183,8 +202,8 @@ impl Receipt {
 
     /// The digest of the default configuration that the operator was last given. Before version 2 that was what stood
     /// in the entry of the configuration, unless it was installed from a file.
-    pub(super) fn offered(&self) -> Option<&Digest> {
-        let entry = || match self.file(Path::new(layout::CONFIGURATION)) {
+    pub(super) fn offered(&self, layout: &Layout) -> Option<&Digest> {
+        let entry = || match self.file(&layout.configuration) {
             Some(Entry::File { sha256, .. }) => Some(sha256),
             _ => None,
         };
@@ -203,10 +222,13 @@ impl Receipt {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub(super) fn save(&mut self, tree: &Tree) -> Result<(), Error> {
-        let state = Path::new(STATE);
+    pub(super) fn save(&mut self, target: &Target) -> Result<(), Error> {
+        let Target { tree, layout, .. } = target;
+        let Layout { state, receipt, .. } = layout;
+        let (directory, file) =
+            (account::access(target, DIRECTORY_RIGHTS)?, account::access(target, RECEIPT_RIGHTS)?);
         let mut chain = layout::above(state);
-        chain.push(state.to_owned());
+        chain.push(state.clone());
         let mut missing = None;
         for path in &chain {
             if tree.directory(path)?.is_none() {
@@ -215,7 +237,7 @@ impl Receipt {
             }
         }
         let Some(top) = missing else {
-            return tree.overwrite(Path::new(RECEIPT), &self.bytes(), RECEIPT_ACCESS);
+            return tree.overwrite(receipt, &self.bytes(), file);
         };
         chain.retain(|path| path.starts_with(&top));
         for path in &chain {
@@ -224,9 +246,9 @@ impl Receipt {
         let unfinished = top.with_file_name(UNFINISHED);
         tree.remove_tree(&unfinished)?;
         for path in &chain {
-            tree.make_directory(&moved(path, &top, &unfinished), DIRECTORY_ACCESS)?;
+            tree.make_directory(&moved(path, &top, &unfinished), directory)?;
         }
-        tree.overwrite(&moved(Path::new(RECEIPT), &top, &unfinished), &self.bytes(), RECEIPT_ACCESS)?;
+        tree.overwrite(&moved(receipt, &top, &unfinished), &self.bytes(), file)?;
         tree.rename(&unfinished, &top)
     }
 
@@ -242,8 +264,9 @@ impl Receipt {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub(super) fn destroy(&self, tree: &Tree) -> Result<(), Error> {
-        let state = Path::new(STATE);
+    pub(super) fn destroy(&self, target: &Target) -> Result<(), Error> {
+        let Target { tree, layout, .. } = target;
+        let state = layout.state.as_path();
         if tree.look(state)?.is_none() {
             return Ok(());
         }
@@ -251,7 +274,7 @@ impl Receipt {
         ours.push(state.to_owned());
         ours.retain(|path| self.directory(path) == Some(false));
         if ours.is_empty() {
-            return tree.remove_file(Path::new(RECEIPT));
+            return tree.remove_file(&layout.receipt);
         }
         // The highest directory that holds nothing but the way to the receipt takes everything along in one rename.
         let mut whole = state;
@@ -278,8 +301,8 @@ impl Receipt {
 ///
 /// # Errors
 /// [`Error::File`].
-pub(super) fn is_untidy(tree: &Tree) -> Result<bool, Error> {
-    for path in layout::above(Path::new(RECEIPT)) {
+pub(super) fn is_untidy(tree: &Tree, layout: &Layout) -> Result<bool, Error> {
+    for path in layout::above(&layout.receipt) {
         if tree.look(&path.with_file_name(UNFINISHED))?.is_some() {
             return Ok(true);
         }
@@ -291,11 +314,31 @@ pub(super) fn is_untidy(tree: &Tree) -> Result<bool, Error> {
 ///
 /// # Errors
 /// [`Error::File`].
-pub(super) fn tidy(tree: &Tree) -> Result<(), Error> {
-    for path in layout::above(Path::new(RECEIPT)) {
+pub(super) fn tidy(tree: &Tree, layout: &Layout) -> Result<(), Error> {
+    for path in layout::above(&layout.receipt) {
         tree.remove_tree(&path.with_file_name(UNFINISHED))?;
     }
-    tree.tidy(Path::new(RECEIPT))
+    tree.tidy(&layout.receipt)
+}
+
+/// The receipts of the other instances, by their names.
+///
+/// # Errors
+/// Those of [`Receipt::read`].
+pub(super) fn others(tree: &Tree, layout: &Layout) -> Result<Vec<(String, Receipt)>, Error> {
+    let place = layout.state.parent().unwrap_or(Path::new("/"));
+    let mut names: Vec<String> =
+        tree.names(place)?.into_iter().filter_map(|name| name.into_string().ok()).collect();
+    names.retain(|name| name == choices::NAME || name.starts_with("mcpeg-"));
+    names.retain(|name| *name != layout.name);
+    names.sort();
+    let mut receipts = Vec::new();
+    for name in names {
+        if let Some(receipt) = Receipt::read(tree, &place.join(&name).join("install.json"))? {
+            receipts.push((name, receipt));
+        }
+    }
+    Ok(receipts)
 }
 
 /// `path` as it is called while `top` is called `instead`.

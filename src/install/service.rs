@@ -1,56 +1,101 @@
-//! What systemctl(1) and journalctl(1) are asked.
+//! What systemctl(1) and journalctl(1) are asked, and the one thing that the gateway itself is asked: to exchange its
+//! process.
 
 use super::error::Error;
-use super::exec;
-use super::layout::UNIT;
+use super::layout::Layout;
+use super::privileged::exec;
 use super::target::Target;
 
 /// How many lines of the journal are shown when the service fails.
 const JOURNAL_LINES: &str = "--lines=20";
+/// How long the new process of an upgrade may take to serve.
+const UPGRADE_LIMIT: &str = "60s";
+
+/// `systemctl` with these words, for the systemd that runs the service.
+fn words<'a>(layout: &Layout, words: &[&'a str]) -> Vec<&'a str> {
+    let user: &[&str] = if layout.is_users() { &["--user"] } else { &[] };
+    [user, words].concat()
+}
+
+/// Runs systemctl(1), which must succeed.
+fn systemctl(layout: &Layout, arguments: &[&str]) -> Result<String, Error> {
+    exec::run("systemctl", &words(layout, arguments))
+}
 
 /// Whether systemd says that the service is active.
-pub(super) fn is_active() -> Result<bool, Error> {
-    exec::output("systemctl", &["is-active", "--quiet", UNIT]).map(|output| output.status.success())
+pub(super) fn is_active(layout: &Layout) -> Result<bool, Error> {
+    let arguments = words(layout, &["is-active", "--quiet", &layout.unit]);
+    exec::output("systemctl", &arguments).map(|output| output.status.success())
+}
+
+/// One property of the unit; empty if systemd does not tell.
+pub(super) fn property(layout: &Layout, name: &str) -> String {
+    let arguments = ["show", "--value", "--property", name, &layout.unit];
+    systemctl(layout, &arguments).map(|text| text.trim().to_owned()).unwrap_or_default()
+}
+
+/// Whether the running process is of a program whose file has been replaced (proc(5) "exe"); only its owner and root
+/// are told.
+pub(super) fn is_outdated(layout: &Layout) -> bool {
+    let Ok(pid) = property(layout, "MainPID").parse::<u32>() else { return false };
+    let program = std::fs::read_link(format!("/proc/{pid}/exe"));
+    program.is_ok_and(|path| path.to_string_lossy().ends_with(" (deleted)"))
 }
 
 /// Tells systemd to read its unit files again.
-pub(super) fn reload() -> Result<(), Error> {
-    exec::run("systemctl", &["daemon-reload"]).map(drop)
+pub(super) fn reload(layout: &Layout) -> Result<(), Error> {
+    systemctl(layout, &["daemon-reload"]).map(drop)
 }
 
 /// Starts the service and returns when it has said `READY=1` (`sd_notify(3)`).
-pub(super) fn start() -> Result<(), Error> {
-    act("start")
+pub(super) fn start(layout: &Layout) -> Result<(), Error> {
+    act(layout, "start")
 }
 
 /// Stops and starts the service.
-pub(super) fn restart() -> Result<(), Error> {
-    act("restart")
+pub(super) fn restart(layout: &Layout) -> Result<(), Error> {
+    act(layout, "restart")
+}
+
+/// Has a new process of the installed program take the place of the running one, which serves on if that fails. A service
+/// that has ended meanwhile is started: the program itself would start a gateway outside of systemd.
+pub(super) fn upgrade(layout: &Layout) -> Result<(), Error> {
+    if !is_active(layout)? {
+        return start(layout);
+    }
+    let pid_file = layout.pid_file.to_string_lossy();
+    let arguments = ["--restart", "--start-timeout", UPGRADE_LIMIT, "--pid-file", &pid_file];
+    match exec::run_path(&layout.program, &arguments) {
+        Err(error @ Error::Command { .. }) => Err(failed(layout, error.to_string())),
+        other => other.map(drop),
+    }
 }
 
 /// Starts or restarts; the journal comes with a failure.
-fn act(verb: &'static str) -> Result<(), Error> {
+fn act(layout: &Layout, verb: &'static str) -> Result<(), Error> {
     // A unit that failed too often before would be refused for that alone (systemd.unit(5) StartLimitBurst=).
-    exec::output("systemctl", &["reset-failed", UNIT])?;
-    match exec::run("systemctl", &[verb, UNIT]) {
-        Err(error @ Error::Command { .. }) => Err(failed(error.to_string())),
+    exec::output("systemctl", &words(layout, &["reset-failed", &layout.unit]))?;
+    match systemctl(layout, &[verb, &layout.unit]) {
+        Err(error @ Error::Command { .. }) => Err(failed(layout, error.to_string())),
         other => other.map(drop),
     }
 }
 
 /// The error for a service that does not work, with the end of its journal.
-pub(super) fn failed(why: String) -> Error {
-    let arguments = ["--unit", UNIT, JOURNAL_LINES, "--no-pager", "--output=cat", "--quiet"];
+pub(super) fn failed(layout: &Layout, why: String) -> Error {
+    let unit = if layout.is_users() { "--user-unit" } else { "--unit" };
+    let arguments = [unit, &layout.unit, JOURNAL_LINES, "--no-pager", "--output=cat", "--quiet"];
     let journal = exec::run("journalctl", &arguments).unwrap_or_default();
-    Error::Service { why, journal: journal.lines().map(str::to_owned).collect() }
+    let unit = layout.unit.clone();
+    Error::Service { why, unit, journal: journal.lines().map(str::to_owned).collect() }
 }
 
 /// Stops the service; one that is not known is stopped.
-pub(super) fn stop() -> Result<(), Error> {
-    if is_active()? {
-        exec::run("systemctl", &["stop", UNIT])?;
+pub(super) fn stop(layout: &Layout) -> Result<(), Error> {
+    if is_active(layout)? {
+        systemctl(layout, &["stop", &layout.unit])?;
     }
-    exec::output("systemctl", &["reset-failed", UNIT]).map(drop)
+    exec::output("systemctl", &words(layout, &["reset-failed", &layout.unit])).map(drop)
 }
 
 /// Has the service started at boot. Works on an image and without a running systemd too.
@@ -65,9 +110,10 @@ pub(super) fn disable(target: &Target) -> Result<(), Error> {
 
 /// Runs the verb on the running systemd, or on the files below the root.
 fn link(target: &Target, verb: &'static str) -> Result<(), Error> {
-    if target.booted {
-        return exec::run("systemctl", &["--quiet", verb, UNIT]).map(drop);
+    let layout = &target.layout;
+    if target.booted || layout.is_users() {
+        return systemctl(layout, &["--quiet", verb, &layout.unit]).map(drop);
     }
     let root = format!("--root={}", target.tree.path().display());
-    exec::run("systemctl", &["--quiet", &root, verb, UNIT]).map(drop)
+    systemctl(layout, &["--quiet", &root, verb, &layout.unit]).map(drop)
 }

@@ -3,15 +3,14 @@
 //! A step knows what was there when the plan was made ([`Act`]), so that reverting it restores exactly that. Reverting is
 //! possible at any point of the act, also when it was never begun.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::account::{self, Rights};
 use super::assets::Content;
+use super::difference;
 use super::error::Error;
-use super::exec;
-use super::files::{Access, Digest};
-use super::layout;
+use super::layout::Layout;
+use super::privileged::{Access, Digest, exec};
 use super::receipt::{Entry, Receipt};
 use super::service;
 use super::target::Target;
@@ -78,6 +77,9 @@ pub(super) enum Object {
     Enable,
     /// The running service; [`Act::Replace`] is a restart.
     Start,
+    /// The process of the running service, exchanged for one of the new program or configuration without losing a
+    /// request.
+    Upgrade,
     /// The proof that it works.
     Probe,
 }
@@ -126,19 +128,27 @@ impl Step {
     }
 
     /// The receipt's entry, if the step makes something lasting.
-    pub(super) fn entry(&self, earlier: Option<&Receipt>) -> Option<Entry> {
+    pub(super) fn entry(&self, target: &Target) -> Option<Entry> {
+        let earlier = target.receipt.as_ref();
+        // What another instance has made is not somebody else's.
+        let known = |what: &dyn Fn(&Receipt) -> Option<bool>| {
+            let siblings = target.siblings.iter().map(|(_, receipt)| receipt);
+            earlier.and_then(what).or_else(|| siblings.filter_map(what).min())
+        };
         let made = |known: Option<bool>| known.unwrap_or(self.act != Act::Create);
         match &self.object {
             Object::Directory { path, .. } => Some(Entry::Directory {
                 path: path.clone(),
-                existed: made(earlier.and_then(|receipt| receipt.directory(path))),
+                existed: made(known(&|receipt| receipt.directory(path))),
             }),
             Object::File { path, sha256, previous, rights, .. } => {
-                let known = earlier.and_then(|receipt| receipt.file(path));
-                if let (Act::Keep(_), Some(known)) = (&self.act, known) {
-                    return Some(known.clone());
+                let written = earlier.and_then(|receipt| receipt.file(path));
+                if let (Act::Keep(_), Some(written)) = (&self.act, written) {
+                    return Some(written.clone());
                 }
-                let existed = known.map(|entry| matches!(entry, Entry::File { existed: true, .. }));
+                let existed = known(&|receipt| {
+                    receipt.file(path).map(|entry| matches!(entry, Entry::File { existed: true, .. }))
+                });
                 Some(Entry::File {
                     path: path.clone(),
                     existed: made(existed) && self.act != Act::Replace,
@@ -150,7 +160,7 @@ impl Step {
             }
             Object::Account => Some(Entry::Account { existed: self.act != Act::Create }),
             Object::Enable => Some(Entry::Enabled { existed: made(earlier.and_then(Receipt::enabled)) }),
-            Object::Contexts(_) | Object::Reload | Object::Start | Object::Probe => None,
+            Object::Contexts(_) | Object::Reload | Object::Start | Object::Upgrade | Object::Probe => None,
         }
     }
 
@@ -163,24 +173,25 @@ impl Step {
         match (&self.object, &self.act) {
             (_, Act::Same | Act::Keep(_)) => Ok(()),
             (Object::Directory { path, rights, .. }, _) => {
-                tree.make_directory(path, account::access(tree, *rights)?)
+                tree.make_directory(path, account::access(target, *rights)?)
             }
             (Object::File { path, rights, .. }, Act::Mend) => {
-                tree.set_access(path, account::access(tree, *rights)?)
+                tree.set_access(path, account::access(target, *rights)?)
             }
             (Object::File { path, content, rights, .. }, act) => {
-                tree.write(path, content.open()?, account::access(tree, *rights)?, *act == Act::Replace)
+                tree.write(path, content.open()?, account::access(target, *rights)?, *act == Act::Replace)
             }
-            (Object::Account, _) => account::create(tree),
+            (Object::Account, _) => account::create(target),
             (Object::Contexts(paths), _) => {
                 let paths: Vec<_> = paths.iter().filter_map(|path| path.to_str()).collect();
                 exec::run("restorecon", &[&["-F"], &paths[..]].concat()).map(drop)
             }
-            (Object::Reload, _) => service::reload(),
+            (Object::Reload, _) => service::reload(&target.layout),
             (Object::Enable, _) => service::enable(target),
-            (Object::Start, Act::Replace) => service::restart(),
-            (Object::Start, _) => service::start(),
-            (Object::Probe, _) => verify::service().map(drop),
+            (Object::Start, Act::Replace) => service::restart(&target.layout),
+            (Object::Start, _) => service::start(&target.layout),
+            (Object::Upgrade, _) => service::upgrade(&target.layout),
+            (Object::Probe, _) => verify::service(target).map(drop),
         }
     }
 
@@ -193,7 +204,7 @@ impl Step {
         match (&self.object, &self.act) {
             (_, Act::Same | Act::Keep(_)) => Ok(()),
             (Object::Directory { path, .. }, Act::Create) => {
-                if layout::own_directories().any(|own| own == path) {
+                if target.layout.is_own_directory(path) {
                     tree.remove_tree(path)
                 } else {
                     tree.remove_directory(path).map(drop)
@@ -212,7 +223,7 @@ impl Step {
                 _,
             ) => tree.set_access(path, *access),
             (Object::Enable, _) => service::disable(target),
-            (Object::Start, Act::Create) => service::stop(),
+            (Object::Start, Act::Create) => service::stop(&target.layout),
             _ => Ok(()),
         }
     }
@@ -227,25 +238,74 @@ impl Step {
     }
 }
 
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let unit = layout::UNIT;
-        match &self.object {
+impl Step {
+    /// The step for programs.
+    #[must_use]
+    pub fn data(&self, layout: &Layout) -> serde_json::Value {
+        let act = match self.act {
+            Act::Create => "create",
+            Act::Replace => "replace",
+            Act::Mend => "mend",
+            Act::Same => "same",
+            Act::Keep(_) => "keep",
+        };
+        let object = match self.object {
+            Object::Directory { .. } => "directory",
+            Object::File { .. } => "file",
+            Object::Account => "account",
+            Object::Contexts(_) => "contexts",
+            Object::Reload => "daemon-reload",
+            Object::Enable => "enable",
+            Object::Start => "start",
+            Object::Upgrade => "upgrade",
+            Object::Probe => "probe",
+        };
+        let mut data = serde_json::json!({ "act": act, "object": object, "text": self.shown(layout) });
+        if let Object::Directory { path, rights, .. } | Object::File { path, rights, .. } = &self.object {
+            data["path"] = path.to_string_lossy().into();
+            data["mode"] = format!("{:04o}", rights.mode).into();
+            data["owner"] = rights.owner.name(layout).into();
+        }
+        if let Object::File { sha256, .. } = &self.object {
+            data["sha256"] = sha256.to_string().into();
+        }
+        if let Act::Keep(why) = self.act {
+            data["kept"] = why.into();
+        }
+        data
+    }
+
+    /// The lines of a text that the step changes, each with its mark; empty where there is nothing to show.
+    #[must_use]
+    pub fn difference(&self, target: &Target) -> Vec<(char, String)> {
+        let Object::File { path, content, .. } = &self.object else { return Vec::new() };
+        if self.act != Act::Replace {
+            return Vec::new();
+        }
+        difference::of_texts(target.tree.read(path).ok().flatten(), content).unwrap_or_default()
+    }
+
+    /// The step in words.
+    #[must_use]
+    pub fn shown(&self, layout: &Layout) -> String {
+        let systemctl = |verb: &str| format!("{} {verb} {}", layout.systemctl(), layout.unit);
+        let text = match &self.object {
             Object::Directory { path, rights, .. } | Object::File { path, rights, .. } => {
                 let slash = if matches!(self.object, Object::Directory { .. }) { "/" } else { "" };
-                write!(f, "{}{slash} ({:04o} {})", path.display(), rights.mode, rights.owner.name())?;
+                format!("{}{slash} ({:04o} {})", path.display(), rights.mode, rights.owner.name(layout))
             }
-            Object::Account => write!(f, "account {}", layout::ACCOUNT)?,
-            Object::Contexts(_) => f.write_str("restorecon -F (the files above)")?,
-            Object::Reload => f.write_str("systemctl daemon-reload")?,
-            Object::Enable => write!(f, "systemctl enable {unit}")?,
-            Object::Start if self.act == Act::Replace => write!(f, "systemctl restart {unit}")?,
-            Object::Start => write!(f, "systemctl start {unit}")?,
-            Object::Probe => f.write_str("probe the endpoint with a real request")?,
-        }
+            Object::Account => format!("account {}", layout.user),
+            Object::Contexts(_) => "restorecon -F (the files above)".to_owned(),
+            Object::Reload => format!("{} daemon-reload", layout.systemctl()),
+            Object::Enable => systemctl("enable"),
+            Object::Start if self.act == Act::Replace => systemctl("restart"),
+            Object::Start => systemctl("start"),
+            Object::Upgrade => format!("{} --restart, without losing a request", layout.program.display()),
+            Object::Probe => "probe the endpoint with a real request".to_owned(),
+        };
         match self.act {
-            Act::Keep(why) => write!(f, ": kept, {why}"),
-            _ => Ok(()),
+            Act::Keep(why) => format!("{text}: kept, {why}"),
+            _ => text,
         }
     }
 }

@@ -1,68 +1,117 @@
 //! The machine, or the directory below which an image is built, that a command works on.
 
-use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{self, FlockOperation, Mode, OFlags};
-use rustix::io::Errno;
-
+use super::choices::{self, Asked, Choices, Profile};
 use super::error::Error;
-use super::receipt::Receipt;
-use super::tree::Tree;
+use super::layout::{Layout, UserPlaces};
+use super::privileged::{Lock, Tree};
+use super::receipt::{self, Receipt, State};
 
 /// What a command works on, and what is known about it.
 #[derive(Debug)]
 pub struct Target {
     /// The root.
     pub(super) tree: Tree,
-    /// Whether systemd runs on it now.
+    /// Whether its systemd runs now; for a user's service, the user's.
     pub(super) booted: bool,
+    /// Every path.
+    pub(super) layout: Layout,
+    /// What holds for the installation.
+    pub(super) choices: Choices,
     /// What earlier commands did.
     pub(super) receipt: Option<Receipt>,
-}
-
-/// Held while a command changes the target.
-#[derive(Debug)]
-pub(super) struct Lock {
-    /// Closing it releases the lock.
-    _root: OwnedFd,
+    /// The receipts of the other instances, by their names.
+    pub(super) siblings: Vec<(String, Receipt)>,
 }
 
 impl Target {
     /// Opens the running system (`None`) or an image below a directory.
     ///
     /// # Errors
-    /// [`Error::File`] if the directory is not there; those of an unreadable receipt.
-    pub fn open(root: Option<&Path>) -> Result<Self, Error> {
+    /// [`Error::File`] if the directory is not there; [`Error::Choice`] and [`Error::Differs`] for what was asked; those
+    /// of an unreadable receipt.
+    pub fn open(root: Option<&Path>, asked: &Asked) -> Result<Self, Error> {
         let path = root.unwrap_or(Path::new("/"));
         let path = path.canonicalize().map_err(Error::file("open", path))?;
         let tree = Tree::open(&path)?;
-        let receipt = Receipt::read(&tree)?;
-        // sd_booted(3).
-        let booted = root.is_none() && Path::new("/run/systemd/system").is_dir();
-        Ok(Self { tree, booted, receipt })
+        if asked.profile == Profile::Development {
+            asked.check_development(root)?;
+        }
+        let name = choices::name(asked.instance.as_deref())?;
+        let layout = layout_of(&name, asked.profile)?;
+        let before = Receipt::read(&tree, &layout(&Choices::default_of(&name)).receipt)?;
+        if let Some(receipt) = &before {
+            receipt.check(&layout(&receipt.choices))?;
+        }
+        let known = before.as_ref().map(|receipt| &receipt.choices);
+        let choices = Choices::settle(&name, asked, known)?;
+        let layout = layout(&choices);
+        let siblings = if layout.is_users() { Vec::new() } else { receipt::others(&tree, &layout)? };
+        let booted = root.is_none() && is_booted(&layout);
+        Ok(Self { tree, booted, layout, choices, receipt: before, siblings })
     }
 
-    /// Refuses whoever is not root.
+    /// Every path of the installation.
+    #[must_use]
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The names of the other instances that are installed.
+    #[must_use]
+    pub fn other_instances(&self) -> Vec<&str> {
+        let there = self.siblings.iter().filter(|(_, receipt)| receipt.state == State::Installed);
+        there.map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// Refuses whoever may not do it: a service of the machine needs root, a user's must not be root's.
     ///
     /// # Errors
-    /// [`Error::NotRoot`] with the name of the command.
-    pub fn require_root(act: &'static str) -> Result<(), Error> {
-        if rustix::process::geteuid().is_root() { Ok(()) } else { Err(Error::NotRoot(act)) }
+    /// [`Error::NotRoot`] with the name of the command, [`Error::Root`].
+    pub fn require_rights(act: &'static str, profile: Profile) -> Result<(), Error> {
+        let root = rustix::process::geteuid().is_root();
+        match profile {
+            Profile::Production if !root => Err(Error::NotRoot(act)),
+            Profile::Development if root => Err(Error::Root),
+            _ => Ok(()),
+        }
     }
 
-    /// Keeps other installations and uninstallations of the same root away.
+    /// Keeps other installations and uninstallations of the same root, or of the same user, away.
     ///
     /// # Errors
     /// [`Error::Busy`].
     pub(super) fn lock(&self) -> Result<Lock, Error> {
-        let path = self.tree.path();
-        let root = fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(Error::file("open", path))?;
-        match fs::flock(&root, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Lock { _root: root }),
-            Err(Errno::WOULDBLOCK) => Err(Error::Busy),
-            Err(error) => Err(Error::file("lock", path)(error)),
+        if !self.layout.is_users() {
+            return self.tree.lock(Path::new("/"));
         }
+        let home = self.layout.program.ancestors().nth(3).unwrap_or(Path::new("/"));
+        self.tree.lock(home)
     }
+}
+
+/// Makes the layout from the choices.
+type MakesLayout = Box<dyn Fn(&Choices) -> Layout>;
+
+/// What makes the layout of an installation of this name and kind.
+fn layout_of(name: &str, profile: Profile) -> Result<MakesLayout, Error> {
+    let name = name.to_owned();
+    if profile == Profile::Production {
+        return Ok(Box::new(move |choices| Layout::production(&name, choices)));
+    }
+    let places = UserPlaces::of_caller()?;
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let user = users::get_user_by_uid(uid)
+        .map_or_else(|| uid.to_string(), |user| user.name().to_string_lossy().into_owned());
+    let group = users::get_group_by_gid(gid)
+        .map_or_else(|| gid.to_string(), |group| group.name().to_string_lossy().into_owned());
+    Ok(Box::new(move |_| Layout::development(&name, &places, &user, &group)))
+}
+
+/// Whether the systemd that would run the service runs: `sd_booted(3)`, and the user's manager for a user's.
+fn is_booted(layout: &Layout) -> bool {
+    let runtime = layout.pid_file.ancestors().nth(2).map(PathBuf::from).unwrap_or_default();
+    Path::new("/run/systemd/system").is_dir()
+        && (!layout.is_users() || runtime.join("systemd/private").exists())
 }

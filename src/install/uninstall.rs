@@ -4,14 +4,13 @@
 //! them; the receipt goes last, so that a killed uninstallation can be run again. A file whose content is none that we
 //! wrote stays, and so does what was there before.
 
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::checks;
 use super::error::Error;
-use super::layout;
+use super::layout::Layout;
+use super::privileged::Emptied;
 use super::receipt::{self, Entry, Receipt, State};
-use super::removal::Emptied;
 use super::service;
 use super::target::Target;
 
@@ -59,16 +58,19 @@ pub struct RemovalPlan {
     pub kept: Vec<Kept>,
 }
 
-impl fmt::Display for Removal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Removal {
+    /// The act in words.
+    #[must_use]
+    pub fn shown(&self, layout: &Layout) -> String {
+        let systemctl = layout.systemctl();
         match self {
-            Self::Stop => write!(f, "> systemctl stop {}", layout::UNIT),
-            Self::Disable => write!(f, "> systemctl disable {}", layout::UNIT),
-            Self::File(path) => write!(f, "- {}", path.display()),
-            Self::Tree(path) => write!(f, "- {}/ with everything in it", path.display()),
-            Self::Directory(path) => write!(f, "- {}/ if empty", path.display()),
-            Self::Reload => f.write_str("> systemctl daemon-reload"),
-            Self::Receipt => write!(f, "- {}", layout::RECEIPT),
+            Self::Stop => format!("> {systemctl} stop {}", layout.unit),
+            Self::Disable => format!("> {systemctl} disable {}", layout.unit),
+            Self::File(path) => format!("- {}", path.display()),
+            Self::Tree(path) => format!("- {}/ with everything in it", path.display()),
+            Self::Directory(path) => format!("- {}/ if empty", path.display()),
+            Self::Reload => format!("> {systemctl} daemon-reload"),
+            Self::Receipt => format!("- {}", layout.receipt.display()),
         }
     }
 }
@@ -80,8 +82,10 @@ impl RemovalPlan {
     /// [`Error::Packaged`], [`Error::NothingInstalled`], and those of looking.
     pub fn new(target: &Target, options: UninstallOptions) -> Result<Self, Error> {
         let Some(receipt) = &target.receipt else {
-            checks::packaged(target)?;
-            if receipt::is_untidy(&target.tree)? {
+            if !target.layout.is_users() {
+                checks::packaged(target)?;
+            }
+            if receipt::is_untidy(&target.tree, &target.layout)? {
                 return Ok(Self { acts: vec![Removal::Receipt], kept: Vec::new() });
             }
             return Err(Error::NothingInstalled);
@@ -93,10 +97,8 @@ impl RemovalPlan {
         if target.booted {
             plan.acts.push(Removal::Stop);
         }
-        let unit = target.tree.look(Path::new(layout::UNIT_FILE))?.is_some();
-        if receipt.enabled() == Some(false)
-            && unit
-            && target.tree.look(Path::new(layout::WANTS_LINK))?.is_some()
+        let unit = target.tree.look(&target.layout.unit_file)?.is_some();
+        if receipt.enabled() == Some(false) && unit && target.tree.look(&target.layout.wants_link)?.is_some()
         {
             plan.acts.push(Removal::Disable);
         }
@@ -106,7 +108,7 @@ impl RemovalPlan {
         if target.booted {
             plan.acts.push(Removal::Reload);
         }
-        plan.directories(receipt, options);
+        plan.directories(&target.layout, receipt, options);
         if options.purge {
             plan.acts.push(Removal::Receipt);
         }
@@ -118,16 +120,25 @@ impl RemovalPlan {
         let mut keep = |what: String, why| self.kept.push(Kept { what, why });
         match entry {
             Entry::Account { .. } => {
-                keep(format!("account {}", layout::ACCOUNT), "its number must not be given to anybody else");
+                keep(
+                    format!("account {}", target.layout.user),
+                    "its number must not be given to anybody else",
+                );
             }
             Entry::File { path, existed, sha256, previous, .. } => {
                 let Some(found) = target.tree.look(path)? else { return Ok(()) };
-                let configuration = path == Path::new(layout::CONFIGURATION);
+                let configuration = *path == target.layout.configuration;
+                let shared = target
+                    .siblings
+                    .iter()
+                    .any(|(_, sibling)| sibling.state != State::Removed && sibling.file(path).is_some());
                 let digest = if found.is_file() { target.tree.digest(path)? } else { None };
                 let ours =
                     digest.is_some_and(|digest| digest == *sha256 || previous.as_ref() == Some(&digest));
                 let name = path.display().to_string();
-                if *existed {
+                if shared {
+                    keep(name, "another instance uses it");
+                } else if *existed {
                     keep(name, "it was there before mcpeg");
                 } else if configuration && !options.purge {
                     keep(
@@ -150,7 +161,7 @@ impl RemovalPlan {
     }
 
     /// Directories, deepest first.
-    fn directories(&mut self, receipt: &Receipt, options: UninstallOptions) {
+    fn directories(&mut self, layout: &Layout, receipt: &Receipt, options: UninstallOptions) {
         let mut directories: Vec<_> = receipt
             .entries
             .iter()
@@ -158,11 +169,11 @@ impl RemovalPlan {
                 Entry::Directory { path, existed: false } => Some(path),
                 _ => None,
             })
-            .filter(|path| !Path::new(layout::STATE).starts_with(path))
+            .filter(|path| !layout.state.starts_with(path))
             .collect();
         directories.sort_by_key(|path| std::cmp::Reverse(path.components().count()));
         for path in directories {
-            let whole = layout::own_directories().any(|own| own == path);
+            let whole = layout.is_own_directory(path);
             match (whole, options.purge) {
                 (true, true) => self.acts.push(Removal::Tree(path.clone())),
                 (true, false) => {
@@ -184,14 +195,14 @@ pub fn carry_out(
     report: &mut dyn FnMut(&Removal),
 ) -> Result<Vec<Kept>, Error> {
     let _lock = target.lock()?;
-    if Receipt::read(&target.tree)? != target.receipt {
+    if Receipt::read(&target.tree, &target.layout.receipt)? != target.receipt {
         return Err(Error::Busy);
     }
-    receipt::tidy(&target.tree)?;
+    receipt::tidy(&target.tree, &target.layout)?;
     let Some(mut receipt) = target.receipt.clone() else { return Ok(Vec::new()) };
     receipt.state = State::Removing;
-    receipt.save(&target.tree)?;
-    for path in layout::files() {
+    receipt.save(target)?;
+    for path in target.layout.files() {
         target.tree.tidy(path)?;
     }
     let mut kept = Vec::new();
@@ -212,7 +223,7 @@ pub fn carry_out(
         }
         receipt.entries = left;
         receipt.state = State::Removed;
-        receipt.save(&target.tree)?;
+        receipt.save(target)?;
     }
     Ok(kept)
 }
@@ -220,7 +231,7 @@ pub fn carry_out(
 /// One act.
 fn remove(target: &Target, act: &Removal, receipt: &Receipt, kept: &mut Vec<Kept>) -> Result<(), Error> {
     match act {
-        Removal::Stop => service::stop(),
+        Removal::Stop => service::stop(&target.layout),
         Removal::Disable => service::disable(target),
         Removal::File(path) => target.tree.remove_file(path),
         Removal::Tree(path) => target.tree.remove_tree(path),
@@ -230,7 +241,7 @@ fn remove(target: &Target, act: &Removal, receipt: &Receipt, kept: &mut Vec<Kept
             }
             Ok(())
         }
-        Removal::Reload => service::reload(),
-        Removal::Receipt => receipt.destroy(&target.tree),
+        Removal::Reload => service::reload(&target.layout),
+        Removal::Receipt => receipt.destroy(target),
     }
 }

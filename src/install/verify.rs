@@ -13,8 +13,8 @@ use http::StatusCode;
 use serde::Deserialize;
 
 use super::error::{Error, with_causes};
-use super::exec;
-use super::layout::{CONFIGURATION, PID_FILE, PROGRAM};
+use super::layout::Layout;
+use super::privileged::exec;
 use super::service;
 use super::target::Target as Installation;
 use crate::config::{self, ListenAddr};
@@ -60,35 +60,38 @@ struct Status {
 /// Where the installed configuration has the gateway listen; `None` if it does not say so in a form that is valid.
 #[must_use]
 pub fn configured_listener(target: &Installation) -> Option<ListenAddr> {
-    configured(&target.tree.outside(Path::new(CONFIGURATION))).ok()
+    configured(&target.tree.outside(&target.layout.configuration)).ok()
 }
 
 /// Proves that the service works.
 ///
 /// # Errors
 /// [`Error::Service`].
-pub(super) fn service() -> Result<Proof, Error> {
-    if !service::is_active()? {
-        return Err(service::failed("systemd does not report it as active".to_owned()));
+pub(super) fn service(installation: &Installation) -> Result<Proof, Error> {
+    let layout = &installation.layout;
+    let failed = |why| service::failed(layout, why);
+    if !service::is_active(layout)? {
+        return Err(failed("systemd does not report it as active".to_owned()));
     }
-    let listener = listener().map_err(service::failed)?;
+    let listener = listener(layout).map_err(failed)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(Error::file("start a runtime for", CONFIGURATION))?;
-    let ready = runtime.block_on(answers(&target(&listener))).map_err(service::failed)?;
+        .map_err(Error::file("start a runtime for", &layout.configuration))?;
+    let ready = runtime.block_on(answers(&target(&listener))).map_err(failed)?;
     Ok(Proof { listener, ready })
 }
 
 /// The first listener, as the service tells it, or else as the configuration does.
-fn listener() -> Result<ListenAddr, String> {
-    let told = exec::output_of(Path::new(PROGRAM), &["--status", "--json", "--pid-file", PID_FILE])
+fn listener(layout: &Layout) -> Result<ListenAddr, String> {
+    let pid_file = layout.pid_file.to_string_lossy();
+    let told = exec::output_of(&layout.program, &["--status", "--json", "--pid-file", &pid_file])
         .ok()
         .and_then(|output| first_listener(&output.stdout));
     if let Some(listener) = told {
         return Ok(listener);
     }
-    configured(Path::new(CONFIGURATION))
+    configured(&layout.configuration)
         .map_err(|error| format!("cannot tell where it listens: {}", with_causes(&error)))
 }
 

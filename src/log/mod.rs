@@ -1,14 +1,36 @@
-//! The log: one subscriber with a console and a file behind one filter.
+//! The log: tracing in front, queues, formats and writers of our own behind it.
 //!
-//! Order: [`init`] comes after detaching, because the file's writer is a thread, and threads do not survive fork(2).
+//! | file | owns |
+//! |---|---|
+//! | `subscriber` | putting all of it together |
+//! | `output`, `format` | from an event to a record, in the thread that logs |
+//! | `queue`, `batch` | the way of records to the thread that writes |
+//! | `worker`, `file`, `health` | the thread of the file: writing, rotation, trouble, and what others may know of it |
+//! | `console`, `console_writer` | standard error |
+//!
+//! Order: [`init`] comes after detaching, because the writers are threads, and threads do not survive fork(2).
 //! [`Guard`] is kept until the last event; dropping it writes out what is queued. Invariants: no event is dropped
-//! while the file can be written (producers wait for a full queue), and no event ends the process, whatever has
-//! become of standard error.
+//! while the file can be written unless the configuration says so, and each that is dropped is counted and told; every
+//! line of the file is a whole record; no event ends the process, whatever has become of standard error.
+//!
+//! tracing-appender was measured (`benches/log.rs`) and is not used: its non-blocking front allocates for each event and
+//! loses what is queued at exit(3) and abort(3), and neither it nor the other crates notice a file that was deleted, keep
+//! lines whole on a full disk, or count what they lose there.
 
+mod batch;
 mod console;
+mod console_writer;
+mod error;
 mod file;
 mod format;
+mod health;
+mod output;
+mod queue;
 mod subscriber;
+mod worker;
 
 pub use console::Console;
-pub use subscriber::{Error, Guard, init};
+pub use error::Error;
+pub use file::Rotated;
+pub use health::Health;
+pub use subscriber::{Guard, Handle, init};

@@ -1,119 +1,254 @@
 //! Putting the subscriber together and making it the process's own.
 
-use std::io;
+use std::io::{self, Write};
+use std::os::unix::net::UnixDatagram;
 use std::panic::{self, PanicHookInfo};
-use std::path::PathBuf;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
 
-use tracing::Subscriber;
-use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::fmt::MakeWriter;
+use tokio::sync::oneshot;
+use tracing::{Level, Subscriber};
 use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
+use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
-use crate::config::{Log, LogFormat};
-use crate::exit::{Exit, ToExit};
+use super::batch::index;
+use super::console_writer::{self, ConsoleQueue};
+use super::file::{Active, Rotated};
+use super::format::{Context, Style};
+use super::health::{Health, Shared, lock};
+use super::output::Output;
+use super::queue::Queue;
+use super::worker::{Order, Rules, Voice, Worker};
+use super::{Console, Error};
+use crate::config::{ConsoleFormat, Log};
+use crate::sys::ending;
 
-use super::format::{FileFields, Journal, clock};
-use super::{Console, file};
+/// How long the end of the process waits for the disk.
+const END_LIMIT: Duration = Duration::from_secs(10);
+/// How long it waits for whoever reads standard error.
+const CONSOLE_LIMIT: Duration = Duration::from_secs(1);
+/// How long a panic waits for the disk.
+const PANIC_LIMIT: Duration = Duration::from_secs(2);
+/// The socket of syslog(3), which the journal serves too.
+const SYSLOG: &str = "/dev/log";
 
 /// One output, whatever its format.
-type Output = Box<dyn Layer<Registry> + Send + Sync>;
+type Boxed = Box<dyn Layer<Registry> + Send + Sync>;
+/// Replaces the filter of one output.
+type Replace = Box<dyn Fn(EnvFilter) + Send + Sync>;
 
-/// Why there is no log.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The log file cannot be opened or made.
-    #[error("cannot open log file `{}`", .path.display())]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// What the kernel said.
-        #[source]
-        source: io::Error,
-    },
-    /// The directory of the log file cannot be made.
-    #[error("cannot create the log file's directory `{}`", .path.display())]
-    Directory {
-        /// The directory.
-        path: PathBuf,
-        /// What the kernel said.
-        #[source]
-        source: io::Error,
-    },
-    /// The filter directives cannot be read; configurations that were loaded have been checked for this.
-    #[error("`{level}` is not a log level")]
-    Level {
-        /// The directives.
-        level: String,
-        /// What is wrong with them.
-        #[source]
-        source: tracing_subscriber::filter::ParseError,
-    },
-    /// The process has a subscriber already.
-    #[error("the log has been set up before")]
-    Twice(#[source] tracing_subscriber::util::TryInitError),
+/// Keeps the writers alive; dropping it writes out every queued event.
+#[must_use = "dropping the guard ends the log's writers"]
+pub struct Guard {
+    /// The file's writer.
+    file: Option<Writer<Order>>,
+    /// The console's writer.
+    console: Option<Writer<std::convert::Infallible>>,
+    /// What the file's writer shares.
+    shared: Option<Arc<Shared>>,
+    /// Replace the filters of the file and of the console.
+    filters: [Option<Replace>; 2],
 }
 
-/// Keeps the file's writer alive; dropping it writes out every queued event.
-#[must_use = "dropping the guard ends the log file's writer"]
-pub struct Guard {
-    /// The writer's thread, if there is a file.
-    file: Option<WorkerGuard>,
-    /// Replaces the filter.
-    replace: Box<dyn Fn(EnvFilter) + Send + Sync>,
+/// The way to the log for those who outlive the guard's scope.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    /// The file's queue.
+    queue: Option<Arc<Queue<Order>>>,
+    /// What its writer shares.
+    shared: Option<Arc<Shared>>,
+}
+
+/// A writing thread.
+struct Writer<T> {
+    /// What it reads.
+    queue: Arc<Queue<T>>,
+    /// Closed when it ends.
+    end: mpsc::Receiver<std::convert::Infallible>,
 }
 
 impl Guard {
-    /// Logs from now on what these directives let pass.
+    /// Goes by these settings from now on, as far as they can change while the file is open: levels, rotation, what is
+    /// kept, when records are forced to the disk, and what a full disk means.
     ///
     /// # Errors
-    /// If they cannot be read.
-    pub fn set_level(&self, level: &str) -> Result<(), Error> {
-        (self.replace)(filter(level)?);
+    /// If filter directives cannot be read; nothing is changed then.
+    pub fn apply(&self, log: &Log) -> Result<(), Error> {
+        let (file, console) = (filter(&log.level)?, filter(console_level(log))?);
+        for (replace, filter) in self.filters.iter().zip([file, console]) {
+            if let Some(replace) = replace {
+                replace(filter);
+            }
+        }
+        if let Some(writer) = &self.file {
+            writer.queue.order(Order::Rules(Box::new(Rules::of(log))));
+        }
         Ok(())
+    }
+
+    /// Lets another process own the log, which has taken this one's place.
+    pub fn yield_rotation(&self) {
+        if let Some(writer) = &self.file {
+            writer.queue.order(Order::Yield);
+        }
+    }
+
+    /// The way to the log for those who outlive this scope.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        let queue = self.file.as_ref().map(|writer| Arc::clone(&writer.queue));
+        Handle { queue, shared: self.shared.clone() }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Some(writer) = self.file.take() {
+            writer.end(END_LIMIT);
+        }
+        if let Some(writer) = self.console.take() {
+            writer.end(CONSOLE_LIMIT);
+        }
     }
 }
 
 impl std::fmt::Debug for Guard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Guard").field("file", &self.file).finish_non_exhaustive()
+        f.debug_struct("Guard").field("shared", &self.shared).finish_non_exhaustive()
     }
 }
 
-/// Makes the log of this process: from here on events go to the console and the file, and a panic is an event too.
+impl Handle {
+    /// Moves the log file away and opens a new one, or opens it again if it was moved; answers when the new file is in
+    /// use.
+    ///
+    /// # Errors
+    /// If there is no file, or if it cannot be moved or opened; the log then goes on in the one that is open.
+    pub async fn rotate(&self) -> Result<Rotated, Error> {
+        let queue = self.queue.as_ref().ok_or(Error::NoFile)?;
+        let (reply, answer) = oneshot::channel();
+        if !queue.order(Order::Rotate(reply)) {
+            return Err(Error::Ended);
+        }
+        answer.await.unwrap_or(Err(Error::Ended))
+    }
+
+    /// Waits until everything that was logged before is in the file; whether it is.
+    #[must_use]
+    pub fn flush(&self, limit: Duration) -> bool {
+        self.queue.as_ref().is_none_or(|queue| queue.flush(limit))
+    }
+
+    /// How the file is.
+    #[must_use]
+    pub fn health(&self) -> Option<Health> {
+        self.shared.as_ref().map(|shared| lock(&shared.health).clone())
+    }
+
+    /// Waits until the log demands that the gateway stops, which it does if it cannot be written and `on_full` is
+    /// `stop`. Safe to cancel.
+    pub async fn demands_stop(&self) {
+        match &self.shared {
+            Some(shared) => shared.stop.notified().await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl<T> Writer<T> {
+    /// Lets the thread write the rest and end, at most for `limit`.
+    fn end(self, limit: Duration) {
+        self.queue.close();
+        // The thread drops its end of the channel as the last thing that it does.
+        let _ = self.end.recv_timeout(limit);
+    }
+}
+
+impl<T: Send + 'static> Writer<T> {
+    /// Starts a thread that works until the queue is closed.
+    fn start(name: &str, queue: Arc<Queue<T>>, work: impl FnOnce() + Send + 'static) -> Result<Self, Error> {
+        let (alive, end) = mpsc::channel();
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
+            work();
+            drop(alive);
+        });
+        thread.map_err(Error::Thread)?;
+        Ok(Self { queue, end })
+    }
+}
+
+/// Makes the log of this process: from here on events go to the console and the file, a panic is an event too, and
+/// exit(3) and abort(3) wait until what was logged is written.
 ///
 /// # Errors
 /// If the log file cannot be opened or made, or if this is the second call in this process.
 pub fn init(log: &Log, console: Console) -> Result<Guard, Error> {
-    let (subscriber, guard) = build(log, console, io::stderr)?;
+    let (subscriber, guard) = build(log, console, io::stderr())?;
     subscriber.try_init().map_err(Error::Twice)?;
-    let default = panic::take_hook();
+    let queues = guard.file.iter().map(|writer| Arc::clone(writer.queue.progress()));
+    let queues = queues.chain(guard.console.iter().map(|writer| Arc::clone(writer.queue.progress())));
+    ending::wait_at_end(queues.collect()).map_err(Error::AtEnd)?;
+    let (default, handle) = (panic::take_hook(), guard.handle());
     panic::set_hook(Box::new(move |info| {
         log_panic(info);
+        let _ = handle.flush(PANIC_LIMIT);
         default(info);
     }));
     Ok(guard)
 }
 
 /// Puts the subscriber together, with `stderr` for standard error.
-fn build<W>(log: &Log, console: Console, stderr: W) -> Result<(impl Subscriber + Send + Sync, Guard), Error>
+fn build<W>(
+    log: &Log,
+    console: Console,
+    stderr: W,
+) -> Result<(impl Subscriber + Send + Sync + use<W>, Guard), Error>
 where
-    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+    W: Write + Send + 'static,
 {
-    let (filter, handle) = reload::Layer::new(filter(&log.level)?);
-    let mut outputs: Vec<Output> = Vec::new();
-    outputs.extend(console_output(console, stderr));
+    let instance = log.instance.clone().unwrap_or_else(host);
+    let mut guard = Guard { file: None, console: None, shared: None, filters: [None, None] };
+    let mut outputs: Vec<Boxed> = Vec::new();
+    let (file_filter, console_filter) = (filter(&log.level)?, filter(console_level(log))?);
+    let mut told = None;
+    if let Some(style) = console_style(log, console) {
+        let (context, queue) = (Arc::new(Context::new(style, &instance)), console_writer::queue());
+        told = Some((Arc::clone(&context), Arc::clone(&queue)));
+        let (layer, replace) =
+            filtered(Output::<_, 0>::new(Arc::clone(&context), Arc::clone(&queue)), console_filter);
+        outputs.push(layer);
+        guard.filters[1] = Some(replace);
+        let source = Arc::clone(&queue);
+        let work = move || console_writer::run(&source, &context, stderr);
+        guard.console = Some(Writer::start("mcpeg-console", queue, work)?);
+    }
+    if let Some(path) = &log.file {
+        let context = Arc::new(Context::new(Style::of(log.format, log.spans), &instance));
+        let queue = Arc::new(Queue::new(log.queue, log.overflow));
+        let voice = voice(Arc::clone(&context), told);
+        let (worker, shared) = Worker::new(log, Active::open(path)?, Arc::clone(&queue), voice)?;
+        let (layer, replace) = filtered(Output::<_, 1>::new(context, Arc::clone(&queue)), file_filter);
+        outputs.push(layer);
+        guard.filters[0] = Some(replace);
+        guard.shared = Some(shared);
+        guard.file = Some(Writer::start("mcpeg-log", queue, move || worker.run())?);
+    }
+    Ok((tracing_subscriber::registry().with(outputs), guard))
+}
+
+/// An output behind its filter, and what replaces that.
+fn filtered<L>(output: L, filter: EnvFilter) -> (Boxed, Replace)
+where
+    L: Layer<Registry> + Send + Sync,
+    Registry: for<'lookup> LookupSpan<'lookup>,
+{
+    let (filter, handle) = reload::Layer::new(filter);
     // It fails only when the subscriber is gone, and with it everything that could be logged.
     let replace = Box::new(move |filter| drop(handle.reload(filter)));
-    let mut guard = Guard { file: None, replace };
-    if let Some(path) = &log.file {
-        let builder = NonBlockingBuilder::default().lossy(false).thread_name("mcpeg-log");
-        let (writer, worker) = builder.finish(file::open(path)?);
-        outputs.push(file_output(log.format, writer));
-        guard.file = Some(worker);
-    }
-    Ok((tracing_subscriber::registry().with(outputs).with(filter), guard))
+    (output.with_filter(filter).boxed(), replace)
 }
 
 /// Reads filter directives.
@@ -122,29 +257,52 @@ fn filter(level: &str) -> Result<EnvFilter, Error> {
     parsed.map_err(|source| Error::Level { level: level.to_owned(), source })
 }
 
-/// The console's output. Errors of writing are not reported, because the report would go to standard error too, and
-/// panic if that is closed.
-fn console_output<W>(console: Console, stderr: W) -> Option<Output>
-where
-    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
-{
-    let layer = fmt::layer().with_writer(stderr).log_internal_errors(false);
-    match console {
-        Console::Off => None,
-        Console::Text { colour } => Some(layer.with_ansi(colour).with_timer(clock()).boxed()),
-        Console::Journal => Some(layer.with_ansi(false).event_format(Journal::new()).boxed()),
+/// The directives of the console.
+fn console_level(log: &Log) -> &str {
+    log.console_level.as_deref().unwrap_or(&log.level)
+}
+
+/// How the console is written, if there is one.
+fn console_style(log: &Log, console: Console) -> Option<Style> {
+    match (console, log.console_format) {
+        (Console::Off, _) => None,
+        (_, ConsoleFormat::Always(format)) => Some(match Style::of(format, log.spans) {
+            Style::Text { .. } => Style::Text { colour: console == Console::Text { colour: true } },
+            style => style,
+        }),
+        (Console::Text { colour }, ConsoleFormat::Auto) => Some(Style::Text { colour }),
+        (Console::Journal, ConsoleFormat::Auto) => Some(Style::Journal),
     }
 }
 
-/// The file's output.
-fn file_output(format: LogFormat, writer: NonBlocking) -> Output {
-    let layer = fmt::layer().with_writer(writer).with_ansi(false).log_internal_errors(false);
-    match format {
-        LogFormat::Text => layer.fmt_fields(FileFields::default()).with_timer(clock()).boxed(),
-        LogFormat::Json => {
-            layer.json().flatten_event(true).with_current_span(false).with_timer(clock()).boxed()
-        }
+/// The host's name.
+fn host() -> String {
+    nix::unistd::gethostname()
+        .map_or_else(|_| "localhost".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+/// How the file's writer tells something: by records of its own, and to a person on the console or, without one, by
+/// syslog(3), which the journal answers.
+fn voice(file: Arc<Context>, console: Option<(Arc<Context>, Arc<ConsoleQueue>)>) -> Voice {
+    Voice {
+        record: Box::new(move |level, text, numbers| file.own(level, text, numbers)),
+        alarm: Box::new(move |level, text| match &console {
+            Some((context, queue)) => queue.push(&context.own(level, text, &[]), index(level)),
+            None => syslog(level, text),
+        }),
     }
+}
+
+/// Sends one line to syslog(3) without waiting; where nobody takes it, nobody reads it.
+fn syslog(level: Level, text: &str) {
+    // Facility daemon, severity err or warning: RFC 5424 §6.2.1.
+    let priority = if level == Level::ERROR { 27 } else { 28 };
+    let line = format!("<{priority}>mcpeg[{}]: {text}", std::process::id());
+    let sent = UnixDatagram::unbound().and_then(|socket| {
+        socket.set_nonblocking(true)?;
+        socket.send_to(line.as_bytes(), SYSLOG)
+    });
+    drop(sent);
 }
 
 /// Writes a panic to the log, so that it is found where people look, also without a console.
@@ -157,28 +315,6 @@ fn log_panic(info: &PanicHookInfo<'_>) {
     let thread = std::thread::current();
     let thread = thread.name().unwrap_or("unnamed");
     tracing::error!(target: "mcpeg::panic", location, thread, "{message}");
-}
-
-impl ToExit for Error {
-    fn to_exit(&self) -> Exit {
-        match self {
-            Self::Open { .. } | Self::Directory { .. } => Exit::CannotCreate,
-            Self::Level { .. } => Exit::Config,
-            Self::Twice(_) => Exit::Bug,
-        }
-    }
-
-    fn hint(&self) -> Option<String> {
-        let (Self::Open { source, .. } | Self::Directory { source, .. }) = self else { return None };
-        let fix = match source.raw_os_error() {
-            Some(nix::libc::ELOOP) => "the log file must not be a symbolic link; name the file itself",
-            Some(nix::libc::EACCES | nix::libc::EPERM | nix::libc::EROFS) => {
-                "let mcpeg's user write there, or name another file with --log-file or in [log]"
-            }
-            _ => "name a regular file with --log-file or in [log], or leave it out to log to standard error",
-        };
-        Some(fix.to_owned())
-    }
 }
 
 #[cfg(test)]

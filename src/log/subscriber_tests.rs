@@ -1,10 +1,11 @@
 //! What the outputs write, and what becomes of the process when they cannot.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
 use super::*;
+use crate::config::{LogFormat, Spans};
 
 /// Standard error that a test can read.
 #[derive(Clone, Default)]
@@ -30,7 +31,7 @@ impl io::Write for Captured {
 
 /// A configuration with this file.
 fn to_file(path: Option<&Path>, format: LogFormat) -> Log {
-    Log { level: "info,mcpeg=debug".to_owned(), file: path.map(Path::to_owned), format }
+    Log { level: "info,mcpeg=debug".to_owned(), file: path.map(Path::to_owned), format, ..Log::default() }
 }
 
 /// Runs `events` with such a log and gives what the console and the file have.
@@ -38,8 +39,7 @@ fn logged(console: Console, format: LogFormat, events: impl FnOnce()) -> (String
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("mcpeg.log");
     let captured = Captured::default();
-    let writer = captured.clone();
-    let (subscriber, guard) = build(&to_file(Some(&path), format), console, move || writer.clone()).unwrap();
+    let (subscriber, guard) = build(&to_file(Some(&path), format), console, captured.clone()).unwrap();
     tracing::subscriber::with_default(subscriber, events);
     drop(guard);
     (captured.text(), std::fs::read_to_string(path).unwrap())
@@ -62,12 +62,118 @@ fn a_json_line_has_a_timestamp_with_microseconds_and_the_fields_at_the_top() {
     let line: serde_json::Value = serde_json::from_str(file.trim_end()).unwrap();
     let timestamp = line["timestamp"].as_str().unwrap();
     assert_eq!(timestamp.len(), "2026-01-01T00:00:00.000000Z".len(), "{timestamp}");
-    assert!(time::OffsetDateTime::parse(timestamp, &time::format_description::well_known::Rfc3339).is_ok());
+    assert!(timestamp.parse::<jiff::Timestamp>().is_ok());
     assert_eq!(
         (&line["level"], &line["message"], &line["upstream"]),
         (&"WARN".into(), &"gone".into(), &"time".into())
     );
     assert!(line["target"].as_str().unwrap().starts_with("mcpeg::log"));
+}
+
+/// The one line of JSON that `events` make with this place for spans.
+fn json(spans: Spans, events: impl FnOnce()) -> serde_json::Value {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("mcpeg.log");
+    let log = Log { spans, ..to_file(Some(&path), LogFormat::Json) };
+    let (subscriber, guard) = build(&log, Console::Off, io::sink()).unwrap();
+    tracing::subscriber::with_default(subscriber, events);
+    drop(guard);
+    serde_json::from_str(std::fs::read_to_string(path).unwrap().trim_end()).unwrap()
+}
+
+/// Two spans around an event, with names that meet.
+fn in_two_spans() {
+    let _outer = tracing::info_span!("outer", trace_id = "t1", both = 1, message = "spanning").entered();
+    let inner = tracing::info_span!("inner", both = 2, late = tracing::field::Empty, own = "span").entered();
+    inner.record("late", 2.5);
+    inner.record("both", 3_u64);
+    tracing::info!(own = "event", pid = 17, flag = true, shown = ?Some("x"), "hello \"you\"\n");
+}
+
+#[test]
+fn flat_spans_stand_beside_the_fields_and_the_innermost_name_counts() {
+    let line = json(Spans::Flat, in_two_spans);
+    let values = ["trace_id", "both", "late", "own", "flag", "shown", "message", "message_", "pid_", "span"]
+        .map(|name| line[name].to_string());
+    assert_eq!(
+        values,
+        [
+            "\"t1\"",
+            "3",
+            "2.5",
+            "\"event\"",
+            "true",
+            r#""Some(\"x\")""#,
+            r#""hello \"you\"\n""#,
+            "\"spanning\"",
+            "17",
+            "\"inner\""
+        ]
+    );
+    assert_eq!(line["pid"], std::process::id());
+    assert!(line["instance"].as_str().is_some_and(|instance| !instance.is_empty()));
+}
+
+#[test]
+fn nested_spans_are_an_array_with_the_trace_id_beside_it() {
+    let line = json(Spans::Nested, in_two_spans);
+    assert_eq!(line["trace_id"], "t1");
+    assert_eq!(line["both"], serde_json::Value::Null);
+    let names: Vec<_> = line["spans"].as_array().unwrap().iter().map(|span| span["span"].clone()).collect();
+    assert_eq!(names, ["outer", "inner"]);
+    assert_eq!((&line["spans"][0]["both"], &line["spans"][1]["both"]), (&1.into(), &3.into()));
+}
+
+#[test]
+fn logfmt_is_in_quotes_where_it_must_be() {
+    let (_, file) = logged(Console::Off, LogFormat::Logfmt, || {
+        let _span = tracing::info_span!("request", session = "s 1").entered();
+        tracing::info!(plain = "word", empty = "", number = 4, quoted = "a=\"b\"", "two words");
+    });
+    let rest = file.split_once("target=").unwrap().1;
+    assert!(file.contains(" level=info "), "{file}");
+    for part in [
+        " msg=\"two words\"",
+        " plain=word",
+        " empty=\"\"",
+        " number=4",
+        r#" quoted="a=\"b\"""#,
+        " span=request session=\"s 1\"",
+    ] {
+        assert!(rest.contains(part), "{part} is not in {file}");
+    }
+    assert_eq!(file.lines().count(), 1);
+}
+
+#[test]
+fn a_message_can_neither_forge_a_record_nor_paint() {
+    let forged = "innocent\n2026-01-01T00:00:00.000000Z ERROR forged\u{1b}[31m";
+    for format in [LogFormat::Text, LogFormat::Logfmt, LogFormat::Json] {
+        let (console, file) = logged(Console::Text { colour: false }, format, || tracing::info!("{forged}"));
+        for text in [console, file] {
+            assert_eq!(text.lines().count(), 1, "{text}");
+            assert!(!text.contains('\u{1b}'), "{text:?}");
+        }
+    }
+}
+
+#[test]
+fn console_and_file_have_levels_of_their_own_that_can_be_replaced() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("mcpeg.log");
+    let captured = Captured::default();
+    let mut log = Log { console_level: Some("warn".to_owned()), ..to_file(Some(&path), LogFormat::Text) };
+    let (subscriber, guard) = build(&log, Console::Text { colour: false }, captured.clone()).unwrap();
+    tracing::subscriber::with_default(subscriber, || {
+        tracing::info!("first");
+        (log.level, log.console_level) = ("warn".to_owned(), Some("info".to_owned()));
+        guard.apply(&log).unwrap();
+        tracing::info!("second");
+    });
+    drop(guard);
+    let file = std::fs::read_to_string(path).unwrap();
+    assert!(file.contains("first") && !file.contains("second"), "{file}");
+    assert!(!captured.text().contains("first") && captured.text().contains("second"), "{}", captured.text());
 }
 
 #[test]
@@ -111,7 +217,7 @@ fn the_log_goes_on_in_the_file_that_was_there() {
     let path = scratch.path().join("mcpeg.log");
     for message in ["first", "second"] {
         let (subscriber, guard) =
-            build(&to_file(Some(&path), LogFormat::Text), Console::Off, io::sink).unwrap();
+            build(&to_file(Some(&path), LogFormat::Text), Console::Off, io::sink()).unwrap();
         tracing::subscriber::with_default(subscriber, || tracing::info!("{message}"));
         drop(guard);
     }

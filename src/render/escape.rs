@@ -68,6 +68,12 @@ impl TomlString {
     pub fn new(path: &Path) -> Result<Self, Invalid> {
         plain(path).map(|text| Self(text.to_owned()))
     }
+
+    /// Takes the text of something that has been understood before, such as a listener's address.
+    #[must_use]
+    pub fn of(text: &impl fmt::Display) -> Self {
+        Self(text.to_string().chars().filter(|c| !c.is_control()).collect())
+    }
 }
 
 impl AccountName {

@@ -3,8 +3,20 @@
 //! askama drops the last newline of a template; [`finish`] puts it back, because a text file ends with one.
 
 use askama::Template;
+use serde::{Deserialize, Serialize};
 
 use super::escape::{AccountName, ExecWord, FieldPath, Seconds, TomlString};
+
+/// How far the service can be confined, which follows from what it has to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Confinement {
+    /// Whether it starts programs: stdio upstreams. Without them, nothing but the gateway itself may be run, and no memory
+    /// may become executable.
+    pub children: bool,
+    /// Whether all its peers are on this machine: it needs no network.
+    pub loopback: bool,
+}
 
 /// The system service: `mcpeg.service`.
 #[derive(Clone, Debug, Template)]
@@ -14,8 +26,16 @@ pub struct Service {
     pub program: ExecWord,
     /// The configuration file that it is started with.
     pub configuration: ExecWord,
+    /// `mcpeg`, or that of an instance: of the unit, and of its directories.
+    pub name: AccountName,
     /// The account that it runs under.
     pub account: AccountName,
+    /// Its group.
+    pub group: AccountName,
+    /// The directory of the binary.
+    pub programs: FieldPath,
+    /// How far it is confined.
+    pub confinement: Confinement,
     /// How long a stop may take before systemd kills what is left.
     pub stop_timeout: Seconds,
 }
@@ -26,6 +46,8 @@ pub struct Service {
 pub struct Sysusers {
     /// The account's name.
     pub account: AccountName,
+    /// Its group; with another name than the account's, it is declared too.
+    pub group: AccountName,
     /// Its home directory.
     pub home: FieldPath,
 }
@@ -34,8 +56,8 @@ pub struct Sysusers {
 #[derive(Clone, Debug, Template)]
 #[template(path = "tmpfiles.conf.j2", escape = "none")]
 pub struct Tmpfiles {
-    /// The service's account, whose group may read.
-    pub account: AccountName,
+    /// The service's group, which may read.
+    pub group: AccountName,
     /// The directory of the configuration; its name is not one that needs quotes.
     pub directory: FieldPath,
 }
@@ -44,10 +66,60 @@ pub struct Tmpfiles {
 #[derive(Clone, Debug, Template)]
 #[template(path = "mcpeg.toml.j2", escape = "none")]
 pub struct DefaultConfiguration {
-    /// Where the log goes.
-    pub log_file: TomlString,
+    /// Where it listens; empty is the program's default.
+    pub listen: Vec<TomlString>,
+    /// Where the log goes; `None` is the console.
+    pub log_file: Option<TomlString>,
     /// The directory of further upstreams, as shown in a comment.
     pub drop_ins: FieldPath,
+}
+
+/// A user's service for development: `mcpeg.service` of the user's systemd.
+#[derive(Clone, Debug, Template)]
+#[template(path = "mcpeg-dev.service.j2", escape = "none")]
+pub struct DevelopmentService {
+    /// Where the binary is.
+    pub program: ExecWord,
+    /// The configuration file that it is started with.
+    pub configuration: ExecWord,
+    /// Of the unit, and of its directory.
+    pub name: AccountName,
+    /// How long a stop may take before systemd kills what is left.
+    pub stop_timeout: Seconds,
+}
+
+/// What watches the configuration in development: `mcpeg-watch.path`.
+#[derive(Clone, Debug, Template)]
+#[template(path = "mcpeg-watch.path.j2", escape = "none")]
+pub struct Watch {
+    /// The configuration file.
+    pub configuration: FieldPath,
+    /// The directory of further upstreams.
+    pub drop_ins: FieldPath,
+    /// Of the unit that it belongs to.
+    pub name: AccountName,
+}
+
+/// What acts when the configuration has changed: `mcpeg-watch.service`.
+#[derive(Clone, Debug, Template)]
+#[template(path = "mcpeg-watch.service.j2", escape = "none")]
+pub struct WatchAct {
+    /// Where the binary is.
+    pub program: ExecWord,
+    /// Of the unit that it belongs to.
+    pub name: AccountName,
+}
+
+/// A snippet for logrotate(8), for administrators who prefer it to mcpeg's own rotation.
+#[derive(Clone, Debug, Template)]
+#[template(path = "logrotate.j2", escape = "none")]
+pub struct Logrotate {
+    /// Where the binary is.
+    pub program: ExecWord,
+    /// The configuration file, as shown in a comment.
+    pub configuration: FieldPath,
+    /// The log file.
+    pub log_file: FieldPath,
 }
 
 /// Renders and ends the text with a newline.
@@ -61,6 +133,30 @@ fn finish(template: &impl Template) -> String {
 }
 
 impl Service {
+    /// The unit's text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        finish(self)
+    }
+}
+
+impl DevelopmentService {
+    /// The unit's text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        finish(self)
+    }
+}
+
+impl Watch {
+    /// The unit's text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        finish(self)
+    }
+}
+
+impl WatchAct {
     /// The unit's text.
     #[must_use]
     pub fn text(&self) -> String {
@@ -86,6 +182,14 @@ impl Tmpfiles {
 
 impl DefaultConfiguration {
     /// The file's text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        finish(self)
+    }
+}
+
+impl Logrotate {
+    /// The snippet's text.
     #[must_use]
     pub fn text(&self) -> String {
         finish(self)

@@ -7,7 +7,10 @@ mod escape;
 mod files;
 
 pub use escape::{AccountName, ExecWord, FieldPath, Invalid, Seconds, TomlString};
-pub use files::{DefaultConfiguration, Service, Sysusers, Tmpfiles};
+pub use files::{
+    Confinement, DefaultConfiguration, DevelopmentService, Logrotate, Service, Sysusers, Tmpfiles, Watch,
+    WatchAct,
+};
 
 #[cfg(test)]
 mod tests;

@@ -73,6 +73,9 @@ pub enum Error {
     /// The start was given up by whoever started us.
     #[error("the launcher is gone before the gateway was ready")]
     Abandoned,
+    /// A bug has struck while nothing could be done but to give up.
+    #[error("a panic has ended the gateway; its message is in the log")]
+    Panicked,
     /// A signal came during the start.
     #[error("stopped by {} before the gateway was ready", .0.name())]
     StoppedEarly(Received),
@@ -107,7 +110,7 @@ impl ToExit for Error {
         }
         match self {
             Self::StoppedEarly(received) => received.exit(),
-            Self::NotLive(..) | Self::ListenerLost(_) => Exit::Bug,
+            Self::NotLive(..) | Self::ListenerLost(_) | Self::Panicked => Exit::Bug,
             _ => Exit::Os,
         }
     }

@@ -13,7 +13,8 @@ use tokio::task::JoinSet;
 
 use super::{Error, Serving};
 use crate::config::{self, Config, Log, Source};
-use crate::daemon::listen::{Listeners, Outline, Passed};
+use crate::daemon::listen::{Listeners, Outline};
+use crate::daemon::passed::Passed;
 use crate::exit::ToExit as _;
 use crate::gateway::{Gateway, Prepared, Reloaded};
 use crate::sys::net::{Address, Listener};
@@ -189,16 +190,18 @@ impl Serving<'_> {
         }
         self.taken.listeners.extend(fresh);
         let removed = self.taken.listeners.retain(&config.server.listen);
+        self.taken.listeners.store(&self.notifier);
         for address in &removed {
             self.accepting.leave(address, drain);
         }
         let upstreams = gateway.reloaded().clone();
         self.gateway.commit(gateway, drain);
-        let log_level = (config.log.level != self.taken.config.log.level).then(|| config.log.level.clone());
-        if let Some(level) = &log_level
-            && let Err(error) = self.log.set_level(level)
+        let old = &self.taken.config.log;
+        let log_level = (config.log.level != old.level).then(|| config.log.level.clone());
+        if config.log != *old
+            && let Err(error) = self.log.apply(&config.log)
         {
-            tracing::error!(error = crate::exit::chain(&error), "the log level stays");
+            tracing::error!(error = crate::exit::chain(&error), "the log stays as it was");
         }
         self.taken.config = Arc::new(config);
         self.tell_others();
@@ -238,7 +241,7 @@ async fn prepare(source: Source, old: &Config, gateway: Gateway, bound: Outline)
     let needs_restart = pin(&mut config, old, bound.are_passed());
     let missing = if bound.are_passed() { Vec::new() } else { bound.missing(&config.server.listen) };
     // Names may have to be resolved, which blocks.
-    let bind = move || Listeners::bind(&missing, Passed::nothing());
+    let bind = move || Listeners::bind(&missing, Passed::default());
     let fresh = Fresh(tokio::task::spawn_blocking(bind).await.map_err(failed)??);
     let handles = fresh.0.handles().map_err(Error::Listeners)?;
     let gateway = gateway.prepare(&config).await?;
@@ -257,10 +260,29 @@ fn pin(config: &mut Config, old: &Config, passed: bool) -> Vec<String> {
     note(server.max_message_size != old.server.max_message_size, "max_message_size in [server]");
     server.max_message_size = old.server.max_message_size;
     note(passed && server.listen != old.server.listen, "listen in [server]");
-    note(log.file != old.log.file, "file in [log]");
-    note(log.format != old.log.format, "format in [log]");
-    *log = Log { level: std::mem::take(&mut log.level), ..old.log.clone() };
+    let Log { file, format, spans, instance, console_format, queue, overflow, .. } = &old.log;
+    note(log.file != *file, "file in [log]");
+    note(log.format != *format, "format in [log]");
+    note(log.spans != *spans, "spans in [log]");
+    note(log.instance != *instance, "instance in [log]");
+    note(log.console_format != *console_format, "console_format in [log]");
+    note(log.queue != *queue, "queue in [log]");
+    note(log.overflow != *overflow, "overflow in [log]");
+    pin_log(log, &old.log);
     pinned
+}
+
+/// Keeps of the log what cannot change while it is open.
+fn pin_log(log: &mut Log, old: &Log) {
+    let new = std::mem::take(log);
+    *log = Log {
+        level: new.level,
+        console_level: new.console_level,
+        on_full: new.on_full,
+        fsync: new.fsync,
+        rotation: new.rotation,
+        ..old.clone()
+    };
 }
 
 /// Logs why nothing was done, and says it.

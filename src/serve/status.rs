@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::daemon::Record;
 use crate::drain;
 use crate::gateway::{self, Gateway};
+use crate::log;
 use crate::sys::net::Address;
 
 /// The schema's version.
@@ -43,6 +44,8 @@ pub struct Status {
     pub config: Vec<PathBuf>,
     /// The log file.
     pub log_file: Option<PathBuf>,
+    /// How the log file is.
+    pub log: Option<log::Health>,
     /// The pid file.
     pub pid_file: PathBuf,
     /// The systemd unit.
@@ -63,6 +66,7 @@ impl Status {
             listeners: addresses.iter().map(ToString::to_string).collect(),
             config: config.sources.clone(),
             log_file: config.log.file.clone(),
+            log: None,
             pid_file: record.pid_file.clone(),
             unit: record.unit.clone(),
             gateway: None,
@@ -71,8 +75,13 @@ impl Status {
 }
 
 /// Answers `{"request":"status"}`.
-pub(super) fn answer(template: Status, gateway: &Gateway, watch: &drain::Watch) -> serde_json::Value {
+pub(super) fn answer(
+    template: Status,
+    gateway: &Gateway,
+    watch: &drain::Watch,
+    log: &log::Handle,
+) -> serde_json::Value {
     let state = if watch.is_draining() { State::Draining } else { State::Running };
-    let status = Status { state, gateway: Some(gateway.status()), ..template };
+    let status = Status { state, log: log.health(), gateway: Some(gateway.status()), ..template };
     serde_json::to_value(status).expect("a status has string keys and finite numbers only")
 }

@@ -38,9 +38,16 @@ impl Serving<'_> {
             self.gateway.stop().await;
         };
         tokio::pin!(work);
+        // Everything in it has limits of its own, so that this one is reached only if a task that was waited for is gone.
+        let limit = tokio::time::sleep(timeout + END_MARGIN);
+        tokio::pin!(limit);
         loop {
             tokio::select! {
                 () = &mut work => return Exit::Done,
+                () = &mut limit => {
+                    tracing::error!("the drain does not end; stopping without waiting for the rest");
+                    return Exit::Done;
+                }
                 received = self.signals.stop() => {
                     tracing::warn!(signal = received.name(), "stopping at once");
                     return received.exit();

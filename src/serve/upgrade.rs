@@ -21,13 +21,14 @@ use super::{Error, Serving, Taken};
 use crate::config::{Overrides, Source};
 use crate::daemon::control::Server;
 use crate::daemon::listen::Listeners;
+use crate::daemon::passed;
 use crate::daemon::upgrade::{self, Candidate, Error as Failure, Message, Plan};
 use crate::daemon::{self, Lock, RunPaths};
 use crate::exit::{Exit, ToExit as _};
 use crate::gateway::Gateway;
 use crate::log::Console;
 use crate::sys::fd::Rest;
-use crate::{config, daemon::listen, drain};
+use crate::{config, drain};
 
 /// How long the new process may take by default.
 pub const START_LIMIT: Duration = Duration::from_secs(30);
@@ -98,7 +99,10 @@ impl Offer {
             Ok(None) => return Err(early(candidate.died())),
             Err(_) => return Err(early(candidate.late(self.limit))),
         };
-        upgrade::pass(&stream, &self.lock, &self.listeners).map_err(|error| early(Failure::Pass(error)))?;
+        upgrade::pass(&stream, &self.lock, &self.listeners).map_err(|error| match error.kind() {
+            std::io::ErrorKind::BrokenPipe => early(candidate.died()),
+            _ => early(Failure::Pass(error)),
+        })?;
         let mut bond = Bond::open(stream, &self.gateway);
         bond.sender.send(&Message::Take(Box::new(self.plan.clone())));
         let prepared = tokio::time::timeout_at(deadline, bond.stage(&Message::Prepared)).await;
@@ -195,6 +199,7 @@ impl Serving<'_> {
         match attempt.result {
             Ok(heir) => {
                 self.owner = false;
+                self.log.yield_rotation();
                 self.taken.listeners.give_files_up();
                 // Before the manager hears of it, so that the new process is nobody's child when it is named.
                 heir.candidate.release();
@@ -248,6 +253,7 @@ impl Serving<'_> {
         let mut server = Server::prepare(&self.taken.paths.control)?;
         self.talk(&Message::Ready, &Message::Commit).await?;
         self.owner = true;
+        self.gateway.remember_sessions(&self.taken.paths.sessions(), false);
         self.taken.listeners.own_files();
         self.taken.lock.describe(&self.record)?;
         daemon::write_pid_file(&self.taken.paths.pid_file, self.record.pid)?;
@@ -257,6 +263,7 @@ impl Serving<'_> {
         if let Err(error) = self.talk(&Message::Owned, &Message::Released).await {
             tracing::warn!(error = crate::exit::chain(&error), "the old process did not take its leave");
         }
+        self.taken.listeners.store(&self.notifier);
         let summary = self.summary();
         self.notifier.status(&summary);
         let (pid, version) = (self.record.pid, &self.record.version);
@@ -312,7 +319,7 @@ pub fn take_over() -> Option<Exit> {
 
 /// Receives everything and serves.
 fn serve_on() -> Result<Exit, Error> {
-    drop(listen::claim(Rest::CloseOnExec)?);
+    drop(passed::claim(Rest::CloseOnExec)?);
     let channel = upgrade::channel()?;
     let mut taken = match inherit(&channel) {
         Ok(taken) => taken,

@@ -52,6 +52,29 @@ fn temporary_beside(path: &Path) -> io::Result<PathBuf> {
     Ok(path.with_file_name(temporary))
 }
 
+/// Removes what writers of this file left beside it that were killed before they could rename it. Nobody may be writing it.
+///
+/// # Errors
+/// When the directory cannot be read or a file not be removed.
+pub fn sweep_temporaries(path: &Path) -> io::Result<()> {
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str()))
+    else {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    };
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let found = entry.file_name();
+        let number = found.to_str().and_then(|found| {
+            found.strip_prefix('.')?.strip_prefix(name)?.strip_prefix('.')?.strip_suffix(".tmp")
+        });
+        let is_number = number.is_some_and(|number| number.parse::<u32>().is_ok());
+        if is_number && entry.file_type()?.is_file() {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// Creates the file, which must not exist, with its final mode and owner, and syncs it.
 fn write_new(path: &Path, content: &[u8], ownership: Ownership) -> io::Result<()> {
     let open = || {
@@ -133,6 +156,19 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+
+    #[test]
+    fn sweep_removes_what_killed_writers_left_and_nothing_else() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("x.pid");
+        let names = [".x.pid.4711.tmp", ".x.pid.a.tmp", ".y.pid.1.tmp", "x.pid.1.tmp", "x.pid"];
+        for name in names {
+            fs::File::create(scratch.path().join(name)).unwrap();
+        }
+        sweep_temporaries(&path).unwrap();
+        let left: Vec<_> = names.into_iter().filter(|name| scratch.path().join(name).exists()).collect();
+        assert_eq!(left, &names[1..]);
+    }
 
     #[test]
     fn atomic_write_replaces_link_and_not_its_target() {

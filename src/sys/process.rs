@@ -49,6 +49,43 @@ pub fn prepare_child(command: &mut Command) {
     unsafe { command.pre_exec(hook) };
 }
 
+/// The most that a child may take; `None` is what this process may.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ceilings {
+    /// Bytes of private memory: setrlimit(2) `RLIMIT_DATA`.
+    pub memory: Option<u64>,
+    /// Processes and threads of its user: `RLIMIT_NPROC`.
+    pub tasks: Option<u64>,
+    /// Open files: `RLIMIT_NOFILE`.
+    pub open_files: Option<u64>,
+}
+
+/// Holds a child, and each process that it begins, to these ceilings.
+pub fn limit(command: &mut Command, ceilings: Ceilings) {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let wanted = [
+        (Resource::RLIMIT_DATA, ceilings.memory),
+        (Resource::RLIMIT_NPROC, ceilings.tasks),
+        (Resource::RLIMIT_NOFILE, ceilings.open_files),
+    ];
+    if wanted.iter().all(|(_, most)| most.is_none()) {
+        return;
+    }
+    let hook = move || {
+        for (resource, most) in wanted {
+            if let Some(most) = most {
+                // Only root may raise the hard limit, and nobody needs to.
+                let (_, hard) = getrlimit(resource)?;
+                setrlimit(resource, most.min(hard), most.min(hard))?;
+            }
+        }
+        Ok(())
+    };
+    // SAFETY: the hook makes the system calls getrlimit and setrlimit only; it neither allocates nor takes a lock, as
+    // signal-safety(7) demands between fork and exec.
+    unsafe { command.pre_exec(hook) };
+}
+
 /// Makes the program the child of init, or of the nearest subreaper, by a second fork: a service manager that is told
 /// of it as its main process (`sd_notify(3)` MAINPID=) will learn of its end. The number that
 /// [`std::process::Child::id`] tells is that of the process in between, which is gone at once but leads the program's
@@ -165,6 +202,20 @@ mod tests {
         assert_eq!(child.wait().unwrap().signal(), Some(9));
         // The grandchild holds the pipe's other end: end of file proves that it is gone too.
         assert_eq!(std::io::Read::read_to_string(&mut output, &mut line).unwrap(), 0);
+    }
+
+    #[test]
+    fn limited_child_and_its_children_are_held_to_the_ceilings() {
+        let mut shell = command("sh");
+        shell.args(["-c", "cat /proc/self/limits"]).stdout(Stdio::piped());
+        limit(&mut shell, Ceilings { memory: Some(64 << 20), tasks: Some(4000), open_files: Some(99) });
+        let limits = String::from_utf8(shell.output().unwrap().stdout).unwrap();
+        for (name, value) in
+            [("Max data size", "67108864"), ("Max processes", "4000"), ("Max open files", "99")]
+        {
+            let line = limits.lines().find(|line| line.starts_with(name)).unwrap();
+            assert_eq!(line.matches(value).count(), 2, "{line}");
+        }
     }
 
     #[test]

@@ -11,3 +11,21 @@ pub fn effective_uid() -> u32 {
 pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
+
+/// Who a child can run as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// The user's number.
+    pub uid: u32,
+    /// The number of the user's own group.
+    pub gid: u32,
+    /// The home directory.
+    pub home: std::path::PathBuf,
+}
+
+/// A user of this machine by name.
+#[must_use]
+pub fn find(name: &str) -> Option<Account> {
+    let user = nix::unistd::User::from_name(name).ok().flatten()?;
+    Some(Account { uid: user.uid.as_raw(), gid: user.gid.as_raw(), home: user.dir })
+}

@@ -31,14 +31,14 @@ fn a_valid_file_is_named_with_what_it_gives() {
 fn what_would_probably_not_work_is_a_warning_and_exits_0() {
     let scratch = Scratch::with_config(
         "[server]\nauth = \"none\"\nlisten = [\"0.0.0.0:8080\"]\n\
-         [upstreams.a]\ncommand = \"no-such-program\"\nworking_dir = \"/nonexistent\"\n\
+         [upstreams.a]\ncommand = \"no-such-program\"\nworking_dir = \"/proc/nonexistent\"\n\
          [upstreams.b]\ncommand = \"/etc/passwd\"\n\
          [upstreams.c]\nurl = \"http://example.org/mcp\"\nheaders = { Authorization = \"x\" }\n",
     );
     scratch.check(&[]).exits(0).says(&[
         "mcpeg: warning: whoever can reach `0.0.0.0:8080` can use every upstream",
         "mcpeg: warning: upstream `a`: command `no-such-program` is not in PATH",
-        "upstream `a`: working_dir `/nonexistent` is not a directory",
+        "upstream `a`: working_dir `/proc/nonexistent` is not a directory",
         "upstream `b`: command `/etc/passwd` is not an executable file",
         "upstream `c`: headers are sent to `example.org` without encryption",
     ]);
@@ -157,7 +157,19 @@ fn bad_addresses_have_their_place_and_fix() {
 fn log_mistakes_have_their_place_and_fix() {
     refused("[log]\nfile = \"x.log\"\n", "2:8", &["`file` must be an absolute path", "hint: write a path"]);
     refused("[log]\nlevel = \"loud\"\n", "2:9", &["`loud` is not a log level", "hint: write off, error"]);
-    refused("[log]\nformat = \"xml\"\n", "2:10", &["`format` cannot be `xml`", "write \"json\" or \"text\""]);
+    refused(
+        "[log]\nformat = \"xml\"\n",
+        "2:10",
+        &["`format` cannot be `xml`", "write \"json\" or \"text\" or \"logfmt\""],
+    );
+    refused(
+        "[log]\nrotate = \"external\"\nrotate_size = \"1MiB\"\n",
+        "3:15",
+        &["`rotate_size` has no place beside rotate = \"external\"", "leave out one of them"],
+    );
+    refused("[log]\nrotate_at = \"25:00\"\n", "2:13", &["`rotate_at` cannot be `25:00`", "HH:MM"]);
+    refused("[log]\nkeep_files = -1\n", "2:14", &["`keep_files` cannot be -1", "from 0 to 100000"]);
+    refused("[log]\nconsole_level = \"loud\"\n", "2:17", &["`loud` is not a log level"]);
 }
 
 #[test]

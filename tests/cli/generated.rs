@@ -105,8 +105,61 @@ fn manual_names_every_option_exit_code_and_configuration_key() {
     for (exit, _) in mcpeg::exit::Exit::ALL {
         assert!(manual.contains(&format!(".B {}\n", exit.code())), "exit code {}", exit.code());
     }
-    for key in mcpeg::config::reference::KEYS {
+    for key in mcpeg::config::reference::keys() {
         assert!(configuration.contains(key.name), "{}", key.name);
+    }
+}
+
+#[test]
+fn manual_names_nothing_that_the_program_does_not_have() {
+    let mut command = <mcpeg::cli::definition::Cli as clap::CommandFactory>::command();
+    command.build();
+    let mut options: Vec<String> = Vec::new();
+    for command in std::iter::once(&command).chain(command.get_subcommands()) {
+        options
+            .extend(command.get_arguments().filter_map(|option| Some(format!("--{}", option.get_long()?))));
+    }
+    // A program of somebody else's in an example.
+    options.extend(["--local-timezone".to_owned(), "--user".to_owned()]);
+    for page in pages() {
+        let name = page.file_name().unwrap().to_string_lossy().into_owned();
+        let text = std::fs::read_to_string(page).unwrap().replace("\\-", "-").replace("\\fR", " ");
+        let named = text.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '-'));
+        for option in
+            named.filter(|word| word.len() > 2 && word.starts_with("--") && !word.starts_with("---"))
+        {
+            assert!(options.iter().any(|known| known == option), "{name}: {option} is no option");
+        }
+        let status = text.split(".SH EXIT STATUS\n").nth(1).unwrap_or_default();
+        let status = status.split(".SH ").next().unwrap_or_default();
+        for code in
+            status.lines().filter_map(|line| line.strip_prefix(".B ")).filter_map(|code| code.parse().ok())
+        {
+            assert!(mcpeg::exit::Exit::from_code(code).is_some(), "{name}: {code} is no exit code");
+        }
+        for key in
+            text.lines().filter(|_| name == "mcpeg.toml.5").filter_map(|line| line.strip_prefix("\\fB"))
+        {
+            let key = key.split(' ').next().unwrap_or_default();
+            assert!(mcpeg::config::reference::keys().any(|known| known.name == key), "{key} is no key");
+        }
+    }
+}
+
+#[test]
+fn manual_has_the_sections_that_readers_look_for() {
+    for page in pages() {
+        let text = std::fs::read_to_string(&page).unwrap();
+        for section in ["NAME", "SYNOPSIS", "DESCRIPTION", "FILES", "EXAMPLES", "SECURITY", "SEE ALSO"] {
+            assert!(text.contains(&format!(".SH {section}\n")), "{}: {section}", page.display());
+        }
+        if page.extension().is_some_and(|section| section == "8") {
+            assert!(text.contains(".SH EXIT STATUS\n"), "{}", page.display());
+        }
+    }
+    let manual = std::fs::read_to_string(Path::new(REPOSITORY).join("packaging/man/mcpeg.8")).unwrap();
+    for word in ["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2", ".SH ENVIRONMENT\n"] {
+        assert!(manual.contains(word), "{word}");
     }
 }
 

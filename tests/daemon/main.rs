@@ -7,12 +7,20 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../support/load.rs"]
+mod load;
+
+mod busy;
 mod guardian;
 mod hostile;
+mod namespace;
 mod notify;
+mod panic;
 mod reload;
 mod start;
 mod status;
 mod stop;
+mod store;
+mod sudden;
 mod sysv;
 mod upgrade;

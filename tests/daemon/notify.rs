@@ -7,11 +7,16 @@ use nix::sys::signal::Signal;
 
 use crate::support::daemon::{DEADLINE, Site, finish, send};
 
-/// The next message.
-fn message(socket: &UnixDatagram) -> String {
-    let mut buffer = [0; 4096];
-    let length = socket.recv(&mut buffer).unwrap();
-    String::from_utf8(buffer[..length].to_vec()).unwrap()
+/// The next message that is not about the descriptor store.
+pub(crate) fn message(socket: &UnixDatagram) -> String {
+    loop {
+        let mut buffer = [0; 4096];
+        let length = socket.recv(&mut buffer).unwrap();
+        let text = String::from_utf8(buffer[..length].to_vec()).unwrap();
+        if !text.starts_with("FDSTORE") {
+            return text;
+        }
+    }
 }
 
 #[test]

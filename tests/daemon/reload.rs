@@ -47,11 +47,17 @@ fn wrong_configuration_is_refused_with_its_place_and_the_old_one_serves_on() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     let taken = config(&["127.0.0.1:0", &format!("127.0.0.1:{port}")], "");
-    let cases: [(&str, i32, &str); 5] = [
+    let cases: [(&str, i32, &str); 11] = [
         ("this is no TOML", 78, "mcpeg.toml:1:"),
         ("[server]\nlisten = [\"127.0.0.1:0\"]\nlissen = 1\n", 78, "mcpeg.toml:3:1"),
         ("[server]\nlisten = [\"127.0.0.1\"]\n", 78, "mcpeg.toml:2:"),
         ("[log]\nlevel = \"\u{201c}\"\n", 78, "mcpeg.toml:2:"),
+        ("[upstreams.a]\ncommand = \"x\"\nurl = \"http://127.0.0.1:1/\"\n", 78, "mcpeg.toml:"),
+        ("[upstreams.a]\nargs = []\n", 78, "mcpeg.toml:"),
+        ("[upstreams.a]\ncommand = \"${env:NOPE}\"\n", 78, "NOPE"),
+        ("[server]\nlisten = [\"0.0.0.0:0\"]\n", 78, "auth"),
+        ("[server]\ndrain_timeout = \"soon\"\n", 78, "mcpeg.toml:2:"),
+        ("[server]\nlisten = [\"unix:/nonexistent/x.sock\"]\n", 71, "/nonexistent/x.sock"),
         (&taken, 71, &format!("127.0.0.1:{port}")),
     ];
     site.daemon();
@@ -210,7 +216,10 @@ fn manager_hears_of_the_reload_and_of_its_end_whatever_that_is() {
             return message;
         }
         // The line for `systemctl status` comes at its own times.
-        assert!(message.starts_with("STATUS="), "waited for {wanted}, got {message}");
+        assert!(
+            message.starts_with("STATUS=") || message.starts_with("FDSTORE"),
+            "waited for {wanted}, got {message}"
+        );
     };
     let child = site.mcpeg(&[]).env("NOTIFY_SOCKET", site.path("notify")).spawn().unwrap();
     next("READY=1");

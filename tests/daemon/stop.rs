@@ -48,7 +48,7 @@ fn drain_timeout_cuts_what_does_not_finish() {
 }
 
 #[test]
-fn signals_of_later_versions_are_survived() {
+fn signals_that_find_nothing_to_do_are_survived() {
     let site = Site::new();
     let child = site.foreground();
     for signal in [Signal::SIGUSR1, Signal::SIGPIPE] {
@@ -58,7 +58,7 @@ fn signals_of_later_versions_are_survived() {
     send(child.id().cast_signed(), Signal::SIGINT);
     let finished = finish(child);
     assert_eq!(finished.code, Some(0));
-    assert!(finished.stderr.contains("USR1"), "{finished:?}");
+    assert!(finished.stderr.contains("no log file to rotate"), "{finished:?}");
 }
 
 #[test]
@@ -100,12 +100,17 @@ fn suspended_gateway_is_told_apart_and_stops_when_it_goes_on() {
 }
 
 #[test]
-fn actions_of_later_versions_exit_3_and_name_what_to_use() {
+fn force_kills_a_gateway_that_does_not_end_and_nothing_else() {
     let site = Site::new();
+    assert_eq!(site.run(&["--force"]).code, Some(64), "it belongs to --stop");
     let pid = site.daemon();
-    let refused = site.run(&["--log-rotate"]);
-    assert_eq!(refused.code, Some(3), "{refused:?}");
-    assert!(refused.stderr.contains("this version cannot"), "{refused:?}");
-    assert!(refused.stderr.contains("--restart"), "{refused:?}");
-    assert!(lives(pid));
+    suspend(pid);
+    let stopped = site.run(&["--stop", "--force"]);
+    assert_eq!(stopped.code, Some(0), "{stopped:?}");
+    assert!(
+        stopped.stderr.contains(&format!("pid {pid} did not stop in time and was killed")),
+        "{stopped:?}"
+    );
+    assert!(!lives(pid) && !site.pid_file().exists());
+    site.daemon();
 }

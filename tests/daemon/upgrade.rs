@@ -1,18 +1,14 @@
 //! A new process takes the gateway's place: nothing is lost, and a bad one changes nothing.
 
-mod load;
+mod bad;
 
 use std::fs;
-use std::io::Write as _;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
 
 use nix::sys::signal::Signal;
 
-use crate::support::daemon::{DEADLINE, Finished, Held, MCPEG, Site, finish, lives, send, suspend, until};
-
-use load::{Load, Session};
+use crate::support::daemon::{DEADLINE, Held, Site, finish, lives, send, suspend, until};
 
 /// The pid after an upgrade that must succeed.
 fn upgrade(site: &Site) -> i32 {
@@ -23,36 +19,6 @@ fn upgrade(site: &Site) -> i32 {
     assert_eq!(finished.stdout, format!("mcpeg is serving with pid {after}, was {before}\n"));
     assert_ne!(before, after);
     after
-}
-
-#[test]
-fn twenty_upgrades_under_load_lose_no_request_and_no_session() {
-    let site = Site::new();
-    site.daemon();
-    let address = site.address();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let (answered, failed) = runtime.block_on(async {
-        let mut sessions = Vec::new();
-        for _ in 0..10 {
-            sessions.push(Session::begin(address).await.unwrap());
-        }
-        let load = Load::start(address, 32);
-        for _ in 0..20 {
-            load.go_on(8).await;
-            tokio::task::block_in_place(|| upgrade(&site));
-            for session in &sessions {
-                assert_eq!(session.answers().await.unwrap(), 200);
-            }
-        }
-        load.go_on(32).await;
-        load.end().await
-    });
-    let failures = failed.len();
-    writeln!(std::io::stderr(), "20 upgrades: {failures} of {} requests failed", answered + failures as u64)
-        .unwrap();
-    assert_eq!(failed, [""; 0], "of {answered}");
-    assert_eq!(site.status()["sessions"], 10 + 16);
-    until("only one generation is left", || site.gateways() == [site.pid()]);
 }
 
 #[test]
@@ -162,11 +128,7 @@ fn manager_is_told_of_the_new_main_process_and_never_of_a_stop() {
     let site = Site::new();
     let socket = UnixDatagram::bind(site.path("notify")).unwrap();
     socket.set_read_timeout(Some(DEADLINE)).unwrap();
-    let message = || {
-        let mut buffer = [0; 4096];
-        let length = socket.recv(&mut buffer).unwrap();
-        String::from_utf8(buffer[..length].to_vec()).unwrap()
-    };
+    let message = || crate::notify::message(&socket);
     let mut mcpeg = site.mcpeg(&[]);
     mcpeg.env("NOTIFY_SOCKET", site.path("notify")).env("WATCHDOG_USEC", "60000000");
     let child = mcpeg.spawn().unwrap();
@@ -184,93 +146,4 @@ fn manager_is_told_of_the_new_main_process_and_never_of_a_stop() {
     assert_eq!(site.run(&["--stop"]).code, Some(0));
     assert!(message().starts_with("STOPPING=1"), "the new process is heard");
     assert_eq!(finish(child).code, Some(0));
-}
-
-/// A site whose gateway runs from an executable of its own, which tests replace.
-struct Replaceable {
-    /// The site.
-    site: Site,
-    /// The executable.
-    program: PathBuf,
-    /// The gateway.
-    pid: i32,
-}
-
-impl Replaceable {
-    /// Starts the gateway.
-    fn new() -> Self {
-        let site = Site::new();
-        let program = site.path("program");
-        fs::copy(MCPEG, &program).unwrap();
-        let started = finish(site.shell("exec \"$PWD/program\" --daemon").spawn().unwrap());
-        assert_eq!(started.code, Some(0), "{started:?}");
-        let pid = site.pid();
-        Self { site, program, pid }
-    }
-
-    /// Puts a script in the executable's place and asks for an upgrade.
-    fn upgrade_to(&self, script: &str) -> Finished {
-        fs::remove_file(&self.program).unwrap();
-        self.site.write("program", script);
-        fs::set_permissions(&self.program, fs::Permissions::from_mode(0o755)).unwrap();
-        self.site.run(&["--restart", "--start-timeout", "2s"])
-    }
-
-    /// Asserts that the old process serves as if nothing had happened.
-    fn serves_on(&self, what: &str) {
-        let status = self.site.status();
-        assert_eq!((&status["pid"], &status["state"]), (&self.pid.into(), &"running".into()), "{what}");
-        assert_eq!(self.site.pid(), self.pid, "{what}");
-        assert_eq!(self.site.record().unwrap()["pid"], self.pid, "{what}");
-        assert!(std::net::TcpStream::connect(self.site.address()).is_ok(), "{what}");
-        assert!(!self.site.path("mcpeg.sock~").exists(), "{what}");
-    }
-}
-
-#[test]
-fn bad_new_programs_are_reported_and_the_old_process_serves_on() {
-    let gateway = Replaceable::new();
-    for (script, code, text) in [
-        ("#!/bin/sh\necho out of order >&2\nexit 3\n", 70, "ended before it served: out of order"),
-        ("#!/bin/sh\nexec sleep 600\n", 71, "did not serve within 2 s"),
-        ("#!/bin/sh\nsleep 600 & wait\n", 71, "did not serve within 2 s"),
-        ("#!/nonexistent/interpreter\n", 71, "cannot execute"),
-        (
-            "#!/bin/sh\necho '{\"message\":\"hello\",\"protocol\":99,\"pid\":1,\"version\":\"9\"}' >&0\nexec sleep 600\n",
-            71,
-            "does not speak version 1",
-        ),
-        ("#!/bin/sh\necho what >&0\nexec sleep 600\n", 71, "does not speak version 1"),
-        // Says hello, takes everything, and goes.
-        (
-            "#!/bin/sh\necho '{\"message\":\"hello\",\"protocol\":1,\"pid\":1,\"version\":\"1\"}' >&0\nread x\nexit 0\n",
-            70,
-            "ended before it served",
-        ),
-    ] {
-        let finished = gateway.upgrade_to(script);
-        assert_eq!(finished.code, Some(code), "{script}: {finished:?}");
-        assert!(finished.stderr.contains(text), "{script}: {finished:?}");
-        gateway.serves_on(script);
-    }
-    fs::remove_file(&gateway.program).unwrap();
-    let finished = gateway.site.run(&["--restart"]);
-    assert_eq!(finished.code, Some(71), "{finished:?}");
-    assert!(finished.stderr.contains("cannot execute"), "{finished:?}");
-    gateway.serves_on("missing");
-    fs::copy(MCPEG, &gateway.program).unwrap();
-    upgrade(&gateway.site);
-}
-
-#[test]
-fn wrong_configuration_is_reported_with_its_place_and_the_old_process_serves_on() {
-    let site = Site::new();
-    let pid = site.daemon();
-    site.write("mcpeg.toml", "[server]\nlissten = []\n");
-    let finished = site.run(&["--restart"]);
-    assert_eq!(finished.code, Some(78), "{finished:?}");
-    assert!(finished.stderr.contains("mcpeg.toml:2:1"), "{finished:?}");
-    assert_eq!((site.pid(), site.status()["pid"].as_i64()), (pid, Some(pid.into())));
-    site.write("mcpeg.toml", "[server]\nlisten = [\"127.0.0.1:0\"]\n");
-    upgrade(&site);
 }

@@ -131,3 +131,50 @@ async fn line_breaks_between_tokens_break_no_framing() {
         gateway.stop().await;
     }
 }
+
+/// JSON text as somebody may write it: numbers of any form and size, escapes, doubled keys, spaces.
+fn any_json() -> impl proptest::strategy::Strategy<Value = String> {
+    use proptest::prelude::*;
+    let number = "-?(0|[1-9][0-9]{0,30})([.][0-9]{1,9})?([eE][+-]?[0-9]{1,4})?";
+    let text =
+        "\"([ !#-\\[\\]-~\u{a0}-\u{2027}\u{1f600}-\u{1f64f}]|\\\\[\"\\\\/bfnrt]|\\\\u[0-9a-fA-F]{4}){0,12}\"";
+    let leaf = prop_oneof![
+        number.prop_map(String::from),
+        text.prop_map(String::from),
+        prop_oneof!["true", "false", "null"].prop_map(String::from)
+    ];
+    let space = "[ ]{0,2}";
+    leaf.prop_recursive(6, 48, 6, move |inner| {
+        let member = (text, space, inner.clone())
+            .prop_map(|(key, space, value)| format!("{key}{space}:{space}{value}"));
+        prop_oneof![
+            proptest::collection::vec(inner, 0..6).prop_map(|items| format!("[{}]", items.join(", "))),
+            proptest::collection::vec(member, 0..6).prop_map(|members| format!("{{{}}}", members.join(",")))
+        ]
+    })
+}
+
+#[tokio::test]
+async fn arbitrary_json_passes_byte_for_byte_both_ways() {
+    use proptest::strategy::{Strategy as _, ValueTree as _};
+    let gateway = Gateway::start(&probe("probe", &[])).await;
+    let (legacy, modern) =
+        (Client::legacy(gateway.address(), "/mcp").await, Client::modern(gateway.address(), "/mcp"));
+    let (strategy, mut runner) = (any_json(), proptest::test_runner::TestRunner::default());
+    for case in 0..150 {
+        let tree = strategy.new_tree(&mut runner).expect("JSON");
+        let json = format!(r#"{{"value":{},"again":1}}"#, tree.current());
+        for (client, era) in [(&legacy, false), (&modern, true)] {
+            let sent = params("echo", &json, era);
+            let id = case.to_string();
+            let answer = client.request(&id, "tools/call", "echo", &sent).await;
+            assert_eq!(answer.result(), echoed(&sent, &json, era));
+            let answer = client.call("fail", &json).await;
+            assert_eq!(
+                answer.raw_error(),
+                format!(r#"{{"data":{json},"message":"failed as asked","code":-32099}}"#)
+            );
+        }
+    }
+    gateway.stop().await;
+}

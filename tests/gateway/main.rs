@@ -3,6 +3,7 @@
 //! Tests that need nothing but Python run always; those with third-party clients are ignored by default and run by
 //! `scripts/check`, which installs the tools first.
 
+mod chaos;
 mod children;
 mod clients;
 mod conformance;
@@ -10,9 +11,14 @@ mod eras;
 mod errors;
 mod guardian;
 mod hardship;
+mod input;
 mod lossless;
+mod malformed;
 mod order;
 mod reload;
+mod sessions;
+mod shown;
+mod supervision;
 mod surface;
 mod upstreams;
 

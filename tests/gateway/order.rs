@@ -40,9 +40,14 @@ fn in_order(call: usize, answer: &Answer) {
 
 /// Many calls at once in one session, each with its own token.
 async fn many(client: &Client, modern: bool) {
+    many_times(client, modern, CALLS).await;
+}
+
+/// So many calls in one session.
+async fn many_times(client: &Client, modern: bool, calls: usize) {
     let meta = if modern { format!(",{MODERN_META}") } else { String::new() };
     let meta = meta.as_str();
-    let calls = stream::iter(0..CALLS).map(|call| async move {
+    let calls = stream::iter(0..calls).map(|call| async move {
         let params = format!(
             r#"{{"name":"progress","arguments":{{"count":3,"call":{call}}},"_meta":{{"progressToken":"token-{call}"{meta}}}}}"#
         );
@@ -76,4 +81,21 @@ async fn progress_over_stdio_precedes_its_result_in_order() {
 async fn progress_over_http_precedes_its_result_in_order() {
     let upstream = http_probe(&[]).await;
     both_eras(&http("probe", upstream.port)).await;
+}
+
+#[tokio::test]
+#[ignore = "needs a minute"]
+async fn ten_thousand_calls_over_stdio_lose_and_reorder_nothing() {
+    let gateway = Gateway::start(&probe("probe", &[])).await;
+    many_times(&Client::modern(gateway.address(), "/mcp"), true, 10_000).await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
+#[ignore = "needs a minute"]
+async fn ten_thousand_calls_over_http_lose_and_reorder_nothing() {
+    let upstream = http_probe(&[]).await;
+    let gateway = Gateway::start(&http("probe", upstream.port)).await;
+    many_times(&Client::legacy(gateway.address(), "/mcp").await, false, 10_000).await;
+    gateway.stop().await;
 }

@@ -8,6 +8,7 @@
 mod asking;
 mod faults;
 mod life;
+mod options;
 mod receipts;
 mod refusals;
 mod scratch;

@@ -157,17 +157,17 @@ fn read_only_usr_is_refused_and_named_before_anything_is_touched() {
     let script = "mount --bind \"$1\" \"$1\" && mount -o remount,bind,ro \"$1\" && shift && exec \"$@\"";
     let mut command = in_mount_namespace(script);
     command.arg(&usr).arg(MCPEG).args(["install", "--root"]).arg(scratch.at(""));
-    refused(&scratch, command, 73, "is on a file system that is mounted read-only");
+    refused(&scratch, command, 13, "is on a file system that is mounted read-only");
 }
 
 #[test]
 #[ignore = "needs root: mounts in a namespace of its own"]
-fn without_a_running_systemd_install_exits_69_and_names_no_start() {
+fn without_a_running_systemd_install_exits_14_and_names_no_start() {
     let scratch = Scratch::new();
     // sd_booted(3) looks below /run, which is empty here. The dry run keeps a broken refusal from installing.
     let mut command = in_mount_namespace("mount -t tmpfs none /run && exec \"$@\"");
     command.arg(MCPEG).args(["install", "--dry-run"]);
-    refused(&scratch, command, 69, "--no-start installs");
+    refused(&scratch, command, 14, "--no-start installs");
     let mut command = in_mount_namespace("mount -t tmpfs none /run && exec \"$@\"");
     let output = command.arg(MCPEG).args(["install", "--dry-run", "--no-start"]).output().unwrap();
     let said = text(&output);

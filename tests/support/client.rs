@@ -248,6 +248,16 @@ impl Client {
         [("mcp-session-id", session), ("mcp-protocol-version", LEGACY)]
     }
 
+    /// The same client at another address.
+    pub(crate) fn at(self, address: &str) -> Self {
+        Self { address: address.to_owned(), ..self }
+    }
+
+    /// The headers that name a legacy session, for requests of the test's own.
+    pub(crate) fn session_headers(&self) -> [(&str, &str); 2] {
+        self.session()
+    }
+
     /// Opens the stream of a legacy session.
     pub(crate) async fn stream(&self) -> http::Response<Incoming> {
         let [id, version] = self.session();

@@ -45,7 +45,13 @@ impl Gateway {
     pub(crate) async fn start_with(server: &str, upstreams: &str, environment: &[(&str, &str)]) -> Self {
         let scratch = tempfile::tempdir().expect("a scratch directory");
         let text = format!("[server]\nlisten = [\"127.0.0.1:0\"]\n{server}\n{upstreams}");
-        let mut command = command(scratch.path(), &text);
+        write(&scratch.path().join("mcpeg.toml"), &text);
+        Self::launch(scratch, environment).await
+    }
+
+    /// Starts the gateway whose files are in `scratch`.
+    async fn launch(scratch: tempfile::TempDir, environment: &[(&str, &str)]) -> Self {
+        let mut command = command(scratch.path());
         command.envs(environment.iter().copied());
         let mut child = command.kill_on_drop(true).spawn().expect("the binary starts");
         let group = Pid::from_raw(child.id().expect("running").try_into().expect("a pid fits"));
@@ -64,7 +70,8 @@ impl Gateway {
     /// Runs a gateway that is expected to end by itself, with this whole configuration.
     pub(crate) async fn run(configuration: &str) -> Output {
         let scratch = tempfile::tempdir().expect("a scratch directory");
-        let mut command = command(scratch.path(), configuration);
+        write(&scratch.path().join("mcpeg.toml"), configuration);
+        let mut command = command(scratch.path());
         let ended = tokio::time::timeout(PATIENCE, run_any(&mut command)).await;
         ended.expect("a gateway that cannot serve ends by itself")
     }
@@ -136,6 +143,28 @@ impl Gateway {
         assert_eq!(status.code(), Some(0), "it printed:\n{}", self.printed());
     }
 
+    /// Kills it without a chance to clean up, and starts it again in the same place.
+    pub(crate) async fn crash(mut self) -> Self {
+        self.child.kill().await.expect("it runs");
+        self.group = None;
+        let empty = tempfile::tempdir().expect("a scratch directory");
+        let scratch = std::mem::replace(&mut self.scratch, empty);
+        Self::launch(scratch, &[]).await
+    }
+
+    /// A file of its own.
+    pub(crate) fn file(&self, name: &str) -> std::path::PathBuf {
+        self.scratch.path().join(name)
+    }
+
+    /// Stops it by TERM and starts it again in the same place.
+    pub(crate) async fn again(mut self) -> Self {
+        let empty = tempfile::tempdir().expect("a scratch directory");
+        let scratch = std::mem::replace(&mut self.scratch, empty);
+        self.stop().await;
+        Self::launch(scratch, &[]).await
+    }
+
     /// Kills it without a chance to clean up.
     pub(crate) async fn kill(mut self) {
         self.group = None;
@@ -153,23 +182,28 @@ impl Drop for Gateway {
 }
 
 /// The command for a foreground gateway whose files are all in `scratch`.
-fn command(scratch: &Path, configuration: &str) -> Command {
+fn command(scratch: &Path) -> Command {
     let path = scratch.join("mcpeg.toml");
-    write(&path, configuration);
     let mut command = bound(env!("CARGO_BIN_EXE_mcpeg"));
     command.arg("--config").arg(path).arg("--pid-file").arg(scratch.join("run/mcpeg.pid"));
-    for name in
-        ["MCPEG_LISTEN", "MCPEG_DEV", "MCPEG_LOG_FILE", "MCPEG_LOG_LEVEL", "NOTIFY_SOCKET", "LISTEN_FDS"]
-    {
+    for name in [
+        "STATE_DIRECTORY",
+        "MCPEG_LISTEN",
+        "MCPEG_DEV",
+        "MCPEG_LOG_FILE",
+        "MCPEG_LOG_LEVEL",
+        "NOTIFY_SOCKET",
+        "LISTEN_FDS",
+    ] {
         command.env_remove(name);
     }
-    std::fs::create_dir(scratch.join("run")).expect("scratch is writable");
+    std::fs::create_dir_all(scratch.join("run")).expect("scratch is writable");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     command
 }
 
 /// Writes a file.
-fn write(path: &Path, content: &str) {
+pub(crate) fn write(path: &Path, content: &str) {
     let mut file = std::fs::File::create(path).expect("scratch is writable");
     file.write_all(content.as_bytes()).expect("scratch is writable");
 }
@@ -211,7 +245,7 @@ fn text_of(printed: &Mutex<String>) -> String {
 /// An upstream over HTTP, started by the test; dropping it kills it.
 pub(crate) struct HttpUpstream {
     /// The process.
-    _child: Child,
+    child: Child,
     /// Its port.
     pub(crate) port: u16,
     /// Keeps reading what the process prints.
@@ -230,6 +264,11 @@ impl HttpUpstream {
         let first = tokio::time::timeout(PATIENCE, lines.recv()).await.ok().flatten();
         let port = first.and_then(|line| line.rsplit(' ').next()?.parse().ok());
         let port = port.unwrap_or_else(|| panic!("the upstream names no port: {}", text_of(&printed)));
-        Self { _child: child, port, _lines: lines }
+        Self { child, port, _lines: lines }
+    }
+
+    /// The number of the process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().expect("it runs")
     }
 }

@@ -65,7 +65,7 @@ fn no_start_enables_and_does_not_start_and_wrong_configuration_is_refused_before
     machine.ok(&["sh", "-c", "echo 'levl = 1' >>/etc/mcpeg/mcpeg.toml"]);
     let (code, said) = install(&machine, &[]);
     assert_eq!(code, Some(78), "{said}");
-    assert!(said.contains("/etc/mcpeg/mcpeg.toml:25:1: unknown key `levl`"), "{said}");
+    assert!(said.contains("/etc/mcpeg/mcpeg.toml:13:1: unknown key `levl`"), "{said}");
     assert!(!said.contains("rolled back"), "{said}");
     assert_eq!(active(&machine), "inactive");
 

@@ -10,6 +10,8 @@ use crate::snapshot::Snapshot;
 
 /// The worst exposure that `systemd-analyze security` may find; the best packaged daemon of Debian 12 has 1.2.
 const EXPOSURE: f64 = 1.1;
+/// The same where every listener and upstream is on loopback.
+const LOOPBACK_EXPOSURE: f64 = 0.9;
 
 /// Where the unit file is: never below /etc, which is the administrator's.
 const UNIT: &str = "/usr/local/lib/systemd/system/mcpeg.service";
@@ -27,7 +29,7 @@ pub(crate) fn active(machine: &Machine) -> String {
 }
 
 /// One property of the service.
-fn property(machine: &Machine, name: &str) -> String {
+pub(crate) fn property(machine: &Machine, name: &str) -> String {
     machine.ok(&["systemctl", "show", "--value", "--property", name, "mcpeg"]).trim().to_owned()
 }
 
@@ -53,7 +55,19 @@ fn whole_way(suite: &str) {
     Snapshot::of(&machine).assert_same_as(&before);
 }
 
+/// The exposure of the unit in force, whose file systemd finds nothing to say about.
+fn exposure(machine: &Machine) -> f64 {
+    let verify = machine.run(&["systemd-analyze", "verify", UNIT]);
+    let said = text(&verify.stdout) + &text(&verify.stderr);
+    assert!(verify.status.success() && said.is_empty(), "systemd-analyze verify: {said}");
+    let security = machine.ok(&["systemd-analyze", "security", "--no-pager", "mcpeg"]);
+    let (_, score) =
+        security.rsplit_once("mcpeg.service: ").expect("the last line names the unit and its exposure");
+    score.split(' ').next().and_then(|number| number.parse().ok()).expect("the exposure is a number")
+}
+
 /// The manual, the unit's form, and its sandbox.
+#[expect(clippy::print_stdout, reason = "the exposures are results")]
 fn documented_and_confined(suite: &str) {
     let machine = machine_with_binary(suite);
     machine.ok(&["/root/mcpeg", "install", "--yes"]);
@@ -61,16 +75,20 @@ fn documented_and_confined(suite: &str) {
     let page = machine.ok(&["man", "-P", "cat", "mcpeg"]);
     assert!(page.contains("MCPEG(8)") && page.contains("--daemon"), "{page}");
 
-    let verify = machine.run(&["systemd-analyze", "verify", UNIT]);
-    let said = text(&verify.stdout) + &text(&verify.stderr);
-    assert!(verify.status.success() && said.is_empty(), "systemd-analyze verify: {said}");
-
-    let security = machine.ok(&["systemd-analyze", "security", "--no-pager", "mcpeg"]);
-    let (_, score) =
-        security.rsplit_once("mcpeg.service: ").expect("the last line names the unit and its exposure");
-    let score: f64 =
-        score.split(' ').next().and_then(|number| number.parse().ok()).expect("the exposure is a number");
-    assert!(score <= EXPOSURE, "{security}");
+    let loopback = exposure(&machine);
+    // The configuration decides: one child, then one peer elsewhere.
+    let mut scores = Vec::new();
+    for upstream in ["command = \"/bin/cat\"", "url = \"https://192.0.2.1/mcp\""] {
+        machine.write("/etc/mcpeg/conf.d/one.toml", &format!("[upstreams.one]\n{upstream}\n"));
+        machine.ok(&["/root/mcpeg", "install", "--yes"]);
+        scores.push(exposure(&machine));
+    }
+    println!(
+        "{suite}: exposure on loopback {loopback}, with a child {}, with a peer {}",
+        scores[0], scores[1]
+    );
+    assert!(loopback <= LOOPBACK_EXPOSURE, "{loopback}");
+    assert!(scores.iter().all(|score| *score <= EXPOSURE), "{scores:?}");
 
     let main = property(&machine, "MainPID");
     let user = machine.ok(&["ps", "--no-headers", "-o", "user:32", "-p", &main]);

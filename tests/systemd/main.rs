@@ -8,9 +8,16 @@ mod machine;
 mod mcp;
 mod snapshot;
 
+#[path = "../support/load.rs"]
+mod load;
+
+mod busy;
 mod choices;
 mod guard;
 mod install;
+mod manage;
+mod places;
+mod reconcile;
 mod reload;
 mod upgrade;
 mod upstreams;

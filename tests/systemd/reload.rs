@@ -16,7 +16,9 @@ fn reloads(suite: &str) {
         concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/echo_server.py"),
         "/opt/echo_server.py",
     );
-    machine.ok(&["/root/mcpeg", "install", "--yes"]);
+    // One stdio upstream from the beginning: the unit is one under which programs can be run.
+    machine.write("/root/mine.toml", &UPSTREAM.replace("echo]", "first]"));
+    machine.ok(&["/root/mcpeg", "install", "--yes", "--config", "/root/mine.toml"]);
     let property =
         |name| machine.ok(&["systemctl", "show", "--value", "--property", name, "mcpeg"]).trim().to_owned();
     let pid = property("MainPID");

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use crate::machine::Machine;
 
 /// Paths that change on a machine that only runs, each with the reason. Nothing below them is compared either.
-const VOLATILE: [(&str, &str); 11] = [
+const VOLATILE: [(&str, &str); 14] = [
     (
         "/etc/passwd",
         "accounts stay after an uninstall, so that their numbers are never given to somebody else",
@@ -21,6 +21,9 @@ const VOLATILE: [(&str, &str); 11] = [
     ("/etc/gshadow", "as /etc/passwd"),
     ("/etc/gshadow-", "as /etc/passwd-"),
     ("/etc/.pwd.lock", "the lock of the account database, made by whoever first takes it"),
+    ("/var/lib/dpkg", "what dpkg knows of packages; it removes what it knows of a purged one"),
+    ("/var/log/dpkg.log", "dpkg's own log"),
+    ("/var/lib/rpm", "the database of rpm"),
     ("/var/log/journal", "journald writes there whenever anything logs"),
     ("/var/cache/man", "man-db keeps its index there and updates it when a page is shown"),
 ];

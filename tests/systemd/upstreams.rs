@@ -19,11 +19,20 @@ command = "python3"
 args = ["/opt/echo_server.py"]
 "#;
 
-/// Configures one upstream named `echo`, restarts the service, and lets both kinds of clients call its echo tool.
+/// Configures one upstream named `echo`, has the installer widen the unit for it, and lets both kinds of clients call its
+/// echo tool.
 fn answers_through_the_service(machine: &Machine, upstream: &str, argument: &str) {
     machine.ok(&["/root/mcpeg", "install", "--yes"]);
     machine.write("/etc/mcpeg/conf.d/echo.toml", upstream);
-    machine.ok(&["systemctl", "restart", "mcpeg"]);
+    // Under the unit of a gateway without children nothing would start, and the check says so.
+    let check = machine.run(&["mcpeg", "--check"]);
+    let said = text(&check.stderr);
+    assert!(check.status.success() && said.contains("lets no program run; `sudo mcpeg install`"), "{said}");
+    let said = machine.ok(&["mcpeg", "install", "--yes"]);
+    assert!(said.contains("~ /usr/local/lib/systemd/system/mcpeg.service"), "{said}");
+    assert!(said.contains("> systemctl restart mcpeg.service"), "{said}");
+    let said = text(&machine.run(&["mcpeg", "--check"]).stderr);
+    assert!(!said.contains("in force"), "{said}");
     let url = format!("{ENDPOINT}/echo");
     let arguments = json!({ argument: "through the sandbox" });
     let mut last = String::new();
@@ -70,6 +79,23 @@ fn test_tools() -> PathBuf {
     PathBuf::from(text(&made.stdout).trim_end())
 }
 
+/// A static child: a C program that needs nothing of the system.
+fn fixed(suite: &str) {
+    let directory = tempfile::tempdir().expect("a scratch directory can be made");
+    let binary = directory.path().join("echo_server");
+    #[expect(clippy::disallowed_methods, reason = "a child of the test, not of the daemon")]
+    let built = std::process::Command::new("cc")
+        .args(["-static", "-O1", "-o"])
+        .arg(&binary)
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/echo_server.c"))
+        .output()
+        .expect("cc can be run");
+    assert!(built.status.success(), "{}", text(&built.stderr));
+    let machine = machine_with_binary(suite);
+    machine.copy_in(&binary, "/opt/echo_server");
+    answers_through_the_service(&machine, "[upstreams.echo]\ncommand = \"/opt/echo_server\"\n", "text");
+}
+
 /// A Node child: V8 makes executable memory, which a too narrow sandbox forbids.
 fn node(suite: &str) {
     const INSIDE: &str = "/opt/tools";
@@ -94,6 +120,18 @@ fn python_upstream_answers_through_the_service_on_bookworm() {
 #[ignore = "needs root and a booted systemd"]
 fn python_upstream_answers_through_the_service_on_trixie() {
     python("trixie");
+}
+
+#[test]
+#[ignore = "needs root and a booted systemd"]
+fn static_upstream_answers_through_the_service_on_bookworm() {
+    fixed("bookworm");
+}
+
+#[test]
+#[ignore = "needs root and a booted systemd"]
+fn static_upstream_answers_through_the_service_on_trixie() {
+    fixed("trixie");
 }
 
 #[test]

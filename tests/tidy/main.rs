@@ -4,6 +4,7 @@
 //! its own that a violation is found.
 
 mod gate;
+mod installer;
 mod layers;
 mod names;
 mod privileges;

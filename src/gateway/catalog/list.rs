@@ -27,8 +27,12 @@ pub(crate) async fn listing(
     soon(links, upstream).await?.known(kind, meta, PATIENCE).await
 }
 
-/// The connection to an upstream, if it can be had soon; opening it goes on where it takes longer.
+/// The connection to an upstream, if it can be had soon; opening it goes on where it takes longer. One that sleeps is not
+/// woken: its last connection knows what it has.
 pub(crate) async fn soon(links: &impl Links, upstream: &Arc<Upstream>) -> Result<Arc<Link>, Fault> {
+    if let Some(asleep) = upstream.asleep() {
+        return Ok(asleep);
+    }
     let patience = if upstream.is_failing() { Duration::from_millis(500) } else { PATIENCE };
     let late = |_| Fault::upstream(&upstream.name(), "is still starting; try again soon");
     timeout(patience, links.link(upstream)).await.map_err(late)?
@@ -97,12 +101,8 @@ fn shown(
     item: &RawValue,
     seen: &mut HashSet<String>,
 ) -> Option<Raw> {
-    let (key, renames) = match kind {
-        Kind::Tools | Kind::Prompts => ("name", true),
-        Kind::Resources => ("uri", false),
-        Kind::Templates => ("uriTemplate", false),
-    };
-    let name = member_str(item, key)?;
+    let renames = matches!(kind, Kind::Tools | Kind::Prompts);
+    let name = member_str(item, kind.key())?;
     let shown = if renames { scope.shown(upstream, &name) } else { name.clone().into_owned() };
     let item = if renames && shown != name { renamed(item, &shown) } else { item.to_owned() };
     seen.insert(shown).then_some(item)

@@ -9,6 +9,7 @@ use super::super::relay::{ClientMeta, Raw, member, member_str, raw_string, set_m
 use super::super::upstream::{Kind, Upstream};
 use super::list::listing;
 use super::scope::{Links, Scope};
+use crate::config::Shows;
 
 /// What a request names, and where.
 enum Subject {
@@ -30,10 +31,24 @@ pub(crate) async fn route(
     params: Option<Raw>,
     meta: &ClientMeta,
 ) -> Result<(Arc<Upstream>, Option<Raw>), Fault> {
-    if let Some(upstream) = scope.transparent() {
-        return Ok((Arc::clone(upstream), params));
+    let (upstream, params) = match scope.plain() {
+        Some(upstream) => (Arc::clone(upstream), params),
+        None => search(Search { scope, links, meta }, method, params).await?,
+    };
+    let shows = upstream.shows();
+    if shows.everything() {
+        return Ok((upstream, params));
     }
-    let search = Search { scope, links, meta };
+    let params = admitted(shows, &subject(method), params)?;
+    Ok((upstream, params))
+}
+
+/// Finds the upstream of a request where there are several.
+async fn search<L: Links>(
+    search: Search<'_, L>,
+    method: &str,
+    params: Option<Raw>,
+) -> Result<(Arc<Upstream>, Option<Raw>), Fault> {
     match (subject(method), params) {
         (Subject::Nothing, _) => Err(Fault::method_not_found(method)),
         (Subject::Name(kind), Some(params)) => {
@@ -49,6 +64,46 @@ pub(crate) async fn route(
         (Subject::Reference, Some(params)) => search.reference(params).await,
         (_, None) => Err(missing("params")),
     }
+}
+
+/// The parameters with the name that the upstream itself knows; a fault where that is not shown.
+fn admitted(selections: &Shows, subject: &Subject, params: Option<Raw>) -> Result<Option<Raw>, Fault> {
+    let Some(params) = params else { return Ok(None) };
+    match subject {
+        Subject::Nothing => Ok(Some(params)),
+        Subject::Name(kind) => {
+            let Some(shown) = member_str(&params, "name") else { return Ok(Some(params)) };
+            let original = kind.selection(selections).original(&shown);
+            let original = original.ok_or_else(|| unknown_name(*kind, &shown))?;
+            let edited = set_member(&params, "name", raw_string(original).get());
+            Ok(if original == shown { Some(params) } else { edited })
+        }
+        Subject::Uri => match member_str(&params, "uri") {
+            Some(uri) if !selections.resources.admits(&uri) => Err(Fault::unknown("resource", &uri)),
+            _ => Ok(Some(params)),
+        },
+        Subject::Reference => admitted_reference(selections, params).map(Some),
+    }
+}
+
+/// The same for what `completion/complete` refers to.
+fn admitted_reference(selections: &Shows, params: Raw) -> Result<Raw, Fault> {
+    let Some(reference) = member(&params, "ref") else { return Ok(params) };
+    if let Some(uri) = member_str(reference, "uri") {
+        return if selections.resources.admits(&uri) {
+            Ok(params)
+        } else {
+            Err(Fault::unknown("resource", &uri))
+        };
+    }
+    let Some(shown) = member_str(reference, "name") else { return Ok(params) };
+    let original = selections.prompts.original(&shown).ok_or_else(|| Fault::unknown("prompt", &shown))?;
+    Ok(set_path(&params, &["ref", "name"], raw_string(original).get()).unwrap_or(params))
+}
+
+/// Nothing is shown under this name.
+fn unknown_name(kind: Kind, name: &str) -> Fault {
+    Fault::unknown(if kind == Kind::Tools { "tool" } else { "prompt" }, name)
 }
 
 /// What requests of this method name.
@@ -90,7 +145,7 @@ impl<L: Links> Search<'_, L> {
         {
             return Ok((upstream, shown.to_owned()));
         }
-        Err(Fault::unknown(if kind == Kind::Tools { "tool" } else { "prompt" }, shown))
+        Err(unknown_name(kind, shown))
     }
 
     /// The upstream that lists a resource, or the first with a template that it fits.

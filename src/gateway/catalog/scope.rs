@@ -30,6 +30,11 @@ pub(crate) struct Scope {
 pub(crate) trait Links: Sync {
     /// The connection to use for this upstream.
     fn link(&self, upstream: &Arc<Upstream>) -> impl Future<Output = Result<Arc<Link>, Fault>> + Send;
+
+    /// What a modern server must be told about the client of a legacy session: who it is, and its log level.
+    fn client(&self) -> Option<(ClientMeta, Option<Raw>)> {
+        None
+    }
 }
 
 /// The shared connections in each server's own era.
@@ -39,6 +44,10 @@ pub(crate) struct Native;
 impl<L: Links + Send> Links for Arc<L> {
     async fn link(&self, upstream: &Arc<Upstream>) -> Result<Arc<Link>, Fault> {
         L::link(self, upstream).await
+    }
+
+    fn client(&self) -> Option<(ClientMeta, Option<Raw>)> {
+        L::client(self)
     }
 }
 
@@ -95,9 +104,14 @@ impl Scope {
         }
     }
 
-    /// The only upstream, where also its names pass as they are: whole lists can pass untouched.
-    pub(crate) fn transparent(&self) -> Option<&Arc<Upstream>> {
+    /// The only upstream, where its name is not part of others: every request is for it.
+    pub(crate) fn plain(&self) -> Option<&Arc<Upstream>> {
         self.lone().filter(|_| !self.prefixed)
+    }
+
+    /// The only upstream, where whole lists can pass untouched: all of it is shown, and it need not be woken for them.
+    pub(crate) fn transparent(&self) -> Option<&Arc<Upstream>> {
+        self.plain().filter(|upstream| upstream.shows().everything() && upstream.asleep().is_none())
     }
 
     /// A name as this endpoint shows it.

@@ -17,25 +17,30 @@ pub(crate) async fn check(State(gateway): State<Arc<Inner>>, request: Request, n
     let lineup = gateway.board.current();
     match verdict(&lineup.server, request.headers(), request.uri()) {
         Ok(()) => next.run(request).await,
-        Err(reason) => {
+        Err((status, reason)) => {
             tracing::warn!(reason, "a request is refused");
-            (StatusCode::FORBIDDEN, format!("{reason}\n")).into_response()
+            (status, format!("{reason}\n")).into_response()
         }
     }
 }
 
 /// Whether a request may pass, or why not.
-fn verdict(server: &Server, headers: &HeaderMap, uri: &Uri) -> Result<(), &'static str> {
+fn verdict(server: &Server, headers: &HeaderMap, uri: &Uri) -> Result<(), (StatusCode, &'static str)> {
     let text = |name| headers.get(name).map(|value: &http::HeaderValue| value.to_str().unwrap_or("\0"));
     let host = uri.authority().map(http::uri::Authority::as_str).or_else(|| text(header::HOST));
-    if headers.get_all(header::HOST).iter().count() > 1
-        || !host.is_some_and(|host| host_is_ours(server, host))
-    {
-        return Err("the Host header names no host of this gateway; `allowed_hosts` in [server] adds one");
+    // RFC 9112 §3.2: a server must answer more than one Host header with 400.
+    if headers.get_all(header::HOST).iter().count() > 1 {
+        return Err((StatusCode::BAD_REQUEST, "there is more than one Host header"));
+    }
+    let forbidden = |reason| Err((StatusCode::FORBIDDEN, reason));
+    if !host.is_some_and(|host| host_is_ours(server, host)) {
+        return forbidden(
+            "the Host header names no host of this gateway; `allowed_hosts` in [server] adds one",
+        );
     }
     match text(header::ORIGIN) {
         Some(origin) if !origin_is_ours(server, origin) => {
-            Err("the Origin header names a foreign page; `allowed_origins` in [server] adds one")
+            forbidden("the Origin header names a foreign page; `allowed_origins` in [server] adds one")
         }
         _ => Ok(()),
     }

@@ -13,7 +13,6 @@ use serde_json::json;
 
 use super::super::service::Inner;
 use super::super::status::Audience;
-use super::super::upstream::State as UpstreamState;
 
 /// `GET /health/live`: 200 as long as the process serves.
 pub(crate) async fn live() -> &'static str {
@@ -23,7 +22,7 @@ pub(crate) async fn live() -> &'static str {
 /// `GET /health/ready`: 200, or 503 while no upstream can be used or the gateway drains.
 pub(crate) async fn ready(State(gateway): State<Arc<Inner>>) -> Response {
     let lineup = gateway.board.current();
-    let usable = lineup.merged().upstreams().iter().any(|upstream| upstream.state() == UpstreamState::Ready);
+    let usable = lineup.merged().upstreams().iter().any(|upstream| upstream.state().is_usable());
     if gateway.draining.is_cancelled() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response()
     } else if usable {

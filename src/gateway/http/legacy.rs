@@ -24,6 +24,7 @@ use super::super::service::{InFlight, Inner};
 use super::super::session::{Asked, EventId, Listening, Log, Session};
 use super::super::upstream::{Call, ClientIdentity, Event, Kind, Link, SESSION, VERSION};
 use super::answer::{self, Item};
+use super::input::{ROUNDS, Wanted};
 use super::sending::{Routed, Sending};
 
 /// The header that names the last event that a client has got.
@@ -170,15 +171,21 @@ async fn initialize(gateway: &Arc<Inner>, endpoint: Endpoint, request: &Request)
     };
     let version = client.version.clone();
     let place = (Arc::clone(&gateway.board), endpoint);
-    let session = match gateway.sessions.begin(place, client, gateway.changes.subscribe()) {
-        Ok(session) => session,
+    let limit = gateway.board.current().server.max_sessions;
+    let session = match gateway.sessions.begin(place, client, gateway.changes.subscribe(), limit) {
+        Ok(Some(session)) => session,
+        Ok(None) => {
+            let message = format!("{limit} sessions are in use; `max_sessions` in [server] is the limit");
+            let fault = Fault::downstream(code::INTERNAL, StatusCode::SERVICE_UNAVAILABLE, message);
+            return answer::json(&fault.response(Some(request.id.clone())), fault.status);
+        }
         Err(error) => {
             tracing::error!(%error, "cannot make a session identifier");
             return StatusCode::INTERNAL_SERVER_ERROR.into_response();
         }
     };
     let scope = session.scope();
-    let ready = scope.upstreams().iter().filter(|upstream| upstream.ready().is_some());
+    let ready = scope.upstreams().iter().filter(|upstream| upstream.present().is_some());
     let asked = join_all(ready.map(|upstream| soon(&*session, upstream)));
     let links: Vec<_> = asked.await.into_iter().flatten().collect();
     let capabilities = scope.capabilities(&links);
@@ -237,12 +244,11 @@ async fn request(
     in_flight: InFlight,
 ) -> Response {
     let id = request.id.clone();
-    let Some(cancelled) = session.begin_call(&id) else {
-        let message = format!("a request with the id {id} is already in flight in this session");
-        let fault = Fault::downstream(code::INVALID_REQUEST, StatusCode::BAD_REQUEST, message);
-        return answer::fault(&fault, Some(id), Era::Legacy);
+    let cancelled = match session.begin_call(&id) {
+        Ok(cancelled) => cancelled,
+        Err(fault) => return answer::fault(&fault, Some(id), Era::Legacy),
     };
-    let log = Arc::new(Log::default());
+    let (request_id, log) = (id.clone(), Arc::new(Log::default()));
     let (running, written) = (Arc::clone(&session), Arc::clone(&log));
     tokio::spawn(async move {
         let last = run(&running, request, cancelled, &written).await;
@@ -266,7 +272,8 @@ async fn request(
             answer::Form::Stream(..) => {}
         }
     }
-    let place = EventId { stream: session.logs.keep(&log), place: 0 };
+    let place = EventId { stream: session.logs.keep(&request_id, &log), place: 0 };
+    session.changed();
     // Clients of older revisions parse the data of every event, so only the newest gets an empty one to resume from.
     let primed = session.links.client().version == LATEST_LEGACY;
     let prime = primed.then_some(Item { message: None, id: Some(place) });
@@ -287,14 +294,15 @@ async fn run(
         // The client has cancelled: no response is expected (§Cancellation).
         _ = &mut cancelled => return None,
     };
-    let mut sending = match started {
+    let (mut sending, routed) = match started {
         Ok(Started::Here(result)) => {
             let answer = Answer { id: Some(id), outcome: Outcome::Result(result) };
             return Some(Message::Response(answer));
         }
-        Ok(Started::Upstream(sending)) => sending,
+        Ok(Started::Upstream(sending)) => *sending,
         Err(fault) => return Some(fault.response(Some(id))),
     };
+    let mut rounds = 0;
     loop {
         let event = tokio::select! {
             event = sending.next() => event,
@@ -309,20 +317,46 @@ async fn run(
         let message = match event {
             Event::Notification(note) => Message::Notification(note),
             Event::Request(asked) => session.ask(link, asked),
-            Event::Done(outcome) => return Some(done(link, &method, id, outcome)),
+            Event::Done(outcome) => {
+                let wanted = Wanted::read(link, &outcome).filter(|_| rounds < ROUNDS);
+                let Some(wanted) = wanted else { return Some(done(link, &method, id, outcome)) };
+                rounds += 1;
+                let next = tokio::select! {
+                    next = again(session, &routed, &wanted, messages) => next,
+                    _ = &mut cancelled => return None,
+                    () = session.ended.cancelled() => return None,
+                };
+                match next {
+                    Ok(next) => sending = next,
+                    Err(fault) => return Some(fault.response(Some(id))),
+                }
+                continue;
+            }
             Event::Lost(fault) => return Some(fault.response(Some(id))),
         };
         messages.push(message);
     }
 }
 
-/// The response for the client. A modern server's question to the client has no legacy form.
+/// Asks the client what a modern server wants to know, and sends the request again with the answers.
+async fn again(
+    session: &Arc<Session>,
+    routed: &Routed,
+    wanted: &Wanted,
+    messages: &Log,
+) -> Result<Sending<Arc<Session>>, Fault> {
+    let patience = routed.upstream.connector.settings.request_timeout;
+    let answers = wanted.ask(session, messages, patience).await?;
+    let params = wanted.repeat(routed.params.as_deref(), &answers);
+    Sending::begin(Arc::clone(session), Routed { params, ..routed.clone() }).await
+}
+
+/// The response for the client. A server that never stops asking is given up.
 fn done(link: &Link, method: &str, id: Id, outcome: Outcome) -> Message {
     let outcome = match outcome {
         Outcome::Result(result) if link.era == Era::Modern => {
             if member_str(&result, "resultType").is_some_and(|kind| kind == "input_required") {
-                let reason =
-                    format!("asks for input during `{method}`, which this session's revision cannot carry");
+                let reason = format!("asks for input during `{method}` again and again");
                 return Fault::upstream(&link.name, reason).response(Some(id));
             }
             Outcome::Result(plain_result(result))
@@ -337,7 +371,7 @@ enum Started {
     /// The gateway's own answer.
     Here(Raw),
     /// On its way to an upstream.
-    Upstream(Box<Sending<Arc<Session>>>),
+    Upstream(Box<(Sending<Arc<Session>>, Routed)>),
 }
 
 /// Answers a request here or sends it to its upstream.
@@ -347,6 +381,7 @@ async fn start(session: &Arc<Session>, request: Request) -> Result<Started, Faul
         "ping" => return Ok(Started::Here(raw(&json!({})))),
         "logging/setLevel" => {
             session.links.set_log_level(params.clone());
+            session.changed();
             let own = session.links.open();
             let limit = std::time::Duration::from_secs(10);
             let calls = own.iter().map(|link| link.call(Call::new(method.as_str(), params.clone(), limit)));
@@ -377,5 +412,6 @@ async fn start(session: &Arc<Session>, request: Request) -> Result<Started, Faul
         return Ok(Started::Here(raw(&json!({}))));
     }
     let routed = Routed { upstream, era: Era::Legacy, method, params, headers: Vec::new() };
-    Ok(Started::Upstream(Box::new(Sending::begin(Arc::clone(session), routed).await?)))
+    let sending = Sending::begin(Arc::clone(session), routed.clone()).await?;
+    Ok(Started::Upstream(Box::new((sending, routed))))
 }

@@ -119,7 +119,7 @@ pub(crate) fn listen(
         return Err(Fault::downstream(code::INVALID_PARAMS, StatusCode::BAD_REQUEST, message));
     };
     let changes = gateway.changes.subscribe();
-    let links: Vec<_> = scope.upstreams().iter().filter_map(|upstream| upstream.ready()).collect();
+    let links: Vec<_> = scope.upstreams().iter().filter_map(|upstream| upstream.present()).collect();
     let (messages, receiver) = mpsc::channel(QUEUE);
     let stream = Stream {
         id: request.id,

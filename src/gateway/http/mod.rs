@@ -4,6 +4,7 @@ mod accept;
 mod answer;
 mod guard;
 mod health;
+mod input;
 mod legacy;
 mod listen;
 mod modern;

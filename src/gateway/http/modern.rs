@@ -10,14 +10,13 @@ use futures_util::future::join_all;
 use futures_util::stream;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::json;
-use serde_json::value::RawValue;
 
 use super::super::catalog::{Links as _, Native, Scope, merged, route, soon};
 use super::super::changes::Endpoint;
 use super::super::error::Fault;
 use super::super::relay::{
-    ClientMeta, Era, Id, MODERN, Message, Outcome, Raw, Request, Response as Answer, code, complete_result,
-    key, member, raw, set_member,
+    ClientMeta, Era, Id, MODERN, Message, Outcome, Raw, Request, RequestMeta, Response as Answer, code,
+    complete_result, key, member, raw, set_member,
 };
 use super::super::service::{InFlight, Inner};
 use super::super::upstream::{Event, Kind, headers::PARAM};
@@ -60,8 +59,9 @@ async fn dispatch(
     request: Request,
     in_flight: InFlight,
 ) -> Result<Response, Fault> {
-    validate::request(&request, headers)?;
-    let client = client(&request);
+    let meta = RequestMeta::of(request.params.as_deref());
+    validate::request(&request, &meta, headers)?;
+    let (client, wants_log) = (client(&meta), meta.get(key::LOG_LEVEL).is_some());
     match request.method.as_str() {
         "server/discover" => return Ok(result(request.id, discover(&scope).await)),
         "subscriptions/listen" => return listen::listen(gateway, (endpoint, &scope), request, &client),
@@ -87,7 +87,6 @@ async fn dispatch(
         link.check_parameters(params, &client, |mirrored| validate::parameters(mirrored, params, headers))
             .await?;
     }
-    let wants_log = member_of_meta(params.as_deref(), key::LOG_LEVEL).is_some();
     let (era, mirrors) = (Era::Modern, parameter_headers(headers));
     let routed = Routed { upstream, era, method: method.clone(), params, headers: mirrors };
     let sending = Sending::begin(Native, routed).await?;
@@ -98,18 +97,12 @@ async fn dispatch(
 }
 
 /// What the request says about its client.
-fn client(request: &Request) -> ClientMeta {
-    let read = |name| member_of_meta(request.params.as_deref(), name).map(ToOwned::to_owned);
-    let default = ClientMeta::default();
+fn client(meta: &RequestMeta<'_>) -> ClientMeta {
+    let read = |name| meta.get(name).map(ToOwned::to_owned);
     ClientMeta {
-        info: read(key::CLIENT_INFO).unwrap_or(default.info),
-        capabilities: read(key::CAPABILITIES).unwrap_or(default.capabilities),
+        info: read(key::CLIENT_INFO).unwrap_or_else(|| ClientMeta::default().info),
+        capabilities: read(key::CAPABILITIES).unwrap_or_else(|| ClientMeta::default().capabilities),
     }
-}
-
-/// A member of `params._meta`.
-fn member_of_meta<'a>(params: Option<&'a RawValue>, name: &str) -> Option<&'a RawValue> {
-    member(member(params?, "_meta")?, name)
 }
 
 /// The headers that mirror parameters, for an HTTP upstream.

@@ -95,7 +95,7 @@ fn era(headers: &HeaderMap, message: &Message) -> Era {
         Message::Request(request) => {
             stated
                 || request.method == "server/discover"
-                || RequestMeta::of(request.params.as_deref()).version.is_some()
+                || RequestMeta::of(request.params.as_deref()).version().is_some()
         }
         Message::Notification(_) | Message::Response(_) => stated && !headers.contains_key(&SESSION),
     };

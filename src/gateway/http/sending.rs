@@ -2,13 +2,18 @@
 //! lost before the upstream can have seen it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
+use tokio::time::Instant;
 
 use super::super::catalog::Links;
 use super::super::error::{Fault, Side};
-use super::super::relay::{ClientMeta, Era, Raw, to_legacy_params};
+use super::super::relay::{ClientMeta, Era, Raw, key, set_path, to_legacy_params};
 use super::super::upstream::{Call, Event, Exchange, Link, Upstream};
+
+/// What is left at least of a request's time when its turn has come.
+const LEAST: Duration = Duration::from_millis(100);
 
 /// A request as its downstream wrote it, routed.
 #[derive(Clone, Debug)]
@@ -69,18 +74,32 @@ impl<L: Links> Sending<L> {
     }
 }
 
+/// Parameters of a legacy client as a modern server expects them: with what the session knows of its client.
+fn for_modern(links: &impl Links, params: Option<Raw>) -> Raw {
+    let Some((client, level)) = links.client() else { return ClientMeta::default().apply(params) };
+    let params = client.apply(params);
+    match level {
+        Some(level) => set_path(&params, &["_meta", key::LOG_LEVEL], level.get()).unwrap_or(params),
+        None => params,
+    }
+}
+
 /// Sends a request over the connection that there is now.
 async fn send(links: &impl Links, routed: Routed) -> Result<(Arc<Link>, Exchange), Fault> {
     let Routed { upstream, era, method, params, headers } = routed;
+    let limit = upstream.connector.settings.request_timeout;
+    let asked = Instant::now();
+    let turn = upstream.turn(limit).await?;
     let link = links.link(&upstream).await?;
     let params = match (era, link.era) {
         (Era::Modern, Era::Legacy) => to_legacy_params(params),
-        (Era::Legacy, Era::Modern) => Some(ClientMeta::default().apply(params)),
+        (Era::Legacy, Era::Modern) => Some(for_modern(links, params)),
         _ => params,
     };
-    let mut call = Call::new(method, params, upstream.connector.settings.request_timeout);
+    // The wait for the turn is part of the time that the request has.
+    let mut call = Call::new(method, params, limit.saturating_sub(asked.elapsed()).max(LEAST));
     call.headers = headers;
     call.for_client = true;
-    let exchange = link.call(call).await;
+    let exchange = link.call(call).await.in_turn(turn);
     Ok((link, exchange))
 }

@@ -6,14 +6,13 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::super::error::Fault;
-use super::super::relay::{MODERN, Request, RequestMeta, code, member, member_str, raw};
+use super::super::relay::{MODERN, Request, RequestMeta, code, member, raw};
 use super::super::upstream::{ParamHeader, VERSION, headers};
 
 /// Checks revision, metadata and the standard headers.
-pub(crate) fn request(request: &Request, headers: &HeaderMap) -> Result<(), Fault> {
-    let meta = RequestMeta::of(request.params.as_deref());
+pub(crate) fn request(request: &Request, meta: &RequestMeta<'_>, headers: &HeaderMap) -> Result<(), Fault> {
     let header = headers.get(&VERSION).and_then(|version| version.to_str().ok());
-    let Some(version) = meta.version.as_deref() else {
+    let Some(version) = meta.version() else {
         return Err(bad_meta("protocolVersion"));
     };
     match header {
@@ -26,14 +25,13 @@ pub(crate) fn request(request: &Request, headers: &HeaderMap) -> Result<(), Faul
         Some(_) => {}
     }
     if version != MODERN {
-        return Err(unsupported(version));
+        return Err(unsupported(&version));
     }
-    if !meta.has_capabilities {
+    if !meta.has_capabilities() {
         return Err(bad_meta("clientCapabilities"));
     }
     mirrors(headers, &headers::METHOD, &request.method)?;
-    let source = headers::name_source(&request.method).zip(request.params.as_deref());
-    match source.and_then(|(source, params)| member_str(params, source)) {
+    match headers::name_source(&request.method).and_then(|source| meta.param(source)) {
         Some(name) => mirrors(headers, &headers::NAME, &name),
         None => Ok(()),
     }

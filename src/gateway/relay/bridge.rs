@@ -1,7 +1,8 @@
 //! Between the eras: what must be added to or taken from a message when the two sides speak different ones.
 //!
-//! Only requests and their results cross here. Requests of a legacy server to its client (sampling, elicitation,
-//! roots) have no bridge: the link refuses them with an error that says so.
+//! Only requests and their results cross here. Questions of a modern server to a legacy client are carried by the
+//! handler of the legacy era. Requests of a legacy server to a modern client (sampling, elicitation, roots) have no
+//! bridge: the link refuses them with an error that says so.
 
 use super::message::{Raw, raw, raw_string};
 use super::meta::{MODERN, key};

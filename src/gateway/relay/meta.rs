@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::splice::{Object, member, member_str};
+use super::splice::{Object, text};
 
 /// The revision of the modern era.
 pub(crate) const MODERN: &str = "2026-07-28";
@@ -63,24 +63,40 @@ pub(crate) mod code {
     pub(crate) const UNSUPPORTED_VERSION: i64 = -32022;
 }
 
-/// What a modern request says about itself.
-#[derive(Debug)]
+/// What a request says about itself in its parameters, which are read once.
+#[derive(Debug, Default)]
 pub(crate) struct RequestMeta<'a> {
-    /// Its revision, if stated.
-    pub(crate) version: Option<Cow<'a, str>>,
-    /// Whether it states the client's capabilities.
-    pub(crate) has_capabilities: bool,
+    /// The parameters, where they are an object.
+    params: Option<Object<'a>>,
+    /// Their `_meta`.
+    meta: Option<Object<'a>>,
 }
 
 impl<'a> RequestMeta<'a> {
-    /// Reads `params._meta`; everything is absent where that is.
+    /// Reads the parameters.
     pub(crate) fn of(params: Option<&'a RawValue>) -> Self {
-        let meta = params.and_then(|params| member(params, "_meta"));
-        Self {
-            version: meta.and_then(|meta| member_str(meta, key::VERSION)),
-            has_capabilities: meta
-                .and_then(|meta| member(meta, key::CAPABILITIES))
-                .is_some_and(|capabilities| Object::parse(capabilities).is_some()),
-        }
+        let params = params.and_then(Object::parse);
+        let meta = params.as_ref().and_then(|params| params.get("_meta")).and_then(Object::parse);
+        Self { params, meta }
+    }
+
+    /// A string among the parameters.
+    pub(crate) fn param(&self, name: &str) -> Option<Cow<'a, str>> {
+        text(self.params.as_ref()?.get(name)?)
+    }
+
+    /// A member of `_meta`.
+    pub(crate) fn get(&self, name: &str) -> Option<&'a RawValue> {
+        self.meta.as_ref()?.get(name)
+    }
+
+    /// Its revision, if stated.
+    pub(crate) fn version(&self) -> Option<Cow<'a, str>> {
+        text(self.get(key::VERSION)?)
+    }
+
+    /// Whether it states the client's capabilities.
+    pub(crate) fn has_capabilities(&self) -> bool {
+        self.get(key::CAPABILITIES).is_some_and(|capabilities| capabilities.get().starts_with('{'))
     }
 }

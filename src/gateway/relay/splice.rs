@@ -61,7 +61,12 @@ pub(crate) fn member<'a>(json: &'a RawValue, name: &str) -> Option<&'a RawValue>
 
 /// The string at member `name`.
 pub(crate) fn member_str<'a>(json: &'a RawValue, name: &str) -> Option<Cow<'a, str>> {
-    serde_json::from_str::<Borrowed<'a>>(member(json, name)?.get()).ok().map(|text| text.0)
+    text(member(json, name)?)
+}
+
+/// A string's text; `None` if it is something else.
+pub(super) fn text(json: &RawValue) -> Option<Cow<'_, str>> {
+    serde_json::from_str::<Borrowed<'_>>(json.get()).ok().map(|text| text.0)
 }
 
 /// A string that is borrowed where it has no escapes.

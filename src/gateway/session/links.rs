@@ -167,6 +167,19 @@ impl SessionLinks {
         }
     }
 
+    /// Ends those of the session's own connections that nobody has used for as long as their upstream may idle.
+    pub(crate) async fn reap(&self) {
+        let spent = |link: &&Arc<Link>| link.idle_limit.is_some_and(|limit| link.pulse.unused() >= limit);
+        let spent: Vec<_> = lock(&self.own).values().filter(spent).cloned().collect();
+        for link in spent {
+            // The next call opens another.
+            if link.is_open() && link.retire_unused() {
+                tracing::debug!(upstream = %link.name, "a session's own connection is ended: nobody uses it");
+                link.wire.end().await;
+            }
+        }
+    }
+
     /// Ends the session's own connections.
     pub(crate) async fn end(&self) {
         let slots: Vec<Slot> = std::mem::take(&mut *lock(&self.slots)).into_values().collect();

@@ -6,9 +6,10 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use http::StatusCode;
 use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::sync::{broadcast::error::RecvError, oneshot};
@@ -19,16 +20,22 @@ use super::super::catalog::{Board, Links, Scope};
 use super::super::changes::{Announced, Endpoint, Origin};
 use super::super::error::Fault;
 use super::super::relay::{
-    Id, Message, Notification, Raw, Request, Response, member, member_str, raw, set_member,
+    ClientMeta, Id, Message, Notification, Outcome, Raw, Request, Response, code, member, member_str, raw,
+    set_member,
 };
 use super::super::upstream::{Call, ClientIdentity, Inbound, InboxReceiver, Link, Upstream, inbox};
+use super::ledger::Ledger;
 use super::links::SessionLinks;
 use super::outbox::Outbox;
 use super::replay::Logs;
+use super::transfer::State;
 use crate::config::UpstreamName;
 
 /// Requests of servers that may wait for the client's answer; the oldest are given up first.
 const ASKED: usize = 1024;
+
+/// Requests that one session may have in flight.
+const CALLS: usize = 1024;
 
 /// How long a server may take to end a subscription.
 const GOODBYE: Duration = Duration::from_secs(10);
@@ -51,7 +58,7 @@ pub(crate) struct Session {
     /// Cancelled when the session ends.
     pub(crate) ended: CancellationToken,
     /// Requests of servers that the client has not answered, by the identifier that it was given.
-    asked: Mutex<BTreeMap<u64, (Arc<Link>, Id)>>,
+    asked: Mutex<BTreeMap<u64, Asker>>,
     /// The last identifier given to the client.
     last_asked: AtomicU64,
     /// The client's requests in flight, and how to call each off.
@@ -62,6 +69,17 @@ pub(crate) struct Session {
     used: Mutex<Instant>,
     /// Open GET streams.
     streams: AtomicUsize,
+    /// Where it is remembered beyond this process, once it is.
+    ledger: OnceLock<Arc<dyn Ledger>>,
+}
+
+/// Who waits for an answer of the client.
+#[derive(Debug)]
+enum Asker {
+    /// A server, under its own identifier.
+    Server(Arc<Link>, Id),
+    /// The gateway itself, which carries the answer to a modern server.
+    Gateway(oneshot::Sender<Outcome>),
 }
 
 /// Keeps a session from idling while its GET stream is open.
@@ -78,6 +96,12 @@ impl Drop for Listening {
 impl Links for Session {
     async fn link(&self, upstream: &Arc<Upstream>) -> Result<Arc<Link>, Fault> {
         self.links.get(upstream).await
+    }
+
+    fn client(&self) -> Option<(ClientMeta, Option<Raw>)> {
+        let level = self.links.log_level();
+        let level = level.and_then(|params| member(&params, "level").map(ToOwned::to_owned));
+        Some((self.links.client().meta.clone(), level))
     }
 }
 
@@ -104,6 +128,7 @@ impl Session {
             subscribed: Mutex::default(),
             used: Mutex::new(Instant::now()),
             streams: AtomicUsize::new(0),
+            ledger: OnceLock::new(),
         });
         tokio::spawn(Arc::clone(&session).forward(receiver, changes));
         session
@@ -112,6 +137,19 @@ impl Session {
     /// What is behind the session's endpoint now: nothing if its upstream was removed.
     pub(crate) fn scope(&self) -> Arc<Scope> {
         self.board.scope(&self.endpoint).unwrap_or_else(|| Arc::new(Scope::empty()))
+    }
+
+    /// Remembers it beyond this process from now on.
+    pub(super) fn remember(&self, ledger: &Arc<dyn Ledger>) {
+        let _ = self.ledger.set(Arc::clone(ledger));
+        self.changed();
+    }
+
+    /// Notes that what is remembered of it has changed.
+    pub(crate) fn changed(&self) {
+        if let Some(ledger) = self.ledger.get().filter(|_| !self.ended.is_cancelled()) {
+            ledger.put(&self.id, &State::kept(self).to_text());
+        }
     }
 
     /// Notes that the client is there.
@@ -136,17 +174,22 @@ impl Session {
         &self.id[..8]
     }
 
-    /// Registers a request in flight; the receiver fires when the client cancels it. `None` for an identifier that is
-    /// in use.
-    pub(crate) fn begin_call(&self, id: &Id) -> Option<oneshot::Receiver<Option<Raw>>> {
+    /// Registers a request in flight; the receiver fires when the client cancels it. Refused for an identifier that is in
+    /// use, and where there are too many.
+    pub(crate) fn begin_call(&self, id: &Id) -> Result<oneshot::Receiver<Option<Raw>>, Fault> {
         let (cancel, cancelled) = oneshot::channel();
-        match lock(&self.calls).entry(id.clone()) {
-            std::collections::hash_map::Entry::Occupied(_) => None,
-            std::collections::hash_map::Entry::Vacant(place) => {
-                place.insert(cancel);
-                Some(cancelled)
-            }
+        let refused = |status, message| Err(Fault::downstream(code::INVALID_REQUEST, status, message));
+        let mut calls = lock(&self.calls);
+        if calls.contains_key(id) {
+            let message = format!("a request with the id {id} is already in flight in this session");
+            return refused(StatusCode::BAD_REQUEST, message);
         }
+        if calls.len() >= CALLS {
+            let message = format!("this session has {CALLS} requests in flight; wait for some of them");
+            return refused(StatusCode::TOO_MANY_REQUESTS, message);
+        }
+        calls.insert(id.clone(), cancel);
+        Ok(cancelled)
     }
 
     /// Forgets a request in flight.
@@ -157,13 +200,30 @@ impl Session {
 
     /// Gives a server's request the identifier under which the client will know it.
     pub(crate) fn ask(&self, link: &Arc<Link>, request: Request) -> Message {
+        let id = self.note_question(Asker::Server(Arc::clone(link), request.id));
+        Message::Request(Request { id, ..request })
+    }
+
+    /// A question of the gateway to the client, and where the answer will be.
+    pub(crate) fn ask_for_gateway(
+        &self,
+        method: &str,
+        params: Option<Raw>,
+    ) -> (Message, oneshot::Receiver<Outcome>) {
+        let (sender, answer) = oneshot::channel();
+        let id = self.note_question(Asker::Gateway(sender));
+        (Message::Request(Request { id, method: method.to_owned(), params }), answer)
+    }
+
+    /// Notes that somebody waits for an answer, and gives the question the identifier that the client will know.
+    fn note_question(&self, waiting: Asker) -> Id {
         let number = self.last_asked.fetch_add(1, Ordering::Relaxed) + 1;
         let mut asked = lock(&self.asked);
         if asked.len() >= ASKED {
             asked.pop_first();
         }
-        asked.insert(number, (Arc::clone(link), request.id));
-        Message::Request(Request { id: Id::number(number), ..request })
+        asked.insert(number, waiting);
+        Id::number(number)
     }
 
     /// Where it was opened.
@@ -201,7 +261,7 @@ impl Session {
         let translate = |params: &RawValue| {
             let theirs = Id::from_json(member(params, "requestId")?.get())?;
             let mut asked = lock(&self.asked);
-            let same = |(on, id): &(Arc<Link>, Id)| Arc::ptr_eq(on, link) && *id == theirs;
+            let same = |asker: &Asker| matches!(asker, Asker::Server(on, id) if Arc::ptr_eq(on, link) && *id == theirs);
             let number = asked.iter().find(|(_, question)| same(question)).map(|(number, _)| *number)?;
             asked.remove(&number);
             set_member(params, "requestId", &number.to_string())
@@ -213,11 +273,20 @@ impl Session {
     /// Brings the client's answer to the server that asked.
     pub(crate) async fn answered(&self, response: Response) -> Result<(), Fault> {
         let place = response.id.as_ref().and_then(Id::as_number).and_then(|id| lock(&self.asked).remove(&id));
-        let Some((link, id)) = place else {
-            tracing::debug!(session = self.label(), "an answer to no open question is dropped");
-            return Ok(());
-        };
-        link.write(&Message::Response(Response { id: Some(id), ..response })).await
+        match place {
+            Some(Asker::Server(link, id)) => {
+                link.write(&Message::Response(Response { id: Some(id), ..response })).await
+            }
+            Some(Asker::Gateway(answer)) => {
+                // The request may have been cancelled meanwhile.
+                let _ = answer.send(response.outcome);
+                Ok(())
+            }
+            None => {
+                tracing::debug!(session = self.label(), "an answer to no open question is dropped");
+                Ok(())
+            }
+        }
     }
 
     /// Handles a notification of the client.
@@ -240,8 +309,9 @@ impl Session {
             "resources/unsubscribe" => {
                 lock(&self.subscribed).remove(uri.as_ref());
             }
-            _ => {}
+            _ => return,
         }
+        self.changed();
     }
 
     /// Notes a subscription or its end at a shared connection. True if the server must not be told of the end, since

@@ -1,5 +1,6 @@
 //! Legacy sessions: what one downstream's `initialize` began and its `DELETE`, or silence, ends.
 
+mod ledger;
 mod links;
 mod live;
 mod outbox;
@@ -7,6 +8,7 @@ mod replay;
 mod store;
 mod transfer;
 
+pub(crate) use ledger::{Journal, Ledger};
 pub(crate) use live::{Listening, Session};
 pub(crate) use replay::{EventId, Log};
 pub(crate) use store::Store;

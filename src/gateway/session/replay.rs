@@ -4,9 +4,10 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde_json::value::RawValue;
 use tokio::sync::Notify;
 
-use super::super::relay::Message;
+use super::super::relay::{Id, Message, Raw};
 
 /// Messages that one log keeps, in bytes; the oldest go first.
 const MESSAGES: usize = 16 << 20;
@@ -59,9 +60,21 @@ struct State {
     gone: u64,
     /// Whether the last message is there.
     ended: bool,
+    /// Whether all that is left is a last message that says so: the stream was another process's.
+    lost: bool,
 }
 
+/// The place of the only message of a lost log, beyond any that was given out.
+const LOST: u64 = 1 << 60;
+
 impl Log {
+    /// The log of a request that was in flight in a process which is gone: whoever comes back for it gets this message.
+    fn lost(message: Message) -> Self {
+        let messages = VecDeque::from([message]);
+        let state = State { messages, ended: true, lost: true, ..State::default() };
+        Self { state: Mutex::new(state), changed: Notify::new() }
+    }
+
     /// Adds a message.
     pub(crate) fn push(&self, message: Message) {
         let mut state = self.state();
@@ -92,6 +105,10 @@ impl Log {
             changed.as_mut().enable();
             {
                 let state = self.state();
+                if state.lost {
+                    let last = state.messages.front().filter(|_| place < LOST);
+                    return last.map(|message| (LOST, message.clone()));
+                }
                 let from = place.max(state.gone);
                 let index = usize::try_from(from - state.gone).unwrap_or(usize::MAX);
                 if let Some(message) = state.messages.get(index) {
@@ -116,27 +133,47 @@ impl Log {
 pub(crate) struct Logs(Mutex<Kept>);
 
 /// The last stream number given out, and the logs that are kept, oldest first.
-type Kept = (u64, VecDeque<(u64, Arc<Log>)>);
+type Kept = (u64, VecDeque<(u64, Id, Arc<Log>)>);
 
 impl Logs {
     /// Keeps a log under a new stream number.
-    pub(crate) fn keep(&self, log: &Arc<Log>) -> u64 {
+    pub(crate) fn keep(&self, request: &Id, log: &Arc<Log>) -> u64 {
         let mut logs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         logs.0 += 1;
         let number = logs.0;
         // Whoever reads a log has a hold on it: only coming back to it later ends here.
-        let weight = |logs: &Kept| logs.1.iter().map(|(_, log)| log.state().weight).sum::<usize>();
+        let weight = |logs: &Kept| logs.1.iter().map(|(_, _, log)| log.state().weight).sum::<usize>();
         while logs.1.len() >= LOGS || (weight(&logs) > KEPT && !logs.1.is_empty()) {
             logs.1.pop_front();
         }
-        logs.1.push_back((number, Arc::clone(log)));
+        logs.1.push_back((number, request.clone(), Arc::clone(log)));
         number
+    }
+
+    /// The last stream number given out, and those that are kept with their requests.
+    pub(crate) fn numbers(&self) -> (u64, Vec<(u64, Raw)>) {
+        let logs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let raw = |id: &Id| RawValue::from_string(id.as_str().to_owned()).ok();
+        (logs.0, logs.1.iter().filter_map(|(number, id, _)| Some((*number, raw(id)?))).collect())
+    }
+
+    /// Goes on where another process has left: numbers are not given out twice, and whoever comes back for one of its
+    /// streams is told what `answer` makes of the request.
+    pub(crate) fn continue_from(&self, last: u64, streams: &[(u64, Raw)], answer: impl Fn(Id) -> Message) {
+        let mut logs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        logs.0 = logs.0.max(last);
+        for (number, id) in streams {
+            if let Some(id) = Id::from_json(id.get()) {
+                let log = Arc::new(Log::lost(answer(id.clone())));
+                logs.1.push_back((*number, id, log));
+            }
+        }
     }
 
     /// The log of a stream number, if it is still kept.
     pub(crate) fn get(&self, number: u64) -> Option<Arc<Log>> {
         let logs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        logs.1.iter().find(|(kept, _)| *kept == number).map(|(_, log)| Arc::clone(log))
+        logs.1.iter().find(|(kept, ..)| *kept == number).map(|(_, _, log)| Arc::clone(log))
     }
 }
 
@@ -156,6 +193,23 @@ mod tests {
         assert!(matches!(message, Message::Notification(note) if note.method == "b"));
         assert_eq!(place, 2);
         assert!(log.after(3).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn stream_of_a_process_that_is_gone_ends_with_what_became_of_it() {
+        let (logs, before) = (Logs::default(), Logs::default());
+        before.keep(&Id::number(7), &Arc::default());
+        let (last, streams) = before.numbers();
+        let said = |id: Id| {
+            let text = format!("lost {id}");
+            Message::Notification(Notification { method: text, params: None })
+        };
+        logs.continue_from(last + 5, &streams, said);
+        let log = logs.get(1).unwrap();
+        let (place, message) = log.after(3).await.unwrap();
+        assert!(matches!(message, Message::Notification(note) if note.method == "lost 7"));
+        assert!(log.after(place).await.is_none());
+        assert_eq!(logs.keep(&Id::number(8), &Arc::default()), 7);
     }
 
     #[test]

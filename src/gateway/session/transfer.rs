@@ -7,12 +7,14 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use super::super::catalog::{Board, Links as _, route};
 use super::super::changes::{Announced, Endpoint};
-use super::super::relay::{ClientMeta, Raw, raw};
+use super::super::error::Fault;
+use super::super::relay::{ClientMeta, Id, Raw, code, raw};
 use super::super::upstream::{Call, ClientIdentity};
 use super::live::Session;
 
@@ -45,6 +47,12 @@ pub(crate) struct State {
     /// The last identifier of a question to the client.
     #[serde(default)]
     last_asked: u64,
+    /// The last number of a stream of answers.
+    #[serde(default)]
+    last_stream: u64,
+    /// The streams that end with the process, with the requests that they answer.
+    #[serde(default)]
+    streams: Vec<(u64, Raw)>,
 }
 
 impl State {
@@ -64,7 +72,19 @@ impl State {
             log_level: session.links.log_level(),
             subscriptions: session.subscriptions(),
             last_asked: session.last_asked(),
+            last_stream: session.logs.numbers().0,
+            streams: Vec::new(),
         }
+    }
+
+    /// The state of a session as it is to be found if this process dies: streams of answers then end unanswered.
+    pub(crate) fn kept(session: &Session) -> Self {
+        Self { streams: session.logs.numbers().1, ..Self::of(session) }
+    }
+
+    /// The state as one line of text.
+    pub(crate) fn to_text(&self) -> String {
+        serde_json::to_string(self).expect("a state has string keys only")
     }
 
     /// Where it was opened.
@@ -80,6 +100,12 @@ impl State {
         let session = Session::begin(self.id, place, client, changes);
         session.links.set_log_level(self.log_level);
         session.continue_from(self.last_asked.saturating_add(HEADROOM), &self.subscriptions);
+        let lost = |id: Id| {
+            let message =
+                "the gateway was restarted while this request was in flight; it may have been carried out";
+            Fault::downstream(code::INTERNAL, StatusCode::OK, message).response(Some(id))
+        };
+        session.logs.continue_from(self.last_stream.saturating_add(HEADROOM), &self.streams, lost);
         if !self.subscriptions.is_empty() {
             tokio::spawn(subscribe_again(Arc::clone(&session), self.subscriptions));
         }

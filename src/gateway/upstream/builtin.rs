@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::super::error::Fault;
 use super::super::relay::{MODERN, Outcome, Raw, member_str, raw};
 use super::super::status::Status;
-use super::exchange::{Cancel, Event, Exchange, exchange};
+use super::exchange::{Cancel, Event, Exchange, Late, exchange};
 use super::link::{Call, Handshake};
 use crate::config;
 
@@ -54,7 +54,7 @@ impl Builtin {
     }
 
     /// Answers a request at once.
-    pub(crate) fn call(&self, call: &Call, deadline: Instant, late: Fault) -> Exchange {
+    pub(crate) fn call(&self, call: &Call, deadline: Instant, late: Late) -> Exchange {
         let (events, exchange) = exchange(Box::new(Immediate), deadline, late);
         let last = match self.answer(call) {
             Ok(result) => Event::Done(Outcome::Result(raw(&result))),

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::keepers::Keepers;
-use crate::config::{Secret, UpstreamName};
+use crate::config::{Limits, Secret, UpstreamName};
 use crate::sys;
 
 /// What a child gets from the gateway's own environment; all else must be named in the configuration.
@@ -38,6 +38,10 @@ pub(crate) struct Recipe<'a> {
     pub(crate) env: &'a BTreeMap<String, Secret>,
     /// Its working directory.
     pub(crate) working_dir: Option<&'a Path>,
+    /// What it may take of the machine.
+    pub(crate) limits: Limits,
+    /// The user that it runs as.
+    pub(crate) user: Option<&'a str>,
     /// Who ends and reaps it.
     pub(crate) keepers: &'a Keepers,
 }
@@ -66,11 +70,16 @@ pub(crate) fn start(
             command.env(name, value);
         }
     }
+    if let Some(name) = recipe.user {
+        become_user(&mut command, name)?;
+    }
     command.envs(recipe.env.iter().map(|(name, value)| (name, value.reveal())));
     if let Some(dir) = recipe.working_dir {
         command.current_dir(dir);
     }
+    let Limits { memory, tasks, open_files } = recipe.limits;
     sys::process::prepare_child(command.as_std_mut());
+    sys::process::limit(command.as_std_mut(), sys::process::Ceilings { memory, tasks, open_files });
     recipe.keepers.guard(command.as_std_mut());
     let mut child = command.spawn()?;
     let pid = child.id().expect("a child that was not waited for has an identifier");
@@ -84,6 +93,17 @@ pub(crate) fn start(
     let (stop, stopped) = oneshot::channel();
     let keeper = recipe.keepers.spawn(keep(child, pidfd, stopped, recipe.keepers.clone()));
     Ok((Process { pid, stop: Some(stop), keeper }, stdin, stdout))
+}
+
+/// Makes a child run as another user, in that user's own group and no other, with that user's home.
+fn become_user(command: &mut Command, name: &str) -> io::Result<()> {
+    let Some(account) = sys::user::find(name) else {
+        return Err(io::Error::new(io::ErrorKind::NotFound, format!("there is no user `{name}`")));
+    };
+    // The standard library empties the list of further groups when root gives up its user.
+    command.uid(account.uid).gid(account.gid);
+    command.env("HOME", account.home).env("USER", name);
+    Ok(())
 }
 
 impl Process {

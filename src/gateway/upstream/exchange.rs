@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -14,6 +15,9 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::super::error::Fault;
 use super::super::relay::{Notification, Outcome, Raw, Request, weight};
+use super::gate::Turn;
+use super::pulse::Pulse;
+use crate::config::UpstreamName;
 
 /// Events that may wait for a slow downstream, in bytes; a single one may be larger.
 const QUEUE: usize = 16 << 20;
@@ -47,10 +51,34 @@ pub(crate) struct Exchange {
     cancel: Option<Box<dyn Cancel>>,
     /// When waiting ends.
     deadline: Instant,
-    /// What the time-out is told as.
-    late: Fault,
+    /// Whom the time-out is told of.
+    late: Late,
     /// Tells the connection that it is in use.
-    held: Option<TaskTrackerToken>,
+    held: Option<Hold>,
+    /// The request's turn at an upstream that takes only so many at once.
+    turn: Option<Turn>,
+}
+
+/// Tells a connection that it is in use, until dropped.
+pub(crate) struct Hold {
+    /// Counts the request.
+    _token: TaskTrackerToken,
+    /// Learns when it ended.
+    pulse: Arc<Pulse>,
+}
+
+impl Hold {
+    /// Begins to use a connection.
+    pub(crate) fn new(token: TaskTrackerToken, pulse: &Arc<Pulse>) -> Self {
+        pulse.touch();
+        Self { _token: token, pulse: Arc::clone(pulse) }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.pulse.touch();
+    }
 }
 
 /// The sending side.
@@ -62,13 +90,51 @@ pub(crate) struct Events {
     waiting: Arc<AtomicUsize>,
 }
 
+/// An upstream and the time that it has; the words are made only where they are needed.
+#[derive(Clone, Debug)]
+pub(crate) struct Late {
+    /// The upstream.
+    pub(crate) name: UpstreamName,
+    /// Its time.
+    pub(crate) limit: Duration,
+}
+
+impl Late {
+    /// What a downstream is told.
+    fn fault(&self) -> Fault {
+        Fault::upstream(&self.name, format_args!("did not answer within {} s", self.limit.as_secs()))
+    }
+}
+
 /// An exchange's two sides.
-pub(crate) fn exchange(cancel: Box<dyn Cancel>, deadline: Instant, late: Fault) -> (Events, Exchange) {
+pub(crate) fn exchange(cancel: Box<dyn Cancel>, deadline: Instant, late: Late) -> (Events, Exchange) {
     let (sender, events) = mpsc::unbounded_channel();
     let waiting = Arc::<AtomicUsize>::default();
-    let exchange =
-        Exchange { events, waiting: Arc::clone(&waiting), cancel: Some(cancel), deadline, late, held: None };
+    let exchange = Exchange {
+        events,
+        waiting: Arc::clone(&waiting),
+        cancel: Some(cancel),
+        deadline,
+        late,
+        held: None,
+        turn: None,
+    };
     (Events { sender, waiting }, exchange)
+}
+
+/// An exchange that is lost before it began.
+pub(crate) fn lost(fault: Fault, late: Late) -> Exchange {
+    let deadline = Instant::now() + late.limit;
+    let (events, exchange) = exchange(Box::new(Nothing), deadline, late);
+    events.end(Event::Lost(fault));
+    exchange
+}
+
+/// Nothing was sent, so that there is nothing to call off.
+struct Nothing;
+
+impl Cancel for Nothing {
+    fn cancel(self: Box<Self>, _: Option<Raw>) {}
 }
 
 impl Events {
@@ -115,9 +181,15 @@ impl Event {
 }
 
 impl Exchange {
-    /// The same, keeping a token until its end.
-    pub(crate) fn held(mut self, token: TaskTrackerToken) -> Self {
-        self.held = Some(token);
+    /// The same, keeping a hold on its connection until its end.
+    pub(crate) fn held(mut self, hold: Hold) -> Self {
+        self.held = Some(hold);
+        self
+    }
+
+    /// The same, keeping its turn until its end.
+    pub(crate) fn in_turn(mut self, turn: Option<Turn>) -> Self {
+        self.turn = turn;
         self
     }
 
@@ -130,17 +202,29 @@ impl Exchange {
             }
             Ok(None) => Event::Lost(Fault {
                 message: "the call was dropped because its messages were not read fast enough".to_owned(),
-                ..self.late.clone()
+                ..self.late.fault()
             }),
             Err(_) => {
                 self.call_off(None);
-                Event::Lost(self.late.clone())
+                Event::Lost(self.late.fault())
             }
         };
         if event.is_last() {
             self.cancel = None;
+            self.turn = None;
+            self.note(&event);
         }
         event
+    }
+
+    /// Tells the connection whether it does what it should.
+    fn note(&self, last: &Event) {
+        let Some(Hold { pulse, .. }) = &self.held else { return };
+        match last {
+            Event::Lost(fault) if fault.unprocessed => {}
+            Event::Lost(_) => pulse.unanswered(),
+            _ => pulse.answered(),
+        }
     }
 
     /// Waits for the outcome and drops everything before it.

@@ -14,16 +14,18 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use super::super::error::Fault;
+use super::super::error::{Error, Fault};
 use super::super::relay::{
     ClientMeta, Era, LATEST_LEGACY, MODERN, Message, Notification, Outcome, Raw, code, member, raw,
 };
 use super::builtin::Builtin;
 use super::child::{self, Recipe};
-use super::http::{Endpoint, Http, Pool};
+use super::endpoints::Endpoints;
+use super::http::{Endpoint, Http};
 use super::keepers::Keepers;
 use super::known::Known;
 use super::link::{Call, Handshake, Inbound, Inbox, Link, Role, Wire};
+use super::pool::{Pool, pool_trusting};
 use super::stdio::Stdio;
 use crate::config::{Transport, Upstream as Settings, UpstreamName};
 
@@ -52,6 +54,8 @@ pub(crate) struct Connector {
     pub(crate) keepers: Keepers,
     /// The built-in upstream, where it is this one.
     pub(crate) builtin: Option<Arc<Builtin>>,
+    /// The endpoints of an HTTP upstream.
+    pub(crate) endpoints: Arc<Endpoints>,
 }
 
 /// `initialize`'s or `server/discover`'s result, as far as it is read.
@@ -95,6 +99,23 @@ impl Default for ClientIdentity {
 }
 
 impl Connector {
+    /// Opens connections of an upstream with these settings. `pool` is the shared one.
+    pub(crate) fn new(
+        settings: &Settings,
+        pool: &Pool,
+        limit: usize,
+        keepers: &Keepers,
+        builtin: Option<Arc<Builtin>>,
+    ) -> Result<Self, Error> {
+        let (pool, endpoints) = match &settings.transport {
+            Transport::Http { urls, ca_file: Some(file), .. } => (pool_trusting(file)?, Endpoints::new(urls)),
+            Transport::Http { urls, .. } => (pool.clone(), Endpoints::new(urls)),
+            Transport::Stdio { .. } => (pool.clone(), Arc::default()),
+        };
+        let (settings, keepers) = (settings.clone(), keepers.clone());
+        Ok(Self { settings, pool, limit, keepers, builtin, endpoints })
+    }
+
     /// The upstream's name.
     pub(crate) const fn name(&self) -> &UpstreamName {
         &self.settings.name
@@ -167,6 +188,9 @@ impl Connector {
             wire,
             known: Known::default(),
             calls: TaskTracker::new(),
+            shows: Arc::clone(&self.settings.shows),
+            idle_limit: self.settings.idle_timeout,
+            pulse: Arc::default(),
         }
     }
 
@@ -180,9 +204,10 @@ impl Connector {
         let name = self.name();
         let inbox = Inbox::new(name.clone(), inbox);
         match &self.settings.transport {
-            Transport::Stdio { command, args, env, working_dir } => {
+            Transport::Stdio { command, args, env, working_dir, limits, user } => {
                 let working_dir = working_dir.as_deref().map(Path::new);
-                let recipe = Recipe { command, args, env, working_dir, keepers: &self.keepers };
+                let (user, keepers) = (user.as_deref(), &self.keepers);
+                let recipe = Recipe { command, args, env, working_dir, limits: *limits, user, keepers };
                 let (process, stdin, stdout) = child::start(name, &recipe).map_err(|error| {
                     let detail = format!("cannot start `{command}`: {error}");
                     Fault::upstream(name, "cannot be started").unprocessed().because(detail)
@@ -191,8 +216,9 @@ impl Connector {
                 let connection = Stdio::new(name.clone(), (stdin, stdout), self.limit, inbox, role);
                 Ok(Wire::Stdio { connection, process: Mutex::new(Some(process)) })
             }
-            Transport::Http { url, headers } => {
-                let endpoint = Endpoint { name, pool: &self.pool, url, headers, limit: self.limit };
+            Transport::Http { headers, .. } => {
+                let (pool, endpoints) = (&self.pool, &self.endpoints);
+                let endpoint = Endpoint { name, pool, endpoints, headers, limit: self.limit };
                 Ok(Wire::Http(Http::new(&endpoint, era, inbox, role)?))
             }
         }

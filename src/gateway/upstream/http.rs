@@ -4,7 +4,6 @@
 //! order. In the legacy era the connection holds the server's session and one GET stream for messages that belong
 //! to no request. A broken event stream is resumed with `Last-Event-ID` where the server gave its events identifiers.
 
-use std::error::Error as StdError;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -17,24 +16,21 @@ use http::{
 };
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::super::error::{Error, Fault};
+use super::super::error::Fault;
 use super::super::relay::{
     Era, Id, MODERN, Message, Notification, Outcome, Raw, Request, Response, raw, set_member,
 };
+use super::endpoints::{Endpoints, Place};
 use super::events::{events as read_events, is_stream, is_too_long, note_place};
-use super::exchange::{Cancel, Event, Events, Exchange, exchange};
+use super::exchange::{Cancel, Event, Events, Exchange, Late, exchange};
 use super::headers;
 use super::link::{Call, Inbound, Inbox, Role};
+use super::pool::Pool;
 use crate::config::{Secret, UpstreamName};
-use crate::exit::chain;
 
 /// The header that names a legacy session.
 pub(crate) const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -46,50 +42,23 @@ const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
 const RETRY: Duration = Duration::from_millis(500);
 /// How long ending a session may take.
 const GOODBYE: Duration = Duration::from_secs(2);
-/// Connections kept open while idle, for each upstream.
-const IDLE_CONNECTIONS: usize = 64;
-
-/// The shared connection pool of all HTTP upstreams.
-pub(crate) type Pool = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
-
-/// Builds the pool. The system's certificates are read only where an upstream needs them: a machine that has none can
-/// still reach upstreams without TLS.
-pub(crate) fn pool(tls: bool) -> Result<Pool, Error> {
-    let mut tcp = HttpConnector::new();
-    tcp.set_nodelay(true);
-    tcp.enforce_http(false);
-    tcp.set_connect_timeout(Some(Duration::from_secs(10)));
-    let builder = hyper_rustls::HttpsConnectorBuilder::new();
-    let builder = if tls {
-        builder.with_native_roots().map_err(Error::Certificates)?
-    } else {
-        let roots = rustls::RootCertStore::empty();
-        builder.with_tls_config(
-            rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth(),
-        )
-    };
-    let tls = builder.https_or_http().enable_http1().wrap_connector(tcp);
-    Ok(Client::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .pool_max_idle_per_host(IDLE_CONNECTIONS)
-        .build(tls))
-}
-
 /// One connection (in the legacy era: one session) to an endpoint.
 #[derive(Debug)]
 pub(crate) struct Http {
     /// Whose connection it is.
-    name: UpstreamName,
+    pub(super) name: UpstreamName,
     /// The pool.
     pool: Pool,
-    /// The endpoint.
-    url: Uri,
+    /// The endpoints, of which each request of the modern era goes to any.
+    endpoints: Arc<Endpoints>,
+    /// Where a session of the legacy era is.
+    home: Option<Place>,
     /// Configured headers.
     headers: HeaderMap,
     /// The era in which requests are sent.
     era: Era,
     /// The largest message, in bytes.
-    limit: usize,
+    pub(super) limit: usize,
     /// The server's session, if it gave one.
     session: OnceLock<HeaderValue>,
     /// The agreed revision, for the header.
@@ -113,8 +82,8 @@ pub(crate) struct Endpoint<'a> {
     pub(crate) name: &'a UpstreamName,
     /// The pool.
     pub(crate) pool: &'a Pool,
-    /// The URL.
-    pub(crate) url: &'a str,
+    /// The endpoints.
+    pub(crate) endpoints: &'a Arc<Endpoints>,
     /// Configured headers, checked by the configuration.
     pub(crate) headers: &'a std::collections::BTreeMap<String, Secret>,
     /// The largest message, in bytes.
@@ -148,7 +117,8 @@ impl Http {
         inbox: Inbox,
         role: Role,
     ) -> Result<Arc<Self>, Fault> {
-        let invalid = |_| Fault::upstream(endpoint.name, "is configured with an address that cannot be used");
+        let invalid = || Fault::upstream(endpoint.name, "is configured with an address that cannot be used");
+        let place = endpoint.endpoints.choose().ok_or_else(invalid)?;
         let headers = endpoint.headers.iter().filter_map(|(name, value)| {
             let mut value = HeaderValue::from_str(value.reveal()).ok()?;
             value.set_sensitive(true);
@@ -157,7 +127,8 @@ impl Http {
         Ok(Arc::new(Self {
             name: endpoint.name.clone(),
             pool: endpoint.pool.clone(),
-            url: endpoint.url.parse().map_err(invalid)?,
+            endpoints: Arc::clone(endpoint.endpoints),
+            home: Some(place).filter(|_| era == Era::Legacy),
             headers: headers.collect(),
             era,
             limit: endpoint.limit,
@@ -172,7 +143,7 @@ impl Http {
     }
 
     /// Sends a request.
-    pub(crate) fn call(self: &Arc<Self>, call: Call, deadline: Instant, late: Fault) -> Exchange {
+    pub(crate) fn call(self: &Arc<Self>, call: Call, deadline: Instant, late: Late) -> Exchange {
         let id = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         let (start, started) = tokio::sync::oneshot::channel::<Events>();
         let connection = Arc::clone(self);
@@ -190,10 +161,11 @@ impl Http {
     /// Sends a message that is not a request.
     pub(crate) async fn post(self: &Arc<Self>, message: &Message) -> Result<(), Fault> {
         let request = self.request(Method::POST, message.to_line());
+        let place = request.uri().clone();
         match self.pool.request(request).await {
             Ok(response) if response.status().is_success() => Ok(()),
             Ok(response) => Err(self.refused(response.status())),
-            Err(error) => Err(self.unreachable(&error)),
+            Err(error) => Err(self.unreachable(&place, &error)),
         }
     }
 
@@ -221,6 +193,11 @@ impl Http {
         let _ = self.listener.set(task.abort_handle());
     }
 
+    /// Whether it is lost.
+    pub(crate) fn is_closed(&self) -> bool {
+        *self.closed.borrow()
+    }
+
     /// Becomes true when the session is lost or the endpoint cannot be reached.
     pub(crate) fn closed(&self) -> watch::Receiver<bool> {
         self.closed.subscribe()
@@ -237,13 +214,20 @@ impl Http {
         }
     }
 
-    /// A request with the headers that all have.
+    /// A request within a session, or to any endpoint where there is none.
     fn request(&self, method: Method, body: Vec<u8>) -> HttpRequest<Full<Bytes>> {
+        let place = self.home.as_ref().map(Place::uri);
+        let uri = place.or_else(|| self.endpoints.choose().map(|place| place.uri()));
+        self.request_to(uri.unwrap_or_default(), method, body.into())
+    }
+
+    /// A request with the headers that all have.
+    fn request_to(&self, uri: Uri, method: Method, body: Bytes) -> HttpRequest<Full<Bytes>> {
         let accept =
             if method == Method::GET { "text/event-stream" } else { "application/json, text/event-stream" };
-        let mut request = HttpRequest::new(Full::new(Bytes::from(body)));
+        let mut request = HttpRequest::new(Full::new(body));
         *request.method_mut() = method;
-        *request.uri_mut() = self.url.clone();
+        *request.uri_mut() = uri;
         let headers = request.headers_mut();
         *headers = self.headers.clone();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -268,27 +252,61 @@ impl Http {
             method: call.method.clone(),
             params: call.params,
         });
-        let mut request = self.request(Method::POST, message.to_line());
-        if self.era == Era::Modern {
-            let Message::Request(sent) = &message else { return };
-            headers::of_request(sent, request.headers_mut());
-            request.headers_mut().extend(call.headers);
-        }
+        let Message::Request(request) = &message else { return };
+        let body = Bytes::from(message.to_line());
         let response = tokio::select! {
-            response = self.pool.request(request) => response,
+            response = self.send(request, &body, &call.headers) => response,
             () = events.abandoned() => return,
         };
         match response {
-            Ok(response) => {
+            Ok((response, place)) => {
                 if initialize && let Some(session) = response.headers().get(&SESSION) {
                     let _ = self.session.set(session.clone());
                 }
                 self.answered(sent, response, &events).await;
+                drop(place);
             }
-            Err(error) => {
-                self.closed.send_replace(true);
-                let fault = self.unreachable(&error);
-                events.end(Event::Lost(if error.is_connect() { fault.unprocessed() } else { fault }));
+            Err(fault) => events.end(Event::Lost(fault)),
+        }
+    }
+
+    /// Sends a request to its session's endpoint, or to one after the other until one can be reached.
+    async fn send(
+        &self,
+        request: &Request,
+        body: &Bytes,
+        mirrors: &[(HeaderName, HeaderValue)],
+    ) -> Result<(HttpResponse<Incoming>, Option<Place>), Fault> {
+        let mut left = if self.home.is_some() { 1 } else { self.endpoints.len() };
+        loop {
+            left -= 1;
+            let chosen = if self.home.is_some() { None } else { self.endpoints.choose() };
+            let place = self.home.as_ref().or(chosen.as_ref());
+            let uri = place.map(Place::uri).unwrap_or_default();
+            let mut post = self.request_to(uri.clone(), Method::POST, body.clone());
+            if self.era == Era::Modern {
+                headers::of_request(request, post.headers_mut());
+                post.headers_mut().extend(mirrors.iter().cloned());
+            }
+            match self.pool.request(post).await {
+                Ok(response) => {
+                    place.inspect(
+                        |place| if is_out(response.status()) { place.failed() } else { place.worked() },
+                    );
+                    return Ok((response, chosen));
+                }
+                Err(error) => {
+                    place.inspect(|place| place.failed());
+                    let fault = self.unreachable(&uri, &error);
+                    if error.is_connect() && left > 0 {
+                        continue;
+                    }
+                    // Others may still be reached, but never a session's.
+                    if self.home.is_some() || self.endpoints.out() == self.endpoints.len() {
+                        self.closed.send_replace(true);
+                    }
+                    return Err(if error.is_connect() { fault.unprocessed() } else { fault });
+                }
             }
         }
     }
@@ -448,33 +466,11 @@ impl Http {
             )
             .ok()
     }
+}
 
-    /// The fault of an endpoint that cannot be reached.
-    fn unreachable(&self, error: &hyper_util::client::legacy::Error) -> Fault {
-        let place = self.url.authority().map_or("", |authority| authority.as_str());
-        let detail = format!("cannot reach `{place}`: {}", chain(error));
-        tracing::debug!(upstream = %self.name, detail, "the upstream cannot be reached");
-        Fault::upstream(&self.name, "cannot be reached").because(detail)
-    }
-
-    /// The fault of an answer that broke off.
-    fn broken(&self, error: &(dyn StdError + Send + Sync + 'static)) -> Fault {
-        tracing::warn!(upstream = %self.name, error = %chain(error), "the upstream's answer broke off");
-        Fault::upstream(&self.name, "broke off its answer")
-    }
-
-    /// The fault of an answer beyond the limit.
-    fn too_long(&self) -> Fault {
-        let limit = self.limit;
-        let reason =
-            format!("sent a message larger than {limit} bytes; `max_message_size` in [server] is the limit");
-        Fault::upstream(&self.name, reason)
-    }
-
-    /// The fault of an HTTP error without a JSON-RPC one.
-    fn refused(&self, status: StatusCode) -> Fault {
-        Fault::upstream(&self.name, format_args!("answered with HTTP status {}", status.as_u16()))
-    }
+/// Whether a status says that the endpoint itself is out of order (RFC 9110 §15.6).
+fn is_out(status: StatusCode) -> bool {
+    matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT)
 }
 
 impl Cancel for CancelHttp {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 use serde_json::value::RawValue;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::super::error::Fault;
 use super::super::relay::{
@@ -19,6 +19,7 @@ use super::super::relay::{
 };
 use super::headers::PARAM;
 use super::link::{Call, Link};
+use crate::config::{Selection, Shows};
 
 /// Pages of one list that are fetched at most: a server that hands out cursors for ever must end somewhere.
 const PAGES: usize = 1000;
@@ -111,6 +112,24 @@ impl Kind {
         }
     }
 
+    /// The member of an item that names it.
+    pub(crate) const fn key(self) -> &'static str {
+        match self {
+            Self::Tools | Self::Prompts => "name",
+            Self::Resources => "uri",
+            Self::Templates => "uriTemplate",
+        }
+    }
+
+    /// What of this kind is shown.
+    pub(crate) const fn selection(self, shows: &Shows) -> &Selection {
+        match self {
+            Self::Tools => &shows.tools,
+            Self::Prompts => &shows.prompts,
+            Self::Resources | Self::Templates => &shows.resources,
+        }
+    }
+
     /// The server capability that goes with it.
     pub(crate) const fn capability(self) -> &'static str {
         match self {
@@ -141,11 +160,11 @@ impl Known {
         }
     }
 
-    /// The list, if it is remembered.
-    fn get(&self, kind: Kind) -> Option<Arc<Listing>> {
+    /// The list, if it is remembered; of a connection that has been retired also if it is old.
+    fn get(&self, kind: Kind, old: bool) -> Option<Arc<Listing>> {
         let recall = self.recall(kind);
         let (listing, until) = recall.listing.as_ref()?;
-        until.is_none_or(|until| Instant::now() < until).then(|| Arc::clone(listing))
+        (old || until.is_none_or(|until| Instant::now() < until)).then(|| Arc::clone(listing))
     }
 
     /// What is known of a list.
@@ -168,7 +187,7 @@ impl Link {
         meta: &ClientMeta,
         patience: Duration,
     ) -> Result<Arc<Listing>, Fault> {
-        if let Some(listing) = self.known.get(kind) {
+        if let Some(listing) = self.known.get(kind, self.pulse.is_retired()) {
             return Ok(listing);
         }
         let (asked, fetch) = {
@@ -177,6 +196,15 @@ impl Link {
         };
         let late = |_| Fault::upstream(&self.name, "takes too long to list what it offers");
         timeout_at(asked + patience, fetch).await.map_err(late)?
+    }
+
+    /// Learns a list that is not remembered or old, without counting as use of the connection.
+    pub(crate) async fn learn_aside(&self, kind: Kind, patience: Duration) -> Result<(), Fault> {
+        if self.known.get(kind, true).is_some() {
+            return Ok(());
+        }
+        let late = |_| Fault::upstream(&self.name, "takes too long to list what it offers");
+        timeout(patience, self.learn(kind, &ClientMeta::default())).await.map_err(late)?.map(drop)
     }
 
     /// Starts fetching a list.
@@ -221,7 +249,8 @@ impl Link {
         if mirrored.is_empty() {
             return Ok(());
         }
-        match member_str(params, "name").and_then(|name| mirrored.get(name.as_ref())) {
+        let name = member_str(params, "name");
+        match name.and_then(|name| mirrored.get(self.shows.tools.shown(&name)?)) {
             Some(mirrored) => check(mirrored),
             None => Ok(()),
         }
@@ -238,14 +267,14 @@ impl Link {
             let params = cursor.as_deref().map(|cursor| raw(&serde_json::json!({ "cursor": cursor })));
             let params = if self.era == Era::Modern { Some(meta.apply(params)) } else { params };
             let call = Call::new(kind.method(), params, LIST_LIMIT);
-            let page = match self.call(call).await.outcome().await? {
+            let page = match self.call_aside(call).await.outcome().await? {
                 Outcome::Result(page) => page,
                 Outcome::Error(error) => {
                     tracing::warn!(upstream = %self.name, method = kind.method(), error = error.get(), "cannot list");
                     return Err(Fault::upstream(&self.name, "refused to list what it offers"));
                 }
             };
-            listing.add(kind, &page);
+            listing.add(kind, &page, &self.shows);
             cursor = member_str(&page, "nextCursor").map(std::borrow::Cow::into_owned);
             if cursor.is_none() || listing.weight() > ITEMS {
                 break;
@@ -259,10 +288,19 @@ impl Link {
 const LIST_LIMIT: Duration = Duration::from_secs(20);
 
 impl Listing {
-    /// Adds one page.
-    fn add(&mut self, kind: Kind, page: &RawValue) {
+    /// Adds what of one page is shown, under the names that are shown.
+    fn add(&mut self, kind: Kind, page: &RawValue, selections: &Shows) {
         let items = member(page, kind.items()).and_then(array_items).unwrap_or_default();
-        self.items.extend(items.into_iter().map(ToOwned::to_owned));
+        let selection = kind.selection(selections);
+        if selection.everything() {
+            self.items.extend(items.into_iter().map(ToOwned::to_owned));
+        } else {
+            self.items.extend(items.into_iter().filter_map(|item| {
+                let name = member_str(item, kind.key())?;
+                let shown = selection.shown(&name)?;
+                Some(if shown == name { item.to_owned() } else { renamed(item, shown) })
+            }));
+        }
         self.ttl = self.ttl.min(member(page, "ttlMs").and_then(|ttl| ttl.get().parse().ok()).unwrap_or(0));
         self.public &= member_str(page, "cacheScope").is_some_and(|scope| scope == "public");
     }

@@ -13,11 +13,12 @@ use super::super::error::Fault;
 use super::super::relay::{Era, Message, Notification, Raw, Request};
 use super::builtin::Builtin;
 use super::child::Process;
-use super::exchange::{Exchange, exchange};
+use super::exchange::{Exchange, Hold, Late, exchange, lost};
 use super::http::Http;
 use super::known::Known;
+use super::pulse::Pulse;
 use super::stdio::Stdio;
-use crate::config::UpstreamName;
+use crate::config::{Shows, UpstreamName};
 
 /// Messages that may wait in an inbox; more are dropped with a warning.
 const INBOX: usize = 1024;
@@ -98,6 +99,12 @@ pub(crate) struct Link {
     pub(crate) known: Known,
     /// Tracks requests in flight.
     pub(crate) calls: TaskTracker,
+    /// What of it is shown.
+    pub(crate) shows: Arc<Shows>,
+    /// Unused for so long it may be ended.
+    pub(crate) idle_limit: Option<Duration>,
+    /// How it is used and how it does.
+    pub(crate) pulse: Arc<Pulse>,
 }
 
 /// What a connection is made of.
@@ -145,11 +152,11 @@ impl Wire {
     /// Sends a request and returns its events.
     pub(crate) async fn call(&self, name: &UpstreamName, mut call: Call) -> Exchange {
         let deadline = Instant::now() + call.limit;
-        let late = Fault::upstream(name, format_args!("did not answer within {} s", call.limit.as_secs()));
+        let late = Late { name: name.clone(), limit: call.limit };
         match self {
             Self::Stdio { connection, .. } => {
                 let (id, cancel) = connection.register(&mut call);
-                let (events, exchange) = exchange(cancel, deadline, late.clone());
+                let (events, exchange) = exchange(cancel, deadline, late);
                 if tokio::time::timeout_at(deadline, connection.send(id, call, events)).await.is_err() {
                     tracing::warn!(upstream = %name, "the upstream does not read its input");
                 }
@@ -171,6 +178,15 @@ impl Wire {
         };
         let late = |_| Fault::upstream(name, "does not read what it is sent");
         tokio::time::timeout(ACCEPT, written).await.map_err(late)?
+    }
+
+    /// Whether the connection is gone.
+    fn is_closed(&self) -> bool {
+        match self {
+            Self::Stdio { connection, .. } => connection.is_closed(),
+            Self::Http(http) => http.is_closed(),
+            Self::Builtin(_) => false,
+        }
     }
 
     /// Becomes true when the connection is gone.
@@ -207,8 +223,12 @@ impl Wire {
 impl Link {
     /// Sends a request and returns its events. It counts as in flight until the exchange is dropped.
     pub(crate) async fn call(&self, call: Call) -> Exchange {
-        let token = self.calls.token();
-        self.wire.call(&self.name, call).await.held(token)
+        let hold = Hold::new(self.calls.token(), &self.pulse);
+        if self.pulse.is_retired() {
+            let late = Late { name: self.name.clone(), limit: call.limit };
+            return lost(Fault::upstream(&self.name, "was ended while it was idle").unprocessed(), late);
+        }
+        self.wire.call(&self.name, call).await.held(hold)
     }
 
     /// Sends a request that nobody need wait for when the connection is to end.
@@ -229,7 +249,19 @@ impl Link {
 
     /// Whether the connection still is.
     pub(crate) fn is_open(&self) -> bool {
-        !*self.wire.closed().borrow()
+        !self.wire.is_closed() && !self.pulse.is_retired()
+    }
+
+    /// Retires the connection if nobody uses it; `false` if somebody does. A retired one sends nothing any more, but
+    /// what is known of its lists remains.
+    pub(crate) fn retire_unused(&self) -> bool {
+        self.pulse.retire();
+        // Whoever has begun a call before has taken a token; whoever begins one after sees that it is retired.
+        let unused = self.calls.is_empty();
+        if !unused {
+            self.pulse.unretire();
+        }
+        unused
     }
 
     /// The child's process identifier, where there is a child.

@@ -5,25 +5,34 @@
 
 mod builtin;
 mod child;
+mod endpoints;
+mod enduring;
 mod events;
 mod exchange;
+mod following;
+mod gate;
 mod handshake;
 pub(crate) mod headers;
 mod http;
 mod keepers;
 mod known;
 mod link;
+mod pool;
+mod pulse;
+mod refusals;
 mod retry;
 mod stderr;
 mod stdio;
 mod supervisor;
+mod watch;
 
-pub(crate) use self::http::{Pool, SESSION, VERSION, pool};
+pub(crate) use self::http::{SESSION, VERSION};
 pub(crate) use builtin::Builtin;
 pub(crate) use exchange::{Event, Exchange};
 pub(crate) use handshake::{ClientIdentity, Connector};
 pub(crate) use keepers::Keepers;
 pub(crate) use known::{Kind, Listing, ParamHeader, renamed};
 pub(crate) use link::{Call, Inbound, InboxReceiver, Link, Role, inbox};
+pub(crate) use pool::{Pool, pool};
 pub use supervisor::State;
 pub(crate) use supervisor::Upstream;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// The wait after the first failure.
-const FIRST: Duration = Duration::from_millis(200);
+const FIRST: Duration = Duration::from_millis(50);
 /// The longest wait.
 const LONGEST: Duration = Duration::from_secs(30);
 /// A connection that lived for this long was a success: the next wait is the first again.
@@ -41,8 +41,8 @@ mod tests {
     fn waits_grow_to_the_longest_and_start_again_after_a_steady_life() {
         let mut backoff = Backoff::default();
         let waits: Vec<_> = (0..12).map(|_| backoff.next(Duration::ZERO)).collect();
-        assert!(waits[0] < Duration::from_millis(300));
+        assert!(waits[0] < Duration::from_millis(100));
         assert!(waits[11] >= LONGEST.mul_f64(0.75) && waits[11] <= LONGEST.mul_f64(1.25));
-        assert!(backoff.next(STEADY) < Duration::from_millis(300));
+        assert!(backoff.next(STEADY) < Duration::from_millis(100));
     }
 }

@@ -97,8 +97,8 @@ impl Stdio {
             role,
             closed: watch::Sender::new(false),
         });
-        tokio::spawn(write(stdin, queue));
-        tokio::spawn(read(stdout, limit, Arc::downgrade(&connection)));
+        tokio::spawn(write(stdin, queue, Closing(Arc::downgrade(&connection))));
+        tokio::spawn(read(stdout, limit, Closing(Arc::downgrade(&connection))));
         connection
     }
 
@@ -117,8 +117,7 @@ impl Stdio {
             pending.calls.insert(id, Waiting { events, token: call.token, for_client });
         }
         let request = Request { id: Id::number(id), method: call.method, params: call.params };
-        let gone = *self.closed.borrow();
-        if gone || self.write(&Message::Request(request)).await.is_err() {
+        if self.is_closed() || self.write(&Message::Request(request)).await.is_err() {
             self.finish(id, Event::Lost(self.ended().unprocessed()));
         }
     }
@@ -142,6 +141,11 @@ impl Stdio {
     /// Becomes true when the child's standard output has ended.
     pub(crate) fn closed(&self) -> watch::Receiver<bool> {
         self.closed.subscribe()
+    }
+
+    /// Whether the child's standard output has ended.
+    pub(crate) fn is_closed(&self) -> bool {
+        *self.closed.borrow()
     }
 
     /// The fault of a connection that has ended.
@@ -300,6 +304,21 @@ fn subscription_target(pending: &Pending, note: &Notification) -> Option<u64> {
     pending.calls.contains_key(&id).then_some(id)
 }
 
+/// Ends a connection when the task that owns one of its pipes does, be it by a panic.
+struct Closing(Weak<Stdio>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        let Some(connection) = self.0.upgrade() else { return };
+        // First closed, then taken: whoever registers in between sees the flag and ends its own request.
+        connection.closed.send_replace(true);
+        let waiting = std::mem::take(&mut *connection.pending());
+        for (_, waiting) in waiting.calls {
+            waiting.events.end(Event::Lost(connection.ended()));
+        }
+    }
+}
+
 impl Cancel for CancelStdio {
     fn cancel(self: Box<Self>, params: Option<Raw>) {
         let Some(connection) = self.connection.upgrade() else { return };
@@ -323,7 +342,7 @@ impl Cancel for CancelStdio {
 }
 
 /// Owns the child's standard input: gathers what waits into few writes. Ends when the queue's sender is dropped.
-async fn write(mut stdin: ChildStdin, mut queue: mpsc::Receiver<Vec<u8>>) {
+async fn write(mut stdin: ChildStdin, mut queue: mpsc::Receiver<Vec<u8>>, mut closing: Closing) {
     while let Some(mut block) = queue.recv().await {
         while block.len() < WRITE_SIZE
             && let Ok(line) = queue.try_recv()
@@ -332,18 +351,20 @@ async fn write(mut stdin: ChildStdin, mut queue: mpsc::Receiver<Vec<u8>>) {
         }
         if let Err(error) = stdin.write_all(&block).await {
             tracing::debug!(%error, "the child does not read any more");
-            return;
+            break;
         }
     }
+    // What the child has written before is still read: only a panic here ends the connection.
+    closing.0 = Weak::new();
 }
 
 /// Owns the child's standard output. An over-long line is dropped whole, the connection goes on.
-async fn read(stdout: ChildStdout, limit: usize, connection: Weak<Stdio>) {
+async fn read(stdout: ChildStdout, limit: usize, closing: Closing) {
     let codec = AnyDelimiterCodec::new_with_max_length(b"\n".to_vec(), Vec::new(), limit);
     let mut lines = FramedRead::with_capacity(stdout, codec, WRITE_SIZE);
     loop {
         let line = lines.next().await;
-        let Some(connection) = connection.upgrade() else { return };
+        let Some(connection) = closing.0.upgrade() else { return };
         match line {
             Some(Ok(line)) if line.iter().all(u8::is_ascii_whitespace) => {}
             Some(Ok(line)) => connection.receive(&line),
@@ -352,15 +373,7 @@ async fn read(stdout: ChildStdout, limit: usize, connection: Weak<Stdio>) {
                 // After an error the codec yields `None` once and then goes on with the next line.
                 lines.next().await;
             }
-            None => {
-                // First closed, then taken: whoever registers in between sees the flag and ends its own request.
-                connection.closed.send_replace(true);
-                let waiting = std::mem::take(&mut *connection.pending());
-                for (_, waiting) in waiting.calls {
-                    waiting.events.end(Event::Lost(connection.ended()));
-                }
-                return;
-            }
+            None => return,
         }
     }
 }

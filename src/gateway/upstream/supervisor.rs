@@ -4,36 +4,34 @@
 //! is started; a broken upstream never blocks anything but calls to itself.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::json;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::super::changes::{Changes, Origin, announce_lists};
 use super::super::error::Fault;
-use super::super::relay::{ClientMeta, Era, Notification, Outcome, raw};
+use super::super::relay::Era;
 use super::super::status::{Audience, UpstreamStatus};
-use super::exchange::Event;
+use super::enduring::outlived;
+use super::following::listen;
+use super::gate::{Gate, Turn};
 use super::handshake::{ClientIdentity, Connector};
-use super::link::{Call, Inbound, InboxReceiver, Link, Role, inbox};
+use super::link::{Inbound, InboxReceiver, Link, Role, inbox};
 use super::retry::Backoff;
-use crate::config::{Transport, UpstreamName};
+use super::watch::End;
+use crate::config::{Shows, Start, Transport, UpstreamName};
 
 /// A wait before the next attempt that calls are held back for.
 const SHORT: Duration = Duration::from_millis(500);
 /// How long a request that was certainly not processed waits for the next connection.
 const RENEWAL: Duration = Duration::from_secs(5);
-/// How long one stream of changes may last before it is opened anew.
-const LISTEN: Duration = Duration::from_secs(24 * 60 * 60);
-/// The wait before a stream of changes that broke is opened again.
-const LISTEN_AGAIN: Duration = Duration::from_secs(1);
-
 /// Tells upstreams apart that have the same name, before and after a reload.
 static SERIAL: AtomicU64 = AtomicU64::new(0);
 
@@ -45,10 +43,22 @@ pub enum State {
     Starting,
     /// It answers.
     Ready,
+    /// It has not answered the last question, but is still used.
+    Degraded,
+    /// It is not running, since nobody needs it; the next call starts it.
+    Idle,
     /// It failed and is tried again after a wait.
     BackingOff,
     /// The gateway has ended it.
     Stopped,
+}
+
+impl State {
+    /// Whether calls can be answered.
+    #[must_use]
+    pub const fn is_usable(self) -> bool {
+        matches!(self, Self::Ready | Self::Degraded | Self::Idle)
+    }
 }
 
 /// One configured MCP server.
@@ -59,9 +69,15 @@ pub(crate) struct Upstream {
     /// How it is reached.
     pub(crate) connector: Connector,
     /// Its state, and its connection while it is ready.
-    current: watch::Sender<(State, Option<Arc<Link>>)>,
+    pub(super) current: watch::Sender<(State, Option<Arc<Link>>)>,
+    /// The last connection of one that sleeps: what it has listed is still true.
+    asleep: Mutex<Option<Arc<Link>>>,
+    /// Whether somebody needs it, and how whoever waits for that is told.
+    needed: (AtomicBool, Notify),
+    /// How many requests it is given at once.
+    gate: Option<Gate>,
     /// The shared legacy connection to a server that is modern by nature, opened on demand.
-    shared_legacy: tokio::sync::Mutex<Option<Arc<Link>>>,
+    pub(super) shared_legacy: tokio::sync::Mutex<Option<Arc<Link>>>,
     /// Connections that ended.
     restarts: AtomicU64,
     /// Who has subscribed to which resource over the shared legacy connection.
@@ -80,10 +96,16 @@ impl Upstream {
     /// Starts supervising, in a task that `supervisors` tracks.
     pub(crate) fn start(connector: Connector, changes: Changes, supervisors: &TaskTracker) -> Arc<Self> {
         let (sender, receiver) = inbox();
+        let settings = &connector.settings;
+        let state = if settings.start == Start::Lazy { State::Idle } else { State::Starting };
+        let gate = settings.max_concurrency.map(|width| Gate::new(width, settings.max_queue));
         let upstream = Arc::new(Self {
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
             connector,
-            current: watch::Sender::new((State::Starting, None)),
+            current: watch::Sender::new((state, None)),
+            asleep: Mutex::default(),
+            needed: (AtomicBool::new(false), Notify::new()),
+            gate,
             shared_legacy: tokio::sync::Mutex::default(),
             restarts: AtomicU64::new(0),
             subscribers: Mutex::default(),
@@ -93,7 +115,7 @@ impl Upstream {
             stop: CancellationToken::new(),
         });
         tokio::spawn(Arc::clone(&upstream).announce(receiver));
-        supervisors.spawn(Arc::clone(&upstream).supervise());
+        supervisors.spawn(Arc::clone(&upstream).endure());
         upstream
     }
 
@@ -104,10 +126,15 @@ impl Upstream {
 
     /// The native connection, waiting for a start that is under way.
     pub(crate) async fn native(&self) -> Result<Arc<Link>, Fault> {
+        if let Some(link) = self.ready() {
+            return Ok(link);
+        }
+        self.need();
         let mut current = self.current.subscribe();
         // A connection that has just been lost is as good as starting: the supervisor is about to notice.
         let lost = |link: &Option<Arc<Link>>| link.as_ref().is_some_and(|link| !link.is_open());
-        let settled = current.wait_for(|(state, link)| *state != State::Starting && !lost(link));
+        let under_way = |state: &State| matches!(state, State::Starting | State::Idle);
+        let settled = current.wait_for(|(state, link)| !under_way(state) && !lost(link));
         let (state, link) = match timeout(self.connector.settings.start_timeout, settled).await {
             Ok(Ok(current)) => current.clone(),
             _ => (State::Starting, None),
@@ -125,6 +152,7 @@ impl Upstream {
 
     /// Waits for a short while until there is a native connection that is open: after one was lost.
     pub(crate) async fn renewed(&self) {
+        self.need();
         let mut current = self.current.subscribe();
         let open = current.wait_for(|(_, link)| link.as_ref().is_some_and(|link| link.is_open()));
         // Whoever waits then asks for the connection and is told why there is none.
@@ -133,12 +161,58 @@ impl Upstream {
 
     /// What it is doing.
     pub(crate) fn state(&self) -> State {
-        self.current.borrow().0
+        let state = self.current.borrow().0;
+        let partly = state == State::Ready && self.connector.endpoints.out() > 0;
+        if partly { State::Degraded } else { state }
     }
 
     /// The native connection if it is there now.
     pub(crate) fn ready(&self) -> Option<Arc<Link>> {
         self.current.borrow().1.clone().filter(|link| link.is_open())
+    }
+
+    /// The native connection, if it is there now; of one that sleeps its last one, which knows what it has.
+    pub(crate) fn present(&self) -> Option<Arc<Link>> {
+        self.ready().or_else(|| self.asleep())
+    }
+
+    /// The last connection of an upstream that sleeps; `None` while it runs, and if it never ran.
+    pub(crate) fn asleep(&self) -> Option<Arc<Link>> {
+        if self.state() != State::Idle {
+            return None;
+        }
+        self.asleep.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What of it is shown.
+    pub(crate) fn shows(&self) -> &Shows {
+        &self.connector.settings.shows
+    }
+
+    /// A request's turn, where only so many are let through at once.
+    pub(crate) async fn turn(&self, patience: Duration) -> Result<Option<Turn>, Fault> {
+        match &self.gate {
+            Some(gate) => gate.turn(self.connector.name(), patience).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Wakes it if it sleeps.
+    fn need(&self) {
+        self.needed.0.store(true, Ordering::SeqCst);
+        self.needed.1.notify_one();
+    }
+
+    /// Forgets that it was needed.
+    pub(super) fn unneeded(&self) {
+        self.needed.0.store(false, Ordering::SeqCst);
+    }
+
+    /// Waits until somebody needs it.
+    async fn until_needed(&self) {
+        while !self.needed.0.swap(false, Ordering::SeqCst) {
+            self.needed.1.notified().await;
+        }
     }
 
     /// The legacy connection that all sessions share; the native one where the server speaks nothing else.
@@ -221,7 +295,7 @@ impl Upstream {
 
     /// A snapshot.
     pub(crate) fn status(&self, audience: Audience) -> UpstreamStatus {
-        let (state, link) = self.current.borrow().clone();
+        let (state, link) = (self.state(), self.current.borrow().1.clone());
         UpstreamStatus {
             name: self.name().to_owned(),
             transport: self.transport().to_owned(),
@@ -263,14 +337,45 @@ impl Upstream {
         Fault::upstream(&self.name(), reason).unprocessed()
     }
 
-    /// The supervising task.
+    /// The supervising task. If it fails itself, the upstream backs off like any other that has broken, and the task is
+    /// begun again.
+    async fn endure(self: Arc<Self>) {
+        let mut backoff = Backoff::default();
+        while let Err(panic) = outlived(Arc::clone(&self).supervise()).await {
+            let wait = backoff.next(Duration::ZERO);
+            tracing::error!(upstream = self.name(), panic, retry_in = ?wait, "the supervision has failed");
+            *self.error() = Some(Fault::upstream(&self.name(), "met a bug of the gateway").because(panic));
+            self.retire(State::BackingOff).await;
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.stop.cancelled() => {}
+            }
+            self.current.send_replace((State::Starting, None));
+        }
+    }
+
+    /// The supervising task proper: ends only when the upstream is to be stopped.
     async fn supervise(self: Arc<Self>) {
+        tokio::select! {
+            () = self.lives() => {}
+            () = self.stop.cancelled() => {}
+        }
+        self.retire(State::Stopped).await;
+    }
+
+    /// One life after the other.
+    async fn lives(&self) {
         let mut backoff = Backoff::default();
         loop {
+            if self.state() == State::Idle {
+                self.until_needed().await;
+                self.current.send_replace((State::Starting, None));
+            }
+            self.unneeded();
             let began = Instant::now();
-            let fault = tokio::select! {
-                fault = self.live() => fault,
-                () = self.stop.cancelled() => break,
+            let Err(fault) = self.live().await else {
+                self.sleep().await;
+                continue;
             };
             let wait = backoff.next(began.elapsed());
             let error = fault.detail.as_ref().unwrap_or(&fault.message);
@@ -279,41 +384,54 @@ impl Upstream {
             // One that has worked is about to be back: whoever calls it waits for that instead of failing.
             let worked = self.current.borrow().1.is_some() && wait < SHORT;
             self.retire(if worked { State::Starting } else { State::BackingOff }).await;
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                () = self.stop.cancelled() => break,
-            }
+            tokio::time::sleep(wait).await;
             self.current.send_replace((State::Starting, None));
         }
-        self.retire(State::Stopped).await;
     }
 
-    /// One life: from starting to the connection's end; returns what was wrong.
-    async fn live(&self) -> Fault {
-        match self.connector.open_native(self.inbox.clone()).await {
-            Err(fault) => fault,
-            Ok(link) => {
-                let mut closed = link.wire.closed();
-                tracing::info!(
-                    upstream = self.name(), era = ?link.era, version = link.handshake.version, "the upstream is ready"
-                );
-                *self.error() = None;
-                let link = Arc::new(link);
-                self.current.send_replace((State::Ready, Some(Arc::clone(&link))));
-                self.announce_everything();
-                let listening = tokio::spawn(listen(Arc::clone(&link), self.inbox.clone()));
-                let _ = closed.wait_for(|closed| *closed).await;
-                listening.abort();
-                self.restarts.fetch_add(1, Ordering::Relaxed);
-                Fault::upstream(&self.name(), "has ended")
+    /// One life: from starting to the connection's end; the error is what was wrong, if it was not ended for being idle.
+    async fn live(&self) -> Result<(), Fault> {
+        let link = Arc::new(self.connector.open_native(self.inbox.clone()).await?);
+        tracing::info!(
+            upstream = self.name(), era = ?link.era, version = link.handshake.version, "the upstream is ready"
+        );
+        *self.error() = None;
+        self.current.send_replace((State::Ready, Some(Arc::clone(&link))));
+        self.announce_everything();
+        let _listening = Aborted(tokio::spawn(listen(Arc::clone(&link), self.inbox.clone())).abort_handle());
+        match self.watch(&link).await {
+            End::Idle => return Ok(()),
+            End::Lost | End::Hung if self.stop.is_cancelled() => {}
+            End::Lost => self.count_restart(),
+            End::Hung => {
+                self.count_restart();
+                return Err(Fault::upstream(&self.name(), "does not answer any more"));
             }
         }
+        Err(Fault::upstream(&self.name(), "has ended"))
+    }
+
+    /// Counts a connection that ended by itself.
+    fn count_restart(&self) {
+        self.restarts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Ends what nobody needs, and remembers what it has.
+    async fn sleep(&self) {
+        let last = self.current.borrow().1.clone();
+        *self.asleep.lock().unwrap_or_else(PoisonError::into_inner) = last;
+        tracing::info!(upstream = self.name(), "the upstream is ended until somebody needs it");
+        self.retire(State::Idle).await;
     }
 
     /// Takes the shared connections away from callers and ends them.
     async fn retire(&self, state: State) {
         let (_, native) = self.current.send_replace((state, None));
-        let legacy = if state == State::Stopped { self.shared_legacy.lock().await.take() } else { None };
+        let legacy = if matches!(state, State::Stopped | State::Idle) {
+            self.shared_legacy.lock().await.take()
+        } else {
+            None
+        };
         for link in [native, legacy].into_iter().flatten() {
             let how = link.wire.end().await;
             tracing::debug!(upstream = self.name(), %how, "the connection");
@@ -347,32 +465,15 @@ impl Upstream {
     }
 }
 
-/// Follows the list changes of a modern server, which tells them only to those who ask (MCP 2026-07-28 §Subscriptions).
-async fn listen(link: Arc<Link>, inbox: tokio::sync::mpsc::Sender<(UpstreamName, Inbound)>) {
-    if link.era == Era::Legacy {
-        return;
-    }
-    let wanted = json!({ "notifications": {
-        "toolsListChanged": true, "promptsListChanged": true, "resourcesListChanged": true
-    } });
-    let params = ClientMeta::default().apply(Some(raw(&wanted)));
-    loop {
-        let call = Call::new("subscriptions/listen", Some(params.clone()), LISTEN);
-        let mut exchange = link.call_aside(call).await;
-        loop {
-            match exchange.next().await {
-                Event::Notification(note) if note.method.ends_with("/list_changed") => {
-                    let note = Notification { method: note.method, params: None };
-                    let _ = inbox.send((link.name.clone(), Inbound::Notification(note))).await;
-                }
-                Event::Notification(_) | Event::Request(_) => {}
-                Event::Done(Outcome::Error(_)) => return,
-                Event::Done(Outcome::Result(_)) | Event::Lost(_) => break,
-            }
-        }
-        if !link.is_open() {
-            return;
-        }
-        tokio::time::sleep(LISTEN_AGAIN).await;
+/// Aborts a task when dropped.
+struct Aborted(AbortHandle);
+
+impl Drop for Aborted {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
+
+#[cfg(test)]
+#[path = "supervisor_tests.rs"]
+mod tests;

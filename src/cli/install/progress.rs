@@ -1,0 +1,129 @@
+//! What happens, as it happens: a line for each step, or a JSON object.
+//!
+//! With `--json`, standard output has one object on each line and nothing else:
+//!
+//! ```json
+//! {"event":"step","state":"done","act":"create","object":"file","path":"/usr/local/bin/mcpeg","text":"…","milliseconds":41}
+//! {"event":"result","result":"installed","listener":"127.0.0.1:8080","url":"http://127.0.0.1:8080/mcp","ready":true,"kept":[]}
+//! {"event":"error","exit":12,"message":"…","hint":"…","journal":[]}
+//! ```
+//!
+//! `state` is `done`, `failed` or `reverted`; `result` is `installed` or `unchanged`.
+
+use std::io::IsTerminal as _;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use super::line;
+use super::words;
+use crate::exit::{ToExit as _, chain};
+use crate::install::{self, Error, Layout, Plan, Progress, Proof, Step, Target};
+
+/// Hears what happens and tells it.
+pub(super) struct Listener<'a> {
+    /// Where things are.
+    layout: &'a Layout,
+    /// Whether it is told as JSON.
+    json: bool,
+    /// The width of the terminal, where there is one: each step's time is put at its right end.
+    width: Option<usize>,
+    /// When the step began.
+    began: Instant,
+    /// What the service has answered.
+    pub(super) answered: Option<Proof>,
+}
+
+/// What there is to say at the end.
+pub(super) struct Outcome<'a> {
+    /// On what.
+    pub(super) target: &'a Target,
+    /// What was done.
+    pub(super) plan: &'a Plan,
+    /// What the service has answered.
+    pub(super) answered: Option<&'a Proof>,
+    /// Whether it is an image.
+    pub(super) image: bool,
+}
+
+impl<'a> Listener<'a> {
+    /// Begins to listen.
+    pub(super) fn new(layout: &'a Layout, json: bool) -> Self {
+        let width = std::io::stdout().is_terminal().then(words::width);
+        Self { layout, json, width, began: Instant::now(), answered: None }
+    }
+
+    /// Tells one thing.
+    pub(super) fn hear(&mut self, progress: &Progress<'_>) {
+        match progress {
+            Progress::Done(step) if step.acts() => self.tell(step.mark(), "done", step),
+            Progress::Done(_) => {}
+            Progress::Failed(step) => self.tell('!', "failed", step),
+            Progress::Reverted(step) => self.tell('<', "reverted", step),
+            Progress::Answered(proof) => self.answered = Some((*proof).clone()),
+        }
+        self.began = Instant::now();
+    }
+
+    /// Tells what has become of a step.
+    fn tell(&self, mark: char, state: &str, step: &Step) {
+        let took = self.began.elapsed();
+        if self.json {
+            let mut event = json!({ "event": "step", "state": state });
+            if let (Value::Object(event), Value::Object(step)) = (&mut event, step.data(self.layout)) {
+                event.extend(step);
+                event.insert(
+                    "milliseconds".to_owned(),
+                    json!(u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
+                );
+            }
+            return line(&event.to_string());
+        }
+        let text = step.shown(self.layout);
+        line(&match self.width {
+            Some(width) => words::timed(mark, &text, took, width),
+            None => words::marked(mark, &text),
+        });
+    }
+}
+
+/// The event of a success.
+pub(super) fn success(outcome: &Outcome<'_>) {
+    let listener = outcome.listener();
+    let kept: Vec<_> = outcome.kept().collect();
+    let event = json!({
+        "event": "result",
+        "result": if outcome.plan.changes() { "installed" } else { "unchanged" },
+        "listener": listener.as_ref().map(ToString::to_string),
+        "url": listener.as_ref().and_then(install::endpoint),
+        "ready": outcome.answered.map(|proof| proof.ready),
+        "kept": kept,
+    });
+    line(&event.to_string());
+}
+
+/// The event of a failure.
+pub(super) fn failure(error: &Error) {
+    let event = json!({
+        "event": "error",
+        "exit": error.to_exit().code(),
+        "message": chain(error),
+        "hint": error.hint(),
+        "journal": error.journal(),
+    });
+    line(&event.to_string());
+}
+
+impl Outcome<'_> {
+    /// Where the service listens, as far as that is known.
+    pub(super) fn listener(&self) -> Option<crate::config::ListenAddr> {
+        let answered = self.answered.map(|proof| proof.listener.clone());
+        answered.or_else(|| install::configured_listener(self.target))
+    }
+
+    /// What stays as it is, with the reason.
+    pub(super) fn kept(&self) -> impl Iterator<Item = String> {
+        let steps = self.plan.steps.iter().filter(|step| step.kept_because().is_some());
+        steps.map(|step| step.shown(self.target.layout()))
+    }
+}

@@ -1,0 +1,161 @@
+//! `mcpeg --log-rotate`: asks the running gateway to rotate its log file, and prints the names of the old and the new one.
+//!
+//! Where the control socket does not answer, the proved process is sent USR1, which means the same but has no answer.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::daemon::control::{self, Request};
+use crate::daemon::find::{self, Reached, State};
+use crate::daemon::{PathsError, RunPaths};
+use crate::exit::{Exit, ToExit};
+use crate::serve::rotate::{Answer, Done, SCHEMA};
+
+use super::definition::Common;
+use super::report;
+
+/// How long a rotation may take: it comes behind everything that is queued.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Why nothing was rotated.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    /// The run-time directory.
+    #[error(transparent)]
+    Paths(#[from] PathsError),
+    /// It cannot be told what runs.
+    #[error(transparent)]
+    Find(#[from] find::Error),
+    /// It cannot be signalled either.
+    #[error("cannot signal mcpeg with pid {0}")]
+    Signal(i32, #[source] std::io::Error),
+    /// A process that stands still does nothing.
+    #[error("mcpeg with pid {0} is suspended and cannot rotate its log")]
+    Suspended(i32),
+    /// An answer that is none: the gateway stops, or is of another version.
+    #[error("mcpeg did not rotate its log: {0}")]
+    Strange(String),
+    /// It says why.
+    #[error("mcpeg did not rotate its log: {error}")]
+    Refused {
+        /// The exit code.
+        exit: u8,
+        /// The reason.
+        error: String,
+        /// How it is mended.
+        hint: Option<String>,
+    },
+    /// Another process has the log.
+    #[error("another process owns the log file `{0}`")]
+    Left(String),
+}
+
+/// Rotates, and prints the answer.
+pub(super) fn run(common: &Common, json: bool) -> Exit {
+    match rotate(common, json) {
+        Ok(exit) => exit,
+        Err(error) => report::error(&error),
+    }
+}
+
+/// Asks for a rotation.
+fn rotate(common: &Common, json: bool) -> Result<Exit, Error> {
+    let paths = RunPaths::resolve(common.pid_file.as_deref())?;
+    if let Reached::Nobody { stale_removed } = find::reach(&paths)? {
+        return Ok(not_running(stale_removed, json));
+    }
+    // Who is there is answered at once; the rotation may have to wait for the disk.
+    let answer = control::ask(&paths.control, Request::Status)
+        .and_then(|_| control::ask_within(&paths.control, Request::Rotate, LIMIT));
+    let value = match answer {
+        Ok(value) => value,
+        Err(error) => return signal(&paths, &crate::exit::chain(&error), json),
+    };
+    let Ok(answer) = serde_json::from_value::<Answer>(value.clone()) else {
+        let reason = value["error"].as_str().map_or_else(|| value.to_string(), str::to_owned);
+        return Err(Error::Strange(reason));
+    };
+    if json {
+        return Ok(report::json(&value, exit_of(&answer.done)));
+    }
+    tell(answer.done)
+}
+
+/// Prints what was done.
+fn tell(done: Done) -> Result<Exit, Error> {
+    let text = match done {
+        Done::Rotated { old, new } => {
+            format!("rotated: {} is now {}; {0} is new", new.display(), old.display())
+        }
+        Done::Reopened { new } => format!("reopened: {}", new.display()),
+        Done::Empty { new } => format!("not rotated: {} is empty", new.display()),
+        Done::Left { new } => return Err(Error::Left(new.display().to_string())),
+        Done::Refused { exit, error, hint } => return Err(Error::Refused { exit, error, hint }),
+    };
+    Ok(report::lines(text, Exit::Done))
+}
+
+/// The exit code of an answer.
+fn exit_of(done: &Done) -> Exit {
+    match done {
+        Done::Refused { exit, .. } => Exit::from_code(*exit).unwrap_or(Exit::Bug),
+        Done::Left { .. } => Exit::TryAgain,
+        _ => Exit::Done,
+    }
+}
+
+/// Asks by signal, since the socket does not answer.
+fn signal(paths: &RunPaths, reason: &str, json: bool) -> Result<Exit, Error> {
+    let State::Running(running) = find::find(paths)? else { return Ok(not_running(false, json)) };
+    let pid = running.handle.pid();
+    if running.handle.is_suspended() {
+        return Err(Error::Suspended(pid));
+    }
+    running.handle.signal(Signal::USR1).map_err(|error| Error::Signal(pid, error))?;
+    if json {
+        let value = json!({ "schema": SCHEMA, "rotate": "signalled", "pid": pid, "reason": reason });
+        return Ok(report::json(&value, Exit::Done));
+    }
+    report::warning(reason);
+    let text = format!("sent USR1 to mcpeg with pid {pid} instead; the result is in its log");
+    Ok(report::lines(text, Exit::Done))
+}
+
+/// Says that there is nothing to rotate.
+fn not_running(stale_removed: bool, json: bool) -> Exit {
+    if json {
+        let value: Value = json!({ "schema": SCHEMA, "rotate": "not_running" });
+        return report::json(&value, Exit::NotRunning);
+    }
+    let removed = if stale_removed { "; removed the pid file that it left behind" } else { "" };
+    report::lines(format!("mcpeg is not running{removed}"), Exit::NotRunning)
+}
+
+impl ToExit for Error {
+    fn to_exit(&self) -> Exit {
+        match self {
+            Self::Paths(error) => error.to_exit(),
+            Self::Find(error) => error.to_exit(),
+            Self::Signal(_, error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                Exit::Permission
+            }
+            Self::Signal(..) => Exit::Os,
+            Self::Suspended(_) | Self::Strange(_) | Self::Left(_) => Exit::TryAgain,
+            Self::Refused { exit, .. } => Exit::from_code(*exit).unwrap_or(Exit::Bug),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Paths(error) => error.hint(),
+            Self::Find(error) => error.hint(),
+            Self::Suspended(pid) => Some(format!("`kill -CONT {pid}` lets it go on")),
+            Self::Left(_) => Some("while a gateway hands over to the next one, try again".to_owned()),
+            Self::Refused { hint, .. } => hint.clone(),
+            Self::Signal(..) => Some("run the command as root or as the user that started mcpeg".to_owned()),
+            Self::Strange(_) => None,
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Questions of a modern server to a legacy client: an `input_required` result becomes requests to the client, and its
+//! answers a repetition of the request (MCP 2026-07-28 §Multi Round-Trip Requests).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use http::StatusCode;
+use serde_json::value::RawValue;
+use tokio::time::timeout;
+
+use super::super::error::Fault;
+use super::super::relay::{Era, Object, Outcome, Raw, code, member, member_str, raw_string, set_member};
+use super::super::session::{Log, Session};
+use super::super::upstream::Link;
+
+/// As often one request may be answered with further questions.
+pub(super) const ROUNDS: usize = 64;
+
+/// What a server needs before it can answer.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    /// Its questions: key, method, parameters.
+    questions: Vec<(String, String, Option<Raw>)>,
+    /// What it wants to have back as it is.
+    state: Option<Raw>,
+}
+
+impl Wanted {
+    /// Reads the result of a modern server; `None` if it is a complete one.
+    pub(super) fn read(link: &Link, outcome: &Outcome) -> Option<Self> {
+        let Outcome::Result(result) = outcome else { return None };
+        if link.era != Era::Modern || member_str(result, "resultType")? != "input_required" {
+            return None;
+        }
+        let requests = member(result, "inputRequests").and_then(Object::parse);
+        let question = |(key, request): (&str, &RawValue)| {
+            let method = member_str(request, "method")?.into_owned();
+            Some((key.to_owned(), method, member(request, "params").map(ToOwned::to_owned)))
+        };
+        let questions = requests.iter().flat_map(Object::iter).filter_map(question).collect();
+        Some(Self { questions, state: member(result, "requestState").map(ToOwned::to_owned) })
+    }
+
+    /// Asks the client all of it, in the stream of the request, and waits for the answers.
+    pub(super) async fn ask(
+        &self,
+        session: &Arc<Session>,
+        messages: &Log,
+        patience: Duration,
+    ) -> Result<Raw, Fault> {
+        let mut answers = Vec::with_capacity(self.questions.len());
+        for (_, method, params) in &self.questions {
+            let (question, answer) = session.ask_for_gateway(method, params.clone());
+            messages.push(question);
+            answers.push(answer);
+        }
+        let late = |_| refused("the client did not answer the server's questions in time");
+        let answers = timeout(patience, join_all(answers)).await.map_err(late)?;
+        let mut text = String::from("{");
+        for ((key, method, _), answer) in self.questions.iter().zip(answers) {
+            let result = match answer {
+                Ok(Outcome::Result(result)) => result,
+                Ok(Outcome::Error(error)) => {
+                    let why = member_str(&error, "message").unwrap_or_default();
+                    return Err(refused(&format!(
+                        "the client refused `{method}`, which the server needs: {why}"
+                    )));
+                }
+                Err(_) => return Err(refused("the client did not answer the server's questions")),
+            };
+            if text.len() > 1 {
+                text.push(',');
+            }
+            text.extend([raw_string(key).get(), ":", result.get()]);
+        }
+        text.push('}');
+        Ok(RawValue::from_string(text).expect("valid members make a valid object"))
+    }
+
+    /// The parameters of the repetition, made from those of the first request.
+    pub(super) fn repeat(&self, params: Option<&RawValue>, answers: &RawValue) -> Option<Raw> {
+        let repeated = set_member(params?, "inputResponses", answers.get())?;
+        match &self.state {
+            Some(state) => set_member(&repeated, "requestState", state.get()),
+            None => Some(repeated),
+        }
+    }
+}
+
+/// The client's fault.
+fn refused(message: &str) -> Fault {
+    Fault::downstream(code::INVALID_REQUEST, StatusCode::OK, message)
+}

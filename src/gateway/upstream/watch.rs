@@ -1,0 +1,181 @@
+//! Watching over a live connection: whether it still answers, and whether anybody needs it.
+//!
+//! Order of suspicion: a connection is asked (`ping`, or `server/discover` in the modern era) at each interval and after
+//! a lost request, while it has nothing to do: a server that works at a long call need not answer meanwhile. One unanswered
+//! question makes it degraded, the second one ends it. Where several requests in a row were lost, it is asked though it is
+//! busy.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use super::super::relay::{ClientMeta, Era};
+use super::known::Kind;
+use super::link::{Call, Link};
+use super::supervisor::{State, Upstream};
+
+/// How long the answer to a question may take, at least and at most.
+const PATIENCE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
+/// After an unanswered question, and while a suspect is busy, it is asked again so soon.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How long an upstream that is about to sleep may take to tell one of its lists.
+const LISTS: Duration = Duration::from_secs(5);
+
+/// How the life of a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// It was lost.
+    Lost,
+    /// It did not answer any more.
+    Hung,
+    /// Nobody needed it; it has been retired.
+    Idle,
+}
+
+/// What is due next.
+enum Due {
+    /// The connection is closed.
+    Closed,
+    /// It is to be asked whether it answers.
+    Question,
+    /// It may have been idle for long enough.
+    Idleness,
+}
+
+impl Upstream {
+    /// Watches over a connection until its end.
+    pub(super) async fn watch(&self, link: &Arc<Link>) -> End {
+        let settings = &self.connector.settings;
+        let (interval, mut missed) = (settings.health_interval, 0);
+        let mut question = interval.map(|interval| Instant::now() + interval);
+        loop {
+            match self.due(link, question).await {
+                Due::Closed => return End::Lost,
+                Due::Question if !link.calls.is_empty() && !link.pulse.is_silent() => {
+                    question = Some(Instant::now() + AGAIN);
+                }
+                Due::Question => match self.answers(link).await {
+                    None => return End::Lost,
+                    Some(true) => {
+                        self.recovered(missed);
+                        missed = 0;
+                        question = interval.map(|interval| Instant::now() + interval);
+                    }
+                    Some(false) if missed > 0 => return End::Hung,
+                    Some(false) => {
+                        missed += 1;
+                        self.degrade();
+                        question = Some(Instant::now() + AGAIN);
+                    }
+                },
+                Due::Idleness => {
+                    if self.falls_asleep(link).await {
+                        return End::Idle;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits until something is due.
+    async fn due(&self, link: &Link, question: Option<Instant>) -> Due {
+        let mut closed = link.wire.closed();
+        let idle = self.connector.settings.idle_timeout.map(|idle| {
+            // A call in flight counts as use when it ends.
+            let left = idle.saturating_sub(self.unused(link)).max(Duration::from_millis(20));
+            Instant::now() + left
+        });
+        let asks = self.connector.settings.health_interval.is_some();
+        tokio::select! {
+            biased;
+            _ = closed.wait_for(|closed| *closed) => Due::Closed,
+            () = link.pulse.suspected(), if asks => Due::Question,
+            () = until(question) => Due::Question,
+            () = until(idle) => Due::Idleness,
+        }
+    }
+
+    /// Whether the connection answers; `None` if it ends meanwhile.
+    async fn answers(&self, link: &Link) -> Option<bool> {
+        let interval = self.connector.settings.health_interval.unwrap_or(PATIENCE.1);
+        let limit = interval.clamp(PATIENCE.0, PATIENCE.1);
+        let call = match link.era {
+            Era::Legacy => Call::new("ping", None, limit),
+            Era::Modern => Call::new("server/discover", Some(ClientMeta::default().apply(None)), limit),
+        };
+        let mut closed = link.wire.closed();
+        let asked = async { link.call_aside(call).await.outcome().await };
+        tokio::select! {
+            biased;
+            _ = closed.wait_for(|closed| *closed) => None,
+            // An error is an answer, too.
+            outcome = asked => Some(outcome.is_ok()),
+        }
+    }
+
+    /// Puts the connection to sleep if nobody has used it for long enough and nobody does now. What it lists is learned
+    /// before, so that it can be told meanwhile.
+    async fn falls_asleep(&self, link: &Arc<Link>) -> bool {
+        let Some(idle) = self.connector.settings.idle_timeout else { return false };
+        let spare = || link.calls.is_empty() && self.unused(link) >= idle;
+        if !spare() {
+            return false;
+        }
+        for kind in Kind::ALL {
+            if let Err(fault) = link.learn_aside(kind, LISTS).await {
+                tracing::debug!(upstream = self.name(), ?kind, %fault, "stays awake: its list cannot be had");
+                link.pulse.touch();
+                return false;
+            }
+        }
+        self.unneeded();
+        spare() && link.retire_unused()
+    }
+
+    /// For how long neither this connection nor the shared legacy one was used.
+    fn unused(&self, link: &Link) -> Duration {
+        let legacy = self.shared_legacy.try_lock();
+        let legacy = legacy.ok().and_then(|shared| {
+            shared
+                .as_ref()
+                .map(|link| if link.calls.is_empty() { link.pulse.unused() } else { Duration::ZERO })
+        });
+        link.pulse.unused().min(legacy.unwrap_or(Duration::MAX))
+    }
+
+    /// Notes that a question was not answered.
+    fn degrade(&self) {
+        tracing::warn!(upstream = self.name(), "the upstream does not answer; asking once more");
+        self.current.send_if_modified(|(state, _)| {
+            let ready = *state == State::Ready;
+            if ready {
+                *state = State::Degraded;
+            }
+            ready
+        });
+    }
+
+    /// Notes that a question was answered after `missed` others were not.
+    fn recovered(&self, missed: u32) {
+        if missed == 0 {
+            return;
+        }
+        tracing::info!(upstream = self.name(), "the upstream answers again");
+        self.current.send_if_modified(|(state, _)| {
+            let degraded = *state == State::Degraded;
+            if degraded {
+                *state = State::Ready;
+            }
+            degraded
+        });
+    }
+}
+
+/// Waits until a moment; for ever if there is none.
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}

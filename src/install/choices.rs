@@ -1,0 +1,245 @@
+//! What the operator may choose about an installation, and what holds once it is there.
+//!
+//! What was chosen first is kept in the receipt, so that a later `mcpeg install` without options changes nothing. What
+//! decides where files lie and to whom they belong cannot be changed in place: the old ones would be orphans.
+
+use std::path::{Component, Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::error::Error;
+use crate::config::ListenAddr;
+use crate::render::AccountName;
+
+/// The account and the first part of all names.
+pub(super) const NAME: &str = "mcpeg";
+/// Where files that belong to no package go (hier(7)).
+const PREFIX: &str = "/usr/local";
+/// An instance's account is `mcpeg-NAME`, which may have 31 characters.
+const INSTANCE_LENGTH: usize = 25;
+/// Places that the confined service cannot see, or that the package manager owns.
+const NO_PREFIX: [&str; 7] = ["/usr", "/home", "/root", "/run", "/tmp", "/var/tmp", "/proc"];
+
+/// Which kind of service is installed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Profile {
+    /// A confined service of the machine.
+    #[default]
+    Production,
+    /// A service of the calling user, with readable logs, that follows changes of its configuration.
+    Development,
+}
+
+/// What the operator said; absent is what was chosen before, or else the default.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    /// Which kind of service.
+    pub profile: Profile,
+    /// The name of a gateway beside the first one.
+    pub instance: Option<String>,
+    /// Where program, manual and completions go.
+    pub prefix: Option<PathBuf>,
+    /// The account that the service runs under.
+    pub user: Option<String>,
+    /// Its group.
+    pub group: Option<String>,
+    /// Where the default configuration listens.
+    pub listen: Vec<String>,
+    /// Whether the service shall not be started at boot.
+    pub no_enable: bool,
+}
+
+/// What holds for an installation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Choices {
+    /// Where program, manual and completions are.
+    pub(super) prefix: PathBuf,
+    /// The account that the service runs under.
+    pub(super) user: String,
+    /// Its group.
+    pub(super) group: String,
+    /// Where the default configuration listens; empty is the program's default.
+    pub(super) listen: Vec<String>,
+    /// Whether the service is started at boot.
+    pub(super) enable: bool,
+}
+
+impl Asked {
+    /// Refuses what a user's service cannot have.
+    ///
+    /// # Errors
+    /// [`Error::Choice`].
+    pub(super) fn check_development(&self, root: Option<&Path>) -> Result<(), Error> {
+        let options = [
+            ("--root", root.is_some()),
+            ("--prefix", self.prefix.is_some()),
+            ("--user", self.user.is_some()),
+            ("--group", self.group.is_some()),
+        ];
+        match options.iter().find(|(_, given)| *given) {
+            Some((option, _)) => Err(Error::Choice(format!(
+                "{option} is for --profile production; development is the user's own"
+            ))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// `mcpeg`, or `mcpeg-NAME` for an instance.
+///
+/// # Errors
+/// [`Error::Choice`] for a name that not every tool would accept in an account, a unit and a path.
+pub(super) fn name(instance: Option<&str>) -> Result<String, Error> {
+    let Some(instance) = instance else { return Ok(NAME.to_owned()) };
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let ends = |c: char| c != '-';
+    let valid = instance.chars().all(plain)
+        && instance.starts_with(ends)
+        && instance.ends_with(ends)
+        && instance.len() <= INSTANCE_LENGTH;
+    if valid {
+        Ok(format!("{NAME}-{instance}"))
+    } else {
+        Err(Error::Choice(format!(
+            "`{instance}` is no name for an instance: up to {INSTANCE_LENGTH} lower-case letters, digits and `-`"
+        )))
+    }
+}
+
+impl Choices {
+    /// The choices before anything was chosen.
+    pub(super) fn default_of(name: &str) -> Self {
+        Self {
+            prefix: PathBuf::from(PREFIX),
+            user: name.to_owned(),
+            group: name.to_owned(),
+            listen: Vec::new(),
+            enable: true,
+        }
+    }
+
+    /// What holds if this was asked for now, and that was chosen before.
+    ///
+    /// # Errors
+    /// [`Error::Choice`] for what cannot be, [`Error::Differs`] for what cannot be changed in place.
+    pub(super) fn settle(name: &str, asked: &Asked, before: Option<&Self>) -> Result<Self, Error> {
+        let mut choices = before.cloned().unwrap_or_else(|| Self::default_of(name));
+        if let Some(prefix) = &asked.prefix {
+            let prefix: PathBuf = prefix.components().collect();
+            check_prefix(&prefix)?;
+            differs(before, "--prefix", &choices.prefix.display(), &prefix.display())?;
+            choices.prefix = prefix;
+        }
+        if let Some(user) = &asked.user {
+            check_account(user)?;
+            differs(before, "--user", &choices.user, user)?;
+            choices.user.clone_from(user);
+            choices.group.clone_from(asked.group.as_ref().unwrap_or(user));
+        }
+        if let Some(group) = &asked.group {
+            check_account(group)?;
+            differs(before, "--group", &choices.group, group)?;
+            choices.group.clone_from(group);
+        }
+        if !asked.listen.is_empty() {
+            asked.listen.iter().try_for_each(|listener| check_listener(listener))?;
+            choices.listen.clone_from(&asked.listen);
+        }
+        choices.enable &= !asked.no_enable;
+        Ok(choices)
+    }
+}
+
+/// Refuses to change what an installation is built on.
+fn differs(
+    before: Option<&Choices>,
+    option: &'static str,
+    old: &dyn std::fmt::Display,
+    new: &dyn std::fmt::Display,
+) -> Result<(), Error> {
+    let (old, new) = (old.to_string(), new.to_string());
+    if before.is_some() && old != new { Err(Error::Differs { option, old }) } else { Ok(()) }
+}
+
+/// Refuses a prefix that the service could not see, or that is a package manager's.
+fn check_prefix(prefix: &Path) -> Result<(), Error> {
+    let plain = prefix.is_absolute()
+        && prefix.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)))
+        && prefix.to_str().is_some_and(|text| !text.contains(|c: char| c.is_control() || c == ' '));
+    let shown = prefix.display();
+    if !plain || prefix == Path::new("/") {
+        return Err(Error::Choice(format!(
+            "`{shown}` is no prefix: an absolute path without `..` and blanks"
+        )));
+    }
+    let hidden = |place: &&str| match *place {
+        "/usr" => prefix == Path::new("/usr"),
+        place => prefix.starts_with(place),
+    };
+    match NO_PREFIX.into_iter().find(hidden) {
+        Some("/usr") => Err(Error::Choice("`/usr` belongs to the package manager".to_owned())),
+        Some(place) => {
+            Err(Error::Choice(format!("the confined service could not see a program below {place}")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Refuses an account name that tools disagree about, and root.
+fn check_account(name: &str) -> Result<(), Error> {
+    AccountName::new(name).map_err(|error| Error::Choice(error.to_string()))?;
+    if name == "root" { Err(Error::Choice("the service does not run as root".to_owned())) } else { Ok(()) }
+}
+
+/// Refuses what is no listener, or one that others could reach.
+fn check_listener(listener: &str) -> Result<(), Error> {
+    let address: ListenAddr =
+        listener.parse().map_err(|error| Error::Choice(format!("--listen {listener}: {error}")))?;
+    if address.is_local() { Ok(()) } else { Err(Error::OpenListener(listener.to_owned())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_are_no_names_everywhere_are_refused() {
+        assert_eq!(name(None).unwrap(), "mcpeg");
+        assert_eq!(name(Some("team-2")).unwrap(), "mcpeg-team-2");
+        for wrong in ["", "-a", "a-", "A", "a b", "a/b", "..", "a@b", "abcdefghijklmnopqrstuvwxyz"] {
+            assert!(matches!(name(Some(wrong)), Err(Error::Choice(_))), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn prefixes_that_the_service_cannot_see_are_refused() {
+        for right in ["/usr/local", "/opt/mcpeg", "/usr/lib/mcpeg"] {
+            assert!(check_prefix(Path::new(right)).is_ok(), "{right}");
+        }
+        for wrong in ["/", "/usr", "relative", "/opt/../usr", "/home/me", "/root", "/tmp/x", "/opt/a b"] {
+            assert!(matches!(check_prefix(Path::new(wrong)), Err(Error::Choice(_))), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_was_chosen_holds_until_something_else_is_asked_for_and_possible() {
+        let asked = Asked { user: Some("www-data".to_owned()), ..Asked::default() };
+        let first = Choices::settle("mcpeg", &asked, None).unwrap();
+        assert_eq!((first.user.as_str(), first.group.as_str()), ("www-data", "www-data"));
+        assert_eq!(Choices::settle("mcpeg", &Asked::default(), Some(&first)).unwrap(), first);
+        let other = Asked { user: Some("other".to_owned()), ..Asked::default() };
+        let refused = Choices::settle("mcpeg", &other, Some(&first));
+        assert!(matches!(refused, Err(Error::Differs { option: "--user", .. })));
+        let listen = Asked { listen: vec!["127.0.0.1:9".to_owned()], ..Asked::default() };
+        assert_eq!(Choices::settle("mcpeg", &listen, Some(&first)).unwrap().listen, ["127.0.0.1:9"]);
+    }
+
+    #[test]
+    fn listeners_that_others_reach_are_not_asked_for_by_an_option() {
+        assert!(check_listener("[::1]:1").is_ok() && check_listener("unix:/run/mcpeg/x").is_ok());
+        assert!(matches!(check_listener("0.0.0.0:1"), Err(Error::OpenListener(_))));
+        assert!(matches!(check_listener("nonsense"), Err(Error::Choice(_))));
+    }
+}

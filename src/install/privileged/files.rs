@@ -1,0 +1,251 @@
+//! Making, replacing and comparing files and directories below the root.
+//!
+//! A file appears whole or not at all: it is written beside its place under [`Beside::New`], made durable, and renamed.
+//! While an installation may still be rolled back, the file that was replaced stays as a second link under
+//! [`Beside::Old`], so that reverting restores the very inode.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{Read, Write as _};
+use std::path::Path;
+
+use rustix::fs::{self, AtFlags, Gid, Mode, OFlags, RenameFlags, Uid};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::tree::Tree;
+use crate::install::error::Error;
+
+/// Files are read and written in pieces of this size, in bytes.
+const PIECE: usize = 1 << 20;
+
+/// The SHA-256 of a file's content, in hexadecimal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(in crate::install) struct Digest(String);
+
+/// Mode and owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::install) struct Access {
+    /// Permission bits.
+    pub(in crate::install) mode: u32,
+    /// The owner.
+    pub(in crate::install) uid: u32,
+    /// The group.
+    pub(in crate::install) gid: u32,
+}
+
+/// The names of a file's companions during a change.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::install) enum Beside {
+    /// The next content, before it is complete.
+    New,
+    /// The content before, as long as it may be needed again.
+    Old,
+}
+
+impl Digest {
+    /// The digest of everything that `from` yields.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub(in crate::install) fn of(mut from: impl Read) -> std::io::Result<Self> {
+        let mut hash = Sha256::new();
+        let mut piece = vec![0; PIECE];
+        loop {
+            let length = from.read(&mut piece)?;
+            if length == 0 {
+                break;
+            }
+            hash.update(&piece[..length]);
+        }
+        let hex = hash.finalize().iter().fold(String::with_capacity(64), |mut hex, byte| {
+            for digit in [byte >> 4, byte & 15] {
+                hex.push(char::from_digit(digit.into(), 16).expect("four bits are one hexadecimal digit"));
+            }
+            hex
+        });
+        Ok(Self(hex))
+    }
+}
+
+impl std::fmt::Display for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Beside {
+    /// The companion's name: hidden, and with an ending that no reader of such a directory takes for its own.
+    fn name(self, name: &OsStr) -> OsString {
+        let mut beside = OsString::from(".");
+        beside.push(name);
+        beside.push(match self {
+            Self::New => ".mcpeg-new",
+            Self::Old => ".mcpeg-old",
+        });
+        beside
+    }
+}
+
+impl Tree {
+    /// Opens a plain file for reading; `None` if it is missing.
+    ///
+    /// # Errors
+    /// [`Error::File`], also for a symbolic link.
+    pub(in crate::install) fn read(&self, path: &Path) -> Result<Option<File>, Error> {
+        let Some((directory, name)) = self.parent(path)? else { return Ok(None) };
+        // O_NONBLOCK keeps a fifo that somebody put there from blocking us.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        match fs::openat(&directory, &name, flags, Mode::empty()) {
+            Ok(fd) => Ok(Some(fd.into())),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(Error::file("read", self.outside(path))(error)),
+        }
+    }
+
+    /// The digest of a file; `None` if it is missing.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub(in crate::install) fn digest(&self, path: &Path) -> Result<Option<Digest>, Error> {
+        let Some(file) = self.read(path)? else { return Ok(None) };
+        Digest::of(file).map(Some).map_err(Error::file("read", self.outside(path)))
+    }
+
+    /// Makes a directory, or mends mode and owner of one that is there.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub(in crate::install) fn make_directory(&self, path: &Path, access: Access) -> Result<(), Error> {
+        let (directory, name) = self.existing_parent(path)?;
+        match fs::mkdirat(&directory, &name, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(Error::file("make the directory", self.outside(path))(error)),
+        }
+        self.set_access(path, access)?;
+        self.sync_parent(path)
+    }
+
+    /// Sets mode and owner of a plain file or directory.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub(in crate::install) fn set_access(&self, path: &Path, access: Access) -> Result<(), Error> {
+        let (directory, name) = self.existing_parent(path)?;
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        fs::openat(&directory, &name, flags, Mode::empty())
+            .and_then(|fd| grant(&fd, access))
+            .map_err(Error::file("set mode and owner of", self.outside(path)))
+    }
+
+    /// Writes a file whole. With `keep_old`, what it replaces stays as [`Beside::Old`]; otherwise there must be
+    /// nothing in its place.
+    ///
+    /// # Errors
+    /// [`Error::File`]; the place is then as before, and [`Tree::tidy`] removes what was left beside it.
+    pub(in crate::install) fn write(
+        &self,
+        path: &Path,
+        content: impl Read,
+        access: Access,
+        keep_old: bool,
+    ) -> Result<(), Error> {
+        let (directory, name) = self.existing_parent(path)?;
+        let new = Beside::New.name(&name);
+        self.write_beside(path, content, access)?;
+        let renamed = if keep_old {
+            let old = Beside::Old.name(&name);
+            // An earlier run that was killed may have left one; the file in place is what counts now.
+            unlink(&directory, &old)
+                .and_then(|()| fs::linkat(&directory, &name, &directory, &old, AtFlags::empty()))
+                .and_then(|()| fs::renameat(&directory, &new, &directory, &name))
+        } else {
+            fs::renameat_with(&directory, &new, &directory, &name, RenameFlags::NOREPLACE)
+        };
+        renamed.map_err(Error::file("put in place", self.outside(path)))?;
+        self.sync_parent(path)
+    }
+
+    /// Writes a file whole, whatever was there before.
+    ///
+    /// # Errors
+    /// [`Error::File`]; the place is then as before.
+    pub(in crate::install) fn overwrite(
+        &self,
+        path: &Path,
+        content: &[u8],
+        access: Access,
+    ) -> Result<(), Error> {
+        let (directory, name) = self.existing_parent(path)?;
+        self.write_beside(path, content, access)?;
+        fs::renameat(&directory, Beside::New.name(&name), &directory, &name)
+            .map_err(Error::file("put in place", self.outside(path)))?;
+        self.sync_parent(path)
+    }
+
+    /// Writes the content under [`Beside::New`] and makes it durable.
+    fn write_beside(&self, path: &Path, mut content: impl Read, access: Access) -> Result<(), Error> {
+        let (directory, name) = self.existing_parent(path)?;
+        let new = Beside::New.name(&name);
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let written = unlink(&directory, &new)
+            .and_then(|()| fs::openat(&directory, &new, flags, Mode::RUSR | Mode::WUSR))
+            .map_err(std::io::Error::from)
+            .and_then(|fd| {
+                let mut file = File::from(fd);
+                let mut piece = vec![0; PIECE];
+                loop {
+                    let length = content.read(&mut piece)?;
+                    if length == 0 {
+                        break;
+                    }
+                    file.write_all(&piece[..length])?;
+                }
+                grant(&file, access)?;
+                fs::fsync(&file).map_err(Into::into)
+            });
+        written.map_err(Error::file("write", self.outside(path)))
+    }
+
+    /// Puts [`Beside::Old`] back in place, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub(in crate::install) fn put_back(&self, path: &Path) -> Result<(), Error> {
+        let Some((directory, name)) = self.parent(path)? else { return Ok(()) };
+        let old = Beside::Old.name(&name);
+        // A rename of one link over another of the same file does nothing (rename(2)), so the link goes separately.
+        match fs::renameat(&directory, &old, &directory, &name).and_then(|()| unlink(&directory, &old)) {
+            Ok(()) => self.sync_parent(path),
+            Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(Error::file("put back", self.outside(path))(error)),
+        }
+    }
+
+    /// Removes what a change may have left beside a file.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub(in crate::install) fn tidy(&self, path: &Path) -> Result<(), Error> {
+        let Some((directory, name)) = self.parent(path)? else { return Ok(()) };
+        unlink(&directory, &Beside::New.name(&name))
+            .and_then(|()| unlink(&directory, &Beside::Old.name(&name)))
+            .map_err(Error::file("tidy up beside", self.outside(path)))
+    }
+}
+
+/// Sets owner, then mode: changing the owner clears set-id bits (chown(2)).
+fn grant(fd: impl std::os::fd::AsFd, access: Access) -> rustix::io::Result<()> {
+    fs::fchown(&fd, Some(Uid::from_raw(access.uid)), Some(Gid::from_raw(access.gid)))?;
+    fs::fchmod(&fd, Mode::from_raw_mode(access.mode))
+}
+
+/// Removes a name that may be missing.
+fn unlink(directory: &std::os::fd::OwnedFd, name: &OsStr) -> rustix::io::Result<()> {
+    match fs::unlinkat(directory, name, AtFlags::empty()) {
+        Err(Errno::NOENT) => Ok(()),
+        other => other,
+    }
+}

@@ -1,0 +1,204 @@
+//! The file system below the root, by directory descriptors: no symbolic link below the root is ever followed.
+//!
+//! Every path is walked one name at a time with `O_NOFOLLOW` from the root's own descriptor, so somebody who may
+//! write in a directory on the way cannot lead root elsewhere between a check and an act (openat(2), "Rationale").
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{self, AtFlags, FileType, FlockOperation, Mode, OFlags, StatVfsMountFlags, fstatvfs};
+use rustix::io::Errno;
+
+use crate::install::error::Error;
+
+/// The root directory of an installation.
+#[derive(Debug)]
+pub(in crate::install) struct Tree {
+    /// The root's descriptor.
+    root: OwnedFd,
+    /// Its path, for programs that take one and for messages.
+    path: PathBuf,
+}
+
+/// What is at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::install) struct Found {
+    /// File, directory, or something else.
+    pub(in crate::install) kind: FileType,
+    /// Permission bits, with set-id and sticky bits.
+    pub(in crate::install) mode: u32,
+    /// The owner.
+    pub(in crate::install) uid: u32,
+    /// The group.
+    pub(in crate::install) gid: u32,
+}
+
+impl Tree {
+    /// Opens the root; symbolic links in `path` itself are the caller's choice and are followed.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub(in crate::install) fn open(path: &Path) -> Result<Self, Error> {
+        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::PATH;
+        let root = fs::open(path, flags, Mode::empty()).map_err(Error::file("open", path))?;
+        Ok(Self { root, path: path.to_owned() })
+    }
+
+    /// The path of the root.
+    #[must_use]
+    pub(in crate::install) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether this is the running system's own root.
+    #[must_use]
+    pub(in crate::install) fn is_host(&self) -> bool {
+        self.path == Path::new("/")
+    }
+
+    /// The path as the caller of the program would write it.
+    #[must_use]
+    pub(in crate::install) fn outside(&self, path: &Path) -> PathBuf {
+        self.path.join(path.strip_prefix("/").unwrap_or(path))
+    }
+
+    /// Opens a directory for use with other calls; `None` if it or one above it is missing.
+    ///
+    /// # Errors
+    /// [`Error::NotADirectory`] for a symbolic link or file on the way, [`Error::File`] otherwise.
+    pub(in crate::install) fn directory(&self, path: &Path) -> Result<Option<OwnedFd>, Error> {
+        let mut walked = PathBuf::from("/");
+        let mut here = self.open_below(&self.root, OsStr::new("."), &walked)?;
+        for part in path.components() {
+            let Component::Normal(name) = part else { continue };
+            walked.push(name);
+            let Some(fd) = here else { return Ok(None) };
+            here = self.open_below(&fd, name, &walked)?;
+        }
+        Ok(here)
+    }
+
+    /// Opens one directory below another.
+    fn open_below(&self, at: &OwnedFd, name: &OsStr, path: &Path) -> Result<Option<OwnedFd>, Error> {
+        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::PATH | OFlags::NOFOLLOW;
+        match fs::openat(at, name, flags, Mode::empty()) {
+            Ok(fd) => Ok(Some(fd)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(Errno::NOTDIR | Errno::LOOP) => Err(Error::NotADirectory(self.outside(path))),
+            Err(error) => Err(Error::file("open", self.outside(path))(error)),
+        }
+    }
+
+    /// The directory that holds `path`, and the last name; `None` if the directory is missing.
+    ///
+    /// # Errors
+    /// As for [`Tree::directory`].
+    pub(in crate::install) fn parent(&self, path: &Path) -> Result<Option<(OwnedFd, OsString)>, Error> {
+        let name = path.file_name().expect("paths of the layout end with a name").to_owned();
+        let above = path.parent().expect("paths of the layout are absolute");
+        Ok(self.directory(above)?.map(|fd| (fd, name)))
+    }
+
+    /// The directory that holds `path`, which must be there.
+    ///
+    /// # Errors
+    /// As for [`Tree::directory`]; a missing directory is [`Error::File`].
+    pub(in crate::install) fn existing_parent(&self, path: &Path) -> Result<(OwnedFd, OsString), Error> {
+        self.parent(path)?
+            .ok_or_else(|| Error::file("open the directory of", self.outside(path))(Errno::NOENT))
+    }
+
+    /// What is at `path`; a symbolic link is reported as itself.
+    ///
+    /// # Errors
+    /// As for [`Tree::directory`].
+    pub(in crate::install) fn look(&self, path: &Path) -> Result<Option<Found>, Error> {
+        let Some((directory, name)) = self.parent(path)? else { return Ok(None) };
+        match fs::statat(&directory, &name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(Found {
+                kind: FileType::from_raw_mode(stat.st_mode),
+                mode: stat.st_mode & 0o7777,
+                uid: stat.st_uid,
+                gid: stat.st_gid,
+            })),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(Error::file("look at", self.outside(path))(error)),
+        }
+    }
+
+    /// Makes the names in the directory of `path` durable.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub(in crate::install) fn sync_parent(&self, path: &Path) -> Result<(), Error> {
+        let (directory, _) = self.existing_parent(path)?;
+        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
+        fs::openat(&directory, ".", flags, Mode::empty())
+            .and_then(fs::fsync)
+            .map_err(Error::file("write to disk the directory of", self.outside(path)))
+    }
+}
+
+/// Held while a command changes the tree.
+#[derive(Debug)]
+pub(in crate::install) struct Lock {
+    /// Closing it releases the lock.
+    _directory: OwnedFd,
+}
+
+impl Tree {
+    /// Keeps other installations and uninstallations away that lock the same directory.
+    ///
+    /// # Errors
+    /// [`Error::Busy`].
+    pub(in crate::install) fn lock(&self, path: &Path) -> Result<Lock, Error> {
+        let outside = self.outside(path);
+        let directory = self.directory(path)?.ok_or_else(|| Error::file("open", &outside)(Errno::NOENT))?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory =
+            fs::openat(&directory, ".", flags, Mode::empty()).map_err(Error::file("open", &outside))?;
+        match fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Lock { _directory: directory }),
+            Err(Errno::WOULDBLOCK) => Err(Error::Busy),
+            Err(error) => Err(Error::file("lock", outside)(error)),
+        }
+    }
+
+    /// Whether the file system of the path, or of the nearest directory above it that can be seen, is mounted read-only;
+    /// then that directory.
+    ///
+    /// # Errors
+    /// [`Error::NotADirectory`], [`Error::File`].
+    pub(in crate::install) fn read_only_place(&self, path: &Path) -> Result<Option<PathBuf>, Error> {
+        let mut nearest = None;
+        let mut above: Vec<&Path> = path.ancestors().skip(1).collect();
+        above.reverse();
+        for path in above {
+            match self.directory(path) {
+                Ok(Some(fd)) => nearest = Some((path, fd)),
+                // Below /etc/mcpeg only root may look; what is above it has been seen by then.
+                Ok(None) | Err(Error::File { .. }) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        let Some((path, fd)) = nearest else { return Ok(None) };
+        let outside = self.outside(path);
+        let state = fstatvfs(&fd).map_err(Error::file("look at the file system of", &outside))?;
+        Ok(state.f_flag.contains(StatVfsMountFlags::RDONLY).then_some(outside))
+    }
+}
+
+impl Found {
+    /// Whether it is a plain file.
+    #[must_use]
+    pub(in crate::install) fn is_file(&self) -> bool {
+        self.kind == FileType::RegularFile
+    }
+
+    /// Whether it is a directory.
+    #[must_use]
+    pub(in crate::install) fn is_directory(&self) -> bool {
+        self.kind == FileType::Directory
+    }
+}

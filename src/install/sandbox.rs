@@ -1,0 +1,214 @@
+//! What the unit that is in force forbids to upstreams, so that `mcpeg --check` can say so before a start does.
+//!
+//! systemd is asked, not the unit file: an administrator's drop-in counts, and so does that a changed file has not been
+//! read yet. Without a running systemd or an installed unit nothing is forbidden that could be told.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+
+use super::choices::NAME;
+use super::privileged::exec;
+use crate::config::{ListenAddr, Transport};
+
+/// The properties that are asked for.
+const PROPERTIES: &str =
+    "--property=LoadState,MemoryDenyWriteExecute,NoExecPaths,ProtectHome,PrivateTmp,IPAddressDeny";
+/// Places that `ProtectHome=` hides (systemd.exec(5)).
+const HOMES: [&str; 3] = ["/home", "/root", "/run/user"];
+/// Places that `PrivateTmp=` replaces.
+const TEMPORARY: [&str; 2] = ["/tmp", "/var/tmp"];
+/// Run-time environments that compile while they run, into memory that is writable and executable.
+const COMPILING: [&str; 9] = ["node", "npx", "npm", "bun", "deno", "java", "dotnet", "pypy3", "luajit"];
+
+/// What is in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sandbox {
+    /// The unit.
+    unit: String,
+    /// What systemd says, by property.
+    properties: Vec<(String, String)>,
+}
+
+impl Sandbox {
+    /// That of the unit which is started with this configuration file; `None` if there is none.
+    #[must_use]
+    pub fn of_service_with(configuration: &Path) -> Option<Self> {
+        let directory = configuration.parent()?;
+        let name = directory.file_name()?.to_str()?;
+        let is_ours = name == NAME || name.starts_with("mcpeg-");
+        let installed =
+            configuration.file_name()? == "mcpeg.toml" && directory.parent()? == Path::new("/etc");
+        if !is_ours || !installed || !Path::new("/run/systemd/system").is_dir() {
+            return None;
+        }
+        let unit = format!("{name}.service");
+        let output = exec::output("systemctl", &["show", PROPERTIES, &unit]).ok()?;
+        let sandbox = Self::read(unit, &String::from_utf8_lossy(&output.stdout));
+        (sandbox.property("LoadState") == "loaded").then_some(sandbox)
+    }
+
+    /// Understands what `systemctl show` prints.
+    fn read(unit: String, text: &str) -> Self {
+        let pairs = text.lines().filter_map(|line| line.split_once('='));
+        Self { unit, properties: pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect() }
+    }
+
+    /// One property; empty if systemd does not know it.
+    fn property(&self, name: &str) -> &str {
+        self.properties.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
+    }
+
+    /// What it forbids to an upstream, and how that is mended.
+    #[must_use]
+    pub fn forbids(&self, transport: &Transport) -> Option<String> {
+        match transport {
+            Transport::Stdio { command, .. } => self.forbids_program(command),
+            Transport::Http { urls, .. } => urls.iter().find_map(|url| self.forbids_peer(url)),
+        }
+    }
+
+    /// What it forbids to a program.
+    fn forbids_program(&self, command: &str) -> Option<String> {
+        let unit = &self.unit;
+        let install = "`sudo mcpeg install` makes one under which it can";
+        if self.property("NoExecPaths").split(' ').any(|path| path == "/") {
+            return Some(format!("the unit {unit} in force lets no program run; {install}"));
+        }
+        let path = resolved(command)?;
+        let below = |places: &[&'static str]| places.iter().find(|place| path.starts_with(place)).copied();
+        if self.property("ProtectHome") == "yes"
+            && let Some(place) = below(&HOMES)
+        {
+            return Some(format!(
+                "the unit {unit} hides {place} (ProtectHome=yes); put the program elsewhere"
+            ));
+        }
+        if self.property("PrivateTmp") != "no"
+            && let Some(place) = below(&TEMPORARY)
+        {
+            return Some(format!(
+                "the unit {unit} has a {place} of its own (PrivateTmp=); put the program elsewhere"
+            ));
+        }
+        if self.property("MemoryDenyWriteExecute") == "yes"
+            && let Some(runtime) = runtime(&path, 3).filter(|name| COMPILING.contains(&name.as_str()))
+        {
+            return Some(format!(
+                "{runtime} cannot work under the unit {unit} in force (MemoryDenyWriteExecute=yes); {install}, \
+                 unless a drop-in forbids it"
+            ));
+        }
+        None
+    }
+
+    /// What it forbids to a peer.
+    fn forbids_peer(&self, url: &str) -> Option<String> {
+        let url: http::Uri = url.parse().ok()?;
+        let host = url.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        let local = ListenAddr::Tcp { host: host.clone(), port: 0 }.is_local();
+        let denied = self.property("IPAddressDeny").split(' ').any(|net| net == "0.0.0.0/0" || net == "any");
+        (denied && !local).then(|| {
+            format!(
+                "the unit {} in force reaches this machine only, not `{host}`; `sudo mcpeg install` makes one that does",
+                self.unit
+            )
+        })
+    }
+}
+
+/// Where the command's file is, without symbolic links.
+fn resolved(command: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut places: Vec<PathBuf> =
+        std::env::split_paths(&path).map(|directory| directory.join(command)).collect();
+    if command.starts_with('/') {
+        places = vec![PathBuf::from(command)];
+    }
+    places.into_iter().find(|path| path.is_file())?.canonicalize().ok()
+}
+
+/// The name of the program that runs the file: its own, or that of its first line's interpreter (execve(2)), which may be
+/// a script again.
+fn runtime(path: &Path, depth: usize) -> Option<String> {
+    let name = path.file_name()?.to_str()?.to_owned();
+    let mut line = String::new();
+    let script = std::fs::File::open(path).ok().and_then(|file| {
+        BufReader::new(file.take(256)).read_line(&mut line).ok()?;
+        line.strip_prefix("#!").map(str::trim)
+    });
+    let Some(script) = script.filter(|_| depth > 0) else { return Some(name) };
+    let mut words = script.split_whitespace().filter(|word| !word.starts_with('-'));
+    let interpreter = Path::new(words.next()?);
+    // env(1) looks for the next word.
+    let interpreter = if interpreter.file_name()? == "env" { words.next()? } else { interpreter.to_str()? };
+    match resolved(interpreter) {
+        Some(path) => runtime(&path, depth - 1),
+        None => Path::new(interpreter).file_name()?.to_str().map(str::to_owned),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A stdio upstream with this command.
+    fn stdio(command: &str) -> Transport {
+        let command = command.to_owned();
+        Transport::Stdio {
+            command,
+            args: Vec::new(),
+            env: std::collections::BTreeMap::new(),
+            working_dir: None,
+            limits: crate::config::Limits::default(),
+            user: None,
+        }
+    }
+
+    /// What is forbidden to a program under these properties.
+    fn forbidden(properties: &str, command: &str) -> String {
+        Sandbox::read("u.service".to_owned(), properties).forbids(&stdio(command)).unwrap_or_default()
+    }
+
+    #[test]
+    fn units_without_children_forbid_every_program() {
+        assert!(forbidden("NoExecPaths=/", "sh").contains("lets no program run; `sudo mcpeg install`"));
+        assert_eq!(forbidden("NoExecPaths=\nProtectHome=yes\nPrivateTmp=yes", "sh"), "");
+    }
+
+    #[test]
+    fn scripts_of_compiling_runtimes_are_known_by_their_first_line() {
+        let directory = tempfile::tempdir().unwrap();
+        let script = |name: &str, line: &str| {
+            let path = directory.path().join(name);
+            std::io::Write::write_all(&mut std::fs::File::create(&path).unwrap(), line.as_bytes()).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let strict = "MemoryDenyWriteExecute=yes\nPrivateTmp=no";
+        let server = script("server", "#!/usr/bin/env -S node --no-warnings\n");
+        assert!(forbidden(strict, &server).starts_with("node cannot work"));
+        let python = script("python-server", "#!/usr/bin/env python3\nprint()\n");
+        assert_eq!(forbidden(strict, &python), "");
+        assert_eq!(forbidden("MemoryDenyWriteExecute=no\nPrivateTmp=no", &server), "");
+    }
+
+    #[test]
+    fn hidden_places_are_named() {
+        let file = tempfile::Builder::new().prefix("x").tempfile_in("/tmp").unwrap();
+        let command = file.path().to_str().unwrap();
+        assert!(forbidden("PrivateTmp=yes", command).contains("a /tmp of its own"));
+    }
+
+    #[test]
+    fn peers_elsewhere_are_out_of_reach_where_packets_stay_here() {
+        let sandbox = Sandbox::read("u.service".to_owned(), "IPAddressDeny=::/0 0.0.0.0/0");
+        let http = |url: &str| Transport::Http {
+            urls: vec!["http://127.0.0.1:1/mcp".to_owned(), url.to_owned()],
+            headers: std::collections::BTreeMap::new(),
+            ca_file: None,
+        };
+        assert!(sandbox.forbids(&http("https://example.org/mcp")).unwrap().contains("not `example.org`"));
+        assert_eq!(sandbox.forbids(&http("http://[::1]:1/mcp")), None);
+        let open = Sandbox::read("u.service".to_owned(), "IPAddressDeny=");
+        assert_eq!(open.forbids(&http("https://example.org/mcp")), None);
+    }
+}

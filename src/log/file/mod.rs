@@ -1,0 +1,26 @@
+//! The log file and its rotated predecessors.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `open` | opening the file, and closing the torn line that a crash left |
+//! | `active` | the open file: whole lines in, moved away and replaced |
+//! | `name` | the names of rotated files |
+//! | `schedule` | when the next rotation by time is |
+//! | `owner` | which of several processes may rotate |
+//! | `archive` | compressing, and finishing what a killed process has begun |
+//! | `retention` | which rotated files go |
+
+mod active;
+mod archive;
+mod name;
+mod open;
+mod owner;
+mod retention;
+mod schedule;
+
+pub(super) use active::Active;
+pub use active::Rotated;
+pub(super) use archive::{Archive, newest};
+pub(super) use name::Name;
+pub(super) use owner::Owner;
+pub(super) use schedule::Schedule;

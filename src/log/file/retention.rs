@@ -1,0 +1,92 @@
+//! Which rotated files go: by number, age and size together, whichever is stricter.
+
+use jiff::Timestamp;
+
+use crate::config::Retention;
+
+use super::name::Name;
+
+/// A rotated file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Kept {
+    /// Its name.
+    pub(super) name: Name,
+    /// Its size in bytes.
+    pub(super) bytes: u64,
+}
+
+/// Those that go. A file whose time is ahead of the clock is as good as new.
+pub(super) fn doomed(files: &[Kept], rules: &Retention, now: Timestamp) -> Vec<Name> {
+    let mut files = files.to_vec();
+    files.sort_by_key(|file| std::cmp::Reverse(file.name));
+    let (mut total, mut full) = (0_u64, false);
+    let goes = |(place, file): (usize, &Kept)| {
+        total = total.saturating_add(file.bytes);
+        // An older file that would fit does not outlive a newer one.
+        full |= rules.bytes.is_some_and(|most| total > most);
+        let many = rules.files.is_some_and(|most| place >= most);
+        let age = now.duration_since(file.name.time());
+        let old = rules.age.is_some_and(|most| !age.is_negative() && age.unsigned_abs() > most);
+        (full || many || old).then_some(file.name)
+    };
+    files.iter().enumerate().filter_map(goes).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Files with these ages in seconds and sizes.
+    fn files(now: i64, ages: &[(i64, u64)]) -> Vec<Kept> {
+        let mut last = None;
+        let mut ages = ages.to_vec();
+        ages.sort_by_key(|(age, _)| -age);
+        let file = |(age, bytes): &(i64, u64)| {
+            let name = Name::next(Timestamp::from_second(now - age).unwrap(), last);
+            last = Some(name);
+            Kept { name, bytes: *bytes }
+        };
+        ages.iter().map(file).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn what_stays_obeys_each_rule_and_nothing_goes_without_one(
+            ages in prop::collection::vec((-1000_i64..1_000_000, 0_u64..5000), 0..40),
+            count in prop::option::of(0_usize..50),
+            age in prop::option::of(0_u64..1_000_000),
+            bytes in prop::option::of(0_u64..100_000),
+        ) {
+            let now = Timestamp::from_second(1_800_000_000).unwrap();
+            let all = files(1_800_000_000, &ages);
+            let rules = Retention { files: count, age: age.map(Duration::from_secs), bytes };
+            let gone = doomed(&all, &rules, now);
+            let stay: Vec<_> = all.iter().filter(|file| !gone.contains(&file.name)).collect();
+            prop_assert!(count.is_none_or(|most| stay.len() <= most));
+            prop_assert!(bytes.is_none_or(|most| stay.iter().map(|file| file.bytes).sum::<u64>() <= most));
+            let age_of = |file: &Kept| now.duration_since(file.name.time()).as_secs();
+            prop_assert!(age.is_none_or(|most| stay.iter().all(|file| age_of(file) <= most.cast_signed())));
+            // The newest stay: none that goes is newer than one that stays.
+            let oldest = stay.iter().map(|file| file.name).min();
+            prop_assert!(oldest.is_none_or(|oldest| gone.iter().all(|name| *name < oldest)));
+            // The newest of those that go breaks a rule.
+            if let Some(first) = gone.iter().max() {
+                let file = all.iter().find(|file| file.name == *first).unwrap();
+                let many = count.is_some_and(|most| stay.len() >= most);
+                let old = age.is_some_and(|most| age_of(file) > most.cast_signed());
+                let total: u64 = stay.iter().map(|file| file.bytes).sum::<u64>() + file.bytes;
+                prop_assert!(many || old || bytes.is_some_and(|most| total > most));
+            }
+        }
+    }
+
+    #[test]
+    fn without_rules_everything_stays() {
+        let all = files(1000, &[(1, 1), (999, 1_000_000)]);
+        assert_eq!(doomed(&all, &Retention::default(), Timestamp::from_second(1000).unwrap()), []);
+    }
+}

@@ -1,0 +1,68 @@
+//! The loop of a gateway that serves: signals, wishes over the control socket, and signs of life.
+
+use super::alive::sign_of_life;
+use super::upgrade::{Order, START_LIMIT};
+use super::{Error, Serving, endpoints, panics, rotate};
+use crate::daemon::{Received, Wanted};
+
+/// Why serving ends.
+pub(super) enum End {
+    /// A signal.
+    Asked(Received),
+    /// A new process serves.
+    Replaced,
+    /// A panic somewhere: what this process holds can no longer be trusted.
+    Panicked,
+    /// The log cannot be written, and nothing may happen without it.
+    LogFull,
+}
+
+impl Serving<'_> {
+    /// Serves until a signal asks to stop, or a new process has taken over. Signs of life are sent from here, and only
+    /// while we answer ourselves: a timer of its own would go on when serving has stopped.
+    pub(super) async fn until_stop(&mut self) -> Result<End, Error> {
+        let interval = self.notifier.interval();
+        let mut shown = self.summary();
+        let log = self.log.handle();
+        let mut life = Box::pin(sign_of_life(interval, self.taken.listeners.addresses().to_vec()));
+        loop {
+            tokio::select! {
+                wanted = self.signals.wanted() => match wanted {
+                    Wanted::Stop(received) => return Ok(End::Asked(received)),
+                    Wanted::Reload => self.reloads.want(),
+                    Wanted::Rotate => drop(tokio::spawn(rotate::by_signal(log.clone()))),
+                    Wanted::Upgrade => self.begin_upgrade(Order { limit: START_LIMIT, reply: None }),
+                },
+                Some(order) = self.orders.1.recv() => self.begin_upgrade(order),
+                Some(Ok(attempt)) = self.attempts.join_next() => if self.end_upgrade(attempt).await {
+                    return Ok(End::Replaced);
+                },
+                result = self.accepting.ended() => result?,
+                () = panics::first() => return Ok(End::Panicked),
+                () = log.demands_stop() => return Ok(End::LogFull),
+                step = self.reloads.step() => self.reload(step),
+                result = life.as_mut() => {
+                    match result {
+                        Ok(()) => self.notifier.alive(),
+                        Err(error) => tracing::error!(error = crate::exit::chain(&error), "cannot reach ourselves"),
+                    }
+                    life.set(sign_of_life(interval, self.taken.listeners.addresses().to_vec()));
+                }
+            }
+            let summary = self.summary();
+            if summary != shown {
+                self.notifier.status(&summary);
+                shown = summary;
+            }
+        }
+    }
+
+    /// One line for `systemctl status`.
+    pub(super) fn summary(&self) -> String {
+        let status = self.gateway.status();
+        let ready = status.upstreams.iter().filter(|upstream| upstream.state.is_usable()).count();
+        let listening = endpoints(self.taken.listeners.addresses());
+        let (sessions, all) = (status.sessions, status.upstreams.len());
+        format!("serving on {listening}; {ready} of {all} upstreams ready; {sessions} sessions")
+    }
+}

@@ -1,0 +1,91 @@
+//! Legacy sessions: how many there may be, and how they outlive the process.
+
+use http::{Method, StatusCode};
+use http_body_util::BodyExt as _;
+
+use crate::client::{Client, LEGACY, open, post, send};
+use crate::gateway::Gateway;
+use crate::upstreams::{odd, probe};
+
+#[tokio::test]
+async fn session_goes_on_after_the_gateway_was_killed() {
+    let gateway = Gateway::start(&(odd("odd", &[]) + "sharing = \"shared\"\n")).await;
+    let client = Client::legacy(gateway.address(), "/mcp").await;
+    let ended = Client::legacy(gateway.address(), "/mcp").await;
+    let subject = r#"{"uri":"odd://x"}"#;
+    client.request("1", "resources/subscribe", "", subject).await.result();
+    let gone = ended.session_headers()[0].1.to_owned();
+    ended.end().await;
+    let gateway = gateway.crash().await;
+    let client = client.at(gateway.address());
+    assert_eq!(client.call("echo", "{}").await.text(), "\"echoed\"");
+    assert_eq!(gateway.status().await["sessions"], 1, "one that its client has ended stays ended");
+    let headers = [("mcp-session-id", gone.as_str()), ("mcp-protocol-version", LEGACY)];
+    let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+    assert_eq!(post(gateway.address(), "/mcp", &headers, ping).await.status, StatusCode::NOT_FOUND);
+    // The new process has subscribed again; that happens beside everything else.
+    let subscribed = async { while client.call("subscribed", "{}").await.text() != r#"["odd://x"]"# {} };
+    tokio::time::timeout(std::time::Duration::from_secs(20), subscribed).await.expect("subscribed again");
+    // And once more: what was taken over is remembered, too.
+    let gateway = gateway.crash().await;
+    assert_eq!(client.at(gateway.address()).call("echo", "{}").await.text(), "\"echoed\"");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn stream_of_a_killed_gateway_ends_with_an_error_for_its_request() {
+    let gateway = Gateway::start(&probe("probe", &[])).await;
+    let client = Client::legacy(gateway.address(), "/mcp").await;
+    let session = client.session_headers();
+    let headers = [
+        session[0],
+        session[1],
+        ("accept", "text/event-stream, application/json"),
+        ("content-type", "application/json"),
+    ];
+    let call = r#"{"jsonrpc":"2.0","id":"slow","method":"tools/call","params":{"name":"sleep","arguments":{"ms":60000}}}"#;
+    let mut stream = open(gateway.address(), Method::POST, "/mcp", &headers, call).await.into_body();
+    let first = stream.frame().await.expect("a stream").expect("a frame").into_data().expect("data");
+    let first = String::from_utf8(first.to_vec()).expect("UTF-8");
+    let place = first.lines().find_map(|line| line.strip_prefix("id:")).expect("an event with an id").trim();
+    let gateway = gateway.crash().await;
+    let headers = [session[0], session[1], ("accept", "text/event-stream"), ("last-event-id", place)];
+    let answer = send(gateway.address(), Method::GET, "/mcp", &headers, "").await;
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    let text = String::from_utf8(answer.body.to_vec()).expect("UTF-8");
+    assert!(text.contains(r#""id":"slow""#) && text.contains("restarted while"), "{text}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn orderly_restart_keeps_sessions_and_no_secret_lies_open() {
+    let gateway = Gateway::start("").await;
+    let client = Client::legacy(gateway.address(), "/mcp").await;
+    let file = gateway.file("run/mcpeg.sessions");
+    let mode =
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).expect("a file").permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    let gateway = gateway.again().await;
+    client.at(gateway.address()).call("status", "{}").await.text();
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn silent_session_makes_room_and_sessions_in_use_do_not() {
+    let gateway = Gateway::start_with("max_sessions = 2", "", &[]).await;
+    let first = Client::legacy(gateway.address(), "/mcp").await;
+    let second = Client::legacy(gateway.address(), "/mcp").await;
+    let _listening = first.stream().await;
+    let third = Client::legacy(gateway.address(), "/mcp").await;
+    let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+    assert_eq!(second.post("", "", ping).await.status, StatusCode::NOT_FOUND);
+    let _also = third.stream().await;
+    let hello = format!(
+        r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{{"protocolVersion":"{LEGACY}","capabilities":{{}},"clientInfo":{{"name":"raw","version":"1"}}}}}}"#
+    );
+    let refused = post(gateway.address(), "/mcp", &[], &hello).await;
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(refused.error().1.contains("max_sessions"));
+    assert_eq!(gateway.status().await["sessions"], 2);
+    gateway.stop().await;
+}

@@ -1,0 +1,70 @@
+//! What of an upstream is shown: `tools`, `prompts` and `resources` in its configuration.
+
+use crate::client::Client;
+use crate::gateway::Gateway;
+use crate::upstreams::{odd, probe};
+
+/// The client of either era at this endpoint.
+async fn clients(gateway: &Gateway, path: &str) -> [Client; 2] {
+    [Client::legacy(gateway.address(), path).await, Client::modern(gateway.address(), path)]
+}
+
+/// The selection of these tests.
+const TOOLS: &str = r#"tools = { allow = ["e*", "p*"], deny = ["e?it"], rename = { echo = "say" } }"#;
+
+/// The tools that an endpoint shows are these, and only these can be called.
+async fn shows(gateway: &Gateway, path: &str, prefix: &str) {
+    for client in clients(gateway, path).await {
+        let tools = client.tools().await;
+        let ours: Vec<_> = tools.iter().filter_map(|tool| tool.strip_prefix(prefix)).collect();
+        assert_eq!(ours, ["say", "pids", "progress"], "{tools:?}");
+        let said = client.call(&format!("{prefix}say"), r#"{"a":1.0}"#).await.text();
+        assert!(said.contains(r#""name":"echo""#), "the upstream is asked by its own name: {said}");
+        for hidden in ["echo", "exit", "crash", "sleep"] {
+            let (code, message) = client.call(&format!("{prefix}{hidden}"), "{}").await.error();
+            assert_eq!(code, -32602, "{hidden}: {message}");
+            assert!(message.contains("unknown tool"), "{message}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn tools_of_a_lone_upstream_are_selected_and_renamed() {
+    let gateway = Gateway::start(&(probe("probe", &[]) + TOOLS + "\n")).await;
+    shows(&gateway, "/mcp", "").await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn tools_of_one_of_several_upstreams_are_selected_and_renamed() {
+    let gateway = Gateway::start(&(odd("odd", &[]) + &probe("probe", &[]) + TOOLS + "\n")).await;
+    shows(&gateway, "/mcp", "probe_").await;
+    shows(&gateway, "/mcp/probe", "").await;
+    let odd = Client::modern(gateway.address(), "/mcp/odd");
+    assert_eq!(odd.tools().await, ["echo", "exit", "subscribed", "roots"]);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn resources_that_are_not_shown_cannot_be_subscribed_to() {
+    let selection = "resources = { deny = [\"odd://secret/*\"] }\n";
+    let gateway = Gateway::start(&(odd("odd", &[]) + selection)).await;
+    let client = Client::legacy(gateway.address(), "/mcp").await;
+    let subject = |uri: &str| format!(r#"{{"uri":"{uri}"}}"#);
+    client.request("1", "resources/subscribe", "", &subject("odd://open/x")).await.result();
+    let refused = client.request("2", "resources/subscribe", "", &subject("odd://secret/x")).await.error();
+    assert!(refused.1.contains("unknown resource"), "{refused:?}");
+    assert_eq!(client.call("subscribed", "{}").await.text(), r#"["odd://open/x"]"#);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_changed_selection_is_in_force_after_a_reload() {
+    let gateway = Gateway::start(&probe("probe", &[])).await;
+    let client = Client::modern(gateway.address(), "/mcp");
+    assert_eq!(client.tools().await.len(), 7);
+    let reloaded = gateway.reload("", &(probe("probe", &[]) + "tools = { allow = [\"echo\"] }\n")).await;
+    assert!(reloaded.status.success(), "{reloaded:?}");
+    assert_eq!(client.tools().await, ["echo"]);
+    gateway.stop().await;
+}

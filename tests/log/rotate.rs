@@ -1,0 +1,161 @@
+//! `mcpeg --log-rotate` and SIGUSR1.
+
+use std::fs;
+use std::path::PathBuf;
+
+use nix::sys::signal::Signal;
+
+use crate::support::daemon::{Site, send, suspend, until};
+
+/// A site that logs to `mcpeg.log` in it, with these further lines in `[log]`.
+fn site(lines: &str) -> Site {
+    let site = Site::new();
+    let file = site.path("mcpeg.log");
+    site.write(
+        "mcpeg.toml",
+        format!("[server]\nlisten = [\"127.0.0.1:0\"]\n[log]\nfile = \"{}\"\n{lines}", file.display()),
+    );
+    site
+}
+
+/// The rotated files.
+fn rotated(site: &Site) -> Vec<PathBuf> {
+    let entries = fs::read_dir(site.path("")).unwrap().map(|entry| entry.unwrap().path());
+    let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with("mcpeg.log.2");
+    let mut found: Vec<_> = entries.filter(name).collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn log_rotate_names_the_old_and_the_new_file_and_the_new_one_is_in_use() {
+    let site = site("compress = \"none\"\n");
+    site.daemon();
+    let answer = site.run(&["--log-rotate"]);
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    let [old] = rotated(&site).try_into().unwrap();
+    let new = site.path("mcpeg.log");
+    let text = format!("rotated: {} is now {}; {0} is new\n", new.display(), old.display());
+    assert_eq!(answer.stdout, text);
+    assert!(fs::read_to_string(&old).unwrap().contains("serving on"));
+    until("the rotation is in the new file", || {
+        fs::read_to_string(&new).unwrap().contains("rotated the log file")
+    });
+    let json = site.run(&["--log-rotate", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!((&json["schema"], &json["rotate"]), (&1.into(), &"rotated".into()), "{json}");
+    assert_eq!(json["old"], rotated(&site)[1].to_str().unwrap());
+    assert_eq!(site.status()["log"]["rotations"], 2);
+}
+
+#[test]
+fn a_moved_file_is_reopened_and_nothing_is_rotated() {
+    for rotate in ["own", "external"] {
+        let site = site(&format!("rotate = \"{rotate}\"\n"));
+        site.daemon();
+        fs::rename(site.path("mcpeg.log"), site.path("moved")).unwrap();
+        let answer = site.run(&["--log-rotate"]);
+        assert_eq!(answer.stdout, format!("reopened: {}\n", site.path("mcpeg.log").display()), "{answer:?}");
+        assert!(site.path("mcpeg.log").exists());
+        assert!(rotated(&site).is_empty());
+    }
+}
+
+#[test]
+fn external_rotation_leaves_the_file_where_it_is() {
+    let site = site("rotate = \"external\"\n");
+    let pid = site.daemon();
+    let answer = site.run(&["--log-rotate"]);
+    assert!(answer.stdout.starts_with("reopened: "), "{answer:?}");
+    send(pid, Signal::SIGUSR1);
+    let log = || fs::read_to_string(site.path("mcpeg.log")).unwrap();
+    until("the signal is answered", || log().matches("reopened the log file").count() == 2);
+    assert!(rotated(&site).is_empty());
+}
+
+#[test]
+fn usr1_rotates_and_compresses() {
+    let site = site("");
+    let pid = site.daemon();
+    send(pid, Signal::SIGUSR1);
+    until(
+        "the file is compressed",
+        || matches!(&rotated(&site)[..], [one] if one.extension().is_some_and(|ending| ending == "gz")),
+    );
+    let file = fs::File::open(&rotated(&site)[0]).unwrap();
+    let text = std::io::read_to_string(flate2::read::GzDecoder::new(file)).unwrap();
+    assert!(text.contains("serving on"), "{text}");
+}
+
+#[test]
+fn without_the_socket_the_process_is_signalled_and_the_command_says_so() {
+    let site = site("compress = \"none\"\n");
+    let pid = site.daemon();
+    fs::remove_file(site.path("mcpeg.sock")).unwrap();
+    let answer = site.run(&["--log-rotate"]);
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    assert!(answer.stdout.contains(&format!("sent USR1 to mcpeg with pid {pid}")), "{answer:?}");
+    assert!(answer.stderr.contains("control socket"), "{answer:?}");
+    until("the file is rotated", || rotated(&site).len() == 1);
+}
+
+#[test]
+fn a_reload_changes_who_rotates_and_when() {
+    let site = site("rotate = \"external\"\n");
+    site.daemon();
+    assert!(site.run(&["--log-rotate"]).stdout.starts_with("reopened: "));
+    let text = fs::read_to_string(site.path("mcpeg.toml")).unwrap();
+    site.write(
+        "mcpeg.toml",
+        text.replace("\"external\"", "\"own\"\nrotate_size = \"1KiB\"\nspans = \"nested\""),
+    );
+    let reloaded = site.run(&["--reload"]);
+    assert_eq!(reloaded.code, Some(0), "{reloaded:?}");
+    assert!(reloaded.stderr.contains("spans in [log]"), "{reloaded:?}");
+    until("the file is rotated by its size", || {
+        site.run(&["--reload"]);
+        rotated(&site).len() > 2
+    });
+}
+
+#[test]
+fn after_an_upgrade_the_new_process_rotates() {
+    let site = site("");
+    let old = site.daemon();
+    assert_eq!(site.run(&["--restart"]).code, Some(0));
+    assert_ne!(site.pid(), old);
+    // The old one may still be about to let go.
+    until("the new process rotates", || site.run(&["--log-rotate"]).stdout.starts_with("rotated: "));
+    until("what both have written is compressed", || {
+        rotated(&site).iter().all(|path| path.extension().is_some_and(|ending| ending == "gz"))
+    });
+}
+
+#[test]
+fn a_rotation_that_was_due_while_nothing_ran_is_made_at_the_start() {
+    let site = site("compress = \"none\"\nrotate_every = \"daily\"\n");
+    let mut file = fs::File::create(site.path("mcpeg.log")).unwrap();
+    std::io::Write::write_all(&mut file, b"of the day before yesterday\n").unwrap();
+    file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(48 * 3600)).unwrap();
+    site.daemon();
+    let [old] = rotated(&site).try_into().unwrap();
+    assert_eq!(fs::read_to_string(old).unwrap(), "of the day before yesterday\n");
+}
+
+#[test]
+fn whoever_cannot_rotate_is_told_why() {
+    let site = site("");
+    let answer = site.run(&["--log-rotate"]);
+    assert_eq!((answer.code, answer.stdout.as_str()), (Some(3), "mcpeg is not running\n"));
+    let pid = site.daemon();
+    suspend(pid);
+    let answer = site.run(&["--log-rotate"]);
+    assert_eq!(answer.code, Some(75), "{answer:?}");
+    assert!(answer.stderr.contains("suspended"), "{answer:?}");
+    send(pid, Signal::SIGCONT);
+    let other = Site::new();
+    other.daemon();
+    let answer = other.run(&["--log-rotate"]);
+    assert_eq!(answer.code, Some(78), "{answer:?}");
+    assert!(answer.stderr.contains("no log file"), "{answer:?}");
+}

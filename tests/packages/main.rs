@@ -1,0 +1,21 @@
+//! The packages: what a distribution's checkers say of them, that they are what the installer writes, and the life of each
+//! on a machine that systemd has booted.
+//!
+//! All are built by `scripts/build-packages` from the binary under test; a later version is the same with another number.
+
+#![expect(clippy::unwrap_used, reason = "a failed step of the set-up should stop the test where it is")]
+
+#[expect(dead_code, reason = "the other suite that boots machines uses the rest")]
+#[path = "../support/machine.rs"]
+mod machine;
+#[path = "../systemd/mcp.rs"]
+mod mcp;
+#[path = "../systemd/snapshot.rs"]
+mod snapshot;
+
+mod built;
+mod checkers;
+mod content;
+mod life;
+mod reproducible;
+mod tab;
