@@ -98,7 +98,7 @@ pub struct ActionFlags {
     /// With --stop: kill a gateway that does not end in time.
     #[arg(long, requires = "stop")]
     pub force: bool,
-    /// How long the process that --daemon or --restart starts may take to serve (default: 90s, 30s).
+    /// How long a process that is started may take to serve (default: 90s; 30s with --restart).
     ///
     /// It is ended then.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
