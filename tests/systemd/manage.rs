@@ -58,7 +58,7 @@ fn restart_of_the_stopped_service(machine: &Machine) {
     assert_eq!(failed.status.code(), Some(71), "{said}");
     assert!(said.contains("hint: `systemctl status mcpeg.service` tells why"), "{said}");
     machine.ok(&["mv", "/etc/mcpeg/away", "/etc/mcpeg/mcpeg.toml"]);
-    machine.run(&["systemctl", "stop", "mcpeg"]);
+    machine.ok(&["systemctl", "reset-failed", "mcpeg"]);
 
     // Another pid file is another gateway's.
     let other = "/run/other.pid";
