@@ -53,8 +53,8 @@ fn carry_out(cli: &Cli) -> Exit {
 /// Carries out an action.
 fn act(cli: &Cli) -> Exit {
     match cli.action.action() {
-        Action::Foreground => control::foreground(&cli.common),
-        Action::Daemon => control::daemon(&cli.common, cli.action.start_timeout),
+        Action::Foreground => control::foreground(&cli.common, &cli.start),
+        Action::Daemon => control::daemon(&cli.common, &cli.start, cli.action.start_timeout),
         Action::Stop => control::stop(&cli.common, cli.action.force),
         Action::Status => status::run(&cli.common, &cli.action.upstream, cli.action.json),
         Action::Check => check::run(&cli.common.source(), cli.action.json),

@@ -27,6 +27,10 @@ pub struct Config {
 pub struct Server {
     /// Where to listen; never empty.
     pub listen: Vec<ListenAddr>,
+    /// The user to become after a start as root; `None` stays who started.
+    pub user: Option<String>,
+    /// The group to be in as that user; `None` is the user's own.
+    pub group: Option<String>,
     /// How long work in flight may take after a stop was asked for. Default 30 s.
     pub drain_timeout: Duration,
     /// `None` unless the file says `auth = "none"`; a listener off loopback needs that.
@@ -243,6 +247,8 @@ impl Default for Server {
     fn default() -> Self {
         Self {
             listen: vec![ListenAddr::Tcp { host: "127.0.0.1".to_owned(), port: 8080 }],
+            user: None,
+            group: None,
             drain_timeout: Duration::from_secs(30),
             auth: None,
             prefix: Prefix::default(),

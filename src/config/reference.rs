@@ -196,6 +196,24 @@ const KEYS: &[Key] = &[
         description: "The largest message that is accepted from a client or an upstream, from 1KiB to 1GiB.",
     },
     Key {
+        table: Table::Server,
+        name: "user",
+        kind: Kind::Text,
+        default: None,
+        example: "\"mcpeg\"",
+        description: "The user that a gateway becomes which is started as root, for good, once it has bound its listeners; \
+                      --user wins over it. It must be able to read the configuration, for reloads. Left out, the \
+                      gateway stays who started it. As a service it is started as its own user anyway.",
+    },
+    Key {
+        table: Table::Server,
+        name: "group",
+        kind: Kind::Text,
+        default: None,
+        example: "\"mcpeg\"",
+        description: "The group that the gateway is in as that user. Left out, it is the user's own.",
+    },
+    Key {
         table: Table::Log,
         name: "level",
         kind: Kind::Text,

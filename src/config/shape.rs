@@ -35,6 +35,10 @@ pub(super) struct File {
 pub(super) struct Server {
     /// Listener addresses.
     pub(super) listen: Option<List>,
+    /// A user's name.
+    pub(super) user: Option<Text>,
+    /// A group's name.
+    pub(super) group: Option<Text>,
     /// `none`, or absent.
     pub(super) auth: Option<Text>,
     /// `auto`, `always` or `never`.

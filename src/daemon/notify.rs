@@ -53,6 +53,12 @@ impl Notifier {
         Self { peer: peer.ok(), watchdog }
     }
 
+    /// Whether there is a service manager to talk to.
+    #[must_use]
+    pub const fn is_there(&self) -> bool {
+        self.peer.is_some()
+    }
+
     /// How often [`Self::alive`] and [`Self::status`] are due; `None` without a manager. For the watchdog, half of what
     /// the manager allows, as `sd_watchdog_enabled(3)` advises.
     #[must_use]

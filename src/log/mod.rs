@@ -31,6 +31,6 @@ mod worker;
 
 pub use console::Console;
 pub use error::Error;
-pub use file::Rotated;
+pub use file::{Rotated, lock_path};
 pub use health::Health;
 pub use subscriber::{Guard, Handle, init};

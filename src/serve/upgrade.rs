@@ -176,6 +176,7 @@ impl Serving<'_> {
             log_file: overrides.log_file,
             log_level: overrides.log_level,
             dev: overrides.dev,
+            user: self.taken.user.clone(),
             pid_file: self.taken.paths.pid_file.clone(),
             background: self.taken.background,
             listeners: self.taken.listeners.outline(),
@@ -319,7 +320,7 @@ pub fn take_over() -> Option<Exit> {
 
 /// Receives everything and serves.
 fn serve_on() -> Result<Exit, Error> {
-    drop(passed::claim(Rest::CloseOnExec)?);
+    drop(passed::claim(Rest::CloseOnExec, None)?);
     let channel = upgrade::channel()?;
     let mut taken = match inherit(&channel) {
         Ok(taken) => taken,
@@ -343,6 +344,8 @@ fn inherit(channel: &std::os::unix::net::UnixStream) -> Result<Taken, Error> {
         Overrides { listen: plan.listen, log_file: plan.log_file, log_level: plan.log_level, dev: plan.dev };
     let source = Source { file: plan.config, overrides };
     let config = config::load(&source)?;
+    // Root was given up before, so that this one either runs as that user already, or never can.
+    let credentials = super::privileges::wanted(&config, plan.user.as_ref())?;
     let paths = RunPaths::resolve(Some(&plan.pid_file))?;
     let lock = Lock::inherit(&paths, inheritance.lock)?;
     let offered = (plan.listeners, inheritance.listeners);
@@ -353,6 +356,9 @@ fn inherit(channel: &std::os::unix::net::UnixStream) -> Result<Taken, Error> {
         paths,
         lock,
         listeners,
+        credentials,
+        user: plan.user,
+        waiting: None,
         welcome: None,
         background: plan.background,
         predecessor: None,

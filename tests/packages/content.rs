@@ -1,6 +1,7 @@
 //! Both packages and the installer write the same files, each in its own place.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -16,6 +17,13 @@ const LOCAL: [(&str, &str); 3] = [
     ("usr/local/", "usr/"),
     ("etc/fish/completions/", "usr/share/fish/vendor_completions.d/"),
 ];
+
+/// The unit.
+const UNIT: &str = "usr/lib/systemd/system/mcpeg.service";
+
+/// A configuration that needs every freedom that a unit can give.
+const WIDEST: &str =
+    "[upstreams.program]\ncommand = \"node\"\n[upstreams.far]\nurl = \"https://example.org/mcp\"\n";
 
 /// Where RPM distributions have what Debian has elsewhere.
 const RPM: [(&str, &str); 1] = [("usr/share/zsh/site-functions/", "usr/share/zsh/vendor-completions/")];
@@ -83,9 +91,8 @@ fn both_packages_have_the_same_files() {
     same(&debian, &other);
 }
 
-#[test]
-#[ignore = "needs root, and cargo-deb from crates.io"]
-fn package_and_installer_write_the_same_files() {
+/// What an installation with these options writes for all to use and as the configuration, in the package's places.
+fn with(options: &[&str]) -> Files {
     let scratch = tempfile::tempdir().unwrap();
     // A package's unit is the one under which every configuration can work; the installer's is for the one that is there.
     let fragment = "etc/mcpeg/conf.d/wide.toml";
@@ -96,6 +103,7 @@ fn package_and_installer_write_the_same_files() {
     let output = Command::new(env!("CARGO_BIN_EXE_mcpeg"))
         .args(["install", "--yes", "--root"])
         .arg(scratch.path())
+        .args(options)
         .stdin(Stdio::null())
         .output()
         .unwrap();
@@ -103,8 +111,19 @@ fn package_and_installer_write_the_same_files() {
     let mut installed = files(scratch.path(), &LOCAL);
     assert!(installed.remove("var/lib/mcpeg/install.json").is_some() && installed.remove(fragment).is_some());
     installed.retain(|path, _| path.starts_with("usr/") || path.starts_with("etc/mcpeg/"));
-    let unit = installed.get_mut("usr/lib/systemd/system/mcpeg.service").expect("a unit is installed");
-    *unit = text(unit).replace("/usr/local/bin/mcpeg", "/usr/bin/mcpeg").into_bytes();
+    installed
+}
+
+#[test]
+#[ignore = "needs root, and cargo-deb from crates.io"]
+fn package_and_installer_write_the_same_files() {
+    let mut installed = with(&[]);
+    // A package does not know what it will be configured for, so its unit is the widest.
+    let wide = tempfile::tempdir().unwrap();
+    let config = wide.path().join("mcpeg.toml");
+    std::fs::File::create(&config).unwrap().write_all(WIDEST.as_bytes()).unwrap();
+    let unit = with(&["--config", config.to_str().unwrap()]).remove(UNIT).expect("a unit");
+    installed.insert(UNIT.to_owned(), text(&unit).replace("/usr/local/bin/mcpeg", "/usr/bin/mcpeg").into());
 
     let mut packaged = debian();
     // The package's binary is stripped.

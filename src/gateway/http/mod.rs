@@ -12,6 +12,7 @@ mod post;
 mod router;
 mod sending;
 mod validate;
+mod version;
 
 pub(crate) use accept::accept;
 pub(crate) use router::router;
