@@ -2,14 +2,17 @@
 //! the tree is as before; after a kill, running the command again completes it, and a purge restores the tree.
 //!
 //! strace(1) injects at the n-th call, so that the faults are real for the program, in order and complete.
-//! `MCPEG_TEST_STRIDE=1` tries every n; by default ten of each call are tried, from the first to the last.
+//! `MCPEG_TEST_STRIDE=1` tries every n that changes something; by default ten of each call are tried, from the first to the
+//! last, and so are ten that only look.
 
 #![expect(clippy::print_stdout, reason = "the number of points tried is a result")]
+
+use std::collections::BTreeSet;
 
 use crate::scratch::{Scratch, assert_same, text};
 
 /// The calls that change something on the disk, in the installer and in the programs that it runs. `openat` makes files
-/// too, and is by far the most frequent, because it opens each directory on the way.
+/// too; it is by far the most frequent, because it opens each directory on the way.
 const CALLS: [&str; 11] = [
     "mkdirat",
     "openat",
@@ -27,10 +30,16 @@ const CALLS: [&str; 11] = [
 /// How many points of each call are tried by default.
 const POINTS: usize = 10;
 
-/// The step from one n to the next: such that [`POINTS`] of a call are tried, or what the environment asks for.
-fn stride(calls: usize) -> usize {
+/// The points that are tried of these calls: [`POINTS`] of those that change something, or what the environment asks for,
+/// and [`POINTS`] of the others.
+fn points(calls: &[bool]) -> BTreeSet<usize> {
     let asked = std::env::var("MCPEG_TEST_STRIDE").ok().and_then(|stride| stride.parse().ok());
-    asked.unwrap_or(calls.div_ceil(POINTS).max(1))
+    let of = |changes: bool, asked: Option<usize>| {
+        let all: Vec<_> = (1..).zip(calls).filter(|(_, call)| **call == changes).map(|(n, _)| n).collect();
+        let stride = asked.unwrap_or(all.len().div_ceil(POINTS)).max(1);
+        all.into_iter().step_by(stride)
+    };
+    of(true, asked).chain(of(false, None)).collect()
 }
 
 /// A root on which an installation has drifted and gets another configuration, so that files are replaced.
@@ -42,8 +51,8 @@ fn drifted() -> Scratch {
     scratch
 }
 
-/// Injects `fault` at the n-th `call` of the command, for n from 1 to the number of calls that it makes undisturbed;
-/// hands each root to `check` afterwards. Returns the number of points.
+/// Injects `fault` at the n-th `call` of the command, for the [`points`] of those that it makes undisturbed; hands each root
+/// to `check` afterwards. Returns the number of points.
 fn each_point(
     call: &str,
     fault: &str,
@@ -51,10 +60,9 @@ fn each_point(
     fresh: fn() -> Scratch,
     check: &dyn Fn(&Scratch, &str),
 ) -> usize {
-    let mut points = 0;
-    let calls = fresh().calls(call, verb);
+    let points = points(&fresh().calls(call, verb));
     let mut scratch = fresh();
-    for n in (1..=calls).step_by(stride(calls)) {
+    for n in &points {
         let before = scratch.picture();
         let inject = format!("{call}:{fault}:when={n}");
         let output = scratch.traced(&inject, verb);
@@ -63,13 +71,12 @@ fn each_point(
             assert_same(&before, &scratch.picture(), &format!("{inject}: {}", text(&output)));
         }
         check(&scratch, &inject);
-        points += 1;
         // What is as before serves again, unless it was empty: there, the account stays.
         if !failed || !scratch.at("etc/mcpeg").exists() {
             scratch = fresh();
         }
     }
-    points
+    points.len()
 }
 
 /// One error at every call of an installation below such a root.
@@ -167,12 +174,15 @@ fn killed_where_it_names_install_completes_when_run_again_and_purge_restores() {
 #[ignore = "needs root: strace kills installations"]
 fn killed_at_any_call_install_is_restored_by_a_purge_alone() {
     let clean = Scratch::new().picture();
+    let mut points = 0;
     for call in CALLS {
-        each_point(call, "signal=KILL", &["install"], Scratch::new, &|scratch, point| {
+        points += each_point(call, "signal=KILL", &["install"], Scratch::new, &|scratch, point| {
             scratch.ok(&["uninstall", "--purge"]);
             assert_same(&clean, &scratch.picture(), point);
         });
     }
+    println!("{points} kills");
+    assert!(points > 40, "only {points} points: does strace inject?");
 }
 
 #[test]

@@ -84,15 +84,17 @@ impl Scratch {
         command.output().expect("strace is installed")
     }
 
-    /// How often the command makes a call when nothing is injected: the installer itself, which makes the most.
-    pub(crate) fn calls(&self, call: &str, arguments: &[&str]) -> usize {
+    /// Each time that the command makes a call when nothing is injected, in order: the installer itself, which makes the
+    /// most. Tells of each whether it changes something, which an `openat` does only where it makes a file.
+    pub(crate) fn calls(&self, call: &str, arguments: &[&str]) -> Vec<bool> {
         let log = tempfile::NamedTempFile::new().unwrap();
         let mut command = Command::new("strace");
         command.arg("-qq").arg("-o").arg(log.path()).args(["-e", &format!("trace={call}"), MCPEG]);
         self.arguments(&mut command, arguments);
         assert!(command.output().expect("strace is installed").status.success(), "{arguments:?}");
         let lines = std::fs::read_to_string(log.path()).unwrap();
-        lines.lines().filter(|line| line.starts_with(call)).count()
+        let calls = lines.lines().filter(|line| line.starts_with(call));
+        calls.map(|line| call != "openat" || line.contains("O_CREAT")).collect()
     }
 
     /// Adds the arguments and the root.
