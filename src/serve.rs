@@ -12,6 +12,7 @@ mod accepting;
 mod alive;
 mod bond;
 mod error;
+mod metrics;
 mod panics;
 pub mod reload;
 pub mod rotate;
@@ -286,6 +287,8 @@ impl<'a> Serving<'a> {
         let gateway = Gateway::start(&taken.config)?;
         let (trigger, watch) = drain::channel();
         gateway.drain_with(watch.clone());
+        let handle = log.handle();
+        gateway.observe(move || metrics::of_log(&handle));
         let bond = Bond::to_predecessor(&mut taken.predecessor, &gateway).map_err(Error::Channel)?;
         let owner = bond.is_none();
         if owner {

@@ -196,6 +196,16 @@ const KEYS: &[Key] = &[
         description: "The largest message that is accepted from a client or an upstream, from 1KiB to 1GiB.",
     },
     Key {
+        table: Table::Server,
+        name: "metrics",
+        kind: Kind::Choice(&["local", "all", "off"]),
+        default: Some("\"local\""),
+        example: "\"local\"",
+        description: "Which listeners answer GET /metrics, with numbers in the text form that Prometheus reads: local \
+                      is Unix sockets and loopback addresses, whoever connects to them. They name the upstreams, as \
+                      /health does.",
+    },
+    Key {
         table: Table::Log,
         name: "level",
         kind: Kind::Text,

@@ -7,6 +7,7 @@ mod health;
 mod input;
 mod legacy;
 mod listen;
+mod metrics;
 mod modern;
 mod post;
 mod router;
@@ -14,4 +15,5 @@ mod sending;
 mod validate;
 
 pub(crate) use accept::accept;
+pub(crate) use metrics::is_local;
 pub(crate) use router::router;
