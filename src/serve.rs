@@ -12,6 +12,7 @@ mod accepting;
 mod alive;
 mod bond;
 mod error;
+mod metrics;
 mod panics;
 mod privileges;
 pub mod reload;
@@ -323,6 +324,8 @@ impl<'a> Serving<'a> {
         let gateway = Gateway::start(&taken.config)?;
         let (trigger, watch) = drain::channel();
         gateway.drain_with(watch.clone());
+        let handle = log.handle();
+        gateway.observe(move || metrics::of_log(&handle));
         let bond = Bond::to_predecessor(&mut taken.predecessor, &gateway).map_err(Error::Channel)?;
         let owner = bond.is_none();
         if owner {
