@@ -5,7 +5,7 @@
 //! two details, separated by tabs, `-` where there is none:
 //!
 //! ```text
-//! values  -  GLUE      the lines that follow are candidates, each with a tab and what it does
+//! values  -  GLUE      the lines that follow are candidates, with a tab and what they do where that is known
 //! files   EXT  GLUE    the shell's own completion of files, those that end in .EXT if there is one
 //! directories  -  GLUE
 //! nothing  -  -
@@ -297,7 +297,8 @@ fn text(answer: &Answer, glue: Option<&str>) -> String {
     let mut text = format!("{kind}\t{detail}\t{glue}\n");
     for (value, help) in values {
         let help = help.lines().next().unwrap_or_default().trim_end_matches('.');
-        writeln!(text, "{value}\t{help}").expect("a string takes all that is written");
+        let tab = if help.is_empty() { "" } else { "\t" };
+        writeln!(text, "{value}{tab}{help}").expect("a string takes all that is written");
     }
     text
 }

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::built::{VERSION, deb, rpm};
+use crate::built::{VERSION, build, deb, repository, rpm};
 use crate::machine::text;
 
 /// Files of one package, by their path in the other's terms, uncompressed.
@@ -139,4 +139,32 @@ fn same(one: &Files, other: &Files) {
     for (path, content) in one {
         assert!(*content == other[path], "{path} differs:\n{}\n---\n{}", text(content), text(&other[path]));
     }
+}
+
+#[test]
+#[ignore = "needs cargo-cyclonedx from crates.io"]
+fn bill_of_materials_names_what_the_program_is_made_of_and_nothing_else() {
+    let scratch = tempfile::tempdir().unwrap();
+    build(&["--only", "tar", "--sbom", "--output", scratch.path().to_str().unwrap()]);
+    let name = format!("mcpeg-{VERSION}.cdx.json");
+    let bill = std::fs::read_to_string(scratch.path().join(&name)).unwrap();
+    assert!(!bill.contains(repository().to_str().unwrap()), "it names a path of this machine");
+    let sums = std::fs::read_to_string(scratch.path().join("SHA256SUMS")).unwrap();
+    assert!(sums.contains(&name) && sums.contains(".tar.gz"), "{sums}");
+
+    let bill: serde_json::Value = serde_json::from_str(&bill).unwrap();
+    assert_eq!(
+        (&bill["bomFormat"], &bill["metadata"]["component"]["version"]),
+        (&"CycloneDX".into(), &VERSION.into())
+    );
+    let components = bill["components"].as_array().unwrap();
+    let names: Vec<_> = components.iter().filter_map(|component| component["name"].as_str()).collect();
+    assert!(components.iter().all(|component| component["licenses"].is_array()), "one without a licence");
+    let manifest = std::fs::read_to_string(repository().join("Cargo.toml")).unwrap();
+    let manifest: toml::Table = manifest.parse().unwrap();
+    for (alias, dependency) in manifest["dependencies"].as_table().unwrap() {
+        let name = dependency.get("package").and_then(toml::Value::as_str).unwrap_or(alias);
+        assert!(names.contains(&name), "{name} is missing");
+    }
+    assert!(!names.contains(&"proptest"), "what only tests need is no part of the program");
 }
