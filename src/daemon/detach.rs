@@ -2,8 +2,8 @@
 //!
 //! [`detach`] follows daemon(7) SysV daemons, steps 1–15, cited by number. Step 1 was done by
 //! [`super::passed::claim`], before anything was opened. Step 4 has nothing to do: upstreams get an environment of
-//! their own. Step 12, the pid file, is written when the gateway serves. Step 13 is left to systemd or to the user
-//! who starts mcpeg: it starts with the privileges it keeps.
+//! their own. Step 12, the pid file, is written when the gateway serves. Step 13 is [`super::privileges`]'s, if
+//! somebody asks for it, once the process is detached.
 //!
 //! The pipe between daemon and launcher carries one message: `R<pid>` when the daemon serves, or
 //! `E<exit code>:<error>` with a second line for the hint. End of file without either is the daemon's death.

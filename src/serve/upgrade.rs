@@ -355,6 +355,7 @@ fn inherit(channel: &std::os::unix::net::UnixStream) -> Result<Taken, Error> {
         source,
         paths,
         lock,
+        stale: None,
         listeners,
         credentials,
         user: plan.user,
