@@ -84,6 +84,7 @@ pub fn detach() -> Result<Side, Error> {
         .map_err(|error| Error::Detach("make the readiness pipe", error.into()))?;
     // So the launcher can tell how a daemon died: prctl(2) PR_SET_CHILD_SUBREAPER. When the launcher exits, the
     // daemon becomes init's child as ever.
+    #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::set_child_subreaper(Some(rustix::process::getpid())) {
         tracing::debug!(%error, "the launcher cannot tell how a daemon died");
     }

@@ -165,6 +165,9 @@ impl Serving<'_> {
 
     /// Everything that the new process needs.
     fn offer(&self, limit: Duration) -> Result<Offer, Failure> {
+        if !cfg!(target_os = "linux") {
+            return Err(Failure::Pass(std::io::ErrorKind::Unsupported.into()));
+        }
         if self.record.pid == 1 {
             return Err(Failure::FirstProcess);
         }
