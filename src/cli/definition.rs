@@ -45,8 +45,8 @@ pub struct Cli {
     pub command: Option<Command>,
 }
 
-/// The mutually exclusive actions.
-#[derive(Args, Clone, Copy, Debug, Default)]
+/// The mutually exclusive actions, and what is asked of them.
+#[derive(Args, Clone, Debug, Default)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "one flag each, as clap needs them; `ActionFlags::action` makes one enum of them"
@@ -103,6 +103,12 @@ pub struct ActionFlags {
     /// It is ended then.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub start_timeout: Option<std::time::Duration>,
+    /// With --status: tell of this upstream; may be repeated.
+    ///
+    /// The exit code is 0 if every one that is named can be used, 3 if one cannot, and 64 if there is none of that
+    /// name; the answer of --json is that of --status, with these upstreams only.
+    #[arg(long, value_name = "NAME", requires = "status")]
+    pub upstream: Vec<String>,
     /// Print the answer of --status, --reload, --log-rotate or --check as JSON.
     #[arg(long)]
     pub json: bool,
@@ -283,7 +289,13 @@ pub struct PlaceArgs {
     ///
     /// The development service runs under the user's own systemd (systemctl --user), listens on loopback only, logs
     /// readably at debug level into the journal, and follows changes of its configuration by itself.
-    #[arg(long, value_name = "PROFILE", value_enum, default_value = "production")]
+    #[arg(
+        long,
+        value_name = "PROFILE",
+        value_enum,
+        default_value = "production",
+        hide_possible_values = true
+    )]
     pub profile: ProfileName,
     /// A gateway beside the first one, with a unit, an account, a configuration and directories of its own.
     #[arg(long, value_name = "NAME")]
@@ -442,7 +454,7 @@ impl Action {
 impl ActionFlags {
     /// The one action that was asked for; clap has refused more than one.
     #[must_use]
-    pub const fn action(self) -> Action {
+    pub const fn action(&self) -> Action {
         match self {
             Self { daemon: true, .. } => Action::Daemon,
             Self { stop: true, .. } => Action::Stop,

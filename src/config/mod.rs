@@ -25,7 +25,9 @@ mod upstream;
 
 pub use address::AddressError;
 pub use error::Error;
-pub use load::{Overrides, Source, candidate, default_path, fragment_directory, load, preview};
+pub use load::{
+    Overrides, Source, candidate, default_path, fragment_directory, load, preview, upstream_names,
+};
 pub use log::{
     At, Compress, ConsoleFormat, Every, Fsync, Log, LogFormat, OnFull, Overflow, Retention, Rotation, Spans,
     Weekday, Zone,

@@ -41,5 +41,5 @@ pub use paths::{Error as PathsError, RunPaths};
 pub use pidfile::{Error as PidFileError, check_replaceable, remove_own, write as write_pid_file};
 pub use readiness::Waiting;
 pub use record::Record;
-pub use signals::{Received, Signals, Wanted};
+pub use signals::{Received, Signals, TABLE as SIGNALS, Wanted};
 pub use unit::Unit;

@@ -43,6 +43,14 @@ pub fn write_atomic(path: &Path, content: &[u8], ownership: Ownership) -> io::Re
     result.and_then(|()| sync_directory_of(path))
 }
 
+/// Whether this process sees the root of the file system mounted without execution, mount(8) `noexec`: so a service does
+/// whose unit forbids programs (systemd.exec(5) `NoExecPaths=/`).
+#[must_use]
+pub fn is_root_noexec() -> bool {
+    let flags = rustix::fs::statvfs("/").map(|state| state.f_flag);
+    flags.is_ok_and(|flags| flags.contains(rustix::fs::StatVfsMountFlags::NOEXEC))
+}
+
 /// A name in the same directory that this process alone uses.
 fn temporary_beside(path: &Path) -> io::Result<PathBuf> {
     let name = path.file_name().ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?;

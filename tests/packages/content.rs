@@ -28,6 +28,10 @@ const WIDEST: &str =
 /// Where RPM distributions have what Debian has elsewhere.
 const RPM: [(&str, &str); 1] = [("usr/share/zsh/site-functions/", "usr/share/zsh/vendor-completions/")];
 
+/// Upstreams that need programs and the network.
+const WIDE: &[u8] =
+    b"[upstreams.a]\ncommand = \"true\"\n[upstreams.b]\nurl = \"https://mcp.example.org/mcp\"\n";
+
 /// Runs a pipeline in a shell.
 fn shell(pipeline: &str, arguments: &[&Path]) {
     #[expect(clippy::disallowed_methods, reason = "the unpackers are children of the test")]
@@ -90,6 +94,11 @@ fn both_packages_have_the_same_files() {
 /// What an installation with these options writes for all to use and as the configuration, in the package's places.
 fn with(options: &[&str]) -> Files {
     let scratch = tempfile::tempdir().unwrap();
+    // A package's unit is the one under which every configuration can work; the installer's is for the one that is there.
+    let fragment = "etc/mcpeg/conf.d/wide.toml";
+    std::fs::create_dir_all(scratch.path().join(fragment).parent().unwrap()).unwrap();
+    std::io::Write::write_all(&mut std::fs::File::create(scratch.path().join(fragment)).unwrap(), WIDE)
+        .unwrap();
     #[expect(clippy::disallowed_methods, reason = "the program under test")]
     let output = Command::new(env!("CARGO_BIN_EXE_mcpeg"))
         .args(["install", "--yes", "--root"])
@@ -100,7 +109,7 @@ fn with(options: &[&str]) -> Files {
         .unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
     let mut installed = files(scratch.path(), &LOCAL);
-    assert!(installed.remove("var/lib/mcpeg/install.json").is_some());
+    assert!(installed.remove("var/lib/mcpeg/install.json").is_some() && installed.remove(fragment).is_some());
     installed.retain(|path, _| path.starts_with("usr/") || path.starts_with("etc/mcpeg/"));
     installed
 }
