@@ -12,6 +12,7 @@ mod accepting;
 mod alive;
 mod bond;
 mod error;
+mod metrics;
 mod panics;
 mod privileges;
 pub mod reload;
@@ -112,6 +113,8 @@ struct Taken {
     paths: RunPaths,
     /// The proof that we may touch them.
     lock: Lock,
+    /// The number that a crashed gateway has left in the pid file.
+    stale: Option<i32>,
     /// The bound listeners.
     listeners: Listeners,
     /// The user for whom root is given up.
@@ -165,7 +168,7 @@ impl Taken {
         let background = matches!(options.mode, Mode::Daemon(_));
         record.launching = background;
         let lock = Lock::acquire(&paths, &record)?;
-        daemon::check_replaceable(&paths.pid_file)?;
+        let stale = daemon::check_replaceable(&paths.pid_file)?;
         let unwanted = passed.discard(&config.server.listen);
         Notifier::from_environment().forget_now(&unwanted);
         let waiting = passed.waiting.take();
@@ -176,6 +179,7 @@ impl Taken {
             config,
             paths,
             lock,
+            stale,
             listeners,
             credentials,
             user: options.user.clone(),
@@ -256,7 +260,7 @@ impl Taken {
         announcer: &mut Option<Announcer>,
     ) -> Result<Exit, Error> {
         let log = log::init(&self.config.log, console)?;
-        self.log_user(&record);
+        self.log_beginning(&record);
         let runtime =
             tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Runtime)?;
         panics::watch();
@@ -323,6 +327,8 @@ impl<'a> Serving<'a> {
         let gateway = Gateway::start(&taken.config)?;
         let (trigger, watch) = drain::channel();
         gateway.drain_with(watch.clone());
+        let handle = log.handle();
+        gateway.observe(move || metrics::of_log(&handle));
         let bond = Bond::to_predecessor(&mut taken.predecessor, &gateway).map_err(Error::Channel)?;
         let owner = bond.is_none();
         if owner {

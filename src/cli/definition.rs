@@ -443,6 +443,14 @@ impl Level {
     }
 }
 
+impl Action {
+    /// Whether it detaches, or is about a process that has to be proved before it is signalled.
+    #[must_use]
+    pub const fn needs_linux(self) -> bool {
+        matches!(self, Self::Daemon | Self::Stop | Self::Restart)
+    }
+}
+
 impl ActionFlags {
     /// The one action that was asked for; clap has refused more than one.
     #[must_use]

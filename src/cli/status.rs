@@ -159,9 +159,7 @@ fn table(value: &Value) -> String {
     row("config", text(&value["config"]));
     row("log file", text(&value["log_file"]));
     row("log trouble", text(&value["log"]["trouble"]));
-    if let Some(lost @ 1..) = value["log"]["lost"].as_u64() {
-        row("log lost", format!("{lost} records"));
-    }
+    row("log lost", lost(&value["log"]));
     row("unit", text(&value["unit"]));
     for upstream in value["upstreams"].as_array().into_iter().flatten() {
         row("upstream", upstream_row(upstream));
@@ -175,6 +173,16 @@ fn table_of_upstreams(value: &Value) -> String {
         return format!("unknown: {}", text(&value["degraded"]));
     };
     upstreams.iter().map(upstream_row).collect::<Vec<_>>().join("\n")
+}
+
+/// How many records the log has lost, and of which levels; nothing if there are none.
+fn lost(log: &Value) -> String {
+    let Some(lost @ 1..) = log["lost"].as_u64() else { return String::new() };
+    let levels = ["error", "warn", "info", "debug", "trace"];
+    let counts = levels.map(|level| (level, log["lost_by_level"][level].as_u64().unwrap_or(0)));
+    let counts = counts.into_iter().filter(|(_, count)| *count > 0);
+    let counts: Vec<String> = counts.map(|(level, count)| format!("{count} {level}")).collect();
+    format!("{lost} records ({})", counts.join(", "))
 }
 
 /// The start, and how long ago that is.

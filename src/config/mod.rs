@@ -33,7 +33,7 @@ pub use log::{
     Weekday, Zone,
 };
 pub use model::{
-    Auth, Config, Limits, ListenAddr, Prefix, Secret, Server, Sharing, Start, Transport, Upstream,
+    Auth, Config, Limits, ListenAddr, Metrics, Prefix, Secret, Server, Sharing, Start, Transport, Upstream,
     UpstreamName,
 };
 pub use place::{Place, Problem, Problems};

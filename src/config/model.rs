@@ -47,6 +47,20 @@ pub struct Server {
     pub session_timeout: Duration,
     /// As many legacy sessions may be open. Default 10,000.
     pub max_sessions: usize,
+    /// Which listeners answer `GET /metrics`.
+    pub metrics: Metrics,
+}
+
+/// Which listeners answer `GET /metrics`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Metrics {
+    /// Unix sockets and those of a loopback address.
+    #[default]
+    Local,
+    /// All of them.
+    All,
+    /// None.
+    Off,
 }
 
 /// A listener's address as it is written: `host:port` or `unix:/path`.
@@ -257,6 +271,7 @@ impl Default for Server {
             max_message_size: 16 << 20,
             session_timeout: Duration::from_secs(3600),
             max_sessions: 10_000,
+            metrics: Metrics::default(),
         }
     }
 }

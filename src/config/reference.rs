@@ -214,6 +214,16 @@ const KEYS: &[Key] = &[
         description: "The group that the gateway is in as that user. Left out, it is the user's own.",
     },
     Key {
+        table: Table::Server,
+        name: "metrics",
+        kind: Kind::Choice(&["local", "all", "off"]),
+        default: Some("\"local\""),
+        example: "\"local\"",
+        description: "Which listeners answer GET /metrics, with numbers in the text form that Prometheus reads: local \
+                      is Unix sockets and loopback addresses, whoever connects to them. They name the upstreams, as \
+                      /health does.",
+    },
+    Key {
         table: Table::Log,
         name: "level",
         kind: Kind::Text,

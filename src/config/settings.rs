@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::expand::Surroundings;
 use super::load::Overrides;
-use super::model::{Auth, ListenAddr, Prefix, Server};
+use super::model::{Auth, ListenAddr, Metrics, Prefix, Server};
 use super::place::{Place, Problems, Text};
 use super::supervision::number;
 use super::{shape, units};
@@ -110,6 +110,11 @@ pub(super) fn server(shape: &shape::Server, overrides: &Overrides, reader: &mut 
         max_sessions: number(shape.max_sessions.as_ref())
             .and_then(|number| usize::try_from(number).ok())
             .unwrap_or(default.max_sessions),
+        metrics: match shape.metrics.as_ref().map(|value| value.get_ref().as_str()) {
+            Some("all") => Metrics::All,
+            Some("off") => Metrics::Off,
+            _ => Metrics::Local,
+        },
         session_timeout: reader.duration(
             shape.session_timeout.as_ref(),
             "session_timeout",

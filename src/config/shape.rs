@@ -55,6 +55,8 @@ pub(super) struct Server {
     pub(super) max_sessions: Option<Number>,
     /// A size.
     pub(super) max_message_size: Option<Text>,
+    /// `local`, `all` or `off`.
+    pub(super) metrics: Option<Text>,
 }
 
 /// `[log]`.

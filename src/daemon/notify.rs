@@ -6,6 +6,7 @@
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+#[cfg(target_os = "linux")]
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -191,7 +192,10 @@ fn connected(like: &UnixDatagram, address: &SocketAddr) -> io::Result<UnixDatagr
 /// A socket for this address: a path, or an abstract name written with `@`.
 fn connect(name: &[u8]) -> io::Result<(UnixDatagram, SocketAddr)> {
     let address = match name.strip_prefix(b"@") {
+        #[cfg(target_os = "linux")]
         Some(name) => SocketAddr::from_abstract_name(name)?,
+        #[cfg(not(target_os = "linux"))]
+        Some(_) => return Err(io::ErrorKind::Unsupported.into()),
         None => SocketAddr::from_pathname(Path::new(std::ffi::OsStr::from_bytes(name)))?,
     };
     let socket = UnixDatagram::unbound()?;

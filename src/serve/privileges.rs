@@ -37,14 +37,17 @@ impl Taken {
         again.map(drop).map_err(|error| Error::Unreadable(credentials.name.clone(), error))
     }
 
-    /// Logs who runs, and what that user cannot do later.
-    pub(super) fn log_user(&self, record: &Record) {
+    /// Logs what was found and done before there was a log: a stale pid file, and who runs from here on.
+    pub(super) fn log_beginning(&self, record: &Record) {
+        if let Some(pid) = self.stale {
+            tracing::info!(pid, pid_file = %self.paths.pid_file.display(), "replacing a pid file that was left behind");
+        }
         let Some(Credentials { name, uid, gid, .. }) = &self.credentials else { return };
         tracing::info!(user = name, uid, gid, "gave root up");
-        if let Some(program) =
-            record.executable.as_deref().filter(|program| !privileges::can_execute(program))
-        {
-            tracing::warn!(program = %program.display(), user = name, "cannot be upgraded: the user may not execute the program");
+        let executable = record.executable.as_deref();
+        if let Some(program) = executable.filter(|program| !privileges::can_execute(program)) {
+            let program = program.display();
+            tracing::warn!(%program, user = name, "the user may not execute the program, so that it cannot be upgraded");
         }
     }
 }

@@ -165,6 +165,9 @@ impl Serving<'_> {
 
     /// Everything that the new process needs.
     fn offer(&self, limit: Duration) -> Result<Offer, Failure> {
+        if !cfg!(target_os = "linux") {
+            return Err(Failure::Pass(std::io::ErrorKind::Unsupported.into()));
+        }
         if self.record.pid == 1 {
             return Err(Failure::FirstProcess);
         }
@@ -355,6 +358,7 @@ fn inherit(channel: &std::os::unix::net::UnixStream) -> Result<Taken, Error> {
         source,
         paths,
         lock,
+        stale: None,
         listeners,
         credentials,
         user: plan.user,

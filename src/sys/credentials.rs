@@ -72,7 +72,7 @@ impl Credentials {
     /// `EBUSY` with more than one thread, else what failed; the process must end then, as it may be neither the one nor
     /// the other.
     pub fn assume(&self) -> Result<(), (&'static str, io::Error)> {
-        if !matches!(fork::threads(), Ok(1)) {
+        if !matches!(fork::is_alone(), Ok(true)) {
             return Err(("be alone in the process", io::Error::from_raw_os_error(libc::EBUSY)));
         }
         let groups: Vec<Gid> = self.groups.iter().map(|group| Gid::from_raw(*group)).collect();

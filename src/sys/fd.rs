@@ -40,7 +40,9 @@ pub fn claim_inherited(
     beside: Option<RawFd>,
     rest: Rest,
 ) -> io::Result<(Vec<OwnedFd>, Option<OwnedFd>)> {
-    if super::fork::threads()? != 1 || CLAIMED.swap(true, Ordering::SeqCst) {
+    // Where it cannot be told, the order of `main` has to do: this comes before anything that starts threads.
+    let alone = !cfg!(target_os = "linux") || super::fork::is_alone()?;
+    if !alone || CLAIMED.swap(true, Ordering::SeqCst) {
         return Err(io::Error::from_raw_os_error(libc::EBUSY));
     }
     let end = FIRST + RawFd::from(count);

@@ -149,6 +149,20 @@ pub fn open_or_create(path: &Path, mode: u32) -> io::Result<(File, Metadata)> {
     Ok((file, metadata))
 }
 
+/// Permission bits as the kernel takes them: `mode_t` is of another width on other platforms.
+#[cfg_attr(target_os = "linux", expect(clippy::useless_conversion, reason = "it is 32 bits wide here"))]
+#[must_use]
+pub fn mode(bits: u32) -> rustix::fs::Mode {
+    rustix::fs::Mode::from_raw_mode((bits & 0o7777).try_into().unwrap_or_default())
+}
+
+/// The permission bits of what stat(2) tells.
+#[cfg_attr(target_os = "linux", expect(clippy::useless_conversion, reason = "it is 32 bits wide here"))]
+#[must_use]
+pub fn permissions(mode: rustix::fs::RawMode) -> u32 {
+    u32::from(mode) & 0o7777
+}
+
 /// Reads at most `limit` bytes.
 ///
 /// # Errors

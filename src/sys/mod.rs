@@ -14,6 +14,8 @@ pub mod guardian;
 pub mod handover;
 pub mod identity;
 pub mod net;
+mod pidfd;
 pub mod process;
+pub mod rename;
 pub mod signal;
 pub mod user;

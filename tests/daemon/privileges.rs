@@ -152,7 +152,7 @@ fn everything_works_after_root_was_given_up() {
 
 #[test]
 #[ignore = "needs root: strace(1) of a process that gives it up"]
-fn groups_group_and_user_are_set_in_this_order_and_root_is_refused_afterwards() {
+fn step_13_groups_group_and_user_are_set_in_this_order_and_root_is_refused_afterwards() {
     let site = site("[server]\nlisten = [\"127.0.0.1:0\"]\n");
     let trace = "strace --follow-forks --quiet=all --output=trace \
                  --trace=setgroups,setgid,setuid,setresuid,setresgid,setreuid,clone,clone3,fork,vfork";

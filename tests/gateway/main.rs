@@ -14,6 +14,7 @@ mod hardship;
 mod input;
 mod lossless;
 mod malformed;
+mod metrics;
 mod order;
 mod reload;
 mod sessions;
@@ -26,5 +27,7 @@ mod upstreams;
 mod client;
 #[path = "../support/gateway.rs"]
 mod gateway;
+#[path = "../support/kept.rs"]
+mod kept;
 #[path = "../support/tools.rs"]
 mod tools;

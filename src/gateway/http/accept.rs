@@ -154,6 +154,8 @@ impl Shared {
     /// Serves one connection to its end.
     async fn serve(&self, stream: impl Connection) {
         let version = tokio::select! {
+            // In this order: what has arrived is answered.
+            biased;
             version = tokio::time::timeout(HEADERS, version(&stream)) => version,
             () = self.shutdown.cancelled() => return,
         };

@@ -7,6 +7,7 @@ mod health;
 mod input;
 mod legacy;
 mod listen;
+mod metrics;
 mod modern;
 mod post;
 mod router;
@@ -15,4 +16,5 @@ mod validate;
 mod version;
 
 pub(crate) use accept::accept;
+pub(crate) use metrics::is_local;
 pub(crate) use router::router;
