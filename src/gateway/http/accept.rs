@@ -5,6 +5,7 @@
 //! (RFC 9112 §9.6); then close idle ones; then wait for the rest until the deadline.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -26,16 +27,20 @@ use crate::sys::net::Listener;
 
 /// How long idle connections are kept after a drain has begun.
 const GRACE: Duration = Duration::from_secs(2);
-/// How long a client may take to send a request's headers.
-const HEADERS: Duration = Duration::from_secs(30);
 /// The pause after a failed accept(2), such as on EMFILE, so that the loop does not spin.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// Who connects: a network address, or nobody in particular over a Unix socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Address(pub(super) Option<IpAddr>);
 
 /// What the connections of one listener share.
 #[derive(Clone)]
 struct Shared {
     /// Answers requests.
     router: Router,
+    /// How long a client may take to send a request's head.
+    patience: Duration,
     /// Set when the drain begins: responses say `Connection: close`.
     closing: CancellationToken,
     /// Set after the grace period: idle connections are closed.
@@ -51,12 +56,13 @@ struct Shared {
 /// Serves a listener until drained; returns the number of connections that were cut at the deadline.
 pub(crate) async fn accept(
     listener: Listener,
-    router: Router,
+    (router, patience): (Router, Duration),
     mut drain: Watch,
     paused: watch::Receiver<bool>,
 ) -> io::Result<usize> {
     let shared = Shared {
         router,
+        patience,
         closing: CancellationToken::new(),
         shutdown: CancellationToken::new(),
         open: Arc::default(),
@@ -94,9 +100,9 @@ pub(crate) async fn accept(
 async fn accept_tcp(listener: &TcpListener, shared: &Shared) {
     loop {
         match shared.next(listener.accept()).await {
-            Ok((stream, _)) => {
+            Ok((stream, from)) => {
                 let _ = stream.set_nodelay(true);
-                shared.spawn(stream);
+                shared.spawn(stream, Address(Some(from.ip())));
             }
             Err(error) => pause(&error).await,
         }
@@ -107,7 +113,7 @@ async fn accept_tcp(listener: &TcpListener, shared: &Shared) {
 async fn accept_unix(listener: &UnixListener, shared: &Shared) {
     loop {
         match shared.next(listener.accept()).await {
-            Ok((stream, _)) => shared.spawn(stream),
+            Ok((stream, _)) => shared.spawn(stream, Address(None)),
             Err(error) => pause(&error).await,
         }
     }
@@ -137,18 +143,19 @@ impl Shared {
     }
 
     /// Serves one connection in a task of its own.
-    fn spawn(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
+    fn spawn(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, address: Address) {
         let shared = self.clone();
         self.open.fetch_add(1, Ordering::Relaxed);
         self.tasks.spawn(async move {
-            shared.serve(stream).await;
+            shared.serve(stream, address).await;
             shared.open.fetch_sub(1, Ordering::Relaxed);
         });
     }
 
     /// Serves one connection to its end.
-    async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
-        let service = service_fn(|request: hyper::Request<Incoming>| {
+    async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, address: Address) {
+        let service = service_fn(|mut request: hyper::Request<Incoming>| {
+            request.extensions_mut().insert(address);
             let router = self.router.clone();
             let closing = self.closing.clone();
             async move {
@@ -161,7 +168,7 @@ impl Shared {
         });
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEADERS)
+            .header_read_timeout(self.patience)
             .serve_connection(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);
         let result = tokio::select! {

@@ -4,14 +4,18 @@ mod accept;
 mod answer;
 mod guard;
 mod health;
+mod held;
 mod input;
 mod legacy;
+mod lending;
 mod listen;
 mod modern;
 mod post;
+mod relayed;
 mod router;
 mod sending;
 mod validate;
 
 pub(crate) use accept::accept;
+pub(crate) use held::Held;
 pub(crate) use router::router;

@@ -227,6 +227,11 @@ impl Exchange {
         }
     }
 
+    /// Gives the upstream so much time from now on.
+    pub(crate) fn extend(&mut self, limit: Duration) {
+        self.deadline = Instant::now() + limit;
+    }
+
     /// Waits for the outcome and drops everything before it.
     pub(crate) async fn outcome(mut self) -> Result<Outcome, Fault> {
         loop {

@@ -191,6 +191,7 @@ impl Connector {
             shows: Arc::clone(&self.settings.shows),
             idle_limit: self.settings.idle_timeout,
             pulse: Arc::default(),
+            log: tokio::sync::Mutex::default(),
         }
     }
 
