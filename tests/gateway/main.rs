@@ -15,6 +15,7 @@ mod hardship;
 mod input;
 mod lossless;
 mod malformed;
+mod malformed_upstreams;
 mod matrix;
 mod order;
 mod questions;
@@ -23,6 +24,7 @@ mod sessions;
 mod shown;
 mod supervision;
 mod surface;
+mod tasks;
 mod upstreams;
 
 #[path = "../support/client.rs"]

@@ -31,7 +31,8 @@ impl Links for Lending<'_> {
             return Ok(native);
         }
         // Where all are busy, the list that everybody has is better than none.
-        let Ok(lease) = upstream.lend(self.client, Duration::ZERO).await else { return Ok(native) };
+        let lent = Box::pin(upstream.lend(self.client, Duration::ZERO)).await;
+        let Ok(lease) = lent else { return Ok(native) };
         let link = lease.link();
         self.leases.lock().unwrap_or_else(PoisonError::into_inner).push(lease);
         link.or(Ok(native))

@@ -94,10 +94,10 @@ impl Way {
         }
         if subject.may_ask() {
             let patience = upstream.connector.settings.request_timeout;
-            return upstream.lend(client, patience).await.map(Self::Lent);
+            return Box::pin(upstream.lend(client, patience)).await.map(Self::Lent);
         }
         if Kind::of_method(&subject.method).is_some()
-            && let Ok(lease) = upstream.lend(client, Duration::ZERO).await
+            && let Ok(lease) = Box::pin(upstream.lend(client, Duration::ZERO)).await
         {
             return Ok(Self::Lent(lease));
         }

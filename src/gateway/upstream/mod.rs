@@ -5,6 +5,7 @@
 
 mod builtin;
 mod child;
+mod driven;
 mod endpoints;
 mod enduring;
 mod events;
@@ -30,6 +31,7 @@ mod watch;
 
 pub(crate) use self::http::{SESSION, VERSION};
 pub(crate) use builtin::Builtin;
+pub(crate) use driven::Pool;
 pub(crate) use exchange::{Event, Exchange};
 pub(crate) use following::{Followed, can_subscribe, follow, subscribe_to};
 pub(crate) use handshake::{ClientIdentity, Connector};
@@ -37,6 +39,6 @@ pub(crate) use keepers::Keepers;
 pub(crate) use known::{Kind, Listing, ParamHeader, renamed};
 pub(crate) use lease::Lease;
 pub(crate) use link::{Call, Inbound, InboxReceiver, Link, Role, inbox};
-pub(crate) use pool::{Pool, pool};
+pub(crate) use pool::pool;
 pub use supervisor::State;
 pub(crate) use supervisor::Upstream;
