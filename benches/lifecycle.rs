@@ -20,6 +20,11 @@ use nix::unistd::Pid;
 
 #[path = "../tests/support/load.rs"]
 mod load;
+#[path = "../tests/support/machine.rs"]
+#[expect(dead_code, reason = "the tests use more of it")]
+mod machine;
+#[path = "lifecycle/service.rs"]
+mod service;
 
 use load::{Kind, Load, Session};
 
@@ -28,9 +33,9 @@ const TIMES: usize = 11;
 /// Clients at work during reloads and upgrades.
 const CLIENTS: usize = 32;
 /// Reloads and upgrades under load.
-const RELOADS: usize = 20;
+const RELOADS: usize = 50;
 /// Upgrades under load.
-const UPGRADES: usize = 10;
+const UPGRADES: usize = 50;
 /// Requests in flight when a server is asked to stop.
 const IN_FLIGHT: usize = 8;
 /// How long the backend takes for each of these.
@@ -90,6 +95,12 @@ fn main() {
     ] {
         let label = format!("failed of requests, {times} {what}");
         row(&label, &|program| failed_under_load(program, backend.port, times, change));
+    }
+    if let Some(services) = service::Services::boot() {
+        row("refused + cut of requests, 20 restarts", &|program| services.restarts(program));
+        row("refused + cut of requests, 20 kill -9", &|program| services.kills(program));
+    } else {
+        println!("no restarts and kills under systemd: they need root, and Debian 12 or 13");
     }
     sessions_under_upgrades(backend.port);
 }

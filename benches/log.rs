@@ -12,7 +12,8 @@
     reason = "numbers for people"
 )]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Barrier, Mutex};
 use std::time::{Duration, Instant};
 
@@ -32,32 +33,92 @@ use tracing_subscriber::fmt::MakeWriter;
 const RECORDS: u64 = 1_000_000;
 /// Records of a measurement of the caller's wait, at 20,000 a second.
 const PACED: u64 = 100_000;
+/// Records of the two measurements that tell how many instructions one record takes.
+const COUNTED: [u64; 2] = [10_000, 30_000];
 /// What is measured.
 const SUBJECTS: [&str; 5] = ["mcpeg", "tracing-appender", "flexi_logger", "logroller", "file-rotate"];
+/// What is measured if Go is there.
+const GO: &str = "zap + lumberjack";
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    if let [subject, threads, spans, what] = &arguments[..] {
+    if let [subject, threads, spans, what, records] = &arguments[..] {
         let (threads, spans) = (threads.parse().unwrap(), spans.parse().unwrap());
-        return measure(subject, threads, spans, what == "paced");
+        return measure(subject, threads, spans, what == "paced", records.parse().unwrap());
     }
+    let scratch = tempfile::tempdir().unwrap();
+    let lumberjack = build_lumberjack(scratch.path());
     println!(
-        "{:20} {:>7} {:>5} {:>12} {:>12} {:>24}",
-        "", "threads", "spans", "records/s", "cpu ns", "p50/p99/p99.9 us"
+        "{:20} {:>7} {:>5} {:>12} {:>12} {:>20} {:>14}",
+        "", "threads", "spans", "records/s", "cpu ns", "p50/p99/p99.9 us", "instructions"
     );
     for subject in SUBJECTS {
-        for (threads, spans) in [(1, 0), (1, 1), (1, 2), (4, 0)] {
-            run(subject, threads, spans, "flat");
-        }
-        run(subject, 1, 0, "paced");
+        let myself = std::env::current_exe().unwrap();
+        rows(
+            |threads, spans, what, records| {
+                let mut row = command(&myself);
+                row.args([subject, &threads.to_string(), &spans.to_string(), what, &records.to_string()]);
+                row
+            },
+            true,
+        );
+    }
+    match lumberjack {
+        Some(binary) => rows(
+            |threads, spans, what, _| {
+                let mut row = command(&binary);
+                row.args([&threads.to_string(), &spans.to_string(), what]);
+                row
+            },
+            false,
+        ),
+        None => println!("{GO:20} not measured: benches/README.md says what it needs"),
     }
 }
 
-/// One measurement in a process of its own.
-fn run(subject: &str, threads: u32, spans: u32, what: &str) {
-    let mut child = command(std::env::current_exe().unwrap());
-    child.args([subject, &threads.to_string(), &spans.to_string(), what]);
-    assert!(child.status().unwrap().success());
+/// The rows of one subject, each measured by a process of its own.
+fn rows(row: impl Fn(u32, u32, &str, u64) -> Command, counted: bool) {
+    for (threads, spans, what) in
+        [(1, 0, "flat"), (1, 1, "flat"), (1, 2, "flat"), (4, 0, "flat"), (1, 0, "paced")]
+    {
+        let records = if what == "paced" { PACED } else { RECORDS };
+        let output = row(threads, spans, what, records).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        let instructions = if counted && threads == 1 && what == "flat" {
+            instructions(|records| row(threads, spans, what, records))
+        } else {
+            None
+        };
+        let instructions = instructions.map(|count| count.to_string()).unwrap_or_default();
+        println!("{} {instructions:>14}", text.trim_end());
+    }
+}
+
+/// How many instructions one record takes in all threads: what callgrind counts for more records, less what it counts
+/// for fewer. `None` without valgrind(1).
+fn instructions(row: impl Fn(u64) -> Command) -> Option<u64> {
+    let counts = COUNTED.map(|records| {
+        let row = row(records);
+        let mut valgrind = command("valgrind");
+        valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]);
+        let output = valgrind.arg(row.get_program()).args(row.get_args()).output().ok()?;
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        let line = text.lines().rev().find_map(|line| line.split_once("Collected : "))?;
+        line.1.trim().parse::<u64>().ok()
+    });
+    Some((counts[1]? - counts[0]?) / (COUNTED[1] - COUNTED[0]))
+}
+
+/// Builds the peer in Go with the libraries of Debian; `None` without them.
+fn build_lumberjack(directory: &Path) -> Option<PathBuf> {
+    let binary = directory.join("lumberjack");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/lumberjack.go");
+    let mut go = command("go");
+    go.arg("build").arg("-o").arg(&binary).arg(source);
+    go.env("GO111MODULE", "off").env("GOPATH", "/usr/share/gocode").env("GOCACHE", directory.join("cache"));
+    let built = go.output().is_ok_and(|output| output.status.success());
+    built.then_some(binary)
 }
 
 /// Keeps a subject alive until everything is written.
@@ -129,10 +190,9 @@ fn within(spans: u32, work: impl FnOnce()) {
 }
 
 /// Measures and prints.
-fn measure(subject: &str, threads: u64, spans: u32, paced: bool) {
+fn measure(subject: &str, threads: u64, spans: u32, paced: bool, records: u64) {
     let scratch = tempfile::tempdir().unwrap();
     let keep = set_up(subject, scratch.path());
-    let records = if paced { PACED } else { RECORDS };
     let barrier = Barrier::new(threads as usize + 1);
     let (start, mut waits) = std::thread::scope(|scope| {
         let work = || {
@@ -153,7 +213,7 @@ fn measure(subject: &str, threads: u64, spans: u32, paced: bool) {
     let waits = percentiles(&mut waits);
     let rate = records as f64 / took.as_secs_f64();
     println!(
-        "{subject:20} {threads:>7} {spans:>5} {rate:>12.0} {:>12.0} {waits:>24}",
+        "{subject:20} {threads:>7} {spans:>5} {rate:>12.0} {:>12.0} {waits:>20}",
         cpu.as_nanos() as f64 / records as f64
     );
 }
@@ -182,8 +242,8 @@ fn pace(records: u64) -> Vec<Duration> {
 
 /// The processor time of this process, of all threads.
 fn cpu() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    // Not rustix, which looks for the vDSO by itself and does not survive that under valgrind(1).
+    nix::time::clock_gettime(nix::time::ClockId::CLOCK_PROCESS_CPUTIME_ID).unwrap().into()
 }
 
 /// p50, p99 and p99.9 in microseconds.

@@ -15,7 +15,7 @@ pub enum Exit {
     Done = 0,
     /// `--status`: not running, but a pid file is left behind. `install --check`: something has drifted.
     StatusDeadPidFile = 1,
-    /// `--status`, `--reload`, `--log-rotate`: not running.
+    /// `--status`, `--reload`, `--log-rotate`: not running; of `--status --upstream`, an upstream.
     NotRunning = 3,
     /// `--status`: the state cannot be told.
     StatusUnknown = 4,
@@ -62,7 +62,10 @@ impl Exit {
             Self::StatusDeadPidFile,
             "For --status: not running, and a pid file is left behind; for install --check: something has drifted.",
         ),
-        (Self::NotRunning, "For --status, --reload and --log-rotate: not running."),
+        (
+            Self::NotRunning,
+            "For --status, --reload and --log-rotate: not running; with --upstream: one that is named cannot be used.",
+        ),
         (Self::StatusUnknown, "For --status: the state cannot be told."),
         (Self::Packaged, "install: the files belong to a package manager."),
         (Self::Foreign, "install: a file that is not ours is in the way."),

@@ -1,7 +1,7 @@
 //! The start-up order of the daemon, top to bottom, and its end.
 //!
 //! Before the runtime, in one thread: descriptors are claimed, the configuration is loaded, the lock taken, the
-//! listeners bound, and with `--daemon` the process detached. Then log, runtime, upstreams, accepting, a request to
+//! listeners bound, with `--daemon` the process detached, and with `--user` root given up. Then log, runtime, upstreams, accepting, a request to
 //! ourselves, control socket, pid file; only then is anybody told that the gateway is ready. The end runs in
 //! `Serving::drain`: refuse, finish, end the upstreams, remove what we made.
 //!
@@ -12,7 +12,9 @@ mod accepting;
 mod alive;
 mod bond;
 mod error;
+mod metrics;
 mod panics;
+mod privileges;
 pub mod reload;
 pub mod rotate;
 mod running;
@@ -20,7 +22,7 @@ mod status;
 mod stop;
 mod upgrade;
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +47,8 @@ use crate::daemon::control::{Busy, Request, Server};
 use crate::daemon::detach::{self, Announcer, Launcher, Side};
 use crate::daemon::listen::Listeners;
 use crate::daemon::passed::{self, Passed};
-use crate::daemon::{Lock, Notifier, Record, RunPaths, Signals};
+use crate::daemon::privileges::Credentials;
+use crate::daemon::{Lock, Notifier, Record, RunPaths, Signals, Waiting};
 use crate::exit::{Exit, ToExit as _};
 use crate::gateway::Gateway;
 use crate::log::{self, Console};
@@ -66,6 +69,10 @@ pub struct Options {
     pub pid_file: Option<PathBuf>,
     /// Foreground or background.
     pub mode: Mode,
+    /// The user to run as, and the group if it is not the user's own; before what the configuration says.
+    pub user: Option<(String, Option<String>)>,
+    /// Where a supervisor waits for readiness.
+    pub ready_fd: Option<RawFd>,
     /// Called once when the gateway serves in this process: tells the person at the terminal where.
     pub welcome: Option<fn(&[Address])>,
 }
@@ -106,8 +113,16 @@ struct Taken {
     paths: RunPaths,
     /// The proof that we may touch them.
     lock: Lock,
+    /// The number that a crashed gateway has left in the pid file.
+    stale: Option<i32>,
     /// The bound listeners.
     listeners: Listeners,
+    /// The user for whom root is given up.
+    credentials: Option<Credentials>,
+    /// Whom the command line asks for.
+    user: Option<(String, Option<String>)>,
+    /// Where a supervisor waits for readiness.
+    waiting: Option<Waiting>,
     /// Tells the person at the terminal.
     welcome: Option<fn(&[Address])>,
     /// Whether there is no console.
@@ -122,7 +137,7 @@ struct Taken {
 /// When the gateway cannot start; nothing is left behind then.
 pub fn run(source: &Source, options: &Options) -> Result<Outcome, Error> {
     let rest = if matches!(options.mode, Mode::Daemon(_)) { Rest::Close } else { Rest::CloseOnExec };
-    let passed = passed::claim(rest)?;
+    let passed = passed::claim(rest, options.ready_fd)?;
     let config = config::load(source)?;
     // A daemon leaves the working directory.
     let source = source.clone().absolute().map_err(Error::WorkingDirectory)?;
@@ -146,18 +161,33 @@ pub fn run(source: &Source, options: &Options) -> Result<Outcome, Error> {
 impl Taken {
     /// Takes the lock and binds the listeners, in this order: a second start never disturbs the first.
     fn take(source: Source, config: Config, options: &Options, mut passed: Passed) -> Result<Self, Error> {
+        let credentials = privileges::wanted(&config, options.user.as_ref())?;
         let paths = RunPaths::resolve(options.pid_file.as_deref())?;
         paths.prepare()?;
         let mut record = Self::record(&config, &paths)?;
         let background = matches!(options.mode, Mode::Daemon(_));
         record.launching = background;
         let lock = Lock::acquire(&paths, &record)?;
-        daemon::check_replaceable(&paths.pid_file)?;
+        let stale = daemon::check_replaceable(&paths.pid_file)?;
         let unwanted = passed.discard(&config.server.listen);
         Notifier::from_environment().forget_now(&unwanted);
+        let waiting = passed.waiting.take();
         let listeners = Listeners::bind(&config.server.listen, passed)?;
         let (config, welcome) = (Arc::new(config), options.welcome);
-        Ok(Self { source, config, paths, lock, listeners, welcome, background, predecessor: None })
+        Ok(Self {
+            source,
+            config,
+            paths,
+            lock,
+            stale,
+            listeners,
+            credentials,
+            user: options.user.clone(),
+            waiting,
+            welcome,
+            background,
+            predecessor: None,
+        })
     }
 
     /// What this process says about itself.
@@ -168,6 +198,8 @@ impl Taken {
 
     /// The launcher's rest: waits for the daemon.
     fn report(mut self, launcher: Launcher, limit: Duration) -> Result<Outcome, Error> {
+        // Only the daemon may hold it: its end without a word is how a supervisor learns of a failure.
+        self.waiting = None;
         match launcher.wait(limit) {
             Ok(pid) => Ok(Outcome::Launched {
                 pid,
@@ -198,18 +230,26 @@ impl Taken {
 
     /// Serves in this process until the end.
     fn live(mut self, console: Console, announcer: &mut Option<Announcer>) -> Result<Exit, Error> {
+        let result = self.begin().and_then(|record| self.live_with_log(console, record, announcer));
+        if let (Some(old), Err(error)) = (&self.predecessor, &result) {
+            daemon::upgrade::fail(old, error);
+        }
+        self.listeners.remove_files();
+        result
+    }
+
+    /// Gives root up, and writes into the lock who serves.
+    fn begin(&mut self) -> Result<Record, Error> {
+        if let Some(credentials) = self.credentials.clone() {
+            self.give_root_up(&credentials)?;
+        }
         // After detaching the pid is another, and until it is in the record, contenders wait.
         let record = Self::record(&self.config, &self.paths)?;
         // While another process serves, the record is its.
         if self.predecessor.is_none() {
             self.lock.describe(&record)?;
         }
-        let result = self.live_with_log(console, record, announcer);
-        if let (Some(old), Err(error)) = (&self.predecessor, &result) {
-            daemon::upgrade::fail(old, error);
-        }
-        self.listeners.remove_files();
-        result
+        Ok(record)
     }
 
     /// The part that is logged.
@@ -220,6 +260,7 @@ impl Taken {
         announcer: &mut Option<Announcer>,
     ) -> Result<Exit, Error> {
         let log = log::init(&self.config.log, console)?;
+        self.log_beginning(&record);
         let runtime =
             tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Runtime)?;
         panics::watch();
@@ -286,6 +327,8 @@ impl<'a> Serving<'a> {
         let gateway = Gateway::start(&taken.config)?;
         let (trigger, watch) = drain::channel();
         gateway.drain_with(watch.clone());
+        let handle = log.handle();
+        gateway.observe(move || metrics::of_log(&handle));
         let bond = Bond::to_predecessor(&mut taken.predecessor, &gateway).map_err(Error::Channel)?;
         let owner = bond.is_none();
         if owner {
@@ -396,6 +439,9 @@ impl<'a> Serving<'a> {
         daemon::write_pid_file(&self.taken.paths.pid_file, self.record.pid)?;
         if let Some(announcer) = announcer.take() {
             announcer.ready().map_err(|_| Error::Abandoned)?;
+        }
+        if let Some(waiting) = self.taken.waiting.take() {
+            waiting.serves();
         }
         self.taken.listeners.store(&self.notifier);
         self.notifier.ready(&self.summary());

@@ -5,7 +5,7 @@
 //! two details, separated by tabs, `-` where there is none:
 //!
 //! ```text
-//! values  -  GLUE      the lines that follow are candidates, each with a tab and what it does
+//! values  -  GLUE      the lines that follow are candidates, with a tab and what they do where that is known
 //! files   EXT  GLUE    the shell's own completion of files, those that end in .EXT if there is one
 //! directories  -  GLUE
 //! nothing  -  -
@@ -16,21 +16,28 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, Command, CommandFactory as _, ValueHint};
 
 use super::definition::Cli;
-use crate::exit::Exit;
-
 use super::report;
+use crate::config;
+use crate::exit::Exit;
 
 /// Where each instance has a directory `mcpeg-NAME`.
 const INSTANCES: &str = "/etc";
 /// How the name of an instance's directory begins.
 const INSTANCE_PREFIX: &str = "mcpeg-";
 
+/// What names the configuration file where no option does.
+const CONFIG_VARIABLE: &str = "MCPEG_CONFIG";
+
 /// The options whose files have an ending of their own.
 const ENDINGS: [(&str, &str); 2] = [("config", "toml"), ("file", "json")];
+
+/// The options that belong to one action each, which clap does not tell.
+const BELONGING: [(&str, &str); 2] = [("force", "stop"), ("upstream", "status")];
 
 /// What can stand at the cursor.
 #[derive(Debug, PartialEq, Eq)]
@@ -53,6 +60,8 @@ struct Said<'a> {
     given: Vec<&'a str>,
     /// The option whose value comes next.
     waiting: Option<&'a Arg>,
+    /// The configuration file, if one was named.
+    config: Option<String>,
     /// How many words were neither options nor their values.
     positionals: usize,
 }
@@ -87,13 +96,13 @@ fn joined(words: impl Iterator<Item = String>) -> Vec<String> {
 fn complete<'a>(cli: &Command, before: &[String], current: &'a str) -> (Answer, Option<&'a str>) {
     let said = listen(cli, before);
     if let Some(option) = said.waiting {
-        return (value(option, current), None);
+        return (said.value(option, current), None);
     }
     if let Some((name, typed)) = current.split_once('=')
         && let Some(option) = option(said.command, name)
     {
         let glue = &current[..current.len() - typed.len()];
-        return (value(option, typed), Some(glue));
+        return (said.value(option, typed), Some(glue));
     }
     if current.starts_with('-') {
         return (options(&said, current), None);
@@ -103,16 +112,22 @@ fn complete<'a>(cli: &Command, before: &[String], current: &'a str) -> (Answer, 
 
 /// Follows the words before the cursor.
 fn listen<'a>(cli: &'a Command, words: &[String]) -> Said<'a> {
-    let mut said = Said { command: cli, given: Vec::new(), waiting: None, positionals: 0 };
+    let mut said = Said::to(cli);
     for word in words {
-        if said.waiting.take().is_some() {
+        if let Some(option) = said.waiting.take() {
+            said.hear_value(option, word);
             continue;
         }
-        if let Some(found) = option(said.command, word.split_once('=').map_or(word, |(name, _)| name)) {
+        let (name, glued) =
+            word.split_once('=').map_or((word.as_str(), None), |(name, value)| (name, Some(value)));
+        if let Some(found) = option(said.command, name) {
             said.given.push(found.get_id().as_str());
-            said.waiting = (takes_value(found) && !word.contains('=')).then_some(found);
+            match glued {
+                Some(value) => said.hear_value(found, value),
+                None => said.waiting = takes_value(found).then_some(found),
+            }
         } else if let Some(command) = said.command.find_subcommand(word) {
-            said = Said { command, given: Vec::new(), waiting: None, positionals: 0 };
+            said = Said::to(command);
         } else if !word.starts_with('-') {
             said.positionals += 1;
         }
@@ -133,26 +148,64 @@ fn takes_value(option: &Arg) -> bool {
     matches!(option.get_action(), ArgAction::Set | ArgAction::Append)
 }
 
-/// What an option or a positional argument may be.
-fn value(argument: &Arg, typed: &str) -> Answer {
-    let name = argument.get_id().as_str();
-    let possible = argument.get_possible_values();
-    if name == "instance" {
-        return values(instances(OsStr::new(INSTANCES)), typed);
+impl<'a> Said<'a> {
+    /// Nothing yet.
+    const fn to(command: &'a Command) -> Self {
+        Self { command, given: Vec::new(), waiting: None, config: None, positionals: 0 }
     }
-    if !possible.is_empty() && takes_value(argument) {
-        let named = possible.iter().map(|value| {
-            (value.get_name().to_owned(), value.get_help().map(ToString::to_string).unwrap_or_default())
-        });
-        return values(named, typed);
-    }
-    match argument.get_value_hint() {
-        ValueHint::FilePath => {
-            Answer::Files(ENDINGS.iter().find(|(whose, _)| *whose == name).map(|(_, ending)| *ending))
+
+    /// Takes note of an option's value.
+    fn hear_value(&mut self, option: &Arg, value: &str) {
+        if option.get_id() == "config" {
+            self.config = Some(value.to_owned());
         }
-        ValueHint::DirPath => Answer::Directories,
-        ValueHint::Username => values(accounts(), typed),
-        _ => Answer::Nothing,
+    }
+
+    /// What an option or a positional argument may be.
+    fn value(&self, argument: &Arg, typed: &str) -> Answer {
+        let name = argument.get_id().as_str();
+        let possible = argument.get_possible_values();
+        if name == "instance" {
+            return values(instances(OsStr::new(INSTANCES)), typed);
+        }
+        if name == "upstream" {
+            return values(self.upstreams(), typed);
+        }
+        if !possible.is_empty() && takes_value(argument) {
+            let named = possible.iter().map(|value| {
+                (value.get_name().to_owned(), value.get_help().map(ToString::to_string).unwrap_or_default())
+            });
+            return values(named, typed);
+        }
+        match argument.get_value_hint() {
+            ValueHint::FilePath => {
+                Answer::Files(ENDINGS.iter().find(|(whose, _)| *whose == name).map(|(_, ending)| *ending))
+            }
+            ValueHint::DirPath => Answer::Directories,
+            ValueHint::Username => values(accounts(), typed),
+            _ => Answer::Nothing,
+        }
+    }
+
+    /// The upstreams of the configuration that was named, by an option or the environment, or else of the default one.
+    fn upstreams(&self) -> Vec<(String, String)> {
+        let said = self.config.as_deref().map(unquoted);
+        let file = said.or_else(|| std::env::var_os(CONFIG_VARIABLE).map(PathBuf::from));
+        let names = config::upstream_names(file.as_deref());
+        names.into_iter().map(|name| (name, String::new())).collect()
+    }
+}
+
+/// The path that a shell makes of a word: shells hand words over as they were typed.
+fn unquoted(word: &str) -> PathBuf {
+    let mut text = String::new();
+    let mut letters = word.chars().filter(|letter| !matches!(letter, '"' | '\''));
+    while let Some(letter) = letters.next() {
+        text.extend(if letter == '\\' { letters.next() } else { Some(letter) });
+    }
+    match (text.strip_prefix("~/"), std::env::var_os("HOME")) {
+        (Some(rest), Some(home)) => PathBuf::from(home).join(rest),
+        _ => PathBuf::from(text),
     }
 }
 
@@ -177,7 +230,9 @@ fn options(said: &Said<'_>, typed: &str) -> Answer {
         let again = matches!(option.get_action(), ArgAction::Append);
         let used = !again && said.given.contains(&name);
         let late = acted && actions.contains(&name);
-        let fits = !used && !late && !excluded(said, option);
+        let belongs = |(own, action): &(&str, &str)| *own != name || said.given.contains(action);
+        let strange = acted && !BELONGING.iter().all(belongs);
+        let fits = !used && !late && !strange && !excluded(said, option);
         fits && !option.is_hide_set()
     });
     let named = left.filter_map(|option| {
@@ -208,7 +263,7 @@ fn words(said: &Said<'_>, typed: &str) -> Answer {
         return values(named, typed);
     }
     match said.command.get_positionals().nth(said.positionals) {
-        Some(positional) => value(positional, typed),
+        Some(positional) => said.value(positional, typed),
         None if typed.is_empty() => options(said, typed),
         None => Answer::Nothing,
     }
@@ -242,7 +297,8 @@ fn text(answer: &Answer, glue: Option<&str>) -> String {
     let mut text = format!("{kind}\t{detail}\t{glue}\n");
     for (value, help) in values {
         let help = help.lines().next().unwrap_or_default().trim_end_matches('.');
-        writeln!(text, "{value}\t{help}").expect("a string takes all that is written");
+        let tab = if help.is_empty() { "" } else { "\t" };
+        writeln!(text, "{value}{tab}{help}").expect("a string takes all that is written");
     }
     text
 }
@@ -306,5 +362,48 @@ mod tests {
             panic!("no values")
         };
         assert_eq!(found.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["blue", "two"]);
+    }
+
+    #[test]
+    fn upstreams_are_those_of_the_configuration_that_was_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("my mcpeg.toml");
+        let write = |path: &std::path::Path, text: &str| {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::io::Write::write_all(&mut std::fs::File::create(path).unwrap(), text.as_bytes()).unwrap();
+        };
+        // References to what is not here and keys that are wrong do not matter.
+        write(
+            &file,
+            "levl = 1\n[upstreams.time]\ncommand = \"${env:NOT_THERE}\"\n[upstreams.docs]\nurl = \"x\"\n",
+        );
+        write(&directory.path().join("conf.d/one.toml"), "[upstreams.tools]\n");
+        let typed = file.to_str().unwrap().replace(' ', "\\ ");
+        assert_eq!(ask(&["--config", &typed, "--status", "--upstream", ""]), ["docs", "time", "tools"]);
+        assert_eq!(ask(&[&format!("--config={typed}"), "--status", "--upstream=t"]), ["time", "tools"]);
+        assert_eq!(ask(&["-c", &format!("\"{}\"", file.display()), "--status", "--upstream", "d"]), ["docs"]);
+        assert_eq!(ask(&["--config", "/not/there", "--status", "--upstream", ""]), [""; 0]);
+        assert!(
+            ask(&["--status", "--upstream", "x", "--up"]).contains(&"--upstream".to_owned()),
+            "it may be repeated"
+        );
+    }
+
+    #[test]
+    fn options_of_one_action_are_not_offered_after_another() {
+        assert_eq!(ask(&["--stop", "--up"]), [""; 0]);
+        assert_eq!(ask(&["--up"]), ["--upstream"]);
+        for (option, action) in BELONGING {
+            assert_eq!(ask(&[&format!("--{action}"), &format!("--{option}")]), [format!("--{option}")]);
+        }
+        // As clap has it.
+        let parse = |words: &[&str]| Cli::command().try_get_matches_from(words).map(drop);
+        for (alone, action) in
+            [(&["mcpeg", "--force"][..], "--stop"), (&["mcpeg", "--upstream", "x"], "--status")]
+        {
+            let refused = parse(alone).unwrap_err();
+            assert_eq!(refused.kind(), clap::error::ErrorKind::MissingRequiredArgument);
+            parse(&[alone, &[action]].concat()).unwrap();
+        }
     }
 }

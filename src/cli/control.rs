@@ -4,17 +4,17 @@ use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
-use crate::config::Source;
-use crate::daemon::RunPaths;
 use crate::daemon::control::{self, Request};
 use crate::daemon::detach::START_TIMEOUT;
 use crate::daemon::find::{self, State, Stopped};
+use crate::daemon::{RunPaths, Unit};
 use crate::exit::{Exit, ToExit};
 use crate::log::Console;
 use crate::serve::{self, Mode, Options, Outcome};
 use crate::sys::net::Address;
+use crate::sys::user::is_root;
 
-use super::definition::Common;
+use super::definition::{Common, Start};
 use super::report;
 
 /// What a restart may take on top of the start: the last steps of handing over.
@@ -26,6 +26,17 @@ enum NotReplaced {
     /// It cannot answer.
     #[error("mcpeg with pid {0} is suspended")]
     Suspended(i32),
+    /// It is stopped, and systemd, which it belongs to, has not started it.
+    #[error("systemd has not started {unit}, which is stopped")]
+    NotStarted {
+        /// The unit's name.
+        unit: String,
+        /// What to run instead.
+        line: String,
+        /// Why systemctl(1) could not even be asked.
+        #[source]
+        cause: Option<std::io::Error>,
+    },
     /// It says why.
     #[error("{message}")]
     Refused {
@@ -51,6 +62,8 @@ impl ToExit for NotReplaced {
     fn to_exit(&self) -> Exit {
         match self {
             Self::Suspended(_) => Exit::TryAgain,
+            Self::NotStarted { .. } if !is_root() => Exit::Permission,
+            Self::NotStarted { .. } => Exit::Os,
             Self::Refused { exit, .. } => *exit,
         }
     }
@@ -58,27 +71,33 @@ impl ToExit for NotReplaced {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Suspended(pid) => Some(format!("`kill -CONT {pid}` lets it go on")),
+            Self::NotStarted { unit, .. } if is_root() => {
+                Some(format!("`systemctl status {unit}` tells why"))
+            }
+            Self::NotStarted { line, .. } => Some(format!("run `{line}` as root or as the unit's user")),
             Self::Refused { hint, .. } => hint.clone(),
         }
     }
 }
 
 /// Serves in the foreground until a signal.
-pub(super) fn foreground(common: &Common) -> Exit {
+pub(super) fn foreground(common: &Common, how: &Start) -> Exit {
     let console = Console::detect(std::io::stderr().is_terminal(), common.dev);
-    start(common, &common.source(), Mode::Foreground(console))
+    start(common, how, Mode::Foreground(console))
 }
 
 /// Starts a daemon and returns when it serves.
-pub(super) fn daemon(common: &Common, limit: Option<Duration>) -> Exit {
-    start(common, &common.source(), Mode::Daemon(limit.unwrap_or(START_TIMEOUT)))
+pub(super) fn daemon(common: &Common, how: &Start, limit: Option<Duration>) -> Exit {
+    start(common, how, Mode::Daemon(limit.unwrap_or(START_TIMEOUT)))
 }
 
 /// Serves, and prints what there is to say.
-fn start(common: &Common, source: &Source, mode: Mode) -> Exit {
+fn start(common: &Common, how: &Start, mode: Mode) -> Exit {
     let shown = matches!(mode, Mode::Foreground(_)) && (common.dev || std::io::stdout().is_terminal());
     let welcome: Option<fn(&[Address])> = shown.then_some(welcome);
-    match serve::run(source, &Options { pid_file: common.pid_file.clone(), mode, welcome }) {
+    let user = how.user.clone().map(|user| (user, how.group.clone()));
+    let options = Options { pid_file: common.pid_file.clone(), mode, user, ready_fd: how.ready_fd, welcome };
+    match serve::run(&common.source(), &options) {
         Ok(Outcome::Ended(exit)) => exit,
         Ok(Outcome::Launched { pid, addresses, log_file }) => {
             if log_file.is_none() {
@@ -126,14 +145,35 @@ pub(super) fn stop(common: &Common, force: bool) -> Exit {
     }
 }
 
-/// Lets a new process take the running gateway's place; starts a daemon if none runs.
+/// Starts what was found stopped: by systemd if it is a unit's, else as a daemon.
+fn start_stopped(common: &Common, paths: &RunPaths, limit: Option<Duration>) -> Exit {
+    let Some(unit) = Unit::with_pid_file(&paths.pid_file) else {
+        return daemon(common, &Start::default(), limit);
+    };
+    let (name, line) = (unit.name().to_owned(), unit.line("start"));
+    let cause = match unit.start() {
+        Ok(status) if status.success() => {
+            let pid = match find::find(paths) {
+                Ok(State::Running(running)) => format!("mcpeg is serving with pid {}", running.handle.pid()),
+                _ => "mcpeg is serving".to_owned(),
+            };
+            return report::lines(format!("{pid}, started by systemd as {name}"), Exit::Done);
+        }
+        Ok(_) => None,
+        Err(error) => Some(error),
+    };
+    report::error(&NotReplaced::NotStarted { unit: name, line, cause })
+}
+
+/// Lets a new process take the running gateway's place; starts one if none runs.
 pub(super) fn restart(common: &Common, limit: Option<Duration>) -> Exit {
-    let state = RunPaths::resolve(common.pid_file.as_deref())
-        .map_err(find::Error::from)
-        .and_then(|paths| find::find(&paths));
-    let running = match state {
+    let paths = match RunPaths::resolve(common.pid_file.as_deref()) {
+        Ok(paths) => paths,
+        Err(error) => return report::error(&error),
+    };
+    let running = match find::find(&paths) {
         Ok(State::Running(running)) => running,
-        Ok(State::Stopped | State::Stale(_)) => return daemon(common, limit),
+        Ok(State::Stopped | State::Stale(_)) => return start_stopped(common, &paths, limit),
         Err(error) => return report::error(&error),
     };
     let pid = running.handle.pid();

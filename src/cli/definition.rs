@@ -37,13 +37,16 @@ pub struct Cli {
     /// The options that serving and the actions share.
     #[command(flatten)]
     pub common: Common,
+    /// The options of a start alone.
+    #[command(flatten)]
+    pub start: Start,
     /// Installation and other commands of their own.
     #[command(subcommand)]
     pub command: Option<Command>,
 }
 
-/// The mutually exclusive actions.
-#[derive(Args, Clone, Copy, Debug, Default)]
+/// The mutually exclusive actions, and what is asked of them.
+#[derive(Args, Clone, Debug, Default)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "one flag each, as clap needs them; `ActionFlags::action` makes one enum of them"
@@ -66,7 +69,8 @@ pub struct ActionFlags {
     ///
     /// A new process of the executable takes listeners and sessions over while the old one finishes what is in
     /// flight. If the new one cannot serve, the old one serves on, and the new one's error and exit code are those of
-    /// this command.
+    /// this command. A stopped gateway that is a systemd unit's, by its pid file, is started by systemd; any other as a
+    /// daemon.
     #[arg(long, group = "action")]
     pub restart: bool,
     /// Read the configuration again; keep the old one if the new one is wrong.
@@ -94,11 +98,17 @@ pub struct ActionFlags {
     /// With --stop: kill a gateway that does not end in time.
     #[arg(long, requires = "stop")]
     pub force: bool,
-    /// How long the process that --daemon or --restart starts may take to serve (default: 90s, 30s).
+    /// How long a process that is started may take to serve (default: 90s; 30s with --restart).
     ///
     /// It is ended then.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub start_timeout: Option<std::time::Duration>,
+    /// With --status: tell of this upstream; may be repeated.
+    ///
+    /// The exit code is 0 if every one that is named can be used, 3 if one cannot, and 64 if there is none of that
+    /// name; the answer of --json is that of --status, with these upstreams only.
+    #[arg(long, value_name = "NAME", requires = "status")]
+    pub upstream: Vec<String>,
     /// Print the answer of --status, --reload, --log-rotate or --check as JSON.
     #[arg(long)]
     pub json: bool,
@@ -155,6 +165,33 @@ pub struct Common {
     #[arg(long, env = "MCPEG_DEV", value_parser = clap::builder::FalseyValueParser::new(), action = clap::ArgAction::SetTrue)]
     pub dev: bool,
 }
+
+/// What is only for a start, in the foreground or as a daemon.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Options")]
+pub struct Start {
+    /// Give root up for this user once the listeners are bound.
+    ///
+    /// Only for a gateway that root starts: it binds its listeners, so that ports below 1024 are possible, then becomes
+    /// this user for good, with the user's groups and home directory and without any capability. The user must be able to
+    /// read the configuration and, unless it is the default one, to write into the directory of the pid file. Reloads
+    /// and upgrades are done as this user: a new port below 1024 needs a stop and a start. Default: `user` in the
+    /// configuration, or else the user who starts mcpeg.
+    #[arg(long, value_name = "NAME", value_hint = ValueHint::Username, conflicts_with_all = NOT_A_START)]
+    pub user: Option<String>,
+    /// The group of that user (default: its own).
+    #[arg(long, value_name = "NAME", requires = "user", conflicts_with_all = NOT_A_START)]
+    pub group: Option<String>,
+    /// Write a newline to this open descriptor when the gateway serves, and close it.
+    ///
+    /// For supervisors that wait at a pipe, such as s6 (notification-fd) and dinit (ready-notification = pipefd:N). If
+    /// the gateway fails, it is closed without a newline. No child of the gateway has it. It is 3 or more.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(3..), conflicts_with_all = NOT_A_START)]
+    pub ready_fd: Option<i32>,
+}
+
+/// The actions that start nothing by themselves.
+const NOT_A_START: [&str; 6] = ["stop", "restart", "reload", "status", "log_rotate", "check"];
 
 /// Log levels, most severe first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -252,7 +289,13 @@ pub struct PlaceArgs {
     ///
     /// The development service runs under the user's own systemd (systemctl --user), listens on loopback only, logs
     /// readably at debug level into the journal, and follows changes of its configuration by itself.
-    #[arg(long, value_name = "PROFILE", value_enum, default_value = "production")]
+    #[arg(
+        long,
+        value_name = "PROFILE",
+        value_enum,
+        default_value = "production",
+        hide_possible_values = true
+    )]
     pub profile: ProfileName,
     /// A gateway beside the first one, with a unit, an account, a configuration and directories of its own.
     #[arg(long, value_name = "NAME")]
@@ -400,10 +443,18 @@ impl Level {
     }
 }
 
+impl Action {
+    /// Whether it detaches, or is about a process that has to be proved before it is signalled.
+    #[must_use]
+    pub const fn needs_linux(self) -> bool {
+        matches!(self, Self::Daemon | Self::Stop | Self::Restart)
+    }
+}
+
 impl ActionFlags {
     /// The one action that was asked for; clap has refused more than one.
     #[must_use]
-    pub const fn action(self) -> Action {
+    pub const fn action(&self) -> Action {
         match self {
             Self { daemon: true, .. } => Action::Daemon,
             Self { stop: true, .. } => Action::Stop,

@@ -1,18 +1,18 @@
-//! The manual pages: clap's own sections from the command line definition, exit codes from their table, configuration
-//! keys from theirs, and the sections that a person wrote (`src/cli/manual/*.man`, in man(7) macros).
+//! The manual pages: synopsis and options from the command line definition, exit codes, signals and configuration keys from
+//! their tables, and the sections that a person wrote (`src/cli/manual/*.man`, in man(7) macros).
 
 use std::fmt::Write as _;
 
-use clap::CommandFactory as _;
-use clap_mangen::Man;
-use clap_mangen::roff::{Inline, Roff, roman};
+use clap::{Arg, ArgAction, CommandFactory as _};
+use roff::{Roff, roman};
 
 use super::definition::Cli;
 use crate::config::reference::{Key, Table};
+use crate::daemon::SIGNALS;
 use crate::exit::Exit;
 
 /// The date of the pages: a constant, so that two builds are the same; changed with the text.
-const DATE: &str = "2026-11-22";
+const DATE: &str = "2026-11-24";
 /// The name of the collection, in the pages' footer.
 const SOURCE: &str = concat!("mcpeg ", env!("CARGO_PKG_VERSION"));
 
@@ -44,20 +44,137 @@ pub(super) fn pages() -> Vec<(&'static str, String)> {
 
 /// The page of a command.
 fn command(name: &str, command: &clap::Command, sections: &[&str]) -> String {
-    let man = Man::new(command.clone());
-    let mut generated = Vec::new();
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
-    man.render_synopsis_section(&mut generated)
-        .and_then(|()| man.render_description_section(&mut generated))
-        .and_then(|()| man.render_options_section(&mut generated))
-        .expect("writing to memory does not fail");
-    let generated = String::from_utf8(generated).expect("the definition is UTF-8");
     let mut page = header(name, "8", about.trim_end_matches('.'));
-    page.push_str(&clean(&generated));
+    let long = command.get_long_about().map_or(about, ToString::to_string);
+    write!(page, ".SH SYNOPSIS\n{}.SH DESCRIPTION\n", synopsis(command))
+        .expect("writing to memory does not fail");
+    page.push_str(&paragraphs(&long).join("\n.PP\n"));
+    page.push('\n');
+    page.push_str(&options(command));
     for section in sections {
-        page.push_str(&section.replace("@EXIT@", &exits()).replace("@VARIABLES@\n", &variables(command)));
+        let section = section.replace("@EXIT@", &exits()).replace("@SIGNALS@", &signals());
+        page.push_str(&section.replace("@VARIABLES@\n", &variables(command)));
     }
     page
+}
+
+/// How the command is written: the actions, of which there can be one, and the options; on a line of its own, that there are
+/// subcommands.
+fn synopsis(command: &clap::Command) -> String {
+    let name = command.get_bin_name().unwrap_or("mcpeg");
+    let mut actions: Vec<&str> = Vec::new();
+    for group in command.get_groups().filter(|group| group.get_id() == "action") {
+        actions.extend(group.get_args().map(clap::Id::as_str));
+    }
+    let (acts, others): (Vec<&Arg>, Vec<&Arg>) =
+        listed(command).partition(|option| actions.contains(&option.get_id().as_str()));
+    let mut words = vec![bold(name)];
+    if !acts.is_empty() {
+        words.push(format!(
+            "[{}]",
+            acts.iter().map(|option| signature(option, "|")).collect::<Vec<_>>().join(" | ")
+        ));
+    }
+    let own = others.iter().filter(|option| takes_part(option));
+    words.extend(own.map(|option| {
+        let again = if matches!(option.get_action(), ArgAction::Append) { "..." } else { "" };
+        // The blank between an option and its value is no place to break a line.
+        format!("[{}]{again}", signature(option, "|").replace(' ', "\\ "))
+    }));
+    let mut text = words.join(" ") + "\n";
+    if command.get_subcommands().any(|command| !command.is_hide_set()) {
+        write!(text, ".PP\n{} \\fICOMMAND\\fR ...\n", bold(name)).expect("writing to memory does not fail");
+    }
+    text
+}
+
+/// The options of a command that are shown.
+fn listed(command: &clap::Command) -> impl Iterator<Item = &Arg> {
+    command.get_arguments().filter(|option| !option.is_hide_set() && option.get_long().is_some())
+}
+
+/// Whether the option is part of what the command does: not help and version.
+fn takes_part(option: &Arg) -> bool {
+    !matches!(
+        option.get_action(),
+        ArgAction::Help | ArgAction::HelpShort | ArgAction::HelpLong | ArgAction::Version
+    )
+}
+
+/// The options, under their headings; help and version come last.
+fn options(command: &clap::Command) -> String {
+    let heading = |option: &Arg| option.get_help_heading().unwrap_or("Options").to_uppercase();
+    let mut headings: Vec<String> =
+        listed(command).filter(|option| takes_part(option)).map(heading).collect();
+    headings.dedup();
+    let mut text = String::new();
+    for title in headings {
+        let (own, general): (Vec<&Arg>, Vec<&Arg>) =
+            listed(command).filter(|option| heading(option) == title).partition(|option| takes_part(option));
+        writeln!(text, ".SH {title}").expect("writing to memory does not fail");
+        own.into_iter().chain(general).for_each(|option| text.push_str(&description(option)));
+    }
+    text
+}
+
+/// One option with what it does.
+fn description(option: &Arg) -> String {
+    let help = option.get_long_help().or(option.get_help()).map(ToString::to_string).unwrap_or_default();
+    let mut text = format!(".TP\n{}\n{}\n", signature(option, ", "), paragraphs(&help).join("\n"));
+    if !matches!(option.get_action(), ArgAction::Set | ArgAction::Append) {
+        return text;
+    }
+    let values = option.get_possible_values();
+    if !values.is_empty() && !option.is_hide_possible_values_set() {
+        let words = |value: &clap::builder::PossibleValue| {
+            let help = value.get_help().map(ToString::to_string).unwrap_or_default();
+            format!("{} ({})", bold(value.get_name()), escaped(&lower(help.trim_end_matches('.'))))
+        };
+        let words: Vec<_> = values.iter().map(words).collect();
+        writeln!(text, "Values: {}.", words.join(", ")).expect("writing to memory does not fail");
+    }
+    let defaults: Vec<_> = option.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
+    if !defaults.is_empty() {
+        writeln!(text, "Default: {}.", escaped(&defaults.join(", ")))
+            .expect("writing to memory does not fail");
+    }
+    text
+}
+
+/// The option as it is typed, with its short form before it.
+fn signature(option: &Arg, between: &str) -> String {
+    let short = option.get_short().map(|short| bold(&format!("-{short}")) + between).unwrap_or_default();
+    let long = option.get_long().map(|long| bold(&format!("--{long}"))).unwrap_or_default();
+    let takes_value = matches!(option.get_action(), ArgAction::Set | ArgAction::Append);
+    let name = option.get_value_names().filter(|_| takes_value).and_then(<[_]>::first);
+    let value = name.map(|name| format!(" \\fI{}\\fR", escaped(name))).unwrap_or_default();
+    short + &long + &value
+}
+
+/// Text in bold.
+fn bold(text: &str) -> String {
+    format!("\\fB{}\\fR", escaped(text))
+}
+
+/// The paragraphs of a help text, each of which ends like a sentence.
+fn paragraphs(help: &str) -> Vec<String> {
+    let ends = |paragraph: &str| {
+        let stop = if paragraph.ends_with(['.', ':']) { "" } else { "." };
+        escaped(&paragraph.replace('\n', " ")) + stop
+    };
+    help.split("\n\n").map(str::trim).filter(|paragraph| !paragraph.is_empty()).map(ends).collect()
+}
+
+/// Text that begins with a small letter, unless its first word is an abbreviation.
+fn lower(text: &str) -> String {
+    let mut letters = text.chars();
+    match (letters.next(), letters.clone().next()) {
+        (Some(first), Some(second)) if !second.is_uppercase() => {
+            first.to_lowercase().chain(letters).collect()
+        }
+        _ => text.to_owned(),
+    }
 }
 
 /// The environment variable of each option, as entries of a list.
@@ -71,43 +188,31 @@ fn variables(command: &clap::Command) -> String {
     })
 }
 
-/// Title line and name.
+/// Title line and name. Lines are neither stretched nor broken within a word: names must stay whole.
 fn header(name: &str, section: &str, about: &str) -> String {
     let title = name.to_uppercase();
     format!(
-        ".TH {} {section} {DATE} \"{SOURCE}\"\n.SH NAME\n{} \\- {}\n",
+        ".TH {} {section} {DATE} \"{SOURCE}\"\n.nh\n.ad l\n.SH NAME\n{} \\- {}\n",
         escaped(&title),
         escaped(name),
-        escaped(about)
+        escaped(&lower(about))
     )
-}
-
-/// What `clap_mangen` writes, without what mandoc(1) and groff(1) warn about: `.br` before a paragraph, a paragraph at
-/// the beginning of a section, and the definitions of its preamble.
-fn clean(text: &str) -> String {
-    let mut lines: Vec<&str> = Vec::new();
-    for line in text.lines() {
-        let preamble = line.starts_with(".ie ") || line.starts_with(".el ");
-        let at_section = lines.last().is_none_or(|last| last.starts_with(".SH"));
-        let redundant = line == ".br" || line.is_empty() || (line == ".PP" && at_section);
-        if !preamble && !redundant {
-            lines.push(line);
-        }
-    }
-    // The string Aq is one that the left-out preamble would have defined; the character is named aq.
-    let mut text = lines.join("\n").replace(r"\*(Aq", r"\(aq");
-    text.push('\n');
-    text
 }
 
 /// The table of exit codes as tagged paragraphs.
 fn exits() -> String {
-    let mut text = String::new();
-    for (exit, meaning) in Exit::ALL {
-        write!(text, ".TP\n.B {}\n{}\n", exit.code(), escaped(meaning))
-            .expect("writing to memory does not fail");
-    }
-    text.trim_end().to_owned()
+    tagged(Exit::ALL.map(|(exit, meaning)| (exit.code().to_string(), meaning)))
+}
+
+/// The table of signals as tagged paragraphs.
+fn signals() -> String {
+    tagged(SIGNALS.map(|signal| (signal.name.to_owned(), signal.words)))
+}
+
+/// A list of names with what they mean.
+fn tagged(entries: impl IntoIterator<Item = (String, &'static str)>) -> String {
+    let paragraphs = entries.into_iter().map(|(name, words)| format!(".TP\n.B {name}\n{}\n", escaped(words)));
+    paragraphs.collect::<String>().trim_end().to_owned()
 }
 
 /// mcpeg.toml(5).
@@ -140,8 +245,7 @@ fn entry(key: &Key) -> String {
 
 /// Text as roff shows it, without a line of its own that could be taken for a request.
 fn escaped(text: &str) -> String {
-    let lines: Vec<Inline> = vec![roman(text)];
     let mut roff = Roff::new();
-    roff.text(lines);
+    roff.text(vec![roman(text)]);
     roff.to_roff().trim_end().to_owned()
 }

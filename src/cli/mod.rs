@@ -19,7 +19,7 @@ use std::panic;
 
 use clap::Parser as _;
 
-use crate::exit::Exit;
+use crate::exit::{Exit, ToExit};
 
 use definition::{Action, Cli, Command};
 
@@ -38,6 +38,21 @@ pub fn run() -> Exit {
     .unwrap_or(Exit::Bug)
 }
 
+/// The action needs what only Linux has: a process that is proved by pidfd and /proc before it is signalled.
+#[derive(Debug, thiserror::Error)]
+#[error("this action needs Linux; on this platform mcpeg serves in the foreground only")]
+struct NeedsLinux;
+
+impl ToExit for NeedsLinux {
+    fn to_exit(&self) -> Exit {
+        Exit::Os
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("have a supervisor run `mcpeg` in the foreground; SIGTERM drains and stops it".to_owned())
+    }
+}
+
 /// Carries out one command line.
 fn carry_out(cli: &Cli) -> Exit {
     match &cli.command {
@@ -52,11 +67,15 @@ fn carry_out(cli: &Cli) -> Exit {
 
 /// Carries out an action.
 fn act(cli: &Cli) -> Exit {
-    match cli.action.action() {
-        Action::Foreground => control::foreground(&cli.common),
-        Action::Daemon => control::daemon(&cli.common, cli.action.start_timeout),
+    let action = cli.action.action();
+    if !cfg!(target_os = "linux") && action.needs_linux() {
+        return report::error(&NeedsLinux);
+    }
+    match action {
+        Action::Foreground => control::foreground(&cli.common, &cli.start),
+        Action::Daemon => control::daemon(&cli.common, &cli.start, cli.action.start_timeout),
         Action::Stop => control::stop(&cli.common, cli.action.force),
-        Action::Status => status::run(&cli.common, cli.action.json),
+        Action::Status => status::run(&cli.common, &cli.action.upstream, cli.action.json),
         Action::Check => check::run(&cli.common.source(), cli.action.json),
         Action::Restart => control::restart(&cli.common, cli.action.start_timeout),
         Action::Reload => reload::run(&cli.common, cli.action.json),

@@ -3,14 +3,17 @@
 //! The configuration is read by the gateway alone: what this process would find in its own environment says nothing.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::config;
 use crate::daemon::control::{self, Request};
 use crate::daemon::find::{self, Reached, State};
 use crate::daemon::{PathsError, RunPaths};
 use crate::exit::{Exit, ToExit};
+use crate::install::Sandbox;
 use crate::serve::reload::{Answer, Done, Refused, SCHEMA};
 
 use super::definition::Common;
@@ -61,21 +64,22 @@ fn reload(common: &Common, json: bool) -> Result<Exit, Error> {
     if let Reached::Nobody { stale_removed } = find::reach(&paths)? {
         return Ok(not_running(stale_removed, json));
     }
-    let (pid, value) = ask(&paths)?;
+    let (status, value) = ask(&paths)?;
+    let pid = status["pid"].as_u64().unwrap_or_default();
     let Ok(answer) = serde_json::from_value::<Answer>(value.clone()) else {
         let reason = value["error"].as_str().map_or_else(|| value.to_string(), str::to_owned);
         return Err(Error::Strange(reason));
     };
     match answer {
         Answer::Done(_) if json => Ok(report::json(&value, Exit::Done)),
-        Answer::Done(done) => Ok(tell(pid, &done)),
+        Answer::Done(done) => Ok(tell(&status, &done)),
         Answer::Refused(refused) if json => Ok(report::json(&value, exit_of(&refused))),
         Answer::Refused(refused) => Err(Error::Refused { pid, refused }),
     }
 }
 
 /// Asks the gateway who it is, which it answers at once, and then for a reload.
-fn ask(paths: &RunPaths) -> Result<(u64, Value), Error> {
+fn ask(paths: &RunPaths) -> Result<(Value, Value), Error> {
     let status = match control::ask(&paths.control, Request::Status) {
         Err(error @ control::Error::TimeOut(..)) => match find::find(paths) {
             Ok(State::Running(running)) if running.handle.is_suspended() => {
@@ -85,8 +89,7 @@ fn ask(paths: &RunPaths) -> Result<(u64, Value), Error> {
         },
         status => status?,
     };
-    let pid = status["pid"].as_u64().unwrap_or_default();
-    Ok((pid, control::ask_within(&paths.control, Request::Reload, LIMIT)?))
+    Ok((status, control::ask_within(&paths.control, Request::Reload, LIMIT)?))
 }
 
 /// Says that there is nothing to reload.
@@ -99,8 +102,8 @@ fn not_running(stale_removed: bool, json: bool) -> Exit {
 }
 
 /// Prints what the reload did.
-fn tell(pid: u64, done: &Done) -> Exit {
-    let mut text = format!("mcpeg with pid {pid} has reloaded its configuration\n");
+fn tell(status: &Value, done: &Done) -> Exit {
+    let mut text = format!("mcpeg with pid {} has reloaded its configuration\n", status["pid"]);
     let upstreams = &done.upstreams;
     let mut list = |label: &str, names: &[String]| {
         if !names.is_empty() {
@@ -115,14 +118,33 @@ fn tell(pid: u64, done: &Done) -> Exit {
     list("listeners removed", &done.listeners_removed);
     list("log level", done.log_level.as_slice());
     let exit = report::lines(text, Exit::Done);
+    let forbidden = if upstreams.not_ready.is_empty() { Vec::new() } else { forbidden(status) };
     for upstream in &upstreams.not_ready {
+        let name = &upstream.name;
+        if let Some((_, why)) = forbidden.iter().find(|(whose, _)| whose == name) {
+            report::warning(format!("upstream `{name}` cannot work: {why}"));
+            continue;
+        }
         let reason = upstream.reason.as_deref().unwrap_or("it is still starting");
-        report::warning(format!("upstream `{}` does not answer and is tried again: {reason}", upstream.name));
+        report::warning(format!("upstream `{name}` does not answer and is tried again: {reason}"));
     }
     for key in &done.needs_restart {
         report::warning(format!("the change of `{key}` has no effect before a restart"));
     }
     exit
+}
+
+/// What the unit in force forbids to which upstream, as far as this process can tell.
+fn forbidden(status: &Value) -> Vec<(String, String)> {
+    let file = status["config"].get(0).and_then(Value::as_str).map(Path::new);
+    let Some((file, sandbox)) = file.and_then(|file| Some((file, Sandbox::of_service_with(file)?))) else {
+        return Vec::new();
+    };
+    // References are the gateway's to resolve, in its environment.
+    let config = config::candidate(file, &config::fragment_directory(file));
+    let upstreams = config.map(|config| config.upstreams).unwrap_or_default();
+    let why = upstreams.iter().map(|one| (one.name.to_string(), sandbox.forbids(&one.transport)));
+    why.filter_map(|(name, why)| Some((name, why?))).collect()
 }
 
 /// The exit code of a refusal.

@@ -4,6 +4,9 @@
 //! is degraded and says so. The JSON document always has `schema` and `state`: `running` and `draining` (exit code 0),
 //! `dead` (1: a pid file was left behind), `stopped` (3), `unknown` (4, with `reason`). Tables are made from the JSON
 //! itself, because the daemon may be older or newer than this command.
+//!
+//! With `--upstream` the answer is about some upstreams only: 0 if all of them can be used, 3 if one cannot, 4 if the
+//! gateway does not tell, 64 if there is none of that name.
 
 use std::path::Path;
 use std::time::Instant;
@@ -13,20 +16,40 @@ use serde_json::{Value, json};
 use crate::daemon::control::{self, CLIENT_LIMIT, Request};
 use crate::daemon::find::{self, Running, State};
 use crate::daemon::{RunPaths, control::Error as ControlError};
-use crate::exit::Exit;
+use crate::exit::{Exit, ToExit};
+use crate::gateway;
 use crate::serve::SCHEMA;
 
 use super::definition::Common;
 use super::report;
 
-/// Finds out and prints.
-pub(super) fn run(common: &Common, json: bool) -> Exit {
+/// An upstream was named that the gateway does not have.
+#[derive(Debug, thiserror::Error)]
+#[error("the gateway has no upstream `{name}`")]
+struct Unknown {
+    /// The name.
+    name: String,
+    /// Those that it has.
+    known: Vec<String>,
+}
+
+/// Finds out and prints, of these upstreams only if there are any.
+pub(super) fn run(common: &Common, upstreams: &[String], json: bool) -> Exit {
     let deadline = Instant::now() + CLIENT_LIMIT;
     let state = RunPaths::resolve(common.pid_file.as_deref())
         .map_err(find::Error::from)
         .and_then(|paths| find::find(&paths));
     match state {
-        Ok(State::Running(running)) => print_running(&running, json, deadline),
+        Ok(State::Running(running)) => {
+            let value = ask(&running, deadline);
+            if upstreams.is_empty() {
+                return print(&value, json, &table(&value), Exit::Done);
+            }
+            match only(value, upstreams) {
+                Ok((value, exit)) => print(&value, json, &table_of_upstreams(&value), exit),
+                Err(unknown) => report::error(&unknown),
+            }
+        }
         Ok(State::Stopped) => {
             if !json && is_elsewhere(common) {
                 report::note("this is about your own gateway; `sudo mcpeg --status` tells about the service");
@@ -68,17 +91,31 @@ fn print(value: &Value, json: bool, text: &str, exit: Exit) -> Exit {
     if json { report::json(value, exit) } else { report::lines(text, exit) }
 }
 
-/// Prints what the gateway itself tells, or what its record does.
-fn print_running(running: &Running, json: bool, deadline: Instant) -> Exit {
+/// What the gateway itself tells, or what its record does.
+fn ask(running: &Running, deadline: Instant) -> Value {
     // Finding it may have taken a part of the time.
     let left = deadline.saturating_duration_since(Instant::now());
-    let answer = control::ask_within(&running.record.control, Request::Status, left);
-    let value = match answer {
+    match control::ask_within(&running.record.control, Request::Status, left) {
         Ok(value) if value["schema"].is_u64() => value,
         Ok(value) => degraded(running, &format!("the control socket answers {value}")),
         Err(error) => degraded(running, &why(running, &error)),
-    };
-    print(&value, json, &table(&value), Exit::Done)
+    }
+}
+
+/// The answer with these upstreams only, and whether all of them can be used.
+fn only(mut value: Value, names: &[String]) -> Result<(Value, Exit), Unknown> {
+    let Some(all) = value["upstreams"].as_array_mut() else { return Ok((value, Exit::StatusUnknown)) };
+    let name = |upstream: &Value| text(&upstream["name"]);
+    if let Some(unknown) = names.iter().find(|wanted| !all.iter().any(|one| name(one) == **wanted)) {
+        return Err(Unknown { name: unknown.clone(), known: all.iter().map(name).collect() });
+    }
+    all.retain(|upstream| names.contains(&name(upstream)));
+    let usable = all.iter().all(|upstream| {
+        let state = serde_json::from_value::<gateway::State>(upstream["state"].clone());
+        state.is_ok_and(gateway::State::is_usable)
+    });
+    let exit = if usable { Exit::Done } else { Exit::NotRunning };
+    Ok((value, exit))
 }
 
 /// What the record tells.
@@ -122,14 +159,30 @@ fn table(value: &Value) -> String {
     row("config", text(&value["config"]));
     row("log file", text(&value["log_file"]));
     row("log trouble", text(&value["log"]["trouble"]));
-    if let Some(lost @ 1..) = value["log"]["lost"].as_u64() {
-        row("log lost", format!("{lost} records"));
-    }
+    row("log lost", lost(&value["log"]));
     row("unit", text(&value["unit"]));
     for upstream in value["upstreams"].as_array().into_iter().flatten() {
         row("upstream", upstream_row(upstream));
     }
     rows.join("\n")
+}
+
+/// Some upstreams for people, and why nothing is known about them.
+fn table_of_upstreams(value: &Value) -> String {
+    let Some(upstreams) = value["upstreams"].as_array() else {
+        return format!("unknown: {}", text(&value["degraded"]));
+    };
+    upstreams.iter().map(upstream_row).collect::<Vec<_>>().join("\n")
+}
+
+/// How many records the log has lost, and of which levels; nothing if there are none.
+fn lost(log: &Value) -> String {
+    let Some(lost @ 1..) = log["lost"].as_u64() else { return String::new() };
+    let levels = ["error", "warn", "info", "debug", "trace"];
+    let counts = levels.map(|level| (level, log["lost_by_level"][level].as_u64().unwrap_or(0)));
+    let counts = counts.into_iter().filter(|(_, count)| *count > 0);
+    let counts: Vec<String> = counts.map(|(level, count)| format!("{count} {level}")).collect();
+    format!("{lost} records ({})", counts.join(", "))
 }
 
 /// The start, and how long ago that is.
@@ -168,6 +221,16 @@ fn text(value: &Value) -> String {
     }
 }
 
+impl ToExit for Unknown {
+    fn to_exit(&self) -> Exit {
+        Exit::Usage
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(format!("it has {}", self.known.join(", ")))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -182,5 +245,29 @@ mod tests {
         assert!(table.contains("listening   127.0.0.1:8080"), "{table}");
         assert!(table.contains("failed, 2 restarts: gone"), "{table}");
         assert!(!table.contains("unit"), "{table}");
+    }
+
+    /// The exit code and the names for these upstreams.
+    fn asked(names: &[&str]) -> Result<(Exit, Vec<String>), String> {
+        let value = json!({ "schema": 1, "upstreams": [
+            { "name": "a", "state": "ready" }, { "name": "b", "state": "idle" }, { "name": "c", "state": "backing-off" },
+            { "name": "d", "state": "a state of later versions" },
+        ] });
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let (value, exit) = only(value, &names).map_err(|unknown| unknown.hint().unwrap())?;
+        let left = value["upstreams"].as_array().unwrap().iter().map(|one| text(&one["name"])).collect();
+        Ok((exit, left))
+    }
+
+    #[test]
+    fn upstreams_that_are_named_decide_about_the_exit_code() {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert_eq!(asked(&["b", "a"]), Ok((Exit::Done, names(&["a", "b"]))));
+        assert_eq!(asked(&["a", "c"]), Ok((Exit::NotRunning, names(&["a", "c"]))));
+        assert_eq!(asked(&["d"]), Ok((Exit::NotRunning, names(&["d"]))));
+        assert_eq!(asked(&["a", "x"]), Err("it has a, b, c, d".to_owned()));
+        let degraded = only(json!({ "schema": 1, "degraded": "silent" }), &names(&["a"])).unwrap();
+        assert_eq!(degraded.1, Exit::StatusUnknown);
+        assert_eq!(table_of_upstreams(&degraded.0), "unknown: silent");
     }
 }

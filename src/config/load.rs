@@ -101,6 +101,20 @@ pub fn candidate(file: &Path, fragments: &Path) -> Result<Config, Error> {
     understand(&source, documents, Surroundings { variable: &variable, lenient: true })
 }
 
+/// The names of the upstreams in the configuration file, or the default one, and beside it, as far as they can be read,
+/// for completion: what is wrong with the files is no matter.
+#[must_use]
+pub fn upstream_names(file: Option<&Path>) -> Vec<String> {
+    let source = Source { file: file.map(Path::to_owned), overrides: Overrides::default() };
+    let mut names = Vec::new();
+    for document in read_all(&source, &[], None).unwrap_or_default() {
+        let (table, _) = DeTable::parse_recoverable(&document.content);
+        let upstreams = table.get_ref().get("upstreams").and_then(|value| value.get_ref().as_table());
+        names.extend(upstreams.into_iter().flatten().map(|(name, _)| name.get_ref().to_string()));
+    }
+    names
+}
+
 /// The directory of the files that hold upstreams only, beside the configuration file.
 #[must_use]
 pub fn fragment_directory(file: &Path) -> PathBuf {

@@ -25,13 +25,15 @@ mod upstream;
 
 pub use address::AddressError;
 pub use error::Error;
-pub use load::{Overrides, Source, candidate, default_path, fragment_directory, load, preview};
+pub use load::{
+    Overrides, Source, candidate, default_path, fragment_directory, load, preview, upstream_names,
+};
 pub use log::{
     At, Compress, ConsoleFormat, Every, Fsync, Log, LogFormat, OnFull, Overflow, Retention, Rotation, Spans,
     Weekday, Zone,
 };
 pub use model::{
-    Auth, Config, Limits, ListenAddr, Prefix, Secret, Server, Sharing, Start, Transport, Upstream,
+    Auth, Config, Limits, ListenAddr, Metrics, Prefix, Secret, Server, Sharing, Start, Transport, Upstream,
     UpstreamName,
 };
 pub use place::{Place, Problem, Problems};

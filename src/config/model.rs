@@ -27,6 +27,10 @@ pub struct Config {
 pub struct Server {
     /// Where to listen; never empty.
     pub listen: Vec<ListenAddr>,
+    /// The user to become after a start as root; `None` stays who started.
+    pub user: Option<String>,
+    /// The group to be in as that user; `None` is the user's own.
+    pub group: Option<String>,
     /// How long work in flight may take after a stop was asked for. Default 30 s.
     pub drain_timeout: Duration,
     /// `None` unless the file says `auth = "none"`; a listener off loopback needs that.
@@ -47,6 +51,20 @@ pub struct Server {
     pub max_sessions_per_client: Option<usize>,
     /// How long a client may take to send the head of a request, and then to begin with its body. Default 30 s.
     pub client_timeout: Duration,
+    /// Which listeners answer `GET /metrics`.
+    pub metrics: Metrics,
+}
+
+/// Which listeners answer `GET /metrics`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Metrics {
+    /// Unix sockets and those of a loopback address.
+    #[default]
+    Local,
+    /// All of them.
+    All,
+    /// None.
+    Off,
 }
 
 /// A listener's address as it is written: `host:port` or `unix:/path`.
@@ -247,6 +265,8 @@ impl Default for Server {
     fn default() -> Self {
         Self {
             listen: vec![ListenAddr::Tcp { host: "127.0.0.1".to_owned(), port: 8080 }],
+            user: None,
+            group: None,
             drain_timeout: Duration::from_secs(30),
             auth: None,
             prefix: Prefix::default(),
@@ -257,6 +277,7 @@ impl Default for Server {
             max_sessions: 10_000,
             max_sessions_per_client: None,
             client_timeout: Duration::from_secs(30),
+            metrics: Metrics::default(),
         }
     }
 }

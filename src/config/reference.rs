@@ -215,6 +215,34 @@ const KEYS: &[Key] = &[
         description: "The largest message that is accepted from a client or an upstream, from 1KiB to 1GiB.",
     },
     Key {
+        table: Table::Server,
+        name: "user",
+        kind: Kind::Text,
+        default: None,
+        example: "\"mcpeg\"",
+        description: "The user that a gateway becomes which is started as root, for good, once it has bound its listeners; \
+                      --user wins over it. It must be able to read the configuration, for reloads. Left out, the \
+                      gateway stays who started it. As a service it is started as its own user anyway.",
+    },
+    Key {
+        table: Table::Server,
+        name: "group",
+        kind: Kind::Text,
+        default: None,
+        example: "\"mcpeg\"",
+        description: "The group that the gateway is in as that user. Left out, it is the user's own.",
+    },
+    Key {
+        table: Table::Server,
+        name: "metrics",
+        kind: Kind::Choice(&["local", "all", "off"]),
+        default: Some("\"local\""),
+        example: "\"local\"",
+        description: "Which listeners answer GET /metrics, with numbers in the text form that Prometheus reads: local \
+                      is Unix sockets and loopback addresses, whoever connects to them. They name the upstreams, as \
+                      /health does.",
+    },
+    Key {
         table: Table::Log,
         name: "level",
         kind: Kind::Text,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::expand::Surroundings;
 use super::load::Overrides;
-use super::model::{Auth, ListenAddr, Prefix, Server};
+use super::model::{Auth, ListenAddr, Metrics, Prefix, Server};
 use super::place::{Place, Problems, Text};
 use super::supervision::number;
 use super::{shape, units};
@@ -78,6 +78,8 @@ pub(super) fn server(shape: &shape::Server, overrides: &Overrides, reader: &mut 
     let size = shape.max_message_size.as_ref();
     Server {
         listen: listeners(shape, overrides, auth, reader),
+        user: account(shape.user.as_ref(), "user", reader),
+        group: group(shape, reader),
         drain_timeout: reader.duration(
             shape.drain_timeout.as_ref(),
             "drain_timeout",
@@ -116,6 +118,11 @@ pub(super) fn server(shape: &shape::Server, overrides: &Overrides, reader: &mut 
             default.client_timeout,
             false,
         ),
+        metrics: match shape.metrics.as_ref().map(|value| value.get_ref().as_str()) {
+            Some("all") => Metrics::All,
+            Some("off") => Metrics::Off,
+            _ => Metrics::Local,
+        },
         session_timeout: reader.duration(
             shape.session_timeout.as_ref(),
             "session_timeout",
@@ -123,6 +130,28 @@ pub(super) fn server(shape: &shape::Server, overrides: &Overrides, reader: &mut 
             false,
         ),
     }
+}
+
+/// Reads the name of a user or group.
+fn account(value: Option<&shape::Text>, key: &str, reader: &mut Reader<'_>) -> Option<String> {
+    let value = value?;
+    let name = value.get_ref();
+    if !name.is_empty() && name.chars().all(|c| c.is_ascii_graphic() && !":/".contains(c)) {
+        return Some(name.clone());
+    }
+    let hint = "`getent passwd` and `getent group` list them";
+    reader.refuse(&value.span(), format!("`{key}` must be the name of a {key}"), hint);
+    None
+}
+
+/// Reads the group, which is of no use without a user.
+fn group(shape: &shape::Server, reader: &mut Reader<'_>) -> Option<String> {
+    let name = account(shape.group.as_ref(), "group", reader)?;
+    if shape.user.is_none() {
+        let span = shape.group.as_ref().map(serde_spanned::Spanned::span).unwrap_or_default();
+        reader.refuse(&span, "`group` has no effect without `user`", "add `user`");
+    }
+    Some(name)
 }
 
 /// Reads the listeners of the file, and those of the command line, which replace them.

@@ -35,6 +35,10 @@ pub(super) struct File {
 pub(super) struct Server {
     /// Listener addresses.
     pub(super) listen: Option<List>,
+    /// A user's name.
+    pub(super) user: Option<Text>,
+    /// A group's name.
+    pub(super) group: Option<Text>,
     /// `none`, or absent.
     pub(super) auth: Option<Text>,
     /// `auto`, `always` or `never`.
@@ -55,6 +59,8 @@ pub(super) struct Server {
     pub(super) client_timeout: Option<Text>,
     /// A size.
     pub(super) max_message_size: Option<Text>,
+    /// `local`, `all` or `off`.
+    pub(super) metrics: Option<Text>,
 }
 
 /// `[log]`.

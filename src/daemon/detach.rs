@@ -2,8 +2,8 @@
 //!
 //! [`detach`] follows daemon(7) SysV daemons, steps 1–15, cited by number. Step 1 was done by
 //! [`super::passed::claim`], before anything was opened. Step 4 has nothing to do: upstreams get an environment of
-//! their own. Step 12, the pid file, is written when the gateway serves. Step 13 is left to systemd or to the user
-//! who starts mcpeg: it starts with the privileges it keeps.
+//! their own. Step 12, the pid file, is written when the gateway serves. Step 13 is [`super::privileges`]'s, if
+//! somebody asks for it, once the process is detached.
 //!
 //! The pipe between daemon and launcher carries one message: `R<pid>` when the daemon serves, or
 //! `E<exit code>:<error>` with a second line for the hint. End of file without either is the daemon's death.
@@ -84,6 +84,7 @@ pub fn detach() -> Result<Side, Error> {
         .map_err(|error| Error::Detach("make the readiness pipe", error.into()))?;
     // So the launcher can tell how a daemon died: prctl(2) PR_SET_CHILD_SUBREAPER. When the launcher exits, the
     // daemon becomes init's child as ever.
+    #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::set_child_subreaper(Some(rustix::process::getpid())) {
         tracing::debug!(%error, "the launcher cannot tell how a daemon died");
     }

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::Notifier;
-use super::passed::{self, Passed};
+use super::passed::{self, Passed, Stored};
 use crate::config::ListenAddr;
 use crate::exit::{Exit, ToExit};
 use crate::sys::fd;
@@ -41,6 +41,8 @@ pub struct Listeners {
     offered_files: Vec<SocketFile>,
     /// What the service manager's descriptor store holds of ours, by name.
     stored: BTreeSet<String>,
+    /// Whether there is a service manager that holds it: the files of Unix sockets are left for the next process then.
+    held: bool,
 }
 
 /// What is bound, as the configuration writes it; `None` for what a supervisor passed.
@@ -68,6 +70,9 @@ pub enum Error {
     /// `LISTEN_FDS` does not fit what is open.
     #[error("cannot take over the {0} sockets that LISTEN_FDS announces")]
     Claim(u16, #[source] io::Error),
+    /// `--ready-fd` names a descriptor that is of no use.
+    #[error("descriptor {0} of --ready-fd {1}")]
+    Ready(i32, &'static str),
     /// What was passed is not a listening stream socket.
     #[error("descriptor {0}, passed by LISTEN_FDS, is not a listening TCP or Unix socket")]
     Passed(usize, #[source] io::Error),
@@ -92,7 +97,7 @@ impl Listeners {
     /// When one of them cannot be used; the others are released again.
     pub fn bind(configured: &[ListenAddr], passed: Passed) -> Result<Self, Error> {
         let mut listeners = Self::default();
-        let Passed { supervised, stored } = passed;
+        let Passed { supervised, stored, .. } = passed;
         let result = if supervised.is_empty() {
             listeners
                 .take_back(stored)
@@ -102,7 +107,10 @@ impl Listeners {
         };
         listeners.offered.clear();
         match result {
-            Ok(()) => Ok(listeners),
+            Ok(()) => {
+                listeners.own_files();
+                Ok(listeners)
+            }
             Err(error) => {
                 listeners.remove_files();
                 Err(error)
@@ -119,9 +127,10 @@ impl Listeners {
         (outline, sockets): (Outline, Vec<OwnedFd>),
         files: Vec<SocketFile>,
     ) -> Result<Self, Error> {
-        let mut listeners = Self { offered_files: files, ..Self::default() };
-        listeners.stored =
-            outline.0.iter().flatten().filter_map(|written| passed::name_of(written)).collect();
+        let written = outline.0.iter().flatten();
+        let stored =
+            written.filter_map(|written| passed::name_of(written, file_of(written, &files))).collect();
+        let mut listeners = Self { offered_files: files, stored, ..Self::default() };
         for (index, (written, socket)) in outline.0.into_iter().zip(sockets).enumerate() {
             let listener = Listener::from_inherited(socket).map_err(|error| Error::Passed(index, error))?;
             listeners.offered.push((written, listener));
@@ -187,23 +196,28 @@ impl Listeners {
     }
 
     /// Offers what the descriptor store held.
-    fn take_back(&mut self, stored: Vec<(String, OwnedFd)>) -> Result<(), Error> {
-        for (index, (written, socket)) in stored.into_iter().enumerate() {
+    fn take_back(&mut self, stored: Vec<Stored>) -> Result<(), Error> {
+        for (index, Stored { written, file, socket, .. }) in stored.into_iter().enumerate() {
             let listener = Listener::from_inherited(socket).map_err(|error| Error::Passed(index, error))?;
-            self.stored.extend(passed::name_of(&written));
+            self.stored.extend(passed::name_of(&written, file));
+            if let (Ok(Address::Unix(path)), Some((device, inode))) = (listener.address(), file) {
+                self.offered_files.push((path, device, inode));
+            }
             self.offered.push((Some(written), listener));
         }
         Ok(())
     }
 
     /// Brings the service manager's descriptor store up to date: what lies there outlives this process, so that the next
-    /// one serves connections that come in between. Unix sockets are not put there, because their files are removed; nor
-    /// are those that a socket unit holds anyway.
+    /// one serves connections that come in between. What a socket unit holds anyway is not put there, nor is a Unix
+    /// socket whose file is not ours.
     pub fn store(&mut self, notifier: &Notifier) {
         let mut wanted = BTreeMap::<String, Vec<BorrowedFd<'_>>>::new();
         for (socket, written) in self.sockets.iter().zip(&self.written) {
-            if let (Listener::Tcp(socket), Some(written)) = (socket, written)
-                && let Some(name) = passed::name_of(written)
+            let Some(written) = written else { continue };
+            let file = file_of(written, &self.files);
+            if file.is_some() == matches!(socket, Listener::Unix(_))
+                && let Some(name) = passed::name_of(written, file)
             {
                 wanted.entry(name).or_default().push(socket.as_fd());
             }
@@ -215,6 +229,7 @@ impl Listeners {
             notifier.store(name, sockets);
         }
         self.stored = wanted.into_keys().collect();
+        self.held = notifier.is_there();
     }
 
     /// Checks and keeps what a supervisor passed.
@@ -337,16 +352,28 @@ impl Listeners {
         self.sockets.clear();
     }
 
-    /// Removes the files of Unix sockets that we made and nobody replaced since. Not done on drop: the launcher of a
-    /// daemon holds the same listeners.
+    /// The files of Unix sockets that are or become ours.
+    pub fn made_files(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().chain(&self.offered_files).map(|(path, ..)| path.as_path())
+    }
+
+    /// Removes the files of Unix sockets that we made and nobody replaced since, unless a service manager holds their
+    /// sockets for the next process. Not done on drop: the launcher of a daemon holds the same listeners.
     pub fn remove_files(&mut self) {
-        for (path, device, inode) in self.files.drain(..) {
-            let same = fs::symlink_metadata(&path).is_ok_and(|it| (it.dev(), it.ino()) == (device, inode));
-            if same && let Err(error) = fs::remove_file(&path) {
+        for (path, device, inode) in self.files.drain(..).filter(|_| !self.held) {
+            if passed::is_still(&path, (device, inode))
+                && let Err(error) = fs::remove_file(&path)
+            {
                 tracing::warn!(path = %path.display(), %error, "cannot remove the socket");
             }
         }
     }
+}
+
+/// Device and inode of the file that belongs to a listener, as the configuration writes it.
+fn file_of(written: &str, files: &[SocketFile]) -> Option<(u64, u64)> {
+    let path = Path::new(written.strip_prefix("unix:")?);
+    files.iter().find(|(file, ..)| file == path).map(|(_, device, inode)| (*device, *inode))
 }
 
 /// Whether this machine does not have the address.
@@ -379,6 +406,7 @@ impl ToExit for Error {
         match self {
             Self::Bind(_, error) if error.kind() == io::ErrorKind::PermissionDenied => Exit::Permission,
             Self::NotASocket(_) => Exit::CannotCreate,
+            Self::Ready(..) => Exit::Usage,
             _ => Exit::Os,
         }
     }
@@ -392,12 +420,17 @@ impl ToExit for Error {
                 ))
             }
             Self::Bind(_, error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                Some("ports below 1024 need root or CAP_NET_BIND_SERVICE".to_owned())
+                Some(
+                    "ports below 1024 need root or CAP_NET_BIND_SERVICE; a gateway that has given root up is stopped \
+                     and started again for a new one"
+                        .to_owned(),
+                )
             }
             Self::Bind(_, error) if is_missing(error) => {
                 Some("the address is not one of this machine's; `ip address` lists them".to_owned())
             }
             Self::Served(path) => Some(format!("`ss -lxp src {}` names the process", path.display())),
+            Self::Ready(..) => Some("a supervisor opens it; in a shell, `--ready-fd 3 3>FILE` does".to_owned()),
             Self::NotASocket(_) => Some("remove it, or choose another address".to_owned()),
             _ => None,
         }

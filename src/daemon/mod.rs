@@ -7,6 +7,8 @@
 //! | `pidfile` | the number for people and scripts |
 //! | `find` | from a pid file to a proved process; stopping it |
 //! | `detach` | daemon(7) SysV steps and the pipe by which the launcher learns of readiness |
+//! | `privileges` | giving root up, and what the user needs beforehand |
+//! | `readiness` | the pipe of a supervisor that waits for readiness |
 //! | `passed` | descriptors that a service manager passes at the start |
 //! | `listen` | binding, taking over, storing and removing listeners |
 //! | `notify` | `sd_notify(3)` |
@@ -26,6 +28,8 @@ mod notify;
 pub mod passed;
 mod paths;
 mod pidfile;
+pub mod privileges;
+mod readiness;
 mod record;
 mod signals;
 mod unit;
@@ -35,6 +39,7 @@ pub use lock::{Error as LockError, Lock};
 pub use notify::Notifier;
 pub use paths::{Error as PathsError, RunPaths};
 pub use pidfile::{Error as PidFileError, check_replaceable, remove_own, write as write_pid_file};
+pub use readiness::Waiting;
 pub use record::Record;
-pub use signals::{Received, Signals, Wanted};
+pub use signals::{Received, Signals, TABLE as SIGNALS, Wanted};
 pub use unit::Unit;

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+#[cfg(target_os = "linux")]
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -51,6 +52,12 @@ impl Notifier {
         let for_us = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
         let watchdog = number("WATCHDOG_USEC").filter(|usec| for_us && *usec > 0).map(Duration::from_micros);
         Self { peer: peer.ok(), watchdog }
+    }
+
+    /// Whether there is a service manager to talk to.
+    #[must_use]
+    pub const fn is_there(&self) -> bool {
+        self.peer.is_some()
     }
 
     /// How often [`Self::alive`] and [`Self::status`] are due; `None` without a manager. For the watchdog, half of what
@@ -185,7 +192,10 @@ fn connected(like: &UnixDatagram, address: &SocketAddr) -> io::Result<UnixDatagr
 /// A socket for this address: a path, or an abstract name written with `@`.
 fn connect(name: &[u8]) -> io::Result<(UnixDatagram, SocketAddr)> {
     let address = match name.strip_prefix(b"@") {
+        #[cfg(target_os = "linux")]
         Some(name) => SocketAddr::from_abstract_name(name)?,
+        #[cfg(not(target_os = "linux"))]
+        Some(_) => return Err(io::ErrorKind::Unsupported.into()),
         None => SocketAddr::from_pathname(Path::new(std::ffi::OsStr::from_bytes(name)))?,
     };
     let socket = UnixDatagram::unbound()?;

@@ -3,17 +3,23 @@
 //! Two kinds come the same way and are told apart by their names. Sockets of a socket unit take the place of the
 //! configuration. Listeners that a process before us had put into the descriptor store, `sd_notify(3)` `FDSTORE=1`, are
 //! ours: they were bound for the configuration, and are served if it still asks for them. Their names hold the address as
-//! the configuration writes it.
+//! the configuration writes it, and for a Unix socket device and inode of its file: clients reach the socket as long as
+//! that is the file at its path.
 
 use std::fmt::Write as _;
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
 use super::listen::Error;
+use super::readiness::Waiting;
 use crate::config::ListenAddr;
 use crate::sys::fd::{self, Rest};
 
 /// What the names of our own begin with in the store; a socket unit's are its own name or `FileDescriptorName=`.
 const PREFIX: &str = "mcpeg-listen-";
+/// The same for Unix sockets, with device and inode of the file behind it: hexadecimal numbers that end with a hyphen.
+const UNIX_PREFIX: &str = "mcpeg-unix-";
 /// The longest name that systemd takes: `FDNAME_MAX` of `sd_notify(3)`.
 const NAME_LIMIT: usize = 255;
 
@@ -22,41 +28,82 @@ const NAME_LIMIT: usize = 255;
 pub struct Passed {
     /// Of a socket unit.
     pub(super) supervised: Vec<OwnedFd>,
-    /// Of the store, with what they were bound for.
-    pub(super) stored: Vec<(String, OwnedFd)>,
+    /// Of the store.
+    pub(super) stored: Vec<Stored>,
+    /// Where somebody waits for readiness.
+    pub waiting: Option<Waiting>,
 }
 
-/// Takes over the descriptors that `LISTEN_FDS` announces to this process, and closes or shields all others that
-/// the caller left open: daemon(7) SysV step 1.
+/// A listener that the store held.
+#[derive(Debug)]
+pub(super) struct Stored {
+    /// Its name there.
+    name: String,
+    /// What it was bound for, as the configuration writes it.
+    pub(super) written: String,
+    /// Device and inode of a Unix socket's file.
+    pub(super) file: Option<(u64, u64)>,
+    /// The listener.
+    pub(super) socket: OwnedFd,
+}
+
+/// Takes over the descriptors that `LISTEN_FDS` announces to this process and that of `--ready-fd`, and closes or shields
+/// all others that the caller left open: daemon(7) SysV step 1.
 ///
 /// # Errors
-/// When they are not open.
-pub fn claim(rest: Rest) -> Result<Passed, Error> {
+/// When they are not open, or that for readiness is of no use.
+pub fn claim(rest: Rest, ready: Option<RawFd>) -> Result<Passed, Error> {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
     // The variables are meant for one process; a child of it may inherit them too.
     let ours = number("LISTEN_PID") == Some(std::process::id());
     let count =
         number("LISTEN_FDS").filter(|_| ours).and_then(|count| u16::try_from(count).ok()).unwrap_or(0);
-    let sockets = fd::claim_inherited(count, rest).map_err(|error| Error::Claim(count, error))?;
+    if let Some(number) = ready {
+        check_ready(number, count)?;
+    }
+    let claimed = fd::claim_inherited(count, ready, rest);
+    let (sockets, ready) = claimed.map_err(|error| Error::Claim(count, error))?;
     let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
-    let mut passed = Passed::default();
+    let mut passed = Passed { waiting: ready.map(Waiting::new), ..Passed::default() };
     for (socket, name) in sockets.into_iter().zip(names.split(':').chain(std::iter::repeat(""))) {
-        match address_in(name) {
-            Some(address) => passed.stored.push((address, socket)),
+        match told_by(name) {
+            Some((written, file)) => {
+                passed.stored.push(Stored { name: name.to_owned(), written, file, socket });
+            }
             None => passed.supervised.push(socket),
         }
     }
     Ok(passed)
 }
 
+/// Refuses a number for readiness to which nothing can be written.
+fn check_ready(number: RawFd, listening: u16) -> Result<(), Error> {
+    let unfit = |why| Err(Error::Ready(number, why));
+    match fd::is_writable(number) {
+        _ if number < fd::FIRST + RawFd::from(listening) => {
+            unfit("is one of those that LISTEN_FDS announces")
+        }
+        Ok(true) => Ok(()),
+        Ok(false) => unfit("is not open for writing"),
+        Err(_) => unfit("is not open"),
+    }
+}
+
 impl Passed {
-    /// Closes stored listeners that are not configured any more, and returns their names in the store, from where they
-    /// have to be removed before anything is bound: the manager holds their ports as long.
+    /// Closes stored listeners that are not configured any more or that nobody can reach, and returns their names in the
+    /// store, from where they have to be removed before anything is bound: the manager holds their ports as long.
     pub fn discard(&mut self, configured: &[ListenAddr]) -> Vec<String> {
-        let wanted: Vec<String> = configured.iter().map(ToString::to_string).collect();
         let supervised = !self.supervised.is_empty();
-        let unwanted = self.stored.extract_if(.., |(address, _)| supervised || !wanted.contains(address));
-        let mut names: Vec<String> = unwanted.filter_map(|(address, _)| name_of(&address)).collect();
+        let unwanted = self.stored.extract_if(.., |stored| {
+            let address = configured.iter().find(|address| address.to_string() == stored.written);
+            let reachable = match (address, stored.file) {
+                (Some(ListenAddr::Unix(path)), Some(file)) => is_still(path, file),
+                (Some(ListenAddr::Tcp { .. }), None) => true,
+                _ => false,
+            };
+            supervised || !reachable
+        });
+        let mut names: Vec<String> = unwanted.map(|stored| stored.name).collect();
         // One for each address of a host name.
         names.sort();
         names.dedup();
@@ -64,9 +111,18 @@ impl Passed {
     }
 }
 
-/// The name in the store for an address, as the configuration writes it; `None` if that is too long for one.
-pub(super) fn name_of(address: &str) -> Option<String> {
-    let mut name = PREFIX.to_owned();
+/// Whether the file at the path is this one.
+pub(super) fn is_still(path: &Path, file: (u64, u64)) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|it| (it.dev(), it.ino()) == file)
+}
+
+/// The name in the store for an address, as the configuration writes it, and a Unix socket's file; `None` if that is too
+/// long for one.
+pub(super) fn name_of(address: &str, file: Option<(u64, u64)>) -> Option<String> {
+    let mut name = match file {
+        Some((device, inode)) => format!("{UNIX_PREFIX}{device:x}-{inode:x}-"),
+        None => PREFIX.to_owned(),
+    };
     for byte in address.bytes() {
         // Names are printable ASCII without the colon, which separates them in `LISTEN_FDNAMES`.
         if byte.is_ascii_graphic() && !b":%".contains(&byte) {
@@ -78,9 +134,20 @@ pub(super) fn name_of(address: &str) -> Option<String> {
     (name.len() <= NAME_LIMIT).then_some(name)
 }
 
-/// The address that a name in the store stands for; `None` if the name is none of ours.
-fn address_in(name: &str) -> Option<String> {
-    let mut parts = name.strip_prefix(PREFIX)?.split('%');
+/// The address that a name in the store stands for, and a Unix socket's file; `None` if the name is none of ours.
+fn told_by(name: &str) -> Option<(String, Option<(u64, u64)>)> {
+    if let Some(address) = name.strip_prefix(PREFIX) {
+        return Some((unescaped(address)?, None));
+    }
+    let (device, rest) = name.strip_prefix(UNIX_PREFIX)?.split_once('-')?;
+    let (inode, address) = rest.split_once('-')?;
+    let number = |text| u64::from_str_radix(text, 16).ok();
+    Some((unescaped(address)?, Some((number(device)?, number(inode)?))))
+}
+
+/// The address in a name.
+fn unescaped(text: &str) -> Option<String> {
+    let mut parts = text.split('%');
     let mut address = parts.next()?.as_bytes().to_vec();
     for part in parts {
         let (code, rest) = part.split_at_checked(2)?;
@@ -96,28 +163,62 @@ mod tests {
 
     #[test]
     fn names_come_back_as_addresses_and_others_do_not() {
-        for address in ["127.0.0.1:8080", "[::1]:8080", "localhost:0", "unix:/run/ä %41.sock"] {
-            let name = name_of(address).unwrap();
-            assert!(name.is_ascii() && !name.contains([':', ' ']), "{name}");
-            assert_eq!(address_in(&name).as_deref(), Some(address));
-        }
-        assert_eq!(name_of(&"x".repeat(300)), None);
-        for name in
-            ["", "mcpeg.socket", "connection", "mcpeg-listen-%4", "mcpeg-listen-%zz", "mcpeg-listen-%FF"]
+        for address in ["127.0.0.1:8080", "[::1]:8080", "localhost:0", "unix:/run/ä %41.sock", "unix:/a-b-c"]
         {
-            assert_eq!(address_in(name), None, "{name}");
+            for file in [None, Some((0, u64::MAX))] {
+                let name = name_of(address, file).unwrap();
+                assert!(name.is_ascii() && !name.contains([':', ' ']), "{name}");
+                assert_eq!(told_by(&name), Some((address.to_owned(), file)));
+            }
         }
+        assert_eq!(name_of(&"x".repeat(300), None), None);
+        for name in [
+            "",
+            "mcpeg.socket",
+            "connection",
+            "mcpeg-listen-%4",
+            "mcpeg-listen-%zz",
+            "mcpeg-listen-%FF",
+            "mcpeg-unix-1-unix",
+            "mcpeg-unix-x-1-unix",
+        ] {
+            assert_eq!(told_by(name), None, "{name}");
+        }
+    }
+
+    /// A listener as the store holds it.
+    fn stored(written: &str, file: Option<(u64, u64)>) -> Stored {
+        let socket = OwnedFd::from(std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+        Stored { name: name_of(written, file).unwrap(), written: written.to_owned(), file, socket }
     }
 
     #[test]
     fn what_is_not_configured_is_discarded_and_named_once() {
-        let socket = || OwnedFd::from(std::net::TcpListener::bind("127.0.0.1:0").unwrap());
-        let stored = ["a:1", "b:2", "b:2", "c:3"].map(|address| (address.to_owned(), socket()));
         let wanted: Vec<ListenAddr> = ["a:1", "d:4"].map(|address| address.parse().unwrap()).into();
-        let mut passed = Passed { supervised: Vec::new(), stored: stored.into() };
+        let all = ["a:1", "b:2", "b:2", "c:3"].map(|address| stored(address, None));
+        let mut passed = Passed { stored: all.into(), ..Passed::default() };
         assert_eq!(passed.discard(&wanted), ["mcpeg-listen-b%3A2", "mcpeg-listen-c%3A3"]);
         assert_eq!(passed.stored.len(), 1);
-        passed.supervised.push(socket());
+        let socket = OwnedFd::from(std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+        passed.supervised.push(socket);
         assert_eq!(passed.discard(&wanted), ["mcpeg-listen-a%3A1"]);
+    }
+
+    #[test]
+    fn socket_whose_file_is_gone_or_another_is_discarded() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let metadata = file.as_file().metadata().unwrap();
+        let (path, is) = (file.path().to_owned(), (metadata.dev(), metadata.ino()));
+        let written = format!("unix:{}", path.display());
+        let wanted = [ListenAddr::Unix(path.clone())];
+        let left = |file: Option<(u64, u64)>| {
+            let mut passed = Passed { stored: vec![stored(&written, file)], ..Passed::default() };
+            let discarded = passed.discard(&wanted);
+            assert_eq!(discarded.len() + passed.stored.len(), 1);
+            passed.stored.len()
+        };
+        assert_eq!((left(Some(is)), left(Some((is.0, is.1 + 1))), left(None)), (1, 0, 0));
+        drop(file);
+        assert_eq!(left(Some(is)), 0);
     }
 }

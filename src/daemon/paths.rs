@@ -170,6 +170,12 @@ impl RunPaths {
         Ok(())
     }
 
+    /// Whether the directory is one of mcpeg's own, not one that somebody has named.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        self.place != Place::Given
+    }
+
     /// Whether the directory is missing, so that nothing can run there.
     #[must_use]
     pub fn is_absent(&self) -> bool {

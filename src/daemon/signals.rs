@@ -1,35 +1,83 @@
-//! What each signal means to a serving process.
-//!
-//! | signal | meaning |
-//! |---|---|
-//! | TERM, INT | stop: drain, then exit with 0; the second one exits at once with 143 or 130 |
-//! | HUP | read the configuration again; the result is logged |
-//! | USR2 | upgrade: a new process takes this one's place |
-//! | USR1 | rotate the log file, or reopen it if it was moved |
-//! | PIPE | ignored: a closed connection is an error value |
+//! What each signal means to a serving process: [`TABLE`], which the handlers and the manual are made from.
 //!
 //! All are installed by [`Signals::install`], before readiness is announced: a signal that a script sends right after
 //! `--daemon` returned must not kill.
 
+use std::future::poll_fn;
 use std::io;
+use std::task::Poll;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::exit::Exit;
 
+/// What a serving process makes of one signal.
+#[derive(Clone, Copy, Debug)]
+pub struct Meaning {
+    /// Its name.
+    pub name: &'static str,
+    /// What happens, in words.
+    pub words: &'static str,
+    /// The signal.
+    kind: SignalKind,
+    /// What it asks for; nothing where there is no handler here.
+    wanted: Option<Wanted>,
+}
+
+/// Every signal whose effect is not the kernel's own, in the order in which those that come at once are heard.
+pub const TABLE: [Meaning; 7] = [
+    Meaning {
+        name: "SIGTERM",
+        words: "Drain and stop: new requests are refused, those in flight are finished until drain_timeout has \
+                passed, then the upstreams are ended. A second one ends the process at once.",
+        kind: SignalKind::terminate(),
+        wanted: Some(Wanted::Stop(Received::Terminate)),
+    },
+    Meaning {
+        name: "SIGINT",
+        words: "The same; Ctrl-C on a terminal.",
+        kind: SignalKind::interrupt(),
+        wanted: Some(Wanted::Stop(Received::Interrupt)),
+    },
+    Meaning {
+        name: "SIGHUP",
+        words: "Read the configuration again, as --reload does; the result is in the log.",
+        kind: SignalKind::hangup(),
+        wanted: Some(Wanted::Reload),
+    },
+    Meaning {
+        name: "SIGUSR1",
+        words: "Rotate the log file, or open it again if it was moved, as --log-rotate does; the result is in the log.",
+        kind: SignalKind::user_defined1(),
+        wanted: Some(Wanted::Rotate),
+    },
+    Meaning {
+        name: "SIGUSR2",
+        words: "Let a new process of the executable take over, as --restart does; the result is in the log.",
+        kind: SignalKind::user_defined2(),
+        wanted: Some(Wanted::Upgrade),
+    },
+    // sys::ending has a handler for it.
+    Meaning {
+        name: "SIGABRT",
+        words: "End at once, as every program does, but not before what the log holds has been written, within a second.",
+        kind: SignalKind::from_raw(nix::libc::SIGABRT),
+        wanted: None,
+    },
+    // Rust's runtime has it ignored before main, and sys::signal leaves that alone.
+    Meaning {
+        name: "SIGPIPE",
+        words: "Ignored: that a peer has closed a connection is no reason to end.",
+        kind: SignalKind::pipe(),
+        wanted: None,
+    },
+];
+
 /// The installed handlers.
 #[derive(Debug)]
 pub struct Signals {
-    /// TERM.
-    terminate: Signal,
-    /// INT, such as from Ctrl-C.
-    interrupt: Signal,
-    /// HUP.
-    hangup: Signal,
-    /// USR1.
-    user1: Signal,
-    /// USR2.
-    user2: Signal,
+    /// One for each signal of [`TABLE`] that asks for something.
+    handlers: Vec<(Signal, Wanted)>,
     /// Whether a HUP came while nobody could act on it.
     reload: bool,
     /// Whether a USR1 did.
@@ -84,15 +132,10 @@ impl Signals {
     /// # Errors
     /// What sigaction(2) answers.
     pub fn install() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-            user1: signal(SignalKind::user_defined1())?,
-            user2: signal(SignalKind::user_defined2())?,
-            reload: false,
-            rotate: false,
-        })
+        let handled = TABLE.iter().filter_map(|meaning| Some((meaning.kind, meaning.wanted?)));
+        let handlers =
+            handled.map(|(kind, wanted)| Ok((signal(kind)?, wanted))).collect::<io::Result<_>>()?;
+        Ok(Self { handlers, reload: false, rotate: false })
     }
 
     /// Waits for a signal that asks to stop. A HUP and a USR1 are kept for [`Self::wanted`]: while the gateway starts,
@@ -121,12 +164,12 @@ impl Signals {
 
     /// Waits for a signal. Safe to cancel.
     async fn received(&mut self) -> Wanted {
-        tokio::select! {
-            _ = self.terminate.recv() => Wanted::Stop(Received::Terminate),
-            _ = self.interrupt.recv() => Wanted::Stop(Received::Interrupt),
-            _ = self.hangup.recv() => Wanted::Reload,
-            _ = self.user1.recv() => Wanted::Rotate,
-            _ = self.user2.recv() => Wanted::Upgrade,
-        }
+        poll_fn(|context| {
+            let mut handlers = self.handlers.iter_mut();
+            let come =
+                handlers.find_map(|(signal, wanted)| signal.poll_recv(context).is_ready().then_some(*wanted));
+            come.map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
     }
 }

@@ -52,6 +52,9 @@ pub struct Plan {
     pub log_level: Option<String>,
     /// `--dev`.
     pub dev: bool,
+    /// `--user` and `--group`.
+    #[serde(default)]
+    pub user: Option<(String, Option<String>)>,
     /// The pid file.
     pub pid_file: PathBuf,
     /// Whether there is no console.

@@ -6,6 +6,7 @@
 //! | `session` | legacy sessions: their connections, calls in flight, messages for their GET stream |
 //! | `catalog` | merged lists, and which upstream a name belongs to |
 //! | `upstream` | child processes and HTTP endpoints, supervised; one request on its way |
+//! | `status`, `metrics` | what the gateway tells about itself |
 //! | `apply` | another configuration for a running gateway, and what is no longer in it |
 //! | `relay` | JSON-RPC envelopes with raw payloads, and the differences between the eras |
 //!
@@ -17,6 +18,7 @@ mod catalog;
 mod changes;
 mod error;
 mod http;
+mod metrics;
 mod relay;
 mod service;
 mod session;
@@ -26,6 +28,7 @@ mod upstream;
 
 pub use apply::{NotReady, Prepared, Reloaded};
 pub use error::Error;
+pub use metrics::{Labels, Metric};
 pub use service::Gateway;
 pub use session::Asked;
 pub use status::{Era, State, Status, UpstreamStatus};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use futures_util::future::join_all;
 use tokio::sync::watch;
@@ -14,6 +14,7 @@ use super::catalog::{Board, Lineup};
 use super::changes::{Changes, changes};
 use super::error::Error;
 use super::http;
+use super::metrics::{self, Metric, Metrics};
 use super::session::{Peer, Store};
 use super::status::{Audience, Status, UpstreamStatus};
 use super::upstream::{self, Builtin, Connector, Keepers, Pool, State, Upstream};
@@ -43,6 +44,10 @@ pub(crate) struct Inner {
     pub(crate) draining: CancellationToken,
     /// Requests in flight.
     requests: Arc<AtomicUsize>,
+    /// Messages that clients have posted.
+    posted: AtomicU64,
+    /// What is told to whoever monitors.
+    pub(super) metrics: Metrics,
     /// When the gateway was started.
     started: Instant,
     /// The tasks that supervise upstreams.
@@ -92,6 +97,8 @@ impl Gateway {
             changes,
             draining: CancellationToken::new(),
             requests: Arc::default(),
+            posted: AtomicU64::new(0),
+            metrics: Metrics::default(),
             started: Instant::now(),
             supervisors,
             keepers,
@@ -102,6 +109,7 @@ impl Gateway {
         builtin.observe(Box::new(move || {
             observed.upgrade().map(|inner| inner.status(Audience::Downstream)).unwrap_or_default()
         }));
+        inner.metrics.add(metrics::of_gateway(Arc::downgrade(&inner)));
         let sweeping = Arc::clone(&inner);
         tokio::spawn(async move {
             let limit = || sweeping.board.current().server.session_timeout;
@@ -128,7 +136,7 @@ impl Gateway {
     /// When the listener cannot be used at all.
     pub async fn serve(&self, listener: Listener, drain: Watch) -> std::io::Result<usize> {
         let patience = self.0.board.current().server.client_timeout;
-        let serving = (http::router(&self.0), patience);
+        let serving = (http::router(&self.0, http::is_local(&listener)), patience);
         http::accept(listener, serving, drain, self.0.paused.subscribe()).await
     }
 
@@ -146,6 +154,11 @@ impl Gateway {
     #[must_use]
     pub fn status(&self) -> Status {
         self.0.status(Audience::Operator)
+    }
+
+    /// Adds what another part of the process tells at `/metrics`; it is asked at each scrape and must not wait.
+    pub fn observe(&self, source: impl Fn() -> Vec<Metric> + Send + Sync + 'static) {
+        self.0.metrics.add(Box::new(source));
     }
 
     /// What clones share.
@@ -175,7 +188,13 @@ impl Inner {
     /// Counts a request until the guard is dropped.
     pub(crate) fn in_flight(&self) -> InFlight {
         self.requests.fetch_add(1, Ordering::Relaxed);
+        self.posted.fetch_add(1, Ordering::Relaxed);
         InFlight(Arc::clone(&self.requests))
+    }
+
+    /// How many messages clients have posted.
+    pub(super) fn posted(&self) -> u64 {
+        self.posted.load(Ordering::Relaxed)
     }
 
     /// Starts an upstream of a configuration that is read while the gateway runs.

@@ -1,12 +1,13 @@
 //! Carrying a plan out: intent first, then the act, and the way back if one fails.
 
-use super::error::{Error, with_causes};
+use super::error::Error;
 use super::plan::Plan;
 use super::receipt::{self, Entry, Receipt, State};
 use super::service;
 use super::step::{Act, Object, Step};
 use super::target::Target;
 use super::verify::{self, Proof};
+use crate::exit::chain;
 
 /// What the caller hears while a plan is carried out.
 #[derive(Debug)]
@@ -51,9 +52,7 @@ pub fn carry_out(target: &Target, plan: &Plan, report: &mut dyn FnMut(Progress<'
     }
     match roll_back(target, &plan.steps[..begun], &receipt, report) {
         Ok(()) => Err(Error::RolledBack { step, source: Box::new(failure) }),
-        Err(source) => {
-            Err(Error::NotRolledBack { step, failure: with_causes(&failure), source: Box::new(source) })
-        }
+        Err(source) => Err(Error::NotRolledBack { step, failure: chain(&failure), source: Box::new(source) }),
     }
 }
 

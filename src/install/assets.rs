@@ -6,7 +6,6 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::choices::{self, Choices};
 use super::error::Error;
 use super::layout::Layout;
 use super::privileged::Digest;
@@ -86,7 +85,7 @@ pub struct Units {
 /// If a path of the layout could not be written into a unit; the tests render all of them.
 #[must_use]
 pub fn render_units(program: &str) -> Units {
-    let mut layout = Layout::production(choices::NAME, &Choices::default_of(choices::NAME));
+    let [mut layout, _] = Layout::documented();
     layout.program = PathBuf::from(program);
     render(&layout, &[], Confinement { children: true, loopback: false })
         .expect("the default layout has plain paths")

@@ -122,8 +122,8 @@ pub enum Error {
     Service {
         /// In which way.
         why: String,
-        /// Its unit.
-        unit: String,
+        /// The command that shows its whole journal.
+        whole: String,
         /// The end of its journal.
         journal: Vec<String>,
     },
@@ -147,17 +147,6 @@ pub enum Error {
         #[source]
         source: Box<Self>,
     },
-}
-
-/// A failure with its causes in one line.
-pub(super) fn with_causes(failure: &dyn std::error::Error) -> String {
-    let mut text = failure.to_string();
-    let mut cause = failure.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 impl Error {
@@ -237,9 +226,10 @@ impl ToExit for Error {
                  under FILES, and install again"
                     .to_owned()
             }
+            Self::NotADirectory(_) => "put a directory in its place, then run the command again".to_owned(),
             Self::Busy => "wait until it has ended, then run the command again".to_owned(),
             Self::NewerReceipt { .. } => "use the mcpeg that wrote it, or a newer one".to_owned(),
-            Self::Service { unit, .. } => format!("journalctl --unit {unit} shows the whole log"),
+            Self::Service { whole, .. } => format!("{whole} shows the whole log"),
             Self::RolledBack { source, .. } => return source.hint(),
             Self::NotRolledBack { .. } => "mend the cause, then `sudo mcpeg uninstall`".to_owned(),
             _ => return None,

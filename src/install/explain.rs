@@ -20,7 +20,7 @@ impl Step {
             Object::Enable => "the service starts when the machine does",
             Object::Upgrade => "the running process gives its place to a new one; clients do not notice",
             Object::Start => "the service serves from now on",
-            Object::Probe => "success is claimed only after a real answer; otherwise everything is undone",
+            Object::Probe => "success is claimed only after a real answer; else everything is undone",
         }
     }
 

@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::choices::{Choices, Profile};
+use super::choices::{self, Choices, Profile};
 use super::error::Error;
 
 /// Where a distribution's package puts the binary.
@@ -206,6 +206,29 @@ impl Layout {
             wants_link: PathBuf::new(),
             shadows: Vec::new(),
         }
+    }
+
+    /// As the manual names the places: those of the plain service, and those of a user's, whose home is `~`.
+    #[must_use]
+    pub fn documented() -> [Self; 2] {
+        let places = UserPlaces {
+            home: PathBuf::from("~"),
+            configuration: PathBuf::from("~/.config"),
+            data: PathBuf::from("~/.local/share"),
+            state: PathBuf::from("~/.local/state"),
+            runtime: PathBuf::from("$XDG_RUNTIME_DIR"),
+        };
+        let production = Self::production(choices::NAME, &Choices::default_of(choices::NAME));
+        [production, Self::development(choices::NAME, &places, "", "")]
+    }
+
+    /// Every file and directory of mcpeg's own, that of an administrator's decision to start it at boot included.
+    #[must_use]
+    pub fn own(&self) -> Vec<&Path> {
+        let mut all = self.files();
+        all.extend(self.own_directories());
+        all.extend([&self.receipt, &self.pid_file, &self.wants_link].map(PathBuf::as_path));
+        all
     }
 
     /// The command that talks to the systemd which runs the service.

@@ -83,11 +83,11 @@ fn act(layout: &Layout, verb: &'static str) -> Result<(), Error> {
 
 /// The error for a service that does not work, with the end of its journal.
 pub(super) fn failed(layout: &Layout, why: String) -> Error {
-    let unit = if layout.is_users() { "--user-unit" } else { "--unit" };
-    let arguments = [unit, &layout.unit, JOURNAL_LINES, "--no-pager", "--output=cat", "--quiet"];
+    let option = if layout.is_users() { "--user-unit" } else { "--unit" };
+    let arguments = [option, &layout.unit, JOURNAL_LINES, "--no-pager", "--output=cat", "--quiet"];
     let journal = exec::run("journalctl", &arguments).unwrap_or_default();
-    let unit = layout.unit.clone();
-    Error::Service { why, unit, journal: journal.lines().map(str::to_owned).collect() }
+    let whole = format!("journalctl {option} {}", layout.unit);
+    Error::Service { why, whole, journal: journal.lines().map(str::to_owned).collect() }
 }
 
 /// Stops the service; one that is not known is stopped.

@@ -12,12 +12,13 @@ use std::time::{Duration, Instant};
 use http::StatusCode;
 use serde::Deserialize;
 
-use super::error::{Error, with_causes};
+use super::error::Error;
 use super::layout::Layout;
 use super::privileged::exec;
 use super::service;
 use super::target::Target as Installation;
 use crate::config::{self, ListenAddr};
+use crate::exit::chain;
 use crate::probe::{self, Target};
 
 /// How long the service may take from READY=1 to its first answer.
@@ -92,7 +93,7 @@ fn listener(layout: &Layout) -> Result<ListenAddr, String> {
         return Ok(listener);
     }
     configured(&layout.configuration)
-        .map_err(|error| format!("cannot tell where it listens: {}", with_causes(&error)))
+        .map_err(|error| format!("cannot tell where it listens: {}", chain(&error)))
 }
 
 /// The first listener of a status.
@@ -155,7 +156,7 @@ async fn answers(target: &Target) -> Result<bool, String> {
     };
     let (status, body) = probe::post(target, "/mcp", &HEADERS, DISCOVER.to_owned(), REQUEST_LIMIT)
         .await
-        .map_err(|error| with_causes(&error))?;
+        .map_err(|error| chain(&error))?;
     let body = String::from_utf8_lossy(&body);
     if status == StatusCode::OK && body.contains("\"result\"") {
         Ok(ready)
@@ -166,7 +167,7 @@ async fn answers(target: &Target) -> Result<bool, String> {
 
 /// The last answer, in words.
 fn unready<T>(answer: Result<(StatusCode, T), probe::Error>) -> String {
-    answer.map_or_else(|error| with_causes(&error), |(status, _)| format!("/health/ready answers {status}"))
+    answer.map_or_else(|error| chain(&error), |(status, _)| format!("/health/ready answers {status}"))
 }
 
 #[cfg(test)]

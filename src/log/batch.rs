@@ -1,5 +1,6 @@
 //! Whole records one after the other, with a mark for each: its length and its level.
 
+use serde::{Serialize, Serializer};
 use tracing::Level;
 
 /// Bits of a mark that hold the level.
@@ -20,9 +21,18 @@ pub(super) struct Batch {
     first: usize,
 }
 
-/// Numbers of records by level, from error to trace.
+/// The levels from the most severe on, as they are named to those who read numbers.
+const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
+
+/// Numbers of records by level.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counts([u64; 5]);
+pub struct Counts([u64; 5]);
+
+impl Serialize for Counts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.by_level())
+    }
+}
 
 /// The place of a level in [`Counts`].
 pub(super) const fn index(level: Level) -> u8 {
@@ -36,13 +46,14 @@ pub(super) const fn index(level: Level) -> u8 {
 }
 
 impl Batch {
-    /// Adds a record. One that is longer than half a gigabyte is none.
-    pub(super) fn push(&mut self, record: &[u8], level: u8) {
+    /// Adds a record; `false` if it has half a gigabyte or more, which is too long.
+    pub(super) fn push(&mut self, record: &[u8], level: u8) -> bool {
         let length = u32::try_from(record.len()).ok().filter(|length| *length < 1 << (32 - LEVEL_BITS));
         if let Some(length) = length {
             self.bytes.extend_from_slice(record);
             self.marks.push(length << LEVEL_BITS | u32::from(level));
         }
+        length.is_some()
     }
 
     /// Moves everything of another to the end; the other keeps its memory if this one was empty and has as much.
@@ -151,13 +162,14 @@ impl Counts {
     }
 
     /// How many that is.
-    pub(super) fn total(&self) -> u64 {
+    #[must_use]
+    pub fn total(&self) -> u64 {
         self.0.iter().sum()
     }
 
     /// Each level's name and number, most severe first.
-    pub(super) fn by_level(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        ["error", "warn", "info", "debug", "trace"].into_iter().zip(self.0)
+    pub fn by_level(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        LEVELS.into_iter().zip(self.0)
     }
 }
 

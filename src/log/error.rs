@@ -90,11 +90,15 @@ impl ToExit for Error {
                 source
             }
             Self::NoFile => return Some("name one with --log-file or with `file` in [log]".to_owned()),
+            Self::Sync { .. } => {
+                return Some("the kernel's log (dmesg) says what is wrong with the disk".to_owned());
+            }
             Self::Full => return Some("make room on the file system of the log".to_owned()),
             _ => return None,
         };
         let fix = match source.raw_os_error() {
             Some(nix::libc::ELOOP) => "the log file must not be a symbolic link; name the file itself",
+            Some(nix::libc::ENOSPC | nix::libc::EDQUOT) => "make room on the file system of the log",
             Some(nix::libc::EACCES | nix::libc::EPERM | nix::libc::EROFS) => {
                 "let mcpeg's user write there, or name another file with --log-file or in [log]"
             }

@@ -5,7 +5,7 @@
 //! | `subscriber` | putting all of it together |
 //! | `output`, `format` | from an event to a record, in the thread that logs |
 //! | `queue`, `batch` | the way of records to the thread that writes |
-//! | `worker`, `file`, `health` | the thread of the file: writing, rotation, trouble, and what others may know of it |
+//! | `worker`, `file`, `trouble`, `health` | the thread of the file: writing, rotation, trouble, what others may know of it |
 //! | `console`, `console_writer` | standard error |
 //!
 //! Order: [`init`] comes after detaching, because the writers are threads, and threads do not survive fork(2).
@@ -27,10 +27,12 @@ mod health;
 mod output;
 mod queue;
 mod subscriber;
+mod trouble;
 mod worker;
 
+pub use batch::Counts;
 pub use console::Console;
 pub use error::Error;
-pub use file::Rotated;
+pub use file::{Rotated, lock_path};
 pub use health::Health;
 pub use subscriber::{Guard, Handle, init};

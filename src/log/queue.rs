@@ -123,8 +123,7 @@ impl<T> Queue<T> {
         let mut state = self.lock();
         while state.batch.len() + record.len() > self.limit && !state.batch.is_empty() && !state.closed {
             if self.overflow == Overflow::Drop {
-                state.lost.get_or_insert_with(|| (Instant::now(), Counts::default())).1.add(level);
-                return;
+                return state.lose(level);
             }
             state.blocked += 1;
             state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -133,7 +132,9 @@ impl<T> Queue<T> {
         if state.closed {
             return;
         }
-        state.batch.push(record, level);
+        if !state.batch.push(record, level) {
+            return state.lose(level);
+        }
         self.progress.accept(1);
         state.urgent |= level <= URGENT;
         let wake = match state.writer {
@@ -234,6 +235,11 @@ impl<T> Queue<T> {
 }
 
 impl<T> State<T> {
+    /// Counts a record that is dropped.
+    fn lose(&mut self, level: u8) {
+        self.lost.get_or_insert_with(|| (Instant::now(), Counts::default())).1.add(level);
+    }
+
     /// Whether there is nothing to do.
     const fn is_quiet(&self) -> bool {
         self.batch.is_empty() && self.orders.is_empty() && !self.closed && self.lost.is_none()

@@ -18,7 +18,7 @@ use super::batch::index;
 use super::console_writer::{self, ConsoleQueue};
 use super::file::{Active, Rotated};
 use super::format::{Context, Style};
-use super::health::{Health, Shared, lock};
+use super::health::{Health, Shared};
 use super::output::Output;
 use super::queue::Queue;
 use super::worker::{Order, Rules, Voice, Worker};
@@ -145,7 +145,9 @@ impl Handle {
     /// How the file is.
     #[must_use]
     pub fn health(&self) -> Option<Health> {
-        self.shared.as_ref().map(|shared| lock(&shared.health).clone())
+        let mut health = self.shared.as_ref()?.health().clone();
+        health.waiting = self.queue.as_ref().map_or(0, |queue| queue.progress().pending());
+        Some(health)
     }
 
     /// Waits until the log demands that the gateway stops, which it does if it cannot be written and `on_full` is

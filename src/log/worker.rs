@@ -15,15 +15,14 @@ use tracing::Level;
 use super::Error;
 use super::batch::{Batch, Counts};
 use super::file::{Active, Archive, Owner, Rotated, Schedule, newest};
-use super::health::{Shared, lock};
+use super::health::Shared;
 use super::queue::{Found, Queue};
+use super::trouble::{Act, RETRY, Troubles};
 use crate::config::{Fsync, Log, OnFull, Rotation};
 use crate::exit;
 
 /// How often the path of the file is looked at.
 const LOOK: Duration = Duration::from_millis(500);
-/// How often a file that cannot be written, moved or opened is tried again.
-const RETRY: Duration = Duration::from_millis(200);
 /// How often the directory of rotated files is looked at.
 const TIDY: Duration = Duration::from_secs(60);
 /// How often records are forced to the disk, if that was asked for.
@@ -88,10 +87,8 @@ pub(super) struct Worker {
     last: Option<super::file::Name>,
     /// Compresses.
     archive: Archive,
-    /// Why nothing can be written.
-    trouble: Option<Trouble>,
-    /// Why the file cannot be moved or opened, and when that is tried again.
-    complaint: Option<(String, Instant)>,
+    /// What is wrong.
+    troubles: Troubles,
     /// When the path was looked at.
     looked: Instant,
     /// When the directory was.
@@ -104,17 +101,6 @@ pub(super) struct Worker {
     shared: Arc<Shared>,
     /// How something is told.
     voice: Voice,
-}
-
-/// A file that cannot be written.
-#[derive(Debug)]
-struct Trouble {
-    /// Since when.
-    since: Instant,
-    /// When it is tried again.
-    again: Instant,
-    /// What was lost.
-    lost: Counts,
 }
 
 impl Rules {
@@ -135,8 +121,7 @@ impl Worker {
         let rules = Rules::of(log);
         let schedule = Schedule::new(rules.rotation.every, rules.rotation.at, active.since());
         let archive = Archive::start(active.path()).map_err(Error::Thread)?;
-        let shared = Arc::new(Shared::default());
-        active.path().clone_into(&mut lock(&shared.health).file);
+        let shared = Arc::new(Shared::of(active.path().to_owned()));
         let now = Instant::now();
         let mut worker = Self {
             queue,
@@ -150,8 +135,7 @@ impl Worker {
             warned: false,
             last: None,
             archive,
-            trouble: None,
-            complaint: None,
+            troubles: Troubles::default(),
             looked: now,
             tidied: now,
             synced: now,
@@ -167,8 +151,8 @@ impl Worker {
     pub(super) fn run(mut self) {
         crate::sys::ending::spare_this_thread();
         loop {
-            let urge = self.trouble.is_some() || self.complaint.is_some();
-            let found = self.queue.take(&mut self.pending, if urge { RETRY } else { LOOK });
+            let limit = if self.troubles.are_there() { RETRY } else { LOOK };
+            let found = self.queue.take(&mut self.pending, limit);
             if self.step(found) {
                 return;
             }
@@ -183,7 +167,7 @@ impl Worker {
         let now = Timestamp::now();
         if self.schedule.is_due(now) && self.active.size() > 0 && self.may_rotate() {
             // If it fails, the file is rotated by whatever rotates it next.
-            self.rotate().unwrap_or_else(|error| self.complain(&error));
+            self.rotate().unwrap_or_else(|error| self.complain(Act::Move, &error));
         }
         self.write(found.closed);
         if let Some((since, lost)) = found.lost {
@@ -204,13 +188,13 @@ impl Worker {
         self.looked = Instant::now();
         self.schedule.look_again(Timestamp::now());
         if self.active.is_in_place() {
-            if self.complaint.is_some() && !self.is_too_large() {
-                self.relieve();
+            if self.troubles.is_unmovable() && !self.is_too_large() {
+                self.relieve(Act::Move);
             }
         } else {
             match self.active.reopen() {
-                Ok(()) => self.relieve(),
-                Err(error) => self.complain(&error),
+                Ok(()) => self.relieve(Act::Move),
+                Err(error) => self.complain(Act::Move, &error),
             }
         }
         if self.owner.is_none() {
@@ -252,8 +236,7 @@ impl Worker {
 
     /// Whether a rotation by size or time may be tried now.
     fn may_rotate(&self) -> bool {
-        let patient = self.complaint.as_ref().is_none_or(|(_, again)| *again <= Instant::now());
-        self.owner.is_some() && patient && !self.rules.rotation.external
+        self.owner.is_some() && self.troubles.let_move() && !self.rules.rotation.external
     }
 
     /// Whether the file has more than it should.
@@ -264,13 +247,14 @@ impl Worker {
     /// Writes what is pending; once more in any case if it is the last time.
     fn write(&mut self, finally: bool) {
         while !self.pending.is_empty() {
-            if !finally && self.trouble.as_ref().is_some_and(|trouble| trouble.again > Instant::now()) {
+            if !finally && !self.troubles.let_write() {
                 break;
             }
             let Some(bytes) = self.portion() else { continue };
             let written = self.active.append(&self.pending, bytes);
             self.pending.forget(written.records, written.bytes);
             self.dirty |= written.records > 0;
+            self.shared.wrote(written.records, written.bytes);
             self.queue.settle(written.records as u64, written.error.is_some());
             match written.error {
                 None => self.recover(),
@@ -280,10 +264,10 @@ impl Worker {
                 }
             }
         }
-        if let Some(trouble) = &mut self.trouble {
+        if self.troubles.is_unwritable() {
             let lost = self.pending.shrink(self.limit);
-            trouble.lost.add_all(lost);
-            lock(&self.shared.health).lost += lost.total();
+            self.troubles.lose(lost);
+            self.shared.lost(lost);
             self.queue.settle(lost.total(), true);
         }
     }
@@ -303,7 +287,7 @@ impl Worker {
         match self.rotate() {
             Ok(()) => None,
             Err(error) => {
-                self.complain(&error);
+                self.complain(Act::Move, &error);
                 Some(self.pending.len())
             }
         }
@@ -320,8 +304,8 @@ impl Worker {
             self.sync(true);
         }
         let rotated = self.active.rotate(&mut self.last, Timestamp::now())?;
-        lock(&self.shared.health).rotations += 1;
-        self.relieve();
+        self.shared.health().rotations += 1;
+        self.relieve(Act::Move);
         self.tidy();
         Ok(rotated)
     }
@@ -358,7 +342,7 @@ impl Worker {
         let path = self.active.path().to_owned();
         if !self.active.is_in_place() {
             self.active.reopen()?;
-            self.relieve();
+            self.relieve(Act::Move);
             return Ok(Rotated::Reopened(path));
         }
         if self.rules.rotation.external {
@@ -386,41 +370,42 @@ impl Worker {
         if self.dirty && (now || due) {
             self.synced = Instant::now();
             match self.active.sync() {
-                Ok(()) => self.dirty = false,
-                Err(source) => self.complain(&Error::Sync { path: self.active.path().to_owned(), source }),
+                Ok(()) => {
+                    self.dirty = false;
+                    self.relieve(Act::Sync);
+                }
+                Err(source) => {
+                    self.complain(Act::Sync, &Error::Sync { path: self.active.path().to_owned(), source });
+                }
             }
         }
     }
 
     /// Notes that the file cannot be moved, opened or synced; what there is stays in use.
-    fn complain(&mut self, error: &Error) {
+    fn complain(&mut self, act: Act, error: &Error) {
         let text = exit::chain(error);
-        if self.complaint.as_ref().is_none_or(|(before, _)| *before != text) {
+        if self.troubles.fail(act, text.clone()) {
             (self.voice.alarm)(Level::ERROR, &format!("{text}; the log goes on in the file that is open"));
-            lock(&self.shared.health).trouble = Some(text.clone());
+            self.publish();
         }
-        self.complaint = Some((text, Instant::now() + RETRY));
     }
 
     /// Notes that this is over.
-    fn relieve(&mut self) {
-        if let Some((text, _)) = self.complaint.take() {
+    fn relieve(&mut self, act: Act) {
+        if let Some(text) = self.troubles.succeed(act) {
             (self.voice.alarm)(Level::WARN, &format!("over: {text}"));
-            lock(&self.shared.health).trouble = None;
+            self.publish();
         }
     }
 
     /// Notes that the file cannot be written.
     fn suffer(&mut self, error: &std::io::Error) {
-        let again = Instant::now() + RETRY;
-        if let Some(trouble) = &mut self.trouble {
-            trouble.again = again;
+        let text = format!("cannot write log file `{}`: {error}", self.active.path().display());
+        if !self.troubles.fail_to_write(text.clone()) {
             return;
         }
-        let text = format!("cannot write log file `{}`: {error}", self.active.path().display());
         (self.voice.alarm)(Level::ERROR, &format!("{text}; the newest records are kept"));
-        lock(&self.shared.health).trouble = Some(text);
-        self.trouble = Some(Trouble { since: Instant::now(), again, lost: Counts::default() });
+        self.publish();
         if self.rules.on_full == OnFull::Stop {
             self.shared.stop.notify_one();
         }
@@ -428,20 +413,25 @@ impl Worker {
 
     /// Notes that the file can be written again.
     fn recover(&mut self) {
-        let Some(trouble) = self.trouble.take() else { return };
-        let (lost, took) = (trouble.lost.total(), humantime::format_duration(round(trouble.since.elapsed())));
-        let path = self.active.path().display().to_string();
-        let text = format!("log file `{path}` is written again after {took}; {lost} records were lost");
+        let Some((during, lost)) = self.troubles.write() else { return };
+        let (total, took) = (lost.total(), humantime::format_duration(round(during)));
+        let path = self.active.path().display();
+        let text = format!("log file `{path}` is written again after {took}; {total} records were lost");
         (self.voice.alarm)(Level::WARN, &text);
-        lock(&self.shared.health).trouble = None;
-        if lost > 0 {
-            self.note_loss(trouble.since.elapsed(), trouble.lost);
+        self.publish();
+        if total > 0 {
+            self.note_loss(during, lost);
         }
+    }
+
+    /// Lets others know what is wrong.
+    fn publish(&self) {
+        self.shared.health().trouble = self.troubles.text().map(str::to_owned);
     }
 
     /// Tells what the full queue has dropped.
     fn tell_loss(&mut self, during: Duration, lost: Counts) {
-        lock(&self.shared.health).lost += lost.total();
+        self.shared.lost(lost);
         self.note_loss(during, lost);
         self.write(false);
     }
@@ -452,8 +442,9 @@ impl Worker {
         let text = format!("dropped {} records in {during}", lost.total());
         let counts: Vec<_> = lost.by_level().filter(|(_, count)| *count > 0).collect();
         let record = (self.voice.record)(Level::WARN, &text, &counts);
-        self.pending.push(&record, 1);
-        self.queue.progress().accept(1);
+        if self.pending.push(&record, 1) {
+            self.queue.progress().accept(1);
+        }
     }
 
     /// The end: what cannot be written now never will be.
@@ -463,9 +454,9 @@ impl Worker {
             self.sync(true);
         }
         let rest = self.pending.shrink(0);
-        if let Some(mut trouble) = self.trouble.take() {
-            trouble.lost.add_all(rest);
-            let (lost, path) = (trouble.lost.total(), self.active.path().display());
+        self.troubles.lose(rest);
+        if let Some((_, lost)) = self.troubles.write() {
+            let (lost, path) = (lost.total(), self.active.path().display());
             (self.voice.alarm)(Level::ERROR, &format!("log file `{path}`: {lost} records were lost"));
         }
         self.queue.settle(rest.total(), false);

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::daemon::detach;
-use crate::daemon::{LockError, PathsError, PidFileError, Received, control, listen, upgrade};
+use crate::daemon::{LockError, PathsError, PidFileError, Received, control, listen, privileges, upgrade};
 use crate::exit::{Exit, ToExit};
 use crate::{config, gateway, log, probe};
 
@@ -19,6 +19,12 @@ pub enum Error {
     /// The lock, above all because another gateway runs.
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// Giving root up.
+    #[error(transparent)]
+    Privileges(#[from] privileges::Error),
+    /// The user for whom root was given up could never reload.
+    #[error("user `{0}` cannot read the configuration again, as a reload would")]
+    Unreadable(String, #[source] config::Error),
     /// The pid file.
     #[error(transparent)]
     PidFile(#[from] PidFileError),
@@ -92,6 +98,7 @@ impl Error {
             Self::Paths(error) => Some(error),
             Self::Lock(error) => Some(error),
             Self::PidFile(error) => Some(error),
+            Self::Privileges(error) => Some(error),
             Self::Listen(error) => Some(error),
             Self::Detach(error) => Some(error),
             Self::Log(error) => Some(error),
@@ -110,12 +117,18 @@ impl ToExit for Error {
         }
         match self {
             Self::StoppedEarly(received) => received.exit(),
+            Self::Unreadable(..) => Exit::Permission,
             Self::NotLive(..) | Self::ListenerLost(_) | Self::Panicked => Exit::Bug,
             _ => Exit::Os,
         }
     }
 
     fn hint(&self) -> Option<String> {
+        if let Self::Unreadable(name, _) = self {
+            return Some(format!(
+                "let a group of that user read it: `chgrp $(id -g {name}) FILE` and `chmod 640 FILE`"
+            ));
+        }
         self.inner().and_then(ToExit::hint)
     }
 }

@@ -259,6 +259,10 @@ fn pin(config: &mut Config, old: &Config, passed: bool) -> Vec<String> {
     let (server, log) = (&mut config.server, &mut config.log);
     note(server.max_message_size != old.server.max_message_size, "max_message_size in [server]");
     server.max_message_size = old.server.max_message_size;
+    note(server.user != old.server.user, "user in [server]");
+    note(server.group != old.server.group, "group in [server]");
+    server.user.clone_from(&old.server.user);
+    server.group.clone_from(&old.server.group);
     note(passed && server.listen != old.server.listen, "listen in [server]");
     let Log { file, format, spans, instance, console_format, queue, overflow, .. } = &old.log;
     note(log.file != *file, "file in [log]");

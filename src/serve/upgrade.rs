@@ -165,6 +165,9 @@ impl Serving<'_> {
 
     /// Everything that the new process needs.
     fn offer(&self, limit: Duration) -> Result<Offer, Failure> {
+        if !cfg!(target_os = "linux") {
+            return Err(Failure::Pass(std::io::ErrorKind::Unsupported.into()));
+        }
         if self.record.pid == 1 {
             return Err(Failure::FirstProcess);
         }
@@ -176,6 +179,7 @@ impl Serving<'_> {
             log_file: overrides.log_file,
             log_level: overrides.log_level,
             dev: overrides.dev,
+            user: self.taken.user.clone(),
             pid_file: self.taken.paths.pid_file.clone(),
             background: self.taken.background,
             listeners: self.taken.listeners.outline(),
@@ -319,7 +323,7 @@ pub fn take_over() -> Option<Exit> {
 
 /// Receives everything and serves.
 fn serve_on() -> Result<Exit, Error> {
-    drop(passed::claim(Rest::CloseOnExec)?);
+    drop(passed::claim(Rest::CloseOnExec, None)?);
     let channel = upgrade::channel()?;
     let mut taken = match inherit(&channel) {
         Ok(taken) => taken,
@@ -343,6 +347,8 @@ fn inherit(channel: &std::os::unix::net::UnixStream) -> Result<Taken, Error> {
         Overrides { listen: plan.listen, log_file: plan.log_file, log_level: plan.log_level, dev: plan.dev };
     let source = Source { file: plan.config, overrides };
     let config = config::load(&source)?;
+    // Root was given up before, so that this one either runs as that user already, or never can.
+    let credentials = super::privileges::wanted(&config, plan.user.as_ref())?;
     let paths = RunPaths::resolve(Some(&plan.pid_file))?;
     let lock = Lock::inherit(&paths, inheritance.lock)?;
     let offered = (plan.listeners, inheritance.listeners);
@@ -352,7 +358,11 @@ fn inherit(channel: &std::os::unix::net::UnixStream) -> Result<Taken, Error> {
         source,
         paths,
         lock,
+        stale: None,
         listeners,
+        credentials,
+        user: plan.user,
+        waiting: None,
         welcome: None,
         background: plan.background,
         predecessor: None,

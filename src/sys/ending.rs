@@ -56,6 +56,14 @@ impl Progress {
         self.settled.load(Ordering::Acquire)
     }
 
+    /// How much is on its way.
+    #[must_use]
+    pub fn pending(&self) -> u64 {
+        // In this order: the other one could find more settled than accepted.
+        let settled = self.settled();
+        self.accepted().saturating_sub(settled)
+    }
+
     /// Says whether waiting is in vain for now.
     pub fn set_stuck(&self, stuck: bool) {
         self.stuck.store(stuck, Ordering::Release);

@@ -27,27 +27,67 @@ pub enum Rest {
     Close,
 }
 
-/// Takes over the `count` descriptors from [`FIRST`] up, and closes or shields all others above them.
+/// Takes over the `count` descriptors from [`FIRST`] up and that numbered `beside`, and closes or shields all others.
 ///
 /// This must be the first thing that the process does with descriptors, so that no number from [`FIRST`] up can
 /// belong to an object of ours; it is refused the second time and while other threads run.
 ///
 /// # Errors
-/// `EBUSY` on a second call or with several threads, `EBADF` if one of the `count` descriptors is not open.
-pub fn claim_inherited(count: u16, rest: Rest) -> io::Result<Vec<OwnedFd>> {
-    if super::fork::threads()? != 1 || CLAIMED.swap(true, Ordering::SeqCst) {
+/// `EBUSY` on a second call or with several threads, `EBADF` if one of the `count` descriptors or that `beside` is not
+/// open, `EINVAL` if that one is among those.
+pub fn claim_inherited(
+    count: u16,
+    beside: Option<RawFd>,
+    rest: Rest,
+) -> io::Result<(Vec<OwnedFd>, Option<OwnedFd>)> {
+    // Where it cannot be told, the order of `main` has to do: this comes before anything that starts threads.
+    let alone = !cfg!(target_os = "linux") || super::fork::is_alone()?;
+    if !alone || CLAIMED.swap(true, Ordering::SeqCst) {
         return Err(io::Error::from_raw_os_error(libc::EBUSY));
     }
     let end = FIRST + RawFd::from(count);
+    if beside.is_some_and(|number| number < end) {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
     let taken = (FIRST..end).map(take).collect::<io::Result<Vec<_>>>()?;
+    let kept = beside.map(take).transpose()?;
+    match beside {
+        Some(number) => {
+            leave(end, number - 1, rest)?;
+            leave(number + 1, RawFd::MAX, rest)?;
+        }
+        None => leave(end, RawFd::MAX, rest)?,
+    }
+    Ok((taken, kept))
+}
+
+/// Closes or shields the descriptors from `first` to `last`, which are those that [`claim_inherited`] has not taken.
+fn leave(first: RawFd, last: RawFd, rest: Rest) -> io::Result<()> {
+    if first > last {
+        return Ok(());
+    }
     let flags = match rest {
         Rest::CloseOnExec => libc::CLOSE_RANGE_CLOEXEC.cast_signed(),
         Rest::Close => 0,
     };
-    // SAFETY: close_range(2) takes plain numbers. No descriptor from `end` up belongs to an object of this
-    // process: this is its first use of descriptors and its only thread, which was checked above.
-    let status = unsafe { libc::close_range(end.cast_unsigned(), libc::c_uint::MAX, flags) };
-    if status == -1 { Err(io::Error::last_os_error()) } else { Ok(taken) }
+    // SAFETY: close_range(2) takes plain numbers. No descriptor between them belongs to an object of this process:
+    // this is its first use of descriptors and its only thread, which the caller has checked.
+    let status = unsafe { libc::close_range(first.cast_unsigned(), last.cast_unsigned(), flags) };
+    if status == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Whether a descriptor is open for writing, by its number: fcntl(2) `F_GETFL`.
+///
+/// # Errors
+/// `EBADF` if it is not open.
+pub fn is_writable(number: RawFd) -> io::Result<bool> {
+    // SAFETY: fcntl(2) F_GETFL on a number; a descriptor that is not open is answered with EBADF.
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFL) };
+    if flags == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    // A descriptor that was opened by O_PATH can do nothing.
+    Ok(flags & libc::O_ACCMODE != libc::O_RDONLY && flags & libc::O_PATH == 0)
 }
 
 /// Makes one inherited descriptor ours, close-on-exec.

@@ -26,7 +26,7 @@ pub enum Fork {
 /// # Errors
 /// `EBUSY` when another thread runs, else what fork(2) answers.
 pub fn fork() -> io::Result<Fork> {
-    if threads()? != 1 {
+    if !is_alone()? {
         return Err(io::Error::from_raw_os_error(libc::EBUSY));
     }
     // SAFETY: this is the only thread of the process (checked above, and only this thread could start another),
@@ -44,10 +44,13 @@ pub fn leave(code: u8) -> ! {
     unsafe { libc::_exit(libc::c_int::from(code)) }
 }
 
-/// How many threads this process has, from `proc_pid_task(5)`.
+/// Whether this is the only thread of the process, from `proc_pid_task(5)`.
 ///
 /// # Errors
-/// When /proc is not mounted.
-pub fn threads() -> io::Result<usize> {
-    Ok(fs::read_dir("/proc/self/task")?.count())
+/// When /proc is not mounted, and on other platforms than Linux, where it cannot be told.
+pub fn is_alone() -> io::Result<bool> {
+    if !cfg!(target_os = "linux") {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    Ok(fs::read_dir("/proc/self/task")?.count() == 1)
 }

@@ -43,6 +43,14 @@ pub fn write_atomic(path: &Path, content: &[u8], ownership: Ownership) -> io::Re
     result.and_then(|()| sync_directory_of(path))
 }
 
+/// Whether this process sees the root of the file system mounted without execution, mount(8) `noexec`: so a service does
+/// whose unit forbids programs (systemd.exec(5) `NoExecPaths=/`).
+#[must_use]
+pub fn is_root_noexec() -> bool {
+    let flags = rustix::fs::statvfs("/").map(|state| state.f_flag);
+    flags.is_ok_and(|flags| flags.contains(rustix::fs::StatVfsMountFlags::NOEXEC))
+}
+
 /// A name in the same directory that this process alone uses.
 fn temporary_beside(path: &Path) -> io::Result<PathBuf> {
     let name = path.file_name().ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?;
@@ -139,6 +147,20 @@ pub fn open_or_create(path: &Path, mode: u32) -> io::Result<(File, Metadata)> {
         .open(path)?;
     let metadata = file.metadata()?;
     Ok((file, metadata))
+}
+
+/// Permission bits as the kernel takes them: `mode_t` is of another width on other platforms.
+#[cfg_attr(target_os = "linux", expect(clippy::useless_conversion, reason = "it is 32 bits wide here"))]
+#[must_use]
+pub fn mode(bits: u32) -> rustix::fs::Mode {
+    rustix::fs::Mode::from_raw_mode((bits & 0o7777).try_into().unwrap_or_default())
+}
+
+/// The permission bits of what stat(2) tells.
+#[cfg_attr(target_os = "linux", expect(clippy::useless_conversion, reason = "it is 32 bits wide here"))]
+#[must_use]
+pub fn permissions(mode: rustix::fs::RawMode) -> u32 {
+    u32::from(mode) & 0o7777
 }
 
 /// Reads at most `limit` bytes.

@@ -6,21 +6,17 @@
 //! `PIDFD_SIGNAL_PROCESS_GROUP`, Linux 6.9. Older kernels get the number, after a proof that it still means the
 //! group: the leader is not reaped, or a member is in the session that the group was in; no group changes its session.
 
-#![expect(unsafe_code, reason = "pidfd_send_signal(2) with flags, which rustix lacks")]
-
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use rustix::process::Pid;
 
 use super::identity::{self, Member};
+use super::pidfd;
 use super::process::{Kill, ordinary};
-
-/// `PIDFD_SIGNAL_PROCESS_GROUP` of linux/pidfd.h, which the libc crate does not have for every target.
-const PROCESS_GROUP: libc::c_uint = 1 << 2;
 
 /// A process group that is or was led by a process that somebody vouched for while it was not reaped.
 #[derive(Debug)]
@@ -56,13 +52,10 @@ impl Group {
     /// By the pidfd; `EINVAL` if that is impossible here.
     fn signal_exactly(&self, signal: libc::c_int) -> io::Result<bool> {
         let pidfd = self.pidfd.as_ref().ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?;
-        let info = std::ptr::null::<libc::siginfo_t>();
-        // SAFETY: an open pidfd, plain numbers, and a null pointer, for which the kernel fills the details in itself:
-        // pidfd_send_signal(2).
-        let status = unsafe {
-            libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, info, PROCESS_GROUP)
-        };
-        if status == 0 { Ok(true) } else { existed(io::Error::last_os_error()) }
+        match pidfd::send_to_group(pidfd.as_fd(), signal) {
+            Ok(()) => Ok(true),
+            Err(error) => existed(error),
+        }
     }
 
     /// By the number, once it is proved to mean the group.

@@ -27,9 +27,10 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, sockopt,
 };
-use rustix::process::{Pid, PidfdFlags};
+use rustix::process::Pid;
 
 use super::group::Group;
+use super::pidfd;
 use super::process::{Kill, command};
 
 /// Its name in `argv` and in ps(1), where the gateway's pid follows, as in `mcpeg-guardian of 4711`.
@@ -69,7 +70,8 @@ pub fn prepare() -> io::Result<(Command, Line)> {
     let (ours, theirs) =
         rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     // Not the installed path: an upgrade may have put another version there.
-    let mut guardian = command("/proc/self/exe");
+    let mut guardian =
+        if cfg!(target_os = "linux") { command("/proc/self/exe") } else { command(std::env::current_exe()?) };
     guardian.arg0(OsStr::from_bytes(NAME.to_bytes())).args(["of", &std::process::id().to_string()]);
     guardian.env_clear().current_dir("/");
     guardian.stdin(theirs).stdout(Stdio::null()).stderr(Stdio::null());
@@ -91,8 +93,12 @@ impl Line {
         let line = Arc::clone(&self.0);
         let hook = move || {
             let own = rustix::process::getpid();
-            let pidfd = rustix::process::pidfd_open(own, PidfdFlags::empty())?;
-            let _ = enlist(line.as_fd(), own, pidfd.as_fd());
+            match pidfd::open(own) {
+                Ok(pidfd) => drop(enlist(line.as_fd(), own, pidfd.as_fd())),
+                // The platform has none, nor another way to name a group for ever.
+                Err(rustix::io::Errno::NOSYS) => {}
+                Err(error) => return Err(error.into()),
+            }
             Ok(())
         };
         // SAFETY: the hook makes the system calls getpid, pidfd_open, getsid, sendmsg and close only; its buffers are
@@ -183,6 +189,7 @@ pub fn run() -> ExitCode {
         return ExitCode::from(USAGE);
     }
     // Its executable is a link in /proc, by which ps(1) would call it `exe`.
+    #[cfg(target_os = "linux")]
     let _ = nix::sys::prctl::set_name(NAME);
     end(&listen(line));
     ExitCode::SUCCESS

@@ -10,7 +10,9 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout};
-use rustix::process::{PidfdFlags, Signal};
+use rustix::process::Signal;
+
+use super::pidfd;
 
 /// What names a process for ever.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +50,10 @@ impl Identity {
     /// When /proc is not mounted.
     pub fn own() -> io::Result<Self> {
         let pid = nix::unistd::getpid().as_raw();
+        if !cfg!(target_os = "linux") {
+            // Nobody can prove it there, by whatever numbers.
+            return Ok(Self { pid, start_time: 0, boot_id: String::new() });
+        }
         Ok(Self { pid, start_time: start_time(pid)?, boot_id: boot_id()? })
     }
 }
@@ -61,7 +67,7 @@ impl Handle {
         let Some(pid) = super::process::ordinary(identity.pid) else {
             return Ok(Lookup::Gone);
         };
-        let pidfd = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+        let pidfd = match pidfd::open(pid) {
             Ok(pidfd) => pidfd,
             // EINVAL: the number is that of a thread by now.
             Err(rustix::io::Errno::SRCH | rustix::io::Errno::INVAL) => return Ok(Lookup::Gone),
@@ -89,7 +95,7 @@ impl Handle {
     /// # Errors
     /// `ESRCH` if it has ended, `EPERM` if this user may not.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
-        Ok(rustix::process::pidfd_send_signal(&self.pidfd, signal)?)
+        Ok(pidfd::send(&self.pidfd, signal)?)
     }
 
     /// Waits until the process ends, at most until `deadline`; whether it ended. A zombie counts as ended.

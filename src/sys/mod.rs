@@ -4,6 +4,7 @@
 //! (one thread, a descriptor that is open) is checked here, not promised by the caller. Errors are plain
 //! [`std::io::Error`]; the modules above know which operation failed and say so.
 
+pub mod credentials;
 pub mod ending;
 pub mod fd;
 pub mod fork;
@@ -13,6 +14,8 @@ pub mod guardian;
 pub mod handover;
 pub mod identity;
 pub mod net;
+mod pidfd;
 pub mod process;
+pub mod rename;
 pub mod signal;
 pub mod user;

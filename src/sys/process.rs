@@ -14,7 +14,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::process::{Pid, Signal};
 use tokio::io::unix::AsyncFd;
 
 /// A command with nothing set; the caller decides about environment and standard descriptors.
@@ -76,7 +76,8 @@ pub fn limit(command: &mut Command, ceilings: Ceilings) {
             if let Some(most) = most {
                 // Only root may raise the hard limit, and nobody needs to.
                 let (_, hard) = getrlimit(resource)?;
-                setrlimit(resource, most.min(hard), most.min(hard))?;
+                let most = ceiling(most).min(hard);
+                setrlimit(resource, most, most)?;
             }
         }
         Ok(())
@@ -84,6 +85,12 @@ pub fn limit(command: &mut Command, ceilings: Ceilings) {
     // SAFETY: the hook makes the system calls getrlimit and setrlimit only; it neither allocates nor takes a lock, as
     // signal-safety(7) demands between fork and exec.
     unsafe { command.pre_exec(hook) };
+}
+
+/// A ceiling as the kernel takes it: `rlim_t` has a sign on other platforms. Async-signal-safe.
+#[cfg_attr(target_os = "linux", expect(clippy::useless_conversion, reason = "it has none here"))]
+fn ceiling(most: u64) -> nix::libc::rlim_t {
+    most.try_into().unwrap_or(nix::libc::rlim_t::MAX)
 }
 
 /// Makes the program the child of init, or of the nearest subreaper, by a second fork: a service manager that is told
@@ -132,7 +139,7 @@ impl Kill {
 /// # Errors
 /// `EPERM` if this user may not.
 pub fn kill_exactly(pidfd: BorrowedFd<'_>) -> io::Result<()> {
-    match rustix::process::pidfd_send_signal(pidfd, Signal::KILL) {
+    match super::pidfd::send(pidfd, Signal::KILL) {
         Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
         Err(error) => Err(error.into()),
     }
@@ -162,7 +169,7 @@ pub fn signal_group(leader: u32, kill: Kill) -> io::Result<()> {
 pub fn pidfd_open(child: u32) -> io::Result<OwnedFd> {
     let invalid = || io::Error::from_raw_os_error(nix::libc::EINVAL);
     let pid = i32::try_from(child).ok().and_then(ordinary).ok_or_else(invalid)?;
-    Ok(rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK)?)
+    Ok(super::pidfd::of_child(pid)?)
 }
 
 /// The end of a child as an event of the runtime: readable once the child is a zombie, which it stays until it is waited

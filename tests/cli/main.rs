@@ -6,4 +6,5 @@ mod check;
 mod command;
 mod generated;
 mod import;
+mod manual;
 mod usage;

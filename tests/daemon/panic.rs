@@ -3,44 +3,10 @@
 //! The panic is a real one: strace(1) lets the kernel refuse random numbers, without which the standard library makes
 //! no hash map and panics. A reload needs one in a new thread.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Stdio};
-
-use mcpeg::sys::process::command;
 use nix::sys::signal::Signal;
 
 use crate::support::daemon::{Held, Site, finish, lives, send, until};
-
-/// A tracer that makes a system call of the gateway fail.
-struct Fault(Child);
-
-impl Fault {
-    /// Attaches to every thread of the process, and returns when the fault is in force.
-    fn inject(pid: i32, call: &str, error: &str) -> Self {
-        let mut strace = command("strace");
-        strace.args(["-f", "-e", &format!("trace={call}"), "-e", &format!("inject={call}:error={error}")]);
-        strace
-            .args(["-p", &pid.to_string()])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
-        let mut tracer = strace.spawn().unwrap();
-        let mut lines = BufReader::new(tracer.stderr.take().unwrap()).lines();
-        let first = lines.next().unwrap().unwrap();
-        assert!(first.contains("attached"), "{first}");
-        // Otherwise it would stop when the pipe is full.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self(tracer)
-    }
-}
-
-impl Drop for Fault {
-    fn drop(&mut self) {
-        // It ends with the gateway; a failed test ends it here.
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
+use crate::support::fault::Fault;
 
 /// Provokes a panic of a gateway, which has its reload refused.
 fn provoke(site: &Site, pid: i32) -> Fault {

@@ -100,15 +100,19 @@ fn start_after_kill_replaces_what_was_left_behind() {
     until("the killed gateway is gone", || !lives(first));
     assert!(site.pid_file().exists() && socket.exists() && site.path("mcpeg.sock").exists());
     assert_eq!(site.run(&["--status"]).code, Some(1));
-    let second = site.daemon();
+    assert_eq!(site.run(&["--daemon", "--log-file", "log"]).code, Some(0));
+    let second = site.pid();
     assert_ne!(first, second);
+    let log = fs::read_to_string(site.path("log")).unwrap();
+    let said = log.lines().find(|line| line.contains("replacing a pid file that was left behind"));
+    assert!(said.is_some_and(|line| line.contains("\"INFO\"") && line.contains(&first.to_string())), "{log}");
     assert_eq!(site.status()["pid"], second);
     assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o660);
     assert_eq!(site.run(&["--stop"]).code, Some(0));
     let mut left: Vec<_> =
         fs::read_dir(site.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     left.sort();
-    assert_eq!(left, ["mcpeg.lock", "mcpeg.toml"]);
+    assert_eq!(left, [".log.lock", "log", "mcpeg.lock", "mcpeg.toml"]);
 }
 
 /// A site whose upstream never answers, so that the daemon waits for it and the launcher for the daemon.

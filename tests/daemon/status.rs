@@ -105,6 +105,67 @@ fn every_field_of_every_answer_is_in_the_manual() {
     assert_eq!(fields, [""; 0], "not in mcpeg(8)");
 }
 
+/// Begins a legacy session.
+fn begin_session(address: std::net::SocketAddr) {
+    use std::io::{Read as _, Write as _};
+
+    let body = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25",
+        "capabilities":{},"clientInfo":{"name":"test","version":"1"}}}"#;
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(crate::support::daemon::DEADLINE)).unwrap();
+    let head = format!(
+        "POST /mcp HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nConnection: close\r\n\
+         Accept: application/json, text/event-stream\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[test]
+fn every_file_that_a_gateway_makes_is_in_the_manual() {
+    let manual = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/man/mcpeg.8");
+    let manual = fs::read_to_string(manual).unwrap();
+    let files = manual.split(".SH FILES\n").nth(1).unwrap().split("\n.SH ").next().unwrap();
+    let site = Site::new();
+    let log = format!("[log]\nfile = \"{}\"\n", site.path("mcpeg.log").display());
+    site.write("mcpeg.toml", format!("[server]\nlisten = [\"127.0.0.1:0\"]\n{log}"));
+    site.daemon();
+    begin_session(site.address());
+    until("sessions are remembered", || site.path("mcpeg.sessions").exists());
+    let entries = fs::read_dir(site.path("")).unwrap();
+    let names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(names.len() >= 7, "{names:?}");
+    for name in names {
+        assert!(files.contains(&name), "{name} is not in FILES of mcpeg(8)");
+    }
+}
+
+#[test]
+fn status_of_some_upstreams_ends_with_0_3_or_64() {
+    let site = Site::new();
+    let asleep = "[upstreams.asleep]\ncommand = \"sleep\"\nargs = [\"600\"]\nstart = \"lazy\"\n";
+    let gone = "[upstreams.gone]\ncommand = \"/not/there\"\n";
+    site.write("mcpeg.toml", format!("[server]\nlisten = [\"127.0.0.1:0\"]\n{asleep}{gone}"));
+    assert_eq!(site.run(&["--status", "--upstream", "asleep"]).code, Some(3), "nothing runs");
+    site.daemon();
+    let good = site.run(&["--status", "--upstream", "asleep"]);
+    assert_eq!(good.code, Some(0), "{good:?}");
+    assert!(good.stdout.starts_with("asleep ") && good.stdout.lines().count() == 1, "{good:?}");
+    let bad = site.run(&["--status", "--json", "--upstream", "gone", "--upstream", "asleep"]);
+    assert_eq!(bad.code, Some(3), "{bad:?}");
+    let value: serde_json::Value = serde_json::from_str(&bad.stdout).unwrap();
+    let whole = site.status();
+    assert_eq!(value["upstreams"].as_array().unwrap().len(), 2);
+    assert_eq!((&value["schema"], &value["pid"]), (&whole["schema"], &whole["pid"]));
+    let unknown = site.run(&["--status", "--upstream", "tme"]);
+    assert_eq!((unknown.code, unknown.stdout.as_str()), (Some(64), ""));
+    assert!(unknown.stderr.contains("no upstream `tme`"), "{unknown:?}");
+    assert!(unknown.stderr.contains("asleep") && unknown.stderr.contains("gone"), "{unknown:?}");
+}
+
 #[test]
 fn control_socket_answers_as_the_manual_says() {
     use std::io::{BufRead as _, BufReader, Write as _};

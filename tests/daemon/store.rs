@@ -1,11 +1,13 @@
 //! systemd's descriptor store, `sd_notify(3)` `FDSTORE=1`, over a real notify socket: what is put there, and what the
 //! next process makes of it.
 
-use std::io::{IoSliceMut, Read as _, Write as _};
+use std::io::{IoSliceMut, Read, Write as _};
 use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::path::Path;
 use std::process::{Child, Stdio};
 
 use nix::sys::signal::Signal;
@@ -90,7 +92,7 @@ fn ask(address: SocketAddr) -> TcpStream {
 }
 
 /// Whether the connection's request is answered well.
-fn is_answered(mut stream: TcpStream) -> bool {
+fn is_answered(mut stream: impl Read) -> bool {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer.starts_with("HTTP/1.1 200 ")
@@ -179,4 +181,87 @@ fn upgraded_process_exchanges_what_is_stored_when_it_is_the_main_process() {
     assert_eq!(finish(restart).code, Some(0));
     assert_eq!(manager.site.run(&["--stop"]).code, Some(0));
     assert_eq!(finish(gateway).code, Some(0));
+}
+
+/// The name in the store of a site's Unix listener.
+fn unix_name(socket: &Path) -> String {
+    let file = std::fs::symlink_metadata(socket).unwrap();
+    let path = socket.display().to_string();
+    assert!(path.bytes().all(|byte| byte.is_ascii_graphic() && !b":%".contains(&byte)), "{path}");
+    format!("mcpeg-unix-{:x}-{:x}-unix%3A{path}", file.dev(), file.ino())
+}
+
+/// Begins a connection with a request to a Unix socket.
+fn ask_unix(socket: &Path) -> UnixStream {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream.write_all(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    stream
+}
+
+#[test]
+fn unix_socket_and_its_file_outlive_the_gateway_and_go_with_the_listener() {
+    let manager = Manager::new(Site::new());
+    let socket = manager.site.path("mcp.sock");
+    let listen = |also: &str| format!("[server]\nlisten = [\"unix:{}\"{also}]\n", socket.display());
+    manager.site.write("mcpeg.toml", listen(""));
+    let gateway = manager.start(None);
+    let (text, mut descriptors) = manager.next();
+    let name = unix_name(&socket);
+    assert_eq!(text, format!("FDSTORE=1\nFDNAME={name}\nFDPOLL=0"));
+    let stored = descriptors.pop().unwrap();
+    manager.expect("READY=1");
+    let file = std::fs::metadata(&socket).unwrap().ino();
+
+    send(gateway.id().cast_signed(), Signal::SIGKILL);
+    assert_eq!(finish(gateway).signal, Some(9));
+    let waiting = ask_unix(&socket);
+    let gateway = manager.start(Some((&name, stored.try_clone().unwrap())));
+    manager.expect("READY=1");
+    assert!(is_answered(waiting), "a connection was lost with the killed process");
+
+    stop(&manager, gateway);
+    let waiting = ask_unix(&socket);
+    let gateway = manager.start(Some((&name, stored.try_clone().unwrap())));
+    manager.expect("READY=1");
+    assert!(is_answered(waiting), "a connection was lost during the restart");
+    assert_eq!(std::fs::metadata(&socket).unwrap().ino(), file, "it is another file");
+
+    // The next process of an upgrade knows what lies in the store too, and a reload that removes the listener removes all.
+    let restart = manager.site.mcpeg(&["--restart"]).spawn().unwrap();
+    manager.expect("MAINPID=");
+    drop(manager.expect("BARRIER=1"));
+    assert_eq!(finish(restart).code, Some(0));
+    manager.site.write("mcpeg.toml", config("127.0.0.1:0"));
+    let reload = manager.site.mcpeg(&["--reload"]).spawn().unwrap();
+    manager.expect("RELOADING=1");
+    manager.expect(&format!("FDSTOREREMOVE=1\nFDNAME={name}"));
+    manager.expect_stored("mcpeg-listen-127.0.0.1%3A0");
+    manager.expect("READY=1");
+    assert_eq!(finish(reload).code, Some(0));
+    assert!(!socket.exists(), "nobody can reach it any more");
+    assert_eq!(manager.site.run(&["--stop"]).code, Some(0));
+    assert_eq!(finish(gateway).code, Some(0));
+}
+
+#[test]
+fn stored_unix_socket_that_nobody_can_reach_is_bound_anew() {
+    let manager = Manager::new(Site::new());
+    let socket = manager.site.path("mcp.sock");
+    manager.site.write("mcpeg.toml", format!("[server]\nlisten = [\"unix:{}\"]\n", socket.display()));
+    let gateway = manager.start(None);
+    let stored = manager.next().1.pop().unwrap();
+    let name = unix_name(&socket);
+    manager.expect("READY=1");
+    stop(&manager, gateway);
+    assert!(socket.exists(), "systemd holds the socket, so its file stays");
+    std::fs::remove_file(&socket).unwrap();
+    let gateway = manager.start(Some((&name, stored)));
+    manager.expect(&format!("FDSTOREREMOVE=1\nFDNAME={name}"));
+    drop(manager.expect("BARRIER=1"));
+    let (text, _) = manager.next();
+    assert_eq!(text, format!("FDSTORE=1\nFDNAME={}\nFDPOLL=0", unix_name(&socket)));
+    manager.expect("READY=1");
+    assert!(is_answered(ask_unix(&socket)));
+    stop(&manager, gateway);
 }

@@ -84,6 +84,22 @@ fn every_step_of_daemon_7_leaves_its_trace() {
     assert!(TcpStream::connect(site.address()).is_ok(), "step 14");
 }
 
+#[test]
+fn signals_of_the_process_are_those_that_the_manual_lists() {
+    let site = Site::new();
+    let daemon = Proc(site.daemon());
+    let set = |names: &[&str]| {
+        let bits = names.iter().map(|name| 1_u64 << (name.parse::<Signal>().unwrap() as i32 - 1));
+        bits.fold(0, std::ops::BitOr::bitor)
+    };
+    let listed = mcpeg::daemon::SIGNALS.map(|signal| signal.name);
+    let (ignored, handled): (Vec<_>, Vec<_>) = listed.iter().partition(|name| **name == "SIGPIPE");
+    assert_eq!(daemon.signals("SigIgn"), set(&ignored));
+    // With SEGV and BUS, Rust's runtime tells a stack overflow; CHLD is tokio's, for the upstreams.
+    let runtime = set(&["SIGSEGV", "SIGBUS", "SIGCHLD"]);
+    assert_eq!(daemon.signals("SigCgt") & !runtime, set(&handled));
+}
+
 /// A site with one upstream that never answers.
 fn mute_site() -> Site {
     Site::with_config(

@@ -17,6 +17,7 @@ mod lossless;
 mod malformed;
 mod malformed_upstreams;
 mod matrix;
+mod metrics;
 mod order;
 mod questions;
 mod reload;
@@ -31,5 +32,7 @@ mod upstreams;
 mod client;
 #[path = "../support/gateway.rs"]
 mod gateway;
+#[path = "../support/kept.rs"]
+mod kept;
 #[path = "../support/tools.rs"]
 mod tools;

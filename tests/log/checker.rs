@@ -29,8 +29,6 @@ pub(crate) struct Found {
     pub(crate) rotated: usize,
     /// How many of them are compressed.
     pub(crate) compressed: usize,
-    /// The time of the last record, in microseconds of the monotonic clock.
-    pub(crate) last_at: u64,
 }
 
 impl Found {
@@ -90,7 +88,6 @@ impl Found {
             return;
         };
         if let (Some(thread), Some(number)) = (record["thread"].as_u64(), record["number"].as_u64()) {
-            self.last_at = self.last_at.max(record["at"].as_u64().unwrap_or(0));
             seen.entry(thread).or_default().push(number);
         } else if record["target"] == "mcpeg::log" {
             let message = record["message"].as_str().unwrap_or_default();

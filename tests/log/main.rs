@@ -7,8 +7,11 @@
 mod support;
 
 mod checker;
+mod faults;
+mod fsync;
 mod lossless;
 mod rotate;
 mod secrets;
+mod site;
 mod trouble;
 mod workload;

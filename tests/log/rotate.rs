@@ -5,18 +5,8 @@ use std::path::PathBuf;
 
 use nix::sys::signal::Signal;
 
+use crate::site::site;
 use crate::support::daemon::{Site, send, suspend, until};
-
-/// A site that logs to `mcpeg.log` in it, with these further lines in `[log]`.
-fn site(lines: &str) -> Site {
-    let site = Site::new();
-    let file = site.path("mcpeg.log");
-    site.write(
-        "mcpeg.toml",
-        format!("[server]\nlisten = [\"127.0.0.1:0\"]\n[log]\nfile = \"{}\"\n{lines}", file.display()),
-    );
-    site
-}
 
 /// The rotated files.
 fn rotated(site: &Site) -> Vec<PathBuf> {

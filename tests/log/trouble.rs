@@ -12,6 +12,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::Signal;
 
 use crate::checker::check;
+use crate::site::get;
 use crate::support::daemon::{Site, finish, send, suspend, until};
 use crate::workload::{End, Load, Place, accepted, under_way};
 
@@ -93,26 +94,13 @@ fn a_standard_error_that_nobody_reads_does_not_hold_the_gateway_up() {
     let site = Site::with_config("[server]\nlisten = [\"127.0.0.1:0\"]\n[log]\nlevel = \"trace\"\n");
     let child = site.foreground();
     // A pipe holds 64 KiB; each request has several lines of trace.
+    let address = site.address();
     for _ in 0..300 {
-        assert_eq!(site_get(&site, "/health"), 200);
+        assert_eq!(get(address, "/health").0, 200);
     }
     assert_eq!(site.status()["state"], "running");
     send(child.id().cast_signed(), Signal::SIGTERM);
     assert_eq!(finish(child).code, Some(0));
-}
-
-/// The status of a GET.
-fn site_get(site: &Site, path: &str) -> u16 {
-    let mut stream = std::net::TcpStream::connect(address(site)).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
-    let answer = std::io::read_to_string(stream).unwrap();
-    answer.split(' ').nth(1).unwrap().parse().unwrap()
-}
-
-/// The listener's address, asked once.
-fn address(site: &Site) -> std::net::SocketAddr {
-    static ADDRESS: std::sync::OnceLock<std::net::SocketAddr> = std::sync::OnceLock::new();
-    *ADDRESS.get_or_init(|| site.address())
 }
 
 /// Runs a workload on a disk that is full for this long; gives what was lost.
@@ -130,14 +118,18 @@ fn full_for(time: Duration, queue: &str) -> u64 {
     let before = size();
     fs::remove_file(ballast).unwrap();
     until("the log goes on", || size() > before);
+    reckon(&format!("full for {time:?}"), &place, child, &[])
+}
+
+/// Stops a workload whose log could not be written for a while: what is lost must be what is reported. Gives that.
+pub(crate) fn reckon(what: &str, place: &Place, child: Child, extra: &[PathBuf]) -> u64 {
     send(child.id().cast_signed(), Signal::SIGTERM);
     let finished = finish(child);
-    let found = check(&place.log(), &[]);
+    let found = check(&place.log(), extra);
     found.is_sound();
     let all: u64 = accepted(&finished).iter().sum();
     assert_eq!((found.missing, found.records()), (found.reported, all - found.reported), "{found:?}");
-    let line =
-        format!("full for {time:?}: {all} accepted, {} lost, {} reported\n", found.missing, found.reported);
+    let line = format!("{what}: {all} accepted, {} lost, {} reported\n", found.missing, found.reported);
     std::io::stdout().write_all(line.as_bytes()).unwrap();
     found.missing
 }
@@ -173,17 +165,18 @@ fn gateway(lines: &str) -> (Site, Small, Child) {
 #[ignore = "needs root for mount(2)"]
 fn a_gateway_serves_on_while_its_disk_is_full_and_tells_the_beginning_and_the_end() {
     let (site, disk, child) = gateway("console_level = \"off\"\n");
+    let address = site.address();
     let ballast = disk.fill();
     until("the trouble is in the status", || {
         // A new file needs room for its first record, which tells of the rotation.
         send(child.id().cast_signed(), Signal::SIGUSR1);
-        assert_eq!(site_get(&site, "/health"), 200);
+        assert_eq!(get(address, "/health").0, 200);
         site.status()["log"]["trouble"].as_str().is_some_and(|text| text.contains("No space left"))
     });
     assert!(site.run(&["--status"]).stdout.contains("log trouble"));
     fs::remove_file(ballast).unwrap();
     until("the trouble is over", || {
-        assert_eq!(site_get(&site, "/health"), 200);
+        assert_eq!(get(address, "/health").0, 200);
         site.status()["log"]["trouble"].is_null()
     });
     send(child.id().cast_signed(), Signal::SIGTERM);
@@ -203,7 +196,7 @@ fn a_gateway_serves_on_while_its_disk_is_full_and_tells_the_beginning_and_the_en
 #[ignore = "needs root for mount(2)"]
 fn a_gateway_that_must_not_work_without_its_log_drains_and_exits_71() {
     let (site, disk, child) = gateway("on_full = \"stop\"\n");
-    let address = address(&site);
+    let address = site.address();
     disk.fill();
     send(child.id().cast_signed(), Signal::SIGUSR1);
     until("nobody listens any more", || std::net::TcpStream::connect(address).is_err());

@@ -3,7 +3,10 @@
 //! They lie in the target directory, under a name made of everything that goes into them, so that a change of any of that
 //! builds them again.
 
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest as _, Sha256};
@@ -12,8 +15,15 @@ use crate::machine::{script, text};
 
 /// The version of the tree.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// A version that comes after it.
-pub(crate) const NEXT: &str = concat!(env!("CARGO_PKG_VERSION"), ".1");
+/// The version that comes after it and is as long: 0.1.1 after 0.1.0, 0.2.0 after 0.1.9.
+pub(crate) static NEXT: LazyLock<String> = LazyLock::new(|| {
+    let mut digits = VERSION.to_owned().into_bytes();
+    let last =
+        digits.iter().rposition(|digit| (b'0'..=b'8').contains(digit)).expect("there is a next version");
+    digits[last] += 1;
+    digits[last + 1..].iter_mut().filter(|digit| **digit == b'9').for_each(|digit| *digit = b'0');
+    String::from_utf8(digits).expect("digits and dots")
+});
 
 /// What goes into packages beside the binary.
 const SOURCES: [&str; 8] = [
@@ -56,10 +66,12 @@ pub(crate) fn rpm(version: &str) -> PathBuf {
 
 /// Runs `scripts/build-packages` with the binary under test and these arguments.
 pub(crate) fn build(arguments: &[&str]) {
-    let output = script("build-packages")
-        .args(["--fast", "--binary", env!("CARGO_BIN_EXE_mcpeg")])
-        .args(arguments)
-        .output();
+    build_of(Path::new(env!("CARGO_BIN_EXE_mcpeg")), arguments);
+}
+
+/// The same with another binary.
+fn build_of(binary: &Path, arguments: &[&str]) {
+    let output = script("build-packages").args(["--fast", "--binary"]).arg(binary).args(arguments).output();
     let output = output.expect("scripts/build-packages can be run");
     assert!(output.status.success(), "{}", text(&output.stderr));
 }
@@ -80,10 +92,25 @@ fn built(version: &str, kind: &str) -> PathBuf {
             }
         }
         let fresh = tempfile::tempdir_in(&cache).unwrap().keep();
-        build(&["--only", kind, "--version", version, "--output", fresh.to_str().unwrap()]);
+        let binary = tempfile::NamedTempFile::new_in(&cache).unwrap();
+        write_binary_of(version, binary.as_file());
+        build_of(binary.path(), &["--only", kind, "--version", version, "--output", fresh.to_str().unwrap()]);
         std::fs::rename(fresh, &directory).unwrap();
     }
     directory
+}
+
+/// The binary under test as a release of another version would be: another file, that calls itself by that version.
+fn write_binary_of(version: &str, mut file: &std::fs::File) {
+    let mut program = std::fs::read(env!("CARGO_BIN_EXE_mcpeg")).unwrap();
+    // Both are as long, so that nothing moves.
+    for start in 0..program.len() - VERSION.len() {
+        if program[start..].starts_with(VERSION.as_bytes()) {
+            program[start..start + VERSION.len()].copy_from_slice(version.as_bytes());
+        }
+    }
+    file.write_all(&program).unwrap();
+    file.set_permissions(PermissionsExt::from_mode(0o755)).unwrap();
 }
 
 /// A digest of the binary and of [`SOURCES`].

@@ -1,10 +1,11 @@
 //! Both packages and the installer write the same files, each in its own place.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::built::{VERSION, deb, rpm};
+use crate::built::{VERSION, build, deb, repository, rpm};
 use crate::machine::text;
 
 /// Files of one package, by their path in the other's terms, uncompressed.
@@ -17,8 +18,19 @@ const LOCAL: [(&str, &str); 3] = [
     ("etc/fish/completions/", "usr/share/fish/vendor_completions.d/"),
 ];
 
+/// The unit.
+const UNIT: &str = "usr/lib/systemd/system/mcpeg.service";
+
+/// A configuration that needs every freedom that a unit can give.
+const WIDEST: &str =
+    "[upstreams.program]\ncommand = \"node\"\n[upstreams.far]\nurl = \"https://example.org/mcp\"\n";
+
 /// Where RPM distributions have what Debian has elsewhere.
 const RPM: [(&str, &str); 1] = [("usr/share/zsh/site-functions/", "usr/share/zsh/vendor-completions/")];
+
+/// Upstreams that need programs and the network.
+const WIDE: &[u8] =
+    b"[upstreams.a]\ncommand = \"true\"\n[upstreams.b]\nurl = \"https://mcp.example.org/mcp\"\n";
 
 /// Runs a pipeline in a shell.
 fn shell(pipeline: &str, arguments: &[&Path]) {
@@ -79,23 +91,39 @@ fn both_packages_have_the_same_files() {
     same(&debian, &other);
 }
 
-#[test]
-#[ignore = "needs root, and cargo-deb from crates.io"]
-fn package_and_installer_write_the_same_files() {
+/// What an installation with these options writes for all to use and as the configuration, in the package's places.
+fn with(options: &[&str]) -> Files {
     let scratch = tempfile::tempdir().unwrap();
+    // A package's unit is the one under which every configuration can work; the installer's is for the one that is there.
+    let fragment = "etc/mcpeg/conf.d/wide.toml";
+    std::fs::create_dir_all(scratch.path().join(fragment).parent().unwrap()).unwrap();
+    std::io::Write::write_all(&mut std::fs::File::create(scratch.path().join(fragment)).unwrap(), WIDE)
+        .unwrap();
     #[expect(clippy::disallowed_methods, reason = "the program under test")]
     let output = Command::new(env!("CARGO_BIN_EXE_mcpeg"))
         .args(["install", "--yes", "--root"])
         .arg(scratch.path())
+        .args(options)
         .stdin(Stdio::null())
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
     let mut installed = files(scratch.path(), &LOCAL);
-    assert!(installed.remove("var/lib/mcpeg/install.json").is_some());
+    assert!(installed.remove("var/lib/mcpeg/install.json").is_some() && installed.remove(fragment).is_some());
     installed.retain(|path, _| path.starts_with("usr/") || path.starts_with("etc/mcpeg/"));
-    let unit = installed.get_mut("usr/lib/systemd/system/mcpeg.service").expect("a unit is installed");
-    *unit = text(unit).replace("/usr/local/bin/mcpeg", "/usr/bin/mcpeg").into_bytes();
+    installed
+}
+
+#[test]
+#[ignore = "needs root, and cargo-deb from crates.io"]
+fn package_and_installer_write_the_same_files() {
+    let mut installed = with(&[]);
+    // A package does not know what it will be configured for, so its unit is the widest.
+    let wide = tempfile::tempdir().unwrap();
+    let config = wide.path().join("mcpeg.toml");
+    std::fs::File::create(&config).unwrap().write_all(WIDEST.as_bytes()).unwrap();
+    let unit = with(&["--config", config.to_str().unwrap()]).remove(UNIT).expect("a unit");
+    installed.insert(UNIT.to_owned(), text(&unit).replace("/usr/local/bin/mcpeg", "/usr/bin/mcpeg").into());
 
     let mut packaged = debian();
     // The package's binary is stripped.
@@ -111,4 +139,32 @@ fn same(one: &Files, other: &Files) {
     for (path, content) in one {
         assert!(*content == other[path], "{path} differs:\n{}\n---\n{}", text(content), text(&other[path]));
     }
+}
+
+#[test]
+#[ignore = "needs cargo-cyclonedx from crates.io"]
+fn bill_of_materials_names_what_the_program_is_made_of_and_nothing_else() {
+    let scratch = tempfile::tempdir().unwrap();
+    build(&["--only", "tar", "--sbom", "--output", scratch.path().to_str().unwrap()]);
+    let name = format!("mcpeg-{VERSION}.cdx.json");
+    let bill = std::fs::read_to_string(scratch.path().join(&name)).unwrap();
+    assert!(!bill.contains(repository().to_str().unwrap()), "it names a path of this machine");
+    let sums = std::fs::read_to_string(scratch.path().join("SHA256SUMS")).unwrap();
+    assert!(sums.contains(&name) && sums.contains(".tar.gz"), "{sums}");
+
+    let bill: serde_json::Value = serde_json::from_str(&bill).unwrap();
+    assert_eq!(
+        (&bill["bomFormat"], &bill["metadata"]["component"]["version"]),
+        (&"CycloneDX".into(), &VERSION.into())
+    );
+    let components = bill["components"].as_array().unwrap();
+    let names: Vec<_> = components.iter().filter_map(|component| component["name"].as_str()).collect();
+    assert!(components.iter().all(|component| component["licenses"].is_array()), "one without a licence");
+    let manifest = std::fs::read_to_string(repository().join("Cargo.toml")).unwrap();
+    let manifest: toml::Table = manifest.parse().unwrap();
+    for (alias, dependency) in manifest["dependencies"].as_table().unwrap() {
+        let name = dependency.get("package").and_then(toml::Value::as_str).unwrap_or(alias);
+        assert!(names.contains(&name), "{name} is missing");
+    }
+    assert!(!names.contains(&"proptest"), "what only tests need is no part of the program");
 }

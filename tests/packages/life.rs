@@ -26,6 +26,8 @@ struct Manager {
     remove: &'static [&'static str],
     /// Prints the version that is installed.
     version: &'static [&'static str],
+    /// How `mcpeg install` points at it.
+    named: &'static str,
 }
 
 /// The tool of Debian.
@@ -33,15 +35,19 @@ const DPKG: Manager = Manager {
     install: &["dpkg", "--install"],
     remove: &["dpkg", "--remove", "mcpeg"],
     version: &["dpkg-query", "--show", "--showformat=${Version}", "mcpeg"],
+    named: "use apt for `mcpeg`",
 };
 
-/// rpm; the C library and systemd of the machine are Debian's, so they are not among its packages. Debian's rpm would keep
-/// its database in the user's home.
+/// rpm; the C library and systemd of the machine are Debian's, so they are not among its packages.
 const RPM: Manager = Manager {
-    install: &["rpm", "--upgrade", "--oldpackage", "--nodeps", "--dbpath=/var/lib/rpm"],
-    remove: &["rpm", "--erase", "--dbpath=/var/lib/rpm", "mcpeg"],
-    version: &["rpm", "--query", "--dbpath=/var/lib/rpm", "--queryformat=%{VERSION}-%{RELEASE}", "mcpeg"],
+    install: &["rpm", "--upgrade", "--oldpackage", "--nodeps"],
+    remove: &["rpm", "--erase", "mcpeg"],
+    version: &["rpm", "--query", "--queryformat=%{VERSION}-%{RELEASE}", "mcpeg"],
+    named: "use dnf for `mcpeg-",
 };
+
+/// Where distributions with rpm have its database; Debian's rpm would keep it in the user's home.
+const RPM_MACROS: &str = "%_dbpath /var/lib/rpm\n";
 
 /// One property of the service.
 fn property(machine: &Machine, name: &str) -> String {
@@ -58,6 +64,12 @@ fn state(machine: &Machine) -> (String, String) {
 fn is(machine: &Machine, active: &str, enabled: &str) {
     let journal = || text(&machine.run(&["journalctl", "--no-pager", "--lines=30", "--unit=mcpeg"]).stdout);
     assert_eq!(state(machine), (active.to_owned(), enabled.to_owned()), "{}", journal());
+}
+
+/// The version that the running gateway says it is.
+fn serving_version(machine: &Machine) -> String {
+    let status: Value = serde_json::from_str(&machine.ok(&["mcpeg", "--status", "--json"])).expect("JSON");
+    status["version"].as_str().expect("the gateway tells its version").to_owned()
 }
 
 /// The packages of both versions in the machine's /root.
@@ -96,10 +108,49 @@ impl Manager {
         assert!(page.contains("MCPEG(8)"), "{page}");
     }
 
+    /// The installer leaves a package's machine alone, and says what to use instead.
+    fn refuses_the_installer(self, machine: &Machine) {
+        let before = property(machine, "MainPID");
+        for command in [
+            &["mcpeg", "install", "--yes"][..],
+            &["mcpeg", "install", "--dry-run"],
+            &["mcpeg", "install", "--yes", "--instance", "two"],
+            &["mcpeg", "uninstall", "--yes"],
+        ] {
+            let output = machine.run(command);
+            let said = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(10), "{command:?}: {said}");
+            assert!(said.contains("belongs to the package `mcpeg") && said.contains(self.named), "{said}");
+        }
+        for absent in ["/usr/local/bin/mcpeg", "/usr/local/lib/systemd", "/var/lib/mcpeg/install.json"] {
+            assert!(!machine.run(&["test", "-e", absent]).status.success(), "{absent} was made");
+        }
+        is(machine, "active", "enabled");
+        assert_eq!(property(machine, "MainPID"), before, "the service was touched");
+    }
+
+    /// An operator adds a stdio upstream, and it works under the package's unit as it is.
+    fn runs_an_upstream(machine: &Machine) {
+        // The service does not see root's home.
+        machine.ok(&["install", "-Dm644", "/root/echo_server.py", "/var/lib/mcpeg/home/echo_server.py"]);
+        machine.write(
+            "/etc/mcpeg/conf.d/echo.toml",
+            "[upstreams.echo]\ncommand = \"python3\"\nargs = [\"/var/lib/mcpeg/home/echo_server.py\"]\n",
+        );
+        machine.ok(&["systemctl", "reload", "mcpeg"]);
+        let answer = machine.wait_for("an answer of the upstream", Duration::from_secs(60), || {
+            legacy_call(machine, &format!("{ENDPOINT}/echo"), "echo", &json!({ "text": "packaged" })).ok()
+        });
+        assert!(answer.to_string().contains("packaged"), "{answer}");
+        machine.ok(&["rm", "/etc/mcpeg/conf.d/echo.toml", "/var/lib/mcpeg/home/echo_server.py"]);
+        machine.ok(&["systemctl", "reload", "mcpeg"]);
+    }
+
     /// Upgrades while clients are at work: one upgrade, no failed request, and the edited configuration is kept.
     #[expect(clippy::print_stdout, reason = "the counts are what the reader of a run wants to see")]
     fn upgrade_under_load(self, machine: &Machine) {
         machine.ok(&["sh", "-c", "printf %s \"$1\" >>/etc/mcpeg/mcpeg.toml", "sh", EDIT]);
+        assert_eq!(serving_version(machine), VERSION);
         let (since, before) =
             (property(machine, "ActiveEnterTimestampMonotonic"), property(machine, "MainPID"));
         let load = std::thread::scope(|scope| {
@@ -122,7 +173,8 @@ impl Manager {
         assert_eq!(counts["failed"], json!([]));
         assert!(counts["answered"].as_u64() > Some(20), "{counts}");
 
-        assert_eq!(machine.ok(self.version), format!("{NEXT}-1"));
+        assert_eq!(machine.ok(self.version), format!("{}-1", *NEXT));
+        assert_eq!(serving_version(machine), *NEXT);
         is(machine, "active", "enabled");
         assert_ne!(property(machine, "MainPID"), before, "the old program still serves");
         assert_eq!(property(machine, "NRestarts"), "0");
@@ -167,7 +219,9 @@ fn machine_with(suite: &str, packages: [&Path; 2]) -> (Machine, Snapshot) {
         machine.write(made, "");
     }
     // Belongs to the base package of each distribution with rpm.
-    machine.ok(&["mkdir", "-p", "/usr/share/licenses"]);
+    machine.ok(&["mkdir", "-p", "/usr/share/licenses", "/etc/rpm"]);
+    machine.write("/etc/rpm/macros", RPM_MACROS);
+    machine.write("/root/echo_server.py", include_str!("../fixtures/echo_server.py"));
     let before = Snapshot::of(&machine);
     machine.ok(&["rm", "/root/started", "/root/enough"]);
     (machine, before)
@@ -175,8 +229,10 @@ fn machine_with(suite: &str, packages: [&Path; 2]) -> (Machine, Snapshot) {
 
 /// From an untouched machine to a purged one.
 fn life_of_deb(suite: &str) {
-    let (machine, before) = machine_with(suite, [&deb(VERSION), &deb(NEXT)]);
+    let (machine, before) = machine_with(suite, [&deb(VERSION), &deb(&NEXT)]);
     DPKG.fresh(&machine);
+    DPKG.refuses_the_installer(&machine);
+    Manager::runs_an_upstream(&machine);
     DPKG.upgrade_under_load(&machine);
     DPKG.decisions_are_respected(&machine);
     DPKG.remove(&machine);
@@ -189,12 +245,11 @@ fn life_of_deb(suite: &str) {
 /// The same for rpm, which knows no purge: the service's own directories are cleaned by systemd before, as the package's
 /// description says, and the administrator's configuration by hand.
 fn life_of_rpm(suite: &str) {
-    let (machine, before) = machine_with(suite, [&rpm(VERSION), &rpm(NEXT)]);
+    let (machine, before) = machine_with(suite, [&rpm(VERSION), &rpm(&NEXT)]);
     RPM.fresh(&machine);
-    assert_eq!(
-        text(&machine.run(&["rpm", "--verify", "--dbpath=/var/lib/rpm", "--nodeps", "mcpeg"]).stdout),
-        ""
-    );
+    assert_eq!(text(&machine.run(&["rpm", "--verify", "--nodeps", "mcpeg"]).stdout), "");
+    RPM.refuses_the_installer(&machine);
+    Manager::runs_an_upstream(&machine);
     RPM.upgrade_under_load(&machine);
     RPM.decisions_are_respected(&machine);
     machine.ok(&["systemctl", "disable", "--now", "mcpeg"]);

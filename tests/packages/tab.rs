@@ -39,7 +39,7 @@ enum Makes {
 }
 
 /// What is typed before TAB, and what comes of it.
-const CASES: [(&str, Makes); 16] = [
+const CASES: [(&str, Makes); 21] = [
     ("mcpeg --da", Makes::Line("mcpeg --daemon ")),
     ("mcpeg --stat", Makes::Line("mcpeg --status ")),
     ("mcpeg --status --js", Makes::Line("mcpeg --status --json ")),
@@ -56,7 +56,28 @@ const CASES: [(&str, Makes); 16] = [
     ("mcpeg inst", Makes::Line("mcpeg install ")),
     ("mcpeg install --root ./di", Makes::Line("mcpeg install --root ./directory/")),
     ("mcpeg uninstall --pu", Makes::Line("mcpeg uninstall --purge ")),
+    ("mcpeg --status --upstream ti", Makes::Line("mcpeg --status --upstream time ")),
+    ("mcpeg --status --upstream=ti", Makes::Line("mcpeg --status --upstream=time ")),
+    ("mcpeg -c ./other.toml --status --upstream ", Makes::Choice(&["docs", "tools"], &["time"])),
+    (
+        "mcpeg -c ./sp\\ ace.toml --status --upstream st",
+        Makes::Line("mcpeg -c ./sp\\ ace.toml --status --upstream star "),
+    ),
+    ("mcpeg install --instance bl", Makes::Line("mcpeg install --instance blue ")),
 ];
+
+/// The configurations that the cases name, with their upstreams.
+const CONFIGURATIONS: [(&str, &str); 3] = [
+    (
+        "other.toml",
+        "[upstreams.docs]\nurl = \"http://127.0.0.1:1/mcp\"\n[upstreams.tools]\ncommand = \"true\"\n",
+    ),
+    ("sp ace.toml", "[upstreams.star]\ncommand = \"true\"\n"),
+    ("etc/mcpeg/mcpeg.toml", "[upstreams.time]\ncommand = \"true\"\n"),
+];
+
+/// Has the machine's /etc show what lies in the directory `$0` too, for this command only.
+const WITH_ETC: &str = "mount -t overlay -o \"lowerdir=$0:/etc\" overlay /etc && exec \"$@\"";
 
 /// A directory with the package's files and a few to choose from.
 struct Place(tempfile::TempDir);
@@ -68,10 +89,15 @@ impl Place {
         let output =
             Command::new("dpkg-deb").arg("--extract").arg(deb(VERSION)).arg(place.at("package")).output();
         assert!(output.unwrap().status.success());
-        for file in ["other.toml", "other.json", "sp ace.toml", "dir.toml"] {
+        for directory in ["directory", "etc/mcpeg", "etc/mcpeg-blue"] {
+            std::fs::create_dir_all(place.at(directory)).unwrap();
+        }
+        for file in ["other.json", "dir.toml"] {
             File::create(place.at(file)).unwrap();
         }
-        std::fs::create_dir(place.at("directory")).unwrap();
+        for (file, text) in CONFIGURATIONS {
+            File::create(place.at(file)).unwrap().write_all(text.as_bytes()).unwrap();
+        }
         place
     }
 
@@ -80,9 +106,11 @@ impl Place {
         self.0.path().join(path)
     }
 
-    /// A command in this directory that finds the package's files as it finds installed ones, and nothing of the user's.
+    /// A command in this directory that finds the package's files as it finds installed ones, nothing of the user's, and an
+    /// /etc with a configuration and an instance.
     fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", WITH_ETC]).arg(self.at("etc")).arg(program);
         let (bin, data) = (self.at("package/usr/bin"), self.at("package/usr/share"));
         command
             .current_dir(self.0.path())
@@ -169,10 +197,19 @@ impl Shell {
         let screen = self.screen();
         let wrong = match makes {
             Makes::Line(line) => !screen.contains(&format!(">[{line}]<")),
-            Makes::Choice(_, absent) => absent.iter().any(|word| screen.replace(line, "").contains(word)),
+            Makes::Choice(_, absent) => {
+                let candidates = candidates(&screen.replace(line, ""));
+                absent.iter().any(|word| candidates.iter().any(|candidate| candidate == word))
+            }
         };
         if wrong { Err(format!("{line:?}: {screen:?}")) } else { Ok(()) }
     }
+}
+
+/// The words that a shell offers: those of a line, up to the description that zsh adds.
+fn candidates(screen: &str) -> Vec<String> {
+    let lines = screen.split(['\r', '\n']).map(|line| line.split(" -- ").next().unwrap_or_default());
+    lines.flat_map(|line| line.split_whitespace().map(str::to_owned)).collect()
 }
 
 impl Drop for Shell {
@@ -192,7 +229,7 @@ fn all(shell: &str, case: impl Fn(&str, Makes) -> Result<(), String>) {
 }
 
 #[test]
-#[ignore = "needs bash-completion, and cargo-deb from crates.io"]
+#[ignore = "needs root, bash-completion, and cargo-deb from crates.io"]
 fn first_tab_completes_in_bash() {
     let place = Place::new();
     let set_up = "PS1= PS2=; source /usr/share/bash-completion/bash_completion\n\
@@ -205,7 +242,7 @@ fn first_tab_completes_in_bash() {
 }
 
 #[test]
-#[ignore = "needs zsh, and cargo-deb from crates.io"]
+#[ignore = "needs root, zsh, and cargo-deb from crates.io"]
 fn first_tab_completes_in_zsh() {
     let place = Place::new();
     let functions = place.at("package/usr/share/zsh/vendor-completions");
@@ -219,7 +256,7 @@ fn first_tab_completes_in_zsh() {
 }
 
 #[test]
-#[ignore = "needs fish, and cargo-deb from crates.io"]
+#[ignore = "needs root, fish, and cargo-deb from crates.io"]
 fn tab_completes_in_fish() {
     let place = Place::new();
     all("fish", |line, makes| {

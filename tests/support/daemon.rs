@@ -13,6 +13,8 @@ use mcpeg::sys::process::command;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::kept::{SECRET, keep, keep_files, planted};
+
 /// No single step of a test takes longer, even on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -65,7 +67,10 @@ impl Site {
 
     /// Writes a file.
     pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) {
-        fs::File::create(self.path(name)).unwrap().write_all(content.as_ref()).unwrap();
+        let content = content.as_ref();
+        let text = std::str::from_utf8(content).ok().filter(|_| name == "mcpeg.toml");
+        let planted = text.map_or_else(|| content.to_vec(), |text| planted(text).into_bytes());
+        fs::File::create(self.path(name)).unwrap().write_all(&planted).unwrap();
     }
 
     /// mcpeg with these arguments and an environment that only names the site's files.
@@ -92,6 +97,7 @@ impl Site {
             .env("PATH", std::env::var_os("PATH").unwrap())
             .env("MCPEG_CONFIG", self.path("mcpeg.toml"))
             .env("MCPEG_PID_FILE", self.pid_file())
+            .env("PLANTED_TOKEN", SECRET)
             .current_dir(self.0.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -150,6 +156,7 @@ impl Drop for Site {
             // It may have ended by itself since.
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
+        keep_files(self.0.path());
     }
 }
 
@@ -197,6 +204,7 @@ pub(crate) fn finish(child: Child) -> Finished {
         panic!("process {pid} did not end in time");
     };
     let output = output.unwrap();
+    keep(&output.stderr);
     Finished {
         code: output.status.code(),
         signal: output.status.signal(),

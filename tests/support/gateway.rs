@@ -13,6 +13,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 
+use crate::kept::{keep, keep_files, planted};
 use crate::tools::{bound, run_any};
 
 /// How long a gateway may take to serve, or to stop.
@@ -45,7 +46,7 @@ impl Gateway {
     pub(crate) async fn start_with(server: &str, upstreams: &str, environment: &[(&str, &str)]) -> Self {
         let scratch = tempfile::tempdir().expect("a scratch directory");
         let text = format!("[server]\nlisten = [\"127.0.0.1:0\"]\n{server}\n{upstreams}");
-        write(&scratch.path().join("mcpeg.toml"), &text);
+        write(&scratch.path().join("mcpeg.toml"), &planted(&text));
         Self::launch(scratch, environment).await
     }
 
@@ -107,7 +108,7 @@ impl Gateway {
     /// Gives it another configuration and reloads; what the command printed, and how it ended.
     pub(crate) async fn reload(&self, server: &str, upstreams: &str) -> Output {
         let text = format!("[server]\nlisten = [\"127.0.0.1:0\"]\n{server}\n{upstreams}");
-        write(&self.scratch.path().join("mcpeg.toml"), &text);
+        write(&self.scratch.path().join("mcpeg.toml"), &planted(&text));
         self.control("--reload").await
     }
 
@@ -178,6 +179,8 @@ impl Drop for Gateway {
             // A gateway that crashed has no group any more, which is fine.
             let _ = killpg(group, Signal::SIGKILL);
         }
+        keep(self.printed().as_bytes());
+        keep_files(self.scratch.path());
     }
 }
 

@@ -1,3 +1,5 @@
 //! What several test suites share.
 
 pub(crate) mod daemon;
+pub(crate) mod fault;
+pub(crate) mod kept;

@@ -1,10 +1,14 @@
 //! Restarts, upgrades and SIGKILL of the service under constant load: with the descriptor store no connection is refused,
-//! only what is in flight when the process is killed can fail, and an upgrade loses no session either.
+//! on TCP and Unix sockets alike, only what is in flight when the process is killed can fail, and no session is lost.
 //!
 //! The clients are threads of the test that have entered the machine's network namespace.
 
 use std::fs::File;
+use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns};
@@ -21,26 +25,79 @@ const CLIENTS: usize = 32;
 /// Sets the unit up to be started again at once, and as often as the test wants.
 const DROP_IN: &str = "[Unit]\nStartLimitIntervalSec=0\n[Service]\nRestart=always\nRestartSec=100ms\n";
 
-/// Open event streams, and sessions that are looked after, where they go on.
+/// Open event streams, and sessions that are looked after.
 const STREAMS: u64 = 10;
+/// The Unix listener, in the machine: below the run-time directory, which systemd makes and removes.
+const SOCKET: &str = "/run/mcpeg/mcp.sock";
 
-/// Does something again and again under load, from within the machine's network; `lasting` says whether sessions outlive it.
-fn under_load(machine: &Machine, lasting: bool, act: impl Fn(&str) + Sync) -> Report {
-    let leader =
-        std::fs::read_to_string(machine.handle().join("leader")).expect("the testbed notes its leader");
-    let leader = leader.split(' ').next().expect("a number");
+/// The first process of the machine.
+fn leader(machine: &Machine) -> String {
+    let leader = std::fs::read_to_string(machine.handle().join("leader"));
+    leader.expect("the testbed notes its leader").split(' ').next().expect("a number").to_owned()
+}
+
+/// What became of connections to the Unix socket.
+#[derive(Debug, Default)]
+struct Local {
+    /// Answered well.
+    answered: u64,
+    /// No connection.
+    refused: u64,
+    /// A connection without a whole answer.
+    cut: u64,
+}
+
+impl Local {
+    /// Asks over the Unix socket, each time with a connection of its own, until it is over.
+    fn ask(machine: &Machine, over: &AtomicBool) -> Self {
+        let socket = PathBuf::from(format!("/proc/{}/root{SOCKET}", leader(machine)));
+        let mut counts = Self::default();
+        while !over.load(Ordering::Relaxed) {
+            match UnixStream::connect(&socket) {
+                Ok(stream) => match is_answered(stream) {
+                    Ok(true) => counts.answered += 1,
+                    _ => counts.cut += 1,
+                },
+                Err(_) => counts.refused += 1,
+            }
+        }
+        counts
+    }
+}
+
+/// Whether a request is answered well.
+fn is_answered(mut stream: UnixStream) -> std::io::Result<bool> {
+    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+    stream.write_all(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer.starts_with("HTTP/1.1 200 ") && answer.contains("\r\n\r\n"))
+}
+
+/// Does something again and again under load, on both kinds of listeners.
+fn under_load(machine: &Machine, act: impl Fn(&str) + Sync) -> (Report, Local) {
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let local = scope.spawn(|| Local::ask(machine, &over));
+        let report = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| over_network(machine, act)));
+        over.store(true, Ordering::Relaxed);
+        let local = local.join().expect("the client ends");
+        (report.unwrap_or_else(|panic| std::panic::resume_unwind(panic)), local)
+    })
+}
+
+/// The load from within the machine's network.
+fn over_network(machine: &Machine, act: impl Fn(&str) + Sync) -> Report {
+    let leader = leader(machine);
     let network = File::open(format!("/proc/{leader}/ns/net")).expect("the machine runs");
     let address: SocketAddr = "127.0.0.1:8080".parse().expect("an address");
     let load = || async {
-        let stateless = [Kind::Plain, Kind::Stateless];
-        let kinds: &[Kind] =
-            if lasting { &[Kind::Plain, Kind::Stateless, Kind::Session] } else { &stateless };
-        let mut load = Load::start(address, CLIENTS, kinds);
+        let mut load = Load::start(address, CLIENTS, &[Kind::Plain, Kind::Stateless, Kind::Session]);
         let mut sessions = Vec::new();
-        for _ in (0..STREAMS).filter(|_| lasting) {
+        for _ in 0..STREAMS {
             sessions.push(Session::begin(address).await.expect("a session"));
         }
-        load.follow(address, if lasting { STREAMS } else { 0 }).await;
+        load.follow(address, STREAMS).await;
         for _ in 0..TIMES {
             load.go_on(CLIENTS as u64).await;
             let before = main_process(machine);
@@ -76,33 +133,42 @@ fn main_process(machine: &Machine) -> String {
 #[expect(clippy::print_stdout, reason = "the counts are what the reader of a run wants to see")]
 fn refuses_nothing(suite: &str) {
     let machine = machine_with_binary(suite);
-    machine.ok(&["/root/mcpeg", "install", "--yes"]);
+    let unix = format!("unix:{SOCKET}");
+    machine.ok(&["/root/mcpeg", "install", "--yes", "--listen", "127.0.0.1:8080", "--listen", &unix]);
     machine.ok(&["mkdir", "-p", "/etc/systemd/system/mcpeg.service.d"]);
     machine.write("/etc/systemd/system/mcpeg.service.d/often.conf", DROP_IN);
     machine.ok(&["systemctl", "daemon-reload"]);
     machine.ok(&["systemctl", "restart", "mcpeg"]);
-    let upgrades = under_load(&machine, true, |_| drop(machine.ok(&["mcpeg", "--restart"])));
-    println!(
-        "{suite}: {TIMES} upgrades: {} of {} requests failed, {} streams ended",
-        upgrades.failed(),
-        upgrades.total(),
-        upgrades.ended
+    let tell = |what: &str, (report, local): &(Report, Local)| {
+        println!(
+            "{suite}: {TIMES} {what}: of {} requests {} refused, {} cut, {} wrong, {} streams ended; \
+             over the Unix socket of {} {} refused, {} cut",
+            report.total(),
+            report.refused,
+            report.cut,
+            report.wrong,
+            report.ended,
+            local.answered + local.refused + local.cut,
+            local.refused,
+            local.cut
+        );
+    };
+    let upgrades = under_load(&machine, |_| drop(machine.ok(&["mcpeg", "--restart"])));
+    tell("upgrades", &upgrades);
+    let restarts = under_load(&machine, |_| drop(machine.ok(&["systemctl", "restart", "mcpeg"])));
+    tell("restarts", &restarts);
+    let kills = under_load(&machine, |pid| drop(machine.ok(&["kill", "-KILL", pid])));
+    tell("kills", &kills);
+    for (report, local) in [&upgrades, &restarts] {
+        assert_eq!((report.failed(), local.refused, local.cut), (0, 0, 0), "{report:?}, {local:?}");
+    }
+    let (report, local) = kills;
+    assert_eq!((report.refused, report.wrong, local.refused), (0, 0, 0), "{report:?}, {local:?}");
+    let in_flight = (CLIENTS as u64 + STREAMS) * TIMES as u64;
+    assert!(
+        report.cut <= in_flight && local.cut <= TIMES as u64,
+        "more than were in flight: {report:?}, {local:?}"
     );
-    // A legacy session ends with its process, and is begun again by the client; requests that stand alone go on.
-    let restarts = under_load(&machine, false, |_| drop(machine.ok(&["systemctl", "restart", "mcpeg"])));
-    println!("{suite}: {TIMES} restarts: {} of {} requests failed", restarts.failed(), restarts.total());
-    let kills = under_load(&machine, false, |pid| drop(machine.ok(&["kill", "-KILL", pid])));
-    println!(
-        "{suite}: {TIMES} kills: {} of {} refused, {} cut in flight, {} wrong",
-        kills.refused,
-        kills.total(),
-        kills.cut,
-        kills.wrong
-    );
-    assert_eq!(upgrades.failed(), 0, "{upgrades:?}");
-    assert_eq!(restarts.failed(), 0, "{restarts:?}");
-    assert_eq!((kills.refused, kills.wrong), (0, 0), "{kills:?}");
-    assert!(kills.cut <= (CLIENTS * TIMES) as u64, "more than were in flight: {kills:?}");
 }
 
 #[test]

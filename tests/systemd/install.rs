@@ -66,26 +66,47 @@ fn exposure(machine: &Machine) -> f64 {
     score.split(' ').next().and_then(|number| number.parse().ok()).expect("the exposure is a number")
 }
 
+/// Installs; what somebody without any rights was shown before is, line by line, what root does then.
+fn dry_run_is_what_is_done(machine: &Machine) {
+    machine.ok(&["install", "-Dm755", "/root/mcpeg", "/opt/mcpeg"]);
+    let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+    let planned = machine.ok(&[&nobody[..], &["/opt/mcpeg", "install", "--dry-run"]].concat());
+    let done = machine.ok(&["/opt/mcpeg", "install", "--yes"]);
+    let acts = |said: &str| {
+        let acts = said.lines().filter(|line| line.starts_with(['+', '~', '>', '-']));
+        acts.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(acts(&planned), acts(&done));
+    assert!(acts(&done).contains(&"> systemctl start mcpeg.service".to_owned()), "{done}");
+}
+
 /// The manual, the unit's form, and its sandbox.
 #[expect(clippy::print_stdout, reason = "the exposures are results")]
 fn documented_and_confined(suite: &str) {
     let machine = machine_with_binary(suite);
-    machine.ok(&["/root/mcpeg", "install", "--yes"]);
+    dry_run_is_what_is_done(&machine);
 
     let page = machine.ok(&["man", "-P", "cat", "mcpeg"]);
     assert!(page.contains("MCPEG(8)") && page.contains("--daemon"), "{page}");
 
     let loopback = exposure(&machine);
-    // The configuration decides: one child, then one peer elsewhere.
+    // The configuration decides: one child, then both as in the unit of a package, then one peer elsewhere.
     let mut scores = Vec::new();
-    for upstream in ["command = \"/bin/cat\"", "url = \"https://192.0.2.1/mcp\""] {
+    let (child, peer) = ("command = \"/bin/cat\"", "url = \"https://192.0.2.1/mcp\"");
+    for upstream in [child, &format!("{child}\n[upstreams.two]\n{peer}"), peer] {
         machine.write("/etc/mcpeg/conf.d/one.toml", &format!("[upstreams.one]\n{upstream}\n"));
         machine.ok(&["/root/mcpeg", "install", "--yes"]);
         scores.push(exposure(&machine));
     }
+    // Back on loopback, the peer elsewhere is out of reach, and who reloads is told so.
+    machine.ok(&["mv", "/etc/mcpeg/conf.d/one.toml", "/root/one.toml"]);
+    machine.ok(&["/root/mcpeg", "install", "--yes"]);
+    machine.ok(&["mv", "/root/one.toml", "/etc/mcpeg/conf.d/one.toml"]);
+    let said = text(&machine.run(&["mcpeg", "--reload"]).stderr);
+    assert!(said.contains("reaches this machine only, not `192.0.2.1`; `sudo mcpeg install`"), "{said}");
     println!(
-        "{suite}: exposure on loopback {loopback}, with a child {}, with a peer {}",
-        scores[0], scores[1]
+        "{suite}: exposure on loopback {loopback}, with a child {}, as packaged {}, with a peer {}",
+        scores[0], scores[1], scores[2]
     );
     assert!(loopback <= LOOPBACK_EXPOSURE, "{loopback}");
     assert!(scores.iter().all(|score| *score <= EXPOSURE), "{scores:?}");

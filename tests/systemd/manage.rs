@@ -36,6 +36,37 @@ fn stop_of_the_service(machine: &Machine) {
     assert_eq!(property(machine, "mcpeg", "NRestarts"), "0");
 }
 
+/// `--restart` of a stopped service is a start of the unit: a daemon beside it would hold its port and its lock.
+fn restart_of_the_stopped_service(machine: &Machine) {
+    let restart = ["mcpeg", "--restart", "--pid-file", "/run/mcpeg/mcpeg.pid"];
+    let refused = machine.run(&[&["runuser", "-u", "member", "--"], &restart[..]].concat());
+    let said = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(77), "{said}");
+    assert!(said.contains("hint: run `systemctl start mcpeg.service`"), "{said}");
+    assert_eq!(active(machine), "inactive");
+
+    let started = machine.ok(&["mcpeg", "--restart"]);
+    let pid = property(machine, "mcpeg", "MainPID");
+    assert_eq!(started, format!("mcpeg is serving with pid {pid}, started by systemd as mcpeg.service\n"));
+    assert_eq!(active(machine), "active");
+    machine.ok(&["mcpeg", "--stop"]);
+
+    // What keeps the unit from starting is for systemd to tell.
+    machine.ok(&["mv", "/etc/mcpeg/mcpeg.toml", "/etc/mcpeg/away"]);
+    let failed = machine.run(&["mcpeg", "--restart"]);
+    let said = text(&failed.stderr);
+    assert_eq!(failed.status.code(), Some(71), "{said}");
+    assert!(said.contains("hint: `systemctl status mcpeg.service` tells why"), "{said}");
+    machine.ok(&["mv", "/etc/mcpeg/away", "/etc/mcpeg/mcpeg.toml"]);
+    machine.ok(&["systemctl", "reset-failed", "mcpeg"]);
+
+    // Another pid file is another gateway's.
+    let other = "/run/other.pid";
+    machine.ok(&["mcpeg", "--restart", "--pid-file", other, "--listen", "127.0.0.1:9997"]);
+    assert_eq!(active(machine), "inactive");
+    machine.ok(&["mcpeg", "--stop", "--pid-file", other]);
+}
+
 /// A gateway that something in a unit has started is not the unit.
 fn stop_of_a_child(machine: &Machine) {
     let script = "mcpeg --daemon --listen 127.0.0.1:9999 --pid-file /run/child.pid && exec sleep 600";
@@ -67,6 +98,7 @@ fn stops(suite: &str) {
     let machine = machine_with_binary(suite);
     machine.ok(&["/root/mcpeg", "install", "--yes"]);
     stop_of_the_service(&machine);
+    restart_of_the_stopped_service(&machine);
     stop_of_a_child(&machine);
     stop_by_the_unit_itself(&machine);
 }

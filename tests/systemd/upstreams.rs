@@ -28,6 +28,7 @@ fn answers_through_the_service(machine: &Machine, upstream: &str, argument: &str
     let check = machine.run(&["mcpeg", "--check"]);
     let said = text(&check.stderr);
     assert!(check.status.success() && said.contains("lets no program run; `sudo mcpeg install`"), "{said}");
+    reload_tells_the_way_out(machine);
     let said = machine.ok(&["mcpeg", "install", "--yes"]);
     assert!(said.contains("~ /usr/local/lib/systemd/system/mcpeg.service"), "{said}");
     assert!(said.contains("> systemctl restart mcpeg.service"), "{said}");
@@ -42,6 +43,20 @@ fn answers_through_the_service(machine: &Machine, upstream: &str, argument: &str
     assert!(first_text(&answer).contains("through the sandbox"), "{answer} (before: {last})");
     let answer = modern_call(machine, &url, "echo", &arguments).expect("a modern client is bridged");
     assert!(first_text(&answer).contains("through the sandbox"), "{answer}");
+}
+
+/// Who reloads instead is told the same, and so is who looks at the status or the log.
+fn reload_tells_the_way_out(machine: &Machine) {
+    let reload = machine.run(&["mcpeg", "--reload"]);
+    let said = text(&reload.stderr);
+    assert!(reload.status.success(), "{said}");
+    assert!(said.contains("upstream `echo` cannot work: the unit mcpeg.service in force lets no"), "{said}");
+    assert!(said.contains("`sudo mcpeg install` makes one under which it can"), "{said}");
+    let status = machine.run(&["mcpeg", "--status", "--upstream", "echo"]);
+    let said = text(&status.stdout);
+    assert!(status.status.code() == Some(3) && said.contains("`sudo mcpeg install`"), "{said}");
+    let log = machine.ok(&["cat", "/var/log/mcpeg/mcpeg.log"]);
+    assert!(log.contains("lets no program run, and `sudo mcpeg install` makes one that does"), "{log}");
 }
 
 /// The text of a tool result's first block.

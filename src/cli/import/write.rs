@@ -8,7 +8,9 @@ use std::os::unix::fs::{
 use std::path::Path;
 
 use nix::fcntl::OFlag;
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::CWD;
+
+use crate::sys::rename::rename_new;
 
 /// The mode of a fragment: it may name hosts and users.
 const FILE_MODE: u32 = 0o640;
@@ -36,8 +38,11 @@ pub(super) fn file(path: &Path, content: &str, replace: bool) -> io::Result<()> 
     // Hidden, so that a gateway that reloads in the meantime does not read it.
     let draft = directory.join(format!(".{name}.{}", std::process::id()));
     let result = write_draft(&draft, content, directory).and_then(|()| {
-        let flags = if replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
-        renameat_with(CWD, &draft, CWD, path, flags)?;
+        if replace {
+            std::fs::rename(&draft, path)?;
+        } else {
+            rename_new(CWD, &draft, CWD, path)?;
+        }
         File::open(directory)?.sync_all()
     });
     if result.is_err() {

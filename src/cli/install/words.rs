@@ -176,9 +176,9 @@ fn client(outcome: &Outcome<'_>) -> Option<String> {
     let listener = outcome.listener()?;
     let file = outcome.target.layout().configuration.display();
     Some(match install::endpoint(&listener) {
-        // Without blanks inside of the braces, the line fits into 80 columns.
+        // Without an indentation and blanks inside of the braces, the line fits into 80 columns.
         Some(url) => format!(
-            "For the configuration of an MCP client:\n  \
+            "For the configuration of an MCP client:\n\
              {{\"mcpServers\": {{\"mcpeg\": {{\"type\": \"http\", \"url\": \"{url}\"}}}}}}\n\
              The URL follows `listen` in {file}."
         ),
@@ -207,7 +207,7 @@ fn unchanged(outcome: &Outcome<'_>) -> String {
     let name = &outcome.target.layout().name;
     match outcome.answered {
         Some(proof) => format!(
-            "{name} is installed; nothing had to be changed. It serves on {} and has answered an MCP request",
+            "{name} is installed; nothing had to be changed.\nIt serves on {} and has answered an MCP request.",
             proof.listener
         ),
         None => format!("{name} is installed; nothing had to be changed"),

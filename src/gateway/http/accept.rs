@@ -1,6 +1,9 @@
 //! Connections: accepting, serving, and draining them.
 //!
-//! The order of a drain: stop accepting; let idle keep-alive connections live for a grace period, in which their next
+//! Clients speak HTTP/1.1, or HTTP/2 with prior knowledge (RFC 9113 §3.3).
+//!
+//! The order of a drain: stop accepting; tell HTTP/2 clients by GOAWAY to go elsewhere with what is new (RFC 9113 §6.8); let
+//! idle keep-alive connections live for a grace period, in which their next
 //! response says `Connection: close`, since closing them at once would cut requests that are already on their way
 //! (RFC 9112 §9.6); then close idle ones; then wait for the rest until the deadline.
 
@@ -14,19 +17,21 @@ use axum::Router;
 use http::{HeaderValue, header};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
+use super::version::{Connection, Version, version};
 use crate::drain::Watch;
 use crate::sys::net::Listener;
 
 /// How long idle connections are kept after a drain has begun.
 const GRACE: Duration = Duration::from_secs(2);
+/// How often an HTTP/2 client that is silent is asked whether it is there, and how long it may take to answer.
+const PING: Duration = Duration::from_secs(30);
 /// The pause after a failed accept(2), such as on EMFILE, so that the loop does not spin.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -143,7 +148,7 @@ impl Shared {
     }
 
     /// Serves one connection in a task of its own.
-    fn spawn(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, address: Address) {
+    fn spawn(&self, stream: impl Connection, address: Address) {
         let shared = self.clone();
         self.open.fetch_add(1, Ordering::Relaxed);
         self.tasks.spawn(async move {
@@ -153,7 +158,27 @@ impl Shared {
     }
 
     /// Serves one connection to its end.
-    async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, address: Address) {
+    async fn serve(&self, stream: impl Connection, address: Address) {
+        let version = tokio::select! {
+            // In this order: what has arrived is answered.
+            biased;
+            version = tokio::time::timeout(self.patience, version(&stream)) => version,
+            () = self.shutdown.cancelled() => return,
+        };
+        let result = match version {
+            Ok(Ok(Version::One)) => self.serve_http1(stream, address).await,
+            // In a box, so that the far more common connections are not as large.
+            Ok(Ok(Version::Two)) => Box::pin(self.serve_http2(stream, address)).await,
+            Ok(Err(error)) => return tracing::debug!(%error, "a connection ended before its first request"),
+            Err(_) => return tracing::debug!("a connection was closed that has sent no request"),
+        };
+        if let Err(error) = result {
+            tracing::debug!(%error, "a connection ended early");
+        }
+    }
+
+    /// Serves one connection with HTTP/1.1.
+    async fn serve_http1(&self, stream: impl Connection, address: Address) -> hyper::Result<()> {
         let service = service_fn(|mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(address);
             let router = self.router.clone();
@@ -171,15 +196,34 @@ impl Shared {
             .header_read_timeout(self.patience)
             .serve_connection(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);
-        let result = tokio::select! {
+        tokio::select! {
             result = connection.as_mut() => result,
             () = self.shutdown.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
-        };
-        if let Err(error) = result {
-            tracing::debug!(%error, "a connection ended early");
+        }
+    }
+
+    /// Serves one connection with HTTP/2. A client that is told to go elsewhere knows which of its requests are answered
+    /// here, so that nothing is gained by waiting.
+    async fn serve_http2(&self, stream: impl Connection, address: Address) -> hyper::Result<()> {
+        let service = service_fn(|mut request: hyper::Request<Incoming>| {
+            request.extensions_mut().insert(address);
+            self.router.clone().oneshot(request.map(axum::body::Body::new))
+        });
+        let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .keep_alive_interval(PING)
+            .keep_alive_timeout(PING)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut connection = std::pin::pin!(connection);
+        tokio::select! {
+            result = connection.as_mut() => result,
+            () = self.closing.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
         }
     }
 }

@@ -9,13 +9,16 @@ mod input;
 mod legacy;
 mod lending;
 mod listen;
+mod metrics;
 mod modern;
 mod post;
 mod relayed;
 mod router;
 mod sending;
 mod validate;
+mod version;
 
 pub(crate) use accept::accept;
 pub(crate) use held::Held;
+pub(crate) use metrics::is_local;
 pub(crate) use router::router;

@@ -1,5 +1,6 @@
 //! The routes.
 
+use std::future::ready;
 use std::sync::Arc;
 
 use axum::Router;
@@ -13,16 +14,20 @@ use http::HeaderMap;
 use super::super::changes::Endpoint;
 use super::super::service::Inner;
 use super::accept::Address;
-use super::{guard, health, legacy, post};
+use super::{guard, health, legacy, metrics, post};
 
-/// The routes of a gateway.
-pub(crate) fn router(gateway: &Arc<Inner>) -> Router {
+/// The routes of a gateway over a listener that is local, or not.
+pub(crate) fn router(gateway: &Arc<Inner>, local: bool) -> Router {
     Router::new()
         .route("/mcp", get(get_all).post(post_all).delete(legacy::delete))
         .route("/mcp/{name}", get(get_one).post(post_one).delete(legacy::delete))
         .route("/health", get(health::report))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
+        .route(
+            "/metrics",
+            get(move |State(gateway): State<Arc<Inner>>| ready(metrics::scrape(&gateway, local))),
+        )
         .layer(middleware::from_fn_with_state(Arc::clone(gateway), guard::check))
         .with_state(Arc::clone(gateway))
 }

@@ -95,6 +95,12 @@ pub(crate) fn start(
     Ok((Process { pid, stop: Some(stop), keeper }, stdin, stdout))
 }
 
+/// What to add to an error where it is the unit of a gateway without stdio upstreams that lets no program run.
+pub(crate) fn forbidden_by_unit(error: &io::Error) -> Option<&'static str> {
+    let forbidden = error.kind() == io::ErrorKind::PermissionDenied && sys::fs::is_root_noexec();
+    forbidden.then_some("; the unit lets no program run, and `sudo mcpeg install` makes one that does")
+}
+
 /// Makes a child run as another user, in that user's own group and no other, with that user's home.
 fn become_user(command: &mut Command, name: &str) -> io::Result<()> {
     let Some(account) = sys::user::find(name) else {

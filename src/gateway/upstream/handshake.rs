@@ -211,7 +211,8 @@ impl Connector {
                 let (user, keepers) = (user.as_deref(), &self.keepers);
                 let recipe = Recipe { command, args, env, working_dir, limits: *limits, user, keepers };
                 let (process, stdin, stdout) = child::start(name, &recipe).map_err(|error| {
-                    let detail = format!("cannot start `{command}`: {error}");
+                    let hint = child::forbidden_by_unit(&error).unwrap_or_default();
+                    let detail = format!("cannot start `{command}`: {error}{hint}");
                     Fault::upstream(name, "cannot be started").unprocessed().because(detail)
                 })?;
                 tracing::debug!(upstream = %name, pid = process.pid, "started");

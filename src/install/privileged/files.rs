@@ -9,13 +9,15 @@ use std::fs::File;
 use std::io::{Read, Write as _};
 use std::path::Path;
 
-use rustix::fs::{self, AtFlags, Gid, Mode, OFlags, RenameFlags, Uid};
+use rustix::fs::{self, AtFlags, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::tree::Tree;
 use crate::install::error::Error;
+use crate::sys::fs::mode;
+use crate::sys::rename::rename_new;
 
 /// Files are read and written in pieces of this size, in bytes.
 const PIECE: usize = 1 << 20;
@@ -162,7 +164,7 @@ impl Tree {
                 .and_then(|()| fs::linkat(&directory, &name, &directory, &old, AtFlags::empty()))
                 .and_then(|()| fs::renameat(&directory, &new, &directory, &name))
         } else {
-            fs::renameat_with(&directory, &new, &directory, &name, RenameFlags::NOREPLACE)
+            rename_new(&directory, &new, &directory, &name)
         };
         renamed.map_err(Error::file("put in place", self.outside(path)))?;
         self.sync_parent(path)
@@ -239,7 +241,7 @@ impl Tree {
 /// Sets owner, then mode: changing the owner clears set-id bits (chown(2)).
 fn grant(fd: impl std::os::fd::AsFd, access: Access) -> rustix::io::Result<()> {
     fs::fchown(&fd, Some(Uid::from_raw(access.uid)), Some(Gid::from_raw(access.gid)))?;
-    fs::fchmod(&fd, Mode::from_raw_mode(access.mode))
+    fs::fchmod(&fd, mode(access.mode))
 }
 
 /// Removes a name that may be missing.

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 
 use super::tree::Tree;
 use crate::install::error::Error;
+use crate::sys::rename::rename_new;
 
 /// What became of a directory that was to be removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +40,7 @@ impl Tree {
     pub(in crate::install) fn rename(&self, from: &Path, to: &Path) -> Result<(), Error> {
         let (directory, name) = self.existing_parent(from)?;
         let to_name = to.file_name().expect("paths of the layout end with a name");
-        fs::renameat_with(&directory, &name, &directory, to_name, fs::RenameFlags::NOREPLACE)
+        rename_new(&directory, &name, &directory, to_name)
             .map_err(Error::file("rename", self.outside(from)))?;
         self.sync_parent(to)
     }

@@ -11,6 +11,7 @@ use rustix::fs::{self, AtFlags, FileType, FlockOperation, Mode, OFlags, StatVfsM
 use rustix::io::Errno;
 
 use crate::install::error::Error;
+use crate::sys::fs::permissions;
 
 /// The root directory of an installation.
 #[derive(Debug)]
@@ -118,7 +119,7 @@ impl Tree {
         match fs::statat(&directory, &name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(Found {
                 kind: FileType::from_raw_mode(stat.st_mode),
-                mode: stat.st_mode & 0o7777,
+                mode: permissions(stat.st_mode),
                 uid: stat.st_uid,
                 gid: stat.st_gid,
             })),

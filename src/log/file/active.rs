@@ -9,7 +9,7 @@ use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use rustix::fs::{CWD, RenameFlags, SeekFrom, fstat, ftruncate, renameat_with, seek, stat};
+use rustix::fs::{CWD, SeekFrom, fstat, ftruncate, seek, stat};
 use rustix::io::Errno;
 
 use super::super::Error;
@@ -17,6 +17,7 @@ use super::super::batch::Batch;
 use super::name::{Kind, Name};
 use super::{open, owner};
 use crate::sys::fd::device_inode;
+use crate::sys::rename::rename_new;
 
 /// How often a name is tried that somebody else takes at the same moment.
 const TRIES: usize = 10;
@@ -195,7 +196,7 @@ impl Active {
 
 /// Renames a file unless the new name is taken.
 fn move_away(from: &Path, to: &Path) -> Result<(), Errno> {
-    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+    match rename_new(CWD, from, CWD, to) {
         // A file system that cannot: link(2) does not replace either.
         Err(Errno::INVAL | Errno::NOSYS) => {
             rustix::fs::link(from, to)?;

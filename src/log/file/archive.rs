@@ -16,13 +16,14 @@ use std::thread;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use jiff::Timestamp;
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::CWD;
 
 use super::name::{Kind, Name};
 use super::owner::{self, Owner};
 use super::retention::{Kept, doomed};
 use crate::config::{Compress, Retention, Rotation};
 use crate::sys::fs::{open_untrusted, sync_directory_of};
+use crate::sys::rename::rename_new;
 
 /// The priority of the thread: setpriority(2).
 const NICE: i32 = 15;
@@ -158,7 +159,7 @@ fn compress(plain: &Path, unfinished: &Path, gzip: &Path, level: u32) -> io::Res
     let target: File = encoder.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
     target.set_modified(metadata.modified()?)?;
     target.sync_all()?;
-    match renameat_with(CWD, unfinished, CWD, gzip, RenameFlags::NOREPLACE) {
+    match rename_new(CWD, unfinished, CWD, gzip) {
         Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => fs::rename(unfinished, gzip)?,
         other => other?,
     }

@@ -23,4 +23,5 @@ pub use active::Rotated;
 pub(super) use archive::{Archive, newest};
 pub(super) use name::Name;
 pub(super) use owner::Owner;
+pub use owner::lock_path;
 pub(super) use schedule::Schedule;

@@ -39,7 +39,8 @@ impl Owner {
 }
 
 /// `.mcpeg.log.lock` beside `mcpeg.log`.
-fn lock_path(log: &Path) -> PathBuf {
+#[must_use]
+pub fn lock_path(log: &Path) -> PathBuf {
     let mut name = std::ffi::OsString::from(".");
     name.push(log.file_name().unwrap_or_default());
     name.push(".lock");

@@ -63,9 +63,28 @@ pub(super) fn push(out: &mut Vec<u8>, text: &str, rules: Rules) {
     }
 }
 
+/// Whether text has nothing that is escaped between the quotes of JSON; a `false` may be wrong. Eight bytes are looked at
+/// at once, by the arithmetic of "Bit Twiddling Hacks", `hasless` and `haszero`.
+fn is_plain(bytes: &[u8]) -> bool {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGH: u64 = ONES << 7;
+    let (words, rest) = bytes.as_chunks::<8>();
+    let special = |bytes: &[u8; 8]| {
+        let word = u64::from_ne_bytes(*bytes);
+        let zero = |word: u64| word.wrapping_sub(ONES) & !word;
+        let control = word.wrapping_sub(ONES * 0x20) & !word;
+        let quoted = zero(word ^ (ONES * u64::from(b'"'))) | zero(word ^ (ONES * u64::from(b'\\')));
+        (control | quoted) & HIGH != 0
+    };
+    !words.iter().any(special) && !rest.iter().any(|byte| JSON[usize::from(*byte)])
+}
+
 /// Appends text to a string of JSON.
 fn push_json(out: &mut Vec<u8>, text: &str) {
     let bytes = text.as_bytes();
+    if is_plain(bytes) {
+        return out.extend_from_slice(bytes);
+    }
     let mut from = 0;
     for (at, byte) in bytes.iter().enumerate() {
         if !JSON[usize::from(*byte)] {
@@ -120,6 +139,13 @@ mod tests {
         fn json_reads_what_was_written(text in any::<String>()) {
             let json = format!("\"{}\"", escaped(&text, Rules::Json));
             prop_assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+        }
+
+        #[test]
+        fn what_passes_as_plain_needs_no_escape(text in "[ -~\\PC\\pC]{0,40}") {
+            let needed = text.bytes().any(|byte| JSON[usize::from(byte)]);
+            prop_assert!(!(is_plain(text.as_bytes()) && needed));
+            prop_assert!(needed || text.bytes().any(|byte| byte >= 0x80) || is_plain(text.as_bytes()));
         }
 
         #[test]

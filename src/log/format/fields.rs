@@ -193,7 +193,9 @@ fn json(out: &mut Vec<u8>, value: &Value<'_>) {
             out.push(b'"');
         }
         Value::Number(number) => out.extend_from_slice(number.as_bytes()),
-        Value::Float(number) if number.is_finite() => show(out, number, Rules::Plain),
+        Value::Float(number) if number.is_finite() => {
+            out.extend_from_slice(zmij::Buffer::new().format_finite(*number).as_bytes());
+        }
         Value::Float(_) => out.extend_from_slice(b"null"),
         Value::Flag(flag) => out.extend_from_slice(if *flag { b"true" } else { b"false" }),
     }

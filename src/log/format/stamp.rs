@@ -1,22 +1,49 @@
 //! The time of a record: RFC 3339 §5.6 in UTC, always with six digits of a second, so that lines sort as text.
 
+use std::cell::Cell;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A second as it is written, up to the dot.
+#[derive(Clone, Copy)]
+struct Second {
+    /// Since 1970.
+    number: u64,
+    /// `2026-11-24T09:30:00.`
+    text: [u8; 20],
+}
+
+thread_local! {
+    /// The last one that this thread has written: records of one second share it.
+    static LAST: Cell<Second> = const { Cell::new(Second { number: u64::MAX, text: [0; 20] }) };
+}
 
 /// Appends `2026-11-24T09:30:00.000000Z`.
 pub(super) fn push(out: &mut Vec<u8>, now: SystemTime) {
     // Before 1970 no clock is right.
     let since = now.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    let (seconds, micros) = (since.as_secs(), since.subsec_micros());
+    let mut last = LAST.get();
+    if last.number != since.as_secs() {
+        last = Second { number: since.as_secs(), text: second(since.as_secs()) };
+        LAST.set(last);
+    }
+    let mut text = [0; 27];
+    text[..20].copy_from_slice(&last.text);
+    put(&mut text[20..26], u64::from(since.subsec_micros()));
+    text[26] = b'Z';
+    out.extend_from_slice(&text);
+}
+
+/// A second as it is written.
+fn second(seconds: u64) -> [u8; 20] {
     let (year, month, day) = date(seconds / 86_400);
-    let mut text = *b"0000-00-00T00:00:00.000000Z";
+    let mut text = *b"0000-00-00T00:00:00.";
     put(&mut text[0..4], year);
     put(&mut text[5..7], month);
     put(&mut text[8..10], day);
     put(&mut text[11..13], seconds / 3600 % 24);
     put(&mut text[14..16], seconds / 60 % 60);
     put(&mut text[17..19], seconds % 60);
-    put(&mut text[20..26], u64::from(micros));
-    out.extend_from_slice(&text);
+    text
 }
 
 /// Writes a number with leading zeros.

@@ -1,0 +1,35 @@
+//! `GET /metrics`, on the listeners that the configuration names.
+
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+
+use super::super::service::Inner;
+use crate::config::Metrics;
+use crate::sys::net::Listener;
+
+/// The type of the answer: Prometheus text format 0.0.4.
+const TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Whether a listener is reached from this machine only.
+pub(crate) fn is_local(listener: &Listener) -> bool {
+    match listener {
+        Listener::Tcp(listener) => {
+            listener.local_addr().is_ok_and(|address| address.ip().to_canonical().is_loopback())
+        }
+        Listener::Unix(_) => true,
+    }
+}
+
+/// Answers over a listener that is local or not; where it may not, the path is as unknown as others.
+pub(crate) fn scrape(gateway: &Inner, local: bool) -> Response {
+    let open = match gateway.board.current().server.metrics {
+        Metrics::Local => local,
+        Metrics::All => true,
+        Metrics::Off => false,
+    };
+    if open {
+        ([(header::CONTENT_TYPE, TYPE)], gateway.metrics.text()).into_response()
+    } else {
+        StatusCode::NOT_FOUND.into_response()
+    }
+}

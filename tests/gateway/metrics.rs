@@ -1,0 +1,93 @@
+//! `GET /metrics`: who may read it, and that it tells the truth.
+
+use std::collections::HashMap;
+
+use http::{Method, StatusCode};
+
+use crate::client::{Client, send};
+use crate::gateway::Gateway;
+use crate::upstreams::probe;
+
+/// Each series and its value; every line must be one, or a comment about the ones that follow.
+fn series(text: &str) -> HashMap<String, f64> {
+    let mut names: Vec<&str> = Vec::new();
+    let mut found = HashMap::new();
+    for line in text.lines() {
+        if let Some(comment) = line.strip_prefix("# ") {
+            let words: Vec<&str> = comment.splitn(3, ' ').collect();
+            assert!(matches!(words[..], ["HELP" | "TYPE", name, _] if name.starts_with("mcpeg_")), "{line}");
+            names.push(words[1]);
+            continue;
+        }
+        let (name, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("{line}"));
+        let bare = name.split('{').next().expect("split has one");
+        assert_eq!(names.last(), Some(&bare), "a series has its help before it: {line}");
+        let earlier = found.insert(name.to_owned(), value.parse().unwrap_or_else(|_| panic!("{line}")));
+        assert_eq!(earlier, None, "twice: {line}");
+    }
+    assert!(text.ends_with('\n'), "{text}");
+    found
+}
+
+/// The metrics of a gateway.
+async fn scrape(address: &str) -> HashMap<String, f64> {
+    let answer = send(address, Method::GET, "/metrics", &[], "").await;
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    assert_eq!(answer.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    series(std::str::from_utf8(&answer.body).expect("text"))
+}
+
+/// The status of the path.
+async fn status(address: &str) -> StatusCode {
+    send(address, Method::GET, "/metrics", &[], "").await.status
+}
+
+#[tokio::test]
+async fn numbers_are_those_of_the_status() {
+    let broken = "[upstreams.broken]\ncommand = \"/bin/false\"\n";
+    let gateway = Gateway::start(&(probe("time", &[]) + broken)).await;
+    let address = gateway.address();
+    let client = Client::legacy(address, "/mcp").await;
+    let before = scrape(address).await;
+    for _ in 0..5 {
+        client.call("time_echo", "{}").await.result();
+    }
+    let (after, status) = (scrape(address).await, gateway.status().await);
+    let sum = |found: &HashMap<String, f64>| found["mcpeg_requests_total"];
+    assert!((sum(&after) - sum(&before) - 5.0).abs() < 0.1, "{before:?} {after:?}");
+    assert_eq!(Some(after["mcpeg_sessions"]), status["sessions"].as_f64());
+    let version = status["version"].as_str().expect("text");
+    assert_eq!(after[&format!("mcpeg_build_info{{version=\"{version}\"}}")].to_bits(), 1_f64.to_bits());
+    let state = |upstream: &str, state: &str| {
+        after[&format!("mcpeg_upstream_state{{upstream=\"{upstream}\",state=\"{state}\"}}")]
+    };
+    assert_eq!(state("time", "ready").to_bits(), 1_f64.to_bits());
+    assert_eq!(state("time", "stopped").to_bits(), 0_f64.to_bits());
+    assert_eq!(state("broken", "ready").to_bits(), 0_f64.to_bits());
+    assert!(!after.keys().any(|name| name.starts_with("mcpeg_log")), "there is no log file: {after:?}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn only_the_listeners_that_the_configuration_names_answer() {
+    let gateway = Gateway::start("").await;
+    assert_eq!(status(gateway.address()).await, StatusCode::OK);
+    for (key, expected) in [("off", 404), ("all", 200), ("local", 200)] {
+        let reloaded = gateway.reload(&format!("metrics = \"{key}\""), "").await;
+        assert!(reloaded.status.success(), "{reloaded:?}");
+        assert_eq!(status(gateway.address()).await.as_u16(), expected, "{key}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_listener_that_others_reach_does_not_answer_unless_told_to() {
+    for (key, expected) in [("", 404), ("metrics = \"all\"", 200)] {
+        let environment = [("MCPEG_LISTEN", "0.0.0.0:0")];
+        let gateway = Gateway::start_with(&format!("auth = \"none\"\n{key}"), "", &environment).await;
+        assert_eq!(status(gateway.address()).await.as_u16(), expected, "{key}");
+        let foreign = send(gateway.address(), Method::GET, "/metrics", &[("host", "evil.example")], "").await;
+        assert_eq!(foreign.status, StatusCode::FORBIDDEN, "{key}");
+        gateway.stop().await;
+    }
+}

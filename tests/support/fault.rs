@@ -1,0 +1,38 @@
+//! System calls of a running process that fail because strace(1) has the kernel refuse them.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Stdio};
+
+use mcpeg::sys::process::command;
+
+/// A tracer that makes calls fail until it is dropped.
+pub(crate) struct Fault(Child);
+
+impl Fault {
+    /// Attaches to every thread of the process, and returns when these arguments of strace(1) are in force.
+    pub(crate) fn attach(pid: i32, arguments: &[&str]) -> Self {
+        let mut strace = command("strace");
+        strace.arg("-f").args(arguments).args(["-p", &pid.to_string()]);
+        strace.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut tracer = strace.spawn().unwrap();
+        let mut lines = BufReader::new(tracer.stderr.take().unwrap()).lines();
+        let first = lines.next().unwrap().unwrap();
+        assert!(first.contains("attached"), "{first}");
+        // Otherwise it would stop when the pipe is full.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self(tracer)
+    }
+
+    /// Makes a system call fail.
+    pub(crate) fn inject(pid: i32, call: &str, error: &str) -> Self {
+        Self::attach(pid, &["-e", &format!("trace={call}"), "-e", &format!("inject={call}:error={error}")])
+    }
+}
+
+impl Drop for Fault {
+    fn drop(&mut self) {
+        // The kernel detaches whoever a killed tracer had: ptrace(2). It may have ended with them.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
