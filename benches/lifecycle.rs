@@ -70,7 +70,7 @@ struct Server {
 
 fn main() {
     let backend = Backend::start();
-    println!("{:<44}{:>14}{:>14}{:>14}", "", "mcpeg", "nginx", "HAProxy");
+    println!("{:<44}{:>18}{:>18}{:>18}", "", "mcpeg", "nginx", "HAProxy");
     let programs = [Program::Mcpeg, Program::Nginx, Program::Haproxy];
     let present = programs.map(Program::is_present);
     let row = |label: &str, measure: &dyn Fn(Program) -> String| {
@@ -79,7 +79,7 @@ fn main() {
             .zip(present)
             .map(|(program, present)| if present { measure(*program) } else { "not there".to_owned() });
         let cells: Vec<String> = cells.collect();
-        println!("{label:<44}{:>14}{:>14}{:>14}", cells[0], cells[1], cells[2]);
+        println!("{label:<44}{:>18}{:>18}{:>18}", cells[0], cells[1], cells[2]);
     };
     row("start to ready and a first answer, ms", &|program| median(|| start_to_ready(program, backend.port)));
     row("memory when idle, all processes, KiB", &|program| idle_memory(program, backend.port));

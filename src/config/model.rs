@@ -47,6 +47,10 @@ pub struct Server {
     pub session_timeout: Duration,
     /// As many legacy sessions may be open. Default 10,000.
     pub max_sessions: usize,
+    /// As many of them may be one client's, which is whoever has one network address; `None` without such a limit.
+    pub max_sessions_per_client: Option<usize>,
+    /// How long a client may take to send the head of a request, and then to begin with its body. Default 30 s.
+    pub client_timeout: Duration,
     /// Which listeners answer `GET /metrics`.
     pub metrics: Metrics,
 }
@@ -271,6 +275,8 @@ impl Default for Server {
             max_message_size: 16 << 20,
             session_timeout: Duration::from_secs(3600),
             max_sessions: 10_000,
+            max_sessions_per_client: None,
+            client_timeout: Duration::from_secs(30),
             metrics: Metrics::default(),
         }
     }

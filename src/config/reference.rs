@@ -189,6 +189,25 @@ const KEYS: &[Key] = &[
     },
     Key {
         table: Table::Server,
+        name: "max_sessions_per_client",
+        kind: Kind::Number(1, 1_000_000),
+        default: None,
+        example: "100",
+        description: "How many of them may be those of one client, which is whoever connects from one network address. \
+                      Beyond, the client's session that was silent for longest is ended; if all are in use, a new one is \
+                      refused. Left out, there is no such limit; behind a reverse proxy all clients have its address.",
+    },
+    Key {
+        table: Table::Server,
+        name: "client_timeout",
+        kind: Kind::Duration,
+        default: Some("\"30s\""),
+        example: "\"30s\"",
+        description: "How long a client may take to send the head of a request, and after it the body, which has one \
+                      second more for each KiB that has come. Slower requests are answered with 408 and cut.",
+    },
+    Key {
+        table: Table::Server,
         name: "max_message_size",
         kind: Kind::Size,
         default: Some("\"16MiB\""),

@@ -110,6 +110,14 @@ pub(super) fn server(shape: &shape::Server, overrides: &Overrides, reader: &mut 
         max_sessions: number(shape.max_sessions.as_ref())
             .and_then(|number| usize::try_from(number).ok())
             .unwrap_or(default.max_sessions),
+        max_sessions_per_client: number(shape.max_sessions_per_client.as_ref())
+            .and_then(|number| usize::try_from(number).ok()),
+        client_timeout: reader.duration(
+            shape.client_timeout.as_ref(),
+            "client_timeout",
+            default.client_timeout,
+            false,
+        ),
         metrics: match shape.metrics.as_ref().map(|value| value.get_ref().as_str()) {
             Some("all") => Metrics::All,
             Some("off") => Metrics::Off,

@@ -53,6 +53,10 @@ pub(super) struct Server {
     pub(super) session_timeout: Option<Text>,
     /// A number.
     pub(super) max_sessions: Option<Number>,
+    /// A number.
+    pub(super) max_sessions_per_client: Option<Number>,
+    /// A duration.
+    pub(super) client_timeout: Option<Text>,
     /// A size.
     pub(super) max_message_size: Option<Text>,
     /// `local`, `all` or `off`.

@@ -134,6 +134,12 @@ impl Fault {
         Self::downstream(code::METHOD_NOT_FOUND, StatusCode::NOT_FOUND, message)
     }
 
+    /// The same fault with a reason beside its message.
+    pub(crate) fn with_reason(mut self, reason: &str) -> Self {
+        self.message = format!("{}: {reason}", self.message);
+        self
+    }
+
     /// The request names something that does not exist.
     pub(crate) fn unknown(kind: &str, name: &str) -> Self {
         Self::downstream(code::INVALID_PARAMS, StatusCode::OK, format!("unknown {kind}: {name}"))

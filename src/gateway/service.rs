@@ -32,6 +32,8 @@ pub(crate) struct Inner {
     pub(crate) board: Arc<Board>,
     /// Legacy sessions.
     pub(crate) sessions: Store,
+    /// Requests of modern clients that wait for their answers to a server's questions.
+    pub(crate) held: Arc<http::Held>,
     /// The way to the process before or after this one.
     pub(crate) peer: Peer,
     /// Set while connections are left to wait: another process takes over.
@@ -89,6 +91,7 @@ impl Gateway {
         let inner = Arc::new(Inner {
             board: Arc::new(Board::new(Lineup::new(config.server.clone(), upstreams))),
             sessions: Store::default(),
+            held: Arc::default(),
             peer: Peer::default(),
             paused: watch::Sender::new(false),
             changes,
@@ -132,8 +135,9 @@ impl Gateway {
     /// # Errors
     /// When the listener cannot be used at all.
     pub async fn serve(&self, listener: Listener, drain: Watch) -> std::io::Result<usize> {
-        let router = http::router(&self.0, http::is_local(&listener));
-        http::accept(listener, router, drain, self.0.paused.subscribe()).await
+        let patience = self.0.board.current().server.client_timeout;
+        let serving = (http::router(&self.0, http::is_local(&listener)), patience);
+        http::accept(listener, serving, drain, self.0.paused.subscribe()).await
     }
 
     /// Waits until each upstream has been tried once, then refuses names that cannot be told apart.
@@ -166,6 +170,7 @@ impl Gateway {
     pub async fn stop(&self) {
         self.0.draining.cancel();
         self.0.stopping.cancel();
+        self.0.held.clear();
         for upstream in self.0.board.current().upstreams() {
             upstream.stop();
         }

@@ -17,6 +17,10 @@ use super::batch::{Batch, Counts};
 pub(super) const LINGER: Duration = Duration::from_millis(2);
 /// So many bytes are written at once.
 const MUCH: usize = 64 << 10;
+/// With so many bytes before it, a writer that has nothing in hand is given its turn: what waits is lost by SIGKILL.
+const PLENTY: usize = 256 << 10;
+/// How long whoever logs waits for that.
+const TURN: Duration = Duration::from_millis(5);
 /// After so many looks in vain the writer sleeps until it is woken.
 const LOOKS: u32 = 50;
 /// Records up to this level are written at once: error and warn.
@@ -54,7 +58,9 @@ struct State<T> {
     urgent: bool,
     /// How often it looked in vain.
     looks: u32,
-    /// How many wait for room.
+    /// Whether it pays to wait for the writer.
+    turn: Turn,
+    /// How many wait for room or for the writer.
     blocked: usize,
     /// What was dropped since the writer looked, and since when.
     lost: Option<(Instant, Counts)>,
@@ -71,6 +77,17 @@ enum Writer {
     Lingering,
     /// It waits for the first record.
     Asleep,
+}
+
+/// Whether it pays to wait for the writer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// It has nothing in hand, and takes what there is as soon as it has a processor.
+    Next,
+    /// The same, but it was waited for in vain.
+    Late,
+    /// It has records in hand, and may wait for the disk.
+    Taken,
 }
 
 /// What the writer finds.
@@ -93,6 +110,7 @@ impl<T> Queue<T> {
             writer: Writer::Awake,
             urgent: false,
             looks: 0,
+            turn: Turn::Next,
             blocked: 0,
             lost: None,
             closed: false,
@@ -121,6 +139,9 @@ impl<T> Queue<T> {
     /// Adds a record.
     pub(super) fn push(&self, record: &[u8], level: u8) {
         let mut state = self.lock();
+        if self.overflow == Overflow::Block && state.waits_for_writer() {
+            state = self.give_turn(state);
+        }
         while state.batch.len() + record.len() > self.limit && !state.batch.is_empty() && !state.closed {
             if self.overflow == Overflow::Drop {
                 return state.lose(level);
@@ -147,6 +168,21 @@ impl<T> Queue<T> {
             drop(state);
             self.wake.notify_one();
         }
+    }
+
+    /// Waits until the writer has taken what there is, which needs a processor but no disk: threads that log as fast as
+    /// they can would keep it from running.
+    #[cold]
+    fn give_turn<'a>(&self, mut state: MutexGuard<'a, State<T>>) -> MutexGuard<'a, State<T>> {
+        state.blocked += 1;
+        let waiting = |state: &mut State<T>| state.waits_for_writer();
+        let waited = self.room.wait_timeout_while(state, TURN, waiting);
+        let (mut state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.blocked -= 1;
+        if timeout.timed_out() && state.turn == Turn::Next {
+            state.turn = Turn::Late;
+        }
+        state
     }
 
     /// Gives the writer something to do; what is in the buffer is written before. Says whether there is a writer.
@@ -201,6 +237,7 @@ impl<T> Queue<T> {
     /// For the writer: waits until there is something to do, at most for `limit`, and moves the records to `batch`.
     pub(super) fn take(&self, batch: &mut Batch, limit: Duration) -> Found<T> {
         let mut state = self.lock();
+        state.turn = Turn::Next;
         if state.is_quiet() {
             state.looks += 1;
             if state.looks > LOOKS || limit < LINGER {
@@ -222,7 +259,7 @@ impl<T> Queue<T> {
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         state.writer = Writer::Awake;
-        state.urgent = false;
+        (state.urgent, state.turn) = (false, Turn::Taken);
         if !state.batch.is_empty() {
             state.looks = 0;
             batch.take_all(&mut state.batch);
@@ -238,6 +275,11 @@ impl<T> State<T> {
     /// Counts a record that is dropped.
     fn lose(&mut self, level: u8) {
         self.lost.get_or_insert_with(|| (Instant::now(), Counts::default())).1.add(level);
+    }
+
+    /// Whether there is so much that the writer should run first, and nothing but a processor that it waits for.
+    const fn waits_for_writer(&self) -> bool {
+        self.batch.len() >= PLENTY && matches!(self.turn, Turn::Next) && !self.closed
     }
 
     /// Whether there is nothing to do.
@@ -285,6 +327,27 @@ mod tests {
         let text = String::from_utf8(text).unwrap();
         let numbers: Vec<u32> = text.lines().map(|line| line.parse().unwrap()).collect();
         assert_eq!(numbers, (0..10_000).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_writer_with_nothing_in_hand_is_given_its_turn_and_one_that_is_busy_is_not_waited_for() {
+        let queue = Arc::new(Queue::<()>::new(8 * PLENTY, Overflow::Block));
+        let (record, mut batch) = (vec![b'x'; PLENTY / 4], Batch::default());
+        (0..4).for_each(|_| queue.push(&record, 2));
+        let producer = Arc::clone(&queue);
+        let thread = std::thread::spawn(move || producer.push(b"after that\n", 2));
+        let deadline = Instant::now() + LONG;
+        while queue.lock().blocked == 0 && !thread.is_finished() {
+            assert!(Instant::now() < deadline);
+        }
+        let _ = queue.take(&mut batch, LONG);
+        thread.join().unwrap();
+        // Now it has something in hand, for as long as it likes.
+        for _ in 0..20 {
+            queue.push(&record, 2);
+        }
+        assert_eq!(queue.lock().turn, Turn::Taken);
+        assert!(queue.lock().batch.len() > 5 * PLENTY - 1);
     }
 
     #[test]

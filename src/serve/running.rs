@@ -1,5 +1,7 @@
 //! The loop of a gateway that serves: signals, wishes over the control socket, and signs of life.
 
+use std::time::Duration;
+
 use super::alive::sign_of_life;
 use super::upgrade::{Order, START_LIMIT};
 use super::{Error, Serving, endpoints, panics, rotate};
@@ -40,7 +42,12 @@ impl Serving<'_> {
                 result = self.accepting.ended() => result?,
                 () = panics::first() => return Ok(End::Panicked),
                 () = log.demands_stop() => return Ok(End::LogFull),
-                step = self.reloads.step() => self.reload(step),
+                step = self.reloads.step() => {
+                    self.reload(step);
+                    // What was about to be asked may not listen any more; at once, so that reloads do not put it off.
+                    let now = interval.map(|_| Duration::ZERO);
+                    life.set(sign_of_life(now, self.taken.listeners.addresses().to_vec()));
+                }
                 result = life.as_mut() => {
                     match result {
                         Ok(()) => self.notifier.alive(),

@@ -58,6 +58,30 @@ fn watchdog_is_fed_over_an_abstract_socket() {
 }
 
 #[test]
+fn signs_of_life_follow_the_listeners_of_a_reload() {
+    let site = Site::new();
+    let socket = UnixDatagram::bind(site.path("notify")).unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    let config = |also: &str| format!("[server]\nlisten = [\"127.0.0.1:0\"{also}]\n");
+    site.write("mcpeg.toml", config(&format!(", \"unix:{}\"", site.path("mcp.sock").display())));
+    let mut mcpeg = site.mcpeg(&["--log-file", site.path("log").to_str().unwrap()]);
+    // A sign each second: the next one is waited for while the listener goes.
+    let child =
+        mcpeg.env("NOTIFY_SOCKET", site.path("notify")).env("WATCHDOG_USEC", "2000000").spawn().unwrap();
+    assert!(message(&socket).starts_with("READY=1"));
+    site.write("mcpeg.toml", config(""));
+    assert_eq!(site.run(&["--reload"]).code, Some(0));
+    let mut signs = 0;
+    while signs < 3 {
+        signs += u32::from(message(&socket) == "WATCHDOG=1");
+    }
+    send(child.id().cast_signed(), Signal::SIGTERM);
+    assert_eq!(finish(child).code, Some(0));
+    let log = std::fs::read_to_string(site.path("log")).unwrap();
+    assert!(log.contains("reloaded the configuration") && !log.contains("cannot reach ourselves"), "{log}");
+}
+
+#[test]
 fn absent_manager_does_not_keep_the_gateway_from_serving() {
     let site = Site::new();
     let child = site.mcpeg(&["--daemon"]).env("NOTIFY_SOCKET", site.path("nobody")).spawn().unwrap();

@@ -75,8 +75,9 @@ fn whoever_does_not_listen_any_more_does_not_stop_the_start() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     assert_eq!(finish(start(&site, "--daemon --log-file log", writer)).code, Some(0));
-    let log = fs::read_to_string(site.path("log")).unwrap();
-    assert!(log.contains("cannot tell the supervisor of --ready-fd"), "{log}");
+    until("the log tells", || {
+        fs::read_to_string(site.path("log")).unwrap().contains("cannot tell the supervisor of --ready-fd")
+    });
     assert_eq!(site.status()["state"], "running");
 }
 

@@ -103,9 +103,11 @@ fn start_after_kill_replaces_what_was_left_behind() {
     assert_eq!(site.run(&["--daemon", "--log-file", "log"]).code, Some(0));
     let second = site.pid();
     assert_ne!(first, second);
-    let log = fs::read_to_string(site.path("log")).unwrap();
-    let said = log.lines().find(|line| line.contains("replacing a pid file that was left behind"));
-    assert!(said.is_some_and(|line| line.contains("\"INFO\"") && line.contains(&first.to_string())), "{log}");
+    until("the log tells of the pid file", || {
+        let log = fs::read_to_string(site.path("log")).unwrap();
+        let said = log.lines().find(|line| line.contains("replacing a pid file that was left behind"));
+        said.is_some_and(|line| line.contains("\"INFO\"") && line.contains(&first.to_string()))
+    });
     assert_eq!(site.status()["pid"], second);
     assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o660);
     assert_eq!(site.run(&["--stop"]).code, Some(0));

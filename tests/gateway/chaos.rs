@@ -27,7 +27,7 @@ fn figures(pid: Pid) -> BTreeMap<&'static str, usize> {
 }
 
 /// The children of a process.
-fn children(pid: Pid) -> Vec<i32> {
+pub(crate) fn children(pid: Pid) -> Vec<i32> {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("it runs");
     let of = |task: std::io::Result<std::fs::DirEntry>| {
         std::fs::read_to_string(task.ok()?.path().join("children")).ok()

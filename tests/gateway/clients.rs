@@ -11,38 +11,52 @@ use crate::upstreams::stdio;
 
 /// What a client script prints.
 #[derive(Debug, Deserialize)]
-struct Report {
+pub(crate) struct Report {
     /// The negotiated revision.
-    protocol: String,
+    pub(crate) protocol: String,
     /// The names of the listed tools.
-    tools: Vec<String>,
+    pub(crate) tools: Vec<String>,
+    /// The number of listed resources.
+    pub(crate) resources: usize,
+    /// The number of listed prompts.
+    pub(crate) prompts: usize,
     /// The result of each call.
-    results: Vec<Value>,
+    pub(crate) results: Vec<Value>,
+    /// The result of each reading.
+    pub(crate) read: Vec<Value>,
+    /// The result of each prompt.
+    pub(crate) prompted: Vec<Value>,
+    /// The methods that the client was asked.
+    pub(crate) asked: Vec<String>,
 }
 
 /// Each client that connects, with the revision that it must end up with.
-const CLIENTS: [(&str, &[&str], &str); 5] = [
+pub(crate) const CLIENTS: [(&str, &[&str], &str); 7] = [
     ("client.py", &["auto"], "2026-07-28"),
     ("client.py", &["legacy"], "2025-11-25"),
     ("client.py", &["2026-07-28"], "2026-07-28"),
+    ("fast.py", &["auto"], "2026-07-28"),
+    ("fast.py", &["legacy"], "2025-11-25"),
     ("client.mjs", &[], "2025-11-25"),
     ("client2.mjs", &[], "2026-07-28"),
 ];
 
 /// Runs one client script to its end.
-async fn connect(tools: &Tools, script: &str, mode: &[&str], url: &str, calls: &Value) -> Report {
+pub(crate) async fn connect(tools: &Tools, script: &str, mode: &[&str], url: &str, plan: &Value) -> Report {
     let scratch = tempfile::tempdir().expect("a scratch directory");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gateway/clients").join(script);
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gateway/clients");
+    let source = directory.join(script);
+    tools.script(scratch.path(), &directory.join("plan.mjs"));
     let python = source.extension().is_some_and(|extension| extension == "py");
     let program = if python { tools.python() } else { tools.node() };
     let script = tools.script(scratch.path(), &source);
-    let calls = calls.to_string();
-    let output = tools.run(&program, &[&[script.as_str(), url], mode, &[calls.as_str()]].concat()).await;
+    let plan = plan.to_string();
+    let output = tools.run(&program, &[&[script.as_str(), url], mode, &[plan.as_str()]].concat()).await;
     serde_json::from_slice(&output.stdout).expect("one JSON object")
 }
 
 /// The text of the first content of a call's result.
-fn text(result: &Value) -> &str {
+pub(crate) fn text(result: &Value) -> &str {
     result["content"][0]["text"].as_str().unwrap_or_else(|| panic!("no text in {result}"))
 }
 
@@ -51,7 +65,7 @@ fn text(result: &Value) -> &str {
 async fn every_client_lists_and_calls_the_built_in_tools() {
     let tools = Tools::get().await;
     let gateway = Gateway::start("").await;
-    let calls = json!([["status", {}], ["upstreams", {}], ["config_check", {}]]);
+    let calls = json!({ "calls": [["status", {}], ["upstreams", {}], ["config_check", {}]] });
     for (script, mode, protocol) in CLIENTS {
         let mut report = connect(&tools, script, mode, &gateway.url("/mcp"), &calls).await;
         report.tools.sort();
@@ -72,10 +86,10 @@ async fn every_client_calls_a_tool_of_each_of_two_real_upstreams() {
     let configuration = stdio("everything", &tools.node(), &[&everything, "stdio"])
         + &stdio("time", &tools.path("venv/bin/mcp-server-time"), &["--local-timezone", "UTC"]);
     let gateway = Gateway::start(&configuration).await;
-    let calls = json!([
+    let calls = json!({ "calls": [
         ["everything_echo", { "message": "through the gateway" }],
         ["time_get_current_time", { "timezone": "UTC" }]
-    ]);
+    ] });
     for (script, mode, protocol) in CLIENTS {
         let report = connect(&tools, script, mode, &gateway.url("/mcp"), &calls).await;
         assert_eq!(report.protocol, protocol, "{script} {mode:?}");

@@ -9,18 +9,23 @@ mod clients;
 mod conformance;
 mod eras;
 mod errors;
+mod following;
 mod guardian;
 mod hardship;
 mod input;
 mod lossless;
 mod malformed;
+mod malformed_upstreams;
+mod matrix;
 mod metrics;
 mod order;
+mod questions;
 mod reload;
 mod sessions;
 mod shown;
 mod supervision;
 mod surface;
+mod tasks;
 mod upstreams;
 
 #[path = "../support/client.rs"]

@@ -1,15 +1,14 @@
-//! Malformed input on both sides: each class with the status and code that it must get, and a gateway that goes on.
+//! Malformed input of clients: each class with the status and code that it must get, and a gateway that goes on. Upstreams are
+//! in `malformed_upstreams`.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
-use http::StatusCode;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::client::Client;
 use crate::gateway::Gateway;
-use crate::upstreams::{PYTHON, probe, stdio};
+use crate::upstreams::probe;
 
 /// How long any answer may take.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -185,72 +184,52 @@ async fn client_that_stops_in_the_middle_of_its_message_harms_nobody() {
     gateway.stop().await;
 }
 
-/// What an upstream writes before, or instead of, its answer to a call; and what the call gets: a word of its result, or of
-/// the error's message.
-const LINES: [(&str, &str, &str); 12] = [
-    ("garbage", r#"b"this is no JSON\n""#, "fine"),
-    ("empty lines", r#"b"\n\r\n \n""#, "fine"),
-    ("bad UTF-8", r#"b"{\"jsonrpc\":\"2.0\",\"method\":\"\xff\"}\n""#, "fine"),
-    ("binary", r"bytes(range(256)) + b'\n'", "fine"),
-    ("line beyond the limit", r"b'x' * (100 << 20) + b'\n'", "fine"),
-    ("answer to nobody", r#"b'{"jsonrpc":"2.0","id":999,"result":{}}\n'"#, "fine"),
-    ("answer with a text for an id", r#"b'{"jsonrpc":"2.0","id":"x","result":{}}\n'"#, "fine"),
-    (
-        "answer without an id",
-        r#"b'{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"?"}}\n'"#,
-        "fine",
-    ),
-    (
-        "progress for nobody",
-        r#"b'{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":7}}\n'"#,
-        "fine",
-    ),
-    ("batch", r#"b'[{"jsonrpc":"2.0","id":1,"result":{}}]\n'"#, "fine"),
-    (
-        "deep nesting",
-        r#"b'{"jsonrpc":"2.0","method":"x","params":' + b"[" * 100000 + b"]" * 100000 + b"}\n""#,
-        "fine",
-    ),
-    ("half a line and the end", r#"b'{"jsonrpc":"2.0","id":') and sys.exit(0"#, "ended before it answered"),
-];
+/// Sends the beginning of a request and then a byte from time to time, until it is cut; returns what was answered.
+async fn trickle(address: &str, beginning: &str) -> String {
+    let stream = TcpStream::connect(address).await.expect("it listens");
+    let (mut reading, mut writing) = stream.into_split();
+    writing.write_all(beginning.as_bytes()).await.expect("it reads");
+    let slowly = async {
+        while writing.write_all(b" ").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        std::future::pending::<()>().await;
+    };
+    let mut answer = Vec::new();
+    let cut = async {
+        tokio::select! {
+            _ = reading.read_to_end(&mut answer) => {}
+            () = slowly => {}
+        }
+    };
+    tokio::time::timeout(PATIENCE, cut).await.expect("whoever is too slow is cut");
+    String::from_utf8_lossy(&answer).into_owned()
+}
 
 #[tokio::test]
-async fn every_class_of_bad_upstream_output_harms_its_own_calls_at_most() {
-    let mut script = String::from("import sys, json\nout = sys.stdout.buffer\nbad = {\n");
-    for (name, bytes, _) in LINES {
-        writeln!(script, "  {name:?}: lambda: out.write({bytes}),").expect("strings take all");
-    }
-    script += r#"}
-for line in sys.stdin:
-    message = json.loads(line)
-    if "id" not in message: continue
-    name = message.get("params", {}).get("name")
-    if name in bad: bad[name]()
-    result = {"content": [{"type": "text", "text": "fine"}]}
-    if message["method"] == "initialize":
-        result = {"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": {"name": "bad", "version": "1"}}
-    if message["method"] == "server/discover":
-        out.write(json.dumps({"jsonrpc": "2.0", "id": message["id"], "error": {"code": -32601, "message": "no"}}).encode() + b"\n")
-    else:
-        if message["method"] == "tools/list": result = {"tools": []}
-        out.write(json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": result}).encode() + b"\n")
-    out.flush()
-"#;
-    let file = tempfile::Builder::new().suffix(".py").tempfile().expect("a file");
-    std::io::Write::write_all(&mut file.as_file(), script.as_bytes()).expect("a file");
-    let bad = stdio("bad", PYTHON, &[file.path().to_str().expect("UTF-8")]);
-    let gateway = Gateway::start_with("max_message_size = \"1MiB\"", &(bad + &probe("good", &[])), &[]).await;
-    let client = Client::modern(gateway.address(), "/mcp/bad");
-    let good = Client::modern(gateway.address(), "/mcp/good");
-    for (name, _, wanted) in LINES {
-        let answer = client.call(name, "{}").await;
-        assert_eq!(answer.status, StatusCode::OK, "{name}");
-        assert!(answer.reply().contains(wanted), "{name}: {}", answer.reply());
-        assert_eq!(good.call("sleep", r#"{"ms":0}"#).await.text(), "slept", "{name}");
-    }
-    assert!(!gateway.printed().contains("panicked"), "{}", gateway.printed());
-    let legacy = Client::legacy(gateway.address(), "/mcp/bad").await;
-    let back = async { while !legacy.call("x", "{}").await.reply().contains("fine") {} };
-    tokio::time::timeout(PATIENCE, back).await.expect("it is started again");
+async fn client_that_sends_a_byte_now_and_then_is_cut_and_harms_nobody() {
+    let gateway = Gateway::start_with("client_timeout = \"1s\"", &probe("probe", &[]), &[]).await;
+    let address = gateway.address();
+    let body = format!(
+        "POST /mcp HTTP/1.1\r\nHost: 127.0.0.1\r\n{}\r\nContent-Length: 9000\r\n\r\n{{",
+        PLAIN.replace('\n', "\r\n")
+    );
+    let client = Client::modern(address, "/mcp");
+    let (slow_head, slow_body, slept) = tokio::join!(
+        trickle(address, "POST /mcp HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow:"),
+        trickle(address, &body),
+        client.call("sleep", r#"{"ms":0}"#)
+    );
+    assert!(slow_head.is_empty() || slow_head.starts_with("HTTP/1.1 408"), "{slow_head}");
+    assert!(slow_body.starts_with("HTTP/1.1 408") && slow_body.contains("client_timeout"), "{slow_body}");
+    assert_eq!(slept.text(), "slept");
     gateway.stop().await;
+}
+
+#[test]
+fn there_are_24_classes_of_bad_requests_at_least() {
+    let mut names: Vec<_> = bodies().into_iter().chain(heads()).map(|class| class.name).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert!(names.len() >= 24, "{}", names.len());
 }

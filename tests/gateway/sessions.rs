@@ -89,3 +89,25 @@ async fn silent_session_makes_room_and_sessions_in_use_do_not() {
     assert_eq!(gateway.status().await["sessions"], 2);
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn one_client_may_have_so_many_sessions_and_loses_its_silent_ones_first() {
+    let gateway = Gateway::start_with("max_sessions_per_client = 2", &probe("probe", &[]), &[]).await;
+    let first = Client::legacy(gateway.address(), "/mcp").await;
+    let second = Client::legacy(gateway.address(), "/mcp").await;
+    first.call("pids", "{}").await.text();
+    let third = Client::legacy(gateway.address(), "/mcp").await;
+    assert_eq!(second.call("pids", "{}").await.status, StatusCode::NOT_FOUND);
+    first.call("pids", "{}").await.text();
+    third.call("pids", "{}").await.text();
+    // Both are in use: a new one is refused.
+    let (_one, _other) = (first.stream().await, third.stream().await);
+    let initialize = concat!(
+        r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","#,
+        r#""capabilities":{},"clientInfo":{"name":"raw","version":"1"}}}"#
+    );
+    let refused = post(gateway.address(), "/mcp", &[], initialize).await;
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE, "{refused:?}");
+    assert!(refused.error().1.contains("max_sessions_per_client"), "{refused:?}");
+    gateway.stop().await;
+}

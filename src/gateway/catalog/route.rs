@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use super::super::error::Fault;
 use super::super::relay::{ClientMeta, Raw, member, member_str, raw_string, set_member, set_path};
 use super::super::upstream::{Kind, Upstream};
-use super::list::listing;
+use super::list::{listing, soon};
 use super::scope::{Links, Scope};
 use crate::config::Shows;
 
@@ -19,6 +19,8 @@ enum Subject {
     Uri,
     /// A prompt or template, at `params.ref`.
     Reference,
+    /// A task, at `params.taskId`, which only its server knows.
+    Task,
     /// Nothing that a list has.
     Nothing,
 }
@@ -62,6 +64,10 @@ async fn search<L: Links>(
             Ok((search.uri(&uri).await?, Some(params)))
         }
         (Subject::Reference, Some(params)) => search.reference(params).await,
+        (Subject::Task, Some(params)) => {
+            let id = member_str(&params, "taskId").ok_or_else(|| missing("taskId"))?;
+            Ok((search.task(&id).await?, Some(params)))
+        }
         (_, None) => Err(missing("params")),
     }
 }
@@ -70,7 +76,7 @@ async fn search<L: Links>(
 fn admitted(selections: &Shows, subject: &Subject, params: Option<Raw>) -> Result<Option<Raw>, Fault> {
     let Some(params) = params else { return Ok(None) };
     match subject {
-        Subject::Nothing => Ok(Some(params)),
+        Subject::Nothing | Subject::Task => Ok(Some(params)),
         Subject::Name(kind) => {
             let Some(shown) = member_str(&params, "name") else { return Ok(Some(params)) };
             let original = kind.selection(selections).original(&shown);
@@ -113,6 +119,7 @@ fn subject(method: &str) -> Subject {
         "prompts/get" => Subject::Name(Kind::Prompts),
         "resources/read" | "resources/subscribe" | "resources/unsubscribe" => Subject::Uri,
         "completion/complete" => Subject::Reference,
+        "tasks/get" | "tasks/update" | "tasks/cancel" | "tasks/result" => Subject::Task,
         _ => Subject::Nothing,
     }
 }
@@ -181,6 +188,23 @@ impl<L: Links> Search<'_, L> {
         };
         drop(uri);
         Ok((upstream, Some(params)))
+    }
+
+    /// The upstream that a task is of. A server is asked about a task that nobody has named before; what a task's
+    /// server is does not change.
+    async fn task(&self, id: &str) -> Result<Arc<Upstream>, Fault> {
+        let upstreams = self.scope.upstreams();
+        if let Some(known) = upstreams.iter().find(|upstream| upstream.tasks.has(id)) {
+            return Ok(Arc::clone(known));
+        }
+        let asked = upstreams.iter().map(|upstream| async move {
+            let link = soon(self.links, upstream).await.ok().filter(|link| link.has_tasks())?;
+            link.knows_task(id, self.meta).await.then_some(upstream)
+        });
+        let found = join_all(asked).await.into_iter().flatten().next();
+        let found = found.ok_or_else(|| Fault::unknown("task", id))?;
+        found.tasks.remember(id);
+        Ok(Arc::clone(found))
     }
 
     /// The first upstream whose list of this kind passes the test; ones that cannot be asked are passed over.

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::super::error::{Error, Fault};
-use super::super::relay::{ClientMeta, Raw, member_str, raw};
+use super::super::relay::{ClientMeta, Era, Object, Raw, TASKS, member, member_str, raw, set_member};
 use super::super::upstream::{Kind, Link, Upstream};
 use super::list::PATIENCE;
 use crate::config::Prefix;
@@ -136,13 +137,13 @@ impl Scope {
     }
 
     /// The merged capabilities of the upstreams that are reachable through `links` now.
-    pub(crate) fn capabilities(&self, links: &[Arc<Link>]) -> Raw {
+    pub(crate) fn capabilities(&self, links: &[Arc<Link>], era: Era) -> Raw {
         if let ([_], [link]) = (self.upstreams.as_slice(), links) {
-            return link.handshake.capabilities.clone();
+            return bridged(link, era);
         }
         let mut merged = Map::new();
         for link in links {
-            let Ok(Value::Object(theirs)) = serde_json::from_str(link.handshake.capabilities.get()) else {
+            let Ok(Value::Object(theirs)) = serde_json::from_str(bridged(link, era).get()) else {
                 continue;
             };
             for (name, value) in theirs {
@@ -201,6 +202,20 @@ impl Scope {
         }
         Ok(())
     }
+}
+
+/// What a server can do for clients of an era: its tasks are for those of its own.
+fn bridged(link: &Link, era: Era) -> Raw {
+    let all = &link.handshake.capabilities;
+    let without = |object: &RawValue, name: &str| Object::parse(object)?.without(|known| known == name);
+    let less = match (link.era, era) {
+        (Era::Legacy, Era::Modern) => without(all, "tasks"),
+        (Era::Modern, Era::Legacy) => member(all, "extensions")
+            .and_then(|extensions| without(extensions, TASKS))
+            .and_then(|extensions| set_member(all, "extensions", extensions.get())),
+        _ => None,
+    };
+    less.unwrap_or_else(|| all.clone())
 }
 
 /// Adds the members of one capability object to another; a flag that one of them sets is set.

@@ -8,6 +8,7 @@
 //! (RFC 9112 §9.6); then close idle ones; then wait for the rest until the deadline.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -29,18 +30,22 @@ use crate::sys::net::Listener;
 
 /// How long idle connections are kept after a drain has begun.
 const GRACE: Duration = Duration::from_secs(2);
-/// How long a client may take to send a request's headers.
-const HEADERS: Duration = Duration::from_secs(30);
 /// How often an HTTP/2 client that is silent is asked whether it is there, and how long it may take to answer.
 const PING: Duration = Duration::from_secs(30);
 /// The pause after a failed accept(2), such as on EMFILE, so that the loop does not spin.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// Who connects: a network address, or nobody in particular over a Unix socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Address(pub(super) Option<IpAddr>);
 
 /// What the connections of one listener share.
 #[derive(Clone)]
 struct Shared {
     /// Answers requests.
     router: Router,
+    /// How long a client may take to send a request's head.
+    patience: Duration,
     /// Set when the drain begins: responses say `Connection: close`.
     closing: CancellationToken,
     /// Set after the grace period: idle connections are closed.
@@ -56,12 +61,13 @@ struct Shared {
 /// Serves a listener until drained; returns the number of connections that were cut at the deadline.
 pub(crate) async fn accept(
     listener: Listener,
-    router: Router,
+    (router, patience): (Router, Duration),
     mut drain: Watch,
     paused: watch::Receiver<bool>,
 ) -> io::Result<usize> {
     let shared = Shared {
         router,
+        patience,
         closing: CancellationToken::new(),
         shutdown: CancellationToken::new(),
         open: Arc::default(),
@@ -99,9 +105,9 @@ pub(crate) async fn accept(
 async fn accept_tcp(listener: &TcpListener, shared: &Shared) {
     loop {
         match shared.next(listener.accept()).await {
-            Ok((stream, _)) => {
+            Ok((stream, from)) => {
                 let _ = stream.set_nodelay(true);
-                shared.spawn(stream);
+                shared.spawn(stream, Address(Some(from.ip())));
             }
             Err(error) => pause(&error).await,
         }
@@ -112,7 +118,7 @@ async fn accept_tcp(listener: &TcpListener, shared: &Shared) {
 async fn accept_unix(listener: &UnixListener, shared: &Shared) {
     loop {
         match shared.next(listener.accept()).await {
-            Ok((stream, _)) => shared.spawn(stream),
+            Ok((stream, _)) => shared.spawn(stream, Address(None)),
             Err(error) => pause(&error).await,
         }
     }
@@ -142,27 +148,27 @@ impl Shared {
     }
 
     /// Serves one connection in a task of its own.
-    fn spawn(&self, stream: impl Connection) {
+    fn spawn(&self, stream: impl Connection, address: Address) {
         let shared = self.clone();
         self.open.fetch_add(1, Ordering::Relaxed);
         self.tasks.spawn(async move {
-            shared.serve(stream).await;
+            shared.serve(stream, address).await;
             shared.open.fetch_sub(1, Ordering::Relaxed);
         });
     }
 
     /// Serves one connection to its end.
-    async fn serve(&self, stream: impl Connection) {
+    async fn serve(&self, stream: impl Connection, address: Address) {
         let version = tokio::select! {
             // In this order: what has arrived is answered.
             biased;
-            version = tokio::time::timeout(HEADERS, version(&stream)) => version,
+            version = tokio::time::timeout(self.patience, version(&stream)) => version,
             () = self.shutdown.cancelled() => return,
         };
         let result = match version {
-            Ok(Ok(Version::One)) => self.serve_http1(stream).await,
+            Ok(Ok(Version::One)) => self.serve_http1(stream, address).await,
             // In a box, so that the far more common connections are not as large.
-            Ok(Ok(Version::Two)) => Box::pin(self.serve_http2(stream)).await,
+            Ok(Ok(Version::Two)) => Box::pin(self.serve_http2(stream, address)).await,
             Ok(Err(error)) => return tracing::debug!(%error, "a connection ended before its first request"),
             Err(_) => return tracing::debug!("a connection was closed that has sent no request"),
         };
@@ -172,8 +178,9 @@ impl Shared {
     }
 
     /// Serves one connection with HTTP/1.1.
-    async fn serve_http1(&self, stream: impl Connection) -> hyper::Result<()> {
-        let service = service_fn(|request: hyper::Request<Incoming>| {
+    async fn serve_http1(&self, stream: impl Connection, address: Address) -> hyper::Result<()> {
+        let service = service_fn(|mut request: hyper::Request<Incoming>| {
+            request.extensions_mut().insert(address);
             let router = self.router.clone();
             let closing = self.closing.clone();
             async move {
@@ -186,7 +193,7 @@ impl Shared {
         });
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEADERS)
+            .header_read_timeout(self.patience)
             .serve_connection(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);
         tokio::select! {
@@ -200,8 +207,9 @@ impl Shared {
 
     /// Serves one connection with HTTP/2. A client that is told to go elsewhere knows which of its requests are answered
     /// here, so that nothing is gained by waiting.
-    async fn serve_http2(&self, stream: impl Connection) -> hyper::Result<()> {
-        let service = service_fn(|request: hyper::Request<Incoming>| {
+    async fn serve_http2(&self, stream: impl Connection, address: Address) -> hyper::Result<()> {
+        let service = service_fn(|mut request: hyper::Request<Incoming>| {
+            request.extensions_mut().insert(address);
             self.router.clone().oneshot(request.map(axum::body::Body::new))
         });
         let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())

@@ -21,8 +21,9 @@ use super::super::relay::{
     code, member, member_str, plain_result, raw,
 };
 use super::super::service::{InFlight, Inner};
-use super::super::session::{Asked, EventId, Listening, Log, Session};
+use super::super::session::{Asked, EventId, Limits, Listening, Log, NoSession, Session};
 use super::super::upstream::{Call, ClientIdentity, Event, Kind, Link, SESSION, VERSION};
+use super::accept::Address;
 use super::answer::{self, Item};
 use super::input::{ROUNDS, Wanted};
 use super::sending::{Routed, Sending};
@@ -33,7 +34,7 @@ const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
 /// Handles a POST.
 pub(crate) async fn post(
     gateway: &Arc<Inner>,
-    endpoint: Endpoint,
+    (endpoint, address): (Endpoint, Address),
     headers: &HeaderMap,
     message: Message,
     in_flight: InFlight,
@@ -41,7 +42,7 @@ pub(crate) async fn post(
     if let Message::Request(request) = &message
         && request.method == "initialize"
     {
-        return initialize(gateway, endpoint, request).await;
+        return initialize(gateway, (endpoint, address), request).await;
     }
     let id = if let Message::Request(request) = &message { Some(request.id.clone()) } else { None };
     let session = match session(gateway, headers).await {
@@ -160,7 +161,11 @@ async fn session(gateway: &Inner, headers: &HeaderMap) -> Result<Arc<Session>, F
 }
 
 /// `initialize`: begins a session.
-async fn initialize(gateway: &Arc<Inner>, endpoint: Endpoint, request: &Request) -> Response {
+async fn initialize(
+    gateway: &Arc<Inner>,
+    (endpoint, address): (Endpoint, Address),
+    request: &Request,
+) -> Response {
     let Some(client) = client(request) else {
         let fault = Fault::downstream(
             code::INVALID_PARAMS,
@@ -171,24 +176,26 @@ async fn initialize(gateway: &Arc<Inner>, endpoint: Endpoint, request: &Request)
     };
     let version = client.version.clone();
     let place = (Arc::clone(&gateway.board), endpoint);
-    let limit = gateway.board.current().server.max_sessions;
-    let session = match gateway.sessions.begin(place, client, gateway.changes.subscribe(), limit) {
-        Ok(Some(session)) => session,
-        Ok(None) => {
-            let message = format!("{limit} sessions are in use; `max_sessions` in [server] is the limit");
-            let fault = Fault::downstream(code::INTERNAL, StatusCode::SERVICE_UNAVAILABLE, message);
-            return answer::json(&fault.response(Some(request.id.clone())), fault.status);
-        }
-        Err(error) => {
-            tracing::error!(%error, "cannot make a session identifier");
-            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
-        }
-    };
+    let server = &gateway.board.current().server;
+    let limits = Limits { of_all: server.max_sessions, of_client: server.max_sessions_per_client };
+    let session =
+        match gateway.sessions.begin(place, client, gateway.changes.subscribe(), (address.0, limits)) {
+            Ok(session) => session,
+            Err(error @ NoSession::Full(_)) => {
+                let fault =
+                    Fault::downstream(code::INTERNAL, StatusCode::SERVICE_UNAVAILABLE, error.to_string());
+                return answer::json(&fault.response(Some(request.id.clone())), fault.status);
+            }
+            Err(error @ NoSession::Random(_)) => {
+                tracing::error!(%error, "a session cannot begin");
+                return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+            }
+        };
     let scope = session.scope();
     let ready = scope.upstreams().iter().filter(|upstream| upstream.present().is_some());
     let asked = join_all(ready.map(|upstream| soon(&*session, upstream)));
     let links: Vec<_> = asked.await.into_iter().flatten().collect();
-    let capabilities = scope.capabilities(&links);
+    let capabilities = scope.capabilities(&links, Era::Legacy);
     let result = Greeting {
         protocol_version: &version,
         capabilities: &capabilities,
@@ -408,6 +415,11 @@ async fn start(session: &Arc<Session>, request: Request) -> Result<Started, Faul
         }
         fault
     })?;
+    if let Some(followed) = session.follow(&upstream, &method, params.as_deref()).await {
+        return followed.map(|()| Started::Here(raw(&json!({})))).inspect_err(|_| {
+            session.note_subscription("resources/unsubscribe", params.as_deref());
+        });
+    }
     if session.note_shared_subscription(&upstream, &method, params.as_deref()) {
         return Ok(Started::Here(raw(&json!({}))));
     }

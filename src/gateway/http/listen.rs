@@ -5,31 +5,31 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::response::Response;
 use futures_util::stream::{self, StreamExt as _};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::sync::{broadcast::error::RecvError, mpsc};
+use tokio::sync::{broadcast::error::RecvError, mpsc, oneshot};
 
 use super::super::catalog::{Board, Scope};
 use super::super::changes::{Announced, Endpoint, Origin};
 use super::super::error::Fault;
 use super::super::relay::{
-    ClientMeta, Era, Id, Message, Notification, Outcome, Request, Response as Answer, code, key, member,
+    ClientMeta, Id, Message, Notification, Outcome, Request, Response as Answer, code, key, member,
     member_str, raw, set_path,
 };
 use super::super::service::Inner;
-use super::super::upstream::{Call, Event, Kind, Link};
+use super::super::upstream::{Followed, Kind, Link, Upstream, can_subscribe, follow};
 use super::answer;
 use crate::config::UpstreamName;
 
 /// Messages that may wait for the client to read; more end the stream.
 const QUEUE: usize = 256;
-/// As long as a stream may last; clients begin a new one then.
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+/// Tells streams apart.
+static STREAMS: AtomicU64 = AtomicU64::new(0);
 
 /// What a client wants to hear of.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -82,13 +82,6 @@ fn names(scope: &Scope) -> HashSet<UpstreamName> {
     scope.upstreams().iter().map(|upstream| upstream.connector.name().clone()).collect()
 }
 
-/// Whether a server lets clients subscribe to resources.
-fn can_subscribe(link: &Link) -> bool {
-    member(&link.handshake.capabilities, "resources")
-        .and_then(|resources| member(resources, "subscribe"))
-        .is_some_and(|subscribe| subscribe.get() == "true")
-}
-
 /// One stream of changes.
 struct Stream {
     /// The request's identifier, which is the subscription's.
@@ -119,7 +112,9 @@ pub(crate) fn listen(
         return Err(Fault::downstream(code::INVALID_PARAMS, StatusCode::BAD_REQUEST, message));
     };
     let changes = gateway.changes.subscribe();
-    let links: Vec<_> = scope.upstreams().iter().filter_map(|upstream| upstream.present()).collect();
+    let present = |upstream: &Arc<Upstream>| Some((Arc::clone(upstream), upstream.present()?));
+    let present: Vec<_> = scope.upstreams().iter().filter_map(present).collect();
+    let links: Vec<_> = present.iter().map(|(_, link)| Arc::clone(link)).collect();
     let (messages, receiver) = mpsc::channel(QUEUE);
     let stream = Stream {
         id: request.id,
@@ -131,16 +126,14 @@ pub(crate) fn listen(
     };
     stream.acknowledge();
     let (updates, followed) = mpsc::channel(QUEUE);
-    for link in links
-        .into_iter()
-        .filter(|link| !stream.filter.resource_subscriptions.is_empty() && can_subscribe(link))
-    {
-        tokio::spawn(follow(
-            link,
-            stream.filter.resource_subscriptions.clone(),
-            client.clone(),
-            updates.clone(),
-        ));
+    if !stream.filter.resource_subscriptions.is_empty() {
+        for (upstream, _) in present.into_iter().filter(|(_, link)| can_subscribe(link)) {
+            let (client, uris) = (client.clone(), stream.filter.resource_subscriptions.clone());
+            let who = format!("stream {}", STREAMS.fetch_add(1, Ordering::Relaxed));
+            let followed = Followed { who, client, uris };
+            // The client has been told what it will hear of; a server that breaks its word says nothing.
+            tokio::spawn(follow(upstream, followed, updates.clone(), oneshot::channel().0));
+        }
     }
     drop(updates);
     tokio::spawn(stream.run(changes, followed, gateway.draining.clone()));
@@ -227,34 +220,4 @@ struct EndedMeta {
     /// The subscription.
     #[serde(rename = "io.modelcontextprotocol/subscriptionId")]
     subscription: Option<super::super::relay::Raw>,
-}
-
-/// Follows the resources of one upstream until nobody listens.
-async fn follow(link: Arc<Link>, uris: Vec<String>, client: ClientMeta, updates: mpsc::Sender<Notification>) {
-    if link.era == Era::Legacy {
-        // Updates come over the shared connection's announcements; here the server only has to be asked for them.
-        for uri in uris {
-            let params = raw(&json!({ "uri": uri }));
-            let call = Call::new("resources/subscribe", Some(params), Duration::from_secs(10));
-            let _ = link.call(call).await.outcome().await;
-        }
-        return;
-    }
-    let params = client.apply(Some(raw(&json!({ "notifications": { "resourceSubscriptions": uris } }))));
-    let mut exchange = link.call_aside(Call::new("subscriptions/listen", Some(params), LONGEST)).await;
-    loop {
-        let event = tokio::select! {
-            event = exchange.next() => event,
-            () = updates.closed() => return,
-        };
-        match event {
-            Event::Notification(note) => {
-                if updates.send(note).await.is_err() {
-                    return;
-                }
-            }
-            Event::Request(_) => {}
-            Event::Done(_) | Event::Lost(_) => return,
-        }
-    }
 }

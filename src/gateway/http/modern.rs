@@ -15,11 +15,14 @@ use super::super::catalog::{Links as _, Native, Scope, merged, route, soon};
 use super::super::changes::Endpoint;
 use super::super::error::Fault;
 use super::super::relay::{
-    ClientMeta, Era, Id, MODERN, Message, Outcome, Raw, Request, RequestMeta, Response as Answer, code,
-    complete_result, key, member, raw, set_member,
+    ClientMeta, Era, Id, MODERN, Message, Outcome, Raw, Request, RequestMeta, Response as Answer, code, key,
+    raw, set_member,
 };
 use super::super::service::{InFlight, Inner};
-use super::super::upstream::{Event, Kind, headers::PARAM};
+use super::super::upstream::{Kind, headers::PARAM};
+use super::held::{self, Subject};
+use super::lending::Lending;
+use super::relayed::{Relayed, Telling, Way};
 use super::sending::{Routed, Sending};
 use super::{answer, listen, validate};
 
@@ -61,7 +64,7 @@ async fn dispatch(
 ) -> Result<Response, Fault> {
     let meta = RequestMeta::of(request.params.as_deref());
     validate::request(&request, &meta, headers)?;
-    let (client, wants_log) = (client(&meta), meta.get(key::LOG_LEVEL).is_some());
+    let client = client(&meta);
     match request.method.as_str() {
         "server/discover" => return Ok(result(request.id, discover(&scope).await)),
         "subscriptions/listen" => return listen::listen(gateway, (endpoint, &scope), request, &client),
@@ -71,28 +74,49 @@ async fn dispatch(
     if let Some(kind) = Kind::of_method(&request.method)
         && scope.transparent().is_none()
     {
-        let merged = merged(&scope, &Native, kind, &client, Era::Modern).await;
+        let merged = merged(&scope, &Lending::to(&client), kind, &client, Era::Modern).await;
         let message = Message::Response(Answer {
             id: Some(request.id),
             outcome: Outcome::Result(set_server_info(merged)),
         });
         return Ok(answer::answer(Box::pin(stream::once(async { message })), headers).await);
     }
-    let Request { id, method, params } = request;
-    let (upstream, params) = route(&scope, &Native, &method, params, &client).await?;
-    if method == "tools/call"
+    let subject = Subject::of(&request.method, &meta, endpoint);
+    let state = meta.param("requestState");
+    let answers = meta.raw_param("inputResponses");
+    let telling = Telling::of(request.id, &meta, in_flight);
+    if let Some(mut relayed) = gateway.held.take(&subject, state.as_deref())? {
+        relayed.go_on(answers, telling).await;
+        let waiting = relayed.is_waiting();
+        return Ok(if waiting {
+            let asked = stream::iter(relayed.put_aside().map(|(message, _)| message));
+            answer::answer(asked, headers).await
+        } else {
+            answer::answer(Box::pin(stream::unfold(Some(relayed), Relayed::next)), headers).await
+        });
+    }
+    let first = held::check_first(state.as_deref());
+    let (upstream, params) = route(&scope, &Native, &subject.method, request.params, &client).await?;
+    let native = upstream.native().await?;
+    if native.era == Era::Legacy {
+        first?;
+    }
+    let way = Way::choose(&upstream, &native, &subject, &client).await?;
+    if let Some(least) = telling.log {
+        way.link(&upstream).await?.want_log(least).await;
+    }
+    if subject.method == "tools/call"
         && let Some(params) = params.as_deref()
     {
-        let link = Native.link(&upstream).await?;
-        link.check_parameters(params, &client, |mirrored| validate::parameters(mirrored, params, headers))
-            .await?;
+        let check = |mirrored: &[_]| validate::parameters(mirrored, params, headers);
+        native.check_parameters(params, &client, check).await?;
     }
     let (era, mirrors) = (Era::Modern, parameter_headers(headers));
-    let routed = Routed { upstream, era, method: method.clone(), params, headers: mirrors };
-    let sending = Sending::begin(Native, routed).await?;
+    let routed = Routed { upstream, era, method: subject.method.clone(), params, headers: mirrors };
+    let sending = Sending::begin(way, routed).await?;
     // The call itself is counted by its connection from here on; the scope's upstreams are held no longer.
     drop(scope);
-    let relayed = Relayed { sending, method, id, wants_log, in_flight };
+    let relayed = Relayed::new(sending, subject, client, telling, &gateway.held);
     Ok(answer::answer(Box::pin(stream::unfold(Some(relayed), Relayed::next)), headers).await)
 }
 
@@ -156,68 +180,10 @@ async fn discover(scope: &Scope) -> Raw {
     raw(&Discovered {
         result_type: "complete",
         supported_versions: [MODERN],
-        capabilities: &scope.capabilities(&links),
+        capabilities: &scope.capabilities(&links, Era::Modern),
         instructions: Scope::instructions(&links),
         ttl_ms: 0,
         cache_scope: "private",
         meta: json!({ (key::SERVER_INFO): server_info() }),
     })
-}
-
-/// A relayed request as the stream of its messages.
-struct Relayed {
-    /// What happens to it. Dropped with the stream, which cancels it.
-    sending: Sending<Native>,
-    /// Its method.
-    method: String,
-    /// The downstream's identifier.
-    id: Id,
-    /// Whether its client wants log messages.
-    wants_log: bool,
-    /// Counts it.
-    in_flight: InFlight,
-}
-
-impl Relayed {
-    /// The next message; the state is `None` after the last.
-    async fn next(relayed: Option<Self>) -> Option<(Message, Option<Self>)> {
-        let mut relayed = relayed?;
-        loop {
-            match relayed.sending.next().await {
-                // A legacy server does not know that this era has log messages only on request (§Logging).
-                Event::Notification(note) if note.method == "notifications/message" && !relayed.wants_log => {
-                }
-                Event::Notification(note) => return Some((Message::Notification(note), Some(relayed))),
-                Event::Request(asked) => {
-                    // Shared connections refuse these themselves; only a server of the modern era that breaks its
-                    // rules gets here, and this era has no way to carry the question.
-                    tracing::warn!(upstream = %relayed.sending.link.name, method = asked.method, "a request to the client is dropped");
-                }
-                Event::Done(outcome) => {
-                    let outcome = relayed.adapt(outcome);
-                    let answer = Answer { id: Some(relayed.id.clone()), outcome };
-                    drop(relayed.in_flight);
-                    return Some((Message::Response(answer), None));
-                }
-                Event::Lost(fault) => return Some((fault.response(Some(relayed.id.clone())), None)),
-            }
-        }
-    }
-
-    /// The outcome as a modern client expects it.
-    fn adapt(&self, outcome: Outcome) -> Outcome {
-        if self.sending.link.era == Era::Modern {
-            return outcome;
-        }
-        match outcome {
-            Outcome::Result(result) => Outcome::Result(complete_result(&self.method, result)),
-            Outcome::Error(error) => {
-                let not_found = code::LEGACY_NOT_FOUND.to_string();
-                let is_not_found = member(&error, "code").is_some_and(|code| code.get() == not_found);
-                let renumbered =
-                    is_not_found.then(|| set_member(&error, "code", &code::INVALID_PARAMS.to_string()));
-                Outcome::Error(renumbered.flatten().unwrap_or(error))
-            }
-        }
-    }
 }

@@ -1,29 +1,37 @@
 //! `POST`: reading one message and handing it to its era's handler.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode, header};
+use http_body::Frame;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use tokio::time::{Instant, timeout_at};
 
 use super::super::changes::Endpoint;
 use super::super::error::Fault;
 use super::super::relay::{Era, MODERN, Message, RequestMeta, code};
 use super::super::service::Inner;
 use super::super::upstream::{SESSION, VERSION};
+use super::accept::Address;
 use super::{answer, legacy, modern, router};
+use crate::config::Server;
+
+/// Bytes of a body that a client must send each second once its time is up.
+const SLOWEST: usize = 1024;
 
 /// Handles a POST to an endpoint.
 pub(crate) async fn post(
     gateway: &Arc<Inner>,
-    endpoint: Endpoint,
+    (endpoint, address): (Endpoint, Address),
     headers: HeaderMap,
     body: Body,
 ) -> Response {
     let read = match acceptable(&headers) {
-        Ok(()) => read(body, gateway.board.current().server.max_message_size).await,
+        Ok(()) => read(body, &gateway.board.current().server).await,
         Err(fault) => Err(fault),
     };
     let message = match read.and_then(|body| parse(&body)) {
@@ -37,7 +45,7 @@ pub(crate) async fn post(
             Some(scope) => modern::post(gateway, (endpoint, scope), &headers, message, in_flight).await,
             None => router::unknown(&endpoint),
         },
-        Era::Legacy => legacy::post(gateway, endpoint, &headers, message, in_flight).await,
+        Era::Legacy => legacy::post(gateway, (endpoint, address), &headers, message, in_flight).await,
     }
 }
 
@@ -65,17 +73,33 @@ fn acceptable(headers: &HeaderMap) -> Result<(), Fault> {
     Err(Fault::downstream(code::INVALID_REQUEST, StatusCode::NOT_ACCEPTABLE, message))
 }
 
-/// Reads a body up to the limit.
-async fn read(body: Body, limit: usize) -> Result<Bytes, Fault> {
-    match Limited::new(body, limit).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            let message = format!(
-                "the message is larger than {limit} bytes; `max_message_size` in [server] is the limit"
-            );
-            Err(Fault::downstream(code::INVALID_REQUEST, StatusCode::PAYLOAD_TOO_LARGE, message))
+/// Reads a body up to the limit. Whoever sends it so slowly that it holds a connection for nothing is cut.
+async fn read(body: Body, server: &Server) -> Result<Bytes, Fault> {
+    let (limit, patience) = (server.max_message_size, server.client_timeout);
+    let refused = |status, message: String| Fault::downstream(code::INVALID_REQUEST, status, message);
+    let (began, mut body, mut read) = (Instant::now(), Limited::new(body, limit), BytesMut::new());
+    loop {
+        let earned = Duration::from_secs((read.len() / SLOWEST) as u64);
+        let frame = timeout_at(began + patience + earned, body.frame()).await.map_err(|_| {
+            let message = "the body comes too slowly; `client_timeout` in [server] is the limit";
+            refused(StatusCode::REQUEST_TIMEOUT, message.to_owned())
+        })?;
+        match frame.map(|frame| frame.map(Frame::into_data)) {
+            None => return Ok(read.freeze()),
+            // Most bodies come in one piece.
+            Some(Ok(Ok(data))) if read.is_empty() => read = BytesMut::from(data),
+            Some(Ok(Ok(data))) => read.extend_from_slice(&data),
+            Some(Ok(Err(_trailers))) => {}
+            Some(Err(error)) if error.is::<LengthLimitError>() => {
+                let message = format!(
+                    "the message is larger than {limit} bytes; `max_message_size` in [server] is the limit"
+                );
+                return Err(refused(StatusCode::PAYLOAD_TOO_LARGE, message));
+            }
+            Some(Err(_)) => {
+                return Err(Fault::downstream(code::PARSE, StatusCode::BAD_REQUEST, "the body broke off"));
+            }
         }
-        Err(_) => Err(Fault::downstream(code::PARSE, StatusCode::BAD_REQUEST, "the body broke off")),
     }
 }
 

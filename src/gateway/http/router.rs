@@ -4,7 +4,7 @@ use std::future::ready;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::{Extension, Path, State};
 use axum::http::StatusCode;
 use axum::middleware;
 use axum::response::{IntoResponse as _, Response};
@@ -13,6 +13,7 @@ use http::HeaderMap;
 
 use super::super::changes::Endpoint;
 use super::super::service::Inner;
+use super::accept::Address;
 use super::{guard, health, legacy, metrics, post};
 
 /// The routes of a gateway over a listener that is local, or not.
@@ -35,20 +36,26 @@ pub(crate) fn router(gateway: &Arc<Inner>, local: bool) -> Router {
 type Body = axum::body::Body;
 
 /// `POST /mcp`.
-async fn post_all(State(gateway): State<Arc<Inner>>, headers: HeaderMap, body: Body) -> Response {
-    post::post(&gateway, Endpoint::All, headers, body).await
+async fn post_all(
+    State(gateway): State<Arc<Inner>>,
+    Extension(address): Extension<Address>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    post::post(&gateway, (Endpoint::All, address), headers, body).await
 }
 
 /// `POST /mcp/NAME`.
 async fn post_one(
     State(gateway): State<Arc<Inner>>,
     Path(name): Path<String>,
+    Extension(address): Extension<Address>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
     let endpoint = Endpoint::One(name);
     match gateway.board.scope(&endpoint) {
-        Some(_) => post::post(&gateway, endpoint, headers, body).await,
+        Some(_) => post::post(&gateway, (endpoint, address), headers, body).await,
         None => unknown(&endpoint),
     }
 }

@@ -32,8 +32,10 @@ pub(crate) struct Routed {
 
 /// A request that was sent.
 pub(crate) struct Sending<L> {
+    /// Where it goes.
+    pub(super) upstream: Arc<Upstream>,
     /// Where connections come from.
-    links: L,
+    pub(super) links: L,
     /// What is sent again if need be; `None` once something has come of it.
     spare: Option<Routed>,
     /// The connection that it went over.
@@ -45,8 +47,9 @@ pub(crate) struct Sending<L> {
 impl<L: Links> Sending<L> {
     /// Sends a request.
     pub(crate) async fn begin(links: L, routed: Routed) -> Result<Self, Fault> {
+        let upstream = Arc::clone(&routed.upstream);
         let (link, exchange) = send(&links, routed.clone()).await?;
-        Ok(Self { links, spare: Some(routed), link, exchange })
+        Ok(Self { upstream, links, spare: Some(routed), link, exchange })
     }
 
     /// What happens next; after the last event this must not be called again.
@@ -66,6 +69,11 @@ impl<L: Links> Sending<L> {
                 (event, _) => return event,
             }
         }
+    }
+
+    /// Gives the upstream so much more time from now on.
+    pub(super) fn extend(&mut self, limit: Duration) {
+        self.exchange.extend(limit);
     }
 
     /// Cancels the request with the downstream's own words.
@@ -91,6 +99,11 @@ async fn send(links: &impl Links, routed: Routed) -> Result<(Arc<Link>, Exchange
     let asked = Instant::now();
     let turn = upstream.turn(limit).await?;
     let link = links.link(&upstream).await?;
+    if era != link.era && method.starts_with("tasks/") {
+        return Err(Fault::method_not_found(&method).with_reason(
+            "the server's tasks are those of the other era of the protocol, which cannot be bridged",
+        ));
+    }
     let params = match (era, link.era) {
         (Era::Modern, Era::Legacy) => to_legacy_params(params),
         (Era::Legacy, Era::Modern) => Some(for_modern(links, params)),

@@ -1,8 +1,7 @@
 //! Between the eras: what must be added to or taken from a message when the two sides speak different ones.
 //!
-//! Only requests and their results cross here. Questions of a modern server to a legacy client are carried by the
-//! handler of the legacy era. Requests of a legacy server to a modern client (sampling, elicitation, roots) have no
-//! bridge: the link refuses them with an error that says so.
+//! Only requests and their results cross here. Questions of servers to clients of the other era are carried by the
+//! handlers of the clients' eras.
 
 use super::message::{Raw, raw, raw_string};
 use super::meta::{MODERN, key};
@@ -12,9 +11,19 @@ use super::splice::{Object, member, set_member, set_path};
 const CACHEABLE: [&str; 5] =
     ["tools/list", "prompts/list", "resources/list", "resources/templates/list", "resources/read"];
 
-/// Parameters of a modern request as a legacy server expects them: without the protocol's keys in `_meta`.
+/// What a server may ask its client, and the capability that the client has if it can answer.
+const QUESTIONS: [(&str, &str); 3] =
+    [("sampling/createMessage", "sampling"), ("elicitation/create", "elicitation"), ("roots/list", "roots")];
+
+/// Members of a modern request that say that it is a repetition (MCP 2026-07-28 §Multi Round-Trip Requests).
+const REPETITION: [&str; 2] = ["inputResponses", "requestState"];
+
+/// Parameters of a modern request as a legacy server expects them: without the protocol's keys in `_meta`, and without
+/// what makes it a repetition.
 pub(crate) fn to_legacy_params(params: Option<Raw>) -> Option<Raw> {
     let params = params?;
+    let first = Object::parse(&params).and_then(|object| object.without(|name| REPETITION.contains(&name)));
+    let params = first.unwrap_or(params);
     let Some(meta) = member(&params, "_meta").and_then(Object::parse) else { return Some(params) };
     let Some(rest) = meta.without(|name| name.starts_with(key::PREFIX)) else { return Some(params) };
     let stripped = if Object::parse(&rest).is_some_and(|rest| rest.iter().next().is_none()) {
@@ -34,7 +43,26 @@ pub(crate) struct ClientMeta {
     pub(crate) capabilities: Raw,
 }
 
+impl PartialEq for ClientMeta {
+    /// Compares the texts: whoever writes itself differently is somebody else.
+    fn eq(&self, other: &Self) -> bool {
+        self.info.get() == other.info.get() && self.capabilities.get() == other.capabilities.get()
+    }
+}
+
 impl ClientMeta {
+    /// Whether a server may ask it anything.
+    pub(crate) fn is_interactive(&self) -> bool {
+        let capabilities = Object::parse(&self.capabilities);
+        capabilities.is_some_and(|has| QUESTIONS.iter().any(|(_, capability)| has.get(capability).is_some()))
+    }
+
+    /// Whether it can answer a question of this method.
+    pub(crate) fn answers(&self, method: &str) -> bool {
+        let capability = QUESTIONS.iter().find(|(question, _)| *question == method);
+        capability.is_some_and(|(_, capability)| member(&self.capabilities, capability).is_some())
+    }
+
     /// Parameters as a modern server expects them: with revision, client and capabilities in `_meta`.
     pub(crate) fn apply(&self, params: Option<Raw>) -> Raw {
         let params = params.unwrap_or_else(|| raw(&serde_json::json!({})));

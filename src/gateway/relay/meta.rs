@@ -23,6 +23,9 @@ pub enum Era {
     Modern,
 }
 
+/// The extension that gives the modern era its tasks.
+pub(crate) const TASKS: &str = "io.modelcontextprotocol/tasks";
+
 /// Keys of `_meta` (MCP 2026-07-28 §Basic, "General fields").
 pub(crate) mod key {
     /// What all keys of the protocol begin with.
@@ -41,6 +44,27 @@ pub(crate) mod key {
     pub(crate) const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
 }
 
+/// The severity of a log message: its place among [`SEVERITIES`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Severity(usize);
+
+/// The severities of log messages, the least severe first (RFC 5424 §6.2.1).
+const SEVERITIES: [&str; 8] =
+    ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
+
+impl Severity {
+    /// Reads a level; one that nobody knows is as severe as can be, so that nothing is lost.
+    pub(crate) fn of(level: &RawValue) -> Self {
+        let level = level.get().trim_matches('"');
+        Self(SEVERITIES.iter().position(|known| *known == level).unwrap_or(SEVERITIES.len() - 1))
+    }
+
+    /// The level's name.
+    pub(crate) const fn name(self) -> &'static str {
+        SEVERITIES[self.0]
+    }
+}
+
 /// JSON-RPC error codes (JSON-RPC 2.0 §5.1; MCP 2026-07-28 §Basic, "Error Codes").
 pub(crate) mod code {
     /// The text is not JSON.
@@ -55,6 +79,8 @@ pub(crate) mod code {
     pub(crate) const INTERNAL: i64 = -32603;
     /// A resource does not exist (legacy era only).
     pub(crate) const LEGACY_NOT_FOUND: i64 = -32002;
+    /// A page must be visited first (legacy era only).
+    pub(crate) const URL_ELICITATION: i64 = -32042;
     /// Headers and body disagree.
     pub(crate) const HEADER_MISMATCH: i64 = -32020;
     /// The client lacks a capability that the request needs.
@@ -83,6 +109,11 @@ impl<'a> RequestMeta<'a> {
     /// A string among the parameters.
     pub(crate) fn param(&self, name: &str) -> Option<Cow<'a, str>> {
         text(self.params.as_ref()?.get(name)?)
+    }
+
+    /// A parameter as it was written.
+    pub(crate) fn raw_param(&self, name: &str) -> Option<&'a RawValue> {
+        self.params.as_ref()?.get(name)
     }
 
     /// A member of `_meta`.

@@ -14,5 +14,5 @@ pub(crate) use message::{
     Id, Message, Notification, Outcome, ParseError, Raw, Request, Response, raw, raw_string, weight,
 };
 pub use meta::Era;
-pub(crate) use meta::{LATEST_LEGACY, LEGACY_VERSIONS, MODERN, RequestMeta, code, key};
+pub(crate) use meta::{LATEST_LEGACY, LEGACY_VERSIONS, MODERN, RequestMeta, Severity, TASKS, code, key};
 pub(crate) use splice::{Object, array_items, member, member_str, set_member, set_path};

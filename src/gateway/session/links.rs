@@ -1,18 +1,15 @@
 //! The connections that one legacy session uses: its own where the upstream must be able to ask its client, shared
 //! ones elsewhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
 
 use super::super::error::Fault;
-use super::super::relay::{Message, Notification, Object, Raw};
-use super::super::upstream::{ClientIdentity, Inbound, Link, Role, Upstream};
+use super::super::relay::{Message, Notification, Raw};
+use super::super::upstream::{ClientIdentity, Inbound, Link, Role, Upstream, subscribe_to};
 use crate::config::{Sharing, Transport, UpstreamName};
-
-/// Capabilities of a client that let a server ask it something.
-const INTERACTIVE: [&str; 3] = ["sampling", "elicitation", "roots"];
 
 /// A place for one upstream's connection; the lock is held while it is opened, so that it is opened once.
 type Slot = Arc<tokio::sync::Mutex<Option<Opened>>>;
@@ -37,6 +34,8 @@ pub(crate) struct SessionLinks {
     slots: Mutex<BTreeMap<u64, Slot>>,
     /// Its own connections that have shaken hands, by the same, for looking without waiting.
     own: Mutex<BTreeMap<u64, Arc<Link>>>,
+    /// What the client has subscribed to over its own connections, by the same.
+    subscribed: Mutex<BTreeMap<u64, BTreeSet<String>>>,
     /// Where they leave messages that belong to no request.
     inbox: mpsc::Sender<(UpstreamName, Inbound)>,
     /// `logging/setLevel`'s parameters, for connections that are opened later.
@@ -46,10 +45,9 @@ pub(crate) struct SessionLinks {
 impl SessionLinks {
     /// No connections.
     pub(crate) fn new(client: ClientIdentity, inbox: mpsc::Sender<(UpstreamName, Inbound)>) -> Self {
-        let interactive = Object::parse(&client.meta.capabilities)
-            .is_some_and(|capabilities| INTERACTIVE.iter().any(|name| capabilities.get(name).is_some()));
-        let (slots, own) = Default::default();
-        Self { client, interactive, slots, own, inbox, log_level: Mutex::default() }
+        let interactive = client.meta.is_interactive();
+        let (slots, own, subscribed) = Default::default();
+        Self { client, interactive, slots, own, subscribed, inbox, log_level: Mutex::default() }
     }
 
     /// The session's client.
@@ -112,7 +110,7 @@ impl SessionLinks {
         let link = Arc::clone(&opened.link);
         if opened.own {
             lock(&self.own).insert(upstream.serial, Arc::clone(&link));
-            self.catch_up(&link).await;
+            self.catch_up(&link, upstream.serial).await;
         }
         *slot = Some(opened);
         Ok(link)
@@ -127,6 +125,11 @@ impl SessionLinks {
         let slot = lock(&self.slots).get(&upstream.serial).cloned()?;
         drop(slot.lock().await);
         known()
+    }
+
+    /// Whether the session has a connection of its own to this upstream that is open.
+    pub(crate) fn has_own(&self, upstream: &Upstream) -> bool {
+        lock(&self.own).get(&upstream.serial).is_some_and(|link| link.is_open())
     }
 
     /// The session's own connections that are open, the newest last.
@@ -194,12 +197,25 @@ impl SessionLinks {
     }
 
     /// Tells a new connection what the client has told the others.
-    async fn catch_up(&self, link: &Link) {
+    async fn catch_up(&self, link: &Link, serial: u64) {
         if let Some(params) = self.log_level() {
             let limit = std::time::Duration::from_secs(10);
             let call = super::super::upstream::Call::new("logging/setLevel", Some(params), limit);
             let _ = link.call(call).await.outcome().await;
         }
+        let subscribed = lock(&self.subscribed).get(&serial).cloned().unwrap_or_default();
+        subscribe_to(link, subscribed.into_iter().collect()).await;
+    }
+
+    /// Notes a subscription at a connection of the session's own, or its end, for the connection that comes after it.
+    pub(crate) fn note_subscription(&self, upstream: &Upstream, uri: &str, begins: bool) {
+        let mut subscribed = lock(&self.subscribed);
+        let uris = subscribed.entry(upstream.serial).or_default();
+        if begins {
+            uris.insert(uri.to_owned())
+        } else {
+            uris.remove(uri)
+        };
     }
 
     /// Passes a notification of the client on to the session's own connections.

@@ -13,6 +13,7 @@ use http::StatusCode;
 use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::sync::{broadcast::error::RecvError, oneshot};
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -37,8 +38,8 @@ const ASKED: usize = 1024;
 /// Requests that one session may have in flight.
 const CALLS: usize = 1024;
 
-/// How long a server may take to end a subscription.
-const GOODBYE: Duration = Duration::from_secs(10);
+/// How long a server may take to accept or end a subscription.
+pub(super) const GOODBYE: Duration = Duration::from_secs(10);
 
 /// One downstream's session.
 #[derive(Debug)]
@@ -65,6 +66,8 @@ pub(crate) struct Session {
     calls: Mutex<HashMap<Id, oneshot::Sender<Option<Raw>>>>,
     /// Resources that the client has subscribed to.
     subscribed: Mutex<HashSet<String>>,
+    /// The tasks that bring updates of a modern server's resources, by URI.
+    followed: Mutex<HashMap<String, AbortHandle>>,
     /// When it was last used.
     used: Mutex<Instant>,
     /// Open GET streams.
@@ -126,6 +129,7 @@ impl Session {
             last_asked: AtomicU64::new(0),
             calls: Mutex::default(),
             subscribed: Mutex::default(),
+            followed: Mutex::default(),
             used: Mutex::new(Instant::now()),
             streams: AtomicUsize::new(0),
             ledger: OnceLock::new(),
@@ -314,6 +318,23 @@ impl Session {
         self.changed();
     }
 
+    /// Notes the task that brings a resource's updates.
+    pub(super) fn note_followed(&self, uri: String, task: AbortHandle) {
+        if let Some(former) = lock(&self.followed).insert(uri, task) {
+            former.abort();
+        }
+        if self.ended.is_cancelled() {
+            lock(&self.followed).drain().for_each(|(_, task)| task.abort());
+        }
+    }
+
+    /// Ends the task that brings a resource's updates.
+    pub(super) fn unfollow(&self, uri: &str) {
+        if let Some(task) = lock(&self.followed).remove(uri) {
+            task.abort();
+        }
+    }
+
     /// Notes a subscription or its end at a shared connection. True if the server must not be told of the end, since
     /// other sessions have the same subscription over the same connection.
     pub(crate) fn note_shared_subscription(
@@ -324,7 +345,12 @@ impl Session {
     ) -> bool {
         let Some(uri) = params.and_then(|params| member_str(params, "uri")) else { return false };
         match method {
-            _ if self.links.dedicated(upstream) => false,
+            _ if self.links.dedicated(upstream) => {
+                if method.starts_with("resources/") && method.ends_with("subscribe") {
+                    self.links.note_subscription(upstream, &uri, method == "resources/subscribe");
+                }
+                false
+            }
             "resources/subscribe" => {
                 upstream.subscribe(&uri, &self.id);
                 false
@@ -337,6 +363,9 @@ impl Session {
     /// Ends the session and its connections.
     pub(crate) async fn end(&self) {
         self.ended.cancel();
+        for (_, task) in lock(&self.followed).drain() {
+            task.abort();
+        }
         self.release_subscriptions();
         self.links.end().await;
     }
@@ -445,7 +474,7 @@ impl Session {
                 .as_deref()
                 .and_then(|params| member_str(params, "uri"))
                 .is_some_and(|uri| lock(&self.subscribed).contains(uri.as_ref())),
-            method => method.ends_with("/list_changed") && !self.links.dedicated(upstream),
+            method => method.ends_with("/list_changed") && !self.links.has_own(upstream),
         };
         if wanted {
             self.outbox.put(Message::Notification(note));

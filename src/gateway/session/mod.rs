@@ -1,5 +1,6 @@
 //! Legacy sessions: what one downstream's `initialize` began and its `DELETE`, or silence, ends.
 
+mod following;
 mod ledger;
 mod links;
 mod live;
@@ -11,6 +12,6 @@ mod transfer;
 pub(crate) use ledger::{Journal, Ledger};
 pub(crate) use live::{Listening, Session};
 pub(crate) use replay::{EventId, Log};
-pub(crate) use store::Store;
+pub(crate) use store::{Limits, NoSession, Store};
 pub use transfer::Asked;
 pub(crate) use transfer::{Peer, State};

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -18,11 +19,33 @@ use super::transfer::State;
 /// How often idle sessions are looked for.
 const SWEEP: Duration = Duration::from_secs(15);
 
+/// How many sessions there may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Of all clients.
+    pub(crate) of_all: usize,
+    /// Of one client; `None` without such a limit.
+    pub(crate) of_client: Option<usize>,
+}
+
+/// Why a session cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoSession {
+    /// There are as many as may be and all are in use.
+    #[error("as many sessions are in use as `{0}` in [server] allows")]
+    Full(&'static str),
+    /// The kernel gives no random bytes.
+    #[error("cannot make a session identifier")]
+    Random(#[source] getrandom::Error),
+}
+
 /// The sessions.
 #[derive(Debug, Default)]
 pub(crate) struct Store {
     /// By identifier.
     sessions: Mutex<HashMap<String, Arc<Session>>>,
+    /// The identifiers that each client was given, where their number is limited.
+    clients: Mutex<HashMap<IpAddr, Vec<String>>>,
     /// Where they are remembered beyond this process.
     ledger: OnceLock<Arc<dyn Ledger>>,
 }
@@ -45,25 +68,41 @@ impl Store {
         ledger.replace(&states.collect::<Vec<_>>())
     }
 
-    /// Makes room for one more: where there are `limit` sessions, the one that was silent for longest ends, unless all are
-    /// in use.
-    fn make_room(&self, limit: usize) -> bool {
-        let mut sessions = self.sessions();
+    /// Makes room for one more: where there are as many as may be, of this client or of all, the one of them that was
+    /// silent for longest ends, unless all are in use; then the word for the limit is returned.
+    fn make_room(&self, client: Option<IpAddr>, limits: Limits) -> Result<(), &'static str> {
+        if let (Some(client), Some(limit)) = (client, limits.of_client) {
+            let mut clients = self.clients();
+            let ids = clients.entry(client).or_default();
+            let sessions = self.sessions();
+            ids.retain(|id| sessions.contains_key(id));
+            let theirs: Vec<_> = ids.iter().filter_map(|id| sessions.get(id).cloned()).collect();
+            drop(sessions);
+            drop(clients);
+            self.end_one(&theirs, limit).then_some(()).ok_or("max_sessions_per_client")?;
+        }
+        let full = self.len() >= limits.of_all;
+        let all = if full { self.all() } else { Vec::new() };
+        (!full || self.end_one(&all, limits.of_all)).then_some(()).ok_or("max_sessions")
+    }
+
+    /// Ends the session that was silent for longest where there are too many; `false` where all are in use.
+    fn end_one(&self, sessions: &[Arc<Session>], limit: usize) -> bool {
         if sessions.len() < limit {
             return true;
         }
-        let silent = sessions.values().map(|session| (session.idle(), Arc::clone(session)));
+        let silent = sessions.iter().map(|session| (session.idle(), session));
         let Some((idle, silent)) = silent.max_by_key(|(idle, _)| *idle) else { return false };
         if idle.is_zero() {
             return false;
         }
-        sessions.remove(&silent.id);
-        drop(sessions);
+        self.sessions().remove(&silent.id);
         tracing::info!(
             session = silent.label(),
             "the session is ended to make room: it was silent for longest"
         );
         self.forget(&silent.id);
+        let silent = Arc::clone(silent);
         tokio::spawn(async move { silent.end().await });
         true
     }
@@ -75,27 +114,27 @@ impl Store {
         }
     }
 
-    /// Begins a session under a fresh identifier of 128 random bits (MCP 2025-11-25 §Session Management); `None` where
-    /// there are as many as may be and all are in use.
+    /// Begins a session under a fresh identifier of 128 random bits (MCP 2025-11-25 §Session Management).
     pub(crate) fn begin(
         &self,
         place: (Arc<Board>, Endpoint),
         client: ClientIdentity,
         changes: Announced,
-        limit: usize,
-    ) -> Result<Option<Arc<Session>>, getrandom::Error> {
-        if !self.make_room(limit) {
-            return Ok(None);
-        }
+        (address, limits): (Option<IpAddr>, Limits),
+    ) -> Result<Arc<Session>, NoSession> {
+        self.make_room(address, limits).map_err(NoSession::Full)?;
         let mut bytes = [0_u8; 16];
-        getrandom::fill(&mut bytes)?;
+        getrandom::fill(&mut bytes).map_err(NoSession::Random)?;
         let id = format!("{:032x}", u128::from_ne_bytes(bytes));
         let session = Session::begin(id.clone(), place, client, changes);
-        self.sessions().insert(id, Arc::clone(&session));
+        self.sessions().insert(id.clone(), Arc::clone(&session));
+        if let Some(address) = address.filter(|_| limits.of_client.is_some()) {
+            self.clients().entry(address).or_default().push(id);
+        }
         if let Some(ledger) = self.ledger.get() {
             session.remember(ledger);
         }
-        Ok(Some(session))
+        Ok(session)
     }
 
     /// The session of this identifier.
@@ -175,11 +214,21 @@ impl Store {
             for session in self.all() {
                 session.links.reap().await;
             }
+            self.clients().retain(|_, ids| {
+                let sessions = self.sessions();
+                ids.retain(|id| sessions.contains_key(id));
+                !ids.is_empty()
+            });
             for id in idle {
                 tracing::info!(session = &id[..8], "the session is ended: its client has been silent");
                 self.end(&id).await;
             }
         }
+    }
+
+    /// The identifiers by client. Locked before the sessions, never after.
+    fn clients(&self) -> MutexGuard<'_, HashMap<IpAddr, Vec<String>>> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The map.

@@ -121,7 +121,11 @@ async fn subscribe_again(session: Arc<Session>, uris: Vec<String>) {
         let meta = &session.links.client().meta;
         let routed = route(&session.scope(), &*session, method, params, meta).await;
         let result = match routed {
-            Ok((upstream, params)) => session.link(&upstream).await.map(|link| (link, params)),
+            Ok((upstream, params)) => match session.follow(&upstream, method, params.as_deref()).await {
+                Some(Ok(())) => continue,
+                Some(Err(fault)) => Err(fault),
+                None => session.link(&upstream).await.map(|link| (link, params)),
+            },
             Err(fault) => Err(fault),
         };
         match result {

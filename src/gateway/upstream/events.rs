@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+use hyper::body::{Body, Bytes};
 use sse_stream::{Sse, SseByteStream};
 
 /// What an event may have beside its message, in bytes: field names, type, identifier.
@@ -40,7 +40,7 @@ struct Gauge {
 
 /// The events of a response; ends after an error.
 pub(crate) fn events(
-    body: Incoming,
+    body: impl Body<Data = Bytes, Error = hyper::Error> + Send + Unpin,
     limit: usize,
 ) -> impl Stream<Item = Result<Sse, sse_stream::Error>> + Send + Unpin {
     let mut gauge = Gauge { limit: limit + FRAME, read: 0, empty_line: true, carriage: false };

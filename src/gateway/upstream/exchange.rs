@@ -5,6 +5,7 @@
 //! and a flood of large ones does not: a downstream that does not read loses its own call, with a clear fault, and
 //! nobody else's.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -47,6 +48,8 @@ pub(crate) struct Exchange {
     events: mpsc::UnboundedReceiver<Event>,
     /// Bytes that wait.
     waiting: Arc<AtomicUsize>,
+    /// What brings the events, where no other task does; it goes on while they are waited for.
+    carrier: Option<Carrier>,
     /// `None` once the exchange has ended.
     cancel: Option<Box<dyn Cancel>>,
     /// When waiting ends.
@@ -58,6 +61,9 @@ pub(crate) struct Exchange {
     /// The request's turn at an upstream that takes only so many at once.
     turn: Option<Turn>,
 }
+
+/// The work that brings an exchange's events.
+pub(crate) type Carrier = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Tells a connection that it is in use, until dropped.
 pub(crate) struct Hold {
@@ -113,6 +119,7 @@ pub(crate) fn exchange(cancel: Box<dyn Cancel>, deadline: Instant, late: Late) -
     let exchange = Exchange {
         events,
         waiting: Arc::clone(&waiting),
+        carrier: None,
         cancel: Some(cancel),
         deadline,
         late,
@@ -154,11 +161,6 @@ impl Events {
         // Whoever is gone needs no answer.
         let _ = self.send(event);
     }
-
-    /// Waits until the receiving side is dropped.
-    pub(crate) async fn abandoned(&self) {
-        self.sender.closed().await;
-    }
 }
 
 impl Event {
@@ -187,6 +189,12 @@ impl Exchange {
         self
     }
 
+    /// The same, its events brought by this work.
+    pub(crate) fn carried(mut self, carrier: Carrier) -> Self {
+        self.carrier = Some(carrier);
+        self
+    }
+
     /// The same, keeping its turn until its end.
     pub(crate) fn in_turn(mut self, turn: Option<Turn>) -> Self {
         self.turn = turn;
@@ -195,7 +203,7 @@ impl Exchange {
 
     /// The next event; after [`Event::Done`] or [`Event::Lost`] there is none and this must not be called again.
     pub(crate) async fn next(&mut self) -> Event {
-        let event = match tokio::time::timeout_at(self.deadline, self.events.recv()).await {
+        let event = match tokio::time::timeout_at(self.deadline, self.received()).await {
             Ok(Some(event)) => {
                 self.waiting.fetch_sub(event.weight(), Ordering::Relaxed);
                 event
@@ -217,6 +225,18 @@ impl Exchange {
         event
     }
 
+    /// The next event that was brought; `None` where nobody brings any more.
+    async fn received(&mut self) -> Option<Event> {
+        let Some(carrier) = &mut self.carrier else { return self.events.recv().await };
+        tokio::select! {
+            biased;
+            event = self.events.recv() => return event,
+            () = carrier => {}
+        }
+        self.carrier = None;
+        self.events.recv().await
+    }
+
     /// Tells the connection whether it does what it should.
     fn note(&self, last: &Event) {
         let Some(Hold { pulse, .. }) = &self.held else { return };
@@ -225,6 +245,11 @@ impl Exchange {
             Event::Lost(_) => pulse.unanswered(),
             _ => pulse.answered(),
         }
+    }
+
+    /// Gives the upstream so much time from now on.
+    pub(crate) fn extend(&mut self, limit: Duration) {
+        self.deadline = Instant::now() + limit;
     }
 
     /// Waits for the outcome and drops everything before it.
@@ -240,6 +265,7 @@ impl Exchange {
 
     /// Cancels the request with the downstream's own words, or the gateway's where there are none.
     pub(crate) fn call_off(&mut self, params: Option<Raw>) {
+        self.carrier = None;
         if let Some(cancel) = self.cancel.take() {
             cancel.cancel(params);
         }

@@ -20,12 +20,13 @@ use super::super::relay::{
 };
 use super::builtin::Builtin;
 use super::child::{self, Recipe};
+use super::driven::Pool;
 use super::endpoints::Endpoints;
 use super::http::{Endpoint, Http};
 use super::keepers::Keepers;
 use super::known::Known;
 use super::link::{Call, Handshake, Inbound, Inbox, Link, Role, Wire};
-use super::pool::{Pool, pool_trusting};
+use super::pool::pool_trusting;
 use super::stdio::Stdio;
 use crate::config::{Transport, Upstream as Settings, UpstreamName};
 
@@ -191,6 +192,7 @@ impl Connector {
             shows: Arc::clone(&self.settings.shows),
             idle_limit: self.settings.idle_timeout,
             pulse: Arc::default(),
+            log: tokio::sync::Mutex::default(),
         }
     }
 

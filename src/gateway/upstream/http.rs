@@ -1,7 +1,7 @@
 //! The connection to a Streamable HTTP upstream, in either era.
 //!
-//! Each request is a POST of its own with a task that reads the answer, be it one JSON body or an event stream, in
-//! order. In the legacy era the connection holds the server's session and one GET stream for messages that belong
+//! Each request is a POST of its own, whose answer, be it one JSON body or an event stream, is read in order by whoever waits
+//! for it. In the legacy era the connection holds the server's session and one GET stream for messages that belong
 //! to no request. A broken event stream is resumed with `Last-Event-ID` where the server gave its events identifiers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +15,6 @@ use http::{
     Uri, header,
 };
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper::body::Incoming;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -24,12 +23,12 @@ use super::super::error::Fault;
 use super::super::relay::{
     Era, Id, MODERN, Message, Notification, Outcome, Raw, Request, Response, raw, set_member,
 };
+use super::driven::{Answer, Pool};
 use super::endpoints::{Endpoints, Place};
 use super::events::{events as read_events, is_stream, is_too_long, note_place};
 use super::exchange::{Cancel, Event, Events, Exchange, Late, exchange};
 use super::headers;
 use super::link::{Call, Inbound, Inbox, Role};
-use super::pool::Pool;
 use crate::config::{Secret, UpstreamName};
 
 /// The header that names a legacy session.
@@ -90,14 +89,12 @@ pub(crate) struct Endpoint<'a> {
     pub(crate) limit: usize,
 }
 
-/// Calls a POST off by closing its connection, and in the legacy era by telling the server.
+/// Tells a server of the legacy era that a request is called off; closing the connection of its POST tells a modern one.
 struct CancelHttp {
     /// The connection.
     connection: Arc<Http>,
     /// Our identifier of the request.
     id: u64,
-    /// The task that reads the answer.
-    task: AbortHandle,
 }
 
 /// A request whose answer is read.
@@ -145,17 +142,10 @@ impl Http {
     /// Sends a request.
     pub(crate) fn call(self: &Arc<Self>, call: Call, deadline: Instant, late: Late) -> Exchange {
         let id = self.last.fetch_add(1, Ordering::Relaxed) + 1;
-        let (start, started) = tokio::sync::oneshot::channel::<Events>();
-        let connection = Arc::clone(self);
-        let task = tokio::spawn(async move {
-            if let Ok(events) = started.await {
-                connection.carry(id, call, events).await;
-            }
-        });
-        let cancel = CancelHttp { connection: Arc::clone(self), id, task: task.abort_handle() };
+        let cancel = CancelHttp { connection: Arc::clone(self), id };
         let (events, exchange) = exchange(Box::new(cancel), deadline, late);
-        let _ = start.send(events);
-        exchange
+        let connection = Arc::clone(self);
+        exchange.carried(Box::pin(async move { connection.carry(id, call, events).await }))
     }
 
     /// Sends a message that is not a request.
@@ -254,11 +244,7 @@ impl Http {
         });
         let Message::Request(request) = &message else { return };
         let body = Bytes::from(message.to_line());
-        let response = tokio::select! {
-            response = self.send(request, &body, &call.headers) => response,
-            () = events.abandoned() => return,
-        };
-        match response {
+        match self.send(request, &body, &call.headers).await {
             Ok((response, place)) => {
                 if initialize && let Some(session) = response.headers().get(&SESSION) {
                     let _ = self.session.set(session.clone());
@@ -276,7 +262,7 @@ impl Http {
         request: &Request,
         body: &Bytes,
         mirrors: &[(HeaderName, HeaderValue)],
-    ) -> Result<(HttpResponse<Incoming>, Option<Place>), Fault> {
+    ) -> Result<(HttpResponse<Answer>, Option<Place>), Fault> {
         let mut left = if self.home.is_some() { 1 } else { self.endpoints.len() };
         loop {
             left -= 1;
@@ -312,7 +298,7 @@ impl Http {
     }
 
     /// Reads the answer to a request, whatever its form.
-    async fn answered(&self, sent: Sent, response: HttpResponse<Incoming>, events: &Events) {
+    async fn answered(&self, sent: Sent, response: HttpResponse<Answer>, events: &Events) {
         let status = response.status();
         let kind =
             response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
@@ -335,7 +321,7 @@ impl Http {
     }
 
     /// Reads event streams until the request is answered, resuming broken ones where the server allows it.
-    async fn read_stream(&self, sent: Sent, response: HttpResponse<Incoming>, events: &Events) {
+    async fn read_stream(&self, sent: Sent, response: HttpResponse<Answer>, events: &Events) {
         let mut stream = response;
         let mut last: Option<String> = None;
         let mut wait = RETRY;
@@ -360,7 +346,7 @@ impl Http {
     async fn read_answers(
         &self,
         sent: Sent,
-        response: HttpResponse<Incoming>,
+        response: HttpResponse<Answer>,
         (last, wait): (&mut Option<String>, &mut Duration),
         events: &Events,
     ) -> bool {
@@ -404,7 +390,7 @@ impl Http {
     /// Puts the messages of the GET stream into the inbox.
     async fn read_unsolicited(
         &self,
-        response: HttpResponse<Incoming>,
+        response: HttpResponse<Answer>,
         last: &mut Option<String>,
         wait: &mut Duration,
     ) {
@@ -442,7 +428,7 @@ impl Http {
     }
 
     /// Opens an event stream with GET; `None` if the server has none.
-    async fn get_stream(&self, last: Option<&str>) -> Option<HttpResponse<Incoming>> {
+    async fn get_stream(&self, last: Option<&str>) -> Option<HttpResponse<Answer>> {
         let mut request = self.request(Method::GET, Vec::new());
         request.headers_mut().remove(header::CONTENT_TYPE);
         if let Some(last) = last.and_then(|last| HeaderValue::from_str(last).ok()) {
@@ -475,7 +461,7 @@ fn is_out(status: StatusCode) -> bool {
 
 impl Cancel for CancelHttp {
     fn cancel(self: Box<Self>, params: Option<Raw>) {
-        self.task.abort();
+        // The connection is closed by whoever waits for the answer no longer.
         if self.connection.era == Era::Modern {
             return;
         }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::super::error::Fault;
-use super::super::relay::{Era, Message, Notification, Raw, Request};
+use super::super::relay::{Era, Message, Notification, Raw, Request, Severity, member, raw};
 use super::builtin::Builtin;
 use super::child::Process;
 use super::exchange::{Exchange, Hold, Late, exchange, lost};
@@ -105,6 +105,8 @@ pub(crate) struct Link {
     pub(crate) idle_limit: Option<Duration>,
     /// How it is used and how it does.
     pub(crate) pulse: Arc<Pulse>,
+    /// The least severe log message that a legacy server was asked for.
+    pub(super) log: tokio::sync::Mutex<Option<Severity>>,
 }
 
 /// What a connection is made of.
@@ -234,6 +236,23 @@ impl Link {
     /// Sends a request that nobody need wait for when the connection is to end.
     pub(crate) async fn call_aside(&self, call: Call) -> Exchange {
         self.wire.call(&self.name, call).await
+    }
+
+    /// Asks a legacy server for log messages of this severity and above. It is never asked for fewer than before: others
+    /// may want them.
+    pub(crate) async fn want_log(&self, least: Severity) {
+        if self.era == Era::Modern || member(&self.handshake.capabilities, "logging").is_none() {
+            return;
+        }
+        let mut asked = self.log.lock().await;
+        if asked.is_none_or(|asked| least < asked) {
+            let params = raw(&serde_json::json!({ "level": least.name() }));
+            let call = Call::new("logging/setLevel", Some(params), ACCEPT);
+            match self.call_aside(call).await.outcome().await {
+                Ok(_) => *asked = Some(least),
+                Err(fault) => tracing::debug!(upstream = %self.name, %fault, "the log level cannot be told"),
+            }
+        }
     }
 
     /// Waits until no request is in flight.

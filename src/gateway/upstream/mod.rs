@@ -5,6 +5,7 @@
 
 mod builtin;
 mod child;
+mod driven;
 mod endpoints;
 mod enduring;
 mod events;
@@ -16,6 +17,7 @@ pub(crate) mod headers;
 mod http;
 mod keepers;
 mod known;
+mod lease;
 mod link;
 mod pool;
 mod pulse;
@@ -24,15 +26,19 @@ mod retry;
 mod stderr;
 mod stdio;
 mod supervisor;
+mod tasks;
 mod watch;
 
 pub(crate) use self::http::{SESSION, VERSION};
 pub(crate) use builtin::Builtin;
+pub(crate) use driven::Pool;
 pub(crate) use exchange::{Event, Exchange};
+pub(crate) use following::{Followed, can_subscribe, follow, subscribe_to};
 pub(crate) use handshake::{ClientIdentity, Connector};
 pub(crate) use keepers::Keepers;
 pub(crate) use known::{Kind, Listing, ParamHeader, renamed};
+pub(crate) use lease::Lease;
 pub(crate) use link::{Call, Inbound, InboxReceiver, Link, Role, inbox};
-pub(crate) use pool::{Pool, pool};
+pub(crate) use pool::pool;
 pub use supervisor::State;
 pub(crate) use supervisor::Upstream;

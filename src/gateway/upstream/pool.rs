@@ -3,23 +3,14 @@
 use std::path::Path;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
+use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
 use super::super::error::Error;
-
-/// Connections kept open while idle, for each upstream.
-const IDLE_CONNECTIONS: usize = 64;
-
-/// A connection pool; clones share it.
-pub(crate) type Pool = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+use super::driven::Pool;
 
 /// Builds the pool that upstreams share. The system's certificates are read only where an upstream needs them: a machine
 /// that has none can still reach upstreams without TLS.
@@ -30,7 +21,7 @@ pub(crate) fn pool(tls: bool) -> Result<Pool, Error> {
     } else {
         builder.with_tls_config(trusting(RootCertStore::empty()))
     };
-    Ok(client(builder.https_or_http().enable_http1().wrap_connector(tcp())))
+    Ok(Pool::new(builder.https_or_http().enable_http1().wrap_connector(tcp())))
 }
 
 /// Builds a pool that trusts the authorities in a file, and nobody else.
@@ -45,7 +36,7 @@ pub(crate) fn pool_trusting(file: &Path) -> Result<Pool, Error> {
         return Err(unusable("there is no certificate in it".to_owned()));
     }
     let builder = HttpsConnectorBuilder::new().with_tls_config(trusting(roots));
-    Ok(client(builder.https_or_http().enable_http1().wrap_connector(tcp())))
+    Ok(Pool::new(builder.https_or_http().enable_http1().wrap_connector(tcp())))
 }
 
 /// TLS that trusts these authorities.
@@ -60,12 +51,4 @@ fn tcp() -> HttpConnector {
     tcp.enforce_http(false);
     tcp.set_connect_timeout(Some(Duration::from_secs(10)));
     tcp
-}
-
-/// The client over a connector.
-fn client(connector: HttpsConnector<HttpConnector>) -> Pool {
-    Client::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .pool_max_idle_per_host(IDLE_CONNECTIONS)
-        .build(connector)
 }

@@ -5,12 +5,13 @@ use std::error::Error as StdError;
 use http::{StatusCode, Uri};
 
 use super::super::error::Fault;
+use super::driven::Failed;
 use super::http::Http;
 use crate::exit::chain;
 
 impl Http {
     /// The fault of an endpoint that cannot be reached.
-    pub(super) fn unreachable(&self, uri: &Uri, error: &hyper_util::client::legacy::Error) -> Fault {
+    pub(super) fn unreachable(&self, uri: &Uri, error: &Failed) -> Fault {
         let place = uri.authority().map_or("", |authority| authority.as_str());
         let detail = format!("cannot reach `{place}`: {}", chain(error));
         tracing::debug!(upstream = %self.name, detail, "the upstream cannot be reached");

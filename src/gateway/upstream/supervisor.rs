@@ -20,11 +20,13 @@ use super::super::error::Fault;
 use super::super::relay::Era;
 use super::super::status::{Audience, UpstreamStatus};
 use super::enduring::outlived;
-use super::following::listen;
+use super::following::{listen, subscribe_to};
 use super::gate::{Gate, Turn};
 use super::handshake::{ClientIdentity, Connector};
+use super::lease::Leases;
 use super::link::{Inbound, InboxReceiver, Link, Role, inbox};
 use super::retry::Backoff;
+use super::tasks::Tasks;
 use super::watch::End;
 use crate::config::{Shows, Start, Transport, UpstreamName};
 
@@ -78,10 +80,14 @@ pub(crate) struct Upstream {
     gate: Option<Gate>,
     /// The shared legacy connection to a server that is modern by nature, opened on demand.
     pub(super) shared_legacy: tokio::sync::Mutex<Option<Arc<Link>>>,
+    /// Connections that single calls have for themselves.
+    pub(super) leases: Leases,
+    /// Tasks that it is known to have.
+    pub(crate) tasks: Tasks,
     /// Connections that ended.
     restarts: AtomicU64,
     /// Who has subscribed to which resource over the shared legacy connection.
-    subscribers: Mutex<HashMap<String, HashSet<String>>>,
+    pub(super) subscribers: Mutex<HashMap<String, HashSet<String>>>,
     /// What was wrong last.
     last_error: Mutex<Option<Fault>>,
     /// Notifications of shared connections that belong to no request, of all upstreams, for every session.
@@ -107,6 +113,8 @@ impl Upstream {
             needed: (AtomicBool::new(false), Notify::new()),
             gate,
             shared_legacy: tokio::sync::Mutex::default(),
+            leases: Leases::default(),
+            tasks: Tasks::default(),
             restarts: AtomicU64::new(0),
             subscribers: Mutex::default(),
             last_error: Mutex::default(),
@@ -242,35 +250,9 @@ impl Upstream {
             },
             Arc::new,
         );
+        subscribe_to(&link, self.subscribed()).await;
         *shared = Some(Arc::clone(&link));
         Ok(link)
-    }
-
-    /// Notes that `who` has subscribed to a resource over the shared connection.
-    pub(crate) fn subscribe(&self, uri: &str, who: &str) {
-        self.subscribers().entry(uri.to_owned()).or_default().insert(who.to_owned());
-    }
-
-    /// Notes that `who` has not; `true` if others still have, so that the server must not be told.
-    pub(crate) fn unsubscribe(&self, uri: &str, who: &str) -> bool {
-        let mut subscribers = self.subscribers();
-        let Some(others) = subscribers.get_mut(uri) else { return false };
-        others.remove(who);
-        let any = !others.is_empty();
-        if !any {
-            subscribers.remove(uri);
-        }
-        any
-    }
-
-    /// Whether `who` has subscribed to a resource over the shared connection.
-    pub(crate) fn has_subscriber(&self, uri: &str, who: &str) -> bool {
-        self.subscribers().get(uri).is_some_and(|subscribers| subscribers.contains(who))
-    }
-
-    /// The subscribers by resource.
-    fn subscribers(&self) -> std::sync::MutexGuard<'_, HashMap<String, HashSet<String>>> {
-        self.subscribers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until the first attempt has succeeded or failed.
@@ -284,8 +266,14 @@ impl Upstream {
         self.stop.cancel();
     }
 
-    /// Waits until no request is in flight on the shared connections.
+    /// Whether its end was asked for.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
+    /// Waits until no request is in flight on the shared connections and those that are lent.
     pub(crate) async fn idle(&self) {
+        self.leases.idle().await;
         let native = self.current.borrow().1.clone();
         let legacy = self.shared_legacy.lock().await.clone();
         for link in [native, legacy].into_iter().flatten() {
@@ -398,7 +386,9 @@ impl Upstream {
         *self.error() = None;
         self.current.send_replace((State::Ready, Some(Arc::clone(&link))));
         self.announce_everything();
-        let _listening = Aborted(tokio::spawn(listen(Arc::clone(&link), self.inbox.clone())).abort_handle());
+        let _listening = Aborted(
+            tokio::spawn(listen(Arc::clone(&link), self.inbox.clone(), self.subscribed())).abort_handle(),
+        );
         match self.watch(&link).await {
             End::Idle => return Ok(()),
             End::Lost | End::Hung if self.stop.is_cancelled() => {}
@@ -428,6 +418,7 @@ impl Upstream {
     async fn retire(&self, state: State) {
         let (_, native) = self.current.send_replace((state, None));
         let legacy = if matches!(state, State::Stopped | State::Idle) {
+            self.leases.clear().await;
             self.shared_legacy.lock().await.take()
         } else {
             None

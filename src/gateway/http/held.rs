@@ -1,0 +1,114 @@
+//! Requests of modern clients that were put aside because their legacy server has asked the client something.
+//!
+//! The name of such a request is its `requestState`: 128 random bits, good for one repetition. Whoever does not come
+//! back in time has given up; the server is then told that the request is cancelled.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::super::error::Fault;
+use super::super::relay::{RequestMeta, code};
+use super::relayed::Relayed;
+
+/// What the names begin with, so that they are not taken for a server's own.
+const PREFIX: &str = "mcpeg-held-";
+/// The state of a request that is simply sent again when the client has done what it was asked for.
+pub(super) const AGAIN: &str = "mcpeg-again";
+/// Methods that may be answered with questions (MCP 2026-07-28 §Multi Round-Trip Requests).
+const ASKING: [&str; 3] = ["tools/call", "prompts/get", "resources/read"];
+
+/// What a request asks for; a repetition must ask for the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Subject {
+    /// Its method.
+    pub(super) method: String,
+    /// What it names, as the client knows it.
+    name: Option<String>,
+    /// The endpoint that it was sent to.
+    endpoint: super::super::changes::Endpoint,
+}
+
+/// The requests that wait for their clients.
+#[derive(Default)]
+pub(crate) struct Held(Mutex<HashMap<String, Relayed>>);
+
+impl Subject {
+    /// Reads it from a request.
+    pub(super) fn of(
+        method: &str,
+        meta: &RequestMeta<'_>,
+        endpoint: super::super::changes::Endpoint,
+    ) -> Self {
+        let name = if method == "resources/read" { "uri" } else { "name" };
+        Self { method: method.to_owned(), name: meta.param(name).map(Into::into), endpoint }
+    }
+
+    /// Whether it may be answered with questions.
+    pub(super) fn may_ask(&self) -> bool {
+        ASKING.contains(&self.method.as_str())
+    }
+}
+
+impl Held {
+    /// Puts a request aside for as long as its client may take, and names it.
+    pub(super) fn put(
+        self: &Arc<Self>,
+        relayed: Relayed,
+        limit: Duration,
+    ) -> Result<String, getrandom::Error> {
+        let mut random = [0; 16];
+        getrandom::fill(&mut random)?;
+        let name = format!("{PREFIX}{:032x}", u128::from_be_bytes(random));
+        self.requests().insert(name.clone(), relayed);
+        let (held, expired) = (Arc::downgrade(self), name.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(limit).await;
+            let gone = held.upgrade().and_then(|held| held.requests().remove(&expired));
+            if gone.is_some() {
+                tracing::debug!("a request is given up: its client has not answered the server's questions");
+            }
+        });
+        Ok(name)
+    }
+
+    /// The request that a repetition goes on with; `None` if it is not one of ours.
+    pub(super) fn take(&self, subject: &Subject, state: Option<&str>) -> Result<Option<Relayed>, Fault> {
+        let Some(state) = state.filter(|state| state.starts_with(PREFIX)) else { return Ok(None) };
+        let mut requests = self.requests();
+        match requests.get(state) {
+            Some(relayed) if relayed.subject == *subject => Ok(requests.remove(state)),
+            Some(_) => {
+                let message = "the `requestState` belongs to another request";
+                Err(Fault::downstream(code::INVALID_PARAMS, StatusCode::OK, message))
+            }
+            // The name may be one of another gateway behind this one.
+            None => Ok(None),
+        }
+    }
+
+    /// Gives all requests up.
+    pub(crate) fn clear(&self) {
+        // Dropped after the lock.
+        let requests = std::mem::take(&mut *self.requests());
+        drop(requests);
+    }
+
+    /// The requests by name.
+    fn requests(&self) -> MutexGuard<'_, HashMap<String, Relayed>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Refuses a repetition that a legacy server cannot have asked for. Answers without a state belong to nothing and are
+/// passed over: the server asks again.
+pub(super) fn check_first(state: Option<&str>) -> Result<(), Fault> {
+    if state.is_none_or(|state| state == AGAIN) {
+        return Ok(());
+    }
+    let message = "the request that `requestState` names does not wait any more; send it again without \
+                   `requestState` and `inputResponses`";
+    Err(Fault::downstream(code::INVALID_PARAMS, StatusCode::OK, message))
+}

@@ -1,0 +1,40 @@
+//! The connections that a list for a modern client is made from: what a legacy server lists may depend on what its client
+//! can be asked.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::super::catalog::Links;
+use super::super::error::Fault;
+use super::super::relay::ClientMeta;
+use super::super::upstream::{Lease, Link, Upstream};
+
+/// Lends connections for as long as a list takes.
+pub(super) struct Lending<'a> {
+    /// Whose list it is.
+    client: &'a ClientMeta,
+    /// What was lent.
+    leases: Mutex<Vec<Lease>>,
+}
+
+impl<'a> Lending<'a> {
+    /// Nothing lent.
+    pub(super) fn to(client: &'a ClientMeta) -> Self {
+        Self { client, leases: Mutex::default() }
+    }
+}
+
+impl Links for Lending<'_> {
+    async fn link(&self, upstream: &Arc<Upstream>) -> Result<Arc<Link>, Fault> {
+        let native = upstream.native().await?;
+        if !upstream.lends_to(self.client, &native) {
+            return Ok(native);
+        }
+        // Where all are busy, the list that everybody has is better than none.
+        let lent = Box::pin(upstream.lend(self.client, Duration::ZERO)).await;
+        let Ok(lease) = lent else { return Ok(native) };
+        let link = lease.link();
+        self.leases.lock().unwrap_or_else(PoisonError::into_inner).push(lease);
+        link.or(Ok(native))
+    }
+}

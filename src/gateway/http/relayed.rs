@@ -1,0 +1,345 @@
+//! A modern client's request on its way, as the stream of its messages.
+//!
+//! Where its upstream is a legacy one and asks the client something, the stream ends with an `input_required` result and
+//! the request is put aside with the server's questions; the client's repetition goes on with it (MCP 2026-07-28 §Multi
+//! Round-Trip Requests).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use serde_json::value::RawValue;
+use tokio::time::{Instant, timeout_at};
+
+use super::super::catalog::Links;
+use super::super::error::Fault;
+use super::super::relay::{
+    ClientMeta, Era, Id, Message, Notification, Outcome, Raw, Request, RequestMeta, Response as Answer,
+    Severity, array_items, code, complete_result, key, member, member_str, raw, raw_string, set_member,
+};
+use super::super::service::InFlight;
+use super::super::upstream::{Event, Inbound, InboxReceiver, Kind, Lease, Link, Upstream};
+use super::held::{AGAIN, Held, Subject};
+use super::sending::Sending;
+
+/// How long after a question the next one may come that is asked in the same round: a server that wants several things
+/// at once sends one question after the other.
+const SAME_ROUND: Duration = Duration::from_millis(20);
+
+/// Which connection a request goes over.
+#[derive(Debug)]
+pub(super) enum Way {
+    /// The one that everybody shares.
+    Shared,
+    /// One of its own, so that the server can ask the client.
+    Lent(Lease),
+}
+
+/// What a request says of how its messages are to be told.
+#[derive(Debug)]
+pub(super) struct Telling {
+    /// The request's identifier.
+    pub(super) id: Id,
+    /// The least severe log message that is wanted, if any is.
+    pub(super) log: Option<Severity>,
+    /// The progress token.
+    token: Option<Raw>,
+    /// Counts the request.
+    #[expect(dead_code, reason = "it counts until it is dropped")]
+    in_flight: InFlight,
+}
+
+/// A relayed request. Dropping it cancels it.
+pub(super) struct Relayed {
+    /// What happens to it.
+    sending: Sending<Way>,
+    /// What the server says outside of its answer, on a connection of the request's own.
+    inbox: Option<InboxReceiver>,
+    /// What it asks for.
+    pub(super) subject: Subject,
+    /// Whose it is.
+    client: ClientMeta,
+    /// How it is told; nobody while it is put aside.
+    telling: Option<Telling>,
+    /// Whether this is a repetition, which may have another progress token than its first request.
+    repeated: bool,
+    /// What has happened while questions were gathered.
+    early: VecDeque<Event>,
+    /// Questions of the server that the client was given, by the names that it knows.
+    open: Vec<(String, Request)>,
+    /// Where it is put aside.
+    held: Arc<Held>,
+}
+
+impl Links for Way {
+    async fn link(&self, upstream: &Arc<Upstream>) -> Result<Arc<Link>, Fault> {
+        match self {
+            Self::Shared => upstream.native().await,
+            Self::Lent(lease) => lease.link(),
+        }
+    }
+}
+
+impl Way {
+    /// The way for a request of this client.
+    pub(super) async fn choose(
+        upstream: &Arc<Upstream>,
+        native: &Link,
+        subject: &Subject,
+        client: &ClientMeta,
+    ) -> Result<Self, Fault> {
+        if !upstream.lends_to(client, native) {
+            return Ok(Self::Shared);
+        }
+        if subject.may_ask() {
+            let patience = upstream.connector.settings.request_timeout;
+            return Box::pin(upstream.lend(client, patience)).await.map(Self::Lent);
+        }
+        if Kind::of_method(&subject.method).is_some()
+            && let Ok(lease) = Box::pin(upstream.lend(client, Duration::ZERO)).await
+        {
+            return Ok(Self::Lent(lease));
+        }
+        Ok(Self::Shared)
+    }
+}
+
+impl Telling {
+    /// Reads it from a request.
+    pub(super) fn of(id: Id, meta: &RequestMeta<'_>, in_flight: InFlight) -> Self {
+        let log = meta.get(key::LOG_LEVEL).map(Severity::of);
+        Self { id, log, token: meta.get("progressToken").map(ToOwned::to_owned), in_flight }
+    }
+}
+
+impl Relayed {
+    /// A request that was sent.
+    pub(super) fn new(
+        mut sending: Sending<Way>,
+        subject: Subject,
+        client: ClientMeta,
+        telling: Telling,
+        held: &Arc<Held>,
+    ) -> Self {
+        let (inbox, asked) = match &mut sending.links {
+            Way::Lent(lease) if subject.may_ask() => (lease.inbox.take(), std::mem::take(&mut lease.asked)),
+            Way::Lent(_) | Way::Shared => (None, Vec::new()),
+        };
+        let early = asked.into_iter().map(Event::Request).collect();
+        let (open, held) = (Vec::new(), Arc::clone(held));
+        Self { sending, inbox, subject, client, telling: Some(telling), repeated: false, early, open, held }
+    }
+
+    /// The next message; the state is `None` after the last.
+    pub(super) async fn next(relayed: Option<Self>) -> Option<(Message, Option<Self>)> {
+        let mut relayed = relayed?;
+        loop {
+            match relayed.event().await {
+                Event::Notification(note) => {
+                    if let Some(note) = relayed.translated(note) {
+                        return Some((Message::Notification(note), Some(relayed)));
+                    }
+                }
+                Event::Request(asked) if relayed.can_ask(&asked) => return relayed.ask(asked).await,
+                Event::Request(asked) => Self::refuse(&relayed.sending.link, asked).await,
+                Event::Done(outcome) => {
+                    let outcome = relayed.adapt(outcome);
+                    relayed.finish();
+                    return relayed.last(outcome);
+                }
+                Event::Lost(fault) => return relayed.last(fault.outcome()),
+            }
+        }
+    }
+
+    /// The response.
+    fn last(&mut self, outcome: Outcome) -> Option<(Message, Option<Self>)> {
+        let id = self.telling.take()?.id;
+        Some((Message::Response(Answer { id: Some(id), outcome }), None))
+    }
+
+    /// What happens next, be it in the server's answer or, on a connection of the request's own, beside it.
+    async fn event(&mut self) -> Event {
+        if let Some(event) = self.early.pop_front() {
+            return event;
+        }
+        let Some(inbox) = &mut self.inbox else { return self.sending.next().await };
+        loop {
+            tokio::select! {
+                biased;
+                event = self.sending.next() => return event,
+                Some((_, message)) = inbox.recv() => match message {
+                    Inbound::Request(asked) => return Event::Request(asked),
+                    Inbound::Notification(note) if note.method == "notifications/message" => {
+                        return Event::Notification(note);
+                    }
+                    // The shared connection tells clients of these.
+                    Inbound::Notification(note) => self.sending.link.known.forget(&note.method),
+                },
+            }
+        }
+    }
+
+    /// A notification as this client expects it; `None` if it does not want it.
+    fn translated(&self, note: Notification) -> Option<Notification> {
+        let telling = self.telling.as_ref()?;
+        match note.method.as_str() {
+            // A legacy server does not know that this era has log messages only on request (§Logging).
+            "notifications/message" => {
+                let level = note.params.as_deref().and_then(|params| member(params, "level"));
+                telling
+                    .log
+                    .is_some_and(|least| level.is_none_or(|level| Severity::of(level) >= least))
+                    .then_some(note)
+            }
+            "notifications/progress" if self.repeated => {
+                let token = telling.token.as_ref()?;
+                let params = set_member(note.params.as_deref()?, "progressToken", token.get())?;
+                Some(Notification { params: Some(params), ..note })
+            }
+            _ => Some(note),
+        }
+    }
+
+    /// Whether the client can be asked this.
+    fn can_ask(&self, asked: &Request) -> bool {
+        self.inbox.is_some() && self.client.answers(&asked.method)
+    }
+
+    /// Tells the server that its question cannot be asked.
+    async fn refuse(link: &Link, asked: Request) {
+        tracing::warn!(upstream = %link.name, method = asked.method, "a request to the client is refused");
+        let outcome = Fault::method_not_found(&asked.method).outcome();
+        let _ = link.write(&Message::Response(Answer { id: Some(asked.id), outcome })).await;
+    }
+
+    /// Puts the request aside and gives the client the server's questions.
+    async fn ask(mut self, first: Request) -> Option<(Message, Option<Self>)> {
+        let until = Instant::now() + SAME_ROUND;
+        let mut questions = vec![first];
+        // What came before the last question that is asked in this round is told after it, in its order.
+        while let Ok(event) = timeout_at(until, self.event()).await {
+            match event {
+                Event::Request(asked) if self.can_ask(&asked) => questions.push(asked),
+                Event::Request(asked) => Self::refuse(&self.sending.link, asked).await,
+                event => {
+                    self.early.push_back(event);
+                    break;
+                }
+            }
+        }
+        let name = |question: Request| {
+            (format!("{}-{}", question.method, question.id.as_str().trim_matches('"')), question)
+        };
+        self.open.extend(questions.into_iter().map(name));
+        self.put_aside()
+    }
+
+    /// Puts the request aside with its open questions.
+    pub(super) fn put_aside(mut self) -> Option<(Message, Option<Self>)> {
+        let id = self.telling.take()?.id;
+        let request = |(name, asked): &(String, Request)| {
+            let params = asked.params.as_deref().map_or("{}", RawValue::get);
+            format!(r#"{}:{{"method":{},"params":{params}}}"#, raw_string(name), raw_string(&asked.method))
+        };
+        let requests = format!("{{{}}}", self.open.iter().map(request).collect::<Vec<_>>().join(","));
+        let limit = self.limit();
+        let held = Arc::clone(&self.held);
+        let outcome = match held.put(self, limit) {
+            Ok(state) => input_required(&requests, &state),
+            Err(error) => {
+                tracing::error!(%error, "cannot name a request that waits for its client");
+                let message = "the gateway cannot put the request aside";
+                Fault::downstream(code::INTERNAL, http::StatusCode::OK, message).outcome()
+            }
+        };
+        Some((Message::Response(Answer { id: Some(id), outcome }), None))
+    }
+
+    /// How long the server may take, and the client between two rounds.
+    fn limit(&self) -> Duration {
+        self.sending.upstream.connector.settings.request_timeout
+    }
+
+    /// Goes on with the client's answers, which are told to the server that asked.
+    pub(super) async fn go_on(&mut self, answers: Option<&RawValue>, telling: Telling) {
+        self.telling = Some(telling);
+        self.repeated = true;
+        let limit = self.limit();
+        self.sending.extend(limit);
+        for (name, asked) in std::mem::take(&mut self.open) {
+            match answers.and_then(|answers| member(answers, &name)) {
+                Some(result) => {
+                    let outcome = Outcome::Result(result.to_owned());
+                    let answer = Message::Response(Answer { id: Some(asked.id), outcome });
+                    // Whoever cannot be told any more is about to be lost, which the exchange tells.
+                    let _ = self.sending.link.write(&answer).await;
+                }
+                None => self.open.push((name, asked)),
+            }
+        }
+    }
+
+    /// Whether the client has left a question unanswered.
+    pub(super) const fn is_waiting(&self) -> bool {
+        !self.open.is_empty()
+    }
+
+    /// The server has nothing more to say to this request.
+    fn finish(&mut self) {
+        if let Way::Lent(lease) = &mut self.sending.links
+            && let Some(inbox) = self.inbox.take()
+        {
+            lease.inbox = Some(inbox);
+        }
+    }
+
+    /// The outcome as a modern client expects it.
+    fn adapt(&self, outcome: Outcome) -> Outcome {
+        if self.sending.link.era == Era::Modern {
+            return outcome;
+        }
+        match outcome {
+            Outcome::Result(result) => Outcome::Result(complete_result(&self.subject.method, result)),
+            Outcome::Error(error) => self.adapt_error(error),
+        }
+    }
+
+    /// An error of a legacy server as a modern client expects it.
+    fn adapt_error(&self, error: Raw) -> Outcome {
+        let number = member(&error, "code").and_then(|number| number.get().parse::<i64>().ok());
+        match number {
+            Some(code::LEGACY_NOT_FOUND) => {
+                let renumbered = set_member(&error, "code", &code::INVALID_PARAMS.to_string());
+                Outcome::Error(renumbered.unwrap_or(error))
+            }
+            Some(code::URL_ELICITATION) if self.subject.may_ask() => {
+                visits(&self.client, &error).unwrap_or(Outcome::Error(error))
+            }
+            _ => Outcome::Error(error),
+        }
+    }
+}
+
+/// The result that asks a client for input.
+fn input_required(requests: &str, state: &str) -> Outcome {
+    let state = raw_string(state);
+    let text =
+        format!(r#"{{"resultType":"input_required","inputRequests":{requests},"requestState":{state}}}"#);
+    Outcome::Result(RawValue::from_string(text).expect("valid members make a valid object"))
+}
+
+/// What a legacy server wants to be visited before it is asked again (MCP 2025-11-25 §URL Elicitation Required Error),
+/// as questions; `None` if the client cannot do that.
+fn visits(client: &ClientMeta, error: &RawValue) -> Option<Outcome> {
+    member(member(&client.capabilities, "elicitation")?, "url")?;
+    let wanted = member(member(error, "data")?, "elicitations")?;
+    let mut requests = json!({});
+    for (place, visit) in array_items(wanted)?.into_iter().enumerate() {
+        let params: serde_json::Value = serde_json::from_str(visit.get()).ok()?;
+        let name = member_str(visit, "elicitationId").map_or_else(|| place.to_string(), Into::into);
+        requests[name] = json!({ "method": "elicitation/create", "params": params });
+    }
+    Some(input_required(raw(&requests).get(), AGAIN))
+}

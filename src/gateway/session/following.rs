@@ -1,0 +1,65 @@
+//! Subscriptions of a legacy session at a modern server, which has none: there a stream of changes is opened for each
+//! (MCP 2026-07-28 §Subscriptions), and what it tells goes to the session's own stream.
+
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::super::catalog::Links as _;
+use super::super::error::Fault;
+use super::super::relay::{Era, Message, Notification, member_str, to_legacy_params};
+use super::super::upstream::{Followed, Upstream, follow};
+use super::live::{GOODBYE, Session};
+
+/// Updates of one resource that may wait for the session.
+const UPDATES: usize = 16;
+
+impl Session {
+    /// Handles a subscription or its end at a modern server; `None` if it is something else, or the server a legacy one.
+    pub(crate) async fn follow(
+        self: &Arc<Self>,
+        upstream: &Arc<Upstream>,
+        method: &str,
+        params: Option<&RawValue>,
+    ) -> Option<Result<(), Fault>> {
+        let begins = match method {
+            "resources/subscribe" => true,
+            "resources/unsubscribe" => false,
+            _ => return None,
+        };
+        let uri = member_str(params?, "uri")?.into_owned();
+        match self.link(upstream).await {
+            Ok(link) if link.era == Era::Legacy => return None,
+            Ok(_) => {}
+            Err(fault) => return Some(Err(fault)),
+        }
+        self.unfollow(&uri);
+        Some(if begins { self.begin_following(upstream, uri).await } else { Ok(()) })
+    }
+
+    /// Follows one resource until the session ends or gives it up.
+    async fn begin_following(self: &Arc<Self>, upstream: &Arc<Upstream>, uri: String) -> Result<(), Fault> {
+        let (sender, mut updates) = mpsc::channel::<Notification>(UPDATES);
+        let (accepted, answer) = oneshot::channel();
+        let client = self.links.client().meta.clone();
+        let followed = Followed { who: self.id.clone(), client, uris: vec![uri.clone()] };
+        tokio::spawn(follow(Arc::clone(upstream), followed, sender, accepted));
+        let session = Arc::clone(self);
+        let forward = tokio::spawn(async move {
+            while let Some(note) = updates.recv().await {
+                // The stream that the update came by is not the session's business.
+                let params = to_legacy_params(note.params);
+                session.outbox.put(Message::Notification(Notification { params, ..note }));
+            }
+        });
+        self.note_followed(uri.clone(), forward.abort_handle());
+        let late = || Fault::upstream(&upstream.name(), "does not accept the subscription in time");
+        let accepted = match timeout(GOODBYE, answer).await {
+            Ok(Ok(accepted)) => accepted,
+            Ok(Err(_)) | Err(_) => Err(late()),
+        };
+        accepted.inspect_err(|_| self.unfollow(&uri))
+    }
+}

@@ -1,0 +1,136 @@
+//! Subscriptions to resources across the eras, and across restarts of the server.
+
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+
+use crate::client::{Client, MODERN_META, open};
+use crate::gateway::Gateway;
+use crate::upstreams::{http, http_probe, probe};
+
+/// What is subscribed to.
+const SUBJECT: &str = r#"{"uri":"probe://watched"}"#;
+
+/// Reads a stream until its text has all of these.
+async fn wait(stream: &mut Incoming, wanted: &[&str]) -> String {
+    let mut text = String::new();
+    let read = async {
+        while !wanted.iter().all(|wanted| text.contains(wanted)) {
+            let frame = stream.frame().await.expect("the stream goes on").expect("a frame");
+            text += std::str::from_utf8(frame.data_ref().expect("data")).expect("UTF-8");
+        }
+    };
+    let read = tokio::time::timeout(std::time::Duration::from_secs(30), read).await;
+    assert!(read.is_ok(), "{wanted:?} in {text}");
+    text
+}
+
+/// A legacy session hears of an update at an upstream, and no more of it once it has unsubscribed.
+async fn session_hears(configuration: &str) {
+    let gateway = Gateway::start(configuration).await;
+    let client = Client::legacy(gateway.address(), "/mcp").await;
+    let mut stream = client.stream().await.into_body();
+    client.request("1", "resources/subscribe", "", SUBJECT).await.result();
+    client.call("touch", "{}").await.text();
+    let text = wait(&mut stream, &["notifications/resources/updated", "probe://watched"]).await;
+    assert!(!text.contains("subscriptionId"), "{text}");
+    client.request("2", "resources/unsubscribe", "", SUBJECT).await.result();
+    client.call("touch", "{}").await.text();
+    client.request("3", "resources/subscribe", "", SUBJECT).await.result();
+    client.call("touch", "{}").await.text();
+    let text = wait(&mut stream, &["notifications/resources/updated"]).await;
+    assert_eq!(text.matches("resources/updated").count(), 1, "{text}");
+    client.end().await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn legacy_session_hears_of_updates_at_a_modern_stdio_server() {
+    session_hears(&probe("probe", &["--era", "modern", "--resources"])).await;
+}
+
+#[tokio::test]
+async fn legacy_session_hears_of_updates_at_a_modern_http_server() {
+    let upstream = http_probe(&["--era", "modern", "--resources"]).await;
+    session_hears(&http("probe", upstream.port)).await;
+}
+
+#[tokio::test]
+async fn legacy_session_hears_of_updates_at_a_legacy_server() {
+    session_hears(&probe("probe", &["--era", "legacy", "--resources"])).await;
+}
+
+#[tokio::test]
+async fn subscription_that_a_modern_server_does_not_know_is_refused() {
+    let gateway = Gateway::start(&probe("probe", &["--era", "modern"])).await;
+    let client = Client::legacy(gateway.address(), "/mcp").await;
+    let (_, message) = client.request("1", "resources/subscribe", "", SUBJECT).await.error();
+    assert!(message.contains("does not tell of changes"), "{message}");
+    gateway.stop().await;
+}
+
+/// Opens the stream of changes of a modern client.
+async fn listen(gateway: &Gateway) -> Incoming {
+    let body = format!(
+        r#"{{"jsonrpc":"2.0","id":"l","method":"subscriptions/listen","params":{{"notifications":{{"resourceSubscriptions":["probe://watched"]}},"_meta":{{{MODERN_META}}}}}}}"#
+    );
+    let headers = [
+        ("mcp-protocol-version", "2026-07-28"),
+        ("mcp-method", "subscriptions/listen"),
+        ("content-type", "application/json"),
+        ("accept", "application/json, text/event-stream"),
+    ];
+    open(gateway.address(), http::Method::POST, "/mcp", &headers, &body).await.into_body()
+}
+
+/// A stream of changes and a legacy session's subscription outlive the upstream's process.
+async fn outlives(era: &str) {
+    let configuration = probe("probe", &["--era", era, "--resources"]) + "sharing = \"shared\"\n";
+    let gateway = Gateway::start(&configuration).await;
+    let session = Client::legacy(gateway.address(), "/mcp").await;
+    let (mut of_session, mut of_client) = (session.stream().await.into_body(), listen(&gateway).await);
+    wait(&mut of_client, &["subscriptions/acknowledged", "probe://watched"]).await;
+    session.request("1", "resources/subscribe", "", SUBJECT).await.result();
+    let client = Client::modern(gateway.address(), "/mcp");
+    client.call("crash", "{}").await.raw_error();
+    // The server that comes after it is told of both subscriptions some time after its start.
+    let told = async {
+        let updated = ["notifications/resources/updated"];
+        tokio::join!(wait(&mut of_session, &updated), wait(&mut of_client, &updated))
+    };
+    let touch = async {
+        loop {
+            let _ = client.call("touch", "{}").await;
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        }
+    };
+    let (_, changes) = tokio::select! {
+        told = told => told,
+        () = touch => unreachable!(),
+    };
+    let changes = changes.replace(' ', "");
+    assert!(changes.contains(r#""io.modelcontextprotocol/subscriptionId":"l""#), "{changes}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn subscriptions_outlive_the_process_of_a_legacy_server() {
+    outlives("legacy").await;
+}
+
+#[tokio::test]
+async fn subscriptions_outlive_the_process_of_a_modern_server() {
+    outlives("modern").await;
+}
+
+#[tokio::test]
+async fn legacy_session_is_told_when_a_modern_server_comes_back_with_its_lists() {
+    let upstream = probe("probe", &["--era", "modern", "--resources"]);
+    let gateway = Gateway::start(&upstream).await;
+    // Interactive, so that it would have a connection of its own, which this server does not have.
+    let session = Client::legacy_with(gateway.address(), "/mcp", r#"{"elicitation":{}}"#).await;
+    let mut stream = session.stream().await.into_body();
+    session.call("pids", "{}").await.text();
+    session.call("crash", "{}").await.raw_error();
+    wait(&mut stream, &["notifications/tools/list_changed"]).await;
+    gateway.stop().await;
+}
