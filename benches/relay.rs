@@ -258,6 +258,7 @@ async fn drive(address: SocketAddr, era: Era, tool: &'static str, stop: Arc<Atom
     let legacy = Bytes::from_static(SESSION_CALL.as_bytes());
     let mut times = Vec::new();
     while !stop.load(Ordering::Relaxed) {
+        sender.ready().await.expect("a connection that goes on");
         let request = match &session {
             Some(session) => post().header("mcp-session-id", session).body(Full::new(legacy.clone())),
             None => post()
@@ -290,11 +291,14 @@ async fn connect(address: SocketAddr) -> SendRequest<Full<Bytes>> {
 /// Begins a session and returns its identifier.
 async fn begin(sender: &mut SendRequest<Full<Bytes>>) -> http::HeaderValue {
     let hello = post().body(Full::new(Bytes::from_static(HELLO.as_bytes()))).expect("a valid request");
+    // The answer before this may have been read to its end a moment before the connection knows.
+    sender.ready().await.expect("a connection that goes on");
     let response = sender.send_request(hello).await.expect("an answer");
     let session = response.headers().get("mcp-session-id").expect("a session").clone();
     response.into_body().collect().await.expect("a whole answer");
     let note = post().header("mcp-session-id", &session);
     let note = note.body(Full::new(Bytes::from_static(INITIALIZED.as_bytes()))).expect("a valid request");
+    sender.ready().await.expect("a connection that goes on");
     let response = sender.send_request(note).await.expect("an answer");
     response.into_body().collect().await.expect("a whole answer");
     session
