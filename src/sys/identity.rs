@@ -123,10 +123,11 @@ impl Handle {
         Ok(nix::poll::poll(&mut fds, PollTimeout::ZERO)? > 0)
     }
 
-    /// Whether the process is stopped by a signal (STOP, TSTP) or a debugger, so that it cannot answer.
+    /// Whether the process is stopped by a signal (STOP, TSTP), so that it cannot answer. One that a tracer has stopped
+    /// is not: `strace -p` does so for a moment at each system call.
     #[must_use]
     pub fn is_suspended(&self) -> bool {
-        stat(self.pid).is_ok_and(|fields| matches!(fields.first().map(String::as_str), Some("T" | "t")))
+        stat(self.pid).is_ok_and(|fields| fields.first().map(String::as_str) == Some("T"))
     }
 
     /// The effective user that the process runs as.

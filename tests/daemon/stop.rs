@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use crate::support::daemon::{Held, Site, finish, lives, send, suspend, until};
+use crate::support::fault::Fault;
 
 #[test]
 fn term_finishes_the_request_in_flight_and_exits_0() {
@@ -97,6 +98,21 @@ fn suspended_gateway_is_told_apart_and_stops_when_it_goes_on() {
     assert!(stopped.stderr.contains(&format!("kill -CONT {pid}")), "{stopped:?}");
     send(pid, Signal::SIGCONT);
     until("the gateway is gone", || !lives(pid));
+}
+
+#[test]
+#[ignore = "needs strace(1), which attaches to the gateway"]
+fn traced_gateway_is_not_taken_for_a_suspended_one() {
+    let site = Site::new();
+    let pid = site.daemon();
+    // At each of these calls, such as the one that hands a signal on, the tracer holds the process for a while.
+    let slow = Fault::delay(pid, "sendto,write,recvfrom,rt_sigreturn", Duration::from_millis(100));
+    let reloaded = site.run(&["--reload"]);
+    assert_eq!(reloaded.code, Some(0), "{reloaded:?}");
+    let stopped = site.run(&["--stop"]);
+    assert_eq!(stopped.code, Some(0), "{stopped:?}");
+    drop(slow);
+    assert!(!lives(pid));
 }
 
 #[test]

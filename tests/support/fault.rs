@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Stdio};
+use std::time::Duration;
 
 use mcpeg::sys::process::command;
 
@@ -26,6 +27,12 @@ impl Fault {
     /// Makes a system call fail.
     pub(crate) fn inject(pid: i32, call: &str, error: &str) -> Self {
         Self::attach(pid, &["-e", &format!("trace={call}"), "-e", &format!("inject={call}:error={error}")])
+    }
+
+    /// Makes system calls take this long at least, during which the tracer holds the caller.
+    pub(crate) fn delay(pid: i32, calls: &str, time: Duration) -> Self {
+        let inject = format!("inject={calls}:delay_enter={}", time.as_micros());
+        Self::attach(pid, &["-e", &format!("trace={calls}"), "-e", &inject])
     }
 }
 
