@@ -170,6 +170,38 @@ async fn id_in_use_is_refused_and_the_first_request_is_answered() {
     gateway.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn id_of_a_cancelled_request_that_is_used_again_at_once_is_answered_or_refused() {
+    let gateway = Gateway::start(&probe("probe", &[])).await;
+    let client = Client::legacy(gateway.address(), "/mcp").await;
+    let cancel =
+        r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1,"reason":"test"}}"#;
+    for round in 0..100 {
+        let gate = Gate::closed();
+        let (first, held) = (client.clone(), gate.arguments());
+        let first = tokio::spawn(async move { first.call("sleep", &held).await });
+        let again = async {
+            loop {
+                client.post("", "", cancel).await;
+                let answer = client.call("sleep", r#"{"ms":20}"#).await;
+                let reply = answer.messages().pop();
+                match reply {
+                    Some(reply) if reply.contains("already in flight") => {}
+                    Some(reply) => return assert!(reply.contains("slept"), "round {round}: {reply}"),
+                    None => {
+                        panic!("round {round}: no answer to a request that nobody has cancelled: {answer:?}")
+                    }
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, again).await.expect("the identifier is free");
+        gate.open();
+        let _ = first.await;
+    }
+    assert!(!gateway.printed().contains("panicked"), "{}", gateway.printed());
+    gateway.stop().await;
+}
+
 #[tokio::test]
 async fn client_that_stops_in_the_middle_of_its_message_harms_nobody() {
     let gateway = Gateway::start(&probe("probe", &[])).await;

@@ -62,8 +62,8 @@ pub(crate) struct Session {
     asked: Mutex<BTreeMap<u64, Asker>>,
     /// The last identifier given to the client.
     last_asked: AtomicU64,
-    /// The client's requests in flight, and how to call each off.
-    calls: Mutex<HashMap<Id, oneshot::Sender<Option<Raw>>>>,
+    /// The client's requests in flight, and how to call each off; `None` for one that was called off and has not ended.
+    calls: Mutex<HashMap<Id, Option<oneshot::Sender<Option<Raw>>>>>,
     /// Resources that the client has subscribed to.
     subscribed: Mutex<HashSet<String>>,
     /// The tasks that bring updates of a modern server's resources, by URI.
@@ -192,7 +192,7 @@ impl Session {
             let message = format!("this session has {CALLS} requests in flight; wait for some of them");
             return refused(StatusCode::TOO_MANY_REQUESTS, message);
         }
-        calls.insert(id.clone(), cancel);
+        calls.insert(id.clone(), Some(cancel));
         Ok(cancelled)
     }
 
@@ -390,10 +390,12 @@ impl Session {
         }
     }
 
-    /// Calls a request of the client off.
+    /// Calls a request of the client off. Its identifier is in use until it has ended: the end would be taken for that of
+    /// another request with the same one.
     fn cancel(&self, params: Option<Raw>) {
         let id = params.as_deref().and_then(|params| member(params, "requestId"));
-        let call = id.and_then(|id| Id::from_json(id.get())).and_then(|id| lock(&self.calls).remove(&id));
+        let id = id.and_then(|id| Id::from_json(id.get()));
+        let call = id.and_then(|id| lock(&self.calls).get_mut(&id)?.take());
         if let Some(call) = call {
             let _ = call.send(params);
         }
