@@ -177,6 +177,25 @@ async fn call_whose_client_does_not_come_back_is_given_up_and_its_process_ended(
 }
 
 #[tokio::test]
+async fn clients_without_number_have_so_many_processes_at_most() {
+    let gateway = Gateway::start(&probe("probe", &["--era", "legacy"])).await;
+    let client = Client::modern(gateway.address(), "/mcp");
+    let before = children(gateway.pid()).len();
+    for number in 0..20 {
+        // Each says that it is another client, which must not be given a connection of one before.
+        let info = format!(r#","io.modelcontextprotocol/clientInfo":{{"name":"{number}","version":"1"}}"#);
+        call(&client, "pids", &meta(ABLE, &info), "").await.text();
+    }
+    let most = before + 16;
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while children(gateway.pid()).len() > most {
+        assert!(std::time::Instant::now() < deadline, "{} children", children(gateway.pid()).len());
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn page_that_a_legacy_server_wants_to_be_visited_is_a_round_before_the_call_is_sent_again() {
     let configuration = probe("probe", &["--era", "legacy"]) + "sharing = \"shared\"\n";
     let gateway = Gateway::start(&configuration).await;
