@@ -124,7 +124,11 @@ async fn subscribe_again(session: Arc<Session>, uris: Vec<String>) {
             Ok((upstream, params)) => match session.follow(&upstream, method, params.as_deref()).await {
                 Some(Ok(())) => continue,
                 Some(Err(fault)) => Err(fault),
-                None => session.link(&upstream).await.map(|link| (link, params)),
+                None => {
+                    // Also for the connection that comes after this one, and for whoever ends the same subscription.
+                    session.note_shared_subscription(&upstream, method, params.as_deref());
+                    session.link(&upstream).await.map(|link| (link, params))
+                }
             },
             Err(fault) => Err(fault),
         };
