@@ -151,8 +151,8 @@ impl Session {
 
     /// Notes that what is remembered of it has changed.
     pub(crate) fn changed(&self) {
-        if let Some(ledger) = self.ledger.get().filter(|_| !self.ended.is_cancelled()) {
-            ledger.put(&self.id, &State::kept(self).to_text());
+        if let Some(ledger) = self.ledger.get() {
+            ledger.put(&self.id, &|| (!self.ended.is_cancelled()).then(|| State::kept(self).to_text()));
         }
     }
 
