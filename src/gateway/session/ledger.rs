@@ -205,28 +205,32 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("mcpeg.sessions");
         let (journal, sessions) = (Journal::new(path.clone()), Mutex::new(HashMap::<String, String>::new()));
-        let all = || sessions.lock().unwrap().clone().into_iter().collect::<Vec<_>>();
-        let over = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while !over.load(Ordering::Relaxed) {
-                    journal.replace(&all).unwrap();
+        let all = || {
+            let all = sessions.lock().unwrap().clone();
+            // Others have time to change them.
+            std::thread::sleep(std::time::Duration::from_millis(2));
+            all.into_iter().collect()
+        };
+        for round in 0..20 {
+            std::thread::scope(|scope| {
+                let writing = scope.spawn(|| journal.replace(&all).unwrap());
+                for number in 0_u32.. {
+                    let id = (number % 7).to_string();
+                    if number % 3 == 0 {
+                        sessions.lock().unwrap().remove(&id);
+                        journal.remove(&id);
+                    } else {
+                        sessions.lock().unwrap().insert(id.clone(), format!("{round} {number}"));
+                        journal.put(&id, &|| sessions.lock().unwrap().get(&id).cloned());
+                    }
+                    if writing.is_finished() {
+                        break;
+                    }
                 }
             });
-            for number in 0..20_000_u32 {
-                let id = (number % 7).to_string();
-                if number % 3 == 0 {
-                    sessions.lock().unwrap().remove(&id);
-                    journal.remove(&id);
-                } else {
-                    sessions.lock().unwrap().insert(id.clone(), number.to_string());
-                    journal.put(&id, &|| sessions.lock().unwrap().get(&id).cloned());
-                }
-            }
-            over.store(true, Ordering::Relaxed);
-        });
-        let kept: HashMap<_, _> = Journal::read(&path).unwrap().into_iter().collect();
-        assert_eq!(kept, *sessions.lock().unwrap());
+            let kept: HashMap<_, _> = Journal::read(&path).unwrap().into_iter().collect();
+            assert_eq!(kept, *sessions.lock().unwrap());
+        }
     }
 
     #[test]
