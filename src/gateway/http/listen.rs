@@ -94,6 +94,12 @@ struct Stream {
     board: Arc<Board>,
     /// The upstreams that it concerns.
     names: HashSet<UpstreamName>,
+    /// Who listens.
+    client: ClientMeta,
+    /// The upstreams whose resources are followed, by their serial numbers.
+    followed: HashSet<u64>,
+    /// Where their updates go.
+    updates: mpsc::Sender<Notification>,
     /// Towards the client.
     messages: mpsc::Sender<Message>,
 }
@@ -112,30 +118,22 @@ pub(crate) fn listen(
         return Err(Fault::downstream(code::INVALID_PARAMS, StatusCode::BAD_REQUEST, message));
     };
     let changes = gateway.changes.subscribe();
-    let present = |upstream: &Arc<Upstream>| Some((Arc::clone(upstream), upstream.present()?));
-    let present: Vec<_> = scope.upstreams().iter().filter_map(present).collect();
-    let links: Vec<_> = present.iter().map(|(_, link)| Arc::clone(link)).collect();
+    let links: Vec<_> = scope.upstreams().iter().filter_map(|upstream| upstream.present()).collect();
     let (messages, receiver) = mpsc::channel(QUEUE);
-    let stream = Stream {
+    let (updates, followed) = mpsc::channel(QUEUE);
+    let mut stream = Stream {
         id: request.id,
         filter: wanted.honoured(&links, links.len() == scope.upstreams().len()),
         endpoint,
         board: Arc::clone(&gateway.board),
         names: names(scope),
+        client: client.clone(),
+        followed: HashSet::new(),
+        updates,
         messages,
     };
     stream.acknowledge();
-    let (updates, followed) = mpsc::channel(QUEUE);
-    if !stream.filter.resource_subscriptions.is_empty() {
-        for (upstream, _) in present.into_iter().filter(|(_, link)| can_subscribe(link)) {
-            let (client, uris) = (client.clone(), stream.filter.resource_subscriptions.clone());
-            let who = format!("stream {}", STREAMS.fetch_add(1, Ordering::Relaxed));
-            let followed = Followed { who, client, uris };
-            // The client has been told what it will hear of; a server that breaks its word says nothing.
-            tokio::spawn(follow(upstream, followed, updates.clone(), oneshot::channel().0));
-        }
-    }
-    drop(updates);
+    stream.follow(scope.upstreams());
     tokio::spawn(stream.run(changes, followed, gateway.draining.clone()));
     let receiver =
         stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) });
@@ -150,6 +148,31 @@ impl Stream {
             method: "notifications/subscriptions/acknowledged".to_owned(),
             params: Some(params),
         });
+    }
+
+    /// Follows the resources of those upstreams that are there and let clients subscribe, unless it does already. The client
+    /// has been told what it will hear of; a server that breaks its word says nothing.
+    fn follow(&mut self, upstreams: &[Arc<Upstream>]) {
+        if self.filter.resource_subscriptions.is_empty() {
+            return;
+        }
+        let can = |upstream: &&Arc<Upstream>| upstream.present().is_some_and(|link| can_subscribe(&link));
+        for upstream in upstreams.iter().filter(can) {
+            if self.followed.insert(upstream.serial) {
+                let who = format!("stream {}", STREAMS.fetch_add(1, Ordering::Relaxed));
+                let uris = self.filter.resource_subscriptions.clone();
+                let followed = Followed { who, client: self.client.clone(), uris };
+                let (accepted, _) = oneshot::channel();
+                tokio::spawn(follow(Arc::clone(upstream), followed, self.updates.clone(), accepted));
+            }
+        }
+    }
+
+    /// Follows upstreams that have come since: with a reload, or after they were away.
+    fn follow_newcomers(&mut self) {
+        if let Some(scope) = self.board.scope(&self.endpoint) {
+            self.follow(scope.upstreams());
+        }
     }
 
     /// Queues a notification under this subscription; `false` once the client is gone or too slow.
@@ -187,7 +210,12 @@ impl Stream {
                 () = draining.cancelled() => break,
                 Some(note) = updated.recv() => note,
                 change = changes.recv() => match change {
-                    Ok((origin, note)) if self.concerns(&origin) => note,
+                    Ok((origin, note)) if self.concerns(&origin) => {
+                        if note.method == "notifications/resources/list_changed" {
+                            self.follow_newcomers();
+                        }
+                        note
+                    }
                     Ok(_) | Err(RecvError::Lagged(_)) => continue,
                     Err(RecvError::Closed) => break,
                 },

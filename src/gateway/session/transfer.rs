@@ -113,18 +113,23 @@ impl State {
     }
 }
 
-/// Tells the upstreams of this process what the client has subscribed to.
-async fn subscribe_again(session: Arc<Session>, uris: Vec<String>) {
+/// Tells upstreams that do not know it what the client has subscribed to.
+pub(super) async fn subscribe_again(session: Arc<Session>, uris: Vec<String>) {
     for uri in uris {
         let method = "resources/subscribe";
         let params = Some(raw(&serde_json::json!({ "uri": uri })));
         let meta = &session.links.client().meta;
         let routed = route(&session.scope(), &*session, method, params, meta).await;
         let result = match routed {
+            Ok((upstream, _)) if session.has_subscribed(&upstream, &uri) => continue,
             Ok((upstream, params)) => match session.follow(&upstream, method, params.as_deref()).await {
                 Some(Ok(())) => continue,
                 Some(Err(fault)) => Err(fault),
-                None => session.link(&upstream).await.map(|link| (link, params)),
+                None => {
+                    // Also for the connection that comes after this one, and for whoever ends the same subscription.
+                    session.note_shared_subscription(&upstream, method, params.as_deref());
+                    session.link(&upstream).await.map(|link| (link, params))
+                }
             },
             Err(fault) => Err(fault),
         };

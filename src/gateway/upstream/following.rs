@@ -97,6 +97,9 @@ pub(crate) async fn follow(
                 Ok(link) => receive(&link, &followed, &updates, &mut accepted).await,
                 Err(fault) => Err(fault),
             };
+            if upstream.is_stopping() {
+                return;
+            }
             match (ended, accepted.take()) {
                 // Nobody goes on who was never told that it works.
                 (Err(fault), Some(accepted)) => {

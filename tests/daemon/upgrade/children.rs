@@ -111,7 +111,7 @@ fn shared_child_goes_on_through_upgrades_and_ends_with_the_last_gateway() {
 fn guardians() -> BTreeSet<i32> {
     let name = |pid: i32| fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let names = processes().map(|pid| String::from_utf8_lossy(&name(pid)).replace('\0', " "));
-    names.filter_map(|name| name.strip_prefix("mcpeg-guardian of ")?.trim().parse().ok()).collect()
+    names.filter_map(|name| name.strip_prefix("mcp-guardian of ")?.trim().parse().ok()).collect()
 }
 
 #[test]
@@ -262,7 +262,7 @@ fn new_process_that_fails_with_the_child_in_its_hands_gives_it_back() {
         let before = child(&gateway.site);
         for (stage, hangs) in [("ready", false), ("owned", false), ("owned", true)] {
             let slow = call(&gateway.site, &runtime, "sleep", r#"{"ms":2000}"#);
-            let finished = gateway.upgrade_to(&successor(stage, hangs));
+            let finished = gateway.upgrade_to(&successor(stage, hangs), hangs);
             assert_ne!(finished.code, Some(0), "{stage}: {finished:?}");
             gateway.serves_on(stage);
             let slow = runtime.block_on(slow).unwrap_or_else(|error| panic!("{stage}: {error}"));
