@@ -145,7 +145,7 @@ impl Gateway {
     /// When the listener cannot be used at all.
     pub async fn serve(&self, listener: Listener, drain: Watch) -> std::io::Result<usize> {
         let patience = self.0.board.current().server.client_timeout;
-        let serving = (http::router(&self.0, http::is_local(&listener)), patience);
+        let serving = (http::Front::new(&self.0, http::is_local(&listener)), patience);
         http::accept(listener, serving, drain, self.0.paused.subscribe()).await
     }
 
