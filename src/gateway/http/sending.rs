@@ -117,14 +117,22 @@ async fn send(links: &impl Links, routed: Routed) -> Result<(Arc<Link>, Exchange
             "the server's tasks are those of the other era of the protocol, which cannot be bridged",
         ));
     }
+    let mut mirrors = headers;
     let params = match (era, link.era) {
         (Era::Modern, Era::Legacy) => to_legacy_params(params),
-        (Era::Legacy, Era::Modern) => Some(for_modern(links, params)),
+        (Era::Legacy, Era::Modern) => {
+            let params = for_modern(links, params);
+            if method == "tools/call" {
+                let client = links.client().map(|(client, _)| client).unwrap_or_default();
+                mirrors = link.mirrored_headers(&params, &client).await;
+            }
+            Some(params)
+        }
         _ => params,
     };
     // The wait for the turn is part of the time that the request has.
     let mut call = Call::new(method, params, limit.saturating_sub(asked.elapsed()).max(LEAST));
-    call.headers = headers;
+    call.headers = mirrors;
     call.for_client = true;
     let exchange = link.call(call).await.in_turn(turn);
     Ok((link, exchange))

@@ -6,7 +6,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::super::error::Fault;
-use super::super::relay::{MODERN, Request, RequestMeta, code, member, raw};
+use super::super::relay::{MODERN, Request, RequestMeta, code, raw};
 use super::super::upstream::{ParamHeader, VERSION, headers};
 
 /// Checks revision, metadata and the standard headers.
@@ -43,16 +43,11 @@ pub(crate) fn parameters(
     params: &RawValue,
     headers: &HeaderMap,
 ) -> Result<(), Fault> {
-    let arguments = member(params, "arguments");
-    for ParamHeader { name, path } in mirrored {
-        let value = arguments.and_then(|arguments| {
-            path.iter()
-                .try_fold(arguments, |value, key| member(value, key))
-                .filter(|value| value.get() != "null")
-        });
+    for mirrored in mirrored {
+        let (name, value) = (&mirrored.name, mirrored.argument(params));
         let number =
             value.is_some_and(|value| value.get().starts_with(|c: char| c == '-' || c.is_ascii_digit()));
-        let value = value.map(argument_text);
+        let value = value.map(headers::argument_text);
         let header = match headers.get(name).map(headers::decode) {
             None => None,
             Some(Some(text)) => Some(text),
@@ -66,16 +61,11 @@ pub(crate) fn parameters(
         if !same {
             return Err(mismatch(&format!(
                 "the header {name} does not match the argument `{}`",
-                path.join(".")
+                mirrored.path.join(".")
             )));
         }
     }
     Ok(())
-}
-
-/// An argument as its header carries it.
-fn argument_text(value: &RawValue) -> String {
-    serde_json::from_str::<String>(value.get()).unwrap_or_else(|_| value.get().to_owned())
 }
 
 /// Whether two texts are the same number, written differently. Integers are compared as such: a floating-point number cannot

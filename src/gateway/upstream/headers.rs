@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::value::RawValue;
 
 use super::super::relay::{Request, member_str};
 
@@ -32,6 +33,11 @@ pub(crate) fn of_request(request: &Request, headers: &mut HeaderMap) {
     if let Some(name) = name.and_then(|(source, params)| member_str(params, source)) {
         headers.insert(NAME, encode(&name));
     }
+}
+
+/// An argument as its header carries it, before it is encoded.
+pub(crate) fn argument_text(value: &RawValue) -> String {
+    serde_json::from_str::<String>(value.get()).unwrap_or_else(|_| value.get().to_owned())
 }
 
 /// A header value for any text: as it is where that is safe, else in the base64 form.
