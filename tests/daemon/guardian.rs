@@ -48,7 +48,7 @@ fn upstream_of(site: &Site) -> Vec<i32> {
 
 /// The guardians of a gateway, living or not.
 fn guardians_of(gateway: i32) -> Vec<i32> {
-    let wanted = format!("mcpeg-guardian of {gateway} ");
+    let wanted = format!("mcp-guardian of {gateway} ");
     processes().filter(|pid| command_line(*pid) == wanted).collect()
 }
 
@@ -87,6 +87,25 @@ fn killed_daemon_leaves_neither_upstream_nor_guardian() {
 }
 
 #[test]
+fn everything_called_mcpeg_is_killed_and_nothing_is_left() {
+    let site = site();
+    let daemon = site.daemon();
+    // As `pkill -9 mcpeg` does it, but for this gateway and its children only.
+    let is_called = |pid: &i32| {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        let parent = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let parent = parent.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse().ok());
+        name.contains("mcpeg") && (*pid == daemon || parent == Some(daemon))
+    };
+    let called: Vec<i32> = processes().filter(is_called).collect();
+    assert_eq!(called, [daemon]);
+    for pid in called {
+        send(pid, Signal::SIGKILL);
+    }
+    nothing_is_left(&site, daemon);
+}
+
+#[test]
 fn stop_returns_when_the_guardian_is_gone_too() {
     let site = site();
     let daemon = site.daemon();
@@ -112,7 +131,7 @@ fn upstreams_work_where_the_leader_of_the_session_is_outside_of_the_pid_namespac
 #[test]
 fn guardian_called_by_hand_refuses() {
     let site = Site::new();
-    let finished = finish(site.mcpeg(&["of", "1"]).arg0("mcpeg-guardian").spawn().unwrap());
+    let finished = finish(site.mcpeg(&["of", "1"]).arg0("mcp-guardian").spawn().unwrap());
     assert_eq!(finished.code, Some(64), "{finished:?}");
 }
 

@@ -92,7 +92,7 @@ impl Ground {
         all.extend(processes().filter(|pid| {
             let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             let line = String::from_utf8_lossy(&line).replace('\0', " ");
-            let guarded = line.strip_prefix("mcpeg-guardian of ").and_then(|of| of.trim().parse().ok());
+            let guarded = line.strip_prefix("mcp-guardian of ").and_then(|of| of.trim().parse().ok());
             line.contains(&script) || guarded.is_some_and(|of: i32| self.seen.borrow().contains(&of))
         }));
         all.retain(|pid| lives(*pid));

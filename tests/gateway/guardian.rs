@@ -44,7 +44,7 @@ fn processes() -> Vec<(i32, (String, char, i32, i32))> {
 /// The guardians of a gateway.
 fn guardians(gateway: Pid) -> Vec<Pid> {
     let all = processes().into_iter();
-    let own = all.filter(|(_, (name, _, parent, _))| name == "mcpeg-guardian" && *parent == gateway.as_raw());
+    let own = all.filter(|(_, (name, _, parent, _))| name == "mcp-guardian" && *parent == gateway.as_raw());
     own.map(|(pid, _)| Pid::from_raw(pid)).collect()
 }
 
@@ -52,7 +52,7 @@ fn guardians(gateway: Pid) -> Vec<Pid> {
 fn groups(gateway: Pid) -> BTreeSet<i32> {
     let all = processes().into_iter();
     let children =
-        all.filter(|(_, (name, _, parent, _))| name != "mcpeg-guardian" && *parent == gateway.as_raw());
+        all.filter(|(_, (name, _, parent, _))| name != "mcp-guardian" && *parent == gateway.as_raw());
     children.map(|(_, (_, _, _, group))| group).collect()
 }
 

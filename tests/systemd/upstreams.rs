@@ -79,7 +79,7 @@ fn python(suite: &str) {
 
 /// The sandbox must let the guardian run, and systemd must find nothing left of the service when it has stopped.
 fn guardian_works_in_the_sandbox(machine: &Machine) {
-    machine.ok(&["sh", "-c", "cat /proc/[0-9]*/comm | grep --line-regexp mcpeg-guardian"]);
+    machine.ok(&["sh", "-c", "cat /proc/[0-9]*/comm | grep --line-regexp mcp-guardian"]);
     machine.ok(&["systemctl", "stop", "mcpeg"]);
     let journal = machine.ok(&["journalctl", "--unit=mcpeg", "--no-pager"]);
     assert!(!journal.contains("guardian"), "{journal}");

@@ -110,6 +110,11 @@ impl Scope {
         self.lone().filter(|_| !self.prefixed)
     }
 
+    /// Whether requests pass with the names that clients have written.
+    pub(crate) fn keeps_names(&self) -> bool {
+        self.plain().is_some_and(|upstream| upstream.shows().everything())
+    }
+
     /// The only upstream, where whole lists can pass untouched: all of it is shown, and it need not be woken for them.
     pub(crate) fn transparent(&self) -> Option<&Arc<Upstream>> {
         self.plain().filter(|upstream| upstream.shows().everything() && upstream.asleep().is_none())

@@ -7,13 +7,13 @@
 //! response says `Connection: close`, since closing them at once would cut requests that are already on their way
 //! (RFC 9112 §9.6); then close idle ones; then wait for the rest until the deadline.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use axum::Router;
 use http::{HeaderValue, header};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -22,8 +22,8 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::ServiceExt as _;
 
+use super::router::Front;
 use super::version::{Connection, Version, version};
 use crate::drain::Watch;
 use crate::sys::net::Listener;
@@ -43,7 +43,7 @@ pub(crate) struct Address(pub(super) Option<IpAddr>);
 #[derive(Clone)]
 struct Shared {
     /// Answers requests.
-    router: Router,
+    front: Front,
     /// How long a client may take to send a request's head.
     patience: Duration,
     /// Set when the drain begins: responses say `Connection: close`.
@@ -61,12 +61,12 @@ struct Shared {
 /// Serves a listener until drained; returns the number of connections that were cut at the deadline.
 pub(crate) async fn accept(
     listener: Listener,
-    (router, patience): (Router, Duration),
+    (front, patience): (Front, Duration),
     mut drain: Watch,
     paused: watch::Receiver<bool>,
 ) -> io::Result<usize> {
     let shared = Shared {
-        router,
+        front,
         patience,
         closing: CancellationToken::new(),
         shutdown: CancellationToken::new(),
@@ -137,7 +137,7 @@ impl Shared {
         let mut paused = self.paused.clone();
         tokio::pin!(accept);
         loop {
-            // The sender lives as long as the gateway, which this task holds through its router.
+            // The sender lives as long as the gateway, which this task holds through its front.
             let _ = paused.wait_for(|paused| !paused).await;
             tokio::select! {
                 biased;
@@ -179,17 +179,12 @@ impl Shared {
 
     /// Serves one connection with HTTP/1.1.
     async fn serve_http1(&self, stream: impl Connection, address: Address) -> hyper::Result<()> {
-        let service = service_fn(|mut request: hyper::Request<Incoming>| {
-            request.extensions_mut().insert(address);
-            let router = self.router.clone();
-            let closing = self.closing.clone();
-            async move {
-                let mut response = router.oneshot(request.map(axum::body::Body::new)).await?;
-                if closing.is_cancelled() {
-                    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-                }
-                Ok::<_, std::convert::Infallible>(response)
+        let service = service_fn(|request: hyper::Request<Incoming>| async move {
+            let mut response = self.front.answer(request, address).await;
+            if self.closing.is_cancelled() {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
+            Ok::<_, Infallible>(response)
         });
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
@@ -208,9 +203,9 @@ impl Shared {
     /// Serves one connection with HTTP/2. A client that is told to go elsewhere knows which of its requests are answered
     /// here, so that nothing is gained by waiting.
     async fn serve_http2(&self, stream: impl Connection, address: Address) -> hyper::Result<()> {
-        let service = service_fn(|mut request: hyper::Request<Incoming>| {
-            request.extensions_mut().insert(address);
-            self.router.clone().oneshot(request.map(axum::body::Body::new))
+        let service = service_fn(|request: hyper::Request<Incoming>| {
+            let front = self.front.clone();
+            async move { Ok::<_, Infallible>(front.answer(request, address).await) }
         });
         let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())

@@ -23,6 +23,9 @@ const RETRY: u64 = 1000;
 /// How often an event stream says that it is alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+/// The `Accept` of the usual clients, which need not be taken apart.
+const USUAL: &str = "application/json, text/event-stream";
+
 /// What an event stream needs beside its messages.
 pub(crate) struct Item {
     /// The message; `None` for an event that only tells where a client can resume.
@@ -37,17 +40,33 @@ impl From<Message> for Item {
     }
 }
 
-/// The media ranges that a client accepts, in its order and in lower case: a list may stand in several headers
-/// (RFC 9110 §5.3).
-pub(crate) fn accepted(headers: &HeaderMap) -> Vec<String> {
+/// The media ranges that a client accepts, in its order: a list may stand in several headers (RFC 9110 §5.3).
+fn accepted(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let lists = headers.get_all(header::ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
     let ranges = lists.flat_map(|list| list.split(',')).filter_map(|range| range.split(';').next());
-    ranges.map(|range| range.trim().to_ascii_lowercase()).collect()
+    ranges.map(str::trim)
+}
+
+/// Whether a client accepts both forms of an answer; whoever says nothing does.
+pub(crate) fn accepts_both(headers: &HeaderMap) -> bool {
+    let accepts = |wanted: &str| {
+        let group = wanted.split_once('/').map_or(wanted, |(group, _)| group);
+        accepted(headers).any(|range| {
+            let of_group = |range: &str| range.eq_ignore_ascii_case(group);
+            let all = range == "*/*" || range.strip_suffix("/*").is_some_and(of_group);
+            all || range.eq_ignore_ascii_case(wanted)
+        })
+    };
+    match headers.get(header::ACCEPT) {
+        None => true,
+        Some(accept) => accept == USUAL || accepts("application/json") && accepts("text/event-stream"),
+    }
 }
 
 /// Whether a client that accepts both forms would rather have a stream: it lists that one first.
 pub(crate) fn prefers_stream(headers: &HeaderMap) -> bool {
-    accepted(headers).first().is_some_and(|first| first == "text/event-stream")
+    headers.get(header::ACCEPT).is_some_and(|accept| accept != USUAL)
+        && accepted(headers).next().is_some_and(|first| first.eq_ignore_ascii_case("text/event-stream"))
 }
 
 /// The form of an answer, decided by its first message.
@@ -87,8 +106,10 @@ pub(crate) async fn answer(
 
 /// One message as the body.
 pub(crate) fn json(message: &Message, status: StatusCode) -> Response {
-    let kind = HeaderValue::from_static("application/json");
-    (status, [(header::CONTENT_TYPE, kind)], message.to_line()).into_response()
+    let mut response = Response::new(Body::from(message.to_line()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
 }
 
 /// A fault as the body. In the legacy era an answered request is 200 whatever the answer.

@@ -1,27 +1,18 @@
 //! Keeping web pages out: the Host and Origin of each request are checked (MCP 2026-07-28 §Streamable HTTP,
 //! "Security & Endpoint"), so that a page in a browser cannot reach a gateway on loopback by DNS rebinding.
 
-use std::sync::Arc;
-
-use axum::extract::{Request, State};
 use axum::http::{StatusCode, Uri, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use http::HeaderMap;
 
 use super::super::service::Inner;
 use crate::config::{ListenAddr, Server};
 
-/// Refuses requests whose Host or Origin is not ours.
-pub(crate) async fn check(State(gateway): State<Arc<Inner>>, request: Request, next: Next) -> Response {
-    let lineup = gateway.board.current();
-    match verdict(&lineup.server, request.headers(), request.uri()) {
-        Ok(()) => next.run(request).await,
-        Err((status, reason)) => {
-            tracing::warn!(reason, "a request is refused");
-            (status, format!("{reason}\n")).into_response()
-        }
-    }
+/// The refusal of a request whose Host or Origin is not ours.
+pub(crate) fn refusal(gateway: &Inner, headers: &HeaderMap, uri: &Uri) -> Option<Response> {
+    let (status, reason) = verdict(&gateway.board.current().server, headers, uri).err()?;
+    tracing::warn!(reason, "a request is refused");
+    Some((status, format!("{reason}\n")).into_response())
 }
 
 /// Whether a request may pass, or why not.

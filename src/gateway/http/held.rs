@@ -46,6 +46,11 @@ impl Subject {
         Self { method: method.to_owned(), name: meta.param(name).map(Into::into), endpoint }
     }
 
+    /// Whether it names anything.
+    pub(super) const fn is_named(&self) -> bool {
+        self.name.is_some()
+    }
+
     /// Whether it may be answered with questions.
     pub(super) fn may_ask(&self) -> bool {
         ASKING.contains(&self.method.as_str())

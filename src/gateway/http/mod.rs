@@ -21,4 +21,4 @@ mod version;
 pub(crate) use accept::accept;
 pub(crate) use held::Held;
 pub(crate) use metrics::is_local;
-pub(crate) use router::router;
+pub(crate) use router::Front;

@@ -19,7 +19,8 @@ use super::super::relay::{
     raw, set_member,
 };
 use super::super::service::{InFlight, Inner};
-use super::super::upstream::{Kind, headers::PARAM};
+use super::super::upstream::Kind;
+use super::super::upstream::headers::{NAME, PARAM};
 use super::held::{self, Subject};
 use super::lending::Lending;
 use super::relayed::{Relayed, Telling, Way};
@@ -64,7 +65,7 @@ async fn dispatch(
 ) -> Result<Response, Fault> {
     let meta = RequestMeta::of(request.params.as_deref());
     validate::request(&request, &meta, headers)?;
-    let client = client(&meta);
+    let client = ClientMeta::of(meta.get(key::CLIENT_INFO), meta.get(key::CAPABILITIES));
     match request.method.as_str() {
         "server/discover" => return Ok(result(request.id, discover(&scope).await)),
         "subscriptions/listen" => return listen::listen(gateway, (endpoint, &scope), request, &client),
@@ -111,7 +112,7 @@ async fn dispatch(
         let check = |mirrored: &[_]| validate::parameters(mirrored, params, headers);
         native.check_parameters(params, &client, check).await?;
     }
-    let (era, mirrors) = (Era::Modern, parameter_headers(headers));
+    let (era, mirrors) = (Era::Modern, mirrors(headers, &subject, &scope));
     let routed = Routed { upstream, era, method: subject.method.clone(), params, headers: mirrors };
     let sending = Sending::begin(way, routed).await?;
     // The call itself is counted by its connection from here on; the scope's upstreams are held no longer.
@@ -120,19 +121,13 @@ async fn dispatch(
     Ok(answer::answer(Box::pin(stream::unfold(Some(relayed), Relayed::next)), headers).await)
 }
 
-/// What the request says about its client.
-fn client(meta: &RequestMeta<'_>) -> ClientMeta {
-    let read = |name| meta.get(name).map(ToOwned::to_owned);
-    ClientMeta {
-        info: read(key::CLIENT_INFO).unwrap_or_else(|| ClientMeta::default().info),
-        capabilities: read(key::CAPABILITIES).unwrap_or_else(|| ClientMeta::default().capabilities),
-    }
-}
-
-/// The headers that mirror parameters, for an HTTP upstream.
-fn parameter_headers(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
+/// The headers that mirror parameters, for an HTTP upstream; that of the name, which has been checked, where the upstream
+/// knows the same name.
+fn mirrors(headers: &HeaderMap, subject: &Subject, scope: &Scope) -> Vec<(HeaderName, HeaderValue)> {
+    let name = headers.get(&NAME).filter(|_| subject.may_ask() && subject.is_named() && scope.keeps_names());
     let mirrored = headers.iter().filter(|(name, _)| name.as_str().starts_with(PARAM));
-    mirrored.map(|(name, value)| (name.clone(), value.clone())).collect()
+    let mirrored = mirrored.map(|(name, value)| (name.clone(), value.clone()));
+    mirrored.chain(name.map(|name| (NAME, name.clone()))).collect()
 }
 
 /// A result of the gateway's own.

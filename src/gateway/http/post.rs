@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::BoxError;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode, header};
-use http_body::Frame;
+use http_body::{Body, Frame};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::time::{Instant, timeout_at};
 
@@ -27,10 +27,10 @@ const SLOWEST: usize = 1024;
 pub(crate) async fn post(
     gateway: &Arc<Inner>,
     (endpoint, address): (Endpoint, Address),
-    headers: HeaderMap,
-    body: Body,
+    headers: &HeaderMap,
+    body: impl Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
 ) -> Response {
-    let read = match acceptable(&headers) {
+    let read = match acceptable(headers) {
         Ok(()) => read(body, &gateway.board.current().server).await,
         Err(fault) => Err(fault),
     };
@@ -39,34 +39,25 @@ pub(crate) async fn post(
         Err(fault) => return answer::fault(&fault, None, Era::Modern),
     };
     let in_flight = gateway.in_flight();
-    match era(&headers, &message) {
+    match era(headers, &message) {
         // Looked up only now: a body that comes slowly must not keep an upstream that a reload has removed.
         Era::Modern => match gateway.board.scope(&endpoint) {
-            Some(scope) => modern::post(gateway, (endpoint, scope), &headers, message, in_flight).await,
+            Some(scope) => modern::post(gateway, (endpoint, scope), headers, message, in_flight).await,
             None => router::unknown(&endpoint),
         },
-        Era::Legacy => legacy::post(gateway, (endpoint, address), &headers, message, in_flight).await,
+        Era::Legacy => legacy::post(gateway, (endpoint, address), headers, message, in_flight).await,
     }
 }
 
 /// Whether body and answer can be what this protocol has.
 fn acceptable(headers: &HeaderMap) -> Result<(), Fault> {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let kind = text(header::CONTENT_TYPE).unwrap_or("");
-    let essence = kind.split(';').next().unwrap_or("").trim();
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
+    let essence = kind.split_once(';').map_or(kind, |(essence, _)| essence).trim();
     if !essence.eq_ignore_ascii_case("application/json") {
         let message = "the Content-Type must be application/json";
         return Err(Fault::downstream(code::INVALID_REQUEST, StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
     }
-    let accept = answer::accepted(headers);
-    let accepts = |wanted: &str| {
-        let group = wanted.split('/').next().unwrap_or(wanted);
-        !headers.contains_key(header::ACCEPT)
-            || accept
-                .iter()
-                .any(|range| range == wanted || range == "*/*" || range.strip_suffix("/*") == Some(group))
-    };
-    if accepts("application/json") && accepts("text/event-stream") {
+    if answer::accepts_both(headers) {
         return Ok(());
     }
     let message = "the Accept header must list both application/json and text/event-stream";
@@ -74,7 +65,10 @@ fn acceptable(headers: &HeaderMap) -> Result<(), Fault> {
 }
 
 /// Reads a body up to the limit. Whoever sends it so slowly that it holds a connection for nothing is cut.
-async fn read(body: Body, server: &Server) -> Result<Bytes, Fault> {
+async fn read(
+    body: impl Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
+    server: &Server,
+) -> Result<Bytes, Fault> {
     let (limit, patience) = (server.max_message_size, server.client_timeout);
     let refused = |status, message: String| Fault::downstream(code::INVALID_REQUEST, status, message);
     let (began, mut body, mut read) = (Instant::now(), Limited::new(body, limit), BytesMut::new());

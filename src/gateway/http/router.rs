@@ -4,22 +4,58 @@ use std::future::ready;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Extension, Path, State};
-use axum::http::StatusCode;
-use axum::middleware;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use http::HeaderMap;
+use http::{HeaderMap, Method, Request, StatusCode};
+use hyper::body::Incoming;
+use tower::ServiceExt as _;
 
 use super::super::changes::Endpoint;
 use super::super::service::Inner;
 use super::accept::Address;
 use super::{guard, health, legacy, metrics, post};
 
+/// The path of the endpoint for all upstreams.
+const ALL: &str = "/mcp";
+
+/// What answers the requests that come over one listener.
+#[derive(Clone)]
+pub(crate) struct Front {
+    /// The gateway.
+    gateway: Arc<Inner>,
+    /// The routes. `POST /mcp`, to which nearly every request goes, is not looked up in them.
+    router: Router,
+}
+
+impl Front {
+    /// The front of a gateway over a listener that is local, or not.
+    pub(crate) fn new(gateway: &Arc<Inner>, local: bool) -> Self {
+        Self { gateway: Arc::clone(gateway), router: router(gateway, local) }
+    }
+
+    /// Answers a request.
+    pub(super) async fn answer(&self, request: Request<Incoming>, address: Address) -> Response {
+        if let Some(refusal) = guard::refusal(&self.gateway, request.headers(), request.uri()) {
+            return refusal;
+        }
+        if request.uri().path() == ALL && request.method() == Method::POST {
+            let (head, body) = request.into_parts();
+            return post::post(&self.gateway, (Endpoint::All, address), &head.headers, body).await;
+        }
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(address);
+        // In a box, so that posts need no room for it.
+        let Ok(response) = Box::pin(self.router.clone().oneshot(request)).await;
+        response
+    }
+}
+
 /// The routes of a gateway over a listener that is local, or not.
-pub(crate) fn router(gateway: &Arc<Inner>, local: bool) -> Router {
+fn router(gateway: &Arc<Inner>, local: bool) -> Router {
     Router::new()
-        .route("/mcp", get(get_all).post(post_all).delete(legacy::delete))
+        .route(ALL, get(get_all).post(post_all).delete(legacy::delete))
         .route("/mcp/{name}", get(get_one).post(post_one).delete(legacy::delete))
         .route("/health", get(health::report))
         .route("/health/live", get(health::live))
@@ -28,21 +64,17 @@ pub(crate) fn router(gateway: &Arc<Inner>, local: bool) -> Router {
             "/metrics",
             get(move |State(gateway): State<Arc<Inner>>| ready(metrics::scrape(&gateway, local))),
         )
-        .layer(middleware::from_fn_with_state(Arc::clone(gateway), guard::check))
         .with_state(Arc::clone(gateway))
 }
 
-/// The body of a request, limited by the gateway, read by the handler.
-type Body = axum::body::Body;
-
-/// `POST /mcp`.
+/// `POST /mcp`, which [`Front::answer`] has answered before; a route of its own, so that `Allow` names the method.
 async fn post_all(
     State(gateway): State<Arc<Inner>>,
     Extension(address): Extension<Address>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    post::post(&gateway, (Endpoint::All, address), headers, body).await
+    post::post(&gateway, (Endpoint::All, address), &headers, body).await
 }
 
 /// `POST /mcp/NAME`.
@@ -55,7 +87,7 @@ async fn post_one(
 ) -> Response {
     let endpoint = Endpoint::One(name);
     match gateway.board.scope(&endpoint) {
-        Some(_) => post::post(&gateway, (endpoint, address), headers, body).await,
+        Some(_) => post::post(&gateway, (endpoint, address), &headers, body).await,
         None => unknown(&endpoint),
     }
 }

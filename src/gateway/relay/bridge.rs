@@ -3,6 +3,10 @@
 //! Only requests and their results cross here. Questions of servers to clients of the other era are carried by the
 //! handlers of the clients' eras.
 
+use std::sync::LazyLock;
+
+use serde_json::value::RawValue;
+
 use super::message::{Raw, raw, raw_string};
 use super::meta::{MODERN, key};
 use super::splice::{Object, member, set_member, set_path};
@@ -63,6 +67,14 @@ impl ClientMeta {
         capability.is_some_and(|(_, capability)| member(&self.capabilities, capability).is_some())
     }
 
+    /// What a request says of its client; what it does not say is as of the gateway itself.
+    pub(crate) fn of(info: Option<&RawValue>, capabilities: Option<&RawValue>) -> Self {
+        Self {
+            info: info.unwrap_or(&GATEWAY.info).to_owned(),
+            capabilities: capabilities.unwrap_or(&GATEWAY.capabilities).to_owned(),
+        }
+    }
+
     /// Parameters as a modern server expects them: with revision, client and capabilities in `_meta`.
     pub(crate) fn apply(&self, params: Option<Raw>) -> Raw {
         let params = params.unwrap_or_else(|| raw(&serde_json::json!({})));
@@ -76,11 +88,16 @@ impl ClientMeta {
     }
 }
 
+/// The gateway itself: it can answer nothing that a server may ask a client.
+static GATEWAY: LazyLock<ClientMeta> = LazyLock::new(|| {
+    let info = serde_json::json!({ "name": "mcpeg", "version": env!("CARGO_PKG_VERSION") });
+    ClientMeta { info: raw(&info), capabilities: raw(&serde_json::json!({})) }
+});
+
 impl Default for ClientMeta {
-    /// The gateway itself: it can answer nothing that a server may ask a client.
+    /// The gateway itself.
     fn default() -> Self {
-        let info = serde_json::json!({ "name": "mcpeg", "version": env!("CARGO_PKG_VERSION") });
-        Self { info: raw(&info), capabilities: raw(&serde_json::json!({})) }
+        GATEWAY.clone()
     }
 }
 

@@ -6,6 +6,9 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
+/// More than the members around a payload take, in bytes.
+const ENVELOPE: usize = 64;
+
 /// JSON text as its sender wrote it.
 pub(crate) type Raw = Box<RawValue>;
 
@@ -158,7 +161,7 @@ impl Message {
 
     /// The message as one line of JSON.
     pub(crate) fn to_line(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(256);
+        let mut out = Vec::with_capacity(ENVELOPE + self.weight());
         self.write(&mut out);
         out
     }
@@ -180,7 +183,8 @@ pub(crate) fn weight(payload: &RawValue) -> usize {
 
 /// Appends `method` and `params`.
 fn write_call(out: &mut Vec<u8>, method: &str, params: Option<&RawValue>) {
-    write_member(out, "method", raw_string(method).get());
+    out.extend_from_slice(b",\"method\":");
+    serde_json::to_writer(&mut *out, method).expect("a string can be written into a buffer");
     if let Some(params) = params {
         write_member(out, "params", params.get());
     }
@@ -246,7 +250,7 @@ impl Id {
 
     /// An identifier of the gateway's own.
     pub(crate) fn number(number: u64) -> Self {
-        Self(number.to_string().into())
+        Self(itoa::Buffer::new().format(number).into())
     }
 
     /// The JSON text.

@@ -15,7 +15,7 @@ use super::super::catalog::{Board, Links as _, route};
 use super::super::changes::{Announced, Endpoint};
 use super::super::error::Fault;
 use super::super::relay::{ClientMeta, Id, Raw, code, raw};
-use super::super::upstream::{Call, ClientIdentity};
+use super::super::upstream::{Call, ClientIdentity, Told};
 use super::live::Session;
 
 /// Identifiers of servers' questions that are left to the old process, which may still ask some.
@@ -164,6 +164,8 @@ pub enum Asked {
         /// The JSON-RPC message.
         body: String,
     },
+    /// To hear something of a child that is handed over.
+    Child(Told),
 }
 
 /// The way to the process before or after this one, while there is one.

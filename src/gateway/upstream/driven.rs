@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, Uri, header};
+use http::{Request, Response, Uri};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -23,6 +23,8 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tower::{Service as _, ServiceExt as _};
+
+use super::endpoints::Target;
 
 /// How long a connection is kept that nobody uses.
 const KEPT: Duration = Duration::from_secs(60);
@@ -57,7 +59,7 @@ struct Kept {
     since: Instant,
 }
 
-/// Connections that nobody uses, by place, the last used at the end.
+/// Connections that nobody uses, by server, the last used at the end.
 #[derive(Default)]
 struct Rack(Mutex<HashMap<String, Vec<Kept>>>);
 
@@ -78,8 +80,8 @@ pub(crate) struct Answer {
     kept: Option<Kept>,
     /// Where the connection goes then.
     rack: Arc<Rack>,
-    /// The place that it leads to.
-    place: String,
+    /// Where it leads to.
+    target: Arc<Target>,
 }
 
 impl Failed {
@@ -95,25 +97,19 @@ impl Pool {
         Self { connector, rack: Arc::default() }
     }
 
-    /// Sends a request to its URI's place and waits for the head of the answer.
-    pub(crate) async fn request(&self, mut request: Request<Sent>) -> Result<Response<Answer>, Failed> {
-        let uri = std::mem::take(request.uri_mut());
-        let place = format!(
-            "{}://{}",
-            uri.scheme_str().unwrap_or("http"),
-            uri.authority().map_or("", |at| at.as_str())
-        );
-        *request.uri_mut() = uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from);
-        if let Some(host) = uri.authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok()) {
-            request.headers_mut().entry(header::HOST).or_insert(host);
-        }
+    /// Sends a request and waits for the head of the answer.
+    pub(crate) async fn request(
+        &self,
+        target: &Arc<Target>,
+        mut request: Request<Sent>,
+    ) -> Result<Response<Answer>, Failed> {
         loop {
-            let taken = self.rack.take(&place).await;
+            let taken = self.rack.take(&target.server).await;
             let fresh = taken.is_none();
             let mut kept = match taken {
                 Some(kept) => kept,
                 // Large, and seldom needed.
-                None => Box::pin(self.connect(&uri)).await?,
+                None => Box::pin(self.connect(&target.uri)).await?,
             };
             let mut sending = std::pin::pin!(kept.sender.try_send_request(request));
             let mut ended = false;
@@ -125,7 +121,8 @@ impl Pool {
             match answered.await {
                 Ok(response) => {
                     let (kept, rack) = (Some(kept).filter(|_| !ended), Arc::clone(&self.rack));
-                    return Ok(response.map(|incoming| Answer { incoming, kept, rack, place }));
+                    let target = Arc::clone(target);
+                    return Ok(response.map(|incoming| Answer { incoming, kept, rack, target }));
                 }
                 // A kept connection that the server has just closed: nothing was sent.
                 Err(mut error) => match error.take_message() {
@@ -219,7 +216,7 @@ impl Answer {
         if let Some(mut kept) = self.kept.take()
             && kept.is_ready(cx)
         {
-            self.rack.put(&self.place, kept);
+            self.rack.put(&self.target.server, kept);
         }
     }
 }

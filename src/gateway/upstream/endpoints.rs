@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http::Uri;
+use http::uri::Authority;
+use http::{HeaderValue, Uri};
 use tokio::time::Instant;
 
 /// The first wait of an endpoint that failed.
@@ -28,11 +29,24 @@ pub(crate) struct Endpoints {
 #[derive(Debug)]
 struct Endpoint {
     /// Where it is; `None` if the address cannot be used.
-    uri: Option<Uri>,
+    target: Option<Arc<Target>>,
     /// Requests or sessions.
     load: AtomicUsize,
     /// Failures in a row, and until when it is left out.
     failures: Mutex<(u32, Option<Instant>)>,
+}
+
+/// An address, taken apart once for all requests to it.
+#[derive(Debug)]
+pub(crate) struct Target {
+    /// The whole address.
+    pub(super) uri: Uri,
+    /// Its scheme and authority, by which connections are kept.
+    pub(super) server: String,
+    /// What is asked for there (RFC 9112 §3.2.1, "origin-form").
+    pub(super) path: Uri,
+    /// The `Host` that is named.
+    pub(super) host: Option<HeaderValue>,
 }
 
 /// A request or a session at one of them; counts until dropped.
@@ -42,13 +56,15 @@ pub(crate) struct Place {
     endpoints: Arc<Endpoints>,
     /// Which one.
     index: usize,
+    /// Its address.
+    target: Arc<Target>,
 }
 
 impl Endpoints {
     /// Endpoints at these addresses.
     pub(crate) fn new(urls: &[String]) -> Arc<Self> {
         let endpoint = |url: &String| Endpoint {
-            uri: url.parse().ok(),
+            target: url.parse().ok().map(Target::new).map(Arc::new),
             load: AtomicUsize::new(0),
             failures: Mutex::default(),
         };
@@ -70,7 +86,7 @@ impl Endpoints {
         let count = self.all.len();
         let from = self.next.fetch_add(1, Ordering::Relaxed);
         let order =
-            (0..count).map(|step| (from + step) % count).filter(|index| self.all[*index].uri.is_some());
+            (0..count).map(|step| (from + step) % count).filter(|index| self.all[*index].target.is_some());
         // Ones that are not left out come first, then those that are due soonest; among equals the least loaded.
         let key = |index: &usize| {
             let endpoint = &self.all[*index];
@@ -78,8 +94,9 @@ impl Endpoints {
             (out, endpoint.load.load(Ordering::Relaxed))
         };
         let index = order.min_by_key(key)?;
+        let target = self.all[index].target.clone()?;
         self.all[index].load.fetch_add(1, Ordering::Relaxed);
-        Some(Place { endpoints: Arc::clone(self), index })
+        Some(Place { endpoints: Arc::clone(self), index, target })
     }
 
     /// How many are left out now.
@@ -90,6 +107,19 @@ impl Endpoints {
     /// The same at a given moment.
     fn out_at(&self, now: Instant) -> usize {
         self.all.iter().filter(|endpoint| endpoint.failures().1.is_some_and(|until| until > now)).count()
+    }
+}
+
+impl Target {
+    /// Takes an address apart.
+    fn new(uri: Uri) -> Self {
+        let authority = uri.authority().map_or("", Authority::as_str);
+        Self {
+            server: format!("{}://{authority}", uri.scheme_str().unwrap_or("http")),
+            path: uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from),
+            host: HeaderValue::from_str(authority).ok().filter(|host| !host.is_empty()),
+            uri,
+        }
     }
 }
 
@@ -107,8 +137,8 @@ impl Place {
     }
 
     /// Its address.
-    pub(crate) fn uri(&self) -> Uri {
-        self.endpoint().uri.clone().unwrap_or_default()
+    pub(crate) const fn target(&self) -> &Arc<Target> {
+        &self.target
     }
 
     /// Notes that it has failed: it is left out for a while.
@@ -160,7 +190,8 @@ mod tests {
         let endpoints = three();
         let fail = |index: usize| {
             endpoints.all[index].load.fetch_add(1, Ordering::Relaxed);
-            Place { endpoints: Arc::clone(&endpoints), index }.failed();
+            let target = endpoints.all[index].target.clone().unwrap();
+            Place { endpoints: Arc::clone(&endpoints), index, target }.failed();
         };
         let until = |index: usize| endpoints.all[index].failures().1.unwrap();
         fail(0);

@@ -1,13 +1,17 @@
 //! One request to an upstream, from sending to its outcome: an ordered stream of events.
 //!
-//! Whatever belongs to a request arrives through one channel in the order in which the upstream sent it, so progress
-//! can neither overtake nor trail the result. The channel is bounded in bytes, so that a burst of small messages passes
+//! Whatever belongs to a request arrives through one queue in the order in which the upstream sent it, so progress
+//! can neither overtake nor trail the result. The queue is a channel, or, where whoever waits for the events does the work
+//! that brings them, a plain one. It is bounded in bytes, so that a burst of small messages passes
 //! and a flood of large ones does not: a downstream that does not read loses its own call, with a clear fault, and
 //! nobody else's.
 
+use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -44,12 +48,8 @@ pub(crate) trait Cancel: Send {
 
 /// The receiving side of a request in flight. Dropping it before its end cancels the request.
 pub(crate) struct Exchange {
-    /// In the upstream's order.
-    events: mpsc::UnboundedReceiver<Event>,
-    /// Bytes that wait.
-    waiting: Arc<AtomicUsize>,
-    /// What brings the events, where no other task does; it goes on while they are waited for.
-    carrier: Option<Carrier>,
+    /// Where events come from, in the upstream's order.
+    source: Source,
     /// `None` once the exchange has ended.
     cancel: Option<Box<dyn Cancel>>,
     /// When waiting ends.
@@ -63,7 +63,34 @@ pub(crate) struct Exchange {
 }
 
 /// The work that brings an exchange's events.
-pub(crate) type Carrier = Pin<Box<dyn Future<Output = ()> + Send>>;
+type Carrier = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Where an exchange's events come from.
+enum Source {
+    /// Another task brings them.
+    Channel {
+        /// The events.
+        events: mpsc::UnboundedReceiver<Event>,
+        /// Bytes that wait.
+        waiting: Arc<AtomicUsize>,
+    },
+    /// They are brought while they are waited for.
+    Carried {
+        /// What was brought.
+        queue: Arc<Mutex<Queue>>,
+        /// The work that brings them, until it is done.
+        carrier: Option<Carrier>,
+    },
+}
+
+/// Events that one task both brings and takes.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    /// In the upstream's order.
+    events: VecDeque<Event>,
+    /// Bytes that wait.
+    waiting: usize,
+}
 
 /// Tells a connection that it is in use, until dropped.
 pub(crate) struct Hold {
@@ -89,11 +116,16 @@ impl Drop for Hold {
 
 /// The sending side.
 #[derive(Debug)]
-pub(crate) struct Events {
-    /// Towards the receiving side.
-    sender: mpsc::UnboundedSender<Event>,
-    /// Bytes that wait.
-    waiting: Arc<AtomicUsize>,
+pub(crate) enum Events {
+    /// Towards another task.
+    Channel {
+        /// Its end of the channel.
+        sender: mpsc::UnboundedSender<Event>,
+        /// Bytes that wait.
+        waiting: Arc<AtomicUsize>,
+    },
+    /// Towards the same task.
+    Queue(Arc<Mutex<Queue>>),
 }
 
 /// An upstream and the time that it has; the words are made only where they are needed.
@@ -116,17 +148,20 @@ impl Late {
 pub(crate) fn exchange(cancel: Box<dyn Cancel>, deadline: Instant, late: Late) -> (Events, Exchange) {
     let (sender, events) = mpsc::unbounded_channel();
     let waiting = Arc::<AtomicUsize>::default();
-    let exchange = Exchange {
-        events,
-        waiting: Arc::clone(&waiting),
-        carrier: None,
-        cancel: Some(cancel),
-        deadline,
-        late,
-        held: None,
-        turn: None,
-    };
-    (Events { sender, waiting }, exchange)
+    let source = Source::Channel { events, waiting: Arc::clone(&waiting) };
+    (Events::Channel { sender, waiting }, Exchange::of(source, cancel, deadline, late))
+}
+
+/// An exchange whose events are brought by this work, which goes on while they are waited for.
+pub(crate) fn carried<F: Future<Output = ()> + Send + 'static>(
+    cancel: Box<dyn Cancel>,
+    deadline: Instant,
+    late: Late,
+    work: impl FnOnce(Events) -> F,
+) -> Exchange {
+    let queue = Arc::<Mutex<Queue>>::default();
+    let carrier = Box::pin(work(Events::Queue(Arc::clone(&queue))));
+    Exchange::of(Source::Carried { queue, carrier: Some(carrier) }, cancel, deadline, late)
 }
 
 /// An exchange that is lost before it began.
@@ -149,11 +184,23 @@ impl Events {
     /// exchange by dropping this side.
     #[must_use = "an exchange whose event was lost must end"]
     pub(crate) fn send(&self, event: Event) -> bool {
-        let weight = event.weight();
-        let before = self.waiting.fetch_add(weight, Ordering::Relaxed);
+        let (weight, last) = (event.weight(), event.is_last());
         // The last event always passes: nothing follows it.
-        let fits = before == 0 || before + weight <= QUEUE || event.is_last();
-        fits && self.sender.send(event).is_ok()
+        let fits = |before: usize| before == 0 || before + weight <= QUEUE || last;
+        match self {
+            Self::Channel { sender, waiting } => {
+                fits(waiting.fetch_add(weight, Ordering::Relaxed)) && sender.send(event).is_ok()
+            }
+            Self::Queue(queue) => {
+                let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
+                let fits = fits(queue.waiting);
+                if fits {
+                    queue.waiting += weight;
+                    queue.events.push_back(event);
+                }
+                fits
+            }
+        }
     }
 
     /// Hands the last event on.
@@ -182,16 +229,64 @@ impl Event {
     }
 }
 
+impl Queue {
+    /// The next event.
+    fn next(&mut self) -> Option<Event> {
+        let event = self.events.pop_front()?;
+        self.waiting -= event.weight();
+        Some(event)
+    }
+}
+
+impl Source {
+    /// The next event that was brought; `None` where nobody brings any more.
+    async fn next(&mut self) -> Option<Event> {
+        match self {
+            Self::Channel { events, waiting } => {
+                let event = events.recv().await?;
+                waiting.fetch_sub(event.weight(), Ordering::Relaxed);
+                Some(event)
+            }
+            Self::Carried { queue, carrier } => poll_fn(|cx| Self::carry_on(queue, carrier, cx)).await,
+        }
+    }
+
+    /// Works on what brings events until there is one.
+    fn carry_on(
+        queue: &Mutex<Queue>,
+        carrier: &mut Option<Carrier>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Event>> {
+        let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+        if let Some(event) = next() {
+            return Poll::Ready(Some(event));
+        }
+        if carrier.as_mut().is_some_and(|work| work.as_mut().poll(cx).is_ready()) {
+            *carrier = None;
+        }
+        match next() {
+            None if carrier.is_some() => Poll::Pending,
+            event => Poll::Ready(event),
+        }
+    }
+
+    /// Gives up the work that brings events.
+    fn give_up(&mut self) {
+        if let Self::Carried { carrier, .. } = self {
+            *carrier = None;
+        }
+    }
+}
+
 impl Exchange {
+    /// One that nobody holds anything for.
+    const fn of(source: Source, cancel: Box<dyn Cancel>, deadline: Instant, late: Late) -> Self {
+        Self { source, cancel: Some(cancel), deadline, late, held: None, turn: None }
+    }
+
     /// The same, keeping a hold on its connection until its end.
     pub(crate) fn held(mut self, hold: Hold) -> Self {
         self.held = Some(hold);
-        self
-    }
-
-    /// The same, its events brought by this work.
-    pub(crate) fn carried(mut self, carrier: Carrier) -> Self {
-        self.carrier = Some(carrier);
         self
     }
 
@@ -203,11 +298,8 @@ impl Exchange {
 
     /// The next event; after [`Event::Done`] or [`Event::Lost`] there is none and this must not be called again.
     pub(crate) async fn next(&mut self) -> Event {
-        let event = match tokio::time::timeout_at(self.deadline, self.received()).await {
-            Ok(Some(event)) => {
-                self.waiting.fetch_sub(event.weight(), Ordering::Relaxed);
-                event
-            }
+        let event = match tokio::time::timeout_at(self.deadline, self.source.next()).await {
+            Ok(Some(event)) => event,
             Ok(None) => Event::Lost(Fault {
                 message: "the call was dropped because its messages were not read fast enough".to_owned(),
                 ..self.late.fault()
@@ -223,18 +315,6 @@ impl Exchange {
             self.note(&event);
         }
         event
-    }
-
-    /// The next event that was brought; `None` where nobody brings any more.
-    async fn received(&mut self) -> Option<Event> {
-        let Some(carrier) = &mut self.carrier else { return self.events.recv().await };
-        tokio::select! {
-            biased;
-            event = self.events.recv() => return event,
-            () = carrier => {}
-        }
-        self.carrier = None;
-        self.events.recv().await
     }
 
     /// Tells the connection whether it does what it should.
@@ -265,7 +345,7 @@ impl Exchange {
 
     /// Cancels the request with the downstream's own words, or the gateway's where there are none.
     pub(crate) fn call_off(&mut self, params: Option<Raw>) {
-        self.carrier = None;
+        self.source.give_up();
         if let Some(cancel) = self.cancel.take() {
             cancel.cancel(params);
         }

@@ -1,5 +1,7 @@
 //! The headers that mirror a modern request's body (MCP 2026-07-28 §Streamable HTTP, "Request Metadata").
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -26,9 +28,13 @@ pub(crate) fn name_source(method: &str) -> Option<&'static str> {
     }
 }
 
-/// Adds the headers that mirror this request.
-pub(crate) fn of_request(request: &Request, headers: &mut HeaderMap) {
-    headers.insert(METHOD, encode(&request.method));
+/// Adds the headers that mirror this request; those that its client has sent for it are taken as they are.
+pub(crate) fn of_request(request: &Request, sent: &[(HeaderName, HeaderValue)], headers: &mut HeaderMap) {
+    headers.insert(METHOD, of_method(&request.method));
+    headers.extend(sent.iter().cloned());
+    if headers.contains_key(&NAME) {
+        return;
+    }
     let name = name_source(&request.method).zip(request.params.as_deref());
     if let Some(name) = name.and_then(|(source, params)| member_str(params, source)) {
         headers.insert(NAME, encode(&name));
@@ -38,6 +44,14 @@ pub(crate) fn of_request(request: &Request, headers: &mut HeaderMap) {
 /// An argument as its header carries it, before it is encoded.
 pub(crate) fn argument_text(value: &RawValue) -> String {
     serde_json::from_str::<String>(value.get()).unwrap_or_else(|_| value.get().to_owned())
+}
+
+/// The header value for a method; the common ones need not be looked at.
+fn of_method(method: &str) -> HeaderValue {
+    const COMMON: [&str; 5] =
+        ["tools/call", "tools/list", "prompts/get", "resources/read", "server/discover"];
+    let common = COMMON.into_iter().find(|common| *common == method);
+    common.map_or_else(|| encode(method), HeaderValue::from_static)
 }
 
 /// A header value for any text: as it is where that is safe, else in the base64 form.
@@ -51,11 +65,11 @@ pub(crate) fn encode(text: &str) -> HeaderValue {
 }
 
 /// The text of a header value; `None` if it is malformed.
-pub(crate) fn decode(value: &HeaderValue) -> Option<String> {
+pub(crate) fn decode(value: &HeaderValue) -> Option<Cow<'_, str>> {
     let text = value.to_str().ok()?;
     match text.strip_prefix(SENTINEL.0).and_then(|rest| rest.strip_suffix(SENTINEL.1)) {
-        Some(encoded) => String::from_utf8(STANDARD.decode(encoded).ok()?).ok(),
-        None => Some(text.to_owned()),
+        Some(encoded) => String::from_utf8(STANDARD.decode(encoded).ok()?).ok().map(Cow::Owned),
+        None => Some(Cow::Borrowed(text)),
     }
 }
 

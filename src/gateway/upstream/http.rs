@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request as HttpRequest, Response as HttpResponse, StatusCode,
-    Uri, header,
+    header,
 };
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use tokio::sync::watch;
@@ -24,9 +24,9 @@ use super::super::relay::{
     Era, Id, MODERN, Message, Notification, Outcome, Raw, Request, Response, raw, set_member,
 };
 use super::driven::{Answer, Pool};
-use super::endpoints::{Endpoints, Place};
+use super::endpoints::{Endpoints, Place, Target};
 use super::events::{events as read_events, is_stream, is_too_long, note_place};
-use super::exchange::{Cancel, Event, Events, Exchange, Late, exchange};
+use super::exchange::{Cancel, Event, Events, Exchange, Late, carried};
 use super::headers;
 use super::link::{Call, Inbound, Inbox, Role};
 use crate::config::{Secret, UpstreamName};
@@ -41,6 +41,9 @@ const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
 const RETRY: Duration = Duration::from_millis(500);
 /// How long ending a session may take.
 const GOODBYE: Duration = Duration::from_secs(2);
+/// As many headers a request has at most, beside those of the configuration and those that mirror parameters.
+const HEADERS: usize = 10;
+
 /// One connection (in the legacy era: one session) to an endpoint.
 #[derive(Debug)]
 pub(crate) struct Http {
@@ -143,19 +146,20 @@ impl Http {
     pub(crate) fn call(self: &Arc<Self>, call: Call, deadline: Instant, late: Late) -> Exchange {
         let id = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         let cancel = CancelHttp { connection: Arc::clone(self), id };
-        let (events, exchange) = exchange(Box::new(cancel), deadline, late);
         let connection = Arc::clone(self);
-        exchange.carried(Box::pin(async move { connection.carry(id, call, events).await }))
+        carried(Box::new(cancel), deadline, late, |events| async move {
+            connection.carry(id, call, events).await;
+        })
     }
 
     /// Sends a message that is not a request.
     pub(crate) async fn post(self: &Arc<Self>, message: &Message) -> Result<(), Fault> {
-        let request = self.request(Method::POST, message.to_line());
-        let place = request.uri().clone();
-        match self.pool.request(request).await {
+        let target = self.target()?;
+        let request = self.request_to(&target, Method::POST, message.to_line().into());
+        match self.pool.request(&target, request).await {
             Ok(response) if response.status().is_success() => Ok(()),
             Ok(response) => Err(self.refused(response.status())),
-            Err(error) => Err(self.unreachable(&place, &error)),
+            Err(error) => Err(self.unreachable(&target.uri, &error)),
         }
     }
 
@@ -198,30 +202,37 @@ impl Http {
         if let Some(listener) = self.listener.get() {
             listener.abort();
         }
-        if self.session.get().is_some() && !self.closed.send_replace(true) {
-            let request = self.request(Method::DELETE, Vec::new());
-            let _ = tokio::time::timeout(GOODBYE, self.pool.request(request)).await;
+        if self.session.get().is_some()
+            && !self.closed.send_replace(true)
+            && let Ok(target) = self.target()
+        {
+            let request = self.request_to(&target, Method::DELETE, Bytes::new());
+            let _ = tokio::time::timeout(GOODBYE, self.pool.request(&target, request)).await;
         }
     }
 
-    /// A request within a session, or to any endpoint where there is none.
-    fn request(&self, method: Method, body: Vec<u8>) -> HttpRequest<Full<Bytes>> {
-        let place = self.home.as_ref().map(Place::uri);
-        let uri = place.or_else(|| self.endpoints.choose().map(|place| place.uri()));
-        self.request_to(uri.unwrap_or_default(), method, body.into())
+    /// Where a message goes: to the session's endpoint, or to any where there is no session.
+    fn target(&self) -> Result<Arc<Target>, Fault> {
+        let home = self.home.as_ref().map(|place| Arc::clone(place.target()));
+        let any = || self.endpoints.choose().map(|place| Arc::clone(place.target()));
+        home.or_else(any).ok_or_else(|| self.unusable())
     }
 
     /// A request with the headers that all have.
-    fn request_to(&self, uri: Uri, method: Method, body: Bytes) -> HttpRequest<Full<Bytes>> {
+    fn request_to(&self, target: &Target, method: Method, body: Bytes) -> HttpRequest<Full<Bytes>> {
         let accept =
             if method == Method::GET { "text/event-stream" } else { "application/json, text/event-stream" };
         let mut request = HttpRequest::new(Full::new(body));
         *request.method_mut() = method;
-        *request.uri_mut() = uri;
+        *request.uri_mut() = target.path.clone();
         let headers = request.headers_mut();
-        *headers = self.headers.clone();
+        headers.reserve(HEADERS + self.headers.len());
+        headers.extend(self.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
+        if let Some(host) = &target.host {
+            headers.entry(header::HOST).or_insert_with(|| host.clone());
+        }
         if let Some(version) = self.version.get() {
             headers.insert(VERSION, version.clone());
         } else if self.era == Era::Modern {
@@ -267,23 +278,24 @@ impl Http {
         loop {
             left -= 1;
             let chosen = if self.home.is_some() { None } else { self.endpoints.choose() };
-            let place = self.home.as_ref().or(chosen.as_ref());
-            let uri = place.map(Place::uri).unwrap_or_default();
-            let mut post = self.request_to(uri.clone(), Method::POST, body.clone());
+            let Some(place) = self.home.as_ref().or(chosen.as_ref()) else { return Err(self.unusable()) };
+            let target = place.target();
+            let mut post = self.request_to(target, Method::POST, body.clone());
             if self.era == Era::Modern {
-                headers::of_request(request, post.headers_mut());
-                post.headers_mut().extend(mirrors.iter().cloned());
+                headers::of_request(request, mirrors, post.headers_mut());
             }
-            match self.pool.request(post).await {
+            match self.pool.request(target, post).await {
                 Ok(response) => {
-                    place.inspect(
-                        |place| if is_out(response.status()) { place.failed() } else { place.worked() },
-                    );
+                    if is_out(response.status()) {
+                        place.failed();
+                    } else {
+                        place.worked();
+                    }
                     return Ok((response, chosen));
                 }
                 Err(error) => {
-                    place.inspect(|place| place.failed());
-                    let fault = self.unreachable(&uri, &error);
+                    place.failed();
+                    let fault = self.unreachable(&target.uri, &error);
                     if error.is_connect() && left > 0 {
                         continue;
                     }
@@ -421,20 +433,23 @@ impl Http {
             return hand_on(request);
         };
         let answer = Message::Response(Response { id: Some(request.id), outcome });
-        let answer = self.pool.request(self.request(Method::POST, answer.to_line()));
-        // The stream is read on when the server takes its time.
-        let _ = tokio::time::timeout(GOODBYE, answer).await;
+        if let Ok(target) = self.target() {
+            let answer = self.request_to(&target, Method::POST, answer.to_line().into());
+            // The stream is read on when the server takes its time.
+            let _ = tokio::time::timeout(GOODBYE, self.pool.request(&target, answer)).await;
+        }
         true
     }
 
     /// Opens an event stream with GET; `None` if the server has none.
     async fn get_stream(&self, last: Option<&str>) -> Option<HttpResponse<Answer>> {
-        let mut request = self.request(Method::GET, Vec::new());
+        let target = self.target().ok()?;
+        let mut request = self.request_to(&target, Method::GET, Bytes::new());
         request.headers_mut().remove(header::CONTENT_TYPE);
         if let Some(last) = last.and_then(|last| HeaderValue::from_str(last).ok()) {
             request.headers_mut().insert(LAST_EVENT, last);
         }
-        let response = self.pool.request(request).await.ok()?;
+        let response = self.pool.request(&target, request).await.ok()?;
         if response.status() == StatusCode::NOT_FOUND && self.session.get().is_some() {
             self.closed.send_replace(true);
         }

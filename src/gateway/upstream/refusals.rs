@@ -10,6 +10,11 @@ use super::http::Http;
 use crate::exit::chain;
 
 impl Http {
+    /// The fault of a configuration without an address that can be used.
+    pub(super) fn unusable(&self) -> Fault {
+        Fault::upstream(&self.name, "is configured with an address that cannot be used")
+    }
+
     /// The fault of an endpoint that cannot be reached.
     pub(super) fn unreachable(&self, uri: &Uri, error: &Failed) -> Fault {
         let place = uri.authority().map_or("", |authority| authority.as_str());

@@ -1,0 +1,180 @@
+//! The load: connections that call one tool as fast as they are answered.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use http::Request;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Bytes;
+use hyper::client::conn::http1::SendRequest;
+use hyper_util::rt::TokioIo;
+use nix::time::ClockId;
+use tokio::net::TcpStream;
+
+/// How long each figure is measured.
+pub(crate) const RUN: Duration = Duration::from_secs(4);
+/// The call that is made.
+const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","arguments":{"text":"hello"},"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}"#;
+/// The same call in a session.
+pub(crate) const SESSION_CALL: &str =
+    r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","arguments":{"text":"hello"}}}"#;
+/// What begins a session.
+pub(crate) const HELLO: &str = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"bench","version":"1"}}}"#;
+/// What follows it.
+pub(crate) const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+
+/// How calls are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Era {
+    /// In a session for each connection.
+    Legacy,
+    /// Each by itself.
+    Modern,
+}
+
+/// What a run has measured.
+pub(crate) struct Figures {
+    /// Calls a second.
+    pub(crate) rate: f64,
+    /// Median latency.
+    pub(crate) median: Duration,
+    /// 99th percentile.
+    pub(crate) high: Duration,
+    /// Processor time of the load itself for each call, in microseconds.
+    pub(crate) load: f64,
+}
+
+/// One client: its connection, and its session if it has one.
+pub(crate) struct Client {
+    /// The connection.
+    sender: SendRequest<Full<Bytes>>,
+    /// The session's identifier.
+    session: Option<http::HeaderValue>,
+}
+
+/// A runtime for the load or the upstream.
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime")
+}
+
+/// Drives an endpoint with this many connections.
+pub(crate) fn measure(address: SocketAddr, era: Era, connections: usize) -> Figures {
+    measure_tool(address, era, connections, "echo")
+}
+
+/// The same for a tool of another name.
+pub(crate) fn measure_tool(address: SocketAddr, era: Era, connections: usize, tool: &'static str) -> Figures {
+    runtime().block_on(async {
+        let (before, stop) = (own_time(), Arc::new(AtomicBool::new(false)));
+        let tasks: Vec<_> =
+            (0..connections).map(|_| tokio::spawn(drive(address, era, tool, Arc::clone(&stop)))).collect();
+        tokio::time::sleep(RUN).await;
+        stop.store(true, Ordering::Relaxed);
+        let mut times = Vec::new();
+        for task in tasks {
+            times.extend(task.await.expect("a connection that does not fail"));
+        }
+        let spent = own_time().saturating_sub(before);
+        times.sort_unstable();
+        let at = |share: usize| times[(times.len() - 1) * share / 100];
+        let count = f64::from(u32::try_from(times.len()).expect("fewer calls than that"));
+        let (rate, load) = (count / RUN.as_secs_f64(), spent.as_secs_f64() * 1e6 / count);
+        Figures { rate, median: at(50), high: at(99), load }
+    })
+}
+
+/// The processor time that this process has used.
+fn own_time() -> Duration {
+    ClockId::CLOCK_PROCESS_CPUTIME_ID.now().expect("every process has this clock").into()
+}
+
+/// One connection: calls until told to stop; returns how long each call took.
+async fn drive(address: SocketAddr, era: Era, tool: &'static str, stop: Arc<AtomicBool>) -> Vec<Duration> {
+    let mut client = Client::connect(address).await;
+    if era == Era::Legacy {
+        client.begin().await;
+    }
+    let mut times = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        times.push(client.call(tool).await);
+    }
+    times
+}
+
+impl Client {
+    /// Connects.
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).await.expect("the endpoint listens");
+        stream.set_nodelay(true).expect("a TCP socket");
+        let (sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("an HTTP endpoint");
+        tokio::spawn(connection);
+        Self { sender, session: None }
+    }
+
+    /// Calls a tool once; returns how long it took.
+    pub(crate) async fn call(&mut self, tool: &str) -> Duration {
+        self.sender.ready().await.expect("a connection that goes on");
+        let request = match &self.session {
+            Some(session) => post()
+                .header("mcp-session-id", session)
+                .body(Full::new(Bytes::from_static(SESSION_CALL.as_bytes()))),
+            None => post()
+                .header("mcp-protocol-version", "2026-07-28")
+                .header("mcp-method", "tools/call")
+                .header("mcp-name", tool)
+                .body(Full::new(match tool {
+                    "echo" => Bytes::from_static(CALL.as_bytes()),
+                    tool => Bytes::from(CALL.replacen("echo", tool, 1)),
+                })),
+        };
+        let request = request.expect("a valid request");
+        let began = Instant::now();
+        let response = self.sender.send_request(request).await.expect("an answer");
+        assert_eq!(response.status(), 200);
+        let body = response.into_body().collect().await.expect("a whole answer").to_bytes();
+        let taken = began.elapsed();
+        assert!(body.windows(7).any(|part| part == b"\"hello\""), "{body:?}");
+        taken
+    }
+
+    /// Begins a session.
+    pub(crate) async fn begin(&mut self) {
+        let hello = post().body(Full::new(Bytes::from_static(HELLO.as_bytes()))).expect("a valid request");
+        // The answer before this may have been read to its end a moment before the connection knows.
+        self.sender.ready().await.expect("a connection that goes on");
+        let response = self.sender.send_request(hello).await.expect("an answer");
+        let session = response.headers().get("mcp-session-id").expect("a session").clone();
+        response.into_body().collect().await.expect("a whole answer");
+        let note = post().header("mcp-session-id", &session);
+        let note = note.body(Full::new(Bytes::from_static(INITIALIZED.as_bytes()))).expect("a valid request");
+        self.sender.ready().await.expect("a connection that goes on");
+        let response = self.sender.send_request(note).await.expect("an answer");
+        response.into_body().collect().await.expect("a whole answer");
+        self.session = Some(session);
+    }
+
+    /// Opens the event stream of this client's session, over a connection of its own.
+    pub(crate) async fn listen(&self, address: SocketAddr) -> impl Sized + use<> {
+        let mut other = Self::connect(address).await;
+        let session = self.session.as_ref().expect("a session has begun");
+        let get = Request::get("/mcp")
+            .header("host", "127.0.0.1")
+            .header("accept", "text/event-stream")
+            .header("mcp-session-id", session);
+        let get = get.body(Full::new(Bytes::new())).expect("a valid request");
+        let response = other.sender.send_request(get).await.expect("an answer");
+        assert_eq!(response.status(), 200);
+        (other, response)
+    }
+}
+
+/// A request without its body.
+fn post() -> http::request::Builder {
+    Request::post("/mcp")
+        .header("host", "127.0.0.1")
+        .header("content-type", "application/json")
+        .header("accept", "application/json, text/event-stream")
+}
