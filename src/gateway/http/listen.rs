@@ -15,7 +15,7 @@ use serde_json::json;
 use tokio::sync::{broadcast::error::RecvError, mpsc, oneshot};
 
 use super::super::catalog::{Board, Scope};
-use super::super::changes::{Announced, Endpoint, Origin};
+use super::super::changes::{Announced, Endpoint, LISTS, Origin, changed};
 use super::super::error::Fault;
 use super::super::relay::{
     ClientMeta, Id, Message, Notification, Outcome, Request, Response as Answer, code, key, member,
@@ -189,12 +189,22 @@ impl Stream {
             Origin::Reload(endpoints) => {
                 let concerned = endpoints.contains(&self.endpoint);
                 if concerned {
-                    self.names =
-                        self.board.scope(&self.endpoint).map(|scope| names(&scope)).unwrap_or_default();
+                    self.look_again();
                 }
                 concerned
             }
         }
+    }
+
+    /// Looks again at what is behind the endpoint.
+    fn look_again(&mut self) {
+        self.names = self.board.scope(&self.endpoint).map(|scope| names(&scope)).unwrap_or_default();
+        self.follow_newcomers();
+    }
+
+    /// Tells the client of a change, if it wants to hear of it; `false` once the client is gone or too slow.
+    fn tell(&self, note: Notification) -> bool {
+        !self.filter.passes(&note) || self.send(note)
     }
 
     /// Passes changes on until the client goes or the gateway stops, which ends the stream properly.
@@ -216,11 +226,19 @@ impl Stream {
                         }
                         note
                     }
-                    Ok(_) | Err(RecvError::Lagged(_)) => continue,
+                    // What was missed may have been any of it.
+                    Err(RecvError::Lagged(_)) => {
+                        self.look_again();
+                        if !LISTS.map(changed).into_iter().all(|note| self.tell(note)) {
+                            return;
+                        }
+                        continue;
+                    }
+                    Ok(_) => continue,
                     Err(RecvError::Closed) => break,
                 },
             };
-            if self.filter.passes(&note) && !self.send(note) {
+            if !self.tell(note) {
                 return;
             }
         }

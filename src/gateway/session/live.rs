@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::super::catalog::{Board, Links, Scope};
-use super::super::changes::{Announced, Endpoint, Origin};
+use super::super::changes::{Announced, Endpoint, LISTS, Origin, changed};
 use super::super::error::Fault;
 use super::super::relay::{
     ClientMeta, Id, Message, Notification, Outcome, Raw, Request, Response, code, member, member_str, raw,
@@ -397,6 +397,10 @@ impl Session {
                     Ok((origin, note)) => self.forward_shared(&origin, note),
                     Err(RecvError::Lagged(missed)) => {
                         tracing::warn!(session = self.label(), missed, "the session missed notifications");
+                        // Any list may have changed, and there may have been a reload.
+                        let endpoint = HashSet::from([self.endpoint.clone()]);
+                        let origin = Origin::Reload(Arc::new(endpoint));
+                        LISTS.map(changed).into_iter().for_each(|note| self.forward_shared(&origin, note));
                     }
                     Err(RecvError::Closed) => return,
                 },
