@@ -8,9 +8,15 @@
 
 use std::fs;
 use std::io;
+use std::time::{Duration, Instant};
 
 use nix::libc;
 use nix::unistd::ForkResult;
+
+/// How long a thread that has done its work may take to be gone.
+const LEAVING: Duration = Duration::from_secs(2);
+/// How often it is looked for.
+const STEP: Duration = Duration::from_millis(1);
 
 /// Which side of the fork this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +50,8 @@ pub fn leave(code: u8) -> ! {
     unsafe { libc::_exit(libc::c_int::from(code)) }
 }
 
-/// Whether this is the only thread of the process, from `proc_pid_task(5)`.
+/// Whether this is the only thread of the process, from `proc_pid_task(5)`. One that has done its work, such as asking
+/// systemd something, may still be on its way out, for which it is given a moment.
 ///
 /// # Errors
 /// When /proc is not mounted, and on other platforms than Linux, where it cannot be told.
@@ -52,5 +59,12 @@ pub fn is_alone() -> io::Result<bool> {
     if !cfg!(target_os = "linux") {
         return Err(io::ErrorKind::Unsupported.into());
     }
-    Ok(fs::read_dir("/proc/self/task")?.count() == 1)
+    let deadline = Instant::now() + LEAVING;
+    loop {
+        let alone = fs::read_dir("/proc/self/task")?.count() == 1;
+        if alone || Instant::now() >= deadline {
+            return Ok(alone);
+        }
+        std::thread::sleep(STEP);
+    }
 }
