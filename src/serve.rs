@@ -22,18 +22,17 @@ mod status;
 mod stop;
 mod upgrade;
 
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::RawFd;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::Interest;
-use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use accepting::Accepting;
-use alive::ask_ourselves;
+use alive::{abandoned, ask_ourselves};
 pub use error::Error;
 pub use status::{SCHEMA, State, Status};
 pub use upgrade::{START_LIMIT, take_over};
@@ -128,7 +127,9 @@ struct Taken {
     /// Whether there is no console.
     background: bool,
     /// The way to the process whose place this one takes, until the runtime has it.
-    predecessor: Option<std::os::unix::net::UnixStream>,
+    predecessor: Option<UnixStream>,
+    /// The children that it offers, and the way of their descriptors.
+    children: Option<(Vec<String>, UnixStream)>,
 }
 
 /// Loads the configuration and serves until a signal, or until the daemon serves.
@@ -187,6 +188,7 @@ impl Taken {
             welcome,
             background,
             predecessor: None,
+            children: None,
         })
     }
 
@@ -324,12 +326,14 @@ impl<'a> Serving<'a> {
     /// Installs signal handlers, starts the upstreams and accepts.
     fn start(taken: &'a mut Taken, record: Record, log: &'a log::Guard) -> Result<Self, Error> {
         let signals = Signals::install().map_err(Error::Signals)?;
-        let gateway = Gateway::start(&taken.config)?;
+        let (offers, descriptors) = taken.children.take().unzip();
+        let gateway = Gateway::start(&taken.config, &offers.unwrap_or_default())?;
         let (trigger, watch) = drain::channel();
         gateway.drain_with(watch.clone());
         let handle = log.handle();
         gateway.observe(move || metrics::of_log(&handle));
-        let bond = Bond::to_predecessor(&mut taken.predecessor, &gateway).map_err(Error::Channel)?;
+        let bond =
+            Bond::to_predecessor(&mut taken.predecessor, descriptors, &gateway).map_err(Error::Channel)?;
         let owner = bond.is_none();
         if owner {
             gateway.remember_sessions(&taken.paths.sessions(), true);
@@ -475,16 +479,6 @@ impl<'a> Serving<'a> {
             }
         }));
     }
-}
-
-/// Waits until the launcher is gone; for ever without one. A pipe whose reader is gone reports an error: pipe(7).
-async fn abandoned(pipe: Option<OwnedFd>) {
-    if let Some(pipe) = pipe.and_then(|pipe| pipe::Sender::from_owned_fd(pipe).ok())
-        && pipe.ready(Interest::ERROR).await.is_ok()
-    {
-        return;
-    }
-    std::future::pending::<()>().await;
 }
 
 /// Where clients connect, in one line: the URL to paste into a client's configuration, or the Unix socket.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::config;
 use crate::daemon::control::{self, Request};
-use crate::daemon::find::{self, Reached, State};
+use crate::daemon::find::{self, Reached};
 use crate::daemon::{PathsError, RunPaths};
 use crate::exit::{Exit, ToExit};
 use crate::install::Sandbox;
@@ -78,17 +78,12 @@ fn reload(common: &Common, json: bool) -> Result<Exit, Error> {
     }
 }
 
-/// Asks the gateway who it is, which it answers at once, and then for a reload.
+/// Asks the gateway who it is, which it answers at once unless it is busy, and then for a reload.
 fn ask(paths: &RunPaths) -> Result<(Value, Value), Error> {
-    let status = match control::ask(&paths.control, Request::Status) {
-        Err(error @ control::Error::TimeOut(..)) => match find::find(paths) {
-            Ok(State::Running(running)) if running.handle.is_suspended() => {
-                return Err(Error::Suspended(running.handle.pid()));
-            }
-            _ => return Err(error.into()),
-        },
-        status => status?,
-    };
+    let status = find::ask_status(paths, LIMIT).map_err(|error| match (&error, find::suspended(paths)) {
+        (control::Error::TimeOut(..), Some(pid)) => Error::Suspended(pid),
+        _ => error.into(),
+    })?;
     Ok((status, control::ask_within(&paths.control, Request::Reload, LIMIT)?))
 }
 

@@ -66,8 +66,8 @@ fn rotate(common: &Common, json: bool) -> Result<Exit, Error> {
     if let Reached::Nobody { stale_removed } = find::reach(&paths)? {
         return Ok(not_running(stale_removed, json));
     }
-    // Who is there is answered at once; the rotation may have to wait for the disk.
-    let answer = control::ask(&paths.control, Request::Status)
+    // Who is there is answered at once unless the gateway is busy; the rotation may have to wait for the disk.
+    let answer = find::ask_status(&paths, LIMIT)
         .and_then(|_| control::ask_within(&paths.control, Request::Rotate, LIMIT));
     let value = match answer {
         Ok(value) => value,

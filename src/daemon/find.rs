@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use super::control::{self, Request};
 use super::lock::{self, Holder, Lock};
 use super::paths::{self, RunPaths};
 use super::pidfile::{self, Content};
@@ -256,6 +257,29 @@ pub fn reach(paths: &RunPaths) -> Result<Reached, Error> {
     match lock::holder(&paths.lock)? {
         Holder::Somebody(..) => Ok(Reached::Somebody),
         Holder::Nobody => Ok(Reached::Nobody { stale_removed: remove_stale(paths)? }),
+    }
+}
+
+/// Asks the gateway for its status, before something is asked of it that may take long: one that is suspended is not
+/// waited for, but one that is merely busy is, at most for `limit`.
+///
+/// # Errors
+/// When there is no whole answer.
+pub fn ask_status(paths: &RunPaths, limit: Duration) -> Result<serde_json::Value, control::Error> {
+    match control::ask(&paths.control, Request::Status) {
+        Err(control::Error::TimeOut(..)) if suspended(paths).is_none() => {
+            control::ask_within(&paths.control, Request::Status, limit)
+        }
+        answer => answer,
+    }
+}
+
+/// The number of the process that runs, if it is known to be suspended.
+#[must_use]
+pub fn suspended(paths: &RunPaths) -> Option<i32> {
+    match find(paths) {
+        Ok(State::Running(running)) if running.handle.is_suspended() => Some(running.handle.pid()),
+        _ => None,
     }
 }
 

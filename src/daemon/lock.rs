@@ -20,8 +20,10 @@ use crate::sys::identity::{Handle, Lookup};
 use crate::sys::{fs as files, user};
 
 /// How long a contender waits for the holder's record to make sense; it covers the time between a winner's flock
-/// and its record, a launcher on the way to its daemon, and a `--status` that looks at the lock.
+/// and its record, and a `--status` that looks at the lock.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How long it waits for a launcher that lives: its daemon is the one to name, and a busy machine may not let it come.
+const LAUNCH: Duration = Duration::from_secs(15);
 /// How often it looks.
 const STEP: Duration = Duration::from_millis(5);
 /// The longest record that is read, in bytes.
@@ -77,7 +79,7 @@ impl Lock {
     /// # Errors
     /// [`Error::Running`] if another gateway runs; nothing was changed then.
     pub fn acquire(paths: &RunPaths, record: &Record) -> Result<Self, Error> {
-        let deadline = Instant::now() + PATIENCE;
+        let begun = Instant::now();
         loop {
             if let Some(lock) = Self::try_take(&paths.lock)? {
                 lock.describe(record)?;
@@ -85,10 +87,12 @@ impl Lock {
             }
             let (file, _) = open(&paths.lock)?;
             let holder = read_record(&file).filter(is_alive);
-            let late = Instant::now() >= deadline;
+            let waited = begun.elapsed();
             match holder {
-                Some(record) if late || !record.launching => return Err(Error::Running(Box::new(record))),
-                None if late => return Err(Error::Unidentified(paths.lock.clone())),
+                Some(record) if waited >= LAUNCH || !record.launching => {
+                    return Err(Error::Running(Box::new(record)));
+                }
+                None if waited >= PATIENCE => return Err(Error::Unidentified(paths.lock.clone())),
                 _ => std::thread::sleep(STEP),
             }
         }

@@ -15,10 +15,11 @@
 //! | `signals` | what each signal means to a serving process |
 //! | `control` | the control socket, both sides |
 //! | `unit` | gateways that belong to a systemd unit |
-//! | `upgrade` | starting the process that takes this one's place, and being it |
+//! | `upgrade`, `channel` | starting the process that takes this one's place, and being it; what both say |
 //!
 //! A remembered number is never signalled: every way to a signal goes through [`find::find`].
 
+pub mod channel;
 pub mod control;
 pub mod detach;
 pub mod find;

@@ -5,9 +5,10 @@
 //! standard error, listeners and [`Plan`], so that a program that hangs or is no mcpeg never holds them. Until it has
 //! said hello, its standard error is a pipe, whose text tells why a program did not start.
 //!
-//! Afterwards both talk in lines of JSON over a channel ([`open`]) until the old process ends. The stages, old to new and
+//! Afterwards both talk in lines of JSON over a [channel](super::channel) until the old process ends. The stages, old to new and
 //! back: `take` `prepared` `go` `ready` `commit` `owned` `released`. Any failure before `owned` leaves everything to
 //! the old process. Sessions go over the same channel at any time, in both directions, as text that is opaque here.
+//! Children of upstreams go before `commit`: their descriptors over a socket pair of their own, and then `child`.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -16,26 +17,23 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{mpsc, oneshot};
-
+use super::channel::Descriptors;
 use super::listen::{Outline, SocketFile};
 use crate::exit::{Exit, ToExit};
 use crate::sys::process::Kill;
 use crate::sys::{fd, handover, process};
+use serde::{Deserialize, Serialize};
 
 /// The version of what is said over the channel.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 /// Tells a program that it is to take a gateway's place.
 pub const VARIABLE: &str = "MCPEG_UPGRADE";
 /// Variables that mean one process, `sd_listen_fds(3)` and `sd_watchdog_enabled(3)`; the next one is another.
 const PERSONAL: [&str; 5] = ["LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID"];
 /// How long the next process waits for what the old one passes.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The longest line, in bytes.
-const LINE_LIMIT: u64 = 64 * 1024 * 1024;
+/// The longest line, in bytes: any message of a child, escaped.
+pub(super) const LINE_LIMIT: u64 = 4 << 30;
 /// How much of a failed program's standard error is reported, in bytes.
 const COMPLAINT_LIMIT: usize = 2048;
 
@@ -63,6 +61,8 @@ pub struct Plan {
     pub listeners: Outline,
     /// The files of Unix listeners.
     pub files: Vec<SocketFile>,
+    /// The children of upstreams that will be handed over, as text that is opaque here.
+    pub children: Vec<String>,
 }
 
 /// One line of the channel.
@@ -129,6 +129,33 @@ pub enum Message {
         id: String,
         /// The JSON-RPC message.
         body: String,
+    },
+    /// Something about a request that one process has put aside, and the other has a repetition of.
+    Round {
+        /// What, as text that is opaque here.
+        word: String,
+    },
+    /// Old: a child of an upstream; its descriptors came before over the other socket.
+    Child {
+        /// What must be known of it.
+        text: String,
+    },
+    /// A message that a child of the other process has sent, or is to be sent.
+    Line {
+        /// The child's pid.
+        child: u32,
+        /// The JSON-RPC message.
+        line: String,
+    },
+    /// New: I watch over this child.
+    Adopted {
+        /// Its pid.
+        child: u32,
+    },
+    /// New: this child says nothing any more.
+    HungUp {
+        /// Its pid.
+        child: u32,
     },
 }
 
@@ -264,17 +291,24 @@ impl Drop for Candidate {
     }
 }
 
-/// Passes descriptors: the lock, standard error, and the listeners.
+/// Passes descriptors: the lock, standard error, one end of a socket pair for those of children, and the listeners.
+/// Returns the other end of the pair.
 ///
 /// # Errors
-/// What sendmsg(2) answers.
-pub fn pass(channel: &impl std::os::fd::AsFd, lock: &OwnedFd, listeners: &[OwnedFd]) -> io::Result<()> {
+/// What socketpair(2) or sendmsg(2) answers.
+pub fn pass(
+    channel: &impl std::os::fd::AsFd,
+    lock: &OwnedFd,
+    listeners: &[OwnedFd],
+) -> io::Result<Descriptors> {
     let stderr = io::stderr();
-    let all: Vec<_> = [lock.as_fd(), stderr.as_fd()]
+    let (ours, theirs) = UnixStream::pair()?;
+    let all: Vec<_> = [lock.as_fd(), stderr.as_fd(), theirs.as_fd()]
         .into_iter()
         .chain(listeners.iter().map(std::os::fd::AsFd::as_fd))
         .collect();
-    handover::send(channel, &all)
+    handover::send(channel, &all)?;
+    Descriptors::of(ours)
 }
 
 /// What the next process was given.
@@ -284,6 +318,8 @@ pub struct Inheritance {
     pub plan: Plan,
     /// The lock's open file.
     pub lock: OwnedFd,
+    /// The way of children's descriptors.
+    pub descriptors: UnixStream,
     /// The listeners, in the plan's order.
     pub listeners: Vec<OwnedFd>,
 }
@@ -316,14 +352,15 @@ pub fn receive(mut stream: &UnixStream) -> Result<Inheritance, Error> {
     let hello = Message::Hello { protocol: PROTOCOL, pid, version: env!("CARGO_PKG_VERSION").to_owned() };
     stream.write_all(line(&hello).as_bytes()).map_err(Error::Pass)?;
     let mut descriptors = handover::receive(stream).map_err(Error::Pass)?.into_iter();
-    let (lock, stderr) = descriptors.next().zip(descriptors.next()).ok_or_else(incomplete)?;
+    let mut next = || descriptors.next().ok_or_else(incomplete);
+    let (lock, stderr, children) = (next()?, next()?, next()?);
     let mut text = String::new();
     // The old process says nothing more until it is spoken to, so that the buffer keeps nothing of later lines.
     BufReader::new(stream.take(LINE_LIMIT)).read_line(&mut text).map_err(Error::Pass)?;
     let message = serde_json::from_str(&text).map_err(|error| Error::Pass(error.into()))?;
     let Message::Take(plan) = message else { return Err(incomplete()) };
     fd::replace_stderr(stderr.as_fd()).map_err(Error::Pass)?;
-    Ok(Inheritance { plan: *plan, lock, listeners: descriptors.collect() })
+    Ok(Inheritance { plan: *plan, lock, descriptors: children.into(), listeners: descriptors.collect() })
 }
 
 /// Something was not passed.
@@ -345,77 +382,10 @@ pub fn failed(error: &impl ToExit) -> Message {
 }
 
 /// A message as a line.
-fn line(message: &Message) -> String {
+pub(super) fn line(message: &Message) -> String {
     let mut text = serde_json::to_string(message).expect("messages have string keys only");
     text.push('\n');
     text
-}
-
-/// The sending side; clones share it.
-#[derive(Clone, Debug)]
-pub struct Sender(mpsc::UnboundedSender<Outgoing>);
-
-/// What the writer is given.
-#[derive(Debug)]
-enum Outgoing {
-    /// A line.
-    Line(String),
-    /// Tells when everything before is in the kernel.
-    Flush(oneshot::Sender<()>),
-}
-
-impl Sender {
-    /// Queues a message; one that cannot be sent is dropped, and the receiving side learns of the end.
-    pub fn send(&self, message: &Message) {
-        drop(self.0.send(Outgoing::Line(line(message))));
-    }
-
-    /// Waits until everything that was queued is on its way, or the channel is broken.
-    pub async fn flush(&self) {
-        let (done, flushed) = oneshot::channel();
-        if self.0.send(Outgoing::Flush(done)).is_ok() {
-            let _ = flushed.await;
-        }
-    }
-}
-
-/// The receiving side.
-#[derive(Debug)]
-pub struct Receiver(tokio::io::BufReader<OwnedReadHalf>, Vec<u8>);
-
-impl Receiver {
-    /// The next message; `None` when the other process is gone or does not make sense. Safe to cancel.
-    pub async fn next(&mut self) -> Option<Message> {
-        let mut limited = (&mut self.0).take(LINE_LIMIT);
-        limited.read_until(b'\n', &mut self.1).await.ok()?;
-        let message = std::mem::take(&mut self.1);
-        serde_json::from_slice(&message).ok()
-    }
-}
-
-/// Makes a channel of a connected socket; inside the runtime.
-#[must_use]
-pub fn open(stream: tokio::net::UnixStream) -> (Sender, Receiver) {
-    let (reader, writer) = stream.into_split();
-    let (sender, queue) = mpsc::unbounded_channel();
-    tokio::spawn(write(writer, queue));
-    (Sender(sender), Receiver(tokio::io::BufReader::new(reader), Vec::new()))
-}
-
-/// Writes what is queued until nobody can queue any more.
-async fn write(mut socket: OwnedWriteHalf, mut queue: mpsc::UnboundedReceiver<Outgoing>) {
-    while let Some(outgoing) = queue.recv().await {
-        match outgoing {
-            Outgoing::Line(line) => {
-                if socket.write_all(line.as_bytes()).await.is_err() {
-                    return;
-                }
-            }
-            Outgoing::Flush(done) => {
-                let _ = done.send(());
-            }
-        }
-    }
 }
 
 impl ToExit for Error {

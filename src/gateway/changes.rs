@@ -50,7 +50,11 @@ pub(crate) fn changes() -> Changes {
 /// Tells that every list from this origin is to be read again. That nobody listens is fine.
 pub(crate) fn announce_lists(changes: &Changes, origin: &Origin) {
     for method in LISTS {
-        let note = Notification { method: method.to_owned(), params: None };
-        let _ = changes.send((origin.clone(), note));
+        let _ = changes.send((origin.clone(), changed(method)));
     }
+}
+
+/// The notification of a changed list.
+pub(crate) fn changed(method: &str) -> Notification {
+    Notification { method: method.to_owned(), params: None }
 }

@@ -7,6 +7,7 @@
 //! | `catalog` | merged lists, and which upstream a name belongs to |
 //! | `upstream` | child processes and HTTP endpoints, supervised; one request on its way |
 //! | `status`, `metrics` | what the gateway tells about itself |
+//! | `transfer`, `handover` | sessions and children on their way to another process, or from one |
 //! | `apply` | another configuration for a running gateway, and what is no longer in it |
 //! | `relay` | JSON-RPC envelopes with raw payloads, and the differences between the eras |
 //!
@@ -17,6 +18,7 @@ mod apply;
 mod catalog;
 mod changes;
 mod error;
+mod handover;
 mod http;
 mod metrics;
 mod relay;
@@ -32,3 +34,4 @@ pub use metrics::{Labels, Metric};
 pub use service::Gateway;
 pub use session::Asked;
 pub use status::{Era, State, Status, UpstreamStatus};
+pub use upstream::{Parcel, Told};

@@ -13,12 +13,13 @@ use tokio_util::task::TaskTracker;
 use super::catalog::{Board, Lineup};
 use super::changes::{Changes, changes};
 use super::error::Error;
+use super::handover::{Handover, read_offers};
 use super::http;
 use super::metrics::{self, Metric, Metrics};
 use super::session::{Peer, Store};
 use super::status::{Audience, Status, UpstreamStatus};
 use super::upstream::{self, Builtin, Connector, Keepers, Pool, State, Upstream};
-use crate::config::{Config, Sharing, Start, Transport, Upstream as Settings, UpstreamName};
+use crate::config::{Config, Prefix, Sharing, Start, Transport, Upstream as Settings, UpstreamName};
 use crate::drain::Watch;
 use crate::sys::net::Listener;
 
@@ -34,8 +35,12 @@ pub(crate) struct Inner {
     pub(crate) sessions: Store,
     /// Requests of modern clients that wait for their answers to a server's questions.
     pub(crate) held: Arc<http::Held>,
+    /// Repetitions of such requests that another process goes on with, or this one for another.
+    pub(crate) rounds: http::Rounds,
     /// The way to the process before or after this one.
     pub(crate) peer: Peer,
+    /// Children on their way from the process before, or to the one after this one.
+    pub(super) handover: Handover,
     /// Set while connections are left to wait: another process takes over.
     pub(crate) paused: watch::Sender<bool>,
     /// What upstreams announce.
@@ -73,9 +78,11 @@ impl Drop for InFlight {
 impl Gateway {
     /// Starts the supervision of all upstreams; must be called inside a tokio runtime.
     ///
+    /// Children of the process before that are on offer are not started again, if it is to hand them over.
+    ///
     /// # Errors
     /// [`Error::Certificates`] if an upstream needs TLS and the system has no certificates.
-    pub fn start(config: &Config) -> Result<Self, Error> {
+    pub fn start(config: &Config, offers: &[String]) -> Result<Self, Error> {
         let pool = pool_for(&config.upstreams)?;
         let builtin = Arc::new(Builtin::new(config.sources.first().cloned()));
         let (changes, keepers, supervisors) = (changes(), Keepers::default(), TaskTracker::new());
@@ -86,13 +93,18 @@ impl Gateway {
         let connectors = connectors.chain(std::iter::once(connector(&builtin_settings(), Some(&builtin))));
         // All of them before any: a configuration that cannot be used starts nothing.
         let connectors: Vec<Connector> = connectors.collect::<Result<_, _>>()?;
-        let start = |connector| Upstream::start(connector, changes.clone(), &supervisors);
-        let upstreams = connectors.into_iter().map(start).collect();
+        // Where names must not clash, the lists are needed before the pipes are there.
+        let never = config.server.prefix == Prefix::Never;
+        let mut offers = if never { Vec::new() } else { read_offers(offers) };
+        let start = |connector| Upstream::start(connector, changes.clone(), &supervisors, &mut offers);
+        let (upstreams, awaited): (_, Vec<_>) = connectors.into_iter().map(start).unzip();
         let inner = Arc::new(Inner {
             board: Arc::new(Board::new(Lineup::new(config.server.clone(), upstreams))),
             sessions: Store::default(),
             held: Arc::default(),
+            rounds: http::Rounds::default(),
             peer: Peer::default(),
+            handover: Handover::new(awaited.into_iter().flatten().collect()),
             paused: watch::Sender::new(false),
             changes,
             draining: CancellationToken::new(),
@@ -208,7 +220,7 @@ impl Inner {
         limit: usize,
     ) -> Result<Arc<Upstream>, Error> {
         let connector = Connector::new(settings, pool, limit, &self.keepers, None)?;
-        Ok(Upstream::start(connector, self.changes.clone(), &self.supervisors))
+        Ok(Upstream::start(connector, self.changes.clone(), &self.supervisors, &mut Vec::new()).0)
     }
 
     /// A snapshot.

@@ -1,6 +1,10 @@
-//! Signs of life: requests to ourselves, over each listener.
+//! Signs of life: ours, by requests to ourselves over each listener, and the launcher's.
 
+use std::os::fd::OwnedFd;
 use std::time::Duration;
+
+use tokio::io::Interest;
+use tokio::net::unix::pipe;
 
 use super::Error;
 use crate::probe;
@@ -51,4 +55,14 @@ pub(super) async fn ask_ourselves(addresses: &[Address]) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Waits until the launcher is gone; for ever without one. A pipe whose reader is gone reports an error: pipe(7).
+pub(super) async fn abandoned(pipe: Option<OwnedFd>) {
+    if let Some(pipe) = pipe.and_then(|pipe| pipe::Sender::from_owned_fd(pipe).ok())
+        && pipe.ready(Interest::ERROR).await.is_ok()
+    {
+        return;
+    }
+    std::future::pending::<()>().await;
 }

@@ -1,8 +1,10 @@
 //! The way between the two processes of an upgrade, as the gateway and the serving loop see it.
 //!
-//! Sessions pass at any time and in both directions; everything else is a stage of the upgrade, for the loop.
+//! Sessions and messages of children pass at any time and in both directions; everything else is a stage of the upgrade,
+//! for the loop.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
@@ -10,8 +12,9 @@ use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::Error;
-use crate::daemon::upgrade::{self, Error as Failure, Message, Receiver, Sender};
-use crate::gateway::{Asked, Gateway};
+use crate::daemon::channel::{self, Descriptors, Receiver, Sender};
+use crate::daemon::upgrade::{self, Error as Failure, Message};
+use crate::gateway::{Asked, Gateway, Parcel, Told};
 
 /// The way to the process before or after this one, with the task that carries sessions.
 #[derive(Debug)]
@@ -33,14 +36,19 @@ impl Drop for Bond {
 }
 
 impl Bond {
-    /// Opens the way; the gateway asks the other process from here on.
-    pub(super) fn open(stream: UnixStream, gateway: &Gateway) -> Self {
-        let (sender, receiver) = upgrade::open(stream);
+    /// Opens the way; the gateway asks the other process from here on. Children come with `descriptors`.
+    pub(super) fn open(stream: UnixStream, descriptors: Option<Descriptors>, gateway: &Gateway) -> Self {
+        let (sender, receiver) = channel::open(stream);
         let (stages_in, stages) = mpsc::unbounded_channel();
         let (way, asked) = mpsc::unbounded_channel();
         gateway.set_peer(Some(way));
         let over = CancellationToken::new();
-        let carrier = Carrier { gateway: gateway.clone(), sender: sender.clone(), waiting: HashMap::new() };
+        let carrier = Carrier {
+            gateway: gateway.clone(),
+            sender: sender.clone(),
+            descriptors,
+            waiting: HashMap::new(),
+        };
         // Cancelled on drop too, so that an aborted task is the end as well.
         let guard = over.clone().drop_guard();
         let task = tokio::spawn(async move {
@@ -53,13 +61,15 @@ impl Bond {
     /// Opens the way to the process that has started this one, if there is one; inside the runtime.
     pub(super) fn to_predecessor(
         stream: &mut Option<std::os::unix::net::UnixStream>,
+        descriptors: Option<std::os::unix::net::UnixStream>,
         gateway: &Gateway,
     ) -> std::io::Result<Option<Self>> {
         let Some(socket) = &*stream else { return Ok(None) };
+        let descriptors = descriptors.map(Descriptors::of).transpose()?;
         socket.set_nonblocking(true)?;
         let socket = UnixStream::from_std(socket.try_clone()?)?;
         *stream = None;
-        Ok(Some(Self::open(socket, gateway)))
+        Ok(Some(Self::open(socket, descriptors, gateway)))
     }
 
     /// Waits for one stage.
@@ -79,6 +89,15 @@ impl Bond {
         self.sender.flush().await;
     }
 
+    /// Sends the children of upstreams.
+    pub(super) async fn send_children(&self, gateway: &Gateway, way: &Descriptors) -> std::io::Result<()> {
+        for Parcel { text, descriptors } in gateway.hand_over().await {
+            way.send(&descriptors).await?;
+            self.sender.send(&Message::Child { text });
+        }
+        Ok(())
+    }
+
     /// Tells the old process why this one does not serve.
     pub(super) async fn fail(&self, error: &Error) {
         self.sender.send(&upgrade::failed(error));
@@ -92,6 +111,8 @@ struct Carrier {
     gateway: Gateway,
     /// The other side.
     sender: Sender,
+    /// The way of children's descriptors, where they come to this side.
+    descriptors: Option<Descriptors>,
     /// Who waits for a session.
     waiting: HashMap<String, Vec<oneshot::Sender<Option<String>>>>,
 }
@@ -108,7 +129,7 @@ impl Carrier {
             tokio::select! {
                 message = receiver.next() => match message {
                     Some(message) => self.handle(message, &stages),
-                    None => return,
+                    None => return self.gateway.alone(),
                 },
                 Some(asked) = asked.recv() => self.ask(asked),
             }
@@ -137,7 +158,21 @@ impl Carrier {
                 let gateway = self.gateway.clone();
                 tokio::spawn(async move { gateway.deliver(&id, &body).await });
             }
+            Message::Round { word } => self.gateway.round(&word),
+            Message::Child { text } => self.receive(text),
+            Message::Line { child, line } => self.gateway.told(&Told::Line { child, line }),
+            Message::Adopted { child } => self.gateway.told(&Told::Adopted { child }),
+            Message::HungUp { child } => self.gateway.told(&Told::HungUp { child }),
             stage => drop(stages.send(stage)),
+        }
+    }
+
+    /// A child, of which the descriptors have come before.
+    fn receive(&self, text: String) {
+        match self.descriptors.as_ref().map(Descriptors::receive) {
+            Some(Ok(descriptors)) => self.gateway.receive(Parcel { text, descriptors }),
+            Some(Err(error)) => tracing::warn!(%error, "a child cannot be taken over"),
+            None => {}
         }
     }
 
@@ -150,6 +185,12 @@ impl Carrier {
             }
             Asked::Ended { id } => self.sender.send(&Message::Ended { id }),
             Asked::Deliver { id, body } => self.sender.send(&Message::Deliver { id, body }),
+            Asked::Round { word } => self.sender.send(&Message::Round { word }),
+            Asked::Child(told) => self.sender.send(&match told {
+                Told::Line { child, line } => Message::Line { child, line },
+                Told::Adopted { child } => Message::Adopted { child },
+                Told::HungUp { child } => Message::HungUp { child },
+            }),
         }
     }
 }
@@ -175,5 +216,36 @@ impl Drop for Pause {
         if let Some(gateway) = &self.0 {
             gateway.pause(false);
         }
+    }
+}
+
+/// Children that the new process may have, taken back when dropped.
+pub(super) struct Loan(Option<Gateway>);
+
+impl Loan {
+    /// Begins.
+    pub(super) fn begin(gateway: &Gateway) -> Self {
+        Self(Some(gateway.clone()))
+    }
+
+    /// Leaves them to the new process.
+    pub(super) fn keep(mut self) {
+        if let Some(gateway) = self.0.take() {
+            gateway.lend();
+        }
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        if let Some(gateway) = &self.0 {
+            gateway.take_back();
+        }
+    }
+}
+
+impl fmt::Debug for Loan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Loan")
     }
 }

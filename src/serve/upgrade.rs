@@ -2,9 +2,11 @@
 //!
 //! The old process serves until the new one has answered a request of its own. Then, in this order: the old one leaves
 //! new connections to wait, sends all sessions and says `go`; the new one accepts, asks itself, says `ready`; the old
-//! one says `commit`; the new one takes record, pid file and control socket over and says `owned`; the old one tells
-//! the service manager, and drains. Until `owned` every failure leaves all to the old one, which accepts again. While
-//! the old one drains, either process asks the other for sessions that it does not know.
+//! one passes the children of its upstreams and says `commit`; the new one takes record, pid file and control socket over
+//! and says `owned`, and only then touches the children; the old one tells the service manager, and drains. Until
+//! `owned` every failure leaves all to the old one, which accepts again and goes on with its children. While the old
+//! one drains, either process asks the other for sessions that it does not know, and its requests to children go by
+//! way of the new one.
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -16,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::bond::{Bond, Pause};
+use super::bond::{Bond, Loan, Pause};
 use super::{Error, Serving, Taken};
 use crate::config::{Overrides, Source};
 use crate::daemon::control::Server;
@@ -64,6 +66,8 @@ struct Heir {
     bond: Bond,
     /// Its pid.
     pid: i32,
+    /// The children that it has.
+    loan: Loan,
 }
 
 /// What an attempt works with, independent of the serving loop.
@@ -99,11 +103,12 @@ impl Offer {
             Ok(None) => return Err(early(candidate.died())),
             Err(_) => return Err(early(candidate.late(self.limit))),
         };
-        upgrade::pass(&stream, &self.lock, &self.listeners).map_err(|error| match error.kind() {
+        let passed = upgrade::pass(&stream, &self.lock, &self.listeners);
+        let descriptors = passed.map_err(|error| match error.kind() {
             std::io::ErrorKind::BrokenPipe => early(candidate.died()),
             _ => early(Failure::Pass(error)),
         })?;
-        let mut bond = Bond::open(stream, &self.gateway);
+        let mut bond = Bond::open(stream, None, &self.gateway);
         bond.sender.send(&Message::Take(Box::new(self.plan.clone())));
         let prepared = tokio::time::timeout_at(deadline, bond.stage(&Message::Prepared)).await;
         settle(prepared, &mut candidate, self.limit).map_err(early)?;
@@ -112,11 +117,13 @@ impl Offer {
         bond.sender.send(&Message::Go);
         let ready = tokio::time::timeout(STEP_LIMIT, bond.stage(&Message::Ready)).await;
         settle(ready, &mut candidate, STEP_LIMIT).map_err(early)?;
+        let loan = Loan::begin(&self.gateway);
+        bond.send_children(&self.gateway, &descriptors).await.map_err(Failure::Pass).map_err(early)?;
         bond.sender.send(&Message::Commit);
         let owned = tokio::time::timeout(STEP_LIMIT, bond.stage(&Message::Owned)).await;
         settle(owned, &mut candidate, STEP_LIMIT).map_err(|failure| (failure, true))?;
         pause.keep();
-        Ok(Heir { candidate, bond, pid })
+        Ok(Heir { candidate, bond, pid, loan })
     }
 }
 
@@ -184,6 +191,7 @@ impl Serving<'_> {
             background: self.taken.background,
             listeners: self.taken.listeners.outline(),
             files,
+            children: self.gateway.offers(),
         };
         let missing = || Failure::Pass(std::io::ErrorKind::NotFound.into());
         Ok(Offer {
@@ -203,6 +211,7 @@ impl Serving<'_> {
         match attempt.result {
             Ok(heir) => {
                 self.owner = false;
+                heir.loan.keep();
                 self.log.yield_rotation();
                 self.taken.listeners.give_files_up();
                 // Before the manager hears of it, so that the new process is nobody's child when it is named.
@@ -263,9 +272,13 @@ impl Serving<'_> {
         daemon::write_pid_file(&self.taken.paths.pid_file, self.record.pid)?;
         server.publish()?;
         self.serve_control(server);
-        // If the old process dies now, nothing is missing but its word to the service manager.
-        if let Err(error) = self.talk(&Message::Owned, &Message::Released).await {
-            tracing::warn!(error = crate::exit::chain(&error), "the old process did not take its leave");
+        let bond = self.bond.as_mut().expect("only a process with one before it gets here");
+        self.gateway.adopt(|| bond.sender.send(&Message::Owned));
+        // If the old process dies now, nothing is missing but its word to the service manager. A signal that comes now
+        // is heeded when serving has begun.
+        let leave = tokio::time::timeout(STEP_LIMIT, bond.stage(&Message::Released)).await;
+        if !matches!(leave, Ok(Ok(()))) {
+            tracing::warn!("the old process did not take its leave");
         }
         self.taken.listeners.store(&self.notifier);
         let summary = self.summary();
@@ -353,6 +366,7 @@ fn inherit(channel: &std::os::unix::net::UnixStream) -> Result<Taken, Error> {
     let lock = Lock::inherit(&paths, inheritance.lock)?;
     let offered = (plan.listeners, inheritance.listeners);
     let listeners = Listeners::inherit(&config.server.listen, offered, plan.files)?;
+    let children = Some((plan.children, inheritance.descriptors));
     Ok(Taken {
         config: config.into(),
         source,
@@ -366,5 +380,6 @@ fn inherit(channel: &std::os::unix::net::UnixStream) -> Result<Taken, Error> {
         welcome: None,
         background: plan.background,
         predecessor: None,
+        children,
     })
 }

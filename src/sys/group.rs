@@ -36,6 +36,17 @@ impl Group {
         Some(Self { leader: ordinary(leader)?, session, pidfd })
     }
 
+    /// The group of a child that was not reaped, or of one that another process has handed over.
+    ///
+    /// # Errors
+    /// `ESRCH` if there is no such process any more, `EINVAL` for a number with a meaning of its own.
+    pub fn led_by(leader: u32, pidfd: OwnedFd) -> io::Result<Self> {
+        let invalid = || io::Error::from_raw_os_error(libc::EINVAL);
+        let leader = i32::try_from(leader).map_err(|_| invalid())?;
+        let session = nix::unistd::getsid(Some(nix::unistd::Pid::from_raw(leader)))?.as_raw();
+        Self::new(leader, session, Some(pidfd)).ok_or_else(invalid)
+    }
+
     /// Signals every process of the group, or only looks whether there is one; tells whether there was. Zombies count.
     ///
     /// # Errors

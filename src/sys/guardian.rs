@@ -33,8 +33,9 @@ use super::group::Group;
 use super::pidfd;
 use super::process::{Kill, command};
 
-/// Its name in `argv` and in ps(1), where the gateway's pid follows, as in `mcpeg-guardian of 4711`.
-const NAME: &CStr = c"mcpeg-guardian";
+/// Its name in `argv` and in ps(1), where the gateway's pid follows, as in `mcp-guardian of 4711`. Whoever kills all that
+/// is called mcpeg, as by `pkill -9 mcpeg`, does not reach it, so that it can do its work.
+const NAME: &CStr = c"mcp-guardian";
 /// How long groups may take to exit after TERM.
 const GRACE: Duration = Duration::from_millis(500);
 /// How often it looks whether they have.

@@ -1,7 +1,7 @@
 //! Starting and ending child processes.
 //!
-//! [`command`] is the crate's only way to a [`Command`]; [`prepare_child`] makes the child die with us and gives it a clean
-//! signal state and a process group of its own, so that [`signal_group`] reaches its children too.
+//! [`command`] is the crate's only way to a [`Command`]; [`prepare_child`] gives the child a clean signal state and a
+//! process group of its own, so that [`signal_group`] reaches its children too; [`bind_to_parent`] makes it die with us.
 
 #![expect(
     unsafe_code,
@@ -24,18 +24,27 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
     Command::new(program)
 }
 
-/// Ties a child to this process: it leads a process group of its own, starts with default signal dispositions and
-/// an empty mask, and is killed by the kernel if this process dies.
+/// Makes a child lead a process group of its own and start with default signal dispositions and an empty mask.
+pub fn prepare_child(command: &mut Command) {
+    command.process_group(0);
+    let hook = || {
+        super::signal::reset_dispositions_of_child();
+        super::signal::unblock_all()
+    };
+    // SAFETY: the hook makes the system calls signal and sigprocmask only; it neither allocates nor takes a lock, as
+    // signal-safety(7) demands between fork and exec.
+    unsafe { command.pre_exec(hook) };
+}
+
+/// Has the kernel kill the child when this process dies.
 ///
 /// prctl(2) `PR_SET_PDEATHSIG` follows the *thread* that starts the child, so the child must be spawned by a thread
 /// that lives as long as the process: the main thread or a worker of the runtime, never one of its blocking pool.
-/// The kernel signals the child alone; its own children are reached by [`signal_group`] while we live.
-pub fn prepare_child(command: &mut Command) {
+/// The kernel signals the child alone; its own children are reached by [`signal_group`] while we live. Nobody but the
+/// child itself could take it back, so that it is not for one that may be handed over to another process.
+pub fn bind_to_parent(command: &mut Command) {
     let parent = rustix::process::getpid();
-    command.process_group(0);
     let hook = move || {
-        super::signal::reset_dispositions_of_child();
-        super::signal::unblock_all()?;
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
         // The parent may have died before prctl took effect; then nobody would ever end this child.
         if rustix::process::getppid() == Some(parent) {
@@ -44,8 +53,8 @@ pub fn prepare_child(command: &mut Command) {
             Err(io::Error::from_raw_os_error(nix::libc::ESRCH))
         }
     };
-    // SAFETY: the hook makes the system calls signal, sigprocmask, prctl and getppid only; it neither allocates nor
-    // takes a lock, as signal-safety(7) demands between fork and exec.
+    // SAFETY: the hook makes the system calls prctl and getppid only; it neither allocates nor takes a lock, as
+    // signal-safety(7) demands between fork and exec.
     unsafe { command.pre_exec(hook) };
 }
 
@@ -172,13 +181,12 @@ pub fn pidfd_open(child: u32) -> io::Result<OwnedFd> {
     Ok(super::pidfd::of_child(pid)?)
 }
 
-/// The end of a child as an event of the runtime: readable once the child is a zombie, which it stays until it is waited
-/// for. Must be called inside a runtime.
+/// The end of a process as an event of the runtime: its pidfd is readable once it has ended. Must be called inside a
+/// runtime.
 ///
 /// # Errors
-/// What `pidfd_open(2)` or `epoll_ctl(2)` answers.
-pub fn exit_event(child: u32) -> io::Result<AsyncFd<OwnedFd>> {
-    let pidfd = pidfd_open(child)?;
+/// What `epoll_ctl(2)` answers.
+pub fn exit_event(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` returns the same open descriptor from `as_raw_fd` until it is dropped with the `AsyncFd`.
     Ok(unsafe { AsyncFd::register(pidfd) }?)
 }

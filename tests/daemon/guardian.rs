@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::support::daemon::{Finished, Site, finish, lives, processes, send, until};
+use crate::support::daemon::{
+    Finished, GRACE, PROMISE, Site, finish, lives, most_within_promise, processes, send, until,
+};
 
-/// What is promised: this long after the gateway's death nothing of it is left.
-const PROMISE: Duration = Duration::from_secs(2);
 /// The last moment of a start at which the gateway is killed; an idle machine is ready long before.
 const START: Duration = Duration::from_millis(300);
 /// The last moment of a stop at which the gateway is killed.
@@ -48,19 +48,20 @@ fn upstream_of(site: &Site) -> Vec<i32> {
 
 /// The guardians of a gateway, living or not.
 fn guardians_of(gateway: i32) -> Vec<i32> {
-    let wanted = format!("mcpeg-guardian of {gateway} ");
+    let wanted = format!("mcp-guardian of {gateway} ");
     processes().filter(|pid| command_line(*pid) == wanted).collect()
 }
 
-/// Insists on the promise.
-fn nothing_is_left(site: &Site, gateway: i32) {
-    let deadline = Instant::now() + PROMISE;
+/// Insists that nothing is left of a gateway; how long that took.
+fn nothing_is_left(site: &Site, gateway: i32) -> Duration {
+    let begun = Instant::now();
     until("nothing is left", || {
         let (upstream, guardians) = (upstream_of(site), guardians_of(gateway));
         let gone = upstream.is_empty() && guardians.is_empty();
-        assert!(gone || Instant::now() < deadline, "left: {upstream:?}, {guardians:?}");
+        assert!(gone || begun.elapsed() < PROMISE + GRACE, "left: {upstream:?}, {guardians:?}");
         gone
     });
+    begun.elapsed()
 }
 
 /// Kills a gateway in the foreground.
@@ -82,6 +83,25 @@ fn killed_daemon_leaves_neither_upstream_nor_guardian() {
     assert_eq!(upstream_of(&site).len(), 2, "the shell and the server");
     assert_eq!(guardians_of(daemon).len(), 1);
     send(daemon, Signal::SIGKILL);
+    nothing_is_left(&site, daemon);
+}
+
+#[test]
+fn everything_called_mcpeg_is_killed_and_nothing_is_left() {
+    let site = site();
+    let daemon = site.daemon();
+    // As `pkill -9 mcpeg` does it, but for this gateway and its children only.
+    let is_called = |pid: &i32| {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        let parent = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let parent = parent.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse().ok());
+        name.contains("mcpeg") && (*pid == daemon || parent == Some(daemon))
+    };
+    let called: Vec<i32> = processes().filter(is_called).collect();
+    assert_eq!(called, [daemon]);
+    for pid in called {
+        send(pid, Signal::SIGKILL);
+    }
     nothing_is_left(&site, daemon);
 }
 
@@ -111,20 +131,21 @@ fn upstreams_work_where_the_leader_of_the_session_is_outside_of_the_pid_namespac
 #[test]
 fn guardian_called_by_hand_refuses() {
     let site = Site::new();
-    let finished = finish(site.mcpeg(&["of", "1"]).arg0("mcpeg-guardian").spawn().unwrap());
+    let finished = finish(site.mcpeg(&["of", "1"]).arg0("mcp-guardian").spawn().unwrap());
     assert_eq!(finished.code, Some(64), "{finished:?}");
 }
 
 #[test]
 fn gateways_killed_at_any_moment_of_start_and_stop_leave_nothing_and_the_next_one_serves() {
     let site = site();
+    let mut ends = Vec::new();
     for round in 0..ROUNDS {
         let starting = site.mcpeg(&[]).spawn().unwrap();
         // The moment is what the test varies; it is no wait for anything.
         std::thread::sleep(START * round / ROUNDS);
         let pid = starting.id().cast_signed();
         assert_eq!(cut(starting).signal, Some(9), "killed during its start, round {round}");
-        nothing_is_left(&site, pid);
+        ends.push(nothing_is_left(&site, pid));
 
         let stopping = site.mcpeg(&[]).spawn().unwrap();
         ready(&site, &stopping);
@@ -134,9 +155,10 @@ fn gateways_killed_at_any_moment_of_start_and_stop_leave_nothing_and_the_next_on
         // It may have stopped just before.
         let finished = cut(stopping);
         assert!(finished.signal == Some(9) || finished.code == Some(0), "round {round}: {finished:?}");
-        nothing_is_left(&site, pid);
+        ends.push(nothing_is_left(&site, pid));
     }
     let last = site.daemon();
     assert_eq!(site.run(&["--stop"]).code, Some(0));
-    nothing_is_left(&site, last);
+    ends.push(nothing_is_left(&site, last));
+    most_within_promise(ends);
 }

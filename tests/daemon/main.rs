@@ -7,6 +7,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../support/client.rs"]
+#[expect(dead_code, reason = "this suite needs only a part of what the others share")]
+mod client;
+
 #[path = "../support/load.rs"]
 mod load;
 
@@ -27,3 +31,5 @@ mod store;
 mod sudden;
 mod sysv;
 mod upgrade;
+
+use support::kept;

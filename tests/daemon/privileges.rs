@@ -158,7 +158,7 @@ fn step_13_groups_group_and_user_are_set_in_this_order_and_root_is_refused_after
                  --trace=setgroups,setgid,setuid,setresuid,setresgid,setreuid,clone,clone3,fork,vfork";
     let child =
         script(&site, &format!("{trace} \"$MCPEG\" --daemon --user {USER} > out 2>&1")).spawn().unwrap();
-    until("the gateway serves", || site.run(&["--status"]).code == Some(0));
+    site.serves();
     assert_eq!(site.run(&["--stop"]).code, Some(0));
     assert_eq!(finish(child).code, Some(0));
     let trace = fs::read_to_string(site.path("trace")).unwrap();

@@ -14,6 +14,7 @@ use nix::sys::signal::Signal;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
 use crate::support::daemon::{DEADLINE, Site, finish, send};
+use crate::support::port::Port;
 
 /// A service manager's end of the notify socket.
 struct Manager {
@@ -133,16 +134,25 @@ fn connections_wait_in_the_store_while_the_gateway_is_killed_or_restarted() {
     assert!(is_answered(waiting), "a connection was lost during the restart");
 
     // A reload that exchanges the listener exchanges what is stored.
-    let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    manager.site.write("mcpeg.toml", config(&unused.to_string()));
+    let unused = Port::free();
+    manager.site.write("mcpeg.toml", config(&unused.address.to_string()));
     let reload = manager.site.mcpeg(&["--reload"]).spawn().unwrap();
     manager.expect("RELOADING=1");
     manager.expect(&format!("FDSTOREREMOVE=1\nFDNAME={name}"));
-    stored = manager.expect_stored(&format!("mcpeg-listen-127.0.0.1%3A{}", unused.port()));
+    stored = manager.expect_stored(&format!("mcpeg-listen-127.0.0.1%3A{}", unused.address.port()));
     manager.expect("READY=1");
     assert_eq!(finish(reload).code, Some(0));
     stop(&manager, gateway);
     drop(stored);
+}
+
+#[test]
+fn port_is_refused_to_clients_and_given_to_whoever_names_it() {
+    let port = Port::free();
+    assert!(std::net::TcpStream::connect(port.address).is_err());
+    let listener = std::net::TcpListener::bind(port.address).unwrap();
+    assert!(std::net::TcpStream::connect(port.address).is_ok());
+    drop(listener);
 }
 
 #[test]
@@ -171,13 +181,13 @@ fn upgraded_process_exchanges_what_is_stored_when_it_is_the_main_process() {
     let gateway = manager.start(None);
     manager.expect_stored(name);
     manager.expect("READY=1");
-    let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    manager.site.write("mcpeg.toml", config(&unused.to_string()));
+    let unused = Port::free();
+    manager.site.write("mcpeg.toml", config(&unused.address.to_string()));
     let restart = manager.site.mcpeg(&["--restart"]).spawn().unwrap();
     manager.expect("MAINPID=");
     drop(manager.expect("BARRIER=1"));
     manager.expect(&format!("FDSTOREREMOVE=1\nFDNAME={name}"));
-    manager.expect_stored(&format!("mcpeg-listen-127.0.0.1%3A{}", unused.port()));
+    manager.expect_stored(&format!("mcpeg-listen-127.0.0.1%3A{}", unused.address.port()));
     assert_eq!(finish(restart).code, Some(0));
     assert_eq!(manager.site.run(&["--stop"]).code, Some(0));
     assert_eq!(finish(gateway).code, Some(0));

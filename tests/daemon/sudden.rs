@@ -9,12 +9,7 @@ use std::time::{Duration, Instant};
 use mcpeg::sys::process::command;
 use nix::sys::signal::Signal;
 
-use crate::support::daemon::{Site, finish, lives, processes, until};
-
-/// What is promised: this long after a gateway's death nothing of it is left.
-const PROMISE: Duration = Duration::from_secs(2);
-/// How much longer a busy machine may take to show it.
-const GRACE: Duration = Duration::from_secs(8);
+use crate::support::daemon::{GRACE, PROMISE, Site, finish, lives, most_within_promise, processes, until};
 
 /// What is cut short, and the last moment at which that happens; an idle machine is done before.
 const ACTS: [(&str, Duration); 4] = [
@@ -97,7 +92,7 @@ impl Ground {
         all.extend(processes().filter(|pid| {
             let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             let line = String::from_utf8_lossy(&line).replace('\0', " ");
-            let guarded = line.strip_prefix("mcpeg-guardian of ").and_then(|of| of.trim().parse().ok());
+            let guarded = line.strip_prefix("mcp-guardian of ").and_then(|of| of.trim().parse().ok());
             line.contains(&script) || guarded.is_some_and(|of: i32| self.seen.borrow().contains(&of))
         }));
         all.retain(|pid| lives(*pid));
@@ -137,8 +132,8 @@ fn cut(ground: &mut Ground, moments: &mut Moments, act: &str, end: Duration) -> 
         "upgrade" => "--restart",
         _ => "--stop",
     };
+    let before = (act != "start").then(|| ground.site.pid());
     let asking = ground.site.mcpeg(&[flag]).spawn().unwrap();
-    let before = ground.site.pid_file().exists().then(|| ground.site.pid());
     std::thread::sleep(moments.before(end));
     // In an upgrade there are two, of which one may go on.
     match (act, moments.below(3)) {
@@ -163,7 +158,7 @@ fn rounds(rounds: usize, seed: u64) {
     let mut ground = Ground::new();
     let mut moments = Moments(seed);
     let mut innocent = command("sleep").arg("600").spawn().unwrap();
-    let (mut counts, mut longest) = (BTreeMap::<&str, [u32; 2]>::new(), Duration::ZERO);
+    let (mut counts, mut ends) = (BTreeMap::<&str, [u32; 2]>::new(), Vec::new());
     for round in 0..rounds {
         let (act, end) = ACTS[round % ACTS.len()];
         let what = format!("{act}, round {round} of seed {seed}");
@@ -181,7 +176,7 @@ fn rounds(rounds: usize, seed: u64) {
         let count = counts.entry(act).or_default();
         if ground.gateways().is_empty() {
             count[0] += 1;
-            longest = longest.max(ground.nothing_is_left(&what));
+            ends.push(ground.nothing_is_left(&what));
             let started = ground.site.run(&["--daemon"]);
             assert_eq!(started.code, Some(0), "{what}: {started:?}");
         } else {
@@ -193,7 +188,7 @@ fn rounds(rounds: usize, seed: u64) {
         assert_eq!(state, (&"running".into(), &serde_json::Value::Null, Some(pid.into())), "{what}");
         let stopped = ground.site.run(&["--stop"]);
         assert_eq!(stopped.code, Some(0), "{what}: {stopped:?}");
-        longest = longest.max(ground.nothing_is_left(&what));
+        ends.push(ground.nothing_is_left(&what));
         assert!(innocent.try_wait().unwrap().is_none(), "{what}: an innocent was ended");
     }
     innocent.kill().unwrap();
@@ -204,7 +199,9 @@ fn rounds(rounds: usize, seed: u64) {
     // A socket of the form before, which nobody has asked for since, may lie there; a start with that form replaces it.
     left.retain(|name| name != "a.sock" && name != "b.sock");
     assert_eq!(left, ["echo.py", "mcpeg.lock", "mcpeg.toml"]);
+    let longest = ends.iter().max();
     eprintln!("killed, [nothing left, one serves on]: {counts:?}; longest end {longest:?}");
+    most_within_promise(ends);
 }
 
 #[test]

@@ -37,10 +37,11 @@ impl Proc {
         fs::read_link(format!("/proc/{}/{name}", self.0)).unwrap().to_str().unwrap().to_owned()
     }
 
-    /// Where all descriptors lead.
+    /// Where all descriptors lead; one that is closed meanwhile leads nowhere.
     fn descriptors(&self) -> Vec<String> {
         let names = fs::read_dir(format!("/proc/{}/fd", self.0)).unwrap();
-        names.map(|name| self.link(&format!("fd/{}", name.unwrap().file_name().display()))).collect()
+        let links = names.filter_map(|name| fs::read_link(name.ok()?.path()).ok());
+        links.map(|link| link.display().to_string()).collect()
     }
 }
 
@@ -111,7 +112,9 @@ fn mute_site() -> Site {
 fn upstream_of(gateway: i32) -> i32 {
     let mut found = None;
     until("the upstream runs", || {
-        found = children_of(gateway).into_iter().find(|child| Proc(*child).link("exe").ends_with("/sleep"));
+        let runs_sleep =
+            |child: &i32| fs::read_link(format!("/proc/{child}/exe")).is_ok_and(|exe| exe.ends_with("sleep"));
+        found = children_of(gateway).into_iter().find(runs_sleep);
         found.is_some()
     });
     found.unwrap()

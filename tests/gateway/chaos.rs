@@ -110,7 +110,13 @@ async fn upstreams_killed_at_random_leave_no_call_unanswered_and_nothing_behind(
         while !modern("/mcp/victim").call("sleep", r#"{"ms":1}"#).await.reply().contains("slept") {}
     };
     tokio::time::timeout(Duration::from_secs(60), back).await.expect("the upstream comes back");
-    let after = figures(gateway.pid());
+    // What was killed last may still be on its way out.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let mut after = figures(gateway.pid());
+    while after["children"] != before["children"] && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        after = figures(gateway.pid());
+    }
     report(&format!(
         "{kills} kills; victim {victims:?}; other {others:?}; before {before:?}; after {after:?}"
     ));

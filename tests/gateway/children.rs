@@ -12,7 +12,7 @@ use crate::gateway::Gateway;
 use crate::upstreams::probe;
 
 /// How long a process may linger after its gateway is gone, in milliseconds.
-const PATIENCE: u16 = 10_000;
+const PATIENCE: u16 = 30_000;
 
 /// The upstream's process and, if it is stubborn, its child.
 async fn pids(client: &Client) -> Vec<i32> {

@@ -4,8 +4,9 @@ use http::StatusCode;
 use serde_json::Value;
 
 use crate::client::{Answer, Client, LEGACY, post};
-use crate::gateway::Gateway;
-use crate::upstreams::{http, http_probe, probe};
+use crate::gateway::{Gateway, HttpUpstream};
+use crate::tools::bound;
+use crate::upstreams::{PYTHON, http, http_probe, probe};
 
 /// Opens a session that asks for a revision; returns the answer.
 async fn initialize(address: &str, revision: &str) -> Answer {
@@ -114,4 +115,53 @@ async fn clients_of_both_eras_reach_a_legacy_upstream_over_http() {
 async fn clients_of_both_eras_reach_a_modern_upstream_over_http() {
     let upstream = http_probe(&["--era", "modern"]).await;
     both_clients_work(&http("probe", upstream.port)).await;
+}
+
+/// A modern server whose tool `where` mirrors its arguments in headers, and says what it finds there.
+const MIRRORING: &str = r#"
+import json
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_POST(self):
+        message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        result = {"resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
+        if message["method"] == "server/discover":
+            result |= {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}}
+        if message["method"] == "tools/list":
+            place = {"type": "object", "properties": {"zone": {"type": "number", "x-mcp-header": "Zone"}}}
+            properties = {"region": {"type": "string", "x-mcp-header": "Region"}, "place": place}
+            result |= {"tools": [{"name": "where", "inputSchema": {"type": "object", "properties": properties}}]}
+        if message["method"] == "tools/call":
+            found = [self.headers.get("Mcp-Param-" + name) for name in ("Region", "Zone")]
+            result |= {"content": [{"type": "text", "text": json.dumps(found)}]}
+        answer = {"jsonrpc": "2.0", "id": message.get("id"), "result": result}
+        if message["method"] == "initialize":
+            del answer["result"]
+            answer["error"] = {"code": -32601, "message": "method not found"}
+        body = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *_): pass
+server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+print("listening on", server.server_address[1], flush=True)
+server.serve_forever()
+"#;
+
+#[tokio::test]
+async fn arguments_of_a_legacy_client_are_mirrored_in_headers_for_a_modern_http_server() {
+    let upstream = HttpUpstream::start(bound(PYTHON).args(["-c", MIRRORING])).await;
+    for configuration in [http("probe", upstream.port), http("probe", upstream.port) + &probe("other", &[])] {
+        let gateway = Gateway::start(&configuration).await;
+        let client = Client::legacy(gateway.address(), "/mcp").await;
+        let tools = client.tools().await;
+        let tool = tools.iter().find(|tool| tool.ends_with("where")).expect("the tool");
+        let told = client.call(tool, r#"{"region":"\u00e9 west","place":{"zone":7}}"#).await.text();
+        assert_eq!(told, r#"["=?base64?w6kgd2VzdA==?=", "7"]"#);
+        assert_eq!(client.call(tool, r#"{"region":null}"#).await.text(), "[null, null]");
+        gateway.stop().await;
+    }
 }

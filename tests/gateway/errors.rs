@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::client::{Client, send};
 use crate::gateway::Gateway;
+use crate::port::Port;
 use crate::tools::transcript;
 use crate::upstreams::{http, probe, stdio};
 
@@ -33,7 +34,7 @@ async fn others_work_beside(broken: &str, hint: &str) {
     let error = bad["last_error"].as_str().expect("a last error");
     assert!(error.contains("broken"), "the error names the upstream: {error}");
     // Clients may read the health, so operands that only the operator should see are in the log.
-    assert!(gateway.printed().contains(hint), "the log names `{hint}`: {}", gateway.printed());
+    gateway.prints(hint).await;
     let live = send(address, Method::GET, "/health/live", &[], "").await;
     assert_eq!(live.status, StatusCode::OK);
 
@@ -55,8 +56,8 @@ async fn missing_command_leaves_the_other_upstream_alone() {
 
 #[tokio::test]
 async fn unreachable_url_leaves_the_other_upstream_alone() {
-    let free = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound").port();
-    others_work_beside(&http("broken", free), "Connection refused").await;
+    let free = Port::free();
+    others_work_beside(&http("broken", free.address.port()), "Connection refused").await;
 }
 
 #[tokio::test]

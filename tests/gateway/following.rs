@@ -82,16 +82,25 @@ async fn listen(gateway: &Gateway) -> Incoming {
     open(gateway.address(), http::Method::POST, "/mcp", &headers, &body).await.into_body()
 }
 
-/// A stream of changes and a legacy session's subscription outlive the upstream's process.
-async fn outlives(era: &str) {
-    let configuration = probe("probe", &["--era", era, "--resources"]) + "sharing = \"shared\"\n";
-    let gateway = Gateway::start(&configuration).await;
+/// The server of these tests, of this era and with this name.
+fn server(era: &str, name: &str) -> String {
+    probe("probe", &["--era", era, "--resources", "--name", name]) + "sharing = \"shared\"\n"
+}
+
+/// A stream of changes and a legacy session's subscription outlive the upstream's process, or its configuration.
+async fn outlives(era: &str, reload: bool) {
+    let gateway = Gateway::start(&server(era, "one")).await;
     let session = Client::legacy(gateway.address(), "/mcp").await;
     let (mut of_session, mut of_client) = (session.stream().await.into_body(), listen(&gateway).await);
     wait(&mut of_client, &["subscriptions/acknowledged", "probe://watched"]).await;
     session.request("1", "resources/subscribe", "", SUBJECT).await.result();
     let client = Client::modern(gateway.address(), "/mcp");
-    client.call("crash", "{}").await.raw_error();
+    if reload {
+        let reloaded = gateway.reload("", &server(era, "two")).await;
+        assert!(reloaded.status.success(), "{reloaded:?}");
+    } else {
+        client.call("crash", "{}").await.raw_error();
+    }
     // The server that comes after it is told of both subscriptions some time after its start.
     let told = async {
         let updated = ["notifications/resources/updated"];
@@ -114,12 +123,22 @@ async fn outlives(era: &str) {
 
 #[tokio::test]
 async fn subscriptions_outlive_the_process_of_a_legacy_server() {
-    outlives("legacy").await;
+    outlives("legacy", false).await;
 }
 
 #[tokio::test]
 async fn subscriptions_outlive_the_process_of_a_modern_server() {
-    outlives("modern").await;
+    outlives("modern", false).await;
+}
+
+#[tokio::test]
+async fn subscriptions_outlive_the_change_of_a_legacy_server() {
+    outlives("legacy", true).await;
+}
+
+#[tokio::test]
+async fn subscriptions_outlive_the_change_of_a_modern_server() {
+    outlives("modern", true).await;
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use crate::gateway::Gateway;
 use crate::upstreams::{http, http_odd, http_probe, odd, probe};
 
 /// As long as a merged list may take, whatever its upstreams do, with room for a busy machine.
-const LIST: Duration = Duration::from_secs(12);
+const LIST: Duration = Duration::from_secs(40);
 
 #[tokio::test]
 async fn end_of_one_session_leaves_the_process_that_others_share_alone() {

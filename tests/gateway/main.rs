@@ -34,5 +34,7 @@ mod client;
 mod gateway;
 #[path = "../support/kept.rs"]
 mod kept;
+#[path = "../support/port.rs"]
+mod port;
 #[path = "../support/tools.rs"]
 mod tools;

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 
 use crate::client::Client;
 use crate::gateway::Gateway;
-use crate::upstreams::probe;
+use crate::upstreams::{Gate, probe};
 
 /// How long any answer may take.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -152,17 +152,53 @@ async fn every_class_of_bad_requests_gets_its_status_and_code() {
 async fn id_in_use_is_refused_and_the_first_request_is_answered() {
     let gateway = Gateway::start(&probe("probe", &[])).await;
     let client = Client::legacy(gateway.address(), "/mcp").await;
-    let slow = client.call("sleep", r#"{"ms":1500}"#);
+    let gate = Gate::closed();
+    let arguments = gate.arguments();
+    let slow = client.call("sleep", &arguments);
     let again = async {
         tokio::time::timeout(PATIENCE, async { while gateway.in_flight().await == 0 {} })
             .await
             .expect("in flight");
-        client.call("sleep", r#"{"ms":0}"#).await.error()
+        let refused = client.call("sleep", r#"{"ms":0}"#).await.error();
+        gate.open();
+        refused
     };
     let (slow, (code, message)) = tokio::join!(slow, again);
     assert_eq!(slow.text(), "slept");
     assert_eq!(code, -32600);
     assert!(message.contains("already in flight"), "{message}");
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn id_of_a_cancelled_request_that_is_used_again_at_once_is_answered_or_refused() {
+    let gateway = Gateway::start(&probe("probe", &[])).await;
+    let client = Client::legacy(gateway.address(), "/mcp").await;
+    let cancel =
+        r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1,"reason":"test"}}"#;
+    for round in 0..100 {
+        let gate = Gate::closed();
+        let (first, held) = (client.clone(), gate.arguments());
+        let first = tokio::spawn(async move { first.call("sleep", &held).await });
+        let again = async {
+            loop {
+                client.post("", "", cancel).await;
+                let answer = client.call("sleep", r#"{"ms":20}"#).await;
+                let reply = answer.messages().pop();
+                match reply {
+                    Some(reply) if reply.contains("already in flight") => {}
+                    Some(reply) => return assert!(reply.contains("slept"), "round {round}: {reply}"),
+                    None => {
+                        panic!("round {round}: no answer to a request that nobody has cancelled: {answer:?}")
+                    }
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, again).await.expect("the identifier is free");
+        gate.open();
+        let _ = first.await;
+    }
+    assert!(!gateway.printed().contains("panicked"), "{}", gateway.printed());
     gateway.stop().await;
 }
 
@@ -208,7 +244,7 @@ async fn trickle(address: &str, beginning: &str) -> String {
 
 #[tokio::test]
 async fn client_that_sends_a_byte_now_and_then_is_cut_and_harms_nobody() {
-    let gateway = Gateway::start_with("client_timeout = \"1s\"", &probe("probe", &[]), &[]).await;
+    let gateway = Gateway::start_with("client_timeout = \"3s\"", &probe("probe", &[]), &[]).await;
     let address = gateway.address();
     let body = format!(
         "POST /mcp HTTP/1.1\r\nHost: 127.0.0.1\r\n{}\r\nContent-Length: 9000\r\n\r\n{{",

@@ -157,19 +157,41 @@ async fn client_that_cannot_answer_is_not_asked_and_a_strange_state_is_refused()
 
 #[tokio::test]
 async fn call_whose_client_does_not_come_back_is_given_up_and_its_process_ended() {
-    let configuration = probe("probe", &["--era", "legacy"]) + "request_timeout = \"1s\"\n";
+    let configuration = probe("probe", &["--era", "legacy"]) + "request_timeout = \"5s\"\n";
     let gateway = Gateway::start(&configuration).await;
     let client = Client::modern(gateway.address(), "/mcp");
+    let before = children(gateway.pid());
     let (questions, state) = round(&call(&client, "ask", &meta(ABLE, ""), "").await);
-    let before = children(gateway.pid()).len();
+    let mut its = children(gateway.pid());
+    its.retain(|pid| !before.contains(pid));
+    assert!(!its.is_empty(), "the call has no process of its own");
     let answers = json!({ only(&questions): { "action": "accept" } });
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    while children(gateway.pid()).len() >= before {
-        assert!(std::time::Instant::now() < deadline, "{before} children are still there");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while children(gateway.pid()).iter().any(|pid| its.contains(pid)) {
+        assert!(std::time::Instant::now() < deadline, "{its:?} are still there");
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     let (code, _) = call(&client, "ask", &meta(ABLE, ""), &repetition(&answers, &state)).await.error();
     assert_eq!(code, -32602);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn clients_without_number_have_so_many_processes_at_most() {
+    let gateway = Gateway::start(&probe("probe", &["--era", "legacy"])).await;
+    let client = Client::modern(gateway.address(), "/mcp");
+    let before = children(gateway.pid()).len();
+    for number in 0..20 {
+        // Each says that it is another client, which must not be given a connection of one before.
+        let info = format!(r#","io.modelcontextprotocol/clientInfo":{{"name":"{number}","version":"1"}}"#);
+        call(&client, "pids", &meta(ABLE, &info), "").await.text();
+    }
+    let most = before + 16;
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while children(gateway.pid()).len() > most {
+        assert!(std::time::Instant::now() < deadline, "{} children", children(gateway.pid()).len());
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
     gateway.stop().await;
 }
 

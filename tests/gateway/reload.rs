@@ -15,7 +15,7 @@ use crate::children::{Processes, pids_of};
 use crate::client::{Client, Era, LEGACY, MODERN_META, open};
 use crate::gateway::Gateway;
 use crate::tools::transcript;
-use crate::upstreams::probe;
+use crate::upstreams::{Gate, probe};
 
 /// How long anything may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -28,10 +28,15 @@ async fn reload(gateway: &Gateway, upstreams: &str) -> String {
     printed
 }
 
-/// Calls a tool that takes this long in a task, and returns when the request is in flight.
-async fn begin(gateway: &Gateway, client: &Client, tool: &str, ms: u32) -> tokio::task::JoinHandle<String> {
+/// Calls a tool that waits for the gate in a task, and returns when the request is in flight.
+async fn begin(
+    gateway: &Gateway,
+    client: &Client,
+    tool: &str,
+    gate: &Gate,
+) -> tokio::task::JoinHandle<String> {
     let meta = if matches!(client.era, Era::Modern) { MODERN_META } else { "" };
-    let params = format!(r#"{{"name":"{tool}","arguments":{{"ms":{ms}}},"_meta":{{{meta}}}}}"#);
+    let params = format!(r#"{{"name":"{tool}","arguments":{},"_meta":{{{meta}}}}}"#, gate.arguments());
     let (client, tool) = (client.clone(), tool.to_owned());
     let before = gateway.in_flight().await;
     // An identifier that no other call of these tests has: a session's requests must have different ones.
@@ -55,9 +60,10 @@ async fn unchanged_upstream_keeps_its_process_its_session_and_its_call() {
     let kept = (pids_of(&legacy, "keep_pids").await, pids_of(&modern, "keep_pids").await);
     let changed = pids_of(&legacy, "change_pids").await;
     let gone = Processes::hold(&pids_of(&modern, "gone_pids").await);
+    let gate = Gate::closed();
     let calls = [
-        begin(&gateway, &legacy, "keep_sleep", 3000).await,
-        begin(&gateway, &modern, "keep_sleep", 3000).await,
+        begin(&gateway, &legacy, "keep_sleep", &gate).await,
+        begin(&gateway, &modern, "keep_sleep", &gate).await,
     ];
 
     let changed_again = probe("change", &["--name", "other"]);
@@ -73,6 +79,7 @@ async fn unchanged_upstream_keeps_its_process_its_session_and_its_call() {
         assert!(tools.iter().any(|tool| tool == "added_echo"), "{tools:?}");
         assert!(!tools.iter().any(|tool| tool.starts_with("gone_")), "{tools:?}");
     }
+    gate.open();
     for call in calls {
         assert_eq!(call.await.expect("no panic"), "slept");
     }
@@ -91,9 +98,9 @@ async fn removed_and_changed_upstreams_finish_their_calls_and_end() {
     old.extend(pids_of(&modern, "gone_pids").await);
     assert_eq!(old.iter().collect::<std::collections::BTreeSet<_>>().len(), 3, "the session has its own");
     let processes = Processes::hold(&old);
-    let mut calls = Vec::new();
+    let (gate, mut calls) = (Gate::closed(), Vec::new());
     for (client, tool) in [(&legacy, "change_sleep"), (&modern, "change_sleep"), (&modern, "gone_sleep")] {
-        calls.push(begin(&gateway, client, tool, 10_000).await);
+        calls.push(begin(&gateway, client, tool, &gate).await);
     }
 
     let changed = probe("change", &["--name", "other"]) + "sharing = \"per-session\"\n";
@@ -102,6 +109,7 @@ async fn removed_and_changed_upstreams_finish_their_calls_and_end() {
     assert!(!old.contains(&pids_of(&legacy, "change_pids").await[0]));
     let (_, message) = legacy.call("gone_echo", "{}").await.error();
     assert!(message.contains("gone_echo"), "{message}");
+    gate.open();
     for call in calls {
         assert_eq!(call.await.expect("no panic"), "slept");
     }

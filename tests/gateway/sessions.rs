@@ -33,6 +33,31 @@ async fn session_goes_on_after_the_gateway_was_killed() {
 }
 
 #[tokio::test]
+async fn subscription_of_a_session_that_goes_on_is_not_ended_by_that_of_another() {
+    let gateway = Gateway::start(&(odd("odd", &[]) + "sharing = \"shared\"\n")).await;
+    let client = Client::legacy(gateway.address(), "/mcp").await;
+    let subject = r#"{"uri":"odd://x"}"#;
+    client.request("1", "resources/subscribe", "", subject).await.result();
+    let gateway = gateway.crash().await;
+    let client = client.at(gateway.address());
+    let tells = async |client: &Client, wanted: &str| {
+        while !client.call("subscribed", "{}").await.reply().contains(wanted) {}
+    };
+    let (limit, subscribed) = (std::time::Duration::from_secs(60), r#"[\"odd://x\"]"#);
+    tokio::time::timeout(limit, tells(&client, subscribed)).await.expect("subscribed again");
+    let other = Client::legacy(gateway.address(), "/mcp").await;
+    other.request("1", "resources/subscribe", "", subject).await.result();
+    other.request("2", "resources/unsubscribe", "", subject).await.result();
+    assert_eq!(client.call("subscribed", "{}").await.text(), r#"["odd://x"]"#);
+    // The next process of the server learns of it, and at the end of the session it is told.
+    client.call("exit", "{}").await;
+    tokio::time::timeout(limit, tells(&client, subscribed)).await.expect("the next process is told");
+    client.end().await;
+    tokio::time::timeout(limit, tells(&other, r#""[]""#)).await.expect("nobody has subscribed any more");
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn stream_of_a_killed_gateway_ends_with_an_error_for_its_request() {
     let gateway = Gateway::start(&probe("probe", &[])).await;
     let client = Client::legacy(gateway.address(), "/mcp").await;

@@ -55,6 +55,10 @@ async fn resources_that_are_not_shown_cannot_be_subscribed_to() {
     let refused = client.request("2", "resources/subscribe", "", &subject("odd://secret/x")).await.error();
     assert!(refused.1.contains("unknown resource"), "{refused:?}");
     assert_eq!(client.call("subscribed", "{}").await.text(), r#"["odd://open/x"]"#);
+    // Nor is that remembered, to be made again after a restart.
+    let remembered = std::fs::read_to_string(gateway.file("run/mcpeg.sessions")).expect("a file");
+    let last = remembered.lines().last().expect("a session");
+    assert!(last.contains("odd://open/x") && !last.contains("secret"), "{last}");
     gateway.stop().await;
 }
 

@@ -33,6 +33,26 @@ pub(crate) fn probe(name: &str, args: &[&str]) -> String {
     stdio(name, PYTHON, &[&[PROBE], args].concat())
 }
 
+/// What holds calls of the probe server's `sleep` up until it is opened.
+pub(crate) struct Gate(tempfile::TempDir);
+
+impl Gate {
+    /// A closed one.
+    pub(crate) fn closed() -> Self {
+        Self(tempfile::tempdir().expect("a scratch directory"))
+    }
+
+    /// The arguments of `sleep`.
+    pub(crate) fn arguments(&self) -> String {
+        format!(r#"{{"until":"{}/open"}}"#, self.0.path().display())
+    }
+
+    /// Lets the calls go on.
+    pub(crate) fn open(&self) {
+        crate::gateway::write(&self.0.path().join("open"), "");
+    }
+}
+
 /// Starts the probe server over HTTP.
 pub(crate) async fn http_probe(args: &[&str]) -> HttpUpstream {
     HttpUpstream::start(bound(PYTHON).arg(PROBE).arg("--http").args(args)).await

@@ -17,10 +17,16 @@ fn rotated(site: &Site) -> Vec<PathBuf> {
     found
 }
 
+/// Waits until the log tells that the gateway serves, which its launcher may have said before.
+fn begun(site: &Site) {
+    until("the log tells", || fs::read_to_string(site.path("mcpeg.log")).unwrap().contains("serving on"));
+}
+
 #[test]
 fn log_rotate_names_the_old_and_the_new_file_and_the_new_one_is_in_use() {
     let site = site("compress = \"none\"\n");
     site.daemon();
+    begun(&site);
     let answer = site.run(&["--log-rotate"]);
     assert_eq!(answer.code, Some(0), "{answer:?}");
     let [old] = rotated(&site).try_into().unwrap();
@@ -67,6 +73,7 @@ fn external_rotation_leaves_the_file_where_it_is() {
 fn usr1_rotates_and_compresses() {
     let site = site("");
     let pid = site.daemon();
+    begun(&site);
     send(pid, Signal::SIGUSR1);
     until(
         "the file is compressed",
@@ -128,6 +135,7 @@ fn a_rotation_that_was_due_while_nothing_ran_is_made_at_the_start() {
     std::io::Write::write_all(&mut file, b"of the day before yesterday\n").unwrap();
     file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(48 * 3600)).unwrap();
     site.daemon();
+    until("the file is rotated", || !rotated(&site).is_empty());
     let [old] = rotated(&site).try_into().unwrap();
     assert_eq!(fs::read_to_string(old).unwrap(), "of the day before yesterday\n");
 }

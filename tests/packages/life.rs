@@ -157,7 +157,7 @@ impl Manager {
             let load = scope.spawn(|| {
                 machine.run(&["python3", "/root/load.py", "8080", "/root/started", "/root/enough"])
             });
-            machine.wait_for("clients at work", Duration::from_secs(30), || {
+            machine.wait_for("clients at work", Duration::from_secs(60), || {
                 machine.run(&["test", "-e", "/root/started"]).status.success().then_some(())
             });
             self.install(machine, "/root/next");
@@ -179,8 +179,12 @@ impl Manager {
         assert_ne!(property(machine, "MainPID"), before, "the old program still serves");
         assert_eq!(property(machine, "NRestarts"), "0");
         assert_eq!(property(machine, "ActiveEnterTimestampMonotonic"), since, "the unit was started again");
-        let log = machine.ok(&["journalctl", "--no-pager", "--unit=mcpeg"]);
-        assert_eq!(log.matches("a new process has taken over").count(), 1, "not one upgrade: {log}");
+        let upgraded = "a new process has taken over";
+        let log = machine.wait_for("the upgrade in the journal", Duration::from_secs(60), || {
+            let log = machine.ok(&["journalctl", "--no-pager", "--unit=mcpeg"]);
+            log.contains(upgraded).then_some(log)
+        });
+        assert_eq!(log.matches(upgraded).count(), 1, "not one upgrade: {log}");
         assert!(machine.ok(&["cat", "/etc/mcpeg/mcpeg.toml"]).ends_with(EDIT), "the edit is lost");
     }
 

@@ -18,7 +18,7 @@ use crate::built::{VERSION, deb};
 use crate::machine::text;
 
 /// How long a shell may take for anything.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Wide and high enough that nothing is wrapped or asked for.
 const SIZE: Winsize = Winsize { ws_row: 200, ws_col: 200, ws_xpixel: 0, ws_ypixel: 0 };

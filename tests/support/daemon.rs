@@ -17,6 +17,10 @@ use super::kept::{SECRET, keep, keep_files, planted};
 
 /// No single step of a test takes longer, even on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+/// What is promised: this long after a gateway's death nothing of it is left.
+pub(crate) const PROMISE: Duration = Duration::from_secs(2);
+/// How much longer a busy machine may take to show it.
+pub(crate) const GRACE: Duration = Duration::from_secs(20);
 
 /// The binary under test.
 pub(crate) const MCPEG: &str = env!("CARGO_BIN_EXE_mcpeg");
@@ -131,10 +135,22 @@ impl Site {
         fs::read_to_string(self.pid_file()).unwrap().trim().parse().unwrap()
     }
 
-    /// What `--status --json` answers.
+    /// What `--status --json` answers, once it is the gateway itself that answers: on a busy machine that may take longer
+    /// than the command waits for it.
     pub(crate) fn status(&self) -> serde_json::Value {
-        let finished = self.run(&["--status", "--json"]);
-        serde_json::from_str(&finished.stdout).unwrap_or_else(|error| panic!("{error}: {finished:?}"))
+        let mut status = serde_json::Value::Null;
+        until("the gateway answers for itself", || {
+            let finished = self.run(&["--status", "--json"]);
+            status = serde_json::from_str(&finished.stdout)
+                .unwrap_or_else(|error| panic!("{error}: {finished:?}"));
+            status["degraded"].is_null()
+        });
+        status
+    }
+
+    /// Waits until the gateway serves, and is not only on the way to that: until then a request to stop ends its start.
+    pub(crate) fn serves(&self) {
+        until("the gateway serves", || self.status()["state"] == "running");
     }
 
     /// The first listener's address.
@@ -222,6 +238,13 @@ pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// Insists that most of these ends came within [`PROMISE`]; each came within [`GRACE`] after that, since another process
+/// may have had the processor.
+pub(crate) fn most_within_promise(mut ends: Vec<Duration>) {
+    ends.sort();
+    assert!(ends[ends.len() / 2] <= PROMISE, "{ends:?}");
+}
+
 /// Sends a signal to a process of the test.
 pub(crate) fn send(pid: i32, signal: Signal) {
     kill(Pid::from_raw(pid), signal).unwrap();
@@ -231,8 +254,12 @@ pub(crate) fn send(pid: i32, signal: Signal) {
 pub(crate) fn suspend(pid: i32) {
     send(pid, Signal::SIGSTOP);
     until("every thread is suspended", || {
-        let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(|task| task.unwrap().path());
-        tasks.map(|task| fs::read_to_string(task.join("stat")).unwrap()).all(|stat| stat.contains(") T "))
+        let mut tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        // One that has ended since it was listed is not suspended, and is not listed again.
+        tasks.all(|task| {
+            task.and_then(|task| fs::read_to_string(task.path().join("stat")))
+                .is_ok_and(|stat| stat.contains(") T "))
+        })
     });
 }
 

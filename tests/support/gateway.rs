@@ -17,7 +17,7 @@ use crate::kept::{keep, keep_files, planted};
 use crate::tools::{bound, run_any};
 
 /// How long a gateway may take to serve, or to stop.
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// What precedes the address in the line that announces the service: in the banner for people, and in the log.
 const ANNOUNCEMENTS: [&str; 2] = ["serving on http://", "listening=\""];
@@ -112,10 +112,30 @@ impl Gateway {
         self.control("--reload").await
     }
 
-    /// What `--status --json` answers.
+    /// Waits until it has printed this.
+    pub(crate) async fn prints(&self, text: &str) {
+        let printed = async {
+            while !self.printed().contains(text) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let waited = tokio::time::timeout(PATIENCE, printed).await;
+        assert!(waited.is_ok(), "it does not print `{text}`: {}", self.printed());
+    }
+
+    /// What `--status --json` answers, once it is the gateway itself that answers: on a busy machine that may take longer
+    /// than the command waits for it.
     pub(crate) async fn status(&self) -> serde_json::Value {
-        let output = self.control("--status").await;
-        serde_json::from_slice(&output.stdout).expect("JSON")
+        let answered = async {
+            loop {
+                let output = self.control("--status").await;
+                let status: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+                if status["degraded"].is_null() {
+                    return status;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, answered).await.expect("the gateway answers for itself")
     }
 
     /// Requests in flight.

@@ -3,3 +3,4 @@
 pub(crate) mod daemon;
 pub(crate) mod fault;
 pub(crate) mod kept;
+pub(crate) mod port;

@@ -143,7 +143,7 @@ fn comes_back_after_a_crash(suite: &str) {
     machine.ok(&["/root/mcpeg", "install", "--yes"]);
     let first = property(&machine, "MainPID");
     machine.ok(&["kill", "-KILL", &first]);
-    machine.wait_for("a new main process that serves", Duration::from_secs(20), || {
+    machine.wait_for("a new main process that serves", Duration::from_secs(60), || {
         let served = legacy_call(&machine, ENDPOINT, "status", &json!({})).is_ok();
         (served && property(&machine, "MainPID") != first).then_some(())
     });

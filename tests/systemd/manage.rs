@@ -71,7 +71,7 @@ fn restart_of_the_stopped_service(machine: &Machine) {
 fn stop_of_a_child(machine: &Machine) {
     let script = "mcpeg --daemon --listen 127.0.0.1:9999 --pid-file /run/child.pid && exec sleep 600";
     machine.ok(&["systemd-run", "--unit=other", "sh", "-c", script]);
-    machine.wait_for("the gateway", std::time::Duration::from_secs(20), || {
+    machine.wait_for("the gateway", std::time::Duration::from_secs(60), || {
         machine.run(&["test", "-e", "/run/child.pid"]).status.success().then_some(())
     });
     let record = machine.ok(&["cat", "/run/child.lock"]);

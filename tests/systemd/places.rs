@@ -12,7 +12,7 @@ use crate::snapshot::Snapshot;
 /// The developer's account.
 const USER: &str = "dev";
 /// The longest that a change of the configuration may take to be followed.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Runs a command; returns its exit code and everything that it said.
 fn run(machine: &Machine, command: &[&str]) -> (Option<i32>, String) {
@@ -84,8 +84,11 @@ fn developers_gateway_follows_its_configuration(suite: &str) {
     legacy_call(&machine, url, "status", &json!({})).expect("it serves");
     let user = machine.ok(&["ps", "--no-headers", "-o", "user:32", "-C", "mcpeg"]);
     assert_eq!(user.trim(), USER);
-    let (_, journal) = as_user("journalctl --user --unit mcpeg --no-pager --output=cat");
-    assert!(!journal.trim().is_empty() && !journal.contains("{\""), "not readable: {journal}");
+    let journal = machine.wait_for("the journal tells that it serves", LIMIT, || {
+        let (_, journal) = as_user("journalctl --user --unit mcpeg --no-pager --output=cat");
+        journal.contains("serving on").then_some(journal)
+    });
+    assert!(!journal.contains("{\""), "not readable: {journal}");
 
     // A new upstream is there without a command.
     machine.copy_in(

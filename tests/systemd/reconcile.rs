@@ -14,9 +14,9 @@ const CONFIGURATION: &str = "/etc/mcpeg/mcpeg.toml";
 const LOAD: &str = r"
 import http.client, os, sys
 total = failed = 0
-kept = http.client.HTTPConnection('127.0.0.1', 8080, timeout=10)
+kept = http.client.HTTPConnection('127.0.0.1', 8080, timeout=30)
 while not os.path.exists('/root/enough'):
-    for connection in (kept, http.client.HTTPConnection('127.0.0.1', 8080, timeout=10)):
+    for connection in (kept, http.client.HTTPConnection('127.0.0.1', 8080, timeout=30)):
         total += 1
         try:
             connection.request('GET', '/health/live')
@@ -31,6 +31,8 @@ while not os.path.exists('/root/enough'):
             connection.close()
         if connection is not kept:
             connection.close()
+    if total == 20:
+        open('/root/begun', 'w').close()
 print(total, failed)
 ";
 
@@ -56,6 +58,9 @@ fn new_program_is_taken_up(suite: &str) {
     let before = property(&machine, "MainPID");
     let load = std::thread::scope(|scope| {
         let load = scope.spawn(|| machine.run(&["python3", "/root/load.py"]));
+        machine.wait_for("clients at work", std::time::Duration::from_secs(60), || {
+            machine.run(&["test", "-e", "/root/begun"]).status.success().then_some(())
+        });
         let (code, said) = install(&machine, "/root/new", &[]);
         assert_eq!(code, Some(0), "{said}");
         assert!(said.contains("> /usr/local/bin/mcpeg --restart"), "{said}");
@@ -90,7 +95,7 @@ fn failed_upgrade_is_taken_back(suite: &str) {
         (property(&machine, "MainPID"), machine.ok(&["sha256sum", "/usr/local/bin/mcpeg", CONFIGURATION]));
     // Port 9999 is somebody else's.
     machine.ok(&["systemd-run", "--unit=other", "--quiet", "python3", "-m", "http.server", "9999"]);
-    machine.wait_for("the other program", std::time::Duration::from_secs(20), || {
+    machine.wait_for("the other program", std::time::Duration::from_secs(60), || {
         machine.run(&["curl", "--silent", "http://127.0.0.1:9999/"]).status.success().then_some(())
     });
     machine.write("/root/mine.toml", "[server]\nlisten = [\"127.0.0.1:8080\", \"127.0.0.1:9999\"]\n");

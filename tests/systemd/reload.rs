@@ -1,5 +1,7 @@
 //! `systemctl reload`: systemd waits for the result, keeps the process, and learns of a refusal.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::install::machine_with_binary;
@@ -32,8 +34,10 @@ fn reloads(suite: &str) {
     machine.write("/etc/mcpeg/conf.d/echo.toml", "nonsense = 1\n");
     let refused = machine.run(&["systemctl", "reload", "mcpeg"]);
     assert!(!refused.status.success(), "systemd does not hear of the refusal");
-    let journal = machine.ok(&["journalctl", "-u", "mcpeg", "--no-pager", "--output=cat"]);
-    assert!(journal.contains("echo.toml:1:1"), "{journal}");
+    machine.wait_for("the refusal in the journal", Duration::from_secs(60), || {
+        let journal = machine.ok(&["journalctl", "-u", "mcpeg", "--no-pager", "--output=cat"]);
+        journal.contains("echo.toml:1:1").then_some(())
+    });
     modern_call(&machine, &url, "echo", &json!({ "text": "still" })).expect("the former upstream answers");
     let by_hand = machine.run(&["mcpeg", "--reload"]);
     assert_eq!(by_hand.status.code(), Some(78), "{}", text(&by_hand.stderr));

@@ -8,7 +8,7 @@ const UPGRADES: usize = 3;
 
 /// Asks for `/health/live` with new connections until told to stop; prints how many requests there were and failed.
 const LOAD: &str = "all=0 bad=0; while [ ! -e /root/enough ]; do \
-    curl --silent --fail --max-time 10 --output /dev/null http://127.0.0.1:8080/health/live || bad=$((bad + 1)); \
+    curl --silent --fail --max-time 30 --output /dev/null http://127.0.0.1:8080/health/live || bad=$((bad + 1)); \
     all=$((all + 1)); done; echo $all $bad";
 
 /// One property of the service.

@@ -55,8 +55,10 @@ fn reload_tells_the_way_out(machine: &Machine) {
     let status = machine.run(&["mcpeg", "--status", "--upstream", "echo"]);
     let said = text(&status.stdout);
     assert!(status.status.code() == Some(3) && said.contains("`sudo mcpeg install`"), "{said}");
-    let log = machine.ok(&["cat", "/var/log/mcpeg/mcpeg.log"]);
-    assert!(log.contains("lets no program run, and `sudo mcpeg install` makes one that does"), "{log}");
+    machine.wait_for("the way out in the log", START, || {
+        let log = machine.ok(&["cat", "/var/log/mcpeg/mcpeg.log"]);
+        log.contains("lets no program run, and `sudo mcpeg install` makes one that does").then_some(())
+    });
 }
 
 /// The text of a tool result's first block.
@@ -77,7 +79,7 @@ fn python(suite: &str) {
 
 /// The sandbox must let the guardian run, and systemd must find nothing left of the service when it has stopped.
 fn guardian_works_in_the_sandbox(machine: &Machine) {
-    machine.ok(&["sh", "-c", "cat /proc/[0-9]*/comm | grep --line-regexp mcpeg-guardian"]);
+    machine.ok(&["sh", "-c", "cat /proc/[0-9]*/comm | grep --line-regexp mcp-guardian"]);
     machine.ok(&["systemctl", "stop", "mcpeg"]);
     let journal = machine.ok(&["journalctl", "--unit=mcpeg", "--no-pager"]);
     assert!(!journal.contains("guardian"), "{journal}");

@@ -257,8 +257,14 @@ async fn request(
     };
     let (request_id, log) = (id.clone(), Arc::new(Log::default()));
     let (running, written) = (Arc::clone(&session), Arc::clone(&log));
+    let subscription = request.params.clone().filter(|_| request.method == "resources/subscribe");
     tokio::spawn(async move {
         let last = run(&running, request, cancelled, &written).await;
+        if let (Some(params), Some(Message::Response(Answer { outcome: Outcome::Error(_), .. }))) =
+            (&subscription, &last)
+        {
+            running.forget_subscription(params);
+        }
         // Before the client can read the answer: it may use the identifier again at once.
         running.end_call(&id);
         if let Some(last) = last {
@@ -416,9 +422,7 @@ async fn start(session: &Arc<Session>, request: Request) -> Result<Started, Faul
         fault
     })?;
     if let Some(followed) = session.follow(&upstream, &method, params.as_deref()).await {
-        return followed.map(|()| Started::Here(raw(&json!({})))).inspect_err(|_| {
-            session.note_subscription("resources/unsubscribe", params.as_deref());
-        });
+        return followed.map(|()| Started::Here(raw(&json!({}))));
     }
     if session.note_shared_subscription(&upstream, &method, params.as_deref()) {
         return Ok(Started::Here(raw(&json!({}))));

@@ -15,7 +15,7 @@ use serde_json::json;
 use tokio::sync::{broadcast::error::RecvError, mpsc, oneshot};
 
 use super::super::catalog::{Board, Scope};
-use super::super::changes::{Announced, Endpoint, Origin};
+use super::super::changes::{Announced, Endpoint, LISTS, Origin, changed};
 use super::super::error::Fault;
 use super::super::relay::{
     ClientMeta, Id, Message, Notification, Outcome, Request, Response as Answer, code, key, member,
@@ -94,6 +94,12 @@ struct Stream {
     board: Arc<Board>,
     /// The upstreams that it concerns.
     names: HashSet<UpstreamName>,
+    /// Who listens.
+    client: ClientMeta,
+    /// The upstreams whose resources are followed, by their serial numbers.
+    followed: HashSet<u64>,
+    /// Where their updates go.
+    updates: mpsc::Sender<Notification>,
     /// Towards the client.
     messages: mpsc::Sender<Message>,
 }
@@ -112,30 +118,22 @@ pub(crate) fn listen(
         return Err(Fault::downstream(code::INVALID_PARAMS, StatusCode::BAD_REQUEST, message));
     };
     let changes = gateway.changes.subscribe();
-    let present = |upstream: &Arc<Upstream>| Some((Arc::clone(upstream), upstream.present()?));
-    let present: Vec<_> = scope.upstreams().iter().filter_map(present).collect();
-    let links: Vec<_> = present.iter().map(|(_, link)| Arc::clone(link)).collect();
+    let links: Vec<_> = scope.upstreams().iter().filter_map(|upstream| upstream.present()).collect();
     let (messages, receiver) = mpsc::channel(QUEUE);
-    let stream = Stream {
+    let (updates, followed) = mpsc::channel(QUEUE);
+    let mut stream = Stream {
         id: request.id,
         filter: wanted.honoured(&links, links.len() == scope.upstreams().len()),
         endpoint,
         board: Arc::clone(&gateway.board),
         names: names(scope),
+        client: client.clone(),
+        followed: HashSet::new(),
+        updates,
         messages,
     };
     stream.acknowledge();
-    let (updates, followed) = mpsc::channel(QUEUE);
-    if !stream.filter.resource_subscriptions.is_empty() {
-        for (upstream, _) in present.into_iter().filter(|(_, link)| can_subscribe(link)) {
-            let (client, uris) = (client.clone(), stream.filter.resource_subscriptions.clone());
-            let who = format!("stream {}", STREAMS.fetch_add(1, Ordering::Relaxed));
-            let followed = Followed { who, client, uris };
-            // The client has been told what it will hear of; a server that breaks its word says nothing.
-            tokio::spawn(follow(upstream, followed, updates.clone(), oneshot::channel().0));
-        }
-    }
-    drop(updates);
+    stream.follow(scope.upstreams());
     tokio::spawn(stream.run(changes, followed, gateway.draining.clone()));
     let receiver =
         stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) });
@@ -152,6 +150,31 @@ impl Stream {
         });
     }
 
+    /// Follows the resources of those upstreams that are there and let clients subscribe, unless it does already. The client
+    /// has been told what it will hear of; a server that breaks its word says nothing.
+    fn follow(&mut self, upstreams: &[Arc<Upstream>]) {
+        if self.filter.resource_subscriptions.is_empty() {
+            return;
+        }
+        let can = |upstream: &&Arc<Upstream>| upstream.present().is_some_and(|link| can_subscribe(&link));
+        for upstream in upstreams.iter().filter(can) {
+            if self.followed.insert(upstream.serial) {
+                let who = format!("stream {}", STREAMS.fetch_add(1, Ordering::Relaxed));
+                let uris = self.filter.resource_subscriptions.clone();
+                let followed = Followed { who, client: self.client.clone(), uris };
+                let (accepted, _) = oneshot::channel();
+                tokio::spawn(follow(Arc::clone(upstream), followed, self.updates.clone(), accepted));
+            }
+        }
+    }
+
+    /// Follows upstreams that have come since: with a reload, or after they were away.
+    fn follow_newcomers(&mut self) {
+        if let Some(scope) = self.board.scope(&self.endpoint) {
+            self.follow(scope.upstreams());
+        }
+    }
+
     /// Queues a notification under this subscription; `false` once the client is gone or too slow.
     fn send(&self, note: Notification) -> bool {
         let params = note.params.unwrap_or_else(|| raw(&json!({})));
@@ -166,12 +189,22 @@ impl Stream {
             Origin::Reload(endpoints) => {
                 let concerned = endpoints.contains(&self.endpoint);
                 if concerned {
-                    self.names =
-                        self.board.scope(&self.endpoint).map(|scope| names(&scope)).unwrap_or_default();
+                    self.look_again();
                 }
                 concerned
             }
         }
+    }
+
+    /// Looks again at what is behind the endpoint.
+    fn look_again(&mut self) {
+        self.names = self.board.scope(&self.endpoint).map(|scope| names(&scope)).unwrap_or_default();
+        self.follow_newcomers();
+    }
+
+    /// Tells the client of a change, if it wants to hear of it; `false` once the client is gone or too slow.
+    fn tell(&self, note: Notification) -> bool {
+        !self.filter.passes(&note) || self.send(note)
     }
 
     /// Passes changes on until the client goes or the gateway stops, which ends the stream properly.
@@ -187,12 +220,25 @@ impl Stream {
                 () = draining.cancelled() => break,
                 Some(note) = updated.recv() => note,
                 change = changes.recv() => match change {
-                    Ok((origin, note)) if self.concerns(&origin) => note,
-                    Ok(_) | Err(RecvError::Lagged(_)) => continue,
+                    Ok((origin, note)) if self.concerns(&origin) => {
+                        if note.method == "notifications/resources/list_changed" {
+                            self.follow_newcomers();
+                        }
+                        note
+                    }
+                    // What was missed may have been any of it.
+                    Err(RecvError::Lagged(_)) => {
+                        self.look_again();
+                        if !LISTS.map(changed).into_iter().all(|note| self.tell(note)) {
+                            return;
+                        }
+                        continue;
+                    }
+                    Ok(_) => continue,
                     Err(RecvError::Closed) => break,
                 },
             };
-            if self.filter.passes(&note) && !self.send(note) {
+            if !self.tell(note) {
                 return;
             }
         }

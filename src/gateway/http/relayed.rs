@@ -8,7 +8,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
 
@@ -16,7 +15,7 @@ use super::super::catalog::Links;
 use super::super::error::Fault;
 use super::super::relay::{
     ClientMeta, Era, Id, Message, Notification, Outcome, Raw, Request, RequestMeta, Response as Answer,
-    Severity, array_items, code, complete_result, key, member, member_str, raw, raw_string, set_member,
+    Severity, array_items, code, complete_result, key, member, member_str, raw_string, set_member,
 };
 use super::super::service::InFlight;
 use super::super::upstream::{Event, Inbound, InboxReceiver, Kind, Lease, Link, Upstream};
@@ -240,8 +239,7 @@ impl Relayed {
     pub(super) fn put_aside(mut self) -> Option<(Message, Option<Self>)> {
         let id = self.telling.take()?.id;
         let request = |(name, asked): &(String, Request)| {
-            let params = asked.params.as_deref().map_or("{}", RawValue::get);
-            format!(r#"{}:{{"method":{},"params":{params}}}"#, raw_string(name), raw_string(&asked.method))
+            question(name, &asked.method, asked.params.as_deref().map_or("{}", RawValue::get))
         };
         let requests = format!("{{{}}}", self.open.iter().map(request).collect::<Vec<_>>().join(","));
         let limit = self.limit();
@@ -335,11 +333,37 @@ fn input_required(requests: &str, state: &str) -> Outcome {
 fn visits(client: &ClientMeta, error: &RawValue) -> Option<Outcome> {
     member(member(&client.capabilities, "elicitation")?, "url")?;
     let wanted = member(member(error, "data")?, "elicitations")?;
-    let mut requests = json!({});
-    for (place, visit) in array_items(wanted)?.into_iter().enumerate() {
-        let params: serde_json::Value = serde_json::from_str(visit.get()).ok()?;
+    let visits = array_items(wanted)?.into_iter().enumerate().map(|(place, visit)| {
         let name = member_str(visit, "elicitationId").map_or_else(|| place.to_string(), Into::into);
-        requests[name] = json!({ "method": "elicitation/create", "params": params });
+        question(&name, "elicitation/create", visit.get())
+    });
+    let requests = format!("{{{}}}", visits.collect::<Vec<_>>().join(","));
+    Some(input_required(&requests, AGAIN))
+}
+
+/// One member of `inputRequests`.
+fn question(name: &str, method: &str, params: &str) -> String {
+    format!(r#"{}:{{"method":{},"params":{params}}}"#, raw_string(name), raw_string(method))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_to_visit_are_asked_for_in_the_words_of_the_server() {
+        let json = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
+        let capabilities = json(r#"{"elicitation":{"url":{}}}"#);
+        let client = ClientMeta { capabilities, ..ClientMeta::default() };
+        let page = r#"{"url":"https://example.org/", "elicitationId":"e1","z":1.0,"a":9007199254740993}"#;
+        let error = json(&format!(
+            r#"{{"code":-32042,"message":"m","data":{{"elicitations":[{page},{{"url":"u"}}]}}}}"#
+        ));
+        let Some(Outcome::Result(asked)) = visits(&client, &error) else { panic!("it can be asked") };
+        let expected = format!(
+            r#""inputRequests":{{"e1":{{"method":"elicitation/create","params":{page}}},"1":{{"method":"elicitation/create","params":{{"url":"u"}}}}}}"#
+        );
+        assert!(asked.get().contains(&expected), "{}", asked.get());
+        assert!(visits(&ClientMeta::default(), &error).is_none());
     }
-    Some(input_required(raw(&requests).get(), AGAIN))
 }

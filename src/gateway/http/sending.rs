@@ -38,6 +38,8 @@ pub(crate) struct Sending<L> {
     pub(super) links: L,
     /// What is sent again if need be; `None` once something has come of it.
     spare: Option<Routed>,
+    /// Whether it is to be sent again, since the connection was lost.
+    again: bool,
     /// The connection that it went over.
     pub(crate) link: Arc<Link>,
     /// What happens to it. Dropping it cancels the request.
@@ -49,26 +51,37 @@ impl<L: Links> Sending<L> {
     pub(crate) async fn begin(links: L, routed: Routed) -> Result<Self, Fault> {
         let upstream = Arc::clone(&routed.upstream);
         let (link, exchange) = send(&links, routed.clone()).await?;
-        Ok(Self { upstream, links, spare: Some(routed), link, exchange })
+        Ok(Self { upstream, links, spare: Some(routed), again: false, link, exchange })
     }
 
-    /// What happens next; after the last event this must not be called again.
+    /// What happens next; after the last event this must not be called again. Safe to cancel.
     pub(crate) async fn next(&mut self) -> Event {
-        loop {
+        if !self.again {
             let event = self.exchange.next().await;
-            let spare = self.spare.take();
-            match (event, spare) {
-                (Event::Lost(fault), Some(spare)) if fault.unprocessed && fault.side == Side::Upstream => {
-                    tracing::debug!(upstream = spare.upstream.name(), fault = fault.message, "sent again");
-                    spare.upstream.renewed().await;
-                    match send(&self.links, spare).await {
-                        Ok((link, exchange)) => (self.link, self.exchange) = (link, exchange),
-                        Err(fault) => return Event::Lost(fault),
-                    }
+            match &event {
+                Event::Lost(fault)
+                    if self.spare.is_some() && fault.unprocessed && fault.side == Side::Upstream =>
+                {
+                    tracing::debug!(upstream = self.upstream.name(), fault = fault.message, "sent again");
+                    self.again = true;
                 }
-                (event, _) => return event,
+                _ => {
+                    self.spare = None;
+                    return event;
+                }
             }
         }
+        if let Some(spare) = self.spare.clone() {
+            self.upstream.renewed().await;
+            let sent = send(&self.links, spare).await;
+            // Only now: whoever gives up waiting and comes back begins here again.
+            (self.again, self.spare) = (false, None);
+            match sent {
+                Ok((link, exchange)) => (self.link, self.exchange) = (link, exchange),
+                Err(fault) => return Event::Lost(fault),
+            }
+        }
+        self.exchange.next().await
     }
 
     /// Gives the upstream so much more time from now on.
@@ -104,14 +117,22 @@ async fn send(links: &impl Links, routed: Routed) -> Result<(Arc<Link>, Exchange
             "the server's tasks are those of the other era of the protocol, which cannot be bridged",
         ));
     }
+    let mut mirrors = headers;
     let params = match (era, link.era) {
         (Era::Modern, Era::Legacy) => to_legacy_params(params),
-        (Era::Legacy, Era::Modern) => Some(for_modern(links, params)),
+        (Era::Legacy, Era::Modern) => {
+            let params = for_modern(links, params);
+            if method == "tools/call" {
+                let client = links.client().map(|(client, _)| client).unwrap_or_default();
+                mirrors = link.mirrored_headers(&params, &client).await;
+            }
+            Some(params)
+        }
         _ => params,
     };
     // The wait for the turn is part of the time that the request has.
     let mut call = Call::new(method, params, limit.saturating_sub(asked.elapsed()).max(LEAST));
-    call.headers = headers;
+    call.headers = mirrors;
     call.for_client = true;
     let exchange = link.call(call).await.in_turn(turn);
     Ok((link, exchange))

@@ -6,7 +6,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::super::error::Fault;
-use super::super::relay::{MODERN, Request, RequestMeta, code, member, raw};
+use super::super::relay::{MODERN, Request, RequestMeta, code, raw};
 use super::super::upstream::{ParamHeader, VERSION, headers};
 
 /// Checks revision, metadata and the standard headers.
@@ -43,14 +43,11 @@ pub(crate) fn parameters(
     params: &RawValue,
     headers: &HeaderMap,
 ) -> Result<(), Fault> {
-    let arguments = member(params, "arguments");
-    for ParamHeader { name, path } in mirrored {
-        let value = arguments.and_then(|arguments| {
-            path.iter()
-                .try_fold(arguments, |value, key| member(value, key))
-                .filter(|value| value.get() != "null")
-        });
-        let value = value.map(argument_text);
+    for mirrored in mirrored {
+        let (name, value) = (&mirrored.name, mirrored.argument(params));
+        let number =
+            value.is_some_and(|value| value.get().starts_with(|c: char| c == '-' || c.is_ascii_digit()));
+        let value = value.map(headers::argument_text);
         let header = match headers.get(name).map(headers::decode) {
             None => None,
             Some(Some(text)) => Some(text),
@@ -58,26 +55,25 @@ pub(crate) fn parameters(
         };
         let same = match (&value, &header) {
             (None, None) => true,
-            (Some(value), Some(header)) => value == header || same_number(value, header),
+            (Some(value), Some(header)) => value == header || number && same_number(value, header),
             (None, Some(_)) | (Some(_), None) => false,
         };
         if !same {
             return Err(mismatch(&format!(
                 "the header {name} does not match the argument `{}`",
-                path.join(".")
+                mirrored.path.join(".")
             )));
         }
     }
     Ok(())
 }
 
-/// An argument as its header carries it.
-fn argument_text(value: &RawValue) -> String {
-    serde_json::from_str::<String>(value.get()).unwrap_or_else(|_| value.get().to_owned())
-}
-
-/// Whether two texts are the same integer, written differently.
+/// Whether two texts are the same number, written differently. Integers are compared as such: a floating-point number cannot
+/// hold all of them.
 fn same_number(one: &str, other: &str) -> bool {
+    if let (Ok(one), Ok(other)) = (one.parse::<i128>(), other.parse::<i128>()) {
+        return one == other;
+    }
     match (one.parse::<f64>(), other.parse::<f64>()) {
         (Ok(one), Ok(other)) => one.total_cmp(&other).is_eq(),
         _ => false,
@@ -113,4 +109,38 @@ fn unsupported(version: &str) -> Fault {
         Fault::downstream(code::UNSUPPORTED_VERSION, StatusCode::BAD_REQUEST, "Unsupported protocol version");
     fault.data = Some(raw(&json!({ "supported": [MODERN], "requested": version })));
     fault
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::value::to_raw_value;
+
+    use super::*;
+
+    /// Whether a header is taken for that of an argument.
+    fn passes(argument: &str, header: &str) -> bool {
+        let params = to_raw_value(&json!({ "arguments": { "a": null } })).unwrap();
+        let params = super::super::super::relay::set_path(&params, &["arguments", "a"], argument).unwrap();
+        let mirrored = [ParamHeader { name: "mcp-param-a".to_owned(), path: vec!["a".to_owned()] }];
+        let headers = [(http::HeaderName::from_static("mcp-param-a"), headers::encode(header))];
+        parameters(&mirrored, &params, &headers.into_iter().collect()).is_ok()
+    }
+
+    #[test]
+    fn only_numbers_may_be_written_differently_in_a_header() {
+        for (argument, header) in
+            [("42", "42"), ("42.0", "42"), ("1e3", "1000"), (r#""x""#, "x"), ("true", "true")]
+        {
+            assert!(passes(argument, header), "{argument} {header}");
+        }
+        for (argument, header) in [
+            ("42", "43"),
+            (r#""42""#, "042"),
+            (r#""1e3""#, "1000"),
+            (r#""nan""#, "NaN"),
+            ("9007199254740993", "9007199254740992"),
+        ] {
+            assert!(!passes(argument, header), "{argument} {header}");
+        }
+    }
 }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::super::catalog::Links as _;
 use super::super::error::Fault;
 use super::super::relay::{Era, Message, Notification, member_str, to_legacy_params};
 use super::super::upstream::{Followed, Upstream, follow};
-use super::live::{GOODBYE, Session};
+use super::live::{GOODBYE, Session, lock};
 
 /// Updates of one resource that may wait for the session.
 const UPDATES: usize = 16;
@@ -54,12 +55,48 @@ impl Session {
                 session.outbox.put(Message::Notification(Notification { params, ..note }));
             }
         });
-        self.note_followed(uri.clone(), forward.abort_handle());
+        self.note_followed(upstream, uri.clone(), forward.abort_handle());
         let late = || Fault::upstream(&upstream.name(), "does not accept the subscription in time");
         let accepted = match timeout(GOODBYE, answer).await {
             Ok(Ok(accepted)) => accepted,
             Ok(Err(_)) | Err(_) => Err(late()),
         };
         accepted.inspect_err(|_| self.unfollow(&uri))
+    }
+
+    /// Notes the task that brings a resource's updates.
+    fn note_followed(&self, upstream: &Upstream, uri: String, task: AbortHandle) {
+        if let Some((_, former)) = lock(&self.followed).insert(uri, (upstream.serial, task)) {
+            former.abort();
+        }
+        if self.ended.is_cancelled() {
+            lock(&self.followed).drain().for_each(|(_, (_, task))| task.abort());
+        }
+    }
+
+    /// Whether an upstream knows of a subscription of the client.
+    pub(super) fn has_subscribed(&self, upstream: &Upstream, uri: &str) -> bool {
+        lock(&self.followed).get(uri).is_some_and(|(serial, _)| *serial == upstream.serial)
+            || self.links.has_subscribed(upstream, uri)
+            || upstream.has_subscriber(uri, &self.id)
+    }
+
+    /// Ends the task that brings a resource's updates.
+    fn unfollow(&self, uri: &str) {
+        if let Some((_, task)) = lock(&self.followed).remove(uri) {
+            task.abort();
+        }
+    }
+
+    /// Takes back what was noted of a subscription that was refused.
+    pub(crate) fn forget_subscription(&self, params: &RawValue) {
+        const END: &str = "resources/unsubscribe";
+        let Some(uri) = member_str(params, "uri") else { return };
+        self.note_subscription(END, Some(params));
+        for upstream in self.scope().upstreams().iter().filter(|upstream| self.has_subscribed(upstream, &uri))
+        {
+            // Nobody need be told of the end of what has not begun.
+            self.note_shared_subscription(upstream, END, Some(params));
+        }
     }
 }

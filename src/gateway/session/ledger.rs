@@ -23,8 +23,9 @@ const GROWTH: u64 = 4 << 20;
 
 /// Where sessions are remembered.
 pub(crate) trait Ledger: Debug + Send + Sync {
-    /// Notes a session's state, which replaces what was noted before.
-    fn put(&self, id: &str, state: &str);
+    /// Notes a session's state, which replaces what was noted before; nothing where there is none any more. The state is
+    /// asked for when nobody else can note anything, so that an older one never replaces a newer one.
+    fn put(&self, id: &str, state: &dyn Fn() -> Option<String>);
 
     /// Forgets a session.
     fn remove(&self, id: &str);
@@ -35,11 +36,11 @@ pub(crate) trait Ledger: Debug + Send + Sync {
     /// The process ends in order: what holds no session is removed.
     fn close(&self, empty: bool);
 
-    /// Holds exactly these sessions from now on.
+    /// Holds exactly these sessions from now on, which are asked for as [`Ledger::put`] does it.
     ///
     /// # Errors
     /// When they cannot be written; what was there before is still there then.
-    fn replace(&self, sessions: &[(String, String)]) -> io::Result<()>;
+    fn replace(&self, sessions: &dyn Fn() -> Vec<(String, String)>) -> io::Result<()>;
 }
 
 /// A file with a line for each change: `+ID STATE` or `-ID`.
@@ -85,9 +86,10 @@ impl Journal {
         Self { path, file: Mutex::new(None), broken: AtomicBool::new(false) }
     }
 
-    /// Appends a line. One that cannot be written ends the journal: it would be wrong from here on.
-    fn append(&self, line: &str) {
+    /// Appends a line, if there is one. One that cannot be written ends the journal: it would be wrong from here on.
+    fn append(&self, line: impl FnOnce() -> Option<String>) {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(line) = line() else { return };
         if file.is_none() && line.starts_with('+') && !self.broken.load(Ordering::Relaxed) {
             let made = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path);
             *file = made.inspect_err(|error| self.give_up(error)).ok().map(|made| (made, 0));
@@ -109,12 +111,12 @@ impl Journal {
 }
 
 impl Ledger for Journal {
-    fn put(&self, id: &str, state: &str) {
-        self.append(&format!("+{id} {state}\n"));
+    fn put(&self, id: &str, state: &dyn Fn() -> Option<String>) {
+        self.append(|| Some(format!("+{id} {}\n", state()?)));
     }
 
     fn remove(&self, id: &str) {
-        self.append(&format!("-{id}\n"));
+        self.append(|| Some(format!("-{id}\n")));
     }
 
     fn is_bloated(&self) -> bool {
@@ -133,8 +135,9 @@ impl Ledger for Journal {
         }
     }
 
-    fn replace(&self, sessions: &[(String, String)]) -> io::Result<()> {
+    fn replace(&self, sessions: &dyn Fn() -> Vec<(String, String)>) -> io::Result<()> {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let sessions = sessions();
         if sessions.is_empty() && file.is_none() {
             // Nothing is made before there is something to remember.
             match fs::remove_file(&self.path) {
@@ -146,7 +149,7 @@ impl Ledger for Journal {
         let _ = fs::remove_file(&fresh);
         let mut open = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&fresh)?;
         let mut text = String::new();
-        for (id, state) in sessions {
+        for (id, state) in &sessions {
             text.extend(["+", id, " ", state, "\n"]);
         }
         open.write_all(text.as_bytes())?;
@@ -168,12 +171,12 @@ mod tests {
         let path = scratch.path().join("mcpeg.sessions");
         assert_eq!(Journal::read(&path).unwrap(), []);
         let journal = Journal::new(path.clone());
-        journal.replace(&[]).unwrap();
+        journal.replace(&Vec::new).unwrap();
         assert!(!path.exists());
-        journal.put("a", "1");
-        journal.put("b", "2 with spaces");
-        journal.put("a", "3");
-        journal.put("c", "4");
+        journal.put("a", &|| Some("1".to_owned()));
+        journal.put("b", &|| Some("2 with spaces".to_owned()));
+        journal.put("a", &|| Some("3".to_owned()));
+        journal.put("c", &|| Some("4".to_owned()));
         journal.remove("c");
         let mut sessions = Journal::read(&path).unwrap();
         sessions.sort();
@@ -189,8 +192,8 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("mcpeg.sessions");
         let (old, new) = (Journal::new(path.clone()), Journal::new(path.clone()));
-        old.put("a", "1");
-        new.replace(&[("a".to_owned(), "2".to_owned())]).unwrap();
+        old.put("a", &|| Some("1".to_owned()));
+        new.replace(&|| vec![("a".to_owned(), "2".to_owned())]).unwrap();
         old.close(true);
         assert_eq!(Journal::read(&path).unwrap(), [("a".to_owned(), "2".to_owned())]);
         new.close(true);
@@ -198,12 +201,45 @@ mod tests {
     }
 
     #[test]
+    fn what_changes_while_the_file_is_written_anew_is_in_it() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("mcpeg.sessions");
+        let (journal, sessions) = (Journal::new(path.clone()), Mutex::new(HashMap::<String, String>::new()));
+        let all = || {
+            let all = sessions.lock().unwrap().clone();
+            // Others have time to change them.
+            std::thread::sleep(std::time::Duration::from_millis(2));
+            all.into_iter().collect()
+        };
+        for round in 0..20 {
+            std::thread::scope(|scope| {
+                let writing = scope.spawn(|| journal.replace(&all).unwrap());
+                for number in 0_u32.. {
+                    let id = (number % 7).to_string();
+                    if number % 3 == 0 {
+                        sessions.lock().unwrap().remove(&id);
+                        journal.remove(&id);
+                    } else {
+                        sessions.lock().unwrap().insert(id.clone(), format!("{round} {number}"));
+                        journal.put(&id, &|| sessions.lock().unwrap().get(&id).cloned());
+                    }
+                    if writing.is_finished() {
+                        break;
+                    }
+                }
+            });
+            let kept: HashMap<_, _> = Journal::read(&path).unwrap().into_iter().collect();
+            assert_eq!(kept, *sessions.lock().unwrap());
+        }
+    }
+
+    #[test]
     fn half_a_line_at_the_end_is_passed_over() {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("mcpeg.sessions");
         let journal = Journal::new(path.clone());
-        journal.replace(&[("a".to_owned(), "1".to_owned())]).unwrap();
-        journal.append("+b 2");
+        journal.replace(&|| vec![("a".to_owned(), "1".to_owned())]).unwrap();
+        journal.append(|| Some("+b 2".to_owned()));
         assert_eq!(Journal::read(&path).unwrap(), [("a".to_owned(), "1".to_owned())]);
     }
 }

@@ -218,6 +218,11 @@ impl SessionLinks {
         };
     }
 
+    /// Whether a subscription at a connection of the session's own to this upstream was noted.
+    pub(super) fn has_subscribed(&self, upstream: &Upstream, uri: &str) -> bool {
+        lock(&self.subscribed).get(&upstream.serial).is_some_and(|uris| uris.contains(uri))
+    }
+
     /// Passes a notification of the client on to the session's own connections.
     pub(crate) async fn tell(&self, note: &Notification) {
         let (open, message) = (self.open(), Message::Notification(note.clone()));

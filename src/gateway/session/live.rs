@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::super::catalog::{Board, Links, Scope};
-use super::super::changes::{Announced, Endpoint, Origin};
+use super::super::changes::{Announced, Endpoint, LISTS, Origin, changed};
 use super::super::error::Fault;
 use super::super::relay::{
     ClientMeta, Id, Message, Notification, Outcome, Raw, Request, Response, code, member, member_str, raw,
@@ -29,7 +29,7 @@ use super::ledger::Ledger;
 use super::links::SessionLinks;
 use super::outbox::Outbox;
 use super::replay::Logs;
-use super::transfer::State;
+use super::transfer::{State, subscribe_again};
 use crate::config::UpstreamName;
 
 /// Requests of servers that may wait for the client's answer; the oldest are given up first.
@@ -62,12 +62,12 @@ pub(crate) struct Session {
     asked: Mutex<BTreeMap<u64, Asker>>,
     /// The last identifier given to the client.
     last_asked: AtomicU64,
-    /// The client's requests in flight, and how to call each off.
-    calls: Mutex<HashMap<Id, oneshot::Sender<Option<Raw>>>>,
+    /// The client's requests in flight, and how to call each off; `None` for one that was called off and has not ended.
+    calls: Mutex<HashMap<Id, Option<oneshot::Sender<Option<Raw>>>>>,
     /// Resources that the client has subscribed to.
     subscribed: Mutex<HashSet<String>>,
-    /// The tasks that bring updates of a modern server's resources, by URI.
-    followed: Mutex<HashMap<String, AbortHandle>>,
+    /// The tasks that bring updates of a modern server's resources, by URI, with the serial number of its upstream.
+    pub(super) followed: Mutex<HashMap<String, (u64, AbortHandle)>>,
     /// When it was last used.
     used: Mutex<Instant>,
     /// Open GET streams.
@@ -151,8 +151,8 @@ impl Session {
 
     /// Notes that what is remembered of it has changed.
     pub(crate) fn changed(&self) {
-        if let Some(ledger) = self.ledger.get().filter(|_| !self.ended.is_cancelled()) {
-            ledger.put(&self.id, &State::kept(self).to_text());
+        if let Some(ledger) = self.ledger.get() {
+            ledger.put(&self.id, &|| (!self.ended.is_cancelled()).then(|| State::kept(self).to_text()));
         }
     }
 
@@ -192,7 +192,7 @@ impl Session {
             let message = format!("this session has {CALLS} requests in flight; wait for some of them");
             return refused(StatusCode::TOO_MANY_REQUESTS, message);
         }
-        calls.insert(id.clone(), cancel);
+        calls.insert(id.clone(), Some(cancel));
         Ok(cancelled)
     }
 
@@ -318,23 +318,6 @@ impl Session {
         self.changed();
     }
 
-    /// Notes the task that brings a resource's updates.
-    pub(super) fn note_followed(&self, uri: String, task: AbortHandle) {
-        if let Some(former) = lock(&self.followed).insert(uri, task) {
-            former.abort();
-        }
-        if self.ended.is_cancelled() {
-            lock(&self.followed).drain().for_each(|(_, task)| task.abort());
-        }
-    }
-
-    /// Ends the task that brings a resource's updates.
-    pub(super) fn unfollow(&self, uri: &str) {
-        if let Some(task) = lock(&self.followed).remove(uri) {
-            task.abort();
-        }
-    }
-
     /// Notes a subscription or its end at a shared connection. True if the server must not be told of the end, since
     /// other sessions have the same subscription over the same connection.
     pub(crate) fn note_shared_subscription(
@@ -363,7 +346,7 @@ impl Session {
     /// Ends the session and its connections.
     pub(crate) async fn end(&self) {
         self.ended.cancel();
-        for (_, task) in lock(&self.followed).drain() {
+        for (_, (_, task)) in lock(&self.followed).drain() {
             task.abort();
         }
         self.release_subscriptions();
@@ -390,10 +373,12 @@ impl Session {
         }
     }
 
-    /// Calls a request of the client off.
+    /// Calls a request of the client off. Its identifier is in use until it has ended: the end would be taken for that of
+    /// another request with the same one.
     fn cancel(&self, params: Option<Raw>) {
         let id = params.as_deref().and_then(|params| member(params, "requestId"));
-        let call = id.and_then(|id| Id::from_json(id.get())).and_then(|id| lock(&self.calls).remove(&id));
+        let id = id.and_then(|id| Id::from_json(id.get()));
+        let call = id.and_then(|id| lock(&self.calls).get_mut(&id)?.take());
         if let Some(call) = call {
             let _ = call.send(params);
         }
@@ -412,6 +397,10 @@ impl Session {
                     Ok((origin, note)) => self.forward_shared(&origin, note),
                     Err(RecvError::Lagged(missed)) => {
                         tracing::warn!(session = self.label(), missed, "the session missed notifications");
+                        // Any list may have changed, and there may have been a reload.
+                        let endpoint = HashSet::from([self.endpoint.clone()]);
+                        let origin = Origin::Reload(Arc::new(endpoint));
+                        LISTS.map(changed).into_iter().for_each(|note| self.forward_shared(&origin, note));
                     }
                     Err(RecvError::Closed) => return,
                 },
@@ -453,11 +442,15 @@ impl Session {
 
     /// A notification of a shared connection: list changes for everybody, resource updates for subscribers. Log
     /// messages and the like are dropped, since nothing says whose they are.
-    fn forward_shared(&self, origin: &Origin, note: Notification) {
+    fn forward_shared(self: &Arc<Self>, origin: &Origin, note: Notification) {
         let name = match origin {
             Origin::Upstream(name) => name,
             Origin::Reload(endpoints) => {
                 if endpoints.contains(&self.endpoint) {
+                    if note.method == "notifications/resources/list_changed" {
+                        // What is new has not been told yet.
+                        tokio::spawn(subscribe_again(Arc::clone(self), self.subscriptions()));
+                    }
                     self.outbox.put(Message::Notification(note));
                 }
                 return;
@@ -483,6 +476,6 @@ impl Session {
 }
 
 /// Locks; a panic elsewhere does not make the maps wrong.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -25,9 +25,11 @@ impl Outbox {
     /// Leaves a message.
     pub(crate) fn put(&self, message: Message) {
         let mut state = self.state();
-        let heavy = state.0.iter().map(Message::weight).sum::<usize>() + message.weight() > WEIGHT;
-        if state.0.len() == LIMIT || heavy {
-            state.0.pop_front();
+        let mut weight = state.0.iter().map(Message::weight).sum::<usize>() + message.weight();
+        while (state.0.len() >= LIMIT || weight > WEIGHT)
+            && let Some(oldest) = state.0.pop_front()
+        {
+            weight -= oldest.weight();
             tracing::debug!("a session's oldest waiting message is dropped: its client does not listen");
         }
         state.0.push_back(message);
@@ -79,6 +81,23 @@ mod tests {
     /// A message that can be told from others.
     fn note(method: &str) -> Message {
         Message::Notification(Notification { method: method.to_owned(), params: None })
+    }
+
+    #[test]
+    fn large_messages_after_many_small_ones_do_not_weigh_more_than_may_wait() {
+        let outbox = Outbox::default();
+        for _ in 0..LIMIT {
+            outbox.put(note("small"));
+        }
+        let large = || {
+            let params = serde_json::value::RawValue::from_string(format!("\"{}\"", "x".repeat(WEIGHT / 3)));
+            Message::Notification(Notification { method: "large".to_owned(), params: params.ok() })
+        };
+        for _ in 0..8 {
+            outbox.put(large());
+        }
+        let weight = outbox.state().0.iter().map(Message::weight).sum::<usize>();
+        assert!(weight <= WEIGHT, "{weight}");
     }
 
     #[tokio::test]

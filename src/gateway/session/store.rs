@@ -63,9 +63,8 @@ impl Store {
 
     /// Writes a ledger anew.
     fn rewrite(&self, ledger: &dyn Ledger) -> io::Result<()> {
-        let all = self.all();
-        let states = all.iter().map(|session| (session.id.clone(), State::kept(session).to_text()));
-        ledger.replace(&states.collect::<Vec<_>>())
+        let state = |session: &Arc<Session>| (session.id.clone(), State::kept(session).to_text());
+        ledger.replace(&|| self.all().iter().map(state).collect())
     }
 
     /// Makes room for one more: where there are as many as may be, of this client or of all, the one of them that was
@@ -101,16 +100,17 @@ impl Store {
             session = silent.label(),
             "the session is ended to make room: it was silent for longest"
         );
-        self.forget(&silent.id);
+        self.forget(silent);
         let silent = Arc::clone(silent);
         tokio::spawn(async move { silent.end().await });
         true
     }
 
-    /// Forgets a session that has ended.
-    fn forget(&self, id: &str) {
+    /// Forgets a session that ends: whatever it still does is not noted any more.
+    fn forget(&self, session: &Session) {
+        session.ended.cancel();
         if let Some(ledger) = self.ledger.get() {
-            ledger.remove(id);
+            ledger.remove(&session.id);
         }
     }
 
@@ -159,7 +159,7 @@ impl Store {
     pub(crate) async fn end(&self, id: &str) {
         let session = self.sessions().remove(id);
         if let Some(session) = session {
-            self.forget(id);
+            self.forget(&session);
             session.end().await;
         }
     }

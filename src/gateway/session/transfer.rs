@@ -15,7 +15,7 @@ use super::super::catalog::{Board, Links as _, route};
 use super::super::changes::{Announced, Endpoint};
 use super::super::error::Fault;
 use super::super::relay::{ClientMeta, Id, Raw, code, raw};
-use super::super::upstream::{Call, ClientIdentity};
+use super::super::upstream::{Call, ClientIdentity, Told};
 use super::live::Session;
 
 /// Identifiers of servers' questions that are left to the old process, which may still ask some.
@@ -113,18 +113,23 @@ impl State {
     }
 }
 
-/// Tells the upstreams of this process what the client has subscribed to.
-async fn subscribe_again(session: Arc<Session>, uris: Vec<String>) {
+/// Tells upstreams that do not know it what the client has subscribed to.
+pub(super) async fn subscribe_again(session: Arc<Session>, uris: Vec<String>) {
     for uri in uris {
         let method = "resources/subscribe";
         let params = Some(raw(&serde_json::json!({ "uri": uri })));
         let meta = &session.links.client().meta;
         let routed = route(&session.scope(), &*session, method, params, meta).await;
         let result = match routed {
+            Ok((upstream, _)) if session.has_subscribed(&upstream, &uri) => continue,
             Ok((upstream, params)) => match session.follow(&upstream, method, params.as_deref()).await {
                 Some(Ok(())) => continue,
                 Some(Err(fault)) => Err(fault),
-                None => session.link(&upstream).await.map(|link| (link, params)),
+                None => {
+                    // Also for the connection that comes after this one, and for whoever ends the same subscription.
+                    session.note_shared_subscription(&upstream, method, params.as_deref());
+                    session.link(&upstream).await.map(|link| (link, params))
+                }
             },
             Err(fault) => Err(fault),
         };
@@ -158,6 +163,13 @@ pub enum Asked {
         id: String,
         /// The JSON-RPC message.
         body: String,
+    },
+    /// To hear something of a child that is handed over.
+    Child(Told),
+    /// To hear something of a request that one process has put aside, and the other has a repetition of.
+    Round {
+        /// What, as text.
+        word: String,
     },
 }
 

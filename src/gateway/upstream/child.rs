@@ -2,7 +2,8 @@
 //!
 //! Invariants: nothing is inherited but the named variables; the child leads its own process group; the group is
 //! killed while the leader is still a zombie, so its number cannot have been given to anybody else; the leader is
-//! always reaped. The guardian does the same if the gateway dies: see [`Keepers`].
+//! always reaped. The guardian does the same if the gateway dies: see [`Keepers`]. A child that all share may be handed
+//! over to the process that takes this one's place; it is that process's to end from then on, and init's to reap.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,13 +13,16 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::io::unix::AsyncFd;
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::files::Files;
 use super::keepers::Keepers;
-use crate::config::{Limits, Secret, UpstreamName};
+use crate::config::{Limits, Secret};
 use crate::sys;
+use crate::sys::group::Group;
+use crate::sys::process::Kill;
 
 /// What a child gets from the gateway's own environment; all else must be named in the configuration.
 const INHERITED: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "USER"];
@@ -42,6 +46,8 @@ pub(crate) struct Recipe<'a> {
     pub(crate) limits: Limits,
     /// The user that it runs as.
     pub(crate) user: Option<&'a str>,
+    /// Whether all clients share it, so that it may be handed over.
+    pub(crate) shared: bool,
     /// Who ends and reaps it.
     pub(crate) keepers: &'a Keepers,
 }
@@ -51,17 +57,45 @@ pub(crate) struct Recipe<'a> {
 pub(crate) struct Process {
     /// The process identifier, which is also the group's.
     pub(crate) pid: u32,
-    /// Sent (or dropped) to ask for its end.
-    stop: Option<oneshot::Sender<()>>,
+    /// What it was made of.
+    pub(crate) files: Files,
+    /// Sent (or dropped) to ask for its end, or for leaving it alone.
+    stop: Option<oneshot::Sender<Wish>>,
     /// Ends when the child is reaped and its group is gone; tells how the child ended.
     keeper: JoinHandle<String>,
 }
 
+/// The gateway's ends of a child's pipes.
+#[derive(Debug)]
+pub(crate) struct Pipes {
+    /// What it reads.
+    pub(crate) stdin: ChildStdin,
+    /// What it says.
+    pub(crate) stdout: ChildStdout,
+    /// What it complains of.
+    pub(crate) stderr: Option<ChildStderr>,
+}
+
+/// What is to become of a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wish {
+    /// It is left to another process.
+    Leave,
+}
+
+/// A child and its group, as whoever keeps it has them.
+#[derive(Debug)]
+struct Kin {
+    /// The child's number.
+    pid: u32,
+    /// Its group.
+    group: Group,
+    /// The child, if it is this process's own.
+    child: Option<Child>,
+}
+
 /// Starts a child and returns it with the ends of its pipes.
-pub(crate) fn start(
-    name: &UpstreamName,
-    recipe: &Recipe<'_>,
-) -> io::Result<(Process, ChildStdin, ChildStdout)> {
+pub(crate) fn start(recipe: &Recipe<'_>) -> io::Result<(Process, Pipes)> {
     let mut command = Command::new(recipe.command);
     command.args(recipe.args).env_clear();
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -78,21 +112,22 @@ pub(crate) fn start(
         command.current_dir(dir);
     }
     let Limits { memory, tasks, open_files } = recipe.limits;
+    let files = Files::of(recipe);
     sys::process::prepare_child(command.as_std_mut());
     sys::process::limit(command.as_std_mut(), sys::process::Ceilings { memory, tasks, open_files });
-    recipe.keepers.guard(command.as_std_mut());
+    let guarded = recipe.keepers.guard(command.as_std_mut());
+    if !(recipe.shared && guarded) {
+        sys::process::bind_to_parent(command.as_std_mut());
+    }
     let mut child = command.spawn()?;
     let pid = child.id().expect("a child that was not waited for has an identifier");
-    let pidfd = sys::process::exit_event(pid)?;
-    recipe.keepers.enlist(pid, pidfd.as_fd())?;
+    let pidfd = sys::process::pidfd_open(pid)?;
     let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
+    let (Some(stdin), Some(stdout), stderr) = pipes else {
         return Err(io::Error::other("a standard stream of the child is missing"));
     };
-    tokio::spawn(super::stderr::log(name.clone(), stderr));
-    let (stop, stopped) = oneshot::channel();
-    let keeper = recipe.keepers.spawn(keep(child, pidfd, stopped, recipe.keepers.clone()));
-    Ok((Process { pid, stop: Some(stop), keeper }, stdin, stdout))
+    let process = Process::keep(pid, Some(child), pidfd, files, recipe.keepers)?;
+    Ok((process, Pipes { stdin, stdout, stderr }))
 }
 
 /// What to add to an error where it is the unit of a gateway without stdio upstreams that lets no program run.
@@ -113,41 +148,85 @@ fn become_user(command: &mut Command, name: &str) -> io::Result<()> {
 }
 
 impl Process {
+    /// Takes a child over that another process has started and leaves to this one.
+    pub(crate) fn adopt(pid: u32, pidfd: OwnedFd, files: Files, keepers: &Keepers) -> io::Result<Self> {
+        keepers.guard_more();
+        Self::keep(pid, None, pidfd, files, keepers)
+    }
+
+    /// Has a child kept.
+    fn keep(
+        pid: u32,
+        child: Option<Child>,
+        pidfd: OwnedFd,
+        files: Files,
+        keepers: &Keepers,
+    ) -> io::Result<Self> {
+        let group = Group::led_by(pid, pidfd.try_clone()?)?;
+        keepers.enlist(pid, pidfd.as_fd())?;
+        let (stop, stopped) = oneshot::channel();
+        let kin = Kin { pid, group, child };
+        let kept = kin.keep(sys::process::exit_event(pidfd)?, stopped, keepers.clone());
+        Ok(Self { pid, files, stop: Some(stop), keeper: keepers.spawn(kept) })
+    }
+
     /// Ends the child and its group, and waits until they are gone. The caller has closed standard input.
     pub(crate) async fn end(mut self) -> String {
         drop(self.stop.take());
+        self.wait().await
+    }
+
+    /// Leaves the child to the process that has taken it over.
+    pub(crate) async fn leave(mut self) -> String {
+        if let Some(stop) = self.stop.take() {
+            // It may have ended by itself.
+            let _ = stop.send(Wish::Leave);
+        }
+        self.wait().await
+    }
+
+    /// Waits until nobody here keeps it any more.
+    async fn wait(self) -> String {
         self.keeper.await.unwrap_or_else(|error| format!("was lost: {error}"))
     }
 }
 
-/// Waits for the child's exit, or ends it when asked; then kills what is left of its group and reaps it.
-async fn keep(
-    mut child: Child,
-    pidfd: AsyncFd<OwnedFd>,
-    stopped: oneshot::Receiver<()>,
-    keepers: Keepers,
-) -> String {
-    let pid = child.id().expect("a child that was not waited for has an identifier");
-    tokio::select! {
-        _ = pidfd.readable() => {}
-        _ = stopped => {
-            if tokio::time::timeout(AFTER_END_OF_INPUT, pidfd.readable()).await.is_err() {
-                signal_group(pid, sys::process::Kill::Term);
-                let _ = tokio::time::timeout(AFTER_TERM, pidfd.readable()).await;
+impl Kin {
+    /// Waits for the child's exit, or ends it when asked; then kills what is left of its group and reaps it.
+    async fn keep(
+        mut self,
+        pidfd: AsyncFd<OwnedFd>,
+        stopped: oneshot::Receiver<Wish>,
+        keepers: Keepers,
+    ) -> String {
+        tokio::select! {
+            _ = pidfd.readable() => {}
+            wish = stopped => {
+                if wish == Ok(Wish::Leave) {
+                    keepers.dismiss(self.pid);
+                    return "goes on in another process".to_owned();
+                }
+                if tokio::time::timeout(AFTER_END_OF_INPUT, pidfd.readable()).await.is_err() {
+                    self.signal(Kill::Term);
+                    let _ = tokio::time::timeout(AFTER_TERM, pidfd.readable()).await;
+                }
             }
         }
+        self.signal(Kill::Kill);
+        keepers.dismiss(self.pid);
+        match &mut self.child {
+            None => "ended".to_owned(),
+            Some(child) => match child.wait().await {
+                Ok(status) => format!("ended ({status})"),
+                Err(error) => format!("was lost ({error})"),
+            },
+        }
     }
-    signal_group(pid, sys::process::Kill::Kill);
-    keepers.dismiss(pid);
-    match child.wait().await {
-        Ok(status) => format!("ended ({status})"),
-        Err(error) => format!("was lost ({error})"),
-    }
-}
 
-/// Signals the group that the child leads. It exists as long as the leader is not reaped.
-fn signal_group(pid: u32, signal: sys::process::Kill) {
-    if let Err(error) = sys::process::signal_group(pid, signal) {
-        tracing::debug!(pid, %error, "cannot signal the process group");
+    /// Signals the group.
+    fn signal(&self, signal: Kill) {
+        if let Err(error) = self.group.signal(Some(signal)) {
+            tracing::debug!(pid = self.pid, %error, "cannot signal the process group");
+        }
     }
 }

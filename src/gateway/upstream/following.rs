@@ -39,16 +39,17 @@ impl Upstream {
         self.subscribers().entry(uri.to_owned()).or_default().insert(who.to_owned());
     }
 
-    /// Notes that `who` has not; `true` if others still have, so that the server must not be told.
+    /// Notes that `who` has not; `true` if others still have, so that the server must not be told: also those of the
+    /// process that has the child.
     pub(crate) fn unsubscribe(&self, uri: &str, who: &str) -> bool {
         let mut subscribers = self.subscribers();
-        let Some(others) = subscribers.get_mut(uri) else { return false };
+        let Some(others) = subscribers.get_mut(uri) else { return self.left.is_cancelled() };
         others.remove(who);
         let any = !others.is_empty();
         if !any {
             subscribers.remove(uri);
         }
-        any
+        any || self.left.is_cancelled()
     }
 
     /// Whether `who` has subscribed to a resource over the shared connection.
@@ -96,6 +97,9 @@ pub(crate) async fn follow(
                 Ok(link) => receive(&link, &followed, &updates, &mut accepted).await,
                 Err(fault) => Err(fault),
             };
+            if upstream.is_stopping() {
+                return;
+            }
             match (ended, accepted.take()) {
                 // Nobody goes on who was never told that it works.
                 (Err(fault), Some(accepted)) => {

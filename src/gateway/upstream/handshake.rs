@@ -26,6 +26,7 @@ use super::http::{Endpoint, Http};
 use super::keepers::Keepers;
 use super::known::Known;
 use super::link::{Call, Handshake, Inbound, Inbox, Link, Role, Wire};
+use super::pipes::Rest;
 use super::pool::pool_trusting;
 use super::stdio::Stdio;
 use crate::config::{Transport, Upstream as Settings, UpstreamName};
@@ -181,7 +182,7 @@ impl Connector {
     }
 
     /// A link of this upstream.
-    fn link(&self, era: Era, handshake: Handshake, wire: Wire) -> Link {
+    pub(super) fn link(&self, era: Era, handshake: Handshake, wire: Wire) -> Link {
         Link {
             name: self.name().clone(),
             era,
@@ -209,14 +210,17 @@ impl Connector {
             Transport::Stdio { command, args, env, working_dir, limits, user } => {
                 let working_dir = working_dir.as_deref().map(Path::new);
                 let (user, keepers) = (user.as_deref(), &self.keepers);
-                let recipe = Recipe { command, args, env, working_dir, limits: *limits, user, keepers };
-                let (process, stdin, stdout) = child::start(name, &recipe).map_err(|error| {
+                let shared = role == Role::Shared;
+                let recipe =
+                    Recipe { command, args, env, working_dir, limits: *limits, user, shared, keepers };
+                let (process, pipes) = child::start(&recipe).map_err(|error| {
                     let hint = child::forbidden_by_unit(&error).unwrap_or_default();
                     let detail = format!("cannot start `{command}`: {error}{hint}");
                     Fault::upstream(name, "cannot be started").unprocessed().because(detail)
                 })?;
                 tracing::debug!(upstream = %name, pid = process.pid, "started");
-                let connection = Stdio::new(name.clone(), (stdin, stdout), self.limit, inbox, role);
+                let connection = Stdio::new(name.clone(), 0, self.limit, inbox, role);
+                connection.begin(pipes, Rest::default());
                 Ok(Wire::Stdio { connection, process: Mutex::new(Some(process)) })
             }
             Transport::Http { headers, .. } => {

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::value::RawValue;
 
 use super::super::relay::{Request, member_str};
 
@@ -38,6 +39,11 @@ pub(crate) fn of_request(request: &Request, sent: &[(HeaderName, HeaderValue)], 
     if let Some(name) = name.and_then(|(source, params)| member_str(params, source)) {
         headers.insert(NAME, encode(&name));
     }
+}
+
+/// An argument as its header carries it, before it is encoded.
+pub(crate) fn argument_text(value: &RawValue) -> String {
+    serde_json::from_str::<String>(value.get()).unwrap_or_else(|_| value.get().to_owned())
 }
 
 /// The header value for a method; the common ones need not be looked at.

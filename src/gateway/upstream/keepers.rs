@@ -58,15 +58,23 @@ impl Keepers {
         self.tasks.spawn(task)
     }
 
-    /// Makes a child that is about to be spawned enlist itself, and starts the guardian if it is the first.
-    pub(crate) fn guard(&self, command: &mut std::process::Command) {
+    /// Makes a child that is about to be spawned enlist itself, and starts the guardian if it is the first. Whether
+    /// there is a guardian.
+    pub(crate) fn guard(&self, command: &mut std::process::Command) -> bool {
+        self.guard_more();
+        let guarded = self.guarded();
+        if let Some(line) = &guarded.line {
+            line.enlist_child(command);
+        }
+        guarded.line.is_some()
+    }
+
+    /// Starts the guardian, if no child needed one before.
+    pub(crate) fn guard_more(&self) {
         let mut guarded = self.guarded();
         if guarded.watch.is_none() && !guarded.ended {
             let child = guarded.start();
             guarded.watch = Some(tokio::spawn(self.clone().watch(child)));
-        }
-        if let Some(line) = &guarded.line {
-            line.enlist_child(command);
         }
     }
 
@@ -76,6 +84,12 @@ impl Keepers {
         guarded.groups.insert(pid, pidfd.try_clone_to_owned()?);
         guarded.tell(|line| line.enlist(pid, pidfd));
         Ok(())
+    }
+
+    /// The pidfd of a group's leader on the list.
+    pub(crate) fn pidfd(&self, pid: u32) -> io::Result<OwnedFd> {
+        let guarded = self.guarded();
+        guarded.groups.get(&pid).ok_or(io::ErrorKind::NotFound)?.try_clone()
     }
 
     /// Takes a group off the list: it has been killed, and its leader is about to be reaped.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
+use http::{HeaderName, HeaderValue};
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -17,8 +18,8 @@ use super::super::error::Fault;
 use super::super::relay::{
     ClientMeta, Era, Object, Outcome, Raw, array_items, member, member_str, raw, raw_string, set_member,
 };
-use super::headers::PARAM;
-use super::link::{Call, Link};
+use super::headers::{PARAM, argument_text, encode};
+use super::link::{Call, Link, Wire};
 use crate::config::{Selection, Shows};
 
 /// Pages of one list that are fetched at most: a server that hands out cursors for ever must end somewhere.
@@ -63,6 +64,15 @@ pub(crate) struct ParamHeader {
     pub(crate) name: String,
     /// The path of properties that leads to the argument.
     pub(crate) path: Vec<String>,
+}
+
+impl ParamHeader {
+    /// The argument of a call, if there is one.
+    pub(crate) fn argument<'a>(&self, params: &'a RawValue) -> Option<&'a RawValue> {
+        let arguments = member(params, "arguments")?;
+        let argument = self.path.iter().try_fold(arguments, |value, key| member(value, key));
+        argument.filter(|value| value.get() != "null")
+    }
 }
 
 /// The remembered lists of one connection.
@@ -254,6 +264,28 @@ impl Link {
             Some(mirrored) => check(mirrored),
             None => Ok(()),
         }
+    }
+
+    /// The headers that mirror arguments of the tool that `params` call, for a client that does not know of them.
+    pub(crate) async fn mirrored_headers(
+        self: &Arc<Self>,
+        params: &RawValue,
+        meta: &ClientMeta,
+    ) -> Vec<(HeaderName, HeaderValue)> {
+        let mut found = Vec::new();
+        if matches!(self.wire, Wire::Http(_)) {
+            let header = |mirrored: &ParamHeader| {
+                let value = encode(&argument_text(mirrored.argument(params)?));
+                Some((HeaderName::try_from(mirrored.name.as_str()).ok()?, value))
+            };
+            let collect = |mirrored: &[ParamHeader]| {
+                found = mirrored.iter().filter_map(header).collect();
+                Ok(())
+            };
+            // It refuses nothing.
+            let _ = self.check_parameters(params, meta, collect).await;
+        }
+        found
     }
 
     /// Fetches all pages of a list. A server that offers none has an empty one.

@@ -18,7 +18,8 @@ use super::link::{Inbound, InboxReceiver, Link, Role, inbox};
 use super::supervisor::Upstream;
 use crate::config::Sharing;
 
-/// Connections that one upstream lends at once: for a stdio server each is a process.
+/// Connections that one upstream lends at once, and those that wait for their next call included: for a stdio server each
+/// is a process.
 const LENT: u32 = 16;
 /// How long a connection is kept for the next call.
 const KEPT: Duration = Duration::from_secs(60);
@@ -79,6 +80,17 @@ impl Leases {
         Some(spare.remove(place))
     }
 
+    /// Makes room for another connection beside those that are lent: of those that wait, the ones that have done so for
+    /// longest are ended.
+    fn make_room(&self) {
+        let room = self.turns.available_permits();
+        let mut spare = self.spare();
+        let many = spare.len().saturating_sub(room);
+        for Spare { link, .. } in spare.drain(..many) {
+            tokio::spawn(async move { link.wire.end().await });
+        }
+    }
+
     /// Ends those that nobody has used since a moment.
     async fn end_before(&self, moment: Instant) {
         let old: Vec<_> = self.spare().extract_if(.., |spare| spare.since <= moment).collect();
@@ -126,6 +138,7 @@ impl Upstream {
             sort(&link, &mut inbox, &mut asked);
             (link, inbox, asked)
         } else {
+            self.leases.make_room();
             let (sender, inbox) = inbox();
             let client = ClientIdentity { meta: client.clone(), version: LATEST_LEGACY.to_owned() };
             (Arc::new(self.connector.open_legacy(&client, Role::Dedicated, sender).await?), inbox, Vec::new())

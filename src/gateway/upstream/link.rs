@@ -207,6 +207,8 @@ impl Wire {
         match self {
             Self::Stdio { connection, process } => {
                 connection.close();
+                // Nobody takes the process away from a child that is on its way before another one watches over it.
+                connection.settled().await;
                 let process = process.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
                 match process {
                     Some(process) => process.end().await,
@@ -281,6 +283,13 @@ impl Link {
             self.pulse.unretire();
         }
         unused
+    }
+
+    /// Gives the connection the process that another one has left to this one.
+    pub(super) fn set_process(&self, adopted: Process) {
+        if let Wire::Stdio { process, .. } = &self.wire {
+            *process.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(adopted);
+        }
     }
 
     /// The child's process identifier, where there is a child.

@@ -5,8 +5,10 @@
 
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::io::AsyncReadExt as _;
+use tokio::process::ChildStderr;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::UpstreamName;
 
@@ -37,16 +39,45 @@ struct Allowance {
     dropped: u64,
 }
 
-/// Passes a child's standard error on to the log until it ends.
-pub(crate) async fn log(upstream: UpstreamName, mut stderr: impl AsyncRead + Unpin) {
-    let mut lines = Lines::default();
+/// A child's standard error, and the line that has begun.
+#[derive(Debug)]
+pub(super) struct Errors {
+    /// The pipe.
+    pub(super) pipe: ChildStderr,
+    /// The line.
+    lines: Lines,
+}
+
+impl Errors {
+    /// Goes on with a line that another process has begun to read.
+    pub(super) fn new(pipe: ChildStderr, begun: Vec<u8>) -> Self {
+        Self { pipe, lines: Lines { line: begun, cut: false } }
+    }
+
+    /// The line that has begun.
+    pub(super) fn begun(&self) -> &[u8] {
+        &self.lines.line
+    }
+}
+
+/// Passes a child's standard error on to the log until it ends. When it is held, what is left is returned.
+pub(super) async fn log(
+    upstream: UpstreamName,
+    mut errors: Errors,
+    hold: CancellationToken,
+) -> Option<Errors> {
     let mut allowance = Allowance::new();
     let mut buffer = vec![0; LINE];
-    while let Ok(count @ 1..) = stderr.read(&mut buffer).await {
-        lines.add(&buffer[..count], |text| allowance.log(&upstream, text));
-    }
-    lines.end(|text| allowance.log(&upstream, text));
+    let Errors { pipe, lines } = &mut errors;
+    let logged = hold.run_until_cancelled(async {
+        while let Ok(count @ 1..) = pipe.read(&mut buffer).await {
+            lines.add(&buffer[..count], |text| allowance.log(&upstream, text));
+        }
+        lines.end(|text| allowance.log(&upstream, text));
+    });
+    let interrupted = logged.await.is_none();
     allowance.report(&upstream);
+    interrupted.then_some(errors)
 }
 
 impl Lines {
@@ -54,7 +85,7 @@ impl Lines {
     fn add(&mut self, bytes: &[u8], mut emit: impl FnMut(&str)) {
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
             let text = part.strip_suffix(b"\n").unwrap_or(part);
-            let room = LINE - self.line.len();
+            let room = LINE.saturating_sub(self.line.len());
             self.cut |= text.len() > room;
             self.line.extend_from_slice(&text[..text.len().min(room)]);
             if part.ends_with(b"\n") {

@@ -3,24 +3,24 @@
 //! Order: one reader task takes the lines in order and puts each message at once into the queue of the request it
 //! belongs to, or into the link's inbox; nothing is spawned a message. One writer task owns standard input.
 //! Invariant: a request is in `pending` from before its bytes are sent until its outcome is queued.
+//! In an upgrade the pipes go to the new process, see [`super::lending`]: what concerns requests of the old one is left
+//! to it here.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use serde_json::json;
-use tokio::io::AsyncWriteExt as _;
-use tokio::process::{ChildStdin, ChildStdout};
 use tokio::sync::{mpsc, watch};
-use tokio_util::codec::{AnyDelimiterCodec, FramedRead};
+use tokio_util::sync::CancellationToken;
 
 use super::super::error::Fault;
 use super::super::relay::{
     Id, Message, Notification, Outcome, Raw, Request, Response, key, member, raw, set_member, set_path,
 };
 use super::exchange::{Cancel, Event, Events};
+use super::lending::{Flow, Lender};
 use super::link::{Call, Inbound, Inbox, Role};
 use crate::config::UpstreamName;
 
@@ -28,8 +28,6 @@ use crate::config::UpstreamName;
 const WRITE_QUEUE: usize = 256;
 /// How long calling a request off may wait for the child to read.
 const FAREWELL: Duration = Duration::from_secs(5);
-/// As much is gathered into one write(2), in bytes.
-const WRITE_SIZE: usize = 64 * 1024;
 
 /// A connection over a child's pipes.
 #[derive(Debug)]
@@ -46,24 +44,36 @@ pub(crate) struct Stdio {
     inbox: Inbox,
     /// Who uses the connection, which decides what is done with messages that name no request.
     role: Role,
+    /// The longest line, in bytes.
+    limit: usize,
+    /// Who carries the bytes.
+    pub(super) flow: Mutex<Flow>,
+    /// Cancelled when somebody does for the first time.
+    pub(super) begun: CancellationToken,
+    /// Cancelled when another process that has the pipes watches over the child, or has ended.
+    pub(super) adopted: CancellationToken,
+    /// Whether a process before this one waits for answers.
+    pub(super) borrows: AtomicBool,
     /// True once the child's standard output has ended.
     closed: watch::Sender<bool>,
 }
 
 /// Requests in flight on one connection.
 #[derive(Debug, Default)]
-struct Pending {
+pub(super) struct Pending {
     /// By our identifier; the last is the newest.
-    calls: BTreeMap<u64, Waiting>,
+    pub(super) calls: BTreeMap<u64, Waiting>,
     /// Progress tokens as the upstream knows them.
-    tokens: HashMap<Box<str>, u64>,
+    pub(super) tokens: HashMap<Box<str>, u64>,
+    /// The process that has had the pipes before and waits for answers, while there is one.
+    pub(super) lender: Option<Lender>,
 }
 
 /// One request in flight.
 #[derive(Debug)]
-struct Waiting {
+pub(super) struct Waiting {
     /// Its queue.
-    events: Events,
+    pub(super) events: Events,
     /// Its progress token as the upstream knows it, and as the downstream does.
     token: Option<(Box<str>, Box<str>)>,
     /// Whether a client waits for it.
@@ -79,27 +89,55 @@ struct CancelStdio {
 }
 
 impl Stdio {
-    /// Takes over the pipes and starts the reader and the writer.
-    pub(crate) fn new(
-        name: UpstreamName,
-        (stdin, stdout): (ChildStdin, ChildStdout),
-        limit: usize,
-        inbox: Inbox,
-        role: Role,
-    ) -> Arc<Self> {
+    /// A connection that gives identifiers out after `last`. What is sent over it waits until there are pipes.
+    pub(super) fn new(name: UpstreamName, last: u64, limit: usize, inbox: Inbox, role: Role) -> Arc<Self> {
         let (lines, queue) = mpsc::channel(WRITE_QUEUE);
-        let connection = Arc::new(Self {
+        Arc::new(Self {
             name,
             lines: Mutex::new(Some(lines)),
             pending: Mutex::default(),
-            last: AtomicU64::new(0),
+            last: AtomicU64::new(last),
             inbox,
             role,
+            limit,
+            flow: Mutex::new(Flow::Waiting(queue)),
+            begun: CancellationToken::new(),
+            adopted: CancellationToken::new(),
+            borrows: AtomicBool::new(false),
             closed: watch::Sender::new(false),
-        });
-        tokio::spawn(write(stdin, queue, Closing(Arc::downgrade(&connection))));
-        tokio::spawn(read(stdout, limit, Closing(Arc::downgrade(&connection))));
+        })
+    }
+
+    /// A connection of a process whose pipes another one has, which waits for answers over them.
+    pub(super) fn awaiting(name: UpstreamName, last: u64, limit: usize, inbox: Inbox) -> Arc<Self> {
+        let connection = Self::new(name, last, limit, inbox, Role::Shared);
+        connection.borrows.store(true, Ordering::Relaxed);
         connection
+    }
+
+    /// Whose connection it is.
+    pub(super) const fn name(&self) -> &UpstreamName {
+        &self.name
+    }
+
+    /// The longest line, in bytes.
+    pub(super) const fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// The last identifier that was given out.
+    pub(super) fn last(&self) -> u64 {
+        self.last.load(Ordering::Relaxed)
+    }
+
+    /// The requests in flight.
+    pub(super) fn in_flight(&self) -> Vec<u64> {
+        self.pending().calls.keys().copied().collect()
+    }
+
+    /// Where lines for the child go, while it is to be sent any.
+    pub(super) fn lines(&self) -> Option<mpsc::Sender<Vec<u8>>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Gives a request its identifier and progress token; returns what calls it off.
@@ -124,10 +162,9 @@ impl Stdio {
 
     /// Sends a message that is not a request.
     pub(crate) async fn write(&self, message: &Message) -> Result<(), Fault> {
-        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut line = message.to_line();
         line.push(b'\n');
-        match lines {
+        match self.lines() {
             Some(lines) => lines.send(line).await.map_err(|_| self.ended()),
             None => Err(self.ended()),
         }
@@ -148,24 +185,30 @@ impl Stdio {
         *self.closed.borrow()
     }
 
+    /// Notes that the child says nothing any more.
+    pub(super) fn closed_for_good(&self) {
+        self.closed.send_replace(true);
+    }
+
     /// The fault of a connection that has ended.
-    fn ended(&self) -> Fault {
+    pub(super) fn ended(&self) -> Fault {
         Fault::upstream(&self.name, "ended before it answered")
     }
 
     /// The requests in flight.
-    fn pending(&self) -> MutexGuard<'_, Pending> {
+    pub(super) fn pending(&self) -> MutexGuard<'_, Pending> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps the downstream's progress token unless another request in flight here uses it; only then ours is sent.
+    /// Keeps the downstream's progress token unless another request in flight here uses it, or one of the process before
+    /// may; only then ours is sent.
     fn own_token(&self, id: u64, params: Raw, token: &mut Option<(Box<str>, Box<str>)>) -> Raw {
         let Some(theirs) = member(&params, "_meta").and_then(|meta| member(meta, "progressToken")) else {
             return params;
         };
         let theirs: Box<str> = theirs.get().into();
         let mut pending = self.pending();
-        if !pending.tokens.contains_key(&theirs) {
+        if !pending.tokens.contains_key(&theirs) && !self.borrows.load(Ordering::Relaxed) {
             pending.tokens.insert(theirs.clone(), id);
             *token = Some((theirs.clone(), theirs));
             return params;
@@ -198,8 +241,15 @@ impl Stdio {
     }
 
     /// Handles one line of the child's standard output.
-    fn receive(self: &Arc<Self>, line: &[u8]) {
-        match Message::parse(line) {
+    pub(super) fn receive(self: &Arc<Self>, line: &[u8]) {
+        let message = Message::parse(line);
+        if self.borrows.load(Ordering::Relaxed)
+            && let Ok(message) = &message
+            && self.leave_to_lender(message, line)
+        {
+            return;
+        }
+        match message {
             Ok(Message::Response(Response { id, outcome })) => match id.as_ref().and_then(Id::as_number) {
                 Some(id) => self.finish(id, Event::Done(outcome)),
                 None => self.unanswerable(&outcome),
@@ -245,7 +295,8 @@ impl Stdio {
     fn speaker(&self, pending: &Pending) -> Option<u64> {
         let mut clients = pending.calls.iter().filter(|(_, waiting)| waiting.for_client);
         let newest = clients.next_back().map(|(id, _)| *id);
-        newest.filter(|_| self.role == Role::Dedicated || clients.next().is_none())
+        let others = clients.next().is_some() || pending.lender.as_ref().is_some_and(|it| !it.is_idle());
+        newest.filter(|_| self.role == Role::Dedicated || !others)
     }
 
     /// Brings a request of the server to its client, where that can be told.
@@ -304,18 +355,34 @@ fn subscription_target(pending: &Pending, note: &Notification) -> Option<u64> {
     pending.calls.contains_key(&id).then_some(id)
 }
 
+impl Pending {
+    /// Whether a client waits for one of the requests.
+    pub(super) fn serves_clients(&self) -> bool {
+        self.calls.values().any(|waiting| waiting.for_client)
+    }
+}
+
 /// Ends a connection when the task that owns one of its pipes does, be it by a panic.
-struct Closing(Weak<Stdio>);
+pub(super) struct Closing(pub(super) Weak<Stdio>);
+
+impl Closing {
+    /// The connection, while it is used.
+    pub(super) fn connection(&self) -> Option<Arc<Stdio>> {
+        self.0.upgrade()
+    }
+
+    /// The task ends in another way.
+    pub(super) fn disarm(&mut self) {
+        self.0 = Weak::new();
+    }
+}
 
 impl Drop for Closing {
     fn drop(&mut self) {
         let Some(connection) = self.0.upgrade() else { return };
         // First closed, then taken: whoever registers in between sees the flag and ends its own request.
-        connection.closed.send_replace(true);
-        let waiting = std::mem::take(&mut *connection.pending());
-        for (_, waiting) in waiting.calls {
-            waiting.events.end(Event::Lost(connection.ended()));
-        }
+        connection.hang_up(true);
+        connection.tell_hung_up();
     }
 }
 
@@ -338,42 +405,5 @@ impl Cancel for CancelStdio {
         tokio::spawn(async move {
             tokio::time::timeout(FAREWELL, connection.write(&Message::Notification(note))).await
         });
-    }
-}
-
-/// Owns the child's standard input: gathers what waits into few writes. Ends when the queue's sender is dropped.
-async fn write(mut stdin: ChildStdin, mut queue: mpsc::Receiver<Vec<u8>>, mut closing: Closing) {
-    while let Some(mut block) = queue.recv().await {
-        while block.len() < WRITE_SIZE
-            && let Ok(line) = queue.try_recv()
-        {
-            block.extend_from_slice(&line);
-        }
-        if let Err(error) = stdin.write_all(&block).await {
-            tracing::debug!(%error, "the child does not read any more");
-            break;
-        }
-    }
-    // What the child has written before is still read: only a panic here ends the connection.
-    closing.0 = Weak::new();
-}
-
-/// Owns the child's standard output. An over-long line is dropped whole, the connection goes on.
-async fn read(stdout: ChildStdout, limit: usize, closing: Closing) {
-    let codec = AnyDelimiterCodec::new_with_max_length(b"\n".to_vec(), Vec::new(), limit);
-    let mut lines = FramedRead::with_capacity(stdout, codec, WRITE_SIZE);
-    loop {
-        let line = lines.next().await;
-        let Some(connection) = closing.0.upgrade() else { return };
-        match line {
-            Some(Ok(line)) if line.iter().all(u8::is_ascii_whitespace) => {}
-            Some(Ok(line)) => connection.receive(&line),
-            Some(Err(error)) => {
-                tracing::warn!(upstream = %connection.name, %error, limit, "a message is dropped");
-                // After an error the codec yields `None` once and then goes on with the next line.
-                lines.next().await;
-            }
-            None => return,
-        }
     }
 }

@@ -25,6 +25,7 @@ use super::gate::{Gate, Turn};
 use super::handshake::{ClientIdentity, Connector};
 use super::lease::Leases;
 use super::link::{Inbound, InboxReceiver, Link, Role, inbox};
+use super::moving::{Awaited, Offer};
 use super::retry::Backoff;
 use super::tasks::Tasks;
 use super::watch::End;
@@ -93,14 +94,21 @@ pub(crate) struct Upstream {
     /// Notifications of shared connections that belong to no request, of all upstreams, for every session.
     changes: Changes,
     /// Where shared connections leave such messages.
-    inbox: tokio::sync::mpsc::Sender<(UpstreamName, Inbound)>,
+    pub(super) inbox: tokio::sync::mpsc::Sender<(UpstreamName, Inbound)>,
     /// Asks for the end.
-    stop: CancellationToken,
+    pub(super) stop: CancellationToken,
+    /// Cancelled when another process has its child.
+    pub(super) left: CancellationToken,
 }
 
 impl Upstream {
-    /// Starts supervising, in a task that `supervisors` tracks.
-    pub(crate) fn start(connector: Connector, changes: Changes, supervisors: &TaskTracker) -> Arc<Self> {
+    /// Starts supervising, in a task that `supervisors` tracks. Of the children on offer it takes those that suit.
+    pub(crate) fn start(
+        connector: Connector,
+        changes: Changes,
+        supervisors: &TaskTracker,
+        offers: &mut Vec<Offer>,
+    ) -> (Arc<Self>, Vec<Awaited>) {
         let (sender, receiver) = inbox();
         let settings = &connector.settings;
         let state = if settings.start == Start::Lazy { State::Idle } else { State::Starting };
@@ -121,10 +129,12 @@ impl Upstream {
             changes,
             inbox: sender,
             stop: CancellationToken::new(),
+            left: CancellationToken::new(),
         });
+        let awaited = upstream.inherit(offers);
         tokio::spawn(Arc::clone(&upstream).announce(receiver));
         supervisors.spawn(Arc::clone(&upstream).endure());
-        upstream
+        (upstream, awaited)
     }
 
     /// The upstream's name.
@@ -347,6 +357,7 @@ impl Upstream {
         tokio::select! {
             () = self.lives() => {}
             () = self.stop.cancelled() => {}
+            () = self.left.cancelled() => self.linger().await,
         }
         self.retire(State::Stopped).await;
     }
@@ -379,7 +390,10 @@ impl Upstream {
 
     /// One life: from starting to the connection's end; the error is what was wrong, if it was not ended for being idle.
     async fn live(&self) -> Result<(), Fault> {
-        let link = Arc::new(self.connector.open_native(self.inbox.clone()).await?);
+        let link = match self.inherited().await {
+            Some(link) => link,
+            None => Arc::new(self.connector.open_native(self.inbox.clone()).await?),
+        };
         tracing::info!(
             upstream = self.name(), era = ?link.era, version = link.handshake.version, "the upstream is ready"
         );

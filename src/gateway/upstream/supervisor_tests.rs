@@ -57,7 +57,7 @@ async fn panic_of_the_supervision_makes_the_upstream_back_off_and_try_again() {
     let connector =
         Connector::new(&settings, &pool(false).unwrap(), 1 << 20, &Keepers::default(), None).unwrap();
     let supervisors = TaskTracker::new();
-    let upstream = Upstream::start(connector, changes(), &supervisors);
+    let (upstream, _) = Upstream::start(connector, changes(), &supervisors, &mut Vec::new());
     let mut current = upstream.current.subscribe();
     for _ in 0..2 {
         current.wait_for(|(state, _)| *state == State::BackingOff).await.unwrap();

@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::support::daemon::{DEADLINE, Finished, MCPEG, Site, finish};
 
 /// A site whose gateway runs from an executable of its own, which tests replace.
-struct Replaceable {
+pub(super) struct Replaceable {
     /// The site.
-    site: Site,
+    pub(super) site: Site,
     /// The executable.
     program: PathBuf,
     /// The gateway.
@@ -23,7 +23,11 @@ struct Replaceable {
 impl Replaceable {
     /// Starts the gateway.
     fn new() -> Self {
-        let site = Site::new();
+        Self::of(Site::new())
+    }
+
+    /// Starts the gateway of a site.
+    pub(super) fn of(site: Site) -> Self {
         let program = site.path("program");
         fs::copy(MCPEG, &program).unwrap();
         let started = finish(site.shell("exec \"$PWD/program\" --daemon").spawn().unwrap());
@@ -32,16 +36,16 @@ impl Replaceable {
         Self { site, program, pid }
     }
 
-    /// Puts a script in the executable's place and asks for an upgrade.
-    fn upgrade_to(&self, script: &str) -> Finished {
+    /// Puts a script in the executable's place and asks for an upgrade, within a time that only one that hangs needs.
+    pub(super) fn upgrade_to(&self, script: &str, hangs: bool) -> Finished {
         fs::remove_file(&self.program).unwrap();
         self.site.write("program", script);
         fs::set_permissions(&self.program, fs::Permissions::from_mode(0o755)).unwrap();
-        self.site.run(&["--restart", "--start-timeout", "2s"])
+        self.site.run(&["--restart", "--start-timeout", if hangs { "2s" } else { "1h" }])
     }
 
     /// Asserts that the old process serves as if nothing had happened.
-    fn serves_on(&self, what: &str) {
+    pub(super) fn serves_on(&self, what: &str) {
         let status = self.site.status();
         assert_eq!((&status["pid"], &status["state"]), (&self.pid.into(), &"running".into()), "{what}");
         assert_eq!(self.site.pid(), self.pid, "{what}");
@@ -62,17 +66,17 @@ fn bad_new_programs_are_reported_and_the_old_process_serves_on() {
         (
             "#!/bin/sh\necho '{\"message\":\"hello\",\"protocol\":99,\"pid\":1,\"version\":\"9\"}' >&0\nexec sleep 600\n",
             71,
-            "does not speak version 1",
+            "does not speak version 2",
         ),
-        ("#!/bin/sh\necho what >&0\nexec sleep 600\n", 71, "does not speak version 1"),
+        ("#!/bin/sh\necho what >&0\nexec sleep 600\n", 71, "does not speak version 2"),
         // Says hello, takes everything, and goes.
         (
-            "#!/bin/sh\necho '{\"message\":\"hello\",\"protocol\":1,\"pid\":1,\"version\":\"1\"}' >&0\nread x\nexit 0\n",
+            "#!/bin/sh\necho '{\"message\":\"hello\",\"protocol\":2,\"pid\":1,\"version\":\"1\"}' >&0\nread x\nexit 0\n",
             70,
             "ended before it served",
         ),
     ] {
-        let finished = gateway.upgrade_to(script);
+        let finished = gateway.upgrade_to(script, text.contains("within"));
         assert_eq!(finished.code, Some(code), "{script}: {finished:?}");
         assert!(finished.stderr.contains(text), "{script}: {finished:?}");
         gateway.serves_on(script);
@@ -100,7 +104,7 @@ fn wrong_configuration_is_reported_with_its_place_and_the_old_process_serves_on(
 }
 
 /// A new process that gets as far as this stage.
-fn successor(stage: &str, hangs: bool) -> String {
+pub(super) fn successor(stage: &str, hangs: bool) -> String {
     let script = include_str!("../../fixtures/successor.py");
     script.replace("@STAGE@", stage).replace("@HANG@", if hangs { "yes" } else { "no" })
 }
@@ -109,7 +113,7 @@ fn successor(stage: &str, hangs: bool) -> String {
 fn new_process_that_crashes_at_any_stage_leaves_everything_to_the_old_one() {
     let gateway = Replaceable::new();
     for stage in ["start", "hello", "take", "prepared", "ready", "owned"] {
-        let finished = gateway.upgrade_to(&successor(stage, false));
+        let finished = gateway.upgrade_to(&successor(stage, false), false);
         assert_eq!(finished.code, Some(70), "{stage}: {finished:?}");
         assert!(finished.stderr.contains("ended before it served"), "{stage}: {finished:?}");
         gateway.serves_on(stage);
@@ -141,7 +145,7 @@ fn new_process_that_hangs_when_it_is_prepared_lets_connections_wait_and_is_ended
         answered
     });
     for stage in ["take", "prepared"] {
-        let finished = gateway.upgrade_to(&successor(stage, true));
+        let finished = gateway.upgrade_to(&successor(stage, true), true);
         assert_eq!(finished.code, Some(71), "{stage}: {finished:?}");
         assert!(finished.stderr.contains("did not serve within"), "{stage}: {finished:?}");
         gateway.serves_on(stage);

@@ -1,0 +1,148 @@
+//! Handing children over to the process that takes this one's place, and taking those of the one before.
+//!
+//! Old: [`Gateway::offers`] before the new process is told what to serve; [`Gateway::hand_over`] when it is ready, and
+//! [`Gateway::take_back`] if it then fails; [`Gateway::lend`] once it serves. New: [`Gateway::start`] with the offers;
+//! [`Gateway::receive`] for each child that comes; [`Gateway::adopt`] once it serves. Until one of them ends, both pass
+//! on what [`Told`] says.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::future::join_all;
+
+use super::service::{Gateway, Inner};
+use super::session::Asked;
+use super::upstream::{Awaited, Offer, Parcel, Shared, Told, Way};
+
+/// Children on their way.
+#[derive(Debug, Default)]
+pub(super) struct Handover(Mutex<State>);
+
+/// What is on its way.
+#[derive(Debug, Default)]
+struct State {
+    /// The pids of the children that were offered.
+    offered: Vec<u32>,
+    /// Connections that wait for their pipes.
+    awaited: Vec<Awaited>,
+    /// Children that have come.
+    parcels: HashMap<u32, Parcel>,
+    /// Connections of children that two processes use, by the child's pid.
+    shared: HashMap<u32, Shared>,
+}
+
+impl Handover {
+    /// With connections that wait for their pipes.
+    pub(super) fn new(awaited: Vec<Awaited>) -> Self {
+        Self(Mutex::new(State { awaited, ..State::default() }))
+    }
+
+    /// What is on its way.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reads what [`Gateway::offers`] wrote; what another version wrote is no reason not to serve.
+pub(super) fn read_offers(texts: &[String]) -> Vec<Offer> {
+    let read = |text: &String| match serde_json::from_str(text) {
+        Ok(offer) => Some(offer),
+        Err(error) => {
+            tracing::info!(%error, "a child of the process before is started anew");
+            None
+        }
+    };
+    texts.iter().filter_map(read).collect()
+}
+
+impl Gateway {
+    /// The children that the next process may have, as text.
+    #[must_use]
+    pub fn offers(&self) -> Vec<String> {
+        let lineup = self.inner().board.current();
+        let offers: Vec<Offer> = lineup.configured().iter().flat_map(|upstream| upstream.offers()).collect();
+        self.inner().handover.state().offered = offers.iter().map(|offer| offer.child).collect();
+        offers.iter().map(Offer::to_text).collect()
+    }
+
+    /// Stops to use the children that were offered, as far as they still run and read, and packs them. Requests for
+    /// them wait until [`Self::lend`] or [`Self::take_back`].
+    pub async fn hand_over(&self) -> Vec<Parcel> {
+        let lineup = self.inner().board.current();
+        let shared: HashMap<u32, Shared> = {
+            let mut state = self.inner().handover.state();
+            let offered = std::mem::take(&mut state.offered);
+            state.shared =
+                lineup.configured().iter().flat_map(|upstream| upstream.offered(&offered)).collect();
+            state.shared.clone()
+        };
+        // A task each, since a caller that gives up must not leave a connection in between.
+        let packing = shared.into_values().map(|shared| tokio::spawn(shared.hand_over()));
+        join_all(packing).await.into_iter().filter_map(|packed| packed.ok().flatten()).collect()
+    }
+
+    /// Goes on with the children: the next process does not serve.
+    pub fn take_back(&self) {
+        for shared in self.inner().handover.state().shared.drain() {
+            shared.1.go_on();
+        }
+    }
+
+    /// Leaves the children to the next process, and sends it what is to be written.
+    pub fn lend(&self) {
+        let way = self.inner().way();
+        for (child, shared) in &self.inner().handover.state().shared {
+            shared.lend(*child, way.clone());
+        }
+    }
+
+    /// Takes a child that the process before has packed.
+    pub fn receive(&self, parcel: Parcel) {
+        if let Some(child) = parcel.child() {
+            self.inner().handover.state().parcels.insert(child, parcel);
+        }
+    }
+
+    /// Goes on with the children of the process before, which reads and writes no more once `say` has told it that this
+    /// one serves.
+    pub fn adopt(&self, say: impl FnOnce()) {
+        let way = self.inner().way();
+        // What the other process tells of a child waits meanwhile.
+        let mut state = self.inner().handover.state();
+        say();
+        for awaited in std::mem::take(&mut state.awaited) {
+            let (child, shared) = (awaited.child, awaited.shared.clone());
+            let parcel = state.parcels.remove(&child);
+            if awaited.adopt(parcel, &way) {
+                state.shared.insert(child, shared);
+            }
+        }
+        state.parcels.clear();
+    }
+
+    /// Takes what the other process tells of a child.
+    pub fn told(&self, told: &Told) {
+        let (Told::Line { child, .. } | Told::Adopted { child } | Told::HungUp { child }) = told;
+        let Some(shared) = self.inner().handover.state().shared.get(child).cloned() else { return };
+        match told {
+            Told::Line { line, .. } => shared.told(line),
+            Told::Adopted { .. } => shared.adopted(),
+            Told::HungUp { .. } => shared.hung_up(),
+        }
+    }
+
+    /// The other process has ended. What is still held for it is taken back by whoever has handed it over.
+    pub fn alone(&self) {
+        self.inner().rounds_alone();
+        self.inner().handover.state().shared.retain(|_, shared| shared.alone());
+    }
+}
+
+impl Inner {
+    /// The way to the other process, for what is told of children.
+    fn way(self: &Arc<Self>) -> Way {
+        let inner = Arc::downgrade(self);
+        let tell = move |told| inner.upgrade().is_some_and(|inner| inner.peer.tell(Asked::Child(told)));
+        Way(Arc::new(tell))
+    }
+}
