@@ -1,7 +1,7 @@
 //! Calls through the gateway beside calls to the same upstream without it, in one run.
 //!
-//! `cargo bench --bench relay` starts the release binary with a minimal upstream (this program again, with an argument)
-//! over HTTP and over stdio, and drives each with 1, 16 and 64 connections that call one tool as fast as they are
+//! `cargo bench --bench relay` starts the release binary with a minimal upstream (this program again, with an argument), and
+//! then with one made with the official Rust SDK (benches/sdk), each over HTTP and over stdio, and drives each with 1, 16 and 64 connections that call one tool as fast as they are
 //! answered. It prints calls a second, latency, and the processor time of a call: the gateway's, and that of everybody
 //! else. The ratio to the upstream alone is what can be compared between machines; see benches/README.md.
 //!
@@ -16,6 +16,7 @@
 #![expect(clippy::disallowed_methods, reason = "the processes that are measured are started here")]
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -47,63 +48,95 @@ fn main() {
     }
 }
 
-/// An upstream over HTTP that runs.
-fn upstream_http() -> (Child, SocketAddr) {
-    let own = std::env::current_exe().expect("this program has a path");
-    let mut child =
-        Command::new(&own).arg("upstream-http").stdout(Stdio::piped()).spawn().expect("the upstream");
-    let address = first_line(&mut child).parse().expect("the upstream prints its address");
-    (child, address)
+/// A program that is an upstream, over stdio and over HTTP.
+struct Upstream {
+    /// What it is called.
+    name: &'static str,
+    /// The program, and its arguments for stdio and for HTTP.
+    words: (PathBuf, [&'static str; 2]),
+    /// The process that serves HTTP.
+    process: Child,
+    /// Where.
+    address: SocketAddr,
 }
 
-/// The configuration of an upstream over HTTP.
-fn http(address: SocketAddr) -> String {
-    format!("url = \"http://{address}/mcp\"")
+impl Upstream {
+    /// This program: as little as possible beside the protocol.
+    fn minimal() -> Self {
+        let own = std::env::current_exe().expect("this program has a path");
+        Self::start("minimal upstream", own, ["upstream-stdio", "upstream-http"])
+    }
+
+    /// A server made with the official SDK, which is built first; `None` where that fails.
+    fn of_sdk() -> Option<Self> {
+        let (manifest, target) = ("benches/sdk/Cargo.toml", "target/sdk");
+        let root = env!("CARGO_MANIFEST_DIR");
+        let words = ["build", "--release", "--quiet", "--locked", "--manifest-path", manifest];
+        let built =
+            Command::new("cargo").args(words).args(["--target-dir", target]).current_dir(root).status();
+        let program = Path::new(root).join(target).join("release/mcpeg-bench-sdk");
+        built
+            .is_ok_and(|status| status.success())
+            .then(|| Self::start("SDK's upstream", program, ["stdio", "http"]))
+    }
+
+    /// Starts it over HTTP.
+    fn start(name: &'static str, program: PathBuf, arguments: [&'static str; 2]) -> Self {
+        let mut command = Command::new(&program);
+        let mut process = command.arg(arguments[1]).stdout(Stdio::piped()).spawn().expect("the upstream");
+        let address = first_line(&mut process).parse().expect("the upstream prints its address");
+        Self { name, words: (program, arguments), process, address }
+    }
+
+    /// The gateway's configuration for it over HTTP.
+    fn http(&self) -> String {
+        format!("url = \"http://{}/mcp\"", self.address)
+    }
+
+    /// The same over stdio.
+    fn stdio(&self) -> String {
+        format!("command = \"{}\"\nargs = [\"{}\"]", self.words.0.display(), self.words.1[0])
+    }
+
+    /// Calls without a gateway.
+    fn alone(&self) -> Vec<Row> {
+        let run = |connections| {
+            let before = processor_time(self.process.id());
+            let figures = measure(self.address, Era::Modern, connections);
+            let upstream = each(processor_time(self.process.id()).saturating_sub(before), &figures);
+            let others = figures.load + upstream;
+            Row(figures, others)
+        };
+        CONNECTIONS.map(run).into()
+    }
 }
 
-/// The configuration of an upstream over stdio.
-fn stdio() -> String {
-    let own = std::env::current_exe().expect("this program has a path");
-    format!("command = \"{}\"\nargs = [\"upstream-stdio\"]", own.display())
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        end(&mut self.process);
+    }
 }
 
 /// Everything but calls a second.
 fn small() {
-    let (mut upstream, address) = upstream_http();
-    let rows = [("gateway, HTTP", http(address)), ("gateway, stdio", stdio())];
+    let upstream = Upstream::minimal();
+    let rows = [("gateway, HTTP", upstream.http()), ("gateway, stdio", upstream.stdio())];
     for measure in [small::start, small::memory, small::instructions] {
         for (name, upstream) in &rows {
             measure(name, upstream);
         }
     }
-    end(&mut upstream);
 }
 
-/// Measures the upstream alone, then the gateway before it.
+/// Measures upstreams alone, then gateways before them.
 fn compare() {
-    let (mut alone, address) = upstream_http();
-    let base: Vec<Row> = CONNECTIONS
-        .iter()
-        .map(|connections| {
-            let before = processor_time(alone.id());
-            let figures = measure(address, Era::Modern, *connections);
-            let upstream = each(processor_time(alone.id()).saturating_sub(before), &figures);
-            let others = figures.load + upstream;
-            Row(figures, others)
-        })
-        .collect();
     println!(
         "{:<18}{:>6}{:>10}{:>7}{:>7}{:>8}{:>8}{:>15}{:>9}",
         "", "conns", "calls/s", "ratio", "bound", "p50 µs", "p99 µs", "CPU µs: gateway", "others"
     );
-    for (row, connections) in base.iter().zip(CONNECTIONS) {
-        print("upstream alone", connections, row, row, None);
-    }
-    through_gateway("gateway, HTTP", &http(address), Era::Modern, &base, Some(alone.id()));
-    end(&mut alone);
-    through_gateway("gateway, stdio", &stdio(), Era::Modern, &base, None);
-    through_gateway("gateway, sessions", &stdio(), Era::Legacy, &base, None);
-    let own = std::env::current_exe().expect("this program has a path").display().to_string();
+    let minimal = Upstream::minimal();
+    let base = through_gateways(&minimal);
+    let own = minimal.words.0.display().to_string();
     let (port, dash) = (free_port(), "--");
     let words = ["mcp-proxy", "--port", &port, dash, &own, "upstream-stdio"];
     peer("mcp-proxy", &words, &port, &base);
@@ -119,6 +152,22 @@ fn compare() {
         &port,
     ];
     peer("supergateway", &words, &port, &base);
+    match Upstream::of_sdk() {
+        Some(upstream) => drop(through_gateways(&upstream)),
+        None => println!("the SDK's upstream cannot be built"),
+    }
+}
+
+/// Measures an upstream alone and through this gateway; returns the former.
+fn through_gateways(upstream: &Upstream) -> Vec<Row> {
+    let base = upstream.alone();
+    for (row, connections) in base.iter().zip(CONNECTIONS) {
+        print(upstream.name, connections, row, row, None);
+    }
+    through_gateway("gateway, HTTP", &upstream.http(), Era::Modern, &base, Some(upstream.process.id()));
+    through_gateway("gateway, stdio", &upstream.stdio(), Era::Modern, &base, None);
+    through_gateway("gateway, sessions", &upstream.stdio(), Era::Legacy, &base, None);
+    base
 }
 
 /// Processor time for each call of a run, in microseconds.
@@ -159,8 +208,8 @@ fn free_port() -> String {
 
 /// What a call costs with few and many upstreams in the catalog, and with few and many sessions.
 fn scale() {
-    let (mut alone, address) = upstream_http();
-    let upstream = http(address);
+    let minimal = Upstream::minimal();
+    let upstream = minimal.http();
     for upstreams in [1, 10, 100, 1000] {
         let more = (1..upstreams).map(|number| format!("[upstreams.u{number}]\n{upstream}\n"));
         let all = format!("prefix = \"always\"\n[upstreams.echo]\n{upstream}\n{}", more.collect::<String>());
@@ -181,7 +230,6 @@ fn scale() {
         println!("{sessions:>6} sessions: {cost:.1} µs a call, {}", gateway.memory());
         gateway.end();
     }
-    end(&mut alone);
 }
 
 /// The gateway's processor time a call, in microseconds, with 16 connections.
