@@ -35,6 +35,7 @@ struct Heard {
 impl Echo {
     /// Returns its argument.
     #[tool(description = "Returns its argument")]
+    #[expect(clippy::unused_self, reason = "a tool is a method, as in the documentation of rmcp")]
     fn echo(&self, Parameters(Heard { text }): Parameters<Heard>) -> String {
         text
     }
