@@ -1,7 +1,7 @@
 //! Calls through the gateway beside calls to the same upstream without it, in one run.
 //!
 //! `cargo bench --bench relay` starts the release binary with a minimal upstream (this program again, with an argument), and
-//! then with one made with the official Rust SDK (benches/sdk), each over HTTP and over stdio, and drives each with 1, 16 and 64 connections that call one tool as fast as they are
+//! then with one made with the official Rust SDK (benches/rmcp), each over HTTP and over stdio, and drives each with 1, 16 and 64 connections that call one tool as fast as they are
 //! answered. It prints calls a second, latency, and the processor time of a call: the gateway's, and that of everybody
 //! else. The ratio to the upstream alone is what can be compared between machines; see benches/README.md.
 //!
@@ -69,15 +69,15 @@ impl Upstream {
 
     /// A server made with the official SDK, which is built first; `None` where that fails.
     fn of_sdk() -> Option<Self> {
-        let (manifest, target) = ("benches/sdk/Cargo.toml", "target/sdk");
+        let (manifest, target) = ("benches/rmcp/Cargo.toml", "target/rmcp");
         let root = env!("CARGO_MANIFEST_DIR");
         let words = ["build", "--release", "--quiet", "--locked", "--manifest-path", manifest];
         let built =
             Command::new("cargo").args(words).args(["--target-dir", target]).current_dir(root).status();
-        let program = Path::new(root).join(target).join("release/mcpeg-bench-sdk");
+        let program = Path::new(root).join(target).join("release/rmcp-upstream");
         built
             .is_ok_and(|status| status.success())
-            .then(|| Self::start("SDK's upstream", program, ["stdio", "http"]))
+            .then(|| Self::start("SDK's upstream", program, ["--stdio", "--http"]))
     }
 
     /// Starts it over HTTP.
