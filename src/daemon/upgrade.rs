@@ -130,6 +130,11 @@ pub enum Message {
         /// The JSON-RPC message.
         body: String,
     },
+    /// Something about a request that one process has put aside, and the other has a repetition of.
+    Round {
+        /// What, as text that is opaque here.
+        word: String,
+    },
     /// Old: a child of an upstream; its descriptors came before over the other socket.
     Child {
         /// What must be known of it.

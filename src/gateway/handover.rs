@@ -133,6 +133,7 @@ impl Gateway {
 
     /// The other process has ended. What is still held for it is taken back by whoever has handed it over.
     pub fn alone(&self) {
+        self.inner().rounds_alone();
         self.inner().handover.state().shared.retain(|_, shared| shared.alone());
     }
 }

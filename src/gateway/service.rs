@@ -35,6 +35,8 @@ pub(crate) struct Inner {
     pub(crate) sessions: Store,
     /// Requests of modern clients that wait for their answers to a server's questions.
     pub(crate) held: Arc<http::Held>,
+    /// Repetitions of such requests that another process goes on with, or this one for another.
+    pub(crate) rounds: http::Rounds,
     /// The way to the process before or after this one.
     pub(crate) peer: Peer,
     /// Children on their way from the process before, or to the one after this one.
@@ -100,6 +102,7 @@ impl Gateway {
             board: Arc::new(Board::new(Lineup::new(config.server.clone(), upstreams))),
             sessions: Store::default(),
             held: Arc::default(),
+            rounds: http::Rounds::default(),
             peer: Peer::default(),
             handover: Handover::new(awaited.into_iter().flatten().collect()),
             paused: watch::Sender::new(false),

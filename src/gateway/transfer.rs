@@ -41,6 +41,16 @@ impl Gateway {
         self.inner().peer.set(way);
     }
 
+    /// Takes what the other process tells of a request that one of them has put aside.
+    pub fn round(&self, word: &str) {
+        self.inner().round(word);
+    }
+
+    /// Waits until no client can come back for a request that is put aside here.
+    pub async fn rounds_over(&self) {
+        self.inner().rounds_over().await;
+    }
+
     /// Leaves new connections to wait in the kernel, or accepts them again.
     pub fn pause(&self, paused: bool) {
         self.inner().paused.send_replace(paused);

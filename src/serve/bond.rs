@@ -158,6 +158,7 @@ impl Carrier {
                 let gateway = self.gateway.clone();
                 tokio::spawn(async move { gateway.deliver(&id, &body).await });
             }
+            Message::Round { word } => self.gateway.round(&word),
             Message::Child { text } => self.receive(text),
             Message::Line { child, line } => self.gateway.told(&Told::Line { child, line }),
             Message::Adopted { child } => self.gateway.told(&Told::Adopted { child }),
@@ -184,6 +185,7 @@ impl Carrier {
             }
             Asked::Ended { id } => self.sender.send(&Message::Ended { id }),
             Asked::Deliver { id, body } => self.sender.send(&Message::Deliver { id, body }),
+            Asked::Round { word } => self.sender.send(&Message::Round { word }),
             Asked::Child(told) => self.sender.send(&match told {
                 Told::Line { child, line } => Message::Line { child, line },
                 Told::Adopted { child } => Message::Adopted { child },

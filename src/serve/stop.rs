@@ -24,6 +24,7 @@ impl Serving<'_> {
         self.reloads.end().await;
         self.taken.listeners.close();
         self.trigger.start(timeout);
+        let deadline = tokio::time::Instant::now() + timeout;
         let accepting = &mut self.accepting;
         // The process after this one, if it is that which makes us drain.
         let heir = self.bond.as_ref().filter(|_| !self.owner);
@@ -33,6 +34,8 @@ impl Serving<'_> {
                 tracing::warn!(connections = cut, ?timeout, "cut connections that did not finish in time");
             }
             if let Some(heir) = heir {
+                // Clients come back for these to the process after this one.
+                let _ = tokio::time::timeout_at(deadline, self.gateway.rounds_over()).await;
                 heir.send_sessions(&self.gateway).await;
             }
             self.gateway.stop().await;

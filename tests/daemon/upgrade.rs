@@ -2,6 +2,7 @@
 
 mod bad;
 mod children;
+mod rounds;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::StatusCode;
+use tokio::sync::Notify;
 
 use super::super::error::Fault;
 use super::super::relay::{RequestMeta, code};
@@ -31,9 +32,9 @@ pub(super) struct Subject {
     endpoint: super::super::changes::Endpoint,
 }
 
-/// The requests that wait for their clients.
+/// The requests that wait for their clients, and who waits until there is none.
 #[derive(Default)]
-pub(crate) struct Held(Mutex<HashMap<String, Relayed>>);
+pub(crate) struct Held(Mutex<HashMap<String, Relayed>>, Notify);
 
 impl Subject {
     /// Reads it from a request.
@@ -44,6 +45,11 @@ impl Subject {
     ) -> Self {
         let name = if method == "resources/read" { "uri" } else { "name" };
         Self { method: method.to_owned(), name: meta.param(name).map(Into::into), endpoint }
+    }
+
+    /// The endpoint that it was sent to.
+    pub(super) const fn endpoint(&self) -> &super::super::changes::Endpoint {
+        &self.endpoint
     }
 
     /// Whether it names anything.
@@ -71,7 +77,7 @@ impl Held {
         let (held, expired) = (Arc::downgrade(self), name.clone());
         tokio::spawn(async move {
             tokio::time::sleep(limit).await;
-            let gone = held.upgrade().and_then(|held| held.requests().remove(&expired));
+            let gone = held.upgrade().and_then(|held| held.remove(&expired));
             if gone.is_some() {
                 tracing::debug!("a request is given up: its client has not answered the server's questions");
             }
@@ -81,11 +87,11 @@ impl Held {
 
     /// The request that a repetition goes on with; `None` if it is not one of ours.
     pub(super) fn take(&self, subject: &Subject, state: Option<&str>) -> Result<Option<Relayed>, Fault> {
-        let Some(state) = state.filter(|state| state.starts_with(PREFIX)) else { return Ok(None) };
-        let mut requests = self.requests();
-        match requests.get(state) {
-            Some(relayed) if relayed.subject == *subject => Ok(requests.remove(state)),
-            Some(_) => {
+        let Some(state) = state.filter(|state| is_name(Some(state))) else { return Ok(None) };
+        let is_same = self.requests().get(state).map(|relayed| relayed.subject == *subject);
+        match is_same {
+            Some(true) => Ok(self.remove(state)),
+            Some(false) => {
                 let message = "the `requestState` belongs to another request";
                 Err(Fault::downstream(code::INVALID_PARAMS, StatusCode::OK, message))
             }
@@ -94,17 +100,51 @@ impl Held {
         }
     }
 
+    /// Takes a request out.
+    fn remove(&self, state: &str) -> Option<Relayed> {
+        let (removed, empty) = {
+            let mut requests = self.requests();
+            (requests.remove(state), requests.is_empty())
+        };
+        if empty {
+            self.1.notify_waiters();
+        }
+        removed
+    }
+
+    /// Whether none waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.requests().is_empty()
+    }
+
+    /// Waits until none does.
+    pub(super) async fn emptied(&self) {
+        loop {
+            let removed = self.1.notified();
+            if self.is_empty() {
+                return;
+            }
+            removed.await;
+        }
+    }
+
     /// Gives all requests up.
     pub(crate) fn clear(&self) {
         // Dropped after the lock.
         let requests = std::mem::take(&mut *self.requests());
         drop(requests);
+        self.1.notify_waiters();
     }
 
     /// The requests by name.
     fn requests(&self) -> MutexGuard<'_, HashMap<String, Relayed>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a state may name a request that was put aside by a gateway.
+pub(super) fn is_name(state: Option<&str>) -> bool {
+    state.is_some_and(|state| state.starts_with(PREFIX))
 }
 
 /// Refuses a repetition that a legacy server cannot have asked for. Answers without a state belong to nothing and are

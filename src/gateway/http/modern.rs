@@ -3,6 +3,7 @@
 //! The answer is driven by the connection: a client that disconnects has cancelled, and dropping the stream tells the
 //! upstream so (§Cancellation).
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use axum::response::{IntoResponse as _, Response};
@@ -10,6 +11,7 @@ use futures_util::future::join_all;
 use futures_util::stream;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::json;
+use serde_json::value::RawValue;
 
 use super::super::catalog::{Links as _, Native, Scope, merged, route, soon};
 use super::super::changes::Endpoint;
@@ -25,7 +27,7 @@ use super::held::{self, Subject};
 use super::lending::Lending;
 use super::relayed::{Relayed, Telling, Way};
 use super::sending::{Routed, Sending};
-use super::{answer, listen, validate};
+use super::{answer, listen, rounds, validate};
 
 /// Methods of the legacy era that this one has not: they never reach an upstream, whatever its era.
 const GONE: [&str; 5] =
@@ -86,16 +88,11 @@ async fn dispatch(
     let state = meta.param("requestState");
     let answers = meta.raw_param("inputResponses");
     let telling = Telling::of(request.id, &meta, in_flight);
-    if let Some(mut relayed) = gateway.held.take(&subject, state.as_deref())? {
-        relayed.go_on(answers, telling).await;
-        let waiting = relayed.is_waiting();
-        return Ok(if waiting {
-            let asked = stream::iter(relayed.put_aside().map(|(message, _)| message));
-            answer::answer(asked, headers).await
-        } else {
-            answer::answer(Box::pin(stream::unfold(Some(relayed), Relayed::next)), headers).await
-        });
-    }
+    let repetition = Repetition { subject: &subject, state: state.as_deref(), answers };
+    let telling = match repetition.go_on(gateway, request.params.as_ref(), telling, headers).await? {
+        ControlFlow::Break(response) => return Ok(response),
+        ControlFlow::Continue(telling) => telling,
+    };
     let first = held::check_first(state.as_deref());
     let (upstream, params) = route(&scope, &Native, &subject.method, request.params, &client).await?;
     let native = upstream.native().await?;
@@ -119,6 +116,48 @@ async fn dispatch(
     drop(scope);
     let relayed = Relayed::new(sending, subject, client, telling, &gateway.held);
     Ok(answer::answer(Box::pin(stream::unfold(Some(relayed), Relayed::next)), headers).await)
+}
+
+/// A request as the repetition of one that was put aside, which it may be.
+struct Repetition<'a> {
+    /// What it asks for.
+    subject: &'a Subject,
+    /// Which request it repeats.
+    state: Option<&'a str>,
+    /// The client's answers.
+    answers: Option<&'a RawValue>,
+}
+
+impl Repetition<'_> {
+    /// Goes on with the request that is repeated, here or in the process before or after this one; how to tell of it is
+    /// returned if there is none.
+    async fn go_on(
+        self,
+        gateway: &Arc<Inner>,
+        params: Option<&Raw>,
+        telling: Telling,
+        headers: &HeaderMap,
+    ) -> Result<ControlFlow<Response, Telling>, Fault> {
+        let Self { subject, state, answers } = self;
+        if let Some(mut relayed) = gateway.held.take(subject, state)? {
+            relayed.go_on(answers, telling).await;
+            let waiting = relayed.is_waiting();
+            return Ok(ControlFlow::Break(if waiting {
+                let asked = stream::iter(relayed.put_aside().map(|(message, _)| message));
+                answer::answer(asked, headers).await
+            } else {
+                answer::answer(Box::pin(stream::unfold(Some(relayed), Relayed::next)), headers).await
+            }));
+        }
+        if held::is_name(state) {
+            let (id, method) = (telling.id.clone(), subject.method.clone());
+            let request = Request { id, method, params: params.cloned() };
+            if let Some(messages) = rounds::go_on_elsewhere(gateway, subject.endpoint(), request).await {
+                return Ok(ControlFlow::Break(answer::answer(messages, headers).await));
+            }
+        }
+        Ok(ControlFlow::Continue(telling))
+    }
 }
 
 /// The headers that mirror parameters, for an HTTP upstream; that of the name, which has been checked, where the upstream

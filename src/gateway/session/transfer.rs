@@ -166,6 +166,11 @@ pub enum Asked {
     },
     /// To hear something of a child that is handed over.
     Child(Told),
+    /// To hear something of a request that one process has put aside, and the other has a repetition of.
+    Round {
+        /// What, as text.
+        word: String,
+    },
 }
 
 /// The way to the process before or after this one, while there is one.

@@ -29,7 +29,7 @@ fn config(site: &Site, arguments: &str, more: &str) -> String {
 }
 
 /// A site with the probe server as its only upstream.
-fn site(arguments: &str, more: &str) -> Site {
+pub(super) fn site(arguments: &str, more: &str) -> Site {
     let site = Site::new();
     fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/probe_server.py"), site.path("probe.py"))
         .unwrap();
@@ -65,7 +65,7 @@ fn told(site: &Site, runtime: &Runtime) -> i32 {
 }
 
 /// A runtime for clients.
-fn runtime() -> Runtime {
+pub(super) fn runtime() -> Runtime {
     Runtime::new().unwrap()
 }
 

@@ -1,0 +1,252 @@
+//! Rounds of modern requests across an upgrade: a request that was put aside stays with the old process, which has the
+//! connection over which its server asks. The client's repetition comes to the new process, which has the old one go on
+//! with the request and passes on what comes of it.
+//!
+//! Invariant: the old process does not end while a request is put aside, until its drain does.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::stream::{self, Stream};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use tokio_util::task::TaskTracker;
+
+use super::super::changes::Endpoint;
+use super::super::error::Fault;
+use super::super::relay::{Id, Message, Request, RequestMeta, code};
+use super::super::service::Inner;
+use super::super::session::Asked;
+use super::held::Subject;
+use super::relayed::{Relayed, Telling};
+
+/// What the two processes tell each other about a repetition, by the new one's number for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Word {
+    /// New: go on with a request.
+    GoOn {
+        /// The repetition's number.
+        number: u64,
+        /// The upstream whose endpoint it came to; `None` for the merged one.
+        endpoint: Option<String>,
+        /// The repetition.
+        request: String,
+    },
+    /// Old: I do.
+    GoesOn {
+        /// The repetition's number.
+        number: u64,
+    },
+    /// Old: a message for its client.
+    Said {
+        /// The repetition's number.
+        number: u64,
+        /// The message.
+        message: String,
+    },
+    /// Old: that was the last message, or the request does not wait here.
+    Over {
+        /// The repetition's number.
+        number: u64,
+    },
+    /// New: the client is gone.
+    Off {
+        /// The repetition's number.
+        number: u64,
+    },
+}
+
+/// Repetitions on their way between two processes.
+#[derive(Debug, Default)]
+pub(crate) struct Rounds {
+    /// The last number.
+    last: AtomicU64,
+    /// Those that the other process goes on with; the first that is told is nothing but that it does.
+    elsewhere: Mutex<HashMap<u64, mpsc::UnboundedSender<Option<Message>>>>,
+    /// Those that this process goes on with for the other one.
+    here: Mutex<HashMap<u64, AbortHandle>>,
+    /// Their tasks.
+    tasks: TaskTracker,
+}
+
+impl Rounds {
+    /// Those that the other process goes on with.
+    fn elsewhere(&self) -> MutexGuard<'_, HashMap<u64, mpsc::UnboundedSender<Option<Message>>>> {
+        self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Those that this process goes on with.
+    fn here(&self) -> MutexGuard<'_, HashMap<u64, AbortHandle>> {
+        self.here.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Passes on what is told of one that the other process goes on with.
+    fn told(&self, number: u64, message: Option<Message>) {
+        let waiting = self.elsewhere().get(&number).cloned();
+        // Whoever has gone has called the request off.
+        let _ = waiting.map(|waiting| waiting.send(message));
+    }
+}
+
+/// A repetition that the other process goes on with; dropping it calls the request off.
+struct Elsewhere {
+    /// The gateway.
+    gateway: Arc<Inner>,
+    /// Its number.
+    number: u64,
+    /// Its identifier, until it is answered.
+    id: Option<Id>,
+    /// What comes of it.
+    messages: mpsc::UnboundedReceiver<Option<Message>>,
+}
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        self.gateway.rounds.elsewhere().remove(&self.number);
+        if self.id.is_some() {
+            self.gateway.tell(&Word::Off { number: self.number });
+        }
+    }
+}
+
+impl Elsewhere {
+    /// The next message; the state is `None` after the last.
+    async fn next(elsewhere: Option<Self>) -> Option<(Message, Option<Self>)> {
+        let mut elsewhere = elsewhere?;
+        match elsewhere.messages.recv().await {
+            Some(Some(message @ Message::Response(_))) => {
+                elsewhere.id = None;
+                Some((message, None))
+            }
+            Some(Some(message)) => Some((message, Some(elsewhere))),
+            Some(None) | None => {
+                let message = "the gateway was restarted while this request was in flight; it may have been carried out";
+                let fault = Fault::downstream(code::INTERNAL, StatusCode::OK, message);
+                Some((fault.response(elsewhere.id.take()), None))
+            }
+        }
+    }
+}
+
+/// Has the process before or after this one go on with a request that does not wait here; `None` if it does not wait
+/// there either.
+pub(super) async fn go_on_elsewhere(
+    gateway: &Arc<Inner>,
+    endpoint: &Endpoint,
+    request: Request,
+) -> Option<impl Stream<Item = Message> + Send + Unpin + 'static> {
+    let number = gateway.rounds.last.fetch_add(1, Ordering::Relaxed);
+    let (sender, messages) = mpsc::unbounded_channel();
+    gateway.rounds.elsewhere().insert(number, sender);
+    let id = Some(request.id.clone());
+    let mut elsewhere = Elsewhere { gateway: Arc::clone(gateway), number, id, messages };
+    let endpoint = match endpoint {
+        Endpoint::All => None,
+        Endpoint::One(name) => Some(name.clone()),
+    };
+    let request = text(&Message::Request(request));
+    let told = gateway.tell(&Word::GoOn { number, endpoint, request });
+    if !told || elsewhere.messages.recv().await.is_none() {
+        elsewhere.id = None;
+        return None;
+    }
+    Some(Box::pin(stream::unfold(Some(elsewhere), Elsewhere::next)))
+}
+
+impl Inner {
+    /// Takes what the other process tells about a repetition.
+    pub(crate) fn round(self: &Arc<Self>, word: &str) {
+        match serde_json::from_str(word) {
+            Ok(Word::GoOn { number, endpoint, request }) => {
+                let gateway = Arc::clone(self);
+                let task = self.rounds.tasks.spawn(async move {
+                    gateway.go_on_here(number, endpoint, &request).await;
+                    gateway.rounds.here().remove(&number);
+                    gateway.tell(&Word::Over { number });
+                });
+                // If it has ended already, this one is removed with the process.
+                self.rounds.here().insert(number, task.abort_handle());
+            }
+            Ok(Word::GoesOn { number }) => self.rounds.told(number, None),
+            Ok(Word::Said { number, message }) => {
+                self.rounds.told(number, Message::parse(message.as_bytes()).ok());
+            }
+            Ok(Word::Over { number }) => drop(self.rounds.elsewhere().remove(&number)),
+            Ok(Word::Off { number }) => {
+                let task = self.rounds.here().remove(&number);
+                let _ = task.map(|task| task.abort());
+            }
+            Err(error) => {
+                tracing::warn!(%error, "what the other process tells of a request is not understood");
+            }
+        }
+    }
+
+    /// The other process has ended: nothing more comes of what it went on with.
+    pub(crate) fn rounds_alone(&self) {
+        self.rounds.elsewhere().clear();
+    }
+
+    /// Waits until no request is put aside and none is gone on with for the other process.
+    pub(crate) async fn rounds_over(&self) {
+        self.rounds.tasks.close();
+        loop {
+            self.held.emptied().await;
+            self.rounds.tasks.wait().await;
+            // A request may have been put aside again.
+            if self.held.is_empty() && self.rounds.tasks.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// Goes on with a request that is put aside here, if it is.
+    async fn go_on_here(self: &Arc<Self>, number: u64, endpoint: Option<String>, request: &str) {
+        let Ok(Message::Request(request)) = Message::parse(request.as_bytes()) else { return };
+        let meta = RequestMeta::of(request.params.as_deref());
+        let endpoint = endpoint.map_or(Endpoint::All, Endpoint::One);
+        let subject = Subject::of(&request.method, &meta, endpoint);
+        let say = |message: &Message| self.tell(&Word::Said { number, message: text(message) });
+        let held = match self.held.take(&subject, meta.param("requestState").as_deref()) {
+            Ok(None) => return,
+            held => held,
+        };
+        self.tell(&Word::GoesOn { number });
+        let mut relayed = match held {
+            Ok(Some(relayed)) => relayed,
+            Ok(None) => return,
+            Err(fault) => {
+                say(&fault.response(Some(request.id)));
+                return;
+            }
+        };
+        let telling = Telling::of(request.id, &meta, self.in_flight());
+        relayed.go_on(meta.raw_param("inputResponses"), telling).await;
+        if relayed.is_waiting() {
+            if let Some((message, _)) = relayed.put_aside() {
+                say(&message);
+            }
+            return;
+        }
+        let mut next = Some(relayed);
+        while let Some((message, rest)) = Relayed::next(next).await {
+            say(&message);
+            next = rest;
+        }
+    }
+
+    /// Tells the other process something; whether there is one.
+    fn tell(&self, word: &Word) -> bool {
+        let word = serde_json::to_string(word).expect("a word has string keys only");
+        self.peer.tell(Asked::Round { word })
+    }
+}
+
+/// A message as text.
+fn text(message: &Message) -> String {
+    String::from_utf8(message.to_line()).expect("JSON text is UTF-8")
+}
