@@ -208,10 +208,11 @@ impl Launcher {
         Ok(Some(message))
     }
 
-    /// Kills the daemon's group.
+    /// Kills the daemon's group, and waits until it is gone: whoever is told that it was ended finds nothing of it.
     fn end(&self) {
-        if let Err(error) = process::signal_group(self.group, Kill::Kill) {
-            tracing::debug!(%error, "cannot end the daemon");
+        match process::signal_group(self.group, Kill::Kill) {
+            Ok(()) => drop(self.reap()),
+            Err(error) => tracing::debug!(%error, "cannot end the daemon"),
         }
     }
 
