@@ -1,5 +1,6 @@
 //! Subscriptions to resources across the eras, and across restarts of the server.
 
+use http::Method;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
@@ -57,6 +58,50 @@ async fn legacy_session_hears_of_updates_at_a_modern_http_server() {
 #[tokio::test]
 async fn legacy_session_hears_of_updates_at_a_legacy_server() {
     session_hears(&probe("probe", &["--era", "legacy", "--resources"])).await;
+}
+
+/// A session's stream after the event with this identifier.
+async fn resumed(gateway: &Gateway, client: &Client, last: &str) -> Incoming {
+    let [session, version] = client.session_headers();
+    let headers = [session, version, ("accept", "text/event-stream"), ("last-event-id", last)];
+    open(gateway.address(), Method::GET, "/mcp", &headers, "").await.into_body()
+}
+
+/// The identifiers of events, in their order.
+fn identifiers(text: &str) -> Vec<String> {
+    let ids = text.lines().filter_map(|line| line.strip_prefix("id:"));
+    ids.map(|id| id.trim().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn stream_of_a_session_resumes_after_the_last_event_that_its_client_has() {
+    const UPDATE: &str = "notifications/resources/updated";
+    let gateway = Gateway::start(&probe("probe", &["--era", "legacy", "--resources"])).await;
+    let client = Client::legacy(gateway.address(), "/mcp").await;
+    let mut stream = client.stream().await.into_body();
+    client.request("1", "resources/subscribe", "", SUBJECT).await.result();
+    client.call("touch", "{}").await.text();
+    let text = wait(&mut stream, &[UPDATE, "\n\n"]).await;
+    let first = identifiers(&text);
+    assert_eq!(first.len(), 2, "one to resume from, and one message: {text}");
+    drop(stream);
+    client.call("touch", "{}").await.text();
+    // The client has not seen the message: it gets both.
+    let mut stream = resumed(&gateway, &client, &first[0]).await;
+    let both = wait(&mut stream, &["0-2\n", UPDATE, "\n\n"]).await;
+    assert!(identifiers(&both).ends_with(&[first[1].clone(), "0-2".to_owned()]), "{both}");
+    drop(stream);
+    // It has seen all: it gets what is new.
+    let mut stream = resumed(&gateway, &client, "0-2").await;
+    client.call("touch", "{}").await.text();
+    let text = wait(&mut stream, &[UPDATE, "\n\n"]).await;
+    assert_eq!(
+        (text.matches(UPDATE).count(), identifiers(&text).last()),
+        (1, Some(&"0-3".to_owned())),
+        "{text}"
+    );
+    client.end().await;
+    gateway.stop().await;
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ use super::super::relay::{
     code, member, member_str, plain_result, raw,
 };
 use super::super::service::{InFlight, Inner};
-use super::super::session::{Asked, EventId, Limits, Listening, Log, NoSession, Session};
+use super::super::session::{Asked, EventId, Limits, Listening, Log, NoSession, OWN, Session};
 use super::super::upstream::{Call, ClientIdentity, Event, Kind, Link, SESSION, VERSION};
 use super::accept::Address;
 use super::answer::{self, Item};
@@ -93,25 +93,37 @@ pub(crate) async fn get(gateway: &Arc<Inner>, headers: &HeaderMap) -> Response {
     };
     let listening = session.listening();
     let draining = gateway.draining.clone();
-    if let Some(place) = headers.get(LAST_EVENT).and_then(|id| id.to_str().ok()?.parse::<EventId>().ok()) {
+    let last = headers.get(LAST_EVENT).and_then(|id| id.to_str().ok()?.parse::<EventId>().ok());
+    if let Some(place) = last.filter(|place| place.stream != OWN) {
         return match session.logs.get(place.stream) {
             Some(log) => answer::events(resumable(log, place, listening)),
             None => (StatusCode::NOT_FOUND, "that stream is no longer kept\n").into_response(),
         };
     }
-    let number = session.outbox.open();
-    answer::events(stream::unfold(
-        (session, listening, draining),
-        move |(session, listening, draining)| async move {
-            let next = tokio::select! {
+    let (number, place) = session.outbox.open(last.map(|last| last.place));
+    let place = EventId { stream: OWN, place };
+    let prime = prime(&session, place);
+    let messages = stream::unfold(
+        (session, listening, draining, place),
+        move |(session, listening, draining, place)| async move {
+            let (place, message) = tokio::select! {
                 biased;
-                message = session.outbox.next(number) => message,
-                () = session.ended.cancelled() => None,
-                () = draining.cancelled() => None,
+                next = session.outbox.next(number, place.place) => next?,
+                () = session.ended.cancelled() => return None,
+                () = draining.cancelled() => return None,
             };
-            next.map(|message| (message.into(), (session, listening, draining)))
+            let id = EventId { stream: OWN, place };
+            Some((Item { message: Some(message), id: Some(id) }, (session, listening, draining, id)))
         },
-    ))
+    );
+    answer::events(stream::iter(prime).chain(messages))
+}
+
+/// An event to resume from, before there is a message. Clients of older revisions parse the data of every event, so only
+/// the newest gets an empty one.
+fn prime(session: &Session, place: EventId) -> Option<Item> {
+    let primed = session.links.client().version == LATEST_LEGACY;
+    primed.then_some(Item { message: None, id: Some(place) })
 }
 
 /// The messages of a log after a place, each with its identifier. The guard keeps the session from idling.
@@ -287,9 +299,7 @@ async fn request(
     }
     let place = EventId { stream: session.logs.keep(&request_id, &log), place: 0 };
     session.changed();
-    // Clients of older revisions parse the data of every event, so only the newest gets an empty one to resume from.
-    let primed = session.links.client().version == LATEST_LEGACY;
-    let prime = primed.then_some(Item { message: None, id: Some(place) });
+    let prime = prime(&session, place);
     let guard = session.listening();
     answer::events(stream::iter(prime).chain(resumable(log, place, guard)))
 }

@@ -11,7 +11,7 @@ mod transfer;
 
 pub(crate) use ledger::{Journal, Ledger};
 pub(crate) use live::{Listening, Session};
-pub(crate) use replay::{EventId, Log};
+pub(crate) use replay::{EventId, Log, OWN};
 pub(crate) use store::{Limits, NoSession, Store};
 pub use transfer::Asked;
 pub(crate) use transfer::{Peer, State};

@@ -1,4 +1,6 @@
-//! Messages for a session's GET stream, kept until a client comes for them.
+//! Messages for a session's GET stream, kept until a client comes for them, and for a while after: a stream that breaks off
+//! may have lost some, and its client comes back with the place of the last one that it has (MCP 2025-11-25
+//! §Resumability and Redelivery).
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,44 +13,98 @@ use super::super::relay::Message;
 const LIMIT: usize = 256;
 /// The same in bytes.
 const WEIGHT: usize = 16 << 20;
+/// Messages that are kept after a stream has taken them.
+const TAKEN: usize = 64;
+/// The same in bytes.
+const TAKEN_WEIGHT: usize = 1 << 20;
 
 /// The queue of one session.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
-    /// The messages, and the number of the stream that may take them.
-    state: Mutex<(VecDeque<Message>, u64)>,
+    /// What it holds.
+    state: Mutex<State>,
     /// Wakes the stream.
     arrived: Notify,
+}
+
+/// What the queue holds.
+#[derive(Debug, Default)]
+struct State {
+    /// The messages, the newest last.
+    messages: VecDeque<Message>,
+    /// What they take, in bytes.
+    weight: usize,
+    /// The place of the newest; each message's is one more than that of the one before.
+    last: u64,
+    /// The place of the newest that a stream has taken.
+    taken: u64,
+    /// The number of the stream that may take them.
+    stream: u64,
+}
+
+impl State {
+    /// The place before the oldest message.
+    fn gone(&self) -> u64 {
+        self.last - self.messages.len() as u64
+    }
+
+    /// How many of the messages were taken.
+    fn count_taken(&self) -> usize {
+        usize::try_from(self.taken.saturating_sub(self.gone())).unwrap_or(usize::MAX)
+    }
+
+    /// Drops the oldest message.
+    fn drop_oldest(&mut self) {
+        let waits = self.count_taken() == 0;
+        if let Some(oldest) = self.messages.pop_front() {
+            self.weight -= oldest.weight();
+        }
+        if waits {
+            tracing::debug!("a session's oldest waiting message is dropped: its client does not listen");
+        }
+    }
+
+    /// Drops what was taken long ago.
+    fn forget(&mut self) {
+        let weight = |state: &Self| -> usize {
+            state.messages.iter().take(state.count_taken()).map(Message::weight).sum()
+        };
+        let mut kept = weight(self);
+        while self.count_taken() > TAKEN || (kept > TAKEN_WEIGHT && self.count_taken() > 0) {
+            kept -= self.messages.front().map_or(0, Message::weight);
+            self.drop_oldest();
+        }
+    }
 }
 
 impl Outbox {
     /// Leaves a message.
     pub(crate) fn put(&self, message: Message) {
         let mut state = self.state();
-        let mut weight = state.0.iter().map(Message::weight).sum::<usize>() + message.weight();
-        while (state.0.len() >= LIMIT || weight > WEIGHT)
-            && let Some(oldest) = state.0.pop_front()
-        {
-            weight -= oldest.weight();
-            tracing::debug!("a session's oldest waiting message is dropped: its client does not listen");
+        state.weight += message.weight();
+        state.last += 1;
+        state.messages.push_back(message);
+        while state.messages.len() > 1 && (state.messages.len() > LIMIT || state.weight > WEIGHT) {
+            state.drop_oldest();
         }
-        state.0.push_back(message);
         drop(state);
         self.arrived.notify_waiters();
     }
 
-    /// A new stream takes over; the previous one ends.
-    pub(crate) fn open(&self) -> u64 {
+    /// A new stream takes over; the previous one ends. Returns its number, and the place after which it begins: that of
+    /// the last message which the client says it has, if that can be, else that of the last one which was taken.
+    pub(crate) fn open(&self, after: Option<u64>) -> (u64, u64) {
         let mut state = self.state();
-        state.1 += 1;
-        let number = state.1;
+        state.stream += 1;
+        let place = after.filter(|place| *place <= state.last).unwrap_or(state.taken);
+        let opened = (state.stream, place);
         drop(state);
         self.arrived.notify_waiters();
-        number
+        opened
     }
 
-    /// The next message for the stream `number`; `None` once another has taken over.
-    pub(crate) async fn next(&self, number: u64) -> Option<Message> {
+    /// The next message for the stream `number` after a place, with its own place; `None` once another has taken over.
+    pub(crate) async fn next(&self, number: u64, place: u64) -> Option<(u64, Message)> {
         loop {
             let arrived = self.arrived.notified();
             tokio::pin!(arrived);
@@ -56,19 +112,36 @@ impl Outbox {
             arrived.as_mut().enable();
             {
                 let mut state = self.state();
-                if state.1 != number {
+                if state.stream != number {
                     return None;
                 }
-                if let Some(message) = state.0.pop_front() {
-                    return Some(message);
+                let from = place.max(state.gone());
+                let index = usize::try_from(from - state.gone()).unwrap_or(usize::MAX);
+                if let Some(message) = state.messages.get(index).cloned() {
+                    state.taken = state.taken.max(from + 1);
+                    state.forget();
+                    return Some((from + 1, message));
                 }
             }
             arrived.await;
         }
     }
 
-    /// The queue and the stream's number.
-    fn state(&self) -> MutexGuard<'_, (VecDeque<Message>, u64)> {
+    /// The place of the newest message.
+    pub(crate) fn last(&self) -> u64 {
+        self.state().last
+    }
+
+    /// Goes on where another process has left: no place is given out twice.
+    pub(crate) fn continue_from(&self, last: u64) {
+        let mut state = self.state();
+        let more = last.saturating_sub(state.last);
+        state.last += more;
+        state.taken += more;
+    }
+
+    /// The queue.
+    fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -96,8 +169,17 @@ mod tests {
         for _ in 0..8 {
             outbox.put(large());
         }
-        let weight = outbox.state().0.iter().map(Message::weight).sum::<usize>();
-        assert!(weight <= WEIGHT, "{weight}");
+        let state = outbox.state();
+        let weight = state.messages.iter().map(Message::weight).sum::<usize>();
+        assert!(weight <= WEIGHT && weight == state.weight, "{weight}");
+    }
+
+    /// The name of what comes next, and its place.
+    async fn next(outbox: &Outbox, number: u64, place: u64) -> (u64, String) {
+        match outbox.next(number, place).await {
+            Some((place, Message::Notification(note))) => (place, note.method),
+            other => panic!("{other:?}"),
+        }
     }
 
     #[tokio::test]
@@ -105,10 +187,52 @@ mod tests {
         let outbox = Outbox::default();
         outbox.put(note("a"));
         outbox.put(note("b"));
-        let first = outbox.open();
-        assert!(matches!(outbox.next(first).await, Some(Message::Notification(note)) if note.method == "a"));
-        let second = outbox.open();
-        assert!(outbox.next(first).await.is_none());
-        assert!(matches!(outbox.next(second).await, Some(Message::Notification(note)) if note.method == "b"));
+        let (first, place) = outbox.open(None);
+        assert_eq!(next(&outbox, first, place).await, (1, "a".to_owned()));
+        let (second, place) = outbox.open(None);
+        assert!(outbox.next(first, 1).await.is_none());
+        assert_eq!(next(&outbox, second, place).await, (2, "b".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn client_that_comes_back_gets_what_it_has_not_seen() {
+        let outbox = Outbox::default();
+        for name in ["a", "b", "c"] {
+            outbox.put(note(name));
+        }
+        let (mut number, mut place) = outbox.open(None);
+        for name in ["a", "b", "c"] {
+            let (at, found) = next(&outbox, number, place).await;
+            assert_eq!(found, name);
+            place = at;
+        }
+        // It has seen the first one only.
+        (number, place) = outbox.open(Some(1));
+        assert_eq!(next(&outbox, number, place).await, (2, "b".to_owned()));
+        // A place that nobody has given out says nothing.
+        assert_eq!(outbox.open(Some(9)).1, 3);
+    }
+
+    #[tokio::test]
+    async fn what_was_taken_long_ago_is_forgotten_and_the_oldest_that_is_kept_comes_first() {
+        let outbox = Outbox::default();
+        let (number, mut place) = outbox.open(None);
+        for count in 0..TAKEN + 10 {
+            outbox.put(note(&count.to_string()));
+            place = outbox.next(number, place).await.unwrap().0;
+        }
+        assert_eq!(outbox.state().messages.len(), TAKEN);
+        let (number, place) = outbox.open(Some(1));
+        assert_eq!(next(&outbox, number, place).await, (11, "10".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn another_process_goes_on_after_the_places_of_the_one_before() {
+        let outbox = Outbox::default();
+        outbox.continue_from(100);
+        outbox.put(note("a"));
+        // What the client has seen there is not taken for something of here.
+        let (number, place) = outbox.open(Some(7));
+        assert_eq!(next(&outbox, number, place).await, (101, "a".to_owned()));
     }
 }

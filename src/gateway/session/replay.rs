@@ -16,6 +16,9 @@ const LOGS: usize = 32;
 /// What the logs of one session keep together, in bytes, beside the newest.
 const KEPT: usize = 16 << 20;
 
+/// The number of a session's GET stream; those of streams of answers begin at 1.
+pub(crate) const OWN: u64 = 0;
+
 /// An event's identifier: which stream, and which of its messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct EventId {

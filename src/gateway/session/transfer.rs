@@ -50,6 +50,9 @@ pub(crate) struct State {
     /// The last number of a stream of answers.
     #[serde(default)]
     last_stream: u64,
+    /// The place of the last message for its GET stream.
+    #[serde(default)]
+    last_told: u64,
     /// The streams that end with the process, with the requests that they answer.
     #[serde(default)]
     streams: Vec<(u64, Raw)>,
@@ -73,6 +76,7 @@ impl State {
             subscriptions: session.subscriptions(),
             last_asked: session.last_asked(),
             last_stream: session.logs.numbers().0,
+            last_told: session.outbox.last(),
             streams: Vec::new(),
         }
     }
@@ -105,6 +109,7 @@ impl State {
                 "the gateway was restarted while this request was in flight; it may have been carried out";
             Fault::downstream(code::INTERNAL, StatusCode::OK, message).response(Some(id))
         };
+        session.outbox.continue_from(self.last_told.saturating_add(HEADROOM));
         session.logs.continue_from(self.last_stream.saturating_add(HEADROOM), &self.streams, lost);
         if !self.subscriptions.is_empty() {
             tokio::spawn(subscribe_again(Arc::clone(&session), self.subscriptions));
