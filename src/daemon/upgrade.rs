@@ -140,22 +140,10 @@ pub enum Message {
         /// What must be known of it.
         text: String,
     },
-    /// A message that a child of the other process has sent, or is to be sent.
-    Line {
-        /// The child's pid.
-        child: u32,
-        /// The JSON-RPC message.
-        line: String,
-    },
-    /// New: I watch over this child.
-    Adopted {
-        /// Its pid.
-        child: u32,
-    },
-    /// New: this child says nothing any more.
-    HungUp {
-        /// Its pid.
-        child: u32,
+    /// Something about a child that goes over, or about what it is to be sent or has said.
+    OfChild {
+        /// What, as text that is opaque here.
+        word: String,
     },
 }
 

@@ -121,11 +121,18 @@ impl Gateway {
     }
 
     /// Takes what the other process tells of a child.
-    pub fn told(&self, told: &Told) {
-        let (Told::Line { child, .. } | Told::Adopted { child } | Told::HungUp { child }) = told;
+    pub fn told(&self, word: &str) {
+        let told = match serde_json::from_str(word) {
+            Ok(told) => told,
+            Err(error) => {
+                tracing::warn!(%error, "what the other process tells of a child is not understood");
+                return;
+            }
+        };
+        let (Told::Line { child, .. } | Told::Adopted { child } | Told::HungUp { child }) = &told;
         let Some(shared) = self.inner().handover.state().shared.get(child).cloned() else { return };
         match told {
-            Told::Line { line, .. } => shared.told(line),
+            Told::Line { line, .. } => shared.told(&line),
             Told::Adopted { .. } => shared.adopted(),
             Told::HungUp { .. } => shared.hung_up(),
         }
@@ -142,7 +149,10 @@ impl Inner {
     /// The way to the other process, for what is told of children.
     fn way(self: &Arc<Self>) -> Way {
         let inner = Arc::downgrade(self);
-        let tell = move |told| inner.upgrade().is_some_and(|inner| inner.peer.tell(Asked::Child(told)));
+        let tell = move |told: &Told| {
+            let word = serde_json::to_string(told).expect("what is told has string keys only");
+            inner.upgrade().is_some_and(|inner| inner.peer.tell(Asked::OfChild { word }))
+        };
         Way(Arc::new(tell))
     }
 }

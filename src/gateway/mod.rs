@@ -34,4 +34,4 @@ pub use metrics::{Labels, Metric};
 pub use service::Gateway;
 pub use session::Asked;
 pub use status::{Era, State, Status, UpstreamStatus};
-pub use upstream::{Parcel, Told};
+pub use upstream::Parcel;

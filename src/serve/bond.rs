@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::Error;
 use crate::daemon::channel::{self, Descriptors, Receiver, Sender};
 use crate::daemon::upgrade::{self, Error as Failure, Message};
-use crate::gateway::{Asked, Gateway, Parcel, Told};
+use crate::gateway::{Asked, Gateway, Parcel};
 
 /// The way to the process before or after this one, with the task that carries sessions.
 #[derive(Debug)]
@@ -160,9 +160,7 @@ impl Carrier {
             }
             Message::Round { word } => self.gateway.round(&word),
             Message::Child { text } => self.receive(text),
-            Message::Line { child, line } => self.gateway.told(&Told::Line { child, line }),
-            Message::Adopted { child } => self.gateway.told(&Told::Adopted { child }),
-            Message::HungUp { child } => self.gateway.told(&Told::HungUp { child }),
+            Message::OfChild { word } => self.gateway.told(&word),
             stage => drop(stages.send(stage)),
         }
     }
@@ -186,11 +184,7 @@ impl Carrier {
             Asked::Ended { id } => self.sender.send(&Message::Ended { id }),
             Asked::Deliver { id, body } => self.sender.send(&Message::Deliver { id, body }),
             Asked::Round { word } => self.sender.send(&Message::Round { word }),
-            Asked::Child(told) => self.sender.send(&match told {
-                Told::Line { child, line } => Message::Line { child, line },
-                Told::Adopted { child } => Message::Adopted { child },
-                Told::HungUp { child } => Message::HungUp { child },
-            }),
+            Asked::OfChild { word } => self.sender.send(&Message::OfChild { word }),
         }
     }
 }

@@ -15,7 +15,7 @@ use super::super::catalog::{Board, Links as _, route};
 use super::super::changes::{Announced, Endpoint};
 use super::super::error::Fault;
 use super::super::relay::{ClientMeta, Id, Raw, code, raw};
-use super::super::upstream::{Call, ClientIdentity, Told};
+use super::super::upstream::{Call, ClientIdentity};
 use super::live::Session;
 
 /// Identifiers of servers' questions that are left to the old process, which may still ask some.
@@ -170,7 +170,10 @@ pub enum Asked {
         body: String,
     },
     /// To hear something of a child that is handed over.
-    Child(Told),
+    OfChild {
+        /// What, as text.
+        word: String,
+    },
     /// To hear something of a request that one process has put aside, and the other has a repetition of.
     Round {
         /// What, as text.

@@ -15,6 +15,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::super::relay::{Id, Message, key, member};
@@ -30,8 +31,9 @@ const READ_LIMIT: Duration = Duration::from_secs(1);
 const ADOPTION_LIMIT: Duration = Duration::from_secs(5);
 
 /// What one process tells the other of a child that is handed over, by its pid.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Told {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Told {
     /// A message: to the new process one for the child, to the old one what the child has said.
     Line {
         /// The child.
@@ -53,7 +55,7 @@ pub enum Told {
 
 /// The way to the other process; it tells whether there still is one.
 #[derive(Clone)]
-pub(crate) struct Way(pub(crate) Arc<dyn Fn(Told) -> bool + Send + Sync>);
+pub(crate) struct Way(pub(crate) Arc<dyn Fn(&Told) -> bool + Send + Sync>);
 
 impl fmt::Debug for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -286,14 +288,14 @@ impl Stdio {
         let Some(lender) = pending.lender.as_ref().filter(|_| theirs) else { return false };
         let line = String::from_utf8_lossy(line).into_owned();
         // If the process is gone, so is whoever waited.
-        let _ = (lender.way.0)(Told::Line { child: lender.child, line });
+        let _ = (lender.way.0)(&Told::Line { child: lender.child, line });
         true
     }
 
     /// Tells the process before that the child says nothing any more.
     pub(super) fn tell_hung_up(&self) {
         if let Some(lender) = self.pending().lender.take() {
-            let _ = (lender.way.0)(Told::HungUp { child: lender.child });
+            let _ = (lender.way.0)(&Told::HungUp { child: lender.child });
         }
     }
 
@@ -321,7 +323,7 @@ impl Stdio {
 async fn forward(mut queue: mpsc::Receiver<Vec<u8>>, child: u32, way: Way) {
     while let Some(line) = queue.recv().await {
         let line = String::from_utf8_lossy(line.trim_ascii_end()).into_owned();
-        if !(way.0)(Told::Line { child, line }) {
+        if !(way.0)(&Told::Line { child, line }) {
             return;
         }
     }

@@ -369,14 +369,14 @@ impl Awaited {
                 shared.link.set_process(process);
                 connection.borrow(child, way.clone(), calls);
                 connection.begin(pipes, rest);
-                (way.0)(Told::Adopted { child })
+                (way.0)(&Told::Adopted { child })
             }
             Err(error) => {
                 tracing::info!(upstream = name, pid = child, %error, "the child was not handed over");
                 connection.hang_up(false);
                 if was_passed {
                     // It has ended on the way. The other process cannot see that any more.
-                    (way.0)(Told::HungUp { child });
+                    (way.0)(&Told::HungUp { child });
                 }
                 false
             }
