@@ -1,8 +1,8 @@
 //! Calls through the gateway beside calls to the same upstream without it, in one run.
 //!
 //! `cargo bench --bench relay` starts the release binary with a minimal upstream (this program again, with an argument), and
-//! then with one made with the official Rust SDK (benches/rmcp), each over HTTP and over stdio, and drives each with 1, 16 and 64 connections that call one tool as fast as they are
-//! answered. It prints calls a second, latency, and the processor time of a call: the gateway's, and that of everybody
+//! then with one made with the official Rust SDK (benches/rmcp), each over HTTP and over stdio, and drives each with 1, 16
+//! and 64 connections that call one tool as fast as they are answered. It prints calls a second, latency, and the processor time of a call: the gateway's, and that of everybody
 //! else. The ratio to the upstream alone is what can be compared between machines; see benches/README.md.
 //!
 //! `mcp-proxy` and `supergateway`, where they are installed, are driven in the same run, and the gateway once more as they

@@ -6,7 +6,7 @@ use http::StatusCode;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
-use crate::client::{Client, LEGACY, Message, post};
+use crate::client::{Client, LEGACY, MODERN_META, Message, post};
 use crate::gateway::Gateway;
 use crate::upstreams::{http, http_odd, http_probe, odd, probe};
 
@@ -161,5 +161,31 @@ async fn unknown_resource_has_the_code_of_the_clients_era() {
     let modern = Client::modern(gateway.address(), "/mcp");
     let subject = format!(r#"{{"uri":"odd://nowhere","_meta":{{{}}}}}"#, crate::client::MODERN_META);
     assert_eq!(modern.request("1", "resources/read", "odd://nowhere", &subject).await.error().0, -32602);
+    gateway.stop().await;
+}
+
+/// Connections to a port of this machine, open or closed a short while ago: `proc_net_tcp(5)`, column `rem_address`.
+fn connections(port: u16) -> usize {
+    let end = format!(":{port:04X}");
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("a table");
+    table.lines().filter(|line| line.split_whitespace().nth(2).is_some_and(|to| to.ends_with(&end))).count()
+}
+
+#[tokio::test]
+async fn connection_to_a_server_that_streams_its_answers_is_used_again() {
+    let upstream = http_probe(&["--era", "modern"]).await;
+    let gateway = Gateway::start(&http("probe", upstream.port)).await;
+    let client = Client::modern(gateway.address(), "/mcp");
+    let params = format!(
+        r#"{{"name":"progress","arguments":{{"count":1,"pause":1}},"_meta":{{"progressToken":1,{MODERN_META}}}}}"#
+    );
+    let stream = async || client.request("1", "tools/call", "progress", &params).await.messages().len();
+    assert_eq!(stream().await, 2);
+    let before = connections(upstream.port);
+    for _ in 0..20 {
+        assert_eq!(stream().await, 2);
+    }
+    let more = connections(upstream.port) - before;
+    assert!(more < 10, "{more} more connections for 20 calls");
     gateway.stop().await;
 }

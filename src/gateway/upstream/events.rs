@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use futures_util::{Stream, StreamExt as _};
+use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Bytes};
 use sse_stream::{Sse, SseByteStream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 /// What an event may have beside its message, in bytes: field names, type, identifier.
 const FRAME: usize = 16 << 10;
@@ -13,6 +15,11 @@ const FRAME: usize = 16 << 10;
 const SHORTEST: Duration = Duration::from_millis(100);
 /// The longest.
 const LONGEST: Duration = Duration::from_secs(30);
+
+/// How long a server may take to end a stream after the answer.
+const LINGER: Duration = Duration::from_secs(1);
+/// Streams whose ends are waited for at once; others are cut.
+static LINGERING: Semaphore = Semaphore::const_new(64);
 
 /// Why a stream ended early.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +57,23 @@ pub(crate) fn events(
         Err(error) => Err(Broken::Connection(error)),
     });
     SseByteStream::new(chunks)
+}
+
+/// Reads what is left of a stream after the answer, so that its connection can be used again: a server ends the stream
+/// then, but often by a packet of its own. One that does not is cut.
+pub(crate) fn finish(
+    mut stream: impl Stream<Item = Result<Sse, sse_stream::Error>> + Send + Unpin + 'static,
+) {
+    match stream.next().now_or_never() {
+        Some(Some(Ok(_))) | None => {}
+        Some(Some(Err(_)) | None) => return,
+    }
+    let Ok(turn) = LINGERING.try_acquire() else { return };
+    tokio::spawn(async move {
+        let rest = async { while let Some(Ok(_)) = stream.next().await {} };
+        let _ = timeout(LINGER, rest).await;
+        drop(turn);
+    });
 }
 
 /// Whether a content type is that of an event stream.

@@ -25,7 +25,7 @@ use super::super::relay::{
 };
 use super::driven::{Answer, Pool};
 use super::endpoints::{Endpoints, Place, Target};
-use super::events::{events as read_events, is_stream, is_too_long, note_place};
+use super::events::{events as read_events, finish, is_stream, is_too_long, note_place};
 use super::exchange::{Cancel, Event, Events, Exchange, Late, carried};
 use super::headers;
 use super::link::{Call, Inbound, Inbox, Role};
@@ -376,8 +376,9 @@ impl Http {
             let Some(message) = self.message(item.data) else { continue };
             let go_on = match message {
                 Message::Response(Response { id: Some(of), outcome }) if of.as_number() == Some(sent.id) => {
+                    finish(stream);
                     events.end(Event::Done(outcome));
-                    false
+                    return true;
                 }
                 Message::Response(_) => true,
                 Message::Notification(note) => events.send(Event::Notification(note)),
