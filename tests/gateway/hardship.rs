@@ -80,7 +80,8 @@ async fn question(stream: &mut Incoming) -> String {
         loop {
             let frame = stream.frame().await.expect("the stream goes on").expect("a frame");
             text += std::str::from_utf8(frame.data_ref().expect("data")).expect("UTF-8");
-            let mut messages = text.lines().filter_map(|line| line.strip_prefix("data: ")).map(Message::read);
+            let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
+            let mut messages = data.filter(|data| !data.is_empty()).map(Message::read);
             if let Some(asked) = messages.find(|message| message.method == Some("roots/list")) {
                 return asked.id.expect("an id").get().to_owned();
             }
