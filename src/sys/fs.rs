@@ -46,9 +46,17 @@ pub fn write_atomic(path: &Path, content: &[u8], ownership: Ownership) -> io::Re
 /// Whether this process sees the root of the file system mounted without execution, mount(8) `noexec`: so a service does
 /// whose unit forbids programs (systemd.exec(5) `NoExecPaths=/`).
 #[must_use]
+#[cfg(target_os = "linux")]
 pub fn is_root_noexec() -> bool {
     let flags = rustix::fs::statvfs("/").map(|state| state.f_flag);
     flags.is_ok_and(|flags| flags.contains(rustix::fs::StatVfsMountFlags::NOEXEC))
+}
+
+/// There are no units here.
+#[must_use]
+#[cfg(not(target_os = "linux"))]
+pub const fn is_root_noexec() -> bool {
+    false
 }
 
 /// A name in the same directory that this process alone uses.
