@@ -243,7 +243,7 @@ fn cost(gateway: &Gateway, tool: &'static str) -> f64 {
 fn through_gateway(name: &str, upstream: &str, era: Era, base: &[Row], process: Option<u32>) {
     let gateway = Gateway::start(&format!("[upstreams.echo]\n{upstream}"));
     let of_upstream = || process.map_or_else(|| gateway.time_of_children(), processor_time);
-    println!("{name}: {} when idle", gateway.memory());
+    println!("{name}: {} at its start", gateway.memory());
     for (base, connections) in base.iter().zip(CONNECTIONS) {
         let before = (gateway.time(), of_upstream());
         let figures = measure(gateway.address, era, connections);

@@ -38,7 +38,7 @@ pub use status::{SCHEMA, State, Status};
 pub use upgrade::{START_LIMIT, take_over};
 
 use bond::Bond;
-use running::End;
+use running::{End, give_back_start};
 use upgrade::{Attempt, Order};
 
 use crate::config::{self, Config, Source};
@@ -380,7 +380,10 @@ impl<'a> Serving<'a> {
     async fn run(&mut self, announcer: &mut Option<Announcer>) -> Result<Exit, Error> {
         let result = self.become_ready(announcer).await;
         let result = match result {
-            Ok(()) => self.until_stop().await,
+            Ok(()) => {
+                tokio::spawn(give_back_start());
+                self.until_stop().await
+            }
             Err(error) => Err(error),
         };
         match result {

@@ -12,6 +12,8 @@ use crate::process::{Gateway, command, end};
 const STARTS: usize = 31;
 /// Sessions that are opened.
 const SESSIONS: usize = 200;
+/// A gateway is idle when it has served for so long and nobody has asked for anything.
+const IDLE: Duration = Duration::from_secs(3);
 /// How often a gateway that has just been started is tried.
 const AGAIN: Duration = Duration::from_micros(100);
 /// Calls whose instructions are counted: the difference is told, so that start and end do not count.
@@ -94,6 +96,8 @@ fn exchange(stream: &mut TcpStream, header: &str, body: &str) -> String {
 /// Memory when idle, and with many sessions, each with its event stream open and one call made.
 pub(crate) fn memory(name: &str, upstream: &str) {
     let gateway = Gateway::start(&format!("[upstreams.echo]\n{upstream}\nsharing = \"shared\""));
+    println!("{name}: {} at its start", gateway.memory());
+    std::thread::sleep(IDLE);
     let idle = gateway.memory();
     println!("{name}: {idle} when idle");
     let address = gateway.address;

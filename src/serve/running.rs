@@ -6,6 +6,10 @@ use super::alive::sign_of_life;
 use super::upgrade::{Order, START_LIMIT};
 use super::{Error, Serving, endpoints, panics, rotate};
 use crate::daemon::{Received, Wanted};
+use crate::sys;
+
+/// How long after its start a gateway keeps what only that has used: the first requests find everything there.
+const SETTLED: Duration = Duration::from_secs(2);
 
 /// Why serving ends.
 pub(super) enum End {
@@ -72,4 +76,10 @@ impl Serving<'_> {
         let (sessions, all) = (status.sessions, status.upstreams.len());
         format!("serving on {listening}; {ready} of {all} upstreams ready; {sessions} sessions")
     }
+}
+
+/// Gives the pages of the program back that only the start has used, be it clap's or those of the configuration.
+pub(super) async fn give_back_start() {
+    tokio::time::sleep(SETTLED).await;
+    sys::memory::unmap_unchanging();
 }

@@ -190,3 +190,22 @@ fn control_socket_answers_as_the_manual_says() {
     assert!(answers[1]["error"].is_string(), "{answers:?}");
     assert_eq!((&answers[2]["schema"], &answers[2]["reload"]), (&1.into(), &"done".into()));
 }
+
+/// KiB of files that a process has mapped: `proc_pid_status(5)`.
+fn mapped_files(pid: i32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssFile:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[test]
+fn pages_that_only_the_start_has_used_are_given_back() {
+    let site = Site::new();
+    let pid = site.daemon();
+    let before = mapped_files(pid);
+    until("half of the pages are unmapped", || mapped_files(pid) < before / 2);
+    // What was unmapped is there when it is needed.
+    assert_eq!(site.status()["pid"], pid);
+    assert_eq!(site.run(&["--reload"]).code, Some(0));
+    assert_eq!(site.run(&["--stop"]).code, Some(0));
+}
