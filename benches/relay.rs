@@ -22,6 +22,8 @@ use std::time::{Duration, Instant};
 
 #[path = "relay/load.rs"]
 mod load;
+#[path = "relay/pipe.rs"]
+mod pipe;
 #[path = "relay/process.rs"]
 mod process;
 #[path = "relay/small.rs"]
@@ -163,6 +165,12 @@ fn through_gateways(upstream: &Upstream) -> Vec<Row> {
     let base = upstream.alone();
     for (row, connections) in base.iter().zip(CONNECTIONS) {
         print(upstream.name, connections, row, row, None);
+    }
+    let program = upstream.words.0.display().to_string();
+    for (row, connections) in base.iter().zip(CONNECTIONS) {
+        let (figures, upstream) = pipe::measure(&[&program, upstream.words.1[0]], connections);
+        let others = figures.load + upstream;
+        print("the same, stdio", connections, &Row(figures, others), row, None);
     }
     through_gateway("gateway, HTTP", &upstream.http(), Era::Modern, &base, Some(upstream.process.id()));
     through_gateway("gateway, stdio", &upstream.stdio(), Era::Modern, &base, None);

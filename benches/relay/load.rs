@@ -77,16 +77,23 @@ pub(crate) fn measure_tool(address: SocketAddr, era: Era, connections: usize, to
             times.extend(task.await.expect("a connection that does not fail"));
         }
         let spent = own_time().saturating_sub(before);
+        Figures::new(times, spent)
+    })
+}
+
+impl Figures {
+    /// Those of a run whose calls took these times, for which the load itself has used so much processor time.
+    pub(crate) fn new(mut times: Vec<Duration>, spent: Duration) -> Self {
         times.sort_unstable();
         let at = |share: usize| times[(times.len() - 1) * share / 100];
         let count = f64::from(u32::try_from(times.len()).expect("fewer calls than that"));
         let (rate, load) = (count / RUN.as_secs_f64(), spent.as_secs_f64() * 1e6 / count);
-        Figures { rate, median: at(50), high: at(99), load }
-    })
+        Self { rate, median: at(50), high: at(99), load }
+    }
 }
 
 /// The processor time that this process has used.
-fn own_time() -> Duration {
+pub(crate) fn own_time() -> Duration {
     ClockId::CLOCK_PROCESS_CPUTIME_ID.now().expect("every process has this clock").into()
 }
 
