@@ -4,8 +4,9 @@ use http::{Method, StatusCode};
 use http_body_util::BodyExt as _;
 
 use crate::client::{Client, LEGACY, open, post, send};
+use crate::following::wait;
 use crate::gateway::Gateway;
-use crate::upstreams::{odd, probe};
+use crate::upstreams::{Gate, odd, probe};
 
 #[tokio::test]
 async fn session_goes_on_after_the_gateway_was_killed() {
@@ -54,6 +55,81 @@ async fn subscription_of_a_session_that_goes_on_is_not_ended_by_that_of_another(
     tokio::time::timeout(limit, tells(&client, subscribed)).await.expect("the next process is told");
     client.end().await;
     tokio::time::timeout(limit, tells(&other, r#""[]""#)).await.expect("nobody has subscribed any more");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn session_whose_client_writes_on_many_lines_goes_on_after_the_gateway_was_killed() {
+    let gateway = Gateway::start("").await;
+    let initialize = format!(
+        "{{\"jsonrpc\":\"2.0\",\"id\":0,\"method\":\"initialize\",\"params\":{{\"protocolVersion\":\"{LEGACY}\",\
+         \"capabilities\":{{\r\n}},\"clientInfo\":{{\n\"name\":\"raw\",\n\"version\":\"1\"}}}}}}"
+    );
+    let begun = post(gateway.address(), "/mcp", &[], &initialize).await;
+    begun.result();
+    let session = begun.headers["mcp-session-id"].to_str().expect("ASCII").to_owned();
+    let gateway = gateway.crash().await;
+    let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+    let headers = [("mcp-session-id", session.as_str()), ("mcp-protocol-version", LEGACY)];
+    assert_eq!(post(gateway.address(), "/mcp", &headers, ping).await.status, StatusCode::OK);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn session_may_follow_so_many_resources_and_more_are_refused_by_name_of_the_limit() {
+    let gateway = Gateway::start(&(odd("odd", &[]) + "sharing = \"shared\"\n")).await;
+    let client = Client::legacy(gateway.address(), "/mcp").await;
+    let uri = |letter: &str| format!(r#"{{"uri":"odd://{}"}}"#, letter.repeat(600 << 10));
+    let (first, second) = (uri("a"), uri("b"));
+    client.request("1", "resources/subscribe", "", &first).await.result();
+    let (code, message) = client.request("2", "resources/subscribe", "", &second).await.error();
+    assert!(
+        code == -32600 && message.contains("1000 resources") && message.contains("1024 KiB"),
+        "{message}"
+    );
+    // The server has not heard of it, and room is made by ending one.
+    let subscribed = client.call("subscribed", "{}").await.text();
+    assert!(subscribed.contains("odd://aaa") && !subscribed.contains("odd://bbb"));
+    client.request("3", "resources/unsubscribe", "", &first).await.result();
+    client.request("4", "resources/subscribe", "", &second).await.result();
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn sessions_of_a_killed_gateway_count_as_those_of_their_client() {
+    let gateway = Gateway::start_with("max_sessions_per_client = 2", "", &[]).await;
+    let first = Client::legacy(gateway.address(), "/mcp").await;
+    let second = Client::legacy(gateway.address(), "/mcp").await;
+    let gateway = gateway.crash().await;
+    let (first, second) = (first.at(gateway.address()), second.at(gateway.address()));
+    let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+    assert_eq!(first.post("", "", ping).await.status, StatusCode::OK);
+    let third = Client::legacy(gateway.address(), "/mcp").await;
+    assert_eq!(second.post("", "", ping).await.status, StatusCode::NOT_FOUND, "it was silent for longest");
+    for client in [first, third] {
+        assert_eq!(client.post("", "", ping).await.status, StatusCode::OK);
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn server_that_is_slow_to_start_holds_up_nobody_elses_messages() {
+    let gate = Gate::closed();
+    let upstreams = odd("slow", &["--gate", gate.directory()])
+        + "sharing = \"per-session\"\n"
+        + &odd("quick", &["--roots"])
+        + "sharing = \"per-session\"\n";
+    let gateway = Gateway::start(&upstreams).await;
+    let client = Client::legacy_with(gateway.address(), "/mcp", r#"{"roots":{}}"#).await;
+    gate.told().await;
+    // A process that is started after the slow one has said something asks the client.
+    client.call("quick_exit", "{}").await.raw_error();
+    client.call("quick_echo", "{}").await.text();
+    let mut stream = client.stream().await.into_body();
+    let asked = wait(&mut stream, &["roots/list", "\"id\":2"]).await;
+    assert!(!asked.contains("before the handshake"), "{asked}");
+    gate.open();
+    wait(&mut stream, &["before the handshake"]).await;
     gateway.stop().await;
 }
 

@@ -297,8 +297,7 @@ async fn request(
             answer::Form::Stream(..) => {}
         }
     }
-    let place = EventId { stream: session.logs.keep(&request_id, &log), place: 0 };
-    session.changed();
+    let place = EventId { stream: session.keep_log(&request_id, &log), place: 0 };
     let prime = prime(&session, place);
     let guard = session.listening();
     answer::events(stream::iter(prime).chain(resumable(log, place, guard)))
@@ -403,8 +402,7 @@ async fn start(session: &Arc<Session>, request: Request) -> Result<Started, Faul
     match method.as_str() {
         "ping" => return Ok(Started::Here(raw(&json!({})))),
         "logging/setLevel" => {
-            session.links.set_log_level(params.clone());
-            session.changed();
+            session.set_log_level(params.clone());
             let own = session.links.open();
             let limit = std::time::Duration::from_secs(10);
             let calls = own.iter().map(|link| link.call(Call::new(method.as_str(), params.clone(), limit)));
@@ -423,7 +421,7 @@ async fn start(session: &Arc<Session>, request: Request) -> Result<Started, Faul
     {
         return Ok(Started::Here(merged(scope, &**session, kind, meta, Era::Legacy).await));
     }
-    session.note_subscription(&method, params.as_deref());
+    session.note_subscription(&method, params.as_deref())?;
     let (upstream, params) = route(scope, &**session, &method, params, meta).await.map_err(|mut fault| {
         // Resource not found has a code of its own in this era (MCP 2025-11-25 §Resources, "Error Handling").
         if method == "resources/read" && fault.code == code::INVALID_PARAMS {

@@ -12,7 +12,7 @@ use super::super::relay::{Id, Message, Raw};
 /// Messages that one log keeps, in bytes; the oldest go first.
 const MESSAGES: usize = 16 << 20;
 /// Logs that one session keeps after their request was answered.
-const LOGS: usize = 32;
+pub(super) const LOGS: usize = 32;
 /// What the logs of one session keep together, in bytes, beside the newest.
 const KEPT: usize = 16 << 20;
 
