@@ -117,17 +117,16 @@ async fn server_that_is_slow_to_start_holds_up_nobody_elses_messages() {
     let gate = Gate::closed();
     let upstreams = odd("slow", &["--gate", gate.directory()])
         + "sharing = \"per-session\"\n"
-        + &odd("quick", &["--roots"])
+        + &odd("quick", &[])
         + "sharing = \"per-session\"\n";
     let gateway = Gateway::start(&upstreams).await;
-    let client = Client::legacy_with(gateway.address(), "/mcp", r#"{"roots":{}}"#).await;
+    let client = Client::legacy(gateway.address(), "/mcp").await;
+    // What the slow one has said before its handshake comes before what the other one says.
     gate.told().await;
-    // A process that is started after the slow one has said something asks the client.
-    client.call("quick_exit", "{}").await.raw_error();
-    client.call("quick_echo", "{}").await.text();
+    client.call("quick_change", "{}").await.text();
     let mut stream = client.stream().await.into_body();
-    let asked = wait(&mut stream, &["roots/list", "\"id\":2"]).await;
-    assert!(!asked.contains("before the handshake"), "{asked}");
+    let told = wait(&mut stream, &["tools/list_changed"]).await;
+    assert!(!told.contains("before the handshake"), "{told}");
     gate.open();
     wait(&mut stream, &["before the handshake"]).await;
     gateway.stop().await;
