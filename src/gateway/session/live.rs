@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -22,6 +22,7 @@ use super::super::changes::{Announced, Endpoint};
 use super::super::error::Fault;
 use super::super::relay::{
     ClientMeta, Id, Message, Notification, Outcome, Raw, Request, Response, code, member, set_member,
+    set_path,
 };
 use super::super::upstream::{ClientIdentity, Link, Upstream};
 use super::ledger::Ledger;
@@ -61,6 +62,8 @@ pub(crate) struct Session {
     pub(crate) ended: CancellationToken,
     /// Requests of servers that the client has not answered, by the identifier that it was given.
     asked: Mutex<BTreeMap<u64, Asker>>,
+    /// Whose progress the client tells by these tokens of the session's own, and by which token of the server's.
+    tokens: Mutex<BTreeMap<u64, (Weak<Link>, Raw)>>,
     /// The last identifier given to the client.
     last_asked: AtomicU64,
     /// The client's requests in flight, and how to call each off; `None` for one that was called off and has not ended.
@@ -128,6 +131,7 @@ impl Session {
             logs: Logs::default(),
             ended: CancellationToken::new(),
             asked: Mutex::default(),
+            tokens: Mutex::default(),
             last_asked: AtomicU64::new(0),
             calls: Mutex::default(),
             subscribed: Mutex::default(),
@@ -224,10 +228,31 @@ impl Session {
         self.touch();
     }
 
-    /// Gives a server's request the identifier under which the client will know it.
+    /// Gives a server's request the identifier under which the client will know it, and a progress token in the same way.
     pub(crate) fn ask(&self, link: &Arc<Link>, request: Request) -> Message {
-        let id = self.note_question(Asker::Server(Arc::clone(link), request.id));
-        Message::Request(Request { id, ..request })
+        let number = self.note_question(Asker::Server(Arc::clone(link), request.id));
+        let retold = request.params.as_deref().and_then(|params| {
+            let token = member(member(params, "_meta")?, "progressToken")?;
+            let retold = set_path(params, &["_meta", "progressToken"], &number.to_string())?;
+            let mut tokens = lock(&self.tokens);
+            if tokens.len() >= ASKED {
+                tokens.pop_first();
+            }
+            tokens.insert(number, (Arc::downgrade(link), token.to_owned()));
+            Some(retold)
+        });
+        let params = retold.or(request.params);
+        Message::Request(Request { id: Id::number(number), params, ..request })
+    }
+
+    /// The server that a client's progress is meant for, and the notification as that one knows it; `None` where no server
+    /// has asked for it.
+    fn progress(&self, note: &Notification) -> Option<(Weak<Link>, Notification)> {
+        let params = note.params.as_deref()?;
+        let number = member(params, "progressToken")?.get().parse().ok()?;
+        let (link, token) = lock(&self.tokens).get(&number).cloned()?;
+        let params = Some(set_member(params, "progressToken", token.get())?);
+        Some((link, Notification { params, ..note.clone() }))
     }
 
     /// A question of the gateway to the client, and where the answer will be.
@@ -237,19 +262,19 @@ impl Session {
         params: Option<Raw>,
     ) -> (Message, oneshot::Receiver<Outcome>) {
         let (sender, answer) = oneshot::channel();
-        let id = self.note_question(Asker::Gateway(sender));
+        let id = Id::number(self.note_question(Asker::Gateway(sender)));
         (Message::Request(Request { id, method: method.to_owned(), params }), answer)
     }
 
-    /// Notes that somebody waits for an answer, and gives the question the identifier that the client will know.
-    fn note_question(&self, waiting: Asker) -> Id {
+    /// Notes that somebody waits for an answer, and gives the question the number by which the client will know it.
+    fn note_question(&self, waiting: Asker) -> u64 {
         let number = self.last_asked.fetch_add(1, Ordering::Relaxed) + 1;
         let mut asked = lock(&self.asked);
         if asked.len() >= ASKED {
             asked.pop_first();
         }
         asked.insert(number, waiting);
-        Id::number(number)
+        number
     }
 
     /// Where it was opened.
@@ -278,7 +303,7 @@ impl Session {
 
     /// A server's notification as the client understands it: where it takes a request back, under the identifier that
     /// the client knows.
-    pub(super) fn translated(&self, link: &Arc<Link>, note: Notification) -> Notification {
+    pub(crate) fn translated(&self, link: &Arc<Link>, note: Notification) -> Notification {
         if note.method != "notifications/cancelled" {
             return note;
         }
@@ -319,6 +344,16 @@ impl Session {
             // The handshake with the upstreams has its own.
             "notifications/initialized" => {}
             "notifications/cancelled" => self.cancel(note.params),
+            "notifications/progress" => match self.progress(&note) {
+                Some((link, note)) => {
+                    if let Some(link) = link.upgrade()
+                        && let Err(fault) = link.write(&Message::Notification(note)).await
+                    {
+                        tracing::debug!(session = self.label(), %fault, "progress does not reach its server");
+                    }
+                }
+                None => self.links.tell(&note).await,
+            },
             _ => self.links.tell(&note).await,
         }
     }
