@@ -22,7 +22,7 @@ use super::super::relay::{
     member_str, raw, set_path,
 };
 use super::super::service::Inner;
-use super::super::session::Subscribed;
+use super::super::session::{Subscribed, is_within};
 use super::super::upstream::{Followed, Kind, Link, Upstream, can_subscribe, follow};
 use super::answer;
 use crate::config::UpstreamName;
@@ -71,7 +71,9 @@ impl Filter {
             "notifications/resources/list_changed" => self.resources_list_changed,
             "notifications/resources/updated" => {
                 let uri = note.params.as_deref().and_then(|params| member_str(params, "uri"));
-                uri.is_some_and(|uri| self.resource_subscriptions.iter().any(|wanted| *wanted == uri))
+                uri.is_some_and(|uri| {
+                    self.resource_subscriptions.iter().any(|wanted| is_within(&uri, wanted))
+                })
             }
             _ => false,
         }
@@ -316,6 +318,17 @@ mod tests {
         }
         assert!(text.contains("subscriptions/acknowledged"), "{text}");
         gateway.stop().await;
+    }
+
+    #[test]
+    fn update_of_a_part_of_what_is_followed_passes() {
+        let filter = Filter { resource_subscriptions: vec!["test://a".to_owned()], ..Filter::default() };
+        let update = |uri: &str| Notification {
+            method: "notifications/resources/updated".to_owned(),
+            params: Some(raw(&json!({ "uri": uri }))),
+        };
+        assert!(filter.passes(&update("test://a")) && filter.passes(&update("test://a/b")));
+        assert!(!filter.passes(&update("test://ab")));
     }
 
     #[tokio::test]

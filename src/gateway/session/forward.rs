@@ -98,7 +98,7 @@ impl Session {
                 .params
                 .as_deref()
                 .and_then(|params| member_str(params, "uri"))
-                .is_some_and(|uri| lock(&self.subscribed).has(&uri)),
+                .is_some_and(|uri| lock(&self.subscribed).covers(&uri)),
             method => method.ends_with("/list_changed") && !self.links.has_own(upstream),
         };
         if wanted {

@@ -17,6 +17,6 @@ pub(crate) use ledger::{Journal, Ledger, Noted};
 pub(crate) use live::{Listening, Session};
 pub(crate) use replay::{EventId, Log, OWN};
 pub(crate) use store::{Limits, NoSession, Store};
-pub(crate) use subscriptions::Subscribed;
+pub(crate) use subscriptions::{Subscribed, is_within};
 pub use transfer::Asked;
 pub(crate) use transfer::{Peer, State};

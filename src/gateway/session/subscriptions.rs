@@ -67,8 +67,13 @@ impl Subscribed {
         was
     }
 
-    /// Whether a resource is followed.
-    pub(super) fn has(&self, uri: &str) -> bool {
+    /// Whether a resource is followed, or is part of one that is.
+    pub(super) fn covers(&self, uri: &str) -> bool {
+        self.has(uri) || self.uris.iter().any(|followed| is_within(uri, followed))
+    }
+
+    /// Whether a resource itself is followed.
+    fn has(&self, uri: &str) -> bool {
         self.uris.contains(uri)
     }
 
@@ -76,6 +81,13 @@ impl Subscribed {
     pub(super) fn uris(&self) -> Vec<String> {
         self.uris.iter().cloned().collect()
     }
+}
+
+/// Whether a resource is another one, or part of it: updates may be told of either (MCP 2025-11-25
+/// `ResourceUpdatedNotification`).
+pub(crate) fn is_within(uri: &str, whole: &str) -> bool {
+    let Some(rest) = uri.strip_prefix(whole) else { return false };
+    rest.is_empty() || whole.ends_with('/') || rest.starts_with(['/', '?', '#'])
 }
 
 impl Session {
@@ -173,6 +185,17 @@ mod tests {
         assert!(refused.message.contains("1000 resources"), "{refused}");
         assert!(subscribed.remove("7") && !subscribed.remove("7"));
         subscribed.add("more").unwrap();
+    }
+
+    #[test]
+    fn resource_is_within_another_one_where_its_path_goes_on() {
+        for part in ["test://a", "test://a/b", "test://a?b", "test://a#b"] {
+            assert!(is_within(part, "test://a"), "{part}");
+        }
+        assert!(is_within("test://a/b", "test://a/"));
+        for other in ["test://ab", "test://", "other://test://a"] {
+            assert!(!is_within(other, "test://a"), "{other}");
+        }
     }
 
     #[test]

@@ -155,6 +155,40 @@ async fn what_another_version_has_noted_beside_does_not_lose_the_session() {
 }
 
 #[tokio::test]
+async fn update_of_a_part_of_what_a_session_follows_reaches_it() {
+    let gateway = gateway();
+    let session = begin(gateway.inner(), CLIENT, PLENTY).unwrap();
+    let followed = raw(&json!({ "uri": "test://a" }));
+    session.note_subscription("resources/subscribe", Some(&followed)).unwrap();
+    let origin = Origin::Upstream(UpstreamName::builtin());
+    for uri in ["test://ab", "test://a/b", "test://a"] {
+        let mut note = changed("notifications/resources/updated");
+        note.params = Some(raw(&json!({ "uri": uri })));
+        gateway.inner().changes.send((origin.clone(), note)).unwrap();
+    }
+    let (number, mut place) = session.outbox.open(None);
+    for expected in ["test://a/b", "test://a"] {
+        let next = async {
+            loop {
+                match session.outbox.next(number, place).await {
+                    Some((after, Message::Notification(note))) => {
+                        place = after;
+                        // The upstream itself tells of its lists.
+                        if let Some(params) = note.params {
+                            return params;
+                        }
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        };
+        let params = timeout(Duration::from_secs(60), next).await.expect("it is told");
+        assert_eq!(params.get(), format!(r#"{{"uri":"{expected}"}}"#));
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn session_that_has_missed_announcements_is_told_to_read_its_lists_again() {
     let gateway = gateway();
     // Nobody is behind its endpoint who could tell it something else.
