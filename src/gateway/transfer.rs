@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::relay::Message;
 use super::service::{Gateway, Inner};
-use super::session::{Asked, Journal, Ledger, Session, State};
+use super::session::{Asked, Journal, Ledger, Noted, Session, State};
 
 impl Gateway {
     /// Remembers sessions in a file from now on, which must be this process's alone; with `revive`, those that the file
@@ -16,8 +16,8 @@ impl Gateway {
         let known = if revive { Journal::read(file) } else { Ok(Vec::new()) };
         match known {
             Ok(known) => {
-                for (_, state) in &known {
-                    self.inner().keep(state);
+                for noted in &known {
+                    self.inner().keep(noted);
                 }
                 if !known.is_empty() {
                     tracing::info!(
@@ -70,7 +70,7 @@ impl Gateway {
 
     /// Keeps a session that another process has begun.
     pub fn keep_session(&self, state: &str) {
-        self.inner().keep(state);
+        self.inner().keep(&Noted::from(state));
     }
 
     /// Ends a session of which its client has said so in another process.
@@ -100,15 +100,15 @@ impl Inner {
             return Some(session);
         }
         if let Some(state) = self.peer.find(id).await {
-            self.keep(&state);
+            self.keep(&Noted::from(state.as_str()));
         }
         // Also without an answer: the other process may have sent it just before its end.
         self.sessions.get(id)
     }
 
     /// Keeps a session from elsewhere, unless the configuration no longer has its endpoint.
-    fn keep(&self, state: &str) {
-        let state: State = match serde_json::from_str(state) {
+    fn keep(&self, noted: &Noted) {
+        let state = match State::read(noted) {
             Ok(state) => state,
             Err(error) => {
                 tracing::warn!(%error, "a session cannot be taken over");

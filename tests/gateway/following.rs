@@ -12,7 +12,7 @@ use crate::upstreams::{http, http_probe, probe};
 const SUBJECT: &str = r#"{"uri":"probe://watched"}"#;
 
 /// Reads a stream until its text has all of these.
-async fn wait(stream: &mut Incoming, wanted: &[&str]) -> String {
+pub(crate) async fn wait(stream: &mut Incoming, wanted: &[&str]) -> String {
     let mut text = String::new();
     let read = async {
         while !wanted.iter().all(|wanted| text.contains(wanted)) {

@@ -47,6 +47,21 @@ impl Gate {
         format!(r#"{{"until":"{}/open"}}"#, self.0.path().display())
     }
 
+    /// Where it is.
+    pub(crate) fn directory(&self) -> &str {
+        self.0.path().to_str().expect("UTF-8")
+    }
+
+    /// Waits until a server that it holds up has told something.
+    pub(crate) async fn told(&self) {
+        let told = async {
+            while !self.0.path().join("told").exists() {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(60), told).await.expect("it tells something");
+    }
+
     /// Lets the calls go on.
     pub(crate) fn open(&self) {
         crate::gateway::write(&self.0.path().join("open"), "");

@@ -18,7 +18,7 @@ use super::super::changes::Endpoint;
 use super::super::error::Fault;
 use super::super::relay::{
     ClientMeta, Era, Id, LATEST_LEGACY, LEGACY_VERSIONS, Message, Outcome, Raw, Request, Response as Answer,
-    code, member, member_str, plain_result, raw,
+    Severity, code, member, member_str, plain_result, raw,
 };
 use super::super::service::{InFlight, Inner};
 use super::super::session::{Asked, EventId, Limits, Listening, Log, NoSession, OWN, Session};
@@ -97,7 +97,8 @@ pub(crate) async fn get(gateway: &Arc<Inner>, headers: &HeaderMap) -> Response {
     if let Some(place) = last.filter(|place| place.stream != OWN) {
         return match session.logs.get(place.stream) {
             Some(log) => answer::events(resumable(log, place, listening)),
-            None => (StatusCode::NOT_FOUND, "that stream is no longer kept\n").into_response(),
+            // Not 404, which would say that the session has ended (MCP 2025-11-25 §Session Management, 4).
+            None => (StatusCode::BAD_REQUEST, "that stream is no longer kept\n").into_response(),
         };
     }
     let (number, place) = session.outbox.open(last.map(|last| last.place));
@@ -203,6 +204,7 @@ async fn initialize(
                 return StatusCode::INTERNAL_SERVER_ERROR.into_response();
             }
         };
+    let unborn = Unborn(Arc::clone(gateway), Some(Arc::clone(&session)));
     let scope = session.scope();
     let ready = scope.upstreams().iter().filter(|upstream| upstream.present().is_some());
     let asked = join_all(ready.map(|upstream| soon(&*session, upstream)));
@@ -223,7 +225,31 @@ async fn initialize(
     if let Ok(id) = HeaderValue::from_str(&session.id) {
         response.headers_mut().insert(SESSION, id);
     }
+    unborn.born();
     response
+}
+
+/// Ends a session whose client goes before it was told of it.
+struct Unborn(Arc<Inner>, Option<Arc<Session>>);
+
+impl Unborn {
+    /// The client is told.
+    fn born(mut self) {
+        self.1 = None;
+    }
+}
+
+impl Drop for Unborn {
+    fn drop(&mut self) {
+        if let Some(session) = self.1.take() {
+            tracing::debug!(
+                session = session.label(),
+                "the session is ended: its client has not waited for it"
+            );
+            let gateway = Arc::clone(&self.0);
+            tokio::spawn(async move { gateway.sessions.end(&session.id).await });
+        }
+    }
 }
 
 /// `initialize`'s result.
@@ -283,6 +309,7 @@ async fn request(
             written.push(last);
         }
         written.end();
+        running.logs.trim();
         drop(in_flight);
     });
     let streams = answer::prefers_stream(headers);
@@ -297,8 +324,7 @@ async fn request(
             answer::Form::Stream(..) => {}
         }
     }
-    let place = EventId { stream: session.logs.keep(&request_id, &log), place: 0 };
-    session.changed();
+    let place = EventId { stream: session.keep_log(&request_id, &log), place: 0 };
     let prime = prime(&session, place);
     let guard = session.listening();
     answer::events(stream::iter(prime).chain(resumable(log, place, guard)))
@@ -338,7 +364,10 @@ async fn run(
         };
         let link = &sending.link;
         let message = match event {
-            Event::Notification(note) => Message::Notification(note),
+            Event::Notification(note) => {
+                link.known.forget(&note.method);
+                Message::Notification(session.translated(link, note))
+            }
             Event::Request(asked) => session.ask(link, asked),
             Event::Done(outcome) => {
                 let wanted = Wanted::read(link, &outcome).filter(|_| rounds < ROUNDS);
@@ -403,8 +432,12 @@ async fn start(session: &Arc<Session>, request: Request) -> Result<Started, Faul
     match method.as_str() {
         "ping" => return Ok(Started::Here(raw(&json!({})))),
         "logging/setLevel" => {
-            session.links.set_log_level(params.clone());
-            session.changed();
+            let level = params.as_deref().and_then(|params| member(params, "level"));
+            if !level.is_some_and(Severity::is_known) {
+                let message = format!("`level` must be one of {}", Severity::names().join(", "));
+                return Err(Fault::downstream(code::INVALID_PARAMS, StatusCode::BAD_REQUEST, message));
+            }
+            session.set_log_level(params.clone());
             let own = session.links.open();
             let limit = std::time::Duration::from_secs(10);
             let calls = own.iter().map(|link| link.call(Call::new(method.as_str(), params.clone(), limit)));
@@ -423,7 +456,7 @@ async fn start(session: &Arc<Session>, request: Request) -> Result<Started, Faul
     {
         return Ok(Started::Here(merged(scope, &**session, kind, meta, Era::Legacy).await));
     }
-    session.note_subscription(&method, params.as_deref());
+    session.note_subscription(&method, params.as_deref())?;
     let (upstream, params) = route(scope, &**session, &method, params, meta).await.map_err(|mut fault| {
         // Resource not found has a code of its own in this era (MCP 2025-11-25 §Resources, "Error Handling").
         if method == "resources/read" && fault.code == code::INVALID_PARAMS {

@@ -22,6 +22,7 @@ use super::super::relay::{
     member_str, raw, set_path,
 };
 use super::super::service::Inner;
+use super::super::session::{Subscribed, is_within};
 use super::super::upstream::{Followed, Kind, Link, Upstream, can_subscribe, follow};
 use super::answer;
 use crate::config::UpstreamName;
@@ -70,7 +71,9 @@ impl Filter {
             "notifications/resources/list_changed" => self.resources_list_changed,
             "notifications/resources/updated" => {
                 let uri = note.params.as_deref().and_then(|params| member_str(params, "uri"));
-                uri.is_some_and(|uri| self.resource_subscriptions.iter().any(|wanted| *wanted == uri))
+                uri.is_some_and(|uri| {
+                    self.resource_subscriptions.iter().any(|wanted| is_within(&uri, wanted))
+                })
             }
             _ => false,
         }
@@ -117,6 +120,8 @@ pub(crate) fn listen(
         let message = "`subscriptions/listen` needs an object `notifications`";
         return Err(Fault::downstream(code::INVALID_PARAMS, StatusCode::BAD_REQUEST, message));
     };
+    let mut subscribed = Subscribed::default();
+    wanted.resource_subscriptions.iter().try_for_each(|uri| subscribed.add(uri))?;
     let changes = gateway.changes.subscribe();
     let links: Vec<_> = scope.upstreams().iter().filter_map(|upstream| upstream.present()).collect();
     let (messages, receiver) = mpsc::channel(QUEUE);
@@ -266,4 +271,76 @@ struct EndedMeta {
     /// The subscription.
     #[serde(rename = "io.modelcontextprotocol/subscriptionId")]
     subscription: Option<super::super::relay::Raw>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http_body_util::BodyExt as _;
+    use tokio::time::timeout;
+
+    use super::super::super::service::Gateway;
+    use super::*;
+    use crate::config::{Config, Log, Server};
+
+    /// A gateway without configured upstreams.
+    fn gateway() -> Gateway {
+        let (server, log) = (Server::default(), Log::default());
+        Gateway::start(&Config { server, log, upstreams: Vec::new(), sources: Vec::new() }, &[]).unwrap()
+    }
+
+    /// Opens a stream of changes with this filter.
+    fn open(gateway: &Gateway, notifications: &serde_json::Value) -> Result<Response, Fault> {
+        // Once it looks again, nobody is behind its endpoint any more who could tell it something else.
+        let (inner, endpoint) = (gateway.inner(), Endpoint::One("nobody".to_owned()));
+        let scope = inner.board.scope(&Endpoint::All).unwrap();
+        let params = Some(raw(&json!({ "notifications": notifications })));
+        let request = Request { id: Id::number(7), method: "subscriptions/listen".to_owned(), params };
+        listen(inner, (endpoint, &scope), request, &ClientMeta::default())
+    }
+
+    #[tokio::test]
+    async fn stream_that_has_missed_announcements_tells_to_read_all_lists_again() {
+        let gateway = gateway();
+        let wanted =
+            json!({ "toolsListChanged": true, "promptsListChanged": true, "resourcesListChanged": true });
+        let mut body = open(&gateway, &wanted).unwrap().into_body();
+        // Nothing else runs before this test waits: all of it comes before the stream looks.
+        let origin = Origin::Upstream(UpstreamName::new("elsewhere").unwrap());
+        for _ in 0..1000 {
+            gateway.inner().changes.send((origin.clone(), changed(LISTS[0]))).unwrap();
+        }
+        let (mut text, limit) = (String::new(), Duration::from_secs(60));
+        while !LISTS.iter().all(|list| text.contains(list)) {
+            let frame = timeout(limit, body.frame()).await.expect("it is told").unwrap().unwrap();
+            text += std::str::from_utf8(&frame.into_data().unwrap()).unwrap();
+        }
+        assert!(text.contains("subscriptions/acknowledged"), "{text}");
+        gateway.stop().await;
+    }
+
+    #[test]
+    fn update_of_a_part_of_what_is_followed_passes() {
+        let filter = Filter { resource_subscriptions: vec!["test://a".to_owned()], ..Filter::default() };
+        let update = |uri: &str| Notification {
+            method: "notifications/resources/updated".to_owned(),
+            params: Some(raw(&json!({ "uri": uri }))),
+        };
+        assert!(filter.passes(&update("test://a")) && filter.passes(&update("test://a/b")));
+        assert!(!filter.passes(&update("test://ab")));
+    }
+
+    #[tokio::test]
+    async fn stream_for_more_resources_than_a_client_may_follow_is_refused() {
+        let gateway = gateway();
+        let follow = |count: usize| {
+            let uris: Vec<_> = (0..count).map(|number| format!("test://{number}")).collect();
+            open(&gateway, &json!({ "resourceSubscriptions": uris }))
+        };
+        follow(1000).unwrap();
+        let refused = follow(1001).unwrap_err();
+        assert!(refused.message.contains("1000 resources"), "{refused}");
+        gateway.stop().await;
+    }
 }

@@ -137,3 +137,49 @@ async fn send(links: &impl Links, routed: Routed) -> Result<(Arc<Link>, Exchange
     let exchange = link.call(call).await.in_turn(turn);
     Ok((link, exchange))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::catalog::Native;
+    use super::super::super::relay::Outcome;
+    use super::super::super::service::Gateway;
+    use super::*;
+    use crate::config::{Config, Log, Server};
+
+    /// The built-in upstream of a gateway that was just started.
+    fn builtin() -> (Gateway, Arc<Upstream>) {
+        let (server, log) = (Server::default(), Log::default());
+        let config = Config { server, log, upstreams: Vec::new(), sources: Vec::new() };
+        let gateway = Gateway::start(&config, &[]).unwrap();
+        let upstream = Arc::clone(&gateway.inner().board.current().upstreams()[0]);
+        (gateway, upstream)
+    }
+
+    #[tokio::test]
+    async fn request_is_sent_again_though_something_else_is_looked_at_while_it_waits_for_a_connection() {
+        let (before, former) = builtin();
+        let link = former.native().await.unwrap();
+        // What is sent over it from now on is lost before anybody has seen it.
+        assert!(link.retire_unused());
+        let (after, upstream) = builtin();
+        let routed = Routed {
+            upstream: Arc::clone(&upstream),
+            era: Era::Modern,
+            method: "tools/list".to_owned(),
+            params: None,
+            headers: Vec::new(),
+        };
+        let exchange = link.call(Call::new("tools/list", None, Duration::from_secs(60))).await;
+        let spare = Some(routed);
+        let mut sending = Sending { upstream, links: Native, spare, again: false, link, exchange };
+        // The upstream's own task has not run yet: the request waits for its connection.
+        for _ in 0..3 {
+            assert!(futures_util::poll!(Box::pin(sending.next())).is_pending());
+        }
+        let event = sending.next().await;
+        let Event::Done(Outcome::Result(result)) = event else { panic!("{event:?}") };
+        assert!(result.get().contains("tools"), "{}", result.get());
+        before.stop().await;
+        after.stop().await;
+    }
+}

@@ -53,6 +53,16 @@ const SEVERITIES: [&str; 8] =
     ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
 
 impl Severity {
+    /// Whether a level is one of the protocol's.
+    pub(crate) fn is_known(level: &RawValue) -> bool {
+        text(level).is_some_and(|level| SEVERITIES.contains(&level.as_ref()))
+    }
+
+    /// The levels of the protocol.
+    pub(crate) const fn names() -> [&'static str; 8] {
+        SEVERITIES
+    }
+
     /// Reads a level; one that nobody knows is as severe as can be, so that nothing is lost.
     pub(crate) fn of(level: &RawValue) -> Self {
         let level = level.get().trim_matches('"');

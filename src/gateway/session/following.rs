@@ -87,16 +87,4 @@ impl Session {
             task.abort();
         }
     }
-
-    /// Takes back what was noted of a subscription that was refused.
-    pub(crate) fn forget_subscription(&self, params: &RawValue) {
-        const END: &str = "resources/unsubscribe";
-        let Some(uri) = member_str(params, "uri") else { return };
-        self.note_subscription(END, Some(params));
-        for upstream in self.scope().upstreams().iter().filter(|upstream| self.has_subscribed(upstream, &uri))
-        {
-            // Nobody need be told of the end of what has not begun.
-            self.note_shared_subscription(upstream, END, Some(params));
-        }
-    }
 }

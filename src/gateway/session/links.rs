@@ -8,8 +8,9 @@ use tokio::sync::mpsc;
 
 use super::super::error::Fault;
 use super::super::relay::{Message, Notification, Raw};
-use super::super::upstream::{ClientIdentity, Inbound, Link, Role, Upstream, subscribe_to};
-use crate::config::{Sharing, Transport, UpstreamName};
+use super::super::upstream::{ClientIdentity, Link, Role, Upstream, inbox, subscribe_to};
+use super::forward::Told;
+use crate::config::{Sharing, Transport};
 
 /// A place for one upstream's connection; the lock is held while it is opened, so that it is opened once.
 type Slot = Arc<tokio::sync::Mutex<Option<Opened>>>;
@@ -36,18 +37,18 @@ pub(crate) struct SessionLinks {
     own: Mutex<BTreeMap<u64, Arc<Link>>>,
     /// What the client has subscribed to over its own connections, by the same.
     subscribed: Mutex<BTreeMap<u64, BTreeSet<String>>>,
-    /// Where they leave messages that belong to no request.
-    inbox: mpsc::Sender<(UpstreamName, Inbound)>,
+    /// Where each of its own connections is announced, with what it tells beside its answers.
+    opened: mpsc::UnboundedSender<Told>,
     /// `logging/setLevel`'s parameters, for connections that are opened later.
     log_level: Mutex<Option<Raw>>,
 }
 
 impl SessionLinks {
     /// No connections.
-    pub(crate) fn new(client: ClientIdentity, inbox: mpsc::Sender<(UpstreamName, Inbound)>) -> Self {
+    pub(crate) fn new(client: ClientIdentity, opened: mpsc::UnboundedSender<Told>) -> Self {
         let interactive = client.meta.is_interactive();
         let (slots, own, subscribed) = Default::default();
-        Self { client, interactive, slots, own, subscribed, inbox, log_level: Mutex::default() }
+        Self { client, interactive, slots, own, subscribed, opened, log_level: Mutex::default() }
     }
 
     /// The session's client.
@@ -98,7 +99,9 @@ impl SessionLinks {
         // A broken upstream answers at once instead of making each session wait for its own attempt.
         let native = upstream.native().await?;
         let connector = &upstream.connector;
-        let opened = match connector.open_legacy(&self.client, Role::Dedicated, self.inbox.clone()).await {
+        // Each has its own, where what it tells waits until it has shaken hands.
+        let (sender, told) = inbox();
+        let opened = match connector.open_legacy(&self.client, Role::Dedicated, sender).await {
             Ok(link) => Opened { link: Arc::new(link), own: true },
             Err(fault) if native.era == super::super::relay::Era::Modern => {
                 let fault = fault.message;
@@ -110,21 +113,12 @@ impl SessionLinks {
         let link = Arc::clone(&opened.link);
         if opened.own {
             lock(&self.own).insert(upstream.serial, Arc::clone(&link));
+            // Nobody listens any more to a session that has ended.
+            let _ = self.opened.send((Arc::clone(&link), told));
             self.catch_up(&link, upstream.serial).await;
         }
         *slot = Some(opened);
         Ok(link)
-    }
-
-    /// The session's own connection to an upstream that has left a message; one that is being opened is waited for.
-    pub(crate) async fn find(&self, upstream: &Upstream) -> Option<Arc<Link>> {
-        let known = || lock(&self.own).get(&upstream.serial).filter(|link| link.is_open()).cloned();
-        if let Some(link) = known() {
-            return Some(link);
-        }
-        let slot = lock(&self.slots).get(&upstream.serial).cloned()?;
-        drop(slot.lock().await);
-        known()
     }
 
     /// Whether the session has a connection of its own to this upstream that is open.
@@ -161,6 +155,7 @@ impl SessionLinks {
     /// Ends the session's own connection to an upstream.
     pub(crate) async fn leave(&self, upstream: &Upstream) {
         let slot = lock(&self.slots).remove(&upstream.serial);
+        lock(&self.subscribed).remove(&upstream.serial);
         if let Some(slot) = slot {
             let opened = slot.lock().await.take();
             lock(&self.own).remove(&upstream.serial);

@@ -4,33 +4,33 @@
 //! to the client (so that its answers find their way back). Identifiers towards the client are the session's own,
 //! since several upstreams may use the same ones.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use http::StatusCode;
-use serde_json::json;
 use serde_json::value::RawValue;
-use tokio::sync::{broadcast::error::RecvError, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::super::catalog::{Board, Links, Scope};
-use super::super::changes::{Announced, Endpoint, LISTS, Origin, changed};
+use super::super::changes::{Announced, Endpoint};
 use super::super::error::Fault;
 use super::super::relay::{
-    ClientMeta, Id, Message, Notification, Outcome, Raw, Request, Response, code, member, member_str, raw,
-    set_member,
+    ClientMeta, Id, Message, Notification, Outcome, Raw, Request, Response, code, member, set_member,
+    set_path,
 };
-use super::super::upstream::{Call, ClientIdentity, Inbound, InboxReceiver, Link, Upstream, inbox};
+use super::super::upstream::{ClientIdentity, Link, Upstream};
 use super::ledger::Ledger;
 use super::links::SessionLinks;
 use super::outbox::Outbox;
-use super::replay::Logs;
-use super::transfer::{State, subscribe_again};
-use crate::config::UpstreamName;
+use super::replay::{Log, Logs};
+use super::subscriptions::Subscribed;
+use super::transfer::{Change, State};
 
 /// Requests of servers that may wait for the client's answer; the oldest are given up first.
 const ASKED: usize = 1024;
@@ -46,6 +46,8 @@ pub(super) const GOODBYE: Duration = Duration::from_secs(10);
 pub(crate) struct Session {
     /// Its identifier: 128 random bits.
     pub(crate) id: String,
+    /// The network address of who began it, if it has one.
+    pub(crate) address: Option<IpAddr>,
     /// The endpoint that it was opened at.
     endpoint: Endpoint,
     /// What is behind that endpoint.
@@ -60,12 +62,14 @@ pub(crate) struct Session {
     pub(crate) ended: CancellationToken,
     /// Requests of servers that the client has not answered, by the identifier that it was given.
     asked: Mutex<BTreeMap<u64, Asker>>,
+    /// Whose progress the client tells by these tokens of the session's own, and by which token of the server's.
+    tokens: Mutex<BTreeMap<u64, (Weak<Link>, Raw)>>,
     /// The last identifier given to the client.
     last_asked: AtomicU64,
     /// The client's requests in flight, and how to call each off; `None` for one that was called off and has not ended.
     calls: Mutex<HashMap<Id, Option<oneshot::Sender<Option<Raw>>>>>,
     /// Resources that the client has subscribed to.
-    subscribed: Mutex<HashSet<String>>,
+    pub(super) subscribed: Mutex<Subscribed>,
     /// The tasks that bring updates of a modern server's resources, by URI, with the serial number of its upstream.
     pub(super) followed: Mutex<HashMap<String, (u64, AbortHandle)>>,
     /// When it was last used.
@@ -111,14 +115,15 @@ impl Links for Session {
 impl Session {
     /// Begins a session; its task runs until the session ends.
     pub(crate) fn begin(
-        id: String,
+        (id, address): (String, Option<IpAddr>),
         (board, endpoint): (Arc<Board>, Endpoint),
         client: ClientIdentity,
         changes: Announced,
     ) -> Arc<Self> {
-        let (sender, receiver) = inbox();
+        let (sender, receiver) = mpsc::unbounded_channel();
         let session = Arc::new(Self {
             id,
+            address,
             endpoint,
             board,
             links: Arc::new(SessionLinks::new(client, sender)),
@@ -126,6 +131,7 @@ impl Session {
             logs: Logs::default(),
             ended: CancellationToken::new(),
             asked: Mutex::default(),
+            tokens: Mutex::default(),
             last_asked: AtomicU64::new(0),
             calls: Mutex::default(),
             subscribed: Mutex::default(),
@@ -146,14 +152,34 @@ impl Session {
     /// Remembers it beyond this process from now on.
     pub(super) fn remember(&self, ledger: &Arc<dyn Ledger>) {
         let _ = self.ledger.set(Arc::clone(ledger));
-        self.changed();
+        ledger.put(&self.id, &|| (!self.ended.is_cancelled()).then(|| State::kept(self).to_text()));
     }
 
-    /// Notes that what is remembered of it has changed.
-    pub(crate) fn changed(&self) {
+    /// Notes a change of what is remembered of it.
+    pub(super) fn note(&self, change: impl Fn() -> Change) {
         if let Some(ledger) = self.ledger.get() {
-            ledger.put(&self.id, &|| (!self.ended.is_cancelled()).then(|| State::kept(self).to_text()));
+            ledger.note(&self.id, &|| (!self.ended.is_cancelled()).then(|| change().to_text()));
         }
+    }
+
+    /// Sets the log level that the client has asked for.
+    pub(crate) fn set_log_level(&self, params: Option<Raw>) {
+        self.links.set_log_level(params);
+        self.note(|| Change::LogLevel(self.links.log_level()));
+    }
+
+    /// Keeps the log of a request, so that its client may come back for it; the number of its stream.
+    pub(crate) fn keep_log(&self, id: &Id, log: &Arc<Log>) -> u64 {
+        let number = self.logs.keep(id, log);
+        if let Ok(request) = RawValue::from_string(id.as_str().to_owned()) {
+            self.note(|| Change::Stream {
+                number,
+                request: request.clone(),
+                last_asked: self.last_asked(),
+                last_told: self.outbox.last(),
+            });
+        }
+        number
     }
 
     /// Notes that the client is there.
@@ -202,10 +228,31 @@ impl Session {
         self.touch();
     }
 
-    /// Gives a server's request the identifier under which the client will know it.
+    /// Gives a server's request the identifier under which the client will know it, and a progress token in the same way.
     pub(crate) fn ask(&self, link: &Arc<Link>, request: Request) -> Message {
-        let id = self.note_question(Asker::Server(Arc::clone(link), request.id));
-        Message::Request(Request { id, ..request })
+        let number = self.note_question(Asker::Server(Arc::clone(link), request.id));
+        let retold = request.params.as_deref().and_then(|params| {
+            let token = member(member(params, "_meta")?, "progressToken")?;
+            let retold = set_path(params, &["_meta", "progressToken"], &number.to_string())?;
+            let mut tokens = lock(&self.tokens);
+            if tokens.len() >= ASKED {
+                tokens.pop_first();
+            }
+            tokens.insert(number, (Arc::downgrade(link), token.to_owned()));
+            Some(retold)
+        });
+        let params = retold.or(request.params);
+        Message::Request(Request { id: Id::number(number), params, ..request })
+    }
+
+    /// The server that a client's progress is meant for, and the notification as that one knows it; `None` where no server
+    /// has asked for it.
+    fn progress(&self, note: &Notification) -> Option<(Weak<Link>, Notification)> {
+        let params = note.params.as_deref()?;
+        let number = member(params, "progressToken")?.get().parse().ok()?;
+        let (link, token) = lock(&self.tokens).get(&number).cloned()?;
+        let params = Some(set_member(params, "progressToken", token.get())?);
+        Some((link, Notification { params, ..note.clone() }))
     }
 
     /// A question of the gateway to the client, and where the answer will be.
@@ -215,19 +262,19 @@ impl Session {
         params: Option<Raw>,
     ) -> (Message, oneshot::Receiver<Outcome>) {
         let (sender, answer) = oneshot::channel();
-        let id = self.note_question(Asker::Gateway(sender));
+        let id = Id::number(self.note_question(Asker::Gateway(sender)));
         (Message::Request(Request { id, method: method.to_owned(), params }), answer)
     }
 
-    /// Notes that somebody waits for an answer, and gives the question the identifier that the client will know.
-    fn note_question(&self, waiting: Asker) -> Id {
+    /// Notes that somebody waits for an answer, and gives the question the number by which the client will know it.
+    fn note_question(&self, waiting: Asker) -> u64 {
         let number = self.last_asked.fetch_add(1, Ordering::Relaxed) + 1;
         let mut asked = lock(&self.asked);
         if asked.len() >= ASKED {
             asked.pop_first();
         }
         asked.insert(number, waiting);
-        Id::number(number)
+        number
     }
 
     /// Where it was opened.
@@ -240,11 +287,6 @@ impl Session {
         response.id.as_ref().and_then(Id::as_number).is_some_and(|id| lock(&self.asked).contains_key(&id))
     }
 
-    /// The URIs that the client has subscribed to.
-    pub(crate) fn subscriptions(&self) -> Vec<String> {
-        lock(&self.subscribed).iter().cloned().collect()
-    }
-
     /// The last identifier that was given to the client.
     pub(crate) fn last_asked(&self) -> u64 {
         self.last_asked.load(Ordering::Relaxed)
@@ -253,12 +295,15 @@ impl Session {
     /// Goes on where another process has left the session.
     pub(crate) fn continue_from(&self, last_asked: u64, subscriptions: &[String]) {
         self.last_asked.store(last_asked, Ordering::Relaxed);
-        lock(&self.subscribed).extend(subscriptions.iter().cloned());
+        let mut subscribed = lock(&self.subscribed);
+        for uri in subscriptions {
+            subscribed.restore(uri);
+        }
     }
 
     /// A server's notification as the client understands it: where it takes a request back, under the identifier that
     /// the client knows.
-    fn translated(&self, link: &Arc<Link>, note: Notification) -> Notification {
+    pub(crate) fn translated(&self, link: &Arc<Link>, note: Notification) -> Notification {
         if note.method != "notifications/cancelled" {
             return note;
         }
@@ -299,47 +344,17 @@ impl Session {
             // The handshake with the upstreams has its own.
             "notifications/initialized" => {}
             "notifications/cancelled" => self.cancel(note.params),
-            _ => self.links.tell(&note).await,
-        }
-    }
-
-    /// Notes a subscription or its end, for notifications of shared connections.
-    pub(crate) fn note_subscription(&self, method: &str, params: Option<&RawValue>) {
-        let Some(uri) = params.and_then(|params| member_str(params, "uri")) else { return };
-        match method {
-            "resources/subscribe" => {
-                lock(&self.subscribed).insert(uri.into_owned());
-            }
-            "resources/unsubscribe" => {
-                lock(&self.subscribed).remove(uri.as_ref());
-            }
-            _ => return,
-        }
-        self.changed();
-    }
-
-    /// Notes a subscription or its end at a shared connection. True if the server must not be told of the end, since
-    /// other sessions have the same subscription over the same connection.
-    pub(crate) fn note_shared_subscription(
-        &self,
-        upstream: &Upstream,
-        method: &str,
-        params: Option<&RawValue>,
-    ) -> bool {
-        let Some(uri) = params.and_then(|params| member_str(params, "uri")) else { return false };
-        match method {
-            _ if self.links.dedicated(upstream) => {
-                if method.starts_with("resources/") && method.ends_with("subscribe") {
-                    self.links.note_subscription(upstream, &uri, method == "resources/subscribe");
+            "notifications/progress" => match self.progress(&note) {
+                Some((link, note)) => {
+                    if let Some(link) = link.upgrade()
+                        && let Err(fault) = link.write(&Message::Notification(note)).await
+                    {
+                        tracing::debug!(session = self.label(), %fault, "progress does not reach its server");
+                    }
                 }
-                false
-            }
-            "resources/subscribe" => {
-                upstream.subscribe(&uri, &self.id);
-                false
-            }
-            "resources/unsubscribe" => upstream.unsubscribe(&uri, &self.id),
-            _ => false,
+                None => self.links.tell(&note).await,
+            },
+            _ => self.links.tell(&note).await,
         }
     }
 
@@ -353,26 +368,6 @@ impl Session {
         self.links.end().await;
     }
 
-    /// Takes back the subscriptions that nobody else has over the shared connections.
-    fn release_subscriptions(&self) {
-        let uris = std::mem::take(&mut *lock(&self.subscribed));
-        let scope = self.scope();
-        let shared = scope.upstreams().iter().filter(|upstream| !self.links.dedicated(upstream));
-        for upstream in shared {
-            for uri in uris.iter().filter(|uri| upstream.has_subscriber(uri, &self.id)) {
-                if upstream.unsubscribe(uri, &self.id) {
-                    continue;
-                }
-                let (upstream, params) = (Arc::clone(upstream), raw(&json!({ "uri": uri })));
-                tokio::spawn(async move {
-                    let Ok(link) = upstream.shared_legacy().await else { return };
-                    let call = Call::new("resources/unsubscribe", Some(params), GOODBYE);
-                    let _ = link.call(call).await.outcome().await;
-                });
-            }
-        }
-    }
-
     /// Calls a request of the client off. Its identifier is in use until it has ended: the end would be taken for that of
     /// another request with the same one.
     fn cancel(&self, params: Option<Raw>) {
@@ -381,96 +376,6 @@ impl Session {
         let call = id.and_then(|id| lock(&self.calls).get_mut(&id)?.take());
         if let Some(call) = call {
             let _ = call.send(params);
-        }
-    }
-
-    /// The session's task: brings messages that belong to no request to the GET stream.
-    async fn forward(self: Arc<Self>, mut own: InboxReceiver, mut shared: Announced) {
-        loop {
-            tokio::select! {
-                () = self.ended.cancelled() => return,
-                message = own.recv() => match message {
-                    Some((name, message)) => self.forward_own(&name, message).await,
-                    None => return,
-                },
-                change = shared.recv() => match change {
-                    Ok((origin, note)) => self.forward_shared(&origin, note),
-                    Err(RecvError::Lagged(missed)) => {
-                        tracing::warn!(session = self.label(), missed, "the session missed notifications");
-                        // Any list may have changed, and there may have been a reload.
-                        let endpoint = HashSet::from([self.endpoint.clone()]);
-                        let origin = Origin::Reload(Arc::new(endpoint));
-                        LISTS.map(changed).into_iter().for_each(|note| self.forward_shared(&origin, note));
-                    }
-                    Err(RecvError::Closed) => return,
-                },
-            }
-        }
-    }
-
-    /// A message of one of the session's own connections.
-    async fn forward_own(&self, name: &UpstreamName, message: Inbound) {
-        let upstream = {
-            let scope = self.scope();
-            scope.upstreams().iter().find(|upstream| upstream.connector.name() == name).cloned()
-        };
-        let current = match upstream {
-            Some(upstream) => self.links.find(&upstream).await,
-            None => None,
-        };
-        // While a reload lets go of an upstream, its connection may still have something to say.
-        let link = current.or_else(|| self.links.open().into_iter().rfind(|link| link.name == *name));
-        match message {
-            Inbound::Notification(note) => {
-                let note = match link {
-                    Some(link) => {
-                        link.known.forget(&note.method);
-                        self.translated(&link, note)
-                    }
-                    None => note,
-                };
-                self.outbox.put(Message::Notification(note));
-            }
-            Inbound::Request(request) => {
-                if let Some(link) = link {
-                    let message = self.ask(&link, request);
-                    self.outbox.put(message);
-                }
-            }
-        }
-    }
-
-    /// A notification of a shared connection: list changes for everybody, resource updates for subscribers. Log
-    /// messages and the like are dropped, since nothing says whose they are.
-    fn forward_shared(self: &Arc<Self>, origin: &Origin, note: Notification) {
-        let name = match origin {
-            Origin::Upstream(name) => name,
-            Origin::Reload(endpoints) => {
-                if endpoints.contains(&self.endpoint) {
-                    if note.method == "notifications/resources/list_changed" {
-                        // What is new has not been told yet.
-                        tokio::spawn(subscribe_again(Arc::clone(self), self.subscriptions()));
-                    }
-                    self.outbox.put(Message::Notification(note));
-                }
-                return;
-            }
-        };
-        let scope = self.scope();
-        let Some(upstream) = scope.upstreams().iter().find(|upstream| upstream.connector.name() == name)
-        else {
-            return;
-        };
-        let wanted = match note.method.as_str() {
-            "notifications/resources/updated" => note
-                .params
-                .as_deref()
-                .and_then(|params| member_str(params, "uri"))
-                .is_some_and(|uri| lock(&self.subscribed).contains(uri.as_ref())),
-            method => method.ends_with("/list_changed") && !self.links.has_own(upstream),
-        };
-        if wanted {
-            self.outbox.put(Message::Notification(note));
         }
     }
 }

@@ -12,8 +12,8 @@ use super::super::relay::{Id, Message, Raw};
 /// Messages that one log keeps, in bytes; the oldest go first.
 const MESSAGES: usize = 16 << 20;
 /// Logs that one session keeps after their request was answered.
-const LOGS: usize = 32;
-/// What the logs of one session keep together, in bytes, beside the newest.
+pub(super) const LOGS: usize = 32;
+/// What the logs of one session keep together, in bytes, beside those of requests in flight and the newest other one.
 const KEPT: usize = 16 << 20;
 
 /// The number of a session's GET stream; those of streams of answers begin at 1.
@@ -144,13 +144,33 @@ impl Logs {
         let mut logs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         logs.0 += 1;
         let number = logs.0;
-        // Whoever reads a log has a hold on it: only coming back to it later ends here.
-        let weight = |logs: &Kept| logs.1.iter().map(|(_, _, log)| log.state().weight).sum::<usize>();
-        while logs.1.len() >= LOGS || (weight(&logs) > KEPT && !logs.1.is_empty()) {
-            logs.1.pop_front();
-        }
         logs.1.push_back((number, request.clone(), Arc::clone(log)));
         number
+    }
+
+    /// Drops the oldest logs of requests that were answered, where there are too many. Whoever reads a log has a hold on it:
+    /// only coming back to it later ends here. The log of a request in flight is there in any case.
+    pub(crate) fn trim(&self) {
+        let mut logs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let states = logs.1.iter().map(|(_, _, log)| {
+            let state = log.state();
+            (state.ended, state.weight)
+        });
+        let (mut ended, mut kept) = (0, 0);
+        for (_, weight) in states.filter(|(has_ended, _)| *has_ended) {
+            ended += 1;
+            kept += weight;
+        }
+        let mut spare = move |log: &Log| {
+            let state = log.state();
+            let spare = state.ended && (ended > LOGS || (kept > KEPT && ended > 1));
+            if spare {
+                ended -= 1;
+                kept -= state.weight;
+            }
+            spare
+        };
+        logs.1.retain(|(_, _, log)| !spare(log));
     }
 
     /// The last stream number given out, and those that are kept with their requests.
@@ -213,6 +233,34 @@ mod tests {
         assert!(matches!(message, Message::Notification(note) if note.method == "lost 7"));
         assert!(log.after(place).await.is_none());
         assert_eq!(logs.keep(&Id::number(8), &Arc::default()), 7);
+    }
+
+    #[test]
+    fn request_in_flight_can_be_come_back_for_however_many_others_are_answered() {
+        let logs = Logs::default();
+        let log = |weight: usize, ends: bool| {
+            let log = Arc::<Log>::default();
+            let params = RawValue::from_string(format!("\"{}\"", "x".repeat(weight))).ok();
+            log.push(Message::Notification(Notification { method: "m".to_owned(), params }));
+            if ends {
+                log.end();
+            }
+            let number = logs.keep(&Id::number(1), &log);
+            logs.trim();
+            (number, log)
+        };
+        let (slow, of_slow) = log(KEPT, false);
+        let answered: Vec<_> = (0..2 * LOGS).map(|_| log(1, true).0).collect();
+        assert!(logs.get(slow).is_some());
+        assert_eq!(answered.iter().filter(|number| logs.get(**number).is_some()).count(), LOGS);
+        assert!(logs.get(*answered.last().unwrap()).is_some());
+        // Large ones are fewer, but the newest is there.
+        let large: Vec<_> = (0..3).map(|_| log(KEPT, true).0).collect();
+        assert!(large.iter().map(|number| logs.get(*number).is_some()).eq([false, false, true]));
+        assert!(logs.get(slow).is_some());
+        of_slow.end();
+        logs.trim();
+        assert!(logs.get(slow).is_none(), "it is the older one of two");
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! All legacy sessions of the gateway, by identifier.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::super::catalog::Board;
@@ -42,12 +44,78 @@ pub(crate) enum NoSession {
 /// The sessions.
 #[derive(Debug, Default)]
 pub(crate) struct Store {
-    /// By identifier.
-    sessions: Mutex<HashMap<String, Arc<Session>>>,
-    /// The identifiers that each client was given, where their number is limited.
-    clients: Mutex<HashMap<IpAddr, Vec<String>>>,
+    /// Those that are open.
+    sessions: Mutex<Sessions>,
     /// Where they are remembered beyond this process.
     ledger: OnceLock<Arc<dyn Ledger>>,
+}
+
+/// The sessions that are open.
+#[derive(Debug, Default)]
+struct Sessions {
+    /// By identifier.
+    by_id: HashMap<String, Arc<Session>>,
+    /// The identifiers by the network address of the client.
+    by_client: HashMap<IpAddr, HashSet<String>>,
+}
+
+impl Sessions {
+    /// Adds a session.
+    fn insert(&mut self, session: &Arc<Session>) {
+        if let Some(address) = session.address {
+            self.by_client.entry(address).or_default().insert(session.id.clone());
+        }
+        self.by_id.insert(session.id.clone(), Arc::clone(session));
+    }
+
+    /// Takes a session out.
+    fn remove(&mut self, id: &str) -> Option<Arc<Session>> {
+        let session = self.by_id.remove(id)?;
+        if let Some(address) = session.address
+            && let Some(ids) = self.by_client.get_mut(&address)
+        {
+            ids.remove(id);
+            if ids.is_empty() {
+                self.by_client.remove(&address);
+            }
+        }
+        Some(session)
+    }
+
+    /// Makes room for one more: where there are as many as may be, of this client or of all, those of them that were
+    /// silent for longest are taken out, unless the others are all in use; then nothing is, and the word for the limit is
+    /// returned.
+    fn make_room(
+        &mut self,
+        client: Option<IpAddr>,
+        limits: Limits,
+    ) -> Result<Vec<Arc<Session>>, &'static str> {
+        let ids = client.and_then(|client| self.by_client.get(&client));
+        let theirs = ids.into_iter().flatten().filter_map(|id| self.by_id.get(id));
+        let count = ids.map_or(0, HashSet::len);
+        let surplus = limits.of_client.map_or(0, |limit| (count + 1).saturating_sub(limit));
+        let mut ends = silent(theirs, surplus).ok_or("max_sessions_per_client")?;
+        let surplus = (self.by_id.len() + 1).saturating_sub(limits.of_all + ends.len());
+        let others = self.by_id.values().filter(|session| ends.iter().all(|end| end.id != session.id));
+        let more = silent(others, surplus).ok_or("max_sessions")?;
+        ends.extend(more);
+        for session in &ends {
+            self.remove(&session.id);
+        }
+        Ok(ends)
+    }
+}
+
+/// So many sessions that were silent for longest; `None` where not so many of them are out of use.
+fn silent<'a>(sessions: impl Iterator<Item = &'a Arc<Session>>, count: usize) -> Option<Vec<Arc<Session>>> {
+    if count == 0 {
+        return Some(Vec::new());
+    }
+    let idle = sessions.map(|session| (session.idle(), session));
+    let mut silent: Vec<_> = idle.filter(|(idle, _)| !idle.is_zero()).collect();
+    silent.sort_unstable_by_key(|(idle, _)| Reverse(*idle));
+    let chosen = silent.get(..count)?;
+    Some(chosen.iter().map(|(_, session)| Arc::clone(session)).collect())
 }
 
 impl Store {
@@ -67,45 +135,6 @@ impl Store {
         ledger.replace(&|| self.all().iter().map(state).collect())
     }
 
-    /// Makes room for one more: where there are as many as may be, of this client or of all, the one of them that was
-    /// silent for longest ends, unless all are in use; then the word for the limit is returned.
-    fn make_room(&self, client: Option<IpAddr>, limits: Limits) -> Result<(), &'static str> {
-        if let (Some(client), Some(limit)) = (client, limits.of_client) {
-            let mut clients = self.clients();
-            let ids = clients.entry(client).or_default();
-            let sessions = self.sessions();
-            ids.retain(|id| sessions.contains_key(id));
-            let theirs: Vec<_> = ids.iter().filter_map(|id| sessions.get(id).cloned()).collect();
-            drop(sessions);
-            drop(clients);
-            self.end_one(&theirs, limit).then_some(()).ok_or("max_sessions_per_client")?;
-        }
-        let full = self.len() >= limits.of_all;
-        let all = if full { self.all() } else { Vec::new() };
-        (!full || self.end_one(&all, limits.of_all)).then_some(()).ok_or("max_sessions")
-    }
-
-    /// Ends the session that was silent for longest where there are too many; `false` where all are in use.
-    fn end_one(&self, sessions: &[Arc<Session>], limit: usize) -> bool {
-        if sessions.len() < limit {
-            return true;
-        }
-        let silent = sessions.iter().map(|session| (session.idle(), session));
-        let Some((idle, silent)) = silent.max_by_key(|(idle, _)| *idle) else { return false };
-        if idle.is_zero() {
-            return false;
-        }
-        self.sessions().remove(&silent.id);
-        tracing::info!(
-            session = silent.label(),
-            "the session is ended to make room: it was silent for longest"
-        );
-        self.forget(silent);
-        let silent = Arc::clone(silent);
-        tokio::spawn(async move { silent.end().await });
-        true
-    }
-
     /// Forgets a session that ends: whatever it still does is not noted any more.
     fn forget(&self, session: &Session) {
         session.ended.cancel();
@@ -122,14 +151,25 @@ impl Store {
         changes: Announced,
         (address, limits): (Option<IpAddr>, Limits),
     ) -> Result<Arc<Session>, NoSession> {
-        self.make_room(address, limits).map_err(NoSession::Full)?;
         let mut bytes = [0_u8; 16];
         getrandom::fill(&mut bytes).map_err(NoSession::Random)?;
         let id = format!("{:032x}", u128::from_ne_bytes(bytes));
-        let session = Session::begin(id.clone(), place, client, changes);
-        self.sessions().insert(id.clone(), Arc::clone(&session));
-        if let Some(address) = address.filter(|_| limits.of_client.is_some()) {
-            self.clients().entry(address).or_default().push(id);
+        // Whoever comes over an IPv6 socket with an IPv4 address is the same client.
+        let address = address.map(|address| address.to_canonical());
+        let (session, ends) = {
+            let mut sessions = self.sessions();
+            let ends = sessions.make_room(address, limits).map_err(NoSession::Full)?;
+            let session = Session::begin((id, address), place, client, changes);
+            sessions.insert(&session);
+            (session, ends)
+        };
+        for silent in ends {
+            tracing::info!(
+                session = silent.label(),
+                "the session is ended to make room: it was silent for longest"
+            );
+            self.forget(&silent);
+            tokio::spawn(async move { silent.end().await });
         }
         if let Some(ledger) = self.ledger.get() {
             session.remember(ledger);
@@ -139,12 +179,20 @@ impl Store {
 
     /// The session of this identifier.
     pub(crate) fn get(&self, id: &str) -> Option<Arc<Session>> {
-        self.sessions().get(id).cloned()
+        self.sessions().by_id.get(id).cloned()
     }
 
     /// Keeps a session that another process has begun, unless it is here already.
     pub(crate) fn keep(&self, id: &str, revive: impl FnOnce() -> Arc<Session>) {
-        let session = Arc::clone(self.sessions().entry(id.to_owned()).or_insert_with(revive));
+        let session = {
+            let mut sessions = self.sessions();
+            let known = sessions.by_id.get(id).cloned();
+            known.unwrap_or_else(|| {
+                let session = revive();
+                sessions.insert(&session);
+                session
+            })
+        };
         if let Some(ledger) = self.ledger.get() {
             session.remember(ledger);
         }
@@ -152,7 +200,7 @@ impl Store {
 
     /// All sessions.
     pub(crate) fn all(&self) -> Vec<Arc<Session>> {
-        self.sessions().values().cloned().collect()
+        self.sessions().by_id.values().cloned().collect()
     }
 
     /// Ends a session.
@@ -166,24 +214,24 @@ impl Store {
 
     /// The number of sessions.
     pub(crate) fn len(&self) -> usize {
-        self.sessions().len()
+        self.sessions().by_id.len()
     }
 
     /// Waits until no session has a request in flight on a connection of its own to an upstream.
     pub(crate) async fn idle(&self, upstream: &Upstream) {
-        let sessions: Vec<_> = self.sessions().values().cloned().collect();
+        let sessions = self.all();
         join_all(sessions.iter().map(|session| session.links.idle(upstream))).await;
     }
 
     /// Ends the sessions' own connections to an upstream.
     pub(crate) async fn leave(&self, upstream: &Upstream) {
-        let sessions: Vec<_> = self.sessions().values().cloned().collect();
+        let sessions = self.all();
         join_all(sessions.iter().map(|session| session.links.leave(upstream))).await;
     }
 
     /// Ends all sessions with the process. They stay remembered: their clients may come back to the next one.
     pub(crate) async fn end_all(&self) {
-        let sessions: Vec<_> = self.sessions().drain().map(|(_, session)| session).collect();
+        let sessions: Vec<_> = std::mem::take(&mut *self.sessions()).by_id.into_values().collect();
         if let Some(ledger) = self.ledger.get() {
             ledger.close(sessions.is_empty());
         }
@@ -192,47 +240,47 @@ impl Store {
 
     /// Ends sessions whose clients have been silent for too long, until told to stop.
     pub(crate) async fn sweep(&self, limit: impl Fn() -> Duration, stop: CancellationToken) {
+        let mut due = Instant::now() + SWEEP.min(limit());
         loop {
-            let limit = limit();
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(SWEEP.min(limit)) => {}
+                () = self.bloated() => {
+                    self.tidy();
+                    continue;
+                }
+                () = tokio::time::sleep_until(due) => {}
             }
-            let idle: Vec<String> = {
-                let sessions = self.sessions();
-                sessions
-                    .values()
-                    .filter(|session| session.idle() > limit)
-                    .map(|session| session.id.clone())
-                    .collect()
-            };
-            if let Some(ledger) = self.ledger.get().filter(|ledger| ledger.is_bloated())
-                && let Err(error) = self.rewrite(&**ledger)
-            {
-                tracing::warn!(%error, "the file of the sessions cannot be written anew");
-            }
+            let limit = limit();
+            due = Instant::now() + SWEEP.min(limit);
             for session in self.all() {
                 session.links.reap().await;
             }
-            self.clients().retain(|_, ids| {
-                let sessions = self.sessions();
-                ids.retain(|id| sessions.contains_key(id));
-                !ids.is_empty()
-            });
-            for id in idle {
-                tracing::info!(session = &id[..8], "the session is ended: its client has been silent");
-                self.end(&id).await;
+            for session in self.all().into_iter().filter(|session| session.idle() > limit) {
+                tracing::info!(session = session.label(), "the session is ended: its client has been silent");
+                self.end(&session.id).await;
             }
         }
     }
 
-    /// The identifiers by client. Locked before the sessions, never after.
-    fn clients(&self) -> MutexGuard<'_, HashMap<IpAddr, Vec<String>>> {
-        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Waits until the ledger would gain from being written anew.
+    async fn bloated(&self) {
+        match self.ledger.get() {
+            Some(ledger) => ledger.bloated().notified().await,
+            None => std::future::pending().await,
+        }
     }
 
-    /// The map.
-    fn sessions(&self) -> MutexGuard<'_, HashMap<String, Arc<Session>>> {
+    /// Writes the ledger anew.
+    fn tidy(&self) {
+        if let Some(ledger) = self.ledger.get()
+            && let Err(error) = self.rewrite(&**ledger)
+        {
+            tracing::warn!(%error, "the file of the sessions cannot be written anew");
+        }
+    }
+
+    /// The sessions; nothing of a session's own is locked before them.
+    fn sessions(&self) -> MutexGuard<'_, Sessions> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,9 +1,11 @@
 //! Sessions on their way to another process, as one line of JSON each.
 //!
-//! What moves: identifier, endpoint, client, revision, log level, subscriptions. What does not: connections, which are
+//! What moves: identifier, endpoint, client and its address, revision, log level, subscriptions. What does not: connections, which are
 //! opened again when they are needed, and requests in flight, which end where they began. While both processes serve,
 //! either may be asked for a session that it does not know; it then asks the other one.
 
+use std::collections::HashSet;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +18,9 @@ use super::super::changes::{Announced, Endpoint};
 use super::super::error::Fault;
 use super::super::relay::{ClientMeta, Id, Raw, code, raw};
 use super::super::upstream::{Call, ClientIdentity};
+use super::ledger::Noted;
 use super::live::Session;
+use super::replay::LOGS;
 
 /// Identifiers of servers' questions that are left to the old process, which may still ask some.
 const HEADROOM: u64 = 1 << 20;
@@ -25,6 +29,36 @@ const SUBSCRIBE_LIMIT: Duration = Duration::from_secs(10);
 /// How long the other process may take to say whether it knows a session.
 const FIND_LIMIT: Duration = Duration::from_secs(5);
 
+/// What has changed of a session since its state was noted.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Change {
+    /// The client follows this resource.
+    Subscribed(String),
+    /// It does not.
+    Unsubscribed(String),
+    /// `logging/setLevel`'s parameters.
+    LogLevel(Option<Raw>),
+    /// A stream of answers has begun, which ends with the process.
+    Stream {
+        /// Its number.
+        number: u64,
+        /// The request that it answers.
+        request: Raw,
+        /// As in [`State`].
+        last_asked: u64,
+        /// As in [`State`].
+        last_told: u64,
+    },
+}
+
+impl Change {
+    /// The change as one line of text.
+    pub(super) fn to_text(&self) -> String {
+        line(self)
+    }
+}
+
 /// A session's state.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct State {
@@ -32,6 +66,9 @@ pub(crate) struct State {
     pub(crate) id: String,
     /// The upstream whose endpoint it was opened at; `None` for the merged one.
     endpoint: Option<String>,
+    /// The network address of who began it.
+    #[serde(default)]
+    address: Option<IpAddr>,
     /// `clientInfo`.
     info: Raw,
     /// The client's capabilities.
@@ -69,6 +106,7 @@ impl State {
         Self {
             id: session.id.clone(),
             endpoint,
+            address: session.address,
             info: client.meta.info.clone(),
             capabilities: client.meta.capabilities.clone(),
             version: client.version.clone(),
@@ -86,9 +124,34 @@ impl State {
         Self { streams: session.logs.numbers().1, ..Self::of(session) }
     }
 
+    /// Reads a state with the changes that were noted after it.
+    pub(crate) fn read(noted: &Noted) -> Result<Self, serde_json::Error> {
+        let mut state: Self = serde_json::from_str(&noted.state)?;
+        let mut subscriptions: HashSet<String> = state.subscriptions.drain(..).collect();
+        // What another version notes beside is no reason to lose the session.
+        for change in noted.changes.iter().filter_map(|change| serde_json::from_str(change).ok()) {
+            match change {
+                Change::Subscribed(uri) => drop(subscriptions.insert(uri)),
+                Change::Unsubscribed(uri) => drop(subscriptions.remove(&uri)),
+                Change::LogLevel(level) => state.log_level = level,
+                Change::Stream { number, request, last_asked, last_told } => {
+                    state.last_stream = state.last_stream.max(number);
+                    state.last_asked = state.last_asked.max(last_asked);
+                    state.last_told = state.last_told.max(last_told);
+                    state.streams.retain(|(known, _)| *known != number);
+                    state.streams.push((number, request));
+                }
+            }
+        }
+        state.streams.sort_by_key(|(number, _)| *number);
+        state.streams.drain(..state.streams.len().saturating_sub(LOGS));
+        state.subscriptions.extend(subscriptions);
+        Ok(state)
+    }
+
     /// The state as one line of text.
     pub(crate) fn to_text(&self) -> String {
-        serde_json::to_string(self).expect("a state has string keys only")
+        line(self)
     }
 
     /// Where it was opened.
@@ -101,7 +164,7 @@ impl State {
         let place = (board, self.endpoint());
         let meta = ClientMeta { info: self.info, capabilities: self.capabilities };
         let client = ClientIdentity { meta, version: self.version };
-        let session = Session::begin(self.id, place, client, changes);
+        let session = Session::begin((self.id, self.address), place, client, changes);
         session.links.set_log_level(self.log_level);
         session.continue_from(self.last_asked.saturating_add(HEADROOM), &self.subscriptions);
         let lost = |id: Id| {
@@ -116,6 +179,13 @@ impl State {
         }
         session
     }
+}
+
+/// JSON on one line. What the client wrote is in it as it wrote it, perhaps over several lines; in strings JSON has no raw
+/// newlines.
+fn line(value: &impl Serialize) -> String {
+    let text = serde_json::to_string(value).expect("it has string keys only");
+    text.replace(['\n', '\r'], " ")
 }
 
 /// Tells upstreams that do not know it what the client has subscribed to.
