@@ -168,7 +168,10 @@ pub(super) const KEYS: &[Key] = &[
         default: None,
         example: "8",
         description: "How many requests the upstream is given at once; further ones wait for their turn. Left out, \
-                      there is no limit.",
+                      there is no limit. A request does not count while its server waits for an answer of its \
+                      client: others have its turn, and it goes on in the next one, before new requests (one of a \
+                      session of revisions before 2026-07-28 at once). A client that does not answer within \
+                      request_timeout is not waited for any longer.",
     },
     Key {
         table: Table::Upstream,

@@ -336,11 +336,15 @@ async fn run(
             // Nobody can ask for the answer any more; dropping the request calls it off.
             () = session.ended.cancelled() => return None,
         };
-        let link = &sending.link;
         let message = match event {
             Event::Notification(note) => Message::Notification(note),
-            Event::Request(asked) => session.ask(link, asked),
+            Event::Request(asked) => {
+                // A person may take long, and others must not wait for that.
+                sending.step_aside();
+                session.ask(&sending.link, asked)
+            }
             Event::Done(outcome) => {
+                let link = &sending.link;
                 let wanted = Wanted::read(link, &outcome).filter(|_| rounds < ROUNDS);
                 let Some(wanted) = wanted else { return Some(done(link, &method, id, outcome)) };
                 rounds += 1;

@@ -78,7 +78,7 @@ pub(crate) struct Upstream {
     /// Whether somebody needs it, and how whoever waits for that is told.
     needed: (AtomicBool, Notify),
     /// How many requests it is given at once.
-    gate: Option<Gate>,
+    gate: Option<Arc<Gate>>,
     /// The shared legacy connection to a server that is modern by nature, opened on demand.
     pub(super) shared_legacy: tokio::sync::Mutex<Option<Arc<Link>>>,
     /// Connections that single calls have for themselves.
@@ -211,6 +211,14 @@ impl Upstream {
     pub(crate) async fn turn(&self, patience: Duration) -> Result<Option<Turn>, Fault> {
         match &self.gate {
             Some(gate) => gate.turn(self.connector.name(), patience).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The next turn of a request that has given its first one back.
+    pub(crate) async fn turn_again(&self, patience: Duration) -> Result<Option<Turn>, Fault> {
+        match &self.gate {
+            Some(gate) => gate.turn_again(self.connector.name(), patience).await.map(Some),
             None => Ok(None),
         }
     }
