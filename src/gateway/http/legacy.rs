@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use super::super::catalog::{Scope, merged, route, soon};
+use super::super::catalog::{Scope, all_tasks, merged, route, soon};
 use super::super::changes::Endpoint;
 use super::super::error::Fault;
 use super::super::relay::{
@@ -426,6 +426,9 @@ async fn start(session: &Arc<Session>, request: Request) -> Result<Started, Faul
         && scope.transparent().is_none()
     {
         return Ok(Started::Here(merged(scope, &**session, kind, meta, Era::Legacy).await));
+    }
+    if method == "tasks/list" && scope.plain().is_none() {
+        return all_tasks(scope, &**session).await.map(Started::Here);
     }
     session.note_subscription(&method, params.as_deref());
     let (upstream, params) = route(scope, &**session, &method, params, meta).await.map_err(|mut fault| {
