@@ -397,3 +397,15 @@ async fn request_that_waits_for_its_client_leaves_its_turn_to_others_and_gets_th
         talk.stop().await;
     }
 }
+
+#[tokio::test]
+async fn server_that_cannot_be_told_the_answer_is_told_of_at_once() {
+    let steps = |_: &Path| json!([{ "say": [{ "ask": "a", "id": 1 }] }, { "answered": "a" }]);
+    let talk = Talk::with(true, "", steps).await;
+    let round = reply(&talk.begin().await);
+    // The session that the answer belongs to is no more.
+    talk.client.call("forget", "{}").await.result();
+    let failed = talk.answer(&round, &[("a", yes("a"))]).await;
+    assert!(failed.error().1.contains("upstream `probe`"), "{failed:?}");
+    talk.stop().await;
+}

@@ -4,11 +4,12 @@
 //! the request is put aside with the server's questions; the client's repetition goes on with it (MCP 2026-07-28 §Multi
 //! Round-Trip Requests).
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
 
@@ -16,11 +17,12 @@ use super::super::catalog::Links;
 use super::super::error::Fault;
 use super::super::relay::{
     ClientMeta, Era, Id, Message, Notification, Outcome, Raw, Request, RequestMeta, Response as Answer,
-    Severity, array_items, code, complete_result, key, member, member_str, raw_string, set_member,
+    Severity, code, complete_result, key, member, set_member,
 };
 use super::super::service::InFlight;
 use super::super::upstream::{Event, Inbound, InboxReceiver, Kind, Lease, Link, Upstream};
-use super::held::{AGAIN, Held, Subject};
+use super::held::{Held, Subject};
+use super::questions::{input_required, question, visits};
 use super::sending::Sending;
 
 /// How long after a question the next one may come that is asked in the same round: a server that wants several things
@@ -32,6 +34,14 @@ const SAME_ROUND: Duration = Duration::from_millis(20);
 const LOGGED: &str = "notifications/message";
 /// A request that is taken back.
 const CANCELLED: &str = "notifications/cancelled";
+
+/// Notifications of the legacy era that this one has not.
+const GONE: [&str; 2] = ["notifications/elicitation/complete", "notifications/tasks/status"];
+
+/// Whether a notification is one that this era has on the streams of `subscriptions/listen` only.
+fn is_change(method: &str) -> bool {
+    method == "notifications/resources/updated" || !Kind::changed(method).is_empty()
+}
 
 /// Which connection a request goes over.
 #[derive(Debug)]
@@ -236,6 +246,11 @@ impl Relayed {
                     .is_some_and(|least| level.is_none_or(|level| Severity::of(level) >= least))
                     .then_some(note)
             }
+            method if self.sending.link.era == Era::Legacy && is_change(method) => {
+                self.sending.upstream.tell_change(note);
+                None
+            }
+            method if self.sending.link.era == Era::Legacy && GONE.contains(&method) => None,
             "notifications/progress" if self.repeated => {
                 let token = telling.token.as_ref()?;
                 let params = set_member(note.params.as_deref()?, "progressToken", token.get())?;
@@ -338,9 +353,22 @@ impl Relayed {
         }
         for (id, result) in answered {
             let answer = Message::Response(Answer { id: Some(id), outcome: Outcome::Result(result) });
-            // Whoever cannot be told any more is about to be lost, which the exchange tells.
-            let _ = self.sending.link.write(&answer).await;
+            if let Err(fault) = self.sending.link.write(&answer).await {
+                return self.give_up(fault);
+            }
         }
+    }
+
+    /// Notes that the server cannot be told what it waits for, unless it has ended without.
+    fn give_up(&mut self, fault: Fault) {
+        while let Some(event) = self.arrival().now_or_never() {
+            let last = event.is_last();
+            self.early.push_back(event);
+            if last {
+                return;
+            }
+        }
+        self.early.push_back(Event::Lost(fault));
     }
 
     /// Waits for the request's next turn at its upstream, unless the server has done without.
@@ -395,7 +423,8 @@ impl Relayed {
     fn adapt_error(&self, error: Raw) -> Outcome {
         let number = member(&error, "code").and_then(|number| number.get().parse::<i64>().ok());
         match number {
-            Some(code::LEGACY_NOT_FOUND) => {
+            // Elsewhere the number is the server's own.
+            Some(code::LEGACY_NOT_FOUND) if self.subject.method == "resources/read" => {
                 let renumbered = set_member(&error, "code", &code::INVALID_PARAMS.to_string());
                 Outcome::Error(renumbered.unwrap_or(error))
             }
@@ -404,58 +433,5 @@ impl Relayed {
             }
             _ => Outcome::Error(error),
         }
-    }
-}
-
-/// The result that asks a client for input.
-fn input_required(requests: &str, state: &str) -> Outcome {
-    let state = raw_string(state);
-    let text =
-        format!(r#"{{"resultType":"input_required","inputRequests":{requests},"requestState":{state}}}"#);
-    Outcome::Result(RawValue::from_string(text).expect("valid members make a valid object"))
-}
-
-/// What a legacy server wants to be visited before it is asked again (MCP 2025-11-25 §URL Elicitation Required Error),
-/// as questions; `None` if the client cannot do that.
-fn visits(client: &ClientMeta, error: &RawValue) -> Option<Outcome> {
-    member(member(&client.capabilities, "elicitation")?, "url")?;
-    let wanted = member(member(error, "data")?, "elicitations")?;
-    let mut names = HashSet::new();
-    let visits = array_items(wanted)?.into_iter().enumerate().map(|(place, visit)| {
-        let theirs = member_str(visit, "elicitationId").map_or_else(|| place.to_string(), Into::into);
-        let others = (1..).map(|more| format!("{theirs}-{more}"));
-        let mut free =
-            std::iter::once(theirs.clone()).chain(others).filter(|name| names.insert(name.clone()));
-        let name = free.next().expect("there is always another number");
-        question(&name, "elicitation/create", visit.get())
-    });
-    let requests = format!("{{{}}}", visits.collect::<Vec<_>>().join(","));
-    Some(input_required(&requests, AGAIN))
-}
-
-/// One member of `inputRequests`.
-fn question(name: &str, method: &str, params: &str) -> String {
-    format!(r#"{}:{{"method":{},"params":{params}}}"#, raw_string(name), raw_string(method))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pages_to_visit_are_asked_for_in_the_words_of_the_server() {
-        let json = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
-        let capabilities = json(r#"{"elicitation":{"url":{}}}"#);
-        let client = ClientMeta { capabilities, ..ClientMeta::default() };
-        let page = r#"{"url":"https://example.org/", "elicitationId":"e1","z":1.0,"a":9007199254740993}"#;
-        let error = json(&format!(
-            r#"{{"code":-32042,"message":"m","data":{{"elicitations":[{page},{{"url":"u"}}]}}}}"#
-        ));
-        let Some(Outcome::Result(asked)) = visits(&client, &error) else { panic!("it can be asked") };
-        let expected = format!(
-            r#""inputRequests":{{"e1":{{"method":"elicitation/create","params":{page}}},"1":{{"method":"elicitation/create","params":{{"url":"u"}}}}}}"#
-        );
-        assert!(asked.get().contains(&expected), "{}", asked.get());
-        assert!(visits(&ClientMeta::default(), &error).is_none());
     }
 }

@@ -65,6 +65,12 @@ impl<L: Links> Sending<L> {
                     tracing::debug!(upstream = self.upstream.name(), fault = fault.message, "sent again");
                     self.again = true;
                 }
+                Event::Notification(note) => {
+                    // A server may tell of a change beside an answer, too.
+                    self.link.known.forget(&note.method);
+                    self.spare = None;
+                    return event;
+                }
                 _ => {
                     self.spare = None;
                     return event;

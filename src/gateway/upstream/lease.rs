@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
 use super::super::error::Fault;
-use super::super::relay::{ClientMeta, Era, LATEST_LEGACY, Request};
+use super::super::relay::{ClientMeta, Era, LATEST_LEGACY, Notification, Request};
 use super::handshake::ClientIdentity;
 use super::link::{Inbound, InboxReceiver, Link, Role, inbox};
 use super::supervisor::Upstream;
@@ -121,6 +121,12 @@ impl Upstream {
     pub(crate) fn lends_to(&self, client: &ClientMeta, native: &Link) -> bool {
         let allowed = self.connector.settings.sharing != Sharing::Shared;
         native.era == Era::Legacy && allowed && client.is_interactive()
+    }
+
+    /// Tells everybody of a change of which a connection of one call's own has heard.
+    pub(crate) fn tell_change(&self, note: Notification) {
+        // Where so many wait to be told, another one of the same is not missed.
+        let _ = self.inbox.try_send((self.connector.name().clone(), Inbound::Notification(note)));
     }
 
     /// Lends a connection; one is waited for no longer than `patience`.
