@@ -339,8 +339,10 @@ async fn settled(gateway: &Gateway, before: Option<&Figures>) -> Figures {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let after = figures(gateway).await;
-        let fits =
-            |before: &Figures| ["children", "sessions", "files"].iter().all(|it| after[it] <= before[it]);
+        let fits = |before: &Figures| {
+            let gone = ["children", "sessions"].iter().all(|it| after[it] <= before[it]);
+            gone && after["files"] <= before["files"] + KEPT
+        };
         let done = before.map_or_else(|| after["sessions"] == 0, fits);
         if done || Instant::now() > deadline {
             return after;
