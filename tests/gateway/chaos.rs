@@ -31,7 +31,7 @@ const FIRST: Duration = Duration::from_millis(50);
 /// An upstream that has lived for this long begins with the first wait again.
 const STEADY: Duration = Duration::from_secs(10);
 /// What starting takes on a busy machine.
-const START: Duration = Duration::from_secs(10);
+const START: Duration = Duration::from_secs(20);
 
 /// Open files that may be more than before: connections to HTTP upstreams are kept for a minute. Far fewer than there are
 /// kills, so that one that is left behind by each of them is seen.
@@ -198,15 +198,12 @@ impl Storm {
             if self.is_over() {
                 return;
             }
-            let lived = killed.elapsed();
-            (dead, killed, deaths) = (Some(pid), Instant::now(), deaths + 1);
+            // On a busy machine it may have lived for long enough to begin with the first wait.
+            deaths = if killed.elapsed() >= STEADY { 1 } else { deaths + 1 };
+            (dead, killed) = (Some(pid), Instant::now());
             strike(pid).await;
             self.note(group, |tally| tally.kills += 1);
             limits = wait(deaths);
-            if lived >= STEADY {
-                // On a busy machine it may have lived for long enough to begin with the first wait.
-                limits.0 = wait(1).0;
-            }
         }
     }
 }

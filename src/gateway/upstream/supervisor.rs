@@ -112,6 +112,7 @@ impl Upstream {
         let (sender, receiver) = inbox();
         let settings = &connector.settings;
         let state = if settings.start == Start::Lazy { State::Idle } else { State::Starting };
+        let leases = Leases::of(&settings.transport);
         let gate = settings.max_concurrency.map(|width| Gate::new(width, settings.max_queue));
         let upstream = Arc::new(Self {
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
@@ -121,7 +122,7 @@ impl Upstream {
             needed: (AtomicBool::new(false), Notify::new()),
             gate,
             shared_legacy: tokio::sync::Mutex::default(),
-            leases: Leases::default(),
+            leases,
             tasks: Tasks::default(),
             restarts: AtomicU64::new(0),
             subscribers: Mutex::default(),
