@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::chaos::children;
 use crate::client::{Answer, Client};
 use crate::gateway::{Gateway, HttpUpstream, write};
 use crate::upstreams::{http, http_probe, probe};
@@ -407,5 +408,26 @@ async fn server_that_cannot_be_told_the_answer_is_told_of_at_once() {
     talk.client.call("forget", "{}").await.result();
     let failed = talk.answer(&round, &[("a", yes("a"))]).await;
     assert!(failed.error().1.contains("upstream `probe`"), "{failed:?}");
+    talk.stop().await;
+}
+
+#[tokio::test]
+async fn process_that_waits_for_an_answer_beyond_its_result_is_not_kept_for_another_call() {
+    let talk = Talk::with(false, "", |_| json!([{ "say": [{ "ask": "a", "id": 1 }] }])).await;
+    let before = children(talk.gateway.pid());
+    let first = talk.begin().await;
+    let end = match reply(&first) {
+        Reply::End(_) => first,
+        round @ Reply::Round(..) => {
+            talk.come_back(round, |answer| matches!(reply(answer), Reply::End(_))).await
+        }
+    };
+    assert_eq!(told(&end), json!({ "a": [] }));
+    // Those that are kept are kept for a minute.
+    let deadline = Instant::now() + Duration::from_secs(40);
+    while children(talk.gateway.pid()).len() > before.len() {
+        assert!(Instant::now() < deadline, "its process is still there");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     talk.stop().await;
 }

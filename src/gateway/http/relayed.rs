@@ -30,6 +30,9 @@ use super::sending::Sending;
 /// on this but how often the client is asked.
 const SAME_ROUND: Duration = Duration::from_millis(20);
 
+/// Events that are taken at most while nobody can be told of them; others wait where they are counted in bytes.
+const EARLY: usize = 64;
+
 /// A log message.
 const LOGGED: &str = "notifications/message";
 /// A request that is taken back.
@@ -361,7 +364,9 @@ impl Relayed {
 
     /// Notes that the server cannot be told what it waits for, unless it has ended without.
     fn give_up(&mut self, fault: Fault) {
-        while let Some(event) = self.arrival().now_or_never() {
+        while self.early.len() < EARLY
+            && let Some(event) = self.arrival().now_or_never()
+        {
             let last = event.is_last();
             self.early.push_back(event);
             if last {
@@ -381,7 +386,7 @@ impl Relayed {
         loop {
             tokio::select! {
                 biased;
-                event = self.arrival() => {
+                event = self.arrival(), if self.early.len() < EARLY => {
                     let last = event.is_last();
                     self.early.push_back(event);
                     if last {
@@ -399,9 +404,11 @@ impl Relayed {
         }
     }
 
-    /// The server has nothing more to say to this request.
+    /// The server has nothing more to say to this request. A connection over which it still waits for an answer is not
+    /// for another one.
     fn finish(&mut self) {
-        if let Way::Lent(lease) = &mut self.sending.links
+        if self.open.is_empty()
+            && let Way::Lent(lease) = &mut self.sending.links
             && let Some(inbox) = self.inbox.take()
         {
             lease.inbox = Some(inbox);
