@@ -132,7 +132,9 @@ pub(super) const KEYS: &[Key] = &[
         example: "\"auto\"",
         description: "Whether sessions of clients share one connection to the upstream: shared means one for all, \
                       per-session one for each, auto one for each where the client can answer requests of the \
-                      server (sampling, elicitation, roots).",
+                      server (sampling, elicitation, roots). Unless it is shared, a call of such a client of \
+                      revision 2026-07-28 has one of its own while a server of the earlier revisions works on it: at \
+                      most 16 at once of a command, 256 of a url; further ones wait.",
     },
     Key {
         table: Table::Upstream,
@@ -168,7 +170,10 @@ pub(super) const KEYS: &[Key] = &[
         default: None,
         example: "8",
         description: "How many requests the upstream is given at once; further ones wait for their turn. Left out, \
-                      there is no limit.",
+                      there is no limit. A request does not count while its server waits for an answer of its \
+                      client: others have its turn, and it goes on in the next one, before new requests (one of a \
+                      session of revisions before 2026-07-28 at once). A client that does not answer within \
+                      request_timeout is not waited for any longer.",
     },
     Key {
         table: Table::Upstream,

@@ -113,10 +113,15 @@ async fn subscription_that_a_modern_server_does_not_know_is_refused() {
     gateway.stop().await;
 }
 
-/// Opens the stream of changes of a modern client.
+/// Opens the stream of changes of a modern client, which wants to hear of the resource.
 async fn listen(gateway: &Gateway) -> Incoming {
+    listen_to(gateway, r#"{"resourceSubscriptions":["probe://watched"]}"#).await
+}
+
+/// The same of one that wants to hear of something else.
+async fn listen_to(gateway: &Gateway, wanted: &str) -> Incoming {
     let body = format!(
-        r#"{{"jsonrpc":"2.0","id":"l","method":"subscriptions/listen","params":{{"notifications":{{"resourceSubscriptions":["probe://watched"]}},"_meta":{{{MODERN_META}}}}}}}"#
+        r#"{{"jsonrpc":"2.0","id":"l","method":"subscriptions/listen","params":{{"notifications":{wanted},"_meta":{{{MODERN_META}}}}}}}"#
     );
     let headers = [
         ("mcp-protocol-version", "2026-07-28"),
@@ -196,5 +201,43 @@ async fn legacy_session_is_told_when_a_modern_server_comes_back_with_its_lists()
     session.call("pids", "{}").await.text();
     session.call("crash", "{}").await.raw_error();
     wait(&mut stream, &["notifications/tools/list_changed"]).await;
+    gateway.stop().await;
+}
+
+/// Parameters of a call that has the server do something.
+fn script(steps: &str, meta: &str) -> String {
+    format!(r#"{{"name":"script","arguments":{{"steps":{steps}}}{meta}}}"#)
+}
+
+#[tokio::test]
+async fn change_that_a_legacy_server_tells_beside_an_answer_is_for_those_who_listen() {
+    let upstream = http_probe(&["--era", "legacy"]).await;
+    let gateway = Gateway::start(&http("probe", upstream.port)).await;
+    let mut stream = listen_to(&gateway, r#"{"toolsListChanged":true}"#).await;
+    wait(&mut stream, &["notifications/subscriptions/acknowledged"]).await;
+    let notes = ["tools/list_changed", "elicitation/complete", "tasks/status", "vendor/note"];
+    let notes = notes.map(|note| format!(r#"{{"note":"notifications/{note}"}}"#)).join(",");
+    let meta = format!(r#","_meta":{{{MODERN_META}}}"#);
+    let params = script(&format!(r#"[{{"say":[{notes}]}}]"#), &meta);
+    let client = Client::modern(gateway.address(), "/mcp");
+    let answer = client.request("1", "tools/call", "script", &params).await;
+    // This era has neither of the others on the stream of an answer; what nobody knows passes.
+    let messages = answer.messages();
+    assert!(messages.len() == 2 && messages[0].contains("notifications/vendor/note"), "{messages:?}");
+    wait(&mut stream, &["notifications/tools/list_changed", "subscriptionId"]).await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn list_is_read_again_after_a_change_that_a_server_tells_beside_an_answer() {
+    let upstream = http_probe(&["--era", "legacy"]).await;
+    let gateway = Gateway::start(&(http("probe", upstream.port) + &probe("other", &[]))).await;
+    let client = Client::legacy(gateway.address(), "/mcp").await;
+    assert!(!client.tools().await.contains(&"probe_late".to_owned()));
+    let steps = r#"[{"tool":"late"},{"say":[{"note":"notifications/tools/list_changed"}]}]"#;
+    let params = script(steps, "").replace("\"script\"", "\"probe_script\"");
+    client.request("1", "tools/call", "", &params).await.result();
+    let tools = client.tools().await;
+    assert!(tools.contains(&"probe_late".to_owned()), "{tools:?}");
     gateway.stop().await;
 }

@@ -71,3 +71,23 @@ async fn refusal_of_a_legacy_client_ends_its_request_with_the_reason() {
     assert!(error.contains("not now") && error.contains("elicitation/create"), "{error}");
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn request_of_a_session_leaves_its_turn_to_others_while_its_client_is_asked() {
+    for sharing in ["auto", "per-session"] {
+        // One at a time, and nobody may wait: whoever is not let through is refused.
+        let limits = format!("max_concurrency = 1\nmax_queue = 0\nsharing = \"{sharing}\"\n");
+        let gateway = Gateway::start(&(probe("probe", &["--era", "legacy"]) + &limits)).await;
+        let client = Client::legacy_with(gateway.address(), "/mcp", r#"{"elicitation":{}}"#).await;
+        let (mut stream, mut text) = (call(&gateway, &client).await, String::new());
+        let asked = next(&mut stream, &mut text, |message| message.method.is_some()).await;
+        Client::modern(gateway.address(), "/mcp").call("echo", "{}").await.result();
+        let id = Message::read(&asked).id.expect("an id").get().to_owned();
+        let answer = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"action":"decline"}}}}"#);
+        assert_eq!(client.post("", "", &answer).await.status, StatusCode::ACCEPTED);
+        let result = next(&mut stream, &mut text, |message| message.result.is_some()).await;
+        assert!(result.contains("decline"), "{result}");
+        Client::modern(gateway.address(), "/mcp").call("echo", "{}").await.result();
+        gateway.stop().await;
+    }
+}

@@ -21,6 +21,7 @@ mod metrics;
 mod order;
 mod questions;
 mod reload;
+mod rounds;
 mod sessions;
 mod shown;
 mod supervision;

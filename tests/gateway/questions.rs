@@ -230,3 +230,21 @@ async fn log_level_of_a_modern_request_is_set_at_a_legacy_server_and_kept_from_o
     assert_eq!(call(&client, "levels", &meta("{}", ""), "").await.text(), r#"["warning", "info"]"#);
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn twenty_clients_that_do_not_answer_leave_connections_of_an_http_server_to_others() {
+    let upstream = http_probe(&["--era", "legacy"]).await;
+    let gateway = Gateway::start(&http("probe", upstream.port)).await;
+    let client = Client::modern(gateway.address(), "/mcp");
+    let mut waiting = Vec::new();
+    for _ in 0..20 {
+        waiting.push(round(&call(&client, "ask", &meta(ABLE, ""), "").await));
+    }
+    for (questions, state) in waiting {
+        let answers = json!({ only(&questions): { "action": "decline" } });
+        let answer = call(&client, "ask", &meta(ABLE, ""), &repetition(&answers, &state)).await;
+        let told: Value = serde_json::from_str(&answer.text()).expect("JSON");
+        assert_eq!(told["answers"], json!([r#"{"action":"decline"}"#]));
+    }
+    gateway.stop().await;
+}

@@ -4,13 +4,25 @@ use serde_json::Value;
 
 use crate::client::{Client, MODERN_META};
 use crate::gateway::Gateway;
-use crate::upstreams::probe;
+use crate::upstreams::{http, http_probe, probe};
 
 /// Begins a task and returns its name.
 async fn begin(client: &Client, tool: &str) -> String {
     let result: Value = serde_json::from_str(&client.call(tool, "{}").await.result()).expect("JSON");
     assert_eq!(result["resultType"], "task", "{result}");
     result["taskId"].as_str().expect("a name").to_owned()
+}
+
+/// Begins a task in a legacy session and returns its name.
+async fn begin_legacy(client: &Client, tool: &str) -> String {
+    let result: Value = serde_json::from_str(&client.call(tool, "{}").await.result()).expect("JSON");
+    result["task"]["taskId"].as_str().expect("a name").to_owned()
+}
+
+/// The server that a legacy client's task is of.
+async fn server_of(client: &Client, task: &str) -> Value {
+    let answer = client.request("1", "tasks/get", "", &format!(r#"{{"taskId":"{task}"}}"#)).await;
+    serde_json::from_str::<Value>(&answer.result()).expect("JSON")["server"].clone()
 }
 
 /// The parameters of a request about a task.
@@ -54,5 +66,73 @@ async fn tasks_of_the_other_era_are_said_not_to_be_bridged_and_are_not_offered()
         old.request("1", "server/discover", "", &format!(r#"{{"_meta":{{{MODERN_META}}}}}"#)).await;
     let discovered: Value = serde_json::from_str(&discover.result()).expect("JSON");
     assert!(discovered["capabilities"]["tasks"].is_null(), "{discovered}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn list_of_a_legacy_client_has_the_tasks_of_all_servers_that_can_be_asked() {
+    let upstream =
+        |name: &str, more: &[&str]| probe(name, &[&["--era", "legacy", "--name", name], more].concat());
+    let configuration = upstream("none", &[])
+        + &upstream("many", &["--tasks"])
+        + "[upstreams.broken]\ncommand = \"/bin/false\"\n"
+        + &upstream("refuses", &["--tasks", "--refuse", "tasks/list"])
+        + &probe("new", &["--era", "modern", "--tasks"])
+        + &upstream("few", &["--tasks"]);
+    let gateway = Gateway::start(&configuration).await;
+    let client = Client::legacy(gateway.address(), "/mcp").await;
+    let list = async || client.request("1", "tasks/list", "", "{}").await.result();
+    assert_eq!(list().await, r#"{"tasks":[]}"#);
+    let mut tasks = vec![(begin_legacy(&client, "few_job").await, "few")];
+    for place in 0..5 {
+        // In the order of the configuration, whatever the pages.
+        tasks.insert(place, (begin_legacy(&client, "many_job").await, "many"));
+    }
+    let item = |(task, _): &(String, &str)| {
+        format!(r#"{{"taskId": "{task}", "status": "working", "vendor": {{"z": 1, "a": 2}}}}"#)
+    };
+    let expected = format!(r#"{{"tasks":[{}]}}"#, tasks.iter().map(item).collect::<Vec<_>>().join(","));
+    for _ in 0..2 {
+        assert_eq!(list().await, expected);
+    }
+    for (task, server) in &tasks {
+        assert_eq!(server_of(&client, task).await, *server);
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn list_of_tasks_is_refused_where_no_server_has_any() {
+    let gateway = Gateway::start(&(probe("a", &["--era", "legacy"]) + &probe("b", &[]))).await;
+    let client = Client::legacy(gateway.address(), "/mcp").await;
+    let (code, message) = client.request("1", "tasks/list", "", "{}").await.error();
+    assert!(code == -32601 && message.contains("tasks/list"), "{code} {message}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn server_that_sleeps_is_woken_for_a_task_that_nobody_has_named_yet() {
+    let server = http_probe(&["--era", "legacy", "--tasks", "--name", "sleepy"]).await;
+    let configuration = http("sleepy", server.port) + "idle_timeout = \"1s\"\n" + &probe("other", &[]);
+    let gateway = Gateway::start(&configuration).await;
+    let client = Client::legacy(gateway.address(), "/mcp").await;
+    let tasks = [begin_legacy(&client, "sleepy_job").await, begin_legacy(&client, "sleepy_job").await];
+    let asleep = async || {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        loop {
+            let status = gateway.status().await;
+            let upstreams = status["upstreams"].as_array().expect("upstreams");
+            if upstreams.iter().any(|upstream| upstream["name"] == "sleepy" && upstream["state"] == "idle") {
+                return;
+            }
+            assert!(std::time::Instant::now() < deadline, "{status}");
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    asleep().await;
+    assert_eq!(server_of(&client, &tasks[0]).await, "sleepy");
+    asleep().await;
+    let listed = client.request("1", "tasks/list", "", "{}").await.result();
+    assert!(tasks.iter().all(|task| listed.contains(task)), "{listed}");
     gateway.stop().await;
 }

@@ -4,8 +4,10 @@ mod board;
 mod list;
 mod route;
 mod scope;
+mod tasks;
 
 pub(crate) use board::{Board, Lineup};
 pub(crate) use list::{merged, soon};
 pub(crate) use route::route;
 pub(crate) use scope::{Links, Native, Scope};
+pub(crate) use tasks::all_tasks;

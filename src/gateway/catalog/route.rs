@@ -7,8 +7,9 @@ use futures_util::future::join_all;
 use super::super::error::Fault;
 use super::super::relay::{ClientMeta, Raw, member, member_str, raw_string, set_member, set_path};
 use super::super::upstream::{Kind, Upstream};
-use super::list::{listing, soon};
+use super::list::listing;
 use super::scope::{Links, Scope};
+use super::tasks::owner;
 use crate::config::Shows;
 
 /// What a request names, and where.
@@ -66,7 +67,7 @@ async fn search<L: Links>(
         (Subject::Reference, Some(params)) => search.reference(params).await,
         (Subject::Task, Some(params)) => {
             let id = member_str(&params, "taskId").ok_or_else(|| missing("taskId"))?;
-            Ok((search.task(&id).await?, Some(params)))
+            Ok((owner(search.scope, search.links, &id, search.meta).await?, Some(params)))
         }
         (_, None) => Err(missing("params")),
     }
@@ -188,23 +189,6 @@ impl<L: Links> Search<'_, L> {
         };
         drop(uri);
         Ok((upstream, Some(params)))
-    }
-
-    /// The upstream that a task is of. A server is asked about a task that nobody has named before; what a task's
-    /// server is does not change.
-    async fn task(&self, id: &str) -> Result<Arc<Upstream>, Fault> {
-        let upstreams = self.scope.upstreams();
-        if let Some(known) = upstreams.iter().find(|upstream| upstream.tasks.has(id)) {
-            return Ok(Arc::clone(known));
-        }
-        let asked = upstreams.iter().map(|upstream| async move {
-            let link = soon(self.links, upstream).await.ok().filter(|link| link.has_tasks())?;
-            link.knows_task(id, self.meta).await.then_some(upstream)
-        });
-        let found = join_all(asked).await.into_iter().flatten().next();
-        let found = found.ok_or_else(|| Fault::unknown("task", id))?;
-        found.tasks.remember(id);
-        Ok(Arc::clone(found))
     }
 
     /// The first upstream whose list of this kind passes the test; ones that cannot be asked are passed over.

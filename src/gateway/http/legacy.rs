@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use super::super::catalog::{Scope, merged, route, soon};
+use super::super::catalog::{Scope, all_tasks, merged, route, soon};
 use super::super::changes::Endpoint;
 use super::super::error::Fault;
 use super::super::relay::{
@@ -362,14 +362,15 @@ async fn run(
             // Nobody can ask for the answer any more; dropping the request calls it off.
             () = session.ended.cancelled() => return None,
         };
-        let link = &sending.link;
         let message = match event {
-            Event::Notification(note) => {
-                link.known.forget(&note.method);
-                Message::Notification(session.translated(link, note))
+            Event::Notification(note) => Message::Notification(session.translated(&sending.link, note)),
+            Event::Request(asked) => {
+                // A person may take long, and others must not wait for that.
+                sending.step_aside();
+                session.ask(&sending.link, asked)
             }
-            Event::Request(asked) => session.ask(link, asked),
             Event::Done(outcome) => {
+                let link = &sending.link;
                 let wanted = Wanted::read(link, &outcome).filter(|_| rounds < ROUNDS);
                 let Some(wanted) = wanted else { return Some(done(link, &method, id, outcome)) };
                 rounds += 1;
@@ -455,6 +456,9 @@ async fn start(session: &Arc<Session>, request: Request) -> Result<Started, Faul
         && scope.transparent().is_none()
     {
         return Ok(Started::Here(merged(scope, &**session, kind, meta, Era::Legacy).await));
+    }
+    if method == "tasks/list" && scope.plain().is_none() {
+        return all_tasks(scope, &**session).await.map(Started::Here);
     }
     session.note_subscription(&method, params.as_deref())?;
     let (upstream, params) = route(scope, &**session, &method, params, meta).await.map_err(|mut fault| {

@@ -12,6 +12,7 @@ mod listen;
 mod metrics;
 mod modern;
 mod post;
+mod questions;
 mod relayed;
 mod rounds;
 mod router;

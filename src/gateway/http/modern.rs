@@ -141,13 +141,8 @@ impl Repetition<'_> {
         let Self { subject, state, answers } = self;
         if let Some(mut relayed) = gateway.held.take(subject, state)? {
             relayed.go_on(answers, telling).await;
-            let waiting = relayed.is_waiting();
-            return Ok(ControlFlow::Break(if waiting {
-                let asked = stream::iter(relayed.put_aside().map(|(message, _)| message));
-                answer::answer(asked, headers).await
-            } else {
-                answer::answer(Box::pin(stream::unfold(Some(relayed), Relayed::next)), headers).await
-            }));
+            let messages = Box::pin(stream::unfold(Some(relayed), Relayed::next));
+            return Ok(ControlFlow::Break(answer::answer(messages, headers).await));
         }
         if held::is_name(state) {
             let (id, method) = (telling.id.clone(), subject.method.clone());

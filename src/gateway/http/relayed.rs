@@ -5,9 +5,11 @@
 //! Round-Trip Requests).
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
 
@@ -15,16 +17,34 @@ use super::super::catalog::Links;
 use super::super::error::Fault;
 use super::super::relay::{
     ClientMeta, Era, Id, Message, Notification, Outcome, Raw, Request, RequestMeta, Response as Answer,
-    Severity, array_items, code, complete_result, key, member, member_str, raw_string, set_member,
+    Severity, code, complete_result, key, member, set_member,
 };
 use super::super::service::InFlight;
 use super::super::upstream::{Event, Inbound, InboxReceiver, Kind, Lease, Link, Upstream};
-use super::held::{AGAIN, Held, Subject};
+use super::held::{Held, Subject};
+use super::questions::{input_required, question, visits};
 use super::sending::Sending;
 
 /// How long after a question the next one may come that is asked in the same round: a server that wants several things
-/// at once sends one question after the other.
+/// at once sends one question after the other. One that comes later is asked in the next round, so that nothing depends
+/// on this but how often the client is asked.
 const SAME_ROUND: Duration = Duration::from_millis(20);
+
+/// Events that are taken at most while nobody can be told of them; others wait where they are counted in bytes.
+const EARLY: usize = 64;
+
+/// A log message.
+const LOGGED: &str = "notifications/message";
+/// A request that is taken back.
+const CANCELLED: &str = "notifications/cancelled";
+
+/// Notifications of the legacy era that this one has not.
+const GONE: [&str; 2] = ["notifications/elicitation/complete", "notifications/tasks/status"];
+
+/// Whether a notification is one that this era has on the streams of `subscriptions/listen` only.
+fn is_change(method: &str) -> bool {
+    method == "notifications/resources/updated" || !Kind::changed(method).is_empty()
+}
 
 /// Which connection a request goes over.
 #[derive(Debug)]
@@ -63,10 +83,18 @@ pub(super) struct Relayed {
     telling: Option<Telling>,
     /// Whether this is a repetition, which may have another progress token than its first request.
     repeated: bool,
-    /// What has happened while questions were gathered.
+    /// What has happened before anybody could be told.
     early: VecDeque<Event>,
-    /// Questions of the server that the client was given, by the names that it knows.
+    /// Questions of the server that are not answered, by the names that the client knows.
     open: Vec<(String, Request)>,
+    /// How many questions there have been.
+    questions: usize,
+    /// Until when questions are gathered that are asked in the same round.
+    gathers: Instant,
+    /// Until when the client may answer.
+    waits: Instant,
+    /// Whether it has given its turn at the upstream back.
+    aside: bool,
     /// Where it is put aside.
     held: Arc<Held>,
 }
@@ -125,22 +153,46 @@ impl Relayed {
             Way::Lent(lease) if subject.may_ask() => (lease.inbox.take(), std::mem::take(&mut lease.asked)),
             Way::Lent(_) | Way::Shared => (None, Vec::new()),
         };
-        let early = asked.into_iter().map(Event::Request).collect();
-        let (open, held) = (Vec::new(), Arc::clone(held));
-        Self { sending, inbox, subject, client, telling: Some(telling), repeated: false, early, open, held }
+        let (early, now) = (asked.into_iter().map(Event::Request).collect(), Instant::now());
+        let (telling, held) = (Some(telling), Arc::clone(held));
+        let (repeated, aside, open, questions, gathers, waits) = (false, false, Vec::new(), 0, now, now);
+        Self {
+            sending,
+            inbox,
+            subject,
+            client,
+            telling,
+            repeated,
+            early,
+            open,
+            questions,
+            gathers,
+            waits,
+            aside,
+            held,
+        }
     }
 
     /// The next message; the state is `None` after the last.
     pub(super) async fn next(relayed: Option<Self>) -> Option<(Message, Option<Self>)> {
         let mut relayed = relayed?;
         loop {
-            match relayed.event().await {
+            let event = if relayed.open.is_empty() {
+                relayed.event().await
+            } else {
+                match timeout_at(relayed.gathers, relayed.event()).await {
+                    Ok(event) => event,
+                    Err(_) => return relayed.put_aside(),
+                }
+            };
+            match event {
+                Event::Notification(note) if relayed.takes_back(&note) => relayed.forget(&note).await,
                 Event::Notification(note) => {
                     if let Some(note) = relayed.translated(note) {
                         return Some((Message::Notification(note), Some(relayed)));
                     }
                 }
-                Event::Request(asked) if relayed.can_ask(&asked) => return relayed.ask(asked).await,
+                Event::Request(asked) if relayed.can_ask(&asked) => relayed.ask(asked),
                 Event::Request(asked) => Self::refuse(&relayed.sending.link, asked).await,
                 Event::Done(outcome) => {
                     let outcome = relayed.adapt(outcome);
@@ -160,9 +212,14 @@ impl Relayed {
 
     /// What happens next, be it in the server's answer or, on a connection of the request's own, beside it.
     async fn event(&mut self) -> Event {
-        if let Some(event) = self.early.pop_front() {
-            return event;
+        match self.early.pop_front() {
+            Some(event) => event,
+            None => self.arrival().await,
         }
+    }
+
+    /// The same, of what nobody has seen. Safe to cancel.
+    async fn arrival(&mut self) -> Event {
         let Some(inbox) = &mut self.inbox else { return self.sending.next().await };
         loop {
             tokio::select! {
@@ -170,7 +227,7 @@ impl Relayed {
                 event = self.sending.next() => return event,
                 Some((_, message)) = inbox.recv() => match message {
                     Inbound::Request(asked) => return Event::Request(asked),
-                    Inbound::Notification(note) if note.method == "notifications/message" => {
+                    Inbound::Notification(note) if matches!(note.method.as_str(), LOGGED | CANCELLED) => {
                         return Event::Notification(note);
                     }
                     // The shared connection tells clients of these.
@@ -185,13 +242,18 @@ impl Relayed {
         let telling = self.telling.as_ref()?;
         match note.method.as_str() {
             // A legacy server does not know that this era has log messages only on request (§Logging).
-            "notifications/message" => {
+            LOGGED => {
                 let level = note.params.as_deref().and_then(|params| member(params, "level"));
                 telling
                     .log
                     .is_some_and(|least| level.is_none_or(|level| Severity::of(level) >= least))
                     .then_some(note)
             }
+            method if self.sending.link.era == Era::Legacy && is_change(method) => {
+                self.sending.upstream.tell_change(note);
+                None
+            }
+            method if self.sending.link.era == Era::Legacy && GONE.contains(&method) => None,
             "notifications/progress" if self.repeated => {
                 let token = telling.token.as_ref()?;
                 let params = set_member(note.params.as_deref()?, "progressToken", token.get())?;
@@ -213,36 +275,43 @@ impl Relayed {
         let _ = link.write(&Message::Response(Answer { id: Some(asked.id), outcome })).await;
     }
 
-    /// Puts the request aside and gives the client the server's questions.
-    async fn ask(mut self, first: Request) -> Option<(Message, Option<Self>)> {
-        let until = Instant::now() + SAME_ROUND;
-        let mut questions = vec![first];
-        // What came before the last question that is asked in this round is told after it, in its order.
-        while let Ok(event) = timeout_at(until, self.event()).await {
-            match event {
-                Event::Request(asked) if self.can_ask(&asked) => questions.push(asked),
-                Event::Request(asked) => Self::refuse(&self.sending.link, asked).await,
-                event => {
-                    self.early.push_back(event);
-                    break;
-                }
-            }
+    /// Adds a question to those that the client is to be asked.
+    fn ask(&mut self, asked: Request) {
+        let now = Instant::now();
+        if self.open.is_empty() {
+            self.gathers = now + SAME_ROUND;
         }
-        let name = |question: Request| {
-            (format!("{}-{}", question.method, question.id.as_str().trim_matches('"')), question)
-        };
-        self.open.extend(questions.into_iter().map(name));
-        self.put_aside()
+        self.waits = now + self.limit();
+        self.questions += 1;
+        // The server's own identifiers can differ by their type only, and come again.
+        self.open.push((format!("{}-{}", asked.method, self.questions), asked));
     }
 
-    /// Puts the request aside with its open questions.
-    pub(super) fn put_aside(mut self) -> Option<(Message, Option<Self>)> {
+    /// Whether a legacy server tells that it does not wait for an answer any more, which this era cannot tell a client.
+    fn takes_back(&self, note: &Notification) -> bool {
+        self.sending.link.era == Era::Legacy && note.method == CANCELLED
+    }
+
+    /// Forgets the question that the server has taken back, if it is open.
+    async fn forget(&mut self, note: &Notification) {
+        let id = note.params.as_deref().and_then(|params| member(params, "requestId"));
+        let Some(id) = id.and_then(|id| Id::from_json(id.get())) else { return };
+        self.open.retain(|(_, asked)| asked.id != id);
+        if self.open.is_empty() {
+            self.step_up().await;
+        }
+    }
+
+    /// Puts the request aside and gives the client the server's open questions. Meanwhile others have its turn.
+    fn put_aside(mut self) -> Option<(Message, Option<Self>)> {
         let id = self.telling.take()?.id;
         let request = |(name, asked): &(String, Request)| {
             question(name, &asked.method, asked.params.as_deref().map_or("{}", RawValue::get))
         };
         let requests = format!("{{{}}}", self.open.iter().map(request).collect::<Vec<_>>().join(","));
-        let limit = self.limit();
+        self.sending.step_aside();
+        self.aside = true;
+        let limit = self.waits.saturating_duration_since(Instant::now());
         let held = Arc::clone(&self.held);
         let outcome = match held.put(self, limit) {
             Ok(state) => input_required(&requests, &state),
@@ -260,33 +329,86 @@ impl Relayed {
         self.sending.upstream.connector.settings.request_timeout
     }
 
-    /// Goes on with the client's answers, which are told to the server that asked.
+    /// Goes on with the client's answers, which are told to the server that asked. Questions that are left are asked
+    /// again, in the time that they had: whoever comes back without an answer has not more of it.
     pub(super) async fn go_on(&mut self, answers: Option<&RawValue>, telling: Telling) {
         self.telling = Some(telling);
         self.repeated = true;
         let limit = self.limit();
         self.sending.extend(limit);
+        let mut answered = Vec::new();
         for (name, asked) in std::mem::take(&mut self.open) {
             match answers.and_then(|answers| member(answers, &name)) {
-                Some(result) => {
-                    let outcome = Outcome::Result(result.to_owned());
-                    let answer = Message::Response(Answer { id: Some(asked.id), outcome });
-                    // Whoever cannot be told any more is about to be lost, which the exchange tells.
-                    let _ = self.sending.link.write(&answer).await;
-                }
+                Some(result) => answered.push((asked.id, result.to_owned())),
                 None => self.open.push((name, asked)),
+            }
+        }
+        if self.open.is_empty() {
+            self.step_up().await;
+        } else {
+            self.gathers = Instant::now() + SAME_ROUND;
+            if !answered.is_empty() {
+                self.waits = Instant::now() + limit;
+            }
+        }
+        if self.early.back().is_some_and(Event::is_last) {
+            return;
+        }
+        for (id, result) in answered {
+            let answer = Message::Response(Answer { id: Some(id), outcome: Outcome::Result(result) });
+            if let Err(fault) = self.sending.link.write(&answer).await {
+                return self.give_up(fault);
             }
         }
     }
 
-    /// Whether the client has left a question unanswered.
-    pub(super) const fn is_waiting(&self) -> bool {
-        !self.open.is_empty()
+    /// Notes that the server cannot be told what it waits for, unless it has ended without.
+    fn give_up(&mut self, fault: Fault) {
+        while self.early.len() < EARLY
+            && let Some(event) = self.arrival().now_or_never()
+        {
+            let last = event.is_last();
+            self.early.push_back(event);
+            if last {
+                return;
+            }
+        }
+        self.early.push_back(Event::Lost(fault));
     }
 
-    /// The server has nothing more to say to this request.
+    /// Waits for the request's next turn at its upstream, unless the server has done without.
+    async fn step_up(&mut self) {
+        if !std::mem::take(&mut self.aside) {
+            return;
+        }
+        let (limit, upstream) = (self.limit(), Arc::clone(&self.sending.upstream));
+        let mut turn = pin!(upstream.turn_again(limit));
+        loop {
+            tokio::select! {
+                biased;
+                event = self.arrival(), if self.early.len() < EARLY => {
+                    let last = event.is_last();
+                    self.early.push_back(event);
+                    if last {
+                        return;
+                    }
+                }
+                turn = &mut turn => {
+                    match turn {
+                        Ok(turn) => self.sending.step_up(turn),
+                        Err(fault) => self.early.push_back(Event::Lost(fault)),
+                    }
+                    return self.sending.extend(limit);
+                }
+            }
+        }
+    }
+
+    /// The server has nothing more to say to this request. A connection over which it still waits for an answer is not
+    /// for another one.
     fn finish(&mut self) {
-        if let Way::Lent(lease) = &mut self.sending.links
+        if self.open.is_empty()
+            && let Way::Lent(lease) = &mut self.sending.links
             && let Some(inbox) = self.inbox.take()
         {
             lease.inbox = Some(inbox);
@@ -308,7 +430,8 @@ impl Relayed {
     fn adapt_error(&self, error: Raw) -> Outcome {
         let number = member(&error, "code").and_then(|number| number.get().parse::<i64>().ok());
         match number {
-            Some(code::LEGACY_NOT_FOUND) => {
+            // Elsewhere the number is the server's own.
+            Some(code::LEGACY_NOT_FOUND) if self.subject.method == "resources/read" => {
                 let renumbered = set_member(&error, "code", &code::INVALID_PARAMS.to_string());
                 Outcome::Error(renumbered.unwrap_or(error))
             }
@@ -317,53 +440,5 @@ impl Relayed {
             }
             _ => Outcome::Error(error),
         }
-    }
-}
-
-/// The result that asks a client for input.
-fn input_required(requests: &str, state: &str) -> Outcome {
-    let state = raw_string(state);
-    let text =
-        format!(r#"{{"resultType":"input_required","inputRequests":{requests},"requestState":{state}}}"#);
-    Outcome::Result(RawValue::from_string(text).expect("valid members make a valid object"))
-}
-
-/// What a legacy server wants to be visited before it is asked again (MCP 2025-11-25 §URL Elicitation Required Error),
-/// as questions; `None` if the client cannot do that.
-fn visits(client: &ClientMeta, error: &RawValue) -> Option<Outcome> {
-    member(member(&client.capabilities, "elicitation")?, "url")?;
-    let wanted = member(member(error, "data")?, "elicitations")?;
-    let visits = array_items(wanted)?.into_iter().enumerate().map(|(place, visit)| {
-        let name = member_str(visit, "elicitationId").map_or_else(|| place.to_string(), Into::into);
-        question(&name, "elicitation/create", visit.get())
-    });
-    let requests = format!("{{{}}}", visits.collect::<Vec<_>>().join(","));
-    Some(input_required(&requests, AGAIN))
-}
-
-/// One member of `inputRequests`.
-fn question(name: &str, method: &str, params: &str) -> String {
-    format!(r#"{}:{{"method":{},"params":{params}}}"#, raw_string(name), raw_string(method))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pages_to_visit_are_asked_for_in_the_words_of_the_server() {
-        let json = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
-        let capabilities = json(r#"{"elicitation":{"url":{}}}"#);
-        let client = ClientMeta { capabilities, ..ClientMeta::default() };
-        let page = r#"{"url":"https://example.org/", "elicitationId":"e1","z":1.0,"a":9007199254740993}"#;
-        let error = json(&format!(
-            r#"{{"code":-32042,"message":"m","data":{{"elicitations":[{page},{{"url":"u"}}]}}}}"#
-        ));
-        let Some(Outcome::Result(asked)) = visits(&client, &error) else { panic!("it can be asked") };
-        let expected = format!(
-            r#""inputRequests":{{"e1":{{"method":"elicitation/create","params":{page}}},"1":{{"method":"elicitation/create","params":{{"url":"u"}}}}}}"#
-        );
-        assert!(asked.get().contains(&expected), "{}", asked.get());
-        assert!(visits(&ClientMeta::default(), &error).is_none());
     }
 }

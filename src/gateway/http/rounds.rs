@@ -226,12 +226,6 @@ impl Inner {
         };
         let telling = Telling::of(request.id, &meta, self.in_flight());
         relayed.go_on(meta.raw_param("inputResponses"), telling).await;
-        if relayed.is_waiting() {
-            if let Some((message, _)) = relayed.put_aside() {
-                say(&message);
-            }
-            return;
-        }
         let mut next = Some(relayed);
         while let Some((message, rest)) = Relayed::next(next).await {
             say(&message);

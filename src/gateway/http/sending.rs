@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::super::catalog::Links;
 use super::super::error::{Fault, Side};
 use super::super::relay::{ClientMeta, Era, Raw, key, set_path, to_legacy_params};
-use super::super::upstream::{Call, Event, Exchange, Link, Upstream};
+use super::super::upstream::{Call, Event, Exchange, Link, Turn, Upstream};
 
 /// What is left at least of a request's time when its turn has come.
 const LEAST: Duration = Duration::from_millis(100);
@@ -65,6 +65,12 @@ impl<L: Links> Sending<L> {
                     tracing::debug!(upstream = self.upstream.name(), fault = fault.message, "sent again");
                     self.again = true;
                 }
+                Event::Notification(note) => {
+                    // A server may tell of a change beside an answer, too.
+                    self.link.known.forget(&note.method);
+                    self.spare = None;
+                    return event;
+                }
                 _ => {
                     self.spare = None;
                     return event;
@@ -87,6 +93,16 @@ impl<L: Links> Sending<L> {
     /// Gives the upstream so much more time from now on.
     pub(super) fn extend(&mut self, limit: Duration) {
         self.exchange.extend(limit);
+    }
+
+    /// Lets others have the request's turn at the upstream while its server waits for the client.
+    pub(super) fn step_aside(&mut self) {
+        self.exchange.step_aside();
+    }
+
+    /// Goes on with a turn that [`Upstream::turn_again`] has given.
+    pub(super) fn step_up(&mut self, turn: Option<Turn>) {
+        self.exchange.step_up(turn);
     }
 
     /// Cancels the request with the downstream's own words.

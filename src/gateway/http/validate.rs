@@ -1,7 +1,7 @@
 //! Checking what a modern request says about itself: `_meta`, and the headers that mirror the body
 //! (MCP 2026-07-28 §Basic, "Per-request protocol fields"; §Streamable HTTP, "Server Validation").
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 use serde_json::json;
 use serde_json::value::RawValue;
 
@@ -30,6 +30,7 @@ pub(crate) fn request(request: &Request, meta: &RequestMeta<'_>, headers: &Heade
     if !meta.has_capabilities() {
         return Err(bad_meta("clientCapabilities"));
     }
+    once(headers)?;
     mirrors(headers, &headers::METHOD, &request.method)?;
     match headers::name_source(&request.method).and_then(|source| meta.param(source)) {
         Some(name) => mirrors(headers, &headers::NAME, &name),
@@ -80,6 +81,18 @@ fn same_number(one: &str, other: &str) -> bool {
     }
 }
 
+/// Whoever looks at headers only may see another one of several than we do, so that there may not be several.
+fn once(headers: &HeaderMap) -> Result<(), Fault> {
+    let mirrors = |name: &HeaderName| {
+        [VERSION, headers::METHOD, headers::NAME].contains(name) || name.as_str().starts_with(headers::PARAM)
+    };
+    let several = |name: &&HeaderName| mirrors(name) && headers.get_all(*name).iter().nth(1).is_some();
+    match headers.keys().find(several) {
+        Some(name) => Err(mismatch(&format!("there is more than one {name} header"))),
+        None => Ok(()),
+    }
+}
+
 /// A header must be there and say what the body says.
 fn mirrors(headers: &HeaderMap, name: &http::HeaderName, body: &str) -> Result<(), Fault> {
     let Some(value) = headers.get(name) else {
@@ -124,6 +137,19 @@ mod tests {
         let mirrored = [ParamHeader { name: "mcp-param-a".to_owned(), path: vec!["a".to_owned()] }];
         let headers = [(http::HeaderName::from_static("mcp-param-a"), headers::encode(header))];
         parameters(&mirrored, &params, &headers.into_iter().collect()).is_ok()
+    }
+
+    #[test]
+    fn header_that_says_two_things_is_refused() {
+        let two = |name: &'static str| {
+            let name = http::HeaderName::from_static(name);
+            [(name.clone(), "a"), (name, "b")].map(|(name, value)| (name, headers::encode(value)))
+        };
+        for name in ["mcp-protocol-version", "mcp-method", "mcp-name", "mcp-param-region"] {
+            let fault = once(&two(name).into_iter().collect()).unwrap_err();
+            assert!(fault.code == code::HEADER_MISMATCH && fault.message.contains(name), "{fault}");
+        }
+        assert!(once(&two("accept").into_iter().collect()).is_ok());
     }
 
     #[test]

@@ -224,7 +224,7 @@ impl Event {
     }
 
     /// Whether none follows.
-    const fn is_last(&self) -> bool {
+    pub(crate) const fn is_last(&self) -> bool {
         matches!(self, Self::Done(_) | Self::Lost(_))
     }
 }
@@ -294,6 +294,16 @@ impl Exchange {
     pub(crate) fn in_turn(mut self, turn: Option<Turn>) -> Self {
         self.turn = turn;
         self
+    }
+
+    /// Gives the request's turn to the next one, while its server waits for the client.
+    pub(crate) fn step_aside(&mut self) {
+        self.turn = None;
+    }
+
+    /// Takes the next turn.
+    pub(crate) fn step_up(&mut self, turn: Option<Turn>) {
+        self.turn = turn;
     }
 
     /// The next event; after [`Event::Done`] or [`Event::Lost`] there is none and this must not be called again.

@@ -23,9 +23,9 @@ use super::link::{Call, Link, Wire};
 use crate::config::{Selection, Shows};
 
 /// Pages of one list that are fetched at most: a server that hands out cursors for ever must end somewhere.
-const PAGES: usize = 1000;
+pub(super) const PAGES: usize = 1000;
 /// The items of one list together, in bytes; more are not asked for.
-const ITEMS: usize = 64 << 20;
+pub(super) const ITEMS: usize = 64 << 20;
 /// How long a list is remembered of a server that does not tell about changes.
 const UNTOLD: Duration = Duration::from_secs(30);
 /// How deep in a schema annotations are looked for: no sane one nests as deep, and the stack is finite.

@@ -12,21 +12,24 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
 use super::super::error::Fault;
-use super::super::relay::{ClientMeta, Era, LATEST_LEGACY, Request};
+use super::super::relay::{ClientMeta, Era, LATEST_LEGACY, Notification, Request};
 use super::handshake::ClientIdentity;
 use super::link::{Inbound, InboxReceiver, Link, Role, inbox};
 use super::supervisor::Upstream;
-use crate::config::Sharing;
+use crate::config::{Sharing, Transport};
 
-/// Connections that one upstream lends at once, and those that wait for their next call included: for a stdio server each
-/// is a process.
-const LENT: u32 = 16;
+/// Connections that one stdio server lends at once, those that wait for their next call included: each is a process.
+const PROCESSES: u32 = 16;
+/// The same of an HTTP server, to which one more is nothing but a session; their clients may take long to answer.
+const SESSIONS: u32 = 256;
 /// How long a connection is kept for the next call.
 const KEPT: Duration = Duration::from_secs(60);
 
 /// The connections that an upstream lends.
 #[derive(Debug)]
 pub(crate) struct Leases {
+    /// How many there may be.
+    most: u32,
     /// How many may still be lent.
     turns: Arc<Semaphore>,
     /// Those that wait for the next call, the longest waiting first.
@@ -65,13 +68,16 @@ pub(crate) struct Lease {
     _turn: OwnedSemaphorePermit,
 }
 
-impl Default for Leases {
-    fn default() -> Self {
-        Self { turns: Arc::new(Semaphore::new(LENT as usize)), spare: Mutex::default() }
-    }
-}
-
 impl Leases {
+    /// None lent yet.
+    pub(super) fn of(transport: &Transport) -> Self {
+        let most = match transport {
+            Transport::Stdio { .. } => PROCESSES,
+            Transport::Http { .. } => SESSIONS,
+        };
+        Self { most, turns: Arc::new(Semaphore::new(most as usize)), spare: Mutex::default() }
+    }
+
     /// A connection that was opened for this client before.
     fn take(&self, client: &ClientMeta) -> Option<Spare> {
         let mut spare = self.spare();
@@ -107,7 +113,7 @@ impl Leases {
     /// Waits until none is lent.
     pub(super) async fn idle(&self) {
         // Nobody closes the semaphore.
-        drop(self.turns.acquire_many(LENT).await);
+        drop(self.turns.acquire_many(self.most).await);
     }
 
     /// Those that wait.
@@ -121,6 +127,12 @@ impl Upstream {
     pub(crate) fn lends_to(&self, client: &ClientMeta, native: &Link) -> bool {
         let allowed = self.connector.settings.sharing != Sharing::Shared;
         native.era == Era::Legacy && allowed && client.is_interactive()
+    }
+
+    /// Tells everybody of a change of which a connection of one call's own has heard.
+    pub(crate) fn tell_change(&self, note: Notification) {
+        // Where so many wait to be told, another one of the same is not missed.
+        let _ = self.inbox.try_send((self.connector.name().clone(), Inbound::Notification(note)));
     }
 
     /// Lends a connection; one is waited for no longer than `patience`.

@@ -38,6 +38,7 @@ pub(crate) use builtin::Builtin;
 pub(crate) use driven::Pool;
 pub(crate) use exchange::{Event, Exchange};
 pub(crate) use following::{Followed, can_subscribe, follow, subscribe_to};
+pub(crate) use gate::Turn;
 pub(crate) use handshake::{ClientIdentity, Connector};
 pub(crate) use keepers::Keepers;
 pub(crate) use known::{Kind, Listing, ParamHeader, renamed};

@@ -78,7 +78,7 @@ pub(crate) struct Upstream {
     /// Whether somebody needs it, and how whoever waits for that is told.
     needed: (AtomicBool, Notify),
     /// How many requests it is given at once.
-    gate: Option<Gate>,
+    gate: Option<Arc<Gate>>,
     /// The shared legacy connection to a server that is modern by nature, opened on demand.
     pub(super) shared_legacy: tokio::sync::Mutex<Option<Arc<Link>>>,
     /// Connections that single calls have for themselves.
@@ -112,6 +112,7 @@ impl Upstream {
         let (sender, receiver) = inbox();
         let settings = &connector.settings;
         let state = if settings.start == Start::Lazy { State::Idle } else { State::Starting };
+        let leases = Leases::of(&settings.transport);
         let gate = settings.max_concurrency.map(|width| Gate::new(width, settings.max_queue));
         let upstream = Arc::new(Self {
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
@@ -121,7 +122,7 @@ impl Upstream {
             needed: (AtomicBool::new(false), Notify::new()),
             gate,
             shared_legacy: tokio::sync::Mutex::default(),
-            leases: Leases::default(),
+            leases,
             tasks: Tasks::default(),
             restarts: AtomicU64::new(0),
             subscribers: Mutex::default(),
@@ -211,6 +212,14 @@ impl Upstream {
     pub(crate) async fn turn(&self, patience: Duration) -> Result<Option<Turn>, Fault> {
         match &self.gate {
             Some(gate) => gate.turn(self.connector.name(), patience).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The next turn of a request that has given its first one back.
+    pub(crate) async fn turn_again(&self, patience: Duration) -> Result<Option<Turn>, Fault> {
+        match &self.gate {
+            Some(gate) => gate.turn_again(self.connector.name(), patience).await.map(Some),
             None => Ok(None),
         }
     }

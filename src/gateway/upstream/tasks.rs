@@ -3,13 +3,16 @@
 //! A task's name passes as its server wrote it, so it says nothing of the server. Where several could have it, they are
 //! asked once.
 
+use std::borrow::Cow;
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::super::relay::{ClientMeta, Era, Outcome, TASKS, member, raw};
+use super::super::error::Fault;
+use super::super::relay::{ClientMeta, Era, Outcome, Raw, TASKS, array_items, member, member_str, raw};
+use super::known::{ITEMS, PAGES};
 use super::link::{Call, Link};
 
 /// Tasks that are remembered of one upstream; the oldest are forgotten first.
@@ -50,6 +53,35 @@ impl Link {
             Era::Legacy => member(capabilities, "tasks").is_some(),
             Era::Modern => member(capabilities, "extensions").is_some_and(|has| member(has, TASKS).is_some()),
         }
+    }
+
+    /// Whether a legacy server tells which tasks it has.
+    pub(crate) fn lists_tasks(&self) -> bool {
+        member(&self.handshake.capabilities, "tasks").is_some_and(|tasks| member(tasks, "list").is_some())
+    }
+
+    /// The tasks of a legacy server, as it writes them.
+    pub(crate) async fn tasks(&self) -> Result<Vec<Raw>, Fault> {
+        let (mut tasks, mut bytes) = (Vec::<Raw>::new(), 0);
+        let mut cursor: Option<String> = None;
+        for _ in 0..PAGES {
+            let params = cursor.as_deref().map(|cursor| raw(&json!({ "cursor": cursor })));
+            let page = match self.call(Call::new("tasks/list", params, PATIENCE)).await.outcome().await? {
+                Outcome::Result(page) => page,
+                Outcome::Error(error) => {
+                    tracing::warn!(upstream = %self.name, error = error.get(), "cannot list tasks");
+                    return Err(Fault::upstream(&self.name, "refused to list its tasks"));
+                }
+            };
+            let items = member(&page, "tasks").and_then(array_items).unwrap_or_default();
+            bytes += page.get().len();
+            tasks.extend(items.into_iter().map(ToOwned::to_owned));
+            cursor = member_str(&page, "nextCursor").map(Cow::into_owned);
+            if cursor.is_none() || bytes > ITEMS {
+                break;
+            }
+        }
+        Ok(tasks)
     }
 
     /// Whether the server knows this task.

@@ -1,0 +1,69 @@
+//! Questions to modern clients, as results that ask for input (MCP 2026-07-28 §Multi Round-Trip Requests).
+
+use std::collections::HashSet;
+
+use serde_json::value::RawValue;
+
+use super::super::relay::{ClientMeta, Outcome, array_items, member, member_str, raw_string};
+use super::held::AGAIN;
+
+/// The result that asks a client for input.
+pub(super) fn input_required(requests: &str, state: &str) -> Outcome {
+    let state = raw_string(state);
+    let text =
+        format!(r#"{{"resultType":"input_required","inputRequests":{requests},"requestState":{state}}}"#);
+    Outcome::Result(RawValue::from_string(text).expect("valid members make a valid object"))
+}
+
+/// What a legacy server wants to be visited before it is asked again (MCP 2025-11-25 §URL Elicitation Required Error),
+/// as questions; `None` if the client cannot do that.
+pub(super) fn visits(client: &ClientMeta, error: &RawValue) -> Option<Outcome> {
+    member(member(&client.capabilities, "elicitation")?, "url")?;
+    let wanted = member(member(error, "data")?, "elicitations")?;
+    let wanted = array_items(wanted).filter(|wanted| !wanted.is_empty())?;
+    let mut names = HashSet::new();
+    let visits = wanted.into_iter().enumerate().map(|(place, visit)| {
+        let theirs = member_str(visit, "elicitationId").map_or_else(|| place.to_string(), Into::into);
+        let others = (1..).map(|more| format!("{theirs}-{more}"));
+        let mut free =
+            std::iter::once(theirs.clone()).chain(others).filter(|name| names.insert(name.clone()));
+        let name = free.next().expect("there is always another number");
+        question(&name, "elicitation/create", visit.get())
+    });
+    let requests = format!("{{{}}}", visits.collect::<Vec<_>>().join(","));
+    Some(input_required(&requests, AGAIN))
+}
+
+/// One member of `inputRequests`.
+pub(super) fn question(name: &str, method: &str, params: &str) -> String {
+    format!(r#"{}:{{"method":{},"params":{params}}}"#, raw_string(name), raw_string(method))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_to_visit_are_asked_for_in_the_words_of_the_server() {
+        let json = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
+        let capabilities = json(r#"{"elicitation":{"url":{}}}"#);
+        let client = ClientMeta { capabilities, ..ClientMeta::default() };
+        let page = r#"{"url":"https://example.org/", "elicitationId":"e1","z":1.0,"a":9007199254740993}"#;
+        let error = json(&format!(
+            r#"{{"code":-32042,"message":"m","data":{{"elicitations":[{page},{{"url":"u"}}]}}}}"#
+        ));
+        let Some(Outcome::Result(asked)) = visits(&client, &error) else { panic!("it can be asked") };
+        let expected = format!(
+            r#""inputRequests":{{"e1":{{"method":"elicitation/create","params":{page}}},"1":{{"method":"elicitation/create","params":{{"url":"u"}}}}}}"#
+        );
+        assert!(asked.get().contains(&expected), "{}", asked.get());
+        assert!(visits(&ClientMeta::default(), &error).is_none());
+        // Nothing to do is no reason to come back.
+        assert!(visits(&client, &json(r#"{"data":{"elicitations":[]}}"#)).is_none());
+        // Each has a name of its own, whatever the server calls it.
+        let same = r#"{"data":{"elicitations":[{"elicitationId":"1"},{"url":"u"},{"elicitationId":"1"}]}}"#;
+        let Some(Outcome::Result(asked)) = visits(&client, &json(same)) else { panic!("it can be asked") };
+        let asked: serde_json::Value = serde_json::from_str(asked.get()).unwrap();
+        assert_eq!(asked["inputRequests"].as_object().unwrap().len(), 3, "{asked}");
+    }
+}
