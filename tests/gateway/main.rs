@@ -3,6 +3,8 @@
 //! Tests that need nothing but Python run always; those with third-party clients are ignored by default and run by
 //! `scripts/check`, which installs the tools first.
 
+mod broken_children;
+mod broken_endpoints;
 mod chaos;
 mod children;
 mod clients;
@@ -21,6 +23,7 @@ mod metrics;
 mod order;
 mod questions;
 mod reload;
+mod scripted;
 mod sessions;
 mod shown;
 mod supervision;

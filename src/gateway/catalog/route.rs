@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 
 use super::super::error::Fault;
 use super::super::relay::{ClientMeta, Raw, member, member_str, raw_string, set_member, set_path};
-use super::super::upstream::{Kind, Upstream};
+use super::super::upstream::{Kind, Listing, Upstream};
 use super::list::{listing, soon};
 use super::scope::{Links, Scope};
 use crate::config::Shows;
@@ -148,7 +148,7 @@ impl<L: Links> Search<'_, L> {
             return Ok((Arc::clone(upstream), name.to_owned()));
         }
         if self.scope.by_lookup()
-            && let Some(upstream) = self.find(kind, |listing| listing.find("name", shown).is_some()).await
+            && let Some(upstream) = self.find(kind, |listing| listing.has(kind, shown)).await
         {
             return Ok((upstream, shown.to_owned()));
         }
@@ -157,11 +157,11 @@ impl<L: Links> Search<'_, L> {
 
     /// The upstream that lists a resource, or the first with a template that it fits.
     async fn uri(&self, uri: &str) -> Result<Arc<Upstream>, Fault> {
-        if let Some(upstream) = self.find(Kind::Resources, |listing| listing.find("uri", uri).is_some()).await
-        {
+        let listed = |listing: &Listing| listing.has(Kind::Resources, uri);
+        if let Some(upstream) = self.find(Kind::Resources, listed).await {
             return Ok(upstream);
         }
-        let fits = |listing: &super::super::upstream::Listing| {
+        let fits = |listing: &Listing| {
             listing
                 .items
                 .iter()
@@ -180,8 +180,7 @@ impl<L: Links> Search<'_, L> {
             return Ok((upstream, edited));
         }
         let uri = member_str(reference, "uri").ok_or_else(|| missing("ref.uri"))?;
-        let template =
-            self.find(Kind::Templates, |listing| listing.find("uriTemplate", &uri).is_some()).await;
+        let template = self.find(Kind::Templates, |listing| listing.has(Kind::Templates, &uri)).await;
         let upstream = match template {
             Some(upstream) => upstream,
             None => self.uri(&uri).await?,
@@ -208,11 +207,7 @@ impl<L: Links> Search<'_, L> {
     }
 
     /// The first upstream whose list of this kind passes the test; ones that cannot be asked are passed over.
-    async fn find(
-        &self,
-        kind: Kind,
-        test: impl Fn(&super::super::upstream::Listing) -> bool,
-    ) -> Option<Arc<Upstream>> {
+    async fn find(&self, kind: Kind, test: impl Fn(&Listing) -> bool) -> Option<Arc<Upstream>> {
         let upstreams = self.scope.upstreams();
         // All are asked at once, so that one that hangs delays the search once; the first in order has it.
         let asked = upstreams.iter().map(|upstream| listing(self.links, upstream, kind, self.meta));
