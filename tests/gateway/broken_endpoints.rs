@@ -43,6 +43,34 @@ def call(handler, message, name):
 }
 
 #[tokio::test]
+async fn server_that_is_back_is_used_by_the_first_call_after_that() {
+    let port = Port::free();
+    let lines = format!("port = {}", port.address.port());
+    let server = http_script(&lines).await;
+    let gateway = Gateway::start(&http("back", server.port)).await;
+    let clients =
+        [Client::legacy(gateway.address(), "/mcp").await, Client::modern(gateway.address(), "/mcp")];
+    for client in &clients {
+        assert_eq!(client.call("x", "{}").await.text(), "fine");
+    }
+    drop(server);
+    // By then it waits for seconds before it tries again by itself.
+    let failures = || gateway.printed().matches("the upstream is not available").count();
+    let away = async {
+        while failures() < 8 {
+            let (_, message) = clients[0].call("x", "{}").await.error();
+            assert!(message.contains("`back`"), "{message}");
+        }
+    };
+    tokio::time::timeout(SOON, away).await.expect("it is missed");
+    let _server = http_script(&lines).await;
+    for client in &clients {
+        assert_eq!(client.call("x", "{}").await.text(), "fine");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn connection_that_breaks_costs_its_own_call_and_no_session() {
     for modern in ["True", "False"] {
         let lines = format!(

@@ -85,18 +85,32 @@ fn admitted(selections: &Shows, subject: &Subject, params: Option<Raw>) -> Resul
             Ok(if original == shown { Some(params) } else { edited })
         }
         Subject::Uri => match member_str(&params, "uri") {
-            Some(uri) if !selections.resources.admits(&uri) => Err(Fault::unknown("resource", &uri)),
+            Some(uri) if !may_be_read(selections, &uri) => Err(Fault::unknown("resource", &uri)),
             _ => Ok(Some(params)),
         },
         Subject::Reference => admitted_reference(selections, params).map(Some),
     }
 }
 
+/// Whether a resource is shown. An address that climbs is not what it seems: `file:///open/../secret` is within what
+/// `file:///open/*` allows, and outside of what `file:///secret` denies.
+fn may_be_read(selections: &Shows, uri: &str) -> bool {
+    let resources = &selections.resources;
+    resources.everything() || resources.admits(uri) && !climbs(uri)
+}
+
+/// Whether an address has a segment that means another place (RFC 3986 §5.2.4), written out or percent-encoded.
+fn climbs(uri: &str) -> bool {
+    let path = uri.split(['?', '#']).next().unwrap_or(uri).to_ascii_lowercase();
+    let path = path.replace("%2e", ".").replace("%2f", "/").replace("%5c", "/");
+    path.split(['/', '\\']).any(|segment| matches!(segment, "." | ".."))
+}
+
 /// The same for what `completion/complete` refers to.
 fn admitted_reference(selections: &Shows, params: Raw) -> Result<Raw, Fault> {
     let Some(reference) = member(&params, "ref") else { return Ok(params) };
     if let Some(uri) = member_str(reference, "uri") {
-        return if selections.resources.admits(&uri) {
+        return if may_be_read(selections, &uri) {
             Ok(params)
         } else {
             Err(Fault::unknown("resource", &uri))
@@ -238,7 +252,19 @@ fn fits(template: &str, uri: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::fits;
+    use super::{climbs, fits};
+
+    #[test]
+    fn an_address_that_climbs_is_seen_however_it_is_written() {
+        for uri in
+            ["f:///a/../b", "f:///a/%2E%2e/b", "f:///a/..", "f:///a%2f..%2Fb", "f:///a/./b", "f:///a/..\\b"]
+        {
+            assert!(climbs(uri), "{uri}");
+        }
+        for uri in ["f:///a/b", "f:///a/..b/c...", "f:///a?x=/../", "mailto:a.b", "f:///a/.hidden"] {
+            assert!(!climbs(uri), "{uri}");
+        }
+    }
 
     #[test]
     fn a_uri_fits_a_template_by_its_literal_parts() {

@@ -421,7 +421,8 @@ async fn start(session: &Arc<Session>, request: Request) -> Result<Started, Faul
     if let Some(kind) = Kind::of_method(&method)
         && scope.transparent().is_none()
     {
-        return Ok(Started::Here(merged(scope, &**session, kind, meta, Era::Legacy).await));
+        let merged = merged(scope, &**session, kind, meta, Era::Legacy, params.as_deref()).await?;
+        return Ok(Started::Here(merged));
     }
     session.note_subscription(&method, params.as_deref());
     let (upstream, params) = route(scope, &**session, &method, params, meta).await.map_err(|mut fault| {

@@ -105,7 +105,11 @@ impl SessionLinks {
                 tracing::debug!(upstream = upstream.name(), fault, "the server speaks the modern era only");
                 Opened { link: native, own: false }
             }
-            Err(fault) => return Err(fault),
+            Err(fault) => {
+                // The connection that all share may be just as dead, and nobody has noticed.
+                native.pulse.unanswered();
+                return Err(fault);
+            }
         };
         let link = Arc::clone(&opened.link);
         if opened.own {

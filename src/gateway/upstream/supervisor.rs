@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -28,10 +28,14 @@ use super::moving::{Awaited, Offer};
 use super::retry::Backoff;
 use super::tasks::Tasks;
 use super::watch::End;
-use crate::config::{Shows, Start, UpstreamName};
+use crate::config::{Shows, Start, Transport, UpstreamName};
 
 /// A wait before the next attempt that calls are held back for.
 const SHORT: Duration = Duration::from_millis(500);
+/// An attempt that fails sooner costs so little that one more may be made whenever somebody calls.
+const CHEAP: Duration = Duration::from_millis(250);
+/// The shortest time between two such attempts.
+const BETWEEN: Duration = Duration::from_millis(100);
 /// How long a request that was certainly not processed waits for the next connection.
 const RENEWAL: Duration = Duration::from_secs(5);
 /// Tells upstreams apart that have the same name, before and after a reload.
@@ -76,6 +80,8 @@ pub(crate) struct Upstream {
     asleep: Mutex<Option<Arc<Link>>>,
     /// Whether somebody needs it, and how whoever waits for that is told.
     needed: (AtomicBool, Notify),
+    /// Whether it is tried as soon as somebody calls, though it backs off.
+    eager: AtomicBool,
     /// How many requests it is given at once.
     gate: Option<Gate>,
     /// The shared legacy connection to a server that is modern by nature, opened on demand.
@@ -120,6 +126,7 @@ impl Upstream {
             current: watch::Sender::new((state, None)),
             asleep: Mutex::default(),
             needed: (AtomicBool::new(false), Notify::new()),
+            eager: AtomicBool::new(false),
             gate,
             shared_legacy: tokio::sync::Mutex::default(),
             leases: Leases::default(),
@@ -151,6 +158,10 @@ impl Upstream {
         }
         self.need();
         let mut current = self.current.subscribe();
+        if self.eager.load(Ordering::SeqCst) {
+            let tried = current.wait_for(|(state, _)| *state != State::BackingOff);
+            let _ = timeout(CHEAP, tried).await;
+        }
         // A connection that has just been lost is as good as starting: the supervisor is about to notice.
         let lost = |link: &Option<Arc<Link>>| link.as_ref().is_some_and(|link| !link.is_open());
         let under_way = |state: &State| matches!(state, State::Starting | State::Idle);
@@ -331,26 +342,51 @@ impl Upstream {
 
     /// One life after the other.
     async fn lives(&self) {
-        let mut backoff = Backoff::default();
+        let (mut backoff, mut due) = (Backoff::default(), Instant::now());
         loop {
             if self.state() == State::Idle {
                 self.until_needed().await;
                 self.current.send_replace((State::Starting, None));
             }
             self.unneeded();
+            let began = Instant::now();
             let Err((fault, lived)) = self.live().await else {
                 self.sleep().await;
                 continue;
             };
-            let wait = backoff.next(lived);
-            let error = fault.detail.as_ref().unwrap_or(&fault.message);
-            tracing::warn!(upstream = self.name(), error, retry_in = ?wait, "the upstream is not available");
+            let (now, error) = (Instant::now(), fault.detail.as_ref().unwrap_or(&fault.message));
+            if lived.is_zero() && now < due {
+                tracing::debug!(upstream = self.name(), error, "the upstream is still not available");
+            } else {
+                let wait = backoff.next(lived);
+                due = now + wait;
+                tracing::warn!(upstream = self.name(), error, retry_in = ?wait, "the upstream is not available");
+            }
             *self.error() = Some(fault);
             // One that has worked is about to be back: whoever calls it waits for that instead of failing.
-            let worked = self.current.borrow().1.is_some() && wait < SHORT;
+            let worked = self.current.borrow().1.is_some() && due - now < SHORT;
             self.retire(if worked { State::Starting } else { State::BackingOff }).await;
-            tokio::time::sleep(wait).await;
+            self.rest(due, now - began).await;
             self.current.send_replace((State::Starting, None));
+            self.eager.store(false, Ordering::SeqCst);
+        }
+    }
+
+    /// Waits before the next attempt, after one that took so long. To ask whether an HTTP server is back costs little where
+    /// that is refused at once, so that it is done for whoever calls: nobody is told that it is away who need not be.
+    async fn rest(&self, due: Instant, took: Duration) {
+        let is_http = matches!(self.connector.settings.transport, Transport::Http { .. });
+        if !is_http || took > CHEAP {
+            return sleep_until(due).await;
+        }
+        let called = async {
+            sleep(BETWEEN).await;
+            self.until_needed().await;
+        };
+        self.eager.store(true, Ordering::SeqCst);
+        tokio::select! {
+            () = sleep_until(due) => {}
+            () = called => {}
         }
     }
 
