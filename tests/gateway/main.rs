@@ -3,6 +3,8 @@
 //! Tests that need nothing but Python run always; those with third-party clients are ignored by default and run by
 //! `scripts/check`, which installs the tools first.
 
+mod broken_children;
+mod broken_endpoints;
 mod chaos;
 mod children;
 mod clients;
@@ -22,6 +24,7 @@ mod order;
 mod questions;
 mod reload;
 mod rounds;
+mod scripted;
 mod sessions;
 mod shown;
 mod supervision;

@@ -64,6 +64,33 @@ async fn resources_that_are_not_shown_cannot_be_subscribed_to() {
 }
 
 #[tokio::test]
+async fn resource_is_not_reached_around_what_is_shown() {
+    let selection = "resources = { allow = [\"odd://open/*\"] }\n";
+    let gateway = Gateway::start(&(odd("odd", &[]) + selection)).await;
+    let client = Client::legacy(gateway.address(), "/mcp").await;
+    for uri in ["odd://open/../secret", "odd://open/%2e%2e/secret", "odd://secret"] {
+        let refused = client.request("1", "resources/subscribe", "", &format!(r#"{{"uri":"{uri}"}}"#)).await;
+        assert!(refused.error().1.contains("unknown resource"), "{uri}");
+    }
+    assert_eq!(client.call("subscribed", "{}").await.text(), "[]");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn cursor_of_a_merged_list_is_refused_instead_of_leading_to_the_beginning() {
+    let gateway = Gateway::start(&(odd("odd", &[]) + &probe("probe", &[]))).await;
+    for client in clients(&gateway, "/mcp").await {
+        let meta = crate::client::MODERN_META;
+        let params = format!(r#"{{"cursor":"2","_meta":{{{meta}}}}}"#);
+        let legacy = matches!(client.era, crate::client::Era::Legacy(_));
+        let params = if legacy { r#"{"cursor":"2"}"# } else { params.as_str() };
+        let (code, message) = client.request("1", "tools/list", "", params).await.error();
+        assert_eq!(code, -32602, "{message}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_changed_selection_is_in_force_after_a_reload() {
     let gateway = Gateway::start(&probe("probe", &[])).await;
     let client = Client::modern(gateway.address(), "/mcp");

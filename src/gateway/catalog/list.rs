@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use http::StatusCode;
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 
 use super::super::error::Fault;
-use super::super::relay::{ClientMeta, Era, Raw, member_str};
+use super::super::relay::{ClientMeta, Era, Raw, code, member, member_str};
 use super::super::upstream::{Kind, Link, Listing, Upstream, renamed};
 use super::scope::{Links, Scope};
 
@@ -39,13 +40,20 @@ pub(crate) async fn soon(links: &impl Links, upstream: &Arc<Upstream>) -> Result
 }
 
 /// The merged list as a result. An upstream that cannot be asked is left out: it never blanks the others' lists.
+/// A cursor is refused (MCP §Pagination, "Error Handling").
 pub(crate) async fn merged(
     scope: &Scope,
     links: &impl Links,
     kind: Kind,
     meta: &ClientMeta,
     era: Era,
-) -> Raw {
+    params: Option<&RawValue>,
+) -> Result<Raw, Fault> {
+    // A merged list has one page, which names no other: the cursor is from a time when one upstream's pages were passed on.
+    if params.is_some_and(|params| member(params, "cursor").is_some_and(|cursor| cursor.get() != "null")) {
+        let message = "the cursor leads nowhere; list from the beginning, without one";
+        return Err(Fault::downstream(code::INVALID_PARAMS, StatusCode::OK, message));
+    }
     let listings = join_all(scope.upstreams().iter().map(|upstream| async move {
         let listing = listing(links, upstream, kind, meta).await;
         listing
@@ -56,7 +64,7 @@ pub(crate) async fn merged(
     let complete = listings.iter().all(Option::is_some);
     let present =
         scope.upstreams().iter().zip(listings).filter_map(|(upstream, listing)| Some((upstream, listing?)));
-    assemble(scope, kind, era, complete, &present.collect::<Vec<_>>())
+    Ok(assemble(scope, kind, era, complete, &present.collect::<Vec<_>>()))
 }
 
 /// Writes the result's text.

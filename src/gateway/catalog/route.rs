@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 
 use super::super::error::Fault;
 use super::super::relay::{ClientMeta, Raw, member, member_str, raw_string, set_member, set_path};
-use super::super::upstream::{Kind, Upstream};
+use super::super::upstream::{Kind, Listing, Upstream};
 use super::list::listing;
 use super::scope::{Links, Scope};
 use super::tasks::owner;
@@ -86,18 +86,32 @@ fn admitted(selections: &Shows, subject: &Subject, params: Option<Raw>) -> Resul
             Ok(if original == shown { Some(params) } else { edited })
         }
         Subject::Uri => match member_str(&params, "uri") {
-            Some(uri) if !selections.resources.admits(&uri) => Err(Fault::unknown("resource", &uri)),
+            Some(uri) if !may_be_read(selections, &uri) => Err(Fault::unknown("resource", &uri)),
             _ => Ok(Some(params)),
         },
         Subject::Reference => admitted_reference(selections, params).map(Some),
     }
 }
 
+/// Whether a resource is shown. An address that climbs is not what it seems: `file:///open/../secret` is within what
+/// `file:///open/*` allows, and outside of what `file:///secret` denies.
+fn may_be_read(selections: &Shows, uri: &str) -> bool {
+    let resources = &selections.resources;
+    resources.everything() || resources.admits(uri) && !climbs(uri)
+}
+
+/// Whether an address has a segment that means another place (RFC 3986 §5.2.4), written out or percent-encoded.
+fn climbs(uri: &str) -> bool {
+    let path = uri.split(['?', '#']).next().unwrap_or(uri).to_ascii_lowercase();
+    let path = path.replace("%2e", ".").replace("%2f", "/").replace("%5c", "/");
+    path.split(['/', '\\']).any(|segment| matches!(segment, "." | ".."))
+}
+
 /// The same for what `completion/complete` refers to.
 fn admitted_reference(selections: &Shows, params: Raw) -> Result<Raw, Fault> {
     let Some(reference) = member(&params, "ref") else { return Ok(params) };
     if let Some(uri) = member_str(reference, "uri") {
-        return if selections.resources.admits(&uri) {
+        return if may_be_read(selections, &uri) {
             Ok(params)
         } else {
             Err(Fault::unknown("resource", &uri))
@@ -149,7 +163,7 @@ impl<L: Links> Search<'_, L> {
             return Ok((Arc::clone(upstream), name.to_owned()));
         }
         if self.scope.by_lookup()
-            && let Some(upstream) = self.find(kind, |listing| listing.find("name", shown).is_some()).await
+            && let Some(upstream) = self.find(kind, |listing| listing.has(kind, shown)).await
         {
             return Ok((upstream, shown.to_owned()));
         }
@@ -158,11 +172,11 @@ impl<L: Links> Search<'_, L> {
 
     /// The upstream that lists a resource, or the first with a template that it fits.
     async fn uri(&self, uri: &str) -> Result<Arc<Upstream>, Fault> {
-        if let Some(upstream) = self.find(Kind::Resources, |listing| listing.find("uri", uri).is_some()).await
-        {
+        let listed = |listing: &Listing| listing.has(Kind::Resources, uri);
+        if let Some(upstream) = self.find(Kind::Resources, listed).await {
             return Ok(upstream);
         }
-        let fits = |listing: &super::super::upstream::Listing| {
+        let fits = |listing: &Listing| {
             listing
                 .items
                 .iter()
@@ -181,8 +195,7 @@ impl<L: Links> Search<'_, L> {
             return Ok((upstream, edited));
         }
         let uri = member_str(reference, "uri").ok_or_else(|| missing("ref.uri"))?;
-        let template =
-            self.find(Kind::Templates, |listing| listing.find("uriTemplate", &uri).is_some()).await;
+        let template = self.find(Kind::Templates, |listing| listing.has(Kind::Templates, &uri)).await;
         let upstream = match template {
             Some(upstream) => upstream,
             None => self.uri(&uri).await?,
@@ -192,11 +205,7 @@ impl<L: Links> Search<'_, L> {
     }
 
     /// The first upstream whose list of this kind passes the test; ones that cannot be asked are passed over.
-    async fn find(
-        &self,
-        kind: Kind,
-        test: impl Fn(&super::super::upstream::Listing) -> bool,
-    ) -> Option<Arc<Upstream>> {
+    async fn find(&self, kind: Kind, test: impl Fn(&Listing) -> bool) -> Option<Arc<Upstream>> {
         let upstreams = self.scope.upstreams();
         // All are asked at once, so that one that hangs delays the search once; the first in order has it.
         let asked = upstreams.iter().map(|upstream| listing(self.links, upstream, kind, self.meta));
@@ -227,7 +236,19 @@ fn fits(template: &str, uri: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::fits;
+    use super::{climbs, fits};
+
+    #[test]
+    fn an_address_that_climbs_is_seen_however_it_is_written() {
+        for uri in
+            ["f:///a/../b", "f:///a/%2E%2e/b", "f:///a/..", "f:///a%2f..%2Fb", "f:///a/./b", "f:///a/..\\b"]
+        {
+            assert!(climbs(uri), "{uri}");
+        }
+        for uri in ["f:///a/b", "f:///a/..b/c...", "f:///a?x=/../", "mailto:a.b", "f:///a/.hidden"] {
+            assert!(!climbs(uri), "{uri}");
+        }
+    }
 
     #[test]
     fn a_uri_fits_a_template_by_its_literal_parts() {

@@ -455,7 +455,8 @@ async fn start(session: &Arc<Session>, request: Request) -> Result<Started, Faul
     if let Some(kind) = Kind::of_method(&method)
         && scope.transparent().is_none()
     {
-        return Ok(Started::Here(merged(scope, &**session, kind, meta, Era::Legacy).await));
+        let merged = merged(scope, &**session, kind, meta, Era::Legacy, params.as_deref()).await?;
+        return Ok(Started::Here(merged));
     }
     if method == "tasks/list" && scope.plain().is_none() {
         return all_tasks(scope, &**session).await.map(Started::Here);

@@ -77,7 +77,8 @@ async fn dispatch(
     if let Some(kind) = Kind::of_method(&request.method)
         && scope.transparent().is_none()
     {
-        let merged = merged(&scope, &Lending::to(&client), kind, &client, Era::Modern).await;
+        let (links, params) = (Lending::to(&client), request.params.as_deref());
+        let merged = merged(&scope, &links, kind, &client, Era::Modern, params).await?;
         let message = Message::Response(Answer {
             id: Some(request.id),
             outcome: Outcome::Result(set_server_info(merged)),

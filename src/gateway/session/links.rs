@@ -108,10 +108,15 @@ impl SessionLinks {
                 tracing::debug!(upstream = upstream.name(), fault, "the server speaks the modern era only");
                 Opened { link: native, own: false }
             }
-            Err(fault) => return Err(fault),
+            Err(fault) => {
+                // The connection that all share may be just as dead, and nobody has noticed.
+                native.pulse.unanswered();
+                return Err(fault);
+            }
         };
         let link = Arc::clone(&opened.link);
         if opened.own {
+            upstream.look_after(&link, None);
             lock(&self.own).insert(upstream.serial, Arc::clone(&link));
             // Nobody listens any more to a session that has ended.
             let _ = self.opened.send((Arc::clone(&link), told));
@@ -167,9 +172,13 @@ impl SessionLinks {
 
     /// Ends those of the session's own connections that nobody has used for as long as their upstream may idle.
     pub(crate) async fn reap(&self) {
-        let spent = |link: &&Arc<Link>| link.idle_limit.is_some_and(|limit| link.pulse.unused() >= limit);
-        let spent: Vec<_> = lock(&self.own).values().filter(spent).cloned().collect();
-        for link in spent {
+        let spent = |link: &Arc<Link>| link.idle_limit.is_some_and(|limit| link.pulse.unused() >= limit);
+        // What somebody has subscribed to is told by nobody else.
+        let followed = |serial: &u64| lock(&self.subscribed).get(serial).is_some_and(|uris| !uris.is_empty());
+        let own: Vec<_> = lock(&self.own).iter().map(|(serial, link)| (*serial, Arc::clone(link))).collect();
+        let spent: Vec<_> =
+            own.into_iter().filter(|(serial, link)| spent(link) && !followed(serial)).collect();
+        for (_, link) in spent {
             // The next call opens another.
             if link.is_open() && link.retire_unused() {
                 tracing::debug!(upstream = %link.name, "a session's own connection is ended: nobody uses it");

@@ -24,6 +24,8 @@ use crate::sys;
 use crate::sys::group::Group;
 use crate::sys::process::Kill;
 
+/// The error of who may not become another user: `setuid(2)`.
+const EPERM: i32 = nix::libc::EPERM;
 /// What a child gets from the gateway's own environment; all else must be named in the configuration.
 const INHERITED: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "USER"];
 /// How long a child may take to exit after the end of its standard input.
@@ -63,6 +65,8 @@ pub(crate) struct Process {
     stop: Option<oneshot::Sender<Wish>>,
     /// Ends when the child is reaped and its group is gone; tells how the child ended.
     keeper: JoinHandle<String>,
+    /// Fires when the child has ended, unless it was left to another process.
+    pub(super) ended: Option<oneshot::Receiver<()>>,
 }
 
 /// The gateway's ends of a child's pipes.
@@ -92,6 +96,8 @@ struct Kin {
     group: Group,
     /// The child, if it is this process's own.
     child: Option<Child>,
+    /// Tells of the child's end.
+    end: oneshot::Sender<()>,
 }
 
 /// Starts a child and returns it with the ends of its pipes.
@@ -130,10 +136,24 @@ pub(crate) fn start(recipe: &Recipe<'_>) -> io::Result<(Process, Pipes)> {
     Ok((process, Pipes { stdin, stdout, stderr }))
 }
 
-/// What to add to an error where it is the unit of a gateway without stdio upstreams that lets no program run.
-pub(crate) fn forbidden_by_unit(error: &io::Error) -> Option<&'static str> {
-    let forbidden = error.kind() == io::ErrorKind::PermissionDenied && sys::fs::is_root_noexec();
-    forbidden.then_some("; the unit lets no program run, and `sudo mcpeg install` makes one that does")
+impl Recipe<'_> {
+    /// Why it could not be followed. The kernel's word alone would say that the program is missing where its directory is.
+    pub(crate) fn explain(&self, error: &io::Error) -> String {
+        let missing = self.working_dir.filter(|dir| !dir.is_dir());
+        if let Some(dir) = missing {
+            return format!("its `working_dir` `{}` is no directory", dir.display());
+        }
+        if let Some(user) = self.user.filter(|_| error.raw_os_error() == Some(EPERM)) {
+            return format!("only a gateway that runs as root can start it as `user` `{user}`: {error}");
+        }
+        // The unit of a gateway without stdio upstreams.
+        if error.kind() == io::ErrorKind::PermissionDenied && sys::fs::is_root_noexec() {
+            return format!(
+                "{error}; the unit lets no program run, and `sudo mcpeg install` makes one that does"
+            );
+        }
+        error.to_string()
+    }
 }
 
 /// Makes a child run as another user, in that user's own group and no other, with that user's home.
@@ -164,10 +184,10 @@ impl Process {
     ) -> io::Result<Self> {
         let group = Group::led_by(pid, pidfd.try_clone()?)?;
         keepers.enlist(pid, pidfd.as_fd())?;
-        let (stop, stopped) = oneshot::channel();
-        let kin = Kin { pid, group, child };
+        let ((stop, stopped), (end, ended)) = (oneshot::channel(), oneshot::channel());
+        let kin = Kin { pid, group, child, end };
         let kept = kin.keep(sys::process::exit_event(pidfd)?, stopped, keepers.clone());
-        Ok(Self { pid, files, stop: Some(stop), keeper: keepers.spawn(kept) })
+        Ok(Self { pid, files, stop: Some(stop), keeper: keepers.spawn(kept), ended: Some(ended) })
     }
 
     /// Ends the child and its group, and waits until they are gone. The caller has closed standard input.
@@ -214,6 +234,8 @@ impl Kin {
         }
         self.signal(Kill::Kill);
         keepers.dismiss(self.pid);
+        // Whoever does not listen has closed the connection.
+        let _ = self.end.send(());
         match &mut self.child {
             None => "ended".to_owned(),
             Some(child) => match child.wait().await {

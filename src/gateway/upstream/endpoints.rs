@@ -87,11 +87,13 @@ impl Endpoints {
         let from = self.next.fetch_add(1, Ordering::Relaxed);
         let order =
             (0..count).map(|step| (from + step) % count).filter(|index| self.all[*index].target.is_some());
-        // Ones that are not left out come first, then those that are due soonest; among equals the least loaded.
+        // Ones that are not left out come first, then those that are due soonest; among equals the least loaded. One that is
+        // tried again gets one request, and more only when that has worked.
         let key = |index: &usize| {
             let endpoint = &self.all[*index];
-            let out = endpoint.failures().1.filter(|until| *until > now);
-            (out, endpoint.load.load(Ordering::Relaxed))
+            let load = endpoint.load.load(Ordering::Relaxed);
+            let out = endpoint.failures().1.filter(|until| *until > now || load > 0);
+            (out, load)
         };
         let index = order.min_by_key(key)?;
         let target = self.all[index].target.clone()?;
@@ -148,6 +150,17 @@ impl Place {
         *failures = (failures.0.saturating_add(1), Some(Instant::now() + wait));
     }
 
+    /// Notes that it wants to be left alone, for so long if it says so.
+    pub(crate) fn rest(&self, wait: Option<Duration>) {
+        match wait {
+            Some(wait) => {
+                let mut failures = self.endpoint().failures();
+                *failures = (failures.0.saturating_add(1), Some(Instant::now() + wait.clamp(FIRST, LONGEST)));
+            }
+            None => self.failed(),
+        }
+    }
+
     /// Notes that it has answered.
     pub(crate) fn worked(&self) {
         let mut failures = self.endpoint().failures();
@@ -183,6 +196,20 @@ mod tests {
         let freed = places.iter().position(|place| place.index == 1).unwrap();
         places.remove(freed);
         assert_eq!(endpoints.choose().unwrap().index, 1);
+    }
+
+    #[test]
+    fn one_that_is_tried_again_gets_one_request_until_that_has_worked() {
+        let endpoints = three();
+        let first = endpoints.choose().unwrap();
+        first.failed();
+        let (index, later) = (first.index, Instant::now() + LONGEST);
+        drop(first);
+        let choose = || endpoints.choose_at(later).unwrap();
+        let places: Vec<_> = (0..9).map(|_| choose()).collect();
+        assert_eq!(places.iter().filter(|place| place.index == index).count(), 1);
+        places.iter().find(|place| place.index == index).unwrap().worked();
+        assert_eq!((choose().index, choose().index), (index, index));
     }
 
     #[test]

@@ -76,6 +76,12 @@ pub(crate) fn finish(
     });
 }
 
+/// The content type that an answer states; empty without one.
+pub(crate) fn content_type<B>(response: &http::Response<B>) -> &str {
+    let kind = response.headers().get(http::header::CONTENT_TYPE);
+    kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default()
+}
+
 /// Whether a content type is that of an event stream.
 pub(crate) fn is_stream(kind: &str) -> bool {
     let essence = kind.split(';').next().unwrap_or(kind);

@@ -1,6 +1,7 @@
 //! Following what servers change: they tell only those who ask.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -62,9 +63,31 @@ impl Upstream {
         self.subscribers().keys().cloned().collect()
     }
 
+    /// Whether anybody follows its resources, so that it must not sleep: it would tell of no update.
+    pub(super) fn is_followed(&self) -> bool {
+        self.followers.load(Ordering::Relaxed) > 0 || !self.subscribers().is_empty()
+    }
+
     /// The subscribers by resource.
     fn subscribers(&self) -> MutexGuard<'_, HashMap<String, HashSet<String>>> {
         self.subscribers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Counts one who follows resources until dropped.
+struct Follower(Arc<AtomicUsize>);
+
+impl Follower {
+    /// One more.
+    fn of(upstream: &Upstream) -> Self {
+        upstream.followers.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(&upstream.followers))
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -84,6 +107,7 @@ pub(crate) async fn follow(
     updates: Sender<Notification>,
     accepted: oneshot::Sender<Result<(), Fault>>,
 ) {
+    let _follower = Follower::of(&upstream);
     let mut accepted = Some(accepted);
     let following = async {
         loop {
@@ -115,6 +139,8 @@ pub(crate) async fn follow(
     tokio::select! {
         () = following => {}
         () = updates.closed() => {}
+        // A stream of a modern HTTP server would go on.
+        () = upstream.stop.cancelled() => {}
     }
     unsubscribe(&upstream, &followed).await;
 }

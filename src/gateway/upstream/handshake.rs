@@ -173,12 +173,31 @@ impl Connector {
                 return self.initialize(link, &ClientIdentity::default()).await;
             }
         }
-        let link = self.link(Era::Legacy, Handshake::unknown(), self.wire(Era::Legacy, role, inbox)?);
-        let link = self.initialize(link, client.unwrap_or(&ClientIdentity::default())).await?;
-        if let Wire::Http(http) = &link.wire {
-            http.listen();
+        self.begin_legacy(client.unwrap_or(&ClientIdentity::default()), role, inbox).await
+    }
+
+    /// Starts and shakes hands in the legacy era, at one endpoint after the other until one can be reached.
+    async fn begin_legacy(
+        &self,
+        client: &ClientIdentity,
+        role: Role,
+        inbox: mpsc::Sender<(UpstreamName, Inbound)>,
+    ) -> Result<Link, Fault> {
+        let mut left = self.endpoints.len().max(1);
+        loop {
+            left -= 1;
+            let wire = self.wire(Era::Legacy, role, inbox.clone())?;
+            match self.initialize(self.link(Era::Legacy, Handshake::unknown(), wire), client).await {
+                Err(fault) if fault.unprocessed && left > 0 => {}
+                opened => {
+                    let link = opened?;
+                    if let Wire::Http(http) = &link.wire {
+                        http.listen();
+                    }
+                    return Ok(link);
+                }
+            }
         }
-        Ok(link)
     }
 
     /// A link of this upstream.
@@ -213,14 +232,16 @@ impl Connector {
                 let shared = role == Role::Shared;
                 let recipe =
                     Recipe { command, args, env, working_dir, limits: *limits, user, shared, keepers };
-                let (process, pipes) = child::start(&recipe).map_err(|error| {
-                    let hint = child::forbidden_by_unit(&error).unwrap_or_default();
-                    let detail = format!("cannot start `{command}`: {error}{hint}");
+                let (mut process, pipes) = child::start(&recipe).map_err(|error| {
+                    let detail = format!("cannot start `{command}`: {}", recipe.explain(&error));
                     Fault::upstream(name, "cannot be started").unprocessed().because(detail)
                 })?;
                 tracing::debug!(upstream = %name, pid = process.pid, "started");
                 let connection = Stdio::new(name.clone(), 0, self.limit, inbox, role);
                 connection.begin(pipes, Rest::default());
+                if let Some(ended) = process.ended.take() {
+                    connection.outlive(ended);
+                }
                 Ok(Wire::Stdio { connection, process: Mutex::new(Some(process)) })
             }
             Transport::Http { headers, .. } => {

@@ -9,12 +9,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt as _;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request as HttpRequest, Response as HttpResponse, StatusCode,
     header,
 };
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use http_body_util::Full;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -25,20 +24,16 @@ use super::super::relay::{
 };
 use super::driven::{Answer, Pool};
 use super::endpoints::{Endpoints, Place, Target};
-use super::events::{events as read_events, finish, is_stream, is_too_long, note_place};
 use super::exchange::{Cancel, Event, Events, Exchange, Late, carried};
 use super::headers;
-use super::link::{Call, Inbound, Inbox, Role};
+use super::link::{Call, Inbox, Role};
+use super::refusals::Later;
 use crate::config::{Secret, UpstreamName};
 
 /// The header that names a legacy session.
 pub(crate) const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 /// The header that states the revision.
 pub(crate) const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
-/// The header that resumes an event stream.
-const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
-/// How long to wait before a broken stream is resumed, where the server does not say.
-const RETRY: Duration = Duration::from_millis(500);
 /// How long ending a session may take.
 const GOODBYE: Duration = Duration::from_secs(2);
 /// As many headers a request has at most, beside those of the configuration and those that mirror parameters.
@@ -50,7 +45,7 @@ pub(crate) struct Http {
     /// Whose connection it is.
     pub(super) name: UpstreamName,
     /// The pool.
-    pool: Pool,
+    pub(super) pool: Pool,
     /// The endpoints, of which each request of the modern era goes to any.
     endpoints: Arc<Endpoints>,
     /// Where a session of the legacy era is.
@@ -58,23 +53,23 @@ pub(crate) struct Http {
     /// Configured headers.
     headers: HeaderMap,
     /// The era in which requests are sent.
-    era: Era,
+    pub(super) era: Era,
     /// The largest message, in bytes.
     pub(super) limit: usize,
     /// The server's session, if it gave one.
-    session: OnceLock<HeaderValue>,
+    pub(super) session: OnceLock<HeaderValue>,
     /// The agreed revision, for the header.
     version: OnceLock<HeaderValue>,
     /// The last identifier given out.
     last: AtomicU64,
     /// Whom messages without a request go to.
-    inbox: Inbox,
+    pub(super) inbox: Inbox,
     /// Who uses the connection.
     role: Role,
     /// True once the session is lost or the endpoint cannot be reached.
-    closed: watch::Sender<bool>,
+    pub(super) closed: watch::Sender<bool>,
     /// The task of the GET stream.
-    listener: OnceLock<AbortHandle>,
+    pub(super) listener: OnceLock<AbortHandle>,
 }
 
 /// Where and how to connect.
@@ -102,11 +97,11 @@ struct CancelHttp {
 
 /// A request whose answer is read.
 #[derive(Clone, Copy, Debug)]
-struct Sent {
+pub(super) struct Sent {
     /// Our identifier.
-    id: u64,
+    pub(super) id: u64,
     /// Whether a client waits for it, who can be asked.
-    for_client: bool,
+    pub(super) for_client: bool,
 }
 
 impl Http {
@@ -158,7 +153,7 @@ impl Http {
         let request = self.request_to(&target, Method::POST, message.to_line().into());
         match self.pool.request(&target, request).await {
             Ok(response) if response.status().is_success() => Ok(()),
-            Ok(response) => Err(self.refused(response.status())),
+            Ok(response) => Err(self.refused(response.status(), None, None)),
             Err(error) => Err(self.unreachable(&target.uri, &error)),
         }
     }
@@ -168,23 +163,6 @@ impl Http {
         if let Ok(version) = HeaderValue::from_str(version) {
             let _ = self.version.set(version);
         }
-    }
-
-    /// Opens the GET stream of a legacy session.
-    pub(crate) fn listen(self: &Arc<Self>) {
-        let connection = Arc::downgrade(self);
-        let task = tokio::spawn(async move {
-            let mut last: Option<String> = None;
-            loop {
-                let Some(connection) = connection.upgrade() else { return };
-                let Some(stream) = connection.get_stream(last.as_deref()).await else { return };
-                let mut wait = RETRY;
-                connection.read_unsolicited(stream, &mut last, &mut wait).await;
-                drop(connection);
-                tokio::time::sleep(wait).await;
-            }
-        });
-        let _ = self.listener.set(task.abort_handle());
     }
 
     /// Whether it is lost.
@@ -212,14 +190,19 @@ impl Http {
     }
 
     /// Where a message goes: to the session's endpoint, or to any where there is no session.
-    fn target(&self) -> Result<Arc<Target>, Fault> {
+    pub(super) fn target(&self) -> Result<Arc<Target>, Fault> {
         let home = self.home.as_ref().map(|place| Arc::clone(place.target()));
         let any = || self.endpoints.choose().map(|place| Arc::clone(place.target()));
         home.or_else(any).ok_or_else(|| self.unusable())
     }
 
     /// A request with the headers that all have.
-    fn request_to(&self, target: &Target, method: Method, body: Bytes) -> HttpRequest<Full<Bytes>> {
+    pub(super) fn request_to(
+        &self,
+        target: &Target,
+        method: Method,
+        body: Bytes,
+    ) -> HttpRequest<Full<Bytes>> {
         let accept =
             if method == Method::GET { "text/event-stream" } else { "application/json, text/event-stream" };
         let mut request = HttpRequest::new(Full::new(body));
@@ -286,146 +269,33 @@ impl Http {
             }
             match self.pool.request(target, post).await {
                 Ok(response) => {
-                    if is_out(response.status()) {
-                        place.failed();
-                    } else {
-                        place.worked();
+                    if self.passes_on(&response, place, left) {
+                        continue;
                     }
                     return Ok((response, chosen));
                 }
                 Err(error) => {
                     place.failed();
                     let fault = self.unreachable(&target.uri, &error);
-                    if error.is_connect() && left > 0 {
+                    // A connection that broke may have been that of this request alone.
+                    if !error.is_connect() {
+                        return Err(fault);
+                    }
+                    if left > 0 {
                         continue;
                     }
                     // Others may still be reached, but never a session's.
                     if self.home.is_some() || self.endpoints.out() == self.endpoints.len() {
                         self.closed.send_replace(true);
                     }
-                    return Err(if error.is_connect() { fault.unprocessed() } else { fault });
+                    return Err(fault.unprocessed());
                 }
-            }
-        }
-    }
-
-    /// Reads the answer to a request, whatever its form.
-    async fn answered(&self, sent: Sent, response: HttpResponse<Answer>, events: &Events) {
-        let status = response.status();
-        let kind =
-            response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
-        if status == StatusCode::NOT_FOUND && self.session.get().is_some() {
-            self.closed.send_replace(true);
-            events.end(Event::Lost(Fault::upstream(&self.name, "has lost its session").unprocessed()));
-        } else if status.is_success() && is_stream(kind) {
-            self.read_stream(sent, response, events).await;
-        } else {
-            let body = Limited::new(response.into_body(), self.limit).collect().await;
-            let last = match body.map(|body| Message::parse(&body.to_bytes())) {
-                Ok(Ok(Message::Response(Response { outcome, .. }))) => Event::Done(outcome),
-                Ok(_) if !status.is_success() => Event::Lost(self.refused(status)),
-                Ok(_) => Event::Lost(Fault::upstream(&self.name, "answered with something that is not MCP")),
-                Err(error) if error.is::<LengthLimitError>() => Event::Lost(self.too_long()),
-                Err(error) => Event::Lost(self.broken(error.as_ref())),
-            };
-            events.end(last);
-        }
-    }
-
-    /// Reads event streams until the request is answered, resuming broken ones where the server allows it.
-    async fn read_stream(&self, sent: Sent, response: HttpResponse<Answer>, events: &Events) {
-        let mut stream = response;
-        let mut last: Option<String> = None;
-        let mut wait = RETRY;
-        loop {
-            if self.read_answers(sent, stream, (&mut last, &mut wait), events).await {
-                return;
-            }
-            let resumable = last.is_some() && self.era == Era::Legacy;
-            let again = async {
-                tokio::time::sleep(wait).await;
-                self.get_stream(last.as_deref()).await
-            };
-            let Some(next) = (if resumable { again.await } else { None }) else {
-                events.end(Event::Lost(Fault::upstream(&self.name, "closed the stream before it answered")));
-                return;
-            };
-            stream = next;
-        }
-    }
-
-    /// Queues the messages of one event stream; true once nothing more is to be read.
-    async fn read_answers(
-        &self,
-        sent: Sent,
-        response: HttpResponse<Answer>,
-        (last, wait): (&mut Option<String>, &mut Duration),
-        events: &Events,
-    ) -> bool {
-        let mut stream = read_events(response.into_body(), self.limit);
-        while let Some(item) = stream.next().await {
-            let item = match item {
-                Ok(item) => item,
-                Err(error) if is_too_long(&error) => {
-                    events.end(Event::Lost(self.too_long()));
-                    return true;
-                }
-                Err(_) => return false,
-            };
-            note_place(&item, last, wait);
-            let Some(message) = self.message(item.data) else { continue };
-            let go_on = match message {
-                Message::Response(Response { id: Some(of), outcome }) if of.as_number() == Some(sent.id) => {
-                    finish(stream);
-                    events.end(Event::Done(outcome));
-                    return true;
-                }
-                Message::Response(_) => true,
-                Message::Notification(note) => events.send(Event::Notification(note)),
-                Message::Request(request) => {
-                    let hand_on = |request| {
-                        if sent.for_client {
-                            return events.send(Event::Request(request));
-                        }
-                        self.inbox.put(Inbound::Request(request));
-                        true
-                    };
-                    self.asked(request, hand_on).await
-                }
-            };
-            if !go_on {
-                return true;
-            }
-        }
-        false
-    }
-
-    /// Puts the messages of the GET stream into the inbox.
-    async fn read_unsolicited(
-        &self,
-        response: HttpResponse<Answer>,
-        last: &mut Option<String>,
-        wait: &mut Duration,
-    ) {
-        let mut stream = read_events(response.into_body(), self.limit);
-        while let Some(Ok(item)) = stream.next().await {
-            note_place(&item, last, wait);
-            match self.message(item.data) {
-                Some(Message::Notification(note)) => self.inbox.put(Inbound::Notification(note)),
-                Some(Message::Request(request)) => {
-                    self.asked(request, |request| {
-                        self.inbox.put(Inbound::Request(request));
-                        true
-                    })
-                    .await;
-                }
-                Some(Message::Response(_)) | None => {}
             }
         }
     }
 
     /// A request of the server: answered here, refused, or handed on.
-    async fn asked(&self, request: Request, hand_on: impl FnOnce(Request) -> bool) -> bool {
+    pub(super) async fn asked(&self, request: Request, hand_on: impl FnOnce(Request) -> bool) -> bool {
         let outcome = if request.method == "ping" {
             Outcome::Result(raw(&serde_json::json!({})))
         } else if self.role == Role::Shared {
@@ -441,32 +311,23 @@ impl Http {
         }
         true
     }
+}
 
-    /// Opens an event stream with GET; `None` if the server has none.
-    async fn get_stream(&self, last: Option<&str>) -> Option<HttpResponse<Answer>> {
-        let target = self.target().ok()?;
-        let mut request = self.request_to(&target, Method::GET, Bytes::new());
-        request.headers_mut().remove(header::CONTENT_TYPE);
-        if let Some(last) = last.and_then(|last| HeaderValue::from_str(last).ok()) {
-            request.headers_mut().insert(LAST_EVENT, last);
+impl Http {
+    /// Notes what an answer says of its endpoint, and whether the request goes to another one, of which so many are left:
+    /// a server that says when to come back has not processed it (RFC 9110 §10.2.3, RFC 6585 §4).
+    fn passes_on(&self, response: &HttpResponse<Answer>, place: &Place, left: usize) -> bool {
+        let (status, later) = (response.status(), Later::of(response));
+        let busy = status == StatusCode::TOO_MANY_REQUESTS
+            || status == StatusCode::SERVICE_UNAVAILABLE && later.is_some();
+        if busy && self.endpoints.len() > 1 {
+            place.rest(later.and_then(|Later(wait)| wait));
+        } else if is_out(status) {
+            place.failed();
+        } else {
+            place.worked();
         }
-        let response = self.pool.request(&target, request).await.ok()?;
-        if response.status() == StatusCode::NOT_FOUND && self.session.get().is_some() {
-            self.closed.send_replace(true);
-        }
-        let kind =
-            response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
-        (response.status().is_success() && is_stream(kind)).then_some(response)
-    }
-
-    /// The message in an event, if there is a readable one.
-    fn message(&self, data: Option<String>) -> Option<Message> {
-        let data = data.filter(|data| !data.is_empty())?;
-        Message::parse(data.as_bytes())
-            .inspect_err(
-                |error| tracing::warn!(upstream = %self.name, %error, "an event that is not MCP is ignored"),
-            )
-            .ok()
+        busy && left > 0 && self.endpoints.out() < self.endpoints.len()
     }
 }
 

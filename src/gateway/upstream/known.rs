@@ -4,7 +4,7 @@
 //! A list is fetched once for all who wait for it, by a task of its own: a waiter that gives up does not undo the work,
 //! so a slow list is there for the next one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::super::error::Fault;
 use super::super::relay::{
-    ClientMeta, Era, Object, Outcome, Raw, array_items, member, member_str, raw, raw_string, set_member,
+    ClientMeta, Era, Object, Outcome, Raw, array_items, code, member, member_str, raw, raw_string, set_member,
 };
 use super::headers::{PARAM, argument_text, encode};
 use super::link::{Call, Link, Wire};
@@ -24,7 +24,7 @@ use crate::config::{Selection, Shows};
 
 /// Pages of one list that are fetched at most: a server that hands out cursors for ever must end somewhere.
 pub(super) const PAGES: usize = 1000;
-/// The items of one list together, in bytes; more are not asked for.
+/// The pages of one list together, in bytes; more are not asked for.
 pub(super) const ITEMS: usize = 64 << 20;
 /// How long a list is remembered of a server that does not tell about changes.
 const UNTOLD: Duration = Duration::from_secs(30);
@@ -55,6 +55,8 @@ pub(crate) struct Listing {
     pub(crate) public: bool,
     /// Which arguments of which tools are mirrored in headers; made when first needed.
     mirrored: OnceLock<HashMap<String, Vec<ParamHeader>>>,
+    /// The names or addresses of the items; made when first needed.
+    names: OnceLock<HashSet<Box<str>>>,
 }
 
 /// An argument of a tool that is mirrored in a header (MCP 2026-07-28 §Streamable HTTP, "Schema Extension").
@@ -166,6 +168,8 @@ impl Known {
         for kind in Kind::changed(method) {
             let mut recall = self.recall(*kind);
             recall.listing = None;
+            // Whoever asks from now on must not get what was asked for before.
+            recall.fetch = None;
             recall.changes += 1;
         }
     }
@@ -230,9 +234,12 @@ impl Link {
         let changes = self.known.recall(kind).changes;
         let fetched = self.fetch(kind, meta).await.map(Arc::new);
         let mut recall = self.known.recall(kind);
-        recall.fetch = None;
+        let unchanged = recall.changes == changes;
+        if unchanged {
+            recall.fetch = None;
+        }
         let listing = fetched?;
-        if recall.changes == changes {
+        if unchanged {
             let until = (!self.tells_changes(kind)).then(|| Instant::now() + UNTOLD);
             recall.listing = Some((Arc::clone(&listing), until));
         }
@@ -294,26 +301,38 @@ impl Link {
         if !self.offers(kind) {
             return Ok(listing);
         }
-        let mut cursor: Option<String> = None;
+        let (mut cursor, mut weight): (Option<String>, _) = (None, 0);
         for _ in 0..PAGES {
             let params = cursor.as_deref().map(|cursor| raw(&serde_json::json!({ "cursor": cursor })));
             let params = if self.era == Era::Modern { Some(meta.apply(params)) } else { params };
             let call = Call::new(kind.method(), params, LIST_LIMIT);
             let page = match self.call_aside(call).await.outcome().await? {
                 Outcome::Result(page) => page,
+                // Many servers with resources have no templates, and say it like this.
+                Outcome::Error(error) if is_unknown_method(&error) => break,
                 Outcome::Error(error) => {
                     tracing::warn!(upstream = %self.name, method = kind.method(), error = error.get(), "cannot list");
                     return Err(Fault::upstream(&self.name, "refused to list what it offers"));
                 }
             };
+            weight += page.get().len();
             listing.add(kind, &page, &self.shows);
             cursor = member_str(&page, "nextCursor").map(std::borrow::Cow::into_owned);
-            if cursor.is_none() || listing.weight() > ITEMS {
+            if cursor.is_none() || weight > ITEMS {
                 break;
             }
         }
+        if cursor.is_some() {
+            let (method, items) = (kind.method(), listing.items.len());
+            tracing::warn!(upstream = %self.name, method, items, "the list is too long: the rest of it is not shown");
+        }
         Ok(listing)
     }
+}
+
+/// Whether an error says that there is no such method.
+pub(super) fn is_unknown_method(error: &RawValue) -> bool {
+    member(error, "code").is_some_and(|number| number.get() == code::METHOD_NOT_FOUND.to_string())
 }
 
 /// How long one page of a list may take.
@@ -337,11 +356,6 @@ impl Listing {
         self.public &= member_str(page, "cacheScope").is_some_and(|scope| scope == "public");
     }
 
-    /// The items' length, in bytes.
-    fn weight(&self) -> usize {
-        self.items.iter().map(|item| item.get().len()).sum()
-    }
-
     /// The tools with mirrored arguments.
     fn find_mirrored(&self) -> HashMap<String, Vec<ParamHeader>> {
         let tools = self.items.iter().filter_map(|tool| {
@@ -353,12 +367,13 @@ impl Listing {
         tools.collect()
     }
 
-    /// The item whose member `key` is `value`.
-    pub(crate) fn find(&self, key: &str, value: &str) -> Option<&RawValue> {
-        self.items
-            .iter()
-            .map(AsRef::as_ref)
-            .find(|item| member_str(item, key).is_some_and(|found| found == value))
+    /// Whether there is an item of this name, or with this address.
+    pub(crate) fn has(&self, kind: Kind, name: &str) -> bool {
+        let named = || {
+            let names = self.items.iter().filter_map(|item| member_str(item, kind.key()));
+            names.map(|name| name.into_owned().into()).collect()
+        };
+        self.names.get_or_init(named).contains(name)
     }
 }
 

@@ -3,6 +3,8 @@
 //! [`Upstream`] supervises one configured server; [`Link`] is one live connection to it; [`Exchange`] is one request
 //! on its way.
 
+mod allowance;
+mod answers;
 mod builtin;
 mod child;
 mod driven;
@@ -20,17 +22,20 @@ mod keepers;
 mod known;
 mod lease;
 mod lending;
+mod lines;
 mod link;
 mod moving;
 mod pipes;
 mod pool;
 mod pulse;
 mod refusals;
+mod report;
 mod retry;
 mod stderr;
 mod stdio;
 mod supervisor;
 mod tasks;
+mod unsolicited;
 mod watch;
 
 pub(crate) use self::http::{SESSION, VERSION};

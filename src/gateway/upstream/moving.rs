@@ -364,8 +364,11 @@ impl Awaited {
             Ok((baggage, pipes, process))
         });
         match adopted {
-            Ok(((rest, calls), pipes, process)) => {
+            Ok(((rest, calls), pipes, mut process)) => {
                 tracing::info!(upstream = name, pid = child, "the child goes on in this process");
+                if let Some(ended) = process.ended.take() {
+                    connection.outlive(ended);
+                }
                 shared.link.set_process(process);
                 connection.borrow(child, way.clone(), calls);
                 connection.begin(pipes, rest);

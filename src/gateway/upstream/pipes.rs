@@ -11,13 +11,14 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Chain};
 use tokio::process::{ChildStdin, ChildStdout};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
-use tokio_util::codec::{AnyDelimiterCodec, FramedRead};
+use tokio::time::{sleep, timeout};
+use tokio_util::codec::FramedRead;
 use tokio_util::sync::CancellationToken;
 
 use super::child::Pipes;
+use super::lines::{Line, Lines};
 use super::stderr::{self, Errors};
-use super::stdio::{Closing, Stdio};
+use super::stdio::{Closing, LAST_WORDS, Stdio};
 
 /// As much is gathered into one write(2) or taken by one read(2), in bytes.
 const BLOCK: usize = 64 * 1024;
@@ -33,7 +34,7 @@ pub(super) struct Writing {
 
 /// A child's standard output, after what another process has read of it, in lines.
 #[derive(Debug)]
-pub(super) struct Reading(FramedRead<Chain<Cursor<Vec<u8>>, ChildStdout>, AnyDelimiterCodec>);
+pub(super) struct Reading(FramedRead<Chain<Cursor<Vec<u8>>, ChildStdout>, Lines>);
 
 /// What was read but not yet used.
 #[derive(Debug, Default)]
@@ -71,8 +72,7 @@ pub(super) struct Carriers {
 impl Reading {
     /// Reads lines of at most `limit` bytes, those in `rest` first.
     fn new(pipe: ChildStdout, rest: Vec<u8>, limit: usize) -> Self {
-        let codec = AnyDelimiterCodec::new_with_max_length(b"\n".to_vec(), Vec::new(), limit);
-        Self(FramedRead::with_capacity(Cursor::new(rest).chain(pipe), codec, BLOCK))
+        Self(FramedRead::with_capacity(Cursor::new(rest).chain(pipe), Lines::new(limit), BLOCK))
     }
 
     /// The pipe.
@@ -176,7 +176,10 @@ async fn write(mut writing: Writing, hold: CancellationToken, mut closing: Closi
         }
         if let Err(error) = pipe.write_all(&block).await {
             tracing::debug!(%error, "the child does not read any more");
-            break;
+            // From here on requests are refused. What the child has written before is still read.
+            drop(writing);
+            sleep(LAST_WORDS).await;
+            return None;
         }
     }
     // What the child has written before is still read: only a panic here ends the connection.
@@ -186,7 +189,16 @@ async fn write(mut writing: Writing, hold: CancellationToken, mut closing: Closi
 
 /// Reads until the end. An over-long line is dropped whole, the connection goes on.
 async fn read(mut reading: Reading, hold: CancellationToken, mut closing: Closing) -> Option<Reading> {
-    if hold.run_until_cancelled(receive(&mut reading, &closing)).await.is_some() {
+    let mut closed = closing.connection()?.closed();
+    let received = hold.run_until_cancelled(async {
+        tokio::select! {
+            biased;
+            () = receive(&mut reading, &closing) => {}
+            // It has ended, whatever still holds the pipe.
+            _ = closed.wait_for(|closed| *closed) => {}
+        }
+    });
+    if received.await.is_some() {
         return None;
     }
     closing.disarm();
@@ -199,12 +211,12 @@ async fn receive(Reading(lines): &mut Reading, closing: &Closing) {
         let line = lines.next().await;
         let Some(connection) = closing.connection() else { return };
         match line {
-            Some(Ok(line)) if line.iter().all(u8::is_ascii_whitespace) => {}
-            Some(Ok(line)) => connection.receive(&line),
+            Some(Ok(Line::Whole(line))) if line.iter().all(u8::is_ascii_whitespace) => {}
+            Some(Ok(Line::Whole(line))) => connection.receive(&line),
+            Some(Ok(Line::Cut(ends))) => connection.cut(&ends),
             Some(Err(error)) => {
-                tracing::warn!(upstream = %connection.name(), %error, limit = connection.limit(), "a message is dropped");
-                // After an error the codec yields `None` once and then goes on with the next line.
-                lines.next().await;
+                tracing::warn!(upstream = %connection.name(), %error, "the child's output cannot be read");
+                return;
             }
             None => return,
         }

@@ -1,13 +1,28 @@
-//! What a downstream is told when an HTTP upstream does not answer as it should.
+//! What a downstream is told when an upstream does not answer as it should.
 
 use std::error::Error as StdError;
+use std::time::Duration;
 
-use http::{StatusCode, Uri};
+use http::{Response, StatusCode, Uri, header};
 
 use super::super::error::Fault;
 use super::driven::Failed;
 use super::http::Http;
+use crate::config::UpstreamName;
 use crate::exit::chain;
+
+/// When a server wants to be asked again (RFC 9110 §10.2.3): after so long, or at a moment that is not looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Later(pub(super) Option<Duration>);
+
+impl Later {
+    /// What an answer says of it.
+    pub(super) fn of<B>(response: &Response<B>) -> Option<Self> {
+        let later = response.headers().get(header::RETRY_AFTER)?;
+        let seconds = later.to_str().ok().and_then(|later| later.trim().parse().ok());
+        Some(Self(seconds.map(Duration::from_secs)))
+    }
+}
 
 impl Http {
     /// The fault of a configuration without an address that can be used.
@@ -31,14 +46,38 @@ impl Http {
 
     /// The fault of an answer beyond the limit.
     pub(super) fn too_long(&self) -> Fault {
-        let limit = self.limit;
-        let reason =
-            format!("sent a message larger than {limit} bytes; `max_message_size` in [server] is the limit");
-        Fault::upstream(&self.name, reason)
+        too_long(&self.name, self.limit)
     }
 
-    /// The fault of an HTTP error without a JSON-RPC one.
-    pub(super) fn refused(&self, status: StatusCode) -> Fault {
-        Fault::upstream(&self.name, format_args!("answered with HTTP status {}", status.as_u16()))
+    /// The fault of an HTTP error without a JSON-RPC one, and what can be done about it. Where a redirect leads `to` is for
+    /// operators only.
+    pub(super) fn refused(&self, status: StatusCode, later: Option<Later>, to: Option<String>) -> Fault {
+        let hint = match (status, later) {
+            (_, Some(Later(Some(wait)))) => format!(": try again in {} s", wait.as_secs()),
+            (StatusCode::TOO_MANY_REQUESTS, _) | (_, Some(Later(None))) => ": try again later".to_owned(),
+            (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, None) => {
+                ": its `headers` in the configuration lack the right credentials".to_owned()
+            }
+            (StatusCode::NOT_FOUND, None) => {
+                ": its `url` in the configuration leads to no MCP endpoint".to_owned()
+            }
+            _ if status.is_redirection() => {
+                ", a redirect: its `url` in the configuration must be the address that it leads to".to_owned()
+            }
+            _ => String::new(),
+        };
+        let reason = format!("answered with HTTP status {}{hint}", status.as_u16());
+        let fault = Fault::upstream(&self.name, &reason);
+        match to.filter(|_| status.is_redirection()) {
+            Some(to) => fault.because(format!("{reason}: `{}`", to.escape_debug())),
+            None => fault,
+        }
     }
+}
+
+/// The fault of a message beyond the limit.
+pub(super) fn too_long(name: &UpstreamName, limit: usize) -> Fault {
+    let reason =
+        format!("sent a message larger than {limit} bytes; `max_message_size` in [server] is the limit");
+    Fault::upstream(name, reason)
 }

@@ -3,21 +3,18 @@
 //! A child is not trusted with the log: its lines are cut at a length, their control characters are made visible, and
 //! a child that writes without end fills neither memory nor disk.
 
-use std::time::Duration;
-
 use tokio::io::AsyncReadExt as _;
 use tokio::process::ChildStderr;
-use tokio::time::Instant;
+use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
 
+use super::allowance::Allowance;
 use crate::config::UpstreamName;
 
 /// The longest line; the rest of a longer one is dropped.
 const LINE: usize = 8 << 10;
-/// Lines that are logged in one [`WINDOW`]; the rest is counted.
+/// Lines that are logged in a second; the rest is counted.
 const LINES: u32 = 200;
-/// The time that [`LINES`] are for.
-const WINDOW: Duration = Duration::from_secs(1);
 
 /// Cuts bytes into lines.
 #[derive(Debug, Default)]
@@ -26,17 +23,6 @@ struct Lines {
     line: Vec<u8>,
     /// Whether some of it was dropped.
     cut: bool,
-}
-
-/// How many lines may still be logged.
-#[derive(Debug)]
-struct Allowance {
-    /// When the window began.
-    began: Instant,
-    /// Lines logged in it.
-    logged: u32,
-    /// Lines dropped in it.
-    dropped: u64,
 }
 
 /// A child's standard error, and the line that has begun.
@@ -66,18 +52,37 @@ pub(super) async fn log(
     mut errors: Errors,
     hold: CancellationToken,
 ) -> Option<Errors> {
-    let mut allowance = Allowance::new();
+    let mut allowance = Allowance::new(LINES);
     let mut buffer = vec![0; LINE];
     let Errors { pipe, lines } = &mut errors;
     let logged = hold.run_until_cancelled(async {
-        while let Ok(count @ 1..) = pipe.read(&mut buffer).await {
-            lines.add(&buffer[..count], |text| allowance.log(&upstream, text));
+        loop {
+            let read = pipe.read(&mut buffer);
+            let read = match allowance.due() {
+                Some(due) => timeout_at(due, read).await,
+                None => Ok(read.await),
+            };
+            match read {
+                Ok(Ok(count @ 1..)) => {
+                    lines.add(&buffer[..count], |text| tell(&upstream, &mut allowance, text));
+                }
+                Ok(_) => break,
+                // It has fallen silent after a flood.
+                Err(_) => allowance.report(&upstream),
+            }
         }
-        lines.end(|text| allowance.log(&upstream, text));
+        lines.end(|text| tell(&upstream, &mut allowance, text));
     });
     let interrupted = logged.await.is_none();
     allowance.report(&upstream);
     interrupted.then_some(errors)
+}
+
+/// Logs a line, if it may be.
+fn tell(upstream: &UpstreamName, allowance: &mut Allowance, text: &str) {
+    if allowance.admits(upstream) {
+        tracing::info!(target: "mcpeg::upstream", %upstream, "{text}");
+    }
 }
 
 impl Lines {
@@ -102,35 +107,6 @@ impl Lines {
         }
         self.line.clear();
         self.cut = false;
-    }
-}
-
-impl Allowance {
-    /// A full one.
-    fn new() -> Self {
-        Self { began: Instant::now(), logged: 0, dropped: 0 }
-    }
-
-    /// Logs a line or counts it as dropped.
-    fn log(&mut self, upstream: &UpstreamName, text: &str) {
-        if self.began.elapsed() >= WINDOW {
-            self.report(upstream);
-            *self = Self::new();
-        }
-        if self.logged < LINES {
-            self.logged += 1;
-            tracing::info!(target: "mcpeg::upstream", %upstream, "{text}");
-        } else {
-            self.dropped += 1;
-        }
-    }
-
-    /// Tells how many lines were dropped.
-    fn report(&self, upstream: &UpstreamName) {
-        if self.dropped > 0 {
-            let dropped = self.dropped;
-            tracing::warn!(target: "mcpeg::upstream", %upstream, dropped, "the upstream writes too much to be logged");
-        }
     }
 }
 

@@ -12,20 +12,27 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::super::error::Fault;
 use super::super::relay::{
     Id, Message, Notification, Outcome, Raw, Request, Response, key, member, raw, set_member, set_path,
 };
+use super::allowance::Allowance;
 use super::exchange::{Cancel, Event, Events};
 use super::lending::{Flow, Lender};
+use super::lines::Ends;
 use super::link::{Call, Inbound, Inbox, Role};
+use super::refusals::too_long;
 use crate::config::UpstreamName;
 
 /// Messages that may wait for the child to read; senders wait beyond it.
 const WRITE_QUEUE: usize = 256;
+/// How long what a child has written before its end may take to be read.
+pub(super) const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Complaints about what a child says that are logged in a second; the rest is counted.
+const COMPLAINTS: u32 = 20;
 /// How long calling a request off may wait for the child to read.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -54,6 +61,8 @@ pub(crate) struct Stdio {
     pub(super) adopted: CancellationToken,
     /// Whether a process before this one waits for answers.
     pub(super) borrows: AtomicBool,
+    /// How much of what is wrong with its messages may still be logged.
+    complaints: Mutex<Allowance>,
     /// True once the child's standard output has ended.
     closed: watch::Sender<bool>,
 }
@@ -104,6 +113,7 @@ impl Stdio {
             begun: CancellationToken::new(),
             adopted: CancellationToken::new(),
             borrows: AtomicBool::new(false),
+            complaints: Mutex::new(Allowance::new(COMPLAINTS)),
             closed: watch::Sender::new(false),
         })
     }
@@ -256,16 +266,69 @@ impl Stdio {
             },
             Ok(Message::Notification(note)) => self.notified(note),
             Ok(Message::Request(request)) => self.asked(request),
-            Err(error) => {
+            Err(error) if self.may_complain() => {
                 tracing::warn!(upstream = %self.name, bytes = line.len(), %error, "a line that is not MCP is ignored");
             }
+            Err(_) => {}
         }
     }
 
+    /// Handles a line that was too long to be kept: whoever waits for it need not wait any longer.
+    pub(super) fn cut(self: &Arc<Self>, ends: &Ends) {
+        let (answered, limit) = (ends.answered(), self.limit);
+        if self.may_complain() {
+            tracing::warn!(upstream = %self.name, limit, id = answered, "a message that is too long is dropped");
+        }
+        if let Some(id) = answered {
+            self.finish(id, Event::Lost(too_long(&self.name, limit)));
+        }
+    }
+
+    /// Whether one more record about what the child says may go to the log. How many may not is told a little later.
+    fn may_complain(self: &Arc<Self>) -> bool {
+        let mut complaints = self.complaints();
+        let told = complaints.due().is_some();
+        let may = complaints.admits(&self.name);
+        if let Some(due) = complaints.due().filter(|_| !told) {
+            let connection = Arc::downgrade(self);
+            tokio::spawn(async move {
+                tokio::time::sleep_until(due).await;
+                if let Some(connection) = connection.upgrade() {
+                    connection.complaints().report(&connection.name);
+                }
+            });
+        }
+        may
+    }
+
+    /// How much of what is wrong may still be logged.
+    fn complaints(&self) -> MutexGuard<'_, Allowance> {
+        self.complaints.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits in a task of its own until the child has ended, and ends the connection then, also where something that the
+    /// child has started keeps its pipes open.
+    pub(super) fn outlive(self: &Arc<Self>, ended: oneshot::Receiver<()>) {
+        let connection = Arc::downgrade(self);
+        tokio::spawn(async move {
+            // A child that is left to another process has not ended.
+            if ended.await.is_err() {
+                return;
+            }
+            tokio::time::sleep(LAST_WORDS).await;
+            if let Some(connection) = connection.upgrade().filter(|connection| !connection.is_closed()) {
+                tracing::warn!(upstream = %connection.name, "the child has ended, but something keeps its pipes open");
+                drop(Closing(Arc::downgrade(&connection)));
+            }
+        });
+    }
+
     /// A response without an identifier of ours: some servers answer a request that they cannot read so.
-    fn unanswerable(&self, outcome: &Outcome) {
+    fn unanswerable(self: &Arc<Self>, outcome: &Outcome) {
         let kind = if matches!(outcome, Outcome::Error(_)) { "error" } else { "result" };
-        tracing::warn!(upstream = %self.name, kind, "a response without a usable id is ignored");
+        if self.may_complain() {
+            tracing::warn!(upstream = %self.name, kind, "a response without a usable id is ignored");
+        }
     }
 
     /// Brings a notification to the request it belongs to, or to the inbox.
@@ -306,10 +369,12 @@ impl Stdio {
         }
         if self.role == Role::Shared {
             let fault = Fault::method_not_found(&request.method);
-            tracing::warn!(
-                upstream = %self.name, method = request.method,
-                "a request to the client is refused: the connection is shared; `sharing = \"per-session\"` allows it"
-            );
+            if self.may_complain() {
+                tracing::warn!(
+                    upstream = %self.name, method = request.method,
+                    "a request to the client is refused: the connection is shared; `sharing = \"per-session\"` allows it"
+                );
+            }
             return self.answer_soon(request.id, fault.outcome());
         }
         let pending = self.pending();

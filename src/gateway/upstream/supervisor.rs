@@ -4,21 +4,20 @@
 //! is started; a broken upstream never blocks anything but calls to itself.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::super::changes::{Changes, Origin, announce_lists};
 use super::super::error::Fault;
 use super::super::relay::Era;
-use super::super::status::{Audience, UpstreamStatus};
 use super::enduring::outlived;
 use super::following::{listen, subscribe_to};
 use super::gate::{Gate, Turn};
@@ -33,6 +32,10 @@ use crate::config::{Shows, Start, Transport, UpstreamName};
 
 /// A wait before the next attempt that calls are held back for.
 const SHORT: Duration = Duration::from_millis(500);
+/// An attempt that fails sooner costs so little that one more may be made whenever somebody calls.
+const CHEAP: Duration = Duration::from_millis(250);
+/// The shortest time between two such attempts.
+const BETWEEN: Duration = Duration::from_millis(100);
 /// How long a request that was certainly not processed waits for the next connection.
 const RENEWAL: Duration = Duration::from_secs(5);
 /// Tells upstreams apart that have the same name, before and after a reload.
@@ -77,6 +80,8 @@ pub(crate) struct Upstream {
     asleep: Mutex<Option<Arc<Link>>>,
     /// Whether somebody needs it, and how whoever waits for that is told.
     needed: (AtomicBool, Notify),
+    /// Whether it is tried as soon as somebody calls, though it backs off.
+    eager: AtomicBool,
     /// How many requests it is given at once.
     gate: Option<Arc<Gate>>,
     /// The shared legacy connection to a server that is modern by nature, opened on demand.
@@ -86,9 +91,11 @@ pub(crate) struct Upstream {
     /// Tasks that it is known to have.
     pub(crate) tasks: Tasks,
     /// Connections that ended.
-    restarts: AtomicU64,
+    pub(super) restarts: AtomicU64,
     /// Who has subscribed to which resource over the shared legacy connection.
     pub(super) subscribers: Mutex<HashMap<String, HashSet<String>>>,
+    /// How many follow its resources over connections of their own, or over the shared one.
+    pub(super) followers: Arc<AtomicUsize>,
     /// What was wrong last.
     last_error: Mutex<Option<Fault>>,
     /// Notifications of shared connections that belong to no request, of all upstreams, for every session.
@@ -120,12 +127,14 @@ impl Upstream {
             current: watch::Sender::new((state, None)),
             asleep: Mutex::default(),
             needed: (AtomicBool::new(false), Notify::new()),
+            eager: AtomicBool::new(false),
             gate,
             shared_legacy: tokio::sync::Mutex::default(),
             leases,
             tasks: Tasks::default(),
             restarts: AtomicU64::new(0),
             subscribers: Mutex::default(),
+            followers: Arc::default(),
             last_error: Mutex::default(),
             changes,
             inbox: sender,
@@ -150,6 +159,10 @@ impl Upstream {
         }
         self.need();
         let mut current = self.current.subscribe();
+        if self.eager.load(Ordering::SeqCst) {
+            let tried = current.wait_for(|(state, _)| *state != State::BackingOff);
+            let _ = timeout(CHEAP, tried).await;
+        }
         // A connection that has just been lost is as good as starting: the supervisor is about to notice.
         let lost = |link: &Option<Arc<Link>>| link.as_ref().is_some_and(|link| !link.is_open());
         let under_way = |state: &State| matches!(state, State::Starting | State::Idle);
@@ -255,20 +268,24 @@ impl Upstream {
     }
 
     /// Opens the shared legacy connection if it is not open; `native` where the server has no such thing.
-    async fn open_shared_legacy(&self, native: Arc<Link>) -> Result<Arc<Link>, Fault> {
+    async fn open_shared_legacy(self: &Arc<Self>, native: Arc<Link>) -> Result<Arc<Link>, Fault> {
         let mut shared = self.shared_legacy.lock().await;
         if let Some(link) = shared.as_ref().filter(|link| link.is_open()) {
             return Ok(Arc::clone(link));
         }
         let opened =
             self.connector.open_legacy(&ClientIdentity::default(), Role::Shared, self.inbox.clone()).await;
-        let link = opened.map_or_else(
-            |fault| {
+        let link = match opened {
+            Ok(link) => {
+                let link = Arc::new(link);
+                self.look_after(&link, self.connector.settings.health_interval);
+                link
+            }
+            Err(fault) => {
                 tracing::debug!(upstream = self.name(), %fault, "the server speaks the modern era only");
                 native
-            },
-            Arc::new,
-        );
+            }
+        };
         subscribe_to(&link, self.subscribed()).await;
         *shared = Some(Arc::clone(&link));
         Ok(link)
@@ -300,48 +317,9 @@ impl Upstream {
         }
     }
 
-    /// A snapshot.
-    pub(crate) fn status(&self, audience: Audience) -> UpstreamStatus {
-        let (state, link) = (self.state(), self.current.borrow().1.clone());
-        UpstreamStatus {
-            name: self.name().to_owned(),
-            transport: self.transport().to_owned(),
-            state,
-            era: link.as_ref().map(|link| link.era),
-            pid: link.and_then(|link| link.pid()),
-            restarts: self.restarts.load(Ordering::Relaxed),
-            last_error: self.error().as_ref().map(|fault| match (&fault.detail, audience) {
-                (Some(detail), Audience::Operator) => detail.clone(),
-                _ => fault.message.clone(),
-            }),
-        }
-    }
-
-    /// The transport's name.
-    fn transport(&self) -> &'static str {
-        match (&self.connector.builtin, &self.connector.settings.transport) {
-            (Some(_), _) => "builtin",
-            (None, Transport::Stdio { .. }) => "stdio",
-            (None, Transport::Http { .. }) => "http",
-        }
-    }
-
     /// What was wrong last.
-    fn error(&self) -> std::sync::MutexGuard<'_, Option<Fault>> {
+    pub(super) fn error(&self) -> std::sync::MutexGuard<'_, Option<Fault>> {
         self.last_error.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What a call is told while there is no connection.
-    fn unavailable(&self, state: State) -> Fault {
-        let reason = match (state, &*self.error()) {
-            (State::Stopped, _) => {
-                "is stopped: the gateway is shutting down or was given another configuration".to_owned()
-            }
-            (State::Starting, _) => "is still starting; try again soon".to_owned(),
-            (_, Some(fault)) => format!("is not available and is tried again soon: {fault}"),
-            (_, None) => "is not available and is tried again soon".to_owned(),
-        };
-        Fault::upstream(&self.name(), reason).unprocessed()
     }
 
     /// The supervising task. If it fails itself, the upstream backs off like any other that has broken, and the task is
@@ -373,7 +351,7 @@ impl Upstream {
 
     /// One life after the other.
     async fn lives(&self) {
-        let mut backoff = Backoff::default();
+        let (mut backoff, mut due) = (Backoff::default(), Instant::now());
         loop {
             if self.state() == State::Idle {
                 self.until_needed().await;
@@ -381,28 +359,57 @@ impl Upstream {
             }
             self.unneeded();
             let began = Instant::now();
-            let Err(fault) = self.live().await else {
+            let Err((fault, lived)) = self.live().await else {
                 self.sleep().await;
                 continue;
             };
-            let wait = backoff.next(began.elapsed());
-            let error = fault.detail.as_ref().unwrap_or(&fault.message);
-            tracing::warn!(upstream = self.name(), error, retry_in = ?wait, "the upstream is not available");
+            let (now, error) = (Instant::now(), fault.detail.as_ref().unwrap_or(&fault.message));
+            if lived.is_zero() && now < due {
+                tracing::debug!(upstream = self.name(), error, "the upstream is still not available");
+            } else {
+                let wait = backoff.next(lived);
+                due = now + wait;
+                tracing::warn!(upstream = self.name(), error, retry_in = ?wait, "the upstream is not available");
+            }
             *self.error() = Some(fault);
             // One that has worked is about to be back: whoever calls it waits for that instead of failing.
-            let worked = self.current.borrow().1.is_some() && wait < SHORT;
+            let worked = self.current.borrow().1.is_some() && due - now < SHORT;
             self.retire(if worked { State::Starting } else { State::BackingOff }).await;
-            tokio::time::sleep(wait).await;
+            self.rest(due, now - began).await;
             self.current.send_replace((State::Starting, None));
+            self.eager.store(false, Ordering::SeqCst);
         }
     }
 
-    /// One life: from starting to the connection's end; the error is what was wrong, if it was not ended for being idle.
-    async fn live(&self) -> Result<(), Fault> {
-        let link = match self.inherited().await {
-            Some(link) => link,
-            None => Arc::new(self.connector.open_native(self.inbox.clone()).await?),
+    /// Waits before the next attempt, after one that took so long. To ask whether an HTTP server is back costs little where
+    /// that is refused at once, so that it is done for whoever calls: nobody is told that it is away who need not be.
+    async fn rest(&self, due: Instant, took: Duration) {
+        let is_http = matches!(self.connector.settings.transport, Transport::Http { .. });
+        if !is_http || took > CHEAP {
+            return sleep_until(due).await;
+        }
+        let called = async {
+            sleep(BETWEEN).await;
+            self.until_needed().await;
         };
+        self.eager.store(true, Ordering::SeqCst);
+        tokio::select! {
+            () = sleep_until(due) => {}
+            () = called => {}
+        }
+    }
+
+    /// One life: from starting to the connection's end; the error is what was wrong, if it was not ended for being idle,
+    /// and for how long it had been ready.
+    async fn live(&self) -> Result<(), (Fault, Duration)> {
+        let link = if let Some(link) = self.inherited().await {
+            link
+        } else {
+            let opened = self.connector.open_native(self.inbox.clone()).await;
+            // However long that took, it was no life.
+            Arc::new(opened.map_err(|fault| (fault, Duration::ZERO))?)
+        };
+        let began = Instant::now();
         tracing::info!(
             upstream = self.name(), era = ?link.era, version = link.handshake.version, "the upstream is ready"
         );
@@ -412,20 +419,19 @@ impl Upstream {
         let _listening = Aborted(
             tokio::spawn(listen(Arc::clone(&link), self.inbox.clone(), self.subscribed())).abort_handle(),
         );
-        match self.watch(&link).await {
-            End::Idle => return Ok(()),
-            End::Lost | End::Hung if self.stop.is_cancelled() => {}
-            End::Lost => self.count_restart(),
-            End::Hung => {
-                self.count_restart();
-                return Err(Fault::upstream(&self.name(), "does not answer any more"));
-            }
+        let end = self.watch(&link).await;
+        if end == End::Idle {
+            return Ok(());
         }
-        Err(Fault::upstream(&self.name(), "has ended"))
+        if !self.stop.is_cancelled() {
+            self.count_restart();
+        }
+        let how = if end == End::Hung { "does not answer any more" } else { "has ended" };
+        Err((Fault::upstream(&self.name(), how), began.elapsed()))
     }
 
     /// Counts a connection that ended by itself.
-    fn count_restart(&self) {
+    pub(super) fn count_restart(&self) {
         self.restarts.fetch_add(1, Ordering::Relaxed);
     }
 

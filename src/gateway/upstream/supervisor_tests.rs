@@ -7,14 +7,14 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::super::super::changes::changes;
+use super::super::super::status::Audience;
 use super::super::keepers::Keepers;
 use super::super::pool::pool;
 use super::*;
-use crate::config::{Sharing, Upstream as Settings};
+use crate::config::{Sharing, Transport, Upstream as Settings};
 
-/// Settings with which opening a connection panics: `start_timeout` is beyond what any clock can hold, which no
-/// configuration file can say.
-fn settings(port: u16) -> Settings {
+/// Settings of an upstream that may take so long to start.
+fn settings(port: u16, start_timeout: Duration) -> Settings {
     Settings {
         name: UpstreamName::new("bug").unwrap(),
         transport: Transport::Http {
@@ -22,7 +22,7 @@ fn settings(port: u16) -> Settings {
             headers: BTreeMap::new(),
             ca_file: None,
         },
-        start_timeout: Duration::MAX,
+        start_timeout,
         request_timeout: Duration::from_secs(5),
         sharing: Sharing::Shared,
         shows: Arc::default(),
@@ -53,7 +53,8 @@ async fn ignorant(asked: Arc<AtomicU32>) -> u16 {
 #[tokio::test]
 async fn panic_of_the_supervision_makes_the_upstream_back_off_and_try_again() {
     let asked = Arc::<AtomicU32>::default();
-    let settings = settings(ignorant(Arc::clone(&asked)).await);
+    // With a time-out beyond what any clock can hold, which no configuration file can say, opening a connection panics.
+    let settings = settings(ignorant(Arc::clone(&asked)).await, Duration::MAX);
     let connector =
         Connector::new(&settings, &pool(false).unwrap(), 1 << 20, &Keepers::default(), None).unwrap();
     let supervisors = TaskTracker::new();
@@ -72,4 +73,22 @@ async fn panic_of_the_supervision_makes_the_upstream_back_off_and_try_again() {
     supervisors.close();
     supervisors.wait().await;
     assert_eq!(upstream.state(), State::Stopped);
+}
+
+#[tokio::test]
+async fn attempt_that_takes_long_to_fail_is_no_life_after_which_waits_are_short_again() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut settings = settings(silent.local_addr().unwrap().port(), Duration::from_millis(300));
+    settings.start = Start::Lazy;
+    let connector =
+        Connector::new(&settings, &pool(false).unwrap(), 1 << 20, &Keepers::default(), None).unwrap();
+    let supervisors = TaskTracker::new();
+    let (upstream, _) = Upstream::start(connector, changes(), &supervisors, &mut Vec::new());
+    let began = Instant::now();
+    let (fault, lived) = upstream.live().await.unwrap_err();
+    assert!(fault.message.contains("was not ready"), "{fault}");
+    assert!(began.elapsed() >= settings.start_timeout && lived.is_zero(), "{lived:?}");
+    upstream.stop();
+    supervisors.close();
+    supervisors.wait().await;
 }

@@ -118,7 +118,7 @@ impl Upstream {
     /// before, so that it can be told meanwhile.
     async fn falls_asleep(&self, link: &Arc<Link>) -> bool {
         let Some(idle) = self.connector.settings.idle_timeout else { return false };
-        let spare = || link.calls.is_empty() && self.unused(link) >= idle;
+        let spare = || link.calls.is_empty() && !self.is_followed() && self.unused(link) >= idle;
         if !spare() {
             return false;
         }
@@ -131,6 +131,48 @@ impl Upstream {
         }
         self.unneeded();
         spare() && link.retire_unused()
+    }
+
+    /// Watches in a task of its own over a connection beside the native one, until its end: it is asked at each interval, if
+    /// there is one, and after a lost request, and ended when it does not answer. Whoever needs it opens another.
+    pub(crate) fn look_after(self: &Arc<Self>, link: &Arc<Link>, interval: Option<Duration>) {
+        if self.connector.settings.health_interval.is_none() {
+            return;
+        }
+        let (upstream, pulse, mut closed) =
+            (Arc::downgrade(self), Arc::clone(&link.pulse), link.wire.closed());
+        let link = Arc::downgrade(link);
+        tokio::spawn(async move {
+            let next = || interval.map(|interval| Instant::now() + interval);
+            let (mut missed, mut question) = (0, next());
+            loop {
+                tokio::select! {
+                    biased;
+                    _ = closed.wait_for(|closed| *closed) => return,
+                    () = pulse.suspected() => {}
+                    () = until(question) => {}
+                }
+                let (Some(upstream), Some(link)) = (upstream.upgrade(), link.upgrade()) else { return };
+                question = Some(Instant::now() + AGAIN);
+                if !link.calls.is_empty() && !link.pulse.is_silent() {
+                    continue;
+                }
+                match upstream.answers(&link).await {
+                    None => return,
+                    Some(true) => (missed, question) = (0, next()),
+                    Some(false) if missed == 0 => missed = 1,
+                    Some(false) => {
+                        tracing::warn!(
+                            upstream = upstream.name(),
+                            "a connection that does not answer is ended"
+                        );
+                        upstream.count_restart();
+                        link.wire.end().await;
+                        return;
+                    }
+                }
+            }
+        });
     }
 
     /// For how long neither this connection nor the shared legacy one was used.
