@@ -22,7 +22,7 @@ pub(crate) fn measure(words: &[&str], calls: usize) -> (Figures, f64) {
     let call = |number: usize| SESSION_CALL.replacen("\"id\":1", &format!("\"id\":{number}"), 1) + "\n";
     input.write_all((0..calls).map(call).collect::<String>().as_bytes()).expect("the upstream reads");
     let (before, began) = ((own_time(), processor_time(child.id())), Instant::now());
-    let (mut begun, mut times) = (vec![began; calls], Vec::new());
+    let (mut since, mut times) = (vec![began; calls], Vec::new());
     while began.elapsed() < RUN {
         let mut next = String::new();
         while next.is_empty() || output.buffer().contains(&b'\n') {
@@ -30,8 +30,8 @@ pub(crate) fn measure(words: &[&str], calls: usize) -> (Figures, f64) {
             output.read_line(&mut line).expect("an answer");
             assert!(line.contains("\"hello\""), "{line}");
             let number = number_of(&line);
-            times.push(begun[number].elapsed());
-            begun[number] = Instant::now();
+            times.push(since[number].elapsed());
+            since[number] = Instant::now();
             next += &call(number);
         }
         input.write_all(next.as_bytes()).expect("the upstream reads");
