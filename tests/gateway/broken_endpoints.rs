@@ -131,6 +131,36 @@ def call(handler, message, name):
 }
 
 #[tokio::test]
+async fn events_that_are_no_messages_do_not_fill_the_log() {
+    let server = http_script(
+        r#"
+modern = True
+def call(handler, message, name):
+    if name != "chat": return "fine"
+    answer = json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": {"resultType": "complete", "content": []}})
+    body = (b"data: happy to tell you so\n\n" * 5000) + b"data: " + answer.encode() + b"\n\n"
+    handler.send_response(200)
+    handler.send_header("Content-Type", "text/event-stream")
+    handler.send_header("Content-Length", str(len(body)))
+    handler.end_headers()
+    handler.wfile.write(body)
+"#,
+    )
+    .await;
+    let gateway = Gateway::start(&http("chatty", server.port)).await;
+    let client = Client::modern(gateway.address(), "/mcp");
+    client.call("chat", "{}").await.result();
+    gateway.prints("not MCP").await;
+    // The log keeps its order, and this is said of what comes later.
+    drop(server);
+    client.call("x", "{}").await.error();
+    gateway.prints("the upstream is not available").await;
+    let told = gateway.printed().matches("not MCP").count();
+    assert!((1..1000).contains(&told), "{told} lines");
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn statuses_say_what_can_be_done() {
     let server = http_script(
         r#"

@@ -2,6 +2,7 @@
 //!
 //! A broken event stream is resumed with `Last-Event-ID` where the server gave its events identifiers.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -151,9 +152,12 @@ impl Http {
     pub(super) fn message(&self, data: Option<String>) -> Option<Message> {
         let data = data.filter(|data| !data.is_empty())?;
         Message::parse(data.as_bytes())
-            .inspect_err(
-                |error| tracing::warn!(upstream = %self.name, %error, "an event that is not MCP is ignored"),
-            )
+            .inspect_err(|error| {
+                let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
+                if complaints.admits(&self.name) {
+                    tracing::warn!(upstream = %self.name, %error, "an event that is not MCP is ignored");
+                }
+            })
             .ok()
     }
 }

@@ -5,7 +5,7 @@
 //! to no request. A broken event stream is resumed with `Last-Event-ID` where the server gave its events identifiers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,6 +22,7 @@ use super::super::error::Fault;
 use super::super::relay::{
     Era, Id, MODERN, Message, Notification, Outcome, Raw, Request, Response, raw, set_member,
 };
+use super::allowance::Allowance;
 use super::driven::{Answer, Pool};
 use super::endpoints::{Endpoints, Place, Target};
 use super::exchange::{Cancel, Event, Events, Exchange, Late, carried};
@@ -36,6 +37,8 @@ pub(crate) const SESSION: HeaderName = HeaderName::from_static("mcp-session-id")
 pub(crate) const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 /// How long ending a session may take.
 const GOODBYE: Duration = Duration::from_secs(2);
+/// Complaints about what a server says that are logged in a second; the rest is counted.
+const COMPLAINTS: u32 = 20;
 /// As many headers a request has at most, beside those of the configuration and those that mirror parameters.
 const HEADERS: usize = 10;
 
@@ -68,6 +71,8 @@ pub(crate) struct Http {
     role: Role,
     /// True once the session is lost or the endpoint cannot be reached.
     pub(super) closed: watch::Sender<bool>,
+    /// How much of what is wrong with its messages may still be logged.
+    pub(super) complaints: Mutex<Allowance>,
     /// The task of the GET stream.
     pub(super) listener: OnceLock<AbortHandle>,
 }
@@ -133,6 +138,7 @@ impl Http {
             inbox,
             role,
             closed: watch::Sender::new(false),
+            complaints: Mutex::new(Allowance::new(COMPLAINTS)),
             listener: OnceLock::new(),
         }))
     }
