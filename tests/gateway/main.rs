@@ -21,6 +21,7 @@ mod malformed_upstreams;
 mod matrix;
 mod metrics;
 mod order;
+mod paging;
 mod questions;
 mod reload;
 mod rounds;

@@ -1,6 +1,7 @@
 //! What an endpoint shows: the merged lists of its upstreams, and which upstream a name belongs to.
 
 mod board;
+mod cursor;
 mod list;
 mod route;
 mod scope;

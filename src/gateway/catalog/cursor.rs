@@ -1,0 +1,64 @@
+//! Where the next page of a merged list begins.
+//!
+//! A cursor names the last item of its page and that one's place: it leads on after others have come and gone, after a restart,
+//! and at another gateway with these upstreams. To clients it is opaque (MCP §Pagination).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::StatusCode;
+use serde_json::value::RawValue;
+
+use super::super::error::Fault;
+use super::super::relay::{code, member, member_str};
+use super::super::upstream::{Kind, Listing};
+use super::scope::Scope;
+
+/// The last item of a page.
+pub(super) struct Cursor {
+    /// Its upstream's place in the endpoint's order.
+    pub(super) upstream: usize,
+    /// Its own place in the upstream's list when the page was made.
+    index: usize,
+    /// Its name or address, as the upstream knows it.
+    key: String,
+}
+
+impl Cursor {
+    /// The cursor in a request's params, if there is one.
+    pub(super) fn of(params: Option<&RawValue>, scope: &Scope) -> Result<Option<Self>, Fault> {
+        let Some(cursor) = params.and_then(|params| member(params, "cursor")) else { return Ok(None) };
+        if cursor.get() == "null" {
+            return Ok(None);
+        }
+        let text = params.and_then(|params| member_str(params, "cursor")).unwrap_or_default();
+        Self::read(&text, scope).map(Some).ok_or_else(|| {
+            let message = "the cursor leads nowhere; list from the beginning, without one";
+            Fault::downstream(code::INVALID_PARAMS, StatusCode::OK, message)
+        })
+    }
+
+    /// What [`Self::after`] has written, if its upstream is still there.
+    fn read(text: &str, scope: &Scope) -> Option<Self> {
+        let json = URL_SAFE_NO_PAD.decode(text).ok()?;
+        let (name, index, key): (String, usize, String) = serde_json::from_slice(&json).ok()?;
+        let upstream = scope.upstreams().iter().position(|upstream| upstream.name() == name)?;
+        Some(Self { upstream, index, key })
+    }
+
+    /// The cursor of what comes after this item of this upstream.
+    pub(super) fn after(upstream: &str, index: usize, key: &str) -> String {
+        let json = serde_json::json!([upstream, index, key]).to_string();
+        URL_SAFE_NO_PAD.encode(json)
+    }
+
+    /// Where the upstream's list goes on. If the item is gone, the one that followed it has taken its place, as far as
+    /// anybody can tell.
+    pub(super) fn next(&self, listing: &Listing, kind: Kind) -> usize {
+        let is_it = |item: &RawValue| member_str(item, kind.key()).is_some_and(|key| key == self.key);
+        // Where nothing has changed, nobody needs to search.
+        if listing.items.get(self.index).is_some_and(|item| is_it(item)) {
+            return self.index + 1;
+        }
+        listing.items.iter().position(|item| is_it(item)).map_or(self.index, |index| index + 1)
+    }
+}
