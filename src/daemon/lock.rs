@@ -20,7 +20,7 @@ use crate::sys::identity::{Handle, Lookup};
 use crate::sys::{fs as files, user};
 
 /// How long a contender waits for the holder's record to make sense; it covers the time between a winner's flock
-/// and its record, and a `--status` that looks at the lock.
+/// and its record, that between a kill and the end of all threads, and a `--status` that looks at the lock.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How long it waits for a launcher that lives: its daemon is the one to name, and a busy machine may not let it come.
 const LAUNCH: Duration = Duration::from_secs(15);
@@ -200,9 +200,13 @@ fn read_record(file: &File) -> Option<Record> {
     serde_json::from_slice(content[..length].split(|byte| *byte == b'\n').next()?).ok()
 }
 
-/// Whether the process of the record lives. Where that cannot be told, the lock alone says so.
+/// Whether the process of the record lives, and is not about to end. Where that cannot be told, the lock alone says so.
 fn is_alive(record: &Record) -> bool {
-    !matches!(Handle::open(&record.identity()), Ok(Lookup::Gone))
+    match Handle::open(&record.identity()) {
+        Ok(Lookup::Alive(handle)) => !handle.is_ending(),
+        Ok(Lookup::Gone) => false,
+        Err(_) => true,
+    }
 }
 
 impl ToExit for Error {

@@ -130,6 +130,25 @@ impl Handle {
         stat(self.pid).is_ok_and(|fields| fields.first().map(String::as_str) == Some("T"))
     }
 
+    /// Whether the process is about to end, though it still has its files: it was killed, or its first thread has ended
+    /// and others have not yet. A busy machine may take a while over that.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        // Field 9 of proc_pid_stat(5), counted from field 3, and PF_EXITING of the kernel's linux/sched.h.
+        const FLAGS: usize = 9 - 3;
+        const EXITING: u32 = 4;
+        // SIGKILL is pending in each thread of a process that was killed: `SigPnd` of proc_pid_status(5).
+        const KILLED: u64 = 1 << (Signal::KILL.as_raw() - 1);
+        let ends = stat(self.pid).is_ok_and(|fields| {
+            let flags = fields.get(FLAGS).and_then(|flags| flags.parse::<u32>().ok());
+            flags.is_some_and(|flags| flags & EXITING != 0)
+        });
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
+        let pending = status.lines().find_map(|line| line.strip_prefix("SigPnd:"));
+        let pending = pending.and_then(|pending| u64::from_str_radix(pending.trim(), 16).ok());
+        ends || pending.is_some_and(|pending| pending & KILLED != 0)
+    }
+
     /// The effective user that the process runs as.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 
+use mcpeg::sys::process::command;
 use nix::sys::signal::Signal;
 
 use crate::support::daemon::{Site, finish, lives, send, until};
@@ -44,6 +45,26 @@ fn fifty_simultaneous_starts_leave_one_alive_and_49_exit_75_naming_it() {
 #[ignore = "needs up to a minute"]
 fn fifty_simultaneous_starts_leave_one_alive_in_each_of_20_rounds() {
     simultaneous_starts(20);
+}
+
+#[test]
+fn start_waits_for_the_threads_of_a_killed_gateway() {
+    let site = Site::new();
+    site.daemon();
+    assert_eq!(site.run(&["--stop"]).code, Some(0));
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/ending.py");
+    let mut python = command("/usr/bin/python3");
+    python.arg(script).arg(site.path("mcpeg.lock")).stdout(Stdio::piped());
+    let mut ending = python.spawn().unwrap();
+    let mut told = [0; 4];
+    ending.stdout.as_mut().unwrap().read_exact(&mut told).unwrap();
+    let stat = format!("/proc/{}/stat", ending.id());
+    until("its first thread has ended", || fs::read_to_string(&stat).unwrap().contains(") Z "));
+    let started = site.run(&["--daemon"]);
+    assert_eq!(started.code, Some(0), "{started:?}");
+    assert_eq!(told, *b"held");
+    ending.wait().unwrap();
+    assert_eq!(site.run(&["--stop"]).code, Some(0));
 }
 
 #[test]
