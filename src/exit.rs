@@ -29,6 +29,8 @@ pub enum Exit {
     ReadOnly = 13,
     /// `install`: the systemd that would run the service does not run.
     NoSystemd = 14,
+    /// `--restart`: the service manager would not follow the gateway to a new process; the old one serves on.
+    NotFollowed = 15,
     /// The command line is wrong.
     Usage = 64,
     /// An upstream, or something else that we depend on, cannot be reached.
@@ -56,7 +58,7 @@ impl Exit {
     pub const DRIFTED: Self = Self::StatusDeadPidFile;
 
     /// Each code once, in ascending order, for the manual.
-    pub const ALL: [(Self, &'static str); 19] = [
+    pub const ALL: [(Self, &'static str); 20] = [
         (Self::Done, "Done; for --status: running."),
         (
             Self::StatusDeadPidFile,
@@ -72,6 +74,10 @@ impl Exit {
         (Self::ServiceFailed, "install: the service did not start; everything was rolled back."),
         (Self::ReadOnly, "install: a file system is mounted read-only; nothing was touched."),
         (Self::NoSystemd, "install: systemd does not run; --no-start does without."),
+        (
+            Self::NotFollowed,
+            "--restart: systemd would not follow the gateway to a new process (its unit is masked, for example); the old one serves on.",
+        ),
         (Self::Usage, "The command line is wrong."),
         (Self::Unavailable, "An upstream or another dependency cannot be reached."),
         (Self::Bug, "A bug in mcpeg."),

@@ -26,6 +26,14 @@ enum NotReplaced {
     /// It cannot answer.
     #[error("mcpeg with pid {0} is suspended")]
     Suspended(i32),
+    /// systemd would end the new process.
+    #[error("the unit {unit} {why}, so that systemd would end the new process; the old one serves on")]
+    NotFollowed {
+        /// The unit's name.
+        unit: String,
+        /// What is in the way.
+        why: String,
+    },
     /// It is stopped, and systemd, which it belongs to, has not started it.
     #[error("systemd has not started {unit}, which is stopped")]
     NotStarted {
@@ -62,6 +70,7 @@ impl ToExit for NotReplaced {
     fn to_exit(&self) -> Exit {
         match self {
             Self::Suspended(_) => Exit::TryAgain,
+            Self::NotFollowed { .. } => Exit::NotFollowed,
             Self::NotStarted { .. } if !is_root() => Exit::Permission,
             Self::NotStarted { .. } => Exit::Os,
             Self::Refused { exit, .. } => *exit,
@@ -71,6 +80,12 @@ impl ToExit for NotReplaced {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Suspended(pid) => Some(format!("`kill -CONT {pid}` lets it go on")),
+            Self::NotFollowed { unit, why } if why == "is masked" => {
+                Some(format!("`systemctl unmask {unit}`, then run the command again"))
+            }
+            Self::NotFollowed { unit, .. } => Some(format!(
+                "`systemctl cat {unit}` shows its settings; mend them and `systemctl daemon-reload`, or `systemctl restart {unit}`"
+            )),
             Self::NotStarted { unit, .. } if is_root() => {
                 Some(format!("`systemctl status {unit}` tells why"))
             }
@@ -179,6 +194,9 @@ pub(super) fn restart(common: &Common, limit: Option<Duration>) -> Exit {
     let pid = running.handle.pid();
     if running.handle.is_suspended() {
         return report::error(&NotReplaced::Suspended(pid));
+    }
+    if let Some((unit, why)) = Unit::of(&running).and_then(|unit| Some((unit.name().to_owned(), unit.obstacle()?))) {
+        return report::error(&NotReplaced::NotFollowed { unit, why });
     }
     let limit = limit.unwrap_or(serve::START_LIMIT);
     let start_timeout_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);

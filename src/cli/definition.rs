@@ -220,6 +220,9 @@ pub enum Command {
     /// Write the files that packages and the repository ship.
     #[command(hide = true)]
     Generate(GenerateArgs),
+    /// Tell the scripts of packages who owns the service, and give it to a package.
+    #[command(hide = true)]
+    Ownership(OwnershipArgs),
     /// Answer the completion scripts of the shells.
     #[command(hide = true)]
     Complete(CompleteArgs),
@@ -256,6 +259,12 @@ pub struct InstallArgs {
     /// Tell each step, and the result, as one JSON object on a line; implies --yes.
     #[arg(long)]
     pub json: bool,
+    /// Take the service over from the package that owns it.
+    ///
+    /// Configuration, state and sessions stay, and no request is lost. The package stays installed beside the installation
+    /// and leaves it alone from then on; remove it with apt or dnf when you like.
+    #[arg(long)]
+    pub adopt: bool,
     /// Do not start the service.
     #[arg(long)]
     pub no_start: bool,
@@ -366,6 +375,38 @@ pub struct ImportArgs {
     /// Replace files in conf.d that exist.
     #[arg(long)]
     pub force: bool,
+}
+
+/// `mcpeg ownership`: for the scripts of packages.
+#[derive(Args, Debug)]
+pub struct OwnershipArgs {
+    /// What happens to the package.
+    #[arg(value_enum)]
+    pub event: OwnershipEvent,
+    /// With package-install: exchange no process.
+    #[arg(long)]
+    pub no_restart: bool,
+    /// Only print what would happen.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Work below this directory instead of /.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub root: Option<PathBuf>,
+}
+
+/// What happens to a package.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OwnershipEvent {
+    /// It is installed where none of its format was.
+    PackageInstall,
+    /// It is upgraded or installed again.
+    PackageUpgrade,
+    /// It is removed.
+    PackageRemove,
+    /// What it left is purged.
+    PackagePurge,
+    /// Nothing: the whole table is printed.
+    Table,
 }
 
 /// `mcpeg complete`: what can stand at the cursor.

@@ -60,6 +60,7 @@ fn carry_out(cli: &Cli) -> Exit {
         Some(Command::Install(arguments)) => install::install(arguments),
         Some(Command::Uninstall(arguments)) => install::uninstall::run(arguments),
         Some(Command::Import(arguments)) => import::run(arguments),
+        Some(Command::Ownership(arguments)) => install::ownership::run(arguments),
         Some(Command::Complete(arguments)) => complete::run(&arguments.words),
         Some(Command::Generate(arguments)) => generate::run(arguments),
     }

@@ -77,6 +77,24 @@ impl Unit {
         })
     }
 
+    /// Why systemd would not follow its main process to another one, in words; `None` if it would, or nobody can tell. Of
+    /// a unit that is not loaded, systemd knows no `NotifyAccess=`: it hears no `MAINPID=` and ends the new process with the
+    /// old one.
+    #[must_use]
+    pub fn obstacle(&self) -> Option<String> {
+        let arguments = self.arguments("show");
+        let wanted = ["--property", "LoadState,NotifyAccess"];
+        let told = ask(arguments[1..].iter().map(String::as_str).chain(wanted))?;
+        let is = |line: &str| told.lines().any(|told| told == line);
+        let state = told.lines().find_map(|line| line.strip_prefix("LoadState="))?;
+        match state {
+            "masked" => Some("is masked".to_owned()),
+            "loaded" | "merged" if is("NotifyAccess=none") => Some("has NotifyAccess=none".to_owned()),
+            "loaded" | "merged" => None,
+            other => Some(format!("is not loaded ({other})")),
+        }
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {

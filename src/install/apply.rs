@@ -28,11 +28,11 @@ pub enum Progress<'a> {
 /// [`Error::RolledBack`] with the cause, [`Error::NotRolledBack`], [`Error::Busy`].
 pub fn carry_out(target: &Target, plan: &Plan, report: &mut dyn FnMut(Progress<'_>)) -> Result<(), Error> {
     let _lock = target.lock()?;
-    if Receipt::read(&target.tree, &target.layout.receipt)? != target.receipt {
+    if Receipt::read(&target.tree, &target.layout.receipt)? != target.recorded {
         // Somebody else was faster between the plan and the lock.
         return Err(Error::Busy);
     }
-    let finished = target.receipt.as_ref().is_some_and(|receipt| receipt.state == State::Installed);
+    let finished = target.recorded.as_ref().is_some_and(|receipt| receipt.state == State::Installed);
     let mut receipt = target.receipt.clone().unwrap_or_else(|| Receipt::new(target.choices.clone()));
     receipt.state = State::Installing;
     receipt.choices.clone_from(&target.choices);
@@ -132,8 +132,12 @@ fn roll_back(
     if known(|step| matches!(step.object, Object::Upgrade) && step.acts()) {
         service::upgrade(&target.layout)?;
     }
-    match &target.receipt {
+    match &target.recorded {
         Some(before) => before.clone().save(target)?,
+        // What lies beside a receipt that was lost was there before this run.
+        None if target.receipt.as_ref().is_some_and(|found| found.directory(&target.layout.state).is_some()) => {
+            target.tree.remove_file(&target.layout.receipt)?;
+        }
         None => receipt.destroy(target)?,
     }
     receipt::tidy(&target.tree, &target.layout)

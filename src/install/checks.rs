@@ -2,10 +2,10 @@
 
 use std::io::ErrorKind;
 use std::net::TcpListener;
-use std::path::Path;
 
 use super::error::Error;
-use super::layout::{self, Layout};
+use super::layout::Layout;
+use super::ownership;
 use super::privileged::exec;
 use super::target::Target;
 use crate::config::ListenAddr;
@@ -15,9 +15,6 @@ use crate::config::ListenAddr;
 /// # Errors
 /// One variant for each reason.
 pub(super) fn before_install(target: &Target, start: bool) -> Result<(), Error> {
-    if !target.layout.is_users() {
-        packaged(target)?;
-    }
     if start && !target.booted {
         return Err(if target.layout.is_users() { Error::NoUserSystemd } else { Error::NoSystemd });
     }
@@ -29,42 +26,14 @@ pub(super) fn before_install(target: &Target, start: bool) -> Result<(), Error> 
     writable(target)
 }
 
-/// Refuses to work where a package manager does.
-///
-/// # Errors
-/// [`Error::Packaged`].
-pub(super) fn packaged(target: &Target) -> Result<(), Error> {
-    let program = Path::new(layout::PACKAGED_PROGRAM);
-    if target.tree.look(program)?.is_none() {
-        return Ok(());
-    }
-    let root = target.tree.path().display();
-    let questions = [
-        (
-            "dpkg-query",
-            format!("--admindir={}/var/lib/dpkg", root.to_string().trim_end_matches('/')),
-            "--search",
-            "apt",
-        ),
-        ("rpm", format!("--root={root}"), "-qf", "dnf"),
-    ];
-    for (tool, place, question, manager) in questions {
-        if exec::find(tool).is_none() {
-            continue;
-        }
-        let output = exec::output(tool, &[&place, question, layout::PACKAGED_PROGRAM])?;
-        if output.status.success() {
-            let text = String::from_utf8_lossy(&output.stdout);
-            let package = text.split([':', '\n']).next().unwrap_or_default().trim().to_owned();
-            return Err(Error::Packaged { package, manager });
-        }
-    }
-    Ok(())
-}
-
 /// Refuses if a unit of the same name would hide ours.
 fn shadows(target: &Target) -> Result<(), Error> {
+    let leftover = ownership::leftover_mask(&target.tree, &target.layout)?;
     for shadow in &target.layout.shadows {
+        // What the removal of a package has left is undone by a step.
+        if leftover.as_ref().is_some_and(|[mask, _]| mask == shadow) {
+            continue;
+        }
         if target.tree.look(shadow)?.is_some() {
             let why = "it would hide the unit that mcpeg installs";
             return Err(Error::Foreign { path: target.tree.outside(shadow), why });

@@ -48,6 +48,8 @@ pub struct Asked {
     pub listen: Vec<String>,
     /// Whether the service shall not be started at boot.
     pub no_enable: bool,
+    /// Whether the service of a package shall be taken over.
+    pub adopt: bool,
 }
 
 /// What holds for an installation.

@@ -38,6 +38,8 @@ pub enum Error {
         package: String,
         /// The command to use instead.
         manager: &'static str,
+        /// Whether an installation serves beside it.
+        beside: bool,
     },
     /// Something that we did not write is where we would write.
     #[error("`{}` is in the way: {why}", .path.display())]
@@ -202,9 +204,13 @@ impl ToExit for Error {
     fn hint(&self) -> Option<String> {
         Some(match self {
             Self::NotRoot(act) => format!("sudo mcpeg {act}"),
-            Self::Packaged { package, manager } => {
-                format!("use {manager} for `{package}`, or remove the package first")
+            Self::Packaged { package, manager, beside: false } => {
+                format!("use {manager} for `{package}`; `mcpeg install --adopt` takes the service over from it")
             }
+            Self::Packaged { package, manager, beside: true } => format!(
+                "use {manager} for `{package}`: its removal leaves the installation beside it alone; \
+                 `mcpeg uninstall` gives the service to the package, `mcpeg install --adopt` keeps it"
+            ),
             Self::Foreign { .. } => "move it away, then run the command again".to_owned(),
             Self::Root => "run it as the user whose service it is to be, without sudo".to_owned(),
             Self::Differs { .. } => "uninstall with --purge first, or install another --instance".to_owned(),

@@ -16,6 +16,7 @@ impl Step {
                 "the service runs under an account of its own, without password, shell or rights"
             }
             Object::Contexts(_) => "SELinux must know the new files",
+            Object::Unmask(_) => "a package that was removed has masked its unit, which would hide this one",
             Object::Reload => "systemd reads its unit files again",
             Object::Enable => "the service starts when the machine does",
             Object::Upgrade => "the running process gives its place to a new one; clients do not notice",

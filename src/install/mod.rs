@@ -20,6 +20,7 @@ mod difference;
 mod error;
 mod explain;
 mod layout;
+pub mod ownership;
 mod plan;
 mod privileged;
 mod receipt;

@@ -15,7 +15,7 @@ use super::privileged::{Access, Digest, exec};
 use super::receipt::State;
 use super::step::{Act, Object, Step};
 use super::target::Target;
-use super::{checks, configuration, service};
+use super::{checks, configuration, ownership, service};
 use crate::render::Confinement;
 
 /// What the operator asked for.
@@ -54,6 +54,9 @@ impl Plan {
     /// # Errors
     /// The refusals of `checks`, [`Error::Foreign`], and those of looking.
     pub fn of_install(target: &Target, options: &InstallOptions) -> Result<Self, Error> {
+        if !target.layout.is_users() {
+            ownership::before_install(target)?;
+        }
         checks::before_install(target, options.start)?;
         if let Some(file) = &options.configuration {
             configuration::check(target, file)?;
@@ -139,6 +142,9 @@ impl Planner<'_> {
         let unit_changed = written.iter().any(is_unit);
         // A command that was killed may have written the unit and not told systemd.
         let unfinished = target.receipt.as_ref().is_some_and(|receipt| receipt.state != State::Installed);
+        if let Some(mask) = ownership::leftover_mask(&target.tree, layout)? {
+            self.push(Act::Create, Object::Unmask(mask));
+        }
         if target.booted && (unit_changed || unfinished) {
             self.push(Act::Create, Object::Reload);
         }
@@ -152,7 +158,10 @@ impl Planner<'_> {
         if !target.choices.enable {
             return Ok(false);
         }
-        let linked = target.tree.look(&target.layout.wants_link)?.is_some();
+        // A link to the unit of somebody else, such as a package, would dangle when that goes.
+        let link = target.tree.link(&target.layout.wants_link)?;
+        let moves = link.as_ref().is_some_and(|to| target.adopts && *to != target.layout.unit_file);
+        let linked = link.is_some() && !moves;
         let was_enabled =
             !unfinished && target.receipt.as_ref().is_some_and(|receipt| receipt.enabled().is_some());
         let enable = match (linked, was_enabled) {
@@ -171,14 +180,20 @@ impl Planner<'_> {
     fn start(&mut self, written: &[PathBuf], unit_changed: bool, disabled: bool) -> Result<(), Error> {
         let Layout { program, configuration, .. } = &self.target.layout;
         let changed = written.iter().any(|path| path == program || path == configuration);
-        let (act, object) = match service::is_active(&self.target.layout)? {
-            true if unit_changed => (Act::Replace, Object::Start),
-            true if changed || service::is_outdated(&self.target.layout) => (Act::Replace, Object::Upgrade),
+        let active = service::is_active(&self.target.layout)?;
+        let follows = if active { service::obstacle(&self.target.layout) } else { None };
+        let (act, object) = match active {
+            true if changed || unit_changed || service::is_outdated(&self.target.layout) => match follows {
+                // What systemd would not follow, or could not start again, goes on as it is.
+                Some(obstacle) => (Act::Keep(obstacle), if unit_changed { Object::Start } else { Object::Upgrade }),
+                None if unit_changed => (Act::Replace, Object::Start),
+                None => (Act::Replace, Object::Upgrade),
+            },
             true => (Act::Same, Object::Start),
             false if disabled => (Act::Keep("the administrator disabled it"), Object::Start),
             false => (Act::Create, Object::Start),
         };
-        let probe = if matches!(act, Act::Keep(_)) { Act::Keep("it does not run") } else { Act::Create };
+        let probe = if matches!(act, Act::Keep(_)) && !active { Act::Keep("it does not run") } else { Act::Create };
         self.push(act, object);
         self.push(probe, Object::Probe);
         Ok(())

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::account::{self, Owner, Rights};
+use super::assets;
 use super::choices::{self, Choices};
 use super::error::Error;
 use super::layout::{self, Layout};
@@ -20,7 +21,9 @@ use super::target::Target;
 use crate::render::Confinement;
 
 /// The version of the format that this program writes.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
+/// What can do with any configuration; the default configuration does not depend on it.
+const WIDEST: Confinement = Confinement { children: true, loopback: false };
 /// The name under which the receipt's directory is made and unmade.
 const UNFINISHED: &str = ".mcpeg-receipt";
 /// The receipt's directory is for root to write and for all to read.
@@ -102,6 +105,8 @@ pub(super) enum Entry {
         /// Whether it was there before mcpeg.
         existed: bool,
     },
+    /// The mask that the removal of a package had left, and that was taken away. Version 4 has it.
+    Unmasked,
 }
 
 /// What holds where nothing could be chosen.
@@ -114,7 +119,7 @@ impl Entry {
     pub(super) fn path(&self) -> Option<&Path> {
         match self {
             Self::Directory { path, .. } | Self::File { path, .. } => Some(path),
-            Self::Account { .. } | Self::Enabled { .. } => None,
+            Self::Account { .. } | Self::Enabled { .. } | Self::Unmasked => None,
         }
     }
 
@@ -159,7 +164,8 @@ impl Receipt {
         if version > VERSION {
             return Err(Error::NewerReceipt { path, found: version, known: VERSION });
         }
-        // Version 1 is version 2 without the digest of the default configuration; version 2 is version 3 without choices.
+        // Version 1 is version 2 without the digest of the default configuration; version 2 is version 3 without choices,
+        // which is version 4 without masks.
         Ok(Some(Self { version: VERSION, ..serde_json::from_str(&text).map_err(wrong)? }))
     }
 
@@ -171,7 +177,7 @@ impl Receipt {
         let strange = self.entries.iter().find(|entry| match entry {
             Entry::Directory { path, .. } => !layout.knows_directory(path),
             Entry::File { path, .. } => !layout.knows_file(path),
-            Entry::Account { .. } | Entry::Enabled { .. } => false,
+            Entry::Account { .. } | Entry::Enabled { .. } | Entry::Unmasked => false,
         });
         match strange.and_then(Entry::path) {
             Some(path) => Err(Error::StrangePath(path.to_owned())),
@@ -295,6 +301,50 @@ impl Receipt {
         }
         Ok(())
     }
+}
+
+/// A receipt of what lies in the places of an installation whose own receipt was lost. The configuration counts as edited
+/// unless it is this version's default.
+///
+/// # Errors
+/// [`Error::File`].
+pub(super) fn of_found(tree: &Tree, layout: &Layout, choices: Choices) -> Result<Receipt, Error> {
+    let units = assets::render(layout, &choices.listen, WIDEST)?;
+    let default = Digest::of(units.configuration.as_bytes()).map_err(Error::file("read", &layout.receipt))?;
+    let mut receipt = Receipt::new(choices);
+    receipt.state = State::Installed;
+    receipt.default_configuration = Some(default.clone());
+    let configurations = [&layout.configuration, &layout.configuration_new];
+    for path in layout.files() {
+        let is_configuration = configurations.iter().any(|known| *known == path);
+        // Below /etc/mcpeg only root may look.
+        let found = match tree.look(path) {
+            Err(error) if error.is_permission_denied() => None,
+            other => other?.filter(|found| found.is_file()),
+        };
+        let Some(found) = found else { continue };
+        let sha256 = if is_configuration { Some(default.clone()) } else { tree.digest(path)? };
+        let Some(sha256) = sha256 else { continue };
+        let (mode, owner) = (found.mode, if is_configuration { Owner::Readable } else { Owner::Root });
+        receipt.note(Entry::File {
+            path: path.to_owned(),
+            existed: false,
+            sha256,
+            previous: None,
+            mode,
+            owner,
+        });
+    }
+    for path in layout.own_directories().into_iter().chain([layout.state.as_path()]) {
+        if tree.look(path).is_ok_and(|found| found.is_some()) {
+            receipt.note(Entry::Directory { path: path.to_owned(), existed: false });
+        }
+    }
+    receipt.note(Entry::Account { existed: true });
+    if tree.look(&layout.wants_link)?.is_some() {
+        receipt.note(Entry::Enabled { existed: false });
+    }
+    Ok(receipt)
 }
 
 /// Whether a killed command left a receipt's directory that was coming or going.

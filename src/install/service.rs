@@ -1,9 +1,11 @@
 //! What systemctl(1) and journalctl(1) are asked, and the one thing that the gateway itself is asked: to exchange its
 //! process.
 
+use std::path::PathBuf;
+
 use super::error::Error;
 use super::layout::Layout;
-use super::privileged::exec;
+use super::privileged::{Access, exec};
 use super::target::Target;
 
 /// How many lines of the journal are shown when the service fails.
@@ -40,6 +42,44 @@ pub(super) fn is_outdated(layout: &Layout) -> bool {
     let Ok(pid) = property(layout, "MainPID").parse::<u32>() else { return false };
     let program = std::fs::read_link(format!("/proc/{pid}/exe"));
     program.is_ok_and(|path| path.to_string_lossy().ends_with(" (deleted)"))
+}
+
+/// Why systemd would not follow the running service to a new process, or could not start it again; `None` if it would. A
+/// unit that is not loaded has `NotifyAccess=none`, whatever its file says.
+pub(super) fn obstacle(layout: &Layout) -> Option<&'static str> {
+    let arguments = ["show", "--property=LoadState,NotifyAccess", &layout.unit];
+    let text = systemctl(layout, &arguments).ok()?;
+    let is = |line: &str| text.lines().any(|told| told == line);
+    if is("LoadState=masked") {
+        Some("it is masked; after `systemctl unmask`, `mcpeg --restart` takes the new program up")
+    } else if is("NotifyAccess=none") {
+        Some("a drop-in has NotifyAccess=none, so that systemd would end its successor; `systemctl restart` it")
+    } else {
+        None
+    }
+}
+
+/// What the main process of the service executes, or the unit would; `None` if nobody can tell.
+pub(super) fn program(layout: &Layout) -> Option<PathBuf> {
+    if let Ok(pid) = property(layout, "MainPID").parse::<u32>()
+        && let Ok(program) = std::fs::read_link(format!("/proc/{pid}/exe"))
+    {
+        let text = program.to_string_lossy();
+        return Some(text.strip_suffix(" (deleted)").unwrap_or(&text).into());
+    }
+    unit_program(layout)
+}
+
+/// What the unit in force would execute.
+pub(super) fn unit_program(layout: &Layout) -> Option<PathBuf> {
+    let text = property(layout, "ExecStart");
+    let (_, rest) = text.split_once("path=")?;
+    Some(rest.split(" ;").next()?.into())
+}
+
+/// Has the start at boot lead to the unit that is in force now.
+pub(super) fn reenable(target: &Target) -> Result<(), Error> {
+    link(target, "reenable")
 }
 
 /// Tells systemd to read its unit files again.
@@ -100,7 +140,15 @@ pub(super) fn stop(layout: &Layout) -> Result<(), Error> {
 
 /// Has the service started at boot. Works on an image and without a running systemd too.
 pub(super) fn enable(target: &Target) -> Result<(), Error> {
-    link(target, "enable")
+    // Also where the link leads to another unit file of the name.
+    link(target, "reenable")
+}
+
+/// Masks the unit again as the removal of a package had done it.
+pub(super) fn mask_again(target: &Target, files: &[PathBuf; 2]) -> Result<(), Error> {
+    link(target, "mask")?;
+    let access = Access { mode: 0o644, uid: 0, gid: 0 };
+    target.tree.overwrite(&files[1], b"", access)
 }
 
 /// Undoes [`enable`].

@@ -71,6 +71,8 @@ pub(super) enum Object {
     Account,
     /// The `SELinux` contexts of these files.
     Contexts(Vec<PathBuf>),
+    /// The mask that the removal of a package has left, and what deb-systemd-helper(1) has noted of it.
+    Unmask([PathBuf; 2]),
     /// What systemd knows of its unit files.
     Reload,
     /// The start at boot.
@@ -112,7 +114,11 @@ impl Step {
         self.acts()
             && matches!(
                 self.object,
-                Object::Directory { .. } | Object::File { .. } | Object::Enable | Object::Start
+                Object::Directory { .. }
+                    | Object::File { .. }
+                    | Object::Unmask(_)
+                    | Object::Enable
+                    | Object::Start
             )
     }
 
@@ -135,11 +141,21 @@ impl Step {
             let siblings = target.siblings.iter().map(|(_, receipt)| receipt);
             earlier.and_then(what).or_else(|| siblings.filter_map(what).min())
         };
-        let made = |known: Option<bool>| known.unwrap_or(self.act != Act::Create);
+        // What is taken over from a package becomes the installation's.
+        let taken = |path: Option<&Path>| {
+            let ours = |path: &Path| {
+                target.layout.is_own_directory(path)
+                    || [&target.layout.configuration, &target.layout.state].iter().any(|own| *own == path)
+            };
+            target.adopts && target.package.is_some() && path.is_none_or(ours)
+        };
+        let made = |known: Option<bool>, path: Option<&Path>| {
+            !taken(path) && known.unwrap_or(self.act != Act::Create)
+        };
         match &self.object {
             Object::Directory { path, .. } => Some(Entry::Directory {
                 path: path.clone(),
-                existed: made(known(&|receipt| receipt.directory(path))),
+                existed: made(known(&|receipt| receipt.directory(path)), Some(path)),
             }),
             Object::File { path, sha256, previous, rights, .. } => {
                 let written = earlier.and_then(|receipt| receipt.file(path));
@@ -151,7 +167,7 @@ impl Step {
                 });
                 Some(Entry::File {
                     path: path.clone(),
-                    existed: made(existed) && self.act != Act::Replace,
+                    existed: made(existed, Some(path)) && self.act != Act::Replace,
                     sha256: sha256.clone(),
                     previous: previous.clone(),
                     mode: rights.mode,
@@ -159,7 +175,8 @@ impl Step {
                 })
             }
             Object::Account => Some(Entry::Account { existed: self.act != Act::Create }),
-            Object::Enable => Some(Entry::Enabled { existed: made(earlier.and_then(Receipt::enabled)) }),
+            Object::Enable => Some(Entry::Enabled { existed: made(earlier.and_then(Receipt::enabled), None) }),
+            Object::Unmask(_) => Some(Entry::Unmasked),
             Object::Contexts(_) | Object::Reload | Object::Start | Object::Upgrade | Object::Probe => None,
         }
     }
@@ -186,6 +203,7 @@ impl Step {
                 let paths: Vec<_> = paths.iter().filter_map(|path| path.to_str()).collect();
                 exec::run("restorecon", &[&["-F"], &paths[..]].concat()).map(drop)
             }
+            (Object::Unmask(files), _) => files.iter().try_for_each(|file| tree.remove_file(file)),
             (Object::Reload, _) => service::reload(&target.layout),
             (Object::Enable, _) => service::enable(target),
             (Object::Start, Act::Replace) => service::restart(&target.layout),
@@ -222,6 +240,7 @@ impl Step {
                 | Object::File { path, before: Some(access), .. },
                 _,
             ) => tree.set_access(path, *access),
+            (Object::Unmask(files), _) => service::mask_again(target, files),
             (Object::Enable, _) => service::disable(target),
             (Object::Start, Act::Create) => service::stop(&target.layout),
             _ => Ok(()),
@@ -254,6 +273,7 @@ impl Step {
             Object::File { .. } => "file",
             Object::Account => "account",
             Object::Contexts(_) => "contexts",
+            Object::Unmask(_) => "unmask",
             Object::Reload => "daemon-reload",
             Object::Enable => "enable",
             Object::Start => "start",
@@ -296,6 +316,9 @@ impl Step {
             }
             Object::Account => format!("account {}", layout.user),
             Object::Contexts(_) => "restorecon -F (the files above)".to_owned(),
+            Object::Unmask(_) => {
+                format!("{} (the removal of a package has left it masked)", systemctl("unmask"))
+            }
             Object::Reload => format!("{} daemon-reload", layout.systemctl()),
             Object::Enable => systemctl("enable"),
             Object::Start if self.act == Act::Replace => systemctl("restart"),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::choices::{self, Asked, Choices, Profile};
 use super::error::Error;
 use super::layout::{Layout, UserPlaces};
+use super::ownership::{self, Package};
 use super::privileged::{Lock, Tree};
 use super::receipt::{self, Receipt, State};
 
@@ -19,8 +20,14 @@ pub struct Target {
     pub(super) layout: Layout,
     /// What holds for the installation.
     pub(super) choices: Choices,
-    /// What earlier commands did.
+    /// What earlier commands did; made from what lies there if the record of it was lost.
     pub(super) receipt: Option<Receipt>,
+    /// The record as it was read.
+    pub(super) recorded: Option<Receipt>,
+    /// What package managers know of mcpeg.
+    pub(super) package: Option<Package>,
+    /// Whether the service of a package is to be taken over.
+    pub(super) adopts: bool,
     /// The receipts of the other instances, by their names.
     pub(super) siblings: Vec<(String, Receipt)>,
 }
@@ -40,16 +47,22 @@ impl Target {
         }
         let name = choices::name(asked.instance.as_deref())?;
         let layout = layout_of(&name, asked.profile)?;
-        let before = Receipt::read(&tree, &layout(&Choices::default_of(&name)).receipt)?;
-        if let Some(receipt) = &before {
+        let recorded = Receipt::read(&tree, &layout(&Choices::default_of(&name)).receipt)?;
+        if let Some(receipt) = &recorded {
             receipt.check(&layout(&receipt.choices))?;
         }
+        let before = match &recorded {
+            Some(receipt) => Some(receipt.clone()),
+            None => ownership::recovered(&tree, &layout, &name)?,
+        };
         let known = before.as_ref().map(|receipt| &receipt.choices);
         let choices = Choices::settle(&name, asked, known)?;
         let layout = layout(&choices);
         let siblings = if layout.is_users() { Vec::new() } else { receipt::others(&tree, &layout)? };
         let booted = root.is_none() && is_booted(&layout);
-        Ok(Self { tree, booted, layout, choices, receipt: before, siblings })
+        let package = if layout.is_users() { None } else { ownership::package(&tree)? };
+        let adopts = asked.adopt;
+        Ok(Self { tree, booted, layout, choices, receipt: before, recorded, package, adopts, siblings })
     }
 
     /// Every path of the installation.

@@ -4,21 +4,29 @@
 //! them; the receipt goes last, so that a killed uninstallation can be run again. A file whose content is none that we
 //! wrote stays, and so does what was there before.
 
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
-use super::checks;
+use rustix::io::Errno;
+
 use super::error::Error;
-use super::layout::Layout;
-use super::privileged::Emptied;
+use super::layout::{Layout, PACKAGED_PROGRAM};
+use super::ownership::{self, Act, Verdict};
+use super::privileged::{Emptied, Stuck, exec};
 use super::receipt::{self, Entry, Receipt, State};
 use super::service;
 use super::target::Target;
+
+/// Why a mount point stays.
+const MOUNT_POINT: &str = "it is a mount point; what was in it is removed";
 
 /// What the operator asked for.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct UninstallOptions {
     /// Whether configuration, state, logs and cache go too.
     pub purge: bool,
+    /// Whether the process of a service that is given to a package goes on as it is.
+    pub no_restart: bool,
 }
 
 /// Something that stays, and why.
@@ -28,6 +36,8 @@ pub struct Kept {
     pub what: String,
     /// Why.
     pub why: &'static str,
+    /// Whether it was to go, and could not.
+    pub failed: bool,
 }
 
 /// One act of an uninstallation.
@@ -45,8 +55,16 @@ pub enum Removal {
     Directory(PathBuf),
     /// Has systemd forget the unit.
     Reload,
-    /// Removes the receipt.
+    /// Removes the receipt with the directories that were made for it.
     Receipt,
+    /// Masks the unit again, as the removal of a package had left it.
+    Mask,
+    /// Has the start at boot lead to the package's unit.
+    Reenable,
+    /// Has the package's program take the place of the running one.
+    HandOver,
+    /// Removes the receipt alone: what lies beside it is the package's.
+    Release,
 }
 
 /// The acts of an uninstallation, in order, and what stays.
@@ -59,6 +77,11 @@ pub struct RemovalPlan {
 }
 
 impl Removal {
+    /// Whether it only takes files away.
+    const fn is_of_files(&self) -> bool {
+        matches!(self, Self::File(_) | Self::Tree(_) | Self::Directory(_))
+    }
+
     /// The act in words.
     #[must_use]
     pub fn shown(&self, layout: &Layout) -> String {
@@ -70,7 +93,10 @@ impl Removal {
             Self::Tree(path) => format!("- {}/ with everything in it", path.display()),
             Self::Directory(path) => format!("- {}/ if empty", path.display()),
             Self::Reload => format!("> {systemctl} daemon-reload"),
-            Self::Receipt => format!("- {}", layout.receipt.display()),
+            Self::Receipt | Self::Release => format!("- {}", layout.receipt.display()),
+            Self::Mask => format!("> {systemctl} mask {}", layout.unit),
+            Self::Reenable => format!("> {systemctl} reenable {}", layout.unit),
+            Self::HandOver => format!("> {systemctl} restart {}, without losing a request", layout.unit),
         }
     }
 }
@@ -81,29 +107,34 @@ impl RemovalPlan {
     /// # Errors
     /// [`Error::Packaged`], [`Error::NothingInstalled`], and those of looking.
     pub fn new(target: &Target, options: UninstallOptions) -> Result<Self, Error> {
-        let Some(receipt) = &target.receipt else {
-            if !target.layout.is_users() {
-                checks::packaged(target)?;
-            }
-            if receipt::is_untidy(&target.tree, &target.layout)? {
+        let act = if options.purge { Act::Purge } else { Act::Uninstall };
+        let verdict = ownership::decide(ownership::situation(target)?, act);
+        let receipt = match (verdict, &target.receipt, &target.package) {
+            (Verdict::TakeOver, Some(receipt), _) => return Self::released(target, receipt, options),
+            (Verdict::Proceed, Some(receipt), _) => receipt,
+            (Verdict::Refuse(_), _, Some(package)) => return Err(ownership::packaged(package, target)),
+            (_, None, _) if receipt::is_untidy(&target.tree, &target.layout)? => {
                 return Ok(Self { acts: vec![Removal::Receipt], kept: Vec::new() });
             }
-            return Err(Error::NothingInstalled);
+            _ => return Err(Error::NothingInstalled),
         };
-        if receipt.state == State::Removed && !options.purge {
-            return Err(Error::NothingInstalled);
-        }
         let mut plan = Self { acts: Vec::new(), kept: Vec::new() };
-        if target.booted {
+        // A service that executes something else is somebody else's, whatever its name is.
+        let ours = !target.booted || service::program(&target.layout).is_none_or(|path| path == target.layout.program);
+        if target.booted && ours {
             plan.acts.push(Removal::Stop);
+        } else if !ours {
+            plan.keep(&target.layout.unit, "it executes another program than that of the installation");
         }
-        let unit = target.tree.look(&target.layout.unit_file)?.is_some();
-        if receipt.enabled() == Some(false) && unit && target.tree.look(&target.layout.wants_link)?.is_some()
-        {
+        if ours && target.tree.look(&target.layout.wants_link)?.is_some() {
             plan.acts.push(Removal::Disable);
         }
         for entry in receipt.entries.iter().rev() {
             plan.entry(target, entry, options)?;
+        }
+        let left = target.package.is_some() && receipt.entries.contains(&Entry::Unmasked);
+        if left && target.tree.look(&target.layout.shadows[0])?.is_none() {
+            plan.acts.push(Removal::Mask);
         }
         if target.booted {
             plan.acts.push(Removal::Reload);
@@ -115,9 +146,73 @@ impl RemovalPlan {
         Ok(plan)
     }
 
+    /// The same for the package whose script asks, whatever its package manager says of it meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::NothingInstalled`], and those of looking.
+    pub fn to_package(target: &Target, options: UninstallOptions) -> Result<Self, Error> {
+        let receipt = target.receipt.as_ref().ok_or(Error::NothingInstalled)?;
+        Self::released(target, receipt, options)
+    }
+
+    /// Gives the service to the package that lies beside the installation: the installation's own files go, and
+    /// everything else stays where it is and becomes the package's.
+    fn released(target: &Target, receipt: &Receipt, options: UninstallOptions) -> Result<Self, Error> {
+        let mut plan = Self { acts: Vec::new(), kept: Vec::new() };
+        let layout = &target.layout;
+        let configurations = [&layout.configuration, &layout.configuration_new];
+        for entry in receipt.entries.iter().rev() {
+            match entry.path() {
+                Some(path) if configurations.iter().all(|own| *own != path) => {
+                    plan.entry(target, entry, options)?;
+                }
+                _ => {}
+            }
+        }
+        // The administrator's unit may start the program.
+        let starts = target.booted && service::unit_program(layout).as_ref() == Some(&layout.program);
+        let copied = layout.shadows.iter().any(|shadow| target.tree.look(shadow).is_ok_and(|there| there.is_some()));
+        if starts && copied && plan.acts.contains(&Removal::File(layout.program.clone())) {
+            plan.acts.retain(|act| *act != Removal::File(layout.program.clone()));
+            plan.keep(&layout.program.display().to_string(), "the administrator's unit starts it");
+        }
+        if target.booted {
+            plan.acts.push(Removal::Reload);
+        }
+        if target.tree.look(&layout.wants_link)?.is_some() {
+            plan.acts.push(Removal::Reenable);
+        }
+        if target.booted && !options.no_restart && service::is_active(layout)? {
+            plan.acts.push(Removal::HandOver);
+        }
+        plan.directories_above(layout, receipt);
+        plan.acts.push(Removal::Release);
+        Ok(plan)
+    }
+
+    /// Whether the service goes on as the package's.
+    #[must_use]
+    pub fn gives_to_package(&self) -> bool {
+        self.acts.contains(&Removal::Release)
+    }
+
+    /// Notes that something stays.
+    fn keep(&mut self, what: &str, why: &'static str) {
+        self.kept.push(Kept { what: what.to_owned(), why, failed: false });
+    }
+
+    /// Directories above files of the installation, if nothing is left in them.
+    fn directories_above(&mut self, layout: &Layout, receipt: &Receipt) {
+        for path in made_directories(layout, receipt) {
+            if !layout.is_own_directory(path) {
+                self.acts.push(Removal::Directory(path.clone()));
+            }
+        }
+    }
+
     /// Files and the account.
     fn entry(&mut self, target: &Target, entry: &Entry, options: UninstallOptions) -> Result<(), Error> {
-        let mut keep = |what: String, why| self.kept.push(Kept { what, why });
+        let mut keep = |what: String, why| self.kept.push(Kept { what, why, failed: false });
         match entry {
             Entry::Account { .. } => {
                 keep(
@@ -138,7 +233,7 @@ impl RemovalPlan {
                 let name = path.display().to_string();
                 if shared {
                     keep(name, "another instance uses it");
-                } else if *existed {
+                } else if *existed && !is_unit_of_ours(target, path)? {
                     keep(name, "it was there before mcpeg");
                 } else if configuration && !options.purge {
                     keep(
@@ -155,34 +250,39 @@ impl RemovalPlan {
                     keep(name, "its content is not what `mcpeg install` wrote");
                 }
             }
-            Entry::Directory { .. } | Entry::Enabled { .. } => {}
+            Entry::Directory { .. } | Entry::Enabled { .. } | Entry::Unmasked => {}
         }
         Ok(())
     }
 
     /// Directories, deepest first.
     fn directories(&mut self, layout: &Layout, receipt: &Receipt, options: UninstallOptions) {
-        let mut directories: Vec<_> = receipt
-            .entries
-            .iter()
-            .filter_map(|entry| match entry {
-                Entry::Directory { path, existed: false } => Some(path),
-                _ => None,
-            })
-            .filter(|path| !layout.state.starts_with(path))
-            .collect();
-        directories.sort_by_key(|path| std::cmp::Reverse(path.components().count()));
-        for path in directories {
+        for path in made_directories(layout, receipt) {
             let whole = layout.is_own_directory(path);
             match (whole, options.purge) {
                 (true, true) => self.acts.push(Removal::Tree(path.clone())),
                 (true, false) => {
-                    self.kept.push(Kept { what: path.display().to_string(), why: "--purge removes it" });
+                    self.keep(&path.display().to_string(), "--purge removes it");
                 }
                 (false, _) => self.acts.push(Removal::Directory(path.clone())),
             }
         }
     }
+}
+
+/// The directories that the installation made, deepest first, without those on the way to the receipt.
+fn made_directories<'a>(layout: &Layout, receipt: &'a Receipt) -> Vec<&'a PathBuf> {
+    let mut directories: Vec<_> = receipt
+        .entries
+        .iter()
+        .filter_map(|entry| match entry {
+            Entry::Directory { path, existed: false } => Some(path),
+            _ => None,
+        })
+        .filter(|path| !layout.state.starts_with(path))
+        .collect();
+    directories.sort_by_key(|path| std::cmp::Reverse(path.components().count()));
+    directories
 }
 
 /// Carries the removal out and says what stays beyond the plan. Run again after a failure, it goes on.
@@ -195,7 +295,7 @@ pub fn carry_out(
     report: &mut dyn FnMut(&Removal),
 ) -> Result<Vec<Kept>, Error> {
     let _lock = target.lock()?;
-    if Receipt::read(&target.tree, &target.layout.receipt)? != target.receipt {
+    if Receipt::read(&target.tree, &target.layout.receipt)? != target.recorded {
         return Err(Error::Busy);
     }
     receipt::tidy(&target.tree, &target.layout)?;
@@ -207,10 +307,22 @@ pub fn carry_out(
     }
     let mut kept = Vec::new();
     for act in &plan.acts {
-        remove(target, act, &receipt, &mut kept)?;
-        report(act);
+        let failed = kept.iter().any(|kept: &Kept| kept.failed);
+        // The receipt stays as long as something of what it names does, so that the command can be run again.
+        if *act == Removal::Receipt && failed {
+            break;
+        }
+        match remove(target, act, &receipt, &mut kept) {
+            Ok(()) => report(act),
+            // One file that is stuck must not keep all others.
+            Err(Error::File { path, source, .. }) if act.is_of_files() => {
+                kept.push(stuck(path.display().to_string(), source.raw_os_error()));
+            }
+            Err(error) => return Err(error),
+        }
     }
-    if !plan.acts.contains(&Removal::Receipt) {
+    let failed = kept.iter().any(|kept| kept.failed);
+    if failed || !plan.acts.iter().any(|act| matches!(act, Removal::Receipt | Removal::Release)) {
         let mut left = Vec::new();
         for entry in receipt.entries {
             let gone = match entry.path() {
@@ -232,16 +344,87 @@ pub fn carry_out(
 fn remove(target: &Target, act: &Removal, receipt: &Receipt, kept: &mut Vec<Kept>) -> Result<(), Error> {
     match act {
         Removal::Stop => service::stop(&target.layout),
-        Removal::Disable => service::disable(target),
+        Removal::Disable => {
+            // Of a masked unit systemctl(1) leaves the link.
+            let disabled = service::disable(target);
+            target.tree.remove_file(&target.layout.wants_link).and(disabled.or(Ok(())))
+        }
         Removal::File(path) => target.tree.remove_file(path),
-        Removal::Tree(path) => target.tree.remove_tree(path),
+        Removal::Tree(path) => {
+            let left = target.tree.clear_tree(path)?;
+            kept.extend(left.into_iter().map(|Stuck { path, error }| {
+                stuck(path.display().to_string(), Some(error.raw_os_error()))
+            }));
+            Ok(())
+        }
         Removal::Directory(path) => {
-            if target.tree.remove_directory(path)? == Emptied::NotEmpty {
-                kept.push(Kept { what: path.display().to_string(), why: "other files are in it" });
+            let what = path.display().to_string();
+            match target.tree.remove_directory(path)? {
+                Emptied::Gone => {}
+                Emptied::NotEmpty => kept.push(Kept { what, why: "other files are in it", failed: false }),
+                Emptied::MountPoint => kept.push(Kept { what, why: MOUNT_POINT, failed: false }),
             }
             Ok(())
         }
         Removal::Reload => service::reload(&target.layout),
-        Removal::Receipt => receipt.destroy(target),
+        Removal::Receipt => match receipt.destroy(target) {
+            // The state directory is a mount point, which cannot be renamed.
+            Err(Error::File { source, .. })
+                if matches!(source.kind(), ErrorKind::ResourceBusy | ErrorKind::CrossesDevices) =>
+            {
+                let what = target.layout.state.display().to_string();
+                kept.push(Kept { what, why: MOUNT_POINT, failed: false });
+                target.tree.remove_file(&target.layout.receipt)
+            }
+            other => other,
+        },
+        Removal::Mask => {
+            let note = Path::new("/var/lib/systemd/deb-systemd-helper-masked").join(&target.layout.unit);
+            service::mask_again(target, &[target.layout.shadows[0].clone(), note])
+        }
+        Removal::Reenable => {
+            let led = service::reenable(target);
+            // Of a masked unit no link can be made.
+            if led.is_err() { kept.push(Kept { what: target.layout.unit.clone(), why: "it is masked", failed: false }) }
+            Ok(())
+        }
+        Removal::HandOver => hand_over(target, kept),
+        Removal::Release => target.tree.remove_file(&target.layout.receipt),
     }
+}
+
+/// Has the package's program take the running one's place, unless that could only end the service. systemd keeps the
+/// listeners meanwhile, and the gateway its sessions, so that no request is lost.
+fn hand_over(target: &Target, kept: &mut Vec<Kept>) -> Result<(), Error> {
+    let layout = &target.layout;
+    let mut keep = |why| kept.push(Kept { what: format!("the running process of {}", layout.unit), why, failed: false });
+    let configuration = layout.configuration.to_string_lossy();
+    let arguments = ["--check", "--config", &configuration];
+    if let Some(obstacle) = service::obstacle(layout) {
+        keep(obstacle);
+    } else if exec::run_path(Path::new(PACKAGED_PROGRAM), &arguments).is_err() {
+        keep("the package's program does not take the configuration; mend it, then `systemctl restart` the unit");
+    } else {
+        return service::restart(layout);
+    }
+    Ok(())
+}
+
+/// Whether this is the unit file, and its head says that the installer has written it. A receipt that came after another
+/// one was lost may say otherwise.
+fn is_unit_of_ours(target: &Target, path: &Path) -> Result<bool, Error> {
+    let text = if path == target.layout.unit_file { ownership::text(&target.tree, path)? } else { None };
+    Ok(text.is_some_and(|text| ownership::is_generated(&text)))
+}
+
+/// What the kernel did not let go.
+fn stuck(what: String, error: Option<i32>) -> Kept {
+    let (why, failed) = match error.map(Errno::from_raw_os_error) {
+        Some(Errno::BUSY) => (MOUNT_POINT, false),
+        Some(Errno::PERM | Errno::ACCESS) => ("the kernel does not let it go; is it immutable (lsattr)?", true),
+        Some(Errno::ROFS) => ("its file system is mounted read-only", true),
+        Some(Errno::NOTEMPTY | Errno::EXIST) => ("files came into it meanwhile", true),
+        _ => ("it could not be removed", true),
+    };
+    Kept { what, why, failed }
 }

@@ -4,6 +4,7 @@ mod ask;
 mod progress;
 mod words;
 
+pub(super) mod ownership;
 pub(super) mod uninstall;
 
 use super::definition::{InstallArgs, PlaceArgs, PlanFormat, ProfileName};
@@ -47,6 +48,7 @@ fn wishes(arguments: &InstallArgs) -> Asked {
         group: arguments.group.clone(),
         listen: arguments.listen.clone(),
         no_enable: arguments.no_enable,
+        adopt: arguments.adopt,
         ..asked(&arguments.place)
     }
 }

@@ -26,7 +26,7 @@ fn try_uninstall(arguments: &UninstallArgs) -> Result<Exit, Error> {
         Target::require_rights("uninstall", asked.profile)?;
     }
     let target = Target::open(arguments.place.root.as_deref(), &asked)?;
-    let plan = RemovalPlan::new(&target, UninstallOptions { purge: arguments.purge })?;
+    let plan = RemovalPlan::new(&target, UninstallOptions { purge: arguments.purge, no_restart: false })?;
     let asks = !arguments.yes && ask::is_possible();
     if arguments.dry_run || asks {
         let acts: Vec<_> = plan.acts.iter().map(|act| act.shown(target.layout())).collect();
@@ -44,13 +44,21 @@ fn try_uninstall(arguments: &UninstallArgs) -> Result<Exit, Error> {
         stays(&plan.kept);
     }
     stays(&kept);
-    line("mcpeg is uninstalled");
+    if kept.iter().any(|kept| kept.failed) {
+        report::warning("mcpeg is uninstalled except for what could not be removed; run the command again then");
+        return Ok(Exit::CannotCreate);
+    }
+    line(if plan.gives_to_package() {
+        "the installation is gone; the package has the service, its configuration and its state"
+    } else {
+        "mcpeg is uninstalled"
+    });
     Ok(Exit::Done)
 }
 
 /// Names what stays, and why.
-fn stays(kept: &[Kept]) {
-    for Kept { what, why } in kept {
+pub(super) fn stays(kept: &[Kept]) {
+    for Kept { what, why, .. } in kept {
         report::note(format_args!("kept {what}: {why}"));
     }
 }

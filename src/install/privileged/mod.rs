@@ -10,5 +10,5 @@ mod removal;
 mod tree;
 
 pub(super) use files::{Access, Digest};
-pub(super) use removal::Emptied;
+pub(super) use removal::{Emptied, Stuck};
 pub(super) use tree::{Lock, Tree};

@@ -1,7 +1,7 @@
 //! Removing files, directories and whole trees below the root.
 
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{self, AtFlags, Dir, Mode, OFlags};
 use rustix::io::Errno;
@@ -17,6 +17,17 @@ pub(in crate::install) enum Emptied {
     Gone,
     /// Something is still in it.
     NotEmpty,
+    /// It is a mount point.
+    MountPoint,
+}
+
+/// What could not be removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::install) struct Stuck {
+    /// Where.
+    pub(in crate::install) path: PathBuf,
+    /// What the kernel said.
+    pub(in crate::install) error: Errno,
 }
 
 impl Tree {
@@ -55,6 +66,7 @@ impl Tree {
             Ok(()) => self.sync_parent(path).map(|()| Emptied::Gone),
             Err(Errno::NOENT) => Ok(Emptied::Gone),
             Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(Emptied::NotEmpty),
+            Err(Errno::BUSY) => Ok(Emptied::MountPoint),
             Err(error) => Err(Error::file("remove", self.outside(path))(error)),
         }
     }
@@ -70,6 +82,20 @@ impl Tree {
             Err(Errno::NOENT) => Ok(()),
             Err(error) => Err(Error::file("remove", self.outside(path))(error)),
         }
+    }
+
+    /// Removes what can be removed of a directory and everything in it, and says what cannot. Symbolic links are removed,
+    /// not followed; a mount point is emptied.
+    ///
+    /// # Errors
+    /// [`Error::File`] for what no removal should answer.
+    pub(in crate::install) fn clear_tree(&self, path: &Path) -> Result<Vec<Stuck>, Error> {
+        let mut stuck = Vec::new();
+        if let Some((directory, name)) = self.parent(path)? {
+            clear(&directory, &name, path, &mut stuck).map_err(Error::file("remove", self.outside(path)))?;
+            self.sync_parent(path)?;
+        }
+        Ok(stuck)
     }
 
     /// The names in a directory, without `.` and `..`; empty if it is missing.
@@ -114,6 +140,34 @@ fn empty(at: &OwnedFd, name: &std::ffi::OsStr) -> rustix::io::Result<()> {
             }
             other => other?,
         }
+    }
+    Ok(())
+}
+
+/// Removes one name with everything below it, as far as the kernel lets it.
+fn clear(
+    at: &OwnedFd,
+    name: &std::ffi::OsStr,
+    path: &Path,
+    stuck: &mut Vec<Stuck>,
+) -> rustix::io::Result<()> {
+    let before = stuck.len();
+    let mut removed = fs::unlinkat(at, name, AtFlags::empty());
+    if removed == Err(Errno::ISDIR) {
+        let (fd, names) = list(at, name)?;
+        for name in names {
+            clear(&fd, &name, &path.join(&name), stuck)?;
+        }
+        removed = fs::unlinkat(at, name, AtFlags::REMOVEDIR);
+    }
+    match removed {
+        Ok(()) | Err(Errno::NOENT) => {}
+        // What is stuck below has been named.
+        Err(Errno::NOTEMPTY | Errno::EXIST) if stuck.len() > before => {}
+        Err(
+            error @ (Errno::BUSY | Errno::PERM | Errno::ACCESS | Errno::ROFS | Errno::NOTEMPTY | Errno::EXIST),
+        ) => stuck.push(Stuck { path: path.to_owned(), error }),
+        Err(error) => return Err(error),
     }
     Ok(())
 }

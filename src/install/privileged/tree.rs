@@ -128,6 +128,20 @@ impl Tree {
         }
     }
 
+    /// Where the symbolic link at `path` points; `None` if there is no link.
+    ///
+    /// # Errors
+    /// As for [`Tree::directory`].
+    pub(in crate::install) fn link(&self, path: &Path) -> Result<Option<PathBuf>, Error> {
+        use std::os::unix::ffi::OsStringExt as _;
+        let Some((directory, name)) = self.parent(path)? else { return Ok(None) };
+        match fs::readlinkat(&directory, &name, Vec::new()) {
+            Ok(to) => Ok(Some(OsString::from_vec(to.into_bytes()).into())),
+            Err(Errno::NOENT | Errno::INVAL) => Ok(None),
+            Err(error) => Err(Error::file("look at", self.outside(path))(error)),
+        }
+    }
+
     /// Makes the names in the directory of `path` durable.
     ///
     /// # Errors

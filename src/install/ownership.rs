@@ -1,0 +1,629 @@
+//! Who owns the service `mcpeg`, its configuration and its state: the one place that decides.
+//!
+//! An installer, packages and an administrator may all have been at work on one machine. [`Situation`] is what they left,
+//! [`Act`] is what somebody wants now, and [`decide`] says what then happens. The installer asks it, and so do the
+//! packages' scripts (`mcpeg ownership`). What runs after a package's program is gone, `postrm` and `%postun`, has the same
+//! rule in a few lines of shell; a test holds that against this table. The manual's table is made of [`decide`], too.
+//!
+//! The rule in short: a package owns what it has installed, unless an installation lives beside it; that one keeps what
+//! it serves with until somebody takes over. Nobody stops, disables or deletes what another one owns.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use super::error::Error;
+use super::layout::{self, Layout};
+use super::privileged::{Tree, exec};
+use super::receipt::{self, Receipt, State};
+use super::target::Target;
+use crate::exit::Exit;
+
+/// What the installer's receipt says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReceiptState {
+    /// There is none, and nothing of an installation.
+    None,
+    /// An installation lives, or one that was killed can be completed.
+    Live,
+    /// Uninstalled, with configuration and state kept.
+    Removed,
+    /// There is none, but the unit of an installation is there.
+    Lost,
+    /// It cannot be understood, or it names what no installation writes.
+    Foreign,
+}
+
+/// What package managers say. For the scripts of a package, the other format is that of another package manager.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PackageState {
+    /// Nothing.
+    None,
+    /// It is installed.
+    Installed,
+    /// It was removed and not purged: `rc` in dpkg(1).
+    ConfigFiles,
+    /// A package of another format is installed.
+    OtherFormat,
+}
+
+/// Which unit is in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnitState {
+    /// That of the installation.
+    Ours,
+    /// That of the package, or none.
+    Packages,
+    /// A whole copy of the administrator's, as `systemctl edit --full` makes it.
+    Copy,
+    /// None: the administrator has masked it.
+    Masked,
+    /// That of installation or package with a drop-in of the administrator's.
+    DropIn,
+}
+
+/// What they found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Situation {
+    /// See [`ReceiptState`].
+    pub receipt: ReceiptState,
+    /// See [`PackageState`].
+    pub package: PackageState,
+    /// See [`UnitState`].
+    pub unit: UnitState,
+}
+
+/// What somebody wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// `mcpeg install`, for the first time.
+    Install,
+    /// The same again.
+    Reinstall,
+    /// The same with a newer program.
+    Upgrade,
+    /// `mcpeg install --adopt`.
+    Adopt,
+    /// `mcpeg uninstall`.
+    Uninstall,
+    /// `mcpeg uninstall --purge`.
+    Purge,
+    /// A package is installed where none was: `apt install`, `%post 1`.
+    PackageInstall,
+    /// A package is upgraded or installed again.
+    PackageUpgrade,
+    /// A package is removed.
+    PackageRemove,
+    /// What a package left is purged.
+    PackagePurge,
+}
+
+/// What then happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// What was asked for.
+    Proceed,
+    /// Files come, but the service is left as it is.
+    Files,
+    /// Whoever acts gets service, configuration and state from the one who had them.
+    TakeOver,
+    /// Service, configuration and state are left to the one who has them.
+    Leave,
+    /// Nothing, with this exit code.
+    Refuse(Exit),
+    /// Nothing: there is nothing to do.
+    Nothing,
+}
+
+impl ReceiptState {
+    /// Every one.
+    pub const ALL: [Self; 5] = [Self::None, Self::Live, Self::Removed, Self::Lost, Self::Foreign];
+
+    /// Whether an installation serves.
+    const fn serves(self) -> bool {
+        matches!(self, Self::Live | Self::Lost)
+    }
+
+    /// As the manual calls it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Live => "live",
+            Self::Removed => "removed",
+            Self::Lost => "lost",
+            Self::Foreign => "foreign",
+        }
+    }
+}
+
+impl PackageState {
+    /// Every one.
+    pub const ALL: [Self; 4] = [Self::None, Self::Installed, Self::ConfigFiles, Self::OtherFormat];
+
+    /// Whether a package has its program in place.
+    const fn is_there(self) -> bool {
+        matches!(self, Self::Installed | Self::OtherFormat)
+    }
+
+    /// As the manual calls it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Installed => "installed",
+            Self::ConfigFiles => "rc",
+            Self::OtherFormat => "other",
+        }
+    }
+}
+
+impl UnitState {
+    /// Every one.
+    pub const ALL: [Self; 5] = [Self::Ours, Self::Packages, Self::Copy, Self::Masked, Self::DropIn];
+
+    /// As the manual calls it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ours => "installation's",
+            Self::Packages => "package's",
+            Self::Copy => "copy",
+            Self::Masked => "masked",
+            Self::DropIn => "drop-in",
+        }
+    }
+}
+
+impl Act {
+    /// Every one.
+    pub const ALL: [Self; 10] = [
+        Self::Install,
+        Self::Reinstall,
+        Self::Upgrade,
+        Self::Adopt,
+        Self::Uninstall,
+        Self::Purge,
+        Self::PackageInstall,
+        Self::PackageUpgrade,
+        Self::PackageRemove,
+        Self::PackagePurge,
+    ];
+
+    /// As the manual calls it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Install => "install",
+            Self::Reinstall => "re-install",
+            Self::Upgrade => "upgrade",
+            Self::Adopt => "install --adopt",
+            Self::Uninstall => "uninstall",
+            Self::Purge => "uninstall --purge",
+            Self::PackageInstall => "package installed",
+            Self::PackageUpgrade => "package upgraded",
+            Self::PackageRemove => "package removed",
+            Self::PackagePurge => "package purged",
+        }
+    }
+
+    /// Whether a package manager does it.
+    #[must_use]
+    pub const fn is_packages(self) -> bool {
+        matches!(
+            self,
+            Self::PackageInstall | Self::PackageUpgrade | Self::PackageRemove | Self::PackagePurge
+        )
+    }
+}
+
+impl Verdict {
+    /// One word, for scripts.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Proceed => "proceed",
+            Self::Files => "files",
+            Self::TakeOver => "take-over",
+            Self::Leave => "leave",
+            Self::Refuse(_) => "refuse",
+            Self::Nothing => "nothing",
+        }
+    }
+}
+
+/// The rule.
+#[must_use]
+pub const fn decide(situation: Situation, act: Act) -> Verdict {
+    match act {
+        Act::Install | Act::Reinstall | Act::Upgrade => install(situation, false),
+        Act::Adopt => install(situation, true),
+        Act::Uninstall => uninstall(situation, false),
+        Act::Purge => uninstall(situation, true),
+        Act::PackageInstall => package_comes(situation),
+        Act::PackageUpgrade if matches!(situation.package, PackageState::Installed) => {
+            package_changes(situation)
+        }
+        Act::PackageRemove if matches!(situation.package, PackageState::Installed) => package_goes(situation),
+        Act::PackagePurge if matches!(situation.package, PackageState::OtherFormat) => Verdict::Leave,
+        Act::PackagePurge if !matches!(situation.package, PackageState::None) => package_goes(situation),
+        Act::PackageUpgrade | Act::PackageRemove | Act::PackagePurge => Verdict::Nothing,
+    }
+}
+
+/// `mcpeg install`.
+const fn install(situation: Situation, adopt: bool) -> Verdict {
+    let Situation { receipt, package, unit } = situation;
+    let serves = receipt.serves();
+    match unit {
+        _ if matches!(receipt, ReceiptState::Foreign) => Verdict::Refuse(Exit::Config),
+        _ if package.is_there() && !adopt => Verdict::Refuse(Exit::Packaged),
+        UnitState::Copy | UnitState::Masked if !serves => Verdict::Refuse(Exit::Foreign),
+        UnitState::Masked => Verdict::Files,
+        _ if package.is_there() => Verdict::TakeOver,
+        _ => Verdict::Proceed,
+    }
+}
+
+/// `mcpeg uninstall`.
+const fn uninstall(situation: Situation, purge: bool) -> Verdict {
+    let Situation { receipt, package, .. } = situation;
+    match receipt {
+        ReceiptState::Foreign => Verdict::Refuse(Exit::Config),
+        _ if package.is_there() && receipt.serves() && !purge => Verdict::TakeOver,
+        _ if package.is_there() => Verdict::Refuse(Exit::Packaged),
+        ReceiptState::Live | ReceiptState::Lost => Verdict::Proceed,
+        ReceiptState::Removed if purge => Verdict::Proceed,
+        ReceiptState::None | ReceiptState::Removed => Verdict::Nothing,
+    }
+}
+
+/// A package is installed where none of its format was.
+const fn package_comes(situation: Situation) -> Verdict {
+    match (situation.package, situation.unit) {
+        (PackageState::OtherFormat, _) => Verdict::Refuse(Exit::Packaged),
+        (PackageState::Installed, _) => package_changes(situation),
+        (_, UnitState::Copy) if situation.receipt.serves() => Verdict::Leave,
+        _ if situation.receipt.serves() => Verdict::TakeOver,
+        _ => package_changes(situation),
+    }
+}
+
+/// A package's files are exchanged.
+const fn package_changes(situation: Situation) -> Verdict {
+    match (situation.receipt, situation.unit) {
+        (ReceiptState::Live | ReceiptState::Lost | ReceiptState::Foreign, _) => Verdict::Leave,
+        (_, UnitState::Masked) => Verdict::Files,
+        _ => Verdict::Proceed,
+    }
+}
+
+/// A package's files go, or what it left.
+const fn package_goes(situation: Situation) -> Verdict {
+    match situation.receipt {
+        ReceiptState::Live | ReceiptState::Lost | ReceiptState::Foreign => Verdict::Leave,
+        ReceiptState::None | ReceiptState::Removed => Verdict::Proceed,
+    }
+}
+
+/// Every combination with what happens.
+pub fn table() -> impl Iterator<Item = (Situation, Act, Verdict)> {
+    ReceiptState::ALL.into_iter().flat_map(|receipt| {
+        PackageState::ALL.into_iter().flat_map(move |package| {
+            UnitState::ALL.into_iter().flat_map(move |unit| {
+                let situation = Situation { receipt, package, unit };
+                Act::ALL.into_iter().map(move |act| (situation, act, decide(situation, act)))
+            })
+        })
+    })
+}
+
+/// What happens, in a sentence, for whoever reads the output of a package manager; `None` if it is what was asked for.
+#[must_use]
+pub fn words(situation: Situation, act: Act) -> Option<String> {
+    let whose = match situation.receipt {
+        ReceiptState::Foreign => "a receipt /var/lib/mcpeg/install.json that this version does not understand",
+        _ => "`mcpeg install`",
+    };
+    Some(match (decide(situation, act), act) {
+        (Verdict::Proceed, _) => return None,
+        (Verdict::Files, _) => {
+            "the unit is masked, so the service is left as it is; after `systemctl unmask mcpeg`, \
+             `mcpeg --restart` takes the new program up"
+                .to_owned()
+        }
+        (Verdict::TakeOver, Act::PackageInstall) => {
+            "the package takes the service over from `mcpeg install`; configuration, state and sessions stay".to_owned()
+        }
+        (Verdict::TakeOver, Act::Adopt) => {
+            "the installation takes the service over from the package; configuration, state and sessions stay".to_owned()
+        }
+        (Verdict::TakeOver, _) => {
+            "the installation gives the service to the package; configuration, state and sessions stay".to_owned()
+        }
+        (Verdict::Leave, Act::PackagePurge) if matches!(situation.package, PackageState::OtherFormat) => {
+            "configuration and state are left: they belong to a package of another format".to_owned()
+        }
+        (Verdict::Leave, Act::PackageRemove | Act::PackagePurge) => {
+            format!("service, configuration and state are left as they are: they belong to {whose}")
+        }
+        (Verdict::Leave, _) => format!(
+            "the service belongs to {whose}, and goes on with its program; `mcpeg uninstall` gives it to the package"
+        ),
+        (Verdict::Refuse(Exit::Packaged), _) => {
+            "a package owns mcpeg here; use its package manager".to_owned()
+        }
+        (Verdict::Refuse(Exit::Foreign), _) => {
+            "the administrator's unit or mask is in the way; `systemctl revert mcpeg` or `systemctl unmask mcpeg` \
+             removes it"
+                .to_owned()
+        }
+        (Verdict::Refuse(_), _) => format!("nothing is done: there is {whose}"),
+        (Verdict::Nothing, _) => "there is nothing of it here".to_owned(),
+    })
+}
+
+/// A package that has its program in place, or has left its configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Package {
+    /// Its name.
+    pub(super) name: String,
+    /// The command to use.
+    pub(super) manager: &'static str,
+    /// How far it is installed.
+    pub(super) state: PackageState,
+}
+
+/// What the package managers know of mcpeg below the root.
+///
+/// # Errors
+/// Those of looking and of running dpkg-query(1) and rpm(8).
+pub(super) fn package(tree: &Tree) -> Result<Option<Package>, Error> {
+    let root = tree.path().display().to_string();
+    let place = format!("--admindir={}/var/lib/dpkg", root.trim_end_matches('/'));
+    let ask = |tool, arguments: &[&str]| -> Result<Option<String>, Error> {
+        if exec::find(tool).is_none() {
+            return Ok(None);
+        }
+        let output = exec::output(tool, arguments)?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        Ok(output.status.success().then_some(text))
+    };
+    if tree.look(Path::new(layout::PACKAGED_PROGRAM))?.is_some() {
+        let questions = [
+            ("dpkg-query", place.clone(), "--search", "apt"),
+            ("rpm", format!("--root={root}"), "-qf", "dnf"),
+        ];
+        for (tool, place, question, manager) in questions {
+            if let Some(text) = ask(tool, &[&place, question, layout::PACKAGED_PROGRAM])? {
+                let name = text.split([':', '\n']).next().unwrap_or_default().trim().to_owned();
+                return Ok(Some(Package { name, manager, state: PackageState::Installed }));
+            }
+        }
+    }
+    let status = ask("dpkg-query", &[&place, "--show", "--showformat=${db:Status-Status}", "mcpeg"])?;
+    Ok((status.as_deref() == Some("config-files")).then(|| Package {
+        name: "mcpeg".to_owned(),
+        manager: "apt",
+        state: PackageState::ConfigFiles,
+    }))
+}
+
+/// What an installer's command finds.
+///
+/// # Errors
+/// Those of [`package`] and of looking.
+pub(super) fn situation(target: &Target) -> Result<Situation, Error> {
+    let package = match target.package {
+        Some(ref package) => package.state,
+        None => PackageState::None,
+    };
+    let receipt = match &target.receipt {
+        None => ReceiptState::None,
+        Some(_) if target.recorded.is_none() => ReceiptState::Lost,
+        Some(receipt) if receipt.state == State::Removed => ReceiptState::Removed,
+        Some(_) => ReceiptState::Live,
+    };
+    Ok(Situation { receipt, package, unit: unit(&target.tree, &target.layout)? })
+}
+
+/// What a package's script finds: the package manager that runs it says itself how far the package is.
+///
+/// # Errors
+/// [`Error::File`].
+pub fn for_package(target: Result<Target, Error>, package: PackageState) -> Result<Situation, Error> {
+    match target {
+        Ok(target) => Ok(Situation { package, ..situation(&target)? }),
+        Err(Error::Receipt { .. } | Error::NewerReceipt { .. } | Error::StrangePath(_)) => {
+            Ok(Situation { receipt: ReceiptState::Foreign, package, unit: UnitState::Ours })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Which unit is in force, from the files below the root (systemd.unit(5) "UNIT FILE LOAD PATH").
+fn unit(tree: &Tree, layout: &Layout) -> Result<UnitState, Error> {
+    if leftover_mask(tree, layout)?.is_none() {
+        for shadow in &layout.shadows {
+            match tree.look(shadow)? {
+                None => {}
+                Some(_) if is_mask(tree, shadow)? => return Ok(UnitState::Masked),
+                Some(_) => return Ok(UnitState::Copy),
+            }
+        }
+    }
+    for shadow in &layout.shadows {
+        let mut directory = shadow.clone().into_os_string();
+        directory.push(".d");
+        let names = tree.names(Path::new(&directory)).unwrap_or_default();
+        if names.iter().any(|name| name.to_string_lossy().ends_with(".conf")) {
+            return Ok(UnitState::DropIn);
+        }
+    }
+    Ok(if tree.look(&layout.unit_file)?.is_some() { UnitState::Ours } else { UnitState::Packages })
+}
+
+/// Whether a unit file is a mask: a link to /dev/null, or empty (systemd.unit(5)).
+fn is_mask(tree: &Tree, path: &Path) -> Result<bool, Error> {
+    Ok(match tree.look(path)? {
+        Some(found) if found.is_file() => {
+            let mut byte = [0];
+            tree.read(path)?.is_some_and(|mut file| file.read(&mut byte).is_ok_and(|length| length == 0))
+        }
+        Some(_) => tree.link(path)?.as_deref() == Some(Path::new("/dev/null")),
+        None => false,
+    })
+}
+
+/// The mask that the removal of a package has left, with what deb-systemd-helper(1) has noted of it; `None` if there is
+/// none, or it is the administrator's, or the package is there.
+///
+/// # Errors
+/// [`Error::File`].
+pub(super) fn leftover_mask(tree: &Tree, layout: &Layout) -> Result<Option<[PathBuf; 2]>, Error> {
+    if layout.is_users() {
+        return Ok(None);
+    }
+    let mask = Path::new("/etc/systemd/system").join(&layout.unit);
+    let note = Path::new("/var/lib/systemd/deb-systemd-helper-masked").join(&layout.unit);
+    let left = is_mask(tree, &mask)?
+        && tree.look(&note)?.is_some()
+        && tree.look(Path::new(layout::PACKAGED_PROGRAM))?.is_none();
+    Ok(left.then_some([mask, note]))
+}
+
+/// Refuses an installation where a package or the administrator is the owner.
+///
+/// # Errors
+/// [`Error::Packaged`].
+pub(super) fn before_install(target: &Target) -> Result<(), Error> {
+    let act = if target.adopts { Act::Adopt } else { Act::Install };
+    match (decide(situation(target)?, act), &target.package) {
+        (Verdict::Refuse(Exit::Packaged), Some(package)) => Err(packaged(package, target)),
+        // What is in the way of a unit is named by `checks`.
+        _ => Ok(()),
+    }
+}
+
+/// The error that points at the package manager.
+pub(super) fn packaged(package: &Package, target: &Target) -> Error {
+    let serves = target.receipt.as_ref().is_some_and(|receipt| receipt.state != State::Removed);
+    Error::Packaged { package: package.name.clone(), manager: package.manager, beside: serves }
+}
+
+/// A receipt like the one that was lost, from what lies on the disk: an installation is known by its unit, whose head says
+/// who wrote it, and everything under a name of ours that an installation writes came with that.
+///
+/// # Errors
+/// [`Error::File`].
+pub(super) fn recovered(
+    tree: &Tree,
+    layout_of: &dyn Fn(&super::choices::Choices) -> Layout,
+    name: &str,
+) -> Result<Option<Receipt>, Error> {
+    let unit_file = layout_of(&super::choices::Choices::default_of(name)).unit_file;
+    let Some(text) = text(tree, &unit_file)? else { return Ok(None) };
+    if !is_generated(&text) {
+        return Ok(None);
+    }
+    let value = |key: &str| {
+        let lines = text.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        lines.last().unwrap_or_default().to_owned()
+    };
+    let mut choices = super::choices::Choices::default_of(name);
+    let command = value("ExecStart");
+    let program = PathBuf::from(command.split(' ').next().unwrap_or_default().trim_matches('"'));
+    match program.parent().and_then(Path::parent) {
+        Some(prefix) if program.ends_with("bin/mcpeg") => choices.prefix = prefix.to_owned(),
+        _ => return Ok(None),
+    }
+    for (key, place) in [("User", &mut choices.user), ("Group", &mut choices.group)] {
+        let found = value(key);
+        if !found.is_empty() {
+            *place = found;
+        }
+    }
+    let layout = layout_of(&choices);
+    receipt::of_found(tree, &layout, choices).map(Some)
+}
+
+/// A short text file, if it is one.
+pub(super) fn text(tree: &Tree, path: &Path) -> Result<Option<String>, Error> {
+    let mut text = String::new();
+    match tree.look(path)? {
+        Some(found) if found.is_file() => {}
+        _ => return Ok(None),
+    }
+    let Some(file) = tree.read(path)? else { return Ok(None) };
+    Ok(file.take(1 << 20).read_to_string(&mut text).is_ok().then_some(text))
+}
+
+/// Whether the head of a unit says that the installer has written it.
+pub(super) fn is_generated(text: &str) -> bool {
+    text.lines().take(3).any(|line| line.contains("written by mcpeg's installer"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Who owns the service before anything is done.
+    fn owner(situation: Situation) -> &'static str {
+        match (situation.receipt, situation.package) {
+            (ReceiptState::Live | ReceiptState::Lost, _) => "installation",
+            (ReceiptState::Foreign, _) => "stranger",
+            (_, PackageState::Installed) => "package",
+            (_, PackageState::OtherFormat) => "other package",
+            (ReceiptState::None | ReceiptState::Removed, _) => "nobody",
+        }
+    }
+
+    /// Whose act it is.
+    const fn actor(act: Act) -> &'static str {
+        if act.is_packages() { "package" } else { "installation" }
+    }
+
+    #[test]
+    #[expect(clippy::print_stdout, reason = "the count is what the reader of a run wants to see")]
+    fn nothing_of_another_owner_is_stopped_or_deleted_and_what_happened_is_said() {
+        let mut count = 0;
+        let mut verdicts = BTreeSet::new();
+        for (situation, act, verdict) in table() {
+            count += 1;
+            verdicts.insert(verdict.word());
+            let other = ![actor(act), "nobody"].contains(&owner(situation));
+            // A package that is there owns its format's own acts only; the installer does not know formats.
+            if other {
+                let careful = match verdict {
+                    Verdict::Leave | Verdict::Refuse(_) | Verdict::Nothing => true,
+                    // Whoever takes over keeps everything; that is asked for, or is what it means to install a package.
+                    Verdict::TakeOver => matches!(act, Act::Adopt | Act::PackageInstall),
+                    Verdict::Proceed | Verdict::Files => false,
+                };
+                assert!(careful, "{situation:?} {act:?}: {verdict:?} touches what belongs to {}", owner(situation));
+            }
+            assert_eq!(words(situation, act).is_none(), verdict == Verdict::Proceed, "{situation:?} {act:?}");
+            if let Verdict::Refuse(exit) = verdict {
+                assert!(Exit::ALL.iter().any(|(known, _)| *known == exit), "{exit:?} is not documented");
+            }
+        }
+        println!("ownership: {count} combinations decided");
+        assert_eq!(count, 5 * 4 * 5 * 10);
+        assert_eq!(verdicts.len(), 6, "{verdicts:?}");
+    }
+
+    #[test]
+    fn receipts_never_win_over_a_package_in_a_purge() {
+        for (situation, _, verdict) in table().filter(|(_, act, _)| *act == Act::Purge) {
+            let refused = Verdict::Refuse(if situation.receipt == ReceiptState::Foreign {
+                Exit::Config
+            } else {
+                Exit::Packaged
+            });
+            if situation.package.is_there() {
+                assert_eq!(verdict, refused, "{situation:?}");
+            }
+        }
+    }
+}
