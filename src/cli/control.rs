@@ -195,7 +195,9 @@ pub(super) fn restart(common: &Common, limit: Option<Duration>) -> Exit {
     if running.handle.is_suspended() {
         return report::error(&NotReplaced::Suspended(pid));
     }
-    if let Some((unit, why)) = Unit::of(&running).and_then(|unit| Some((unit.name().to_owned(), unit.obstacle()?))) {
+    if let Some((unit, why)) =
+        Unit::of(&running).and_then(|unit| Some((unit.name().to_owned(), unit.obstacle()?)))
+    {
         return report::error(&NotReplaced::NotFollowed { unit, why });
     }
     let limit = limit.unwrap_or(serve::START_LIMIT);

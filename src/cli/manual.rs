@@ -10,6 +10,7 @@ use super::definition::Cli;
 use crate::config::reference::{Key, Table};
 use crate::daemon::SIGNALS;
 use crate::exit::Exit;
+use crate::install::ownership::{self, Act, PackageState, ReceiptState, Situation, UnitState, Verdict};
 
 /// The date of the pages: a constant, so that two builds are the same; changed with the text.
 const DATE: &str = "2026-11-24";
@@ -54,6 +55,7 @@ fn command(name: &str, command: &clap::Command, sections: &[&str]) -> String {
     page.push_str(&options(command));
     for section in sections {
         let section = section.replace("@EXIT@", &exits()).replace("@SIGNALS@", &signals());
+        let section = section.replace("@OWNERSHIP@", &ownership());
         page.push_str(&section.replace("@VARIABLES@\n", &variables(command)));
     }
     page
@@ -207,6 +209,47 @@ fn exits() -> String {
 /// The table of signals as tagged paragraphs.
 fn signals() -> String {
     tagged(SIGNALS.map(|signal| (signal.name.to_owned(), signal.words)))
+}
+
+/// Who owns what, from the table that decides it: an entry for each state of receipt and package.
+fn ownership() -> String {
+    let mut text = String::new();
+    for receipt in ReceiptState::ALL {
+        for package in PackageState::ALL {
+            let verdict = |unit, act| ownership::decide(Situation { receipt, package, unit }, act);
+            let one = |act: Act| {
+                let plain = verdict(UnitState::Ours, act);
+                let others = [UnitState::Copy, UnitState::Masked].map(|unit| (unit, verdict(unit, act)));
+                let others = others.iter().filter(|(_, other)| *other != plain);
+                let others = others.map(|(unit, other)| format!(" ({}: {})", unit.name(), outcome(*other)));
+                format!("{}: {}{}", act.name(), outcome(plain), others.collect::<String>())
+            };
+            // To the rule, a first installation, a second one and one of a newer program are the same.
+            let acts = Act::ALL.into_iter().filter(|act| !matches!(act, Act::Reinstall | Act::Upgrade));
+            let acts: Vec<_> = acts.map(one).collect();
+            write!(
+                text,
+                ".TP\n.B receipt {}, package {}\n{}.\n",
+                receipt.name(),
+                package.name(),
+                escaped(&acts.join("; "))
+            )
+            .expect("writing to memory does not fail");
+        }
+    }
+    text.trim_end().to_owned()
+}
+
+/// What happens, as the table of the manual calls it.
+fn outcome(verdict: Verdict) -> String {
+    match verdict {
+        Verdict::Proceed => "done".to_owned(),
+        Verdict::Files => "files only".to_owned(),
+        Verdict::TakeOver => "take-over".to_owned(),
+        Verdict::Leave => "left alone".to_owned(),
+        Verdict::Refuse(exit) => format!("refused, {}", exit.code()),
+        Verdict::Nothing => "nothing".to_owned(),
+    }
 }
 
 /// A list of names with what they mean.

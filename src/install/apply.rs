@@ -135,7 +135,11 @@ fn roll_back(
     match &target.recorded {
         Some(before) => before.clone().save(target)?,
         // What lies beside a receipt that was lost was there before this run.
-        None if target.receipt.as_ref().is_some_and(|found| found.directory(&target.layout.state).is_some()) => {
+        None if target
+            .receipt
+            .as_ref()
+            .is_some_and(|found| found.directory(&target.layout.state).is_some()) =>
+        {
             target.tree.remove_file(&target.layout.receipt)?;
         }
         None => receipt.destroy(target)?,

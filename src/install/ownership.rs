@@ -209,10 +209,7 @@ impl Act {
     /// Whether a package manager does it.
     #[must_use]
     pub const fn is_packages(self) -> bool {
-        matches!(
-            self,
-            Self::PackageInstall | Self::PackageUpgrade | Self::PackageRemove | Self::PackagePurge
-        )
+        matches!(self, Self::PackageInstall | Self::PackageUpgrade | Self::PackageRemove | Self::PackagePurge)
     }
 }
 
@@ -321,7 +318,9 @@ pub fn table() -> impl Iterator<Item = (Situation, Act, Verdict)> {
 #[must_use]
 pub fn words(situation: Situation, act: Act) -> Option<String> {
     let whose = match situation.receipt {
-        ReceiptState::Foreign => "a receipt /var/lib/mcpeg/install.json that this version does not understand",
+        ReceiptState::Foreign => {
+            "a receipt /var/lib/mcpeg/install.json that this version does not understand"
+        }
         _ => "`mcpeg install`",
     };
     Some(match (decide(situation, act), act) {
@@ -526,14 +525,14 @@ pub(super) fn recovered(
         return Ok(None);
     }
     let value = |key: &str| {
-        let lines = text.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
-        lines.last().unwrap_or_default().to_owned()
+        let mut lines = text.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        lines.next_back().unwrap_or_default().to_owned()
     };
     let mut choices = super::choices::Choices::default_of(name);
     let command = value("ExecStart");
     let program = PathBuf::from(command.split(' ').next().unwrap_or_default().trim_matches('"'));
     match program.parent().and_then(Path::parent) {
-        Some(prefix) if program.ends_with("bin/mcpeg") => choices.prefix = prefix.to_owned(),
+        Some(prefix) if program.ends_with("bin/mcpeg") => prefix.clone_into(&mut choices.prefix),
         _ => return Ok(None),
     }
     for (key, place) in [("User", &mut choices.user), ("Group", &mut choices.group)] {
@@ -601,7 +600,11 @@ mod tests {
                     Verdict::TakeOver => matches!(act, Act::Adopt | Act::PackageInstall),
                     Verdict::Proceed | Verdict::Files => false,
                 };
-                assert!(careful, "{situation:?} {act:?}: {verdict:?} touches what belongs to {}", owner(situation));
+                assert!(
+                    careful,
+                    "{situation:?} {act:?}: {verdict:?} touches what belongs to {}",
+                    owner(situation)
+                );
             }
             assert_eq!(words(situation, act).is_none(), verdict == Verdict::Proceed, "{situation:?} {act:?}");
             if let Verdict::Refuse(exit) = verdict {

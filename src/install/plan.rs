@@ -185,7 +185,9 @@ impl Planner<'_> {
         let (act, object) = match active {
             true if changed || unit_changed || service::is_outdated(&self.target.layout) => match follows {
                 // What systemd would not follow, or could not start again, goes on as it is.
-                Some(obstacle) => (Act::Keep(obstacle), if unit_changed { Object::Start } else { Object::Upgrade }),
+                Some(obstacle) => {
+                    (Act::Keep(obstacle), if unit_changed { Object::Start } else { Object::Upgrade })
+                }
                 None if unit_changed => (Act::Replace, Object::Start),
                 None => (Act::Replace, Object::Upgrade),
             },
@@ -193,7 +195,8 @@ impl Planner<'_> {
             false if disabled => (Act::Keep("the administrator disabled it"), Object::Start),
             false => (Act::Create, Object::Start),
         };
-        let probe = if matches!(act, Act::Keep(_)) && !active { Act::Keep("it does not run") } else { Act::Create };
+        let probe =
+            if matches!(act, Act::Keep(_)) && !active { Act::Keep("it does not run") } else { Act::Create };
         self.push(act, object);
         self.push(probe, Object::Probe);
         Ok(())

@@ -16,7 +16,7 @@ use super::assets;
 use super::choices::{self, Choices};
 use super::error::Error;
 use super::layout::{self, Layout};
-use super::privileged::{Digest, Emptied, Tree};
+use super::privileged::{Digest, Emptied, Found, Tree};
 use super::target::Target;
 use crate::render::Confinement;
 
@@ -320,7 +320,7 @@ pub(super) fn of_found(tree: &Tree, layout: &Layout, choices: Choices) -> Result
         // Below /etc/mcpeg only root may look.
         let found = match tree.look(path) {
             Err(error) if error.is_permission_denied() => None,
-            other => other?.filter(|found| found.is_file()),
+            other => other?.filter(Found::is_file),
         };
         let Some(found) = found else { continue };
         let sha256 = if is_configuration { Some(default.clone()) } else { tree.digest(path)? };

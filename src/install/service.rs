@@ -53,7 +53,9 @@ pub(super) fn obstacle(layout: &Layout) -> Option<&'static str> {
     if is("LoadState=masked") {
         Some("it is masked; after `systemctl unmask`, `mcpeg --restart` takes the new program up")
     } else if is("NotifyAccess=none") {
-        Some("a drop-in has NotifyAccess=none, so that systemd would end its successor; `systemctl restart` it")
+        Some(
+            "a drop-in has NotifyAccess=none, so that systemd would end its successor; `systemctl restart` it",
+        )
     } else {
         None
     }

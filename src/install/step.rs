@@ -141,16 +141,18 @@ impl Step {
             let siblings = target.siblings.iter().map(|(_, receipt)| receipt);
             earlier.and_then(what).or_else(|| siblings.filter_map(what).min())
         };
-        // What is taken over from a package becomes the installation's.
-        let taken = |path: Option<&Path>| {
-            let ours = |path: &Path| {
-                target.layout.is_own_directory(path)
-                    || [&target.layout.configuration, &target.layout.state].iter().any(|own| *own == path)
-            };
-            target.adopts && target.package.is_some() && path.is_none_or(ours)
+        let is_own = |path: &Path| {
+            let others = [&target.layout.configuration, &target.layout.state];
+            target.layout.is_own_directory(path) || others.iter().any(|own| *own == path)
         };
+        // What is taken over from a package, or what a removed one has left, becomes the installation's; so does a directory
+        // that is there for it to fill, such as a mount point.
+        let taken = target.takes_over();
+        let prepared =
+            |path: &Path| is_own(path) && target.tree.names(path).is_ok_and(|names| names.is_empty());
         let made = |known: Option<bool>, path: Option<&Path>| {
-            !taken(path) && known.unwrap_or(self.act != Act::Create)
+            let ours = path.map_or(taken, |path| taken && is_own(path));
+            !ours && known.unwrap_or_else(|| self.act != Act::Create && !path.is_some_and(prepared))
         };
         match &self.object {
             Object::Directory { path, .. } => Some(Entry::Directory {
@@ -175,7 +177,9 @@ impl Step {
                 })
             }
             Object::Account => Some(Entry::Account { existed: self.act != Act::Create }),
-            Object::Enable => Some(Entry::Enabled { existed: made(earlier.and_then(Receipt::enabled), None) }),
+            Object::Enable => {
+                Some(Entry::Enabled { existed: made(earlier.and_then(Receipt::enabled), None) })
+            }
             Object::Unmask(_) => Some(Entry::Unmasked),
             Object::Contexts(_) | Object::Reload | Object::Start | Object::Upgrade | Object::Probe => None,
         }

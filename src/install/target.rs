@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::choices::{self, Asked, Choices, Profile};
 use super::error::Error;
 use super::layout::{Layout, UserPlaces};
-use super::ownership::{self, Package};
+use super::ownership::{self, Package, PackageState};
 use super::privileged::{Lock, Tree};
 use super::receipt::{self, Receipt, State};
 
@@ -69,6 +69,14 @@ impl Target {
     #[must_use]
     pub fn layout(&self) -> &Layout {
         &self.layout
+    }
+
+    /// Whether what a package has, or has left, becomes the installation's.
+    pub(super) fn takes_over(&self) -> bool {
+        match &self.package {
+            Some(package) => self.adopts || package.state == PackageState::ConfigFiles,
+            None => false,
+        }
     }
 
     /// The names of the other instances that are installed.

@@ -120,7 +120,8 @@ impl RemovalPlan {
         };
         let mut plan = Self { acts: Vec::new(), kept: Vec::new() };
         // A service that executes something else is somebody else's, whatever its name is.
-        let ours = !target.booted || service::program(&target.layout).is_none_or(|path| path == target.layout.program);
+        let ours = !target.booted
+            || service::program(&target.layout).is_none_or(|path| path == target.layout.program);
         if target.booted && ours {
             plan.acts.push(Removal::Stop);
         } else if !ours {
@@ -171,7 +172,8 @@ impl RemovalPlan {
         }
         // The administrator's unit may start the program.
         let starts = target.booted && service::unit_program(layout).as_ref() == Some(&layout.program);
-        let copied = layout.shadows.iter().any(|shadow| target.tree.look(shadow).is_ok_and(|there| there.is_some()));
+        let copied =
+            layout.shadows.iter().any(|shadow| target.tree.look(shadow).is_ok_and(|there| there.is_some()));
         if starts && copied && plan.acts.contains(&Removal::File(layout.program.clone())) {
             plan.acts.retain(|act| *act != Removal::File(layout.program.clone()));
             plan.keep(&layout.program.display().to_string(), "the administrator's unit starts it");
@@ -352,9 +354,11 @@ fn remove(target: &Target, act: &Removal, receipt: &Receipt, kept: &mut Vec<Kept
         Removal::File(path) => target.tree.remove_file(path),
         Removal::Tree(path) => {
             let left = target.tree.clear_tree(path)?;
-            kept.extend(left.into_iter().map(|Stuck { path, error }| {
-                stuck(path.display().to_string(), Some(error.raw_os_error()))
-            }));
+            kept.extend(
+                left.into_iter().map(|Stuck { path, error }| {
+                    stuck(path.display().to_string(), Some(error.raw_os_error()))
+                }),
+            );
             Ok(())
         }
         Removal::Directory(path) => {
@@ -385,7 +389,9 @@ fn remove(target: &Target, act: &Removal, receipt: &Receipt, kept: &mut Vec<Kept
         Removal::Reenable => {
             let led = service::reenable(target);
             // Of a masked unit no link can be made.
-            if led.is_err() { kept.push(Kept { what: target.layout.unit.clone(), why: "it is masked", failed: false }) }
+            if led.is_err() {
+                kept.push(Kept { what: target.layout.unit.clone(), why: "it is masked", failed: false });
+            }
             Ok(())
         }
         Removal::HandOver => hand_over(target, kept),
@@ -397,13 +403,16 @@ fn remove(target: &Target, act: &Removal, receipt: &Receipt, kept: &mut Vec<Kept
 /// listeners meanwhile, and the gateway its sessions, so that no request is lost.
 fn hand_over(target: &Target, kept: &mut Vec<Kept>) -> Result<(), Error> {
     let layout = &target.layout;
-    let mut keep = |why| kept.push(Kept { what: format!("the running process of {}", layout.unit), why, failed: false });
+    let mut keep =
+        |why| kept.push(Kept { what: format!("the running process of {}", layout.unit), why, failed: false });
     let configuration = layout.configuration.to_string_lossy();
     let arguments = ["--check", "--config", &configuration];
     if let Some(obstacle) = service::obstacle(layout) {
         keep(obstacle);
     } else if exec::run_path(Path::new(PACKAGED_PROGRAM), &arguments).is_err() {
-        keep("the package's program does not take the configuration; mend it, then `systemctl restart` the unit");
+        keep(
+            "the package's program does not take the configuration; mend it, then `systemctl restart` the unit",
+        );
     } else {
         return service::restart(layout);
     }
@@ -421,7 +430,9 @@ fn is_unit_of_ours(target: &Target, path: &Path) -> Result<bool, Error> {
 fn stuck(what: String, error: Option<i32>) -> Kept {
     let (why, failed) = match error.map(Errno::from_raw_os_error) {
         Some(Errno::BUSY) => (MOUNT_POINT, false),
-        Some(Errno::PERM | Errno::ACCESS) => ("the kernel does not let it go; is it immutable (lsattr)?", true),
+        Some(Errno::PERM | Errno::ACCESS) => {
+            ("the kernel does not let it go; is it immutable (lsattr)?", true)
+        }
         Some(Errno::ROFS) => ("its file system is mounted read-only", true),
         Some(Errno::NOTEMPTY | Errno::EXIST) => ("files came into it meanwhile", true),
         _ => ("it could not be removed", true),

@@ -84,8 +84,10 @@ fn piuparts_installs_and_purges_without_a_trace() {
 fn scripts_of_both_packages_pass_shellcheck() {
     let scratch = tempfile::tempdir().unwrap();
     ok("dpkg-deb", &["--control", word(&deb(VERSION)), word(scratch.path())]);
-    let mut scripts: Vec<PathBuf> =
-        ["preinst", "postinst", "prerm", "postrm"].map(|name| scratch.path().join(name)).into_iter().collect();
+    let mut scripts: Vec<PathBuf> = ["preinst", "postinst", "prerm", "postrm"]
+        .map(|name| scratch.path().join(name))
+        .into_iter()
+        .collect();
     for name in ["prein", "postin", "preun", "postun"] {
         let format = format!("#!/bin/sh\n%{{{}}}\n", name.to_uppercase());
         let script = scratch.path().join(name);

@@ -17,5 +17,6 @@ mod built;
 mod checkers;
 mod content;
 mod life;
+mod ownership;
 mod reproducible;
 mod tab;

@@ -45,7 +45,9 @@ fn try_uninstall(arguments: &UninstallArgs) -> Result<Exit, Error> {
     }
     stays(&kept);
     if kept.iter().any(|kept| kept.failed) {
-        report::warning("mcpeg is uninstalled except for what could not be removed; run the command again then");
+        report::warning(
+            "mcpeg is uninstalled except for what could not be removed; run the command again then",
+        );
         return Ok(Exit::CannotCreate);
     }
     line(if plan.gives_to_package() {

@@ -11,4 +11,4 @@ mod tree;
 
 pub(super) use files::{Access, Digest};
 pub(super) use removal::{Emptied, Stuck};
-pub(super) use tree::{Lock, Tree};
+pub(super) use tree::{Found, Lock, Tree};

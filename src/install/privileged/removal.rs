@@ -165,7 +165,8 @@ fn clear(
         // What is stuck below has been named.
         Err(Errno::NOTEMPTY | Errno::EXIST) if stuck.len() > before => {}
         Err(
-            error @ (Errno::BUSY | Errno::PERM | Errno::ACCESS | Errno::ROFS | Errno::NOTEMPTY | Errno::EXIST),
+            error
+            @ (Errno::BUSY | Errno::PERM | Errno::ACCESS | Errno::ROFS | Errno::NOTEMPTY | Errno::EXIST),
         ) => stuck.push(Stuck { path: path.to_owned(), error }),
         Err(error) => return Err(error),
     }
