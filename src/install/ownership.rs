@@ -584,7 +584,6 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::print_stdout, reason = "the count is what the reader of a run wants to see")]
     fn nothing_of_another_owner_is_stopped_or_deleted_and_what_happened_is_said() {
         let mut count = 0;
         let mut verdicts = BTreeSet::new();
@@ -611,7 +610,6 @@ mod tests {
                 assert!(Exit::ALL.iter().any(|(known, _)| *known == exit), "{exit:?} is not documented");
             }
         }
-        println!("ownership: {count} combinations decided");
         assert_eq!(count, 5 * 4 * 5 * 10);
         assert_eq!(verdicts.len(), 6, "{verdicts:?}");
     }

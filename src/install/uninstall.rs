@@ -259,6 +259,14 @@ impl RemovalPlan {
 
     /// Directories, deepest first.
     fn directories(&mut self, layout: &Layout, receipt: &Receipt, options: UninstallOptions) {
+        for entry in receipt.entries.iter().filter(|_| options.purge) {
+            match entry {
+                Entry::Directory { path, existed: true } if layout.is_own_directory(path) => {
+                    self.keep(&path.display().to_string(), "it was there before mcpeg");
+                }
+                _ => {}
+            }
+        }
         for path in made_directories(layout, receipt) {
             let whole = layout.is_own_directory(path);
             match (whole, options.purge) {
