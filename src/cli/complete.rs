@@ -1,6 +1,6 @@
 //! `mcpeg complete`: what the completion scripts of the shells ask when TAB is pressed.
 //!
-//! The scripts in `completions/` know nothing of options; they pass the words before the cursor. The engine of clap_complete
+//! The scripts in `completions/` know nothing of options; they pass the words before the cursor. The engine of `clap_complete`
 //! finds what can stand there, in the one command line definition. Beside it stand here what it does not know: the machine's
 //! instances and accounts, the configuration's upstreams, which options exclude each other, and how shells hand words over
 //! (quoted, and in bash split at `=`). Files are completed by the shell itself, which knows how to quote them. The

@@ -1,8 +1,8 @@
-//! The manual pages. clap_mangen renders what is generic of a command from its definition: title, name, description and
+//! The manual pages. `clap_mangen` renders what is generic of a command from its definition: title, name, description and
 //! options. Exit codes, signals and configuration keys come from their tables, and a person wrote the other sections
 //! (`src/cli/manual/*.man`, in man(7) macros).
 //!
-//! What clap_mangen lacks is done beside it: a synopsis with the values of options and with actions that exclude one another;
+//! What `clap_mangen` lacks is done beside it: a synopsis with the values of options and with actions that exclude one another;
 //! paragraphs of help without blank lines, which mandoc(1) warns of; values and defaults in sentences; one preamble
 //! for the page instead of one for each section.
 
@@ -67,7 +67,7 @@ fn command(name: &str, command: &clap::Command, sections: &[&str]) -> String {
     page
 }
 
-/// What clap_mangen renders, without the preamble that comes with each section, blanks at ends of lines, and brackets around
+/// What `clap_mangen` renders, without the preamble that comes with each section, blanks at ends of lines, and brackets around
 /// names of values, which are in italics already. Quotes are plain ASCII, which needs no preamble.
 fn rendered(render: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()>) -> String {
     let mut page = Vec::new();
