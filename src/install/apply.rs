@@ -38,9 +38,14 @@ pub fn carry_out(target: &Target, plan: &Plan, report: &mut dyn FnMut(Progress<'
     receipt.choices.clone_from(&target.choices);
     env!("CARGO_PKG_VERSION").clone_into(&mut receipt.program);
     if finished && !plan.changes() {
+        tidy(target);
         return plan.steps.iter().try_for_each(|step| act(step, target, report));
     }
     receipt::tidy(&target.tree, &target.layout)?;
+    // The way back must not need room on a disk that may be full by then.
+    if target.receipt.is_some() {
+        target.tree.keep_old(&target.layout.receipt).map_err(|source| Error::Unchanged(Box::new(source)))?;
+    }
     let mut begun = 0;
     let result = run(target, plan, &mut receipt, &mut begun, report);
     let Err(failure) = result else { return Ok(()) };
@@ -51,6 +56,7 @@ pub fn carry_out(target: &Target, plan: &Plan, report: &mut dyn FnMut(Progress<'
         report(Progress::Failed(failed));
     }
     match roll_back(target, &plan.steps[..begun], &receipt, report) {
+        Ok(()) if begun == 0 => Err(Error::Unchanged(Box::new(failure))),
         Ok(()) => Err(Error::RolledBack { step, source: Box::new(failure) }),
         Err(source) => Err(Error::NotRolledBack { step, failure: chain(&failure), source: Box::new(source) }),
     }
@@ -84,12 +90,16 @@ fn run(
         }
     }
     receipt.save(target)?;
-    // From here on nothing is reverted: what was kept for the way back may go. Failing to remove it harms nothing, and
-    // the next command tries again.
-    for path in target.layout.files() {
+    // From here on nothing is reverted.
+    tidy(target);
+    Ok(())
+}
+
+/// Removes what was kept for the way back. Failing to harms nothing, and the next command tries again.
+fn tidy(target: &Target) {
+    for path in target.layout.files().into_iter().chain([target.layout.receipt.as_path()]) {
         drop(target.tree.tidy(path));
     }
-    Ok(())
 }
 
 /// One step with its report.
@@ -133,7 +143,7 @@ fn roll_back(
         service::upgrade(&target.layout)?;
     }
     match &target.receipt {
-        Some(before) => before.clone().save(target)?,
+        Some(_) => target.tree.put_back(&target.layout.receipt)?,
         None => receipt.destroy(target)?,
     }
     receipt::tidy(&target.tree, &target.layout)
