@@ -19,8 +19,8 @@ use crate::sys::holder;
 const LONGEST: usize = 107;
 /// Below this, ports are privileged unless the kernel says otherwise: ip(7).
 const PRIVILEGED: u16 = 1024;
-/// How systemd names what it hides a directory with.
-const HIDING: &str = "/systemd/inaccessible/";
+/// How systemd names what it hides a directory with: `/run/systemd/inaccessible/dir`, or `/run/host/…` in a container.
+const HIDING: &str = "/inaccessible/";
 
 /// The hint for a bind of `address`, as an error names it, that has failed.
 pub(super) fn of(address: &str, error: &io::Error) -> Option<String> {

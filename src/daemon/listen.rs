@@ -419,7 +419,9 @@ impl ToExit for Error {
                 Some(format!("`getent ahosts {host}` shows what this machine knows of the name"))
             }
             Self::Served(path) => Some(format!("`ss -lxp src {}` names the process", path.display())),
-            Self::Ready(..) => Some("a supervisor opens it; in a shell, `--ready-fd 3 3>FILE` does".to_owned()),
+            Self::Ready(..) => {
+                Some("a supervisor opens it; in a shell, `--ready-fd 3 3>FILE` does".to_owned())
+            }
             Self::NotASocket(_) => Some("remove it, or choose another address".to_owned()),
             _ => None,
         }

@@ -18,6 +18,8 @@ pub enum Progress<'a> {
     Failed(&'a Step),
     /// The step was reverted.
     Reverted(&'a Step),
+    /// systemd has not begun with the step yet, for this reason.
+    Waiting(&'a str),
     /// The service has answered.
     Answered(&'a Proof),
 }
@@ -110,7 +112,7 @@ fn act(step: &Step, target: &Target, report: &mut dyn FnMut(Progress<'_>)) -> Re
         report(Progress::Answered(&proof));
         return Ok(());
     }
-    step.apply(target)?;
+    step.apply(target, &mut |what| report(Progress::Waiting(what)))?;
     report(Progress::Done(step));
     Ok(())
 }
@@ -137,10 +139,10 @@ fn roll_back(
         service::reload(&target.layout)?;
     }
     if known(|step| matches!((&step.object, &step.act), (Object::Start, Act::Replace))) {
-        service::restart(&target.layout)?;
+        service::restart(&target.layout, &mut |what| report(Progress::Waiting(what)))?;
     }
     if known(|step| matches!(step.object, Object::Upgrade) && step.acts()) {
-        service::upgrade(&target.layout)?;
+        service::upgrade(&target.layout, &mut |what| report(Progress::Waiting(what)))?;
     }
     match &target.receipt {
         Some(_) => target.tree.put_back(&target.layout.receipt)?,

@@ -29,8 +29,13 @@ pub enum Error {
     #[error("others could reach the listener `{0}`, which only a configuration can allow")]
     OpenListener(String),
     /// Somebody else has the address that the service would listen on.
-    #[error("another program listens on `{0}`")]
-    PortInUse(String),
+    #[error("another program listens on `{listener}`{who}")]
+    PortInUse {
+        /// The address.
+        listener: String,
+        /// The program after a colon, as far as it can be told.
+        who: String,
+    },
     /// A package manager owns mcpeg on this machine.
     #[error("mcpeg belongs to the package `{package}` here, which `{manager}` manages")]
     Packaged {
@@ -154,6 +159,16 @@ pub enum Error {
         /// The end of its journal.
         journal: Vec<String>,
     },
+    /// systemd has other units to start first, and does not come to this one.
+    #[error("systemd has not begun to start the service within {limit} s: {why}")]
+    Turn {
+        /// The unit.
+        unit: String,
+        /// How long it was waited for, in seconds.
+        limit: u64,
+        /// What it waits for.
+        why: String,
+    },
     /// A step failed, and the steps before it were reverted.
     #[error("installation failed at `{step}`; everything was rolled back")]
     RolledBack {
@@ -214,7 +229,9 @@ impl ToExit for Error {
             Self::NotRoot(_) | Self::Root => Exit::Permission,
             Self::Choice(_) | Self::Differs { .. } => Exit::Usage,
             Self::Packaged { .. } => Exit::Packaged,
-            Self::Foreign { .. } | Self::NotADirectory(_) | Self::Link { .. } | Self::Masked { .. } => Exit::Foreign,
+            Self::Foreign { .. } | Self::NotADirectory(_) | Self::Link { .. } | Self::Masked { .. } => {
+                Exit::Foreign
+            }
             Self::NoSystemd | Self::NoUserSystemd => Exit::NoSystemd,
             Self::NoTool(_) => Exit::Unavailable,
             Self::ReadOnly(_) => Exit::ReadOnly,
@@ -227,11 +244,11 @@ impl ToExit for Error {
             | Self::Hidden { .. }
             | Self::OpenListener(_) => Exit::Config,
             Self::Configuration(error) => error.to_exit(),
-            Self::Command { .. } | Self::NoAccount(_) | Self::PortInUse(_) => Exit::Os,
-            Self::Service { .. } => Exit::ServiceFailed,
-            Self::RolledBack { source, .. } | Self::NotRolledBack { source, .. } | Self::Unchanged(source) => {
-                source.to_exit()
-            }
+            Self::Command { .. } | Self::NoAccount(_) | Self::PortInUse { .. } => Exit::Os,
+            Self::Service { .. } | Self::Turn { .. } => Exit::ServiceFailed,
+            Self::RolledBack { source, .. }
+            | Self::NotRolledBack { source, .. }
+            | Self::Unchanged(source) => source.to_exit(),
         }
     }
 
@@ -247,7 +264,7 @@ impl ToExit for Error {
             Self::OpenListener(_) => {
                 "write it with auth = \"none\" into a file, and install that with --config FILE".to_owned()
             }
-            Self::PortInUse(_) => "name another with --listen, or stop that program".to_owned(),
+            Self::PortInUse { .. } => "name another with --listen, or stop that program".to_owned(),
             Self::NoUserSystemd => {
                 "log in as that user, or `loginctl enable-linger USER`; --no-start installs the files".to_owned()
             }
@@ -273,6 +290,10 @@ impl ToExit for Error {
             Self::File { path, source, .. } => return room_or_right(path, source),
             Self::Busy => "wait until it has ended, then run the command again".to_owned(),
             Self::NewerReceipt { .. } => "use the mcpeg that wrote it, or a newer one".to_owned(),
+            Self::Turn { unit, .. } => format!(
+                "`systemctl list-jobs` shows what is waited for; while a machine starts, --no-start installs it, and \
+                 `systemctl --no-block start {unit}` starts it when its turn comes"
+            ),
             Self::Service { whole, .. } => format!("{whole} shows the whole log"),
             Self::RolledBack { source, .. } | Self::Unchanged(source) => return source.hint(),
             Self::NotRolledBack { .. } => {
@@ -289,9 +310,13 @@ fn room_or_right(path: &std::path::Path, source: &std::io::Error) -> Option<Stri
     let path = path.display();
     Some(match source.kind() {
         Kind::StorageFull => format!("make room on the file system of `{path}`, then run the command again"),
-        Kind::QuotaExceeded => format!("raise the quota on the file system of `{path}`, then run the command again"),
+        Kind::QuotaExceeded => {
+            format!("raise the quota on the file system of `{path}`, then run the command again")
+        }
         Kind::ReadOnlyFilesystem => {
-            format!("the file system of `{path}` has become read-only; the kernel's log (`dmesg`) may say why")
+            format!(
+                "the file system of `{path}` has become read-only; the kernel's log (`dmesg`) may say why"
+            )
         }
         Kind::PermissionDenied => {
             format!("if root may not, `{path}` is immutable (lsattr(1)), or SELinux or AppArmor forbids it")

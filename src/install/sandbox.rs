@@ -86,12 +86,16 @@ impl Sandbox {
         let ListenAddr::Unix(path) = listener else { return None };
         let unit = &self.unit;
         let own = DIRECTORIES.iter().flat_map(|(property, above)| {
-            self.property(property).split(' ').filter(|name| !name.is_empty()).map(|name| Path::new(above).join(name))
+            self.property(property)
+                .split(' ')
+                .filter(|name| !name.is_empty())
+                .map(|name| Path::new(above).join(name))
         });
         let own: Vec<PathBuf> = own.collect();
         let run = own.first().map_or_else(|| "/run".to_owned(), |directory| directory.display().to_string());
         let instead = format!("put the socket into {run}, or change the unit by `systemctl edit {unit}`");
-        let words = |property: &str| self.property(property).split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let words =
+            |property: &str| self.property(property).split(' ').map(str::to_owned).collect::<Vec<_>>();
         let opened: Vec<String> = words("ReadWritePaths")
             .iter()
             .chain(&words("BindPaths"))
@@ -106,7 +110,9 @@ impl Sandbox {
                 "the unit {unit} has a {place} of its own (PrivateTmp=), in which nobody else sees the socket; {instead}"
             ));
         }
-        if opened.iter().any(|place| path.starts_with(place)) || own.iter().any(|place| path.starts_with(place)) {
+        if opened.iter().any(|place| path.starts_with(place))
+            || own.iter().any(|place| path.starts_with(place))
+        {
             return None;
         }
         if !matches!(self.property("ProtectHome"), "no" | "")

@@ -10,7 +10,8 @@ const LISTENS: &str = "0A";
 /// or it lies in another network namespace.
 #[must_use]
 pub fn of_port(port: u16) -> Option<String> {
-    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|table| fs::read_to_string(table).unwrap_or_default());
+    let tables =
+        ["/proc/net/tcp", "/proc/net/tcp6"].map(|table| fs::read_to_string(table).unwrap_or_default());
     let (uid, inode) = tables.iter().flat_map(|table| table.lines()).find_map(|line| listener(line, port))?;
     let user = users::get_user_by_uid(uid)
         .map_or_else(|| uid.to_string(), |user| user.name().to_string_lossy().into_owned());

@@ -191,15 +191,17 @@ impl Tree {
         use std::os::unix::fs::FileExt as _;
         let (directory, name) = self.existing_parent(path)?;
         let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let written = fs::openat(&directory, &name, flags, Mode::empty()).map_err(std::io::Error::from).and_then(|fd| {
-            let file = File::from(fd);
-            let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
-            let Some(spare) = length.checked_sub(content.len()) else { return Err(Errno::NOSPC.into()) };
-            let text = content.strip_suffix(b"\n").unwrap_or(content);
-            let end: &[u8] = if text.len() < content.len() { b"\n" } else { b"" };
-            file.write_all_at(&[text, &vec![b' '; spare], end].concat(), 0)?;
-            file.sync_all()
-        });
+        let written = fs::openat(&directory, &name, flags, Mode::empty())
+            .map_err(std::io::Error::from)
+            .and_then(|fd| {
+                let file = File::from(fd);
+                let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+                let Some(spare) = length.checked_sub(content.len()) else { return Err(Errno::NOSPC.into()) };
+                let text = content.strip_suffix(b"\n").unwrap_or(content);
+                let end: &[u8] = if text.len() < content.len() { b"\n" } else { b"" };
+                file.write_all_at(&[text, &vec![b' '; spare], end].concat(), 0)?;
+                file.sync_all()
+            });
         written.map_err(Error::file("write over", self.outside(path)))
     }
 

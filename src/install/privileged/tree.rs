@@ -78,7 +78,8 @@ impl Tree {
     /// [`Error::Link`] for another one, [`Error::NotADirectory`] for a file on the way, [`Error::File`] otherwise.
     pub(in crate::install) fn directory(&self, path: &Path) -> Result<Option<OwnedFd>, Error> {
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::PATH;
-        let root = fs::openat(&self.root, ".", flags, Mode::empty()).map_err(Error::file("open", &self.path))?;
+        let root =
+            fs::openat(&self.root, ".", flags, Mode::empty()).map_err(Error::file("open", &self.path))?;
         let mut walk = Walk { tree: self, opened: vec![root], walked: PathBuf::from("/"), links: 0 };
         for part in path.components() {
             let Component::Normal(name) = part else { continue };
@@ -212,7 +213,8 @@ impl Walk<'_> {
         if self.links > MOST_LINKS {
             return Err(self.refusal("leads in a circle"));
         }
-        let link = fs::statat(self.here(), name, AtFlags::SYMLINK_NOFOLLOW).map_err(Error::file("look at", self.outside()))?;
+        let link = fs::statat(self.here(), name, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(Error::file("look at", self.outside()))?;
         if !is_trusted(link.st_uid) {
             return Err(self.refusal("belongs to somebody else"));
         }
