@@ -199,11 +199,11 @@ impl Step {
     pub(super) fn apply(&self, target: &Target, waits: &mut dyn FnMut(&str)) -> Result<(), Error> {
         let tree = &target.tree;
         match (&self.object, &self.act) {
-            (_, Act::Same | Act::Keep(_)) => Ok(()),
+            (_, Act::Same | Act::Keep(_)) | (Object::Shadow { .. }, _) => Ok(()),
             (Object::Directory { path, rights, .. }, _) => {
                 tree.make_directory(path, account::access_of(target, path, *rights)?)
             }
-            (Object::File { path, rights, .. }, Act::Mend) => {
+            (Object::File { path, rights, .. }, Act::Mend) | (Object::Rights { path, rights, .. }, _) => {
                 tree.set_access(path, account::access_of(target, path, *rights)?)
             }
             (Object::File { path, content, rights, .. }, act) => tree.write(
@@ -212,10 +212,6 @@ impl Step {
                 account::access_of(target, path, *rights)?,
                 *act == Act::Replace,
             ),
-            (Object::Rights { path, rights, .. }, _) => {
-                tree.set_access(path, account::access_of(target, path, *rights)?)
-            }
-            (Object::Shadow { .. }, _) => Ok(()),
             (Object::Account, _) => account::create(target),
             (Object::Contexts(paths), _) => {
                 let paths: Vec<_> = paths.iter().filter_map(|path| path.to_str()).collect();

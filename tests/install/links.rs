@@ -8,6 +8,9 @@ use crate::scratch::{Scratch, assert_same, text};
 /// Somebody who is not root.
 const OTHER: u32 = 65_534;
 
+/// Why a link is refused, where it leads, and what makes it so.
+type Case = (&'static str, &'static str, fn(&Scratch));
+
 /// A root in which `usr/local` is a symbolic link with this text, and `place` is a directory.
 fn linked(to: &str, place: &str) -> Scratch {
     let scratch = Scratch::new();
@@ -54,7 +57,7 @@ fn links_that_only_root_could_have_made_are_followed_and_a_purge_restores_the_tr
 #[test]
 #[ignore = "needs root: changes owners"]
 fn links_that_others_could_have_made_or_changed_are_refused() {
-    let prepare: [(&str, &str, fn(&Scratch)); 5] = [
+    let prepare: [Case; 5] = [
         ("belongs to somebody else", "../var/usrlocal", |scratch| {
             lchown(scratch.at("usr/local"), Some(OTHER), Some(OTHER)).unwrap();
         }),

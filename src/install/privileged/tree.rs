@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use crate::install::error::Error;
 use crate::sys::fs::permissions;
 
-/// More symbolic links than these on one path are a circle: path_resolution(7).
+/// More symbolic links than these on one path are a circle: `path_resolution(7)`.
 const MOST_LINKS: usize = 40;
 
 /// The root directory of an installation.
