@@ -242,7 +242,7 @@ pub const fn decide(situation: Situation, act: Act) -> Verdict {
         }
         Act::PackageRemove if matches!(situation.package, PackageState::Installed) => package_goes(situation),
         Act::PackagePurge if matches!(situation.package, PackageState::OtherFormat) => Verdict::Leave,
-        Act::PackagePurge if !matches!(situation.package, PackageState::None) => package_goes(situation),
+        Act::PackagePurge if !matches!(situation.package, PackageState::None) => package_is_purged(situation),
         Act::PackageUpgrade | Act::PackageRemove | Act::PackagePurge => Verdict::Nothing,
     }
 }
@@ -285,17 +285,29 @@ const fn package_comes(situation: Situation) -> Verdict {
     }
 }
 
-/// A package's files are exchanged.
+/// A package's files are exchanged. A receipt that nobody understands is no service: what counts is whose unit is there.
 const fn package_changes(situation: Situation) -> Verdict {
     match (situation.receipt, situation.unit) {
-        (ReceiptState::Live | ReceiptState::Lost | ReceiptState::Foreign, _) => Verdict::Leave,
+        (ReceiptState::Live | ReceiptState::Lost, _) | (ReceiptState::Foreign, UnitState::Ours) => {
+            Verdict::Leave
+        }
         (_, UnitState::Masked) => Verdict::Files,
         _ => Verdict::Proceed,
     }
 }
 
-/// A package's files go, or what it left.
+/// A package's files go.
 const fn package_goes(situation: Situation) -> Verdict {
+    match (situation.receipt, situation.unit) {
+        (ReceiptState::Live | ReceiptState::Lost, _) | (ReceiptState::Foreign, UnitState::Ours) => {
+            Verdict::Leave
+        }
+        _ => Verdict::Proceed,
+    }
+}
+
+/// What a package left goes; not what may be somebody else's.
+const fn package_is_purged(situation: Situation) -> Verdict {
     match situation.receipt {
         ReceiptState::Live | ReceiptState::Lost | ReceiptState::Foreign => Verdict::Leave,
         ReceiptState::None | ReceiptState::Removed => Verdict::Proceed,
@@ -429,11 +441,18 @@ pub(super) fn situation(target: &Target) -> Result<Situation, Error> {
 ///
 /// # Errors
 /// [`Error::File`].
-pub fn for_package(target: Result<Target, Error>, package: PackageState) -> Result<Situation, Error> {
+pub fn for_package(
+    root: Option<&Path>,
+    target: Result<Target, Error>,
+    package: PackageState,
+) -> Result<Situation, Error> {
     match target {
         Ok(target) => Ok(Situation { package, ..situation(&target)? }),
         Err(Error::Receipt { .. } | Error::NewerReceipt { .. } | Error::StrangePath(_)) => {
-            Ok(Situation { receipt: ReceiptState::Foreign, package, unit: UnitState::Ours })
+            let (tree, [layout, _]) = (Tree::open(root.unwrap_or(Path::new("/")))?, Layout::documented());
+            let there = tree.look(&layout.unit_file)?.is_some();
+            let unit = if there { UnitState::Ours } else { unit(&tree, &layout)? };
+            Ok(Situation { receipt: ReceiptState::Foreign, package, unit })
         }
         Err(error) => Err(error),
     }
@@ -571,10 +590,10 @@ mod tests {
     fn owner(situation: Situation) -> &'static str {
         match (situation.receipt, situation.package) {
             (ReceiptState::Live | ReceiptState::Lost, _) => "installation",
-            (ReceiptState::Foreign, _) => "stranger",
+            (ReceiptState::Foreign, _) if situation.unit == UnitState::Ours => "stranger",
             (_, PackageState::Installed) => "package",
             (_, PackageState::OtherFormat) => "other package",
-            (ReceiptState::None | ReceiptState::Removed, _) => "nobody",
+            (ReceiptState::None | ReceiptState::Removed | ReceiptState::Foreign, _) => "nobody",
         }
     }
 

@@ -311,7 +311,7 @@ pub fn carry_out(
     receipt::tidy(&target.tree, &target.layout)?;
     let Some(mut receipt) = target.receipt.clone() else { return Ok(Vec::new()) };
     receipt.state = State::Removing;
-    receipt.save(target)?;
+    receipt.save_shorter(target)?;
     for path in target.layout.files() {
         target.tree.tidy(path)?;
     }
@@ -345,7 +345,7 @@ pub fn carry_out(
         }
         receipt.entries = left;
         receipt.state = State::Removed;
-        receipt.save(target)?;
+        receipt.save_shorter(target)?;
     }
     Ok(kept)
 }
@@ -422,7 +422,7 @@ fn hand_over(target: &Target, kept: &mut Vec<Kept>) -> Result<(), Error> {
             "the package's program does not take the configuration; mend it, then `systemctl restart` the unit",
         );
     } else {
-        return service::restart(layout);
+        return service::restart(layout, &mut |_| {});
     }
     Ok(())
 }

@@ -13,10 +13,12 @@ mod mcp;
 #[path = "../systemd/snapshot.rs"]
 mod snapshot;
 
+mod administrators;
 mod built;
 mod checkers;
 mod content;
 mod life;
+mod owners;
 mod ownership;
 mod reproducible;
 mod tab;

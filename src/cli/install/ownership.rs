@@ -30,7 +30,7 @@ pub(in crate::cli) fn run(arguments: &OwnershipArgs) -> Exit {
 /// What happens, which is said; a take-over is carried out.
 fn decide(arguments: &OwnershipArgs, act: Act, package: PackageState) -> Result<Verdict, Error> {
     let root = arguments.root.as_deref();
-    let situation = ownership::for_package(open(root), package)?;
+    let situation = ownership::for_package(root, open(root), package)?;
     let verdict = ownership::decide(situation, act);
     // A script first asks and then has it done; it is said once.
     let acts = verdict == Verdict::TakeOver && !arguments.dry_run;
