@@ -13,6 +13,7 @@ pub mod group;
 pub mod guardian;
 pub mod handover;
 pub mod identity;
+pub mod limits;
 pub mod memory;
 pub mod net;
 mod pidfd;

@@ -6,8 +6,11 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::super::error::Fault;
-use super::super::relay::{MODERN, Request, RequestMeta, code, raw};
+use super::super::relay::{ClientMeta, MODERN, Request, RequestMeta, code, raw};
 use super::super::upstream::{ParamHeader, VERSION, headers};
+
+/// Bytes that a client's `clientInfo` may have, and its capabilities.
+const CLIENT: usize = 64 << 10;
 
 /// Checks revision, metadata and the standard headers.
 pub(crate) fn request(request: &Request, meta: &RequestMeta<'_>, headers: &HeaderMap) -> Result<(), Fault> {
@@ -36,6 +39,18 @@ pub(crate) fn request(request: &Request, meta: &RequestMeta<'_>, headers: &Heade
         Some(name) => mirrors(headers, &headers::NAME, &name),
         None => Ok(()),
     }
+}
+
+/// Checks how much a client says about itself: it is kept for as long as a session, and sent to each server.
+pub(crate) fn client_size(client: &ClientMeta) -> Result<(), Fault> {
+    for (name, value) in [("clientInfo", &client.info), ("capabilities", &client.capabilities)] {
+        let size = value.get().len();
+        if size > CLIENT {
+            let message = format!("the client's `{name}` has {size} bytes; {CLIENT} are allowed");
+            return Err(Fault::downstream(code::INVALID_PARAMS, StatusCode::BAD_REQUEST, message));
+        }
+    }
+    Ok(())
 }
 
 /// Checks the headers that mirror parameters of a tool.
