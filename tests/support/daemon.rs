@@ -202,7 +202,7 @@ impl Held {
     }
 
     /// Waits until the connection ends without an answer.
-    pub(crate) fn is_cut(mut self) -> bool {
+    pub(crate) fn ends_unanswered(mut self) -> bool {
         let mut answer = Vec::new();
         match self.0.read_to_end(&mut answer) {
             Ok(_) => answer.is_empty(),
