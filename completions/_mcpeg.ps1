@@ -48,7 +48,7 @@ Register-ArgumentCompleter -Native -CommandName 'mcpeg' -ScriptBlock {
             [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
             [CompletionResult]::new('install', 'install', [CompletionResultType]::ParameterValue, 'Install mcpeg as a systemd service on this machine')
             [CompletionResult]::new('uninstall', 'uninstall', [CompletionResultType]::ParameterValue, 'Remove what `mcpeg install` put on this machine')
-            [CompletionResult]::new('import', 'import', [CompletionResultType]::ParameterValue, 'Turn a client''s servers into configuration files')
+            [CompletionResult]::new('import', 'import', [CompletionResultType]::ParameterValue, 'Turn a client''s mcpServers JSON into configuration files')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
             break
         }
@@ -67,6 +67,7 @@ Register-ArgumentCompleter -Native -CommandName 'mcpeg' -ScriptBlock {
             [CompletionResult]::new('-y', '-y', [CompletionResultType]::ParameterName, 'Do not ask for confirmation')
             [CompletionResult]::new('--yes', '--yes', [CompletionResultType]::ParameterName, 'Do not ask for confirmation')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Tell each step, and the result, as one JSON object on a line; implies --yes')
+            [CompletionResult]::new('--adopt', '--adopt', [CompletionResultType]::ParameterName, 'Take the service over from the package that owns it')
             [CompletionResult]::new('--no-start', '--no-start', [CompletionResultType]::ParameterName, 'Do not start the service')
             [CompletionResult]::new('--no-enable', '--no-enable', [CompletionResultType]::ParameterName, 'Do not start the service at boot')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
@@ -97,7 +98,7 @@ Register-ArgumentCompleter -Native -CommandName 'mcpeg' -ScriptBlock {
         'mcpeg;help' {
             [CompletionResult]::new('install', 'install', [CompletionResultType]::ParameterValue, 'Install mcpeg as a systemd service on this machine')
             [CompletionResult]::new('uninstall', 'uninstall', [CompletionResultType]::ParameterValue, 'Remove what `mcpeg install` put on this machine')
-            [CompletionResult]::new('import', 'import', [CompletionResultType]::ParameterValue, 'Turn a client''s servers into configuration files')
+            [CompletionResult]::new('import', 'import', [CompletionResultType]::ParameterValue, 'Turn a client''s mcpServers JSON into configuration files')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
             break
         }

@@ -45,7 +45,7 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
             cand --version 'Print version'
             cand install 'Install mcpeg as a systemd service on this machine'
             cand uninstall 'Remove what `mcpeg install` put on this machine'
-            cand import 'Turn a client''s servers into configuration files'
+            cand import 'Turn a client''s mcpServers JSON into configuration files'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
         &'mcpeg;install'= {
@@ -63,6 +63,7 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
             cand -y 'Do not ask for confirmation'
             cand --yes 'Do not ask for confirmation'
             cand --json 'Tell each step, and the result, as one JSON object on a line; implies --yes'
+            cand --adopt 'Take the service over from the package that owns it'
             cand --no-start 'Do not start the service'
             cand --no-enable 'Do not start the service at boot'
             cand -h 'Print help (see more with ''--help'')'
@@ -90,7 +91,7 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
         &'mcpeg;help'= {
             cand install 'Install mcpeg as a systemd service on this machine'
             cand uninstall 'Remove what `mcpeg install` put on this machine'
-            cand import 'Turn a client''s servers into configuration files'
+            cand import 'Turn a client''s mcpServers JSON into configuration files'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
         &'mcpeg;help;install'= {

@@ -76,11 +76,9 @@ impl Tree {
     /// # Errors
     /// [`Error::File`], for a mount point inside too (`EBUSY`).
     pub(in crate::install) fn remove_tree(&self, path: &Path) -> Result<(), Error> {
-        let Some((directory, name)) = self.parent(path)? else { return Ok(()) };
-        match empty(&directory, &name).and_then(|()| fs::unlinkat(&directory, &name, AtFlags::REMOVEDIR)) {
-            Ok(()) => self.sync_parent(path),
-            Err(Errno::NOENT) => Ok(()),
-            Err(error) => Err(Error::file("remove", self.outside(path))(error)),
+        match self.clear_tree(path)?.into_iter().next() {
+            None => Ok(()),
+            Some(stuck) => Err(Error::file("remove", self.outside(&stuck.path))(stuck.error)),
         }
     }
 
@@ -126,22 +124,6 @@ fn list(at: &OwnedFd, name: &std::ffi::OsStr) -> rustix::io::Result<(OwnedFd, Ve
         }
     }
     Ok((fd, names))
-}
-
-/// Removes everything in a directory.
-fn empty(at: &OwnedFd, name: &std::ffi::OsStr) -> rustix::io::Result<()> {
-    let (fd, names) = list(at, name)?;
-    for name in names {
-        match fs::unlinkat(&fd, &name, AtFlags::empty()) {
-            // Linux answers EISDIR for a directory (unlink(2)).
-            Err(Errno::ISDIR) => {
-                empty(&fd, &name)?;
-                fs::unlinkat(&fd, &name, AtFlags::REMOVEDIR)?;
-            }
-            other => other?,
-        }
-    }
-    Ok(())
 }
 
 /// Removes one name with everything below it, as far as the kernel lets it.
