@@ -11,8 +11,11 @@ use super::{Error, Serving};
 use crate::daemon;
 use crate::exit::Exit;
 
-/// What ending the upstreams may take after a drain; asked of systemd on top of the drain's time-out.
-const END_MARGIN: Duration = Duration::from_secs(15);
+/// What ending the upstreams may take after a drain at most: a stop takes no longer than the drain's time-out and this
+/// (mcpeg.toml(5), `drain_timeout`).
+const END_MARGIN: Duration = Duration::from_secs(2);
+/// What is asked of systemd on top of the drain's time-out, which must not cut us short.
+const ASKED_MARGIN: Duration = Duration::from_secs(15);
 /// How long answers over the control socket may take to be read at the end.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
@@ -20,7 +23,7 @@ impl Serving<'_> {
     /// Refuses new connections, lets work in flight finish, ends the upstreams. A second signal ends all of that.
     pub(super) async fn drain(&mut self) -> Exit {
         let timeout = self.taken.config.server.drain_timeout;
-        self.notifier.extend(timeout + END_MARGIN);
+        self.notifier.extend(timeout + ASKED_MARGIN);
         self.reloads.end().await;
         self.taken.listeners.close();
         self.trigger.start(timeout);
@@ -38,7 +41,7 @@ impl Serving<'_> {
                 let _ = tokio::time::timeout_at(deadline, self.gateway.rounds_over()).await;
                 heir.send_sessions(&self.gateway).await;
             }
-            self.gateway.stop().await;
+            self.gateway.stop_by(deadline).await;
         };
         tokio::pin!(work);
         // Everything in it has limits of its own, so that this one is reached only if a task that was waited for is gone.
