@@ -185,9 +185,14 @@ impl Listeners {
         Ok((sockets, self.files.clone()))
     }
 
-    /// The process before us has handed over: its sockets' files are ours to remove.
+    /// The process before us has handed over: its sockets' files are ours to remove, and those of listeners that are not
+    /// configured any more are removed at once.
     pub fn own_files(&mut self) {
-        self.files.append(&mut self.offered_files);
+        let offered = std::mem::take(&mut self.offered_files);
+        let is_served = |path: &PathBuf| self.addresses.contains(&Address::Unix(path.clone()));
+        let (served, gone) = offered.into_iter().partition::<Vec<_>, _>(|(path, ..)| is_served(path));
+        self.files.extend(served);
+        Self { files: gone, held: self.held, ..Self::default() }.remove_files();
     }
 
     /// The next process has taken over: the files are no longer ours to remove.

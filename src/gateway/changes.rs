@@ -214,6 +214,11 @@ impl Announced {
     }
 }
 
+/// Whether a notification tells of a change of lists or of a resource.
+pub(crate) fn is_change(method: &str) -> bool {
+    method == UPDATED || LISTS.contains(&method)
+}
+
 /// The notification of a changed list.
 pub(crate) fn changed(method: &str) -> Notification {
     Notification { method: method.to_owned(), params: None }

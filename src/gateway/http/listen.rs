@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use axum::response::Response;
 use futures_util::stream::{self, StreamExt as _};
@@ -13,6 +14,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::super::catalog::{Board, Scope};
 use super::super::changes::{Announced, Change, Endpoint, LISTS, changed, updated};
@@ -27,8 +29,10 @@ use super::super::upstream::{Followed, Kind, Link, Upstream, can_subscribe, foll
 use super::answer;
 use crate::config::UpstreamName;
 
-/// Messages that may wait for the client to read; more end the stream.
+/// Messages that may wait for the client to read. Beyond, changes are gathered where they come from.
 const QUEUE: usize = 256;
+/// How long the client may take to read one; then its stream is ended.
+const SLOW: Duration = Duration::from_secs(60);
 /// Tells streams apart.
 static STREAMS: AtomicU64 = AtomicU64::new(0);
 
@@ -149,10 +153,9 @@ impl Stream {
     /// The first message: what the client will hear of.
     fn acknowledge(&self) {
         let params = raw(&json!({ "notifications": self.filter }));
-        self.send(Notification {
-            method: "notifications/subscriptions/acknowledged".to_owned(),
-            params: Some(params),
-        });
+        let method = "notifications/subscriptions/acknowledged".to_owned();
+        // Nothing else is in the queue.
+        let _ = self.messages.try_send(self.own(Notification { method, params: Some(params) }));
     }
 
     /// Follows the resources of those upstreams that are there and let clients subscribe, unless it does already. The client
@@ -180,11 +183,11 @@ impl Stream {
         }
     }
 
-    /// Queues a notification under this subscription; `false` once the client is gone or too slow.
-    fn send(&self, note: Notification) -> bool {
+    /// A notification under this subscription.
+    fn own(&self, note: Notification) -> Message {
         let params = note.params.unwrap_or_else(|| raw(&json!({})));
         let params = set_path(&params, &["_meta", key::SUBSCRIPTION], self.id.as_str()).unwrap_or(params);
-        self.messages.try_send(Message::Notification(Notification { params: Some(params), ..note })).is_ok()
+        Message::Notification(Notification { params: Some(params), ..note })
     }
 
     /// What the client is told of a change, as far as the stream's endpoint shows it; after a reload other upstreams are
@@ -217,9 +220,14 @@ impl Stream {
         self.follow_newcomers();
     }
 
-    /// Tells the client of a change, if it wants to hear of it; `false` once the client is gone or too slow.
-    fn tell(&self, note: Notification) -> bool {
-        !self.filter.passes(&note) || self.send(note)
+    /// Tells the client of changes, as far as it wants to hear of them; `false` once it is gone or too slow.
+    async fn tell(&self, notes: Vec<Notification>) -> bool {
+        for note in notes.into_iter().filter(|note| self.filter.passes(note)) {
+            if !matches!(timeout(SLOW, self.messages.send(self.own(note))).await, Ok(Ok(()))) {
+                return false;
+            }
+        }
+        true
     }
 
     /// Passes changes on until the client goes or the gateway stops, which ends the stream properly.
@@ -236,7 +244,11 @@ impl Stream {
                 Some(note) = followed.recv() => vec![note],
                 changes = changes.next() => changes.into_iter().flat_map(|change| self.notes(change)).collect(),
             };
-            if !notes.into_iter().all(|note| self.tell(note)) {
+            let told = tokio::select! {
+                told = self.tell(notes) => told,
+                () = draining.cancelled() => break,
+            };
+            if !told {
                 return;
             }
         }
@@ -268,14 +280,10 @@ struct EndedMeta {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use http_body_util::BodyExt as _;
-    use tokio::time::timeout;
-
     use super::super::super::service::Gateway;
     use super::*;
     use crate::config::{Config, Log, Server};
+    use http_body_util::BodyExt as _;
 
     /// A gateway without configured upstreams.
     fn gateway() -> Gateway {

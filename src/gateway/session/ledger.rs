@@ -44,6 +44,12 @@ pub(crate) trait Ledger: Debug + Send + Sync {
     /// # Errors
     /// When they cannot be written; what was there before is still there then.
     fn replace(&self, sessions: &dyn Fn() -> Vec<(String, String)>) -> io::Result<()>;
+
+    /// The same, also where another process has put its own there: that one is dead and this one serves on.
+    ///
+    /// # Errors
+    /// As [`Ledger::replace`].
+    fn reclaim(&self, sessions: &dyn Fn() -> Vec<(String, String)>) -> io::Result<()>;
 }
 
 /// What was noted of one session.
@@ -154,6 +160,18 @@ impl Journal {
         Ok(Written { file, base: text.len() as u64, grown: 0 })
     }
 
+    /// Puts a file in the place that holds exactly these sessions; none before there is something to remember.
+    fn write_anew(&self, written: &mut Option<Written>, sessions: &[(String, String)]) -> io::Result<()> {
+        if sessions.is_empty() && written.is_none() {
+            return match fs::remove_file(&self.path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            };
+        }
+        *written = Some(self.rewrite(sessions)?);
+        Ok(())
+    }
+
     /// Whether another process's file has taken the place of this one, as after an upgrade.
     fn is_displaced(&self, ours: &File) -> bool {
         match (ours.metadata(), fs::symlink_metadata(&self.path)) {
@@ -215,16 +233,11 @@ impl Ledger for Journal {
                 return Ok(());
             }
         }
-        let sessions = sessions();
-        if sessions.is_empty() && written.is_none() {
-            // Nothing is made before there is something to remember.
-            return match fs::remove_file(&self.path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-                _ => Ok(()),
-            };
-        }
-        *written = Some(self.rewrite(&sessions)?);
-        Ok(())
+        self.write_anew(&mut written, &sessions())
+    }
+
+    fn reclaim(&self, sessions: &dyn Fn() -> Vec<(String, String)>) -> io::Result<()> {
+        self.write_anew(&mut self.written(), &sessions())
     }
 }
 

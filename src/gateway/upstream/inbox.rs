@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc};
 
-use super::super::changes::{Changes, LISTS, UPDATED};
+use super::super::changes::{Changes, LISTS, UPDATED, is_change};
 use super::super::relay::{Notification, Request, member_str, weight};
 use super::known::Known;
 use crate::config::UpstreamName;
@@ -300,11 +300,6 @@ impl Gathered {
         self.weight -= uri.len() + note.params.as_deref().map_or(0, weight);
         Some((name, note))
     }
-}
-
-/// Whether a notification tells of a change of lists or of a resource.
-pub(super) fn is_change(method: &str) -> bool {
-    method == UPDATED || LISTS.contains(&method)
 }
 
 #[cfg(test)]

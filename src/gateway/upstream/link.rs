@@ -9,13 +9,14 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use super::super::changes::is_change;
 use super::super::error::Fault;
 use super::super::relay::{Era, Message, Notification, Raw, Severity, member, raw};
 use super::builtin::Builtin;
 use super::child::Process;
 use super::exchange::{Exchange, Hold, Late, exchange, lost};
 use super::http::Http;
-use super::inbox::{Inbox, is_change};
+use super::inbox::Inbox;
 use super::known::Known;
 use super::pulse::Pulse;
 use super::stdio::Stdio;
