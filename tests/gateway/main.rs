@@ -12,6 +12,7 @@ mod conformance;
 mod ends;
 mod eras;
 mod errors;
+mod flood;
 mod following;
 mod guardian;
 mod hardship;
