@@ -163,13 +163,14 @@ impl Taken {
     /// Takes the lock and binds the listeners, in this order: a second start never disturbs the first.
     fn take(source: Source, config: Config, options: &Options, mut passed: Passed) -> Result<Self, Error> {
         let credentials = privileges::wanted(&config, options.user.as_ref())?;
-        let paths = RunPaths::resolve(options.pid_file.as_deref())?;
+        let user = credentials.as_ref().map(|user| (user.uid, user.gid));
+        let paths = RunPaths::resolve(options.pid_file.as_deref())?.for_user(user);
         paths.prepare()?;
         let mut record = Self::record(&config, &paths)?;
         let background = matches!(options.mode, Mode::Daemon(_));
         record.launching = background;
         let lock = Lock::acquire(&paths, &record)?;
-        let stale = daemon::check_replaceable(&paths.pid_file)?;
+        let stale = daemon::check_replaceable(&paths)?;
         let unwanted = passed.discard(&config.server.listen);
         Notifier::from_environment().forget_now(&unwanted);
         let waiting = passed.waiting.take();

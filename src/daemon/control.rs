@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 
 use super::listen;
 use crate::exit::{Exit, ToExit};
+use crate::sys::fs as files;
 use crate::sys::net::Listener;
 
 /// How long a client waits in all.
@@ -133,8 +134,8 @@ impl Server {
     /// What rename(2) answers.
     pub fn publish(&mut self) -> Result<(), Error> {
         if let Some((beside, path)) = self.names.take() {
-            std::fs::rename(&beside, &path).map_err(|error| {
-                drop(std::fs::remove_file(&beside));
+            files::rename(&beside, &path).map_err(|error| {
+                drop(files::remove(&beside));
                 Error::Bind(path, error)
             })?;
         }

@@ -4,14 +4,13 @@
 //! that a second start of the same gateway never gets this far.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::FileType;
 use serde::{Deserialize, Serialize};
 
 use super::Notifier;
@@ -19,6 +18,7 @@ use super::passed::{self, Passed, Stored};
 use crate::config::ListenAddr;
 use crate::exit::{Exit, ToExit};
 use crate::sys::fd;
+use crate::sys::fs::{self as files, Directory, Owners};
 use crate::sys::net::{Address, Listener};
 
 /// The file of a Unix socket that we made: path, device and inode.
@@ -285,8 +285,9 @@ impl Listeners {
         let failed = |error| Error::Bind(format!("unix:{}", path.display()), error);
         clear_stale_socket(path)?;
         let listener = Listener::bind_unix(path).map_err(failed)?;
-        let metadata = fs::symlink_metadata(path).map_err(failed)?;
-        self.files.push((path.to_path_buf(), metadata.dev(), metadata.ino()));
+        let (directory, name) = Directory::of(path, Owners::Ours).map_err(failed)?;
+        let (device, inode) = files::identity(&directory.stat(name).map_err(failed)?);
+        self.files.push((path.to_path_buf(), device, inode));
         self.keep(listener, &format!("unix:{}", path.display()), Some(written.to_string()))
     }
 
@@ -361,9 +362,8 @@ impl Listeners {
     /// sockets for the next process. Not done on drop: the launcher of a daemon holds the same listeners.
     pub fn remove_files(&mut self) {
         for (path, device, inode) in self.files.drain(..).filter(|_| !self.held) {
-            if passed::is_still(&path, (device, inode))
-                && let Err(error) = fs::remove_file(&path)
-            {
+            let removed = files::remove_if(&path, (device, inode)).map(drop);
+            if let Err(error) = removed.or_else(not_found) {
                 tracing::warn!(path = %path.display(), %error, "cannot remove the socket");
             }
         }
@@ -381,20 +381,26 @@ fn is_missing(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(nix::libc::EAFNOSUPPORT)
 }
 
+/// What has gone by itself need not be removed.
+fn not_found(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+}
+
 /// Makes way for a Unix socket: removes a socket that refuses connections, which its dead owner left behind.
 pub(super) fn clear_stale_socket(path: &Path) -> Result<(), Error> {
     let failed = |error| Error::Bind(format!("unix:{}", path.display()), error);
-    let metadata = match fs::symlink_metadata(path) {
-        Ok(metadata) => metadata,
+    let (directory, name) = Directory::of(path, Owners::Ours).map_err(failed)?;
+    let stat = match directory.stat(name) {
+        Ok(stat) => stat,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(failed(error)),
     };
-    if !metadata.file_type().is_socket() {
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Socket {
         return Err(Error::NotASocket(path.to_path_buf()));
     }
     match UnixStream::connect(path) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            fs::remove_file(path).map_err(failed)
+            directory.remove(name).map_err(failed)
         }
         Ok(_) => Err(Error::Served(path.to_path_buf())),
         Err(error) => Err(failed(error)),
@@ -405,6 +411,7 @@ impl ToExit for Error {
     fn to_exit(&self) -> Exit {
         match self {
             Self::Bind(_, error) if error.kind() == io::ErrorKind::PermissionDenied => Exit::Permission,
+            Self::Bind(_, error) if files::refusal(error).is_some() => Exit::CannotCreate,
             Self::NotASocket(_) => Exit::CannotCreate,
             Self::Ready(..) => Exit::Usage,
             _ => Exit::Os,
@@ -426,6 +433,7 @@ impl ToExit for Error {
                         .to_owned(),
                 )
             }
+            Self::Bind(_, error) if files::mend(error).is_some() => files::mend(error),
             Self::Bind(_, error) if is_missing(error) => {
                 Some("the address is not one of this machine's; `ip address` lists them".to_owned())
             }
