@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | [`cli`] | the clap definition, control actions, all terminal output | everything below |
 //! | [`serve`] | the start-up order of the daemon, top to bottom | log, daemon, gateway and below |
-//! | [`log`] | subscriber, formats, files | config, exit, sys |
+//! | [`log`] | subscriber, formats, files | config, exit, sys, text |
 //! | [`daemon`] | detach, pid file, readiness, listeners, signals, control | config, drain, exit, probe, sys |
 //! | [`install`] | plan, steps, receipt, checks | config, exit, probe, render, sys |
 //! | [`gateway`] | the MCP relay, its sessions and upstreams | config, drain, exit, sys |
@@ -16,6 +16,7 @@
 //! | [`probe`] | one HTTP request to a listener of our own | nothing |
 //! | [`drain`] | the stop trigger and its deadline | nothing |
 //! | [`exit`] | the exit-code table | nothing |
+| [`text`] | what may be shown to people as it is | nothing |
 
 pub mod cli;
 pub mod config;
@@ -29,6 +30,7 @@ pub mod probe;
 pub mod render;
 pub mod serve;
 pub mod sys;
+pub mod text;
 
 use std::process::ExitCode;
 
