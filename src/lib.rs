@@ -16,7 +16,7 @@
 //! | [`probe`] | one HTTP request to a listener of our own | nothing |
 //! | [`drain`] | the stop trigger and its deadline | nothing |
 //! | [`exit`] | the exit-code table | nothing |
-| [`text`] | what may be shown to people as it is | nothing |
+//! | [`text`] | what may be shown to people as it is | nothing |
 
 pub mod cli;
 pub mod config;

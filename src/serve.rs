@@ -166,6 +166,7 @@ impl Taken {
         let user = credentials.as_ref().map(|user| (user.uid, user.gid));
         let paths = RunPaths::resolve(options.pid_file.as_deref())?.for_user(user);
         paths.prepare()?;
+        paths.check_listeners(&config.server.listen)?;
         let mut record = Self::record(&config, &paths)?;
         let background = matches!(options.mode, Mode::Daemon(_));
         record.launching = background;

@@ -111,11 +111,15 @@ mod tests {
 
     use super::*;
 
+    /// What begins a colour.
+    const ESCAPE: char = '\u{1b}';
+
     proptest! {
         #[test]
         fn nothing_hidden_is_shown_and_all_else_is(text in "[ -~\\PC\\pC\\n\\t]{0,60}") {
             let hidden = |char: char| is_hidden(char) && !matches!(char, '\n' | '\t');
-            prop_assert!(!shown(&text).chars().any(|char| hidden(char) && char != '\u{1b}'));
+            let told = shown(&text);
+            prop_assert!(!told.chars().any(|char| hidden(char) && char != ESCAPE));
             if !text.chars().any(hidden) {
                 prop_assert_eq!(shown(&text), text.as_str());
             }

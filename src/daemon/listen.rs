@@ -85,6 +85,9 @@ pub enum Error {
     /// Another process answers on the Unix socket.
     #[error("cannot listen on `unix:{0}`: another process serves there")]
     Served(PathBuf),
+    /// The run-time files have the name.
+    #[error("cannot listen on `unix:{0}`: that is a run-time file of the gateway itself")]
+    OwnName(PathBuf),
     /// A file that is no socket has the name.
     #[error("cannot listen on `unix:{0}`: the file exists and is not a socket")]
     NotASocket(PathBuf),
@@ -256,8 +259,14 @@ impl Listeners {
     /// Binds every address of the host. One that this machine does not have (`::1` of `localhost` without IPv6) is
     /// left out if another can be bound; port 0 binds the first only, since the kernel would choose two ports.
     fn add_tcp(&mut self, written: &ListenAddr, host: &str, port: u16) -> Result<(), Error> {
-        let resolved: Vec<SocketAddr> =
-            (host, port).to_socket_addrs().map_err(|error| Error::Resolve(written.clone(), error))?.collect();
+        let found = (host, port).to_socket_addrs().map_err(|error| Error::Resolve(written.clone(), error))?;
+        // hosts(5) may have two lines for one.
+        let mut resolved = Vec::<SocketAddr>::new();
+        for address in found {
+            if !resolved.contains(&address) {
+                resolved.push(address);
+            }
+        }
         let before = self.sockets.len();
         let mut missing = io::Error::from(io::ErrorKind::AddrNotAvailable);
         for address in resolved {
@@ -413,6 +422,7 @@ impl ToExit for Error {
             Self::Bind(_, error) if error.kind() == io::ErrorKind::PermissionDenied => Exit::Permission,
             Self::Bind(_, error) if files::refusal(error).is_some() => Exit::CannotCreate,
             Self::NotASocket(_) => Exit::CannotCreate,
+            Self::OwnName(_) => Exit::Config,
             Self::Ready(..) => Exit::Usage,
             _ => Exit::Os,
         }
@@ -439,6 +449,10 @@ impl ToExit for Error {
             }
             Self::Served(path) => Some(format!("`ss -lxp src {}` names the process", path.display())),
             Self::Ready(..) => Some("a supervisor opens it; in a shell, `--ready-fd 3 3>FILE` does".to_owned()),
+            Self::OwnName(path) => Some(format!(
+                "choose another name, such as `unix:{}`, or give the gateway another --pid-file",
+                path.with_file_name("http.sock").display()
+            )),
             Self::NotASocket(_) => Some("remove it, or choose another address".to_owned()),
             _ => None,
         }

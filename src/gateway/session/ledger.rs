@@ -50,10 +50,6 @@ pub(crate) trait Ledger: Debug + Send + Sync {
     /// # Errors
     /// When they cannot be written; what was there before is still there then.
     fn replace(&self, sessions: &dyn Fn() -> Vec<(String, String)>) -> io::Result<()>;
-
-    /// It is this process's again, after another one that was to take it over has ended: what that one wrote is replaced by
-    /// the next [`Ledger::replace`], for which [`Ledger::bloated`] asks.
-    fn reclaim(&self);
 }
 
 /// What was noted of one session.
@@ -96,8 +92,6 @@ enum Slot {
     Open(Written),
     /// It cannot be written for now; which file lies there, if ours could not be removed.
     Broken(Option<(u64, u64)>),
-    /// Another process may have written one in its place, and has ended.
-    Reclaimed,
 }
 
 /// A file that is written.
@@ -142,7 +136,7 @@ impl Journal {
 
     /// Appends a line, if there is one. One that cannot be written ends the file: it would be wrong from here on.
     fn append(&self, line: impl FnOnce() -> Option<String>) {
-        let mut slot = self.slot();
+        let mut slot = self.written();
         let Some(line) = line() else { return };
         if matches!(*slot, Slot::Unused) && line.starts_with('+') {
             let made = Directory::of(&self.path, Owners::Ours).and_then(|(directory, name)| {
@@ -215,6 +209,31 @@ impl Journal {
         Ok(Written { file, base: text.len() as u64, grown: 0 })
     }
 
+    /// Puts a file in the place that holds exactly these sessions; none before there is something to remember.
+    fn write_anew(&self, slot: &mut Slot, sessions: &[(String, String)]) -> io::Result<()> {
+        if sessions.is_empty() && matches!(slot, Slot::Unused) {
+            return match remove(&self.path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            };
+        }
+        match (self.rewrite(sessions), &*slot) {
+            (Ok(written), before) => {
+                if matches!(before, Slot::Broken(_)) {
+                    tracing::info!(file = %self.path.display(), "sessions are remembered again");
+                }
+                *slot = Slot::Open(written);
+                Ok(())
+            }
+            // The file that there is holds still.
+            (Err(error), Slot::Open(_)) => Err(error),
+            (Err(error), _) => {
+                self.give_up(slot, &error);
+                Ok(())
+            }
+        }
+    }
+
     /// Whether another process's file has taken the place of this one, as after an upgrade.
     fn is_displaced(&self, ours: &File) -> bool {
         match (ours.metadata(), self.path.symlink_metadata()) {
@@ -224,7 +243,7 @@ impl Journal {
     }
 
     /// What is known of the file.
-    fn slot(&self) -> MutexGuard<'_, Slot> {
+    fn written(&self) -> MutexGuard<'_, Slot> {
         self.file.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -260,7 +279,7 @@ impl Ledger for Journal {
     }
 
     fn close(&self, empty: bool) {
-        if let Slot::Open(open) = &*self.slot()
+        if let Slot::Open(open) = &*self.written()
             && empty
             && !self.is_displaced(&open.file)
         {
@@ -269,7 +288,7 @@ impl Ledger for Journal {
     }
 
     fn replace(&self, sessions: &dyn Fn() -> Vec<(String, String)>) -> io::Result<()> {
-        let mut slot = self.slot();
+        let mut slot = self.written();
         match &mut *slot {
             Slot::Open(open) => {
                 // Also where it fails: it is tried again when as much was appended once more.
@@ -284,34 +303,7 @@ impl Ledger for Journal {
             }
             _ => {}
         }
-        let sessions = sessions();
-        if sessions.is_empty() && matches!(*slot, Slot::Unused) {
-            // Nothing is made before there is something to remember.
-            return match remove(&self.path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-                _ => Ok(()),
-            };
-        }
-        match (self.rewrite(&sessions), &*slot) {
-            (Ok(written), before) => {
-                if matches!(before, Slot::Broken(_)) {
-                    tracing::info!(file = %self.path.display(), "sessions are remembered again");
-                }
-                *slot = Slot::Open(written);
-                Ok(())
-            }
-            // The file that there is holds still.
-            (Err(error), Slot::Open(_)) => Err(error),
-            (Err(error), _) => {
-                self.give_up(&mut slot, &error);
-                Ok(())
-            }
-        }
-    }
-
-    fn reclaim(&self) {
-        *self.slot() = Slot::Reclaimed;
-        self.bloated.notify_one();
+        self.write_anew(&mut slot, &sessions())
     }
 }
 
@@ -462,10 +454,10 @@ mod tests {
         journal.put("a", &|| Some("1".to_owned()));
         // As write(2) fails on a full disk.
         let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-        *journal.slot() = Slot::Open(Written { file: full, base: 0, grown: 0 });
+        *journal.written() = Slot::Open(Written { file: full, base: 0, grown: 0 });
         fs::remove_file(&path).unwrap();
         journal.put("b", &|| Some("2".to_owned()));
-        assert!(matches!(*journal.slot(), Slot::Broken(_)));
+        assert!(matches!(*journal.written(), Slot::Broken(_)));
         journal.put("c", &|| Some("3".to_owned()));
         assert!(!path.exists(), "a part is worse than nothing");
         for _ in 0..2 {
@@ -473,7 +465,7 @@ mod tests {
             // Still no room.
             fs::create_dir(scratch.path().join("mcpeg.sessions.new")).unwrap();
             journal.replace(&|| vec![("b".to_owned(), "2".to_owned())]).unwrap();
-            assert!(matches!(*journal.slot(), Slot::Broken(_)));
+            assert!(matches!(*journal.written(), Slot::Broken(_)));
             fs::remove_dir(scratch.path().join("mcpeg.sessions.new")).unwrap();
         }
         journal.bloated().notified().await;
@@ -490,24 +482,10 @@ mod tests {
         let path = scratch.path().join("mcpeg.sessions");
         let (old, new) = (Journal::new(path.clone()), Journal::new(path.clone()));
         old.put("a", &|| Some("1".to_owned()));
-        old.give_up(&mut old.slot(), &io::ErrorKind::StorageFull.into());
+        old.give_up(&mut old.written(), &io::ErrorKind::StorageFull.into());
         new.replace(&|| vec![("a".to_owned(), "2".to_owned())]).unwrap();
         old.replace(&|| vec![("a".to_owned(), "1".to_owned())]).unwrap();
         assert_eq!(states(&path), ["2"]);
-    }
-
-    #[test]
-    fn file_is_reclaimed_from_a_process_that_has_failed() {
-        let scratch = tempfile::tempdir().unwrap();
-        let path = scratch.path().join("mcpeg.sessions");
-        let (old, new) = (Journal::new(path.clone()), Journal::new(path.clone()));
-        old.put("a", &|| Some("1".to_owned()));
-        new.replace(&|| vec![("a".to_owned(), "2".to_owned())]).unwrap();
-        old.reclaim();
-        assert!(old.bloated().notified().now_or_never().is_some());
-        old.replace(&|| vec![("a".to_owned(), "1".to_owned())]).unwrap();
-        old.put("b", &|| Some("3".to_owned()));
-        assert_eq!(states(&path), ["1", "3"]);
     }
 
     #[test]
@@ -527,7 +505,7 @@ mod tests {
             assert_eq!(refusal(&error).map(Untrusted::why), Some(why), "{error}");
             let journal = Journal::new(path.clone());
             journal.put("b", &|| Some("2".to_owned()));
-            assert!(matches!(*journal.slot(), Slot::Broken(_)));
+            assert!(matches!(*journal.written(), Slot::Broken(_)));
             assert_eq!(fs::read_to_string(&victim).unwrap(), "+a 1\n");
             fs::remove_file(&path).unwrap();
         }
