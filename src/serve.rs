@@ -137,6 +137,7 @@ struct Taken {
 /// # Errors
 /// When the gateway cannot start; nothing is left behind then.
 pub fn run(source: &Source, options: &Options) -> Result<Outcome, Error> {
+    keep_no_core_files();
     let rest = if matches!(options.mode, Mode::Daemon(_)) { Rest::Close } else { Rest::CloseOnExec };
     let passed = passed::claim(rest, options.ready_fd)?;
     let config = config::load(source)?;
@@ -157,6 +158,11 @@ pub fn run(source: &Source, options: &Options) -> Result<Outcome, Error> {
             }
         },
     }
+}
+
+/// The memory of a gateway holds the secrets of its configuration. Where it cannot be, the gateway serves all the same.
+fn keep_no_core_files() {
+    drop(crate::sys::process::forbid_core_files());
 }
 
 impl Taken {
