@@ -28,7 +28,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use accepting::Accepting;
@@ -39,7 +39,7 @@ pub use upgrade::{START_LIMIT, take_over};
 
 use bond::Bond;
 use running::{End, give_back_start};
-use upgrade::{Attempt, Order};
+use upgrade::Upgrades;
 
 use crate::config::{self, Config, Source};
 use crate::daemon::control::{Busy, Request, Server};
@@ -181,7 +181,7 @@ impl Taken {
         let unwanted = passed.discard(&config.server.listen);
         Notifier::from_environment().forget_now(&unwanted);
         let waiting = passed.waiting.take();
-        let listeners = Listeners::bind(&config.server.listen, passed)?;
+        let listeners = Listeners::bind(&config.server.listen, passed, paths.owners())?;
         let (config, welcome) = (Arc::new(config), options.welcome);
         Ok(Self {
             source,
@@ -320,14 +320,14 @@ struct Serving<'a> {
     control: JoinSet<()>,
     /// Tells when the control socket has answered.
     busy: Busy,
-    /// Upgrades that were asked for over the control socket, and where to ask.
-    orders: (mpsc::Sender<Order>, mpsc::Receiver<Order>),
-    /// The upgrade that is under way.
-    attempts: JoinSet<Attempt>,
+    /// Upgrades that are wanted or under way.
+    upgrades: Upgrades,
     /// The way to the process before or after this one.
     bond: Option<Bond>,
     /// Whether pid file, record and control socket are ours.
     owner: bool,
+    /// Whether the process that has taken over reloads for those who ask this one.
+    relaying: bool,
 }
 
 impl<'a> Serving<'a> {
@@ -340,8 +340,9 @@ impl<'a> Serving<'a> {
         gateway.drain_with(watch.clone());
         let handle = log.handle();
         gateway.observe(move || metrics::of_log(&handle));
-        let bond =
-            Bond::to_predecessor(&mut taken.predecessor, descriptors, &gateway).map_err(Error::Channel)?;
+        let reloads = reload::Reloads::new();
+        let bond = Bond::to_predecessor(&mut taken.predecessor, descriptors, &gateway, reloads.sender())
+            .map_err(Error::Channel)?;
         let owner = bond.is_none();
         if owner {
             gateway.remember_sessions(&taken.paths.sessions(), true);
@@ -360,13 +361,13 @@ impl<'a> Serving<'a> {
             trigger,
             watch,
             accepting,
-            reloads: reload::Reloads::new(),
+            reloads,
             control: JoinSet::new(),
             busy: Busy::default(),
-            orders: mpsc::channel(1),
-            attempts: JoinSet::new(),
+            upgrades: Upgrades::new(),
             bond,
             owner,
+            relaying: false,
         };
         // While another process serves, connections are its.
         if owner {
@@ -471,7 +472,7 @@ impl<'a> Serving<'a> {
     /// Answers the control socket.
     fn serve_control(&mut self, server: Server) {
         let (template, reloads) = (self.template.subscribe(), self.reloads.sender());
-        let (gateway, watch, orders) = (self.gateway.clone(), self.watch.clone(), self.orders.0.clone());
+        let (gateway, watch, orders) = (self.gateway.clone(), self.watch.clone(), self.upgrades.sender());
         let log = self.log.handle();
         self.busy = server.busy();
         self.control.spawn(server.serve(move |request| {

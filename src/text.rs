@@ -11,8 +11,8 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::ops::RangeInclusive;
 
-/// What is not seen or reorders others, in ascending order: General_Category=Cf, Zl and Zp, and
-/// Default_Ignorable_Code_Point, of Unicode 17.
+/// What is not seen or reorders others, in ascending order: `General_Category=Cf`, Zl and Zp, and
+/// `Default_Ignorable_Code_Point`, of Unicode 17.
 const HIDDEN: [RangeInclusive<char>; 31] = [
     '\u{ad}'..='\u{ad}',
     '\u{34f}'..='\u{34f}',

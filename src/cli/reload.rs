@@ -44,7 +44,7 @@ enum Error {
     #[error("mcpeg with pid {pid} keeps its former configuration: {}", .refused.error)]
     Refused {
         /// The process.
-        pid: u64,
+        pid: i64,
         /// Why.
         refused: Refused,
     },
@@ -65,7 +65,7 @@ fn reload(common: &Common, json: bool) -> Result<Exit, Error> {
         return Ok(not_running(stale_removed, json));
     }
     let (status, value) = ask(&paths)?;
-    let pid = status["pid"].as_u64().unwrap_or_default();
+    let asked = status["pid"].as_i64().unwrap_or_default();
     let Ok(answer) = serde_json::from_value::<Answer>(value.clone()) else {
         let reason = value["error"].as_str().map_or_else(|| value.to_string(), str::to_owned);
         return Err(Error::Strange(reason));
@@ -74,7 +74,7 @@ fn reload(common: &Common, json: bool) -> Result<Exit, Error> {
         Answer::Done(_) if json => Ok(report::json(&value, Exit::Done)),
         Answer::Done(done) => Ok(tell(&status, &done)),
         Answer::Refused(refused) if json => Ok(report::json(&value, exit_of(&refused))),
-        Answer::Refused(refused) => Err(Error::Refused { pid, refused }),
+        Answer::Refused(refused) => Err(Error::Refused { pid: whose(refused.pid, asked), refused }),
     }
 }
 
@@ -85,6 +85,12 @@ fn ask(paths: &RunPaths) -> Result<(Value, Value), Error> {
         _ => error.into(),
     })?;
     Ok((status, control::ask_within(&paths.control, Request::Reload, LIMIT)?))
+}
+
+/// The process that an answer is of: during an upgrade that may be another than the one asked. A gateway of another
+/// version does not tell.
+fn whose(told: i32, asked: i64) -> i64 {
+    if told > 0 { told.into() } else { asked }
 }
 
 /// Says that there is nothing to reload.
@@ -98,7 +104,8 @@ fn not_running(stale_removed: bool, json: bool) -> Exit {
 
 /// Prints what the reload did.
 fn tell(status: &Value, done: &Done) -> Exit {
-    let mut text = format!("mcpeg with pid {} has reloaded its configuration\n", status["pid"]);
+    let pid = whose(done.pid, status["pid"].as_i64().unwrap_or_default());
+    let mut text = format!("mcpeg with pid {pid} has reloaded its configuration\n");
     let upstreams = &done.upstreams;
     let mut list = |label: &str, names: &[String]| {
         if !names.is_empty() {

@@ -147,9 +147,9 @@ impl Places {
             (Place::Unix(one), Place::Unix(other)) => {
                 (one == other).then(|| Clash::Same(format!("unix:{}", one.display())))
             }
-            (Place::Tcp(these), Place::Tcp(those)) => these
+            (Place::Tcp(ones), Place::Tcp(others)) => ones
                 .iter()
-                .flat_map(|one| those.iter().map(move |other| (one, other)))
+                .flat_map(|one| others.iter().map(move |other| (one, other)))
                 .find_map(|(one, other)| {
                     let covered =
                         |wide, narrow| covers(wide, narrow, dual).then(|| Clash::Covered(narrow.to_string()));

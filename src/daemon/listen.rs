@@ -41,6 +41,8 @@ pub struct Listeners {
     offered_files: Vec<SocketFile>,
     /// What the service manager's descriptor store holds of ours, by name.
     stored: BTreeSet<String>,
+    /// Whose the directories of Unix sockets may be.
+    owners: Owners,
     /// Whether there is a service manager that holds it: the files of Unix sockets are left for the next process then.
     held: bool,
 }
@@ -98,8 +100,8 @@ impl Listeners {
     ///
     /// # Errors
     /// When one of them cannot be used; the others are released again.
-    pub fn bind(configured: &[ListenAddr], passed: Passed) -> Result<Self, Error> {
-        let mut listeners = Self::default();
+    pub fn bind(configured: &[ListenAddr], passed: Passed, owners: Owners) -> Result<Self, Error> {
+        let mut listeners = Self { owners, ..Self::default() };
         let Passed { supervised, stored, .. } = passed;
         let result = if supervised.is_empty() {
             listeners
@@ -129,11 +131,12 @@ impl Listeners {
         configured: &[ListenAddr],
         (outline, sockets): (Outline, Vec<OwnedFd>),
         files: Vec<SocketFile>,
+        owners: Owners,
     ) -> Result<Self, Error> {
         let written = outline.0.iter().flatten();
         let stored =
             written.filter_map(|written| passed::name_of(written, file_of(written, &files))).collect();
-        let mut listeners = Self { offered_files: files, stored, ..Self::default() };
+        let mut listeners = Self { offered_files: files, stored, owners, ..Self::default() };
         for (index, (written, socket)) in outline.0.into_iter().zip(sockets).enumerate() {
             let listener = Listener::from_inherited(socket).map_err(|error| Error::Passed(index, error))?;
             listeners.offered.push((written, listener));
@@ -188,9 +191,14 @@ impl Listeners {
         Ok((sockets, self.files.clone()))
     }
 
-    /// The process before us has handed over: its sockets' files are ours to remove.
+    /// The process before us has handed over: its sockets' files are ours to remove, and those of listeners that are not
+    /// configured any more are removed at once.
     pub fn own_files(&mut self) {
-        self.files.append(&mut self.offered_files);
+        let offered = std::mem::take(&mut self.offered_files);
+        let is_served = |path: &PathBuf| self.addresses.contains(&Address::Unix(path.clone()));
+        let (served, gone) = offered.into_iter().partition::<Vec<_>, _>(|(path, ..)| is_served(path));
+        self.files.extend(served);
+        Self { files: gone, held: self.held, ..Self::default() }.remove_files();
     }
 
     /// The next process has taken over: the files are no longer ours to remove.
@@ -292,9 +300,9 @@ impl Listeners {
     /// Binds a Unix socket, in place of one that nobody serves any more.
     fn add_unix(&mut self, written: &ListenAddr, path: &Path) -> Result<(), Error> {
         let failed = |error| Error::Bind(format!("unix:{}", path.display()), error);
-        clear_stale_socket(path)?;
-        let listener = Listener::bind_unix(path).map_err(failed)?;
-        let (directory, name) = Directory::of(path, Owners::Ours).map_err(failed)?;
+        clear_stale_socket(path, self.owners)?;
+        let listener = Listener::bind_unix(path, self.owners).map_err(failed)?;
+        let (directory, name) = Directory::of(path, self.owners).map_err(failed)?;
         let (device, inode) = files::identity(&directory.stat(name).map_err(failed)?);
         self.files.push((path.to_path_buf(), device, inode));
         self.keep(listener, &format!("unix:{}", path.display()), Some(written.to_string()))
@@ -396,9 +404,9 @@ fn not_found(error: io::Error) -> io::Result<()> {
 }
 
 /// Makes way for a Unix socket: removes a socket that refuses connections, which its dead owner left behind.
-pub(super) fn clear_stale_socket(path: &Path) -> Result<(), Error> {
+pub(super) fn clear_stale_socket(path: &Path, owners: Owners) -> Result<(), Error> {
     let failed = |error| Error::Bind(format!("unix:{}", path.display()), error);
-    let (directory, name) = Directory::of(path, Owners::Ours).map_err(failed)?;
+    let (directory, name) = Directory::of(path, owners).map_err(failed)?;
     let stat = match directory.stat(name) {
         Ok(stat) => stat,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

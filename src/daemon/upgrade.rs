@@ -6,8 +6,9 @@
 //! said hello, its standard error is a pipe, whose text tells why a program did not start.
 //!
 //! Afterwards both talk in lines of JSON over a [channel](super::channel) until the old process ends. The stages, old to new and
-//! back: `take` `prepared` `go` `ready` `commit` `owned` `released`. Any failure before `owned` leaves everything to
-//! the old process. Sessions go over the same channel at any time, in both directions, as text that is opaque here.
+//! back: `take` `prepared` `go` `ready` `commit` `owned` `confirm` `confirmed` `released`. Any failure before `confirmed`
+//! leaves everything to the old process, which ends the new one and waits for its death before it makes the run-time
+//! files its own again. Sessions go over the same channel at any time, in both directions, as text that is opaque here.
 //! Children of upstreams go before `commit`: their descriptors over a socket pair of their own, and then `child`.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
@@ -19,6 +20,8 @@ use std::time::Duration;
 
 use super::channel::Descriptors;
 use super::listen::{Outline, SocketFile};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+
 use crate::exit::{Exit, ToExit};
 use crate::sys::process::Kill;
 use crate::sys::{fd, handover, process};
@@ -26,6 +29,9 @@ use serde::{Deserialize, Serialize};
 
 /// The version of what is said over the channel.
 pub const PROTOCOL: u32 = 2;
+/// What is said beyond what every process of this version understands; each counts those before it. 1: reloads, turns at
+/// upstreams and [`Message::Confirm`].
+pub const EXTENSIONS: u32 = 1;
 /// Tells a program that it is to take a gateway's place.
 pub const VARIABLE: &str = "MCPEG_UPGRADE";
 /// Variables that mean one process, `sd_listen_fds(3)` and `sd_watchdog_enabled(3)`; the next one is another.
@@ -34,6 +40,8 @@ const PERSONAL: [&str; 5] = ["LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LIST
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The longest line, in bytes: any message of a child, escaped.
 pub(super) const LINE_LIMIT: u64 = 4 << 30;
+/// How long the end of a killed process is waited for.
+const DEATH_LIMIT: Duration = Duration::from_secs(2);
 /// How much of a failed program's standard error is reported, in bytes.
 const COMPLAINT_LIMIT: usize = 2048;
 
@@ -77,6 +85,9 @@ pub enum Message {
         pid: i32,
         /// Its version.
         version: String,
+        /// Its [`EXTENSIONS`].
+        #[serde(default)]
+        extensions: u32,
     },
     /// Old: what to serve; the descriptors came before.
     Take(Box<Plan>),
@@ -90,6 +101,10 @@ pub enum Message {
     Commit,
     /// New: they are mine.
     Owned,
+    /// Old: is this still so? Only now everything is left to the new one.
+    Confirm,
+    /// New: it is.
+    Confirmed,
     /// Old: the service manager knows you.
     Released,
     /// New: I cannot.
@@ -145,6 +160,26 @@ pub enum Message {
         /// What, as text that is opaque here.
         word: String,
     },
+    /// Something about the requests that both processes have at one upstream, of which there may be only so many.
+    Turn {
+        /// What, as text that is opaque here.
+        word: String,
+    },
+    /// Old: somebody has asked me for a reload; the configuration is yours.
+    Reload {
+        /// Which one.
+        id: u64,
+    },
+    /// New: what became of it.
+    Reloaded {
+        /// Which one.
+        id: u64,
+        /// The answer, as text that is opaque here.
+        answer: String,
+    },
+    /// Something that another version says; nothing depends on it.
+    #[serde(other)]
+    Unknown,
 }
 
 /// Why the next process does not serve.
@@ -178,6 +213,9 @@ pub enum Error {
     /// Another upgrade is under way.
     #[error("another upgrade is under way")]
     Busy,
+    /// A reload has not ended in time.
+    #[error("a reload is under way and did not end in time")]
+    Reloading,
     /// The process is the first of its container, whose end would be the container's.
     #[error("process 1 of a container cannot hand over to another process")]
     FirstProcess,
@@ -199,6 +237,8 @@ pub struct Candidate {
     between: Child,
     /// What was executed.
     executable: PathBuf,
+    /// Our end of its channel, of which it holds the other end as long as it lives.
+    channel: UnixStream,
     /// Whether it is on its own.
     released: bool,
 }
@@ -222,7 +262,15 @@ impl Candidate {
         let between = command.spawn().map_err(|error| Error::Execute(executable.to_path_buf(), error))?;
         // Dropping the command closes our copy of the program's end, so that its death is the end of the stream.
         drop(command);
-        let candidate = Self { between, executable: executable.to_path_buf(), released: false };
+        let channel = ours.try_clone();
+        let channel = match channel {
+            Ok(channel) => channel,
+            Err(error) => {
+                kill_group(between.id());
+                return Err(Error::Pass(error));
+            }
+        };
+        let candidate = Self { between, executable: executable.to_path_buf(), channel, released: false };
         let ours = tokio::net::UnixStream::from_std(ours).map_err(Error::Pass)?;
         Ok((candidate, ours))
     }
@@ -260,11 +308,24 @@ impl Candidate {
         String::from_utf8_lossy(&text[..length]).into_owned()
     }
 
-    /// Ends its process group.
+    /// Ends its process group, and waits until it is gone: what it was about to do is either done or never will be. Blocks
+    /// for the moment that a kill takes.
     fn end(&self) {
-        if let Err(error) = process::signal_group(self.between.id(), Kill::Kill) {
-            tracing::warn!(%error, "cannot end the new process");
+        kill_group(self.between.id());
+        let mut channel = [PollFd::new(self.channel.as_fd(), PollFlags::empty())];
+        let timeout = PollTimeout::try_from(DEATH_LIMIT).unwrap_or(PollTimeout::MAX);
+        match nix::poll::poll(&mut channel, timeout) {
+            Ok(0) => tracing::error!("the new process was killed and does not end"),
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "cannot wait for the end of the new process"),
         }
+    }
+}
+
+/// Kills the process group of a candidate.
+fn kill_group(leader: u32) {
+    if let Err(error) = process::signal_group(leader, Kill::Kill) {
+        tracing::warn!(%error, "cannot end the new process");
     }
 }
 
@@ -337,7 +398,8 @@ pub fn channel() -> Result<UnixStream, Error> {
 /// When the old process is gone or of another version.
 pub fn receive(mut stream: &UnixStream) -> Result<Inheritance, Error> {
     let pid = nix::unistd::getpid().as_raw();
-    let hello = Message::Hello { protocol: PROTOCOL, pid, version: env!("CARGO_PKG_VERSION").to_owned() };
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    let hello = Message::Hello { protocol: PROTOCOL, pid, version, extensions: EXTENSIONS };
     stream.write_all(line(&hello).as_bytes()).map_err(Error::Pass)?;
     let mut descriptors = handover::receive(stream).map_err(Error::Pass)?.into_iter();
     let mut next = || descriptors.next().ok_or_else(incomplete);
@@ -380,7 +442,7 @@ impl ToExit for Error {
     fn to_exit(&self) -> Exit {
         match self {
             Self::Refused { exit, .. } => *exit,
-            Self::Busy => Exit::TryAgain,
+            Self::Busy | Self::Reloading => Exit::TryAgain,
             Self::NotASuccessor(_) => Exit::Usage,
             Self::Died(_) => Exit::Bug,
             _ => Exit::Os,
@@ -393,6 +455,7 @@ impl ToExit for Error {
             Self::Busy => {
                 Some("it ends within the drain time-out of the old process; try again then".to_owned())
             }
+            Self::Reloading => Some("it ends within a minute; try again then".to_owned()),
             Self::FirstProcess => Some("restart the container".to_owned()),
             Self::NotASuccessor(_) => Some(format!("unset {VARIABLE}")),
             _ => Some("the old process serves on".to_owned()),

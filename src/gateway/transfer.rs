@@ -36,6 +36,13 @@ impl Gateway {
         }
     }
 
+    /// Writes the file of sessions anew, whatever lies there now: another process that had it is dead.
+    pub fn remember_again(&self) {
+        if let Err(error) = self.inner().sessions.reclaim() {
+            tracing::warn!(%error, "sessions will not survive a crash");
+        }
+    }
+
     /// Opens or closes the way to the process before or after this one.
     pub fn set_peer(&self, way: Option<mpsc::UnboundedSender<Asked>>) {
         self.inner().peer.set(way);

@@ -5,13 +5,17 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::Error;
+use super::reload::{self, Answer, Asker};
 use crate::daemon::channel::{self, Descriptors, Receiver, Sender};
 use crate::daemon::upgrade::{self, Error as Failure, Message};
 use crate::gateway::{Asked, Gateway, Parcel};
@@ -25,8 +29,26 @@ pub(super) struct Bond {
     stages: mpsc::UnboundedReceiver<Message>,
     /// Cancelled when the other process is gone.
     pub(super) over: CancellationToken,
+    /// Reloads that the other process was asked for.
+    relayed: Relayed,
+    /// Those who wait for them.
+    relays: TaskTracker,
     /// The task.
     task: AbortHandle,
+}
+
+/// Reloads that the other process was asked for, and does not answer any more once it is gone.
+#[derive(Clone, Debug, Default)]
+struct Relayed(Arc<Mutex<HashMap<u64, oneshot::Sender<String>>>>);
+
+/// Numbers for [`Relayed`].
+static RELAYED: AtomicU64 = AtomicU64::new(0);
+
+impl Relayed {
+    /// Whoever waits, by number.
+    fn waiting(&self) -> std::sync::MutexGuard<'_, HashMap<u64, oneshot::Sender<String>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Drop for Bond {
@@ -36,17 +58,25 @@ impl Drop for Bond {
 }
 
 impl Bond {
-    /// Opens the way; the gateway asks the other process from here on. Children come with `descriptors`.
-    pub(super) fn open(stream: UnixStream, descriptors: Option<Descriptors>, gateway: &Gateway) -> Self {
+    /// Opens the way; the gateway asks the other process from here on. Children come with `descriptors`, and what the other
+    /// process is asked to read again goes to `reloads`.
+    pub(super) fn open(
+        stream: UnixStream,
+        descriptors: Option<Descriptors>,
+        gateway: &Gateway,
+        reloads: mpsc::Sender<Asker>,
+    ) -> Self {
         let (sender, receiver) = channel::open(stream);
         let (stages_in, stages) = mpsc::unbounded_channel();
         let (way, asked) = mpsc::unbounded_channel();
         gateway.set_peer(Some(way));
-        let over = CancellationToken::new();
+        let (over, relayed) = (CancellationToken::new(), Relayed::default());
         let carrier = Carrier {
             gateway: gateway.clone(),
             sender: sender.clone(),
             descriptors,
+            reloads,
+            relayed: relayed.clone(),
             waiting: HashMap::new(),
         };
         // Cancelled on drop too, so that an aborted task is the end as well.
@@ -55,7 +85,32 @@ impl Bond {
             carrier.carry(receiver, asked, stages_in).await;
             drop(guard);
         });
-        Self { sender, stages, over, task: task.abort_handle() }
+        Self { sender, stages, over, relayed, relays: TaskTracker::new(), task: task.abort_handle() }
+    }
+
+    /// Has the other process read its configuration again, and tells whoever asked what became of it there.
+    pub(super) fn reload(&self, asker: Asker) {
+        let (answered, answer) = oneshot::channel();
+        let id = RELAYED.fetch_add(1, Ordering::Relaxed);
+        self.relayed.waiting().insert(id, answered);
+        self.sender.send(&Message::Reload { id });
+        if self.over.is_cancelled() {
+            self.relayed.waiting().clear();
+        }
+        self.relays.spawn(async move {
+            let text = answer.await.ok();
+            let answer = text.and_then(|text| serde_json::from_str(&text).ok());
+            if let Some(asker) = asker {
+                // Whoever asked has gone; the result is in the log of the other process.
+                let _ = asker.send(answer.unwrap_or_else(reload::lost));
+            }
+        });
+    }
+
+    /// Waits until whoever asked for a reload has been told of it.
+    pub(super) async fn reloads_told(&self) {
+        self.relays.close();
+        self.relays.wait().await;
     }
 
     /// Opens the way to the process that has started this one, if there is one; inside the runtime.
@@ -63,13 +118,14 @@ impl Bond {
         stream: &mut Option<std::os::unix::net::UnixStream>,
         descriptors: Option<std::os::unix::net::UnixStream>,
         gateway: &Gateway,
+        reloads: mpsc::Sender<Asker>,
     ) -> std::io::Result<Option<Self>> {
         let Some(socket) = &*stream else { return Ok(None) };
         let descriptors = descriptors.map(Descriptors::of).transpose()?;
         socket.set_nonblocking(true)?;
         let socket = UnixStream::from_std(socket.try_clone()?)?;
         *stream = None;
-        Ok(Some(Self::open(socket, descriptors, gateway)))
+        Ok(Some(Self::open(socket, descriptors, gateway, reloads)))
     }
 
     /// Waits for one stage.
@@ -113,6 +169,10 @@ struct Carrier {
     sender: Sender,
     /// The way of children's descriptors, where they come to this side.
     descriptors: Option<Descriptors>,
+    /// For those who want this process to read its configuration again.
+    reloads: mpsc::Sender<Asker>,
+    /// Reloads that the other side was asked for.
+    relayed: Relayed,
     /// Who waits for a session.
     waiting: HashMap<String, Vec<oneshot::Sender<Option<String>>>>,
 }
@@ -127,10 +187,13 @@ impl Carrier {
     ) {
         loop {
             tokio::select! {
-                message = receiver.next() => match message {
-                    Some(message) => self.handle(message, &stages),
-                    None => return self.gateway.alone(),
-                },
+                message = receiver.next() => {
+                    let Some(message) = message else {
+                        self.relayed.waiting().clear();
+                        return self.gateway.alone();
+                    };
+                    self.handle(message, &stages);
+                }
                 Some(asked) = asked.recv() => self.ask(asked),
             }
         }
@@ -161,6 +224,21 @@ impl Carrier {
             Message::Round { word } => self.gateway.round(&word),
             Message::Child { text } => self.receive(text),
             Message::OfChild { word } => self.gateway.told(&word),
+            Message::Confirm => self.sender.send(&Message::Confirmed),
+            Message::Reload { id } => {
+                let (reloads, sender) = (self.reloads.clone(), self.sender.clone());
+                tokio::spawn(async move {
+                    let answer: Answer = reload::wish(reloads).await;
+                    let answer = serde_json::to_string(&answer).expect("an answer has string keys");
+                    sender.send(&Message::Reloaded { id, answer });
+                });
+            }
+            Message::Reloaded { id, answer } => {
+                if let Some(waiting) = self.relayed.waiting().remove(&id) {
+                    let _ = waiting.send(answer);
+                }
+            }
+            Message::Unknown => {}
             stage => drop(stages.send(stage)),
         }
     }

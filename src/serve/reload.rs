@@ -2,8 +2,11 @@
 //!
 //! Order: the files are loaded and checked, new listeners bound, new and changed upstreams started and tried, all in a
 //! task of its own beside the serving loop; only if nothing of that failed is everything put in force, in one step of
-//! the loop. Invariants: a failure leaves what runs as it was and nothing new behind; one reload at a time, later ones
-//! wait; whoever asked is answered, and the manager hears READY=1 after each RELOADING=1.
+//! the loop. Invariants: a failure leaves what runs as it was and nothing new behind; one reload at a time, those that
+//! are asked for meanwhile wait and are one reload then; whoever asked is answered, and the manager hears READY=1 after
+//! each RELOADING=1. The configuration has one owner: no reload begins while an upgrade is under way and no upgrade while
+//! a reload is. What was asked for during an upgrade is done by whoever serves after it, which the old process relays
+//! where that is the new one.
 
 use std::sync::Arc;
 
@@ -15,14 +18,18 @@ use super::{Error, Serving};
 use crate::config::{self, Config, Log, Source};
 use crate::daemon::listen::{Listeners, Outline};
 use crate::daemon::passed::Passed;
-use crate::exit::ToExit as _;
+use crate::exit::{Exit, ToExit as _};
 use crate::gateway::{Gateway, Prepared, Reloaded};
+use crate::sys::fs::Owners;
 use crate::sys::net::{Address, Listener};
 
 /// The version of [`Answer`]'s schema; like that of the status, it only grows.
 pub const SCHEMA: u32 = 1;
 /// Reloads that may wait for the one that is under way.
 const WAITING: usize = 16;
+
+/// How it is mended where nobody has read the configuration again.
+const AGAIN: &str = "a gateway reads its configuration when it starts; if one serves, ask again";
 
 /// The answer to `{"request":"reload"}`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -39,6 +46,9 @@ pub enum Answer {
 pub struct Done {
     /// [`SCHEMA`].
     pub schema: u32,
+    /// The process that did it, which may not be the one that was asked.
+    #[serde(default)]
+    pub pid: i32,
     /// The upstreams.
     pub upstreams: Reloaded,
     /// Listeners that were opened.
@@ -56,6 +66,9 @@ pub struct Done {
 pub struct Refused {
     /// [`SCHEMA`].
     pub schema: u32,
+    /// The process that refuses, which may not be the one that was asked.
+    #[serde(default)]
+    pub pid: i32,
     /// The exit code for it.
     pub exit: u8,
     /// The reason.
@@ -65,7 +78,7 @@ pub struct Refused {
 }
 
 /// Somebody who waits for the answer; nobody, after a HUP.
-type Asker = Option<oneshot::Sender<Answer>>;
+pub(super) type Asker = Option<oneshot::Sender<Answer>>;
 
 /// Reloads that are wanted or under way.
 pub(super) struct Reloads {
@@ -74,15 +87,15 @@ pub(super) struct Reloads {
     /// Their wishes.
     wanted: mpsc::Receiver<Asker>,
     /// The one under way; dropping it ends it and leaves nothing behind.
-    task: JoinSet<(Asker, Result<Ready, Error>)>,
+    task: JoinSet<(Vec<Asker>, Result<Ready, Error>)>,
 }
 
 /// What the loop acts on.
 pub(super) enum Step {
     /// A reload is to begin.
-    Begin(Asker),
+    Begin(Vec<Asker>),
     /// A reload is prepared, or has failed.
-    Finish(Asker, Result<Box<Ready>, Error>),
+    Finish(Vec<Asker>, Result<Box<Ready>, Error>),
 }
 
 /// Everything that the new configuration needs, beside what is in force.
@@ -125,55 +138,107 @@ impl Reloads {
         let _ = self.sender.try_send(None);
     }
 
+    /// Whether one is under way.
+    pub(super) fn are_under_way(&self) -> bool {
+        !self.task.is_empty()
+    }
+
     /// Gives up what is under way, and refuses whoever waits or will ask.
     pub(super) async fn end(&mut self) {
         self.wanted.close();
-        while self.wanted.try_recv().is_ok() {}
+        for asker in self.waiting() {
+            tracing::warn!("not reloaded: the gateway is stopping");
+            if let Some(asker) = asker {
+                let _ = asker.send(stopping());
+            }
+        }
         self.task.shutdown().await;
     }
 
-    /// Waits for the next step. Safe to cancel.
-    pub(super) async fn step(&mut self) -> Step {
+    /// Waits for a wish, for those who do not reload themselves any more. Safe to cancel.
+    pub(super) async fn wish(&mut self) -> Asker {
+        match self.wanted.recv().await {
+            Some(asker) => asker,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Everybody who waits now.
+    fn waiting(&mut self) -> Vec<Asker> {
+        std::iter::from_fn(|| self.wanted.try_recv().ok()).collect()
+    }
+
+    /// Waits for the next step; one begins only if it may. Safe to cancel.
+    pub(super) async fn step(&mut self, may_begin: bool) -> Step {
         if let Some(ended) = self.task.join_next().await {
             return match ended {
-                Ok((asker, result)) => Step::Finish(asker, result.map(Box::new)),
-                Err(error) => Step::Finish(None, Err(Error::Runtime(error.into()))),
+                Ok((askers, result)) => Step::Finish(askers, result.map(Box::new)),
+                Err(error) => Step::Finish(Vec::new(), Err(Error::Runtime(error.into()))),
             };
         }
-        let wanted = self.wanted.recv().await;
-        Step::Begin(wanted.expect("we hold a sender ourselves"))
+        if !may_begin {
+            return std::future::pending().await;
+        }
+        let mut askers = vec![self.wanted.recv().await.expect("we hold a sender ourselves")];
+        // They want what is in the files now, which one reload does.
+        askers.extend(self.waiting());
+        Step::Begin(askers)
     }
 }
 
+/// The answer of a gateway that ends.
+fn stopping() -> Answer {
+    Answer::Refused(not_now("the gateway is stopping"))
+}
+
+/// The answer where the process that was to reload has not told what became of it.
+pub(super) fn lost() -> Answer {
+    Answer::Refused(not_now("the process that has taken over has not told whether it has reloaded"))
+}
+
+/// Refuses what somebody may ask for again.
+fn not_now(error: &str) -> Refused {
+    let (pid, exit) = (own_pid(), Exit::TryAgain.code());
+    Refused { schema: SCHEMA, pid, exit, error: error.to_owned(), hint: Some(AGAIN.to_owned()) }
+}
+
+/// This process.
+fn own_pid() -> i32 {
+    std::process::id().cast_signed()
+}
+
 /// Asks the serving loop for a reload and waits for its end.
-pub(super) async fn ask(wishes: mpsc::Sender<Asker>) -> serde_json::Value {
+pub(super) async fn wish(wishes: mpsc::Sender<Asker>) -> Answer {
     let (asker, answer) = oneshot::channel();
-    let sent = wishes.send(Some(asker)).await.is_ok();
-    match answer.await {
-        Ok(answer) if sent => serde_json::to_value(answer).expect("an answer has string keys"),
-        _ => serde_json::json!({ "error": "the gateway is stopping" }),
-    }
+    let _ = wishes.send(Some(asker)).await;
+    drop(wishes);
+    answer.await.unwrap_or_else(|_| stopping())
+}
+
+/// The answer for whoever asks over the control socket.
+pub(super) async fn ask(wishes: mpsc::Sender<Asker>) -> serde_json::Value {
+    serde_json::to_value(wish(wishes).await).expect("an answer has string keys")
 }
 
 impl Serving<'_> {
     /// Carries a step of a reload out.
     pub(super) fn reload(&mut self, step: Step) {
         match step {
-            Step::Begin(asker) => {
+            Step::Begin(askers) => {
                 self.notifier.reloading();
                 let (source, old) = (self.taken.source.clone(), Arc::clone(&self.taken.config));
                 let (gateway, bound) = (self.gateway.clone(), self.taken.listeners.outline());
-                self.reloads.task.spawn(async move { (asker, prepare(source, &old, gateway, bound).await) });
+                self.reloads.task.spawn(async move { (askers, prepare(source, &old, gateway, bound).await) });
             }
-            Step::Finish(asker, result) => {
+            Step::Finish(askers, result) => {
                 let answer = match result {
                     Ok(ready) => Answer::Done(self.commit(*ready)),
                     Err(error) => Answer::Refused(refuse(&error)),
                 };
                 self.notifier.ready(&self.summary());
-                if let Some(asker) = asker {
+                for asker in askers.into_iter().flatten() {
                     // Whoever asked has gone; the result is in the log.
-                    let _ = asker.send(answer);
+                    let _ = asker.send(answer.clone());
                 }
             }
         }
@@ -208,6 +273,7 @@ impl Serving<'_> {
         let texts = |addresses: &[Address]| addresses.iter().map(ToString::to_string).collect();
         let done = Done {
             schema: SCHEMA,
+            pid: own_pid(),
             upstreams,
             listeners_added: texts(&added),
             listeners_removed: texts(&removed),
@@ -241,7 +307,7 @@ async fn prepare(source: Source, old: &Config, gateway: Gateway, bound: Outline)
     let needs_restart = pin(&mut config, old, bound.are_passed());
     let missing = if bound.are_passed() { Vec::new() } else { bound.missing(&config.server.listen) };
     // Names may have to be resolved, which blocks.
-    let bind = move || Listeners::bind(&missing, Passed::default());
+    let bind = move || Listeners::bind(&missing, Passed::default(), Owners::Ours);
     let fresh = Fresh(tokio::task::spawn_blocking(bind).await.map_err(failed)??);
     let handles = fresh.0.handles().map_err(Error::Listeners)?;
     let gateway = gateway.prepare(&config).await?;
@@ -293,7 +359,8 @@ fn pin_log(log: &mut Log, old: &Log) {
 fn refuse(error: &Error) -> Refused {
     let text = crate::exit::chain(error);
     tracing::error!(error = text, "cannot reload; the former configuration stays in force");
-    Refused { schema: SCHEMA, exit: error.to_exit().code(), error: text, hint: error.hint() }
+    let (pid, exit) = (own_pid(), error.to_exit().code());
+    Refused { schema: SCHEMA, pid, exit, error: text, hint: error.hint() }
 }
 
 impl Done {

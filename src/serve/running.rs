@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::alive::sign_of_life;
-use super::upgrade::{Order, START_LIMIT};
+use super::upgrade::{Order, START_LIMIT, Step};
 use super::{Error, Serving, endpoints, panics, rotate};
 use crate::daemon::{Received, Wanted};
 use crate::sys;
@@ -32,22 +32,27 @@ impl Serving<'_> {
         let log = self.log.handle();
         let mut life = Box::pin(sign_of_life(interval, self.taken.listeners.addresses().to_vec()));
         loop {
+            let before = self.predecessor();
+            let may_reload = !self.upgrades.are_next(before.as_ref());
             tokio::select! {
                 wanted = self.signals.wanted() => match wanted {
                     Wanted::Stop(received) => return Ok(End::Asked(received)),
                     Wanted::Reload => self.reloads.want(),
                     Wanted::Rotate => drop(tokio::spawn(rotate::by_signal(log.clone()))),
-                    Wanted::Upgrade => self.begin_upgrade(Order { limit: START_LIMIT, reply: None }),
+                    Wanted::Upgrade => {
+                        let order = Order { limit: START_LIMIT, reply: None };
+                        self.upgrade(Step::Wanted(order)).await;
+                    }
                 },
-                Some(order) = self.orders.1.recv() => self.begin_upgrade(order),
-                Some(Ok(attempt)) = self.attempts.join_next() => if self.end_upgrade(attempt).await {
+                step = self.upgrades.step(before) => if self.upgrade(step).await {
                     return Ok(End::Replaced);
                 },
                 result = self.accepting.ended() => result?,
                 () = panics::first() => return Ok(End::Panicked),
                 () = log.demands_stop() => return Ok(End::LogFull),
-                step = self.reloads.step() => {
+                step = self.reloads.step(may_reload) => {
                     self.reload(step);
+                    self.begin_upgrade();
                     // What was about to be asked may not listen any more; at once, so that reloads do not put it off.
                     let now = interval.map(|_| Duration::ZERO);
                     life.set(sign_of_life(now, self.taken.listeners.addresses().to_vec()));

@@ -7,12 +7,14 @@ use std::io;
 use std::time::Duration;
 
 use super::alive::due;
-use super::{Error, Serving};
-use crate::daemon;
+use super::{Error, Serving, rotate};
+use crate::daemon::{self, Wanted};
 use crate::exit::Exit;
 
 /// What ending the upstreams may take after a drain; asked of systemd on top of the drain's time-out.
 const END_MARGIN: Duration = Duration::from_secs(15);
+/// How long after a drain the new process may take for a reload that the old one was asked for.
+const RELAY_MARGIN: Duration = Duration::from_secs(10);
 /// How long answers over the control socket may take to be read at the end.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
@@ -21,13 +23,16 @@ impl Serving<'_> {
     pub(super) async fn drain(&mut self) -> Exit {
         let timeout = self.taken.config.server.drain_timeout;
         self.notifier.extend(timeout + END_MARGIN);
-        self.reloads.end().await;
+        if !self.relaying {
+            self.reloads.end().await;
+        }
         self.taken.listeners.close();
         self.trigger.start(timeout);
         let deadline = tokio::time::Instant::now() + timeout;
         let accepting = &mut self.accepting;
         // The process after this one, if it is that which makes us drain.
         let heir = self.bond.as_ref().filter(|_| !self.owner);
+        let relay = heir.filter(|_| self.relaying);
         let work = async {
             let cut = accepting.drained().await;
             if cut > 0 {
@@ -39,6 +44,9 @@ impl Serving<'_> {
                 heir.send_sessions(&self.gateway).await;
             }
             self.gateway.stop().await;
+            if let Some(heir) = heir {
+                let _ = tokio::time::timeout_at(deadline + RELAY_MARGIN, heir.reloads_told()).await;
+            }
         };
         tokio::pin!(work);
         // Everything in it has limits of its own, so that this one is reached only if a task that was waited for is gone.
@@ -51,10 +59,20 @@ impl Serving<'_> {
                     tracing::error!("the drain does not end; stopping without waiting for the rest");
                     return Exit::Done;
                 }
-                received = self.signals.stop() => {
-                    tracing::warn!(signal = received.name(), "stopping at once");
-                    return received.exit();
-                }
+                wanted = self.signals.wanted() => match (wanted, relay) {
+                    (Wanted::Stop(received), _) => {
+                        tracing::warn!(signal = received.name(), "stopping at once");
+                        return received.exit();
+                    }
+                    (Wanted::Reload, Some(heir)) => heir.reload(None),
+                    (Wanted::Rotate, _) => drop(tokio::spawn(rotate::by_signal(self.log.handle()))),
+                    (Wanted::Reload | Wanted::Upgrade, _) => {
+                        tracing::warn!("not reloaded or upgraded: the gateway is stopping");
+                    }
+                },
+                asker = self.reloads.wish(), if relay.is_some() => if let Some(heir) = relay {
+                    heir.reload(asker);
+                },
                 // The drain's own deadline watches over it; systemd must not.
                 () = due(self.notifier.interval()) => self.notifier.alive(),
             }

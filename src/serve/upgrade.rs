@@ -3,10 +3,14 @@
 //! The old process serves until the new one has answered a request of its own. Then, in this order: the old one leaves
 //! new connections to wait, sends all sessions and says `go`; the new one accepts, asks itself, says `ready`; the old
 //! one passes the children of its upstreams and says `commit`; the new one takes record, pid file and control socket over
-//! and says `owned`, and only then touches the children; the old one tells the service manager, and drains. Until
-//! `owned` every failure leaves all to the old one, which accepts again and goes on with its children. While the old
-//! one drains, either process asks the other for sessions that it does not know, and its requests to children go by
-//! way of the new one.
+//! and says `owned`, and only then touches the children; the old one asks it once more whether it lives, tells the service
+//! manager, and drains. Until it has `confirmed`, every failure leaves all to the old one: it kills the new one, waits for
+//! its death, makes journal, record, pid file and control socket its own again, accepts, and goes on with its children.
+//! The files of Unix listeners are the new one's to remove only when the old one has taken its leave. While the old one
+//! drains, either process asks the other for sessions that it does not know, and its requests to children go by way of
+//! the new one.
+//!
+//! An upgrade waits for a reload that is under way, and no reload begins before it has ended, see [`super::reload`].
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -15,11 +19,12 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::bond::{Bond, Loan, Pause};
-use super::{Error, Serving, Taken};
+use super::{Error, Serving, Taken, reload};
 use crate::config::{Overrides, Source};
 use crate::daemon::control::Server;
 use crate::daemon::listen::Listeners;
@@ -36,6 +41,8 @@ use crate::{config, drain};
 pub const START_LIMIT: Duration = Duration::from_secs(30);
 /// How long each of the last steps may take, in which connections wait: a request to itself, and three small files.
 const STEP_LIMIT: Duration = Duration::from_secs(10);
+/// How long the old process may take from there to its leave: it asks once more, and tells the service manager.
+const LEAVE_LIMIT: Duration = Duration::from_secs(20);
 /// More than any first line, in bytes.
 const HELLO_LIMIT: u64 = 4096;
 
@@ -46,6 +53,64 @@ pub(super) struct Order {
     pub(super) limit: Duration,
     /// Who waits for the outcome.
     pub(super) reply: Option<oneshot::Sender<serde_json::Value>>,
+}
+
+/// Upgrades that are wanted or under way; one at a time.
+pub(super) struct Upgrades {
+    /// For those who want one over the control socket.
+    sender: mpsc::Sender<Order>,
+    /// Their wishes.
+    wanted: mpsc::Receiver<Order>,
+    /// What is to begin as soon as it may, and until when.
+    due: Option<(Order, Instant)>,
+    /// The one that is under way.
+    attempts: JoinSet<Attempt>,
+}
+
+/// What the loop acts on.
+pub(super) enum Step {
+    /// Somebody wants one.
+    Wanted(Order),
+    /// One has come to an end.
+    Ended(Attempt),
+    /// What keeps one from beginning may have ended, or it has waited for too long.
+    Look,
+}
+
+impl Upgrades {
+    /// None wanted.
+    pub(super) fn new() -> Self {
+        let (sender, wanted) = mpsc::channel(1);
+        Self { sender, wanted, due: None, attempts: JoinSet::new() }
+    }
+
+    /// For those who want one.
+    pub(super) fn sender(&self) -> mpsc::Sender<Order> {
+        self.sender.clone()
+    }
+
+    /// Whether one is under way, or begins when the reload that is under way has ended: another reload must wait.
+    pub(super) fn are_next(&self, predecessor: Option<&CancellationToken>) -> bool {
+        !self.attempts.is_empty()
+            || self.due.is_some() && predecessor.is_none_or(CancellationToken::is_cancelled)
+    }
+
+    /// Waits for the next step. Safe to cancel.
+    pub(super) async fn step(&mut self, predecessor: Option<CancellationToken>) -> Step {
+        let over = async {
+            match predecessor {
+                Some(over) if !over.is_cancelled() => over.cancelled().await,
+                _ => std::future::pending().await,
+            }
+        };
+        let late = self.due.as_ref().map(|(_, deadline)| *deadline);
+        tokio::select! {
+            Some(order) = self.wanted.recv() => Step::Wanted(order),
+            Some(Ok(attempt)) = self.attempts.join_next() => Step::Ended(attempt),
+            () = over, if late.is_some() => Step::Look,
+            () = tokio::time::sleep_until(late.unwrap_or_else(Instant::now)), if late.is_some() => Step::Look,
+        }
+    }
 }
 
 /// How an upgrade went.
@@ -66,6 +131,8 @@ struct Heir {
     bond: Bond,
     /// Its pid.
     pid: i32,
+    /// What it understands.
+    extensions: u32,
     /// The children that it has.
     loan: Loan,
 }
@@ -82,23 +149,23 @@ struct Offer {
     listeners: Vec<OwnedFd>,
     /// The relay.
     gateway: Gateway,
-    /// How long all may take.
+    /// For those who want a reload of this process.
+    reloads: mpsc::Sender<reload::Asker>,
+    /// How long all may take, for messages.
     limit: Duration,
-    /// The end of the process before us: at most two generations live.
-    predecessor: Option<CancellationToken>,
+    /// Until when.
+    deadline: Instant,
 }
 
 impl Offer {
     /// The whole way to a new process that serves.
     async fn attempt(self) -> Result<Heir, (Failure, bool)> {
-        let early = |failure| (failure, false);
-        let deadline = Instant::now() + self.limit;
-        if let Some(over) = &self.predecessor {
-            tokio::time::timeout_at(deadline, over.cancelled()).await.map_err(|_| early(Failure::Busy))?;
-        }
+        let (early, deadline) = (|failure| (failure, false), self.deadline);
         let (mut candidate, mut stream) = Candidate::start(&self.executable).map_err(early)?;
-        let pid = match tokio::time::timeout_at(deadline, hello(&mut stream)).await {
-            Ok(Some(Message::Hello { protocol: upgrade::PROTOCOL, pid, .. })) => pid,
+        let (pid, extensions) = match tokio::time::timeout_at(deadline, hello(&mut stream)).await {
+            Ok(Some(Message::Hello { protocol: upgrade::PROTOCOL, pid, extensions, .. })) => {
+                (pid, extensions)
+            }
             Ok(Some(_)) => return Err(early(candidate.foreign())),
             Ok(None) => return Err(early(candidate.died())),
             Err(_) => return Err(early(candidate.late(self.limit))),
@@ -108,7 +175,7 @@ impl Offer {
             std::io::ErrorKind::BrokenPipe => early(candidate.died()),
             _ => early(Failure::Pass(error)),
         })?;
-        let mut bond = Bond::open(stream, None, &self.gateway);
+        let mut bond = Bond::open(stream, None, &self.gateway, self.reloads.clone());
         bond.sender.send(&Message::Take(Box::new(self.plan.clone())));
         let prepared = tokio::time::timeout_at(deadline, bond.stage(&Message::Prepared)).await;
         settle(prepared, &mut candidate, self.limit).map_err(early)?;
@@ -118,20 +185,28 @@ impl Offer {
         let ready = tokio::time::timeout(STEP_LIMIT, bond.stage(&Message::Ready)).await;
         settle(ready, &mut candidate, STEP_LIMIT).map_err(early)?;
         let loan = Loan::begin(&self.gateway);
+        // From here on it is dropped first, and with that dead, before anything is taken back from it.
+        let mut candidate = candidate;
         bond.send_children(&self.gateway, &descriptors).await.map_err(Failure::Pass).map_err(early)?;
         bond.sender.send(&Message::Commit);
         let owned = tokio::time::timeout(STEP_LIMIT, bond.stage(&Message::Owned)).await;
-        settle(owned, &mut candidate, STEP_LIMIT).map_err(|failure| (failure, true))?;
+        let late = |failure| (failure, true);
+        settle(owned, &mut candidate, STEP_LIMIT).map_err(late)?;
+        if extensions > 0 {
+            bond.sender.send(&Message::Confirm);
+            let confirmed = tokio::time::timeout(STEP_LIMIT, bond.stage(&Message::Confirmed)).await;
+            settle(confirmed, &mut candidate, STEP_LIMIT).map_err(late)?;
+        }
         pause.keep();
-        Ok(Heir { candidate, bond, pid, loan })
+        Ok(Heir { candidate, bond, pid, extensions, loan })
     }
 }
 
 /// The first line of the new process; `None` if it ends without.
 async fn hello(stream: &mut UnixStream) -> Option<Message> {
     let mut line = Vec::new();
-    // It says nothing more until it is spoken to, so that the buffer keeps nothing of later lines.
-    let mut reader = tokio::io::BufReader::new(stream.take(HELLO_LIMIT));
+    // Byte by byte, so that the buffer keeps nothing of a later line, such as a failure.
+    let mut reader = tokio::io::BufReader::with_capacity(1, stream.take(HELLO_LIMIT));
     reader.read_until(b'\n', &mut line).await.ok()?;
     if line.is_empty() {
         return None;
@@ -155,13 +230,45 @@ fn settle(
 }
 
 impl Serving<'_> {
-    /// Begins an upgrade, unless one is under way.
-    pub(super) fn begin_upgrade(&mut self, order: Order) {
-        let offer = if self.attempts.is_empty() { self.offer(order.limit) } else { Err(Failure::Busy) };
-        match offer {
+    /// The end of the process before this one: at most two generations live.
+    pub(super) fn predecessor(&self) -> Option<CancellationToken> {
+        self.bond.as_ref().map(|bond| bond.over.clone())
+    }
+
+    /// Carries a step of an upgrade out; whether a new process serves.
+    pub(super) async fn upgrade(&mut self, step: Step) -> bool {
+        match step {
+            Step::Ended(attempt) => return self.end_upgrade(attempt).await,
+            Step::Wanted(order) if self.upgrades.due.is_some() || !self.upgrades.attempts.is_empty() => {
+                refuse(order.reply, &Failure::Busy);
+            }
+            Step::Wanted(order) => {
+                let deadline = Instant::now() + order.limit;
+                self.upgrades.due = Some((order, deadline));
+            }
+            Step::Look => {}
+        }
+        self.begin_upgrade();
+        false
+    }
+
+    /// Begins the upgrade that is due, unless something is under way that it has to wait for.
+    pub(super) fn begin_upgrade(&mut self) {
+        let Some((order, deadline)) = self.upgrades.due.take() else { return };
+        let before = self.bond.as_ref().is_some_and(|bond| !bond.over.is_cancelled());
+        let reloading = self.reloads.are_under_way();
+        if before || reloading {
+            if Instant::now() >= deadline {
+                refuse(order.reply, &if before { Failure::Busy } else { Failure::Reloading });
+            } else {
+                self.upgrades.due = Some((order, deadline));
+            }
+            return;
+        }
+        match self.offer(order.limit, deadline) {
             Ok(offer) => {
                 tracing::info!(executable = %offer.executable.display(), "upgrading");
-                self.attempts.spawn(async move {
+                self.upgrades.attempts.spawn(async move {
                     let result = offer.attempt().await;
                     Attempt { reply: order.reply, result }
                 });
@@ -171,7 +278,7 @@ impl Serving<'_> {
     }
 
     /// Everything that the new process needs.
-    fn offer(&self, limit: Duration) -> Result<Offer, Failure> {
+    fn offer(&self, limit: Duration, deadline: Instant) -> Result<Offer, Failure> {
         if !cfg!(target_os = "linux") {
             return Err(Failure::Pass(std::io::ErrorKind::Unsupported.into()));
         }
@@ -201,8 +308,9 @@ impl Serving<'_> {
             lock: self.taken.lock.share().map_err(Failure::Pass)?,
             listeners: sockets,
             gateway: self.gateway.clone(),
+            reloads: self.reloads.sender(),
             limit,
-            predecessor: self.bond.as_ref().map(|bond| bond.over.clone()),
+            deadline,
         })
     }
 
@@ -218,7 +326,9 @@ impl Serving<'_> {
                 heir.candidate.release();
                 self.notifier.hand_over(heir.pid).await;
                 heir.bond.sender.send(&Message::Released);
+                let relays = heir.extensions > 0;
                 self.bond = Some(heir.bond);
+                self.relaying = relays;
                 tracing::info!(pid = heir.pid, "a new process has taken over");
                 if let Some(reply) = attempt.reply {
                     let _ = reply.send(serde_json::json!({ "pid": heir.pid }));
@@ -237,14 +347,16 @@ impl Serving<'_> {
 
     /// Gives upgrades up that are under way.
     pub(super) async fn abandon_upgrade(&mut self) {
-        if !self.attempts.is_empty() {
-            self.attempts.shutdown().await;
+        self.upgrades.due = None;
+        if !self.upgrades.attempts.is_empty() {
+            self.upgrades.attempts.shutdown().await;
             self.restore();
         }
     }
 
-    /// Makes the run-time files ours again, after a new process that may have taken them over has failed.
+    /// Makes the run-time files ours again, after a new process that may have taken them over has failed and is dead.
     fn restore(&mut self) {
+        self.gateway.remember_again();
         let described = self.taken.lock.describe(&self.record).map_err(Error::from);
         let written =
             daemon::write_pid_file(&self.taken.paths.pid_file, self.record.pid).map_err(Error::from);
@@ -265,21 +377,22 @@ impl Serving<'_> {
         super::alive::ask_ourselves(self.taken.listeners.addresses()).await?;
         let mut server = Server::prepare(&self.taken.paths.control)?;
         self.talk(&Message::Ready, &Message::Commit).await?;
-        self.owner = true;
         self.gateway.remember_sessions(&self.taken.paths.sessions(), false);
-        self.taken.listeners.own_files();
         self.taken.lock.describe(&self.record)?;
         daemon::write_pid_file(&self.taken.paths.pid_file, self.record.pid)?;
         server.publish()?;
         self.serve_control(server);
+        // An error up to here leaves all of that to the old process, which makes it its own again.
+        self.owner = true;
         let bond = self.bond.as_mut().expect("only a process with one before it gets here");
         self.gateway.adopt(|| bond.sender.send(&Message::Owned));
         // If the old process dies now, nothing is missing but its word to the service manager. A signal that comes now
         // is heeded when serving has begun.
-        let leave = tokio::time::timeout(STEP_LIMIT, bond.stage(&Message::Released)).await;
+        let leave = tokio::time::timeout(LEAVE_LIMIT, bond.stage(&Message::Released)).await;
         if !matches!(leave, Ok(Ok(()))) {
             tracing::warn!("the old process did not take its leave");
         }
+        self.taken.listeners.own_files();
         self.taken.listeners.store(&self.notifier);
         let summary = self.summary();
         self.notifier.status(&summary);
@@ -315,7 +428,8 @@ pub(super) async fn ask(
     watch: &drain::Watch,
     limit: Duration,
 ) -> serde_json::Value {
-    let refused = || serde_json::json!({ "error": "the gateway is stopping", "exit": Exit::TryAgain.code() });
+    let (exit, hint) = (Exit::TryAgain.code(), "`mcpeg --status` tells whether another process serves");
+    let refused = || serde_json::json!({ "error": "the gateway is stopping", "exit": exit, "hint": hint });
     let (reply, answer) = oneshot::channel();
     // While the gateway drains, nobody takes orders.
     if watch.is_draining() || orders.try_send(Order { limit, reply: Some(reply) }).is_err() {
@@ -362,10 +476,11 @@ fn inherit(channel: &std::os::unix::net::UnixStream) -> Result<Taken, Error> {
     let config = config::load(&source)?;
     // Root was given up before, so that this one either runs as that user already, or never can.
     let credentials = super::privileges::wanted(&config, plan.user.as_ref())?;
-    let paths = RunPaths::resolve(Some(&plan.pid_file))?;
+    let user = credentials.as_ref().map(|user| (user.uid, user.gid));
+    let paths = RunPaths::resolve(Some(&plan.pid_file))?.for_user(user);
     let lock = Lock::inherit(&paths, inheritance.lock)?;
     let offered = (plan.listeners, inheritance.listeners);
-    let listeners = Listeners::inherit(&config.server.listen, offered, plan.files)?;
+    let listeners = Listeners::inherit(&config.server.listen, offered, plan.files, paths.owners())?;
     let children = Some((plan.children, inheritance.descriptors));
     Ok(Taken {
         config: config.into(),

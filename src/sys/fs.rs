@@ -54,9 +54,10 @@ impl Ownership {
 }
 
 /// Whose a file or directory may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Owners {
     /// Root's or this user's.
+    #[default]
     Ours,
     /// Those, or this one's, whom this process is about to become.
     OursOr(u32),

@@ -51,11 +51,11 @@ impl Listener {
     ///
     /// # Errors
     /// [`super::fs::Untrusted`] for a directory that is not used, else what bind(2) and listen(2) answer.
-    pub fn bind_unix(path: &Path) -> io::Result<Self> {
+    pub fn bind_unix(path: &Path, owners: Owners) -> io::Result<Self> {
         let address = rustix::net::SocketAddrUnix::new(path)?;
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-        let (directory, name) = Directory::of(path, Owners::Ours)?;
+        let (directory, name) = Directory::of(path, owners)?;
         // unix(7): the file takes its mode from the socket, without what the umask takes away. Before listen(2),
         // connections are refused.
         rustix::fs::fchmod(&socket, super::fs::mode(MODE))?;

@@ -2,6 +2,8 @@
 
 mod bad;
 mod children;
+mod owner;
+mod rollback;
 mod rounds;
 
 use std::fs;

@@ -109,7 +109,7 @@ impl Deeds<'_> {
         }
         let text = whole.join("::");
         let is = |deed: &&str| text == **deed || text.starts_with(&format!("{deed}::"));
-        if DEEDS.iter().any(|deed| is(&deed)) {
+        if DEEDS.iter().any(is) {
             let (path, line) = (self.source.path.display(), at.start().line);
             self.found
                 .push(format!("{path}:{line}: `{text}` acts by path; `sys::fs` has a way by descriptor"));

@@ -50,6 +50,12 @@ pub(crate) trait Ledger: Debug + Send + Sync {
     /// # Errors
     /// When they cannot be written; what was there before is still there then.
     fn replace(&self, sessions: &dyn Fn() -> Vec<(String, String)>) -> io::Result<()>;
+
+    /// The same, also where another process has put its own there: that one is dead and this one serves on.
+    ///
+    /// # Errors
+    /// As [`Ledger::replace`].
+    fn reclaim(&self, sessions: &dyn Fn() -> Vec<(String, String)>) -> io::Result<()>;
 }
 
 /// What was noted of one session.
@@ -304,6 +310,16 @@ impl Ledger for Journal {
             _ => {}
         }
         self.write_anew(&mut slot, &sessions())
+    }
+
+    fn reclaim(&self, sessions: &dyn Fn() -> Vec<(String, String)>) -> io::Result<()> {
+        let mut slot = self.written();
+        let done = self.write_anew(&mut slot, &sessions());
+        // What it was written to may have been replaced, so that it is no help any more.
+        done.or_else(|error| {
+            self.give_up(&mut slot, &error);
+            Ok(())
+        })
     }
 }
 

@@ -131,8 +131,18 @@ impl Store {
 
     /// Writes a ledger anew.
     fn rewrite(&self, ledger: &dyn Ledger) -> io::Result<()> {
+        ledger.replace(&|| self.kept())
+    }
+
+    /// Writes the ledger anew although another process may have put its own in the place; nothing without a ledger.
+    pub(crate) fn reclaim(&self) -> io::Result<()> {
+        self.ledger.get().map_or(Ok(()), |ledger| ledger.reclaim(&|| self.kept()))
+    }
+
+    /// What is remembered of the sessions, by identifier.
+    fn kept(&self) -> Vec<(String, String)> {
         let state = |session: &Arc<Session>| (session.id.clone(), State::kept(session).to_text());
-        ledger.replace(&|| self.all().iter().map(state).collect())
+        self.all().iter().map(state).collect()
     }
 
     /// Forgets a session that ends: whatever it still does is not noted any more.

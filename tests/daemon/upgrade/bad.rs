@@ -3,7 +3,6 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,20 +16,21 @@ pub(super) struct Replaceable {
     /// The executable.
     program: PathBuf,
     /// The gateway.
-    pid: i32,
+    pub(super) pid: i32,
 }
 
 impl Replaceable {
     /// Starts the gateway.
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::of(Site::new())
     }
 
     /// Starts the gateway of a site.
     pub(super) fn of(site: Site) -> Self {
         let program = site.path("program");
-        fs::copy(MCPEG, &program).unwrap();
-        let started = finish(site.shell("exec \"$PWD/program\" --daemon").spawn().unwrap());
+        // Not by this process: a child that another test is about to start would have it open for writing.
+        let started = r#"cp "$MCPEG" program && exec "$PWD/program" --daemon"#;
+        let started = finish(site.shell(started).spawn().unwrap());
         assert_eq!(started.code, Some(0), "{started:?}");
         let pid = site.pid();
         Self { site, program, pid }
@@ -38,10 +38,15 @@ impl Replaceable {
 
     /// Puts a script in the executable's place and asks for an upgrade, within a time that only one that hangs needs.
     pub(super) fn upgrade_to(&self, script: &str, hangs: bool) -> Finished {
-        fs::remove_file(&self.program).unwrap();
-        self.site.write("program", script);
-        fs::set_permissions(&self.program, fs::Permissions::from_mode(0o755)).unwrap();
+        self.replace(script);
         self.site.run(&["--restart", "--start-timeout", if hangs { "2s" } else { "1h" }])
+    }
+
+    /// Puts a script in the executable's place.
+    pub(super) fn replace(&self, script: &str) {
+        self.site.write("script", script);
+        let put = "rm program && cp script program.new && chmod 755 program.new && mv program.new program";
+        assert_eq!(finish(self.site.shell(put).spawn().unwrap()).code, Some(0));
     }
 
     /// Asserts that the old process serves as if nothing had happened.
@@ -106,13 +111,18 @@ fn wrong_configuration_is_reported_with_its_place_and_the_old_process_serves_on(
 /// A new process that gets as far as this stage.
 pub(super) fn successor(stage: &str, hangs: bool) -> String {
     let script = include_str!("../../fixtures/successor.py");
-    script.replace("@STAGE@", stage).replace("@HANG@", if hangs { "yes" } else { "no" })
+    failing(script, stage, if hangs { "yes" } else { "no" })
+}
+
+/// One that fails at this stage in one of the ways that the fixture knows.
+pub(super) fn failing(script: &str, stage: &str, how: &str) -> String {
+    script.replace("@STAGE@", stage).replace("@HANG@", how)
 }
 
 #[test]
 fn new_process_that_crashes_at_any_stage_leaves_everything_to_the_old_one() {
     let gateway = Replaceable::new();
-    for stage in ["start", "hello", "take", "prepared", "ready", "owned"] {
+    for stage in ["start", "hello", "take", "prepared", "ready", "owned", "confirm"] {
         let finished = gateway.upgrade_to(&successor(stage, false), false);
         assert_eq!(finished.code, Some(70), "{stage}: {finished:?}");
         assert!(finished.stderr.contains("ended before it served"), "{stage}: {finished:?}");
