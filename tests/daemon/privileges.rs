@@ -277,6 +277,8 @@ fn user_that_could_not_go_on_is_refused_at_the_start() {
     assert_eq!(finished.code, Some(77), "{finished:?}");
     assert!(finished.stderr.contains("user `daemon` may not make files in the directory"), "{finished:?}");
     chown(site.path(""), Some(numbers().0), None).unwrap();
+    // It has become that user's.
+    fs::remove_file(site.path("mcpeg.lock")).unwrap();
     fs::set_permissions(site.path("mcpeg.toml"), Permissions::from_mode(0o600)).unwrap();
     let finished = start(&format!("--user {USER}"));
     assert_eq!(finished.code, Some(77), "{finished:?}");

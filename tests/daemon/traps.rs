@@ -35,6 +35,8 @@ const FILES: [(&str, Fate); 10] = [
     ("mcpeg.log.20200101T000000Z.000000.gz.tmp", Fate::Serves),
 ];
 
+/// Changes whose a directory is, and who may write it.
+type Change = fn(&Path);
 /// Makes a trap at a path that leads to a victim.
 type Trap = fn(at: &Path, victim: &Path);
 
@@ -200,14 +202,16 @@ fn log_directory_that_is_swapped_while_running_is_not_followed() {
 #[test]
 #[ignore = "needs root"]
 fn files_and_directories_of_somebody_else_are_refused() {
-    for (file, fate) in FILES.into_iter().filter(|(file, _)| !file.ends_with(".sock")) {
+    let ending =
+        |file: &str| Path::new(file).extension().and_then(|it| it.to_str()).unwrap_or_default().to_owned();
+    for (file, fate) in FILES.into_iter().filter(|(file, _)| ending(file) != "sock") {
         let (site, what) = (site(), format!("foreign {file}"));
         // A session of the attacker's making.
         let content = if file == "mcpeg.pid" { "4711\n" } else { "" };
         site.write(file, content);
         chown(site.path(file), Some(NOBODY), Some(NOBODY)).unwrap();
         let (found, finished) = try_out(&site, &what);
-        let expected = if file.ends_with(".new") || file.ends_with(".tmp") { Fate::Serves } else { fate };
+        let expected = if ["new", "tmp"].contains(&ending(file).as_str()) { Fate::Serves } else { fate };
         assert_eq!(found, expected, "{what}: {finished:?}");
         if found == Fate::Refused {
             assert!(finished.stderr.contains(site.path(file).to_str().unwrap()), "{what}: {finished:?}");
@@ -215,7 +219,6 @@ fn files_and_directories_of_somebody_else_are_refused() {
         }
     }
     // The run-time directory.
-    type Change = fn(&Path);
     let changes: [(&str, Change, bool); 5] = [
         ("of nobody", |path| chown(path, Some(NOBODY), None).unwrap(), true),
         (

@@ -1,9 +1,13 @@
 //! What is refused, with which exit code, and that nothing changes.
 
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use crate::scratch::{MCPEG, Scratch, assert_same, program, text, write};
+
+/// Changes who may write a directory.
+type Change = fn(&std::path::Path);
 
 /// A user that owns nothing.
 const NOBODY: u32 = 65_534;
@@ -191,8 +195,6 @@ fn run(name: &str, arguments: &[&std::ffi::OsStr]) {
 #[test]
 #[ignore = "needs root: changes owners"]
 fn prefix_that_others_may_write_is_refused() {
-    use std::os::unix::fs::{PermissionsExt as _, chown};
-    type Change = fn(&std::path::Path);
     let changes: [Change; 4] = [
         |path| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).unwrap(),
         |path| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o1777)).unwrap(),
