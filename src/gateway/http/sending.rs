@@ -87,7 +87,7 @@ impl<L: Links> Sending<L> {
                 }
                 Event::Notification(note) => {
                     // A server may tell of a change beside an answer, too.
-                    self.link.heard(note);
+                    self.link.known.forget(&note.method);
                     self.spare = None;
                     return event;
                 }
