@@ -18,6 +18,7 @@ mod busy;
 mod guardian;
 mod hostile;
 mod http2;
+mod interleavings;
 mod namespace;
 mod notify;
 mod panic;
