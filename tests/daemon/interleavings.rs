@@ -8,9 +8,10 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::net::UnixStream;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
+use mcpeg::sys::process::command;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::runtime::Runtime;
@@ -154,10 +155,6 @@ impl Drop for Ground {
     fn drop(&mut self) {
         let _ = self.server.kill();
         let _ = self.server.wait();
-        if std::thread::panicking() {
-            let log = std::fs::read_to_string(self.site.path("log")).unwrap_or_default();
-            eprintln!("{:?}\n{log}", self.random);
-        }
     }
 }
 
@@ -175,7 +172,7 @@ impl Ground {
         for name in UPSTREAMS {
             site.write(&format!("tool-{name}"), "t0");
         }
-        let mut server = Command::new("/usr/bin/python3")
+        let mut server = command("/usr/bin/python3")
             .args([site.path("over_http.py"), site.path("tool-http")])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -209,7 +206,11 @@ impl Ground {
         for listener in &self.listeners {
             let _ = write!(text, ", \"unix:{}\"", place(listener));
         }
-        let _ = writeln!(text, "]\ndrain_timeout = \"5s\"\n[log]\nfile = {:?}", place("log"));
+        let _ = writeln!(
+            text,
+            "]\nprefix = \"always\"\ndrain_timeout = \"5s\"\n[log]\nfile = {:?}",
+            place("log")
+        );
         for name in &self.upstreams {
             let how = if *name == "http" {
                 format!("url = {:?}", self.url)
@@ -277,9 +278,12 @@ impl Ground {
             match finished.code {
                 Some(0) => {}
                 // A second upgrade at once, or one that was asked of a process that was already replaced.
-                Some(75) => assert!(finished.stderr.contains("hint: "), "{argument}: {finished:?}"),
+                Some(75) => {
+                    let random = &self.random;
+                    assert!(finished.stderr.contains("hint: "), "{argument}: {finished:?}, {random:?}");
+                }
                 Some(69) if finished.stderr.contains("cannot ask the control socket") => {}
-                _ => panic!("{argument}: {finished:?}"),
+                _ => panic!("{argument}: {finished:?}, {:?}", self.random),
             }
         }
     }
@@ -309,7 +313,7 @@ impl Ground {
             listeners: status["listeners"].as_array().unwrap().iter().filter_map(name).collect(),
             accepting,
             left,
-            tools: tools.into_iter().filter(|tool| !tool.starts_with("mcpeg")).collect(),
+            tools: tools.into_iter().filter(|tool| is_of_a_server(tool)).collect(),
         }
     }
 
@@ -317,7 +321,7 @@ impl Ground {
     fn expected(&self) -> Seen {
         let owned = |names: &BTreeSet<&'static str>| names.iter().map(|name| (*name).to_owned()).collect();
         let tool = |name: &&str| {
-            format!("{name}__{}", std::fs::read_to_string(self.site.path(&format!("tool-{name}"))).unwrap())
+            format!("{name}_{}", std::fs::read_to_string(self.site.path(&format!("tool-{name}"))).unwrap())
         };
         Seen {
             upstreams: self.upstreams.iter().map(|name| ((*name).to_owned(), true)).collect(),
@@ -337,8 +341,13 @@ impl Ground {
             std::thread::sleep(Duration::from_millis(20));
             seen = self.seen();
         }
-        assert_eq!(seen, expected, "{what}");
+        assert_eq!(seen, expected, "{what}, {:?}", self.random);
     }
+}
+
+/// Whether a tool is one of those that the files name, and none of the built-in upstream's.
+fn is_of_a_server(tool: &str) -> bool {
+    tool.rsplit_once("_t").is_some_and(|(_, number)| number.parse::<usize>().is_ok())
 }
 
 #[test]

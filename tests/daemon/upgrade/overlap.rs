@@ -2,9 +2,11 @@
 
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use mcpeg::sys::process::command;
 
 use super::children::runtime;
 use crate::client::Client;
@@ -60,7 +62,7 @@ impl Ground {
     /// Starts the HTTP server.
     fn new() -> Self {
         let site = Site::new();
-        let file = |name| format!("{:?}", site.path(name));
+        let file = |name| format!("\"{}\"", site.path(name).display());
         let script = |text: &str, name, call: &str| {
             text.replace("# HERE", &(NOTES.replace("FILE", &file(name)) + call))
         };
@@ -68,7 +70,7 @@ impl Ground {
             (include_str!("../../fixtures/scripted.py"), include_str!("../../fixtures/scripted_http.py"));
         site.write("stdio.py", script(stdio, "stdio.notes", STDIO));
         site.write("over_http.py", script(http, "http.notes", HTTP));
-        let mut server = Command::new("/usr/bin/python3")
+        let mut server = command("/usr/bin/python3")
             .arg(site.path("over_http.py"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -83,7 +85,7 @@ impl Ground {
 
     /// Writes a configuration in which the upstreams have this time-out: another one makes them others.
     fn write(&self, timeout: usize) {
-        let script = self.site.path("stdio.py");
+        let script = self.site.path("stdio.py").display().to_string();
         let mut text = "[server]\nlisten = [\"127.0.0.1:0\"]\n".to_owned();
         for (name, how) in [
             ("stdio", format!("command = \"/usr/bin/python3\"\nargs = [{script:?}]")),
