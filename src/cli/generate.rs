@@ -3,13 +3,16 @@
 
 use std::path::{Path, PathBuf};
 
-use super::definition::{GenerateArgs, Generated, Whom};
+use clap::{Command, CommandFactory as _};
+use clap_complete::Shell;
+
+use super::definition::{Cli, GenerateArgs, Generated, Whom};
 use super::{manual, report};
 use crate::config::example;
 use crate::exit::{Exit, ToExit};
 use crate::install;
 
-/// The scripts of the shells. They ask [`super::complete`], so there is nothing in them to generate.
+/// The scripts of the shells that ask [`super::complete`] when TAB is pressed, so that there is nothing in them to generate.
 const COMPLETIONS: [(&str, &[u8]); 3] = [
     ("mcpeg.bash", include_bytes!("../../completions/mcpeg.bash")),
     ("_mcpeg", include_bytes!("../../completions/_mcpeg")),
@@ -51,7 +54,11 @@ pub(super) fn run(arguments: &GenerateArgs) -> Exit {
 fn files(what: Generated, whom: Whom) -> Vec<(&'static str, Vec<u8>)> {
     match what {
         Generated::Man => manual::pages().into_iter().map(|(name, text)| (name, text.into_bytes())).collect(),
-        Generated::Completions => COMPLETIONS.map(|(name, text)| (name, text.to_vec())).into(),
+        Generated::Completions => {
+            let mut files: Vec<_> = COMPLETIONS.map(|(name, text)| (name, text.to_vec())).into();
+            files.extend([("mcpeg.elv", script(Shell::Elvish)), ("_mcpeg.ps1", script(Shell::PowerShell))]);
+            files
+        }
         Generated::Units => {
             let units = install::render_units(whom.program());
             vec![
@@ -64,6 +71,24 @@ fn files(what: Generated, whom: Whom) -> Vec<(&'static str, Vec<u8>)> {
             ]
         }
     }
+}
+
+/// The script of a shell that knows the options by itself, of those that are shown.
+fn script(shell: Shell) -> Vec<u8> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut shown(), "mcpeg", &mut text);
+    text
+}
+
+/// The command line without the commands that are hidden, which the generators would list.
+fn shown() -> Command {
+    let all = Cli::command();
+    let shown = all.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
+    Command::new("mcpeg")
+        .version(env!("CARGO_PKG_VERSION"))
+        .args(all.get_arguments().cloned())
+        .groups(all.get_groups().cloned())
+        .subcommands(shown.collect::<Vec<_>>())
 }
 
 impl Whom {

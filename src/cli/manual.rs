@@ -1,10 +1,16 @@
-//! The manual pages: synopsis and options from the command line definition, exit codes, signals and configuration keys from
-//! their tables, and the sections that a person wrote (`src/cli/manual/*.man`, in man(7) macros).
+//! The manual pages. `clap_mangen` renders what is generic of a command from its definition: title, name, description and
+//! options. Exit codes, signals and configuration keys come from their tables, and a person wrote the other sections
+//! (`src/cli/manual/*.man`, in man(7) macros).
+//!
+//! What `clap_mangen` lacks is done beside it: a synopsis with the values of options and with actions that exclude one another;
+//! paragraphs of help without blank lines, which mandoc(1) warns of; values and defaults in sentences; one preamble
+//! for the page instead of one for each section.
 
 use std::fmt::Write as _;
 
 use clap::{Arg, ArgAction, CommandFactory as _};
-use roff::{Roff, roman};
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, roman};
 
 use super::definition::Cli;
 use crate::config::reference::{Key, Table};
@@ -15,6 +21,9 @@ use crate::exit::Exit;
 const DATE: &str = "2026-11-24";
 /// The name of the collection, in the pages' footer.
 const SOURCE: &str = concat!("mcpeg ", env!("CARGO_PKG_VERSION"));
+
+/// Lines are neither stretched nor broken within a word: names must stay whole.
+const LAYOUT: &str = ".nh\n.ad l\n";
 
 /// Each page: file name and text.
 pub(super) fn pages() -> Vec<(&'static str, String)> {
@@ -44,19 +53,50 @@ pub(super) fn pages() -> Vec<(&'static str, String)> {
 
 /// The page of a command.
 fn command(name: &str, command: &clap::Command, sections: &[&str]) -> String {
-    let about = command.get_about().map(ToString::to_string).unwrap_or_default();
-    let mut page = header(name, "8", about.trim_end_matches('.'));
-    let long = command.get_long_about().map_or(about, ToString::to_string);
-    write!(page, ".SH SYNOPSIS\n{}.SH DESCRIPTION\n", synopsis(command))
-        .expect("writing to memory does not fail");
-    page.push_str(&paragraphs(&long).join("\n.PP\n"));
-    page.push('\n');
-    page.push_str(&options(command));
+    let (command, synopsis) = (readable(command), synopsis(command));
+    let man = Man::new(command.clone()).title(name.to_uppercase()).section("8").date(DATE).source(SOURCE);
+    let mut page = rendered(|page| man.render_title(page)) + LAYOUT;
+    page.push_str(&rendered(|page| man.render_name_section(page)));
+    write!(page, ".SH SYNOPSIS\n{synopsis}").expect("writing to memory does not fail");
+    page.push_str(&rendered(|page| man.render_description_section(page)));
+    page.push_str(&rendered(|page| man.render_options_section(page)));
     for section in sections {
         let section = section.replace("@EXIT@", &exits()).replace("@SIGNALS@", &signals());
-        page.push_str(&section.replace("@VARIABLES@\n", &variables(command)));
+        page.push_str(&section.replace("@VARIABLES@\n", &variables(&command)));
     }
     page
+}
+
+/// What `clap_mangen` renders, without the preamble that comes with each section, blanks at ends of lines, and brackets around
+/// names of values, which are in italics already. Quotes are plain ASCII, which needs no preamble.
+fn rendered(render: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()>) -> String {
+    let mut page = Vec::new();
+    render(&mut page).expect("writing to memory does not fail");
+    let page = String::from_utf8(page).expect("help texts are UTF-8");
+    let lines =
+        page.lines().map(str::trim_end).filter(|line| !line.starts_with(".ie ") && !line.starts_with(".el "));
+    lines.fold(String::new(), |text, line| {
+        text + &line.replace("\\*(Aq", "'").replace("\\fI<", "\\fI").replace(">\\fR", "\\fR") + "\n"
+    })
+}
+
+/// A command whose texts are written as the manual has them: sentences in one paragraph for each option, a name without a
+/// capital and without a full stop, help and version last under the heading of the other options.
+fn readable(command: &clap::Command) -> clap::Command {
+    let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+    let long = command.get_long_about().map_or_else(|| about.clone(), ToString::to_string);
+    let heading = listed(command).filter(|option| takes_part(option)).last().and_then(Arg::get_help_heading);
+    let heading = heading.map(|heading| clap::builder::Str::from(heading.to_owned()));
+    let command =
+        command.clone().about(lower(about.trim_end_matches('.'))).long_about(sentences(&long).join("\n\n"));
+    command.mut_args(|option| {
+        let long = description(&option);
+        let option = option.long_help(long).hide_possible_values(true).hide_default_value(true);
+        match &heading {
+            Some(heading) if !takes_part(&option) => option.help_heading(heading.clone()),
+            _ => option,
+        }
+    })
 }
 
 /// How the command is written: the actions, of which there can be one, and the options; on a line of its own, that there are
@@ -102,52 +142,39 @@ fn takes_part(option: &Arg) -> bool {
     )
 }
 
-/// The options, under their headings; help and version come last.
-fn options(command: &clap::Command) -> String {
-    let heading = |option: &Arg| option.get_help_heading().unwrap_or("Options").to_uppercase();
-    let mut headings: Vec<String> =
-        listed(command).filter(|option| takes_part(option)).map(heading).collect();
-    headings.dedup();
-    let mut text = String::new();
-    for title in headings {
-        let (own, general): (Vec<&Arg>, Vec<&Arg>) =
-            listed(command).filter(|option| heading(option) == title).partition(|option| takes_part(option));
-        writeln!(text, ".SH {title}").expect("writing to memory does not fail");
-        own.into_iter().chain(general).for_each(|option| text.push_str(&description(option)));
-    }
-    text
-}
-
-/// One option with what it does.
+/// What an option does, with its values and its default.
 fn description(option: &Arg) -> String {
     let help = option.get_long_help().or(option.get_help()).map(ToString::to_string).unwrap_or_default();
-    let mut text = format!(".TP\n{}\n{}\n", signature(option, ", "), paragraphs(&help).join("\n"));
-    if !matches!(option.get_action(), ArgAction::Set | ArgAction::Append) {
+    let mut text = sentences(&help).join("\n");
+    if !takes_value(option) {
         return text;
     }
     let values = option.get_possible_values();
     if !values.is_empty() && !option.is_hide_possible_values_set() {
         let words = |value: &clap::builder::PossibleValue| {
             let help = value.get_help().map(ToString::to_string).unwrap_or_default();
-            format!("{} ({})", bold(value.get_name()), escaped(&lower(help.trim_end_matches('.'))))
+            format!("{} ({})", value.get_name(), lower(help.trim_end_matches('.')))
         };
         let words: Vec<_> = values.iter().map(words).collect();
-        writeln!(text, "Values: {}.", words.join(", ")).expect("writing to memory does not fail");
+        write!(text, "\nValues: {}.", words.join(", ")).expect("writing to memory does not fail");
     }
     let defaults: Vec<_> = option.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
     if !defaults.is_empty() {
-        writeln!(text, "Default: {}.", escaped(&defaults.join(", ")))
-            .expect("writing to memory does not fail");
+        write!(text, "\nDefault: {}.", defaults.join(", ")).expect("writing to memory does not fail");
     }
     text
+}
+
+/// Whether a value follows the option.
+fn takes_value(option: &Arg) -> bool {
+    matches!(option.get_action(), ArgAction::Set | ArgAction::Append)
 }
 
 /// The option as it is typed, with its short form before it.
 fn signature(option: &Arg, between: &str) -> String {
     let short = option.get_short().map(|short| bold(&format!("-{short}")) + between).unwrap_or_default();
     let long = option.get_long().map(|long| bold(&format!("--{long}"))).unwrap_or_default();
-    let takes_value = matches!(option.get_action(), ArgAction::Set | ArgAction::Append);
-    let name = option.get_value_names().filter(|_| takes_value).and_then(<[_]>::first);
+    let name = option.get_value_names().filter(|_| takes_value(option)).and_then(<[_]>::first);
     let value = name.map(|name| format!(" \\fI{}\\fR", escaped(name))).unwrap_or_default();
     short + &long + &value
 }
@@ -158,10 +185,10 @@ fn bold(text: &str) -> String {
 }
 
 /// The paragraphs of a help text, each of which ends like a sentence.
-fn paragraphs(help: &str) -> Vec<String> {
+fn sentences(help: &str) -> Vec<String> {
     let ends = |paragraph: &str| {
         let stop = if paragraph.ends_with(['.', ':']) { "" } else { "." };
-        escaped(&paragraph.replace('\n', " ")) + stop
+        paragraph.replace('\n', " ") + stop
     };
     help.split("\n\n").map(str::trim).filter(|paragraph| !paragraph.is_empty()).map(ends).collect()
 }
@@ -188,17 +215,6 @@ fn variables(command: &clap::Command) -> String {
     })
 }
 
-/// Title line and name. Lines are neither stretched nor broken within a word: names must stay whole.
-fn header(name: &str, section: &str, about: &str) -> String {
-    let title = name.to_uppercase();
-    format!(
-        ".TH {} {section} {DATE} \"{SOURCE}\"\n.nh\n.ad l\n.SH NAME\n{} \\- {}\n",
-        escaped(&title),
-        escaped(name),
-        escaped(&lower(about))
-    )
-}
-
 /// The table of exit codes as tagged paragraphs.
 fn exits() -> String {
     tagged(Exit::ALL.map(|(exit, meaning)| (exit.code().to_string(), meaning)))
@@ -217,7 +233,10 @@ fn tagged(entries: impl IntoIterator<Item = (String, &'static str)>) -> String {
 
 /// mcpeg.toml(5).
 fn configuration() -> String {
-    let mut page = header("mcpeg.toml", "5", "configuration of the mcpeg gateway");
+    let command = clap::Command::new("mcpeg.toml").about("configuration of the mcpeg gateway");
+    let man = Man::new(command).title("MCPEG.TOML").section("5").date(DATE).source(SOURCE);
+    let mut page = rendered(|page| man.render_title(page)) + LAYOUT;
+    page.push_str(&rendered(|page| man.render_name_section(page)));
     page.push_str(include_str!("manual/toml-head.man"));
     for table in Table::ALL {
         writeln!(page, ".SH [{}]", escaped(table.header())).expect("writing to memory does not fail");

@@ -96,6 +96,44 @@ fn readers_of_manual_pages_have_nothing_to_say() {
 }
 
 #[test]
+fn scripts_that_know_the_options_know_all_that_are_shown_and_no_other() {
+    let command = <mcpeg::cli::definition::Cli as clap::CommandFactory>::command();
+    let hidden: Vec<_> = command.get_subcommands().filter(|command| command.is_hide_set()).collect();
+    assert!(!hidden.is_empty());
+    for name in ["mcpeg.elv", "_mcpeg.ps1"] {
+        let text = std::fs::read_to_string(Path::new(REPOSITORY).join("completions").join(name)).unwrap();
+        for shown in command.get_subcommands().filter(|command| !command.is_hide_set()) {
+            let options =
+                shown.get_arguments().filter_map(clap::Arg::get_long).map(|long| format!("--{long}"));
+            for word in options.chain([shown.get_name().to_owned()]) {
+                assert!(text.contains(&word), "{name}: {word}");
+            }
+        }
+        for hidden in &hidden {
+            assert!(!text.contains(&format!(";{}", hidden.get_name())), "{name}: {}", hidden.get_name());
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs elvish"]
+fn elvish_finds_options_and_commands() {
+    // Outside of a terminal elvish has no namespace `edit:`, so the completer gets another name there.
+    let text = std::fs::read_to_string(Path::new(REPOSITORY).join("completions/mcpeg.elv")).unwrap();
+    let text = text.replace("set edit:completion:arg-completer[mcpeg] =", "var completer =");
+    let text = text.replace("edit:complex-candidate", "candidate");
+    let code = format!(
+        "fn candidate {{|text &display=''| put $text}}\n{text}\neach $echo~ [($completer mcpeg '')]\n"
+    );
+    let output = Command::new("elvish").args(["-c", &code]).output().expect("elvish");
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for word in ["--status", "-c", "install", "import"] {
+        assert!(said.lines().any(|line| line == word), "{word}: {said}");
+    }
+}
+
+#[test]
 #[ignore = "needs bash, zsh and fish"]
 fn completions_are_read_by_their_shells() {
     for (shell, arguments, file) in [

@@ -20,6 +20,7 @@ mod malformed;
 mod malformed_upstreams;
 mod matrix;
 mod metrics;
+mod names;
 mod order;
 mod paging;
 mod questions;

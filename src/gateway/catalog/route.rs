@@ -5,7 +5,9 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 
 use super::super::error::Fault;
-use super::super::relay::{ClientMeta, Raw, member, member_str, raw_string, set_member, set_path};
+use super::super::relay::{
+    ClientMeta, Object, Raw, member, member_str, raw_string, set_member, set_path, text,
+};
 use super::super::upstream::{Kind, Listing, Upstream};
 use super::list::listing;
 use super::scope::{Links, Scope};
@@ -79,16 +81,25 @@ fn admitted(selections: &Shows, subject: &Subject, params: Option<Raw>) -> Resul
     match subject {
         Subject::Nothing | Subject::Task => Ok(Some(params)),
         Subject::Name(kind) => {
-            let Some(shown) = member_str(&params, "name") else { return Ok(Some(params)) };
+            // A server may make a name of something else than a text, which nobody has checked.
+            let shown = member_str(&params, "name").ok_or_else(|| missing("name"))?;
             let original = kind.selection(selections).original(&shown);
             let original = original.ok_or_else(|| unknown_name(*kind, &shown))?;
             let edited = set_member(&params, "name", raw_string(original).get());
-            Ok(if original == shown { Some(params) } else { edited })
+            let same = original == shown;
+            drop(shown);
+            Ok(if same { Some(params) } else { edited })
         }
-        Subject::Uri => match member_str(&params, "uri") {
-            Some(uri) if !may_be_read(selections, &uri) => Err(Fault::unknown("resource", &uri)),
-            _ => Ok(Some(params)),
-        },
+        Subject::Uri => {
+            let uri = member_str(&params, "uri").ok_or_else(|| missing("uri"))?;
+            let may = may_be_read(selections, &uri);
+            if may {
+                drop(uri);
+                Ok(Some(params))
+            } else {
+                Err(Fault::unknown("resource", &uri))
+            }
+        }
         Subject::Reference => admitted_reference(selections, params).map(Some),
     }
 }
@@ -109,17 +120,23 @@ fn climbs(uri: &str) -> bool {
 
 /// The same for what `completion/complete` refers to.
 fn admitted_reference(selections: &Shows, params: Raw) -> Result<Raw, Fault> {
-    let Some(reference) = member(&params, "ref") else { return Ok(params) };
-    if let Some(uri) = member_str(reference, "uri") {
-        return if may_be_read(selections, &uri) {
-            Ok(params)
-        } else {
-            Err(Fault::unknown("resource", &uri))
-        };
+    let reference = member(&params, "ref").and_then(Object::parse).ok_or_else(|| missing("ref"))?;
+    // Which of the two its server goes by is not known.
+    let uri = reference.get("uri").map(|uri| text(uri).ok_or_else(|| missing("ref.uri"))).transpose()?;
+    if let Some(uri) = &uri
+        && !may_be_read(selections, uri)
+    {
+        return Err(Fault::unknown("resource", uri));
     }
-    let Some(shown) = member_str(reference, "name") else { return Ok(params) };
+    let Some(shown) = reference.get("name") else {
+        return if uri.is_some() { Ok(params) } else { Err(missing("ref.name")) };
+    };
+    let shown = text(shown).ok_or_else(|| missing("ref.name"))?;
     let original = selections.prompts.original(&shown).ok_or_else(|| Fault::unknown("prompt", &shown))?;
-    Ok(set_path(&params, &["ref", "name"], raw_string(original).get()).unwrap_or(params))
+    if original == shown {
+        return Ok(params.clone());
+    }
+    Ok(set_path(&params, &["ref", "name"], raw_string(original).get()).unwrap_or_else(|| params.clone()))
 }
 
 /// Nothing is shown under this name.
@@ -142,7 +159,7 @@ fn subject(method: &str) -> Subject {
 /// A parameter that must be there is not.
 fn missing(name: &str) -> Fault {
     use http::StatusCode;
-    let message = format!("the request lacks the parameter `{name}`");
+    let message = format!("the request lacks the parameter `{name}`, or it is not a text");
     Fault::downstream(super::super::relay::code::INVALID_PARAMS, StatusCode::OK, message)
 }
 

@@ -17,7 +17,7 @@ use super::super::relay::{Era, MODERN, Message, RequestMeta, code};
 use super::super::service::Inner;
 use super::super::upstream::{SESSION, VERSION};
 use super::accept::Address;
-use super::{answer, legacy, modern, router};
+use super::{answer, legacy, modern, router, validate};
 use crate::config::Server;
 
 /// Bytes of a body that a client must send each second once its time is up.
@@ -38,8 +38,13 @@ pub(crate) async fn post(
         Ok(message) => message,
         Err(fault) => return answer::fault(&fault, None, Era::Modern),
     };
+    let era = era(headers, &message);
+    if let Err(fault) = validate::names(&message) {
+        let id = if let Message::Request(request) = message { Some(request.id) } else { None };
+        return answer::fault(&fault, id, era);
+    }
     let in_flight = gateway.in_flight();
-    match era(headers, &message) {
+    match era {
         // Looked up only now: a body that comes slowly must not keep an upstream that a reload has removed.
         Era::Modern => match gateway.board.scope(&endpoint) {
             Some(scope) => modern::post(gateway, (endpoint, scope), headers, message, in_flight).await,

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::super::catalog::Links;
 use super::super::error::{Fault, Side};
-use super::super::relay::{ClientMeta, Era, Raw, key, set_path, to_legacy_params};
+use super::super::relay::{ClientMeta, Era, Outcome, Raw, key, names, set_path, to_legacy_params};
 use super::super::upstream::{Call, Event, Exchange, Link, Turn, Upstream};
 
 /// What is left at least of a request's time when its turn has come.
@@ -38,6 +38,8 @@ pub(crate) struct Sending<L> {
     pub(super) links: L,
     /// What is sent again if need be; `None` once something has come of it.
     spare: Option<Routed>,
+    /// The era of the downstream.
+    era: Era,
     /// Whether it is to be sent again, since the connection was lost.
     again: bool,
     /// The connection that it went over.
@@ -49,13 +51,31 @@ pub(crate) struct Sending<L> {
 impl<L: Links> Sending<L> {
     /// Sends a request.
     pub(crate) async fn begin(links: L, routed: Routed) -> Result<Self, Fault> {
-        let upstream = Arc::clone(&routed.upstream);
+        let (upstream, era) = (Arc::clone(&routed.upstream), routed.era);
         let (link, exchange) = send(&links, routed.clone()).await?;
-        Ok(Self { upstream, links, spare: Some(routed), again: false, link, exchange })
+        Ok(Self { upstream, links, spare: Some(routed), era, again: false, link, exchange })
     }
 
-    /// What happens next; after the last event this must not be called again. Safe to cancel.
+    /// What happens next; after the last event this must not be called again. Safe to cancel. An answer of which something
+    /// is read is refused where another reader may read it otherwise.
     pub(crate) async fn next(&mut self) -> Event {
+        let event = self.happens().await;
+        if self.era == self.link.era {
+            return event;
+        }
+        let (answer, place) = match &event {
+            Event::Done(Outcome::Result(result)) => (result, names::RESULT),
+            Event::Done(Outcome::Error(error)) => (error, names::ERROR),
+            _ => return event,
+        };
+        match self.link.check_names("a request", answer, place) {
+            Ok(()) => event,
+            Err(fault) => Event::Lost(fault),
+        }
+    }
+
+    /// What happens next.
+    async fn happens(&mut self) -> Event {
         if !self.again {
             let event = self.exchange.next().await;
             match &event {
@@ -157,7 +177,6 @@ async fn send(links: &impl Links, routed: Routed) -> Result<(Arc<Link>, Exchange
 #[cfg(test)]
 mod tests {
     use super::super::super::catalog::Native;
-    use super::super::super::relay::Outcome;
     use super::super::super::service::Gateway;
     use super::*;
     use crate::config::{Config, Log, Server};
@@ -187,7 +206,8 @@ mod tests {
         };
         let exchange = link.call(Call::new("tools/list", None, Duration::from_secs(60))).await;
         let spare = Some(routed);
-        let mut sending = Sending { upstream, links: Native, spare, again: false, link, exchange };
+        let era = Era::Modern;
+        let mut sending = Sending { upstream, links: Native, spare, era, again: false, link, exchange };
         // The upstream's own task has not run yet: the request waits for its connection.
         for _ in 0..3 {
             assert!(futures_util::poll!(Box::pin(sending.next())).is_pending());

@@ -1,13 +1,35 @@
 //! Checking what a modern request says about itself: `_meta`, and the headers that mirror the body
 //! (MCP 2026-07-28 §Basic, "Per-request protocol fields"; §Streamable HTTP, "Server Validation").
 
+use std::fmt::Display;
+
 use http::{HeaderMap, HeaderName, StatusCode};
 use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::super::error::Fault;
-use super::super::relay::{MODERN, Request, RequestMeta, code, raw};
+use super::super::relay::{MODERN, Message, Notification, Request, RequestMeta, code, names, raw};
 use super::super::upstream::{ParamHeader, VERSION, headers};
+
+/// Refuses a message of a client of which its server may read another name, address or whatever else decides than the gateway
+/// does.
+pub(crate) fn names(message: &Message) -> Result<(), Fault> {
+    let (Message::Request(Request { method, .. }) | Message::Notification(Notification { method, .. })) =
+        message
+    else {
+        return Ok(());
+    };
+    let refused = |code, reason: &dyn Display| {
+        Fault::downstream(code, StatusCode::BAD_REQUEST, format!("`{}`: {reason}", method.escape_debug()))
+    };
+    let strictness = names::strictness(method).map_err(|meant| {
+        refused(
+            code::INVALID_REQUEST,
+            &format_args!("the method can be taken for `{meant}`; write that one exactly so"),
+        )
+    })?;
+    message.check(strictness).map_err(|reason| refused(code::INVALID_PARAMS, &reason))
+}
 
 /// Checks revision, metadata and the standard headers.
 pub(crate) fn request(request: &Request, meta: &RequestMeta<'_>, headers: &HeaderMap) -> Result<(), Fault> {
@@ -45,6 +67,12 @@ pub(crate) fn parameters(
     headers: &HeaderMap,
 ) -> Result<(), Fault> {
     for mirrored in mirrored {
+        if mirrored.is_ambiguous(params) {
+            let path = mirrored.path.join(".");
+            let message =
+                format!("the argument `{path}` stands more than once, and a header mirrors it; send it once");
+            return Err(Fault::downstream(code::INVALID_PARAMS, StatusCode::BAD_REQUEST, message));
+        }
         let (name, value) = (&mirrored.name, mirrored.argument(params));
         let number =
             value.is_some_and(|value| value.get().starts_with(|c: char| c == '-' || c.is_ascii_digit()));

@@ -3,8 +3,11 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
+
+use super::names::{self, Ambiguous, Strictness, is_similar};
 
 /// More than the members around a payload take, in bytes.
 const ENVELOPE: usize = 64;
@@ -74,34 +77,90 @@ pub(crate) enum ParseError {
     /// JSON, but neither request, notification nor response.
     #[error("the message is not a JSON-RPC 2.0 message: {0}")]
     Shape(&'static str),
+    /// Two readers may read it differently.
+    #[error("the message is not a JSON-RPC 2.0 message: {reason}")]
+    Ambiguous {
+        /// Why.
+        reason: Ambiguous,
+        /// The identifier, if that is clear.
+        id: Option<Id>,
+        /// Whether it seems to be a response; otherwise one may be waited for.
+        response: bool,
+    },
 }
 
 /// The members of an envelope, borrowed from the text.
-#[derive(Deserialize)]
+#[derive(Default)]
 struct Envelope<'a> {
     /// Must be "2.0".
-    #[serde(borrow)]
     jsonrpc: Option<Cow<'a, str>>,
     /// String or number.
-    #[serde(borrow, default, deserialize_with = "present")]
     id: Option<&'a RawValue>,
     /// Present in requests and notifications.
-    #[serde(borrow)]
     method: Option<Cow<'a, str>>,
     /// Any JSON; objects in MCP.
-    #[serde(borrow, default, deserialize_with = "present")]
     params: Option<&'a RawValue>,
     /// Present in a response, also as `null`.
-    #[serde(borrow, default, deserialize_with = "present")]
     result: Option<&'a RawValue>,
     /// Present in a failed response.
-    #[serde(borrow, default, deserialize_with = "present")]
     error: Option<&'a RawValue>,
+    /// What is wrong with the names.
+    ambiguous: Option<Ambiguous>,
 }
 
-/// Keeps `null` apart from "absent", which `Option` alone does not.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
-    <&RawValue>::deserialize(deserializer).map(Some)
+/// The members of envelopes.
+const MEMBERS: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
+
+/// A string that is borrowed where it has no escapes.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Envelope<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Members)
+    }
+}
+
+/// Collects the members of an envelope.
+struct Members;
+
+impl<'de> Visitor<'de> for Members {
+    type Value = Envelope<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON-RPC message")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut envelope = Envelope::default();
+        while let Some(Text(name)) = map.next_key()? {
+            let twice = match &*name {
+                "jsonrpc" => {
+                    let version = map.next_value::<Option<Text<'_>>>()?;
+                    version.is_some_and(|Text(version)| envelope.jsonrpc.replace(version).is_some())
+                }
+                "id" => envelope.id.replace(map.next_value()?).is_some(),
+                "method" => {
+                    let method = map.next_value::<Option<Text<'_>>>()?;
+                    method.is_some_and(|Text(method)| envelope.method.replace(method).is_some())
+                }
+                "params" => envelope.params.replace(map.next_value()?).is_some(),
+                "result" => envelope.result.replace(map.next_value()?).is_some(),
+                "error" => envelope.error.replace(map.next_value()?).is_some(),
+                _ => {
+                    let similar = MEMBERS.into_iter().find(|member| is_similar(&name, member));
+                    envelope.ambiguous = envelope.ambiguous.or(similar.map(Ambiguous::Similar));
+                    map.next_value::<IgnoredAny>()?;
+                    false
+                }
+            };
+            if twice {
+                let member = MEMBERS.into_iter().find(|member| *member == name).unwrap_or_default();
+                envelope.ambiguous = Some(Ambiguous::Twice(member));
+            }
+        }
+        Ok(envelope)
+    }
 }
 
 impl Message {
@@ -118,11 +177,34 @@ impl Message {
             Ok(envelope) => envelope,
             Err(error) if error.is_data() => {
                 serde_json::from_slice::<&RawValue>(text).map_err(ParseError::Json)?;
-                return Err(ParseError::Shape("a member has the wrong type or stands twice"));
+                return Err(ParseError::Shape("a member has the wrong type"));
             }
             Err(error) => return Err(ParseError::Json(error)),
         };
         envelope.into_message()
+    }
+
+    /// Reads one message of a server. Parameters that two readers may read differently are refused.
+    pub(crate) fn of_server(text: &[u8]) -> Result<Self, ParseError> {
+        let message = Self::parse(text)?;
+        match message.check(Strictness::Pairs) {
+            Ok(()) => Ok(message),
+            Err(reason) => {
+                let id = if let Self::Request(request) = message { Some(request.id) } else { None };
+                Err(ParseError::Ambiguous { reason, id, response: false })
+            }
+        }
+    }
+
+    /// Whether all readers read the parameters as the gateway does; responses have none.
+    pub(crate) fn check(&self, strictness: Strictness) -> Result<(), Ambiguous> {
+        match self {
+            Self::Request(Request { params: Some(params), .. })
+            | Self::Notification(Notification { params: Some(params), .. }) => {
+                names::check(params, names::PARAMS, strictness)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// About as much memory as the message takes, in bytes.
@@ -208,6 +290,12 @@ fn write_member(out: &mut Vec<u8>, name: &str, json: &str) {
 impl Envelope<'_> {
     /// Decides which kind of message the members make.
     fn into_message(self) -> Result<Message, ParseError> {
+        if let Some(reason) = self.ambiguous {
+            let id = self.id.filter(|_| !matches!(reason, Ambiguous::Twice("id") | Ambiguous::Similar("id")));
+            let id = id.and_then(|id| Id::from_json(id.get()));
+            let response = self.method.is_none() && (self.result.is_some() || self.error.is_some());
+            return Err(ParseError::Ambiguous { reason, id, response });
+        }
         if self.jsonrpc.as_deref() != Some("2.0") {
             return Err(ParseError::Shape("`jsonrpc` must be \"2.0\""));
         }
@@ -312,7 +400,6 @@ mod tests {
             r#"{"jsonrpc":"2.0","id":null,"method":"m"}"#,
             r#"{"jsonrpc":"2.0","id":{},"method":"m"}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":"m","result":1}"#,
-            r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"m"}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":7}"#,
             "7",
         ] {

@@ -42,6 +42,8 @@ pub(crate) mod key {
     pub(crate) const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
     /// The `subscriptions/listen` request that a notification belongs to.
     pub(crate) const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
+    /// The task that a message belongs to.
+    pub(crate) const RELATED_TASK: &str = "io.modelcontextprotocol/related-task";
 }
 
 /// The severity of a log message: its place among [`SEVERITIES`].

@@ -7,6 +7,7 @@
 mod bridge;
 mod message;
 mod meta;
+pub(crate) mod names;
 mod splice;
 
 pub(crate) use bridge::{ClientMeta, complete_result, plain_result, to_legacy_params};
@@ -15,4 +16,4 @@ pub(crate) use message::{
 };
 pub use meta::Era;
 pub(crate) use meta::{LATEST_LEGACY, LEGACY_VERSIONS, MODERN, RequestMeta, Severity, TASKS, code, key};
-pub(crate) use splice::{Object, array_items, member, member_str, set_member, set_path};
+pub(crate) use splice::{Object, array_items, member, member_str, set_member, set_path, text};

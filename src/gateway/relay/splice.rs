@@ -65,7 +65,7 @@ pub(crate) fn member_str<'a>(json: &'a RawValue, name: &str) -> Option<Cow<'a, s
 }
 
 /// A string's text; `None` if it is something else.
-pub(super) fn text(json: &RawValue) -> Option<Cow<'_, str>> {
+pub(crate) fn text(json: &RawValue) -> Option<Cow<'_, str>> {
     serde_json::from_str::<Borrowed<'_>>(json.get()).ok().map(|text| text.0)
 }
 

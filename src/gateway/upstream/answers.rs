@@ -10,7 +10,7 @@ use http::{Response as HttpResponse, StatusCode, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use super::super::error::Fault;
-use super::super::relay::{Era, Id, Message, Outcome, Response, member_str};
+use super::super::relay::{Era, Id, Message, Outcome, ParseError, Response, member_str};
 use super::driven::Answer;
 use super::events::{content_type, events as read_events, finish, is_stream, is_too_long, note_place};
 use super::exchange::{Event, Events};
@@ -32,13 +32,18 @@ impl Http {
         }
         let to = response.headers().get(header::LOCATION).and_then(|to| to.to_str().ok()).map(str::to_owned);
         let body = Limited::new(response.into_body(), self.limit).collect().await;
-        let last = match body.map(|body| Message::parse(&body.to_bytes())) {
+        let last = match body.map(|body| Message::of_server(&body.to_bytes())) {
             Ok(message) if self.has_lost_session(status, message.as_ref().ok()) => {
                 self.closed.send_replace(true);
                 Event::Lost(Fault::upstream(&self.name, "has lost its session").unprocessed())
             }
             Ok(Ok(Message::Response(response))) if answers(sent.id, &response) => {
                 Event::Done(response.outcome)
+            }
+            Ok(Err(error @ ParseError::Ambiguous { .. })) => {
+                self.complain(&error);
+                let reason = format_args!("answered with something that can be read in two ways: {error}");
+                Event::Lost(Fault::upstream(&self.name, reason))
             }
             Ok(_) if !status.is_success() => Event::Lost(self.refused(status, later, to)),
             Ok(Ok(Message::Response(_))) => {
@@ -151,14 +156,15 @@ impl Http {
     /// The message in an event, if there is a readable one.
     pub(super) fn message(&self, data: Option<String>) -> Option<Message> {
         let data = data.filter(|data| !data.is_empty())?;
-        Message::parse(data.as_bytes())
-            .inspect_err(|error| {
-                let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
-                if complaints.admits(&self.name) {
-                    tracing::warn!(upstream = %self.name, %error, "an event that is not MCP is ignored");
-                }
-            })
-            .ok()
+        Message::of_server(data.as_bytes()).inspect_err(|error| self.complain(error)).ok()
+    }
+
+    /// Logs what is wrong with a message.
+    fn complain(&self, error: &ParseError) {
+        let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
+        if complaints.admits(&self.name) {
+            tracing::warn!(upstream = %self.name, %error, "a message that is not MCP is ignored");
+        }
     }
 }
 

@@ -16,8 +16,10 @@ use tokio_util::task::TaskTracker;
 
 use super::super::error::{Error, Fault};
 use super::super::relay::{
-    ClientMeta, Era, LATEST_LEGACY, MODERN, Message, Notification, Outcome, Raw, code, member, raw,
+    ClientMeta, Era, LATEST_LEGACY, MODERN, Message, Notification, Outcome, Raw, code, member, names,
+    names::Strictness, raw,
 };
+use super::allowance::Allowance;
 use super::builtin::Builtin;
 use super::child::{self, Recipe};
 use super::driven::Pool;
@@ -25,7 +27,7 @@ use super::endpoints::Endpoints;
 use super::http::{Endpoint, Http};
 use super::keepers::Keepers;
 use super::known::Known;
-use super::link::{Call, Handshake, Inbound, Inbox, Link, Role, Wire};
+use super::link::{COMPLAINTS, Call, Handshake, Inbound, Inbox, Link, Role, Wire};
 use super::pipes::Rest;
 use super::pool::pool_trusting;
 use super::stdio::Stdio;
@@ -213,6 +215,7 @@ impl Connector {
             idle_limit: self.settings.idle_timeout,
             pulse: Arc::default(),
             log: tokio::sync::Mutex::default(),
+            complaints: Mutex::new(Allowance::new(COMPLAINTS)),
         }
     }
 
@@ -263,6 +266,9 @@ impl Connector {
             Err(_) => return Ok(Discovery::Legacy),
         };
         match outcome {
+            Outcome::Result(result) if names::check(&result, names::GREETING, Strictness::Pairs).is_err() => {
+                Err(Fault::upstream(self.name(), "says of itself what can be read in two ways"))
+            }
             Outcome::Result(result) => match serde_json::from_str::<Greeting>(result.get()) {
                 Ok(greeting) if greeting.supports(MODERN) => {
                     Ok(Discovery::Modern(greeting.into_handshake(MODERN)))
@@ -305,6 +311,7 @@ impl Connector {
                 return Err(Fault::upstream(self.name(), "refused the handshake"));
             }
         };
+        link.check_names("initialize", &result, names::GREETING)?;
         let greeting: Greeting = serde_json::from_str(result.get()).map_err(|_| {
             Fault::upstream(self.name(), "answered the handshake with something that is not MCP")
         })?;

@@ -16,7 +16,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::super::error::Fault;
 use super::super::relay::{
-    ClientMeta, Era, Object, Outcome, Raw, array_items, code, member, member_str, raw, raw_string, set_member,
+    ClientMeta, Era, Object, Outcome, Raw, array_items, code, member, member_str, names, names::Strictness,
+    raw, raw_string, set_member,
 };
 use super::headers::{PARAM, argument_text, encode};
 use super::link::{Call, Link, Wire};
@@ -74,6 +75,21 @@ impl ParamHeader {
         let arguments = member(params, "arguments")?;
         let argument = self.path.iter().try_fold(arguments, |value, key| member(value, key));
         argument.filter(|value| value.get() != "null")
+    }
+
+    /// Whether the way to the argument of a call has a member twice, so that the server may take another one than the
+    /// header says.
+    pub(crate) fn is_ambiguous(&self, params: &RawValue) -> bool {
+        let Some(mut value) = member(params, "arguments") else { return false };
+        for step in &self.path {
+            let Some(object) = Object::parse(value) else { return value.get().starts_with('{') };
+            let mut found = object.iter().filter(|(name, _)| names::is_similar(name, step));
+            match (found.next(), found.next()) {
+                (Some((_, inner)), None) => value = inner,
+                (first, _) => return first.is_some(),
+            }
+        }
+        false
     }
 }
 
@@ -316,7 +332,15 @@ impl Link {
                 }
             };
             weight += page.get().len();
-            listing.add(kind, &page, &self.shows);
+            self.check_names(kind.method(), &page, names::PAGE)?;
+            let dropped = listing.add(kind, &page, &self.shows);
+            if dropped > 0 {
+                let method = kind.method();
+                tracing::warn!(
+                    upstream = %self.name, method, dropped,
+                    "items whose name or address can be read in two ways are not shown"
+                );
+            }
             cursor = member_str(&page, "nextCursor").map(std::borrow::Cow::into_owned);
             if cursor.is_none() || weight > ITEMS {
                 break;
@@ -339,9 +363,13 @@ pub(super) fn is_unknown_method(error: &RawValue) -> bool {
 const LIST_LIMIT: Duration = Duration::from_secs(20);
 
 impl Listing {
-    /// Adds what of one page is shown, under the names that are shown.
-    fn add(&mut self, kind: Kind, page: &RawValue, selections: &Shows) {
-        let items = member(page, kind.items()).and_then(array_items).unwrap_or_default();
+    /// Adds what of one page is shown, under the names that are shown. An item of which a client could read another name
+    /// than the gateway is left out; how many there are is returned.
+    fn add(&mut self, kind: Kind, page: &RawValue, selections: &Shows) -> usize {
+        let mut items = member(page, kind.items()).and_then(array_items).unwrap_or_default();
+        let listed = items.len();
+        items.retain(|item| names::check(item, names::ITEM, Strictness::Pairs).is_ok());
+        let dropped = listed - items.len();
         let selection = kind.selection(selections);
         if selection.everything() {
             self.items.extend(items.into_iter().map(ToOwned::to_owned));
@@ -354,6 +382,7 @@ impl Listing {
         }
         self.ttl = self.ttl.min(member(page, "ttlMs").and_then(|ttl| ttl.get().parse().ok()).unwrap_or(0));
         self.public &= member_str(page, "cacheScope").is_some_and(|scope| scope == "public");
+        dropped
     }
 
     /// The tools with mirrored arguments.

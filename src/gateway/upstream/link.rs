@@ -5,12 +5,16 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
+use serde_json::value::RawValue;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::super::error::Fault;
-use super::super::relay::{Era, Message, Notification, Raw, Request, Severity, member, raw};
+use super::super::relay::{
+    Era, Message, Notification, Raw, Request, Severity, member, names, names::Strictness, raw,
+};
+use super::allowance::Allowance;
 use super::builtin::Builtin;
 use super::child::Process;
 use super::exchange::{Exchange, Hold, Late, exchange, lost};
@@ -25,6 +29,9 @@ const INBOX: usize = 1024;
 
 /// How long the upstream may take to accept a message that is not a request.
 const ACCEPT: Duration = Duration::from_secs(10);
+
+/// Complaints about answers that are logged in a second; the rest is counted.
+pub(super) const COMPLAINTS: u32 = 5;
 
 /// A request as it is to be sent, without an identifier.
 #[derive(Debug)]
@@ -107,6 +114,8 @@ pub(crate) struct Link {
     pub(crate) pulse: Arc<Pulse>,
     /// The least severe log message that a legacy server was asked for.
     pub(super) log: tokio::sync::Mutex<Option<Severity>>,
+    /// How much of what is wrong with its answers may still be logged.
+    pub(super) complaints: std::sync::Mutex<Allowance>,
 }
 
 /// What a connection is made of.
@@ -255,6 +264,22 @@ impl Link {
                 Err(fault) => tracing::debug!(upstream = %self.name, %fault, "the log level cannot be told"),
             }
         }
+    }
+
+    /// Refuses what the server has answered to this method if another reader may read it otherwise than the gateway.
+    pub(crate) fn check_names(
+        &self,
+        method: &str,
+        answer: &RawValue,
+        place: &'static names::Place,
+    ) -> Result<(), Fault> {
+        names::check(answer, place, Strictness::Pairs).map_err(|reason| {
+            let mut complaints = self.complaints.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            if complaints.admits(&self.name) {
+                tracing::warn!(upstream = %self.name, method, %reason, "an answer that can be read in two ways is refused");
+            }
+            Fault::upstream(&self.name, format_args!("sent an answer that can be read in two ways: {reason}"))
+        })
     }
 
     /// Waits until no request is in flight.

@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::error::Fault;
 use super::super::relay::{
-    Id, Message, Notification, Outcome, Raw, Request, Response, key, member, raw, set_member, set_path,
+    Id, Message, Notification, Outcome, ParseError, Raw, Request, Response, code, key, member,
+    names::Ambiguous, raw, set_member, set_path,
 };
 use super::allowance::Allowance;
 use super::exchange::{Cancel, Event, Events};
@@ -252,7 +253,7 @@ impl Stdio {
 
     /// Handles one line of the child's standard output.
     pub(super) fn receive(self: &Arc<Self>, line: &[u8]) {
-        let message = Message::parse(line);
+        let message = Message::of_server(line);
         if self.borrows.load(Ordering::Relaxed)
             && let Ok(message) = &message
             && self.leave_to_lender(message, line)
@@ -266,10 +267,28 @@ impl Stdio {
             },
             Ok(Message::Notification(note)) => self.notified(note),
             Ok(Message::Request(request)) => self.asked(request),
+            Err(ParseError::Ambiguous { reason, id, response }) => self.refuse(reason, id, response),
             Err(error) if self.may_complain() => {
                 tracing::warn!(upstream = %self.name, bytes = line.len(), %error, "a line that is not MCP is ignored");
             }
             Err(_) => {}
+        }
+    }
+
+    /// Handles a message that can be read in two ways. Whoever waits for an answer is told.
+    fn refuse(self: &Arc<Self>, reason: Ambiguous, id: Option<Id>, response: bool) {
+        if self.may_complain() {
+            tracing::warn!(upstream = %self.name, %reason, "a message that can be read in two ways is refused");
+        }
+        let Some(id) = id else { return };
+        if response {
+            let reason = format_args!("sent an answer that can be read in two ways: {reason}");
+            if let Some(id) = id.as_number() {
+                self.finish(id, Event::Lost(Fault::upstream(&self.name, reason)));
+            }
+        } else {
+            let fault = Fault::downstream(code::INVALID_PARAMS, http::StatusCode::OK, reason.to_string());
+            self.answer_soon(id, fault.outcome());
         }
     }
 

@@ -11,7 +11,9 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::super::error::Fault;
-use super::super::relay::{ClientMeta, Era, Outcome, Raw, TASKS, array_items, member, member_str, raw};
+use super::super::relay::{
+    ClientMeta, Era, Outcome, Raw, TASKS, array_items, member, member_str, names, raw,
+};
 use super::known::{ITEMS, PAGES};
 use super::link::{Call, Link};
 
@@ -73,7 +75,9 @@ impl Link {
                     return Err(Fault::upstream(&self.name, "refused to list its tasks"));
                 }
             };
-            let items = member(&page, "tasks").and_then(array_items).unwrap_or_default();
+            self.check_names("tasks/list", &page, names::PAGE)?;
+            let mut items = member(&page, "tasks").and_then(array_items).unwrap_or_default();
+            items.retain(|item| self.check_names("tasks/list", item, names::ITEM).is_ok());
             bytes += page.get().len();
             tasks.extend(items.into_iter().map(ToOwned::to_owned));
             cursor = member_str(&page, "nextCursor").map(Cow::into_owned);

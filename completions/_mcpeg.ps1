@@ -1,0 +1,120 @@
+
+using namespace System.Management.Automation
+using namespace System.Management.Automation.Language
+
+Register-ArgumentCompleter -Native -CommandName 'mcpeg' -ScriptBlock {
+    param($wordToComplete, $commandAst, $cursorPosition)
+
+    $commandElements = $commandAst.CommandElements
+    $command = @(
+        'mcpeg'
+        for ($i = 1; $i -lt $commandElements.Count; $i++) {
+            $element = $commandElements[$i]
+            if ($element -isnot [StringConstantExpressionAst] -or
+                $element.StringConstantType -ne [StringConstantType]::BareWord -or
+                $element.Value.StartsWith('-') -or
+                $element.Value -eq $wordToComplete) {
+                break
+        }
+        $element.Value
+    }) -join ';'
+
+    $completions = @(switch ($command) {
+        'mcpeg' {
+            [CompletionResult]::new('--start-timeout', '--start-timeout', [CompletionResultType]::ParameterName, 'How long a process that is started may take to serve (default: 90s; 30s with --restart)')
+            [CompletionResult]::new('--upstream', '--upstream', [CompletionResultType]::ParameterName, 'With --status: tell of this upstream; may be repeated')
+            [CompletionResult]::new('-c', '-c', [CompletionResultType]::ParameterName, 'The configuration file')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The configuration file')
+            [CompletionResult]::new('--pid-file', '--pid-file', [CompletionResultType]::ParameterName, 'The pid file; lock and control socket live beside it')
+            [CompletionResult]::new('--log-file', '--log-file', [CompletionResultType]::ParameterName, 'Write the log to this file (default: the file of the log section in the configuration)')
+            [CompletionResult]::new('--listen', '--listen', [CompletionResultType]::ParameterName, 'Listen here: HOST:PORT or unix:/PATH; may be repeated (default: 127.0.0.1:8080)')
+            [CompletionResult]::new('--log-level', '--log-level', [CompletionResultType]::ParameterName, 'The least severe level to log: error, warn, info, debug, trace')
+            [CompletionResult]::new('--user', '--user', [CompletionResultType]::ParameterName, 'Give root up for this user once the listeners are bound')
+            [CompletionResult]::new('--group', '--group', [CompletionResultType]::ParameterName, 'The group of that user (default: its own)')
+            [CompletionResult]::new('--ready-fd', '--ready-fd', [CompletionResultType]::ParameterName, 'Write a newline to this open descriptor when the gateway serves, and close it')
+            [CompletionResult]::new('--daemon', '--daemon', [CompletionResultType]::ParameterName, 'Serve in the background; return when the gateway serves')
+            [CompletionResult]::new('--stop', '--stop', [CompletionResultType]::ParameterName, 'Drain the running gateway and stop it')
+            [CompletionResult]::new('--restart', '--restart', [CompletionResultType]::ParameterName, 'Replace the running gateway without losing a request; start it if it is stopped')
+            [CompletionResult]::new('--reload', '--reload', [CompletionResultType]::ParameterName, 'Read the configuration again; keep the old one if the new one is wrong')
+            [CompletionResult]::new('--status', '--status', [CompletionResultType]::ParameterName, 'Tell whether the gateway runs, and how it is')
+            [CompletionResult]::new('--log-rotate', '--log-rotate', [CompletionResultType]::ParameterName, 'Rotate the log file, or reopen it if it was moved')
+            [CompletionResult]::new('--check', '--check', [CompletionResultType]::ParameterName, 'Test the configuration and exit without any effect')
+            [CompletionResult]::new('--force', '--force', [CompletionResultType]::ParameterName, 'With --stop: kill a gateway that does not end in time')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print the answer of --status, --reload, --log-rotate or --check as JSON')
+            [CompletionResult]::new('--dev', '--dev', [CompletionResultType]::ParameterName, 'Development profile: loopback only, readable console log at debug level')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print version')
+            [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
+            [CompletionResult]::new('install', 'install', [CompletionResultType]::ParameterValue, 'Install mcpeg as a systemd service on this machine')
+            [CompletionResult]::new('uninstall', 'uninstall', [CompletionResultType]::ParameterValue, 'Remove what `mcpeg install` put on this machine')
+            [CompletionResult]::new('import', 'import', [CompletionResultType]::ParameterValue, 'Turn a client''s mcpServers JSON into configuration files')
+            [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
+            break
+        }
+        'mcpeg;install' {
+            [CompletionResult]::new('--plan', '--plan', [CompletionResultType]::ParameterName, 'Print the plan for people or for programs, and change nothing')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Install this file as the configuration')
+            [CompletionResult]::new('--listen', '--listen', [CompletionResultType]::ParameterName, 'Have the default configuration listen here: HOST:PORT on loopback or unix:/PATH; may be repeated')
+            [CompletionResult]::new('--user', '--user', [CompletionResultType]::ParameterName, 'Run the service under this account, which is made if it is missing (default: mcpeg)')
+            [CompletionResult]::new('--group', '--group', [CompletionResultType]::ParameterName, 'Run the service under this group, which is made if it is missing (default: that of the account)')
+            [CompletionResult]::new('--prefix', '--prefix', [CompletionResultType]::ParameterName, 'Put program, manual and completions below this directory (default: /usr/local)')
+            [CompletionResult]::new('--profile', '--profile', [CompletionResultType]::ParameterName, 'production: a confined service of the machine. development: a service of the calling user, without root')
+            [CompletionResult]::new('--instance', '--instance', [CompletionResultType]::ParameterName, 'A gateway beside the first one, with a unit, an account, a configuration and directories of its own')
+            [CompletionResult]::new('--root', '--root', [CompletionResultType]::ParameterName, 'Work below this directory instead of /, for image builds; implies --no-start')
+            [CompletionResult]::new('--dry-run', '--dry-run', [CompletionResultType]::ParameterName, 'Print the plan and change nothing')
+            [CompletionResult]::new('--check', '--check', [CompletionResultType]::ParameterName, 'Tell whether anything has drifted, and change nothing')
+            [CompletionResult]::new('-y', '-y', [CompletionResultType]::ParameterName, 'Do not ask for confirmation')
+            [CompletionResult]::new('--yes', '--yes', [CompletionResultType]::ParameterName, 'Do not ask for confirmation')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Tell each step, and the result, as one JSON object on a line; implies --yes')
+            [CompletionResult]::new('--no-start', '--no-start', [CompletionResultType]::ParameterName, 'Do not start the service')
+            [CompletionResult]::new('--no-enable', '--no-enable', [CompletionResultType]::ParameterName, 'Do not start the service at boot')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'mcpeg;uninstall' {
+            [CompletionResult]::new('--profile', '--profile', [CompletionResultType]::ParameterName, 'production: a confined service of the machine. development: a service of the calling user, without root')
+            [CompletionResult]::new('--instance', '--instance', [CompletionResultType]::ParameterName, 'A gateway beside the first one, with a unit, an account, a configuration and directories of its own')
+            [CompletionResult]::new('--root', '--root', [CompletionResultType]::ParameterName, 'Work below this directory instead of /, for image builds; implies --no-start')
+            [CompletionResult]::new('--purge', '--purge', [CompletionResultType]::ParameterName, 'Remove configuration, state and logs too')
+            [CompletionResult]::new('--dry-run', '--dry-run', [CompletionResultType]::ParameterName, 'Print the plan and change nothing')
+            [CompletionResult]::new('-y', '-y', [CompletionResultType]::ParameterName, 'Do not ask for confirmation')
+            [CompletionResult]::new('--yes', '--yes', [CompletionResultType]::ParameterName, 'Do not ask for confirmation')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'mcpeg;import' {
+            [CompletionResult]::new('-c', '-c', [CompletionResultType]::ParameterName, 'The configuration file beside which conf.d lies')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The configuration file beside which conf.d lies')
+            [CompletionResult]::new('--dry-run', '--dry-run', [CompletionResultType]::ParameterName, 'Print what would be written and write nothing')
+            [CompletionResult]::new('--force', '--force', [CompletionResultType]::ParameterName, 'Replace files in conf.d that exist')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
+        'mcpeg;help' {
+            [CompletionResult]::new('install', 'install', [CompletionResultType]::ParameterValue, 'Install mcpeg as a systemd service on this machine')
+            [CompletionResult]::new('uninstall', 'uninstall', [CompletionResultType]::ParameterValue, 'Remove what `mcpeg install` put on this machine')
+            [CompletionResult]::new('import', 'import', [CompletionResultType]::ParameterValue, 'Turn a client''s mcpServers JSON into configuration files')
+            [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
+            break
+        }
+        'mcpeg;help;install' {
+            break
+        }
+        'mcpeg;help;uninstall' {
+            break
+        }
+        'mcpeg;help;import' {
+            break
+        }
+        'mcpeg;help;help' {
+            break
+        }
+    })
+
+    $completions.Where{ $_.CompletionText -like "$wordToComplete*" } |
+        Sort-Object -Property ListItemText
+}

@@ -1,0 +1,106 @@
+
+use builtin;
+use str;
+
+set edit:completion:arg-completer[mcpeg] = {|@words|
+    fn spaces {|n|
+        builtin:repeat $n ' ' | str:join ''
+    }
+    fn cand {|text desc|
+        edit:complex-candidate $text &display=$text' '(spaces (- 14 (wcswidth $text)))$desc
+    }
+    var command = 'mcpeg'
+    for word $words[1..-1] {
+        if (str:has-prefix $word '-') {
+            break
+        }
+        set command = $command';'$word
+    }
+    var completions = [
+        &'mcpeg'= {
+            cand --start-timeout 'How long a process that is started may take to serve (default: 90s; 30s with --restart)'
+            cand --upstream 'With --status: tell of this upstream; may be repeated'
+            cand -c 'The configuration file'
+            cand --config 'The configuration file'
+            cand --pid-file 'The pid file; lock and control socket live beside it'
+            cand --log-file 'Write the log to this file (default: the file of the log section in the configuration)'
+            cand --listen 'Listen here: HOST:PORT or unix:/PATH; may be repeated (default: 127.0.0.1:8080)'
+            cand --log-level 'The least severe level to log: error, warn, info, debug, trace'
+            cand --user 'Give root up for this user once the listeners are bound'
+            cand --group 'The group of that user (default: its own)'
+            cand --ready-fd 'Write a newline to this open descriptor when the gateway serves, and close it'
+            cand --daemon 'Serve in the background; return when the gateway serves'
+            cand --stop 'Drain the running gateway and stop it'
+            cand --restart 'Replace the running gateway without losing a request; start it if it is stopped'
+            cand --reload 'Read the configuration again; keep the old one if the new one is wrong'
+            cand --status 'Tell whether the gateway runs, and how it is'
+            cand --log-rotate 'Rotate the log file, or reopen it if it was moved'
+            cand --check 'Test the configuration and exit without any effect'
+            cand --force 'With --stop: kill a gateway that does not end in time'
+            cand --json 'Print the answer of --status, --reload, --log-rotate or --check as JSON'
+            cand --dev 'Development profile: loopback only, readable console log at debug level'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand -V 'Print version'
+            cand --version 'Print version'
+            cand install 'Install mcpeg as a systemd service on this machine'
+            cand uninstall 'Remove what `mcpeg install` put on this machine'
+            cand import 'Turn a client''s mcpServers JSON into configuration files'
+            cand help 'Print this message or the help of the given subcommand(s)'
+        }
+        &'mcpeg;install'= {
+            cand --plan 'Print the plan for people or for programs, and change nothing'
+            cand --config 'Install this file as the configuration'
+            cand --listen 'Have the default configuration listen here: HOST:PORT on loopback or unix:/PATH; may be repeated'
+            cand --user 'Run the service under this account, which is made if it is missing (default: mcpeg)'
+            cand --group 'Run the service under this group, which is made if it is missing (default: that of the account)'
+            cand --prefix 'Put program, manual and completions below this directory (default: /usr/local)'
+            cand --profile 'production: a confined service of the machine. development: a service of the calling user, without root'
+            cand --instance 'A gateway beside the first one, with a unit, an account, a configuration and directories of its own'
+            cand --root 'Work below this directory instead of /, for image builds; implies --no-start'
+            cand --dry-run 'Print the plan and change nothing'
+            cand --check 'Tell whether anything has drifted, and change nothing'
+            cand -y 'Do not ask for confirmation'
+            cand --yes 'Do not ask for confirmation'
+            cand --json 'Tell each step, and the result, as one JSON object on a line; implies --yes'
+            cand --no-start 'Do not start the service'
+            cand --no-enable 'Do not start the service at boot'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+        }
+        &'mcpeg;uninstall'= {
+            cand --profile 'production: a confined service of the machine. development: a service of the calling user, without root'
+            cand --instance 'A gateway beside the first one, with a unit, an account, a configuration and directories of its own'
+            cand --root 'Work below this directory instead of /, for image builds; implies --no-start'
+            cand --purge 'Remove configuration, state and logs too'
+            cand --dry-run 'Print the plan and change nothing'
+            cand -y 'Do not ask for confirmation'
+            cand --yes 'Do not ask for confirmation'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+        }
+        &'mcpeg;import'= {
+            cand -c 'The configuration file beside which conf.d lies'
+            cand --config 'The configuration file beside which conf.d lies'
+            cand --dry-run 'Print what would be written and write nothing'
+            cand --force 'Replace files in conf.d that exist'
+            cand -h 'Print help'
+            cand --help 'Print help'
+        }
+        &'mcpeg;help'= {
+            cand install 'Install mcpeg as a systemd service on this machine'
+            cand uninstall 'Remove what `mcpeg install` put on this machine'
+            cand import 'Turn a client''s mcpServers JSON into configuration files'
+            cand help 'Print this message or the help of the given subcommand(s)'
+        }
+        &'mcpeg;help;install'= {
+        }
+        &'mcpeg;help;uninstall'= {
+        }
+        &'mcpeg;help;import'= {
+        }
+        &'mcpeg;help;help'= {
+        }
+    ]
+    $completions[$command]
+}
