@@ -139,12 +139,12 @@ impl Bond {
         Err(message.into_refusal())
     }
 
-    /// Sends every session, such as those that were begun since the last time.
-    pub(super) async fn send_sessions(&self, gateway: &Gateway) {
+    /// Sends every session, such as those that were begun since the last time; `false` if the other process does not read.
+    pub(super) async fn send_sessions(&self, gateway: &Gateway) -> bool {
         for state in gateway.sessions() {
             self.sender.send(&Message::Session { state });
         }
-        self.sender.flush().await;
+        self.sender.flush().await
     }
 
     /// Has the new process give the turns at upstreams, which it knows of before anything that is sent afterwards.

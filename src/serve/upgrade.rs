@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use super::bond::{Bond, Loan, Pause};
 use super::{Error, Serving, Taken, reload};
 use crate::config::{Overrides, Source};
+use crate::daemon::channel::READ_LIMIT;
 use crate::daemon::control::Server;
 use crate::daemon::listen::Listeners;
 use crate::daemon::passed;
@@ -181,7 +182,9 @@ impl Offer {
         let prepared = tokio::time::timeout_at(deadline, bond.stage(&Message::Prepared)).await;
         settle(prepared, &mut candidate, self.limit).map_err(early)?;
         let pause = Pause::begin(&self.gateway);
-        bond.send_sessions(&self.gateway).await;
+        if !bond.send_sessions(&self.gateway).await {
+            return Err(early(candidate.late(READ_LIMIT)));
+        }
         let turns = if extensions > 0 { Some(bond.share_turns(&self.gateway).await) } else { None };
         // From here on it is dropped first, and with that dead, before anything is taken back from it.
         let mut candidate = candidate;
