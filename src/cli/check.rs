@@ -128,6 +128,11 @@ fn warnings(config: &Config) -> Vec<Warning> {
         }
     }
     let sandbox = config.sources.first().and_then(|file| Sandbox::of_service_with(file));
+    for listener in &config.server.listen {
+        let hidden = sandbox.as_ref().and_then(|sandbox| sandbox.hides(listener));
+        let message = hidden.map(|why| format!("listener `{listener}`: {why}"));
+        warnings.extend(message.map(|message| Warning { upstream: None, message }));
+    }
     for upstream in &config.upstreams {
         let forbidden = sandbox.as_ref().and_then(|sandbox| sandbox.forbids(&upstream.transport));
         warnings.extend(
@@ -174,11 +179,14 @@ fn doubts(upstream: &Upstream) -> Vec<String> {
 
 /// What would probably not work about the user of a child.
 fn doubt_about_user(user: &str) -> Option<String> {
-    if crate::sys::user::find(user).is_none() {
+    let Some(account) = crate::sys::user::find(user) else {
         return Some(format!("user `{user}` does not exist"));
+    };
+    if !nix::unistd::Uid::effective().is_root() {
+        return Some(format!("only a gateway that runs as root can run a command as user `{user}`"));
     }
-    let root = nix::unistd::Uid::effective().is_root();
-    (!root).then(|| format!("only a gateway that runs as root can run a command as user `{user}`"))
+    let home = account.home;
+    (!home.is_dir()).then(|| format!("the home directory `{}` of user `{user}` is not there", home.display()))
 }
 
 /// What is doubtful about sending headers to an endpoint.

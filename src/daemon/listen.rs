@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::Notifier;
+use super::bind_hint;
 use super::passed::{self, Passed, Stored};
 use crate::config::ListenAddr;
 use crate::exit::{Exit, ToExit};
@@ -418,24 +419,14 @@ impl ToExit for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Bind(address, error) if error.kind() == io::ErrorKind::AddrInUse => {
-                let port = address.rsplit_once(':')?.1;
-                Some(format!(
-                    "`ss -ltnp 'sport = :{port}'` names the process; --listen chooses another address"
-                ))
-            }
-            Self::Bind(_, error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                Some(
-                    "ports below 1024 need root or CAP_NET_BIND_SERVICE; a gateway that has given root up is stopped \
-                     and started again for a new one"
-                        .to_owned(),
-                )
-            }
-            Self::Bind(_, error) if is_missing(error) => {
-                Some("the address is not one of this machine's; `ip address` lists them".to_owned())
+            Self::Bind(address, error) => bind_hint::of(address, error),
+            Self::Resolve(ListenAddr::Tcp { host, .. }, _) => {
+                Some(format!("`getent ahosts {host}` shows what this machine knows of the name"))
             }
             Self::Served(path) => Some(format!("`ss -lxp src {}` names the process", path.display())),
-            Self::Ready(..) => Some("a supervisor opens it; in a shell, `--ready-fd 3 3>FILE` does".to_owned()),
+            Self::Ready(..) => {
+                Some("a supervisor opens it; in a shell, `--ready-fd 3 3>FILE` does".to_owned())
+            }
             Self::NotASocket(_) => Some("remove it, or choose another address".to_owned()),
             _ => None,
         }

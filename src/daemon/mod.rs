@@ -10,6 +10,7 @@
 //! | `privileges` | giving root up, and what the user needs beforehand |
 //! | `readiness` | the pipe of a supervisor that waits for readiness |
 //! | `passed` | descriptors that a service manager passes at the start |
+//! | `bind_hint` | why an address cannot be bound, and what to do |
 //! | `listen` | binding, taking over, storing and removing listeners |
 //! | `notify` | `sd_notify(3)` |
 //! | `signals` | what each signal means to a serving process |
@@ -19,6 +20,7 @@
 //!
 //! A remembered number is never signalled: every way to a signal goes through [`find::find`].
 
+mod bind_hint;
 pub mod channel;
 pub mod control;
 pub mod detach;

@@ -10,6 +10,9 @@ use super::layout::Layout;
 use super::privileged::{Access, Tree, exec};
 use super::target::Target;
 
+/// The file of dpkg-statoverride(1).
+const OVERRIDES: &str = "/var/lib/dpkg/statoverride";
+
 /// To whom a file belongs, by role; numbers are known only once the account exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -80,6 +83,42 @@ pub(super) fn access(target: &Target, rights: Rights) -> Result<Access, Error> {
         }
     };
     Ok(Access { mode: rights.mode, uid, gid })
+}
+
+/// The rights of one path in numbers: those of the administrator, where dpkg-statoverride(1) knows some; but systemd sets
+/// those of the service's own directories whenever it starts.
+///
+/// # Errors
+/// As for [`access`].
+pub(super) fn access_of(target: &Target, path: &Path, rights: Rights) -> Result<Access, Error> {
+    let asks = !target.layout.is_users() && rights.owner != Owner::Service;
+    match if asks { overridden(&target.tree, path)? } else { None } {
+        Some(access) => Ok(access),
+        None => access(target, rights),
+    }
+}
+
+/// What dpkg-statoverride(1) says of a path. Lines of its file are `user group mode path`.
+fn overridden(tree: &Tree, path: &Path) -> Result<Option<Access>, Error> {
+    let place = Path::new(OVERRIDES);
+    let Some(mut file) = tree.read(place)? else { return Ok(None) };
+    let mut text = String::new();
+    file.read_to_string(&mut text).map_err(Error::file("read", tree.outside(place)))?;
+    for line in text.lines() {
+        let words: Vec<&str> = line.splitn(4, ' ').collect();
+        let [user, group, mode, known] = words[..] else { continue };
+        if Path::new(known) != path {
+            continue;
+        }
+        let number_of = |name: &str, file| match name.strip_prefix('#') {
+            Some(number) => Ok(number.parse().ok()),
+            None => number(tree, file, name),
+        };
+        let (uid, gid) = (number_of(user, "/etc/passwd")?, number_of(group, "/etc/group")?);
+        let mode = u32::from_str_radix(mode, 8).ok();
+        return Ok(uid.zip(gid).zip(mode).map(|((uid, gid), mode)| Access { mode, uid, gid }));
+    }
+    Ok(None)
 }
 
 /// User and group of this process.

@@ -18,6 +18,8 @@ pub enum Progress<'a> {
     Failed(&'a Step),
     /// The step was reverted.
     Reverted(&'a Step),
+    /// systemd has not begun with the step yet, for this reason.
+    Waiting(&'a str),
     /// The service has answered.
     Answered(&'a Proof),
 }
@@ -38,9 +40,14 @@ pub fn carry_out(target: &Target, plan: &Plan, report: &mut dyn FnMut(Progress<'
     receipt.choices.clone_from(&target.choices);
     env!("CARGO_PKG_VERSION").clone_into(&mut receipt.program);
     if finished && !plan.changes() {
+        tidy(target);
         return plan.steps.iter().try_for_each(|step| act(step, target, report));
     }
     receipt::tidy(&target.tree, &target.layout)?;
+    // The way back must not need room on a disk that may be full by then.
+    if target.receipt.is_some() {
+        target.tree.keep_old(&target.layout.receipt).map_err(|source| Error::Unchanged(Box::new(source)))?;
+    }
     let mut begun = 0;
     let result = run(target, plan, &mut receipt, &mut begun, report);
     let Err(failure) = result else { return Ok(()) };
@@ -51,6 +58,7 @@ pub fn carry_out(target: &Target, plan: &Plan, report: &mut dyn FnMut(Progress<'
         report(Progress::Failed(failed));
     }
     match roll_back(target, &plan.steps[..begun], &receipt, report) {
+        Ok(()) if begun == 0 => Err(Error::Unchanged(Box::new(failure))),
         Ok(()) => Err(Error::RolledBack { step, source: Box::new(failure) }),
         Err(source) => Err(Error::NotRolledBack { step, failure: chain(&failure), source: Box::new(source) }),
     }
@@ -84,12 +92,16 @@ fn run(
         }
     }
     receipt.save(target)?;
-    // From here on nothing is reverted: what was kept for the way back may go. Failing to remove it harms nothing, and
-    // the next command tries again.
-    for path in target.layout.files() {
+    // From here on nothing is reverted.
+    tidy(target);
+    Ok(())
+}
+
+/// Removes what was kept for the way back. Failing to harms nothing, and the next command tries again.
+fn tidy(target: &Target) {
+    for path in target.layout.files().into_iter().chain([target.layout.receipt.as_path()]) {
         drop(target.tree.tidy(path));
     }
-    Ok(())
 }
 
 /// One step with its report.
@@ -100,7 +112,7 @@ fn act(step: &Step, target: &Target, report: &mut dyn FnMut(Progress<'_>)) -> Re
         report(Progress::Answered(&proof));
         return Ok(());
     }
-    step.apply(target)?;
+    step.apply(target, &mut |what| report(Progress::Waiting(what)))?;
     report(Progress::Done(step));
     Ok(())
 }
@@ -127,13 +139,13 @@ fn roll_back(
         service::reload(&target.layout)?;
     }
     if known(|step| matches!((&step.object, &step.act), (Object::Start, Act::Replace))) {
-        service::restart(&target.layout)?;
+        service::restart(&target.layout, &mut |what| report(Progress::Waiting(what)))?;
     }
     if known(|step| matches!(step.object, Object::Upgrade) && step.acts()) {
-        service::upgrade(&target.layout)?;
+        service::upgrade(&target.layout, &mut |what| report(Progress::Waiting(what)))?;
     }
     match &target.receipt {
-        Some(before) => before.clone().save(target)?,
+        Some(_) => target.tree.put_back(&target.layout.receipt)?,
         None => receipt.destroy(target)?,
     }
     receipt::tidy(&target.tree, &target.layout)

@@ -2,13 +2,19 @@
 
 use std::io::ErrorKind;
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::error::Error;
 use super::layout::{self, Layout};
 use super::privileged::exec;
+use super::receipt::State;
+use super::sandbox::Sandbox;
 use super::target::Target;
 use crate::config::ListenAddr;
+use crate::sys::holder;
+
+/// Where logind keeps which users' services go on without a session (loginctl(1) `enable-linger`).
+const LINGERING: &str = "/var/lib/systemd/linger";
 
 /// Refuses an installation that could not go well.
 ///
@@ -62,22 +68,95 @@ pub(super) fn packaged(target: &Target) -> Result<(), Error> {
     Ok(())
 }
 
-/// Refuses if a unit of the same name would hide ours.
+/// A file of the administrator that systemd reads in place of the installed unit (systemd.unit(5)).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Shadow {
+    /// The unit is masked: a link to /dev/null, or an empty file.
+    Mask(PathBuf),
+    /// A whole unit, as `systemctl edit --full` makes one.
+    Copy(PathBuf),
+}
+
+/// What hides the installed unit.
+///
+/// # Errors
+/// [`Error::Foreign`] for what is neither a unit nor a mask.
+pub(super) fn shadow(target: &Target) -> Result<Option<Shadow>, Error> {
+    for path in &target.layout.shadows {
+        let Some(found) = target.tree.look(path)? else { continue };
+        if found.is_link() {
+            return match target.tree.link(path)? {
+                Some(to) if to == Path::new("/dev/null") => Ok(Some(Shadow::Mask(path.clone()))),
+                _ => {
+                    let why = "it is a link to a unit file elsewhere, which would hide the unit that mcpeg installs";
+                    Err(Error::Foreign { path: target.tree.outside(path), why })
+                }
+            };
+        }
+        let is_empty = || match target.tree.read(path) {
+            Ok(Some(file)) => file.metadata().is_ok_and(|metadata| metadata.len() == 0),
+            _ => false,
+        };
+        let shadow = if is_empty() { Shadow::Mask(path.clone()) } else { Shadow::Copy(path.clone()) };
+        return Ok(Some(shadow));
+    }
+    Ok(None)
+}
+
+/// Refuses if a unit of the same name would hide ours, unless an installation is there already: what hides its unit was
+/// made on purpose.
 fn shadows(target: &Target) -> Result<(), Error> {
-    for shadow in &target.layout.shadows {
-        if target.tree.look(shadow)?.is_some() {
+    if target.receipt.as_ref().is_some_and(|receipt| receipt.state != State::Removed) {
+        return Ok(());
+    }
+    match shadow(target)? {
+        None => Ok(()),
+        Some(Shadow::Mask(path)) => {
+            Err(Error::Masked { unit: target.layout.unit.clone(), path: target.tree.outside(&path) })
+        }
+        Some(Shadow::Copy(path)) => {
             let why = "it would hide the unit that mcpeg installs";
-            return Err(Error::Foreign { path: target.tree.outside(shadow), why });
+            Err(Error::Foreign { path: target.tree.outside(&path), why })
+        }
+    }
+}
+
+/// Refuses a listener to which nobody could connect, since the service will be confined.
+///
+/// # Errors
+/// [`Error::Hidden`].
+pub(super) fn reachable(target: &Target, listeners: &[ListenAddr]) -> Result<(), Error> {
+    let files = listeners.iter().filter(|listener| matches!(listener, ListenAddr::Unix(_)));
+    let mut files = files.peekable();
+    if files.peek().is_none() {
+        return Ok(());
+    }
+    let Some(sandbox) = Sandbox::of_installation(target) else { return Ok(()) };
+    for listener in files {
+        if let Some(why) = sandbox.hides(listener) {
+            return Err(Error::Hidden { listener: listener.to_string(), why });
         }
     }
     Ok(())
 }
 
+/// Whether a user's service ends when the user logs out: without lingering, the user's systemd does (loginctl(1)).
+#[must_use]
+pub fn ends_with_the_session(layout: &Layout) -> bool {
+    layout.is_users() && !Path::new(LINGERING).join(&layout.user).exists()
+}
+
 /// Refuses a state directory in which somebody else could change the receipt.
 fn state_belongs_to_root(target: &Target) -> Result<(), Error> {
-    let Layout { state, .. } = &target.layout;
+    let Layout { state, receipt, .. } = &target.layout;
     let owner = if target.layout.is_users() { rustix::process::geteuid().as_raw() } else { 0 };
-    match target.tree.look(state)? {
+    if let Some(found) = target.tree.look(receipt)?
+        && (found.uid != owner || found.mode & 0o022 != 0)
+    {
+        let why = "others than its owner, root or you, could have changed it; look at it, then `chown` and `chmod 644`";
+        return Err(Error::Foreign { path: target.tree.outside(receipt), why });
+    }
+    match target.tree.look_through(state)? {
         Some(found) if !found.is_directory() || found.uid != owner || found.mode & 0o022 != 0 => {
             let why = "it must be a directory that only its owner, root or you, can write";
             Err(Error::Foreign { path: target.tree.outside(state), why })
@@ -109,5 +188,11 @@ pub(super) fn free(listeners: &[ListenAddr]) -> Result<(), Error> {
         }
         ListenAddr::Unix(_) => false,
     };
-    listeners.iter().find(taken).map_or(Ok(()), |listener| Err(Error::PortInUse(listener.to_string())))
+    let Some(listener) = listeners.iter().find(taken) else { return Ok(()) };
+    let port = match listener {
+        ListenAddr::Tcp { port, .. } => Some(*port),
+        ListenAddr::Unix(_) => None,
+    };
+    let who = port.and_then(holder::of_port).map(|who| format!(": {who}")).unwrap_or_default();
+    Err(Error::PortInUse { listener: listener.to_string(), who })
 }

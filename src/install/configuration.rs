@@ -41,7 +41,7 @@ impl Planner<'_> {
         let content = asked_or(asked, default.clone())?;
         let sha256 = content.digest()?;
         let act = match asked {
-            _ if found == sha256 => self.access_act(Some(before), RIGHTS)?,
+            _ if found == sha256 => self.access_act(path, Some(before), RIGHTS)?,
             Some(_) if self.is_as_written(&found) => Act::Replace,
             Some(_) => Act::Keep("it was edited, and FILE is not installed over it"),
             None if unedited => Act::Replace,
@@ -58,7 +58,19 @@ impl Planner<'_> {
             rights: RIGHTS,
             before: Some(before),
         };
+        // What is in it stays; who may read it is not a question of taste.
+        let known = self.target.receipt.as_ref().and_then(|receipt| receipt.file(path));
+        let ours = matches!(known, Some(Entry::File { existed: false, .. }));
+        let rights = match (&act, self.access_act(path, Some(before), RIGHTS)?) {
+            (Act::Keep(_), Act::Mend) if ours => {
+                Some(Object::Rights { path: path.to_owned(), rights: RIGHTS, before })
+            }
+            _ => None,
+        };
         self.push(act, object);
+        if let Some(object) = rights {
+            self.push(Act::Mend, object);
+        }
         match (beside, offered) {
             (Some(new), Some(old)) if new != old => self.new_default(default),
             _ => Ok(()),

@@ -29,8 +29,13 @@ pub enum Error {
     #[error("others could reach the listener `{0}`, which only a configuration can allow")]
     OpenListener(String),
     /// Somebody else has the address that the service would listen on.
-    #[error("another program listens on `{0}`")]
-    PortInUse(String),
+    #[error("another program listens on `{listener}`{who}")]
+    PortInUse {
+        /// The address.
+        listener: String,
+        /// The program after a colon, as far as it can be told.
+        who: String,
+    },
     /// A package manager owns mcpeg on this machine.
     #[error("mcpeg belongs to the package `{package}` here, which `{manager}` manages")]
     Packaged {
@@ -47,6 +52,33 @@ pub enum Error {
         /// Why it is not ours to replace.
         why: &'static str,
     },
+    /// The unit of the service is masked, so that systemd would not start it.
+    #[error("the unit `{unit}` is masked by `{}`", .path.display())]
+    Masked {
+        /// The unit.
+        unit: String,
+        /// What masks it.
+        path: PathBuf,
+    },
+    /// A symbolic link that nobody but root, or the user, could have made leads somewhere; this one may be another's.
+    #[error("`{}` is a symbolic link that {why}; mcpeg does not write through it", .path.display())]
+    Link {
+        /// The link.
+        path: PathBuf,
+        /// Why it is not followed.
+        why: &'static str,
+    },
+    /// Nobody could connect to the listener of a confined service.
+    #[error("`{listener}` would be of no use: {why}")]
+    Hidden {
+        /// The listener.
+        listener: String,
+        /// What hides it, and what to do instead.
+        why: String,
+    },
+    /// The first step failed.
+    #[error("nothing was changed")]
+    Unchanged(#[source] Box<Self>),
     /// systemd is not the init system of this machine now.
     #[error("systemd does not run on this machine")]
     NoSystemd,
@@ -59,8 +91,8 @@ pub enum Error {
     /// A file system is mounted read-only.
     #[error("`{}` is on a file system that is mounted read-only", .0.display())]
     ReadOnly(PathBuf),
-    /// A part of a path is not a plain directory.
-    #[error("`{}` is a symbolic link or not a directory; mcpeg does not write through it", .0.display())]
+    /// A part of a path is not a directory.
+    #[error("`{}` is not a directory", .0.display())]
     NotADirectory(PathBuf),
     /// A system call about a path failed.
     #[error("cannot {act} `{}`", .path.display())]
@@ -127,6 +159,16 @@ pub enum Error {
         /// The end of its journal.
         journal: Vec<String>,
     },
+    /// systemd has other units to start first, and does not come to this one.
+    #[error("systemd has not begun to start the service within {limit} s: {why}")]
+    Turn {
+        /// The unit.
+        unit: String,
+        /// How long it was waited for, in seconds.
+        limit: u64,
+        /// What it waits for.
+        why: String,
+    },
     /// A step failed, and the steps before it were reverted.
     #[error("installation failed at `{step}`; everything was rolled back")]
     RolledBack {
@@ -164,12 +206,18 @@ impl Error {
         matches!(self, Self::File { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied)
     }
 
+    /// Whether there is no room for what was to be written.
+    pub(super) fn is_full(&self) -> bool {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Self::File { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
+    }
+
     /// The last lines of the service's journal, where the service is what failed.
     #[must_use]
     pub fn journal(&self) -> &[String] {
         match self {
             Self::Service { journal, .. } => journal,
-            Self::RolledBack { source, .. } => source.journal(),
+            Self::RolledBack { source, .. } | Self::Unchanged(source) => source.journal(),
             _ => &[],
         }
     }
@@ -181,7 +229,9 @@ impl ToExit for Error {
             Self::NotRoot(_) | Self::Root => Exit::Permission,
             Self::Choice(_) | Self::Differs { .. } => Exit::Usage,
             Self::Packaged { .. } => Exit::Packaged,
-            Self::Foreign { .. } | Self::NotADirectory(_) => Exit::Foreign,
+            Self::Foreign { .. } | Self::NotADirectory(_) | Self::Link { .. } | Self::Masked { .. } => {
+                Exit::Foreign
+            }
             Self::NoSystemd | Self::NoUserSystemd => Exit::NoSystemd,
             Self::NoTool(_) => Exit::Unavailable,
             Self::ReadOnly(_) => Exit::ReadOnly,
@@ -191,11 +241,14 @@ impl ToExit for Error {
             Self::Receipt { .. }
             | Self::NewerReceipt { .. }
             | Self::StrangePath(_)
+            | Self::Hidden { .. }
             | Self::OpenListener(_) => Exit::Config,
             Self::Configuration(error) => error.to_exit(),
-            Self::Command { .. } | Self::NoAccount(_) | Self::PortInUse(_) => Exit::Os,
-            Self::Service { .. } => Exit::ServiceFailed,
-            Self::RolledBack { source, .. } | Self::NotRolledBack { source, .. } => source.to_exit(),
+            Self::Command { .. } | Self::NoAccount(_) | Self::PortInUse { .. } => Exit::Os,
+            Self::Service { .. } | Self::Turn { .. } => Exit::ServiceFailed,
+            Self::RolledBack { source, .. }
+            | Self::NotRolledBack { source, .. }
+            | Self::Unchanged(source) => source.to_exit(),
         }
     }
 
@@ -211,7 +264,7 @@ impl ToExit for Error {
             Self::OpenListener(_) => {
                 "write it with auth = \"none\" into a file, and install that with --config FILE".to_owned()
             }
-            Self::PortInUse(_) => "name another with --listen, or stop that program".to_owned(),
+            Self::PortInUse { .. } => "name another with --listen, or stop that program".to_owned(),
             Self::NoUserSystemd => {
                 "log in as that user, or `loginctl enable-linger USER`; --no-start installs the files".to_owned()
             }
@@ -227,12 +280,47 @@ impl ToExit for Error {
                     .to_owned()
             }
             Self::NotADirectory(_) => "put a directory in its place, then run the command again".to_owned(),
+            Self::Link { .. } => "have root own the link, and all directories on its way, which only root may write; or put a \
+                                  directory in its place"
+                .to_owned(),
+            Self::Masked { unit, path } => {
+                let runtime = if path.starts_with("/run") { "--runtime " } else { "" };
+                format!("`systemctl unmask {runtime}{unit}`, then run the command again")
+            }
+            Self::File { path, source, .. } => return room_or_right(path, source),
             Self::Busy => "wait until it has ended, then run the command again".to_owned(),
             Self::NewerReceipt { .. } => "use the mcpeg that wrote it, or a newer one".to_owned(),
+            Self::Turn { unit, .. } => format!(
+                "`systemctl list-jobs` shows what is waited for; while a machine starts, --no-start installs it, and \
+                 `systemctl --no-block start {unit}` starts it when its turn comes"
+            ),
             Self::Service { whole, .. } => format!("{whole} shows the whole log"),
-            Self::RolledBack { source, .. } => return source.hint(),
-            Self::NotRolledBack { .. } => "mend the cause, then `sudo mcpeg uninstall`".to_owned(),
+            Self::RolledBack { source, .. } | Self::Unchanged(source) => return source.hint(),
+            Self::NotRolledBack { .. } => {
+                "mend the cause, then `sudo mcpeg install` completes it, or `sudo mcpeg uninstall` takes all back".to_owned()
+            }
             _ => return None,
         })
     }
+}
+
+/// What helps where the kernel has refused something about a path.
+fn room_or_right(path: &std::path::Path, source: &std::io::Error) -> Option<String> {
+    use std::io::ErrorKind as Kind;
+    let path = path.display();
+    Some(match source.kind() {
+        Kind::StorageFull => format!("make room on the file system of `{path}`, then run the command again"),
+        Kind::QuotaExceeded => {
+            format!("raise the quota on the file system of `{path}`, then run the command again")
+        }
+        Kind::ReadOnlyFilesystem => {
+            format!(
+                "the file system of `{path}` has become read-only; the kernel's log (`dmesg`) may say why"
+            )
+        }
+        Kind::PermissionDenied => {
+            format!("if root may not, `{path}` is immutable (lsattr(1)), or SELinux or AppArmor forbids it")
+        }
+        _ => return None,
+    })
 }

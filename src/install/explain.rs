@@ -11,7 +11,8 @@ impl Step {
     pub fn reason(&self, layout: &Layout) -> &'static str {
         match &self.object {
             Object::Directory { path, .. } => directory(layout, path),
-            Object::File { path, .. } => file(layout, path),
+            Object::File { path, .. } | Object::Rights { path, .. } => file(layout, path),
+            Object::Shadow { .. } => "what systemctl edit --full has made is in force in place of the unit",
             Object::Account => {
                 "the service runs under an account of its own, without password, shell or rights"
             }

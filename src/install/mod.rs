@@ -6,7 +6,7 @@
 //! fails. [`RemovalPlan`] is the way
 //! back, made from the receipt.
 //!
-//! Invariants: only paths of [`Layout`] are ever touched; no symbolic link below the root is followed; a file is
+//! Invariants: only paths of [`Layout`] are ever touched; no symbolic link that another could have made is followed; a file is
 //! replaced or removed only if its content is one that the receipt says we wrote; after SIGKILL at any moment the same
 //! command completes what it began, and an uninstallation restores what was there before.
 
@@ -32,6 +32,7 @@ mod verify;
 
 pub use apply::{Progress, carry_out};
 pub use assets::{Units, render_units};
+pub use checks::ends_with_the_session;
 pub use choices::{Asked, Profile};
 pub use error::Error;
 pub use layout::{LOCAL_PROGRAM, Layout, PACKAGED_PROGRAM};

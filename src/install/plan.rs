@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::account::{self, Owner, Rights};
 use super::assets::{self, Content, Units};
+use super::checks::Shadow;
 use super::error::Error;
 use super::layout::{self, Layout};
 use super::privileged::{Access, Digest, exec};
@@ -17,6 +18,9 @@ use super::step::{Act, Object, Step};
 use super::target::Target;
 use super::{checks, configuration, service};
 use crate::render::Confinement;
+
+/// Why nothing is done with a service that nobody may start.
+const MASKED: &str = "the unit is masked, and `systemctl unmask` lets it start";
 
 /// What the operator asked for.
 #[derive(Clone, Debug, Default)]
@@ -46,6 +50,8 @@ pub(super) struct Planner<'a> {
     steps: Vec<Step>,
     /// Directories that have their step.
     directories: BTreeSet<PathBuf>,
+    /// What systemd reads in place of the unit.
+    shadow: Option<Shadow>,
 }
 
 impl Plan {
@@ -62,9 +68,13 @@ impl Plan {
         if options.start && !service::is_active(&target.layout)? {
             checks::free(&needs.listen)?;
         }
+        if options.start {
+            checks::reachable(target, &needs.listen)?;
+        }
         let units = assets::render(&target.layout, &target.choices.listen, needs.confinement)?;
         let default_configuration = text(units.configuration.clone()).digest()?;
-        let mut planner = Planner { target, steps: Vec::new(), directories: BTreeSet::new() };
+        let shadow = checks::shadow(target)?;
+        let mut planner = Planner { target, steps: Vec::new(), directories: BTreeSet::new(), shadow };
         planner.files(units, options)?;
         planner.systemd(options)?;
         let steps = planner.steps;
@@ -119,7 +129,19 @@ impl Planner<'_> {
         for (path, unit) in layout.watcher.iter().flatten().zip(units.watcher.into_iter().flatten()) {
             self.file(path, text(unit), root(0o644))?;
         }
-        self.file(&layout.unit_file, text(units.service), root(0o644))
+        let unit = text(units.service);
+        let shadow = match &self.shadow {
+            Some(Shadow::Copy(path)) => Some(Object::Shadow { path: path.clone(), unit: unit.clone() }),
+            _ => None,
+        };
+        self.file(&layout.unit_file, unit, root(0o644))?;
+        if let Some(object) = shadow {
+            self.push(
+                Act::Keep("it is in force in place of the unit, as systemctl edit --full has made it"),
+                object,
+            );
+        }
+        Ok(())
     }
 
     /// The steps after the files.
@@ -143,7 +165,9 @@ impl Planner<'_> {
             self.push(Act::Create, Object::Reload);
         }
         let disabled = self.enable(unfinished)?;
-        if options.start { self.start(&written, unit_changed || unfinished, disabled) } else { Ok(()) }
+        // What hides the unit has not changed.
+        let restart = (unit_changed || unfinished) && self.shadow.is_none();
+        if options.start { self.start(&written, restart, disabled) } else { Ok(()) }
     }
 
     /// The start at boot; tells whether the administrator has said that there shall be none.
@@ -157,6 +181,7 @@ impl Planner<'_> {
             !unfinished && target.receipt.as_ref().is_some_and(|receipt| receipt.enabled().is_some());
         let enable = match (linked, was_enabled) {
             (true, _) => Act::Same,
+            (false, _) if self.is_masked() => Act::Keep(MASKED),
             (false, true) => Act::Keep("the administrator disabled it"),
             (false, false) => Act::Create,
         };
@@ -171,6 +196,12 @@ impl Planner<'_> {
     fn start(&mut self, written: &[PathBuf], unit_changed: bool, disabled: bool) -> Result<(), Error> {
         let Layout { program, configuration, .. } = &self.target.layout;
         let changed = written.iter().any(|path| path == program || path == configuration);
+        if self.is_masked() {
+            for object in [Object::Start, Object::Probe] {
+                self.push(Act::Keep(MASKED), object);
+            }
+            return Ok(());
+        }
         let (act, object) = match service::is_active(&self.target.layout)? {
             true if unit_changed => (Act::Replace, Object::Start),
             true if changed || service::is_outdated(&self.target.layout) => (Act::Replace, Object::Upgrade),
@@ -182,6 +213,11 @@ impl Planner<'_> {
         self.push(act, object);
         self.push(probe, Object::Probe);
         Ok(())
+    }
+
+    /// Whether the administrator has masked the unit, so that systemd would not start it.
+    fn is_masked(&self) -> bool {
+        matches!(self.shadow, Some(Shadow::Mask(_)))
     }
 
     /// Adds a step.
@@ -201,13 +237,14 @@ impl Planner<'_> {
         layout::above(path).into_iter().try_for_each(|above| self.one_directory(above, rights))
     }
 
-    /// One directory. Those that were there before keep their mode and owner, and so do those that systemd sees to
-    /// (systemd.exec(5) `StateDirectory=`).
-    fn one_directory(&mut self, path: PathBuf, rights: Rights) -> Result<(), Error> {
+    /// One directory. Those that were there before keep their mode and owner. Those that systemd sees to (systemd.exec(5)
+    /// `StateDirectory=`) shall have what it would give them at the next start.
+    fn one_directory(&mut self, path: PathBuf, mut rights: Rights) -> Result<(), Error> {
         if !self.directories.insert(path.clone()) {
             return Ok(());
         }
-        let found = match self.target.tree.look(&path) {
+        let link = matches!(self.target.tree.look(&path), Ok(Some(found)) if found.is_link());
+        let found = match self.target.tree.look_through(&path) {
             // Without root the plan cannot look below /etc/mcpeg; what the receipt says is there, is there.
             Err(error) if error.is_permission_denied() => {
                 self.push(
@@ -227,16 +264,42 @@ impl Planner<'_> {
             Some(found) if !found.is_directory() => {
                 return Err(Error::NotADirectory(self.target.tree.outside(&path)));
             }
-            Some(_) if !ours || rights.owner == Owner::Service => Act::Same,
-            Some(_) => self.access_act(before, rights)?,
+            // The administrator has put it elsewhere, and sees to what is there.
+            Some(_) if link => Act::Same,
+            Some(_) if rights.owner == Owner::Service => {
+                let wanted = self.in_force(&path, rights, before);
+                rights = wanted;
+                self.access_act(&path, before, wanted)?
+            }
+            Some(_) if !ours => Act::Same,
+            Some(_) => self.access_act(&path, before, rights)?,
         };
         self.push(act, Object::Directory { path, rights, before });
         Ok(())
     }
 
+    /// The rights of a directory of the service: a drop-in may have given it another mode, which systemd knows.
+    fn in_force(&self, path: &Path, rights: Rights, before: Option<Access>) -> Rights {
+        let Layout { home, logs, cache, .. } = &self.target.layout;
+        let same = before.is_none_or(|before| before.mode == rights.mode);
+        let kind = [(home, "StateDirectoryMode"), (logs, "LogsDirectoryMode"), (cache, "CacheDirectoryMode")];
+        let kind = kind.into_iter().find(|(directory, _)| directory.as_deref() == Some(path));
+        let Some((_, name)) = kind.filter(|_| !same && self.target.booted) else { return rights };
+        if service::property(&self.target.layout, "LoadState") != "loaded" {
+            return rights;
+        }
+        let mode = u32::from_str_radix(&service::property(&self.target.layout, name), 8);
+        Rights { mode: mode.unwrap_or(rights.mode), ..rights }
+    }
+
     /// [`Act::Mend`] if mode or owner differ from what they shall be.
-    pub(super) fn access_act(&self, before: Option<Access>, rights: Rights) -> Result<Act, Error> {
-        let wanted = match account::access(self.target, rights) {
+    pub(super) fn access_act(
+        &self,
+        path: &Path,
+        before: Option<Access>,
+        rights: Rights,
+    ) -> Result<Act, Error> {
+        let wanted = match account::access_of(self.target, path, rights) {
             Err(Error::NoAccount(_)) => None,
             other => Some(other?),
         };
@@ -256,7 +319,7 @@ impl Planner<'_> {
         let siblings = self.target.siblings.iter().map(|(_, receipt)| receipt);
         let known = self.target.receipt.iter().chain(siblings).find_map(|receipt| receipt.file(path));
         let act = if found == sha256 {
-            self.access_act(Some(before), rights)?
+            self.access_act(path, Some(before), rights)?
         } else if known.is_some() {
             Act::Replace
         } else {

@@ -252,6 +252,21 @@ impl Receipt {
         tree.rename(&unfinished, &top)
     }
 
+    /// Writes the receipt of a removal, which is never longer than the one that is there: without room for a second file,
+    /// over the bytes of the first.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub(super) fn save_shorter(&mut self, target: &Target) -> Result<(), Error> {
+        match self.save(target) {
+            Err(error) if error.is_full() => {
+                target.tree.tidy(&target.layout.receipt)?;
+                target.tree.write_over(&target.layout.receipt, &self.bytes())
+            }
+            other => other,
+        }
+    }
+
     /// The file's content.
     fn bytes(&self) -> Vec<u8> {
         let mut bytes =

@@ -1,4 +1,4 @@
-//! What the unit that is in force forbids to upstreams, so that `mcpeg --check` can say so before a start does.
+//! What the unit that is in force forbids to upstreams and listeners, so that `mcpeg --check` can say so before a start does.
 //!
 //! systemd is asked, not the unit file: an administrator's drop-in counts, and so does that a changed file has not been
 //! read yet. Without a running systemd or an installed unit nothing is forbidden that could be told.
@@ -7,12 +7,23 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::choices::NAME;
+use super::layout::Layout;
 use super::privileged::exec;
+use super::target::Target;
 use crate::config::{ListenAddr, Transport};
 
 /// The properties that are asked for.
-const PROPERTIES: &str =
-    "--property=LoadState,MemoryDenyWriteExecute,NoExecPaths,ProtectHome,PrivateTmp,IPAddressDeny";
+const PROPERTIES: &str = "--property=LoadState,MemoryDenyWriteExecute,NoExecPaths,ProtectHome,PrivateTmp,IPAddressDeny,\
+     ProtectSystem,ReadWritePaths,BindPaths,RuntimeDirectory,StateDirectory,CacheDirectory,LogsDirectory";
+/// Where systemd makes the directories of a service, by the property that names them (systemd.exec(5)).
+const DIRECTORIES: [(&str, &str); 4] = [
+    ("RuntimeDirectory", "/run"),
+    ("StateDirectory", "/var/lib"),
+    ("CacheDirectory", "/var/cache"),
+    ("LogsDirectory", "/var/log"),
+];
+/// What stays writable under `ProtectSystem=strict`.
+const ALWAYS_WRITABLE: [&str; 3] = ["/dev", "/proc", "/sys"];
 /// Places that `ProtectHome=` hides (systemd.exec(5)).
 const HOMES: [&str; 3] = ["/home", "/root", "/run/user"];
 /// Places that `PrivateTmp=` replaces.
@@ -41,10 +52,78 @@ impl Sandbox {
         if !is_ours || !installed || !Path::new("/run/systemd/system").is_dir() {
             return None;
         }
-        let unit = format!("{name}.service");
+        Self::in_force(format!("{name}.service"))
+    }
+
+    /// That of a unit of the system; `None` if systemd does not know it.
+    fn in_force(unit: String) -> Option<Self> {
         let output = exec::output("systemctl", &["show", PROPERTIES, &unit]).ok()?;
         let sandbox = Self::read(unit, &String::from_utf8_lossy(&output.stdout));
         (sandbox.property("LoadState") == "loaded").then_some(sandbox)
+    }
+
+    /// That under which an installation would start the service: of the unit in force, or of the one that will be written,
+    /// unless somebody has written drop-ins for it, which only systemd can read.
+    pub(super) fn of_installation(target: &Target) -> Option<Self> {
+        let Layout { name, unit, .. } = &target.layout;
+        if target.layout.is_users() || !target.booted {
+            return None;
+        }
+        let drop_ins = |directory: &&str| Path::new(directory).join(format!("{unit}.d")).exists();
+        Self::in_force(unit.clone()).or_else(|| {
+            let fresh = format!(
+                "ProtectHome=yes\nPrivateTmp=yes\nProtectSystem=strict\nRuntimeDirectory={name}\nStateDirectory={name}/home\n\
+                 CacheDirectory={name}\nLogsDirectory={name}\n"
+            );
+            let dropped = ["/etc/systemd/system", "/run/systemd/system"].iter().any(drop_ins);
+            (!dropped).then(|| Self::read(unit.clone(), &fresh))
+        })
+    }
+
+    /// Why nobody could connect to this listener under the unit, or the service not make it; and how that is mended.
+    #[must_use]
+    pub fn hides(&self, listener: &ListenAddr) -> Option<String> {
+        let ListenAddr::Unix(path) = listener else { return None };
+        let unit = &self.unit;
+        let own = DIRECTORIES.iter().flat_map(|(property, above)| {
+            self.property(property)
+                .split(' ')
+                .filter(|name| !name.is_empty())
+                .map(|name| Path::new(above).join(name))
+        });
+        let own: Vec<PathBuf> = own.collect();
+        let run = own.first().map_or_else(|| "/run".to_owned(), |directory| directory.display().to_string());
+        let instead = format!("put the socket into {run}, or change the unit by `systemctl edit {unit}`");
+        let words =
+            |property: &str| self.property(property).split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let opened: Vec<String> = words("ReadWritePaths")
+            .iter()
+            .chain(&words("BindPaths"))
+            .filter_map(|word| Some(word.trim_start_matches(['-', '+']).split(':').next()?.to_owned()))
+            .filter(|word| !word.is_empty())
+            .collect();
+        let below = |places: &[&'static str]| places.iter().find(|place| path.starts_with(place)).copied();
+        if self.property("PrivateTmp") != "no"
+            && let Some(place) = below(&TEMPORARY)
+        {
+            return Some(format!(
+                "the unit {unit} has a {place} of its own (PrivateTmp=), in which nobody else sees the socket; {instead}"
+            ));
+        }
+        if opened.iter().any(|place| path.starts_with(place))
+            || own.iter().any(|place| path.starts_with(place))
+        {
+            return None;
+        }
+        if !matches!(self.property("ProtectHome"), "no" | "")
+            && let Some(place) = below(&HOMES)
+        {
+            return Some(format!("the unit {unit} hides {place} (ProtectHome=); {instead}"));
+        }
+        (self.property("ProtectSystem") == "strict" && below(&ALWAYS_WRITABLE).is_none()).then(|| {
+            let place = path.parent().unwrap_or(Path::new("/")).display();
+            format!("the unit {unit} may not write in {place} (ProtectSystem=strict); {instead}")
+        })
     }
 
     /// Understands what `systemctl show` prints.
@@ -189,6 +268,31 @@ mod tests {
         let python = script("python-server", "#!/usr/bin/env python3\nprint()\n");
         assert_eq!(forbidden(strict, &python), "");
         assert_eq!(forbidden("MemoryDenyWriteExecute=no\nPrivateTmp=no", &server), "");
+    }
+
+    #[test]
+    fn sockets_that_nobody_could_reach_are_named_with_what_hides_them() {
+        let unit = "PrivateTmp=yes\nProtectHome=yes\nProtectSystem=strict\nRuntimeDirectory=mcpeg\nStateDirectory=mcpeg/home\n\
+                    LogsDirectory=\nReadWritePaths=-/srv/s";
+        let hidden = |text: &str, path: &str| {
+            let listener = ListenAddr::Unix(PathBuf::from(path));
+            Sandbox::read("u.service".to_owned(), text).hides(&listener).unwrap_or_default()
+        };
+        for (path, why) in [
+            ("/tmp/x", "a /tmp of its own (PrivateTmp=)"),
+            ("/var/tmp/a/x", "a /var/tmp of its own"),
+            ("/home/x", "hides /home (ProtectHome=)"),
+            ("/run/user/0/x", "hides /run/user"),
+            ("/run/x", "may not write in /run (ProtectSystem=strict)"),
+            ("/srv/x", "may not write in /srv (ProtectSystem=strict); put the socket into /run/mcpeg"),
+        ] {
+            assert!(hidden(unit, path).contains(why), "{path}: {}", hidden(unit, path));
+            // Without a sandbox all is open.
+            assert_eq!(hidden("PrivateTmp=no\nProtectHome=no\nProtectSystem=no", path), "", "{path}");
+        }
+        for path in ["/run/mcpeg/x", "/var/lib/mcpeg/home/x", "/srv/s/x", "/dev/shm/x"] {
+            assert_eq!(hidden(unit, path), "", "{path}");
+        }
     }
 
     #[test]

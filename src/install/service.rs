@@ -1,11 +1,19 @@
 //! What systemctl(1) and journalctl(1) are asked, and the one thing that the gateway itself is asked: to exchange its
 //! process.
 
+use std::time::{Duration, Instant};
+
 use super::error::Error;
 use super::layout::Layout;
 use super::privileged::exec;
 use super::target::Target;
 
+/// How long systemd may do other things first.
+const TURN: Duration = Duration::from_secs(60);
+/// How long nothing is said of that.
+const SILENCE: Duration = Duration::from_secs(3);
+/// The pause between two looks.
+const PAUSE: Duration = Duration::from_millis(50);
 /// How many lines of the journal are shown when the service fails.
 const JOURNAL_LINES: &str = "--lines=20";
 /// How long the new process of an upgrade may take to serve.
@@ -47,21 +55,21 @@ pub(super) fn reload(layout: &Layout) -> Result<(), Error> {
     systemctl(layout, &["daemon-reload"]).map(drop)
 }
 
-/// Starts the service and returns when it has said `READY=1` (`sd_notify(3)`).
-pub(super) fn start(layout: &Layout) -> Result<(), Error> {
-    act(layout, "start")
+/// Starts the service and returns when it has said `READY=1` (`sd_notify(3)`); `waits` hears what systemd waits for before.
+pub(super) fn start(layout: &Layout, waits: &mut dyn FnMut(&str)) -> Result<(), Error> {
+    act(layout, "start", waits)
 }
 
 /// Stops and starts the service.
-pub(super) fn restart(layout: &Layout) -> Result<(), Error> {
-    act(layout, "restart")
+pub(super) fn restart(layout: &Layout, waits: &mut dyn FnMut(&str)) -> Result<(), Error> {
+    act(layout, "restart", waits)
 }
 
 /// Has a new process of the installed program take the place of the running one, which serves on if that fails. A service
 /// that has ended meanwhile is started: the program itself would start a gateway outside of systemd.
-pub(super) fn upgrade(layout: &Layout) -> Result<(), Error> {
+pub(super) fn upgrade(layout: &Layout, waits: &mut dyn FnMut(&str)) -> Result<(), Error> {
     if !is_active(layout)? {
-        return start(layout);
+        return start(layout, waits);
     }
     let pid_file = layout.pid_file.to_string_lossy();
     let arguments = ["--restart", "--start-timeout", UPGRADE_LIMIT, "--pid-file", &pid_file];
@@ -72,13 +80,95 @@ pub(super) fn upgrade(layout: &Layout) -> Result<(), Error> {
 }
 
 /// Starts or restarts; the journal comes with a failure.
-fn act(layout: &Layout, verb: &'static str) -> Result<(), Error> {
+///
+/// systemd is not waited for by systemctl(1), which says nothing while it does: a unit that this one comes after, such as
+/// network-online.target, may take for ever, most of all if it waits for this very command (cloud-init).
+fn act(layout: &Layout, verb: &'static str, waits: &mut dyn FnMut(&str)) -> Result<(), Error> {
     // A unit that failed too often before would be refused for that alone (systemd.unit(5) StartLimitBurst=).
     exec::output("systemctl", &words(layout, &["reset-failed", &layout.unit]))?;
-    match systemctl(layout, &[verb, &layout.unit]) {
-        Err(error @ Error::Command { .. }) => Err(failed(layout, error.to_string())),
-        other => other.map(drop),
+    match systemctl(layout, &["--no-block", verb, &layout.unit]) {
+        Err(error @ Error::Command { .. }) => return Err(failed(layout, error.to_string())),
+        other => other.map(drop)?,
     }
+    let (begin, mut told) = (Instant::now(), false);
+    loop {
+        let job = Job::of(layout);
+        match (job.is_pending(), job.is_waiting()) {
+            (false, _) if job.state == "active" => return Ok(()),
+            (false, _) => {
+                let Job { state, result, .. } = &job;
+                let why =
+                    format!("`{} {verb} {}` failed: {state}, {result}", layout.systemctl(), layout.unit);
+                return Err(failed(layout, why));
+            }
+            (true, true) if begin.elapsed() > TURN => return Err(turnless(layout)),
+            (true, true) if !told && begin.elapsed() > SILENCE => {
+                told = true;
+                waits(&before(layout));
+            }
+            // systemd itself bounds a start that it has begun, TimeoutStartSec=.
+            _ => {}
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// What systemd is about to do with the unit.
+#[derive(Debug, Default)]
+struct Job {
+    /// The number of the job; 0 or empty is none.
+    number: String,
+    /// `ActiveState`.
+    state: String,
+    /// `Result`.
+    result: String,
+}
+
+impl Job {
+    /// The one of now.
+    fn of(layout: &Layout) -> Self {
+        let arguments = ["show", "--property=Job,ActiveState,Result", &layout.unit];
+        let text = systemctl(layout, &arguments).unwrap_or_default();
+        let mut job = Self::default();
+        for (name, value) in text.lines().filter_map(|line| line.split_once('=')) {
+            match name {
+                "Job" => value.clone_into(&mut job.number),
+                "ActiveState" => value.clone_into(&mut job.state),
+                _ => value.clone_into(&mut job.result),
+            }
+        }
+        job
+    }
+
+    /// Whether there is one.
+    fn is_pending(&self) -> bool {
+        !matches!(self.number.as_str(), "" | "0")
+    }
+
+    /// Whether it was not begun, because other units come first.
+    fn is_waiting(&self) -> bool {
+        matches!(self.state.as_str(), "inactive" | "failed")
+    }
+}
+
+/// What comes before the service and is not done yet.
+fn before(layout: &Layout) -> String {
+    let after = property(layout, "After");
+    let jobs = systemctl(layout, &["list-jobs", "--no-legend", "--plain"]).unwrap_or_default();
+    // A line is: number, unit, kind, state.
+    let jobs: Vec<Vec<&str>> = jobs.lines().map(|line| line.split_whitespace().collect()).collect();
+    let named = |wanted: &dyn Fn(&str, &str) -> bool| {
+        let units = jobs.iter().filter(|job| job.len() == 4 && wanted(job[1], job[3]));
+        units.map(|job| job[1]).collect::<Vec<_>>().join(", ")
+    };
+    let first = named(&|unit, _| after.split(' ').any(|other| other == unit));
+    let running = named(&|_, state| state == "running");
+    format!("{} starts after {first}; running now: {running}", layout.unit)
+}
+
+/// The error for a service that systemd has not begun to start.
+fn turnless(layout: &Layout) -> Error {
+    Error::Turn { limit: TURN.as_secs(), why: before(layout), unit: layout.unit.clone() }
 }
 
 /// The error for a service that does not work, with the end of its journal.
@@ -92,7 +182,7 @@ pub(super) fn failed(layout: &Layout, why: String) -> Error {
 
 /// Stops the service; one that is not known is stopped.
 pub(super) fn stop(layout: &Layout) -> Result<(), Error> {
-    if is_active(layout)? {
+    if is_active(layout)? || Job::of(layout).is_pending() {
         systemctl(layout, &["stop", &layout.unit])?;
     }
     exec::output("systemctl", &words(layout, &["reset-failed", &layout.unit])).map(drop)

@@ -67,6 +67,22 @@ pub(super) enum Object {
         /// Mode and owner before, for the way back.
         before: Option<Access>,
     },
+    /// Mode and owner of a file whose content stays as it is.
+    Rights {
+        /// Where.
+        path: PathBuf,
+        /// What they shall be.
+        rights: Rights,
+        /// What they were, for the way back.
+        before: Access,
+    },
+    /// What is in force in place of the unit, which is the administrator's.
+    Shadow {
+        /// Where it is.
+        path: PathBuf,
+        /// The unit that it hides.
+        unit: Content,
+    },
     /// The account that the service runs under.
     Account,
     /// The `SELinux` contexts of these files.
@@ -112,7 +128,11 @@ impl Step {
         self.acts()
             && matches!(
                 self.object,
-                Object::Directory { .. } | Object::File { .. } | Object::Enable | Object::Start
+                Object::Directory { .. }
+                    | Object::File { .. }
+                    | Object::Rights { .. }
+                    | Object::Enable
+                    | Object::Start
             )
     }
 
@@ -122,7 +142,9 @@ impl Step {
         match (&self.object, &self.act) {
             (_, Act::Same | Act::Keep(_)) => '=',
             (Object::Directory { .. } | Object::File { .. } | Object::Account, Act::Create) => '+',
-            (Object::Directory { .. } | Object::File { .. } | Object::Account, _) => '~',
+            (Object::Directory { .. } | Object::File { .. } | Object::Rights { .. } | Object::Account, _) => {
+                '~'
+            }
             _ => '>',
         }
     }
@@ -160,27 +182,36 @@ impl Step {
             }
             Object::Account => Some(Entry::Account { existed: self.act != Act::Create }),
             Object::Enable => Some(Entry::Enabled { existed: made(earlier.and_then(Receipt::enabled)) }),
-            Object::Contexts(_) | Object::Reload | Object::Start | Object::Upgrade | Object::Probe => None,
+            Object::Rights { .. }
+            | Object::Shadow { .. }
+            | Object::Contexts(_)
+            | Object::Reload
+            | Object::Start
+            | Object::Upgrade
+            | Object::Probe => None,
         }
     }
 
-    /// Carries the step out.
+    /// Carries the step out; `waits` hears what systemd waits for, if that takes long.
     ///
     /// # Errors
     /// Those of the act.
-    pub(super) fn apply(&self, target: &Target) -> Result<(), Error> {
+    pub(super) fn apply(&self, target: &Target, waits: &mut dyn FnMut(&str)) -> Result<(), Error> {
         let tree = &target.tree;
         match (&self.object, &self.act) {
-            (_, Act::Same | Act::Keep(_)) => Ok(()),
+            (_, Act::Same | Act::Keep(_)) | (Object::Shadow { .. }, _) => Ok(()),
             (Object::Directory { path, rights, .. }, _) => {
-                tree.make_directory(path, account::access(target, *rights)?)
+                tree.make_directory(path, account::access_of(target, path, *rights)?)
             }
-            (Object::File { path, rights, .. }, Act::Mend) => {
-                tree.set_access(path, account::access(target, *rights)?)
+            (Object::File { path, rights, .. }, Act::Mend) | (Object::Rights { path, rights, .. }, _) => {
+                tree.set_access(path, account::access_of(target, path, *rights)?)
             }
-            (Object::File { path, content, rights, .. }, act) => {
-                tree.write(path, content.open()?, account::access(target, *rights)?, *act == Act::Replace)
-            }
+            (Object::File { path, content, rights, .. }, act) => tree.write(
+                path,
+                content.open()?,
+                account::access_of(target, path, *rights)?,
+                *act == Act::Replace,
+            ),
             (Object::Account, _) => account::create(target),
             (Object::Contexts(paths), _) => {
                 let paths: Vec<_> = paths.iter().filter_map(|path| path.to_str()).collect();
@@ -188,9 +219,9 @@ impl Step {
             }
             (Object::Reload, _) => service::reload(&target.layout),
             (Object::Enable, _) => service::enable(target),
-            (Object::Start, Act::Replace) => service::restart(&target.layout),
-            (Object::Start, _) => service::start(&target.layout),
-            (Object::Upgrade, _) => service::upgrade(&target.layout),
+            (Object::Start, Act::Replace) => service::restart(&target.layout, waits),
+            (Object::Start, _) => service::start(&target.layout, waits),
+            (Object::Upgrade, _) => service::upgrade(&target.layout, waits),
             (Object::Probe, _) => verify::service(target).map(drop),
         }
     }
@@ -219,7 +250,8 @@ impl Step {
             (Object::File { path, .. }, Act::Replace) => tree.put_back(path).and_then(|()| tree.tidy(path)),
             (
                 Object::Directory { path, before: Some(access), .. }
-                | Object::File { path, before: Some(access), .. },
+                | Object::File { path, before: Some(access), .. }
+                | Object::Rights { path, before: access, .. },
                 _,
             ) => tree.set_access(path, *access),
             (Object::Enable, _) => service::disable(target),
@@ -228,7 +260,7 @@ impl Step {
         }
     }
 
-    /// The file or directory that the step works on.
+    /// The file or directory that the step makes or writes.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         match &self.object {
@@ -252,6 +284,8 @@ impl Step {
         let object = match self.object {
             Object::Directory { .. } => "directory",
             Object::File { .. } => "file",
+            Object::Rights { .. } => "rights",
+            Object::Shadow { .. } => "override",
             Object::Account => "account",
             Object::Contexts(_) => "contexts",
             Object::Reload => "daemon-reload",
@@ -261,7 +295,10 @@ impl Step {
             Object::Probe => "probe",
         };
         let mut data = serde_json::json!({ "act": act, "object": object, "text": self.shown(layout) });
-        if let Object::Directory { path, rights, .. } | Object::File { path, rights, .. } = &self.object {
+        if let Object::Directory { path, rights, .. }
+        | Object::File { path, rights, .. }
+        | Object::Rights { path, rights, .. } = &self.object
+        {
             data["path"] = path.to_string_lossy().into();
             data["mode"] = format!("{:04o}", rights.mode).into();
             data["owner"] = rights.owner.name(layout).into();
@@ -278,6 +315,9 @@ impl Step {
     /// The lines of a text that the step changes, each with its mark; empty where there is nothing to show.
     #[must_use]
     pub fn difference(&self, target: &Target) -> Vec<(char, String)> {
+        if let Object::Shadow { path, unit } = &self.object {
+            return difference::of_texts(target.tree.read(path).ok().flatten(), unit).unwrap_or_default();
+        }
         let Object::File { path, content, .. } = &self.object else { return Vec::new() };
         if self.act != Act::Replace {
             return Vec::new();
@@ -290,7 +330,10 @@ impl Step {
     pub fn shown(&self, layout: &Layout) -> String {
         let systemctl = |verb: &str| format!("{} {verb} {}", layout.systemctl(), layout.unit);
         let text = match &self.object {
-            Object::Directory { path, rights, .. } | Object::File { path, rights, .. } => {
+            Object::Shadow { path, .. } => path.display().to_string(),
+            Object::Directory { path, rights, .. }
+            | Object::File { path, rights, .. }
+            | Object::Rights { path, rights, .. } => {
                 let slash = if matches!(self.object, Object::Directory { .. }) { "/" } else { "" };
                 format!("{}{slash} ({:04o} {})", path.display(), rights.mode, rights.owner.name(layout))
             }

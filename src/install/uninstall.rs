@@ -201,7 +201,7 @@ pub fn carry_out(
     receipt::tidy(&target.tree, &target.layout)?;
     let Some(mut receipt) = target.receipt.clone() else { return Ok(Vec::new()) };
     receipt.state = State::Removing;
-    receipt.save(target)?;
+    receipt.save_shorter(target)?;
     for path in target.layout.files() {
         target.tree.tidy(path)?;
     }
@@ -223,7 +223,7 @@ pub fn carry_out(
         }
         receipt.entries = left;
         receipt.state = State::Removed;
-        receipt.save(target)?;
+        receipt.save_shorter(target)?;
     }
     Ok(kept)
 }

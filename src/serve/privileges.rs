@@ -42,12 +42,16 @@ impl Taken {
         if let Some(pid) = self.stale {
             tracing::info!(pid, pid_file = %self.paths.pid_file.display(), "replacing a pid file that was left behind");
         }
-        let Some(Credentials { name, uid, gid, .. }) = &self.credentials else { return };
+        let Some(Credentials { name, uid, gid, home, .. }) = &self.credentials else { return };
         tracing::info!(user = name, uid, gid, "gave root up");
         let executable = record.executable.as_deref();
         if let Some(program) = executable.filter(|program| !privileges::can_execute(program)) {
             let program = program.display();
             tracing::warn!(%program, user = name, "the user may not execute the program, so that it cannot be upgraded");
+        }
+        if !home.is_dir() {
+            let home = home.display();
+            tracing::warn!(%home, user = name, "the user's home directory is not there, and upstreams have no other unless `env` says so");
         }
     }
 }

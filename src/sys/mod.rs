@@ -12,6 +12,7 @@ pub mod fs;
 pub mod group;
 pub mod guardian;
 pub mod handover;
+pub mod holder;
 pub mod identity;
 pub mod memory;
 pub mod net;

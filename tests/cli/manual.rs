@@ -115,8 +115,8 @@ fn manual_names_nothing_that_the_program_does_not_have() {
         options
             .extend(command.get_arguments().filter_map(|option| Some(format!("--{}", option.get_long()?))));
     }
-    // A program of somebody else's in an example.
-    options.extend(["--local-timezone".to_owned(), "--user".to_owned()]);
+    // Options of other programs: of one in an example, and of systemctl(1).
+    options.extend(["--local-timezone", "--user", "--full"].map(str::to_owned));
     for page in pages() {
         let name = page.file_name().unwrap().to_string_lossy().into_owned();
         let text = std::fs::read_to_string(page).unwrap().replace("\\-", "-");

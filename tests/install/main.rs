@@ -7,7 +7,9 @@
 
 mod asking;
 mod faults;
+mod full;
 mod life;
+mod links;
 mod options;
 mod receipts;
 mod refusals;

@@ -43,7 +43,7 @@ pub(crate) fn repository() -> &'static Path {
 }
 
 /// The only file in the directory of built packages whose name begins and ends like this.
-fn package(version: &str, kind: &str, begins: &str, ends: &str) -> PathBuf {
+pub(crate) fn package(version: &str, kind: &str, begins: &str, ends: &str) -> PathBuf {
     let directory = built(version, kind);
     let mut found = directory.read_dir().unwrap().map(|entry| entry.unwrap().path()).filter(|path| {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();

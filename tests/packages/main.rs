@@ -13,6 +13,7 @@ mod mcp;
 #[path = "../systemd/snapshot.rs"]
 mod snapshot;
 
+mod administrators;
 mod built;
 mod checkers;
 mod content;

@@ -11,6 +11,7 @@ mod snapshot;
 #[path = "../support/load.rs"]
 mod load;
 
+mod administrators;
 mod busy;
 mod choices;
 mod guard;

@@ -80,6 +80,18 @@ fn developers_gateway_follows_its_configuration(suite: &str) {
     let (code, said) = as_user("/opt/mcpeg install --yes --profile development");
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("> systemctl --user start mcpeg.service"), "{said}");
+    // It ends with the session, which is said before, with the plan, and after.
+    let (_, planned) = as_user("/opt/mcpeg install --dry-run --profile development");
+    for said in [&said, &planned] {
+        assert!(
+            said.contains("ends when you log out") && said.contains("`loginctl enable-linger`"),
+            "{said}"
+        );
+    }
+    machine.ok(&["install", "-D", "/dev/null", "/var/lib/systemd/linger/dev"]);
+    let (_, planned) = as_user("/opt/mcpeg install --dry-run --profile development");
+    assert!(!planned.contains("ends when you log out"), "{planned}");
+    machine.ok(&["rm", "/var/lib/systemd/linger/dev"]);
     let url = "http://127.0.0.1:8080/mcp";
     legacy_call(&machine, url, "status", &json!({})).expect("it serves");
     let user = machine.ok(&["ps", "--no-headers", "-o", "user:32", "-C", "mcpeg"]);

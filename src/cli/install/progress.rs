@@ -4,6 +4,7 @@
 //!
 //! ```json
 //! {"event":"step","state":"done","act":"create","object":"file","path":"/usr/local/bin/mcpeg","text":"…","milliseconds":41}
+//! {"event":"waiting","for":"mcpeg.service starts after network-online.target; running now: …"}
 //! {"event":"result","result":"installed","listener":"127.0.0.1:8080","url":"http://127.0.0.1:8080/mcp","ready":true,"kept":[]}
 //! {"event":"error","exit":12,"message":"…","hint":"…","journal":[]}
 //! ```
@@ -15,6 +16,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
+use super::super::report;
 use super::line;
 use super::words;
 use crate::exit::{ToExit as _, chain};
@@ -60,9 +62,18 @@ impl<'a> Listener<'a> {
             Progress::Done(_) => {}
             Progress::Failed(step) => self.tell('!', "failed", step),
             Progress::Reverted(step) => self.tell('<', "reverted", step),
+            Progress::Waiting(what) => return self.waiting(what),
             Progress::Answered(proof) => self.answered = Some((*proof).clone()),
         }
         self.began = Instant::now();
+    }
+
+    /// Tells what systemd waits for.
+    fn waiting(&self, what: &str) {
+        if self.json {
+            return line(&json!({ "event": "waiting", "for": what }).to_string());
+        }
+        report::note(format_args!("systemd waits: {what}"));
     }
 
     /// Tells what has become of a step.

@@ -38,12 +38,20 @@ pub(super) fn plan(target: &Target, plan: &Plan) -> Exit {
     }
     lines.push(String::new());
     lines.push(LEGEND.to_owned());
+    lines.extend(session(layout).map(str::to_owned));
     report::lines(lines.join("\n"), Exit::Done)
 }
 
 /// Prints the plan as one JSON document.
 pub(super) fn plan_data(target: &Target, plan: &Plan) -> Exit {
     report::json(&data(target, plan), Exit::Done)
+}
+
+/// What a user must know whose services end with the session.
+fn session(layout: &Layout) -> Option<&'static str> {
+    install::ends_with_the_session(layout).then_some(
+        "It ends when you log out, and starts when you log in; `loginctl enable-linger` keeps it running.",
+    )
 }
 
 /// The plan for programs.
@@ -107,10 +115,14 @@ pub(super) fn timed(mark: char, text: &str, took: Duration, width: usize) -> Str
 
 /// What there is to say at the end.
 pub(super) fn closing(outcome: &Outcome<'_>) {
-    for kept in outcome.kept() {
-        report::note(kept);
-    }
     let layout = outcome.target.layout();
+    for step in outcome.plan.steps.iter().filter(|step| step.kept_because().is_some()) {
+        report::note(step.shown(layout));
+        // What differs is worth reading when something has changed.
+        for (mark, text) in step.difference(outcome.target).iter().filter(|_| outcome.plan.changes()) {
+            line(&changed(*mark, text));
+        }
+    }
     if outcome.answered.is_some_and(|proof| !proof.ready) {
         let status = status(layout);
         report::warning(format_args!(
@@ -132,6 +144,9 @@ pub(super) fn closing(outcome: &Outcome<'_>) {
         line(&boxed(&lines, width()));
     } else {
         line(&lines.join("\n"));
+    }
+    if let Some(text) = session(layout) {
+        line(text);
     }
     // Outside of the box, so that it can be copied.
     if let Some(text) = client(outcome) {

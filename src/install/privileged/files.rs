@@ -170,6 +170,41 @@ impl Tree {
         self.sync_parent(path)
     }
 
+    /// Keeps the file as it is under [`Beside::Old`] too, so that [`Tree::put_back`] needs no room for its content.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub(in crate::install) fn keep_old(&self, path: &Path) -> Result<(), Error> {
+        let (directory, name) = self.existing_parent(path)?;
+        let old = Beside::Old.name(&name);
+        unlink(&directory, &old)
+            .and_then(|()| fs::linkat(&directory, &name, &directory, &old, AtFlags::empty()))
+            .map_err(Error::file("keep a second link of", self.outside(path)))
+    }
+
+    /// Writes over the bytes of a file in place, which takes no room: the content is not longer than what is there, and
+    /// is filled up with spaces to that length. A power cut in the middle can leave a mixture of both.
+    ///
+    /// # Errors
+    /// [`Error::File`], also if the content is longer.
+    pub(in crate::install) fn write_over(&self, path: &Path, content: &[u8]) -> Result<(), Error> {
+        use std::os::unix::fs::FileExt as _;
+        let (directory, name) = self.existing_parent(path)?;
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let written = fs::openat(&directory, &name, flags, Mode::empty())
+            .map_err(std::io::Error::from)
+            .and_then(|fd| {
+                let file = File::from(fd);
+                let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+                let Some(spare) = length.checked_sub(content.len()) else { return Err(Errno::NOSPC.into()) };
+                let text = content.strip_suffix(b"\n").unwrap_or(content);
+                let end: &[u8] = if text.len() < content.len() { b"\n" } else { b"" };
+                file.write_all_at(&[text, &vec![b' '; spare], end].concat(), 0)?;
+                file.sync_all()
+            });
+        written.map_err(Error::file("write over", self.outside(path)))
+    }
+
     /// Writes a file whole, whatever was there before.
     ///
     /// # Errors

@@ -77,8 +77,8 @@ impl Tree {
     /// # Errors
     /// [`Error::File`].
     pub(in crate::install) fn names(&self, path: &Path) -> Result<Vec<std::ffi::OsString>, Error> {
-        let Some((directory, name)) = self.parent(path)? else { return Ok(Vec::new()) };
-        match list(&directory, &name) {
+        let Some(directory) = self.directory(path)? else { return Ok(Vec::new()) };
+        match list(&directory, ".".as_ref()) {
             Ok((_, names)) => Ok(names),
             Err(Errno::NOENT) => Ok(Vec::new()),
             Err(error) => Err(Error::file("list", self.outside(path))(error)),
