@@ -52,6 +52,7 @@ use crate::exit::{Exit, ToExit as _};
 use crate::gateway::Gateway;
 use crate::log::{self, Console};
 use crate::sys::fd::Rest;
+use crate::sys::limits;
 use crate::sys::net::Address;
 use crate::sys::signal;
 use crate::{daemon, drain};
@@ -232,6 +233,8 @@ impl Taken {
 
     /// Serves in this process until the end.
     fn live(mut self, console: Console, announcer: &mut Option<Announcer>) -> Result<Exit, Error> {
+        // Where it cannot be raised, there may be fewer connections.
+        let _ = limits::raise_open_files();
         let result = self.begin().and_then(|record| self.live_with_log(console, record, announcer));
         if let (Some(old), Err(error)) = (&self.predecessor, &result) {
             daemon::upgrade::fail(old, error);
@@ -430,7 +433,7 @@ impl<'a> Serving<'a> {
                     "some upstreams are still starting; serving without them until they are ready"
                 );
             }
-            if succeeding { Ok(()) } else { ask_ourselves(&addresses).await }
+            if succeeding { Ok(()) } else { ask_ourselves(&gateway, &addresses).await }
         };
         tokio::select! {
             result = prepared => result?,

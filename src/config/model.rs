@@ -45,6 +45,8 @@ pub struct Server {
     pub max_message_size: usize,
     /// A legacy session without any request for this long is ended. Default 1 h.
     pub session_timeout: Duration,
+    /// As many connections of clients may be open; `None` is as many as the limit on open files allows.
+    pub max_connections: Option<usize>,
     /// As many legacy sessions may be open. Default 10,000.
     pub max_sessions: usize,
     /// As many of them may be one client's, which is whoever has one network address; `None` without such a limit.
@@ -274,6 +276,7 @@ impl Default for Server {
             allowed_origins: Vec::new(),
             max_message_size: 16 << 20,
             session_timeout: Duration::from_secs(3600),
+            max_connections: None,
             max_sessions: 10_000,
             max_sessions_per_client: None,
             client_timeout: Duration::from_secs(30),

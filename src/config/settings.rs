@@ -107,6 +107,8 @@ pub(super) fn server(shape: &shape::Server, overrides: &Overrides, reader: &mut 
                 default.max_message_size
             })
         }),
+        max_connections: number(shape.max_connections.as_ref())
+            .and_then(|number| usize::try_from(number).ok()),
         max_sessions: number(shape.max_sessions.as_ref())
             .and_then(|number| usize::try_from(number).ok())
             .unwrap_or(default.max_sessions),

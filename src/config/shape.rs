@@ -52,6 +52,8 @@ pub(super) struct Server {
     /// A duration.
     pub(super) session_timeout: Option<Text>,
     /// A number.
+    pub(super) max_connections: Option<Number>,
+    /// A number.
     pub(super) max_sessions: Option<Number>,
     /// A number.
     pub(super) max_sessions_per_client: Option<Number>,

@@ -18,6 +18,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::Semaphore;
 
 use super::listen;
+use crate::allowance::Allowance;
 use crate::exit::{Exit, ToExit};
 use crate::sys::net::Listener;
 
@@ -31,6 +32,10 @@ const REQUEST_LIMIT: u64 = 64 * 1024;
 const ANSWER_LIMIT: u64 = 16 * 1024 * 1024;
 /// Connections served at once; more wait.
 const CONNECTIONS: usize = 16;
+/// Records of failures to accept in one [`COMPLAINTS_WINDOW`].
+const COMPLAINTS: u32 = 5;
+/// The time that these are for.
+const COMPLAINTS_WINDOW: Duration = Duration::from_secs(10);
 
 /// What a client can ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -158,6 +163,7 @@ impl Server {
     {
         let handler = Arc::new(handler);
         let slots = Arc::new(Semaphore::new(CONNECTIONS));
+        let mut complaints = Allowance::new(COMPLAINTS, COMPLAINTS_WINDOW);
         loop {
             let slot = Arc::clone(&slots).acquire_owned().await.expect("the semaphore is never closed");
             match self.listener.accept().await {
@@ -171,7 +177,12 @@ impl Server {
                     });
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a control connection");
+                    let tell = |left_out| {
+                        tracing::warn!(left_out, "more such failures to accept a control connection");
+                    };
+                    if complaints.admits(tell) {
+                        tracing::warn!(%error, "cannot accept a control connection");
+                    }
                     // Out of descriptors: accepting again at once would spin.
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }

@@ -383,7 +383,7 @@ impl Serving<'_> {
     pub(super) async fn succeed(&mut self) -> Result<(), Error> {
         self.talk(&Message::Prepared, &Message::Go).await?;
         self.accept()?;
-        super::alive::ask_ourselves(self.taken.listeners.addresses()).await?;
+        super::alive::ask_ourselves(&self.gateway, self.taken.listeners.addresses()).await?;
         let mut server = Server::prepare(&self.taken.paths.control)?;
         self.talk(&Message::Ready, &Message::Commit).await?;
         self.gateway.remember_sessions(&self.taken.paths.sessions(), false);

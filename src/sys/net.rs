@@ -109,6 +109,20 @@ impl Listener {
     }
 }
 
+/// Has the kernel end connections of this listener whose other end is gone: it asks those that are silent (`SO_KEEPALIVE`)
+/// and waits no longer than this for the answer, or for an acknowledgement of what was sent (tcp(7),
+/// `TCP_USER_TIMEOUT`). On Linux accepted connections have what their listener has.
+///
+/// # Errors
+/// What setsockopt(2) answers.
+pub fn notice_lost_peers(listener: &TcpListener, limit: std::time::Duration) -> io::Result<()> {
+    sockopt::set_socket_keepalive(listener, true)?;
+    sockopt::set_tcp_keepidle(listener, limit)?;
+    #[cfg(target_os = "linux")]
+    sockopt::set_tcp_user_timeout(listener, u32::try_from(limit.as_millis()).unwrap_or(u32::MAX))?;
+    Ok(())
+}
+
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {

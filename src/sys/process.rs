@@ -1,6 +1,6 @@
 //! Starting and ending child processes.
 //!
-//! [`command`] is the crate's only way to a [`Command`]; [`prepare_child`] gives the child a clean signal state and a
+//! [`command`] is the crate's only way to a [`Command`], and gives the child the limit on open files back; [`prepare_child`] gives the child a clean signal state and a
 //! process group of its own, so that [`signal_group`] reaches its children too; [`bind_to_parent`] makes it die with us.
 
 #![expect(
@@ -21,12 +21,15 @@ use tokio::io::unix::AsyncFd;
 #[expect(clippy::disallowed_methods, reason = "this is the constructor that the others are sent to")]
 #[must_use]
 pub fn command(program: impl AsRef<OsStr>) -> Command {
-    Command::new(program)
+    let mut command = Command::new(program);
+    super::limits::restore_in_child(&mut command);
+    command
 }
 
 /// Makes a child lead a process group of its own and start with default signal dispositions and an empty mask.
 pub fn prepare_child(command: &mut Command) {
     command.process_group(0);
+    super::limits::restore_in_child(command);
     let hook = || {
         super::signal::reset_dispositions_of_child();
         super::signal::unblock_all()

@@ -15,6 +15,7 @@ mod client;
 mod load;
 
 mod busy;
+mod flood;
 mod guardian;
 mod hostile;
 mod http2;
