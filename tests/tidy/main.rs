@@ -10,3 +10,4 @@ mod names;
 mod privileges;
 mod size;
 mod source;
+mod waits;
