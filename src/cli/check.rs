@@ -9,12 +9,13 @@
 //!   "files": ["/etc/mcpeg/mcpeg.toml"],
 //!   "listen": ["127.0.0.1:8080"],
 //!   "upstreams": [{ "name": "time", "transport": "stdio", "target": "mcp-server-time" }],
+//!   "disabled": ["old"],
 //!   "warnings": [{ "upstream": "time", "message": "command `mcp-server-time` is not in PATH" }],
 //!   "problems": []
 //! }
 //! ```
 //!
-//! If it is not valid, `files`, `listen`, `upstreams` and `warnings` are empty, and each problem is
+//! `disabled` is left out where nothing is. If it is not valid, `files`, `listen`, `upstreams` and `warnings` are empty, and each problem is
 //! `{ "file", "line", "column", "message", "hint" }`, where all but `message` may be null. Exit codes: 0 valid,
 //! also with warnings; 78 not valid.
 
@@ -41,6 +42,9 @@ struct Answer {
     listen: Vec<String>,
     /// The upstreams, without the built-in one.
     upstreams: Vec<Reached>,
+    /// The names of upstreams that are switched off; left out if there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    disabled: Vec<String>,
     /// What would probably not work.
     warnings: Vec<Warning>,
     /// What is wrong.
@@ -106,6 +110,10 @@ fn in_words(config: &Config) -> String {
         0 => "only the built-in upstream".to_owned(),
         1 => "1 upstream".to_owned(),
         number => format!("{number} upstreams"),
+    };
+    let upstreams = match config.disabled.len() {
+        0 => upstreams,
+        number => format!("{upstreams} ({number} disabled)"),
     };
     match config.sources.as_slice() {
         [] => format!(
@@ -230,6 +238,7 @@ impl Answer {
             files: config.sources.clone(),
             listen: config.server.listen.iter().map(ToString::to_string).collect(),
             upstreams: config.upstreams.iter().map(reached).collect(),
+            disabled: config.disabled.iter().map(|upstream| upstream.name.to_string()).collect(),
             warnings: warnings(config),
             problems: Vec::new(),
         }

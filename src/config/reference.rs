@@ -20,6 +20,8 @@ pub enum Table {
 /// The type of a key's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// `true` or `false`.
+    Truth,
     /// A string.
     Text,
     /// A string that is an absolute path.
@@ -85,6 +87,7 @@ impl Kind {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Truth => "true or false",
             Self::Text => "a string",
             Self::Path => "a string with an absolute path",
             Self::TextList => "an array of strings",

@@ -105,9 +105,10 @@ impl Gateway {
         let mut offers = if never { Vec::new() } else { read_offers(offers) };
         let start = |connector| Upstream::start(connector, changes.clone(), &supervisors, &mut offers, None);
         let (upstreams, awaited): (_, Vec<_>) = connectors.into_iter().map(start).unzip();
+        let lineup = Lineup::new(config.server.clone(), upstreams).beside(&config.disabled);
         let complaints = Arc::<Complaints>::default();
         let inner = Arc::new(Inner {
-            board: Arc::new(Board::new(Lineup::new(config.server.clone(), upstreams))),
+            board: Arc::new(Board::new(lineup)),
             sessions: Store::new(&complaints),
             held: Arc::default(),
             rounds: http::Rounds::default(),
@@ -250,8 +251,11 @@ impl Inner {
     /// A snapshot.
     pub(crate) fn status(&self, audience: Audience) -> Status {
         let lineup = self.board.current();
-        let upstreams: Vec<UpstreamStatus> =
+        let mut upstreams: Vec<UpstreamStatus> =
             lineup.upstreams().iter().map(|upstream| upstream.status(audience)).collect();
+        if audience == Audience::Operator {
+            upstreams.extend_from_slice(lineup.disabled());
+        }
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: self.started.elapsed().as_secs(),
