@@ -178,13 +178,13 @@ impl SessionLinks {
         let own: Vec<_> = lock(&self.own).iter().map(|(serial, link)| (*serial, Arc::clone(link))).collect();
         let spent: Vec<_> =
             own.into_iter().filter(|(serial, link)| spent(link) && !followed(serial)).collect();
-        for (_, link) in spent {
-            // The next call opens another.
-            if link.is_open() && link.retire_unused() {
-                tracing::debug!(upstream = %link.name, "a session's own connection is ended: nobody uses it");
-                link.wire.end().await;
-            }
-        }
+        // The next call opens another.
+        let retired = spent.iter().filter(|(_, link)| link.is_open() && link.retire_unused());
+        let ends = retired.map(|(_, link)| {
+            tracing::debug!(upstream = %link.name, "a session's own connection is ended: nobody uses it");
+            link.wire.end()
+        });
+        futures_util::future::join_all(ends).await;
     }
 
     /// Ends the session's own connections.
