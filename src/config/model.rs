@@ -18,6 +18,8 @@ pub struct Config {
     pub log: Log,
     /// `[upstreams.NAME]`, in the order of the main file and then of `conf.d/*.toml` by file name.
     pub upstreams: Vec<Upstream>,
+    /// Those with `enabled = false`, in the same order: nothing of them is started or listed.
+    pub disabled: Vec<Upstream>,
     /// The files that this was read from; empty without any file.
     pub sources: Vec<PathBuf>,
 }

@@ -20,6 +20,8 @@ pub enum Table {
 /// The type of a key's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// `true` or `false`.
+    Truth,
     /// A string.
     Text,
     /// A string that is an absolute path.
@@ -85,6 +87,7 @@ impl Kind {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Truth => "true or false",
             Self::Text => "a string",
             Self::Path => "a string with an absolute path",
             Self::TextList => "an array of strings",
@@ -121,7 +124,7 @@ const KEYS: &[Key] = &[
         name: "listen",
         kind: Kind::AddressList,
         default: Some("[\"127.0.0.1:8080\"]"),
-        example: "[\"127.0.0.1:8080\", \"unix:/run/mcpeg/mcpeg.sock\"]",
+        example: "[\"127.0.0.1:8080\", \"unix:/run/mcpeg/http.sock\"]",
         description: "Where to listen: host:port, [IPv6]:port, or unix:/path. Port 0 lets the kernel choose. A TCP \
                       address that other machines can reach needs auth = \"none\".",
     },
@@ -168,7 +171,8 @@ const KEYS: &[Key] = &[
         kind: Kind::Duration,
         default: Some("\"30s\""),
         example: "\"30s\"",
-        description: "How long requests in flight may take after a stop was asked for; then they are cut off.",
+        description: "How long requests in flight may take after a stop was asked for; then they are cut off. Ending the \
+                      connections to upstreams and their processes may take 2 seconds more.",
     },
     Key {
         table: Table::Server,

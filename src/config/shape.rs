@@ -119,6 +119,8 @@ pub(super) struct Log {
 #[serde(deny_unknown_fields, default)]
 #[cfg_attr(test, derive(serde::Serialize))]
 pub(super) struct Upstream {
+    /// Whether it is started.
+    pub(super) enabled: Option<Spanned<bool>>,
     /// A program.
     pub(super) command: Option<Text>,
     /// Its arguments.

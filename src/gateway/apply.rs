@@ -2,7 +2,7 @@
 //!
 //! Order: [`Gateway::prepare`] starts what is new or changed beside what runs, and waits until it has been tried;
 //! [`Gateway::commit`] puts all of it in force at once, tells the clients whose lists can have changed, and lets go of
-//! what is no longer there. Invariants: an upstream whose settings are the same is not touched; what is dropped
+//! what is no longer there. Invariants: an upstream whose settings, and the files that they name, are the same is not touched; what is dropped
 //! uncommitted leaves nothing behind; a replaced upstream ends when its requests in flight have been answered.
 
 use std::collections::HashSet;
@@ -14,7 +14,6 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::catalog::Lineup;
-use super::changes::{Origin, announce_lists};
 use super::error::Error;
 use super::service::{Gateway, Inner, pool_for};
 use super::status::Audience;
@@ -86,8 +85,7 @@ impl Gateway {
     pub async fn prepare(&self, config: &Config) -> Result<Prepared, Error> {
         let (inner, old) = (&self.0, self.0.board.current());
         let limit = old.server.max_message_size;
-        let same =
-            |settings: &Settings| old.configured().iter().find(|old| old.connector.settings == *settings);
+        let same = |settings: &Settings| old.configured().iter().find(|old| old.connector.is_for(settings));
         let pool = pool_for(config.upstreams.iter().filter(|settings| same(settings).is_none()))?;
         let mut prepared = Prepared { lineup: None, fresh: Vec::new(), reloaded: Reloaded::default() };
         let mut upstreams = Vec::with_capacity(config.upstreams.len() + 1);
@@ -110,7 +108,7 @@ impl Gateway {
         prepared.reloaded.removed.extend(gone.map(str::to_owned));
         upstreams.extend(old.upstreams().last().cloned());
         let server = Server { max_message_size: limit, ..config.server.clone() };
-        let lineup = prepared.lineup.insert(Lineup::new(server, upstreams));
+        let lineup = prepared.lineup.insert(Lineup::new(server, upstreams).beside(&config.disabled));
         let tried = join_all(prepared.fresh.iter().map(|upstream| upstream.tried()));
         let _ = timeout(SETTLE_LIMIT, tried).await;
         lineup.merged().check_clashes().await?;
@@ -126,7 +124,7 @@ impl Gateway {
         let old = self.0.board.replace(Arc::clone(&lineup));
         let endpoints: HashSet<_> = old.differences(&lineup).collect();
         if !endpoints.is_empty() {
-            announce_lists(&self.0.changes, &Origin::Reload(Arc::new(endpoints)));
+            self.0.changes.reloaded(endpoints);
         }
         let stays = |old: &Upstream| lineup.upstreams().iter().any(|new| new.serial == old.serial);
         let gone: Vec<_> = old.upstreams().iter().filter(|old| !stays(old)).cloned().collect();
