@@ -255,6 +255,16 @@ pub enum Asked {
         /// What, as text.
         word: String,
     },
+    /// To hear something of requests at an upstream that takes only so many at once.
+    Turn {
+        /// What, as text.
+        word: String,
+    },
+    /// Nothing: tells when everything before is on its way.
+    Nothing {
+        /// Who is told.
+        done: oneshot::Sender<()>,
+    },
 }
 
 /// The way to the process before or after this one, while there is one.
