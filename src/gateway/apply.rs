@@ -96,10 +96,10 @@ impl Gateway {
                 upstreams.push(Arc::clone(kept));
                 continue;
             }
-            let changed = old.configured().iter().any(|old| old.name() == name);
+            let former = old.configured().iter().find(|old| old.name() == name);
             let reloaded = &mut prepared.reloaded;
-            if changed { &mut reloaded.changed } else { &mut reloaded.added }.push(name);
-            let fresh = inner.start_upstream(settings, &pool, limit)?;
+            if former.is_some() { &mut reloaded.changed } else { &mut reloaded.added }.push(name);
+            let fresh = inner.start_upstream(settings, &pool, limit, former)?;
             prepared.fresh.push(Arc::clone(&fresh));
             upstreams.push(fresh);
         }
@@ -121,6 +121,9 @@ impl Gateway {
     pub fn commit(&self, mut prepared: Prepared, drain: Duration) {
         let Some(lineup) = prepared.lineup.take() else { return };
         let lineup = Arc::new(lineup);
+        for upstream in lineup.configured() {
+            upstream.widen();
+        }
         let old = self.0.board.replace(Arc::clone(&lineup));
         let endpoints: HashSet<_> = old.differences(&lineup).collect();
         if !endpoints.is_empty() {

@@ -109,7 +109,7 @@ impl Gateway {
         // Where names must not clash, the lists are needed before the pipes are there.
         let never = config.server.prefix == Prefix::Never;
         let mut offers = if never { Vec::new() } else { read_offers(offers) };
-        let start = |connector| Upstream::start(connector, changes.clone(), &supervisors, &mut offers);
+        let start = |connector| Upstream::start(connector, changes.clone(), &supervisors, &mut offers, None);
         let (upstreams, awaited): (_, Vec<_>) = connectors.into_iter().map(start).unzip();
         let lineup = Lineup::new(config.server.clone(), upstreams).beside(&config.disabled);
         let complaints = Arc::<Complaints>::default();
@@ -250,7 +250,8 @@ impl Inner {
         self.posted.load(Ordering::Relaxed)
     }
 
-    /// Starts an upstream of a configuration that is read while the gateway runs.
+    /// Starts an upstream of a configuration that is read while the gateway runs. At a server at which `former` has requests
+    /// it has no more at once than that one alone may.
     ///
     /// # Errors
     /// [`Error::Authorities`].
@@ -259,9 +260,13 @@ impl Inner {
         settings: &Settings,
         pool: &Pool,
         limit: usize,
+        former: Option<&Arc<Upstream>>,
     ) -> Result<Arc<Upstream>, Error> {
         let connector = Connector::new(settings, pool, limit, &self.keepers, None)?;
-        Ok(Upstream::start(connector, self.changes.clone(), &self.supervisors, &mut Vec::new()).0)
+        let there = upstream::whereabouts(settings);
+        let gate = former.and_then(|former| former.gate()).filter(|(place, _)| *place == there);
+        let gate = gate.map(|(_, gate)| Arc::clone(gate));
+        Ok(Upstream::start(connector, self.changes.clone(), &self.supervisors, &mut Vec::new(), gate).0)
     }
 
     /// A snapshot.

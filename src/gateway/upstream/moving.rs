@@ -148,6 +148,15 @@ fn recipe(settings: &Settings) -> Option<String> {
     Some(BASE64_STANDARD.encode(Sha256::digest(text)))
 }
 
+/// What tells an upstream's server from any other: its name, and how it is started or reached, as a digest.
+pub(crate) fn whereabouts(settings: &Settings) -> String {
+    let how = match &settings.transport {
+        Transport::Http { urls, .. } => Some(BASE64_STANDARD.encode(Sha256::digest(urls.join("\n")))),
+        Transport::Stdio { .. } => recipe(settings),
+    };
+    format!("{} {}", settings.name, how.unwrap_or_default())
+}
+
 impl Offer {
     /// The offer as text.
     pub(crate) fn to_text(&self) -> String {

@@ -26,7 +26,7 @@ use super::inbox::Outlet;
 use super::known::TOLD;
 use super::lease::Leases;
 use super::link::{Link, Role};
-use super::moving::{Awaited, Offer};
+use super::moving::{Awaited, Offer, whereabouts};
 use super::retry::Backoff;
 use super::tasks::Tasks;
 use super::watch::End;
@@ -114,17 +114,20 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
-    /// Starts supervising, in a task that `supervisors` tracks. Of the children on offer it takes those that suit.
+    /// Starts supervising, in a task that `supervisors` tracks. Of the children on offer it takes those that suit, and
+    /// `gate` is that of the upstream in whose place it comes.
     pub(crate) fn start(
         connector: Connector,
         changes: Changes,
         supervisors: &TaskTracker,
         offers: &mut Vec<Offer>,
+        gate: Option<Arc<Gate>>,
     ) -> (Arc<Self>, Vec<Awaited>) {
         let settings = &connector.settings;
         let state = if settings.start == Start::Lazy { State::Idle } else { State::Starting };
         let leases = Leases::of(&settings.transport);
-        let gate = settings.max_concurrency.map(|width| Gate::new(width, settings.max_queue));
+        let width = settings.max_concurrency;
+        let gate = width.map(|width| gate.unwrap_or_else(|| Gate::new(width, settings.max_queue)));
         let upstream = Arc::new(Self {
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
             connector,
@@ -240,6 +243,19 @@ impl Upstream {
         match &self.gate {
             Some(gate) => gate.turn_again(self.connector.name(), patience).await.map(Some),
             None => Ok(None),
+        }
+    }
+
+    /// The gate, where only so many requests are let through at once, and what tells its server from others.
+    pub(crate) fn gate(&self) -> Option<(String, &Arc<Gate>)> {
+        Some((whereabouts(&self.connector.settings), self.gate.as_ref()?))
+    }
+
+    /// Lets as many requests through from now on as its settings say.
+    pub(crate) fn widen(&self) {
+        let settings = &self.connector.settings;
+        if let (Some(gate), Some(width)) = (&self.gate, settings.max_concurrency) {
+            gate.resize(width, settings.max_queue);
         }
     }
 
