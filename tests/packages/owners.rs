@@ -64,7 +64,7 @@ fn set_up(machine: &Machine, (receipt, package, unit): Parts) {
     match receipt {
         ReceiptState::Live => ok(machine, "/root/mcpeg install --adopt --yes"),
         ReceiptState::Lost => {
-            ok(machine, "/root/mcpeg install --adopt --yes && rm /var/lib/mcpeg/install.json")
+            ok(machine, "/root/mcpeg install --adopt --yes && rm /var/lib/mcpeg/install.json");
         }
         ReceiptState::Foreign => {
             ok(machine, "mkdir -p /var/lib/mcpeg && echo '{\"version\":99}' >/var/lib/mcpeg/install.json");
@@ -286,16 +286,16 @@ fn the_shell_of_the_packages_has_the_same_rule_as_the_table() {
         let put = |path: &str, text: &str| {
             let path = root.path().join(path);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, text).unwrap();
+            std::io::Write::write_all(&mut std::fs::File::create(path).unwrap(), text.as_bytes()).unwrap();
         };
         let unit = "usr/local/lib/systemd/system/mcpeg.service";
         match situation.receipt {
             ReceiptState::None => {}
             ReceiptState::Live => {
-                put("var/lib/mcpeg/install.json", "{\n  \"version\": 4,\n  \"state\": \"installed\",\n")
+                put("var/lib/mcpeg/install.json", "{\n  \"version\": 4,\n  \"state\": \"installed\",\n");
             }
             ReceiptState::Removed => {
-                put("var/lib/mcpeg/install.json", "{\n  \"version\": 4,\n  \"state\": \"removed\",\n")
+                put("var/lib/mcpeg/install.json", "{\n  \"version\": 4,\n  \"state\": \"removed\",\n");
             }
             ReceiptState::Lost => put(unit, "# x\n# this file is written by mcpeg's installer or package.\n"),
             ReceiptState::Foreign => put("var/lib/mcpeg/install.json", "{\"version\":99}\n"),
