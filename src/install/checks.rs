@@ -112,7 +112,8 @@ fn shadows(target: &Target) -> Result<(), Error> {
     match shadow(target)? {
         None => Ok(()),
         Some(Shadow::Mask(path)) => {
-            Err(Error::Masked { unit: target.layout.unit.clone(), path: target.tree.outside(&path) })
+            let (unit, systemctl) = (target.layout.unit.clone(), target.layout.systemctl());
+            Err(Error::Masked { unit, path: target.tree.outside(&path), systemctl })
         }
         Some(Shadow::Copy(path)) => {
             let why = "it would hide the unit that mcpeg installs";
