@@ -21,3 +21,4 @@ pub mod process;
 pub mod rename;
 pub mod signal;
 pub mod user;
+pub mod walk;
