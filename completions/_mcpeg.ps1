@@ -48,7 +48,7 @@ Register-ArgumentCompleter -Native -CommandName 'mcpeg' -ScriptBlock {
             [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
             [CompletionResult]::new('install', 'install', [CompletionResultType]::ParameterValue, 'Install mcpeg as a systemd service on this machine')
             [CompletionResult]::new('uninstall', 'uninstall', [CompletionResultType]::ParameterValue, 'Remove what `mcpeg install` put on this machine')
-            [CompletionResult]::new('import', 'import', [CompletionResultType]::ParameterValue, 'Turn a client''s mcpServers JSON into configuration files')
+            [CompletionResult]::new('import', 'import', [CompletionResultType]::ParameterValue, 'Turn a client''s servers into configuration files')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
             break
         }
@@ -97,7 +97,7 @@ Register-ArgumentCompleter -Native -CommandName 'mcpeg' -ScriptBlock {
         'mcpeg;help' {
             [CompletionResult]::new('install', 'install', [CompletionResultType]::ParameterValue, 'Install mcpeg as a systemd service on this machine')
             [CompletionResult]::new('uninstall', 'uninstall', [CompletionResultType]::ParameterValue, 'Remove what `mcpeg install` put on this machine')
-            [CompletionResult]::new('import', 'import', [CompletionResultType]::ParameterValue, 'Turn a client''s mcpServers JSON into configuration files')
+            [CompletionResult]::new('import', 'import', [CompletionResultType]::ParameterValue, 'Turn a client''s servers into configuration files')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
             break
         }

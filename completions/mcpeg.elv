@@ -45,7 +45,7 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
             cand --version 'Print version'
             cand install 'Install mcpeg as a systemd service on this machine'
             cand uninstall 'Remove what `mcpeg install` put on this machine'
-            cand import 'Turn a client''s mcpServers JSON into configuration files'
+            cand import 'Turn a client''s servers into configuration files'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
         &'mcpeg;install'= {
@@ -90,7 +90,7 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
         &'mcpeg;help'= {
             cand install 'Install mcpeg as a systemd service on this machine'
             cand uninstall 'Remove what `mcpeg install` put on this machine'
-            cand import 'Turn a client''s mcpServers JSON into configuration files'
+            cand import 'Turn a client''s servers into configuration files'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
         &'mcpeg;help;install'= {

@@ -12,7 +12,7 @@ use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 /// More than any answer that a probe asks for, in bytes.
 const ANSWER_LIMIT: usize = 1 << 20;
@@ -55,6 +55,25 @@ pub enum Error {
 /// [`Error`] when no complete answer arrives within `limit`.
 pub async fn get(target: &Target, path: &str, limit: Duration) -> Result<(StatusCode, Bytes), Error> {
     exchange(target, Request::get(path), Bytes::new(), limit).await
+}
+
+/// Sends `GET path` to a TCP address from a socket that is bound already, and returns status and body.
+///
+/// # Errors
+/// [`Error`] when no complete answer arrives within `limit`.
+pub async fn get_from(
+    socket: TcpSocket,
+    address: std::net::SocketAddr,
+    path: &str,
+    limit: Duration,
+) -> Result<(StatusCode, Bytes), Error> {
+    let target = Target::Tcp(address.to_string());
+    let work = async {
+        let stream = socket.connect(address).await.map_err(|error| Error::Connect(target.clone(), error))?;
+        let answer = over(stream, &address.to_string(), Request::get(path), Bytes::new()).await;
+        answer.map_err(|error| Error::Exchange(target.clone(), error))
+    };
+    tokio::time::timeout(limit, work).await.map_err(|_| Error::TimeOut(target.clone(), limit))?
 }
 
 /// Sends `POST path` with a JSON body, as an MCP client does, and returns status and body.

@@ -9,12 +9,13 @@
 //!   "files": ["/etc/mcpeg/mcpeg.toml"],
 //!   "listen": ["127.0.0.1:8080"],
 //!   "upstreams": [{ "name": "time", "transport": "stdio", "target": "mcp-server-time" }],
+//!   "disabled": ["old"],
 //!   "warnings": [{ "upstream": "time", "message": "command `mcp-server-time` is not in PATH" }],
 //!   "problems": []
 //! }
 //! ```
 //!
-//! If it is not valid, `files`, `listen`, `upstreams` and `warnings` are empty, and each problem is
+//! `disabled` is left out where nothing is. If it is not valid, `files`, `listen`, `upstreams` and `warnings` are empty, and each problem is
 //! `{ "file", "line", "column", "message", "hint" }`, where all but `message` may be null. Exit codes: 0 valid,
 //! also with warnings; 78 not valid.
 
@@ -25,6 +26,7 @@ use nix::unistd::{AccessFlags, access};
 use serde::Serialize;
 
 use crate::config::{self, Auth, Config, Place, Source, Transport, Upstream};
+use crate::daemon::RunPaths;
 use crate::exit::{Exit, ToExit as _};
 use crate::install::Sandbox;
 
@@ -41,6 +43,9 @@ struct Answer {
     listen: Vec<String>,
     /// The upstreams, without the built-in one.
     upstreams: Vec<Reached>,
+    /// The names of upstreams that are switched off; left out if there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    disabled: Vec<String>,
     /// What would probably not work.
     warnings: Vec<Warning>,
     /// What is wrong.
@@ -84,11 +89,11 @@ struct Wrong {
 
 /// Loads the configuration and reports what was found.
 #[must_use]
-pub(super) fn run(source: &Source, json: bool) -> Exit {
+pub(super) fn run(source: &Source, pid_file: Option<&Path>, json: bool) -> Exit {
     match config::load(source) {
-        Ok(config) if json => report::json(&Answer::valid(&config), Exit::Done),
+        Ok(config) if json => report::json(&Answer::valid(&config, pid_file), Exit::Done),
         Ok(config) => {
-            for warning in warnings(&config) {
+            for warning in warnings(&config, pid_file) {
                 report::warning(warning.in_words());
             }
             report::lines(in_words(&config), Exit::Done)
@@ -107,6 +112,10 @@ fn in_words(config: &Config) -> String {
         1 => "1 upstream".to_owned(),
         number => format!("{number} upstreams"),
     };
+    let upstreams = match config.disabled.len() {
+        0 => upstreams,
+        number => format!("{upstreams} ({number} disabled)"),
+    };
     match config.sources.as_slice() {
         [] => format!(
             "no configuration file {}: {upstreams}, listening on {listen}",
@@ -119,8 +128,12 @@ fn in_words(config: &Config) -> String {
 }
 
 /// Everything that is valid but would probably not work, or not as it is meant.
-fn warnings(config: &Config) -> Vec<Warning> {
+fn warnings(config: &Config, pid_file: Option<&Path>) -> Vec<Warning> {
     let mut warnings = Vec::new();
+    let paths = RunPaths::resolve(pid_file).ok();
+    if let Some(Err(error)) = paths.map(|paths| paths.check_listeners(&config.server.listen)) {
+        warnings.push(Warning { upstream: None, message: error.to_string() });
+    }
     for listener in config.server.listen.iter().filter(|listener| !listener.is_local()) {
         if config.server.auth == Some(Auth::None) {
             let message = format!("whoever can reach `{listener}` can use every upstream (auth = \"none\")");
@@ -216,7 +229,7 @@ impl Warning {
 
 impl Answer {
     /// The answer for a valid configuration.
-    fn valid(config: &Config) -> Self {
+    fn valid(config: &Config, pid_file: Option<&Path>) -> Self {
         let reached = |upstream: &Upstream| Reached {
             name: upstream.name.to_string(),
             transport: match upstream.transport {
@@ -230,7 +243,8 @@ impl Answer {
             files: config.sources.clone(),
             listen: config.server.listen.iter().map(ToString::to_string).collect(),
             upstreams: config.upstreams.iter().map(reached).collect(),
-            warnings: warnings(config),
+            disabled: config.disabled.iter().map(|upstream| upstream.name.to_string()).collect(),
+            warnings: warnings(config, pid_file),
             problems: Vec::new(),
         }
     }

@@ -34,7 +34,7 @@ const INSTANCES: &str = "/etc";
 const INSTANCE_PREFIX: &str = "mcpeg-";
 
 /// The options whose files have an ending of their own.
-const ENDINGS: [(&str, &str); 2] = [("config", "toml"), ("file", "json")];
+const ENDINGS: [(&str, &str); 1] = [("config", "toml")];
 
 /// The options that belong to one action each, which clap does not tell.
 const BELONGING: [(&str, &str); 2] = [("force", "stop"), ("upstream", "status")];
@@ -323,7 +323,7 @@ mod tests {
     fn subcommands_have_arguments_of_their_own() {
         assert_eq!(ask(&[""]), ["help", "import", "install", "uninstall"]);
         assert_eq!(ask(&["uninstall", "--pu"]), ["--purge"]);
-        assert_eq!(ask(&["import", ""]), ["files\tjson\t-"]);
+        assert_eq!(ask(&["import", ""]), ["files\t-\t-"]);
         assert_eq!(ask(&["install", "--root", ""]), ["directories\t-\t-"]);
     }
 

@@ -215,7 +215,7 @@ pub enum Command {
     Install(InstallArgs),
     /// Remove what `mcpeg install` put on this machine.
     Uninstall(UninstallArgs),
-    /// Turn a client's mcpServers JSON into configuration files.
+    /// Turn a client's servers into configuration files.
     Import(ImportArgs),
     /// Write the files that packages and the repository ship.
     #[command(hide = true)]
@@ -348,13 +348,16 @@ pub struct UninstallArgs {
 /// `mcpeg import`.
 ///
 /// Each server becomes one file in conf.d. Values that look like secrets are replaced by ${env:NAME}, and the
-/// names are printed.
+/// names are printed. Understood are the files of Claude, Cursor, Windsurf, Cline, Gemini, VS Code, Zed, Codex (TOML),
+/// opencode, Goose and Continue (YAML). A server that cannot be taken is named with the reason, and stops no other;
+/// the exit code is then 78.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   mcpeg import ~/.config/Claude/claude_desktop_config.json
-  mcpeg import .mcp.json --dry-run")]
+  mcpeg import .mcp.json --dry-run
+  mcpeg import ~/.codex/config.toml")]
 pub struct ImportArgs {
-    /// The JSON file with an `mcpServers` object.
+    /// The client's file: JSON with or without comments, TOML or YAML.
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
     /// The configuration file beside which conf.d lies.

@@ -1,4 +1,4 @@
-//! References in string values: `${env:NAME}`, `${file:/path}`, `${credential:NAME}`, and `$$` for a dollar sign.
+//! References in string values: `${env:NAME}`, `${env:NAME:-default}` (as in sh: where the variable is unset or empty), `${file:/path}`, `${credential:NAME}`, and `$$` for a dollar sign.
 //!
 //! Invariant: a failure quotes the reference, never the text around it and never what the reference stands for. What
 //! is not a well-formed reference is not quoted either, because it may be part of a password with a dollar sign.
@@ -33,8 +33,25 @@ pub(super) struct Failure {
 /// What stands for an unresolved reference in a lenient reading.
 const ASSUMED: &str = "x";
 
+/// How deep a default may lie in defaults.
+const DEPTH: usize = 16;
+
 /// Replaces each reference in `text` by what it stands for.
 pub(super) fn expand(text: &str, around: Surroundings<'_>) -> Result<String, Failure> {
+    expand_at(text, around, 0)
+}
+
+/// Where the brace closes that is open at the beginning: defaults may have braces in them, in pairs.
+fn closing(text: &str) -> Option<usize> {
+    let mut open = 1;
+    text.char_indices().find_map(|(at, c)| {
+        open += i32::from(c == '{') - i32::from(c == '}');
+        (open == 0).then_some(at)
+    })
+}
+
+/// [`expand`] in a default at this depth.
+fn expand_at(text: &str, around: Surroundings<'_>, depth: usize) -> Result<String, Failure> {
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('$') {
@@ -43,8 +60,9 @@ pub(super) fn expand(text: &str, around: Surroundings<'_>) -> Result<String, Fai
             expanded.push('$');
             rest = after;
         } else if let Some(after) = after.strip_prefix('{') {
-            let (reference, after) = after.split_once('}').ok_or_else(malformed)?;
-            match resolve(reference, around) {
+            let end = closing(after).ok_or_else(malformed)?;
+            let (reference, after) = (&after[..end], &after[end + 1..]);
+            match resolve(reference, around, depth) {
                 Err(failure) if around.lenient && failure.well_formed => expanded.push_str(ASSUMED),
                 resolved => expanded.push_str(&resolved?),
             }
@@ -59,21 +77,28 @@ pub(super) fn expand(text: &str, around: Surroundings<'_>) -> Result<String, Fai
 }
 
 /// What one reference, without its braces, stands for.
-fn resolve(reference: &str, around: Surroundings<'_>) -> Result<String, Failure> {
+fn resolve(reference: &str, around: Surroundings<'_>, depth: usize) -> Result<String, Failure> {
+    let (reference, default) = match reference.split_once(":-") {
+        Some((variable, default)) if variable.starts_with("env:") => (variable, Some(default)),
+        _ => (reference, None),
+    };
     let fail = |why: &str, hint: String| Failure {
         message: format!("`${{{reference}}}` {why}"),
         hint,
         well_formed: true,
     };
     match reference.split_once(':') {
-        Some(("env", name)) if is_variable_name(name) => match (around.variable)(name) {
-            Some(value) => value.into_string().map_err(|_| {
+        Some(("env", name)) if is_variable_name(name) => match ((around.variable)(name), default) {
+            (value, Some(default)) if value.as_ref().is_none_or(|value| value.is_empty()) => {
+                if depth >= DEPTH { Err(malformed()) } else { expand_at(default, around, depth + 1) }
+            }
+            (Some(value), _) => value.into_string().map_err(|_| {
                 fail(
                     "is not valid UTF-8",
                     format!("set {name} to valid UTF-8, or read the value from a file"),
                 )
             }),
-            None => Err(fail(
+            (None, _) => Err(fail(
                 "is not set in the environment of mcpeg",
                 format!("set {name}, or use ${{file:/path}} or ${{credential:NAME}}"),
             )),
@@ -157,6 +182,18 @@ mod tests {
     fn references_dollars_and_plain_text_mix() {
         assert_eq!(expanded("x${env:A}y$$z$HOME$", None).as_deref(), Ok("x1y$z$HOME$"));
         assert_eq!(expanded("$${env:A}", None).as_deref(), Ok("${env:A}"));
+    }
+
+    #[test]
+    fn a_default_counts_where_the_variable_is_unset_or_empty() {
+        assert_eq!(expanded("${env:A:-x}", None).as_deref(), Ok("1"));
+        assert_eq!(expanded("<${env:NOPE:-http://h:1/{b}?$$c}>", None).as_deref(), Ok("<http://h:1/{b}?$c>"));
+        assert_eq!(expanded("${env:NOPE:-}", None).as_deref(), Ok(""));
+        assert_eq!(expanded("${env:NOPE:-${env:A:-2}${env:NOPE:-3}}", None).as_deref(), Ok("13"));
+        let missing = expanded("${env:NOPE:-${env:ALSO}hunter2}", None).unwrap_err();
+        assert!(missing.contains("${env:ALSO}") && !missing.contains("hunter2"), "{missing}");
+        let deep = format!("{}x{}", "${env:NOPE:-".repeat(100_000), "}".repeat(100_000));
+        assert_eq!(expanded(&deep, None), Err(malformed().message));
     }
 
     #[test]

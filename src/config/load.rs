@@ -12,7 +12,7 @@ use serde::Deserialize as _;
 use toml::de::DeTable;
 
 use super::expand::Surroundings;
-use super::model::{Config, Upstream};
+use super::model::{Config, Upstream, UpstreamName};
 use super::place::{Place, Problems, Text, place_of};
 use super::schema::{self, Role};
 use super::settings::{self, Reader};
@@ -154,6 +154,7 @@ fn understand(source: &Source, documents: Vec<Document>, around: Surroundings<'_
     let mut server = super::Server::default();
     let mut log = super::Log::default();
     let mut found: Vec<(Place, Upstream)> = Vec::new();
+    let mut off: Vec<UpstreamName> = Vec::new();
     for document in &documents {
         let Some(shape) = document.parse(&mut problems) else { continue };
         let mut reader = Reader { text: document.text(), around, problems: &mut problems };
@@ -162,16 +163,22 @@ fn understand(source: &Source, documents: Vec<Document>, around: Surroundings<'_
             log = log_settings::log(&shape.log, &source.overrides, &mut reader);
         }
         for (name, upstream) in &shape.upstreams {
-            found.extend(upstream::upstream(name, upstream, &mut reader));
+            // What is switched off must have the right form, but its secrets need not be here.
+            let enabled = upstream.enabled.as_ref().is_none_or(|enabled| *enabled.get_ref());
+            reader.around.lenient = around.lenient || !enabled;
+            let read = upstream::upstream(name, upstream, &mut reader);
+            off.extend(read.iter().filter(|_| !enabled).map(|(_, upstream)| upstream.name.clone()));
+            found.extend(read);
         }
     }
     upstream::distinct(&found, &mut problems);
     if !problems.as_slice().is_empty() {
         return Err(Error::Invalid(problems));
     }
-    let upstreams = found.into_iter().map(|(_, upstream)| upstream).collect();
+    let upstreams = found.into_iter().map(|(_, upstream)| upstream);
+    let (disabled, upstreams) = upstreams.partition(|upstream| off.contains(&upstream.name));
     let sources = documents.into_iter().filter(|document| document.exists).map(|document| document.path);
-    Ok(Config { server, log, upstreams, sources: sources.collect() })
+    Ok(Config { server, log, upstreams, disabled, sources: sources.collect() })
 }
 
 /// Reads every file: the main one first, empty if it need not exist and does not. The others are those beside it,

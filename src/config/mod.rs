@@ -38,3 +38,4 @@ pub use model::{
 };
 pub use place::{Place, Problem, Problems};
 pub use shows::{Pattern, Selection, Shows};
+pub use upstream::is_reserved_header;

@@ -18,6 +18,8 @@ pub struct Config {
     pub log: Log,
     /// `[upstreams.NAME]`, in the order of the main file and then of `conf.d/*.toml` by file name.
     pub upstreams: Vec<Upstream>,
+    /// Those with `enabled = false`, in the same order: nothing of them is started or listed.
+    pub disabled: Vec<Upstream>,
     /// The files that this was read from; empty without any file.
     pub sources: Vec<PathBuf>,
 }
@@ -45,6 +47,8 @@ pub struct Server {
     pub max_message_size: usize,
     /// A legacy session without any request for this long is ended. Default 1 h.
     pub session_timeout: Duration,
+    /// As many connections of clients may be open; `None` is as many as the limit on open files allows.
+    pub max_connections: Option<usize>,
     /// As many legacy sessions may be open. Default 10,000.
     pub max_sessions: usize,
     /// As many of them may be one client's, which is whoever has one network address; `None` without such a limit.
@@ -274,6 +278,7 @@ impl Default for Server {
             allowed_origins: Vec::new(),
             max_message_size: 16 << 20,
             session_timeout: Duration::from_secs(3600),
+            max_connections: None,
             max_sessions: 10_000,
             max_sessions_per_client: None,
             client_timeout: Duration::from_secs(30),

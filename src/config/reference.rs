@@ -20,6 +20,8 @@ pub enum Table {
 /// The type of a key's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// `true` or `false`.
+    Truth,
     /// A string.
     Text,
     /// A string that is an absolute path.
@@ -85,6 +87,7 @@ impl Kind {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Truth => "true or false",
             Self::Text => "a string",
             Self::Path => "a string with an absolute path",
             Self::TextList => "an array of strings",
@@ -121,7 +124,7 @@ const KEYS: &[Key] = &[
         name: "listen",
         kind: Kind::AddressList,
         default: Some("[\"127.0.0.1:8080\"]"),
-        example: "[\"127.0.0.1:8080\", \"unix:/run/mcpeg/mcpeg.sock\"]",
+        example: "[\"127.0.0.1:8080\", \"unix:/run/mcpeg/http.sock\"]",
         description: "Where to listen: host:port, [IPv6]:port, or unix:/path. Port 0 lets the kernel choose. A TCP \
                       address that other machines can reach needs auth = \"none\".",
     },
@@ -180,12 +183,25 @@ const KEYS: &[Key] = &[
     },
     Key {
         table: Table::Server,
+        name: "max_connections",
+        kind: Kind::Number(1, 1_000_000),
+        default: None,
+        example: "10000",
+        description: "How many connections of clients may be open, from 1 to 1000000. Beyond, connections without a \
+                      request in flight are closed for new ones, those of the client that has most of them first and of \
+                      these the ones that were idle for longest; if all are in use, a new one is answered 503. Left out, it \
+                      is half of the files that the gateway may have open (its hard limit, LimitNOFILE= in the unit), and \
+                      32768 at most; more than all but 512 of these files cannot be had.",
+    },
+    Key {
+        table: Table::Server,
         name: "max_sessions",
         kind: Kind::Number(1, 1_000_000),
         default: Some("10000"),
         example: "10000",
-        description: "How many sessions of clients may be open, from 1 to 1000000. Beyond, the one that was silent for \
-                      longest is ended; if all are in use, a new one is refused.",
+        description: "How many sessions of clients may be open, from 1 to 1000000. Beyond, one is ended whose client is not \
+                      there, of the client that has most of them the one that was silent for longest; if all clients are \
+                      there, a new session is refused, unless one client has more than half of all.",
     },
     Key {
         table: Table::Server,
@@ -193,8 +209,8 @@ const KEYS: &[Key] = &[
         kind: Kind::Number(1, 1_000_000),
         default: None,
         example: "100",
-        description: "How many of them may be those of one client, which is whoever connects from one network address. \
-                      Beyond, the client's session that was silent for longest is ended; if all are in use, a new one is \
+        description: "How many of them may be those of one client, which is whoever connects from one network address, \
+                      from 127.0.0.0/8, or from one IPv6 network (/64). Beyond, the client's session that was silent for longest is ended; if all are in use, a new one is \
                       refused. Left out, there is no such limit; behind a reverse proxy all clients have its address.",
     },
     Key {
@@ -203,8 +219,9 @@ const KEYS: &[Key] = &[
         kind: Kind::Duration,
         default: Some("\"30s\""),
         example: "\"30s\"",
-        description: "How long a client may take to send the head of a request, and after it the body, which has one \
-                      second more for each KiB that has come. Slower requests are answered with 408 and cut.",
+        description: "How long a client may hold a connection without a request, take to send the head of one, and leave an \
+                      answer unread. A body must bring 1 KiB for each second in each such time, until it is complete. Slower \
+                      requests are answered with 408 and cut.",
     },
     Key {
         table: Table::Server,

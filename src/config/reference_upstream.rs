@@ -110,6 +110,15 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key {
         table: Table::Upstream,
+        name: "enabled",
+        kind: Kind::Truth,
+        default: Some("true"),
+        example: "false",
+        description: "Whether the upstream is used. One with enabled = false is checked, but neither started nor listed, \
+                      and its references need not be resolved; --status shows it as disabled. A reload switches it.",
+    },
+    Key {
+        table: Table::Upstream,
         name: "start_timeout",
         kind: Kind::Duration,
         default: Some("\"30s\""),

@@ -95,7 +95,8 @@ fn inner(value: &Spanned<DeValue<'_>>, which: Table, header: &str, text: Text<'_
 fn typed(key: &Key, value: &Spanned<DeValue<'_>>, text: Text<'_>, problems: &mut Problems) {
     let (name, expected) = (key.name, key.kind.name());
     match (key.kind, value.get_ref()) {
-        (Kind::Text | Kind::Path | Kind::Duration | Kind::Size, DeValue::String(_)) => {}
+        (Kind::Text | Kind::Path | Kind::Duration | Kind::Size, DeValue::String(_))
+        | (Kind::Truth, DeValue::Boolean(_)) => {}
         (Kind::Duration, DeValue::Integer(number)) => {
             wrong_type(name, expected, &units::suggest_duration(number.as_str()), value, text, problems);
         }

@@ -52,6 +52,8 @@ pub(super) struct Server {
     /// A duration.
     pub(super) session_timeout: Option<Text>,
     /// A number.
+    pub(super) max_connections: Option<Number>,
+    /// A number.
     pub(super) max_sessions: Option<Number>,
     /// A number.
     pub(super) max_sessions_per_client: Option<Number>,
@@ -117,6 +119,8 @@ pub(super) struct Log {
 #[serde(deny_unknown_fields, default)]
 #[cfg_attr(test, derive(serde::Serialize))]
 pub(super) struct Upstream {
+    /// Whether it is started.
+    pub(super) enabled: Option<Spanned<bool>>,
     /// A program.
     pub(super) command: Option<Text>,
     /// Its arguments.

@@ -24,6 +24,13 @@ const RESERVED: [HeaderName; 7] = [
     HeaderName::from_static("last-event-id"),
 ];
 
+/// Whether a header of this name is set by the gateway itself, so that no configuration may have it.
+#[must_use]
+pub fn is_reserved_header(name: &str) -> bool {
+    HeaderName::from_bytes(name.as_bytes())
+        .is_ok_and(|header| RESERVED.contains(&header) || header.as_str().starts_with("mcp-"))
+}
+
 /// Reads one upstream and says where its name stands; `None` if it cannot be reached in any way.
 pub(super) fn upstream(
     name: &shape::Text,
@@ -212,7 +219,7 @@ fn header_name(name: &shape::Text, reader: &mut Reader<'_>) -> Option<String> {
         reader.refuse(&name.span(), message, "use letters, digits and `-`");
         return None;
     };
-    if RESERVED.contains(&header) || header.as_str().starts_with("mcp-") {
+    if is_reserved_header(text) {
         reader.refuse(&name.span(), format!("header `{text}` is set by mcpeg itself"), "remove it");
         return None;
     }

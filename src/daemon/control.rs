@@ -18,7 +18,9 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::Semaphore;
 
 use super::listen;
+use crate::allowance::Allowance;
 use crate::exit::{Exit, ToExit};
+use crate::sys::fs::{self as files, Owners};
 use crate::sys::net::Listener;
 
 /// How long a client waits in all.
@@ -31,6 +33,10 @@ const REQUEST_LIMIT: u64 = 64 * 1024;
 const ANSWER_LIMIT: u64 = 16 * 1024 * 1024;
 /// Connections served at once; more wait.
 const CONNECTIONS: usize = 16;
+/// Records of failures to accept in one [`COMPLAINTS_WINDOW`].
+const COMPLAINTS: u32 = 5;
+/// The time that these are for.
+const COMPLAINTS_WINDOW: Duration = Duration::from_secs(10);
 
 /// What a client can ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,7 +102,7 @@ impl Server {
     /// When the socket cannot be made.
     pub fn bind(path: &Path) -> Result<Self, Error> {
         for stale in [path, &beside(path)] {
-            listen::clear_stale_socket(stale).map_err(Error::Occupied)?;
+            listen::clear_stale_socket(stale, Owners::Ours).map_err(Error::Occupied)?;
         }
         Self::bind_at(path)
     }
@@ -109,7 +115,7 @@ impl Server {
     pub fn prepare(path: &Path) -> Result<Self, Error> {
         let beside = beside(path);
         // What a process left there that was killed at this point.
-        listen::clear_stale_socket(&beside).map_err(Error::Occupied)?;
+        listen::clear_stale_socket(&beside, Owners::Ours).map_err(Error::Occupied)?;
         let mut server = Self::bind_at(&beside)?;
         server.names = Some((beside, path.to_path_buf()));
         Ok(server)
@@ -118,7 +124,7 @@ impl Server {
     /// Binds the socket under this name.
     fn bind_at(path: &Path) -> Result<Self, Error> {
         let failed = |error| Error::Bind(path.to_path_buf(), error);
-        match Listener::bind_unix(path).map_err(failed)? {
+        match Listener::bind_unix(path, Owners::Ours).map_err(failed)? {
             Listener::Unix(listener) => {
                 let listener = tokio::net::UnixListener::from_std(listener).map_err(failed)?;
                 Ok(Self { listener, busy: Busy::default(), names: None })
@@ -133,8 +139,8 @@ impl Server {
     /// What rename(2) answers.
     pub fn publish(&mut self) -> Result<(), Error> {
         if let Some((beside, path)) = self.names.take() {
-            std::fs::rename(&beside, &path).map_err(|error| {
-                drop(std::fs::remove_file(&beside));
+            files::rename(&beside, &path).map_err(|error| {
+                drop(files::remove(&beside));
                 Error::Bind(path, error)
             })?;
         }
@@ -158,6 +164,7 @@ impl Server {
     {
         let handler = Arc::new(handler);
         let slots = Arc::new(Semaphore::new(CONNECTIONS));
+        let mut complaints = Allowance::new(COMPLAINTS, COMPLAINTS_WINDOW);
         loop {
             let slot = Arc::clone(&slots).acquire_owned().await.expect("the semaphore is never closed");
             match self.listener.accept().await {
@@ -171,7 +178,12 @@ impl Server {
                     });
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a control connection");
+                    let tell = |left_out| {
+                        tracing::warn!(left_out, "more such failures to accept a control connection");
+                    };
+                    if complaints.admits(tell) {
+                        tracing::warn!(%error, "cannot accept a control connection");
+                    }
                     // Out of descriptors: accepting again at once would spin.
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }

@@ -110,7 +110,7 @@ impl Gateway {
         prepared.reloaded.removed.extend(gone.map(str::to_owned));
         upstreams.extend(old.upstreams().last().cloned());
         let server = Server { max_message_size: limit, ..config.server.clone() };
-        let lineup = prepared.lineup.insert(Lineup::new(server, upstreams));
+        let lineup = prepared.lineup.insert(Lineup::new(server, upstreams).beside(&config.disabled));
         let tried = join_all(prepared.fresh.iter().map(|upstream| upstream.tried()));
         let _ = timeout(SETTLE_LIMIT, tried).await;
         lineup.merged().check_clashes().await?;

@@ -21,8 +21,15 @@ use super::status::{Audience, State, UpstreamStatus};
 const PREFIX: &str = "mcpeg";
 
 /// What an upstream can be doing.
-const STATES: [State; 6] =
-    [State::Starting, State::Ready, State::Degraded, State::Idle, State::BackingOff, State::Stopped];
+const STATES: [State; 7] = [
+    State::Starting,
+    State::Ready,
+    State::Degraded,
+    State::Idle,
+    State::BackingOff,
+    State::Stopped,
+    State::Disabled,
+];
 
 /// Numbers under one name.
 #[derive(Clone, Debug)]
@@ -196,6 +203,9 @@ mod tests {
 
     #[test]
     fn states_have_the_names_that_the_status_has() {
-        assert_eq!(STATES.map(name), ["starting", "ready", "degraded", "idle", "backing-off", "stopped"]);
+        assert_eq!(
+            STATES.map(name),
+            ["starting", "ready", "degraded", "idle", "backing-off", "stopped", "disabled"]
+        );
     }
 }

@@ -17,6 +17,8 @@
 mod apply;
 mod catalog;
 mod changes;
+mod client;
+mod complaints;
 mod error;
 mod handover;
 mod http;
@@ -30,6 +32,7 @@ mod upstream;
 
 pub use apply::{NotReady, Prepared, Reloaded};
 pub use error::Error;
+pub use http::Expected;
 pub use metrics::{Labels, Metric};
 pub use service::Gateway;
 pub use session::Asked;

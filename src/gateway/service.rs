@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::catalog::{Board, Lineup};
 use super::changes::{Changes, changes};
+use super::complaints::Complaints;
 use super::error::Error;
 use super::handover::{Handover, read_offers};
 use super::http;
@@ -43,6 +44,12 @@ pub(crate) struct Inner {
     pub(super) handover: Handover,
     /// Set while connections are left to wait: another process takes over.
     pub(crate) paused: watch::Sender<bool>,
+    /// The connections of clients.
+    pub(crate) slots: Arc<http::Slots>,
+    /// Bodies of requests that are not complete.
+    pub(crate) bodies: Arc<http::Bodies>,
+    /// What is logged about clients.
+    pub(crate) complaints: Arc<Complaints>,
     /// What upstreams announce.
     pub(crate) changes: Changes,
     /// Cancelled when the drain begins.
@@ -98,14 +105,19 @@ impl Gateway {
         let mut offers = if never { Vec::new() } else { read_offers(offers) };
         let start = |connector| Upstream::start(connector, changes.clone(), &supervisors, &mut offers);
         let (upstreams, awaited): (_, Vec<_>) = connectors.into_iter().map(start).unzip();
+        let lineup = Lineup::new(config.server.clone(), upstreams).beside(&config.disabled);
+        let complaints = Arc::<Complaints>::default();
         let inner = Arc::new(Inner {
-            board: Arc::new(Board::new(Lineup::new(config.server.clone(), upstreams))),
-            sessions: Store::default(),
+            board: Arc::new(Board::new(lineup)),
+            sessions: Store::new(&complaints),
             held: Arc::default(),
             rounds: http::Rounds::default(),
             peer: Peer::default(),
             handover: Handover::new(awaited.into_iter().flatten().collect()),
             paused: watch::Sender::new(false),
+            slots: Arc::default(),
+            bodies: Arc::default(),
+            complaints,
             changes,
             draining: CancellationToken::new(),
             requests: Arc::default(),
@@ -117,6 +129,7 @@ impl Gateway {
             retiring: TaskTracker::new(),
             stopping: CancellationToken::new(),
         });
+        inner.slots.check(config.server.max_connections);
         let observed = Arc::downgrade(&inner);
         builtin.observe(Box::new(move || {
             observed.upgrade().map(|inner| inner.status(Audience::Downstream)).unwrap_or_default()
@@ -150,6 +163,12 @@ impl Gateway {
         let patience = self.0.board.current().server.client_timeout;
         let serving = (http::Front::new(&self.0, http::is_local(&listener)), patience);
         http::accept(listener, serving, drain, self.0.paused.subscribe()).await
+    }
+
+    /// Lets a connection from this address in, however many there are: the gateway asks itself.
+    #[must_use]
+    pub fn expect(&self, address: std::net::SocketAddr) -> http::Expected {
+        self.0.slots.expect(address)
     }
 
     /// Waits until each upstream has been tried once, then refuses names that cannot be told apart.
@@ -193,6 +212,7 @@ impl Gateway {
             tasks.wait().await;
         }
         self.0.keepers.end().await;
+        self.0.complaints.end();
     }
 }
 
@@ -226,8 +246,11 @@ impl Inner {
     /// A snapshot.
     pub(crate) fn status(&self, audience: Audience) -> Status {
         let lineup = self.board.current();
-        let upstreams: Vec<UpstreamStatus> =
+        let mut upstreams: Vec<UpstreamStatus> =
             lineup.upstreams().iter().map(|upstream| upstream.status(audience)).collect();
+        if audience == Audience::Operator {
+            upstreams.extend_from_slice(lineup.disabled());
+        }
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: self.started.elapsed().as_secs(),

@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::{Transport, Upstream as Settings};
+
 pub use super::relay::Era;
 pub use super::upstream::State;
 
@@ -50,4 +52,23 @@ pub struct UpstreamStatus {
     pub restarts: u64,
     /// Why it is not ready, or what was wrong last.
     pub last_error: Option<String>,
+}
+
+impl UpstreamStatus {
+    /// That of an upstream which the configuration switches off.
+    pub(crate) fn disabled(settings: &Settings) -> Self {
+        let transport = match settings.transport {
+            Transport::Stdio { .. } => "stdio",
+            Transport::Http { .. } => "http",
+        };
+        Self {
+            name: settings.name.to_string(),
+            transport: transport.to_owned(),
+            state: State::Disabled,
+            era: None,
+            pid: None,
+            restarts: 0,
+            last_error: None,
+        }
+    }
 }

@@ -30,7 +30,8 @@ impl Serving<'_> {
         let interval = self.notifier.interval();
         let mut shown = self.summary();
         let log = self.log.handle();
-        let mut life = Box::pin(sign_of_life(interval, self.taken.listeners.addresses().to_vec()));
+        let mut life =
+            Box::pin(sign_of_life(interval, self.gateway.clone(), self.taken.listeners.addresses().to_vec()));
         loop {
             let before = self.predecessor();
             let may_reload = !self.upgrades.are_next(before.as_ref());
@@ -55,14 +56,14 @@ impl Serving<'_> {
                     self.begin_upgrade();
                     // What was about to be asked may not listen any more; at once, so that reloads do not put it off.
                     let now = interval.map(|_| Duration::ZERO);
-                    life.set(sign_of_life(now, self.taken.listeners.addresses().to_vec()));
+                    life.set(sign_of_life(now, self.gateway.clone(), self.taken.listeners.addresses().to_vec()));
                 }
                 result = life.as_mut() => {
                     match result {
                         Ok(()) => self.notifier.alive(),
                         Err(error) => tracing::error!(error = crate::exit::chain(&error), "cannot reach ourselves"),
                     }
-                    life.set(sign_of_life(interval, self.taken.listeners.addresses().to_vec()));
+                    life.set(sign_of_life(interval, self.gateway.clone(), self.taken.listeners.addresses().to_vec()));
                 }
             }
             let summary = self.summary();

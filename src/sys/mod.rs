@@ -14,6 +14,7 @@ pub mod guardian;
 pub mod handover;
 pub mod holder;
 pub mod identity;
+pub mod limits;
 pub mod memory;
 pub mod net;
 mod pidfd;

@@ -6,5 +6,6 @@ mod check;
 mod command;
 mod generated;
 mod import;
+mod import_secrets;
 mod manual;
 mod usage;

@@ -15,6 +15,7 @@ mod client;
 mod load;
 
 mod busy;
+mod flood;
 mod guardian;
 mod hostile;
 mod http2;
@@ -30,6 +31,7 @@ mod stop;
 mod store;
 mod sudden;
 mod sysv;
+mod traps;
 mod upgrade;
 
 use support::kept;

@@ -11,6 +11,7 @@ mod clients;
 mod conformance;
 mod eras;
 mod errors;
+mod flood;
 mod following;
 mod guardian;
 mod hardship;

@@ -271,3 +271,35 @@ async fn twenty_reloads_under_load_lose_no_request() {
     assert_eq!(pids_of(&Client::modern(gateway.address(), "/mcp"), "keep_pids").await, kept);
     gateway.stop().await;
 }
+
+/// The state of an upstream in `--status`.
+async fn state(gateway: &Gateway, name: &str) -> serde_json::Value {
+    let status = gateway.status().await;
+    let upstreams = status["upstreams"].as_array().expect("upstreams");
+    upstreams.iter().find(|upstream| upstream["name"] == name).expect("it is told of")["state"].clone()
+}
+
+#[tokio::test]
+async fn an_upstream_that_is_switched_off_is_shown_but_neither_started_nor_listed_until_a_reload() {
+    // Its references need not be resolved.
+    let off = |text: &str| format!("{text}enabled = false\nenv = {{ A = \"${{env:NOT_SET_ANYWHERE}}\" }}\n");
+    let (on, other) = (probe("on", &[]), probe("other", &[]));
+    let gateway = Gateway::start(&(on.clone() + &off(&other))).await;
+    assert_eq!(state(&gateway, "other").await, "disabled");
+    let client = Client::modern(gateway.address(), "/mcp");
+    // A lone upstream has no prefix.
+    let alone = client.tools().await;
+    assert!(alone.contains(&"echo".to_owned()), "{alone:?}");
+    let single = Client::modern(gateway.address(), "/mcp/other");
+    let params = format!(r#"{{"_meta":{{{MODERN_META}}}}}"#);
+    assert_eq!(single.request("1", "tools/list", "", &params).await.status, 404);
+
+    let printed = reload(&gateway, &(on.clone() + &other)).await;
+    assert_eq!(state(&gateway, "other").await, "ready", "{printed}");
+    let both = client.tools().await;
+    assert!(both.contains(&"other_echo".to_owned()), "{both:?}");
+
+    reload(&gateway, &(off(&on) + &other)).await;
+    assert_eq!(state(&gateway, "on").await, "disabled");
+    assert_eq!(client.tools().await, alone);
+}

@@ -201,6 +201,23 @@ impl Held {
         Self(stream)
     }
 
+    /// Waits until the connection ends without an answer.
+    pub(crate) fn ends_unanswered(mut self) -> bool {
+        let mut answer = Vec::new();
+        match self.0.read_to_end(&mut answer) {
+            Ok(_) => answer.is_empty(),
+            Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+        }
+    }
+
+    /// Sends the rest and returns the beginning of the answer, without waiting for the end of the connection.
+    pub(crate) fn answer(mut self) -> String {
+        self.0.write_all(&BODY.as_bytes()[10..]).unwrap();
+        let mut answer = [0; 64];
+        let length = self.0.read(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer[..length]).into_owned()
+    }
+
     /// Sends the rest and returns the whole answer.
     pub(crate) fn complete(mut self) -> String {
         self.0.write_all(&BODY.as_bytes()[10..]).unwrap();

@@ -1,9 +1,14 @@
-//! `mcpeg import FILE.json`: a client's `mcpServers` as files in `conf.d`.
+//! `mcpeg import FILE`: a client's servers as files in `conf.d`.
 //!
-//! Order: read the JSON, translate each server, refuse to overwrite, check the result as mcpeg would load it, and
-//! only then write. Invariants: a value that looks like a secret is never written and never printed, only the name
-//! of the variable that stands for it; nothing is written unless the whole configuration is valid with it.
+//! Order: read the file into a tree (`document`), find the servers of whichever client wrote it (`clients`), translate
+//! each (`server`, `conceal`, `secrets`), check each as mcpeg would load it, refuse to overwrite, and only then write.
+//! Invariants: a value that looks like a secret is never written and never printed, only the name of the variable that
+//! stands for it; a server that cannot be taken is named and stops no other; nothing is written unless the whole
+//! configuration is valid with it.
 
+mod clients;
+mod conceal;
+mod document;
 mod plan;
 mod secrets;
 mod server;

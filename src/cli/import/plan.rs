@@ -1,11 +1,10 @@
-//! From the JSON file to the files in `conf.d`.
+//! From the client's file to the files in `conf.d`.
 
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value};
 use toml::Table;
 
 use crate::cli::definition::ImportArgs;
@@ -13,31 +12,49 @@ use crate::cli::report;
 use crate::config::{self, Source, UpstreamName};
 use crate::exit::{Exit, ToExit};
 
+use super::clients::{self, Found, Group};
+use super::document::{self, Node, Syntax};
 use super::secrets::Secrets;
 use super::server::{Translated, translate};
-use super::write;
+use super::{conceal, write};
 
-/// The largest JSON file, in bytes.
-const LIMIT: u64 = 16 << 20;
+/// The largest file, in bytes: Claude Code keeps whole conversations beside its servers.
+const LIMIT: u64 = 64 << 20;
 
 /// Why nothing was imported.
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    /// The JSON file cannot be read.
+    /// The file cannot be read.
     #[error("cannot read `{}`", .0.display())]
     Read(PathBuf, #[source] std::io::Error),
-    /// It is not JSON.
-    #[error("`{}` is not JSON", .0.display())]
-    Json(PathBuf, #[source] serde_json::Error),
+    /// It is too large.
+    #[error("`{}` is larger than {} MiB", .0.display(), LIMIT >> 20)]
+    TooLarge(PathBuf),
+    /// It is not text.
+    #[error("`{}:{line}` is not UTF-8 text", .path.display())]
+    NotText {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+    },
+    /// It is not in the language of its kind.
+    #[error("`{}` is not {}: {} at line {}", .path.display(), .syntax.language, .syntax.message, .syntax.line)]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        syntax: Syntax,
+    },
     /// It has no servers.
-    #[error("`{}` has no `mcpServers` object", .0.display())]
+    #[error("`{}` has no `mcpServers` object, nor what other clients have in its place", .0.display())]
     NoServers(PathBuf),
     /// The configuration as it is cannot be loaded.
     #[error("the present configuration is not valid")]
     Present(#[source] config::Error),
     /// The configuration would not be valid with the new files.
-    #[error("the configuration would not be valid with the imported servers")]
-    Planned(#[source] config::Error),
+    #[error("the configuration would not be valid with the servers of `{}`", .0.display())]
+    Planned(PathBuf, #[source] config::Error),
     /// A file is there already.
     #[error("`{}` exists", .0.display())]
     Exists(PathBuf),
@@ -51,14 +68,26 @@ enum Error {
 struct Plan {
     /// Files and their content.
     files: Vec<(PathBuf, String)>,
-    /// The names of the upstreams in them.
-    names: Vec<String>,
+    /// Those of them that are there already, as they would be written.
+    same: Vec<PathBuf>,
+    /// What the servers in them are in the client's file: their names here and there, and their tables.
+    taken: Vec<(String, Node)>,
     /// What the user should know.
     notes: Vec<String>,
-    /// Servers that mcpeg cannot serve, and why.
+    /// Servers that were not taken, why, and where they stand.
     refused: Vec<String>,
     /// The variables that stand for secrets.
     secrets: Secrets,
+}
+
+/// One server and what is around it.
+struct Entry<'a> {
+    /// Its name in the client's file.
+    theirs: &'a str,
+    /// The server.
+    node: &'a Node,
+    /// Where it stands.
+    group: &'a Group<'a>,
 }
 
 /// Imports the file and reports what was done.
@@ -71,78 +100,196 @@ pub(in crate::cli) fn run(arguments: &ImportArgs) -> Exit {
 
 /// Plans, checks and writes.
 fn import(arguments: &ImportArgs) -> Result<Plan, Error> {
-    let servers = servers(&arguments.file)?;
+    let root = read(&arguments.file)?;
+    let found = clients::find(&root);
+    if found.groups.is_empty() && found.wrong.is_empty() {
+        return Err(Error::NoServers(arguments.file.clone()));
+    }
     let source = Source { file: arguments.config.clone(), ..Source::default() };
     let present = config::preview(&source, &[]).map_err(Error::Present)?;
     let directory = config::fragment_directory(&source.file.clone().unwrap_or_else(config::default_path));
-    let taken = present.upstreams.iter().map(|upstream| upstream.name.to_string()).collect();
-    let origin = arguments.file.file_name().unwrap_or_default().to_string_lossy();
-    let plan = plan(&servers, &directory, taken, &origin);
-    let existing = plan.files.iter().map(|(path, _)| path).find(|path| path.symlink_metadata().is_ok());
-    if let Some(path) = existing.filter(|_| !arguments.force) {
-        return Err(Error::Exists(path.clone()));
+    // Files that --force replaces take no names; neither do those that an earlier import has written.
+    let mut planner =
+        Planner { file: &arguments.file, source: &source, directory: &directory, plan: Plan::default() };
+    let present: Vec<String> =
+        present.upstreams.iter().chain(&present.disabled).map(|upstream| upstream.name.to_string()).collect();
+    planner.plan(&root, &found, &present);
+    let mut plan = planner.plan;
+    for (path, content) in &plan.files {
+        match std::fs::read_to_string(path) {
+            Ok(there) if there == *content => plan.same.push(path.clone()),
+            _ if path.symlink_metadata().is_ok() && !arguments.force => {
+                return Err(Error::Exists(path.clone()));
+            }
+            _ => {}
+        }
     }
-    config::preview(&source, &plan.files).map_err(Error::Planned)?;
-    if !arguments.dry_run && !plan.files.is_empty() {
+    config::preview(&source, &plan.files).map_err(|error| Error::Planned(arguments.file.clone(), error))?;
+    if !arguments.dry_run && plan.files.len() > plan.same.len() {
         write::directory(&directory).map_err(|error| Error::Write(directory.clone(), error))?;
-        for (path, content) in &plan.files {
+        for (path, content) in plan.files.iter().filter(|(path, _)| !plan.same.contains(path)) {
             write::file(path, content, arguments.force).map_err(|error| Error::Write(path.clone(), error))?;
         }
     }
     Ok(plan)
 }
 
-/// Reads the object of servers: `mcpServers` of most clients, `servers` of VS Code, also below `mcp` in its settings.
-fn servers(path: &Path) -> Result<Map<String, Value>, Error> {
+/// Reads the client's file.
+fn read(path: &Path) -> Result<Node, Error> {
     let cannot = |error| Error::Read(path.to_owned(), error);
-    let mut text = String::new();
-    File::open(path).map_err(cannot)?.take(LIMIT).read_to_string(&mut text).map_err(cannot)?;
-    let mut value: Value =
-        serde_json::from_str(&text).map_err(|error| Error::Json(path.to_owned(), error))?;
-    let found = ["/mcpServers", "/servers", "/mcp/servers"]
-        .into_iter()
-        .find_map(|pointer| value.pointer_mut(pointer).map(Value::take));
-    match found {
-        Some(Value::Object(servers)) => Ok(servers),
-        _ => Err(Error::NoServers(path.to_owned())),
+    let mut bytes = Vec::new();
+    File::open(path).map_err(cannot)?.take(LIMIT + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    if bytes.len() as u64 > LIMIT {
+        return Err(Error::TooLarge(path.to_owned()));
+    }
+    let text = document::text(bytes).map_err(|line| Error::NotText { path: path.to_owned(), line })?;
+    document::parse(path, &text).map_err(|syntax| Error::Syntax { path: path.to_owned(), syntax })
+}
+
+/// Makes the plan.
+struct Planner<'a> {
+    /// The client's file.
+    file: &'a Path,
+    /// The configuration.
+    source: &'a Source,
+    /// Where new files go.
+    directory: &'a Path,
+    /// The plan so far.
+    plan: Plan,
+}
+
+impl Planner<'_> {
+    /// Translates every server.
+    fn plan(&mut self, root: &Node, found: &Found<'_>, present: &[String]) {
+        for input in root.get("inputs").map_or(&[][..], Node::items) {
+            let default = |input: &Node| {
+                Some((input.get("id")?.text()?.to_owned(), input.get("default")?.text()?.to_owned()))
+            };
+            let masked = input.get("password").and_then(Node::truth) == Some(true);
+            if let Some((name, default)) = default(input).filter(|_| !masked) {
+                self.plan.secrets.add_input(&name, &default);
+            }
+        }
+        let servers =
+            || found.groups.iter().flat_map(|group| group.servers.iter().map(move |server| (group, server)));
+        for (_, (_, node)) in servers() {
+            node.each_text(&mut |text| {
+                conceal::names(text).for_each(|name| self.plan.secrets.reserve(&name));
+            });
+        }
+        for (group, (theirs, node)) in servers() {
+            self.entry(&Entry { theirs, node, group }, present);
+        }
+        for (path, line, why) in &found.wrong {
+            self.plan.refused.push(format!("`{path}` {why} ({}:{line})", self.file.display()));
+        }
+        if servers().next().is_none() && found.wrong.is_empty() {
+            let keys: Vec<String> = found.groups.iter().map(|group| format!("`{}`", group.path)).collect();
+            self.plan.notes.push(format!(
+                "{} has no servers: {} is empty",
+                self.file.display(),
+                keys.join(" and ")
+            ));
+        }
+    }
+
+    /// Translates one server.
+    fn entry(&mut self, entry: &Entry<'_>, present: &[String]) {
+        let theirs = clients::shown(entry.theirs);
+        if self.plan.taken.iter().any(|(name, node)| name == entry.theirs && node.same_as(entry.node)) {
+            let place = entry.place(self.file, entry.node.line, "");
+            return self.plan.notes.push(format!(
+                "server `{theirs}` is there twice with the same content; taken once ({place})"
+            ));
+        }
+        let off = entry.group.switches_off(entry.theirs);
+        let name = match self.name(entry, present) {
+            Ok(name) => name,
+            Err(why) => return self.refuse(entry, entry.node.line, "", &why),
+        };
+        match translate(&name, entry.node, off, &mut self.plan.secrets) {
+            Translated::Left(why) => self.plan.notes.push(format!("server `{theirs}` was left out: {why}")),
+            Translated::Refused(fault) => {
+                self.refuse(entry, fault.line, &fault.key, &format!("was not imported: {}", fault.why));
+            }
+            Translated::Table(table, notes) => self.take(entry, &name, table, notes),
+        }
+    }
+
+    /// Takes a server if the configuration would be valid with it.
+    fn take(&mut self, entry: &Entry<'_>, name: &str, table: Table, notes: Vec<String>) {
+        let theirs = clients::shown(entry.theirs);
+        let off = table.contains_key("enabled");
+        let origin = clients::shown(&self.file.file_name().unwrap_or_default().to_string_lossy());
+        let file = (self.directory.join(format!("{name}.toml")), content(name, table, &origin));
+        // Alone: the others are not to blame for it.
+        if let Err(error) = config::preview(self.source, std::slice::from_ref(&file)) {
+            self.plan.secrets.forget();
+            let why = format!("was not imported: {}", in_words(&error));
+            return self.refuse(entry, entry.node.line, "", &why);
+        }
+        if name != entry.theirs {
+            self.plan.notes.push(format!("server `{theirs}` is called `{name}` here"));
+        }
+        if off {
+            self.plan
+                .notes
+                .push(format!("server `{theirs}` is disabled; it is configured with enabled = false"));
+        }
+        self.plan.notes.extend(notes.into_iter().map(|note| format!("server `{theirs}`: {note}")));
+        self.plan.files.push(file);
+        self.plan.taken.push((entry.theirs.to_owned(), entry.node.clone()));
+    }
+
+    /// Notes that a server is not taken.
+    fn refuse(&mut self, entry: &Entry<'_>, line: usize, key: &str, why: &str) {
+        let colon = if why.starts_with("was ") { "" } else { ":" };
+        let place = entry.place(self.file, line, key);
+        self.plan.refused.push(format!("server `{}`{colon} {why} ({place})", clients::shown(entry.theirs)));
+    }
+
+    /// The upstream's name for a server: one that nobody else has, or why there is none.
+    fn name(&self, entry: &Entry<'_>, present: &[String]) -> Result<String, String> {
+        let ours =
+            |path: &(PathBuf, String)| path.0.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        let mine: Vec<String> = self.plan.files.iter().filter_map(ours).collect();
+        let in_files = |name: &str| self.directory.join(format!("{name}.toml")).symlink_metadata().is_ok();
+        // What is in a file of the name that the server would have is replaced, or refused later.
+        let others = present.iter().filter(|name| !in_files(name)).chain(&mine).cloned().collect::<Vec<_>>();
+        let project = entry.group.project.and_then(|project| Path::new(project).file_name());
+        let longer = project.map(|project| format!("{}-{}", entry.theirs, project.to_string_lossy()));
+        let mut taken = String::new();
+        for theirs in std::iter::once(entry.theirs.to_owned()).chain(longer) {
+            let Some(name) = name_for(&theirs, &others) else {
+                return Err("nothing of its name can be kept; rename it".to_owned());
+            };
+            if name != UpstreamName::BUILTIN && !others.contains(&name) {
+                return Ok(name);
+            }
+            taken = name;
+        }
+        Err(format!("the name `{taken}` is taken; rename it"))
     }
 }
 
-/// Translates every server.
-fn plan(servers: &Map<String, Value>, directory: &Path, taken: Vec<String>, origin: &str) -> Plan {
-    let mut plan = Plan::default();
-    let mut taken = taken;
-    for (theirs, server) in servers {
-        let name = match name_for(theirs, &taken) {
-            Some(name) if !plan.names.contains(&name) && name != UpstreamName::BUILTIN => name,
-            Some(name) => {
-                plan.refused.push(format!("server `{theirs}`: the name `{name}` is taken; rename it"));
-                continue;
-            }
-            None => {
-                plan.refused.push(format!("server `{theirs}`: nothing of its name can be kept; rename it"));
-                continue;
-            }
-        };
-        match translate(&name, server, &mut plan.secrets) {
-            Translated::Disabled => {
-                plan.notes.push(format!("server `{theirs}` is disabled and was left out"));
-            }
-            Translated::Refused(why) => {
-                plan.refused.push(format!("server `{theirs}` was not imported: {why}"));
-            }
-            Translated::Table(table, notes) => {
-                if name != *theirs {
-                    plan.notes.push(format!("server `{theirs}` is called `{name}` here"));
-                }
-                plan.notes.extend(notes.into_iter().map(|note| format!("server `{theirs}`: {note}")));
-                plan.files.push((directory.join(format!("{name}.toml")), content(&name, table, origin)));
-                plan.names.push(name.clone());
-                taken.push(name);
-            }
-        }
+impl Entry<'_> {
+    /// Where a part of the server stands.
+    fn place(&self, file: &Path, line: usize, key: &str) -> String {
+        let path = [self.group.path.as_str(), &clients::segment(self.theirs), key];
+        let path: Vec<&str> = path.into_iter().filter(|part| !part.is_empty()).collect();
+        format!("{} at {}:{line}", path.join("."), file.display())
     }
-    plan
+}
+
+/// What is wrong with a configuration, without the places in a file that is not written.
+fn in_words(error: &config::Error) -> String {
+    let config::Error::Invalid(problems) = error else { return crate::exit::chain(error) };
+    let words = problems.as_slice().iter().map(|problem| match &problem.hint {
+        Some(hint) => format!("{}; {hint}", problem.message),
+        None => problem.message.clone(),
+    });
+    // Names of keys are quoted as the file has them.
+    words.collect::<Vec<_>>().join("; ").replace(char::is_control, "?")
 }
 
 /// The upstream's name for a server's name: other characters become `-`, and so does `_` where the name could not be
@@ -164,7 +311,6 @@ fn content(name: &str, table: Table, origin: &str) -> String {
     let upstreams = Table::from_iter([(name.to_owned(), toml::Value::Table(table))]);
     let document = Table::from_iter([("upstreams".to_owned(), toml::Value::Table(upstreams))]);
     let text = toml::to_string(&document).expect("tables of strings can be written");
-    let origin = origin.replace(char::is_control, "?");
     format!("# Imported from {origin} by mcpeg import.\n{text}")
 }
 
@@ -187,7 +333,9 @@ impl Plan {
         let exit = if self.refused.is_empty() { Exit::Done } else { Exit::Config };
         let mut text = String::new();
         for (path, content) in &self.files {
-            let written = if dry_run {
+            let written = if self.same.contains(path) {
+                writeln!(text, "kept {}, which is the same", path.display())
+            } else if dry_run {
                 writeln!(text, "would write {}:\n\n{content}", path.display())
             } else {
                 writeln!(text, "wrote {}", path.display())
@@ -201,22 +349,28 @@ impl Plan {
 impl ToExit for Error {
     fn to_exit(&self) -> Exit {
         match self {
-            Self::Read(..) | Self::Json(..) | Self::NoServers(_) | Self::Present(_) | Self::Planned(_) => {
-                Exit::Config
-            }
+            Self::Read(..)
+            | Self::TooLarge(_)
+            | Self::NotText { .. }
+            | Self::Syntax { .. }
+            | Self::NoServers(_)
+            | Self::Present(_)
+            | Self::Planned(..) => Exit::Config,
             Self::Exists(_) | Self::Write(..) => Exit::CannotCreate,
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Json(..) => {
-                Some("remove comments and trailing commas, which some editors allow".to_owned())
+            Self::NotText { .. } => Some("save the file as UTF-8 text".to_owned()),
+            Self::Syntax { .. } => {
+                Some("mend the file; JSON may have comments and trailing commas, TOML ends in .toml and YAML in .yaml".to_owned())
             }
+            Self::TooLarge(_) => Some("copy the part with the servers into a file of its own".to_owned()),
             Self::NoServers(_) => {
                 Some("name a client's file, such as claude_desktop_config.json or .mcp.json".to_owned())
             }
-            Self::Present(error) | Self::Planned(error) => error.hint(),
+            Self::Present(error) | Self::Planned(_, error) => error.hint(),
             Self::Exists(_) => Some("use --force to replace files that exist".to_owned()),
             Self::Write(..) => Some("run this as a user who can write there, or use --config".to_owned()),
             Self::Read(..) => None,

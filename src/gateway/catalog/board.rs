@@ -10,9 +10,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 use tokio_util::task::TaskTracker;
 
 use super::super::changes::Endpoint;
+use super::super::status::UpstreamStatus;
 use super::super::upstream::Upstream;
 use super::scope::Scope;
-use crate::config::Server;
+use crate::config::{Server, Upstream as Settings};
 
 /// What one configuration puts behind the endpoints.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub(crate) struct Lineup {
     pub(crate) server: Server,
     /// Every upstream in the order of the configuration, the built-in one last.
     upstreams: Vec<Arc<Upstream>>,
+    /// What the configuration switches off, as it is told.
+    disabled: Vec<UpstreamStatus>,
     /// `/mcp`.
     merged: Arc<Scope>,
     /// `/mcp/NAME`.
@@ -47,7 +50,18 @@ impl Lineup {
         };
         let singles = upstreams.iter().map(single).collect();
         let merged = Arc::new(Scope::merged(shown, server.prefix).held(holders.token()));
-        Self { server, upstreams, merged, singles, holders }
+        Self { server, upstreams, disabled: Vec::new(), merged, singles, holders }
+    }
+
+    /// The same beside upstreams that the configuration switches off.
+    pub(crate) fn beside(mut self, disabled: &[Settings]) -> Self {
+        self.disabled = disabled.iter().map(UpstreamStatus::disabled).collect();
+        self
+    }
+
+    /// The upstreams that the configuration switches off.
+    pub(crate) fn disabled(&self) -> &[UpstreamStatus] {
+        &self.disabled
     }
 
     /// Every upstream, the built-in one last.

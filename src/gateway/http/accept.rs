@@ -5,60 +5,120 @@
 //! The order of a drain: stop accepting; tell HTTP/2 clients by GOAWAY to go elsewhere with what is new (RFC 9113 §6.8); let
 //! idle keep-alive connections live for a grace period, in which their next
 //! response says `Connection: close`, since closing them at once would cut requests that are already on their way
-//! (RFC 9112 §9.6); then close idle ones; then wait for the rest until the deadline.
+//! (RFC 9112 §9.6); then close idle ones; then wait for the rest until the deadline; then cut what is left.
+//!
+//! What a client may hold a connection with, and for how long (`client_timeout` where nothing else is said):
+//!
+//! | what | until | then |
+//! |---|---|---|
+//! | nothing, or a part of the first bytes | since the connection began | it is closed |
+//! | a part of the head of a request, or nothing after an answer (HTTP/1.1) | since the first byte could come | it is closed |
+//! | a preface without SETTINGS, or no stream (HTTP/2) | since the beginning, or the last stream's end | GOAWAY, and [`GOODBYE`] later it is closed |
+//! | no answer to a ping (HTTP/2) | [`PING`] twice | it is closed |
+//! | an answer that is not read | between two writes | it is closed |
+//! | no acknowledgement of what was sent (TCP) | [`UNACKNOWLEDGED`] at least | the kernel ends it |
+//! | a connection while there is no room | 1 s | 503, and it is closed |
 
 use std::convert::Infallible;
 use std::io;
 use std::net::IpAddr;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{HeaderValue, header};
+use axum::body::Body;
+use bytes::Bytes;
+use http::{HeaderValue, Response, header};
+use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::super::client::ClientKey;
 use super::router::Front;
+use super::slots::{Active, Slot};
+use super::stall::Stalling;
 use super::version::{Connection, Version, version};
 use crate::drain::Watch;
 use crate::sys::net::Listener;
 
 /// How long idle connections are kept after a drain has begun.
 const GRACE: Duration = Duration::from_secs(2);
+/// How long an idle connection that was told to go may take to go by itself.
+const GOODBYE: Duration = Duration::from_millis(100);
 /// How often an HTTP/2 client that is silent is asked whether it is there, and how long it may take to answer.
 const PING: Duration = Duration::from_secs(30);
 /// The pause after a failed accept(2), such as on EMFILE, so that the loop does not spin.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How long cut connections may take to end.
+const CUT: Duration = Duration::from_secs(1);
+/// The shortest time after which the kernel gives up a connection whose other end acknowledges nothing.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
+
+/// Bytes that the head of a request may have.
+const HEAD: u32 = 64 << 10;
+/// Streams that an HTTP/2 client may have open at once.
+const STREAMS: u32 = 128;
+/// Bytes of each that an HTTP/2 client may send before they are read, and of all streams of a connection together.
+const WINDOW: u32 = 1 << 20;
+/// Bytes of an answer that wait for an HTTP/2 client, for each stream.
+const WAITING: usize = 64 << 10;
+/// Streams that an HTTP/2 client may reset before they are accepted (CVE-2023-44487), and that it may make us reset by its
+/// errors, before the connection is closed.
+const RESETS: usize = 32;
+
+/// Connections that are told at once that there is no room; others are closed without a word.
+const TURNED_AWAY: usize = 64;
+/// How long a connection for which there is no room may take to send its request, and to read the answer.
+const AWAY_LIMIT: Duration = Duration::from_millis(500);
+/// What it is answered.
+const AWAY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\n\
+    Content-Type: text/plain\r\nContent-Length: 59\r\n\r\nas many connections are in use as `max_connections` allows\n";
+
+/// The number of the last listener.
+static LISTENERS: AtomicU64 = AtomicU64::new(0);
 
 /// Who connects: a network address, or nobody in particular over a Unix socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Address(pub(super) Option<IpAddr>);
+
+impl Address {
+    /// Whom it counts as.
+    pub(super) fn client(self) -> ClientKey {
+        ClientKey::of(self.0)
+    }
+}
 
 /// What the connections of one listener share.
 #[derive(Clone)]
 struct Shared {
     /// Answers requests.
     front: Front,
+    /// The listener's number.
+    number: u64,
     /// How long a client may take to send a request's head.
     patience: Duration,
     /// Set when the drain begins: responses say `Connection: close`.
     closing: CancellationToken,
     /// Set after the grace period: idle connections are closed.
     shutdown: CancellationToken,
-    /// Connections that are open.
-    open: Arc<AtomicUsize>,
     /// Their tasks.
     tasks: TaskTracker,
     /// Whether new connections are left to wait.
     paused: watch::Receiver<bool>,
+    /// Who may be told that there is no room.
+    away: Arc<Semaphore>,
 }
 
-/// Serves a listener until drained; returns the number of connections that were cut at the deadline.
+/// Serves a listener until drained; returns the number of connections that were cut at the deadline with requests in
+/// flight.
 pub(crate) async fn accept(
     listener: Listener,
     (front, patience): (Front, Duration),
@@ -67,16 +127,20 @@ pub(crate) async fn accept(
 ) -> io::Result<usize> {
     let shared = Shared {
         front,
+        number: LISTENERS.fetch_add(1, Ordering::Relaxed),
         patience,
         closing: CancellationToken::new(),
         shutdown: CancellationToken::new(),
-        open: Arc::default(),
         tasks: TaskTracker::new(),
         paused,
+        away: Arc::new(Semaphore::new(TURNED_AWAY)),
     };
     let deadline = match listener {
         Listener::Tcp(listener) => {
             listener.set_nonblocking(true)?;
+            if let Err(error) = crate::sys::net::notice_lost_peers(&listener, patience.max(UNACKNOWLEDGED)) {
+                tracing::debug!(%error, "the kernel does not watch over connections");
+            }
             let listener = TcpListener::from_std(listener)?;
             tokio::select! {
                 deadline = drain.started() => deadline,
@@ -98,7 +162,9 @@ pub(crate) async fn accept(
     let _ = tokio::time::timeout_at(grace, shared.tasks.wait()).await;
     shared.shutdown.cancel();
     let _ = tokio::time::timeout_at(deadline, shared.tasks.wait()).await;
-    Ok(shared.open.load(Ordering::Relaxed))
+    let cut = shared.front.slots().cut(shared.number);
+    let _ = tokio::time::timeout(CUT, shared.tasks.wait()).await;
+    Ok(cut)
 }
 
 /// Accepts TCP connections.
@@ -107,27 +173,41 @@ async fn accept_tcp(listener: &TcpListener, shared: &Shared) {
         match shared.next(listener.accept()).await {
             Ok((stream, from)) => {
                 let _ = stream.set_nodelay(true);
-                shared.spawn(stream, Address(Some(from.ip())));
+                let own = shared.front.slots().expects(from);
+                shared.admit(stream, Address(Some(from.ip())), own).await;
             }
-            Err(error) => pause(&error).await,
+            Err(error) => shared.pause(&error).await,
         }
     }
 }
 
 /// Accepts connections to a Unix socket.
 async fn accept_unix(listener: &UnixListener, shared: &Shared) {
+    let own = i32::try_from(std::process::id()).ok();
     loop {
         match shared.next(listener.accept()).await {
-            Ok((stream, _)) => shared.spawn(stream, Address(None)),
-            Err(error) => pause(&error).await,
+            Ok((stream, _)) => {
+                let own = stream.peer_cred().is_ok_and(|peer| peer.pid().is_some() && peer.pid() == own);
+                shared.admit(stream, Address(None), own).await;
+            }
+            Err(error) => shared.pause(&error).await,
         }
     }
 }
 
-/// After a failed accept(2): the listener is fine, but the process may be out of descriptors.
-async fn pause(error: &io::Error) {
-    tracing::warn!(%error, "cannot accept a connection");
-    tokio::time::sleep(PAUSE).await;
+/// Tells a client that there is no room. Its request is read before, and the end of the connection waited for: a
+/// connection that is closed with something unread is reset, and the answer lost.
+async fn turn_away(mut stream: impl Connection) {
+    let mut buffer = [0; 4096];
+    let talk = async {
+        if tokio::time::timeout(AWAY_LIMIT, stream.read(&mut buffer)).await?? > 0 {
+            stream.write_all(AWAY).await?;
+            stream.shutdown().await?;
+            while stream.read(&mut buffer).await? > 0 {}
+        }
+        io::Result::Ok(())
+    };
+    let _ = tokio::time::timeout(AWAY_LIMIT * 2, talk).await;
 }
 
 impl Shared {
@@ -147,28 +227,53 @@ impl Shared {
         }
     }
 
-    /// Serves one connection in a task of its own.
-    fn spawn(&self, stream: impl Connection, address: Address) {
-        let shared = self.clone();
-        self.open.fetch_add(1, Ordering::Relaxed);
-        self.tasks.spawn(async move {
-            shared.serve(stream, address).await;
-            shared.open.fetch_sub(1, Ordering::Relaxed);
-        });
+    /// After a failed accept(2): the listener is fine, but the process may be out of descriptors.
+    async fn pause(&self, error: &io::Error) {
+        if self.front.admits_record("accept", ClientKey::of(None)) {
+            tracing::warn!(%error, "cannot accept a connection");
+        }
+        self.front.slots().make_room();
+        tokio::time::sleep(PAUSE).await;
+    }
+
+    /// Serves a connection in a task of its own, if there is room.
+    async fn admit(&self, stream: impl Connection, address: Address, own: bool) {
+        let client = address.client();
+        let most = self.front.most_connections();
+        if let Some(slot) = self.front.slots().take((client, self.number, own), most).await {
+            let shared = self.clone();
+            self.tasks.spawn(async move { shared.serve(stream, address, &slot).await });
+            return;
+        }
+        if self.front.admits_record("no room", client) {
+            tracing::warn!(
+                %client, most,
+                "a connection is refused: as many are in use as `max_connections` in [server] or the limit on open \
+                 files allows"
+            );
+        }
+        if let Ok(permit) = Arc::clone(&self.away).try_acquire_owned() {
+            self.tasks.spawn(async move {
+                turn_away(stream).await;
+                drop(permit);
+            });
+        }
     }
 
     /// Serves one connection to its end.
-    async fn serve(&self, stream: impl Connection, address: Address) {
+    async fn serve(&self, stream: impl Connection, address: Address, slot: &Slot) {
         let version = tokio::select! {
             // In this order: what has arrived is answered.
             biased;
             version = tokio::time::timeout(self.patience, version(&stream)) => version,
             () = self.shutdown.cancelled() => return,
+            () = slot.going() => return,
         };
+        let stream = Stalling::new(stream, self.patience);
         let result = match version {
-            Ok(Ok(Version::One)) => self.serve_http1(stream, address).await,
+            Ok(Ok(Version::One)) => self.serve_http1(stream, address, slot).await,
             // In a box, so that the far more common connections are not as large.
-            Ok(Ok(Version::Two)) => Box::pin(self.serve_http2(stream, address)).await,
+            Ok(Ok(Version::Two)) => Box::pin(self.serve_http2(stream, address, slot)).await,
             Ok(Err(error)) => return tracing::debug!(%error, "a connection ended before its first request"),
             Err(_) => return tracing::debug!("a connection was closed that has sent no request"),
         };
@@ -178,47 +283,133 @@ impl Shared {
     }
 
     /// Serves one connection with HTTP/1.1.
-    async fn serve_http1(&self, stream: impl Connection, address: Address) -> hyper::Result<()> {
+    async fn serve_http1(
+        &self,
+        stream: Stalling<impl Connection>,
+        address: Address,
+        slot: &Slot,
+    ) -> hyper::Result<()> {
         let service = service_fn(|request: hyper::Request<Incoming>| async move {
+            let active = slot.begin();
             let mut response = self.front.answer(request, address).await;
             if self.closing.is_cancelled() {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
-            Ok::<_, Infallible>(response)
+            Ok::<_, Infallible>(Tracked::body_of(response, active))
         });
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.patience)
+            .max_header_size(HEAD as usize)
             .serve_connection(TokioIo::new(stream), service);
-        let mut connection = std::pin::pin!(connection);
+        let mut connection = pin!(connection);
+        tokio::select! {
+            result = connection.as_mut() => return result,
+            () = self.shutdown.cancelled() => {}
+            () = slot.going() => {}
+        }
+        connection.as_mut().graceful_shutdown();
         tokio::select! {
             result = connection.as_mut() => result,
-            () = self.shutdown.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
+            () = gone(slot) => Ok(()),
         }
     }
 
     /// Serves one connection with HTTP/2. A client that is told to go elsewhere knows which of its requests are answered
     /// here, so that nothing is gained by waiting.
-    async fn serve_http2(&self, stream: impl Connection, address: Address) -> hyper::Result<()> {
+    async fn serve_http2(
+        &self,
+        stream: Stalling<impl Connection>,
+        address: Address,
+        slot: &Slot,
+    ) -> hyper::Result<()> {
         let service = service_fn(|request: hyper::Request<Incoming>| {
-            let front = self.front.clone();
-            async move { Ok::<_, Infallible>(front.answer(request, address).await) }
+            let (front, active) = (self.front.clone(), slot.begin());
+            async move {
+                let response = front.answer(request, address).await;
+                Ok::<_, Infallible>(Tracked::body_of(response, active))
+            }
         });
         let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(PING)
             .keep_alive_timeout(PING)
+            .max_concurrent_streams(STREAMS)
+            .initial_stream_window_size(WINDOW)
+            .initial_connection_window_size(WINDOW)
+            .max_send_buf_size(WAITING)
+            .max_header_list_size(HEAD)
+            .max_pending_accept_reset_streams(RESETS)
+            .max_local_error_reset_streams(RESETS)
             .serve_connection(TokioIo::new(stream), service);
-        let mut connection = std::pin::pin!(connection);
+        let mut connection = pin!(connection);
+        tokio::select! {
+            result = connection.as_mut() => return result,
+            () = self.closing.cancelled() => {}
+            () = slot.going() => {}
+            () = slot.unused(self.patience) => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        let left = async {
+            tokio::select! {
+                // A client that is there says that it has read the GOAWAY; then the connection ends by itself.
+                () = self.shutdown.cancelled(), if self.closing.is_cancelled() => {}
+                () = slot.going() => {}
+                () = tokio::time::sleep(GRACE), if !self.closing.is_cancelled() => {}
+            }
+            gone(slot).await;
+        };
         tokio::select! {
             result = connection.as_mut() => result,
-            () = self.closing.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
+            () = left => Ok(()),
         }
+    }
+}
+
+/// Waits until a connection that was told to go has no request in flight, or is to go whatever is.
+async fn gone(slot: &Slot) {
+    loop {
+        if slot.is_cut() {
+            return;
+        }
+        tokio::time::sleep(GOODBYE).await;
+        if slot.idle().is_some() {
+            return;
+        }
+    }
+}
+
+/// A body whose request is in flight until it is sent.
+struct Tracked {
+    /// The body.
+    body: Body,
+    /// Counts the request.
+    _active: Active,
+}
+
+impl Tracked {
+    /// Counts a request until its answer is sent.
+    fn body_of(response: Response<Body>, active: Active) -> Response<Self> {
+        response.map(|body| Self { body, _active: active })
+    }
+}
+
+impl http_body::Body for Tracked {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

@@ -5,13 +5,21 @@ use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use http::HeaderMap;
 
+use super::super::client::ClientKey;
 use super::super::service::Inner;
 use crate::config::{ListenAddr, Server};
 
 /// The refusal of a request whose Host or Origin is not ours.
-pub(crate) fn refusal(gateway: &Inner, headers: &HeaderMap, uri: &Uri) -> Option<Response> {
+pub(crate) fn refusal(
+    gateway: &Inner,
+    client: ClientKey,
+    headers: &HeaderMap,
+    uri: &Uri,
+) -> Option<Response> {
     let (status, reason) = verdict(&gateway.board.current().server, headers, uri).err()?;
-    tracing::warn!(reason, "a request is refused");
+    if gateway.complaints.admits(reason, client) {
+        tracing::warn!(reason, %client, "a request is refused");
+    }
     Some((status, format!("{reason}\n")).into_response())
 }
 

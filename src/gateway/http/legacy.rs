@@ -27,6 +27,7 @@ use super::accept::Address;
 use super::answer::{self, Item};
 use super::input::{ROUNDS, Wanted};
 use super::sending::{Routed, Sending};
+use super::validate;
 
 /// The header that names the last event that a client has got.
 const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
@@ -187,6 +188,9 @@ async fn initialize(
         );
         return answer::fault(&fault, Some(request.id.clone()), Era::Legacy);
     };
+    if let Err(fault) = validate::client_size(&client.meta) {
+        return answer::fault(&fault, Some(request.id.clone()), Era::Legacy);
+    }
     let version = client.version.clone();
     let place = (Arc::clone(&gateway.board), endpoint);
     let server = &gateway.board.current().server;
@@ -194,7 +198,7 @@ async fn initialize(
     let session =
         match gateway.sessions.begin(place, client, gateway.changes.subscribe(), (address.0, limits)) {
             Ok(session) => session,
-            Err(error @ NoSession::Full(_)) => {
+            Err(error @ (NoSession::Full(_) | NoSession::Heavy)) => {
                 let fault =
                     Fault::downstream(code::INTERNAL, StatusCode::SERVICE_UNAVAILABLE, error.to_string());
                 return answer::json(&fault.response(Some(request.id.clone())), fault.status);
@@ -204,6 +208,7 @@ async fn initialize(
                 return StatusCode::INTERNAL_SERVER_ERROR.into_response();
             }
         };
+    let _attended = session.listening();
     let unborn = Unborn(Arc::clone(gateway), Some(Arc::clone(&session)));
     let scope = session.scope();
     let ready = scope.upstreams().iter().filter(|upstream| upstream.present().is_some());
@@ -312,6 +317,8 @@ async fn request(
         running.logs.trim();
         drop(in_flight);
     });
+    // From here on the client waits, until it goes.
+    let guard = session.listening();
     let streams = answer::prefers_stream(headers);
     if !streams {
         let messages = stream::unfold((Arc::clone(&log), 0), |(log, place)| async move {
@@ -326,7 +333,6 @@ async fn request(
     }
     let place = EventId { stream: session.keep_log(&request_id, &log), place: 0 };
     let prime = prime(&session, place);
-    let guard = session.listening();
     answer::events(stream::iter(prime).chain(resumable(log, place, guard)))
 }
 

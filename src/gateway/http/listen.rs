@@ -287,7 +287,11 @@ mod tests {
     /// A gateway without configured upstreams.
     fn gateway() -> Gateway {
         let (server, log) = (Server::default(), Log::default());
-        Gateway::start(&Config { server, log, upstreams: Vec::new(), sources: Vec::new() }, &[]).unwrap()
+        Gateway::start(
+            &Config { server, log, upstreams: Vec::new(), disabled: Vec::new(), sources: Vec::new() },
+            &[],
+        )
+        .unwrap()
     }
 
     /// Opens a stream of changes with this filter.

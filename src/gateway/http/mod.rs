@@ -2,6 +2,7 @@
 
 mod accept;
 mod answer;
+mod bodies;
 mod guard;
 mod health;
 mod held;
@@ -17,11 +18,16 @@ mod relayed;
 mod rounds;
 mod router;
 mod sending;
+mod slots;
+mod stall;
 mod validate;
 mod version;
 
 pub(crate) use accept::accept;
+pub(crate) use bodies::Bodies;
 pub(crate) use held::Held;
 pub(crate) use metrics::is_local;
 pub(crate) use rounds::Rounds;
 pub(crate) use router::Front;
+pub use slots::Expected;
+pub(crate) use slots::Slots;

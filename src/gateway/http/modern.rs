@@ -68,6 +68,7 @@ async fn dispatch(
     let meta = RequestMeta::of(request.params.as_deref());
     validate::request(&request, &meta, headers)?;
     let client = ClientMeta::of(meta.get(key::CLIENT_INFO), meta.get(key::CAPABILITIES));
+    validate::client_size(&client)?;
     match request.method.as_str() {
         "server/discover" => return Ok(result(request.id, discover(&scope).await)),
         "subscriptions/listen" => return listen::listen(gateway, (endpoint, &scope), request, &client),

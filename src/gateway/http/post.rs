@@ -1,7 +1,6 @@
 //! `POST`: reading one message and handing it to its era's handler.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::BoxError;
 use axum::response::Response;
@@ -9,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode, header};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::sleep_until;
 
 use super::super::changes::Endpoint;
 use super::super::error::Fault;
@@ -17,11 +16,9 @@ use super::super::relay::{Era, MODERN, Message, RequestMeta, code};
 use super::super::service::Inner;
 use super::super::upstream::{SESSION, VERSION};
 use super::accept::Address;
+use super::bodies::{Bodies, Pace};
 use super::{answer, legacy, modern, router, validate};
 use crate::config::Server;
-
-/// Bytes of a body that a client must send each second once its time is up.
-const SLOWEST: usize = 1024;
 
 /// Handles a POST to an endpoint.
 pub(crate) async fn post(
@@ -31,7 +28,7 @@ pub(crate) async fn post(
     body: impl Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
 ) -> Response {
     let read = match acceptable(headers) {
-        Ok(()) => read(body, &gateway.board.current().server).await,
+        Ok(()) => read(body, &gateway.bodies, &gateway.board.current().server).await,
         Err(fault) => Err(fault),
     };
     let message = match read.and_then(|body| parse(&body)) {
@@ -69,20 +66,34 @@ fn acceptable(headers: &HeaderMap) -> Result<(), Fault> {
     Err(Fault::downstream(code::INVALID_REQUEST, StatusCode::NOT_ACCEPTABLE, message))
 }
 
-/// Reads a body up to the limit. Whoever sends it so slowly that it holds a connection for nothing is cut.
+/// Reads a body up to the limit. Whoever sends it so slowly that it holds a connection for nothing is cut, and the oldest
+/// where all bodies together are too large.
 async fn read(
     body: impl Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
+    bodies: &Arc<Bodies>,
     server: &Server,
 ) -> Result<Bytes, Fault> {
     let (limit, patience) = (server.max_message_size, server.client_timeout);
     let refused = |status, message: String| Fault::downstream(code::INVALID_REQUEST, status, message);
-    let (began, mut body, mut read) = (Instant::now(), Limited::new(body, limit), BytesMut::new());
+    let (mut body, mut read) = (Limited::new(body, limit), BytesMut::new());
+    let (mut pace, mut growing) = (Pace::begin(patience), bodies.begin(limit));
     loop {
-        let earned = Duration::from_secs((read.len() / SLOWEST) as u64);
-        let frame = timeout_at(began + patience + earned, body.frame()).await.map_err(|_| {
-            let message = "the body comes too slowly; `client_timeout` in [server] is the limit";
-            refused(StatusCode::REQUEST_TIMEOUT, message.to_owned())
-        })?;
+        growing.has(read.len());
+        let frame = tokio::select! {
+            biased;
+            frame = body.frame() => frame,
+            () = growing.given_up() => {
+                let message = "too many large messages come at once, and this one is the oldest; send it again";
+                return Err(refused(StatusCode::SERVICE_UNAVAILABLE, message.to_owned()));
+            }
+            () = sleep_until(pace.end()) => {
+                if pace.next(read.len()) {
+                    continue;
+                }
+                let message = "the body comes too slowly; `client_timeout` in [server] is the limit";
+                return Err(refused(StatusCode::REQUEST_TIMEOUT, message.to_owned()));
+            }
+        };
         match frame.map(|frame| frame.map(Frame::into_data)) {
             None => return Ok(read.freeze()),
             // Most bodies come in one piece.

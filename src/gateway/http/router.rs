@@ -13,8 +13,10 @@ use hyper::body::Incoming;
 use tower::ServiceExt as _;
 
 use super::super::changes::Endpoint;
+use super::super::client::ClientKey;
 use super::super::service::Inner;
 use super::accept::Address;
+use super::slots::Slots;
 use super::{guard, health, legacy, metrics, post};
 
 /// The path of the endpoint for all upstreams.
@@ -35,9 +37,26 @@ impl Front {
         Self { gateway: Arc::clone(gateway), router: router(gateway, local) }
     }
 
+    /// The connections that are open.
+    pub(super) fn slots(&self) -> &Arc<Slots> {
+        &self.gateway.slots
+    }
+
+    /// How many there may be.
+    pub(super) fn most_connections(&self) -> usize {
+        self.gateway.slots.most(self.gateway.board.current().server.max_connections)
+    }
+
+    /// Whether one more record of a kind may be logged about a client.
+    pub(super) fn admits_record(&self, kind: &'static str, client: ClientKey) -> bool {
+        self.gateway.complaints.admits(kind, client)
+    }
+
     /// Answers a request.
     pub(super) async fn answer(&self, request: Request<Incoming>, address: Address) -> Response {
-        if let Some(refusal) = guard::refusal(&self.gateway, request.headers(), request.uri()) {
+        if let Some(refusal) =
+            guard::refusal(&self.gateway, address.client(), request.headers(), request.uri())
+        {
             return refusal;
         }
         if request.uri().path() == ALL && request.method() == Method::POST {

@@ -184,7 +184,7 @@ mod tests {
     /// The built-in upstream of a gateway that was just started.
     fn builtin() -> (Gateway, Arc<Upstream>) {
         let (server, log) = (Server::default(), Log::default());
-        let config = Config { server, log, upstreams: Vec::new(), sources: Vec::new() };
+        let config = Config { server, log, upstreams: Vec::new(), disabled: Vec::new(), sources: Vec::new() };
         let gateway = Gateway::start(&config, &[]).unwrap();
         let upstream = Arc::clone(&gateway.inner().board.current().upstreams()[0]);
         (gateway, upstream)

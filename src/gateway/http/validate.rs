@@ -8,8 +8,13 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::super::error::Fault;
-use super::super::relay::{MODERN, Message, Notification, Request, RequestMeta, code, names, raw};
+use super::super::relay::{
+    ClientMeta, MODERN, Message, Notification, Request, RequestMeta, code, names, raw,
+};
 use super::super::upstream::{ParamHeader, VERSION, headers};
+
+/// Bytes that a client's `clientInfo` may have, and its capabilities.
+const CLIENT: usize = 64 << 10;
 
 /// Refuses a message of a client of which its server may read another name, address or whatever else decides than the gateway
 /// does.
@@ -58,6 +63,18 @@ pub(crate) fn request(request: &Request, meta: &RequestMeta<'_>, headers: &Heade
         Some(name) => mirrors(headers, &headers::NAME, &name),
         None => Ok(()),
     }
+}
+
+/// Checks how much a client says about itself: it is kept for as long as a session, and sent to each server.
+pub(crate) fn client_size(client: &ClientMeta) -> Result<(), Fault> {
+    for (name, value) in [("clientInfo", &client.info), ("capabilities", &client.capabilities)] {
+        let size = value.get().len();
+        if size > CLIENT {
+            let message = format!("the client's `{name}` has {size} bytes; {CLIENT} are allowed");
+            return Err(Fault::downstream(code::INVALID_PARAMS, StatusCode::BAD_REQUEST, message));
+        }
+    }
+    Ok(())
 }
 
 /// Checks the headers that mirror parameters of a tool.

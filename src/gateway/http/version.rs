@@ -5,21 +5,21 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::time::Duration;
 
 use rustix::net::{RecvFlags, recv};
-use tokio::io::{AsyncRead, AsyncWrite, Interest};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, Ready};
 use tokio::net::{TcpStream, UnixStream};
 
 /// The first bytes of the preface, `PRI * HTTP/2.0`, in which it differs from every method.
 const BEGINNING: &[u8; 3] = b"PRI";
-/// How long to wait for the rest of these, if only some are there; all of it is one packet in practice.
-const PAUSE: Duration = Duration::from_millis(10);
 
 /// A connection whose first bytes can be looked at.
 pub(super) trait Connection: AsyncRead + AsyncWrite + Send + Sync + Unpin + 'static {
-    /// What the client begins with; `None` if that is not clear yet.
-    fn look(&self) -> impl Future<Output = io::Result<Option<Version>>> + Send;
+    /// Waits until something has arrived, or the end.
+    fn arrival(&self) -> impl Future<Output = io::Result<Ready>> + Send;
+
+    /// What the client begins with. While that is not clear, `WouldBlock`, after which [`Self::arrival`] waits for more.
+    fn look(&self) -> io::Result<Version>;
 }
 
 /// A version of HTTP.
@@ -32,32 +32,44 @@ pub(super) enum Version {
 }
 
 impl Connection for TcpStream {
-    async fn look(&self) -> io::Result<Option<Version>> {
-        self.async_io(Interest::READABLE, || peek(self)).await
+    async fn arrival(&self) -> io::Result<Ready> {
+        self.ready(Interest::READABLE).await
+    }
+
+    fn look(&self) -> io::Result<Version> {
+        self.try_io(Interest::READABLE, || peek(self))
     }
 }
 
 impl Connection for UnixStream {
-    async fn look(&self) -> io::Result<Option<Version>> {
-        self.async_io(Interest::READABLE, || peek(self)).await
+    async fn arrival(&self) -> io::Result<Ready> {
+        self.ready(Interest::READABLE).await
+    }
+
+    fn look(&self) -> io::Result<Version> {
+        self.try_io(Interest::READABLE, || peek(self))
     }
 }
 
-/// Waits for the client's first bytes.
+/// Waits for the client's first bytes. The kernel tells of each arrival once (epoll(7), `EPOLLET`), so that some of these
+/// bytes cost no more than none.
 pub(super) async fn version(stream: &impl Connection) -> io::Result<Version> {
     loop {
-        if let Some(version) = stream.look().await? {
-            return Ok(version);
+        let ready = stream.arrival().await?;
+        match stream.look() {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+            Err(_) if ready.is_read_closed() => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Err(_) => {}
+            Ok(version) => return Ok(version),
         }
-        tokio::time::sleep(PAUSE).await;
     }
 }
 
 /// Looks at the first bytes and leaves them where they are.
-fn peek(socket: impl AsFd) -> io::Result<Option<Version>> {
+fn peek(socket: impl AsFd) -> io::Result<Version> {
     let mut bytes = [0; BEGINNING.len()];
     let (length, _) = recv(socket, &mut bytes[..], RecvFlags::PEEK)?;
-    Ok(tell(&bytes[..length]))
+    tell(&bytes[..length]).ok_or_else(|| io::ErrorKind::WouldBlock.into())
 }
 
 /// The version that begins with these bytes; nothing at all is the end of the connection.
@@ -101,6 +113,7 @@ mod tests {
         let (mut client, server) = UnixStream::pair().unwrap();
         client.write_all(b"PR").await.unwrap();
         drop(client);
-        assert!(tokio::time::timeout(PAUSE * 5, version(&server)).await.is_err(), "it is not told");
+        let told = tokio::time::timeout(std::time::Duration::from_secs(60), version(&server)).await;
+        assert_eq!(told.unwrap().unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 }

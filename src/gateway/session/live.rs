@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::catalog::{Board, Links, Scope};
 use super::super::changes::{Announced, Endpoint};
+use super::super::client::ClientKey;
 use super::super::error::Fault;
 use super::super::relay::{
     ClientMeta, Id, Message, Notification, Outcome, Raw, Request, Response, code, member, set_member,
@@ -74,7 +75,7 @@ pub(crate) struct Session {
     pub(super) followed: Mutex<HashMap<String, (u64, AbortHandle)>>,
     /// When it was last used.
     used: Mutex<Instant>,
-    /// Open GET streams.
+    /// Streams and answers that the client waits for.
     streams: AtomicUsize,
     /// Where it is remembered beyond this process, once it is.
     ledger: OnceLock<Arc<dyn Ledger>>,
@@ -89,7 +90,7 @@ enum Asker {
     Gateway(oneshot::Sender<Outcome>),
 }
 
-/// Keeps a session from idling while its GET stream is open.
+/// Keeps a session from idling while its client is there.
 #[derive(Debug)]
 pub(crate) struct Listening(Arc<Session>);
 
@@ -193,7 +194,23 @@ impl Session {
         if busy { std::time::Duration::ZERO } else { lock(&self.used).elapsed() }
     }
 
-    /// Notes that a GET stream is open until the guard is dropped.
+    /// For how long nobody of the client was there; `None` while it reads a stream or waits for an answer. A request in
+    /// flight whose client has gone does not count: whoever opens sessions could keep them all by such requests.
+    pub(crate) fn unattended(&self) -> Option<Duration> {
+        (self.streams.load(Ordering::Relaxed) == 0).then(|| lock(&self.used).elapsed())
+    }
+
+    /// Whom it counts as.
+    pub(super) fn client_key(&self) -> ClientKey {
+        ClientKey::of(self.address)
+    }
+
+    /// Bytes that the client says about itself, which are kept for as long as the session.
+    pub(super) fn weight(&self) -> usize {
+        super::store::weight(&self.links.client().meta)
+    }
+
+    /// Notes that the client is there, be it for a stream or for an answer, until the guard is dropped.
     pub(crate) fn listening(self: &Arc<Self>) -> Listening {
         self.streams.fetch_add(1, Ordering::Relaxed);
         Listening(Arc::clone(self))

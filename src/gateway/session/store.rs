@@ -13,6 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::catalog::Board;
 use super::super::changes::{Announced, Endpoint};
+use super::super::client::{ClientKey, who_makes_room};
+use super::super::complaints::Complaints;
+use super::super::relay::ClientMeta;
 use super::super::upstream::{ClientIdentity, Upstream};
 use super::ledger::Ledger;
 use super::live::Session;
@@ -20,6 +23,10 @@ use super::transfer::State;
 
 /// How often idle sessions are looked for.
 const SWEEP: Duration = Duration::from_secs(15);
+/// Bytes that clients may say about themselves in sessions, for each session that there may be: few say more than 1 KiB.
+const WEIGHT_OF_EACH: usize = 8 << 10;
+/// The same, however few sessions there may be.
+const LEAST_WEIGHT: usize = 1 << 20;
 
 /// How many sessions there may be.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +43,11 @@ pub(crate) enum NoSession {
     /// There are as many as may be and all are in use.
     #[error("as many sessions are in use as `{0}` in [server] allows")]
     Full(&'static str),
+    /// What clients say about themselves is too much together.
+    #[error(
+        "the sessions in use have large `clientInfo` and `capabilities`, beside which yours find no room"
+    )]
+    Heavy,
     /// The kernel gives no random bytes.
     #[error("cannot make a session identifier")]
     Random(#[source] getrandom::Error),
@@ -48,6 +60,8 @@ pub(crate) struct Store {
     sessions: Mutex<Sessions>,
     /// Where they are remembered beyond this process.
     ledger: OnceLock<Arc<dyn Ledger>>,
+    /// What is logged about clients.
+    complaints: Arc<Complaints>,
 }
 
 /// The sessions that are open.
@@ -55,70 +69,109 @@ pub(crate) struct Store {
 struct Sessions {
     /// By identifier.
     by_id: HashMap<String, Arc<Session>>,
-    /// The identifiers by the network address of the client.
-    by_client: HashMap<IpAddr, HashSet<String>>,
+    /// The identifiers by the client.
+    by_client: HashMap<ClientKey, HashSet<String>>,
+    /// Bytes that all clients say about themselves.
+    weight: usize,
 }
 
 impl Sessions {
     /// Adds a session.
     fn insert(&mut self, session: &Arc<Session>) {
-        if let Some(address) = session.address {
-            self.by_client.entry(address).or_default().insert(session.id.clone());
-        }
+        self.by_client.entry(session.client_key()).or_default().insert(session.id.clone());
+        self.weight += session.weight();
         self.by_id.insert(session.id.clone(), Arc::clone(session));
     }
 
     /// Takes a session out.
     fn remove(&mut self, id: &str) -> Option<Arc<Session>> {
         let session = self.by_id.remove(id)?;
-        if let Some(address) = session.address
-            && let Some(ids) = self.by_client.get_mut(&address)
-        {
+        self.weight -= session.weight();
+        let client = session.client_key();
+        if let Some(ids) = self.by_client.get_mut(&client) {
             ids.remove(id);
             if ids.is_empty() {
-                self.by_client.remove(&address);
+                self.by_client.remove(&client);
             }
         }
         Some(session)
     }
 
-    /// Makes room for one more: where there are as many as may be, of this client or of all, those of them that were
-    /// silent for longest are taken out, unless the others are all in use; then nothing is, and the word for the limit is
+    /// Makes room for one more: where there are as many as may be, of this client or of all, those that
+    /// [`who_makes_room`] chooses are taken out, unless the others are all in use; then nothing is, and the reason is
     /// returned.
     fn make_room(
         &mut self,
-        client: Option<IpAddr>,
+        client: ClientKey,
         limits: Limits,
-    ) -> Result<Vec<Arc<Session>>, &'static str> {
-        let ids = client.and_then(|client| self.by_client.get(&client));
+        weight: usize,
+    ) -> Result<Vec<Arc<Session>>, NoSession> {
+        let ids = self.by_client.get(&client);
         let theirs = ids.into_iter().flatten().filter_map(|id| self.by_id.get(id));
         let count = ids.map_or(0, HashSet::len);
-        let surplus = limits.of_client.map_or(0, |limit| (count + 1).saturating_sub(limit));
-        let mut ends = silent(theirs, surplus).ok_or("max_sessions_per_client")?;
+        let of_client = limits.of_client.filter(|_| client.has_address());
+        let surplus = of_client.map_or(0, |limit| (count + 1).saturating_sub(limit));
+        let full = NoSession::Full;
+        let mut ends = choose(client, theirs, surplus).ok_or(full("max_sessions_per_client"))?;
         let surplus = (self.by_id.len() + 1).saturating_sub(limits.of_all + ends.len());
         let others = self.by_id.values().filter(|session| ends.iter().all(|end| end.id != session.id));
-        let more = silent(others, surplus).ok_or("max_sessions")?;
+        let more = choose(client, others, surplus).ok_or(full("max_sessions"))?;
         ends.extend(more);
+        self.lighten(&mut ends, limits, weight)?;
         for session in &ends {
             self.remove(&session.id);
         }
         Ok(ends)
     }
+
+    /// Has sessions end beside those that do anyway, until what clients say about themselves is not too much together:
+    /// the heaviest of those whose clients are not there.
+    fn lighten(&self, ends: &mut Vec<Arc<Session>>, limits: Limits, weight: usize) -> Result<(), NoSession> {
+        let most = limits.of_all.saturating_mul(WEIGHT_OF_EACH).max(LEAST_WEIGHT);
+        let ending: usize = ends.iter().map(|session| session.weight()).sum();
+        let mut left = self.weight + weight - ending;
+        if left <= most {
+            return Ok(());
+        }
+        let others = self.by_id.values().filter(|session| ends.iter().all(|end| end.id != session.id));
+        let mut others: Vec<_> = others.filter(|session| session.unattended().is_some()).cloned().collect();
+        others.sort_by_key(|session| Reverse(session.weight()));
+        for session in others {
+            if left <= most {
+                break;
+            }
+            left -= session.weight();
+            ends.push(session);
+        }
+        if left <= most { Ok(()) } else { Err(NoSession::Heavy) }
+    }
 }
 
-/// So many sessions that were silent for longest; `None` where not so many of them are out of use.
-fn silent<'a>(sessions: impl Iterator<Item = &'a Arc<Session>>, count: usize) -> Option<Vec<Arc<Session>>> {
+/// Bytes that a client says about itself.
+pub(super) fn weight(meta: &ClientMeta) -> usize {
+    meta.info.get().len() + meta.capabilities.get().len()
+}
+
+/// So many sessions that make room; `None` where not so many may end.
+fn choose<'a>(
+    newcomer: ClientKey,
+    sessions: impl Iterator<Item = &'a Arc<Session>>,
+    count: usize,
+) -> Option<Vec<Arc<Session>>> {
     if count == 0 {
         return Some(Vec::new());
     }
-    let idle = sessions.map(|session| (session.idle(), session));
-    let mut silent: Vec<_> = idle.filter(|(idle, _)| !idle.is_zero()).collect();
-    silent.sort_unstable_by_key(|(idle, _)| Reverse(*idle));
-    let chosen = silent.get(..count)?;
-    Some(chosen.iter().map(|(_, session)| Arc::clone(session)).collect())
+    let all = sessions.map(|session| (session.client_key(), session.unattended(), Arc::clone(session)));
+    let chosen = who_makes_room(newcomer, all.collect(), count);
+    (chosen.len() == count).then_some(chosen)
 }
 
 impl Store {
+    /// None, and what is logged about clients goes there.
+    pub(crate) fn new(complaints: &Arc<Complaints>) -> Self {
+        Self { complaints: Arc::clone(complaints), ..Self::default() }
+    }
+
     /// Remembers the sessions beyond this process from now on; what the ledger held before is replaced.
     pub(crate) fn remember(&self, ledger: &Arc<dyn Ledger>) -> io::Result<()> {
         self.rewrite(&**ledger)?;
@@ -164,20 +217,19 @@ impl Store {
         let mut bytes = [0_u8; 16];
         getrandom::fill(&mut bytes).map_err(NoSession::Random)?;
         let id = format!("{:032x}", u128::from_ne_bytes(bytes));
-        // Whoever comes over an IPv6 socket with an IPv4 address is the same client.
-        let address = address.map(|address| address.to_canonical());
+        let key = ClientKey::of(address);
         let (session, ends) = {
             let mut sessions = self.sessions();
-            let ends = sessions.make_room(address, limits).map_err(NoSession::Full)?;
+            let ends = sessions.make_room(key, limits, weight(&client.meta))?;
             let session = Session::begin((id, address), place, client, changes);
             sessions.insert(&session);
             (session, ends)
         };
         for silent in ends {
-            tracing::info!(
-                session = silent.label(),
-                "the session is ended to make room: it was silent for longest"
-            );
+            if self.complaints.admits("session ended to make room", silent.client_key()) {
+                let (session, client) = (silent.label(), silent.client_key());
+                tracing::info!(session, %client, "the session is ended to make room: its client has most of them");
+            }
             self.forget(&silent);
             tokio::spawn(async move { silent.end().await });
         }
@@ -266,7 +318,12 @@ impl Store {
                 session.links.reap().await;
             }
             for session in self.all().into_iter().filter(|session| session.idle() > limit) {
-                tracing::info!(session = session.label(), "the session is ended: its client has been silent");
+                if self.complaints.admits("silent session ended", session.client_key()) {
+                    tracing::info!(
+                        session = session.label(),
+                        "the session is ended: its client has been silent"
+                    );
+                }
                 self.end(&session.id).await;
             }
         }

@@ -22,7 +22,11 @@ const PLENTY: Limits = Limits { of_all: 1000, of_client: None };
 /// A gateway without configured upstreams.
 fn gateway() -> Gateway {
     let (server, log) = (Server::default(), crate::config::Log::default());
-    Gateway::start(&Config { server, log, upstreams: Vec::new(), sources: Vec::new() }, &[]).unwrap()
+    Gateway::start(
+        &Config { server, log, upstreams: Vec::new(), disabled: Vec::new(), sources: Vec::new() },
+        &[],
+    )
+    .unwrap()
 }
 
 /// Begins a session.

@@ -57,6 +57,8 @@ pub enum State {
     BackingOff,
     /// The gateway has ended it.
     Stopped,
+    /// The configuration switches it off.
+    Disabled,
 }
 
 impl State {

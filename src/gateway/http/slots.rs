@@ -1,0 +1,375 @@
+//! The connections that are open: how many there may be, and who gives way to a new one where there are so many.
+//!
+//! Connections are capped below the limit on open files, so that descriptors are left for what the gateway itself opens:
+//! its control socket, upstreams, the log, the sessions file, a successor. Where the cap is reached, connections without
+//! a request in flight give way, those of the client that has most of them first ([`who_makes_room`]); a few at once, as
+//! nginx's `ngx_drain_connections` does, so that a flood does not look through all of them each time. Where there are
+//! none, the new one is answered 503. Requests of the gateway to itself are always let in.
+
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::super::client::{ClientKey, who_makes_room};
+use crate::sys::limits;
+
+/// Connections that may be open where neither the configuration nor the limit on open files says less.
+const DEFAULT: usize = 32_768;
+/// Descriptors that are kept back, where there are twice as many.
+const KEPT_BACK: usize = 512;
+/// As many connections give way at once.
+const BATCH: usize = 32;
+/// Connections beyond the cap, while others that have to go are not gone.
+const SPARE: usize = 64;
+/// How long a new connection waits for these.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The connections that are open.
+#[derive(Debug)]
+pub(crate) struct Slots {
+    /// All of them.
+    open: Mutex<Open>,
+    /// Tells that one has ended.
+    freed: Notify,
+    /// What the limit on open files allows.
+    ceiling: usize,
+    /// What the clock of [`Occupant::used`] counts from.
+    start: Instant,
+    /// Where requests of the gateway to itself come from.
+    own: Mutex<HashSet<(IpAddr, u16)>>,
+}
+
+/// All connections.
+#[derive(Debug, Default)]
+struct Open {
+    /// By number.
+    by_number: HashMap<u64, Arc<Occupant>>,
+    /// How many of these were told to go.
+    going: usize,
+    /// The last number.
+    last: u64,
+}
+
+/// One connection, as others see it.
+#[derive(Debug)]
+struct Occupant {
+    /// Whose it is.
+    client: ClientKey,
+    /// The number of its listener.
+    listener: u64,
+    /// Whether it is the gateway's own.
+    own: bool,
+    /// Requests in flight.
+    active: AtomicUsize,
+    /// When the last of them ended, or the connection began, in milliseconds.
+    used: AtomicU64,
+    /// Cancelled when it is to go.
+    going: CancellationToken,
+    /// Whether it is to go whatever is in flight.
+    cut: AtomicBool,
+}
+
+/// A connection's place among those that are open, which it has until it is dropped.
+#[derive(Debug)]
+pub(super) struct Slot {
+    /// Among these.
+    slots: Arc<Slots>,
+    /// Its number.
+    number: u64,
+    /// What others see of it.
+    occupant: Arc<Occupant>,
+}
+
+/// A request in flight, until dropped.
+#[derive(Debug)]
+pub(super) struct Active(Arc<Slots>, Arc<Occupant>);
+
+/// An address from which the gateway asks itself, until dropped.
+#[derive(Debug)]
+pub struct Expected(Arc<Slots>, (IpAddr, u16));
+
+impl Default for Slots {
+    fn default() -> Self {
+        let files = limits::open_files();
+        let ceiling = (files / 2).max(files.saturating_sub(KEPT_BACK)).max(1);
+        Self {
+            open: Mutex::default(),
+            freed: Notify::new(),
+            ceiling,
+            start: Instant::now(),
+            own: Mutex::default(),
+        }
+    }
+}
+
+impl Slots {
+    /// How many connections there may be: as many as the configuration says and the limit on open files allows. Without
+    /// a word in the configuration, half of the files are for clients, since each may need one towards an upstream.
+    pub(crate) fn most(&self, configured: Option<usize>) -> usize {
+        let half = limits::open_files() / 2;
+        configured.unwrap_or(DEFAULT.min(half.max(1))).min(self.ceiling)
+    }
+
+    /// Warns of a configuration that asks for more than there can be.
+    pub(crate) fn check(&self, configured: Option<usize>) {
+        if let Some(configured) = configured.filter(|configured| *configured > self.ceiling) {
+            tracing::warn!(
+                max_connections = configured,
+                possible = self.ceiling,
+                "the limit on open files allows fewer connections than the configuration; raise it, by `LimitNOFILE=` \
+                 in the unit or by `ulimit -n`"
+            );
+        }
+    }
+
+    /// Lets a connection in and has others make room if need be; `None` where all are in use.
+    pub(super) async fn take(
+        self: &Arc<Self>,
+        (client, listener, own): (ClientKey, u64, bool),
+        most: usize,
+    ) -> Option<Slot> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let freed = self.freed.notified();
+            tokio::pin!(freed);
+            freed.as_mut().enable();
+            {
+                let mut open = self.open();
+                if !own
+                    && open.staying() >= most
+                    && open.make_room(self, client, BATCH.min(most / 8).max(1)) == 0
+                {
+                    return None;
+                }
+                if own || open.by_number.len() < most + SPARE {
+                    return Some(self.insert(&mut open, (client, listener, own)));
+                }
+            }
+            tokio::time::timeout_at(deadline, freed).await.ok()?;
+        }
+    }
+
+    /// Adds a connection.
+    fn insert(self: &Arc<Self>, open: &mut Open, (client, listener, own): (ClientKey, u64, bool)) -> Slot {
+        open.last += 1;
+        let occupant = Arc::new(Occupant {
+            client,
+            listener,
+            own,
+            active: AtomicUsize::new(0),
+            used: AtomicU64::new(self.now()),
+            going: CancellationToken::new(),
+            cut: AtomicBool::new(false),
+        });
+        open.by_number.insert(open.last, Arc::clone(&occupant));
+        Slot { slots: Arc::clone(self), number: open.last, occupant }
+    }
+
+    /// Has idle connections give way without a new one: the process is out of descriptors.
+    pub(super) fn make_room(&self) {
+        self.open().make_room(self, ClientKey::of(None), BATCH);
+    }
+
+    /// Ends all connections of a listener; returns how many of them had requests in flight.
+    pub(super) fn cut(&self, listener: u64) -> usize {
+        let mut open = self.open();
+        let theirs: Vec<_> = open
+            .by_number
+            .values()
+            .filter(|occupant| occupant.listener == listener)
+            .map(Arc::clone)
+            .collect();
+        for occupant in &theirs {
+            open.send_away(occupant, true);
+        }
+        theirs.iter().filter(|occupant| occupant.active.load(Ordering::Relaxed) > 0).count()
+    }
+
+    /// Has a connection from this address let in: the gateway asks itself.
+    pub(crate) fn expect(self: &Arc<Self>, address: SocketAddr) -> Expected {
+        let place = (address.ip().to_canonical(), address.port());
+        self.expected().insert(place);
+        Expected(Arc::clone(self), place)
+    }
+
+    /// Whether a connection from this address is the gateway's own.
+    pub(super) fn expects(&self, address: SocketAddr) -> bool {
+        self.expected().contains(&(address.ip().to_canonical(), address.port()))
+    }
+
+    /// Milliseconds since the start.
+    fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The connections.
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The addresses.
+    fn expected(&self) -> MutexGuard<'_, HashSet<(IpAddr, u16)>> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Open {
+    /// How many there will be once those that were told to go are gone.
+    fn staying(&self) -> usize {
+        self.by_number.len().saturating_sub(self.going)
+    }
+
+    /// Tells a connection to go.
+    fn send_away(&mut self, occupant: &Occupant, cut: bool) {
+        occupant.cut.fetch_or(cut, Ordering::Relaxed);
+        if !occupant.going.is_cancelled() {
+            occupant.going.cancel();
+            self.going += 1;
+        }
+    }
+
+    /// Tells as many connections to go; returns how many there were that could.
+    fn make_room(&mut self, slots: &Slots, newcomer: ClientKey, count: usize) -> usize {
+        let now = slots.now();
+        let others =
+            self.by_number.values().filter(|occupant| !occupant.own && !occupant.going.is_cancelled());
+        let all =
+            others.map(|occupant| (occupant.client, occupant.idle(now), Arc::clone(occupant))).collect();
+        let chosen = who_makes_room(newcomer, all, count);
+        for occupant in &chosen {
+            self.send_away(occupant, occupant.active.load(Ordering::Relaxed) > 0);
+        }
+        chosen.len()
+    }
+}
+
+impl Occupant {
+    /// For how long no request was in flight; `None` while one is.
+    fn idle(&self, now: u64) -> Option<Duration> {
+        let idle = self.active.load(Ordering::Acquire) == 0;
+        idle.then(|| Duration::from_millis(now.saturating_sub(self.used.load(Ordering::Relaxed))))
+    }
+}
+
+impl Slot {
+    /// Counts a request in flight.
+    pub(super) fn begin(&self) -> Active {
+        self.occupant.active.fetch_add(1, Ordering::Relaxed);
+        Active(Arc::clone(&self.slots), Arc::clone(&self.occupant))
+    }
+
+    /// For how long no request was in flight; `None` while one is.
+    pub(super) fn idle(&self) -> Option<Duration> {
+        self.occupant.idle(self.slots.now())
+    }
+
+    /// Waits until the connection is to give way.
+    pub(super) async fn going(&self) {
+        self.occupant.going.cancelled().await;
+    }
+
+    /// Whether it is to go whatever is in flight.
+    pub(super) fn is_cut(&self) -> bool {
+        self.occupant.cut.load(Ordering::Relaxed)
+    }
+
+    /// Waits until no request was in flight for so long.
+    pub(super) async fn unused(&self, limit: Duration) {
+        loop {
+            let left = limit.saturating_sub(self.idle().unwrap_or_default());
+            if left.is_zero() {
+                return;
+            }
+            tokio::time::sleep(left).await;
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        {
+            let mut open = self.slots.open();
+            open.by_number.remove(&self.number);
+            if self.occupant.going.is_cancelled() {
+                open.going -= 1;
+            }
+        }
+        self.slots.freed.notify_waiters();
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.1.used.store(self.0.now(), Ordering::Relaxed);
+        self.1.active.fetch_sub(1, Ordering::Release);
+    }
+}
+
+impl Drop for Expected {
+    fn drop(&mut self) {
+        self.0.expected().remove(&self.1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lets a connection of this client in.
+    async fn take(slots: &Arc<Slots>, address: &str, most: usize) -> Option<Slot> {
+        slots.take((ClientKey::of(Some(address.parse().unwrap())), 0, false), most).await
+    }
+
+    #[tokio::test]
+    async fn a_flood_takes_the_places_of_its_own_connections_only() {
+        const MOST: usize = 80;
+        let slots = Arc::new(Slots::default());
+        let quiet = take(&slots, "192.0.2.1", MOST).await.unwrap();
+        let mut flood = Vec::new();
+        for _ in 0..4 * MOST {
+            flood.push(take(&slots, "192.0.2.2", MOST).await.unwrap());
+            flood.retain(|slot| !slot.occupant.going.is_cancelled());
+            assert!(flood.len() < MOST);
+        }
+        assert!(!quiet.occupant.going.is_cancelled(), "it was idle for longest, but it is only one");
+    }
+
+    #[tokio::test]
+    async fn those_in_use_stay_and_the_gateway_itself_is_let_in() {
+        const MOST: usize = 8;
+        let slots = Arc::new(Slots::default());
+        let mut held = Vec::new();
+        for number in 0..MOST {
+            let slot = take(&slots, &format!("192.0.2.{number}"), MOST).await.unwrap();
+            held.push((slot.begin(), slot));
+        }
+        assert!(take(&slots, "192.0.2.99", MOST).await.is_none());
+        let own = slots.take((ClientKey::of(None), 0, true), MOST).await;
+        assert!(own.is_some());
+        drop(own);
+        held.pop();
+        assert!(take(&slots, "192.0.2.99", MOST).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn connections_beyond_the_cap_wait_for_those_that_go() {
+        const MOST: usize = 8;
+        let slots = Arc::new(Slots::default());
+        let mut held = Vec::new();
+        for _ in 0..MOST + SPARE {
+            held.push(take(&slots, "192.0.2.1", MOST).await.unwrap());
+        }
+        assert!(take(&slots, "192.0.2.1", MOST).await.is_none(), "nobody goes");
+        let waiting = Arc::clone(&slots);
+        let late = tokio::spawn(async move { take(&waiting, "192.0.2.1", MOST).await.is_some() });
+        tokio::task::yield_now().await;
+        held.remove(0);
+        assert!(late.await.unwrap());
+    }
+}

@@ -1,0 +1,102 @@
+//! Cutting clients that do not read.
+//!
+//! What cannot be written waits in the memory of the gateway and holds the connection. A client takes what was written,
+//! or at least a part of it, within a time-out between two writes, as nginx has it with `send_timeout`.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+
+/// A connection on which nothing may wait to be written for longer than this.
+#[derive(Debug)]
+pub(super) struct Stalling<S> {
+    /// The connection.
+    inner: S,
+    /// How long a write may wait.
+    patience: Duration,
+    /// The end of that time, while one waits.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Stalling<S> {
+    /// Watches over a connection.
+    pub(super) const fn new(inner: S, patience: Duration) -> Self {
+        Self { inner, patience, timer: None }
+    }
+
+    /// Passes the result of a write on, or an error if the write has waited for too long.
+    fn watch<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.timer = None;
+            return written;
+        }
+        let patience = self.patience;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        ready!(timer.as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read what it was sent")))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Stalling<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_read(cx, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Stalling<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.inner).poll_write(cx, bytes);
+        self.watch(cx, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.inner).poll_write_vectored(cx, bytes);
+        self.watch(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_reads_is_served_and_one_that_does_not_is_cut() {
+        for (reads, patience) in [(true, Duration::from_secs(600)), (false, Duration::from_millis(100))] {
+            let (mut client, server) = tokio::io::duplex(1000);
+            let mut server = Stalling::new(server, patience);
+            let writing = tokio::spawn(async move { server.write_all(&[0; 10_000]).await });
+            if reads {
+                client.read_exact(&mut [0; 10_000]).await.unwrap();
+                writing.await.unwrap().unwrap();
+            } else {
+                assert_eq!(writing.await.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
+            }
+        }
+    }
+}

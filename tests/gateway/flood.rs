@@ -1,0 +1,180 @@
+//! Floods of messages: what one client sends costs no memory beyond its limits, and its sessions keep nobody out.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http::StatusCode;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::client::{Client, LEGACY, post};
+use crate::gateway::Gateway;
+use crate::upstreams::probe;
+
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// `initialize` with this `clientInfo` and these capabilities.
+fn initialize(info: &str, capabilities: &str) -> String {
+    format!(
+        r#"{{"jsonrpc":"2.0","id":1,"method":"initialize","params":{{"protocolVersion":"{LEGACY}","capabilities":{capabilities},"clientInfo":{info}}}}}"#
+    )
+}
+
+/// An object that is so many bytes long.
+fn padded(bytes: usize) -> String {
+    format!(r#"{{"name":"{}","version":"1"}}"#, "x".repeat(bytes - 25))
+}
+
+/// Resident memory of a process in bytes: `proc_pid_status(5)`.
+fn resident(gateway: &Gateway) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.pid())).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line of each process");
+    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
+}
+
+/// The head of a POST with a body of this length.
+fn head(length: usize) -> String {
+    format!(
+        "POST /mcp HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n\
+         Accept: application/json, text/event-stream\r\nContent-Length: {length}\r\n\r\n"
+    )
+}
+
+/// Posts a body from another address of this machine, over a connection that is given back with the answer's beginning.
+async fn post_from(own: &str, address: &str, session: &str, body: &str) -> (TcpStream, String) {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind(SocketAddr::new(own.parse().expect("an address"), 0)).expect("it is ours");
+    let mut stream = socket.connect(address.parse().expect("an address")).await.expect("it listens");
+    let head = head(body.len()).replace("\r\n\r\n", &format!("\r\n{session}\r\n"));
+    stream.write_all((head + body).as_bytes()).await.expect("it reads");
+    let mut answer = vec![0; 2000];
+    let length = tokio::time::timeout(PATIENCE, stream.read(&mut answer)).await.expect("an answer");
+    let length = length.expect("an answer");
+    (stream, String::from_utf8_lossy(&answer[..length]).into_owned())
+}
+
+/// The header that names the session of an answer to `initialize`.
+fn session_of(answer: &str) -> String {
+    let line = answer.lines().find(|line| line.to_lowercase().starts_with("mcp-session-id:"));
+    format!("{}\r\n", line.unwrap_or_else(|| panic!("no session: {answer}")))
+}
+
+#[tokio::test]
+async fn what_a_client_says_about_itself_has_a_limit_and_is_not_kept_beyond() {
+    let gateway = Gateway::start(&probe("probe", &[])).await;
+    let address = gateway.address();
+    let small = "{}".to_owned();
+    let (fits, larger, huge) = (padded(64 << 10), padded((64 << 10) + 1), padded(15 << 20));
+    for (info, capabilities) in [(&fits, &small), (&small, &fits), (&fits, &fits)] {
+        assert!(post(address, "/mcp", &[], &initialize(info, capabilities)).await.result().contains("mcpeg"));
+    }
+    let sessions = gateway.status().await["sessions"].clone();
+    let before = resident(&gateway);
+    for (name, info, capabilities) in
+        [("clientInfo", &larger, &small), ("capabilities", &small, &larger), ("clientInfo", &huge, &small)]
+    {
+        for _ in 0..10 {
+            let answer = post(address, "/mcp", &[], &initialize(info, capabilities)).await;
+            let (code, message) = answer.error();
+            assert!(code == -32602 && message.contains(name) && message.contains("65536"), "{message}");
+            assert!(answer.headers.get("mcp-session-id").is_none());
+        }
+        let meta = format!(
+            r#""io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{info},"io.modelcontextprotocol/clientCapabilities":{capabilities}"#
+        );
+        let params = format!(r#"{{"_meta":{{{meta}}}}}"#);
+        for method in ["tools/list", "server/discover", "subscriptions/listen"] {
+            let answer = Client::modern(address, "/mcp").request("1", method, "", &params).await;
+            let (code, message) = answer.error();
+            assert!(code == -32602 && message.contains(name), "{method}: {message}");
+        }
+    }
+    assert_eq!(gateway.status().await["sessions"], sessions);
+    let grown = resident(&gateway).saturating_sub(before);
+    assert!(grown < 128 << 20, "{} MiB more than before", grown >> 20);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn large_descriptions_of_many_clients_have_a_limit_together() {
+    let gateway = Gateway::start_with("max_sessions = 100", &probe("probe", &[]), &[]).await;
+    let full = padded(64 << 10);
+    let modest = Client::legacy(gateway.address(), "/mcp").await;
+    for _ in 0..50 {
+        let answer = post(gateway.address(), "/mcp", &[], &initialize(&full, &full)).await;
+        assert_eq!(answer.status, StatusCode::OK);
+    }
+    let sessions = gateway.status().await["sessions"].as_u64().expect("a number");
+    // 1 MiB is eight times what each of them says.
+    assert!((2..=9).contains(&sessions), "{sessions}");
+    assert_eq!(modest.call("sleep", r#"{"ms":0}"#).await.text(), "slept", "the light ones stay");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn body_that_came_fast_at_first_must_go_on() {
+    let gateway = Gateway::start_with("client_timeout = \"2s\"", &probe("probe", &[]), &[]).await;
+    let mut streams = Vec::new();
+    for first in [0, 1, 1 << 10, 1 << 20, 4 << 20] {
+        let mut stream = TcpStream::connect(gateway.address()).await.expect("it listens");
+        stream.write_all(head(15 << 20).as_bytes()).await.expect("it reads");
+        stream.write_all(&vec![b' '; first]).await.expect("it reads");
+        streams.push((first, stream));
+    }
+    // At what was once earned by it, 1 MiB would have been good for 1024 s.
+    for (first, mut stream) in streams {
+        let mut answer = [0; 32];
+        let read = tokio::time::timeout(PATIENCE, stream.read(&mut answer)).await;
+        let length = read.unwrap_or_else(|_| panic!("{first} bytes hold a connection")).expect("an answer");
+        assert!(answer[..length].starts_with(b"HTTP/1.1 408"), "{first}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn calls_whose_clients_are_gone_keep_no_session_from_making_room() {
+    let gateway =
+        Gateway::start_with("max_sessions = 8\ndrain_timeout = \"1s\"", &probe("probe", &[]), &[]).await;
+    let address = gateway.address();
+    let call = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"sleep","arguments":{"ms":600000}}}"#;
+    let mut attended = Vec::new();
+    for number in 0..8 {
+        let (_, begun) = post_from("127.0.0.1", address, "", &initialize("{}", "{}")).await;
+        let session = session_of(&begun);
+        let mut stream = TcpStream::connect(address).await.expect("it listens");
+        let head = head(call.len()).replace("\r\n\r\n", &format!("\r\n{session}\r\n"));
+        stream.write_all((head + call).as_bytes()).await.expect("it reads");
+        // A client that goes before its call has begun has called nothing.
+        let in_flight = async { while gateway.in_flight().await <= number {} };
+        tokio::time::timeout(PATIENCE, in_flight).await.expect("it is in flight");
+        if number < 2 {
+            attended.push((stream, session));
+        }
+    }
+    let mut last = String::new();
+    for _ in 0..20 {
+        let (_, begun) = post_from("127.0.0.1", address, "", &initialize("{}", "{}")).await;
+        assert!(begun.starts_with("HTTP/1.1 200"), "{begun}");
+        last = session_of(&begun);
+    }
+    // Those whose clients wait are there, and the newest.
+    for session in attended.iter().map(|(_, session)| session).chain([&last]) {
+        let ping = r#"{"jsonrpc":"2.0","id":8,"method":"ping"}"#;
+        let (_, answer) = post_from("127.0.0.1", address, session, ping).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn all_addresses_of_this_machine_are_one_client() {
+    let gateway = Gateway::start_with("max_sessions_per_client = 2", &probe("probe", &[]), &[]).await;
+    for host in 1..=9 {
+        let own = format!("127.0.0.{host}");
+        let (_, begun) = post_from(&own, gateway.address(), "", &initialize("{}", "{}")).await;
+        assert!(begun.starts_with("HTTP/1.1 200"), "{begun}");
+    }
+    assert_eq!(gateway.status().await["sessions"], 2);
+    gateway.stop().await;
+}
