@@ -47,7 +47,7 @@ fn guarded(target: &Target) -> Result<(), Error> {
     let mut places: Vec<&Path> = target.choices.prefix.ancestors().collect();
     places.extend([target.layout.program.parent()].into_iter().flatten());
     for place in places.into_iter().filter(|place| place.parent().is_some()) {
-        let Some(found) = target.tree.look(place)? else { continue };
+        let Some(found) = target.tree.look_through(place)? else { continue };
         let by_owner = found.uid != 0 && found.uid != own.0;
         let by_group = found.mode & 0o020 != 0 && ![0, own.1, staff].contains(&found.gid);
         if by_owner || by_group || found.mode & 0o002 != 0 {
