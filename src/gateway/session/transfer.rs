@@ -1,6 +1,6 @@
 //! Sessions on their way to another process, as one line of JSON each.
 //!
-//! What moves: identifier, endpoint, client and its address, revision, log level, subscriptions. What does not: connections, which are
+//! What moves: identifier, endpoint, client and its address, revision, log level, subscriptions, tasks. What does not: connections, which are
 //! opened again when they are needed, and requests in flight, which end where they began. While both processes serve,
 //! either may be asked for a session that it does not know; it then asks the other one.
 
@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt as _};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
@@ -26,6 +27,8 @@ use super::replay::LOGS;
 const HEADROOM: u64 = 1 << 20;
 /// How long an upstream may take to accept a subscription again.
 const SUBSCRIBE_LIMIT: Duration = Duration::from_secs(10);
+/// Subscriptions that servers are told of at once.
+const AT_ONCE: usize = 16;
 /// How long the other process may take to say whether it knows a session.
 const FIND_LIMIT: Duration = Duration::from_secs(5);
 
@@ -37,6 +40,8 @@ pub(super) enum Change {
     Subscribed(String),
     /// It does not.
     Unsubscribed(String),
+    /// The client has begun a task at this upstream.
+    Task(String, String),
     /// `logging/setLevel`'s parameters.
     LogLevel(Option<Raw>),
     /// A stream of answers has begun, which ends with the process.
@@ -81,6 +86,9 @@ pub(crate) struct State {
     /// The URIs of subscribed resources.
     #[serde(default)]
     subscriptions: Vec<String>,
+    /// The tasks that it has begun, with their upstreams.
+    #[serde(default)]
+    tasks: Vec<(String, String)>,
     /// The last identifier of a question to the client.
     #[serde(default)]
     last_asked: u64,
@@ -112,6 +120,7 @@ impl State {
             version: client.version.clone(),
             log_level: session.links.log_level(),
             subscriptions: session.subscriptions(),
+            tasks: session.tasks(),
             last_asked: session.last_asked(),
             last_stream: session.logs.numbers().0,
             last_told: session.outbox.last(),
@@ -133,6 +142,7 @@ impl State {
             match change {
                 Change::Subscribed(uri) => drop(subscriptions.insert(uri)),
                 Change::Unsubscribed(uri) => drop(subscriptions.remove(&uri)),
+                Change::Task(upstream, id) => state.tasks.push((upstream, id)),
                 Change::LogLevel(level) => state.log_level = level,
                 Change::Stream { number, request, last_asked, last_told } => {
                     state.last_stream = state.last_stream.max(number);
@@ -166,6 +176,7 @@ impl State {
         let client = ClientIdentity { meta, version: self.version };
         let session = Session::begin((self.id, self.address), place, client, changes);
         session.links.set_log_level(self.log_level);
+        session.continue_tasks(&self.tasks);
         session.continue_from(self.last_asked.saturating_add(HEADROOM), &self.subscriptions);
         let lost = |id: Id| {
             let message =
@@ -190,15 +201,17 @@ fn line(value: &impl Serialize) -> String {
 
 /// Tells upstreams that do not know it what the client has subscribed to.
 pub(super) async fn subscribe_again(session: Arc<Session>, uris: Vec<String>) {
-    for uri in uris {
+    // Several at once: one that is not answered must not keep the others waiting.
+    let session = &session;
+    let each = stream::iter(uris).for_each_concurrent(AT_ONCE, |uri| async move {
         let method = "resources/subscribe";
         let params = Some(raw(&serde_json::json!({ "uri": uri })));
         let meta = &session.links.client().meta;
-        let routed = route(&session.scope(), &*session, method, params, meta).await;
+        let routed = route(&session.scope(), &**session, method, params, meta).await;
         let result = match routed {
-            Ok((upstream, _)) if session.has_subscribed(&upstream, &uri) => continue,
+            Ok((upstream, _)) if session.has_subscribed(&upstream, &uri) => return,
             Ok((upstream, params)) => match session.follow(&upstream, method, params.as_deref()).await {
-                Some(Ok(())) => continue,
+                Some(Ok(())) => return,
                 Some(Err(fault)) => Err(fault),
                 None => {
                     // Also for the connection that comes after this one, and for whoever ends the same subscription.
@@ -214,7 +227,8 @@ pub(super) async fn subscribe_again(session: Arc<Session>, uris: Vec<String>) {
             }
             Err(fault) => tracing::debug!(session = session.label(), %fault, "a subscription is lost"),
         }
-    }
+    });
+    each.await;
 }
 
 /// What this process asks of the one before or after it.
@@ -248,6 +262,16 @@ pub enum Asked {
     Round {
         /// What, as text.
         word: String,
+    },
+    /// To hear something of requests at an upstream that takes only so many at once.
+    Turn {
+        /// What, as text.
+        word: String,
+    },
+    /// Nothing: tells when everything before is on its way.
+    Nothing {
+        /// Who is told.
+        done: oneshot::Sender<()>,
     },
 }
 
