@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | [`cli`] | the clap definition, control actions, all terminal output | everything below |
 //! | [`serve`] | the start-up order of the daemon, top to bottom | log, daemon, gateway and below |
-//! | [`log`] | subscriber, formats, files | config, exit, sys |
+//! | [`log`] | subscriber, formats, files | config, exit, sys, text |
 //! | [`daemon`] | detach, pid file, readiness, listeners, signals, control | allowance, config, drain, exit, probe, sys |
 //! | [`install`] | plan, steps, receipt, checks | config, exit, probe, render, sys |
 //! | [`gateway`] | the MCP relay, its sessions and upstreams | allowance, config, drain, exit, sys |
@@ -17,6 +17,7 @@
 //! | [`allowance`] | how many log records of one kind are written | nothing |
 //! | [`drain`] | the stop trigger and its deadline | nothing |
 //! | [`exit`] | the exit-code table | nothing |
+//! | [`text`] | what may be shown to people as it is | nothing |
 
 pub mod allowance;
 pub mod cli;
@@ -31,6 +32,7 @@ pub mod probe;
 pub mod render;
 pub mod serve;
 pub mod sys;
+pub mod text;
 
 use std::process::ExitCode;
 

@@ -138,6 +138,7 @@ struct Taken {
 /// # Errors
 /// When the gateway cannot start; nothing is left behind then.
 pub fn run(source: &Source, options: &Options) -> Result<Outcome, Error> {
+    keep_no_core_files();
     let rest = if matches!(options.mode, Mode::Daemon(_)) { Rest::Close } else { Rest::CloseOnExec };
     let passed = passed::claim(rest, options.ready_fd)?;
     let config = config::load(source)?;
@@ -160,21 +161,28 @@ pub fn run(source: &Source, options: &Options) -> Result<Outcome, Error> {
     }
 }
 
+/// The memory of a gateway holds the secrets of its configuration. Where it cannot be, the gateway serves all the same.
+fn keep_no_core_files() {
+    drop(crate::sys::process::forbid_core_files());
+}
+
 impl Taken {
     /// Takes the lock and binds the listeners, in this order: a second start never disturbs the first.
     fn take(source: Source, config: Config, options: &Options, mut passed: Passed) -> Result<Self, Error> {
         let credentials = privileges::wanted(&config, options.user.as_ref())?;
-        let paths = RunPaths::resolve(options.pid_file.as_deref())?;
+        let user = credentials.as_ref().map(|user| (user.uid, user.gid));
+        let paths = RunPaths::resolve(options.pid_file.as_deref())?.for_user(user);
         paths.prepare()?;
+        paths.check_listeners(&config.server.listen)?;
         let mut record = Self::record(&config, &paths)?;
         let background = matches!(options.mode, Mode::Daemon(_));
         record.launching = background;
         let lock = Lock::acquire(&paths, &record)?;
-        let stale = daemon::check_replaceable(&paths.pid_file)?;
+        let stale = daemon::check_replaceable(&paths)?;
         let unwanted = passed.discard(&config.server.listen);
         Notifier::from_environment().forget_now(&unwanted);
         let waiting = passed.waiting.take();
-        let listeners = Listeners::bind(&config.server.listen, passed)?;
+        let listeners = Listeners::bind(&config.server.listen, passed, paths.owners())?;
         let (config, welcome) = (Arc::new(config), options.welcome);
         Ok(Self {
             source,

@@ -26,6 +26,7 @@ use nix::unistd::{AccessFlags, access};
 use serde::Serialize;
 
 use crate::config::{self, Auth, Config, Place, Source, Transport, Upstream};
+use crate::daemon::RunPaths;
 use crate::exit::{Exit, ToExit as _};
 use crate::install::Sandbox;
 
@@ -88,11 +89,11 @@ struct Wrong {
 
 /// Loads the configuration and reports what was found.
 #[must_use]
-pub(super) fn run(source: &Source, json: bool) -> Exit {
+pub(super) fn run(source: &Source, pid_file: Option<&Path>, json: bool) -> Exit {
     match config::load(source) {
-        Ok(config) if json => report::json(&Answer::valid(&config), Exit::Done),
+        Ok(config) if json => report::json(&Answer::valid(&config, pid_file), Exit::Done),
         Ok(config) => {
-            for warning in warnings(&config) {
+            for warning in warnings(&config, pid_file) {
                 report::warning(warning.in_words());
             }
             report::lines(in_words(&config), Exit::Done)
@@ -127,8 +128,12 @@ fn in_words(config: &Config) -> String {
 }
 
 /// Everything that is valid but would probably not work, or not as it is meant.
-fn warnings(config: &Config) -> Vec<Warning> {
+fn warnings(config: &Config, pid_file: Option<&Path>) -> Vec<Warning> {
     let mut warnings = Vec::new();
+    let paths = RunPaths::resolve(pid_file).ok();
+    if let Some(Err(error)) = paths.map(|paths| paths.check_listeners(&config.server.listen)) {
+        warnings.push(Warning { upstream: None, message: error.to_string() });
+    }
     for listener in config.server.listen.iter().filter(|listener| !listener.is_local()) {
         if config.server.auth == Some(Auth::None) {
             let message = format!("whoever can reach `{listener}` can use every upstream (auth = \"none\")");
@@ -226,7 +231,7 @@ impl Warning {
 
 impl Answer {
     /// The answer for a valid configuration.
-    fn valid(config: &Config) -> Self {
+    fn valid(config: &Config, pid_file: Option<&Path>) -> Self {
         let reached = |upstream: &Upstream| Reached {
             name: upstream.name.to_string(),
             transport: match upstream.transport {
@@ -241,7 +246,7 @@ impl Answer {
             listen: config.server.listen.iter().map(ToString::to_string).collect(),
             upstreams: config.upstreams.iter().map(reached).collect(),
             disabled: config.disabled.iter().map(|upstream| upstream.name.to_string()).collect(),
-            warnings: warnings(config),
+            warnings: warnings(config, pid_file),
             problems: Vec::new(),
         }
     }

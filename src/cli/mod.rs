@@ -76,7 +76,7 @@ fn act(cli: &Cli) -> Exit {
         Action::Daemon => control::daemon(&cli.common, &cli.start, cli.action.start_timeout),
         Action::Stop => control::stop(&cli.common, cli.action.force),
         Action::Status => status::run(&cli.common, &cli.action.upstream, cli.action.json),
-        Action::Check => check::run(&cli.common.source(), cli.action.json),
+        Action::Check => check::run(&cli.common.source(), cli.common.pid_file.as_deref(), cli.action.json),
         Action::Restart => control::restart(&cli.common, cli.action.start_timeout),
         Action::Reload => reload::run(&cli.common, cli.action.json),
         Action::LogRotate => rotate::run(&cli.common, cli.action.json),

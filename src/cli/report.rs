@@ -11,6 +11,7 @@ use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
 use crate::exit::{Exit, ToExit, chain};
+use crate::text::{shown, shown_json};
 
 /// `error:`.
 const ERROR: Style = AnsiColor::Red.on_default().bold();
@@ -43,7 +44,8 @@ pub fn note(text: impl Display) {
 pub fn lines(text: impl Display, exit: Exit) -> Exit {
     let mut stdout = anstream::stdout();
     let text = text.to_string();
-    written(stdout.write_all(text.trim_end_matches('\n').as_bytes()).and_then(|()| end(&mut stdout)), exit)
+    let text = shown(text.trim_end_matches('\n'));
+    written(stdout.write_all(text.as_bytes()).and_then(|()| end(&mut stdout)), exit)
 }
 
 /// Prints a value as one JSON document, and gives `exit` unless it could not be written.
@@ -53,7 +55,7 @@ pub fn lines(text: impl Display, exit: Exit) -> Exit {
 #[must_use]
 pub fn json(value: &impl Serialize, exit: Exit) -> Exit {
     let text = serde_json::to_string_pretty(value).expect("answers have string keys and finite numbers");
-    lines(text, exit)
+    lines(shown_json(&text), exit)
 }
 
 /// Prints what the parser of the command line says: help and version are answers, the rest are errors of usage.
@@ -65,7 +67,7 @@ pub fn command_line(error: &clap::Error) -> Exit {
 
 /// Prints a label in its colour and a text. That standard error is closed or full is nobody's concern here.
 fn labelled(style: Style, label: &str, text: &str) {
-    drop(writeln!(anstream::stderr(), "{style}{label}{style:#} {text}"));
+    drop(writeln!(anstream::stderr(), "{style}{label}{style:#} {}", shown(text)));
 }
 
 /// Ends a text on standard output and hands it to the kernel.

@@ -1,7 +1,7 @@
 //! Listener addresses: `host:port`, `[IPv6]:port`, or `unix:/path`.
 
-use std::net::{IpAddr, Ipv6Addr};
-use std::path::PathBuf;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::model::ListenAddr;
@@ -46,7 +46,7 @@ impl AddressError {
                 format!("write \"127.0.0.1{text}\" for this machine only, \"0.0.0.0{text}\" for all")
             }
             Self::NoBrackets(_) => "write \"[::1]:8080\"".to_owned(),
-            Self::RelativePath(_) | Self::LongPath(_) => "write \"unix:/run/mcpeg/mcpeg.sock\"".to_owned(),
+            Self::RelativePath(_) | Self::LongPath(_) => "write \"unix:/run/mcpeg/http.sock\"".to_owned(),
             Self::BadPort(_) | Self::BadHost(_) => "write \"127.0.0.1:8080\"".to_owned(),
         }
     }
@@ -114,9 +114,149 @@ impl ListenAddr {
     }
 }
 
+/// Why two listeners cannot be bound together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Clash {
+    /// Both are this address.
+    Same(String),
+    /// The second takes this address of the first along, as it means all of the machine's.
+    Covered(String),
+}
+
+/// What listeners come to, for finding those that cannot be bound together: names are resolved, once each.
+pub(super) struct Places(Vec<Place>);
+
+/// What one listener comes to.
+enum Place {
+    /// These addresses; none for a name that cannot be resolved, which binding will tell.
+    Tcp(Vec<SocketAddr>),
+    /// This file, whatever links and dots lead there.
+    Unix(PathBuf),
+}
+
+impl Places {
+    /// Those of these listeners.
+    pub(super) fn of<'a>(listeners: impl Iterator<Item = &'a ListenAddr>) -> Self {
+        Self(listeners.map(Place::of).collect())
+    }
+
+    /// Why two of them clash, by their numbers; the wider one may be either.
+    pub(super) fn clash(&self, one: usize, other: usize) -> Option<Clash> {
+        let dual = !is_v6_only();
+        match (self.0.get(one)?, self.0.get(other)?) {
+            (Place::Unix(one), Place::Unix(other)) => {
+                (one == other).then(|| Clash::Same(format!("unix:{}", one.display())))
+            }
+            (Place::Tcp(ones), Place::Tcp(others)) => ones
+                .iter()
+                .flat_map(|one| others.iter().map(move |other| (one, other)))
+                .find_map(|(one, other)| {
+                    let covered =
+                        |wide, narrow| covers(wide, narrow, dual).then(|| Clash::Covered(narrow.to_string()));
+                    if one == other {
+                        return Some(Clash::Same(one.to_string()));
+                    }
+                    covered(one, other).or_else(|| covered(other, one))
+                }),
+            _ => None,
+        }
+    }
+}
+
+impl Place {
+    /// Where a listener will be bound.
+    fn of(listener: &ListenAddr) -> Self {
+        match listener {
+            ListenAddr::Unix(path) => Self::Unix(resolved(path)),
+            // The kernel chooses another port each time.
+            ListenAddr::Tcp { port: 0, .. } => Self::Tcp(Vec::new()),
+            ListenAddr::Tcp { host, port } => {
+                let addresses = (host.as_str(), *port).to_socket_addrs().into_iter().flatten();
+                Self::Tcp(addresses.map(canonical).collect())
+            }
+        }
+    }
+}
+
+/// An IPv4 address that is written as one of IPv6 is the same to the kernel.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// Whether a listener on the first address takes the second along: the unspecified one means all of its family, and that of
+/// IPv6 those of IPv4, too, unless the machine says otherwise.
+fn covers(wide: &SocketAddr, narrow: &SocketAddr, dual: bool) -> bool {
+    let same_family = wide.is_ipv4() == narrow.is_ipv4();
+    wide.port() == narrow.port() && wide.ip().is_unspecified() && (same_family || dual && wide.is_ipv6())
+}
+
+/// Whether sockets of IPv6 are for IPv6 only here: ipv6(7), `bindv6only`.
+fn is_v6_only() -> bool {
+    std::fs::read_to_string("/proc/sys/net/ipv6/bindv6only").is_ok_and(|text| text.trim() == "1")
+}
+
+/// The path without links, dots and repeated slashes, as far as its directory exists.
+fn resolved(path: &Path) -> PathBuf {
+    let whole = match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) => parent.canonicalize().ok().map(|parent| parent.join(name)),
+        _ => None,
+    };
+    whole.unwrap_or_else(|| path.components().collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whether these two clash, in both orders.
+    fn clashes(one: &str, other: &str) -> Option<Clash> {
+        let both = [one, other].map(|text| text.parse::<ListenAddr>().unwrap());
+        let places = Places::of(both.iter());
+        assert_eq!(places.clash(0, 1), places.clash(1, 0), "{one} {other}");
+        places.clash(0, 1)
+    }
+
+    #[test]
+    fn listeners_that_cannot_be_bound_together_are_found_however_they_are_written() {
+        let same = |text: &str| Some(Clash::Same(text.to_owned()));
+        let covered = |text: &str| Some(Clash::Covered(text.to_owned()));
+        let dual = |text: &str| covered(text).filter(|_| !is_v6_only());
+        let scratch = tempfile::tempdir().unwrap();
+        let (real, link) = (scratch.path().join("real"), scratch.path().join("link"));
+        std::fs::create_dir(&real).unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        let real = format!("unix:{}", real.canonicalize().unwrap().join("x.sock").display());
+        let link = format!("unix:{}", link.join("x.sock").display());
+        for (one, other, expected) in [
+            ("localhost:80", "127.0.0.1:80", same("127.0.0.1:80")),
+            ("LOCALHOST:80", "localhost:80", same("127.0.0.1:80")),
+            ("127.0.0.1:80", "[::ffff:127.0.0.1]:80", same("127.0.0.1:80")),
+            ("[::1]:80", "[0:0::1]:80", same("[::1]:80")),
+            ("0.0.0.0:80", "127.0.0.1:80", covered("127.0.0.1:80")),
+            ("0.0.0.0:80", "localhost:80", covered("127.0.0.1:80")),
+            ("[::]:80", "[::1]:80", covered("[::1]:80")),
+            ("[::]:80", "0.0.0.0:80", dual("0.0.0.0:80")),
+            ("[::]:80", "127.0.0.1:80", dual("127.0.0.1:80")),
+            ("0.0.0.0:80", "[::1]:80", None),
+            ("127.0.0.1:80", "127.0.0.2:80", None),
+            ("127.0.0.1:80", "127.0.0.1:81", None),
+            ("127.0.0.1:0", "0.0.0.0:0", None),
+            ("no-such-host.invalid:80", "127.0.0.1:80", None),
+            ("unix:/no/such//x.sock", "unix:/no/./such/x.sock", same("unix:/no/such/x.sock")),
+            (&real, &link, same(&real)),
+            ("unix:/x.sock", "unix:/y.sock", None),
+            ("unix:/x.sock", "127.0.0.1:80", None),
+        ] {
+            // Where both names mean several addresses, any of them will do.
+            let found = clashes(one, other).map(|found| match expected {
+                Some(Clash::Same(_)) if matches!(found, Clash::Same(_)) && one.contains("ocal") => {
+                    expected.clone()
+                }
+                _ => Some(found),
+            });
+            assert_eq!(found.flatten(), expected, "{one} {other}");
+        }
+    }
 
     /// What a valid text is read as, written again.
     fn again(text: &str) -> String {

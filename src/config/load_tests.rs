@@ -217,7 +217,7 @@ fn a_relative_log_file_of_the_command_line_is_made_absolute() {
 #[test]
 fn mistakes_in_server_and_log_have_their_places_and_fixes() {
     refused("[server]\nlisten = []", "2:10", &["`listen` is empty", "write listen = [\"127.0.0.1:8080\"]"]);
-    refused("[server]\nlisten = [\"unix:x\"]", "2:11", &["not absolute", "unix:/run/mcpeg/mcpeg.sock"]);
+    refused("[server]\nlisten = [\"unix:x\"]", "2:11", &["not absolute", "unix:/run/mcpeg/http.sock"]);
     refused("[server]\nlisten = [\"localhost:1\", \"localhost:1\"]", "2:26", &["is listed twice"]);
     refused("[server]\ndrain_timeout = \"30\"", "2:17", &["no unit", "write \"30s\""]);
     refused("[server]\ndrain_timeout = 30", "2:17", &["bare integer", "write \"30s\""]);

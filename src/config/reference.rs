@@ -124,7 +124,7 @@ const KEYS: &[Key] = &[
         name: "listen",
         kind: Kind::AddressList,
         default: Some("[\"127.0.0.1:8080\"]"),
-        example: "[\"127.0.0.1:8080\", \"unix:/run/mcpeg/mcpeg.sock\"]",
+        example: "[\"127.0.0.1:8080\", \"unix:/run/mcpeg/http.sock\"]",
         description: "Where to listen: host:port, [IPv6]:port, or unix:/path. Port 0 lets the kernel choose. A TCP \
                       address that other machines can reach needs auth = \"none\".",
     },

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::address::{Clash, Places};
 use super::expand::Surroundings;
 use super::load::Overrides;
 use super::model::{Auth, ListenAddr, Metrics, Prefix, Server};
@@ -183,17 +184,37 @@ fn listeners(
             found.extend(address(item, Place::Option("--listen"), reader.problems));
         }
     }
-    for (at, (place, listener)) in found.iter().enumerate() {
+    for (place, listener) in &found {
         reachable(listener, place, auth, overrides.dev, reader.problems);
-        let same = |(_, other): &(Place, ListenAddr)| other == listener && !is_port_zero(other);
-        if found[..at].iter().any(same) {
-            reader.problems.push(place.clone(), format!("listener `{listener}` is listed twice"));
-        }
     }
+    together(&found, reader.problems);
     if found.is_empty() {
         return Server::default().listen;
     }
     found.into_iter().map(|(_, listener)| listener).collect()
+}
+
+/// Refuses listeners that cannot be bound together. Nothing is looked up where there is one only.
+fn together(found: &[(Place, ListenAddr)], problems: &mut Problems) {
+    if found.len() < 2 {
+        return;
+    }
+    let places = Places::of(found.iter().map(|(_, listener)| listener));
+    for (at, (place, listener)) in found.iter().enumerate() {
+        let before = || found[..at].iter().enumerate();
+        if before().any(|(_, (_, other))| other == listener && !is_port_zero(other)) {
+            problems.push(place.clone(), format!("listener `{listener}` is listed twice"));
+            continue;
+        }
+        let clash = before().find_map(|(number, (_, other))| Some((other, places.clash(number, at)?)));
+        let (other, what) = match clash {
+            Some((other, Clash::Same(address))) => (other, format!("both are {address}")),
+            Some((other, Clash::Covered(address))) => (other, format!("one of them takes {address} along")),
+            None => continue,
+        };
+        let message = format!("listeners `{other}` and `{listener}` cannot be used together: {what}");
+        problems.push_with_hint(place.clone(), message, "leave one of them out");
+    }
 }
 
 /// Port 0 may be listed twice: the kernel chooses two ports.

@@ -20,6 +20,7 @@ use tokio::sync::Semaphore;
 use super::listen;
 use crate::allowance::Allowance;
 use crate::exit::{Exit, ToExit};
+use crate::sys::fs::{self as files, Owners};
 use crate::sys::net::Listener;
 
 /// How long a client waits in all.
@@ -101,7 +102,7 @@ impl Server {
     /// When the socket cannot be made.
     pub fn bind(path: &Path) -> Result<Self, Error> {
         for stale in [path, &beside(path)] {
-            listen::clear_stale_socket(stale).map_err(Error::Occupied)?;
+            listen::clear_stale_socket(stale, Owners::Ours).map_err(Error::Occupied)?;
         }
         Self::bind_at(path)
     }
@@ -114,7 +115,7 @@ impl Server {
     pub fn prepare(path: &Path) -> Result<Self, Error> {
         let beside = beside(path);
         // What a process left there that was killed at this point.
-        listen::clear_stale_socket(&beside).map_err(Error::Occupied)?;
+        listen::clear_stale_socket(&beside, Owners::Ours).map_err(Error::Occupied)?;
         let mut server = Self::bind_at(&beside)?;
         server.names = Some((beside, path.to_path_buf()));
         Ok(server)
@@ -123,7 +124,7 @@ impl Server {
     /// Binds the socket under this name.
     fn bind_at(path: &Path) -> Result<Self, Error> {
         let failed = |error| Error::Bind(path.to_path_buf(), error);
-        match Listener::bind_unix(path).map_err(failed)? {
+        match Listener::bind_unix(path, Owners::Ours).map_err(failed)? {
             Listener::Unix(listener) => {
                 let listener = tokio::net::UnixListener::from_std(listener).map_err(failed)?;
                 Ok(Self { listener, busy: Busy::default(), names: None })
@@ -138,8 +139,8 @@ impl Server {
     /// What rename(2) answers.
     pub fn publish(&mut self) -> Result<(), Error> {
         if let Some((beside, path)) = self.names.take() {
-            std::fs::rename(&beside, &path).map_err(|error| {
-                drop(std::fs::remove_file(&beside));
+            files::rename(&beside, &path).map_err(|error| {
+                drop(files::remove(&beside));
                 Error::Bind(path, error)
             })?;
         }

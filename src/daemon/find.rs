@@ -16,6 +16,7 @@ use super::pidfile::{self, Content};
 use super::record::Record;
 use super::unit::Unit;
 use crate::exit::{Exit, ToExit};
+use crate::sys::fs::Owners;
 use crate::sys::identity::{Handle, Lookup};
 use crate::sys::user;
 
@@ -297,7 +298,9 @@ fn remove_stale(paths: &RunPaths) -> Result<bool, Error> {
     if matches!(pidfile::read(&paths.pid_file)?, Content::Absent) {
         return Ok(false);
     }
-    match Lock::try_take(&paths.lock)? {
+    // Root tidies up after others, too.
+    let owners = if user::is_root() { Owners::Anybody } else { Owners::Ours };
+    match Lock::try_take(&paths.lock, owners)? {
         Some(_lock) => Ok(pidfile::remove_stale(&paths.pid_file)?),
         None => Ok(false),
     }

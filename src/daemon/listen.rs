@@ -4,14 +4,13 @@
 //! that a second start of the same gateway never gets this far.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::FileType;
 use serde::{Deserialize, Serialize};
 
 use super::Notifier;
@@ -20,6 +19,7 @@ use super::passed::{self, Passed, Stored};
 use crate::config::ListenAddr;
 use crate::exit::{Exit, ToExit};
 use crate::sys::fd;
+use crate::sys::fs::{self as files, Directory, Owners};
 use crate::sys::net::{Address, Listener};
 
 /// The file of a Unix socket that we made: path, device and inode.
@@ -42,6 +42,8 @@ pub struct Listeners {
     offered_files: Vec<SocketFile>,
     /// What the service manager's descriptor store holds of ours, by name.
     stored: BTreeSet<String>,
+    /// Whose the directories of Unix sockets may be.
+    owners: Owners,
     /// Whether there is a service manager that holds it: the files of Unix sockets are left for the next process then.
     held: bool,
 }
@@ -86,6 +88,9 @@ pub enum Error {
     /// Another process answers on the Unix socket.
     #[error("cannot listen on `unix:{0}`: another process serves there")]
     Served(PathBuf),
+    /// The run-time files have the name.
+    #[error("cannot listen on `unix:{0}`: that is a run-time file of the gateway itself")]
+    OwnName(PathBuf),
     /// A file that is no socket has the name.
     #[error("cannot listen on `unix:{0}`: the file exists and is not a socket")]
     NotASocket(PathBuf),
@@ -96,8 +101,8 @@ impl Listeners {
     ///
     /// # Errors
     /// When one of them cannot be used; the others are released again.
-    pub fn bind(configured: &[ListenAddr], passed: Passed) -> Result<Self, Error> {
-        let mut listeners = Self::default();
+    pub fn bind(configured: &[ListenAddr], passed: Passed, owners: Owners) -> Result<Self, Error> {
+        let mut listeners = Self { owners, ..Self::default() };
         let Passed { supervised, stored, .. } = passed;
         let result = if supervised.is_empty() {
             listeners
@@ -127,11 +132,12 @@ impl Listeners {
         configured: &[ListenAddr],
         (outline, sockets): (Outline, Vec<OwnedFd>),
         files: Vec<SocketFile>,
+        owners: Owners,
     ) -> Result<Self, Error> {
         let written = outline.0.iter().flatten();
         let stored =
             written.filter_map(|written| passed::name_of(written, file_of(written, &files))).collect();
-        let mut listeners = Self { offered_files: files, stored, ..Self::default() };
+        let mut listeners = Self { offered_files: files, stored, owners, ..Self::default() };
         for (index, (written, socket)) in outline.0.into_iter().zip(sockets).enumerate() {
             let listener = Listener::from_inherited(socket).map_err(|error| Error::Passed(index, error))?;
             listeners.offered.push((written, listener));
@@ -262,8 +268,14 @@ impl Listeners {
     /// Binds every address of the host. One that this machine does not have (`::1` of `localhost` without IPv6) is
     /// left out if another can be bound; port 0 binds the first only, since the kernel would choose two ports.
     fn add_tcp(&mut self, written: &ListenAddr, host: &str, port: u16) -> Result<(), Error> {
-        let resolved: Vec<SocketAddr> =
-            (host, port).to_socket_addrs().map_err(|error| Error::Resolve(written.clone(), error))?.collect();
+        let found = (host, port).to_socket_addrs().map_err(|error| Error::Resolve(written.clone(), error))?;
+        // hosts(5) may have two lines for one.
+        let mut resolved = Vec::<SocketAddr>::new();
+        for address in found {
+            if !resolved.contains(&address) {
+                resolved.push(address);
+            }
+        }
         let before = self.sockets.len();
         let mut missing = io::Error::from(io::ErrorKind::AddrNotAvailable);
         for address in resolved {
@@ -289,10 +301,11 @@ impl Listeners {
     /// Binds a Unix socket, in place of one that nobody serves any more.
     fn add_unix(&mut self, written: &ListenAddr, path: &Path) -> Result<(), Error> {
         let failed = |error| Error::Bind(format!("unix:{}", path.display()), error);
-        clear_stale_socket(path)?;
-        let listener = Listener::bind_unix(path).map_err(failed)?;
-        let metadata = fs::symlink_metadata(path).map_err(failed)?;
-        self.files.push((path.to_path_buf(), metadata.dev(), metadata.ino()));
+        clear_stale_socket(path, self.owners)?;
+        let listener = Listener::bind_unix(path, self.owners).map_err(failed)?;
+        let (directory, name) = Directory::of(path, self.owners).map_err(failed)?;
+        let (device, inode) = files::identity(&directory.stat(name).map_err(failed)?);
+        self.files.push((path.to_path_buf(), device, inode));
         self.keep(listener, &format!("unix:{}", path.display()), Some(written.to_string()))
     }
 
@@ -367,9 +380,8 @@ impl Listeners {
     /// sockets for the next process. Not done on drop: the launcher of a daemon holds the same listeners.
     pub fn remove_files(&mut self) {
         for (path, device, inode) in self.files.drain(..).filter(|_| !self.held) {
-            if passed::is_still(&path, (device, inode))
-                && let Err(error) = fs::remove_file(&path)
-            {
+            let removed = files::remove_if(&path, (device, inode)).map(drop);
+            if let Err(error) = removed.or_else(not_found) {
                 tracing::warn!(path = %path.display(), %error, "cannot remove the socket");
             }
         }
@@ -387,20 +399,26 @@ fn is_missing(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(nix::libc::EAFNOSUPPORT)
 }
 
+/// What has gone by itself need not be removed.
+fn not_found(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+}
+
 /// Makes way for a Unix socket: removes a socket that refuses connections, which its dead owner left behind.
-pub(super) fn clear_stale_socket(path: &Path) -> Result<(), Error> {
+pub(super) fn clear_stale_socket(path: &Path, owners: Owners) -> Result<(), Error> {
     let failed = |error| Error::Bind(format!("unix:{}", path.display()), error);
-    let metadata = match fs::symlink_metadata(path) {
-        Ok(metadata) => metadata,
+    let (directory, name) = Directory::of(path, owners).map_err(failed)?;
+    let stat = match directory.stat(name) {
+        Ok(stat) => stat,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(failed(error)),
     };
-    if !metadata.file_type().is_socket() {
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Socket {
         return Err(Error::NotASocket(path.to_path_buf()));
     }
     match UnixStream::connect(path) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            fs::remove_file(path).map_err(failed)
+            directory.remove(name).map_err(failed)
         }
         Ok(_) => Err(Error::Served(path.to_path_buf())),
         Err(error) => Err(failed(error)),
@@ -411,7 +429,9 @@ impl ToExit for Error {
     fn to_exit(&self) -> Exit {
         match self {
             Self::Bind(_, error) if error.kind() == io::ErrorKind::PermissionDenied => Exit::Permission,
+            Self::Bind(_, error) if files::refusal(error).is_some() => Exit::CannotCreate,
             Self::NotASocket(_) => Exit::CannotCreate,
+            Self::OwnName(_) => Exit::Config,
             Self::Ready(..) => Exit::Usage,
             _ => Exit::Os,
         }
@@ -419,6 +439,7 @@ impl ToExit for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
+            Self::Bind(_, error) if files::mend(error).is_some() => files::mend(error),
             Self::Bind(address, error) => bind_hint::of(address, error),
             Self::Resolve(ListenAddr::Tcp { host, .. }, _) => {
                 Some(format!("`getent ahosts {host}` shows what this machine knows of the name"))
@@ -427,6 +448,10 @@ impl ToExit for Error {
             Self::Ready(..) => {
                 Some("a supervisor opens it; in a shell, `--ready-fd 3 3>FILE` does".to_owned())
             }
+            Self::OwnName(path) => Some(format!(
+                "choose another name, such as `unix:{}`, or give the gateway another --pid-file",
+                path.with_file_name("http.sock").display()
+            )),
             Self::NotASocket(_) => Some("remove it, or choose another address".to_owned()),
             _ => None,
         }

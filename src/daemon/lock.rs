@@ -16,8 +16,8 @@ use rustix::fs::{FlockOperation, flock};
 use super::paths::RunPaths;
 use super::record::Record;
 use crate::exit::{Exit, ToExit};
+use crate::sys::fs::{self as files, Owners, Why};
 use crate::sys::identity::{Handle, Lookup};
-use crate::sys::{fs as files, user};
 
 /// How long a contender waits for the holder's record to make sense; it covers the time between a winner's flock
 /// and its record, that between a kill and the end of all threads, and a `--status` that looks at the lock.
@@ -81,11 +81,11 @@ impl Lock {
     pub fn acquire(paths: &RunPaths, record: &Record) -> Result<Self, Error> {
         let begun = Instant::now();
         loop {
-            if let Some(lock) = Self::try_take(&paths.lock)? {
+            if let Some(lock) = Self::try_take(&paths.lock, paths.owners())? {
                 lock.describe(record)?;
                 return Ok(lock);
             }
-            let (file, _) = open(&paths.lock)?;
+            let (file, _) = open(&paths.lock, paths.owners())?;
             let holder = read_record(&file).filter(is_alive);
             let waited = begun.elapsed();
             match holder {
@@ -99,11 +99,10 @@ impl Lock {
     }
 
     /// Takes the lock without a record, for a moment in which nobody may start; `None` if it is held.
-    pub(super) fn try_take(path: &Path) -> Result<Option<Self>, Error> {
+    pub(super) fn try_take(path: &Path, owners: Owners) -> Result<Option<Self>, Error> {
         loop {
-            let (file, metadata) = open(path)?;
-            let ours = [user::effective_uid(), 0].contains(&metadata.uid()) || user::is_root();
-            if !ours || metadata.permissions().mode() & 0o002 != 0 {
+            let (file, metadata) = open(path, owners)?;
+            if metadata.permissions().mode() & 0o002 != 0 {
                 return Err(Error::NotOurs(path.to_path_buf()));
             }
             let failed = |error| Error::Lock(path.to_path_buf(), error);
@@ -157,14 +156,11 @@ impl Lock {
 
 /// Looks who holds the lock, without keeping a start from taking it for more than a moment.
 pub(super) fn holder(path: &Path) -> Result<Holder, Error> {
-    let (file, metadata) = match files::open_untrusted(path) {
+    let (file, metadata) = match files::open_untrusted(path, Owners::Anybody) {
         Ok(opened) => opened,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Holder::Nobody),
-        Err(error) => return Err(Error::Open(path.to_path_buf(), error)),
+        Err(error) => return Err(refused(path, error)),
     };
-    if !metadata.is_file() {
-        return Err(Error::NotAFile(path.to_path_buf()));
-    }
     // Shared, so that two lookers do not see each other as the daemon.
     match flock(&file, FlockOperation::NonBlockingLockShared) {
         Ok(()) => Ok(Holder::Nobody),
@@ -177,10 +173,17 @@ pub(super) fn holder(path: &Path) -> Result<Holder, Error> {
 
 /// Opens the lock file, creating it if need be. Others may not read it: who can open a file can lock it, and could
 /// keep mcpeg from starting.
-fn open(path: &Path) -> Result<(File, Metadata), Error> {
-    let (file, metadata) =
-        files::open_or_create(path, 0o640).map_err(|error| Error::Open(path.to_path_buf(), error))?;
-    if metadata.is_file() { Ok((file, metadata)) } else { Err(Error::NotAFile(path.to_path_buf())) }
+fn open(path: &Path, owners: Owners) -> Result<(File, Metadata), Error> {
+    files::open_or_create(path, 0o640, owners).map_err(|error| refused(path, error))
+}
+
+/// Why the file is not opened.
+fn refused(path: &Path, error: io::Error) -> Error {
+    match files::refusal(&error).map(files::Untrusted::why) {
+        Some(Why::NotAFile) => Error::NotAFile(path.to_path_buf()),
+        Some(Why::Foreign(_)) => Error::NotOurs(path.to_path_buf()),
+        _ => Error::Open(path.to_path_buf(), error),
+    }
 }
 
 /// Whether the path still leads to the open file.
@@ -225,9 +228,7 @@ impl ToExit for Error {
                 Some("stop it with `mcpeg --stop`, or give this one another --pid-file".to_owned())
             }
             Self::Unidentified(path) => Some(format!("`fuser -v {}` names the process", path.display())),
-            Self::Open(_, error) if error.raw_os_error() == Some(nix::libc::ELOOP) => {
-                Some("it is a symbolic link; remove it".to_owned())
-            }
+            Self::Open(_, error) if files::mend(error).is_some() => files::mend(error),
             Self::NotAFile(path) | Self::NotOurs(path) => {
                 Some(format!("look at it with `ls -l {}` and remove it", path.display()))
             }

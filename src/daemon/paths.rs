@@ -3,22 +3,23 @@
 //! Lock and control socket lie beside the pid file and share its name: `mcpeg.pid`, `mcpeg.lock`, `mcpeg.sock`. So
 //! several gateways can use one directory, and every action needs to know the pid file's name only.
 
-use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use super::listen;
+use crate::config::ListenAddr;
 use crate::exit::{Exit, ToExit};
+use crate::sys::fs::{Directory, Owners, mend};
 use crate::sys::user;
 
 /// The default name of the pid file.
 const PID_FILE: &str = "mcpeg.pid";
-/// Anybody may write: the directory's entries can be replaced unless [`STICKY`] is set too.
-const WORLD_WRITABLE: u32 = 0o002;
 /// Anything that group or others may do.
 const OTHERS: u32 = 0o077;
-/// Only owners may rename and remove their entries: inode(7) `S_ISVTX`.
-const STICKY: u32 = 0o1000;
+/// Anybody may write: the directory's entries can be replaced unless it is sticky, too.
+const WORLD_WRITABLE: u32 = 0o002;
+/// The group may.
+const GROUP_WRITABLE: u32 = 0o020;
 
 /// The files of one gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub struct RunPaths {
     pub control: PathBuf,
     /// How far the directory is ours to make.
     place: Place,
+    /// The user and the group that this process is about to become.
+    user: Option<(u32, u32)>,
 }
 
 /// Whose the directory is.
@@ -59,12 +62,12 @@ pub enum Error {
     /// A default directory cannot be made.
     #[error("cannot create the run-time directory `{0}`")]
     Create(PathBuf, #[source] io::Error),
-    /// The path is something else.
-    #[error("`{0}` is not a directory")]
-    NotADirectory(PathBuf),
-    /// Anybody could replace the files in it.
-    #[error("the directory `{0}` of the pid file is writable for everybody")]
-    WorldWritable(PathBuf),
+    /// Others could replace the files in it.
+    #[error("the directory `{0}` of the pid file is writable for {1}")]
+    Writable(PathBuf, &'static str),
+    /// Its owner could replace the files in it.
+    #[error("the directory `{0}` of the pid file belongs to the user with number {1}")]
+    Foreign(PathBuf, u32),
     /// Somebody else made the directory in /tmp.
     #[error("the run-time directory `{0}` belongs to somebody else or is open to others")]
     NotOurs(PathBuf),
@@ -99,7 +102,19 @@ impl RunPaths {
             name.push(suffix);
             pid_file.with_file_name(name)
         };
-        Ok(Self { lock: beside(".lock"), control: beside(".sock"), pid_file, place })
+        Ok(Self { lock: beside(".lock"), control: beside(".sock"), pid_file, place, user: None })
+    }
+
+    /// The same files for a process that is about to become this user.
+    #[must_use]
+    pub fn for_user(self, user: Option<(u32, u32)>) -> Self {
+        Self { user, ..self }
+    }
+
+    /// Whose the files may be that a start finds.
+    #[must_use]
+    pub fn owners(&self) -> Owners {
+        self.user.map_or(Owners::Ours, |(uid, _)| Owners::OursOr(uid))
     }
 
     /// Where sessions are remembered: in `$STATE_DIRECTORY` (systemd.exec(5)), which outlives the service, or beside the
@@ -128,21 +143,29 @@ impl RunPaths {
     /// # Errors
     /// When the directory cannot be used safely.
     pub fn prepare(&self) -> Result<(), Error> {
-        let directory = self.directory();
-        let mode = match self.place {
-            Place::Given => None,
-            Place::Default(mode) => Some(mode),
-            Place::Shared => Some(0o700),
+        let path = self.directory();
+        let made = match self.place {
+            Place::Given => Directory::open(path),
+            Place::Default(mode) => Directory::make(path, mode),
+            Place::Shared => Directory::make(path, 0o700),
         };
-        if let Some(mode) = mode {
-            match DirBuilder::new().mode(mode).create(directory) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                    return Err(Error::Create(directory.to_path_buf(), error));
-                }
-                _ => {}
-            }
+        let failed = |error| match self.place {
+            Place::Given => Error::Directory(path.to_path_buf(), error),
+            _ => Error::Create(path.to_path_buf(), error),
+        };
+        let directory = made.map_err(failed)?;
+        self.check_rights(&directory)?;
+        let (owner, group) = (directory.owner(), directory.group());
+        let user = self.user;
+        if ![0, user::effective_uid()].contains(&owner) && user.is_none_or(|(uid, _)| uid != owner) {
+            return Err(Error::Foreign(path.to_path_buf(), owner));
         }
-        self.check()
+        let own_group =
+            [0, user::effective_gid()].contains(&group) || user.is_some_and(|(_, gid)| gid == group);
+        if directory.mode() & GROUP_WRITABLE != 0 && !own_group && !directory.is_sticky() {
+            return Err(Error::Writable(path.to_path_buf(), "its group"));
+        }
+        Ok(())
     }
 
     /// Checks the directory without making it; that is all that control actions do.
@@ -150,24 +173,44 @@ impl RunPaths {
     /// # Errors
     /// When the directory cannot be used safely.
     pub fn check(&self) -> Result<(), Error> {
-        let directory = self.directory();
-        let failed = |error| Error::Directory(directory.to_path_buf(), error);
-        if self.place == Place::Shared {
-            // Not followed: in /tmp a link may lead to another user's directory.
-            let metadata = fs::symlink_metadata(directory).map_err(failed)?;
-            let open_to_others = metadata.permissions().mode() & OTHERS != 0;
-            if !metadata.is_dir() || metadata.uid() != user::effective_uid() || open_to_others {
-                return Err(Error::NotOurs(directory.to_path_buf()));
-            }
+        let path = self.directory();
+        let opened = Directory::open(path).map_err(|error| Error::Directory(path.to_path_buf(), error))?;
+        self.check_rights(&opened)
+    }
+
+    /// Refuses a directory in which anybody could replace files.
+    fn check_rights(&self, directory: &Directory) -> Result<(), Error> {
+        let path = || self.directory().to_path_buf();
+        let (owner, bits) = (directory.owner(), directory.mode());
+        if self.place == Place::Shared && (owner != user::effective_uid() || bits & OTHERS != 0) {
+            return Err(Error::NotOurs(path()));
         }
-        let metadata = fs::metadata(directory).map_err(failed)?;
-        if !metadata.is_dir() {
-            return Err(Error::NotADirectory(directory.to_path_buf()));
-        }
-        if metadata.permissions().mode() & (WORLD_WRITABLE | STICKY) == WORLD_WRITABLE {
-            return Err(Error::WorldWritable(directory.to_path_buf()));
+        if bits & WORLD_WRITABLE != 0 && !directory.is_sticky() {
+            return Err(Error::Writable(path(), "everybody"));
         }
         Ok(())
+    }
+
+    /// Refuses Unix listeners with the name of one of these files.
+    ///
+    /// # Errors
+    /// [`listen::Error::OwnName`].
+    pub fn check_listeners(&self, configured: &[ListenAddr]) -> Result<(), listen::Error> {
+        let wrong = configured.iter().find_map(|listener| match listener {
+            ListenAddr::Unix(path) if self.have(path) => Some(path),
+            _ => None,
+        });
+        wrong.map_or(Ok(()), |path| Err(listen::Error::OwnName(path.clone())))
+    }
+
+    /// Whether a Unix listener would take the name of one of these files.
+    fn have(&self, socket: &Path) -> bool {
+        let resolved = |path: &Path| match (path.parent().map(Path::canonicalize), path.file_name()) {
+            (Some(Ok(parent)), Some(name)) => parent.join(name),
+            _ => path.to_path_buf(),
+        };
+        let socket = resolved(socket);
+        [&self.pid_file, &self.lock, &self.control].into_iter().any(|own| resolved(own) == socket)
     }
 
     /// Whether the directory is one of mcpeg's own, not one that somebody has named.
@@ -179,7 +222,8 @@ impl RunPaths {
     /// Whether the directory is missing, so that nothing can run there.
     #[must_use]
     pub fn is_absent(&self) -> bool {
-        fs::symlink_metadata(self.directory()).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+        let metadata = self.directory().symlink_metadata();
+        metadata.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
     }
 }
 
@@ -216,10 +260,15 @@ impl ToExit for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
+            Self::Directory(_, error) | Self::Create(_, error) if mend(error).is_some() => mend(error),
             Self::Directory(path, error) if error.kind() == io::ErrorKind::NotFound => {
                 Some(format!("create it with `mkdir -p {}`, or name another with --pid-file", path.display()))
             }
-            Self::WorldWritable(path) => Some(format!("run `chmod o-w {}`", path.display())),
+            Self::Writable(path, _) => Some(format!("run `chmod go-w {}`", path.display())),
+            Self::Foreign(path, _) => Some(format!(
+                "give it to the user that mcpeg runs as with `chown`, or name another with --pid-file; `ls -ld {}` shows it",
+                path.display()
+            )),
             Self::NotOurs(_) | Self::Create(..) | Self::Directory(..) => {
                 Some("name a pid file in a directory of your own with --pid-file".to_owned())
             }
@@ -230,6 +279,9 @@ impl ToExit for Error {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -258,7 +310,7 @@ mod tests {
         let paths = RunPaths::resolve(Some(&scratch.path().join("x.pid"))).unwrap();
         for (mode, refused) in [(0o777, true), (0o1777, false), (0o755, false)] {
             fs::set_permissions(scratch.path(), fs::Permissions::from_mode(mode)).unwrap();
-            assert_eq!(matches!(paths.check(), Err(Error::WorldWritable(_))), refused, "{mode:o}");
+            assert_eq!(matches!(paths.check(), Err(Error::Writable(..))), refused, "{mode:o}");
         }
     }
 }

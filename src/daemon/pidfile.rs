@@ -3,13 +3,13 @@
 //! mcpeg itself never acts on the number. It only decides whether the file may be replaced or removed, and what
 //! does not look like a pid file of ours is left alone: `--pid-file /etc/passwd` must not destroy anything.
 
-use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use super::paths::RunPaths;
 use crate::exit::{Exit, ToExit};
-use crate::sys::fs::{self as files, Ownership};
+use crate::sys::fs::{self as files, Owners, Ownership, Why};
 
 /// More than any number with its newline, in bytes.
 const LIMIT: u64 = 32;
@@ -53,21 +53,23 @@ pub(super) enum Content {
 
 /// Reads the file without following links or hanging.
 pub(super) fn read(path: &Path) -> Result<Content, Error> {
-    let (file, metadata) = match files::open_untrusted(path) {
+    read_of(path, Owners::Anybody)
+}
+
+/// [`read`], if the file is one of these owners'.
+fn read_of(path: &Path, owners: Owners) -> Result<Content, Error> {
+    let (file, metadata) = match files::open_untrusted(path, owners) {
         Ok(opened) => opened,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Content::Absent),
-        Err(error) if error.raw_os_error() == Some(nix::libc::ELOOP) => {
-            return Err(Error::Symlink(path.to_path_buf()));
+        Err(error) => {
+            let path = path.to_path_buf();
+            return Err(match files::refusal(&error).map(files::Untrusted::why) {
+                Some(Why::Link) => Error::Symlink(path),
+                Some(Why::NotAFile) => Error::NotAFile(path),
+                _ => Error::Read(path, error),
+            });
         }
-        // A socket or a device without a driver.
-        Err(error) if error.raw_os_error() == Some(nix::libc::ENXIO) => {
-            return Err(Error::NotAFile(path.to_path_buf()));
-        }
-        Err(error) => return Err(Error::Read(path.to_path_buf(), error)),
     };
-    if !metadata.is_file() {
-        return Err(Error::NotAFile(path.to_path_buf()));
-    }
     if metadata.permissions().mode() & 0o002 != 0 {
         return Err(Error::WorldWritable(path.to_path_buf()));
     }
@@ -91,11 +93,12 @@ fn parse(content: &[u8]) -> Option<Content> {
 ///
 /// # Errors
 /// When what is there is not a stale pid file.
-pub fn check_replaceable(path: &Path) -> Result<Option<i32>, Error> {
+pub fn check_replaceable(paths: &RunPaths) -> Result<Option<i32>, Error> {
+    let path = &paths.pid_file;
     if let Err(error) = files::sweep_temporaries(path) {
         tracing::warn!(%error, path = %path.display(), "cannot remove what was left beside the pid file");
     }
-    match read(path)? {
+    match read_of(path, paths.owners())? {
         Content::Number(pid) => Ok(Some(pid)),
         Content::Absent | Content::Empty => Ok(None),
     }
@@ -131,7 +134,7 @@ pub(super) fn remove_stale(path: &Path) -> Result<bool, Error> {
 
 /// Unlinks the file.
 fn remove(path: &Path) -> Result<(), Error> {
-    fs::remove_file(path).map_err(|error| Error::Remove(path.to_path_buf(), error))
+    files::remove(path).map_err(|error| Error::Remove(path.to_path_buf(), error))
 }
 
 impl ToExit for Error {
@@ -151,8 +154,8 @@ impl ToExit for Error {
             Self::Symlink(_) | Self::NotAFile(_) | Self::Foreign(_) => {
                 Some("remove it, or name another file with --pid-file".to_owned())
             }
+            Self::Read(_, error) | Self::Write(_, error) | Self::Remove(_, error) => files::mend(error),
             Self::WorldWritable(path) => Some(format!("remove it, or run `chmod o-w {}`", path.display())),
-            _ => None,
         }
     }
 }
@@ -185,7 +188,7 @@ mod tests {
         let path = scratch.path().join("x.pid");
         write(&path, 4711).unwrap();
         remove_own(&path, 4712).unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "4711\n");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "4711\n");
         remove_own(&path, 4711).unwrap();
         assert!(!path.exists());
     }

@@ -5,17 +5,16 @@
 //! commands find the gateway, and whatever is to be replaced or removed. Then [`Credentials::assume`], before the runtime
 //! exists. Nothing that an administrator has named is given away, but what lies there under mcpeg's own names.
 
-use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::AccessFlags;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::FileType;
 
 use super::RunPaths;
 use crate::exit::{Exit, ToExit};
 pub use crate::sys::credentials::Credentials;
+use crate::sys::fs::{Directory, Owners, mend};
 use crate::sys::user;
 
 /// The mode of directories that are made for the log.
@@ -101,33 +100,25 @@ pub fn adopt<'a>(
 /// Makes a directory with those above it that are missing, and tells which these were. What goes wrong is told when the
 /// log is opened.
 fn make(directory: &Path) -> Vec<PathBuf> {
-    let is_missing = |path: &&Path| {
-        std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
-    };
-    let mut missing: Vec<PathBuf> =
-        directory.ancestors().take_while(is_missing).map(Path::to_owned).collect();
-    missing.reverse();
-    missing.retain(|path| DirBuilder::new().mode(LOG_DIRECTORY_MODE).create(path).is_ok());
-    missing
+    let is_missing =
+        |path: &&Path| path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+    let missing: Vec<PathBuf> = directory.ancestors().take_while(is_missing).map(Path::to_owned).collect();
+    if Directory::make(directory, LOG_DIRECTORY_MODE).is_err() {
+        return Vec::new();
+    }
+    missing.into_iter().rev().collect()
 }
 
-/// Gives one file to the user, if it is there, of one of these kinds, root's, and has no other name: who could make the
-/// name may have made it a link to something precious.
+/// Gives one file to the user, if it is there, of one of these kinds, and root's: [`Directory::give`].
 fn give(path: &Path, kinds: &[FileType], to: &Credentials) -> io::Result<()> {
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = match rustix::fs::open(path, flags, Mode::empty()) {
-        Ok(file) => file,
-        Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return Ok(()),
-        Err(error) => return Err(error.into()),
-    };
-    let stat = rustix::fs::fstat(&file)?;
-    let kind = FileType::from_raw_mode(stat.st_mode);
-    let single = kind == FileType::Directory || stat.st_nlink == 1;
-    if stat.st_uid != 0 || !kinds.contains(&kind) || !single {
-        return Ok(());
+    let given = Directory::of(path, Owners::OursOr(to.uid))
+        .and_then(|(directory, name)| directory.give(name, kinds, to.uid, to.gid));
+    match given {
+        Err(error) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind()) => {
+            Ok(())
+        }
+        other => other,
     }
-    let (uid, gid) = (rustix::fs::Uid::from_raw(to.uid), rustix::fs::Gid::from_raw(to.gid));
-    Ok(rustix::fs::chownat(&file, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?)
 }
 
 /// Becomes the user, for good.
@@ -165,7 +156,8 @@ impl ToExit for Error {
             Self::Directory(_, name) => Some(format!(
                 "name a pid file in a directory of that user's own, as `install -d -o {name} /run/NAME` makes it"
             )),
-            Self::Assume(..) | Self::Give(..) => None,
+            Self::Give(_, _, error) => mend(error),
+            Self::Assume(..) => None,
         }
     }
 }

@@ -32,7 +32,34 @@ pub(super) fn before_install(target: &Target, start: bool) -> Result<(), Error> 
     }
     shadows(target)?;
     state_belongs_to_root(target)?;
-    writable(target)
+    writable(target)?;
+    guarded(target)
+}
+
+/// Refuses a prefix below a directory that others than root may write, since they could exchange the program. `staff` is
+/// the group that Debian lets write into `/usr/local`, and means root as good as (Debian Policy §9.1.2).
+fn guarded(target: &Target) -> Result<(), Error> {
+    if target.layout.is_users() {
+        return Ok(());
+    }
+    let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let staff = users::get_group_by_name("staff").map_or(0, |group| group.gid());
+    let mut places: Vec<&Path> = target.choices.prefix.ancestors().collect();
+    places.extend([target.layout.program.parent()].into_iter().flatten());
+    for place in places.into_iter().filter(|place| place.parent().is_some()) {
+        let Some(found) = target.tree.look(place)? else { continue };
+        let by_owner = found.uid != 0 && found.uid != own.0;
+        let by_group = found.mode & 0o020 != 0 && ![0, own.1, staff].contains(&found.gid);
+        if by_owner || by_group || found.mode & 0o002 != 0 {
+            let shown = target.tree.outside(place);
+            return Err(Error::Choice(format!(
+                "others may write `{0}`, and could exchange the program; run `chown root {0}` and `chmod go-w {0}`, or \
+                 choose another --prefix",
+                shown.display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Refuses to work where a package manager does.

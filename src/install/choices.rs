@@ -120,6 +120,17 @@ impl Choices {
         }
     }
 
+    /// Refuses what could not have been chosen: a receipt is a file, in which anything can stand.
+    ///
+    /// # Errors
+    /// [`Error::Choice`].
+    pub(super) fn check(&self) -> Result<(), Error> {
+        check_prefix(&self.prefix)?;
+        check_account(&self.user)?;
+        check_account(&self.group)?;
+        self.listen.iter().try_for_each(|listener| check_listener(listener))
+    }
+
     /// What holds if this was asked for now, and that was chosen before.
     ///
     /// # Errors
@@ -234,6 +245,24 @@ mod tests {
         assert!(matches!(refused, Err(Error::Differs { option: "--user", .. })));
         let listen = Asked { listen: vec!["127.0.0.1:9".to_owned()], ..Asked::default() };
         assert_eq!(Choices::settle("mcpeg", &listen, Some(&first)).unwrap().listen, ["127.0.0.1:9"]);
+    }
+
+    #[test]
+    fn what_could_not_have_been_chosen_is_refused_in_a_receipt() {
+        let right = Choices::default_of("mcpeg");
+        assert!(right.check().is_ok());
+        let wrong: [fn(&mut Choices); 5] = [
+            |choices| choices.user = "root".to_owned(),
+            |choices| choices.group = "root".to_owned(),
+            |choices| choices.prefix = PathBuf::from("/tmp/x"),
+            |choices| choices.prefix = PathBuf::from("/opt/../etc"),
+            |choices| choices.listen = vec!["0.0.0.0:80".to_owned()],
+        ];
+        for change in wrong {
+            let mut choices = right.clone();
+            change(&mut choices);
+            assert!(matches!(choices.check(), Err(Error::Choice(_) | Error::OpenListener(_))), "{choices:?}");
+        }
     }
 
     #[test]

@@ -166,8 +166,11 @@ impl Receipt {
     /// Refuses a receipt that names something which an installation with this layout does not write.
     ///
     /// # Errors
-    /// [`Error::StrangePath`].
+    /// [`Error::StrangePath`], and [`Error::Choice`] for choices that could not have been made.
     pub(super) fn check(&self, layout: &Layout) -> Result<(), Error> {
+        if !layout.is_users() {
+            self.choices.check()?;
+        }
         let strange = self.entries.iter().find(|entry| match entry {
             Entry::Directory { path, .. } => !layout.knows_directory(path),
             Entry::File { path, .. } => !layout.knows_file(path),

@@ -17,8 +17,8 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// The directory of the log file cannot be made.
-    #[error("cannot create the log file's directory `{}`", .path.display())]
+    /// The directory of the log file cannot be made or used.
+    #[error("cannot use the log file's directory `{}`", .path.display())]
     Directory {
         /// The directory.
         path: PathBuf,
@@ -96,8 +96,10 @@ impl ToExit for Error {
             Self::Full => return Some("make room on the file system of the log".to_owned()),
             _ => return None,
         };
+        if let Some(mend) = crate::sys::fs::mend(source) {
+            return Some(mend);
+        }
         let fix = match source.raw_os_error() {
-            Some(nix::libc::ELOOP) => "the log file must not be a symbolic link; name the file itself",
             Some(nix::libc::ENOSPC | nix::libc::EDQUOT) => "make room on the file system of the log",
             Some(nix::libc::EACCES | nix::libc::EPERM | nix::libc::EROFS) => {
                 "let mcpeg's user write there, or name another file with --log-file or in [log]"

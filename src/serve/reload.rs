@@ -20,6 +20,7 @@ use crate::daemon::listen::{Listeners, Outline};
 use crate::daemon::passed::Passed;
 use crate::exit::{Exit, ToExit as _};
 use crate::gateway::{Gateway, Prepared, Reloaded};
+use crate::sys::fs::Owners;
 use crate::sys::net::{Address, Listener};
 
 /// The version of [`Answer`]'s schema; like that of the status, it only grows.
@@ -306,7 +307,7 @@ async fn prepare(source: Source, old: &Config, gateway: Gateway, bound: Outline)
     let needs_restart = pin(&mut config, old, bound.are_passed());
     let missing = if bound.are_passed() { Vec::new() } else { bound.missing(&config.server.listen) };
     // Names may have to be resolved, which blocks.
-    let bind = move || Listeners::bind(&missing, Passed::default());
+    let bind = move || Listeners::bind(&missing, Passed::default(), Owners::Ours);
     let fresh = Fresh(tokio::task::spawn_blocking(bind).await.map_err(failed)??);
     let handles = fresh.0.handles().map_err(Error::Listeners)?;
     let gateway = gateway.prepare(&config).await?;

@@ -90,7 +90,7 @@ impl Serving<'_> {
             return;
         }
         let paths = &self.taken.paths;
-        match std::fs::remove_file(&paths.control) {
+        match crate::sys::fs::remove(&paths.control) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 tracing::warn!(%error, path = %paths.control.display(), "cannot remove the control socket");
             }

@@ -476,10 +476,11 @@ fn inherit(channel: &std::os::unix::net::UnixStream) -> Result<Taken, Error> {
     let config = config::load(&source)?;
     // Root was given up before, so that this one either runs as that user already, or never can.
     let credentials = super::privileges::wanted(&config, plan.user.as_ref())?;
-    let paths = RunPaths::resolve(Some(&plan.pid_file))?;
+    let user = credentials.as_ref().map(|user| (user.uid, user.gid));
+    let paths = RunPaths::resolve(Some(&plan.pid_file))?.for_user(user);
     let lock = Lock::inherit(&paths, inheritance.lock)?;
     let offered = (plan.listeners, inheritance.listeners);
-    let listeners = Listeners::inherit(&config.server.listen, offered, plan.files)?;
+    let listeners = Listeners::inherit(&config.server.listen, offered, plan.files, paths.owners())?;
     let children = Some((plan.children, inheritance.descriptors));
     Ok(Taken {
         config: config.into(),

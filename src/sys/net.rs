@@ -4,14 +4,16 @@ use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
+use super::fs::{Directory, Owners};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 /// Connections that may wait to be accepted; the kernel cuts it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
+/// The mode of the file of a Unix socket.
+const MODE: u32 = 0o660;
 
 /// A bound, listening, non-blocking socket that children do not inherit.
 #[derive(Debug)]
@@ -48,16 +50,17 @@ impl Listener {
     /// Binds a Unix socket that only its owner and group may connect to (0660).
     ///
     /// # Errors
-    /// What bind(2), chmod(2) and listen(2) answer.
-    pub fn bind_unix(path: &Path) -> io::Result<Self> {
+    /// [`super::fs::Untrusted`] for a directory that is not used, else what bind(2) and listen(2) answer.
+    pub fn bind_unix(path: &Path, owners: Owners) -> io::Result<Self> {
         let address = rustix::net::SocketAddrUnix::new(path)?;
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-        // unix(7): the file takes its mode from the socket. Nobody can connect between bind and chmod, and before
-        // listen connections are refused anyway.
-        rustix::fs::fchmod(&socket, rustix::fs::Mode::from_raw_mode(0o600))?;
+        let (directory, name) = Directory::of(path, owners)?;
+        // unix(7): the file takes its mode from the socket, without what the umask takes away. Before listen(2),
+        // connections are refused.
+        rustix::fs::fchmod(&socket, super::fs::mode(MODE))?;
         rustix::net::bind(&socket, &address)?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+        directory.set_socket_mode(name, MODE)?;
         rustix::net::listen(&socket, BACKLOG)?;
         Ok(Self::Unix(UnixListener::from(socket)))
     }

@@ -114,17 +114,45 @@ pub fn orphan(command: &mut Command) {
     let hook = || {
         super::signal::reset_dispositions_of_child();
         super::signal::unblock_all()?;
-        // SAFETY: this is a child between fork and exec; fork(2) and _exit(2) are async-signal-safe, and this program
-        // registers no pthread_atfork(3) handlers.
-        match unsafe { nix::libc::fork() } {
+        match fork_again() {
             -1 => Err(io::Error::last_os_error()),
             0 => Ok(()),
             _ => super::fork::leave(0),
         }
     };
-    // SAFETY: the hook makes the system calls signal, sigprocmask, fork and _exit only; it neither allocates nor takes
+    // SAFETY: the hook makes the system calls signal, sigprocmask, clone and _exit only; it neither allocates nor takes
     // a lock, as signal-safety(7) demands between fork and exec.
     unsafe { command.pre_exec(hook) };
+}
+
+/// Forks a child between fork and exec once more. fork(3) of the C library is not async-signal-safe, as it runs handlers and
+/// takes locks of the allocator that a thread may have held which no longer exists; `_Fork` is, but glibc has it since 2.34
+/// only. This is what it comes to. Async-signal-safe.
+#[cfg(target_os = "linux")]
+fn fork_again() -> nix::libc::c_long {
+    let (flags, none) = (nix::libc::c_long::from(nix::libc::SIGCHLD), 0 as nix::libc::c_long);
+    // The first two arguments change places there: clone(2).
+    let (first, second) = if cfg!(target_arch = "s390x") { (none, flags) } else { (flags, none) };
+    // SAFETY: clone(2) without a stack and without anything that is shared is fork(2).
+    unsafe { nix::libc::syscall(nix::libc::SYS_clone, first, second, none, none, none) }
+}
+
+/// fork(2), which POSIX calls async-signal-safe; this program registers no `pthread_atfork(3)` handlers.
+#[cfg(not(target_os = "linux"))]
+fn fork_again() -> nix::libc::c_long {
+    // SAFETY: the caller is a child between fork and exec.
+    nix::libc::c_long::from(unsafe { nix::libc::fork() })
+}
+
+/// Keeps the kernel from writing core files of this process and of those that it starts: they would hold the secrets of the
+/// configuration. The hard limit stays, so that a program can ask for them by itself.
+///
+/// # Errors
+/// What setrlimit(2) answers.
+pub fn forbid_core_files() -> io::Result<()> {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (_, hard) = getrlimit(Resource::RLIMIT_CORE)?;
+    Ok(setrlimit(Resource::RLIMIT_CORE, 0, hard)?)
 }
 
 /// How a group of children is ended.

@@ -6,6 +6,12 @@ pub fn effective_uid() -> u32 {
     nix::unistd::geteuid().as_raw()
 }
 
+/// The effective group id.
+#[must_use]
+pub fn effective_gid() -> u32 {
+    nix::unistd::getegid().as_raw()
+}
+
 /// Whether this process acts as root.
 #[must_use]
 pub fn is_root() -> bool {

@@ -80,7 +80,7 @@ fn limit_of(pid: i32, column: usize) -> u64 {
     line.split_whitespace().nth(column).unwrap().parse().unwrap()
 }
 
-/// Processor time of a process in clock ticks: proc_pid_stat(5), `utime` and `stime`.
+/// Processor time of a process in clock ticks: `proc_pid_stat(5)`, `utime` and `stime`.
 fn ticks(pid: i32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields: Vec<_> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();

@@ -31,6 +31,7 @@ mod stop;
 mod store;
 mod sudden;
 mod sysv;
+mod traps;
 mod upgrade;
 
 use support::kept;

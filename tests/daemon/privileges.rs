@@ -237,11 +237,14 @@ fn configuration_can_name_the_user_who_may_also_start_the_gateway_alone() {
 #[ignore = "needs root: a user"]
 fn gateway_that_runs_as_root_gives_it_up_in_an_upgrade() {
     let site = site("[server]\nlisten = [\"127.0.0.1:80\"]\n");
+    // A gateway of root does not run in a directory of somebody else.
+    chown(site.path(""), Some(0), None).unwrap();
     assert_eq!(run(&site, "exec \"$MCPEG\" --daemon").code, Some(0));
     let first = site.pid();
     assert_eq!(status(first, "Uid"), ["0"; 4]);
     let text = format!("[server]\nlisten = [\"127.0.0.1:80\"]\nuser = \"{USER}\"\ngroup = \"{GROUP}\"\n");
     site.write("mcpeg.toml", text);
+    chown(site.path(""), Some(numbers().0), None).unwrap();
     let restarted = site.run(&["--restart"]);
     assert_eq!(restarted.code, Some(0), "{restarted:?}");
     until("the old process ends", || !lives(first));
@@ -260,7 +263,7 @@ fn user_that_could_not_go_on_is_refused_at_the_start() {
         ("--user nosuchuser", 78, "there is no user `nosuchuser`"),
         ("--user mail --group nosuchgroup", 78, "there is no group `nosuchgroup`"),
         ("--user root", 78, "user `root` is root"),
-        ("--user daemon", 77, "user `daemon` may not make files in the directory"),
+        ("--user daemon", 73, "belongs to the user with number"),
     ] {
         let finished = start(options);
         assert_eq!(finished.code, Some(code), "{options}: {finished:?}");
@@ -269,6 +272,13 @@ fn user_that_could_not_go_on_is_refused_at_the_start() {
             "{options}: {finished:?}"
         );
     }
+    chown(site.path(""), Some(0), None).unwrap();
+    let finished = start("--user daemon");
+    assert_eq!(finished.code, Some(77), "{finished:?}");
+    assert!(finished.stderr.contains("user `daemon` may not make files in the directory"), "{finished:?}");
+    chown(site.path(""), Some(numbers().0), None).unwrap();
+    // It has become that user's.
+    fs::remove_file(site.path("mcpeg.lock")).unwrap();
     fs::set_permissions(site.path("mcpeg.toml"), Permissions::from_mode(0o600)).unwrap();
     let finished = start(&format!("--user {USER}"));
     assert_eq!(finished.code, Some(77), "{finished:?}");

@@ -1,9 +1,13 @@
 //! What is refused, with which exit code, and that nothing changes.
 
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use crate::scratch::{MCPEG, Scratch, assert_same, program, text, write};
+
+/// Changes who may write a directory.
+type Change = fn(&std::path::Path);
 
 /// A user that owns nothing.
 const NOBODY: u32 = 65_534;
@@ -186,4 +190,27 @@ fn in_mount_namespace(script: &str) -> Command {
 fn run(name: &str, arguments: &[&std::ffi::OsStr]) {
     let output = program(name).args(arguments).output().unwrap();
     assert!(output.status.success(), "{name}: {}", text(&output));
+}
+
+#[test]
+#[ignore = "needs root: changes owners"]
+fn prefix_that_others_may_write_is_refused() {
+    let changes: [Change; 4] = [
+        |path| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).unwrap(),
+        |path| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o1777)).unwrap(),
+        |path| chown(path, Some(NOBODY), None).unwrap(),
+        |path| {
+            chown(path, None, Some(NOBODY)).unwrap();
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o775)).unwrap();
+        },
+    ];
+    for place in ["opt", "opt/mcpeg", "opt/mcpeg/bin"] {
+        for change in changes {
+            let scratch = Scratch::new();
+            std::fs::create_dir_all(scratch.at("opt/mcpeg/bin")).unwrap();
+            change(&scratch.at(place));
+            let command = scratch.command(&["install", "--prefix", "/opt/mcpeg"]);
+            refused(&scratch, command, 64, "could exchange the program");
+        }
+    }
 }

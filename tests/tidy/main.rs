@@ -3,6 +3,7 @@
 //! The sources are parsed, not searched, so that comments and strings cannot trip a rule. Each rule has a test of
 //! its own that a violation is found.
 
+mod files;
 mod gate;
 mod installer;
 mod layers;

@@ -9,17 +9,23 @@
 
 use std::collections::HashMap;
 use std::fmt::Debug;
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use crate::sys::fs::{Access, Directory, Owners, open_untrusted, remove};
+
 /// The file is written anew when it has grown by so much, in bytes, and is twice as long as it was then.
 const GROWTH: u64 = 4 << 20;
+/// After how long it is tried again to write it.
+const RETRY: Duration = Duration::from_secs(5);
+/// What nobody else may do with it.
+const WRITABLE: u32 = 0o022;
 
 /// Where sessions are remembered.
 pub(crate) trait Ledger: Debug + Send + Sync {
@@ -68,16 +74,30 @@ impl From<&str> for Noted {
 }
 
 /// A file with a line for each change: `+ID STATE`, `~ID CHANGE` or `-ID`.
+///
+/// What cannot be written ends the file, which would be wrong from there on. It is told once, and tried again with the
+/// sessions that are open then, until it works.
 #[derive(Debug)]
 pub(crate) struct Journal {
     /// Where it is.
     path: PathBuf,
-    /// The file; `None` before the first session.
-    file: Mutex<Option<Written>>,
+    /// The file.
+    file: Mutex<Slot>,
     /// Tells that it should be written anew.
-    bloated: Notify,
-    /// Set when it could not be written.
-    broken: AtomicBool,
+    bloated: Arc<Notify>,
+    /// After how long it is tried again to write it.
+    retry: Duration,
+}
+
+/// What is known of the file.
+#[derive(Debug)]
+enum Slot {
+    /// Before the first session.
+    Unused,
+    /// It is written.
+    Open(Written),
+    /// It cannot be written for now; which file lies there, if ours could not be removed.
+    Broken(Option<(u64, u64)>),
 }
 
 /// A file that is written.
@@ -95,10 +115,11 @@ impl Journal {
     /// The sessions that a file holds; none if there is none.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When it cannot be read, or somebody else could have written it: it decides who has a session.
     pub(crate) fn read(path: &Path) -> io::Result<Vec<Noted>> {
-        let mut file = match File::open(path) {
-            Ok(file) => BufReader::new(file),
+        let mut file = match open_untrusted(path, Owners::Ours) {
+            Ok((file, metadata)) if metadata.mode() & WRITABLE == 0 => BufReader::new(file),
+            Ok(_) => return Err(io::Error::other("others may write it")),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(error),
         };
@@ -115,73 +136,120 @@ impl Journal {
     }
 
     /// A journal that is written anew with the first [`Ledger::replace`].
-    pub(crate) const fn new(path: PathBuf) -> Self {
-        Self { path, file: Mutex::new(None), bloated: Notify::const_new(), broken: AtomicBool::new(false) }
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self { path, file: Mutex::new(Slot::Unused), bloated: Arc::new(Notify::new()), retry: RETRY }
     }
 
-    /// Appends a line, if there is one. One that cannot be written ends the journal: it would be wrong from here on.
+    /// Appends a line, if there is one. One that cannot be written ends the file: it would be wrong from here on.
     fn append(&self, line: impl FnOnce() -> Option<String>) {
-        let mut written = self.written();
+        let mut slot = self.written();
         let Some(line) = line() else { return };
-        if written.is_none() && line.starts_with('+') && !self.broken.load(Ordering::Relaxed) {
-            let made = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path);
-            let made = made.inspect_err(|error| self.give_up(error)).ok();
-            *written = made.map(|file| Written { file, base: 0, grown: 0 });
+        if matches!(*slot, Slot::Unused) && line.starts_with('+') {
+            let made = Directory::of(&self.path, Owners::Ours).and_then(|(directory, name)| {
+                directory.open_or_create(name, 0o600, Access::Append, Owners::Ours)
+            });
+            match made {
+                Ok((file, _)) => *slot = Slot::Open(Written { file, base: 0, grown: 0 }),
+                Err(error) => self.give_up(&mut slot, &error),
+            }
         }
-        let Some(open) = written.as_mut() else { return };
+        let Slot::Open(open) = &mut *slot else { return };
         open.grown += line.len() as u64;
         if open.grown > open.base.max(GROWTH) {
             self.bloated.notify_one();
         }
         if let Err(error) = open.file.write_all(line.as_bytes()) {
-            self.give_up(&error);
-            *written = None;
-            let _ = fs::remove_file(&self.path);
+            self.give_up(&mut slot, &error);
         }
     }
 
-    /// Remembers nothing any more.
-    fn give_up(&self, error: &io::Error) {
-        self.broken.store(true, Ordering::Relaxed);
-        tracing::error!(file = %self.path.display(), %error, "sessions are no longer remembered");
+    /// Remembers nothing until it can be written again.
+    fn give_up(&self, slot: &mut Slot, error: &io::Error) {
+        if !matches!(slot, Slot::Broken(_)) {
+            tracing::warn!(
+                file = %self.path.display(),
+                %error,
+                "sessions cannot be remembered for now, and would not survive a crash; this is tried again"
+            );
+        }
+        // What it holds is wrong from here on, unless it is another process's.
+        if matches!(slot, Slot::Open(open) if !self.is_displaced(&open.file)) {
+            drop(remove(&self.path));
+        }
+        *slot = Slot::Broken(self.lies_there());
+        self.retry_later();
+    }
+
+    /// Which file lies at the path.
+    fn lies_there(&self) -> Option<(u64, u64)> {
+        self.path.symlink_metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()))
+    }
+
+    /// Asks for the sessions after a while, if there is a runtime that waits.
+    fn retry_later(&self) {
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let (bloated, retry) = (Arc::clone(&self.bloated), self.retry);
+            runtime.spawn(async move {
+                tokio::time::sleep(retry).await;
+                bloated.notify_one();
+            });
+        }
     }
 
     /// Writes another file in the place of the one that there is.
     fn rewrite(&self, sessions: &[(String, String)]) -> io::Result<Written> {
+        let (directory, name) = Directory::of(&self.path, Owners::Ours)?;
         let fresh = self.path.with_extension("sessions.new");
-        let _ = fs::remove_file(&fresh);
-        let mut file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&fresh)?;
+        let fresh = fresh.file_name().unwrap_or_default();
+        let _ = directory.remove(fresh);
+        let mut file = directory.create_new(fresh, 0o600, Access::Append)?;
         let mut text = String::new();
         for (id, state) in sessions {
             text.extend(["+", id, " ", state, "\n"]);
         }
-        file.write_all(text.as_bytes())?;
-        fs::rename(&fresh, &self.path)?;
+        let written = file.write_all(text.as_bytes()).and_then(|()| directory.rename(fresh, name));
+        if let Err(error) = written {
+            drop(directory.remove(fresh));
+            return Err(error);
+        }
         Ok(Written { file, base: text.len() as u64, grown: 0 })
     }
 
     /// Puts a file in the place that holds exactly these sessions; none before there is something to remember.
-    fn write_anew(&self, written: &mut Option<Written>, sessions: &[(String, String)]) -> io::Result<()> {
-        if sessions.is_empty() && written.is_none() {
-            return match fs::remove_file(&self.path) {
+    fn write_anew(&self, slot: &mut Slot, sessions: &[(String, String)]) -> io::Result<()> {
+        if sessions.is_empty() && matches!(slot, Slot::Unused) {
+            return match remove(&self.path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
                 _ => Ok(()),
             };
         }
-        *written = Some(self.rewrite(sessions)?);
-        Ok(())
+        match (self.rewrite(sessions), &*slot) {
+            (Ok(written), before) => {
+                if matches!(before, Slot::Broken(_)) {
+                    tracing::info!(file = %self.path.display(), "sessions are remembered again");
+                }
+                *slot = Slot::Open(written);
+                Ok(())
+            }
+            // The file that there is holds still.
+            (Err(error), Slot::Open(_)) => Err(error),
+            (Err(error), _) => {
+                self.give_up(slot, &error);
+                Ok(())
+            }
+        }
     }
 
     /// Whether another process's file has taken the place of this one, as after an upgrade.
     fn is_displaced(&self, ours: &File) -> bool {
-        match (ours.metadata(), fs::symlink_metadata(&self.path)) {
+        match (ours.metadata(), self.path.symlink_metadata()) {
             (Ok(ours), Ok(there)) => (ours.dev(), ours.ino()) != (there.dev(), there.ino()),
             _ => false,
         }
     }
 
-    /// The file.
-    fn written(&self) -> MutexGuard<'_, Option<Written>> {
+    /// What is known of the file.
+    fn written(&self) -> MutexGuard<'_, Slot> {
         self.file.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -217,32 +285,47 @@ impl Ledger for Journal {
     }
 
     fn close(&self, empty: bool) {
-        let written = self.written();
-        let Some(open) = written.as_ref().filter(|_| empty) else { return };
-        if !self.is_displaced(&open.file) {
-            let _ = fs::remove_file(&self.path);
+        if let Slot::Open(open) = &*self.written()
+            && empty
+            && !self.is_displaced(&open.file)
+        {
+            let _ = remove(&self.path);
         }
     }
 
     fn replace(&self, sessions: &dyn Fn() -> Vec<(String, String)>) -> io::Result<()> {
-        let mut written = self.written();
-        if let Some(open) = written.as_mut() {
-            // Also where it fails: it is tried again when as much was appended once more.
-            open.grown = 0;
-            if self.is_displaced(&open.file) {
+        let mut slot = self.written();
+        match &mut *slot {
+            Slot::Open(open) => {
+                // Also where it fails: it is tried again when as much was appended once more.
+                open.grown = 0;
+                if self.is_displaced(&open.file) {
+                    return Ok(());
+                }
+            }
+            // The next process has put its own there since.
+            Slot::Broken(left) if self.lies_there().is_some_and(|there| *left != Some(there)) => {
                 return Ok(());
             }
+            _ => {}
         }
-        self.write_anew(&mut written, &sessions())
+        self.write_anew(&mut slot, &sessions())
     }
 
     fn reclaim(&self, sessions: &dyn Fn() -> Vec<(String, String)>) -> io::Result<()> {
-        self.write_anew(&mut self.written(), &sessions())
+        let mut slot = self.written();
+        let done = self.write_anew(&mut slot, &sessions());
+        // What it was written to may have been replaced, so that it is no help any more.
+        done.or_else(|error| {
+            self.give_up(&mut slot, &error);
+            Ok(())
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
     use futures_util::FutureExt as _;
@@ -377,6 +460,74 @@ mod tests {
         }
         // However much is there already, it is not written more often than what is new.
         assert!(rewritten > 0 && rewritten <= written, "{rewritten} {written}");
+    }
+
+    #[tokio::test]
+    async fn journal_that_cannot_be_written_is_tried_again_with_what_is_open_then() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("mcpeg.sessions");
+        let journal = Journal { retry: Duration::from_millis(1), ..Journal::new(path.clone()) };
+        journal.put("a", &|| Some("1".to_owned()));
+        // As write(2) fails on a full disk.
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        *journal.written() = Slot::Open(Written { file: full, base: 0, grown: 0 });
+        fs::remove_file(&path).unwrap();
+        journal.put("b", &|| Some("2".to_owned()));
+        assert!(matches!(*journal.written(), Slot::Broken(_)));
+        journal.put("c", &|| Some("3".to_owned()));
+        assert!(!path.exists(), "a part is worse than nothing");
+        for _ in 0..2 {
+            journal.bloated().notified().await;
+            // Still no room.
+            fs::create_dir(scratch.path().join("mcpeg.sessions.new")).unwrap();
+            journal.replace(&|| vec![("b".to_owned(), "2".to_owned())]).unwrap();
+            assert!(matches!(*journal.written(), Slot::Broken(_)));
+            fs::remove_dir(scratch.path().join("mcpeg.sessions.new")).unwrap();
+        }
+        journal.bloated().notified().await;
+        journal
+            .replace(&|| vec![("b".to_owned(), "2".to_owned()), ("c".to_owned(), "3".to_owned())])
+            .unwrap();
+        journal.put("d", &|| Some("4".to_owned()));
+        assert_eq!(states(&path), ["2", "3", "4"]);
+    }
+
+    #[tokio::test]
+    async fn journal_that_failed_leaves_the_next_process_its_file() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("mcpeg.sessions");
+        let (old, new) = (Journal::new(path.clone()), Journal::new(path.clone()));
+        old.put("a", &|| Some("1".to_owned()));
+        old.give_up(&mut old.written(), &io::ErrorKind::StorageFull.into());
+        new.replace(&|| vec![("a".to_owned(), "2".to_owned())]).unwrap();
+        old.replace(&|| vec![("a".to_owned(), "1".to_owned())]).unwrap();
+        assert_eq!(states(&path), ["2"]);
+    }
+
+    #[test]
+    fn file_of_somebody_else_is_neither_read_nor_written() {
+        use crate::sys::fs::{Untrusted, Why, refusal};
+        let scratch = tempfile::tempdir().unwrap();
+        let (path, victim) = (scratch.path().join("mcpeg.sessions"), scratch.path().join("victim"));
+        File::create(&victim).unwrap().write_all(b"+a 1\n").unwrap();
+        let plant: [(Why, &dyn Fn()); 3] = [
+            (Why::Link, &|| std::os::unix::fs::symlink(&victim, &path).unwrap()),
+            (Why::Names(2), &|| fs::hard_link(&victim, &path).unwrap()),
+            (Why::NotAFile, &|| nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap()),
+        ];
+        for (why, plant) in plant {
+            plant();
+            let error = Journal::read(&path).unwrap_err();
+            assert_eq!(refusal(&error).map(Untrusted::why), Some(why), "{error}");
+            let journal = Journal::new(path.clone());
+            journal.put("b", &|| Some("2".to_owned()));
+            assert!(matches!(*journal.written(), Slot::Broken(_)));
+            assert_eq!(fs::read_to_string(&victim).unwrap(), "+a 1\n");
+            fs::remove_file(&path).unwrap();
+        }
+        File::create(&path).unwrap().write_all(b"+a 1\n").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o622)).unwrap();
+        assert!(Journal::read(&path).is_err(), "others can write it");
     }
 
     #[test]

@@ -100,6 +100,42 @@ struct Kin {
     end: oneshot::Sender<()>,
 }
 
+/// A child that nobody keeps yet: it is ended and reaped where it comes to no keeper.
+struct Fresh<'a> {
+    /// Its number, which is also its group's.
+    pid: u32,
+    /// The child; `None` if another process started it, whose it stays, or once it is kept.
+    child: Option<Child>,
+    /// Who would keep it.
+    keepers: &'a Keepers,
+}
+
+impl Fresh<'_> {
+    /// The gateway's ends of its pipes.
+    fn take_pipes(&mut self) -> (Option<ChildStdin>, Option<ChildStdout>, Option<ChildStderr>) {
+        match &mut self.child {
+            Some(child) => (child.stdin.take(), child.stdout.take(), child.stderr.take()),
+            None => (None, None, None),
+        }
+    }
+}
+
+impl Drop for Fresh<'_> {
+    fn drop(&mut self) {
+        let Some(mut child) = self.child.take() else { return };
+        // It was not reaped, so that the number is its group's still.
+        if let Err(error) = sys::process::signal_group(self.pid, Kill::Kill) {
+            tracing::warn!(pid = self.pid, %error, "cannot end a child that nobody could keep");
+        }
+        self.keepers.dismiss(self.pid);
+        self.keepers.spawn(async move {
+            // Whatever it answers, the child is gone.
+            let _ = child.wait().await;
+            String::new()
+        });
+    }
+}
+
 /// Starts a child and returns it with the ends of its pipes.
 pub(crate) fn start(recipe: &Recipe<'_>) -> io::Result<(Process, Pipes)> {
     let mut command = Command::new(recipe.command);
@@ -125,14 +161,15 @@ pub(crate) fn start(recipe: &Recipe<'_>) -> io::Result<(Process, Pipes)> {
     if !(recipe.shared && guarded) {
         sys::process::bind_to_parent(command.as_std_mut());
     }
-    let mut child = command.spawn()?;
+    let child = command.spawn()?;
     let pid = child.id().expect("a child that was not waited for has an identifier");
+    let mut child = Fresh { pid, child: Some(child), keepers: recipe.keepers };
     let pidfd = sys::process::pidfd_open(pid)?;
-    let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let pipes = child.take_pipes();
     let (Some(stdin), Some(stdout), stderr) = pipes else {
         return Err(io::Error::other("a standard stream of the child is missing"));
     };
-    let process = Process::keep(pid, Some(child), pidfd, files, recipe.keepers)?;
+    let process = Process::keep(child, pidfd, files)?;
     Ok((process, Pipes { stdin, stdout, stderr }))
 }
 
@@ -171,22 +208,18 @@ impl Process {
     /// Takes a child over that another process has started and leaves to this one.
     pub(crate) fn adopt(pid: u32, pidfd: OwnedFd, files: Files, keepers: &Keepers) -> io::Result<Self> {
         keepers.guard_more();
-        Self::keep(pid, None, pidfd, files, keepers)
+        Self::keep(Fresh { pid, child: None, keepers }, pidfd, files)
     }
 
     /// Has a child kept.
-    fn keep(
-        pid: u32,
-        child: Option<Child>,
-        pidfd: OwnedFd,
-        files: Files,
-        keepers: &Keepers,
-    ) -> io::Result<Self> {
+    fn keep(mut fresh: Fresh<'_>, pidfd: OwnedFd, files: Files) -> io::Result<Self> {
+        let (pid, keepers) = (fresh.pid, fresh.keepers);
         let group = Group::led_by(pid, pidfd.try_clone()?)?;
         keepers.enlist(pid, pidfd.as_fd())?;
+        let event = sys::process::exit_event(pidfd)?;
         let ((stop, stopped), (end, ended)) = (oneshot::channel(), oneshot::channel());
-        let kin = Kin { pid, group, child, end };
-        let kept = kin.keep(sys::process::exit_event(pidfd)?, stopped, keepers.clone());
+        let kin = Kin { pid, group, child: fresh.child.take(), end };
+        let kept = kin.keep(event, stopped, keepers.clone());
         Ok(Self { pid, files, stop: Some(stop), keeper: keepers.spawn(kept), ended: Some(ended) })
     }
 
@@ -250,5 +283,43 @@ impl Kin {
         if let Err(error) = self.group.signal(Some(signal)) {
             tracing::debug!(pid = self.pid, %error, "cannot signal the process group");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn child_that_cannot_be_kept_is_ended_with_its_kin_and_reaped() {
+        let keepers = Keepers::default();
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 600 & echo started; wait"]).stdout(Stdio::piped());
+        sys::process::prepare_child(command.as_std_mut());
+        let mut child = command.spawn().unwrap();
+        let pid = child.id().unwrap();
+        let mut output = tokio::io::BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        tokio::io::AsyncBufReadExt::read_line(&mut output, &mut line).await.unwrap();
+        // Its end cannot be waited for: epoll_ctl(2) refuses a regular file.
+        let file = OwnedFd::from(std::fs::File::open("/proc/self/exe").unwrap());
+        let recipe = Recipe {
+            command: "sh",
+            args: &[],
+            env: &BTreeMap::new(),
+            working_dir: None,
+            limits: Limits::default(),
+            user: None,
+            shared: false,
+            keepers: &keepers,
+        };
+        let fresh = Fresh { pid, child: Some(child), keepers: &keepers };
+        assert!(Process::keep(fresh, file, Files::of(&recipe)).is_err());
+        // The grandchild holds the pipe's other end: end of file proves that it is gone, too.
+        let left = tokio::io::AsyncReadExt::read_to_string(&mut output, &mut line).await.unwrap();
+        assert_eq!(left, 0);
+        // This waits until the child is reaped.
+        keepers.end().await;
+        assert!(!Path::new(&format!("/proc/{pid}")).exists());
     }
 }

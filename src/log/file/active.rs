@@ -3,21 +3,21 @@
 //! Invariants: the file ends with a whole line, also after a write that failed halfway; a file that cannot be moved or
 //! replaced is written further; a rotated file never replaces another.
 
-use std::fs::{self, File};
+use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use rustix::fs::{CWD, SeekFrom, fstat, ftruncate, seek, stat};
-use rustix::io::Errno;
+use rustix::fs::{SeekFrom, fstat, ftruncate, seek, stat};
 
 use super::super::Error;
 use super::super::batch::Batch;
 use super::name::{Kind, Name};
 use super::{open, owner};
 use crate::sys::fd::device_inode;
-use crate::sys::rename::rename_new;
+use crate::sys::fs::Directory;
 
 /// How often a name is tried that somebody else takes at the same moment.
 const TRIES: usize = 10;
@@ -27,6 +27,8 @@ const TRIES: usize = 10;
 pub(crate) struct Active {
     /// Where it should be.
     path: PathBuf,
+    /// The directory that it was opened in, wherever that is.
+    directory: Directory,
     /// The file, wherever it is.
     file: File,
     /// Its size in bytes, as far as we know.
@@ -80,13 +82,13 @@ impl Active {
 
     /// Opens what is there now.
     fn open_once(path: &Path) -> Result<Self, Error> {
-        let file = open::open(path)?;
+        let (directory, file) = open::open(path)?;
         let alone = owner::claim(&file);
         let size = open::close_torn_line(&file, alone);
         // Where there are no locks, nobody can tell that we write; a second process is rare enough.
         owner::share(&file);
         let torn = size.is_err();
-        Ok(Self { path: path.to_owned(), file, size: size.unwrap_or(0), torn })
+        Ok(Self { path: path.to_owned(), directory, file, size: size.unwrap_or(0), torn })
     }
 
     /// Where it should be.
@@ -175,33 +177,34 @@ impl Active {
     /// has been moved, [`Self::is_in_place`] tells that it is to be reopened.
     pub(crate) fn rotate(&mut self, last: &mut Option<Name>, now: Timestamp) -> Result<Rotated, Error> {
         let cannot = |source| Error::Rotate { path: self.path.clone(), source };
+        // In the directory that the file was opened in: the path may lead elsewhere by now.
+        let ours = device_inode(self.file.as_fd()).map_err(cannot)?;
+        let name = self.path.file_name().unwrap_or_default();
+        if !self.directory.holds(name, ours) {
+            return Err(cannot(io::ErrorKind::NotFound.into()));
+        }
         for _ in 0..TRIES {
-            let name = Name::next(now, *last);
-            let old = name.path(&self.path, Kind::Plain);
-            // Its compressed form counts too.
-            let taken = name.path(&self.path, Kind::Gzip).symlink_metadata().is_ok();
-            *last = Some(name);
-            match if taken { Err(Errno::EXIST) } else { move_away(&self.path, &old) } {
+            let next = Name::next(now, *last);
+            let old = next.path(&self.path, Kind::Plain);
+            *last = Some(next);
+            match self.move_away(name, next) {
                 Ok(()) => {
                     self.reopen()?;
                     return Ok(Rotated::Moved { old, new: self.path.clone() });
                 }
-                Err(Errno::EXIST) => {}
-                Err(error) => return Err(cannot(error.into())),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(cannot(error)),
             }
         }
-        Err(cannot(Errno::EXIST.into()))
+        Err(cannot(io::ErrorKind::AlreadyExists.into()))
     }
-}
 
-/// Renames a file unless the new name is taken.
-fn move_away(from: &Path, to: &Path) -> Result<(), Errno> {
-    match rename_new(CWD, from, CWD, to) {
-        // A file system that cannot: link(2) does not replace either.
-        Err(Errno::INVAL | Errno::NOSYS) => {
-            rustix::fs::link(from, to)?;
-            fs::remove_file(from).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+    /// Renames the file unless the new name or its compressed form is taken.
+    fn move_away(&self, name: &OsStr, next: Name) -> io::Result<()> {
+        let [plain, gzip] = [Kind::Plain, Kind::Gzip].map(|kind| next.file(&self.path, kind));
+        if self.directory.stat(&gzip).is_ok() {
+            return Err(io::ErrorKind::AlreadyExists.into());
         }
-        other => other,
+        self.directory.rename_new(name, &plain)
     }
 }

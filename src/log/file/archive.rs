@@ -5,10 +5,10 @@
 //! when it is whole and on the disk; a file alone is compressed. Invariant: at every moment each record is in a file or
 //! in its whole compressed form, and names that are not ours are never touched.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::collections::{BTreeMap, HashSet};
+use std::fs::File;
 use std::io::{self, BufWriter, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
+use std::os::unix::fs::{MetadataExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -16,14 +16,12 @@ use std::thread;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use jiff::Timestamp;
-use rustix::fs::CWD;
 
 use super::name::{Kind, Name};
 use super::owner::{self, Owner};
 use super::retention::{Kept, doomed};
 use crate::config::{Compress, Retention, Rotation};
-use crate::sys::fs::{open_untrusted, sync_directory_of};
-use crate::sys::rename::rename_new;
+use crate::sys::fs::{Access, Directory, Owners, mode};
 
 /// The priority of the thread: setpriority(2).
 const NICE: i32 = 15;
@@ -54,13 +52,13 @@ impl Archive {
         thread::Builder::new().name("mcpeg-archive".to_owned()).spawn(move || {
             // Without it the work is the same.
             let _ = rustix::process::setpriority_process(None, NICE);
+            let mut told = Told::default();
             while let Ok(mut job) = jobs.recv() {
                 while let Ok(later) = jobs.try_recv() {
                     job = later;
                 }
-                if let Err(error) = tidy(&log, &job.rotation) {
-                    tracing::warn!(%error, file = %log.display(), "cannot compress or delete rotated log files");
-                }
+                let tidied = tidy(&log, &job.rotation, &mut told);
+                told.note(&log, "cannot look for rotated log files", tidied);
                 drop(job.owner);
             }
         })?;
@@ -74,127 +72,179 @@ impl Archive {
     }
 }
 
-/// The newest name in the directory.
-pub(crate) fn newest(log: &Path) -> Option<Name> {
-    let files = scan(log).unwrap_or_default();
-    files.last_key_value().map(|(name, _)| *name)
+/// What has been told of files: each trouble is told once, and again when it comes back after it was over.
+#[derive(Debug, Default)]
+struct Told(HashSet<PathBuf>);
+
+impl Told {
+    /// Tells why something cannot be done with a file, unless that is known; whether it was done.
+    fn note(&mut self, file: &Path, what: &'static str, done: io::Result<()>) -> bool {
+        match done {
+            Ok(()) => {
+                self.0.remove(file);
+                true
+            }
+            Err(error) => {
+                if self.0.insert(file.to_owned()) {
+                    tracing::warn!(%error, file = %file.display(), "{what}");
+                }
+                false
+            }
+        }
+    }
 }
 
 /// The rotated files of a log, and which forms of each there are.
-fn scan(log: &Path) -> io::Result<BTreeMap<Name, Vec<Kind>>> {
-    let mut files: BTreeMap<Name, Vec<Kind>> = BTreeMap::new();
-    for entry in fs::read_dir(log.parent().unwrap_or(Path::new(".")))? {
-        if let Some((name, kind)) = Name::read(log, &entry?.file_name()) {
-            files.entry(name).or_default().push(kind);
-        }
-    }
-    Ok(files)
+type Files = BTreeMap<Name, Vec<Kind>>;
+
+/// The directory of a log.
+struct Place<'a> {
+    /// The log.
+    log: &'a Path,
+    /// Its directory.
+    directory: Directory,
 }
 
-/// Does everything that is to be done in the directory.
-fn tidy(log: &Path, rotation: &Rotation) -> io::Result<()> {
-    let path = |name: Name, kind| name.path(log, kind);
-    let mut files = scan(log)?;
+/// The newest name in the directory that a right clock has given.
+pub(crate) fn newest(log: &Path) -> Option<Name> {
+    let files = Place::open(log).and_then(|place| place.scan()).unwrap_or_default();
+    let now = Timestamp::now();
+    files.into_keys().rfind(|name| !name.is_ahead(now))
+}
+
+/// Does everything that is to be done in the directory. A file with which something cannot be done does not keep others
+/// from it.
+fn tidy(log: &Path, rotation: &Rotation, told: &mut Told) -> io::Result<()> {
+    let place = Place::open(log)?;
+    let mut files = place.scan()?;
+    // What is gone is forgotten, so that the memory of what was told stays small.
+    told.0.retain(|path| path == log || path.symlink_metadata().is_ok());
     for (name, kinds) in &mut files {
         if kinds.contains(&Kind::Unfinished) {
-            remove(&path(*name, Kind::Unfinished))?;
+            place.remove(*name, Kind::Unfinished, told);
         }
         if kinds.contains(&Kind::Gzip) && kinds.contains(&Kind::Plain) {
-            remove(&path(*name, Kind::Plain))?;
+            place.remove(*name, Kind::Plain, told);
             kinds.retain(|kind| *kind != Kind::Plain);
         }
     }
     files.retain(|_, kinds| kinds.iter().any(|kind| *kind != Kind::Unfinished));
     // Sizes count when they are final; number and age make room before.
     let keep = Retention { bytes: None, ..rotation.keep };
-    delete(log, &mut files, &keep);
-    let compressed = match rotation.compress {
-        Compress::None => Ok(()),
-        Compress::Gzip(level) => compress_all(log, &mut files, level),
-    };
-    delete(log, &mut files, &rotation.keep);
-    compressed
-}
-
-/// Compresses what is not compressed, the oldest first.
-fn compress_all(log: &Path, files: &mut BTreeMap<Name, Vec<Kind>>, level: u32) -> io::Result<()> {
-    for (name, kinds) in files.iter_mut().filter(|(_, kinds)| kinds.contains(&Kind::Plain)) {
-        let [plain, unfinished, gzip] =
-            [Kind::Plain, Kind::Unfinished, Kind::Gzip].map(|kind| name.path(log, kind));
-        match compress(&plain, &unfinished, &gzip, level) {
-            Ok(true) => *kinds = vec![Kind::Gzip],
-            Ok(false) => {}
-            Err(error) => {
-                drop(fs::remove_file(&unfinished));
-                return Err(error);
-            }
-        }
+    place.delete(&mut files, &keep, told);
+    if let Compress::Gzip(level) = rotation.compress {
+        place.compress_all(&mut files, level, told);
     }
+    place.delete(&mut files, &rotation.keep, told);
     Ok(())
 }
 
-/// Compresses one file; whether nobody writes it any more.
-fn compress(plain: &Path, unfinished: &Path, gzip: &Path, level: u32) -> io::Result<bool> {
-    let (mut source, metadata) = open_untrusted(plain)?;
-    if !metadata.is_file() || !owner::claim(&source) {
-        return Ok(false);
+impl<'a> Place<'a> {
+    /// Opens the directory.
+    fn open(log: &'a Path) -> io::Result<Self> {
+        let (directory, _) = Directory::of(log, Owners::Ours)?;
+        Ok(Self { log, directory })
     }
-    let target = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(metadata.mode() & 0o7777)
-        .custom_flags(nix::libc::O_NOFOLLOW)
-        .open(unfinished)?;
-    target.set_permissions(metadata.permissions())?;
-    // Only root may; others have the same owner anyway.
-    drop(fchown(&target, Some(metadata.uid()), Some(metadata.gid())));
-    let mut encoder = GzEncoder::new(BufWriter::with_capacity(PIECE, target), Compression::new(level));
-    let mut piece = vec![0; PIECE];
-    loop {
-        match source.read(&mut piece)? {
-            0 => break,
-            length => encoder.write_all(&piece[..length])?,
-        }
-    }
-    let target: File = encoder.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
-    target.set_modified(metadata.modified()?)?;
-    target.sync_all()?;
-    match rename_new(CWD, unfinished, CWD, gzip) {
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => fs::rename(unfinished, gzip)?,
-        other => other?,
-    }
-    sync_directory_of(gzip)?;
-    remove(plain)?;
-    Ok(true)
-}
 
-/// Deletes what the rules do not keep; what cannot be deleted is tried again the next time.
-fn delete(log: &Path, files: &mut BTreeMap<Name, Vec<Kind>>, rules: &Retention) {
-    let size = |path: PathBuf| fs::symlink_metadata(path).map_or(0, |metadata| metadata.len());
-    let kept = |(name, kinds): (&Name, &Vec<Kind>)| {
-        let bytes = kinds.iter().map(|kind| size(name.path(log, *kind))).sum();
-        Kept { name: *name, bytes }
-    };
-    let all: Vec<Kept> = files.iter().map(kept).collect();
-    for name in doomed(&all, rules, Timestamp::now()) {
-        for kind in files.remove(&name).into_iter().flatten() {
-            if let Err(error) = remove(&name.path(log, kind)) {
-                tracing::warn!(%error, "cannot delete a rotated log file");
+    /// The rotated files.
+    fn scan(&self) -> io::Result<Files> {
+        let mut files = Files::new();
+        for entry in self.directory.names()? {
+            if let Some((name, kind)) = Name::read(self.log, &entry) {
+                files.entry(name).or_default().push(kind);
+            }
+        }
+        Ok(files)
+    }
+
+    /// Removes a file, which may have gone by itself.
+    fn remove(&self, name: Name, kind: Kind, told: &mut Told) {
+        let done = match self.directory.remove(&name.file(self.log, kind)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        };
+        told.note(&name.path(self.log, kind), "cannot delete a rotated log file", done);
+    }
+
+    /// Compresses what is not compressed, the oldest first. Without room there is no sense in trying another one.
+    fn compress_all(&self, files: &mut Files, level: u32, told: &mut Told) {
+        for (name, kinds) in files.iter_mut().filter(|(_, kinds)| kinds.contains(&Kind::Plain)) {
+            let done = self.compress(*name, level);
+            if done.is_err() {
+                drop(self.directory.remove(&name.file(self.log, Kind::Unfinished)));
+            }
+            let full = done.as_ref().is_err_and(is_full);
+            if matches!(done, Ok(true)) {
+                *kinds = vec![Kind::Gzip];
+            }
+            let path = name.path(self.log, Kind::Plain);
+            told.note(&path, "cannot compress a rotated log file", done.map(drop));
+            if full {
+                return;
             }
         }
     }
+
+    /// Compresses one file; whether nobody writes it any more.
+    fn compress(&self, name: Name, level: u32) -> io::Result<bool> {
+        let [plain, unfinished, gzip] =
+            [Kind::Plain, Kind::Unfinished, Kind::Gzip].map(|kind| name.file(self.log, kind));
+        let (mut source, metadata) = self.directory.read(&plain, Owners::Ours)?;
+        if !owner::claim(&source) {
+            return Ok(false);
+        }
+        let target = self.directory.create_new(&unfinished, 0o600, Access::ReadWrite)?;
+        // Only root may; others have the same owner anyway.
+        drop(fchown(&target, Some(metadata.uid()), Some(metadata.gid())));
+        rustix::fs::fchmod(&target, mode(metadata.mode()))?;
+        let mut encoder = GzEncoder::new(BufWriter::with_capacity(PIECE, target), Compression::new(level));
+        let mut piece = vec![0; PIECE];
+        loop {
+            match source.read(&mut piece)? {
+                0 => break,
+                length => encoder.write_all(&piece[..length])?,
+            }
+        }
+        let target: File = encoder.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
+        target.set_modified(metadata.modified()?)?;
+        target.sync_all()?;
+        self.directory.rename_new(&unfinished, &gzip)?;
+        self.directory.sync()?;
+        self.directory.remove(&plain)?;
+        Ok(true)
+    }
+
+    /// Deletes what the rules do not keep; what cannot be deleted is tried again the next time.
+    fn delete(&self, files: &mut Files, rules: &Retention, told: &mut Told) {
+        let all: Vec<Kept> = files.iter().map(|(name, kinds)| self.kept(*name, kinds)).collect();
+        for name in doomed(&all, rules, Timestamp::now()) {
+            for kind in files.remove(&name).into_iter().flatten() {
+                self.remove(name, kind, told);
+            }
+        }
+    }
+
+    /// What the rules look at.
+    fn kept(&self, name: Name, kinds: &[Kind]) -> Kept {
+        let stats = kinds.iter().filter_map(|kind| self.directory.stat(&name.file(self.log, *kind)).ok());
+        let (mut bytes, mut written) = (0, None);
+        for stat in stats {
+            bytes += u64::try_from(stat.st_size).unwrap_or_default();
+            written = written.max(Timestamp::from_second(stat.st_mtime).ok());
+        }
+        Kept { name, bytes, written }
+    }
 }
 
-/// Removes a file, which may have gone by itself.
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
+/// Whether there is no room, or nothing can be written at all.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(nix::libc::ENOSPC | nix::libc::EDQUOT | nix::libc::EROFS))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     /// The names of a directory.
@@ -235,7 +285,7 @@ mod tests {
         for other in ["mcpeg.log.1", "mcpeg.log.2.gz", "mcpeg.log.old.gz.tmp"] {
             put(&scratch.path().join(other), "theirs");
         }
-        tidy(&log, &Rotation::default()).unwrap();
+        tidy(&log, &Rotation::default(), &mut Told::default()).unwrap();
         assert_eq!(
             names(scratch.path()),
             [
@@ -260,11 +310,38 @@ mod tests {
         put(&rotated, "still written\n");
         let writer = File::open(&rotated).unwrap();
         assert!(owner::share(&writer));
-        tidy(&log, &Rotation::default()).unwrap();
+        tidy(&log, &Rotation::default(), &mut Told::default()).unwrap();
         assert!(rotated.exists());
         drop(writer);
-        tidy(&log, &Rotation::default()).unwrap();
+        tidy(&log, &Rotation::default(), &mut Told::default()).unwrap();
         assert!(!rotated.exists());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_compressed_is_named_once_and_others_are_compressed() {
+        let scratch = tempfile::tempdir().unwrap();
+        let log = scratch.path().join("mcpeg.log");
+        let stamp = |second: u32| scratch.path().join(format!("mcpeg.log.20261124T0930{second:02}Z.000000"));
+        let secret = scratch.path().join("secret");
+        put(&secret, "of somebody else\n");
+        std::os::unix::fs::symlink(&secret, stamp(1)).unwrap();
+        fs::hard_link(&secret, stamp(2)).unwrap();
+        fs::create_dir_all(stamp(3).join("x")).unwrap();
+        nix::unistd::mkfifo(&stamp(4), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        // Its compressed form cannot be begun.
+        put(&stamp(5), "line\n");
+        fs::create_dir(scratch.path().join("mcpeg.log.20261124T093005Z.000000.gz.tmp")).unwrap();
+        put(&stamp(6), "line\n");
+        let mut told = Told::default();
+        for _ in 0..3 {
+            tidy(&log, &Rotation::default(), &mut told).unwrap();
+            assert!(!stamp(6).exists(), "newer ones are compressed");
+        }
+        for second in 1..=5 {
+            assert!(told.0.contains(&stamp(second)), "{second} {told:?}");
+            assert!(stamp(second).symlink_metadata().is_ok());
+        }
+        assert_eq!(fs::read_to_string(&secret).unwrap(), "of somebody else\n");
     }
 
     #[test]
@@ -276,7 +353,7 @@ mod tests {
         }
         let mut rotation = Rotation { compress: Compress::None, ..Rotation::default() };
         rotation.keep.files = Some(2);
-        tidy(&log, &rotation).unwrap();
+        tidy(&log, &rotation, &mut Told::default()).unwrap();
         assert_eq!(
             names(scratch.path()),
             ["mcpeg.log.20261124T093004Z.000000", "mcpeg.log.20261124T093005Z.000000"]

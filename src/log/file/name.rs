@@ -1,9 +1,10 @@
 //! The names of rotated files: `mcpeg.log.20261124T093000Z.000000`, with `.gz` behind it if compressed.
 //!
 //! As text they sort by the time of their rotation. Two rotations within one second, or while the clock goes back, are
-//! told apart by the number, which then counts on from the newest name that there is.
+//! told apart by the number, which then counts on from the newest name that there is. Names that are further ahead than
+//! [`AHEAD`] are from a time at which the clock was wrong; they are passed over, or every later name would be wrong, too.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -11,6 +12,8 @@ use jiff::tz::Offset;
 
 /// One more than the greatest number.
 const NUMBERS: u32 = 1_000_000;
+/// How far a name may be ahead of the clock, in seconds: a day, more than any mistake about time zones.
+const AHEAD: i64 = 24 * 60 * 60;
 
 /// What distinguishes one rotated file from the others of its log. The order is that of rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,7 +39,7 @@ impl Name {
     /// The name of what is rotated now, after `last`, which is the newest so far.
     pub(super) fn next(now: Timestamp, last: Option<Self>) -> Self {
         let fresh = Self { second: now.as_second(), number: 0 };
-        match last {
+        match last.filter(|last| !last.is_ahead(now)) {
             Some(last) if last >= fresh && last.number + 1 < NUMBERS => {
                 Self { number: last.number + 1, ..last }
             }
@@ -45,9 +48,19 @@ impl Name {
         }
     }
 
+    /// Whether the clock was wrong when it was given, or is now.
+    pub(super) fn is_ahead(self, now: Timestamp) -> bool {
+        self.second > now.as_second().saturating_add(AHEAD)
+    }
+
     /// The time of rotation.
     pub(super) fn time(self) -> Timestamp {
         Timestamp::from_second(self.second).unwrap_or_default()
+    }
+
+    /// The name in the log's directory.
+    pub(super) fn file(self, log: &Path, kind: Kind) -> OsString {
+        self.path(Path::new(log.file_name().unwrap_or_default()), kind).into_os_string()
     }
 
     /// The path beside the log file.
@@ -112,12 +125,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn names_sort_by_rotation_whatever_the_clock_does(steps in prop::collection::vec(-100_000_i64..100_000, 1..60)) {
+        fn names_sort_by_rotation_whatever_the_clock_does(steps in prop::collection::vec(-200_000_i64..100_000, 1..60)) {
             let (mut now, mut last, mut texts) = (1_800_000_000, None, Vec::new());
             for step in steps {
                 now += step;
-                let name = Name::next(Timestamp::from_second(now).unwrap(), last);
-                prop_assert!(last.is_none_or(|last| last < name));
+                let clock = Timestamp::from_second(now).unwrap();
+                let name = Name::next(clock, last);
+                if last.is_some_and(|last| last.is_ahead(clock)) {
+                    // Nothing of a clock that was wrong is left in the names.
+                    prop_assert_eq!(name.time(), clock);
+                    texts.clear();
+                } else {
+                    prop_assert!(last.is_none_or(|last| last < name));
+                }
+                prop_assert!(!name.is_ahead(clock));
                 texts.push(name.path(Path::new(LOG), Kind::Plain));
                 last = Some(name);
             }

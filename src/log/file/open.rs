@@ -1,13 +1,12 @@
 //! Opening the log file, and closing the torn line that a crash left at its end.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use nix::fcntl::OFlag;
-
 use super::super::Error;
+use crate::sys::fs::{Access, Directory, Owners};
 
 /// The mode of a new log file: logs name users and hosts, so that only the group reads along.
 const FILE_MODE: u32 = 0o640;
@@ -18,34 +17,20 @@ const LONGEST: u64 = 16 << 20;
 /// The mode of a directory that is made for it.
 const DIRECTORY_MODE: u32 = 0o750;
 
-/// Opens the file for appending; makes it and its directory if they are missing.
+/// Opens the file for appending, with its directory; makes both if they are missing.
 ///
-/// The last component must not be a symbolic link: who can write the directory could otherwise make a privileged
-/// gateway append to any file. Nor may it be a pipe or device, which could block the first event for ever.
-pub(super) fn open(path: &Path) -> Result<File, Error> {
-    let cannot = |source| Error::Open { path: path.to_owned(), source };
-    if let Some(directory) = path.parent() {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(DIRECTORY_MODE)
-            .create(directory)
-            .map_err(|source| Error::Directory { path: directory.to_owned(), source })?;
-    }
-    // O_NONBLOCK has no effect on the regular file that this must be; on a pipe it keeps open(2) from waiting.
-    let flags = OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    let file = OpenOptions::new()
-        .read(true)
-        .append(true)
-        .create(true)
-        .mode(FILE_MODE)
-        .custom_flags(flags.bits())
-        .open(path)
-        .map_err(cannot)?;
-    if file.metadata().map_err(cannot)?.is_file() {
-        Ok(file)
-    } else {
-        Err(cannot(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")))
-    }
+/// The rules are those of [`crate::sys::fs`]: who can write the directory, or one above it, could otherwise make a
+/// privileged gateway append to any file. Nor may it be a pipe or device, which could block the first event for ever.
+pub(super) fn open(path: &Path) -> Result<(Directory, File), Error> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let opened = Directory::make(directory, DIRECTORY_MODE)
+        .and_then(|directory| directory.owned(Owners::Ours))
+        .map_err(|source| Error::Directory { path: directory.to_owned(), source })?;
+    let name = path.file_name().unwrap_or_default();
+    let (file, _) = opened
+        .open_or_create(name, FILE_MODE, Access::Append, Owners::Ours)
+        .map_err(|source| Error::Open { path: path.to_owned(), source })?;
+    Ok((opened, file))
 }
 
 /// Ends the file with a whole line; its size then. A record of ours that a killed process has written by half is
@@ -109,7 +94,7 @@ mod tests {
     #[test]
     fn the_file_is_not_handed_to_children() {
         let scratch = tempfile::tempdir().unwrap();
-        let file = open(&scratch.path().join("x.log")).unwrap();
+        let (_, file) = open(&scratch.path().join("x.log")).unwrap();
         let flags = rustix::io::fcntl_getfd(&file).unwrap();
         assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
     }
@@ -144,7 +129,7 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("mcpeg.log");
         File::create(&path).unwrap().write_all(content.as_bytes()).unwrap();
-        let size = close_torn_line(&open(&path).unwrap(), alone).unwrap();
+        let size = close_torn_line(&open(&path).unwrap().1, alone).unwrap();
         let left = std::fs::read_to_string(&path).unwrap();
         assert_eq!(left.len() as u64, size);
         left

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::sys::fs::open_or_create;
+use crate::sys::fs::{Owners, open_or_create};
 
 /// The mode of the lock file.
 const MODE: u32 = 0o640;
@@ -26,10 +26,7 @@ impl Owner {
     /// # Errors
     /// When the lock file cannot be made or locked.
     pub(crate) fn take(log: &Path) -> io::Result<Option<Self>> {
-        let (file, metadata) = open_or_create(&lock_path(log), MODE)?;
-        if !metadata.is_file() {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
+        let (file, _) = open_or_create(&lock_path(log), MODE, Owners::Ours)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(Self(file))),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),

@@ -13,21 +13,26 @@ pub(super) struct Kept {
     pub(super) name: Name,
     /// Its size in bytes.
     pub(super) bytes: u64,
+    /// When it was last written; `None` if that is not known.
+    pub(super) written: Option<Timestamp>,
 }
 
-/// Those that go. A file whose time is ahead of the clock is as good as new.
+/// Those that go. Age is counted from the last line, not from the name, which a wrong clock may have given.
+///
+/// Files whose names are ahead of the clock count as the oldest. One that was written ahead of it is as old as those that
+/// were rotated after it, and as good as new while there are none.
 pub(super) fn doomed(files: &[Kept], rules: &Retention, now: Timestamp) -> Vec<Name> {
     let mut files = files.to_vec();
-    files.sort_by_key(|file| std::cmp::Reverse(file.name));
-    let (mut total, mut full) = (0_u64, false);
+    files.sort_by_key(|file| std::cmp::Reverse((!file.name.is_ahead(now), file.name)));
+    let (mut total, mut full, mut newest, mut aged) = (0_u64, false, now, false);
     let goes = |(place, file): (usize, &Kept)| {
         total = total.saturating_add(file.bytes);
         // An older file that would fit does not outlive a newer one.
         full |= rules.bytes.is_some_and(|most| total > most);
         let many = rules.files.is_some_and(|most| place >= most);
-        let age = now.duration_since(file.name.time());
-        let old = rules.age.is_some_and(|most| !age.is_negative() && age.unsigned_abs() > most);
-        (full || many || old).then_some(file.name)
+        newest = newest.min(file.written.unwrap_or_else(|| file.name.time()));
+        aged |= rules.age.is_some_and(|most| now.duration_since(newest).unsigned_abs() > most);
+        (full || many || aged).then_some(file.name)
     };
     files.iter().enumerate().filter_map(goes).collect()
 }
@@ -46,9 +51,10 @@ mod tests {
         let mut ages = ages.to_vec();
         ages.sort_by_key(|(age, _)| -age);
         let file = |(age, bytes): &(i64, u64)| {
-            let name = Name::next(Timestamp::from_second(now - age).unwrap(), last);
+            let written = Timestamp::from_second(now - age).unwrap();
+            let name = Name::next(written, last);
             last = Some(name);
-            Kept { name, bytes: *bytes }
+            Kept { name, bytes: *bytes, written: Some(written) }
         };
         ages.iter().map(file).collect()
     }
@@ -68,7 +74,7 @@ mod tests {
             let stay: Vec<_> = all.iter().filter(|file| !gone.contains(&file.name)).collect();
             prop_assert!(count.is_none_or(|most| stay.len() <= most));
             prop_assert!(bytes.is_none_or(|most| stay.iter().map(|file| file.bytes).sum::<u64>() <= most));
-            let age_of = |file: &Kept| now.duration_since(file.name.time()).as_secs();
+            let age_of = |file: &Kept| now.duration_since(file.written.unwrap()).as_secs();
             prop_assert!(age.is_none_or(|most| stay.iter().all(|file| age_of(file) <= most.cast_signed())));
             // The newest stay: none that goes is newer than one that stays.
             let oldest = stay.iter().map(|file| file.name).min();
@@ -82,6 +88,40 @@ mod tests {
                 prop_assert!(many || old || bytes.is_some_and(|most| total > most));
             }
         }
+    }
+
+    #[test]
+    fn what_was_rotated_while_the_clock_was_ahead_goes_with_its_age() {
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let ahead = Name::next(at(4_070_908_800), None);
+        let day = 24 * 60 * 60;
+        let rules = Retention { age: Some(Duration::from_secs(10 * 86_400)), ..Retention::default() };
+        // Names that went on from 2099, as earlier versions gave them, with times that are right.
+        let old = Kept {
+            name: Name::next(at(4_070_908_800), Some(ahead)),
+            bytes: 1,
+            written: Some(at(1_800_000_000 - 11 * day)),
+        };
+        let new = Kept {
+            name: Name::next(at(4_070_908_801), None),
+            bytes: 1,
+            written: Some(at(1_800_000_000 - day)),
+        };
+        assert_eq!(doomed(&[old, new], &rules, now), [old.name]);
+        // One whose time is wrong, too, has no age before something was rotated after it.
+        let wrong = Kept { name: ahead, bytes: 1, written: Some(at(4_070_908_800)) };
+        assert_eq!(doomed(&[wrong], &rules, now), []);
+        let sane = |age: i64| Kept {
+            name: Name::next(at(1_800_000_000 - age), None),
+            bytes: 1,
+            written: Some(at(1_800_000_000 - age)),
+        };
+        assert_eq!(doomed(&[wrong, sane(day)], &rules, now), []);
+        assert_eq!(doomed(&[wrong, sane(11 * day), sane(day)], &rules, now), [sane(11 * day).name, ahead]);
+        // By number, it goes before those of the right time.
+        let rules = Retention { files: Some(1), ..Retention::default() };
+        assert_eq!(doomed(&[wrong, sane(day)], &rules, now), [ahead]);
     }
 
     #[test]

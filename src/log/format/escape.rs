@@ -2,23 +2,26 @@
 
 use std::fmt;
 
+use crate::text::is_hidden;
+
 /// Where text goes, and so what is escaped in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rules {
     /// Between the quotes of JSON: RFC 8259 §7.
     Json,
-    /// In text for people: control characters.
+    /// In text for people: what [`is_hidden`] says.
     Plain,
     /// Between quotes in text: those, quotes and backslashes.
     Quoted,
-    /// In a message for the journal: control characters but the newline.
+    /// In a message for the journal: those but the newline.
     Lines,
 }
 
 /// Whether a byte is escaped between the quotes of JSON.
 const JSON: [bool; 256] = table(true);
-/// Whether a byte may be the first one of a control character: C0, DEL, and the first byte of C1 in UTF-8.
-const CONTROL: [bool; 256] = table(false);
+/// Whether a byte may be the first one of something that is escaped: a control character, or the first byte of a
+/// character beyond ASCII in UTF-8.
+const SPECIAL: [bool; 256] = table(false);
 
 /// Builds a table; with quotes and backslash or not.
 const fn table(quotes: bool) -> [bool; 256] {
@@ -31,9 +34,11 @@ const fn table(quotes: bool) -> [bool; 256] {
     if quotes {
         table[b'"' as usize] = true;
         table[b'\\' as usize] = true;
-    } else {
-        table[0x7f] = true;
-        table[0xc2] = true;
+    }
+    byte = 0x7f;
+    while byte < 256 {
+        table[byte] = true;
+        byte += 1;
     }
     table
 }
@@ -45,7 +50,7 @@ pub(super) fn push(out: &mut Vec<u8>, text: &str, rules: Rules) {
     }
     let bytes = text.as_bytes();
     let quoted = rules == Rules::Quoted;
-    let special = |byte: &u8| CONTROL[usize::from(*byte)] || quoted && matches!(byte, b'"' | b'\\');
+    let special = |byte: &u8| SPECIAL[usize::from(*byte)] || quoted && matches!(byte, b'"' | b'\\');
     if !bytes.iter().any(special) {
         return out.extend_from_slice(bytes);
     }
@@ -53,7 +58,7 @@ pub(super) fn push(out: &mut Vec<u8>, text: &str, rules: Rules) {
         match char {
             '\n' if rules == Rules::Lines => out.push(b'\n'),
             '"' | '\\' if quoted => out.extend_from_slice(&[b'\\', char as u8]),
-            _ if char.is_control() => {
+            _ if is_hidden(char) => {
                 for escaped in char.escape_default() {
                     out.push(escaped as u8);
                 }
@@ -74,7 +79,9 @@ fn is_plain(bytes: &[u8]) -> bool {
         let zero = |word: u64| word.wrapping_sub(ONES) & !word;
         let control = word.wrapping_sub(ONES * 0x20) & !word;
         let quoted = zero(word ^ (ONES * u64::from(b'"'))) | zero(word ^ (ONES * u64::from(b'\\')));
-        (control | quoted) & HIGH != 0
+        // DEL, and bytes beyond ASCII.
+        let high = word | word.wrapping_add(ONES);
+        (control | quoted | high) & HIGH != 0
     };
     !words.iter().any(special) && !rest.iter().any(|byte| JSON[usize::from(*byte)])
 }
@@ -86,24 +93,29 @@ fn push_json(out: &mut Vec<u8>, text: &str) {
         return out.extend_from_slice(bytes);
     }
     let mut from = 0;
-    for (at, byte) in bytes.iter().enumerate() {
-        if !JSON[usize::from(*byte)] {
-            continue;
-        }
+    for (at, char) in text.char_indices().filter(|(_, char)| is_escaped(*char)) {
         out.extend_from_slice(&bytes[from..at]);
-        from = at + 1;
-        match byte {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', *byte]),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            _ => {
-                let hex = |nibble: u8| b"0123456789abcdef"[usize::from(nibble)];
-                out.extend_from_slice(&[b'\\', b'u', b'0', b'0', hex(byte >> 4), hex(byte & 15)]);
-            }
+        from = at + char.len_utf8();
+        match char {
+            '"' | '\\' => out.extend_from_slice(&[b'\\', char as u8]),
+            '\n' => out.extend_from_slice(b"\\n"),
+            '\r' => out.extend_from_slice(b"\\r"),
+            '\t' => out.extend_from_slice(b"\\t"),
+            _ => char.encode_utf16(&mut [0; 2]).iter().for_each(|unit| push_unit(out, *unit)),
         }
     }
     out.extend_from_slice(&bytes[from..]);
+}
+
+/// Whether a character is escaped between the quotes of JSON.
+fn is_escaped(char: char) -> bool {
+    if char.is_ascii() { JSON[usize::from(char as u8)] } else { is_hidden(char) }
+}
+
+/// Appends a UTF-16 unit as an escape of JSON.
+fn push_unit(out: &mut Vec<u8>, unit: u16) {
+    let hex = |shift: u16| b"0123456789abcdef"[usize::from(unit >> shift & 15)];
+    out.extend_from_slice(&[b'\\', b'u', hex(12), hex(8), hex(4), hex(0)]);
 }
 
 /// Takes what `Debug` and `Display` write.
@@ -151,9 +163,9 @@ mod tests {
         #[test]
         fn no_text_has_a_control_character(text in any::<String>()) {
             for rules in [Rules::Plain, Rules::Quoted] {
-                prop_assert!(!escaped(&text, rules).chars().any(char::is_control));
+                prop_assert!(!escaped(&text, rules).chars().any(is_hidden));
             }
-            prop_assert!(!escaped(&text, Rules::Lines).chars().any(|c| c.is_control() && c != '\n'));
+            prop_assert!(!escaped(&text, Rules::Lines).chars().any(|c| is_hidden(c) && c != '\n'));
         }
     }
 
