@@ -171,7 +171,8 @@ const KEYS: &[Key] = &[
         kind: Kind::Duration,
         default: Some("\"30s\""),
         example: "\"30s\"",
-        description: "How long requests in flight may take after a stop was asked for; then they are cut off.",
+        description: "How long requests in flight may take after a stop was asked for; then they are cut off. Ending the \
+                      connections to upstreams and their processes may take 2 seconds more.",
     },
     Key {
         table: Table::Server,

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Interest};
 use tokio::net::UnixStream;
@@ -10,6 +11,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::upgrade::{LINE_LIMIT, Message, line};
 use crate::sys::handover;
+
+/// How long the other process may take to read.
+pub const READ_LIMIT: Duration = Duration::from_secs(10);
 
 /// The way of children's descriptors, which come before what is said of the child.
 #[derive(Debug)]
@@ -28,10 +32,11 @@ impl Descriptors {
     /// Sends those of one child, waiting for room.
     ///
     /// # Errors
-    /// What sendmsg(2) answers.
+    /// What sendmsg(2) answers, and `TimedOut` if the other process does not read.
     pub async fn send(&self, descriptors: &[OwnedFd]) -> io::Result<()> {
         let descriptors: Vec<_> = descriptors.iter().map(|descriptor| descriptor.as_fd()).collect();
-        self.0.async_io(Interest::WRITABLE, || handover::send(&self.0, &descriptors)).await
+        let sent = self.0.async_io(Interest::WRITABLE, || handover::send(&self.0, &descriptors));
+        tokio::time::timeout(READ_LIMIT, sent).await?
     }
 
     /// Those of the child of which something was just said.
@@ -62,12 +67,14 @@ impl Sender {
         drop(self.0.send(Outgoing::Line(line(message))));
     }
 
-    /// Waits until everything that was queued is on its way, or the channel is broken.
-    pub async fn flush(&self) {
+    /// Waits until everything that was queued is on its way, or the channel is broken; `false` if the other process does
+    /// not read.
+    pub async fn flush(&self) -> bool {
         let (done, flushed) = oneshot::channel();
-        if self.0.send(Outgoing::Flush(done)).is_ok() {
-            let _ = flushed.await;
+        if self.0.send(Outgoing::Flush(done)).is_err() {
+            return true;
         }
+        tokio::time::timeout(READ_LIMIT, flushed).await.is_ok()
     }
 }
 

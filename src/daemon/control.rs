@@ -25,7 +25,7 @@ use crate::sys::net::Listener;
 
 /// How long a client waits in all.
 pub const CLIENT_LIMIT: Duration = Duration::from_secs(2);
-/// How long the server lets a connection be idle.
+/// How long the server lets a connection be idle, or a client leave an answer unread.
 const IDLE_LIMIT: Duration = Duration::from_secs(10);
 /// The longest request, in bytes.
 const REQUEST_LIMIT: u64 = 64 * 1024;
@@ -221,7 +221,9 @@ where
             Ok(_) => serde_json::json!({ "error": "the request is not one whole line" }),
             Err(error) => serde_json::json!({ "error": format!("not a request: {error}") }),
         };
-        writer.write_all(format!("{answer}\n").as_bytes()).await?;
+        let line = format!("{answer}\n");
+        let written = tokio::time::timeout(IDLE_LIMIT, writer.write_all(line.as_bytes()));
+        written.await.map_err(|_| io::ErrorKind::TimedOut)??;
         if !whole {
             return Ok(());
         }

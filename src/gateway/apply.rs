@@ -2,7 +2,7 @@
 //!
 //! Order: [`Gateway::prepare`] starts what is new or changed beside what runs, and waits until it has been tried;
 //! [`Gateway::commit`] puts all of it in force at once, tells the clients whose lists can have changed, and lets go of
-//! what is no longer there. Invariants: an upstream whose settings are the same is not touched; what is dropped
+//! what is no longer there. Invariants: an upstream whose settings, and the files that they name, are the same is not touched; what is dropped
 //! uncommitted leaves nothing behind; a replaced upstream ends when its requests in flight have been answered.
 
 use std::collections::HashSet;
@@ -14,7 +14,6 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::catalog::Lineup;
-use super::changes::{Origin, announce_lists};
 use super::error::Error;
 use super::service::{Gateway, Inner, pool_for};
 use super::status::Audience;
@@ -86,8 +85,7 @@ impl Gateway {
     pub async fn prepare(&self, config: &Config) -> Result<Prepared, Error> {
         let (inner, old) = (&self.0, self.0.board.current());
         let limit = old.server.max_message_size;
-        let same =
-            |settings: &Settings| old.configured().iter().find(|old| old.connector.settings == *settings);
+        let same = |settings: &Settings| old.configured().iter().find(|old| old.connector.is_for(settings));
         let pool = pool_for(config.upstreams.iter().filter(|settings| same(settings).is_none()))?;
         let mut prepared = Prepared { lineup: None, fresh: Vec::new(), reloaded: Reloaded::default() };
         let mut upstreams = Vec::with_capacity(config.upstreams.len() + 1);
@@ -98,10 +96,10 @@ impl Gateway {
                 upstreams.push(Arc::clone(kept));
                 continue;
             }
-            let changed = old.configured().iter().any(|old| old.name() == name);
+            let former = old.configured().iter().find(|old| old.name() == name);
             let reloaded = &mut prepared.reloaded;
-            if changed { &mut reloaded.changed } else { &mut reloaded.added }.push(name);
-            let fresh = inner.start_upstream(settings, &pool, limit)?;
+            if former.is_some() { &mut reloaded.changed } else { &mut reloaded.added }.push(name);
+            let fresh = inner.start_upstream(settings, &pool, limit, former)?;
             prepared.fresh.push(Arc::clone(&fresh));
             upstreams.push(fresh);
         }
@@ -123,10 +121,13 @@ impl Gateway {
     pub fn commit(&self, mut prepared: Prepared, drain: Duration) {
         let Some(lineup) = prepared.lineup.take() else { return };
         let lineup = Arc::new(lineup);
+        for upstream in lineup.configured() {
+            upstream.widen();
+        }
         let old = self.0.board.replace(Arc::clone(&lineup));
         let endpoints: HashSet<_> = old.differences(&lineup).collect();
         if !endpoints.is_empty() {
-            announce_lists(&self.0.changes, &Origin::Reload(Arc::new(endpoints)));
+            self.0.changes.reloaded(endpoints);
         }
         let stays = |old: &Upstream| lineup.upstreams().iter().any(|new| new.serial == old.serial);
         let gone: Vec<_> = old.upstreams().iter().filter(|old| !stays(old)).cloned().collect();

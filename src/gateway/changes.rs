@@ -1,15 +1,27 @@
-//! What sessions and streams of changes are told: notifications that belong to no request, and where they come from.
+//! What sessions and streams of changes are told: which lists and resources have changed, and where.
+//!
+//! Changes are kept as state, not as a queue: for each list of each upstream, for each endpoint and for each resource the
+//! number of its last change. Whoever is told ([`Announced`]) remembers up to which number it knows, and is told of what
+//! has a larger one. So nobody lags, whatever there is beside changes: two changes of a list are one until they are
+//! told, and nobody is told of a change that was none. Resources are many, so that of their changes the oldest are
+//! given up ([`UPDATES`], [`WEIGHT`]); who has not been told of those is told that any resource of the upstream may have
+//! changed.
 
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::broadcast;
+use serde_json::json;
+use tokio::sync::watch;
 
-use super::relay::Notification;
+use super::relay::{Notification, member_str, raw, weight};
 use crate::config::UpstreamName;
 
-/// Notifications that may wait for a slow session; it misses the oldest beyond.
-const WAITING: usize = 256;
+/// Resources whose last change is remembered, of all upstreams together.
+const UPDATES: usize = 1024;
+/// What is remembered of them, in bytes.
+const WEIGHT: usize = 1 << 20;
+/// What is told of one resource beside its address is passed on up to so many bytes.
+const EXTRAS: usize = 4 << 10;
 
 /// The notifications that say that lists are to be read again.
 pub(crate) const LISTS: [&str; 3] = [
@@ -17,6 +29,9 @@ pub(crate) const LISTS: [&str; 3] = [
     "notifications/prompts/list_changed",
     "notifications/resources/list_changed",
 ];
+
+/// The notification that says that a resource has changed.
+pub(crate) const UPDATED: &str = "notifications/resources/updated";
 
 /// An endpoint of the gateway, which outlives the upstreams that are behind it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -27,34 +42,257 @@ pub(crate) enum Endpoint {
     One(String),
 }
 
-/// Where a notification comes from.
+/// Something that one who listens is told.
 #[derive(Clone, Debug)]
-pub(crate) enum Origin {
-    /// A shared connection to this upstream.
-    Upstream(UpstreamName),
-    /// A reload, which has put other upstreams behind these endpoints.
-    Reload(Arc<HashSet<Endpoint>>),
+pub(crate) enum Change {
+    /// A list of an upstream is to be read again; one of [`LISTS`].
+    List(UpstreamName, &'static str),
+    /// A reload has put other upstreams behind this endpoint: all its lists are to be read again.
+    Endpoint(Endpoint),
+    /// A resource of an upstream has changed.
+    Updated(UpstreamName, Notification),
+    /// Any resource of an upstream may have changed.
+    AnyUpdated(UpstreamName),
 }
 
-/// The sending side, shared by all upstreams.
-pub(crate) type Changes = broadcast::Sender<(Origin, Notification)>;
+/// The side that tells, shared by all upstreams; clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Changes(Arc<Shared>);
 
 /// The side of one session or stream.
-pub(crate) type Announced = broadcast::Receiver<(Origin, Notification)>;
-
-/// A channel for announcements.
-pub(crate) fn changes() -> Changes {
-    broadcast::Sender::new(WAITING)
+#[derive(Debug)]
+pub(crate) struct Announced {
+    /// What there is to know.
+    changes: Changes,
+    /// Becomes larger with each change.
+    last: watch::Receiver<u64>,
+    /// The number up to which it was told.
+    known: u64,
 }
 
-/// Tells that every list from this origin is to be read again. That nobody listens is fine.
-pub(crate) fn announce_lists(changes: &Changes, origin: &Origin) {
-    for method in LISTS {
-        let _ = changes.send((origin.clone(), changed(method)));
+/// What both sides share.
+#[derive(Debug, Default)]
+struct Shared {
+    /// What has changed last, and when.
+    state: Mutex<State>,
+    /// The number of the last change.
+    last: watch::Sender<u64>,
+}
+
+/// The numbers of the last changes.
+#[derive(Debug, Default)]
+struct State {
+    /// The last number.
+    last: u64,
+    /// Of the lists of each upstream, in the order of [`LISTS`].
+    lists: HashMap<UpstreamName, [u64; 3]>,
+    /// Of endpoints.
+    endpoints: HashMap<Endpoint, u64>,
+    /// Of resources.
+    resources: HashMap<(UpstreamName, String), u64>,
+    /// The resources by number, with what was told.
+    updates: BTreeMap<u64, (UpstreamName, String, Notification)>,
+    /// What these take, in bytes.
+    weight: usize,
+    /// Of upstreams any of whose resources may have changed.
+    any: HashMap<UpstreamName, u64>,
+}
+
+impl Changes {
+    /// One who is told of changes from now on.
+    pub(crate) fn subscribe(&self) -> Announced {
+        let last = self.0.last.subscribe();
+        Announced { changes: self.clone(), known: self.state().last, last }
     }
+
+    /// Whether anybody is told.
+    pub(crate) fn has_audience(&self) -> bool {
+        self.0.last.receiver_count() > 0
+    }
+
+    /// A list of an upstream has changed; other methods than [`LISTS`] are ignored.
+    pub(crate) fn list(&self, name: &UpstreamName, method: &str) {
+        if let Some(place) = LISTS.iter().position(|list| *list == method) {
+            self.change(|state, number| state.lists.entry(name.clone()).or_default()[place] = number);
+        }
+    }
+
+    /// Every list of an upstream may have changed: it has come up.
+    pub(crate) fn all_lists(&self, name: &UpstreamName) {
+        self.change(|state, number| {
+            state.lists.insert(name.clone(), [number; 3]);
+        });
+    }
+
+    /// A reload has put other upstreams behind these endpoints.
+    pub(crate) fn reloaded(&self, endpoints: impl IntoIterator<Item = Endpoint>) {
+        self.change(|state, number| {
+            state.endpoints.extend(endpoints.into_iter().map(|endpoint| (endpoint, number)));
+        });
+    }
+
+    /// A resource of an upstream has changed.
+    pub(crate) fn updated(&self, name: &UpstreamName, note: Notification) {
+        let Some(uri) = note.params.as_deref().and_then(|params| member_str(params, "uri")) else { return };
+        let uri = uri.into_owned();
+        let extra = note.params.as_deref().map_or(0, weight).saturating_sub(uri.len());
+        let note = if extra > EXTRAS { updated(&uri) } else { note };
+        self.change(|state, number| state.update(number, (name.clone(), uri, note)));
+    }
+
+    /// Any resource of an upstream may have changed: what it told was lost.
+    pub(crate) fn any_updated(&self, name: &UpstreamName) {
+        self.change(|state, number| {
+            state.any.insert(name.clone(), number);
+        });
+    }
+
+    /// Takes what an upstream tells of its lists and resources; ignores the rest.
+    pub(crate) fn tell(&self, name: &UpstreamName, note: Notification) {
+        if note.method == UPDATED { self.updated(name, note) } else { self.list(name, &note.method) }
+    }
+
+    /// Notes a change under the next number and wakes who is to be told.
+    fn change(&self, note: impl FnOnce(&mut State, u64)) {
+        let mut state = self.state();
+        state.last += 1;
+        let number = state.last;
+        note(&mut state, number);
+        self.0.last.send_replace(number);
+    }
+
+    /// The numbers.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Notes a change of a resource, and gives up the oldest where there are too many.
+    fn update(&mut self, number: u64, (name, uri, note): (UpstreamName, String, Notification)) {
+        let weigh = |uri: &str, note: &Notification| uri.len() + note.params.as_deref().map_or(0, weight);
+        if let Some(before) = self.resources.insert((name.clone(), uri.clone()), number)
+            && let Some((_, uri, note)) = self.updates.remove(&before)
+        {
+            self.weight -= weigh(&uri, &note);
+        }
+        self.weight += weigh(&uri, &note);
+        self.updates.insert(number, (name, uri, note));
+        while self.updates.len() > UPDATES || self.weight > WEIGHT {
+            let Some((number, (name, uri, note))) = self.updates.pop_first() else { return };
+            self.weight -= weigh(&uri, &note);
+            self.resources.remove(&(name.clone(), uri));
+            self.any.insert(name, number);
+        }
+    }
+
+    /// What has changed after this number.
+    fn after(&self, known: u64) -> Vec<Change> {
+        let lists = self.lists.iter().flat_map(|(name, numbers)| {
+            let new = LISTS.iter().zip(numbers).filter(move |(_, number)| **number > known);
+            new.map(|(list, _)| Change::List(name.clone(), list))
+        });
+        let endpoints = self.endpoints.iter().filter(|(_, number)| **number > known);
+        let endpoints = endpoints.map(|(endpoint, _)| Change::Endpoint(endpoint.clone()));
+        let any = self.any.iter().filter(|(_, number)| **number > known);
+        let any = any.map(|(name, _)| Change::AnyUpdated(name.clone()));
+        let updates = self.updates.range(known + 1..).map(|(_, (name, _, note))| (name, note));
+        let updates = updates.map(|(name, note)| Change::Updated(name.clone(), note.clone()));
+        endpoints.chain(lists).chain(any).chain(updates).collect()
+    }
+}
+
+impl Announced {
+    /// Waits until something has changed, and returns all that has since it was told last. Safe to cancel.
+    pub(crate) async fn next(&mut self) -> Vec<Change> {
+        let known = self.known;
+        // It cannot be closed: this side holds the other one, too.
+        let _ = self.last.wait_for(|last| *last > known).await;
+        let state = self.changes.state();
+        self.known = state.last;
+        state.after(known)
+    }
+}
+
+/// Whether a notification tells of a change of lists or of a resource.
+pub(crate) fn is_change(method: &str) -> bool {
+    method == UPDATED || LISTS.contains(&method)
 }
 
 /// The notification of a changed list.
 pub(crate) fn changed(method: &str) -> Notification {
     Notification { method: method.to_owned(), params: None }
+}
+
+/// The notification of a resource that has changed.
+pub(crate) fn updated(uri: &str) -> Notification {
+    Notification { method: UPDATED.to_owned(), params: Some(raw(&json!({ "uri": uri }))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    /// An upstream's name.
+    fn name(name: &str) -> UpstreamName {
+        UpstreamName::new(name).unwrap()
+    }
+
+    /// What one who listens is told now, without waiting, as text.
+    fn told(announced: &mut Announced) -> Vec<String> {
+        let changes = announced.next().now_or_never().unwrap_or_default();
+        changes.iter().map(|change| format!("{change:?}")).collect()
+    }
+
+    #[test]
+    fn changes_are_one_until_they_are_told_and_nobody_is_told_of_more() {
+        let changes = Changes::default();
+        let (mut quick, mut slow) = (changes.subscribe(), changes.subscribe());
+        for _ in 0..5000 {
+            changes.list(&name("a"), LISTS[0]);
+            assert_eq!(told(&mut quick).len(), 1);
+        }
+        changes.list(&name("a"), "notifications/message");
+        assert_eq!(told(&mut quick).len(), 0);
+        let told = told(&mut slow);
+        assert!(told.len() == 1 && told[0].contains("tools"), "{told:?}");
+        assert_eq!(changes.subscribe().next().now_or_never().map(|told| told.len()), None);
+    }
+
+    #[test]
+    fn updates_are_one_for_each_resource_and_many_more_count_as_any() {
+        let changes = Changes::default();
+        let mut announced = changes.subscribe();
+        for number in 0..3000 {
+            changes.updated(&name("a"), updated(&format!("test://{}", number % 3)));
+        }
+        assert_eq!(told(&mut announced).len(), 3);
+        for number in 0..10 * UPDATES {
+            changes.updated(&name("a"), updated(&format!("test://{number}")));
+        }
+        changes.updated(&name("b"), updated("test://b"));
+        let told = told(&mut announced);
+        let any = told.iter().filter(|change| change.starts_with("AnyUpdated")).count();
+        assert_eq!((told.len(), any), (UPDATES + 1, 1));
+    }
+
+    #[test]
+    fn what_is_remembered_of_resources_is_limited_in_bytes_too() {
+        let changes = Changes::default();
+        let mut announced = changes.subscribe();
+        let long = "x".repeat(WEIGHT / 8);
+        for number in 0..64 {
+            changes.updated(&name("a"), updated(&format!("test://{number}/{long}")));
+        }
+        let state = changes.state();
+        assert!(state.weight <= WEIGHT && state.resources.len() == state.updates.len());
+        drop(state);
+        assert!(told(&mut announced)[0].starts_with("AnyUpdated"));
+        let huge = raw(&json!({ "uri": "test://huge", "_meta": { "x": long } }));
+        changes.updated(&name("a"), Notification { method: UPDATED.to_owned(), params: Some(huge) });
+        let told = told(&mut announced);
+        assert!(told.len() == 1 && told[0].len() < EXTRAS, "{told:?}");
+    }
 }

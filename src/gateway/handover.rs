@@ -3,16 +3,18 @@
 //! Old: [`Gateway::offers`] before the new process is told what to serve; [`Gateway::hand_over`] when it is ready, and
 //! [`Gateway::take_back`] if it then fails; [`Gateway::lend`] once it serves. New: [`Gateway::start`] with the offers;
 //! [`Gateway::receive`] for each child that comes; [`Gateway::adopt`] once it serves. Until one of them ends, both pass
-//! on what [`Told`] says.
+//! on what [`Told`] says. The turns at upstreams with `max_concurrency` are given by the new process from
+//! [`Gateway::share_turns`] on, before it accepts, until one of them has ended.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::join_all;
+use serde::{Deserialize, Serialize};
 
 use super::service::{Gateway, Inner};
 use super::session::Asked;
-use super::upstream::{Awaited, Offer, Parcel, Shared, Told, Way};
+use super::upstream::{Awaited, Gate, Offer, Parcel, Shared, Teller, Told, Way, Word};
 
 /// Children on their way.
 #[derive(Debug, Default)]
@@ -29,6 +31,17 @@ struct State {
     parcels: HashMap<u32, Parcel>,
     /// Connections of children that two processes use, by the child's pid.
     shared: HashMap<u32, Shared>,
+    /// The gates of upstreams at which two processes have requests, by what tells their servers apart.
+    gates: HashMap<String, Arc<Gate>>,
+}
+
+/// What one process tells the other of the turns at an upstream.
+#[derive(Debug, Serialize, Deserialize)]
+struct OfTurns {
+    /// What tells its server from any other.
+    upstream: String,
+    /// What there is to say.
+    word: Word,
 }
 
 impl Handover {
@@ -138,14 +151,69 @@ impl Gateway {
         }
     }
 
+    /// Lets the next process give the turns at upstreams that take only so many requests at once, and tells it which of them
+    /// this one has.
+    pub fn share_turns(&self) {
+        let lineup = self.inner().board.current();
+        for (place, gate) in lineup.configured().iter().filter_map(|upstream| upstream.gate()) {
+            self.inner().handover.state().gates.insert(place.clone(), Arc::clone(gate));
+            gate.share(self.inner().teller(place));
+        }
+    }
+
+    /// Gives the turns itself again: the next process does not serve.
+    pub fn take_turns_back(&self) {
+        let gates = std::mem::take(&mut self.inner().handover.state().gates);
+        gates.values().for_each(Gate::alone);
+    }
+
+    /// Takes what the other process tells of turns.
+    pub fn turn_told(&self, word: &str) {
+        let OfTurns { upstream: place, word } = match serde_json::from_str(word) {
+            Ok(told) => told,
+            Err(error) => {
+                tracing::warn!(%error, "what the other process tells of its requests is not understood");
+                return;
+            }
+        };
+        let teller = self.inner().teller(place.clone());
+        let lineup = self.inner().board.current();
+        let known = self.inner().handover.state().gates.get(&place).cloned();
+        let gate = known.or_else(|| {
+            let mut gates = lineup.configured().iter().filter_map(|upstream| upstream.gate());
+            gates.find(|(there, _)| *there == place).map(|(_, gate)| Arc::clone(gate))
+        });
+        match (gate, word) {
+            (Some(gate), word) => {
+                self.inner().handover.state().gates.insert(place, Arc::clone(&gate));
+                gate.told(word, teller);
+            }
+            (None, Word::Held { .. }) => (teller.0)(Word::Unknown),
+            (None, _) => {}
+        }
+    }
+
     /// The other process has ended. What is still held for it is taken back by whoever has handed it over.
     pub fn alone(&self) {
         self.inner().rounds_alone();
+        self.take_turns_back();
         self.inner().handover.state().shared.retain(|_, shared| shared.alone());
     }
 }
 
 impl Inner {
+    /// The way to the other process, for what is told of turns at an upstream.
+    fn teller(self: &Arc<Self>, upstream: String) -> Teller {
+        let inner = Arc::downgrade(self);
+        Teller(Arc::new(move |word| {
+            let told = OfTurns { upstream: upstream.clone(), word };
+            let word = serde_json::to_string(&told).expect("what is told has string keys only");
+            if let Some(inner) = inner.upgrade() {
+                inner.peer.tell(Asked::Turn { word });
+            }
+        }))
+    }
+
     /// The way to the other process, for what is told of children.
     fn way(self: &Arc<Self>) -> Way {
         let inner = Arc::downgrade(self);

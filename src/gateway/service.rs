@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::catalog::{Board, Lineup};
-use super::changes::{Changes, changes};
+use super::changes::Changes;
 use super::complaints::Complaints;
 use super::error::Error;
 use super::handover::{Handover, read_offers};
@@ -23,6 +24,11 @@ use super::upstream::{self, Builtin, Connector, Keepers, Pool, State, Upstream};
 use crate::config::{Config, Prefix, Sharing, Start, Transport, Upstream as Settings, UpstreamName};
 use crate::drain::Watch;
 use crate::sys::net::Listener;
+
+/// How long ending everything may take where nobody is in a hurry.
+const LEISURE: Duration = Duration::from_secs(3);
+/// How much longer after that.
+const LAST: Duration = Duration::from_millis(1200);
 
 /// A running gateway; clones share it.
 #[derive(Clone)]
@@ -92,7 +98,7 @@ impl Gateway {
     pub fn start(config: &Config, offers: &[String]) -> Result<Self, Error> {
         let pool = pool_for(&config.upstreams)?;
         let builtin = Arc::new(Builtin::new(config.sources.first().cloned()));
-        let (changes, keepers, supervisors) = (changes(), Keepers::default(), TaskTracker::new());
+        let (changes, keepers, supervisors) = (Changes::default(), Keepers::default(), TaskTracker::new());
         let connector = |settings: &Settings, builtin: Option<&Arc<Builtin>>| {
             Connector::new(settings, &pool, config.server.max_message_size, &keepers, builtin.cloned())
         };
@@ -103,7 +109,7 @@ impl Gateway {
         // Where names must not clash, the lists are needed before the pipes are there.
         let never = config.server.prefix == Prefix::Never;
         let mut offers = if never { Vec::new() } else { read_offers(offers) };
-        let start = |connector| Upstream::start(connector, changes.clone(), &supervisors, &mut offers);
+        let start = |connector| Upstream::start(connector, changes.clone(), &supervisors, &mut offers, None);
         let (upstreams, awaited): (_, Vec<_>) = connectors.into_iter().map(start).unzip();
         let lineup = Lineup::new(config.server.clone(), upstreams).beside(&config.disabled);
         let complaints = Arc::<Complaints>::default();
@@ -197,8 +203,25 @@ impl Gateway {
         &self.0
     }
 
-    /// Ends all sessions and upstreams, and waits until every child is gone.
+    /// Ends all sessions and upstreams, and waits until every child is gone, as [`Self::stop_by`] does.
     pub async fn stop(&self) {
+        self.stop_by(Instant::now() + LEISURE).await;
+    }
+
+    /// Ends all sessions and upstreams together, and waits until every child is gone. What is not gone at the deadline has
+    /// [`LAST`] more: by then servers are told no more goodbyes, and children are killed.
+    pub async fn stop_by(&self, deadline: Instant) {
+        let last = deadline.max(Instant::now()) + LAST;
+        self.0.keepers.hurry(last);
+        if timeout_at(last, self.end()).await.is_err() {
+            tracing::warn!("not all connections to upstreams have ended in time; they are cut");
+        }
+        self.0.keepers.end().await;
+        self.0.complaints.end();
+    }
+
+    /// Ends all sessions and upstreams.
+    async fn end(&self) {
         self.0.draining.cancel();
         self.0.stopping.cancel();
         self.0.held.clear();
@@ -211,8 +234,6 @@ impl Gateway {
             tasks.close();
             tasks.wait().await;
         }
-        self.0.keepers.end().await;
-        self.0.complaints.end();
     }
 }
 
@@ -229,7 +250,8 @@ impl Inner {
         self.posted.load(Ordering::Relaxed)
     }
 
-    /// Starts an upstream of a configuration that is read while the gateway runs.
+    /// Starts an upstream of a configuration that is read while the gateway runs. At a server at which `former` has requests
+    /// it has no more at once than that one alone may.
     ///
     /// # Errors
     /// [`Error::Authorities`].
@@ -238,9 +260,13 @@ impl Inner {
         settings: &Settings,
         pool: &Pool,
         limit: usize,
+        former: Option<&Arc<Upstream>>,
     ) -> Result<Arc<Upstream>, Error> {
         let connector = Connector::new(settings, pool, limit, &self.keepers, None)?;
-        Ok(Upstream::start(connector, self.changes.clone(), &self.supervisors, &mut Vec::new()).0)
+        let there = upstream::whereabouts(settings);
+        let gate = former.and_then(|former| former.gate()).filter(|(place, _)| *place == there);
+        let gate = gate.map(|(_, gate)| Arc::clone(gate));
+        Ok(Upstream::start(connector, self.changes.clone(), &self.supervisors, &mut Vec::new(), gate).0)
     }
 
     /// A snapshot.

@@ -33,6 +33,8 @@ pub(super) struct Bond {
     relayed: Relayed,
     /// Those who wait for them.
     relays: TaskTracker,
+    /// What the gateway asks of the other process.
+    way: mpsc::UnboundedSender<Asked>,
     /// The task.
     task: AbortHandle,
 }
@@ -69,7 +71,7 @@ impl Bond {
         let (sender, receiver) = channel::open(stream);
         let (stages_in, stages) = mpsc::unbounded_channel();
         let (way, asked) = mpsc::unbounded_channel();
-        gateway.set_peer(Some(way));
+        gateway.set_peer(Some(way.clone()));
         let (over, relayed) = (CancellationToken::new(), Relayed::default());
         let carrier = Carrier {
             gateway: gateway.clone(),
@@ -85,7 +87,7 @@ impl Bond {
             carrier.carry(receiver, asked, stages_in).await;
             drop(guard);
         });
-        Self { sender, stages, over, relayed, relays: TaskTracker::new(), task: task.abort_handle() }
+        Self { sender, stages, over, relayed, relays: TaskTracker::new(), way, task: task.abort_handle() }
     }
 
     /// Has the other process read its configuration again, and tells whoever asked what became of it there.
@@ -137,12 +139,23 @@ impl Bond {
         Err(message.into_refusal())
     }
 
-    /// Sends every session, such as those that were begun since the last time.
-    pub(super) async fn send_sessions(&self, gateway: &Gateway) {
+    /// Sends every session, such as those that were begun since the last time; `false` if the other process does not read.
+    pub(super) async fn send_sessions(&self, gateway: &Gateway) -> bool {
         for state in gateway.sessions() {
             self.sender.send(&Message::Session { state });
         }
-        self.sender.flush().await;
+        self.sender.flush().await
+    }
+
+    /// Has the new process give the turns at upstreams, which it knows of before anything that is sent afterwards.
+    pub(super) async fn share_turns(&self, gateway: &Gateway) -> Turns {
+        gateway.share_turns();
+        let turns = Turns(Some(gateway.clone()));
+        let (done, carried) = oneshot::channel();
+        if self.way.send(Asked::Nothing { done }).is_ok() {
+            let _ = carried.await;
+        }
+        turns
     }
 
     /// Sends the children of upstreams.
@@ -224,6 +237,7 @@ impl Carrier {
             Message::Round { word } => self.gateway.round(&word),
             Message::Child { text } => self.receive(text),
             Message::OfChild { word } => self.gateway.told(&word),
+            Message::Turn { word } => self.gateway.turn_told(&word),
             Message::Confirm => self.sender.send(&Message::Confirmed),
             Message::Reload { id } => {
                 let (reloads, sender) = (self.reloads.clone(), self.sender.clone());
@@ -263,6 +277,8 @@ impl Carrier {
             Asked::Deliver { id, body } => self.sender.send(&Message::Deliver { id, body }),
             Asked::Round { word } => self.sender.send(&Message::Round { word }),
             Asked::OfChild { word } => self.sender.send(&Message::OfChild { word }),
+            Asked::Turn { word } => self.sender.send(&Message::Turn { word }),
+            Asked::Nothing { done } => drop(done.send(())),
         }
     }
 }
@@ -287,6 +303,24 @@ impl Drop for Pause {
     fn drop(&mut self) {
         if let Some(gateway) = &self.0 {
             gateway.pause(false);
+        }
+    }
+}
+
+/// Turns that the new process gives, until dropped.
+pub(super) struct Turns(Option<Gateway>);
+
+impl Turns {
+    /// Leaves it to the new process.
+    pub(super) fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Turns {
+    fn drop(&mut self) {
+        if let Some(gateway) = &self.0 {
+            gateway.take_turns_back();
         }
     }
 }

@@ -11,8 +11,12 @@ use super::{Error, Serving, rotate};
 use crate::daemon::{self, Wanted};
 use crate::exit::Exit;
 
-/// What ending the upstreams may take after a drain; asked of systemd on top of the drain's time-out.
-const END_MARGIN: Duration = Duration::from_secs(15);
+/// What ending the upstreams may take after a drain at most: a stop takes no longer than the drain's time-out and this
+/// (mcpeg.toml(5), `drain_timeout`).
+const END_MARGIN: Duration = Duration::from_secs(2);
+/// The same of a process that another one has replaced; and what is asked of systemd on top of the drain's time-out, which
+/// must not cut us short.
+const LONG_MARGIN: Duration = Duration::from_secs(15);
 /// How long after a drain the new process may take for a reload that the old one was asked for.
 const RELAY_MARGIN: Duration = Duration::from_secs(10);
 /// How long answers over the control socket may take to be read at the end.
@@ -22,7 +26,7 @@ impl Serving<'_> {
     /// Refuses new connections, lets work in flight finish, ends the upstreams. A second signal ends all of that.
     pub(super) async fn drain(&mut self) -> Exit {
         let timeout = self.taken.config.server.drain_timeout;
-        self.notifier.extend(timeout + END_MARGIN);
+        self.notifier.extend(timeout + LONG_MARGIN);
         if !self.relaying {
             self.reloads.end().await;
         }
@@ -43,14 +47,15 @@ impl Serving<'_> {
                 let _ = tokio::time::timeout_at(deadline, self.gateway.rounds_over()).await;
                 heir.send_sessions(&self.gateway).await;
             }
-            self.gateway.stop().await;
+            self.gateway.stop_by(deadline).await;
             if let Some(heir) = heir {
                 let _ = tokio::time::timeout_at(deadline + RELAY_MARGIN, heir.reloads_told()).await;
             }
         };
         tokio::pin!(work);
         // Everything in it has limits of its own, so that this one is reached only if a task that was waited for is gone.
-        let limit = tokio::time::sleep(timeout + END_MARGIN);
+        let margin = if heir.is_some() { LONG_MARGIN } else { END_MARGIN };
+        let limit = tokio::time::sleep(timeout + margin);
         tokio::pin!(limit);
         loop {
             tokio::select! {

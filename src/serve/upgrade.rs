@@ -1,7 +1,8 @@
 //! Letting a new process take this one's place, and being that new process.
 //!
 //! The old process serves until the new one has answered a request of its own. Then, in this order: the old one leaves
-//! new connections to wait, sends all sessions and says `go`; the new one accepts, asks itself, says `ready`; the old
+//! new connections to wait, sends all sessions and the turns that it has at upstreams, which the new one gives from then on,
+//! and says `go`; the new one accepts, asks itself, says `ready`; the old
 //! one passes the children of its upstreams and says `commit`; the new one takes record, pid file and control socket over
 //! and says `owned`, and only then touches the children; the old one asks it once more whether it lives, tells the service
 //! manager, and drains. Until it has `confirmed`, every failure leaves all to the old one: it kills the new one, waits for
@@ -26,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use super::bond::{Bond, Loan, Pause};
 use super::{Error, Serving, Taken, reload};
 use crate::config::{Overrides, Source};
+use crate::daemon::channel::READ_LIMIT;
 use crate::daemon::control::Server;
 use crate::daemon::listen::Listeners;
 use crate::daemon::passed;
@@ -180,12 +182,16 @@ impl Offer {
         let prepared = tokio::time::timeout_at(deadline, bond.stage(&Message::Prepared)).await;
         settle(prepared, &mut candidate, self.limit).map_err(early)?;
         let pause = Pause::begin(&self.gateway);
-        bond.send_sessions(&self.gateway).await;
+        if !bond.send_sessions(&self.gateway).await {
+            return Err(early(candidate.late(READ_LIMIT)));
+        }
+        let turns = if extensions > 0 { Some(bond.share_turns(&self.gateway).await) } else { None };
+        // From here on it is dropped first, and with that dead, before anything is taken back from it.
+        let mut candidate = candidate;
         bond.sender.send(&Message::Go);
         let ready = tokio::time::timeout(STEP_LIMIT, bond.stage(&Message::Ready)).await;
         settle(ready, &mut candidate, STEP_LIMIT).map_err(early)?;
         let loan = Loan::begin(&self.gateway);
-        // From here on it is dropped first, and with that dead, before anything is taken back from it.
         let mut candidate = candidate;
         bond.send_children(&self.gateway, &descriptors).await.map_err(Failure::Pass).map_err(early)?;
         bond.sender.send(&Message::Commit);
@@ -198,6 +204,9 @@ impl Offer {
             settle(confirmed, &mut candidate, STEP_LIMIT).map_err(late)?;
         }
         pause.keep();
+        if let Some(turns) = turns {
+            turns.keep();
+        }
         Ok(Heir { candidate, bond, pid, extensions, loan })
     }
 }

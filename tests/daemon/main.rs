@@ -19,6 +19,7 @@ mod flood;
 mod guardian;
 mod hostile;
 mod http2;
+mod interleavings;
 mod namespace;
 mod notify;
 mod panic;

@@ -2,6 +2,7 @@
 
 mod bad;
 mod children;
+mod overlap;
 mod owner;
 mod rollback;
 mod rounds;

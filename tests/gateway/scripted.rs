@@ -31,5 +31,10 @@ impl Script {
 
 /// Starts an HTTP server with these lines.
 pub(crate) async fn http_script(lines: &str) -> HttpUpstream {
-    HttpUpstream::start(bound(PYTHON).args(["-c", &HTTP.replacen(HERE, &format!("\n{lines}\n"), 1)])).await
+    HttpUpstream::start(bound(PYTHON).args(["-c", &http_text(lines)])).await
+}
+
+/// The program of such a server.
+pub(crate) fn http_text(lines: &str) -> String {
+    HTTP.replacen(HERE, &format!("\n{lines}\n"), 1)
 }

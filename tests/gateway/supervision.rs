@@ -251,6 +251,54 @@ fn certificates(directory: &Path) -> (String, String) {
 }
 
 #[tokio::test]
+async fn authorities_that_are_replaced_in_their_file_are_read_by_a_reload() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let (authority, server) = certificates(scratch.path());
+    let (first, upstream) =
+        (std::fs::read_to_string(&authority).expect("a file"), http_probe(&["--tls", &server]).await);
+    // Another authority in the same place.
+    certificates(scratch.path());
+    let url = format!("url = \"https://127.0.0.1:{}/mcp\"\n", upstream.port);
+    let trusting = format!("[upstreams.probe]\n{url}ca_file = \"{authority}\"\n");
+    let gateway = Gateway::start(&trusting).await;
+    let client = Client::modern(gateway.address(), "/mcp/probe");
+    let (_, message) = client.call("sleep", r#"{"ms":1}"#).await.error();
+    assert!(message.contains("cannot be reached"), "{message}");
+    crate::gateway::write(Path::new(&authority), &first);
+    let reloaded = gateway.reload("", &trusting).await;
+    assert!(reloaded.status.success(), "{reloaded:?}");
+    assert!(String::from_utf8_lossy(&reloaded.stdout).contains("changed"), "{reloaded:?}");
+    assert_eq!(client.call("sleep", r#"{"ms":1}"#).await.text(), "slept");
+    // Nothing is different any more.
+    let reloaded = gateway.reload("", &trusting).await;
+    assert!(!String::from_utf8_lossy(&reloaded.stdout).contains("changed: probe"), "{reloaded:?}");
+    crate::gateway::write(Path::new(&authority), "nothing");
+    assert!(!gateway.reload("", &trusting).await.status.success(), "what cannot be used is refused");
+    assert_eq!(client.call("sleep", r#"{"ms":1}"#).await.text(), "slept");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn secret_that_is_replaced_in_its_file_is_read_by_a_reload() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let (file, upstream) = (scratch.path().join("secret"), http_probe(&[]).await);
+    let configuration = format!(
+        "[upstreams.probe]\nurl = \"http://127.0.0.1:{}/mcp\"\nheaders = {{ X-Key = \"${{file:{}}}\" }}\n",
+        upstream.port,
+        file.display()
+    );
+    crate::gateway::write(&file, "one");
+    let gateway = Gateway::start(&configuration).await;
+    for (content, changed) in [("one", false), ("two", true)] {
+        crate::gateway::write(&file, content);
+        let reloaded = gateway.reload("", &configuration).await;
+        let said = String::from_utf8_lossy(&reloaded.stdout).into_owned();
+        assert!(reloaded.status.success() && said.contains("changed") == changed, "{said}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn authorities_of_an_upstreams_own_are_trusted_and_no_others() {
     let scratch = tempfile::tempdir().expect("a directory");
     let (authority, server) = certificates(scratch.path());

@@ -11,3 +11,4 @@ mod names;
 mod privileges;
 mod size;
 mod source;
+mod waits;

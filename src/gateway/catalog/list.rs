@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::super::error::Fault;
 use super::super::relay::{ClientMeta, Era, Raw, member_str, raw_string};
-use super::super::upstream::{Kind, Link, Listing, Upstream, renamed};
+use super::super::upstream::{Kind, Link, Listing, Purpose, Upstream, renamed};
 use super::cursor::Cursor;
 use super::scope::{Links, Scope};
 
@@ -31,9 +31,10 @@ pub(crate) async fn listing(
     links: &impl Links,
     upstream: &Arc<Upstream>,
     kind: Kind,
+    purpose: Purpose,
     meta: &ClientMeta,
 ) -> Result<Arc<Listing>, Fault> {
-    soon(links, upstream).await?.known(kind, meta, PATIENCE).await
+    soon(links, upstream).await?.known(kind, purpose, meta, PATIENCE).await
 }
 
 /// The connection to an upstream, if it can be had soon; opening it goes on where it takes longer. One that sleeps is not
@@ -59,7 +60,7 @@ pub(crate) async fn merged(
 ) -> Result<Raw, Fault> {
     let cursor = Cursor::of(params, scope)?;
     let listings = join_all(scope.upstreams().iter().map(|upstream| async move {
-        let listing = listing(links, upstream, kind, meta).await;
+        let listing = listing(links, upstream, kind, Purpose::Showing, meta).await;
         listing
             .inspect_err(|fault| tracing::debug!(fault = fault.message, ?kind, "left out of a merged list"))
             .ok()
@@ -114,7 +115,8 @@ fn page(scope: &Scope, kind: Kind, start: (usize, usize), present: &Present<'_>)
 
 /// Adds what a modern client is told about caching.
 fn hints(text: &mut String, complete: bool, present: &Present<'_>) {
-    let ttl = if complete { present.iter().map(|(.., listing)| listing.ttl).min().unwrap_or(0) } else { 0 };
+    let ttl =
+        if complete { present.iter().map(|(.., listing)| listing.ttl_left()).min().unwrap_or(0) } else { 0 };
     let ttl = if ttl == u64::MAX { 0 } else { ttl };
     let public = present.iter().all(|(.., listing)| listing.public);
     let scope = if public { "public" } else { "private" };

@@ -8,7 +8,7 @@ use super::super::error::Fault;
 use super::super::relay::{
     ClientMeta, Object, Raw, member, member_str, raw_string, set_member, set_path, text,
 };
-use super::super::upstream::{Kind, Listing, Upstream};
+use super::super::upstream::{Kind, Listing, Purpose, Upstream};
 use super::list::listing;
 use super::scope::{Links, Scope};
 use super::tasks::owner;
@@ -225,7 +225,8 @@ impl<L: Links> Search<'_, L> {
     async fn find(&self, kind: Kind, test: impl Fn(&Listing) -> bool) -> Option<Arc<Upstream>> {
         let upstreams = self.scope.upstreams();
         // All are asked at once, so that one that hangs delays the search once; the first in order has it.
-        let asked = upstreams.iter().map(|upstream| listing(self.links, upstream, kind, self.meta));
+        let asked =
+            upstreams.iter().map(|upstream| listing(self.links, upstream, kind, Purpose::Routing, self.meta));
         let listings = join_all(asked).await;
         let mut found = upstreams.iter().zip(listings);
         let has = |listing: &Result<_, _>| listing.as_ref().is_ok_and(|listing: &Arc<_>| test(listing));

@@ -9,7 +9,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::super::error::{Error, Fault};
 use super::super::relay::{ClientMeta, Era, Object, Raw, TASKS, member, member_str, raw, set_member};
-use super::super::upstream::{Kind, Link, Upstream};
+use super::super::upstream::{Kind, Link, Purpose, Upstream};
 use super::list::PATIENCE;
 use crate::config::Prefix;
 
@@ -190,7 +190,10 @@ impl Scope {
             let mut owners: HashMap<String, &str> = HashMap::new();
             for upstream in &self.upstreams {
                 let Some(link) = upstream.ready() else { continue };
-                let Ok(listing) = link.known(kind, &ClientMeta::default(), PATIENCE).await else { continue };
+                let Ok(listing) = link.known(kind, Purpose::Routing, &ClientMeta::default(), PATIENCE).await
+                else {
+                    continue;
+                };
                 for name in listing.items.iter().filter_map(|item| member_str(item, "name")) {
                     if let Some(first) = owners.insert(name.clone().into_owned(), upstream.name())
                         && first != upstream.name()

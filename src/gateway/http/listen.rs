@@ -6,16 +6,18 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use axum::response::Response;
 use futures_util::stream::{self, StreamExt as _};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::sync::{broadcast::error::RecvError, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::super::catalog::{Board, Scope};
-use super::super::changes::{Announced, Endpoint, LISTS, Origin, changed};
+use super::super::changes::{Announced, Change, Endpoint, LISTS, changed, updated};
 use super::super::error::Fault;
 use super::super::relay::{
     ClientMeta, Id, Message, Notification, Outcome, Request, Response as Answer, code, key, member,
@@ -27,8 +29,10 @@ use super::super::upstream::{Followed, Kind, Link, Upstream, can_subscribe, foll
 use super::answer;
 use crate::config::UpstreamName;
 
-/// Messages that may wait for the client to read; more end the stream.
+/// Messages that may wait for the client to read. Beyond, changes are gathered where they come from.
 const QUEUE: usize = 256;
+/// How long the client may take to read one; then its stream is ended.
+const SLOW: Duration = Duration::from_secs(60);
 /// Tells streams apart.
 static STREAMS: AtomicU64 = AtomicU64::new(0);
 
@@ -149,10 +153,9 @@ impl Stream {
     /// The first message: what the client will hear of.
     fn acknowledge(&self) {
         let params = raw(&json!({ "notifications": self.filter }));
-        self.send(Notification {
-            method: "notifications/subscriptions/acknowledged".to_owned(),
-            params: Some(params),
-        });
+        let method = "notifications/subscriptions/acknowledged".to_owned();
+        // Nothing else is in the queue.
+        let _ = self.messages.try_send(self.own(Notification { method, params: Some(params) }));
     }
 
     /// Follows the resources of those upstreams that are there and let clients subscribe, unless it does already. The client
@@ -180,23 +183,33 @@ impl Stream {
         }
     }
 
-    /// Queues a notification under this subscription; `false` once the client is gone or too slow.
-    fn send(&self, note: Notification) -> bool {
+    /// A notification under this subscription.
+    fn own(&self, note: Notification) -> Message {
         let params = note.params.unwrap_or_else(|| raw(&json!({})));
         let params = set_path(&params, &["_meta", key::SUBSCRIPTION], self.id.as_str()).unwrap_or(params);
-        self.messages.try_send(Message::Notification(Notification { params: Some(params), ..note })).is_ok()
+        Message::Notification(Notification { params: Some(params), ..note })
     }
 
-    /// Whether the stream's endpoint shows what this origin tells of; after a reload other upstreams are behind it.
-    fn concerns(&mut self, origin: &Origin) -> bool {
-        match origin {
-            Origin::Upstream(name) => self.names.contains(name),
-            Origin::Reload(endpoints) => {
-                let concerned = endpoints.contains(&self.endpoint);
-                if concerned {
-                    self.look_again();
+    /// What the client is told of a change, as far as the stream's endpoint shows it; after a reload other upstreams are
+    /// behind that.
+    fn notes(&mut self, change: Change) -> Vec<Notification> {
+        match change {
+            Change::Endpoint(endpoint) if endpoint == self.endpoint => {
+                self.look_again();
+                LISTS.map(changed).into()
+            }
+            Change::List(name, list) if self.names.contains(&name) => {
+                if list == Kind::Resources.change() {
+                    self.follow_newcomers();
                 }
-                concerned
+                vec![changed(list)]
+            }
+            Change::Updated(name, note) if self.names.contains(&name) => vec![note],
+            Change::AnyUpdated(name) if self.names.contains(&name) => {
+                self.filter.resource_subscriptions.iter().map(|uri| updated(uri)).collect()
+            }
+            Change::Endpoint(_) | Change::List(..) | Change::Updated(..) | Change::AnyUpdated(_) => {
+                Vec::new()
             }
         }
     }
@@ -207,43 +220,35 @@ impl Stream {
         self.follow_newcomers();
     }
 
-    /// Tells the client of a change, if it wants to hear of it; `false` once the client is gone or too slow.
-    fn tell(&self, note: Notification) -> bool {
-        !self.filter.passes(&note) || self.send(note)
+    /// Tells the client of changes, as far as it wants to hear of them; `false` once it is gone or too slow.
+    async fn tell(&self, notes: Vec<Notification>) -> bool {
+        for note in notes.into_iter().filter(|note| self.filter.passes(note)) {
+            if !matches!(timeout(SLOW, self.messages.send(self.own(note))).await, Ok(Ok(()))) {
+                return false;
+            }
+        }
+        true
     }
 
     /// Passes changes on until the client goes or the gateway stops, which ends the stream properly.
     async fn run(
         mut self,
         mut changes: Announced,
-        mut updated: mpsc::Receiver<Notification>,
+        mut followed: mpsc::Receiver<Notification>,
         draining: tokio_util::sync::CancellationToken,
     ) {
         loop {
-            let note = tokio::select! {
+            let notes = tokio::select! {
                 () = self.messages.closed() => return,
                 () = draining.cancelled() => break,
-                Some(note) = updated.recv() => note,
-                change = changes.recv() => match change {
-                    Ok((origin, note)) if self.concerns(&origin) => {
-                        if note.method == "notifications/resources/list_changed" {
-                            self.follow_newcomers();
-                        }
-                        note
-                    }
-                    // What was missed may have been any of it.
-                    Err(RecvError::Lagged(_)) => {
-                        self.look_again();
-                        if !LISTS.map(changed).into_iter().all(|note| self.tell(note)) {
-                            return;
-                        }
-                        continue;
-                    }
-                    Ok(_) => continue,
-                    Err(RecvError::Closed) => break,
-                },
+                Some(note) = followed.recv() => vec![note],
+                changes = changes.next() => changes.into_iter().flat_map(|change| self.notes(change)).collect(),
             };
-            if !self.tell(note) {
+            let told = tokio::select! {
+                told = self.tell(notes) => told,
+                () = draining.cancelled() => break,
+            };
+            if !told {
                 return;
             }
         }
@@ -275,14 +280,10 @@ struct EndedMeta {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use http_body_util::BodyExt as _;
-    use tokio::time::timeout;
-
     use super::super::super::service::Gateway;
     use super::*;
     use crate::config::{Config, Log, Server};
+    use http_body_util::BodyExt as _;
 
     /// A gateway without configured upstreams.
     fn gateway() -> Gateway {
@@ -305,21 +306,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn stream_that_has_missed_announcements_tells_to_read_all_lists_again() {
+    async fn stream_is_told_of_its_own_changes_whatever_others_there_are() {
         let gateway = gateway();
         let wanted =
             json!({ "toolsListChanged": true, "promptsListChanged": true, "resourcesListChanged": true });
         let mut body = open(&gateway, &wanted).unwrap().into_body();
         // Nothing else runs before this test waits: all of it comes before the stream looks.
-        let origin = Origin::Upstream(UpstreamName::new("elsewhere").unwrap());
+        let (elsewhere, here) = (UpstreamName::new("elsewhere").unwrap(), UpstreamName::builtin());
+        gateway.inner().changes.list(&here, LISTS[0]);
         for _ in 0..1000 {
-            gateway.inner().changes.send((origin.clone(), changed(LISTS[0]))).unwrap();
+            for list in LISTS {
+                gateway.inner().changes.list(&elsewhere, list);
+            }
         }
         let (mut text, limit) = (String::new(), Duration::from_secs(60));
-        while !LISTS.iter().all(|list| text.contains(list)) {
+        while !text.contains(LISTS[0]) {
             let frame = timeout(limit, body.frame()).await.expect("it is told").unwrap().unwrap();
             text += std::str::from_utf8(&frame.into_data().unwrap()).unwrap();
         }
+        assert_eq!(text.matches(LISTS[0]).count(), 1, "{text}");
         assert!(text.contains("subscriptions/acknowledged"), "{text}");
         gateway.stop().await;
     }

@@ -231,7 +231,7 @@ impl Relayed {
                         return Event::Notification(note);
                     }
                     // The shared connection tells clients of these.
-                    Inbound::Notification(note) => self.sending.link.known.forget(&note.method),
+                    Inbound::Notification(_) | Inbound::AnyUpdated => {}
                 },
             }
         }

@@ -87,7 +87,7 @@ impl<L: Links> Sending<L> {
                 }
                 Event::Notification(note) => {
                     // A server may tell of a change beside an answer, too.
-                    self.link.known.forget(&note.method);
+                    self.link.heard(note);
                     self.spare = None;
                     return event;
                 }

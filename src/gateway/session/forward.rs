@@ -2,14 +2,13 @@
 //!
 //! Each of the session's own connections has a task here, so that the order on it is kept and none waits for another.
 
-use std::collections::HashSet;
 use std::sync::{Arc, Weak};
 
-use tokio::sync::{broadcast::error::RecvError, mpsc};
+use tokio::sync::mpsc;
 
-use super::super::changes::{Announced, LISTS, Origin, changed};
-use super::super::relay::{Message, Notification, member_str};
-use super::super::upstream::{Inbound, InboxReceiver, Link};
+use super::super::changes::{Announced, Change, LISTS, changed, updated};
+use super::super::relay::{Message, member_str};
+use super::super::upstream::{Inbound, InboxReceiver, Link, Upstream};
 use super::live::{Session, lock};
 use super::transfer::subscribe_again;
 
@@ -32,17 +31,7 @@ impl Session {
                     }
                     None => return,
                 },
-                change = shared.recv() => match change {
-                    Ok((origin, note)) => self.forward_shared(&origin, note),
-                    Err(RecvError::Lagged(missed)) => {
-                        tracing::warn!(session = self.label(), missed, "the session missed notifications");
-                        // Any list may have changed, and there may have been a reload.
-                        let endpoint = HashSet::from([self.endpoint().clone()]);
-                        let origin = Origin::Reload(Arc::new(endpoint));
-                        LISTS.map(changed).into_iter().for_each(|note| self.forward_shared(&origin, note));
-                    }
-                    Err(RecvError::Closed) => return,
-                },
+                changes = shared.next() => changes.into_iter().for_each(|change| self.forward_shared(change)),
             }
         }
     }
@@ -58,7 +47,6 @@ impl Session {
             let Some((_, message)) = message else { return };
             match (message, link.upgrade()) {
                 (Inbound::Notification(note), Some(link)) => {
-                    link.known.forget(&note.method);
                     self.outbox.put(Message::Notification(self.translated(&link, note)));
                 }
                 (Inbound::Notification(note), None) => self.outbox.put(Message::Notification(note)),
@@ -67,42 +55,54 @@ impl Session {
                     self.outbox.put(message);
                 }
                 // Nobody is there any more who could be told the answer.
-                (Inbound::Request(_), None) => {}
+                (Inbound::Request(_) | Inbound::AnyUpdated, None) => {}
+                (Inbound::AnyUpdated, Some(link)) => {
+                    self.tell_updates(|upstream| *upstream.connector.name() == link.name);
+                }
             }
         }
     }
 
-    /// A notification of a shared connection: list changes for everybody, resource updates for subscribers. Log
-    /// messages and the like are dropped, since nothing says whose they are.
-    fn forward_shared(self: &Arc<Self>, origin: &Origin, note: Notification) {
-        let name = match origin {
-            Origin::Upstream(name) => name,
-            Origin::Reload(endpoints) => {
-                if endpoints.contains(self.endpoint()) {
-                    if note.method == "notifications/resources/list_changed" {
-                        // What is new has not been told yet.
-                        tokio::spawn(subscribe_again(Arc::clone(self), self.subscriptions()));
-                    }
+    /// A change: of lists for everybody, of resources for subscribers.
+    fn forward_shared(self: &Arc<Self>, change: Change) {
+        match change {
+            Change::Endpoint(endpoint) if endpoint == *self.endpoint() => {
+                // What is new has not been told yet.
+                tokio::spawn(subscribe_again(Arc::clone(self), self.subscriptions()));
+                for list in LISTS {
+                    self.outbox.put(Message::Notification(changed(list)));
+                }
+            }
+            Change::Endpoint(_) => {}
+            Change::List(name, list) => {
+                let scope = self.scope();
+                let upstream = scope.upstreams().iter().find(|upstream| *upstream.connector.name() == name);
+                if upstream.is_some_and(|upstream| !self.links.hears_itself(upstream, list)) {
+                    self.outbox.put(Message::Notification(changed(list)));
+                }
+            }
+            Change::Updated(name, note) => {
+                let uri = note.params.as_deref().and_then(|params| member_str(params, "uri"));
+                let covered = uri.is_some_and(|uri| lock(&self.subscribed).covers(&uri));
+                if covered
+                    && self.scope().upstreams().iter().any(|upstream| *upstream.connector.name() == name)
+                {
                     self.outbox.put(Message::Notification(note));
                 }
-                return;
             }
-        };
+            Change::AnyUpdated(name) => self
+                .tell_updates(|upstream| *upstream.connector.name() == name && !self.links.has_own(upstream)),
+        }
+    }
+
+    /// Tells the client of an update of each resource that it has subscribed to at these upstreams.
+    fn tell_updates(&self, concerned: impl Fn(&Upstream) -> bool) {
         let scope = self.scope();
-        let Some(upstream) = scope.upstreams().iter().find(|upstream| upstream.connector.name() == name)
-        else {
-            return;
-        };
-        let wanted = match note.method.as_str() {
-            "notifications/resources/updated" => note
-                .params
-                .as_deref()
-                .and_then(|params| member_str(params, "uri"))
-                .is_some_and(|uri| lock(&self.subscribed).covers(&uri)),
-            method => method.ends_with("/list_changed") && !self.links.has_own(upstream),
-        };
-        if wanted {
-            self.outbox.put(Message::Notification(note));
+        let concerned: Vec<_> = scope.upstreams().iter().filter(|upstream| concerned(upstream)).collect();
+        for uri in self.subscriptions() {
+            if concerned.iter().any(|upstream| self.has_subscribed(upstream, &uri)) {
+                self.outbox.put(Message::Notification(updated(&uri)));
+            }
         }
     }
 }

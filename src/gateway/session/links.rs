@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::super::error::Fault;
 use super::super::relay::{Message, Notification, Raw};
-use super::super::upstream::{ClientIdentity, Link, Role, Upstream, inbox, subscribe_to};
+use super::super::upstream::{ClientIdentity, Kind, Link, Role, Upstream, inbox, subscribe_to};
 use super::forward::Told;
 use crate::config::{Sharing, Transport};
 
@@ -41,6 +42,8 @@ pub(crate) struct SessionLinks {
     opened: mpsc::UnboundedSender<Told>,
     /// `logging/setLevel`'s parameters, for connections that are opened later.
     log_level: Mutex<Option<Raw>>,
+    /// Cancelled when the session ends.
+    ended: CancellationToken,
 }
 
 impl SessionLinks {
@@ -48,7 +51,8 @@ impl SessionLinks {
     pub(crate) fn new(client: ClientIdentity, opened: mpsc::UnboundedSender<Told>) -> Self {
         let interactive = client.meta.is_interactive();
         let (slots, own, subscribed) = Default::default();
-        Self { client, interactive, slots, own, subscribed, opened, log_level: Mutex::default() }
+        let ended = CancellationToken::new();
+        Self { client, interactive, slots, own, subscribed, opened, log_level: Mutex::default(), ended }
     }
 
     /// The session's client.
@@ -97,11 +101,12 @@ impl SessionLinks {
             _ => {}
         }
         // A broken upstream answers at once instead of making each session wait for its own attempt.
-        let native = upstream.native().await?;
+        let native = self.unless_ended(upstream, upstream.native()).await?;
         let connector = &upstream.connector;
         // Each has its own, where what it tells waits until it has shaken hands.
         let (sender, told) = inbox();
-        let opened = match connector.open_legacy(&self.client, Role::Dedicated, sender).await {
+        let opening = connector.open_legacy(&self.client, Role::Dedicated, sender);
+        let opened = match self.unless_ended(upstream, opening).await {
             Ok(link) => Opened { link: Arc::new(link), own: true },
             Err(fault) if native.era == super::super::relay::Era::Modern => {
                 let fault = fault.message;
@@ -117,18 +122,50 @@ impl SessionLinks {
         let link = Arc::clone(&opened.link);
         if opened.own {
             upstream.look_after(&link, None);
+            link.reconcile();
             lock(&self.own).insert(upstream.serial, Arc::clone(&link));
             // Nobody listens any more to a session that has ended.
             let _ = self.opened.send((Arc::clone(&link), told));
-            self.catch_up(&link, upstream.serial).await;
+            let catching_up = async {
+                self.catch_up(&link, upstream.serial).await;
+                Ok(())
+            };
+            // Whether or not it was cut short, the connection ends with the place that it is put in.
+            let _ = self.unless_ended(upstream, catching_up).await;
         }
         *slot = Some(opened);
         Ok(link)
     }
 
+    /// Waits for a server, but not beyond the end of the session or of the upstream: whoever ends them needs the place that is
+    /// locked meanwhile.
+    async fn unless_ended<T>(
+        &self,
+        upstream: &Upstream,
+        work: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<T, Fault> {
+        tokio::select! {
+            done = work => done,
+            () = self.ended.cancelled() => Err(upstream.ends()),
+            () = upstream.ending() => Err(upstream.ends()),
+        }
+    }
+
     /// Whether the session has a connection of its own to this upstream that is open.
     pub(crate) fn has_own(&self, upstream: &Upstream) -> bool {
         lock(&self.own).get(&upstream.serial).is_some_and(|link| link.is_open())
+    }
+
+    /// Whether the session's own connection to this upstream tells of changes of these lists itself. Where it does not,
+    /// what is remembered of them over it is forgotten.
+    pub(crate) fn hears_itself(&self, upstream: &Upstream, method: &str) -> bool {
+        let own = lock(&self.own).get(&upstream.serial).filter(|link| link.is_open()).cloned();
+        let Some(link) = own else { return false };
+        let told = Kind::changed(method).iter().all(|kind| link.is_told(*kind));
+        if !told {
+            link.known.forget(method);
+        }
+        told
     }
 
     /// The session's own connections that are open, the newest last.
@@ -178,17 +215,19 @@ impl SessionLinks {
         let own: Vec<_> = lock(&self.own).iter().map(|(serial, link)| (*serial, Arc::clone(link))).collect();
         let spent: Vec<_> =
             own.into_iter().filter(|(serial, link)| spent(link) && !followed(serial)).collect();
-        for (_, link) in spent {
+        let ends = spent.iter().map(|(_, link)| async move {
             // The next call opens another.
             if link.is_open() && link.retire_unused() {
                 tracing::debug!(upstream = %link.name, "a session's own connection is ended: nobody uses it");
                 link.wire.end().await;
             }
-        }
+        });
+        futures_util::future::join_all(ends).await;
     }
 
     /// Ends the session's own connections.
     pub(crate) async fn end(&self) {
+        self.ended.cancel();
         let slots: Vec<Slot> = std::mem::take(&mut *lock(&self.slots)).into_values().collect();
         let ends = slots.into_iter().map(|slot| async move {
             let opened = slot.lock().await.take();

@@ -1,16 +1,22 @@
 //! Messages for a session's GET stream, kept until a client comes for them, and for a while after: a stream that breaks off
 //! may have lost some, and its client comes back with the place of the last one that it has (MCP 2025-11-25
 //! §Resumability and Redelivery).
+//!
+//! Where more waits than may, the oldest goes first, but not what tells of a change: that takes its place behind the newest.
+//! Two changes that are the same are one until a stream has taken them.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::super::relay::Message;
+use super::super::changes::is_change;
+use super::super::relay::{Message, Notification};
 
 /// Messages that are kept for a client that does not listen; the oldest go first.
 const LIMIT: usize = 256;
+/// Changes that are kept beside: as many as there are lists and resources that a session may follow.
+const CHANGES: usize = 1024;
 /// The same in bytes.
 const WEIGHT: usize = 16 << 20;
 /// Messages that are kept after a stream has taken them.
@@ -34,6 +40,8 @@ struct State {
     messages: VecDeque<Message>,
     /// What they take, in bytes.
     weight: usize,
+    /// The changes among those that wait.
+    changes: HashSet<Box<str>>,
     /// The place of the newest; each message's is one more than that of the one before.
     last: u64,
     /// The place of the newest that a stream has taken.
@@ -53,14 +61,51 @@ impl State {
         usize::try_from(self.taken.saturating_sub(self.gone())).unwrap_or(usize::MAX)
     }
 
-    /// Drops the oldest message.
+    /// Adds a message behind the newest; a change that waits already is not put there twice.
+    fn push(&mut self, message: Message) {
+        if let Some(change) = change(&message)
+            && !self.changes.insert(change)
+        {
+            return;
+        }
+        self.weight += message.weight();
+        self.last += 1;
+        self.messages.push_back(message);
+    }
+
+    /// Whether there is more than may be.
+    fn is_full(&self) -> bool {
+        let others = self.messages.len() - self.changes.len();
+        self.messages.len() > 1 && (others > LIMIT || self.changes.len() > CHANGES || self.weight > WEIGHT)
+    }
+
+    /// Drops the oldest message; a change is put behind the newest, where there is something else to be dropped.
     fn drop_oldest(&mut self) {
         let waits = self.count_taken() == 0;
-        if let Some(oldest) = self.messages.pop_front() {
-            self.weight -= oldest.weight();
+        let Some(oldest) = self.messages.pop_front() else { return };
+        self.weight -= oldest.weight();
+        if !waits {
+            return;
         }
-        if waits {
+        let change = change(&oldest);
+        if let Some(change) = &change {
+            self.changes.remove(change);
+        }
+        let others = self.messages.len() > self.changes.len();
+        if change.is_some() && others && self.changes.len() < CHANGES {
+            self.push(oldest);
+        } else {
             tracing::debug!("a session's oldest waiting message is dropped: its client does not listen");
+        }
+    }
+
+    /// Notes that a stream has taken the message at this place.
+    fn take(&mut self, place: u64, message: &Message) {
+        if place > self.taken {
+            self.taken = place;
+            if let Some(change) = change(message) {
+                self.changes.remove(&change);
+            }
         }
     }
 
@@ -81,10 +126,8 @@ impl Outbox {
     /// Leaves a message.
     pub(crate) fn put(&self, message: Message) {
         let mut state = self.state();
-        state.weight += message.weight();
-        state.last += 1;
-        state.messages.push_back(message);
-        while state.messages.len() > 1 && (state.messages.len() > LIMIT || state.weight > WEIGHT) {
+        state.push(message);
+        while state.is_full() {
             state.drop_oldest();
         }
         drop(state);
@@ -118,7 +161,7 @@ impl Outbox {
                 let from = place.max(state.gone());
                 let index = usize::try_from(from - state.gone()).unwrap_or(usize::MAX);
                 if let Some(message) = state.messages.get(index).cloned() {
-                    state.taken = state.taken.max(from + 1);
+                    state.take(from + 1, &message);
                     state.forget();
                     return Some((from + 1, message));
                 }
@@ -146,10 +189,58 @@ impl Outbox {
     }
 }
 
+/// What a message says has changed, if it says so.
+fn change(message: &Message) -> Option<Box<str>> {
+    let Message::Notification(Notification { method, params }) = message else { return None };
+    let params = params.as_deref().map_or("", |params| params.get());
+    is_change(method).then(|| format!("{method} {params}").into())
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::super::relay::Notification;
+    use super::super::super::changes::{LISTS, updated};
     use super::*;
+
+    #[tokio::test]
+    async fn changes_outlast_whatever_else_waits_and_are_one_until_they_are_taken() {
+        let outbox = Outbox::default();
+        for _ in 0..2 {
+            outbox.put(note(LISTS[0]));
+            for number in 0..900 {
+                outbox.put(Message::Notification(updated(&format!("test://{number}"))));
+            }
+            for _ in 0..10 * LIMIT {
+                outbox.put(note("notifications/message"));
+            }
+        }
+        let (number, mut place) = outbox.open(None);
+        let mut told = std::collections::HashMap::<String, usize>::new();
+        while place < outbox.last() {
+            let (at, message) = outbox.next(number, place).await.unwrap();
+            place = at;
+            *told.entry(change(&message).map_or_else(String::new, String::from)).or_default() += 1;
+        }
+        let others = told.remove("").unwrap_or_default();
+        assert!(
+            others <= LIMIT && told.len() == 901 && told.values().all(|count| *count == 1),
+            "{others} {}",
+            told.len()
+        );
+        outbox.put(note(LISTS[0]));
+        assert_eq!(next(&outbox, number, place).await.1, LISTS[0]);
+        let state = outbox.state();
+        assert!(state.changes.is_empty());
+    }
+
+    #[test]
+    fn too_many_changes_are_dropped_too() {
+        let outbox = Outbox::default();
+        for number in 0..10 * CHANGES {
+            outbox.put(Message::Notification(updated(&format!("test://{number}"))));
+        }
+        let state = outbox.state();
+        assert!(state.messages.len() <= CHANGES && state.changes.len() == state.messages.len());
+    }
 
     /// A message that can be told from others.
     fn note(method: &str) -> Message {

@@ -314,18 +314,19 @@ impl Store {
             }
             let limit = limit();
             due = Instant::now() + SWEEP.min(limit);
-            for session in self.all() {
-                session.links.reap().await;
-            }
-            for session in self.all().into_iter().filter(|session| session.idle() > limit) {
+            // Together: none waits for another's server.
+            join_all(self.all().iter().map(|session| session.links.reap())).await;
+            let silent: Vec<_> = self.all().into_iter().filter(|session| session.idle() > limit).collect();
+            let ends = silent.iter().map(|session| {
                 if self.complaints.admits("silent session ended", session.client_key()) {
                     tracing::info!(
                         session = session.label(),
                         "the session is ended: its client has been silent"
                     );
                 }
-                self.end(&session.id).await;
-            }
+                self.end(&session.id)
+            });
+            join_all(ends).await;
         }
     }
 

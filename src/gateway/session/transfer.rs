@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt as _};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
@@ -26,6 +27,8 @@ use super::replay::LOGS;
 const HEADROOM: u64 = 1 << 20;
 /// How long an upstream may take to accept a subscription again.
 const SUBSCRIBE_LIMIT: Duration = Duration::from_secs(10);
+/// Subscriptions that servers are told of at once.
+const AT_ONCE: usize = 16;
 /// How long the other process may take to say whether it knows a session.
 const FIND_LIMIT: Duration = Duration::from_secs(5);
 
@@ -190,15 +193,17 @@ fn line(value: &impl Serialize) -> String {
 
 /// Tells upstreams that do not know it what the client has subscribed to.
 pub(super) async fn subscribe_again(session: Arc<Session>, uris: Vec<String>) {
-    for uri in uris {
+    // Several at once: one that is not answered must not keep the others waiting.
+    let session = &session;
+    let each = stream::iter(uris).for_each_concurrent(AT_ONCE, |uri| async move {
         let method = "resources/subscribe";
         let params = Some(raw(&serde_json::json!({ "uri": uri })));
         let meta = &session.links.client().meta;
-        let routed = route(&session.scope(), &*session, method, params, meta).await;
+        let routed = route(&session.scope(), &**session, method, params, meta).await;
         let result = match routed {
-            Ok((upstream, _)) if session.has_subscribed(&upstream, &uri) => continue,
+            Ok((upstream, _)) if session.has_subscribed(&upstream, &uri) => return,
             Ok((upstream, params)) => match session.follow(&upstream, method, params.as_deref()).await {
-                Some(Ok(())) => continue,
+                Some(Ok(())) => return,
                 Some(Err(fault)) => Err(fault),
                 None => {
                     // Also for the connection that comes after this one, and for whoever ends the same subscription.
@@ -214,7 +219,8 @@ pub(super) async fn subscribe_again(session: Arc<Session>, uris: Vec<String>) {
             }
             Err(fault) => tracing::debug!(session = session.label(), %fault, "a subscription is lost"),
         }
-    }
+    });
+    each.await;
 }
 
 /// What this process asks of the one before or after it.
@@ -248,6 +254,16 @@ pub enum Asked {
     Round {
         /// What, as text.
         word: String,
+    },
+    /// To hear something of requests at an upstream that takes only so many at once.
+    Turn {
+        /// What, as text.
+        word: String,
+    },
+    /// Nothing: tells when everything before is on its way.
+    Nothing {
+        /// Who is told.
+        done: oneshot::Sender<()>,
     },
 }
 

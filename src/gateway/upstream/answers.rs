@@ -15,8 +15,8 @@ use super::driven::Answer;
 use super::events::{content_type, events as read_events, finish, is_stream, is_too_long, note_place};
 use super::exchange::{Event, Events};
 use super::http::{Http, Sent};
+use super::inbox::Inbound;
 use super::known::is_unknown_method;
-use super::link::Inbound;
 use super::refusals::Later;
 use super::unsolicited::{Got, RETRY};
 
@@ -100,7 +100,7 @@ impl Http {
             tokio::time::sleep(wait).await;
             match self.get_stream(last).await {
                 Got::Stream(stream) => return Some(*stream),
-                Got::Nothing => return None,
+                Got::Nothing | Got::Refused => return None,
                 Got::Failure => {}
             }
         }

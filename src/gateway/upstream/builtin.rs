@@ -50,6 +50,7 @@ impl Builtin {
             version: MODERN.to_owned(),
             capabilities: raw(&json!({ "tools": {} })),
             instructions: Some("Read-only tools about the mcpeg gateway itself.".to_owned()),
+            server: None,
         }
     }
 

@@ -259,9 +259,15 @@ impl Kin {
                     keepers.dismiss(self.pid);
                     return "goes on in another process".to_owned();
                 }
-                if tokio::time::timeout(AFTER_END_OF_INPUT, pidfd.readable()).await.is_err() {
-                    self.signal(Kill::Term);
-                    let _ = tokio::time::timeout(AFTER_TERM, pidfd.readable()).await;
+                tokio::select! {
+                    _ = pidfd.readable() => {}
+                    () = keepers.while_it_may_end(AFTER_END_OF_INPUT) => {
+                        self.signal(Kill::Term);
+                        tokio::select! {
+                            _ = pidfd.readable() => {}
+                            () = keepers.while_told_to_end(AFTER_TERM) => {}
+                        }
+                    }
                 }
             }
         }

@@ -21,7 +21,8 @@ use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::time::Instant;
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, timeout};
 use tower::{Service as _, ServiceExt as _};
 
 use super::endpoints::Target;
@@ -30,6 +31,8 @@ use super::endpoints::Target;
 const KEPT: Duration = Duration::from_secs(60);
 /// How often such connections are looked for.
 const SWEEP: Duration = Duration::from_secs(15);
+/// How long connecting may take, with TLS.
+const CONNECT: Duration = Duration::from_secs(20);
 /// Connections to one place that are kept.
 const MOST: usize = 256;
 
@@ -136,8 +139,12 @@ impl Pool {
     /// A new connection.
     async fn connect(&self, uri: &Uri) -> Result<Kept, Failed> {
         let mut connector = self.connector.clone();
-        let connector = connector.ready().await.map_err(Failed::Connect)?;
-        let stream = connector.call(uri.clone()).await.map_err(Failed::Connect)?;
+        let connecting = async {
+            let connector = connector.ready().await.map_err(Failed::Connect)?;
+            connector.call(uri.clone()).await.map_err(Failed::Connect)
+        };
+        let late = |late: Elapsed| Failed::Connect(late.into());
+        let stream = timeout(CONNECT, connecting).await.map_err(late)??;
         let (sender, connection) = handshake(stream).await.map_err(Failed::Answer)?;
         Ok(Kept { sender, connection: Box::new(connection), since: Instant::now() })
     }

@@ -173,7 +173,7 @@ pub(crate) fn lost(fault: Fault, late: Late) -> Exchange {
 }
 
 /// Nothing was sent, so that there is nothing to call off.
-struct Nothing;
+pub(super) struct Nothing;
 
 impl Cancel for Nothing {
     fn cancel(self: Box<Self>, _: Option<Raw>) {}

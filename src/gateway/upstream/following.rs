@@ -5,21 +5,31 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt as _};
 use serde_json::json;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout};
 
+use super::super::changes::updated;
 use super::super::error::Fault;
 use super::super::relay::{ClientMeta, Era, Notification, Outcome, array_items, member, raw};
-use super::exchange::Event;
-use super::link::{Call, Inbound, Link};
+use super::exchange::{Event, Exchange};
+use super::known::{Kind, is_unknown_method};
+use super::link::{Call, Link, Wire};
 use super::supervisor::Upstream;
-use crate::config::UpstreamName;
+use super::unsolicited::SILENCE;
 
 /// How long one stream of changes may last before it is opened anew.
 const LISTEN: Duration = Duration::from_secs(24 * 60 * 60);
 /// The wait before a stream of changes that broke is opened again.
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
+/// The longest wait, where it breaks again and again, or is refused.
+const LONGEST: Duration = Duration::from_secs(300);
+/// A stream that lasted for so long was no failure.
+const STEADY: Duration = Duration::from_secs(10);
+/// Subscriptions that a server is told of at once.
+const AT_ONCE: usize = 16;
 /// How long a legacy server may take to accept or end a subscription.
 const SUBSCRIBE: Duration = Duration::from_secs(10);
 
@@ -110,6 +120,7 @@ pub(crate) async fn follow(
     let _follower = Follower::of(&upstream);
     let mut accepted = Some(accepted);
     let following = async {
+        let mut again = false;
         loop {
             let ended = match upstream.native().await {
                 Ok(link) if link.era == Era::Legacy => {
@@ -118,7 +129,7 @@ pub(crate) async fn follow(
                     let _ = link.wire.closed().wait_for(|closed| *closed).await;
                     Ok(())
                 }
-                Ok(link) => receive(&link, &followed, &updates, &mut accepted).await,
+                Ok(link) => receive(&link, &followed, (&updates, again), &mut accepted).await,
                 Err(fault) => Err(fault),
             };
             if upstream.is_stopping() {
@@ -133,6 +144,7 @@ pub(crate) async fn follow(
                 (Err(fault), None) => tracing::debug!(upstream = upstream.name(), %fault, "not followed"),
                 (Ok(()), _) => {}
             }
+            again = true;
             tokio::time::sleep(LISTEN_AGAIN).await;
         }
     };
@@ -158,32 +170,37 @@ pub(crate) async fn subscribe_to(link: &Link, uris: Vec<String>) {
     if link.era == Era::Modern {
         return;
     }
-    for uri in uris {
-        let params = raw(&json!({ "uri": uri }));
-        let call = Call::new("resources/subscribe", Some(params), SUBSCRIBE);
+    tell_each(link, "resources/subscribe", uris).await;
+}
+
+/// Sends a request for each resource, several at once and all of them within [`SUBSCRIBE`]: one that is not answered must
+/// not keep the others waiting.
+async fn tell_each(link: &Link, method: &str, uris: Vec<String>) {
+    let each = stream::iter(uris).for_each_concurrent(AT_ONCE, |uri| async move {
+        let call = Call::new(method, Some(raw(&json!({ "uri": uri }))), SUBSCRIBE);
         let _ = link.call_aside(call).await.outcome().await;
+    });
+    if timeout(SUBSCRIBE, each).await.is_err() {
+        tracing::debug!(upstream = %link.name, method, "the server does not answer in time");
     }
 }
 
 /// Ends subscriptions of a legacy server that nobody else has.
 async fn unsubscribe(upstream: &Upstream, followed: &Followed) {
-    for uri in followed.uris.iter().filter(|uri| upstream.has_subscriber(uri, &followed.who)) {
-        if upstream.unsubscribe(uri, &followed.who) {
-            continue;
-        }
-        if let Some(link) = upstream.ready() {
-            let params = raw(&json!({ "uri": uri }));
-            let call = Call::new("resources/unsubscribe", Some(params), SUBSCRIBE);
-            let _ = link.call_aside(call).await.outcome().await;
-        }
+    let own = followed.uris.iter().filter(|uri| upstream.has_subscriber(uri, &followed.who));
+    let last = own.filter(|uri| !upstream.unsubscribe(uri, &followed.who));
+    let last: Vec<_> = last.cloned().collect();
+    if let Some(link) = upstream.ready().filter(|_| !last.is_empty()) {
+        tell_each(&link, "resources/unsubscribe", last).await;
     }
 }
 
-/// Receives the updates of a modern server until its stream ends; the fault says why it does not tell any.
+/// Receives the updates of a modern server until its stream ends; the fault says why it does not tell any. A stream that
+/// is not the first one begins with an update of everything: there may have been one in between.
 async fn receive(
     link: &Link,
     followed: &Followed,
-    updates: &Sender<Notification>,
+    (updates, again): (&Sender<Notification>, bool),
     accepted: &mut Option<oneshot::Sender<Result<(), Fault>>>,
 ) -> Result<(), Fault> {
     let wanted = json!({ "notifications": { "resourceSubscriptions": followed.uris } });
@@ -191,12 +208,18 @@ async fn receive(
     let mut exchange = link.call_aside(Call::new("subscriptions/listen", Some(params), LISTEN)).await;
     let refused = || Fault::upstream(&link.name, "does not tell of changes of this resource");
     loop {
-        match exchange.next().await {
+        let Some(event) = heard(link, &mut exchange).await else { return Ok(()) };
+        match event {
             Event::Notification(note) if note.method == "notifications/subscriptions/acknowledged" => {
                 if !honours(&note) {
                     return Err(refused());
                 }
                 accepted.take().map(|accepted| accepted.send(Ok(())));
+                for uri in followed.uris.iter().filter(|_| again) {
+                    if updates.send(updated(uri)).await.is_err() {
+                        return Ok(());
+                    }
+                }
             }
             Event::Notification(note) if note.method == "notifications/resources/updated" => {
                 if updates.send(note).await.is_err() {
@@ -218,33 +241,84 @@ fn honours(note: &Notification) -> bool {
     uris.and_then(array_items).is_some_and(|uris| !uris.is_empty())
 }
 
+/// The next event of a stream of changes; `None` if nothing has come over HTTP for so long that the server may have
+/// vanished. Pipes have an end that is seen.
+async fn heard(link: &Link, exchange: &mut Exchange) -> Option<Event> {
+    match &link.wire {
+        Wire::Http(_) => timeout(SILENCE, exchange.next()).await.ok(),
+        Wire::Stdio { .. } | Wire::Builtin(_) => Some(exchange.next().await),
+    }
+}
+
 /// Follows the list changes of a modern server, which tells them only to those who ask (MCP 2026-07-28 §Subscriptions),
 /// and tells a legacy one of the subscriptions that its predecessor had.
-pub(super) async fn listen(link: Arc<Link>, inbox: Sender<(UpstreamName, Inbound)>, subscribed: Vec<String>) {
+pub(super) async fn listen(link: Arc<Link>, subscribed: Vec<String>) {
     if link.era == Era::Legacy {
         return subscribe_to(&link, subscribed).await;
     }
-    let wanted = json!({ "notifications": {
-        "toolsListChanged": true, "promptsListChanged": true, "resourcesListChanged": true
-    } });
-    let params = ClientMeta::default().apply(Some(raw(&wanted)));
+    let mut wait = LISTEN_AGAIN;
     loop {
-        let call = Call::new("subscriptions/listen", Some(params.clone()), LISTEN);
-        let mut exchange = link.call_aside(call).await;
-        loop {
-            match exchange.next().await {
-                Event::Notification(note) if note.method.ends_with("/list_changed") => {
-                    let note = Notification { method: note.method, params: None };
-                    let _ = inbox.send((link.name.clone(), Inbound::Notification(note))).await;
-                }
-                Event::Notification(_) | Event::Request(_) => {}
-                Event::Done(Outcome::Error(_)) => return,
-                Event::Done(Outcome::Result(_)) | Event::Lost(_) => break,
-            }
+        let began = Instant::now();
+        let ended = hear_changes(&link).await;
+        link.known.closed();
+        match ended {
+            Heard::Nothing => return,
+            Heard::Refused => wait = LONGEST,
+            Heard::Ended if began.elapsed() >= STEADY => wait = LISTEN_AGAIN,
+            Heard::Ended => wait = (wait * 2).min(LONGEST / 10),
         }
         if !link.is_open() {
             return;
         }
-        tokio::time::sleep(LISTEN_AGAIN).await;
+        tokio::time::sleep(wait).await;
     }
+}
+
+/// How a stream of list changes ended.
+enum Heard {
+    /// The server has none.
+    Nothing,
+    /// Not now.
+    Refused,
+    /// It has told of changes until now.
+    Ended,
+}
+
+/// Tells of the list changes that one stream brings. Lists are trusted as long as it is open, as far as the server has
+/// said that it tells of them.
+async fn hear_changes(link: &Link) -> Heard {
+    let wanted = json!({ "notifications": {
+        "toolsListChanged": true, "promptsListChanged": true, "resourcesListChanged": true
+    } });
+    let params = ClientMeta::default().apply(Some(raw(&wanted)));
+    let call = Call::new("subscriptions/listen", Some(params), LISTEN);
+    let mut exchange = link.call_aside(call).await;
+    loop {
+        let Some(event) = heard(link, &mut exchange).await else { return Heard::Ended };
+        match event {
+            Event::Notification(note) if note.method == "notifications/subscriptions/acknowledged" => {
+                link.known.opened(&told_of(&note));
+            }
+            Event::Notification(note) if note.method.ends_with("/list_changed") => {
+                link.inbox.tell(Notification { method: note.method, params: None });
+            }
+            Event::Notification(_) | Event::Request(_) => {}
+            Event::Done(Outcome::Error(error)) if is_unknown_method(&error) => return Heard::Nothing,
+            Event::Done(Outcome::Error(_)) => return Heard::Refused,
+            Event::Done(Outcome::Result(_)) | Event::Lost(_) => return Heard::Ended,
+        }
+    }
+}
+
+/// The lists of whose changes a server has said that it tells.
+fn told_of(note: &Notification) -> Vec<Kind> {
+    let honoured = note.params.as_deref().and_then(|params| member(params, "notifications"));
+    let told =
+        |name| honoured.and_then(|honoured| member(honoured, name)).is_some_and(|told| told.get() == "true");
+    let name = |kind: Kind| match kind {
+        Kind::Tools => "toolsListChanged",
+        Kind::Prompts => "promptsListChanged",
+        Kind::Resources | Kind::Templates => "resourcesListChanged",
+    };
+    Kind::ALL.into_iter().filter(|kind| told(name(*kind))).collect()
 }

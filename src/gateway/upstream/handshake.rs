@@ -10,13 +10,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
-use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use super::super::error::{Error, Fault};
 use super::super::relay::{
-    ClientMeta, Era, LATEST_LEGACY, MODERN, Message, Notification, Outcome, Raw, code, member, names,
+    ClientMeta, Era, LATEST_LEGACY, MODERN, Message, Notification, Outcome, Raw, code, key, member, names,
     names::Strictness, raw,
 };
 use super::allowance::Allowance;
@@ -25,11 +24,11 @@ use super::child::{self, Recipe};
 use super::driven::Pool;
 use super::endpoints::Endpoints;
 use super::http::{Endpoint, Http};
+use super::inbox::{Inbox, Outlet};
 use super::keepers::Keepers;
-use super::known::Known;
-use super::link::{COMPLAINTS, Call, Handshake, Inbound, Inbox, Link, Role, Wire};
+use super::link::{COMPLAINTS, Call, Handshake, Link, Role, Wire};
 use super::pipes::Rest;
-use super::pool::pool_trusting;
+use super::pool::Authorities;
 use super::stdio::Stdio;
 use crate::config::{Transport, Upstream as Settings, UpstreamName};
 
@@ -52,6 +51,8 @@ pub(crate) struct Connector {
     pub(crate) settings: Settings,
     /// For HTTP upstreams.
     pub(crate) pool: Pool,
+    /// Whom TLS trusts, if not the system's authorities.
+    trusted: Option<Authorities>,
     /// The largest message, in bytes.
     pub(crate) limit: usize,
     /// Who ends and reaps children.
@@ -74,6 +75,11 @@ struct Greeting {
     capabilities: Option<Raw>,
     /// Its instructions.
     instructions: Option<String>,
+    /// Who it is.
+    server_info: Option<Raw>,
+    /// Modern: the same, among others.
+    #[serde(rename = "_meta")]
+    meta: Option<Raw>,
 }
 
 /// `initialize`'s parameters; the client's own members pass as it wrote them.
@@ -111,13 +117,21 @@ impl Connector {
         keepers: &Keepers,
         builtin: Option<Arc<Builtin>>,
     ) -> Result<Self, Error> {
-        let (pool, endpoints) = match &settings.transport {
-            Transport::Http { urls, ca_file: Some(file), .. } => (pool_trusting(file)?, Endpoints::new(urls)),
-            Transport::Http { urls, .. } => (pool.clone(), Endpoints::new(urls)),
-            Transport::Stdio { .. } => (pool.clone(), Arc::default()),
+        let endpoints = match &settings.transport {
+            Transport::Http { urls, .. } => Endpoints::new(urls),
+            Transport::Stdio { .. } => Arc::default(),
         };
+        let trusted = authorities(settings).map(Authorities::read).transpose()?;
+        let pool = trusted.as_ref().map(Authorities::pool).transpose()?.unwrap_or_else(|| pool.clone());
         let (settings, keepers) = (settings.clone(), keepers.clone());
-        Ok(Self { settings, pool, limit, keepers, builtin, endpoints })
+        Ok(Self { settings, pool, trusted, limit, keepers, builtin, endpoints })
+    }
+
+    /// Whether connections with these settings would be the same: also the certificates that are trusted, which may have
+    /// been replaced in their file. What other files hold (`${file:…}`, `${credential:…}`) is part of the settings.
+    pub(crate) fn is_for(&self, settings: &Settings) -> bool {
+        let same = |file| Authorities::read(file).is_ok_and(|now| Some(&now) == self.trusted.as_ref());
+        self.settings == *settings && authorities(settings).is_none_or(same)
     }
 
     /// The upstream's name.
@@ -126,11 +140,8 @@ impl Connector {
     }
 
     /// Opens the shared connection in the server's own era.
-    pub(crate) async fn open_native(
-        &self,
-        inbox: mpsc::Sender<(UpstreamName, Inbound)>,
-    ) -> Result<Link, Fault> {
-        self.within(self.negotiate(None, Role::Shared, inbox)).await
+    pub(crate) async fn open_native(&self, outlet: Outlet) -> Result<Link, Fault> {
+        self.within(self.negotiate(None, Role::Shared, outlet)).await
     }
 
     /// Opens a legacy connection.
@@ -138,9 +149,9 @@ impl Connector {
         &self,
         client: &ClientIdentity,
         role: Role,
-        inbox: mpsc::Sender<(UpstreamName, Inbound)>,
+        outlet: Outlet,
     ) -> Result<Link, Fault> {
-        self.within(self.negotiate(Some(client), role, inbox)).await
+        self.within(self.negotiate(Some(client), role, outlet)).await
     }
 
     /// Holds opening to the start time-out.
@@ -156,16 +167,17 @@ impl Connector {
         &self,
         client: Option<&ClientIdentity>,
         role: Role,
-        inbox: mpsc::Sender<(UpstreamName, Inbound)>,
+        outlet: Outlet,
     ) -> Result<Link, Fault> {
         if let Some(builtin) = &self.builtin {
             let wire = Wire::Builtin(Arc::clone(builtin));
-            return Ok(self.link(Era::Modern, Builtin::handshake(), wire));
+            return Ok(self.link(Era::Modern, Builtin::handshake(), wire, self.inbox(outlet)));
         }
         if client.is_none() {
+            let inbox = self.inbox(outlet.clone());
             let wire = self.wire(Era::Modern, role, inbox.clone())?;
             // The link is made before the question, so that giving up on it ends the process.
-            let mut link = self.link(Era::Modern, Handshake::unknown(), wire);
+            let mut link = self.link(Era::Modern, Handshake::unknown(), wire, inbox);
             if let Discovery::Modern(handshake) = self.discover(&link.wire).await? {
                 link.handshake = handshake;
                 return Ok(link);
@@ -175,21 +187,17 @@ impl Connector {
                 return self.initialize(link, &ClientIdentity::default()).await;
             }
         }
-        self.begin_legacy(client.unwrap_or(&ClientIdentity::default()), role, inbox).await
+        self.begin_legacy(client.unwrap_or(&ClientIdentity::default()), role, outlet).await
     }
 
     /// Starts and shakes hands in the legacy era, at one endpoint after the other until one can be reached.
-    async fn begin_legacy(
-        &self,
-        client: &ClientIdentity,
-        role: Role,
-        inbox: mpsc::Sender<(UpstreamName, Inbound)>,
-    ) -> Result<Link, Fault> {
+    async fn begin_legacy(&self, client: &ClientIdentity, role: Role, outlet: Outlet) -> Result<Link, Fault> {
         let mut left = self.endpoints.len().max(1);
         loop {
             left -= 1;
+            let inbox = self.inbox(outlet.clone());
             let wire = self.wire(Era::Legacy, role, inbox.clone())?;
-            match self.initialize(self.link(Era::Legacy, Handshake::unknown(), wire), client).await {
+            match self.initialize(self.link(Era::Legacy, Handshake::unknown(), wire, inbox), client).await {
                 Err(fault) if fault.unprocessed && left > 0 => {}
                 opened => {
                     let link = opened?;
@@ -203,13 +211,14 @@ impl Connector {
     }
 
     /// A link of this upstream.
-    pub(super) fn link(&self, era: Era, handshake: Handshake, wire: Wire) -> Link {
+    pub(super) fn link(&self, era: Era, handshake: Handshake, wire: Wire, inbox: Inbox) -> Link {
         Link {
             name: self.name().clone(),
             era,
             handshake,
             wire,
-            known: Known::default(),
+            known: Arc::clone(inbox.known()),
+            inbox,
             calls: TaskTracker::new(),
             shows: Arc::clone(&self.settings.shows),
             idle_limit: self.settings.idle_timeout,
@@ -219,15 +228,14 @@ impl Connector {
         }
     }
 
+    /// Where a new connection leaves what belongs to no request.
+    fn inbox(&self, outlet: Outlet) -> Inbox {
+        Inbox::new(self.name().clone(), outlet)
+    }
+
     /// Starts the child, or prepares the HTTP connection.
-    fn wire(
-        &self,
-        era: Era,
-        role: Role,
-        inbox: mpsc::Sender<(UpstreamName, Inbound)>,
-    ) -> Result<Wire, Fault> {
+    fn wire(&self, era: Era, role: Role, inbox: Inbox) -> Result<Wire, Fault> {
         let name = self.name();
-        let inbox = Inbox::new(name.clone(), inbox);
         match &self.settings.transport {
             Transport::Stdio { command, args, env, working_dir, limits, user } => {
                 let working_dir = working_dir.as_deref().map(Path::new);
@@ -326,6 +334,14 @@ impl Connector {
     }
 }
 
+/// The file of the authorities that TLS trusts, where the settings name one.
+fn authorities(settings: &Settings) -> Option<&Path> {
+    match &settings.transport {
+        Transport::Http { ca_file, .. } => ca_file.as_deref(),
+        Transport::Stdio { .. } => None,
+    }
+}
+
 impl Greeting {
     /// Whether a revision is among the supported ones.
     fn supports(&self, version: &str) -> bool {
@@ -338,13 +354,31 @@ impl Greeting {
             version: version.to_owned(),
             capabilities: self.capabilities.unwrap_or_else(|| raw(&json!({}))),
             instructions: self.instructions,
+            server: self
+                .server_info
+                .or_else(|| member(self.meta.as_deref()?, key::SERVER_INFO).map(ToOwned::to_owned)),
         }
     }
 }
 
 impl Handshake {
+    /// Whether an answer to `server/discover` is that of another server than the one that this is of: it was replaced behind
+    /// its address.
+    pub(super) fn is_of_another(&self, discovered: &RawValue) -> bool {
+        let Ok(greeting) = serde_json::from_str::<Greeting>(discovered.get()) else { return false };
+        let other = greeting.into_handshake(&self.version);
+        let differ = |one: &RawValue, other: &RawValue| {
+            let value = |raw: &RawValue| serde_json::from_str::<serde_json::Value>(raw.get()).ok();
+            one.get() != other.get() && value(one) != value(other)
+        };
+        let servers = self.server.as_deref().zip(other.server.as_deref());
+        differ(&self.capabilities, &other.capabilities)
+            || self.instructions != other.instructions
+            || servers.is_some_and(|(one, other)| differ(one, other))
+    }
+
     /// Before the server has said anything.
     pub(crate) fn unknown() -> Self {
-        Self { version: String::new(), capabilities: raw(&json!({})), instructions: None }
+        Self { version: String::new(), capabilities: raw(&json!({})), instructions: None, server: None }
     }
 }

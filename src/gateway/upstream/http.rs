@@ -14,7 +14,7 @@ use http::{
     header,
 };
 use http_body_util::Full;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -25,9 +25,10 @@ use super::super::relay::{
 use super::allowance::Allowance;
 use super::driven::{Answer, Pool};
 use super::endpoints::{Endpoints, Place, Target};
-use super::exchange::{Cancel, Event, Events, Exchange, Late, carried};
+use super::exchange::{Cancel, Event, Events, Exchange, Late, Nothing, carried};
 use super::headers;
-use super::link::{Call, Inbox, Role};
+use super::inbox::Inbox;
+use super::link::{Call, Role};
 use super::refusals::Later;
 use crate::config::{Secret, UpstreamName};
 
@@ -35,8 +36,14 @@ use crate::config::{Secret, UpstreamName};
 pub(crate) const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 /// The header that states the revision.
 pub(crate) const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
-/// How long ending a session may take.
+/// How long ending a session may take, the wait for its turn included.
 const GOODBYE: Duration = Duration::from_secs(2);
+/// Sessions, of all servers, that are ended at once: each needs a descriptor.
+static GOODBYES: Semaphore = Semaphore::const_new(128);
+/// How long calling a request off may take, the wait for its turn included.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// Requests to one server that are called off at once; a server that hangs must not cost a descriptor for each.
+const FAREWELLS: usize = 8;
 /// Complaints about what a server says that are logged in a second; the rest is counted.
 const COMPLAINTS: u32 = 20;
 /// As many headers a request has at most, beside those of the configuration and those that mirror parameters.
@@ -75,6 +82,8 @@ pub(crate) struct Http {
     pub(super) complaints: Mutex<Allowance>,
     /// The task of the GET stream.
     pub(super) listener: OnceLock<AbortHandle>,
+    /// Turns of requests that are called off.
+    farewells: Arc<Semaphore>,
 }
 
 /// Where and how to connect.
@@ -92,7 +101,7 @@ pub(crate) struct Endpoint<'a> {
     pub(crate) limit: usize,
 }
 
-/// Tells a server of the legacy era that a request is called off; closing the connection of its POST tells a modern one.
+/// Tells a server of the legacy era that a request is called off.
 struct CancelHttp {
     /// The connection.
     connection: Arc<Http>,
@@ -140,15 +149,21 @@ impl Http {
             closed: watch::Sender::new(false),
             complaints: Mutex::new(Allowance::new(COMPLAINTS)),
             listener: OnceLock::new(),
+            farewells: Arc::new(Semaphore::new(FAREWELLS)),
         }))
     }
 
     /// Sends a request.
     pub(crate) fn call(self: &Arc<Self>, call: Call, deadline: Instant, late: Late) -> Exchange {
         let id = self.last.fetch_add(1, Ordering::Relaxed) + 1;
-        let cancel = CancelHttp { connection: Arc::clone(self), id };
+        // A handshake cannot be called off (MCP 2025-11-25 §Cancellation); a modern server sees the connection's end.
+        let cancel: Box<dyn Cancel> = if self.era == Era::Modern || call.method == "initialize" {
+            Box::new(Nothing)
+        } else {
+            Box::new(CancelHttp { connection: Arc::clone(self), id })
+        };
         let connection = Arc::clone(self);
-        carried(Box::new(cancel), deadline, late, |events| async move {
+        carried(cancel, deadline, late, |events| async move {
             connection.carry(id, call, events).await;
         })
     }
@@ -183,15 +198,24 @@ impl Http {
 
     /// Ends the session, as far as the server can be reached.
     pub(crate) async fn end(self: &Arc<Self>) {
-        if let Some(listener) = self.listener.get() {
-            listener.abort();
-        }
+        self.abandon();
         if self.session.get().is_some()
             && !self.closed.send_replace(true)
             && let Ok(target) = self.target()
         {
             let request = self.request_to(&target, Method::DELETE, Bytes::new());
-            let _ = tokio::time::timeout(GOODBYE, self.pool.request(&target, request)).await;
+            let goodbye = async {
+                let _turn = GOODBYES.acquire().await;
+                self.pool.request(&target, request).await
+            };
+            let _ = tokio::time::timeout(GOODBYE, goodbye).await;
+        }
+    }
+
+    /// Ends the GET stream.
+    pub(crate) fn abandon(&self) {
+        if let Some(listener) = self.listener.get() {
+            listener.abort();
         }
     }
 
@@ -344,22 +368,26 @@ fn is_out(status: StatusCode) -> bool {
 
 impl Cancel for CancelHttp {
     fn cancel(self: Box<Self>, params: Option<Raw>) {
-        // The connection is closed by whoever waits for the answer no longer.
-        if self.connection.era == Era::Modern {
+        if self.connection.is_closed() {
             return;
         }
         let params = params
             .unwrap_or_else(|| raw(&serde_json::json!({ "requestId": 0, "reason": "nobody waits for it" })));
         let params = set_member(&params, "requestId", &self.id.to_string()).unwrap_or(params);
         let note = Notification { method: "notifications/cancelled".to_owned(), params: Some(params) };
-        tokio::spawn(async move { self.connection.post(&Message::Notification(note)).await });
+        tokio::spawn(async move {
+            let farewell = async {
+                let _turn = self.connection.farewells.acquire().await;
+                self.connection.post(&Message::Notification(note)).await
+            };
+            // A server that does not read cannot make farewells pile up.
+            tokio::time::timeout(FAREWELL, farewell).await
+        });
     }
 }
 
 impl Drop for Http {
     fn drop(&mut self) {
-        if let Some(listener) = self.listener.get() {
-            listener.abort();
-        }
+        self.abandon();
     }
 }

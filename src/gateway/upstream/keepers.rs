@@ -13,8 +13,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::process::{Child, Command};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::task::TaskTracker;
 
 use crate::sys::guardian::{self, Line};
@@ -23,7 +24,9 @@ use crate::sys::process;
 /// A guardian that lived for less is replaced only after this wait, so that one that cannot live costs little.
 const AGAIN: Duration = Duration::from_secs(1);
 /// How long the guardian may take to see that there is nobody left to guard.
-const END: Duration = Duration::from_secs(1);
+const END: Duration = Duration::from_millis(500);
+/// Where there is a hurry, children are told to end so long before they are killed.
+const NOTICE: Duration = Duration::from_millis(500);
 
 /// The keepers of one gateway's children; clones share them.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +35,8 @@ pub(crate) struct Keepers {
     tasks: TaskTracker,
     /// The guardian and its list.
     guarded: Arc<Mutex<Guarded>>,
+    /// When children are killed at the latest, once that is known.
+    hurry: Arc<watch::Sender<Option<Instant>>>,
 }
 
 /// The list, and whom it was given to.
@@ -97,6 +102,37 @@ impl Keepers {
         let mut guarded = self.guarded();
         guarded.groups.remove(&pid);
         guarded.tell(|line| line.dismiss(pid));
+    }
+
+    /// Lets no child that is to end live beyond a moment.
+    pub(crate) fn hurry(&self, last: Instant) {
+        self.hurry.send_replace(Some(last));
+    }
+
+    /// Waits as long as a child may take to end by itself, before it is told to.
+    pub(crate) async fn while_it_may_end(&self, limit: Duration) {
+        self.wait(limit, NOTICE).await;
+    }
+
+    /// Waits as long as a child may take that was told to end, before it is killed.
+    pub(crate) async fn while_told_to_end(&self, limit: Duration) {
+        self.wait(limit, Duration::ZERO).await;
+    }
+
+    /// Waits for so long, but not beyond a moment before children are killed.
+    async fn wait(&self, limit: Duration, before: Duration) {
+        let mut hurry = self.hurry.subscribe();
+        let last = async {
+            let last = hurry.wait_for(Option::is_some).await.ok().and_then(|last| *last);
+            match last {
+                Some(last) => sleep_until(last - before).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = sleep(limit) => {}
+            () = last => {}
+        }
     }
 
     /// Waits until every child is reaped, then until the guardian is.

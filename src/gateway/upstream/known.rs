@@ -1,23 +1,32 @@
 //! What routing has learned of one connection's lists: fetched when first needed, forgotten when the server says that
-//! the list has changed, or after a while where it never says so.
+//! the list has changed.
+//!
+//! A notification can be lost, so that nothing rests on it alone. A list is trusted for longer ([`TOLD`]) only while a stream
+//! is open by which the server would tell of a change ([`Known::opened`], [`Known::closed`]); whenever such a stream
+//! opens, all is forgotten that was learned before. Without one a list holds for [`UNTOLD`]. What clients are shown holds no
+//! longer than the server allows (`ttlMs`). A list that is read again and differs from what it was is told to clients like a
+//! change that the server has told ([`super::reconcile`] reads again).
 //!
 //! A list is fetched once for all who wait for it, by a task of its own: a waiter that gives up does not undo the work,
 //! so a slow list is there for the next one.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 use http::{HeaderName, HeaderValue};
+use serde_json::Value;
 use serde_json::value::RawValue;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::super::changes::LISTS;
 use super::super::error::Fault;
 use super::super::relay::{
-    ClientMeta, Era, Object, Outcome, Raw, array_items, code, member, member_str, names, names::Strictness,
-    raw, raw_string, set_member,
+    ClientMeta, Era, Notification, Object, Outcome, Raw, array_items, code, member, member_str, names,
+    names::Strictness, raw, raw_string, set_member,
 };
 use super::headers::{PARAM, argument_text, encode};
 use super::link::{Call, Link, Wire};
@@ -27,8 +36,10 @@ use crate::config::{Selection, Shows};
 pub(super) const PAGES: usize = 1000;
 /// The pages of one list together, in bytes; more are not asked for.
 pub(super) const ITEMS: usize = 64 << 20;
-/// How long a list is remembered of a server that does not tell about changes.
-const UNTOLD: Duration = Duration::from_secs(30);
+/// How long a list is remembered where no stream is open by which the server would tell of a change.
+pub(super) const UNTOLD: Duration = Duration::from_secs(30);
+/// How long where there is one: what it tells can be lost.
+pub(super) const TOLD: Duration = Duration::from_secs(300);
 /// How deep in a schema annotations are looked for: no sane one nests as deep, and the stack is finite.
 const DEPTH: usize = 16;
 
@@ -50,8 +61,12 @@ pub(crate) enum Kind {
 pub(crate) struct Listing {
     /// The items.
     pub(crate) items: Vec<Raw>,
-    /// The shortest `ttlMs` of its pages.
+    /// The shortest `ttlMs` of its pages; none for one that has nothing to say.
     pub(crate) ttl: u64,
+    /// The same, where pages without it say nothing.
+    stated: Option<u64>,
+    /// When it was asked for.
+    asked: Option<Instant>,
     /// Whether every page may be shared between users.
     pub(crate) public: bool,
     /// Which arguments of which tools are mirrored in headers; made when first needed.
@@ -95,7 +110,30 @@ impl ParamHeader {
 
 /// The remembered lists of one connection.
 #[derive(Debug, Default)]
-pub(crate) struct Known([Mutex<Recall>; 4]);
+pub(crate) struct Known {
+    /// The lists.
+    recalls: [Mutex<Recall>; 4],
+    /// What the server would tell of.
+    streams: watch::Sender<Streams>,
+}
+
+/// The streams by which a server tells of changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Streams {
+    /// How often one was opened.
+    pub(super) opened: u64,
+    /// The kinds of which one that is open would tell, as bits.
+    kinds: u8,
+}
+
+/// What a list is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To find out where requests go.
+    Routing,
+    /// To be shown to a client.
+    Showing,
+}
 
 /// A list that is being fetched, for all who wait for it.
 type Fetch = Shared<BoxFuture<'static, Result<Arc<Listing>, Fault>>>;
@@ -103,8 +141,14 @@ type Fetch = Shared<BoxFuture<'static, Result<Arc<Listing>, Fault>>>;
 /// What is known of a list.
 #[derive(Debug, Default)]
 struct Recall {
-    /// The list, and until when it may be used.
-    listing: Option<(Arc<Listing>, Option<Instant>)>,
+    /// The list, unless it was forgotten.
+    listing: Option<Arc<Listing>>,
+    /// What the list was when it was read last.
+    last: Option<Arc<Listing>>,
+    /// Whether clients were told since then that it has changed.
+    told: bool,
+    /// When reading it was last tried by whoever reads again.
+    tried: Option<Instant>,
     /// How often it was forgotten: what was asked for before is not remembered after.
     changes: u64,
     /// Since when it is being fetched, and the way to the result.
@@ -167,6 +211,20 @@ impl Kind {
         }
     }
 
+    /// The notification that says that the list has changed.
+    pub(crate) const fn change(self) -> &'static str {
+        match self {
+            Self::Tools => LISTS[0],
+            Self::Prompts => LISTS[1],
+            Self::Resources | Self::Templates => LISTS[2],
+        }
+    }
+
+    /// Its bit in a set.
+    const fn bit(self) -> u8 {
+        1 << self as u8
+    }
+
     /// The kinds that a list-changed notification makes stale.
     pub(crate) fn changed(method: &str) -> &'static [Self] {
         match method {
@@ -183,23 +241,69 @@ impl Known {
     pub(crate) fn forget(&self, method: &str) {
         for kind in Kind::changed(method) {
             let mut recall = self.recall(*kind);
-            recall.listing = None;
-            // Whoever asks from now on must not get what was asked for before.
-            recall.fetch = None;
-            recall.changes += 1;
+            recall.forget();
+            recall.told = true;
         }
     }
 
-    /// The list, if it is remembered; of a connection that has been retired also if it is old.
-    fn get(&self, kind: Kind, old: bool) -> Option<Arc<Listing>> {
+    /// A stream was opened by which the server tells of changes of these kinds from now on. What was learned before may have
+    /// changed without a word.
+    pub(super) fn opened(&self, kinds: &[Kind]) {
+        // In this order: what is asked for from now on is remembered, and would be told of.
+        let kinds = kinds.iter().fold(0, |kinds, kind| kinds | kind.bit());
+        for kind in Kind::ALL {
+            self.recall(kind).forget();
+        }
+        self.streams.send_modify(|streams| *streams = Streams { opened: streams.opened + 1, kinds });
+    }
+
+    /// No such stream is open any more.
+    pub(super) fn closed(&self) {
+        self.streams.send_modify(|streams| streams.kinds = 0);
+    }
+
+    /// The streams, as they change.
+    pub(super) fn streams(&self) -> watch::Receiver<Streams> {
+        self.streams.subscribe()
+    }
+
+    /// Whether the list was read at some time.
+    pub(super) fn was_read(&self, kind: Kind) -> bool {
+        self.recall(kind).last.is_some()
+    }
+
+    /// When a list that was read is to be read again, if it holds for so long.
+    pub(super) fn due(&self, kind: Kind, holds: Duration) -> Option<Instant> {
         let recall = self.recall(kind);
-        let (listing, until) = recall.listing.as_ref()?;
-        (old || until.is_none_or(|until| Instant::now() < until)).then(|| Arc::clone(listing))
+        let asked = recall.last.as_ref()?.asked;
+        // One that was forgotten because of a change is read again by those who were told.
+        let read = asked.filter(|_| !recall.told);
+        read.max(recall.tried).map(|read| read + holds)
+    }
+
+    /// Notes that a list is about to be read again.
+    pub(super) fn try_again(&self, kind: Kind) {
+        self.recall(kind).tried = Some(Instant::now());
+    }
+
+    /// The list, if it is remembered and not older than `holds`.
+    fn get(&self, kind: Kind, holds: impl FnOnce(&Listing) -> Duration) -> Option<Arc<Listing>> {
+        let listing = self.recall(kind).listing.clone()?;
+        (listing.age() < holds(&listing)).then_some(listing)
     }
 
     /// What is known of a list.
     fn recall(&self, kind: Kind) -> std::sync::MutexGuard<'_, Recall> {
-        self.0[kind as usize].lock().unwrap_or_else(PoisonError::into_inner)
+        self.recalls[kind as usize].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Recall {
+    /// Whoever asks from now on does not get what was asked for before.
+    fn forget(&mut self) {
+        self.listing = None;
+        self.fetch = None;
+        self.changes += 1;
     }
 }
 
@@ -210,14 +314,17 @@ impl Link {
     }
 
     /// The list, remembered or fetched. `meta` is what a modern server must be told about the asking client. Nobody
-    /// waits longer than `patience`, counted from when the server was asked: one that hangs delays its first asker only.
+    /// waits longer than `patience`, counted from when the server was asked: one that hangs delays its first asker only. A
+    /// server that would tell of a change but cannot be asked is taken to have what it had.
     pub(crate) async fn known(
         self: &Arc<Self>,
         kind: Kind,
+        purpose: Purpose,
         meta: &ClientMeta,
         patience: Duration,
     ) -> Result<Arc<Listing>, Fault> {
-        if let Some(listing) = self.known.get(kind, self.pulse.is_retired()) {
+        let holds = |listing: &Listing| self.holds(kind, purpose, listing);
+        if let Some(listing) = self.known.get(kind, holds) {
             return Ok(listing);
         }
         let (asked, fetch) = {
@@ -225,14 +332,36 @@ impl Link {
             recall.fetch.get_or_insert_with(|| (Instant::now(), self.begin_fetch(kind, meta.clone()))).clone()
         };
         let late = |_| Fault::upstream(&self.name, "takes too long to list what it offers");
-        timeout_at(asked + patience, fetch).await.map_err(late)?
+        let fetched = timeout_at(asked + patience, fetch).await.map_err(late).and_then(|fetched| fetched);
+        fetched.or_else(|fault| {
+            let stale = self.known.get(kind, |_| 2 * TOLD).filter(|_| self.is_told(kind));
+            stale.ok_or(fault)
+        })
+    }
+
+    /// How long a list holds.
+    fn holds(&self, kind: Kind, purpose: Purpose, listing: &Listing) -> Duration {
+        if self.pulse.is_retired() {
+            // There is nobody to ask.
+            return Duration::MAX;
+        }
+        let cap = if self.is_told(kind) { TOLD } else { UNTOLD };
+        match listing.stated.filter(|_| purpose == Purpose::Showing && self.era == Era::Modern) {
+            Some(stated) => cap.min(Duration::from_millis(stated)),
+            None => cap,
+        }
     }
 
     /// Learns a list that is not remembered or old, without counting as use of the connection.
     pub(crate) async fn learn_aside(&self, kind: Kind, patience: Duration) -> Result<(), Fault> {
-        if self.known.get(kind, true).is_some() {
+        if self.known.get(kind, |listing| self.holds(kind, Purpose::Routing, listing)).is_some() {
             return Ok(());
         }
+        self.read_again(kind, patience).await
+    }
+
+    /// Reads a list, whatever is remembered of it.
+    pub(super) async fn read_again(&self, kind: Kind, patience: Duration) -> Result<(), Fault> {
         let late = |_| Fault::upstream(&self.name, "takes too long to list what it offers");
         timeout(patience, self.learn(kind, &ClientMeta::default())).await.map_err(late)?.map(drop)
     }
@@ -245,28 +374,49 @@ impl Link {
         fetch.map(|fetched| fetched.unwrap_or(Err(failed))).boxed().shared()
     }
 
-    /// Fetches a list and remembers it.
+    /// Fetches a list and remembers it. Where it differs from what it was and nobody was told so, clients are.
     async fn learn(&self, kind: Kind, meta: &ClientMeta) -> Result<Arc<Listing>, Fault> {
-        let changes = self.known.recall(kind).changes;
-        let fetched = self.fetch(kind, meta).await.map(Arc::new);
+        let (changes, asked) = (self.known.recall(kind).changes, Instant::now());
+        let fetched = self.fetch(kind, meta).await;
+        let fetched = fetched.map(|listing| Arc::new(Listing { asked: Some(asked), ..listing }));
         let mut recall = self.known.recall(kind);
-        let unchanged = recall.changes == changes;
-        if unchanged {
-            recall.fetch = None;
+        if recall.changes != changes {
+            // It is of before a change, or of after it; nobody knows.
+            return fetched;
         }
+        recall.fetch = None;
         let listing = fetched?;
-        if unchanged {
-            let until = (!self.tells_changes(kind)).then(|| Instant::now() + UNTOLD);
-            recall.listing = Some((Arc::clone(&listing), until));
+        recall.listing = Some(Arc::clone(&listing));
+        let last = recall.last.replace(Arc::clone(&listing));
+        let told = std::mem::take(&mut recall.told);
+        drop(recall);
+        if !told && last.is_some_and(|last| !last.is_the_same_as(&listing, kind)) {
+            tracing::info!(upstream = %self.name, method = kind.method(), "the list has changed without a word");
+            self.tell_found(kind);
         }
         Ok(listing)
     }
 
-    /// Whether the server says when the list has changed.
-    fn tells_changes(&self, kind: Kind) -> bool {
+    /// Tells clients that a list has changed of which the server has not told.
+    pub(super) fn tell_found(&self, kind: Kind) {
+        let method = kind.change();
+        self.inbox.tell_found(Notification { method: method.to_owned(), params: None });
+    }
+
+    /// Whether the server says when the list has changed, if it can.
+    pub(super) fn tells_changes(&self, kind: Kind) -> bool {
         member(&self.handshake.capabilities, kind.capability())
             .and_then(|capability| member(capability, "listChanged"))
             .is_some_and(|told| told.get() == "true")
+    }
+
+    /// Whether a change of the list would be told now: a stream is open for it. The pipes of a legacy server are one.
+    pub(crate) fn is_told(&self, kind: Kind) -> bool {
+        self.tells_changes(kind)
+            && match (&self.wire, self.era) {
+                (Wire::Stdio { connection, .. }, Era::Legacy) => !connection.is_lent(),
+                _ => self.known.streams.borrow().kinds & kind.bit() != 0,
+            }
     }
 
     /// Runs `check` with the headers that must mirror arguments of the tool that `params` call. A list that cannot be
@@ -277,7 +427,9 @@ impl Link {
         meta: &ClientMeta,
         check: impl FnOnce(&[ParamHeader]) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
-        let Ok(listing) = self.known(Kind::Tools, meta, LIST_LIMIT).await else { return Ok(()) };
+        let Ok(listing) = self.known(Kind::Tools, Purpose::Routing, meta, LIST_LIMIT).await else {
+            return Ok(());
+        };
         let mirrored = listing.mirrored.get_or_init(|| listing.find_mirrored());
         if mirrored.is_empty() {
             return Ok(());
@@ -380,9 +532,44 @@ impl Listing {
                 Some(if shown == name { item.to_owned() } else { renamed(item, shown) })
             }));
         }
-        self.ttl = self.ttl.min(member(page, "ttlMs").and_then(|ttl| ttl.get().parse().ok()).unwrap_or(0));
+        let stated = member(page, "ttlMs").and_then(|ttl| ttl.get().parse().ok());
+        self.ttl = self.ttl.min(stated.unwrap_or(0));
+        self.stated = self.stated.into_iter().chain(stated).min();
         self.public &= member_str(page, "cacheScope").is_some_and(|scope| scope == "public");
         dropped
+    }
+
+    /// How long ago it was asked for.
+    fn age(&self) -> Duration {
+        self.asked.map_or(Duration::ZERO, |asked| asked.elapsed())
+    }
+
+    /// What is left of its `ttlMs`.
+    pub(crate) fn ttl_left(&self) -> u64 {
+        if self.ttl == u64::MAX {
+            return self.ttl;
+        }
+        self.ttl.saturating_sub(u64::try_from(self.age().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Whether clients can see no difference between this and another one: neither the order of items nor that of members
+    /// counts, which some servers change from answer to answer.
+    fn is_the_same_as(&self, other: &Self, kind: Kind) -> bool {
+        let equal = |(one, other): (&Raw, &Raw)| one.get() == other.get();
+        if self.items.len() != other.items.len() {
+            return false;
+        }
+        if self.items.iter().zip(&other.items).all(equal) {
+            return true;
+        }
+        let by_name = |listing: &Self| -> BTreeMap<String, Value> {
+            let item = |item: &Raw| {
+                let name = member_str(item, kind.key()).map(std::borrow::Cow::into_owned);
+                Some((name.unwrap_or_default(), serde_json::from_str(item.get()).ok()?))
+            };
+            listing.items.iter().filter_map(item).collect()
+        };
+        by_name(self) == by_name(other)
     }
 
     /// The tools with mirrored arguments.

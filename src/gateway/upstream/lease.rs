@@ -8,13 +8,15 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
 use super::super::error::Fault;
 use super::super::relay::{ClientMeta, Era, LATEST_LEGACY, Notification, Request};
 use super::handshake::ClientIdentity;
-use super::link::{Inbound, InboxReceiver, Link, Role, inbox};
+use super::inbox::{Inbound, InboxReceiver, inbox};
+use super::link::{Link, Role};
 use super::supervisor::Upstream;
 use crate::config::{Sharing, Transport};
 
@@ -100,9 +102,8 @@ impl Leases {
     /// Ends those that nobody has used since a moment.
     async fn end_before(&self, moment: Instant) {
         let old: Vec<_> = self.spare().extract_if(.., |spare| spare.since <= moment).collect();
-        for spare in old {
-            spare.link.wire.end().await;
-        }
+        // Together: one whose server does not answer must not keep the others waiting.
+        join_all(old.iter().map(|spare| spare.link.wire.end())).await;
     }
 
     /// Ends all that nobody uses.
@@ -131,8 +132,7 @@ impl Upstream {
 
     /// Tells everybody of a change of which a connection of one call's own has heard.
     pub(crate) fn tell_change(&self, note: Notification) {
-        // Where so many wait to be told, another one of the same is not missed.
-        let _ = self.inbox.try_send((self.connector.name().clone(), Inbound::Notification(note)));
+        self.inbox.tell(self.connector.name(), note);
     }
 
     /// Lends a connection; one is waited for no longer than `patience`.
@@ -147,7 +147,7 @@ impl Upstream {
         let turn = turn.ok().and_then(Result::ok).ok_or_else(|| busy().unprocessed())?;
         let (link, inbox, asked) = if let Some(spare) = self.leases.take(client) {
             let Spare { link, mut inbox, mut asked, .. } = spare;
-            sort(&link, &mut inbox, &mut asked);
+            sort(&mut inbox, &mut asked);
             (link, inbox, asked)
         } else {
             self.leases.make_room();
@@ -170,12 +170,12 @@ impl Lease {
     }
 }
 
-/// Empties an inbox: questions are kept, lists that have changed are forgotten, and the rest was for nobody.
-fn sort(link: &Link, inbox: &mut InboxReceiver, asked: &mut Vec<Request>) {
+/// Empties an inbox: questions are kept, and the rest was for nobody.
+fn sort(inbox: &mut InboxReceiver, asked: &mut Vec<Request>) {
     while let Ok((_, message)) = inbox.try_recv() {
         match message {
             Inbound::Request(request) => asked.push(request),
-            Inbound::Notification(note) => link.known.forget(&note.method),
+            Inbound::Notification(_) | Inbound::AnyUpdated => {}
         }
     }
 }
@@ -190,7 +190,7 @@ impl Drop for Lease {
         };
         // What was told of the last call may not be taken for the next one's; a question may still be answered.
         let mut asked = std::mem::take(&mut self.asked);
-        sort(&link, &mut inbox, &mut asked);
+        sort(&mut inbox, &mut asked);
         let spare = Spare { client: self.client.clone(), link, inbox, asked, since: Instant::now() };
         self.upstream.leases.spare().push(spare);
         let upstream = Arc::downgrade(&self.upstream);

@@ -6,26 +6,23 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use serde_json::value::RawValue;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use super::super::changes::is_change;
 use super::super::error::Fault;
-use super::super::relay::{
-    Era, Message, Notification, Raw, Request, Severity, member, names, names::Strictness, raw,
-};
+use super::super::relay::{Era, Message, Notification, Raw, Severity, member, names, names::Strictness, raw};
 use super::allowance::Allowance;
 use super::builtin::Builtin;
 use super::child::Process;
 use super::exchange::{Exchange, Hold, Late, exchange, lost};
 use super::http::Http;
+use super::inbox::Inbox;
 use super::known::Known;
 use super::pulse::Pulse;
 use super::stdio::Stdio;
 use crate::config::{Shows, UpstreamName};
-
-/// Messages that may wait in an inbox; more are dropped with a warning.
-const INBOX: usize = 1024;
 
 /// How long the upstream may take to accept a message that is not a request.
 const ACCEPT: Duration = Duration::from_secs(10);
@@ -60,27 +57,6 @@ pub(crate) enum Role {
     Shared,
 }
 
-/// A message that belongs to no request.
-#[derive(Clone, Debug)]
-pub(crate) enum Inbound {
-    /// Something changed, or is told.
-    Notification(Notification),
-    /// The server asks its client.
-    Request(Request),
-}
-
-/// Where messages that belong to no request go, with the name of their upstream.
-#[derive(Clone, Debug)]
-pub(crate) struct Inbox {
-    /// Whose messages these are.
-    name: UpstreamName,
-    /// To the connection's owner.
-    sender: mpsc::Sender<(UpstreamName, Inbound)>,
-}
-
-/// The owner's side of one or more inboxes.
-pub(crate) type InboxReceiver = mpsc::Receiver<(UpstreamName, Inbound)>;
-
 /// What the server said of itself in the handshake.
 #[derive(Clone, Debug)]
 pub(crate) struct Handshake {
@@ -90,6 +66,8 @@ pub(crate) struct Handshake {
     pub(crate) capabilities: Raw,
     /// Its instructions for models.
     pub(crate) instructions: Option<String>,
+    /// Who it is: name and version, if it says so.
+    pub(crate) server: Option<Raw>,
 }
 
 /// A connection that has shaken hands.
@@ -103,7 +81,9 @@ pub(crate) struct Link {
     /// What it is made of.
     pub(crate) wire: Wire,
     /// What routing has learned of its lists.
-    pub(crate) known: Known,
+    pub(crate) known: Arc<Known>,
+    /// Where what belongs to no request goes.
+    pub(super) inbox: Inbox,
     /// Tracks requests in flight.
     pub(crate) calls: TaskTracker,
     /// What of it is shown.
@@ -131,25 +111,6 @@ pub(crate) enum Wire {
     Http(Arc<Http>),
     /// The gateway itself.
     Builtin(Arc<Builtin>),
-}
-
-/// A sender and receiver for inboxes of one owner.
-pub(crate) fn inbox() -> (mpsc::Sender<(UpstreamName, Inbound)>, InboxReceiver) {
-    mpsc::channel(INBOX)
-}
-
-impl Inbox {
-    /// An inbox of this upstream.
-    pub(crate) const fn new(name: UpstreamName, sender: mpsc::Sender<(UpstreamName, Inbound)>) -> Self {
-        Self { name, sender }
-    }
-
-    /// Leaves a message for the owner; never waits.
-    pub(crate) fn put(&self, message: Inbound) {
-        if self.sender.try_send((self.name.clone(), message)).is_err() {
-            tracing::debug!(upstream = %self.name, "a message for nobody in particular is dropped");
-        }
-    }
 }
 
 impl Call {
@@ -244,6 +205,15 @@ impl Link {
         self.wire.call(&self.name, call).await.held(hold)
     }
 
+    /// Takes note of what the server tells beside an answer: a change is one for all who share the connection.
+    pub(crate) fn heard(&self, note: &Notification) {
+        if self.inbox.outlet().is_shared() && is_change(&note.method) {
+            self.inbox.tell(note.clone());
+        } else {
+            self.known.forget(&note.method);
+        }
+    }
+
     /// Sends a request that nobody need wait for when the connection is to end.
     pub(crate) async fn call_aside(&self, call: Call) -> Exchange {
         self.wire.call(&self.name, call).await
@@ -330,11 +300,15 @@ impl Link {
 }
 
 impl Drop for Link {
-    /// A link that nobody ended takes its process with it all the same.
+    /// A link that nobody ended takes its process, or its stream, with it all the same.
     fn drop(&mut self) {
-        if let Wire::Stdio { connection, process } = &self.wire {
-            connection.close();
-            process.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        match &self.wire {
+            Wire::Stdio { connection, process } => {
+                connection.close();
+                process.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+            }
+            Wire::Http(http) => http.abandon(),
+            Wire::Builtin(_) => {}
         }
     }
 }

@@ -16,18 +16,18 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use tokio::sync::mpsc;
 
 use super::super::relay::{Era, Raw, Severity, raw_string};
 use super::child::{Pipes, Process};
 use super::files::Files;
 use super::handshake::Connector;
+use super::inbox::{Inbox, Outlet};
 use super::lending::{Passed, Told, Way};
-use super::link::{Handshake, Inbound, Inbox, Link, Wire};
+use super::link::{Handshake, Link, Wire};
 use super::pipes::Rest;
 use super::stdio::Stdio;
 use super::supervisor::{State, Upstream};
-use crate::config::{Limits, Transport, Upstream as Settings, UpstreamName};
+use crate::config::{Limits, Transport, Upstream as Settings};
 
 /// The identifiers of a new process begin so much after those of the old one, which may still give some out.
 const HEADROOM: u64 = 1 << 24;
@@ -148,6 +148,15 @@ fn recipe(settings: &Settings) -> Option<String> {
     Some(BASE64_STANDARD.encode(Sha256::digest(text)))
 }
 
+/// What tells an upstream's server from any other: its name, and how it is started or reached, as a digest.
+pub(crate) fn whereabouts(settings: &Settings) -> String {
+    let how = match &settings.transport {
+        Transport::Http { urls, .. } => Some(BASE64_STANDARD.encode(Sha256::digest(urls.join("\n")))),
+        Transport::Stdio { .. } => recipe(settings),
+    };
+    format!("{} {}", settings.name, how.unwrap_or_default())
+}
+
 impl Offer {
     /// The offer as text.
     pub(crate) fn to_text(&self) -> String {
@@ -162,16 +171,18 @@ impl Offer {
 
 impl Connector {
     /// A connection to a child that is to be handed over; what is sent over it waits until it is.
-    fn await_child(&self, offer: Offer, inbox: mpsc::Sender<(UpstreamName, Inbound)>) -> Link {
+    fn await_child(&self, offer: Offer, outlet: Outlet) -> Link {
         let name = self.name();
-        let inbox = Inbox::new(name.clone(), inbox);
-        let connection = Stdio::awaiting(name.clone(), offer.last, self.limit, inbox);
+        let inbox = Inbox::new(name.clone(), outlet);
+        let connection = Stdio::awaiting(name.clone(), offer.last, self.limit, inbox.clone());
         let handshake = Handshake {
             version: offer.version,
             capabilities: offer.capabilities,
             instructions: offer.instructions,
+            server: None,
         };
-        let mut link = self.link(offer.era, handshake, Wire::Stdio { connection, process: Mutex::default() });
+        let wire = Wire::Stdio { connection, process: Mutex::default() };
+        let mut link = self.link(offer.era, handshake, wire, inbox);
         link.log = tokio::sync::Mutex::new(offer.log.as_deref().map(Severity::of));
         link
     }

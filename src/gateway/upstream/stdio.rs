@@ -22,9 +22,10 @@ use super::super::relay::{
 };
 use super::allowance::Allowance;
 use super::exchange::{Cancel, Event, Events};
+use super::inbox::{Inbound, Inbox};
 use super::lending::{Flow, Lender};
 use super::lines::Ends;
-use super::link::{Call, Inbound, Inbox, Role};
+use super::link::{Call, Role};
 use super::refusals::too_long;
 use crate::config::UpstreamName;
 

@@ -15,20 +15,22 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::super::changes::{Changes, Origin, announce_lists};
+use super::super::changes::Changes;
 use super::super::error::Fault;
 use super::super::relay::Era;
 use super::enduring::outlived;
 use super::following::{listen, subscribe_to};
 use super::gate::{Gate, Turn};
 use super::handshake::{ClientIdentity, Connector};
+use super::inbox::Outlet;
+use super::known::TOLD;
 use super::lease::Leases;
-use super::link::{Inbound, InboxReceiver, Link, Role, inbox};
-use super::moving::{Awaited, Offer};
+use super::link::{Link, Role};
+use super::moving::{Awaited, Offer, whereabouts};
 use super::retry::Backoff;
 use super::tasks::Tasks;
 use super::watch::End;
-use crate::config::{Shows, Start, Transport, UpstreamName};
+use crate::config::{Shows, Start, Transport};
 
 /// A wait before the next attempt that calls are held back for.
 const SHORT: Duration = Duration::from_millis(500);
@@ -78,8 +80,9 @@ pub(crate) struct Upstream {
     pub(crate) connector: Connector,
     /// Its state, and its connection while it is ready.
     pub(super) current: watch::Sender<(State, Option<Arc<Link>>)>,
-    /// The last connection of one that sleeps: what it has listed is still true.
-    asleep: Mutex<Option<Arc<Link>>>,
+    /// The last connection of one that sleeps, and since when: what it has listed is still true of a child. An HTTP server
+    /// goes on without us.
+    asleep: Mutex<Option<(Arc<Link>, Instant)>>,
     /// Whether somebody needs it, and how whoever waits for that is told.
     needed: (AtomicBool, Notify),
     /// Whether it is tried as soon as somebody calls, though it backs off.
@@ -102,8 +105,8 @@ pub(crate) struct Upstream {
     last_error: Mutex<Option<Fault>>,
     /// Notifications of shared connections that belong to no request, of all upstreams, for every session.
     changes: Changes,
-    /// Where shared connections leave such messages.
-    pub(super) inbox: tokio::sync::mpsc::Sender<(UpstreamName, Inbound)>,
+    /// Where shared connections leave them.
+    pub(super) inbox: Outlet,
     /// Asks for the end.
     pub(super) stop: CancellationToken,
     /// Cancelled when another process has its child.
@@ -111,18 +114,20 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
-    /// Starts supervising, in a task that `supervisors` tracks. Of the children on offer it takes those that suit.
+    /// Starts supervising, in a task that `supervisors` tracks. Of the children on offer it takes those that suit, and
+    /// `gate` is that of the upstream in whose place it comes.
     pub(crate) fn start(
         connector: Connector,
         changes: Changes,
         supervisors: &TaskTracker,
         offers: &mut Vec<Offer>,
+        gate: Option<Arc<Gate>>,
     ) -> (Arc<Self>, Vec<Awaited>) {
-        let (sender, receiver) = inbox();
         let settings = &connector.settings;
         let state = if settings.start == Start::Lazy { State::Idle } else { State::Starting };
         let leases = Leases::of(&settings.transport);
-        let gate = settings.max_concurrency.map(|width| Gate::new(width, settings.max_queue));
+        let width = settings.max_concurrency;
+        let gate = width.map(|width| gate.unwrap_or_else(|| Gate::new(width, settings.max_queue)));
         let upstream = Arc::new(Self {
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
             connector,
@@ -138,13 +143,12 @@ impl Upstream {
             subscribers: Mutex::default(),
             followers: Arc::default(),
             last_error: Mutex::default(),
+            inbox: Outlet::everybody(changes.clone()),
             changes,
-            inbox: sender,
             stop: CancellationToken::new(),
             left: CancellationToken::new(),
         });
         let awaited = upstream.inherit(offers);
-        tokio::spawn(Arc::clone(&upstream).announce(receiver));
         supervisors.spawn(Arc::clone(&upstream).endure());
         (upstream, awaited)
     }
@@ -215,7 +219,10 @@ impl Upstream {
         if self.state() != State::Idle {
             return None;
         }
-        self.asleep.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let asleep = self.asleep.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_http = matches!(self.connector.settings.transport, Transport::Http { .. });
+        let known = asleep.as_ref().filter(|(_, since)| !is_http || since.elapsed() < TOLD);
+        known.map(|(link, _)| Arc::clone(link))
     }
 
     /// What of it is shown.
@@ -236,6 +243,19 @@ impl Upstream {
         match &self.gate {
             Some(gate) => gate.turn_again(self.connector.name(), patience).await.map(Some),
             None => Ok(None),
+        }
+    }
+
+    /// The gate, where only so many requests are let through at once, and what tells its server from others.
+    pub(crate) fn gate(&self) -> Option<(String, &Arc<Gate>)> {
+        Some((whereabouts(&self.connector.settings), self.gate.as_ref()?))
+    }
+
+    /// Lets as many requests through from now on as its settings say.
+    pub(crate) fn widen(&self) {
+        let settings = &self.connector.settings;
+        if let (Some(gate), Some(width)) = (&self.gate, settings.max_concurrency) {
+            gate.resize(width, settings.max_queue);
         }
     }
 
@@ -275,12 +295,17 @@ impl Upstream {
         if let Some(link) = shared.as_ref().filter(|link| link.is_open()) {
             return Ok(Arc::clone(link));
         }
-        let opened =
-            self.connector.open_legacy(&ClientIdentity::default(), Role::Shared, self.inbox.clone()).await;
+        let client = ClientIdentity::default();
+        // Nobody waits for a server that hangs when all is to end.
+        let opened = tokio::select! {
+            opened = self.connector.open_legacy(&client, Role::Shared, self.inbox.clone()) => opened,
+            () = self.ending() => return Err(self.ends()),
+        };
         let link = match opened {
             Ok(link) => {
                 let link = Arc::new(link);
                 self.look_after(&link, self.connector.settings.health_interval);
+                link.reconcile();
                 link
             }
             Err(fault) => {
@@ -302,6 +327,16 @@ impl Upstream {
     /// Asks for the end of all shared connections; the supervising task returns when they are gone.
     pub(crate) fn stop(&self) {
         self.stop.cancel();
+    }
+
+    /// Waits until its end is asked for.
+    pub(crate) async fn ending(&self) {
+        self.stop.cancelled().await;
+    }
+
+    /// What is told to whoever asks for a connection then.
+    pub(crate) fn ends(&self) -> Fault {
+        self.unavailable(State::Stopped)
     }
 
     /// Whether its end was asked for.
@@ -361,9 +396,17 @@ impl Upstream {
             }
             self.unneeded();
             let began = Instant::now();
-            let Err((fault, lived)) = self.live().await else {
-                self.sleep().await;
-                continue;
+            let (fault, lived) = match self.live().await {
+                Ok(End::Replaced) => {
+                    // Requests in flight have their connections for themselves and go on.
+                    self.current.send_replace((State::Starting, None));
+                    continue;
+                }
+                Ok(_) => {
+                    self.sleep().await;
+                    continue;
+                }
+                Err(ended) => ended,
             };
             let (now, error) = (Instant::now(), fault.detail.as_ref().unwrap_or(&fault.message));
             if lived.is_zero() && now < due {
@@ -401,10 +444,12 @@ impl Upstream {
         }
     }
 
-    /// One life: from starting to the connection's end; the error is what was wrong, if it was not ended for being idle,
-    /// and for how long it had been ready.
-    async fn live(&self) -> Result<(), (Fault, Duration)> {
-        let link = if let Some(link) = self.inherited().await {
+    /// One life: from starting to the connection's end; the error is what was wrong, if it was not ended by us, and for how
+    /// long it had been ready.
+    async fn live(&self) -> Result<End, (Fault, Duration)> {
+        let inherited = self.inherited().await;
+        let goes_on = inherited.is_some();
+        let link = if let Some(link) = inherited {
             link
         } else {
             let opened = self.connector.open_native(self.inbox.clone()).await;
@@ -417,13 +462,16 @@ impl Upstream {
         );
         *self.error() = None;
         self.current.send_replace((State::Ready, Some(Arc::clone(&link))));
-        self.announce_everything();
-        let _listening = Aborted(
-            tokio::spawn(listen(Arc::clone(&link), self.inbox.clone(), self.subscribed())).abort_handle(),
-        );
+        // What it has now need not be what it had, or what the one before had.
+        self.changes.all_lists(self.connector.name());
+        if link.era == Era::Legacy && !goes_on {
+            self.changes.any_updated(self.connector.name());
+        }
+        let _reading = Aborted(link.reconcile());
+        let _listening = Aborted(tokio::spawn(listen(Arc::clone(&link), self.subscribed())).abort_handle());
         let end = self.watch(&link).await;
-        if end == End::Idle {
-            return Ok(());
+        if end == End::Idle || end == End::Replaced {
+            return Ok(end);
         }
         if !self.stop.is_cancelled() {
             self.count_restart();
@@ -439,7 +487,7 @@ impl Upstream {
 
     /// Ends what nobody needs, and remembers what it has.
     async fn sleep(&self) {
-        let last = self.current.borrow().1.clone();
+        let last = self.current.borrow().1.clone().map(|link| (link, Instant::now()));
         *self.asleep.lock().unwrap_or_else(PoisonError::into_inner) = last;
         tracing::info!(upstream = self.name(), "the upstream is ended until somebody needs it");
         self.retire(State::Idle).await;
@@ -448,42 +496,26 @@ impl Upstream {
     /// Takes the shared connections away from callers and ends them.
     async fn retire(&self, state: State) {
         let (_, native) = self.current.send_replace((state, None));
-        let legacy = if matches!(state, State::Stopped | State::Idle) {
-            self.leases.clear().await;
-            self.shared_legacy.lock().await.take()
-        } else {
-            None
-        };
-        for link in [native, legacy].into_iter().flatten() {
-            let how = link.wire.end().await;
-            tracing::debug!(upstream = self.name(), %how, "the connection");
-        }
-    }
-
-    /// Tells sessions that the lists are to be read again: the upstream has come up.
-    fn announce_everything(&self) {
-        announce_lists(&self.changes, &Origin::Upstream(self.connector.name().clone()));
-    }
-
-    /// Passes messages of shared connections that belong to no request on to the sessions.
-    async fn announce(self: Arc<Self>, mut inbox: InboxReceiver) {
-        loop {
-            let message = tokio::select! {
-                message = inbox.recv() => message,
-                () = self.stop.cancelled() => return,
-            };
-            let note = match message {
-                Some((_, Inbound::Notification(note))) => note,
-                Some((_, Inbound::Request(_))) => continue,
-                None => return,
-            };
-            // While the lock is held a connection is being opened: it has nothing to forget.
-            let legacy = self.shared_legacy.try_lock().ok().and_then(|shared| shared.clone());
-            for link in [self.ready(), legacy].into_iter().flatten() {
-                link.known.forget(&note.method);
+        let legacy =
+            if matches!(state, State::Stopped | State::Idle) { Some(&self.shared_legacy) } else { None };
+        let native = async {
+            if let Some(link) = native {
+                let how = link.wire.end().await;
+                tracing::debug!(upstream = self.name(), %how, "the connection");
             }
-            let _ = self.changes.send((Origin::Upstream(self.connector.name().clone()), note));
-        }
+        };
+        let others = async {
+            let Some(legacy) = legacy else { return };
+            let legacy = async {
+                let link = legacy.lock().await.take();
+                if let Some(link) = link {
+                    link.wire.end().await;
+                }
+            };
+            tokio::join!(self.leases.clear(), legacy);
+        };
+        // Together: none waits for another's peer.
+        tokio::join!(native, others);
     }
 }
 

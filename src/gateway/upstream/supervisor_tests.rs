@@ -6,12 +6,12 @@ use std::sync::atomic::AtomicU32;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use super::super::super::changes::changes;
+use super::super::super::changes::Changes;
 use super::super::super::status::Audience;
 use super::super::keepers::Keepers;
 use super::super::pool::pool;
 use super::*;
-use crate::config::{Sharing, Transport, Upstream as Settings};
+use crate::config::{Sharing, Transport, Upstream as Settings, UpstreamName};
 
 /// Settings of an upstream that may take so long to start.
 fn settings(port: u16, start_timeout: Duration) -> Settings {
@@ -58,7 +58,7 @@ async fn panic_of_the_supervision_makes_the_upstream_back_off_and_try_again() {
     let connector =
         Connector::new(&settings, &pool(false).unwrap(), 1 << 20, &Keepers::default(), None).unwrap();
     let supervisors = TaskTracker::new();
-    let (upstream, _) = Upstream::start(connector, changes(), &supervisors, &mut Vec::new());
+    let (upstream, _) = Upstream::start(connector, Changes::default(), &supervisors, &mut Vec::new(), None);
     let mut current = upstream.current.subscribe();
     for _ in 0..2 {
         current.wait_for(|(state, _)| *state == State::BackingOff).await.unwrap();
@@ -83,7 +83,7 @@ async fn attempt_that_takes_long_to_fail_is_no_life_after_which_waits_are_short_
     let connector =
         Connector::new(&settings, &pool(false).unwrap(), 1 << 20, &Keepers::default(), None).unwrap();
     let supervisors = TaskTracker::new();
-    let (upstream, _) = Upstream::start(connector, changes(), &supervisors, &mut Vec::new());
+    let (upstream, _) = Upstream::start(connector, Changes::default(), &supervisors, &mut Vec::new(), None);
     let began = Instant::now();
     let (fault, lived) = upstream.live().await.unwrap_err();
     assert!(fault.message.contains("was not ready"), "{fault}");

@@ -1,4 +1,8 @@
 //! The GET stream of a legacy session: what an HTTP server says outside of its answers.
+//!
+//! While it is open, what is remembered of lists can be trusted ([`super::known`]). It is opened anew when it ends, and when
+//! nothing has come for [`SILENCE`]: a peer that vanished behind a proxy is noticed by nothing else. After its end the
+//! session is asked whether it still is: a server that was replaced may not know it, whatever it says to GET.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,12 +10,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use http::{HeaderName, HeaderValue, Method, Response as HttpResponse, StatusCode, header};
+use tokio::time::{Instant, timeout};
 
 use super::super::relay::Message;
 use super::driven::Answer;
 use super::events::{content_type, events as read_events, is_stream, note_place};
+use super::exchange::Late;
 use super::http::Http;
-use super::link::Inbound;
+use super::inbox::Inbound;
+use super::known::Kind;
+use super::link::Call;
 
 /// The header that resumes an event stream.
 const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
@@ -19,6 +27,12 @@ const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
 pub(super) const RETRY: Duration = Duration::from_millis(500);
 /// The longest wait after failures.
 const LONGEST: Duration = Duration::from_secs(30);
+/// The longest wait where the server refuses a stream, but not for good.
+const REFUSED: Duration = Duration::from_secs(300);
+/// How long nothing may come, the head of the answer included, before a stream is opened anew.
+pub(super) const SILENCE: Duration = Duration::from_secs(600);
+/// How long the server may take to say that the session still is.
+const ASKED: Duration = Duration::from_secs(10);
 
 /// What came of asking for a stream.
 pub(super) enum Got {
@@ -26,6 +40,8 @@ pub(super) enum Got {
     Stream(Box<HttpResponse<Answer>>),
     /// The server has none, or the session is lost.
     Nothing,
+    /// Not this one, or not now.
+    Refused,
     /// It may have one another time.
     Failure,
 }
@@ -35,23 +51,40 @@ impl Http {
     pub(crate) fn listen(self: &Arc<Self>) {
         let connection = Arc::downgrade(self);
         let task = tokio::spawn(async move {
-            let mut last: Option<String> = None;
-            let mut wait = RETRY;
+            let (mut last, mut wait): (Option<String>, _) = (None, RETRY);
             loop {
                 let Some(connection) = connection.upgrade() else { return };
                 match connection.get_stream(last.as_deref()).await {
                     Got::Stream(stream) => {
                         wait = RETRY;
+                        connection.inbox.known().opened(&Kind::ALL);
                         connection.read_unsolicited(*stream, &mut last, &mut wait).await;
+                        connection.inbox.known().closed();
+                        connection.ask_whether_it_is().await;
+                        if last.is_none() {
+                            // A server that numbers its events tells what was missed.
+                            connection.inbox.put(Inbound::AnyUpdated);
+                        }
                     }
                     Got::Nothing => return,
+                    Got::Refused => wait = (wait * 2).min(REFUSED),
                     Got::Failure => wait = (wait * 2).min(LONGEST),
+                }
+                if connection.is_closed() {
+                    return;
                 }
                 drop(connection);
                 tokio::time::sleep(wait).await;
             }
         });
         let _ = self.listener.set(task.abort_handle());
+    }
+
+    /// Asks whether the session still is; if the server does not know it, the connection is closed.
+    async fn ask_whether_it_is(self: &Arc<Self>) {
+        let (name, limit) = (self.name.clone(), ASKED);
+        let ping = Call::new("ping", None, limit);
+        let _ = self.call(ping, Instant::now() + limit, Late { name, limit }).outcome().await;
     }
 
     /// Puts the messages of the GET stream into the inbox.
@@ -62,7 +95,7 @@ impl Http {
         wait: &mut Duration,
     ) {
         let mut stream = read_events(response.into_body(), self.limit);
-        while let Some(Ok(item)) = stream.next().await {
+        while let Ok(Some(Ok(item))) = timeout(SILENCE, stream.next()).await {
             note_place(&item, last, wait);
             match self.message(item.data) {
                 Some(Message::Notification(note)) => self.inbox.put(Inbound::Notification(note)),
@@ -86,7 +119,9 @@ impl Http {
         if let Some(last) = last.and_then(|last| HeaderValue::from_str(last).ok()) {
             request.headers_mut().insert(LAST_EVENT, last);
         }
-        let Ok(response) = self.pool.request(&target, request).await else { return Got::Failure };
+        let Ok(Ok(response)) = timeout(SILENCE, self.pool.request(&target, request)).await else {
+            return Got::Failure;
+        };
         let status = response.status();
         if status == StatusCode::NOT_FOUND && self.session.get().is_some() {
             self.closed.send_replace(true);
@@ -94,8 +129,13 @@ impl Http {
         match status {
             _ if status.is_success() && is_stream(content_type(&response)) => Got::Stream(Box::new(response)),
             // A server without such a stream says 405 (MCP 2025-11-25 §Listening for Messages from the Server).
-            StatusCode::TOO_MANY_REQUESTS => Got::Failure,
-            _ if status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED => Got::Failure,
+            StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED | StatusCode::NOT_FOUND => {
+                Got::Nothing
+            }
+            // Some servers have one stream only, and have not noticed that the one before has ended.
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::CONFLICT => Got::Failure,
+            _ if status.is_server_error() => Got::Failure,
+            _ if status.is_client_error() => Got::Refused,
             _ => Got::Nothing,
         }
     }

@@ -8,11 +8,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep_until};
 
-use super::super::relay::{ClientMeta, Era};
+use super::super::relay::{ClientMeta, Era, Outcome};
 use super::known::Kind;
-use super::link::{Call, Link};
+use super::link::{Call, Link, Wire};
 use super::supervisor::{State, Upstream};
 
 /// How long the answer to a question may take, at least and at most.
@@ -31,6 +32,18 @@ pub(super) enum End {
     Hung,
     /// Nobody needed it; it has been retired.
     Idle,
+    /// Another server answers behind its address.
+    Replaced,
+}
+
+/// What came of asking whether a connection answers.
+enum Said {
+    /// Nothing came.
+    Nothing,
+    /// It answers.
+    Something,
+    /// It answers, and is not the server that it was.
+    SomebodyElse,
 }
 
 /// What is due next.
@@ -57,13 +70,20 @@ impl Upstream {
                 }
                 Due::Question => match self.answers(link).await {
                     None => return End::Lost,
-                    Some(true) => {
+                    Some(Said::SomebodyElse) => {
+                        tracing::info!(
+                            upstream = self.name(),
+                            "the server was replaced; asking it anew what it is"
+                        );
+                        return End::Replaced;
+                    }
+                    Some(Said::Something) => {
                         self.recovered(missed);
                         missed = 0;
                         question = interval.map(|interval| Instant::now() + interval);
                     }
-                    Some(false) if missed > 0 => return End::Hung,
-                    Some(false) => {
+                    Some(Said::Nothing) if missed > 0 => return End::Hung,
+                    Some(Said::Nothing) => {
                         missed += 1;
                         self.degrade();
                         question = Some(Instant::now() + AGAIN);
@@ -97,7 +117,7 @@ impl Upstream {
     }
 
     /// Whether the connection answers; `None` if it ends meanwhile.
-    async fn answers(&self, link: &Link) -> Option<bool> {
+    async fn answers(&self, link: &Link) -> Option<Said> {
         let interval = self.connector.settings.health_interval.unwrap_or(PATIENCE.1);
         let limit = interval.clamp(PATIENCE.0, PATIENCE.1);
         let call = match link.era {
@@ -109,8 +129,12 @@ impl Upstream {
         tokio::select! {
             biased;
             _ = closed.wait_for(|closed| *closed) => None,
-            // An error is an answer, too.
-            outcome = asked => Some(outcome.is_ok()),
+            outcome = asked => Some(match outcome {
+                Err(_) => Said::Nothing,
+                Ok(Outcome::Result(said)) if is_another(link, &said) => Said::SomebodyElse,
+                // An error is an answer, too.
+                Ok(_) => Said::Something,
+            }),
         }
     }
 
@@ -159,9 +183,9 @@ impl Upstream {
                 }
                 match upstream.answers(&link).await {
                     None => return,
-                    Some(true) => (missed, question) = (0, next()),
-                    Some(false) if missed == 0 => missed = 1,
-                    Some(false) => {
+                    Some(Said::Something | Said::SomebodyElse) => (missed, question) = (0, next()),
+                    Some(Said::Nothing) if missed == 0 => missed = 1,
+                    Some(Said::Nothing) => {
                         tracing::warn!(
                             upstream = upstream.name(),
                             "a connection that does not answer is ended"
@@ -177,13 +201,14 @@ impl Upstream {
 
     /// For how long neither this connection nor the shared legacy one was used.
     fn unused(&self, link: &Link) -> Duration {
-        let legacy = self.shared_legacy.try_lock();
-        let legacy = legacy.ok().and_then(|shared| {
-            shared
-                .as_ref()
-                .map(|link| if link.calls.is_empty() { link.pulse.unused() } else { Duration::ZERO })
-        });
-        link.pulse.unused().min(legacy.unwrap_or(Duration::MAX))
+        let legacy = match self.shared_legacy.try_lock() {
+            Ok(shared) => shared.as_ref().map_or(Duration::MAX, |link| {
+                if link.calls.is_empty() { link.pulse.unused() } else { Duration::ZERO }
+            }),
+            // It is being opened for somebody.
+            Err(_) => Duration::ZERO,
+        };
+        link.pulse.unused().min(legacy)
     }
 
     /// Notes that a question was not answered.
@@ -214,8 +239,14 @@ impl Upstream {
     }
 }
 
+/// Whether an answer to `server/discover` is that of another server than the one that the connection was opened to. A child
+/// is what it is.
+fn is_another(link: &Link, said: &RawValue) -> bool {
+    link.era == Era::Modern && matches!(link.wire, Wire::Http(_)) && link.handshake.is_of_another(said)
+}
+
 /// Waits until a moment; for ever if there is none.
-async fn until(moment: Option<Instant>) {
+pub(super) async fn until(moment: Option<Instant>) {
     match moment {
         Some(moment) => sleep_until(moment).await,
         None => std::future::pending().await,

@@ -73,3 +73,20 @@ fn whatever_way_a_new_process_fails_at_any_step_the_survivor_has_all_that_it_had
         }
     });
 }
+
+#[test]
+fn new_process_that_stands_still_before_it_has_read_all_sessions_is_ended_and_clients_go_on() {
+    let gateway = Replaceable::new();
+    let (address, runtime) = (gateway.site.address().to_string(), runtime());
+    // More than a socket holds.
+    let capabilities = format!(r#"{{"experimental":{{"x":{{"y":"{}"}}}}}}"#, "y".repeat(40 << 10));
+    let sessions: Vec<_> =
+        (0..12).map(|_| runtime.block_on(Client::legacy_with(&address, "/mcp", &capabilities))).collect();
+    let script = failing(include_str!("../../fixtures/successor.py"), "prepared", "stop");
+    let finished = gateway.upgrade_to(&script, true);
+    assert_eq!(finished.code, Some(71), "{finished:?}");
+    assert!(finished.stderr.contains("did not serve within"), "{finished:?}");
+    gateway.serves_on("sessions");
+    let answer = runtime.block_on(sessions[0].request("1", "ping", "", "{}"));
+    assert_eq!(answer.result(), "{}");
+}

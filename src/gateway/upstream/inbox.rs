@@ -1,0 +1,358 @@
+//! Where a connection's messages go that belong to no request.
+//!
+//! What tells of a change has a way of its own, so that nothing else can push it aside. A connection that all share
+//! has nobody but those who are told of changes ([`Changes`]): the rest of what it says, such as log messages, is for nobody
+//! and is dropped at once. The only user of a connection gets everything in its order; where it does not keep up, changes
+//! are gathered beside the queue, one for each list and resource, and the rest is dropped.
+//!
+//! Invariant: what is remembered of a list is forgotten before anything that the server says later is read.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{Notify, mpsc};
+
+use super::super::changes::{Changes, LISTS, UPDATED, is_change};
+use super::super::relay::{Notification, Request, member_str, weight};
+use super::known::Known;
+use crate::config::UpstreamName;
+
+/// Messages that may wait for a connection's user.
+const INBOX: usize = 1024;
+/// Resources whose changes may wait beside.
+const UPDATES: usize = 1024;
+/// What is told of these, in bytes.
+const WEIGHT: usize = 1 << 20;
+
+/// A message that belongs to no request.
+#[derive(Clone, Debug)]
+pub(crate) enum Inbound {
+    /// Something changed, or is told.
+    Notification(Notification),
+    /// The server asks its client.
+    Request(Request),
+    /// Any resource may have changed: what was told of them was lost.
+    AnyUpdated,
+}
+
+/// Where a connection that is to be opened leaves such messages.
+#[derive(Clone, Debug)]
+pub(crate) enum Outlet {
+    /// All share it.
+    Everybody(Everybody),
+    /// Somebody has it alone.
+    Owner(Owner),
+}
+
+/// Those who are told of changes of one upstream.
+#[derive(Clone, Debug)]
+pub(crate) struct Everybody {
+    /// Whom it is told.
+    changes: Changes,
+    /// What is known over all connections that are shared: a change that one tells makes all of it old.
+    siblings: Arc<Mutex<Vec<Weak<Known>>>>,
+}
+
+/// The way to the only user of a connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Owner {
+    /// For what it keeps up with.
+    sender: mpsc::Sender<(UpstreamName, Inbound)>,
+    /// For changes beyond.
+    missed: Arc<Missed>,
+}
+
+/// The user's side of one or more connections.
+#[derive(Debug)]
+pub(crate) struct InboxReceiver {
+    /// What it keeps up with.
+    receiver: mpsc::Receiver<(UpstreamName, Inbound)>,
+    /// Changes beyond.
+    missed: Arc<Missed>,
+}
+
+/// Changes that have not fitted into the queue.
+#[derive(Debug, Default)]
+struct Missed {
+    /// What they are.
+    state: Mutex<Gathered>,
+    /// Tells of them.
+    arrived: Notify,
+}
+
+/// Changes, one for each list and resource.
+#[derive(Debug, Default)]
+struct Gathered {
+    /// The last of each list, in the order of [`LISTS`].
+    lists: [Option<(UpstreamName, Notification)>; 3],
+    /// The last of each resource.
+    updates: BTreeMap<String, (UpstreamName, Notification)>,
+    /// What these take, in bytes.
+    weight: usize,
+    /// Whose updates were too many.
+    any: Option<UpstreamName>,
+}
+
+/// The way of one connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Inbox {
+    /// Whose messages these are.
+    name: UpstreamName,
+    /// What is known over the connection.
+    known: Arc<Known>,
+    /// Where they go.
+    outlet: Outlet,
+}
+
+/// The two sides of one user.
+pub(crate) fn inbox() -> (Outlet, InboxReceiver) {
+    let (sender, receiver) = mpsc::channel(INBOX);
+    let missed = Arc::<Missed>::default();
+    let owner = Owner { sender, missed: Arc::clone(&missed) };
+    (Outlet::Owner(owner), InboxReceiver { receiver, missed })
+}
+
+impl Outlet {
+    /// The way to all who are told of changes of one upstream.
+    pub(crate) fn everybody(changes: Changes) -> Self {
+        Self::Everybody(Everybody { changes, siblings: Arc::default() })
+    }
+
+    /// Whether there is anybody.
+    pub(super) fn has_audience(&self) -> bool {
+        match self {
+            Self::Everybody(Everybody { changes, .. }) => changes.has_audience(),
+            Self::Owner(owner) => !owner.sender.is_closed(),
+        }
+    }
+
+    /// Whether all share it.
+    pub(super) const fn is_shared(&self) -> bool {
+        matches!(self, Self::Everybody(_))
+    }
+
+    /// Tells of a change. Never waits.
+    pub(super) fn tell(&self, name: &UpstreamName, note: Notification) {
+        match self {
+            Self::Everybody(everybody) => {
+                everybody
+                    .siblings()
+                    .iter()
+                    .filter_map(Weak::upgrade)
+                    .for_each(|known| known.forget(&note.method));
+                everybody.changes.tell(name, note);
+            }
+            Self::Owner(owner) => owner.put(name, Inbound::Notification(note)),
+        }
+    }
+}
+
+impl Everybody {
+    /// What is known over the connections that are shared.
+    fn siblings(&self) -> MutexGuard<'_, Vec<Weak<Known>>> {
+        self.siblings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Owner {
+    /// Leaves a message; never waits.
+    fn put(&self, name: &UpstreamName, message: Inbound) {
+        match self.sender.try_send((name.clone(), message)) {
+            Err(TrySendError::Full((name, message))) => {
+                if !self.missed.gather(&name, message) {
+                    tracing::debug!(upstream = %name, "a message is dropped: whom it is for does not keep up");
+                }
+            }
+            // Its user is gone.
+            Ok(()) | Err(TrySendError::Closed(_)) => {}
+        }
+    }
+}
+
+impl Inbox {
+    /// The way of a connection to this upstream.
+    pub(crate) fn new(name: UpstreamName, outlet: Outlet) -> Self {
+        let known = Arc::<Known>::default();
+        if let Outlet::Everybody(everybody) = &outlet {
+            let mut siblings = everybody.siblings();
+            siblings.retain(|known| known.strong_count() > 0);
+            siblings.push(Arc::downgrade(&known));
+        }
+        Self { name, known, outlet }
+    }
+
+    /// What is known over the connection.
+    pub(super) const fn known(&self) -> &Arc<Known> {
+        &self.known
+    }
+
+    /// Where its messages go.
+    pub(super) const fn outlet(&self) -> &Outlet {
+        &self.outlet
+    }
+
+    /// Leaves a message; never waits.
+    pub(crate) fn put(&self, message: Inbound) {
+        match (&self.outlet, message) {
+            (_, Inbound::Notification(note)) if is_change(&note.method) => self.tell(note),
+            (Outlet::Everybody(everybody), Inbound::AnyUpdated) => everybody.changes.any_updated(&self.name),
+            (Outlet::Everybody(_), Inbound::Notification(_) | Inbound::Request(_)) => {}
+            (Outlet::Owner(owner), message) => owner.put(&self.name, message),
+        }
+    }
+
+    /// Tells of a change that the server has told.
+    pub(super) fn tell(&self, note: Notification) {
+        self.known.forget(&note.method);
+        self.outlet.tell(&self.name, note);
+    }
+
+    /// Tells of a change that the server has not told but that was found. What was just read here holds.
+    pub(super) fn tell_found(&self, note: Notification) {
+        match &self.outlet {
+            Outlet::Everybody(everybody) => {
+                let others = everybody.siblings().iter().filter_map(Weak::upgrade).collect::<Vec<_>>();
+                let others = others.iter().filter(|known| !Arc::ptr_eq(known, &self.known));
+                others.for_each(|known| known.forget(&note.method));
+                everybody.changes.tell(&self.name, note);
+            }
+            Outlet::Owner(owner) => owner.put(&self.name, Inbound::Notification(note)),
+        }
+    }
+}
+
+impl InboxReceiver {
+    /// The next message; `None` when there will be none. Safe to cancel.
+    pub(crate) async fn recv(&mut self) -> Option<(UpstreamName, Inbound)> {
+        loop {
+            if let Ok(message) = self.try_recv() {
+                return Some(message);
+            }
+            tokio::select! {
+                biased;
+                message = self.receiver.recv() => return message.or_else(|| self.missed.take()),
+                () = self.missed.arrived.notified() => {}
+            }
+        }
+    }
+
+    /// The next message, if one waits.
+    pub(crate) fn try_recv(&mut self) -> Result<(UpstreamName, Inbound), mpsc::error::TryRecvError> {
+        self.receiver.try_recv().or_else(|error| self.missed.take().ok_or(error))
+    }
+}
+
+impl Missed {
+    /// Notes a change; `false` if it is none.
+    fn gather(&self, name: &UpstreamName, message: Inbound) -> bool {
+        let mut state = self.state();
+        match message {
+            Inbound::AnyUpdated => state.any = Some(name.clone()),
+            Inbound::Notification(note) if note.method == UPDATED => state.update(name, note),
+            Inbound::Notification(note) => {
+                let Some(place) = LISTS.iter().position(|list| *list == note.method) else { return false };
+                state.lists[place] = Some((name.clone(), note));
+            }
+            Inbound::Request(_) => return false,
+        }
+        drop(state);
+        self.arrived.notify_one();
+        true
+    }
+
+    /// The next change.
+    fn take(&self) -> Option<(UpstreamName, Inbound)> {
+        let mut state = self.state();
+        let list = state.lists.iter_mut().find_map(Option::take);
+        let Some((name, note)) = list.or_else(|| state.pop_update()) else {
+            return Some((state.any.take()?, Inbound::AnyUpdated));
+        };
+        Some((name, Inbound::Notification(note)))
+    }
+
+    /// The changes.
+    fn state(&self) -> MutexGuard<'_, Gathered> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Gathered {
+    /// Notes a change of a resource; of too many all that is known is that there were some.
+    fn update(&mut self, name: &UpstreamName, note: Notification) {
+        let Some(params) = note.params.as_deref() else { return };
+        let Some(uri) = member_str(params, "uri").map(std::borrow::Cow::into_owned) else { return };
+        let size = uri.len() + weight(params);
+        if let Some((_, before)) = self.updates.remove(&uri) {
+            self.weight -= uri.len() + before.params.as_deref().map_or(0, weight);
+        }
+        if self.updates.len() >= UPDATES || self.weight + size > WEIGHT {
+            self.any = Some(name.clone());
+            return;
+        }
+        self.weight += size;
+        self.updates.insert(uri, (name.clone(), note));
+    }
+
+    /// The next change of a resource.
+    fn pop_update(&mut self) -> Option<(UpstreamName, Notification)> {
+        let (uri, (name, note)) = self.updates.pop_first()?;
+        self.weight -= uri.len() + note.params.as_deref().map_or(0, weight);
+        Some((name, note))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::changes::{changed, updated};
+    use super::*;
+
+    /// A way to one user, and its side.
+    fn owned() -> (Inbox, InboxReceiver) {
+        let (outlet, receiver) = inbox();
+        (Inbox::new(UpstreamName::new("a").unwrap(), outlet), receiver)
+    }
+
+    /// All that waits, by method or kind.
+    fn drain(receiver: &mut InboxReceiver) -> Vec<String> {
+        let messages = std::iter::from_fn(|| receiver.try_recv().ok());
+        let words = messages.map(|(_, message)| match message {
+            Inbound::Notification(note) => note.method,
+            Inbound::Request(request) => request.method,
+            Inbound::AnyUpdated => "any".to_owned(),
+        });
+        words.collect()
+    }
+
+    #[test]
+    fn a_user_that_does_not_keep_up_misses_messages_but_no_change() {
+        let (inbox, mut receiver) = owned();
+        inbox.put(Inbound::Notification(changed(LISTS[1])));
+        for _ in 0..2 * INBOX {
+            inbox.put(Inbound::Notification(changed("notifications/message")));
+            inbox.put(Inbound::Notification(changed(LISTS[0])));
+        }
+        for number in 0..2 * UPDATES {
+            inbox.put(Inbound::Notification(updated(&format!("test://{number}"))));
+        }
+        let told = drain(&mut receiver);
+        assert_eq!(told[0], LISTS[1], "the order is kept");
+        let rest = &told[INBOX..];
+        assert_eq!((rest[0].as_str(), rest.last().map(String::as_str)), (LISTS[0], Some("any")));
+        assert_eq!(rest.len(), 1 + UPDATES + 1);
+        assert!(receiver.try_recv().is_err());
+    }
+
+    #[test]
+    fn what_all_share_tells_of_changes_only() {
+        let changes = Changes::default();
+        let mut announced = changes.subscribe();
+        let inbox = Inbox::new(UpstreamName::new("a").unwrap(), Outlet::everybody(changes));
+        for _ in 0..5000 {
+            inbox.put(Inbound::Notification(changed("notifications/message")));
+        }
+        inbox.put(Inbound::Notification(changed(LISTS[2])));
+        let told = futures_util::FutureExt::now_or_never(announced.next()).unwrap();
+        assert_eq!(told.len(), 1, "{told:?}");
+    }
+}
