@@ -142,8 +142,11 @@ pub(super) const KEYS: &[Key] = &[
         description: "Whether sessions of clients share one connection to the upstream: shared means one for all, \
                       per-session one for each, auto one for each where the client can answer requests of the \
                       server (sampling, elicitation, roots). Unless it is shared, a call of such a client of \
-                      revision 2026-07-28 has one of its own while a server of the earlier revisions works on it: at \
-                      most 16 at once of a command, 256 of a url; further ones wait.",
+                      revision 2026-07-28 has one of its own while a server of the earlier revisions works on it, \
+                      which then ends, so that nothing is left in it for another client: at most 16 at once of a \
+                      command, 256 of a url, and half of them for one client (address and clientInfo). Further ones \
+                      wait for five seconds; meanwhile the oldest unanswered question gives way of the client that \
+                      has most of them.",
     },
     Key {
         table: Table::Upstream,

@@ -108,13 +108,9 @@ pub(super) fn server(shape: &shape::Server, overrides: &Overrides, reader: &mut 
                 default.max_message_size
             })
         }),
-        max_connections: number(shape.max_connections.as_ref())
-            .and_then(|number| usize::try_from(number).ok()),
-        max_sessions: number(shape.max_sessions.as_ref())
-            .and_then(|number| usize::try_from(number).ok())
-            .unwrap_or(default.max_sessions),
-        max_sessions_per_client: number(shape.max_sessions_per_client.as_ref())
-            .and_then(|number| usize::try_from(number).ok()),
+        max_connections: count(shape.max_connections.as_ref()),
+        max_sessions: count(shape.max_sessions.as_ref()).unwrap_or(default.max_sessions),
+        max_sessions_per_client: count(shape.max_sessions_per_client.as_ref()),
         client_timeout: reader.duration(
             shape.client_timeout.as_ref(),
             "client_timeout",
@@ -133,6 +129,11 @@ pub(super) fn server(shape: &shape::Server, overrides: &Overrides, reader: &mut 
             false,
         ),
     }
+}
+
+/// Reads how many there may be of something.
+fn count(value: Option<&shape::Number>) -> Option<usize> {
+    number(value).and_then(|number| usize::try_from(number).ok())
 }
 
 /// Reads the name of a user or group.

@@ -45,7 +45,11 @@ impl Gateway {
 
     /// Opens or closes the way to the process before or after this one.
     pub fn set_peer(&self, way: Option<mpsc::UnboundedSender<Asked>>) {
+        let opened = way.is_some();
         self.inner().peer.set(way);
+        if opened {
+            self.inner().tell_tasks();
+        }
     }
 
     /// Takes what the other process tells of a request that one of them has put aside.

@@ -290,3 +290,112 @@ fn listener_that_a_reload_removes_cuts_what_is_left_at_the_deadline_and_counts_i
     let drained = log.lines().find(|line| line.contains("a listener that was removed is drained"));
     assert!(drained.is_some_and(|line| line.contains("\"connections_cut\":1")), "{log}");
 }
+
+/// How long the slowest of a hundred requests took, each over a connection of its own, and how many were not answered 200.
+fn others(address: SocketAddr, requests: usize) -> (Duration, usize) {
+    let mut took = Vec::new();
+    let mut failed = 0;
+    for _ in 0..requests {
+        let begun = Instant::now();
+        failed += usize::from(!answer(address).starts_with("HTTP/1.1 200"));
+        took.push(begun.elapsed());
+    }
+    took.sort();
+    (took[took.len() * 99 / 100], failed)
+}
+
+/// Resident memory of a process in KiB: `proc_pid_status(5)`.
+fn resident(pid: i32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// Opens so many connections that send this; returns those that are held, the others are dropped when they are answered.
+fn flood(address: SocketAddr, sent: &[u8], count: usize, held: bool) -> Vec<TcpStream> {
+    let mut streams = Vec::new();
+    for _ in 0..count {
+        let mut stream = TcpStream::connect(address).unwrap();
+        let _ = stream.set_read_timeout(Some(DEADLINE));
+        // Whoever is let go while it still sends is no failure.
+        let answered =
+            stream.write_all(sent).and_then(|()| if held { Ok(0) } else { stream.read(&mut [0; 64]) });
+        if held && answered.is_ok() {
+            streams.push(stream);
+        }
+    }
+    streams
+}
+
+/// A flood: its name, what each of its connections sends, how many there are, and whether they are held.
+type Flood = (&'static str, Vec<u8>, usize, bool);
+
+#[test]
+#[ignore = "needs up to a minute"]
+#[expect(clippy::print_stderr, reason = "the figures are what the reader of a run wants to see")]
+fn floods_cost_little_and_others_are_answered_meanwhile() {
+    /// Requests of the other client at a time.
+    const REQUESTS: usize = 300;
+    let site = Site::with_config(&config("client_timeout = \"5s\""));
+    let child = limited(&site, 1024, 8192, &[]);
+    let (pid, address) = (child.id().cast_signed(), site.address());
+    let body = format!(
+        r#"{{"jsonrpc":"2.0","id":1,"method":"initialize","params":{{"protocolVersion":"2025-11-25","capabilities":{{}},"clientInfo":{{"name":"{}"}}}}}}"#,
+        "x".repeat(15 << 20)
+    );
+    let post = |body: &str| {
+        let head =
+            "POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nAccept: */*\r\n";
+        format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+    };
+    let small = body.replace(&"x".repeat(15 << 20), "x");
+    let floods: [Flood; 7] = [
+        ("PRI and silence", b"PRI".to_vec(), 2000, true),
+        ("PR and silence", b"PR".to_vec(), 5000, true),
+        ("idle HTTP/2", [PREFACE, SETTINGS].concat(), 2000, true),
+        ("idle HTTP/1.1", REQUEST.to_vec(), 2000, true),
+        ("15 MiB of clientInfo", post(&body), 10, false),
+        ("bad Host", b"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n".to_vec(), 5000, false),
+        ("initialize", post(&small), 5000, false),
+    ];
+    let log = || fs::metadata(site.path("log")).unwrap().len();
+    let (quiet, failed) = others(address, REQUESTS);
+    assert_eq!(failed, 0);
+    eprintln!("quiet: p99 {quiet:.1?}, {} KiB", resident(pid));
+    for (name, sent, count, held) in &floods {
+        let (before, written) = (ticks(pid), log());
+        let flooding = std::thread::spawn({
+            let (sent, count, held) = (sent.clone(), *count, *held);
+            move || flood(address, &sent, count, held)
+        });
+        let (p99, failed) = others(address, REQUESTS);
+        let streams = flooding.join().unwrap();
+        assert_eq!(failed, 0, "{name} shuts others out");
+        assert_eq!(site.run(&["--status"]).code, Some(0), "{name}");
+        let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+        let grown = log() - written;
+        eprintln!(
+            "{name}: p99 {p99:.1?} beside {quiet:.1?}; {} KiB; {descriptors} descriptors; {grown} bytes of log; {} ticks",
+            resident(pid),
+            ticks(pid) - before
+        );
+        assert!(descriptors < 8192 - 512, "{name}: {descriptors} descriptors");
+        assert!(grown < 64 << 10, "{name}: {grown} bytes of log");
+        assert!(resident(pid) < 512 << 10, "{name}: {} KiB", resident(pid));
+        drop(streams);
+    }
+    stop(&site, child);
+}
+
+#[test]
+fn http2_client_that_reads_no_answer_is_let_go_while_it_answers_pings() {
+    let site = Site::with_config(&config("client_timeout = \"1s\""));
+    site.daemon();
+    // A window of no bytes for each stream (SETTINGS_INITIAL_WINDOW_SIZE), and a request: `:method: GET`, `:scheme: http`,
+    // `:path: /health/live`, `:authority: localhost`, all without Huffman coding.
+    let settings = b"\0\0\x06\x04\0\0\0\0\0\0\x04\0\0\0\0";
+    let block = [b"\x82\x86\x04\x0c/health/live\x01\x09localhost".as_slice()].concat();
+    let headers = [&[0, 0, u8::try_from(block.len()).unwrap(), 1, 5, 0, 0, 0, 1], &block[..]].concat();
+    let mut stream = connect(site.address(), &[PREFACE, settings, &headers].concat());
+    assert!(ends(&mut stream, Duration::from_secs(20)), "an answer that is not read holds a connection");
+}

@@ -17,6 +17,7 @@ mod following;
 mod guardian;
 mod hardship;
 mod input;
+mod isolation;
 mod lossless;
 mod malformed;
 mod malformed_upstreams;

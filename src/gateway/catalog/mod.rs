@@ -11,4 +11,4 @@ pub(crate) use board::{Board, Lineup};
 pub(crate) use list::{merged, soon};
 pub(crate) use route::route;
 pub(crate) use scope::{Links, Native, Scope};
-pub(crate) use tasks::all_tasks;
+pub(crate) use tasks::{all_tasks, own_tasks};

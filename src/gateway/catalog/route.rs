@@ -11,7 +11,7 @@ use super::super::relay::{
 use super::super::upstream::{Kind, Listing, Purpose, Upstream};
 use super::list::listing;
 use super::scope::{Links, Scope};
-use super::tasks::owner;
+use super::tasks::{check, owner};
 use crate::config::Shows;
 
 /// What a request names, and where.
@@ -37,7 +37,15 @@ pub(crate) async fn route(
     meta: &ClientMeta,
 ) -> Result<(Arc<Upstream>, Option<Raw>), Fault> {
     let (upstream, params) = match scope.plain() {
-        Some(upstream) => (Arc::clone(upstream), params),
+        Some(upstream) => {
+            if matches!(subject(method), Subject::Task)
+                && let Some(params) = &params
+            {
+                let id = member_str(params, "taskId").ok_or_else(|| missing("taskId"))?;
+                check(upstream, links, &id).await?;
+            }
+            (Arc::clone(upstream), params)
+        }
         None => search(Search { scope, links, meta }, method, params).await?,
     };
     let shows = upstream.shows();

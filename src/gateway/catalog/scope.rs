@@ -9,7 +9,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::super::error::{Error, Fault};
 use super::super::relay::{ClientMeta, Era, Object, Raw, TASKS, member, member_str, raw, set_member};
-use super::super::upstream::{Kind, Link, Purpose, Upstream};
+use super::super::upstream::{Kind, Link, Purpose, Standing, Upstream};
 use super::list::PATIENCE;
 use crate::config::Prefix;
 
@@ -32,6 +32,16 @@ pub(crate) trait Links: Sync {
     /// The connection to use for this upstream.
     fn link(&self, upstream: &Arc<Upstream>) -> impl Future<Output = Result<Arc<Link>, Fault>> + Send;
 
+    /// Whose a task of this upstream is, to the client that asks.
+    fn task(&self, _upstream: &Upstream, _id: &str) -> Standing {
+        Standing::Foreign
+    }
+
+    /// The era of the client that asks.
+    fn era(&self) -> Era {
+        Era::Modern
+    }
+
     /// What a modern server must be told about the client of a legacy session: who it is, and its log level.
     fn client(&self) -> Option<(ClientMeta, Option<Raw>)> {
         None
@@ -49,6 +59,14 @@ impl<L: Links + Send> Links for Arc<L> {
 
     fn client(&self) -> Option<(ClientMeta, Option<Raw>)> {
         L::client(self)
+    }
+
+    fn task(&self, upstream: &Upstream, id: &str) -> Standing {
+        L::task(self, upstream, id)
+    }
+
+    fn era(&self) -> Era {
+        L::era(self)
     }
 }
 

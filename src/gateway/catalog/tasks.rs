@@ -9,8 +9,10 @@ use serde_json::value::RawValue;
 use tokio::time::timeout;
 
 use super::super::error::Fault;
-use super::super::relay::{ClientMeta, Era, Raw, member_str};
-use super::super::upstream::{Link, Upstream};
+use super::super::relay::{
+    ClientMeta, Era, Raw, array_items, member, member_str, names, names::Strictness, set_member,
+};
+use super::super::upstream::{Link, Standing, Upstream};
 use super::list::PATIENCE;
 use super::scope::{Links, Scope};
 
@@ -26,8 +28,8 @@ async fn awake(links: &impl Links, upstream: &Arc<Upstream>) -> Result<Option<Ar
     Ok(Some(link).filter(|link| link.has_tasks()))
 }
 
-/// The upstream that a task is of. A server is asked about a task that nobody has named before; what a task's server is
-/// does not change.
+/// The upstream that a task of the client is of. One whose owner is not known, but whose name cannot be guessed, is searched
+/// for; somebody else's is nobody's.
 pub(super) async fn owner(
     scope: &Scope,
     links: &impl Links,
@@ -35,21 +37,43 @@ pub(super) async fn owner(
     meta: &ClientMeta,
 ) -> Result<Arc<Upstream>, Fault> {
     let upstreams = scope.upstreams();
-    if let Some(known) = upstreams.iter().find(|upstream| upstream.tasks.has(id)) {
-        return Ok(Arc::clone(known));
+    if let Some(own) = upstreams.iter().find(|upstream| links.task(upstream, id) == Standing::Own) {
+        return Ok(Arc::clone(own));
     }
-    let asked = upstreams.iter().map(|upstream| async move {
+    let claimed = upstreams.iter().filter(|upstream| links.task(upstream, id) == Standing::Claimed);
+    let asked = claimed.map(|upstream| async move {
         let link = awake(links, upstream).await.ok().flatten()?;
         link.knows_task(id, meta).await.then_some(upstream)
     });
     let found = join_all(asked).await.into_iter().flatten().next();
-    let found = found.ok_or_else(|| Fault::unknown("task", id))?;
-    found.tasks.remember(id);
-    Ok(Arc::clone(found))
+    found.cloned().ok_or_else(|| Fault::unknown("task", id))
 }
 
-/// `tasks/list` of the legacy era: the tasks of all upstreams as the result, in one page. One that cannot be asked is left
-/// out. A task's name says nothing of its server, which is therefore remembered.
+/// Refuses a request about a task that is not the client's, where there is one upstream; tasks of the other era are refused
+/// where the request is sent.
+pub(super) async fn check(upstream: &Arc<Upstream>, links: &impl Links, id: &str) -> Result<(), Fault> {
+    if links.task(upstream, id) != Standing::Foreign {
+        return Ok(());
+    }
+    if links.link(upstream).await?.era == links.era() { Err(Fault::unknown("task", id)) } else { Ok(()) }
+}
+
+/// One server's answer to `tasks/list` with the tasks of this client only.
+pub(crate) fn own_tasks(upstream: &Upstream, links: &impl Links, result: Raw) -> Raw {
+    let Some(tasks) = member(&result, "tasks").and_then(array_items) else { return result };
+    let is_own = |task: &&&RawValue| {
+        member_str(task, "taskId").is_some_and(|id| links.task(upstream, &id) == Standing::Own)
+            && names::check(task, names::ITEM, Strictness::Pairs).is_ok()
+    };
+    let own: Vec<_> = tasks.iter().filter(is_own).map(|task| task.get()).collect();
+    if own.len() == tasks.len() {
+        return result;
+    }
+    set_member(&result, "tasks", &format!("[{}]", own.join(","))).unwrap_or(result)
+}
+
+/// `tasks/list` of the legacy era: the session's own tasks at all upstreams as the result, in one page. One that cannot be
+/// asked is left out.
 pub(crate) async fn all_tasks(scope: &Scope, links: &impl Links) -> Result<Raw, Fault> {
     let asked = scope.upstreams().iter().map(|upstream| async move {
         let listed = async {
@@ -74,8 +98,7 @@ pub(crate) async fn all_tasks(scope: &Scope, links: &impl Links) -> Result<Raw, 
             .unwrap_or_default();
         for task in tasks {
             let Some(id) = member_str(&task, "taskId").map(std::borrow::Cow::into_owned) else { continue };
-            upstream.tasks.remember(&id);
-            if seen.insert(id) {
+            if links.task(upstream, &id) == Standing::Own && seen.insert(id) {
                 shown.push(task);
             }
         }

@@ -14,23 +14,25 @@
 //! | nothing, or a part of the first bytes | since the connection began | it is closed |
 //! | a part of the head of a request, or nothing after an answer (HTTP/1.1) | since the first byte could come | it is closed |
 //! | a preface without SETTINGS, or no stream (HTTP/2) | since the beginning, or the last stream's end | GOAWAY, and [`GOODBYE`] later it is closed |
+//! | an answer of which a part is not taken (HTTP/2) | since it could be, or anything was written | it is closed |
 //! | no answer to a ping (HTTP/2) | [`PING`] twice | it is closed |
 //! | an answer that is not read | between two writes | it is closed |
 //! | no acknowledgement of what was sent (TCP) | [`UNACKNOWLEDGED`] at least | the kernel ends it |
 //! | a connection while there is no room | 1 s | 503, and it is closed |
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::{HeaderValue, Response, header};
+use http::{HeaderValue, header};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -38,6 +40,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -158,7 +161,7 @@ pub(crate) async fn accept(
     };
     shared.closing.cancel();
     shared.tasks.close();
-    let grace = deadline.min(tokio::time::Instant::now() + GRACE);
+    let grace = deadline.min(Instant::now() + GRACE);
     let _ = tokio::time::timeout_at(grace, shared.tasks.wait()).await;
     shared.shutdown.cancel();
     let _ = tokio::time::timeout_at(deadline, shared.tasks.wait()).await;
@@ -269,7 +272,7 @@ impl Shared {
             () = self.shutdown.cancelled() => return,
             () = slot.going() => return,
         };
-        let stream = Stalling::new(stream, self.patience);
+        let stream = Stalling::new(stream, self.patience, slot.writing());
         let result = match version {
             Ok(Ok(Version::One)) => self.serve_http1(stream, address, slot).await,
             // In a box, so that the far more common connections are not as large.
@@ -295,7 +298,7 @@ impl Shared {
             if self.closing.is_cancelled() {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
-            Ok::<_, Infallible>(Tracked::body_of(response, active))
+            Ok::<_, Infallible>(response.map(|body| Tracked { body, _active: active, untaken: None }))
         });
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
@@ -323,11 +326,13 @@ impl Shared {
         address: Address,
         slot: &Slot,
     ) -> hyper::Result<()> {
+        let unread = Arc::<Unread>::default();
         let service = service_fn(|request: hyper::Request<Incoming>| {
-            let (front, active) = (self.front.clone(), slot.begin());
+            let (front, active, unread) = (self.front.clone(), slot.begin(), Arc::clone(&unread));
             async move {
                 let response = front.answer(request, address).await;
-                Ok::<_, Infallible>(Tracked::body_of(response, active))
+                let untaken = Some(unread.answer());
+                Ok::<_, Infallible>(response.map(|body| Tracked { body, _active: active, untaken }))
             }
         });
         let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
@@ -348,6 +353,10 @@ impl Shared {
             () = self.closing.cancelled() => {}
             () = slot.going() => {}
             () = slot.unused(self.patience) => {}
+            () = unread.for_long(slot, self.patience) => {
+                tracing::debug!("a connection was closed whose client does not read an answer");
+                return Ok(());
+            }
         }
         connection.as_mut().graceful_shutdown();
         let left = async {
@@ -355,6 +364,7 @@ impl Shared {
                 // A client that is there says that it has read the GOAWAY; then the connection ends by itself.
                 () = self.shutdown.cancelled(), if self.closing.is_cancelled() => {}
                 () = slot.going() => {}
+                () = unread.for_long(slot, self.patience) => return,
                 () = tokio::time::sleep(GRACE), if !self.closing.is_cancelled() => {}
             }
             gone(slot).await;
@@ -379,19 +389,72 @@ async fn gone(slot: &Slot) {
     }
 }
 
+/// The answers of an HTTP/2 connection of which the next part is not taken: a client can leave a stream unread while the
+/// connection goes on (RFC 9113 §5.2).
+#[derive(Debug, Default)]
+struct Unread {
+    /// Since when, by the number of the answer.
+    since: Mutex<BTreeMap<u64, Instant>>,
+    /// The last number.
+    last: AtomicU64,
+}
+
+/// One of these answers, until dropped.
+#[derive(Debug)]
+struct Untaken(Arc<Unread>, u64);
+
+impl Unread {
+    /// An answer of which nothing was taken.
+    fn answer(self: &Arc<Self>) -> Untaken {
+        let untaken = Untaken(Arc::clone(self), self.last.fetch_add(1, Ordering::Relaxed));
+        untaken.note(true);
+        untaken
+    }
+
+    /// Waits until a part of an answer was not taken for so long, and nothing else was written.
+    async fn for_long(&self, slot: &Slot, limit: Duration) {
+        loop {
+            let oldest = self.since().values().min().copied();
+            let waits = oldest.map_or(Duration::ZERO, |since| since.elapsed().min(slot.silent()));
+            if waits >= limit {
+                return;
+            }
+            tokio::time::sleep(limit.saturating_sub(waits)).await;
+        }
+    }
+
+    /// Since when they are not taken.
+    fn since(&self) -> MutexGuard<'_, BTreeMap<u64, Instant>> {
+        self.since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Untaken {
+    /// Notes whether there is a part that the client has not taken.
+    fn note(&self, waits: bool) {
+        let mut since = self.0.since();
+        if waits {
+            since.insert(self.1, Instant::now());
+        } else {
+            since.remove(&self.1);
+        }
+    }
+}
+
+impl Drop for Untaken {
+    fn drop(&mut self) {
+        self.note(false);
+    }
+}
+
 /// A body whose request is in flight until it is sent.
 struct Tracked {
     /// The body.
     body: Body,
     /// Counts the request.
     _active: Active,
-}
-
-impl Tracked {
-    /// Counts a request until its answer is sent.
-    fn body_of(response: Response<Body>, active: Active) -> Response<Self> {
-        response.map(|body| Self { body, _active: active })
-    }
+    /// Whether it is taken, where that cannot be seen by what is written.
+    untaken: Option<Untaken>,
 }
 
 impl http_body::Body for Tracked {
@@ -402,7 +465,12 @@ impl http_body::Body for Tracked {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        // The next part is only asked for when this one can be sent.
+        if let Some(untaken) = &self.untaken {
+            untaken.note(matches!(frame, Poll::Ready(Some(Ok(_)))));
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use super::super::error::Fault;
 use super::super::relay::{RequestMeta, code};
@@ -64,11 +65,12 @@ impl Subject {
 }
 
 impl Held {
-    /// Puts a request aside for as long as its client may take, and names it.
+    /// Puts a request aside for as long as its client may take, or until it has to give way to others, and names it.
     pub(super) fn put(
         self: &Arc<Self>,
         relayed: Relayed,
         limit: Duration,
+        gives_way: CancellationToken,
     ) -> Result<String, getrandom::Error> {
         let mut random = [0; 16];
         getrandom::fill(&mut random)?;
@@ -76,10 +78,13 @@ impl Held {
         self.requests().insert(name.clone(), relayed);
         let (held, expired) = (Arc::downgrade(self), name.clone());
         tokio::spawn(async move {
-            tokio::time::sleep(limit).await;
+            let why = tokio::select! {
+                () = tokio::time::sleep(limit) => "its client has not answered the server's questions",
+                () = gives_way.cancelled() => "others wait for a connection, and its client has more than they",
+            };
             let gone = held.upgrade().and_then(|held| held.remove(&expired));
             if gone.is_some() {
-                tracing::debug!("a request is given up: its client has not answered the server's questions");
+                tracing::debug!(why, "a request is given up");
             }
         });
         Ok(name)
@@ -153,7 +158,7 @@ pub(super) fn check_first(state: Option<&str>) -> Result<(), Fault> {
     if state.is_none_or(|state| state == AGAIN) {
         return Ok(());
     }
-    let message = "the request that `requestState` names does not wait any more; send it again without \
-                   `requestState` and `inputResponses`";
+    let message = "the request that `requestState` names does not wait any more: it was answered, took too long, or gave \
+                   way to others; send it again without `requestState` and `inputResponses`";
     Err(Fault::downstream(code::INVALID_PARAMS, StatusCode::OK, message))
 }

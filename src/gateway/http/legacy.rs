@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use super::super::catalog::{Scope, all_tasks, merged, route, soon};
+use super::super::catalog::{Scope, all_tasks, merged, own_tasks, route, soon};
 use super::super::changes::Endpoint;
 use super::super::error::Fault;
 use super::super::relay::{
@@ -52,7 +52,7 @@ pub(crate) async fn post(
     };
     session.touch();
     match message {
-        Message::Request(request) => self::request(session, request, headers, in_flight).await,
+        Message::Request(request) => self::request(gateway, session, request, headers, in_flight).await,
         Message::Notification(note) => {
             if note.method == "notifications/cancelled" {
                 // The request may be in flight in the other process; each knows its own.
@@ -288,6 +288,7 @@ fn client(request: &Request) -> Option<ClientIdentity> {
 
 /// Handles a request within a session.
 async fn request(
+    gateway: &Arc<Inner>,
     session: Arc<Session>,
     request: Request,
     headers: &HeaderMap,
@@ -299,10 +300,10 @@ async fn request(
         Err(fault) => return answer::fault(&fault, Some(id), Era::Legacy),
     };
     let (request_id, log) = (id.clone(), Arc::new(Log::default()));
-    let (running, written) = (Arc::clone(&session), Arc::clone(&log));
+    let (running, written, gateway) = (Arc::clone(&session), Arc::clone(&log), Arc::clone(gateway));
     let subscription = request.params.clone().filter(|_| request.method == "resources/subscribe");
     tokio::spawn(async move {
-        let last = run(&running, request, cancelled, &written).await;
+        let last = run((&gateway, &running), request, cancelled, &written).await;
         if let (Some(params), Some(Message::Response(Answer { outcome: Outcome::Error(_), .. }))) =
             (&subscription, &last)
         {
@@ -338,7 +339,7 @@ async fn request(
 
 /// Carries a request out and queues everything that comes of it but the response, which it returns if there is one.
 async fn run(
-    session: &Arc<Session>,
+    (gateway, session): (&Arc<Inner>, &Arc<Session>),
     request: Request,
     mut cancelled: oneshot::Receiver<Option<Raw>>,
     messages: &Log,
@@ -377,6 +378,7 @@ async fn run(
             }
             Event::Done(outcome) => {
                 let link = &sending.link;
+                let outcome = of_tasks((gateway, session), &sending, &method, outcome);
                 let wanted = Wanted::read(link, &outcome).filter(|_| rounds < ROUNDS);
                 let Some(wanted) = wanted else { return Some(done(link, &method, id, outcome)) };
                 rounds += 1;
@@ -395,6 +397,26 @@ async fn run(
         };
         messages.push(message);
     }
+}
+
+/// Notes whose task has begun, if one has, and leaves out of a list of tasks those of others.
+fn of_tasks(
+    (gateway, session): (&Arc<Inner>, &Arc<Session>),
+    sending: &Sending<Arc<Session>>,
+    method: &str,
+    outcome: Outcome,
+) -> Outcome {
+    let Outcome::Result(result) = outcome else { return outcome };
+    if sending.link.era != Era::Legacy {
+        return Outcome::Result(result);
+    }
+    if method == "tasks/list" {
+        return Outcome::Result(own_tasks(&sending.upstream, session, result));
+    }
+    if let Some(id) = sending.link.task_begun(&result) {
+        gateway.own_task_of(session, &sending.upstream, &id);
+    }
+    Outcome::Result(result)
 }
 
 /// Asks the client what a modern server wants to know, and sends the request again with the answers.

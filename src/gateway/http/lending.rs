@@ -7,19 +7,32 @@ use std::time::Duration;
 use super::super::catalog::Links;
 use super::super::error::Fault;
 use super::super::relay::ClientMeta;
-use super::super::upstream::{Lease, Link, Upstream};
+use super::super::upstream::{Caller, Lease, Link, Standing, Upstream};
+
+/// The shared connections, for a request of this client.
+pub(super) struct Asking<'a>(pub(super) &'a Caller);
+
+impl Links for Asking<'_> {
+    async fn link(&self, upstream: &Arc<Upstream>) -> Result<Arc<Link>, Fault> {
+        upstream.native().await
+    }
+
+    fn task(&self, upstream: &Upstream, id: &str) -> Standing {
+        upstream.tasks.standing(id, self.0)
+    }
+}
 
 /// Lends connections for as long as a list takes.
 pub(super) struct Lending<'a> {
     /// Whose list it is.
-    client: &'a ClientMeta,
+    client: (&'a ClientMeta, &'a Caller),
     /// What was lent.
     leases: Mutex<Vec<Lease>>,
 }
 
 impl<'a> Lending<'a> {
     /// Nothing lent.
-    pub(super) fn to(client: &'a ClientMeta) -> Self {
+    pub(super) fn to(client: (&'a ClientMeta, &'a Caller)) -> Self {
         Self { client, leases: Mutex::default() }
     }
 }
@@ -27,7 +40,7 @@ impl<'a> Lending<'a> {
 impl Links for Lending<'_> {
     async fn link(&self, upstream: &Arc<Upstream>) -> Result<Arc<Link>, Fault> {
         let native = upstream.native().await?;
-        if !upstream.lends_to(self.client, &native) {
+        if !upstream.lends_to(self.client.0, &native) {
             return Ok(native);
         }
         // Where all are busy, the list that everybody has is better than none.

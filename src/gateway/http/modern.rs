@@ -17,14 +17,15 @@ use super::super::catalog::{Links as _, Native, Scope, merged, route, soon};
 use super::super::changes::Endpoint;
 use super::super::error::Fault;
 use super::super::relay::{
-    ClientMeta, Era, Id, MODERN, Message, Outcome, Raw, Request, RequestMeta, Response as Answer, code, key,
-    raw, set_member,
+    ClientMeta, Era, Id, MODERN, Message, Object, Outcome, Raw, Request, RequestMeta, Response as Answer,
+    code, key, raw, set_member, to_legacy_params,
 };
 use super::super::service::{InFlight, Inner};
-use super::super::upstream::Kind;
 use super::super::upstream::headers::{NAME, PARAM};
+use super::super::upstream::{Caller, Kind};
+use super::accept::Address;
 use super::held::{self, Subject};
-use super::lending::Lending;
+use super::lending::{Asking, Lending};
 use super::relayed::{Relayed, Telling, Way};
 use super::sending::{Routed, Sending};
 use super::{answer, listen, rounds, validate};
@@ -36,7 +37,7 @@ const GONE: [&str; 5] =
 /// Handles a POST.
 pub(crate) async fn post(
     gateway: &Arc<Inner>,
-    (endpoint, scope): (Endpoint, Arc<Scope>),
+    place: (Endpoint, Arc<Scope>, Address),
     headers: &HeaderMap,
     message: Message,
     in_flight: InFlight,
@@ -51,7 +52,7 @@ pub(crate) async fn post(
         }
     };
     let id = request.id.clone();
-    match dispatch(gateway, (endpoint, scope), headers, request, in_flight).await {
+    match dispatch(gateway, place, headers, request, in_flight).await {
         Ok(response) => response,
         Err(fault) => answer::fault(&fault, Some(id), Era::Modern),
     }
@@ -60,7 +61,7 @@ pub(crate) async fn post(
 /// Answers a request here or relays it.
 async fn dispatch(
     gateway: &Arc<Inner>,
-    (endpoint, scope): (Endpoint, Arc<Scope>),
+    (endpoint, scope, address): (Endpoint, Arc<Scope>, Address),
     headers: &HeaderMap,
     request: Request,
     in_flight: InFlight,
@@ -69,6 +70,7 @@ async fn dispatch(
     validate::request(&request, &meta, headers)?;
     let client = ClientMeta::of(meta.get(key::CLIENT_INFO), meta.get(key::CAPABILITIES));
     validate::client_size(&client)?;
+    let caller = Caller::of(address.0, &client);
     match request.method.as_str() {
         "server/discover" => return Ok(result(request.id, discover(&scope).await)),
         "subscriptions/listen" => return listen::listen(gateway, (endpoint, &scope), request, &client),
@@ -78,7 +80,7 @@ async fn dispatch(
     if let Some(kind) = Kind::of_method(&request.method)
         && scope.transparent().is_none()
     {
-        let (links, params) = (Lending::to(&client), request.params.as_deref());
+        let (links, params) = (Lending::to((&client, &caller)), request.params.as_deref());
         let merged = merged(&scope, &links, kind, &client, Era::Modern, params).await?;
         let message = Message::Response(Answer {
             id: Some(request.id),
@@ -96,12 +98,16 @@ async fn dispatch(
         ControlFlow::Continue(telling) => telling,
     };
     let first = held::check_first(state.as_deref());
-    let (upstream, params) = route(&scope, &Native, &subject.method, request.params, &client).await?;
+    let (upstream, params) =
+        route(&scope, &Asking(&caller), &subject.method, request.params, &client).await?;
     let native = upstream.native().await?;
     if native.era == Era::Legacy {
         first?;
     }
-    let way = Way::choose(&upstream, &native, &subject, &client).await?;
+    let mut way = Way::choose(&upstream, &native, &subject, (&client, &caller)).await?;
+    if telling.log.is_some() || subject.may_ask() || !says_nothing(params.as_ref()) {
+        way.used();
+    }
     if let Some(least) = telling.log {
         way.link(&upstream).await?.want_log(least).await;
     }
@@ -116,7 +122,7 @@ async fn dispatch(
     let sending = Sending::begin(way, routed).await?;
     // The call itself is counted by its connection from here on; the scope's upstreams are held no longer.
     drop(scope);
-    let relayed = Relayed::new(sending, subject, client, telling, &gateway.held);
+    let relayed = Relayed::new(sending, subject, (client, caller), telling, gateway);
     Ok(answer::answer(Box::pin(stream::unfold(Some(relayed), Relayed::next)), headers).await)
 }
 
@@ -155,6 +161,12 @@ impl Repetition<'_> {
         }
         Ok(ControlFlow::Continue(telling))
     }
+}
+
+/// Whether nothing that a client has written goes to a legacy server with these parameters.
+fn says_nothing(params: Option<&Raw>) -> bool {
+    let sent = to_legacy_params(params.cloned());
+    sent.is_none_or(|sent| Object::parse(&sent).is_some_and(|sent| sent.iter().next().is_none()))
 }
 
 /// The headers that mirror parameters, for an HTTP upstream; that of the name, which has been checked, where the upstream

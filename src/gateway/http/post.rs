@@ -44,7 +44,9 @@ pub(crate) async fn post(
     match era {
         // Looked up only now: a body that comes slowly must not keep an upstream that a reload has removed.
         Era::Modern => match gateway.board.scope(&endpoint) {
-            Some(scope) => modern::post(gateway, (endpoint, scope), headers, message, in_flight).await,
+            Some(scope) => {
+                modern::post(gateway, (endpoint, scope, address), headers, message, in_flight).await
+            }
             None => router::unknown(&endpoint),
         },
         Era::Legacy => legacy::post(gateway, (endpoint, address), headers, message, in_flight).await,

@@ -12,6 +12,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use super::super::catalog::Links;
 use super::super::error::Fault;
@@ -19,9 +20,9 @@ use super::super::relay::{
     ClientMeta, Era, Id, Message, Notification, Outcome, Raw, Request, RequestMeta, Response as Answer,
     Severity, code, complete_result, key, member, set_member,
 };
-use super::super::service::InFlight;
-use super::super::upstream::{Event, Inbound, InboxReceiver, Kind, Lease, Link, Upstream};
-use super::held::{Held, Subject};
+use super::super::service::{InFlight, Inner};
+use super::super::upstream::{Caller, Event, Inbound, InboxReceiver, Kind, Lease, Link, Upstream};
+use super::held::Subject;
 use super::questions::{input_required, question, visits};
 use super::sending::Sending;
 
@@ -79,6 +80,8 @@ pub(super) struct Relayed {
     pub(super) subject: Subject,
     /// Whose it is.
     client: ClientMeta,
+    /// The same, as far as it can be told from others.
+    caller: Caller,
     /// How it is told; nobody while it is put aside.
     telling: Option<Telling>,
     /// Whether this is a repetition, which may have another progress token than its first request.
@@ -96,7 +99,7 @@ pub(super) struct Relayed {
     /// Whether it has given its turn at the upstream back.
     aside: bool,
     /// Where it is put aside.
-    held: Arc<Held>,
+    gateway: Arc<Inner>,
 }
 
 impl Links for Way {
@@ -114,21 +117,28 @@ impl Way {
         upstream: &Arc<Upstream>,
         native: &Link,
         subject: &Subject,
-        client: &ClientMeta,
+        (client, caller): (&ClientMeta, &Caller),
     ) -> Result<Self, Fault> {
         if !upstream.lends_to(client, native) {
             return Ok(Self::Shared);
         }
         if subject.may_ask() {
             let patience = upstream.connector.settings.request_timeout;
-            return Box::pin(upstream.lend(client, patience)).await.map(Self::Lent);
+            return Box::pin(upstream.lend((client, caller), patience)).await.map(Self::Lent);
         }
         if Kind::of_method(&subject.method).is_some()
-            && let Ok(lease) = Box::pin(upstream.lend(client, Duration::ZERO)).await
+            && let Ok(lease) = Box::pin(upstream.lend((client, caller), Duration::ZERO)).await
         {
             return Ok(Self::Lent(lease));
         }
         Ok(Self::Shared)
+    }
+
+    /// Notes that something of a client goes this way.
+    pub(super) fn used(&mut self) {
+        if let Self::Lent(lease) = self {
+            lease.used();
+        }
     }
 }
 
@@ -145,22 +155,23 @@ impl Relayed {
     pub(super) fn new(
         mut sending: Sending<Way>,
         subject: Subject,
-        client: ClientMeta,
+        (client, caller): (ClientMeta, Caller),
         telling: Telling,
-        held: &Arc<Held>,
+        gateway: &Arc<Inner>,
     ) -> Self {
         let (inbox, asked) = match &mut sending.links {
             Way::Lent(lease) if subject.may_ask() => (lease.inbox.take(), std::mem::take(&mut lease.asked)),
             Way::Lent(_) | Way::Shared => (None, Vec::new()),
         };
         let (early, now) = (asked.into_iter().map(Event::Request).collect(), Instant::now());
-        let (telling, held) = (Some(telling), Arc::clone(held));
+        let (telling, gateway) = (Some(telling), Arc::clone(gateway));
         let (repeated, aside, open, questions, gathers, waits) = (false, false, Vec::new(), 0, now, now);
         Self {
             sending,
             inbox,
             subject,
             client,
+            caller,
             telling,
             repeated,
             early,
@@ -169,7 +180,7 @@ impl Relayed {
             gathers,
             waits,
             aside,
-            held,
+            gateway,
         }
     }
 
@@ -195,8 +206,8 @@ impl Relayed {
                 Event::Request(asked) if relayed.can_ask(&asked) => relayed.ask(asked),
                 Event::Request(asked) => Self::refuse(&relayed.sending.link, asked).await,
                 Event::Done(outcome) => {
+                    relayed.note_task(&outcome);
                     let outcome = relayed.adapt(outcome);
-                    relayed.finish();
                     return relayed.last(outcome);
                 }
                 Event::Lost(fault) => return relayed.last(fault.outcome()),
@@ -312,8 +323,12 @@ impl Relayed {
         self.sending.step_aside();
         self.aside = true;
         let limit = self.waits.saturating_duration_since(Instant::now());
-        let held = Arc::clone(&self.held);
-        let outcome = match held.put(self, limit) {
+        let gives_way = match &self.sending.links {
+            Way::Lent(lease) => lease.suspend(),
+            Way::Shared => CancellationToken::new(),
+        };
+        let gateway = Arc::clone(&self.gateway);
+        let outcome = match gateway.held.put(self, limit, gives_way) {
             Ok(state) => input_required(&requests, &state),
             Err(error) => {
                 tracing::error!(%error, "cannot name a request that waits for its client");
@@ -332,6 +347,9 @@ impl Relayed {
     /// Goes on with the client's answers, which are told to the server that asked. Questions that are left are asked
     /// again, in the time that they had: whoever comes back without an answer has not more of it.
     pub(super) async fn go_on(&mut self, answers: Option<&RawValue>, telling: Telling) {
+        if let Way::Lent(lease) = &self.sending.links {
+            lease.resume();
+        }
         self.telling = Some(telling);
         self.repeated = true;
         let limit = self.limit();
@@ -404,14 +422,13 @@ impl Relayed {
         }
     }
 
-    /// The server has nothing more to say to this request. A connection over which it still waits for an answer is not
-    /// for another one.
-    fn finish(&mut self) {
-        if self.open.is_empty()
-            && let Way::Lent(lease) = &mut self.sending.links
-            && let Some(inbox) = self.inbox.take()
+    /// Notes whose task has begun, if one has.
+    fn note_task(&self, outcome: &Outcome) {
+        let Outcome::Result(result) = outcome else { return };
+        if self.sending.link.era == Era::Modern
+            && let Some(id) = self.sending.link.task_begun(result)
         {
-            lease.inbox = Some(inbox);
+            self.gateway.own_task(&self.sending.upstream, &id, &self.caller);
         }
     }
 

@@ -7,21 +7,27 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::stream::{self, Stream};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use super::super::changes::Endpoint;
 use super::super::error::Fault;
 use super::super::relay::{Id, Message, Request, RequestMeta, code};
 use super::super::service::Inner;
-use super::super::session::Asked;
+use super::super::session::{Asked, Session};
+use super::super::upstream::{Caller, Upstream};
 use super::held::Subject;
 use super::relayed::{Relayed, Telling};
+
+/// How long the other process may take to say that it goes on with a request.
+const SOON: Duration = Duration::from_secs(10);
 
 /// What the two processes tell each other about a repetition, by the new one's number for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +63,17 @@ enum Word {
     Off {
         /// The repetition's number.
         number: u64,
+    },
+    /// Either: a task is of this client, or of this session.
+    Task {
+        /// Its upstream.
+        upstream: String,
+        /// Its name.
+        id: String,
+        /// Its client, in the modern era.
+        caller: Option<Caller>,
+        /// Its session, in the legacy era.
+        session: Option<String>,
     },
 }
 
@@ -150,7 +167,8 @@ pub(super) async fn go_on_elsewhere(
     };
     let request = text(&Message::Request(request));
     let told = gateway.tell(&Word::GoOn { number, endpoint, request });
-    if !told || elsewhere.messages.recv().await.is_none() {
+    let goes_on = async { matches!(timeout(SOON, elsewhere.messages.recv()).await, Ok(Some(_))) };
+    if !told || !goes_on.await {
         elsewhere.id = None;
         return None;
     }
@@ -175,6 +193,9 @@ impl Inner {
             Ok(Word::Said { number, message }) => {
                 self.rounds.told(number, Message::parse(message.as_bytes()).ok());
             }
+            Ok(Word::Task { upstream, id, caller, session }) => {
+                self.learn_task(&upstream, &id, caller, session);
+            }
             Ok(Word::Over { number }) => drop(self.rounds.elsewhere().remove(&number)),
             Ok(Word::Off { number }) => {
                 let task = self.rounds.here().remove(&number);
@@ -182,6 +203,43 @@ impl Inner {
             }
             Err(error) => {
                 tracing::warn!(%error, "what the other process tells of a request is not understood");
+            }
+        }
+    }
+
+    /// Notes that a task is of a modern client, here and in the other process.
+    pub(super) fn own_task(&self, upstream: &Upstream, id: &str, caller: &Caller) {
+        upstream.tasks.own(id, caller);
+        let (upstream, id) = (upstream.name().to_owned(), id.to_owned());
+        self.tell(&Word::Task { upstream, id, caller: Some(caller.clone()), session: None });
+    }
+
+    /// The same of a session.
+    pub(super) fn own_task_of(&self, session: &Session, upstream: &Upstream, id: &str) {
+        if session.begin_task(upstream.name(), id) {
+            let (upstream, id) = (upstream.name().to_owned(), id.to_owned());
+            self.tell(&Word::Task { upstream, id, caller: None, session: Some(session.id.clone()) });
+        }
+    }
+
+    /// Notes what the other process knows of a task.
+    fn learn_task(&self, upstream: &str, id: &str, caller: Option<Caller>, session: Option<String>) {
+        if let Some(session) = session.and_then(|session| self.sessions.get(&session)) {
+            session.begin_task(upstream, id);
+        }
+        let lineup = self.board.current();
+        let known = lineup.upstreams().iter().find(|known| known.name() == upstream);
+        if let Some((known, caller)) = known.zip(caller) {
+            known.tasks.own(id, &caller);
+        }
+    }
+
+    /// Tells the other process whose the tasks of modern clients are. Sessions take theirs along.
+    pub(crate) fn tell_tasks(&self) {
+        for upstream in self.board.current().upstreams() {
+            for (id, caller) in upstream.tasks.all() {
+                let (upstream, caller) = (upstream.name().to_owned(), Some(caller));
+                self.tell(&Word::Task { upstream, id, caller, session: None });
             }
         }
     }

@@ -27,6 +27,8 @@ const KEPT_BACK: usize = 512;
 const BATCH: usize = 32;
 /// Connections beyond the cap, while others that have to go are not gone.
 const SPARE: usize = 64;
+/// The least number of bytes that can be a part of an answer.
+const ANSWER: usize = 64;
 /// How long a new connection waits for these.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -67,7 +69,9 @@ struct Occupant {
     own: bool,
     /// Requests in flight.
     active: AtomicUsize,
-    /// When the last of them ended, or the connection began, in milliseconds.
+    /// Whether something waits to be written that the client does not read.
+    blocked: AtomicBool,
+    /// When the last request ended, something was written, or the connection began, in milliseconds.
     used: AtomicU64,
     /// Cancelled when it is to go.
     going: CancellationToken,
@@ -89,6 +93,10 @@ pub(super) struct Slot {
 /// A request in flight, until dropped.
 #[derive(Debug)]
 pub(super) struct Active(Arc<Slots>, Arc<Occupant>);
+
+/// What is written to the client of a connection.
+#[derive(Debug)]
+pub(super) struct Writing(Arc<Slots>, Arc<Occupant>);
 
 /// An address from which the gateway asks itself, until dropped.
 #[derive(Debug)]
@@ -163,6 +171,7 @@ impl Slots {
             listener,
             own,
             active: AtomicUsize::new(0),
+            blocked: AtomicBool::new(false),
             used: AtomicU64::new(self.now()),
             going: CancellationToken::new(),
             cut: AtomicBool::new(false),
@@ -250,10 +259,15 @@ impl Open {
 }
 
 impl Occupant {
-    /// For how long no request was in flight; `None` while one is.
+    /// For how long no request was in flight and no answer on its way; `None` while one is.
     fn idle(&self, now: u64) -> Option<Duration> {
-        let idle = self.active.load(Ordering::Acquire) == 0;
-        idle.then(|| Duration::from_millis(now.saturating_sub(self.used.load(Ordering::Relaxed))))
+        let idle = self.active.load(Ordering::Acquire) == 0 && !self.blocked.load(Ordering::Relaxed);
+        idle.then(|| self.unused(now))
+    }
+
+    /// For how long no request has ended and nothing was written.
+    fn unused(&self, now: u64) -> Duration {
+        Duration::from_millis(now.saturating_sub(self.used.load(Ordering::Relaxed)))
     }
 }
 
@@ -267,6 +281,16 @@ impl Slot {
     /// For how long no request was in flight; `None` while one is.
     pub(super) fn idle(&self) -> Option<Duration> {
         self.occupant.idle(self.slots.now())
+    }
+
+    /// What is written to its client.
+    pub(super) fn writing(&self) -> Writing {
+        Writing(Arc::clone(&self.slots), Arc::clone(&self.occupant))
+    }
+
+    /// For how long no request has ended and nothing was written.
+    pub(super) fn silent(&self) -> Duration {
+        self.occupant.unused(self.slots.now())
     }
 
     /// Waits until the connection is to give way.
@@ -287,6 +311,22 @@ impl Slot {
                 return;
             }
             tokio::time::sleep(left).await;
+        }
+    }
+}
+
+impl Writing {
+    /// The client does not read what is to be written.
+    pub(super) fn is_blocked(&self) {
+        self.1.blocked.store(true, Ordering::Relaxed);
+    }
+
+    /// The client has read so many bytes, or the kernel has for it.
+    pub(super) fn goes_on(&self, bytes: usize) {
+        self.1.blocked.store(false, Ordering::Relaxed);
+        // What keeps an HTTP/2 connection alive is less: answers to pings, and acknowledgements.
+        if bytes >= ANSWER {
+            self.1.used.store(self.0.now(), Ordering::Relaxed);
         }
     }
 }

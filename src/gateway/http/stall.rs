@@ -11,6 +11,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+use super::slots::Writing;
+
 /// A connection on which nothing may wait to be written for longer than this.
 #[derive(Debug)]
 pub(super) struct Stalling<S> {
@@ -18,22 +20,26 @@ pub(super) struct Stalling<S> {
     inner: S,
     /// How long a write may wait.
     patience: Duration,
+    /// Whose connection it is.
+    writing: Writing,
     /// The end of that time, while one waits.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Stalling<S> {
     /// Watches over a connection.
-    pub(super) const fn new(inner: S, patience: Duration) -> Self {
-        Self { inner, patience, timer: None }
+    pub(super) const fn new(inner: S, patience: Duration, writing: Writing) -> Self {
+        Self { inner, patience, writing, timer: None }
     }
 
     /// Passes the result of a write on, or an error if the write has waited for too long.
-    fn watch<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if written.is_ready() {
+    fn watch(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(result) = written {
+            self.writing.goes_on(result.as_ref().copied().unwrap_or(0));
             self.timer = None;
-            return written;
+            return Poll::Ready(result);
         }
+        self.writing.is_blocked();
         let patience = self.patience;
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
         ready!(timer.as_mut().poll(cx));
@@ -89,7 +95,10 @@ mod tests {
     async fn a_client_that_reads_is_served_and_one_that_does_not_is_cut() {
         for (reads, patience) in [(true, Duration::from_secs(600)), (false, Duration::from_millis(100))] {
             let (mut client, server) = tokio::io::duplex(1000);
-            let mut server = Stalling::new(server, patience);
+            let slots = std::sync::Arc::<super::super::slots::Slots>::default();
+            let client_key = super::super::super::client::ClientKey::of(None);
+            let slot = slots.take((client_key, 0, false), 1).await.unwrap();
+            let mut server = Stalling::new(server, patience, slot.writing());
             let writing = tokio::spawn(async move { server.write_all(&[0; 10_000]).await });
             if reads {
                 client.read_exact(&mut [0; 10_000]).await.unwrap();

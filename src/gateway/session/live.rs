@@ -22,10 +22,11 @@ use super::super::changes::{Announced, Endpoint};
 use super::super::client::ClientKey;
 use super::super::error::Fault;
 use super::super::relay::{
-    ClientMeta, Id, Message, Notification, Outcome, Raw, Request, Response, code, member, set_member,
+    ClientMeta, Era, Id, Message, Notification, Outcome, Raw, Request, Response, code, member, set_member,
     set_path,
 };
-use super::super::upstream::{ClientIdentity, Link, Upstream};
+use super::super::upstream::{ClientIdentity, Link, Standing, Upstream};
+use super::begun::Begun;
 use super::ledger::Ledger;
 use super::links::SessionLinks;
 use super::outbox::Outbox;
@@ -73,6 +74,8 @@ pub(crate) struct Session {
     pub(super) subscribed: Mutex<Subscribed>,
     /// The tasks that bring updates of a modern server's resources, by URI, with the serial number of its upstream.
     pub(super) followed: Mutex<HashMap<String, (u64, AbortHandle)>>,
+    /// Tasks that it has begun.
+    pub(super) begun: Mutex<Begun>,
     /// When it was last used.
     used: Mutex<Instant>,
     /// Streams and answers that the client waits for.
@@ -106,6 +109,14 @@ impl Links for Session {
         self.links.get(upstream).await
     }
 
+    fn task(&self, upstream: &Upstream, id: &str) -> Standing {
+        if self.has_task(upstream.name(), id) { Standing::Own } else { Standing::Foreign }
+    }
+
+    fn era(&self) -> Era {
+        Era::Legacy
+    }
+
     fn client(&self) -> Option<(ClientMeta, Option<Raw>)> {
         let level = self.links.log_level();
         let level = level.and_then(|params| member(&params, "level").map(ToOwned::to_owned));
@@ -137,6 +148,7 @@ impl Session {
             calls: Mutex::default(),
             subscribed: Mutex::default(),
             followed: Mutex::default(),
+            begun: Mutex::default(),
             used: Mutex::new(Instant::now()),
             streams: AtomicUsize::new(0),
             ledger: OnceLock::new(),

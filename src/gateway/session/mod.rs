@@ -1,5 +1,6 @@
 //! Legacy sessions: what one downstream's `initialize` began and its `DELETE`, or silence, ends.
 
+mod begun;
 mod following;
 mod forward;
 mod ledger;

@@ -1,6 +1,6 @@
 //! Sessions on their way to another process, as one line of JSON each.
 //!
-//! What moves: identifier, endpoint, client and its address, revision, log level, subscriptions. What does not: connections, which are
+//! What moves: identifier, endpoint, client and its address, revision, log level, subscriptions, tasks. What does not: connections, which are
 //! opened again when they are needed, and requests in flight, which end where they began. While both processes serve,
 //! either may be asked for a session that it does not know; it then asks the other one.
 
@@ -40,6 +40,8 @@ pub(super) enum Change {
     Subscribed(String),
     /// It does not.
     Unsubscribed(String),
+    /// The client has begun a task at this upstream.
+    Task(String, String),
     /// `logging/setLevel`'s parameters.
     LogLevel(Option<Raw>),
     /// A stream of answers has begun, which ends with the process.
@@ -84,6 +86,9 @@ pub(crate) struct State {
     /// The URIs of subscribed resources.
     #[serde(default)]
     subscriptions: Vec<String>,
+    /// The tasks that it has begun, with their upstreams.
+    #[serde(default)]
+    tasks: Vec<(String, String)>,
     /// The last identifier of a question to the client.
     #[serde(default)]
     last_asked: u64,
@@ -115,6 +120,7 @@ impl State {
             version: client.version.clone(),
             log_level: session.links.log_level(),
             subscriptions: session.subscriptions(),
+            tasks: session.tasks(),
             last_asked: session.last_asked(),
             last_stream: session.logs.numbers().0,
             last_told: session.outbox.last(),
@@ -136,6 +142,7 @@ impl State {
             match change {
                 Change::Subscribed(uri) => drop(subscriptions.insert(uri)),
                 Change::Unsubscribed(uri) => drop(subscriptions.remove(&uri)),
+                Change::Task(upstream, id) => state.tasks.push((upstream, id)),
                 Change::LogLevel(level) => state.log_level = level,
                 Change::Stream { number, request, last_asked, last_told } => {
                     state.last_stream = state.last_stream.max(number);
@@ -169,6 +176,7 @@ impl State {
         let client = ClientIdentity { meta, version: self.version };
         let session = Session::begin((self.id, self.address), place, client, changes);
         session.links.set_log_level(self.log_level);
+        session.continue_tasks(&self.tasks);
         session.continue_from(self.last_asked.saturating_add(HEADROOM), &self.subscriptions);
         let lost = |id: Id| {
             let message =

@@ -6,6 +6,7 @@
 mod allowance;
 mod answers;
 mod builtin;
+mod caller;
 mod child;
 mod driven;
 mod endpoints;
@@ -42,6 +43,7 @@ mod watch;
 
 pub(crate) use self::http::{SESSION, VERSION};
 pub(crate) use builtin::Builtin;
+pub(crate) use caller::Caller;
 pub(crate) use driven::Pool;
 pub(crate) use exchange::{Event, Exchange};
 pub(crate) use following::{Followed, can_subscribe, follow, subscribe_to};
@@ -58,3 +60,4 @@ pub(crate) use moving::{Awaited, Offer, Shared, whereabouts};
 pub(crate) use pool::pool;
 pub use supervisor::State;
 pub(crate) use supervisor::Upstream;
+pub(crate) use tasks::Standing;

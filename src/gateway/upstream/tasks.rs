@@ -1,49 +1,93 @@
 //! Tasks of servers: which of them knows a task (the extension `io.modelcontextprotocol/tasks`; MCP 2025-11-25 §Tasks).
 //!
-//! A task's name passes as its server wrote it, so it says nothing of the server. Where several could have it, they are
-//! asked once.
+//! A task's name passes as its server wrote it, so it says nothing of the server or of the client. Whose a task is decides who
+//! began it: a legacy session keeps the names of its own tasks, and those of modern clients are kept here with what can
+//! be told of their client. To everybody else a task does not exist. After a restart nobody is known to have begun the
+//! tasks of modern clients; then a name that cannot be guessed proves that it was given (MCP 2025-11-25 §Tasks, "Security").
 
 use std::borrow::Cow;
-use std::collections::{HashSet, VecDeque};
-use std::sync::{Mutex, PoisonError};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::json;
+use serde_json::value::RawValue;
 
 use super::super::error::Fault;
 use super::super::relay::{
-    ClientMeta, Era, Outcome, Raw, TASKS, array_items, member, member_str, names, raw,
+    ClientMeta, Era, Object, Outcome, Raw, TASKS, array_items, member, member_str, names, raw, text,
 };
+use super::caller::Caller;
 use super::known::{ITEMS, PAGES};
 use super::link::{Call, Link};
+
+/// As short a name may be guessed: what nobody is known to have begun under it is nobody's.
+const GUESSABLE: usize = 16;
+
+/// Whose a task is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// The client's that asks.
+    Own,
+    /// Nobody has begun it here, as far as is known, and its name cannot be guessed: whoever has it was given it.
+    Claimed,
+    /// Somebody else's, or nobody's.
+    Foreign,
+}
 
 /// Tasks that are remembered of one upstream; the oldest are forgotten first.
 const REMEMBERED: usize = 10_000;
 /// How long a server may take to say whether it knows a task.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Tasks that an upstream is known to have.
+/// Tasks of modern clients that an upstream is known to have, and whose they are.
 #[derive(Debug, Default)]
-pub(crate) struct Tasks(Mutex<(HashSet<String>, VecDeque<String>)>);
+pub(crate) struct Tasks(Mutex<Owned>);
+
+/// Tasks by name, and the names in their order.
+#[derive(Debug, Default)]
+struct Owned {
+    /// Whose they are.
+    owners: HashMap<String, Caller>,
+    /// The oldest first.
+    order: VecDeque<String>,
+}
 
 impl Tasks {
-    /// Whether a task is remembered.
-    pub(crate) fn has(&self, id: &str) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).0.contains(id)
+    /// Whose a task is, to this client.
+    pub(crate) fn standing(&self, id: &str, caller: &Caller) -> Standing {
+        match self.owned().owners.get(id) {
+            Some(owner) if owner == caller => Standing::Own,
+            None if id.len() >= GUESSABLE => Standing::Claimed,
+            _ => Standing::Foreign,
+        }
     }
 
-    /// Remembers a task.
-    pub(crate) fn remember(&self, id: &str) {
-        let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (known, order) = &mut *tasks;
-        if known.insert(id.to_owned()) {
-            order.push_back(id.to_owned());
+    /// Notes whose a task is. One that has an owner keeps it.
+    pub(crate) fn own(&self, id: &str, caller: &Caller) {
+        let mut owned = self.owned();
+        let Owned { owners, order } = &mut *owned;
+        if owners.contains_key(id) {
+            return;
         }
+        owners.insert(id.to_owned(), caller.clone());
+        order.push_back(id.to_owned());
         if order.len() > REMEMBERED
             && let Some(oldest) = order.pop_front()
         {
-            known.remove(&oldest);
+            owners.remove(&oldest);
         }
+    }
+
+    /// Each task with its owner, the oldest first.
+    pub(crate) fn all(&self) -> Vec<(String, Caller)> {
+        let owned = self.owned();
+        owned.order.iter().filter_map(|id| Some((id.clone(), owned.owners.get(id)?.clone()))).collect()
+    }
+
+    /// The tasks.
+    fn owned(&self) -> MutexGuard<'_, Owned> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -54,6 +98,21 @@ impl Link {
         match self.era {
             Era::Legacy => member(capabilities, "tasks").is_some(),
             Era::Modern => member(capabilities, "extensions").is_some_and(|has| member(has, TASKS).is_some()),
+        }
+    }
+
+    /// The name of the task that has begun instead of a result, if one has.
+    pub(crate) fn task_begun(&self, result: &RawValue) -> Option<String> {
+        if !self.has_tasks() || self.check_names("a task", result, names::RESULT).is_err() {
+            return None;
+        }
+        match self.era {
+            Era::Legacy => member_str(member(result, "task")?, "taskId").map(Cow::into_owned),
+            Era::Modern => {
+                let result = Object::parse(result)?;
+                text(result.get("resultType")?).filter(|kind| kind == "task")?;
+                text(result.get("taskId")?).map(Cow::into_owned)
+            }
         }
     }
 
@@ -101,12 +160,33 @@ impl Link {
 mod tests {
     use super::*;
 
+    /// A client that says this of itself.
+    fn client(name: &str) -> Caller {
+        Caller::of(None, &ClientMeta { info: raw(&name), ..ClientMeta::default() })
+    }
+
     #[test]
     fn only_so_many_tasks_are_remembered_and_the_newest_of_them() {
         let tasks = Tasks::default();
         for number in 0..=REMEMBERED {
-            tasks.remember(&number.to_string());
+            tasks.own(&number.to_string(), &client("a"));
         }
-        assert!(!tasks.has("0") && tasks.has("1") && tasks.has(&REMEMBERED.to_string()));
+        let standing = |id: &str| tasks.standing(id, &client("a"));
+        assert_eq!(standing("0"), Standing::Foreign);
+        assert_eq!([standing("1"), standing(&REMEMBERED.to_string())], [Standing::Own; 2]);
+        assert_eq!(tasks.all().len(), REMEMBERED);
+    }
+
+    #[test]
+    fn task_is_of_whoever_has_begun_it_and_of_nobody_else() {
+        let (tasks, long) = (Tasks::default(), "f2b1c9e0a7d84c53");
+        tasks.own("7", &client("a"));
+        tasks.own("7", &client("b"));
+        assert_eq!(tasks.standing("7", &client("a")), Standing::Own);
+        assert_eq!(tasks.standing("7", &client("b")), Standing::Foreign);
+        assert_eq!(tasks.standing("8", &client("a")), Standing::Foreign);
+        assert_eq!(tasks.standing(long, &client("a")), Standing::Claimed);
+        tasks.own(long, &client("b"));
+        assert_eq!(tasks.standing(long, &client("a")), Standing::Foreign);
     }
 }
