@@ -169,7 +169,9 @@ fn doubts(upstream: &Upstream) -> Vec<String> {
                     doubts.push(format!("command `{command}` is not an executable file"));
                 }
             } else if !env::split_paths(&path).any(|directory| is_program(&directory.join(command))) {
-                doubts.push(format!("command `{command}` is not in PATH"));
+                let words = command.split_whitespace().count() > 1;
+                let hint = if words { "; write the program only, and each other word in args" } else { "" };
+                doubts.push(format!("command `{command}` is not in PATH{hint}"));
             }
             if let Some(directory) = working_dir.as_ref().filter(|directory| !directory.is_dir()) {
                 doubts.push(format!("working_dir `{}` is not a directory", directory.display()));

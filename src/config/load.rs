@@ -289,7 +289,8 @@ impl Document {
         let (before, after) = self.content.split_at_checked(span.start).unwrap_or_default();
         let value = before.trim_end().ends_with(['=', '[', ',']);
         if value && after.starts_with(char::is_alphabetic) {
-            problems.push_with_hint(place, message, "put text in double quotes");
+            // What the parser guessed, such as a number that `npx` might begin, is no help.
+            problems.push_with_hint(place, "text without quotes", "put text in double quotes");
         } else {
             problems.push(place, message);
         }

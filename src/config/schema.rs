@@ -217,7 +217,7 @@ fn suggestion(unknown: &str, known: &[&str]) -> String {
     let nearest = known.iter().max_by(|a, b| near(a).total_cmp(&near(b)));
     match (elsewhere, nearest) {
         (Some((_, ours)), _) => format!("did you mean `{ours}`?"),
-        (None, Some(name)) if near(&name) >= 0.7 => format!("did you mean `{name}`?"),
+        (None, Some(name)) if near(&name) >= 0.75 => format!("did you mean `{name}`?"),
         _ => format!(
             "valid keys are {}",
             known.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")
@@ -253,6 +253,15 @@ mod tests {
         let found = problems("[mcpServers.a]\n[upstreams.a]\ncwd = \"/\"\n", Role::Main);
         assert_eq!(found[0], "f:1:2: unknown key `mcpServers` at the top level / did you mean `upstreams`?");
         assert_eq!(found[1], "f:3:1: unknown key `cwd` in [upstreams.a] / did you mean `working_dir`?");
+    }
+
+    #[test]
+    fn a_key_of_another_kind_is_not_taken_for_a_short_one() {
+        let found = problems("[server]\ntls_cert = \"/x\"\n", Role::Main);
+        assert!(
+            found[0].contains("unknown key `tls_cert` in [server] / valid keys are `listen`"),
+            "{found:?}"
+        );
     }
 
     #[test]

@@ -111,7 +111,7 @@ pub enum Error {
     #[error("cannot signal mcpeg with pid {0}")]
     Signal(i32, #[source] io::Error),
     /// It did not end in time.
-    #[error("mcpeg with pid {pid} did not stop within {} s", .waited.as_secs())]
+    #[error("mcpeg with pid {pid} {}", unstopped(*waited))]
     StillRunning {
         /// The process.
         pid: i32,
@@ -120,6 +120,15 @@ pub enum Error {
         /// Whether it is stopped by a signal or a debugger.
         suspended: bool,
     },
+}
+
+/// What a process that did not stop has done; a suspended one is not waited for.
+fn unstopped(waited: Duration) -> String {
+    match waited.as_millis() {
+        0 => "does not stop".to_owned(),
+        milliseconds @ 1..1000 => format!("did not stop within {milliseconds} ms"),
+        _ => format!("did not stop within {} s", waited.as_secs()),
+    }
 }
 
 /// Tells what runs.

@@ -45,7 +45,7 @@ fn guarded(target: &Target) -> Result<(), Error> {
     let mut places: Vec<&Path> = target.choices.prefix.ancestors().collect();
     places.extend([target.layout.program.parent()].into_iter().flatten());
     for place in places.into_iter().filter(|place| place.parent().is_some()) {
-        let Some(found) = target.tree.look(place)? else { continue };
+        let Some(found) = target.tree.look_through(place)? else { continue };
         let by_owner = found.uid != 0 && found.uid != own.0;
         let by_group = found.mode & 0o020 != 0 && ![0, own.1, staff].contains(&found.gid);
         if by_owner || by_group || found.mode & 0o002 != 0 {
@@ -109,7 +109,8 @@ fn shadows(target: &Target) -> Result<(), Error> {
     match shadow(target)? {
         None => Ok(()),
         Some(Shadow::Mask(path)) => {
-            Err(Error::Masked { unit: target.layout.unit.clone(), path: target.tree.outside(&path) })
+            let (unit, systemctl) = (target.layout.unit.clone(), target.layout.systemctl());
+            Err(Error::Masked { unit, path: target.tree.outside(&path), systemctl })
         }
         Some(Shadow::Copy(path)) => {
             let why = "it would hide the unit that mcpeg installs";

@@ -61,6 +61,8 @@ pub enum Error {
         unit: String,
         /// What masks it.
         path: PathBuf,
+        /// The command that talks to its systemd.
+        systemctl: &'static str,
     },
     /// A symbolic link that nobody but root, or the user, could have made leads somewhere; this one may be another's.
     #[error("`{}` is a symbolic link that {why}; mcpeg does not write through it", .path.display())]
@@ -289,9 +291,9 @@ impl ToExit for Error {
             Self::Link { .. } => "have root own the link, and all directories on its way, which only root may write; or put a \
                                   directory in its place"
                 .to_owned(),
-            Self::Masked { unit, path } => {
+            Self::Masked { unit, path, systemctl } => {
                 let runtime = if path.starts_with("/run") { "--runtime " } else { "" };
-                format!("`systemctl unmask {runtime}{unit}`, then run the command again")
+                format!("`{systemctl} unmask {runtime}{unit}`, then run the command again")
             }
             Self::File { path, source, .. } => return room_or_right(path, source),
             Self::Busy => "wait until it has ended, then run the command again".to_owned(),

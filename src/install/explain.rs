@@ -61,7 +61,7 @@ fn file(layout: &Layout, path: &Path) -> &'static str {
             "has the gateway follow changes of the configuration"
         }
         _ if is(&layout.sysusers) => "declares the account to systemd-sysusers",
-        _ if is(&layout.tmpfiles) => "keeps modes and owners of the configuration as they should be",
+        _ if is(&layout.tmpfiles) => "makes the directories of the configuration where they are missing",
         path if path == layout.configuration => {
             "your configuration; never overwritten once you have edited it"
         }

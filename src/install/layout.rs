@@ -173,7 +173,11 @@ impl Layout {
             watcher: Some(["path", "service"].map(|kind| units.join(format!("{name}-watch.{kind}")))),
             pid_file: places.runtime.join(name).join("mcpeg.pid"),
             wants_link: places.configuration.join("systemd/user/default.target.wants").join(&unit),
-            shadows: vec![places.configuration.join("systemd/user").join(&unit)],
+            shadows: [&places.configuration.join("systemd/user"), Path::new("/etc/systemd/user")]
+                .into_iter()
+                .chain([places.runtime.join("systemd/user").as_path()])
+                .map(|directory| directory.join(&unit))
+                .collect(),
             unit,
             ..Self::places(&places.configuration.join(name), &places.state.join(name))
         }

@@ -17,6 +17,7 @@ mod checks;
 mod choices;
 mod configuration;
 mod difference;
+mod digest;
 mod error;
 mod explain;
 mod layout;

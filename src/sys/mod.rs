@@ -22,3 +22,4 @@ pub mod process;
 pub mod rename;
 pub mod signal;
 pub mod user;
+pub mod walk;

@@ -113,7 +113,12 @@ fn a_directory_is_no_configuration_file() {
 #[test]
 fn a_malformed_file_exits_78_with_its_place() {
     refused("[server\n", "1:8", &[]);
-    refused("[log]\nlevel = info\n", "2:9", &["hint: put text in double quotes"]);
+    refused("[log]\nlevel = info\n", "2:9", &["text without quotes", "hint: put text in double quotes"]);
+    refused(
+        "[upstreams.a]\ncommand = npx\n",
+        "2:11",
+        &["text without quotes", "hint: put text in double quotes"],
+    );
     let scratch = Scratch::new().file("mcpeg.toml", b"a = \"\xff\"");
     scratch.check(&[]).exits(78).says(&["mcpeg.toml:1:6: not valid UTF-8"]);
 }

@@ -52,6 +52,20 @@ fn two_gateways_serve_side_by_side(suite: &str) {
     Snapshot::of(&machine).assert_same_as(&before);
 }
 
+/// The service ends with the session, which is said with the plan and after the installation, unless the user lingers.
+fn lingering_is_named(machine: &Machine, installed: &str, as_user: &dyn Fn(&str) -> (Option<i32>, String)) {
+    let plan = || as_user("/opt/mcpeg install --dry-run --profile development").1;
+    for said in [installed, &plan()] {
+        assert!(
+            said.contains("ends when you log out") && said.contains("`loginctl enable-linger`"),
+            "{said}"
+        );
+    }
+    machine.ok(&["install", "-D", "/dev/null", "/var/lib/systemd/linger/dev"]);
+    assert!(!plan().contains("ends when you log out"), "{}", plan());
+    machine.ok(&["rm", "/var/lib/systemd/linger/dev"]);
+}
+
 /// A developer's gateway, without root.
 fn developers_gateway_follows_its_configuration(suite: &str) {
     let machine = machine_with_binary(suite);
@@ -80,18 +94,7 @@ fn developers_gateway_follows_its_configuration(suite: &str) {
     let (code, said) = as_user("/opt/mcpeg install --yes --profile development");
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("> systemctl --user start mcpeg.service"), "{said}");
-    // It ends with the session, which is said before, with the plan, and after.
-    let (_, planned) = as_user("/opt/mcpeg install --dry-run --profile development");
-    for said in [&said, &planned] {
-        assert!(
-            said.contains("ends when you log out") && said.contains("`loginctl enable-linger`"),
-            "{said}"
-        );
-    }
-    machine.ok(&["install", "-D", "/dev/null", "/var/lib/systemd/linger/dev"]);
-    let (_, planned) = as_user("/opt/mcpeg install --dry-run --profile development");
-    assert!(!planned.contains("ends when you log out"), "{planned}");
-    machine.ok(&["rm", "/var/lib/systemd/linger/dev"]);
+    lingering_is_named(&machine, &said, &as_user);
     let url = "http://127.0.0.1:8080/mcp";
     legacy_call(&machine, url, "status", &json!({})).expect("it serves");
     let user = machine.ok(&["ps", "--no-headers", "-o", "user:32", "-C", "mcpeg"]);

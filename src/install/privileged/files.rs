@@ -11,21 +11,15 @@ use std::path::Path;
 
 use rustix::fs::{self, AtFlags, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
-use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use super::tree::Tree;
+use crate::install::digest::Digest;
 use crate::install::error::Error;
 use crate::sys::fs::mode;
 use crate::sys::rename::rename_new;
 
 /// Files are read and written in pieces of this size, in bytes.
 const PIECE: usize = 1 << 20;
-
-/// The SHA-256 of a file's content, in hexadecimal.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub(in crate::install) struct Digest(String);
 
 /// Mode and owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,37 +39,6 @@ pub(in crate::install) enum Beside {
     New,
     /// The content before, as long as it may be needed again.
     Old,
-}
-
-impl Digest {
-    /// The digest of everything that `from` yields.
-    ///
-    /// # Errors
-    /// Those of reading.
-    pub(in crate::install) fn of(mut from: impl Read) -> std::io::Result<Self> {
-        let mut hash = Sha256::new();
-        let mut piece = vec![0; PIECE];
-        loop {
-            let length = from.read(&mut piece)?;
-            if length == 0 {
-                break;
-            }
-            hash.update(&piece[..length]);
-        }
-        let hex = hash.finalize().iter().fold(String::with_capacity(64), |mut hex, byte| {
-            for digit in [byte >> 4, byte & 15] {
-                hex.push(char::from_digit(digit.into(), 16).expect("four bits are one hexadecimal digit"));
-            }
-            hex
-        });
-        Ok(Self(hex))
-    }
-}
-
-impl std::fmt::Display for Digest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
 }
 
 impl Beside {

@@ -1,6 +1,6 @@
 //! Everything that the installer does to the machine: the only module of it that changes files and runs programs.
 //!
-//! It can be read in one sitting: [`tree`] finds a place without following symbolic links, [`files`] makes and replaces,
+//! It can be read in one sitting: [`tree`] finds a place without following symbolic links of others, [`files`] makes and replaces,
 //! [`removal`] removes, [`exec`] runs a program of the system. What they are called for is decided elsewhere; a test
 //! in `tests/tidy` keeps these calls from appearing anywhere else in `install`.
 
@@ -9,6 +9,7 @@ mod files;
 mod removal;
 mod tree;
 
-pub(super) use files::{Access, Digest};
+pub(super) use super::digest::Digest;
+pub(super) use files::Access;
 pub(super) use removal::{Emptied, Stuck};
 pub(super) use tree::{Found, Lock, Tree};

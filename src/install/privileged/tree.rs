@@ -2,21 +2,19 @@
 //!
 //! Every path is walked one name at a time with `O_NOFOLLOW` from the root's own descriptor, so somebody who may
 //! write in a directory on the way cannot lead root elsewhere between a check and an act (openat(2), "Rationale"). Links
-//! that only root, or the calling user, could have made are resolved by the walk itself: [`Walk`].
+//! that only root, or the calling user, could have made are resolved by the walk itself: [`walk`].
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt as _;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{self, AtFlags, FileType, FlockOperation, Mode, OFlags, StatVfsMountFlags, fstatvfs};
 use rustix::io::Errno;
 
 use crate::install::error::Error;
 use crate::sys::fs::permissions;
-
-/// More symbolic links than these on one path are a circle: `path_resolution(7)`.
-const MOST_LINKS: usize = 40;
+use crate::sys::walk::{self, Stop};
 
 /// The root directory of an installation.
 #[derive(Debug)]
@@ -72,23 +70,16 @@ impl Tree {
     /// Opens a directory for use with other calls; `None` if it or one above it is missing.
     ///
     /// A symbolic link on the way is followed if nobody but root could have made or changed it, such as `/usr/local` of
-    /// systems that are images: see [`Walk`].
+    /// systems that are images: see [`walk`].
     ///
     /// # Errors
     /// [`Error::Link`] for another one, [`Error::NotADirectory`] for a file on the way, [`Error::File`] otherwise.
     pub(in crate::install) fn directory(&self, path: &Path) -> Result<Option<OwnedFd>, Error> {
-        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::PATH;
-        let root =
-            fs::openat(&self.root, ".", flags, Mode::empty()).map_err(Error::file("open", &self.path))?;
-        let mut walk = Walk { tree: self, opened: vec![root], walked: PathBuf::from("/"), links: 0 };
-        for part in path.components() {
-            let Component::Normal(name) = part else { continue };
-            walk.walked.push(name);
-            if !walk.enter(name)? {
-                return Ok(None);
-            }
-        }
-        Ok(walk.opened.pop())
+        walk::directory(&self.root, path).map_err(|stop| match stop {
+            Stop::Link(link, why) => Error::Link { path: self.outside(&link), why },
+            Stop::NotADirectory(file) => Error::NotADirectory(self.outside(&file)),
+            Stop::Refused(place, error) => Error::file("open", self.outside(&place))(error),
+        })
     }
 
     /// The directory that holds `path`, and the last name; `None` if the directory is missing.
@@ -171,94 +162,6 @@ impl Tree {
             .and_then(fs::fsync)
             .map_err(Error::file("write to disk the directory of", self.outside(path)))
     }
-}
-
-/// A walk from the root of a tree down to a directory, one name at a time.
-///
-/// A symbolic link is followed, within the root, if it belongs to root, or to the user that this process is, and lies in a
-/// directory that nobody else may write to; so must be each directory that holds a name of where it leads. Nobody else can
-/// then lead the walk elsewhere, neither before nor during an act.
-struct Walk<'a> {
-    /// Where.
-    tree: &'a Tree,
-    /// The directories from the root to here.
-    opened: Vec<OwnedFd>,
-    /// The path that was asked for, as far as it was walked.
-    walked: PathBuf,
-    /// How many links were followed.
-    links: usize,
-}
-
-impl Walk<'_> {
-    /// Enters the directory of this name; whether there is one.
-    fn enter(&mut self, name: &OsStr) -> Result<bool, Error> {
-        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::PATH | OFlags::NOFOLLOW;
-        match fs::openat(self.here(), name, flags, Mode::empty()) {
-            Ok(fd) => {
-                self.opened.push(fd);
-                Ok(true)
-            }
-            Err(Errno::NOENT) => Ok(false),
-            Err(Errno::NOTDIR | Errno::LOOP) => self.follow(name).map(|()| true),
-            Err(error) => Err(Error::file("open", self.outside())(error)),
-        }
-    }
-
-    /// Follows the symbolic link of this name.
-    fn follow(&mut self, name: &OsStr) -> Result<(), Error> {
-        let Ok(to) = fs::readlinkat(self.here(), name, Vec::new()) else {
-            return Err(Error::NotADirectory(self.outside()));
-        };
-        self.links += 1;
-        if self.links > MOST_LINKS {
-            return Err(self.refusal("leads in a circle"));
-        }
-        let link = fs::statat(self.here(), name, AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(Error::file("look at", self.outside()))?;
-        if !is_trusted(link.st_uid) {
-            return Err(self.refusal("belongs to somebody else"));
-        }
-        let to = PathBuf::from(OsString::from_vec(to.into_bytes()));
-        for part in to.components() {
-            self.holds_safely()?;
-            match part {
-                Component::RootDir => self.opened.truncate(1),
-                Component::ParentDir if self.opened.len() > 1 => drop(self.opened.pop()),
-                Component::Normal(name) if !self.enter(name)? => return Err(self.refusal("leads nowhere")),
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Refuses to go on where somebody else could change names.
-    fn holds_safely(&self) -> Result<(), Error> {
-        let stat = fs::fstat(self.here()).map_err(Error::file("look at", self.outside()))?;
-        if is_trusted(stat.st_uid) && stat.st_mode & 0o022 == 0 {
-            return Ok(());
-        }
-        Err(self.refusal("others could lead elsewhere"))
-    }
-
-    /// The innermost directory.
-    fn here(&self) -> &OwnedFd {
-        self.opened.last().expect("the root stays")
-    }
-
-    /// The path for messages.
-    fn outside(&self) -> PathBuf {
-        self.tree.outside(&self.walked)
-    }
-
-    /// The error for the link that the path so far ends with.
-    fn refusal(&self, why: &'static str) -> Error {
-        Error::Link { path: self.outside(), why }
-    }
-}
-
-/// Whether what belongs to this user can be trusted: root, or who runs this process.
-fn is_trusted(uid: u32) -> bool {
-    uid == 0 || uid == rustix::process::geteuid().as_raw()
 }
 
 /// Held while a command changes the tree.
