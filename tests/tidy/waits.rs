@@ -25,7 +25,11 @@ fn places(row: &str) -> Option<(String, Vec<String>)> {
 
 /// The rows of the table.
 fn rows() -> Vec<(String, Vec<String>)> {
-    fs::read_to_string(root().join("docs/waits.md")).unwrap().lines().filter_map(places).collect()
+    fs::read_to_string(root().join("docs/waits.md"))
+        .expect("the table is there")
+        .lines()
+        .filter_map(places)
+        .collect()
 }
 
 /// Finds waits with a limit, outside of tests.
@@ -57,14 +61,14 @@ impl<'ast> Visit<'ast> for Waits {
 /// Whether a text waits with a limit.
 fn waits(text: &str) -> bool {
     let mut found = Waits::default();
-    found.visit_file(&syn::parse_file(text).unwrap());
+    found.visit_file(&syn::parse_file(text).expect("it compiles"));
     found.0
 }
 
 /// Every file of a directory.
 fn files(directory: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in fs::read_dir(directory).expect("the directory is there") {
+        let path = entry.expect("it can be listed").path();
         if path.is_dir() {
             files(&path, found);
         } else if path.extension().is_some_and(|it| it == "rs") {
