@@ -462,11 +462,14 @@ enum Step {
     Look(usize),
 }
 
+/// A client whose requests have one identifier and therefore take turns.
+type Turns = Arc<tokio::sync::Mutex<Client>>;
+
 /// What a client that reads a list again only when it is told sees.
 type Cache = Arc<Mutex<[Vec<String>; 4]>>;
 
 /// Keeps what a client has read up to date, by what it is told.
-async fn keep(client: Client, mut stream: Incoming, cache: Cache) {
+async fn keep(client: Turns, mut stream: Incoming, cache: Cache) {
     let (mut text, mut handled) = (String::new(), [0; 4]);
     while let Some(Ok(frame)) = stream.frame().await {
         text += std::str::from_utf8(frame.data_ref().expect("data")).expect("UTF-8");
@@ -474,7 +477,7 @@ async fn keep(client: Client, mut stream: Incoming, cache: Cache) {
             let told = text.matches(list[3]).count();
             if told > handled[place] {
                 handled[place] = told;
-                let names = seen(&client, list).await;
+                let names = seen(&*client.lock().await, list).await;
                 cache.lock().expect("no panic")[place] = names;
             }
         }
@@ -486,12 +489,12 @@ async fn converges(modern: bool, rest: &str, steps: &[Step]) {
     let lister = Lister::start(modern, json!({})).await;
     let (gateway, legacy, other, stream) = before(&lister, rest).await;
     lister.streams(1).await;
-    let cache = Cache::default();
+    let (cache, legacy) = (Cache::default(), Turns::new(legacy.into()));
     for (place, list) in LISTS.into_iter().enumerate() {
-        let names = seen(&legacy, list).await;
+        let names = seen(&*legacy.lock().await, list).await;
         cache.lock().expect("no panic")[place] = names;
     }
-    let keeping = tokio::spawn(keep(legacy.clone(), stream, Arc::clone(&cache)));
+    let keeping = tokio::spawn(keep(Arc::clone(&legacy), stream, Arc::clone(&cache)));
     // At the end the streams are opened anew: up to then something may be lost.
     for (number, step) in steps.iter().chain(&[Step::Cut]).enumerate() {
         let set = async |place: usize| {
@@ -517,7 +520,7 @@ async fn converges(modern: bool, rest: &str, steps: &[Step]) {
         assert_eq!(truth, seen(&clients[1], list).await);
         let same = async {
             while seen(&other, list).await != truth
-                || seen(&legacy, list).await != truth
+                || seen(&*legacy.lock().await, list).await != truth
                 || cache.lock().expect("no panic")[place] != truth
             {
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -526,7 +529,7 @@ async fn converges(modern: bool, rest: &str, steps: &[Step]) {
         let same = tokio::time::timeout(PATIENCE, same).await;
         let found = (
             seen(&other, list).await,
-            seen(&legacy, list).await,
+            seen(&*legacy.lock().await, list).await,
             cache.lock().expect("no panic")[place].clone(),
         );
         assert!(same.is_ok(), "{modern} {rest} {steps:?}: {truth:?} but {found:?}");

@@ -226,7 +226,7 @@ impl Leases {
         Some(spare.remove(place))
     }
 
-    /// Makes room for another connection beside those that are lent: of those that wait, the ones that have done so for
+    /// Keeps as many connections waiting as there is room for beside those that are lent: the ones that have waited for
     /// longest are ended.
     fn make_room(&self) {
         let room = self.most.saturating_sub(self.lent().calls.len());
@@ -343,6 +343,8 @@ impl Upstream {
     /// Keeps a connection that nobody has used for the next call, for a while.
     fn keep_unused(self: &Arc<Self>, spare: Spare) {
         self.leases.spare().push(Spare { since: Instant::now(), ..spare });
+        // While this one was opened, others may have been, too.
+        self.leases.make_room();
         let upstream = Arc::downgrade(self);
         tokio::spawn(async move {
             let began = Instant::now();
