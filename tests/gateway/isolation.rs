@@ -176,7 +176,7 @@ async fn client_whose_calls_are_all_under_way_is_told_the_limit() {
     let (code, message) = futures_util::StreamExt::next(&mut calls).await.expect("an answer").error();
     assert!(code == -32603 && message.contains("`probe`") && message.contains("8 is the limit"), "{message}");
     // Another client is served.
-    assert_eq!(call(&client, "other", "echo", "").await.text(), "{}");
+    assert!(call(&client, "other", "echo", "").await.text().contains("echo"));
     drop(calls);
     gateway.stop().await;
 }
