@@ -42,7 +42,7 @@ pub(crate) async fn route(
                 && let Some(params) = &params
             {
                 let id = member_str(params, "taskId").ok_or_else(|| missing("taskId"))?;
-                check(upstream, links, &id).await?;
+                check(upstream, links, &id, meta).await?;
             }
             (Arc::clone(upstream), params)
         }
