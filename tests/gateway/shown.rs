@@ -3,6 +3,7 @@
 use crate::client::Client;
 use crate::following::{listen_to, wait};
 use crate::gateway::Gateway;
+use crate::scripted::Script;
 use crate::upstreams::{odd, probe};
 
 /// The client of either era at this endpoint.
@@ -114,6 +115,39 @@ async fn stream_of_changes_follows_no_resource_that_is_denied() {
         assert!(std::time::Instant::now() < deadline, "{subscribed}");
     };
     assert_eq!(subscribed, r#"["odd://open/x"]"#);
+    gateway.stop().await;
+}
+
+/// A server that tells whoever calls its tool of updates.
+const UPDATES: &str = r#"
+capabilities = {"tools": {}, "resources": {"subscribe": True}}
+def call(message, name):
+    for uri in ("x://secret/a", "x://open/a"):
+        send({"method": "notifications/resources/updated", "params": {"uri": uri}})
+    return "told"
+def handle(message):
+    if message["method"] in ("resources/subscribe", "resources/unsubscribe"):
+        reply(message, {})
+        return True
+    return False
+"#;
+
+#[tokio::test]
+async fn nobody_hears_of_a_denied_resource_by_following_what_it_is_part_of() {
+    let script = Script::new(UPDATES);
+    let selection = "resources = { deny = [\"x://secret/*\"] }\n";
+    let gateway = Gateway::start(&(script.upstream("tells") + selection)).await;
+    let session = Client::legacy(gateway.address(), "/mcp").await;
+    let mut own = session.stream().await.into_body();
+    session.request("1", "resources/subscribe", "", r#"{"uri":"x://"}"#).await.result();
+    let mut stream = listen_to(&gateway, r#"{"resourceSubscriptions":["x://"]}"#).await;
+    wait(&mut stream, &["subscriptions/acknowledged"]).await;
+    session.call("one", "{}").await.text();
+    for body in [&mut own, &mut stream] {
+        let text = wait(body, &["x://open/a"]).await;
+        assert!(!text.contains("x://secret"), "{text}");
+    }
+    session.end().await;
     gateway.stop().await;
 }
 

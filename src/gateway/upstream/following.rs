@@ -15,6 +15,7 @@ use super::super::changes::updated;
 use super::super::error::Fault;
 use super::super::relay::{ClientMeta, Era, Notification, Outcome, array_items, member, raw};
 use super::exchange::{Event, Exchange};
+use super::inbox::may_hear;
 use super::known::{Kind, is_unknown_method};
 use super::link::{Call, Link, Wire};
 use super::supervisor::Upstream;
@@ -221,6 +222,7 @@ async fn receive(
                     }
                 }
             }
+            Event::Notification(note) if !may_hear(&link.shows, &note) => {}
             Event::Notification(note) if note.method == "notifications/resources/updated" => {
                 if updates.send(note).await.is_err() {
                     return Ok(());

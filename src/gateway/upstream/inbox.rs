@@ -16,7 +16,7 @@ use tokio::sync::{Notify, mpsc};
 use super::super::changes::{Changes, LISTS, UPDATED, is_change};
 use super::super::relay::{Notification, Request, member_str, weight};
 use super::known::Known;
-use crate::config::UpstreamName;
+use crate::config::{Shows, UpstreamName};
 
 /// Messages that may wait for a connection's user.
 const INBOX: usize = 1024;
@@ -103,6 +103,8 @@ pub(crate) struct Inbox {
     known: Arc<Known>,
     /// Where they go.
     outlet: Outlet,
+    /// What of the upstream is shown; of other resources nobody is told.
+    shows: Arc<Shows>,
 }
 
 /// The two sides of one user.
@@ -170,16 +172,25 @@ impl Owner {
     }
 }
 
+/// Whether a notification may be told: it is not an update of a resource that is not shown.
+pub(super) fn may_hear(shows: &Shows, note: &Notification) -> bool {
+    if note.method != UPDATED || shows.resources.everything() {
+        return true;
+    }
+    let uri = note.params.as_deref().and_then(|params| member_str(params, "uri"));
+    uri.is_some_and(|uri| shows.resources.admits_address(&uri))
+}
+
 impl Inbox {
     /// The way of a connection to this upstream.
-    pub(crate) fn new(name: UpstreamName, outlet: Outlet) -> Self {
+    pub(crate) fn new(name: UpstreamName, outlet: Outlet, shows: Arc<Shows>) -> Self {
         let known = Arc::<Known>::default();
         if let Outlet::Everybody(everybody) = &outlet {
             let mut siblings = everybody.siblings();
             siblings.retain(|known| known.strong_count() > 0);
             siblings.push(Arc::downgrade(&known));
         }
-        Self { name, known, outlet }
+        Self { name, known, outlet, shows }
     }
 
     /// What is known over the connection.
@@ -195,6 +206,7 @@ impl Inbox {
     /// Leaves a message; never waits.
     pub(crate) fn put(&self, message: Inbound) {
         match (&self.outlet, message) {
+            (_, Inbound::Notification(note)) if !may_hear(&self.shows, &note) => {}
             (_, Inbound::Notification(note)) if is_change(&note.method) => self.tell(note),
             (Outlet::Everybody(everybody), Inbound::AnyUpdated) => everybody.changes.any_updated(&self.name),
             (Outlet::Everybody(_), Inbound::Notification(_) | Inbound::Request(_)) => {}
@@ -310,7 +322,7 @@ mod tests {
     /// A way to one user, and its side.
     fn owned() -> (Inbox, InboxReceiver) {
         let (outlet, receiver) = inbox();
-        (Inbox::new(UpstreamName::new("a").unwrap(), outlet), receiver)
+        (Inbox::new(UpstreamName::new("a").unwrap(), outlet, Arc::default()), receiver)
     }
 
     /// All that waits, by method or kind.
@@ -347,7 +359,7 @@ mod tests {
     fn what_all_share_tells_of_changes_only() {
         let changes = Changes::default();
         let mut announced = changes.subscribe();
-        let inbox = Inbox::new(UpstreamName::new("a").unwrap(), Outlet::everybody(changes));
+        let inbox = Inbox::new(UpstreamName::new("a").unwrap(), Outlet::everybody(changes), Arc::default());
         for _ in 0..5000 {
             inbox.put(Inbound::Notification(changed("notifications/message")));
         }
