@@ -145,8 +145,8 @@ pub(super) const KEYS: &[Key] = &[
                       revision 2026-07-28 has one of its own while a server of the earlier revisions works on it, \
                       which then ends, so that nothing is left in it for another client: at most 16 at once of a \
                       command, 256 of a url, and half of them for one client (address and clientInfo). Further ones \
-                      wait for five seconds; meanwhile the oldest unanswered question gives way of the client that \
-                      has most of them.",
+                      wait for five seconds; meanwhile the oldest unanswered question gives way: the client's own \
+                      where it has its share, else that of the client that has most of them.",
     },
     Key {
         table: Table::Upstream,

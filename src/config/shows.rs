@@ -1,5 +1,6 @@
 //! What of an upstream is shown: allowed and denied names, and names of the operator's own choice.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -58,6 +59,26 @@ impl Selection {
         (self.allow.is_empty() || any(&self.allow)) && !any(&self.deny)
     }
 
+    /// Whether the resource at this address is shown. What is denied is so however its address is written.
+    #[must_use]
+    pub fn admits_address(&self, uri: &str) -> bool {
+        if self.everything() {
+            return true;
+        }
+        // Parsers of addresses drop white space around them and line breaks and tabs within them.
+        let is_plain = uri.trim() == uri && !uri.contains(char::is_control);
+        if !is_plain || !self.admits(uri) || climbs(uri) {
+            return false;
+        }
+        let denied: Vec<_> = self.deny.iter().map(|pattern| Pattern::new(&plain(&pattern.text))).collect();
+        let whole = plain(uri);
+        // A file has neither query nor fragment, and no fragment is sent anywhere.
+        let end = uri.find('#').unwrap_or(uri.len());
+        let end = if whole.starts_with("file:") { uri.find(['?', '#']).unwrap_or(end) } else { end };
+        let bare = plain(&uri[..end]);
+        !denied.iter().any(|pattern| pattern.fits(&whole) || pattern.fits(&bare))
+    }
+
     /// The name under which it is shown; `None` if it is not, or if another one was given its name.
     #[must_use]
     pub fn shown<'a>(&'a self, name: &'a str) -> Option<&'a str> {
@@ -112,6 +133,49 @@ impl fmt::Debug for Pattern {
     }
 }
 
+/// Whether an address has a segment that means another place (RFC 3986 §5.2.4), written out or percent-encoded: an address
+/// that climbs is not what it seems. `file:///open/../secret` is within what `file:///open/*` allows, and outside of what
+/// `file:///secret` denies.
+fn climbs(uri: &str) -> bool {
+    let path = uri.split(['?', '#']).next().unwrap_or(uri);
+    decoded(path).split(['/', '\\']).any(|segment| matches!(segment, "." | ".."))
+}
+
+/// An address in the one spelling that its other ones are compared by (RFC 3986 §6.2.2, and what parsers forgive).
+fn plain(uri: &str) -> String {
+    let uri = decoded(uri).replace('\\', "/");
+    let scheme = uri.find(':').filter(|end| {
+        uri[..*end].bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'))
+    });
+    let Some(end) = scheme else { return uri };
+    let (scheme, rest) = (uri[..end].to_ascii_lowercase(), &uri[end + 1..]);
+    let (host, path) = match rest.strip_prefix("//") {
+        Some(rest) => rest.split_at(rest.find('/').unwrap_or(rest.len())),
+        None => ("", rest),
+    };
+    let mut host = host.to_ascii_lowercase();
+    if scheme == "file" && host == "localhost" {
+        host.clear();
+    }
+    let mut path = path.to_owned();
+    while path.contains("//") {
+        path = path.replace("//", "/");
+    }
+    let slashes = if rest.starts_with("//") || scheme == "file" { "//" } else { "" };
+    format!("{scheme}:{slashes}{host}{path}")
+}
+
+/// The text without percent-encoding, however often it was encoded.
+fn decoded(text: &str) -> Cow<'_, str> {
+    let mut text = Cow::Borrowed(text);
+    loop {
+        match percent_encoding::percent_decode_str(&text).decode_utf8_lossy() {
+            Cow::Owned(less) if less != *text => text = Cow::Owned(less),
+            _ => return text,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,5 +202,71 @@ mod tests {
         assert_eq!((selection.shown("fetch"), selection.shown("get")), (Some("get"), None));
         assert_eq!((selection.original("get"), selection.original("fetch")), (Some("fetch"), None));
         assert_eq!((selection.shown("a"), selection.original("a")), (Some("b"), Some("b")));
+    }
+
+    #[test]
+    fn an_address_that_climbs_is_seen_however_it_is_written() {
+        for uri in [
+            "f:///a/../b",
+            "f:///a/%2E%2e/b",
+            "f:///a/..",
+            "f:///a%2f..%2Fb",
+            "f:///a/./b",
+            "f:///a/..\\b",
+            "f:///a/%252e%252e/b",
+        ] {
+            assert!(climbs(uri), "{uri}");
+        }
+        for uri in ["f:///a/b", "f:///a/..b/c...", "f:///a?x=/../", "mailto:a.b", "f:///a/.hidden"] {
+            assert!(!climbs(uri), "{uri}");
+        }
+    }
+
+    #[test]
+    fn denied_address_is_denied_in_every_spelling() {
+        let denied = ["file:///secret/*", "file:///one", "http://host/caf%C3%A9/*", "urn:x:secret"];
+        let denied = selection(&[], &denied, &[]);
+        for uri in [
+            "file:///secret/b",
+            "FILE:///secret/b",
+            "file:///%73ecret/b",
+            "file:///%2573ecret/b",
+            "file:////secret/b",
+            "file:///secret//b",
+            "file://localhost/secret/b",
+            "file://LOCALHOST/secret/b",
+            "file:/secret/b",
+            "file:///secret%2fb",
+            "file:///secret\\b",
+            "file:\\\\\\secret\\b",
+            "file:///sec\tret/b",
+            "file:///sec\nret/b",
+            " file:///secret/b",
+            "file:///open/.\t./secret/b",
+            "file:///open/%252e%252e/secret/b",
+            "file:///one",
+            "file:///one#x",
+            "file:///one?x",
+            "http://HOST/caf%c3%a9/x",
+            "http://host/caf\u{e9}/x",
+            "URN:x:secret",
+            "urn:x:secret#f",
+        ] {
+            assert!(!denied.admits_address(uri), "{uri:?}");
+        }
+        for uri in [
+            "file:///open/a",
+            "file:///open/%C3%A4%20b",
+            "file:///one/two",
+            "http://host/one?x#y",
+            "plain",
+            "",
+        ] {
+            assert!(denied.admits_address(uri), "{uri:?}");
+        }
+        let allowed = selection(&["http://host/caf%C3%A9/*"], &[], &[]);
+        assert!(allowed.admits_address("http://host/caf%C3%A9/a%20b"));
+        assert!(!allowed.admits_address("http://host/caf%C3%A9/../b"));
+        assert!(selection(&[], &[], &[]).admits_address("file:///a/../b"));
     }
 }

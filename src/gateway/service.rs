@@ -209,7 +209,7 @@ impl Gateway {
     }
 
     /// Ends all sessions and upstreams together, and waits until every child is gone. What is not gone at the deadline has
-    /// [`LAST`] more: by then servers are told no more goodbyes, and children are killed.
+    /// 1.2 seconds more: by then servers are told no more goodbyes, and children are killed.
     pub async fn stop_by(&self, deadline: Instant) {
         let last = deadline.max(Instant::now()) + LAST;
         self.0.keepers.hurry(last);

@@ -13,6 +13,8 @@ type Codes = [i32; 4];
 const REFUSED: Codes = [1, 73, 73, 73];
 /// What is removed or replaced: nobody has the lock.
 const STALE: Codes = [1, 0, 3, 0];
+/// Root removes what another user's gateway has left behind; no start puts its own file in the place of another user's.
+const ANOTHERS: Codes = [1, 0, 3, 73];
 /// Where nothing can be trusted.
 const UNTRUSTED: Codes = [4, 73, 73, 73];
 /// What runs is told by the lock, whatever the file says.
@@ -29,7 +31,7 @@ const CASES: [(&str, &str, Codes); 16] = [
     ("innocent", "echo $VICTIM > $F", STALE),
     ("group-of-innocent", "echo -$VICTIM > $F", REFUSED),
     ("other-user", "echo $OTHER > $F", STALE),
-    ("file-of-other-user", "echo $VICTIM > $F; chown 65534 $F", STALE),
+    ("file-of-other-user", "echo $VICTIM > $F; chown 65534 $F", ANOTHERS),
     ("two-numbers", "echo $VICTIM $OTHER > $F", REFUSED),
     ("symlink", "echo $VICTIM > run/target; ln -s target $F", REFUSED),
     ("fifo", "mkfifo $F", REFUSED),

@@ -189,6 +189,32 @@ async fn denied_tool_is_not_reached_by_what_another_reader_takes_for_its_name() 
 }
 
 #[tokio::test]
+async fn request_without_an_identifier_reaches_no_server() {
+    let script = Script::new(TELLS);
+    let gateway = Gateway::start(&(script.upstream("tells") + DENY)).await;
+    let client = Client::legacy(gateway.address(), "/mcp").await;
+    // The session's own connection, which notifications take.
+    client.request("1", "resources/subscribe", "", r#"{"uri":"x://a"}"#).await;
+    let before = client.call("seen", "{}").await.text();
+    for method in METHODS.into_iter().filter(|method| method.contains('/') || *method == "ping") {
+        if method.starts_with("notifications/") || method.starts_with("vendor/") {
+            continue;
+        }
+        for name in ["exit", "fine"] {
+            let body = format!(
+                r#"{{"jsonrpc":"2.0","method":"{method}","params":{{"name":"{name}","uri":"x://a"}}}}"#
+            );
+            let answer = client.post(method, name, &body).await;
+            assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{body}");
+            let (code, message) = answer.error();
+            assert!(code == -32600 && message.contains("`id`"), "{body}: {code} {message}");
+        }
+    }
+    assert_eq!(client.call("seen", "{}").await.text(), before);
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn reference_is_refused_by_whichever_of_its_members_is_denied() {
     let script = Script::new(TELLS);
     let denied = "prompts = { deny = [\"secret\"] }\nresources = { deny = [\"x://secret\"] }\n";

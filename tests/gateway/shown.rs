@@ -77,6 +77,26 @@ async fn resource_is_not_reached_around_what_is_shown() {
 }
 
 #[tokio::test]
+async fn denied_resource_is_not_reached_by_another_spelling_of_its_address() {
+    let selection = "resources = { deny = [\"odd://secret/*\"] }\n";
+    let gateway = Gateway::start(&(odd("odd", &[]) + selection)).await;
+    let client = Client::legacy(gateway.address(), "/mcp").await;
+    for uri in [
+        "ODD://secret/x",
+        "odd://SECRET/x",
+        "odd://%73ecret/x",
+        "odd://secret%2Fx",
+        "odd:\\\\\\\\secret/x",
+        "odd://sec\\tret/x",
+    ] {
+        let refused = client.request("1", "resources/subscribe", "", &format!(r#"{{"uri":"{uri}"}}"#)).await;
+        assert!(refused.error().1.contains("unknown resource"), "{uri}");
+    }
+    assert_eq!(client.call("subscribed", "{}").await.text(), "[]");
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn cursor_of_a_merged_list_is_refused_instead_of_leading_to_the_beginning() {
     let gateway = Gateway::start(&(odd("odd", &[]) + &probe("probe", &[]))).await;
     for client in clients(&gateway, "/mcp").await {

@@ -12,10 +12,11 @@ use crate::machine::text;
 type Files = BTreeMap<String, Vec<u8>>;
 
 /// Where the installer puts what a package has below `/usr`.
-const LOCAL: [(&str, &str); 3] = [
+const LOCAL: [(&str, &str); 4] = [
     ("usr/local/share/zsh/site-functions/", "usr/share/zsh/vendor-completions/"),
     ("usr/local/", "usr/"),
     ("etc/fish/completions/", "usr/share/fish/vendor_completions.d/"),
+    CONFIGURATION,
 ];
 
 /// The unit.
@@ -26,7 +27,12 @@ const WIDEST: &str =
     "[upstreams.program]\ncommand = \"node\"\n[upstreams.far]\nurl = \"https://example.org/mcp\"\n";
 
 /// Where RPM distributions have what Debian has elsewhere.
-const RPM: [(&str, &str); 1] = [("usr/share/zsh/site-functions/", "usr/share/zsh/vendor-completions/")];
+const RPM: [(&str, &str); 2] =
+    [("usr/share/zsh/site-functions/", "usr/share/zsh/vendor-completions/"), CONFIGURATION];
+
+/// The package for Debian holds the first configuration as a file to copy: dpkg would take a conffile away in a purge, also
+/// from an installation that has taken it over.
+const CONFIGURATION: (&str, &str) = ("etc/mcpeg/mcpeg.toml", "usr/share/mcpeg/mcpeg.toml");
 
 /// Upstreams that need programs and the network.
 const WIDE: &[u8] =

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use http::StatusCode;
+use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 
 use super::super::error::Fault;
 use super::super::relay::{
-    ClientMeta, Era, Raw, array_items, member, member_str, names, names::Strictness, set_member,
+    ClientMeta, Era, Raw, TASKS, array_items, code, member, member_str, names, names::Strictness, raw,
+    set_member,
 };
 use super::super::upstream::{Link, Standing, Upstream};
 use super::list::PATIENCE;
@@ -46,16 +49,38 @@ pub(super) async fn owner(
         link.knows_task(id, meta).await.then_some(upstream)
     });
     let found = join_all(asked).await.into_iter().flatten().next();
-    found.cloned().ok_or_else(|| Fault::unknown("task", id))
+    found.cloned().ok_or_else(|| not_theirs(links.era(), id, meta))
+}
+
+/// Nothing is known of this task to this client. One of the modern era that does not speak of tasks is told that first
+/// (SEP-2663: every `tasks/…` of such a client is refused so).
+fn not_theirs(era: Era, id: &str, meta: &ClientMeta) -> Fault {
+    let declared = member(&meta.capabilities, "extensions").is_some_and(|has| member(has, TASKS).is_some());
+    if era == Era::Legacy || declared {
+        return Fault::unknown("task", id);
+    }
+    let message = format!("the client has not declared the extension `{TASKS}`");
+    let required = json!({ "requiredCapabilities": { "extensions": { TASKS: {} } } });
+    let fault = Fault::downstream(code::MISSING_CAPABILITY, StatusCode::BAD_REQUEST, message);
+    Fault { data: Some(raw(&required)), ..fault }
 }
 
 /// Refuses a request about a task that is not the client's, where there is one upstream; tasks of the other era are refused
 /// where the request is sent.
-pub(super) async fn check(upstream: &Arc<Upstream>, links: &impl Links, id: &str) -> Result<(), Fault> {
+pub(super) async fn check(
+    upstream: &Arc<Upstream>,
+    links: &impl Links,
+    id: &str,
+    meta: &ClientMeta,
+) -> Result<(), Fault> {
     if links.task(upstream, id) != Standing::Foreign {
         return Ok(());
     }
-    if links.link(upstream).await?.era == links.era() { Err(Fault::unknown("task", id)) } else { Ok(()) }
+    if links.link(upstream).await?.era == links.era() {
+        Err(not_theirs(links.era(), id, meta))
+    } else {
+        Ok(())
+    }
 }
 
 /// One server's answer to `tasks/list` with the tasks of this client only.

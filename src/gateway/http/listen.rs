@@ -166,9 +166,11 @@ impl Stream {
         }
         let can = |upstream: &&Arc<Upstream>| upstream.present().is_some_and(|link| can_subscribe(&link));
         for upstream in upstreams.iter().filter(can) {
-            if self.followed.insert(upstream.serial) {
+            let shown = &upstream.shows().resources;
+            let uris = self.filter.resource_subscriptions.iter();
+            let uris: Vec<_> = uris.filter(|uri| shown.admits_address(uri)).cloned().collect();
+            if !uris.is_empty() && self.followed.insert(upstream.serial) {
                 let who = format!("stream {}", STREAMS.fetch_add(1, Ordering::Relaxed));
-                let uris = self.filter.resource_subscriptions.clone();
                 let followed = Followed { who, client: self.client.clone(), uris };
                 let (accepted, _) = oneshot::channel();
                 tokio::spawn(follow(Arc::clone(upstream), followed, self.updates.clone(), accepted));

@@ -33,6 +33,9 @@ pub(crate) fn names(message: &Message) -> Result<(), Fault> {
             &format_args!("the method can be taken for `{meant}`; write that one exactly so"),
         )
     })?;
+    if matches!(message, Message::Notification(_)) && names::wants_answer(method) {
+        return Err(refused(code::INVALID_REQUEST, &"the request lacks an `id`"));
+    }
     message.check(strictness).map_err(|reason| refused(code::INVALID_PARAMS, &reason))
 }
 

@@ -216,6 +216,12 @@ pub(crate) fn strictness(method: &str) -> Result<Strictness, &'static str> {
     }
 }
 
+/// Whether a method of MCP wants an answer, so that it is never a notification. Some servers carry such a one out all the
+/// same.
+pub(crate) fn wants_answer(method: &str) -> bool {
+    METHODS.contains(&method) && !method.starts_with("notifications/")
+}
+
 /// How strictly names are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Strictness {

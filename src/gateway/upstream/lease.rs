@@ -12,7 +12,7 @@
 //! | wait | limit | then |
 //! |---|---|---|
 //! | for a connection | [`WAIT`], and not longer than the request has | a fault that names the upstream and the limit |
-//! | for a place, while rounds of greedier clients are suspended | the same | the oldest round of the greediest gives way |
+//! | for a place, while rounds of the same or of greedier clients are suspended | the same | the oldest of these gives way |
 //! | of a suspended round for its client | `request_timeout` of the upstream, or until it gives way | the call is cancelled |
 //! | of a connection for its next call | [`KEPT`] | it is ended |
 
@@ -147,6 +147,16 @@ impl Lent {
         self.calls.iter().filter(|call| call.caller.network == caller.network).count()
     }
 
+    /// Has the oldest suspended round of a client that has its share give way to its next call: a client that has left
+    /// questions alone is not shut out by them. One at a time.
+    fn make_own_way(&self, caller: &Caller) {
+        let own = self.calls.iter().filter(|call| call.caller == *caller);
+        let oldest = own.filter_map(|call| call.suspended.as_ref()).min_by_key(|(since, _)| *since);
+        if let Some((_, token)) = oldest {
+            token.cancel();
+        }
+    }
+
     /// Has the oldest suspended round give way of whoever has most of them, be it a network or a client, if that has at
     /// least two more than the client that waits. One at a time.
     fn make_way(&self, newcomer: &Caller) {
@@ -190,8 +200,11 @@ impl Leases {
                     Ok(number) => return Ok(number),
                     Err(refusal) => {
                         // Nobody gives way to whoever does not wait.
-                        if refusal == Refusal::All && Instant::now() < until {
-                            lent.make_way(caller);
+                        if Instant::now() < until {
+                            match refusal {
+                                Refusal::Share => lent.make_own_way(caller),
+                                Refusal::All => lent.make_way(caller),
+                            }
                         }
                         refusal
                     }
@@ -321,8 +334,8 @@ impl Upstream {
         let (most, share) = (self.leases.most, self.leases.most / SHARE);
         let reason = match refusal {
             Refusal::Share => format!(
-                "has no connection to spare: {share} calls of this client are under way or wait for its answers, and \
-                 {share} is the limit for one client; answer or cancel one of them"
+                "has no connection to spare: {share} calls of this client are under way, and {share} is the limit for \
+                 one client; wait for one of them or cancel it"
             ),
             Refusal::All => format!(
                 "has no connection to spare: all {most}, which is the limit, are lent to calls that are under way or wait \
@@ -468,6 +481,22 @@ mod tests {
         }
         assert_eq!(lent.claim(&greedy, 16), Err(Refusal::Share));
         lent.claim(&other, 16).unwrap();
+    }
+
+    #[test]
+    fn client_that_has_its_share_makes_its_own_oldest_round_give_way() {
+        let (mut lent, own, other) = (Lent::default(), caller("::1", "a"), caller("::1", "b"));
+        lent.claim(&other, 16).unwrap();
+        for _ in 0..8 {
+            lent.claim(&own, 16).unwrap();
+        }
+        lent.make_own_way(&own);
+        let tokens = suspend(&mut lent);
+        for _ in 0..2 {
+            lent.make_own_way(&own);
+            let gave_way: Vec<_> = tokens.iter().map(CancellationToken::is_cancelled).collect();
+            assert_eq!(gave_way, (0..9).map(|place| place == 1).collect::<Vec<_>>(), "one at a time");
+        }
     }
 
     #[test]
