@@ -119,7 +119,7 @@ async fn listen(gateway: &Gateway) -> Incoming {
 }
 
 /// The same of one that wants to hear of something else.
-async fn listen_to(gateway: &Gateway, wanted: &str) -> Incoming {
+pub(crate) async fn listen_to(gateway: &Gateway, wanted: &str) -> Incoming {
     let body = format!(
         r#"{{"jsonrpc":"2.0","id":"l","method":"subscriptions/listen","params":{{"notifications":{wanted},"_meta":{{{MODERN_META}}}}}}}"#
     );

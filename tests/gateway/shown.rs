@@ -1,6 +1,7 @@
 //! What of an upstream is shown: `tools`, `prompts` and `resources` in its configuration.
 
 use crate::client::Client;
+use crate::following::{listen_to, wait};
 use crate::gateway::Gateway;
 use crate::upstreams::{odd, probe};
 
@@ -93,6 +94,26 @@ async fn denied_resource_is_not_reached_by_another_spelling_of_its_address() {
         assert!(refused.error().1.contains("unknown resource"), "{uri}");
     }
     assert_eq!(client.call("subscribed", "{}").await.text(), "[]");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn stream_of_changes_follows_no_resource_that_is_denied() {
+    let selection = "resources = { deny = [\"odd://secret/*\"] }\n";
+    let gateway = Gateway::start(&(odd("odd", &[]) + selection)).await;
+    let wanted = r#"{"resourceSubscriptions":["odd://secret/x","ODD://secret/y","odd://open/x"]}"#;
+    let mut stream = listen_to(&gateway, wanted).await;
+    wait(&mut stream, &["subscriptions/acknowledged"]).await;
+    let client = Client::modern(gateway.address(), "/mcp");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    let subscribed = loop {
+        let subscribed = client.call("subscribed", "{}").await.text();
+        if subscribed.contains("odd://open/x") {
+            break subscribed;
+        }
+        assert!(std::time::Instant::now() < deadline, "{subscribed}");
+    };
+    assert_eq!(subscribed, r#"["odd://open/x"]"#);
     gateway.stop().await;
 }
 
