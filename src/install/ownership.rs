@@ -428,13 +428,28 @@ pub(super) fn situation(target: &Target) -> Result<Situation, Error> {
         Some(ref package) => package.state,
         None => PackageState::None,
     };
+    of_target(target, package)
+}
+
+/// The same with what is known of the package.
+fn of_target(target: &Target, package: PackageState) -> Result<Situation, Error> {
     let receipt = match &target.receipt {
         None => ReceiptState::None,
         Some(_) if target.recorded.is_none() => ReceiptState::Lost,
         Some(receipt) if receipt.state == State::Removed => ReceiptState::Removed,
+        Some(_) if package.is_there() && !is_in_place(target)? => ReceiptState::Removed,
         Some(_) => ReceiptState::Live,
     };
-    Ok(Situation { receipt, package, unit: unit(&target.tree, &target.layout)? })
+    // The package's own script takes the mask away that its removal has left.
+    let masked = package == PackageState::None && removal_mask(&target.tree, &target.layout)?.is_some();
+    let unit = if masked { UnitState::Packages } else { unit(&target.tree, &target.layout)? };
+    Ok(Situation { receipt, package, unit })
+}
+
+/// Whether there is anything of the installation that could serve. Beside a package, a receipt alone comes from a backup.
+fn is_in_place(target: &Target) -> Result<bool, Error> {
+    let Layout { unit_file, program, .. } = &target.layout;
+    Ok(target.tree.look(unit_file)?.is_some() || target.tree.look(program)?.is_some())
 }
 
 /// What a package's script finds: the package manager that runs it says itself how far the package is.
@@ -447,7 +462,7 @@ pub fn for_package(
     package: PackageState,
 ) -> Result<Situation, Error> {
     match target {
-        Ok(target) => Ok(Situation { package, ..situation(&target)? }),
+        Ok(target) => of_target(&target, package),
         Err(Error::Receipt { .. } | Error::NewerReceipt { .. } | Error::StrangePath(_)) => {
             let (tree, [layout, _]) = (Tree::open(root.unwrap_or(Path::new("/")))?, Layout::documented());
             let there = tree.look(&layout.unit_file)?.is_some();
@@ -498,14 +513,18 @@ fn is_mask(tree: &Tree, path: &Path) -> Result<bool, Error> {
 /// # Errors
 /// [`Error::File`].
 pub(super) fn leftover_mask(tree: &Tree, layout: &Layout) -> Result<Option<[PathBuf; 2]>, Error> {
+    let packaged = tree.look(Path::new(layout::PACKAGED_PROGRAM))?.is_some();
+    if packaged { Ok(None) } else { removal_mask(tree, layout) }
+}
+
+/// The same while the package comes again.
+fn removal_mask(tree: &Tree, layout: &Layout) -> Result<Option<[PathBuf; 2]>, Error> {
     if layout.is_users() {
         return Ok(None);
     }
     let mask = Path::new("/etc/systemd/system").join(&layout.unit);
     let note = Path::new("/var/lib/systemd/deb-systemd-helper-masked").join(&layout.unit);
-    let left = is_mask(tree, &mask)?
-        && tree.look(&note)?.is_some()
-        && tree.look(Path::new(layout::PACKAGED_PROGRAM))?.is_none();
+    let left = is_mask(tree, &mask)? && tree.look(&note)?.is_some();
     Ok(left.then_some([mask, note]))
 }
 
@@ -524,8 +543,8 @@ pub(super) fn before_install(target: &Target) -> Result<(), Error> {
 
 /// The error that points at the package manager.
 pub(super) fn packaged(package: &Package, target: &Target) -> Error {
-    let serves = target.receipt.as_ref().is_some_and(|receipt| receipt.state != State::Removed);
-    Error::Packaged { package: package.name.clone(), manager: package.manager, beside: serves }
+    let beside = situation(target).is_ok_and(|situation| situation.receipt.serves());
+    Error::Packaged { package: package.name.clone(), manager: package.manager, beside }
 }
 
 /// A receipt like the one that was lost, from what lies on the disk: an installation is known by its unit, whose head says

@@ -60,7 +60,9 @@ impl Target {
         let layout = layout(&choices);
         let siblings = if layout.is_users() { Vec::new() } else { receipt::others(&tree, &layout)? };
         let booted = root.is_none() && is_booted(&layout);
-        let package = if layout.is_users() { None } else { ownership::package(&tree)? };
+        // Packages are about the service without a name of its own.
+        let packaged = !layout.is_users() && name == choices::NAME;
+        let package = if packaged { ownership::package(&tree)? } else { None };
         let adopts = asked.adopt;
         Ok(Self { tree, booted, layout, choices, receipt: before, recorded, package, adopts, siblings })
     }

@@ -433,6 +433,129 @@ fn rpm_and_an_installation_take_over_from_each_other(suite: &str) {
     has_valuables(&machine);
 }
 
+/// 81 for a machine whose package once had its configuration as a conffile: dpkg forgets that, and its purge deletes nothing
+/// of an installation that came meanwhile.
+fn what_was_a_conffile_survives_a_purge(suite: &str) {
+    let machine = machine(suite);
+    let with_conffile = "cd /root && dpkg-deb --raw-extract first old && mkdir -p old/etc/mcpeg && \
+        install -m 640 old/usr/share/mcpeg/mcpeg.toml old/etc/mcpeg && echo /etc/mcpeg/mcpeg.toml >old/DEBIAN/conffiles && \
+        dpkg-deb --build old old.deb";
+    ends(&machine, with_conffile, 0, &[]);
+    let conffiles = "dpkg-query --show --showformat='${Conffiles}' mcpeg";
+    for way in ["dpkg --install /root/next", "dpkg --remove mcpeg && dpkg --install /root/next"] {
+        ends(&machine, "dpkg --install /root/old.deb", 0, &[]);
+        ends(&machine, conffiles, 0, &["/etc/mcpeg/mcpeg.toml"]);
+        put_valuables(&machine);
+        // What is cut off puts everything back.
+        ends(&machine, "head --bytes=2000000 /root/next >/root/cut; dpkg --install /root/cut", 1, &[]);
+        has_valuables(&machine);
+        serves(&machine, "/usr/bin/mcpeg");
+        ends(&machine, &format!("DEBIAN_FRONTEND=noninteractive; {way} </dev/null"), 0, &[]);
+        serves(&machine, "/usr/bin/mcpeg");
+        assert_eq!(sh(&machine, conffiles).1, "", "{way}");
+        let mode = machine.ok(&["stat", "--format=%a %U:%G", "/etc/mcpeg/mcpeg.toml"]);
+        assert_eq!(mode, "640 root:mcpeg\n", "{way}");
+        ends(&machine, "dpkg --remove mcpeg && /root/mcpeg install --yes && dpkg --purge mcpeg", 0, &[]);
+        has_valuables(&machine);
+        serves(&machine, "/usr/local/bin/mcpeg");
+        ends(&machine, "/root/mcpeg uninstall --purge --yes && rm -rf /etc/mcpeg /var/l*/mcpeg", 0, &[]);
+    }
+}
+
+/// A package that comes again, or is configured after a boot, serves and says nothing of a mask; what was put into /etc/mcpeg
+/// before it is kept and can be read.
+fn package_comes_whatever_was_there_before(suite: &str) {
+    let machine = machine(suite);
+    // /run is empty after a boot.
+    let boot_between = "dpkg --unpack /root/first && rm -f /run/mcpeg* && dpkg --configure mcpeg";
+    ends(&machine, boot_between, 0, &[]);
+    serves(&machine, "/usr/bin/mcpeg");
+    let said = ends(&machine, "dpkg --remove mcpeg && dpkg --install /root/first", 0, &[]);
+    assert!(!said.contains("masked"), "{said}");
+    serves(&machine, "/usr/bin/mcpeg");
+    // The administrator's mask is told once, and is no error.
+    ends(&machine, "systemctl mask mcpeg", 0, &[]);
+    let said = ends(&machine, "dpkg --install /root/next", 0, &["the unit is masked"]);
+    assert!(!said.contains("error"), "{said}");
+
+    let purge = "systemctl unmask mcpeg; dpkg --purge mcpeg";
+    let put = "umask 077; mkdir -p /etc/mcpeg/conf.d; echo '# mine' >/etc/mcpeg/mcpeg.toml";
+    ends(&machine, &format!("{purge} && ({put}) && dpkg --install /root/first"), 0, &[]);
+    serves(&machine, "/usr/bin/mcpeg");
+    assert_eq!(machine.ok(&["cat", "/etc/mcpeg/mcpeg.toml"]), "# mine\n");
+    // A link that leads to what is mounted later.
+    let link = "mkdir -p /etc/mcpeg; ln -s /nowhere/mcpeg.toml /etc/mcpeg/mcpeg.toml";
+    ends(&machine, &format!("{purge} && {link} && dpkg --install /root/first"), 0, &[]);
+    assert_eq!(machine.ok(&["readlink", "/etc/mcpeg/mcpeg.toml"]), "/nowhere/mcpeg.toml\n");
+
+    // dpkg applies overrides only to what it unpacks itself.
+    let paths = ["/etc/mcpeg", "/etc/mcpeg/conf.d", "/etc/mcpeg/mcpeg.toml"];
+    ends(&machine, purge, 0, &[]);
+    for path in paths {
+        machine.ok(&["dpkg-statoverride", "--add", "mcpeg", "#4", "0770", path]);
+    }
+    ends(&machine, "dpkg --install /root/first", 0, &[]);
+    for path in paths {
+        assert_eq!(machine.ok(&["stat", "--format=%a %U:%g", path]), "770 mcpeg:4\n", "{path}");
+    }
+    serves(&machine, "/usr/bin/mcpeg");
+}
+
+/// A live receipt that comes out of a backup, without unit and program, is no installation: the package's service is upgraded,
+/// started and stopped. A purge leaves what lies with it.
+fn receipt_of_a_backup_is_no_installation(suite: &str) {
+    let machine = machine(suite);
+    let backup = "/root/mcpeg install --yes && cp /var/lib/mcpeg/install.json /root && \
+        /root/mcpeg uninstall --purge --yes";
+    let restore = "mkdir -p /var/lib/mcpeg && cp /root/install.json /var/lib/mcpeg";
+    ends(&machine, &format!("{backup} && dpkg --install /root/first && {restore}"), 0, &[]);
+    put_valuables(&machine);
+    let before = property(&machine, "MainPID");
+    ends(&machine, "dpkg --install /root/next", 0, &[]);
+    serves(&machine, "/usr/bin/mcpeg");
+    assert_ne!(property(&machine, "MainPID"), before, "the service runs the program of before");
+    for line in ["/root/mcpeg uninstall --yes", "/root/mcpeg uninstall --purge --yes"] {
+        ends(&machine, line, 10, &["use apt"]);
+        serves(&machine, "/usr/bin/mcpeg");
+    }
+    ends(&machine, "dpkg --remove mcpeg", 0, &[]);
+    assert_eq!(property(&machine, "ActiveState"), "inactive");
+    ends(&machine, "dpkg --purge mcpeg", 0, &["are left as they are"]);
+    has_valuables(&machine);
+    // With the package it has no owner but that.
+    ends(&machine, "dpkg --install /root/first", 0, &[]);
+    serves(&machine, "/usr/bin/mcpeg");
+    has_valuables(&machine);
+    ends(&machine, "dpkg --purge mcpeg", 0, &[]);
+    assert!(!there(&machine, "/etc/mcpeg") && !there(&machine, "/var/lib/mcpeg"));
+}
+
+/// An instance is nothing of a package's: it is installed, upgraded and removed beside one, and neither touches the other.
+fn instance_is_nothing_of_a_package(suite: &str) {
+    let machine = machine(suite);
+    let install = "/root/mcpeg install --instance two --listen 127.0.0.1:8082 --yes";
+    let serves_too =
+        "systemctl is-active mcpeg-two && curl --silent --fail http://127.0.0.1:8082/health/live";
+    ends(&machine, "dpkg --install /root/first", 0, &[]);
+    let pid = property(&machine, "MainPID");
+    ends(&machine, install, 0, &["mcpeg-two serves"]);
+    assert_eq!(property(&machine, "MainPID"), pid);
+    ends(&machine, "dpkg --install /root/next", 0, &[]);
+    ends(&machine, serves_too, 0, &[]);
+    ends(&machine, "/root/mcpeg uninstall --instance two --yes", 0, &["mcpeg is uninstalled"]);
+    assert_ne!(sh(&machine, "systemctl is-active mcpeg-two").0, 0);
+    ends(&machine, "/root/mcpeg uninstall --instance two --purge --yes", 0, &["mcpeg is uninstalled"]);
+    for path in ["/etc/mcpeg-two", "/var/lib/mcpeg-two", "/usr/local/bin/mcpeg"] {
+        assert!(!there(&machine, path), "{path}");
+    }
+    serves(&machine, "/usr/bin/mcpeg");
+    ends(&machine, install, 0, &["mcpeg-two serves"]);
+    ends(&machine, "dpkg --purge mcpeg", 0, &[]);
+    ends(&machine, serves_too, 0, &[]);
+    ends(&machine, "/root/mcpeg uninstall --instance two --purge --yes", 0, &["mcpeg is uninstalled"]);
+    assert!(!there(&machine, "/etc/mcpeg-two") && !there(&machine, "/run/mcpeg-two"));
+}
+
 /// The test on each suite.
 macro_rules! on_both {
     ($($test:ident: $bookworm:ident, $trixie:ident;)*) => {$(
@@ -478,4 +601,8 @@ on_both! {
     rpm_and_an_installation_take_over_from_each_other:
         rpm_and_an_installation_take_over_from_each_other_with_rpm_4_18,
         rpm_and_an_installation_take_over_from_each_other_with_rpm_4_20;
+    what_was_a_conffile_survives_a_purge: what_was_a_conffile_survives_a_purge_on_bookworm, what_was_a_conffile_survives_a_purge_on_trixie;
+    package_comes_whatever_was_there_before: package_comes_whatever_was_there_before_on_bookworm, package_comes_whatever_was_there_before_on_trixie;
+    receipt_of_a_backup_is_no_installation: receipt_of_a_backup_is_no_installation_on_bookworm, receipt_of_a_backup_is_no_installation_on_trixie;
+    instance_is_nothing_of_a_package: instance_is_nothing_of_a_package_on_bookworm, instance_is_nothing_of_a_package_on_trixie;
 }
