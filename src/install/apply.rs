@@ -45,7 +45,7 @@ pub fn carry_out(target: &Target, plan: &Plan, report: &mut dyn FnMut(Progress<'
     }
     receipt::tidy(&target.tree, &target.layout)?;
     // The way back must not need room on a disk that may be full by then.
-    if target.receipt.is_some() {
+    if target.recorded.is_some() {
         target.tree.keep_old(&target.layout.receipt).map_err(|source| Error::Unchanged(Box::new(source)))?;
     }
     let mut begun = 0;

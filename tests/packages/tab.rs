@@ -51,7 +51,8 @@ const CASES: [(&str, Makes); 21] = [
     ("mcpeg --config=./ot", Makes::Line("mcpeg --config=./other.toml ")),
     ("mcpeg -c ./ot", Makes::Line("mcpeg -c ./other.toml ")),
     ("mcpeg --config ./sp", Makes::Line("mcpeg --config ./sp\\ ace.toml ")),
-    ("mcpeg import ./ot", Makes::Line("mcpeg import ./other.json ")),
+    // Clients have JSON, TOML and YAML.
+    ("mcpeg import ./ot", Makes::Choice(&["other.json", "other.toml"], &["directory"])),
     ("mcpeg ", Makes::Choice(&["import", "install", "uninstall"], &["generate", "complete"])),
     ("mcpeg inst", Makes::Line("mcpeg install ")),
     ("mcpeg install --root ./di", Makes::Line("mcpeg install --root ./directory/")),
