@@ -60,16 +60,20 @@ fn restart_of_the_stopped_service(machine: &Machine) {
     machine.ok(&["mv", "/etc/mcpeg/away", "/etc/mcpeg/mcpeg.toml"]);
     machine.ok(&["systemctl", "reset-failed", "mcpeg"]);
 
-    // Another pid file is another gateway's.
+    // Another pid file is another gateway's, which root cannot let write into the service's log.
     let other = "/run/other.pid";
-    machine.ok(&["mcpeg", "--restart", "--pid-file", other, "--listen", "127.0.0.1:9997"]);
+    let restart = ["mcpeg", "--restart", "--pid-file", other, "--listen", "127.0.0.1:9997"];
+    let refused = machine.run(&restart);
+    assert_eq!(refused.status.code(), Some(73));
+    assert!(text(&refused.stderr).contains("/var/log/mcpeg/mcpeg.log"), "{}", text(&refused.stderr));
+    machine.ok(&[&restart[..], &["--log-file", "/root/other.log"]].concat());
     assert_eq!(active(machine), "inactive");
     machine.ok(&["mcpeg", "--stop", "--pid-file", other]);
 }
 
 /// A gateway that something in a unit has started is not the unit.
 fn stop_of_a_child(machine: &Machine) {
-    let script = "mcpeg --daemon --listen 127.0.0.1:9999 --pid-file /run/child.pid && exec sleep 600";
+    let script = "mcpeg --daemon --listen 127.0.0.1:9999 --pid-file /run/child.pid --log-file /root/child.log && exec sleep 600";
     machine.ok(&["systemd-run", "--unit=other", "sh", "-c", script]);
     machine.wait_for("the gateway", std::time::Duration::from_secs(60), || {
         machine.run(&["test", "-e", "/run/child.pid"]).status.success().then_some(())
