@@ -46,7 +46,13 @@ async fn request_about_a_task_finds_its_server() {
             assert_eq!(answer["taskId"], **task, "a task's name is its server's own");
         }
     }
+    // What is no task of the client is unknown to one that speaks of tasks; another is told what it lacks first.
     let (code, message) = client.request("1", "tasks/get", "none", &about("none")).await.error();
+    assert!(code == -32021 && message.contains("io.modelcontextprotocol/tasks"), "{code} {message}");
+    let capabilities = r#""io.modelcontextprotocol/clientCapabilities":{"#;
+    let declared = format!(r#"{capabilities}"extensions":{{"io.modelcontextprotocol/tasks":{{}}}}"#);
+    let declared = about("none").replace(capabilities, &declared);
+    let (code, message) = client.request("1", "tasks/get", "none", &declared).await.error();
     assert!(code == -32602 && message.contains("unknown task"), "{code} {message}");
     gateway.stop().await;
 }
