@@ -114,7 +114,6 @@ impl Manager {
         for command in [
             &["mcpeg", "install", "--yes"][..],
             &["mcpeg", "install", "--dry-run"],
-            &["mcpeg", "install", "--yes", "--instance", "two"],
             &["mcpeg", "uninstall", "--yes"],
         ] {
             let output = machine.run(command);
