@@ -52,7 +52,7 @@ const CASES: [(&str, Makes); 21] = [
     ("mcpeg -c ./ot", Makes::Line("mcpeg -c ./other.toml ")),
     ("mcpeg --config ./sp", Makes::Line("mcpeg --config ./sp\\ ace.toml ")),
     // Clients have JSON, TOML and YAML.
-    ("mcpeg import ./ot", Makes::Choice(&["other.json", "other.toml"], &["directory"])),
+    ("mcpeg import ./other.j", Makes::Line("mcpeg import ./other.json ")),
     ("mcpeg ", Makes::Choice(&["import", "install", "uninstall"], &["generate", "complete"])),
     ("mcpeg inst", Makes::Line("mcpeg install ")),
     ("mcpeg install --root ./di", Makes::Line("mcpeg install --root ./directory/")),
