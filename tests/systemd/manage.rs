@@ -88,7 +88,7 @@ fn stop_of_a_child(machine: &Machine) {
 
 /// A unit may call `--stop` as its own `ExecStop=`.
 fn stop_by_the_unit_itself(machine: &Machine) {
-    let unit = "[Service]\nType=notify\nRuntimeDirectory=own\nExecStart=/usr/local/bin/mcpeg --listen 127.0.0.1:9998\n\
+    let unit = "[Service]\nType=notify\nRuntimeDirectory=own\nExecStart=/usr/local/bin/mcpeg --listen 127.0.0.1:9998 --log-file /root/own.log\n\
                 ExecStop=/usr/local/bin/mcpeg --stop\nTimeoutStopSec=20\n";
     machine.write("/etc/systemd/system/own.service", unit);
     machine.ok(&["systemctl", "daemon-reload"]);
