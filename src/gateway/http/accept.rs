@@ -44,12 +44,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::super::client::ClientKey;
 use super::router::Front;
 use super::slots::{Active, Slot};
 use super::stall::Stalling;
 use super::version::{Connection, Version, version};
 use crate::drain::Watch;
+use crate::gateway::client::ClientKey;
 use crate::sys::net::Listener;
 
 /// How long idle connections are kept after a drain has begun.

@@ -4,15 +4,15 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::super::catalog::Links;
-use super::super::error::Fault;
-use super::super::relay::ClientMeta;
-use super::super::upstream::{Caller, Lease, Link, Standing, Upstream};
+use crate::gateway::catalog::ConnectionSource;
+use crate::gateway::error::Fault;
+use crate::gateway::relay::ClientMeta;
+use crate::gateway::upstream::{Caller, Lease, Link, Standing, Upstream};
 
 /// The shared connections, for a request of this client.
 pub(super) struct Asking<'a>(pub(super) &'a Caller);
 
-impl Links for Asking<'_> {
+impl ConnectionSource for Asking<'_> {
     async fn link(&self, upstream: &Arc<Upstream>) -> Result<Arc<Link>, Fault> {
         upstream.native().await
     }
@@ -37,7 +37,7 @@ impl<'a> Lending<'a> {
     }
 }
 
-impl Links for Lending<'_> {
+impl ConnectionSource for Lending<'_> {
     async fn link(&self, upstream: &Arc<Upstream>) -> Result<Arc<Link>, Fault> {
         let native = upstream.native().await?;
         if !upstream.lends_to(self.client.0, &native) {

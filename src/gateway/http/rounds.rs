@@ -17,14 +17,14 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use super::super::changes::Endpoint;
-use super::super::error::Fault;
-use super::super::relay::{Id, Message, Request, RequestMeta, code};
-use super::super::service::Inner;
-use super::super::session::{Asked, Session};
-use super::super::upstream::{Caller, Upstream};
 use super::held::Subject;
 use super::relayed::{Relayed, Telling};
+use crate::gateway::changes::Endpoint;
+use crate::gateway::error::Fault;
+use crate::gateway::relay::{Id, Message, Request, RequestMeta, code};
+use crate::gateway::service::Inner;
+use crate::gateway::session::{PeerRequest, Session};
+use crate::gateway::upstream::{Caller, Upstream};
 
 /// How long the other process may take to say that it goes on with a request.
 const SOON: Duration = Duration::from_secs(10);
@@ -227,8 +227,8 @@ impl Inner {
         if let Some(session) = session.and_then(|session| self.sessions.get(&session)) {
             session.begin_task(upstream, id);
         }
-        let lineup = self.board.current();
-        let known = lineup.upstreams().iter().find(|known| known.name() == upstream);
+        let table = self.routing.current();
+        let known = table.upstreams().iter().find(|known| known.name() == upstream);
         if let Some((known, caller)) = known.zip(caller) {
             known.tasks.own(id, &caller);
         }
@@ -236,7 +236,7 @@ impl Inner {
 
     /// Tells the other process whose the tasks of modern clients are. Sessions take theirs along.
     pub(crate) fn tell_tasks(&self) {
-        for upstream in self.board.current().upstreams() {
+        for upstream in self.routing.current().upstreams() {
             for (id, caller) in upstream.tasks.all() {
                 let (upstream, caller) = (upstream.name().to_owned(), Some(caller));
                 self.tell(&Word::Task { upstream, id, caller, session: None });
@@ -294,7 +294,7 @@ impl Inner {
     /// Tells the other process something; whether there is one.
     fn tell(&self, word: &Word) -> bool {
         let word = serde_json::to_string(word).expect("a word has string keys only");
-        self.peer.tell(Asked::Round { word })
+        self.peer.tell(PeerRequest::Round { word })
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::super::client::{ClientKey, who_makes_room};
+use crate::gateway::client::{ClientKey, who_makes_room};
 use crate::sys::limits;
 
 /// Connections that may be open where neither the configuration nor the limit on open files says less.

@@ -8,11 +8,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use super::super::catalog::Links as _;
-use super::super::error::Fault;
-use super::super::relay::{Era, Message, Notification, member_str, to_legacy_params};
-use super::super::upstream::{Followed, Upstream, follow};
-use super::live::{GOODBYE, Session, lock};
+use super::session::{GOODBYE, Session, lock};
+use crate::gateway::catalog::ConnectionSource as _;
+use crate::gateway::error::Fault;
+use crate::gateway::relay::{Era, Message, Notification, member_str, method, to_legacy_params};
+use crate::gateway::upstream::{Followed, Upstream, follow};
 
 /// Updates of one resource that may wait for the session.
 const UPDATES: usize = 16;
@@ -26,8 +26,8 @@ impl Session {
         params: Option<&RawValue>,
     ) -> Option<Result<(), Fault>> {
         let begins = match method {
-            "resources/subscribe" => true,
-            "resources/unsubscribe" => false,
+            method::SUBSCRIBE => true,
+            method::UNSUBSCRIBE => false,
             _ => return None,
         };
         let uri = member_str(params?, "uri")?.into_owned();
@@ -44,7 +44,7 @@ impl Session {
     async fn begin_following(self: &Arc<Self>, upstream: &Arc<Upstream>, uri: String) -> Result<(), Fault> {
         let (sender, mut updates) = mpsc::channel::<Notification>(UPDATES);
         let (accepted, answer) = oneshot::channel();
-        let client = self.links.client().meta.clone();
+        let client = self.connections.client().meta.clone();
         let followed = Followed { who: self.id.clone(), client, uris: vec![uri.clone()] };
         tokio::spawn(follow(Arc::clone(upstream), followed, sender, accepted));
         let session = Arc::clone(self);
@@ -77,7 +77,7 @@ impl Session {
     /// Whether an upstream knows of a subscription of the client.
     pub(super) fn has_subscribed(&self, upstream: &Upstream, uri: &str) -> bool {
         lock(&self.followed).get(uri).is_some_and(|(serial, _)| *serial == upstream.serial)
-            || self.links.has_subscribed(upstream, uri)
+            || self.connections.has_subscribed(upstream, uri)
             || upstream.has_subscriber(uri, &self.id)
     }
 

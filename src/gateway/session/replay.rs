@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde_json::value::RawValue;
 use tokio::sync::Notify;
 
-use super::super::relay::{Id, Message, Raw};
+use crate::gateway::relay::{Id, Message, Raw};
 
 /// Messages that one log keeps, in bytes; the oldest go first.
 const MESSAGES: usize = 16 << 20;
@@ -202,8 +202,8 @@ impl Logs {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::relay::Notification;
     use super::*;
+    use crate::gateway::relay::Notification;
 
     #[tokio::test]
     async fn a_reader_resumes_where_it_was_and_ends_after_the_last() {

@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::super::error::Fault;
-use super::super::relay::{Message, Notification, Raw};
-use super::super::upstream::{ClientIdentity, Kind, Link, Role, Upstream, inbox, subscribe_to};
 use super::forward::Told;
 use crate::config::{Sharing, Transport};
+use crate::gateway::error::Fault;
+use crate::gateway::relay::{Message, Notification, Raw, method};
+use crate::gateway::upstream::{ClientIdentity, Kind, Link, Role, Upstream, inbox, subscribe_to};
 
 /// A place for one upstream's connection; the lock is held while it is opened, so that it is opened once.
 type Slot = Arc<tokio::sync::Mutex<Option<Opened>>>;
@@ -27,7 +27,7 @@ struct Opened {
 
 /// The connections of one session.
 #[derive(Debug)]
-pub(crate) struct SessionLinks {
+pub(crate) struct SessionConnections {
     /// Who the session's client is.
     client: ClientIdentity,
     /// Whether it can be asked.
@@ -46,7 +46,7 @@ pub(crate) struct SessionLinks {
     ended: CancellationToken,
 }
 
-impl SessionLinks {
+impl SessionConnections {
     /// No connections.
     pub(crate) fn new(client: ClientIdentity, opened: mpsc::UnboundedSender<Told>) -> Self {
         let interactive = client.meta.is_interactive();
@@ -108,7 +108,7 @@ impl SessionLinks {
         let opening = connector.open_legacy(&self.client, Role::Dedicated, sender);
         let opened = match self.unless_ended(upstream, opening).await {
             Ok(link) => Opened { link: Arc::new(link), own: true },
-            Err(fault) if native.era == super::super::relay::Era::Modern => {
+            Err(fault) if native.era == crate::gateway::relay::Era::Modern => {
                 let fault = fault.message;
                 tracing::debug!(upstream = upstream.name(), fault, "the server speaks the modern era only");
                 Opened { link: native, own: false }
@@ -243,7 +243,7 @@ impl SessionLinks {
     async fn catch_up(&self, link: &Link, serial: u64) {
         if let Some(params) = self.log_level() {
             let limit = std::time::Duration::from_secs(10);
-            let call = super::super::upstream::Call::new("logging/setLevel", Some(params), limit);
+            let call = crate::gateway::upstream::Call::new(method::SET_LOG_LEVEL, Some(params), limit);
             let _ = link.call(call).await.outcome().await;
         }
         let subscribed = lock(&self.subscribed).get(&serial).cloned().unwrap_or_default();

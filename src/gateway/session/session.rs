@@ -17,22 +17,22 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::super::catalog::{Board, Links, Scope};
-use super::super::changes::{Announced, Endpoint};
-use super::super::client::ClientKey;
-use super::super::error::Fault;
-use super::super::relay::{
-    ClientMeta, Era, Id, Message, Notification, Outcome, Raw, Request, Response, code, member, set_member,
-    set_path,
-};
-use super::super::upstream::{ClientIdentity, Link, Standing, Upstream};
-use super::begun::Begun;
-use super::ledger::Ledger;
-use super::links::SessionLinks;
+use super::connections::SessionConnections;
+use super::journal::SessionJournal;
 use super::outbox::Outbox;
+use super::own_tasks::OwnTasks;
 use super::replay::{Log, Logs};
 use super::subscriptions::Subscribed;
 use super::transfer::{Change, State};
+use crate::gateway::catalog::{ConnectionSource, EndpointView, RoutingHandle};
+use crate::gateway::changes::{Announced, Endpoint};
+use crate::gateway::client::ClientKey;
+use crate::gateway::error::Fault;
+use crate::gateway::relay::{
+    ClientMeta, Era, Id, Message, Notification, Outcome, Raw, Request, Response, code, member, method,
+    set_member, set_path,
+};
+use crate::gateway::upstream::{ClientIdentity, Link, Standing, Upstream};
 
 /// Requests of servers that may wait for the client's answer; the oldest are given up first.
 const ASKED: usize = 1024;
@@ -53,9 +53,9 @@ pub(crate) struct Session {
     /// The endpoint that it was opened at.
     endpoint: Endpoint,
     /// What is behind that endpoint.
-    board: Arc<Board>,
+    routing: Arc<RoutingHandle>,
     /// Its connections.
-    pub(crate) links: Arc<SessionLinks>,
+    pub(crate) connections: Arc<SessionConnections>,
     /// Messages for its GET stream.
     pub(crate) outbox: Outbox,
     /// Streams of answers that it may come back to.
@@ -75,13 +75,13 @@ pub(crate) struct Session {
     /// The tasks that bring updates of a modern server's resources, by URI, with the serial number of its upstream.
     pub(super) followed: Mutex<HashMap<String, (u64, AbortHandle)>>,
     /// Tasks that it has begun.
-    pub(super) begun: Mutex<Begun>,
+    pub(super) begun: Mutex<OwnTasks>,
     /// When it was last used.
     used: Mutex<Instant>,
     /// Streams and answers that the client waits for.
     streams: AtomicUsize,
     /// Where it is remembered beyond this process, once it is.
-    ledger: OnceLock<Arc<dyn Ledger>>,
+    journal: OnceLock<Arc<dyn SessionJournal>>,
 }
 
 /// Who waits for an answer of the client.
@@ -104,9 +104,9 @@ impl Drop for Listening {
     }
 }
 
-impl Links for Session {
+impl ConnectionSource for Session {
     async fn link(&self, upstream: &Arc<Upstream>) -> Result<Arc<Link>, Fault> {
-        self.links.get(upstream).await
+        self.connections.get(upstream).await
     }
 
     fn task(&self, upstream: &Upstream, id: &str) -> Standing {
@@ -118,9 +118,9 @@ impl Links for Session {
     }
 
     fn client(&self) -> Option<(ClientMeta, Option<Raw>)> {
-        let level = self.links.log_level();
+        let level = self.connections.log_level();
         let level = level.and_then(|params| member(&params, "level").map(ToOwned::to_owned));
-        Some((self.links.client().meta.clone(), level))
+        Some((self.connections.client().meta.clone(), level))
     }
 }
 
@@ -128,7 +128,7 @@ impl Session {
     /// Begins a session; its task runs until the session ends.
     pub(crate) fn begin(
         (id, address): (String, Option<IpAddr>),
-        (board, endpoint): (Arc<Board>, Endpoint),
+        (routing, endpoint): (Arc<RoutingHandle>, Endpoint),
         client: ClientIdentity,
         changes: Announced,
     ) -> Arc<Self> {
@@ -137,8 +137,8 @@ impl Session {
             id,
             address,
             endpoint,
-            board,
-            links: Arc::new(SessionLinks::new(client, sender)),
+            routing,
+            connections: Arc::new(SessionConnections::new(client, sender)),
             outbox: Outbox::default(),
             logs: Logs::default(),
             ended: CancellationToken::new(),
@@ -151,34 +151,34 @@ impl Session {
             begun: Mutex::default(),
             used: Mutex::new(Instant::now()),
             streams: AtomicUsize::new(0),
-            ledger: OnceLock::new(),
+            journal: OnceLock::new(),
         });
         tokio::spawn(Arc::clone(&session).forward(receiver, changes));
         session
     }
 
     /// What is behind the session's endpoint now: nothing if its upstream was removed.
-    pub(crate) fn scope(&self) -> Arc<Scope> {
-        self.board.scope(&self.endpoint).unwrap_or_else(|| Arc::new(Scope::empty()))
+    pub(crate) fn view(&self) -> Arc<EndpointView> {
+        self.routing.view(&self.endpoint).unwrap_or_else(|| Arc::new(EndpointView::empty()))
     }
 
     /// Remembers it beyond this process from now on.
-    pub(super) fn remember(&self, ledger: &Arc<dyn Ledger>) {
-        let _ = self.ledger.set(Arc::clone(ledger));
-        ledger.put(&self.id, &|| (!self.ended.is_cancelled()).then(|| State::kept(self).to_text()));
+    pub(super) fn remember(&self, journal: &Arc<dyn SessionJournal>) {
+        let _ = self.journal.set(Arc::clone(journal));
+        journal.put(&self.id, &|| (!self.ended.is_cancelled()).then(|| State::kept(self).to_text()));
     }
 
     /// Notes a change of what is remembered of it.
     pub(super) fn note(&self, change: impl Fn() -> Change) {
-        if let Some(ledger) = self.ledger.get() {
-            ledger.note(&self.id, &|| (!self.ended.is_cancelled()).then(|| change().to_text()));
+        if let Some(journal) = self.journal.get() {
+            journal.note(&self.id, &|| (!self.ended.is_cancelled()).then(|| change().to_text()));
         }
     }
 
     /// Sets the log level that the client has asked for.
     pub(crate) fn set_log_level(&self, params: Option<Raw>) {
-        self.links.set_log_level(params);
-        self.note(|| Change::LogLevel(self.links.log_level()));
+        self.connections.set_log_level(params);
+        self.note(|| Change::LogLevel(self.connections.log_level()));
     }
 
     /// Keeps the log of a request, so that its client may come back for it; the number of its stream.
@@ -219,7 +219,7 @@ impl Session {
 
     /// Bytes that the client says about itself, which are kept for as long as the session.
     pub(super) fn weight(&self) -> usize {
-        super::store::weight(&self.links.client().meta)
+        super::store::weight(&self.connections.client().meta)
     }
 
     /// Notes that the client is there, be it for a stream or for an answer, until the guard is dropped.
@@ -333,7 +333,7 @@ impl Session {
     /// A server's notification as the client understands it: where it takes a request back, under the identifier that
     /// the client knows.
     pub(crate) fn translated(&self, link: &Arc<Link>, note: Notification) -> Notification {
-        if note.method != "notifications/cancelled" {
+        if note.method != method::CANCELLED {
             return note;
         }
         let translate = |params: &RawValue| {
@@ -371,9 +371,9 @@ impl Session {
     pub(crate) async fn notified(&self, note: Notification) {
         match note.method.as_str() {
             // The handshake with the upstreams has its own.
-            "notifications/initialized" => {}
-            "notifications/cancelled" => self.cancel(note.params),
-            "notifications/progress" => match self.progress(&note) {
+            method::INITIALIZED => {}
+            method::CANCELLED => self.cancel(note.params),
+            method::PROGRESS => match self.progress(&note) {
                 Some((link, note)) => {
                     if let Some(link) = link.upgrade()
                         && let Err(fault) = link.write(&Message::Notification(note)).await
@@ -381,9 +381,9 @@ impl Session {
                         tracing::debug!(session = self.label(), %fault, "progress does not reach its server");
                     }
                 }
-                None => self.links.tell(&note).await,
+                None => self.connections.tell(&note).await,
             },
-            _ => self.links.tell(&note).await,
+            _ => self.connections.tell(&note).await,
         }
     }
 
@@ -394,7 +394,7 @@ impl Session {
             task.abort();
         }
         self.release_subscriptions();
-        self.links.end().await;
+        self.connections.end().await;
     }
 
     /// Calls a request of the client off. Its identifier is in use until it has ended: the end would be taken for that of
