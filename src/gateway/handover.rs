@@ -7,9 +7,10 @@
 //! [`Gateway::share_turns`] on, before it accepts, until one of them has ended.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use futures_util::future::join_all;
+use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 
 use super::service::{Gateway, Inner};
@@ -52,7 +53,7 @@ impl Handover {
 
     /// What is on its way.
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -5,8 +5,9 @@
 //! has let go.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
+use parking_lot::RwLock;
 use tokio_util::task::TaskTracker;
 
 use super::endpoint_view::EndpointView;
@@ -114,12 +115,12 @@ impl RoutingHandle {
 
     /// The routing table in force.
     pub(crate) fn current(&self) -> Arc<RoutingTable> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.0.read())
     }
 
     /// Puts another routing table in force and returns the former one.
     pub(crate) fn replace(&self, table: Arc<RoutingTable>) -> Arc<RoutingTable> {
-        std::mem::replace(&mut *self.0.write().unwrap_or_else(PoisonError::into_inner), table)
+        std::mem::replace(&mut *self.0.write(), table)
     }
 
     /// What is behind an endpoint now.

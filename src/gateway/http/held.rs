@@ -4,10 +4,11 @@
 //! back in time has given up; the server is then told that the request is cancelled.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -143,7 +144,7 @@ impl Held {
 
     /// The requests by name.
     fn requests(&self) -> MutexGuard<'_, HashMap<String, Relayed>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -1,6 +1,6 @@
 //! The legacy era: sessions (MCP 2025-11-25 §Streamable HTTP and its predecessors).
 //!
-//! A request runs in a task of its own, which writes to a log: a client that disconnects has not cancelled (§ForwardedCall
+//! A request runs in a task of its own, which writes to a log: a client that disconnects has not cancelled (§Sending
 //! Messages, 6) and can read on from where it was (§Resumability and Redelivery).
 
 use std::sync::Arc;

@@ -5,12 +5,13 @@
 //! Invariant: the old process does not end while a request is put aside, until its drain does.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::stream::{self, Stream};
 use http::StatusCode;
+use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -93,12 +94,12 @@ pub(crate) struct Rounds {
 impl Rounds {
     /// Those that the other process goes on with.
     fn elsewhere(&self) -> MutexGuard<'_, HashMap<u64, mpsc::UnboundedSender<Option<Message>>>> {
-        self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner)
+        self.elsewhere.lock()
     }
 
     /// Those that this process goes on with.
     fn here(&self) -> MutexGuard<'_, HashMap<u64, AbortHandle>> {
-        self.here.lock().unwrap_or_else(PoisonError::into_inner)
+        self.here.lock()
     }
 
     /// Passes on what is told of one that the other process goes on with.

@@ -559,7 +559,7 @@ mod tests {
             let scan =
                 time(&|| assert!(check(std::hint::black_box(&params), PARAMS, Strictness::Alone).is_ok()));
             let read = time(&|| {
-                drop(crate::gateway::relay::meta::RequestMeta::of(Some(std::hint::black_box(&params))))
+                drop(crate::gateway::relay::RequestMeta::of(Some(std::hint::black_box(&params))));
             });
             let bytes = params.get().len();
             // Without optimisation the two are alike.

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use super::session::{GOODBYE, Session, lock};
+use super::session::{GOODBYE, Session};
 use crate::gateway::catalog::ConnectionSource as _;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{Era, Message, Notification, member_str, method, to_legacy_params};
@@ -66,24 +66,24 @@ impl Session {
 
     /// Notes the task that brings a resource's updates.
     fn note_followed(&self, upstream: &Upstream, uri: String, task: AbortHandle) {
-        if let Some((_, former)) = lock(&self.followed).insert(uri, (upstream.serial, task)) {
+        if let Some((_, former)) = self.followed.lock().insert(uri, (upstream.serial, task)) {
             former.abort();
         }
         if self.ended.is_cancelled() {
-            lock(&self.followed).drain().for_each(|(_, (_, task))| task.abort());
+            self.followed.lock().drain().for_each(|(_, (_, task))| task.abort());
         }
     }
 
     /// Whether an upstream knows of a subscription of the client.
     pub(super) fn has_subscribed(&self, upstream: &Upstream, uri: &str) -> bool {
-        lock(&self.followed).get(uri).is_some_and(|(serial, _)| *serial == upstream.serial)
+        self.followed.lock().get(uri).is_some_and(|(serial, _)| *serial == upstream.serial)
             || self.connections.has_subscribed(upstream, uri)
             || upstream.has_subscriber(uri, &self.id)
     }
 
     /// Ends the task that brings a resource's updates.
     fn unfollow(&self, uri: &str) {
-        if let Some((_, task)) = lock(&self.followed).remove(uri) {
+        if let Some((_, task)) = self.followed.lock().remove(uri) {
             task.abort();
         }
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 
 use tokio::sync::mpsc;
 
-use super::session::{Session, lock};
+use super::session::Session;
 use super::transfer::subscribe_again;
 use crate::gateway::changes::{Announced, Change, LISTS, changed, updated};
 use crate::gateway::relay::{Message, member_str};
@@ -83,7 +83,7 @@ impl Session {
             }
             Change::Updated(name, note) => {
                 let uri = note.params.as_deref().and_then(|params| member_str(params, "uri"));
-                let covered = uri.is_some_and(|uri| lock(&self.subscribed).covers(&uri));
+                let covered = uri.is_some_and(|uri| self.subscribed.lock().covers(&uri));
                 if covered
                     && self.view().upstreams().iter().any(|upstream| *upstream.connector.name() == name)
                 {

@@ -13,9 +13,10 @@ use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use crate::sys::fs::{Access, Directory, Owners, open_untrusted, remove};
@@ -250,7 +251,7 @@ impl JournalFile {
 
     /// What is known of the file.
     fn written(&self) -> MutexGuard<'_, Slot> {
-        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+        self.file.lock()
     }
 }
 
@@ -378,7 +379,7 @@ mod tests {
         let (journal, sessions) =
             (JournalFile::new(path.clone()), Mutex::new(HashMap::<String, String>::new()));
         let all = || {
-            let all = sessions.lock().unwrap().clone();
+            let all = sessions.lock().clone();
             // Others have time to change them.
             std::thread::sleep(std::time::Duration::from_millis(2));
             all.into_iter().collect()
@@ -389,18 +390,18 @@ mod tests {
                 for number in 0_u32.. {
                     let id = (number % 7).to_string();
                     if number % 3 == 0 {
-                        sessions.lock().unwrap().remove(&id);
+                        sessions.lock().remove(&id);
                         journal.remove(&id);
                     } else {
-                        sessions.lock().unwrap().insert(id.clone(), format!("{round} {number}"));
-                        journal.put(&id, &|| sessions.lock().unwrap().get(&id).cloned());
+                        sessions.lock().insert(id.clone(), format!("{round} {number}"));
+                        journal.put(&id, &|| sessions.lock().get(&id).cloned());
                     }
                     if writing.is_finished() {
                         break;
                     }
                 }
             });
-            let mut expected: Vec<_> = sessions.lock().unwrap().values().cloned().collect();
+            let mut expected: Vec<_> = sessions.lock().values().cloned().collect();
             expected.sort();
             assert_eq!(states(&path), expected);
         }

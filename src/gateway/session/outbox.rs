@@ -6,8 +6,8 @@
 //! Two changes that are the same are one until a stream has taken them.
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use crate::gateway::changes::is_change;
@@ -185,7 +185,7 @@ impl Outbox {
 
     /// The queue.
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::session::{Session, lock};
+use super::session::Session;
 use super::transfer::Change;
 
 /// Tasks that one session may have; the oldest are forgotten first.
@@ -34,7 +34,7 @@ impl OwnTasks {
 impl Session {
     /// Notes that a task was begun; `false` if that was known.
     pub(crate) fn begin_task(&self, upstream: &str, id: &str) -> bool {
-        let added = lock(&self.begun).add(upstream, id);
+        let added = self.begun.lock().add(upstream, id);
         if added {
             self.note(|| Change::Task(upstream.to_owned(), id.to_owned()));
         }
@@ -43,17 +43,17 @@ impl Session {
 
     /// Whether a task is the session's.
     pub(super) fn has_task(&self, upstream: &str, id: &str) -> bool {
-        lock(&self.begun).has(upstream, id)
+        self.begun.lock().has(upstream, id)
     }
 
     /// The session's tasks.
     pub(super) fn tasks(&self) -> Vec<(String, String)> {
-        lock(&self.begun).0.iter().cloned().collect()
+        self.begun.lock().0.iter().cloned().collect()
     }
 
     /// Goes on with the tasks of the session in another process.
     pub(super) fn continue_tasks(&self, tasks: &[(String, String)]) {
-        let mut begun = lock(&self.begun);
+        let mut begun = self.begun.lock();
         for (upstream, id) in tasks {
             begun.add(upstream, id);
         }

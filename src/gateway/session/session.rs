@@ -7,10 +7,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use http::StatusCode;
+use parking_lot::Mutex;
 use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
@@ -197,19 +198,19 @@ impl Session {
 
     /// Notes that the client is there.
     pub(crate) fn touch(&self) {
-        *lock(&self.used) = Instant::now();
+        *self.used.lock() = Instant::now();
     }
 
     /// How long the client has been silent; a request in flight or an open stream counts as use.
     pub(crate) fn idle(&self) -> std::time::Duration {
-        let busy = self.streams.load(Ordering::Relaxed) > 0 || !lock(&self.calls).is_empty();
-        if busy { std::time::Duration::ZERO } else { lock(&self.used).elapsed() }
+        let busy = self.streams.load(Ordering::Relaxed) > 0 || !self.calls.lock().is_empty();
+        if busy { std::time::Duration::ZERO } else { self.used.lock().elapsed() }
     }
 
     /// For how long nobody of the client was there; `None` while it reads a stream or waits for an answer. A request in
     /// flight whose client has gone does not count: whoever opens sessions could keep them all by such requests.
     pub(crate) fn unattended(&self) -> Option<Duration> {
-        (self.streams.load(Ordering::Relaxed) == 0).then(|| lock(&self.used).elapsed())
+        (self.streams.load(Ordering::Relaxed) == 0).then(|| self.used.lock().elapsed())
     }
 
     /// Whom it counts as.
@@ -238,7 +239,7 @@ impl Session {
     pub(crate) fn begin_call(&self, id: &Id) -> Result<oneshot::Receiver<Option<Raw>>, Fault> {
         let (cancel, cancelled) = oneshot::channel();
         let refused = |status, message| Err(Fault::downstream(code::INVALID_REQUEST, status, message));
-        let mut calls = lock(&self.calls);
+        let mut calls = self.calls.lock();
         if calls.contains_key(id) {
             let message = format!("a request with the id {id} is already in flight in this session");
             return refused(StatusCode::BAD_REQUEST, message);
@@ -253,7 +254,7 @@ impl Session {
 
     /// Forgets a request in flight.
     pub(crate) fn end_call(&self, id: &Id) {
-        lock(&self.calls).remove(id);
+        self.calls.lock().remove(id);
         self.touch();
     }
 
@@ -263,7 +264,7 @@ impl Session {
         let retold = request.params.as_deref().and_then(|params| {
             let token = member(member(params, "_meta")?, "progressToken")?;
             let retold = set_path(params, &["_meta", "progressToken"], &number.to_string())?;
-            let mut tokens = lock(&self.tokens);
+            let mut tokens = self.tokens.lock();
             if tokens.len() >= ASKED {
                 tokens.pop_first();
             }
@@ -279,7 +280,7 @@ impl Session {
     fn progress(&self, note: &Notification) -> Option<(Weak<Link>, Notification)> {
         let params = note.params.as_deref()?;
         let number = member(params, "progressToken")?.get().parse().ok()?;
-        let (link, token) = lock(&self.tokens).get(&number).cloned()?;
+        let (link, token) = self.tokens.lock().get(&number).cloned()?;
         let params = Some(set_member(params, "progressToken", token.get())?);
         Some((link, Notification { params, ..note.clone() }))
     }
@@ -298,7 +299,7 @@ impl Session {
     /// Notes that somebody waits for an answer, and gives the question the number by which the client will know it.
     fn note_question(&self, waiting: Asker) -> u64 {
         let number = self.last_asked.fetch_add(1, Ordering::Relaxed) + 1;
-        let mut asked = lock(&self.asked);
+        let mut asked = self.asked.lock();
         if asked.len() >= ASKED {
             asked.pop_first();
         }
@@ -313,7 +314,7 @@ impl Session {
 
     /// Whether a server waits for this answer of the client.
     pub(crate) fn awaits(&self, response: &Response) -> bool {
-        response.id.as_ref().and_then(Id::as_number).is_some_and(|id| lock(&self.asked).contains_key(&id))
+        response.id.as_ref().and_then(Id::as_number).is_some_and(|id| self.asked.lock().contains_key(&id))
     }
 
     /// The last identifier that was given to the client.
@@ -324,7 +325,7 @@ impl Session {
     /// Goes on where another process has left the session.
     pub(crate) fn continue_from(&self, last_asked: u64, subscriptions: &[String]) {
         self.last_asked.store(last_asked, Ordering::Relaxed);
-        let mut subscribed = lock(&self.subscribed);
+        let mut subscribed = self.subscribed.lock();
         for uri in subscriptions {
             subscribed.restore(uri);
         }
@@ -338,7 +339,7 @@ impl Session {
         }
         let translate = |params: &RawValue| {
             let theirs = Id::from_json(member(params, "requestId")?.get())?;
-            let mut asked = lock(&self.asked);
+            let mut asked = self.asked.lock();
             let same = |asker: &Asker| matches!(asker, Asker::Server(on, id) if Arc::ptr_eq(on, link) && *id == theirs);
             let number = asked.iter().find(|(_, question)| same(question)).map(|(number, _)| *number)?;
             asked.remove(&number);
@@ -350,7 +351,7 @@ impl Session {
 
     /// Brings the client's answer to the server that asked.
     pub(crate) async fn answered(&self, response: Response) -> Result<(), Fault> {
-        let place = response.id.as_ref().and_then(Id::as_number).and_then(|id| lock(&self.asked).remove(&id));
+        let place = response.id.as_ref().and_then(Id::as_number).and_then(|id| self.asked.lock().remove(&id));
         match place {
             Some(Asker::Server(link, id)) => {
                 link.write(&Message::Response(Response { id: Some(id), ..response })).await
@@ -390,7 +391,7 @@ impl Session {
     /// Ends the session and its connections.
     pub(crate) async fn end(&self) {
         self.ended.cancel();
-        for (_, (_, task)) in lock(&self.followed).drain() {
+        for (_, (_, task)) in self.followed.lock().drain() {
             task.abort();
         }
         self.release_subscriptions();
@@ -402,14 +403,9 @@ impl Session {
     fn cancel(&self, params: Option<Raw>) {
         let id = params.as_deref().and_then(|params| member(params, "requestId"));
         let id = id.and_then(|id| Id::from_json(id.get()));
-        let call = id.and_then(|id| lock(&self.calls).get_mut(&id)?.take());
+        let call = id.and_then(|id| self.calls.lock().get_mut(&id)?.take());
         if let Some(call) = call {
             let _ = call.send(params);
         }
     }
-}
-
-/// Locks; a panic elsewhere does not make the maps wrong.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

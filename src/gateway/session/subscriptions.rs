@@ -10,7 +10,7 @@ use http::StatusCode;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::session::{GOODBYE, Session, lock};
+use super::session::{GOODBYE, Session};
 use super::transfer::Change;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{code, member_str, method, raw};
@@ -93,21 +93,21 @@ pub(crate) fn is_within(uri: &str, whole: &str) -> bool {
 impl Session {
     /// The URIs that the client has subscribed to.
     pub(crate) fn subscriptions(&self) -> Vec<String> {
-        lock(&self.subscribed).uris()
+        self.subscribed.lock().uris()
     }
 
     /// Notes a subscription or its end, for notifications of shared connections; refused where there are too many.
     pub(crate) fn note_subscription(&self, method: &str, params: Option<&RawValue>) -> Result<(), Fault> {
         let Some(uri) = params.and_then(|params| member_str(params, "uri")) else { return Ok(()) };
         match method {
-            SUBSCRIBE => lock(&self.subscribed).add(&uri)?,
-            UNSUBSCRIBE if lock(&self.subscribed).remove(&uri) => {}
+            SUBSCRIBE => self.subscribed.lock().add(&uri)?,
+            UNSUBSCRIBE if self.subscribed.lock().remove(&uri) => {}
             _ => return Ok(()),
         }
         // What holds when it is written, since another request may have said otherwise meanwhile.
         self.note(|| {
             let uri = uri.clone().into_owned();
-            if lock(&self.subscribed).has(&uri) { Change::Subscribed(uri) } else { Change::Unsubscribed(uri) }
+            if self.subscribed.lock().has(&uri) { Change::Subscribed(uri) } else { Change::Unsubscribed(uri) }
         });
         Ok(())
     }
@@ -151,7 +151,7 @@ impl Session {
 
     /// Takes back the subscriptions that nobody else has over the shared connections.
     pub(super) fn release_subscriptions(&self) {
-        let subscribed = std::mem::take(&mut *lock(&self.subscribed));
+        let subscribed = std::mem::take(&mut *self.subscribed.lock());
         let view = self.view();
         let shared = view.upstreams().iter().filter(|upstream| !self.connections.dedicated(upstream));
         for upstream in shared {

@@ -6,11 +6,12 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
 use http::StatusCode;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
@@ -282,7 +283,7 @@ pub(crate) struct Peer(Mutex<Option<mpsc::UnboundedSender<PeerRequest>>>);
 impl Peer {
     /// Opens or closes the way.
     pub(crate) fn set(&self, way: Option<mpsc::UnboundedSender<PeerRequest>>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = way;
+        *self.0.lock() = way;
     }
 
     /// Asks for something without an answer; whether there is anybody to ask.
@@ -299,6 +300,6 @@ impl Peer {
 
     /// The way, if there is one.
     fn way(&self) -> Option<mpsc::UnboundedSender<PeerRequest>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().clone()
     }
 }
