@@ -14,11 +14,11 @@ use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::Error;
+use super::error::Error;
 use super::reload::{self, Answer, Asker};
-use crate::daemon::channel::{self, Descriptors, Receiver, Sender};
-use crate::daemon::upgrade::{self, Error as Failure, Message};
 use crate::gateway::{Asked, Gateway, Parcel};
+use crate::handover::channel::{self, Descriptors, Receiver, Sender};
+use crate::handover::{self, Error as Failure, Message};
 
 /// The way to the process before or after this one, with the task that carries sessions.
 #[derive(Debug)]
@@ -136,7 +136,7 @@ impl Bond {
         if std::mem::discriminant(&message) == std::mem::discriminant(wanted) {
             return Ok(());
         }
-        Err(message.into_refusal())
+        Err(Failure::refused(message))
     }
 
     /// Sends every session, such as those that were begun since the last time; `false` if the other process does not read.
@@ -169,7 +169,7 @@ impl Bond {
 
     /// Tells the old process why this one does not serve.
     pub(super) async fn fail(&self, error: &Error) {
-        self.sender.send(&upgrade::failed(error));
+        self.sender.send(&handover::failed(error));
         self.sender.flush().await;
     }
 }
