@@ -11,4 +11,5 @@ mod names;
 mod privileges;
 mod size;
 mod source;
+mod structure;
 mod waits;
