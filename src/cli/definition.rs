@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::config::{Overrides, Source};
+use crate::install::{Asked, Profile};
 
 /// Printed below `mcpeg --help`.
 const EXAMPLES: &str = "Examples:
@@ -454,6 +455,34 @@ pub enum Whom {
     Rpm,
     /// The tarball, and `mcpeg install`.
     Local,
+}
+
+impl PlaceArgs {
+    /// Which installation it is.
+    #[must_use]
+    pub fn asked(&self) -> Asked {
+        let profile = match self.profile {
+            ProfileName::Production => Profile::Production,
+            ProfileName::Development => Profile::Development,
+        };
+        Asked { profile, instance: self.instance.clone(), ..Asked::default() }
+    }
+}
+
+impl InstallArgs {
+    /// What the options ask for.
+    #[must_use]
+    pub fn asked(&self) -> Asked {
+        Asked {
+            prefix: self.prefix.clone(),
+            user: self.user.clone(),
+            group: self.group.clone(),
+            listen: self.listen.clone(),
+            no_enable: self.no_enable,
+            adopt: self.adopt,
+            ..self.place.asked()
+        }
+    }
 }
 
 impl Common {

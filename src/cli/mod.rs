@@ -2,6 +2,7 @@
 //!
 //! Nothing else in the crate prints. Output for people goes through [`report`]; data goes to standard output.
 
+mod ask;
 mod check;
 mod complete;
 mod control;
@@ -10,10 +11,12 @@ mod generate;
 mod import;
 mod install;
 mod manual;
+mod ownership;
 mod reload;
 pub mod report;
 mod rotate;
 mod status;
+mod uninstall;
 
 use std::panic;
 
@@ -57,10 +60,10 @@ impl ToExit for NeedsLinux {
 fn carry_out(cli: &Cli) -> Exit {
     match &cli.command {
         None => act(cli),
-        Some(Command::Install(arguments)) => install::install(arguments),
-        Some(Command::Uninstall(arguments)) => install::uninstall::run(arguments),
+        Some(Command::Install(arguments)) => install::run(arguments),
+        Some(Command::Uninstall(arguments)) => uninstall::run(arguments),
         Some(Command::Import(arguments)) => import::run(arguments),
-        Some(Command::Ownership(arguments)) => install::ownership::run(arguments),
+        Some(Command::Ownership(arguments)) => ownership::run(arguments),
         Some(Command::Complete(arguments)) => complete::run(&arguments.words),
         Some(Command::Generate(arguments)) => generate::run(arguments),
     }

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use super::error::Error;
 use super::layout::Layout;
 use super::privileged::{Access, Tree, exec};
-use super::target::Target;
 
 /// The file of dpkg-statoverride(1).
 const OVERRIDES: &str = "/var/lib/dpkg/statoverride";
@@ -49,14 +48,14 @@ impl Owner {
 ///
 /// # Errors
 /// [`Error::File`].
-pub(super) fn find(target: &Target) -> Result<Option<(u32, u32)>, Error> {
-    let Layout { user, group, .. } = &target.layout;
-    if target.tree.is_host() {
+pub(super) fn find(tree: &Tree, layout: &Layout) -> Result<Option<(u32, u32)>, Error> {
+    let Layout { user, group, .. } = layout;
+    if tree.is_host() {
         let user = users::get_user_by_name(user).map(|user| user.uid());
         return Ok(user.zip(users::get_group_by_name(group).map(|group| group.gid())));
     }
-    let user = number(&target.tree, "/etc/passwd", user)?;
-    Ok(user.zip(number(&target.tree, "/etc/group", group)?))
+    let user = number(tree, "/etc/passwd", user)?;
+    Ok(user.zip(number(tree, "/etc/group", group)?))
 }
 
 /// The number of a name in a file whose lines are `name:password:number:…` (passwd(5), group(5)).
@@ -73,12 +72,12 @@ fn number(tree: &Tree, file: &str, name: &str) -> Result<Option<u32>, Error> {
 ///
 /// # Errors
 /// [`Error::NoAccount`] if they need the account and it does not exist.
-pub(super) fn access(target: &Target, rights: Rights) -> Result<Access, Error> {
+pub(super) fn access(tree: &Tree, layout: &Layout, rights: Rights) -> Result<Access, Error> {
     let (uid, gid) = match rights.owner {
-        _ if target.layout.is_users() => caller(),
+        _ if layout.is_users() => caller(),
         Owner::Root => (0, 0),
         owner => {
-            let (uid, gid) = find(target)?.ok_or_else(|| Error::NoAccount(target.layout.user.clone()))?;
+            let (uid, gid) = find(tree, layout)?.ok_or_else(|| Error::NoAccount(layout.user.clone()))?;
             if owner == Owner::Readable { (0, gid) } else { (uid, gid) }
         }
     };
@@ -90,11 +89,11 @@ pub(super) fn access(target: &Target, rights: Rights) -> Result<Access, Error> {
 ///
 /// # Errors
 /// As for [`access`].
-pub(super) fn access_of(target: &Target, path: &Path, rights: Rights) -> Result<Access, Error> {
-    let asks = !target.layout.is_users() && rights.owner != Owner::Service;
-    match if asks { overridden(&target.tree, path)? } else { None } {
+pub(super) fn access_of(tree: &Tree, layout: &Layout, path: &Path, rights: Rights) -> Result<Access, Error> {
+    let asks = !layout.is_users() && rights.owner != Owner::Service;
+    match if asks { overridden(tree, path)? } else { None } {
         Some(access) => Ok(access),
-        None => access(target, rights),
+        None => access(tree, layout, rights),
     }
 }
 
@@ -130,8 +129,7 @@ fn caller() -> (u32, u32) {
 ///
 /// # Errors
 /// [`Error::Command`], [`Error::NoTool`], [`Error::NoAccount`].
-pub(super) fn create(target: &Target) -> Result<(), Error> {
-    let (tree, layout) = (&target.tree, &target.layout);
+pub(super) fn create(tree: &Tree, layout: &Layout) -> Result<(), Error> {
     let root = format!("--root={}", tree.path().display());
     if exec::find("systemd-sysusers").is_some() {
         exec::run("systemd-sysusers", &[&root, &format!("{}.conf", layout.name)])?;
@@ -148,5 +146,5 @@ pub(super) fn create(target: &Target) -> Result<(), Error> {
         }
         exec::run("useradd", &[&fixed, place, group, &[&layout.user]].concat())?;
     }
-    find(target)?.map(|_| ()).ok_or_else(|| Error::NoAccount(layout.user.clone()))
+    find(tree, layout)?.map(|_| ()).ok_or_else(|| Error::NoAccount(layout.user.clone()))
 }

@@ -72,13 +72,13 @@ fn run(
     begun: &mut usize,
     report: &mut dyn FnMut(Progress<'_>),
 ) -> Result<(), Error> {
-    receipt.save(target)?;
+    receipt.save(&target.tree, &target.layout)?;
     for step in &plan.steps {
         *begun += 1;
         if let Some(entry) = step.entry(target) {
             receipt.note(entry);
             if step.acts() {
-                receipt.save(target)?;
+                receipt.save(&target.tree, &target.layout)?;
             }
         }
         act(step, target, report)?;
@@ -91,7 +91,7 @@ fn run(
             *previous = None;
         }
     }
-    receipt.save(target)?;
+    receipt.save(&target.tree, &target.layout)?;
     // From here on nothing is reverted.
     tidy(target);
     Ok(())
@@ -154,7 +154,7 @@ fn roll_back(
         {
             target.tree.remove_file(&target.layout.receipt)?;
         }
-        None => receipt.destroy(target)?,
+        None => receipt.destroy(&target.tree, &target.layout)?,
     }
     receipt::tidy(&target.tree, &target.layout)
 }

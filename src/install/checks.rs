@@ -2,14 +2,14 @@
 
 use std::io::ErrorKind;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::error::Error;
 use super::layout::Layout;
-use super::ownership;
 use super::privileged::exec;
 use super::receipt::State;
 use super::sandbox::Sandbox;
+use super::shadow::{self, Shadow};
 use super::target::Target;
 use crate::config::ListenAddr;
 use crate::sys::holder;
@@ -60,53 +60,13 @@ fn guarded(target: &Target) -> Result<(), Error> {
     Ok(())
 }
 
-/// A file of the administrator that systemd reads in place of the installed unit (systemd.unit(5)).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Shadow {
-    /// The unit is masked: a link to /dev/null, or an empty file.
-    Mask(PathBuf),
-    /// A whole unit, as `systemctl edit --full` makes one.
-    Copy(PathBuf),
-}
-
-/// What hides the installed unit.
-///
-/// # Errors
-/// [`Error::Foreign`] for what is neither a unit nor a mask.
-pub(super) fn shadow(target: &Target) -> Result<Option<Shadow>, Error> {
-    let leftover = ownership::leftover_mask(&target.tree, &target.layout)?;
-    for path in &target.layout.shadows {
-        // What the removal of a package has left is undone by a step.
-        if leftover.as_ref().is_some_and(|[mask, _]| mask == path) {
-            continue;
-        }
-        let Some(found) = target.tree.look(path)? else { continue };
-        if found.is_link() {
-            return match target.tree.link(path)? {
-                Some(to) if to == Path::new("/dev/null") => Ok(Some(Shadow::Mask(path.clone()))),
-                _ => {
-                    let why = "it is a link to a unit file elsewhere, which would hide the unit that mcpeg installs";
-                    Err(Error::Foreign { path: target.tree.outside(path), why })
-                }
-            };
-        }
-        let is_empty = || match target.tree.read(path) {
-            Ok(Some(file)) => file.metadata().is_ok_and(|metadata| metadata.len() == 0),
-            _ => false,
-        };
-        let shadow = if is_empty() { Shadow::Mask(path.clone()) } else { Shadow::Copy(path.clone()) };
-        return Ok(Some(shadow));
-    }
-    Ok(None)
-}
-
 /// Refuses if a unit of the same name would hide ours, unless an installation is there already: what hides its unit was
 /// made on purpose.
 fn shadows(target: &Target) -> Result<(), Error> {
     if target.receipt.as_ref().is_some_and(|receipt| receipt.state != State::Removed) {
         return Ok(());
     }
-    match shadow(target)? {
+    match shadow::find(&target.tree, &target.layout)? {
         None => Ok(()),
         Some(Shadow::Mask(path)) => {
             let (unit, systemctl) = (target.layout.unit.clone(), target.layout.systemctl());

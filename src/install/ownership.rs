@@ -8,14 +8,6 @@
 //! The rule in short: a package owns what it has installed, unless an installation lives beside it; that one keeps what
 //! it serves with until somebody takes over. Nobody stops, disables or deletes what another one owns.
 
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
-
-use super::error::Error;
-use super::layout::{self, Layout};
-use super::privileged::{Tree, exec};
-use super::receipt::{self, Receipt, State};
-use super::target::Target;
 use crate::exit::Exit;
 
 /// What the installer's receipt says.
@@ -119,7 +111,7 @@ impl ReceiptState {
     pub const ALL: [Self; 5] = [Self::None, Self::Live, Self::Removed, Self::Lost, Self::Foreign];
 
     /// Whether an installation serves.
-    const fn serves(self) -> bool {
+    pub(super) const fn serves(self) -> bool {
         matches!(self, Self::Live | Self::Lost)
     }
 
@@ -141,7 +133,7 @@ impl PackageState {
     pub const ALL: [Self; 4] = [Self::None, Self::Installed, Self::ConfigFiles, Self::OtherFormat];
 
     /// Whether a package has its program in place.
-    const fn is_there(self) -> bool {
+    pub(super) const fn is_there(self) -> bool {
         matches!(self, Self::Installed | Self::OtherFormat)
     }
 
@@ -371,232 +363,6 @@ pub fn words(situation: Situation, act: Act) -> Option<String> {
         (Verdict::Refuse(_), _) => format!("nothing is done: there is {whose}"),
         (Verdict::Nothing, _) => "there is nothing of it here".to_owned(),
     })
-}
-
-/// A package that has its program in place, or has left its configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Package {
-    /// Its name.
-    pub(super) name: String,
-    /// The command to use.
-    pub(super) manager: &'static str,
-    /// How far it is installed.
-    pub(super) state: PackageState,
-}
-
-/// What the package managers know of mcpeg below the root.
-///
-/// # Errors
-/// Those of looking and of running dpkg-query(1) and rpm(8).
-pub(super) fn package(tree: &Tree) -> Result<Option<Package>, Error> {
-    let root = tree.path().display().to_string();
-    let place = format!("--admindir={}/var/lib/dpkg", root.trim_end_matches('/'));
-    let ask = |tool, arguments: &[&str]| -> Result<Option<String>, Error> {
-        if exec::find(tool).is_none() {
-            return Ok(None);
-        }
-        let output = exec::output(tool, arguments)?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        Ok(output.status.success().then_some(text))
-    };
-    if tree.look(Path::new(layout::PACKAGED_PROGRAM))?.is_some() {
-        let questions = [
-            ("dpkg-query", place.clone(), "--search", "apt"),
-            ("rpm", format!("--root={root}"), "-qf", "dnf"),
-        ];
-        for (tool, place, question, manager) in questions {
-            if let Some(text) = ask(tool, &[&place, question, layout::PACKAGED_PROGRAM])? {
-                let name = text.split([':', '\n']).next().unwrap_or_default().trim().to_owned();
-                return Ok(Some(Package { name, manager, state: PackageState::Installed }));
-            }
-        }
-    }
-    let status = ask("dpkg-query", &[&place, "--show", "--showformat=${db:Status-Status}", "mcpeg"])?;
-    Ok((status.as_deref() == Some("config-files")).then(|| Package {
-        name: "mcpeg".to_owned(),
-        manager: "apt",
-        state: PackageState::ConfigFiles,
-    }))
-}
-
-/// What an installer's command finds.
-///
-/// # Errors
-/// Those of [`package`] and of looking.
-pub(super) fn situation(target: &Target) -> Result<Situation, Error> {
-    let package = match target.package {
-        Some(ref package) => package.state,
-        None => PackageState::None,
-    };
-    of_target(target, package)
-}
-
-/// The same with what is known of the package.
-fn of_target(target: &Target, package: PackageState) -> Result<Situation, Error> {
-    let receipt = match &target.receipt {
-        None => ReceiptState::None,
-        Some(_) if target.recorded.is_none() => ReceiptState::Lost,
-        Some(receipt) if receipt.state == State::Removed => ReceiptState::Removed,
-        Some(_) if package.is_there() && !is_in_place(target)? => ReceiptState::Removed,
-        Some(_) => ReceiptState::Live,
-    };
-    // The package's own script takes the mask away that its removal has left.
-    let masked = package == PackageState::None && removal_mask(&target.tree, &target.layout)?.is_some();
-    let unit = if masked { UnitState::Packages } else { unit(&target.tree, &target.layout)? };
-    Ok(Situation { receipt, package, unit })
-}
-
-/// Whether there is anything of the installation that could serve. Beside a package, a receipt alone comes from a backup.
-fn is_in_place(target: &Target) -> Result<bool, Error> {
-    let Layout { unit_file, program, .. } = &target.layout;
-    Ok(target.tree.look(unit_file)?.is_some() || target.tree.look(program)?.is_some())
-}
-
-/// What a package's script finds: the package manager that runs it says itself how far the package is.
-///
-/// # Errors
-/// [`Error::File`].
-pub fn for_package(
-    root: Option<&Path>,
-    target: Result<Target, Error>,
-    package: PackageState,
-) -> Result<Situation, Error> {
-    match target {
-        Ok(target) => of_target(&target, package),
-        Err(Error::Receipt { .. } | Error::NewerReceipt { .. } | Error::StrangePath(_)) => {
-            let (tree, [layout, _]) = (Tree::open(root.unwrap_or(Path::new("/")))?, Layout::documented());
-            let there = tree.look(&layout.unit_file)?.is_some();
-            let unit = if there { UnitState::Ours } else { unit(&tree, &layout)? };
-            Ok(Situation { receipt: ReceiptState::Foreign, package, unit })
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// Which unit is in force, from the files below the root (systemd.unit(5) "UNIT FILE LOAD PATH").
-fn unit(tree: &Tree, layout: &Layout) -> Result<UnitState, Error> {
-    if leftover_mask(tree, layout)?.is_none() {
-        for shadow in &layout.shadows {
-            match tree.look(shadow)? {
-                None => {}
-                Some(_) if is_mask(tree, shadow)? => return Ok(UnitState::Masked),
-                Some(_) => return Ok(UnitState::Copy),
-            }
-        }
-    }
-    for shadow in &layout.shadows {
-        let mut directory = shadow.clone().into_os_string();
-        directory.push(".d");
-        let names = tree.names(Path::new(&directory)).unwrap_or_default();
-        if names.iter().any(|name| name.to_string_lossy().ends_with(".conf")) {
-            return Ok(UnitState::DropIn);
-        }
-    }
-    Ok(if tree.look(&layout.unit_file)?.is_some() { UnitState::Ours } else { UnitState::Packages })
-}
-
-/// Whether a unit file is a mask: a link to /dev/null, or empty (systemd.unit(5)).
-fn is_mask(tree: &Tree, path: &Path) -> Result<bool, Error> {
-    Ok(match tree.look(path)? {
-        Some(found) if found.is_file() => {
-            let mut byte = [0];
-            tree.read(path)?.is_some_and(|mut file| file.read(&mut byte).is_ok_and(|length| length == 0))
-        }
-        Some(_) => tree.link(path)?.as_deref() == Some(Path::new("/dev/null")),
-        None => false,
-    })
-}
-
-/// The mask that the removal of a package has left, with what deb-systemd-helper(1) has noted of it; `None` if there is
-/// none, or it is the administrator's, or the package is there.
-///
-/// # Errors
-/// [`Error::File`].
-pub(super) fn leftover_mask(tree: &Tree, layout: &Layout) -> Result<Option<[PathBuf; 2]>, Error> {
-    let packaged = tree.look(Path::new(layout::PACKAGED_PROGRAM))?.is_some();
-    if packaged { Ok(None) } else { removal_mask(tree, layout) }
-}
-
-/// The same while the package comes again.
-fn removal_mask(tree: &Tree, layout: &Layout) -> Result<Option<[PathBuf; 2]>, Error> {
-    if layout.is_users() {
-        return Ok(None);
-    }
-    let mask = Path::new("/etc/systemd/system").join(&layout.unit);
-    let note = Path::new("/var/lib/systemd/deb-systemd-helper-masked").join(&layout.unit);
-    let left = is_mask(tree, &mask)? && tree.look(&note)?.is_some();
-    Ok(left.then_some([mask, note]))
-}
-
-/// Refuses an installation where a package or the administrator is the owner.
-///
-/// # Errors
-/// [`Error::Packaged`].
-pub(super) fn before_install(target: &Target) -> Result<(), Error> {
-    let act = if target.adopts { Act::Adopt } else { Act::Install };
-    match (decide(situation(target)?, act), &target.package) {
-        (Verdict::Refuse(Exit::Packaged), Some(package)) => Err(packaged(package, target)),
-        // What is in the way of a unit is named by `checks`.
-        _ => Ok(()),
-    }
-}
-
-/// The error that points at the package manager.
-pub(super) fn packaged(package: &Package, target: &Target) -> Error {
-    let beside = situation(target).is_ok_and(|situation| situation.receipt.serves());
-    Error::Packaged { package: package.name.clone(), manager: package.manager, beside }
-}
-
-/// A receipt like the one that was lost, from what lies on the disk: an installation is known by its unit, whose head says
-/// who wrote it, and everything under a name of ours that an installation writes came with that.
-///
-/// # Errors
-/// [`Error::File`].
-pub(super) fn recovered(
-    tree: &Tree,
-    layout_of: &dyn Fn(&super::choices::Choices) -> Layout,
-    name: &str,
-) -> Result<Option<Receipt>, Error> {
-    let unit_file = layout_of(&super::choices::Choices::default_of(name)).unit_file;
-    let Some(text) = text(tree, &unit_file)? else { return Ok(None) };
-    if !is_generated(&text) {
-        return Ok(None);
-    }
-    let value = |key: &str| {
-        let mut lines = text.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
-        lines.next_back().unwrap_or_default().to_owned()
-    };
-    let mut choices = super::choices::Choices::default_of(name);
-    let command = value("ExecStart");
-    let program = PathBuf::from(command.split(' ').next().unwrap_or_default().trim_matches('"'));
-    match program.parent().and_then(Path::parent) {
-        Some(prefix) if program.ends_with("bin/mcpeg") => prefix.clone_into(&mut choices.prefix),
-        _ => return Ok(None),
-    }
-    for (key, place) in [("User", &mut choices.user), ("Group", &mut choices.group)] {
-        let found = value(key);
-        if !found.is_empty() {
-            *place = found;
-        }
-    }
-    let layout = layout_of(&choices);
-    receipt::of_found(tree, &layout, choices).map(Some)
-}
-
-/// A short text file, if it is one.
-pub(super) fn text(tree: &Tree, path: &Path) -> Result<Option<String>, Error> {
-    let mut text = String::new();
-    match tree.look(path)? {
-        Some(found) if found.is_file() => {}
-        _ => return Ok(None),
-    }
-    let Some(file) = tree.read(path)? else { return Ok(None) };
-    Ok(file.take(1 << 20).read_to_string(&mut text).is_ok().then_some(text))
-}
-
-/// Whether the head of a unit says that the installer has written it.
-pub(super) fn is_generated(text: &str) -> bool {
-    text.lines().take(3).any(|line| line.contains("written by mcpeg's installer"))
 }
 
 #[cfg(test)]

@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 
 use super::account::{self, Owner, Rights};
 use super::assets::{self, Content, Units};
-use super::checks::Shadow;
 use super::error::Error;
 use super::layout::{self, Layout};
 use super::privileged::{Access, Digest, exec};
 use super::receipt::State;
+use super::shadow::{self, Shadow};
 use super::step::{Act, Object, Step};
 use super::target::Target;
-use super::{checks, configuration, ownership, service};
+use super::{checks, configuration, service, situation};
 use crate::render::Confinement;
 
 /// Why nothing is done with a service that nobody may start.
@@ -61,7 +61,7 @@ impl Plan {
     /// The refusals of `checks`, [`Error::Foreign`], and those of looking.
     pub fn of_install(target: &Target, options: &InstallOptions) -> Result<Self, Error> {
         if !target.layout.is_users() {
-            ownership::before_install(target)?;
+            situation::before_install(target)?;
         }
         checks::before_install(target, options.start)?;
         if let Some(file) = &options.configuration {
@@ -76,7 +76,7 @@ impl Plan {
         }
         let units = assets::render(&target.layout, &target.choices.listen, needs.confinement)?;
         let default_configuration = text(units.configuration.clone()).digest()?;
-        let shadow = checks::shadow(target)?;
+        let shadow = shadow::find(&target.tree, &target.layout)?;
         let mut planner = Planner { target, steps: Vec::new(), directories: BTreeSet::new(), shadow };
         planner.files(units, options)?;
         planner.systemd(options)?;
@@ -112,7 +112,7 @@ impl Planner<'_> {
             self.file(sysusers, text(units.sysusers), root(0o644))?;
             // systemd-sysusers writes below /etc, which an image may lack.
             self.directories_above(&layout.configuration_directory)?;
-            let there = account::find(self.target)?.is_some();
+            let there = account::find(&self.target.tree, layout)?.is_some();
             self.push(if there { Act::Same } else { Act::Create }, Object::Account);
         }
         for directory in [&layout.configuration_directory, &layout.drop_ins] {
@@ -164,7 +164,7 @@ impl Planner<'_> {
         let unit_changed = written.iter().any(is_unit);
         // A command that was killed may have written the unit and not told systemd.
         let unfinished = target.receipt.as_ref().is_some_and(|receipt| receipt.state != State::Installed);
-        if let Some(mask) = ownership::leftover_mask(&target.tree, layout)? {
+        if let Some(mask) = shadow::leftover_mask(&target.tree, layout)? {
             self.push(Act::Create, Object::Unmask(mask));
         }
         if target.booted && (unit_changed || unfinished) {
@@ -317,7 +317,7 @@ impl Planner<'_> {
         before: Option<Access>,
         rights: Rights,
     ) -> Result<Act, Error> {
-        let wanted = match account::access_of(self.target, path, rights) {
+        let wanted = match account::access_of(&self.target.tree, &self.target.layout, path, rights) {
             Err(Error::NoAccount(_)) => None,
             other => Some(other?),
         };

@@ -12,18 +12,14 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::account::{self, Owner, Rights};
-use super::assets;
 use super::choices::{self, Choices};
 use super::error::Error;
 use super::layout::{self, Layout};
-use super::privileged::{Digest, Emptied, Found, Tree};
-use super::target::Target;
+use super::privileged::{Digest, Emptied, Tree};
 use crate::render::Confinement;
 
 /// The version of the format that this program writes.
 const VERSION: u32 = 4;
-/// What can do with any configuration; the default configuration does not depend on it.
-const WIDEST: Confinement = Confinement { children: true, loopback: false };
 /// The name under which the receipt's directory is made and unmade.
 const UNFINISHED: &str = ".mcpeg-receipt";
 /// The receipt's directory is for root to write and for all to read.
@@ -231,11 +227,10 @@ impl Receipt {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub(super) fn save(&mut self, target: &Target) -> Result<(), Error> {
-        let Target { tree, layout, .. } = target;
+    pub(super) fn save(&mut self, tree: &Tree, layout: &Layout) -> Result<(), Error> {
         let Layout { state, receipt, .. } = layout;
-        let (directory, file) =
-            (account::access(target, DIRECTORY_RIGHTS)?, account::access(target, RECEIPT_RIGHTS)?);
+        let directory = account::access(tree, layout, DIRECTORY_RIGHTS)?;
+        let file = account::access(tree, layout, RECEIPT_RIGHTS)?;
         let mut chain = layout::above(state);
         chain.push(state.clone());
         let mut missing = None;
@@ -266,11 +261,11 @@ impl Receipt {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub(super) fn save_shorter(&mut self, target: &Target) -> Result<(), Error> {
-        match self.save(target) {
+    pub(super) fn save_shorter(&mut self, tree: &Tree, layout: &Layout) -> Result<(), Error> {
+        match self.save(tree, layout) {
             Err(error) if error.is_full() => {
-                target.tree.tidy(&target.layout.receipt)?;
-                target.tree.write_over(&target.layout.receipt, &self.bytes())
+                tree.tidy(&layout.receipt)?;
+                tree.write_over(&layout.receipt, &self.bytes())
             }
             other => other,
         }
@@ -288,8 +283,7 @@ impl Receipt {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub(super) fn destroy(&self, target: &Target) -> Result<(), Error> {
-        let Target { tree, layout, .. } = target;
+    pub(super) fn destroy(&self, tree: &Tree, layout: &Layout) -> Result<(), Error> {
         let state = layout.state.as_path();
         if tree.look(state)?.is_none() {
             return Ok(());
@@ -319,50 +313,6 @@ impl Receipt {
         }
         Ok(())
     }
-}
-
-/// A receipt of what lies in the places of an installation whose own receipt was lost. The configuration counts as edited
-/// unless it is this version's default.
-///
-/// # Errors
-/// [`Error::File`].
-pub(super) fn of_found(tree: &Tree, layout: &Layout, choices: Choices) -> Result<Receipt, Error> {
-    let units = assets::render(layout, &choices.listen, WIDEST)?;
-    let default = Digest::of(units.configuration.as_bytes()).map_err(Error::file("read", &layout.receipt))?;
-    let mut receipt = Receipt::new(choices);
-    receipt.state = State::Installed;
-    receipt.default_configuration = Some(default.clone());
-    let configurations = [&layout.configuration, &layout.configuration_new];
-    for path in layout.files() {
-        let is_configuration = configurations.iter().any(|known| *known == path);
-        // Below /etc/mcpeg only root may look.
-        let found = match tree.look(path) {
-            Err(error) if error.is_permission_denied() => None,
-            other => other?.filter(Found::is_file),
-        };
-        let Some(found) = found else { continue };
-        let sha256 = if is_configuration { Some(default.clone()) } else { tree.digest(path)? };
-        let Some(sha256) = sha256 else { continue };
-        let (mode, owner) = (found.mode, if is_configuration { Owner::Readable } else { Owner::Root });
-        receipt.note(Entry::File {
-            path: path.to_owned(),
-            existed: false,
-            sha256,
-            previous: None,
-            mode,
-            owner,
-        });
-    }
-    for path in layout.own_directories().into_iter().chain([layout.state.as_path()]) {
-        if tree.look(path).is_ok_and(|found| found.is_some()) {
-            receipt.note(Entry::Directory { path: path.to_owned(), existed: false });
-        }
-    }
-    receipt.note(Entry::Account { existed: true });
-    if tree.look(&layout.wants_link)?.is_some() {
-        receipt.note(Entry::Enabled { existed: false });
-    }
-    Ok(receipt)
 }
 
 /// Whether a killed command left a receipt's directory that was coming or going.

@@ -219,18 +219,18 @@ impl Step {
         match (&self.object, &self.act) {
             (_, Act::Same | Act::Keep(_)) | (Object::Shadow { .. }, _) => Ok(()),
             (Object::Directory { path, rights, .. }, _) => {
-                tree.make_directory(path, account::access_of(target, path, *rights)?)
+                tree.make_directory(path, account::access_of(tree, &target.layout, path, *rights)?)
             }
             (Object::File { path, rights, .. }, Act::Mend) | (Object::Rights { path, rights, .. }, _) => {
-                tree.set_access(path, account::access_of(target, path, *rights)?)
+                tree.set_access(path, account::access_of(tree, &target.layout, path, *rights)?)
             }
             (Object::File { path, content, rights, .. }, act) => tree.write(
                 path,
                 content.open()?,
-                account::access_of(target, path, *rights)?,
+                account::access_of(tree, &target.layout, path, *rights)?,
                 *act == Act::Replace,
             ),
-            (Object::Account, _) => account::create(target),
+            (Object::Account, _) => account::create(tree, &target.layout),
             (Object::Contexts(paths), _) => {
                 let paths: Vec<_> = paths.iter().filter_map(|path| path.to_str()).collect();
                 exec::run("restorecon", &[&["-F"], &paths[..]].concat()).map(drop)

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use super::choices::{self, Asked, Choices, Profile};
 use super::error::Error;
 use super::layout::{Layout, UserPlaces};
-use super::ownership::{self, Package, PackageState};
+use super::ownership::PackageState;
+use super::package::{self, Package};
 use super::privileged::{Lock, Tree};
 use super::receipt::{self, Receipt, State};
+use super::recovery;
 
 /// What a command works on, and what is known about it.
 #[derive(Debug)]
@@ -53,7 +55,7 @@ impl Target {
         }
         let before = match &recorded {
             Some(receipt) => Some(receipt.clone()),
-            None => ownership::recovered(&tree, &layout, &name)?,
+            None => recovery::receipt(&tree, &layout, &name)?,
         };
         let known = before.as_ref().map(|receipt| &receipt.choices);
         let choices = Choices::settle(&name, asked, known)?;
@@ -62,7 +64,7 @@ impl Target {
         let booted = root.is_none() && is_booted(&layout);
         // Packages are about the service without a name of its own.
         let packaged = !layout.is_users() && name == choices::NAME;
-        let package = if packaged { ownership::package(&tree)? } else { None };
+        let package = if packaged { package::find(&tree)? } else { None };
         let adopts = asked.adopt;
         Ok(Self { tree, booted, layout, choices, receipt: before, recorded, package, adopts, siblings })
     }

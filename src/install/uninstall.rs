@@ -14,8 +14,8 @@ use super::layout::{Layout, PACKAGED_PROGRAM};
 use super::ownership::{self, Act, Verdict};
 use super::privileged::{Emptied, Stuck, exec};
 use super::receipt::{self, Entry, Receipt, State};
-use super::service;
 use super::target::Target;
+use super::{recovery, service, situation};
 
 /// Why a mount point stays.
 const MOUNT_POINT: &str = "it is a mount point; what was in it is removed";
@@ -108,11 +108,11 @@ impl RemovalPlan {
     /// [`Error::Packaged`], [`Error::NothingInstalled`], and those of looking.
     pub fn new(target: &Target, options: UninstallOptions) -> Result<Self, Error> {
         let act = if options.purge { Act::Purge } else { Act::Uninstall };
-        let verdict = ownership::decide(ownership::situation(target)?, act);
+        let verdict = ownership::decide(situation::of_command(target)?, act);
         let receipt = match (verdict, &target.receipt, &target.package) {
             (Verdict::TakeOver, Some(receipt), _) => return Self::released(target, receipt, options),
             (Verdict::Proceed, Some(receipt), _) => receipt,
-            (Verdict::Refuse(_), _, Some(package)) => return Err(ownership::packaged(package, target)),
+            (Verdict::Refuse(_), _, Some(package)) => return Err(situation::packaged(package, target)),
             (_, None, _) if receipt::is_untidy(&target.tree, &target.layout)? => {
                 return Ok(Self { acts: vec![Removal::Receipt], kept: Vec::new() });
             }
@@ -311,7 +311,7 @@ pub fn carry_out(
     receipt::tidy(&target.tree, &target.layout)?;
     let Some(mut receipt) = target.receipt.clone() else { return Ok(Vec::new()) };
     receipt.state = State::Removing;
-    receipt.save_shorter(target)?;
+    receipt.save_shorter(&target.tree, &target.layout)?;
     for path in target.layout.files() {
         target.tree.tidy(path)?;
     }
@@ -345,7 +345,7 @@ pub fn carry_out(
         }
         receipt.entries = left;
         receipt.state = State::Removed;
-        receipt.save_shorter(target)?;
+        receipt.save_shorter(&target.tree, &target.layout)?;
     }
     Ok(kept)
 }
@@ -379,7 +379,7 @@ fn remove(target: &Target, act: &Removal, receipt: &Receipt, kept: &mut Vec<Kept
             Ok(())
         }
         Removal::Reload => service::reload(&target.layout),
-        Removal::Receipt => match receipt.destroy(target) {
+        Removal::Receipt => match receipt.destroy(&target.tree, &target.layout) {
             // The state directory is a mount point, which cannot be renamed.
             Err(Error::File { source, .. })
                 if matches!(source.kind(), ErrorKind::ResourceBusy | ErrorKind::CrossesDevices) =>
@@ -430,8 +430,8 @@ fn hand_over(target: &Target, kept: &mut Vec<Kept>) -> Result<(), Error> {
 /// Whether this is the unit file, and its head says that the installer has written it. A receipt that came after another
 /// one was lost may say otherwise.
 fn is_unit_of_ours(target: &Target, path: &Path) -> Result<bool, Error> {
-    let text = if path == target.layout.unit_file { ownership::text(&target.tree, path)? } else { None };
-    Ok(text.is_some_and(|text| ownership::is_generated(&text)))
+    let text = if path == target.layout.unit_file { recovery::text(&target.tree, path)? } else { None };
+    Ok(text.is_some_and(|text| recovery::is_generated(&text)))
 }
 
 /// What the kernel did not let go.

@@ -1,21 +1,21 @@
-//! `mcpeg install` and `mcpeg uninstall` as the operator sees them: the plan, the question, the progress, what is next.
+//! `mcpeg install` as the operator sees it: the plan, the question, the progress, what is next.
 
-mod ask;
+mod closing;
+mod outcome;
+mod plan;
 mod progress;
-mod words;
+mod terminal;
 
-pub(super) mod ownership;
-pub(super) mod uninstall;
-
-use super::definition::{InstallArgs, PlaceArgs, PlanFormat, ProfileName};
-use super::report;
+use super::definition::{InstallArgs, PlanFormat};
+use super::{ask, report};
 use crate::exit::{Exit, ToExit as _};
-use crate::install::{self, Asked, Error, InstallOptions, Plan, Profile, Target};
+use crate::install::{self, Error, InstallOptions, Plan, Target};
 
-use progress::{Listener, Outcome};
+use outcome::Outcome;
+use progress::Listener;
 
 /// `mcpeg install`.
-pub(super) fn install(arguments: &InstallArgs) -> Exit {
+pub(super) fn run(arguments: &InstallArgs) -> Exit {
     match try_install(arguments) {
         Ok(exit) => exit,
         Err(error) if arguments.json => {
@@ -31,31 +31,9 @@ pub(super) fn install(arguments: &InstallArgs) -> Exit {
     }
 }
 
-/// Which installation a command is about.
-fn asked(place: &PlaceArgs) -> Asked {
-    let profile = match place.profile {
-        ProfileName::Production => Profile::Production,
-        ProfileName::Development => Profile::Development,
-    };
-    Asked { profile, instance: place.instance.clone(), ..Asked::default() }
-}
-
-/// What the command line asks for.
-fn wishes(arguments: &InstallArgs) -> Asked {
-    Asked {
-        prefix: arguments.prefix.clone(),
-        user: arguments.user.clone(),
-        group: arguments.group.clone(),
-        listen: arguments.listen.clone(),
-        no_enable: arguments.no_enable,
-        adopt: arguments.adopt,
-        ..asked(&arguments.place)
-    }
-}
-
 /// The order of an installation.
 fn try_install(arguments: &InstallArgs) -> Result<Exit, Error> {
-    let asked = wishes(arguments);
+    let asked = arguments.asked();
     let format = if arguments.dry_run { Some(PlanFormat::Text) } else { arguments.plan };
     let looks_only = format.is_some() || arguments.check;
     if !looks_only {
@@ -74,14 +52,14 @@ fn try_install(arguments: &InstallArgs) -> Result<Exit, Error> {
     }
     if let Some(format) = format {
         let as_data = json || format == PlanFormat::Json;
-        return Ok(if as_data { words::plan_data(&target, &plan) } else { words::plan(&target, &plan) });
+        return Ok(if as_data { plan::print_data(&target, &plan) } else { plan::print(&target, &plan) });
     }
     if !arguments.yes && !json && ask::is_possible() {
-        let exit = words::plan(&target, &plan);
+        let exit = plan::print(&target, &plan);
         if exit != Exit::Done {
             return Ok(exit);
         }
-        let explained = || words::explained(&target, &plan);
+        let explained = || plan::explained(&target, &plan);
         if plan.changes() && !ask::confirmed("Install mcpeg as shown?", Some(&explained)) {
             return Ok(ask::refused());
         }
@@ -93,7 +71,7 @@ fn try_install(arguments: &InstallArgs) -> Result<Exit, Error> {
     if json {
         progress::success(&outcome);
     } else {
-        words::closing(&outcome);
+        closing::print(&outcome);
     }
     Ok(Exit::Done)
 }
@@ -102,17 +80,12 @@ fn try_install(arguments: &InstallArgs) -> Result<Exit, Error> {
 fn drift(target: &Target, plan: &Plan, json: bool) -> Exit {
     let exit = if plan.changes() { Exit::DRIFTED } else { Exit::Done };
     if json {
-        return report::json(&words::data(target, plan), exit);
+        return report::json(&plan::data(target, plan), exit);
     }
     if exit == Exit::Done {
         report::lines("mcpeg is installed; nothing has drifted", exit)
     } else {
-        let shown = words::plan(target, plan);
+        let shown = plan::print(target, plan);
         if shown == Exit::Done { exit } else { shown }
     }
-}
-
-/// What happened. That nobody can read it must neither stop an installation half-way nor make a complete one a failure.
-fn line(text: &str) {
-    let _unread = report::lines(text, Exit::Done);
 }

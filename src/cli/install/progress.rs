@@ -16,11 +16,11 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::super::report;
-use super::line;
-use super::words;
+use super::outcome::Outcome;
+use super::terminal;
+use crate::cli::report;
 use crate::exit::{ToExit as _, chain};
-use crate::install::{self, Error, Layout, Plan, Progress, Proof, Step, Target};
+use crate::install::{self, Error, Layout, Progress, Proof, Step};
 
 /// Hears what happens and tells it.
 pub(super) struct Listener<'a> {
@@ -36,22 +36,10 @@ pub(super) struct Listener<'a> {
     pub(super) answered: Option<Proof>,
 }
 
-/// What there is to say at the end.
-pub(super) struct Outcome<'a> {
-    /// On what.
-    pub(super) target: &'a Target,
-    /// What was done.
-    pub(super) plan: &'a Plan,
-    /// What the service has answered.
-    pub(super) answered: Option<&'a Proof>,
-    /// Whether it is an image.
-    pub(super) image: bool,
-}
-
 impl<'a> Listener<'a> {
     /// Begins to listen.
     pub(super) fn new(layout: &'a Layout, json: bool) -> Self {
-        let width = std::io::stdout().is_terminal().then(words::width);
+        let width = std::io::stdout().is_terminal().then(terminal::width);
         Self { layout, json, width, began: Instant::now(), answered: None }
     }
 
@@ -71,7 +59,7 @@ impl<'a> Listener<'a> {
     /// Tells what systemd waits for.
     fn waiting(&self, what: &str) {
         if self.json {
-            return line(&json!({ "event": "waiting", "for": what }).to_string());
+            return report::progress(json!({ "event": "waiting", "for": what }));
         }
         report::note(format_args!("systemd waits: {what}"));
     }
@@ -88,12 +76,12 @@ impl<'a> Listener<'a> {
                     json!(u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
                 );
             }
-            return line(&event.to_string());
+            return report::progress(event);
         }
         let text = step.shown(self.layout);
-        line(&match self.width {
-            Some(width) => words::timed(mark, &text, took, width),
-            None => words::marked(mark, &text),
+        report::progress(&match self.width {
+            Some(width) => terminal::timed(mark, &text, took, width),
+            None => terminal::marked(mark, &text),
         });
     }
 }
@@ -110,7 +98,7 @@ pub(super) fn success(outcome: &Outcome<'_>) {
         "ready": outcome.answered.map(|proof| proof.ready),
         "kept": kept,
     });
-    line(&event.to_string());
+    report::progress(event);
 }
 
 /// The event of a failure.
@@ -122,19 +110,5 @@ pub(super) fn failure(error: &Error) {
         "hint": error.hint(),
         "journal": error.journal(),
     });
-    line(&event.to_string());
-}
-
-impl Outcome<'_> {
-    /// Where the service listens, as far as that is known.
-    pub(super) fn listener(&self) -> Option<crate::config::ListenAddr> {
-        let answered = self.answered.map(|proof| proof.listener.clone());
-        answered.or_else(|| install::configured_listener(self.target))
-    }
-
-    /// What stays as it is, with the reason.
-    pub(super) fn kept(&self) -> impl Iterator<Item = String> {
-        let steps = self.plan.steps.iter().filter(|step| step.kept_because().is_some());
-        steps.map(|step| step.shown(self.target.layout()))
-    }
+    report::progress(event);
 }

@@ -1,126 +1,27 @@
-//! The plan and the closing words, for people.
+//! What there is to say at the end of an installation, for people.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
-use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
-use serde_json::{Value, json};
 
-use super::super::report;
-use super::line;
-use super::progress::Outcome;
-use crate::exit::Exit;
-use crate::install::{self, Layout, Plan, Target};
+use super::outcome::Outcome;
+use super::plan::session;
+use super::terminal::{changed, width};
+use crate::cli::report;
+use crate::install::{self, Layout};
 
-/// What the marks before the lines of a plan mean.
-const LEGEND: &str = "(+ make, ~ change, > run, = leave as it is)";
-/// What is easily read at once, in columns.
-const WIDEST: usize = 100;
 /// The frame of the closing box.
 const FRAME: Style = AnsiColor::Green.on_default();
-/// What is less important.
-const DIM: Style = Style::new().dimmed();
-
-/// The width of the terminal in columns, as far as it is used.
-pub(super) fn width() -> usize {
-    let size = rustix::termios::tcgetwinsize(std::io::stdout());
-    size.map_or(80, |size| usize::from(size.ws_col)).clamp(40, WIDEST)
-}
-
-/// Prints the plan without what is not worth a line.
-pub(super) fn plan(target: &Target, plan: &Plan) -> Exit {
-    let layout = target.layout();
-    let mut lines = Vec::new();
-    for step in plan.steps.iter().filter(|step| step.is_worth_showing(layout)) {
-        lines.push(marked(step.mark(), &step.shown(layout)));
-        lines.extend(step.difference(target).iter().map(|(mark, text)| changed(*mark, text)));
-    }
-    lines.push(String::new());
-    lines.push(LEGEND.to_owned());
-    lines.extend(session(layout).map(str::to_owned));
-    report::lines(lines.join("\n"), Exit::Done)
-}
-
-/// Prints the plan as one JSON document.
-pub(super) fn plan_data(target: &Target, plan: &Plan) -> Exit {
-    report::json(&data(target, plan), Exit::Done)
-}
-
-/// What a user must know whose services end with the session.
-fn session(layout: &Layout) -> Option<&'static str> {
-    install::ends_with_the_session(layout).then_some(
-        "It ends when you log out, and starts when you log in; `loginctl enable-linger` keeps it running.",
-    )
-}
-
-/// The plan for programs.
-pub(super) fn data(target: &Target, plan: &Plan) -> Value {
-    let steps: Vec<_> = plan.steps.iter().map(|step| step.data(target.layout())).collect();
-    json!({ "version": 1, "changes": plan.changes(), "steps": steps })
-}
-
-/// The acts of the plan, each with its reason.
-pub(super) fn explained(target: &Target, plan: &Plan) -> String {
-    let layout = target.layout();
-    let acts = plan.steps.iter().filter(|step| step.acts());
-    // That a directory above a file is made needs no reason.
-    let acts = acts.filter(|step| step.path().is_none_or(|path| layout.is_own(path)));
-    let lines: Vec<String> = acts
-        .map(|step| format!("{}\n      {}", marked(step.mark(), &step.shown(layout)), step.reason(layout)))
-        .collect();
-    format!(
-        "{}\n\nEach change is written down in {} before it is made.\nIf a step fails, all are taken back; \
-         `mcpeg uninstall --purge` takes back\nthe whole installation.",
-        lines.join("\n"),
-        layout.receipt.display()
-    )
-}
-
-/// A line with its mark, which has a colour on terminals.
-pub(super) fn marked(mark: char, text: &str) -> String {
-    let style = style(mark);
-    format!("{style}{mark}{style:#} {text}")
-}
-
-/// A line of a file that changes.
-fn changed(mark: char, text: &str) -> String {
-    let style = if mark == '-' { AnsiColor::Red.on_default() } else { style(mark) };
-    format!("      {style}{mark} {text}{style:#}")
-}
-
-/// The colour of a mark.
-fn style(mark: char) -> Style {
-    match mark {
-        '+' => AnsiColor::Green.on_default(),
-        '~' => AnsiColor::Yellow.on_default(),
-        '>' => AnsiColor::Cyan.on_default(),
-        '!' => AnsiColor::Red.on_default().bold(),
-        '<' => AnsiColor::Magenta.on_default(),
-        _ => DIM,
-    }
-}
-
-/// A marked line with its time at the right end.
-pub(super) fn timed(mark: char, text: &str, took: Duration, width: usize) -> String {
-    let time = if took < Duration::from_secs(1) {
-        format!("{} ms", took.as_millis())
-    } else {
-        format!("{:.1} s", took.as_secs_f64())
-    };
-    let used = 2 + text.chars().count() + time.len();
-    let gap = width.saturating_sub(used).max(1);
-    format!("{}{:gap$}{DIM}{time}{DIM:#}", marked(mark, text), "")
-}
 
 /// What there is to say at the end.
-pub(super) fn closing(outcome: &Outcome<'_>) {
+pub(super) fn print(outcome: &Outcome<'_>) {
     let layout = outcome.target.layout();
     for step in outcome.plan.steps.iter().filter(|step| step.kept_because().is_some()) {
         report::note(step.shown(layout));
         // What differs is worth reading when something has changed.
         for (mark, text) in step.difference(outcome.target).iter().filter(|_| outcome.plan.changes()) {
-            line(&changed(*mark, text));
+            report::progress(changed(*mark, text));
         }
     }
     if outcome.answered.is_some_and(|proof| !proof.ready) {
@@ -137,20 +38,20 @@ pub(super) fn closing(outcome: &Outcome<'_>) {
         ));
     }
     if !outcome.plan.changes() {
-        return line(&unchanged(outcome));
+        return report::progress(unchanged(outcome));
     }
     let lines = next(outcome);
     if std::io::stdout().is_terminal() {
-        line(&boxed(&lines, width()));
+        report::progress(boxed(&lines, width()));
     } else {
-        line(&lines.join("\n"));
+        report::progress(lines.join("\n"));
     }
     if let Some(text) = session(layout) {
-        line(text);
+        report::progress(text);
     }
     // Outside of the box, so that it can be copied.
     if let Some(text) = client(outcome) {
-        line(&text);
+        report::progress(text);
     }
 }
 
@@ -241,13 +142,5 @@ mod tests {
         assert_eq!(widths, [17; 4], "{text}");
         let narrow = anstream::adapter::strip_str(&boxed(&lines, 12)).to_string();
         assert!(narrow.contains("a longer line") && !narrow.contains("line │"), "{narrow}");
-    }
-
-    #[test]
-    fn times_end_where_the_terminal_ends() {
-        let line = timed('+', "text", Duration::from_millis(7), 40);
-        let line = anstream::adapter::strip_str(&line).to_string();
-        assert!(line.starts_with("+ text ") && line.ends_with(" 7 ms") && line.len() == 40, "{line}");
-        assert!(timed('+', &"x".repeat(60), Duration::from_secs(2), 40).contains("2.0 s"));
     }
 }

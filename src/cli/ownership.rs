@@ -6,14 +6,14 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::super::definition::{OwnershipArgs, OwnershipEvent};
-use super::super::report;
+use super::definition::{OwnershipArgs, OwnershipEvent};
+use super::{report, uninstall};
 use crate::exit::Exit;
 use crate::install::ownership::{self, Act, PackageState, Verdict};
 use crate::install::{self, Asked, Error, RemovalPlan, Target, UninstallOptions};
 
 /// `mcpeg ownership`.
-pub(in crate::cli) fn run(arguments: &OwnershipArgs) -> Exit {
+pub(super) fn run(arguments: &OwnershipArgs) -> Exit {
     let (act, package) = match arguments.event {
         OwnershipEvent::PackageInstall => (Act::PackageInstall, PackageState::None),
         OwnershipEvent::PackageUpgrade => (Act::PackageUpgrade, PackageState::Installed),
@@ -30,7 +30,7 @@ pub(in crate::cli) fn run(arguments: &OwnershipArgs) -> Exit {
 /// What happens, which is said; a take-over is carried out.
 fn decide(arguments: &OwnershipArgs, act: Act, package: PackageState) -> Result<Verdict, Error> {
     let root = arguments.root.as_deref();
-    let situation = ownership::for_package(root, open(root), package)?;
+    let situation = install::for_package(root, open(root), package)?;
     let verdict = ownership::decide(situation, act);
     // A script first asks and then has it done; it is said once.
     let acts = verdict == Verdict::TakeOver && !arguments.dry_run;
@@ -43,8 +43,8 @@ fn decide(arguments: &OwnershipArgs, act: Act, package: PackageState) -> Result<
         let options = UninstallOptions { purge: false, no_restart: arguments.no_restart };
         let plan = RemovalPlan::to_package(&target, options)?;
         let kept = install::carry_out_removal(&target, &plan, &mut |_| {})?;
-        super::uninstall::stays(&plan.kept);
-        super::uninstall::stays(&kept);
+        uninstall::stays(&plan.kept);
+        uninstall::stays(&kept);
     }
     Ok(verdict)
 }

@@ -1,13 +1,12 @@
 //! `mcpeg uninstall` as the operator sees it.
 
-use super::super::definition::UninstallArgs;
-use super::super::report;
-use super::{ask, line};
+use super::definition::UninstallArgs;
+use super::{ask, report};
 use crate::exit::Exit;
 use crate::install::{self, Error, Kept, RemovalPlan, Target, UninstallOptions};
 
 /// `mcpeg uninstall`.
-pub(in crate::cli) fn run(arguments: &UninstallArgs) -> Exit {
+pub(super) fn run(arguments: &UninstallArgs) -> Exit {
     match try_uninstall(arguments) {
         Ok(exit) => exit,
         // What was asked for is so already.
@@ -21,7 +20,7 @@ pub(in crate::cli) fn run(arguments: &UninstallArgs) -> Exit {
 
 /// The order of an uninstallation.
 fn try_uninstall(arguments: &UninstallArgs) -> Result<Exit, Error> {
-    let asked = super::asked(&arguments.place);
+    let asked = arguments.place.asked();
     if !arguments.dry_run {
         Target::require_rights("uninstall", asked.profile)?;
     }
@@ -39,7 +38,8 @@ fn try_uninstall(arguments: &UninstallArgs) -> Result<Exit, Error> {
             return Ok(ask::refused());
         }
     }
-    let kept = install::carry_out_removal(&target, &plan, &mut |act| line(&act.shown(target.layout())))?;
+    let kept =
+        install::carry_out_removal(&target, &plan, &mut |act| report::progress(act.shown(target.layout())))?;
     if !asks {
         stays(&plan.kept);
     }
@@ -50,7 +50,7 @@ fn try_uninstall(arguments: &UninstallArgs) -> Result<Exit, Error> {
         );
         return Ok(Exit::CannotCreate);
     }
-    line(if plan.gives_to_package() {
+    report::progress(if plan.gives_to_package() {
         "the installation is gone; the package has the service, its configuration and its state"
     } else {
         "mcpeg is uninstalled"

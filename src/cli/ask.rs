@@ -2,8 +2,7 @@
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
-use super::super::report;
-use super::line;
+use super::report;
 use crate::exit::Exit;
 
 /// Whether there is somebody to ask.
@@ -26,7 +25,7 @@ pub(super) fn confirmed(question: &str, explanation: Option<&dyn Fn() -> String>
         match (answer.trim().to_ascii_lowercase().as_str(), explanation) {
             ("y" | "yes", _) => return true,
             ("" | "n" | "no", _) => return false,
-            ("e" | "explain" | "?", Some(explanation)) => line(&format!("\n{}\n", explanation())),
+            ("e" | "explain" | "?", Some(explanation)) => report::progress(format!("\n{}\n", explanation())),
             _ => {}
         }
     }
