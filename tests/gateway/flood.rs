@@ -188,7 +188,7 @@ async fn client_that_is_in_half_of_all_sessions_gets_503_for_more_streams_and_ot
         assert!(begun.starts_with("HTTP/1.1 200"), "{begun}");
         session_of(&begun)
     };
-    let (mut held, mut kept) = (Vec::new(), Vec::new());
+    let (mut streams, mut kept) = (Vec::new(), Vec::new());
     for number in 0..40 {
         let session = begin().await;
         let (stream, answer) = stream_of(address, &session).await;
@@ -197,7 +197,7 @@ async fn client_that_is_in_half_of_all_sessions_gets_503_for_more_streams_and_ot
         assert!(answer.to_lowercase().contains(told), "{number}: {answer}");
         if number < 8 {
             kept.push(session);
-            held.push(stream);
+            streams.push(stream);
         }
     }
     // Calls that are waited for keep no more sessions either.
@@ -209,7 +209,7 @@ async fn client_that_is_in_half_of_all_sessions_gets_503_for_more_streams_and_ot
         stream.write_all((head + call).as_bytes()).await.expect("it reads");
         let in_flight = async { while gateway.in_flight().await <= number.min(7) {} };
         tokio::time::timeout(PATIENCE, in_flight).await.expect("it is in flight");
-        held.push(stream);
+        streams.push(stream);
     }
     // Whoever else there is at this address, and those that were first, go on.
     kept.push(begin().await);
@@ -219,7 +219,7 @@ async fn client_that_is_in_half_of_all_sessions_gets_503_for_more_streams_and_ot
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
     assert_eq!(gateway.status().await["sessions"], 16);
-    drop(held);
+    drop(streams);
     gateway.stop().await;
 }
 
