@@ -15,6 +15,7 @@ use memchr::memchr2;
 use serde_json::value::RawValue;
 
 use super::meta::key;
+use super::method;
 
 /// An object of which the gateway reads members; at most 64.
 pub(crate) type Place = [Member];
@@ -162,48 +163,6 @@ pub(crate) const RESULT: &Place = &[
 pub(crate) const ERROR: &Place =
     &[any("code"), any("message"), object("data", &[any("elicitations"), any("supported")])];
 
-/// The methods that MCP has for clients and servers, in both eras.
-const METHODS: [&str; 38] = [
-    "tools/call",
-    "tools/list",
-    "prompts/get",
-    "prompts/list",
-    "resources/read",
-    "resources/list",
-    "resources/templates/list",
-    "resources/subscribe",
-    "resources/unsubscribe",
-    "completion/complete",
-    "logging/setLevel",
-    "initialize",
-    "ping",
-    "server/discover",
-    "subscriptions/listen",
-    "tasks/get",
-    "tasks/list",
-    "tasks/result",
-    "tasks/cancel",
-    "tasks/update",
-    "sampling/createMessage",
-    "elicitation/create",
-    "roots/list",
-    "notifications/initialized",
-    "notifications/cancelled",
-    "notifications/progress",
-    "notifications/message",
-    "notifications/roots/list_changed",
-    "notifications/tools/list_changed",
-    "notifications/prompts/list_changed",
-    "notifications/resources/list_changed",
-    "notifications/resources/updated",
-    "notifications/elicitation/complete",
-    "notifications/tasks",
-    "notifications/tasks/status",
-    "notifications/tasks/list_changed",
-    "notifications/subscriptions/acknowledged",
-    "notifications/subscriptions/ended",
-];
-
 /// Why a method is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unclear {
@@ -216,14 +175,18 @@ pub(crate) enum Unclear {
 /// How strictly the parameters of a client's request are taken: those of methods that MCP does not have may have members of
 /// any name. Refused is a method that can be taken for one of MCP's: nobody has checked what a server does under it.
 pub(crate) fn strictness(method: &str) -> Result<Strictness, Unclear> {
-    if METHODS.contains(&method) {
+    if method::ALL.contains(&method) {
         return Ok(Strictness::Alone);
     }
     if !is_plain_method(method) {
         return Err(Unclear::Form);
     }
     let is_similar = |known: &&str| letters(method).eq(letters(known));
-    METHODS.into_iter().find(is_similar).map_or(Ok(Strictness::Pairs), |known| Err(Unclear::Similar(known)))
+    method::ALL
+        .iter()
+        .copied()
+        .find(is_similar)
+        .map_or(Ok(Strictness::Pairs), |known| Err(Unclear::Similar(known)))
 }
 
 /// Whether a method is written as the specification writes them: segments of ASCII letters, digits and a few marks, with a
@@ -238,12 +201,6 @@ fn is_plain_method(method: &str) -> bool {
 fn letters(method: &str) -> impl Iterator<Item = u8> + '_ {
     let letters = method.bytes().filter(u8::is_ascii_alphanumeric);
     letters.map(|letter| letter.to_ascii_lowercase())
-}
-
-/// Whether a method of MCP wants an answer, so that it is never a notification. Some servers carry such a one out all the
-/// same.
-pub(crate) fn wants_answer(method: &str) -> bool {
-    METHODS.contains(&method) && !method.starts_with("notifications/")
 }
 
 /// How strictly names are taken.
@@ -482,8 +439,8 @@ impl<'a> Token<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::message::Raw;
     use super::*;
+    use crate::gateway::relay::raw::Raw;
 
     /// Raw JSON from text.
     fn json(text: &str) -> Raw {
@@ -587,7 +544,7 @@ mod tests {
 
     #[test]
     fn method_that_can_be_taken_for_another_is_refused() {
-        for method in METHODS {
+        for method in method::ALL.iter().copied() {
             assert_eq!(strictness(method), Ok(Strictness::Alone), "{method}");
             let (slash, upper) = (method.replace('/', "_"), method.to_uppercase());
             for other in [slash.as_str(), &upper, &method.replace('/', "."), &format!("${method}")] {
@@ -659,8 +616,9 @@ mod tests {
             };
             let scan =
                 time(&|| assert!(check(std::hint::black_box(&params), PARAMS, Strictness::Alone).is_ok()));
-            let read =
-                time(&|| drop(super::super::meta::RequestMeta::of(Some(std::hint::black_box(&params)))));
+            let read = time(&|| {
+                drop(crate::gateway::relay::RequestMeta::of(Some(std::hint::black_box(&params))));
+            });
             let bytes = params.get().len();
             // Without optimisation the two are alike.
             assert!(

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::live::{Session, lock};
+use super::session::Session;
 use super::transfer::Change;
 
 /// Tasks that one session may have; the oldest are forgotten first.
@@ -10,9 +10,9 @@ const TASKS: usize = 1000;
 
 /// The tasks of one session, each with the name of its upstream, the oldest first.
 #[derive(Debug, Default)]
-pub(super) struct Begun(VecDeque<(String, String)>);
+pub(super) struct OwnTasks(VecDeque<(String, String)>);
 
-impl Begun {
+impl OwnTasks {
     /// Adds a task; `false` if it is there.
     fn add(&mut self, upstream: &str, id: &str) -> bool {
         if self.has(upstream, id) {
@@ -34,7 +34,7 @@ impl Begun {
 impl Session {
     /// Notes that a task was begun; `false` if that was known.
     pub(crate) fn begin_task(&self, upstream: &str, id: &str) -> bool {
-        let added = lock(&self.begun).add(upstream, id);
+        let added = self.begun.lock().add(upstream, id);
         if added {
             self.note(|| Change::Task(upstream.to_owned(), id.to_owned()));
         }
@@ -43,17 +43,17 @@ impl Session {
 
     /// Whether a task is the session's.
     pub(super) fn has_task(&self, upstream: &str, id: &str) -> bool {
-        lock(&self.begun).has(upstream, id)
+        self.begun.lock().has(upstream, id)
     }
 
     /// The session's tasks.
     pub(super) fn tasks(&self) -> Vec<(String, String)> {
-        lock(&self.begun).0.iter().cloned().collect()
+        self.begun.lock().0.iter().cloned().collect()
     }
 
     /// Goes on with the tasks of the session in another process.
     pub(super) fn continue_tasks(&self, tasks: &[(String, String)]) {
-        let mut begun = lock(&self.begun);
+        let mut begun = self.begun.lock();
         for (upstream, id) in tasks {
             begun.add(upstream, id);
         }
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn task_is_known_by_its_upstream_and_the_oldest_are_forgotten() {
-        let mut begun = Begun::default();
+        let mut begun = OwnTasks::default();
         assert!(begun.add("a", "1") && !begun.add("a", "1") && begun.add("b", "1"));
         assert!(begun.has("a", "1") && !begun.has("a", "2") && !begun.has("c", "1"));
         for id in 0..TASKS - 1 {

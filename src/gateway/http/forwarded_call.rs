@@ -7,10 +7,10 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 use tokio::time::Instant;
 
-use super::super::catalog::Links;
-use super::super::error::{Fault, Side};
-use super::super::relay::{ClientMeta, Era, Outcome, Raw, key, names, set_path, to_legacy_params};
-use super::super::upstream::{Call, Event, Exchange, Link, Turn, Upstream};
+use crate::gateway::catalog::ConnectionSource;
+use crate::gateway::error::{Fault, Side};
+use crate::gateway::relay::{ClientMeta, Era, Outcome, Raw, key, method, names, set_path, to_legacy_params};
+use crate::gateway::upstream::{Call, Event, Exchange, Link, Turn, Upstream};
 
 /// What is left at least of a request's time when its turn has come.
 const LEAST: Duration = Duration::from_millis(100);
@@ -31,11 +31,11 @@ pub(crate) struct Routed {
 }
 
 /// A request that was sent.
-pub(crate) struct Sending<L> {
+pub(crate) struct ForwardedCall<L> {
     /// Where it goes.
     pub(super) upstream: Arc<Upstream>,
     /// Where connections come from.
-    pub(super) links: L,
+    pub(super) source: L,
     /// What is sent again if need be; `None` once something has come of it.
     spare: Option<Routed>,
     /// The era of the downstream.
@@ -48,12 +48,12 @@ pub(crate) struct Sending<L> {
     exchange: Exchange,
 }
 
-impl<L: Links> Sending<L> {
+impl<L: ConnectionSource> ForwardedCall<L> {
     /// Sends a request.
-    pub(crate) async fn begin(links: L, routed: Routed) -> Result<Self, Fault> {
+    pub(crate) async fn begin(source: L, routed: Routed) -> Result<Self, Fault> {
         let (upstream, era) = (Arc::clone(&routed.upstream), routed.era);
-        let (link, exchange) = send(&links, routed.clone()).await?;
-        Ok(Self { upstream, links, spare: Some(routed), era, again: false, link, exchange })
+        let (link, exchange) = send(&source, routed.clone()).await?;
+        Ok(Self { upstream, source, spare: Some(routed), era, again: false, link, exchange })
     }
 
     /// What happens next; after the last event this must not be called again. Safe to cancel. An answer of which something
@@ -99,7 +99,7 @@ impl<L: Links> Sending<L> {
         }
         if let Some(spare) = self.spare.clone() {
             self.upstream.renewed().await;
-            let sent = send(&self.links, spare).await;
+            let sent = send(&self.source, spare).await;
             // Only now: whoever gives up waiting and comes back begins here again.
             (self.again, self.spare) = (false, None);
             match sent {
@@ -132,8 +132,8 @@ impl<L: Links> Sending<L> {
 }
 
 /// Parameters of a legacy client as a modern server expects them: with what the session knows of its client.
-fn for_modern(links: &impl Links, params: Option<Raw>) -> Raw {
-    let Some((client, level)) = links.client() else { return ClientMeta::default().apply(params) };
+fn for_modern(source: &impl ConnectionSource, params: Option<Raw>) -> Raw {
+    let Some((client, level)) = source.client() else { return ClientMeta::default().apply(params) };
     let params = client.apply(params);
     match level {
         Some(level) => set_path(&params, &["_meta", key::LOG_LEVEL], level.get()).unwrap_or(params),
@@ -142,12 +142,12 @@ fn for_modern(links: &impl Links, params: Option<Raw>) -> Raw {
 }
 
 /// Sends a request over the connection that there is now.
-async fn send(links: &impl Links, routed: Routed) -> Result<(Arc<Link>, Exchange), Fault> {
+async fn send(source: &impl ConnectionSource, routed: Routed) -> Result<(Arc<Link>, Exchange), Fault> {
     let Routed { upstream, era, method, params, headers } = routed;
     let limit = upstream.connector.settings.request_timeout;
     let asked = Instant::now();
     let turn = upstream.turn(limit).await?;
-    let link = links.link(&upstream).await?;
+    let link = source.link(&upstream).await?;
     if era != link.era && method.starts_with("tasks/") {
         return Err(Fault::method_not_found(&method).with_reason(
             "the server's tasks are those of the other era of the protocol, which cannot be bridged",
@@ -157,9 +157,9 @@ async fn send(links: &impl Links, routed: Routed) -> Result<(Arc<Link>, Exchange
     let params = match (era, link.era) {
         (Era::Modern, Era::Legacy) => to_legacy_params(params),
         (Era::Legacy, Era::Modern) => {
-            let params = for_modern(links, params);
-            if method == "tools/call" {
-                let client = links.client().map(|(client, _)| client).unwrap_or_default();
+            let params = for_modern(source, params);
+            if method == method::TOOLS_CALL {
+                let client = source.client().map(|(client, _)| client).unwrap_or_default();
                 mirrors = link.mirrored_headers(&params, &client).await;
             }
             Some(params)
@@ -176,17 +176,17 @@ async fn send(links: &impl Links, routed: Routed) -> Result<(Arc<Link>, Exchange
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::catalog::Native;
-    use super::super::super::service::Gateway;
     use super::*;
     use crate::config::{Config, Log, Server};
+    use crate::gateway::catalog::Native;
+    use crate::gateway::service::Gateway;
 
     /// The built-in upstream of a gateway that was just started.
     fn builtin() -> (Gateway, Arc<Upstream>) {
         let (server, log) = (Server::default(), Log::default());
         let config = Config { server, log, upstreams: Vec::new(), disabled: Vec::new(), sources: Vec::new() };
         let gateway = Gateway::start(&config, &[]).unwrap();
-        let upstream = Arc::clone(&gateway.inner().board.current().upstreams()[0]);
+        let upstream = Arc::clone(&gateway.inner().routing.current().upstreams()[0]);
         (gateway, upstream)
     }
 
@@ -207,7 +207,8 @@ mod tests {
         let exchange = link.call(Call::new("tools/list", None, Duration::from_secs(60))).await;
         let spare = Some(routed);
         let era = Era::Modern;
-        let mut sending = Sending { upstream, links: Native, spare, era, again: false, link, exchange };
+        let mut sending =
+            ForwardedCall { upstream, source: Native, spare, era, again: false, link, exchange };
         // The upstream's own task has not run yet: the request waits for its connection.
         for _ in 0..3 {
             assert!(futures_util::poll!(Box::pin(sending.next())).is_pending());

@@ -7,32 +7,33 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use http::StatusCode;
+use parking_lot::Mutex;
 use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::super::catalog::{Board, Links, Scope};
-use super::super::changes::{Announced, Endpoint};
-use super::super::client::ClientKey;
-use super::super::error::Fault;
-use super::super::relay::{
-    ClientMeta, Era, Id, Message, Notification, Outcome, Raw, Request, Response, code, member, set_member,
-    set_path,
-};
-use super::super::upstream::{ClientIdentity, Link, Standing, Upstream};
-use super::begun::Begun;
-use super::ledger::Ledger;
-use super::links::SessionLinks;
+use super::connections::SessionConnections;
+use super::journal::SessionJournal;
 use super::outbox::Outbox;
+use super::own_tasks::OwnTasks;
 use super::replay::{Log, Logs};
 use super::subscriptions::Subscribed;
 use super::transfer::{Change, State};
+use crate::gateway::catalog::{ConnectionSource, EndpointView, RoutingHandle};
+use crate::gateway::changes::{Announced, Endpoint};
+use crate::gateway::client::ClientKey;
+use crate::gateway::error::Fault;
+use crate::gateway::relay::{
+    ClientMeta, Era, Id, Message, Notification, Outcome, Raw, Request, Response, code, member, method,
+    set_member, set_path,
+};
+use crate::gateway::upstream::{ClientIdentity, Link, Standing, Upstream};
 
 /// Requests of servers that may wait for the client's answer; the oldest are given up first.
 const ASKED: usize = 1024;
@@ -53,9 +54,9 @@ pub(crate) struct Session {
     /// The endpoint that it was opened at.
     endpoint: Endpoint,
     /// What is behind that endpoint.
-    board: Arc<Board>,
+    routing: Arc<RoutingHandle>,
     /// Its connections.
-    pub(crate) links: Arc<SessionLinks>,
+    pub(crate) connections: Arc<SessionConnections>,
     /// Messages for its GET stream.
     pub(crate) outbox: Outbox,
     /// Streams of answers that it may come back to.
@@ -75,7 +76,7 @@ pub(crate) struct Session {
     /// The tasks that bring updates of a modern server's resources, by URI, with the serial number of its upstream.
     pub(super) followed: Mutex<HashMap<String, (u64, AbortHandle)>>,
     /// Tasks that it has begun.
-    pub(super) begun: Mutex<Begun>,
+    pub(super) begun: Mutex<OwnTasks>,
     /// When it was last used.
     used: Mutex<Instant>,
     /// Streams and answers that the client waits for.
@@ -83,7 +84,7 @@ pub(crate) struct Session {
     /// How many sessions its client attends, this one among them while it has such streams.
     attended: OnceLock<Arc<AtomicUsize>>,
     /// Where it is remembered beyond this process, once it is.
-    ledger: OnceLock<Arc<dyn Ledger>>,
+    journal: OnceLock<Arc<dyn SessionJournal>>,
 }
 
 /// Who waits for an answer of the client.
@@ -110,9 +111,9 @@ impl Drop for Listening {
     }
 }
 
-impl Links for Session {
+impl ConnectionSource for Session {
     async fn link(&self, upstream: &Arc<Upstream>) -> Result<Arc<Link>, Fault> {
-        self.links.get(upstream).await
+        self.connections.get(upstream).await
     }
 
     fn task(&self, upstream: &Upstream, id: &str) -> Standing {
@@ -124,9 +125,9 @@ impl Links for Session {
     }
 
     fn client(&self) -> Option<(ClientMeta, Option<Raw>)> {
-        let level = self.links.log_level();
+        let level = self.connections.log_level();
         let level = level.and_then(|params| member(&params, "level").map(ToOwned::to_owned));
-        Some((self.links.client().meta.clone(), level))
+        Some((self.connections.client().meta.clone(), level))
     }
 }
 
@@ -134,7 +135,7 @@ impl Session {
     /// Begins a session; its task runs until the session ends.
     pub(crate) fn begin(
         (id, address): (String, Option<IpAddr>),
-        (board, endpoint): (Arc<Board>, Endpoint),
+        (routing, endpoint): (Arc<RoutingHandle>, Endpoint),
         client: ClientIdentity,
         changes: Announced,
     ) -> Arc<Self> {
@@ -143,8 +144,8 @@ impl Session {
             id,
             address,
             endpoint,
-            board,
-            links: Arc::new(SessionLinks::new(client, sender)),
+            routing,
+            connections: Arc::new(SessionConnections::new(client, sender)),
             outbox: Outbox::default(),
             logs: Logs::default(),
             ended: CancellationToken::new(),
@@ -158,34 +159,34 @@ impl Session {
             used: Mutex::new(Instant::now()),
             streams: AtomicUsize::new(0),
             attended: OnceLock::new(),
-            ledger: OnceLock::new(),
+            journal: OnceLock::new(),
         });
         tokio::spawn(Arc::clone(&session).forward(receiver, changes));
         session
     }
 
     /// What is behind the session's endpoint now: nothing if its upstream was removed.
-    pub(crate) fn scope(&self) -> Arc<Scope> {
-        self.board.scope(&self.endpoint).unwrap_or_else(|| Arc::new(Scope::empty()))
+    pub(crate) fn view(&self) -> Arc<EndpointView> {
+        self.routing.view(&self.endpoint).unwrap_or_else(|| Arc::new(EndpointView::empty()))
     }
 
     /// Remembers it beyond this process from now on.
-    pub(super) fn remember(&self, ledger: &Arc<dyn Ledger>) {
-        let _ = self.ledger.set(Arc::clone(ledger));
-        ledger.put(&self.id, &|| (!self.ended.is_cancelled()).then(|| State::kept(self).to_text()));
+    pub(super) fn remember(&self, journal: &Arc<dyn SessionJournal>) {
+        let _ = self.journal.set(Arc::clone(journal));
+        journal.put(&self.id, &|| (!self.ended.is_cancelled()).then(|| State::kept(self).to_text()));
     }
 
     /// Notes a change of what is remembered of it.
     pub(super) fn note(&self, change: impl Fn() -> Change) {
-        if let Some(ledger) = self.ledger.get() {
-            ledger.note(&self.id, &|| (!self.ended.is_cancelled()).then(|| change().to_text()));
+        if let Some(journal) = self.journal.get() {
+            journal.note(&self.id, &|| (!self.ended.is_cancelled()).then(|| change().to_text()));
         }
     }
 
     /// Sets the log level that the client has asked for.
     pub(crate) fn set_log_level(&self, params: Option<Raw>) {
-        self.links.set_log_level(params);
-        self.note(|| Change::LogLevel(self.links.log_level()));
+        self.connections.set_log_level(params);
+        self.note(|| Change::LogLevel(self.connections.log_level()));
     }
 
     /// Keeps the log of a request, so that its client may come back for it; the number of its stream.
@@ -204,19 +205,19 @@ impl Session {
 
     /// Notes that the client is there.
     pub(crate) fn touch(&self) {
-        *lock(&self.used) = Instant::now();
+        *self.used.lock() = Instant::now();
     }
 
     /// How long the client has been silent; a request in flight or an open stream counts as use.
     pub(crate) fn idle(&self) -> std::time::Duration {
-        let busy = self.streams.load(Ordering::Relaxed) > 0 || !lock(&self.calls).is_empty();
-        if busy { std::time::Duration::ZERO } else { lock(&self.used).elapsed() }
+        let busy = self.streams.load(Ordering::Relaxed) > 0 || !self.calls.lock().is_empty();
+        if busy { std::time::Duration::ZERO } else { self.used.lock().elapsed() }
     }
 
     /// For how long nobody of the client was there; `None` while it reads a stream or waits for an answer. A request in
     /// flight whose client has gone does not count: whoever opens sessions could keep them all by such requests.
     pub(crate) fn unattended(&self) -> Option<Duration> {
-        (self.streams.load(Ordering::Relaxed) == 0).then(|| lock(&self.used).elapsed())
+        (self.streams.load(Ordering::Relaxed) == 0).then(|| self.used.lock().elapsed())
     }
 
     /// Whom it counts as.
@@ -226,7 +227,7 @@ impl Session {
 
     /// Bytes that the client says about itself, which are kept for as long as the session.
     pub(super) fn weight(&self) -> usize {
-        super::store::weight(&self.links.client().meta)
+        super::store::weight(&self.connections.client().meta)
     }
 
     /// Notes that the client is there, be it for a stream or for an answer, until the guard is dropped.
@@ -262,7 +263,7 @@ impl Session {
     pub(crate) fn begin_call(&self, id: &Id) -> Result<oneshot::Receiver<Option<Raw>>, Fault> {
         let (cancel, cancelled) = oneshot::channel();
         let refused = |status, message| Err(Fault::downstream(code::INVALID_REQUEST, status, message));
-        let mut calls = lock(&self.calls);
+        let mut calls = self.calls.lock();
         if calls.contains_key(id) {
             let message = format!("a request with the id {id} is already in flight in this session");
             return refused(StatusCode::BAD_REQUEST, message);
@@ -277,7 +278,7 @@ impl Session {
 
     /// Forgets a request in flight.
     pub(crate) fn end_call(&self, id: &Id) {
-        lock(&self.calls).remove(id);
+        self.calls.lock().remove(id);
         self.touch();
     }
 
@@ -287,7 +288,7 @@ impl Session {
         let retold = request.params.as_deref().and_then(|params| {
             let token = member(member(params, "_meta")?, "progressToken")?;
             let retold = set_path(params, &["_meta", "progressToken"], &number.to_string())?;
-            let mut tokens = lock(&self.tokens);
+            let mut tokens = self.tokens.lock();
             if tokens.len() >= ASKED {
                 tokens.pop_first();
             }
@@ -303,7 +304,7 @@ impl Session {
     fn progress(&self, note: &Notification) -> Option<(Weak<Link>, Notification)> {
         let params = note.params.as_deref()?;
         let number = member(params, "progressToken")?.get().parse().ok()?;
-        let (link, token) = lock(&self.tokens).get(&number).cloned()?;
+        let (link, token) = self.tokens.lock().get(&number).cloned()?;
         let params = Some(set_member(params, "progressToken", token.get())?);
         Some((link, Notification { params, ..note.clone() }))
     }
@@ -322,7 +323,7 @@ impl Session {
     /// Notes that somebody waits for an answer, and gives the question the number by which the client will know it.
     fn note_question(&self, waiting: Asker) -> u64 {
         let number = self.last_asked.fetch_add(1, Ordering::Relaxed) + 1;
-        let mut asked = lock(&self.asked);
+        let mut asked = self.asked.lock();
         if asked.len() >= ASKED {
             asked.pop_first();
         }
@@ -337,7 +338,7 @@ impl Session {
 
     /// Whether a server waits for this answer of the client.
     pub(crate) fn awaits(&self, response: &Response) -> bool {
-        response.id.as_ref().and_then(Id::as_number).is_some_and(|id| lock(&self.asked).contains_key(&id))
+        response.id.as_ref().and_then(Id::as_number).is_some_and(|id| self.asked.lock().contains_key(&id))
     }
 
     /// The last identifier that was given to the client.
@@ -348,7 +349,7 @@ impl Session {
     /// Goes on where another process has left the session.
     pub(crate) fn continue_from(&self, last_asked: u64, subscriptions: &[String]) {
         self.last_asked.store(last_asked, Ordering::Relaxed);
-        let mut subscribed = lock(&self.subscribed);
+        let mut subscribed = self.subscribed.lock();
         for uri in subscriptions {
             subscribed.restore(uri);
         }
@@ -357,12 +358,12 @@ impl Session {
     /// A server's notification as the client understands it: where it takes a request back, under the identifier that
     /// the client knows.
     pub(crate) fn translated(&self, link: &Arc<Link>, note: Notification) -> Notification {
-        if note.method != "notifications/cancelled" {
+        if note.method != method::CANCELLED {
             return note;
         }
         let translate = |params: &RawValue| {
             let theirs = Id::from_json(member(params, "requestId")?.get())?;
-            let mut asked = lock(&self.asked);
+            let mut asked = self.asked.lock();
             let same = |asker: &Asker| matches!(asker, Asker::Server(on, id) if Arc::ptr_eq(on, link) && *id == theirs);
             let number = asked.iter().find(|(_, question)| same(question)).map(|(number, _)| *number)?;
             asked.remove(&number);
@@ -374,7 +375,7 @@ impl Session {
 
     /// Brings the client's answer to the server that asked.
     pub(crate) async fn answered(&self, response: Response) -> Result<(), Fault> {
-        let place = response.id.as_ref().and_then(Id::as_number).and_then(|id| lock(&self.asked).remove(&id));
+        let place = response.id.as_ref().and_then(Id::as_number).and_then(|id| self.asked.lock().remove(&id));
         match place {
             Some(Asker::Server(link, id)) => {
                 link.write(&Message::Response(Response { id: Some(id), ..response })).await
@@ -395,9 +396,9 @@ impl Session {
     pub(crate) async fn notified(&self, note: Notification) {
         match note.method.as_str() {
             // The handshake with the upstreams has its own.
-            "notifications/initialized" => {}
-            "notifications/cancelled" => self.cancel(note.params),
-            "notifications/progress" => match self.progress(&note) {
+            method::INITIALIZED => {}
+            method::CANCELLED => self.cancel(note.params),
+            method::PROGRESS => match self.progress(&note) {
                 Some((link, note)) => {
                     if let Some(link) = link.upgrade()
                         && let Err(fault) = link.write(&Message::Notification(note)).await
@@ -405,20 +406,20 @@ impl Session {
                         tracing::debug!(session = self.label(), %fault, "progress does not reach its server");
                     }
                 }
-                None => self.links.tell(&note).await,
+                None => self.connections.tell(&note).await,
             },
-            _ => self.links.tell(&note).await,
+            _ => self.connections.tell(&note).await,
         }
     }
 
     /// Ends the session and its connections.
     pub(crate) async fn end(&self) {
         self.ended.cancel();
-        for (_, (_, task)) in lock(&self.followed).drain() {
+        for (_, (_, task)) in self.followed.lock().drain() {
             task.abort();
         }
         self.release_subscriptions();
-        self.links.end().await;
+        self.connections.end().await;
     }
 
     /// Calls a request of the client off. Its identifier is in use until it has ended: the end would be taken for that of
@@ -426,14 +427,9 @@ impl Session {
     fn cancel(&self, params: Option<Raw>) {
         let id = params.as_deref().and_then(|params| member(params, "requestId"));
         let id = id.and_then(|id| Id::from_json(id.get()));
-        let call = id.and_then(|id| lock(&self.calls).get_mut(&id)?.take());
+        let call = id.and_then(|id| self.calls.lock().get_mut(&id)?.take());
         if let Some(call) = call {
             let _ = call.send(params);
         }
     }
-}
-
-/// Locks; a panic elsewhere does not make the maps wrong.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -7,76 +7,25 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::super::error::{Error, Fault};
-use super::super::relay::{ClientMeta, Era, Object, Raw, TASKS, member, member_str, raw, set_member};
-use super::super::upstream::{Kind, Link, Purpose, Standing, Upstream};
-use super::list::PATIENCE;
 use crate::config::Prefix;
+use crate::gateway::relay::{Era, Object, Raw, TASKS, member, raw, set_member};
+use crate::gateway::upstream::{Link, Upstream};
 
 /// The upstreams behind one endpoint.
 #[derive(Debug)]
-pub(crate) struct Scope {
+pub(crate) struct EndpointView {
     /// In the order of the configuration.
     upstreams: Vec<Arc<Upstream>>,
     /// Places in `upstreams` by name.
     by_name: HashMap<String, usize>,
     /// Whether names carry their upstream's.
     prefixed: bool,
-    /// Tells the lineup that somebody still holds this.
+    /// Tells the routing table that somebody still holds this.
     #[expect(dead_code, reason = "it tells by being dropped")]
     held: Option<TaskTrackerToken>,
 }
 
-/// Where the connections to upstreams come from: shared ones, or a session's own.
-pub(crate) trait Links: Sync {
-    /// The connection to use for this upstream.
-    fn link(&self, upstream: &Arc<Upstream>) -> impl Future<Output = Result<Arc<Link>, Fault>> + Send;
-
-    /// Whose a task of this upstream is, to the client that asks.
-    fn task(&self, _upstream: &Upstream, _id: &str) -> Standing {
-        Standing::Foreign
-    }
-
-    /// The era of the client that asks.
-    fn era(&self) -> Era {
-        Era::Modern
-    }
-
-    /// What a modern server must be told about the client of a legacy session: who it is, and its log level.
-    fn client(&self) -> Option<(ClientMeta, Option<Raw>)> {
-        None
-    }
-}
-
-/// The shared connections in each server's own era.
-#[derive(Debug)]
-pub(crate) struct Native;
-
-impl<L: Links + Send> Links for Arc<L> {
-    async fn link(&self, upstream: &Arc<Upstream>) -> Result<Arc<Link>, Fault> {
-        L::link(self, upstream).await
-    }
-
-    fn client(&self) -> Option<(ClientMeta, Option<Raw>)> {
-        L::client(self)
-    }
-
-    fn task(&self, upstream: &Upstream, id: &str) -> Standing {
-        L::task(self, upstream, id)
-    }
-
-    fn era(&self) -> Era {
-        L::era(self)
-    }
-}
-
-impl Links for Native {
-    async fn link(&self, upstream: &Arc<Upstream>) -> Result<Arc<Link>, Fault> {
-        upstream.native().await
-    }
-}
-
-impl Scope {
+impl EndpointView {
     /// An endpoint for all upstreams.
     pub(crate) fn merged(upstreams: Vec<Arc<Upstream>>, prefix: Prefix) -> Self {
         let prefixed = match prefix {
@@ -98,10 +47,9 @@ impl Scope {
         Self::merged(Vec::new(), Prefix::Always)
     }
 
-    /// Whether clients can see no difference between this and another scope.
+    /// Whether clients can see no difference between this and another view.
     pub(crate) fn shows_the_same_as(&self, other: &Self) -> bool {
-        let serials =
-            |scope: &Self| scope.upstreams.iter().map(|upstream| upstream.serial).collect::<Vec<_>>();
+        let serials = |view: &Self| view.upstreams.iter().map(|upstream| upstream.serial).collect::<Vec<_>>();
         self.prefixed == other.prefixed && serials(self) == serials(other)
     }
 
@@ -197,36 +145,6 @@ impl Scope {
                     .join("\n\n"),
             ),
         }
-    }
-
-    /// Refuses to start where two upstreams offer the same name and nothing tells them apart.
-    pub(crate) async fn check_clashes(&self) -> Result<(), Error> {
-        if self.prefixed || self.upstreams.len() < 2 {
-            return Ok(());
-        }
-        for (kind, word) in [(Kind::Tools, "tool"), (Kind::Prompts, "prompt")] {
-            let mut owners: HashMap<String, &str> = HashMap::new();
-            for upstream in &self.upstreams {
-                let Some(link) = upstream.ready() else { continue };
-                let Ok(listing) = link.known(kind, Purpose::Routing, &ClientMeta::default(), PATIENCE).await
-                else {
-                    continue;
-                };
-                for name in listing.items.iter().filter_map(|item| member_str(item, "name")) {
-                    if let Some(first) = owners.insert(name.clone().into_owned(), upstream.name())
-                        && first != upstream.name()
-                    {
-                        return Err(Error::NameClash {
-                            kind: word,
-                            name: name.into_owned(),
-                            first: first.to_owned(),
-                            second: upstream.name().to_owned(),
-                        });
-                    }
-                }
-            }
-        }
-        Ok(())
     }
 }
 

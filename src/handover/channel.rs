@@ -9,7 +9,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
 
-use super::upgrade::{LINE_LIMIT, Message, line};
+use super::message::{LINE_LIMIT, Message, line};
 use crate::sys::handover;
 
 /// How long the other process may take to read.

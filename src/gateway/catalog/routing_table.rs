@@ -1,23 +1,24 @@
 //! Which upstreams are behind which endpoint at this moment.
 //!
-//! A reload replaces the whole lineup at once. Whoever handles a request looks its scope up once and keeps it until
-//! the request is on its way, so that a request sees one lineup only; [`Lineup::released`] tells when the last of them
+//! A reload replaces the whole routing table at once. Whoever handles a request looks its view up once and keeps it until
+//! the request is on its way, so that a request sees one routing table only; [`RoutingTable::released`] tells when the last of them
 //! has let go.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
+use parking_lot::RwLock;
 use tokio_util::task::TaskTracker;
 
-use super::super::changes::Endpoint;
-use super::super::status::UpstreamStatus;
-use super::super::upstream::Upstream;
-use super::scope::Scope;
+use super::endpoint_view::EndpointView;
 use crate::config::{Server, Upstream as Settings};
+use crate::gateway::changes::Endpoint;
+use crate::gateway::status::UpstreamStatus;
+use crate::gateway::upstream::Upstream;
 
 /// What one configuration puts behind the endpoints.
 #[derive(Debug)]
-pub(crate) struct Lineup {
+pub(crate) struct RoutingTable {
     /// `[server]`.
     pub(crate) server: Server,
     /// Every upstream in the order of the configuration, the built-in one last.
@@ -25,18 +26,18 @@ pub(crate) struct Lineup {
     /// What the configuration switches off, as it is told.
     disabled: Vec<UpstreamStatus>,
     /// `/mcp`.
-    merged: Arc<Scope>,
+    merged: Arc<EndpointView>,
     /// `/mcp/NAME`.
-    singles: HashMap<String, Arc<Scope>>,
-    /// Tracks the scopes that are held.
+    singles: HashMap<String, Arc<EndpointView>>,
+    /// Tracks the views that are held.
     holders: TaskTracker,
 }
 
-/// The place of the lineup in force.
+/// The place of the routing table in force.
 #[derive(Debug)]
-pub(crate) struct Board(RwLock<Arc<Lineup>>);
+pub(crate) struct RoutingHandle(RwLock<Arc<RoutingTable>>);
 
-impl Lineup {
+impl RoutingTable {
     /// The endpoints for these upstreams, of which the last one is the built-in one.
     pub(crate) fn new(server: Server, upstreams: Vec<Arc<Upstream>>) -> Self {
         let holders = TaskTracker::new();
@@ -45,11 +46,11 @@ impl Lineup {
         // keep its names unprefixed.
         let shown = if configured == 0 { upstreams.clone() } else { upstreams[..configured].to_vec() };
         let single = |upstream: &Arc<Upstream>| {
-            let scope = Scope::single(Arc::clone(upstream)).held(holders.token());
-            (upstream.name().to_owned(), Arc::new(scope))
+            let view = EndpointView::single(Arc::clone(upstream)).held(holders.token());
+            (upstream.name().to_owned(), Arc::new(view))
         };
         let singles = upstreams.iter().map(single).collect();
-        let merged = Arc::new(Scope::merged(shown, server.prefix).held(holders.token()));
+        let merged = Arc::new(EndpointView::merged(shown, server.prefix).held(holders.token()));
         Self { server, upstreams, disabled: Vec::new(), merged, singles, holders }
     }
 
@@ -75,12 +76,12 @@ impl Lineup {
     }
 
     /// `/mcp`.
-    pub(crate) const fn merged(&self) -> &Arc<Scope> {
+    pub(crate) const fn merged(&self) -> &Arc<EndpointView> {
         &self.merged
     }
 
     /// What is behind an endpoint; `None` without an upstream of that name.
-    pub(crate) fn scope(&self, endpoint: &Endpoint) -> Option<&Arc<Scope>> {
+    pub(crate) fn view(&self, endpoint: &Endpoint) -> Option<&Arc<EndpointView>> {
         match endpoint {
             Endpoint::All => Some(&self.merged),
             Endpoint::One(name) => self.singles.get(name),
@@ -91,13 +92,13 @@ impl Lineup {
     pub(crate) fn differences<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = Endpoint> + 'a {
         let names = self.singles.keys().chain(other.singles.keys());
         let endpoints = std::iter::once(Endpoint::All).chain(names.cloned().map(Endpoint::One));
-        endpoints.filter(|endpoint| match (self.scope(endpoint), other.scope(endpoint)) {
+        endpoints.filter(|endpoint| match (self.view(endpoint), other.view(endpoint)) {
             (Some(ours), Some(theirs)) => !ours.shows_the_same_as(theirs),
             _ => true,
         })
     }
 
-    /// Gives this lineup up, and waits until nobody holds a scope of it any more.
+    /// Gives this routing table up, and waits until nobody holds a view of it any more.
     pub(crate) async fn released(self: Arc<Self>) {
         let holders = self.holders.clone();
         holders.close();
@@ -106,24 +107,24 @@ impl Lineup {
     }
 }
 
-impl Board {
-    /// A board with its first lineup.
-    pub(crate) fn new(lineup: Lineup) -> Self {
-        Self(RwLock::new(Arc::new(lineup)))
+impl RoutingHandle {
+    /// A board with its first routing table.
+    pub(crate) fn new(table: RoutingTable) -> Self {
+        Self(RwLock::new(Arc::new(table)))
     }
 
-    /// The lineup in force.
-    pub(crate) fn current(&self) -> Arc<Lineup> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    /// The routing table in force.
+    pub(crate) fn current(&self) -> Arc<RoutingTable> {
+        Arc::clone(&self.0.read())
     }
 
-    /// Puts another lineup in force and returns the former one.
-    pub(crate) fn replace(&self, lineup: Arc<Lineup>) -> Arc<Lineup> {
-        std::mem::replace(&mut *self.0.write().unwrap_or_else(PoisonError::into_inner), lineup)
+    /// Puts another routing table in force and returns the former one.
+    pub(crate) fn replace(&self, table: Arc<RoutingTable>) -> Arc<RoutingTable> {
+        std::mem::replace(&mut *self.0.write(), table)
     }
 
     /// What is behind an endpoint now.
-    pub(crate) fn scope(&self, endpoint: &Endpoint) -> Option<Arc<Scope>> {
-        self.current().scope(endpoint).cloned()
+    pub(crate) fn view(&self, endpoint: &Endpoint) -> Option<Arc<EndpointView>> {
+        self.current().view(endpoint).cloned()
     }
 }

@@ -2,16 +2,17 @@
 //! ones elsewhere.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::super::error::Fault;
-use super::super::relay::{Message, Notification, Raw};
-use super::super::upstream::{ClientIdentity, Kind, Link, Role, Upstream, inbox, subscribe_to};
 use super::forward::Told;
 use crate::config::{Sharing, Transport};
+use crate::gateway::error::Fault;
+use crate::gateway::relay::{Message, Notification, Raw, method};
+use crate::gateway::upstream::{ClientIdentity, Kind, Link, Role, Upstream, inbox, subscribe_to};
 
 /// A place for one upstream's connection; the lock is held while it is opened, so that it is opened once.
 type Slot = Arc<tokio::sync::Mutex<Option<Opened>>>;
@@ -27,7 +28,7 @@ struct Opened {
 
 /// The connections of one session.
 #[derive(Debug)]
-pub(crate) struct SessionLinks {
+pub(crate) struct SessionConnections {
     /// Who the session's client is.
     client: ClientIdentity,
     /// Whether it can be asked.
@@ -46,7 +47,7 @@ pub(crate) struct SessionLinks {
     ended: CancellationToken,
 }
 
-impl SessionLinks {
+impl SessionConnections {
     /// No connections.
     pub(crate) fn new(client: ClientIdentity, opened: mpsc::UnboundedSender<Told>) -> Self {
         let interactive = client.meta.is_interactive();
@@ -75,7 +76,7 @@ impl SessionLinks {
         if !self.dedicated(upstream) {
             return upstream.shared_legacy().await;
         }
-        let slot = Arc::clone(lock(&self.slots).entry(upstream.serial).or_default());
+        let slot = Arc::clone(self.slots.lock().entry(upstream.serial).or_default());
         if let Ok(slot) = slot.try_lock()
             && let Some(opened) = slot.as_ref().filter(|opened| opened.link.is_open())
         {
@@ -108,7 +109,7 @@ impl SessionLinks {
         let opening = connector.open_legacy(&self.client, Role::Dedicated, sender);
         let opened = match self.unless_ended(upstream, opening).await {
             Ok(link) => Opened { link: Arc::new(link), own: true },
-            Err(fault) if native.era == super::super::relay::Era::Modern => {
+            Err(fault) if native.era == crate::gateway::relay::Era::Modern => {
                 let fault = fault.message;
                 tracing::debug!(upstream = upstream.name(), fault, "the server speaks the modern era only");
                 Opened { link: native, own: false }
@@ -123,7 +124,7 @@ impl SessionLinks {
         if opened.own {
             upstream.look_after(&link, None);
             link.reconcile();
-            lock(&self.own).insert(upstream.serial, Arc::clone(&link));
+            self.own.lock().insert(upstream.serial, Arc::clone(&link));
             // Nobody listens any more to a session that has ended.
             let _ = self.opened.send((Arc::clone(&link), told));
             let catching_up = async {
@@ -153,13 +154,13 @@ impl SessionLinks {
 
     /// Whether the session has a connection of its own to this upstream that is open.
     pub(crate) fn has_own(&self, upstream: &Upstream) -> bool {
-        lock(&self.own).get(&upstream.serial).is_some_and(|link| link.is_open())
+        self.own.lock().get(&upstream.serial).is_some_and(|link| link.is_open())
     }
 
     /// Whether the session's own connection to this upstream tells of changes of these lists itself. Where it does not,
     /// what is remembered of them over it is forgotten.
     pub(crate) fn hears_itself(&self, upstream: &Upstream, method: &str) -> bool {
-        let own = lock(&self.own).get(&upstream.serial).filter(|link| link.is_open()).cloned();
+        let own = self.own.lock().get(&upstream.serial).filter(|link| link.is_open()).cloned();
         let Some(link) = own else { return false };
         let told = Kind::changed(method).iter().all(|kind| link.is_told(*kind));
         if !told {
@@ -170,22 +171,22 @@ impl SessionLinks {
 
     /// The session's own connections that are open, the newest last.
     pub(crate) fn open(&self) -> Vec<Arc<Link>> {
-        lock(&self.own).values().filter(|link| link.is_open()).cloned().collect()
+        self.own.lock().values().filter(|link| link.is_open()).cloned().collect()
     }
 
     /// Remembers a log level for connections that are opened later.
     pub(crate) fn set_log_level(&self, params: Option<Raw>) {
-        *lock(&self.log_level) = params;
+        *self.log_level.lock() = params;
     }
 
     /// The log level that the client has set.
     pub(crate) fn log_level(&self) -> Option<Raw> {
-        lock(&self.log_level).clone()
+        self.log_level.lock().clone()
     }
 
     /// Waits until no request is in flight on the session's own connection to an upstream.
     pub(crate) async fn idle(&self, upstream: &Upstream) {
-        let slot = lock(&self.slots).get(&upstream.serial).cloned();
+        let slot = self.slots.lock().get(&upstream.serial).cloned();
         if let Some(slot) = slot {
             let link = slot.lock().await.as_ref().map(|opened| Arc::clone(&opened.link));
             if let Some(link) = link {
@@ -196,11 +197,11 @@ impl SessionLinks {
 
     /// Ends the session's own connection to an upstream.
     pub(crate) async fn leave(&self, upstream: &Upstream) {
-        let slot = lock(&self.slots).remove(&upstream.serial);
-        lock(&self.subscribed).remove(&upstream.serial);
+        let slot = self.slots.lock().remove(&upstream.serial);
+        self.subscribed.lock().remove(&upstream.serial);
         if let Some(slot) = slot {
             let opened = slot.lock().await.take();
-            lock(&self.own).remove(&upstream.serial);
+            self.own.lock().remove(&upstream.serial);
             if let Some(opened) = opened.filter(|opened| opened.own) {
                 opened.link.wire.end().await;
             }
@@ -211,8 +212,8 @@ impl SessionLinks {
     pub(crate) async fn reap(&self) {
         let spent = |link: &Arc<Link>| link.idle_limit.is_some_and(|limit| link.pulse.unused() >= limit);
         // What somebody has subscribed to is told by nobody else.
-        let followed = |serial: &u64| lock(&self.subscribed).get(serial).is_some_and(|uris| !uris.is_empty());
-        let own: Vec<_> = lock(&self.own).iter().map(|(serial, link)| (*serial, Arc::clone(link))).collect();
+        let followed = |serial: &u64| self.subscribed.lock().get(serial).is_some_and(|uris| !uris.is_empty());
+        let own: Vec<_> = self.own.lock().iter().map(|(serial, link)| (*serial, Arc::clone(link))).collect();
         let spent: Vec<_> =
             own.into_iter().filter(|(serial, link)| spent(link) && !followed(serial)).collect();
         let ends = spent.iter().map(|(_, link)| async move {
@@ -228,7 +229,7 @@ impl SessionLinks {
     /// Ends the session's own connections.
     pub(crate) async fn end(&self) {
         self.ended.cancel();
-        let slots: Vec<Slot> = std::mem::take(&mut *lock(&self.slots)).into_values().collect();
+        let slots: Vec<Slot> = std::mem::take(&mut *self.slots.lock()).into_values().collect();
         let ends = slots.into_iter().map(|slot| async move {
             let opened = slot.lock().await.take();
             if let Some(opened) = opened.filter(|opened| opened.own) {
@@ -236,23 +237,23 @@ impl SessionLinks {
             }
         });
         futures_util::future::join_all(ends).await;
-        lock(&self.own).clear();
+        self.own.lock().clear();
     }
 
     /// Tells a new connection what the client has told the others.
     async fn catch_up(&self, link: &Link, serial: u64) {
         if let Some(params) = self.log_level() {
             let limit = std::time::Duration::from_secs(10);
-            let call = super::super::upstream::Call::new("logging/setLevel", Some(params), limit);
+            let call = crate::gateway::upstream::Call::new(method::SET_LOG_LEVEL, Some(params), limit);
             let _ = link.call(call).await.outcome().await;
         }
-        let subscribed = lock(&self.subscribed).get(&serial).cloned().unwrap_or_default();
+        let subscribed = self.subscribed.lock().get(&serial).cloned().unwrap_or_default();
         subscribe_to(link, subscribed.into_iter().collect()).await;
     }
 
     /// Notes a subscription at a connection of the session's own, or its end, for the connection that comes after it.
     pub(crate) fn note_subscription(&self, upstream: &Upstream, uri: &str, begins: bool) {
-        let mut subscribed = lock(&self.subscribed);
+        let mut subscribed = self.subscribed.lock();
         let uris = subscribed.entry(upstream.serial).or_default();
         if begins {
             uris.insert(uri.to_owned())
@@ -263,7 +264,7 @@ impl SessionLinks {
 
     /// Whether a subscription at a connection of the session's own to this upstream was noted.
     pub(super) fn has_subscribed(&self, upstream: &Upstream, uri: &str) -> bool {
-        lock(&self.subscribed).get(&upstream.serial).is_some_and(|uris| uris.contains(uri))
+        self.subscribed.lock().get(&upstream.serial).is_some_and(|uris| uris.contains(uri))
     }
 
     /// Passes a notification of the client on to the session's own connections.
@@ -272,9 +273,4 @@ impl SessionLinks {
         // One that does not read must not keep the others waiting.
         futures_util::future::join_all(open.iter().map(|link| link.write(&message))).await;
     }
-}
-
-/// Locks; a panic elsewhere does not make the maps wrong.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,6 +1,6 @@
 //! What is remembered of sessions beyond this process: who has one, and what a client may come back for.
 //!
-//! [`Ledger`] is where it is written; [`Journal`] is the one that needs nothing beside the gateway: a file to which each
+//! [`SessionJournal`] is where it is written; [`JournalFile`] is the one that needs nothing beside the gateway: a file to which each
 //! change is appended. Nothing is waited for but the kernel's own memory, so that a killed gateway loses nothing, while a
 //! power cut may take the last changes.
 //!
@@ -13,9 +13,10 @@ use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use crate::sys::fs::{Access, Directory, Owners, open_untrusted, remove};
@@ -28,7 +29,7 @@ const RETRY: Duration = Duration::from_secs(5);
 const WRITABLE: u32 = 0o022;
 
 /// Where sessions are remembered.
-pub(crate) trait Ledger: Debug + Send + Sync {
+pub(crate) trait SessionJournal: Debug + Send + Sync {
     /// Notes a session's state, which replaces what was noted before; nothing where there is none any more. The state is
     /// asked for when nobody else can note anything, so that an older one never replaces a newer one.
     fn put(&self, id: &str, state: &dyn Fn() -> Option<String>);
@@ -39,13 +40,13 @@ pub(crate) trait Ledger: Debug + Send + Sync {
     /// Forgets a session.
     fn remove(&self, id: &str);
 
-    /// Tells when it would gain from being written anew by [`Ledger::replace`].
+    /// Tells when it would gain from being written anew by [`SessionJournal::replace`].
     fn bloated(&self) -> &Notify;
 
     /// The process ends in order: what holds no session is removed.
     fn close(&self, empty: bool);
 
-    /// Holds exactly these sessions from now on, which are asked for as [`Ledger::put`] does it.
+    /// Holds exactly these sessions from now on, which are asked for as [`SessionJournal::put`] does it.
     ///
     /// # Errors
     /// When they cannot be written; what was there before is still there then.
@@ -54,20 +55,20 @@ pub(crate) trait Ledger: Debug + Send + Sync {
     /// The same, also where another process has put its own there: that one is dead and this one serves on.
     ///
     /// # Errors
-    /// As [`Ledger::replace`].
+    /// As [`SessionJournal::replace`].
     fn reclaim(&self, sessions: &dyn Fn() -> Vec<(String, String)>) -> io::Result<()>;
 }
 
 /// What was noted of one session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Noted {
+pub(crate) struct Persisted {
     /// Its state.
     pub(crate) state: String,
     /// What has changed since, in its order.
     pub(crate) changes: Vec<String>,
 }
 
-impl From<&str> for Noted {
+impl From<&str> for Persisted {
     fn from(state: &str) -> Self {
         Self { state: state.to_owned(), changes: Vec::new() }
     }
@@ -78,7 +79,7 @@ impl From<&str> for Noted {
 /// What cannot be written ends the file, which would be wrong from there on. It is told once, and tried again with the
 /// sessions that are open then, until it works.
 #[derive(Debug)]
-pub(crate) struct Journal {
+pub(crate) struct JournalFile {
     /// Where it is.
     path: PathBuf,
     /// The file.
@@ -111,19 +112,19 @@ struct Written {
     grown: u64,
 }
 
-impl Journal {
+impl JournalFile {
     /// The sessions that a file holds; none if there is none.
     ///
     /// # Errors
     /// When it cannot be read, or somebody else could have written it: it decides who has a session.
-    pub(crate) fn read(path: &Path) -> io::Result<Vec<Noted>> {
+    pub(crate) fn read(path: &Path) -> io::Result<Vec<Persisted>> {
         let mut file = match open_untrusted(path, Owners::Ours) {
             Ok((file, metadata)) if metadata.mode() & WRITABLE == 0 => BufReader::new(file),
             Ok(_) => return Err(io::Error::other("others may write it")),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(error),
         };
-        let mut sessions = HashMap::<String, Noted>::new();
+        let mut sessions = HashMap::<String, Persisted>::new();
         let mut line = Vec::new();
         while file.read_until(b'\n', &mut line)? > 0 {
             // A line without an end was being written when its writer was killed.
@@ -135,7 +136,7 @@ impl Journal {
         Ok(sessions.into_values().collect())
     }
 
-    /// A journal that is written anew with the first [`Ledger::replace`].
+    /// A journal that is written anew with the first [`SessionJournal::replace`].
     pub(crate) fn new(path: PathBuf) -> Self {
         Self { path, file: Mutex::new(Slot::Unused), bloated: Arc::new(Notify::new()), retry: RETRY }
     }
@@ -250,14 +251,14 @@ impl Journal {
 
     /// What is known of the file.
     fn written(&self) -> MutexGuard<'_, Slot> {
-        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+        self.file.lock()
     }
 }
 
 /// Does what a line says.
-fn replay(sessions: &mut HashMap<String, Noted>, line: &str) {
+fn replay(sessions: &mut HashMap<String, Persisted>, line: &str) {
     if let Some((id, state)) = line.strip_prefix('+').and_then(|line| line.split_once(' ')) {
-        sessions.insert(id.to_owned(), Noted::from(state));
+        sessions.insert(id.to_owned(), Persisted::from(state));
     } else if let Some((id, change)) = line.strip_prefix('~').and_then(|line| line.split_once(' ')) {
         if let Some(noted) = sessions.get_mut(id) {
             noted.changes.push(change.to_owned());
@@ -267,7 +268,7 @@ fn replay(sessions: &mut HashMap<String, Noted>, line: &str) {
     }
 }
 
-impl Ledger for Journal {
+impl SessionJournal for JournalFile {
     fn put(&self, id: &str, state: &dyn Fn() -> Option<String>) {
         self.append(|| Some(format!("+{id} {}\n", state()?)));
     }
@@ -334,7 +335,8 @@ mod tests {
 
     /// The states that a file holds.
     fn states(path: &Path) -> Vec<String> {
-        let mut states: Vec<_> = Journal::read(path).unwrap().into_iter().map(|noted| noted.state).collect();
+        let mut states: Vec<_> =
+            JournalFile::read(path).unwrap().into_iter().map(|noted| noted.state).collect();
         states.sort();
         states
     }
@@ -343,8 +345,8 @@ mod tests {
     fn what_was_put_last_is_read_and_what_was_removed_is_not() {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("mcpeg.sessions");
-        assert_eq!(Journal::read(&path).unwrap(), []);
-        let journal = Journal::new(path.clone());
+        assert_eq!(JournalFile::read(&path).unwrap(), []);
+        let journal = JournalFile::new(path.clone());
         journal.replace(&Vec::new).unwrap();
         assert!(!path.exists());
         journal.put("a", &|| Some("1".to_owned()));
@@ -361,7 +363,7 @@ mod tests {
     fn only_the_own_file_is_removed_at_the_end() {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("mcpeg.sessions");
-        let (old, new) = (Journal::new(path.clone()), Journal::new(path.clone()));
+        let (old, new) = (JournalFile::new(path.clone()), JournalFile::new(path.clone()));
         old.put("a", &|| Some("1".to_owned()));
         new.replace(&|| vec![("a".to_owned(), "2".to_owned())]).unwrap();
         old.close(true);
@@ -374,9 +376,10 @@ mod tests {
     fn what_changes_while_the_file_is_written_anew_is_in_it() {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("mcpeg.sessions");
-        let (journal, sessions) = (Journal::new(path.clone()), Mutex::new(HashMap::<String, String>::new()));
+        let (journal, sessions) =
+            (JournalFile::new(path.clone()), Mutex::new(HashMap::<String, String>::new()));
         let all = || {
-            let all = sessions.lock().unwrap().clone();
+            let all = sessions.lock().clone();
             // Others have time to change them.
             std::thread::sleep(std::time::Duration::from_millis(2));
             all.into_iter().collect()
@@ -387,18 +390,18 @@ mod tests {
                 for number in 0_u32.. {
                     let id = (number % 7).to_string();
                     if number % 3 == 0 {
-                        sessions.lock().unwrap().remove(&id);
+                        sessions.lock().remove(&id);
                         journal.remove(&id);
                     } else {
-                        sessions.lock().unwrap().insert(id.clone(), format!("{round} {number}"));
-                        journal.put(&id, &|| sessions.lock().unwrap().get(&id).cloned());
+                        sessions.lock().insert(id.clone(), format!("{round} {number}"));
+                        journal.put(&id, &|| sessions.lock().get(&id).cloned());
                     }
                     if writing.is_finished() {
                         break;
                     }
                 }
             });
-            let mut expected: Vec<_> = sessions.lock().unwrap().values().cloned().collect();
+            let mut expected: Vec<_> = sessions.lock().values().cloned().collect();
             expected.sort();
             assert_eq!(states(&path), expected);
         }
@@ -408,7 +411,7 @@ mod tests {
     fn half_a_line_at_the_end_is_passed_over() {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("mcpeg.sessions");
-        let journal = Journal::new(path.clone());
+        let journal = JournalFile::new(path.clone());
         journal.replace(&|| vec![("a".to_owned(), "1".to_owned())]).unwrap();
         journal.append(|| Some("+b 2".to_owned()));
         assert_eq!(states(&path), ["1"]);
@@ -418,7 +421,7 @@ mod tests {
     fn changes_follow_the_state_that_they_are_of_and_go_with_it() {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("mcpeg.sessions");
-        let journal = Journal::new(path.clone());
+        let journal = JournalFile::new(path.clone());
         let note = |id: &str, change: &str| journal.note(id, &|| Some(change.to_owned()));
         note("a", "before the session");
         assert!(!path.exists());
@@ -432,16 +435,16 @@ mod tests {
         journal.remove("b");
         note("b", "late");
         let changes = vec!["first".to_owned(), "second".to_owned()];
-        assert_eq!(Journal::read(&path).unwrap(), [Noted { state: "2".to_owned(), changes }]);
+        assert_eq!(JournalFile::read(&path).unwrap(), [Persisted { state: "2".to_owned(), changes }]);
         journal.replace(&|| vec![("a".to_owned(), "4".to_owned())]).unwrap();
-        assert_eq!(Journal::read(&path).unwrap(), [Noted::from("4")]);
+        assert_eq!(JournalFile::read(&path).unwrap(), [Persisted::from("4")]);
     }
 
     #[test]
     fn more_than_half_of_a_large_file_is_what_holds() {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("mcpeg.sessions");
-        let journal = Journal::new(path.clone());
+        let journal = JournalFile::new(path.clone());
         let state = "x".repeat(1 << 20);
         let all = || (0..8).map(|id| (id.to_string(), state.clone())).collect();
         let told = || journal.bloated().notified().now_or_never().is_some();
@@ -466,7 +469,7 @@ mod tests {
     async fn journal_that_cannot_be_written_is_tried_again_with_what_is_open_then() {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("mcpeg.sessions");
-        let journal = Journal { retry: Duration::from_millis(1), ..Journal::new(path.clone()) };
+        let journal = JournalFile { retry: Duration::from_millis(1), ..JournalFile::new(path.clone()) };
         journal.put("a", &|| Some("1".to_owned()));
         // As write(2) fails on a full disk.
         let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
@@ -496,7 +499,7 @@ mod tests {
     async fn journal_that_failed_leaves_the_next_process_its_file() {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("mcpeg.sessions");
-        let (old, new) = (Journal::new(path.clone()), Journal::new(path.clone()));
+        let (old, new) = (JournalFile::new(path.clone()), JournalFile::new(path.clone()));
         old.put("a", &|| Some("1".to_owned()));
         old.give_up(&mut old.written(), &io::ErrorKind::StorageFull.into());
         new.replace(&|| vec![("a".to_owned(), "2".to_owned())]).unwrap();
@@ -517,9 +520,9 @@ mod tests {
         ];
         for (why, plant) in plant {
             plant();
-            let error = Journal::read(&path).unwrap_err();
+            let error = JournalFile::read(&path).unwrap_err();
             assert_eq!(refusal(&error).map(Untrusted::why), Some(why), "{error}");
-            let journal = Journal::new(path.clone());
+            let journal = JournalFile::new(path.clone());
             journal.put("b", &|| Some("2".to_owned()));
             assert!(matches!(*journal.written(), Slot::Broken(_)));
             assert_eq!(fs::read_to_string(&victim).unwrap(), "+a 1\n");
@@ -527,14 +530,14 @@ mod tests {
         }
         File::create(&path).unwrap().write_all(b"+a 1\n").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o622)).unwrap();
-        assert!(Journal::read(&path).is_err(), "others can write it");
+        assert!(JournalFile::read(&path).is_err(), "others can write it");
     }
 
     #[test]
     fn file_of_the_next_process_is_not_written_over() {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("mcpeg.sessions");
-        let (old, new) = (Journal::new(path.clone()), Journal::new(path.clone()));
+        let (old, new) = (JournalFile::new(path.clone()), JournalFile::new(path.clone()));
         old.put("a", &|| Some("1".to_owned()));
         new.replace(&|| vec![("a".to_owned(), "2".to_owned())]).unwrap();
         old.replace(&|| vec![("a".to_owned(), "1".to_owned())]).unwrap();
