@@ -19,14 +19,16 @@ use super::forwarded_call::{ForwardedCall, Routed};
 use super::input::{ROUNDS, Wanted};
 use super::validate;
 use crate::gateway::catalog::{EndpointView, all_tasks, merged, own_tasks, route, soon};
-use crate::gateway::changes::Endpoint;
+use crate::gateway::endpoint::Endpoint;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{
     ClientMeta, Era, Id, LATEST_LEGACY, LEGACY_VERSIONS, Message, Outcome, Raw, Request, Response as Answer,
     Severity, code, member, member_str, method, plain_result, raw,
 };
 use crate::gateway::service::{InFlight, Inner};
-use crate::gateway::session::{EventId, Limits, Listening, Log, OWN, PeerRequest, Session, SessionRefused};
+use crate::gateway::session::{
+    EventId, Limits, Listening, Log, OWN, PeerRequest, Session, SessionRefused, subscribe,
+};
 use crate::gateway::upstream::{Call, ClientIdentity, Event, Kind, Link, SESSION, VERSION};
 
 /// The header that names the last event that a client has got.
@@ -61,7 +63,7 @@ pub(crate) async fn post(
             session.notified(note).await;
             StatusCode::ACCEPTED.into_response()
         }
-        Message::Response(response) if !session.awaits(&response) => {
+        Message::Response(response) if !session.questions().awaits(&response) => {
             if !elsewhere(gateway, &session, &Message::Response(response)) {
                 tracing::debug!(session = session.label(), "an answer to no open question is dropped");
             }
@@ -78,7 +80,7 @@ pub(crate) async fn post(
 /// flight that the message is about.
 fn elsewhere(gateway: &Inner, session: &Session, message: &Message) -> bool {
     let body = String::from_utf8_lossy(&message.to_line()).into_owned();
-    gateway.peer.tell(PeerRequest::Deliver { id: session.id.clone(), body })
+    gateway.peer.tell(PeerRequest::Deliver { id: session.id().to_owned(), body })
 }
 
 /// `GET`: the stream of messages that belong to no request.
@@ -96,13 +98,13 @@ pub(crate) async fn get(gateway: &Arc<Inner>, headers: &HeaderMap) -> Response {
     let draining = gateway.draining.clone();
     let last = headers.get(LAST_EVENT).and_then(|id| id.to_str().ok()?.parse::<EventId>().ok());
     if let Some(place) = last.filter(|place| place.stream != OWN) {
-        return match session.logs.get(place.stream) {
+        return match session.logs().get(place.stream) {
             Some(log) => answer::events(resumable(log, place, listening)),
             // Not 404, which would say that the session has ended (MCP 2025-11-25 §Session Management, 4).
             None => (StatusCode::BAD_REQUEST, "that stream is no longer kept\n").into_response(),
         };
     }
-    let (number, place) = session.outbox.open(last.map(|last| last.place));
+    let (number, place) = session.outbox().open(last.map(|last| last.place));
     let place = EventId { stream: OWN, place };
     let prime = prime(&session, place);
     let messages = stream::unfold(
@@ -110,8 +112,8 @@ pub(crate) async fn get(gateway: &Arc<Inner>, headers: &HeaderMap) -> Response {
         move |(session, listening, draining, place)| async move {
             let (place, message) = tokio::select! {
                 biased;
-                next = session.outbox.next(number, place.place) => next?,
-                () = session.ended.cancelled() => return None,
+                next = session.outbox().next(number, place.place) => next?,
+                () = session.ended().cancelled() => return None,
                 () = draining.cancelled() => return None,
             };
             let id = EventId { stream: OWN, place };
@@ -124,7 +126,7 @@ pub(crate) async fn get(gateway: &Arc<Inner>, headers: &HeaderMap) -> Response {
 /// An event to resume from, before there is a message. Clients of older revisions parse the data of every event, so only
 /// the newest gets an empty one.
 fn prime(session: &Session, place: EventId) -> Option<Item> {
-    let primed = session.connections.client().version == LATEST_LEGACY;
+    let primed = session.connections().client().version == LATEST_LEGACY;
     primed.then_some(Item { message: None, id: Some(place) })
 }
 
@@ -145,8 +147,8 @@ pub(crate) async fn delete(State(gateway): State<Arc<Inner>>, headers: HeaderMap
     }
     match session(&gateway, &headers).await {
         Ok(session) => {
-            gateway.peer.tell(PeerRequest::Ended { id: session.id.clone() });
-            gateway.sessions.end(&session.id).await;
+            gateway.peer.tell(PeerRequest::Ended { id: session.id().to_owned() });
+            gateway.sessions.end(session.id()).await;
             StatusCode::OK.into_response()
         }
         Err(fault) => answer::json(&fault.response(None), fault.status),
@@ -166,7 +168,7 @@ async fn session(gateway: &Inner, headers: &HeaderMap) -> Result<Arc<Session>, F
         return Err(Fault::downstream(code::INVALID_REQUEST, StatusCode::BAD_REQUEST, message));
     };
     if let Ok(id) = id.to_str()
-        && let Some(session) = gateway.session(id).await
+        && let Some(session) = gateway.sessions.find(id).await
     {
         return Ok(session);
     }
@@ -192,22 +194,19 @@ async fn initialize(
         return answer::fault(&fault, Some(request.id.clone()), Era::Legacy);
     }
     let version = client.version.clone();
-    let place = (Arc::clone(&gateway.routing), endpoint);
     let server = &gateway.routing.current().server;
     let limits = Limits { of_all: server.max_sessions, of_client: server.max_sessions_per_client };
-    let session =
-        match gateway.sessions.begin(place, client, gateway.changes.subscribe(), (address.0, limits)) {
-            Ok(session) => session,
-            Err(error @ (SessionRefused::Full(_) | SessionRefused::Heavy)) => {
-                let fault =
-                    Fault::downstream(code::INTERNAL, StatusCode::SERVICE_UNAVAILABLE, error.to_string());
-                return answer::json(&fault.response(Some(request.id.clone())), fault.status);
-            }
-            Err(error @ SessionRefused::Random(_)) => {
-                tracing::error!(%error, "a session cannot begin");
-                return StatusCode::INTERNAL_SERVER_ERROR.into_response();
-            }
-        };
+    let session = match gateway.sessions.begin(endpoint, client, (address.0, limits)) {
+        Ok(session) => session,
+        Err(error @ (SessionRefused::Full(_) | SessionRefused::Heavy)) => {
+            let fault = Fault::downstream(code::INTERNAL, StatusCode::SERVICE_UNAVAILABLE, error.to_string());
+            return answer::json(&fault.response(Some(request.id.clone())), fault.status);
+        }
+        Err(error @ SessionRefused::Random(_)) => {
+            tracing::error!(%error, "a session cannot begin");
+            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        }
+    };
     let _attended = session.listening();
     let unborn = Unborn(Arc::clone(gateway), Some(Arc::clone(&session)));
     let view = session.view();
@@ -227,7 +226,7 @@ async fn initialize(
     let outcome = Outcome::Result(raw(&result));
     let message = Message::Response(Answer { id: Some(request.id.clone()), outcome });
     let mut response = answer::json(&message, StatusCode::OK);
-    if let Ok(id) = HeaderValue::from_str(&session.id) {
+    if let Ok(id) = HeaderValue::from_str(session.id()) {
         response.headers_mut().insert(SESSION, id);
     }
     unborn.born();
@@ -252,7 +251,7 @@ impl Drop for Unborn {
                 "the session is ended: its client has not waited for it"
             );
             let gateway = Arc::clone(&self.0);
-            tokio::spawn(async move { gateway.sessions.end(&session.id).await });
+            tokio::spawn(async move { gateway.sessions.end(session.id()).await });
         }
     }
 }
@@ -307,7 +306,7 @@ async fn request(
         if let (Some(params), Some(Message::Response(Answer { outcome: Outcome::Error(_), .. }))) =
             (&subscription, &last)
         {
-            running.forget_subscription(params);
+            subscribe::forget(&running, params);
         }
         // Before the client can read the answer: it may use the identifier again at once.
         running.end_call(&id);
@@ -315,7 +314,7 @@ async fn request(
             written.push(last);
         }
         written.end();
-        running.logs.trim();
+        running.logs().trim();
         drop(in_flight);
     });
     // From here on the client waits, until it goes.
@@ -367,14 +366,16 @@ async fn run(
                 return None;
             }
             // Nobody can ask for the answer any more; dropping the request calls it off.
-            () = session.ended.cancelled() => return None,
+            () = session.ended().cancelled() => return None,
         };
         let message = match event {
-            Event::Notification(note) => Message::Notification(session.translated(&sending.link, note)),
+            Event::Notification(note) => {
+                Message::Notification(session.questions().translated(&sending.link, note))
+            }
             Event::Request(asked) => {
                 // A person may take long, and others must not wait for that.
                 sending.step_aside();
-                session.ask(&sending.link, asked)
+                session.questions().ask(&sending.link, asked)
             }
             Event::Done(outcome) => {
                 let link = &sending.link;
@@ -385,7 +386,7 @@ async fn run(
                 let next = tokio::select! {
                     next = again(session, &routed, &wanted, messages) => next,
                     _ = &mut cancelled => return None,
-                    () = session.ended.cancelled() => return None,
+                    () = session.ended().cancelled() => return None,
                 };
                 match next {
                     Ok(next) => sending = next,
@@ -467,7 +468,7 @@ async fn start(session: &Arc<Session>, request: Request) -> Result<Started, Faul
                 return Err(Fault::downstream(code::INVALID_PARAMS, StatusCode::BAD_REQUEST, message));
             }
             session.set_log_level(params.clone());
-            let own = session.connections.open();
+            let own = session.connections().open();
             let limit = std::time::Duration::from_secs(10);
             let calls = own.iter().map(|link| link.call(Call::new(method.as_str(), params.clone(), limit)));
             for exchange in join_all(calls).await {
@@ -479,7 +480,7 @@ async fn start(session: &Arc<Session>, request: Request) -> Result<Started, Faul
     }
     // Held until the request is on its way: a reload does not end its upstream before.
     let view = &session.view();
-    let meta = &session.connections.client().meta;
+    let meta = &session.connections().client().meta;
     if let Some(kind) = Kind::of_method(&method)
         && view.transparent().is_none()
     {
@@ -497,10 +498,10 @@ async fn start(session: &Arc<Session>, request: Request) -> Result<Started, Faul
         }
         fault
     })?;
-    if let Some(followed) = session.follow(&upstream, &method, params.as_deref()).await {
+    if let Some(followed) = subscribe::follow(session, &upstream, &method, params.as_deref()).await {
         return followed.map(|()| Started::Here(raw(&json!({}))));
     }
-    if session.note_shared_subscription(&upstream, &method, params.as_deref()) {
+    if subscribe::note(session, &upstream, &method, params.as_deref()) {
         return Ok(Started::Here(raw(&json!({}))));
     }
     let routed = Routed { upstream, era: Era::Legacy, method, params, headers: Vec::new() };
