@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::error::Error;
 use super::reload::{self, Answer, Asker};
 use super::rollback::Turns;
-use crate::gateway::{Asked, Gateway, Parcel};
+use crate::gateway::{Gateway, Parcel, PeerRequest};
 use crate::handover::channel::{self, Descriptors, Receiver, Sender};
 use crate::handover::{self, Error as Failure, Message};
 
@@ -34,7 +34,7 @@ pub(super) struct PeerChannel {
     /// Those who wait for them.
     relays: TaskTracker,
     /// What the gateway asks of the other process.
-    way: mpsc::UnboundedSender<Asked>,
+    way: mpsc::UnboundedSender<PeerRequest>,
     /// The task.
     task: AbortHandle,
 }
@@ -149,7 +149,7 @@ impl PeerChannel {
     pub(super) async fn share_turns(&self, gateway: &Gateway) -> Turns {
         let turns = Turns::share(gateway);
         let (done, carried) = oneshot::channel();
-        if self.way.send(Asked::Nothing { done }).is_ok() {
+        if self.way.send(PeerRequest::Nothing { done }).is_ok() {
             let _ = carried.await;
         }
         turns
@@ -192,7 +192,7 @@ impl Carrier {
     async fn carry(
         mut self,
         mut receiver: Receiver,
-        mut asked: mpsc::UnboundedReceiver<Asked>,
+        mut asked: mpsc::UnboundedReceiver<PeerRequest>,
         stages: mpsc::UnboundedSender<Message>,
     ) {
         loop {
@@ -264,18 +264,18 @@ impl Carrier {
     }
 
     /// A wish of our gateway.
-    fn ask(&mut self, asked: Asked) {
+    fn ask(&mut self, asked: PeerRequest) {
         match asked {
-            Asked::Find { id, answer } => {
+            PeerRequest::Find { id, answer } => {
                 self.waiting.entry(id.clone()).or_default().push(answer);
                 self.sender.send(&Message::Find { id });
             }
-            Asked::Ended { id } => self.sender.send(&Message::Ended { id }),
-            Asked::Deliver { id, body } => self.sender.send(&Message::Deliver { id, body }),
-            Asked::Round { word } => self.sender.send(&Message::Round { word }),
-            Asked::OfChild { word } => self.sender.send(&Message::OfChild { word }),
-            Asked::Turn { word } => self.sender.send(&Message::Turn { word }),
-            Asked::Nothing { done } => drop(done.send(())),
+            PeerRequest::Ended { id } => self.sender.send(&Message::Ended { id }),
+            PeerRequest::Deliver { id, body } => self.sender.send(&Message::Deliver { id, body }),
+            PeerRequest::Round { word } => self.sender.send(&Message::Round { word }),
+            PeerRequest::OfChild { word } => self.sender.send(&Message::OfChild { word }),
+            PeerRequest::Turn { word } => self.sender.send(&Message::Turn { word }),
+            PeerRequest::Nothing { done } => drop(done.send(())),
         }
     }
 }

@@ -46,6 +46,7 @@ const SETTLED: Duration = Duration::from_secs(2);
 const RUNTIME_END: Duration = Duration::from_millis(500);
 
 /// What a gateway starts from.
+#[derive(Clone, Copy)]
 enum Origin<'a> {
     /// A command line.
     CommandLine(&'a Source, &'a Options),
