@@ -7,9 +7,10 @@
 //! | [`cli`] | the clap definition, control actions, all terminal output | everything below |
 //! | [`serve`] | the start-up order of the daemon, top to bottom | log, daemon, gateway and below |
 //! | [`log`] | subscriber, formats, files | config, exit, sys, text |
-//! | [`daemon`] | detach, pid file, readiness, listeners, signals, control | allowance, config, drain, exit, probe, sys |
+//! | [`daemon`] | detach, pid file, readiness, listeners, signals, control | allowance, config, drain, exit, handover, probe, sys |
 //! | [`install`] | plan, steps, receipt, checks | config, exit, probe, render, sys |
-//! | [`gateway`] | the MCP relay, its sessions and upstreams | allowance, config, drain, exit, sys |
+//! | [`gateway`] | the MCP relay, its sessions and upstreams | allowance, config, drain, exit, handover, sys |
+//! | [`handover`] | the protocol between a gateway and the process that takes its place | config, exit, sys |
 //! | [`config`] | the file format and the validated [`config::Config`] | exit |
 //! | [`render`] | askama contexts and escape types | nothing |
 //! | [`sys`] | the only unsafe code: the kernel's interfaces | nothing |
@@ -26,6 +27,7 @@ pub mod daemon;
 pub mod drain;
 pub mod exit;
 pub mod gateway;
+pub mod handover;
 pub mod install;
 pub mod log;
 pub mod probe;

@@ -245,7 +245,7 @@ impl Taken {
         let _ = limits::raise_open_files();
         let result = self.begin().and_then(|record| self.live_with_log(console, record, announcer));
         if let (Some(old), Err(error)) = (&self.predecessor, &result) {
-            daemon::upgrade::fail(old, error);
+            crate::handover::fail(old, error);
         }
         self.listeners.remove_files();
         result

@@ -3,7 +3,7 @@
 #![no_main]
 #![allow(dead_code, unused_imports, unreachable_pub, reason = "the reader is compiled alone")]
 
-#[path = "../../src/gateway/upstream/events.rs"]
+#[path = "../../src/gateway/upstream/http/sse.rs"]
 mod events;
 
 use futures_util::{FutureExt as _, StreamExt as _, stream};

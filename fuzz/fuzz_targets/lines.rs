@@ -3,7 +3,7 @@
 #![no_main]
 #![allow(dead_code, reason = "the reader is compiled alone")]
 
-#[path = "../../src/gateway/upstream/lines.rs"]
+#[path = "../../src/gateway/upstream/stdio/framing.rs"]
 mod lines;
 
 use bytes::BytesMut;

@@ -11,19 +11,16 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FileType;
-use serde::{Deserialize, Serialize};
 
 use super::Notifier;
 use super::bind_hint;
 use super::passed::{self, Passed, Stored};
 use crate::config::ListenAddr;
 use crate::exit::{Exit, ToExit};
+use crate::handover::{Outline, SocketFile};
 use crate::sys::fd;
 use crate::sys::fs::{self as files, Directory, Owners};
 use crate::sys::net::{Address, Listener};
-
-/// The file of a Unix socket that we made: path, device and inode.
-pub type SocketFile = (PathBuf, u64, u64);
 
 /// The bound listeners.
 #[derive(Debug, Default)]
@@ -46,25 +43,6 @@ pub struct Listeners {
     owners: Owners,
     /// Whether there is a service manager that holds it: the files of Unix sockets are left for the next process then.
     held: bool,
-}
-
-/// What is bound, as the configuration writes it; `None` for what a supervisor passed.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Outline(Vec<Option<String>>);
-
-impl Outline {
-    /// Whether a supervisor passed the sockets, so that the configuration does not choose them.
-    #[must_use]
-    pub fn are_passed(&self) -> bool {
-        self.0.iter().any(Option::is_none)
-    }
-
-    /// The configured addresses that nothing is bound for.
-    #[must_use]
-    pub fn missing(&self, configured: &[ListenAddr]) -> Vec<ListenAddr> {
-        let bound = |address: &ListenAddr| self.0.iter().flatten().any(|it| *it == address.to_string());
-        configured.iter().filter(|address| !bound(address)).cloned().collect()
-    }
 }
 
 /// Why there is no listener.
@@ -134,11 +112,11 @@ impl Listeners {
         files: Vec<SocketFile>,
         owners: Owners,
     ) -> Result<Self, Error> {
-        let written = outline.0.iter().flatten();
+        let written = outline.written();
         let stored =
             written.filter_map(|written| passed::name_of(written, file_of(written, &files))).collect();
         let mut listeners = Self { offered_files: files, stored, owners, ..Self::default() };
-        for (index, (written, socket)) in outline.0.into_iter().zip(sockets).enumerate() {
+        for (index, (written, socket)) in outline.with(sockets).enumerate() {
             let listener = Listener::from_inherited(socket).map_err(|error| Error::Passed(index, error))?;
             listeners.offered.push((written, listener));
         }
@@ -321,7 +299,7 @@ impl Listeners {
     /// What is bound, without the sockets.
     #[must_use]
     pub fn outline(&self) -> Outline {
-        Outline(self.written.clone())
+        Outline::of(&self.written)
     }
 
     /// Takes others in.

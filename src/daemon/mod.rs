@@ -16,12 +16,10 @@
 //! | `signals` | what each signal means to a serving process |
 //! | `control` | the control socket, both sides |
 //! | `unit` | gateways that belong to a systemd unit |
-//! | `upgrade`, `channel` | starting the process that takes this one's place, and being it; what both say |
 //!
 //! A remembered number is never signalled: every way to a signal goes through [`find::find`].
 
 mod bind_hint;
-pub mod channel;
 pub mod control;
 pub mod detach;
 pub mod find;
@@ -36,7 +34,6 @@ mod readiness;
 mod record;
 mod signals;
 mod unit;
-pub mod upgrade;
 
 pub use lock::{Error as LockError, Lock};
 pub use notify::Notifier;

@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::catalog::Lineup;
+use super::catalog::{self, RoutingTable};
 use super::error::Error;
 use super::service::{Gateway, Inner, pool_for};
 use super::status::Audience;
@@ -51,7 +51,7 @@ pub struct NotReady {
 #[must_use = "a prepared configuration is in force only after `Gateway::commit`"]
 pub struct Prepared {
     /// What to put in force; `None` once that was done.
-    lineup: Option<Lineup>,
+    table: Option<RoutingTable>,
     /// What was started for it.
     fresh: Vec<Arc<Upstream>>,
     /// What differs.
@@ -68,7 +68,7 @@ impl Prepared {
 
 impl Drop for Prepared {
     fn drop(&mut self) {
-        if self.lineup.is_some() {
+        if self.table.is_some() {
             for upstream in &self.fresh {
                 upstream.stop();
             }
@@ -83,11 +83,11 @@ impl Gateway {
     /// # Errors
     /// Those of [`Gateway::start`] and [`Gateway::settled`].
     pub async fn prepare(&self, config: &Config) -> Result<Prepared, Error> {
-        let (inner, old) = (&self.0, self.0.board.current());
+        let (inner, old) = (&self.0, self.0.routing.current());
         let limit = old.server.max_message_size;
         let same = |settings: &Settings| old.configured().iter().find(|old| old.connector.is_for(settings));
         let pool = pool_for(config.upstreams.iter().filter(|settings| same(settings).is_none()))?;
-        let mut prepared = Prepared { lineup: None, fresh: Vec::new(), reloaded: Reloaded::default() };
+        let mut prepared = Prepared { table: None, fresh: Vec::new(), reloaded: Reloaded::default() };
         let mut upstreams = Vec::with_capacity(config.upstreams.len() + 1);
         for settings in &config.upstreams {
             let name = settings.name.as_str().to_owned();
@@ -108,10 +108,10 @@ impl Gateway {
         prepared.reloaded.removed.extend(gone.map(str::to_owned));
         upstreams.extend(old.upstreams().last().cloned());
         let server = Server { max_message_size: limit, ..config.server.clone() };
-        let lineup = prepared.lineup.insert(Lineup::new(server, upstreams).beside(&config.disabled));
+        let table = prepared.table.insert(RoutingTable::new(server, upstreams).beside(&config.disabled));
         let tried = join_all(prepared.fresh.iter().map(|upstream| upstream.tried()));
         let _ = timeout(SETTLE_LIMIT, tried).await;
-        lineup.merged().check_clashes().await?;
+        catalog::check_clashes(table.merged()).await?;
         prepared.reloaded.not_ready =
             prepared.fresh.iter().filter_map(|upstream| not_ready(upstream)).collect();
         Ok(prepared)
@@ -119,17 +119,17 @@ impl Gateway {
 
     /// Puts a prepared configuration in force. What is no longer in it has `drain` to answer its requests in flight.
     pub fn commit(&self, mut prepared: Prepared, drain: Duration) {
-        let Some(lineup) = prepared.lineup.take() else { return };
-        let lineup = Arc::new(lineup);
-        for upstream in lineup.configured() {
+        let Some(table) = prepared.table.take() else { return };
+        let table = Arc::new(table);
+        for upstream in table.configured() {
             upstream.widen();
         }
-        let old = self.0.board.replace(Arc::clone(&lineup));
-        let endpoints: HashSet<_> = old.differences(&lineup).collect();
+        let old = self.0.routing.replace(Arc::clone(&table));
+        let endpoints: HashSet<_> = old.differences(&table).collect();
         if !endpoints.is_empty() {
             self.0.changes.reloaded(endpoints);
         }
-        let stays = |old: &Upstream| lineup.upstreams().iter().any(|new| new.serial == old.serial);
+        let stays = |old: &Upstream| table.upstreams().iter().any(|new| new.serial == old.serial);
         let gone: Vec<_> = old.upstreams().iter().filter(|old| !stays(old)).cloned().collect();
         if !gone.is_empty() {
             self.0.retiring.spawn(Arc::clone(&self.0).retire(old, gone, Instant::now() + drain));
@@ -139,9 +139,9 @@ impl Gateway {
 
 impl Inner {
     /// Ends upstreams when nobody can send them a request any more and those in flight have been answered.
-    async fn retire(self: Arc<Self>, lineup: Arc<Lineup>, gone: Vec<Arc<Upstream>>, deadline: Instant) {
+    async fn retire(self: Arc<Self>, table: Arc<RoutingTable>, gone: Vec<Arc<Upstream>>, deadline: Instant) {
         tokio::select! {
-            _ = timeout_at(deadline, lineup.released()) => {}
+            _ = timeout_at(deadline, table.released()) => {}
             () = self.stopping.cancelled() => {}
         }
         join_all(gone.iter().map(|upstream| self.retire_one(upstream, deadline))).await;

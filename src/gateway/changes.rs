@@ -8,12 +8,13 @@
 //! changed.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::relay::{Notification, member_str, raw, weight};
+use super::relay::{Notification, member_str, method, raw, weight};
 use crate::config::UpstreamName;
 
 /// Resources whose last change is remembered, of all upstreams together.
@@ -24,14 +25,11 @@ const WEIGHT: usize = 1 << 20;
 const EXTRAS: usize = 4 << 10;
 
 /// The notifications that say that lists are to be read again.
-pub(crate) const LISTS: [&str; 3] = [
-    "notifications/tools/list_changed",
-    "notifications/prompts/list_changed",
-    "notifications/resources/list_changed",
-];
+pub(crate) const LISTS: [&str; 3] =
+    [method::TOOLS_CHANGED, method::PROMPTS_CHANGED, method::RESOURCES_CHANGED];
 
 /// The notification that says that a resource has changed.
-pub(crate) const UPDATED: &str = "notifications/resources/updated";
+pub(crate) const UPDATED: &str = method::RESOURCE_UPDATED;
 
 /// An endpoint of the gateway, which outlives the upstreams that are behind it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -163,7 +161,7 @@ impl Changes {
 
     /// The numbers.
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock()
     }
 }
 

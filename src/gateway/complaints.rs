@@ -5,11 +5,12 @@
 //! bytes that is 630 bytes a second for a kind.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::client::ClientKey;
 use crate::allowance::Allowance;
+use parking_lot::Mutex;
 
 /// The time that the numbers are for.
 const WINDOW: Duration = Duration::from_secs(10);
@@ -64,7 +65,7 @@ impl Complaints {
     pub(crate) fn admits(self: &Arc<Self>, kind: &'static str, client: ClientKey) -> bool {
         let (mut left_out, mut begun) = (0, false);
         let admitted = {
-            let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut kinds = self.0.lock();
             let known = kinds.entry(kind).or_insert_with(|| {
                 begun = true;
                 Kind::new()
@@ -88,7 +89,7 @@ impl Complaints {
 
     /// Ends the window of a kind.
     fn close(&self, kind: &'static str) {
-        let closed = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(kind);
+        let closed = self.0.lock().remove(kind);
         if let Some(closed) = closed {
             closed.report(kind, 0);
         }
@@ -96,7 +97,7 @@ impl Complaints {
 
     /// Tells what was left out up to now: the process ends.
     pub(crate) fn end(&self) {
-        let kinds = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let kinds = std::mem::take(&mut *self.0.lock());
         for (name, kind) in kinds {
             kind.report(name, 0);
         }
@@ -118,10 +119,10 @@ mod tests {
         assert_eq!(admitted("one", 1..2), OF_CLIENT as usize);
         assert_eq!(admitted("other", 1..3), 2 * OF_CLIENT as usize);
         assert_eq!(admitted("one", 1..3000), (OF_KIND - OF_CLIENT) as usize);
-        let remembered = complaints.0.lock().unwrap()["one"].by_client.len();
+        let remembered = complaints.0.lock()["one"].by_client.len();
         assert_eq!(remembered, CLIENTS);
         complaints.end();
-        assert!(complaints.0.lock().unwrap().is_empty(), "nothing is kept of the windows that are over");
+        assert!(complaints.0.lock().is_empty(), "nothing is kept of the windows that are over");
         assert_eq!(admitted("one", 1..2), OF_CLIENT as usize);
     }
 }

@@ -7,13 +7,14 @@
 //! [`Gateway::share_turns`] on, before it accepts, until one of them has ended.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use futures_util::future::join_all;
+use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 
 use super::service::{Gateway, Inner};
-use super::session::Asked;
+use super::session::PeerRequest;
 use super::upstream::{Awaited, Gate, Offer, Parcel, Shared, Teller, Told, Way, Word};
 
 /// Children on their way.
@@ -52,7 +53,7 @@ impl Handover {
 
     /// What is on its way.
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 
@@ -72,8 +73,8 @@ impl Gateway {
     /// The children that the next process may have, as text.
     #[must_use]
     pub fn offers(&self) -> Vec<String> {
-        let lineup = self.inner().board.current();
-        let offers: Vec<Offer> = lineup.configured().iter().flat_map(|upstream| upstream.offers()).collect();
+        let table = self.inner().routing.current();
+        let offers: Vec<Offer> = table.configured().iter().flat_map(|upstream| upstream.offers()).collect();
         self.inner().handover.state().offered = offers.iter().map(|offer| offer.child).collect();
         offers.iter().map(Offer::to_text).collect()
     }
@@ -81,12 +82,12 @@ impl Gateway {
     /// Stops to use the children that were offered, as far as they still run and read, and packs them. Requests for
     /// them wait until [`Self::lend`] or [`Self::take_back`].
     pub async fn hand_over(&self) -> Vec<Parcel> {
-        let lineup = self.inner().board.current();
+        let table = self.inner().routing.current();
         let shared: HashMap<u32, Shared> = {
             let mut state = self.inner().handover.state();
             let offered = std::mem::take(&mut state.offered);
             state.shared =
-                lineup.configured().iter().flat_map(|upstream| upstream.offered(&offered)).collect();
+                table.configured().iter().flat_map(|upstream| upstream.offered(&offered)).collect();
             state.shared.clone()
         };
         // A task each, since a caller that gives up must not leave a connection in between.
@@ -154,8 +155,8 @@ impl Gateway {
     /// Lets the next process give the turns at upstreams that take only so many requests at once, and tells it which of them
     /// this one has.
     pub fn share_turns(&self) {
-        let lineup = self.inner().board.current();
-        for (place, gate) in lineup.configured().iter().filter_map(|upstream| upstream.gate()) {
+        let table = self.inner().routing.current();
+        for (place, gate) in table.configured().iter().filter_map(|upstream| upstream.gate()) {
             self.inner().handover.state().gates.insert(place.clone(), Arc::clone(gate));
             gate.share(self.inner().teller(place));
         }
@@ -177,10 +178,10 @@ impl Gateway {
             }
         };
         let teller = self.inner().teller(place.clone());
-        let lineup = self.inner().board.current();
+        let table = self.inner().routing.current();
         let known = self.inner().handover.state().gates.get(&place).cloned();
         let gate = known.or_else(|| {
-            let mut gates = lineup.configured().iter().filter_map(|upstream| upstream.gate());
+            let mut gates = table.configured().iter().filter_map(|upstream| upstream.gate());
             gates.find(|(there, _)| *there == place).map(|(_, gate)| Arc::clone(gate))
         });
         match (gate, word) {
@@ -209,7 +210,7 @@ impl Inner {
             let told = OfTurns { upstream: upstream.clone(), word };
             let word = serde_json::to_string(&told).expect("what is told has string keys only");
             if let Some(inner) = inner.upgrade() {
-                inner.peer.tell(Asked::Turn { word });
+                inner.peer.tell(PeerRequest::Turn { word });
             }
         }))
     }
@@ -219,7 +220,7 @@ impl Inner {
         let inner = Arc::downgrade(self);
         let tell = move |told: &Told| {
             let word = serde_json::to_string(told).expect("what is told has string keys only");
-            inner.upgrade().is_some_and(|inner| inner.peer.tell(Asked::OfChild { word }))
+            inner.upgrade().is_some_and(|inner| inner.peer.tell(PeerRequest::OfChild { word }))
         };
         Way(Arc::new(tell))
     }

@@ -5,8 +5,9 @@
 //! and counts. A name, once there, keeps its meaning; counters begin at 0 in each process, also after an upgrade.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError, Weak};
+use std::sync::Weak;
 
+use parking_lot::Mutex;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _, prometheus_text};
 use prometheus_client::metrics::MetricType;
@@ -121,7 +122,7 @@ impl Default for Metrics {
 impl Metrics {
     /// Adds a source.
     pub(super) fn add(&self, source: Box<dyn Fn() -> Vec<Metric> + Send + Sync>) {
-        let mut registry = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut registry = self.0.lock();
         registry.register_collector(Box::new(Told(source)));
     }
 
@@ -131,7 +132,7 @@ impl Metrics {
     /// Never: writing into a string does not fail.
     pub(super) fn text(&self) -> String {
         let mut text = String::new();
-        let registry = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let registry = self.0.lock();
         prometheus_text::encode(&mut text, &registry).expect("a string takes all that is written");
         text
     }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::catalog::{Board, Lineup};
+use super::catalog::{self, RoutingHandle, RoutingTable};
 use super::changes::Changes;
 use super::complaints::Complaints;
 use super::error::Error;
@@ -19,8 +19,8 @@ use super::handover::{Handover, read_offers};
 use super::http;
 use super::metrics::{self, Metric, Metrics};
 use super::session::{Peer, Store};
-use super::status::{Audience, Status, UpstreamStatus};
-use super::upstream::{self, Builtin, Connector, Keepers, Pool, State, Upstream};
+use super::status::{Audience, State, Status, UpstreamStatus};
+use super::upstream::{self, Builtin, Connector, Keepers, Pool, Upstream};
 use crate::config::{Config, Prefix, Sharing, Start, Transport, Upstream as Settings, UpstreamName};
 use crate::drain::Watch;
 use crate::sys::net::Listener;
@@ -37,7 +37,7 @@ pub struct Gateway(pub(super) Arc<Inner>);
 /// What handlers work with.
 pub(crate) struct Inner {
     /// The upstreams and what is behind which endpoint.
-    pub(crate) board: Arc<Board>,
+    pub(crate) routing: Arc<RoutingHandle>,
     /// Legacy sessions.
     pub(crate) sessions: Store,
     /// Requests of modern clients that wait for their answers to a server's questions.
@@ -111,10 +111,10 @@ impl Gateway {
         let mut offers = if never { Vec::new() } else { read_offers(offers) };
         let start = |connector| Upstream::start(connector, changes.clone(), &supervisors, &mut offers, None);
         let (upstreams, awaited): (_, Vec<_>) = connectors.into_iter().map(start).unzip();
-        let lineup = Lineup::new(config.server.clone(), upstreams).beside(&config.disabled);
+        let table = RoutingTable::new(config.server.clone(), upstreams).beside(&config.disabled);
         let complaints = Arc::<Complaints>::default();
         let inner = Arc::new(Inner {
-            board: Arc::new(Board::new(lineup)),
+            routing: Arc::new(RoutingHandle::new(table)),
             sessions: Store::new(&complaints),
             held: Arc::default(),
             rounds: http::Rounds::default(),
@@ -143,7 +143,7 @@ impl Gateway {
         inner.metrics.add(metrics::of_gateway(Arc::downgrade(&inner)));
         let sweeping = Arc::clone(&inner);
         tokio::spawn(async move {
-            let limit = || sweeping.board.current().server.session_timeout;
+            let limit = || sweeping.routing.current().server.session_timeout;
             sweeping.sessions.sweep(limit, sweeping.draining.clone()).await;
         });
         Ok(Self(inner))
@@ -166,7 +166,7 @@ impl Gateway {
     /// # Errors
     /// When the listener cannot be used at all.
     pub async fn serve(&self, listener: Listener, drain: Watch) -> std::io::Result<usize> {
-        let patience = self.0.board.current().server.client_timeout;
+        let patience = self.0.routing.current().server.client_timeout;
         let serving = (http::Front::new(&self.0, http::is_local(&listener)), patience);
         http::accept(listener, serving, drain, self.0.paused.subscribe()).await
     }
@@ -182,9 +182,9 @@ impl Gateway {
     /// # Errors
     /// [`Error::NameClash`] under `prefix = "never"`.
     pub async fn settled(&self) -> Result<(), Error> {
-        let lineup = self.0.board.current();
-        join_all(lineup.upstreams().iter().map(|upstream| upstream.tried())).await;
-        lineup.merged().check_clashes().await
+        let table = self.0.routing.current();
+        join_all(table.upstreams().iter().map(|upstream| upstream.tried())).await;
+        catalog::check_clashes(table.merged()).await
     }
 
     /// A snapshot for operators.
@@ -225,7 +225,7 @@ impl Gateway {
         self.0.draining.cancel();
         self.0.stopping.cancel();
         self.0.held.clear();
-        for upstream in self.0.board.current().upstreams() {
+        for upstream in self.0.routing.current().upstreams() {
             upstream.stop();
         }
         self.0.sessions.end_all().await;
@@ -271,16 +271,16 @@ impl Inner {
 
     /// A snapshot.
     pub(crate) fn status(&self, audience: Audience) -> Status {
-        let lineup = self.board.current();
+        let table = self.routing.current();
         let mut upstreams: Vec<UpstreamStatus> =
-            lineup.upstreams().iter().map(|upstream| upstream.status(audience)).collect();
+            table.upstreams().iter().map(|upstream| upstream.status(audience)).collect();
         if audience == Audience::Operator {
-            upstreams.extend_from_slice(lineup.disabled());
+            upstreams.extend_from_slice(table.disabled());
         }
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: self.started.elapsed().as_secs(),
-            healthy: lineup
+            healthy: table
                 .configured()
                 .iter()
                 .all(|upstream| matches!(upstream.state(), State::Ready | State::Idle)),

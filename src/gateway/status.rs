@@ -7,7 +7,34 @@ use serde::{Deserialize, Serialize};
 use crate::config::{Transport, Upstream as Settings};
 
 pub use super::relay::Era;
-pub use super::upstream::State;
+
+/// What an upstream is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// Its handshake is under way.
+    Starting,
+    /// It answers.
+    Ready,
+    /// It has not answered the last question, but is still used.
+    Degraded,
+    /// It is not running, since nobody needs it; the next call starts it.
+    Idle,
+    /// It failed and is tried again after a wait.
+    BackingOff,
+    /// The gateway has ended it.
+    Stopped,
+    /// The configuration switches it off.
+    Disabled,
+}
+
+impl State {
+    /// Whether calls can be answered.
+    #[must_use]
+    pub const fn is_usable(self) -> bool {
+        matches!(self, Self::Ready | Self::Degraded | Self::Idle)
+    }
+}
 
 /// A snapshot of the gateway.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

@@ -7,13 +7,13 @@ use tokio::sync::mpsc;
 
 use super::relay::Message;
 use super::service::{Gateway, Inner};
-use super::session::{Asked, Journal, Ledger, Noted, Session, State};
+use super::session::{JournalFile, PeerRequest, Persisted, Session, SessionJournal, State};
 
 impl Gateway {
     /// Remembers sessions in a file from now on, which must be this process's alone; with `revive`, those that the file
     /// holds go on. A file that cannot be used is no reason not to serve.
     pub fn remember_sessions(&self, file: &Path, revive: bool) {
-        let known = if revive { Journal::read(file) } else { Ok(Vec::new()) };
+        let known = if revive { JournalFile::read(file) } else { Ok(Vec::new()) };
         match known {
             Ok(known) => {
                 for noted in &known {
@@ -30,7 +30,7 @@ impl Gateway {
                 tracing::warn!(file = %file.display(), %error, "the sessions of the process before are lost");
             }
         }
-        let journal: Arc<dyn Ledger> = Arc::new(Journal::new(file.to_owned()));
+        let journal: Arc<dyn SessionJournal> = Arc::new(JournalFile::new(file.to_owned()));
         if let Err(error) = self.inner().sessions.remember(&journal) {
             tracing::warn!(file = %file.display(), %error, "sessions will not survive a crash");
         }
@@ -44,7 +44,7 @@ impl Gateway {
     }
 
     /// Opens or closes the way to the process before or after this one.
-    pub fn set_peer(&self, way: Option<mpsc::UnboundedSender<Asked>>) {
+    pub fn set_peer(&self, way: Option<mpsc::UnboundedSender<PeerRequest>>) {
         let opened = way.is_some();
         self.inner().peer.set(way);
         if opened {
@@ -81,7 +81,7 @@ impl Gateway {
 
     /// Keeps a session that another process has begun.
     pub fn keep_session(&self, state: &str) {
-        self.inner().keep(&Noted::from(state));
+        self.inner().keep(&Persisted::from(state));
     }
 
     /// Ends a session of which its client has said so in another process.
@@ -111,14 +111,14 @@ impl Inner {
             return Some(session);
         }
         if let Some(state) = self.peer.find(id).await {
-            self.keep(&Noted::from(state.as_str()));
+            self.keep(&Persisted::from(state.as_str()));
         }
         // Also without an answer: the other process may have sent it just before its end.
         self.sessions.get(id)
     }
 
     /// Keeps a session from elsewhere, unless the configuration no longer has its endpoint.
-    fn keep(&self, noted: &Noted) {
+    fn keep(&self, noted: &Persisted) {
         let state = match State::read(noted) {
             Ok(state) => state,
             Err(error) => {
@@ -126,12 +126,12 @@ impl Inner {
                 return;
             }
         };
-        if self.board.scope(&state.endpoint()).is_none() {
+        if self.routing.view(&state.endpoint()).is_none() {
             tracing::info!(endpoint = ?state.endpoint(), "a session ends: its upstream is no longer configured");
             return;
         }
         let id = state.id.clone();
-        self.sessions.keep(&id, || state.revive(Arc::clone(&self.board), self.changes.subscribe()));
+        self.sessions.keep(&id, || state.revive(Arc::clone(&self.routing), self.changes.subscribe()));
     }
 }
 

@@ -35,7 +35,7 @@ pub(super) struct Shared {
     /// How the file is.
     health: Mutex<Health>,
     /// Tells that the gateway is to stop because of its log.
-    pub(super) stop: Notify,
+    stop: Notify,
 }
 
 impl Shared {
@@ -47,6 +47,16 @@ impl Shared {
     /// The health; a panic elsewhere leaves it as good as it was.
     pub(super) fn health(&self) -> MutexGuard<'_, Health> {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells that the gateway is to stop.
+    pub(super) fn demand_stop(&self) {
+        self.stop.notify_one();
+    }
+
+    /// Waits until that is told. Safe to cancel.
+    pub(super) async fn stop_demanded(&self) {
+        self.stop.notified().await;
     }
 
     /// Notes what was written.

@@ -5,7 +5,8 @@
 //! | `subscriber` | putting all of it together |
 //! | `output`, `format` | from an event to a record, in the thread that logs |
 //! | `queue`, `batch` | the way of records to the thread that writes |
-//! | `worker`, `file`, `trouble`, `health` | the thread of the file: writing, rotation, trouble, what others may know of it |
+//! | `worker`, `file` | the thread of the file: writing, rotation |
+//! | `self_report`, `trouble`, `health` | what is wrong with it, who is told, and what others may know |
 //! | `console`, `console_writer` | standard error |
 //!
 //! Order: [`init`] comes after detaching, because the writers are threads, and threads do not survive fork(2).
@@ -26,6 +27,7 @@ mod format;
 mod health;
 mod output;
 mod queue;
+mod self_report;
 mod subscriber;
 mod trouble;
 mod worker;

@@ -72,14 +72,14 @@ where
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: layer::Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
         let mut kept = Kept::default();
-        kept.add(self.context.style, |visit| attributes.record(visit));
+        kept.add(self.context.style(), |visit| attributes.record(visit));
         span.extensions_mut().replace(KeptBy::<NUMBER>(kept));
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: layer::Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
         if let Some(kept) = span.extensions_mut().get_mut::<KeptBy<NUMBER>>() {
-            kept.0.add(self.context.style, |visit| values.record(visit));
+            kept.0.add(self.context.style(), |visit| values.record(visit));
         }
     }
 

@@ -1,28 +1,28 @@
 //! Putting the subscriber together and making it the process's own.
 
 use std::io::{self, Write};
-use std::os::unix::net::UnixDatagram;
 use std::panic::{self, PanicHookInfo};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tracing::{Level, Subscriber};
+use tracing::Subscriber;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
-use super::batch::index;
-use super::console_writer::{self, ConsoleQueue};
+use super::console::Console;
+use super::console_writer;
+use super::error::Error;
 use super::file::{Active, Rotated};
 use super::format::{Context, Style};
 use super::health::{Health, Shared};
 use super::output::Output;
 use super::queue::Queue;
-use super::worker::{Order, Rules, Voice, Worker};
-use super::{Console, Error};
+use super::self_report::SelfReport;
+use super::worker::{Order, Rules, Worker};
 use crate::config::{ConsoleFormat, Log};
 use crate::sys::ending;
 
@@ -32,8 +32,6 @@ const END_LIMIT: Duration = Duration::from_secs(10);
 const CONSOLE_LIMIT: Duration = Duration::from_secs(1);
 /// How long a panic waits for the disk.
 const PANIC_LIMIT: Duration = Duration::from_secs(2);
-/// The socket of syslog(3), which the journal serves too.
-const SYSLOG: &str = "/dev/log";
 
 /// One output, whatever its format.
 type Boxed = Box<dyn Layer<Registry> + Send + Sync>;
@@ -154,7 +152,7 @@ impl Handle {
     /// `stop`. Safe to cancel.
     pub async fn demands_stop(&self) {
         match &self.shared {
-            Some(shared) => shared.stop.notified().await,
+            Some(shared) => shared.stop_demanded().await,
             None => std::future::pending().await,
         }
     }
@@ -230,12 +228,12 @@ where
     if let Some(path) = &log.file {
         let context = Arc::new(Context::new(Style::of(log.format, log.spans), &instance));
         let queue = Arc::new(Queue::new(log.queue, log.overflow));
-        let voice = voice(Arc::clone(&context), told);
-        let (worker, shared) = Worker::new(log, Active::open(path)?, Arc::clone(&queue), voice)?;
+        let report = SelfReport::new(Arc::clone(&context), told, path);
+        guard.shared = Some(Arc::clone(report.shared()));
+        let worker = Worker::new(log, Active::open(path)?, Arc::clone(&queue), report)?;
         let (layer, replace) = filtered(Output::<_, 1>::new(context, Arc::clone(&queue)), file_filter);
         outputs.push(layer);
         guard.filters[0] = Some(replace);
-        guard.shared = Some(shared);
         guard.file = Some(Writer::start("mcpeg-log", queue, move || worker.run())?);
     }
     Ok((tracing_subscriber::registry().with(outputs), guard))
@@ -281,30 +279,6 @@ fn console_style(log: &Log, console: Console) -> Option<Style> {
 fn host() -> String {
     nix::unistd::gethostname()
         .map_or_else(|_| "localhost".to_owned(), |name| name.to_string_lossy().into_owned())
-}
-
-/// How the file's writer tells something: by records of its own, and to a person on the console or, without one, by
-/// syslog(3), which the journal answers.
-fn voice(file: Arc<Context>, console: Option<(Arc<Context>, Arc<ConsoleQueue>)>) -> Voice {
-    Voice {
-        record: Box::new(move |level, text, numbers| file.own(level, text, numbers)),
-        alarm: Box::new(move |level, text| match &console {
-            Some((context, queue)) => queue.push(&context.own(level, text, &[]), index(level)),
-            None => syslog(level, text),
-        }),
-    }
-}
-
-/// Sends one line to syslog(3) without waiting; where nobody takes it, nobody reads it.
-fn syslog(level: Level, text: &str) {
-    // Facility daemon, severity err or warning: RFC 5424 §6.2.1.
-    let priority = if level == Level::ERROR { 27 } else { 28 };
-    let line = format!("<{priority}>mcpeg[{}]: {text}", std::process::id());
-    let sent = UnixDatagram::unbound().and_then(|socket| {
-        socket.set_nonblocking(true)?;
-        socket.send_to(line.as_bytes(), SYSLOG)
-    });
-    drop(sent);
 }
 
 /// Writes a panic to the log, so that it is found where people look, also without a console.

@@ -4,7 +4,7 @@ use std::io;
 
 use tokio::task::{JoinError, JoinSet};
 
-use super::Error;
+use super::error::Error;
 use crate::drain::{Trigger, Watch};
 use crate::gateway::Gateway;
 use crate::sys::net::{Address, Listener};

@@ -9,7 +9,7 @@ use tokio::io::Interest;
 use tokio::net::TcpSocket;
 use tokio::net::unix::pipe;
 
-use super::Error;
+use super::error::Error;
 use crate::gateway::Gateway;
 use crate::probe;
 use crate::sys::net::Address;

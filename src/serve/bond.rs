@@ -14,11 +14,11 @@ use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::Error;
+use super::error::Error;
 use super::reload::{self, Answer, Asker};
-use crate::daemon::channel::{self, Descriptors, Receiver, Sender};
-use crate::daemon::upgrade::{self, Error as Failure, Message};
-use crate::gateway::{Asked, Gateway, Parcel};
+use crate::gateway::{Gateway, Parcel, PeerRequest};
+use crate::handover::channel::{self, Descriptors, Receiver, Sender};
+use crate::handover::{self, Error as Failure, Message};
 
 /// The way to the process before or after this one, with the task that carries sessions.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub(super) struct Bond {
     /// Those who wait for them.
     relays: TaskTracker,
     /// What the gateway asks of the other process.
-    way: mpsc::UnboundedSender<Asked>,
+    way: mpsc::UnboundedSender<PeerRequest>,
     /// The task.
     task: AbortHandle,
 }
@@ -136,7 +136,7 @@ impl Bond {
         if std::mem::discriminant(&message) == std::mem::discriminant(wanted) {
             return Ok(());
         }
-        Err(message.into_refusal())
+        Err(Failure::refused(message))
     }
 
     /// Sends every session, such as those that were begun since the last time; `false` if the other process does not read.
@@ -152,7 +152,7 @@ impl Bond {
         gateway.share_turns();
         let turns = Turns(Some(gateway.clone()));
         let (done, carried) = oneshot::channel();
-        if self.way.send(Asked::Nothing { done }).is_ok() {
+        if self.way.send(PeerRequest::Nothing { done }).is_ok() {
             let _ = carried.await;
         }
         turns
@@ -169,7 +169,7 @@ impl Bond {
 
     /// Tells the old process why this one does not serve.
     pub(super) async fn fail(&self, error: &Error) {
-        self.sender.send(&upgrade::failed(error));
+        self.sender.send(&handover::failed(error));
         self.sender.flush().await;
     }
 }
@@ -195,7 +195,7 @@ impl Carrier {
     async fn carry(
         mut self,
         mut receiver: Receiver,
-        mut asked: mpsc::UnboundedReceiver<Asked>,
+        mut asked: mpsc::UnboundedReceiver<PeerRequest>,
         stages: mpsc::UnboundedSender<Message>,
     ) {
         loop {
@@ -267,18 +267,18 @@ impl Carrier {
     }
 
     /// A wish of our gateway.
-    fn ask(&mut self, asked: Asked) {
+    fn ask(&mut self, asked: PeerRequest) {
         match asked {
-            Asked::Find { id, answer } => {
+            PeerRequest::Find { id, answer } => {
                 self.waiting.entry(id.clone()).or_default().push(answer);
                 self.sender.send(&Message::Find { id });
             }
-            Asked::Ended { id } => self.sender.send(&Message::Ended { id }),
-            Asked::Deliver { id, body } => self.sender.send(&Message::Deliver { id, body }),
-            Asked::Round { word } => self.sender.send(&Message::Round { word }),
-            Asked::OfChild { word } => self.sender.send(&Message::OfChild { word }),
-            Asked::Turn { word } => self.sender.send(&Message::Turn { word }),
-            Asked::Nothing { done } => drop(done.send(())),
+            PeerRequest::Ended { id } => self.sender.send(&Message::Ended { id }),
+            PeerRequest::Deliver { id, body } => self.sender.send(&Message::Deliver { id, body }),
+            PeerRequest::Round { word } => self.sender.send(&Message::Round { word }),
+            PeerRequest::OfChild { word } => self.sender.send(&Message::OfChild { word }),
+            PeerRequest::Turn { word } => self.sender.send(&Message::Turn { word }),
+            PeerRequest::Nothing { done } => drop(done.send(())),
         }
     }
 }

@@ -3,9 +3,9 @@
 use std::io;
 
 use crate::daemon::detach;
-use crate::daemon::{LockError, PathsError, PidFileError, Received, control, listen, privileges, upgrade};
+use crate::daemon::{LockError, PathsError, PidFileError, Received, control, listen, privileges};
 use crate::exit::{Exit, ToExit};
-use crate::{config, gateway, log, probe};
+use crate::{config, gateway, handover, log, probe};
 
 /// Why a gateway does not serve, or stopped serving.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +72,7 @@ pub enum Error {
     Orphaned,
     /// What the process before this one passes.
     #[error(transparent)]
-    Upgrade(#[from] upgrade::Error),
+    Upgrade(#[from] handover::Error),
     /// The channel to the process before this one.
     #[error("cannot use the channel to the process before this one")]
     Channel(#[source] io::Error),

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
-use super::Error;
+use super::error::Error;
 use crate::exit::Exit;
 
 /// Panics so far.

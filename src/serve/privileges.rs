@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::{Error, Taken};
+use super::Taken;
+use super::error::Error;
 use crate::config::{self, Config};
 use crate::daemon::Record;
 use crate::daemon::privileges::{self, Credentials};

@@ -16,10 +16,11 @@ use tokio::task::JoinSet;
 
 use super::{Error, Serving};
 use crate::config::{self, Config, Log, Source};
-use crate::daemon::listen::{Listeners, Outline};
+use crate::daemon::listen::Listeners;
 use crate::daemon::passed::Passed;
 use crate::exit::{Exit, ToExit as _};
 use crate::gateway::{Gateway, Prepared, Reloaded};
+use crate::handover::Outline;
 use crate::sys::fs::Owners;
 use crate::sys::net::{Address, Listener};
 

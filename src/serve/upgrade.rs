@@ -27,14 +27,14 @@ use tokio_util::sync::CancellationToken;
 use super::bond::{Bond, Loan, Pause};
 use super::{Error, Serving, Taken, reload};
 use crate::config::{Overrides, Source};
-use crate::daemon::channel::READ_LIMIT;
 use crate::daemon::control::Server;
 use crate::daemon::listen::Listeners;
 use crate::daemon::passed;
-use crate::daemon::upgrade::{self, Candidate, Error as Failure, Message, Plan};
 use crate::daemon::{self, Lock, RunPaths};
 use crate::exit::{Exit, ToExit as _};
 use crate::gateway::Gateway;
+use crate::handover::channel::READ_LIMIT;
+use crate::handover::{self, Candidate, Error as Failure, Message, Plan};
 use crate::log::Console;
 use crate::sys::fd::Rest;
 use crate::{config, drain};
@@ -165,14 +165,14 @@ impl Offer {
         let (early, deadline) = (|failure| (failure, false), self.deadline);
         let (mut candidate, mut stream) = Candidate::start(&self.executable).map_err(early)?;
         let (pid, extensions) = match tokio::time::timeout_at(deadline, hello(&mut stream)).await {
-            Ok(Some(Message::Hello { protocol: upgrade::PROTOCOL, pid, extensions, .. })) => {
+            Ok(Some(Message::Hello { protocol: handover::PROTOCOL, pid, extensions, .. })) => {
                 (pid, extensions)
             }
             Ok(Some(_)) => return Err(early(candidate.foreign())),
             Ok(None) => return Err(early(candidate.died())),
             Err(_) => return Err(early(candidate.late(self.limit))),
         };
-        let passed = upgrade::pass(&stream, &self.lock, &self.listeners);
+        let passed = handover::pass(&stream, &self.lock, &self.listeners);
         let descriptors = passed.map_err(|error| match error.kind() {
             std::io::ErrorKind::BrokenPipe => early(candidate.died()),
             _ => early(Failure::Pass(error)),
@@ -451,7 +451,7 @@ pub(super) async fn ask(
 /// started in another way.
 #[must_use]
 pub fn take_over() -> Option<Exit> {
-    if !upgrade::is_successor() {
+    if !handover::is_successor() {
         return None;
     }
     Some(serve_on().unwrap_or_else(|error| error.to_exit()))
@@ -460,11 +460,11 @@ pub fn take_over() -> Option<Exit> {
 /// Receives everything and serves.
 fn serve_on() -> Result<Exit, Error> {
     drop(passed::claim(Rest::CloseOnExec, None)?);
-    let channel = upgrade::channel()?;
+    let channel = handover::inherited_channel()?;
     let mut taken = match inherit(&channel) {
         Ok(taken) => taken,
         Err(error) => {
-            upgrade::fail(&channel, &error);
+            handover::fail(&channel, &error);
             return Err(error);
         }
     };
@@ -477,7 +477,7 @@ fn serve_on() -> Result<Exit, Error> {
 
 /// Makes of what the old process passes what a start would have taken itself.
 fn inherit(channel: &std::os::unix::net::UnixStream) -> Result<Taken, Error> {
-    let inheritance = upgrade::receive(channel)?;
+    let inheritance = handover::receive(channel)?;
     let plan = inheritance.plan;
     let overrides =
         Overrides { listen: plan.listen, log_file: plan.log_file, log_level: plan.log_level, dev: plan.dev };

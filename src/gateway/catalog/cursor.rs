@@ -8,10 +8,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::StatusCode;
 use serde_json::value::RawValue;
 
-use super::super::error::Fault;
-use super::super::relay::{code, member, member_str};
-use super::super::upstream::{Kind, Listing};
-use super::scope::Scope;
+use super::endpoint_view::EndpointView;
+use crate::gateway::error::Fault;
+use crate::gateway::relay::{code, member, member_str};
+use crate::gateway::upstream::{Kind, Listing};
 
 /// The last item of a page.
 pub(super) struct Cursor {
@@ -25,23 +25,23 @@ pub(super) struct Cursor {
 
 impl Cursor {
     /// The cursor in a request's params, if there is one.
-    pub(super) fn of(params: Option<&RawValue>, scope: &Scope) -> Result<Option<Self>, Fault> {
+    pub(super) fn of(params: Option<&RawValue>, view: &EndpointView) -> Result<Option<Self>, Fault> {
         let Some(cursor) = params.and_then(|params| member(params, "cursor")) else { return Ok(None) };
         if cursor.get() == "null" {
             return Ok(None);
         }
         let text = params.and_then(|params| member_str(params, "cursor")).unwrap_or_default();
-        Self::read(&text, scope).map(Some).ok_or_else(|| {
+        Self::read(&text, view).map(Some).ok_or_else(|| {
             let message = "the cursor leads nowhere; list from the beginning, without one";
             Fault::downstream(code::INVALID_PARAMS, StatusCode::OK, message)
         })
     }
 
     /// What [`Self::after`] has written, if its upstream is still there.
-    fn read(text: &str, scope: &Scope) -> Option<Self> {
+    fn read(text: &str, view: &EndpointView) -> Option<Self> {
         let json = URL_SAFE_NO_PAD.decode(text).ok()?;
         let (name, index, key): (String, usize, String) = serde_json::from_slice(&json).ok()?;
-        let upstream = scope.upstreams().iter().position(|upstream| upstream.name() == name)?;
+        let upstream = view.upstreams().iter().position(|upstream| upstream.name() == name)?;
         Some(Self { upstream, index, key })
     }
 

@@ -1,14 +1,16 @@
 //! What an endpoint shows: the merged lists of its upstreams, and which upstream a name belongs to.
 
-mod board;
+mod connection_source;
 mod cursor;
-mod list;
+mod endpoint_view;
+mod listing;
 mod route;
-mod scope;
+mod routing_table;
 mod tasks;
 
-pub(crate) use board::{Board, Lineup};
-pub(crate) use list::{merged, soon};
+pub(crate) use connection_source::{ConnectionSource, Native, soon};
+pub(crate) use endpoint_view::EndpointView;
+pub(crate) use listing::{check_clashes, merged};
 pub(crate) use route::route;
-pub(crate) use scope::{Links, Native, Scope};
+pub(crate) use routing_table::{RoutingHandle, RoutingTable};
 pub(crate) use tasks::{all_tasks, own_tasks};

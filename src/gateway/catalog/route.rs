@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 
-use super::super::error::Fault;
-use super::super::relay::{
-    ClientMeta, Object, Raw, member, member_str, raw_string, set_member, set_path, text,
-};
-use super::super::upstream::{Kind, Listing, Purpose, Upstream};
-use super::list::listing;
-use super::scope::{Links, Scope};
+use super::connection_source::ConnectionSource;
+use super::endpoint_view::EndpointView;
+use super::listing::listing;
 use super::tasks::{check, owner};
 use crate::config::Shows;
+use crate::gateway::error::Fault;
+use crate::gateway::relay::{
+    ClientMeta, Object, Raw, member, member_str, method, raw_string, set_member, set_path, text,
+};
+use crate::gateway::upstream::{Kind, Listing, Purpose, Upstream};
 
 /// What a request names, and where.
 enum Subject {
@@ -30,23 +31,23 @@ enum Subject {
 
 /// Finds the upstream of a request and rewrites its parameters where names are prefixed.
 pub(crate) async fn route(
-    scope: &Scope,
-    links: &impl Links,
+    view: &EndpointView,
+    source: &impl ConnectionSource,
     method: &str,
     params: Option<Raw>,
     meta: &ClientMeta,
 ) -> Result<(Arc<Upstream>, Option<Raw>), Fault> {
-    let (upstream, params) = match scope.plain() {
+    let (upstream, params) = match view.plain() {
         Some(upstream) => {
             if matches!(subject(method), Subject::Task)
                 && let Some(params) = &params
             {
                 let id = member_str(params, "taskId").ok_or_else(|| missing("taskId"))?;
-                check(upstream, links, &id, meta).await?;
+                check(upstream, source, &id, meta).await?;
             }
             (Arc::clone(upstream), params)
         }
-        None => search(Search { scope, links, meta }, method, params).await?,
+        None => search(Search { view, source, meta }, method, params).await?,
     };
     let shows = upstream.shows();
     if shows.everything() {
@@ -57,7 +58,7 @@ pub(crate) async fn route(
 }
 
 /// Finds the upstream of a request where there are several.
-async fn search<L: Links>(
+async fn search<L: ConnectionSource>(
     search: Search<'_, L>,
     method: &str,
     params: Option<Raw>,
@@ -77,7 +78,7 @@ async fn search<L: Links>(
         (Subject::Reference, Some(params)) => search.reference(params).await,
         (Subject::Task, Some(params)) => {
             let id = member_str(&params, "taskId").ok_or_else(|| missing("taskId"))?;
-            Ok((owner(search.scope, search.links, &id, search.meta).await?, Some(params)))
+            Ok((owner(search.view, search.source, &id, search.meta).await?, Some(params)))
         }
         (_, None) => Err(missing("params")),
     }
@@ -141,11 +142,13 @@ fn unknown_name(kind: Kind, name: &str) -> Fault {
 /// What requests of this method name.
 fn subject(method: &str) -> Subject {
     match method {
-        "tools/call" => Subject::Name(Kind::Tools),
-        "prompts/get" => Subject::Name(Kind::Prompts),
-        "resources/read" | "resources/subscribe" | "resources/unsubscribe" => Subject::Uri,
-        "completion/complete" => Subject::Reference,
-        "tasks/get" | "tasks/update" | "tasks/cancel" | "tasks/result" => Subject::Task,
+        method::TOOLS_CALL => Subject::Name(Kind::Tools),
+        method::PROMPTS_GET => Subject::Name(Kind::Prompts),
+        method::RESOURCES_READ | method::SUBSCRIBE | method::UNSUBSCRIBE => Subject::Uri,
+        method::COMPLETE => Subject::Reference,
+        method::TASKS_GET | method::TASKS_UPDATE | method::TASKS_CANCEL | method::TASKS_RESULT => {
+            Subject::Task
+        }
         _ => Subject::Nothing,
     }
 }
@@ -154,26 +157,26 @@ fn subject(method: &str) -> Subject {
 fn missing(name: &str) -> Fault {
     use http::StatusCode;
     let message = format!("the request lacks the parameter `{name}`, or it is not a text");
-    Fault::downstream(super::super::relay::code::INVALID_PARAMS, StatusCode::OK, message)
+    Fault::downstream(crate::gateway::relay::code::INVALID_PARAMS, StatusCode::OK, message)
 }
 
 /// A search through the upstreams behind an endpoint.
 struct Search<'a, L> {
     /// The endpoint.
-    scope: &'a Scope,
+    view: &'a EndpointView,
     /// Its connections.
-    links: &'a L,
+    source: &'a L,
     /// The asking client, for modern upstreams.
     meta: &'a ClientMeta,
 }
 
-impl<L: Links> Search<'_, L> {
+impl<L: ConnectionSource> Search<'_, L> {
     /// The upstream that a shown name belongs to, and the name as that upstream knows it.
     async fn name(&self, kind: Kind, shown: &str) -> Result<(Arc<Upstream>, String), Fault> {
-        if let Some((upstream, name)) = self.scope.split(shown) {
+        if let Some((upstream, name)) = self.view.split(shown) {
             return Ok((Arc::clone(upstream), name.to_owned()));
         }
-        if self.scope.by_lookup()
+        if self.view.by_lookup()
             && let Some(upstream) = self.find(kind, |listing| listing.has(kind, shown)).await
         {
             return Ok((upstream, shown.to_owned()));
@@ -217,10 +220,11 @@ impl<L: Links> Search<'_, L> {
 
     /// The first upstream whose list of this kind passes the test; ones that cannot be asked are passed over.
     async fn find(&self, kind: Kind, test: impl Fn(&Listing) -> bool) -> Option<Arc<Upstream>> {
-        let upstreams = self.scope.upstreams();
+        let upstreams = self.view.upstreams();
         // All are asked at once, so that one that hangs delays the search once; the first in order has it.
-        let asked =
-            upstreams.iter().map(|upstream| listing(self.links, upstream, kind, Purpose::Routing, self.meta));
+        let asked = upstreams
+            .iter()
+            .map(|upstream| listing(self.source, upstream, kind, Purpose::Routing, self.meta));
         let listings = join_all(asked).await;
         let mut found = upstreams.iter().zip(listings);
         let has = |listing: &Result<_, _>| listing.as_ref().is_ok_and(|listing: &Arc<_>| test(listing));

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::join_all;
 use http::StatusCode;
@@ -10,46 +9,43 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 
-use super::super::error::Fault;
-use super::super::relay::{
-    ClientMeta, Era, Raw, TASKS, array_items, code, member, member_str, names, names::Strictness, raw,
-    set_member,
+use super::connection_source::{ConnectionSource, PATIENCE, awake};
+use super::endpoint_view::EndpointView;
+use crate::gateway::error::Fault;
+use crate::gateway::relay::{
+    ClientMeta, Era, Raw, TASKS, array_items, code, member, member_str, method, names, names::Strictness,
+    raw, set_member,
 };
-use super::super::upstream::{Link, Standing, Upstream};
-use super::list::PATIENCE;
-use super::scope::{Links, Scope};
+use crate::gateway::upstream::{Link, Standing, Upstream};
 
 /// The connection over which an upstream can be asked about its tasks, soon; `None` if it has none. Nothing of tasks is
 /// remembered of one that sleeps: it is woken, if it is known to have any.
-async fn awake(links: &impl Links, upstream: &Arc<Upstream>) -> Result<Option<Arc<Link>>, Fault> {
+async fn asked(source: &impl ConnectionSource, upstream: &Arc<Upstream>) -> Result<Option<Arc<Link>>, Fault> {
     if upstream.asleep().is_some_and(|link| !link.has_tasks()) {
         return Ok(None);
     }
-    let patience = if upstream.is_failing() { Duration::from_millis(500) } else { PATIENCE };
-    let late = |_| Fault::upstream(&upstream.name(), "is still starting; try again soon");
-    let link = timeout(patience, links.link(upstream)).await.map_err(late)??;
-    Ok(Some(link).filter(|link| link.has_tasks()))
+    Ok(Some(awake(source, upstream).await?).filter(|link| link.has_tasks()))
 }
 
 /// The upstream that a task of the client is of. One whose owner is not known, but whose name cannot be guessed, is searched
 /// for; somebody else's is nobody's.
 pub(super) async fn owner(
-    scope: &Scope,
-    links: &impl Links,
+    view: &EndpointView,
+    source: &impl ConnectionSource,
     id: &str,
     meta: &ClientMeta,
 ) -> Result<Arc<Upstream>, Fault> {
-    let upstreams = scope.upstreams();
-    if let Some(own) = upstreams.iter().find(|upstream| links.task(upstream, id) == Standing::Own) {
+    let upstreams = view.upstreams();
+    if let Some(own) = upstreams.iter().find(|upstream| source.task(upstream, id) == Standing::Own) {
         return Ok(Arc::clone(own));
     }
-    let claimed = upstreams.iter().filter(|upstream| links.task(upstream, id) == Standing::Claimed);
+    let claimed = upstreams.iter().filter(|upstream| source.task(upstream, id) == Standing::Claimed);
     let asked = claimed.map(|upstream| async move {
-        let link = awake(links, upstream).await.ok().flatten()?;
+        let link = asked(source, upstream).await.ok().flatten()?;
         link.knows_task(id, meta).await.then_some(upstream)
     });
     let found = join_all(asked).await.into_iter().flatten().next();
-    found.cloned().ok_or_else(|| not_theirs(links.era(), id, meta))
+    found.cloned().ok_or_else(|| not_theirs(source.era(), id, meta))
 }
 
 /// Nothing is known of this task to this client. One of the modern era that does not speak of tasks is told that first
@@ -69,25 +65,25 @@ fn not_theirs(era: Era, id: &str, meta: &ClientMeta) -> Fault {
 /// where the request is sent.
 pub(super) async fn check(
     upstream: &Arc<Upstream>,
-    links: &impl Links,
+    source: &impl ConnectionSource,
     id: &str,
     meta: &ClientMeta,
 ) -> Result<(), Fault> {
-    if links.task(upstream, id) != Standing::Foreign {
+    if source.task(upstream, id) != Standing::Foreign {
         return Ok(());
     }
-    if links.link(upstream).await?.era == links.era() {
-        Err(not_theirs(links.era(), id, meta))
+    if source.link(upstream).await?.era == source.era() {
+        Err(not_theirs(source.era(), id, meta))
     } else {
         Ok(())
     }
 }
 
 /// One server's answer to `tasks/list` with the tasks of this client only.
-pub(crate) fn own_tasks(upstream: &Upstream, links: &impl Links, result: Raw) -> Raw {
+pub(crate) fn own_tasks(upstream: &Upstream, source: &impl ConnectionSource, result: Raw) -> Raw {
     let Some(tasks) = member(&result, "tasks").and_then(array_items) else { return result };
     let is_own = |task: &&&RawValue| {
-        member_str(task, "taskId").is_some_and(|id| links.task(upstream, &id) == Standing::Own)
+        member_str(task, "taskId").is_some_and(|id| source.task(upstream, &id) == Standing::Own)
             && names::check(task, names::ITEM, Strictness::Pairs).is_ok()
     };
     let own: Vec<_> = tasks.iter().filter(is_own).map(|task| task.get()).collect();
@@ -99,10 +95,11 @@ pub(crate) fn own_tasks(upstream: &Upstream, links: &impl Links, result: Raw) ->
 
 /// `tasks/list` of the legacy era: the session's own tasks at all upstreams as the result, in one page. One that cannot be
 /// asked is left out.
-pub(crate) async fn all_tasks(scope: &Scope, links: &impl Links) -> Result<Raw, Fault> {
-    let asked = scope.upstreams().iter().map(|upstream| async move {
+pub(crate) async fn all_tasks(view: &EndpointView, source: &impl ConnectionSource) -> Result<Raw, Fault> {
+    let asked = view.upstreams().iter().map(|upstream| async move {
         let listed = async {
-            match awake(links, upstream).await?.filter(|link| link.era == Era::Legacy && link.lists_tasks()) {
+            match asked(source, upstream).await?.filter(|link| link.era == Era::Legacy && link.lists_tasks())
+            {
                 Some(link) => link.tasks().await.map(Some),
                 None => Ok(None),
             }
@@ -112,10 +109,10 @@ pub(crate) async fn all_tasks(scope: &Scope, links: &impl Links) -> Result<Raw, 
     });
     let listed: Vec<Result<Option<Vec<Raw>>, Fault>> = join_all(asked).await;
     if listed.iter().all(|listed| matches!(listed, Ok(None))) {
-        return Err(Fault::method_not_found("tasks/list"));
+        return Err(Fault::method_not_found(method::TASKS_LIST));
     }
     let (mut seen, mut shown) = (HashSet::new(), Vec::new());
-    for (upstream, listed) in scope.upstreams().iter().zip(listed) {
+    for (upstream, listed) in view.upstreams().iter().zip(listed) {
         let tasks = listed
             .inspect_err(|fault| tracing::debug!(fault = fault.message, "left out of the list of tasks"))
             .ok()
@@ -123,7 +120,7 @@ pub(crate) async fn all_tasks(scope: &Scope, links: &impl Links) -> Result<Raw, 
             .unwrap_or_default();
         for task in tasks {
             let Some(id) = member_str(&task, "taskId").map(std::borrow::Cow::into_owned) else { continue };
-            if links.task(upstream, &id) == Standing::Own && seen.insert(id) {
+            if source.task(upstream, &id) == Standing::Own && seen.insert(id) {
                 shown.push(task);
             }
         }

@@ -12,9 +12,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use sse_stream::{KeepAlive, Sse, SseBody, Timer};
 use tokio::time::{Sleep, timeout};
 
-use super::super::error::Fault;
-use super::super::relay::{Era, Id, Message, Outcome, code, member};
-use super::super::session::EventId;
+use crate::gateway::error::Fault;
+use crate::gateway::relay::{Era, Id, Message, Outcome, code, member};
+use crate::gateway::session::EventId;
 
 /// After so long without a message a stream is begun, so that keep-alives can flow and a client's end be noticed.
 const PATIENCE: Duration = Duration::from_secs(2);

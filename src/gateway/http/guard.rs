@@ -5,9 +5,9 @@ use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use http::HeaderMap;
 
-use super::super::client::ClientKey;
-use super::super::service::Inner;
 use crate::config::{ListenAddr, Server};
+use crate::gateway::client::ClientKey;
+use crate::gateway::service::Inner;
 
 /// The refusal of a request whose Host or Origin is not ours.
 pub(crate) fn refusal(
@@ -16,7 +16,7 @@ pub(crate) fn refusal(
     headers: &HeaderMap,
     uri: &Uri,
 ) -> Option<Response> {
-    let (status, reason) = verdict(&gateway.board.current().server, headers, uri).err()?;
+    let (status, reason) = verdict(&gateway.routing.current().server, headers, uri).err()?;
     if gateway.complaints.admits(reason, client) {
         tracing::warn!(reason, %client, "a request is refused");
     }

@@ -11,8 +11,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use serde_json::json;
 
-use super::super::service::Inner;
-use super::super::status::Audience;
+use crate::gateway::service::Inner;
+use crate::gateway::status::Audience;
 
 /// `GET /health/live`: 200 as long as the process serves.
 pub(crate) async fn live() -> &'static str {
@@ -21,8 +21,8 @@ pub(crate) async fn live() -> &'static str {
 
 /// `GET /health/ready`: 200, or 503 while no upstream can be used or the gateway drains.
 pub(crate) async fn ready(State(gateway): State<Arc<Inner>>) -> Response {
-    let lineup = gateway.board.current();
-    let usable = lineup.merged().upstreams().iter().any(|upstream| upstream.state().is_usable());
+    let table = gateway.routing.current();
+    let usable = table.merged().upstreams().iter().any(|upstream| upstream.state().is_usable());
     if gateway.draining.is_cancelled() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response()
     } else if usable {

@@ -4,23 +4,24 @@
 //! back in time has given up; the server is then told that the request is cancelled.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::super::error::Fault;
-use super::super::relay::{RequestMeta, code};
 use super::relayed::Relayed;
+use crate::gateway::error::Fault;
+use crate::gateway::relay::{RequestMeta, code, method};
 
 /// What the names begin with, so that they are not taken for a server's own.
 const PREFIX: &str = "mcpeg-held-";
 /// The state of a request that is simply sent again when the client has done what it was asked for.
 pub(super) const AGAIN: &str = "mcpeg-again";
 /// Methods that may be answered with questions (MCP 2026-07-28 §Multi Round-Trip Requests).
-const ASKING: [&str; 3] = ["tools/call", "prompts/get", "resources/read"];
+const ASKING: [&str; 3] = [method::TOOLS_CALL, method::PROMPTS_GET, method::RESOURCES_READ];
 
 /// What a request asks for; a repetition must ask for the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +31,7 @@ pub(super) struct Subject {
     /// What it names, as the client knows it.
     name: Option<String>,
     /// The endpoint that it was sent to.
-    endpoint: super::super::changes::Endpoint,
+    endpoint: crate::gateway::changes::Endpoint,
 }
 
 /// The requests that wait for their clients, and who waits until there is none.
@@ -42,14 +43,14 @@ impl Subject {
     pub(super) fn of(
         method: &str,
         meta: &RequestMeta<'_>,
-        endpoint: super::super::changes::Endpoint,
+        endpoint: crate::gateway::changes::Endpoint,
     ) -> Self {
-        let name = if method == "resources/read" { "uri" } else { "name" };
+        let name = if method == method::RESOURCES_READ { "uri" } else { "name" };
         Self { method: method.to_owned(), name: meta.param(name).map(Into::into), endpoint }
     }
 
     /// The endpoint that it was sent to.
-    pub(super) const fn endpoint(&self) -> &super::super::changes::Endpoint {
+    pub(super) const fn endpoint(&self) -> &crate::gateway::changes::Endpoint {
         &self.endpoint
     }
 
@@ -143,7 +144,7 @@ impl Held {
 
     /// The requests by name.
     fn requests(&self) -> MutexGuard<'_, HashMap<String, Relayed>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

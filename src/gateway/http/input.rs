@@ -9,10 +9,10 @@ use http::StatusCode;
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 
-use super::super::error::Fault;
-use super::super::relay::{Era, Object, Outcome, Raw, code, member, member_str, raw_string, set_member};
-use super::super::session::{Log, Session};
-use super::super::upstream::Link;
+use crate::gateway::error::Fault;
+use crate::gateway::relay::{Era, Object, Outcome, Raw, code, member, member_str, raw_string, set_member};
+use crate::gateway::session::{Log, Session};
+use crate::gateway::upstream::Link;
 
 /// As often one request may be answered with further questions.
 pub(super) const ROUNDS: usize = 64;

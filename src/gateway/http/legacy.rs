@@ -13,21 +13,21 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use super::super::catalog::{Scope, all_tasks, merged, own_tasks, route, soon};
-use super::super::changes::Endpoint;
-use super::super::error::Fault;
-use super::super::relay::{
-    ClientMeta, Era, Id, LATEST_LEGACY, LEGACY_VERSIONS, Message, Outcome, Raw, Request, Response as Answer,
-    Severity, code, member, member_str, plain_result, raw,
-};
-use super::super::service::{InFlight, Inner};
-use super::super::session::{Asked, EventId, Limits, Listening, Log, NoSession, OWN, Session};
-use super::super::upstream::{Call, ClientIdentity, Event, Kind, Link, SESSION, VERSION};
 use super::accept::Address;
 use super::answer::{self, Item};
+use super::forwarded_call::{ForwardedCall, Routed};
 use super::input::{ROUNDS, Wanted};
-use super::sending::{Routed, Sending};
 use super::validate;
+use crate::gateway::catalog::{EndpointView, all_tasks, merged, own_tasks, route, soon};
+use crate::gateway::changes::Endpoint;
+use crate::gateway::error::Fault;
+use crate::gateway::relay::{
+    ClientMeta, Era, Id, LATEST_LEGACY, LEGACY_VERSIONS, Message, Outcome, Raw, Request, Response as Answer,
+    Severity, code, member, member_str, method, plain_result, raw,
+};
+use crate::gateway::service::{InFlight, Inner};
+use crate::gateway::session::{EventId, Limits, Listening, Log, OWN, PeerRequest, Session, SessionRefused};
+use crate::gateway::upstream::{Call, ClientIdentity, Event, Kind, Link, SESSION, VERSION};
 
 /// The header that names the last event that a client has got.
 const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
@@ -41,7 +41,7 @@ pub(crate) async fn post(
     in_flight: InFlight,
 ) -> Response {
     if let Message::Request(request) = &message
-        && request.method == "initialize"
+        && request.method == method::INITIALIZE
     {
         return initialize(gateway, (endpoint, address), request).await;
     }
@@ -54,7 +54,7 @@ pub(crate) async fn post(
     match message {
         Message::Request(request) => self::request(gateway, session, request, headers, in_flight).await,
         Message::Notification(note) => {
-            if note.method == "notifications/cancelled" {
+            if note.method == method::CANCELLED {
                 // The request may be in flight in the other process; each knows its own.
                 elsewhere(gateway, &session, &Message::Notification(note.clone()));
             }
@@ -78,7 +78,7 @@ pub(crate) async fn post(
 /// flight that the message is about.
 fn elsewhere(gateway: &Inner, session: &Session, message: &Message) -> bool {
     let body = String::from_utf8_lossy(&message.to_line()).into_owned();
-    gateway.peer.tell(Asked::Deliver { id: session.id.clone(), body })
+    gateway.peer.tell(PeerRequest::Deliver { id: session.id.clone(), body })
 }
 
 /// `GET`: the stream of messages that belong to no request.
@@ -124,7 +124,7 @@ pub(crate) async fn get(gateway: &Arc<Inner>, headers: &HeaderMap) -> Response {
 /// An event to resume from, before there is a message. Clients of older revisions parse the data of every event, so only
 /// the newest gets an empty one.
 fn prime(session: &Session, place: EventId) -> Option<Item> {
-    let primed = session.links.client().version == LATEST_LEGACY;
+    let primed = session.connections.client().version == LATEST_LEGACY;
     primed.then_some(Item { message: None, id: Some(place) })
 }
 
@@ -145,7 +145,7 @@ pub(crate) async fn delete(State(gateway): State<Arc<Inner>>, headers: HeaderMap
     }
     match session(&gateway, &headers).await {
         Ok(session) => {
-            gateway.peer.tell(Asked::Ended { id: session.id.clone() });
+            gateway.peer.tell(PeerRequest::Ended { id: session.id.clone() });
             gateway.sessions.end(&session.id).await;
             StatusCode::OK.into_response()
         }
@@ -192,36 +192,36 @@ async fn initialize(
         return answer::fault(&fault, Some(request.id.clone()), Era::Legacy);
     }
     let version = client.version.clone();
-    let place = (Arc::clone(&gateway.board), endpoint);
-    let server = &gateway.board.current().server;
+    let place = (Arc::clone(&gateway.routing), endpoint);
+    let server = &gateway.routing.current().server;
     let limits = Limits { of_all: server.max_sessions, of_client: server.max_sessions_per_client };
     let session =
         match gateway.sessions.begin(place, client, gateway.changes.subscribe(), (address.0, limits)) {
             Ok(session) => session,
-            Err(error @ (NoSession::Full(_) | NoSession::Heavy)) => {
+            Err(error @ (SessionRefused::Full(_) | SessionRefused::Heavy)) => {
                 let fault =
                     Fault::downstream(code::INTERNAL, StatusCode::SERVICE_UNAVAILABLE, error.to_string());
                 return answer::json(&fault.response(Some(request.id.clone())), fault.status);
             }
-            Err(error @ NoSession::Random(_)) => {
+            Err(error @ SessionRefused::Random(_)) => {
                 tracing::error!(%error, "a session cannot begin");
                 return StatusCode::INTERNAL_SERVER_ERROR.into_response();
             }
         };
     let _attended = session.listening();
     let unborn = Unborn(Arc::clone(gateway), Some(Arc::clone(&session)));
-    let scope = session.scope();
-    let ready = scope.upstreams().iter().filter(|upstream| upstream.present().is_some());
+    let view = session.view();
+    let ready = view.upstreams().iter().filter(|upstream| upstream.present().is_some());
     let asked = join_all(ready.map(|upstream| soon(&*session, upstream)));
     let links: Vec<_> = asked.await.into_iter().flatten().collect();
-    let capabilities = scope.capabilities(&links, Era::Legacy);
+    let capabilities = view.capabilities(&links, Era::Legacy);
     let result = Greeting {
         protocol_version: &version,
         capabilities: &capabilities,
         server_info: &raw(
             &json!({ "name": "mcpeg", "title": "mcpeg gateway", "version": env!("CARGO_PKG_VERSION") }),
         ),
-        instructions: Scope::instructions(&links),
+        instructions: EndpointView::instructions(&links),
     };
     tracing::debug!(session = session.label(), version, upstreams = links.len(), "a session begins");
     let outcome = Outcome::Result(raw(&result));
@@ -301,7 +301,7 @@ async fn request(
     };
     let (request_id, log) = (id.clone(), Arc::new(Log::default()));
     let (running, written, gateway) = (Arc::clone(&session), Arc::clone(&log), Arc::clone(gateway));
-    let subscription = request.params.clone().filter(|_| request.method == "resources/subscribe");
+    let subscription = request.params.clone().filter(|_| request.method == method::SUBSCRIBE);
     tokio::spawn(async move {
         let last = run((&gateway, &running), request, cancelled, &written).await;
         if let (Some(params), Some(Message::Response(Answer { outcome: Outcome::Error(_), .. }))) =
@@ -402,7 +402,7 @@ async fn run(
 /// Notes whose task has begun, if one has, and leaves out of a list of tasks those of others.
 fn of_tasks(
     (gateway, session): (&Arc<Inner>, &Arc<Session>),
-    sending: &Sending<Arc<Session>>,
+    sending: &ForwardedCall<Arc<Session>>,
     method: &str,
     outcome: Outcome,
 ) -> Outcome {
@@ -410,7 +410,7 @@ fn of_tasks(
     if sending.link.era != Era::Legacy {
         return Outcome::Result(result);
     }
-    if method == "tasks/list" {
+    if method == method::TASKS_LIST {
         return Outcome::Result(own_tasks(&sending.upstream, session, result));
     }
     if let Some(id) = sending.link.task_begun(&result) {
@@ -425,11 +425,11 @@ async fn again(
     routed: &Routed,
     wanted: &Wanted,
     messages: &Log,
-) -> Result<Sending<Arc<Session>>, Fault> {
+) -> Result<ForwardedCall<Arc<Session>>, Fault> {
     let patience = routed.upstream.connector.settings.request_timeout;
     let answers = wanted.ask(session, messages, patience).await?;
     let params = wanted.repeat(routed.params.as_deref(), &answers);
-    Sending::begin(Arc::clone(session), Routed { params, ..routed.clone() }).await
+    ForwardedCall::begin(Arc::clone(session), Routed { params, ..routed.clone() }).await
 }
 
 /// The response for the client. A server that never stops asking is given up.
@@ -452,22 +452,22 @@ enum Started {
     /// The gateway's own answer.
     Here(Raw),
     /// On its way to an upstream.
-    Upstream(Box<(Sending<Arc<Session>>, Routed)>),
+    Upstream(Box<(ForwardedCall<Arc<Session>>, Routed)>),
 }
 
 /// Answers a request here or sends it to its upstream.
 async fn start(session: &Arc<Session>, request: Request) -> Result<Started, Fault> {
     let Request { method, params, .. } = request;
     match method.as_str() {
-        "ping" => return Ok(Started::Here(raw(&json!({})))),
-        "logging/setLevel" => {
+        method::PING => return Ok(Started::Here(raw(&json!({})))),
+        method::SET_LOG_LEVEL => {
             let level = params.as_deref().and_then(|params| member(params, "level"));
             if !level.is_some_and(Severity::is_known) {
                 let message = format!("`level` must be one of {}", Severity::names().join(", "));
                 return Err(Fault::downstream(code::INVALID_PARAMS, StatusCode::BAD_REQUEST, message));
             }
             session.set_log_level(params.clone());
-            let own = session.links.open();
+            let own = session.connections.open();
             let limit = std::time::Duration::from_secs(10);
             let calls = own.iter().map(|link| link.call(Call::new(method.as_str(), params.clone(), limit)));
             for exchange in join_all(calls).await {
@@ -478,21 +478,21 @@ async fn start(session: &Arc<Session>, request: Request) -> Result<Started, Faul
         _ => {}
     }
     // Held until the request is on its way: a reload does not end its upstream before.
-    let scope = &session.scope();
-    let meta = &session.links.client().meta;
+    let view = &session.view();
+    let meta = &session.connections.client().meta;
     if let Some(kind) = Kind::of_method(&method)
-        && scope.transparent().is_none()
+        && view.transparent().is_none()
     {
-        let merged = merged(scope, &**session, kind, meta, Era::Legacy, params.as_deref()).await?;
+        let merged = merged(view, &**session, kind, meta, Era::Legacy, params.as_deref()).await?;
         return Ok(Started::Here(merged));
     }
-    if method == "tasks/list" && scope.plain().is_none() {
-        return all_tasks(scope, &**session).await.map(Started::Here);
+    if method == method::TASKS_LIST && view.plain().is_none() {
+        return all_tasks(view, &**session).await.map(Started::Here);
     }
     session.note_subscription(&method, params.as_deref())?;
-    let (upstream, params) = route(scope, &**session, &method, params, meta).await.map_err(|mut fault| {
+    let (upstream, params) = route(view, &**session, &method, params, meta).await.map_err(|mut fault| {
         // Resource not found has a code of its own in this era (MCP 2025-11-25 §Resources, "Error Handling").
-        if method == "resources/read" && fault.code == code::INVALID_PARAMS {
+        if method == method::RESOURCES_READ && fault.code == code::INVALID_PARAMS {
             fault.code = code::LEGACY_NOT_FOUND;
         }
         fault
@@ -504,6 +504,6 @@ async fn start(session: &Arc<Session>, request: Request) -> Result<Started, Faul
         return Ok(Started::Here(raw(&json!({}))));
     }
     let routed = Routed { upstream, era: Era::Legacy, method, params, headers: Vec::new() };
-    let sending = Sending::begin(Arc::clone(session), routed.clone()).await?;
+    let sending = ForwardedCall::begin(Arc::clone(session), routed.clone()).await?;
     Ok(Started::Upstream(Box::new((sending, routed))))
 }

@@ -1,18 +1,19 @@
 //! The connections that a list for a modern client is made from: what a legacy server lists may depend on what its client
 //! can be asked.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::catalog::Links;
-use super::super::error::Fault;
-use super::super::relay::ClientMeta;
-use super::super::upstream::{Caller, Lease, Link, Standing, Upstream};
+use crate::gateway::catalog::ConnectionSource;
+use crate::gateway::error::Fault;
+use crate::gateway::relay::ClientMeta;
+use crate::gateway::upstream::{Caller, Lease, Link, Standing, Upstream};
+use parking_lot::Mutex;
 
 /// The shared connections, for a request of this client.
 pub(super) struct Asking<'a>(pub(super) &'a Caller);
 
-impl Links for Asking<'_> {
+impl ConnectionSource for Asking<'_> {
     async fn link(&self, upstream: &Arc<Upstream>) -> Result<Arc<Link>, Fault> {
         upstream.native().await
     }
@@ -37,7 +38,7 @@ impl<'a> Lending<'a> {
     }
 }
 
-impl Links for Lending<'_> {
+impl ConnectionSource for Lending<'_> {
     async fn link(&self, upstream: &Arc<Upstream>) -> Result<Arc<Link>, Fault> {
         let native = upstream.native().await?;
         if !upstream.lends_to(self.client.0, &native) {
@@ -47,7 +48,7 @@ impl Links for Lending<'_> {
         let lent = Box::pin(upstream.lend(self.client, Duration::ZERO)).await;
         let Ok(lease) = lent else { return Ok(native) };
         let link = lease.link();
-        self.leases.lock().unwrap_or_else(PoisonError::into_inner).push(lease);
+        self.leases.lock().push(lease);
         link.or(Ok(native))
     }
 }

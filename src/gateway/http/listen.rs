@@ -16,18 +16,18 @@ use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::super::catalog::{Board, Scope};
-use super::super::changes::{Announced, Change, Endpoint, LISTS, changed, updated};
-use super::super::error::Fault;
-use super::super::relay::{
-    ClientMeta, Id, Message, Notification, Outcome, Request, Response as Answer, code, key, member,
-    member_str, raw, set_path,
-};
-use super::super::service::Inner;
-use super::super::session::{Subscribed, is_within};
-use super::super::upstream::{Followed, Kind, Link, Upstream, can_subscribe, follow};
 use super::answer;
 use crate::config::UpstreamName;
+use crate::gateway::catalog::{EndpointView, RoutingHandle};
+use crate::gateway::changes::{Announced, Change, Endpoint, LISTS, changed, updated};
+use crate::gateway::error::Fault;
+use crate::gateway::relay::{
+    ClientMeta, Id, Message, Notification, Outcome, Request, Response as Answer, code, key, member,
+    member_str, method, raw, set_path,
+};
+use crate::gateway::service::Inner;
+use crate::gateway::session::{Subscribed, is_within};
+use crate::gateway::upstream::{Followed, Kind, Link, Upstream, can_subscribe, follow};
 
 /// Messages that may wait for the client to read. Beyond, changes are gathered where they come from.
 const QUEUE: usize = 256;
@@ -70,10 +70,10 @@ impl Filter {
     /// Whether a notification passes.
     fn passes(&self, note: &Notification) -> bool {
         match note.method.as_str() {
-            "notifications/tools/list_changed" => self.tools_list_changed,
-            "notifications/prompts/list_changed" => self.prompts_list_changed,
-            "notifications/resources/list_changed" => self.resources_list_changed,
-            "notifications/resources/updated" => {
+            method::TOOLS_CHANGED => self.tools_list_changed,
+            method::PROMPTS_CHANGED => self.prompts_list_changed,
+            method::RESOURCES_CHANGED => self.resources_list_changed,
+            method::RESOURCE_UPDATED => {
                 let uri = note.params.as_deref().and_then(|params| member_str(params, "uri"));
                 uri.is_some_and(|uri| {
                     self.resource_subscriptions.iter().any(|wanted| is_within(&uri, wanted))
@@ -85,8 +85,8 @@ impl Filter {
 }
 
 /// The names of the upstreams behind an endpoint.
-fn names(scope: &Scope) -> HashSet<UpstreamName> {
-    scope.upstreams().iter().map(|upstream| upstream.connector.name().clone()).collect()
+fn names(view: &EndpointView) -> HashSet<UpstreamName> {
+    view.upstreams().iter().map(|upstream| upstream.connector.name().clone()).collect()
 }
 
 /// One stream of changes.
@@ -98,7 +98,7 @@ struct Stream {
     /// The endpoint that it was opened at.
     endpoint: Endpoint,
     /// What is behind that endpoint.
-    board: Arc<Board>,
+    routing: Arc<RoutingHandle>,
     /// The upstreams that it concerns.
     names: HashSet<UpstreamName>,
     /// Who listens.
@@ -114,7 +114,7 @@ struct Stream {
 /// Opens a stream of changes.
 pub(crate) fn listen(
     gateway: &Arc<Inner>,
-    (endpoint, scope): (Endpoint, &Scope),
+    (endpoint, view): (Endpoint, &EndpointView),
     request: Request,
     client: &ClientMeta,
 ) -> Result<Response, Fault> {
@@ -127,22 +127,22 @@ pub(crate) fn listen(
     let mut subscribed = Subscribed::default();
     wanted.resource_subscriptions.iter().try_for_each(|uri| subscribed.add(uri))?;
     let changes = gateway.changes.subscribe();
-    let links: Vec<_> = scope.upstreams().iter().filter_map(|upstream| upstream.present()).collect();
+    let links: Vec<_> = view.upstreams().iter().filter_map(|upstream| upstream.present()).collect();
     let (messages, receiver) = mpsc::channel(QUEUE);
     let (updates, followed) = mpsc::channel(QUEUE);
     let mut stream = Stream {
         id: request.id,
-        filter: wanted.honoured(&links, links.len() == scope.upstreams().len()),
+        filter: wanted.honoured(&links, links.len() == view.upstreams().len()),
         endpoint,
-        board: Arc::clone(&gateway.board),
-        names: names(scope),
+        routing: Arc::clone(&gateway.routing),
+        names: names(view),
         client: client.clone(),
         followed: HashSet::new(),
         updates,
         messages,
     };
     stream.acknowledge();
-    stream.follow(scope.upstreams());
+    stream.follow(view.upstreams());
     tokio::spawn(stream.run(changes, followed, gateway.draining.clone()));
     let receiver =
         stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) });
@@ -153,7 +153,7 @@ impl Stream {
     /// The first message: what the client will hear of.
     fn acknowledge(&self) {
         let params = raw(&json!({ "notifications": self.filter }));
-        let method = "notifications/subscriptions/acknowledged".to_owned();
+        let method = method::ACKNOWLEDGED.to_owned();
         // Nothing else is in the queue.
         let _ = self.messages.try_send(self.own(Notification { method, params: Some(params) }));
     }
@@ -180,8 +180,8 @@ impl Stream {
 
     /// Follows upstreams that have come since: with a reload, or after they were away.
     fn follow_newcomers(&mut self) {
-        if let Some(scope) = self.board.scope(&self.endpoint) {
-            self.follow(scope.upstreams());
+        if let Some(view) = self.routing.view(&self.endpoint) {
+            self.follow(view.upstreams());
         }
     }
 
@@ -218,7 +218,7 @@ impl Stream {
 
     /// Looks again at what is behind the endpoint.
     fn look_again(&mut self) {
-        self.names = self.board.scope(&self.endpoint).map(|scope| names(&scope)).unwrap_or_default();
+        self.names = self.routing.view(&self.endpoint).map(|view| names(&view)).unwrap_or_default();
         self.follow_newcomers();
     }
 
@@ -277,14 +277,14 @@ struct Ended<'a> {
 struct EndedMeta {
     /// The subscription.
     #[serde(rename = "io.modelcontextprotocol/subscriptionId")]
-    subscription: Option<super::super::relay::Raw>,
+    subscription: Option<crate::gateway::relay::Raw>,
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::service::Gateway;
     use super::*;
     use crate::config::{Config, Log, Server};
+    use crate::gateway::service::Gateway;
     use http_body_util::BodyExt as _;
 
     /// A gateway without configured upstreams.
@@ -301,10 +301,10 @@ mod tests {
     fn open(gateway: &Gateway, notifications: &serde_json::Value) -> Result<Response, Fault> {
         // Once it looks again, nobody is behind its endpoint any more who could tell it something else.
         let (inner, endpoint) = (gateway.inner(), Endpoint::One("nobody".to_owned()));
-        let scope = inner.board.scope(&Endpoint::All).unwrap();
+        let view = inner.routing.view(&Endpoint::All).unwrap();
         let params = Some(raw(&json!({ "notifications": notifications })));
         let request = Request { id: Id::number(7), method: "subscriptions/listen".to_owned(), params };
-        listen(inner, (endpoint, &scope), request, &ClientMeta::default())
+        listen(inner, (endpoint, &view), request, &ClientMeta::default())
     }
 
     #[tokio::test]

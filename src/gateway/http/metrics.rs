@@ -3,8 +3,8 @@
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 
-use super::super::service::Inner;
 use crate::config::Metrics;
+use crate::gateway::service::Inner;
 use crate::sys::net::Listener;
 
 /// The type of the answer: Prometheus text format 0.0.4.
@@ -22,7 +22,7 @@ pub(crate) fn is_local(listener: &Listener) -> bool {
 
 /// Answers over a listener that is local or not; where it may not, the path is as unknown as others.
 pub(crate) fn scrape(gateway: &Inner, local: bool) -> Response {
-    let open = match gateway.board.current().server.metrics {
+    let open = match gateway.routing.current().server.metrics {
         Metrics::Local => local,
         Metrics::All => true,
         Metrics::Off => false,

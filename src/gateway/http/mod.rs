@@ -3,6 +3,7 @@
 mod accept;
 mod answer;
 mod bodies;
+mod forwarded_call;
 mod guard;
 mod health;
 mod held;
@@ -17,7 +18,6 @@ mod questions;
 mod relayed;
 mod rounds;
 mod router;
-mod sending;
 mod slots;
 mod stall;
 mod validate;

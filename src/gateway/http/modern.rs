@@ -13,31 +13,31 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::super::catalog::{Links as _, Native, Scope, merged, route, soon};
-use super::super::changes::Endpoint;
-use super::super::error::Fault;
-use super::super::relay::{
-    ClientMeta, Era, Id, MODERN, Message, Object, Outcome, Raw, Request, RequestMeta, Response as Answer,
-    code, key, raw, set_member, to_legacy_params,
-};
-use super::super::service::{InFlight, Inner};
-use super::super::upstream::headers::{NAME, PARAM};
-use super::super::upstream::{Caller, Kind};
 use super::accept::Address;
+use super::forwarded_call::{ForwardedCall, Routed};
 use super::held::{self, Subject};
 use super::lending::{Asking, Lending};
 use super::relayed::{Relayed, Telling, Way};
-use super::sending::{Routed, Sending};
 use super::{answer, listen, rounds, validate};
+use crate::gateway::catalog::{ConnectionSource as _, EndpointView, Native, merged, route, soon};
+use crate::gateway::changes::Endpoint;
+use crate::gateway::error::Fault;
+use crate::gateway::relay::{
+    ClientMeta, Era, Id, MODERN, Message, Object, Outcome, Raw, Request, RequestMeta, Response as Answer,
+    code, key, method, raw, set_member, to_legacy_params,
+};
+use crate::gateway::service::{InFlight, Inner};
+use crate::gateway::upstream::headers::{NAME, PARAM};
+use crate::gateway::upstream::{Caller, Kind};
 
 /// Methods of the legacy era that this one has not: they never reach an upstream, whatever its era.
 const GONE: [&str; 5] =
-    ["initialize", "ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"];
+    [method::INITIALIZE, method::PING, method::SET_LOG_LEVEL, method::SUBSCRIBE, method::UNSUBSCRIBE];
 
 /// Handles a POST.
 pub(crate) async fn post(
     gateway: &Arc<Inner>,
-    place: (Endpoint, Arc<Scope>, Address),
+    place: (Endpoint, Arc<EndpointView>, Address),
     headers: &HeaderMap,
     message: Message,
     in_flight: InFlight,
@@ -61,7 +61,7 @@ pub(crate) async fn post(
 /// Answers a request here or relays it.
 async fn dispatch(
     gateway: &Arc<Inner>,
-    (endpoint, scope, address): (Endpoint, Arc<Scope>, Address),
+    (endpoint, view, address): (Endpoint, Arc<EndpointView>, Address),
     headers: &HeaderMap,
     request: Request,
     in_flight: InFlight,
@@ -72,16 +72,16 @@ async fn dispatch(
     validate::client_size(&client)?;
     let caller = Caller::of(address.0, &client);
     match request.method.as_str() {
-        "server/discover" => return Ok(result(request.id, discover(&scope).await)),
-        "subscriptions/listen" => return listen::listen(gateway, (endpoint, &scope), request, &client),
+        method::DISCOVER => return Ok(result(request.id, discover(&view).await)),
+        method::LISTEN => return listen::listen(gateway, (endpoint, &view), request, &client),
         method if GONE.contains(&method) => return Err(Fault::method_not_found(method)),
         _ => {}
     }
     if let Some(kind) = Kind::of_method(&request.method)
-        && scope.transparent().is_none()
+        && view.transparent().is_none()
     {
         let (links, params) = (Lending::to((&client, &caller)), request.params.as_deref());
-        let merged = merged(&scope, &links, kind, &client, Era::Modern, params).await?;
+        let merged = merged(&view, &links, kind, &client, Era::Modern, params).await?;
         let message = Message::Response(Answer {
             id: Some(request.id),
             outcome: Outcome::Result(set_server_info(merged)),
@@ -98,8 +98,7 @@ async fn dispatch(
         ControlFlow::Continue(telling) => telling,
     };
     let first = held::check_first(state.as_deref());
-    let (upstream, params) =
-        route(&scope, &Asking(&caller), &subject.method, request.params, &client).await?;
+    let (upstream, params) = route(&view, &Asking(&caller), &subject.method, request.params, &client).await?;
     let native = upstream.native().await?;
     if native.era == Era::Legacy {
         first?;
@@ -111,17 +110,17 @@ async fn dispatch(
     if let Some(least) = telling.log {
         way.link(&upstream).await?.want_log(least).await;
     }
-    if subject.method == "tools/call"
+    if subject.method == method::TOOLS_CALL
         && let Some(params) = params.as_deref()
     {
         let check = |mirrored: &[_]| validate::parameters(mirrored, params, headers);
         native.check_parameters(params, &client, check).await?;
     }
-    let (era, mirrors) = (Era::Modern, mirrors(headers, &subject, &scope));
+    let (era, mirrors) = (Era::Modern, mirrors(headers, &subject, &view));
     let routed = Routed { upstream, era, method: subject.method.clone(), params, headers: mirrors };
-    let sending = Sending::begin(way, routed).await?;
+    let sending = ForwardedCall::begin(way, routed).await?;
     // The call itself is counted by its connection from here on; the scope's upstreams are held no longer.
-    drop(scope);
+    drop(view);
     let relayed = Relayed::new(sending, subject, (client, caller), telling, gateway);
     Ok(answer::answer(Box::pin(stream::unfold(Some(relayed), Relayed::next)), headers).await)
 }
@@ -171,8 +170,8 @@ fn says_nothing(params: Option<&Raw>) -> bool {
 
 /// The headers that mirror parameters, for an HTTP upstream; that of the name, which has been checked, where the upstream
 /// knows the same name.
-fn mirrors(headers: &HeaderMap, subject: &Subject, scope: &Scope) -> Vec<(HeaderName, HeaderValue)> {
-    let name = headers.get(&NAME).filter(|_| subject.may_ask() && subject.is_named() && scope.keeps_names());
+fn mirrors(headers: &HeaderMap, subject: &Subject, view: &EndpointView) -> Vec<(HeaderName, HeaderValue)> {
+    let name = headers.get(&NAME).filter(|_| subject.may_ask() && subject.is_named() && view.keeps_names());
     let mirrored = headers.iter().filter(|(name, _)| name.as_str().starts_with(PARAM));
     let mirrored = mirrored.map(|(name, value)| (name.clone(), value.clone()));
     mirrored.chain(name.map(|name| (NAME, name.clone()))).collect()
@@ -217,14 +216,14 @@ struct Discovered<'a> {
 }
 
 /// Answers `server/discover`.
-async fn discover(scope: &Scope) -> Raw {
-    let asked = join_all(scope.upstreams().iter().map(|upstream| soon(&Native, upstream)));
+async fn discover(view: &EndpointView) -> Raw {
+    let asked = join_all(view.upstreams().iter().map(|upstream| soon(&Native, upstream)));
     let links: Vec<_> = asked.await.into_iter().flatten().collect();
     raw(&Discovered {
         result_type: "complete",
         supported_versions: [MODERN],
-        capabilities: &scope.capabilities(&links, Era::Modern),
-        instructions: Scope::instructions(&links),
+        capabilities: &view.capabilities(&links, Era::Modern),
+        instructions: EndpointView::instructions(&links),
         ttl_ms: 0,
         cache_scope: "private",
         meta: json!({ (key::SERVER_INFO): server_info() }),

@@ -10,15 +10,15 @@ use http_body::{Body, Frame};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::time::sleep_until;
 
-use super::super::changes::Endpoint;
-use super::super::error::Fault;
-use super::super::relay::{Era, MODERN, Message, RequestMeta, code};
-use super::super::service::Inner;
-use super::super::upstream::{SESSION, VERSION};
 use super::accept::Address;
 use super::bodies::{Bodies, Pace};
 use super::{answer, legacy, modern, router, validate};
 use crate::config::Server;
+use crate::gateway::changes::Endpoint;
+use crate::gateway::error::Fault;
+use crate::gateway::relay::{Era, MODERN, Message, RequestMeta, code, method};
+use crate::gateway::service::Inner;
+use crate::gateway::upstream::{SESSION, VERSION};
 
 /// Handles a POST to an endpoint.
 pub(crate) async fn post(
@@ -28,7 +28,7 @@ pub(crate) async fn post(
     body: impl Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
 ) -> Response {
     let read = match acceptable(headers) {
-        Ok(()) => read(body, &gateway.bodies, &gateway.board.current().server).await,
+        Ok(()) => read(body, &gateway.bodies, &gateway.routing.current().server).await,
         Err(fault) => Err(fault),
     };
     let message = match read.and_then(|body| parse(&body)) {
@@ -43,10 +43,8 @@ pub(crate) async fn post(
     let in_flight = gateway.in_flight();
     match era {
         // Looked up only now: a body that comes slowly must not keep an upstream that a reload has removed.
-        Era::Modern => match gateway.board.scope(&endpoint) {
-            Some(scope) => {
-                modern::post(gateway, (endpoint, scope, address), headers, message, in_flight).await
-            }
+        Era::Modern => match gateway.routing.view(&endpoint) {
+            Some(view) => modern::post(gateway, (endpoint, view, address), headers, message, in_flight).await,
             None => router::unknown(&endpoint),
         },
         Era::Legacy => legacy::post(gateway, (endpoint, address), headers, message, in_flight).await,
@@ -117,7 +115,7 @@ async fn read(
 
 /// Reads the message.
 fn parse(body: &[u8]) -> Result<Message, Fault> {
-    use super::super::relay::ParseError;
+    use crate::gateway::relay::ParseError;
     Message::parse(body).map_err(|error| {
         let code = if matches!(error, ParseError::Json(_)) { code::PARSE } else { code::INVALID_REQUEST };
         Fault::downstream(code, StatusCode::BAD_REQUEST, error.to_string())
@@ -130,7 +128,7 @@ fn era(headers: &HeaderMap, message: &Message) -> Era {
     let modern = match message {
         Message::Request(request) => {
             stated
-                || request.method == "server/discover"
+                || request.method == method::DISCOVER
                 || RequestMeta::of(request.params.as_deref()).version().is_some()
         }
         Message::Notification(_) | Message::Response(_) => stated && !headers.contains_key(&SESSION),

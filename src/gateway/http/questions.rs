@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use serde_json::value::RawValue;
 
-use super::super::relay::{ClientMeta, Outcome, array_items, member, member_str, raw_string};
 use super::held::AGAIN;
+use crate::gateway::relay::{ClientMeta, Outcome, array_items, member, member_str, method, raw_string};
 
 /// The result that asks a client for input.
 pub(super) fn input_required(requests: &str, state: &str) -> Outcome {
@@ -28,7 +28,7 @@ pub(super) fn visits(client: &ClientMeta, error: &RawValue) -> Option<Outcome> {
         let mut free =
             std::iter::once(theirs.clone()).chain(others).filter(|name| names.insert(name.clone()));
         let name = free.next().expect("there is always another number");
-        question(&name, "elicitation/create", visit.get())
+        question(&name, method::ELICIT, visit.get())
     });
     let requests = format!("{{{}}}", visits.collect::<Vec<_>>().join(","));
     Some(input_required(&requests, AGAIN))

@@ -14,17 +14,17 @@ use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::super::catalog::Links;
-use super::super::error::Fault;
-use super::super::relay::{
-    ClientMeta, Era, Id, Message, Notification, Outcome, Raw, Request, RequestMeta, Response as Answer,
-    Severity, code, complete_result, key, member, set_member,
-};
-use super::super::service::{InFlight, Inner};
-use super::super::upstream::{Caller, Event, Inbound, InboxReceiver, Kind, Lease, Link, Upstream};
+use super::forwarded_call::ForwardedCall;
 use super::held::Subject;
 use super::questions::{input_required, question, visits};
-use super::sending::Sending;
+use crate::gateway::catalog::ConnectionSource;
+use crate::gateway::error::Fault;
+use crate::gateway::relay::{
+    ClientMeta, Era, Id, Message, Notification, Outcome, Raw, Request, RequestMeta, Response as Answer,
+    Severity, code, complete_result, key, member, method, set_member,
+};
+use crate::gateway::service::{InFlight, Inner};
+use crate::gateway::upstream::{Caller, Event, Inbound, InboxReceiver, Kind, Lease, Link, Upstream};
 
 /// How long after a question the next one may come that is asked in the same round: a server that wants several things
 /// at once sends one question after the other. One that comes later is asked in the next round, so that nothing depends
@@ -35,16 +35,16 @@ const SAME_ROUND: Duration = Duration::from_millis(20);
 const EARLY: usize = 64;
 
 /// A log message.
-const LOGGED: &str = "notifications/message";
+const LOGGED: &str = method::LOG_MESSAGE;
 /// A request that is taken back.
-const CANCELLED: &str = "notifications/cancelled";
+const CANCELLED: &str = method::CANCELLED;
 
 /// Notifications of the legacy era that this one has not.
-const GONE: [&str; 2] = ["notifications/elicitation/complete", "notifications/tasks/status"];
+const GONE: [&str; 2] = [method::ELICITATION_COMPLETE, method::TASK_STATUS];
 
 /// Whether a notification is one that this era has on the streams of `subscriptions/listen` only.
 fn is_change(method: &str) -> bool {
-    method == "notifications/resources/updated" || !Kind::changed(method).is_empty()
+    method == method::RESOURCE_UPDATED || !Kind::changed(method).is_empty()
 }
 
 /// Which connection a request goes over.
@@ -73,7 +73,7 @@ pub(super) struct Telling {
 /// A relayed request. Dropping it cancels it.
 pub(super) struct Relayed {
     /// What happens to it.
-    sending: Sending<Way>,
+    sending: ForwardedCall<Way>,
     /// What the server says outside of its answer, on a connection of the request's own.
     inbox: Option<InboxReceiver>,
     /// What it asks for.
@@ -102,7 +102,7 @@ pub(super) struct Relayed {
     gateway: Arc<Inner>,
 }
 
-impl Links for Way {
+impl ConnectionSource for Way {
     async fn link(&self, upstream: &Arc<Upstream>) -> Result<Arc<Link>, Fault> {
         match self {
             Self::Shared => upstream.native().await,
@@ -153,13 +153,13 @@ impl Telling {
 impl Relayed {
     /// A request that was sent.
     pub(super) fn new(
-        mut sending: Sending<Way>,
+        mut sending: ForwardedCall<Way>,
         subject: Subject,
         (client, caller): (ClientMeta, Caller),
         telling: Telling,
         gateway: &Arc<Inner>,
     ) -> Self {
-        let (inbox, asked) = match &mut sending.links {
+        let (inbox, asked) = match &mut sending.source {
             Way::Lent(lease) if subject.may_ask() => (lease.inbox.take(), std::mem::take(&mut lease.asked)),
             Way::Lent(_) | Way::Shared => (None, Vec::new()),
         };
@@ -265,7 +265,7 @@ impl Relayed {
                 None
             }
             method if self.sending.link.era == Era::Legacy && GONE.contains(&method) => None,
-            "notifications/progress" if self.repeated => {
+            method::PROGRESS if self.repeated => {
                 let token = telling.token.as_ref()?;
                 let params = set_member(note.params.as_deref()?, "progressToken", token.get())?;
                 Some(Notification { params: Some(params), ..note })
@@ -323,7 +323,7 @@ impl Relayed {
         self.sending.step_aside();
         self.aside = true;
         let limit = self.waits.saturating_duration_since(Instant::now());
-        let gives_way = match &self.sending.links {
+        let gives_way = match &self.sending.source {
             Way::Lent(lease) => lease.suspend(),
             Way::Shared => CancellationToken::new(),
         };
@@ -347,7 +347,7 @@ impl Relayed {
     /// Goes on with the client's answers, which are told to the server that asked. Questions that are left are asked
     /// again, in the time that they had: whoever comes back without an answer has not more of it.
     pub(super) async fn go_on(&mut self, answers: Option<&RawValue>, telling: Telling) {
-        if let Way::Lent(lease) = &self.sending.links {
+        if let Way::Lent(lease) = &self.sending.source {
             lease.resume();
         }
         self.telling = Some(telling);
@@ -448,7 +448,7 @@ impl Relayed {
         let number = member(&error, "code").and_then(|number| number.get().parse::<i64>().ok());
         match number {
             // Elsewhere the number is the server's own.
-            Some(code::LEGACY_NOT_FOUND) if self.subject.method == "resources/read" => {
+            Some(code::LEGACY_NOT_FOUND) if self.subject.method == method::RESOURCES_READ => {
                 let renumbered = set_member(&error, "code", &code::INVALID_PARAMS.to_string());
                 Outcome::Error(renumbered.unwrap_or(error))
             }

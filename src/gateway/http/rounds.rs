@@ -5,26 +5,27 @@
 //! Invariant: the old process does not end while a request is put aside, until its drain does.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::stream::{self, Stream};
 use http::StatusCode;
+use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use super::super::changes::Endpoint;
-use super::super::error::Fault;
-use super::super::relay::{Id, Message, Request, RequestMeta, code};
-use super::super::service::Inner;
-use super::super::session::{Asked, Session};
-use super::super::upstream::{Caller, Upstream};
 use super::held::Subject;
 use super::relayed::{Relayed, Telling};
+use crate::gateway::changes::Endpoint;
+use crate::gateway::error::Fault;
+use crate::gateway::relay::{Id, Message, Request, RequestMeta, code};
+use crate::gateway::service::Inner;
+use crate::gateway::session::{PeerRequest, Session};
+use crate::gateway::upstream::{Caller, Upstream};
 
 /// How long the other process may take to say that it goes on with a request.
 const SOON: Duration = Duration::from_secs(10);
@@ -93,12 +94,12 @@ pub(crate) struct Rounds {
 impl Rounds {
     /// Those that the other process goes on with.
     fn elsewhere(&self) -> MutexGuard<'_, HashMap<u64, mpsc::UnboundedSender<Option<Message>>>> {
-        self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner)
+        self.elsewhere.lock()
     }
 
     /// Those that this process goes on with.
     fn here(&self) -> MutexGuard<'_, HashMap<u64, AbortHandle>> {
-        self.here.lock().unwrap_or_else(PoisonError::into_inner)
+        self.here.lock()
     }
 
     /// Passes on what is told of one that the other process goes on with.
@@ -227,8 +228,8 @@ impl Inner {
         if let Some(session) = session.and_then(|session| self.sessions.get(&session)) {
             session.begin_task(upstream, id);
         }
-        let lineup = self.board.current();
-        let known = lineup.upstreams().iter().find(|known| known.name() == upstream);
+        let table = self.routing.current();
+        let known = table.upstreams().iter().find(|known| known.name() == upstream);
         if let Some((known, caller)) = known.zip(caller) {
             known.tasks.own(id, &caller);
         }
@@ -236,7 +237,7 @@ impl Inner {
 
     /// Tells the other process whose the tasks of modern clients are. Sessions take theirs along.
     pub(crate) fn tell_tasks(&self) {
-        for upstream in self.board.current().upstreams() {
+        for upstream in self.routing.current().upstreams() {
             for (id, caller) in upstream.tasks.all() {
                 let (upstream, caller) = (upstream.name().to_owned(), Some(caller));
                 self.tell(&Word::Task { upstream, id, caller, session: None });
@@ -294,7 +295,7 @@ impl Inner {
     /// Tells the other process something; whether there is one.
     fn tell(&self, word: &Word) -> bool {
         let word = serde_json::to_string(word).expect("a word has string keys only");
-        self.peer.tell(Asked::Round { word })
+        self.peer.tell(PeerRequest::Round { word })
     }
 }
 

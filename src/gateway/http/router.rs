@@ -12,12 +12,12 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use hyper::body::Incoming;
 use tower::ServiceExt as _;
 
-use super::super::changes::Endpoint;
-use super::super::client::ClientKey;
-use super::super::service::Inner;
 use super::accept::Address;
 use super::slots::Slots;
 use super::{guard, health, legacy, metrics, post};
+use crate::gateway::changes::Endpoint;
+use crate::gateway::client::ClientKey;
+use crate::gateway::service::Inner;
 
 /// The path of the endpoint for all upstreams.
 const ALL: &str = "/mcp";
@@ -44,7 +44,7 @@ impl Front {
 
     /// How many there may be.
     pub(super) fn most_connections(&self) -> usize {
-        self.gateway.slots.most(self.gateway.board.current().server.max_connections)
+        self.gateway.slots.most(self.gateway.routing.current().server.max_connections)
     }
 
     /// Whether one more record of a kind may be logged about a client.
@@ -105,7 +105,7 @@ async fn post_one(
     body: Body,
 ) -> Response {
     let endpoint = Endpoint::One(name);
-    match gateway.board.scope(&endpoint) {
+    match gateway.routing.view(&endpoint) {
         Some(_) => post::post(&gateway, (endpoint, address), &headers, body).await,
         None => unknown(&endpoint),
     }
@@ -123,7 +123,7 @@ async fn get_one(
     headers: HeaderMap,
 ) -> Response {
     let endpoint = Endpoint::One(name);
-    match gateway.board.scope(&endpoint) {
+    match gateway.routing.view(&endpoint) {
         Some(_) => legacy::get(&gateway, &headers).await,
         None => unknown(&endpoint),
     }

@@ -8,15 +8,16 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::super::client::{ClientKey, who_makes_room};
+use crate::gateway::client::{ClientKey, who_makes_room};
 use crate::sys::limits;
 
 /// Connections that may be open where neither the configuration nor the limit on open files says less.
@@ -219,12 +220,12 @@ impl Slots {
 
     /// The connections.
     fn open(&self) -> MutexGuard<'_, Open> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock()
     }
 
     /// The addresses.
     fn expected(&self) -> MutexGuard<'_, HashSet<(IpAddr, u16)>> {
-        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+        self.own.lock()
     }
 }
 

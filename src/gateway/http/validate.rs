@@ -7,11 +7,11 @@ use http::{HeaderMap, HeaderName, StatusCode};
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::super::error::Fault;
-use super::super::relay::{
-    ClientMeta, MODERN, Message, Notification, Request, RequestMeta, code, names, raw,
+use crate::gateway::error::Fault;
+use crate::gateway::relay::{
+    ClientMeta, MODERN, Message, Notification, Request, RequestMeta, code, method, names, raw,
 };
-use super::super::upstream::{ParamHeader, VERSION, headers};
+use crate::gateway::upstream::{ParamHeader, VERSION, headers};
 
 /// Bytes that a client's `clientInfo` may have, and its capabilities.
 const CLIENT: usize = 64 << 10;
@@ -33,7 +33,7 @@ pub(crate) fn names(message: &Message) -> Result<(), Fault> {
             &format_args!("the method can be taken for `{meant}`; write that one exactly so"),
         )
     })?;
-    if matches!(message, Message::Notification(_)) && names::wants_answer(method) {
+    if matches!(message, Message::Notification(_)) && method::wants_answer(method) {
         return Err(refused(code::INVALID_REQUEST, &"the request lacks an `id`"));
     }
     message.check(strictness).map_err(|reason| refused(code::INVALID_PARAMS, &reason))
@@ -181,7 +181,7 @@ mod tests {
     /// Whether a header is taken for that of an argument.
     fn passes(argument: &str, header: &str) -> bool {
         let params = to_raw_value(&json!({ "arguments": { "a": null } })).unwrap();
-        let params = super::super::super::relay::set_path(&params, &["arguments", "a"], argument).unwrap();
+        let params = crate::gateway::relay::set_path(&params, &["arguments", "a"], argument).unwrap();
         let mirrored = [ParamHeader { name: "mcp-param-a".to_owned(), path: vec!["a".to_owned()] }];
         let headers = [(http::HeaderName::from_static("mcp-param-a"), headers::encode(header))];
         parameters(&mirrored, &params, &headers.into_iter().collect()).is_ok()

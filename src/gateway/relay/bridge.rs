@@ -7,17 +7,23 @@ use std::sync::LazyLock;
 
 use serde_json::value::RawValue;
 
-use super::message::{Raw, raw, raw_string};
 use super::meta::{MODERN, key};
+use super::method;
+use super::raw::{Raw, raw, raw_string};
 use super::splice::{Object, member, set_member, set_path};
 
 /// The results that carry caching hints in the modern era (MCP 2026-07-28 §Caching).
-const CACHEABLE: [&str; 5] =
-    ["tools/list", "prompts/list", "resources/list", "resources/templates/list", "resources/read"];
+const CACHEABLE: [&str; 5] = [
+    method::TOOLS_LIST,
+    method::PROMPTS_LIST,
+    method::RESOURCES_LIST,
+    method::TEMPLATES_LIST,
+    method::RESOURCES_READ,
+];
 
 /// What a server may ask its client, and the capability that the client has if it can answer.
 const QUESTIONS: [(&str, &str); 3] =
-    [("sampling/createMessage", "sampling"), ("elicitation/create", "elicitation"), ("roots/list", "roots")];
+    [(method::SAMPLE, "sampling"), (method::ELICIT, "elicitation"), (method::ROOTS_LIST, "roots")];
 
 /// Members of a modern request that say that it is a repetition (MCP 2026-07-28 §Multi Round-Trip Requests).
 const REPETITION: [&str; 2] = ["inputResponses", "requestState"];

@@ -4,16 +4,14 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{IgnoredAny, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::value::{RawValue, to_raw_value};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
 use super::names::{self, Ambiguous, Strictness, is_similar};
+use super::raw::{Raw, weight};
 
 /// More than the members around a payload take, in bytes.
 const ENVELOPE: usize = 64;
-
-/// JSON text as its sender wrote it.
-pub(crate) type Raw = Box<RawValue>;
 
 /// A request's identifier: the JSON text of a string or a number, compared as text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -258,11 +256,6 @@ impl Outcome {
     }
 }
 
-/// The length of a payload, in bytes.
-pub(crate) fn weight(payload: &RawValue) -> usize {
-    payload.get().len()
-}
-
 /// Appends `method` and `params`.
 fn write_call(out: &mut Vec<u8>, method: &str, params: Option<&RawValue>) {
     out.extend_from_slice(b",\"method\":");
@@ -356,16 +349,6 @@ impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
-}
-
-/// JSON text of a value that the gateway authors.
-pub(crate) fn raw(value: &impl Serialize) -> Raw {
-    to_raw_value(value).expect("the gateway's own values have string keys and finite numbers")
-}
-
-/// JSON text of a string.
-pub(crate) fn raw_string(text: &str) -> Raw {
-    raw(&text)
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use memchr::memchr2;
 use serde_json::value::RawValue;
 
 use super::meta::key;
+use super::method;
 
 /// An object of which the gateway reads members; at most 64.
 pub(crate) type Place = [Member];
@@ -162,64 +163,16 @@ pub(crate) const RESULT: &Place = &[
 pub(crate) const ERROR: &Place =
     &[any("code"), any("message"), object("data", &[any("elicitations"), any("supported")])];
 
-/// The methods that MCP has for clients and servers, in both eras.
-const METHODS: [&str; 38] = [
-    "tools/call",
-    "tools/list",
-    "prompts/get",
-    "prompts/list",
-    "resources/read",
-    "resources/list",
-    "resources/templates/list",
-    "resources/subscribe",
-    "resources/unsubscribe",
-    "completion/complete",
-    "logging/setLevel",
-    "initialize",
-    "ping",
-    "server/discover",
-    "subscriptions/listen",
-    "tasks/get",
-    "tasks/list",
-    "tasks/result",
-    "tasks/cancel",
-    "tasks/update",
-    "sampling/createMessage",
-    "elicitation/create",
-    "roots/list",
-    "notifications/initialized",
-    "notifications/cancelled",
-    "notifications/progress",
-    "notifications/message",
-    "notifications/roots/list_changed",
-    "notifications/tools/list_changed",
-    "notifications/prompts/list_changed",
-    "notifications/resources/list_changed",
-    "notifications/resources/updated",
-    "notifications/elicitation/complete",
-    "notifications/tasks",
-    "notifications/tasks/status",
-    "notifications/tasks/list_changed",
-    "notifications/subscriptions/acknowledged",
-    "notifications/subscriptions/ended",
-];
-
 /// How strictly the parameters of a client's request are taken: those of methods that MCP does not have may have members of
 /// any name. Refused is a method that can be taken for one of MCP's.
 pub(crate) fn strictness(method: &str) -> Result<Strictness, &'static str> {
-    if METHODS.contains(&method) {
+    if method::ALL.contains(&method) {
         return Ok(Strictness::Alone);
     }
-    match METHODS.into_iter().find(|known| is_similar(method.trim(), known)) {
+    match method::ALL.iter().find(|known| is_similar(method.trim(), known)) {
         Some(known) => Err(known),
         None => Ok(Strictness::Pairs),
     }
-}
-
-/// Whether a method of MCP wants an answer, so that it is never a notification. Some servers carry such a one out all the
-/// same.
-pub(crate) fn wants_answer(method: &str) -> bool {
-    METHODS.contains(&method) && !method.starts_with("notifications/")
 }
 
 /// How strictly names are taken.
@@ -458,8 +411,8 @@ impl<'a> Token<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::message::Raw;
     use super::*;
+    use crate::gateway::relay::raw::Raw;
 
     /// Raw JSON from text.
     fn json(text: &str) -> Raw {
@@ -605,8 +558,9 @@ mod tests {
             };
             let scan =
                 time(&|| assert!(check(std::hint::black_box(&params), PARAMS, Strictness::Alone).is_ok()));
-            let read =
-                time(&|| drop(super::super::meta::RequestMeta::of(Some(std::hint::black_box(&params)))));
+            let read = time(&|| {
+                drop(crate::gateway::relay::RequestMeta::of(Some(std::hint::black_box(&params))));
+            });
             let bytes = params.get().len();
             // Without optimisation the two are alike.
             assert!(

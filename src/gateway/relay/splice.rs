@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::message::Raw;
+use super::raw::{Raw, raw_string};
 
 /// The members of a JSON object, in the order of the text, borrowed from it.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ fn build<'a>(members: impl Iterator<Item = (&'a str, &'a RawValue)>) -> Raw {
         if text.len() > 1 {
             text.push(',');
         }
-        text.push_str(super::raw_string(key).get());
+        text.push_str(raw_string(key).get());
         text.push(':');
         text.push_str(value.get());
     }
@@ -90,7 +90,7 @@ pub(crate) fn set_member(json: &RawValue, name: &str, value: &str) -> Option<Raw
         (None, _) => {
             let end = text.rfind('}')?;
             let comma = if object.0.is_empty() { "" } else { "," };
-            [&text[..end], comma, super::raw_string(name).get(), ":", value, &text[end..]].concat()
+            [&text[..end], comma, raw_string(name).get(), ":", value, &text[end..]].concat()
         }
     };
     RawValue::from_string(edited).ok()

@@ -8,11 +8,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use super::super::catalog::Links as _;
-use super::super::error::Fault;
-use super::super::relay::{Era, Message, Notification, member_str, to_legacy_params};
-use super::super::upstream::{Followed, Upstream, follow};
-use super::live::{GOODBYE, Session, lock};
+use super::session::{GOODBYE, Session};
+use crate::gateway::catalog::ConnectionSource as _;
+use crate::gateway::error::Fault;
+use crate::gateway::relay::{Era, Message, Notification, member_str, method, to_legacy_params};
+use crate::gateway::upstream::{Followed, Upstream, follow};
 
 /// Updates of one resource that may wait for the session.
 const UPDATES: usize = 16;
@@ -26,8 +26,8 @@ impl Session {
         params: Option<&RawValue>,
     ) -> Option<Result<(), Fault>> {
         let begins = match method {
-            "resources/subscribe" => true,
-            "resources/unsubscribe" => false,
+            method::SUBSCRIBE => true,
+            method::UNSUBSCRIBE => false,
             _ => return None,
         };
         let uri = member_str(params?, "uri")?.into_owned();
@@ -44,7 +44,7 @@ impl Session {
     async fn begin_following(self: &Arc<Self>, upstream: &Arc<Upstream>, uri: String) -> Result<(), Fault> {
         let (sender, mut updates) = mpsc::channel::<Notification>(UPDATES);
         let (accepted, answer) = oneshot::channel();
-        let client = self.links.client().meta.clone();
+        let client = self.connections.client().meta.clone();
         let followed = Followed { who: self.id.clone(), client, uris: vec![uri.clone()] };
         tokio::spawn(follow(Arc::clone(upstream), followed, sender, accepted));
         let session = Arc::clone(self);
@@ -66,24 +66,24 @@ impl Session {
 
     /// Notes the task that brings a resource's updates.
     fn note_followed(&self, upstream: &Upstream, uri: String, task: AbortHandle) {
-        if let Some((_, former)) = lock(&self.followed).insert(uri, (upstream.serial, task)) {
+        if let Some((_, former)) = self.followed.lock().insert(uri, (upstream.serial, task)) {
             former.abort();
         }
         if self.ended.is_cancelled() {
-            lock(&self.followed).drain().for_each(|(_, (_, task))| task.abort());
+            self.followed.lock().drain().for_each(|(_, (_, task))| task.abort());
         }
     }
 
     /// Whether an upstream knows of a subscription of the client.
     pub(super) fn has_subscribed(&self, upstream: &Upstream, uri: &str) -> bool {
-        lock(&self.followed).get(uri).is_some_and(|(serial, _)| *serial == upstream.serial)
-            || self.links.has_subscribed(upstream, uri)
+        self.followed.lock().get(uri).is_some_and(|(serial, _)| *serial == upstream.serial)
+            || self.connections.has_subscribed(upstream, uri)
             || upstream.has_subscriber(uri, &self.id)
     }
 
     /// Ends the task that brings a resource's updates.
     fn unfollow(&self, uri: &str) {
-        if let Some((_, task)) = lock(&self.followed).remove(uri) {
+        if let Some((_, task)) = self.followed.lock().remove(uri) {
             task.abort();
         }
     }

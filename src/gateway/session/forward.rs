@@ -6,11 +6,11 @@ use std::sync::{Arc, Weak};
 
 use tokio::sync::mpsc;
 
-use super::super::changes::{Announced, Change, LISTS, changed, updated};
-use super::super::relay::{Message, member_str};
-use super::super::upstream::{Inbound, InboxReceiver, Link, Upstream};
-use super::live::{Session, lock};
+use super::session::Session;
 use super::transfer::subscribe_again;
+use crate::gateway::changes::{Announced, Change, LISTS, changed, updated};
+use crate::gateway::relay::{Message, member_str};
+use crate::gateway::upstream::{Inbound, InboxReceiver, Link, Upstream};
 
 /// A connection of a session's own that was opened, and what it tells.
 pub(super) type Told = (Arc<Link>, InboxReceiver);
@@ -75,30 +75,31 @@ impl Session {
             }
             Change::Endpoint(_) => {}
             Change::List(name, list) => {
-                let scope = self.scope();
-                let upstream = scope.upstreams().iter().find(|upstream| *upstream.connector.name() == name);
-                if upstream.is_some_and(|upstream| !self.links.hears_itself(upstream, list)) {
+                let view = self.view();
+                let upstream = view.upstreams().iter().find(|upstream| *upstream.connector.name() == name);
+                if upstream.is_some_and(|upstream| !self.connections.hears_itself(upstream, list)) {
                     self.outbox.put(Message::Notification(changed(list)));
                 }
             }
             Change::Updated(name, note) => {
                 let uri = note.params.as_deref().and_then(|params| member_str(params, "uri"));
-                let covered = uri.is_some_and(|uri| lock(&self.subscribed).covers(&uri));
+                let covered = uri.is_some_and(|uri| self.subscribed.lock().covers(&uri));
                 if covered
-                    && self.scope().upstreams().iter().any(|upstream| *upstream.connector.name() == name)
+                    && self.view().upstreams().iter().any(|upstream| *upstream.connector.name() == name)
                 {
                     self.outbox.put(Message::Notification(note));
                 }
             }
-            Change::AnyUpdated(name) => self
-                .tell_updates(|upstream| *upstream.connector.name() == name && !self.links.has_own(upstream)),
+            Change::AnyUpdated(name) => self.tell_updates(|upstream| {
+                *upstream.connector.name() == name && !self.connections.has_own(upstream)
+            }),
         }
     }
 
     /// Tells the client of an update of each resource that it has subscribed to at these upstreams.
     fn tell_updates(&self, concerned: impl Fn(&Upstream) -> bool) {
-        let scope = self.scope();
-        let concerned: Vec<_> = scope.upstreams().iter().filter(|upstream| concerned(upstream)).collect();
+        let view = self.view();
+        let concerned: Vec<_> = view.upstreams().iter().filter(|upstream| concerned(upstream)).collect();
         for uri in self.subscriptions() {
             if concerned.iter().any(|upstream| self.has_subscribed(upstream, &uri)) {
                 self.outbox.put(Message::Notification(updated(&uri)));

@@ -6,12 +6,12 @@
 //! Two changes that are the same are one until a stream has taken them.
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
-use super::super::changes::is_change;
-use super::super::relay::{Message, Notification};
+use crate::gateway::changes::is_change;
+use crate::gateway::relay::{Message, Notification};
 
 /// Messages that are kept for a client that does not listen; the oldest go first.
 const LIMIT: usize = 256;
@@ -185,7 +185,7 @@ impl Outbox {
 
     /// The queue.
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 
@@ -198,8 +198,8 @@ fn change(message: &Message) -> Option<Box<str>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::changes::{LISTS, updated};
     use super::*;
+    use crate::gateway::changes::{LISTS, updated};
 
     #[tokio::test]
     async fn changes_outlast_whatever_else_waits_and_are_one_until_they_are_taken() {

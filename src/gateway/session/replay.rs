@@ -2,12 +2,13 @@
 //! (MCP 2025-11-25 §Resumability and Redelivery).
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::value::RawValue;
 use tokio::sync::Notify;
 
-use super::super::relay::{Id, Message, Raw};
+use crate::gateway::relay::{Id, Message, Raw};
 
 /// Messages that one log keeps, in bytes; the oldest go first.
 const MESSAGES: usize = 16 << 20;
@@ -127,7 +128,7 @@ impl Log {
 
     /// The messages.
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 
@@ -141,7 +142,7 @@ type Kept = (u64, VecDeque<(u64, Id, Arc<Log>)>);
 impl Logs {
     /// Keeps a log under a new stream number.
     pub(crate) fn keep(&self, request: &Id, log: &Arc<Log>) -> u64 {
-        let mut logs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut logs = self.0.lock();
         logs.0 += 1;
         let number = logs.0;
         logs.1.push_back((number, request.clone(), Arc::clone(log)));
@@ -151,7 +152,7 @@ impl Logs {
     /// Drops the oldest logs of requests that were answered, where there are too many. Whoever reads a log has a hold on it:
     /// only coming back to it later ends here. The log of a request in flight is there in any case.
     pub(crate) fn trim(&self) {
-        let mut logs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut logs = self.0.lock();
         let states = logs.1.iter().map(|(_, _, log)| {
             let state = log.state();
             (state.ended, state.weight)
@@ -175,7 +176,7 @@ impl Logs {
 
     /// The last stream number given out, and those that are kept with their requests.
     pub(crate) fn numbers(&self) -> (u64, Vec<(u64, Raw)>) {
-        let logs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let logs = self.0.lock();
         let raw = |id: &Id| RawValue::from_string(id.as_str().to_owned()).ok();
         (logs.0, logs.1.iter().filter_map(|(number, id, _)| Some((*number, raw(id)?))).collect())
     }
@@ -183,7 +184,7 @@ impl Logs {
     /// Goes on where another process has left: numbers are not given out twice, and whoever comes back for one of its
     /// streams is told what `answer` makes of the request.
     pub(crate) fn continue_from(&self, last: u64, streams: &[(u64, Raw)], answer: impl Fn(Id) -> Message) {
-        let mut logs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut logs = self.0.lock();
         logs.0 = logs.0.max(last);
         for (number, id) in streams {
             if let Some(id) = Id::from_json(id.get()) {
@@ -195,15 +196,15 @@ impl Logs {
 
     /// The log of a stream number, if it is still kept.
     pub(crate) fn get(&self, number: u64) -> Option<Arc<Log>> {
-        let logs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let logs = self.0.lock();
         logs.1.iter().find(|(kept, ..)| *kept == number).map(|(_, _, log)| Arc::clone(log))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::relay::Notification;
     use super::*;
+    use crate::gateway::relay::Notification;
 
     #[tokio::test]
     async fn a_reader_resumes_where_it_was_and_ends_after_the_last() {

@@ -4,22 +4,23 @@ use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::super::catalog::Board;
-use super::super::changes::{Announced, Endpoint};
-use super::super::client::{ClientKey, who_makes_room};
-use super::super::complaints::Complaints;
-use super::super::relay::ClientMeta;
-use super::super::upstream::{ClientIdentity, Upstream};
-use super::ledger::Ledger;
-use super::live::Session;
+use super::journal::SessionJournal;
+use super::session::Session;
 use super::transfer::State;
+use crate::gateway::catalog::RoutingHandle;
+use crate::gateway::changes::{Announced, Endpoint};
+use crate::gateway::client::{ClientKey, who_makes_room};
+use crate::gateway::complaints::Complaints;
+use crate::gateway::relay::ClientMeta;
+use crate::gateway::upstream::{ClientIdentity, Upstream};
 
 /// How often idle sessions are looked for.
 const SWEEP: Duration = Duration::from_secs(15);
@@ -39,7 +40,7 @@ pub(crate) struct Limits {
 
 /// Why a session cannot begin.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum NoSession {
+pub(crate) enum SessionRefused {
     /// There are as many as may be and all are in use.
     #[error("as many sessions are in use as `{0}` in [server] allows")]
     Full(&'static str),
@@ -59,7 +60,7 @@ pub(crate) struct Store {
     /// Those that are open.
     sessions: Mutex<Sessions>,
     /// Where they are remembered beyond this process.
-    ledger: OnceLock<Arc<dyn Ledger>>,
+    journal: OnceLock<Arc<dyn SessionJournal>>,
     /// What is logged about clients.
     complaints: Arc<Complaints>,
 }
@@ -105,13 +106,13 @@ impl Sessions {
         client: ClientKey,
         limits: Limits,
         weight: usize,
-    ) -> Result<Vec<Arc<Session>>, NoSession> {
+    ) -> Result<Vec<Arc<Session>>, SessionRefused> {
         let ids = self.by_client.get(&client);
         let theirs = ids.into_iter().flatten().filter_map(|id| self.by_id.get(id));
         let count = ids.map_or(0, HashSet::len);
         let of_client = limits.of_client.filter(|_| client.has_address());
         let surplus = of_client.map_or(0, |limit| (count + 1).saturating_sub(limit));
-        let full = NoSession::Full;
+        let full = SessionRefused::Full;
         let mut ends = choose(client, theirs, surplus).ok_or(full("max_sessions_per_client"))?;
         let surplus = (self.by_id.len() + 1).saturating_sub(limits.of_all + ends.len());
         let others = self.by_id.values().filter(|session| ends.iter().all(|end| end.id != session.id));
@@ -126,7 +127,12 @@ impl Sessions {
 
     /// Has sessions end beside those that do anyway, until what clients say about themselves is not too much together:
     /// the heaviest of those whose clients are not there.
-    fn lighten(&self, ends: &mut Vec<Arc<Session>>, limits: Limits, weight: usize) -> Result<(), NoSession> {
+    fn lighten(
+        &self,
+        ends: &mut Vec<Arc<Session>>,
+        limits: Limits,
+        weight: usize,
+    ) -> Result<(), SessionRefused> {
         let most = limits.of_all.saturating_mul(WEIGHT_OF_EACH).max(LEAST_WEIGHT);
         let ending: usize = ends.iter().map(|session| session.weight()).sum();
         let mut left = self.weight + weight - ending;
@@ -143,7 +149,7 @@ impl Sessions {
             left -= session.weight();
             ends.push(session);
         }
-        if left <= most { Ok(()) } else { Err(NoSession::Heavy) }
+        if left <= most { Ok(()) } else { Err(SessionRefused::Heavy) }
     }
 }
 
@@ -173,23 +179,23 @@ impl Store {
     }
 
     /// Remembers the sessions beyond this process from now on; what the ledger held before is replaced.
-    pub(crate) fn remember(&self, ledger: &Arc<dyn Ledger>) -> io::Result<()> {
-        self.rewrite(&**ledger)?;
-        let _ = self.ledger.set(Arc::clone(ledger));
+    pub(crate) fn remember(&self, journal: &Arc<dyn SessionJournal>) -> io::Result<()> {
+        self.rewrite(&**journal)?;
+        let _ = self.journal.set(Arc::clone(journal));
         for session in self.all() {
-            session.remember(ledger);
+            session.remember(journal);
         }
         Ok(())
     }
 
     /// Writes a ledger anew.
-    fn rewrite(&self, ledger: &dyn Ledger) -> io::Result<()> {
-        ledger.replace(&|| self.kept())
+    fn rewrite(&self, journal: &dyn SessionJournal) -> io::Result<()> {
+        journal.replace(&|| self.kept())
     }
 
     /// Writes the ledger anew although another process may have put its own in the place; nothing without a ledger.
     pub(crate) fn reclaim(&self) -> io::Result<()> {
-        self.ledger.get().map_or(Ok(()), |ledger| ledger.reclaim(&|| self.kept()))
+        self.journal.get().map_or(Ok(()), |journal| journal.reclaim(&|| self.kept()))
     }
 
     /// What is remembered of the sessions, by identifier.
@@ -201,21 +207,21 @@ impl Store {
     /// Forgets a session that ends: whatever it still does is not noted any more.
     fn forget(&self, session: &Session) {
         session.ended.cancel();
-        if let Some(ledger) = self.ledger.get() {
-            ledger.remove(&session.id);
+        if let Some(journal) = self.journal.get() {
+            journal.remove(&session.id);
         }
     }
 
     /// Begins a session under a fresh identifier of 128 random bits (MCP 2025-11-25 §Session Management).
     pub(crate) fn begin(
         &self,
-        place: (Arc<Board>, Endpoint),
+        place: (Arc<RoutingHandle>, Endpoint),
         client: ClientIdentity,
         changes: Announced,
         (address, limits): (Option<IpAddr>, Limits),
-    ) -> Result<Arc<Session>, NoSession> {
+    ) -> Result<Arc<Session>, SessionRefused> {
         let mut bytes = [0_u8; 16];
-        getrandom::fill(&mut bytes).map_err(NoSession::Random)?;
+        getrandom::fill(&mut bytes).map_err(SessionRefused::Random)?;
         let id = format!("{:032x}", u128::from_ne_bytes(bytes));
         let key = ClientKey::of(address);
         let (session, ends) = {
@@ -233,8 +239,8 @@ impl Store {
             self.forget(&silent);
             tokio::spawn(async move { silent.end().await });
         }
-        if let Some(ledger) = self.ledger.get() {
-            session.remember(ledger);
+        if let Some(journal) = self.journal.get() {
+            session.remember(journal);
         }
         Ok(session)
     }
@@ -255,8 +261,8 @@ impl Store {
                 session
             })
         };
-        if let Some(ledger) = self.ledger.get() {
-            session.remember(ledger);
+        if let Some(journal) = self.journal.get() {
+            session.remember(journal);
         }
     }
 
@@ -282,20 +288,20 @@ impl Store {
     /// Waits until no session has a request in flight on a connection of its own to an upstream.
     pub(crate) async fn idle(&self, upstream: &Upstream) {
         let sessions = self.all();
-        join_all(sessions.iter().map(|session| session.links.idle(upstream))).await;
+        join_all(sessions.iter().map(|session| session.connections.idle(upstream))).await;
     }
 
     /// Ends the sessions' own connections to an upstream.
     pub(crate) async fn leave(&self, upstream: &Upstream) {
         let sessions = self.all();
-        join_all(sessions.iter().map(|session| session.links.leave(upstream))).await;
+        join_all(sessions.iter().map(|session| session.connections.leave(upstream))).await;
     }
 
     /// Ends all sessions with the process. They stay remembered: their clients may come back to the next one.
     pub(crate) async fn end_all(&self) {
         let sessions: Vec<_> = std::mem::take(&mut *self.sessions()).by_id.into_values().collect();
-        if let Some(ledger) = self.ledger.get() {
-            ledger.close(sessions.is_empty());
+        if let Some(journal) = self.journal.get() {
+            journal.close(sessions.is_empty());
         }
         join_all(sessions.iter().map(|session| session.end())).await;
     }
@@ -315,7 +321,7 @@ impl Store {
             let limit = limit();
             due = Instant::now() + SWEEP.min(limit);
             // Together: none waits for another's server.
-            join_all(self.all().iter().map(|session| session.links.reap())).await;
+            join_all(self.all().iter().map(|session| session.connections.reap())).await;
             let silent: Vec<_> = self.all().into_iter().filter(|session| session.idle() > limit).collect();
             let ends = silent.iter().map(|session| {
                 if self.complaints.admits("silent session ended", session.client_key()) {
@@ -332,16 +338,16 @@ impl Store {
 
     /// Waits until the ledger would gain from being written anew.
     async fn bloated(&self) {
-        match self.ledger.get() {
-            Some(ledger) => ledger.bloated().notified().await,
+        match self.journal.get() {
+            Some(journal) => journal.bloated().notified().await,
             None => std::future::pending().await,
         }
     }
 
     /// Writes the ledger anew.
     fn tidy(&self) {
-        if let Some(ledger) = self.ledger.get()
-            && let Err(error) = self.rewrite(&**ledger)
+        if let Some(journal) = self.journal.get()
+            && let Err(error) = self.rewrite(&**journal)
         {
             tracing::warn!(%error, "the file of the sessions cannot be written anew");
         }
@@ -349,6 +355,6 @@ impl Store {
 
     /// The sessions; nothing of a session's own is locked before them.
     fn sessions(&self) -> MutexGuard<'_, Sessions> {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sessions.lock()
     }
 }

@@ -10,11 +10,11 @@ use http::StatusCode;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::super::error::Fault;
-use super::super::relay::{code, member_str, raw};
-use super::super::upstream::{Call, Upstream};
-use super::live::{GOODBYE, Session, lock};
+use super::session::{GOODBYE, Session};
 use super::transfer::Change;
+use crate::gateway::error::Fault;
+use crate::gateway::relay::{code, member_str, method, raw};
+use crate::gateway::upstream::{Call, Upstream};
 
 /// Resources that one client may follow, in a session or by a stream of changes.
 const RESOURCES: usize = 1000;
@@ -22,9 +22,9 @@ const RESOURCES: usize = 1000;
 const KIB: usize = 1024;
 
 /// Begins a subscription.
-const SUBSCRIBE: &str = "resources/subscribe";
+const SUBSCRIBE: &str = method::SUBSCRIBE;
 /// Ends it.
-const UNSUBSCRIBE: &str = "resources/unsubscribe";
+const UNSUBSCRIBE: &str = method::UNSUBSCRIBE;
 
 /// Resources that one client follows.
 #[derive(Debug, Default)]
@@ -93,21 +93,21 @@ pub(crate) fn is_within(uri: &str, whole: &str) -> bool {
 impl Session {
     /// The URIs that the client has subscribed to.
     pub(crate) fn subscriptions(&self) -> Vec<String> {
-        lock(&self.subscribed).uris()
+        self.subscribed.lock().uris()
     }
 
     /// Notes a subscription or its end, for notifications of shared connections; refused where there are too many.
     pub(crate) fn note_subscription(&self, method: &str, params: Option<&RawValue>) -> Result<(), Fault> {
         let Some(uri) = params.and_then(|params| member_str(params, "uri")) else { return Ok(()) };
         match method {
-            SUBSCRIBE => lock(&self.subscribed).add(&uri)?,
-            UNSUBSCRIBE if lock(&self.subscribed).remove(&uri) => {}
+            SUBSCRIBE => self.subscribed.lock().add(&uri)?,
+            UNSUBSCRIBE if self.subscribed.lock().remove(&uri) => {}
             _ => return Ok(()),
         }
         // What holds when it is written, since another request may have said otherwise meanwhile.
         self.note(|| {
             let uri = uri.clone().into_owned();
-            if lock(&self.subscribed).has(&uri) { Change::Subscribed(uri) } else { Change::Unsubscribed(uri) }
+            if self.subscribed.lock().has(&uri) { Change::Subscribed(uri) } else { Change::Unsubscribed(uri) }
         });
         Ok(())
     }
@@ -122,9 +122,9 @@ impl Session {
     ) -> bool {
         let Some(uri) = params.and_then(|params| member_str(params, "uri")) else { return false };
         match method {
-            _ if self.links.dedicated(upstream) => {
+            _ if self.connections.dedicated(upstream) => {
                 if matches!(method, SUBSCRIBE | UNSUBSCRIBE) {
-                    self.links.note_subscription(upstream, &uri, method == SUBSCRIBE);
+                    self.connections.note_subscription(upstream, &uri, method == SUBSCRIBE);
                 }
                 false
             }
@@ -142,7 +142,7 @@ impl Session {
         let Some(uri) = member_str(params, "uri") else { return };
         // An end is never refused.
         let _ = self.note_subscription(UNSUBSCRIBE, Some(params));
-        for upstream in self.scope().upstreams().iter().filter(|upstream| self.has_subscribed(upstream, &uri))
+        for upstream in self.view().upstreams().iter().filter(|upstream| self.has_subscribed(upstream, &uri))
         {
             // Nobody need be told of the end of what has not begun.
             self.note_shared_subscription(upstream, UNSUBSCRIBE, Some(params));
@@ -151,9 +151,9 @@ impl Session {
 
     /// Takes back the subscriptions that nobody else has over the shared connections.
     pub(super) fn release_subscriptions(&self) {
-        let subscribed = std::mem::take(&mut *lock(&self.subscribed));
-        let scope = self.scope();
-        let shared = scope.upstreams().iter().filter(|upstream| !self.links.dedicated(upstream));
+        let subscribed = std::mem::take(&mut *self.subscribed.lock());
+        let view = self.view();
+        let shared = view.upstreams().iter().filter(|upstream| !self.connections.dedicated(upstream));
         for upstream in shared {
             for uri in subscribed.uris.iter().filter(|uri| upstream.has_subscriber(uri, &self.id)) {
                 if upstream.unsubscribe(uri, &self.id) {

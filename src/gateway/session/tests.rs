@@ -7,12 +7,12 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::super::changes::{Endpoint, LISTS, updated};
-use super::super::relay::{Id, Message, raw};
-use super::super::service::{Gateway, Inner};
-use super::super::upstream::ClientIdentity;
-use super::{Journal, Limits, Log, NoSession, Noted, Session, State};
+use super::{JournalFile, Limits, Log, Persisted, Session, SessionRefused, State};
 use crate::config::{Config, Server, UpstreamName};
+use crate::gateway::changes::{Endpoint, LISTS, updated};
+use crate::gateway::relay::{Id, Message, method, raw};
+use crate::gateway::service::{Gateway, Inner};
+use crate::gateway::upstream::ClientIdentity;
 
 /// A client's address.
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
@@ -30,8 +30,8 @@ fn gateway() -> Gateway {
 }
 
 /// Begins a session.
-fn begin(gateway: &Inner, address: IpAddr, limits: Limits) -> Result<Arc<Session>, NoSession> {
-    let place = (Arc::clone(&gateway.board), Endpoint::All);
+fn begin(gateway: &Inner, address: IpAddr, limits: Limits) -> Result<Arc<Session>, SessionRefused> {
+    let place = (Arc::clone(&gateway.routing), Endpoint::All);
     let changes = gateway.changes.subscribe();
     gateway.sessions.begin(place, ClientIdentity::default(), changes, (Some(address), limits))
 }
@@ -131,7 +131,7 @@ async fn journal_grows_by_what_is_new_and_tells_what_holds() {
         session.keep_log(&Id::number(number), &Arc::<Log>::default());
     }
     assert!(length() < state + 300 * 2100, "{}", length());
-    let read = |path| State::read(&Journal::read(path).unwrap()[0]).unwrap();
+    let read = |path| State::read(&JournalFile::read(path).unwrap()[0]).unwrap();
     let told = read(&path);
     // The same as if all of it were written anew.
     gateway.remember_sessions(&path, false);
@@ -153,7 +153,7 @@ async fn what_another_version_has_noted_beside_does_not_lose_the_session() {
     let gateway = gateway();
     let session = begin(gateway.inner(), CLIENT, PLENTY).unwrap();
     let changes = vec![r#"{"subscribed":"a"}"#.to_owned(), r#"{"unheard_of":{}}"#.to_owned()];
-    let noted = Noted { state: State::of(&session).to_text(), changes };
+    let noted = Persisted { state: State::of(&session).to_text(), changes };
     assert!(State::read(&noted).unwrap().to_text().contains(r#""subscriptions":["a"]"#));
     gateway.stop().await;
 }
@@ -163,7 +163,7 @@ async fn update_of_a_part_of_what_a_session_follows_reaches_it() {
     let gateway = gateway();
     let session = begin(gateway.inner(), CLIENT, PLENTY).unwrap();
     let followed = raw(&json!({ "uri": "test://a" }));
-    session.note_subscription("resources/subscribe", Some(&followed)).unwrap();
+    session.note_subscription(method::SUBSCRIBE, Some(&followed)).unwrap();
     for uri in ["test://ab", "test://a/b", "test://a"] {
         gateway.inner().changes.updated(&UpstreamName::builtin(), updated(uri));
     }

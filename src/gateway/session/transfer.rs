@@ -6,22 +6,23 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
 use http::StatusCode;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
-use super::super::catalog::{Board, Links as _, route};
-use super::super::changes::{Announced, Endpoint};
-use super::super::error::Fault;
-use super::super::relay::{ClientMeta, Id, Raw, code, raw};
-use super::super::upstream::{Call, ClientIdentity};
-use super::ledger::Noted;
-use super::live::Session;
+use super::journal::Persisted;
 use super::replay::LOGS;
+use super::session::Session;
+use crate::gateway::catalog::{ConnectionSource as _, RoutingHandle, route};
+use crate::gateway::changes::{Announced, Endpoint};
+use crate::gateway::error::Fault;
+use crate::gateway::relay::{ClientMeta, Id, Raw, code, method, raw};
+use crate::gateway::upstream::{Call, ClientIdentity};
 
 /// Identifiers of servers' questions that are left to the old process, which may still ask some.
 const HEADROOM: u64 = 1 << 20;
@@ -110,7 +111,7 @@ impl State {
             Endpoint::All => None,
             Endpoint::One(name) => Some(name.clone()),
         };
-        let client = session.links.client();
+        let client = session.connections.client();
         Self {
             id: session.id.clone(),
             endpoint,
@@ -118,7 +119,7 @@ impl State {
             info: client.meta.info.clone(),
             capabilities: client.meta.capabilities.clone(),
             version: client.version.clone(),
-            log_level: session.links.log_level(),
+            log_level: session.connections.log_level(),
             subscriptions: session.subscriptions(),
             tasks: session.tasks(),
             last_asked: session.last_asked(),
@@ -134,7 +135,7 @@ impl State {
     }
 
     /// Reads a state with the changes that were noted after it.
-    pub(crate) fn read(noted: &Noted) -> Result<Self, serde_json::Error> {
+    pub(crate) fn read(noted: &Persisted) -> Result<Self, serde_json::Error> {
         let mut state: Self = serde_json::from_str(&noted.state)?;
         let mut subscriptions: HashSet<String> = state.subscriptions.drain(..).collect();
         // What another version notes beside is no reason to lose the session.
@@ -170,12 +171,12 @@ impl State {
     }
 
     /// The session again, in this process.
-    pub(crate) fn revive(self, board: Arc<Board>, changes: Announced) -> Arc<Session> {
-        let place = (board, self.endpoint());
+    pub(crate) fn revive(self, routing: Arc<RoutingHandle>, changes: Announced) -> Arc<Session> {
+        let place = (routing, self.endpoint());
         let meta = ClientMeta { info: self.info, capabilities: self.capabilities };
         let client = ClientIdentity { meta, version: self.version };
         let session = Session::begin((self.id, self.address), place, client, changes);
-        session.links.set_log_level(self.log_level);
+        session.connections.set_log_level(self.log_level);
         session.continue_tasks(&self.tasks);
         session.continue_from(self.last_asked.saturating_add(HEADROOM), &self.subscriptions);
         let lost = |id: Id| {
@@ -204,10 +205,10 @@ pub(super) async fn subscribe_again(session: Arc<Session>, uris: Vec<String>) {
     // Several at once: one that is not answered must not keep the others waiting.
     let session = &session;
     let each = stream::iter(uris).for_each_concurrent(AT_ONCE, |uri| async move {
-        let method = "resources/subscribe";
+        let method = method::SUBSCRIBE;
         let params = Some(raw(&serde_json::json!({ "uri": uri })));
-        let meta = &session.links.client().meta;
-        let routed = route(&session.scope(), &**session, method, params, meta).await;
+        let meta = &session.connections.client().meta;
+        let routed = route(&session.view(), &**session, method, params, meta).await;
         let result = match routed {
             Ok((upstream, _)) if session.has_subscribed(&upstream, &uri) => return,
             Ok((upstream, params)) => match session.follow(&upstream, method, params.as_deref()).await {
@@ -233,7 +234,7 @@ pub(super) async fn subscribe_again(session: Arc<Session>, uris: Vec<String>) {
 
 /// What this process asks of the one before or after it.
 #[derive(Debug)]
-pub enum Asked {
+pub enum PeerRequest {
     /// Whether it knows a session.
     Find {
         /// The identifier.
@@ -277,28 +278,28 @@ pub enum Asked {
 
 /// The way to the process before or after this one, while there is one.
 #[derive(Debug, Default)]
-pub(crate) struct Peer(Mutex<Option<mpsc::UnboundedSender<Asked>>>);
+pub(crate) struct Peer(Mutex<Option<mpsc::UnboundedSender<PeerRequest>>>);
 
 impl Peer {
     /// Opens or closes the way.
-    pub(crate) fn set(&self, way: Option<mpsc::UnboundedSender<Asked>>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = way;
+    pub(crate) fn set(&self, way: Option<mpsc::UnboundedSender<PeerRequest>>) {
+        *self.0.lock() = way;
     }
 
     /// Asks for something without an answer; whether there is anybody to ask.
-    pub(crate) fn tell(&self, asked: Asked) -> bool {
+    pub(crate) fn tell(&self, asked: PeerRequest) -> bool {
         self.way().is_some_and(|way| way.send(asked).is_ok())
     }
 
     /// Asks for a session.
     pub(crate) async fn find(&self, id: &str) -> Option<String> {
         let (answer, found) = oneshot::channel();
-        self.way()?.send(Asked::Find { id: id.to_owned(), answer }).ok()?;
+        self.way()?.send(PeerRequest::Find { id: id.to_owned(), answer }).ok()?;
         tokio::time::timeout(FIND_LIMIT, found).await.ok()?.ok()?
     }
 
     /// The way, if there is one.
-    fn way(&self) -> Option<mpsc::UnboundedSender<Asked>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn way(&self) -> Option<mpsc::UnboundedSender<PeerRequest>> {
+        self.0.lock().clone()
     }
 }

@@ -8,12 +8,13 @@ use std::sync::OnceLock;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::super::error::Fault;
-use super::super::relay::{MODERN, Outcome, Raw, member_str, raw};
-use super::super::status::Status;
-use super::exchange::{Cancel, Event, Exchange, Late, exchange};
-use super::link::{Call, Handshake};
 use crate::config;
+use crate::gateway::error::Fault;
+use crate::gateway::relay::{MODERN, Outcome, Raw, member_str, raw};
+use crate::gateway::status::Status;
+use crate::gateway::upstream::call::exchange::{Cancel, Event, Exchange, Late, exchange};
+use crate::gateway::upstream::call::handshake::Handshake;
+use crate::gateway::upstream::call::request::Call;
 
 /// Where a snapshot comes from.
 pub(crate) type Snapshot = Box<dyn Fn() -> Status + Send + Sync>;

@@ -13,10 +13,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc};
 
-use super::super::changes::{Changes, LISTS, UPDATED, is_change};
-use super::super::relay::{Notification, Request, member_str, weight};
-use super::known::Known;
 use crate::config::{Shows, UpstreamName};
+use crate::gateway::changes::{Changes, LISTS, UPDATED, is_change};
+use crate::gateway::relay::{Notification, Request, member_str, weight};
+use crate::gateway::upstream::lists::cache::ListCache;
 
 /// Messages that may wait for a connection's user.
 const INBOX: usize = 1024;
@@ -51,7 +51,7 @@ pub(crate) struct Everybody {
     /// Whom it is told.
     changes: Changes,
     /// What is known over all connections that are shared: a change that one tells makes all of it old.
-    siblings: Arc<Mutex<Vec<Weak<Known>>>>,
+    siblings: Arc<Mutex<Vec<Weak<ListCache>>>>,
 }
 
 /// The way to the only user of a connection.
@@ -100,7 +100,7 @@ pub(crate) struct Inbox {
     /// Whose messages these are.
     name: UpstreamName,
     /// What is known over the connection.
-    known: Arc<Known>,
+    known: Arc<ListCache>,
     /// Where they go.
     outlet: Outlet,
     /// What of the upstream is shown; of other resources nobody is told.
@@ -122,7 +122,7 @@ impl Outlet {
     }
 
     /// Whether there is anybody.
-    pub(super) fn has_audience(&self) -> bool {
+    pub(crate) fn has_audience(&self) -> bool {
         match self {
             Self::Everybody(Everybody { changes, .. }) => changes.has_audience(),
             Self::Owner(owner) => !owner.sender.is_closed(),
@@ -130,12 +130,12 @@ impl Outlet {
     }
 
     /// Whether all share it.
-    pub(super) const fn is_shared(&self) -> bool {
+    pub(crate) const fn is_shared(&self) -> bool {
         matches!(self, Self::Everybody(_))
     }
 
     /// Tells of a change. Never waits.
-    pub(super) fn tell(&self, name: &UpstreamName, note: Notification) {
+    pub(crate) fn tell(&self, name: &UpstreamName, note: Notification) {
         match self {
             Self::Everybody(everybody) => {
                 everybody
@@ -152,7 +152,7 @@ impl Outlet {
 
 impl Everybody {
     /// What is known over the connections that are shared.
-    fn siblings(&self) -> MutexGuard<'_, Vec<Weak<Known>>> {
+    fn siblings(&self) -> MutexGuard<'_, Vec<Weak<ListCache>>> {
         self.siblings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -173,7 +173,7 @@ impl Owner {
 }
 
 /// Whether a notification may be told: it is not an update of a resource that is not shown.
-pub(super) fn may_hear(shows: &Shows, note: &Notification) -> bool {
+pub(crate) fn may_hear(shows: &Shows, note: &Notification) -> bool {
     if note.method != UPDATED || shows.resources.everything() {
         return true;
     }
@@ -184,7 +184,7 @@ pub(super) fn may_hear(shows: &Shows, note: &Notification) -> bool {
 impl Inbox {
     /// The way of a connection to this upstream.
     pub(crate) fn new(name: UpstreamName, outlet: Outlet, shows: Arc<Shows>) -> Self {
-        let known = Arc::<Known>::default();
+        let known = Arc::<ListCache>::default();
         if let Outlet::Everybody(everybody) = &outlet {
             let mut siblings = everybody.siblings();
             siblings.retain(|known| known.strong_count() > 0);
@@ -194,12 +194,12 @@ impl Inbox {
     }
 
     /// What is known over the connection.
-    pub(super) const fn known(&self) -> &Arc<Known> {
+    pub(crate) const fn known(&self) -> &Arc<ListCache> {
         &self.known
     }
 
     /// Where its messages go.
-    pub(super) const fn outlet(&self) -> &Outlet {
+    pub(crate) const fn outlet(&self) -> &Outlet {
         &self.outlet
     }
 
@@ -215,13 +215,13 @@ impl Inbox {
     }
 
     /// Tells of a change that the server has told.
-    pub(super) fn tell(&self, note: Notification) {
+    pub(crate) fn tell(&self, note: Notification) {
         self.known.forget(&note.method);
         self.outlet.tell(&self.name, note);
     }
 
     /// Tells of a change that the server has not told but that was found. What was just read here holds.
-    pub(super) fn tell_found(&self, note: Notification) {
+    pub(crate) fn tell_found(&self, note: Notification) {
         match &self.outlet {
             Outlet::Everybody(everybody) => {
                 let others = everybody.siblings().iter().filter_map(Weak::upgrade).collect::<Vec<_>>();
@@ -316,8 +316,8 @@ impl Gathered {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::changes::{changed, updated};
     use super::*;
+    use crate::gateway::changes::{changed, updated};
 
     /// A way to one user, and its side.
     fn owned() -> (Inbox, InboxReceiver) {

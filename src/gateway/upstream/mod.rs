@@ -1,63 +1,49 @@
 //! The MCP servers behind the gateway: starting them, talking to them, keeping them up.
 //!
-//! [`Upstream`] supervises one configured server; [`Link`] is one live connection to it; [`Exchange`] is one request
-//! on its way.
+//! From below:
+//!
+//! | wing | owns |
+//! |---|---|
+//! | `call` | what a request is, whatever carries it |
+//! | `lists` | the lists that servers have, as values |
+//! | `inbox` | where messages go that belong to no request |
+//! | `stdio`, `http`, `builtin` | the transports, which know nothing of one another |
+//! | `link` | [`Link`], one live connection of whatever kind: negotiation, lists, tasks |
+//! | `supervise` | [`Upstream`], one configured server: start, health, leases, followers, transfer |
+//!
+//! No file imports from a wing above its own.
 
-mod allowance;
-mod answers;
 mod builtin;
-mod caller;
-mod child;
-mod driven;
-mod endpoints;
-mod enduring;
-mod events;
-mod exchange;
-mod files;
-mod following;
-mod gate;
-mod handshake;
-pub(crate) mod headers;
+mod call;
+mod catch_panic;
 mod http;
 mod inbox;
-mod keepers;
-mod known;
-mod lease;
-mod lending;
-mod lines;
 mod link;
-mod moving;
-mod pipes;
-mod pool;
-mod pulse;
-mod reconcile;
-mod refusals;
-mod report;
-mod retry;
-mod stderr;
+mod lists;
+mod log_limit;
 mod stdio;
-mod supervisor;
-mod tasks;
-mod unsolicited;
-mod watch;
+mod supervise;
 
-pub(crate) use self::http::{SESSION, VERSION};
+pub(crate) use self::http::client::pool;
+pub(crate) use self::http::pool::Pool;
 pub(crate) use builtin::Builtin;
-pub(crate) use caller::Caller;
-pub(crate) use driven::Pool;
-pub(crate) use exchange::{Event, Exchange};
-pub(crate) use following::{Followed, can_subscribe, follow, subscribe_to};
-pub(crate) use gate::{Gate, Teller, Turn, Word};
-pub(crate) use handshake::{ClientIdentity, Connector};
+pub(crate) use call::caller::Caller;
+pub(crate) use call::concurrency::{Gate, Teller, Turn, Word};
+pub(crate) use call::exchange::{Event, Exchange};
+pub(crate) use call::headers;
+pub(crate) use call::headers::{SESSION, VERSION};
+pub(crate) use call::request::{Call, Role};
 pub(crate) use inbox::{Inbound, InboxReceiver, inbox};
-pub(crate) use keepers::Keepers;
-pub(crate) use known::{Kind, Listing, ParamHeader, Purpose, renamed};
-pub(crate) use lease::Lease;
-pub(crate) use lending::{Told, Way};
-pub(crate) use link::{Call, Link, Role};
-pub use moving::Parcel;
-pub(crate) use moving::{Awaited, Offer, Shared, whereabouts};
-pub(crate) use pool::pool;
-pub use supervisor::State;
-pub(crate) use supervisor::Upstream;
-pub(crate) use tasks::Standing;
+pub(crate) use link::connection::Link;
+pub(crate) use link::negotiate::{ClientIdentity, Connector};
+pub(crate) use link::tasks::Standing;
+pub(crate) use lists::cache::Purpose;
+pub(crate) use lists::kind::Kind;
+pub(crate) use lists::listing::{Listing, ParamHeader, renamed};
+pub(crate) use stdio::reaper::Keepers;
+pub(crate) use stdio::transfer::{Told, Way};
+pub(crate) use supervise::followers::{Followed, can_subscribe, follow, subscribe_to};
+pub(crate) use supervise::lease::Lease;
+pub(crate) use supervise::supervisor::Upstream;
+pub use supervise::transfer::Parcel;
+pub(crate) use supervise::transfer::{Awaited, Offer, Shared, whereabouts};

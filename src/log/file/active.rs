@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use rustix::fs::{SeekFrom, fstat, ftruncate, seek, stat};
 
-use super::super::Error;
-use super::super::batch::Batch;
 use super::name::{Kind, Name};
 use super::{open, owner};
+use crate::log::batch::Batch;
+use crate::log::error::Error;
 use crate::sys::fd::device_inode;
 use crate::sys::fs::Directory;
 
@@ -35,17 +35,6 @@ pub(crate) struct Active {
     size: u64,
     /// Whether it ends with a torn line.
     torn: bool,
-}
-
-/// How a write went.
-#[derive(Debug)]
-pub(crate) struct Written {
-    /// Whole records that are in the file.
-    pub(crate) records: usize,
-    /// Their bytes.
-    pub(crate) bytes: usize,
-    /// Why the rest is not.
-    pub(crate) error: Option<io::Error>,
 }
 
 /// What became of the file.
@@ -130,8 +119,9 @@ impl Active {
         self.file.sync_data()
     }
 
-    /// Appends the first `bytes` bytes of a batch, which are whole records. What is written by half is taken back.
-    pub(crate) fn append(&mut self, batch: &Batch, bytes: usize) -> Written {
+    /// Appends the first `bytes` bytes of a batch, which are whole records. What is written by half is taken back. Says
+    /// how many records are in the file, how many bytes they have, and why the rest is not.
+    pub(crate) fn append(&mut self, batch: &Batch, bytes: usize) -> (usize, usize, Option<io::Error>) {
         let text = &batch.rest()[..bytes];
         let mut done = 0;
         let mut error = self.end_torn_line().err();
@@ -149,7 +139,7 @@ impl Active {
             self.take_back((done - whole) as u64);
         }
         self.size += whole as u64;
-        Written { records, bytes: whole, error }
+        (records, whole, error)
     }
 
     /// Ends a torn line that could not be taken back.

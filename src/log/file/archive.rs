@@ -232,7 +232,7 @@ impl<'a> Place<'a> {
             bytes += u64::try_from(stat.st_size).unwrap_or_default();
             written = written.max(Timestamp::from_second(stat.st_mtime).ok());
         }
-        Kept { name, bytes, written }
+        Kept::new(name, bytes, written)
     }
 }
 

@@ -7,6 +7,8 @@
 //! | `name` | the names of rotated files |
 //! | `schedule` | when the next rotation by time is |
 //! | `owner` | which of several processes may rotate |
+//! | `rotator` | the rules of rotation, and what their use needs |
+//! | `syncer` | when records are forced to the disk |
 //! | `archive` | compressing, and finishing what a killed process has begun |
 //! | `retention` | which rotated files go |
 
@@ -16,12 +18,12 @@ mod name;
 mod open;
 mod owner;
 mod retention;
+mod rotator;
 mod schedule;
+mod syncer;
 
 pub(super) use active::Active;
 pub use active::Rotated;
-pub(super) use archive::{Archive, newest};
-pub(super) use name::Name;
-pub(super) use owner::Owner;
 pub use owner::lock_path;
-pub(super) use schedule::Schedule;
+pub(super) use rotator::Rotator;
+pub(super) use syncer::Syncer;

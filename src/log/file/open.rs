@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use super::super::Error;
+use crate::log::error::Error;
 use crate::sys::fs::{Access, Directory, Owners};
 
 /// The mode of a new log file: logs name users and hosts, so that only the group reads along.

@@ -10,11 +10,18 @@ use super::name::Name;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Kept {
     /// Its name.
-    pub(super) name: Name,
+    name: Name,
     /// Its size in bytes.
-    pub(super) bytes: u64,
+    bytes: u64,
     /// When it was last written; `None` if that is not known.
-    pub(super) written: Option<Timestamp>,
+    written: Option<Timestamp>,
+}
+
+impl Kept {
+    /// One with these facts.
+    pub(super) const fn new(name: Name, bytes: u64, written: Option<Timestamp>) -> Self {
+        Self { name, bytes, written }
+    }
 }
 
 /// Those that go. Age is counted from the last line, not from the name, which a wrong clock may have given.

@@ -118,12 +118,17 @@ fn push_unit(out: &mut Vec<u8>, unit: u16) {
     out.extend_from_slice(&[b'\\', b'u', hex(12), hex(8), hex(4), hex(0)]);
 }
 
-/// Takes what `Debug` and `Display` write.
-pub(super) struct Sink<'a> {
+/// Appends what a type shows of itself; a type that fails to do so has shown what it could.
+pub(super) fn push_debug(out: &mut Vec<u8>, shown: &dyn fmt::Debug, rules: Rules) {
+    let _ = fmt::Write::write_fmt(&mut Sink { out, rules }, format_args!("{shown:?}"));
+}
+
+/// Takes what `Debug` writes.
+struct Sink<'a> {
     /// Where it goes.
-    pub(super) out: &'a mut Vec<u8>,
+    out: &'a mut Vec<u8>,
     /// What is escaped.
-    pub(super) rules: Rules,
+    rules: Rules,
 }
 
 impl fmt::Write for Sink<'_> {

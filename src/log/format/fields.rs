@@ -6,8 +6,8 @@ use std::io::Write as _;
 
 use tracing::field::{Field, Visit};
 
-use super::escape::{self, Rules, Sink};
-use super::record::Style;
+use super::escape::{self, Rules, push_debug};
+use super::style::Style;
 use crate::exit;
 
 /// The value of a field.
@@ -28,9 +28,9 @@ pub(super) enum Value<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
     /// The fields.
-    pub(super) text: Vec<u8>,
+    text: Vec<u8>,
     /// Of each the name, and where in `text` it ends; it begins where the one before ends.
-    pub(super) names: Vec<(&'static str, usize)>,
+    names: Vec<(&'static str, usize)>,
 }
 
 impl Kept {
@@ -43,12 +43,22 @@ impl Kept {
             return;
         }
         let mut all = Self::default();
-        let stays = |name: &str| !fresh.names.iter().any(|(other, _)| *other == name);
+        let stays = |name: &str| !fresh.has(name);
         for (name, text) in self.iter().filter(|(name, _)| stays(name)).chain(fresh.iter()) {
             all.text.extend_from_slice(text);
             all.names.push((name, all.text.len()));
         }
         *self = all;
+    }
+
+    /// All fields.
+    pub(super) fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// Whether there is a field of this name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.names.iter().any(|(other, _)| *other == name)
     }
 
     /// Each field's name and text.
@@ -65,14 +75,19 @@ impl Kept {
 /// Writes the fields that it is shown.
 pub(super) struct Visitor<'a> {
     /// Where they go.
-    pub(super) out: &'a mut Vec<u8>,
+    out: &'a mut Vec<u8>,
     /// How they are written.
-    pub(super) style: Style,
+    style: Style,
     /// Where the names go, for the fields of a span.
-    pub(super) names: Option<&'a mut Vec<(&'static str, usize)>>,
+    names: Option<&'a mut Vec<(&'static str, usize)>>,
 }
 
-impl Visitor<'_> {
+impl<'a> Visitor<'a> {
+    /// For the fields of an event.
+    pub(super) const fn new(out: &'a mut Vec<u8>, style: Style) -> Self {
+        Self { out, style, names: None }
+    }
+
     /// Writes one field.
     fn field(&mut self, field: &Field, value: &Value<'_>) {
         let message = self.names.is_none() && field.name() == "message";
@@ -189,7 +204,7 @@ fn json(out: &mut Vec<u8>, value: &Value<'_>) {
         }
         Value::Shown(shown) => {
             out.push(b'"');
-            show(out, *shown, Rules::Json);
+            push_debug(out, *shown, Rules::Json);
             out.push(b'"');
         }
         Value::Number(number) => out.extend_from_slice(number.as_bytes()),
@@ -209,10 +224,10 @@ fn text(out: &mut Vec<u8>, value: &Value<'_>, rules: Rules) {
             escape::push(out, text, Rules::Quoted);
             out.push(b'"');
         }
-        Value::Shown(shown) => show(out, *shown, rules),
+        Value::Shown(shown) => push_debug(out, *shown, rules),
         Value::Number(number) => out.extend_from_slice(number.as_bytes()),
-        Value::Float(number) => show(out, number, rules),
-        Value::Flag(flag) => show(out, flag, rules),
+        Value::Float(number) => push_debug(out, number, rules),
+        Value::Flag(flag) => push_debug(out, flag, rules),
     }
 }
 
@@ -239,9 +254,4 @@ fn logfmt(out: &mut Vec<u8>, value: &Value<'_>) {
 fn key(out: &mut Vec<u8>, name: &str) {
     let fits = |byte: u8| byte > b' ' && !matches!(byte, b'"' | b'=' | 0x7f);
     out.extend(name.bytes().map(|byte| if fits(byte) { byte } else { b'_' }));
-}
-
-/// What a type shows of itself; a type that fails to do so has shown what it could.
-fn show(out: &mut Vec<u8>, shown: &dyn fmt::Debug, rules: Rules) {
-    let _ = fmt::Write::write_fmt(&mut Sink { out, rules }, format_args!("{shown:?}"));
 }

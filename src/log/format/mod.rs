@@ -3,6 +3,7 @@
 //! | file | owns |
 //! |---|---|
 //! | `escape` | what may not stand in a line as it is |
+//! | `style` | the formats there are |
 //! | `fields` | one field in each format, and the visitor of tracing |
 //! | `stamp` | the time |
 //! | `record` | the whole line |
@@ -15,6 +16,8 @@ mod escape;
 mod fields;
 mod record;
 mod stamp;
+mod style;
 
 pub(super) use fields::Kept;
-pub(super) use record::{Context, Style};
+pub(super) use record::Context;
+pub(super) use style::Style;

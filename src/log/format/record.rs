@@ -7,53 +7,22 @@ use tracing::{Event, Level, Metadata};
 use super::escape::{self, Rules};
 use super::fields::{self, Kept, Value, Visitor};
 use super::stamp;
-use crate::config::{LogFormat, Spans};
+use super::style::Style;
 
 /// The field of a span that stands at the top of a record of JSON in any case.
 const TRACE_ID: &str = "trace_id";
-
-/// How records are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Style {
-    /// One object a line.
-    Json {
-        /// Whether the fields of spans are in an array of their own.
-        nested: bool,
-    },
-    /// For people.
-    Text {
-        /// With colours.
-        colour: bool,
-    },
-    /// `key=value` pairs.
-    Logfmt,
-    /// For the journal: each line begins with its priority as `<N>`, sd-daemon(3), and has no timestamp, because the
-    /// journal adds its own.
-    Journal,
-}
 
 /// What every record of one output has.
 #[derive(Debug)]
 pub(crate) struct Context {
     /// How it is written.
-    pub(crate) style: Style,
+    style: Style,
     /// The end of each record: who wrote it.
     ending: Vec<u8>,
 }
 
 /// A span around a record: its name and fields.
 pub(crate) type Around<'a> = (&'static str, Option<&'a Kept>);
-
-impl Style {
-    /// The style of a file's format.
-    pub(crate) fn of(format: LogFormat, spans: Spans) -> Self {
-        match format {
-            LogFormat::Json => Self::Json { nested: spans == Spans::Nested },
-            LogFormat::Text => Self::Text { colour: false },
-            LogFormat::Logfmt => Self::Logfmt,
-        }
-    }
-}
 
 impl Context {
     /// For records of this process under this name.
@@ -76,12 +45,17 @@ impl Context {
         Self { style, ending }
     }
 
+    /// How it is written.
+    pub(crate) const fn style(&self) -> Style {
+        self.style
+    }
+
     /// Appends the record of an event; `spans` are those around it, the innermost first.
     pub(crate) fn event(&self, out: &mut Vec<u8>, event: &Event<'_>, spans: &[Around<'_>]) {
         let metadata = event.metadata();
         let start = out.len();
         self.head(out, *metadata.level(), metadata.target());
-        event.record(&mut Visitor { out, style: self.style, names: None });
+        event.record(&mut Visitor::new(out, self.style));
         self.spans(out, metadata, spans);
         out.extend_from_slice(&self.ending);
         if self.style == Style::Journal {
@@ -173,7 +147,7 @@ impl Context {
                     out.push(b' ');
                     escape::push(out, name, Rules::Plain);
                     out.push(b'{');
-                    let text = kept.map_or(&[][..], |kept| &kept.text);
+                    let text = kept.map_or(&[][..], Kept::text);
                     out.extend_from_slice(text.strip_prefix(b" ").unwrap_or(text));
                     out.push(b'}');
                 }
@@ -186,8 +160,8 @@ impl Context {
 fn flat(out: &mut Vec<u8>, metadata: &Metadata<'_>, spans: &[Around<'_>]) {
     for (at, (_, kept)) in spans.iter().enumerate() {
         for (name, text) in kept.iter().flat_map(|kept| kept.iter()) {
-            let inner = spans[..at].iter().filter_map(|(_, kept)| *kept);
-            let hidden = inner.flat_map(|kept| &kept.names).any(|(other, _)| *other == name);
+            let mut inner = spans[..at].iter().filter_map(|(_, kept)| *kept);
+            let hidden = inner.any(|kept| kept.has(name));
             if !hidden && !has(metadata, name) {
                 out.extend_from_slice(text);
             }
@@ -212,7 +186,7 @@ fn nested(out: &mut Vec<u8>, metadata: &Metadata<'_>, spans: &[Around<'_>]) {
         out.extend_from_slice(if at == 0 { b"{\"span\":\"" } else { b",{\"span\":\"" });
         escape::push(out, name, Rules::Json);
         out.push(b'"');
-        out.extend_from_slice(kept.map_or(&[][..], |kept| &kept.text));
+        out.extend_from_slice(kept.map_or(&[][..], Kept::text));
         out.push(b'}');
     }
     out.push(b']');

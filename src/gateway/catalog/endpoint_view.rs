@@ -1,0 +1,176 @@
+//! The upstreams behind one endpoint and how their names are told apart.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use crate::config::Prefix;
+use crate::gateway::relay::{Era, Object, Raw, TASKS, member, raw, set_member};
+use crate::gateway::upstream::{Link, Upstream};
+
+/// The upstreams behind one endpoint.
+#[derive(Debug)]
+pub(crate) struct EndpointView {
+    /// In the order of the configuration.
+    upstreams: Vec<Arc<Upstream>>,
+    /// Places in `upstreams` by name.
+    by_name: HashMap<String, usize>,
+    /// Whether names carry their upstream's.
+    prefixed: bool,
+    /// Tells the routing table that somebody still holds this.
+    #[expect(dead_code, reason = "it tells by being dropped")]
+    held: Option<TaskTrackerToken>,
+}
+
+impl EndpointView {
+    /// An endpoint for all upstreams.
+    pub(crate) fn merged(upstreams: Vec<Arc<Upstream>>, prefix: Prefix) -> Self {
+        let prefixed = match prefix {
+            Prefix::Auto => upstreams.len() > 1,
+            Prefix::Always => true,
+            Prefix::Never => false,
+        };
+        let by_name = upstreams.iter().enumerate().map(|(place, up)| (up.name().to_owned(), place)).collect();
+        Self { upstreams, by_name, prefixed, held: None }
+    }
+
+    /// The same, keeping a token for as long as anybody holds it.
+    pub(crate) fn held(self, token: TaskTrackerToken) -> Self {
+        Self { held: Some(token), ..self }
+    }
+
+    /// An endpoint whose upstream is gone.
+    pub(crate) fn empty() -> Self {
+        Self::merged(Vec::new(), Prefix::Always)
+    }
+
+    /// Whether clients can see no difference between this and another view.
+    pub(crate) fn shows_the_same_as(&self, other: &Self) -> bool {
+        let serials = |view: &Self| view.upstreams.iter().map(|upstream| upstream.serial).collect::<Vec<_>>();
+        self.prefixed == other.prefixed && serials(self) == serials(other)
+    }
+
+    /// An endpoint for one upstream: names are as it gives them.
+    pub(crate) fn single(upstream: Arc<Upstream>) -> Self {
+        Self::merged(vec![upstream], Prefix::Never)
+    }
+
+    /// The upstreams, in the order of the configuration.
+    pub(crate) fn upstreams(&self) -> &[Arc<Upstream>] {
+        &self.upstreams
+    }
+
+    /// The only upstream, where there is one.
+    pub(crate) fn lone(&self) -> Option<&Arc<Upstream>> {
+        match self.upstreams.as_slice() {
+            [upstream] => Some(upstream),
+            _ => None,
+        }
+    }
+
+    /// The only upstream, where its name is not part of others: every request is for it.
+    pub(crate) fn plain(&self) -> Option<&Arc<Upstream>> {
+        self.lone().filter(|_| !self.prefixed)
+    }
+
+    /// Whether requests pass with the names that clients have written.
+    pub(crate) fn keeps_names(&self) -> bool {
+        self.plain().is_some_and(|upstream| upstream.shows().everything())
+    }
+
+    /// The only upstream, where whole lists can pass untouched: all of it is shown, and it need not be woken for them.
+    pub(crate) fn transparent(&self) -> Option<&Arc<Upstream>> {
+        self.plain().filter(|upstream| upstream.shows().everything() && upstream.asleep().is_none())
+    }
+
+    /// A name as this endpoint shows it.
+    pub(crate) fn shown(&self, upstream: &Upstream, name: &str) -> String {
+        if self.prefixed { format!("{}_{name}", upstream.name()) } else { name.to_owned() }
+    }
+
+    /// Takes a shown name apart, where it can be done by looking at it.
+    pub(crate) fn split<'a>(&self, shown: &'a str) -> Option<(&Arc<Upstream>, &'a str)> {
+        if !self.prefixed {
+            return self.lone().map(|upstream| (upstream, shown));
+        }
+        shown.match_indices('_').find_map(|(place, _)| {
+            let upstream = self.by_name.get(&shown[..place])?;
+            Some((&self.upstreams[*upstream], &shown[place + 1..]))
+        })
+    }
+
+    /// Whether names must be looked up in the upstreams' lists.
+    pub(crate) const fn by_lookup(&self) -> bool {
+        !self.prefixed
+    }
+
+    /// The merged capabilities of the upstreams that are reachable through `links` now.
+    pub(crate) fn capabilities(&self, links: &[Arc<Link>], era: Era) -> Raw {
+        if let ([_], [link]) = (self.upstreams.as_slice(), links) {
+            return bridged(link, era);
+        }
+        let mut merged = Map::new();
+        for link in links {
+            let Ok(Value::Object(theirs)) = serde_json::from_str(bridged(link, era).get()) else {
+                continue;
+            };
+            for (name, value) in theirs {
+                union(merged.entry(name).or_insert_with(|| json!({})), value);
+            }
+        }
+        if self.upstreams.len() != links.len() {
+            let tools = merged.entry("tools").or_insert_with(|| json!({}));
+            union(tools, json!({ "listChanged": true }));
+        }
+        raw(&Value::Object(merged))
+    }
+
+    /// The upstreams' instructions, each under its name where there are several.
+    pub(crate) fn instructions(links: &[Arc<Link>]) -> Option<String> {
+        let texts: Vec<_> = links
+            .iter()
+            .filter_map(|link| Some((link.name.as_str(), link.handshake.instructions.as_deref()?)))
+            .collect();
+        match texts.as_slice() {
+            [] => None,
+            [(_, text)] => Some((*text).to_owned()),
+            texts => Some(
+                texts
+                    .iter()
+                    .map(|(name, text)| format!("## {name}\n\n{text}"))
+                    .collect::<Vec<_>>()
+                    .join("\n\n"),
+            ),
+        }
+    }
+}
+
+/// What a server can do for clients of an era: its tasks are for those of its own.
+fn bridged(link: &Link, era: Era) -> Raw {
+    let all = &link.handshake.capabilities;
+    let without = |object: &RawValue, name: &str| Object::parse(object)?.without(|known| known == name);
+    let less = match (link.era, era) {
+        (Era::Legacy, Era::Modern) => without(all, "tasks"),
+        (Era::Modern, Era::Legacy) => member(all, "extensions")
+            .and_then(|extensions| without(extensions, TASKS))
+            .and_then(|extensions| set_member(all, "extensions", extensions.get())),
+        _ => None,
+    };
+    less.unwrap_or_else(|| all.clone())
+}
+
+/// Adds the members of one capability object to another; a flag that one of them sets is set.
+fn union(into: &mut Value, from: Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (name, value) in from {
+                union(into.entry(name).or_insert(Value::Null), value);
+            }
+        }
+        (into, from) if *into == Value::Bool(true) && from == Value::Bool(false) => {}
+        (into, from) => *into = from,
+    }
+}

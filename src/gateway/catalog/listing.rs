@@ -1,0 +1,155 @@
+//! Merging the lists of several upstreams, page by page.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use serde_json::value::RawValue;
+
+use super::connection_source::{ConnectionSource, PATIENCE, soon};
+use super::cursor::Cursor;
+use super::endpoint_view::EndpointView;
+use crate::gateway::error::{Error, Fault};
+use crate::gateway::relay::{ClientMeta, Era, Raw, member_str, raw_string};
+use crate::gateway::upstream::{Kind, Listing, Purpose, Upstream, renamed};
+
+/// The most items of one page.
+const PAGE_ITEMS: usize = 1000;
+/// As soon as a page has so many bytes, it ends.
+const PAGE_BYTES: usize = 1 << 20;
+
+/// The lists that can be had, each beside the place of its upstream in the endpoint's order.
+type Present<'a> = [(usize, &'a Arc<Upstream>, Arc<Listing>)];
+
+/// One upstream's list, if it can be had soon.
+pub(crate) async fn listing(
+    source: &impl ConnectionSource,
+    upstream: &Arc<Upstream>,
+    kind: Kind,
+    purpose: Purpose,
+    meta: &ClientMeta,
+) -> Result<Arc<Listing>, Fault> {
+    soon(source, upstream).await?.known(kind, purpose, meta, PATIENCE).await
+}
+
+/// A page of the merged list as a result: the first, or the one that the request's cursor names. An upstream that cannot be
+/// asked is left out: it never blanks the others' lists.
+pub(crate) async fn merged(
+    view: &EndpointView,
+    source: &impl ConnectionSource,
+    kind: Kind,
+    meta: &ClientMeta,
+    era: Era,
+    params: Option<&RawValue>,
+) -> Result<Raw, Fault> {
+    let cursor = Cursor::of(params, view)?;
+    let listings = join_all(view.upstreams().iter().map(|upstream| async move {
+        let listing = listing(source, upstream, kind, Purpose::Showing, meta).await;
+        listing
+            .inspect_err(|fault| tracing::debug!(fault = fault.message, ?kind, "left out of a merged list"))
+            .ok()
+    }))
+    .await;
+    let complete = listings.iter().all(Option::is_some);
+    let each = view.upstreams().iter().zip(listings).enumerate();
+    let present: Vec<_> = each.filter_map(|(place, (upstream, it))| Some((place, upstream, it?))).collect();
+    let start = cursor.map_or((0, 0), |cursor| {
+        let listing = present.iter().find(|(place, ..)| *place == cursor.upstream);
+        (cursor.upstream, listing.map_or(0, |(.., listing)| cursor.next(listing, kind)))
+    });
+    let mut text = page(view, kind, start, &present);
+    if era == Era::Modern {
+        hints(&mut text, complete, &present);
+    }
+    text.push('}');
+    Ok(RawValue::from_string(text).expect("items of valid JSON make valid JSON"))
+}
+
+/// Refuses to start where two upstreams offer the same name and nothing tells them apart.
+pub(crate) async fn check_clashes(view: &EndpointView) -> Result<(), Error> {
+    if !view.by_lookup() || view.upstreams().len() < 2 {
+        return Ok(());
+    }
+    for (kind, word) in [(Kind::Tools, "tool"), (Kind::Prompts, "prompt")] {
+        let mut owners: HashMap<String, &str> = HashMap::new();
+        for upstream in view.upstreams() {
+            let Some(link) = upstream.ready() else { continue };
+            let Ok(listing) = link.known(kind, Purpose::Routing, &ClientMeta::default(), PATIENCE).await
+            else {
+                continue;
+            };
+            for name in listing.items.iter().filter_map(|item| member_str(item, "name")) {
+                if let Some(first) = owners.insert(name.clone().into_owned(), upstream.name())
+                    && first != upstream.name()
+                {
+                    return Err(Error::NameClash {
+                        kind: word,
+                        name: name.into_owned(),
+                        first: first.to_owned(),
+                        second: upstream.name().to_owned(),
+                    });
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Writes the page that begins with this item of this upstream, without the brace that ends it.
+fn page(view: &EndpointView, kind: Kind, start: (usize, usize), present: &Present<'_>) -> String {
+    let mut text = format!("{{\"{}\":[", kind.items());
+    let begin = text.len();
+    let (mut seen, mut count, mut last, mut next) = (HashSet::new(), 0, None, None);
+    let items = present.iter().flat_map(|(place, upstream, listing)| {
+        listing.items.iter().enumerate().map(move |(index, item)| ((*place, index), *upstream, item))
+    });
+    for (place, upstream, item) in items {
+        let Some(shown) = shown(view, upstream, kind, item, &mut seen) else { continue };
+        if place < start {
+            continue;
+        }
+        if count == PAGE_ITEMS || text.len() - begin >= PAGE_BYTES {
+            next = last;
+            break;
+        }
+        if count > 0 {
+            text.push(',');
+        }
+        text.push_str(shown.get());
+        (count, last) = (count + 1, Some((place.1, upstream, item)));
+    }
+    text.push(']');
+    if let Some((index, upstream, item)) = next {
+        let cursor = Cursor::after(upstream.name(), index, &member_str(item, kind.key()).unwrap_or_default());
+        write!(text, r#","nextCursor":{}"#, raw_string(&cursor).get())
+            .expect("writing to a string cannot fail");
+    }
+    text
+}
+
+/// Adds what a modern client is told about caching.
+fn hints(text: &mut String, complete: bool, present: &Present<'_>) {
+    let ttl =
+        if complete { present.iter().map(|(.., listing)| listing.ttl_left()).min().unwrap_or(0) } else { 0 };
+    let ttl = if ttl == u64::MAX { 0 } else { ttl };
+    let public = present.iter().all(|(.., listing)| listing.public);
+    let shared = if public { "public" } else { "private" };
+    write!(text, r#","resultType":"complete","ttlMs":{ttl},"cacheScope":"{shared}""#)
+        .expect("writing to a string cannot fail");
+}
+
+/// An item as the endpoint shows it; `None` where an earlier upstream has the same name or address.
+fn shown(
+    view: &EndpointView,
+    upstream: &Upstream,
+    kind: Kind,
+    item: &RawValue,
+    seen: &mut HashSet<String>,
+) -> Option<Raw> {
+    let renames = matches!(kind, Kind::Tools | Kind::Prompts);
+    let name = member_str(item, kind.key())?;
+    let shown = if renames { view.shown(upstream, &name) } else { name.clone().into_owned() };
+    let item = if renames && shown != name { renamed(item, &shown) } else { item.to_owned() };
+    seen.insert(shown).then_some(item)
+}

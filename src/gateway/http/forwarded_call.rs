@@ -1,0 +1,222 @@
+//! One request on its way to its upstream: put into the upstream's era, and sent once more where the connection was
+//! lost before the upstream can have seen it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+use tokio::time::Instant;
+
+use crate::gateway::catalog::ConnectionSource;
+use crate::gateway::error::{Fault, Side};
+use crate::gateway::relay::{ClientMeta, Era, Outcome, Raw, key, method, names, set_path, to_legacy_params};
+use crate::gateway::upstream::{Call, Event, Exchange, Link, Turn, Upstream};
+
+/// What is left at least of a request's time when its turn has come.
+const LEAST: Duration = Duration::from_millis(100);
+
+/// A request as its downstream wrote it, routed.
+#[derive(Clone, Debug)]
+pub(crate) struct Routed {
+    /// Where it goes.
+    pub(crate) upstream: Arc<Upstream>,
+    /// The era of the downstream.
+    pub(crate) era: Era,
+    /// The method's name.
+    pub(crate) method: String,
+    /// The parameters, with the names that the upstream knows.
+    pub(crate) params: Option<Raw>,
+    /// Headers of the downstream that belong to it.
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// A request that was sent.
+pub(crate) struct ForwardedCall<L> {
+    /// Where it goes.
+    pub(super) upstream: Arc<Upstream>,
+    /// Where connections come from.
+    pub(super) source: L,
+    /// What is sent again if need be; `None` once something has come of it.
+    spare: Option<Routed>,
+    /// The era of the downstream.
+    era: Era,
+    /// Whether it is to be sent again, since the connection was lost.
+    again: bool,
+    /// The connection that it went over.
+    pub(crate) link: Arc<Link>,
+    /// What happens to it. Dropping it cancels the request.
+    exchange: Exchange,
+}
+
+impl<L: ConnectionSource> ForwardedCall<L> {
+    /// Sends a request.
+    pub(crate) async fn begin(source: L, routed: Routed) -> Result<Self, Fault> {
+        let (upstream, era) = (Arc::clone(&routed.upstream), routed.era);
+        let (link, exchange) = send(&source, routed.clone()).await?;
+        Ok(Self { upstream, source, spare: Some(routed), era, again: false, link, exchange })
+    }
+
+    /// What happens next; after the last event this must not be called again. Safe to cancel. An answer of which something
+    /// is read is refused where another reader may read it otherwise.
+    pub(crate) async fn next(&mut self) -> Event {
+        let event = self.happens().await;
+        if self.era == self.link.era {
+            return event;
+        }
+        let (answer, place) = match &event {
+            Event::Done(Outcome::Result(result)) => (result, names::RESULT),
+            Event::Done(Outcome::Error(error)) => (error, names::ERROR),
+            _ => return event,
+        };
+        match self.link.check_names("a request", answer, place) {
+            Ok(()) => event,
+            Err(fault) => Event::Lost(fault),
+        }
+    }
+
+    /// What happens next.
+    async fn happens(&mut self) -> Event {
+        if !self.again {
+            let event = self.exchange.next().await;
+            match &event {
+                Event::Lost(fault)
+                    if self.spare.is_some() && fault.unprocessed && fault.side == Side::Upstream =>
+                {
+                    tracing::debug!(upstream = self.upstream.name(), fault = fault.message, "sent again");
+                    self.again = true;
+                }
+                Event::Notification(note) => {
+                    // A server may tell of a change beside an answer, too.
+                    self.link.heard(note);
+                    self.spare = None;
+                    return event;
+                }
+                _ => {
+                    self.spare = None;
+                    return event;
+                }
+            }
+        }
+        if let Some(spare) = self.spare.clone() {
+            self.upstream.renewed().await;
+            let sent = send(&self.source, spare).await;
+            // Only now: whoever gives up waiting and comes back begins here again.
+            (self.again, self.spare) = (false, None);
+            match sent {
+                Ok((link, exchange)) => (self.link, self.exchange) = (link, exchange),
+                Err(fault) => return Event::Lost(fault),
+            }
+        }
+        self.exchange.next().await
+    }
+
+    /// Gives the upstream so much more time from now on.
+    pub(super) fn extend(&mut self, limit: Duration) {
+        self.exchange.extend(limit);
+    }
+
+    /// Lets others have the request's turn at the upstream while its server waits for the client.
+    pub(super) fn step_aside(&mut self) {
+        self.exchange.step_aside();
+    }
+
+    /// Goes on with a turn that [`Upstream::turn_again`] has given.
+    pub(super) fn step_up(&mut self, turn: Option<Turn>) {
+        self.exchange.step_up(turn);
+    }
+
+    /// Cancels the request with the downstream's own words.
+    pub(crate) fn call_off(&mut self, params: Option<Raw>) {
+        self.exchange.call_off(params);
+    }
+}
+
+/// Parameters of a legacy client as a modern server expects them: with what the session knows of its client.
+fn for_modern(source: &impl ConnectionSource, params: Option<Raw>) -> Raw {
+    let Some((client, level)) = source.client() else { return ClientMeta::default().apply(params) };
+    let params = client.apply(params);
+    match level {
+        Some(level) => set_path(&params, &["_meta", key::LOG_LEVEL], level.get()).unwrap_or(params),
+        None => params,
+    }
+}
+
+/// Sends a request over the connection that there is now.
+async fn send(source: &impl ConnectionSource, routed: Routed) -> Result<(Arc<Link>, Exchange), Fault> {
+    let Routed { upstream, era, method, params, headers } = routed;
+    let limit = upstream.connector.settings.request_timeout;
+    let asked = Instant::now();
+    let turn = upstream.turn(limit).await?;
+    let link = source.link(&upstream).await?;
+    if era != link.era && method.starts_with("tasks/") {
+        return Err(Fault::method_not_found(&method).with_reason(
+            "the server's tasks are those of the other era of the protocol, which cannot be bridged",
+        ));
+    }
+    let mut mirrors = headers;
+    let params = match (era, link.era) {
+        (Era::Modern, Era::Legacy) => to_legacy_params(params),
+        (Era::Legacy, Era::Modern) => {
+            let params = for_modern(source, params);
+            if method == method::TOOLS_CALL {
+                let client = source.client().map(|(client, _)| client).unwrap_or_default();
+                mirrors = link.mirrored_headers(&params, &client).await;
+            }
+            Some(params)
+        }
+        _ => params,
+    };
+    // The wait for the turn is part of the time that the request has.
+    let mut call = Call::new(method, params, limit.saturating_sub(asked.elapsed()).max(LEAST));
+    call.headers = mirrors;
+    call.for_client = true;
+    let exchange = link.call(call).await.in_turn(turn);
+    Ok((link, exchange))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Log, Server};
+    use crate::gateway::catalog::Native;
+    use crate::gateway::service::Gateway;
+
+    /// The built-in upstream of a gateway that was just started.
+    fn builtin() -> (Gateway, Arc<Upstream>) {
+        let (server, log) = (Server::default(), Log::default());
+        let config = Config { server, log, upstreams: Vec::new(), disabled: Vec::new(), sources: Vec::new() };
+        let gateway = Gateway::start(&config, &[]).unwrap();
+        let upstream = Arc::clone(&gateway.inner().routing.current().upstreams()[0]);
+        (gateway, upstream)
+    }
+
+    #[tokio::test]
+    async fn request_is_sent_again_though_something_else_is_looked_at_while_it_waits_for_a_connection() {
+        let (before, former) = builtin();
+        let link = former.native().await.unwrap();
+        // What is sent over it from now on is lost before anybody has seen it.
+        assert!(link.retire_unused());
+        let (after, upstream) = builtin();
+        let routed = Routed {
+            upstream: Arc::clone(&upstream),
+            era: Era::Modern,
+            method: "tools/list".to_owned(),
+            params: None,
+            headers: Vec::new(),
+        };
+        let exchange = link.call(Call::new("tools/list", None, Duration::from_secs(60))).await;
+        let spare = Some(routed);
+        let era = Era::Modern;
+        let mut sending =
+            ForwardedCall { upstream, source: Native, spare, era, again: false, link, exchange };
+        // The upstream's own task has not run yet: the request waits for its connection.
+        for _ in 0..3 {
+            assert!(futures_util::poll!(Box::pin(sending.next())).is_pending());
+        }
+        let event = sending.next().await;
+        let Event::Done(Outcome::Result(result)) = event else { panic!("{event:?}") };
+        assert!(result.get().contains("tools"), "{}", result.get());
+        before.stop().await;
+        after.stop().await;
+    }
+}

@@ -1,0 +1,56 @@
+//! The methods that MCP has for clients and servers, in both eras. Nothing else in the gateway spells them.
+
+macro_rules! methods {
+    ($($name:ident = $method:literal,)*) => {
+        $(#[doc = concat!("`", $method, "`")] pub(crate) const $name: &str = $method;)*
+        /// All of them.
+        pub(super) const ALL: &[&str] = &[$($name),*];
+    };
+}
+
+methods! {
+    TOOLS_CALL = "tools/call",
+    TOOLS_LIST = "tools/list",
+    PROMPTS_GET = "prompts/get",
+    PROMPTS_LIST = "prompts/list",
+    RESOURCES_READ = "resources/read",
+    RESOURCES_LIST = "resources/list",
+    TEMPLATES_LIST = "resources/templates/list",
+    SUBSCRIBE = "resources/subscribe",
+    UNSUBSCRIBE = "resources/unsubscribe",
+    COMPLETE = "completion/complete",
+    SET_LOG_LEVEL = "logging/setLevel",
+    INITIALIZE = "initialize",
+    PING = "ping",
+    DISCOVER = "server/discover",
+    LISTEN = "subscriptions/listen",
+    TASKS_GET = "tasks/get",
+    TASKS_LIST = "tasks/list",
+    TASKS_RESULT = "tasks/result",
+    TASKS_CANCEL = "tasks/cancel",
+    TASKS_UPDATE = "tasks/update",
+    SAMPLE = "sampling/createMessage",
+    ELICIT = "elicitation/create",
+    ROOTS_LIST = "roots/list",
+    INITIALIZED = "notifications/initialized",
+    CANCELLED = "notifications/cancelled",
+    PROGRESS = "notifications/progress",
+    LOG_MESSAGE = "notifications/message",
+    ROOTS_CHANGED = "notifications/roots/list_changed",
+    TOOLS_CHANGED = "notifications/tools/list_changed",
+    PROMPTS_CHANGED = "notifications/prompts/list_changed",
+    RESOURCES_CHANGED = "notifications/resources/list_changed",
+    RESOURCE_UPDATED = "notifications/resources/updated",
+    ELICITATION_COMPLETE = "notifications/elicitation/complete",
+    TASK = "notifications/tasks",
+    TASK_STATUS = "notifications/tasks/status",
+    TASKS_CHANGED = "notifications/tasks/list_changed",
+    ACKNOWLEDGED = "notifications/subscriptions/acknowledged",
+    SUBSCRIPTION_ENDED = "notifications/subscriptions/ended",
+}
+
+/// Whether a method of MCP wants an answer, so that it is never a notification. Some servers carry such a one out all the
+/// same.
+pub(crate) fn wants_answer(method: &str) -> bool {
+    ALL.contains(&method) && !method.starts_with("notifications/")
+}

@@ -1,0 +1,276 @@
+//! The connections that one legacy session uses: its own where the upstream must be able to ask its client, shared
+//! ones elsewhere.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::forward::Told;
+use crate::config::{Sharing, Transport};
+use crate::gateway::error::Fault;
+use crate::gateway::relay::{Message, Notification, Raw, method};
+use crate::gateway::upstream::{ClientIdentity, Kind, Link, Role, Upstream, inbox, subscribe_to};
+
+/// A place for one upstream's connection; the lock is held while it is opened, so that it is opened once.
+type Slot = Arc<tokio::sync::Mutex<Option<Opened>>>;
+
+/// A connection that the session uses.
+#[derive(Debug)]
+struct Opened {
+    /// The connection.
+    link: Arc<Link>,
+    /// Whether it is the session's own, which ends with it; others share it otherwise.
+    own: bool,
+}
+
+/// The connections of one session.
+#[derive(Debug)]
+pub(crate) struct SessionConnections {
+    /// Who the session's client is.
+    client: ClientIdentity,
+    /// Whether it can be asked.
+    interactive: bool,
+    /// The places by the serial number of their upstream.
+    slots: Mutex<BTreeMap<u64, Slot>>,
+    /// Its own connections that have shaken hands, by the same, for looking without waiting.
+    own: Mutex<BTreeMap<u64, Arc<Link>>>,
+    /// What the client has subscribed to over its own connections, by the same.
+    subscribed: Mutex<BTreeMap<u64, BTreeSet<String>>>,
+    /// Where each of its own connections is announced, with what it tells beside its answers.
+    opened: mpsc::UnboundedSender<Told>,
+    /// `logging/setLevel`'s parameters, for connections that are opened later.
+    log_level: Mutex<Option<Raw>>,
+    /// Cancelled when the session ends.
+    ended: CancellationToken,
+}
+
+impl SessionConnections {
+    /// No connections.
+    pub(crate) fn new(client: ClientIdentity, opened: mpsc::UnboundedSender<Told>) -> Self {
+        let interactive = client.meta.is_interactive();
+        let (slots, own, subscribed) = Default::default();
+        let ended = CancellationToken::new();
+        Self { client, interactive, slots, own, subscribed, opened, log_level: Mutex::default(), ended }
+    }
+
+    /// The session's client.
+    pub(crate) const fn client(&self) -> &ClientIdentity {
+        &self.client
+    }
+
+    /// Whether the session has a connection of its own to this upstream.
+    pub(crate) fn dedicated(&self, upstream: &Upstream) -> bool {
+        let connector = &upstream.connector;
+        match (&connector.builtin, connector.settings.sharing, &connector.settings.transport) {
+            (Some(_), _, _) | (None, Sharing::Shared, _) => false,
+            (None, Sharing::PerSession, _) | (None, Sharing::Auto, Transport::Http { .. }) => true,
+            (None, Sharing::Auto, Transport::Stdio { .. }) => self.interactive,
+        }
+    }
+
+    /// The connection to an upstream, opened if it is not open.
+    pub(crate) async fn get(self: &Arc<Self>, upstream: &Arc<Upstream>) -> Result<Arc<Link>, Fault> {
+        if !self.dedicated(upstream) {
+            return upstream.shared_legacy().await;
+        }
+        let slot = Arc::clone(self.slots.lock().entry(upstream.serial).or_default());
+        if let Ok(slot) = slot.try_lock()
+            && let Some(opened) = slot.as_ref().filter(|opened| opened.link.is_open())
+        {
+            return Ok(Arc::clone(&opened.link));
+        }
+        // A task of its own, since a caller that gives up must not end a server that is slow to start.
+        let (links, upstream) = (Arc::clone(self), Arc::clone(upstream));
+        let name = upstream.connector.name().clone();
+        let opened = tokio::spawn(async move { links.open_slot(&slot, &upstream).await });
+        opened.await.map_err(|_| Fault::upstream(&name, "could not be opened"))?
+    }
+
+    /// Opens the connection of a place if it is not open.
+    async fn open_slot(&self, slot: &Slot, upstream: &Arc<Upstream>) -> Result<Arc<Link>, Fault> {
+        let mut slot = slot.lock().await;
+        match slot.take() {
+            Some(opened) if opened.link.is_open() => {
+                return Ok(Arc::clone(&slot.insert(opened).link));
+            }
+            Some(dead) if dead.own => {
+                dead.link.wire.end().await;
+            }
+            _ => {}
+        }
+        // A broken upstream answers at once instead of making each session wait for its own attempt.
+        let native = self.unless_ended(upstream, upstream.native()).await?;
+        let connector = &upstream.connector;
+        // Each has its own, where what it tells waits until it has shaken hands.
+        let (sender, told) = inbox();
+        let opening = connector.open_legacy(&self.client, Role::Dedicated, sender);
+        let opened = match self.unless_ended(upstream, opening).await {
+            Ok(link) => Opened { link: Arc::new(link), own: true },
+            Err(fault) if native.era == crate::gateway::relay::Era::Modern => {
+                let fault = fault.message;
+                tracing::debug!(upstream = upstream.name(), fault, "the server speaks the modern era only");
+                Opened { link: native, own: false }
+            }
+            Err(fault) => {
+                // The connection that all share may be just as dead, and nobody has noticed.
+                native.pulse.unanswered();
+                return Err(fault);
+            }
+        };
+        let link = Arc::clone(&opened.link);
+        if opened.own {
+            upstream.look_after(&link, None);
+            link.reconcile();
+            self.own.lock().insert(upstream.serial, Arc::clone(&link));
+            // Nobody listens any more to a session that has ended.
+            let _ = self.opened.send((Arc::clone(&link), told));
+            let catching_up = async {
+                self.catch_up(&link, upstream.serial).await;
+                Ok(())
+            };
+            // Whether or not it was cut short, the connection ends with the place that it is put in.
+            let _ = self.unless_ended(upstream, catching_up).await;
+        }
+        *slot = Some(opened);
+        Ok(link)
+    }
+
+    /// Waits for a server, but not beyond the end of the session or of the upstream: whoever ends them needs the place that is
+    /// locked meanwhile.
+    async fn unless_ended<T>(
+        &self,
+        upstream: &Upstream,
+        work: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<T, Fault> {
+        tokio::select! {
+            done = work => done,
+            () = self.ended.cancelled() => Err(upstream.ends()),
+            () = upstream.ending() => Err(upstream.ends()),
+        }
+    }
+
+    /// Whether the session has a connection of its own to this upstream that is open.
+    pub(crate) fn has_own(&self, upstream: &Upstream) -> bool {
+        self.own.lock().get(&upstream.serial).is_some_and(|link| link.is_open())
+    }
+
+    /// Whether the session's own connection to this upstream tells of changes of these lists itself. Where it does not,
+    /// what is remembered of them over it is forgotten.
+    pub(crate) fn hears_itself(&self, upstream: &Upstream, method: &str) -> bool {
+        let own = self.own.lock().get(&upstream.serial).filter(|link| link.is_open()).cloned();
+        let Some(link) = own else { return false };
+        let told = Kind::changed(method).iter().all(|kind| link.is_told(*kind));
+        if !told {
+            link.known.forget(method);
+        }
+        told
+    }
+
+    /// The session's own connections that are open, the newest last.
+    pub(crate) fn open(&self) -> Vec<Arc<Link>> {
+        self.own.lock().values().filter(|link| link.is_open()).cloned().collect()
+    }
+
+    /// Remembers a log level for connections that are opened later.
+    pub(crate) fn set_log_level(&self, params: Option<Raw>) {
+        *self.log_level.lock() = params;
+    }
+
+    /// The log level that the client has set.
+    pub(crate) fn log_level(&self) -> Option<Raw> {
+        self.log_level.lock().clone()
+    }
+
+    /// Waits until no request is in flight on the session's own connection to an upstream.
+    pub(crate) async fn idle(&self, upstream: &Upstream) {
+        let slot = self.slots.lock().get(&upstream.serial).cloned();
+        if let Some(slot) = slot {
+            let link = slot.lock().await.as_ref().map(|opened| Arc::clone(&opened.link));
+            if let Some(link) = link {
+                link.idle().await;
+            }
+        }
+    }
+
+    /// Ends the session's own connection to an upstream.
+    pub(crate) async fn leave(&self, upstream: &Upstream) {
+        let slot = self.slots.lock().remove(&upstream.serial);
+        self.subscribed.lock().remove(&upstream.serial);
+        if let Some(slot) = slot {
+            let opened = slot.lock().await.take();
+            self.own.lock().remove(&upstream.serial);
+            if let Some(opened) = opened.filter(|opened| opened.own) {
+                opened.link.wire.end().await;
+            }
+        }
+    }
+
+    /// Ends those of the session's own connections that nobody has used for as long as their upstream may idle.
+    pub(crate) async fn reap(&self) {
+        let spent = |link: &Arc<Link>| link.idle_limit.is_some_and(|limit| link.pulse.unused() >= limit);
+        // What somebody has subscribed to is told by nobody else.
+        let followed = |serial: &u64| self.subscribed.lock().get(serial).is_some_and(|uris| !uris.is_empty());
+        let own: Vec<_> = self.own.lock().iter().map(|(serial, link)| (*serial, Arc::clone(link))).collect();
+        let spent: Vec<_> =
+            own.into_iter().filter(|(serial, link)| spent(link) && !followed(serial)).collect();
+        let ends = spent.iter().map(|(_, link)| async move {
+            // The next call opens another.
+            if link.is_open() && link.retire_unused() {
+                tracing::debug!(upstream = %link.name, "a session's own connection is ended: nobody uses it");
+                link.wire.end().await;
+            }
+        });
+        futures_util::future::join_all(ends).await;
+    }
+
+    /// Ends the session's own connections.
+    pub(crate) async fn end(&self) {
+        self.ended.cancel();
+        let slots: Vec<Slot> = std::mem::take(&mut *self.slots.lock()).into_values().collect();
+        let ends = slots.into_iter().map(|slot| async move {
+            let opened = slot.lock().await.take();
+            if let Some(opened) = opened.filter(|opened| opened.own) {
+                opened.link.wire.end().await;
+            }
+        });
+        futures_util::future::join_all(ends).await;
+        self.own.lock().clear();
+    }
+
+    /// Tells a new connection what the client has told the others.
+    async fn catch_up(&self, link: &Link, serial: u64) {
+        if let Some(params) = self.log_level() {
+            let limit = std::time::Duration::from_secs(10);
+            let call = crate::gateway::upstream::Call::new(method::SET_LOG_LEVEL, Some(params), limit);
+            let _ = link.call(call).await.outcome().await;
+        }
+        let subscribed = self.subscribed.lock().get(&serial).cloned().unwrap_or_default();
+        subscribe_to(link, subscribed.into_iter().collect()).await;
+    }
+
+    /// Notes a subscription at a connection of the session's own, or its end, for the connection that comes after it.
+    pub(crate) fn note_subscription(&self, upstream: &Upstream, uri: &str, begins: bool) {
+        let mut subscribed = self.subscribed.lock();
+        let uris = subscribed.entry(upstream.serial).or_default();
+        if begins {
+            uris.insert(uri.to_owned())
+        } else {
+            uris.remove(uri)
+        };
+    }
+
+    /// Whether a subscription at a connection of the session's own to this upstream was noted.
+    pub(super) fn has_subscribed(&self, upstream: &Upstream, uri: &str) -> bool {
+        self.subscribed.lock().get(&upstream.serial).is_some_and(|uris| uris.contains(uri))
+    }
+
+    /// Passes a notification of the client on to the session's own connections.
+    pub(crate) async fn tell(&self, note: &Notification) {
+        let (open, message) = (self.open(), Message::Notification(note.clone()));
+        // One that does not read must not keep the others waiting.
+        futures_util::future::join_all(open.iter().map(|link| link.write(&message))).await;
+    }
+}

@@ -1,0 +1,87 @@
+//! What one connection tells of its use and of its health.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// As many requests in a row without an answer make a connection suspect even while it is busy.
+const SILENCE: u32 = 3;
+
+/// Use and health of one connection.
+#[derive(Debug)]
+pub(crate) struct Pulse {
+    /// When a request last began or ended.
+    used: Mutex<Instant>,
+    /// Requests in a row that were lost.
+    lost: AtomicU32,
+    /// Tells whoever watches of a lost request.
+    suspected: Notify,
+    /// Set when nothing is sent over it any more because nobody needs it.
+    retired: AtomicBool,
+}
+
+impl Default for Pulse {
+    fn default() -> Self {
+        Self {
+            used: Mutex::new(Instant::now()),
+            lost: AtomicU32::new(0),
+            suspected: Notify::new(),
+            retired: AtomicBool::new(false),
+        }
+    }
+}
+
+impl Pulse {
+    /// Notes that it is used.
+    pub(crate) fn touch(&self) {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// For how long it was not used.
+    pub(crate) fn unused(&self) -> Duration {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+
+    /// Notes that a request was answered.
+    pub(crate) fn answered(&self) {
+        if self.lost.load(Ordering::Relaxed) != 0 {
+            self.lost.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes that a request was not.
+    pub(crate) fn unanswered(&self) {
+        self.lost.fetch_add(1, Ordering::Relaxed);
+        self.suspected.notify_one();
+    }
+
+    /// Waits until a request was lost.
+    pub(crate) async fn suspected(&self) {
+        self.suspected.notified().await;
+    }
+
+    /// Whether so many requests in a row were lost that it need not be spared a question for being busy.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.lost.load(Ordering::Relaxed) >= SILENCE
+    }
+
+    /// Lets nothing be sent any more.
+    pub(crate) fn retire(&self) {
+        self.retired.store(true, Ordering::SeqCst);
+        std::sync::atomic::fence(Ordering::SeqCst);
+    }
+
+    /// Takes that back.
+    pub(crate) fn unretire(&self) {
+        self.retired.store(false, Ordering::SeqCst);
+    }
+
+    /// Whether nothing is to be sent any more.
+    pub(crate) fn is_retired(&self) -> bool {
+        std::sync::atomic::fence(Ordering::SeqCst);
+        self.retired.load(Ordering::SeqCst)
+    }
+}

@@ -1,0 +1,235 @@
+//! The endpoints of one HTTP upstream: which of them gets the next request, and which are left out for a while.
+//!
+//! Invariants: the one with the fewest requests (in the legacy era: sessions) in flight is chosen, in turn where several
+//! have; one that failed is not chosen before its wait is over, unless all have failed: then the one that is due first.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http::uri::Authority;
+use http::{HeaderValue, Uri};
+use tokio::time::Instant;
+
+/// The first wait of an endpoint that failed.
+const FIRST: Duration = Duration::from_secs(1);
+/// The longest.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// The endpoints of one upstream; empty where it is not an HTTP one.
+#[derive(Debug, Default)]
+pub(crate) struct Endpoints {
+    /// In the order of the configuration.
+    all: Vec<Endpoint>,
+    /// Where the search begins next.
+    next: AtomicUsize,
+}
+
+/// One endpoint.
+#[derive(Debug)]
+struct Endpoint {
+    /// Where it is; `None` if the address cannot be used.
+    target: Option<Arc<Target>>,
+    /// Requests or sessions.
+    load: AtomicUsize,
+    /// Failures in a row, and until when it is left out.
+    failures: Mutex<(u32, Option<Instant>)>,
+}
+
+/// An address, taken apart once for all requests to it.
+#[derive(Debug)]
+pub(crate) struct Target {
+    /// The whole address.
+    pub(crate) uri: Uri,
+    /// Its scheme and authority, by which connections are kept.
+    pub(crate) server: String,
+    /// What is asked for there (RFC 9112 §3.2.1, "origin-form").
+    pub(crate) path: Uri,
+    /// The `Host` that is named.
+    pub(crate) host: Option<HeaderValue>,
+}
+
+/// A request or a session at one of them; counts until dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// All of them.
+    endpoints: Arc<Endpoints>,
+    /// Which one.
+    index: usize,
+    /// Its address.
+    target: Arc<Target>,
+}
+
+impl Endpoints {
+    /// Endpoints at these addresses.
+    pub(crate) fn new(urls: &[String]) -> Arc<Self> {
+        let endpoint = |url: &String| Endpoint {
+            target: url.parse().ok().map(Target::new).map(Arc::new),
+            load: AtomicUsize::new(0),
+            failures: Mutex::default(),
+        };
+        Arc::new(Self { all: urls.iter().map(endpoint).collect(), next: AtomicUsize::new(0) })
+    }
+
+    /// How many there are.
+    pub(crate) const fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// The endpoint for the next request or session; `None` where no address can be used.
+    pub(crate) fn choose(self: &Arc<Self>) -> Option<Place> {
+        self.choose_at(Instant::now())
+    }
+
+    /// The same at a given moment.
+    fn choose_at(self: &Arc<Self>, now: Instant) -> Option<Place> {
+        let count = self.all.len();
+        let from = self.next.fetch_add(1, Ordering::Relaxed);
+        let order =
+            (0..count).map(|step| (from + step) % count).filter(|index| self.all[*index].target.is_some());
+        // Ones that are not left out come first, then those that are due soonest; among equals the least loaded. One that is
+        // tried again gets one request, and more only when that has worked.
+        let key = |index: &usize| {
+            let endpoint = &self.all[*index];
+            let load = endpoint.load.load(Ordering::Relaxed);
+            let out = endpoint.failures().1.filter(|until| *until > now || load > 0);
+            (out, load)
+        };
+        let index = order.min_by_key(key)?;
+        let target = self.all[index].target.clone()?;
+        self.all[index].load.fetch_add(1, Ordering::Relaxed);
+        Some(Place { endpoints: Arc::clone(self), index, target })
+    }
+
+    /// How many are left out now.
+    pub(crate) fn out(&self) -> usize {
+        self.out_at(Instant::now())
+    }
+
+    /// The same at a given moment.
+    fn out_at(&self, now: Instant) -> usize {
+        self.all.iter().filter(|endpoint| endpoint.failures().1.is_some_and(|until| until > now)).count()
+    }
+}
+
+impl Target {
+    /// Takes an address apart.
+    fn new(uri: Uri) -> Self {
+        let authority = uri.authority().map_or("", Authority::as_str);
+        Self {
+            server: format!("{}://{authority}", uri.scheme_str().unwrap_or("http")),
+            path: uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from),
+            host: HeaderValue::from_str(authority).ok().filter(|host| !host.is_empty()),
+            uri,
+        }
+    }
+}
+
+impl Endpoint {
+    /// Its failures.
+    fn failures(&self) -> MutexGuard<'_, (u32, Option<Instant>)> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    /// The endpoint.
+    fn endpoint(&self) -> &Endpoint {
+        &self.endpoints.all[self.index]
+    }
+
+    /// Its address.
+    pub(crate) const fn target(&self) -> &Arc<Target> {
+        &self.target
+    }
+
+    /// Notes that it has failed: it is left out for a while.
+    pub(crate) fn failed(&self) {
+        let mut failures = self.endpoint().failures();
+        let wait = FIRST.saturating_mul(1 << failures.0.min(8)).min(LONGEST);
+        *failures = (failures.0.saturating_add(1), Some(Instant::now() + wait));
+    }
+
+    /// Notes that it wants to be left alone, for so long if it says so.
+    pub(crate) fn rest(&self, wait: Option<Duration>) {
+        match wait {
+            Some(wait) => {
+                let mut failures = self.endpoint().failures();
+                *failures = (failures.0.saturating_add(1), Some(Instant::now() + wait.clamp(FIRST, LONGEST)));
+            }
+            None => self.failed(),
+        }
+    }
+
+    /// Notes that it has answered.
+    pub(crate) fn worked(&self) {
+        let mut failures = self.endpoint().failures();
+        if failures.0 > 0 {
+            *failures = (0, None);
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.endpoint().load.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Three endpoints.
+    fn three() -> Arc<Endpoints> {
+        Endpoints::new(&["http://a/".to_owned(), "http://b/".to_owned(), "http://c/".to_owned()])
+    }
+
+    #[test]
+    fn the_least_loaded_is_chosen_and_equals_have_their_turns() {
+        let endpoints = three();
+        let mut places: Vec<_> = (0..6).map(|_| endpoints.choose().unwrap()).collect();
+        let loads = |endpoints: &Endpoints| {
+            endpoints.all.iter().map(|endpoint| endpoint.load.load(Ordering::Relaxed)).collect::<Vec<_>>()
+        };
+        assert_eq!(loads(&endpoints), [2, 2, 2]);
+        let freed = places.iter().position(|place| place.index == 1).unwrap();
+        places.remove(freed);
+        assert_eq!(endpoints.choose().unwrap().index, 1);
+    }
+
+    #[test]
+    fn one_that_is_tried_again_gets_one_request_until_that_has_worked() {
+        let endpoints = three();
+        let first = endpoints.choose().unwrap();
+        first.failed();
+        let (index, later) = (first.index, Instant::now() + LONGEST);
+        drop(first);
+        let choose = || endpoints.choose_at(later).unwrap();
+        let places: Vec<_> = (0..9).map(|_| choose()).collect();
+        assert_eq!(places.iter().filter(|place| place.index == index).count(), 1);
+        places.iter().find(|place| place.index == index).unwrap().worked();
+        assert_eq!((choose().index, choose().index), (index, index));
+    }
+
+    #[test]
+    fn one_that_failed_is_left_out_for_a_growing_while_unless_all_have() {
+        let endpoints = three();
+        let fail = |index: usize| {
+            endpoints.all[index].load.fetch_add(1, Ordering::Relaxed);
+            let target = endpoints.all[index].target.clone().unwrap();
+            Place { endpoints: Arc::clone(&endpoints), index, target }.failed();
+        };
+        let until = |index: usize| endpoints.all[index].failures().1.unwrap();
+        fail(0);
+        let (before, after) = (until(0) - FIRST, until(0));
+        assert!((0..6).all(|_| endpoints.choose_at(before).unwrap().index != 0));
+        assert_eq!((endpoints.out_at(before), endpoints.out_at(after)), (1, 0));
+        fail(0);
+        fail(1);
+        fail(2);
+        // The first one has failed twice and is left out for longer.
+        assert_ne!(endpoints.choose_at(before).unwrap().index, 0);
+        assert_eq!(endpoints.out_at(until(2)), 1);
+    }
+}

@@ -1,0 +1,10 @@
+//! Upstreams that are Streamable HTTP endpoints: which endpoint, over which TCP connection, and the session with it.
+
+pub(crate) mod balancer;
+pub(crate) mod client;
+pub(crate) mod connection;
+pub(crate) mod get_stream;
+pub(crate) mod pool;
+pub(crate) mod refusals;
+pub(crate) mod response;
+pub(crate) mod sse;

@@ -1,0 +1,7 @@
+//! One live connection to an upstream, of whatever kind: opening it, its lists, its tasks.
+
+pub(crate) mod connection;
+pub(crate) mod lists;
+pub(crate) mod negotiate;
+pub(crate) mod reconcile;
+pub(crate) mod tasks;

@@ -1,0 +1,181 @@
+//! What is remembered of the lists of one connection: fetched when first needed, forgotten when the server says that
+//! the list has changed.
+//!
+//! A notification can be lost, so that nothing rests on it alone. A list is trusted for longer ([`TOLD`]) only while a stream
+//! is open by which the server would tell of a change ([`ListCache::opened`], [`ListCache::closed`]); whenever such a stream
+//! opens, all is forgotten that was learned before. Without one a list holds for [`UNTOLD`]. What clients are shown holds no
+//! longer than the server allows (`ttlMs`). A list that is read again and differs from what it was is told to clients like a
+//! change that the server has told (`link::reconcile` reads again).
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, Shared};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::kind::Kind;
+use super::listing::Listing;
+use crate::gateway::error::Fault;
+
+/// How long a list is remembered where no stream is open by which the server would tell of a change.
+pub(crate) const UNTOLD: Duration = Duration::from_secs(30);
+/// How long where there is one: what it tells can be lost.
+pub(crate) const TOLD: Duration = Duration::from_secs(300);
+
+/// The remembered lists of one connection.
+#[derive(Debug, Default)]
+pub(crate) struct ListCache {
+    /// The lists.
+    lists: [Mutex<Remembered>; 4],
+    /// What the server would tell of.
+    streams: watch::Sender<Streams>,
+}
+
+/// The streams by which a server tells of changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Streams {
+    /// How often one was opened.
+    opened: u64,
+    /// The kinds of which one that is open would tell, as bits.
+    kinds: u8,
+}
+
+/// What a list is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To find out where requests go.
+    Routing,
+    /// To be shown to a client.
+    Showing,
+}
+
+/// A list that is being fetched, for all who wait for it.
+pub(crate) type Fetch = Shared<BoxFuture<'static, Result<Arc<Listing>, Fault>>>;
+
+/// What is known of a list.
+#[derive(Debug, Default)]
+struct Remembered {
+    /// The list, unless it was forgotten.
+    listing: Option<Arc<Listing>>,
+    /// What the list was when it was read last.
+    last: Option<Arc<Listing>>,
+    /// Whether clients were told since then that it has changed.
+    told: bool,
+    /// When reading it was last tried by whoever reads again.
+    tried: Option<Instant>,
+    /// How often it was forgotten: what was asked for before is not remembered after.
+    changes: u64,
+    /// Since when it is being fetched, and the way to the result.
+    fetch: Option<(Instant, Fetch)>,
+}
+
+impl ListCache {
+    /// Forgets what the notification `method` says has changed.
+    pub(crate) fn forget(&self, method: &str) {
+        for kind in Kind::changed(method) {
+            let mut recall = self.recall(*kind);
+            recall.forget();
+            recall.told = true;
+        }
+    }
+
+    /// A stream was opened by which the server tells of changes of these kinds from now on. What was learned before may have
+    /// changed without a word.
+    pub(crate) fn opened(&self, kinds: &[Kind]) {
+        // In this order: what is asked for from now on is remembered, and would be told of.
+        let kinds = kinds.iter().fold(0, |kinds, kind| kinds | kind.bit());
+        for kind in Kind::ALL {
+            self.recall(kind).forget();
+        }
+        self.streams.send_modify(|streams| *streams = Streams { opened: streams.opened + 1, kinds });
+    }
+
+    /// No such stream is open any more.
+    pub(crate) fn closed(&self) {
+        self.streams.send_modify(|streams| streams.kinds = 0);
+    }
+
+    /// The streams, as they change.
+    pub(crate) fn streams(&self) -> watch::Receiver<Streams> {
+        self.streams.subscribe()
+    }
+
+    /// Whether the list was read at some time.
+    pub(crate) fn was_read(&self, kind: Kind) -> bool {
+        self.recall(kind).last.is_some()
+    }
+
+    /// When a list that was read is to be read again, if it holds for so long.
+    pub(crate) fn due(&self, kind: Kind, holds: Duration) -> Option<Instant> {
+        let recall = self.recall(kind);
+        let asked = recall.last.as_ref()?.asked();
+        // One that was forgotten because of a change is read again by those who were told.
+        let read = asked.filter(|_| !recall.told);
+        read.max(recall.tried).map(|read| read + holds)
+    }
+
+    /// Notes that a list is about to be read again.
+    pub(crate) fn try_again(&self, kind: Kind) {
+        self.recall(kind).tried = Some(Instant::now());
+    }
+
+    /// Whether one of the streams that are open would tell of a change of the list.
+    pub(crate) fn is_streamed(&self, kind: Kind) -> bool {
+        self.streams.borrow().kinds & kind.bit() != 0
+    }
+
+    /// The fetch that is under way, and since when; one that begins now where there is none.
+    pub(crate) fn fetch(&self, kind: Kind, begin: impl FnOnce() -> Fetch) -> (Instant, Fetch) {
+        self.recall(kind).fetch.get_or_insert_with(|| (Instant::now(), begin())).clone()
+    }
+
+    /// How often the list was forgotten.
+    pub(crate) fn changes(&self, kind: Kind) -> u64 {
+        self.recall(kind).changes
+    }
+
+    /// Remembers what was fetched, unless the list was forgotten more often than `changes` meanwhile. Whether it differs from
+    /// what it was though nobody was told so.
+    pub(crate) fn remember(&self, kind: Kind, changes: u64, fetched: Option<&Arc<Listing>>) -> bool {
+        let mut recall = self.recall(kind);
+        if recall.changes != changes {
+            // It is of before a change, or of after it; nobody knows.
+            return false;
+        }
+        recall.fetch = None;
+        let Some(listing) = fetched else { return false };
+        recall.listing = Some(Arc::clone(listing));
+        let last = recall.last.replace(Arc::clone(listing));
+        let told = std::mem::take(&mut recall.told);
+        drop(recall);
+        !told && last.is_some_and(|last| !last.is_the_same_as(listing, kind))
+    }
+
+    /// The list, if it is remembered and not older than `holds`.
+    pub(crate) fn get(&self, kind: Kind, holds: impl FnOnce(&Listing) -> Duration) -> Option<Arc<Listing>> {
+        let listing = self.recall(kind).listing.clone()?;
+        (listing.age() < holds(&listing)).then_some(listing)
+    }
+
+    /// What is known of a list.
+    fn recall(&self, kind: Kind) -> std::sync::MutexGuard<'_, Remembered> {
+        self.lists[kind as usize].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Streams {
+    /// How often one was opened.
+    pub(crate) const fn opened(self) -> u64 {
+        self.opened
+    }
+}
+
+impl Remembered {
+    /// Whoever asks from now on does not get what was asked for before.
+    fn forget(&mut self) {
+        self.listing = None;
+        self.fetch = None;
+        self.changes += 1;
+    }
+}

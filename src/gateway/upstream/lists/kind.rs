@@ -1,0 +1,98 @@
+//! The kinds of lists that MCP servers have, and what the protocol calls them.
+
+use crate::config::{Selection, Shows};
+use crate::gateway::changes::LISTS;
+
+/// The lists that MCP servers have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// `tools/list`.
+    Tools,
+    /// `prompts/list`.
+    Prompts,
+    /// `resources/list`.
+    Resources,
+    /// `resources/templates/list`.
+    Templates,
+}
+
+impl Kind {
+    /// All kinds.
+    pub(crate) const ALL: [Self; 4] = [Self::Tools, Self::Prompts, Self::Resources, Self::Templates];
+
+    /// The kind that a method lists.
+    pub(crate) fn of_method(method: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.method() == method)
+    }
+
+    /// The method that lists this kind.
+    pub(crate) const fn method(self) -> &'static str {
+        match self {
+            Self::Tools => "tools/list",
+            Self::Prompts => "prompts/list",
+            Self::Resources => "resources/list",
+            Self::Templates => "resources/templates/list",
+        }
+    }
+
+    /// The member of the result that holds the items.
+    pub(crate) const fn items(self) -> &'static str {
+        match self {
+            Self::Tools => "tools",
+            Self::Prompts => "prompts",
+            Self::Resources => "resources",
+            Self::Templates => "resourceTemplates",
+        }
+    }
+
+    /// The member of an item that names it.
+    pub(crate) const fn key(self) -> &'static str {
+        match self {
+            Self::Tools | Self::Prompts => "name",
+            Self::Resources => "uri",
+            Self::Templates => "uriTemplate",
+        }
+    }
+
+    /// What of this kind is shown.
+    pub(crate) const fn selection(self, shows: &Shows) -> &Selection {
+        match self {
+            Self::Tools => &shows.tools,
+            Self::Prompts => &shows.prompts,
+            Self::Resources | Self::Templates => &shows.resources,
+        }
+    }
+
+    /// The server capability that goes with it.
+    pub(crate) const fn capability(self) -> &'static str {
+        match self {
+            Self::Tools => "tools",
+            Self::Prompts => "prompts",
+            Self::Resources | Self::Templates => "resources",
+        }
+    }
+
+    /// The notification that says that the list has changed.
+    pub(crate) const fn change(self) -> &'static str {
+        match self {
+            Self::Tools => LISTS[0],
+            Self::Prompts => LISTS[1],
+            Self::Resources | Self::Templates => LISTS[2],
+        }
+    }
+
+    /// Its bit in a set.
+    pub(crate) const fn bit(self) -> u8 {
+        1 << self as u8
+    }
+
+    /// The kinds that a list-changed notification makes stale.
+    pub(crate) fn changed(method: &str) -> &'static [Self] {
+        match method {
+            "notifications/tools/list_changed" => &[Self::Tools],
+            "notifications/prompts/list_changed" => &[Self::Prompts],
+            "notifications/resources/list_changed" => &[Self::Resources, Self::Templates],
+            _ => &[],
+        }
+    }
+}

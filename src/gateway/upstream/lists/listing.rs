@@ -1,0 +1,203 @@
+//! One complete list as its server wrote it, and what is found in it: names, and arguments that are mirrored in headers.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+
+use super::kind::Kind;
+use crate::config::Shows;
+use crate::gateway::relay::{
+    Object, Raw, array_items, member, member_str, names, names::Strictness, raw_string, set_member,
+};
+use crate::gateway::upstream::call::headers::PARAM;
+
+/// Pages of one list that are fetched at most: a server that hands out cursors for ever must end somewhere.
+pub(crate) const PAGES: usize = 1000;
+/// The pages of one list together, in bytes; more are not asked for.
+pub(crate) const ITEMS: usize = 64 << 20;
+/// How deep in a schema annotations are looked for: no sane one nests as deep, and the stack is finite.
+const DEPTH: usize = 16;
+
+/// A complete list: its items as the server wrote them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Listing {
+    /// The items.
+    pub(crate) items: Vec<Raw>,
+    /// The shortest `ttlMs` of its pages; none for one that has nothing to say.
+    pub(crate) ttl: u64,
+    /// The same, where pages without it say nothing.
+    stated: Option<u64>,
+    /// When it was asked for.
+    asked: Option<Instant>,
+    /// Whether every page may be shared between users.
+    pub(crate) public: bool,
+    /// Which arguments of which tools are mirrored in headers; made when first needed.
+    mirrored: OnceLock<HashMap<String, Vec<ParamHeader>>>,
+    /// The names or addresses of the items; made when first needed.
+    names: OnceLock<HashSet<Box<str>>>,
+}
+
+/// An argument of a tool that is mirrored in a header (MCP 2026-07-28 §Streamable HTTP, "Schema Extension").
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ParamHeader {
+    /// The header's name, in lower case.
+    pub(crate) name: String,
+    /// The path of properties that leads to the argument.
+    pub(crate) path: Vec<String>,
+}
+
+impl ParamHeader {
+    /// The argument of a call, if there is one.
+    pub(crate) fn argument<'a>(&self, params: &'a RawValue) -> Option<&'a RawValue> {
+        let arguments = member(params, "arguments")?;
+        let argument = self.path.iter().try_fold(arguments, |value, key| member(value, key));
+        argument.filter(|value| value.get() != "null")
+    }
+
+    /// Whether the way to the argument of a call has a member twice, so that the server may take another one than the
+    /// header says.
+    pub(crate) fn is_ambiguous(&self, params: &RawValue) -> bool {
+        let Some(mut value) = member(params, "arguments") else { return false };
+        for step in &self.path {
+            let Some(object) = Object::parse(value) else { return value.get().starts_with('{') };
+            let mut found = object.iter().filter(|(name, _)| names::is_similar(name, step));
+            match (found.next(), found.next()) {
+                (Some((_, inner)), None) => value = inner,
+                (first, _) => return first.is_some(),
+            }
+        }
+        false
+    }
+}
+
+impl Listing {
+    /// One of which no page was read.
+    pub(crate) fn none() -> Self {
+        Self { ttl: u64::MAX, public: true, ..Self::default() }
+    }
+
+    /// Adds what of one page is shown, under the names that are shown. An item of which a client could read another name
+    /// than the gateway is left out; how many there are is returned.
+    pub(crate) fn add(&mut self, kind: Kind, page: &RawValue, selections: &Shows) -> usize {
+        let mut items = member(page, kind.items()).and_then(array_items).unwrap_or_default();
+        let listed = items.len();
+        items.retain(|item| names::check(item, names::ITEM, Strictness::Pairs).is_ok());
+        let dropped = listed - items.len();
+        let selection = kind.selection(selections);
+        if selection.everything() {
+            self.items.extend(items.into_iter().map(ToOwned::to_owned));
+        } else {
+            self.items.extend(items.into_iter().filter_map(|item| {
+                let name = member_str(item, kind.key())?;
+                let shown = selection.shown(&name)?;
+                Some(if shown == name { item.to_owned() } else { renamed(item, shown) })
+            }));
+        }
+        let stated = member(page, "ttlMs").and_then(|ttl| ttl.get().parse().ok());
+        self.ttl = self.ttl.min(stated.unwrap_or(0));
+        self.stated = self.stated.into_iter().chain(stated).min();
+        self.public &= member_str(page, "cacheScope").is_some_and(|scope| scope == "public");
+        dropped
+    }
+
+    /// How long ago it was asked for.
+    pub(crate) fn age(&self) -> Duration {
+        self.asked.map_or(Duration::ZERO, |asked| asked.elapsed())
+    }
+
+    /// What is left of its `ttlMs`.
+    pub(crate) fn ttl_left(&self) -> u64 {
+        if self.ttl == u64::MAX {
+            return self.ttl;
+        }
+        self.ttl.saturating_sub(u64::try_from(self.age().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Whether clients can see no difference between this and another one: neither the order of items nor that of members
+    /// counts, which some servers change from answer to answer.
+    pub(crate) fn is_the_same_as(&self, other: &Self, kind: Kind) -> bool {
+        let equal = |(one, other): (&Raw, &Raw)| one.get() == other.get();
+        if self.items.len() != other.items.len() {
+            return false;
+        }
+        if self.items.iter().zip(&other.items).all(equal) {
+            return true;
+        }
+        let by_name = |listing: &Self| -> BTreeMap<String, Value> {
+            let item = |item: &Raw| {
+                let name = member_str(item, kind.key()).map(std::borrow::Cow::into_owned);
+                Some((name.unwrap_or_default(), serde_json::from_str(item.get()).ok()?))
+            };
+            listing.items.iter().filter_map(item).collect()
+        };
+        by_name(self) == by_name(other)
+    }
+
+    /// The same list, asked for at this moment.
+    pub(crate) fn asked_at(self, asked: Instant) -> Self {
+        Self { asked: Some(asked), ..self }
+    }
+
+    /// When it was asked for.
+    pub(crate) const fn asked(&self) -> Option<Instant> {
+        self.asked
+    }
+
+    /// The shortest `ttlMs` that its pages state.
+    pub(crate) const fn stated(&self) -> Option<u64> {
+        self.stated
+    }
+
+    /// The arguments that are mirrored in headers, by tool.
+    pub(crate) fn mirrored(&self) -> &HashMap<String, Vec<ParamHeader>> {
+        self.mirrored.get_or_init(|| self.find_mirrored())
+    }
+
+    /// The tools with mirrored arguments.
+    fn find_mirrored(&self) -> HashMap<String, Vec<ParamHeader>> {
+        let tools = self.items.iter().filter_map(|tool| {
+            let mut found = Vec::new();
+            collect_mirrored(member(tool, "inputSchema")?, &mut Vec::new(), &mut found);
+            let name = member_str(tool, "name")?.into_owned();
+            (!found.is_empty()).then_some((name, found))
+        });
+        tools.collect()
+    }
+
+    /// Whether there is an item of this name, or with this address.
+    pub(crate) fn has(&self, kind: Kind, name: &str) -> bool {
+        let named = || {
+            let names = self.items.iter().filter_map(|item| member_str(item, kind.key()));
+            names.map(|name| name.into_owned().into()).collect()
+        };
+        self.names.get_or_init(named).contains(name)
+    }
+}
+
+/// Finds annotations that are reachable through `properties` alone, as the specification demands.
+fn collect_mirrored(schema: &RawValue, path: &mut Vec<String>, found: &mut Vec<ParamHeader>) {
+    if path.len() >= DEPTH {
+        return;
+    }
+    let Some(properties) = member(schema, "properties").and_then(Object::parse) else { return };
+    for (name, property) in properties.iter() {
+        path.push(name.to_owned());
+        if let Some(header) = member_str(property, "x-mcp-header") {
+            found.push(ParamHeader {
+                name: format!("{PARAM}{}", header.to_ascii_lowercase()),
+                path: path.clone(),
+            });
+        }
+        collect_mirrored(property, path, found);
+        path.pop();
+    }
+}
+
+/// An item with its name prefixed.
+pub(crate) fn renamed(item: &RawValue, name: &str) -> Raw {
+    set_member(item, "name", raw_string(name).get()).unwrap_or_else(|| item.to_owned())
+}

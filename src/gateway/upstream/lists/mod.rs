@@ -1,0 +1,6 @@
+//! The lists that MCP servers have, as values: what kinds there are, one list as it was read, and what is remembered of all
+//! lists of a connection. Nothing here talks to a server.
+
+pub(crate) mod cache;
+pub(crate) mod kind;
+pub(crate) mod listing;

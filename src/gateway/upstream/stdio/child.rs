@@ -1,0 +1,331 @@
+//! A stdio upstream's process: started with a clean environment in a group of its own, and ended with all its kin.
+//!
+//! Invariants: nothing is inherited but the named variables; the child leads its own process group; the group is
+//! killed while the leader is still a zombie, so its number cannot have been given to anybody else; the leader is
+//! always reaped. The guardian does the same if the gateway dies: see [`Keepers`]. A child that all share may be handed
+//! over to the process that takes this one's place; it is that process's to end from then on, and init's to reap.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::unix::AsyncFd;
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::fingerprint::Files;
+use super::reaper::Keepers;
+use crate::config::{Limits, Secret};
+use crate::sys;
+use crate::sys::group::Group;
+use crate::sys::process::Kill;
+
+/// The error of who may not become another user: `setuid(2)`.
+const EPERM: i32 = nix::libc::EPERM;
+/// What a child gets from the gateway's own environment; all else must be named in the configuration.
+const INHERITED: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "USER"];
+/// How long a child may take to exit after the end of its standard input.
+const AFTER_END_OF_INPUT: Duration = Duration::from_millis(1500);
+/// How long its group may take to exit after SIGTERM.
+const AFTER_TERM: Duration = Duration::from_millis(1500);
+
+/// How to start a child.
+#[derive(Debug)]
+pub(crate) struct Recipe<'a> {
+    /// The program.
+    pub(crate) command: &'a str,
+    /// Its arguments.
+    pub(crate) args: &'a [String],
+    /// Its environment beside [`INHERITED`].
+    pub(crate) env: &'a BTreeMap<String, Secret>,
+    /// Its working directory.
+    pub(crate) working_dir: Option<&'a Path>,
+    /// What it may take of the machine.
+    pub(crate) limits: Limits,
+    /// The user that it runs as.
+    pub(crate) user: Option<&'a str>,
+    /// Whether all clients share it, so that it may be handed over.
+    pub(crate) shared: bool,
+    /// Who ends and reaps it.
+    pub(crate) keepers: &'a Keepers,
+}
+
+/// A running child.
+#[derive(Debug)]
+pub(crate) struct Process {
+    /// The process identifier, which is also the group's.
+    pub(crate) pid: u32,
+    /// What it was made of.
+    pub(crate) files: Files,
+    /// Sent (or dropped) to ask for its end, or for leaving it alone.
+    stop: Option<oneshot::Sender<Wish>>,
+    /// Ends when the child is reaped and its group is gone; tells how the child ended.
+    keeper: JoinHandle<String>,
+    /// Fires when the child has ended, unless it was left to another process.
+    pub(crate) ended: Option<oneshot::Receiver<()>>,
+}
+
+/// The gateway's ends of a child's pipes.
+#[derive(Debug)]
+pub(crate) struct Pipes {
+    /// What it reads.
+    pub(crate) stdin: ChildStdin,
+    /// What it says.
+    pub(crate) stdout: ChildStdout,
+    /// What it complains of.
+    pub(crate) stderr: Option<ChildStderr>,
+}
+
+/// What is to become of a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wish {
+    /// It is left to another process.
+    Leave,
+}
+
+/// A child and its group, as whoever keeps it has them.
+#[derive(Debug)]
+struct Kin {
+    /// The child's number.
+    pid: u32,
+    /// Its group.
+    group: Group,
+    /// The child, if it is this process's own.
+    child: Option<Child>,
+    /// Tells of the child's end.
+    end: oneshot::Sender<()>,
+}
+
+/// A child that nobody keeps yet: it is ended and reaped where it comes to no keeper.
+struct Fresh<'a> {
+    /// Its number, which is also its group's.
+    pid: u32,
+    /// The child; `None` if another process started it, whose it stays, or once it is kept.
+    child: Option<Child>,
+    /// Who would keep it.
+    keepers: &'a Keepers,
+}
+
+impl Fresh<'_> {
+    /// The gateway's ends of its pipes.
+    fn take_pipes(&mut self) -> (Option<ChildStdin>, Option<ChildStdout>, Option<ChildStderr>) {
+        match &mut self.child {
+            Some(child) => (child.stdin.take(), child.stdout.take(), child.stderr.take()),
+            None => (None, None, None),
+        }
+    }
+}
+
+impl Drop for Fresh<'_> {
+    fn drop(&mut self) {
+        let Some(mut child) = self.child.take() else { return };
+        // It was not reaped, so that the number is its group's still.
+        if let Err(error) = sys::process::signal_group(self.pid, Kill::Kill) {
+            tracing::warn!(pid = self.pid, %error, "cannot end a child that nobody could keep");
+        }
+        self.keepers.dismiss(self.pid);
+        self.keepers.spawn(async move {
+            // Whatever it answers, the child is gone.
+            let _ = child.wait().await;
+            String::new()
+        });
+    }
+}
+
+/// Starts a child and returns it with the ends of its pipes.
+pub(crate) fn start(recipe: &Recipe<'_>) -> io::Result<(Process, Pipes)> {
+    let mut command = Command::new(recipe.command);
+    command.args(recipe.args).env_clear();
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    for name in INHERITED {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+    if let Some(name) = recipe.user {
+        become_user(&mut command, name)?;
+    }
+    command.envs(recipe.env.iter().map(|(name, value)| (name, value.reveal())));
+    if let Some(dir) = recipe.working_dir {
+        command.current_dir(dir);
+    }
+    let Limits { memory, tasks, open_files } = recipe.limits;
+    let files = Files::of(recipe);
+    sys::process::prepare_child(command.as_std_mut());
+    sys::process::limit(command.as_std_mut(), sys::process::Ceilings { memory, tasks, open_files });
+    let guarded = recipe.keepers.guard(command.as_std_mut());
+    if !(recipe.shared && guarded) {
+        sys::process::bind_to_parent(command.as_std_mut());
+    }
+    let child = command.spawn()?;
+    let pid = child.id().expect("a child that was not waited for has an identifier");
+    let mut child = Fresh { pid, child: Some(child), keepers: recipe.keepers };
+    let pidfd = sys::process::pidfd_open(pid)?;
+    let pipes = child.take_pipes();
+    let (Some(stdin), Some(stdout), stderr) = pipes else {
+        return Err(io::Error::other("a standard stream of the child is missing"));
+    };
+    let process = Process::keep(child, pidfd, files)?;
+    Ok((process, Pipes { stdin, stdout, stderr }))
+}
+
+impl Recipe<'_> {
+    /// Why it could not be followed. The kernel's word alone would say that the program is missing where its directory is.
+    pub(crate) fn explain(&self, error: &io::Error) -> String {
+        let missing = self.working_dir.filter(|dir| !dir.is_dir());
+        if let Some(dir) = missing {
+            return format!("its `working_dir` `{}` is no directory", dir.display());
+        }
+        if let Some(user) = self.user.filter(|_| error.raw_os_error() == Some(EPERM)) {
+            return format!("only a gateway that runs as root can start it as `user` `{user}`: {error}");
+        }
+        // The unit of a gateway without stdio upstreams.
+        if error.kind() == io::ErrorKind::PermissionDenied && sys::fs::is_root_noexec() {
+            return format!(
+                "{error}; the unit lets no program run, and `sudo mcpeg install` makes one that does"
+            );
+        }
+        error.to_string()
+    }
+}
+
+/// Makes a child run as another user, in that user's own group and no other, with that user's home.
+fn become_user(command: &mut Command, name: &str) -> io::Result<()> {
+    let Some(account) = sys::user::find(name) else {
+        return Err(io::Error::new(io::ErrorKind::NotFound, format!("there is no user `{name}`")));
+    };
+    // The standard library empties the list of further groups when root gives up its user.
+    command.uid(account.uid).gid(account.gid);
+    command.env("HOME", account.home).env("USER", name);
+    Ok(())
+}
+
+impl Process {
+    /// Takes a child over that another process has started and leaves to this one.
+    pub(crate) fn adopt(pid: u32, pidfd: OwnedFd, files: Files, keepers: &Keepers) -> io::Result<Self> {
+        keepers.guard_more();
+        Self::keep(Fresh { pid, child: None, keepers }, pidfd, files)
+    }
+
+    /// Has a child kept.
+    fn keep(mut fresh: Fresh<'_>, pidfd: OwnedFd, files: Files) -> io::Result<Self> {
+        let (pid, keepers) = (fresh.pid, fresh.keepers);
+        let group = Group::led_by(pid, pidfd.try_clone()?)?;
+        keepers.enlist(pid, pidfd.as_fd())?;
+        let event = sys::process::exit_event(pidfd)?;
+        let ((stop, stopped), (end, ended)) = (oneshot::channel(), oneshot::channel());
+        let kin = Kin { pid, group, child: fresh.child.take(), end };
+        let kept = kin.keep(event, stopped, keepers.clone());
+        Ok(Self { pid, files, stop: Some(stop), keeper: keepers.spawn(kept), ended: Some(ended) })
+    }
+
+    /// Ends the child and its group, and waits until they are gone. The caller has closed standard input.
+    pub(crate) async fn end(mut self) -> String {
+        drop(self.stop.take());
+        self.wait().await
+    }
+
+    /// Leaves the child to the process that has taken it over.
+    pub(crate) async fn leave(mut self) -> String {
+        if let Some(stop) = self.stop.take() {
+            // It may have ended by itself.
+            let _ = stop.send(Wish::Leave);
+        }
+        self.wait().await
+    }
+
+    /// Waits until nobody here keeps it any more.
+    async fn wait(self) -> String {
+        self.keeper.await.unwrap_or_else(|error| format!("was lost: {error}"))
+    }
+}
+
+impl Kin {
+    /// Waits for the child's exit, or ends it when asked; then kills what is left of its group and reaps it.
+    async fn keep(
+        mut self,
+        pidfd: AsyncFd<OwnedFd>,
+        stopped: oneshot::Receiver<Wish>,
+        keepers: Keepers,
+    ) -> String {
+        tokio::select! {
+            _ = pidfd.readable() => {}
+            wish = stopped => {
+                if wish == Ok(Wish::Leave) {
+                    keepers.dismiss(self.pid);
+                    return "goes on in another process".to_owned();
+                }
+                tokio::select! {
+                    _ = pidfd.readable() => {}
+                    () = keepers.while_it_may_end(AFTER_END_OF_INPUT) => {
+                        self.signal(Kill::Term);
+                        tokio::select! {
+                            _ = pidfd.readable() => {}
+                            () = keepers.while_told_to_end(AFTER_TERM) => {}
+                        }
+                    }
+                }
+            }
+        }
+        self.signal(Kill::Kill);
+        keepers.dismiss(self.pid);
+        // Whoever does not listen has closed the connection.
+        let _ = self.end.send(());
+        match &mut self.child {
+            None => "ended".to_owned(),
+            Some(child) => match child.wait().await {
+                Ok(status) => format!("ended ({status})"),
+                Err(error) => format!("was lost ({error})"),
+            },
+        }
+    }
+
+    /// Signals the group.
+    fn signal(&self, signal: Kill) {
+        if let Err(error) = self.group.signal(Some(signal)) {
+            tracing::debug!(pid = self.pid, %error, "cannot signal the process group");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn child_that_cannot_be_kept_is_ended_with_its_kin_and_reaped() {
+        let keepers = Keepers::default();
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 600 & echo started; wait"]).stdout(Stdio::piped());
+        sys::process::prepare_child(command.as_std_mut());
+        let mut child = command.spawn().unwrap();
+        let pid = child.id().unwrap();
+        let mut output = tokio::io::BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        tokio::io::AsyncBufReadExt::read_line(&mut output, &mut line).await.unwrap();
+        // Its end cannot be waited for: epoll_ctl(2) refuses a regular file.
+        let file = OwnedFd::from(std::fs::File::open("/proc/self/exe").unwrap());
+        let recipe = Recipe {
+            command: "sh",
+            args: &[],
+            env: &BTreeMap::new(),
+            working_dir: None,
+            limits: Limits::default(),
+            user: None,
+            shared: false,
+            keepers: &keepers,
+        };
+        let fresh = Fresh { pid, child: Some(child), keepers: &keepers };
+        assert!(Process::keep(fresh, file, Files::of(&recipe)).is_err());
+        // The grandchild holds the pipe's other end: end of file proves that it is gone, too.
+        let left = tokio::io::AsyncReadExt::read_to_string(&mut output, &mut line).await.unwrap();
+        assert_eq!(left, 0);
+        // This waits until the child is reaped.
+        keepers.end().await;
+        assert!(!Path::new(&format!("/proc/{pid}")).exists());
+    }
+}

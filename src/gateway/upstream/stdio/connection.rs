@@ -1,0 +1,494 @@
+//! The connection to a stdio upstream: one message a line (MCP 2026-07-28 §stdio).
+//!
+//! Order: one reader task takes the lines in order and puts each message at once into the queue of the request it
+//! belongs to, or into the link's inbox; nothing is spawned a message. One writer task owns standard input.
+//! Invariant: a request is in `pending` from before its bytes are sent until its outcome is queued.
+//! In an upgrade the pipes go to the new process, see [`super::transfer`]: what concerns requests of the old one is left
+//! to it here.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::framing::Ends;
+use super::transfer::{Flow, Lender};
+use crate::config::UpstreamName;
+use crate::gateway::error::Fault;
+use crate::gateway::relay::{
+    Id, Message, Notification, Outcome, ParseError, Raw, Request, Response, code, key, member,
+    names::Ambiguous, raw, set_member, set_path,
+};
+use crate::gateway::upstream::call::exchange::too_long;
+use crate::gateway::upstream::call::exchange::{Cancel, Event, Events};
+use crate::gateway::upstream::call::request::{Call, Role};
+use crate::gateway::upstream::inbox::{Inbound, Inbox};
+use crate::gateway::upstream::log_limit::Allowance;
+
+/// Messages that may wait for the child to read; senders wait beyond it.
+const WRITE_QUEUE: usize = 256;
+/// How long what a child has written before its end may take to be read.
+pub(crate) const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Complaints about what a child says that are logged in a second; the rest is counted.
+const COMPLAINTS: u32 = 20;
+/// How long calling a request off may wait for the child to read.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// A connection over a child's pipes.
+#[derive(Debug)]
+pub(crate) struct Stdio {
+    /// Whose connection it is, for messages.
+    name: UpstreamName,
+    /// Towards the writer task; `None` once standard input is to be closed.
+    lines: Mutex<Option<mpsc::Sender<Vec<u8>>>>,
+    /// Requests in flight.
+    pending: Mutex<Pending>,
+    /// The last identifier given out.
+    last: AtomicU64,
+    /// Whom messages without a request go to.
+    inbox: Inbox,
+    /// Who uses the connection, which decides what is done with messages that name no request.
+    role: Role,
+    /// The longest line, in bytes.
+    limit: usize,
+    /// Who carries the bytes.
+    pub(crate) flow: Mutex<Flow>,
+    /// Cancelled when somebody does for the first time.
+    pub(crate) begun: CancellationToken,
+    /// Cancelled when another process that has the pipes watches over the child, or has ended.
+    pub(crate) adopted: CancellationToken,
+    /// Whether a process before this one waits for answers.
+    pub(crate) borrows: AtomicBool,
+    /// How much of what is wrong with its messages may still be logged.
+    complaints: Mutex<Allowance>,
+    /// True once the child's standard output has ended.
+    closed: watch::Sender<bool>,
+}
+
+/// Requests in flight on one connection.
+#[derive(Debug, Default)]
+pub(crate) struct Pending {
+    /// By our identifier; the last is the newest.
+    pub(crate) calls: BTreeMap<u64, Waiting>,
+    /// Progress tokens as the upstream knows them.
+    pub(crate) tokens: HashMap<Box<str>, u64>,
+    /// The process that has had the pipes before and waits for answers, while there is one.
+    pub(crate) lender: Option<Lender>,
+}
+
+/// One request in flight.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    /// Its queue.
+    pub(crate) events: Events,
+    /// Its progress token as the upstream knows it, and as the downstream does.
+    token: Option<(Box<str>, Box<str>)>,
+    /// Whether a client waits for it.
+    for_client: bool,
+}
+
+/// Calls a request off on this connection.
+struct CancelStdio {
+    /// The connection, if it still is.
+    connection: Weak<Stdio>,
+    /// Our identifier of the request.
+    id: u64,
+}
+
+impl Stdio {
+    /// A connection that gives identifiers out after `last`. What is sent over it waits until there are pipes.
+    pub(crate) fn new(name: UpstreamName, last: u64, limit: usize, inbox: Inbox, role: Role) -> Arc<Self> {
+        let (lines, queue) = mpsc::channel(WRITE_QUEUE);
+        Arc::new(Self {
+            name,
+            lines: Mutex::new(Some(lines)),
+            pending: Mutex::default(),
+            last: AtomicU64::new(last),
+            inbox,
+            role,
+            limit,
+            flow: Mutex::new(Flow::Waiting(queue)),
+            begun: CancellationToken::new(),
+            adopted: CancellationToken::new(),
+            borrows: AtomicBool::new(false),
+            complaints: Mutex::new(Allowance::new(COMPLAINTS)),
+            closed: watch::Sender::new(false),
+        })
+    }
+
+    /// A connection of a process whose pipes another one has, which waits for answers over them.
+    pub(crate) fn awaiting(name: UpstreamName, last: u64, limit: usize, inbox: Inbox) -> Arc<Self> {
+        let connection = Self::new(name, last, limit, inbox, Role::Shared);
+        connection.borrows.store(true, Ordering::Relaxed);
+        connection
+    }
+
+    /// Whose connection it is.
+    pub(crate) const fn name(&self) -> &UpstreamName {
+        &self.name
+    }
+
+    /// The longest line, in bytes.
+    pub(crate) const fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// The last identifier that was given out.
+    pub(crate) fn last(&self) -> u64 {
+        self.last.load(Ordering::Relaxed)
+    }
+
+    /// The requests in flight.
+    pub(crate) fn in_flight(&self) -> Vec<u64> {
+        self.pending().calls.keys().copied().collect()
+    }
+
+    /// Where lines for the child go, while it is to be sent any.
+    pub(crate) fn lines(&self) -> Option<mpsc::Sender<Vec<u8>>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Gives a request its identifier and progress token; returns what calls it off.
+    pub(crate) fn register(self: &Arc<Self>, call: &mut Call) -> (u64, Box<dyn Cancel>) {
+        let id = self.last.fetch_add(1, Ordering::Relaxed) + 1;
+        call.params = call.params.take().map(|params| self.own_token(id, params, &mut call.token));
+        (id, Box::new(CancelStdio { connection: Arc::downgrade(self), id }))
+    }
+
+    /// Puts a request under way.
+    pub(crate) async fn send(self: &Arc<Self>, id: u64, call: Call, events: Events) {
+        {
+            let mut pending = self.pending();
+            let for_client = call.for_client;
+            pending.calls.insert(id, Waiting { events, token: call.token, for_client });
+        }
+        let request = Request { id: Id::number(id), method: call.method, params: call.params };
+        if self.is_closed() || self.write(&Message::Request(request)).await.is_err() {
+            self.finish(id, Event::Lost(self.ended().unprocessed()));
+        }
+    }
+
+    /// Sends a message that is not a request.
+    pub(crate) async fn write(&self, message: &Message) -> Result<(), Fault> {
+        let mut line = message.to_line();
+        line.push(b'\n');
+        match self.lines() {
+            Some(lines) => lines.send(line).await.map_err(|_| self.ended()),
+            None => Err(self.ended()),
+        }
+    }
+
+    /// Closes the child's standard input.
+    pub(crate) fn close(&self) {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// Becomes true when the child's standard output has ended.
+    pub(crate) fn closed(&self) -> watch::Receiver<bool> {
+        self.closed.subscribe()
+    }
+
+    /// Whether the child's standard output has ended.
+    pub(crate) fn is_closed(&self) -> bool {
+        *self.closed.borrow()
+    }
+
+    /// Notes that the child says nothing any more.
+    pub(crate) fn closed_for_good(&self) {
+        self.closed.send_replace(true);
+    }
+
+    /// The fault of a connection that has ended.
+    pub(crate) fn ended(&self) -> Fault {
+        Fault::upstream(&self.name, "ended before it answered")
+    }
+
+    /// The requests in flight.
+    pub(crate) fn pending(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps the downstream's progress token unless another request in flight here uses it, or one of the process before
+    /// may; only then ours is sent.
+    fn own_token(&self, id: u64, params: Raw, token: &mut Option<(Box<str>, Box<str>)>) -> Raw {
+        let Some(theirs) = member(&params, "_meta").and_then(|meta| member(meta, "progressToken")) else {
+            return params;
+        };
+        let theirs: Box<str> = theirs.get().into();
+        let mut pending = self.pending();
+        if !pending.tokens.contains_key(&theirs) && !self.borrows.load(Ordering::Relaxed) {
+            pending.tokens.insert(theirs.clone(), id);
+            *token = Some((theirs.clone(), theirs));
+            return params;
+        }
+        let ours = format!("\"mcpeg-{id}\"");
+        pending.tokens.insert(ours.as_str().into(), id);
+        let edited = set_path(&params, &["_meta", "progressToken"], &ours);
+        *token = Some((ours.into(), theirs));
+        edited.unwrap_or(params)
+    }
+
+    /// Takes a request out of `pending` and queues its last event.
+    fn finish(&self, id: u64, event: Event) {
+        let waiting = {
+            let mut pending = self.pending();
+            let waiting = pending.calls.remove(&id);
+            if let Some((upstream, _)) = waiting.as_ref().and_then(|waiting| waiting.token.as_ref()) {
+                pending.tokens.remove(upstream);
+            }
+            waiting
+        };
+        match waiting {
+            Some(waiting) => {
+                waiting.events.end(event);
+            }
+            None => {
+                tracing::debug!(upstream = %self.name, id, "an answer to no request in flight is dropped");
+            }
+        }
+    }
+
+    /// Handles one line of the child's standard output.
+    pub(crate) fn receive(self: &Arc<Self>, line: &[u8]) {
+        let message = Message::of_server(line);
+        if self.borrows.load(Ordering::Relaxed)
+            && let Ok(message) = &message
+            && self.leave_to_lender(message, line)
+        {
+            return;
+        }
+        match message {
+            Ok(Message::Response(Response { id, outcome })) => match id.as_ref().and_then(Id::as_number) {
+                Some(id) => self.finish(id, Event::Done(outcome)),
+                None => self.unanswerable(&outcome),
+            },
+            Ok(Message::Notification(note)) => self.notified(note),
+            Ok(Message::Request(request)) => self.asked(request),
+            Err(ParseError::Ambiguous { reason, id, response }) => self.refuse(reason, id, response),
+            Err(error) if self.may_complain() => {
+                tracing::warn!(upstream = %self.name, bytes = line.len(), %error, "a line that is not MCP is ignored");
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Handles a message that can be read in two ways. Whoever waits for an answer is told.
+    fn refuse(self: &Arc<Self>, reason: Ambiguous, id: Option<Id>, response: bool) {
+        if self.may_complain() {
+            tracing::warn!(upstream = %self.name, %reason, "a message that can be read in two ways is refused");
+        }
+        let Some(id) = id else { return };
+        if response {
+            let reason = format_args!("sent an answer that can be read in two ways: {reason}");
+            if let Some(id) = id.as_number() {
+                self.finish(id, Event::Lost(Fault::upstream(&self.name, reason)));
+            }
+        } else {
+            let fault = Fault::downstream(code::INVALID_PARAMS, http::StatusCode::OK, reason.to_string());
+            self.answer_soon(id, fault.outcome());
+        }
+    }
+
+    /// Handles a line that was too long to be kept: whoever waits for it need not wait any longer.
+    pub(crate) fn cut(self: &Arc<Self>, ends: &Ends) {
+        let (answered, limit) = (ends.answered(), self.limit);
+        if self.may_complain() {
+            tracing::warn!(upstream = %self.name, limit, id = answered, "a message that is too long is dropped");
+        }
+        if let Some(id) = answered {
+            self.finish(id, Event::Lost(too_long(&self.name, limit)));
+        }
+    }
+
+    /// Whether one more record about what the child says may go to the log. How many may not is told a little later.
+    fn may_complain(self: &Arc<Self>) -> bool {
+        let mut complaints = self.complaints();
+        let told = complaints.due().is_some();
+        let may = complaints.admits(&self.name);
+        if let Some(due) = complaints.due().filter(|_| !told) {
+            let connection = Arc::downgrade(self);
+            tokio::spawn(async move {
+                tokio::time::sleep_until(due).await;
+                if let Some(connection) = connection.upgrade() {
+                    connection.complaints().report(&connection.name);
+                }
+            });
+        }
+        may
+    }
+
+    /// How much of what is wrong may still be logged.
+    fn complaints(&self) -> MutexGuard<'_, Allowance> {
+        self.complaints.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits in a task of its own until the child has ended, and ends the connection then, also where something that the
+    /// child has started keeps its pipes open.
+    pub(crate) fn outlive(self: &Arc<Self>, ended: oneshot::Receiver<()>) {
+        let connection = Arc::downgrade(self);
+        tokio::spawn(async move {
+            // A child that is left to another process has not ended.
+            if ended.await.is_err() {
+                return;
+            }
+            tokio::time::sleep(LAST_WORDS).await;
+            if let Some(connection) = connection.upgrade().filter(|connection| !connection.is_closed()) {
+                tracing::warn!(upstream = %connection.name, "the child has ended, but something keeps its pipes open");
+                drop(Closing(Arc::downgrade(&connection)));
+            }
+        });
+    }
+
+    /// A response without an identifier of ours: some servers answer a request that they cannot read so.
+    fn unanswerable(self: &Arc<Self>, outcome: &Outcome) {
+        let kind = if matches!(outcome, Outcome::Error(_)) { "error" } else { "result" };
+        if self.may_complain() {
+            tracing::warn!(upstream = %self.name, kind, "a response without a usable id is ignored");
+        }
+    }
+
+    /// Brings a notification to the request it belongs to, or to the inbox.
+    fn notified(self: &Arc<Self>, note: Notification) {
+        let pending = self.pending();
+        let (id, note) = match note.method.as_str() {
+            "notifications/progress" => progress_target(&pending, note),
+            "notifications/message" => (self.speaker(&pending), note),
+            _ => (subscription_target(&pending, &note), note),
+        };
+        let Some((id, waiting)) = id.and_then(|id| Some((id, pending.calls.get(&id)?))) else {
+            return self.inbox.put(Inbound::Notification(note));
+        };
+        if !waiting.events.send(Event::Notification(note)) {
+            drop(pending);
+            self.give_up(id);
+        }
+    }
+
+    /// Ends a request whose downstream does not keep up; the others on this connection go on.
+    fn give_up(self: &Arc<Self>, id: u64) {
+        Box::new(CancelStdio { connection: Arc::downgrade(self), id }).cancel(None);
+    }
+
+    /// The request that a message without any reference belongs to: on a connection of one session the newest, on a
+    /// shared one only an only one.
+    fn speaker(&self, pending: &Pending) -> Option<u64> {
+        let mut clients = pending.calls.iter().filter(|(_, waiting)| waiting.for_client);
+        let newest = clients.next_back().map(|(id, _)| *id);
+        let others = clients.next().is_some() || pending.lender.as_ref().is_some_and(|it| !it.is_idle());
+        newest.filter(|_| self.role == Role::Dedicated || !others)
+    }
+
+    /// Brings a request of the server to its client, where that can be told.
+    fn asked(self: &Arc<Self>, request: Request) {
+        if request.method == "ping" {
+            return self.answer_soon(request.id, Outcome::Result(raw(&json!({}))));
+        }
+        if self.role == Role::Shared {
+            let fault = Fault::method_not_found(&request.method);
+            if self.may_complain() {
+                tracing::warn!(
+                    upstream = %self.name, method = request.method,
+                    "a request to the client is refused: the connection is shared; `sharing = \"per-session\"` allows it"
+                );
+            }
+            return self.answer_soon(request.id, fault.outcome());
+        }
+        let pending = self.pending();
+        let speaker = self.speaker(&pending);
+        let Some((id, waiting)) = speaker.and_then(|id| Some((id, pending.calls.get(&id)?))) else {
+            return self.inbox.put(Inbound::Request(request));
+        };
+        if !waiting.events.send(Event::Request(request)) {
+            drop(pending);
+            self.give_up(id);
+        }
+    }
+
+    /// Answers the server without waiting; a full queue means that it does not read, and it gets no answer.
+    fn answer_soon(&self, id: Id, outcome: Outcome) {
+        let mut line = Message::Response(Response { id: Some(id), outcome }).to_line();
+        line.push(b'\n');
+        if let Some(lines) = self.lines.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            let _ = lines.try_send(line);
+        }
+    }
+}
+
+/// The request that a progress notification reports on, with the token put back.
+fn progress_target(pending: &Pending, mut note: Notification) -> (Option<u64>, Notification) {
+    let token = note.params.as_deref().and_then(|params| member(params, "progressToken"));
+    let Some(id) = token.and_then(|token| pending.tokens.get(token.get())).copied() else {
+        return (None, note);
+    };
+    if let Some((upstream, theirs)) = pending.calls.get(&id).and_then(|waiting| waiting.token.as_ref())
+        && upstream != theirs
+        && let Some(params) = note.params.take()
+    {
+        note.params = Some(set_member(&params, "progressToken", theirs).unwrap_or(params));
+    }
+    (Some(id), note)
+}
+
+/// The `subscriptions/listen` request that a notification names.
+fn subscription_target(pending: &Pending, note: &Notification) -> Option<u64> {
+    let meta = member(note.params.as_deref()?, "_meta")?;
+    let id = member(meta, key::SUBSCRIPTION)?.get().trim_matches('"').parse().ok()?;
+    pending.calls.contains_key(&id).then_some(id)
+}
+
+impl Pending {
+    /// Whether a client waits for one of the requests.
+    pub(crate) fn serves_clients(&self) -> bool {
+        self.calls.values().any(|waiting| waiting.for_client)
+    }
+}
+
+/// Ends a connection when the task that owns one of its pipes does, be it by a panic.
+pub(crate) struct Closing(pub(crate) Weak<Stdio>);
+
+impl Closing {
+    /// The connection, while it is used.
+    pub(crate) fn connection(&self) -> Option<Arc<Stdio>> {
+        self.0.upgrade()
+    }
+
+    /// The task ends in another way.
+    pub(crate) fn disarm(&mut self) {
+        self.0 = Weak::new();
+    }
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        let Some(connection) = self.0.upgrade() else { return };
+        // First closed, then taken: whoever registers in between sees the flag and ends its own request.
+        connection.hang_up(true);
+        connection.tell_hung_up();
+    }
+}
+
+impl Cancel for CancelStdio {
+    fn cancel(self: Box<Self>, params: Option<Raw>) {
+        let Some(connection) = self.connection.upgrade() else { return };
+        {
+            let mut pending = connection.pending();
+            let Some(waiting) = pending.calls.remove(&self.id) else { return };
+            if let Some((upstream, _)) = waiting.token {
+                pending.tokens.remove(&upstream);
+            }
+        }
+        let id = self.id.to_string();
+        let params =
+            params.unwrap_or_else(|| raw(&json!({ "requestId": 0, "reason": "nobody waits for it" })));
+        let params = set_member(&params, "requestId", &id).unwrap_or(params);
+        let note = Notification { method: "notifications/cancelled".to_owned(), params: Some(params) };
+        // A child that does not read cannot make farewells pile up.
+        tokio::spawn(async move {
+            tokio::time::timeout(FAREWELL, connection.write(&Message::Notification(note))).await
+        });
+    }
+}

@@ -1,0 +1,249 @@
+//! Watching over a live connection: whether it still answers, and whether anybody needs it.
+//!
+//! Order of suspicion: a connection is asked (`ping`, or `server/discover` in the modern era) at each interval and after
+//! a lost request, while it has nothing to do: a server that works at a long call need not answer meanwhile. One unanswered
+//! question makes it degraded, the second one ends it. Where several requests in a row were lost, it is asked though it is
+//! busy.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+
+use super::supervisor::Upstream;
+use crate::gateway::relay::{ClientMeta, Era, Outcome};
+use crate::gateway::status::State;
+use crate::gateway::upstream::call::backoff::until;
+use crate::gateway::upstream::call::request::Call;
+use crate::gateway::upstream::link::connection::{Link, Wire};
+use crate::gateway::upstream::lists::kind::Kind;
+
+/// How long the answer to a question may take, at least and at most.
+const PATIENCE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
+/// After an unanswered question, and while a suspect is busy, it is asked again so soon.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How long an upstream that is about to sleep may take to tell one of its lists.
+const LISTS: Duration = Duration::from_secs(5);
+
+/// How the life of a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// It was lost.
+    Lost,
+    /// It did not answer any more.
+    Hung,
+    /// Nobody needed it; it has been retired.
+    Idle,
+    /// Another server answers behind its address.
+    Replaced,
+}
+
+/// What came of asking whether a connection answers.
+enum Said {
+    /// Nothing came.
+    Nothing,
+    /// It answers.
+    Something,
+    /// It answers, and is not the server that it was.
+    SomebodyElse,
+}
+
+/// What is due next.
+enum Due {
+    /// The connection is closed.
+    Closed,
+    /// It is to be asked whether it answers.
+    Question,
+    /// It may have been idle for long enough.
+    Idleness,
+}
+
+impl Upstream {
+    /// Watches over a connection until its end.
+    pub(crate) async fn watch(&self, link: &Arc<Link>) -> End {
+        let settings = &self.connector.settings;
+        let (interval, mut missed) = (settings.health_interval, 0);
+        let mut question = interval.map(|interval| Instant::now() + interval);
+        loop {
+            match self.due(link, question).await {
+                Due::Closed => return End::Lost,
+                Due::Question if !link.calls.is_empty() && !link.pulse.is_silent() => {
+                    question = Some(Instant::now() + AGAIN);
+                }
+                Due::Question => match self.answers(link).await {
+                    None => return End::Lost,
+                    Some(Said::SomebodyElse) => {
+                        tracing::info!(
+                            upstream = self.name(),
+                            "the server was replaced; asking it anew what it is"
+                        );
+                        return End::Replaced;
+                    }
+                    Some(Said::Something) => {
+                        self.recovered(missed);
+                        missed = 0;
+                        question = interval.map(|interval| Instant::now() + interval);
+                    }
+                    Some(Said::Nothing) if missed > 0 => return End::Hung,
+                    Some(Said::Nothing) => {
+                        missed += 1;
+                        self.degrade();
+                        question = Some(Instant::now() + AGAIN);
+                    }
+                },
+                Due::Idleness => {
+                    if self.falls_asleep(link).await {
+                        return End::Idle;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits until something is due.
+    async fn due(&self, link: &Link, question: Option<Instant>) -> Due {
+        let mut closed = link.wire.closed();
+        let idle = self.connector.settings.idle_timeout.map(|idle| {
+            // A call in flight counts as use when it ends.
+            let left = idle.saturating_sub(self.unused(link)).max(Duration::from_millis(20));
+            Instant::now() + left
+        });
+        let asks = self.connector.settings.health_interval.is_some();
+        tokio::select! {
+            biased;
+            _ = closed.wait_for(|closed| *closed) => Due::Closed,
+            () = link.pulse.suspected(), if asks => Due::Question,
+            () = until(question) => Due::Question,
+            () = until(idle) => Due::Idleness,
+        }
+    }
+
+    /// Whether the connection answers; `None` if it ends meanwhile.
+    async fn answers(&self, link: &Link) -> Option<Said> {
+        let interval = self.connector.settings.health_interval.unwrap_or(PATIENCE.1);
+        let limit = interval.clamp(PATIENCE.0, PATIENCE.1);
+        let call = match link.era {
+            Era::Legacy => Call::new("ping", None, limit),
+            Era::Modern => Call::new("server/discover", Some(ClientMeta::default().apply(None)), limit),
+        };
+        let mut closed = link.wire.closed();
+        let asked = async { link.call_aside(call).await.outcome().await };
+        tokio::select! {
+            biased;
+            _ = closed.wait_for(|closed| *closed) => None,
+            outcome = asked => Some(match outcome {
+                Err(_) => Said::Nothing,
+                Ok(Outcome::Result(said)) if is_another(link, &said) => Said::SomebodyElse,
+                // An error is an answer, too.
+                Ok(_) => Said::Something,
+            }),
+        }
+    }
+
+    /// Puts the connection to sleep if nobody has used it for long enough and nobody does now. What it lists is learned
+    /// before, so that it can be told meanwhile.
+    async fn falls_asleep(&self, link: &Arc<Link>) -> bool {
+        let Some(idle) = self.connector.settings.idle_timeout else { return false };
+        let spare = || link.calls.is_empty() && !self.is_followed() && self.unused(link) >= idle;
+        if !spare() {
+            return false;
+        }
+        for kind in Kind::ALL {
+            if let Err(fault) = link.learn_aside(kind, LISTS).await {
+                tracing::debug!(upstream = self.name(), ?kind, %fault, "stays awake: its list cannot be had");
+                link.pulse.touch();
+                return false;
+            }
+        }
+        self.unneeded();
+        spare() && link.retire_unused()
+    }
+
+    /// Watches in a task of its own over a connection beside the native one, until its end: it is asked at each interval, if
+    /// there is one, and after a lost request, and ended when it does not answer. Whoever needs it opens another.
+    pub(crate) fn look_after(self: &Arc<Self>, link: &Arc<Link>, interval: Option<Duration>) {
+        if self.connector.settings.health_interval.is_none() {
+            return;
+        }
+        let (upstream, pulse, mut closed) =
+            (Arc::downgrade(self), Arc::clone(&link.pulse), link.wire.closed());
+        let link = Arc::downgrade(link);
+        tokio::spawn(async move {
+            let next = || interval.map(|interval| Instant::now() + interval);
+            let (mut missed, mut question) = (0, next());
+            loop {
+                tokio::select! {
+                    biased;
+                    _ = closed.wait_for(|closed| *closed) => return,
+                    () = pulse.suspected() => {}
+                    () = until(question) => {}
+                }
+                let (Some(upstream), Some(link)) = (upstream.upgrade(), link.upgrade()) else { return };
+                question = Some(Instant::now() + AGAIN);
+                if !link.calls.is_empty() && !link.pulse.is_silent() {
+                    continue;
+                }
+                match upstream.answers(&link).await {
+                    None => return,
+                    Some(Said::Something | Said::SomebodyElse) => (missed, question) = (0, next()),
+                    Some(Said::Nothing) if missed == 0 => missed = 1,
+                    Some(Said::Nothing) => {
+                        tracing::warn!(
+                            upstream = upstream.name(),
+                            "a connection that does not answer is ended"
+                        );
+                        upstream.count_restart();
+                        link.wire.end().await;
+                        return;
+                    }
+                }
+            }
+        });
+    }
+
+    /// For how long neither this connection nor the shared legacy one was used.
+    fn unused(&self, link: &Link) -> Duration {
+        let legacy = match self.shared_legacy.try_lock() {
+            Ok(shared) => shared.as_ref().map_or(Duration::MAX, |link| {
+                if link.calls.is_empty() { link.pulse.unused() } else { Duration::ZERO }
+            }),
+            // It is being opened for somebody.
+            Err(_) => Duration::ZERO,
+        };
+        link.pulse.unused().min(legacy)
+    }
+
+    /// Notes that a question was not answered.
+    fn degrade(&self) {
+        tracing::warn!(upstream = self.name(), "the upstream does not answer; asking once more");
+        self.current.send_if_modified(|(state, _)| {
+            let ready = *state == State::Ready;
+            if ready {
+                *state = State::Degraded;
+            }
+            ready
+        });
+    }
+
+    /// Notes that a question was answered after `missed` others were not.
+    fn recovered(&self, missed: u32) {
+        if missed == 0 {
+            return;
+        }
+        tracing::info!(upstream = self.name(), "the upstream answers again");
+        self.current.send_if_modified(|(state, _)| {
+            let degraded = *state == State::Degraded;
+            if degraded {
+                *state = State::Ready;
+            }
+            degraded
+        });
+    }
+}
+
+/// Whether an answer to `server/discover` is that of another server than the one that the connection was opened to. A child
+/// is what it is.
+fn is_another(link: &Link, said: &RawValue) -> bool {
+    link.era == Era::Modern && matches!(link.wire, Wire::Http(_)) && link.handshake.is_of_another(said)
+}

@@ -1,0 +1,9 @@
+//! One configured upstream: keeping it up, its health, the connections it lends, who follows it, and its way to another
+//! process.
+
+pub(crate) mod followers;
+pub(crate) mod health;
+pub(crate) mod lease;
+pub(crate) mod report;
+pub(crate) mod supervisor;
+pub(crate) mod transfer;

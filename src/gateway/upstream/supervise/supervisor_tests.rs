@@ -1,0 +1,94 @@
+//! What becomes of an upstream whose supervision has a bug.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU32;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::config::{Sharing, Transport, Upstream as Settings, UpstreamName};
+use crate::gateway::changes::Changes;
+use crate::gateway::status::Audience;
+use crate::gateway::upstream::http::client::pool;
+use crate::gateway::upstream::stdio::reaper::Keepers;
+
+/// Settings of an upstream that may take so long to start.
+fn settings(port: u16, start_timeout: Duration) -> Settings {
+    Settings {
+        name: UpstreamName::new("bug").unwrap(),
+        transport: Transport::Http {
+            urls: vec![format!("http://127.0.0.1:{port}/mcp")],
+            headers: BTreeMap::new(),
+            ca_file: None,
+        },
+        start_timeout,
+        request_timeout: Duration::from_secs(5),
+        sharing: Sharing::Shared,
+        shows: Arc::default(),
+        max_concurrency: None,
+        max_queue: 0,
+        start: Start::Eager,
+        idle_timeout: None,
+        health_interval: None,
+    }
+}
+
+/// An endpoint that knows nothing, so that it is taken for a legacy one; counts who asks.
+async fn ignorant(asked: Arc<AtomicU32>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            asked.fetch_add(1, Ordering::Relaxed);
+            let _ = stream.read(&mut [0; 4096]).await;
+            let _ = stream
+                .write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                .await;
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn panic_of_the_supervision_makes_the_upstream_back_off_and_try_again() {
+    let asked = Arc::<AtomicU32>::default();
+    // With a time-out beyond what any clock can hold, which no configuration file can say, opening a connection panics.
+    let settings = settings(ignorant(Arc::clone(&asked)).await, Duration::MAX);
+    let connector =
+        Connector::new(&settings, &pool(false).unwrap(), 1 << 20, &Keepers::default(), None).unwrap();
+    let supervisors = TaskTracker::new();
+    let (upstream, _) = Upstream::start(connector, Changes::default(), &supervisors, &mut Vec::new(), None);
+    let mut current = upstream.current.subscribe();
+    for _ in 0..2 {
+        current.wait_for(|(state, _)| *state == State::BackingOff).await.unwrap();
+        let error = upstream.status(Audience::Operator).last_error.unwrap();
+        assert!(error.contains("overflow"), "{error}");
+        let told = upstream.status(Audience::Downstream).last_error.unwrap();
+        assert_eq!(told, "upstream `bug` met a bug of the gateway");
+        current.wait_for(|(state, _)| *state == State::Starting).await.unwrap();
+    }
+    assert!(asked.load(Ordering::Relaxed) >= 2);
+    upstream.stop();
+    supervisors.close();
+    supervisors.wait().await;
+    assert_eq!(upstream.state(), State::Stopped);
+}
+
+#[tokio::test]
+async fn attempt_that_takes_long_to_fail_is_no_life_after_which_waits_are_short_again() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut settings = settings(silent.local_addr().unwrap().port(), Duration::from_millis(300));
+    settings.start = Start::Lazy;
+    let connector =
+        Connector::new(&settings, &pool(false).unwrap(), 1 << 20, &Keepers::default(), None).unwrap();
+    let supervisors = TaskTracker::new();
+    let (upstream, _) = Upstream::start(connector, Changes::default(), &supervisors, &mut Vec::new(), None);
+    let began = Instant::now();
+    let (fault, lived) = upstream.live().await.unwrap_err();
+    assert!(fault.message.contains("was not ready"), "{fault}");
+    assert!(began.elapsed() >= settings.start_timeout && lived.is_zero(), "{lived:?}");
+    upstream.stop();
+    supervisors.close();
+    supervisors.wait().await;
+}

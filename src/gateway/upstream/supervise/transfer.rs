@@ -1,0 +1,439 @@
+//! Handing an upstream's children over to the process that takes this one's place.
+//!
+//! Order: the old process offers each child that all clients share ([`Upstream::offers`]); the new one makes a connection
+//! of each offer that suits its own configuration, which is ready but waits for its pipes; at the end the old one holds
+//! and passes them ([`Shared::hand_over`]), and the new one goes on with them ([`Awaited::adopt`]). A child that was
+//! not passed, since it has ended or does not read, is started anew. Children of single sessions and of single calls
+//! end with the old process.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::supervisor::Upstream;
+use crate::config::{Limits, Transport, Upstream as Settings};
+use crate::gateway::relay::{Era, Raw, Severity, raw_string};
+use crate::gateway::status::State;
+use crate::gateway::upstream::call::handshake::Handshake;
+use crate::gateway::upstream::inbox::{Inbox, Outlet};
+use crate::gateway::upstream::link::connection::{Link, Wire};
+use crate::gateway::upstream::link::negotiate::Connector;
+use crate::gateway::upstream::stdio::child::{Pipes, Process};
+use crate::gateway::upstream::stdio::connection::Stdio;
+use crate::gateway::upstream::stdio::fingerprint::Files;
+use crate::gateway::upstream::stdio::pipes::Rest;
+use crate::gateway::upstream::stdio::transfer::{Passed, Told, Way};
+
+/// The identifiers of a new process begin so much after those of the old one, which may still give some out.
+const HEADROOM: u64 = 1 << 24;
+/// A child whose identifiers would be larger is started anew: some servers keep them in 31 bits.
+const LARGEST: u64 = (1 << 31) - HEADROOM;
+
+/// Which of an upstream's connections a child belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Place {
+    /// The native one.
+    Native,
+    /// The legacy one that all sessions share, to a server that is modern by nature.
+    SharedLegacy,
+}
+
+/// A child that may be handed over.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Offer {
+    /// Its upstream.
+    upstream: String,
+    /// Its connection.
+    place: Place,
+    /// Its pid.
+    pub(crate) child: u32,
+    /// How it was started.
+    recipe: String,
+    /// What it was made of.
+    files: Files,
+    /// The era that was agreed.
+    era: Era,
+    /// The revision that was agreed.
+    version: String,
+    /// The server's capabilities.
+    capabilities: Raw,
+    /// Its instructions.
+    instructions: Option<String>,
+    /// The least severe log message that it was asked for, as JSON.
+    log: Option<Raw>,
+    /// The last identifier that is the old process's to give out.
+    last: u64,
+}
+
+/// What goes with the descriptors of a child.
+#[derive(Debug, Serialize, Deserialize)]
+struct Baggage {
+    /// Its pid.
+    child: u32,
+    /// What was read of its standard output but not used, in base64.
+    stdout: String,
+    /// The same of standard error.
+    stderr: String,
+    /// The requests in flight.
+    calls: Vec<u64>,
+}
+
+/// A child on its way to another process.
+#[derive(Debug)]
+pub struct Parcel {
+    /// What the other process must know, as text.
+    pub text: String,
+    /// A pidfd, standard input, standard output, and standard error if that is open.
+    pub descriptors: Vec<OwnedFd>,
+}
+
+/// A child's connection that waits for its pipes.
+#[derive(Debug)]
+pub(crate) struct Awaited {
+    /// The child.
+    pub(crate) child: u32,
+    /// What it was made of.
+    files: Files,
+    /// The connection.
+    pub(crate) shared: Shared,
+}
+
+/// A child's connection, and what it belongs to.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared {
+    /// The upstream.
+    pub(crate) upstream: Arc<Upstream>,
+    /// The connection.
+    pub(crate) link: Arc<Link>,
+}
+
+/// The ways of starting that decide whether two children are the same.
+#[derive(Serialize)]
+struct Recipe<'a> {
+    /// The program.
+    command: &'a str,
+    /// Its arguments.
+    args: &'a [String],
+    /// Its environment.
+    env: BTreeMap<&'a str, &'a str>,
+    /// Its working directory.
+    working_dir: Option<&'a PathBuf>,
+    /// Memory, tasks, open files.
+    limits: [Option<u64>; 3],
+    /// Its user.
+    user: Option<&'a str>,
+}
+
+/// A digest of how an upstream's child is started, which tells nothing of the secrets in it.
+fn recipe(settings: &Settings) -> Option<String> {
+    let Transport::Stdio { command, args, env, working_dir, limits, user } = &settings.transport else {
+        return None;
+    };
+    let Limits { memory, tasks, open_files } = *limits;
+    let recipe = Recipe {
+        command,
+        args,
+        env: env.iter().map(|(name, value)| (name.as_str(), value.reveal())).collect(),
+        working_dir: working_dir.as_ref(),
+        limits: [memory, tasks, open_files],
+        user: user.as_deref(),
+    };
+    let text = serde_json::to_vec(&recipe).ok()?;
+    Some(BASE64_STANDARD.encode(Sha256::digest(text)))
+}
+
+/// What tells an upstream's server from any other: its name, and how it is started or reached, as a digest.
+pub(crate) fn whereabouts(settings: &Settings) -> String {
+    let how = match &settings.transport {
+        Transport::Http { urls, .. } => Some(BASE64_STANDARD.encode(Sha256::digest(urls.join("\n")))),
+        Transport::Stdio { .. } => recipe(settings),
+    };
+    format!("{} {}", settings.name, how.unwrap_or_default())
+}
+
+impl Offer {
+    /// The offer as text.
+    pub(crate) fn to_text(&self) -> String {
+        serde_json::to_string(self).expect("an offer has string keys only")
+    }
+
+    /// Whether the child is one that this upstream would start.
+    fn suits(&self, settings: &Settings) -> bool {
+        self.upstream == settings.name.as_str() && recipe(settings).as_ref() == Some(&self.recipe)
+    }
+}
+
+impl Connector {
+    /// A connection to a child that is to be handed over; what is sent over it waits until it is.
+    fn await_child(&self, offer: Offer, outlet: Outlet) -> Link {
+        let name = self.name();
+        let inbox = Inbox::new(name.clone(), outlet, Arc::clone(&self.settings.shows));
+        let connection = Stdio::awaiting(name.clone(), offer.last, self.limit, inbox.clone());
+        let handshake = Handshake {
+            version: offer.version,
+            capabilities: offer.capabilities,
+            instructions: offer.instructions,
+            server: None,
+        };
+        let wire = Wire::Stdio { connection, process: Mutex::default() };
+        let mut link = self.link(offer.era, handshake, wire, inbox);
+        link.log = tokio::sync::Mutex::new(offer.log.as_deref().map(Severity::of));
+        link
+    }
+}
+
+impl Upstream {
+    /// Begins with the children among these that it would have started itself; to be called before it is supervised.
+    pub(crate) fn inherit(self: &Arc<Self>, offers: &mut Vec<Offer>) -> Vec<Awaited> {
+        let mut awaited = Vec::new();
+        for offer in offers.extract_if(.., |offer| offer.suits(&self.connector.settings)) {
+            let (place, child, files) = (offer.place, offer.child, offer.files.clone());
+            let link = Arc::new(self.connector.await_child(offer, self.inbox.clone()));
+            match place {
+                Place::Native => {
+                    self.current.send_replace((State::Ready, Some(Arc::clone(&link))));
+                }
+                Place::SharedLegacy => {
+                    // Nobody else has it yet.
+                    if let Ok(mut shared) = self.shared_legacy.try_lock() {
+                        *shared = Some(Arc::clone(&link));
+                    }
+                }
+            }
+            awaited.push(Awaited { child, files, shared: Shared { upstream: Arc::clone(self), link } });
+        }
+        awaited
+    }
+
+    /// The native connection that was inherited, once it has its pipes; `None` without one, and if it never gets any.
+    pub(crate) async fn inherited(&self) -> Option<Arc<Link>> {
+        let link = self.ready()?;
+        let Wire::Stdio { connection, .. } = &link.wire else { return None };
+        if connection.begins().await {
+            return Some(link);
+        }
+        self.current.send_replace((State::Starting, None));
+        None
+    }
+
+    /// Waits until the upstream is to be stopped, while another process watches over its child.
+    pub(crate) async fn linger(&self) {
+        if let Some(link) = self.ready() {
+            let mut closed = link.wire.closed();
+            tokio::select! {
+                _ = closed.wait_for(|closed| *closed) => drop(self.current.send_replace((State::Stopped, None))),
+                () = self.stop.cancelled() => return,
+            }
+        }
+        self.stop.cancelled().await;
+    }
+
+    /// The children that may be handed over.
+    pub(crate) fn offers(&self) -> Vec<Offer> {
+        self.movable().into_iter().filter_map(|(place, link)| self.offer(place, &link)).collect()
+    }
+
+    /// The connections that all clients share.
+    fn movable(&self) -> Vec<(Place, Arc<Link>)> {
+        let native = self.ready().map(|link| (Place::Native, link));
+        let legacy = self.shared_legacy.try_lock().ok().and_then(|shared| shared.clone());
+        // Where the server speaks one era only, both are the same.
+        let other = |link: &Arc<Link>| native.as_ref().is_none_or(|(_, native)| !Arc::ptr_eq(native, link));
+        let legacy = legacy.filter(|link| link.is_open() && other(link));
+        native.clone().into_iter().chain(legacy.map(|link| (Place::SharedLegacy, link))).collect()
+    }
+
+    /// The offer of a connection's child, unless that was made of something that has changed.
+    fn offer(&self, place: Place, link: &Link) -> Option<Offer> {
+        let Wire::Stdio { connection, process } = &link.wire else { return None };
+        let process = process.lock().unwrap_or_else(PoisonError::into_inner);
+        let process = process.as_ref()?;
+        let last = connection.last() + HEADROOM;
+        if !process.files.are_the_same() || last > LARGEST {
+            tracing::info!(upstream = self.name(), "the new process starts the upstream anew");
+            return None;
+        }
+        Some(Offer {
+            upstream: self.name().to_owned(),
+            place,
+            child: process.pid,
+            recipe: recipe(&self.connector.settings)?,
+            files: process.files.clone(),
+            era: link.era,
+            version: link.handshake.version.clone(),
+            capabilities: link.handshake.capabilities.clone(),
+            instructions: link.handshake.instructions.clone(),
+            log: link.log.try_lock().ok().and_then(|log| log.map(|least| raw_string(least.name()))),
+            last,
+        })
+    }
+
+    /// The connections to those of the offered children that still are.
+    pub(crate) fn offered(self: &Arc<Self>, children: &[u32]) -> Vec<(u32, Shared)> {
+        let shared = self.movable().into_iter().filter_map(|(_, link)| {
+            let child = link.pid().filter(|child| children.contains(child))?;
+            Some((child, Shared { upstream: Arc::clone(self), link }))
+        });
+        shared.collect()
+    }
+}
+
+impl Shared {
+    /// The pipes.
+    fn connection(&self) -> Option<&Arc<Stdio>> {
+        match &self.link.wire {
+            Wire::Stdio { connection, .. } => Some(connection),
+            Wire::Http(_) | Wire::Builtin(_) => None,
+        }
+    }
+
+    /// Takes the child's process from the connection.
+    fn take_process(&self) -> Option<Process> {
+        let Wire::Stdio { process, .. } = &self.link.wire else { return None };
+        process.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Holds the connection and packs what another process needs; `None` if the child stays here.
+    pub(crate) async fn hand_over(self) -> Option<Parcel> {
+        let child = self.link.pid()?;
+        let passed = self.connection()?.hold().await?;
+        let pidfd = self.upstream.connector.keepers.pidfd(child);
+        let parcel = pidfd.and_then(|pidfd| pack(child, pidfd, passed));
+        if let Err(error) = &parcel {
+            tracing::warn!(upstream = self.upstream.name(), %error, "the child cannot be handed over");
+            self.go_on();
+        }
+        parcel.ok()
+    }
+
+    /// Takes the connection back.
+    pub(crate) fn go_on(&self) {
+        if let Some(connection) = self.connection() {
+            connection.go_on();
+        }
+    }
+
+    /// Leaves the child to the process that has its pipes.
+    pub(crate) fn lend(&self, child: u32, way: Way) {
+        if self.connection().is_some_and(|connection| connection.lend(child, way)) {
+            self.upstream.left.cancel();
+        }
+    }
+
+    /// Takes a message from the other process.
+    pub(crate) fn told(&self, line: &str) {
+        if let Some(connection) = self.connection() {
+            connection.told(line);
+        }
+    }
+
+    /// The other process has taken the child over.
+    pub(crate) fn adopted(&self) {
+        if let Some(process) = self.take_process() {
+            tokio::spawn(process.leave());
+        }
+        if let Some(connection) = self.connection() {
+            connection.settle();
+        }
+    }
+
+    /// The other process says that the child has ended.
+    pub(crate) fn hung_up(&self) {
+        if let Some(connection) = self.connection() {
+            connection.hang_up(true);
+        }
+    }
+
+    /// The other process has ended; whether the connection is still held for it.
+    pub(crate) fn alone(&self) -> bool {
+        let Some(connection) = self.connection() else { return false };
+        connection.borrow_no_more();
+        if connection.is_lent() {
+            connection.hang_up(true);
+            connection.settle();
+        }
+        connection.is_held()
+    }
+}
+
+impl Awaited {
+    /// Takes the child over that the other process has passed; without a parcel the upstream starts one of its own.
+    /// Whether it was taken over.
+    pub(crate) fn adopt(self, parcel: Option<Parcel>, way: &Way) -> bool {
+        let Self { child, files, shared } = self;
+        let (Some(connection), name) = (shared.connection(), shared.upstream.name()) else { return false };
+        let was_passed = parcel.is_some();
+        let unpacked = parcel.ok_or_else(|| io::ErrorKind::NotFound.into()).and_then(unpack);
+        let adopted = unpacked.and_then(|(baggage, pidfd, pipes)| {
+            let process = Process::adopt(child, pidfd, files, &shared.upstream.connector.keepers)?;
+            Ok((baggage, pipes, process))
+        });
+        match adopted {
+            Ok(((rest, calls), pipes, mut process)) => {
+                tracing::info!(upstream = name, pid = child, "the child goes on in this process");
+                if let Some(ended) = process.ended.take() {
+                    connection.outlive(ended);
+                }
+                shared.link.set_process(process);
+                connection.borrow(child, way.clone(), calls);
+                connection.begin(pipes, rest);
+                (way.0)(&Told::Adopted { child })
+            }
+            Err(error) => {
+                tracing::info!(upstream = name, pid = child, %error, "the child was not handed over");
+                connection.hang_up(false);
+                if was_passed {
+                    // It has ended on the way. The other process cannot see that any more.
+                    (way.0)(&Told::HungUp { child });
+                }
+                false
+            }
+        }
+    }
+}
+
+/// Packs what another process needs.
+fn pack(child: u32, pidfd: OwnedFd, passed: Passed) -> io::Result<Parcel> {
+    let baggage = Baggage {
+        child,
+        stdout: BASE64_STANDARD.encode(&passed.rest.stdout),
+        stderr: BASE64_STANDARD.encode(&passed.rest.stderr),
+        calls: passed.calls,
+    };
+    let descriptors = std::iter::once(pidfd).chain(passed.descriptors).collect();
+    Ok(Parcel { text: serde_json::to_string(&baggage)?, descriptors })
+}
+
+/// What [`pack`] has packed: what was read and the requests in flight, the pidfd, the pipes.
+fn unpack(parcel: Parcel) -> io::Result<((Rest, Vec<u64>), OwnedFd, Pipes)> {
+    let Baggage { stdout, stderr, calls, .. } = serde_json::from_str(&parcel.text)?;
+    let decode = |text: String| BASE64_STANDARD.decode(text).map_err(io::Error::other);
+    let rest = Rest { stdout: decode(stdout)?, stderr: decode(stderr)? };
+    let mut descriptors = parcel.descriptors.into_iter();
+    let mut next = || descriptors.next().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData));
+    let (pidfd, stdin, stdout) = (next()?, next()?, next()?);
+    let pipes = Pipes {
+        stdin: tokio::process::ChildStdin::from_std(stdin.into())?,
+        stdout: tokio::process::ChildStdout::from_std(stdout.into())?,
+        stderr: descriptors
+            .next()
+            .map(|pipe| tokio::process::ChildStderr::from_std(pipe.into()))
+            .transpose()?,
+    };
+    Ok(((rest, calls), pidfd, pipes))
+}
+
+impl Parcel {
+    /// The child's pid.
+    pub(crate) fn child(&self) -> Option<u32> {
+        serde_json::from_str::<Baggage>(&self.text).ok().map(|baggage| baggage.child)
+    }
+}

@@ -1,0 +1,47 @@
+//! The one protocol between a gateway and the process that takes its place.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `message` | what is said, and its form on the wire |
+//! | `listener` | listeners as they go over |
+//! | `channel` | saying it inside of the runtime, and descriptors beside it |
+//! | `candidate` | starting the next process |
+//! | `inheritance` | being the next process, before its runtime exists |
+//! | `error` | why the next process does not serve |
+//!
+//! The next process is started with one end of a socket pair as standard input, and with [`VARIABLE`] in its
+//! environment; nothing else is open to it. It says [`Message::Hello`] first; only then the old one sends lock,
+//! standard error, listeners and [`Plan`], so that a program that hangs or is no mcpeg never holds them. Until it has
+//! said hello, its standard error is a pipe, whose text tells why a program did not start.
+//!
+//! Afterwards both talk in lines of JSON over a [`channel`] until the old process ends. The stages, old to new and
+//! back: `take` `prepared` `go` `ready` `commit` `owned` `confirm` `confirmed` `released`. Any failure before `confirmed`
+//! leaves everything to the old process, which ends the new one and waits for its death before it makes the run-time
+//! files its own again. Sessions go over the same channel at any time, in both directions. Children of upstreams go before
+//! `commit`: their descriptors over a socket pair of their own, and then `child`.
+//!
+//! # Which version can follow which
+//!
+//! - Any that says the same [`PROTOCOL`] in its hello can follow, be it newer (upgrade) or older (downgrade). Any other is
+//!   refused before it has been given anything, and the old process serves on.
+//! - [`EXTENSIONS`] counts what was added since. The new process tells its number in the hello; the old one uses no more
+//!   than that. A hello without the number means 0.
+//! - What nothing depends on may be added freely: a message of a name that the other does not know is passed over
+//!   ([`Message::Unknown`]), and so is an unknown field. A new field needs a default, as an older process does not send it.
+//! - What the other has to understand raises [`EXTENSIONS`], and is said only to one that does. A change of what exists
+//!   raises [`PROTOCOL`]: gateways of both sides are then restarted, not upgraded.
+//!
+//! `tests/fixtures/upgrade.wire` is a recorded conversation of protocol 2 with extension 1; a test holds the form to it.
+
+mod candidate;
+pub mod channel;
+mod error;
+mod inheritance;
+mod listener;
+mod message;
+
+pub use candidate::{Candidate, pass};
+pub use error::Error;
+pub use inheritance::{Inheritance, channel as inherited_channel, fail, is_successor, receive};
+pub use listener::{Outline, SocketFile};
+pub use message::{EXTENSIONS, Message, PROTOCOL, Plan, VARIABLE, failed};
