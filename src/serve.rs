@@ -44,7 +44,7 @@ use upgrade::Upgrades;
 use crate::config::{self, Config, Source};
 use crate::daemon::control::{Busy, Request, Server};
 use crate::daemon::detach::{self, Announcer, Launcher, Side};
-use crate::daemon::listen::Listeners;
+use crate::daemon::listen::{self, Listeners};
 use crate::daemon::passed::{self, Passed};
 use crate::daemon::privileges::Credentials;
 use crate::daemon::{Lock, Notifier, Record, RunPaths, Signals, Waiting};
@@ -173,7 +173,7 @@ impl Taken {
         let user = credentials.as_ref().map(|user| (user.uid, user.gid));
         let paths = RunPaths::resolve(options.pid_file.as_deref())?.for_user(user);
         paths.prepare()?;
-        paths.check_listeners(&config.server.listen)?;
+        listen::check_names(&config.server.listen, &paths)?;
         let mut record = Self::record(&config, &paths)?;
         let background = matches!(options.mode, Mode::Daemon(_));
         record.launching = background;

@@ -202,7 +202,8 @@ const KEYS: &[Key] = &[
         example: "10000",
         description: "How many sessions of clients may be open, from 1 to 1000000. Beyond, one is ended whose client is not \
                       there, of the client that has most of them the one that was silent for longest; if all clients are \
-                      there, a new session is refused, unless one client has more than half of all.",
+                      there, a new session is refused, unless one client has more than half of all. A client has streams in half \
+                      of them at most; more are answered 503.",
     },
     Key {
         table: Table::Server,

@@ -220,6 +220,10 @@ pub(super) const KEYS: &[Key] = &[
         kind: Kind::Selection,
         default: None,
         example: "{ allow = [\"file:///srv/*\"] }",
-        description: "Which resources are shown and can be read, by their URIs, as with tools; rename is not allowed.",
+        description: "Which resources are shown and can be read, by their URIs, as with tools; rename is not allowed. What \
+                      is denied is denied in every spelling: percent-encoding, the case of scheme and host, the port \
+                      that goes without saying, a user before the host, doubled slashes and backslashes, a fragment \
+                      and the parameters of a segment (;x) make no difference; the case of the path does. A URI that \
+                      climbs by .. or has a NUL is never shown where there is a pattern.",
     },
 ];

@@ -59,24 +59,29 @@ impl Selection {
         (self.allow.is_empty() || any(&self.allow)) && !any(&self.deny)
     }
 
-    /// Whether the resource at this address is shown. What is denied is so however its address is written.
+    /// Whether the resource at this address is shown. What is denied is so however its address is written: the pattern and
+    /// the address are compared in one spelling ([`plain`]), the address with and without its fragment and the parameters
+    /// of its segments (`;x`), that of a file also without its query. Letters of the path count with their case. What
+    /// climbs (`..`) is shown nowhere.
     #[must_use]
     pub fn admits_address(&self, uri: &str) -> bool {
         if self.everything() {
             return true;
         }
-        // Parsers of addresses drop white space around them and line breaks and tabs within them.
-        let is_plain = uri.trim() == uri && !uri.contains(char::is_control);
+        // Parsers of addresses drop white space around them and line breaks and tabs within them, and some end at a NUL.
+        let is_plain = uri.trim() == uri && !uri.contains(char::is_control) && !decoded(uri).contains('\0');
         if !is_plain || !self.admits(uri) || climbs(uri) {
             return false;
         }
-        let denied: Vec<_> = self.deny.iter().map(|pattern| Pattern::new(&plain(&pattern.text))).collect();
-        let whole = plain(uri);
+        let denied: Vec<_> =
+            self.deny.iter().map(|pattern| Pattern::new(&plain(&pattern.text, true))).collect();
+        let whole = plain(uri, false);
         // A file has neither query nor fragment, and no fragment is sent anywhere.
         let end = uri.find('#').unwrap_or(uri.len());
         let end = if whole.starts_with("file:") { uri.find(['?', '#']).unwrap_or(end) } else { end };
-        let bare = plain(&uri[..end]);
-        !denied.iter().any(|pattern| pattern.fits(&whole) || pattern.fits(&bare))
+        let bare = plain(&uri[..end], false);
+        let simple = without_parameters(&bare);
+        !denied.iter().any(|pattern| [&whole, &bare, &simple].into_iter().any(|uri| pattern.fits(uri)))
     }
 
     /// The name under which it is shown; `None` if it is not, or if another one was given its name.
@@ -138,11 +143,21 @@ impl fmt::Debug for Pattern {
 /// `file:///secret` denies.
 fn climbs(uri: &str) -> bool {
     let path = uri.split(['?', '#']).next().unwrap_or(uri);
-    decoded(path).split(['/', '\\']).any(|segment| matches!(segment, "." | ".."))
+    // Some servers drop what follows a semicolon, the parameters of a segment (RFC 3986 §3.3).
+    let name = |segment: &str| segment.split(';').next().map(|name| matches!(name, "." | ".."));
+    decoded(path).split(['/', '\\']).any(|segment| name(segment) == Some(true))
 }
 
-/// An address in the one spelling that its other ones are compared by (RFC 3986 §6.2.2, and what parsers forgive).
-fn plain(uri: &str) -> String {
+/// An address without the parameters of its segments.
+fn without_parameters(uri: &str) -> String {
+    let segments: Vec<_> =
+        uri.split('/').map(|segment| segment.split_once(';').map_or(segment, |(name, _)| name)).collect();
+    segments.join("/")
+}
+
+/// An address, or a pattern of addresses, in the one spelling that its other ones are compared by (RFC 3986 §6.2.2 and
+/// §6.2.3, and what parsers forgive).
+fn plain(uri: &str, is_pattern: bool) -> String {
     let uri = decoded(uri).replace('\\', "/");
     let scheme = uri.find(':').filter(|end| {
         uri[..*end].bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'))
@@ -150,19 +165,46 @@ fn plain(uri: &str) -> String {
     let Some(end) = scheme else { return uri };
     let (scheme, rest) = (uri[..end].to_ascii_lowercase(), &uri[end + 1..]);
     let (host, path) = match rest.strip_prefix("//") {
-        Some(rest) => rest.split_at(rest.find('/').unwrap_or(rest.len())),
+        // In a pattern a question mark is any letter.
+        Some(rest) if is_pattern => rest.split_at(rest.find('/').unwrap_or(rest.len())),
+        Some(rest) => rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len())),
         None => ("", rest),
     };
-    let mut host = host.to_ascii_lowercase();
+    let mut host = plain_authority(&scheme, host);
     if scheme == "file" && host == "localhost" {
         host.clear();
     }
-    let mut path = path.to_owned();
+    // An empty path of these is the root. What a pattern's host ends with may stand for a path.
+    let is_rooted = default_port(&scheme).is_some() && !host.is_empty() && !host.contains(['*', '?']);
+    let root = if is_rooted && !path.starts_with('/') { "/" } else { "" };
+    let mut path = format!("{root}{path}");
     while path.contains("//") {
         path = path.replace("//", "/");
     }
     let slashes = if rest.starts_with("//") || scheme == "file" { "//" } else { "" };
     format!("{scheme}:{slashes}{host}{path}")
+}
+
+/// Host and port in the one spelling (RFC 3986 §6.2.3): who logs in there, and a port that goes without saying, make no
+/// other resource.
+fn plain_authority(scheme: &str, authority: &str) -> String {
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host).to_ascii_lowercase();
+    let usual = default_port(scheme);
+    let host = match host.rsplit_once(':') {
+        Some((name, port)) if port.is_empty() || usual == Some(port.trim_start_matches('0')) => name,
+        _ => &host,
+    };
+    host.strip_suffix('.').unwrap_or(host).to_owned()
+}
+
+/// The port of a scheme where the address names none.
+fn default_port(scheme: &str) -> Option<&'static str> {
+    match scheme {
+        "http" | "ws" => Some("80"),
+        "https" | "wss" => Some("443"),
+        "ftp" => Some("21"),
+        _ => None,
+    }
 }
 
 /// The text without percent-encoding, however often it was encoded.
@@ -214,54 +256,101 @@ mod tests {
             "f:///a/./b",
             "f:///a/..\\b",
             "f:///a/%252e%252e/b",
+            "f:///a/..;/b",
+            "f:///a/..;x=1/b",
+            "f:///a/%2e.%3b/b",
+            "f:///a/.;/b",
         ] {
             assert!(climbs(uri), "{uri}");
         }
-        for uri in ["f:///a/b", "f:///a/..b/c...", "f:///a?x=/../", "mailto:a.b", "f:///a/.hidden"] {
+        for uri in
+            ["f:///a/b", "f:///a/..b/c...", "f:///a?x=/../", "mailto:a.b", "f:///a/.hidden", "f:///a/b;.."]
+        {
             assert!(!climbs(uri), "{uri}");
         }
     }
 
+    /// What is denied in the following.
+    const DENIED: &[&str] = &[
+        "file:///secret/*",
+        "file:///one",
+        "http://host/caf%C3%A9/*",
+        "urn:x:secret",
+        "https://root/",
+        "https://any*",
+        "https://query.example/*",
+    ];
+
+    /// Spellings of that.
+    const DENIED_ADDRESSES: &[&str] = &[
+        "file:///secret/b",
+        "FILE:///secret/b",
+        "file:///%73ecret/b",
+        "file:///%2573ecret/b",
+        "file:////secret/b",
+        "file:///secret//b",
+        "file://localhost/secret/b",
+        "file://LOCALHOST/secret/b",
+        "file:/secret/b",
+        "file:///secret%2fb",
+        "file:///secret\\b",
+        "file:\\\\\\secret\\b",
+        "file:///sec\tret/b",
+        "file:///sec\nret/b",
+        " file:///secret/b",
+        "file:///open/.\t./secret/b",
+        "file:///open/%252e%252e/secret/b",
+        "file:///one",
+        "file:///one#x",
+        "file:///one?x",
+        "http://HOST/caf%c3%a9/x",
+        "http://host/caf\u{e9}/x",
+        "URN:x:secret",
+        "urn:x:secret#f",
+        "file:///secret;x/b",
+        "file:///secret/..;/secret/b",
+        "file:///open/..;/secret/b",
+        "file:///open/%2e%2e;a=b/secret/b",
+        "FILE://LocalHost/secret/b",
+        "file:///one;v=2",
+        "file:///one%00.txt",
+        "file:///open%00",
+        "HTTP://host:80/caf%C3%A9/x",
+        "http://host:/caf%C3%A9/x",
+        "http://host:080/caf%C3%A9/x",
+        "http://host./caf%C3%A9/x",
+        "http://somebody:word@Host/caf%C3%A9/x",
+        "http://ho%53t/caf%C3%A9/x",
+        "https://root",
+        "https://root:443/",
+        "https://root#x",
+        "https://any.example",
+        "https://any.example/x",
+        "https://query.example?x",
+    ];
+
+    /// What is something else.
+    const OTHER_ADDRESSES: &[&str] = &[
+        "file:///open/a",
+        "file:///open/%C3%A4%20b",
+        "file:///one/two",
+        "http://host/one?x#y",
+        "http://host:8080/caf%C3%A9/x",
+        "http://host.example/caf%C3%A9/x",
+        "https://root/x",
+        "file:///open/b;v=1",
+        "file:///SECRET/b",
+        "plain",
+        "",
+    ];
+
     #[test]
     fn denied_address_is_denied_in_every_spelling() {
-        let denied = ["file:///secret/*", "file:///one", "http://host/caf%C3%A9/*", "urn:x:secret"];
-        let denied = selection(&[], &denied, &[]);
-        for uri in [
-            "file:///secret/b",
-            "FILE:///secret/b",
-            "file:///%73ecret/b",
-            "file:///%2573ecret/b",
-            "file:////secret/b",
-            "file:///secret//b",
-            "file://localhost/secret/b",
-            "file://LOCALHOST/secret/b",
-            "file:/secret/b",
-            "file:///secret%2fb",
-            "file:///secret\\b",
-            "file:\\\\\\secret\\b",
-            "file:///sec\tret/b",
-            "file:///sec\nret/b",
-            " file:///secret/b",
-            "file:///open/.\t./secret/b",
-            "file:///open/%252e%252e/secret/b",
-            "file:///one",
-            "file:///one#x",
-            "file:///one?x",
-            "http://HOST/caf%c3%a9/x",
-            "http://host/caf\u{e9}/x",
-            "URN:x:secret",
-            "urn:x:secret#f",
-        ] {
+        let denied = selection(&[], DENIED, &[]);
+        for uri in DENIED_ADDRESSES {
             assert!(!denied.admits_address(uri), "{uri:?}");
         }
-        for uri in [
-            "file:///open/a",
-            "file:///open/%C3%A4%20b",
-            "file:///one/two",
-            "http://host/one?x#y",
-            "plain",
-            "",
-        ] {
+        for uri in OTHER_ADDRESSES {
             assert!(denied.admits_address(uri), "{uri:?}");
         }
         let allowed = selection(&["http://host/caf%C3%A9/*"], &[], &[]);

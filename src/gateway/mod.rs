@@ -37,4 +37,4 @@ pub use metrics::{Labels, Metric};
 pub use service::Gateway;
 pub use session::PeerRequest;
 pub use status::{Era, State, Status, UpstreamStatus};
-pub use upstream::Parcel;
+pub use upstream::ChildTransfer;

@@ -20,7 +20,7 @@ use super::http;
 use super::metrics::{self, Metric, Metrics};
 use super::session::{Peer, Store};
 use super::status::{Audience, State, Status, UpstreamStatus};
-use super::upstream::{self, Builtin, Connector, Keepers, Pool, Upstream};
+use super::upstream::{self, Builtin, Connector, Pool, Reaper, Upstream};
 use crate::config::{Config, Prefix, Sharing, Start, Transport, Upstream as Settings, UpstreamName};
 use crate::drain::Watch;
 use crate::sys::net::Listener;
@@ -71,7 +71,7 @@ pub(crate) struct Inner {
     /// The tasks that supervise upstreams.
     supervisors: TaskTracker,
     /// The tasks that end and reap children.
-    keepers: Keepers,
+    reaper: Reaper,
     /// The tasks that end upstreams which a reload has replaced.
     pub(super) retiring: TaskTracker,
     /// Cancelled when these must not wait any longer.
@@ -98,9 +98,9 @@ impl Gateway {
     pub fn start(config: &Config, offers: &[String]) -> Result<Self, Error> {
         let pool = pool_for(&config.upstreams)?;
         let builtin = Arc::new(Builtin::new(config.sources.first().cloned()));
-        let (changes, keepers, supervisors) = (Changes::default(), Keepers::default(), TaskTracker::new());
+        let (changes, reaper, supervisors) = (Changes::default(), Reaper::default(), TaskTracker::new());
         let connector = |settings: &Settings, builtin: Option<&Arc<Builtin>>| {
-            Connector::new(settings, &pool, config.server.max_message_size, &keepers, builtin.cloned())
+            Connector::new(settings, &pool, config.server.max_message_size, &reaper, builtin.cloned())
         };
         let connectors = config.upstreams.iter().map(|settings| connector(settings, None));
         let connectors = connectors.chain(std::iter::once(connector(&builtin_settings(), Some(&builtin))));
@@ -131,7 +131,7 @@ impl Gateway {
             metrics: Metrics::default(),
             started: Instant::now(),
             supervisors,
-            keepers,
+            reaper,
             retiring: TaskTracker::new(),
             stopping: CancellationToken::new(),
         });
@@ -212,11 +212,11 @@ impl Gateway {
     /// 1.2 seconds more: by then servers are told no more goodbyes, and children are killed.
     pub async fn stop_by(&self, deadline: Instant) {
         let last = deadline.max(Instant::now()) + LAST;
-        self.0.keepers.hurry(last);
+        self.0.reaper.hurry(last);
         if timeout_at(last, self.end()).await.is_err() {
             tracing::warn!("not all connections to upstreams have ended in time; they are cut");
         }
-        self.0.keepers.end().await;
+        self.0.reaper.end().await;
         self.0.complaints.end();
     }
 
@@ -262,7 +262,7 @@ impl Inner {
         limit: usize,
         former: Option<&Arc<Upstream>>,
     ) -> Result<Arc<Upstream>, Error> {
-        let connector = Connector::new(settings, pool, limit, &self.keepers, None)?;
+        let connector = Connector::new(settings, pool, limit, &self.reaper, None)?;
         let there = upstream::whereabouts(settings);
         let gate = former.and_then(|former| former.gate()).filter(|(place, _)| *place == there);
         let gate = gate.map(|(_, gate)| Arc::clone(gate));

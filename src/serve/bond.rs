@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use super::error::Error;
 use super::reload::{self, Answer, Asker};
-use crate::gateway::{Gateway, Parcel, PeerRequest};
+use crate::gateway::{ChildTransfer, Gateway, PeerRequest};
 use crate::handover::channel::{self, Descriptors, Receiver, Sender};
 use crate::handover::{self, Error as Failure, Message};
 
@@ -160,7 +160,7 @@ impl Bond {
 
     /// Sends the children of upstreams.
     pub(super) async fn send_children(&self, gateway: &Gateway, way: &Descriptors) -> std::io::Result<()> {
-        for Parcel { text, descriptors } in gateway.hand_over().await {
+        for ChildTransfer { text, descriptors } in gateway.hand_over().await {
             way.send(&descriptors).await?;
             self.sender.send(&Message::Child { text });
         }
@@ -260,7 +260,7 @@ impl Carrier {
     /// A child, of which the descriptors have come before.
     fn receive(&self, text: String) {
         match self.descriptors.as_ref().map(Descriptors::receive) {
-            Some(Ok(descriptors)) => self.gateway.receive(Parcel { text, descriptors }),
+            Some(Ok(descriptors)) => self.gateway.receive(ChildTransfer { text, descriptors }),
             Some(Err(error)) => tracing::warn!(%error, "a child cannot be taken over"),
             None => {}
         }

@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::future::join_all;
 use futures_util::stream::{self, Stream, StreamExt as _};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde_json::json;
 use tokio::sync::oneshot;
 
@@ -92,7 +92,7 @@ pub(crate) async fn get(gateway: &Arc<Inner>, headers: &HeaderMap) -> Response {
         Ok(session) => session,
         Err(fault) => return answer::json(&fault.response(None), fault.status),
     };
-    let listening = session.listening();
+    let listening = session.listening_within(limits(gateway).share());
     let draining = gateway.draining.clone();
     let last = headers.get(LAST_EVENT).and_then(|id| id.to_str().ok()?.parse::<EventId>().ok());
     if let Some(place) = last.filter(|place| place.stream != OWN) {
@@ -102,6 +102,14 @@ pub(crate) async fn get(gateway: &Arc<Inner>, headers: &HeaderMap) -> Response {
             None => (StatusCode::BAD_REQUEST, "that stream is no longer kept\n").into_response(),
         };
     }
+    let Some(listening) = listening else {
+        if gateway.complaints.admits("stream refused", session.client_key()) {
+            let client = session.client_key();
+            tracing::info!(%client, "a stream is refused: its client has streams in half of all sessions");
+        }
+        let message = "your streams are in half of the sessions that `max_sessions` in [server] allows\n";
+        return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "5")], message).into_response();
+    };
     let (number, place) = session.outbox.open(last.map(|last| last.place));
     let place = EventId { stream: OWN, place };
     let prime = prime(&session, place);
@@ -129,7 +137,7 @@ fn prime(session: &Session, place: EventId) -> Option<Item> {
 }
 
 /// The messages of a log after a place, each with its identifier. The guard keeps the session from idling.
-fn resumable(log: Arc<Log>, place: EventId, guard: Listening) -> impl Stream<Item = Item> + Send {
+fn resumable(log: Arc<Log>, place: EventId, guard: Option<Listening>) -> impl Stream<Item = Item> + Send {
     stream::unfold((log, place, guard), |(log, place, guard)| async move {
         let (number, message) = log.after(place.place).await?;
         let id = EventId { place: number, ..place };
@@ -174,6 +182,12 @@ async fn session(gateway: &Inner, headers: &HeaderMap) -> Result<Arc<Session>, F
     Err(Fault::downstream(code::INVALID_REQUEST, StatusCode::NOT_FOUND, message))
 }
 
+/// How many sessions there may be.
+fn limits(gateway: &Inner) -> Limits {
+    let server = &gateway.routing.current().server;
+    Limits { of_all: server.max_sessions, of_client: server.max_sessions_per_client }
+}
+
 /// `initialize`: begins a session.
 async fn initialize(
     gateway: &Arc<Inner>,
@@ -193,21 +207,18 @@ async fn initialize(
     }
     let version = client.version.clone();
     let place = (Arc::clone(&gateway.routing), endpoint);
-    let server = &gateway.routing.current().server;
-    let limits = Limits { of_all: server.max_sessions, of_client: server.max_sessions_per_client };
-    let session =
-        match gateway.sessions.begin(place, client, gateway.changes.subscribe(), (address.0, limits)) {
-            Ok(session) => session,
-            Err(error @ (SessionRefused::Full(_) | SessionRefused::Heavy)) => {
-                let fault =
-                    Fault::downstream(code::INTERNAL, StatusCode::SERVICE_UNAVAILABLE, error.to_string());
-                return answer::json(&fault.response(Some(request.id.clone())), fault.status);
-            }
-            Err(error @ SessionRefused::Random(_)) => {
-                tracing::error!(%error, "a session cannot begin");
-                return StatusCode::INTERNAL_SERVER_ERROR.into_response();
-            }
-        };
+    let among = (address.0, limits(gateway));
+    let session = match gateway.sessions.begin(place, client, gateway.changes.subscribe(), among) {
+        Ok(session) => session,
+        Err(error @ (SessionRefused::Full(_) | SessionRefused::Heavy)) => {
+            let fault = Fault::downstream(code::INTERNAL, StatusCode::SERVICE_UNAVAILABLE, error.to_string());
+            return answer::json(&fault.response(Some(request.id.clone())), fault.status);
+        }
+        Err(error @ SessionRefused::Random(_)) => {
+            tracing::error!(%error, "a session cannot begin");
+            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        }
+    };
     let _attended = session.listening();
     let unborn = Unborn(Arc::clone(gateway), Some(Arc::clone(&session)));
     let view = session.view();
@@ -300,10 +311,10 @@ async fn request(
         Err(fault) => return answer::fault(&fault, Some(id), Era::Legacy),
     };
     let (request_id, log) = (id.clone(), Arc::new(Log::default()));
-    let (running, written, gateway) = (Arc::clone(&session), Arc::clone(&log), Arc::clone(gateway));
+    let (running, written, owned) = (Arc::clone(&session), Arc::clone(&log), Arc::clone(gateway));
     let subscription = request.params.clone().filter(|_| request.method == method::SUBSCRIBE);
     tokio::spawn(async move {
-        let last = run((&gateway, &running), request, cancelled, &written).await;
+        let last = run((&owned, &running), request, cancelled, &written).await;
         if let (Some(params), Some(Message::Response(Answer { outcome: Outcome::Error(_), .. }))) =
             (&subscription, &last)
         {
@@ -318,8 +329,8 @@ async fn request(
         running.logs.trim();
         drop(in_flight);
     });
-    // From here on the client waits, until it goes.
-    let guard = session.listening();
+    // From here on the client waits, until it goes. One that waits in too many sessions keeps none from making room by it.
+    let guard = session.listening_within(limits(gateway).share());
     let streams = answer::prefers_stream(headers);
     if !streams {
         let messages = stream::unfold((Arc::clone(&log), 0), |(log, place)| async move {

@@ -81,6 +81,8 @@ pub(crate) struct Session {
     used: Mutex<Instant>,
     /// Streams and answers that the client waits for.
     streams: AtomicUsize,
+    /// How many sessions its client attends, this one among them while it has such streams.
+    attended: OnceLock<Arc<AtomicUsize>>,
     /// Where it is remembered beyond this process, once it is.
     journal: OnceLock<Arc<dyn SessionJournal>>,
 }
@@ -100,7 +102,11 @@ pub(crate) struct Listening(Arc<Session>);
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        self.0.streams.fetch_sub(1, Ordering::Relaxed);
+        if self.0.streams.fetch_sub(1, Ordering::Relaxed) == 1
+            && let Some(attended) = self.0.attended.get()
+        {
+            attended.fetch_sub(1, Ordering::Relaxed);
+        }
         self.0.touch();
     }
 }
@@ -152,6 +158,7 @@ impl Session {
             begun: Mutex::default(),
             used: Mutex::new(Instant::now()),
             streams: AtomicUsize::new(0),
+            attended: OnceLock::new(),
             journal: OnceLock::new(),
         });
         tokio::spawn(Arc::clone(&session).forward(receiver, changes));
@@ -214,7 +221,7 @@ impl Session {
     }
 
     /// Whom it counts as.
-    pub(super) fn client_key(&self) -> ClientKey {
+    pub(crate) fn client_key(&self) -> ClientKey {
         ClientKey::of(self.address)
     }
 
@@ -225,8 +232,25 @@ impl Session {
 
     /// Notes that the client is there, be it for a stream or for an answer, until the guard is dropped.
     pub(crate) fn listening(self: &Arc<Self>) -> Listening {
-        self.streams.fetch_add(1, Ordering::Relaxed);
+        if self.streams.fetch_add(1, Ordering::Relaxed) == 0
+            && let Some(attended) = self.attended.get()
+        {
+            attended.fetch_add(1, Ordering::Relaxed);
+        }
         Listening(Arc::clone(self))
+    }
+
+    /// The same, unless the client would attend more sessions than this: whoever is in all of them would keep others out.
+    pub(crate) fn listening_within(self: &Arc<Self>, share: usize) -> Option<Listening> {
+        let listening = self.listening();
+        let first = self.streams.load(Ordering::Relaxed) == 1;
+        let many = self.attended.get().is_some_and(|attended| attended.load(Ordering::Relaxed) > share);
+        (!first || !many).then_some(listening)
+    }
+
+    /// Counts it among the sessions that its client attends from now on, while it does.
+    pub(super) fn count_among(&self, attended: &Arc<AtomicUsize>) {
+        let _ = self.attended.set(Arc::clone(attended));
     }
 
     /// The part of the identifier that may stand in a log.

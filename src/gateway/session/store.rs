@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::IpAddr;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -70,16 +71,34 @@ pub(crate) struct Store {
 struct Sessions {
     /// By identifier.
     by_id: HashMap<String, Arc<Session>>,
-    /// The identifiers by the client.
-    by_client: HashMap<ClientKey, HashSet<String>>,
+    /// What each client has.
+    by_client: HashMap<ClientKey, Theirs>,
     /// Bytes that all clients say about themselves.
     weight: usize,
+}
+
+/// What one client has.
+#[derive(Debug, Default)]
+struct Theirs {
+    /// The identifiers of its sessions.
+    ids: HashSet<String>,
+    /// How many of them it attends.
+    attended: Arc<AtomicUsize>,
+}
+
+impl Limits {
+    /// How many sessions one client may attend, so that whatever it does there is one that can end for another.
+    pub(crate) fn share(self) -> usize {
+        (self.of_all / 2).max(1)
+    }
 }
 
 impl Sessions {
     /// Adds a session.
     fn insert(&mut self, session: &Arc<Session>) {
-        self.by_client.entry(session.client_key()).or_default().insert(session.id.clone());
+        let theirs = self.by_client.entry(session.client_key()).or_default();
+        theirs.ids.insert(session.id.clone());
+        session.count_among(&theirs.attended);
         self.weight += session.weight();
         self.by_id.insert(session.id.clone(), Arc::clone(session));
     }
@@ -89,9 +108,9 @@ impl Sessions {
         let session = self.by_id.remove(id)?;
         self.weight -= session.weight();
         let client = session.client_key();
-        if let Some(ids) = self.by_client.get_mut(&client) {
-            ids.remove(id);
-            if ids.is_empty() {
+        if let Some(theirs) = self.by_client.get_mut(&client) {
+            theirs.ids.remove(id);
+            if theirs.ids.is_empty() {
                 self.by_client.remove(&client);
             }
         }
@@ -107,7 +126,7 @@ impl Sessions {
         limits: Limits,
         weight: usize,
     ) -> Result<Vec<Arc<Session>>, SessionRefused> {
-        let ids = self.by_client.get(&client);
+        let ids = self.by_client.get(&client).map(|theirs| &theirs.ids);
         let theirs = ids.into_iter().flatten().filter_map(|id| self.by_id.get(id));
         let count = ids.map_or(0, HashSet::len);
         let of_client = limits.of_client.filter(|_| client.has_address());

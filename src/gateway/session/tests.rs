@@ -87,6 +87,40 @@ async fn session_that_another_process_has_begun_counts_as_its_clients() {
 }
 
 #[tokio::test]
+async fn client_attends_half_of_the_sessions_at_most_and_the_others_make_room() {
+    let gateway = gateway();
+    let limits = Limits { of_all: 8, of_client: None };
+    let place = || (Arc::clone(&gateway.inner().routing), Endpoint::All);
+    // One without an address, as over a Unix socket, and one with.
+    for address in [None, Some(CLIENT)] {
+        let begin = || {
+            let changes = gateway.inner().changes.subscribe();
+            gateway.inner().sessions.begin(place(), ClientIdentity::default(), changes, (address, limits))
+        };
+        let all: Vec<_> = (0..8).map(|_| begin().unwrap()).collect();
+        let mut held: Vec<_> =
+            all.iter().filter_map(|session| session.listening_within(limits.share())).collect();
+        assert_eq!(held.len(), 4);
+        // More of one that it attends already are no more sessions.
+        held.push(all[0].listening_within(limits.share()).unwrap());
+        for _ in 0..20 {
+            let newest = begin().unwrap();
+            assert!(newest.listening_within(limits.share()).is_none());
+        }
+        for session in &all[..4] {
+            assert!(gateway.session(&session.id).is_some(), "it is attended");
+        }
+        // Where it leaves one, it may attend another.
+        held.drain(..1);
+        assert!(all[7].listening_within(limits.share()).is_none(), "the first has another stream");
+        held.clear();
+        assert!(begin().unwrap().listening_within(limits.share()).is_some());
+        gateway.inner().sessions.end_all().await;
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn nobody_makes_room_for_a_session_that_is_refused() {
     let gateway = gateway();
     let limits = Limits { of_client: Some(1), of_all: 1 };
