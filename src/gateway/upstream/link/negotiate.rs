@@ -203,7 +203,7 @@ impl Connector {
             known: Arc::clone(inbox.known()),
             inbox,
             calls: TaskTracker::new(),
-            shows: Arc::clone(&self.settings.shows),
+            shows: Arc::clone(&self.settings.filters),
             idle_limit: self.settings.idle_timeout,
             pulse: Arc::default(),
             log: tokio::sync::Mutex::default(),
@@ -213,7 +213,7 @@ impl Connector {
 
     /// Where a new connection leaves what belongs to no request.
     fn inbox(&self, outlet: Outlet) -> Inbox {
-        Inbox::new(self.name().clone(), outlet, Arc::clone(&self.settings.shows))
+        Inbox::new(self.name().clone(), outlet, Arc::clone(&self.settings.filters))
     }
 
     /// Starts the child, or prepares the HTTP connection.

@@ -201,7 +201,7 @@ impl Upstream {
 
     /// What of it is shown.
     pub(crate) fn shows(&self) -> &Filters {
-        &self.connector.settings.shows
+        &self.connector.settings.filters
     }
 
     /// A request's turn, where only so many are let through at once.

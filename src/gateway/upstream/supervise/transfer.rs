@@ -176,7 +176,7 @@ impl Connector {
     /// A connection to a child that is to be handed over; what is sent over it waits until it is.
     fn await_child(&self, offer: Offer, outlet: Outlet) -> Link {
         let name = self.name();
-        let inbox = Inbox::new(name.clone(), outlet, Arc::clone(&self.settings.shows));
+        let inbox = Inbox::new(name.clone(), outlet, Arc::clone(&self.settings.filters));
         let connection = Stdio::awaiting(name.clone(), offer.last, self.limit, inbox.clone());
         let handshake = Handshake {
             version: offer.version,
