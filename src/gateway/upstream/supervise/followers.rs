@@ -19,7 +19,7 @@ use crate::gateway::relay::{ClientMeta, Era, Notification, Outcome, array_items,
 use crate::gateway::upstream::call::exchange::{Event, Exchange};
 use crate::gateway::upstream::call::request::Call;
 use crate::gateway::upstream::call::request::is_unknown_method;
-use crate::gateway::upstream::http::get_stream::SILENCE;
+use crate::gateway::upstream::http::requester::SILENCE;
 use crate::gateway::upstream::inbox::may_hear;
 use crate::gateway::upstream::link::connection::{Link, Wire};
 use crate::gateway::upstream::lists::kind::Kind;
