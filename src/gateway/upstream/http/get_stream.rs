@@ -38,9 +38,9 @@ pub(crate) async fn listen(requester: Weak<Requester>, ask: Ask) {
         match connection.open_stream(last.as_deref()).await {
             Got::Stream(stream) => {
                 wait = RETRY;
-                connection.inbox().known().opened(&Kind::ALL);
+                connection.inbox().cache().opened(&Kind::ALL);
                 read_unsolicited(&connection, *stream, &mut last, &mut wait).await;
-                connection.inbox().known().closed();
+                connection.inbox().cache().closed();
                 ask_whether_it_is(&connection, ask).await;
                 if last.is_none() {
                     // A server that numbers its events tells what was missed.

@@ -28,7 +28,7 @@ use crate::gateway::relay::{Era, MODERN, Message, Outcome, ParseError, Request, 
 use crate::gateway::upstream::call::headers::{self, SESSION, VERSION};
 use crate::gateway::upstream::call::request::Role;
 use crate::gateway::upstream::inbox::Inbox;
-use crate::gateway::upstream::log_limit::Allowance;
+use crate::gateway::upstream::log_limit::LogRateLimit;
 
 /// How long ending a session may take, the wait for its turn included.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -75,7 +75,7 @@ pub(crate) struct Requester {
     /// True once the session is lost or the endpoint cannot be reached.
     closed: watch::Sender<bool>,
     /// How much of what is wrong with its messages may still be logged.
-    complaints: Mutex<Allowance>,
+    complaints: Mutex<LogRateLimit>,
     /// Turns of requests that are called off.
     farewells: Semaphore,
 }
@@ -136,7 +136,7 @@ impl Requester {
             inbox,
             role,
             closed: watch::Sender::new(false),
-            complaints: Mutex::new(Allowance::new(COMPLAINTS)),
+            complaints: Mutex::new(LogRateLimit::new(COMPLAINTS)),
             farewells: Semaphore::new(FAREWELLS),
         }))
     }

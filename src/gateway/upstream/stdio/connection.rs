@@ -29,7 +29,7 @@ use crate::gateway::upstream::call::exchange::too_long;
 use crate::gateway::upstream::call::exchange::{Cancel, Event, Events};
 use crate::gateway::upstream::call::request::{Call, Role};
 use crate::gateway::upstream::inbox::{Inbound, Inbox};
-use crate::gateway::upstream::log_limit::Allowance;
+use crate::gateway::upstream::log_limit::LogRateLimit;
 
 /// Messages that may wait for the child to read; senders wait beyond it.
 const WRITE_QUEUE: usize = 256;
@@ -60,7 +60,7 @@ pub(crate) struct Stdio {
     /// Whether a process before this one waits for answers.
     borrows: AtomicBool,
     /// How much of what is wrong with its messages may still be logged.
-    complaints: Mutex<Allowance>,
+    complaints: Mutex<LogRateLimit>,
     /// True once the child's standard output has ended.
     closed: watch::Sender<bool>,
 }
@@ -87,7 +87,7 @@ impl Stdio {
             limit,
             flow: Flow::waiting(queue),
             borrows: AtomicBool::new(false),
-            complaints: Mutex::new(Allowance::new(COMPLAINTS)),
+            complaints: Mutex::new(LogRateLimit::new(COMPLAINTS)),
             closed: watch::Sender::new(false),
         })
     }
@@ -297,7 +297,7 @@ impl Stdio {
     }
 
     /// How much of what is wrong may still be logged.
-    fn complaints(&self) -> MutexGuard<'_, Allowance> {
+    fn complaints(&self) -> MutexGuard<'_, LogRateLimit> {
         self.complaints.lock()
     }
 
