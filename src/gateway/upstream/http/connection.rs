@@ -16,7 +16,7 @@ use super::get_stream;
 use super::requester::{Endpoint, Requester};
 use super::response::{Sent, read_answer};
 use crate::gateway::error::Fault;
-use crate::gateway::relay::{Era, Id, Message, Notification, Raw, Request, raw, set_member};
+use crate::gateway::relay::{Era, Id, Message, Notification, Raw, Request, method, raw, set_member};
 use crate::gateway::upstream::call::exchange::{Cancel, Event, Events, Exchange, Late, Nothing, carried};
 use crate::gateway::upstream::call::request::{Call, Role};
 use crate::gateway::upstream::inbox::Inbox;
@@ -102,7 +102,7 @@ impl Http {
 fn call(requester: &Arc<Requester>, call: Call, deadline: Instant, late: Late) -> Exchange {
     let id = requester.next_id();
     // A handshake cannot be called off (MCP 2025-11-25 §Cancellation); a modern server sees the connection's end.
-    let cancel: Box<dyn Cancel> = if requester.era() == Era::Modern || call.method == "initialize" {
+    let cancel: Box<dyn Cancel> = if requester.era() == Era::Modern || call.method == method::INITIALIZE {
         Box::new(Nothing)
     } else {
         Box::new(CancelHttp { requester: Arc::clone(requester), id })
@@ -115,7 +115,7 @@ fn call(requester: &Arc<Requester>, call: Call, deadline: Instant, late: Late) -
 
 /// Sends one request and queues everything that comes of it.
 async fn carry(requester: &Requester, id: u64, call: Call, events: Events) {
-    let initialize = call.method == "initialize";
+    let initialize = call.method == method::INITIALIZE;
     let sent = Sent { id, for_client: call.for_client };
     let message =
         Message::Request(Request { id: Id::number(id), method: call.method.clone(), params: call.params });
@@ -141,7 +141,7 @@ impl Cancel for CancelHttp {
         let params = params
             .unwrap_or_else(|| raw(&serde_json::json!({ "requestId": 0, "reason": "nobody waits for it" })));
         let params = set_member(&params, "requestId", &self.id.to_string()).unwrap_or(params);
-        let note = Notification { method: "notifications/cancelled".to_owned(), params: Some(params) };
+        let note = Notification { method: method::CANCELLED.to_owned(), params: Some(params) };
         tokio::spawn(async move {
             // A server that does not read cannot make farewells pile up.
             timeout(FAREWELL, self.requester.post_farewell(&Message::Notification(note))).await

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 use super::pool::Answer;
 use super::requester::{Got, Requester, SILENCE};
 use super::sse::{RETRY, events as read_events, note_place};
-use crate::gateway::relay::Message;
+use crate::gateway::relay::{Message, method};
 use crate::gateway::upstream::call::exchange::{Exchange, Late};
 use crate::gateway::upstream::call::request::Call;
 use crate::gateway::upstream::inbox::Inbound;
@@ -62,7 +62,7 @@ pub(crate) async fn listen(requester: Weak<Requester>, ask: Ask) {
 /// Asks whether the session still is; if the server does not know it, the connection is closed.
 async fn ask_whether_it_is(requester: &Arc<Requester>, ask: Ask) {
     let (name, limit) = (requester.name().clone(), ASKED);
-    let ping = Call::new("ping", None, limit);
+    let ping = Call::new(method::PING, None, limit);
     let _ = ask(requester, ping, Instant::now() + limit, Late { name, limit }).outcome().await;
 }
 

@@ -24,7 +24,7 @@ use super::refusals::{Later, refused, unreachable, unusable};
 use super::sse::{content_type, is_stream};
 use crate::config::{Secret, UpstreamName};
 use crate::gateway::error::Fault;
-use crate::gateway::relay::{Era, MODERN, Message, Outcome, ParseError, Request, Response, raw};
+use crate::gateway::relay::{Era, MODERN, Message, Outcome, ParseError, Request, Response, method, raw};
 use crate::gateway::upstream::call::headers::{self, SESSION, VERSION};
 use crate::gateway::upstream::call::request::Role;
 use crate::gateway::upstream::inbox::Inbox;
@@ -342,7 +342,7 @@ impl Requester {
 
     /// A request of the server: answered here, refused, or handed on.
     pub(crate) async fn asked(&self, request: Request, hand_on: impl FnOnce(Request) -> bool) -> bool {
-        let outcome = if request.method == "ping" {
+        let outcome = if request.method == method::PING {
             Outcome::Result(raw(&serde_json::json!({})))
         } else if self.role == Role::Shared {
             Fault::method_not_found(&request.method).outcome()

@@ -12,7 +12,9 @@ use super::wire::{ACCEPT, Wire};
 use crate::config::{Shows, Upstream as Settings, UpstreamName};
 use crate::gateway::changes::is_change;
 use crate::gateway::error::Fault;
-use crate::gateway::relay::{Era, Message, Notification, Severity, member, names, names::Strictness, raw};
+use crate::gateway::relay::{
+    Era, Message, Notification, Severity, member, method, names, names::Strictness, raw,
+};
 use crate::gateway::upstream::call::activity::Activity;
 use crate::gateway::upstream::call::exchange::{Exchange, Hold, Late, lost};
 use crate::gateway::upstream::call::handshake::Handshake;
@@ -207,7 +209,7 @@ impl Link {
         let mut asked = self.log.lock().await;
         if asked.is_none_or(|asked| least < asked) {
             let params = raw(&serde_json::json!({ "level": least.name() }));
-            let call = Call::new("logging/setLevel", Some(params), ACCEPT);
+            let call = Call::new(method::SET_LOG_LEVEL, Some(params), ACCEPT);
             match self.call_aside(call).await.outcome().await {
                 Ok(_) => *asked = Some(least),
                 Err(fault) => tracing::debug!(upstream = %self.name, %fault, "the log level cannot be told"),

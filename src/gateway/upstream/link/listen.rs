@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 
 use super::connection::Link;
 use super::wire::Wire;
-use crate::gateway::relay::{ClientMeta, Era, Notification, Outcome, member, raw};
+use crate::gateway::relay::{ClientMeta, Era, Notification, Outcome, member, method, raw};
 use crate::gateway::upstream::call::exchange::{Event, Exchange};
 use crate::gateway::upstream::call::request::{Call, is_unknown_method};
 use crate::gateway::upstream::http::requester::SILENCE;
@@ -41,7 +41,7 @@ pub(crate) async fn subscribe_to(link: &Link, uris: Vec<String>) {
     if link.era() == Era::Modern {
         return;
     }
-    tell_each(link, "resources/subscribe", uris).await;
+    tell_each(link, method::SUBSCRIBE, uris).await;
 }
 
 /// Sends a request for each resource, several at once and all of them within [`SUBSCRIBE`]: one that is not answered must
@@ -106,12 +106,12 @@ async fn hear_changes(link: &Link) -> Heard {
         "toolsListChanged": true, "promptsListChanged": true, "resourcesListChanged": true
     } });
     let params = ClientMeta::default().apply(Some(raw(&wanted)));
-    let call = Call::new("subscriptions/listen", Some(params), LISTEN);
+    let call = Call::new(method::LISTEN, Some(params), LISTEN);
     let mut exchange = link.call_aside(call).await;
     loop {
         let Some(event) = heard(link, &mut exchange).await else { return Heard::Ended };
         match event {
-            Event::Notification(note) if note.method == "notifications/subscriptions/acknowledged" => {
+            Event::Notification(note) if note.method == method::ACKNOWLEDGED => {
                 link.cache().opened(&told_of(&note));
             }
             Event::Notification(note) if note.method.ends_with("/list_changed") => {

@@ -17,7 +17,7 @@ use super::wire::Wire;
 use crate::config::{Transport, Upstream as Settings, UpstreamName};
 use crate::gateway::error::{Error, Fault};
 use crate::gateway::relay::{
-    ClientMeta, Era, LATEST_LEGACY, MODERN, Message, Notification, Outcome, Raw, code, member, names,
+    ClientMeta, Era, LATEST_LEGACY, MODERN, Message, Notification, Outcome, Raw, code, member, method, names,
     names::Strictness, raw,
 };
 use crate::gateway::upstream::builtin::Builtin;
@@ -261,7 +261,7 @@ impl Connector {
     async fn discover(&self, wire: &Wire) -> Result<Discovery, Fault> {
         let params = ClientMeta::default().apply(None);
         let limit = SILENCE.min(self.settings.start_timeout / 2);
-        let call = Call::new("server/discover", Some(params), limit);
+        let call = Call::new(method::DISCOVER, Some(params), limit);
         let outcome = match wire.call(self.name(), call).await.outcome().await {
             Ok(outcome) => outcome,
             Err(fault) if fault.unprocessed => return Err(fault),
@@ -305,7 +305,7 @@ impl Connector {
             capabilities: &client.meta.capabilities,
             client_info: &client.meta.info,
         };
-        let call = Call::new("initialize", Some(raw(&params)), self.settings.start_timeout);
+        let call = Call::new(method::INITIALIZE, Some(raw(&params)), self.settings.start_timeout);
         let result = match link.call(call).await.outcome().await? {
             Outcome::Result(result) => result,
             Outcome::Error(error) => {
@@ -313,7 +313,7 @@ impl Connector {
                 return Err(Fault::upstream(self.name(), "refused the handshake"));
             }
         };
-        link.check_names("initialize", &result, names::GREETING)?;
+        link.check_names(method::INITIALIZE, &result, names::GREETING)?;
         let greeting = Greeting::read(&result).ok_or_else(|| {
             Fault::upstream(self.name(), "answered the handshake with something that is not MCP")
         })?;
@@ -322,7 +322,7 @@ impl Connector {
             http.agreed(&version);
         }
         let link = link.greeted(Era::Legacy, greeting.into_handshake(&version));
-        let initialized = Notification { method: "notifications/initialized".to_owned(), params: None };
+        let initialized = Notification { method: method::INITIALIZED.to_owned(), params: None };
         link.write(&Message::Notification(initialized)).await?;
         Ok(link)
     }

@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 use super::connection::Link;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{
-    ClientMeta, Era, Object, Outcome, Raw, TASKS, array_items, member, member_str, names, raw, text,
+    ClientMeta, Era, Object, Outcome, Raw, TASKS, array_items, member, member_str, method, names, raw, text,
 };
 use crate::gateway::upstream::call::caller::Caller;
 use crate::gateway::upstream::call::request::Call;
@@ -127,16 +127,16 @@ pub(crate) async fn list_tasks(link: &Link) -> Result<Vec<Raw>, Fault> {
     let mut cursor: Option<String> = None;
     for _ in 0..PAGES {
         let params = cursor.as_deref().map(|cursor| raw(&json!({ "cursor": cursor })));
-        let page = match link.call(Call::new("tasks/list", params, PATIENCE)).await.outcome().await? {
+        let page = match link.call(Call::new(method::TASKS_LIST, params, PATIENCE)).await.outcome().await? {
             Outcome::Result(page) => page,
             Outcome::Error(error) => {
                 tracing::warn!(upstream = %link.name(), error = error.get(), "cannot list tasks");
                 return Err(Fault::upstream(link.name(), "refused to list its tasks"));
             }
         };
-        link.check_names("tasks/list", &page, names::PAGE)?;
+        link.check_names(method::TASKS_LIST, &page, names::PAGE)?;
         let mut items = member(&page, "tasks").and_then(array_items).unwrap_or_default();
-        items.retain(|item| link.check_names("tasks/list", item, names::ITEM).is_ok());
+        items.retain(|item| link.check_names(method::TASKS_LIST, item, names::ITEM).is_ok());
         bytes += page.get().len();
         tasks.extend(items.into_iter().map(ToOwned::to_owned));
         cursor = member_str(&page, "nextCursor").map(Cow::into_owned);
@@ -151,7 +151,7 @@ pub(crate) async fn list_tasks(link: &Link) -> Result<Vec<Raw>, Fault> {
 pub(crate) async fn knows_task(link: &Link, id: &str, client: &ClientMeta) -> bool {
     let params = raw(&json!({ "taskId": id }));
     let params = if link.era() == Era::Modern { client.apply(Some(params)) } else { params };
-    let answer = link.call_aside(Call::new("tasks/get", Some(params), PATIENCE)).await.outcome().await;
+    let answer = link.call_aside(Call::new(method::TASKS_GET, Some(params), PATIENCE)).await.outcome().await;
     matches!(answer, Ok(Outcome::Result(_)))
 }
 

@@ -22,8 +22,8 @@ use super::transfer::{Flow, Lender, Passed, PeerSender};
 use crate::config::UpstreamName;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{
-    Id, Message, Notification, Outcome, ParseError, Raw, Request, Response, code, member, names::Ambiguous,
-    raw, set_member, set_path,
+    Id, Message, Notification, Outcome, ParseError, Raw, Request, Response, code, member, method,
+    names::Ambiguous, raw, set_member, set_path,
 };
 use crate::gateway::upstream::call::exchange::too_long;
 use crate::gateway::upstream::call::exchange::{Cancel, Event, Events};
@@ -346,7 +346,7 @@ impl Stdio {
 
     /// Brings a request of the server to its client, where that can be told.
     fn asked(self: &Arc<Self>, request: Request) {
-        if request.method == "ping" {
+        if request.method == method::PING {
             return self.answer_soon(request.id, Outcome::Result(raw(&json!({}))));
         }
         if self.role == Role::Shared {
@@ -430,7 +430,7 @@ impl Cancel for CancelStdio {
         let params =
             params.unwrap_or_else(|| raw(&json!({ "requestId": 0, "reason": "nobody waits for it" })));
         let params = set_member(&params, "requestId", &id).unwrap_or(params);
-        let note = Notification { method: "notifications/cancelled".to_owned(), params: Some(params) };
+        let note = Notification { method: method::CANCELLED.to_owned(), params: Some(params) };
         // A child that does not read cannot make farewells pile up.
         tokio::spawn(async move {
             tokio::time::timeout(FAREWELL, connection.write(&Message::Notification(note))).await

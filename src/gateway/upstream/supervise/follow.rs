@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::supervisor::Upstream;
 use crate::gateway::changes::{UPDATED, updated};
 use crate::gateway::error::Fault;
-use crate::gateway::relay::{ClientMeta, Era, Notification, Outcome, array_items, member, raw};
+use crate::gateway::relay::{ClientMeta, Era, Notification, Outcome, array_items, member, method, raw};
 use crate::gateway::upstream::call::exchange::Event;
 use crate::gateway::upstream::call::request::Call;
 use crate::gateway::upstream::inbox::may_hear;
@@ -90,7 +90,7 @@ async fn unsubscribe(upstream: &Upstream, followed: &Followed) {
     let last = own.filter(|uri| !upstream.followers().unsubscribe(uri, &followed.who));
     let last: Vec<_> = last.cloned().collect();
     if let Some(link) = upstream.ready().filter(|_| !last.is_empty()) {
-        tell_each(&link, "resources/unsubscribe", last).await;
+        tell_each(&link, method::UNSUBSCRIBE, last).await;
     }
 }
 
@@ -104,12 +104,12 @@ async fn receive(
 ) -> Result<(), Fault> {
     let wanted = json!({ "notifications": { "resourceSubscriptions": followed.uris } });
     let params = followed.client.apply(Some(raw(&wanted)));
-    let mut exchange = link.call_aside(Call::new("subscriptions/listen", Some(params), LISTEN)).await;
+    let mut exchange = link.call_aside(Call::new(method::LISTEN, Some(params), LISTEN)).await;
     let refused = || Fault::upstream(link.name(), "does not tell of changes of this resource");
     loop {
         let Some(event) = heard(link, &mut exchange).await else { return Ok(()) };
         match event {
-            Event::Notification(note) if note.method == "notifications/subscriptions/acknowledged" => {
+            Event::Notification(note) if note.method == method::ACKNOWLEDGED => {
                 if !honours(&note) {
                     return Err(refused());
                 }

@@ -16,7 +16,7 @@ use super::demand::Demand;
 use super::failures::Failures;
 use super::followers::Followers;
 use super::shared_legacy::SharedLegacy;
-use crate::gateway::relay::{ClientMeta, Era, Outcome};
+use crate::gateway::relay::{ClientMeta, Era, Outcome, method};
 use crate::gateway::status::UpstreamState;
 use crate::gateway::upstream::call::backoff::until;
 use crate::gateway::upstream::call::request::Call;
@@ -185,8 +185,8 @@ async fn answers(connector: &Connector, link: &Link) -> Option<Said> {
     let interval = connector.settings().health_interval.unwrap_or(PATIENCE.1);
     let limit = interval.clamp(PATIENCE.0, PATIENCE.1);
     let call = match link.era() {
-        Era::Legacy => Call::new("ping", None, limit),
-        Era::Modern => Call::new("server/discover", Some(ClientMeta::default().apply(None)), limit),
+        Era::Legacy => Call::new(method::PING, None, limit),
+        Era::Modern => Call::new(method::DISCOVER, Some(ClientMeta::default().apply(None)), limit),
     };
     let mut closed = link.wire().closed();
     let asked = async { link.call_aside(call).await.outcome().await };
