@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use tokio_util::task::TaskTracker;
 
 use super::wire::{ACCEPT, Wire};
-use crate::config::{Shows, Upstream as Settings, UpstreamName};
+use crate::config::{Filters, Upstream as Settings, UpstreamName};
 use crate::gateway::changes::is_change;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{
@@ -44,7 +44,7 @@ pub(crate) struct Link {
     /// Tracks requests in flight.
     calls: TaskTracker,
     /// What of it is shown.
-    shows: Arc<Shows>,
+    shows: Arc<Filters>,
     /// Unused for so long it may be ended.
     idle_limit: Option<Duration>,
     /// How it is used and how it does.
@@ -115,7 +115,7 @@ impl Link {
     }
 
     /// What of it is shown.
-    pub(crate) fn shows(&self) -> &Shows {
+    pub(crate) fn shows(&self) -> &Filters {
         &self.shows
     }
 

@@ -24,7 +24,7 @@ use super::life::Life;
 use super::report::Report;
 use super::shared_legacy::SharedLegacy;
 use super::transfer::{Awaited, Offer, Place, SharedChild, inherit, server_key};
-use crate::config::{Shows, Start, Transport, Upstream as Settings};
+use crate::config::{Filters, Start, Transport, Upstream as Settings};
 use crate::gateway::changes::Changes;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{Era, Notification};
@@ -245,7 +245,7 @@ impl Upstream {
     }
 
     /// What of it is shown.
-    pub(crate) fn shows(&self) -> &Shows {
+    pub(crate) fn shows(&self) -> &Filters {
         &self.settings().shows
     }
 
