@@ -194,7 +194,7 @@ impl Gateway {
                 self.inner().handover.state().limits.insert(place, Arc::clone(&limit));
                 limit.told(word, teller);
             }
-            (None, LimitMessage::Held { .. }) => (teller.0)(LimitMessage::Unknown),
+            (None, LimitMessage::Held { .. }) => teller.send(LimitMessage::Unknown),
             (None, _) => {}
         }
     }
@@ -211,13 +211,13 @@ impl Inner {
     /// The way to the other process, for what is told of turns at an upstream.
     fn teller(self: &Arc<Self>, upstream: String) -> LimitSender {
         let inner = Arc::downgrade(self);
-        LimitSender(Arc::new(move |word| {
+        LimitSender::new(move |word| {
             let told = OfTurns { upstream: upstream.clone(), word };
             let word = serde_json::to_string(&told).expect("what is told has string keys only");
             if let Some(inner) = inner.upgrade() {
                 inner.peer.tell(PeerRequest::Turn { word });
             }
-        }))
+        })
     }
 
     /// The way to the other process, for what is told of children.

@@ -24,7 +24,7 @@ async fn asked(source: &impl ConnectionSource, upstream: &Arc<Upstream>) -> Resu
     if upstream.asleep().is_some_and(|link| !has_tasks(&link)) {
         return Ok(None);
     }
-    Ok(Some(awake(source, upstream).await?).filter(|link| has_tasks(&link)))
+    Ok(Some(awake(source, upstream).await?).filter(|link| has_tasks(link)))
 }
 
 /// The upstream that a task of the client is of. One whose owner is not known, but whose name cannot be guessed, is searched

@@ -56,7 +56,19 @@ pub(crate) enum LimitMessage {
 
 /// The way to the other process.
 #[derive(Clone)]
-pub(crate) struct LimitSender(pub(crate) Arc<dyn Fn(LimitMessage) + Send + Sync>);
+pub(crate) struct LimitSender(Arc<dyn Fn(LimitMessage) + Send + Sync>);
+
+impl LimitSender {
+    /// One that sends by this function.
+    pub(crate) fn new(send: impl Fn(LimitMessage) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(send))
+    }
+
+    /// Sends a message.
+    pub(crate) fn send(&self, message: LimitMessage) {
+        (self.0)(message);
+    }
+}
 
 impl fmt::Debug for LimitSender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -100,7 +112,7 @@ impl Lines {
         let (sender, next) = oneshot::channel();
         if again { &mut self.again } else { &mut self.new }.push_back(sender);
         if let Some(giver) = &self.giver {
-            (giver.0)(LimitMessage::Wanted);
+            giver.send(LimitMessage::Wanted);
         }
         next
     }
@@ -127,7 +139,7 @@ impl Lines {
                 && let Some(taker) = &self.taker
             {
                 (self.wanted, self.lent) = (self.wanted - 1, self.lent + 1);
-                (taker.0)(LimitMessage::Granted);
+                taker.send(LimitMessage::Granted);
             } else if !self.give(limit) {
                 return;
             }
@@ -207,7 +219,7 @@ impl ConcurrencyLimit {
         let mut lines = self.lines();
         let waiting = lines.again.iter().chain(&lines.new).filter(|waiting| !waiting.is_closed());
         let wanted = waiting.count();
-        (giver.0)(LimitMessage::Held { used: lines.used, wanted });
+        giver.send(LimitMessage::Held { used: lines.used, wanted });
         lines.giver = Some(giver);
     }
 
@@ -223,7 +235,7 @@ impl ConcurrencyLimit {
             LimitMessage::Granted => {
                 // One that was asked for by whoever has given up since goes back.
                 if lines.giver.is_some() && !lines.give(self) {
-                    (way.0)(LimitMessage::Released);
+                    way.send(LimitMessage::Released);
                 }
                 return;
             }
@@ -260,7 +272,7 @@ impl ConcurrencyLimit {
         let mut lines = self.lines();
         lines.used -= 1;
         match &lines.giver {
-            Some(giver) => (giver.0)(LimitMessage::Released),
+            Some(giver) => giver.send(LimitMessage::Released),
             None => lines.give_all(self),
         }
     }
@@ -354,7 +366,7 @@ mod tests {
         /// The way to one of them.
         fn towards(&self, which: usize) -> LimitSender {
             let words = Arc::clone(&self.words[which]);
-            LimitSender(Arc::new(move |word| words.lock().push_back(word)))
+            LimitSender::new(move |word| words.lock().push_back(word))
         }
 
         /// Brings one word to this process; whether there was one.

@@ -11,7 +11,7 @@ use futures_util::StreamExt as _;
 use http::Response as HttpResponse;
 use tokio::time::{Instant, timeout};
 
-use super::pool::Answer;
+use super::pool::ResponseBody;
 use super::requester::{Got, Requester, SILENCE};
 use super::sse::{RETRY, events as read_events, note_place};
 use crate::gateway::relay::{Message, method};
@@ -69,7 +69,7 @@ async fn ask_whether_it_is(requester: &Arc<Requester>, ask: Ask) {
 /// Puts the messages of the GET stream into the inbox.
 async fn read_unsolicited(
     requester: &Requester,
-    response: HttpResponse<Answer>,
+    response: HttpResponse<ResponseBody>,
     last: &mut Option<String>,
     wait: &mut Duration,
 ) {

@@ -19,7 +19,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 use super::balancer::{Endpoints, Place, Target};
-use super::pool::{Answer, Pool};
+use super::pool::{Pool, ResponseBody};
 use super::refusals::{Later, refused, unreachable, unusable};
 use super::sse::{content_type, is_stream};
 use crate::config::{Secret, UpstreamName};
@@ -98,7 +98,7 @@ pub(crate) struct Endpoint<'a> {
 /// What came of asking for a stream.
 pub(crate) enum Got {
     /// The stream.
-    Stream(Box<HttpResponse<Answer>>),
+    Stream(Box<HttpResponse<ResponseBody>>),
     /// The server has none, or the session is lost.
     Nothing,
     /// Not this one, or not now.
@@ -271,7 +271,7 @@ impl Requester {
         request: &Request,
         body: &Bytes,
         mirrors: &[(HeaderName, HeaderValue)],
-    ) -> Result<(HttpResponse<Answer>, Option<Place>), Fault> {
+    ) -> Result<(HttpResponse<ResponseBody>, Option<Place>), Fault> {
         let mut left = if self.home.is_some() { 1 } else { self.endpoints.len() };
         loop {
             left -= 1;
@@ -374,7 +374,7 @@ impl Requester {
 
     /// Notes what an answer says of its endpoint, and whether the request goes to another one, of which so many are left:
     /// a server that says when to come back has not processed it (RFC 9110 §10.2.3, RFC 6585 §4).
-    fn passes_on(&self, response: &HttpResponse<Answer>, place: &Place, left: usize) -> bool {
+    fn passes_on(&self, response: &HttpResponse<ResponseBody>, place: &Place, left: usize) -> bool {
         let (status, later) = (response.status(), Later::of(response));
         let busy = status == StatusCode::TOO_MANY_REQUESTS
             || status == StatusCode::SERVICE_UNAVAILABLE && later.is_some();

@@ -8,7 +8,7 @@ use futures_util::StreamExt as _;
 use http::{Response as HttpResponse, StatusCode, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
-use super::pool::Answer;
+use super::pool::ResponseBody;
 use super::refusals::{Later, broken, refused};
 use super::requester::{Got, Requester};
 use super::sse::{RETRY, content_type, events as read_events, finish, is_stream, is_too_long, note_place};
@@ -34,7 +34,7 @@ pub(crate) struct Sent {
 pub(crate) async fn read_answer(
     requester: &Requester,
     sent: Sent,
-    response: HttpResponse<Answer>,
+    response: HttpResponse<ResponseBody>,
     events: &Events,
 ) {
     let (status, later) = (response.status(), Later::of(&response));
@@ -87,7 +87,12 @@ fn has_lost_session(requester: &Requester, status: StatusCode, answer: Option<&M
 }
 
 /// Reads event streams until the request is answered, resuming broken ones where the server allows it.
-async fn read_stream(requester: &Requester, sent: Sent, response: HttpResponse<Answer>, events: &Events) {
+async fn read_stream(
+    requester: &Requester,
+    sent: Sent,
+    response: HttpResponse<ResponseBody>,
+    events: &Events,
+) {
     let mut stream = response;
     let mut last: Option<String> = None;
     let mut wait = RETRY;
@@ -107,7 +112,11 @@ async fn read_stream(requester: &Requester, sent: Sent, response: HttpResponse<A
 }
 
 /// A stream that goes on where another one broke off; `None` if the server has none.
-async fn resumed(requester: &Requester, last: Option<&str>, wait: Duration) -> Option<HttpResponse<Answer>> {
+async fn resumed(
+    requester: &Requester,
+    last: Option<&str>,
+    wait: Duration,
+) -> Option<HttpResponse<ResponseBody>> {
     for _ in 0..TRIES {
         tokio::time::sleep(wait).await;
         match requester.open_stream(last).await {
@@ -123,7 +132,7 @@ async fn resumed(requester: &Requester, last: Option<&str>, wait: Duration) -> O
 async fn read_answers(
     requester: &Requester,
     sent: Sent,
-    response: HttpResponse<Answer>,
+    response: HttpResponse<ResponseBody>,
     (last, wait): (&mut Option<String>, &mut Duration),
     events: &Events,
 ) -> bool {
