@@ -1,4 +1,4 @@
-//! IdleConnection HTTP connections that nobody but their user drives.
+//! Kept HTTP connections that nobody but their user drives.
 //!
 //! A connection is worked on by whoever waits for its answer, in the same task: no message passes between tasks for a
 //! call, and a call that is given up closes its connection by being dropped. While nobody uses it, a connection is not looked
