@@ -47,7 +47,7 @@ use crate::daemon::detach::{self, Announcer, Launcher, Side};
 use crate::daemon::listen::{self, Listeners};
 use crate::daemon::passed::{self, Passed};
 use crate::daemon::privileges::Credentials;
-use crate::daemon::{Lock, Notifier, Record, RunPaths, Signals, Waiting};
+use crate::daemon::{Lock, Record, RunPaths, Signals, Waiting};
 use crate::exit::{Exit, ToExit as _};
 use crate::gateway::Gateway;
 use crate::log::{self, Console};
@@ -55,6 +55,7 @@ use crate::sys::fd::Rest;
 use crate::sys::limits;
 use crate::sys::net::Address;
 use crate::sys::signal;
+use crate::systemd::Notifier;
 use crate::{daemon, drain};
 
 /// How long readiness waits for upstreams; those that are slower are retried while the gateway serves.

@@ -128,7 +128,7 @@ fn caller() -> (u32, u32) {
 /// Makes the account from our sysusers.d(5) file, or by useradd(8) where systemd-sysusers is missing.
 ///
 /// # Errors
-/// [`Error::Command`], [`Error::NoTool`], [`Error::NoAccount`].
+/// [`Error::Program`], [`Error::NoAccount`].
 pub(super) fn create(tree: &Tree, layout: &Layout) -> Result<(), Error> {
     let root = format!("--root={}", tree.path().display());
     if exec::find("systemd-sysusers").is_some() {

@@ -233,7 +233,7 @@ impl Step {
             (Object::Account, _) => account::create(tree, &target.layout),
             (Object::Contexts(paths), _) => {
                 let paths: Vec<_> = paths.iter().filter_map(|path| path.to_str()).collect();
-                exec::run("restorecon", &[&["-F"], &paths[..]].concat()).map(drop)
+                Ok(exec::run("restorecon", &[&["-F"], &paths[..]].concat()).map(drop)?)
             }
             (Object::Unmask(files), _) => files.iter().try_for_each(|file| tree.remove_file(file)),
             (Object::Reload, _) => service::reload(&target.layout),
