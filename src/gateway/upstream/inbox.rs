@@ -8,8 +8,9 @@
 //! Invariant: what is remembered of a list is forgotten before anything that the server says later is read.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc};
 
@@ -153,7 +154,7 @@ impl Outlet {
 impl Everybody {
     /// What is known over the connections that are shared.
     fn siblings(&self) -> MutexGuard<'_, Vec<Weak<ListCache>>> {
-        self.siblings.lock().unwrap_or_else(PoisonError::into_inner)
+        self.siblings.lock()
     }
 }
 
@@ -285,7 +286,7 @@ impl Missed {
 
     /// The changes.
     fn state(&self) -> MutexGuard<'_, Gathered> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 
