@@ -7,7 +7,7 @@
 //! | [`cli`] | the clap definition, control actions, all terminal output | everything below |
 //! | [`serve`] | the start-up order of the daemon, top to bottom | log, daemon, gateway and below |
 //! | [`log`] | subscriber, formats, files | config, exit, sys, text |
-//! | [`daemon`] | detach, pid file, readiness, listeners, signals, control | allowance, config, drain, exit, handover, probe, sys, systemd |
+//! | [`daemon`] | detach, pid file, readiness, listeners, signals, control | allowance, config, drain, exit, handover, probe, program, sys, systemd |
 //! | [`install`] | plan, steps, receipt, checks | config, exit, probe, program, render, sys, systemd |
 //! | [`gateway`] | the MCP relay, its sessions and upstreams | allowance, config, drain, exit, handover, sys |
 //! | [`handover`] | the protocol between a gateway and the process that takes its place | config, exit, sys, systemd |
