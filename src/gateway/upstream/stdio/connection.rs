@@ -254,7 +254,7 @@ impl Stdio {
 
     /// Handles one line of the child's standard output.
     pub(crate) fn receive(self: &Arc<Self>, line: &[u8]) {
-        let message = Message::of_server(line);
+        let message = Message::of_server(line, || self.inbox.tell_loose());
         if self.borrows.load(Ordering::Relaxed)
             && let Ok(message) = &message
             && self.leave_to_lender(message, line)
