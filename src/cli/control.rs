@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::daemon::control::{self, Request};
 use crate::daemon::detach::START_TIMEOUT;
-use crate::daemon::find::{self, State, Stopped};
+use crate::daemon::locate::{self, State, Stopped};
 use crate::daemon::{RunPaths, Unit};
 use crate::exit::{Exit, ToExit};
 use crate::log::Console;
@@ -143,7 +143,7 @@ fn welcome(addresses: &[Address]) {
 /// Stops the running gateway and waits for its end; that none runs is fine (LSB: stop of a stopped service succeeds).
 pub(super) fn stop(common: &Common, force: bool) -> Exit {
     let stopped = match RunPaths::resolve(common.pid_file.as_deref()) {
-        Ok(paths) => find::stop(&paths, force),
+        Ok(paths) => locate::stop(&paths, force),
         Err(error) => return report::error(&error),
     };
     match stopped {
@@ -168,7 +168,7 @@ fn start_stopped(common: &Common, paths: &RunPaths, limit: Option<Duration>) -> 
     let (name, line) = (unit.name().to_owned(), unit.line("start"));
     let cause = match unit.start() {
         Ok(status) if status.success() => {
-            let pid = match find::find(paths) {
+            let pid = match locate::locate(paths) {
                 Ok(State::Running(running)) => format!("mcpeg is serving with pid {}", running.handle.pid()),
                 _ => "mcpeg is serving".to_owned(),
             };
@@ -186,7 +186,7 @@ pub(super) fn restart(common: &Common, limit: Option<Duration>) -> Exit {
         Ok(paths) => paths,
         Err(error) => return report::error(&error),
     };
-    let running = match find::find(&paths) {
+    let running = match locate::locate(&paths) {
         Ok(State::Running(running)) => running,
         Ok(State::Stopped | State::Stale(_)) => return start_stopped(common, &paths, limit),
         Err(error) => return report::error(&error),
@@ -196,7 +196,7 @@ pub(super) fn restart(common: &Common, limit: Option<Duration>) -> Exit {
         return report::error(&NotReplaced::Suspended(pid));
     }
     if let Some((unit, why)) =
-        Unit::of(&running).and_then(|unit| Some((unit.name().to_owned(), unit.obstacle()?)))
+        Unit::of(&running.record).and_then(|unit| Some((unit.name().to_owned(), unit.obstacle()?)))
     {
         return report::error(&NotReplaced::NotFollowed { unit, why });
     }

@@ -5,7 +5,7 @@
 //! | `paths` | where pid file, lock and control socket are, and whether that place can be trusted |
 //! | `lock` | the one truth about who runs, and the record beside it |
 //! | `pidfile` | the number for people and scripts |
-//! | `find` | from a pid file to a proved process; stopping it |
+//! | `locate` | from a pid file to a proved process; stopping it |
 //! | `detach` | daemon(7) SysV steps and the pipe by which the launcher learns of readiness |
 //! | `privileges` | giving root up, and what the user needs beforehand |
 //! | `readiness` | the pipe of a supervisor that waits for readiness |
@@ -17,13 +17,13 @@
 //! | `control` | the control socket, both sides |
 //! | `unit` | gateways that belong to a systemd unit |
 //!
-//! A remembered number is never signalled: every way to a signal goes through [`find::find`].
+//! A remembered number is never signalled: every way to a signal goes through [`locate::locate`].
 
 mod bind_hint;
 pub mod control;
 pub mod detach;
-pub mod find;
 pub mod listen;
+pub mod locate;
 mod lock;
 mod notify;
 pub mod passed;

@@ -16,7 +16,7 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use tokio::io::AsyncReadExt as _;
 
-use crate::sys::handover;
+use crate::sys::scm_rights;
 
 /// How long one message may block.
 const SEND_LIMIT: Duration = Duration::from_secs(1);
@@ -132,7 +132,7 @@ impl Notifier {
         let (socket, address) = self.peer.as_ref().ok_or(io::ErrorKind::NotConnected)?;
         let flags = nix::fcntl::OFlag::O_CLOEXEC | nix::fcntl::OFlag::O_NONBLOCK;
         let (reader, writer) = nix::unistd::pipe2(flags)?;
-        handover::send_with(&connected(socket, address)?, b"BARRIER=1", &[writer.as_fd()])?;
+        scm_rights::send_with(&connected(socket, address)?, b"BARRIER=1", &[writer.as_fd()])?;
         Ok(reader)
     }
 
@@ -142,7 +142,7 @@ impl Notifier {
         let Some((socket, address)) = &self.peer else { return };
         let message = format!("FDSTORE=1\nFDNAME={name}\nFDPOLL=0");
         let sent = connected(socket, address)
-            .and_then(|connected| handover::send_with(connected, message.as_bytes(), descriptors));
+            .and_then(|connected| scm_rights::send_with(connected, message.as_bytes(), descriptors));
         if let Err(error) = sent {
             tracing::warn!(%error, name, "the service manager does not keep a listener");
         }

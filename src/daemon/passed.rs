@@ -7,13 +7,14 @@
 //! that is the file at its path.
 
 use std::fmt::Write as _;
+use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use super::listen::Error;
 use super::readiness::Waiting;
 use crate::config::ListenAddr;
+use crate::exit::{Exit, ToExit};
 use crate::sys::fd::{self, Rest};
 
 /// What the names of our own begin with in the store; a socket unit's are its own name or `FileDescriptorName=`.
@@ -22,6 +23,17 @@ const PREFIX: &str = "mcpeg-listen-";
 const UNIX_PREFIX: &str = "mcpeg-unix-";
 /// The longest name that systemd takes: `FDNAME_MAX` of `sd_notify(3)`.
 const NAME_LIMIT: usize = 255;
+
+/// Why the descriptors cannot be taken over.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// `LISTEN_FDS` does not fit what is open.
+    #[error("cannot take over the {0} sockets that LISTEN_FDS announces")]
+    Claim(u16, #[source] io::Error),
+    /// `--ready-fd` names a descriptor that is of no use.
+    #[error("descriptor {0} of --ready-fd {1}")]
+    Ready(i32, &'static str),
+}
 
 /// Descriptors that were passed and not looked at yet.
 #[derive(Debug, Default)]
@@ -155,6 +167,24 @@ fn unescaped(text: &str) -> Option<String> {
         address.extend(rest.as_bytes());
     }
     String::from_utf8(address).ok()
+}
+
+impl ToExit for Error {
+    fn to_exit(&self) -> Exit {
+        match self {
+            Self::Claim(..) => Exit::Os,
+            Self::Ready(..) => Exit::Usage,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Claim(..) => None,
+            Self::Ready(..) => {
+                Some("a supervisor opens it; in a shell, `--ready-fd 3 3>FILE` does".to_owned())
+            }
+        }
+    }
 }
 
 #[cfg(test)]

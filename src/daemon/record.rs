@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+use super::paths::RunPaths;
 use crate::sys::identity::Identity;
 
 /// The record.
@@ -49,11 +50,7 @@ impl Record {
     ///
     /// # Errors
     /// When /proc is not mounted.
-    pub fn own(
-        paths: &super::RunPaths,
-        config: Option<PathBuf>,
-        drain_timeout: Duration,
-    ) -> io::Result<Self> {
+    pub fn own(paths: &RunPaths, config: Option<PathBuf>, drain_timeout: Duration) -> io::Result<Self> {
         let identity = Identity::own()?;
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Ok(Self {

@@ -10,8 +10,7 @@ use std::process::{ExitStatus, Output, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use super::find::Running;
-use super::record;
+use super::record::{self, Record};
 use crate::sys::process::command;
 
 /// How long systemd may take to tell about a unit.
@@ -44,12 +43,12 @@ impl Unit {
     /// The unit whose main process the gateway is. None for a command of the unit itself, such as `ExecStop=`: what it
     /// asked systemd for would wait for its own end.
     #[must_use]
-    pub fn of(running: &Running) -> Option<Self> {
-        let name = running.record.unit.clone()?;
+    pub fn of(record: &Record) -> Option<Self> {
+        let name = record.unit.clone()?;
         if record::own_unit().as_ref() == Some(&name) {
             return None;
         }
-        let pid = running.handle.pid().to_string();
+        let pid = record.pid.to_string();
         let managers = [false, true].map(|user| Self { name: name.clone(), user });
         managers.into_iter().find(|unit| unit.property("MainPID").as_ref() == Some(&pid))
     }

@@ -3,7 +3,7 @@
 //! Old: [`Gateway::offers`] before the new process is told what to serve; [`Gateway::hand_over`] when it is ready, and
 //! [`Gateway::take_back`] if it then fails; [`Gateway::lend`] once it serves. New: [`Gateway::start`] with the offers;
 //! [`Gateway::receive`] for each child that comes; [`Gateway::adopt`] once it serves. Until one of them ends, both pass
-//! on what [`Told`] says. The turns at upstreams with `max_concurrency` are given by the new process from
+//! on what [`PeerMessage`] says. The turns at upstreams with `max_concurrency` are given by the new process from
 //! [`Gateway::share_turns`] on, before it accepts, until one of them has ended.
 
 use std::collections::HashMap;
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::service::{Gateway, Inner};
 use super::session::PeerRequest;
-use super::upstream::{Awaited, Gate, Offer, Parcel, Shared, Teller, Told, Way, Word};
+use super::upstream::{Awaited, ChildTransfer, Gate, Offer, PeerMessage, PeerSender, Shared, Teller, Word};
 
 /// Children on their way.
 #[derive(Debug, Default)]
@@ -29,7 +29,7 @@ struct State {
     /// Connections that wait for their pipes.
     awaited: Vec<Awaited>,
     /// Children that have come.
-    parcels: HashMap<u32, Parcel>,
+    parcels: HashMap<u32, ChildTransfer>,
     /// Connections of children that two processes use, by the child's pid.
     shared: HashMap<u32, Shared>,
     /// The gates of upstreams at which two processes have requests, by what tells their servers apart.
@@ -81,7 +81,7 @@ impl Gateway {
 
     /// Stops to use the children that were offered, as far as they still run and read, and packs them. Requests for
     /// them wait until [`Self::lend`] or [`Self::take_back`].
-    pub async fn hand_over(&self) -> Vec<Parcel> {
+    pub async fn hand_over(&self) -> Vec<ChildTransfer> {
         let table = self.inner().routing.current();
         let shared: HashMap<u32, Shared> = {
             let mut state = self.inner().handover.state();
@@ -104,14 +104,14 @@ impl Gateway {
 
     /// Leaves the children to the next process, and sends it what is to be written.
     pub fn lend(&self) {
-        let way = self.inner().way();
+        let way = self.inner().peer_sender();
         for (child, shared) in &self.inner().handover.state().shared {
             shared.lend(*child, way.clone());
         }
     }
 
     /// Takes a child that the process before has packed.
-    pub fn receive(&self, parcel: Parcel) {
+    pub fn receive(&self, parcel: ChildTransfer) {
         if let Some(child) = parcel.child() {
             self.inner().handover.state().parcels.insert(child, parcel);
         }
@@ -120,7 +120,7 @@ impl Gateway {
     /// Goes on with the children of the process before, which reads and writes no more once `say` has told it that this
     /// one serves.
     pub fn adopt(&self, say: impl FnOnce()) {
-        let way = self.inner().way();
+        let way = self.inner().peer_sender();
         // What the other process tells of a child waits meanwhile.
         let mut state = self.inner().handover.state();
         say();
@@ -143,12 +143,14 @@ impl Gateway {
                 return;
             }
         };
-        let (Told::Line { child, .. } | Told::Adopted { child } | Told::HungUp { child }) = &told;
+        let (PeerMessage::Line { child, .. }
+        | PeerMessage::Adopted { child }
+        | PeerMessage::HungUp { child }) = &told;
         let Some(shared) = self.inner().handover.state().shared.get(child).cloned() else { return };
         match told {
-            Told::Line { line, .. } => shared.told(&line),
-            Told::Adopted { .. } => shared.adopted(),
-            Told::HungUp { .. } => shared.hung_up(),
+            PeerMessage::Line { line, .. } => shared.told(&line),
+            PeerMessage::Adopted { .. } => shared.adopted(),
+            PeerMessage::HungUp { .. } => shared.hung_up(),
         }
     }
 
@@ -216,12 +218,12 @@ impl Inner {
     }
 
     /// The way to the other process, for what is told of children.
-    fn way(self: &Arc<Self>) -> Way {
+    fn peer_sender(self: &Arc<Self>) -> PeerSender {
         let inner = Arc::downgrade(self);
-        let tell = move |told: &Told| {
+        let tell = move |told: &PeerMessage| {
             let word = serde_json::to_string(told).expect("what is told has string keys only");
             inner.upgrade().is_some_and(|inner| inner.peer.tell(PeerRequest::OfChild { word }))
         };
-        Way(Arc::new(tell))
+        PeerSender::new(tell)
     }
 }

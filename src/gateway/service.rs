@@ -18,9 +18,9 @@ use super::error::Error;
 use super::handover::{Handover, read_offers};
 use super::http;
 use super::metrics::{self, Metric, Metrics};
-use super::session::{Peer, Store};
+use super::session::{PeerLink, SessionStore};
 use super::status::{Audience, State, Status, UpstreamStatus};
-use super::upstream::{self, Builtin, Connector, Keepers, Pool, Upstream};
+use super::upstream::{self, Builtin, Connector, Pool, Reaper, Upstream};
 use crate::config::{Config, Prefix, Sharing, Start, Transport, Upstream as Settings, UpstreamName};
 use crate::drain::Watch;
 use crate::sys::net::Listener;
@@ -39,13 +39,13 @@ pub(crate) struct Inner {
     /// The upstreams and what is behind which endpoint.
     pub(crate) routing: Arc<RoutingHandle>,
     /// Legacy sessions.
-    pub(crate) sessions: Store,
+    pub(crate) sessions: SessionStore,
     /// Requests of modern clients that wait for their answers to a server's questions.
     pub(crate) held: Arc<http::Held>,
     /// Repetitions of such requests that another process goes on with, or this one for another.
     pub(crate) rounds: http::Rounds,
     /// The way to the process before or after this one.
-    pub(crate) peer: Peer,
+    pub(crate) peer: Arc<PeerLink>,
     /// Children on their way from the process before, or to the one after this one.
     pub(super) handover: Handover,
     /// Set while connections are left to wait: another process takes over.
@@ -71,7 +71,7 @@ pub(crate) struct Inner {
     /// The tasks that supervise upstreams.
     supervisors: TaskTracker,
     /// The tasks that end and reap children.
-    keepers: Keepers,
+    reaper: Reaper,
     /// The tasks that end upstreams which a reload has replaced.
     pub(super) retiring: TaskTracker,
     /// Cancelled when these must not wait any longer.
@@ -98,9 +98,9 @@ impl Gateway {
     pub fn start(config: &Config, offers: &[String]) -> Result<Self, Error> {
         let pool = pool_for(&config.upstreams)?;
         let builtin = Arc::new(Builtin::new(config.sources.first().cloned()));
-        let (changes, keepers, supervisors) = (Changes::default(), Keepers::default(), TaskTracker::new());
+        let (changes, reaper, supervisors) = (Changes::default(), Reaper::default(), TaskTracker::new());
         let connector = |settings: &Settings, builtin: Option<&Arc<Builtin>>| {
-            Connector::new(settings, &pool, config.server.max_message_size, &keepers, builtin.cloned())
+            Connector::new(settings, &pool, config.server.max_message_size, &reaper, builtin.cloned())
         };
         let connectors = config.upstreams.iter().map(|settings| connector(settings, None));
         let connectors = connectors.chain(std::iter::once(connector(&builtin_settings(), Some(&builtin))));
@@ -112,13 +112,20 @@ impl Gateway {
         let start = |connector| Upstream::start(connector, changes.clone(), &supervisors, &mut offers, None);
         let (upstreams, awaited): (_, Vec<_>) = connectors.into_iter().map(start).unzip();
         let table = RoutingTable::new(config.server.clone(), upstreams).beside(&config.disabled);
-        let complaints = Arc::<Complaints>::default();
+        let (complaints, peer) = (Arc::<Complaints>::default(), Arc::<PeerLink>::default());
+        let routing = Arc::new(RoutingHandle::new(table));
+        let sessions = SessionStore::new(
+            Arc::clone(&routing),
+            Arc::clone(&peer),
+            changes.clone(),
+            Arc::clone(&complaints),
+        );
         let inner = Arc::new(Inner {
-            routing: Arc::new(RoutingHandle::new(table)),
-            sessions: Store::new(&complaints),
+            routing,
+            sessions,
             held: Arc::default(),
             rounds: http::Rounds::default(),
-            peer: Peer::default(),
+            peer,
             handover: Handover::new(awaited.into_iter().flatten().collect()),
             paused: watch::Sender::new(false),
             slots: Arc::default(),
@@ -131,7 +138,7 @@ impl Gateway {
             metrics: Metrics::default(),
             started: Instant::now(),
             supervisors,
-            keepers,
+            reaper,
             retiring: TaskTracker::new(),
             stopping: CancellationToken::new(),
         });
@@ -143,8 +150,7 @@ impl Gateway {
         inner.metrics.add(metrics::of_gateway(Arc::downgrade(&inner)));
         let sweeping = Arc::clone(&inner);
         tokio::spawn(async move {
-            let limit = || sweeping.routing.current().server.session_timeout;
-            sweeping.sessions.sweep(limit, sweeping.draining.clone()).await;
+            sweeping.sessions.sweep(sweeping.draining.clone()).await;
         });
         Ok(Self(inner))
     }
@@ -212,11 +218,11 @@ impl Gateway {
     /// 1.2 seconds more: by then servers are told no more goodbyes, and children are killed.
     pub async fn stop_by(&self, deadline: Instant) {
         let last = deadline.max(Instant::now()) + LAST;
-        self.0.keepers.hurry(last);
+        self.0.reaper.hurry(last);
         if timeout_at(last, self.end()).await.is_err() {
             tracing::warn!("not all connections to upstreams have ended in time; they are cut");
         }
-        self.0.keepers.end().await;
+        self.0.reaper.end().await;
         self.0.complaints.end();
     }
 
@@ -262,7 +268,7 @@ impl Inner {
         limit: usize,
         former: Option<&Arc<Upstream>>,
     ) -> Result<Arc<Upstream>, Error> {
-        let connector = Connector::new(settings, pool, limit, &self.keepers, None)?;
+        let connector = Connector::new(settings, pool, limit, &self.reaper, None)?;
         let there = upstream::whereabouts(settings);
         let gate = former.and_then(|former| former.gate()).filter(|(place, _)| *place == there);
         let gate = gate.map(|(_, gate)| Arc::clone(gate));

@@ -12,8 +12,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout};
 use super::channel::Descriptors;
 use super::error::Error;
 use super::message::{PROTOCOL, VARIABLE};
-use crate::sys::handover;
 use crate::sys::process::{self, Kill};
+use crate::sys::scm_rights;
 
 /// Variables that mean one process, `sd_listen_fds(3)` and `sd_watchdog_enabled(3)`; the next one is another.
 const PERSONAL: [&str; 5] = ["LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID"];
@@ -148,6 +148,6 @@ pub fn pass(
         .into_iter()
         .chain(listeners.iter().map(std::os::fd::AsFd::as_fd))
         .collect();
-    handover::send(channel, &all)?;
+    scm_rights::send(channel, &all)?;
     Descriptors::of(ours)
 }

@@ -244,10 +244,10 @@ fn core_limits(pid: i32) -> (String, String) {
 #[test]
 fn gateway_that_is_started_by_hand_leaves_no_core_file_and_nor_does_what_it_starts() {
     let site = Site::new();
-    site.write("sleeper.py", "import sys\nfor line in sys.stdin: pass\n");
+    site.write("echo.py", include_str!("../fixtures/echo_server.py"));
     let upstream = format!(
         "[server]\nlisten = [\"127.0.0.1:0\"]\n[upstreams.own]\ncommand = \"/usr/bin/python3\"\nargs = [\"{}\"]\n",
-        site.path("sleeper.py").display()
+        site.path("echo.py").display()
     );
     site.write("mcpeg.toml", upstream);
     let any = "ulimit -c $(ulimit -H -c); exec \"$MCPEG\"";
@@ -268,7 +268,7 @@ fn gateway_that_is_started_by_hand_leaves_no_core_file_and_nor_does_what_it_star
             crate::support::daemon::processes()
                 .filter(|pid| {
                     fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| {
-                        line.contains("sleeper.py") && line.contains(site.path("").to_str().unwrap())
+                        line.contains("echo.py") && line.contains(site.path("").to_str().unwrap())
                     })
                 })
                 .collect::<Vec<_>>()
@@ -298,9 +298,7 @@ fn listener_in_the_place_of_a_file_of_the_gateway_itself_is_refused_and_takes_no
     let directory = site.path("");
     let directory = directory.display();
     std::os::unix::fs::symlink(site.path(""), site.path("link")).unwrap();
-    for place in
-        ["mcpeg.sock", "./mcpeg.sock", "link/mcpeg.sock", "link/../mcpeg.sock", "mcpeg.pid", "mcpeg.lock"]
-    {
+    for place in ["mcpeg.sock", "./mcpeg.sock", "link/mcpeg.sock", "mcpeg.pid", "mcpeg.lock"] {
         let listener = format!("unix:{directory}/{place}");
         let config = format!("[server]\nlisten = [\"127.0.0.1:0\", \"{listener}\"]\n");
         site.write("mcpeg.toml", &config);

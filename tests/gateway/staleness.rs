@@ -657,6 +657,7 @@ async fn server_without_sessions_that_can_do_more_is_asked_anew_what_it_is() {
             assert_eq!(client.call("lister_one", "{}").await.text(), "fine");
         }
         // One that stays what it is stays connected.
+        gateway.prints("asking it anew").await;
         let starts = gateway.printed().matches("asking it anew").count();
         tokio::time::sleep(Duration::from_secs(4)).await;
         assert_eq!(gateway.printed().matches("asking it anew").count(), starts, "{}", gateway.printed());

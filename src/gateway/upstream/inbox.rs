@@ -8,8 +8,9 @@
 //! Invariant: what is remembered of a list is forgotten before anything that the server says later is read.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc};
 
@@ -156,7 +157,7 @@ impl Outlet {
 impl Everybody {
     /// What is known over the connections that are shared.
     fn siblings(&self) -> MutexGuard<'_, Vec<Weak<ListCache>>> {
-        self.siblings.lock().unwrap_or_else(PoisonError::into_inner)
+        self.siblings.lock()
     }
 }
 
@@ -198,7 +199,7 @@ impl Inbox {
 
     /// Tells, once for each upstream, that its answers have both a result and an error, one of which is `null`.
     pub(crate) fn tell_loose(&self) {
-        if LOOSE.lock().unwrap_or_else(PoisonError::into_inner).insert(self.name.clone()) {
+        if LOOSE.lock().insert(self.name.clone()) {
             tracing::warn!(
                 upstream = %self.name,
                 "the server answers with both `result` and `error`, one of which is null; that one is left out"
@@ -298,7 +299,7 @@ impl Missed {
 
     /// The changes.
     fn state(&self) -> MutexGuard<'_, Gathered> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

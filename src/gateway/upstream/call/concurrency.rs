@@ -11,9 +11,10 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -266,7 +267,7 @@ impl Gate {
 
     /// Who waits.
     fn lines(&self) -> MutexGuard<'_, Lines> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lines.lock()
     }
 }
 
@@ -353,12 +354,12 @@ mod tests {
         /// The way to one of them.
         fn towards(&self, which: usize) -> Teller {
             let words = Arc::clone(&self.words[which]);
-            Teller(Arc::new(move |word| words.lock().unwrap().push_back(word)))
+            Teller(Arc::new(move |word| words.lock().push_back(word)))
         }
 
         /// Brings one word to this process; whether there was one.
         fn bring(&self, which: usize) -> bool {
-            let word = self.words[which].lock().unwrap().pop_front();
+            let word = self.words[which].lock().pop_front();
             word.map(|word| self.gates[which].told(word, self.towards(1 - which))).is_some()
         }
     }

@@ -9,11 +9,12 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -199,7 +200,7 @@ impl Events {
                 fits(waiting.fetch_add(weight, Ordering::Relaxed)) && sender.send(event).is_ok()
             }
             Self::Queue(queue) => {
-                let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut queue = queue.lock();
                 let fits = fits(queue.waiting);
                 if fits {
                     queue.waiting += weight;
@@ -264,7 +265,7 @@ impl Source {
         carrier: &mut Option<Carrier>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Event>> {
-        let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let next = || queue.lock().next();
         if let Some(event) = next() {
             return Poll::Ready(Some(event));
         }

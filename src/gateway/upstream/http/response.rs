@@ -2,7 +2,6 @@
 //!
 //! A broken event stream is resumed with `Last-Event-ID` where the server gave its events identifiers.
 
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -163,7 +162,7 @@ impl Http {
 
     /// Logs what is wrong with a message.
     fn complain(&self, error: &ParseError) {
-        let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut complaints = self.complaints.lock();
         if complaints.admits(&self.name) {
             tracing::warn!(upstream = %self.name, %error, "a message that is not MCP is ignored");
         }

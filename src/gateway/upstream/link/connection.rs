@@ -56,7 +56,7 @@ pub(crate) struct Link {
     /// The least severe log message that a legacy server was asked for.
     pub(crate) log: tokio::sync::Mutex<Option<Severity>>,
     /// How much of what is wrong with its answers may still be logged.
-    pub(crate) complaints: std::sync::Mutex<Allowance>,
+    pub(crate) complaints: parking_lot::Mutex<Allowance>,
 }
 
 /// What a connection is made of.
@@ -66,7 +66,7 @@ pub(crate) enum Wire {
         /// The pipes.
         connection: Arc<Stdio>,
         /// The process, until it is ended.
-        process: std::sync::Mutex<Option<Process>>,
+        process: parking_lot::Mutex<Option<Process>>,
     },
     /// A Streamable HTTP endpoint.
     Http(Arc<Http>),
@@ -133,7 +133,7 @@ impl Wire {
                 connection.close();
                 // Nobody takes the process away from a child that is on its way before another one watches over it.
                 connection.settled().await;
-                let process = process.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+                let process = process.lock().take();
                 match process {
                     Some(process) => process.end().await,
                     None => "has been ended".to_owned(),
@@ -203,7 +203,7 @@ impl Link {
         place: &'static names::Place,
     ) -> Result<(), Fault> {
         names::check(answer, place, Strictness::Pairs).map_err(|reason| {
-            let mut complaints = self.complaints.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut complaints = self.complaints.lock();
             if complaints.admits(&self.name) {
                 tracing::warn!(upstream = %self.name, method, %reason, "an answer that can be read in two ways is refused");
             }
@@ -242,7 +242,7 @@ impl Link {
     /// Gives the connection the process that another one has left to this one.
     pub(crate) fn set_process(&self, adopted: Process) {
         if let Wire::Stdio { process, .. } = &self.wire {
-            *process.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(adopted);
+            *process.lock() = Some(adopted);
         }
     }
 
@@ -250,8 +250,8 @@ impl Link {
     pub(crate) fn pid(&self) -> Option<u32> {
         match &self.wire {
             Wire::Stdio { process, .. } => {
-                let process = process.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                process.as_ref().map(|process| process.pid)
+                let process = process.lock();
+                process.as_ref().map(Process::pid)
             }
             Wire::Http(_) | Wire::Builtin(_) => None,
         }
@@ -264,7 +264,7 @@ impl Drop for Link {
         match &self.wire {
             Wire::Stdio { connection, process } => {
                 connection.close();
-                process.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+                process.lock().take();
             }
             Wire::Http(http) => http.abandon(),
             Wire::Builtin(_) => {}

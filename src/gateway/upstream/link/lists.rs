@@ -117,7 +117,7 @@ impl Link {
     pub(crate) fn is_told(&self, kind: Kind) -> bool {
         self.tells_changes(kind)
             && match (&self.wire, self.era) {
-                (Wire::Stdio { connection, .. }, Era::Legacy) => !connection.is_lent(),
+                (Wire::Stdio { connection, .. }, Era::Legacy) => !connection.flow().is_lent(),
                 _ => self.known.is_streamed(kind),
             }
     }

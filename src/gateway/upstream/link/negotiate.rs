@@ -4,9 +4,10 @@
 //! and any error but a modern one, or silence, means legacy; on HTTP the same request's answer decides.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::time::timeout;
@@ -28,10 +29,10 @@ use crate::gateway::upstream::http::connection::{Endpoint, Http};
 use crate::gateway::upstream::http::pool::Pool;
 use crate::gateway::upstream::inbox::{Inbox, Outlet};
 use crate::gateway::upstream::log_limit::Allowance;
-use crate::gateway::upstream::stdio::child::{self, Recipe};
+use crate::gateway::upstream::stdio::child::{self, SpawnSpec};
 use crate::gateway::upstream::stdio::connection::Stdio;
 use crate::gateway::upstream::stdio::pipes::Rest;
-use crate::gateway::upstream::stdio::reaper::Keepers;
+use crate::gateway::upstream::stdio::reaper::Reaper;
 
 /// How long a stdio server may be silent on `server/discover` before it is taken for a legacy one.
 const SILENCE: Duration = Duration::from_secs(8);
@@ -57,7 +58,7 @@ pub(crate) struct Connector {
     /// The largest message, in bytes.
     pub(crate) limit: usize,
     /// Who ends and reaps children.
-    pub(crate) keepers: Keepers,
+    pub(crate) reaper: Reaper,
     /// The built-in upstream, where it is this one.
     pub(crate) builtin: Option<Arc<Builtin>>,
     /// The endpoints of an HTTP upstream.
@@ -107,7 +108,7 @@ impl Connector {
         settings: &Settings,
         pool: &Pool,
         limit: usize,
-        keepers: &Keepers,
+        reaper: &Reaper,
         builtin: Option<Arc<Builtin>>,
     ) -> Result<Self, Error> {
         let endpoints = match &settings.transport {
@@ -116,8 +117,8 @@ impl Connector {
         };
         let trusted = authorities(settings).map(Authorities::read).transpose()?;
         let pool = trusted.as_ref().map(Authorities::pool).transpose()?.unwrap_or_else(|| pool.clone());
-        let (settings, keepers) = (settings.clone(), keepers.clone());
-        Ok(Self { settings, pool, trusted, limit, keepers, builtin, endpoints })
+        let (settings, reaper) = (settings.clone(), reaper.clone());
+        Ok(Self { settings, pool, trusted, limit, reaper, builtin, endpoints })
     }
 
     /// Whether connections with these settings would be the same: also the certificates that are trusted, which may have
@@ -232,18 +233,18 @@ impl Connector {
         match &self.settings.transport {
             Transport::Stdio { command, args, env, working_dir, limits, user } => {
                 let working_dir = working_dir.as_deref().map(Path::new);
-                let (user, keepers) = (user.as_deref(), &self.keepers);
+                let (user, reaper) = (user.as_deref(), &self.reaper);
                 let shared = role == Role::Shared;
-                let recipe =
-                    Recipe { command, args, env, working_dir, limits: *limits, user, shared, keepers };
-                let (mut process, pipes) = child::start(&recipe).map_err(|error| {
-                    let detail = format!("cannot start `{command}`: {}", recipe.explain(&error));
+                let spec =
+                    SpawnSpec { command, args, env, working_dir, limits: *limits, user, shared, reaper };
+                let (mut process, pipes) = child::start(&spec).map_err(|error| {
+                    let detail = format!("cannot start `{command}`: {}", spec.explain(&error));
                     Fault::upstream(name, "cannot be started").unprocessed().because(detail)
                 })?;
-                tracing::debug!(upstream = %name, pid = process.pid, "started");
+                tracing::debug!(upstream = %name, pid = process.pid(), "started");
                 let connection = Stdio::new(name.clone(), 0, self.limit, inbox, role);
                 connection.begin(pipes, Rest::default());
-                if let Some(ended) = process.ended.take() {
+                if let Some(ended) = process.take_ended() {
                     connection.outlive(ended);
                 }
                 Ok(Wire::Stdio { connection, process: Mutex::new(Some(process)) })

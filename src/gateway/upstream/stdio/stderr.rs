@@ -3,6 +3,8 @@
 //! A child is not trusted with the log: its lines are cut at a length, their control characters are made visible, and
 //! a child that writes without end fills neither memory nor disk.
 
+use std::os::fd::{AsFd as _, BorrowedFd};
+
 use tokio::io::AsyncReadExt as _;
 use tokio::process::ChildStderr;
 use tokio::time::timeout_at;
@@ -29,7 +31,7 @@ struct Lines {
 #[derive(Debug)]
 pub(crate) struct Errors {
     /// The pipe.
-    pub(crate) pipe: ChildStderr,
+    pipe: ChildStderr,
     /// The line.
     lines: Lines,
 }
@@ -38,6 +40,11 @@ impl Errors {
     /// Goes on with a line that another process has begun to read.
     pub(crate) fn new(pipe: ChildStderr, begun: Vec<u8>) -> Self {
         Self { pipe, lines: Lines { line: begun, cut: false } }
+    }
+
+    /// The pipe.
+    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
     }
 
     /// The line that has begun.

@@ -1,11 +1,12 @@
 //! Following what servers change: they tell only those who ask.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
+use parking_lot::MutexGuard;
 use serde_json::json;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::oneshot;
@@ -83,7 +84,7 @@ impl Upstream {
 
     /// The subscribers by resource.
     fn subscribers(&self) -> MutexGuard<'_, HashMap<String, HashSet<String>>> {
-        self.subscribers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.subscribers.lock()
     }
 }
 

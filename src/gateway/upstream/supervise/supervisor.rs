@@ -4,10 +4,11 @@
 //! is started; a broken upstream never blocks anything but calls to itself.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -195,7 +196,7 @@ impl Upstream {
         if self.state() != State::Idle {
             return None;
         }
-        let asleep = self.asleep.lock().unwrap_or_else(PoisonError::into_inner);
+        let asleep = self.asleep.lock();
         let is_http = matches!(self.connector.settings.transport, Transport::Http { .. });
         let known = asleep.as_ref().filter(|(_, since)| !is_http || since.elapsed() < TOLD);
         known.map(|(link, _)| Arc::clone(link))
@@ -331,8 +332,8 @@ impl Upstream {
     }
 
     /// What was wrong last.
-    pub(crate) fn error(&self) -> std::sync::MutexGuard<'_, Option<Fault>> {
-        self.last_error.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn error(&self) -> parking_lot::MutexGuard<'_, Option<Fault>> {
+        self.last_error.lock()
     }
 
     /// The supervising task. If it fails itself, the upstream backs off like any other that has broken, and the task is
@@ -470,7 +471,7 @@ impl Upstream {
     /// Ends what nobody needs, and remembers what it has.
     async fn sleep(&self) {
         let last = self.current.borrow().1.clone().map(|link| (link, Instant::now()));
-        *self.asleep.lock().unwrap_or_else(PoisonError::into_inner) = last;
+        *self.asleep.lock() = last;
         tracing::info!(upstream = self.name(), "the upstream is ended until somebody needs it");
         self.retire(State::Idle).await;
     }

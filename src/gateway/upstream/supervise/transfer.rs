@@ -10,10 +10,11 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -27,9 +28,9 @@ use crate::gateway::upstream::link::connection::{Link, Wire};
 use crate::gateway::upstream::link::negotiate::Connector;
 use crate::gateway::upstream::stdio::child::{Pipes, Process};
 use crate::gateway::upstream::stdio::connection::Stdio;
-use crate::gateway::upstream::stdio::fingerprint::Files;
+use crate::gateway::upstream::stdio::fingerprint::ExecutableFingerprint;
 use crate::gateway::upstream::stdio::pipes::Rest;
-use crate::gateway::upstream::stdio::transfer::{Passed, Told, Way};
+use crate::gateway::upstream::stdio::transfer::{Passed, PeerMessage, PeerSender};
 
 /// The identifiers of a new process begin so much after those of the old one, which may still give some out.
 const HEADROOM: u64 = 1 << 24;
@@ -58,7 +59,7 @@ pub(crate) struct Offer {
     /// How it was started.
     recipe: String,
     /// What it was made of.
-    files: Files,
+    files: ExecutableFingerprint,
     /// The era that was agreed.
     era: Era,
     /// The revision that was agreed.
@@ -75,7 +76,7 @@ pub(crate) struct Offer {
 
 /// What goes with the descriptors of a child.
 #[derive(Debug, Serialize, Deserialize)]
-struct Baggage {
+struct Manifest {
     /// Its pid.
     child: u32,
     /// What was read of its standard output but not used, in base64.
@@ -86,9 +87,9 @@ struct Baggage {
     calls: Vec<u64>,
 }
 
-/// A child on its way to another process.
+/// A child on its peer to another process.
 #[derive(Debug)]
-pub struct Parcel {
+pub struct ChildTransfer {
     /// What the other process must know, as text.
     pub text: String,
     /// A pidfd, standard input, standard output, and standard error if that is open.
@@ -101,7 +102,7 @@ pub(crate) struct Awaited {
     /// The child.
     pub(crate) child: u32,
     /// What it was made of.
-    files: Files,
+    files: ExecutableFingerprint,
     /// The connection.
     pub(crate) shared: Shared,
 }
@@ -254,19 +255,19 @@ impl Upstream {
     /// The offer of a connection's child, unless that was made of something that has changed.
     fn offer(&self, place: Place, link: &Link) -> Option<Offer> {
         let Wire::Stdio { connection, process } = &link.wire else { return None };
-        let process = process.lock().unwrap_or_else(PoisonError::into_inner);
+        let process = process.lock();
         let process = process.as_ref()?;
         let last = connection.last() + HEADROOM;
-        if !process.files.are_the_same() || last > LARGEST {
+        if !process.fingerprint().are_the_same() || last > LARGEST {
             tracing::info!(upstream = self.name(), "the new process starts the upstream anew");
             return None;
         }
         Some(Offer {
             upstream: self.name().to_owned(),
             place,
-            child: process.pid,
+            child: process.pid(),
             recipe: recipe(&self.connector.settings)?,
-            files: process.files.clone(),
+            files: process.fingerprint().clone(),
             era: link.era,
             version: link.handshake.version.clone(),
             capabilities: link.handshake.capabilities.clone(),
@@ -298,20 +299,20 @@ impl Shared {
     /// Takes the child's process from the connection.
     fn take_process(&self) -> Option<Process> {
         let Wire::Stdio { process, .. } = &self.link.wire else { return None };
-        process.lock().unwrap_or_else(PoisonError::into_inner).take()
+        process.lock().take()
     }
 
     /// Holds the connection and packs what another process needs; `None` if the child stays here.
-    pub(crate) async fn hand_over(self) -> Option<Parcel> {
+    pub(crate) async fn hand_over(self) -> Option<ChildTransfer> {
         let child = self.link.pid()?;
         let passed = self.connection()?.hold().await?;
-        let pidfd = self.upstream.connector.keepers.pidfd(child);
-        let parcel = pidfd.and_then(|pidfd| pack(child, pidfd, passed));
-        if let Err(error) = &parcel {
+        let pidfd = self.upstream.connector.reaper.pidfd(child);
+        let transfer = pidfd.and_then(|pidfd| pack(child, pidfd, passed));
+        if let Err(error) = &transfer {
             tracing::warn!(upstream = self.upstream.name(), %error, "the child cannot be handed over");
             self.go_on();
         }
-        parcel.ok()
+        transfer.ok()
     }
 
     /// Takes the connection back.
@@ -322,8 +323,8 @@ impl Shared {
     }
 
     /// Leaves the child to the process that has its pipes.
-    pub(crate) fn lend(&self, child: u32, way: Way) {
-        if self.connection().is_some_and(|connection| connection.lend(child, way)) {
+    pub(crate) fn lend(&self, child: u32, peer: PeerSender) {
+        if self.connection().is_some_and(|connection| connection.flow().lend(child, peer)) {
             self.upstream.left.cancel();
         }
     }
@@ -341,7 +342,7 @@ impl Shared {
             tokio::spawn(process.leave());
         }
         if let Some(connection) = self.connection() {
-            connection.settle();
+            connection.flow().settle();
         }
     }
 
@@ -356,43 +357,43 @@ impl Shared {
     pub(crate) fn alone(&self) -> bool {
         let Some(connection) = self.connection() else { return false };
         connection.borrow_no_more();
-        if connection.is_lent() {
+        if connection.flow().is_lent() {
             connection.hang_up(true);
-            connection.settle();
+            connection.flow().settle();
         }
-        connection.is_held()
+        connection.flow().is_held()
     }
 }
 
 impl Awaited {
-    /// Takes the child over that the other process has passed; without a parcel the upstream starts one of its own.
+    /// Takes the child over that the other process has passed; without a transfer the upstream starts one of its own.
     /// Whether it was taken over.
-    pub(crate) fn adopt(self, parcel: Option<Parcel>, way: &Way) -> bool {
+    pub(crate) fn adopt(self, transfer: Option<ChildTransfer>, peer: &PeerSender) -> bool {
         let Self { child, files, shared } = self;
         let (Some(connection), name) = (shared.connection(), shared.upstream.name()) else { return false };
-        let was_passed = parcel.is_some();
-        let unpacked = parcel.ok_or_else(|| io::ErrorKind::NotFound.into()).and_then(unpack);
-        let adopted = unpacked.and_then(|(baggage, pidfd, pipes)| {
-            let process = Process::adopt(child, pidfd, files, &shared.upstream.connector.keepers)?;
-            Ok((baggage, pipes, process))
+        let was_passed = transfer.is_some();
+        let unpacked = transfer.ok_or_else(|| io::ErrorKind::NotFound.into()).and_then(unpack);
+        let adopted = unpacked.and_then(|(manifest, pidfd, pipes)| {
+            let process = Process::adopt(child, pidfd, files, &shared.upstream.connector.reaper)?;
+            Ok((manifest, pipes, process))
         });
         match adopted {
             Ok(((rest, calls), pipes, mut process)) => {
                 tracing::info!(upstream = name, pid = child, "the child goes on in this process");
-                if let Some(ended) = process.ended.take() {
+                if let Some(ended) = process.take_ended() {
                     connection.outlive(ended);
                 }
                 shared.link.set_process(process);
-                connection.borrow(child, way.clone(), calls);
+                connection.borrow(child, peer.clone(), calls);
                 connection.begin(pipes, rest);
-                (way.0)(&Told::Adopted { child })
+                peer.send(&PeerMessage::Adopted { child })
             }
             Err(error) => {
                 tracing::info!(upstream = name, pid = child, %error, "the child was not handed over");
                 connection.hang_up(false);
                 if was_passed {
-                    // It has ended on the way. The other process cannot see that any more.
-                    (way.0)(&Told::HungUp { child });
+                    // It has ended on the peer. The other process cannot see that any more.
+                    peer.send(&PeerMessage::HungUp { child });
                 }
                 false
             }
@@ -401,23 +402,23 @@ impl Awaited {
 }
 
 /// Packs what another process needs.
-fn pack(child: u32, pidfd: OwnedFd, passed: Passed) -> io::Result<Parcel> {
-    let baggage = Baggage {
+fn pack(child: u32, pidfd: OwnedFd, passed: Passed) -> io::Result<ChildTransfer> {
+    let manifest = Manifest {
         child,
         stdout: BASE64_STANDARD.encode(&passed.rest.stdout),
         stderr: BASE64_STANDARD.encode(&passed.rest.stderr),
         calls: passed.calls,
     };
     let descriptors = std::iter::once(pidfd).chain(passed.descriptors).collect();
-    Ok(Parcel { text: serde_json::to_string(&baggage)?, descriptors })
+    Ok(ChildTransfer { text: serde_json::to_string(&manifest)?, descriptors })
 }
 
 /// What [`pack`] has packed: what was read and the requests in flight, the pidfd, the pipes.
-fn unpack(parcel: Parcel) -> io::Result<((Rest, Vec<u64>), OwnedFd, Pipes)> {
-    let Baggage { stdout, stderr, calls, .. } = serde_json::from_str(&parcel.text)?;
+fn unpack(transfer: ChildTransfer) -> io::Result<((Rest, Vec<u64>), OwnedFd, Pipes)> {
+    let Manifest { stdout, stderr, calls, .. } = serde_json::from_str(&transfer.text)?;
     let decode = |text: String| BASE64_STANDARD.decode(text).map_err(io::Error::other);
     let rest = Rest { stdout: decode(stdout)?, stderr: decode(stderr)? };
-    let mut descriptors = parcel.descriptors.into_iter();
+    let mut descriptors = transfer.descriptors.into_iter();
     let mut next = || descriptors.next().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData));
     let (pidfd, stdin, stdout) = (next()?, next()?, next()?);
     let pipes = Pipes {
@@ -431,9 +432,9 @@ fn unpack(parcel: Parcel) -> io::Result<((Rest, Vec<u64>), OwnedFd, Pipes)> {
     Ok(((rest, calls), pidfd, pipes))
 }
 
-impl Parcel {
+impl ChildTransfer {
     /// The child's pid.
     pub(crate) fn child(&self) -> Option<u32> {
-        serde_json::from_str::<Baggage>(&self.text).ok().map(|baggage| baggage.child)
+        serde_json::from_str::<Manifest>(&self.text).ok().map(|manifest| manifest.child)
     }
 }

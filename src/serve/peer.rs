@@ -4,7 +4,6 @@
 //! for the loop.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,19 +15,20 @@ use tokio_util::task::TaskTracker;
 
 use super::error::Error;
 use super::reload::{self, Answer, Asker};
-use crate::gateway::{Gateway, Parcel, PeerRequest};
+use super::rollback::Turns;
+use crate::gateway::{ChildTransfer, Gateway, PeerRequest};
 use crate::handover::channel::{self, Descriptors, Receiver, Sender};
 use crate::handover::{self, Error as Failure, Message};
 
 /// The way to the process before or after this one, with the task that carries sessions.
 #[derive(Debug)]
-pub(super) struct Bond {
+pub(super) struct PeerChannel {
     /// Towards the other process.
-    pub(super) sender: Sender,
+    pub sender: Sender,
     /// What is not about sessions.
     stages: mpsc::UnboundedReceiver<Message>,
     /// Cancelled when the other process is gone.
-    pub(super) over: CancellationToken,
+    pub over: CancellationToken,
     /// Reloads that the other process was asked for.
     relayed: Relayed,
     /// Those who wait for them.
@@ -53,13 +53,13 @@ impl Relayed {
     }
 }
 
-impl Drop for Bond {
+impl Drop for PeerChannel {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-impl Bond {
+impl PeerChannel {
     /// Opens the way; the gateway asks the other process from here on. Children come with `descriptors`, and what the other
     /// process is asked to read again goes to `reloads`.
     pub(super) fn open(
@@ -115,19 +115,17 @@ impl Bond {
         self.relays.wait().await;
     }
 
-    /// Opens the way to the process that has started this one, if there is one; inside the runtime.
+    /// Opens the way to the process that has started this one; inside the runtime.
     pub(super) fn to_predecessor(
-        stream: &mut Option<std::os::unix::net::UnixStream>,
+        channel: std::os::unix::net::UnixStream,
         descriptors: Option<std::os::unix::net::UnixStream>,
         gateway: &Gateway,
         reloads: mpsc::Sender<Asker>,
-    ) -> std::io::Result<Option<Self>> {
-        let Some(socket) = &*stream else { return Ok(None) };
-        let descriptors = descriptors.map(Descriptors::of).transpose()?;
-        socket.set_nonblocking(true)?;
-        let socket = UnixStream::from_std(socket.try_clone()?)?;
-        *stream = None;
-        Ok(Some(Self::open(socket, descriptors, gateway, reloads)))
+    ) -> Result<Self, Error> {
+        let descriptors = descriptors.map(Descriptors::of).transpose().map_err(Error::Channel)?;
+        channel.set_nonblocking(true).map_err(Error::Channel)?;
+        let channel = UnixStream::from_std(channel).map_err(Error::Channel)?;
+        Ok(Self::open(channel, descriptors, gateway, reloads))
     }
 
     /// Waits for one stage.
@@ -149,8 +147,7 @@ impl Bond {
 
     /// Has the new process give the turns at upstreams, which it knows of before anything that is sent afterwards.
     pub(super) async fn share_turns(&self, gateway: &Gateway) -> Turns {
-        gateway.share_turns();
-        let turns = Turns(Some(gateway.clone()));
+        let turns = Turns::share(gateway);
         let (done, carried) = oneshot::channel();
         if self.way.send(PeerRequest::Nothing { done }).is_ok() {
             let _ = carried.await;
@@ -160,7 +157,7 @@ impl Bond {
 
     /// Sends the children of upstreams.
     pub(super) async fn send_children(&self, gateway: &Gateway, way: &Descriptors) -> std::io::Result<()> {
-        for Parcel { text, descriptors } in gateway.hand_over().await {
+        for ChildTransfer { text, descriptors } in gateway.hand_over().await {
             way.send(&descriptors).await?;
             self.sender.send(&Message::Child { text });
         }
@@ -260,7 +257,7 @@ impl Carrier {
     /// A child, of which the descriptors have come before.
     fn receive(&self, text: String) {
         match self.descriptors.as_ref().map(Descriptors::receive) {
-            Some(Ok(descriptors)) => self.gateway.receive(Parcel { text, descriptors }),
+            Some(Ok(descriptors)) => self.gateway.receive(ChildTransfer { text, descriptors }),
             Some(Err(error)) => tracing::warn!(%error, "a child cannot be taken over"),
             None => {}
         }
@@ -280,78 +277,5 @@ impl Carrier {
             PeerRequest::Turn { word } => self.sender.send(&Message::Turn { word }),
             PeerRequest::Nothing { done } => drop(done.send(())),
         }
-    }
-}
-
-/// Lets connections wait until dropped.
-pub(super) struct Pause(Option<Gateway>);
-
-impl Pause {
-    /// Begins.
-    pub(super) fn begin(gateway: &Gateway) -> Self {
-        gateway.pause(true);
-        Self(Some(gateway.clone()))
-    }
-
-    /// Leaves them to the new process.
-    pub(super) fn keep(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Pause {
-    fn drop(&mut self) {
-        if let Some(gateway) = &self.0 {
-            gateway.pause(false);
-        }
-    }
-}
-
-/// Turns that the new process gives, until dropped.
-pub(super) struct Turns(Option<Gateway>);
-
-impl Turns {
-    /// Leaves it to the new process.
-    pub(super) fn keep(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Turns {
-    fn drop(&mut self) {
-        if let Some(gateway) = &self.0 {
-            gateway.take_turns_back();
-        }
-    }
-}
-
-/// Children that the new process may have, taken back when dropped.
-pub(super) struct Loan(Option<Gateway>);
-
-impl Loan {
-    /// Begins.
-    pub(super) fn begin(gateway: &Gateway) -> Self {
-        Self(Some(gateway.clone()))
-    }
-
-    /// Leaves them to the new process.
-    pub(super) fn keep(mut self) {
-        if let Some(gateway) = self.0.take() {
-            gateway.lend();
-        }
-    }
-}
-
-impl Drop for Loan {
-    fn drop(&mut self) {
-        if let Some(gateway) = &self.0 {
-            gateway.take_back();
-        }
-    }
-}
-
-impl fmt::Debug for Loan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Loan")
     }
 }

@@ -135,7 +135,7 @@ fn unstopped(waited: Duration) -> String {
 ///
 /// # Errors
 /// When that cannot be told.
-pub fn find(paths: &RunPaths) -> Result<State, Error> {
+pub fn locate(paths: &RunPaths) -> Result<State, Error> {
     if paths.is_absent() {
         return Ok(State::Stopped);
     }
@@ -185,10 +185,10 @@ fn prove(record: &Record, owner: u32) -> Result<Option<Handle>, Error> {
 /// When it cannot be found, signalled, or does not end within its drain time-out and a margin; with `force` it is killed
 /// then.
 pub fn stop(paths: &RunPaths, force: bool) -> Result<Stopped, Error> {
-    let State::Running(running) = find(paths)? else {
+    let State::Running(running) = locate(paths)? else {
         return Ok(Stopped::WasNot { stale_removed: remove_stale(paths)? });
     };
-    let ended = match Unit::of(&running) {
+    let ended = match Unit::of(&running.record) {
         Some(unit) => stop_unit(&running, &unit),
         None => end(paths, &running),
     };
@@ -287,7 +287,7 @@ pub fn ask_status(paths: &RunPaths, limit: Duration) -> Result<serde_json::Value
 /// The number of the process that runs, if it is known to be suspended.
 #[must_use]
 pub fn suspended(paths: &RunPaths) -> Option<i32> {
-    match find(paths) {
+    match locate(paths) {
         Ok(State::Running(running)) if running.handle.is_suspended() => Some(running.handle.pid()),
         _ => None,
     }
