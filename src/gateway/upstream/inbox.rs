@@ -7,7 +7,7 @@
 //!
 //! Invariant: what is remembered of a list is forgotten before anything that the server says later is read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, MutexGuard};
@@ -25,6 +25,9 @@ const INBOX: usize = 1024;
 const UPDATES: usize = 1024;
 /// What is told of these, in bytes.
 const WEIGHT: usize = 1 << 20;
+
+/// The upstreams of which it was told that they answer loosely.
+static LOOSE: Mutex<BTreeSet<UpstreamName>> = Mutex::new(BTreeSet::new());
 
 /// A message that belongs to no request.
 #[derive(Clone, Debug)]
@@ -192,6 +195,16 @@ impl Inbox {
             siblings.push(Arc::downgrade(&cache));
         }
         Self { name, cache, outlet, shows }
+    }
+
+    /// Tells, once for each upstream, that its answers have both a result and an error, one of which is `null`.
+    pub(crate) fn tell_loose(&self) {
+        if LOOSE.lock().insert(self.name.clone()) {
+            tracing::warn!(
+                upstream = %self.name,
+                "the server answers with both `result` and `error`, one of which is null; that one is left out"
+            );
+        }
     }
 
     /// What is known over the connection.

@@ -74,6 +74,11 @@ impl Http {
         let _ = self.listener.set(task.abort_handle());
     }
 
+    /// Whether the server has given it a session.
+    pub(crate) fn has_session(&self) -> bool {
+        self.requester.has_session()
+    }
+
     /// Whether it is lost.
     pub(crate) fn is_closed(&self) -> bool {
         self.requester.is_closed()

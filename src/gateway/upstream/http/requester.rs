@@ -361,7 +361,9 @@ impl Requester {
     /// The message in an event, if there is a readable one.
     pub(crate) fn message(&self, data: Option<String>) -> Option<Message> {
         let data = data.filter(|data| !data.is_empty())?;
-        Message::of_server(data.as_bytes()).inspect_err(|error| self.complain(error)).ok()
+        Message::of_server(data.as_bytes(), || self.inbox.tell_loose())
+            .inspect_err(|error| self.complain(error))
+            .ok()
     }
 
     /// Logs what is wrong with a message.

@@ -43,7 +43,8 @@ pub(crate) async fn read_answer(
     }
     let to = response.headers().get(header::LOCATION).and_then(|to| to.to_str().ok()).map(str::to_owned);
     let body = Limited::new(response.into_body(), requester.limit()).collect().await;
-    let last = match body.map(|body| Message::of_server(&body.to_bytes())) {
+    let last = match body.map(|body| Message::of_server(&body.to_bytes(), || requester.inbox().tell_loose()))
+    {
         Ok(message) if has_lost_session(requester, status, message.as_ref().ok()) => {
             requester.lose();
             Event::Lost(Fault::upstream(requester.name(), "has lost its session").unprocessed())

@@ -195,6 +195,11 @@ impl Link {
         }
     }
 
+    /// Whether it is one over HTTP without a session: whichever server answers behind the address.
+    pub(crate) fn is_without_session(&self) -> bool {
+        matches!(&self.wire, Wire::Http(http) if !http.has_session())
+    }
+
     /// Sends a request that nobody need wait for when the connection is to end.
     pub(crate) async fn call_aside(&self, call: Call) -> Exchange {
         self.wire.call(&self.name, call).await

@@ -22,7 +22,7 @@ use crate::gateway::upstream::call::backoff::until;
 use crate::gateway::upstream::call::request::Call;
 use crate::gateway::upstream::link::connection::Link;
 use crate::gateway::upstream::link::lists;
-use crate::gateway::upstream::link::negotiate::Connector;
+use crate::gateway::upstream::link::negotiate::{ClientIdentity, Connector};
 use crate::gateway::upstream::link::wire::Wire;
 use crate::gateway::upstream::lists::kind::Kind;
 
@@ -184,7 +184,12 @@ impl HealthWatch<'_> {
 async fn answers(connector: &Connector, link: &Link) -> Option<Said> {
     let interval = connector.settings().health_interval.unwrap_or(PATIENCE.1);
     let limit = interval.clamp(PATIENCE.0, PATIENCE.1);
+    let replaceable = may_be_replaced(link);
     let call = match link.era() {
+        // Where there is no session, nothing else says that the server was replaced behind its address.
+        Era::Legacy if replaceable => {
+            Call::new(method::INITIALIZE, Some(ClientIdentity::default().hello()), limit)
+        }
         Era::Legacy => Call::new(method::PING, None, limit),
         Era::Modern => Call::new(method::DISCOVER, Some(ClientMeta::default().apply(None)), limit),
     };
@@ -195,7 +200,7 @@ async fn answers(connector: &Connector, link: &Link) -> Option<Said> {
         _ = closed.wait_for(|closed| *closed) => None,
         outcome = asked => Some(match outcome {
             Err(_) => Said::Nothing,
-            Ok(Outcome::Result(said)) if is_another(link, &said) => Said::SomebodyElse,
+            Ok(Outcome::Result(said)) if replaceable && is_another(link, &said) => Said::SomebodyElse,
             // An error is an answer, too.
             Ok(_) => Said::Something,
         }),
@@ -249,8 +254,17 @@ pub(crate) fn watch_aside(
     });
 }
 
-/// Whether an answer to `server/discover` is that of another server than the one that the connection was opened to. A child
-/// is what it is.
+/// Whether another server may answer than the one that the connection was opened to, without a trace. A child is what it is,
+/// and a session is known to one server only.
+fn may_be_replaced(link: &Link) -> bool {
+    match link.era() {
+        Era::Modern => matches!(link.wire(), Wire::Http(_)),
+        Era::Legacy => link.is_without_session() && link.inbox().outlet().is_shared(),
+    }
+}
+
+/// Whether what a server says of itself is of another one than that which the connection was opened to: also of one that
+/// has sessions, where that one had none.
 fn is_another(link: &Link, said: &RawValue) -> bool {
-    link.era() == Era::Modern && matches!(link.wire(), Wire::Http(_)) && link.handshake().is_of_another(said)
+    link.handshake().is_of_another(said) || link.era() == Era::Legacy && !may_be_replaced(link)
 }

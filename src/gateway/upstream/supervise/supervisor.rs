@@ -77,6 +77,8 @@ pub(crate) struct Upstream {
     followers: Followers,
     /// What was wrong.
     failures: Arc<Failures>,
+    /// How often another server was found behind its address.
+    replaced: AtomicU64,
     /// Notifications of shared connections that belong to no request, of all upstreams, for every session.
     changes: Changes,
     /// Where shared connections leave them.
@@ -109,6 +111,7 @@ impl Upstream {
             tasks: Tasks::default(),
             followers: Followers::new(life.clone()),
             failures: Arc::default(),
+            replaced: AtomicU64::new(0),
             outlet: Outlet::everybody(changes.clone()),
             changes,
             connector,
@@ -164,6 +167,11 @@ impl Upstream {
     /// Tasks that it is known to have.
     pub(crate) const fn tasks(&self) -> &Tasks {
         &self.tasks
+    }
+
+    /// How often another server was found behind its address.
+    pub(crate) fn replaced(&self) -> u64 {
+        self.replaced.load(Ordering::Relaxed)
     }
 
     /// The native connection, waiting for a start that is under way.
@@ -430,6 +438,7 @@ impl Upstream {
             let began = Instant::now();
             let (fault, lived) = match self.live().await {
                 Ok(End::Replaced) => {
+                    self.replaced.fetch_add(1, Ordering::Relaxed);
                     // Requests in flight have their connections for themselves and go on.
                     self.current.set(UpstreamState::Starting, None);
                     continue;
