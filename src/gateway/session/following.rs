@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use super::session::{GOODBYE, Session};
+use super::session::{SUBSCRIPTION_LIMIT, Session};
 use crate::gateway::catalog::ConnectionSource as _;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{Era, Message, Notification, member_str, method, to_legacy_params};
@@ -57,7 +57,7 @@ impl Session {
         });
         self.note_followed(upstream, uri.clone(), forward.abort_handle());
         let late = || Fault::upstream(&upstream.name(), "does not accept the subscription in time");
-        let accepted = match timeout(GOODBYE, answer).await {
+        let accepted = match timeout(SUBSCRIPTION_LIMIT, answer).await {
             Ok(Ok(accepted)) => accepted,
             Ok(Err(_)) | Err(_) => Err(late()),
         };

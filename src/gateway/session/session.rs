@@ -42,7 +42,7 @@ const ASKED: usize = 1024;
 const CALLS: usize = 1024;
 
 /// How long a server may take to accept or end a subscription.
-pub(super) const GOODBYE: Duration = Duration::from_secs(10);
+pub(super) const SUBSCRIPTION_LIMIT: Duration = Duration::from_secs(10);
 
 /// One downstream's session.
 #[derive(Debug)]

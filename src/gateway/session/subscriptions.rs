@@ -10,7 +10,7 @@ use http::StatusCode;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::session::{GOODBYE, Session};
+use super::session::{SUBSCRIPTION_LIMIT, Session};
 use super::transfer::Change;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{code, member_str, method, raw};
@@ -162,7 +162,7 @@ impl Session {
                 let (upstream, params) = (Arc::clone(upstream), raw(&json!({ "uri": uri })));
                 tokio::spawn(async move {
                     let Ok(link) = upstream.shared_legacy().await else { return };
-                    let call = Call::new(UNSUBSCRIBE, Some(params), GOODBYE);
+                    let call = Call::new(UNSUBSCRIBE, Some(params), SUBSCRIPTION_LIMIT);
                     let _ = link.call(call).await.outcome().await;
                 });
             }
