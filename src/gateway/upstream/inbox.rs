@@ -14,7 +14,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc};
 
-use crate::config::{Shows, UpstreamName};
+use crate::config::{Filters, UpstreamName};
 use crate::gateway::changes::{Changes, LISTS, UPDATED, is_change};
 use crate::gateway::relay::{Notification, Request, member_str, weight};
 use crate::gateway::upstream::lists::cache::ListCache;
@@ -105,7 +105,7 @@ pub(crate) struct Inbox {
     /// Where they go.
     outlet: Outlet,
     /// What of the upstream is shown; of other resources nobody is told.
-    shows: Arc<Shows>,
+    shows: Arc<Filters>,
 }
 
 /// The two sides of one user.
@@ -174,7 +174,7 @@ impl Owner {
 }
 
 /// Whether a notification may be told: it is not an update of a resource that is not shown.
-pub(crate) fn may_hear(shows: &Shows, note: &Notification) -> bool {
+pub(crate) fn may_hear(shows: &Filters, note: &Notification) -> bool {
     if note.method != UPDATED || shows.resources.everything() {
         return true;
     }
@@ -184,7 +184,7 @@ pub(crate) fn may_hear(shows: &Shows, note: &Notification) -> bool {
 
 impl Inbox {
     /// The way of a connection to this upstream.
-    pub(crate) fn new(name: UpstreamName, outlet: Outlet, shows: Arc<Shows>) -> Self {
+    pub(crate) fn new(name: UpstreamName, outlet: Outlet, shows: Arc<Filters>) -> Self {
         let known = Arc::<ListCache>::default();
         if let Outlet::Everybody(everybody) = &outlet {
             let mut siblings = everybody.siblings();

@@ -19,7 +19,7 @@ use super::followers::{listen, subscribe_to};
 use super::health::End;
 use super::lease::Leases;
 use super::transfer::{Awaited, Offer, whereabouts};
-use crate::config::{Shows, Start, Transport};
+use crate::config::{Filters, Start, Transport};
 use crate::gateway::changes::Changes;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::Era;
@@ -200,7 +200,7 @@ impl Upstream {
     }
 
     /// What of it is shown.
-    pub(crate) fn shows(&self) -> &Shows {
+    pub(crate) fn shows(&self) -> &Filters {
         &self.connector.settings.shows
     }
 
