@@ -26,7 +26,7 @@ use nix::unistd::{AccessFlags, access};
 use serde::Serialize;
 
 use crate::config::{self, Auth, Config, Place, Source, Transport, Upstream};
-use crate::daemon::RunPaths;
+use crate::daemon::{RunPaths, listen};
 use crate::exit::{Exit, ToExit as _};
 use crate::install::Sandbox;
 
@@ -131,7 +131,7 @@ fn in_words(config: &Config) -> String {
 fn warnings(config: &Config, pid_file: Option<&Path>) -> Vec<Warning> {
     let mut warnings = Vec::new();
     let paths = RunPaths::resolve(pid_file).ok();
-    if let Some(Err(error)) = paths.map(|paths| paths.check_listeners(&config.server.listen)) {
+    if let Some(Err(error)) = paths.map(|paths| listen::check_names(&config.server.listen, &paths)) {
         warnings.push(Warning { upstream: None, message: error.to_string() });
     }
     for listener in config.server.listen.iter().filter(|listener| !listener.is_local()) {

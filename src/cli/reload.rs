@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::config;
 use crate::daemon::control::{self, Request};
-use crate::daemon::find::{self, Reached};
+use crate::daemon::locate::{self, Reached};
 use crate::daemon::{PathsError, RunPaths};
 use crate::exit::{Exit, ToExit};
 use crate::install::Sandbox;
@@ -30,7 +30,7 @@ enum Error {
     Paths(#[from] PathsError),
     /// It cannot be told what runs.
     #[error(transparent)]
-    Find(#[from] find::Error),
+    Locate(#[from] locate::Error),
     /// The control socket.
     #[error(transparent)]
     Control(#[from] control::Error),
@@ -61,7 +61,7 @@ pub(super) fn run(common: &Common, json: bool) -> Exit {
 /// Asks for a reload.
 fn reload(common: &Common, json: bool) -> Result<Exit, Error> {
     let paths = RunPaths::resolve(common.pid_file.as_deref())?;
-    if let Reached::Nobody { stale_removed } = find::reach(&paths)? {
+    if let Reached::Nobody { stale_removed } = locate::reach(&paths)? {
         return Ok(not_running(stale_removed, json));
     }
     let (status, value) = ask(&paths)?;
@@ -80,10 +80,11 @@ fn reload(common: &Common, json: bool) -> Result<Exit, Error> {
 
 /// Asks the gateway who it is, which it answers at once unless it is busy, and then for a reload.
 fn ask(paths: &RunPaths) -> Result<(Value, Value), Error> {
-    let status = find::ask_status(paths, LIMIT).map_err(|error| match (&error, find::suspended(paths)) {
-        (control::Error::TimeOut(..), Some(pid)) => Error::Suspended(pid),
-        _ => error.into(),
-    })?;
+    let status =
+        locate::ask_status(paths, LIMIT).map_err(|error| match (&error, locate::suspended(paths)) {
+            (control::Error::TimeOut(..), Some(pid)) => Error::Suspended(pid),
+            _ => error.into(),
+        })?;
     Ok((status, control::ask_within(&paths.control, Request::Reload, LIMIT)?))
 }
 
@@ -158,7 +159,7 @@ impl ToExit for Error {
     fn to_exit(&self) -> Exit {
         match self {
             Self::Paths(error) => error.to_exit(),
-            Self::Find(error) => error.to_exit(),
+            Self::Locate(error) => error.to_exit(),
             Self::Control(error) => error.to_exit(),
             Self::Suspended(_) | Self::Strange(_) => Exit::TryAgain,
             Self::Refused { refused, .. } => exit_of(refused),
@@ -168,7 +169,7 @@ impl ToExit for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Paths(error) => error.hint(),
-            Self::Find(error) => error.hint(),
+            Self::Locate(error) => error.hint(),
             Self::Control(error) => error.hint(),
             Self::Suspended(pid) => Some(format!("`kill -CONT {pid}` lets it go on")),
             Self::Strange(_) => None,

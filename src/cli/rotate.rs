@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::daemon::control::{self, Request};
-use crate::daemon::find::{self, Reached, State};
+use crate::daemon::locate::{self, Reached, State};
 use crate::daemon::{PathsError, RunPaths};
 use crate::exit::{Exit, ToExit};
 use crate::serve::rotate::{Answer, Done, SCHEMA};
@@ -27,7 +27,7 @@ enum Error {
     Paths(#[from] PathsError),
     /// It cannot be told what runs.
     #[error(transparent)]
-    Find(#[from] find::Error),
+    Locate(#[from] locate::Error),
     /// It cannot be signalled either.
     #[error("cannot signal mcpeg with pid {0}")]
     Signal(i32, #[source] std::io::Error),
@@ -63,11 +63,11 @@ pub(super) fn run(common: &Common, json: bool) -> Exit {
 /// Asks for a rotation.
 fn rotate(common: &Common, json: bool) -> Result<Exit, Error> {
     let paths = RunPaths::resolve(common.pid_file.as_deref())?;
-    if let Reached::Nobody { stale_removed } = find::reach(&paths)? {
+    if let Reached::Nobody { stale_removed } = locate::reach(&paths)? {
         return Ok(not_running(stale_removed, json));
     }
     // Who is there is answered at once unless the gateway is busy; the rotation may have to wait for the disk.
-    let answer = find::ask_status(&paths, LIMIT)
+    let answer = locate::ask_status(&paths, LIMIT)
         .and_then(|_| control::ask_within(&paths.control, Request::Rotate, LIMIT));
     let value = match answer {
         Ok(value) => value,
@@ -108,7 +108,7 @@ fn exit_of(done: &Done) -> Exit {
 
 /// Asks by signal, since the socket does not answer.
 fn signal(paths: &RunPaths, reason: &str, json: bool) -> Result<Exit, Error> {
-    let State::Running(running) = find::find(paths)? else { return Ok(not_running(false, json)) };
+    let State::Running(running) = locate::locate(paths)? else { return Ok(not_running(false, json)) };
     let pid = running.handle.pid();
     if running.handle.is_suspended() {
         return Err(Error::Suspended(pid));
@@ -137,7 +137,7 @@ impl ToExit for Error {
     fn to_exit(&self) -> Exit {
         match self {
             Self::Paths(error) => error.to_exit(),
-            Self::Find(error) => error.to_exit(),
+            Self::Locate(error) => error.to_exit(),
             Self::Signal(_, error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
                 Exit::Permission
             }
@@ -150,7 +150,7 @@ impl ToExit for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Paths(error) => error.hint(),
-            Self::Find(error) => error.hint(),
+            Self::Locate(error) => error.hint(),
             Self::Suspended(pid) => Some(format!("`kill -CONT {pid}` lets it go on")),
             Self::Left(_) => Some("while a gateway hands over to the next one, try again".to_owned()),
             Self::Refused { hint, .. } => hint.clone(),

@@ -14,7 +14,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::daemon::control::{self, CLIENT_LIMIT, Request};
-use crate::daemon::find::{self, Running, State};
+use crate::daemon::locate::{self, Running, State};
 use crate::daemon::{RunPaths, control::Error as ControlError};
 use crate::exit::{Exit, ToExit};
 use crate::gateway;
@@ -37,8 +37,8 @@ struct Unknown {
 pub(super) fn run(common: &Common, upstreams: &[String], json: bool) -> Exit {
     let deadline = Instant::now() + CLIENT_LIMIT;
     let state = RunPaths::resolve(common.pid_file.as_deref())
-        .map_err(find::Error::from)
-        .and_then(|paths| find::find(&paths));
+        .map_err(locate::Error::from)
+        .and_then(|paths| locate::locate(&paths));
     match state {
         Ok(State::Running(running)) => {
             let value = ask(&running, deadline);
@@ -62,7 +62,7 @@ pub(super) fn run(common: &Common, upstreams: &[String], json: bool) -> Exit {
             print(&value, json, &text, Exit::StatusDeadPidFile)
         }
         // Nothing runs, but what lies in the place of the pid file is no pid file: LSB calls that dead too.
-        Err(find::Error::PidFile(error)) if !is_denied(&error) => {
+        Err(locate::Error::PidFile(error)) if !is_denied(&error) => {
             let reason = crate::exit::chain(&error);
             let value = json!({ "schema": SCHEMA, "state": "dead", "reason": reason });
             print(&value, json, &format!("dead: {reason}"), Exit::StatusDeadPidFile)
@@ -111,8 +111,8 @@ fn only(mut value: Value, names: &[String]) -> Result<(Value, Exit), Unknown> {
     }
     all.retain(|upstream| names.contains(&name(upstream)));
     let usable = all.iter().all(|upstream| {
-        let state = serde_json::from_value::<gateway::State>(upstream["state"].clone());
-        state.is_ok_and(gateway::State::is_usable)
+        let state = serde_json::from_value::<gateway::UpstreamState>(upstream["state"].clone());
+        state.is_ok_and(gateway::UpstreamState::is_usable)
     });
     let exit = if usable { Exit::Done } else { Exit::NotRunning };
     Ok((value, exit))

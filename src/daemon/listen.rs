@@ -12,15 +12,16 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FileType;
 
-use super::Notifier;
 use super::bind_hint;
 use super::passed::{self, Passed, Stored};
+use super::paths::RunPaths;
 use crate::config::ListenAddr;
 use crate::exit::{Exit, ToExit};
 use crate::handover::{Outline, SocketFile};
 use crate::sys::fd;
 use crate::sys::fs::{self as files, Directory, Owners};
 use crate::sys::net::{Address, Listener};
+use crate::systemd::Notifier;
 
 /// The bound listeners.
 #[derive(Debug, Default)]
@@ -48,12 +49,6 @@ pub struct Listeners {
 /// Why there is no listener.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// `LISTEN_FDS` does not fit what is open.
-    #[error("cannot take over the {0} sockets that LISTEN_FDS announces")]
-    Claim(u16, #[source] io::Error),
-    /// `--ready-fd` names a descriptor that is of no use.
-    #[error("descriptor {0} of --ready-fd {1}")]
-    Ready(i32, &'static str),
     /// What was passed is not a listening stream socket.
     #[error("descriptor {0}, passed by LISTEN_FDS, is not a listening TCP or Unix socket")]
     Passed(usize, #[source] io::Error),
@@ -366,6 +361,18 @@ impl Listeners {
     }
 }
 
+/// Refuses Unix listeners with the name of one of the gateway's run-time files.
+///
+/// # Errors
+/// [`Error::OwnName`].
+pub fn check_names(configured: &[ListenAddr], paths: &RunPaths) -> Result<(), Error> {
+    let wrong = configured.iter().find_map(|listener| match listener {
+        ListenAddr::Unix(path) if paths.have(path) => Some(path),
+        _ => None,
+    });
+    wrong.map_or(Ok(()), |path| Err(Error::OwnName(path.clone())))
+}
+
 /// Device and inode of the file that belongs to a listener, as the configuration writes it.
 fn file_of(written: &str, files: &[SocketFile]) -> Option<(u64, u64)> {
     let path = Path::new(written.strip_prefix("unix:")?);
@@ -410,7 +417,6 @@ impl ToExit for Error {
             Self::Bind(_, error) if files::refusal(error).is_some() => Exit::CannotCreate,
             Self::NotASocket(_) => Exit::CannotCreate,
             Self::OwnName(_) => Exit::Config,
-            Self::Ready(..) => Exit::Usage,
             _ => Exit::Os,
         }
     }
@@ -423,9 +429,6 @@ impl ToExit for Error {
                 Some(format!("`getent ahosts {host}` shows what this machine knows of the name"))
             }
             Self::Served(path) => Some(format!("`ss -lxp src {}` names the process", path.display())),
-            Self::Ready(..) => {
-                Some("a supervisor opens it; in a shell, `--ready-fd 3 3>FILE` does".to_owned())
-            }
             Self::OwnName(path) => Some(format!(
                 "choose another name, such as `unix:{}`, or give the gateway another --pid-file",
                 path.with_file_name("http.sock").display()

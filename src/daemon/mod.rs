@@ -5,27 +5,25 @@
 //! | `paths` | where pid file, lock and control socket are, and whether that place can be trusted |
 //! | `lock` | the one truth about who runs, and the record beside it |
 //! | `pidfile` | the number for people and scripts |
-//! | `find` | from a pid file to a proved process; stopping it |
+//! | `locate` | from a pid file to a proved process; stopping it |
 //! | `detach` | daemon(7) SysV steps and the pipe by which the launcher learns of readiness |
 //! | `privileges` | giving root up, and what the user needs beforehand |
 //! | `readiness` | the pipe of a supervisor that waits for readiness |
 //! | `passed` | descriptors that a service manager passes at the start |
 //! | `bind_hint` | why an address cannot be bound, and what to do |
 //! | `listen` | binding, taking over, storing and removing listeners |
-//! | `notify` | `sd_notify(3)` |
 //! | `signals` | what each signal means to a serving process |
 //! | `control` | the control socket, both sides |
 //! | `unit` | gateways that belong to a systemd unit |
 //!
-//! A remembered number is never signalled: every way to a signal goes through [`find::find`].
+//! A remembered number is never signalled: every way to a signal goes through [`locate::locate`].
 
 mod bind_hint;
 pub mod control;
 pub mod detach;
-pub mod find;
 pub mod listen;
+pub mod locate;
 mod lock;
-mod notify;
 pub mod passed;
 mod paths;
 mod pidfile;
@@ -33,13 +31,11 @@ pub mod privileges;
 mod readiness;
 mod record;
 mod signals;
-mod unit;
+pub mod unit;
 
 pub use lock::{Error as LockError, Lock};
-pub use notify::Notifier;
 pub use paths::{Error as PathsError, RunPaths};
 pub use pidfile::{Error as PidFileError, check_replaceable, remove_own, write as write_pid_file};
 pub use readiness::Waiting;
 pub use record::Record;
 pub use signals::{Received, Signals, TABLE as SIGNALS, Wanted};
-pub use unit::Unit;

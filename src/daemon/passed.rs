@@ -7,14 +7,16 @@
 //! that is the file at its path.
 
 use std::fmt::Write as _;
+use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use super::listen::Error;
 use super::readiness::Waiting;
 use crate::config::ListenAddr;
+use crate::exit::{Exit, ToExit};
 use crate::sys::fd::{self, Rest};
+use crate::systemd::listen_fds;
 
 /// What the names of our own begin with in the store; a socket unit's are its own name or `FileDescriptorName=`.
 const PREFIX: &str = "mcpeg-listen-";
@@ -22,6 +24,17 @@ const PREFIX: &str = "mcpeg-listen-";
 const UNIX_PREFIX: &str = "mcpeg-unix-";
 /// The longest name that systemd takes: `FDNAME_MAX` of `sd_notify(3)`.
 const NAME_LIMIT: usize = 255;
+
+/// Why the descriptors cannot be taken over.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// `LISTEN_FDS` does not fit what is open.
+    #[error("cannot take over the {0} sockets that LISTEN_FDS announces")]
+    Claim(u16, #[source] io::Error),
+    /// `--ready-fd` names a descriptor that is of no use.
+    #[error("descriptor {0} of --ready-fd {1}")]
+    Ready(i32, &'static str),
+}
 
 /// Descriptors that were passed and not looked at yet.
 #[derive(Debug, Default)]
@@ -53,22 +66,17 @@ pub(super) struct Stored {
 /// # Errors
 /// When they are not open, or that for readiness is of no use.
 pub fn claim(rest: Rest, ready: Option<RawFd>) -> Result<Passed, Error> {
-    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
-    // The variables are meant for one process; a child of it may inherit them too.
-    let ours = number("LISTEN_PID") == Some(std::process::id());
-    let count =
-        number("LISTEN_FDS").filter(|_| ours).and_then(|count| u16::try_from(count).ok()).unwrap_or(0);
+    let count = listen_fds::count();
     if let Some(number) = ready {
         check_ready(number, count)?;
     }
     let claimed = fd::claim_inherited(count, ready, rest);
     let (sockets, ready) = claimed.map_err(|error| Error::Claim(count, error))?;
-    let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
     let mut passed = Passed { waiting: ready.map(Waiting::new), ..Passed::default() };
-    for (socket, name) in sockets.into_iter().zip(names.split(':').chain(std::iter::repeat(""))) {
-        match told_by(name) {
+    for (socket, name) in sockets.into_iter().zip(listen_fds::names()) {
+        match told_by(&name) {
             Some((written, file)) => {
-                passed.stored.push(Stored { name: name.to_owned(), written, file, socket });
+                passed.stored.push(Stored { name, written, file, socket });
             }
             None => passed.supervised.push(socket),
         }
@@ -155,6 +163,24 @@ fn unescaped(text: &str) -> Option<String> {
         address.extend(rest.as_bytes());
     }
     String::from_utf8(address).ok()
+}
+
+impl ToExit for Error {
+    fn to_exit(&self) -> Exit {
+        match self {
+            Self::Claim(..) => Exit::Os,
+            Self::Ready(..) => Exit::Usage,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Claim(..) => None,
+            Self::Ready(..) => {
+                Some("a supervisor opens it; in a shell, `--ready-fd 3 3>FILE` does".to_owned())
+            }
+        }
+    }
 }
 
 #[cfg(test)]

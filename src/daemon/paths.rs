@@ -6,8 +6,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::listen;
-use crate::config::ListenAddr;
 use crate::exit::{Exit, ToExit};
 use crate::sys::fs::{Directory, Owners, mend};
 use crate::sys::user;
@@ -191,20 +189,8 @@ impl RunPaths {
         Ok(())
     }
 
-    /// Refuses Unix listeners with the name of one of these files.
-    ///
-    /// # Errors
-    /// [`listen::Error::OwnName`].
-    pub fn check_listeners(&self, configured: &[ListenAddr]) -> Result<(), listen::Error> {
-        let wrong = configured.iter().find_map(|listener| match listener {
-            ListenAddr::Unix(path) if self.have(path) => Some(path),
-            _ => None,
-        });
-        wrong.map_or(Ok(()), |path| Err(listen::Error::OwnName(path.clone())))
-    }
-
     /// Whether a Unix listener would take the name of one of these files.
-    fn have(&self, socket: &Path) -> bool {
+    pub(super) fn have(&self, socket: &Path) -> bool {
         let resolved = |path: &Path| match (path.parent().map(Path::canonicalize), path.file_name()) {
             (Some(Ok(parent)), Some(name)) => parent.join(name),
             _ => path.to_path_buf(),

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use nix::unistd::AccessFlags;
 use rustix::fs::FileType;
 
-use super::RunPaths;
+use super::paths::RunPaths;
 use crate::exit::{Exit, ToExit};
 pub use crate::sys::credentials::Credentials;
 use crate::sys::fs::{Directory, Owners, mend};

@@ -57,7 +57,7 @@ pub const TABLE: [Meaning; 7] = [
         kind: SignalKind::user_defined2(),
         wanted: Some(Wanted::Upgrade),
     },
-    // sys::ending has a handler for it.
+    // sys::at_exit has a handler for it.
     Meaning {
         name: "SIGABRT",
         words: "End at once, as every program does, but not before what the log holds has been written, within a second.",

@@ -3,7 +3,7 @@
 //! Old: [`Gateway::offers`] before the new process is told what to serve; [`Gateway::hand_over`] when it is ready, and
 //! [`Gateway::take_back`] if it then fails; [`Gateway::lend`] once it serves. New: [`Gateway::start`] with the offers;
 //! [`Gateway::receive`] for each child that comes; [`Gateway::adopt`] once it serves. Until one of them ends, both pass
-//! on what [`Told`] says. The turns at upstreams with `max_concurrency` are given by the new process from
+//! on what [`PeerMessage`] says. The turns at upstreams with `max_concurrency` are given by the new process from
 //! [`Gateway::share_turns`] on, before it accepts, until one of them has ended.
 
 use std::collections::HashMap;
@@ -15,7 +15,10 @@ use serde::{Deserialize, Serialize};
 
 use super::service::{Gateway, Inner};
 use super::session::PeerRequest;
-use super::upstream::{Awaited, Gate, Offer, Parcel, Shared, Teller, Told, Way, Word};
+use super::upstream::{
+    Awaited, ChildTransfer, ConcurrencyLimit, LimitMessage, LimitSender, Offer, PeerMessage, PeerSender,
+    SharedChild,
+};
 
 /// Children on their way.
 #[derive(Debug, Default)]
@@ -29,11 +32,11 @@ struct State {
     /// Connections that wait for their pipes.
     awaited: Vec<Awaited>,
     /// Children that have come.
-    parcels: HashMap<u32, Parcel>,
+    transfers: HashMap<u32, ChildTransfer>,
     /// Connections of children that two processes use, by the child's pid.
-    shared: HashMap<u32, Shared>,
-    /// The gates of upstreams at which two processes have requests, by what tells their servers apart.
-    gates: HashMap<String, Arc<Gate>>,
+    shared: HashMap<u32, SharedChild>,
+    /// The limits of upstreams at which two processes have requests, by what tells their servers apart.
+    limits: HashMap<String, Arc<ConcurrencyLimit>>,
 }
 
 /// What one process tells the other of the turns at an upstream.
@@ -42,7 +45,7 @@ struct OfTurns {
     /// What tells its server from any other.
     upstream: String,
     /// What there is to say.
-    word: Word,
+    word: LimitMessage,
 }
 
 impl Handover {
@@ -75,15 +78,15 @@ impl Gateway {
     pub fn offers(&self) -> Vec<String> {
         let table = self.inner().routing.current();
         let offers: Vec<Offer> = table.configured().iter().flat_map(|upstream| upstream.offers()).collect();
-        self.inner().handover.state().offered = offers.iter().map(|offer| offer.child).collect();
+        self.inner().handover.state().offered = offers.iter().map(Offer::child).collect();
         offers.iter().map(Offer::to_text).collect()
     }
 
     /// Stops to use the children that were offered, as far as they still run and read, and packs them. Requests for
     /// them wait until [`Self::lend`] or [`Self::take_back`].
-    pub async fn hand_over(&self) -> Vec<Parcel> {
+    pub async fn hand_over(&self) -> Vec<ChildTransfer> {
         let table = self.inner().routing.current();
-        let shared: HashMap<u32, Shared> = {
+        let shared: HashMap<u32, SharedChild> = {
             let mut state = self.inner().handover.state();
             let offered = std::mem::take(&mut state.offered);
             state.shared =
@@ -104,34 +107,34 @@ impl Gateway {
 
     /// Leaves the children to the next process, and sends it what is to be written.
     pub fn lend(&self) {
-        let way = self.inner().way();
+        let way = self.inner().peer_sender();
         for (child, shared) in &self.inner().handover.state().shared {
             shared.lend(*child, way.clone());
         }
     }
 
     /// Takes a child that the process before has packed.
-    pub fn receive(&self, parcel: Parcel) {
-        if let Some(child) = parcel.child() {
-            self.inner().handover.state().parcels.insert(child, parcel);
+    pub fn receive(&self, transfer: ChildTransfer) {
+        if let Some(child) = transfer.child() {
+            self.inner().handover.state().transfers.insert(child, transfer);
         }
     }
 
     /// Goes on with the children of the process before, which reads and writes no more once `say` has told it that this
     /// one serves.
     pub fn adopt(&self, say: impl FnOnce()) {
-        let way = self.inner().way();
+        let way = self.inner().peer_sender();
         // What the other process tells of a child waits meanwhile.
         let mut state = self.inner().handover.state();
         say();
         for awaited in std::mem::take(&mut state.awaited) {
-            let (child, shared) = (awaited.child, awaited.shared.clone());
-            let parcel = state.parcels.remove(&child);
-            if awaited.adopt(parcel, &way) {
+            let (child, shared) = (awaited.child(), awaited.shared().clone());
+            let transfer = state.transfers.remove(&child);
+            if awaited.adopt(transfer, &way) {
                 state.shared.insert(child, shared);
             }
         }
-        state.parcels.clear();
+        state.transfers.clear();
     }
 
     /// Takes what the other process tells of a child.
@@ -143,12 +146,14 @@ impl Gateway {
                 return;
             }
         };
-        let (Told::Line { child, .. } | Told::Adopted { child } | Told::HungUp { child }) = &told;
+        let (PeerMessage::Line { child, .. }
+        | PeerMessage::Adopted { child }
+        | PeerMessage::HungUp { child }) = &told;
         let Some(shared) = self.inner().handover.state().shared.get(child).cloned() else { return };
         match told {
-            Told::Line { line, .. } => shared.told(&line),
-            Told::Adopted { .. } => shared.adopted(),
-            Told::HungUp { .. } => shared.hung_up(),
+            PeerMessage::Line { line, .. } => shared.told(&line),
+            PeerMessage::Adopted { .. } => shared.adopted(),
+            PeerMessage::HungUp { .. } => shared.hung_up(),
         }
     }
 
@@ -156,16 +161,16 @@ impl Gateway {
     /// this one has.
     pub fn share_turns(&self) {
         let table = self.inner().routing.current();
-        for (place, gate) in table.configured().iter().filter_map(|upstream| upstream.gate()) {
-            self.inner().handover.state().gates.insert(place.clone(), Arc::clone(gate));
-            gate.share(self.inner().teller(place));
+        for (place, limit) in table.configured().iter().filter_map(|upstream| upstream.limit()) {
+            self.inner().handover.state().limits.insert(place.clone(), Arc::clone(limit));
+            limit.share(self.inner().teller(place));
         }
     }
 
     /// Gives the turns itself again: the next process does not serve.
     pub fn take_turns_back(&self) {
-        let gates = std::mem::take(&mut self.inner().handover.state().gates);
-        gates.values().for_each(Gate::alone);
+        let limits = std::mem::take(&mut self.inner().handover.state().limits);
+        limits.values().for_each(ConcurrencyLimit::alone);
     }
 
     /// Takes what the other process tells of turns.
@@ -179,17 +184,17 @@ impl Gateway {
         };
         let teller = self.inner().teller(place.clone());
         let table = self.inner().routing.current();
-        let known = self.inner().handover.state().gates.get(&place).cloned();
-        let gate = known.or_else(|| {
-            let mut gates = table.configured().iter().filter_map(|upstream| upstream.gate());
-            gates.find(|(there, _)| *there == place).map(|(_, gate)| Arc::clone(gate))
+        let known = self.inner().handover.state().limits.get(&place).cloned();
+        let limit = known.or_else(|| {
+            let mut limits = table.configured().iter().filter_map(|upstream| upstream.limit());
+            limits.find(|(there, _)| *there == place).map(|(_, limit)| Arc::clone(limit))
         });
-        match (gate, word) {
-            (Some(gate), word) => {
-                self.inner().handover.state().gates.insert(place, Arc::clone(&gate));
-                gate.told(word, teller);
+        match (limit, word) {
+            (Some(limit), word) => {
+                self.inner().handover.state().limits.insert(place, Arc::clone(&limit));
+                limit.told(word, teller);
             }
-            (None, Word::Held { .. }) => (teller.0)(Word::Unknown),
+            (None, LimitMessage::Held { .. }) => teller.send(LimitMessage::Unknown),
             (None, _) => {}
         }
     }
@@ -204,24 +209,24 @@ impl Gateway {
 
 impl Inner {
     /// The way to the other process, for what is told of turns at an upstream.
-    fn teller(self: &Arc<Self>, upstream: String) -> Teller {
+    fn teller(self: &Arc<Self>, upstream: String) -> LimitSender {
         let inner = Arc::downgrade(self);
-        Teller(Arc::new(move |word| {
+        LimitSender::new(move |word| {
             let told = OfTurns { upstream: upstream.clone(), word };
             let word = serde_json::to_string(&told).expect("what is told has string keys only");
             if let Some(inner) = inner.upgrade() {
                 inner.peer.tell(PeerRequest::Turn { word });
             }
-        }))
+        })
     }
 
     /// The way to the other process, for what is told of children.
-    fn way(self: &Arc<Self>) -> Way {
+    fn peer_sender(self: &Arc<Self>) -> PeerSender {
         let inner = Arc::downgrade(self);
-        let tell = move |told: &Told| {
+        let tell = move |told: &PeerMessage| {
             let word = serde_json::to_string(told).expect("what is told has string keys only");
             inner.upgrade().is_some_and(|inner| inner.peer.tell(PeerRequest::OfChild { word }))
         };
-        Way(Arc::new(tell))
+        PeerSender::new(tell)
     }
 }

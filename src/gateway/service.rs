@@ -1,6 +1,5 @@
 //! The gateway as the daemon sees it: start, serve, report, stop.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -18,10 +17,10 @@ use super::error::Error;
 use super::handover::{Handover, read_offers};
 use super::http;
 use super::metrics::{self, Metric, Metrics};
-use super::session::{Peer, Store};
-use super::status::{Audience, State, Status, UpstreamStatus};
-use super::upstream::{self, Builtin, Connector, Keepers, Pool, Upstream};
-use crate::config::{Config, Prefix, Sharing, Start, Transport, Upstream as Settings, UpstreamName};
+use super::session::{PeerLink, SessionStore};
+use super::status::{Audience, Status, UpstreamState, UpstreamStatus};
+use super::upstream::{self, Builtin, Connector, Pool, Reaper, Upstream};
+use crate::config::{Config, Prefix, Sharing, Transport, Upstream as Settings};
 use crate::drain::Watch;
 use crate::sys::net::Listener;
 
@@ -39,13 +38,13 @@ pub(crate) struct Inner {
     /// The upstreams and what is behind which endpoint.
     pub(crate) routing: Arc<RoutingHandle>,
     /// Legacy sessions.
-    pub(crate) sessions: Store,
+    pub(crate) sessions: SessionStore,
     /// Requests of modern clients that wait for their answers to a server's questions.
     pub(crate) held: Arc<http::Held>,
     /// Repetitions of such requests that another process goes on with, or this one for another.
     pub(crate) rounds: http::Rounds,
     /// The way to the process before or after this one.
-    pub(crate) peer: Peer,
+    pub(crate) peer: Arc<PeerLink>,
     /// Children on their way from the process before, or to the one after this one.
     pub(super) handover: Handover,
     /// Set while connections are left to wait: another process takes over.
@@ -71,7 +70,7 @@ pub(crate) struct Inner {
     /// The tasks that supervise upstreams.
     supervisors: TaskTracker,
     /// The tasks that end and reap children.
-    keepers: Keepers,
+    reaper: Reaper,
     /// The tasks that end upstreams which a reload has replaced.
     pub(super) retiring: TaskTracker,
     /// Cancelled when these must not wait any longer.
@@ -98,9 +97,9 @@ impl Gateway {
     pub fn start(config: &Config, offers: &[String]) -> Result<Self, Error> {
         let pool = pool_for(&config.upstreams)?;
         let builtin = Arc::new(Builtin::new(config.sources.first().cloned()));
-        let (changes, keepers, supervisors) = (Changes::default(), Keepers::default(), TaskTracker::new());
+        let (changes, reaper, supervisors) = (Changes::default(), Reaper::default(), TaskTracker::new());
         let connector = |settings: &Settings, builtin: Option<&Arc<Builtin>>| {
-            Connector::new(settings, &pool, config.server.max_message_size, &keepers, builtin.cloned())
+            Connector::new(settings, &pool, config.server.max_message_size, &reaper, builtin.cloned())
         };
         let connectors = config.upstreams.iter().map(|settings| connector(settings, None));
         let connectors = connectors.chain(std::iter::once(connector(&builtin_settings(), Some(&builtin))));
@@ -112,13 +111,20 @@ impl Gateway {
         let start = |connector| Upstream::start(connector, changes.clone(), &supervisors, &mut offers, None);
         let (upstreams, awaited): (_, Vec<_>) = connectors.into_iter().map(start).unzip();
         let table = RoutingTable::new(config.server.clone(), upstreams).beside(&config.disabled);
-        let complaints = Arc::<Complaints>::default();
+        let (complaints, peer) = (Arc::<Complaints>::default(), Arc::<PeerLink>::default());
+        let routing = Arc::new(RoutingHandle::new(table));
+        let sessions = SessionStore::new(
+            Arc::clone(&routing),
+            Arc::clone(&peer),
+            changes.clone(),
+            Arc::clone(&complaints),
+        );
         let inner = Arc::new(Inner {
-            routing: Arc::new(RoutingHandle::new(table)),
-            sessions: Store::new(&complaints),
+            routing,
+            sessions,
             held: Arc::default(),
             rounds: http::Rounds::default(),
-            peer: Peer::default(),
+            peer,
             handover: Handover::new(awaited.into_iter().flatten().collect()),
             paused: watch::Sender::new(false),
             slots: Arc::default(),
@@ -131,7 +137,7 @@ impl Gateway {
             metrics: Metrics::default(),
             started: Instant::now(),
             supervisors,
-            keepers,
+            reaper,
             retiring: TaskTracker::new(),
             stopping: CancellationToken::new(),
         });
@@ -143,8 +149,7 @@ impl Gateway {
         inner.metrics.add(metrics::of_gateway(Arc::downgrade(&inner)));
         let sweeping = Arc::clone(&inner);
         tokio::spawn(async move {
-            let limit = || sweeping.routing.current().server.session_timeout;
-            sweeping.sessions.sweep(limit, sweeping.draining.clone()).await;
+            sweeping.sessions.sweep(sweeping.draining.clone()).await;
         });
         Ok(Self(inner))
     }
@@ -212,11 +217,11 @@ impl Gateway {
     /// 1.2 seconds more: by then servers are told no more goodbyes, and children are killed.
     pub async fn stop_by(&self, deadline: Instant) {
         let last = deadline.max(Instant::now()) + LAST;
-        self.0.keepers.hurry(last);
+        self.0.reaper.hurry(last);
         if timeout_at(last, self.end()).await.is_err() {
             tracing::warn!("not all connections to upstreams have ended in time; they are cut");
         }
-        self.0.keepers.end().await;
+        self.0.reaper.end().await;
         self.0.complaints.end();
     }
 
@@ -262,11 +267,11 @@ impl Inner {
         limit: usize,
         former: Option<&Arc<Upstream>>,
     ) -> Result<Arc<Upstream>, Error> {
-        let connector = Connector::new(settings, pool, limit, &self.keepers, None)?;
-        let there = upstream::whereabouts(settings);
-        let gate = former.and_then(|former| former.gate()).filter(|(place, _)| *place == there);
-        let gate = gate.map(|(_, gate)| Arc::clone(gate));
-        Ok(Upstream::start(connector, self.changes.clone(), &self.supervisors, &mut Vec::new(), gate).0)
+        let connector = Connector::new(settings, pool, limit, &self.reaper, None)?;
+        let there = upstream::server_key(settings);
+        let limit = former.and_then(|former| former.limit()).filter(|(place, _)| *place == there);
+        let limit = limit.map(|(_, limit)| Arc::clone(limit));
+        Ok(Upstream::start(connector, self.changes.clone(), &self.supervisors, &mut Vec::new(), limit).0)
     }
 
     /// A snapshot.
@@ -283,7 +288,7 @@ impl Inner {
             healthy: table
                 .configured()
                 .iter()
-                .all(|upstream| matches!(upstream.state(), State::Ready | State::Idle)),
+                .all(|upstream| matches!(upstream.state(), UpstreamState::Ready | UpstreamState::Idle)),
             sessions: self.sessions.len(),
             in_flight: self.requests.load(Ordering::Relaxed),
             upstreams,
@@ -301,17 +306,5 @@ pub(super) fn pool_for<'a>(upstreams: impl IntoIterator<Item = &'a Settings>) ->
 
 /// The built-in upstream's settings; nothing of them but the name is used.
 fn builtin_settings() -> Settings {
-    Settings {
-        name: UpstreamName::builtin(),
-        transport: Transport::Http { urls: Vec::new(), headers: BTreeMap::new(), ca_file: None },
-        start_timeout: std::time::Duration::from_secs(5),
-        request_timeout: std::time::Duration::from_secs(30),
-        sharing: Sharing::Shared,
-        shows: Arc::default(),
-        max_concurrency: None,
-        max_queue: 0,
-        start: Start::Eager,
-        idle_timeout: None,
-        health_interval: None,
-    }
+    Settings { sharing: Sharing::Shared, health_interval: None, ..Settings::builtin() }
 }

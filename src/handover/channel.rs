@@ -10,7 +10,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
 
 use super::message::{LINE_LIMIT, Message, line};
-use crate::sys::handover;
+use crate::sys::scm_rights;
 
 /// How long the other process may take to read.
 pub const READ_LIMIT: Duration = Duration::from_secs(10);
@@ -35,7 +35,7 @@ impl Descriptors {
     /// What sendmsg(2) answers, and `TimedOut` if the other process does not read.
     pub async fn send(&self, descriptors: &[OwnedFd]) -> io::Result<()> {
         let descriptors: Vec<_> = descriptors.iter().map(|descriptor| descriptor.as_fd()).collect();
-        let sent = self.0.async_io(Interest::WRITABLE, || handover::send(&self.0, &descriptors));
+        let sent = self.0.async_io(Interest::WRITABLE, || scm_rights::send(&self.0, &descriptors));
         tokio::time::timeout(READ_LIMIT, sent).await?
     }
 
@@ -44,7 +44,7 @@ impl Descriptors {
     /// # Errors
     /// `WouldBlock` if nothing has come, else what recvmsg(2) answers.
     pub fn receive(&self) -> io::Result<Vec<OwnedFd>> {
-        handover::receive(&self.0)
+        scm_rights::receive(&self.0)
     }
 }
 

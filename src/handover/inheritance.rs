@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::error::Error;
 use super::message::{EXTENSIONS, LINE_LIMIT, Message, PROTOCOL, Plan, VARIABLE, failed, line};
 use crate::exit::ToExit;
-use crate::sys::{fd, handover};
+use crate::sys::{fd, scm_rights};
 
 /// How long the next process waits for what the old one passes.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -54,7 +54,7 @@ pub fn receive(mut stream: &UnixStream) -> Result<Inheritance, Error> {
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let hello = Message::Hello { protocol: PROTOCOL, pid, version, extensions: EXTENSIONS };
     stream.write_all(line(&hello).as_bytes()).map_err(Error::Pass)?;
-    let mut descriptors = handover::receive(stream).map_err(Error::Pass)?.into_iter();
+    let mut descriptors = scm_rights::receive(stream).map_err(Error::Pass)?.into_iter();
     let mut next = || descriptors.next().ok_or_else(incomplete);
     let (lock, stderr, children) = (next()?, next()?, next()?);
     let mut text = String::new();

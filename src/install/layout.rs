@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::choices::{self, Choices, Profile};
 use super::error::Error;
+use crate::systemd::{Manager, Unit};
 
 /// Where a distribution's package puts the binary.
 pub const PACKAGED_PROGRAM: &str = "/usr/bin/mcpeg";
@@ -122,18 +123,19 @@ impl Layout {
     /// The paths of a service of the machine.
     pub(super) fn production(name: &str, choices: &Choices) -> Self {
         let unit = format!("{name}.service");
+        let (user, group) = choices.account();
         let at = |directory: &str, name: &str| Path::new(directory).join(name);
         let system = |directory: &str, name: &str| at(SYSTEM, directory).join(name);
-        let mut documents: Vec<_> = DOCUMENTS.iter().map(|name| choices.prefix.join(name)).collect();
+        let mut documents: Vec<_> = DOCUMENTS.iter().map(|name| choices.prefix().join(name)).collect();
         // fish does not look below /usr/local.
         documents.push(PathBuf::from("/etc/fish/completions/mcpeg.fish"));
         let shadow = |directory: &&str| at(directory, &unit);
         Self {
             profile: Profile::Production,
             name: name.to_owned(),
-            user: choices.user.clone(),
-            group: choices.group.clone(),
-            program: choices.prefix.join("bin/mcpeg"),
+            user: user.to_owned(),
+            group: group.to_owned(),
+            program: choices.prefix().join("bin/mcpeg"),
             documents,
             unit_file: system("systemd/system", &unit),
             watcher: None,
@@ -238,7 +240,19 @@ impl Layout {
     /// The command that talks to the systemd which runs the service.
     #[must_use]
     pub fn systemctl(&self) -> &'static str {
-        if self.is_users() { "systemctl --user" } else { "systemctl" }
+        self.manager().line()
+    }
+
+    /// The systemd that runs the service.
+    #[must_use]
+    pub fn manager(&self) -> Manager {
+        if self.is_users() { Manager::User } else { Manager::System }
+    }
+
+    /// The unit of the service.
+    #[must_use]
+    pub fn service(&self) -> Unit {
+        Unit::new(self.manager(), &self.unit)
     }
 
     /// Whether the service belongs to the calling user.
@@ -317,11 +331,7 @@ mod tests {
 
     /// The plain installation, one with everything chosen, and a user's.
     fn layouts() -> [Layout; 3] {
-        let chosen = Choices {
-            prefix: PathBuf::from("/opt/mcpeg"),
-            user: "www-data".to_owned(),
-            ..Choices::default_of("mcpeg-two")
-        };
+        let chosen = Choices::found("mcpeg-two", Path::new("/opt/mcpeg"), Some("www-data".to_owned()), None);
         let environment = |name: &str| match name {
             "HOME" => Some(OsString::from("/")),
             "XDG_CONFIG_HOME" => Some(OsString::from("/cfg")),

@@ -27,7 +27,7 @@ pub(super) fn queue() -> Arc<ConsoleQueue> {
 
 /// Writes until the queue is closed. Errors are nobody's to hear: the report would go to standard error too.
 pub(super) fn run(queue: &ConsoleQueue, context: &Context, mut stderr: impl Write) {
-    crate::sys::ending::spare_this_thread();
+    crate::sys::at_exit::spare_this_thread();
     loop {
         let mut batch = Batch::default();
         let found = queue.take(&mut batch, LOOK);

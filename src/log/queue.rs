@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::config::Overflow;
-use crate::sys::ending::Progress;
+use crate::sys::at_exit::Progress;
 
 use super::batch::{Batch, Counts};
 

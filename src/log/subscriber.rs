@@ -24,7 +24,7 @@ use super::queue::Queue;
 use super::self_report::SelfReport;
 use super::worker::{Order, Rules, Worker};
 use crate::config::{ConsoleFormat, Log};
-use crate::sys::ending;
+use crate::sys::at_exit;
 
 /// How long the end of the process waits for the disk.
 const END_LIMIT: Duration = Duration::from_secs(10);
@@ -190,7 +190,7 @@ pub fn init(log: &Log, console: Console) -> Result<Guard, Error> {
     subscriber.try_init().map_err(Error::Twice)?;
     let queues = guard.file.iter().map(|writer| Arc::clone(writer.queue.progress()));
     let queues = queues.chain(guard.console.iter().map(|writer| Arc::clone(writer.queue.progress())));
-    ending::wait_at_end(queues.collect()).map_err(Error::AtEnd)?;
+    at_exit::wait_at_end(queues.collect()).map_err(Error::AtEnd)?;
     let (default, handle) = (panic::take_hook(), guard.handle());
     panic::set_hook(Box::new(move |info| {
         log_panic(info);

@@ -97,7 +97,7 @@ impl Worker {
 
     /// Works until the queue is closed and empty.
     pub(super) fn run(mut self) {
-        crate::sys::ending::spare_this_thread();
+        crate::sys::at_exit::spare_this_thread();
         loop {
             let limit = if self.report.troubles().are_there() { RETRY } else { LOOK };
             let found = self.queue.take(&mut self.pending, limit);

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::daemon::detach;
-use crate::daemon::{LockError, PathsError, PidFileError, Received, control, listen, privileges};
+use crate::daemon::{LockError, PathsError, PidFileError, Received, control, listen, passed, privileges};
 use crate::exit::{Exit, ToExit};
 use crate::{config, gateway, handover, log, probe};
 
@@ -28,6 +28,9 @@ pub enum Error {
     /// The pid file.
     #[error(transparent)]
     PidFile(#[from] PidFileError),
+    /// Descriptors that were passed at the start.
+    #[error(transparent)]
+    Passed(#[from] passed::Error),
     /// A listener.
     #[error(transparent)]
     Listen(#[from] listen::Error),
@@ -99,6 +102,7 @@ impl Error {
             Self::Lock(error) => Some(error),
             Self::PidFile(error) => Some(error),
             Self::Privileges(error) => Some(error),
+            Self::Passed(error) => Some(error),
             Self::Listen(error) => Some(error),
             Self::Detach(error) => Some(error),
             Self::Log(error) => Some(error),

@@ -14,13 +14,15 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use super::{Error, Serving};
-use crate::config::{self, Config, Log, Source};
+use super::accept::{Acceptor, SocketFiles};
+use super::error::Error;
+use crate::config::{self, Config, Source};
 use crate::daemon::listen::Listeners;
 use crate::daemon::passed::Passed;
 use crate::exit::{Exit, ToExit as _};
 use crate::gateway::{Gateway, Prepared, Reloaded};
 use crate::handover::Outline;
+use crate::log;
 use crate::sys::fs::Owners;
 use crate::sys::net::{Address, Listener};
 
@@ -106,20 +108,11 @@ pub(super) struct Ready {
     /// The upstreams.
     gateway: Prepared,
     /// The new listeners.
-    fresh: Fresh,
+    fresh: SocketFiles,
     /// Second handles of them, for those who accept.
     handles: Vec<Listener>,
     /// Changed keys that have no effect.
     needs_restart: Vec<String>,
-}
-
-/// Listeners whose files are removed unless they are put in force.
-struct Fresh(Listeners);
-
-impl Drop for Fresh {
-    fn drop(&mut self) {
-        self.0.remove_files();
-    }
 }
 
 impl Reloads {
@@ -142,6 +135,17 @@ impl Reloads {
     /// Whether one is under way.
     pub(super) fn are_under_way(&self) -> bool {
         !self.task.is_empty()
+    }
+
+    /// Begins one, for those who ask.
+    pub(super) fn begin(
+        &mut self,
+        askers: Vec<Asker>,
+        source: Source,
+        old: Arc<Config>,
+        (gateway, bound): (Gateway, Outline),
+    ) {
+        self.task.spawn(async move { (askers, prepare(source, &old, gateway, bound).await) });
     }
 
     /// Gives up what is under way, and refuses whoever waits or will ask.
@@ -221,56 +225,26 @@ pub(super) async fn ask(wishes: mpsc::Sender<Asker>) -> serde_json::Value {
     serde_json::to_value(wish(wishes).await).expect("an answer has string keys")
 }
 
-impl Serving<'_> {
-    /// Carries a step of a reload out.
-    pub(super) fn reload(&mut self, step: Step) {
-        match step {
-            Step::Begin(askers) => {
-                self.notifier.reloading();
-                let (source, old) = (self.taken.source.clone(), Arc::clone(&self.taken.config));
-                let (gateway, bound) = (self.gateway.clone(), self.taken.listeners.outline());
-                self.reloads.task.spawn(async move { (askers, prepare(source, &old, gateway, bound).await) });
-            }
-            Step::Finish(askers, result) => {
-                let answer = match result {
-                    Ok(ready) => Answer::Done(self.commit(*ready)),
-                    Err(error) => Answer::Refused(refuse(&error)),
-                };
-                self.notifier.ready(&self.summary());
-                for asker in askers.into_iter().flatten() {
-                    // Whoever asked has gone; the result is in the log.
-                    let _ = asker.send(answer.clone());
-                }
-            }
-        }
-    }
-
-    /// Puts everything in force.
-    fn commit(&mut self, ready: Ready) -> Done {
-        let Ready { config, gateway, mut fresh, handles, needs_restart } = ready;
+impl Ready {
+    /// Puts everything in force; returns the configuration, and what was done.
+    pub(super) fn commit(
+        self,
+        old: &Config,
+        acceptor: &mut Acceptor,
+        gateway: &Gateway,
+        log: &log::Guard,
+    ) -> (Config, Done) {
+        let Self { config, gateway: prepared, fresh, handles, needs_restart } = self;
         let drain = config.server.drain_timeout;
-        let fresh = std::mem::take(&mut fresh.0);
-        let added = fresh.addresses().to_vec();
-        for (address, listener) in added.iter().zip(handles) {
-            self.accepting.add(address.clone(), listener);
-        }
-        self.taken.listeners.extend(fresh);
-        let removed = self.taken.listeners.retain(&config.server.listen);
-        self.taken.listeners.store(&self.notifier);
-        for address in &removed {
-            self.accepting.leave(address, drain);
-        }
-        let upstreams = gateway.reloaded().clone();
-        self.gateway.commit(gateway, drain);
-        let old = &self.taken.config.log;
-        let log_level = (config.log.level != old.level).then(|| config.log.level.clone());
-        if config.log != *old
-            && let Err(error) = self.log.apply(&config.log)
+        let (added, removed) = acceptor.change((fresh, handles), &config.server.listen, drain);
+        let upstreams = prepared.reloaded().clone();
+        gateway.commit(prepared, drain);
+        let log_level = (config.log.level != old.log.level).then(|| config.log.level.clone());
+        if config.log != old.log
+            && let Err(error) = log.apply(&config.log)
         {
             tracing::error!(error = crate::exit::chain(&error), "the log stays as it was");
         }
-        self.taken.config = Arc::new(config);
-        self.tell_others();
         let texts = |addresses: &[Address]| addresses.iter().map(ToString::to_string).collect();
         let done = Done {
             schema: SCHEMA,
@@ -281,23 +255,7 @@ impl Serving<'_> {
             log_level,
             needs_restart,
         };
-        done.log();
-        done
-    }
-
-    /// Brings up to date what others read about this process: the record in the lock and the status.
-    fn tell_others(&mut self) {
-        let config = &self.taken.config;
-        self.record.drain_timeout_ms =
-            u64::try_from(config.server.drain_timeout.as_millis()).unwrap_or(u64::MAX);
-        if let Err(error) = self.taken.lock.describe(&self.record) {
-            tracing::warn!(error = crate::exit::chain(&error), "the record in the lock stays as it was");
-        }
-        self.template.send_replace(super::Status::template(
-            &self.record,
-            self.taken.listeners.addresses(),
-            &self.taken.config,
-        ));
+        (config, done)
     }
 }
 
@@ -309,55 +267,24 @@ async fn prepare(source: Source, old: &Config, gateway: Gateway, bound: Outline)
     let missing = if bound.are_passed() { Vec::new() } else { bound.missing(&config.server.listen) };
     // Names may have to be resolved, which blocks.
     let bind = move || Listeners::bind(&missing, Passed::default(), Owners::Ours);
-    let fresh = Fresh(tokio::task::spawn_blocking(bind).await.map_err(failed)??);
-    let handles = fresh.0.handles().map_err(Error::Listeners)?;
+    let fresh = SocketFiles::of(tokio::task::spawn_blocking(bind).await.map_err(failed)??);
+    let handles = fresh.listeners().handles().map_err(Error::Listeners)?;
     let gateway = gateway.prepare(&config).await?;
     Ok(Ready { config, gateway, fresh, handles, needs_restart })
 }
 
-/// Keeps what cannot change as it is, and names it.
+/// Keeps what cannot change as it is, and names it: keys that the table of keys has so, and listeners that systemd
+/// passes.
 fn pin(config: &mut Config, old: &Config, passed: bool) -> Vec<String> {
-    let mut pinned = Vec::new();
-    let mut note = |differs: bool, key: &str| {
-        if differs {
-            pinned.push(key.to_owned());
-        }
-    };
-    let (server, log) = (&mut config.server, &mut config.log);
-    note(server.max_message_size != old.server.max_message_size, "max_message_size in [server]");
-    server.max_message_size = old.server.max_message_size;
-    note(server.user != old.server.user, "user in [server]");
-    note(server.group != old.server.group, "group in [server]");
-    server.user.clone_from(&old.server.user);
-    server.group.clone_from(&old.server.group);
-    note(passed && server.listen != old.server.listen, "listen in [server]");
-    let Log { file, format, spans, instance, console_format, queue, overflow, .. } = &old.log;
-    note(log.file != *file, "file in [log]");
-    note(log.format != *format, "format in [log]");
-    note(log.spans != *spans, "spans in [log]");
-    note(log.instance != *instance, "instance in [log]");
-    note(log.console_format != *console_format, "console_format in [log]");
-    note(log.queue != *queue, "queue in [log]");
-    note(log.overflow != *overflow, "overflow in [log]");
-    pin_log(log, &old.log);
+    let mut pinned = config.keep_fixed(old);
+    if passed && config.server.listen != old.server.listen {
+        pinned.push("listen in [server]".to_owned());
+    }
     pinned
 }
 
-/// Keeps of the log what cannot change while it is open.
-fn pin_log(log: &mut Log, old: &Log) {
-    let new = std::mem::take(log);
-    *log = Log {
-        level: new.level,
-        console_level: new.console_level,
-        on_full: new.on_full,
-        fsync: new.fsync,
-        rotation: new.rotation,
-        ..old.clone()
-    };
-}
-
 /// Logs why nothing was done, and says it.
-fn refuse(error: &Error) -> Refused {
+pub(super) fn refuse(error: &Error) -> Refused {
     let text = crate::exit::chain(error);
     tracing::error!(error = text, "cannot reload; the former configuration stays in force");
     let (pid, exit) = (own_pid(), error.to_exit().code());
@@ -366,7 +293,7 @@ fn refuse(error: &Error) -> Refused {
 
 impl Done {
     /// Writes it to the log.
-    fn log(&self) {
+    pub(super) fn log(&self) {
         tracing::info!(
             added = ?self.upstreams.added,
             changed = ?self.upstreams.changed,

@@ -1,15 +1,16 @@
 //! The loop of a gateway that serves: signals, wishes over the control socket, and signs of life.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::alive::sign_of_life;
-use super::upgrade::{Order, START_LIMIT, Step};
-use super::{Error, Serving, endpoints, panics, rotate};
+use super::error::Error;
+use super::reload::{self, Answer};
+use super::serving::Serving;
+use super::upgrade::{self, Attempt, Offer, Order, START_LIMIT};
+use super::{panics, rotate};
 use crate::daemon::{Received, Wanted};
-use crate::sys;
-
-/// How long after its start a gateway keeps what only that has used: the first requests find everything there.
-const SETTLED: Duration = Duration::from_secs(2);
+use crate::handover::Message;
 
 /// Why serving ends.
 pub(super) enum End {
@@ -23,69 +24,154 @@ pub(super) enum End {
     LogFull,
 }
 
-impl Serving<'_> {
-    /// Serves until a signal asks to stop, or a new process has taken over. Signs of life are sent from here, and only
-    /// while we answer ourselves: a timer of its own would go on when serving has stopped.
-    pub(super) async fn until_stop(&mut self) -> Result<End, Error> {
-        let interval = self.notifier.interval();
-        let mut shown = self.summary();
-        let log = self.log.handle();
-        let mut life =
-            Box::pin(sign_of_life(interval, self.gateway.clone(), self.taken.listeners.addresses().to_vec()));
-        loop {
-            let before = self.predecessor();
-            let may_reload = !self.upgrades.are_next(before.as_ref());
-            tokio::select! {
-                wanted = self.signals.wanted() => match wanted {
-                    Wanted::Stop(received) => return Ok(End::Asked(received)),
-                    Wanted::Reload => self.reloads.want(),
-                    Wanted::Rotate => drop(tokio::spawn(rotate::by_signal(log.clone()))),
-                    Wanted::Upgrade => {
-                        let order = Order { limit: START_LIMIT, reply: None };
-                        self.upgrade(Step::Wanted(order)).await;
-                    }
-                },
-                step = self.upgrades.step(before) => if self.upgrade(step).await {
-                    return Ok(End::Replaced);
-                },
-                result = self.accepting.ended() => result?,
-                () = panics::first() => return Ok(End::Panicked),
-                () = log.demands_stop() => return Ok(End::LogFull),
-                step = self.reloads.step(may_reload) => {
-                    self.reload(step);
-                    self.begin_upgrade();
-                    // What was about to be asked may not listen any more; at once, so that reloads do not put it off.
-                    let now = interval.map(|_| Duration::ZERO);
-                    life.set(sign_of_life(now, self.gateway.clone(), self.taken.listeners.addresses().to_vec()));
+/// Serves until a signal asks to stop, or a new process has taken over. Signs of life are sent from here, and only
+/// while we answer ourselves: a timer of its own would go on when serving has stopped.
+pub(super) async fn until_stop(serving: &mut Serving<'_>) -> Result<End, Error> {
+    let interval = serving.notifier.interval();
+    let mut shown = serving.summary();
+    let log = serving.log.handle();
+    let again = |serving: &Serving<'_>, interval| {
+        sign_of_life(interval, serving.gateway.clone(), serving.acceptor.addresses().to_vec())
+    };
+    let mut life = Box::pin(again(serving, interval));
+    loop {
+        let before = serving.peer.as_ref().map(|peer| peer.over.clone());
+        let may_reload = !serving.upgrades.are_next(before.as_ref());
+        tokio::select! {
+            wanted = serving.signals.wanted() => match wanted {
+                Wanted::Stop(received) => return Ok(End::Asked(received)),
+                Wanted::Reload => serving.reloads.want(),
+                Wanted::Rotate => drop(tokio::spawn(rotate::by_signal(log.clone()))),
+                Wanted::Upgrade => {
+                    serving.upgrades.want(Order { limit: START_LIMIT, reply: None });
+                    begin_upgrade(serving);
                 }
-                result = life.as_mut() => {
-                    match result {
-                        Ok(()) => self.notifier.alive(),
-                        Err(error) => tracing::error!(error = crate::exit::chain(&error), "cannot reach ourselves"),
-                    }
-                    life.set(sign_of_life(interval, self.gateway.clone(), self.taken.listeners.addresses().to_vec()));
-                }
+            },
+            step = serving.upgrades.step(before) => if upgrade(serving, step).await {
+                return Ok(End::Replaced);
+            },
+            result = serving.acceptor.ended() => result?,
+            () = panics::first() => return Ok(End::Panicked),
+            () = log.demands_stop() => return Ok(End::LogFull),
+            step = serving.reloads.step(may_reload) => {
+                reload(serving, step);
+                begin_upgrade(serving);
+                // What was about to be asked may not listen any more; at once, so that reloads do not put it off.
+                life.set(again(serving, interval.map(|_| Duration::ZERO)));
             }
-            let summary = self.summary();
-            if summary != shown {
-                self.notifier.status(&summary);
-                shown = summary;
+            result = life.as_mut() => {
+                match result {
+                    Ok(()) => serving.notifier.alive(),
+                    Err(error) => tracing::error!(error = crate::exit::chain(&error), "cannot reach ourselves"),
+                }
+                life.set(again(serving, interval));
             }
         }
-    }
-
-    /// One line for `systemctl status`.
-    pub(super) fn summary(&self) -> String {
-        let status = self.gateway.status();
-        let ready = status.upstreams.iter().filter(|upstream| upstream.state.is_usable()).count();
-        let listening = endpoints(self.taken.listeners.addresses());
-        let (sessions, all) = (status.sessions, status.upstreams.len());
-        format!("serving on {listening}; {ready} of {all} upstreams ready; {sessions} sessions")
+        let summary = serving.summary();
+        if summary != shown {
+            serving.notifier.status(&summary);
+            shown = summary;
+        }
     }
 }
 
-/// Gives the pages of the program back that only the start has used, be it clap's or those of the configuration.
-pub(super) async fn give_back_start() {
-    tokio::time::sleep(SETTLED).await;
-    sys::memory::unmap_unchanging();
+/// Carries a step of a reload out.
+fn reload(serving: &mut Serving<'_>, step: reload::Step) {
+    match step {
+        reload::Step::Begin(askers) => {
+            serving.notifier.reloading();
+            let (source, old) = (serving.invocation.source.clone(), Arc::clone(&serving.config));
+            let bound = serving.acceptor.listeners().outline();
+            serving.reloads.begin(askers, source, old, (serving.gateway.clone(), bound));
+        }
+        reload::Step::Finish(askers, result) => {
+            let answer = match result {
+                Ok(ready) => {
+                    let (old, acceptor) = (&serving.config, &mut serving.acceptor);
+                    let (config, done) = ready.commit(old, acceptor, &serving.gateway, serving.log);
+                    serving.acceptor.store(&serving.notifier);
+                    serving.files.set_drain_timeout(config.server.drain_timeout);
+                    serving.config = Arc::new(config);
+                    serving.control.show(serving.template());
+                    done.log();
+                    Answer::Done(done)
+                }
+                Err(error) => Answer::Refused(reload::refuse(&error)),
+            };
+            serving.notifier.ready(&serving.summary());
+            for asker in askers.into_iter().flatten() {
+                // Whoever asked has gone; the result is in the log.
+                let _ = asker.send(answer.clone());
+            }
+        }
+    }
+}
+
+/// Carries a step of an upgrade out; whether a new process serves.
+async fn upgrade(serving: &mut Serving<'_>, step: upgrade::Step) -> bool {
+    match step {
+        upgrade::Step::Ended(attempt) => return end_upgrade(serving, attempt).await,
+        upgrade::Step::Wanted(order) => serving.upgrades.want(order),
+        upgrade::Step::Look => {}
+    }
+    begin_upgrade(serving);
+    false
+}
+
+/// Begins the upgrade that is due, unless something is under way that it has to wait for.
+fn begin_upgrade(serving: &mut Serving<'_>) {
+    let before = serving.peer.as_ref().is_some_and(|peer| !peer.over.is_cancelled());
+    let reloading = serving.reloads.are_under_way();
+    let Some((order, deadline)) = serving.upgrades.due(before, reloading) else { return };
+    let gateway = (&serving.gateway, serving.reloads.sender());
+    let limits = (order.limit, deadline);
+    match Offer::new(&serving.invocation, serving.files, &serving.acceptor, gateway, limits) {
+        Ok(offer) => serving.upgrades.begin(offer, order.reply),
+        Err(failure) => upgrade::refuse(order.reply, &failure),
+    }
+}
+
+/// Ends an upgrade; whether a new process serves.
+async fn end_upgrade(serving: &mut Serving<'_>, attempt: Attempt) -> bool {
+    match attempt.result {
+        Ok(successor) => {
+            let pid = successor.pid();
+            serving.files.give_up();
+            serving.log.yield_rotation();
+            serving.acceptor.give_files_up();
+            // Before the manager hears of it, so that the new process is nobody's child when it is named.
+            let released = successor.release();
+            serving.notifier.hand_over(pid).await;
+            released.peer.sender.send(&Message::Released);
+            serving.peer = Some(released.peer);
+            serving.relaying = released.reloads;
+            tracing::info!(pid, "a new process has taken over");
+            if let Some(reply) = attempt.reply {
+                let _ = reply.send(serde_json::json!({ "pid": pid }));
+            }
+            true
+        }
+        Err((failure, touched)) => {
+            if touched {
+                restore(serving);
+            }
+            upgrade::refuse(attempt.reply, &failure);
+            false
+        }
+    }
+}
+
+/// Gives upgrades up that are under way.
+pub(super) async fn abandon_upgrade(serving: &mut Serving<'_>) {
+    if serving.upgrades.abandon().await {
+        restore(serving);
+    }
+}
+
+/// Makes what a new process may have taken over ours again, after it has failed and is dead.
+fn restore(serving: &mut Serving<'_>) {
+    serving.gateway.remember_again();
+    if let Some(server) = serving.files.restore() {
+        serving.control.serve(server);
+    }
 }

@@ -85,3 +85,13 @@ pub(super) fn answer(
     let status = Status { state, log: log.health(), gateway: Some(gateway.status()), ..template };
     serde_json::to_value(status).expect("a status has string keys and finite numbers only")
 }
+
+/// Where clients connect, in one line: the URL to paste into a client's configuration, or the Unix socket.
+#[must_use]
+pub fn endpoints(addresses: &[Address]) -> String {
+    let endpoint = |address: &Address| match address {
+        Address::Tcp(address) => format!("http://{address}/mcp"),
+        Address::Unix(_) => address.to_string(),
+    };
+    addresses.iter().map(endpoint).collect::<Vec<_>>().join(", ")
+}

@@ -4,14 +4,13 @@
 //! (one thread, a descriptor that is open) is checked here, not promised by the caller. Errors are plain
 //! [`std::io::Error`]; the modules above know which operation failed and say so.
 
+pub mod at_exit;
 pub mod credentials;
-pub mod ending;
 pub mod fd;
 pub mod fork;
 pub mod fs;
 pub mod group;
 pub mod guardian;
-pub mod handover;
 pub mod holder;
 pub mod identity;
 pub mod limits;
@@ -20,6 +19,7 @@ pub mod net;
 mod pidfd;
 pub mod process;
 pub mod rename;
+pub mod scm_rights;
 pub mod signal;
 pub mod user;
 pub mod walk;

@@ -167,6 +167,62 @@ async fn calls_whose_clients_are_gone_keep_no_session_from_making_room() {
     gateway.stop().await;
 }
 
+/// Opens a session's stream; the connection, and the answer's beginning.
+async fn stream_of(address: &str, session: &str) -> (TcpStream, String) {
+    let mut stream = TcpStream::connect(address).await.expect("it listens");
+    let head = format!("GET /mcp HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\n{session}\r\n");
+    stream.write_all(head.as_bytes()).await.expect("it reads");
+    let mut answer = vec![0; 2000];
+    let length = tokio::time::timeout(PATIENCE, stream.read(&mut answer)).await.expect("an answer");
+    let length = length.expect("an answer");
+    (stream, String::from_utf8_lossy(&answer[..length]).into_owned())
+}
+
+#[tokio::test]
+async fn client_that_is_in_half_of_all_sessions_gets_503_for_more_streams_and_others_go_on() {
+    let server = "max_sessions = 16\ndrain_timeout = \"1s\"";
+    let gateway = Gateway::start_with(server, &probe("probe", &[]), &[]).await;
+    let address = gateway.address();
+    let begin = async || {
+        let (_, begun) = post_from("127.0.0.1", address, "", &initialize("{}", "{}")).await;
+        assert!(begun.starts_with("HTTP/1.1 200"), "{begun}");
+        session_of(&begun)
+    };
+    let (mut streams, mut kept) = (Vec::new(), Vec::new());
+    for number in 0..40 {
+        let session = begin().await;
+        let (stream, answer) = stream_of(address, &session).await;
+        let (expected, told) = if number < 8 { ("200", "text/event-stream") } else { ("503", "retry-after") };
+        assert!(answer.starts_with(&format!("HTTP/1.1 {expected}")), "{number}: {answer}");
+        assert!(answer.to_lowercase().contains(told), "{number}: {answer}");
+        if number < 8 {
+            kept.push(session);
+            streams.push(stream);
+        }
+    }
+    // Calls that are waited for keep no more sessions either.
+    let call = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"sleep","arguments":{"ms":600000}}}"#;
+    for number in 0..16 {
+        let session = begin().await;
+        let mut stream = TcpStream::connect(address).await.expect("it listens");
+        let head = head(call.len()).replace("\r\n\r\n", &format!("\r\n{session}\r\n"));
+        stream.write_all((head + call).as_bytes()).await.expect("it reads");
+        let in_flight = async { while gateway.in_flight().await <= number.min(7) {} };
+        tokio::time::timeout(PATIENCE, in_flight).await.expect("it is in flight");
+        streams.push(stream);
+    }
+    // Whoever else there is at this address, and those that were first, go on.
+    kept.push(begin().await);
+    let ping = r#"{"jsonrpc":"2.0","id":8,"method":"ping"}"#;
+    for session in &kept {
+        let (_, answer) = post_from("127.0.0.1", address, session, ping).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    assert_eq!(gateway.status().await["sessions"], 16);
+    drop(streams);
+    gateway.stop().await;
+}
+
 #[tokio::test]
 async fn all_addresses_of_this_machine_are_one_client() {
     let gateway = Gateway::start_with("max_sessions_per_client = 2", &probe("probe", &[]), &[]).await;

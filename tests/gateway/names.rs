@@ -164,12 +164,6 @@ async fn denied_tool_is_not_reached_by_what_another_reader_takes_for_its_name() 
             let answer = client.request("1", "tools/call", "exit", &format!("{{{name},{meta}}}")).await;
             assert_eq!(answer.error().0, -32602, "{name}: {answer:?}");
         }
-        let denied = format!(r#"{{"name":"exit",{meta}}}"#);
-        for method in ["Tools/Call", "tools/CALL", " tools/call", "tools/call\\u0000"] {
-            let answer = client.request("1", method, "exit", &denied).await;
-            let (code, message) = answer.error();
-            assert!(code == -32600 && message.contains("`tools/call`"), "{method}: {code} {message}");
-        }
         assert_eq!(client.call("seen", "{}").await.text(), "[]");
         // One name in another spelling of JSON's own is the same name to everybody.
         let escaped = client
@@ -184,6 +178,84 @@ async fn denied_tool_is_not_reached_by_what_another_reader_takes_for_its_name() 
                 .0,
             -32602
         );
+    }
+    gateway.stop().await;
+}
+
+/// Methods that somebody may take for `tools/call`, with the code that each is refused with.
+const LOOK_ALIKES: [(&str, i64); 26] = [
+    ("Tools/Call", -32600),
+    ("tools/CALL", -32600),
+    ("tools_call", -32600),
+    ("tools-call", -32600),
+    ("tools.call", -32600),
+    ("toolsCall", -32600),
+    ("tools/c_all", -32600),
+    ("$tools/call", -32600),
+    ("/tools/call", -32601),
+    ("tools/call/", -32601),
+    ("tools//call", -32601),
+    ("./tools/call", -32601),
+    ("vendor/../tools/call", -32601),
+    ("tools\\\\call", -32601),
+    ("tools:call", -32601),
+    (" tools/call", -32601),
+    ("tools/call\\n", -32601),
+    ("tools/call\\u0000", -32601),
+    ("tools/call\\u0000x", -32601),
+    ("tools%2Fcall", -32601),
+    ("tools/%63all", -32601),
+    ("tools\\u200b/call", -32601),
+    ("\\ufefftools/call", -32601),
+    ("tools/ca\\u00adll", -32601),
+    ("t\\u043eols/call", -32601),
+    ("tool\\u017f/call", -32601),
+];
+
+/// What makes that server a careless one: of a method it looks at nothing but letters.
+const CARELESS: &str = r#"
+import unicodedata, urllib.parse
+strict = handle
+def handle(message):
+    method = unicodedata.normalize("NFKC", urllib.parse.unquote(message["method"]))
+    letters = "".join(letter for letter in method.replace("\u043e", "o").casefold() if letter.isascii() and letter.isalpha())
+    if message["method"] == "vendor/call":
+        reply(message, {"own": 1})
+        return True
+    if letters.endswith("toolscall") and message["method"] != "tools/call":
+        seen.append(message["method"])
+        reply(message, text("fine"))
+        return True
+    return strict(message)
+"#;
+
+#[tokio::test]
+async fn denied_tool_is_not_reached_by_a_method_that_another_reader_takes_for_that_of_calls() {
+    let script = Script::new(&[TELLS, CARELESS].concat());
+    let gateway = Gateway::start(&(script.upstream("tells") + DENY)).await;
+    for client in [Client::legacy(gateway.address(), "/mcp").await, Client::modern(gateway.address(), "/mcp")]
+    {
+        let modern = matches!(client.era, crate::client::Era::Modern);
+        let meta = if modern { format!(r#","_meta":{{{MODERN_META}}}"#) } else { String::new() };
+        for (method, code) in LOOK_ALIKES {
+            let denied = format!(r#"{{"name":"exit"{meta}}}"#);
+            // What cannot stand in a header is refused before the header is looked at.
+            let (header, body) = (
+                "tools/call",
+                format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{denied}}}"#),
+            );
+            let answer = client.post(header, "exit", &body).await;
+            assert_eq!(answer.error().0, code, "{method}: {answer:?}");
+            // Nor as a notification, which must not say either that the session has ended.
+            let body = format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{denied}}}"#);
+            let answer = client.post(header, "exit", &body).await;
+            assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{method}: {answer:?}");
+        }
+        // A method of a vendor's own passes, with whatever names its parameters have.
+        let own = format!(r#"{{"name":"exit"{meta}}}"#);
+        let answer = client.request("1", "vendor/call", "", &own).await;
+        assert!(answer.result().contains("\"own\""), "{answer:?}");
+        assert_eq!(client.call("seen", "{}").await.text(), "[]");
     }
     gateway.stop().await;
 }

@@ -70,7 +70,14 @@ async fn resource_is_not_reached_around_what_is_shown() {
     let selection = "resources = { allow = [\"odd://open/*\"] }\n";
     let gateway = Gateway::start(&(odd("odd", &[]) + selection)).await;
     let client = Client::legacy(gateway.address(), "/mcp").await;
-    for uri in ["odd://open/../secret", "odd://open/%2e%2e/secret", "odd://secret"] {
+    for uri in [
+        "odd://open/../secret",
+        "odd://open/%2e%2e/secret",
+        "odd://open/..;/secret",
+        "odd://open/%2e%2e;x=1/secret",
+        "odd://open/%00/../secret",
+        "odd://secret",
+    ] {
         let refused = client.request("1", "resources/subscribe", "", &format!(r#"{{"uri":"{uri}"}}"#)).await;
         assert!(refused.error().1.contains("unknown resource"), "{uri}");
     }
@@ -89,6 +96,14 @@ async fn denied_resource_is_not_reached_by_another_spelling_of_its_address() {
         "odd://%73ecret/x",
         "odd://secret%2Fx",
         "odd:\\\\\\\\secret/x",
+        "Odd://Secret/x",
+        "odd://secret:/x",
+        "odd://secret./x",
+        "odd://me@secret/x",
+        "odd://open/..;/../secret/x",
+        "odd://secret;a=b/x",
+        "odd://secret/..;/secret/x",
+        "odd://secret/x%00",
         "odd://sec\\tret/x",
     ] {
         let refused = client.request("1", "resources/subscribe", "", &format!(r#"{{"uri":"{uri}"}}"#)).await;

@@ -7,6 +7,8 @@ use crate::source::{Source, assert_none, sources_below};
 
 /// The longest function, in lines from its first to its last brace, without blank lines and comments.
 const FUNCTION: usize = 60;
+/// The start-up order of the daemon is one list, which is read from top to bottom: its function, and how long that may be.
+const START: (&str, &str, usize) = ("src/serve/start.rs", "start", 220);
 
 /// Collects functions that are too long.
 struct Functions<'a> {
@@ -23,7 +25,9 @@ impl Functions<'_> {
         let (first, last) = (span.start().line, span.end().line);
         let lines = self.source.text.lines().skip(first - 1).take(last + 1 - first);
         let length = lines.filter(|line| !line.trim().is_empty() && !line.trim().starts_with("//")).count();
-        if length > FUNCTION {
+        let (file, start, longer) = START;
+        let limit = if self.source.path.ends_with(file) && name == start { longer } else { FUNCTION };
+        if length > limit {
             self.found.push(format!("{}:{first}: `{name}` has {length} lines", self.source.path.display()));
         }
     }

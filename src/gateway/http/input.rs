@@ -30,7 +30,7 @@ impl Wanted {
     /// Reads the result of a modern server; `None` if it is a complete one.
     pub(super) fn read(link: &Link, outcome: &Outcome) -> Option<Self> {
         let Outcome::Result(result) = outcome else { return None };
-        if link.era != Era::Modern || member_str(result, "resultType")? != "input_required" {
+        if link.era() != Era::Modern || member_str(result, "resultType")? != "input_required" {
             return None;
         }
         let requests = member(result, "inputRequests").and_then(Object::parse);
@@ -51,7 +51,7 @@ impl Wanted {
     ) -> Result<Raw, Fault> {
         let mut answers = Vec::with_capacity(self.questions.len());
         for (_, method, params) in &self.questions {
-            let (question, answer) = session.ask_for_gateway(method, params.clone());
+            let (question, answer) = session.questions().ask_for_gateway(method, params.clone());
             messages.push(question);
             answers.push(answer);
         }

@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::future::join_all;
 use futures_util::stream::{self, Stream, StreamExt as _};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde_json::json;
 use tokio::sync::oneshot;
 
@@ -19,15 +19,17 @@ use super::forwarded_call::{ForwardedCall, Routed};
 use super::input::{ROUNDS, Wanted};
 use super::validate;
 use crate::gateway::catalog::{EndpointView, all_tasks, merged, own_tasks, route, soon};
-use crate::gateway::changes::Endpoint;
+use crate::gateway::endpoint::Endpoint;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{
     ClientMeta, Era, Id, LATEST_LEGACY, LEGACY_VERSIONS, Message, Outcome, Raw, Request, Response as Answer,
     Severity, code, member, member_str, method, plain_result, raw,
 };
 use crate::gateway::service::{InFlight, Inner};
-use crate::gateway::session::{EventId, Limits, Listening, Log, OWN, PeerRequest, Session, SessionRefused};
-use crate::gateway::upstream::{Call, ClientIdentity, Event, Kind, Link, SESSION, VERSION};
+use crate::gateway::session::{
+    EventId, Limits, Listening, Log, OWN, PeerRequest, Session, SessionRefused, subscribe,
+};
+use crate::gateway::upstream::{Call, ClientIdentity, Event, Kind, Link, SESSION, VERSION, task_begun};
 
 /// The header that names the last event that a client has got.
 const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
@@ -61,7 +63,7 @@ pub(crate) async fn post(
             session.notified(note).await;
             StatusCode::ACCEPTED.into_response()
         }
-        Message::Response(response) if !session.awaits(&response) => {
+        Message::Response(response) if !session.questions().awaits(&response) => {
             if !elsewhere(gateway, &session, &Message::Response(response)) {
                 tracing::debug!(session = session.label(), "an answer to no open question is dropped");
             }
@@ -78,7 +80,7 @@ pub(crate) async fn post(
 /// flight that the message is about.
 fn elsewhere(gateway: &Inner, session: &Session, message: &Message) -> bool {
     let body = String::from_utf8_lossy(&message.to_line()).into_owned();
-    gateway.peer.tell(PeerRequest::Deliver { id: session.id.clone(), body })
+    gateway.peer.tell(PeerRequest::Deliver { id: session.id().to_owned(), body })
 }
 
 /// `GET`: the stream of messages that belong to no request.
@@ -92,17 +94,25 @@ pub(crate) async fn get(gateway: &Arc<Inner>, headers: &HeaderMap) -> Response {
         Ok(session) => session,
         Err(fault) => return answer::json(&fault.response(None), fault.status),
     };
-    let listening = session.listening();
+    let listening = session.listening_within(limits(gateway).share());
     let draining = gateway.draining.clone();
     let last = headers.get(LAST_EVENT).and_then(|id| id.to_str().ok()?.parse::<EventId>().ok());
     if let Some(place) = last.filter(|place| place.stream != OWN) {
-        return match session.logs.get(place.stream) {
+        return match session.logs().get(place.stream) {
             Some(log) => answer::events(resumable(log, place, listening)),
             // Not 404, which would say that the session has ended (MCP 2025-11-25 §Session Management, 4).
             None => (StatusCode::BAD_REQUEST, "that stream is no longer kept\n").into_response(),
         };
     }
-    let (number, place) = session.outbox.open(last.map(|last| last.place));
+    let Some(listening) = listening else {
+        if gateway.complaints.admits("stream refused", session.client_key()) {
+            let client = session.client_key();
+            tracing::info!(%client, "a stream is refused: its client has streams in half of all sessions");
+        }
+        let message = "your streams are in half of the sessions that `max_sessions` in [server] allows\n";
+        return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "5")], message).into_response();
+    };
+    let (number, place) = session.outbox().open(last.map(|last| last.place));
     let place = EventId { stream: OWN, place };
     let prime = prime(&session, place);
     let messages = stream::unfold(
@@ -110,8 +120,8 @@ pub(crate) async fn get(gateway: &Arc<Inner>, headers: &HeaderMap) -> Response {
         move |(session, listening, draining, place)| async move {
             let (place, message) = tokio::select! {
                 biased;
-                next = session.outbox.next(number, place.place) => next?,
-                () = session.ended.cancelled() => return None,
+                next = session.outbox().next(number, place.place) => next?,
+                () = session.ended().cancelled() => return None,
                 () = draining.cancelled() => return None,
             };
             let id = EventId { stream: OWN, place };
@@ -124,12 +134,12 @@ pub(crate) async fn get(gateway: &Arc<Inner>, headers: &HeaderMap) -> Response {
 /// An event to resume from, before there is a message. Clients of older revisions parse the data of every event, so only
 /// the newest gets an empty one.
 fn prime(session: &Session, place: EventId) -> Option<Item> {
-    let primed = session.connections.client().version == LATEST_LEGACY;
+    let primed = session.connections().client().version == LATEST_LEGACY;
     primed.then_some(Item { message: None, id: Some(place) })
 }
 
 /// The messages of a log after a place, each with its identifier. The guard keeps the session from idling.
-fn resumable(log: Arc<Log>, place: EventId, guard: Listening) -> impl Stream<Item = Item> + Send {
+fn resumable(log: Arc<Log>, place: EventId, guard: Option<Listening>) -> impl Stream<Item = Item> + Send {
     stream::unfold((log, place, guard), |(log, place, guard)| async move {
         let (number, message) = log.after(place.place).await?;
         let id = EventId { place: number, ..place };
@@ -145,8 +155,8 @@ pub(crate) async fn delete(State(gateway): State<Arc<Inner>>, headers: HeaderMap
     }
     match session(&gateway, &headers).await {
         Ok(session) => {
-            gateway.peer.tell(PeerRequest::Ended { id: session.id.clone() });
-            gateway.sessions.end(&session.id).await;
+            gateway.peer.tell(PeerRequest::Ended { id: session.id().to_owned() });
+            gateway.sessions.end(session.id()).await;
             StatusCode::OK.into_response()
         }
         Err(fault) => answer::json(&fault.response(None), fault.status),
@@ -166,12 +176,18 @@ async fn session(gateway: &Inner, headers: &HeaderMap) -> Result<Arc<Session>, F
         return Err(Fault::downstream(code::INVALID_REQUEST, StatusCode::BAD_REQUEST, message));
     };
     if let Ok(id) = id.to_str()
-        && let Some(session) = gateway.session(id).await
+        && let Some(session) = gateway.sessions.find(id).await
     {
         return Ok(session);
     }
     let message = "there is no such session; begin a new one with `initialize`";
     Err(Fault::downstream(code::INVALID_REQUEST, StatusCode::NOT_FOUND, message))
+}
+
+/// How many sessions there may be.
+fn limits(gateway: &Inner) -> Limits {
+    let server = &gateway.routing.current().server;
+    Limits { of_all: server.max_sessions, of_client: server.max_sessions_per_client }
 }
 
 /// `initialize`: begins a session.
@@ -192,22 +208,17 @@ async fn initialize(
         return answer::fault(&fault, Some(request.id.clone()), Era::Legacy);
     }
     let version = client.version.clone();
-    let place = (Arc::clone(&gateway.routing), endpoint);
-    let server = &gateway.routing.current().server;
-    let limits = Limits { of_all: server.max_sessions, of_client: server.max_sessions_per_client };
-    let session =
-        match gateway.sessions.begin(place, client, gateway.changes.subscribe(), (address.0, limits)) {
-            Ok(session) => session,
-            Err(error @ (SessionRefused::Full(_) | SessionRefused::Heavy)) => {
-                let fault =
-                    Fault::downstream(code::INTERNAL, StatusCode::SERVICE_UNAVAILABLE, error.to_string());
-                return answer::json(&fault.response(Some(request.id.clone())), fault.status);
-            }
-            Err(error @ SessionRefused::Random(_)) => {
-                tracing::error!(%error, "a session cannot begin");
-                return StatusCode::INTERNAL_SERVER_ERROR.into_response();
-            }
-        };
+    let session = match gateway.sessions.begin(endpoint, client, (address.0, limits(gateway))) {
+        Ok(session) => session,
+        Err(error @ (SessionRefused::Full(_) | SessionRefused::Heavy)) => {
+            let fault = Fault::downstream(code::INTERNAL, StatusCode::SERVICE_UNAVAILABLE, error.to_string());
+            return answer::json(&fault.response(Some(request.id.clone())), fault.status);
+        }
+        Err(error @ SessionRefused::Random(_)) => {
+            tracing::error!(%error, "a session cannot begin");
+            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        }
+    };
     let _attended = session.listening();
     let unborn = Unborn(Arc::clone(gateway), Some(Arc::clone(&session)));
     let view = session.view();
@@ -227,7 +238,7 @@ async fn initialize(
     let outcome = Outcome::Result(raw(&result));
     let message = Message::Response(Answer { id: Some(request.id.clone()), outcome });
     let mut response = answer::json(&message, StatusCode::OK);
-    if let Ok(id) = HeaderValue::from_str(&session.id) {
+    if let Ok(id) = HeaderValue::from_str(session.id()) {
         response.headers_mut().insert(SESSION, id);
     }
     unborn.born();
@@ -252,7 +263,7 @@ impl Drop for Unborn {
                 "the session is ended: its client has not waited for it"
             );
             let gateway = Arc::clone(&self.0);
-            tokio::spawn(async move { gateway.sessions.end(&session.id).await });
+            tokio::spawn(async move { gateway.sessions.end(session.id()).await });
         }
     }
 }
@@ -300,14 +311,14 @@ async fn request(
         Err(fault) => return answer::fault(&fault, Some(id), Era::Legacy),
     };
     let (request_id, log) = (id.clone(), Arc::new(Log::default()));
-    let (running, written, gateway) = (Arc::clone(&session), Arc::clone(&log), Arc::clone(gateway));
+    let (running, written, owned) = (Arc::clone(&session), Arc::clone(&log), Arc::clone(gateway));
     let subscription = request.params.clone().filter(|_| request.method == method::SUBSCRIBE);
     tokio::spawn(async move {
-        let last = run((&gateway, &running), request, cancelled, &written).await;
+        let last = run((&owned, &running), request, cancelled, &written).await;
         if let (Some(params), Some(Message::Response(Answer { outcome: Outcome::Error(_), .. }))) =
             (&subscription, &last)
         {
-            running.forget_subscription(params);
+            subscribe::forget(&running, params);
         }
         // Before the client can read the answer: it may use the identifier again at once.
         running.end_call(&id);
@@ -315,11 +326,11 @@ async fn request(
             written.push(last);
         }
         written.end();
-        running.logs.trim();
+        running.logs().trim();
         drop(in_flight);
     });
-    // From here on the client waits, until it goes.
-    let guard = session.listening();
+    // From here on the client waits, until it goes. One that waits in too many sessions keeps none from making room by it.
+    let guard = session.listening_within(limits(gateway).share());
     let streams = answer::prefers_stream(headers);
     if !streams {
         let messages = stream::unfold((Arc::clone(&log), 0), |(log, place)| async move {
@@ -367,14 +378,16 @@ async fn run(
                 return None;
             }
             // Nobody can ask for the answer any more; dropping the request calls it off.
-            () = session.ended.cancelled() => return None,
+            () = session.ended().cancelled() => return None,
         };
         let message = match event {
-            Event::Notification(note) => Message::Notification(session.translated(&sending.link, note)),
+            Event::Notification(note) => {
+                Message::Notification(session.questions().translated(&sending.link, note))
+            }
             Event::Request(asked) => {
                 // A person may take long, and others must not wait for that.
                 sending.step_aside();
-                session.ask(&sending.link, asked)
+                session.questions().ask(&sending.link, asked)
             }
             Event::Done(outcome) => {
                 let link = &sending.link;
@@ -385,7 +398,7 @@ async fn run(
                 let next = tokio::select! {
                     next = again(session, &routed, &wanted, messages) => next,
                     _ = &mut cancelled => return None,
-                    () = session.ended.cancelled() => return None,
+                    () = session.ended().cancelled() => return None,
                 };
                 match next {
                     Ok(next) => sending = next,
@@ -407,13 +420,13 @@ fn of_tasks(
     outcome: Outcome,
 ) -> Outcome {
     let Outcome::Result(result) = outcome else { return outcome };
-    if sending.link.era != Era::Legacy {
+    if sending.link.era() != Era::Legacy {
         return Outcome::Result(result);
     }
     if method == method::TASKS_LIST {
         return Outcome::Result(own_tasks(&sending.upstream, session, result));
     }
-    if let Some(id) = sending.link.task_begun(&result) {
+    if let Some(id) = task_begun(&sending.link, &result) {
         gateway.own_task_of(session, &sending.upstream, &id);
     }
     Outcome::Result(result)
@@ -426,7 +439,7 @@ async fn again(
     wanted: &Wanted,
     messages: &Log,
 ) -> Result<ForwardedCall<Arc<Session>>, Fault> {
-    let patience = routed.upstream.connector.settings.request_timeout;
+    let patience = routed.upstream.settings().request_timeout;
     let answers = wanted.ask(session, messages, patience).await?;
     let params = wanted.repeat(routed.params.as_deref(), &answers);
     ForwardedCall::begin(Arc::clone(session), Routed { params, ..routed.clone() }).await
@@ -435,10 +448,10 @@ async fn again(
 /// The response for the client. A server that never stops asking is given up.
 fn done(link: &Link, method: &str, id: Id, outcome: Outcome) -> Message {
     let outcome = match outcome {
-        Outcome::Result(result) if link.era == Era::Modern => {
+        Outcome::Result(result) if link.era() == Era::Modern => {
             if member_str(&result, "resultType").is_some_and(|kind| kind == "input_required") {
                 let reason = format!("asks for input during `{method}` again and again");
-                return Fault::upstream(&link.name, reason).response(Some(id));
+                return Fault::upstream(link.name(), reason).response(Some(id));
             }
             Outcome::Result(plain_result(result))
         }
@@ -467,7 +480,7 @@ async fn start(session: &Arc<Session>, request: Request) -> Result<Started, Faul
                 return Err(Fault::downstream(code::INVALID_PARAMS, StatusCode::BAD_REQUEST, message));
             }
             session.set_log_level(params.clone());
-            let own = session.connections.open();
+            let own = session.connections().open();
             let limit = std::time::Duration::from_secs(10);
             let calls = own.iter().map(|link| link.call(Call::new(method.as_str(), params.clone(), limit)));
             for exchange in join_all(calls).await {
@@ -479,7 +492,7 @@ async fn start(session: &Arc<Session>, request: Request) -> Result<Started, Faul
     }
     // Held until the request is on its way: a reload does not end its upstream before.
     let view = &session.view();
-    let meta = &session.connections.client().meta;
+    let meta = &session.connections().client().meta;
     if let Some(kind) = Kind::of_method(&method)
         && view.transparent().is_none()
     {
@@ -497,10 +510,10 @@ async fn start(session: &Arc<Session>, request: Request) -> Result<Started, Faul
         }
         fault
     })?;
-    if let Some(followed) = session.follow(&upstream, &method, params.as_deref()).await {
+    if let Some(followed) = subscribe::follow(session, &upstream, &method, params.as_deref()).await {
         return followed.map(|()| Started::Here(raw(&json!({}))));
     }
-    if session.note_shared_subscription(&upstream, &method, params.as_deref()) {
+    if subscribe::note(session, &upstream, &method, params.as_deref()) {
         return Ok(Started::Here(raw(&json!({}))));
     }
     let routed = Routed { upstream, era: Era::Legacy, method, params, headers: Vec::new() };

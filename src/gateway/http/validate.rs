@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{
-    ClientMeta, MODERN, Message, Notification, Request, RequestMeta, code, method, names, raw,
+    ClientMeta, MODERN, Message, Notification, Request, RequestMeta, code, method, names, names::Unclear, raw,
 };
 use crate::gateway::upstream::{ParamHeader, VERSION, headers};
 
@@ -24,16 +24,24 @@ pub(crate) fn names(message: &Message) -> Result<(), Fault> {
     else {
         return Ok(());
     };
+    let is_notification = matches!(message, Message::Notification(_));
     let refused = |code, reason: &dyn Display| {
         Fault::downstream(code, StatusCode::BAD_REQUEST, format!("`{}`: {reason}", method.escape_debug()))
     };
-    let strictness = names::strictness(method).map_err(|meant| {
-        refused(
+    let strictness = names::strictness(method).map_err(|unclear| match unclear {
+        Unclear::Similar(meant) => refused(
             code::INVALID_REQUEST,
             &format_args!("the method can be taken for `{meant}`; write that one exactly so"),
-        )
+        ),
+        Unclear::Form => {
+            let reason = "a method has ASCII letters, digits and `_-.$` only, with a slash between two words";
+            let fault = Fault::method_not_found(&method.escape_debug().to_string()).with_reason(reason);
+            // To a notification, 404 would say that the session has ended.
+            let status = if is_notification { StatusCode::BAD_REQUEST } else { fault.status };
+            Fault { status, ..fault }
+        }
     })?;
-    if matches!(message, Message::Notification(_)) && method::wants_answer(method) {
+    if is_notification && method::wants_answer(method) {
         return Err(refused(code::INVALID_REQUEST, &"the request lacks an `id`"));
     }
     message.check(strictness).map_err(|reason| refused(code::INVALID_PARAMS, &reason))

@@ -163,16 +163,44 @@ pub(crate) const RESULT: &Place = &[
 pub(crate) const ERROR: &Place =
     &[any("code"), any("message"), object("data", &[any("elicitations"), any("supported")])];
 
+/// Why a method is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unclear {
+    /// It can be taken for this one of MCP's.
+    Similar(&'static str),
+    /// It is not written as the specification writes methods.
+    Form,
+}
+
 /// How strictly the parameters of a client's request are taken: those of methods that MCP does not have may have members of
-/// any name. Refused is a method that can be taken for one of MCP's.
-pub(crate) fn strictness(method: &str) -> Result<Strictness, &'static str> {
+/// any name. Refused is a method that can be taken for one of MCP's: nobody has checked what a server does under it.
+pub(crate) fn strictness(method: &str) -> Result<Strictness, Unclear> {
     if method::ALL.contains(&method) {
         return Ok(Strictness::Alone);
     }
-    match method::ALL.iter().find(|known| is_similar(method.trim(), known)) {
-        Some(known) => Err(known),
-        None => Ok(Strictness::Pairs),
+    if !is_plain_method(method) {
+        return Err(Unclear::Form);
     }
+    let is_similar = |known: &&str| letters(method).eq(letters(known));
+    method::ALL
+        .iter()
+        .copied()
+        .find(is_similar)
+        .map_or(Ok(Strictness::Pairs), |known| Err(Unclear::Similar(known)))
+}
+
+/// Whether a method is written as the specification writes them: segments of ASCII letters, digits and a few marks, with a
+/// slash between two.
+fn is_plain_method(method: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'$');
+    let mut segments = method.split('/');
+    segments.all(|segment| segment.bytes().any(|byte| byte != b'.') && segment.bytes().all(is_plain))
+}
+
+/// The letters and digits of a method, whatever stands between them, without their case.
+fn letters(method: &str) -> impl Iterator<Item = u8> + '_ {
+    let letters = method.bytes().filter(u8::is_ascii_alphanumeric);
+    letters.map(|letter| letter.to_ascii_lowercase())
 }
 
 /// How strictly names are taken.
@@ -516,16 +544,46 @@ mod tests {
 
     #[test]
     fn method_that_can_be_taken_for_another_is_refused() {
-        for method in
-            ["Tools/call", "tools/Call", " tools/call", "tools/call\0", "tools/ca\u{17f}ll", "toolK/"]
-        {
-            let expected =
-                if method.contains('\u{17f}') || method == "toolK/" { None } else { Some("tools/call") };
-            assert_eq!(strictness(method).err(), expected, "{method:?}");
+        for method in method::ALL.iter().copied() {
+            assert_eq!(strictness(method), Ok(Strictness::Alone), "{method}");
+            let (slash, upper) = (method.replace('/', "_"), method.to_uppercase());
+            for other in [slash.as_str(), &upper, &method.replace('/', "."), &format!("${method}")] {
+                if other != method {
+                    let refused = strictness(other).unwrap_err();
+                    // Some differ in nothing but what stands between their words.
+                    let known = if let Unclear::Similar(known) = refused { known } else { "" };
+                    assert!(letters(known).eq(letters(method)), "{other}: {refused:?}");
+                }
+            }
+            for other in [
+                format!("/{method}"),
+                format!("{method}/"),
+                format!(" {method}"),
+                format!("{method}\0"),
+                format!("./{method}"),
+                format!("x/../{method}"),
+                format!("{method}?x"),
+                format!("{method}#x"),
+                method.replacen('/', "//", 1) + "/",
+                method.replace('/', "%2F") + "%20",
+                method.replace('/', "\\") + "\\",
+                format!("\u{200b}{method}"),
+                format!("\u{feff}{method}"),
+                method.replacen('i', "\u{131}", 1) + "\u{2060}",
+                method.replacen('s', "\u{17f}", 1) + "\u{ad}",
+                method.replacen('o', "\u{43e}", 1) + "\u{200d}",
+            ] {
+                assert_eq!(strictness(&other), Err(Unclear::Form), "{other:?}");
+            }
         }
-        assert_eq!(strictness("logging/set_level"), Err("logging/setLevel"));
-        assert_eq!(strictness("ta\u{17f}ks/get"), Err("tasks/get"));
-        assert_eq!(strictness("vendor/call"), Ok(Strictness::Pairs));
+        assert_eq!(strictness("logging/set_level"), Err(Unclear::Similar("logging/setLevel")));
+        assert_eq!(strictness("ta\u{17f}ks/get"), Err(Unclear::Form));
+        for vendor in ["vendor/call", "com.example/own-method_2", "$/cancelRequest", "rpc.discover", "own"] {
+            assert_eq!(strictness(vendor), Ok(Strictness::Pairs), "{vendor}");
+        }
+        for nothing in ["", "/", ".", "..", "a//b", "../tools"] {
+            assert_eq!(strictness(nothing), Err(Unclear::Form), "{nothing:?}");
+        }
     }
 
     proptest::proptest! {

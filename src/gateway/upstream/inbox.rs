@@ -7,13 +7,14 @@
 //!
 //! Invariant: what is remembered of a list is forgotten before anything that the server says later is read.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Weak};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc};
 
-use crate::config::{Shows, UpstreamName};
+use crate::config::{Filters, UpstreamName};
 use crate::gateway::changes::{Changes, LISTS, UPDATED, is_change};
 use crate::gateway::relay::{Notification, Request, member_str, weight};
 use crate::gateway::upstream::lists::cache::ListCache;
@@ -24,6 +25,9 @@ const INBOX: usize = 1024;
 const UPDATES: usize = 1024;
 /// What is told of these, in bytes.
 const WEIGHT: usize = 1 << 20;
+
+/// The upstreams of which it was told that they answer loosely.
+static LOOSE: Mutex<BTreeSet<UpstreamName>> = Mutex::new(BTreeSet::new());
 
 /// A message that belongs to no request.
 #[derive(Clone, Debug)]
@@ -100,11 +104,11 @@ pub(crate) struct Inbox {
     /// Whose messages these are.
     name: UpstreamName,
     /// What is known over the connection.
-    known: Arc<ListCache>,
+    cache: Arc<ListCache>,
     /// Where they go.
     outlet: Outlet,
     /// What of the upstream is shown; of other resources nobody is told.
-    shows: Arc<Shows>,
+    shows: Arc<Filters>,
 }
 
 /// The two sides of one user.
@@ -153,7 +157,7 @@ impl Outlet {
 impl Everybody {
     /// What is known over the connections that are shared.
     fn siblings(&self) -> MutexGuard<'_, Vec<Weak<ListCache>>> {
-        self.siblings.lock().unwrap_or_else(PoisonError::into_inner)
+        self.siblings.lock()
     }
 }
 
@@ -173,7 +177,7 @@ impl Owner {
 }
 
 /// Whether a notification may be told: it is not an update of a resource that is not shown.
-pub(crate) fn may_hear(shows: &Shows, note: &Notification) -> bool {
+pub(crate) fn may_hear(shows: &Filters, note: &Notification) -> bool {
     if note.method != UPDATED || shows.resources.everything() {
         return true;
     }
@@ -183,19 +187,29 @@ pub(crate) fn may_hear(shows: &Shows, note: &Notification) -> bool {
 
 impl Inbox {
     /// The way of a connection to this upstream.
-    pub(crate) fn new(name: UpstreamName, outlet: Outlet, shows: Arc<Shows>) -> Self {
-        let known = Arc::<ListCache>::default();
+    pub(crate) fn new(name: UpstreamName, outlet: Outlet, shows: Arc<Filters>) -> Self {
+        let cache = Arc::<ListCache>::default();
         if let Outlet::Everybody(everybody) = &outlet {
             let mut siblings = everybody.siblings();
             siblings.retain(|known| known.strong_count() > 0);
-            siblings.push(Arc::downgrade(&known));
+            siblings.push(Arc::downgrade(&cache));
         }
-        Self { name, known, outlet, shows }
+        Self { name, cache, outlet, shows }
+    }
+
+    /// Tells, once for each upstream, that its answers have both a result and an error, one of which is `null`.
+    pub(crate) fn tell_loose(&self) {
+        if LOOSE.lock().insert(self.name.clone()) {
+            tracing::warn!(
+                upstream = %self.name,
+                "the server answers with both `result` and `error`, one of which is null; that one is left out"
+            );
+        }
     }
 
     /// What is known over the connection.
-    pub(crate) const fn known(&self) -> &Arc<ListCache> {
-        &self.known
+    pub(crate) const fn cache(&self) -> &Arc<ListCache> {
+        &self.cache
     }
 
     /// Where its messages go.
@@ -216,7 +230,7 @@ impl Inbox {
 
     /// Tells of a change that the server has told.
     pub(crate) fn tell(&self, note: Notification) {
-        self.known.forget(&note.method);
+        self.cache.forget(&note.method);
         self.outlet.tell(&self.name, note);
     }
 
@@ -225,7 +239,7 @@ impl Inbox {
         match &self.outlet {
             Outlet::Everybody(everybody) => {
                 let others = everybody.siblings().iter().filter_map(Weak::upgrade).collect::<Vec<_>>();
-                let others = others.iter().filter(|known| !Arc::ptr_eq(known, &self.known));
+                let others = others.iter().filter(|known| !Arc::ptr_eq(known, &self.cache));
                 others.for_each(|known| known.forget(&note.method));
                 everybody.changes.tell(&self.name, note);
             }
@@ -285,7 +299,7 @@ impl Missed {
 
     /// The changes.
     fn state(&self) -> MutexGuard<'_, Gathered> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

@@ -1,9 +1,9 @@
 //! What one connection tells of its use and of its health.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -12,7 +12,7 @@ const SILENCE: u32 = 3;
 
 /// Use and health of one connection.
 #[derive(Debug)]
-pub(crate) struct Pulse {
+pub(crate) struct Activity {
     /// When a request last began or ended.
     used: Mutex<Instant>,
     /// Requests in a row that were lost.
@@ -23,7 +23,7 @@ pub(crate) struct Pulse {
     retired: AtomicBool,
 }
 
-impl Default for Pulse {
+impl Default for Activity {
     fn default() -> Self {
         Self {
             used: Mutex::new(Instant::now()),
@@ -34,15 +34,15 @@ impl Default for Pulse {
     }
 }
 
-impl Pulse {
+impl Activity {
     /// Notes that it is used.
     pub(crate) fn touch(&self) {
-        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *self.used.lock() = Instant::now();
     }
 
     /// For how long it was not used.
     pub(crate) fn unused(&self) -> Duration {
-        self.used.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+        self.used.lock().elapsed()
     }
 
     /// Notes that a request was answered.

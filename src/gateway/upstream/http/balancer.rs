@@ -3,12 +3,13 @@
 //! Invariants: the one with the fewest requests (in the legacy era: sessions) in flight is chosen, in turn where several
 //! have; one that failed is not chosen before its wait is over, unless all have failed: then the one that is due first.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::uri::Authority;
 use http::{HeaderValue, Uri};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 /// The first wait of an endpoint that failed.
@@ -128,7 +129,7 @@ impl Target {
 impl Endpoint {
     /// Its failures.
     fn failures(&self) -> MutexGuard<'_, (u32, Option<Instant>)> {
-        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+        self.failures.lock()
     }
 }
 

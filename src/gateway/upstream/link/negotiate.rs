@@ -4,19 +4,20 @@
 //! and any error but a modern one, or silence, means legacy; on HTTP the same request's answer decides.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::time::timeout;
-use tokio_util::task::TaskTracker;
 
-use super::connection::{COMPLAINTS, Link, Wire};
+use super::connection::Link;
+use super::wire::Wire;
 use crate::config::{Transport, Upstream as Settings, UpstreamName};
 use crate::gateway::error::{Error, Fault};
 use crate::gateway::relay::{
-    ClientMeta, Era, LATEST_LEGACY, MODERN, Message, Notification, Outcome, Raw, code, member, names,
+    ClientMeta, Era, LATEST_LEGACY, MODERN, Message, Notification, Outcome, Raw, code, member, method, names,
     names::Strictness, raw,
 };
 use crate::gateway::upstream::builtin::Builtin;
@@ -24,14 +25,14 @@ use crate::gateway::upstream::call::handshake::{Greeting, Handshake};
 use crate::gateway::upstream::call::request::{Call, Role};
 use crate::gateway::upstream::http::balancer::Endpoints;
 use crate::gateway::upstream::http::client::Authorities;
-use crate::gateway::upstream::http::connection::{Endpoint, Http};
+use crate::gateway::upstream::http::connection::Http;
 use crate::gateway::upstream::http::pool::Pool;
+use crate::gateway::upstream::http::requester::Endpoint;
 use crate::gateway::upstream::inbox::{Inbox, Outlet};
-use crate::gateway::upstream::log_limit::Allowance;
-use crate::gateway::upstream::stdio::child::{self, Recipe};
+use crate::gateway::upstream::stdio::child::{self, SpawnSpec};
 use crate::gateway::upstream::stdio::connection::Stdio;
 use crate::gateway::upstream::stdio::pipes::Rest;
-use crate::gateway::upstream::stdio::reaper::Keepers;
+use crate::gateway::upstream::stdio::reaper::Reaper;
 
 /// How long a stdio server may be silent on `server/discover` before it is taken for a legacy one.
 const SILENCE: Duration = Duration::from_secs(8);
@@ -49,19 +50,19 @@ pub(crate) struct ClientIdentity {
 #[derive(Debug)]
 pub(crate) struct Connector {
     /// What the configuration says.
-    pub(crate) settings: Settings,
+    settings: Settings,
     /// For HTTP upstreams.
-    pub(crate) pool: Pool,
+    pool: Pool,
     /// Whom TLS trusts, if not the system's authorities.
     trusted: Option<Authorities>,
     /// The largest message, in bytes.
-    pub(crate) limit: usize,
+    limit: usize,
     /// Who ends and reaps children.
-    pub(crate) keepers: Keepers,
+    reaper: Reaper,
     /// The built-in upstream, where it is this one.
-    pub(crate) builtin: Option<Arc<Builtin>>,
+    builtin: Option<Arc<Builtin>>,
     /// The endpoints of an HTTP upstream.
-    pub(crate) endpoints: Arc<Endpoints>,
+    endpoints: Arc<Endpoints>,
 }
 
 /// `initialize`'s parameters; the client's own members pass as it wrote them.
@@ -90,13 +91,24 @@ impl Default for ClientIdentity {
     }
 }
 
+impl ClientIdentity {
+    /// The parameters of `initialize`.
+    pub(crate) fn hello(&self) -> Raw {
+        raw(&Hello {
+            protocol_version: &self.version,
+            capabilities: &self.meta.capabilities,
+            client_info: &self.meta.info,
+        })
+    }
+}
+
 impl Connector {
     /// Opens connections of an upstream with these settings. `pool` is the shared one.
     pub(crate) fn new(
         settings: &Settings,
         pool: &Pool,
         limit: usize,
-        keepers: &Keepers,
+        reaper: &Reaper,
         builtin: Option<Arc<Builtin>>,
     ) -> Result<Self, Error> {
         let endpoints = match &settings.transport {
@@ -105,8 +117,8 @@ impl Connector {
         };
         let trusted = authorities(settings).map(Authorities::read).transpose()?;
         let pool = trusted.as_ref().map(Authorities::pool).transpose()?.unwrap_or_else(|| pool.clone());
-        let (settings, keepers) = (settings.clone(), keepers.clone());
-        Ok(Self { settings, pool, trusted, limit, keepers, builtin, endpoints })
+        let (settings, reaper) = (settings.clone(), reaper.clone());
+        Ok(Self { settings, pool, trusted, limit, reaper, builtin, endpoints })
     }
 
     /// Whether connections with these settings would be the same: also the certificates that are trusted, which may have
@@ -114,6 +126,31 @@ impl Connector {
     pub(crate) fn is_for(&self, settings: &Settings) -> bool {
         let same = |file| Authorities::read(file).is_ok_and(|now| Some(&now) == self.trusted.as_ref());
         self.settings == *settings && authorities(settings).is_none_or(same)
+    }
+
+    /// What the configuration says.
+    pub(crate) const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The largest message, in bytes.
+    pub(crate) const fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Who ends and reaps children.
+    pub(crate) const fn reaper(&self) -> &Reaper {
+        &self.reaper
+    }
+
+    /// Whether it leads to the built-in upstream.
+    pub(crate) const fn is_builtin(&self) -> bool {
+        self.builtin.is_some()
+    }
+
+    /// The endpoints of an HTTP upstream.
+    pub(crate) const fn endpoints(&self) -> &Arc<Endpoints> {
+        &self.endpoints
     }
 
     /// The upstream's name.
@@ -159,13 +196,12 @@ impl Connector {
             let inbox = self.inbox(outlet.clone());
             let wire = self.wire(Era::Modern, role, inbox.clone())?;
             // The link is made before the question, so that giving up on it ends the process.
-            let mut link = self.link(Era::Modern, Handshake::unknown(), wire, inbox);
-            if let Discovery::Modern(handshake) = self.discover(&link.wire).await? {
-                link.handshake = handshake;
-                return Ok(link);
+            let link = self.link(Era::Modern, Handshake::unknown(), wire, inbox);
+            if let Discovery::Modern(handshake) = self.discover(link.wire()).await? {
+                return Ok(link.greeted(Era::Modern, handshake));
             }
-            if matches!(link.wire, Wire::Stdio { .. }) && link.is_open() {
-                link.era = Era::Legacy;
+            if matches!(link.wire(), Wire::Stdio { .. }) && link.is_open() {
+                let link = link.greeted(Era::Legacy, Handshake::unknown());
                 return self.initialize(link, &ClientIdentity::default()).await;
             }
         }
@@ -183,7 +219,7 @@ impl Connector {
                 Err(fault) if fault.unprocessed && left > 0 => {}
                 opened => {
                     let link = opened?;
-                    if let Wire::Http(http) = &link.wire {
+                    if let Wire::Http(http) = link.wire() {
                         http.listen();
                     }
                     return Ok(link);
@@ -194,25 +230,12 @@ impl Connector {
 
     /// A link of this upstream.
     pub(crate) fn link(&self, era: Era, handshake: Handshake, wire: Wire, inbox: Inbox) -> Link {
-        Link {
-            name: self.name().clone(),
-            era,
-            handshake,
-            wire,
-            known: Arc::clone(inbox.known()),
-            inbox,
-            calls: TaskTracker::new(),
-            shows: Arc::clone(&self.settings.shows),
-            idle_limit: self.settings.idle_timeout,
-            pulse: Arc::default(),
-            log: tokio::sync::Mutex::default(),
-            complaints: Mutex::new(Allowance::new(COMPLAINTS)),
-        }
+        Link::new(&self.settings, era, handshake, wire, inbox)
     }
 
     /// Where a new connection leaves what belongs to no request.
     fn inbox(&self, outlet: Outlet) -> Inbox {
-        Inbox::new(self.name().clone(), outlet, Arc::clone(&self.settings.shows))
+        Inbox::new(self.name().clone(), outlet, Arc::clone(&self.settings.filters))
     }
 
     /// Starts the child, or prepares the HTTP connection.
@@ -221,18 +244,18 @@ impl Connector {
         match &self.settings.transport {
             Transport::Stdio { command, args, env, working_dir, limits, user } => {
                 let working_dir = working_dir.as_deref().map(Path::new);
-                let (user, keepers) = (user.as_deref(), &self.keepers);
+                let (user, reaper) = (user.as_deref(), &self.reaper);
                 let shared = role == Role::Shared;
-                let recipe =
-                    Recipe { command, args, env, working_dir, limits: *limits, user, shared, keepers };
-                let (mut process, pipes) = child::start(&recipe).map_err(|error| {
-                    let detail = format!("cannot start `{command}`: {}", recipe.explain(&error));
+                let spec =
+                    SpawnSpec { command, args, env, working_dir, limits: *limits, user, shared, reaper };
+                let (mut process, pipes) = child::start(&spec).map_err(|error| {
+                    let detail = format!("cannot start `{command}`: {}", spec.explain(&error));
                     Fault::upstream(name, "cannot be started").unprocessed().because(detail)
                 })?;
-                tracing::debug!(upstream = %name, pid = process.pid, "started");
+                tracing::debug!(upstream = %name, pid = process.pid(), "started");
                 let connection = Stdio::new(name.clone(), 0, self.limit, inbox, role);
                 connection.begin(pipes, Rest::default());
-                if let Some(ended) = process.ended.take() {
+                if let Some(ended) = process.take_ended() {
                     connection.outlive(ended);
                 }
                 Ok(Wire::Stdio { connection, process: Mutex::new(Some(process)) })
@@ -249,7 +272,7 @@ impl Connector {
     async fn discover(&self, wire: &Wire) -> Result<Discovery, Fault> {
         let params = ClientMeta::default().apply(None);
         let limit = SILENCE.min(self.settings.start_timeout / 2);
-        let call = Call::new("server/discover", Some(params), limit);
+        let call = Call::new(method::DISCOVER, Some(params), limit);
         let outcome = match wire.call(self.name(), call).await.outcome().await {
             Ok(outcome) => outcome,
             Err(fault) if fault.unprocessed => return Err(fault),
@@ -287,13 +310,8 @@ impl Connector {
     }
 
     /// Shakes hands in the legacy era.
-    async fn initialize(&self, mut link: Link, client: &ClientIdentity) -> Result<Link, Fault> {
-        let params = Hello {
-            protocol_version: &client.version,
-            capabilities: &client.meta.capabilities,
-            client_info: &client.meta.info,
-        };
-        let call = Call::new("initialize", Some(raw(&params)), self.settings.start_timeout);
+    async fn initialize(&self, link: Link, client: &ClientIdentity) -> Result<Link, Fault> {
+        let call = Call::new(method::INITIALIZE, Some(client.hello()), self.settings.start_timeout);
         let result = match link.call(call).await.outcome().await? {
             Outcome::Result(result) => result,
             Outcome::Error(error) => {
@@ -301,16 +319,16 @@ impl Connector {
                 return Err(Fault::upstream(self.name(), "refused the handshake"));
             }
         };
-        link.check_names("initialize", &result, names::GREETING)?;
+        link.check_names(method::INITIALIZE, &result, names::GREETING)?;
         let greeting = Greeting::read(&result).ok_or_else(|| {
             Fault::upstream(self.name(), "answered the handshake with something that is not MCP")
         })?;
         let version = greeting.version().unwrap_or(&client.version).to_owned();
-        if let Wire::Http(http) = &link.wire {
+        if let Wire::Http(http) = link.wire() {
             http.agreed(&version);
         }
-        link.handshake = greeting.into_handshake(&version);
-        let initialized = Notification { method: "notifications/initialized".to_owned(), params: None };
+        let link = link.greeted(Era::Legacy, greeting.into_handshake(&version));
+        let initialized = Notification { method: method::INITIALIZED.to_owned(), params: None };
         link.write(&Message::Notification(initialized)).await?;
         Ok(link)
     }

@@ -7,10 +7,11 @@
 //! longer than the server allows (`ttlMs`). A list that is read again and differs from what it was is told to clients like a
 //! change that the server has told (`link::reconcile` reads again).
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, Shared};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -159,8 +160,8 @@ impl ListCache {
     }
 
     /// What is known of a list.
-    fn recall(&self, kind: Kind) -> std::sync::MutexGuard<'_, Remembered> {
-        self.lists[kind as usize].lock().unwrap_or_else(PoisonError::into_inner)
+    fn recall(&self, kind: Kind) -> parking_lot::MutexGuard<'_, Remembered> {
+        self.lists[kind as usize].lock()
     }
 }
 

@@ -1,8 +1,8 @@
-//! A stdio upstream's process: started with a clean environment in a group of its own, and ended with all its kin.
+//! A stdio upstream's process: started with a clean environment in a group of its own, and ended with its whole process group.
 //!
 //! Invariants: nothing is inherited but the named variables; the child leads its own process group; the group is
 //! killed while the leader is still a zombie, so its number cannot have been given to anybody else; the leader is
-//! always reaped. The guardian does the same if the gateway dies: see [`Keepers`]. A child that all share may be handed
+//! always reaped. The guardian does the same if the gateway dies: see [`Reaper`]. A child that all share may be handed
 //! over to the process that takes this one's place; it is that process's to end from then on, and init's to reap.
 
 use std::collections::BTreeMap;
@@ -17,8 +17,8 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::fingerprint::Files;
-use super::reaper::Keepers;
+use super::fingerprint::ExecutableFingerprint;
+use super::reaper::Reaper;
 use crate::config::{Limits, Secret};
 use crate::sys;
 use crate::sys::group::Group;
@@ -35,7 +35,7 @@ const AFTER_TERM: Duration = Duration::from_millis(1500);
 
 /// How to start a child.
 #[derive(Debug)]
-pub(crate) struct Recipe<'a> {
+pub(crate) struct SpawnSpec<'a> {
     /// The program.
     pub(crate) command: &'a str,
     /// Its arguments.
@@ -51,22 +51,22 @@ pub(crate) struct Recipe<'a> {
     /// Whether all clients share it, so that it may be handed over.
     pub(crate) shared: bool,
     /// Who ends and reaps it.
-    pub(crate) keepers: &'a Keepers,
+    pub(crate) reaper: &'a Reaper,
 }
 
 /// A running child.
 #[derive(Debug)]
 pub(crate) struct Process {
     /// The process identifier, which is also the group's.
-    pub(crate) pid: u32,
+    pid: u32,
     /// What it was made of.
-    pub(crate) files: Files,
+    fingerprint: ExecutableFingerprint,
     /// Sent (or dropped) to ask for its end, or for leaving it alone.
     stop: Option<oneshot::Sender<Wish>>,
     /// Ends when the child is reaped and its group is gone; tells how the child ended.
     keeper: JoinHandle<String>,
     /// Fires when the child has ended, unless it was left to another process.
-    pub(crate) ended: Option<oneshot::Receiver<()>>,
+    ended: Option<oneshot::Receiver<()>>,
 }
 
 /// The gateway's ends of a child's pipes.
@@ -89,7 +89,7 @@ enum Wish {
 
 /// A child and its group, as whoever keeps it has them.
 #[derive(Debug)]
-struct Kin {
+struct ProcessGroup {
     /// The child's number.
     pid: u32,
     /// Its group.
@@ -106,8 +106,8 @@ struct Fresh<'a> {
     pid: u32,
     /// The child; `None` if another process started it, whose it stays, or once it is kept.
     child: Option<Child>,
-    /// Who would keep it.
-    keepers: &'a Keepers,
+    /// Who would end and reap it.
+    reaper: &'a Reaper,
 }
 
 impl Fresh<'_> {
@@ -127,8 +127,8 @@ impl Drop for Fresh<'_> {
         if let Err(error) = sys::process::signal_group(self.pid, Kill::Kill) {
             tracing::warn!(pid = self.pid, %error, "cannot end a child that nobody could keep");
         }
-        self.keepers.dismiss(self.pid);
-        self.keepers.spawn(async move {
+        self.reaper.dismiss(self.pid);
+        self.reaper.spawn(async move {
             // Whatever it answers, the child is gone.
             let _ = child.wait().await;
             String::new()
@@ -137,43 +137,49 @@ impl Drop for Fresh<'_> {
 }
 
 /// Starts a child and returns it with the ends of its pipes.
-pub(crate) fn start(recipe: &Recipe<'_>) -> io::Result<(Process, Pipes)> {
-    let mut command = Command::new(recipe.command);
-    command.args(recipe.args).env_clear();
+pub(crate) fn start(spec: &SpawnSpec<'_>) -> io::Result<(Process, Pipes)> {
+    let mut command = Command::new(spec.command);
+    command.args(spec.args).env_clear();
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     for name in INHERITED {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);
         }
     }
-    if let Some(name) = recipe.user {
+    if let Some(name) = spec.user {
         become_user(&mut command, name)?;
     }
-    command.envs(recipe.env.iter().map(|(name, value)| (name, value.reveal())));
-    if let Some(dir) = recipe.working_dir {
+    command.envs(spec.env.iter().map(|(name, value)| (name, value.reveal())));
+    if let Some(dir) = spec.working_dir {
         command.current_dir(dir);
     }
-    let Limits { memory, tasks, open_files } = recipe.limits;
-    let files = Files::of(recipe);
+    let Limits { memory, tasks, open_files } = spec.limits;
+    let fingerprint = spec.fingerprint();
     sys::process::prepare_child(command.as_std_mut());
     sys::process::limit(command.as_std_mut(), sys::process::Ceilings { memory, tasks, open_files });
-    let guarded = recipe.keepers.guard(command.as_std_mut());
-    if !(recipe.shared && guarded) {
+    let guarded = spec.reaper.guard(command.as_std_mut());
+    if !(spec.shared && guarded) {
         sys::process::bind_to_parent(command.as_std_mut());
     }
     let child = command.spawn()?;
     let pid = child.id().expect("a child that was not waited for has an identifier");
-    let mut child = Fresh { pid, child: Some(child), keepers: recipe.keepers };
+    let mut child = Fresh { pid, child: Some(child), reaper: spec.reaper };
     let pidfd = sys::process::pidfd_open(pid)?;
     let pipes = child.take_pipes();
     let (Some(stdin), Some(stdout), stderr) = pipes else {
         return Err(io::Error::other("a standard stream of the child is missing"));
     };
-    let process = Process::keep(child, pidfd, files)?;
+    let process = Process::keep(child, pidfd, fingerprint)?;
     Ok((process, Pipes { stdin, stdout, stderr }))
 }
 
-impl Recipe<'_> {
+impl SpawnSpec<'_> {
+    /// What the child is made of.
+    fn fingerprint(&self) -> ExecutableFingerprint {
+        let path = self.env.get("PATH").map(|path| path.reveal().into());
+        ExecutableFingerprint::of(self.command, self.args, path, self.working_dir)
+    }
+
     /// Why it could not be followed. The kernel's word alone would say that the program is missing where its directory is.
     pub(crate) fn explain(&self, error: &io::Error) -> String {
         let missing = self.working_dir.filter(|dir| !dir.is_dir());
@@ -206,21 +212,41 @@ fn become_user(command: &mut Command, name: &str) -> io::Result<()> {
 
 impl Process {
     /// Takes a child over that another process has started and leaves to this one.
-    pub(crate) fn adopt(pid: u32, pidfd: OwnedFd, files: Files, keepers: &Keepers) -> io::Result<Self> {
-        keepers.guard_more();
-        Self::keep(Fresh { pid, child: None, keepers }, pidfd, files)
+    pub(crate) fn adopt(
+        pid: u32,
+        pidfd: OwnedFd,
+        fingerprint: ExecutableFingerprint,
+        reaper: &Reaper,
+    ) -> io::Result<Self> {
+        reaper.guard_more();
+        Self::keep(Fresh { pid, child: None, reaper }, pidfd, fingerprint)
     }
 
     /// Has a child kept.
-    fn keep(mut fresh: Fresh<'_>, pidfd: OwnedFd, files: Files) -> io::Result<Self> {
-        let (pid, keepers) = (fresh.pid, fresh.keepers);
+    fn keep(mut fresh: Fresh<'_>, pidfd: OwnedFd, fingerprint: ExecutableFingerprint) -> io::Result<Self> {
+        let (pid, reaper) = (fresh.pid, fresh.reaper);
         let group = Group::led_by(pid, pidfd.try_clone()?)?;
-        keepers.enlist(pid, pidfd.as_fd())?;
+        reaper.enlist(pid, pidfd.as_fd())?;
         let event = sys::process::exit_event(pidfd)?;
         let ((stop, stopped), (end, ended)) = (oneshot::channel(), oneshot::channel());
-        let kin = Kin { pid, group, child: fresh.child.take(), end };
-        let kept = kin.keep(event, stopped, keepers.clone());
-        Ok(Self { pid, files, stop: Some(stop), keeper: keepers.spawn(kept), ended: Some(ended) })
+        let family = ProcessGroup { pid, group, child: fresh.child.take(), end };
+        let kept = family.keep(event, stopped, reaper.clone());
+        Ok(Self { pid, fingerprint, stop: Some(stop), keeper: reaper.spawn(kept), ended: Some(ended) })
+    }
+
+    /// Its process identifier, which is also the group's.
+    pub(crate) const fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// What it was made of.
+    pub(crate) const fn fingerprint(&self) -> &ExecutableFingerprint {
+        &self.fingerprint
+    }
+
+    /// What fires when the child has ended, unless it was left to another process; it can be had once.
+    pub(crate) const fn take_ended(&mut self) -> Option<oneshot::Receiver<()>> {
+        self.ended.take()
     }
 
     /// Ends the child and its group, and waits until they are gone. The caller has closed standard input.
@@ -244,35 +270,35 @@ impl Process {
     }
 }
 
-impl Kin {
+impl ProcessGroup {
     /// Waits for the child's exit, or ends it when asked; then kills what is left of its group and reaps it.
     async fn keep(
         mut self,
         pidfd: AsyncFd<OwnedFd>,
         stopped: oneshot::Receiver<Wish>,
-        keepers: Keepers,
+        reaper: Reaper,
     ) -> String {
         tokio::select! {
             _ = pidfd.readable() => {}
             wish = stopped => {
                 if wish == Ok(Wish::Leave) {
-                    keepers.dismiss(self.pid);
+                    reaper.dismiss(self.pid);
                     return "goes on in another process".to_owned();
                 }
                 tokio::select! {
                     _ = pidfd.readable() => {}
-                    () = keepers.while_it_may_end(AFTER_END_OF_INPUT) => {
+                    () = reaper.while_it_may_end(AFTER_END_OF_INPUT) => {
                         self.signal(Kill::Term);
                         tokio::select! {
                             _ = pidfd.readable() => {}
-                            () = keepers.while_told_to_end(AFTER_TERM) => {}
+                            () = reaper.while_told_to_end(AFTER_TERM) => {}
                         }
                     }
                 }
             }
         }
         self.signal(Kill::Kill);
-        keepers.dismiss(self.pid);
+        reaper.dismiss(self.pid);
         // Whoever does not listen has closed the connection.
         let _ = self.end.send(());
         match &mut self.child {
@@ -297,8 +323,8 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn child_that_cannot_be_kept_is_ended_with_its_kin_and_reaped() {
-        let keepers = Keepers::default();
+    async fn child_that_cannot_be_kept_is_ended_with_its_group_and_reaped() {
+        let reaper = Reaper::default();
         let mut command = Command::new("sh");
         command.args(["-c", "sleep 600 & echo started; wait"]).stdout(Stdio::piped());
         sys::process::prepare_child(command.as_std_mut());
@@ -309,7 +335,7 @@ mod tests {
         tokio::io::AsyncBufReadExt::read_line(&mut output, &mut line).await.unwrap();
         // Its end cannot be waited for: epoll_ctl(2) refuses a regular file.
         let file = OwnedFd::from(std::fs::File::open("/proc/self/exe").unwrap());
-        let recipe = Recipe {
+        let spec = SpawnSpec {
             command: "sh",
             args: &[],
             env: &BTreeMap::new(),
@@ -317,15 +343,15 @@ mod tests {
             limits: Limits::default(),
             user: None,
             shared: false,
-            keepers: &keepers,
+            reaper: &reaper,
         };
-        let fresh = Fresh { pid, child: Some(child), keepers: &keepers };
-        assert!(Process::keep(fresh, file, Files::of(&recipe)).is_err());
+        let fresh = Fresh { pid, child: Some(child), reaper: &reaper };
+        assert!(Process::keep(fresh, file, spec.fingerprint()).is_err());
         // The grandchild holds the pipe's other end: end of file proves that it is gone, too.
         let left = tokio::io::AsyncReadExt::read_to_string(&mut output, &mut line).await.unwrap();
         assert_eq!(left, 0);
         // This waits until the child is reaped.
-        keepers.end().await;
+        reaper.end().await;
         assert!(!Path::new(&format!("/proc/{pid}")).exists());
     }
 }

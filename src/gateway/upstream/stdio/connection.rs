@@ -6,33 +6,33 @@
 //! In an upgrade the pipes go to the new process, see [`super::transfer`]: what concerns requests of the old one is left
 //! to it here.
 
-use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio_util::sync::CancellationToken;
 
+use super::child::Pipes;
 use super::framing::Ends;
-use super::transfer::{Flow, Lender};
+use super::pending::Pending;
+use super::pipes::{LAST_WORDS, PipeOwner, Rest};
+use super::transfer::{Flow, Lender, Passed, PeerSender};
 use crate::config::UpstreamName;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{
-    Id, Message, Notification, Outcome, ParseError, Raw, Request, Response, code, key, member,
+    Id, Message, Notification, Outcome, ParseError, Raw, Request, Response, code, member, method,
     names::Ambiguous, raw, set_member, set_path,
 };
 use crate::gateway::upstream::call::exchange::too_long;
 use crate::gateway::upstream::call::exchange::{Cancel, Event, Events};
 use crate::gateway::upstream::call::request::{Call, Role};
 use crate::gateway::upstream::inbox::{Inbound, Inbox};
-use crate::gateway::upstream::log_limit::Allowance;
+use crate::gateway::upstream::log_limit::LogRateLimit;
 
 /// Messages that may wait for the child to read; senders wait beyond it.
 const WRITE_QUEUE: usize = 256;
-/// How long what a child has written before its end may take to be read.
-pub(crate) const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Complaints about what a child says that are logged in a second; the rest is counted.
 const COMPLAINTS: u32 = 20;
 /// How long calling a request off may wait for the child to read.
@@ -56,39 +56,13 @@ pub(crate) struct Stdio {
     /// The longest line, in bytes.
     limit: usize,
     /// Who carries the bytes.
-    pub(crate) flow: Mutex<Flow>,
-    /// Cancelled when somebody does for the first time.
-    pub(crate) begun: CancellationToken,
-    /// Cancelled when another process that has the pipes watches over the child, or has ended.
-    pub(crate) adopted: CancellationToken,
+    flow: Flow,
     /// Whether a process before this one waits for answers.
-    pub(crate) borrows: AtomicBool,
+    borrows: AtomicBool,
     /// How much of what is wrong with its messages may still be logged.
-    complaints: Mutex<Allowance>,
+    complaints: Mutex<LogRateLimit>,
     /// True once the child's standard output has ended.
     closed: watch::Sender<bool>,
-}
-
-/// Requests in flight on one connection.
-#[derive(Debug, Default)]
-pub(crate) struct Pending {
-    /// By our identifier; the last is the newest.
-    pub(crate) calls: BTreeMap<u64, Waiting>,
-    /// Progress tokens as the upstream knows them.
-    pub(crate) tokens: HashMap<Box<str>, u64>,
-    /// The process that has had the pipes before and waits for answers, while there is one.
-    pub(crate) lender: Option<Lender>,
-}
-
-/// One request in flight.
-#[derive(Debug)]
-pub(crate) struct Waiting {
-    /// Its queue.
-    pub(crate) events: Events,
-    /// Its progress token as the upstream knows it, and as the downstream does.
-    token: Option<(Box<str>, Box<str>)>,
-    /// Whether a client waits for it.
-    for_client: bool,
 }
 
 /// Calls a request off on this connection.
@@ -111,11 +85,9 @@ impl Stdio {
             inbox,
             role,
             limit,
-            flow: Mutex::new(Flow::Waiting(queue)),
-            begun: CancellationToken::new(),
-            adopted: CancellationToken::new(),
+            flow: Flow::waiting(queue),
             borrows: AtomicBool::new(false),
-            complaints: Mutex::new(Allowance::new(COMPLAINTS)),
+            complaints: Mutex::new(LogRateLimit::new(COMPLAINTS)),
             closed: watch::Sender::new(false),
         })
     }
@@ -127,29 +99,72 @@ impl Stdio {
         connection
     }
 
-    /// Whose connection it is.
-    pub(crate) const fn name(&self) -> &UpstreamName {
-        &self.name
-    }
-
-    /// The longest line, in bytes.
-    pub(crate) const fn limit(&self) -> usize {
-        self.limit
-    }
-
     /// The last identifier that was given out.
     pub(crate) fn last(&self) -> u64 {
         self.last.load(Ordering::Relaxed)
     }
 
-    /// The requests in flight.
-    pub(crate) fn in_flight(&self) -> Vec<u64> {
-        self.pending().calls.keys().copied().collect()
+    /// Begins to use a child's pipes, after what another process has read of them.
+    pub(crate) fn begin(self: &Arc<Self>, pipes: Pipes, rest: Rest) {
+        self.flow.begin(self, pipes, rest, self.limit);
     }
 
-    /// Where lines for the child go, while it is to be sent any.
-    pub(crate) fn lines(&self) -> Option<mpsc::Sender<Vec<u8>>> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Waits until there are pipes; `false` if there will be none.
+    pub(crate) async fn begins(&self) -> bool {
+        self.flow.begins(self).await
+    }
+
+    /// Stops reading and writing between two messages; `None` if that cannot be, in which case all goes on.
+    pub(crate) async fn hold(self: &Arc<Self>) -> Option<Passed> {
+        self.flow.hold(self).await
+    }
+
+    /// Goes on after [`Self::hold`]: no other process has taken the pipes.
+    pub(crate) fn go_on(self: &Arc<Self>) {
+        self.flow.go_on(self);
+    }
+
+    /// Waits until it is known who watches over the child, if another process has the pipes.
+    pub(crate) async fn settled(&self) {
+        self.flow.settled(self).await;
+    }
+
+    /// Who carries the bytes.
+    pub(crate) const fn flow(&self) -> &Flow {
+        &self.flow
+    }
+
+    /// Answers requests of the other process, too, from the first message on.
+    pub(crate) fn borrow(self: &Arc<Self>, child: u32, peer: PeerSender, calls: Vec<u64>) {
+        let lender = Lender::new(self, child, peer, calls);
+        self.pending.lock().set_lender(Some(lender));
+        self.borrows.store(true, Ordering::Relaxed);
+    }
+
+    /// Nobody waits for answers any more but this process.
+    pub(crate) fn borrow_no_more(&self) {
+        self.pending.lock().set_lender(None);
+        self.borrows.store(false, Ordering::Relaxed);
+    }
+
+    /// Takes a message from the other process: of the child's, or for the child.
+    pub(crate) fn told(self: &Arc<Self>, line: &str) {
+        if self.flow.is_elsewhere() {
+            return self.take(line.as_bytes());
+        }
+        if let Some(lender) = self.pending.lock().lender() {
+            lender.write(line);
+        }
+    }
+
+    /// The connection has ended before there were pipes, or in the process that has them.
+    pub(crate) fn hang_up(&self, answered: bool) {
+        self.closed.send_replace(true);
+        let waiting = self.pending.lock().take_all();
+        for events in waiting {
+            let fault = self.ended();
+            events.end(Event::Lost(if answered { fault } else { fault.unprocessed() }));
+        }
     }
 
     /// Gives a request its identifier and progress token; returns what calls it off.
@@ -161,11 +176,7 @@ impl Stdio {
 
     /// Puts a request under way.
     pub(crate) async fn send(self: &Arc<Self>, id: u64, call: Call, events: Events) {
-        {
-            let mut pending = self.pending();
-            let for_client = call.for_client;
-            pending.calls.insert(id, Waiting { events, token: call.token, for_client });
-        }
+        self.pending.lock().add(id, events, call.token, call.for_client);
         let request = Request { id: Id::number(id), method: call.method, params: call.params };
         if self.is_closed() || self.write(&Message::Request(request)).await.is_err() {
             self.finish(id, Event::Lost(self.ended().unprocessed()));
@@ -184,7 +195,7 @@ impl Stdio {
 
     /// Closes the child's standard input.
     pub(crate) fn close(&self) {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.lines.lock().take();
     }
 
     /// Becomes true when the child's standard output has ended.
@@ -197,19 +208,9 @@ impl Stdio {
         *self.closed.borrow()
     }
 
-    /// Notes that the child says nothing any more.
-    pub(crate) fn closed_for_good(&self) {
-        self.closed.send_replace(true);
-    }
-
     /// The fault of a connection that has ended.
-    pub(crate) fn ended(&self) -> Fault {
+    fn ended(&self) -> Fault {
         Fault::upstream(&self.name, "ended before it answered")
-    }
-
-    /// The requests in flight.
-    pub(crate) fn pending(&self) -> MutexGuard<'_, Pending> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps the downstream's progress token unless another request in flight here uses it, or one of the process before
@@ -219,33 +220,18 @@ impl Stdio {
             return params;
         };
         let theirs: Box<str> = theirs.get().into();
-        let mut pending = self.pending();
-        if !pending.tokens.contains_key(&theirs) && !self.borrows.load(Ordering::Relaxed) {
-            pending.tokens.insert(theirs.clone(), id);
-            *token = Some((theirs.clone(), theirs));
-            return params;
-        }
-        let ours = format!("\"mcpeg-{id}\"");
-        pending.tokens.insert(ours.as_str().into(), id);
-        let edited = set_path(&params, &["_meta", "progressToken"], &ours);
-        *token = Some((ours.into(), theirs));
+        let ours = self.pending.lock().claim_token(id, &theirs, !self.borrows.load(Ordering::Relaxed));
+        let edited =
+            if ours == theirs { None } else { set_path(&params, &["_meta", "progressToken"], &ours) };
+        *token = Some((ours, theirs));
         edited.unwrap_or(params)
     }
 
     /// Takes a request out of `pending` and queues its last event.
     fn finish(&self, id: u64, event: Event) {
-        let waiting = {
-            let mut pending = self.pending();
-            let waiting = pending.calls.remove(&id);
-            if let Some((upstream, _)) = waiting.as_ref().and_then(|waiting| waiting.token.as_ref()) {
-                pending.tokens.remove(upstream);
-            }
-            waiting
-        };
+        let waiting = self.pending.lock().take(id);
         match waiting {
-            Some(waiting) => {
-                waiting.events.end(event);
-            }
+            Some(events) => events.end(event),
             None => {
                 tracing::debug!(upstream = %self.name, id, "an answer to no request in flight is dropped");
             }
@@ -253,11 +239,11 @@ impl Stdio {
     }
 
     /// Handles one line of the child's standard output.
-    pub(crate) fn receive(self: &Arc<Self>, line: &[u8]) {
-        let message = Message::of_server(line);
+    fn take(self: &Arc<Self>, line: &[u8]) {
+        let message = Message::of_server(line, || self.inbox.tell_loose());
         if self.borrows.load(Ordering::Relaxed)
             && let Ok(message) = &message
-            && self.leave_to_lender(message, line)
+            && self.pending.lock().leave_to_lender(message, line)
         {
             return;
         }
@@ -293,17 +279,6 @@ impl Stdio {
         }
     }
 
-    /// Handles a line that was too long to be kept: whoever waits for it need not wait any longer.
-    pub(crate) fn cut(self: &Arc<Self>, ends: &Ends) {
-        let (answered, limit) = (ends.answered(), self.limit);
-        if self.may_complain() {
-            tracing::warn!(upstream = %self.name, limit, id = answered, "a message that is too long is dropped");
-        }
-        if let Some(id) = answered {
-            self.finish(id, Event::Lost(too_long(&self.name, limit)));
-        }
-    }
-
     /// Whether one more record about what the child says may go to the log. How many may not is told a little later.
     fn may_complain(self: &Arc<Self>) -> bool {
         let mut complaints = self.complaints();
@@ -322,8 +297,8 @@ impl Stdio {
     }
 
     /// How much of what is wrong may still be logged.
-    fn complaints(&self) -> MutexGuard<'_, Allowance> {
-        self.complaints.lock().unwrap_or_else(PoisonError::into_inner)
+    fn complaints(&self) -> MutexGuard<'_, LogRateLimit> {
+        self.complaints.lock()
     }
 
     /// Waits in a task of its own until the child has ended, and ends the connection then, also where something that the
@@ -338,7 +313,7 @@ impl Stdio {
             tokio::time::sleep(LAST_WORDS).await;
             if let Some(connection) = connection.upgrade().filter(|connection| !connection.is_closed()) {
                 tracing::warn!(upstream = %connection.name, "the child has ended, but something keeps its pipes open");
-                drop(Closing(Arc::downgrade(&connection)));
+                connection.lost();
             }
         });
     }
@@ -353,16 +328,12 @@ impl Stdio {
 
     /// Brings a notification to the request it belongs to, or to the inbox.
     fn notified(self: &Arc<Self>, note: Notification) {
-        let pending = self.pending();
-        let (id, note) = match note.method.as_str() {
-            "notifications/progress" => progress_target(&pending, note),
-            "notifications/message" => (self.speaker(&pending), note),
-            _ => (subscription_target(&pending, &note), note),
-        };
-        let Some((id, waiting)) = id.and_then(|id| Some((id, pending.calls.get(&id)?))) else {
+        let pending = self.pending.lock();
+        let (id, note) = pending.target(note, self.role);
+        let Some((id, events)) = id.and_then(|id| Some((id, pending.events(id)?))) else {
             return self.inbox.put(Inbound::Notification(note));
         };
-        if !waiting.events.send(Event::Notification(note)) {
+        if !events.send(Event::Notification(note)) {
             drop(pending);
             self.give_up(id);
         }
@@ -373,18 +344,9 @@ impl Stdio {
         Box::new(CancelStdio { connection: Arc::downgrade(self), id }).cancel(None);
     }
 
-    /// The request that a message without any reference belongs to: on a connection of one session the newest, on a
-    /// shared one only an only one.
-    fn speaker(&self, pending: &Pending) -> Option<u64> {
-        let mut clients = pending.calls.iter().filter(|(_, waiting)| waiting.for_client);
-        let newest = clients.next_back().map(|(id, _)| *id);
-        let others = clients.next().is_some() || pending.lender.as_ref().is_some_and(|it| !it.is_idle());
-        newest.filter(|_| self.role == Role::Dedicated || !others)
-    }
-
     /// Brings a request of the server to its client, where that can be told.
     fn asked(self: &Arc<Self>, request: Request) {
-        if request.method == "ping" {
+        if request.method == method::PING {
             return self.answer_soon(request.id, Outcome::Result(raw(&json!({}))));
         }
         if self.role == Role::Shared {
@@ -397,12 +359,12 @@ impl Stdio {
             }
             return self.answer_soon(request.id, fault.outcome());
         }
-        let pending = self.pending();
-        let speaker = self.speaker(&pending);
-        let Some((id, waiting)) = speaker.and_then(|id| Some((id, pending.calls.get(&id)?))) else {
+        let pending = self.pending.lock();
+        let Some((id, events)) = pending.speaker(self.role).and_then(|id| Some((id, pending.events(id)?)))
+        else {
             return self.inbox.put(Inbound::Request(request));
         };
-        if !waiting.events.send(Event::Request(request)) {
+        if !events.send(Event::Request(request)) {
             drop(pending);
             self.give_up(id);
         }
@@ -412,80 +374,63 @@ impl Stdio {
     fn answer_soon(&self, id: Id, outcome: Outcome) {
         let mut line = Message::Response(Response { id: Some(id), outcome }).to_line();
         line.push(b'\n');
-        if let Some(lines) = self.lines.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+        if let Some(lines) = self.lines.lock().as_ref() {
             let _ = lines.try_send(line);
         }
     }
 }
 
-/// The request that a progress notification reports on, with the token put back.
-fn progress_target(pending: &Pending, mut note: Notification) -> (Option<u64>, Notification) {
-    let token = note.params.as_deref().and_then(|params| member(params, "progressToken"));
-    let Some(id) = token.and_then(|token| pending.tokens.get(token.get())).copied() else {
-        return (None, note);
-    };
-    if let Some((upstream, theirs)) = pending.calls.get(&id).and_then(|waiting| waiting.token.as_ref())
-        && upstream != theirs
-        && let Some(params) = note.params.take()
-    {
-        note.params = Some(set_member(&params, "progressToken", theirs).unwrap_or(params));
-    }
-    (Some(id), note)
-}
-
-/// The `subscriptions/listen` request that a notification names.
-fn subscription_target(pending: &Pending, note: &Notification) -> Option<u64> {
-    let meta = member(note.params.as_deref()?, "_meta")?;
-    let id = member(meta, key::SUBSCRIPTION)?.get().trim_matches('"').parse().ok()?;
-    pending.calls.contains_key(&id).then_some(id)
-}
-
-impl Pending {
-    /// Whether a client waits for one of the requests.
-    pub(crate) fn serves_clients(&self) -> bool {
-        self.calls.values().any(|waiting| waiting.for_client)
-    }
-}
-
-/// Ends a connection when the task that owns one of its pipes does, be it by a panic.
-pub(crate) struct Closing(pub(crate) Weak<Stdio>);
-
-impl Closing {
-    /// The connection, while it is used.
-    pub(crate) fn connection(&self) -> Option<Arc<Stdio>> {
-        self.0.upgrade()
+impl PipeOwner for Stdio {
+    fn name(&self) -> &UpstreamName {
+        &self.name
     }
 
-    /// The task ends in another way.
-    pub(crate) fn disarm(&mut self) {
-        self.0 = Weak::new();
+    fn receive(self: &Arc<Self>, line: &[u8]) {
+        self.take(line);
     }
-}
 
-impl Drop for Closing {
-    fn drop(&mut self) {
-        let Some(connection) = self.0.upgrade() else { return };
+    fn cut(self: &Arc<Self>, ends: &Ends) {
+        let (answered, limit) = (ends.answered(), self.limit);
+        if self.may_complain() {
+            tracing::warn!(upstream = %self.name, limit, id = answered, "a message that is too long is dropped");
+        }
+        if let Some(id) = answered {
+            self.finish(id, Event::Lost(too_long(&self.name, limit)));
+        }
+    }
+
+    fn lines(&self) -> Option<mpsc::Sender<Vec<u8>>> {
+        self.lines.lock().clone()
+    }
+
+    fn in_flight(&self) -> Vec<u64> {
+        self.pending.lock().ids()
+    }
+
+    fn closed(&self) -> watch::Receiver<bool> {
+        self.closed()
+    }
+
+    fn lost(&self) {
         // First closed, then taken: whoever registers in between sees the flag and ends its own request.
-        connection.hang_up(true);
-        connection.tell_hung_up();
+        self.hang_up(true);
+        if let Some(lender) = self.pending.lock().set_lender(None) {
+            lender.tell_hung_up();
+        }
     }
 }
 
 impl Cancel for CancelStdio {
     fn cancel(self: Box<Self>, params: Option<Raw>) {
         let Some(connection) = self.connection.upgrade() else { return };
-        {
-            let mut pending = connection.pending();
-            let Some(waiting) = pending.calls.remove(&self.id) else { return };
-            if let Some((upstream, _)) = waiting.token {
-                pending.tokens.remove(&upstream);
-            }
+        if connection.pending.lock().take(self.id).is_none() {
+            return;
         }
         let id = self.id.to_string();
         let params =
             params.unwrap_or_else(|| raw(&json!({ "requestId": 0, "reason": "nobody waits for it" })));
         let params = set_member(&params, "requestId", &id).unwrap_or(params);
-        let note = Notification { method: "notifications/cancelled".to_owned(), params: Some(params) };
+        let note = Notification { method: method::CANCELLED.to_owned(), params: Some(params) };
         // A child that does not read cannot make farewells pile up.
         tokio::spawn(async move {
             tokio::time::timeout(FAREWELL, connection.write(&Message::Notification(note))).await

@@ -4,17 +4,16 @@
 //! and restarts the gateway expects the new one to run. What a package manager loads by name (`npx`, `python -m`) is not
 //! seen here.
 
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::child::Recipe;
-
 /// Files as they were when a child was started.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Files(Vec<(PathBuf, Stamp)>);
+pub(crate) struct ExecutableFingerprint(Vec<(PathBuf, Stamp)>);
 
 /// What tells one content of a file from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,21 +26,25 @@ struct Stamp {
     written: (i64, i64),
 }
 
-impl Files {
-    /// The files that a recipe names.
-    pub(crate) fn of(recipe: &Recipe<'_>) -> Self {
-        let path =
-            recipe.env.get("PATH").map(|path| path.reveal().into()).or_else(|| std::env::var_os("PATH"));
-        let program = if recipe.command.contains('/') {
-            Some(PathBuf::from(recipe.command))
+impl ExecutableFingerprint {
+    /// The files that a command line names, for a child that starts in this directory with this `PATH`, or the gateway's own.
+    pub(crate) fn of(
+        command: &str,
+        args: &[String],
+        path: Option<OsString>,
+        working_dir: Option<&Path>,
+    ) -> Self {
+        let path = path.or_else(|| std::env::var_os("PATH"));
+        let program = if command.contains('/') {
+            Some(PathBuf::from(command))
         } else {
             path.and_then(|path| {
-                let found = std::env::split_paths(&path).map(|directory| directory.join(recipe.command));
+                let found = std::env::split_paths(&path).map(|directory| directory.join(command));
                 found.into_iter().find(|program| program.is_file())
             })
         };
-        let directory = recipe.working_dir.unwrap_or(Path::new("."));
-        let arguments = recipe.args.iter().map(|argument| directory.join(argument));
+        let directory = working_dir.unwrap_or(Path::new("."));
+        let arguments = args.iter().map(|argument| directory.join(argument));
         let files = program.into_iter().chain(arguments).filter_map(|path| {
             let stamp = stamp(&path)?;
             Some((path, stamp))

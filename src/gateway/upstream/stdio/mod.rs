@@ -4,6 +4,7 @@ pub(crate) mod child;
 pub(crate) mod connection;
 pub(crate) mod fingerprint;
 pub(crate) mod framing;
+pub(crate) mod pending;
 pub(crate) mod pipes;
 pub(crate) mod reaper;
 pub(crate) mod stderr;

@@ -3,38 +3,66 @@
 
 use std::future::ready;
 use std::io::Cursor;
-use std::sync::Arc;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Chain};
 use tokio::process::{ChildStdin, ChildStdout};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::codec::FramedRead;
 use tokio_util::sync::CancellationToken;
 
 use super::child::Pipes;
-use super::connection::{Closing, LAST_WORDS, Stdio};
-use super::framing::{Line, Lines};
+use super::framing::{Ends, Line, Lines};
 use super::stderr::{self, Errors};
+use crate::config::UpstreamName;
 
 /// As much is gathered into one write(2) or taken by one read(2), in bytes.
 const BLOCK: usize = 64 * 1024;
 
+/// How long what a child has written before its end may take to be read.
+pub(crate) const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Who uses the pipes: a connection. The tasks here know it weakly, and it is lost with each of them that ends.
+pub(crate) trait PipeOwner: Send + Sync + 'static {
+    /// Whose it is.
+    fn name(&self) -> &UpstreamName;
+
+    /// Takes one line of the child's standard output.
+    fn receive(self: &Arc<Self>, line: &[u8]);
+
+    /// Takes the ends of a line that was too long to be kept.
+    fn cut(self: &Arc<Self>, ends: &Ends);
+
+    /// Where lines for the child go, while it is to be sent any.
+    fn lines(&self) -> Option<mpsc::Sender<Vec<u8>>>;
+
+    /// The requests in flight.
+    fn in_flight(&self) -> Vec<u64>;
+
+    /// Becomes true when the child says nothing any more.
+    fn closed(&self) -> watch::Receiver<bool>;
+
+    /// Notes that one of the pipes is nobody's any more.
+    fn lost(&self);
+}
+
 /// A child's standard input, and what waits to be written.
 #[derive(Debug)]
-pub(crate) struct Writing {
+struct Writing {
     /// The pipe.
-    pub(crate) pipe: ChildStdin,
+    pipe: ChildStdin,
     /// Whole lines.
-    pub(crate) queue: mpsc::Receiver<Vec<u8>>,
+    queue: mpsc::Receiver<Vec<u8>>,
 }
 
 /// A child's standard output, after what another process has read of it, in lines.
 #[derive(Debug)]
-pub(crate) struct Reading(FramedRead<Chain<Cursor<Vec<u8>>, ChildStdout>, Lines>);
+struct Reading(FramedRead<Chain<Cursor<Vec<u8>>, ChildStdout>, Lines>);
 
 /// What was read but not yet used.
 #[derive(Debug, Default)]
@@ -49,11 +77,11 @@ pub(crate) struct Rest {
 #[derive(Debug)]
 pub(crate) struct Halves {
     /// Towards the child.
-    pub(crate) writing: Writing,
+    writing: Writing,
     /// From it.
-    pub(crate) reading: Reading,
+    reading: Reading,
     /// Its complaints; `None` once it has closed that pipe.
-    pub(crate) errors: Option<Errors>,
+    errors: Option<Errors>,
 }
 
 /// The tasks of a connection.
@@ -76,7 +104,7 @@ impl Reading {
     }
 
     /// The pipe.
-    pub(crate) fn pipe(&self) -> &ChildStdout {
+    fn pipe(&self) -> &ChildStdout {
         self.0.get_ref().get_ref().1
     }
 
@@ -104,8 +132,19 @@ impl Halves {
         Rest { stdout: self.reading.rest(), stderr: stderr.unwrap_or_default() }
     }
 
+    /// The pipes: standard input, standard output, and standard error if that is open.
+    pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let pipes = [self.writing.pipe.as_fd(), self.reading.pipe().as_fd()].into_iter();
+        pipes.chain(self.errors.iter().map(Errors::descriptor))
+    }
+
+    /// What waits to be written; the pipes are closed here.
+    pub(crate) fn into_queue(self) -> mpsc::Receiver<Vec<u8>> {
+        self.writing.queue
+    }
+
     /// Starts the tasks of a connection.
-    pub(crate) fn carry(self, connection: &Arc<Stdio>) -> Carriers {
+    pub(crate) fn carry(self, connection: &Arc<impl PipeOwner>) -> Carriers {
         Carriers::done(Some(self.writing), Some(self.reading), self.errors).go_on(connection)
     }
 }
@@ -137,7 +176,7 @@ impl Carriers {
     }
 
     /// Goes on where the tasks were held, or will be.
-    pub(crate) fn go_on(self, connection: &Arc<Stdio>) -> Self {
+    pub(crate) fn go_on(self, connection: &Arc<impl PipeOwner>) -> Self {
         let (writer, reader, logger) = (self.writer, self.reader, self.logger);
         let (hold, name) = (CancellationToken::new(), connection.name().clone());
         let [to_write, to_read, to_log] = [(); 3].map(|()| hold.clone());
@@ -145,17 +184,46 @@ impl Carriers {
         let [of_writer, of_reader] = [(); 2].map(|()| Arc::downgrade(connection));
         Self {
             hold,
-            writer: tokio::spawn(
-                async move { write(writer.await.ok()??, to_write, Closing(of_writer)).await },
-            ),
-            reader: tokio::spawn(async move { read(reader.await.ok()??, to_read, Closing(of_reader)).await }),
+            writer: tokio::spawn(async move {
+                write(writer.await.ok()??, to_write, Closing(Some(of_writer))).await
+            }),
+            reader: tokio::spawn(async move {
+                read(reader.await.ok()??, to_read, Closing(Some(of_reader))).await
+            }),
             logger: tokio::spawn(async move { stderr::log(name, logger.await.ok()??, to_log).await }),
         }
     }
 }
 
+/// Tells a connection that it is lost when the task that owns one of its pipes ends, be it by a panic.
+struct Closing<C: PipeOwner>(Option<Weak<C>>);
+
+impl<C: PipeOwner> Closing<C> {
+    /// The connection, while it is used.
+    fn connection(&self) -> Option<Arc<C>> {
+        self.0.as_ref()?.upgrade()
+    }
+
+    /// The task ends in another way.
+    fn disarm(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl<C: PipeOwner> Drop for Closing<C> {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection() {
+            connection.lost();
+        }
+    }
+}
+
 /// Gathers what waits into few writes. Ends when the queue's sender is dropped.
-async fn write(mut writing: Writing, hold: CancellationToken, mut closing: Closing) -> Option<Writing> {
+async fn write(
+    mut writing: Writing,
+    hold: CancellationToken,
+    mut closing: Closing<impl PipeOwner>,
+) -> Option<Writing> {
     let Writing { pipe, queue } = &mut writing;
     let stopped = hold.cancelled();
     tokio::pin!(stopped);
@@ -188,7 +256,11 @@ async fn write(mut writing: Writing, hold: CancellationToken, mut closing: Closi
 }
 
 /// Reads until the end. An over-long line is dropped whole, the connection goes on.
-async fn read(mut reading: Reading, hold: CancellationToken, mut closing: Closing) -> Option<Reading> {
+async fn read(
+    mut reading: Reading,
+    hold: CancellationToken,
+    mut closing: Closing<impl PipeOwner>,
+) -> Option<Reading> {
     let mut closed = closing.connection()?.closed();
     let received = hold.run_until_cancelled(async {
         tokio::select! {
@@ -206,7 +278,7 @@ async fn read(mut reading: Reading, hold: CancellationToken, mut closing: Closin
 }
 
 /// Hands each line to the connection, as long as both are.
-async fn receive(Reading(lines): &mut Reading, closing: &Closing) {
+async fn receive(Reading(lines): &mut Reading, closing: &Closing<impl PipeOwner>) {
     loop {
         let line = lines.next().await;
         let Some(connection) = closing.connection() else { return };

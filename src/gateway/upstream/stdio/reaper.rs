@@ -1,6 +1,6 @@
 //! Who ends children: tasks while the gateway lives, the guardian once it is dead.
 //!
-//! Each child has a task that ends its group and reaps it; [`Keepers::end`] waits for all of them. Beside them there is
+//! Each child has a task that ends its group and reaps it; [`Reaper::end`] waits for all of them. Beside them there is
 //! one guardian process (see [`guardian`]), started before the first child, replaced when it dies.
 //!
 //! Invariants: the list here is the truth, the guardian's a copy of it; a group is on it from before its leader is
@@ -9,9 +9,10 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -28,9 +29,9 @@ const END: Duration = Duration::from_millis(500);
 /// Where there is a hurry, children are told to end so long before they are killed.
 const NOTICE: Duration = Duration::from_millis(500);
 
-/// The keepers of one gateway's children; clones share them.
+/// Who ends and reaps one gateway's children; clones share the list.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Keepers {
+pub(crate) struct Reaper {
     /// The tasks that end and reap children, so that the gateway does not exit before them.
     tasks: TaskTracker,
     /// The guardian and its list.
@@ -54,7 +55,7 @@ struct Guarded {
     ended: bool,
 }
 
-impl Keepers {
+impl Reaper {
     /// Spawns a task that ends and reaps a child.
     pub(crate) fn spawn<T: Send + 'static>(
         &self,
@@ -183,7 +184,7 @@ impl Keepers {
 
     /// The guardian and its list.
     fn guarded(&self) -> MutexGuard<'_, Guarded> {
-        self.guarded.lock().unwrap_or_else(PoisonError::into_inner)
+        self.guarded.lock()
     }
 }
 

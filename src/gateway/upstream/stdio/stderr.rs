@@ -3,13 +3,15 @@
 //! A child is not trusted with the log: its lines are cut at a length, their control characters are made visible, and
 //! a child that writes without end fills neither memory nor disk.
 
+use std::os::fd::{AsFd as _, BorrowedFd};
+
 use tokio::io::AsyncReadExt as _;
 use tokio::process::ChildStderr;
 use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::UpstreamName;
-use crate::gateway::upstream::log_limit::Allowance;
+use crate::gateway::upstream::log_limit::LogRateLimit;
 
 /// The longest line; the rest of a longer one is dropped.
 const LINE: usize = 8 << 10;
@@ -29,7 +31,7 @@ struct Lines {
 #[derive(Debug)]
 pub(crate) struct Errors {
     /// The pipe.
-    pub(crate) pipe: ChildStderr,
+    pipe: ChildStderr,
     /// The line.
     lines: Lines,
 }
@@ -38,6 +40,11 @@ impl Errors {
     /// Goes on with a line that another process has begun to read.
     pub(crate) fn new(pipe: ChildStderr, begun: Vec<u8>) -> Self {
         Self { pipe, lines: Lines { line: begun, cut: false } }
+    }
+
+    /// The pipe.
+    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
     }
 
     /// The line that has begun.
@@ -52,7 +59,7 @@ pub(crate) async fn log(
     mut errors: Errors,
     hold: CancellationToken,
 ) -> Option<Errors> {
-    let mut allowance = Allowance::new(LINES);
+    let mut allowance = LogRateLimit::new(LINES);
     let mut buffer = vec![0; LINE];
     let Errors { pipe, lines } = &mut errors;
     let logged = hold.run_until_cancelled(async {
@@ -79,7 +86,7 @@ pub(crate) async fn log(
 }
 
 /// Logs a line, if it may be.
-fn tell(upstream: &UpstreamName, allowance: &mut Allowance, text: &str) {
+fn tell(upstream: &UpstreamName, allowance: &mut LogRateLimit, text: &str) {
     if allowance.admits(upstream) {
         tracing::info!(target: "mcpeg::upstream", %upstream, "{text}");
     }

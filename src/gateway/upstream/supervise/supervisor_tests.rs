@@ -11,7 +11,7 @@ use crate::config::{Sharing, Transport, Upstream as Settings, UpstreamName};
 use crate::gateway::changes::Changes;
 use crate::gateway::status::Audience;
 use crate::gateway::upstream::http::client::pool;
-use crate::gateway::upstream::stdio::reaper::Keepers;
+use crate::gateway::upstream::stdio::reaper::Reaper;
 
 /// Settings of an upstream that may take so long to start.
 fn settings(port: u16, start_timeout: Duration) -> Settings {
@@ -25,12 +25,8 @@ fn settings(port: u16, start_timeout: Duration) -> Settings {
         start_timeout,
         request_timeout: Duration::from_secs(5),
         sharing: Sharing::Shared,
-        shows: Arc::default(),
-        max_concurrency: None,
-        max_queue: 0,
-        start: Start::Eager,
-        idle_timeout: None,
         health_interval: None,
+        ..Settings::builtin()
     }
 }
 
@@ -56,23 +52,23 @@ async fn panic_of_the_supervision_makes_the_upstream_back_off_and_try_again() {
     // With a time-out beyond what any clock can hold, which no configuration file can say, opening a connection panics.
     let settings = settings(ignorant(Arc::clone(&asked)).await, Duration::MAX);
     let connector =
-        Connector::new(&settings, &pool(false).unwrap(), 1 << 20, &Keepers::default(), None).unwrap();
+        Connector::new(&settings, &pool(false).unwrap(), 1 << 20, &Reaper::default(), None).unwrap();
     let supervisors = TaskTracker::new();
     let (upstream, _) = Upstream::start(connector, Changes::default(), &supervisors, &mut Vec::new(), None);
     let mut current = upstream.current.subscribe();
     for _ in 0..2 {
-        current.wait_for(|(state, _)| *state == State::BackingOff).await.unwrap();
+        current.wait_for(|(state, _)| *state == UpstreamState::BackingOff).await.unwrap();
         let error = upstream.status(Audience::Operator).last_error.unwrap();
         assert!(error.contains("overflow"), "{error}");
         let told = upstream.status(Audience::Downstream).last_error.unwrap();
         assert_eq!(told, "upstream `bug` met a bug of the gateway");
-        current.wait_for(|(state, _)| *state == State::Starting).await.unwrap();
+        current.wait_for(|(state, _)| *state == UpstreamState::Starting).await.unwrap();
     }
     assert!(asked.load(Ordering::Relaxed) >= 2);
     upstream.stop();
     supervisors.close();
     supervisors.wait().await;
-    assert_eq!(upstream.state(), State::Stopped);
+    assert_eq!(upstream.state(), UpstreamState::Stopped);
 }
 
 #[tokio::test]
@@ -81,7 +77,7 @@ async fn attempt_that_takes_long_to_fail_is_no_life_after_which_waits_are_short_
     let mut settings = settings(silent.local_addr().unwrap().port(), Duration::from_millis(300));
     settings.start = Start::Lazy;
     let connector =
-        Connector::new(&settings, &pool(false).unwrap(), 1 << 20, &Keepers::default(), None).unwrap();
+        Connector::new(&settings, &pool(false).unwrap(), 1 << 20, &Reaper::default(), None).unwrap();
     let supervisors = TaskTracker::new();
     let (upstream, _) = Upstream::start(connector, Changes::default(), &supervisors, &mut Vec::new(), None);
     let began = Instant::now();

@@ -1,0 +1,167 @@
+//! The listeners and the tasks that accept: one for each listener, each of which can be drained alone.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::task::{JoinError, JoinSet};
+
+use super::error::Error;
+use crate::config::ListenAddr;
+use crate::daemon::listen::Listeners;
+use crate::drain::{Trigger, Watch};
+use crate::gateway::Gateway;
+use crate::sys::net::{Address, Listener};
+use crate::systemd::Notifier;
+
+/// Listeners whose files are removed when this is dropped.
+#[derive(Debug)]
+pub(super) struct SocketFiles(Listeners);
+
+impl Drop for SocketFiles {
+    fn drop(&mut self) {
+        self.0.remove_files();
+    }
+}
+
+impl SocketFiles {
+    /// The files of these.
+    pub(super) fn of(listeners: Listeners) -> Self {
+        Self(listeners)
+    }
+
+    /// Leaves the files, to whoever has the same listeners.
+    pub(super) fn leave(mut self) -> Listeners {
+        std::mem::take(&mut self.0)
+    }
+
+    /// The listeners.
+    pub(super) fn listeners(&self) -> &Listeners {
+        &self.0
+    }
+}
+
+/// The listeners, and who accepts on them.
+pub(super) struct Acceptor {
+    /// The listeners.
+    listeners: SocketFiles,
+    /// What answers.
+    gateway: Gateway,
+    /// The process's drain.
+    watch: Watch,
+    /// The tasks; their value is the number of connections that were cut.
+    tasks: JoinSet<io::Result<usize>>,
+    /// How to drain each listener alone.
+    triggers: Vec<(Address, Trigger)>,
+    /// Listeners that drain alone.
+    leaving: usize,
+}
+
+impl Acceptor {
+    /// Nobody accepts.
+    pub(super) fn new(listeners: SocketFiles, gateway: Gateway, watch: Watch) -> Self {
+        Self { listeners, gateway, watch, tasks: JoinSet::new(), triggers: Vec::new(), leaving: 0 }
+    }
+
+    /// The listeners.
+    pub(super) fn listeners(&self) -> &Listeners {
+        self.listeners.listeners()
+    }
+
+    /// Where they can be reached.
+    pub(super) fn addresses(&self) -> &[Address] {
+        self.listeners().addresses()
+    }
+
+    /// Accepts on every listener.
+    pub(super) fn accept(&mut self) -> Result<(), Error> {
+        let handles = self.listeners().handles().map_err(Error::Listeners)?;
+        let addresses = self.addresses().to_vec();
+        addresses.into_iter().zip(handles).for_each(|(address, listener)| self.add(address, listener));
+        Ok(())
+    }
+
+    /// Accepts on a listener.
+    fn add(&mut self, address: Address, listener: Listener) {
+        let (trigger, watch) = self.watch.part();
+        let gateway = self.gateway.clone();
+        self.tasks.spawn(async move { gateway.serve(listener, watch).await });
+        self.triggers.push((address, trigger));
+    }
+
+    /// Takes new listeners in, of which these are second handles, and drains those that are not configured any more, which
+    /// nobody shall reach. Returns where was opened and what was closed.
+    pub(super) fn change(
+        &mut self,
+        (fresh, handles): (SocketFiles, Vec<Listener>),
+        configured: &[ListenAddr],
+        drain: Duration,
+    ) -> (Vec<Address>, Vec<Address>) {
+        let fresh = fresh.leave();
+        let added = fresh.addresses().to_vec();
+        for (address, listener) in added.iter().zip(handles) {
+            self.add(address.clone(), listener);
+        }
+        self.listeners.0.extend(fresh);
+        let removed = self.listeners.0.retain(configured);
+        for (_, trigger) in self.triggers.extract_if(.., |(it, _)| removed.contains(it)) {
+            trigger.start(drain);
+            self.leaving += 1;
+        }
+        (added, removed)
+    }
+
+    /// Brings the service manager's descriptor store up to date.
+    pub(super) fn store(&mut self, notifier: &Notifier) {
+        self.listeners.0.store(notifier);
+    }
+
+    /// Takes the files over that the process before this one had.
+    pub(super) fn own_files(&mut self) {
+        self.listeners.0.own_files();
+    }
+
+    /// Leaves the files to the process after this one.
+    pub(super) fn give_files_up(&mut self) {
+        self.listeners.0.give_files_up();
+    }
+
+    /// Closes our handles: the kernel refuses new connections as soon as nobody accepts any more.
+    pub(super) fn close(&mut self) {
+        self.listeners.0.close();
+    }
+
+    /// Waits until a listener that was drained alone is done, or until another has ended, which is an error. Never ends
+    /// without tasks.
+    pub(super) async fn ended(&mut self) -> Result<(), Error> {
+        match self.tasks.join_next().await {
+            None => std::future::pending().await,
+            Some(Ok(Ok(cut))) if self.leaving > 0 => {
+                self.leaving -= 1;
+                tracing::info!(connections_cut = cut, "a listener that was removed is drained");
+                Ok(())
+            }
+            Some(ended) => Err(lost(ended)),
+        }
+    }
+
+    /// Waits for the end of all tasks after the drain has begun; returns the number of connections that were cut.
+    pub(super) async fn drained(&mut self) -> usize {
+        let mut cut = 0;
+        while let Some(ended) = self.tasks.join_next().await {
+            match ended {
+                Ok(Ok(connections)) => cut += connections,
+                other => tracing::error!(error = crate::exit::chain(&lost(other)), "a drain failed"),
+            }
+        }
+        cut
+    }
+}
+
+/// Why a task that accepts ended, which it must not do by itself.
+fn lost(ended: Result<io::Result<usize>, JoinError>) -> Error {
+    Error::ListenerLost(match ended {
+        Ok(Ok(_)) => io::Error::other("it ended by itself"),
+        Ok(Err(error)) => error,
+        Err(error) => error.into(),
+    })
+}

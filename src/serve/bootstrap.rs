@@ -1,0 +1,102 @@
+//! What a gateway holds before its runtime exists: taken as [`super::start`] says, or from the process before this one.
+
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+
+use super::accept::SocketFiles;
+use super::error::Error;
+use super::privileges;
+use crate::config::{self, Config, Overrides, Source};
+use crate::daemon::listen::Listeners;
+use crate::daemon::privileges::{self as root, Credentials};
+use crate::daemon::{Lock, RunPaths, Waiting};
+use crate::handover;
+use crate::log;
+use crate::sys::net::Address;
+
+/// How the gateway was called: what a reload and the process after this one need again.
+#[derive(Clone, Debug)]
+pub(super) struct Invocation {
+    /// Where the configuration comes from.
+    pub source: Source,
+    /// Whom the command line asks for.
+    pub user: Option<(String, Option<String>)>,
+    /// Whether there is no console.
+    pub background: bool,
+}
+
+/// What a gateway holds before its runtime exists.
+#[derive(Debug)]
+pub(super) struct Bootstrap {
+    /// How it was called.
+    pub invocation: Invocation,
+    /// The configuration.
+    pub config: Config,
+    /// The run-time files.
+    pub paths: RunPaths,
+    /// The proof that we may touch them.
+    pub lock: Lock,
+    /// The number that a crashed gateway has left in the pid file.
+    pub stale: Option<i32>,
+    /// The bound listeners.
+    pub listeners: SocketFiles,
+    /// The user for whom root is given up.
+    pub credentials: Option<Credentials>,
+    /// Where a supervisor waits for readiness.
+    pub waiting: Option<Waiting>,
+    /// Tells the person at the terminal.
+    pub welcome: Option<fn(&[Address])>,
+    /// The children that the process before this one offers, and the way of their descriptors.
+    pub children: Option<(Vec<String>, UnixStream)>,
+}
+
+impl Bootstrap {
+    /// Makes of what the process before this one passes what a start would have taken itself.
+    pub(super) fn inherit(channel: &UnixStream) -> Result<Self, Error> {
+        let inheritance = handover::receive(channel)?;
+        let plan = inheritance.plan;
+        let overrides = Overrides {
+            listen: plan.listen,
+            log_file: plan.log_file,
+            log_level: plan.log_level,
+            dev: plan.dev,
+        };
+        let source = Source { file: plan.config, overrides };
+        let config = config::load(&source)?;
+        // Root was given up before, so that this one either runs as that user already, or never can.
+        let credentials = privileges::wanted(&config, plan.user.as_ref())?;
+        let user = credentials.as_ref().map(|user| (user.uid, user.gid));
+        let paths = RunPaths::resolve(Some(&plan.pid_file))?.for_user(user);
+        let lock = Lock::inherit(&paths, inheritance.lock)?;
+        let offered = (plan.listeners, inheritance.listeners);
+        let listeners = Listeners::inherit(&config.server.listen, offered, plan.files, paths.owners())?;
+        Ok(Self {
+            invocation: Invocation { source, user: plan.user, background: plan.background },
+            config,
+            paths,
+            lock,
+            stale: None,
+            listeners: SocketFiles::of(listeners),
+            credentials,
+            waiting: None,
+            welcome: None,
+            children: Some((plan.children, inheritance.descriptors)),
+        })
+    }
+
+    /// Becomes the user, and makes sure that what comes later can be done as that user.
+    pub(super) fn give_root_up(&mut self) -> Result<(), Error> {
+        let Some(credentials) = &self.credentials else { return Ok(()) };
+        // Another user's default would be another file.
+        let (default, source) = (config::default_path(), &mut self.invocation.source);
+        if source.file.is_none() && self.config.sources.contains(&default) {
+            source.file = Some(default);
+        }
+        let log = self.config.log.file.iter().flat_map(|file| [file.clone(), log::lock_path(file)]);
+        let log: Vec<PathBuf> = log.collect();
+        root::adopt(credentials, &self.paths, &log, self.listeners.listeners().made_files())?;
+        root::assume(credentials, &self.paths)?;
+        let again = config::load(source);
+        again.map(drop).map_err(|error| Error::Unreadable(credentials.name.clone(), error))
+    }
+}

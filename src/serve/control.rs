@@ -1,0 +1,80 @@
+//! The control socket of a gateway that serves: who answers what.
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::reload::{self, Asker};
+use super::rotate;
+use super::status::{self, Status};
+use super::upgrade::{self, Order};
+use crate::daemon::control::{Busy, Request, Server};
+use crate::gateway::Gateway;
+use crate::{drain, log};
+
+/// What answers need, and where wishes go.
+#[derive(Clone)]
+pub(super) struct Answering {
+    /// The relay.
+    pub gateway: Gateway,
+    /// Tells about the drain.
+    pub watch: drain::Watch,
+    /// The log.
+    pub log: log::Handle,
+    /// For those who want a reload.
+    pub reloads: mpsc::Sender<Asker>,
+    /// For those who want an upgrade.
+    pub upgrades: mpsc::Sender<Order>,
+}
+
+/// The control socket.
+pub(super) struct Control {
+    /// What answers need.
+    answering: Answering,
+    /// What the status says beside what the gateway tells.
+    template: watch::Sender<Status>,
+    /// The socket's task; dropping it ends the task.
+    task: JoinSet<()>,
+    /// Tells when it has answered.
+    busy: Busy,
+}
+
+impl Control {
+    /// Nobody answers yet.
+    pub(super) fn new(answering: Answering, template: Status) -> Self {
+        let template = watch::Sender::new(template);
+        Self { answering, template, task: JoinSet::new(), busy: Busy::default() }
+    }
+
+    /// Another status from here on.
+    pub(super) fn show(&self, template: Status) {
+        self.template.send_replace(template);
+    }
+
+    /// Answers over a socket.
+    pub(super) fn serve(&mut self, server: Server) {
+        let (template, answering) = (self.template.subscribe(), self.answering.clone());
+        self.busy = server.busy();
+        self.task.spawn(server.serve(move |request| {
+            let (template, with) = (template.borrow().clone(), answering.clone());
+            async move {
+                match request {
+                    Request::Status => status::answer(template, &with.gateway, &with.watch, &with.log),
+                    Request::Reload => reload::ask(with.reloads).await,
+                    Request::Rotate => rotate::answer(&with.log).await,
+                    Request::Upgrade { start_timeout_ms } => {
+                        let limit = Duration::from_millis(start_timeout_ms);
+                        upgrade::ask(&with.upgrades, &with.watch, limit).await
+                    }
+                }
+            }
+        }));
+    }
+
+    /// Answers no more, once what was answered has been read, for which there is so much time.
+    pub(super) async fn end(&mut self, limit: Duration) {
+        self.task.abort_all();
+        self.busy.over(limit).await;
+    }
+}

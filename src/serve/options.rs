@@ -1,0 +1,49 @@
+//! How to serve, and how it ended well.
+
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::exit::Exit;
+use crate::log::Console;
+use crate::sys::net::Address;
+
+/// How to serve.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The pid file, if not the default one.
+    pub pid_file: Option<PathBuf>,
+    /// Foreground or background.
+    pub mode: Mode,
+    /// The user to run as, and the group if it is not the user's own; before what the configuration says.
+    pub user: Option<(String, Option<String>)>,
+    /// Where a supervisor waits for readiness.
+    pub ready_fd: Option<RawFd>,
+    /// Called once when the gateway serves in this process: tells the person at the terminal where.
+    pub welcome: Option<fn(&[Address])>,
+}
+
+/// Foreground or background.
+#[derive(Clone, Copy, Debug)]
+pub enum Mode {
+    /// In this process, with its console.
+    Foreground(Console),
+    /// In a daemon; this process waits until it serves, at most for this long.
+    Daemon(Duration),
+}
+
+/// How [`super::run`] ended well.
+#[derive(Debug)]
+pub enum Outcome {
+    /// A daemon serves; this is its launcher.
+    Launched {
+        /// The daemon's pid.
+        pid: u32,
+        /// Where it serves.
+        addresses: Vec<Address>,
+        /// Where it logs.
+        log_file: Option<PathBuf>,
+    },
+    /// The gateway served in this process, and ended.
+    Ended(Exit),
+}

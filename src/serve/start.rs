@@ -1,0 +1,358 @@
+//! The start-up order of the daemon, top to bottom, in one function: `start`.
+//!
+//! Before the runtime, in one thread: descriptors are claimed, the configuration is loaded, the lock taken, the listeners
+//! bound, with `--daemon` the process detached, and with `--user` root given up. Then log, runtime, upstreams, accepting, a
+//! request to ourselves, control socket, pid file; only then is anybody told that the gateway is ready. A process that takes
+//! another one's place is given what it would have taken, and goes the same way.
+//!
+//! Invariants: whoever holds the lock may touch the run-time files, nobody else; readiness is announced once; no thread
+//! exists before detaching; whatever ends the start, nothing is left behind and whoever waits is told.
+
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::accept::{Acceptor, SocketFiles};
+use super::alive::{abandoned, ask_ourselves};
+use super::bootstrap::{Bootstrap, Invocation};
+use super::control::{Answering, Control};
+use super::error::Error;
+use super::options::{Mode, Options, Outcome};
+use super::peer::PeerChannel;
+use super::reload::Reloads;
+use super::run_files::RunFiles;
+use super::running::until_stop;
+use super::serving::Serving;
+use super::status::{Status, endpoints};
+use super::upgrade::Upgrades;
+use super::{metrics, panics, privileges, stop, succession};
+use crate::config::{self, Source};
+use crate::daemon::control::Server;
+use crate::daemon::detach::{self, Announcer, Side};
+use crate::daemon::listen::{self, Listeners};
+use crate::daemon::{self, Lock, Record, RunPaths, Signals, passed};
+use crate::exit::{self, Exit, ToExit as _};
+use crate::gateway::Gateway;
+use crate::log::{self, Console};
+use crate::sys::fd::Rest;
+use crate::sys::{limits, memory, process, signal};
+use crate::systemd::Notifier;
+use crate::{drain, handover};
+
+/// How long readiness waits for upstreams; those that are slower are retried while the gateway serves.
+const SETTLE_LIMIT: Duration = Duration::from_secs(30);
+/// How long after its start a gateway keeps what only that has used: the first requests find everything there.
+const SETTLED: Duration = Duration::from_secs(2);
+/// How long tasks that do not end may keep the process after everything else is done.
+const RUNTIME_END: Duration = Duration::from_millis(500);
+
+/// What a gateway starts from.
+#[derive(Clone, Copy)]
+enum Origin<'a> {
+    /// A command line.
+    CommandLine(&'a Source, &'a Options),
+    /// The process before this one, whose place it takes.
+    Predecessor,
+}
+
+/// Who waits to hear how the start goes.
+enum Parent {
+    /// Whoever called this process, and reads its exit code.
+    Caller,
+    /// The launcher of a daemon, until it has been told.
+    Launcher(Option<Announcer>),
+    /// The process before this one, until the runtime has the way to it.
+    Predecessor(Option<UnixStream>),
+}
+
+impl Parent {
+    /// Tells that the gateway does not serve, or returns the error for the caller.
+    fn failed(self, error: Error) -> Result<Exit, Error> {
+        match self {
+            Self::Caller => return Err(error),
+            Self::Launcher(Some(announcer)) => {
+                announcer.failed(error.to_exit(), &exit::chain(&error), error.hint().as_deref());
+            }
+            Self::Predecessor(Some(channel)) => handover::fail(&channel, &error),
+            Self::Launcher(None) | Self::Predecessor(None) => {}
+        }
+        Ok(error.to_exit())
+    }
+
+    /// The launcher, if it waits.
+    fn launcher(&mut self) -> Option<&mut Option<Announcer>> {
+        if let Self::Launcher(announcer) = self { Some(announcer) } else { None }
+    }
+
+    /// The way to the process before this one, if the runtime does not have it.
+    fn predecessor(&mut self) -> Option<UnixStream> {
+        if let Self::Predecessor(channel) = self { channel.take() } else { None }
+    }
+}
+
+/// Loads the configuration and serves until a signal, or until the daemon serves.
+///
+/// # Errors
+/// When the gateway cannot start; nothing is left behind then.
+pub fn run(source: &Source, options: &Options) -> Result<Outcome, Error> {
+    let mut parent = Parent::Caller;
+    let outcome = start(Origin::CommandLine(source, options), &mut parent);
+    outcome.or_else(|error| parent.failed(error).map(Outcome::Ended))
+}
+
+/// Takes the place of the process that has started this one, and serves until the end; `None` if this process was
+/// started in another way.
+#[must_use]
+pub fn take_over() -> Option<Exit> {
+    if !handover::is_successor() {
+        return None;
+    }
+    let mut parent = Parent::Predecessor(None);
+    let outcome = start(Origin::Predecessor, &mut parent);
+    Some(match outcome.or_else(|error| parent.failed(error).map(Outcome::Ended)) {
+        Ok(Outcome::Ended(exit)) => exit,
+        Ok(Outcome::Launched { .. }) => Exit::Done,
+        Err(error) => error.to_exit(),
+    })
+}
+
+/// The start-up order, and in its last lines the end.
+#[expect(clippy::too_many_lines, reason = "the start-up order is one list, which is read from top to bottom")]
+fn start(origin: Origin<'_>, parent: &mut Parent) -> Result<Outcome, Error> {
+    let succeeding = matches!(origin, Origin::Predecessor);
+    let (mut boot, mode) = match origin {
+        Origin::CommandLine(source, options) => {
+            // The memory of a gateway holds the secrets of its configuration. Where it cannot be, it serves all the same.
+            drop(process::forbid_core_files());
+            // Descriptors, before anything else opens one: daemon(7) SysV step 1.
+            let background = matches!(options.mode, Mode::Daemon(_));
+            let rest = if background { Rest::Close } else { Rest::CloseOnExec };
+            let mut passed = passed::claim(rest, options.ready_fd)?;
+            // The configuration. A daemon leaves the working directory.
+            let config = config::load(source)?;
+            let source = source.clone().absolute().map_err(Error::WorkingDirectory)?;
+            // For whom, and where its run-time files are.
+            let user = options.user.clone();
+            let credentials = privileges::wanted(&config, user.as_ref())?;
+            let owner = credentials.as_ref().map(|user| (user.uid, user.gid));
+            let paths = RunPaths::resolve(options.pid_file.as_deref())?.for_user(owner);
+            paths.prepare()?;
+            listen::check_names(&config.server.listen, &paths)?;
+            // The lock before the listeners: a second start never disturbs the first.
+            let record = Record { launching: background, ..own_record(&config, &paths)? };
+            let lock = Lock::acquire(&paths, &record)?;
+            let stale = daemon::check_replaceable(&paths)?;
+            // The listeners; the manager holds the ports of those that are not wanted any more.
+            let unwanted = passed.discard(&config.server.listen);
+            Notifier::from_environment().forget_now(&unwanted);
+            let waiting = passed.waiting.take();
+            let listeners = SocketFiles::of(Listeners::bind(&config.server.listen, passed, paths.owners())?);
+            let invocation = Invocation { source, user, background };
+            let (welcome, children) = (options.welcome, None);
+            let boot = Bootstrap {
+                invocation,
+                config,
+                paths,
+                lock,
+                stale,
+                listeners,
+                credentials,
+                waiting,
+                welcome,
+                children,
+            };
+            (boot, options.mode)
+        }
+        Origin::Predecessor => {
+            drop(passed::claim(Rest::CloseOnExec, None)?);
+            let channel = handover::inherited_channel()?;
+            let boot = Bootstrap::inherit(&channel);
+            *parent = Parent::Predecessor(Some(channel));
+            let boot = boot?;
+            let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+            let Invocation { source, background, .. } = &boot.invocation;
+            let console =
+                if *background { Console::Off } else { Console::detect(terminal, source.overrides.dev) };
+            (boot, Mode::Foreground(console))
+        }
+    };
+    // The background. The launcher waits there; what follows is the daemon.
+    let console = match mode {
+        Mode::Foreground(console) => {
+            if !succeeding {
+                signal::unblock_all().map_err(Error::Signals)?;
+            }
+            console
+        }
+        Mode::Daemon(limit) => match detach::detach()? {
+            Side::Daemon(announcer) => {
+                *parent = Parent::Launcher(Some(announcer));
+                Console::Off
+            }
+            Side::Launcher(launcher) => {
+                // Only the daemon may hold it: its end without a word is how a supervisor learns of a failure.
+                drop(boot.waiting);
+                let pid = launcher.wait(limit)?;
+                // Up to here we hold the lock too, so that files that are removed are not a successor's.
+                let addresses = boot.listeners.leave().addresses().to_vec();
+                return Ok(Outcome::Launched { pid, addresses, log_file: boot.config.log.file });
+            }
+        },
+    };
+    // Where it cannot be raised, there may be fewer connections.
+    let _ = limits::raise_open_files();
+    boot.give_root_up()?;
+    let Bootstrap {
+        invocation,
+        config,
+        paths,
+        lock,
+        stale,
+        listeners,
+        credentials,
+        mut waiting,
+        welcome,
+        children,
+    } = boot;
+    // After detaching the pid is another, and until it is in the record, contenders wait. While another process serves, the
+    // record is its.
+    let record = own_record(&config, &paths)?;
+    let mut files = RunFiles::new(paths, lock, record, !succeeding)?;
+    // The log.
+    let log = log::init(&config.log, console)?;
+    if let Some(pid) = stale {
+        let pid_file = files.paths().pid_file.display();
+        tracing::info!(pid, %pid_file, "replacing a pid file that was left behind");
+    }
+    if let Some(credentials) = &credentials {
+        privileges::log_user(credentials, files.record().executable.as_deref());
+    }
+    // The runtime: from here on there are threads.
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Runtime)?;
+    panics::watch();
+    let result = panics::caught(|| {
+        runtime.block_on(async {
+            let signals = Signals::install().map_err(Error::Signals)?;
+            // The upstreams begin.
+            let (offers, descriptors) = children.unzip();
+            let gateway = Gateway::start(&config, &offers.unwrap_or_default())?;
+            let (trigger, watch) = drain::channel();
+            gateway.drain_with(watch.clone());
+            let handle = log.handle();
+            gateway.observe(move || metrics::of_log(&handle));
+            // What can be wished for, and by whom.
+            let (reloads, upgrades) = (Reloads::new(), Upgrades::new());
+            let peer = match parent.predecessor() {
+                Some(channel) => {
+                    Some(PeerChannel::to_predecessor(channel, descriptors, &gateway, reloads.sender())?)
+                }
+                None => None,
+            };
+            let answering = Answering {
+                gateway: gateway.clone(),
+                watch: watch.clone(),
+                log: log.handle(),
+                reloads: reloads.sender(),
+                upgrades: upgrades.sender(),
+            };
+            let template = Status::template(files.record(), listeners.listeners().addresses(), &config);
+            let mut serving = Serving {
+                invocation,
+                config: Arc::new(config),
+                files: &mut files,
+                log: &log,
+                signals,
+                notifier: Notifier::from_environment(),
+                acceptor: Acceptor::new(listeners, gateway.clone(), watch),
+                gateway: gateway.clone(),
+                trigger,
+                control: Control::new(answering, template),
+                reloads,
+                upgrades,
+                peer,
+                relaying: false,
+            };
+            let ready = async {
+                let addresses = serving.acceptor.addresses().to_vec();
+                // While another process serves, sessions and connections are its.
+                if !succeeding {
+                    gateway.remember_sessions(&serving.files.paths().sessions(), true);
+                    serving.acceptor.accept()?;
+                }
+                // The upstreams are there, and we answer ourselves; given up when a signal comes or the launcher goes.
+                let launcher = parent.launcher();
+                let pipe = launcher.as_ref().and_then(|announcer| announcer.as_ref()).map(Announcer::watch);
+                let pipe = pipe.transpose().map_err(Error::Launcher)?;
+                let prepared = async {
+                    if let Ok(settled) = tokio::time::timeout(SETTLE_LIMIT, gateway.settled()).await {
+                        settled?;
+                    } else {
+                        tracing::warn!(
+                            "some upstreams are still starting; serving without them until they are ready"
+                        );
+                    }
+                    if succeeding { Ok(()) } else { ask_ourselves(&gateway, &addresses).await }
+                };
+                tokio::select! {
+                    result = prepared => result?,
+                    received = serving.signals.stop() => return Err(Error::StoppedEarly(received)),
+                    () = abandoned(pipe) => return Err(Error::Abandoned),
+                    result = serving.acceptor.ended() => result?,
+                    () = panics::first() => return Err(Error::Panicked),
+                }
+                if succeeding {
+                    return succession::succeed(&mut serving).await;
+                }
+                // Those who look for us find us.
+                let server = Server::bind(&serving.files.paths().control)?;
+                serving.control.serve(server);
+                serving.files.write_pid()?;
+                // Those who wait for us are told.
+                if let Some(announcer) = launcher.and_then(Option::take) {
+                    announcer.ready().map_err(|_| Error::Abandoned)?;
+                }
+                if let Some(waiting) = waiting.take() {
+                    waiting.serves();
+                }
+                serving.acceptor.store(&serving.notifier);
+                serving.notifier.ready(&serving.summary());
+                let (pid, version) = (serving.files.record().pid, &serving.files.record().version);
+                tracing::info!(pid, version, "serving on {}", endpoints(&addresses));
+                if let Some(welcome) = welcome {
+                    welcome(&addresses);
+                }
+                Ok(())
+            };
+            let result = match ready.await {
+                Ok(()) => {
+                    tokio::spawn(give_back_start());
+                    until_stop(&mut serving).await
+                }
+                Err(error) => Err(error),
+            };
+            // The end: refuse, finish, end the upstreams, remove what we made.
+            let result = stop::finish(&mut serving, result).await;
+            stop::clean_up(&mut serving, &result).await;
+            result
+        })
+    });
+    let result = panics::decide(result);
+    runtime.shutdown_timeout(RUNTIME_END);
+    match &result {
+        Ok(exit) => tracing::info!(code = exit.code(), "stopped"),
+        Err(error) => tracing::error!(error = exit::chain(error), "stopped"),
+    }
+    result.map(Outcome::Ended)
+}
+
+/// What this process says about itself.
+fn own_record(config: &config::Config, paths: &RunPaths) -> Result<Record, Error> {
+    let main = config.sources.first().cloned();
+    Record::own(paths, main, config.server.drain_timeout).map_err(Error::Identity)
+}
+
+/// Gives the pages of the program back that only the start has used, be it clap's or those of the configuration.
+async fn give_back_start() {
+    tokio::time::sleep(SETTLED).await;
+    memory::unmap_unchanging();
+}
