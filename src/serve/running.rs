@@ -82,7 +82,8 @@ fn reload(serving: &mut Serving<'_>, step: reload::Step) {
             serving.notifier.reloading();
             let (source, old) = (serving.invocation.source.clone(), Arc::clone(&serving.config));
             let bound = serving.acceptor.listeners().outline();
-            serving.reloads.begin(askers, source, old, (serving.gateway.clone(), bound));
+            let paths = serving.files.paths().clone();
+            serving.reloads.begin(askers, source, old, (serving.gateway.clone(), bound, paths));
         }
         reload::Step::Finish(askers, result) => {
             let answer = match result {

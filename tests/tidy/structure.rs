@@ -46,7 +46,9 @@ impl Names<'_> {
             Some("crate") => Vec::new(),
             Some("super" | "self") => self.module.clone(),
             // A module below this one is named without a root.
-            Some(first) if self.modules.contains_key(&[self.module.as_slice(), &[first.to_owned()]].concat()) => {
+            Some(first)
+                if self.modules.contains_key(&[self.module.as_slice(), &[first.to_owned()]].concat()) =>
+            {
                 self.module.clone()
             }
             _ => return,
@@ -186,8 +188,12 @@ fn arrows(sources: &[Source]) -> Arrows {
         inner.clone().map(|source| (source.module.clone(), source.path.display().to_string())).collect();
     inner
         .map(|source| {
-            let mut names =
-                Names { modules: &modules, module: source.module.clone(), file: &source.module, found: BTreeSet::new() };
+            let mut names = Names {
+                modules: &modules,
+                module: source.module.clone(),
+                file: &source.module,
+                found: BTreeSet::new(),
+            };
             names.visit_file(&source.tree);
             (source.path.display().to_string(), names.found)
         })
@@ -222,7 +228,11 @@ fn rings(sources: &[Source]) -> Vec<String> {
 /// The name of a type that a block implements, if it is written as a name alone.
 fn implemented(item: &syn::ItemImpl) -> Option<String> {
     let syn::Type::Path(path) = &*item.self_ty else { return None };
-    path.path.get_ident().cloned().or_else(|| Some(path.path.segments.last()?.ident.clone())).map(|name| name.to_string())
+    path.path
+        .get_ident()
+        .cloned()
+        .or_else(|| Some(path.path.segments.last()?.ident.clone()))
+        .map(|name| name.to_string())
 }
 
 /// The types that a file defines, those of inline modules too.
@@ -315,7 +325,10 @@ fn rings_are_found_in_every_form() {
     // Three files, and a folder with what lies in it.
     let three = [("src/a.rs", "use crate::b;"), ("src/b.rs", "use crate::c;"), ("src/c.rs", "use crate::a;")];
     assert_eq!(rings(&sample(&three)).len(), 1);
-    let folder = [("src/x/mod.rs", "mod a; pub use a::A; pub struct S;"), ("src/x/a.rs", "use super::S; pub struct A;")];
+    let folder = [
+        ("src/x/mod.rs", "mod a; pub use a::A; pub struct S;"),
+        ("src/x/a.rs", "use super::S; pub struct A;"),
+    ];
     assert_eq!(rings(&sample(&folder)), ["src/x/a.rs ↔ src/x/mod.rs"]);
     let unrooted = [("src/x/mod.rs", "mod a; fn f() { a::f(); }"), ("src/x/a.rs", "use super::S;")];
     assert_eq!(rings(&sample(&unrooted)).len(), 1);
@@ -325,7 +338,10 @@ fn rings_are_found_in_every_form() {
 fn arrows_that_come_back_only_in_tests_are_no_ring() {
     let files = sample(&[
         ("src/x/a.rs", "use super::b::B;"),
-        ("src/x/b.rs", "#[cfg(test)] mod tests { use crate::x::a::A; } #[cfg(test)] use super::a; // use super::a;"),
+        (
+            "src/x/b.rs",
+            "#[cfg(test)] mod tests { use crate::x::a::A; } #[cfg(test)] use super::a; // use super::a;",
+        ),
         ("src/x/mod.rs", "mod a; mod b; #[cfg(test)] mod tests;"),
         ("src/x/tests.rs", "use super::a; use super::*;"),
     ]);
