@@ -1,25 +1,32 @@
 //! Handing children over to the process that takes this one's place, and taking those of the one before.
 //!
-//! Old: [`Gateway::offers`] before the new process is told what to serve; [`Gateway::hand_over`] when it is ready, and
-//! [`Gateway::take_back`] if it then fails; [`Gateway::lend`] once it serves. New: [`Gateway::start`] with the offers;
-//! [`Gateway::receive`] for each child that comes; [`Gateway::adopt`] once it serves. Until one of them ends, both pass
+//! Old: [`ChildHandover::offers`] before the new process is told what to serve; [`ChildHandover::hand_over`] when it is ready, and
+//! [`ChildHandover::take_back`] if it then fails; [`ChildHandover::lend`] once it serves. New: `Gateway::start` with the offers;
+//! [`ChildHandover::receive`] for each child that comes; [`ChildHandover::adopt`] once it serves. Until one of them ends, both pass
 //! on what [`PeerMessage`] says. The turns at upstreams with `max_concurrency` are given by the new process from
-//! [`Gateway::share_turns`] on, before it accepts, until one of them has ended.
+//! [`ChildHandover::share_turns`] on, before it accepts, until one of them has ended.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use super::service::{Gateway, Inner};
-use super::session::PeerRequest;
+use super::catalog::RoutingHandle;
+use super::session::{PeerLink, PeerRequest};
 use super::upstream::{Awaited, ChildTransfer, Gate, Offer, PeerMessage, PeerSender, Shared, Teller, Word};
 
 /// Children on their way.
-#[derive(Debug, Default)]
-pub(super) struct Handover(Mutex<State>);
+#[derive(Debug)]
+pub(super) struct ChildHandover {
+    /// What is on its way.
+    state: Mutex<State>,
+    /// The upstreams whose children they are.
+    routing: Arc<RoutingHandle>,
+    /// The way to the process before or after this one.
+    peer: Arc<PeerLink>,
+}
 
 /// What is on its way.
 #[derive(Debug, Default)]
@@ -45,19 +52,7 @@ struct OfTurns {
     word: Word,
 }
 
-impl Handover {
-    /// With connections that wait for their pipes.
-    pub(super) fn new(awaited: Vec<Awaited>) -> Self {
-        Self(Mutex::new(State { awaited, ..State::default() }))
-    }
-
-    /// What is on its way.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock()
-    }
-}
-
-/// Reads what [`Gateway::offers`] wrote; what another version wrote is no reason not to serve.
+/// Reads what [`ChildHandover::offers`] wrote; what another version wrote is no reason not to serve.
 pub(super) fn read_offers(texts: &[String]) -> Vec<Offer> {
     let read = |text: &String| match serde_json::from_str(text) {
         Ok(offer) => Some(offer),
@@ -69,22 +64,27 @@ pub(super) fn read_offers(texts: &[String]) -> Vec<Offer> {
     texts.iter().filter_map(read).collect()
 }
 
-impl Gateway {
+impl ChildHandover {
+    /// With connections that wait for their pipes.
+    pub(super) fn new(awaited: Vec<Awaited>, routing: Arc<RoutingHandle>, peer: Arc<PeerLink>) -> Self {
+        let state = Mutex::new(State { awaited, ..State::default() });
+        Self { state, routing, peer }
+    }
+
     /// The children that the next process may have, as text.
-    #[must_use]
-    pub fn offers(&self) -> Vec<String> {
-        let table = self.inner().routing.current();
+    pub(super) fn offers(&self) -> Vec<String> {
+        let table = self.routing.current();
         let offers: Vec<Offer> = table.configured().iter().flat_map(|upstream| upstream.offers()).collect();
-        self.inner().handover.state().offered = offers.iter().map(|offer| offer.child).collect();
+        self.state.lock().offered = offers.iter().map(|offer| offer.child).collect();
         offers.iter().map(Offer::to_text).collect()
     }
 
     /// Stops to use the children that were offered, as far as they still run and read, and packs them. Requests for
     /// them wait until [`Self::lend`] or [`Self::take_back`].
-    pub async fn hand_over(&self) -> Vec<ChildTransfer> {
-        let table = self.inner().routing.current();
+    pub(super) async fn hand_over(&self) -> Vec<ChildTransfer> {
+        let table = self.routing.current();
         let shared: HashMap<u32, Shared> = {
-            let mut state = self.inner().handover.state();
+            let mut state = self.state.lock();
             let offered = std::mem::take(&mut state.offered);
             state.shared =
                 table.configured().iter().flat_map(|upstream| upstream.offered(&offered)).collect();
@@ -96,33 +96,33 @@ impl Gateway {
     }
 
     /// Goes on with the children: the next process does not serve.
-    pub fn take_back(&self) {
-        for shared in self.inner().handover.state().shared.drain() {
+    pub(super) fn take_back(&self) {
+        for shared in self.state.lock().shared.drain() {
             shared.1.go_on();
         }
     }
 
     /// Leaves the children to the next process, and sends it what is to be written.
-    pub fn lend(&self) {
-        let way = self.inner().peer_sender();
-        for (child, shared) in &self.inner().handover.state().shared {
+    pub(super) fn lend(&self) {
+        let way = self.peer_sender();
+        for (child, shared) in &self.state.lock().shared {
             shared.lend(*child, way.clone());
         }
     }
 
     /// Takes a child that the process before has packed.
-    pub fn receive(&self, parcel: ChildTransfer) {
+    pub(super) fn receive(&self, parcel: ChildTransfer) {
         if let Some(child) = parcel.child() {
-            self.inner().handover.state().parcels.insert(child, parcel);
+            self.state.lock().parcels.insert(child, parcel);
         }
     }
 
     /// Goes on with the children of the process before, which reads and writes no more once `say` has told it that this
     /// one serves.
-    pub fn adopt(&self, say: impl FnOnce()) {
-        let way = self.inner().peer_sender();
+    pub(super) fn adopt(&self, say: impl FnOnce()) {
+        let way = self.peer_sender();
         // What the other process tells of a child waits meanwhile.
-        let mut state = self.inner().handover.state();
+        let mut state = self.state.lock();
         say();
         for awaited in std::mem::take(&mut state.awaited) {
             let (child, shared) = (awaited.child, awaited.shared.clone());
@@ -135,7 +135,7 @@ impl Gateway {
     }
 
     /// Takes what the other process tells of a child.
-    pub fn told(&self, word: &str) {
+    pub(super) fn told(&self, word: &str) {
         let told = match serde_json::from_str(word) {
             Ok(told) => told,
             Err(error) => {
@@ -146,7 +146,7 @@ impl Gateway {
         let (PeerMessage::Line { child, .. }
         | PeerMessage::Adopted { child }
         | PeerMessage::HungUp { child }) = &told;
-        let Some(shared) = self.inner().handover.state().shared.get(child).cloned() else { return };
+        let Some(shared) = self.state.lock().shared.get(child).cloned() else { return };
         match told {
             PeerMessage::Line { line, .. } => shared.told(&line),
             PeerMessage::Adopted { .. } => shared.adopted(),
@@ -156,22 +156,22 @@ impl Gateway {
 
     /// Lets the next process give the turns at upstreams that take only so many requests at once, and tells it which of them
     /// this one has.
-    pub fn share_turns(&self) {
-        let table = self.inner().routing.current();
+    pub(super) fn share_turns(&self) {
+        let table = self.routing.current();
         for (place, gate) in table.configured().iter().filter_map(|upstream| upstream.gate()) {
-            self.inner().handover.state().gates.insert(place.clone(), Arc::clone(gate));
-            gate.share(self.inner().teller(place));
+            self.state.lock().gates.insert(place.clone(), Arc::clone(gate));
+            gate.share(self.teller(place));
         }
     }
 
     /// Gives the turns itself again: the next process does not serve.
-    pub fn take_turns_back(&self) {
-        let gates = std::mem::take(&mut self.inner().handover.state().gates);
+    pub(super) fn take_turns_back(&self) {
+        let gates = std::mem::take(&mut self.state.lock().gates);
         gates.values().for_each(Gate::alone);
     }
 
     /// Takes what the other process tells of turns.
-    pub fn turn_told(&self, word: &str) {
+    pub(super) fn turn_told(&self, word: &str) {
         let OfTurns { upstream: place, word } = match serde_json::from_str(word) {
             Ok(told) => told,
             Err(error) => {
@@ -179,16 +179,16 @@ impl Gateway {
                 return;
             }
         };
-        let teller = self.inner().teller(place.clone());
-        let table = self.inner().routing.current();
-        let known = self.inner().handover.state().gates.get(&place).cloned();
+        let teller = self.teller(place.clone());
+        let table = self.routing.current();
+        let known = self.state.lock().gates.get(&place).cloned();
         let gate = known.or_else(|| {
             let mut gates = table.configured().iter().filter_map(|upstream| upstream.gate());
             gates.find(|(there, _)| *there == place).map(|(_, gate)| Arc::clone(gate))
         });
         match (gate, word) {
             (Some(gate), word) => {
-                self.inner().handover.state().gates.insert(place, Arc::clone(&gate));
+                self.state.lock().gates.insert(place, Arc::clone(&gate));
                 gate.told(word, teller);
             }
             (None, Word::Held { .. }) => (teller.0)(Word::Unknown),
@@ -197,32 +197,27 @@ impl Gateway {
     }
 
     /// The other process has ended. What is still held for it is taken back by whoever has handed it over.
-    pub fn alone(&self) {
-        self.inner().rounds_alone();
+    pub(super) fn alone(&self) {
         self.take_turns_back();
-        self.inner().handover.state().shared.retain(|_, shared| shared.alone());
+        self.state.lock().shared.retain(|_, shared| shared.alone());
     }
-}
 
-impl Inner {
     /// The way to the other process, for what is told of turns at an upstream.
-    fn teller(self: &Arc<Self>, upstream: String) -> Teller {
-        let inner = Arc::downgrade(self);
+    fn teller(&self, upstream: String) -> Teller {
+        let peer = Arc::clone(&self.peer);
         Teller(Arc::new(move |word| {
             let told = OfTurns { upstream: upstream.clone(), word };
             let word = serde_json::to_string(&told).expect("what is told has string keys only");
-            if let Some(inner) = inner.upgrade() {
-                inner.peer.tell(PeerRequest::Turn { word });
-            }
+            peer.tell(PeerRequest::Turn { word });
         }))
     }
 
     /// The way to the other process, for what is told of children.
-    fn peer_sender(self: &Arc<Self>) -> PeerSender {
-        let inner = Arc::downgrade(self);
+    fn peer_sender(&self) -> PeerSender {
+        let peer = Arc::clone(&self.peer);
         let tell = move |told: &PeerMessage| {
             let word = serde_json::to_string(told).expect("what is told has string keys only");
-            inner.upgrade().is_some_and(|inner| inner.peer.tell(PeerRequest::OfChild { word }))
+            peer.tell(PeerRequest::OfChild { word })
         };
         PeerSender::new(tell)
     }
