@@ -1,10 +1,10 @@
 //! Handing children over to the process that takes this one's place, and taking those of the one before.
 //!
-//! Old: [`ChildHandover::offers`] before the new process is told what to serve; [`ChildHandover::hand_over`] when it is ready, and
-//! [`ChildHandover::take_back`] if it then fails; [`ChildHandover::lend`] once it serves. New: `Gateway::start` with the offers;
-//! [`ChildHandover::receive`] for each child that comes; [`ChildHandover::adopt`] once it serves. Until one of them ends, both pass
-//! on what [`PeerMessage`] says. The turns at upstreams with `max_concurrency` are given by the new process from
-//! [`ChildHandover::share_turns`] on, before it accepts, until one of them has ended.
+//! Old: [`ChildHandover::offers`] before the new process is told what to serve; [`ChildHandover::hand_over`] when it is
+//! ready, and [`ChildHandover::take_back`] if it then fails; [`ChildHandover::lend`] once it serves. New: `Gateway::start`
+//! with the offers; [`ChildHandover::receive`] for each child that comes; [`ChildHandover::adopt`] once it serves. Until one
+//! of them ends, both pass on what [`PeerMessage`] says. The turns at upstreams with `max_concurrency` are given by the new
+//! process from [`ChildHandover::share_turns`] on, before it accepts, until one of them has ended.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +15,10 @@ use serde::{Deserialize, Serialize};
 
 use super::catalog::RoutingHandle;
 use super::session::{PeerLink, PeerRequest};
-use super::upstream::{Awaited, ChildTransfer, Gate, Offer, PeerMessage, PeerSender, Shared, Teller, Word};
+use super::upstream::{
+    Awaited, ChildTransfer, ConcurrencyLimit, LimitMessage, LimitSender, Offer, PeerMessage, PeerSender,
+    SharedChild,
+};
 
 /// Children on their way.
 #[derive(Debug)]
@@ -36,11 +39,11 @@ struct State {
     /// Connections that wait for their pipes.
     awaited: Vec<Awaited>,
     /// Children that have come.
-    parcels: HashMap<u32, ChildTransfer>,
+    transfers: HashMap<u32, ChildTransfer>,
     /// Connections of children that two processes use, by the child's pid.
-    shared: HashMap<u32, Shared>,
-    /// The gates of upstreams at which two processes have requests, by what tells their servers apart.
-    gates: HashMap<String, Arc<Gate>>,
+    shared: HashMap<u32, SharedChild>,
+    /// The limits of upstreams at which two processes have requests, by what tells their servers apart.
+    limits: HashMap<String, Arc<ConcurrencyLimit>>,
 }
 
 /// What one process tells the other of the turns at an upstream.
@@ -49,7 +52,7 @@ struct OfTurns {
     /// What tells its server from any other.
     upstream: String,
     /// What there is to say.
-    word: Word,
+    word: LimitMessage,
 }
 
 /// Reads what [`ChildHandover::offers`] wrote; what another version wrote is no reason not to serve.
@@ -75,7 +78,7 @@ impl ChildHandover {
     pub(super) fn offers(&self) -> Vec<String> {
         let table = self.routing.current();
         let offers: Vec<Offer> = table.configured().iter().flat_map(|upstream| upstream.offers()).collect();
-        self.state.lock().offered = offers.iter().map(|offer| offer.child).collect();
+        self.state.lock().offered = offers.iter().map(Offer::child).collect();
         offers.iter().map(Offer::to_text).collect()
     }
 
@@ -83,7 +86,7 @@ impl ChildHandover {
     /// them wait until [`Self::lend`] or [`Self::take_back`].
     pub(super) async fn hand_over(&self) -> Vec<ChildTransfer> {
         let table = self.routing.current();
-        let shared: HashMap<u32, Shared> = {
+        let shared: HashMap<u32, SharedChild> = {
             let mut state = self.state.lock();
             let offered = std::mem::take(&mut state.offered);
             state.shared =
@@ -111,9 +114,9 @@ impl ChildHandover {
     }
 
     /// Takes a child that the process before has packed.
-    pub(super) fn receive(&self, parcel: ChildTransfer) {
-        if let Some(child) = parcel.child() {
-            self.state.lock().parcels.insert(child, parcel);
+    pub(super) fn receive(&self, transfer: ChildTransfer) {
+        if let Some(child) = transfer.child() {
+            self.state.lock().transfers.insert(child, transfer);
         }
     }
 
@@ -125,13 +128,13 @@ impl ChildHandover {
         let mut state = self.state.lock();
         say();
         for awaited in std::mem::take(&mut state.awaited) {
-            let (child, shared) = (awaited.child, awaited.shared.clone());
-            let parcel = state.parcels.remove(&child);
-            if awaited.adopt(parcel, &way) {
+            let (child, shared) = (awaited.child(), awaited.shared().clone());
+            let transfer = state.transfers.remove(&child);
+            if awaited.adopt(transfer, &way) {
                 state.shared.insert(child, shared);
             }
         }
-        state.parcels.clear();
+        state.transfers.clear();
     }
 
     /// Takes what the other process tells of a child.
@@ -158,16 +161,16 @@ impl ChildHandover {
     /// this one has.
     pub(super) fn share_turns(&self) {
         let table = self.routing.current();
-        for (place, gate) in table.configured().iter().filter_map(|upstream| upstream.gate()) {
-            self.state.lock().gates.insert(place.clone(), Arc::clone(gate));
-            gate.share(self.teller(place));
+        for (place, limit) in table.configured().iter().filter_map(|upstream| upstream.limit()) {
+            self.state.lock().limits.insert(place.clone(), Arc::clone(limit));
+            limit.share(self.teller(place));
         }
     }
 
     /// Gives the turns itself again: the next process does not serve.
     pub(super) fn take_turns_back(&self) {
-        let gates = std::mem::take(&mut self.state.lock().gates);
-        gates.values().for_each(Gate::alone);
+        let limits = std::mem::take(&mut self.state.lock().limits);
+        limits.values().for_each(ConcurrencyLimit::alone);
     }
 
     /// Takes what the other process tells of turns.
@@ -181,17 +184,17 @@ impl ChildHandover {
         };
         let teller = self.teller(place.clone());
         let table = self.routing.current();
-        let known = self.state.lock().gates.get(&place).cloned();
-        let gate = known.or_else(|| {
-            let mut gates = table.configured().iter().filter_map(|upstream| upstream.gate());
-            gates.find(|(there, _)| *there == place).map(|(_, gate)| Arc::clone(gate))
+        let known = self.state.lock().limits.get(&place).cloned();
+        let limit = known.or_else(|| {
+            let mut limits = table.configured().iter().filter_map(|upstream| upstream.limit());
+            limits.find(|(there, _)| *there == place).map(|(_, limit)| Arc::clone(limit))
         });
-        match (gate, word) {
-            (Some(gate), word) => {
-                self.state.lock().gates.insert(place, Arc::clone(&gate));
-                gate.told(word, teller);
+        match (limit, word) {
+            (Some(limit), word) => {
+                self.state.lock().limits.insert(place, Arc::clone(&limit));
+                limit.told(word, teller);
             }
-            (None, Word::Held { .. }) => (teller.0)(Word::Unknown),
+            (None, LimitMessage::Held { .. }) => teller.send(LimitMessage::Unknown),
             (None, _) => {}
         }
     }
@@ -203,13 +206,13 @@ impl ChildHandover {
     }
 
     /// The way to the other process, for what is told of turns at an upstream.
-    fn teller(&self, upstream: String) -> Teller {
+    fn teller(&self, upstream: String) -> LimitSender {
         let peer = Arc::clone(&self.peer);
-        Teller(Arc::new(move |word| {
+        LimitSender::new(move |word| {
             let told = OfTurns { upstream: upstream.clone(), word };
             let word = serde_json::to_string(&told).expect("what is told has string keys only");
             peer.tell(PeerRequest::Turn { word });
-        }))
+        })
     }
 
     /// The way to the other process, for what is told of children.

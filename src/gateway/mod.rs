@@ -41,5 +41,5 @@ pub use metrics::{Labels, Metric};
 pub use reload::{NotReady, Prepared, Reloaded};
 pub use service::Gateway;
 pub use session::PeerRequest;
-pub use status::{Era, State, Status, UpstreamStatus};
+pub use status::{Era, Status, UpstreamState, UpstreamStatus};
 pub use upstream::ChildTransfer;

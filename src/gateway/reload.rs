@@ -88,7 +88,7 @@ impl Prepared {
         tasks: &UpstreamTasks,
     ) -> Result<Self, Error> {
         let limit = old.server.max_message_size;
-        let same = |settings: &Settings| old.configured().iter().find(|old| old.connector.is_for(settings));
+        let same = |settings: &Settings| old.configured().iter().find(|old| old.connector().is_for(settings));
         let pool = pool_for(config.upstreams.iter().filter(|settings| same(settings).is_none()))?;
         let mut prepared = Self { table: None, fresh: Vec::new(), reloaded: Reloaded::default() };
         let mut upstreams = Vec::with_capacity(config.upstreams.len() + 1);
@@ -131,14 +131,14 @@ impl Prepared {
         let Some(table) = self.table.take() else { return };
         let table = Arc::new(table);
         for upstream in table.configured() {
-            upstream.widen();
+            upstream.resize_limit();
         }
         let old = routing.replace(Arc::clone(&table));
         let endpoints: HashSet<_> = old.differences(&table).collect();
         if !endpoints.is_empty() {
             changes.reloaded(endpoints);
         }
-        let stays = |old: &Upstream| table.upstreams().iter().any(|new| new.serial == old.serial);
+        let stays = |old: &Upstream| table.upstreams().iter().any(|new| new.serial() == old.serial());
         let gone: Vec<_> = old.upstreams().iter().filter(|old| !stays(old)).cloned().collect();
         if !gone.is_empty() {
             tasks.retire(old, gone, Arc::clone(sessions), Instant::now() + drain);

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::catalog::RoutingHandle;
 use super::requests::RequestCounter;
 use super::session::SessionStore;
-use super::status::{Audience, State, Status, UpstreamStatus};
+use super::status::{Audience, Status, UpstreamState, UpstreamStatus};
 
 /// The parts that know the status.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl StatusSource {
             healthy: table
                 .configured()
                 .iter()
-                .all(|upstream| matches!(upstream.state(), State::Ready | State::Idle)),
+                .all(|upstream| matches!(upstream.state(), UpstreamState::Ready | UpstreamState::Idle)),
             sessions: self.sessions.len(),
             in_flight: self.requests.in_flight(),
             upstreams,

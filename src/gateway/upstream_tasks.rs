@@ -77,10 +77,10 @@ impl UpstreamTasks {
         former: Option<&Arc<Upstream>>,
     ) -> Result<Arc<Upstream>, Error> {
         let connector = Connector::new(settings, pool, limit, &self.reaper, None)?;
-        let there = upstream::whereabouts(settings);
-        let gate = former.and_then(|former| former.gate()).filter(|(place, _)| *place == there);
-        let gate = gate.map(|(_, gate)| Arc::clone(gate));
-        Ok(Upstream::start(connector, self.changes.clone(), &self.supervisors, &mut Vec::new(), gate).0)
+        let there = upstream::server_key(settings);
+        let limit = former.and_then(|former| former.limit()).filter(|(place, _)| *place == there);
+        let limit = limit.map(|(_, limit)| Arc::clone(limit));
+        Ok(Upstream::start(connector, self.changes.clone(), &self.supervisors, &mut Vec::new(), limit).0)
     }
 
     /// Ends upstreams when nobody can send them a request any more over the former table and those in flight have been

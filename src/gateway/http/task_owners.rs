@@ -30,7 +30,7 @@ impl TaskOwners {
 
     /// Notes that a task is of a modern client, here and in the other process.
     pub(super) fn own(&self, upstream: &Upstream, id: &str, caller: &Caller) {
-        upstream.tasks.own(id, caller);
+        upstream.tasks().own(id, caller);
         let (upstream, id) = (upstream.name().to_owned(), id.to_owned());
         PeerMessage::Task { upstream, id, caller: Some(caller.clone()), session: None }.tell(&self.peer);
     }
@@ -52,14 +52,14 @@ impl TaskOwners {
         let table = self.routing.current();
         let known = table.upstreams().iter().find(|known| known.name() == upstream);
         if let Some((known, caller)) = known.zip(caller) {
-            known.tasks.own(id, &caller);
+            known.tasks().own(id, &caller);
         }
     }
 
     /// Tells the other process whose the tasks of modern clients are. Sessions take theirs along.
     pub(crate) fn tell_all(&self) {
         for upstream in self.routing.current().upstreams() {
-            for (id, caller) in upstream.tasks.all() {
+            for (id, caller) in upstream.tasks().all() {
                 let (upstream, caller) = (upstream.name().to_owned(), Some(caller));
                 PeerMessage::Task { upstream, id, caller, session: None }.tell(&self.peer);
             }

@@ -33,7 +33,7 @@ use crate::gateway::relay::{
 };
 use crate::gateway::requests::InFlight;
 use crate::gateway::upstream::headers::{NAME, PARAM};
-use crate::gateway::upstream::{Caller, Kind};
+use crate::gateway::upstream::{Caller, Kind, check_parameters};
 
 /// Methods of the legacy era that this one has not: they never reach an upstream, whatever its era.
 const GONE: [&str; 5] =
@@ -124,7 +124,7 @@ impl Modern {
         let (upstream, params) =
             route(&view, &Asking(&caller), subject.method(), request.params, &client).await?;
         let native = upstream.native().await?;
-        if native.era == Era::Legacy {
+        if native.era() == Era::Legacy {
             first?;
         }
         let mut way = Route::choose(&upstream, &native, &subject, (&client, &caller)).await?;
@@ -138,7 +138,7 @@ impl Modern {
             && let Some(params) = params.as_deref()
         {
             let check = |mirrored: &[_]| validate::parameters(mirrored, params, headers);
-            native.check_parameters(params, &client, check).await?;
+            check_parameters(&native, params, &client, check).await?;
         }
         let (era, mirrors) = (Era::Modern, mirrors(headers, &subject, &view));
         let routed = Routed { upstream, era, method: subject.method().to_owned(), params, headers: mirrors };
