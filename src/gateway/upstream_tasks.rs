@@ -1,9 +1,7 @@
 //! The tasks of upstreams: those that supervise them, those that end and reap their children, and those that end upstreams
 //! which a reload has replaced.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::time::{Instant, timeout_at};
@@ -15,7 +13,7 @@ use super::changes::Changes;
 use super::error::Error;
 use super::session::SessionStore;
 use super::upstream::{self, Awaited, Builtin, Connector, Offer, Pool, Reaper, Upstream};
-use crate::config::{Config, Sharing, Start, Transport, Upstream as Settings, UpstreamName};
+use crate::config::{Config, Sharing, Transport, Upstream as Settings};
 
 /// Starts upstreams, and ends them.
 #[derive(Debug)]
@@ -155,17 +153,5 @@ pub(super) fn pool_for<'a>(upstreams: impl IntoIterator<Item = &'a Settings>) ->
 
 /// The built-in upstream's settings; nothing of them but the name is used.
 fn builtin_settings() -> Settings {
-    Settings {
-        name: UpstreamName::builtin(),
-        transport: Transport::Http { urls: Vec::new(), headers: BTreeMap::new(), ca_file: None },
-        start_timeout: Duration::from_secs(5),
-        request_timeout: Duration::from_secs(30),
-        sharing: Sharing::Shared,
-        shows: Arc::default(),
-        max_concurrency: None,
-        max_queue: 0,
-        start: Start::Eager,
-        idle_timeout: None,
-        health_interval: None,
-    }
+    Settings { sharing: Sharing::Shared, health_interval: None, ..Settings::builtin() }
 }
