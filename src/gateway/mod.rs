@@ -37,5 +37,5 @@ pub use http::Expected;
 pub use metrics::{Labels, Metric};
 pub use service::Gateway;
 pub use session::PeerRequest;
-pub use status::{Era, State, Status, UpstreamStatus};
+pub use status::{Era, Status, UpstreamState, UpstreamStatus};
 pub use upstream::ChildTransfer;

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::child::Pipes;
 use super::pipes::{Carriers, Halves, PipeOwner, Rest};
-use crate::gateway::relay::{Message, member};
+use crate::gateway::relay::{Message, member, method};
 
 /// How long a child may take to read what it has been sent; one that takes longer stays with the old process.
 const READ_LIMIT: Duration = Duration::from_secs(1);
@@ -287,7 +287,7 @@ impl Lender {
     pub(crate) fn write(&mut self, line: &str) {
         match Message::parse(line.as_bytes()) {
             Ok(Message::Request(request)) => self.calls.extend(request.id.as_number()),
-            Ok(Message::Notification(note)) if note.method == "notifications/cancelled" => {
+            Ok(Message::Notification(note)) if note.method == method::CANCELLED => {
                 let id = note.params.as_deref().and_then(|params| member(params, "requestId"));
                 if let Some(id) = id.and_then(|id| id.get().parse().ok()) {
                     self.calls.remove(&id);
