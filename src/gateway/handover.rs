@@ -1,28 +1,35 @@
 //! Handing children over to the process that takes this one's place, and taking those of the one before.
 //!
-//! Old: [`Gateway::offers`] before the new process is told what to serve; [`Gateway::hand_over`] when it is ready, and
-//! [`Gateway::take_back`] if it then fails; [`Gateway::lend`] once it serves. New: [`Gateway::start`] with the offers;
-//! [`Gateway::receive`] for each child that comes; [`Gateway::adopt`] once it serves. Until one of them ends, both pass
-//! on what [`PeerMessage`] says. The turns at upstreams with `max_concurrency` are given by the new process from
-//! [`Gateway::share_turns`] on, before it accepts, until one of them has ended.
+//! Old: [`ChildHandover::offers`] before the new process is told what to serve; [`ChildHandover::hand_over`] when it is
+//! ready, and [`ChildHandover::take_back`] if it then fails; [`ChildHandover::lend`] once it serves. New: `Gateway::start`
+//! with the offers; [`ChildHandover::receive`] for each child that comes; [`ChildHandover::adopt`] once it serves. Until one
+//! of them ends, both pass on what [`PeerMessage`] says. The turns at upstreams with `max_concurrency` are given by the new
+//! process from [`ChildHandover::share_turns`] on, before it accepts, until one of them has ended.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use super::service::{Gateway, Inner};
-use super::session::PeerRequest;
+use super::catalog::RoutingHandle;
+use super::session::{PeerLink, PeerRequest};
 use super::upstream::{
     Awaited, ChildTransfer, ConcurrencyLimit, LimitMessage, LimitSender, Offer, PeerMessage, PeerSender,
     SharedChild,
 };
 
 /// Children on their way.
-#[derive(Debug, Default)]
-pub(super) struct Handover(Mutex<State>);
+#[derive(Debug)]
+pub(super) struct ChildHandover {
+    /// What is on its way.
+    state: Mutex<State>,
+    /// The upstreams whose children they are.
+    routing: Arc<RoutingHandle>,
+    /// The way to the process before or after this one.
+    peer: Arc<PeerLink>,
+}
 
 /// What is on its way.
 #[derive(Debug, Default)]
@@ -48,19 +55,7 @@ struct OfTurns {
     word: LimitMessage,
 }
 
-impl Handover {
-    /// With connections that wait for their pipes.
-    pub(super) fn new(awaited: Vec<Awaited>) -> Self {
-        Self(Mutex::new(State { awaited, ..State::default() }))
-    }
-
-    /// What is on its way.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock()
-    }
-}
-
-/// Reads what [`Gateway::offers`] wrote; what another version wrote is no reason not to serve.
+/// Reads what [`ChildHandover::offers`] wrote; what another version wrote is no reason not to serve.
 pub(super) fn read_offers(texts: &[String]) -> Vec<Offer> {
     let read = |text: &String| match serde_json::from_str(text) {
         Ok(offer) => Some(offer),
@@ -72,22 +67,27 @@ pub(super) fn read_offers(texts: &[String]) -> Vec<Offer> {
     texts.iter().filter_map(read).collect()
 }
 
-impl Gateway {
+impl ChildHandover {
+    /// With connections that wait for their pipes.
+    pub(super) fn new(awaited: Vec<Awaited>, routing: Arc<RoutingHandle>, peer: Arc<PeerLink>) -> Self {
+        let state = Mutex::new(State { awaited, ..State::default() });
+        Self { state, routing, peer }
+    }
+
     /// The children that the next process may have, as text.
-    #[must_use]
-    pub fn offers(&self) -> Vec<String> {
-        let table = self.inner().routing.current();
+    pub(super) fn offers(&self) -> Vec<String> {
+        let table = self.routing.current();
         let offers: Vec<Offer> = table.configured().iter().flat_map(|upstream| upstream.offers()).collect();
-        self.inner().handover.state().offered = offers.iter().map(Offer::child).collect();
+        self.state.lock().offered = offers.iter().map(Offer::child).collect();
         offers.iter().map(Offer::to_text).collect()
     }
 
     /// Stops to use the children that were offered, as far as they still run and read, and packs them. Requests for
     /// them wait until [`Self::lend`] or [`Self::take_back`].
-    pub async fn hand_over(&self) -> Vec<ChildTransfer> {
-        let table = self.inner().routing.current();
+    pub(super) async fn hand_over(&self) -> Vec<ChildTransfer> {
+        let table = self.routing.current();
         let shared: HashMap<u32, SharedChild> = {
-            let mut state = self.inner().handover.state();
+            let mut state = self.state.lock();
             let offered = std::mem::take(&mut state.offered);
             state.shared =
                 table.configured().iter().flat_map(|upstream| upstream.offered(&offered)).collect();
@@ -99,33 +99,33 @@ impl Gateway {
     }
 
     /// Goes on with the children: the next process does not serve.
-    pub fn take_back(&self) {
-        for shared in self.inner().handover.state().shared.drain() {
+    pub(super) fn take_back(&self) {
+        for shared in self.state.lock().shared.drain() {
             shared.1.go_on();
         }
     }
 
     /// Leaves the children to the next process, and sends it what is to be written.
-    pub fn lend(&self) {
-        let way = self.inner().peer_sender();
-        for (child, shared) in &self.inner().handover.state().shared {
+    pub(super) fn lend(&self) {
+        let way = self.peer_sender();
+        for (child, shared) in &self.state.lock().shared {
             shared.lend(*child, way.clone());
         }
     }
 
     /// Takes a child that the process before has packed.
-    pub fn receive(&self, transfer: ChildTransfer) {
+    pub(super) fn receive(&self, transfer: ChildTransfer) {
         if let Some(child) = transfer.child() {
-            self.inner().handover.state().transfers.insert(child, transfer);
+            self.state.lock().transfers.insert(child, transfer);
         }
     }
 
     /// Goes on with the children of the process before, which reads and writes no more once `say` has told it that this
     /// one serves.
-    pub fn adopt(&self, say: impl FnOnce()) {
-        let way = self.inner().peer_sender();
+    pub(super) fn adopt(&self, say: impl FnOnce()) {
+        let way = self.peer_sender();
         // What the other process tells of a child waits meanwhile.
-        let mut state = self.inner().handover.state();
+        let mut state = self.state.lock();
         say();
         for awaited in std::mem::take(&mut state.awaited) {
             let (child, shared) = (awaited.child(), awaited.shared().clone());
@@ -138,7 +138,7 @@ impl Gateway {
     }
 
     /// Takes what the other process tells of a child.
-    pub fn told(&self, word: &str) {
+    pub(super) fn told(&self, word: &str) {
         let told = match serde_json::from_str(word) {
             Ok(told) => told,
             Err(error) => {
@@ -149,7 +149,7 @@ impl Gateway {
         let (PeerMessage::Line { child, .. }
         | PeerMessage::Adopted { child }
         | PeerMessage::HungUp { child }) = &told;
-        let Some(shared) = self.inner().handover.state().shared.get(child).cloned() else { return };
+        let Some(shared) = self.state.lock().shared.get(child).cloned() else { return };
         match told {
             PeerMessage::Line { line, .. } => shared.told(&line),
             PeerMessage::Adopted { .. } => shared.adopted(),
@@ -159,22 +159,22 @@ impl Gateway {
 
     /// Lets the next process give the turns at upstreams that take only so many requests at once, and tells it which of them
     /// this one has.
-    pub fn share_turns(&self) {
-        let table = self.inner().routing.current();
+    pub(super) fn share_turns(&self) {
+        let table = self.routing.current();
         for (place, limit) in table.configured().iter().filter_map(|upstream| upstream.limit()) {
-            self.inner().handover.state().limits.insert(place.clone(), Arc::clone(limit));
-            limit.share(self.inner().teller(place));
+            self.state.lock().limits.insert(place.clone(), Arc::clone(limit));
+            limit.share(self.teller(place));
         }
     }
 
     /// Gives the turns itself again: the next process does not serve.
-    pub fn take_turns_back(&self) {
-        let limits = std::mem::take(&mut self.inner().handover.state().limits);
+    pub(super) fn take_turns_back(&self) {
+        let limits = std::mem::take(&mut self.state.lock().limits);
         limits.values().for_each(ConcurrencyLimit::alone);
     }
 
     /// Takes what the other process tells of turns.
-    pub fn turn_told(&self, word: &str) {
+    pub(super) fn turn_told(&self, word: &str) {
         let OfTurns { upstream: place, word } = match serde_json::from_str(word) {
             Ok(told) => told,
             Err(error) => {
@@ -182,16 +182,16 @@ impl Gateway {
                 return;
             }
         };
-        let teller = self.inner().teller(place.clone());
-        let table = self.inner().routing.current();
-        let known = self.inner().handover.state().limits.get(&place).cloned();
+        let teller = self.teller(place.clone());
+        let table = self.routing.current();
+        let known = self.state.lock().limits.get(&place).cloned();
         let limit = known.or_else(|| {
             let mut limits = table.configured().iter().filter_map(|upstream| upstream.limit());
             limits.find(|(there, _)| *there == place).map(|(_, limit)| Arc::clone(limit))
         });
         match (limit, word) {
             (Some(limit), word) => {
-                self.inner().handover.state().limits.insert(place, Arc::clone(&limit));
+                self.state.lock().limits.insert(place, Arc::clone(&limit));
                 limit.told(word, teller);
             }
             (None, LimitMessage::Held { .. }) => teller.send(LimitMessage::Unknown),
@@ -200,32 +200,27 @@ impl Gateway {
     }
 
     /// The other process has ended. What is still held for it is taken back by whoever has handed it over.
-    pub fn alone(&self) {
-        self.inner().rounds_alone();
+    pub(super) fn alone(&self) {
         self.take_turns_back();
-        self.inner().handover.state().shared.retain(|_, shared| shared.alone());
+        self.state.lock().shared.retain(|_, shared| shared.alone());
     }
-}
 
-impl Inner {
     /// The way to the other process, for what is told of turns at an upstream.
-    fn teller(self: &Arc<Self>, upstream: String) -> LimitSender {
-        let inner = Arc::downgrade(self);
+    fn teller(&self, upstream: String) -> LimitSender {
+        let peer = Arc::clone(&self.peer);
         LimitSender::new(move |word| {
             let told = OfTurns { upstream: upstream.clone(), word };
             let word = serde_json::to_string(&told).expect("what is told has string keys only");
-            if let Some(inner) = inner.upgrade() {
-                inner.peer.tell(PeerRequest::Turn { word });
-            }
+            peer.tell(PeerRequest::Turn { word });
         })
     }
 
     /// The way to the other process, for what is told of children.
-    fn peer_sender(self: &Arc<Self>) -> PeerSender {
-        let inner = Arc::downgrade(self);
+    fn peer_sender(&self) -> PeerSender {
+        let peer = Arc::clone(&self.peer);
         let tell = move |told: &PeerMessage| {
             let word = serde_json::to_string(told).expect("what is told has string keys only");
-            inner.upgrade().is_some_and(|inner| inner.peer.tell(PeerRequest::OfChild { word }))
+            peer.tell(PeerRequest::OfChild { word })
         };
         PeerSender::new(tell)
     }
