@@ -44,7 +44,7 @@ pub(crate) enum Place {
     /// The native one.
     Native,
     /// The legacy one that all sessions share, to a server that is modern by nature.
-    SharedLegacy,
+    LegacyLink,
 }
 
 /// A child that may be handed over.
