@@ -14,6 +14,7 @@ use parking_lot::{Mutex, MutexGuard};
 use serde_json::json;
 use tokio::sync::watch;
 
+use super::endpoint::Endpoint;
 use super::relay::{Notification, member_str, method, raw, weight};
 use crate::config::UpstreamName;
 
@@ -30,15 +31,6 @@ pub(crate) const LISTS: [&str; 3] =
 
 /// The notification that says that a resource has changed.
 pub(crate) const UPDATED: &str = method::RESOURCE_UPDATED;
-
-/// An endpoint of the gateway, which outlives the upstreams that are behind it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Endpoint {
-    /// `/mcp`.
-    All,
-    /// `/mcp/NAME`.
-    One(String),
-}
 
 /// Something that one who listens is told.
 #[derive(Clone, Debug)]

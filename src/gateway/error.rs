@@ -134,6 +134,13 @@ impl Fault {
         Self::downstream(code::METHOD_NOT_FOUND, StatusCode::NOT_FOUND, message)
     }
 
+    /// What became of a request that was in flight in a process which is gone is not known.
+    pub(crate) fn restarted() -> Self {
+        let message =
+            "the gateway was restarted while this request was in flight; it may have been carried out";
+        Self::downstream(code::INTERNAL, StatusCode::OK, message)
+    }
+
     /// The same fault with a reason beside its message.
     pub(crate) fn with_reason(mut self, reason: &str) -> Self {
         self.message = format!("{}: {reason}", self.message);

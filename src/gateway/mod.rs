@@ -19,6 +19,7 @@ mod catalog;
 mod changes;
 mod client;
 mod complaints;
+mod endpoint;
 mod error;
 mod handover;
 mod http;

@@ -18,7 +18,7 @@ use super::error::Error;
 use super::handover::{Handover, read_offers};
 use super::http;
 use super::metrics::{self, Metric, Metrics};
-use super::session::{Peer, Store};
+use super::session::{PeerLink, SessionStore};
 use super::status::{Audience, State, Status, UpstreamStatus};
 use super::upstream::{self, Builtin, Connector, Pool, Reaper, Upstream};
 use crate::config::{Config, Prefix, Sharing, Start, Transport, Upstream as Settings, UpstreamName};
@@ -39,13 +39,13 @@ pub(crate) struct Inner {
     /// The upstreams and what is behind which endpoint.
     pub(crate) routing: Arc<RoutingHandle>,
     /// Legacy sessions.
-    pub(crate) sessions: Store,
+    pub(crate) sessions: SessionStore,
     /// Requests of modern clients that wait for their answers to a server's questions.
     pub(crate) held: Arc<http::Held>,
     /// Repetitions of such requests that another process goes on with, or this one for another.
     pub(crate) rounds: http::Rounds,
     /// The way to the process before or after this one.
-    pub(crate) peer: Peer,
+    pub(crate) peer: Arc<PeerLink>,
     /// Children on their way from the process before, or to the one after this one.
     pub(super) handover: Handover,
     /// Set while connections are left to wait: another process takes over.
@@ -112,13 +112,20 @@ impl Gateway {
         let start = |connector| Upstream::start(connector, changes.clone(), &supervisors, &mut offers, None);
         let (upstreams, awaited): (_, Vec<_>) = connectors.into_iter().map(start).unzip();
         let table = RoutingTable::new(config.server.clone(), upstreams).beside(&config.disabled);
-        let complaints = Arc::<Complaints>::default();
+        let (complaints, peer) = (Arc::<Complaints>::default(), Arc::<PeerLink>::default());
+        let routing = Arc::new(RoutingHandle::new(table));
+        let sessions = SessionStore::new(
+            Arc::clone(&routing),
+            Arc::clone(&peer),
+            changes.clone(),
+            Arc::clone(&complaints),
+        );
         let inner = Arc::new(Inner {
-            routing: Arc::new(RoutingHandle::new(table)),
-            sessions: Store::new(&complaints),
+            routing,
+            sessions,
             held: Arc::default(),
             rounds: http::Rounds::default(),
-            peer: Peer::default(),
+            peer,
             handover: Handover::new(awaited.into_iter().flatten().collect()),
             paused: watch::Sender::new(false),
             slots: Arc::default(),
@@ -143,8 +150,7 @@ impl Gateway {
         inner.metrics.add(metrics::of_gateway(Arc::downgrade(&inner)));
         let sweeping = Arc::clone(&inner);
         tokio::spawn(async move {
-            let limit = || sweeping.routing.current().server.session_timeout;
-            sweeping.sessions.sweep(limit, sweeping.draining.clone()).await;
+            sweeping.sessions.sweep(sweeping.draining.clone()).await;
         });
         Ok(Self(inner))
     }

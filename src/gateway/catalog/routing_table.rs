@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::endpoint_view::EndpointView;
 use crate::config::{Server, Upstream as Settings};
-use crate::gateway::changes::Endpoint;
+use crate::gateway::endpoint::Endpoint;
 use crate::gateway::status::UpstreamStatus;
 use crate::gateway::upstream::Upstream;
 

@@ -31,7 +31,7 @@ pub(super) struct Subject {
     /// What it names, as the client knows it.
     name: Option<String>,
     /// The endpoint that it was sent to.
-    endpoint: crate::gateway::changes::Endpoint,
+    endpoint: crate::gateway::endpoint::Endpoint,
 }
 
 /// The requests that wait for their clients, and who waits until there is none.
@@ -43,14 +43,14 @@ impl Subject {
     pub(super) fn of(
         method: &str,
         meta: &RequestMeta<'_>,
-        endpoint: crate::gateway::changes::Endpoint,
+        endpoint: crate::gateway::endpoint::Endpoint,
     ) -> Self {
         let name = if method == method::RESOURCES_READ { "uri" } else { "name" };
         Self { method: method.to_owned(), name: meta.param(name).map(Into::into), endpoint }
     }
 
     /// The endpoint that it was sent to.
-    pub(super) const fn endpoint(&self) -> &crate::gateway::changes::Endpoint {
+    pub(super) const fn endpoint(&self) -> &crate::gateway::endpoint::Endpoint {
         &self.endpoint
     }
 

@@ -51,7 +51,7 @@ impl Wanted {
     ) -> Result<Raw, Fault> {
         let mut answers = Vec::with_capacity(self.questions.len());
         for (_, method, params) in &self.questions {
-            let (question, answer) = session.ask_for_gateway(method, params.clone());
+            let (question, answer) = session.questions().ask_for_gateway(method, params.clone());
             messages.push(question);
             answers.push(answer);
         }

@@ -19,14 +19,16 @@ use super::forwarded_call::{ForwardedCall, Routed};
 use super::input::{ROUNDS, Wanted};
 use super::validate;
 use crate::gateway::catalog::{EndpointView, all_tasks, merged, own_tasks, route, soon};
-use crate::gateway::changes::Endpoint;
+use crate::gateway::endpoint::Endpoint;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{
     ClientMeta, Era, Id, LATEST_LEGACY, LEGACY_VERSIONS, Message, Outcome, Raw, Request, Response as Answer,
     Severity, code, member, member_str, method, plain_result, raw,
 };
 use crate::gateway::service::{InFlight, Inner};
-use crate::gateway::session::{EventId, Limits, Listening, Log, OWN, PeerRequest, Session, SessionRefused};
+use crate::gateway::session::{
+    EventId, Limits, Listening, Log, OWN, PeerRequest, Session, SessionRefused, subscribe,
+};
 use crate::gateway::upstream::{Call, ClientIdentity, Event, Kind, Link, SESSION, VERSION};
 
 /// The header that names the last event that a client has got.
@@ -61,7 +63,7 @@ pub(crate) async fn post(
             session.notified(note).await;
             StatusCode::ACCEPTED.into_response()
         }
-        Message::Response(response) if !session.awaits(&response) => {
+        Message::Response(response) if !session.questions().awaits(&response) => {
             if !elsewhere(gateway, &session, &Message::Response(response)) {
                 tracing::debug!(session = session.label(), "an answer to no open question is dropped");
             }
@@ -78,7 +80,7 @@ pub(crate) async fn post(
 /// flight that the message is about.
 fn elsewhere(gateway: &Inner, session: &Session, message: &Message) -> bool {
     let body = String::from_utf8_lossy(&message.to_line()).into_owned();
-    gateway.peer.tell(PeerRequest::Deliver { id: session.id.clone(), body })
+    gateway.peer.tell(PeerRequest::Deliver { id: session.id().to_owned(), body })
 }
 
 /// `GET`: the stream of messages that belong to no request.
@@ -96,7 +98,7 @@ pub(crate) async fn get(gateway: &Arc<Inner>, headers: &HeaderMap) -> Response {
     let draining = gateway.draining.clone();
     let last = headers.get(LAST_EVENT).and_then(|id| id.to_str().ok()?.parse::<EventId>().ok());
     if let Some(place) = last.filter(|place| place.stream != OWN) {
-        return match session.logs.get(place.stream) {
+        return match session.logs().get(place.stream) {
             Some(log) => answer::events(resumable(log, place, listening)),
             // Not 404, which would say that the session has ended (MCP 2025-11-25 §Session Management, 4).
             None => (StatusCode::BAD_REQUEST, "that stream is no longer kept\n").into_response(),
@@ -110,7 +112,7 @@ pub(crate) async fn get(gateway: &Arc<Inner>, headers: &HeaderMap) -> Response {
         let message = "your streams are in half of the sessions that `max_sessions` in [server] allows\n";
         return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "5")], message).into_response();
     };
-    let (number, place) = session.outbox.open(last.map(|last| last.place));
+    let (number, place) = session.outbox().open(last.map(|last| last.place));
     let place = EventId { stream: OWN, place };
     let prime = prime(&session, place);
     let messages = stream::unfold(
@@ -118,8 +120,8 @@ pub(crate) async fn get(gateway: &Arc<Inner>, headers: &HeaderMap) -> Response {
         move |(session, listening, draining, place)| async move {
             let (place, message) = tokio::select! {
                 biased;
-                next = session.outbox.next(number, place.place) => next?,
-                () = session.ended.cancelled() => return None,
+                next = session.outbox().next(number, place.place) => next?,
+                () = session.ended().cancelled() => return None,
                 () = draining.cancelled() => return None,
             };
             let id = EventId { stream: OWN, place };
@@ -132,7 +134,7 @@ pub(crate) async fn get(gateway: &Arc<Inner>, headers: &HeaderMap) -> Response {
 /// An event to resume from, before there is a message. Clients of older revisions parse the data of every event, so only
 /// the newest gets an empty one.
 fn prime(session: &Session, place: EventId) -> Option<Item> {
-    let primed = session.connections.client().version == LATEST_LEGACY;
+    let primed = session.connections().client().version == LATEST_LEGACY;
     primed.then_some(Item { message: None, id: Some(place) })
 }
 
@@ -153,8 +155,8 @@ pub(crate) async fn delete(State(gateway): State<Arc<Inner>>, headers: HeaderMap
     }
     match session(&gateway, &headers).await {
         Ok(session) => {
-            gateway.peer.tell(PeerRequest::Ended { id: session.id.clone() });
-            gateway.sessions.end(&session.id).await;
+            gateway.peer.tell(PeerRequest::Ended { id: session.id().to_owned() });
+            gateway.sessions.end(session.id()).await;
             StatusCode::OK.into_response()
         }
         Err(fault) => answer::json(&fault.response(None), fault.status),
@@ -174,7 +176,7 @@ async fn session(gateway: &Inner, headers: &HeaderMap) -> Result<Arc<Session>, F
         return Err(Fault::downstream(code::INVALID_REQUEST, StatusCode::BAD_REQUEST, message));
     };
     if let Ok(id) = id.to_str()
-        && let Some(session) = gateway.session(id).await
+        && let Some(session) = gateway.sessions.find(id).await
     {
         return Ok(session);
     }
@@ -206,9 +208,7 @@ async fn initialize(
         return answer::fault(&fault, Some(request.id.clone()), Era::Legacy);
     }
     let version = client.version.clone();
-    let place = (Arc::clone(&gateway.routing), endpoint);
-    let among = (address.0, limits(gateway));
-    let session = match gateway.sessions.begin(place, client, gateway.changes.subscribe(), among) {
+    let session = match gateway.sessions.begin(endpoint, client, (address.0, limits(gateway))) {
         Ok(session) => session,
         Err(error @ (SessionRefused::Full(_) | SessionRefused::Heavy)) => {
             let fault = Fault::downstream(code::INTERNAL, StatusCode::SERVICE_UNAVAILABLE, error.to_string());
@@ -238,7 +238,7 @@ async fn initialize(
     let outcome = Outcome::Result(raw(&result));
     let message = Message::Response(Answer { id: Some(request.id.clone()), outcome });
     let mut response = answer::json(&message, StatusCode::OK);
-    if let Ok(id) = HeaderValue::from_str(&session.id) {
+    if let Ok(id) = HeaderValue::from_str(session.id()) {
         response.headers_mut().insert(SESSION, id);
     }
     unborn.born();
@@ -263,7 +263,7 @@ impl Drop for Unborn {
                 "the session is ended: its client has not waited for it"
             );
             let gateway = Arc::clone(&self.0);
-            tokio::spawn(async move { gateway.sessions.end(&session.id).await });
+            tokio::spawn(async move { gateway.sessions.end(session.id()).await });
         }
     }
 }
@@ -318,7 +318,7 @@ async fn request(
         if let (Some(params), Some(Message::Response(Answer { outcome: Outcome::Error(_), .. }))) =
             (&subscription, &last)
         {
-            running.forget_subscription(params);
+            subscribe::forget(&running, params);
         }
         // Before the client can read the answer: it may use the identifier again at once.
         running.end_call(&id);
@@ -326,7 +326,7 @@ async fn request(
             written.push(last);
         }
         written.end();
-        running.logs.trim();
+        running.logs().trim();
         drop(in_flight);
     });
     // From here on the client waits, until it goes. One that waits in too many sessions keeps none from making room by it.
@@ -378,14 +378,16 @@ async fn run(
                 return None;
             }
             // Nobody can ask for the answer any more; dropping the request calls it off.
-            () = session.ended.cancelled() => return None,
+            () = session.ended().cancelled() => return None,
         };
         let message = match event {
-            Event::Notification(note) => Message::Notification(session.translated(&sending.link, note)),
+            Event::Notification(note) => {
+                Message::Notification(session.questions().translated(&sending.link, note))
+            }
             Event::Request(asked) => {
                 // A person may take long, and others must not wait for that.
                 sending.step_aside();
-                session.ask(&sending.link, asked)
+                session.questions().ask(&sending.link, asked)
             }
             Event::Done(outcome) => {
                 let link = &sending.link;
@@ -396,7 +398,7 @@ async fn run(
                 let next = tokio::select! {
                     next = again(session, &routed, &wanted, messages) => next,
                     _ = &mut cancelled => return None,
-                    () = session.ended.cancelled() => return None,
+                    () = session.ended().cancelled() => return None,
                 };
                 match next {
                     Ok(next) => sending = next,
@@ -478,7 +480,7 @@ async fn start(session: &Arc<Session>, request: Request) -> Result<Started, Faul
                 return Err(Fault::downstream(code::INVALID_PARAMS, StatusCode::BAD_REQUEST, message));
             }
             session.set_log_level(params.clone());
-            let own = session.connections.open();
+            let own = session.connections().open();
             let limit = std::time::Duration::from_secs(10);
             let calls = own.iter().map(|link| link.call(Call::new(method.as_str(), params.clone(), limit)));
             for exchange in join_all(calls).await {
@@ -490,7 +492,7 @@ async fn start(session: &Arc<Session>, request: Request) -> Result<Started, Faul
     }
     // Held until the request is on its way: a reload does not end its upstream before.
     let view = &session.view();
-    let meta = &session.connections.client().meta;
+    let meta = &session.connections().client().meta;
     if let Some(kind) = Kind::of_method(&method)
         && view.transparent().is_none()
     {
@@ -508,10 +510,10 @@ async fn start(session: &Arc<Session>, request: Request) -> Result<Started, Faul
         }
         fault
     })?;
-    if let Some(followed) = session.follow(&upstream, &method, params.as_deref()).await {
+    if let Some(followed) = subscribe::follow(session, &upstream, &method, params.as_deref()).await {
         return followed.map(|()| Started::Here(raw(&json!({}))));
     }
-    if session.note_shared_subscription(&upstream, &method, params.as_deref()) {
+    if subscribe::note(session, &upstream, &method, params.as_deref()) {
         return Ok(Started::Here(raw(&json!({}))));
     }
     let routed = Routed { upstream, era: Era::Legacy, method, params, headers: Vec::new() };

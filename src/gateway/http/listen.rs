@@ -19,7 +19,8 @@ use tokio::time::timeout;
 use super::answer;
 use crate::config::UpstreamName;
 use crate::gateway::catalog::{EndpointView, RoutingHandle};
-use crate::gateway::changes::{Announced, Change, Endpoint, LISTS, changed, updated};
+use crate::gateway::changes::{Announced, Change, LISTS, changed, updated};
+use crate::gateway::endpoint::Endpoint;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{
     ClientMeta, Id, Message, Notification, Outcome, Request, Response as Answer, code, key, member,

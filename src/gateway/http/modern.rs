@@ -20,7 +20,7 @@ use super::lending::{Asking, Lending};
 use super::relayed::{Relayed, Telling, Way};
 use super::{answer, listen, rounds, validate};
 use crate::gateway::catalog::{ConnectionSource as _, EndpointView, Native, merged, route, soon};
-use crate::gateway::changes::Endpoint;
+use crate::gateway::endpoint::Endpoint;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{
     ClientMeta, Era, Id, MODERN, Message, Object, Outcome, Raw, Request, RequestMeta, Response as Answer,

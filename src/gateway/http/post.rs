@@ -14,7 +14,7 @@ use super::accept::Address;
 use super::bodies::{Bodies, Pace};
 use super::{answer, legacy, modern, router, validate};
 use crate::config::Server;
-use crate::gateway::changes::Endpoint;
+use crate::gateway::endpoint::Endpoint;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{Era, MODERN, Message, RequestMeta, code, method};
 use crate::gateway::service::Inner;

@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::stream::{self, Stream};
-use http::StatusCode;
 use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -20,9 +19,9 @@ use tokio_util::task::TaskTracker;
 
 use super::held::Subject;
 use super::relayed::{Relayed, Telling};
-use crate::gateway::changes::Endpoint;
+use crate::gateway::endpoint::Endpoint;
 use crate::gateway::error::Fault;
-use crate::gateway::relay::{Id, Message, Request, RequestMeta, code};
+use crate::gateway::relay::{Id, Message, Request, RequestMeta};
 use crate::gateway::service::Inner;
 use crate::gateway::session::{PeerRequest, Session};
 use crate::gateway::upstream::{Caller, Upstream};
@@ -141,11 +140,7 @@ impl Elsewhere {
                 Some((message, None))
             }
             Some(Some(message)) => Some((message, Some(elsewhere))),
-            Some(None) | None => {
-                let message = "the gateway was restarted while this request was in flight; it may have been carried out";
-                let fault = Fault::downstream(code::INTERNAL, StatusCode::OK, message);
-                Some((fault.response(elsewhere.id.take()), None))
-            }
+            Some(None) | None => Some((Fault::restarted().response(elsewhere.id.take()), None)),
         }
     }
 }
@@ -162,10 +157,7 @@ pub(super) async fn go_on_elsewhere(
     gateway.rounds.elsewhere().insert(number, sender);
     let id = Some(request.id.clone());
     let mut elsewhere = Elsewhere { gateway: Arc::clone(gateway), number, id, messages };
-    let endpoint = match endpoint {
-        Endpoint::All => None,
-        Endpoint::One(name) => Some(name.clone()),
-    };
+    let endpoint = endpoint.upstream().map(str::to_owned);
     let request = text(&Message::Request(request));
     let told = gateway.tell(&Word::GoOn { number, endpoint, request });
     let goes_on = async { matches!(timeout(SOON, elsewhere.messages.recv()).await, Ok(Some(_))) };
@@ -219,7 +211,7 @@ impl Inner {
     pub(super) fn own_task_of(&self, session: &Session, upstream: &Upstream, id: &str) {
         if session.begin_task(upstream.name(), id) {
             let (upstream, id) = (upstream.name().to_owned(), id.to_owned());
-            self.tell(&Word::Task { upstream, id, caller: None, session: Some(session.id.clone()) });
+            self.tell(&Word::Task { upstream, id, caller: None, session: Some(session.id().to_owned()) });
         }
     }
 
@@ -267,7 +259,7 @@ impl Inner {
     async fn go_on_here(self: &Arc<Self>, number: u64, endpoint: Option<String>, request: &str) {
         let Ok(Message::Request(request)) = Message::parse(request.as_bytes()) else { return };
         let meta = RequestMeta::of(request.params.as_deref());
-        let endpoint = endpoint.map_or(Endpoint::All, Endpoint::One);
+        let endpoint = Endpoint::named(endpoint);
         let subject = Subject::of(&request.method, &meta, endpoint);
         let say = |message: &Message| self.tell(&Word::Said { number, message: text(message) });
         let held = match self.held.take(&subject, meta.param("requestState").as_deref()) {

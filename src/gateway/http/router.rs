@@ -15,8 +15,8 @@ use tower::ServiceExt as _;
 use super::accept::Address;
 use super::slots::Slots;
 use super::{guard, health, legacy, metrics, post};
-use crate::gateway::changes::Endpoint;
 use crate::gateway::client::ClientKey;
+use crate::gateway::endpoint::Endpoint;
 use crate::gateway::service::Inner;
 
 /// The path of the endpoint for all upstreams.

@@ -8,23 +8,27 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::forward::Told;
 use crate::config::{Sharing, Transport};
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{Message, Notification, Raw, method};
-use crate::gateway::upstream::{ClientIdentity, Kind, Link, Role, Upstream, inbox, subscribe_to};
+use crate::gateway::upstream::{
+    ClientIdentity, InboxReceiver, Kind, Link, Role, Upstream, inbox, subscribe_to,
+};
 
 /// A place for one upstream's connection; the lock is held while it is opened, so that it is opened once.
-type Slot = Arc<tokio::sync::Mutex<Option<Opened>>>;
+type Slot = Arc<tokio::sync::Mutex<Option<Kept>>>;
 
 /// A connection that the session uses.
 #[derive(Debug)]
-struct Opened {
+struct Kept {
     /// The connection.
     link: Arc<Link>,
     /// Whether it is the session's own, which ends with it; others share it otherwise.
     own: bool,
 }
+
+/// A connection of a session's own that was opened, and what it tells beside its answers.
+pub(super) type Opened = (Arc<Link>, InboxReceiver);
 
 /// The connections of one session.
 #[derive(Debug)]
@@ -40,7 +44,7 @@ pub(crate) struct SessionConnections {
     /// What the client has subscribed to over its own connections, by the same.
     subscribed: Mutex<BTreeMap<u64, BTreeSet<String>>>,
     /// Where each of its own connections is announced, with what it tells beside its answers.
-    opened: mpsc::UnboundedSender<Told>,
+    opened: mpsc::UnboundedSender<Opened>,
     /// `logging/setLevel`'s parameters, for connections that are opened later.
     log_level: Mutex<Option<Raw>>,
     /// Cancelled when the session ends.
@@ -49,7 +53,7 @@ pub(crate) struct SessionConnections {
 
 impl SessionConnections {
     /// No connections.
-    pub(crate) fn new(client: ClientIdentity, opened: mpsc::UnboundedSender<Told>) -> Self {
+    pub(crate) fn new(client: ClientIdentity, opened: mpsc::UnboundedSender<Opened>) -> Self {
         let interactive = client.meta.is_interactive();
         let (slots, own, subscribed) = Default::default();
         let ended = CancellationToken::new();
@@ -108,11 +112,11 @@ impl SessionConnections {
         let (sender, told) = inbox();
         let opening = connector.open_legacy(&self.client, Role::Dedicated, sender);
         let opened = match self.unless_ended(upstream, opening).await {
-            Ok(link) => Opened { link: Arc::new(link), own: true },
+            Ok(link) => Kept { link: Arc::new(link), own: true },
             Err(fault) if native.era == crate::gateway::relay::Era::Modern => {
                 let fault = fault.message;
                 tracing::debug!(upstream = upstream.name(), fault, "the server speaks the modern era only");
-                Opened { link: native, own: false }
+                Kept { link: native, own: false }
             }
             Err(fault) => {
                 // The connection that all share may be just as dead, and nobody has noticed.

@@ -1,24 +1,38 @@
 //! Legacy sessions: what one downstream's `initialize` began and its `DELETE`, or silence, ends.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `session` | one session, as a whole of the parts below |
+//! | `calls`, `questions` | requests of the client in flight, and of servers to it |
+//! | `connections` | the connections that it uses |
+//! | `outbox`, `replay` | messages for its GET stream, and those of its requests |
+//! | `subscriptions`, `own_tasks` | what it has subscribed to and begun |
+//! | `subscribe`, `forward` | what servers are told of subscriptions, and what they tell the session |
+//! | `saved`, `journal` | what is saved of it, and where |
+//! | `peer` | the way to the process before or after this one |
+//! | `store` | all sessions: their begin, end and return |
 
+mod calls;
 mod connections;
-mod following;
 mod forward;
 mod journal;
 mod outbox;
 mod own_tasks;
+mod peer;
+mod questions;
 mod replay;
+mod saved;
 #[expect(clippy::module_inception, reason = "the file of the type `Session`")]
 mod session;
 mod store;
+pub(crate) mod subscribe;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
-mod transfer;
 
-pub(crate) use journal::{JournalFile, Persisted, SessionJournal};
+pub(crate) use peer::PeerLink;
+pub use peer::PeerRequest;
 pub(crate) use replay::{EventId, Log, OWN};
 pub(crate) use session::{Listening, Session};
-pub(crate) use store::{Limits, SessionRefused, Store};
+pub(crate) use store::{Limits, SessionRefused, SessionStore};
 pub(crate) use subscriptions::{Subscribed, is_within};
-pub use transfer::PeerRequest;
-pub(crate) use transfer::{Peer, State};

@@ -1,82 +1,62 @@
-//! One legacy session.
-//!
-//! Two directions meet here: requests of the client on their way (so that it can cancel them), and requests of servers
-//! to the client (so that its answers find their way back). Identifiers towards the client are the session's own,
-//! since several upstreams may use the same ones.
+//! One legacy session: what its client is, has and waits for, in parts that own their state.
 
-use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use http::StatusCode;
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::connections::SessionConnections;
+use super::calls::CallsInFlight;
+use super::connections::{Opened, SessionConnections};
 use super::journal::SessionJournal;
 use super::outbox::Outbox;
 use super::own_tasks::OwnTasks;
+use super::questions::Questions;
 use super::replay::{Log, Logs};
-use super::subscriptions::Subscribed;
-use super::transfer::{Change, State};
+use super::saved::{Change, SavedSession};
+use super::subscriptions::Subscriptions;
 use crate::gateway::catalog::{ConnectionSource, EndpointView, RoutingHandle};
-use crate::gateway::changes::{Announced, Endpoint};
 use crate::gateway::client::ClientKey;
+use crate::gateway::endpoint::Endpoint;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{
-    ClientMeta, Era, Id, Message, Notification, Outcome, Raw, Request, Response, code, member, method,
-    set_member, set_path,
+    ClientMeta, Era, Id, Message, Notification, Raw, Response, member, member_str, method,
 };
 use crate::gateway::upstream::{ClientIdentity, Link, Standing, Upstream};
 
-/// Requests of servers that may wait for the client's answer; the oldest are given up first.
-const ASKED: usize = 1024;
-
-/// Requests that one session may have in flight.
-const CALLS: usize = 1024;
-
-/// How long a server may take to accept or end a subscription.
-pub(super) const GOODBYE: Duration = Duration::from_secs(10);
+/// Identifiers of servers' questions that are left to the old process, which may still ask some.
+const HEADROOM: u64 = 1 << 20;
 
 /// One downstream's session.
 #[derive(Debug)]
 pub(crate) struct Session {
     /// Its identifier: 128 random bits.
-    pub(crate) id: String,
+    id: String,
     /// The network address of who began it, if it has one.
-    pub(crate) address: Option<IpAddr>,
+    address: Option<IpAddr>,
     /// The endpoint that it was opened at.
     endpoint: Endpoint,
     /// What is behind that endpoint.
     routing: Arc<RoutingHandle>,
     /// Its connections.
-    pub(crate) connections: Arc<SessionConnections>,
+    connections: Arc<SessionConnections>,
     /// Messages for its GET stream.
-    pub(crate) outbox: Outbox,
+    outbox: Outbox,
     /// Streams of answers that it may come back to.
-    pub(crate) logs: Logs,
-    /// Cancelled when the session ends.
-    pub(crate) ended: CancellationToken,
-    /// Requests of servers that the client has not answered, by the identifier that it was given.
-    asked: Mutex<BTreeMap<u64, Asker>>,
-    /// Whose progress the client tells by these tokens of the session's own, and by which token of the server's.
-    tokens: Mutex<BTreeMap<u64, (Weak<Link>, Raw)>>,
-    /// The last identifier given to the client.
-    last_asked: AtomicU64,
-    /// The client's requests in flight, and how to call each off; `None` for one that was called off and has not ended.
-    calls: Mutex<HashMap<Id, Option<oneshot::Sender<Option<Raw>>>>>,
+    logs: Logs,
+    /// Requests of servers to the client.
+    questions: Questions,
+    /// The client's requests in flight.
+    calls: CallsInFlight,
     /// Resources that the client has subscribed to.
-    pub(super) subscribed: Mutex<Subscribed>,
-    /// The tasks that bring updates of a modern server's resources, by URI, with the serial number of its upstream.
-    pub(super) followed: Mutex<HashMap<String, (u64, AbortHandle)>>,
+    subscriptions: Subscriptions,
     /// Tasks that it has begun.
-    pub(super) begun: Mutex<OwnTasks>,
+    tasks: OwnTasks,
     /// When it was last used.
     used: Mutex<Instant>,
     /// Streams and answers that the client waits for.
@@ -85,15 +65,8 @@ pub(crate) struct Session {
     attended: OnceLock<Arc<AtomicUsize>>,
     /// Where it is remembered beyond this process, once it is.
     journal: OnceLock<Arc<dyn SessionJournal>>,
-}
-
-/// Who waits for an answer of the client.
-#[derive(Debug)]
-enum Asker {
-    /// A server, under its own identifier.
-    Server(Arc<Link>, Id),
-    /// The gateway itself, which carries the answer to a modern server.
-    Gateway(oneshot::Sender<Outcome>),
+    /// Cancelled when the session ends.
+    ended: CancellationToken,
 }
 
 /// Keeps a session from idling while its client is there.
@@ -117,7 +90,7 @@ impl ConnectionSource for Session {
     }
 
     fn task(&self, upstream: &Upstream, id: &str) -> Standing {
-        if self.has_task(upstream.name(), id) { Standing::Own } else { Standing::Foreign }
+        if self.tasks.has(upstream.name(), id) { Standing::Own } else { Standing::Foreign }
     }
 
     fn era(&self) -> Era {
@@ -132,15 +105,14 @@ impl ConnectionSource for Session {
 }
 
 impl Session {
-    /// Begins a session; its task runs until the session ends.
-    pub(crate) fn begin(
+    /// A session, and where its own connections are announced when they are opened.
+    pub(super) fn new(
         (id, address): (String, Option<IpAddr>),
         (routing, endpoint): (Arc<RoutingHandle>, Endpoint),
         client: ClientIdentity,
-        changes: Announced,
-    ) -> Arc<Self> {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        let session = Arc::new(Self {
+    ) -> (Self, mpsc::UnboundedReceiver<Opened>) {
+        let (sender, opened) = mpsc::unbounded_channel();
+        let session = Self {
             id,
             address,
             endpoint,
@@ -148,21 +120,78 @@ impl Session {
             connections: Arc::new(SessionConnections::new(client, sender)),
             outbox: Outbox::default(),
             logs: Logs::default(),
-            ended: CancellationToken::new(),
-            asked: Mutex::default(),
-            tokens: Mutex::default(),
-            last_asked: AtomicU64::new(0),
-            calls: Mutex::default(),
-            subscribed: Mutex::default(),
-            followed: Mutex::default(),
-            begun: Mutex::default(),
+            questions: Questions::default(),
+            calls: CallsInFlight::default(),
+            subscriptions: Subscriptions::default(),
+            tasks: OwnTasks::default(),
             used: Mutex::new(Instant::now()),
             streams: AtomicUsize::new(0),
             attended: OnceLock::new(),
             journal: OnceLock::new(),
-        });
-        tokio::spawn(Arc::clone(&session).forward(receiver, changes));
-        session
+            ended: CancellationToken::new(),
+        };
+        (session, opened)
+    }
+
+    /// A session that another process has begun, in this one.
+    pub(super) fn restore(
+        saved: SavedSession,
+        routing: Arc<RoutingHandle>,
+    ) -> (Self, mpsc::UnboundedReceiver<Opened>) {
+        let place = (routing, saved.endpoint());
+        let meta = ClientMeta { info: saved.info, capabilities: saved.capabilities };
+        let client = ClientIdentity { meta, version: saved.version };
+        let (session, opened) = Self::new((saved.id, saved.address), place, client);
+        session.connections.set_log_level(saved.log_level);
+        for (upstream, id) in &saved.tasks {
+            session.tasks.add(upstream, id);
+        }
+        session.questions.continue_from(saved.last_asked.saturating_add(HEADROOM));
+        session.subscriptions.restore(&saved.subscriptions);
+        session.outbox.continue_from(saved.last_told.saturating_add(HEADROOM));
+        let lost = |id: Id| Fault::restarted().response(Some(id));
+        session.logs.continue_from(saved.last_stream.saturating_add(HEADROOM), &saved.streams, lost);
+        (session, opened)
+    }
+
+    /// What is saved of the session on its way to another process.
+    pub(crate) fn saved(&self) -> SavedSession {
+        let client = self.connections.client();
+        SavedSession {
+            id: self.id.clone(),
+            endpoint: self.endpoint.upstream().map(str::to_owned),
+            address: self.address,
+            info: client.meta.info.clone(),
+            capabilities: client.meta.capabilities.clone(),
+            version: client.version.clone(),
+            log_level: self.connections.log_level(),
+            subscriptions: self.subscriptions.uris(),
+            tasks: self.tasks.all(),
+            last_asked: self.questions.last(),
+            last_stream: self.logs.numbers().0,
+            last_told: self.outbox.last(),
+            streams: Vec::new(),
+        }
+    }
+
+    /// The same as it is to be found if this process dies: streams of answers then end unanswered.
+    pub(super) fn remembered(&self) -> SavedSession {
+        SavedSession { streams: self.logs.numbers().1, ..self.saved() }
+    }
+
+    /// Its identifier.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The part of the identifier that may stand in a log.
+    pub(crate) fn label(&self) -> &str {
+        &self.id[..8]
+    }
+
+    /// Where it was opened.
+    pub(super) const fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
     }
 
     /// What is behind the session's endpoint now: nothing if its upstream was removed.
@@ -170,14 +199,49 @@ impl Session {
         self.routing.view(&self.endpoint).unwrap_or_else(|| Arc::new(EndpointView::empty()))
     }
 
+    /// Whom it counts as.
+    pub(crate) fn client_key(&self) -> ClientKey {
+        ClientKey::of(self.address)
+    }
+
+    /// Its connections.
+    pub(crate) const fn connections(&self) -> &Arc<SessionConnections> {
+        &self.connections
+    }
+
+    /// Messages for its GET stream.
+    pub(crate) const fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    /// Streams of answers that it may come back to.
+    pub(crate) const fn logs(&self) -> &Logs {
+        &self.logs
+    }
+
+    /// Requests of servers to the client.
+    pub(crate) const fn questions(&self) -> &Questions {
+        &self.questions
+    }
+
+    /// Resources that the client has subscribed to.
+    pub(super) const fn subscriptions(&self) -> &Subscriptions {
+        &self.subscriptions
+    }
+
+    /// Cancelled when the session ends.
+    pub(crate) const fn ended(&self) -> &CancellationToken {
+        &self.ended
+    }
+
     /// Remembers it beyond this process from now on.
     pub(super) fn remember(&self, journal: &Arc<dyn SessionJournal>) {
         let _ = self.journal.set(Arc::clone(journal));
-        journal.put(&self.id, &|| (!self.ended.is_cancelled()).then(|| State::kept(self).to_text()));
+        journal.put(&self.id, &|| (!self.ended.is_cancelled()).then(|| self.remembered().to_text()));
     }
 
     /// Notes a change of what is remembered of it.
-    pub(super) fn note(&self, change: impl Fn() -> Change) {
+    fn note(&self, change: impl Fn() -> Change) {
         if let Some(journal) = self.journal.get() {
             journal.note(&self.id, &|| (!self.ended.is_cancelled()).then(|| change().to_text()));
         }
@@ -196,11 +260,36 @@ impl Session {
             self.note(|| Change::Stream {
                 number,
                 request: request.clone(),
-                last_asked: self.last_asked(),
+                last_asked: self.questions.last(),
                 last_told: self.outbox.last(),
             });
         }
         number
+    }
+
+    /// Notes that a task was begun; `false` if that was known.
+    pub(crate) fn begin_task(&self, upstream: &str, id: &str) -> bool {
+        let added = self.tasks.add(upstream, id);
+        if added {
+            self.note(|| Change::Task(upstream.to_owned(), id.to_owned()));
+        }
+        added
+    }
+
+    /// Notes a subscription or its end, for notifications of shared connections; refused where there are too many.
+    pub(crate) fn note_subscription(&self, method: &str, params: Option<&RawValue>) -> Result<(), Fault> {
+        let Some(uri) = params.and_then(|params| member_str(params, "uri")) else { return Ok(()) };
+        match method {
+            method::SUBSCRIBE => self.subscriptions.add(&uri)?,
+            method::UNSUBSCRIBE if self.subscriptions.remove(&uri) => {}
+            _ => return Ok(()),
+        }
+        // What holds when it is written, since another request may have said otherwise meanwhile.
+        self.note(|| {
+            let uri = uri.clone().into_owned();
+            if self.subscriptions.has(&uri) { Change::Subscribed(uri) } else { Change::Unsubscribed(uri) }
+        });
+        Ok(())
     }
 
     /// Notes that the client is there.
@@ -209,25 +298,15 @@ impl Session {
     }
 
     /// How long the client has been silent; a request in flight or an open stream counts as use.
-    pub(crate) fn idle(&self) -> std::time::Duration {
-        let busy = self.streams.load(Ordering::Relaxed) > 0 || !self.calls.lock().is_empty();
-        if busy { std::time::Duration::ZERO } else { self.used.lock().elapsed() }
+    pub(super) fn idle(&self) -> Duration {
+        let busy = self.streams.load(Ordering::Relaxed) > 0 || !self.calls.is_empty();
+        if busy { Duration::ZERO } else { self.used.lock().elapsed() }
     }
 
     /// For how long nobody of the client was there; `None` while it reads a stream or waits for an answer. A request in
     /// flight whose client has gone does not count: whoever opens sessions could keep them all by such requests.
-    pub(crate) fn unattended(&self) -> Option<Duration> {
+    pub(super) fn unattended(&self) -> Option<Duration> {
         (self.streams.load(Ordering::Relaxed) == 0).then(|| self.used.lock().elapsed())
-    }
-
-    /// Whom it counts as.
-    pub(crate) fn client_key(&self) -> ClientKey {
-        ClientKey::of(self.address)
-    }
-
-    /// Bytes that the client says about itself, which are kept for as long as the session.
-    pub(super) fn weight(&self) -> usize {
-        super::store::weight(&self.connections.client().meta)
     }
 
     /// Notes that the client is there, be it for a stream or for an answer, until the guard is dropped.
@@ -253,143 +332,23 @@ impl Session {
         let _ = self.attended.set(Arc::clone(attended));
     }
 
-    /// The part of the identifier that may stand in a log.
-    pub(crate) fn label(&self) -> &str {
-        &self.id[..8]
-    }
-
-    /// Registers a request in flight; the receiver fires when the client cancels it. Refused for an identifier that is in
-    /// use, and where there are too many.
+    /// Registers a request in flight, as [`CallsInFlight::begin`] does.
     pub(crate) fn begin_call(&self, id: &Id) -> Result<oneshot::Receiver<Option<Raw>>, Fault> {
-        let (cancel, cancelled) = oneshot::channel();
-        let refused = |status, message| Err(Fault::downstream(code::INVALID_REQUEST, status, message));
-        let mut calls = self.calls.lock();
-        if calls.contains_key(id) {
-            let message = format!("a request with the id {id} is already in flight in this session");
-            return refused(StatusCode::BAD_REQUEST, message);
-        }
-        if calls.len() >= CALLS {
-            let message = format!("this session has {CALLS} requests in flight; wait for some of them");
-            return refused(StatusCode::TOO_MANY_REQUESTS, message);
-        }
-        calls.insert(id.clone(), Some(cancel));
-        Ok(cancelled)
+        self.calls.begin(id)
     }
 
     /// Forgets a request in flight.
     pub(crate) fn end_call(&self, id: &Id) {
-        self.calls.lock().remove(id);
+        self.calls.end(id);
         self.touch();
-    }
-
-    /// Gives a server's request the identifier under which the client will know it, and a progress token in the same way.
-    pub(crate) fn ask(&self, link: &Arc<Link>, request: Request) -> Message {
-        let number = self.note_question(Asker::Server(Arc::clone(link), request.id));
-        let retold = request.params.as_deref().and_then(|params| {
-            let token = member(member(params, "_meta")?, "progressToken")?;
-            let retold = set_path(params, &["_meta", "progressToken"], &number.to_string())?;
-            let mut tokens = self.tokens.lock();
-            if tokens.len() >= ASKED {
-                tokens.pop_first();
-            }
-            tokens.insert(number, (Arc::downgrade(link), token.to_owned()));
-            Some(retold)
-        });
-        let params = retold.or(request.params);
-        Message::Request(Request { id: Id::number(number), params, ..request })
-    }
-
-    /// The server that a client's progress is meant for, and the notification as that one knows it; `None` where no server
-    /// has asked for it.
-    fn progress(&self, note: &Notification) -> Option<(Weak<Link>, Notification)> {
-        let params = note.params.as_deref()?;
-        let number = member(params, "progressToken")?.get().parse().ok()?;
-        let (link, token) = self.tokens.lock().get(&number).cloned()?;
-        let params = Some(set_member(params, "progressToken", token.get())?);
-        Some((link, Notification { params, ..note.clone() }))
-    }
-
-    /// A question of the gateway to the client, and where the answer will be.
-    pub(crate) fn ask_for_gateway(
-        &self,
-        method: &str,
-        params: Option<Raw>,
-    ) -> (Message, oneshot::Receiver<Outcome>) {
-        let (sender, answer) = oneshot::channel();
-        let id = Id::number(self.note_question(Asker::Gateway(sender)));
-        (Message::Request(Request { id, method: method.to_owned(), params }), answer)
-    }
-
-    /// Notes that somebody waits for an answer, and gives the question the number by which the client will know it.
-    fn note_question(&self, waiting: Asker) -> u64 {
-        let number = self.last_asked.fetch_add(1, Ordering::Relaxed) + 1;
-        let mut asked = self.asked.lock();
-        if asked.len() >= ASKED {
-            asked.pop_first();
-        }
-        asked.insert(number, waiting);
-        number
-    }
-
-    /// Where it was opened.
-    pub(crate) const fn endpoint(&self) -> &Endpoint {
-        &self.endpoint
-    }
-
-    /// Whether a server waits for this answer of the client.
-    pub(crate) fn awaits(&self, response: &Response) -> bool {
-        response.id.as_ref().and_then(Id::as_number).is_some_and(|id| self.asked.lock().contains_key(&id))
-    }
-
-    /// The last identifier that was given to the client.
-    pub(crate) fn last_asked(&self) -> u64 {
-        self.last_asked.load(Ordering::Relaxed)
-    }
-
-    /// Goes on where another process has left the session.
-    pub(crate) fn continue_from(&self, last_asked: u64, subscriptions: &[String]) {
-        self.last_asked.store(last_asked, Ordering::Relaxed);
-        let mut subscribed = self.subscribed.lock();
-        for uri in subscriptions {
-            subscribed.restore(uri);
-        }
-    }
-
-    /// A server's notification as the client understands it: where it takes a request back, under the identifier that
-    /// the client knows.
-    pub(crate) fn translated(&self, link: &Arc<Link>, note: Notification) -> Notification {
-        if note.method != method::CANCELLED {
-            return note;
-        }
-        let translate = |params: &RawValue| {
-            let theirs = Id::from_json(member(params, "requestId")?.get())?;
-            let mut asked = self.asked.lock();
-            let same = |asker: &Asker| matches!(asker, Asker::Server(on, id) if Arc::ptr_eq(on, link) && *id == theirs);
-            let number = asked.iter().find(|(_, question)| same(question)).map(|(number, _)| *number)?;
-            asked.remove(&number);
-            set_member(params, "requestId", &number.to_string())
-        };
-        let params = note.params.as_deref().and_then(translate).or(note.params);
-        Notification { params, ..note }
     }
 
     /// Brings the client's answer to the server that asked.
     pub(crate) async fn answered(&self, response: Response) -> Result<(), Fault> {
-        let place = response.id.as_ref().and_then(Id::as_number).and_then(|id| self.asked.lock().remove(&id));
-        match place {
-            Some(Asker::Server(link, id)) => {
-                link.write(&Message::Response(Response { id: Some(id), ..response })).await
-            }
-            Some(Asker::Gateway(answer)) => {
-                // The request may have been cancelled meanwhile.
-                let _ = answer.send(response.outcome);
-                Ok(())
-            }
-            None => {
-                tracing::debug!(session = self.label(), "an answer to no open question is dropped");
-                Ok(())
-            }
+        if !self.questions.answered(response).await? {
+            tracing::debug!(session = self.label(), "an answer to no open question is dropped");
         }
+        Ok(())
     }
 
     /// Handles a notification of the client.
@@ -397,8 +356,8 @@ impl Session {
         match note.method.as_str() {
             // The handshake with the upstreams has its own.
             method::INITIALIZED => {}
-            method::CANCELLED => self.cancel(note.params),
-            method::PROGRESS => match self.progress(&note) {
+            method::CANCELLED => self.calls.cancel(note.params),
+            method::PROGRESS => match self.questions.progress(&note) {
                 Some((link, note)) => {
                     if let Some(link) = link.upgrade()
                         && let Err(fault) = link.write(&Message::Notification(note)).await
@@ -409,27 +368,6 @@ impl Session {
                 None => self.connections.tell(&note).await,
             },
             _ => self.connections.tell(&note).await,
-        }
-    }
-
-    /// Ends the session and its connections.
-    pub(crate) async fn end(&self) {
-        self.ended.cancel();
-        for (_, (_, task)) in self.followed.lock().drain() {
-            task.abort();
-        }
-        self.release_subscriptions();
-        self.connections.end().await;
-    }
-
-    /// Calls a request of the client off. Its identifier is in use until it has ended: the end would be taken for that of
-    /// another request with the same one.
-    fn cancel(&self, params: Option<Raw>) {
-        let id = params.as_deref().and_then(|params| member(params, "requestId"));
-        let id = id.and_then(|id| Id::from_json(id.get()));
-        let call = id.and_then(|id| self.calls.lock().get_mut(&id)?.take());
-        if let Some(call) = call {
-            let _ = call.send(params);
         }
     }
 }

@@ -4,23 +4,29 @@ use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::journal::SessionJournal;
+use super::connections::Opened;
+use super::journal::{JournalFile, Persisted, SessionJournal};
+use super::peer::PeerLink;
+use super::saved::SavedSession;
 use super::session::Session;
-use super::transfer::State;
+use super::{forward, subscribe};
 use crate::gateway::catalog::RoutingHandle;
-use crate::gateway::changes::{Announced, Endpoint};
+use crate::gateway::changes::Changes;
 use crate::gateway::client::{ClientKey, who_makes_room};
 use crate::gateway::complaints::Complaints;
-use crate::gateway::relay::ClientMeta;
+use crate::gateway::endpoint::Endpoint;
+use crate::gateway::relay::{ClientMeta, Message};
 use crate::gateway::upstream::{ClientIdentity, Upstream};
 
 /// How often idle sessions are looked for.
@@ -56,12 +62,18 @@ pub(crate) enum SessionRefused {
 }
 
 /// The sessions.
-#[derive(Debug, Default)]
-pub(crate) struct Store {
+#[derive(Debug)]
+pub(crate) struct SessionStore {
     /// Those that are open.
     sessions: Mutex<Sessions>,
     /// Where they are remembered beyond this process.
     journal: OnceLock<Arc<dyn SessionJournal>>,
+    /// The way to the process before or after this one, which may have others.
+    peer: Arc<PeerLink>,
+    /// What is behind their endpoints.
+    routing: Arc<RoutingHandle>,
+    /// What they are told of.
+    changes: Changes,
     /// What is logged about clients.
     complaints: Arc<Complaints>,
 }
@@ -97,16 +109,16 @@ impl Sessions {
     /// Adds a session.
     fn insert(&mut self, session: &Arc<Session>) {
         let theirs = self.by_client.entry(session.client_key()).or_default();
-        theirs.ids.insert(session.id.clone());
+        theirs.ids.insert(session.id().to_owned());
         session.count_among(&theirs.attended);
-        self.weight += session.weight();
-        self.by_id.insert(session.id.clone(), Arc::clone(session));
+        self.weight += weight_of(session);
+        self.by_id.insert(session.id().to_owned(), Arc::clone(session));
     }
 
     /// Takes a session out.
     fn remove(&mut self, id: &str) -> Option<Arc<Session>> {
         let session = self.by_id.remove(id)?;
-        self.weight -= session.weight();
+        self.weight -= weight_of(&session);
         let client = session.client_key();
         if let Some(theirs) = self.by_client.get_mut(&client) {
             theirs.ids.remove(id);
@@ -134,12 +146,12 @@ impl Sessions {
         let full = SessionRefused::Full;
         let mut ends = choose(client, theirs, surplus).ok_or(full("max_sessions_per_client"))?;
         let surplus = (self.by_id.len() + 1).saturating_sub(limits.of_all + ends.len());
-        let others = self.by_id.values().filter(|session| ends.iter().all(|end| end.id != session.id));
+        let others = self.by_id.values().filter(|session| ends.iter().all(|end| end.id() != session.id()));
         let more = choose(client, others, surplus).ok_or(full("max_sessions"))?;
         ends.extend(more);
         self.lighten(&mut ends, limits, weight)?;
         for session in &ends {
-            self.remove(&session.id);
+            self.remove(session.id());
         }
         Ok(ends)
     }
@@ -153,28 +165,40 @@ impl Sessions {
         weight: usize,
     ) -> Result<(), SessionRefused> {
         let most = limits.of_all.saturating_mul(WEIGHT_OF_EACH).max(LEAST_WEIGHT);
-        let ending: usize = ends.iter().map(|session| session.weight()).sum();
+        let ending: usize = ends.iter().map(|session| weight_of(session)).sum();
         let mut left = self.weight + weight - ending;
         if left <= most {
             return Ok(());
         }
-        let others = self.by_id.values().filter(|session| ends.iter().all(|end| end.id != session.id));
+        let others = self.by_id.values().filter(|session| ends.iter().all(|end| end.id() != session.id()));
         let mut others: Vec<_> = others.filter(|session| session.unattended().is_some()).cloned().collect();
-        others.sort_by_key(|session| Reverse(session.weight()));
+        others.sort_by_key(|session| Reverse(weight_of(session)));
         for session in others {
             if left <= most {
                 break;
             }
-            left -= session.weight();
+            left -= weight_of(&session);
             ends.push(session);
         }
         if left <= most { Ok(()) } else { Err(SessionRefused::Heavy) }
     }
 }
 
-/// Bytes that a client says about itself.
-pub(super) fn weight(meta: &ClientMeta) -> usize {
+/// Bytes that a client says about itself, which are kept for as long as its session.
+fn weight(meta: &ClientMeta) -> usize {
     meta.info.get().len() + meta.capabilities.get().len()
+}
+
+/// The same of a session's.
+fn weight_of(session: &Session) -> usize {
+    weight(&session.connections().client().meta)
+}
+
+/// Ends a session and its connections.
+async fn end(session: &Session) {
+    session.ended().cancel();
+    subscribe::release(session);
+    session.connections().end().await;
 }
 
 /// So many sessions that make room; `None` where not so many may end.
@@ -191,14 +215,43 @@ fn choose<'a>(
     (chosen.len() == count).then_some(chosen)
 }
 
-impl Store {
-    /// None, and what is logged about clients goes there.
-    pub(crate) fn new(complaints: &Arc<Complaints>) -> Self {
-        Self { complaints: Arc::clone(complaints), ..Self::default() }
+impl SessionStore {
+    /// No sessions.
+    pub(crate) fn new(
+        routing: Arc<RoutingHandle>,
+        peer: Arc<PeerLink>,
+        changes: Changes,
+        complaints: Arc<Complaints>,
+    ) -> Self {
+        let (sessions, journal) = (Mutex::default(), OnceLock::new());
+        Self { sessions, journal, peer, routing, changes, complaints }
     }
 
-    /// Remembers the sessions beyond this process from now on; what the ledger held before is replaced.
-    pub(crate) fn remember(&self, journal: &Arc<dyn SessionJournal>) -> io::Result<()> {
+    /// Remembers sessions in a file from now on, which must be this process's alone; with `revive`, those that the file
+    /// holds go on. A file that cannot be used is no reason not to serve.
+    pub(crate) fn remember_in(&self, file: &Path, revive: bool) {
+        let known = if revive { JournalFile::read(file) } else { Ok(Vec::new()) };
+        match known {
+            Ok(known) => {
+                for persisted in &known {
+                    self.restore(persisted);
+                }
+                if !known.is_empty() {
+                    tracing::info!(sessions = self.len(), "sessions of the process before go on");
+                }
+            }
+            Err(error) => {
+                tracing::warn!(file = %file.display(), %error, "the sessions of the process before are lost");
+            }
+        }
+        let journal: Arc<dyn SessionJournal> = Arc::new(JournalFile::new(file.to_owned()));
+        if let Err(error) = self.remember(&journal) {
+            tracing::warn!(file = %file.display(), %error, "sessions will not survive a crash");
+        }
+    }
+
+    /// Remembers the sessions beyond this process from now on; what the journal held before is replaced.
+    fn remember(&self, journal: &Arc<dyn SessionJournal>) -> io::Result<()> {
         self.rewrite(&**journal)?;
         let _ = self.journal.set(Arc::clone(journal));
         for session in self.all() {
@@ -207,36 +260,38 @@ impl Store {
         Ok(())
     }
 
-    /// Writes a ledger anew.
+    /// Writes a journal anew.
     fn rewrite(&self, journal: &dyn SessionJournal) -> io::Result<()> {
-        journal.replace(&|| self.kept())
+        journal.replace(&|| self.remembered())
     }
 
-    /// Writes the ledger anew although another process may have put its own in the place; nothing without a ledger.
-    pub(crate) fn reclaim(&self) -> io::Result<()> {
-        self.journal.get().map_or(Ok(()), |journal| journal.reclaim(&|| self.kept()))
+    /// Writes the journal anew although another process may have put its own in the place; nothing without a journal.
+    pub(crate) fn reclaim(&self) {
+        let done = self.journal.get().map_or(Ok(()), |journal| journal.reclaim(&|| self.remembered()));
+        if let Err(error) = done {
+            tracing::warn!(%error, "sessions will not survive a crash");
+        }
     }
 
     /// What is remembered of the sessions, by identifier.
-    fn kept(&self) -> Vec<(String, String)> {
-        let state = |session: &Arc<Session>| (session.id.clone(), State::kept(session).to_text());
+    fn remembered(&self) -> Vec<(String, String)> {
+        let state = |session: &Arc<Session>| (session.id().to_owned(), session.remembered().to_text());
         self.all().iter().map(state).collect()
     }
 
     /// Forgets a session that ends: whatever it still does is not noted any more.
     fn forget(&self, session: &Session) {
-        session.ended.cancel();
+        session.ended().cancel();
         if let Some(journal) = self.journal.get() {
-            journal.remove(&session.id);
+            journal.remove(session.id());
         }
     }
 
     /// Begins a session under a fresh identifier of 128 random bits (MCP 2025-11-25 §Session Management).
     pub(crate) fn begin(
         &self,
-        place: (Arc<RoutingHandle>, Endpoint),
+        endpoint: Endpoint,
         client: ClientIdentity,
-        changes: Announced,
         (address, limits): (Option<IpAddr>, Limits),
     ) -> Result<Arc<Session>, SessionRefused> {
         let mut bytes = [0_u8; 16];
@@ -246,7 +301,8 @@ impl Store {
         let (session, ends) = {
             let mut sessions = self.sessions();
             let ends = sessions.make_room(key, limits, weight(&client.meta))?;
-            let session = Session::begin((id, address), place, client, changes);
+            let place = (Arc::clone(&self.routing), endpoint);
+            let session = self.start(Session::new((id, address), place, client));
             sessions.insert(&session);
             (session, ends)
         };
@@ -256,7 +312,7 @@ impl Store {
                 tracing::info!(session, %client, "the session is ended to make room: its client has most of them");
             }
             self.forget(&silent);
-            tokio::spawn(async move { silent.end().await });
+            tokio::spawn(async move { end(&silent).await });
         }
         if let Some(journal) = self.journal.get() {
             session.remember(journal);
@@ -269,19 +325,67 @@ impl Store {
         self.sessions().by_id.get(id).cloned()
     }
 
-    /// Keeps a session that another process has begun, unless it is here already.
-    pub(crate) fn keep(&self, id: &str, revive: impl FnOnce() -> Arc<Session>) {
+    /// Has a session told of what it is to be told.
+    fn start(&self, (session, opened): (Session, mpsc::UnboundedReceiver<Opened>)) -> Arc<Session> {
+        let session = Arc::new(session);
+        tokio::spawn(forward::run(Arc::clone(&session), opened, self.changes.subscribe()));
+        session
+    }
+
+    /// A session by its identifier, here or in the process before or after this one.
+    pub(crate) async fn find(&self, id: &str) -> Option<Arc<Session>> {
+        if let Some(session) = self.get(id) {
+            return Some(session);
+        }
+        if let Some(state) = self.peer.find(id).await {
+            self.restore(&Persisted::from(state.as_str()));
+        }
+        // Also without an answer: the other process may have sent it just before its end.
+        self.get(id)
+    }
+
+    /// Keeps a session from elsewhere unless it is here already, or the configuration no longer has its endpoint.
+    pub(crate) fn restore(&self, persisted: &Persisted) {
+        let saved = match SavedSession::read(persisted) {
+            Ok(saved) => saved,
+            Err(error) => {
+                tracing::warn!(%error, "a session cannot be taken over");
+                return;
+            }
+        };
+        if self.routing.view(&saved.endpoint()).is_none() {
+            tracing::info!(endpoint = ?saved.endpoint(), "a session ends: its upstream is no longer configured");
+            return;
+        }
         let session = {
             let mut sessions = self.sessions();
-            let known = sessions.by_id.get(id).cloned();
+            let known = sessions.by_id.get(&saved.id).cloned();
             known.unwrap_or_else(|| {
-                let session = revive();
+                let session = self.start(Session::restore(saved, Arc::clone(&self.routing)));
                 sessions.insert(&session);
+                let uris = session.subscriptions().uris();
+                if !uris.is_empty() {
+                    tokio::spawn(subscribe::again(Arc::clone(&session), uris));
+                }
                 session
             })
         };
         if let Some(journal) = self.journal.get() {
             session.remember(journal);
+        }
+    }
+
+    /// Takes a client's message about a request in flight here, which came to another process.
+    pub(crate) async fn deliver(&self, id: &str, body: &str) {
+        let Some(session) = self.get(id) else { return };
+        match Message::parse(body.as_bytes()) {
+            Ok(Message::Response(response)) => {
+                if let Err(fault) = session.answered(response).await {
+                    tracing::debug!(session = session.label(), %fault, "an answer does not reach its server");
+                }
+            }
+            Ok(Message::Notification(note)) => session.notified(note).await,
+            _ => {}
         }
     }
 
@@ -295,7 +399,7 @@ impl Store {
         let session = self.sessions().remove(id);
         if let Some(session) = session {
             self.forget(&session);
-            session.end().await;
+            end(&session).await;
         }
     }
 
@@ -307,13 +411,13 @@ impl Store {
     /// Waits until no session has a request in flight on a connection of its own to an upstream.
     pub(crate) async fn idle(&self, upstream: &Upstream) {
         let sessions = self.all();
-        join_all(sessions.iter().map(|session| session.connections.idle(upstream))).await;
+        join_all(sessions.iter().map(|session| session.connections().idle(upstream))).await;
     }
 
     /// Ends the sessions' own connections to an upstream.
     pub(crate) async fn leave(&self, upstream: &Upstream) {
         let sessions = self.all();
-        join_all(sessions.iter().map(|session| session.connections.leave(upstream))).await;
+        join_all(sessions.iter().map(|session| session.connections().leave(upstream))).await;
     }
 
     /// Ends all sessions with the process. They stay remembered: their clients may come back to the next one.
@@ -322,11 +426,12 @@ impl Store {
         if let Some(journal) = self.journal.get() {
             journal.close(sessions.is_empty());
         }
-        join_all(sessions.iter().map(|session| session.end())).await;
+        join_all(sessions.iter().map(|session| end(session))).await;
     }
 
     /// Ends sessions whose clients have been silent for too long, until told to stop.
-    pub(crate) async fn sweep(&self, limit: impl Fn() -> Duration, stop: CancellationToken) {
+    pub(crate) async fn sweep(&self, stop: CancellationToken) {
+        let limit = || self.routing.current().server.session_timeout;
         let mut due = Instant::now() + SWEEP.min(limit());
         loop {
             tokio::select! {
@@ -340,7 +445,7 @@ impl Store {
             let limit = limit();
             due = Instant::now() + SWEEP.min(limit);
             // Together: none waits for another's server.
-            join_all(self.all().iter().map(|session| session.connections.reap())).await;
+            join_all(self.all().iter().map(|session| session.connections().reap())).await;
             let silent: Vec<_> = self.all().into_iter().filter(|session| session.idle() > limit).collect();
             let ends = silent.iter().map(|session| {
                 if self.complaints.admits("silent session ended", session.client_key()) {
@@ -349,13 +454,13 @@ impl Store {
                         "the session is ended: its client has been silent"
                     );
                 }
-                self.end(&session.id)
+                self.end(session.id())
             });
             join_all(ends).await;
         }
     }
 
-    /// Waits until the ledger would gain from being written anew.
+    /// Waits until the journal would gain from being written anew.
     async fn bloated(&self) {
         match self.journal.get() {
             Some(journal) => journal.bloated().notified().await,
@@ -363,7 +468,7 @@ impl Store {
         }
     }
 
-    /// Writes the ledger anew.
+    /// Writes the journal anew.
     fn tidy(&self) {
         if let Some(journal) = self.journal.get()
             && let Err(error) = self.rewrite(&**journal)

@@ -1,30 +1,21 @@
-//! What a session has subscribed to: how much that may be, and who is told of its end.
+//! What a session has subscribed to, how much that may be, and the tasks that bring updates of it.
 //!
 //! A client's subscriptions live as long as its session, in memory and in what is remembered of it, so that their number and
 //! their size are limited.
 
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
 
 use http::StatusCode;
-use serde_json::json;
-use serde_json::value::RawValue;
+use parking_lot::Mutex;
+use tokio::task::AbortHandle;
 
-use super::session::{GOODBYE, Session};
-use super::transfer::Change;
 use crate::gateway::error::Fault;
-use crate::gateway::relay::{code, member_str, method, raw};
-use crate::gateway::upstream::{Call, Upstream};
+use crate::gateway::relay::code;
 
 /// Resources that one client may follow, in a session or by a stream of changes.
 const RESOURCES: usize = 1000;
 /// What their URIs may take together, in KiB.
 const KIB: usize = 1024;
-
-/// Begins a subscription.
-const SUBSCRIBE: &str = method::SUBSCRIBE;
-/// Ends it.
-const UNSUBSCRIBE: &str = method::UNSUBSCRIBE;
 
 /// Resources that one client follows.
 #[derive(Debug, Default)]
@@ -52,7 +43,7 @@ impl Subscribed {
     }
 
     /// Adds a resource that was admitted before.
-    pub(super) fn restore(&mut self, uri: &str) {
+    fn restore(&mut self, uri: &str) {
         if self.uris.insert(uri.to_owned()) {
             self.weight += uri.len();
         }
@@ -68,7 +59,7 @@ impl Subscribed {
     }
 
     /// Whether a resource is followed, or is part of one that is.
-    pub(super) fn covers(&self, uri: &str) -> bool {
+    fn covers(&self, uri: &str) -> bool {
         self.has(uri) || self.uris.iter().any(|followed| is_within(uri, followed))
     }
 
@@ -78,7 +69,7 @@ impl Subscribed {
     }
 
     /// The URIs.
-    pub(super) fn uris(&self) -> Vec<String> {
+    fn uris(&self) -> Vec<String> {
         self.uris.iter().cloned().collect()
     }
 }
@@ -90,83 +81,77 @@ pub(crate) fn is_within(uri: &str, whole: &str) -> bool {
     rest.is_empty() || whole.ends_with('/') || rest.starts_with(['/', '?', '#'])
 }
 
-impl Session {
-    /// The URIs that the client has subscribed to.
-    pub(crate) fn subscriptions(&self) -> Vec<String> {
+/// What one session has subscribed to.
+#[derive(Debug, Default)]
+pub(crate) struct Subscriptions {
+    /// The resources.
+    subscribed: Mutex<Subscribed>,
+    /// The tasks that bring updates of a modern server's resources, by URI, with the serial number of its upstream.
+    streams: Mutex<HashMap<String, (u64, AbortHandle)>>,
+}
+
+impl Subscriptions {
+    /// Adds a resource; refused where there are as many as may be.
+    pub(super) fn add(&self, uri: &str) -> Result<(), Fault> {
+        self.subscribed.lock().add(uri)
+    }
+
+    /// Adds resources that were admitted before.
+    pub(super) fn restore(&self, uris: &[String]) {
+        let mut subscribed = self.subscribed.lock();
+        for uri in uris {
+            subscribed.restore(uri);
+        }
+    }
+
+    /// Takes a resource out; `false` if it was not there.
+    pub(super) fn remove(&self, uri: &str) -> bool {
+        self.subscribed.lock().remove(uri)
+    }
+
+    /// Whether a resource itself is followed.
+    pub(super) fn has(&self, uri: &str) -> bool {
+        self.subscribed.lock().has(uri)
+    }
+
+    /// Whether a resource is followed, or is part of one that is.
+    pub(super) fn covers(&self, uri: &str) -> bool {
+        self.subscribed.lock().covers(uri)
+    }
+
+    /// The URIs.
+    pub(crate) fn uris(&self) -> Vec<String> {
         self.subscribed.lock().uris()
     }
 
-    /// Notes a subscription or its end, for notifications of shared connections; refused where there are too many.
-    pub(crate) fn note_subscription(&self, method: &str, params: Option<&RawValue>) -> Result<(), Fault> {
-        let Some(uri) = params.and_then(|params| member_str(params, "uri")) else { return Ok(()) };
-        match method {
-            SUBSCRIBE => self.subscribed.lock().add(&uri)?,
-            UNSUBSCRIBE if self.subscribed.lock().remove(&uri) => {}
-            _ => return Ok(()),
-        }
-        // What holds when it is written, since another request may have said otherwise meanwhile.
-        self.note(|| {
-            let uri = uri.clone().into_owned();
-            if self.subscribed.lock().has(&uri) { Change::Subscribed(uri) } else { Change::Unsubscribed(uri) }
-        });
-        Ok(())
+    /// Takes all resources out, and ends the tasks.
+    pub(super) fn clear(&self) -> Vec<String> {
+        self.end_streams();
+        std::mem::take(&mut *self.subscribed.lock()).uris()
     }
 
-    /// Notes a subscription or its end at a shared connection. True if the server must not be told of the end, since
-    /// other sessions have the same subscription over the same connection.
-    pub(crate) fn note_shared_subscription(
-        &self,
-        upstream: &Upstream,
-        method: &str,
-        params: Option<&RawValue>,
-    ) -> bool {
-        let Some(uri) = params.and_then(|params| member_str(params, "uri")) else { return false };
-        match method {
-            _ if self.connections.dedicated(upstream) => {
-                if matches!(method, SUBSCRIBE | UNSUBSCRIBE) {
-                    self.connections.note_subscription(upstream, &uri, method == SUBSCRIBE);
-                }
-                false
-            }
-            SUBSCRIBE => {
-                upstream.subscribe(&uri, &self.id);
-                false
-            }
-            UNSUBSCRIBE => upstream.unsubscribe(&uri, &self.id),
-            _ => false,
+    /// Notes the task that brings a resource's updates from the upstream of this serial number.
+    pub(super) fn follow(&self, serial: u64, uri: String, task: AbortHandle) {
+        if let Some((_, former)) = self.streams.lock().insert(uri, (serial, task)) {
+            former.abort();
         }
     }
 
-    /// Takes back what was noted of a subscription that was refused.
-    pub(crate) fn forget_subscription(&self, params: &RawValue) {
-        let Some(uri) = member_str(params, "uri") else { return };
-        // An end is never refused.
-        let _ = self.note_subscription(UNSUBSCRIBE, Some(params));
-        for upstream in self.view().upstreams().iter().filter(|upstream| self.has_subscribed(upstream, &uri))
-        {
-            // Nobody need be told of the end of what has not begun.
-            self.note_shared_subscription(upstream, UNSUBSCRIBE, Some(params));
+    /// Whether a task brings a resource's updates from the upstream of this serial number.
+    pub(super) fn is_followed(&self, serial: u64, uri: &str) -> bool {
+        self.streams.lock().get(uri).is_some_and(|(its, _)| *its == serial)
+    }
+
+    /// Ends the task that brings a resource's updates.
+    pub(super) fn unfollow(&self, uri: &str) {
+        if let Some((_, task)) = self.streams.lock().remove(uri) {
+            task.abort();
         }
     }
 
-    /// Takes back the subscriptions that nobody else has over the shared connections.
-    pub(super) fn release_subscriptions(&self) {
-        let subscribed = std::mem::take(&mut *self.subscribed.lock());
-        let view = self.view();
-        let shared = view.upstreams().iter().filter(|upstream| !self.connections.dedicated(upstream));
-        for upstream in shared {
-            for uri in subscribed.uris.iter().filter(|uri| upstream.has_subscriber(uri, &self.id)) {
-                if upstream.unsubscribe(uri, &self.id) {
-                    continue;
-                }
-                let (upstream, params) = (Arc::clone(upstream), raw(&json!({ "uri": uri })));
-                tokio::spawn(async move {
-                    let Ok(link) = upstream.shared_legacy().await else { return };
-                    let call = Call::new(UNSUBSCRIBE, Some(params), GOODBYE);
-                    let _ = link.call(call).await.outcome().await;
-                });
-            }
-        }
+    /// Ends all of these tasks.
+    pub(super) fn end_streams(&self) {
+        self.streams.lock().drain().for_each(|(_, (_, task))| task.abort());
     }
 }
 

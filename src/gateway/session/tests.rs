@@ -7,9 +7,12 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::{JournalFile, Limits, Log, Persisted, Session, SessionRefused, State};
+use super::journal::{JournalFile, Persisted};
+use super::saved::SavedSession;
+use super::{Limits, Log, Session, SessionRefused};
 use crate::config::{Config, Server, UpstreamName};
-use crate::gateway::changes::{Endpoint, LISTS, updated};
+use crate::gateway::changes::{LISTS, updated};
+use crate::gateway::endpoint::Endpoint;
 use crate::gateway::relay::{Id, Message, method, raw};
 use crate::gateway::service::{Gateway, Inner};
 use crate::gateway::upstream::ClientIdentity;
@@ -31,9 +34,7 @@ fn gateway() -> Gateway {
 
 /// Begins a session.
 fn begin(gateway: &Inner, address: IpAddr, limits: Limits) -> Result<Arc<Session>, SessionRefused> {
-    let place = (Arc::clone(&gateway.routing), Endpoint::All);
-    let changes = gateway.changes.subscribe();
-    gateway.sessions.begin(place, ClientIdentity::default(), changes, (Some(address), limits))
+    gateway.sessions.begin(Endpoint::All, ClientIdentity::default(), (Some(address), limits))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -68,14 +69,14 @@ async fn session_that_another_process_has_begun_counts_as_its_clients() {
     let mapped = IpAddr::V6(Ipv4Addr::new(192, 0, 2, 7).to_ipv6_mapped());
     let [first, second] = [CLIENT, mapped].map(|address| begin(old.inner(), address, limits).unwrap());
     for session in [&first, &second] {
-        new.keep_session(&old.session(&session.id).unwrap());
+        new.keep_session(&old.session(session.id()).unwrap());
     }
     let other = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 8));
     begin(new.inner(), other, limits).unwrap();
     assert_eq!(new.inner().sessions.len(), 3);
     begin(new.inner(), CLIENT, limits).unwrap();
     assert_eq!(new.inner().sessions.len(), 3, "one of the three makes room");
-    assert!(new.session(&first.id).is_none(), "the one that was silent for longest");
+    assert!(new.session(first.id()).is_none(), "the one that was silent for longest");
     // As many as there are, where all of them are in use.
     let _used: Vec<_> = new.inner().sessions.all().iter().map(Session::listening).collect();
     let refused = begin(new.inner(), CLIENT, limits).unwrap_err();
@@ -90,13 +91,10 @@ async fn session_that_another_process_has_begun_counts_as_its_clients() {
 async fn client_attends_half_of_the_sessions_at_most_and_the_others_make_room() {
     let gateway = gateway();
     let limits = Limits { of_all: 8, of_client: None };
-    let place = || (Arc::clone(&gateway.inner().routing), Endpoint::All);
     // One without an address, as over a Unix socket, and one with.
     for address in [None, Some(CLIENT)] {
-        let begin = || {
-            let changes = gateway.inner().changes.subscribe();
-            gateway.inner().sessions.begin(place(), ClientIdentity::default(), changes, (address, limits))
-        };
+        let begin =
+            || gateway.inner().sessions.begin(Endpoint::All, ClientIdentity::default(), (address, limits));
         let all: Vec<_> = (0..8).map(|_| begin().unwrap()).collect();
         let mut held: Vec<_> =
             all.iter().filter_map(|session| session.listening_within(limits.share())).collect();
@@ -108,7 +106,7 @@ async fn client_attends_half_of_the_sessions_at_most_and_the_others_make_room() 
             assert!(newest.listening_within(limits.share()).is_none());
         }
         for session in &all[..4] {
-            assert!(gateway.session(&session.id).is_some(), "it is attended");
+            assert!(gateway.session(session.id()).is_some(), "it is attended");
         }
         // Where it leaves one, it may attend another.
         held.drain(..1);
@@ -130,7 +128,7 @@ async fn nobody_makes_room_for_a_session_that_is_refused() {
     // The client's own would have to go, and the other one as well.
     let refused = begin(gateway.inner(), CLIENT, limits).unwrap_err();
     assert!(refused.to_string().contains("`max_sessions`"), "{refused}");
-    assert!(gateway.session(&theirs.id).is_some());
+    assert!(gateway.session(theirs.id()).is_some());
     gateway.stop().await;
 }
 
@@ -165,7 +163,7 @@ async fn journal_grows_by_what_is_new_and_tells_what_holds() {
         session.keep_log(&Id::number(number), &Arc::<Log>::default());
     }
     assert!(length() < state + 300 * 2100, "{}", length());
-    let read = |path| State::read(&JournalFile::read(path).unwrap()[0]).unwrap();
+    let read = |path| SavedSession::read(&JournalFile::read(path).unwrap()[0]).unwrap();
     let told = read(&path);
     // The same as if all of it were written anew.
     gateway.remember_sessions(&path, false);
@@ -187,8 +185,8 @@ async fn what_another_version_has_noted_beside_does_not_lose_the_session() {
     let gateway = gateway();
     let session = begin(gateway.inner(), CLIENT, PLENTY).unwrap();
     let changes = vec![r#"{"subscribed":"a"}"#.to_owned(), r#"{"unheard_of":{}}"#.to_owned()];
-    let noted = Persisted { state: State::of(&session).to_text(), changes };
-    assert!(State::read(&noted).unwrap().to_text().contains(r#""subscriptions":["a"]"#));
+    let noted = Persisted { state: session.saved().to_text(), changes };
+    assert!(SavedSession::read(&noted).unwrap().to_text().contains(r#""subscriptions":["a"]"#));
     gateway.stop().await;
 }
 
@@ -201,11 +199,11 @@ async fn update_of_a_part_of_what_a_session_follows_reaches_it() {
     for uri in ["test://ab", "test://a/b", "test://a"] {
         gateway.inner().changes.updated(&UpstreamName::builtin(), updated(uri));
     }
-    let (number, mut place) = session.outbox.open(None);
+    let (number, mut place) = session.outbox().open(None);
     for expected in ["test://a/b", "test://a"] {
         let next = async {
             loop {
-                match session.outbox.next(number, place).await {
+                match session.outbox().next(number, place).await {
                     Some((after, Message::Notification(note))) => {
                         place = after;
                         // The upstream itself tells of its lists.
@@ -237,9 +235,9 @@ async fn session_is_told_of_its_own_changes_whatever_others_there_are() {
         }
     }
     let mut told = Vec::new();
-    let (number, mut place) = session.outbox.open(None);
+    let (number, mut place) = session.outbox().open(None);
     while !told.iter().any(|method| method == LISTS[1]) {
-        let next = timeout(Duration::from_secs(60), session.outbox.next(number, place)).await;
+        let next = timeout(Duration::from_secs(60), session.outbox().next(number, place)).await;
         let Some((after, Message::Notification(note))) = next.expect("it is told") else { panic!("no note") };
         told.push(note.method);
         place = after;
