@@ -3,7 +3,7 @@
 //! Old: [`Gateway::offers`] before the new process is told what to serve; [`Gateway::hand_over`] when it is ready, and
 //! [`Gateway::take_back`] if it then fails; [`Gateway::lend`] once it serves. New: [`Gateway::start`] with the offers;
 //! [`Gateway::receive`] for each child that comes; [`Gateway::adopt`] once it serves. Until one of them ends, both pass
-//! on what [`PeerMessage`] says. The turns at upstreams with `max_concurrency` are given by the new process from
+//! on what [`ChildMessage`] says. The turns at upstreams with `max_concurrency` are given by the new process from
 //! [`Gateway::share_turns`] on, before it accepts, until one of them has ended.
 
 use std::collections::HashMap;
@@ -11,11 +11,10 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use parking_lot::{Mutex, MutexGuard};
-use serde::{Deserialize, Serialize};
 
 use super::service::{Gateway, Inner};
-use super::session::PeerRequest;
-use super::upstream::{Awaited, ChildTransfer, Gate, Offer, PeerMessage, PeerSender, Shared, Teller, Word};
+use super::upstream::{Awaited, Gate, Shared, Teller};
+use crate::handover::{ChildMessage, ChildTransfer, Message, Offer, PermitMessage, Permits};
 
 /// Children on their way.
 #[derive(Debug, Default)]
@@ -36,15 +35,6 @@ struct State {
     gates: HashMap<String, Arc<Gate>>,
 }
 
-/// What one process tells the other of the turns at an upstream.
-#[derive(Debug, Serialize, Deserialize)]
-struct OfTurns {
-    /// What tells its server from any other.
-    upstream: String,
-    /// What there is to say.
-    word: Word,
-}
-
 impl Handover {
     /// With connections that wait for their pipes.
     pub(super) fn new(awaited: Vec<Awaited>) -> Self {
@@ -57,26 +47,14 @@ impl Handover {
     }
 }
 
-/// Reads what [`Gateway::offers`] wrote; what another version wrote is no reason not to serve.
-pub(super) fn read_offers(texts: &[String]) -> Vec<Offer> {
-    let read = |text: &String| match serde_json::from_str(text) {
-        Ok(offer) => Some(offer),
-        Err(error) => {
-            tracing::info!(%error, "a child of the process before is started anew");
-            None
-        }
-    };
-    texts.iter().filter_map(read).collect()
-}
-
 impl Gateway {
-    /// The children that the next process may have, as text.
+    /// The children that the next process may have.
     #[must_use]
-    pub fn offers(&self) -> Vec<String> {
+    pub fn offers(&self) -> Vec<Offer> {
         let table = self.inner().routing.current();
         let offers: Vec<Offer> = table.configured().iter().flat_map(|upstream| upstream.offers()).collect();
         self.inner().handover.state().offered = offers.iter().map(|offer| offer.child).collect();
-        offers.iter().map(Offer::to_text).collect()
+        offers
     }
 
     /// Stops to use the children that were offered, as far as they still run and read, and packs them. Requests for
@@ -104,30 +82,28 @@ impl Gateway {
 
     /// Leaves the children to the next process, and sends it what is to be written.
     pub fn lend(&self) {
-        let way = self.inner().peer_sender();
+        let Some(peer) = self.inner().peer.sender() else { return };
         for (child, shared) in &self.inner().handover.state().shared {
-            shared.lend(*child, way.clone());
+            shared.lend(*child, peer.clone());
         }
     }
 
     /// Takes a child that the process before has packed.
     pub fn receive(&self, parcel: ChildTransfer) {
-        if let Some(child) = parcel.child() {
-            self.inner().handover.state().parcels.insert(child, parcel);
-        }
+        self.inner().handover.state().parcels.insert(parcel.child.child, parcel);
     }
 
     /// Goes on with the children of the process before, which reads and writes no more once `say` has told it that this
     /// one serves.
     pub fn adopt(&self, say: impl FnOnce()) {
-        let way = self.inner().peer_sender();
+        let Some(peer) = self.inner().peer.sender() else { return };
         // What the other process tells of a child waits meanwhile.
         let mut state = self.inner().handover.state();
         say();
         for awaited in std::mem::take(&mut state.awaited) {
             let (child, shared) = (awaited.child, awaited.shared.clone());
             let parcel = state.parcels.remove(&child);
-            if awaited.adopt(parcel, &way) {
+            if awaited.adopt(parcel, &peer) {
                 state.shared.insert(child, shared);
             }
         }
@@ -135,22 +111,15 @@ impl Gateway {
     }
 
     /// Takes what the other process tells of a child.
-    pub fn told(&self, word: &str) {
-        let told = match serde_json::from_str(word) {
-            Ok(told) => told,
-            Err(error) => {
-                tracing::warn!(%error, "what the other process tells of a child is not understood");
-                return;
-            }
-        };
-        let (PeerMessage::Line { child, .. }
-        | PeerMessage::Adopted { child }
-        | PeerMessage::HungUp { child }) = &told;
+    pub fn told(&self, message: &ChildMessage) {
+        let (ChildMessage::Line { child, .. }
+        | ChildMessage::Adopted { child }
+        | ChildMessage::HungUp { child }) = message;
         let Some(shared) = self.inner().handover.state().shared.get(child).cloned() else { return };
-        match told {
-            PeerMessage::Line { line, .. } => shared.told(&line),
-            PeerMessage::Adopted { .. } => shared.adopted(),
-            PeerMessage::HungUp { .. } => shared.hung_up(),
+        match message {
+            ChildMessage::Line { line, .. } => shared.told(line),
+            ChildMessage::Adopted { .. } => shared.adopted(),
+            ChildMessage::HungUp { .. } => shared.hung_up(),
         }
     }
 
@@ -171,14 +140,8 @@ impl Gateway {
     }
 
     /// Takes what the other process tells of turns.
-    pub fn turn_told(&self, word: &str) {
-        let OfTurns { upstream: place, word } = match serde_json::from_str(word) {
-            Ok(told) => told,
-            Err(error) => {
-                tracing::warn!(%error, "what the other process tells of its requests is not understood");
-                return;
-            }
-        };
+    pub fn turn_told(&self, permits: Permits) {
+        let Permits { upstream: place, word } = permits;
         let teller = self.inner().teller(place.clone());
         let table = self.inner().routing.current();
         let known = self.inner().handover.state().gates.get(&place).cloned();
@@ -191,7 +154,7 @@ impl Gateway {
                 self.inner().handover.state().gates.insert(place, Arc::clone(&gate));
                 gate.told(word, teller);
             }
-            (None, Word::Held { .. }) => (teller.0)(Word::Unknown),
+            (None, PermitMessage::Held { .. }) => (teller.0)(PermitMessage::Unknown),
             (None, _) => {}
         }
     }
@@ -209,21 +172,9 @@ impl Inner {
     fn teller(self: &Arc<Self>, upstream: String) -> Teller {
         let inner = Arc::downgrade(self);
         Teller(Arc::new(move |word| {
-            let told = OfTurns { upstream: upstream.clone(), word };
-            let word = serde_json::to_string(&told).expect("what is told has string keys only");
             if let Some(inner) = inner.upgrade() {
-                inner.peer.tell(PeerRequest::Turn { word });
+                inner.peer.tell(&Message::Turn { word: Permits { upstream: upstream.clone(), word } });
             }
         }))
-    }
-
-    /// The way to the other process, for what is told of children.
-    fn peer_sender(self: &Arc<Self>) -> PeerSender {
-        let inner = Arc::downgrade(self);
-        let tell = move |told: &PeerMessage| {
-            let word = serde_json::to_string(told).expect("what is told has string keys only");
-            inner.upgrade().is_some_and(|inner| inner.peer.tell(PeerRequest::OfChild { word }))
-        };
-        PeerSender::new(tell)
     }
 }

@@ -15,7 +15,7 @@ use super::catalog::{self, RoutingHandle, RoutingTable};
 use super::changes::Changes;
 use super::complaints::Complaints;
 use super::error::Error;
-use super::handover::{Handover, read_offers};
+use super::handover::Handover;
 use super::http;
 use super::metrics::{self, Metric, Metrics};
 use super::session::{PeerLink, SessionStore};
@@ -23,6 +23,7 @@ use super::status::{Audience, State, Status, UpstreamStatus};
 use super::upstream::{self, Builtin, Connector, Pool, Reaper, Upstream};
 use crate::config::{Config, Prefix, Sharing, Start, Transport, Upstream as Settings, UpstreamName};
 use crate::drain::Watch;
+use crate::handover::Offer;
 use crate::sys::net::Listener;
 
 /// How long ending everything may take where nobody is in a hurry.
@@ -95,7 +96,7 @@ impl Gateway {
     ///
     /// # Errors
     /// [`Error::Certificates`] if an upstream needs TLS and the system has no certificates.
-    pub fn start(config: &Config, offers: &[String]) -> Result<Self, Error> {
+    pub fn start(config: &Config, offers: Vec<Offer>) -> Result<Self, Error> {
         let pool = pool_for(&config.upstreams)?;
         let builtin = Arc::new(Builtin::new(config.sources.first().cloned()));
         let (changes, reaper, supervisors) = (Changes::default(), Reaper::default(), TaskTracker::new());
@@ -108,7 +109,7 @@ impl Gateway {
         let connectors: Vec<Connector> = connectors.collect::<Result<_, _>>()?;
         // Where names must not clash, the lists are needed before the pipes are there.
         let never = config.server.prefix == Prefix::Never;
-        let mut offers = if never { Vec::new() } else { read_offers(offers) };
+        let mut offers = if never { Vec::new() } else { offers };
         let start = |connector| Upstream::start(connector, changes.clone(), &supervisors, &mut offers, None);
         let (upstreams, awaited): (_, Vec<_>) = connectors.into_iter().map(start).unzip();
         let table = RoutingTable::new(config.server.clone(), upstreams).beside(&config.disabled);

@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use tokio::sync::mpsc;
-
 use super::service::Gateway;
-use super::session::PeerRequest;
+use crate::handover::channel::Sender;
+use crate::handover::{Round, Session as SavedSession};
 
 impl Gateway {
     /// Remembers sessions in a file from now on, which must be this process's alone; with `revive`, those that the file
@@ -19,18 +18,15 @@ impl Gateway {
         self.inner().sessions.reclaim();
     }
 
-    /// Opens or closes the way to the process before or after this one.
-    pub fn set_peer(&self, way: Option<mpsc::UnboundedSender<PeerRequest>>) {
-        let opened = way.is_some();
-        self.inner().peer.set(way);
-        if opened {
-            self.inner().tell_tasks();
-        }
+    /// Opens the way to the process before or after this one.
+    pub fn set_peer(&self, peer: Sender) {
+        self.inner().peer.set(peer);
+        self.inner().tell_tasks();
     }
 
     /// Takes what the other process tells of a request that one of them has put aside.
-    pub fn round(&self, word: &str) {
-        self.inner().round(word);
+    pub fn round(&self, round: Round) {
+        self.inner().round(round);
     }
 
     /// Waits until no client can come back for a request that is put aside here.
@@ -45,19 +41,19 @@ impl Gateway {
 
     /// The state of every session.
     #[must_use]
-    pub fn sessions(&self) -> Vec<String> {
-        self.inner().sessions.all().iter().map(|session| session.saved().to_text()).collect()
+    pub fn sessions(&self) -> Vec<SavedSession> {
+        self.inner().sessions.all().iter().map(|session| session.saved()).collect()
     }
 
     /// The state of a session, if it is known here.
     #[must_use]
-    pub fn session(&self, id: &str) -> Option<String> {
-        self.inner().sessions.get(id).map(|session| session.saved().to_text())
+    pub fn session(&self, id: &str) -> Option<SavedSession> {
+        self.inner().sessions.get(id).map(|session| session.saved())
     }
 
     /// Keeps a session that another process has begun.
-    pub fn keep_session(&self, state: &str) {
-        self.inner().sessions.restore(&state.into());
+    pub fn keep_session(&self, saved: SavedSession) {
+        self.inner().sessions.restore(saved);
     }
 
     /// Ends a session of which its client has said so in another process.

@@ -3,7 +3,7 @@
 //! | file | owns |
 //! |---|---|
 //! | `message` | what is said, and its form on the wire |
-//! | `listener` | listeners as they go over |
+//! | `session`, `child`, `round`, `permit`, `listener` | what is said of each |
 //! | `channel` | saying it inside of the runtime, and descriptors beside it |
 //! | `candidate` | starting the next process |
 //! | `inheritance` | being the next process, before its runtime exists |
@@ -35,13 +35,21 @@
 
 mod candidate;
 pub mod channel;
+mod child;
 mod error;
 mod inheritance;
 mod listener;
 mod message;
+mod permit;
+mod round;
+mod session;
 
 pub use candidate::{Candidate, pass};
+pub use child::{Child, ChildMessage, ChildTransfer, Era, Offer, Place, Stamp};
 pub use error::Error;
 pub use inheritance::{Inheritance, channel as inherited_channel, fail, is_successor, receive};
 pub use listener::{Outline, SocketFile};
 pub use message::{EXTENSIONS, Message, PROTOCOL, Plan, VARIABLE, failed};
+pub use permit::{PermitMessage, Permits};
+pub use round::{Caller, Round};
+pub use session::{Change, Session};

@@ -26,10 +26,9 @@ use crate::gateway::relay::{
     Severity, code, member, member_str, method, plain_result, raw,
 };
 use crate::gateway::service::{InFlight, Inner};
-use crate::gateway::session::{
-    EventId, Limits, Listening, Log, OWN, PeerRequest, Session, SessionRefused, subscribe,
-};
+use crate::gateway::session::{EventId, Limits, Listening, Log, OWN, Session, SessionRefused, subscribe};
 use crate::gateway::upstream::{Call, ClientIdentity, Event, Kind, Link, SESSION, VERSION};
+use crate::handover;
 
 /// The header that names the last event that a client has got.
 const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
@@ -80,7 +79,7 @@ pub(crate) async fn post(
 /// flight that the message is about.
 fn elsewhere(gateway: &Inner, session: &Session, message: &Message) -> bool {
     let body = String::from_utf8_lossy(&message.to_line()).into_owned();
-    gateway.peer.tell(PeerRequest::Deliver { id: session.id().to_owned(), body })
+    gateway.peer.tell(&handover::Message::Deliver { id: session.id().to_owned(), body })
 }
 
 /// `GET`: the stream of messages that belong to no request.
@@ -155,7 +154,7 @@ pub(crate) async fn delete(State(gateway): State<Arc<Inner>>, headers: HeaderMap
     }
     match session(&gateway, &headers).await {
         Ok(session) => {
-            gateway.peer.tell(PeerRequest::Ended { id: session.id().to_owned() });
+            gateway.peer.tell(&handover::Message::Ended { id: session.id().to_owned() });
             gateway.sessions.end(session.id()).await;
             StatusCode::OK.into_response()
         }

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use futures_util::stream::{self, Stream};
 use parking_lot::{Mutex, MutexGuard};
-use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
@@ -23,59 +22,12 @@ use crate::gateway::endpoint::Endpoint;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{Id, Message, Request, RequestMeta};
 use crate::gateway::service::Inner;
-use crate::gateway::session::{PeerRequest, Session};
+use crate::gateway::session::Session;
 use crate::gateway::upstream::{Caller, Upstream};
+use crate::handover::{self, Round};
 
 /// How long the other process may take to say that it goes on with a request.
 const SOON: Duration = Duration::from_secs(10);
-
-/// What the two processes tell each other about a repetition, by the new one's number for it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Word {
-    /// New: go on with a request.
-    GoOn {
-        /// The repetition's number.
-        number: u64,
-        /// The upstream whose endpoint it came to; `None` for the merged one.
-        endpoint: Option<String>,
-        /// The repetition.
-        request: String,
-    },
-    /// Old: I do.
-    GoesOn {
-        /// The repetition's number.
-        number: u64,
-    },
-    /// Old: a message for its client.
-    Said {
-        /// The repetition's number.
-        number: u64,
-        /// The message.
-        message: String,
-    },
-    /// Old: that was the last message, or the request does not wait here.
-    Over {
-        /// The repetition's number.
-        number: u64,
-    },
-    /// New: the client is gone.
-    Off {
-        /// The repetition's number.
-        number: u64,
-    },
-    /// Either: a task is of this client, or of this session.
-    Task {
-        /// Its upstream.
-        upstream: String,
-        /// Its name.
-        id: String,
-        /// Its client, in the modern era.
-        caller: Option<Caller>,
-        /// Its session, in the legacy era.
-        session: Option<String>,
-    },
-}
 
 /// Repetitions on their way between two processes.
 #[derive(Debug, Default)]
@@ -125,7 +77,7 @@ impl Drop for Elsewhere {
     fn drop(&mut self) {
         self.gateway.rounds.elsewhere().remove(&self.number);
         if self.id.is_some() {
-            self.gateway.tell(&Word::Off { number: self.number });
+            self.gateway.tell(Round::Off { number: self.number });
         }
     }
 }
@@ -159,7 +111,7 @@ pub(super) async fn go_on_elsewhere(
     let mut elsewhere = Elsewhere { gateway: Arc::clone(gateway), number, id, messages };
     let endpoint = endpoint.upstream().map(str::to_owned);
     let request = text(&Message::Request(request));
-    let told = gateway.tell(&Word::GoOn { number, endpoint, request });
+    let told = gateway.tell(Round::GoOn { number, endpoint, request });
     let goes_on = async { matches!(timeout(SOON, elsewhere.messages.recv()).await, Ok(Some(_))) };
     if !told || !goes_on.await {
         elsewhere.id = None;
@@ -170,32 +122,29 @@ pub(super) async fn go_on_elsewhere(
 
 impl Inner {
     /// Takes what the other process tells about a repetition.
-    pub(crate) fn round(self: &Arc<Self>, word: &str) {
-        match serde_json::from_str(word) {
-            Ok(Word::GoOn { number, endpoint, request }) => {
+    pub(crate) fn round(self: &Arc<Self>, round: Round) {
+        match round {
+            Round::GoOn { number, endpoint, request } => {
                 let gateway = Arc::clone(self);
                 let task = self.rounds.tasks.spawn(async move {
                     gateway.go_on_here(number, endpoint, &request).await;
                     gateway.rounds.here().remove(&number);
-                    gateway.tell(&Word::Over { number });
+                    gateway.tell(Round::Over { number });
                 });
                 // If it has ended already, this one is removed with the process.
                 self.rounds.here().insert(number, task.abort_handle());
             }
-            Ok(Word::GoesOn { number }) => self.rounds.told(number, None),
-            Ok(Word::Said { number, message }) => {
+            Round::GoesOn { number } => self.rounds.told(number, None),
+            Round::Said { number, message } => {
                 self.rounds.told(number, Message::parse(message.as_bytes()).ok());
             }
-            Ok(Word::Task { upstream, id, caller, session }) => {
+            Round::Task { upstream, id, caller, session } => {
                 self.learn_task(&upstream, &id, caller, session);
             }
-            Ok(Word::Over { number }) => drop(self.rounds.elsewhere().remove(&number)),
-            Ok(Word::Off { number }) => {
+            Round::Over { number } => drop(self.rounds.elsewhere().remove(&number)),
+            Round::Off { number } => {
                 let task = self.rounds.here().remove(&number);
                 let _ = task.map(|task| task.abort());
-            }
-            Err(error) => {
-                tracing::warn!(%error, "what the other process tells of a request is not understood");
             }
         }
     }
@@ -204,26 +153,32 @@ impl Inner {
     pub(super) fn own_task(&self, upstream: &Upstream, id: &str, caller: &Caller) {
         upstream.tasks.own(id, caller);
         let (upstream, id) = (upstream.name().to_owned(), id.to_owned());
-        self.tell(&Word::Task { upstream, id, caller: Some(caller.clone()), session: None });
+        self.tell(Round::Task { upstream, id, caller: Some(caller.into()), session: None });
     }
 
     /// The same of a session.
     pub(super) fn own_task_of(&self, session: &Session, upstream: &Upstream, id: &str) {
         if session.begin_task(upstream.name(), id) {
             let (upstream, id) = (upstream.name().to_owned(), id.to_owned());
-            self.tell(&Word::Task { upstream, id, caller: None, session: Some(session.id().to_owned()) });
+            self.tell(Round::Task { upstream, id, caller: None, session: Some(session.id().to_owned()) });
         }
     }
 
     /// Notes what the other process knows of a task.
-    fn learn_task(&self, upstream: &str, id: &str, caller: Option<Caller>, session: Option<String>) {
+    fn learn_task(
+        &self,
+        upstream: &str,
+        id: &str,
+        caller: Option<handover::Caller>,
+        session: Option<String>,
+    ) {
         if let Some(session) = session.and_then(|session| self.sessions.get(&session)) {
             session.begin_task(upstream, id);
         }
         let table = self.routing.current();
         let known = table.upstreams().iter().find(|known| known.name() == upstream);
         if let Some((known, caller)) = known.zip(caller) {
-            known.tasks.own(id, &caller);
+            known.tasks.own(id, &caller.into());
         }
     }
 
@@ -231,8 +186,8 @@ impl Inner {
     pub(crate) fn tell_tasks(&self) {
         for upstream in self.routing.current().upstreams() {
             for (id, caller) in upstream.tasks.all() {
-                let (upstream, caller) = (upstream.name().to_owned(), Some(caller));
-                self.tell(&Word::Task { upstream, id, caller, session: None });
+                let (upstream, caller) = (upstream.name().to_owned(), Some((&caller).into()));
+                self.tell(Round::Task { upstream, id, caller, session: None });
             }
         }
     }
@@ -261,12 +216,12 @@ impl Inner {
         let meta = RequestMeta::of(request.params.as_deref());
         let endpoint = Endpoint::named(endpoint);
         let subject = Subject::of(&request.method, &meta, endpoint);
-        let say = |message: &Message| self.tell(&Word::Said { number, message: text(message) });
+        let say = |message: &Message| self.tell(Round::Said { number, message: text(message) });
         let held = match self.held.take(&subject, meta.param("requestState").as_deref()) {
             Ok(None) => return,
             held => held,
         };
-        self.tell(&Word::GoesOn { number });
+        self.tell(Round::GoesOn { number });
         let mut relayed = match held {
             Ok(Some(relayed)) => relayed,
             Ok(None) => return,
@@ -285,9 +240,8 @@ impl Inner {
     }
 
     /// Tells the other process something; whether there is one.
-    fn tell(&self, word: &Word) -> bool {
-        let word = serde_json::to_string(word).expect("a word has string keys only");
-        self.peer.tell(PeerRequest::Round { word })
+    fn tell(&self, word: Round) -> bool {
+        self.peer.tell(&handover::Message::Round { word })
     }
 }
 

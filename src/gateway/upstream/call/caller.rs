@@ -5,12 +5,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use serde::{Deserialize, Serialize};
-
 use crate::gateway::relay::ClientMeta;
+use crate::handover;
 
 /// A client of the modern era.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Caller {
     /// The network that one client has for itself; none over a Unix socket.
     pub(crate) network: Option<IpAddr>,
@@ -22,6 +21,18 @@ impl Caller {
     /// Reads it from a request.
     pub(crate) fn of(address: Option<IpAddr>, client: &ClientMeta) -> Self {
         Self { network: address.map(network), info: client.info.get().into() }
+    }
+}
+
+impl From<&Caller> for handover::Caller {
+    fn from(caller: &Caller) -> Self {
+        Self { network: caller.network, info: caller.info.clone() }
+    }
+}
+
+impl From<handover::Caller> for Caller {
+    fn from(caller: handover::Caller) -> Self {
+        Self { network: caller.network, info: caller.info }
     }
 }
 

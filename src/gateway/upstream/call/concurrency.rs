@@ -4,7 +4,7 @@
 //! that. It has its next turn before those who have not had one, since its server has begun with it.
 //!
 //! While two processes of an upgrade have requests at the same upstream, one of them gives the turns of both: from
-//! [`Gate::share`] on the old process asks the new one for each turn ([`Word`]) and tells it of each that ends. The new one
+//! [`Gate::share`] on the old process asks the new one for each turn ([`PermitMessage`]) and tells it of each that ends. The new one
 //! counts those that the old one has as its own. When either is gone, or the new one does not serve after all, the other
 //! goes on with what it has itself ([`Gate::alone`]). A reload hands the gate of an upstream on to the one that takes its
 //! place.
@@ -15,12 +15,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
-use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::config::UpstreamName;
 use crate::gateway::error::Fault;
+use crate::handover::PermitMessage;
 
 /// A request's turn: the next one has it when this is dropped.
 #[derive(Debug)]
@@ -33,30 +33,9 @@ pub(crate) struct Gate {
     lines: Mutex<Lines>,
 }
 
-/// What the processes of an upgrade tell each other of the turns at one upstream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Word {
-    /// Old: from now on you give the turns. So many I have, and for so many I wait.
-    Held {
-        /// Turns that its requests have.
-        used: usize,
-        /// Requests that wait.
-        wanted: usize,
-    },
-    /// Old: I wait for one more.
-    Wanted,
-    /// New: you have one more.
-    Granted,
-    /// Old: I have one less.
-    Released,
-    /// New: that upstream is none of mine; give its turns yourself.
-    Unknown,
-}
-
 /// The way to the other process.
 #[derive(Clone)]
-pub(crate) struct Teller(pub(crate) Arc<dyn Fn(Word) + Send + Sync>);
+pub(crate) struct Teller(pub(crate) Arc<dyn Fn(PermitMessage) + Send + Sync>);
 
 impl fmt::Debug for Teller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -100,7 +79,7 @@ impl Lines {
         let (sender, next) = oneshot::channel();
         if again { &mut self.again } else { &mut self.new }.push_back(sender);
         if let Some(giver) = &self.giver {
-            (giver.0)(Word::Wanted);
+            (giver.0)(PermitMessage::Wanted);
         }
         next
     }
@@ -127,7 +106,7 @@ impl Lines {
                 && let Some(taker) = &self.taker
             {
                 (self.wanted, self.lent) = (self.wanted - 1, self.lent + 1);
-                (taker.0)(Word::Granted);
+                (taker.0)(PermitMessage::Granted);
             } else if !self.give(gate) {
                 return;
             }
@@ -207,27 +186,27 @@ impl Gate {
         let mut lines = self.lines();
         let waiting = lines.again.iter().chain(&lines.new).filter(|waiting| !waiting.is_closed());
         let wanted = waiting.count();
-        (giver.0)(Word::Held { used: lines.used, wanted });
+        (giver.0)(PermitMessage::Held { used: lines.used, wanted });
         lines.giver = Some(giver);
     }
 
     /// Takes a word of the other process, to which `way` leads.
-    pub(crate) fn told(self: &Arc<Self>, word: Word, way: Teller) {
+    pub(crate) fn told(self: &Arc<Self>, word: PermitMessage, way: Teller) {
         let mut lines = self.lines();
         match word {
-            Word::Held { used, wanted } => {
+            PermitMessage::Held { used, wanted } => {
                 (lines.lent, lines.wanted, lines.taker) = (used, wanted, Some(way));
             }
-            Word::Wanted => lines.wanted += 1,
-            Word::Released => lines.lent = lines.lent.saturating_sub(1),
-            Word::Granted => {
+            PermitMessage::Wanted => lines.wanted += 1,
+            PermitMessage::Released => lines.lent = lines.lent.saturating_sub(1),
+            PermitMessage::Granted => {
                 // One that was asked for by whoever has given up since goes back.
                 if lines.giver.is_some() && !lines.give(self) {
-                    (way.0)(Word::Released);
+                    (way.0)(PermitMessage::Released);
                 }
                 return;
             }
-            Word::Unknown => lines.giver = None,
+            PermitMessage::Unknown => lines.giver = None,
         }
         lines.give_all(self);
     }
@@ -260,7 +239,7 @@ impl Gate {
         let mut lines = self.lines();
         lines.used -= 1;
         match &lines.giver {
-            Some(giver) => (giver.0)(Word::Released),
+            Some(giver) => (giver.0)(PermitMessage::Released),
             None => lines.give_all(self),
         }
     }
@@ -340,7 +319,7 @@ mod tests {
         /// Of the old and of the new process.
         gates: [Arc<Gate>; 2],
         /// Words to each of them.
-        words: [Arc<Mutex<VecDeque<Word>>>; 2],
+        words: [Arc<Mutex<VecDeque<PermitMessage>>>; 2],
     }
 
     impl Two {

@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use super::followers::{listen, subscribe_to};
 use super::health::End;
 use super::lease::Leases;
-use super::transfer::{Awaited, Offer, whereabouts};
+use super::transfer::{Awaited, whereabouts};
 use crate::config::{Shows, Start, Transport};
 use crate::gateway::changes::Changes;
 use crate::gateway::error::Fault;
@@ -33,6 +33,7 @@ use crate::gateway::upstream::link::connection::Link;
 use crate::gateway::upstream::link::negotiate::{ClientIdentity, Connector};
 use crate::gateway::upstream::link::tasks::Tasks;
 use crate::gateway::upstream::lists::cache::TOLD;
+use crate::handover::Offer;
 
 /// A wait before the next attempt that calls are held back for.
 const SHORT: Duration = Duration::from_millis(500);
