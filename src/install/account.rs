@@ -1,4 +1,4 @@
-//! The service's account below the root: who it is, and how it comes to be.
+//! The service's account below the root: who it is, and what belongs to it.
 
 use std::io::Read as _;
 use std::path::Path;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::Error;
 use super::layout::Layout;
-use super::privileged::{Access, Tree, exec};
+use super::privileged::{Access, Tree, files};
 
 /// The file of dpkg-statoverride(1).
 const OVERRIDES: &str = "/var/lib/dpkg/statoverride";
@@ -28,9 +28,31 @@ pub(super) enum Owner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Rights {
     /// Permission bits.
-    pub(super) mode: u32,
+    mode: u32,
     /// To whom.
-    pub(super) owner: Owner,
+    owner: Owner,
+}
+
+impl Rights {
+    /// Such bits and such an owner.
+    pub(super) const fn new(mode: u32, owner: Owner) -> Self {
+        Self { mode, owner }
+    }
+
+    /// Permission bits.
+    pub(super) const fn mode(self) -> u32 {
+        self.mode
+    }
+
+    /// To whom.
+    pub(super) const fn owner(self) -> Owner {
+        self.owner
+    }
+
+    /// In words, as in the text of a step.
+    pub(super) fn text(self, layout: &Layout) -> String {
+        format!("({:04o} {})", self.mode, self.owner.name(layout))
+    }
 }
 
 impl Owner {
@@ -61,7 +83,7 @@ pub(super) fn find(tree: &Tree, layout: &Layout) -> Result<Option<(u32, u32)>, E
 /// The number of a name in a file whose lines are `name:password:number:…` (passwd(5), group(5)).
 fn number(tree: &Tree, file: &str, name: &str) -> Result<Option<u32>, Error> {
     let path = Path::new(file);
-    let Some(mut file) = tree.read(path)? else { return Ok(None) };
+    let Some(mut file) = files::read(tree, path)? else { return Ok(None) };
     let mut text = String::new();
     file.read_to_string(&mut text).map_err(Error::file("read", tree.outside(path)))?;
     let line = text.lines().find(|line| line.split(':').next() == Some(name));
@@ -81,7 +103,7 @@ pub(super) fn access(tree: &Tree, layout: &Layout, rights: Rights) -> Result<Acc
             if owner == Owner::Readable { (0, gid) } else { (uid, gid) }
         }
     };
-    Ok(Access { mode: rights.mode, uid, gid })
+    Ok(Access::new(rights.mode, uid, gid))
 }
 
 /// The rights of one path in numbers: those of the administrator, where dpkg-statoverride(1) knows some; but systemd sets
@@ -100,7 +122,7 @@ pub(super) fn access_of(tree: &Tree, layout: &Layout, path: &Path, rights: Right
 /// What dpkg-statoverride(1) says of a path. Lines of its file are `user group mode path`.
 fn overridden(tree: &Tree, path: &Path) -> Result<Option<Access>, Error> {
     let place = Path::new(OVERRIDES);
-    let Some(mut file) = tree.read(place)? else { return Ok(None) };
+    let Some(mut file) = files::read(tree, place)? else { return Ok(None) };
     let mut text = String::new();
     file.read_to_string(&mut text).map_err(Error::file("read", tree.outside(place)))?;
     for line in text.lines() {
@@ -115,7 +137,7 @@ fn overridden(tree: &Tree, path: &Path) -> Result<Option<Access>, Error> {
         };
         let (uid, gid) = (number_of(user, "/etc/passwd")?, number_of(group, "/etc/group")?);
         let mode = u32::from_str_radix(mode, 8).ok();
-        return Ok(uid.zip(gid).zip(mode).map(|((uid, gid), mode)| Access { mode, uid, gid }));
+        return Ok(uid.zip(gid).zip(mode).map(|((uid, gid), mode)| Access::new(mode, uid, gid)));
     }
     Ok(None)
 }
@@ -123,28 +145,4 @@ fn overridden(tree: &Tree, path: &Path) -> Result<Option<Access>, Error> {
 /// User and group of this process.
 fn caller() -> (u32, u32) {
     (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
-}
-
-/// Makes the account from our sysusers.d(5) file, or by useradd(8) where systemd-sysusers is missing.
-///
-/// # Errors
-/// [`Error::Command`], [`Error::NoTool`], [`Error::NoAccount`].
-pub(super) fn create(tree: &Tree, layout: &Layout) -> Result<(), Error> {
-    let root = format!("--root={}", tree.path().display());
-    if exec::find("systemd-sysusers").is_some() {
-        exec::run("systemd-sysusers", &[&root, &format!("{}.conf", layout.name)])?;
-    } else {
-        let home = layout.home.as_deref().unwrap_or(Path::new("/")).to_string_lossy();
-        let fixed = ["--system", "--no-create-home", "--home-dir", &home, "--shell", "/usr/sbin/nologin"];
-        let path = tree.path().to_string_lossy();
-        let prefix = ["--prefix", &path];
-        let place: &[&str] = if tree.is_host() { &[] } else { &prefix };
-        let group: &[&str] =
-            if layout.user == layout.group { &["--user-group"] } else { &["--gid", &layout.group] };
-        if layout.user != layout.group {
-            exec::run("groupadd", &[&["--system", "--force"], place, &[&layout.group]].concat())?;
-        }
-        exec::run("useradd", &[&fixed, place, group, &[&layout.user]].concat())?;
-    }
-    find(tree, layout)?.map(|_| ()).ok_or_else(|| Error::NoAccount(layout.user.clone()))
 }

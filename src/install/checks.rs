@@ -22,8 +22,8 @@ const LINGERING: &str = "/var/lib/systemd/linger";
 /// # Errors
 /// One variant for each reason.
 pub(super) fn before_install(target: &Target, start: bool) -> Result<(), Error> {
-    if start && !target.booted {
-        return Err(if target.layout.is_users() { Error::NoUserSystemd } else { Error::NoSystemd });
+    if start && !target.is_booted() {
+        return Err(if target.layout().is_users() { Error::NoUserSystemd } else { Error::NoSystemd });
     }
     if exec::find("systemctl").is_none() {
         return Err(Error::NoTool("systemctl"));
@@ -37,19 +37,20 @@ pub(super) fn before_install(target: &Target, start: bool) -> Result<(), Error> 
 /// Refuses a prefix below a directory that others than root may write, since they could exchange the program. `staff` is
 /// the group that Debian lets write into `/usr/local`, and means root as good as (Debian Policy §9.1.2).
 fn guarded(target: &Target) -> Result<(), Error> {
-    if target.layout.is_users() {
+    if target.layout().is_users() {
         return Ok(());
     }
     let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let staff = users::get_group_by_name("staff").map_or(0, |group| group.gid());
-    let mut places: Vec<&Path> = target.choices.prefix.ancestors().collect();
-    places.extend([target.layout.program.parent()].into_iter().flatten());
+    let mut places: Vec<&Path> = target.choices().prefix().ancestors().collect();
+    places.extend([target.layout().program.parent()].into_iter().flatten());
     for place in places.into_iter().filter(|place| place.parent().is_some()) {
-        let Some(found) = target.tree.look_through(place)? else { continue };
-        let by_owner = found.uid != 0 && found.uid != own.0;
-        let by_group = found.mode & 0o020 != 0 && ![0, own.1, staff].contains(&found.gid);
-        if by_owner || by_group || found.mode & 0o002 != 0 {
-            let shown = target.tree.outside(place);
+        let Some(found) = target.tree().look_through(place)? else { continue };
+        let by_owner = found.access().uid() != 0 && found.access().uid() != own.0;
+        let by_group =
+            found.access().mode() & 0o020 != 0 && ![0, own.1, staff].contains(&found.access().gid());
+        if by_owner || by_group || found.access().mode() & 0o002 != 0 {
+            let shown = target.tree().outside(place);
             return Err(Error::Choice(format!(
                 "others may write `{0}`, and could exchange the program; run `chown root {0}` and `chmod go-w {0}`, or \
                  choose another --prefix",
@@ -63,18 +64,18 @@ fn guarded(target: &Target) -> Result<(), Error> {
 /// Refuses if a unit of the same name would hide ours, unless an installation is there already: what hides its unit was
 /// made on purpose.
 fn shadows(target: &Target) -> Result<(), Error> {
-    if target.receipt.as_ref().is_some_and(|receipt| receipt.state != State::Removed) {
+    if target.receipt().is_some_and(|receipt| receipt.state() != State::Removed) {
         return Ok(());
     }
-    match shadow::find(&target.tree, &target.layout)? {
+    match shadow::find(target.tree(), target.layout())? {
         None => Ok(()),
         Some(Shadow::Mask(path)) => {
-            let (unit, systemctl) = (target.layout.unit.clone(), target.layout.systemctl());
-            Err(Error::Masked { unit, path: target.tree.outside(&path), systemctl })
+            let (unit, systemctl) = (target.layout().unit.clone(), target.layout().systemctl());
+            Err(Error::Masked { unit, path: target.tree().outside(&path), systemctl })
         }
         Some(Shadow::Copy(path)) => {
             let why = "it would hide the unit that mcpeg installs";
-            Err(Error::Foreign { path: target.tree.outside(&path), why })
+            Err(Error::Foreign { path: target.tree().outside(&path), why })
         }
     }
 }
@@ -106,18 +107,22 @@ pub fn ends_with_the_session(layout: &Layout) -> bool {
 
 /// Refuses a state directory in which somebody else could change the receipt.
 fn state_belongs_to_root(target: &Target) -> Result<(), Error> {
-    let Layout { state, receipt, .. } = &target.layout;
-    let owner = if target.layout.is_users() { rustix::process::geteuid().as_raw() } else { 0 };
-    if let Some(found) = target.tree.look(receipt)?
-        && (found.uid != owner || found.mode & 0o022 != 0)
+    let Layout { state, receipt, .. } = target.layout();
+    let owner = if target.layout().is_users() { rustix::process::geteuid().as_raw() } else { 0 };
+    if let Some(found) = target.tree().look(receipt)?
+        && (found.access().uid() != owner || found.access().mode() & 0o022 != 0)
     {
         let why = "others than its owner, root or you, could have changed it; look at it, then `chown` and `chmod 644`";
-        return Err(Error::Foreign { path: target.tree.outside(receipt), why });
+        return Err(Error::Foreign { path: target.tree().outside(receipt), why });
     }
-    match target.tree.look_through(state)? {
-        Some(found) if !found.is_directory() || found.uid != owner || found.mode & 0o022 != 0 => {
+    match target.tree().look_through(state)? {
+        Some(found)
+            if !found.is_directory()
+                || found.access().uid() != owner
+                || found.access().mode() & 0o022 != 0 =>
+        {
             let why = "it must be a directory that only its owner, root or you, can write";
-            Err(Error::Foreign { path: target.tree.outside(state), why })
+            Err(Error::Foreign { path: target.tree().outside(state), why })
         }
         _ => Ok(()),
     }
@@ -125,9 +130,9 @@ fn state_belongs_to_root(target: &Target) -> Result<(), Error> {
 
 /// Refuses if a file system that will be written to is mounted read-only.
 fn writable(target: &Target) -> Result<(), Error> {
-    let Layout { receipt, .. } = &target.layout;
-    for place in target.layout.files().into_iter().chain([receipt.as_path()]) {
-        if let Some(path) = target.tree.read_only_place(place)? {
+    let Layout { receipt, .. } = target.layout();
+    for place in target.layout().files().into_iter().chain([receipt.as_path()]) {
+        if let Some(path) = target.tree().read_only_place(place)? {
             return Err(Error::ReadOnly(path));
         }
     }

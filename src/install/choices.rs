@@ -57,15 +57,15 @@ pub struct Asked {
 #[serde(deny_unknown_fields)]
 pub(super) struct Choices {
     /// Where program, manual and completions are.
-    pub(super) prefix: PathBuf,
+    prefix: PathBuf,
     /// The account that the service runs under.
-    pub(super) user: String,
+    user: String,
     /// Its group.
-    pub(super) group: String,
+    group: String,
     /// Where the default configuration listens; empty is the program's default.
-    pub(super) listen: Vec<String>,
+    listen: Vec<String>,
     /// Whether the service is started at boot.
-    pub(super) enable: bool,
+    enable: bool,
 }
 
 impl Asked {
@@ -120,6 +120,33 @@ impl Choices {
             listen: Vec::new(),
             enable: true,
         }
+    }
+
+    /// The choices that an installation of this name was made with, as far as they can be told from its files.
+    pub(super) fn found(name: &str, prefix: &Path, user: Option<String>, group: Option<String>) -> Self {
+        let default = Self::default_of(name);
+        let (user, group) = (user.unwrap_or(default.user), group.unwrap_or(default.group));
+        Self { prefix: prefix.to_owned(), user, group, listen: default.listen, enable: default.enable }
+    }
+
+    /// Where program, manual and completions are.
+    pub(super) fn prefix(&self) -> &Path {
+        &self.prefix
+    }
+
+    /// The account that the service runs under, and its group.
+    pub(super) fn account(&self) -> (&str, &str) {
+        (&self.user, &self.group)
+    }
+
+    /// Where the default configuration listens; empty is the program's default.
+    pub(super) fn listen(&self) -> &[String] {
+        &self.listen
+    }
+
+    /// Whether the service is started at boot.
+    pub(super) fn enable(&self) -> bool {
+        self.enable
     }
 
     /// Refuses what could not have been chosen: a receipt is a file, in which anything can stand.

@@ -122,18 +122,19 @@ impl Layout {
     /// The paths of a service of the machine.
     pub(super) fn production(name: &str, choices: &Choices) -> Self {
         let unit = format!("{name}.service");
+        let (user, group) = choices.account();
         let at = |directory: &str, name: &str| Path::new(directory).join(name);
         let system = |directory: &str, name: &str| at(SYSTEM, directory).join(name);
-        let mut documents: Vec<_> = DOCUMENTS.iter().map(|name| choices.prefix.join(name)).collect();
+        let mut documents: Vec<_> = DOCUMENTS.iter().map(|name| choices.prefix().join(name)).collect();
         // fish does not look below /usr/local.
         documents.push(PathBuf::from("/etc/fish/completions/mcpeg.fish"));
         let shadow = |directory: &&str| at(directory, &unit);
         Self {
             profile: Profile::Production,
             name: name.to_owned(),
-            user: choices.user.clone(),
-            group: choices.group.clone(),
-            program: choices.prefix.join("bin/mcpeg"),
+            user: user.to_owned(),
+            group: group.to_owned(),
+            program: choices.prefix().join("bin/mcpeg"),
             documents,
             unit_file: system("systemd/system", &unit),
             watcher: None,
@@ -317,11 +318,7 @@ mod tests {
 
     /// The plain installation, one with everything chosen, and a user's.
     fn layouts() -> [Layout; 3] {
-        let chosen = Choices {
-            prefix: PathBuf::from("/opt/mcpeg"),
-            user: "www-data".to_owned(),
-            ..Choices::default_of("mcpeg-two")
-        };
+        let chosen = Choices::found("mcpeg-two", Path::new("/opt/mcpeg"), Some("www-data".to_owned()), None);
         let environment = |name: &str| match name {
             "HOME" => Some(OsString::from("/")),
             "XDG_CONFIG_HOME" => Some(OsString::from("/cfg")),

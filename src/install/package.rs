@@ -11,11 +11,28 @@ use super::privileged::{Tree, exec};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Package {
     /// Its name.
-    pub(super) name: String,
+    name: String,
     /// The command to use.
-    pub(super) manager: &'static str,
+    manager: &'static str,
     /// How far it is installed.
-    pub(super) state: PackageState,
+    state: PackageState,
+}
+
+impl Package {
+    /// Its name.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The command to use.
+    pub(super) fn manager(&self) -> &'static str {
+        self.manager
+    }
+
+    /// How far it is installed.
+    pub(super) fn state(&self) -> PackageState {
+        self.state
+    }
 }
 
 /// What the package managers know of mcpeg below the root.

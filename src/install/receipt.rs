@@ -15,7 +15,7 @@ use super::account::{self, Owner, Rights};
 use super::choices::{self, Choices};
 use super::error::Error;
 use super::layout::{self, Layout};
-use super::privileged::{Digest, Emptied, Tree};
+use super::privileged::{Digest, Emptied, Tree, files, removal};
 use crate::render::Confinement;
 
 /// The version of the format that this program writes.
@@ -23,9 +23,9 @@ const VERSION: u32 = 4;
 /// The name under which the receipt's directory is made and unmade.
 const UNFINISHED: &str = ".mcpeg-receipt";
 /// The receipt's directory is for root to write and for all to read.
-const DIRECTORY_RIGHTS: Rights = Rights { mode: 0o755, owner: Owner::Root };
+const DIRECTORY_RIGHTS: Rights = Rights::new(0o755, Owner::Root);
 /// The receipt may be read by all, so that a plan can be shown without root; it holds digests, no content.
-const RECEIPT_RIGHTS: Rights = Rights { mode: 0o644, owner: Owner::Root };
+const RECEIPT_RIGHTS: Rights = Rights::new(0o644, Owner::Root);
 
 /// The receipt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,21 +34,21 @@ pub(super) struct Receipt {
     /// The version of this format.
     version: u32,
     /// The version of the mcpeg that wrote it.
-    pub(super) program: String,
+    program: String,
     /// How far the last command came.
-    pub(super) state: State,
+    state: State,
     /// The digest of the default configuration that the operator was last given, in place or beside an edited one.
     /// Version 1 did not have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) default_configuration: Option<Digest>,
+    default_configuration: Option<Digest>,
     /// What was chosen. Before version 3 there was no choice.
     #[serde(default = "no_choice")]
-    pub(super) choices: Choices,
+    choices: Choices,
     /// How the unit is confined. Version 3 has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) confinement: Option<Confinement>,
+    confinement: Option<Confinement>,
     /// What was intended, in the order of the steps.
-    pub(super) entries: Vec<Entry>,
+    entries: Vec<Entry>,
 }
 
 /// How far the last command came.
@@ -140,6 +140,56 @@ impl Receipt {
         }
     }
 
+    /// How far the last command came.
+    pub(super) fn state(&self) -> State {
+        self.state
+    }
+
+    /// What was chosen.
+    pub(super) fn choices(&self) -> &Choices {
+        &self.choices
+    }
+
+    /// How the unit is confined.
+    pub(super) fn confinement(&self) -> Option<Confinement> {
+        self.confinement
+    }
+
+    /// What was intended, in the order of the steps.
+    pub(super) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// An installation by this program begins.
+    pub(super) fn begin(&mut self, choices: &Choices) {
+        self.state = State::Installing;
+        self.choices.clone_from(choices);
+        env!("CARGO_PKG_VERSION").clone_into(&mut self.program);
+    }
+
+    /// The installation is complete: nothing is being replaced any more.
+    pub(super) fn complete(&mut self, default_configuration: Digest, confinement: Option<Confinement>) {
+        self.state = State::Installed;
+        self.default_configuration = Some(default_configuration);
+        self.confinement = confinement;
+        for entry in &mut self.entries {
+            if let Entry::File { previous, .. } = entry {
+                *previous = None;
+            }
+        }
+    }
+
+    /// An uninstallation begins.
+    pub(super) fn begin_removal(&mut self) {
+        self.state = State::Removing;
+    }
+
+    /// The uninstallation is complete, and has left these.
+    pub(super) fn complete_removal(&mut self, left: Vec<Entry>) {
+        self.state = State::Removed;
+        self.entries = left;
+    }
+
     /// Reads the receipt below the root; `None` if there is none.
     ///
     /// # Errors
@@ -151,7 +201,7 @@ impl Receipt {
             /// See [`Receipt`].
             version: u32,
         }
-        let Some(mut file) = tree.read(path)? else { return Ok(None) };
+        let Some(mut file) = files::read(tree, path)? else { return Ok(None) };
         let path = tree.outside(path);
         let mut text = String::new();
         file.read_to_string(&mut text).map_err(Error::file("read", &path))?;
@@ -241,19 +291,19 @@ impl Receipt {
             }
         }
         let Some(top) = missing else {
-            return tree.overwrite(receipt, &self.bytes(), file);
+            return files::overwrite(tree, receipt, &self.bytes(), file);
         };
         chain.retain(|path| path.starts_with(&top));
         for path in &chain {
             self.note(Entry::Directory { path: path.clone(), existed: false });
         }
         let unfinished = top.with_file_name(UNFINISHED);
-        tree.remove_tree(&unfinished)?;
+        removal::remove_tree(tree, &unfinished)?;
         for path in &chain {
-            tree.make_directory(&moved(path, &top, &unfinished), directory)?;
+            files::make_directory(tree, &moved(path, &top, &unfinished), directory)?;
         }
-        tree.overwrite(&moved(receipt, &top, &unfinished), &self.bytes(), file)?;
-        tree.rename(&unfinished, &top)
+        files::overwrite(tree, &moved(receipt, &top, &unfinished), &self.bytes(), file)?;
+        removal::rename(tree, &unfinished, &top)
     }
 
     /// Writes the receipt of a removal, which is never longer than the one that is there: without room for a second file,
@@ -264,8 +314,8 @@ impl Receipt {
     pub(super) fn save_shorter(&mut self, tree: &Tree, layout: &Layout) -> Result<(), Error> {
         match self.save(tree, layout) {
             Err(error) if error.is_full() => {
-                tree.tidy(&layout.receipt)?;
-                tree.write_over(&layout.receipt, &self.bytes())
+                files::tidy(tree, &layout.receipt)?;
+                files::write_over(tree, &layout.receipt, &self.bytes())
             }
             other => other,
         }
@@ -292,22 +342,22 @@ impl Receipt {
         ours.push(state.to_owned());
         ours.retain(|path| self.directory(path) == Some(false));
         if ours.is_empty() {
-            return tree.remove_file(&layout.receipt);
+            return removal::remove_file(tree, &layout.receipt);
         }
         // The highest directory that holds nothing but the way to the receipt takes everything along in one rename.
         let mut whole = state;
         for path in ours.iter().rev().skip(1) {
-            if tree.names(path)?.len() != 1 {
+            if removal::names(tree, path)?.len() != 1 {
                 break;
             }
             whole = path;
         }
         let unfinished = whole.with_file_name(UNFINISHED);
-        tree.remove_tree(&unfinished)?;
-        tree.rename(whole, &unfinished)?;
-        tree.remove_tree(&unfinished)?;
+        removal::remove_tree(tree, &unfinished)?;
+        removal::rename(tree, whole, &unfinished)?;
+        removal::remove_tree(tree, &unfinished)?;
         for path in ours.iter().rev().filter(|path| whole.starts_with(path)) {
-            if tree.remove_directory(path)? == Emptied::NotEmpty {
+            if removal::remove_directory(tree, path)? == Emptied::NotEmpty {
                 break;
             }
         }
@@ -334,9 +384,9 @@ pub(super) fn is_untidy(tree: &Tree, layout: &Layout) -> Result<bool, Error> {
 /// [`Error::File`].
 pub(super) fn tidy(tree: &Tree, layout: &Layout) -> Result<(), Error> {
     for path in layout::above(&layout.receipt) {
-        tree.remove_tree(&path.with_file_name(UNFINISHED))?;
+        removal::remove_tree(tree, &path.with_file_name(UNFINISHED))?;
     }
-    tree.tidy(&layout.receipt)
+    files::tidy(tree, &layout.receipt)
 }
 
 /// The receipts of the other instances, by their names.
@@ -346,7 +396,7 @@ pub(super) fn tidy(tree: &Tree, layout: &Layout) -> Result<(), Error> {
 pub(super) fn others(tree: &Tree, layout: &Layout) -> Result<Vec<(String, Receipt)>, Error> {
     let place = layout.state.parent().unwrap_or(Path::new("/"));
     let mut names: Vec<String> =
-        tree.names(place)?.into_iter().filter_map(|name| name.into_string().ok()).collect();
+        removal::names(tree, place)?.into_iter().filter_map(|name| name.into_string().ok()).collect();
     names.retain(|name| name == choices::NAME || name.starts_with("mcpeg-"));
     names.retain(|name| *name != layout.name);
     names.sort();

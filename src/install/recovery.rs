@@ -8,8 +8,8 @@ use super::assets;
 use super::choices::Choices;
 use super::error::Error;
 use super::layout::Layout;
-use super::privileged::{Digest, Found, Tree};
-use super::receipt::{Entry, Receipt, State};
+use super::privileged::{Digest, Found, Tree, files};
+use super::receipt::{Entry, Receipt};
 use crate::render::Confinement;
 
 /// What any configuration can do with; the default configuration does not depend on it.
@@ -34,19 +34,12 @@ pub(super) fn receipt(
         let mut lines = text.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
         lines.next_back().unwrap_or_default().to_owned()
     };
-    let mut choices = Choices::default_of(name);
     let command = value("ExecStart");
     let program = PathBuf::from(command.split(' ').next().unwrap_or_default().trim_matches('"'));
-    match program.parent().and_then(Path::parent) {
-        Some(prefix) if program.ends_with("bin/mcpeg") => prefix.clone_into(&mut choices.prefix),
-        _ => return Ok(None),
-    }
-    for (key, place) in [("User", &mut choices.user), ("Group", &mut choices.group)] {
-        let found = value(key);
-        if !found.is_empty() {
-            *place = found;
-        }
-    }
+    let prefix = program.parent().and_then(Path::parent).filter(|_| program.ends_with("bin/mcpeg"));
+    let Some(prefix) = prefix else { return Ok(None) };
+    let named = |key: &str| Some(value(key)).filter(|name| !name.is_empty());
+    let choices = Choices::found(name, prefix, named("User"), named("Group"));
     let layout = layout_of(&choices);
     of_found(tree, &layout, choices).map(Some)
 }
@@ -58,7 +51,7 @@ pub(super) fn text(tree: &Tree, path: &Path) -> Result<Option<String>, Error> {
         Some(found) if found.is_file() => {}
         _ => return Ok(None),
     }
-    let Some(file) = tree.read(path)? else { return Ok(None) };
+    let Some(file) = files::read(tree, path)? else { return Ok(None) };
     Ok(file.take(1 << 20).read_to_string(&mut text).is_ok().then_some(text))
 }
 
@@ -73,11 +66,10 @@ pub(super) fn is_generated(text: &str) -> bool {
 /// # Errors
 /// [`Error::File`].
 fn of_found(tree: &Tree, layout: &Layout, choices: Choices) -> Result<Receipt, Error> {
-    let units = assets::render(layout, &choices.listen, WIDEST)?;
+    let units = assets::render(layout, choices.listen(), WIDEST)?;
     let default = Digest::of(units.configuration.as_bytes()).map_err(Error::file("read", &layout.receipt))?;
     let mut receipt = Receipt::new(choices);
-    receipt.state = State::Installed;
-    receipt.default_configuration = Some(default.clone());
+    receipt.complete(default.clone(), None);
     let configurations = [&layout.configuration, &layout.configuration_new];
     for path in layout.files() {
         let is_configuration = configurations.iter().any(|known| *known == path);
@@ -87,9 +79,10 @@ fn of_found(tree: &Tree, layout: &Layout, choices: Choices) -> Result<Receipt, E
             other => other?.filter(Found::is_file),
         };
         let Some(found) = found else { continue };
-        let sha256 = if is_configuration { Some(default.clone()) } else { tree.digest(path)? };
+        let sha256 = if is_configuration { Some(default.clone()) } else { files::digest(tree, path)? };
         let Some(sha256) = sha256 else { continue };
-        let (mode, owner) = (found.mode, if is_configuration { Owner::Readable } else { Owner::Root });
+        let (mode, owner) =
+            (found.access().mode(), if is_configuration { Owner::Readable } else { Owner::Root });
         receipt.note(Entry::File {
             path: path.to_owned(),
             existed: false,

@@ -65,8 +65,8 @@ impl Sandbox {
     /// That under which an installation would start the service: of the unit in force, or of the one that will be written,
     /// unless somebody has written drop-ins for it, which only systemd can read.
     pub(super) fn of_installation(target: &Target) -> Option<Self> {
-        let Layout { name, unit, .. } = &target.layout;
-        if target.layout.is_users() || !target.booted {
+        let Layout { name, unit, .. } = target.layout();
+        if target.layout().is_users() || !target.is_booted() {
             return None;
         }
         let drop_ins = |directory: &&str| Path::new(directory).join(format!("{unit}.d")).exists();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::error::Error;
 use super::layout::Layout;
-use super::privileged::{Access, exec};
+use super::privileged::{Access, exec, files};
 use super::target::Target;
 
 /// How long systemd may do other things first.
@@ -238,8 +238,8 @@ pub(super) fn enable(target: &Target) -> Result<(), Error> {
 /// Masks the unit again as the removal of a package had done it.
 pub(super) fn mask_again(target: &Target, files: &[PathBuf; 2]) -> Result<(), Error> {
     link(target, "mask")?;
-    let access = Access { mode: 0o644, uid: 0, gid: 0 };
-    target.tree.overwrite(&files[1], b"", access)
+    let access = Access::new(0o644, 0, 0);
+    files::overwrite(target.tree(), &files[1], b"", access)
 }
 
 /// Undoes [`enable`].
@@ -249,10 +249,10 @@ pub(super) fn disable(target: &Target) -> Result<(), Error> {
 
 /// Runs the verb on the running systemd, or on the files below the root.
 fn link(target: &Target, verb: &'static str) -> Result<(), Error> {
-    let layout = &target.layout;
-    if target.booted || layout.is_users() {
+    let layout = target.layout();
+    if target.is_booted() || layout.is_users() {
         return systemctl(layout, &["--quiet", verb, &layout.unit]).map(drop);
     }
-    let root = format!("--root={}", target.tree.path().display());
+    let root = format!("--root={}", target.tree().path().display());
     systemctl(layout, &["--quiet", &root, verb, &layout.unit]).map(drop)
 }

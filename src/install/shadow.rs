@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::Error;
 use super::layout::{self, Layout};
-use super::privileged::Tree;
+use super::privileged::{Tree, files};
 
 /// A file of the administrator that systemd reads in place of the installed unit (systemd.unit(5)).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub(super) fn find(tree: &Tree, layout: &Layout) -> Result<Option<Shadow>, Error
                 }
             };
         }
-        let is_empty = || match tree.read(path) {
+        let is_empty = || match files::read(tree, path) {
             Ok(Some(file)) => file.metadata().is_ok_and(|metadata| metadata.len() == 0),
             _ => false,
         };
@@ -56,7 +56,8 @@ pub(super) fn is_mask(tree: &Tree, path: &Path) -> Result<bool, Error> {
     Ok(match tree.look(path)? {
         Some(found) if found.is_file() => {
             let mut byte = [0];
-            tree.read(path)?.is_some_and(|mut file| file.read(&mut byte).is_ok_and(|length| length == 0))
+            files::read(tree, path)?
+                .is_some_and(|mut file| file.read(&mut byte).is_ok_and(|length| length == 0))
         }
         Some(_) => tree.link(path)?.as_deref() == Some(Path::new("/dev/null")),
         None => false,

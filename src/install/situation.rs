@@ -6,7 +6,7 @@ use super::error::Error;
 use super::layout::Layout;
 use super::ownership::{self, Act, PackageState, ReceiptState, Situation, UnitState, Verdict};
 use super::package::Package;
-use super::privileged::Tree;
+use super::privileged::{Tree, removal};
 use super::receipt::State;
 use super::shadow;
 use super::target::Target;
@@ -17,33 +17,29 @@ use crate::exit::Exit;
 /// # Errors
 /// Those of looking.
 pub(super) fn of_command(target: &Target) -> Result<Situation, Error> {
-    let package = match target.package {
-        Some(ref package) => package.state,
-        None => PackageState::None,
-    };
-    of_target(target, package)
+    of_target(target, target.package().map_or(PackageState::None, Package::state))
 }
 
 /// The same with what is known of the package.
 fn of_target(target: &Target, package: PackageState) -> Result<Situation, Error> {
-    let receipt = match &target.receipt {
+    let receipt = match target.receipt() {
         None => ReceiptState::None,
-        Some(_) if target.recorded.is_none() => ReceiptState::Lost,
-        Some(receipt) if receipt.state == State::Removed => ReceiptState::Removed,
+        Some(_) if target.recorded().is_none() => ReceiptState::Lost,
+        Some(receipt) if receipt.state() == State::Removed => ReceiptState::Removed,
         Some(_) if package.is_there() && !is_in_place(target)? => ReceiptState::Removed,
         Some(_) => ReceiptState::Live,
     };
     // The package's own script takes the mask away that its removal has left.
     let masked =
-        package == PackageState::None && shadow::removal_mask(&target.tree, &target.layout)?.is_some();
-    let unit = if masked { UnitState::Packages } else { unit(&target.tree, &target.layout)? };
+        package == PackageState::None && shadow::removal_mask(target.tree(), target.layout())?.is_some();
+    let unit = if masked { UnitState::Packages } else { unit(target.tree(), target.layout())? };
     Ok(Situation { receipt, package, unit })
 }
 
 /// Whether there is anything of the installation that could serve. Beside a package, a receipt alone comes from a backup.
 fn is_in_place(target: &Target) -> Result<bool, Error> {
-    let Layout { unit_file, program, .. } = &target.layout;
-    Ok(target.tree.look(unit_file)?.is_some() || target.tree.look(program)?.is_some())
+    let Layout { unit_file, program, .. } = target.layout();
+    Ok(target.tree().look(unit_file)?.is_some() || target.tree().look(program)?.is_some())
 }
 
 /// What a package's script finds: the package manager that runs it says itself how far the package is.
@@ -81,7 +77,7 @@ fn unit(tree: &Tree, layout: &Layout) -> Result<UnitState, Error> {
     for place in &layout.shadows {
         let mut directory = place.clone().into_os_string();
         directory.push(".d");
-        let names = tree.names(Path::new(&directory)).unwrap_or_default();
+        let names = removal::names(tree, Path::new(&directory)).unwrap_or_default();
         if names.iter().any(|name| name.to_string_lossy().ends_with(".conf")) {
             return Ok(UnitState::DropIn);
         }
@@ -94,8 +90,8 @@ fn unit(tree: &Tree, layout: &Layout) -> Result<UnitState, Error> {
 /// # Errors
 /// [`Error::Packaged`].
 pub(super) fn before_install(target: &Target) -> Result<(), Error> {
-    let act = if target.adopts { Act::Adopt } else { Act::Install };
-    match (ownership::decide(of_command(target)?, act), &target.package) {
+    let act = if target.adopts() { Act::Adopt } else { Act::Install };
+    match (ownership::decide(of_command(target)?, act), target.package()) {
         (Verdict::Refuse(Exit::Packaged), Some(package)) => Err(packaged(package, target)),
         // What is in the way of a unit is named by `checks`.
         _ => Ok(()),
@@ -105,5 +101,5 @@ pub(super) fn before_install(target: &Target) -> Result<(), Error> {
 /// The error that points at the package manager.
 pub(super) fn packaged(package: &Package, target: &Target) -> Error {
     let beside = of_command(target).is_ok_and(|situation| situation.receipt.serves());
-    Error::Packaged { package: package.name.clone(), manager: package.manager, beside }
+    Error::Packaged { package: package.name().to_owned(), manager: package.manager(), beside }
 }

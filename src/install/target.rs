@@ -7,7 +7,7 @@ use super::error::Error;
 use super::layout::{Layout, UserPlaces};
 use super::ownership::PackageState;
 use super::package::{self, Package};
-use super::privileged::{Lock, Tree};
+use super::privileged::{Lock, Tree, removal};
 use super::receipt::{self, Receipt, State};
 use super::recovery;
 
@@ -15,23 +15,23 @@ use super::recovery;
 #[derive(Debug)]
 pub struct Target {
     /// The root.
-    pub(super) tree: Tree,
+    tree: Tree,
     /// Whether its systemd runs now; for a user's service, the user's.
-    pub(super) booted: bool,
+    booted: bool,
     /// Every path.
-    pub(super) layout: Layout,
+    layout: Layout,
     /// What holds for the installation.
-    pub(super) choices: Choices,
+    choices: Choices,
     /// What earlier commands did; made from what lies there if the record of it was lost.
-    pub(super) receipt: Option<Receipt>,
+    receipt: Option<Receipt>,
     /// The record as it was read.
-    pub(super) recorded: Option<Receipt>,
+    recorded: Option<Receipt>,
     /// What package managers know of mcpeg.
-    pub(super) package: Option<Package>,
+    package: Option<Package>,
     /// Whether the service of a package is to be taken over.
-    pub(super) adopts: bool,
+    adopts: bool,
     /// The receipts of the other instances, by their names.
-    pub(super) siblings: Vec<(String, Receipt)>,
+    siblings: Vec<(String, Receipt)>,
 }
 
 impl Target {
@@ -51,13 +51,13 @@ impl Target {
         let layout = layout_of(&name, asked.profile)?;
         let recorded = Receipt::read(&tree, &layout(&Choices::default_of(&name)).receipt)?;
         if let Some(receipt) = &recorded {
-            receipt.check(&layout(&receipt.choices))?;
+            receipt.check(&layout(receipt.choices()))?;
         }
         let before = match &recorded {
             Some(receipt) => Some(receipt.clone()),
             None => recovery::receipt(&tree, &layout, &name)?,
         };
-        let known = before.as_ref().map(|receipt| &receipt.choices);
+        let known = before.as_ref().map(Receipt::choices);
         let choices = Choices::settle(&name, asked, known)?;
         let layout = layout(&choices);
         let siblings = if layout.is_users() { Vec::new() } else { receipt::others(&tree, &layout)? };
@@ -69,16 +69,77 @@ impl Target {
         Ok(Self { tree, booted, layout, choices, receipt: before, recorded, package, adopts, siblings })
     }
 
+    /// The root.
+    pub(super) fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    /// Whether its systemd runs now; for a user's service, the user's.
+    pub(super) fn is_booted(&self) -> bool {
+        self.booted
+    }
+
     /// Every path of the installation.
     #[must_use]
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
+    /// What holds for the installation.
+    pub(super) fn choices(&self) -> &Choices {
+        &self.choices
+    }
+
+    /// What earlier commands did; made from what lies there if the record of it was lost.
+    pub(super) fn receipt(&self) -> Option<&Receipt> {
+        self.receipt.as_ref()
+    }
+
+    /// The record as it was read.
+    pub(super) fn recorded(&self) -> Option<&Receipt> {
+        self.recorded.as_ref()
+    }
+
+    /// What package managers know of mcpeg.
+    pub(super) fn package(&self) -> Option<&Package> {
+        self.package.as_ref()
+    }
+
+    /// Whether the service of a package is to be taken over.
+    pub(super) fn adopts(&self) -> bool {
+        self.adopts
+    }
+
+    /// The receipts of the other instances.
+    pub(super) fn siblings(&self) -> impl Iterator<Item = &Receipt> {
+        self.siblings.iter().map(|(_, receipt)| receipt)
+    }
+
+    /// What the receipt says of something, or else those of other instances: what another instance has made is not somebody
+    /// else's.
+    pub(super) fn known<'a, T: Ord>(&'a self, what: impl Fn(&'a Receipt) -> Option<T>) -> Option<T> {
+        self.receipt().and_then(&what).or_else(|| self.siblings().filter_map(&what).min())
+    }
+
+    /// Whether something was there before mcpeg, as `known` says, or else if this run does not make it. What is taken over from
+    /// a package, or what a removed one has left, becomes the installation's; so does a directory that is there for it to
+    /// fill, such as a mount point.
+    pub(super) fn existed(&self, known: Option<bool>, path: Option<&Path>, is_made: bool) -> bool {
+        let is_own = |path: &Path| {
+            let others = [&self.layout.configuration, &self.layout.state];
+            self.layout.is_own_directory(path) || others.iter().any(|own| *own == path)
+        };
+        let prepared = |path: &Path| {
+            is_own(path) && removal::names(&self.tree, path).is_ok_and(|names| names.is_empty())
+        };
+        let taken = self.takes_over() && path.is_none_or(is_own);
+        !taken && known.unwrap_or_else(|| !is_made && !path.is_some_and(prepared))
+    }
+
     /// Whether what a package has, or has left, becomes the installation's.
-    pub(super) fn takes_over(&self) -> bool {
+    fn takes_over(&self) -> bool {
         match &self.package {
-            Some(package) => self.adopts || package.state == PackageState::ConfigFiles,
+            Some(package) => self.adopts || package.state() == PackageState::ConfigFiles,
             None => false,
         }
     }
@@ -86,7 +147,7 @@ impl Target {
     /// The names of the other instances that are installed.
     #[must_use]
     pub fn other_instances(&self) -> Vec<&str> {
-        let there = self.siblings.iter().filter(|(_, receipt)| receipt.state == State::Installed);
+        let there = self.siblings.iter().filter(|(_, receipt)| receipt.state() == State::Installed);
         there.map(|(name, _)| name.as_str()).collect()
     }
 

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use super::error::Error;
 use super::layout::{Layout, PACKAGED_PROGRAM};
 use super::ownership::{self, Act, Verdict};
-use super::privileged::{Emptied, Stuck, exec};
+use super::privileged::{Emptied, exec, files, removal};
 use super::receipt::{self, Entry, Receipt, State};
 use super::target::Target;
 use super::{recovery, service, situation};
@@ -109,38 +109,38 @@ impl RemovalPlan {
     pub fn new(target: &Target, options: UninstallOptions) -> Result<Self, Error> {
         let act = if options.purge { Act::Purge } else { Act::Uninstall };
         let verdict = ownership::decide(situation::of_command(target)?, act);
-        let receipt = match (verdict, &target.receipt, &target.package) {
+        let receipt = match (verdict, target.receipt(), target.package()) {
             (Verdict::TakeOver, Some(receipt), _) => return Self::released(target, receipt, options),
             (Verdict::Proceed, Some(receipt), _) => receipt,
             (Verdict::Refuse(_), _, Some(package)) => return Err(situation::packaged(package, target)),
-            (_, None, _) if receipt::is_untidy(&target.tree, &target.layout)? => {
+            (_, None, _) if receipt::is_untidy(target.tree(), target.layout())? => {
                 return Ok(Self { acts: vec![Removal::Receipt], kept: Vec::new() });
             }
             _ => return Err(Error::NothingInstalled),
         };
         let mut plan = Self { acts: Vec::new(), kept: Vec::new() };
         // A service that executes something else is somebody else's, whatever its name is.
-        let ours = !target.booted
-            || service::program(&target.layout).is_none_or(|path| path == target.layout.program);
-        if target.booted && ours {
+        let ours = !target.is_booted()
+            || service::program(target.layout()).is_none_or(|path| path == target.layout().program);
+        if target.is_booted() && ours {
             plan.acts.push(Removal::Stop);
         } else if !ours {
-            plan.keep(&target.layout.unit, "it executes another program than that of the installation");
+            plan.keep(&target.layout().unit, "it executes another program than that of the installation");
         }
-        if ours && target.tree.look(&target.layout.wants_link)?.is_some() {
+        if ours && target.tree().look(&target.layout().wants_link)?.is_some() {
             plan.acts.push(Removal::Disable);
         }
-        for entry in receipt.entries.iter().rev() {
+        for entry in receipt.entries().iter().rev() {
             plan.entry(target, entry, options)?;
         }
-        let left = target.package.is_some() && receipt.entries.contains(&Entry::Unmasked);
-        if left && target.tree.look(&target.layout.shadows[0])?.is_none() {
+        let left = target.package().is_some() && receipt.entries().contains(&Entry::Unmasked);
+        if left && target.tree().look(&target.layout().shadows[0])?.is_none() {
             plan.acts.push(Removal::Mask);
         }
-        if target.booted {
+        if target.is_booted() {
             plan.acts.push(Removal::Reload);
         }
-        plan.directories(&target.layout, receipt, options);
+        plan.directories(target.layout(), receipt, options);
         if options.purge {
             plan.acts.push(Removal::Receipt);
         }
@@ -152,7 +152,7 @@ impl RemovalPlan {
     /// # Errors
     /// [`Error::NothingInstalled`], and those of looking.
     pub fn to_package(target: &Target, options: UninstallOptions) -> Result<Self, Error> {
-        let receipt = target.receipt.as_ref().ok_or(Error::NothingInstalled)?;
+        let receipt = target.receipt().ok_or(Error::NothingInstalled)?;
         Self::released(target, receipt, options)
     }
 
@@ -160,9 +160,9 @@ impl RemovalPlan {
     /// everything else stays where it is and becomes the package's.
     fn released(target: &Target, receipt: &Receipt, options: UninstallOptions) -> Result<Self, Error> {
         let mut plan = Self { acts: Vec::new(), kept: Vec::new() };
-        let layout = &target.layout;
+        let layout = target.layout();
         let configurations = [&layout.configuration, &layout.configuration_new];
-        for entry in receipt.entries.iter().rev() {
+        for entry in receipt.entries().iter().rev() {
             match entry.path() {
                 Some(path) if configurations.iter().all(|own| *own != path) => {
                     plan.entry(target, entry, options)?;
@@ -171,20 +171,20 @@ impl RemovalPlan {
             }
         }
         // The administrator's unit may start the program.
-        let starts = target.booted && service::unit_program(layout).as_ref() == Some(&layout.program);
+        let starts = target.is_booted() && service::unit_program(layout).as_ref() == Some(&layout.program);
         let copied =
-            layout.shadows.iter().any(|shadow| target.tree.look(shadow).is_ok_and(|there| there.is_some()));
+            layout.shadows.iter().any(|shadow| target.tree().look(shadow).is_ok_and(|there| there.is_some()));
         if starts && copied && plan.acts.contains(&Removal::File(layout.program.clone())) {
             plan.acts.retain(|act| *act != Removal::File(layout.program.clone()));
             plan.keep(&layout.program.display().to_string(), "the administrator's unit starts it");
         }
-        if target.booted {
+        if target.is_booted() {
             plan.acts.push(Removal::Reload);
         }
-        if target.tree.look(&layout.wants_link)?.is_some() {
+        if target.tree().look(&layout.wants_link)?.is_some() {
             plan.acts.push(Removal::Reenable);
         }
-        if target.booted && !options.no_restart && service::is_active(layout)? {
+        if target.is_booted() && !options.no_restart && service::is_active(layout)? {
             plan.acts.push(Removal::HandOver);
         }
         plan.directories_above(layout, receipt);
@@ -218,18 +218,17 @@ impl RemovalPlan {
         match entry {
             Entry::Account { .. } => {
                 keep(
-                    format!("account {}", target.layout.user),
+                    format!("account {}", target.layout().user),
                     "its number must not be given to anybody else",
                 );
             }
             Entry::File { path, existed, sha256, previous, .. } => {
-                let Some(found) = target.tree.look(path)? else { return Ok(()) };
-                let configuration = *path == target.layout.configuration;
+                let Some(found) = target.tree().look(path)? else { return Ok(()) };
+                let configuration = *path == target.layout().configuration;
                 let shared = target
-                    .siblings
-                    .iter()
-                    .any(|(_, sibling)| sibling.state != State::Removed && sibling.file(path).is_some());
-                let digest = if found.is_file() { target.tree.digest(path)? } else { None };
+                    .siblings()
+                    .any(|sibling| sibling.state() != State::Removed && sibling.file(path).is_some());
+                let digest = if found.is_file() { files::digest(target.tree(), path)? } else { None };
                 let ours =
                     digest.is_some_and(|digest| digest == *sha256 || previous.as_ref() == Some(&digest));
                 let name = path.display().to_string();
@@ -259,7 +258,7 @@ impl RemovalPlan {
 
     /// Directories, deepest first.
     fn directories(&mut self, layout: &Layout, receipt: &Receipt, options: UninstallOptions) {
-        for entry in receipt.entries.iter().filter(|_| options.purge) {
+        for entry in receipt.entries().iter().filter(|_| options.purge) {
             match entry {
                 Entry::Directory { path, existed: true } if layout.is_own_directory(path) => {
                     self.keep(&path.display().to_string(), "it was there before mcpeg");
@@ -283,7 +282,7 @@ impl RemovalPlan {
 /// The directories that the installation made, deepest first, without those on the way to the receipt.
 fn made_directories<'a>(layout: &Layout, receipt: &'a Receipt) -> Vec<&'a PathBuf> {
     let mut directories: Vec<_> = receipt
-        .entries
+        .entries()
         .iter()
         .filter_map(|entry| match entry {
             Entry::Directory { path, existed: false } => Some(path),
@@ -305,15 +304,15 @@ pub fn carry_out(
     report: &mut dyn FnMut(&Removal),
 ) -> Result<Vec<Kept>, Error> {
     let _lock = target.lock()?;
-    if Receipt::read(&target.tree, &target.layout.receipt)? != target.recorded {
+    if Receipt::read(target.tree(), &target.layout().receipt)?.as_ref() != target.recorded() {
         return Err(Error::Busy);
     }
-    receipt::tidy(&target.tree, &target.layout)?;
-    let Some(mut receipt) = target.receipt.clone() else { return Ok(Vec::new()) };
-    receipt.state = State::Removing;
-    receipt.save_shorter(&target.tree, &target.layout)?;
-    for path in target.layout.files() {
-        target.tree.tidy(path)?;
+    receipt::tidy(target.tree(), target.layout())?;
+    let Some(mut receipt) = target.receipt().cloned() else { return Ok(Vec::new()) };
+    receipt.begin_removal();
+    receipt.save_shorter(target.tree(), target.layout())?;
+    for path in target.layout().files() {
+        files::tidy(target.tree(), path)?;
     }
     let mut kept = Vec::new();
     for act in &plan.acts {
@@ -334,18 +333,17 @@ pub fn carry_out(
     let failed = kept.iter().any(|kept| kept.failed);
     if failed || !plan.acts.iter().any(|act| matches!(act, Removal::Receipt | Removal::Release)) {
         let mut left = Vec::new();
-        for entry in receipt.entries {
+        for entry in receipt.entries() {
             let gone = match entry.path() {
-                Some(path) => target.tree.look(path)?.is_none(),
+                Some(path) => target.tree().look(path)?.is_none(),
                 None => matches!(entry, Entry::Enabled { .. }),
             };
             if !gone {
-                left.push(entry);
+                left.push(entry.clone());
             }
         }
-        receipt.entries = left;
-        receipt.state = State::Removed;
-        receipt.save_shorter(&target.tree, &target.layout)?;
+        receipt.complete_removal(left);
+        receipt.save_shorter(target.tree(), target.layout())?;
     }
     Ok(kept)
 }
@@ -353,64 +351,63 @@ pub fn carry_out(
 /// One act.
 fn remove(target: &Target, act: &Removal, receipt: &Receipt, kept: &mut Vec<Kept>) -> Result<(), Error> {
     match act {
-        Removal::Stop => service::stop(&target.layout),
+        Removal::Stop => service::stop(target.layout()),
         Removal::Disable => {
             // Of a masked unit systemctl(1) leaves the link.
             let disabled = service::disable(target);
-            target.tree.remove_file(&target.layout.wants_link).and(disabled.or(Ok(())))
+            removal::remove_file(target.tree(), &target.layout().wants_link).and(disabled.or(Ok(())))
         }
-        Removal::File(path) => target.tree.remove_file(path),
+        Removal::File(path) => removal::remove_file(target.tree(), path),
         Removal::Tree(path) => {
-            let left = target.tree.clear_tree(path)?;
+            let left = removal::clear_tree(target.tree(), path)?;
             kept.extend(
-                left.into_iter().map(|Stuck { path, error }| {
-                    stuck(path.display().to_string(), Some(error.raw_os_error()))
-                }),
+                left.into_iter()
+                    .map(|(path, error)| stuck(path.display().to_string(), Some(error.raw_os_error()))),
             );
             Ok(())
         }
         Removal::Directory(path) => {
             let what = path.display().to_string();
-            match target.tree.remove_directory(path)? {
+            match removal::remove_directory(target.tree(), path)? {
                 Emptied::Gone => {}
                 Emptied::NotEmpty => kept.push(Kept { what, why: "other files are in it", failed: false }),
                 Emptied::MountPoint => kept.push(Kept { what, why: MOUNT_POINT, failed: false }),
             }
             Ok(())
         }
-        Removal::Reload => service::reload(&target.layout),
-        Removal::Receipt => match receipt.destroy(&target.tree, &target.layout) {
+        Removal::Reload => service::reload(target.layout()),
+        Removal::Receipt => match receipt.destroy(target.tree(), target.layout()) {
             // The state directory is a mount point, which cannot be renamed.
             Err(Error::File { source, .. })
                 if matches!(source.kind(), ErrorKind::ResourceBusy | ErrorKind::CrossesDevices) =>
             {
-                let what = target.layout.state.display().to_string();
+                let what = target.layout().state.display().to_string();
                 kept.push(Kept { what, why: MOUNT_POINT, failed: false });
-                target.tree.remove_file(&target.layout.receipt)
+                removal::remove_file(target.tree(), &target.layout().receipt)
             }
             other => other,
         },
         Removal::Mask => {
-            let note = Path::new("/var/lib/systemd/deb-systemd-helper-masked").join(&target.layout.unit);
-            service::mask_again(target, &[target.layout.shadows[0].clone(), note])
+            let note = Path::new("/var/lib/systemd/deb-systemd-helper-masked").join(&target.layout().unit);
+            service::mask_again(target, &[target.layout().shadows[0].clone(), note])
         }
         Removal::Reenable => {
             let led = service::reenable(target);
             // Of a masked unit no link can be made.
             if led.is_err() {
-                kept.push(Kept { what: target.layout.unit.clone(), why: "it is masked", failed: false });
+                kept.push(Kept { what: target.layout().unit.clone(), why: "it is masked", failed: false });
             }
             Ok(())
         }
         Removal::HandOver => hand_over(target, kept),
-        Removal::Release => target.tree.remove_file(&target.layout.receipt),
+        Removal::Release => removal::remove_file(target.tree(), &target.layout().receipt),
     }
 }
 
 /// Has the package's program take the running one's place, unless that could only end the service. systemd keeps the
 /// listeners meanwhile, and the gateway its sessions, so that no request is lost.
 fn hand_over(target: &Target, kept: &mut Vec<Kept>) -> Result<(), Error> {
-    let layout = &target.layout;
+    let layout = target.layout();
     let mut keep =
         |why| kept.push(Kept { what: format!("the running process of {}", layout.unit), why, failed: false });
     let configuration = layout.configuration.to_string_lossy();
@@ -430,7 +427,7 @@ fn hand_over(target: &Target, kept: &mut Vec<Kept>) -> Result<(), Error> {
 /// Whether this is the unit file, and its head says that the installer has written it. A receipt that came after another
 /// one was lost may say otherwise.
 fn is_unit_of_ours(target: &Target, path: &Path) -> Result<bool, Error> {
-    let text = if path == target.layout.unit_file { recovery::text(&target.tree, path)? } else { None };
+    let text = if path == target.layout().unit_file { recovery::text(target.tree(), path)? } else { None };
     Ok(text.is_some_and(|text| recovery::is_generated(&text)))
 }
 

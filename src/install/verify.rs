@@ -61,7 +61,7 @@ struct Status {
 /// Where the installed configuration has the gateway listen; `None` if it does not say so in a form that is valid.
 #[must_use]
 pub fn configured_listener(target: &Installation) -> Option<ListenAddr> {
-    configured(&target.tree.outside(&target.layout.configuration)).ok()
+    configured(&target.tree().outside(&target.layout().configuration)).ok()
 }
 
 /// Proves that the service works.
@@ -69,7 +69,7 @@ pub fn configured_listener(target: &Installation) -> Option<ListenAddr> {
 /// # Errors
 /// [`Error::Service`].
 pub(super) fn service(installation: &Installation) -> Result<Proof, Error> {
-    let layout = &installation.layout;
+    let layout = installation.layout();
     let failed = |why| service::failed(layout, why);
     if !service::is_active(layout)? {
         return Err(failed("systemd does not report it as active".to_owned()));

@@ -17,7 +17,7 @@ const FRAME: Style = AnsiColor::Green.on_default();
 /// What there is to say at the end.
 pub(super) fn print(outcome: &Outcome<'_>) {
     let layout = outcome.target.layout();
-    for step in outcome.plan.steps.iter().filter(|step| step.kept_because().is_some()) {
+    for step in outcome.plan.steps().iter().filter(|step| step.kept_because().is_some()) {
         report::note(step.shown(layout));
         // What differs is worth reading when something has changed.
         for (mark, text) in step.difference(outcome.target).iter().filter(|_| outcome.plan.changes()) {

@@ -24,7 +24,7 @@ impl Outcome<'_> {
 
     /// What stays as it is, with the reason.
     pub(super) fn kept(&self) -> impl Iterator<Item = String> {
-        let steps = self.plan.steps.iter().filter(|step| step.kept_because().is_some());
+        let steps = self.plan.steps().iter().filter(|step| step.kept_because().is_some());
         steps.map(|step| step.shown(self.target.layout()))
     }
 }

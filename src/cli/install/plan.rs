@@ -14,7 +14,7 @@ const LEGEND: &str = "(+ make, ~ change, > run, = leave as it is)";
 pub(super) fn print(target: &Target, plan: &Plan) -> Exit {
     let layout = target.layout();
     let mut lines = Vec::new();
-    for step in plan.steps.iter().filter(|step| step.is_worth_showing(layout)) {
+    for step in plan.steps().iter().filter(|step| step.is_worth_showing(layout)) {
         lines.push(marked(step.mark(), &step.shown(layout)));
         lines.extend(step.difference(target).iter().map(|(mark, text)| changed(*mark, text)));
     }
@@ -31,14 +31,14 @@ pub(super) fn print_data(target: &Target, plan: &Plan) -> Exit {
 
 /// The plan for programs.
 pub(super) fn data(target: &Target, plan: &Plan) -> Value {
-    let steps: Vec<_> = plan.steps.iter().map(|step| step.data(target.layout())).collect();
+    let steps: Vec<_> = plan.steps().iter().map(|step| step.data(target.layout())).collect();
     json!({ "version": 1, "changes": plan.changes(), "steps": steps })
 }
 
 /// The acts of the plan, each with its reason.
 pub(super) fn explained(target: &Target, plan: &Plan) -> String {
     let layout = target.layout();
-    let acts = plan.steps.iter().filter(|step| step.acts());
+    let acts = plan.steps().iter().filter(|step| step.acts());
     // That a directory above a file is made needs no reason.
     let acts = acts.filter(|step| step.path().is_none_or(|path| layout.is_own(path)));
     let lines: Vec<String> = acts

@@ -51,7 +51,7 @@ impl<'a> Listener<'a> {
             Progress::Failed(step) => self.tell('!', "failed", step),
             Progress::Reverted(step) => self.tell('<', "reverted", step),
             Progress::Waiting(what) => return self.waiting(what),
-            Progress::Answered(proof) => self.answered = Some((*proof).clone()),
+            Progress::Answered(proof) => return self.answered = Some((*proof).clone()),
         }
         self.began = Instant::now();
     }

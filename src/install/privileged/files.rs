@@ -12,7 +12,7 @@ use std::path::Path;
 use rustix::fs::{self, AtFlags, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
-use super::tree::Tree;
+use super::tree::{Access, Tree};
 use crate::install::digest::Digest;
 use crate::install::error::Error;
 use crate::sys::fs::mode;
@@ -20,17 +20,6 @@ use crate::sys::rename::rename_new;
 
 /// Files are read and written in pieces of this size, in bytes.
 const PIECE: usize = 1 << 20;
-
-/// Mode and owner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::install) struct Access {
-    /// Permission bits.
-    pub(in crate::install) mode: u32,
-    /// The owner.
-    pub(in crate::install) uid: u32,
-    /// The group.
-    pub(in crate::install) gid: u32,
-}
 
 /// The names of a file's companions during a change.
 #[derive(Clone, Copy, Debug)]
@@ -54,192 +43,189 @@ impl Beside {
     }
 }
 
-impl Tree {
-    /// Opens a plain file for reading; `None` if it is missing.
-    ///
-    /// # Errors
-    /// [`Error::File`], also for a symbolic link.
-    pub(in crate::install) fn read(&self, path: &Path) -> Result<Option<File>, Error> {
-        let Some((directory, name)) = self.parent(path)? else { return Ok(None) };
-        // O_NONBLOCK keeps a fifo that somebody put there from blocking us.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        match fs::openat(&directory, &name, flags, Mode::empty()) {
-            Ok(fd) => Ok(Some(fd.into())),
-            Err(Errno::NOENT) => Ok(None),
-            Err(error) => Err(Error::file("read", self.outside(path))(error)),
-        }
+/// Opens a plain file for reading; `None` if it is missing.
+///
+/// # Errors
+/// [`Error::File`], also for a symbolic link.
+pub(in crate::install) fn read(tree: &Tree, path: &Path) -> Result<Option<File>, Error> {
+    let Some((directory, name)) = tree.parent(path)? else { return Ok(None) };
+    // O_NONBLOCK keeps a fifo that somebody put there from blocking us.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    match fs::openat(&directory, &name, flags, Mode::empty()) {
+        Ok(fd) => Ok(Some(fd.into())),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(Error::file("read", tree.outside(path))(error)),
     }
+}
 
-    /// The digest of a file; `None` if it is missing.
-    ///
-    /// # Errors
-    /// [`Error::File`].
-    pub(in crate::install) fn digest(&self, path: &Path) -> Result<Option<Digest>, Error> {
-        let Some(file) = self.read(path)? else { return Ok(None) };
-        Digest::of(file).map(Some).map_err(Error::file("read", self.outside(path)))
+/// The digest of a file; `None` if it is missing.
+///
+/// # Errors
+/// [`Error::File`].
+pub(in crate::install) fn digest(tree: &Tree, path: &Path) -> Result<Option<Digest>, Error> {
+    let Some(file) = read(tree, path)? else { return Ok(None) };
+    Digest::of(file).map(Some).map_err(Error::file("read", tree.outside(path)))
+}
+
+/// Makes a directory, or mends mode and owner of one that is there.
+///
+/// # Errors
+/// [`Error::File`].
+pub(in crate::install) fn make_directory(tree: &Tree, path: &Path, access: Access) -> Result<(), Error> {
+    let (directory, name) = tree.existing_parent(path)?;
+    match fs::mkdirat(&directory, &name, Mode::RWXU) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(error) => return Err(Error::file("make the directory", tree.outside(path))(error)),
     }
+    set_access(tree, path, access)?;
+    tree.sync_parent(path)
+}
 
-    /// Makes a directory, or mends mode and owner of one that is there.
-    ///
-    /// # Errors
-    /// [`Error::File`].
-    pub(in crate::install) fn make_directory(&self, path: &Path, access: Access) -> Result<(), Error> {
-        let (directory, name) = self.existing_parent(path)?;
-        match fs::mkdirat(&directory, &name, Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(error) => return Err(Error::file("make the directory", self.outside(path))(error)),
-        }
-        self.set_access(path, access)?;
-        self.sync_parent(path)
-    }
+/// Sets mode and owner of a plain file or directory.
+///
+/// # Errors
+/// [`Error::File`].
+pub(in crate::install) fn set_access(tree: &Tree, path: &Path, access: Access) -> Result<(), Error> {
+    let (directory, name) = tree.existing_parent(path)?;
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    fs::openat(&directory, &name, flags, Mode::empty())
+        .and_then(|fd| grant(&fd, access))
+        .map_err(Error::file("set mode and owner of", tree.outside(path)))
+}
 
-    /// Sets mode and owner of a plain file or directory.
-    ///
-    /// # Errors
-    /// [`Error::File`].
-    pub(in crate::install) fn set_access(&self, path: &Path, access: Access) -> Result<(), Error> {
-        let (directory, name) = self.existing_parent(path)?;
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        fs::openat(&directory, &name, flags, Mode::empty())
-            .and_then(|fd| grant(&fd, access))
-            .map_err(Error::file("set mode and owner of", self.outside(path)))
-    }
-
-    /// Writes a file whole. With `keep_old`, what it replaces stays as [`Beside::Old`]; otherwise there must be
-    /// nothing in its place.
-    ///
-    /// # Errors
-    /// [`Error::File`]; the place is then as before, and [`Tree::tidy`] removes what was left beside it.
-    pub(in crate::install) fn write(
-        &self,
-        path: &Path,
-        content: impl Read,
-        access: Access,
-        keep_old: bool,
-    ) -> Result<(), Error> {
-        let (directory, name) = self.existing_parent(path)?;
-        let new = Beside::New.name(&name);
-        self.write_beside(path, content, access)?;
-        let renamed = if keep_old {
-            let old = Beside::Old.name(&name);
-            // An earlier run that was killed may have left one; the file in place is what counts now.
-            unlink(&directory, &old)
-                .and_then(|()| fs::linkat(&directory, &name, &directory, &old, AtFlags::empty()))
-                .and_then(|()| fs::renameat(&directory, &new, &directory, &name))
-        } else {
-            rename_new(&directory, &new, &directory, &name)
-        };
-        renamed.map_err(Error::file("put in place", self.outside(path)))?;
-        self.sync_parent(path)
-    }
-
-    /// Keeps the file as it is under [`Beside::Old`] too, so that [`Tree::put_back`] needs no room for its content.
-    ///
-    /// # Errors
-    /// [`Error::File`].
-    pub(in crate::install) fn keep_old(&self, path: &Path) -> Result<(), Error> {
-        let (directory, name) = self.existing_parent(path)?;
+/// Writes a file whole. With `keep_old`, what it replaces stays as [`Beside::Old`]; otherwise there must be
+/// nothing in its place.
+///
+/// # Errors
+/// [`Error::File`]; the place is then as before, and [`tidy`] removes what was left beside it.
+pub(in crate::install) fn write(
+    tree: &Tree,
+    path: &Path,
+    content: impl Read,
+    access: Access,
+    keep_old: bool,
+) -> Result<(), Error> {
+    let (directory, name) = tree.existing_parent(path)?;
+    let new = Beside::New.name(&name);
+    write_beside(tree, path, content, access)?;
+    let renamed = if keep_old {
         let old = Beside::Old.name(&name);
+        // An earlier run that was killed may have left one; the file in place is what counts now.
         unlink(&directory, &old)
             .and_then(|()| fs::linkat(&directory, &name, &directory, &old, AtFlags::empty()))
-            .map_err(Error::file("keep a second link of", self.outside(path)))
-    }
+            .and_then(|()| fs::renameat(&directory, &new, &directory, &name))
+    } else {
+        rename_new(&directory, &new, &directory, &name)
+    };
+    renamed.map_err(Error::file("put in place", tree.outside(path)))?;
+    tree.sync_parent(path)
+}
 
-    /// Writes over the bytes of a file in place, which takes no room: the content is not longer than what is there, and
-    /// is filled up with spaces to that length. A power cut in the middle can leave a mixture of both.
-    ///
-    /// # Errors
-    /// [`Error::File`], also if the content is longer.
-    pub(in crate::install) fn write_over(&self, path: &Path, content: &[u8]) -> Result<(), Error> {
-        use std::os::unix::fs::FileExt as _;
-        let (directory, name) = self.existing_parent(path)?;
-        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let written = fs::openat(&directory, &name, flags, Mode::empty())
-            .map_err(std::io::Error::from)
-            .and_then(|fd| {
-                let file = File::from(fd);
-                let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
-                let Some(spare) = length.checked_sub(content.len()) else { return Err(Errno::NOSPC.into()) };
-                let text = content.strip_suffix(b"\n").unwrap_or(content);
-                let end: &[u8] = if text.len() < content.len() { b"\n" } else { b"" };
-                file.write_all_at(&[text, &vec![b' '; spare], end].concat(), 0)?;
-                file.sync_all()
-            });
-        written.map_err(Error::file("write over", self.outside(path)))
-    }
+/// Keeps the file as it is under [`Beside::Old`] too, so that [`put_back`] needs no room for its content.
+///
+/// # Errors
+/// [`Error::File`].
+pub(in crate::install) fn keep_old(tree: &Tree, path: &Path) -> Result<(), Error> {
+    let (directory, name) = tree.existing_parent(path)?;
+    let old = Beside::Old.name(&name);
+    unlink(&directory, &old)
+        .and_then(|()| fs::linkat(&directory, &name, &directory, &old, AtFlags::empty()))
+        .map_err(Error::file("keep a second link of", tree.outside(path)))
+}
 
-    /// Writes a file whole, whatever was there before.
-    ///
-    /// # Errors
-    /// [`Error::File`]; the place is then as before.
-    pub(in crate::install) fn overwrite(
-        &self,
-        path: &Path,
-        content: &[u8],
-        access: Access,
-    ) -> Result<(), Error> {
-        let (directory, name) = self.existing_parent(path)?;
-        self.write_beside(path, content, access)?;
-        fs::renameat(&directory, Beside::New.name(&name), &directory, &name)
-            .map_err(Error::file("put in place", self.outside(path)))?;
-        self.sync_parent(path)
-    }
+/// Writes over the bytes of a file in place, which takes no room: the content is not longer than what is there, and
+/// is filled up with spaces to that length. A power cut in the middle can leave a mixture of both.
+///
+/// # Errors
+/// [`Error::File`], also if the content is longer.
+pub(in crate::install) fn write_over(tree: &Tree, path: &Path, content: &[u8]) -> Result<(), Error> {
+    use std::os::unix::fs::FileExt as _;
+    let (directory, name) = tree.existing_parent(path)?;
+    let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let written =
+        fs::openat(&directory, &name, flags, Mode::empty()).map_err(std::io::Error::from).and_then(|fd| {
+            let file = File::from(fd);
+            let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+            let Some(spare) = length.checked_sub(content.len()) else { return Err(Errno::NOSPC.into()) };
+            let text = content.strip_suffix(b"\n").unwrap_or(content);
+            let end: &[u8] = if text.len() < content.len() { b"\n" } else { b"" };
+            file.write_all_at(&[text, &vec![b' '; spare], end].concat(), 0)?;
+            file.sync_all()
+        });
+    written.map_err(Error::file("write over", tree.outside(path)))
+}
 
-    /// Writes the content under [`Beside::New`] and makes it durable.
-    fn write_beside(&self, path: &Path, mut content: impl Read, access: Access) -> Result<(), Error> {
-        let (directory, name) = self.existing_parent(path)?;
-        let new = Beside::New.name(&name);
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let written = unlink(&directory, &new)
-            .and_then(|()| fs::openat(&directory, &new, flags, Mode::RUSR | Mode::WUSR))
-            .map_err(std::io::Error::from)
-            .and_then(|fd| {
-                let mut file = File::from(fd);
-                let mut piece = vec![0; PIECE];
-                loop {
-                    let length = content.read(&mut piece)?;
-                    if length == 0 {
-                        break;
-                    }
-                    file.write_all(&piece[..length])?;
+/// Writes a file whole, whatever was there before.
+///
+/// # Errors
+/// [`Error::File`]; the place is then as before.
+pub(in crate::install) fn overwrite(
+    tree: &Tree,
+    path: &Path,
+    content: &[u8],
+    access: Access,
+) -> Result<(), Error> {
+    let (directory, name) = tree.existing_parent(path)?;
+    write_beside(tree, path, content, access)?;
+    fs::renameat(&directory, Beside::New.name(&name), &directory, &name)
+        .map_err(Error::file("put in place", tree.outside(path)))?;
+    tree.sync_parent(path)
+}
+
+/// Writes the content under [`Beside::New`] and makes it durable.
+fn write_beside(tree: &Tree, path: &Path, mut content: impl Read, access: Access) -> Result<(), Error> {
+    let (directory, name) = tree.existing_parent(path)?;
+    let new = Beside::New.name(&name);
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let written = unlink(&directory, &new)
+        .and_then(|()| fs::openat(&directory, &new, flags, Mode::RUSR | Mode::WUSR))
+        .map_err(std::io::Error::from)
+        .and_then(|fd| {
+            let mut file = File::from(fd);
+            let mut piece = vec![0; PIECE];
+            loop {
+                let length = content.read(&mut piece)?;
+                if length == 0 {
+                    break;
                 }
-                grant(&file, access)?;
-                fs::fsync(&file).map_err(Into::into)
-            });
-        written.map_err(Error::file("write", self.outside(path)))
-    }
+                file.write_all(&piece[..length])?;
+            }
+            grant(&file, access)?;
+            fs::fsync(&file).map_err(Into::into)
+        });
+    written.map_err(Error::file("write", tree.outside(path)))
+}
 
-    /// Puts [`Beside::Old`] back in place, if there is one.
-    ///
-    /// # Errors
-    /// [`Error::File`].
-    pub(in crate::install) fn put_back(&self, path: &Path) -> Result<(), Error> {
-        let Some((directory, name)) = self.parent(path)? else { return Ok(()) };
-        let old = Beside::Old.name(&name);
-        // A rename of one link over another of the same file does nothing (rename(2)), so the link goes separately.
-        match fs::renameat(&directory, &old, &directory, &name).and_then(|()| unlink(&directory, &old)) {
-            Ok(()) => self.sync_parent(path),
-            Err(Errno::NOENT) => Ok(()),
-            Err(error) => Err(Error::file("put back", self.outside(path))(error)),
-        }
+/// Puts [`Beside::Old`] back in place, if there is one.
+///
+/// # Errors
+/// [`Error::File`].
+pub(in crate::install) fn put_back(tree: &Tree, path: &Path) -> Result<(), Error> {
+    let Some((directory, name)) = tree.parent(path)? else { return Ok(()) };
+    let old = Beside::Old.name(&name);
+    // A rename of one link over another of the same file does nothing (rename(2)), so the link goes separately.
+    match fs::renameat(&directory, &old, &directory, &name).and_then(|()| unlink(&directory, &old)) {
+        Ok(()) => tree.sync_parent(path),
+        Err(Errno::NOENT) => Ok(()),
+        Err(error) => Err(Error::file("put back", tree.outside(path))(error)),
     }
+}
 
-    /// Removes what a change may have left beside a file.
-    ///
-    /// # Errors
-    /// [`Error::File`].
-    pub(in crate::install) fn tidy(&self, path: &Path) -> Result<(), Error> {
-        let Some((directory, name)) = self.parent(path)? else { return Ok(()) };
-        unlink(&directory, &Beside::New.name(&name))
-            .and_then(|()| unlink(&directory, &Beside::Old.name(&name)))
-            .map_err(Error::file("tidy up beside", self.outside(path)))
-    }
+/// Removes what a change may have left beside a file.
+///
+/// # Errors
+/// [`Error::File`].
+pub(in crate::install) fn tidy(tree: &Tree, path: &Path) -> Result<(), Error> {
+    let Some((directory, name)) = tree.parent(path)? else { return Ok(()) };
+    unlink(&directory, &Beside::New.name(&name))
+        .and_then(|()| unlink(&directory, &Beside::Old.name(&name)))
+        .map_err(Error::file("tidy up beside", tree.outside(path)))
 }
 
 /// Sets owner, then mode: changing the owner clears set-id bits (chown(2)).
 fn grant(fd: impl std::os::fd::AsFd, access: Access) -> rustix::io::Result<()> {
-    fs::fchown(&fd, Some(Uid::from_raw(access.uid)), Some(Gid::from_raw(access.gid)))?;
-    fs::fchmod(&fd, mode(access.mode))
+    fs::fchown(&fd, Some(Uid::from_raw(access.uid())), Some(Gid::from_raw(access.gid())))?;
+    fs::fchmod(&fd, mode(access.mode()))
 }
 
 /// Removes a name that may be missing.

@@ -5,11 +5,10 @@
 //! in `tests/tidy` keeps these calls from appearing anywhere else in `install`.
 
 pub(super) mod exec;
-mod files;
-mod removal;
+pub(super) mod files;
+pub(super) mod removal;
 mod tree;
 
 pub(super) use super::digest::Digest;
-pub(super) use files::Access;
-pub(super) use removal::{Emptied, Stuck};
-pub(super) use tree::{Found, Lock, Tree};
+pub(super) use removal::Emptied;
+pub(super) use tree::{Access, Found, Lock, Tree};

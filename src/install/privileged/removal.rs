@@ -21,92 +21,80 @@ pub(in crate::install) enum Emptied {
     MountPoint,
 }
 
-/// What could not be removed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::install) struct Stuck {
-    /// Where.
-    pub(in crate::install) path: PathBuf,
-    /// What the kernel said.
-    pub(in crate::install) error: Errno,
+/// Removes a file that may be missing.
+///
+/// # Errors
+/// [`Error::File`].
+pub(in crate::install) fn remove_file(tree: &Tree, path: &Path) -> Result<(), Error> {
+    let Some((directory, name)) = tree.parent(path)? else { return Ok(()) };
+    match fs::unlinkat(&directory, &name, AtFlags::empty()) {
+        Ok(()) => tree.sync_parent(path),
+        Err(Errno::NOENT) => Ok(()),
+        Err(error) => Err(Error::file("remove", tree.outside(path))(error)),
+    }
 }
 
-impl Tree {
-    /// Removes a file that may be missing.
-    ///
-    /// # Errors
-    /// [`Error::File`].
-    pub(in crate::install) fn remove_file(&self, path: &Path) -> Result<(), Error> {
-        let Some((directory, name)) = self.parent(path)? else { return Ok(()) };
-        match fs::unlinkat(&directory, &name, AtFlags::empty()) {
-            Ok(()) => self.sync_parent(path),
-            Err(Errno::NOENT) => Ok(()),
-            Err(error) => Err(Error::file("remove", self.outside(path))(error)),
-        }
-    }
+/// Renames within one directory; there must be nothing of the new name.
+///
+/// # Errors
+/// [`Error::File`].
+pub(in crate::install) fn rename(tree: &Tree, from: &Path, to: &Path) -> Result<(), Error> {
+    let (directory, name) = tree.existing_parent(from)?;
+    let to_name = to.file_name().expect("paths of the layout end with a name");
+    rename_new(&directory, &name, &directory, to_name).map_err(Error::file("rename", tree.outside(from)))?;
+    tree.sync_parent(to)
+}
 
-    /// Renames within one directory; there must be nothing of the new name.
-    ///
-    /// # Errors
-    /// [`Error::File`].
-    pub(in crate::install) fn rename(&self, from: &Path, to: &Path) -> Result<(), Error> {
-        let (directory, name) = self.existing_parent(from)?;
-        let to_name = to.file_name().expect("paths of the layout end with a name");
-        rename_new(&directory, &name, &directory, to_name)
-            .map_err(Error::file("rename", self.outside(from)))?;
-        self.sync_parent(to)
+/// Removes a directory if it is empty.
+///
+/// # Errors
+/// [`Error::File`].
+pub(in crate::install) fn remove_directory(tree: &Tree, path: &Path) -> Result<Emptied, Error> {
+    let Some((directory, name)) = tree.parent(path)? else { return Ok(Emptied::Gone) };
+    match fs::unlinkat(&directory, &name, AtFlags::REMOVEDIR) {
+        Ok(()) => tree.sync_parent(path).map(|()| Emptied::Gone),
+        Err(Errno::NOENT) => Ok(Emptied::Gone),
+        Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(Emptied::NotEmpty),
+        Err(Errno::BUSY) => Ok(Emptied::MountPoint),
+        Err(error) => Err(Error::file("remove", tree.outside(path))(error)),
     }
+}
 
-    /// Removes a directory if it is empty.
-    ///
-    /// # Errors
-    /// [`Error::File`].
-    pub(in crate::install) fn remove_directory(&self, path: &Path) -> Result<Emptied, Error> {
-        let Some((directory, name)) = self.parent(path)? else { return Ok(Emptied::Gone) };
-        match fs::unlinkat(&directory, &name, AtFlags::REMOVEDIR) {
-            Ok(()) => self.sync_parent(path).map(|()| Emptied::Gone),
-            Err(Errno::NOENT) => Ok(Emptied::Gone),
-            Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(Emptied::NotEmpty),
-            Err(Errno::BUSY) => Ok(Emptied::MountPoint),
-            Err(error) => Err(Error::file("remove", self.outside(path))(error)),
-        }
+/// Removes a directory with everything in it. Symbolic links are removed, not followed.
+///
+/// # Errors
+/// [`Error::File`], for a mount point inside too (`EBUSY`).
+pub(in crate::install) fn remove_tree(tree: &Tree, path: &Path) -> Result<(), Error> {
+    match clear_tree(tree, path)?.into_iter().next() {
+        None => Ok(()),
+        Some((stuck, error)) => Err(Error::file("remove", tree.outside(&stuck))(error)),
     }
+}
 
-    /// Removes a directory with everything in it. Symbolic links are removed, not followed.
-    ///
-    /// # Errors
-    /// [`Error::File`], for a mount point inside too (`EBUSY`).
-    pub(in crate::install) fn remove_tree(&self, path: &Path) -> Result<(), Error> {
-        match self.clear_tree(path)?.into_iter().next() {
-            None => Ok(()),
-            Some(stuck) => Err(Error::file("remove", self.outside(&stuck.path))(stuck.error)),
-        }
+/// Removes what can be removed of a directory and everything in it, and says what cannot. Symbolic links are removed,
+/// not followed; a mount point is emptied.
+///
+/// # Errors
+/// [`Error::File`] for what no removal should answer.
+pub(in crate::install) fn clear_tree(tree: &Tree, path: &Path) -> Result<Vec<(PathBuf, Errno)>, Error> {
+    let mut stuck = Vec::new();
+    if let Some((directory, name)) = tree.parent(path)? {
+        clear(&directory, &name, path, &mut stuck).map_err(Error::file("remove", tree.outside(path)))?;
+        tree.sync_parent(path)?;
     }
+    Ok(stuck)
+}
 
-    /// Removes what can be removed of a directory and everything in it, and says what cannot. Symbolic links are removed,
-    /// not followed; a mount point is emptied.
-    ///
-    /// # Errors
-    /// [`Error::File`] for what no removal should answer.
-    pub(in crate::install) fn clear_tree(&self, path: &Path) -> Result<Vec<Stuck>, Error> {
-        let mut stuck = Vec::new();
-        if let Some((directory, name)) = self.parent(path)? {
-            clear(&directory, &name, path, &mut stuck).map_err(Error::file("remove", self.outside(path)))?;
-            self.sync_parent(path)?;
-        }
-        Ok(stuck)
-    }
-
-    /// The names in a directory, without `.` and `..`; empty if it is missing.
-    ///
-    /// # Errors
-    /// [`Error::File`].
-    pub(in crate::install) fn names(&self, path: &Path) -> Result<Vec<std::ffi::OsString>, Error> {
-        let Some(directory) = self.directory(path)? else { return Ok(Vec::new()) };
-        match list(&directory, ".".as_ref()) {
-            Ok((_, names)) => Ok(names),
-            Err(Errno::NOENT) => Ok(Vec::new()),
-            Err(error) => Err(Error::file("list", self.outside(path))(error)),
-        }
+/// The names in a directory, without `.` and `..`; empty if it is missing.
+///
+/// # Errors
+/// [`Error::File`].
+pub(in crate::install) fn names(tree: &Tree, path: &Path) -> Result<Vec<std::ffi::OsString>, Error> {
+    let Some(directory) = tree.directory(path)? else { return Ok(Vec::new()) };
+    match list(&directory, ".".as_ref()) {
+        Ok((_, names)) => Ok(names),
+        Err(Errno::NOENT) => Ok(Vec::new()),
+        Err(error) => Err(Error::file("list", tree.outside(path))(error)),
     }
 }
 
@@ -131,7 +119,7 @@ fn clear(
     at: &OwnedFd,
     name: &std::ffi::OsStr,
     path: &Path,
-    stuck: &mut Vec<Stuck>,
+    stuck: &mut Vec<(PathBuf, Errno)>,
 ) -> rustix::io::Result<()> {
     let before = stuck.len();
     let mut removed = fs::unlinkat(at, name, AtFlags::empty());
@@ -149,7 +137,7 @@ fn clear(
         Err(
             error
             @ (Errno::BUSY | Errno::PERM | Errno::ACCESS | Errno::ROFS | Errno::NOTEMPTY | Errno::EXIST),
-        ) => stuck.push(Stuck { path: path.to_owned(), error }),
+        ) => stuck.push((path.to_owned(), error)),
         Err(error) => return Err(error),
     }
     Ok(())

@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{self, AtFlags, FileType, FlockOperation, Mode, OFlags, StatVfsMountFlags, fstatvfs};
+use rustix::fs::{self, AtFlags, FileType, FlockOperation, Mode, OFlags, Stat, StatVfsMountFlags, fstatvfs};
 use rustix::io::Errno;
 
 use crate::install::error::Error;
@@ -25,17 +25,24 @@ pub(in crate::install) struct Tree {
     path: PathBuf,
 }
 
+/// Mode and owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::install) struct Access {
+    /// Permission bits, with set-id and sticky bits.
+    mode: u32,
+    /// The owner.
+    uid: u32,
+    /// The group.
+    gid: u32,
+}
+
 /// What is at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::install) struct Found {
     /// File, directory, or something else.
-    pub(in crate::install) kind: FileType,
-    /// Permission bits, with set-id and sticky bits.
-    pub(in crate::install) mode: u32,
-    /// The owner.
-    pub(in crate::install) uid: u32,
-    /// The group.
-    pub(in crate::install) gid: u32,
+    kind: FileType,
+    /// Mode and owner.
+    access: Access,
 }
 
 impl Tree {
@@ -108,12 +115,7 @@ impl Tree {
     pub(in crate::install) fn look(&self, path: &Path) -> Result<Option<Found>, Error> {
         let Some((directory, name)) = self.parent(path)? else { return Ok(None) };
         match fs::statat(&directory, &name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Ok(Some(Found {
-                kind: FileType::from_raw_mode(stat.st_mode),
-                mode: permissions(stat.st_mode),
-                uid: stat.st_uid,
-                gid: stat.st_gid,
-            })),
+            Ok(stat) => Ok(Some(Found::of(&stat, FileType::from_raw_mode(stat.st_mode)))),
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(Error::file("look at", self.outside(path))(error)),
         }
@@ -130,12 +132,7 @@ impl Tree {
         }
         let Some(fd) = self.directory(path)? else { return Ok(None) };
         let stat = fs::fstat(&fd).map_err(Error::file("look at", self.outside(path)))?;
-        Ok(Some(Found {
-            kind: FileType::Directory,
-            mode: permissions(stat.st_mode),
-            uid: stat.st_uid,
-            gid: stat.st_gid,
-        }))
+        Ok(Some(Found::of(&stat, FileType::Directory)))
     }
 
     /// Where the symbolic link at `path` leads; `None` if there is none.
@@ -213,7 +210,40 @@ impl Tree {
     }
 }
 
+impl Access {
+    /// These permission bits, owner and group.
+    pub(in crate::install) const fn new(mode: u32, uid: u32, gid: u32) -> Self {
+        Self { mode, uid, gid }
+    }
+
+    /// Permission bits, with set-id and sticky bits.
+    pub(in crate::install) const fn mode(self) -> u32 {
+        self.mode
+    }
+
+    /// The owner.
+    pub(in crate::install) const fn uid(self) -> u32 {
+        self.uid
+    }
+
+    /// The group.
+    pub(in crate::install) const fn gid(self) -> u32 {
+        self.gid
+    }
+}
+
 impl Found {
+    /// What the kernel tells of something of this kind.
+    fn of(stat: &Stat, kind: FileType) -> Self {
+        Self { kind, access: Access::new(permissions(stat.st_mode), stat.st_uid, stat.st_gid) }
+    }
+
+    /// Mode and owner.
+    #[must_use]
+    pub(in crate::install) fn access(&self) -> Access {
+        self.access
+    }
+
     /// Whether it is a plain file.
     #[must_use]
     pub(in crate::install) fn is_file(&self) -> bool {

@@ -1,0 +1,255 @@
+//! What every step has: an act, a way back, an entry of the receipt, a text and a reason.
+//!
+//! A step knows what was there when the plan was made ([`Act`]), so that reverting it restores exactly that. Reverting is
+//! possible at any point of the act, also when it was never begun.
+
+use std::fmt::Debug;
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use crate::install::error::Error;
+use crate::install::layout::Layout;
+use crate::install::receipt::Entry;
+use crate::install::target::Target;
+use crate::install::verify::Proof;
+
+/// What a step does to its object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::install) enum Act {
+    /// Makes what is missing.
+    Create,
+    /// Writes a new content over one that we wrote, or that drifted from it; of a service, restarts it.
+    Replace,
+    /// Mends mode and owner only.
+    Mend,
+    /// Nothing: it is as it should be.
+    Same,
+    /// Nothing: it is somebody's, for this reason.
+    Keep(&'static str),
+}
+
+/// What the caller hears while a plan is carried out.
+#[derive(Debug)]
+pub enum Progress<'a> {
+    /// The step is done.
+    Done(&'a Step),
+    /// The step failed; what follows is the way back.
+    Failed(&'a Step),
+    /// The step was reverted.
+    Reverted(&'a Step),
+    /// systemd has not begun with the step yet, for this reason.
+    Waiting(&'a str),
+    /// The service has answered.
+    Answered(&'a Proof),
+}
+
+/// Hears what happens while a plan is carried out.
+pub(in crate::install) type Listener<'a> = dyn FnMut(Progress<'_>) + 'a;
+
+/// One step of a plan.
+#[derive(Debug)]
+pub struct Step {
+    /// What is done.
+    act: Act,
+    /// To what.
+    action: Box<dyn Action>,
+}
+
+/// What one kind of step is and does. [`Step`] calls what changes something only if the act does.
+pub(in crate::install) trait Action: Debug {
+    /// Its name for programs.
+    fn kind(&self) -> &'static str;
+
+    /// The step in words.
+    fn text(&self, act: &Act, layout: &Layout) -> String;
+
+    /// Why it is there, as one line, for somebody who is asked whether to go on.
+    fn reason(&self, layout: &Layout) -> &'static str;
+
+    /// Further members for programs.
+    fn describe(&self, _layout: &Layout, _data: &mut Map<String, Value>) {}
+
+    /// The file or directory that the step makes or writes.
+    fn path(&self) -> Option<&Path> {
+        None
+    }
+
+    /// Whether its object is something on the disk, rather than a program that is run.
+    fn is_on_disk(&self) -> bool {
+        false
+    }
+
+    /// Whether it only looks, so that a plan without another act changes nothing.
+    fn only_looks(&self) -> bool {
+        false
+    }
+
+    /// The lines of a text that the step changes, each with its mark; empty where there is nothing to show.
+    fn difference(&self, _act: &Act, _target: &Target) -> Vec<(char, String)> {
+        Vec::new()
+    }
+
+    /// The receipt's entry, if the step makes something lasting.
+    fn entry(&self, _act: &Act, _target: &Target) -> Option<Entry> {
+        None
+    }
+
+    /// Carries the step out.
+    ///
+    /// # Errors
+    /// Those of the act.
+    fn apply(&self, act: &Act, target: &Target, listener: &mut Listener<'_>) -> Result<(), Error>;
+
+    /// Restores what was there before [`Action::apply`], however far that came; whether there is such a way back.
+    ///
+    /// # Errors
+    /// Those of the way back.
+    fn revert(&self, _act: &Act, _target: &Target) -> Result<bool, Error> {
+        Ok(false)
+    }
+
+    /// After all steps are reverted: has a program take up again what was restored.
+    ///
+    /// # Errors
+    /// Those of the program.
+    fn resume(&self, _act: &Act, _target: &Target, _listener: &mut Listener<'_>) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+impl Step {
+    /// A step that does this.
+    pub(in crate::install) fn new(act: Act, action: impl Action + 'static) -> Self {
+        Self { act, action: Box::new(action) }
+    }
+
+    /// Whether the step changes anything, or runs a program.
+    #[must_use]
+    pub const fn acts(&self) -> bool {
+        matches!(self.act, Act::Create | Act::Replace | Act::Mend)
+    }
+
+    /// Whether the step changes anything.
+    pub(in crate::install) fn changes(&self) -> bool {
+        self.acts() && !self.action.only_looks()
+    }
+
+    /// Whether the step writes another content over that of this file.
+    pub(in crate::install) fn replaces(&self, path: &Path) -> bool {
+        self.act == Act::Replace && self.path() == Some(path)
+    }
+
+    /// Why the step leaves alone what is there.
+    #[must_use]
+    pub const fn kept_because(&self) -> Option<&'static str> {
+        match self.act {
+            Act::Keep(why) => Some(why),
+            _ => None,
+        }
+    }
+
+    /// Whether the step is worth a line in a plan: that a directory of the system is there is not.
+    #[must_use]
+    pub fn is_worth_showing(&self, layout: &Layout) -> bool {
+        match self.path() {
+            Some(path) if self.act == Act::Same => layout.knows_file(path),
+            _ => true,
+        }
+    }
+
+    /// The sign before the step in a plan: `+`, `~` or `=`; `>` for a program that is run.
+    #[must_use]
+    pub fn mark(&self) -> char {
+        match self.act {
+            Act::Same | Act::Keep(_) => '=',
+            _ if !self.action.is_on_disk() => '>',
+            Act::Create => '+',
+            Act::Replace | Act::Mend => '~',
+        }
+    }
+
+    /// The file or directory that the step makes or writes.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.action.path()
+    }
+
+    /// The step in words.
+    #[must_use]
+    pub fn shown(&self, layout: &Layout) -> String {
+        let text = self.action.text(&self.act, layout);
+        match self.act {
+            Act::Keep(why) => format!("{text}: kept, {why}"),
+            _ => text,
+        }
+    }
+
+    /// Why the step is there, as one line.
+    #[must_use]
+    pub fn reason(&self, layout: &Layout) -> &'static str {
+        self.action.reason(layout)
+    }
+
+    /// The lines of a text that the step changes, each with its mark; empty where there is nothing to show.
+    #[must_use]
+    pub fn difference(&self, target: &Target) -> Vec<(char, String)> {
+        self.action.difference(&self.act, target)
+    }
+
+    /// The step for programs.
+    #[must_use]
+    pub fn data(&self, layout: &Layout) -> Value {
+        let act = match self.act {
+            Act::Create => "create",
+            Act::Replace => "replace",
+            Act::Mend => "mend",
+            Act::Same => "same",
+            Act::Keep(_) => "keep",
+        };
+        let mut data = Map::new();
+        data.insert("act".to_owned(), json!(act));
+        data.insert("object".to_owned(), json!(self.action.kind()));
+        data.insert("text".to_owned(), json!(self.shown(layout)));
+        self.action.describe(layout, &mut data);
+        data.extend(self.kept_because().map(|why| ("kept".to_owned(), json!(why))));
+        Value::Object(data)
+    }
+
+    /// The receipt's entry, if the step makes something lasting.
+    pub(in crate::install) fn entry(&self, target: &Target) -> Option<Entry> {
+        self.action.entry(&self.act, target)
+    }
+
+    /// Carries the step out.
+    ///
+    /// # Errors
+    /// Those of the act.
+    pub(in crate::install) fn apply(
+        &self,
+        target: &Target,
+        listener: &mut Listener<'_>,
+    ) -> Result<(), Error> {
+        if self.acts() { self.action.apply(&self.act, target, listener) } else { Ok(()) }
+    }
+
+    /// Restores what was there before [`Step::apply`], however far that came; whether there is such a way back.
+    ///
+    /// # Errors
+    /// Those of the way back.
+    pub(in crate::install) fn revert(&self, target: &Target) -> Result<bool, Error> {
+        if self.acts() { self.action.revert(&self.act, target) } else { Ok(false) }
+    }
+
+    /// After all steps are reverted: has a program take up again what was restored.
+    ///
+    /// # Errors
+    /// Those of the program.
+    pub(in crate::install) fn resume(
+        &self,
+        target: &Target,
+        listener: &mut Listener<'_>,
+    ) -> Result<(), Error> {
+        if self.acts() { self.action.resume(&self.act, target, listener) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,41 @@
+//! The proof that the service works.
+
+use super::action::{Act, Action, Listener, Progress, Step};
+use crate::install::error::Error;
+use crate::install::layout::Layout;
+use crate::install::target::Target;
+use crate::install::verify;
+
+/// Asks the service, as a client would.
+#[derive(Debug)]
+pub(in crate::install) struct Probe;
+
+impl Probe {
+    /// The step, unless there is nothing to ask.
+    pub(in crate::install) fn plan(nothing: Option<&'static str>) -> Step {
+        Step::new(nothing.map_or(Act::Create, Act::Keep), Self)
+    }
+}
+
+impl Action for Probe {
+    fn kind(&self) -> &'static str {
+        "probe"
+    }
+
+    fn text(&self, _: &Act, _: &Layout) -> String {
+        "probe the endpoint with a real request".to_owned()
+    }
+
+    fn reason(&self, _: &Layout) -> &'static str {
+        "success is claimed only after a real answer; else everything is undone"
+    }
+
+    fn only_looks(&self) -> bool {
+        true
+    }
+
+    fn apply(&self, _: &Act, target: &Target, listener: &mut Listener<'_>) -> Result<(), Error> {
+        listener(Progress::Answered(&verify::service(target)?));
+        Ok(())
+    }
+}
