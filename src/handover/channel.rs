@@ -97,7 +97,7 @@ enum Outgoing {
 impl Sender {
     /// Queues a message; `false` if the other process is gone. One that cannot be sent is dropped, and the receiving side
     /// learns of the end.
-    pub fn send(&self, message: &Message) -> bool {
+    pub(crate) fn send(&self, message: &Message) -> bool {
         !self.shared.over.is_cancelled() && self.queue.send(Outgoing::Line(message::line(message))).is_ok()
     }
 

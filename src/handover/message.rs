@@ -222,6 +222,7 @@ mod text_or_none {
     use serde::{Deserialize as _, Deserializer, Serialize, Serializer};
 
     /// Writes it.
+    #[expect(clippy::ref_option, reason = "serde calls it in this form")]
     pub(super) fn serialize<T: Serialize, S: Serializer>(
         value: &Option<T>,
         to: S,
