@@ -14,7 +14,7 @@
 //! standard error, listeners and [`Plan`], so that a program that hangs or is no mcpeg never holds them. Until it has
 //! said hello, its standard error is a pipe, whose text tells why a program did not start.
 //!
-//! Afterwards both talk in lines of JSON over a [`channel`] until the old process ends. The stages, old to new and
+//! Afterwards both talk in lines of JSON over a [`channel`] until the old process ends; its plan is the first of them. The stages, old to new and
 //! back: `take` `prepared` `go` `ready` `commit` `owned` `confirm` `confirmed` `released`. Any failure before `confirmed`
 //! leaves everything to the old process, which ends the new one and waits for its death before it makes the run-time
 //! files its own again. Sessions go over the same channel at any time, in both directions. Children of upstreams go before

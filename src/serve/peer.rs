@@ -12,7 +12,7 @@ use super::error::Error;
 use super::reload::{self, Asker};
 use crate::gateway::Gateway;
 use crate::handover::channel::{self, Descriptors, Receiver, Sender};
-use crate::handover::{self, Child, ChildTransfer, Error as Failure, Message};
+use crate::handover::{self, Child, ChildTransfer, Error as Failure, Message, Plan};
 
 /// The way to the process before or after this one, with the task that carries what the gateway is told.
 #[derive(Debug)]
@@ -34,15 +34,27 @@ impl Drop for PeerChannel {
 }
 
 impl PeerChannel {
-    /// Opens the way; the gateway asks the other process from here on. Children come with `descriptors`, and what the other
-    /// process is asked to read again goes to `reloads`.
-    pub(super) fn open(
+    /// Opens the way to the process after this one, which is to take this plan.
+    pub(super) fn to_successor(
         stream: UnixStream,
-        descriptors: Option<Descriptors>,
+        plan: Plan,
         gateway: &Gateway,
         reloads: mpsc::Sender<Asker>,
     ) -> Self {
         let (sender, receiver) = channel::open(stream);
+        // Before anything that the gateway says: the new process reads it without a runtime, and nothing else.
+        sender.send(&Message::Take(Box::new(plan)));
+        Self::open((sender, receiver), None, gateway, reloads)
+    }
+
+    /// The gateway asks the other process from here on. Children come with `descriptors`, and what the other process is
+    /// asked to read again goes to `reloads`.
+    fn open(
+        (sender, receiver): (Sender, Receiver),
+        descriptors: Option<Descriptors>,
+        gateway: &Gateway,
+        reloads: mpsc::Sender<Asker>,
+    ) -> Self {
         let (stages_in, stages) = mpsc::unbounded_channel();
         gateway.set_peer(sender.clone());
         let carrier = Carrier { gateway: gateway.clone(), sender: sender.clone(), descriptors, reloads };
@@ -60,7 +72,7 @@ impl PeerChannel {
         let descriptors = descriptors.map(Descriptors::of).transpose().map_err(Error::Channel)?;
         channel.set_nonblocking(true).map_err(Error::Channel)?;
         let channel = UnixStream::from_std(channel).map_err(Error::Channel)?;
-        Ok(Self::open(channel, descriptors, gateway, reloads))
+        Ok(Self::open(channel::open(channel), descriptors, gateway, reloads))
     }
 
     /// Towards the other process.

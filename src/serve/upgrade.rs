@@ -278,8 +278,8 @@ impl Offer {
             std::io::ErrorKind::BrokenPipe => early(candidate.died()),
             _ => early(Failure::Pass(error)),
         })?;
-        let mut peer = PeerChannel::open(stream, None, &self.gateway, self.reloads.clone());
-        peer.sender().send(&Message::Take(Box::new(self.plan.clone())));
+        let (plan, reloads) = (self.plan.clone(), self.reloads.clone());
+        let mut peer = PeerChannel::to_successor(stream, plan, &self.gateway, reloads);
         let prepared = tokio::time::timeout_at(deadline, peer.stage(&Message::Prepared)).await;
         settle(prepared, &mut candidate, self.limit).map_err(early)?;
         let pause = Pause::begin(&self.gateway);
