@@ -7,12 +7,14 @@
 //! | [`cli`] | the clap definition, control actions, all terminal output | everything below |
 //! | [`serve`] | the start-up order of the daemon, top to bottom | log, daemon, gateway and below |
 //! | [`log`] | subscriber, formats, files | config, exit, sys, text |
-//! | [`daemon`] | detach, pid file, readiness, listeners, signals, control | allowance, config, drain, exit, handover, probe, sys |
-//! | [`install`] | plan, steps, receipt, checks | config, exit, probe, render, sys |
+//! | [`daemon`] | detach, pid file, readiness, listeners, signals, control | allowance, config, drain, exit, handover, probe, program, sys, systemd |
+//! | [`install`] | plan, steps, receipt, checks | config, exit, probe, program, render, sys, systemd |
 //! | [`gateway`] | the MCP relay, its sessions and upstreams | allowance, config, drain, exit, handover, sys |
-//! | [`handover`] | the protocol between a gateway and the process that takes its place | config, exit, sys |
+//! | [`handover`] | the protocol between a gateway and the process that takes its place | config, exit, sys, systemd |
 //! | [`config`] | the file format and the validated [`config::Config`] | exit |
-//! | [`render`] | askama contexts and escape types | nothing |
+//! | [`render`] | askama contexts | systemd |
+//! | [`systemd`] | systemctl, `sd_notify(3)`, passed descriptors, the journal, values in unit files | exit, program, sys |
+//! | [`program`] | running a program of the system, in a clean environment | exit, sys |
 //! | [`sys`] | the only unsafe code: the kernel's interfaces | nothing |
 //! | [`probe`] | one HTTP request to a listener of our own | nothing |
 //! | [`allowance`] | how many log records of one kind are written | nothing |
@@ -31,9 +33,11 @@ pub mod handover;
 pub mod install;
 pub mod log;
 pub mod probe;
+pub mod program;
 pub mod render;
 pub mod serve;
 pub mod sys;
+pub mod systemd;
 pub mod text;
 
 use std::process::ExitCode;

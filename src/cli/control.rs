@@ -7,12 +7,14 @@ use std::time::Duration;
 use crate::daemon::control::{self, Request};
 use crate::daemon::detach::START_TIMEOUT;
 use crate::daemon::locate::{self, State, Stopped};
-use crate::daemon::{RunPaths, Unit};
+use crate::daemon::{RunPaths, unit};
 use crate::exit::{Exit, ToExit};
 use crate::log::Console;
+use crate::program;
 use crate::serve::{self, Mode, Options, Outcome};
 use crate::sys::net::Address;
 use crate::sys::user::is_root;
+use crate::systemd::{Obstacle, Properties};
 
 use super::definition::{Common, Start};
 use super::report;
@@ -32,7 +34,7 @@ enum NotReplaced {
         /// The unit's name.
         unit: String,
         /// What is in the way.
-        why: String,
+        why: Obstacle,
     },
     /// It is stopped, and systemd, which it belongs to, has not started it.
     #[error("systemd has not started {unit}, which is stopped")]
@@ -43,7 +45,7 @@ enum NotReplaced {
         line: String,
         /// Why systemctl(1) could not even be asked.
         #[source]
-        cause: Option<std::io::Error>,
+        cause: Option<program::Error>,
     },
     /// It says why.
     #[error("{message}")]
@@ -80,7 +82,7 @@ impl ToExit for NotReplaced {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Suspended(pid) => Some(format!("`kill -CONT {pid}` lets it go on")),
-            Self::NotFollowed { unit, why } if why == "is masked" => {
+            Self::NotFollowed { unit, why: Obstacle::Masked } => {
                 Some(format!("`systemctl unmask {unit}`, then run the command again"))
             }
             Self::NotFollowed { unit, .. } => Some(format!(
@@ -162,11 +164,11 @@ pub(super) fn stop(common: &Common, force: bool) -> Exit {
 
 /// Starts what was found stopped: by systemd if it is a unit's, else as a daemon.
 fn start_stopped(common: &Common, paths: &RunPaths, limit: Option<Duration>) -> Exit {
-    let Some(unit) = Unit::with_pid_file(&paths.pid_file) else {
+    let Some(unit) = unit::with_pid_file(&paths.pid_file) else {
         return daemon(common, &Start::default(), limit);
     };
     let (name, line) = (unit.name().to_owned(), unit.line("start"));
-    let cause = match unit.start() {
+    let cause = match unit.act_openly("start") {
         Ok(status) if status.success() => {
             let pid = match locate::locate(paths) {
                 Ok(State::Running(running)) => format!("mcpeg is serving with pid {}", running.handle.pid()),
@@ -195,10 +197,10 @@ pub(super) fn restart(common: &Common, limit: Option<Duration>) -> Exit {
     if running.handle.is_suspended() {
         return report::error(&NotReplaced::Suspended(pid));
     }
-    if let Some((unit, why)) =
-        Unit::of(&running.record).and_then(|unit| Some((unit.name().to_owned(), unit.obstacle()?)))
+    if let Some(unit) = unit::of(&running.record)
+        && let Some(why) = unit.told(Properties::OF_OBSTACLES).and_then(|told| told.obstacle())
     {
-        return report::error(&NotReplaced::NotFollowed { unit, why });
+        return report::error(&NotReplaced::NotFollowed { unit: unit.name().to_owned(), why });
     }
     let limit = limit.unwrap_or(serve::START_LIMIT);
     let start_timeout_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);

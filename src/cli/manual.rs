@@ -13,7 +13,8 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
 
 use super::definition::Cli;
-use crate::config::reference::{Key, Table};
+use crate::config::key::{Description, FIRST, OnChange};
+use crate::config::keys::Table;
 use crate::daemon::SIGNALS;
 use crate::exit::Exit;
 use crate::install::ownership::{self, Act, PackageState, ReceiptState, Situation, UnitState, Verdict};
@@ -64,9 +65,25 @@ fn command(name: &str, command: &clap::Command, sections: &[&str]) -> String {
     for section in sections {
         let section = section.replace("@EXIT@", &exits()).replace("@SIGNALS@", &signals());
         let section = section.replace("@OWNERSHIP@", &ownership());
+        let section = needs(&section);
         page.push_str(&section.replace("@VARIABLES@\n", &variables(&command)));
     }
     page
+}
+
+/// A section with the keys in it that a reload cannot change, for each table and way.
+fn needs(section: &str) -> String {
+    let ways = [("RESTART", OnChange::Restart), ("START", OnChange::Start)];
+    let places = Table::ALL.into_iter().flat_map(|table| ways.map(|way| (table, way)));
+    places.fold(section.to_owned(), |section, (table, (word, way))| {
+        let keys: Vec<_> = table.keys().filter(|key| key.on_change == way).map(|key| key.name).collect();
+        let line = match keys.as_slice() {
+            [] => return section,
+            [only] => format!(".B {only}"),
+            [most @ .., last] => format!(".BR {} \" and \" {last}", most.join(" \", \" ")),
+        };
+        section.replace(&format!("@{word} {}@", table.header()), &line)
+    })
 }
 
 /// What `clap_mangen` renders, without the preamble that comes with each section, blanks at ends of lines, and brackets around
@@ -283,23 +300,23 @@ fn configuration() -> String {
     page.push_str(include_str!("manual/toml-head.man"));
     for table in Table::ALL {
         writeln!(page, ".SH [{}]", escaped(table.header())).expect("writing to memory does not fail");
-        table.keys().for_each(|key| page.push_str(&entry(key)));
+        table.keys().for_each(|key| page.push_str(&entry(&key)));
     }
     page.push_str(include_str!("manual/toml-tail.man"));
     page
 }
 
 /// One key: what it is, what it does, and an example.
-fn entry(key: &Key) -> String {
+fn entry(key: &Description) -> String {
     let default = key.default.map(|value| format!("; default {value}")).unwrap_or_default();
-    let units = key.kind.units().map(|units| format!("Units: {units}.\n")).unwrap_or_default();
+    let units = key.units.map(|units| format!("Units: {units}.\n")).unwrap_or_default();
+    let since = if key.since == FIRST { String::new() } else { format!("; since {}", key.since) };
     format!(
-        ".TP\n\\fB{}\\fR ({}{}; since {})\n{}\n{}Example: {}\n",
+        ".TP\n\\fB{}\\fR ({}{}{since})\n{}\n{}Example: {}\n",
         escaped(key.name),
-        escaped(&key.type_in_words()),
+        escaped(&key.kind),
         escaped(&default),
-        key.since(),
-        escaped(key.description),
+        escaped(key.doc),
         if units.is_empty() { units } else { escaped(units.trim_end()) + "\n" },
         escaped(key.example)
     )

@@ -1,13 +1,26 @@
 //! Listener addresses: `host:port`, `[IPv6]:port`, or `unix:/path`.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::model::ListenAddr;
-
 /// The longest path that fits into `sun_path` with its final NUL: unix(7).
 const LONGEST_UNIX_PATH: usize = 107;
+
+/// A listener's address as it is written: `host:port` or `unix:/path`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenAddr {
+    /// A TCP host (name, IPv4 address, or IPv6 address without brackets) and port.
+    Tcp {
+        /// The host part.
+        host: String,
+        /// The port; 0 lets the kernel choose.
+        port: u16,
+    },
+    /// A Unix socket's absolute path.
+    Unix(PathBuf),
+}
 
 /// Why a text is no listener address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -114,6 +127,16 @@ impl ListenAddr {
     }
 }
 
+impl fmt::Display for ListenAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
 /// Why two listeners cannot be bound together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Clash {
@@ -124,30 +147,30 @@ pub(super) enum Clash {
 }
 
 /// What listeners come to, for finding those that cannot be bound together: names are resolved, once each.
-pub(super) struct Places(Vec<Place>);
+pub(super) struct Bindings(Vec<Binding>);
 
 /// What one listener comes to.
-enum Place {
+enum Binding {
     /// These addresses; none for a name that cannot be resolved, which binding will tell.
     Tcp(Vec<SocketAddr>),
     /// This file, whatever links and dots lead there.
     Unix(PathBuf),
 }
 
-impl Places {
+impl Bindings {
     /// Those of these listeners.
     pub(super) fn of<'a>(listeners: impl Iterator<Item = &'a ListenAddr>) -> Self {
-        Self(listeners.map(Place::of).collect())
+        Self(listeners.map(Binding::of).collect())
     }
 
     /// Why two of them clash, by their numbers; the wider one may be either.
     pub(super) fn clash(&self, one: usize, other: usize) -> Option<Clash> {
         let dual = !is_v6_only();
         match (self.0.get(one)?, self.0.get(other)?) {
-            (Place::Unix(one), Place::Unix(other)) => {
+            (Binding::Unix(one), Binding::Unix(other)) => {
                 (one == other).then(|| Clash::Same(format!("unix:{}", one.display())))
             }
-            (Place::Tcp(ones), Place::Tcp(others)) => ones
+            (Binding::Tcp(ones), Binding::Tcp(others)) => ones
                 .iter()
                 .flat_map(|one| others.iter().map(move |other| (one, other)))
                 .find_map(|(one, other)| {
@@ -163,7 +186,7 @@ impl Places {
     }
 }
 
-impl Place {
+impl Binding {
     /// Where a listener will be bound.
     fn of(listener: &ListenAddr) -> Self {
         match listener {
@@ -211,9 +234,9 @@ mod tests {
     /// Whether these two clash, in both orders.
     fn clashes(one: &str, other: &str) -> Option<Clash> {
         let both = [one, other].map(|text| text.parse::<ListenAddr>().unwrap());
-        let places = Places::of(both.iter());
-        assert_eq!(places.clash(0, 1), places.clash(1, 0), "{one} {other}");
-        places.clash(0, 1)
+        let bindings = Bindings::of(both.iter());
+        assert_eq!(bindings.clash(0, 1), bindings.clash(1, 0), "{one} {other}");
+        bindings.clash(0, 1)
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::exit::{Exit, ToExit};
 
-use super::place::Problems;
+use super::diagnostic::{Problem, Problems};
 
 /// Why a configuration could not be loaded. No variant holds a value of the configuration that may be a secret.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +37,7 @@ pub enum Error {
 impl Error {
     /// The problems one by one; empty if a file could not even be read.
     #[must_use]
-    pub fn problems(&self) -> &[super::Problem] {
+    pub fn problems(&self) -> &[Problem] {
         match self {
             Self::Invalid(problems) => problems.as_slice(),
             _ => &[],

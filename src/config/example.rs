@@ -5,7 +5,8 @@
 
 use std::fmt::Write as _;
 
-use super::reference::{Key, Kind, Table};
+use super::key::Description;
+use super::keys::Table;
 
 /// The width of a comment in the reference, without its `# `.
 const WIDTH: usize = 78;
@@ -17,31 +18,6 @@ const HEAD: &str = "\
 # defaults shown here.
 ";
 
-/// The keys that came after the first release, each with its version: the others have always been there.
-const LATER: &[(Table, &str, &str)] = &[];
-
-impl Key {
-    /// The version that knew this key first.
-    #[must_use]
-    pub fn since(&self) -> &'static str {
-        let later = LATER.iter().find(|(table, name, _)| *table == self.table && *name == self.name);
-        later.map_or("0.1.0", |(_, _, version)| version)
-    }
-
-    /// The type of its value in words, with the values of a choice.
-    #[must_use]
-    pub fn type_in_words(&self) -> String {
-        match self.kind {
-            Kind::Choice(&[only]) => format!("the string \"{only}\""),
-            Kind::Choice(values) => {
-                let quoted: Vec<_> = values.iter().map(|value| format!("\"{value}\"")).collect();
-                format!("one of {}", quoted.join(", "))
-            }
-            kind => kind.name().to_owned(),
-        }
-    }
-}
-
 /// The text of the reference.
 ///
 /// # Panics
@@ -50,19 +26,20 @@ impl Key {
 pub fn reference() -> String {
     let mut text = HEAD.to_owned();
     for table in Table::ALL {
-        let off = if table == Table::Upstream { "#" } else { "" };
+        // An empty table of an upstream is not valid.
+        let off = if table.header().contains('.') { "#" } else { "" };
         write!(text, "\n{off}[{}]\n", table.header()).expect("a string takes all that is written");
-        table.keys().for_each(|key| describe(key, &mut text));
+        table.keys().for_each(|key| describe(&key, &mut text));
     }
     text
 }
 
 /// One key with its comment.
-fn describe(key: &Key, text: &mut String) {
-    comment(key.description, text);
+fn describe(key: &Description, text: &mut String) {
+    comment(key.doc, text);
     let default = key.default.map_or_else(|| "No default".to_owned(), |value| format!("Default: {value}"));
-    comment(&format!("Type: {}. {default}. Since {}.", key.type_in_words(), key.since()), text);
-    if let Some(units) = key.kind.units() {
+    comment(&format!("Type: {}. {default}. Since {}.", key.kind, key.since), text);
+    if let Some(units) = key.units {
         comment(&format!("Units: {units}."), text);
     }
     let (value, note) = key.default.map_or((key.example, " # an example"), |value| (value, ""));

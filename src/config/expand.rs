@@ -12,22 +12,46 @@ const LIMIT: u64 = 1 << 20;
 
 /// Where references look variables up; a test gives its own.
 #[derive(Clone, Copy)]
-pub(super) struct Surroundings<'a> {
+pub(super) struct Env<'a> {
     /// The value of an environment variable of this process.
-    pub(super) variable: &'a dyn Fn(&str) -> Option<OsString>,
+    variable: &'a dyn Fn(&str) -> Option<OsString>,
     /// Whether a well-formed reference that cannot be resolved is taken as resolved, to check everything else.
-    pub(super) lenient: bool,
+    lenient: bool,
+}
+
+impl<'a> Env<'a> {
+    /// An environment in which each reference must be resolved.
+    pub(super) const fn strict(variable: &'a dyn Fn(&str) -> Option<OsString>) -> Self {
+        Self { variable, lenient: false }
+    }
+
+    /// The same; if `lenient`, a reference that cannot be resolved is taken as resolved.
+    pub(super) const fn or_lenient(self, lenient: bool) -> Self {
+        Self { lenient: self.lenient || lenient, ..self }
+    }
+
+    /// Whether what this text stands for is not known, because it may have a reference that cannot be resolved.
+    pub(super) fn assumes(self, text: &str) -> bool {
+        self.lenient && text.contains("${")
+    }
 }
 
 /// Why a value's references could not be resolved.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Failure {
     /// What is wrong, with the reference quoted.
-    pub(super) message: String,
+    message: String,
     /// How it is mended.
-    pub(super) hint: String,
+    hint: String,
     /// Whether it was a reference at all.
     well_formed: bool,
+}
+
+impl Failure {
+    /// What is wrong, and how it is mended.
+    pub(super) fn into_parts(self) -> (String, String) {
+        (self.message, self.hint)
+    }
 }
 
 /// What stands for an unresolved reference in a lenient reading.
@@ -37,8 +61,8 @@ const ASSUMED: &str = "x";
 const DEPTH: usize = 16;
 
 /// Replaces each reference in `text` by what it stands for.
-pub(super) fn expand(text: &str, around: Surroundings<'_>) -> Result<String, Failure> {
-    expand_at(text, around, 0)
+pub(super) fn expand(text: &str, env: Env<'_>) -> Result<String, Failure> {
+    expand_at(text, env, 0)
 }
 
 /// Where the brace closes that is open at the beginning: defaults may have braces in them, in pairs.
@@ -51,7 +75,7 @@ fn closing(text: &str) -> Option<usize> {
 }
 
 /// [`expand`] in a default at this depth.
-fn expand_at(text: &str, around: Surroundings<'_>, depth: usize) -> Result<String, Failure> {
+fn expand_at(text: &str, env: Env<'_>, depth: usize) -> Result<String, Failure> {
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('$') {
@@ -62,8 +86,8 @@ fn expand_at(text: &str, around: Surroundings<'_>, depth: usize) -> Result<Strin
         } else if let Some(after) = after.strip_prefix('{') {
             let end = closing(after).ok_or_else(malformed)?;
             let (reference, after) = (&after[..end], &after[end + 1..]);
-            match resolve(reference, around, depth) {
-                Err(failure) if around.lenient && failure.well_formed => expanded.push_str(ASSUMED),
+            match resolve(reference, env, depth) {
+                Err(failure) if env.lenient && failure.well_formed => expanded.push_str(ASSUMED),
                 resolved => expanded.push_str(&resolved?),
             }
             rest = after;
@@ -77,7 +101,7 @@ fn expand_at(text: &str, around: Surroundings<'_>, depth: usize) -> Result<Strin
 }
 
 /// What one reference, without its braces, stands for.
-fn resolve(reference: &str, around: Surroundings<'_>, depth: usize) -> Result<String, Failure> {
+fn resolve(reference: &str, env: Env<'_>, depth: usize) -> Result<String, Failure> {
     let (reference, default) = match reference.split_once(":-") {
         Some((variable, default)) if variable.starts_with("env:") => (variable, Some(default)),
         _ => (reference, None),
@@ -88,9 +112,9 @@ fn resolve(reference: &str, around: Surroundings<'_>, depth: usize) -> Result<St
         well_formed: true,
     };
     match reference.split_once(':') {
-        Some(("env", name)) if is_variable_name(name) => match ((around.variable)(name), default) {
+        Some(("env", name)) if is_variable_name(name) => match ((env.variable)(name), default) {
             (value, Some(default)) if value.as_ref().is_none_or(|value| value.is_empty()) => {
-                if depth >= DEPTH { Err(malformed()) } else { expand_at(default, around, depth + 1) }
+                if depth >= DEPTH { Err(malformed()) } else { expand_at(default, env, depth + 1) }
             }
             (Some(value), _) => value.into_string().map_err(|_| {
                 fail(
@@ -108,7 +132,7 @@ fn resolve(reference: &str, around: Surroundings<'_>, depth: usize) -> Result<St
         Some(("file", _)) => Err(fail("is not an absolute path", "write ${file:/path/to/file}".to_owned())),
         Some(("credential", name)) if is_credential_name(name) => {
             let hint = format!("add LoadCredential={name}:/path/to/file to the unit");
-            let Some(directory) = (around.variable)("CREDENTIALS_DIRECTORY") else {
+            let Some(directory) = (env.variable)("CREDENTIALS_DIRECTORY") else {
                 return Err(fail("needs $CREDENTIALS_DIRECTORY, which systemd sets", hint));
             };
             read(&PathBuf::from(directory).join(name)).map_err(|why| fail(&why, hint))
@@ -125,11 +149,6 @@ fn malformed() -> Failure {
             .to_owned(),
         well_formed: false,
     }
-}
-
-/// Whether a text has a reference in it.
-pub(super) fn has_reference(text: &str) -> bool {
-    text.contains("${")
 }
 
 /// Reads a file that holds one value; a single newline at its end is the editor's and not part of the value.
@@ -175,7 +194,7 @@ mod tests {
             "CREDENTIALS_DIRECTORY" => credentials.map(|path| path.as_os_str().to_owned()),
             _ => None,
         };
-        expand(text, Surroundings { variable: &variable, lenient: false }).map_err(|failure| failure.message)
+        expand(text, Env::strict(&variable)).map_err(|failure| failure.message)
     }
 
     #[test]
@@ -199,10 +218,7 @@ mod tests {
     #[test]
     fn what_a_variable_holds_is_not_expanded_again() {
         let variable = |_: &str| Some(OsString::from("${env:B}$$"));
-        assert_eq!(
-            expand("${env:A}", Surroundings { variable: &variable, lenient: false }).unwrap(),
-            "${env:B}$$"
-        );
+        assert_eq!(expand("${env:A}", Env::strict(&variable)).unwrap(), "${env:B}$$");
     }
 
     #[test]

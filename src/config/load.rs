@@ -4,59 +4,25 @@
 //! stages are kept apart: meaning is checked only for files whose structure is right, so that one mistake is not
 //! reported twice.
 
-use std::ffi::OsString;
 use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize as _;
+use toml::Spanned;
 use toml::de::DeTable;
 
-use super::expand::Surroundings;
-use super::model::{Config, Upstream, UpstreamName};
-use super::place::{Place, Problems, Text, place_of};
-use super::schema::{self, Role};
-use super::settings::{self, Reader};
-use super::{Error, log_settings, shape, upstream};
+use super::diagnostic::{Place, Problems, Text, place_of};
+use super::error::Error;
+use super::expand::Env;
+use super::keys;
+use super::model::{Config, Log, Server, Upstream};
+use super::name::{self, UpstreamName};
+use super::reader::Reader;
+use super::section::Section;
+use super::source::{Overrides, Source, default_path, fragment_directory};
+use super::structure::{self, Role};
 
 /// The largest configuration file, in bytes.
 const LIMIT: u64 = 4 << 20;
-
-/// Where the configuration comes from.
-#[derive(Clone, Debug, Default)]
-pub struct Source {
-    /// The file that the user named; `None` is [`default_path`], which need not exist.
-    pub file: Option<PathBuf>,
-    /// What the command line says instead of the file.
-    pub overrides: Overrides,
-}
-
-/// What the command line says instead of the file.
-#[derive(Clone, Debug, Default)]
-pub struct Overrides {
-    /// Replaces `listen` if not empty.
-    pub listen: Vec<String>,
-    /// Replaces `file` of `[log]`; relative to the working directory of this process.
-    pub log_file: Option<PathBuf>,
-    /// Replaces `level` of `[log]`.
-    pub log_level: Option<String>,
-    /// The development profile: loopback only, mcpeg's own log at debug level, and no log file; a log level or log
-    /// file given beside it still counts.
-    pub dev: bool,
-}
-
-impl Source {
-    /// The same with paths that do not depend on the working directory, for a process that leaves it and loads the
-    /// configuration again later.
-    ///
-    /// # Errors
-    /// If the working directory is needed and cannot be told.
-    pub fn absolute(mut self) -> std::io::Result<Self> {
-        for path in [&mut self.file, &mut self.overrides.log_file].into_iter().flatten() {
-            *path = std::path::absolute(&*path)?;
-        }
-        Ok(self)
-    }
-}
 
 /// One file that was read.
 struct Document {
@@ -76,7 +42,7 @@ struct Document {
 /// If a file is missing or cannot be read, or with every problem that was found in the files' structure or meaning.
 pub fn load(source: &Source) -> Result<Config, Error> {
     let variable = |name: &str| std::env::var_os(name);
-    load_in(source, &[], Surroundings { variable: &variable, lenient: false })
+    load_in(source, &[], Env::strict(&variable))
 }
 
 /// Checks what [`load`] would say if these files stood in `conf.d` with their content, and if every reference could
@@ -86,7 +52,7 @@ pub fn load(source: &Source) -> Result<Config, Error> {
 /// Those of [`load`], except for references that cannot be resolved.
 pub fn preview(source: &Source, planned: &[(PathBuf, String)]) -> Result<Config, Error> {
     let variable = |name: &str| std::env::var_os(name);
-    load_in(source, planned, Surroundings { variable: &variable, lenient: true })
+    load_in(source, planned, Env::strict(&variable).or_lenient(true))
 }
 
 /// Checks what [`load`] would say if `file` were the configuration file beside this `conf.d`, and if every reference
@@ -98,7 +64,7 @@ pub fn candidate(file: &Path, fragments: &Path) -> Result<Config, Error> {
     let variable = |name: &str| std::env::var_os(name);
     let source = Source { file: Some(file.to_owned()), overrides: Overrides::default() };
     let documents = read_all(&source, &[], Some(fragments))?;
-    understand(&source, documents, Surroundings { variable: &variable, lenient: true })
+    understand(&source, documents, Env::strict(&variable).or_lenient(true))
 }
 
 /// The names of the upstreams in the configuration file, or the default one, and beside it, as far as they can be read,
@@ -115,70 +81,54 @@ pub fn upstream_names(file: Option<&Path>) -> Vec<String> {
     names
 }
 
-/// The directory of the files that hold upstreams only, beside the configuration file.
-#[must_use]
-pub fn fragment_directory(file: &Path) -> PathBuf {
-    file.parent().unwrap_or(Path::new("")).join("conf.d")
-}
-
-/// Where the configuration is if the user names no file: `/etc/mcpeg/mcpeg.toml` for root and for users without a
-/// home directory (service accounts), otherwise `mcpeg/mcpeg.toml` in the place of the XDG Base Directory
-/// Specification.
-#[must_use]
-pub fn default_path() -> PathBuf {
-    let root = nix::unistd::Uid::effective().is_root();
-    default_path_in(root, &|name| std::env::var_os(name))
-}
-
-/// [`default_path`] for a given user and environment.
-fn default_path_in(root: bool, variable: &dyn Fn(&str) -> Option<OsString>) -> PathBuf {
-    // Relative paths in these variables are invalid and must be ignored: XDG Base Directory Specification, Basics.
-    let absolute = |name| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let user = || absolute("XDG_CONFIG_HOME").or_else(|| absolute("HOME").map(|home| home.join(".config")));
-    let directory = if root { None } else { user() };
-    directory.unwrap_or_else(|| PathBuf::from("/etc")).join("mcpeg/mcpeg.toml")
-}
-
 /// [`load`] with planned files and a given environment.
-fn load_in(
-    source: &Source,
-    planned: &[(PathBuf, String)],
-    around: Surroundings<'_>,
-) -> Result<Config, Error> {
+fn load_in(source: &Source, planned: &[(PathBuf, String)], around: Env<'_>) -> Result<Config, Error> {
     understand(source, read_all(source, planned, None)?, around)
 }
 
 /// The meaning of files that were read.
-fn understand(source: &Source, documents: Vec<Document>, around: Surroundings<'_>) -> Result<Config, Error> {
+fn understand(source: &Source, documents: Vec<Document>, env: Env<'_>) -> Result<Config, Error> {
     let mut problems = Problems::default();
-    let mut server = super::Server::default();
-    let mut log = super::Log::default();
-    let mut found: Vec<(Place, Upstream)> = Vec::new();
-    let mut off: Vec<UpstreamName> = Vec::new();
+    let (mut server, mut log) = (None, None);
+    let mut names: Vec<(Place, UpstreamName)> = Vec::new();
+    let (mut upstreams, mut disabled) = (Vec::new(), Vec::new());
     for document in &documents {
-        let Some(shape) = document.parse(&mut problems) else { continue };
-        let mut reader = Reader { text: document.text(), around, problems: &mut problems };
+        let Some(table) = document.parse(&mut problems) else { continue };
+        let mut reader = Reader::of_meaning(document.text(), env, &mut problems);
+        let none = DeTable::new();
+        let inner =
+            |name: &str| table.get(name).and_then(|value| value.get_ref().as_table()).unwrap_or(&none);
         if document.role == Role::Main {
-            server = settings::server(&shape.server, &source.overrides, &mut reader);
-            log = log_settings::log(&shape.log, &source.overrides, &mut reader);
+            let mut section = Section::new(inner("server"), &mut reader);
+            server = Some(Server::read(&mut section, &source.overrides));
+            let mut section = Section::new(inner("log"), &mut reader);
+            log = Some(Log::read(&mut section, &source.overrides));
         }
-        for (name, upstream) in &shape.upstreams {
+        for (name, upstream) in inner("upstreams") {
+            let Some(upstream) = upstream.get_ref().as_table() else { continue };
+            let place = reader.place(&name.span());
+            let mut section = Section::new(upstream, &mut reader);
             // What is switched off must have the right form, but its secrets need not be here.
-            let enabled = upstream.enabled.as_ref().is_none_or(|enabled| *enabled.get_ref());
-            reader.around.lenient = around.lenient || !enabled;
-            let read = upstream::upstream(name, upstream, &mut reader);
-            off.extend(read.iter().filter(|_| !enabled).map(|(_, upstream)| upstream.name.clone()));
-            found.extend(read);
+            let enabled = section.get(&keys::ENABLED);
+            section.reader().set_env(env.or_lenient(!enabled));
+            let name = Spanned::new(name.span(), name.get_ref().as_ref());
+            let Some(upstream) = Upstream::read(&name, &mut section) else { continue };
+            names.push((place, upstream.name.clone()));
+            if enabled { &mut upstreams } else { &mut disabled }.push(upstream);
         }
     }
-    upstream::distinct(&found, &mut problems);
+    name::distinct(&names, &mut problems);
     if !problems.as_slice().is_empty() {
         return Err(Error::Invalid(problems));
     }
-    let upstreams = found.into_iter().map(|(_, upstream)| upstream);
-    let (disabled, upstreams) = upstreams.partition(|upstream| off.contains(&upstream.name));
     let sources = documents.into_iter().filter(|document| document.exists).map(|document| document.path);
-    Ok(Config { server, log, upstreams, disabled, sources: sources.collect() })
+    Ok(Config {
+        server: server.unwrap_or_default(),
+        log: log.unwrap_or_default(),
+        upstreams,
+        disabled,
+        sources: sources.collect(),
+    })
 }
 
 /// Reads every file: the main one first, empty if it need not exist and does not. The others are those beside it,
@@ -259,11 +209,11 @@ impl Document {
 
     /// The text with its name, for places.
     fn text(&self) -> Text<'_> {
-        Text { file: &self.path, content: &self.content }
+        Text::new(&self.path, &self.content)
     }
 
-    /// Reads the content into the serde shape; `None` if its structure is wrong, which `problems` then tells.
-    fn parse(&self, problems: &mut Problems) -> Option<shape::File> {
+    /// Reads the content; `None` if its structure is wrong, which `problems` then tells.
+    fn parse(&self, problems: &mut Problems) -> Option<DeTable<'_>> {
         let (table, errors) = DeTable::parse_recoverable(&self.content);
         // After the first syntax error the parser guesses, so that only this one is sure to be the user's.
         let first = errors.iter().min_by_key(|error| error.span().map_or(usize::MAX, |span| span.start));
@@ -272,12 +222,8 @@ impl Document {
             return None;
         }
         let before = problems.as_slice().len();
-        schema::check(table.get_ref(), self.text(), self.role, problems);
-        if problems.as_slice().len() > before {
-            return None;
-        }
-        let read = shape::File::deserialize(toml::de::Deserializer::from(table));
-        read.map_err(|error| self.refuse(&error, problems)).ok()
+        structure::check(table.get_ref(), self.text(), self.role, problems);
+        (problems.as_slice().len() == before).then(|| table.into_inner())
     }
 
     /// Notes what the TOML parser says. Its `Display` would quote the line, which may hold a secret.

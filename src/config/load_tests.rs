@@ -6,8 +6,9 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::super::{Auth, ListenAddr, Sharing, Transport};
 use super::*;
+use crate::config::key::{Description, OnChange};
+use crate::config::{Auth, Limits, ListenAddr, Problem, Secret, Sharing, Transport};
 
 /// A configuration directory of its own.
 struct Scratch(tempfile::TempDir);
@@ -31,7 +32,7 @@ impl Scratch {
     fn load_with(&self, overrides: Overrides) -> Result<Config, Error> {
         let variable = |name: &str| (name == "TOKEN").then(|| OsString::from("hunter2"));
         let source = Source { file: Some(self.0.path().join("mcpeg.toml")), overrides };
-        load_in(&source, &[], Surroundings { variable: &variable, lenient: false })
+        load_in(&source, &[], Env::strict(&variable))
     }
 
     /// Loads it as it is.
@@ -43,7 +44,7 @@ impl Scratch {
     fn problems(&self, overrides: Overrides) -> Vec<String> {
         let error = self.load_with(overrides).unwrap_err();
         let directory = format!("{}/", self.0.path().display());
-        let line = |p: &super::super::Problem| format!("{p} | {}", p.hint.as_deref().unwrap_or_default());
+        let line = |p: &Problem| format!("{p} | {}", p.hint.as_deref().unwrap_or_default());
         error.problems().iter().map(|p| line(p).replace(&directory, "")).collect()
     }
 }
@@ -106,19 +107,46 @@ fn an_empty_file_is_the_default_configuration() {
     assert_eq!(config.sources.len(), 1);
 }
 
-#[test]
-fn the_defaults_in_the_table_of_keys_are_those_of_the_code() {
-    let table = |table: super::super::reference::Table| {
-        let stdio = table.keys().filter(|key| !matches!(key.name, "url" | "headers"));
-        let lines = stdio.filter_map(|key| Some(format!("{} = {}\n", key.name, key.default?)));
-        format!("[{}]\n{}", table.header(), lines.collect::<String>())
+/// A whole main file with these lines of each table; an upstream needs one of two keys.
+fn file_of(line: impl Fn(&Description) -> Option<String>) -> String {
+    let table = |table: &keys::Table| {
+        let stdio = table.keys().filter(|key| !matches!(key.name, "url" | "urls" | "headers" | "ca_file"));
+        format!("[{}]\n{}", table.header(), stdio.filter_map(|key| line(&key)).collect::<String>())
     };
-    let text: String = super::super::reference::Table::ALL.into_iter().map(table).collect();
+    keys::Table::ALL.into_iter().map(table).collect()
+}
+
+#[test]
+fn defaults_that_are_written_out_change_nothing() {
+    let text = file_of(|key| Some(format!("{} = {}\n", key.name, key.default?)));
     let written = Scratch::new(&format!("{text}command = \"x\"\n")).load();
     let left_out = Scratch::new("[upstreams.NAME]\ncommand = \"x\"\n").load();
     assert_eq!(format!("{:?}", written.server), format!("{:?}", left_out.server));
     assert_eq!(format!("{:?}", written.log), format!("{:?}", left_out.log));
     assert_eq!(written.upstreams, left_out.upstreams);
+}
+
+#[test]
+fn every_example_is_read_and_those_that_a_reload_cannot_change_are_kept() {
+    let left_out = Scratch::new("[upstreams.NAME]\ncommand = \"x\"\n").load();
+    let values: BTreeMap<_, _> = [
+        ("listen", "[\"127.0.0.1:1\"]"),
+        ("format", "\"text\""),
+        ("console_format", "\"json\""),
+        ("max_message_size", "\"1MiB\""),
+        ("rotate", "\"own\""),
+    ]
+    .into();
+    let value = |key: &Description| values.get(key.name).map_or(key.example, |value| *value);
+    let text = file_of(|key| Some(format!("{} = {}\n", key.name, value(key))));
+    let mut config = Scratch::new(&text).load();
+    let fixed = config.keep_fixed(&left_out);
+    let told = keys::Table::ALL.into_iter().flat_map(|table| {
+        let fixed = table.keys().filter(|key| key.on_change != OnChange::Reload);
+        fixed.map(|key| format!("{} in [{}]", key.name, table.header()))
+    });
+    assert_eq!(fixed, told.collect::<Vec<_>>());
+    assert!(config.keep_fixed(&left_out).is_empty());
 }
 
 #[test]
@@ -290,14 +318,14 @@ fn references_are_resolved_in_every_value_that_may_have_them() {
     let main = "[upstreams.a]\ncommand = \"${env:TOKEN}\"\nargs = [\"${env:TOKEN}\", \"$$\"]\n\
                 env = { A = \"${env:TOKEN}\" }\n[upstreams.b]\nurl = \"http://x/${env:TOKEN}\"";
     let config = Scratch::new(main).load();
-    let env = BTreeMap::from([("A".to_owned(), super::super::Secret::new("hunter2".to_owned()))]);
+    let env = BTreeMap::from([("A".to_owned(), Secret::new("hunter2".to_owned()))]);
     let args = vec!["hunter2".to_owned(), "$".to_owned()];
     let stdio = Transport::Stdio {
         command: "hunter2".to_owned(),
         args,
         env,
         working_dir: None,
-        limits: super::super::Limits::default(),
+        limits: Limits::default(),
         user: None,
     };
     assert_eq!(config.upstreams[0].transport, stdio);
@@ -322,30 +350,6 @@ fn a_named_file_must_exist_and_a_directory_is_no_file() {
     assert!(matches!(load("/nonexistent/mcpeg.toml"), Error::Missing(_)));
     assert!(matches!(load("/"), Error::Read { .. }));
     assert!(matches!(load("/dev/zero"), Error::TooLarge { .. }));
-}
-
-#[test]
-fn the_default_place_follows_user_and_xdg() {
-    let both = |name: &str| match name {
-        "XDG_CONFIG_HOME" => Some(OsString::from("/xdg")),
-        _ => Some(OsString::from("/home/u")),
-    };
-    let relative = |name: &str| (name != "HOME").then(|| OsString::from("xdg"));
-    let home = |name: &str| (name == "HOME").then(|| OsString::from("/home/u"));
-    assert_eq!(default_path_in(true, &both), Path::new("/etc/mcpeg/mcpeg.toml"));
-    assert_eq!(default_path_in(false, &both), Path::new("/xdg/mcpeg/mcpeg.toml"));
-    assert_eq!(default_path_in(false, &home), Path::new("/home/u/.config/mcpeg/mcpeg.toml"));
-    assert_eq!(default_path_in(false, &relative), Path::new("/etc/mcpeg/mcpeg.toml"));
-}
-
-#[test]
-fn an_absolute_source_does_not_depend_on_the_working_directory() {
-    let overrides = Overrides { log_file: Some(PathBuf::from("x.log")), ..Overrides::default() };
-    let source = Source { file: Some(PathBuf::from("mcpeg.toml")), overrides }.absolute().unwrap();
-    let here = std::env::current_dir().unwrap();
-    assert_eq!(source.file, Some(here.join("mcpeg.toml")));
-    assert_eq!(source.overrides.log_file, Some(here.join("x.log")));
-    assert_eq!(Source::default().absolute().unwrap().file, None);
 }
 
 /// A file that uses much of the language, for the test below to damage.

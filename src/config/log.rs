@@ -1,36 +1,14 @@
-//! What `[log]` says, validated.
+//! How the log is written: its levels, its formats, and what happens when it cannot be written.
 
-use std::path::PathBuf;
-use std::time::Duration;
+use tracing_subscriber::EnvFilter;
 
-/// `[log]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Log {
-    /// Filter directives as tracing-subscriber's `EnvFilter` understands them, such as `info` or `info,mcpeg::relay=debug`.
-    pub level: String,
-    /// The log file; `None` is console only.
-    pub file: Option<PathBuf>,
-    /// The format of the file.
-    pub format: LogFormat,
-    /// Where JSON has the fields of spans.
-    pub spans: Spans,
-    /// The name of this gateway in records; `None` is the host's.
-    pub instance: Option<String>,
-    /// The console's filter directives; `None` is [`Log::level`].
-    pub console_level: Option<String>,
-    /// The format of the console.
-    pub console_format: ConsoleFormat,
-    /// How many bytes of records may wait for the disk.
-    pub queue: usize,
-    /// What happens when the queue is full.
-    pub overflow: Overflow,
-    /// What happens when the file cannot be written.
-    pub on_full: OnFull,
-    /// When records are forced to the disk.
-    pub fsync: Fsync,
-    /// When the file is rotated, and what becomes of rotated files.
-    pub rotation: Rotation,
-}
+use super::diagnostic::{Place, Problems};
+use super::key::{Key, Kind};
+use super::kinds;
+use super::reader::{Reader, Value};
+
+/// Filter directives.
+pub(super) const LEVEL: Kind<String> = Kind::new("a string", level);
 
 /// How a log record is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,141 +74,38 @@ pub enum Fsync {
     Second,
 }
 
-/// When the file is rotated, and what becomes of rotated files.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rotation {
-    /// Whether another program rotates; we only reopen then.
-    pub external: bool,
-    /// The size in bytes that the file does not exceed.
-    pub size: Option<u64>,
-    /// How often it is rotated.
-    pub every: Every,
-    /// When that is.
-    pub at: At,
-    /// How rotated files are compressed.
-    pub compress: Compress,
-    /// Which rotated files are kept.
-    pub keep: Retention,
+/// Reads filter directives.
+fn level(key: &Key<String>, value: &Value<'_>, reader: &mut Reader<'_>) -> Option<String> {
+    let text = kinds::string(key, value, reader)?;
+    let problem = check_level(text.get_ref());
+    if let Some((message, hint)) = &problem {
+        reader.refuse(&value.span(), message, *hint);
+    }
+    problem.is_none().then(|| (*text.get_ref()).to_owned())
 }
 
-/// How often the file is rotated.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Every {
-    /// Not by time.
-    #[default]
-    Never,
-    /// Each hour, at the minute of [`At`].
-    Hour,
-    /// Each day, at the time of [`At`].
-    Day,
-    /// Each week, at the day and time of [`At`].
-    Week,
-}
-
-/// A time of the week.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct At {
-    /// The day.
-    pub day: Weekday,
-    /// The hour, 0 to 23.
-    pub hour: u8,
-    /// The minute, 0 to 59.
-    pub minute: u8,
-    /// Whose time.
-    pub zone: Zone,
-}
-
-/// A day of the week.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Weekday {
-    /// The first day, as ISO 8601 counts.
-    #[default]
-    Monday,
-    /// The second.
-    Tuesday,
-    /// The third.
-    Wednesday,
-    /// The fourth.
-    Thursday,
-    /// The fifth.
-    Friday,
-    /// The sixth.
-    Saturday,
-    /// The last one.
-    Sunday,
-}
-
-/// Whose time a time is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Zone {
-    /// That of the machine.
-    #[default]
-    Local,
-    /// UTC.
-    Utc,
-}
-
-/// How rotated files are compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Compress {
-    /// Not at all.
-    None,
-    /// By gzip, with a level from 1 to 9.
-    Gzip(u32),
-}
-
-/// Which rotated files are kept; what is stricter holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Retention {
-    /// At most so many.
-    pub files: Option<usize>,
-    /// None older than this.
-    pub age: Option<Duration>,
-    /// At most so many bytes together.
-    pub bytes: Option<u64>,
-}
-
-impl Weekday {
-    /// All days, with the names by which the configuration knows them.
-    pub const ALL: [(Self, &'static str); 7] = [
-        (Self::Monday, "mon"),
-        (Self::Tuesday, "tue"),
-        (Self::Wednesday, "wed"),
-        (Self::Thursday, "thu"),
-        (Self::Friday, "fri"),
-        (Self::Saturday, "sat"),
-        (Self::Sunday, "sun"),
-    ];
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self {
-            level: "info".to_owned(),
-            file: None,
-            format: LogFormat::default(),
-            spans: Spans::default(),
-            instance: None,
-            console_level: None,
-            console_format: ConsoleFormat::default(),
-            queue: 4 << 20,
-            overflow: Overflow::default(),
-            on_full: OnFull::default(),
-            fsync: Fsync::default(),
-            rotation: Rotation::default(),
-        }
+/// Checks the level that the command line gives.
+pub(super) fn check_overridden_level(level: &str, problems: &mut Problems) {
+    if let Some((message, hint)) = check_level(level) {
+        problems.push_with_hint(Place::Option("--log-level"), message, hint);
     }
 }
 
-impl Default for Rotation {
-    fn default() -> Self {
-        Self {
-            external: false,
-            size: Some(100 << 20),
-            every: Every::default(),
-            at: At::default(),
-            compress: Compress::Gzip(3),
-            keep: Retention { files: Some(10), age: None, bytes: None },
-        }
-    }
+/// What is wrong with filter directives, and how it is mended. `EnvFilter` takes any word as the name of a target, so that a misspelt level would
+/// silence the log; here a lone word must be a level.
+fn check_level(directives: &str) -> Option<(String, &'static str)> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let is_level = |word: &str| LEVELS.contains(&word.to_ascii_lowercase().as_str());
+    let plain = |directive: &str| match directive.split_once('=') {
+        Some((target, level)) => !target.trim().is_empty() && is_level(level.trim()),
+        None => is_level(directive.trim()),
+    };
+    let spans = directives.contains('[');
+    let understood = EnvFilter::builder().parse(directives).is_ok();
+    let wrong = !understood || !spans && !directives.split(',').all(plain);
+    wrong.then(|| {
+        let hint = "write off, error, warn, info, debug or trace, then TARGET=LEVEL after commas, as in \
+                    \"info,mcpeg::gateway=debug\"";
+        (format!("`{directives}` is not a log level"), hint)
+    })
 }

@@ -1,41 +1,52 @@
-//! The configuration: the file format as serde sees it, and the validated [`Config`] that the rest of mcpeg uses.
+//! The configuration: the file format, and the validated [`Config`] that the rest of mcpeg uses.
 //!
-//! Order of [`load()`]: the files are read, each is held against the table of keys (`schema`, with
-//! `reference`), read into the serde shape (`shape`), and its meaning is checked and its references resolved
-//! (`settings`, `upstream`, `expand`). All problems of one stage are reported together, each with its place.
+//! | file | owns |
+//! |---|---|
+//! | `source`, `load` | which files there are, and reading them |
+//! | `keys` | every key: its name, default, range, text, and what puts a change in force |
+//! | `model` | the validated configuration, and which keys it is read from |
+//! | `key`, `kinds`, `units` | what a key is, and how values of each kind are read |
+//! | `log`, `rotation`, `address`, `listeners`, `name`, `upstream`, `filters` | values of their own |
+//! | `structure`, `suggestion` | unknown keys and values of the wrong type |
+//! | `reader`, `section`, `expand`, `diagnostic` | reading one file: its places, references and problems |
+//! | `example` | the commented reference that is shipped |
+//!
+//! Order of [`load()`]: the files are read, each is held against the table of keys, and where its structure is right its
+//! meaning is read and its references are resolved. All problems of one stage are reported together, each with its place.
 //! Loading reads files and the environment and has no other effect.
 
 mod address;
+mod diagnostic;
 mod error;
 pub mod example;
 mod expand;
+mod filters;
+pub mod key;
+pub mod keys;
+mod kinds;
+mod listeners;
 mod load;
 mod log;
-mod log_settings;
 mod model;
-mod place;
-pub mod reference;
-mod schema;
-mod settings;
-mod shape;
-mod shows;
-mod supervision;
+mod name;
+mod reader;
+mod rotation;
+mod section;
+mod source;
+mod structure;
+mod suggestion;
 mod units;
 mod upstream;
 
-pub use address::AddressError;
+pub use address::{AddressError, ListenAddr};
+pub use diagnostic::{Place, Problem, Problems};
 pub use error::Error;
-pub use load::{
-    Overrides, Source, candidate, default_path, fragment_directory, load, preview, upstream_names,
-};
-pub use log::{
-    At, Compress, ConsoleFormat, Every, Fsync, Log, LogFormat, OnFull, Overflow, Retention, Rotation, Spans,
-    Weekday, Zone,
-};
-pub use model::{
-    Auth, Config, Limits, ListenAddr, Metrics, Prefix, Secret, Server, Sharing, Start, Transport, Upstream,
-    UpstreamName,
-};
-pub use place::{Place, Problem, Problems};
-pub use shows::{Pattern, Selection, Shows};
-pub use upstream::is_reserved_header;
+pub use filters::{Filters, Pattern, Selection};
+pub use keys::{Auth, Metrics, Prefix, Sharing, Start};
+pub use load::{candidate, load, preview, upstream_names};
+pub use log::{ConsoleFormat, Fsync, LogFormat, OnFull, Overflow, Spans};
+pub use model::{Config, Limits, Log, Server, Transport, Upstream};
+pub use name::UpstreamName;
+pub use rotation::{At, Compress, Every, Retention, Rotation, Weekday, Zone};
+pub use source::{Overrides, Source, default_path, fragment_directory};
+pub use upstream::{Secret, is_reserved_header};

@@ -1,13 +1,30 @@
 //! The validated configuration: every value in the type that its users need, with every reference resolved.
+//!
+//! Each struct says which keys its fields are read from. Defaults are those of the keys.
 
-use super::log::Log;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::shows::Shows;
+use toml::Spanned;
+
+use super::address::ListenAddr;
+use super::diagnostic::{Place, Problems};
+use super::filters::Filters;
+use super::key::{Key, OnChange};
+use super::keys::{self, Auth, Metrics, Prefix, Sharing, Start};
+use super::listeners;
+use super::log::{self, ConsoleFormat, Fsync, LogFormat, OnFull, Overflow, Spans};
+use super::name::{self, UpstreamName};
+use super::rotation::{self, At, Compress, Retention, Rotation};
+use super::section::Section;
+use super::source::Overrides;
+use super::upstream::Secret;
+
+/// The log level of `--dev`: mcpeg's own decisions, without those of its libraries.
+const DEV_LEVEL: &str = "info,mcpeg=debug";
 
 /// Everything that one gateway is told.
 #[derive(Clone, Debug)]
@@ -59,49 +76,33 @@ pub struct Server {
     pub metrics: Metrics,
 }
 
-/// Which listeners answer `GET /metrics`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Metrics {
-    /// Unix sockets and those of a loopback address.
-    #[default]
-    Local,
-    /// All of them.
-    All,
-    /// None.
-    Off,
-}
-
-/// A listener's address as it is written: `host:port` or `unix:/path`.
+/// `[log]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ListenAddr {
-    /// A TCP host (name, IPv4 address, or IPv6 address without brackets) and port.
-    Tcp {
-        /// The host part.
-        host: String,
-        /// The port; 0 lets the kernel choose.
-        port: u16,
-    },
-    /// A Unix socket's absolute path.
-    Unix(PathBuf),
-}
-
-/// How downstreams are authenticated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Auth {
-    /// Anybody who reaches the listener may use it: the operator wrote that out.
-    None,
-}
-
-/// Whether names of tools and prompts carry the upstream's name on the merged endpoint.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Prefix {
-    /// `NAME_` where there is more than one upstream.
-    #[default]
-    Auto,
-    /// `NAME_` always.
-    Always,
-    /// Names as they are; two equal names are an error that names both upstreams.
-    Never,
+pub struct Log {
+    /// Filter directives as tracing-subscriber's `EnvFilter` understands them, such as `info` or `info,mcpeg::relay=debug`.
+    pub level: String,
+    /// The log file; `None` is console only.
+    pub file: Option<PathBuf>,
+    /// The format of the file.
+    pub format: LogFormat,
+    /// Where JSON has the fields of spans.
+    pub spans: Spans,
+    /// The name of this gateway in records; `None` is the host's.
+    pub instance: Option<String>,
+    /// The console's filter directives; `None` is [`Log::level`].
+    pub console_level: Option<String>,
+    /// The format of the console.
+    pub console_format: ConsoleFormat,
+    /// How many bytes of records may wait for the disk.
+    pub queue: usize,
+    /// What happens when the queue is full.
+    pub overflow: Overflow,
+    /// What happens when the file cannot be written.
+    pub on_full: OnFull,
+    /// When records are forced to the disk.
+    pub fsync: Fsync,
+    /// When the file is rotated, and what becomes of rotated files.
+    pub rotation: Rotation,
 }
 
 /// One MCP server behind the gateway.
@@ -118,7 +119,7 @@ pub struct Upstream {
     /// Whether legacy sessions share one process.
     pub sharing: Sharing,
     /// What of it is shown, and under which names.
-    pub shows: Arc<Shows>,
+    pub shows: Arc<Filters>,
     /// How many requests it is given at once; `None` is no limit.
     pub max_concurrency: Option<usize>,
     /// How many more may wait for their turn. Default 100.
@@ -130,32 +131,6 @@ pub struct Upstream {
     /// How often it is asked whether it still answers, while it has nothing to do; `None` is never. Default 1 min.
     pub health_interval: Option<Duration>,
 }
-
-/// When an upstream is started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Start {
-    /// With the gateway.
-    #[default]
-    Eager,
-    /// When it is first needed.
-    Lazy,
-}
-
-/// The most that a child may take of the machine; `None` is what the gateway itself may.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
-    /// Bytes of private memory: setrlimit(2) `RLIMIT_DATA`.
-    pub memory: Option<u64>,
-    /// Processes and threads of its user: `RLIMIT_NPROC`.
-    pub tasks: Option<u64>,
-    /// Open files: `RLIMIT_NOFILE`.
-    pub open_files: Option<u64>,
-}
-
-/// `[A-Za-z0-9][A-Za-z0-9_-]{0,62}`. Loading refuses two names of which one followed by `_` begins the other, so that
-/// `NAME_tool` can always be taken apart.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct UpstreamName(Arc<str>);
 
 /// How an upstream is reached.
 ///
@@ -188,43 +163,248 @@ pub enum Transport {
     },
 }
 
-/// Whether legacy sessions share one upstream connection.
+/// The most that a child may take of the machine; `None` is what the gateway itself may.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Sharing {
-    /// Per session where the client can answer requests of the server (sampling, elicitation, roots), else shared.
-    #[default]
-    Auto,
-    /// One connection for all; requests of the server to a client are refused.
-    Shared,
-    /// One connection for each legacy session.
-    PerSession,
+pub struct Limits {
+    /// Bytes of private memory: setrlimit(2) `RLIMIT_DATA`.
+    pub memory: Option<u64>,
+    /// Processes and threads of its user: `RLIMIT_NPROC`.
+    pub tasks: Option<u64>,
+    /// Open files: `RLIMIT_NOFILE`.
+    pub open_files: Option<u64>,
 }
 
-/// A value that may hold a secret: never shown by `Debug`, and there is no `Display`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps a value.
-    #[must_use]
-    pub const fn new(value: String) -> Self {
-        Self(value)
-    }
-
-    /// The value itself, for the one place that must hand it on.
-    #[must_use]
-    pub fn reveal(&self) -> &str {
-        &self.0
+impl Config {
+    /// Keeps what a reload cannot change as it is in `old`, and names it.
+    pub fn keep_fixed(&mut self, old: &Self) -> Vec<String> {
+        let mut fixed = Vec::new();
+        let (server, before) = (&mut self.server, &old.server);
+        let size = &mut server.max_message_size;
+        keep(&keys::MAX_MESSAGE_SIZE, keys::SERVER.header(), size, &before.max_message_size, &mut fixed);
+        keep(&keys::USER, keys::SERVER.header(), &mut server.user, &before.user, &mut fixed);
+        keep(&keys::GROUP, keys::SERVER.header(), &mut server.group, &before.group, &mut fixed);
+        self.log.keep_fixed(&old.log, &mut fixed);
+        fixed
     }
 }
 
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[secret]")
+/// Keeps one value if a reload cannot change it, and names its key if it would be another.
+fn keep<K, T: Clone + PartialEq>(key: &Key<K>, header: &str, new: &mut T, old: &T, fixed: &mut Vec<String>) {
+    if key.on_change != OnChange::Reload && new != old {
+        new.clone_from(old);
+        fixed.push(format!("{} in [{header}]", key.name));
+    }
+}
+
+impl Server {
+    /// Reads `[server]`.
+    pub(super) fn read(section: &mut Section<'_, '_>, overrides: &Overrides) -> Self {
+        let auth = section.find(&keys::AUTH);
+        let listen = section.get(&keys::LISTEN);
+        let listen = listeners::in_force(listen, overrides, auth.is_some(), section.reader().problems());
+        let user = section.find(&keys::USER);
+        let group = section.find(&keys::GROUP);
+        if let (Some(_), None, Some(span)) = (&group, section.span(&keys::USER), section.span(&keys::GROUP)) {
+            section.reader().refuse(&span, "`group` has no effect without `user`", "add `user`");
+        }
+        Self {
+            listen,
+            user,
+            group,
+            drain_timeout: section.get(&keys::DRAIN_TIMEOUT),
+            auth,
+            prefix: section.get(&keys::PREFIX),
+            allowed_hosts: section.get(&keys::ALLOWED_HOSTS),
+            allowed_origins: section.get(&keys::ALLOWED_ORIGINS),
+            max_message_size: section.get(&keys::MAX_MESSAGE_SIZE),
+            session_timeout: section.get(&keys::SESSION_TIMEOUT),
+            max_connections: section.find(&keys::MAX_CONNECTIONS),
+            max_sessions: section.get(&keys::MAX_SESSIONS),
+            max_sessions_per_client: section.find(&keys::MAX_SESSIONS_PER_CLIENT),
+            client_timeout: section.get(&keys::CLIENT_TIMEOUT),
+            metrics: section.get(&keys::METRICS),
+        }
+    }
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Section::defaults(|section| Self::read(section, &Overrides::default()))
+    }
+}
+
+impl Log {
+    /// Reads `[log]`.
+    pub(super) fn read(section: &mut Section<'_, '_>, overrides: &Overrides) -> Self {
+        let file = section.find(&keys::LOG_FILE).filter(|_| !overrides.dev);
+        let (level, console_level) = (section.get(&keys::LEVEL), section.find(&keys::CONSOLE_LEVEL));
+        let problems = section.reader().problems();
+        if let Some(level) = &overrides.log_level {
+            log::check_overridden_level(level, problems);
+        }
+        let file = overrides.log_file.as_deref().and_then(|file| absolute(file, problems)).or(file);
+        let (given, dev) = (overrides.log_level.clone(), overrides.dev.then(|| DEV_LEVEL.to_owned()));
+        let log = Self {
+            level: given.clone().or(dev).unwrap_or(level),
+            file,
+            format: section.get(&keys::FORMAT),
+            spans: section.get(&keys::SPANS),
+            instance: section.find(&keys::INSTANCE),
+            console_level: console_level.filter(|_| given.is_none()),
+            console_format: section.get(&keys::CONSOLE_FORMAT),
+            queue: section.get(&keys::QUEUE),
+            overflow: section.get(&keys::OVERFLOW),
+            on_full: section.get(&keys::ON_FULL),
+            fsync: section.get(&keys::FSYNC),
+            rotation: read_rotation(section),
+        };
+        log.refuse_two_rotators(section);
+        log
+    }
+
+    /// Refuses two rotators for one file: each would move what the other has just made.
+    fn refuse_two_rotators(&self, section: &mut Section<'_, '_>) {
+        if self.rotation.external {
+            refuse_beside_external(&keys::ROTATE_SIZE, section);
+            refuse_beside_external(&keys::ROTATE_EVERY, section);
+        } else if let Some(file) = &self.file {
+            let span = section.span(&keys::ROTATE).or_else(|| section.span(&keys::LOG_FILE));
+            let place = span.map(|span| section.reader().place(&span));
+            let place = || place.unwrap_or(Place::Option("--log-file"));
+            rotation::refuse_logrotate(file, place, section.reader().problems());
+        }
+    }
+
+    /// See [`Config::keep_fixed`].
+    fn keep_fixed(&mut self, old: &Self, fixed: &mut Vec<String>) {
+        let header = keys::LOG.header();
+        keep(&keys::LOG_FILE, header, &mut self.file, &old.file, fixed);
+        keep(&keys::FORMAT, header, &mut self.format, &old.format, fixed);
+        keep(&keys::SPANS, header, &mut self.spans, &old.spans, fixed);
+        keep(&keys::INSTANCE, header, &mut self.instance, &old.instance, fixed);
+        keep(&keys::CONSOLE_FORMAT, header, &mut self.console_format, &old.console_format, fixed);
+        keep(&keys::QUEUE, header, &mut self.queue, &old.queue, fixed);
+        keep(&keys::OVERFLOW, header, &mut self.overflow, &old.overflow, fixed);
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Section::defaults(|section| Self::read(section, &Overrides::default()))
+    }
+}
+
+/// Reads the keys about rotation.
+fn read_rotation(section: &mut Section<'_, '_>) -> Rotation {
+    let external = section.get(&keys::ROTATE);
+    let level = section.get(&keys::COMPRESS_LEVEL);
+    Rotation {
+        external,
+        size: section.get(&keys::ROTATE_SIZE).filter(|_| !external),
+        every: section.get(&keys::ROTATE_EVERY),
+        at: At { zone: section.get(&keys::ROTATE_ZONE), ..section.get(&keys::ROTATE_AT) },
+        compress: if section.get(&keys::COMPRESS) { Compress::Gzip(level) } else { Compress::None },
+        keep: Retention {
+            files: section.get(&keys::KEEP_FILES),
+            age: section.find(&keys::KEEP_AGE),
+            bytes: section.find(&keys::KEEP_SIZE),
+        },
+    }
+}
+
+/// Refuses a key of our own rotation where another program rotates; it may say "never".
+fn refuse_beside_external<T>(key: &Key<T>, section: &mut Section<'_, '_>) {
+    let written = section.written(key).filter(|value| value.get_ref().as_str() != Some("never"));
+    if let Some(span) = written.map(Spanned::span) {
+        let message =
+            format!("`{}` has no place beside rotate = \"external\": one of the two rotates", key.name);
+        section.reader().refuse(&span, message, "leave out one of them");
+    }
+}
+
+/// The log file of the command line, which may be relative to the caller's directory: detaching changes that, so it
+/// is made absolute here.
+fn absolute(file: &Path, problems: &mut Problems) -> Option<PathBuf> {
+    std::path::absolute(file)
+        .map_err(|error| problems.push(Place::Option("--log-file"), format!("`{}`: {error}", file.display())))
+        .ok()
+}
+
+impl Upstream {
+    /// Reads `[upstreams.NAME]`; `None` if it cannot be reached in any way.
+    pub(super) fn read(name: &Spanned<&str>, section: &mut Section<'_, '_>) -> Option<Self> {
+        let start_timeout = section.get(&keys::START_TIMEOUT);
+        let request_timeout = section.get(&keys::REQUEST_TIMEOUT);
+        let sharing = section.get(&keys::SHARING);
+        let idle_timeout = section.get(&keys::IDLE_TIMEOUT);
+        let health_interval = section.get(&keys::HEALTH_INTERVAL);
+        let max_concurrency = section.find(&keys::MAX_CONCURRENCY);
+        let max_queue = section.get(&keys::MAX_QUEUE);
+        let start = section.get(&keys::START);
+        let shows = Filters {
+            tools: section.find(&keys::TOOLS).unwrap_or_default(),
+            prompts: section.find(&keys::PROMPTS).unwrap_or_default(),
+            resources: section.find(&keys::RESOURCES).unwrap_or_default(),
+        };
+        let transport = Transport::read(name, section);
+        let name = name::allowed_name(name, section.reader())?;
+        Some(Self {
+            name,
+            transport: transport?,
+            start_timeout,
+            request_timeout,
+            sharing,
+            shows: Arc::new(shows),
+            max_concurrency,
+            max_queue,
+            start,
+            idle_timeout,
+            health_interval,
+        })
     }
 }
 
 impl Transport {
+    /// Reads how the upstream is reached.
+    fn read(name: &Spanned<&str>, section: &mut Section<'_, '_>) -> Option<Self> {
+        let name_span = name.span();
+        let name = name.get_ref();
+        let [command, url, urls] =
+            [section.span(&keys::COMMAND), section.span(&keys::URL), section.span(&keys::URLS)];
+        match (command, url, urls) {
+            (_, Some(_), Some(urls)) => {
+                let message = format!("upstream `{name}` has both `url` and `urls`");
+                section.reader().refuse(&urls, message, "put all of them into urls");
+                None
+            }
+            (Some(_), Some(span), None) | (Some(_), None, Some(span)) => {
+                let message = format!("upstream `{name}` has both `command` and `url`");
+                section.reader().refuse(&span, message, "keep one of them, or make two upstreams");
+                None
+            }
+            (None, None, None) => {
+                let message = format!("upstream `{name}` has neither `command` nor `url`");
+                let hint = "write command = \"PROGRAM\" or url = \"https://HOST/mcp\"";
+                section.reader().refuse(&name_span, message, hint);
+                None
+            }
+            (Some(_), None, None) => {
+                section.refuse_without("url", keys::UPSTREAM.only_with("url"));
+                let command = section.find(&keys::COMMAND);
+                let (args, env) = (section.get(&keys::ARGS), section.get(&keys::ENV));
+                let working_dir = section.find(&keys::WORKING_DIR);
+                let (limits, user) = (Limits::read(section), section.find(&keys::CHILD_USER));
+                Some(Self::Stdio { command: command?, args, env, working_dir, limits, user })
+            }
+            (None, _, _) => {
+                section.refuse_without("command", keys::UPSTREAM.only_with("command"));
+                let headers = section.get(&keys::HEADERS);
+                let urls = section.find(&keys::URL).or_else(|| section.find(&keys::URLS));
+                Some(Self::Http { urls: urls?, headers, ca_file: section.find(&keys::CA_FILE) })
+            }
+        }
+    }
+
     /// What may be shown of it: the command without its arguments, or the URL up to its path.
     #[must_use]
     pub fn shown(&self) -> String {
@@ -265,77 +445,13 @@ impl fmt::Debug for Transport {
     }
 }
 
-impl Default for Server {
-    fn default() -> Self {
+impl Limits {
+    /// Reads the limits of a child.
+    fn read(section: &mut Section<'_, '_>) -> Self {
         Self {
-            listen: vec![ListenAddr::Tcp { host: "127.0.0.1".to_owned(), port: 8080 }],
-            user: None,
-            group: None,
-            drain_timeout: Duration::from_secs(30),
-            auth: None,
-            prefix: Prefix::default(),
-            allowed_hosts: Vec::new(),
-            allowed_origins: Vec::new(),
-            max_message_size: 16 << 20,
-            session_timeout: Duration::from_secs(3600),
-            max_connections: None,
-            max_sessions: 10_000,
-            max_sessions_per_client: None,
-            client_timeout: Duration::from_secs(30),
-            metrics: Metrics::default(),
-        }
-    }
-}
-
-impl Upstream {
-    /// The default of `start_timeout`.
-    pub const START_TIMEOUT: Duration = Duration::from_secs(30);
-    /// The default of `request_timeout`.
-    pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(300);
-    /// The default of `max_queue`.
-    pub const MAX_QUEUE: usize = 100;
-    /// The default of `health_interval`.
-    pub const HEALTH_INTERVAL: Duration = Duration::from_secs(60);
-}
-
-impl UpstreamName {
-    /// The built-in upstream's name; also the only name with which no table may be configured.
-    pub const BUILTIN: &'static str = "mcpeg";
-
-    /// Checks the name's form; `None` if it is not allowed.
-    #[must_use]
-    pub fn new(name: &str) -> Option<Self> {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        let first = name.chars().next()?;
-        let fits = name.len() <= 63 && first.is_ascii_alphanumeric() && name.chars().all(allowed);
-        fits.then(|| Self(name.into()))
-    }
-
-    /// The built-in upstream's name as a name.
-    #[must_use]
-    pub fn builtin() -> Self {
-        Self(Self::BUILTIN.into())
-    }
-
-    /// The name as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for UpstreamName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Display for ListenAddr {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            memory: section.find(&keys::MEMORY_MAX),
+            tasks: section.find(&keys::TASKS_MAX),
+            open_files: section.find(&keys::OPEN_FILES_MAX),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// Longer than any sensible time-out; a deadline that far ahead still fits every clock.
-pub(super) const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// Reads a duration such as `30s` or `1m 30s`; the error is a message without the key.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
@@ -13,17 +13,6 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     }
     let parsed = humantime::parse_duration(text).map_err(|error| format!("`{text}`: {error}"))?;
     if parsed > LONGEST { Err(format!("`{text}` is longer than a year")) } else { Ok(parsed) }
-}
-
-/// Reads the size of a message such as `16MiB`, in bytes; the error is a message without the key.
-pub(super) fn size(text: &str) -> Result<usize, String> {
-    let bytes = bytes(text, &(1 << 10..=1 << 30))?;
-    usize::try_from(bytes).map_err(|_| format!("`{text}` is too large"))
-}
-
-/// Reads a size from 1 KiB to `most`.
-pub(super) fn size_up_to(text: &str, most: bytesize::ByteSize) -> Result<u64, String> {
-    bytes(text, &(1 << 10..=most.as_u64()))
 }
 
 /// Reads a size within a range, in bytes; the error is a message without the key.
@@ -62,6 +51,11 @@ pub(super) fn suggest_size(number: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Reads the size of a message.
+    fn size(text: &str) -> Result<u64, String> {
+        bytes(text, &(1 << 10..=1 << 30))
+    }
 
     #[test]
     fn durations_take_combined_units() {

@@ -14,6 +14,7 @@ use nix::libc;
 use nix::unistd::{AccessFlags, access};
 
 use crate::sys::holder;
+use crate::systemd;
 
 /// The most bytes of a Unix socket's path: unix(7) has 108 with the end of the string.
 const LONGEST: usize = 107;
@@ -38,7 +39,7 @@ fn tcp(port: u16, error: &io::Error) -> Option<String> {
             format!("{who}`ss -ltnp 'sport = :{port}'` names the process; --listen chooses another address")
         }
         libc::EACCES | libc::EPERM if port < privileged() => {
-            let unit = if in_unit() {
+            let unit = if systemd::is_service() {
                 "; the unit gives none: choose a port from 1024 on, or have a socket unit or a proxy hold this one"
             } else {
                 ""
@@ -66,11 +67,6 @@ fn tcp(port: u16, error: &io::Error) -> Option<String> {
 fn privileged() -> u16 {
     let said = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
     said.ok().and_then(|said| said.trim().parse().ok()).unwrap_or(PRIVILEGED)
-}
-
-/// Whether systemd has started this process.
-fn in_unit() -> bool {
-    env::var_os("INVOCATION_ID").is_some()
 }
 
 /// That for a Unix socket.
@@ -152,7 +148,7 @@ fn hidden_in(mounts: &str, path: &Path) -> Option<PathBuf> {
 
 /// Where a socket can be under a unit.
 fn instead() -> String {
-    if !in_unit() {
+    if !systemd::is_service() {
         return String::new();
     }
     let given = env::var("RUNTIME_DIRECTORY").unwrap_or_default();

@@ -13,7 +13,6 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FileType;
 
 use super::bind_hint;
-use super::notify::Notifier;
 use super::passed::{self, Passed, Stored};
 use super::paths::RunPaths;
 use crate::config::ListenAddr;
@@ -22,6 +21,7 @@ use crate::handover::{Outline, SocketFile};
 use crate::sys::fd;
 use crate::sys::fs::{self as files, Directory, Owners};
 use crate::sys::net::{Address, Listener};
+use crate::systemd::Notifier;
 
 /// The bound listeners.
 #[derive(Debug, Default)]

@@ -14,11 +14,13 @@ use super::lock::{self, Holder, Lock};
 use super::paths::{self, RunPaths};
 use super::pidfile::{self, Content};
 use super::record::Record;
-use super::unit::Unit;
+use super::unit;
 use crate::exit::{Exit, ToExit};
+use crate::program;
 use crate::sys::fs::Owners;
 use crate::sys::identity::{Handle, Lookup};
 use crate::sys::user;
+use crate::systemd::Unit;
 
 /// How long a record may name nobody, while a launcher hands over to its daemon.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -105,7 +107,7 @@ pub enum Error {
         line: String,
         /// Why systemctl(1) could not even be asked.
         #[source]
-        cause: Option<io::Error>,
+        cause: Option<program::Error>,
     },
     /// No permission, or it ended this very moment.
     #[error("cannot signal mcpeg with pid {0}")]
@@ -188,7 +190,7 @@ pub fn stop(paths: &RunPaths, force: bool) -> Result<Stopped, Error> {
     let State::Running(running) = locate(paths)? else {
         return Ok(Stopped::WasNot { stale_removed: remove_stale(paths)? });
     };
-    let ended = match Unit::of(&running.record) {
+    let ended = match unit::of(&running.record) {
         Some(unit) => stop_unit(&running, &unit),
         None => end(paths, &running),
     };
@@ -207,7 +209,7 @@ pub fn stop(paths: &RunPaths, force: bool) -> Result<Stopped, Error> {
 
 /// Has systemd stop the unit.
 fn stop_unit(running: &Running, unit: &Unit) -> Result<(), Error> {
-    let cause = match unit.stop() {
+    let cause = match unit.act_openly("stop") {
         Ok(status) if status.success() => return Ok(()),
         Ok(_) => None,
         Err(error) => Some(error),

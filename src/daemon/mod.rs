@@ -12,7 +12,6 @@
 //! | `passed` | descriptors that a service manager passes at the start |
 //! | `bind_hint` | why an address cannot be bound, and what to do |
 //! | `listen` | binding, taking over, storing and removing listeners |
-//! | `notify` | `sd_notify(3)` |
 //! | `signals` | what each signal means to a serving process |
 //! | `control` | the control socket, both sides |
 //! | `unit` | gateways that belong to a systemd unit |
@@ -25,7 +24,6 @@ pub mod detach;
 pub mod listen;
 pub mod locate;
 mod lock;
-mod notify;
 pub mod passed;
 mod paths;
 mod pidfile;
@@ -33,13 +31,11 @@ pub mod privileges;
 mod readiness;
 mod record;
 mod signals;
-mod unit;
+pub mod unit;
 
 pub use lock::{Error as LockError, Lock};
-pub use notify::Notifier;
 pub use paths::{Error as PathsError, RunPaths};
 pub use pidfile::{Error as PidFileError, check_replaceable, remove_own, write as write_pid_file};
 pub use readiness::Waiting;
 pub use record::Record;
 pub use signals::{Received, Signals, TABLE as SIGNALS, Wanted};
-pub use unit::Unit;

@@ -16,6 +16,7 @@ use super::readiness::Waiting;
 use crate::config::ListenAddr;
 use crate::exit::{Exit, ToExit};
 use crate::sys::fd::{self, Rest};
+use crate::systemd::listen_fds;
 
 /// What the names of our own begin with in the store; a socket unit's are its own name or `FileDescriptorName=`.
 const PREFIX: &str = "mcpeg-listen-";
@@ -65,22 +66,17 @@ pub(super) struct Stored {
 /// # Errors
 /// When they are not open, or that for readiness is of no use.
 pub fn claim(rest: Rest, ready: Option<RawFd>) -> Result<Passed, Error> {
-    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
-    // The variables are meant for one process; a child of it may inherit them too.
-    let ours = number("LISTEN_PID") == Some(std::process::id());
-    let count =
-        number("LISTEN_FDS").filter(|_| ours).and_then(|count| u16::try_from(count).ok()).unwrap_or(0);
+    let count = listen_fds::count();
     if let Some(number) = ready {
         check_ready(number, count)?;
     }
     let claimed = fd::claim_inherited(count, ready, rest);
     let (sockets, ready) = claimed.map_err(|error| Error::Claim(count, error))?;
-    let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
     let mut passed = Passed { waiting: ready.map(Waiting::new), ..Passed::default() };
-    for (socket, name) in sockets.into_iter().zip(names.split(':').chain(std::iter::repeat(""))) {
-        match told_by(name) {
+    for (socket, name) in sockets.into_iter().zip(listen_fds::names()) {
+        match told_by(&name) {
             Some((written, file)) => {
-                passed.stored.push(Stored { name: name.to_owned(), written, file, socket });
+                passed.stored.push(Stored { name, written, file, socket });
             }
             None => passed.supervised.push(socket),
         }

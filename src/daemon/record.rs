@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::paths::RunPaths;
 use crate::sys::identity::Identity;
+use crate::systemd;
 
 /// The record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,7 +65,7 @@ impl Record {
             pid_file: paths.pid_file.clone(),
             control: paths.control.clone(),
             drain_timeout_ms: u64::try_from(drain_timeout.as_millis()).unwrap_or(u64::MAX),
-            unit: own_unit(),
+            unit: systemd::own_unit(),
             launching: false,
         })
     }
@@ -83,30 +84,5 @@ impl Record {
             .and_then(|seconds| time::OffsetDateTime::from_unix_timestamp(seconds).ok())
             .and_then(|time| time.format(&time::format_description::well_known::Rfc3339).ok())
             .unwrap_or_else(|| self.since.to_string())
-    }
-}
-
-/// The unit that systemd runs this process in, from its control group: systemd.exec(5) `INVOCATION_ID` says that
-/// it is one, and the group's last component is its name.
-pub(super) fn own_unit() -> Option<String> {
-    std::env::var_os("INVOCATION_ID")?;
-    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
-    unit_in(&groups)
-}
-
-/// The first service named at the end of a line of `/proc/PID/cgroup`.
-fn unit_in(groups: &str) -> Option<String> {
-    let name = |line: &str| line.rsplit('/').next().map(str::to_owned);
-    groups.lines().filter_map(name).find(|name| name.ends_with(".service"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn unit_is_the_last_component_of_the_control_group() {
-        assert_eq!(unit_in("0::/system.slice/mcpeg.service\n").as_deref(), Some("mcpeg.service"));
-        assert_eq!(unit_in("0::/user.slice/session-2.scope\n"), None);
     }
 }

@@ -14,9 +14,8 @@ use super::error::Error;
 use super::message::{PROTOCOL, VARIABLE};
 use crate::sys::process::{self, Kill};
 use crate::sys::scm_rights;
+use crate::systemd;
 
-/// Variables that mean one process, `sd_listen_fds(3)` and `sd_watchdog_enabled(3)`; the next one is another.
-const PERSONAL: [&str; 5] = ["LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID"];
 /// How long the end of a killed process is waited for.
 const DEATH_LIMIT: Duration = Duration::from_secs(2);
 /// How much of a failed program's standard error is reported, in bytes.
@@ -46,7 +45,7 @@ impl Candidate {
         let mut command = process::command(executable);
         // For whoever looks at ps(1); what counts comes over the channel.
         command.args(std::env::args_os().skip(1)).env(VARIABLE, PROTOCOL.to_string());
-        for name in PERSONAL {
+        for name in systemd::PERSONAL {
             command.env_remove(name);
         }
         command.stdin(Stdio::from(OwnedFd::from(theirs))).stderr(Stdio::piped());

@@ -10,9 +10,10 @@ use super::error::Error;
 use super::layout::Layout;
 use super::privileged::Digest;
 use crate::render::{
-    AccountName, Confinement, DefaultConfiguration, DevelopmentService, ExecWord, FieldPath, Invalid,
-    Logrotate, Seconds, Service, Sysusers, Tmpfiles, TomlString, Watch, WatchAct,
+    Confinement, DefaultConfiguration, DevelopmentService, Logrotate, Service, Sysusers, Tmpfiles,
+    TomlString, Watch, WatchAct,
 };
+use crate::systemd::{AccountName, ExecWord, FieldPath, Invalid, Seconds};
 
 /// The running program, even if its file was moved or removed meanwhile (proc(5)).
 const RUNNING: &str = "/proc/self/exe";

@@ -6,13 +6,13 @@ use std::path::Path;
 
 use super::error::Error;
 use super::layout::Layout;
-use super::privileged::exec;
 use super::receipt::State;
 use super::sandbox::Sandbox;
 use super::shadow::{self, Shadow};
 use super::target::Target;
 use crate::config::ListenAddr;
 use crate::sys::holder;
+use crate::systemd::Manager;
 
 /// Where logind keeps which users' services go on without a session (loginctl(1) `enable-linger`).
 const LINGERING: &str = "/var/lib/systemd/linger";
@@ -25,9 +25,7 @@ pub(super) fn before_install(target: &Target, start: bool) -> Result<(), Error> 
     if start && !target.is_booted() {
         return Err(if target.layout().is_users() { Error::NoUserSystemd } else { Error::NoSystemd });
     }
-    if exec::find("systemctl").is_none() {
-        return Err(Error::NoTool("systemctl"));
-    }
+    Manager::check_client()?;
     shadows(target)?;
     state_belongs_to_root(target)?;
     writable(target)?;

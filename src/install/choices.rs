@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::Error;
 use crate::config::ListenAddr;
-use crate::render::AccountName;
+use crate::systemd::AccountName;
 
 /// The account and the first part of all names.
 pub(super) const NAME: &str = "mcpeg";

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::config;
 use crate::exit::{Exit, ToExit};
+use crate::program::Error as ProgramError;
 
 /// See the variants.
 #[derive(Debug, thiserror::Error)]
@@ -89,9 +90,6 @@ pub enum Error {
     /// The calling user has no systemd of its own now.
     #[error("no systemd of the calling user runs")]
     NoUserSystemd,
-    /// A program that is needed is not installed.
-    #[error("the program `{0}` is not installed")]
-    NoTool(&'static str),
     /// A file system is mounted read-only.
     #[error("`{}` is on a file system that is mounted read-only", .0.display())]
     ReadOnly(PathBuf),
@@ -140,16 +138,9 @@ pub enum Error {
     /// There is nothing to uninstall.
     #[error("mcpeg was not installed by `mcpeg install` here")]
     NothingInstalled,
-    /// A program that we started failed.
-    #[error("`{command}` failed ({status}): {output}")]
-    Command {
-        /// The command line.
-        command: String,
-        /// Its exit status in words.
-        status: String,
-        /// The end of what it printed.
-        output: String,
-    },
+    /// A program that is needed is missing or has failed.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
     /// The account is still missing after the step that makes it.
     #[error("there is no account `{0}` after its creation")]
     NoAccount(String),
@@ -237,7 +228,6 @@ impl ToExit for Error {
                 Exit::Foreign
             }
             Self::NoSystemd | Self::NoUserSystemd => Exit::NoSystemd,
-            Self::NoTool(_) => Exit::Unavailable,
             Self::ReadOnly(_) => Exit::ReadOnly,
             Self::File { .. } => Exit::CannotCreate,
             Self::Busy => Exit::TryAgain,
@@ -248,7 +238,8 @@ impl ToExit for Error {
             | Self::Hidden { .. }
             | Self::OpenListener(_) => Exit::Config,
             Self::Configuration(error) => error.to_exit(),
-            Self::Command { .. } | Self::NoAccount(_) | Self::PortInUse { .. } => Exit::Os,
+            Self::Program(error) => error.to_exit(),
+            Self::NoAccount(_) | Self::PortInUse { .. } => Exit::Os,
             Self::Service { .. } | Self::Turn { .. } => Exit::ServiceFailed,
             Self::RolledBack { source, .. }
             | Self::NotRolledBack { source, .. }
@@ -277,7 +268,6 @@ impl ToExit for Error {
                 "log in as that user, or `loginctl enable-linger USER`; --no-start installs the files".to_owned()
             }
             Self::NoSystemd => "--no-start installs the files without starting the service".to_owned(),
-            Self::NoTool(tool) => format!("install the package with `{tool}`"),
             Self::ReadOnly(_) => {
                 "mount it writable; for an image, mount the image's and give its place with --root".to_owned()
             }
@@ -295,7 +285,10 @@ impl ToExit for Error {
                 let runtime = if path.starts_with("/run") { "--runtime " } else { "" };
                 format!("`{systemctl} unmask {runtime}{unit}`, then run the command again")
             }
-            Self::File { path, source, .. } => return room_or_right(path, source),
+            Self::File { path, source, .. } | Self::Program(ProgramError::Run(path, source)) => {
+                return room_or_right(path, source);
+            }
+            Self::Program(error) => return error.hint(),
             Self::Busy => "wait until it has ended, then run the command again".to_owned(),
             Self::NewerReceipt { .. } => "use the mcpeg that wrote it, or a newer one".to_owned(),
             Self::Turn { unit, .. } => format!(

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::choices::{self, Choices, Profile};
 use super::error::Error;
+use crate::systemd::{Manager, Unit};
 
 /// Where a distribution's package puts the binary.
 pub const PACKAGED_PROGRAM: &str = "/usr/bin/mcpeg";
@@ -239,7 +240,19 @@ impl Layout {
     /// The command that talks to the systemd which runs the service.
     #[must_use]
     pub fn systemctl(&self) -> &'static str {
-        if self.is_users() { "systemctl --user" } else { "systemctl" }
+        self.manager().line()
+    }
+
+    /// The systemd that runs the service.
+    #[must_use]
+    pub fn manager(&self) -> Manager {
+        if self.is_users() { Manager::User } else { Manager::System }
+    }
+
+    /// The unit of the service.
+    #[must_use]
+    pub fn service(&self) -> Unit {
+        Unit::new(self.manager(), &self.unit)
     }
 
     /// Whether the service belongs to the calling user.

@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 
 use super::choices::NAME;
 use super::layout::Layout;
-use super::privileged::exec;
 use super::target::Target;
 use crate::config::{ListenAddr, Transport};
+use crate::systemd::{self, Manager, Properties, Unit};
 
 /// The properties that are asked for.
-const PROPERTIES: &str = "--property=LoadState,MemoryDenyWriteExecute,NoExecPaths,ProtectHome,PrivateTmp,IPAddressDeny,\
+const PROPERTIES: &str = "LoadState,MemoryDenyWriteExecute,NoExecPaths,ProtectHome,PrivateTmp,IPAddressDeny,\
      ProtectSystem,ReadWritePaths,BindPaths,RuntimeDirectory,StateDirectory,CacheDirectory,LogsDirectory";
 /// Where systemd makes the directories of a service, by the property that names them (systemd.exec(5)).
 const DIRECTORIES: [(&str, &str); 4] = [
@@ -36,8 +36,8 @@ const COMPILING: [&str; 9] = ["node", "npx", "npm", "bun", "deno", "java", "dotn
 pub struct Sandbox {
     /// The unit.
     unit: String,
-    /// What systemd says, by property.
-    properties: Vec<(String, String)>,
+    /// What systemd says.
+    properties: Properties,
 }
 
 impl Sandbox {
@@ -49,7 +49,7 @@ impl Sandbox {
         let is_ours = name == NAME || name.starts_with("mcpeg-");
         let installed =
             configuration.file_name()? == "mcpeg.toml" && directory.parent()? == Path::new("/etc");
-        if !is_ours || !installed || !Path::new("/run/systemd/system").is_dir() {
+        if !is_ours || !installed || !systemd::is_booted() {
             return None;
         }
         Self::in_force(format!("{name}.service"))
@@ -57,9 +57,8 @@ impl Sandbox {
 
     /// That of a unit of the system; `None` if systemd does not know it.
     fn in_force(unit: String) -> Option<Self> {
-        let output = exec::output("systemctl", &["show", PROPERTIES, &unit]).ok()?;
-        let sandbox = Self::read(unit, &String::from_utf8_lossy(&output.stdout));
-        (sandbox.property("LoadState") == "loaded").then_some(sandbox)
+        let properties = Unit::new(Manager::System, unit.as_str()).properties(PROPERTIES).ok()?;
+        properties.is_loaded().then_some(Self { unit, properties })
     }
 
     /// That under which an installation would start the service: of the unit in force, or of the one that will be written,
@@ -128,13 +127,12 @@ impl Sandbox {
 
     /// Understands what `systemctl show` prints.
     fn read(unit: String, text: &str) -> Self {
-        let pairs = text.lines().filter_map(|line| line.split_once('='));
-        Self { unit, properties: pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect() }
+        Self { unit, properties: Properties::read(text) }
     }
 
     /// One property; empty if systemd does not know it.
     fn property(&self, name: &str) -> &str {
-        self.properties.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
+        self.properties.get(name)
     }
 
     /// What it forbids to an upstream, and how that is mended.

@@ -1,5 +1,5 @@
-//! What systemctl(1) and journalctl(1) are asked, and the one thing that the gateway itself is asked: to exchange its
-//! process.
+//! What systemd is asked about the service and has to do with it, and the one thing that the gateway itself is asked: to
+//! exchange its process.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -8,6 +8,8 @@ use super::error::Error;
 use super::layout::Layout;
 use super::privileged::{Access, exec, files};
 use super::target::Target;
+use crate::program::Error as ProgramError;
+use crate::systemd::{Obstacle, Properties, journal};
 
 /// How long systemd may do other things first.
 const TURN: Duration = Duration::from_secs(60);
@@ -16,31 +18,18 @@ const SILENCE: Duration = Duration::from_secs(3);
 /// The pause between two looks.
 const PAUSE: Duration = Duration::from_millis(50);
 /// How many lines of the journal are shown when the service fails.
-const JOURNAL_LINES: &str = "--lines=20";
+const JOURNAL_LINES: u32 = 20;
 /// How long the new process of an upgrade may take to serve.
 const UPGRADE_LIMIT: &str = "60s";
 
-/// `systemctl` with these words, for the systemd that runs the service.
-fn words<'a>(layout: &Layout, words: &[&'a str]) -> Vec<&'a str> {
-    let user: &[&str] = if layout.is_users() { &["--user"] } else { &[] };
-    [user, words].concat()
-}
-
-/// Runs systemctl(1), which must succeed.
-fn systemctl(layout: &Layout, arguments: &[&str]) -> Result<String, Error> {
-    exec::run("systemctl", &words(layout, arguments))
-}
-
 /// Whether systemd says that the service is active.
 pub(super) fn is_active(layout: &Layout) -> Result<bool, Error> {
-    let arguments = words(layout, &["is-active", "--quiet", &layout.unit]);
-    exec::output("systemctl", &arguments).map(|output| output.status.success())
+    Ok(layout.service().is_active()?)
 }
 
 /// One property of the unit; empty if systemd does not tell.
 pub(super) fn property(layout: &Layout, name: &str) -> String {
-    let arguments = ["show", "--value", "--property", name, &layout.unit];
-    systemctl(layout, &arguments).map(|text| text.trim().to_owned()).unwrap_or_default()
+    layout.service().properties(name).unwrap_or_default().get(name).to_owned()
 }
 
 /// Whether the running process is of a program whose file has been replaced (proc(5) "exe"); only its owner and root
@@ -54,17 +43,14 @@ pub(super) fn is_outdated(layout: &Layout) -> bool {
 /// Why systemd would not follow the running service to a new process, or could not start it again; `None` if it would. A
 /// unit that is not loaded has `NotifyAccess=none`, whatever its file says.
 pub(super) fn obstacle(layout: &Layout) -> Option<&'static str> {
-    let arguments = ["show", "--property=LoadState,NotifyAccess", &layout.unit];
-    let text = systemctl(layout, &arguments).ok()?;
-    let is = |line: &str| text.lines().any(|told| told == line);
-    if is("LoadState=masked") {
-        Some("it is masked; after `systemctl unmask`, `mcpeg --restart` takes the new program up")
-    } else if is("NotifyAccess=none") {
-        Some(
+    let told = layout.service().properties(Properties::OF_OBSTACLES).ok()?;
+    match told.obstacle()? {
+        Obstacle::Masked => {
+            Some("it is masked; after `systemctl unmask`, `mcpeg --restart` takes the new program up")
+        }
+        Obstacle::NotifyAccess | Obstacle::NotLoaded(_) => Some(
             "a drop-in has NotifyAccess=none, so that systemd would end its successor; `systemctl restart` it",
-        )
-    } else {
-        None
+        ),
     }
 }
 
@@ -81,9 +67,7 @@ pub(super) fn program(layout: &Layout) -> Option<PathBuf> {
 
 /// What the unit in force would execute.
 pub(super) fn unit_program(layout: &Layout) -> Option<PathBuf> {
-    let text = property(layout, "ExecStart");
-    let (_, rest) = text.split_once("path=")?;
-    Some(rest.split(" ;").next()?.into())
+    layout.service().properties("ExecStart").ok()?.program().map(PathBuf::from)
 }
 
 /// Has the start at boot lead to the unit that is in force now.
@@ -93,7 +77,7 @@ pub(super) fn reenable(target: &Target) -> Result<(), Error> {
 
 /// Tells systemd to read its unit files again.
 pub(super) fn reload(layout: &Layout) -> Result<(), Error> {
-    systemctl(layout, &["daemon-reload"]).map(drop)
+    Ok(layout.manager().reload()?)
 }
 
 /// Starts the service and returns when it has said `READY=1` (`sd_notify(3)`); `waits` hears what systemd waits for before.
@@ -115,8 +99,8 @@ pub(super) fn upgrade(layout: &Layout, waits: &mut dyn FnMut(&str)) -> Result<()
     let pid_file = layout.pid_file.to_string_lossy();
     let arguments = ["--restart", "--start-timeout", UPGRADE_LIMIT, "--pid-file", &pid_file];
     match exec::run_path(&layout.program, &arguments) {
-        Err(error @ Error::Command { .. }) => Err(failed(layout, error.to_string())),
-        other => other.map(drop),
+        Err(error @ ProgramError::Failed { .. }) => Err(failed(layout, error.to_string())),
+        other => Ok(other.map(drop)?),
     }
 }
 
@@ -126,10 +110,11 @@ pub(super) fn upgrade(layout: &Layout, waits: &mut dyn FnMut(&str)) -> Result<()
 /// network-online.target, may take for ever, most of all if it waits for this very command (cloud-init).
 fn act(layout: &Layout, verb: &'static str, waits: &mut dyn FnMut(&str)) -> Result<(), Error> {
     // A unit that failed too often before would be refused for that alone (systemd.unit(5) StartLimitBurst=).
-    exec::output("systemctl", &words(layout, &["reset-failed", &layout.unit]))?;
-    match systemctl(layout, &["--no-block", verb, &layout.unit]) {
-        Err(error @ Error::Command { .. }) => return Err(failed(layout, error.to_string())),
-        other => other.map(drop)?,
+    let service = layout.service();
+    service.reset_failed()?;
+    match service.act(verb, &["--no-block"]) {
+        Err(error @ ProgramError::Failed { .. }) => return Err(failed(layout, error.to_string())),
+        other => other?,
     }
     let (begin, mut told) = (Instant::now(), false);
     loop {
@@ -138,8 +123,7 @@ fn act(layout: &Layout, verb: &'static str, waits: &mut dyn FnMut(&str)) -> Resu
             (false, _) if job.state == "active" => return Ok(()),
             (false, _) => {
                 let Job { state, result, .. } = &job;
-                let why =
-                    format!("`{} {verb} {}` failed: {state}, {result}", layout.systemctl(), layout.unit);
+                let why = format!("`{}` failed: {state}, {result}", service.line(verb));
                 return Err(failed(layout, why));
             }
             (true, true) if begin.elapsed() > TURN => return Err(turnless(layout)),
@@ -155,7 +139,7 @@ fn act(layout: &Layout, verb: &'static str, waits: &mut dyn FnMut(&str)) -> Resu
 }
 
 /// What systemd is about to do with the unit.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Job {
     /// The number of the job; 0 or empty is none.
     number: String,
@@ -168,17 +152,9 @@ struct Job {
 impl Job {
     /// The one of now.
     fn of(layout: &Layout) -> Self {
-        let arguments = ["show", "--property=Job,ActiveState,Result", &layout.unit];
-        let text = systemctl(layout, &arguments).unwrap_or_default();
-        let mut job = Self::default();
-        for (name, value) in text.lines().filter_map(|line| line.split_once('=')) {
-            match name {
-                "Job" => value.clone_into(&mut job.number),
-                "ActiveState" => value.clone_into(&mut job.state),
-                _ => value.clone_into(&mut job.result),
-            }
-        }
-        job
+        let told = layout.service().properties("Job,ActiveState,Result").unwrap_or_default();
+        let [number, state, result] = ["Job", "ActiveState", "Result"].map(|name| told.get(name).to_owned());
+        Self { number, state, result }
     }
 
     /// Whether there is one.
@@ -195,7 +171,7 @@ impl Job {
 /// What comes before the service and is not done yet.
 fn before(layout: &Layout) -> String {
     let after = property(layout, "After");
-    let jobs = systemctl(layout, &["list-jobs", "--no-legend", "--plain"]).unwrap_or_default();
+    let jobs = layout.manager().run(&["list-jobs", "--no-legend", "--plain"]).unwrap_or_default();
     // A line is: number, unit, kind, state.
     let jobs: Vec<Vec<&str>> = jobs.lines().map(|line| line.split_whitespace().collect()).collect();
     let named = |wanted: &dyn Fn(&str, &str) -> bool| {
@@ -214,19 +190,16 @@ fn turnless(layout: &Layout) -> Error {
 
 /// The error for a service that does not work, with the end of its journal.
 pub(super) fn failed(layout: &Layout, why: String) -> Error {
-    let option = if layout.is_users() { "--user-unit" } else { "--unit" };
-    let arguments = [option, &layout.unit, JOURNAL_LINES, "--no-pager", "--output=cat", "--quiet"];
-    let journal = exec::run("journalctl", &arguments).unwrap_or_default();
-    let whole = format!("journalctl {option} {}", layout.unit);
-    Error::Service { why, whole, journal: journal.lines().map(str::to_owned).collect() }
+    let service = layout.service();
+    Error::Service { why, whole: journal::line(&service), journal: journal::tail(&service, JOURNAL_LINES) }
 }
 
 /// Stops the service; one that is not known is stopped.
 pub(super) fn stop(layout: &Layout) -> Result<(), Error> {
     if is_active(layout)? || Job::of(layout).is_pending() {
-        systemctl(layout, &["stop", &layout.unit])?;
+        layout.service().act("stop", &[])?;
     }
-    exec::output("systemctl", &words(layout, &["reset-failed", &layout.unit])).map(drop)
+    Ok(layout.service().reset_failed()?)
 }
 
 /// Has the service started at boot. Works on an image and without a running systemd too.
@@ -250,9 +223,7 @@ pub(super) fn disable(target: &Target) -> Result<(), Error> {
 /// Runs the verb on the running systemd, or on the files below the root.
 fn link(target: &Target, verb: &'static str) -> Result<(), Error> {
     let layout = target.layout();
-    if target.is_booted() || layout.is_users() {
-        return systemctl(layout, &["--quiet", verb, &layout.unit]).map(drop);
-    }
     let root = format!("--root={}", target.tree().path().display());
-    systemctl(layout, &["--quiet", &root, verb, &layout.unit]).map(drop)
+    let place: &[&str] = if target.is_booted() || layout.is_users() { &[] } else { &[&root] };
+    Ok(layout.service().act(verb, &[&["--quiet"], place].concat())?)
 }

@@ -198,6 +198,5 @@ fn layout_of(name: &str, profile: Profile) -> Result<MakesLayout, Error> {
 /// Whether the systemd that would run the service runs: `sd_booted(3)`, and the user's manager for a user's.
 fn is_booted(layout: &Layout) -> bool {
     let runtime = layout.pid_file.ancestors().nth(2).map(PathBuf::from).unwrap_or_default();
-    Path::new("/run/systemd/system").is_dir()
-        && (!layout.is_users() || runtime.join("systemd/private").exists())
+    layout.manager().is_running(&runtime)
 }

@@ -5,7 +5,8 @@
 use askama::Template;
 use serde::{Deserialize, Serialize};
 
-use super::escape::{AccountName, ExecWord, FieldPath, Seconds, TomlString};
+use super::toml::TomlString;
+use crate::systemd::{AccountName, ExecWord, FieldPath, Seconds};
 
 /// How far the service can be confined, which follows from what it has to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

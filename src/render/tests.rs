@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::*;
+use crate::systemd::{AccountName, ExecWord, FieldPath, Invalid, Seconds};
 
 /// The unit as the installer writes it, for a program that exists wherever the tests run.
 fn service(program: &str, confinement: Confinement) -> String {

@@ -7,11 +7,11 @@ use tokio::task::{JoinError, JoinSet};
 
 use super::error::Error;
 use crate::config::ListenAddr;
-use crate::daemon::Notifier;
 use crate::daemon::listen::Listeners;
 use crate::drain::{Trigger, Watch};
 use crate::gateway::Gateway;
 use crate::sys::net::{Address, Listener};
+use crate::systemd::Notifier;
 
 /// Listeners whose files are removed when this is dropped.
 #[derive(Debug)]

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use super::accept::{Acceptor, SocketFiles};
 use super::error::Error;
-use crate::config::{self, Config, Log, Source};
+use crate::config::{self, Config, Source};
 use crate::daemon::listen::Listeners;
 use crate::daemon::passed::Passed;
 use crate::exit::{Exit, ToExit as _};
@@ -273,45 +273,14 @@ async fn prepare(source: Source, old: &Config, gateway: Gateway, bound: Outline)
     Ok(Ready { config, gateway, fresh, handles, needs_restart })
 }
 
-/// Keeps what cannot change as it is, and names it.
+/// Keeps what cannot change as it is, and names it: keys that the table of keys has so, and listeners that systemd
+/// passes.
 fn pin(config: &mut Config, old: &Config, passed: bool) -> Vec<String> {
-    let mut pinned = Vec::new();
-    let mut note = |differs: bool, key: &str| {
-        if differs {
-            pinned.push(key.to_owned());
-        }
-    };
-    let (server, log) = (&mut config.server, &mut config.log);
-    note(server.max_message_size != old.server.max_message_size, "max_message_size in [server]");
-    server.max_message_size = old.server.max_message_size;
-    note(server.user != old.server.user, "user in [server]");
-    note(server.group != old.server.group, "group in [server]");
-    server.user.clone_from(&old.server.user);
-    server.group.clone_from(&old.server.group);
-    note(passed && server.listen != old.server.listen, "listen in [server]");
-    let Log { file, format, spans, instance, console_format, queue, overflow, .. } = &old.log;
-    note(log.file != *file, "file in [log]");
-    note(log.format != *format, "format in [log]");
-    note(log.spans != *spans, "spans in [log]");
-    note(log.instance != *instance, "instance in [log]");
-    note(log.console_format != *console_format, "console_format in [log]");
-    note(log.queue != *queue, "queue in [log]");
-    note(log.overflow != *overflow, "overflow in [log]");
-    pin_log(log, &old.log);
+    let mut pinned = config.keep_fixed(old);
+    if passed && config.server.listen != old.server.listen {
+        pinned.push("listen in [server]".to_owned());
+    }
     pinned
-}
-
-/// Keeps of the log what cannot change while it is open.
-fn pin_log(log: &mut Log, old: &Log) {
-    let new = std::mem::take(log);
-    *log = Log {
-        level: new.level,
-        console_level: new.console_level,
-        on_full: new.on_full,
-        fsync: new.fsync,
-        rotation: new.rotation,
-        ..old.clone()
-    };
 }
 
 /// Logs why nothing was done, and says it.

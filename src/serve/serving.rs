@@ -11,8 +11,9 @@ use super::run_files::RunFiles;
 use super::status::{Status, endpoints};
 use super::upgrade::Upgrades;
 use crate::config::Config;
-use crate::daemon::{Notifier, Signals};
+use crate::daemon::Signals;
 use crate::gateway::Gateway;
+use crate::systemd::Notifier;
 use crate::{drain, log};
 
 /// The gateway while its runtime exists.

@@ -30,12 +30,13 @@ use crate::config::{self, Source};
 use crate::daemon::control::Server;
 use crate::daemon::detach::{self, Announcer, Side};
 use crate::daemon::listen::{self, Listeners};
-use crate::daemon::{self, Lock, Notifier, Record, RunPaths, Signals, passed};
+use crate::daemon::{self, Lock, Record, RunPaths, Signals, passed};
 use crate::exit::{self, Exit, ToExit as _};
 use crate::gateway::Gateway;
 use crate::log::{self, Console};
 use crate::sys::fd::Rest;
 use crate::sys::{limits, memory, process, signal};
+use crate::systemd::Notifier;
 use crate::{drain, handover};
 
 /// How long readiness waits for upstreams; those that are slower are retried while the gateway serves.

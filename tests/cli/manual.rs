@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use mcpeg::config::key::Description;
+use mcpeg::config::keys::Table;
 use mcpeg::daemon::{RunPaths, SIGNALS};
 use mcpeg::install::Layout;
 
@@ -54,6 +56,11 @@ fn places() -> BTreeSet<String> {
     places.into_iter().map(|path| path.to_str().unwrap().to_owned()).collect()
 }
 
+/// Every key of the configuration.
+fn keys() -> impl Iterator<Item = Description> {
+    Table::ALL.into_iter().flat_map(Table::keys)
+}
+
 #[test]
 fn manual_lists_every_file_of_the_program_and_no_other() {
     let (listed, places) = (files(), places());
@@ -101,7 +108,7 @@ fn manual_names_every_option_exit_code_and_configuration_key() {
     for (exit, _) in mcpeg::exit::Exit::ALL {
         assert!(manual.contains(&format!(".B {}\n", exit.code())), "exit code {}", exit.code());
     }
-    for key in mcpeg::config::reference::keys() {
+    for key in keys() {
         assert!(configuration.contains(key.name), "{}", key.name);
     }
 }
@@ -138,7 +145,7 @@ fn manual_names_nothing_that_the_program_does_not_have() {
             text.lines().filter(|_| name == "mcpeg.toml.5").filter_map(|line| line.strip_prefix("\\fB"))
         {
             let key = key.split(['\\', ' ']).next().unwrap_or_default();
-            assert!(mcpeg::config::reference::keys().any(|known| known.name == key), "{key} is no key");
+            assert!(keys().any(|known| known.name == key), "{key} is no key");
         }
     }
 }

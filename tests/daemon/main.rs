@@ -7,6 +7,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../support/disk.rs"]
+mod disk;
+
 #[path = "../support/client.rs"]
 #[expect(dead_code, reason = "this suite needs only a part of what the others share")]
 mod client;
@@ -16,6 +19,7 @@ mod load;
 
 mod busy;
 mod flood;
+mod full;
 mod guardian;
 mod hostile;
 mod http2;

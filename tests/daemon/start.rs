@@ -233,6 +233,96 @@ fn announced_sockets_that_are_none_are_refused() {
     }
 }
 
+/// The soft and the hard limit on core files of a process: `proc_pid_limits(5)`.
+fn core_limits(pid: i32) -> (String, String) {
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    let mut fields = line.split_whitespace().skip(4).map(str::to_owned);
+    (fields.next().unwrap(), fields.next().unwrap())
+}
+
+#[test]
+fn gateway_that_is_started_by_hand_leaves_no_core_file_and_nor_does_what_it_starts() {
+    let site = Site::new();
+    site.write("echo.py", include_str!("../fixtures/echo_server.py"));
+    let upstream = format!(
+        "[server]\nlisten = [\"127.0.0.1:0\"]\n[upstreams.own]\ncommand = \"/usr/bin/python3\"\nargs = [\"{}\"]\n",
+        site.path("echo.py").display()
+    );
+    site.write("mcpeg.toml", upstream);
+    let any = "ulimit -c $(ulimit -H -c); exec \"$MCPEG\"";
+    for (arguments, exits) in [("", false), (" --daemon", true)] {
+        let started = site.shell(&format!("{any}{arguments}")).spawn().unwrap();
+        let before = core_limits(std::process::id().cast_signed()).1;
+        let child = if exits {
+            assert_eq!(finish(started).code, Some(0));
+            None
+        } else {
+            until("the gateway writes its pid file", || site.pid_file().exists());
+            Some(started)
+        };
+        let first = site.pid();
+        // A program may still ask for one: the hard limit stays.
+        assert_eq!(core_limits(first), ("0".to_owned(), before));
+        let children = || {
+            crate::support::daemon::processes()
+                .filter(|pid| {
+                    fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| {
+                        line.contains("echo.py") && line.contains(site.path("").to_str().unwrap())
+                    })
+                })
+                .collect::<Vec<_>>()
+        };
+        until("the upstream is started", || !children().is_empty());
+        for pid in children() {
+            // One that has ended since has none either.
+            if lives(pid) {
+                assert_eq!(core_limits(pid).0, "0");
+            }
+        }
+        if exits {
+            assert_eq!(site.run(&["--restart"]).code, Some(0));
+            assert_ne!(site.pid(), first);
+            assert_eq!(core_limits(site.pid()).0, "0");
+        }
+        assert_eq!(site.run(&["--stop"]).code, Some(0));
+        if let Some(child) = child {
+            assert_eq!(finish(child).code, Some(0));
+        }
+    }
+}
+
+#[test]
+fn listener_in_the_place_of_a_file_of_the_gateway_itself_is_refused_and_takes_nothing_away() {
+    let site = Site::new();
+    let directory = site.path("");
+    let directory = directory.display();
+    std::os::unix::fs::symlink(site.path(""), site.path("link")).unwrap();
+    for place in ["mcpeg.sock", "./mcpeg.sock", "link/mcpeg.sock", "mcpeg.pid", "mcpeg.lock"] {
+        let listener = format!("unix:{directory}/{place}");
+        let config = format!("[server]\nlisten = [\"127.0.0.1:0\", \"{listener}\"]\n");
+        site.write("mcpeg.toml", &config);
+        for arguments in [&[][..], &["--daemon"]] {
+            let refused = site.run(arguments);
+            assert_eq!(refused.code, Some(78), "{place}: {refused:?}");
+            assert!(refused.stderr.contains("a run-time file of the gateway itself"), "{refused:?}");
+            assert!(refused.stderr.contains("hint: "), "{refused:?}");
+        }
+        assert!(!site.path("mcpeg.sock").exists() && !site.pid_file().exists(), "{place}");
+        let checked = site.run(&["--check"]);
+        assert!(checked.stderr.contains("run-time file"), "{place}: {checked:?}");
+    }
+    // Nor does a reload take them away from a gateway that serves.
+    site.write("mcpeg.toml", "[server]\nlisten = [\"127.0.0.1:0\"]\n");
+    site.daemon();
+    let config = format!("[server]\nlisten = [\"127.0.0.1:0\", \"unix:{directory}/link/mcpeg.sock\"]\n");
+    site.write("mcpeg.toml", config);
+    let refused = site.run(&["--reload"]);
+    assert!(refused.code != Some(0) && refused.stderr.contains("run-time file"), "{refused:?}");
+    assert_eq!(site.status()["state"], "running");
+    assert_eq!(site.run(&["--stop"]).code, Some(0));
+}
+
 #[test]
 fn unix_listener_answers() {
     let site = Site::new();

@@ -18,6 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// What an HTTP server of these tests has beside: `test/counts` tells how often each method was posted, and how many of
 /// what hangs hung at most at once.
 const COUNTING: &str = r#"
+import select
 counts, hanging, most = {}, {}, {}
 guard = threading.Lock()
 
@@ -26,6 +27,21 @@ def hang(what):
         hanging[what] = hanging.get(what, 0) + 1
         most[what] = max(most.get(what, 0), hanging[what])
     time.sleep(1000)
+
+def wait_for(handler, what, seconds):
+    """Takes its time, or as long as the other side waits: what it has given up is not under way any more."""
+    with guard:
+        hanging[what] = hanging.get(what, 0) + 1
+        most[what] = max(most.get(what, 0), hanging[what])
+    select.select([handler.connection], [], [], seconds)
+    with guard:
+        hanging[what] -= 1
+
+def gone(handler):
+    wait_for(handler, "DELETE", 2)
+    with guard:
+        counts["DELETE"] = counts.get("DELETE", 0) + 1
+    handler.answer(200)
 
 def post(handler, message):
     method = message.get("method")
@@ -126,17 +142,15 @@ fn connected_to(link: &str, port: u16) -> bool {
 
 #[tokio::test]
 async fn sessions_that_are_idle_end_together() {
-    let lines =
-        format!("hangs = []\n{COUNTING}\ndef gone(handler):\n    hang('DELETE')\nHandler.do_DELETE = gone\n");
-    let upstream = http_script(&lines).await;
-    let gateway = Gateway::start_with("session_timeout = \"1s\"", &http("slow", upstream.port), &[]).await;
+    let upstream = http_script(&format!("hangs = []\n{COUNTING}\nHandler.do_DELETE = gone\n")).await;
+    let gateway = Gateway::start_with("session_timeout = \"5s\"", &http("slow", upstream.port), &[]).await;
     for _ in 0..25 {
         Client::legacy(gateway.address(), "/mcp").await.tools().await;
     }
     let sessions = async || gateway.status().await["sessions"].as_u64();
     until("ended", sessions, |sessions| *sessions == Some(0)).await;
     let most = counted(&upstream).await["most"]["DELETE"].as_u64().expect("a number");
-    // One after the other, there would never be two: each is given up only after two seconds.
+    // One after the other, there would never be two: each takes two seconds.
     assert!(most >= 10, "{most} at once");
     gateway.stop().await;
 }
@@ -185,20 +199,21 @@ async fn stop_waits_for_no_handshake() {
 
 #[tokio::test]
 async fn stop_waits_for_no_goodbye_and_no_child_that_will_not_end() {
-    let lines =
-        format!("hangs = []\n{COUNTING}\ndef gone(handler):\n    hang('DELETE')\nHandler.do_DELETE = gone\n");
-    let upstream = http_script(&lines).await;
+    let upstream = http_script(&format!("hangs = []\n{COUNTING}\nHandler.do_DELETE = gone\n")).await;
     let stubborn = Script::new(
         "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nimport atexit\natexit.register(time.sleep, 1000)\n",
     );
     let configuration =
         http("slow", upstream.port) + &stubborn.upstream("stubborn") + "sharing = \"per-session\"\n";
     let gateway = Gateway::start_with("drain_timeout = \"1s\"", &configuration, &[]).await;
-    for _ in 0..5 {
+    for _ in 0..12 {
         let client = Client::legacy(gateway.address(), "/mcp").await;
         client.tools().await;
     }
     stops_in_time(gateway).await;
+    let counted = counted(&upstream).await;
+    // Those of the sessions, and that which all share.
+    assert!(counted["most"]["DELETE"].as_u64() >= Some(12), "{counted}");
 }
 
 /// A copy of a descriptor of another process.

@@ -7,6 +7,7 @@ use http::StatusCode;
 
 use crate::client::Client;
 use crate::gateway::{Gateway, HttpUpstream};
+use crate::scripted::{Script, http_script};
 use crate::tools::bound;
 use crate::upstreams::{PYTHON, http, probe, stdio};
 
@@ -198,4 +199,52 @@ while True: threading.Thread(target=serve, args=(server.accept()[0],), daemon=Tr
     let back = async { while client.call("x", "{}").await.reply().contains("error") {} };
     tokio::time::timeout(PATIENCE, back).await.expect("it is used again");
     gateway.stop().await;
+}
+
+/// A stdio server whose answers have both members, as those of JSON-RPC 1.0 had.
+const LOOSE: &str = r#"
+class Loose:
+    def write(self, line):
+        message = json.loads(line)
+        if "result" in message: message["error"] = None
+        elif "error" in message: message["result"] = None
+        sys.stdout.buffer.write(json.dumps(message).encode() + b"\n")
+    def flush(self): sys.stdout.buffer.flush()
+out = Loose()
+def call(message, name): return "fine"
+"#;
+
+/// The same over HTTP.
+const LOOSE_HTTP: &str = r#"
+def answer(self, status, message=None, headers=()):
+    if message and "result" in message: message["error"] = None
+    elif message and "error" in message: message["result"] = None
+    strict(self, status, message, headers)
+strict, Handler.answer = Handler.answer, answer
+"#;
+
+#[tokio::test]
+async fn null_beside_a_result_or_an_error_counts_as_left_out_and_is_told_once() {
+    let script = Script::new(LOOSE);
+    let server = http_script(LOOSE_HTTP).await;
+    for configuration in [script.upstream("loose"), http("loose", server.port)] {
+        let gateway = Gateway::start(&configuration).await;
+        for client in
+            [Client::legacy(gateway.address(), "/mcp").await, Client::modern(gateway.address(), "/mcp")]
+        {
+            for _ in 0..3 {
+                let answer = client.call("one", "{}").await;
+                assert_eq!(answer.text(), "fine");
+                assert!(!answer.reply().contains("error"), "{answer:?}");
+            }
+            let modern = matches!(client.era, crate::client::Era::Modern);
+            let meta = if modern { crate::client::MODERN_META } else { "" };
+            let refused = client.request("2", "vendor/none", "", &format!(r#"{{"_meta":{{{meta}}}}}"#)).await;
+            assert_eq!(refused.error().0, -32601);
+            assert!(!refused.reply().contains("result"), "{refused:?}");
+        }
+        gateway.prints("one of which is null").await;
+        assert_eq!(gateway.printed().matches("one of which is null").count(), 1, "{}", gateway.printed());
+        gateway.stop().await;
+    }
 }

@@ -16,6 +16,9 @@ use crate::upstreams::http;
 /// More than the longest time that a list is trusted without a stream.
 const PATIENCE: Duration = Duration::from_secs(90);
 
+/// More than the longest time that a list is trusted where a stream is open.
+const SILENT: Duration = Duration::from_secs(400);
+
 /// An HTTP server of all lists, which does as the test says: `test/set` changes lists without a word, `test/tell` tells of
 /// changes, `test/cut` ends all streams, `test/forget` ends all sessions, `test/options` sets what it is like.
 const LISTER: &str = r#"
@@ -454,6 +457,10 @@ enum Step {
     Set(usize),
     /// It changes, and that is told.
     Tell(usize),
+    /// It changes and that is told amid thousands of log lines.
+    Loud(usize),
+    /// It changes and that is told between streams, when nobody hears it.
+    Between(usize),
     /// All streams end.
     Cut,
     /// All sessions end.
@@ -485,25 +492,32 @@ async fn keep(client: Turns, mut stream: Incoming, cache: Cache) {
 }
 
 /// Whatever happens in this order, what clients see in the end is what they see after a fresh start.
-async fn converges(modern: bool, rest: &str, steps: &[Step]) {
-    let lister = Lister::start(modern, json!({})).await;
+/// `end` is what ends the time in which something may be lost, where that is not the age of what was read.
+async fn converges((modern, streams, rest): (bool, bool, &str), steps: &[Step], end: Option<Step>) {
+    let lister = Lister::start(modern, json!({ "streams": streams })).await;
     let (gateway, legacy, other, stream) = before(&lister, rest).await;
-    lister.streams(1).await;
+    if streams {
+        lister.streams(1).await;
+    }
     let (cache, legacy) = (Cache::default(), Turns::new(legacy.into()));
     for (place, list) in LISTS.into_iter().enumerate() {
         let names = seen(&*legacy.lock().await, list).await;
         cache.lock().expect("no panic")[place] = names;
     }
     let keeping = tokio::spawn(keep(Arc::clone(&legacy), stream, Arc::clone(&cache)));
-    // At the end the streams are opened anew: up to then something may be lost.
-    for (number, step) in steps.iter().chain(&[Step::Cut]).enumerate() {
+    for (number, step) in steps.iter().chain(&end).enumerate() {
         let set = async |place: usize| {
             let names = one(&format!("n{number}"), LISTS[place]);
             lister.control("set", json!({ LISTS[place][1]: names })).await;
         };
         match *step {
             Step::Set(place) => set(place).await,
-            Step::Tell(place) => {
+            Step::Tell(place) | Step::Loud(place) | Step::Between(place) => {
+                if matches!(step, Step::Between(_)) {
+                    lister.control("cut", json!({})).await;
+                }
+                let logs = if matches!(step, Step::Loud(_)) { 1500 } else { 0 };
+                lister.control("options", json!({ "logs": logs })).await;
                 set(place).await;
                 let kind = LISTS[place][3].split('/').nth(1).expect("a kind");
                 lister.control("tell", json!({ "kinds": [kind] })).await;
@@ -526,13 +540,14 @@ async fn converges(modern: bool, rest: &str, steps: &[Step]) {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        let same = tokio::time::timeout(PATIENCE, same).await;
+        let patience = if end.is_none() && streams { SILENT } else { PATIENCE };
+        let same = tokio::time::timeout(patience, same).await;
         let found = (
             seen(&other, list).await,
             seen(&*legacy.lock().await, list).await,
             cache.lock().expect("no panic")[place].clone(),
         );
-        assert!(same.is_ok(), "{modern} {rest} {steps:?}: {truth:?} but {found:?}");
+        assert!(same.is_ok(), "{modern} {streams} {rest} {steps:?}: {truth:?} but {found:?}");
     }
     keeping.abort();
     fresh.stop().await;
@@ -550,23 +565,104 @@ async fn whatever_is_lost_in_any_order_lists_end_up_as_after_a_fresh_start() {
     let step = prop_oneof![
         3 => (0..4_usize).prop_map(Step::Set),
         3 => (0..4_usize).prop_map(Step::Tell),
+        2 => (0..4_usize).prop_map(Step::Loud),
+        2 => (0..4_usize).prop_map(Step::Between),
         1 => Just(Step::Cut),
         1 => Just(Step::Forget),
         2 => (0..4_usize).prop_map(Step::Look),
     ];
     let steps = proptest::collection::vec(step, 1..16);
-    let kinds: Vec<_> = KINDS.into_iter().filter(|(_, streams, _)| *streams).collect();
     let mut cases = Vec::new();
-    for number in 0_u8..12 {
+    for number in 0_u8..18 {
         let seed = [number; 32];
         let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
         let mut runner = TestRunner::new_with_rng(Config::default(), rng);
         let steps = steps.new_tree(&mut runner).expect("steps").current();
-        let (modern, _, rest) = kinds[usize::from(number) % kinds.len()];
-        let _ = writeln!(std::io::stdout(), "seed {number}: {modern} {rest:?} {steps:?}");
-        cases.push(async move { converges(modern, rest, &steps).await });
+        let kind = KINDS[usize::from(number) % KINDS.len()];
+        let _ = writeln!(std::io::stdout(), "seed {number}: {kind:?} {steps:?}");
+        // Where there are streams, they are opened anew at the end; where there are none, lists become old.
+        let end = kind.1.then_some(Step::Cut);
+        cases.push(async move { converges(kind, &steps, end).await });
     }
-    futures_util::StreamExt::for_each_concurrent(futures_util::stream::iter(cases), 3, |case| case).await;
+    futures_util::StreamExt::for_each_concurrent(futures_util::stream::iter(cases), 6, |case| case).await;
+}
+
+#[tokio::test]
+#[ignore = "needs six minutes"]
+async fn lists_of_a_server_that_tells_nothing_of_a_change_over_an_open_stream_hold_for_a_while_only() {
+    let cases = KINDS.into_iter().filter(|(_, streams, _)| *streams).map(|kind| async move {
+        let steps = [0, 1, 2, 3].map(Step::Set);
+        converges(kind, &steps, None).await;
+    });
+    futures_util::future::join_all(cases).await;
+}
+
+/// A legacy HTTP server without sessions and without streams, which `test/become` makes another one.
+const SESSIONLESS: &str = r#"
+now = {"capabilities": {"tools": {}}, "session": None, "instructions": "old"}
+initialized = []
+def post(handler, message):
+    method = message.get("method")
+    if method == "test/become":
+        now.update(message["params"])
+        handler.answer(200, {"id": 0, "result": {"initialized": len(initialized)}})
+    elif method == "initialize":
+        initialized.append(message["params"]["clientInfo"])
+        info = {"name": "sessionless", "version": "1"}
+        hello = {"protocolVersion": "2025-11-25", "capabilities": now["capabilities"], "serverInfo": info, "instructions": now["instructions"]}
+        handler.answer(200, {"id": message["id"], "result": hello}, [("Mcp-Session-Id", now["session"])] if now["session"] else ())
+    elif method == "server/discover":
+        handler.answer(200, {"id": message["id"], "error": {"code": -32601, "message": "no"}})
+    elif method == "prompts/list":
+        handler.answer(200, {"id": message["id"], "result": {"prompts": [{"name": "new"}]}})
+    elif now["session"] and handler.headers.get("Mcp-Session-Id") != now["session"]:
+        handler.answer(404)
+    elif method == "tools/list":
+        handler.answer(200, {"id": message["id"], "result": {"tools": [{"name": "one", "inputSchema": {"type": "object"}}]}})
+    elif "id" in message:
+        handler.answer(200, {"id": message["id"], "result": {"content": [{"type": "text", "text": "fine"}]}})
+    else:
+        handler.answer(202)
+    return True
+"#;
+
+#[tokio::test]
+async fn server_without_sessions_that_can_do_more_is_asked_anew_what_it_is() {
+    for (change, sharing) in [
+        (json!({ "capabilities": { "tools": {}, "prompts": {} } }), ""),
+        (json!({ "capabilities": { "tools": {}, "prompts": {} } }), "sharing = \"shared\"\n"),
+        (json!({ "capabilities": { "tools": {}, "prompts": {} }, "session": "s" }), ""),
+    ] {
+        let server = http_script(SESSIONLESS).await;
+        let upstream = format!("{}health_interval = \"1s\"\n{sharing}", http("lister", server.port));
+        let other = Script::new("");
+        let gateway = Gateway::start(&(upstream + &other.upstream("other"))).await;
+        let legacy = Client::legacy(gateway.address(), "/mcp").await;
+        let modern = Client::modern(gateway.address(), "/mcp");
+        for client in [&legacy, &modern] {
+            assert_eq!(seen(client, LISTS[0]).await, ["one"]);
+            assert_eq!(seen(client, LISTS[1]).await, [""; 0]);
+        }
+        let mut stream = legacy.stream().await.into_body();
+        let control = json!({ "jsonrpc": "2.0", "id": 0, "method": "test/become", "params": change });
+        post(&format!("127.0.0.1:{}", server.port), "/mcp", &[], &control.to_string()).await.result();
+        wait_for(&mut stream, &["notifications/prompts/list_changed"]).await;
+        for client in [&legacy, &modern] {
+            let seeing = async {
+                while seen(client, LISTS[1]).await != ["new"] {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            };
+            tokio::time::timeout(PATIENCE, seeing).await.expect("it is seen");
+            assert_eq!(client.call("lister_one", "{}").await.text(), "fine");
+        }
+        // One that stays what it is stays connected.
+        gateway.prints("asking it anew").await;
+        let starts = gateway.printed().matches("asking it anew").count();
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        assert_eq!(gateway.printed().matches("asking it anew").count(), starts, "{}", gateway.printed());
+        gateway.stop().await;
+    }
 }
 
 #[tokio::test]

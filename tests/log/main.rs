@@ -6,6 +6,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../support/disk.rs"]
+mod disk;
+
 mod checker;
 mod faults;
 mod fsync;

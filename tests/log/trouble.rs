@@ -8,42 +8,13 @@ use std::process::Child;
 use std::time::Duration;
 
 use mcpeg::sys::process::command;
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::Signal;
 
 use crate::checker::check;
+use crate::disk::Small;
 use crate::site::get;
 use crate::support::daemon::{Site, finish, send, suspend, until};
 use crate::workload::{End, Load, Place, accepted, under_way};
-
-/// A small file system in memory.
-struct Small(PathBuf);
-
-impl Small {
-    /// Mounts one of this many bytes.
-    fn mount(path: PathBuf, bytes: u64) -> Self {
-        fs::create_dir_all(&path).unwrap();
-        let size = format!("size={bytes},mode=0755");
-        mount(Some("tmpfs"), &path, Some("tmpfs"), MsFlags::empty(), Some(size.as_str())).unwrap();
-        Self(path)
-    }
-
-    /// Takes all the room that there is; gives the file that has it.
-    fn fill(&self) -> PathBuf {
-        let path = self.0.join("ballast");
-        let mut file = fs::File::create(&path).unwrap();
-        let piece = vec![b'x'; 4096];
-        while file.write_all(&piece).is_ok() {}
-        path
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        // Also while a process that a failed test has left uses it.
-        let _ = umount2(&self.0, MntFlags::MNT_DETACH);
-    }
-}
 
 #[test]
 fn a_queue_that_drops_reports_exactly_what_is_missing() {

@@ -1,4 +1,5 @@
-//! What only one module may do: unsafe code in `sys`, printing in `cli`, the HTTP framework in `gateway`.
+//! What only one module may do: unsafe code in `sys`, printing in `cli`, the HTTP framework in `gateway`, talking to systemd in
+//! `systemd`.
 
 use syn::visit::{self, Visit};
 
@@ -9,6 +10,19 @@ const PRINTING: [&str; 5] = ["print", "println", "eprint", "eprintln", "dbg"];
 
 /// Crates that one module only may use, since they shape everything that touches them.
 const CONFINED: [(&str, &str); 3] = [("axum", "gateway"), ("rmcp", "gateway"), ("clap", "cli")];
+
+/// Programs and variables by which one talks to systemd, as a string of their own.
+const SYSTEMDS: [&str; 9] = [
+    "systemctl",
+    "journalctl",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_FDNAMES",
+    "INVOCATION_ID",
+];
 
 /// Collects what the file does of all this.
 struct Deeds<'a> {
@@ -64,6 +78,19 @@ impl<'ast> Visit<'ast> for Deeds<'_> {
         visit::visit_item_foreign_mod(self, item);
     }
 
+    fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
+        // Tests beside the code may play systemd's part.
+        if item.ident != "tests" {
+            visit::visit_item_mod(self, item);
+        }
+    }
+
+    fn visit_lit_str(&mut self, literal: &'ast syn::LitStr) {
+        if SYSTEMDS.contains(&literal.value().as_str()) {
+            self.note("systemd", &format!("`{}`", literal.value()), literal.span());
+        }
+    }
+
     fn visit_macro(&mut self, call: &'ast syn::Macro) {
         if let Some(name) = call.path.segments.last().map(|segment| &segment.ident)
             && PRINTING.iter().any(|printing| name == printing)
@@ -94,7 +121,7 @@ fn violations(source: &Source) -> Vec<String> {
 }
 
 #[test]
-fn only_sys_is_unsafe_only_cli_prints_only_gateway_has_a_framework() {
+fn only_sys_is_unsafe_only_cli_prints_only_gateway_has_a_framework_only_systemd_talks_to_it() {
     let findings: Vec<_> = sources_below(&["src"]).iter().flat_map(violations).collect();
     assert_none("deeds of the wrong module", &findings);
 }
@@ -110,6 +137,8 @@ fn each_deed_is_found_outside_its_module_and_passes_inside() {
         ("cli", "use clap::Parser;"),
         ("gateway", "use axum::{Router, routing::get};"),
         ("gateway", "fn f() -> axum::Router { g() }"),
+        ("systemd", "fn f() { g(\"systemctl\", &[]); }"),
+        ("systemd", "const SOCKET: &str = \"NOTIFY_SOCKET\";"),
     ] {
         assert_eq!(violations(&Source::new("src/log/x.rs", deed)).len(), 1, "{deed}");
         assert_eq!(violations(&Source::new(&format!("src/{owner}/x.rs"), deed)), Vec::<String>::new());

@@ -8,7 +8,7 @@ use super::connection_source::ConnectionSource;
 use super::endpoint_view::EndpointView;
 use super::listing::listing;
 use super::tasks::{check, owner};
-use crate::config::Shows;
+use crate::config::Filters;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{
     ClientMeta, Object, Raw, member, member_str, method, raw_string, set_member, set_path, text,
@@ -85,7 +85,7 @@ async fn search<L: ConnectionSource>(
 }
 
 /// The parameters with the name that the upstream itself knows; a fault where that is not shown.
-fn admitted(selections: &Shows, subject: &Subject, params: Option<Raw>) -> Result<Option<Raw>, Fault> {
+fn admitted(selections: &Filters, subject: &Subject, params: Option<Raw>) -> Result<Option<Raw>, Fault> {
     let Some(params) = params else { return Ok(None) };
     match subject {
         Subject::Nothing | Subject::Task => Ok(Some(params)),
@@ -114,7 +114,7 @@ fn admitted(selections: &Shows, subject: &Subject, params: Option<Raw>) -> Resul
 }
 
 /// The parameters of `completion/complete` with the name that the upstream itself knows.
-fn admitted_reference(selections: &Shows, params: Raw) -> Result<Raw, Fault> {
+fn admitted_reference(selections: &Filters, params: Raw) -> Result<Raw, Fault> {
     let reference = member(&params, "ref").and_then(Object::parse).ok_or_else(|| missing("ref"))?;
     // Which of the two its server goes by is not known.
     let uri = reference.get("uri").map(|uri| text(uri).ok_or_else(|| missing("ref.uri"))).transpose()?;

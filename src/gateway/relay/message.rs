@@ -104,6 +104,8 @@ struct Envelope<'a> {
     error: Option<&'a RawValue>,
     /// What is wrong with the names.
     ambiguous: Option<Ambiguous>,
+    /// Whether the other one of `result` and `error` stands there as `null`.
+    null_beside: bool,
 }
 
 /// The members of envelopes.
@@ -164,6 +166,12 @@ impl<'de> Visitor<'de> for Members {
 impl Message {
     /// Reads one message from the text of exactly one JSON value.
     pub(crate) fn parse(text: &[u8]) -> Result<Self, ParseError> {
+        Self::read(text, || {})
+    }
+
+    /// The same; `loose` is called for a response with both `result` and `error`, one of which is `null`: it counts as
+    /// left out, as JSON-RPC 1.0 had it and as the official SDKs read it.
+    fn read(text: &[u8], loose: impl FnOnce()) -> Result<Self, ParseError> {
         let first = text.iter().find(|byte| !byte.is_ascii_whitespace());
         if first == Some(&b'[') {
             serde_json::from_slice::<&RawValue>(text).map_err(ParseError::Json)?;
@@ -179,12 +187,17 @@ impl Message {
             }
             Err(error) => return Err(ParseError::Json(error)),
         };
+        let envelope = envelope.without_null();
+        if envelope.null_beside {
+            loose();
+        }
         envelope.into_message()
     }
 
-    /// Reads one message of a server. Parameters that two readers may read differently are refused.
-    pub(crate) fn of_server(text: &[u8]) -> Result<Self, ParseError> {
-        let message = Self::parse(text)?;
+    /// Reads one message of a server. Parameters that two readers may read differently are refused. `loose` is called for a
+    /// response that has an `"error": null` beside its result, or the other way round.
+    pub(crate) fn of_server(text: &[u8], loose: impl FnOnce()) -> Result<Self, ParseError> {
+        let message = Self::read(text, loose)?;
         match message.check(Strictness::Pairs) {
             Ok(()) => Ok(message),
             Err(reason) => {
@@ -281,6 +294,16 @@ fn write_member(out: &mut Vec<u8>, name: &str, json: &str) {
 }
 
 impl Envelope<'_> {
+    /// Leaves a `null` out that stands beside the other one of `result` and `error`.
+    fn without_null(self) -> Self {
+        let is_null = |value: Option<&RawValue>| value.is_some_and(|value| value.get() == "null");
+        match (self.method.is_none(), self.result.is_some(), self.error.is_some()) {
+            (true, true, true) if is_null(self.error) => Self { error: None, null_beside: true, ..self },
+            (true, true, true) if is_null(self.result) => Self { result: None, null_beside: true, ..self },
+            _ => self,
+        }
+    }
+
     /// Decides which kind of message the members make.
     fn into_message(self) -> Result<Message, ParseError> {
         if let Some(reason) = self.ambiguous {
@@ -366,6 +389,29 @@ mod tests {
     fn a_null_result_is_a_result() {
         let text = br#"{"jsonrpc":"2.0","id":"x","result":null}"#;
         assert_eq!(Message::parse(text).unwrap().to_line(), text);
+    }
+
+    #[test]
+    fn null_beside_result_or_error_counts_as_left_out() {
+        for (given, read) in [
+            (r#""result":{"a":1},"error":null"#, r#""result":{"a":1}"#),
+            (r#""error":null,"result":{"a":1}"#, r#""result":{"a":1}"#),
+            (r#""result":null,"error":null"#, r#""result":null"#),
+            (r#""result":null,"error":{"code":1,"message":"m"}"#, r#""error":{"code":1,"message":"m"}"#),
+        ] {
+            let whole = |members: &str| format!(r#"{{"jsonrpc":"2.0","id":1,{members}}}"#);
+            let mut told = false;
+            let message = Message::of_server(whole(given).as_bytes(), || told = true).unwrap();
+            assert_eq!(String::from_utf8(message.to_line()).unwrap(), whole(read));
+            assert!(told, "{given}");
+            Message::of_server(whole(read).as_bytes(), || panic!("{read}")).unwrap();
+        }
+        for refused in
+            [r#""result":{},"error":{}"#, r#""method":"m","error":null"#, r#""method":"m","result":null"#]
+        {
+            let text = format!(r#"{{"jsonrpc":"2.0","id":1,{refused}}}"#);
+            assert!(matches!(Message::parse(text.as_bytes()), Err(ParseError::Shape(_))), "{refused}");
+        }
     }
 
     #[test]

@@ -25,6 +25,17 @@ struct Kept {
     link: Arc<Link>,
     /// Whether it is the session's own, which ends with it; others share it otherwise.
     own: bool,
+    /// How often the server had been replaced when it was opened.
+    replaced: u64,
+}
+
+impl Kept {
+    /// Whether it can be used: it is open, and no session is needed to know that the server is the one that it was opened to.
+    fn is_usable(&self, upstream: &Upstream) -> bool {
+        let is_replaced =
+            || self.own && self.link.is_without_session() && self.replaced != upstream.replaced();
+        self.link.is_open() && !is_replaced()
+    }
 }
 
 /// A connection of a session's own that was opened, and what it tells beside its answers.
@@ -82,7 +93,7 @@ impl SessionConnections {
         }
         let slot = Arc::clone(self.slots.lock().entry(upstream.serial).or_default());
         if let Ok(slot) = slot.try_lock()
-            && let Some(opened) = slot.as_ref().filter(|opened| opened.link.is_open())
+            && let Some(opened) = slot.as_ref().filter(|opened| opened.is_usable(upstream))
         {
             return Ok(Arc::clone(&opened.link));
         }
@@ -97,7 +108,7 @@ impl SessionConnections {
     async fn open_slot(&self, slot: &Slot, upstream: &Arc<Upstream>) -> Result<Arc<Link>, Fault> {
         let mut slot = slot.lock().await;
         match slot.take() {
-            Some(opened) if opened.link.is_open() => {
+            Some(opened) if opened.is_usable(upstream) => {
                 return Ok(Arc::clone(&slot.insert(opened).link));
             }
             Some(dead) if dead.own => {
@@ -107,16 +118,16 @@ impl SessionConnections {
         }
         // A broken upstream answers at once instead of making each session wait for its own attempt.
         let native = self.unless_ended(upstream, upstream.native()).await?;
-        let connector = &upstream.connector;
+        let (connector, replaced) = (&upstream.connector, upstream.replaced());
         // Each has its own, where what it tells waits until it has shaken hands.
         let (sender, told) = inbox();
         let opening = connector.open_legacy(&self.client, Role::Dedicated, sender);
         let opened = match self.unless_ended(upstream, opening).await {
-            Ok(link) => Kept { link: Arc::new(link), own: true },
+            Ok(link) => Kept { link: Arc::new(link), own: true, replaced },
             Err(fault) if native.era == crate::gateway::relay::Era::Modern => {
                 let fault = fault.message;
                 tracing::debug!(upstream = upstream.name(), fault, "the server speaks the modern era only");
-                Kept { link: native, own: false }
+                Kept { link: native, own: false, replaced }
             }
             Err(fault) => {
                 // The connection that all share may be just as dead, and nobody has noticed.

@@ -9,8 +9,8 @@ use tokio::sync::mpsc;
 use super::connections::Opened;
 use super::session::Session;
 use super::subscribe::{self, has_subscribed};
-use crate::gateway::changes::{Announced, Change, LISTS, changed, updated};
-use crate::gateway::relay::{Message, member_str};
+use crate::gateway::changes::{Announced, Change, LISTS, UPDATED, changed, updated};
+use crate::gateway::relay::{Message, Notification, member_str};
 use crate::gateway::upstream::{Inbound, InboxReceiver, Link, Upstream};
 
 /// The session's task: brings messages that belong to no request to the GET stream.
@@ -43,6 +43,10 @@ async fn own(session: Arc<Session>, link: Weak<Link>, mut inbox: InboxReceiver) 
         };
         let Some((_, message)) = message else { return };
         match (message, link.upgrade()) {
+            // A client hears of what it has subscribed to, however much else its server tells.
+            (Inbound::Notification(note), _) if is_update_of_another(&session, &note) => {
+                session.outbox().put_if_room(Message::Notification(note));
+            }
             (Inbound::Notification(note), Some(link)) => {
                 session.outbox().put(Message::Notification(session.questions().translated(&link, note)));
             }
@@ -58,6 +62,12 @@ async fn own(session: Arc<Session>, link: Weak<Link>, mut inbox: InboxReceiver) 
             }
         }
     }
+}
+
+/// Whether a notification tells of a resource that the client has not subscribed to.
+fn is_update_of_another(session: &Session, note: &Notification) -> bool {
+    let uri = || note.params.as_deref().and_then(|params| member_str(params, "uri"));
+    note.method == UPDATED && uri().is_some_and(|uri| !session.subscriptions().covers(&uri))
 }
 
 /// A change: of lists for everybody, of resources for subscribers.

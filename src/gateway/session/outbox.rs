@@ -134,6 +134,19 @@ impl Outbox {
         self.arrived.notify_waiters();
     }
 
+    /// Leaves a message where few wait: it never pushes another one out.
+    pub(crate) fn put_if_room(&self, message: Message) {
+        let waiting = {
+            let state = self.state();
+            state.messages.len() - state.count_taken().min(state.messages.len())
+        };
+        if waiting < LIMIT / 2 {
+            self.put(message);
+        } else {
+            tracing::debug!("a message that nobody has asked for is dropped: too many wait");
+        }
+    }
+
     /// A new stream takes over; the previous one ends. Returns its number, and the place after which it begins: that of
     /// the last message which the client says it has, if that can be, else that of the last one which was taken.
     pub(crate) fn open(&self, after: Option<u64>) -> (u64, u64) {
@@ -230,6 +243,22 @@ mod tests {
         assert_eq!(next(&outbox, number, place).await.1, LISTS[0]);
         let state = outbox.state();
         assert!(state.changes.is_empty());
+    }
+
+    #[test]
+    fn what_nobody_has_asked_for_pushes_nothing_out() {
+        let outbox = Outbox::default();
+        let updated = |uri: String| Message::Notification(updated(&uri));
+        for number in 0..200 {
+            outbox.put(updated(format!("test://own/{number}")));
+        }
+        for number in 0..10 * CHANGES {
+            outbox.put_if_room(updated(format!("test://other/{number}")));
+        }
+        assert_eq!(outbox.last(), 200);
+        let (number, empty) = (10 * CHANGES, Outbox::default());
+        (0..number).for_each(|number| empty.put_if_room(updated(format!("test://other/{number}"))));
+        assert_eq!(empty.last(), LIMIT as u64 / 2);
     }
 
     #[test]

@@ -7,14 +7,14 @@
 //!
 //! Invariant: what is remembered of a list is forgotten before anything that the server says later is read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc};
 
-use crate::config::{Shows, UpstreamName};
+use crate::config::{Filters, UpstreamName};
 use crate::gateway::changes::{Changes, LISTS, UPDATED, is_change};
 use crate::gateway::relay::{Notification, Request, member_str, weight};
 use crate::gateway::upstream::lists::cache::ListCache;
@@ -25,6 +25,9 @@ const INBOX: usize = 1024;
 const UPDATES: usize = 1024;
 /// What is told of these, in bytes.
 const WEIGHT: usize = 1 << 20;
+
+/// The upstreams of which it was told that they answer loosely.
+static LOOSE: Mutex<BTreeSet<UpstreamName>> = Mutex::new(BTreeSet::new());
 
 /// A message that belongs to no request.
 #[derive(Clone, Debug)]
@@ -105,7 +108,7 @@ pub(crate) struct Inbox {
     /// Where they go.
     outlet: Outlet,
     /// What of the upstream is shown; of other resources nobody is told.
-    shows: Arc<Shows>,
+    shows: Arc<Filters>,
 }
 
 /// The two sides of one user.
@@ -174,7 +177,7 @@ impl Owner {
 }
 
 /// Whether a notification may be told: it is not an update of a resource that is not shown.
-pub(crate) fn may_hear(shows: &Shows, note: &Notification) -> bool {
+pub(crate) fn may_hear(shows: &Filters, note: &Notification) -> bool {
     if note.method != UPDATED || shows.resources.everything() {
         return true;
     }
@@ -184,7 +187,7 @@ pub(crate) fn may_hear(shows: &Shows, note: &Notification) -> bool {
 
 impl Inbox {
     /// The way of a connection to this upstream.
-    pub(crate) fn new(name: UpstreamName, outlet: Outlet, shows: Arc<Shows>) -> Self {
+    pub(crate) fn new(name: UpstreamName, outlet: Outlet, shows: Arc<Filters>) -> Self {
         let known = Arc::<ListCache>::default();
         if let Outlet::Everybody(everybody) = &outlet {
             let mut siblings = everybody.siblings();
@@ -192,6 +195,16 @@ impl Inbox {
             siblings.push(Arc::downgrade(&known));
         }
         Self { name, known, outlet, shows }
+    }
+
+    /// Tells, once for each upstream, that its answers have both a result and an error, one of which is `null`.
+    pub(crate) fn tell_loose(&self) {
+        if LOOSE.lock().insert(self.name.clone()) {
+            tracing::warn!(
+                upstream = %self.name,
+                "the server answers with both `result` and `error`, one of which is null; that one is left out"
+            );
+        }
     }
 
     /// What is known over the connection.

@@ -38,6 +38,7 @@ impl Action for Contexts {
 
     fn apply(&self, _: &Act, _: &Target, _: &mut Listener<'_>) -> Result<(), Error> {
         let paths: Vec<_> = self.0.iter().filter_map(|path| path.to_str()).collect();
-        exec::run("restorecon", &[&["-F"], &paths[..]].concat()).map(drop)
+        exec::run("restorecon", &[&["-F"], &paths[..]].concat())?;
+        Ok(())
     }
 }

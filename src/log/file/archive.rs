@@ -247,6 +247,11 @@ mod tests {
 
     use super::*;
 
+    /// The rules without a configuration.
+    fn rotation() -> Rotation {
+        crate::config::Log::default().rotation
+    }
+
     /// The names of a directory.
     fn names(directory: &Path) -> Vec<String> {
         let entries = fs::read_dir(directory).unwrap();
@@ -285,7 +290,7 @@ mod tests {
         for other in ["mcpeg.log.1", "mcpeg.log.2.gz", "mcpeg.log.old.gz.tmp"] {
             put(&scratch.path().join(other), "theirs");
         }
-        tidy(&log, &Rotation::default(), &mut Told::default()).unwrap();
+        tidy(&log, &rotation(), &mut Told::default()).unwrap();
         assert_eq!(
             names(scratch.path()),
             [
@@ -310,10 +315,10 @@ mod tests {
         put(&rotated, "still written\n");
         let writer = File::open(&rotated).unwrap();
         assert!(owner::share(&writer));
-        tidy(&log, &Rotation::default(), &mut Told::default()).unwrap();
+        tidy(&log, &rotation(), &mut Told::default()).unwrap();
         assert!(rotated.exists());
         drop(writer);
-        tidy(&log, &Rotation::default(), &mut Told::default()).unwrap();
+        tidy(&log, &rotation(), &mut Told::default()).unwrap();
         assert!(!rotated.exists());
     }
 
@@ -334,7 +339,7 @@ mod tests {
         put(&stamp(6), "line\n");
         let mut told = Told::default();
         for _ in 0..3 {
-            tidy(&log, &Rotation::default(), &mut told).unwrap();
+            tidy(&log, &rotation(), &mut told).unwrap();
             assert!(!stamp(6).exists(), "newer ones are compressed");
         }
         for second in 1..=5 {
@@ -351,9 +356,9 @@ mod tests {
         for second in 0..6 {
             put(&scratch.path().join(format!("mcpeg.log.20261124T09300{second}Z.000000")), "line\n");
         }
-        let mut rotation = Rotation { compress: Compress::None, ..Rotation::default() };
-        rotation.keep.files = Some(2);
-        tidy(&log, &rotation, &mut Told::default()).unwrap();
+        let mut rules = Rotation { compress: Compress::None, ..rotation() };
+        rules.keep.files = Some(2);
+        tidy(&log, &rules, &mut Told::default()).unwrap();
         assert_eq!(
             names(scratch.path()),
             ["mcpeg.log.20261124T093004Z.000000", "mcpeg.log.20261124T093005Z.000000"]

@@ -183,6 +183,11 @@ impl Http {
         }
     }
 
+    /// Whether the server has given it a session.
+    pub(crate) fn has_session(&self) -> bool {
+        self.session.get().is_some()
+    }
+
     /// Whether it is lost.
     pub(crate) fn is_closed(&self) -> bool {
         *self.closed.borrow()

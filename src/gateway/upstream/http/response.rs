@@ -31,7 +31,7 @@ impl Http {
         }
         let to = response.headers().get(header::LOCATION).and_then(|to| to.to_str().ok()).map(str::to_owned);
         let body = Limited::new(response.into_body(), self.limit).collect().await;
-        let last = match body.map(|body| Message::of_server(&body.to_bytes())) {
+        let last = match body.map(|body| Message::of_server(&body.to_bytes(), || self.inbox.tell_loose())) {
             Ok(message) if self.has_lost_session(status, message.as_ref().ok()) => {
                 self.closed.send_replace(true);
                 Event::Lost(Fault::upstream(&self.name, "has lost its session").unprocessed())
@@ -155,7 +155,9 @@ impl Http {
     /// The message in an event, if there is a readable one.
     pub(crate) fn message(&self, data: Option<String>) -> Option<Message> {
         let data = data.filter(|data| !data.is_empty())?;
-        Message::of_server(data.as_bytes()).inspect_err(|error| self.complain(error)).ok()
+        Message::of_server(data.as_bytes(), || self.inbox.tell_loose())
+            .inspect_err(|error| self.complain(error))
+            .ok()
     }
 
     /// Logs what is wrong with a message.

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Shows, UpstreamName};
+use crate::config::{Filters, UpstreamName};
 use crate::gateway::changes::is_change;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{Era, Message, Notification, Severity, member, names, names::Strictness, raw};
@@ -48,7 +48,7 @@ pub(crate) struct Link {
     /// Tracks requests in flight.
     pub(crate) calls: TaskTracker,
     /// What of it is shown.
-    pub(crate) shows: Arc<Shows>,
+    pub(crate) shows: Arc<Filters>,
     /// Unused for so long it may be ended.
     pub(crate) idle_limit: Option<Duration>,
     /// How it is used and how it does.
@@ -166,6 +166,11 @@ impl Link {
         } else {
             self.known.forget(&note.method);
         }
+    }
+
+    /// Whether it is one over HTTP without a session: whichever server answers behind the address.
+    pub(crate) fn is_without_session(&self) -> bool {
+        matches!(&self.wire, Wire::Http(http) if !http.has_session())
     }
 
     /// Sends a request that nobody need wait for when the connection is to end.

@@ -91,6 +91,17 @@ impl Default for ClientIdentity {
     }
 }
 
+impl ClientIdentity {
+    /// The parameters of `initialize`.
+    pub(crate) fn hello(&self) -> Raw {
+        raw(&Hello {
+            protocol_version: &self.version,
+            capabilities: &self.meta.capabilities,
+            client_info: &self.meta.info,
+        })
+    }
+}
+
 impl Connector {
     /// Opens connections of an upstream with these settings. `pool` is the shared one.
     pub(crate) fn new(
@@ -289,12 +300,7 @@ impl Connector {
 
     /// Shakes hands in the legacy era.
     async fn initialize(&self, mut link: Link, client: &ClientIdentity) -> Result<Link, Fault> {
-        let params = Hello {
-            protocol_version: &client.version,
-            capabilities: &client.meta.capabilities,
-            client_info: &client.meta.info,
-        };
-        let call = Call::new("initialize", Some(raw(&params)), self.settings.start_timeout);
+        let call = Call::new("initialize", Some(client.hello()), self.settings.start_timeout);
         let result = match link.call(call).await.outcome().await? {
             Outcome::Result(result) => result,
             Outcome::Error(error) => {

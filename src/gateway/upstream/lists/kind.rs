@@ -1,6 +1,6 @@
 //! The kinds of lists that MCP servers have, and what the protocol calls them.
 
-use crate::config::{Selection, Shows};
+use crate::config::{Filters, Selection};
 use crate::gateway::changes::LISTS;
 
 /// The lists that MCP servers have.
@@ -55,7 +55,7 @@ impl Kind {
     }
 
     /// What of this kind is shown.
-    pub(crate) const fn selection(self, shows: &Shows) -> &Selection {
+    pub(crate) const fn selection(self, shows: &Filters) -> &Selection {
         match self {
             Self::Tools => &shows.tools,
             Self::Prompts => &shows.prompts,

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::kind::Kind;
-use crate::config::Shows;
+use crate::config::Filters;
 use crate::gateway::relay::{
     Object, Raw, array_items, member, member_str, names, names::Strictness, raw_string, set_member,
 };
@@ -82,7 +82,7 @@ impl Listing {
 
     /// Adds what of one page is shown, under the names that are shown. An item of which a client could read another name
     /// than the gateway is left out; how many there are is returned.
-    pub(crate) fn add(&mut self, kind: Kind, page: &RawValue, selections: &Shows) -> usize {
+    pub(crate) fn add(&mut self, kind: Kind, page: &RawValue, selections: &Filters) -> usize {
         let mut items = member(page, kind.items()).and_then(array_items).unwrap_or_default();
         let listed = items.len();
         items.retain(|item| names::check(item, names::ITEM, Strictness::Pairs).is_ok());

@@ -241,7 +241,7 @@ impl Stdio {
 
     /// Handles one line of the child's standard output.
     fn take(self: &Arc<Self>, line: &[u8]) {
-        let message = Message::of_server(line);
+        let message = Message::of_server(line, || self.inbox.tell_loose());
         if self.borrows.load(Ordering::Relaxed)
             && let Ok(message) = &message
             && self.pending.lock().leave_to_lender(message, line)

@@ -17,6 +17,7 @@ use crate::gateway::status::State;
 use crate::gateway::upstream::call::backoff::until;
 use crate::gateway::upstream::call::request::Call;
 use crate::gateway::upstream::link::connection::{Link, Wire};
+use crate::gateway::upstream::link::negotiate::ClientIdentity;
 use crate::gateway::upstream::lists::kind::Kind;
 
 /// How long the answer to a question may take, at least and at most.
@@ -123,7 +124,12 @@ impl Upstream {
     async fn answers(&self, link: &Link) -> Option<Said> {
         let interval = self.connector.settings.health_interval.unwrap_or(PATIENCE.1);
         let limit = interval.clamp(PATIENCE.0, PATIENCE.1);
+        let replaceable = may_be_replaced(link);
         let call = match link.era {
+            // Where there is no session, nothing else says that the server was replaced behind its address.
+            Era::Legacy if replaceable => {
+                Call::new("initialize", Some(ClientIdentity::default().hello()), limit)
+            }
             Era::Legacy => Call::new("ping", None, limit),
             Era::Modern => Call::new("server/discover", Some(ClientMeta::default().apply(None)), limit),
         };
@@ -134,7 +140,7 @@ impl Upstream {
             _ = closed.wait_for(|closed| *closed) => None,
             outcome = asked => Some(match outcome {
                 Err(_) => Said::Nothing,
-                Ok(Outcome::Result(said)) if is_another(link, &said) => Said::SomebodyElse,
+                Ok(Outcome::Result(said)) if replaceable && is_another(link, &said) => Said::SomebodyElse,
                 // An error is an answer, too.
                 Ok(_) => Said::Something,
             }),
@@ -242,8 +248,17 @@ impl Upstream {
     }
 }
 
-/// Whether an answer to `server/discover` is that of another server than the one that the connection was opened to. A child
-/// is what it is.
+/// Whether another server may answer than the one that the connection was opened to, without a trace. A child is what it is,
+/// and a session is known to one server only.
+fn may_be_replaced(link: &Link) -> bool {
+    match link.era {
+        Era::Modern => matches!(link.wire, Wire::Http(_)),
+        Era::Legacy => link.is_without_session() && link.inbox.outlet().is_shared(),
+    }
+}
+
+/// Whether what a server says of itself is of another one than that which the connection was opened to: also of one that
+/// has sessions, where that one had none.
 fn is_another(link: &Link, said: &RawValue) -> bool {
-    link.era == Era::Modern && matches!(link.wire, Wire::Http(_)) && link.handshake.is_of_another(said)
+    link.handshake.is_of_another(said) || link.era == Era::Legacy && !may_be_replaced(link)
 }

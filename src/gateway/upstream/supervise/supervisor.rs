@@ -19,7 +19,7 @@ use super::followers::{listen, subscribe_to};
 use super::health::End;
 use super::lease::Leases;
 use super::transfer::{Awaited, whereabouts};
-use crate::config::{Shows, Start, Transport};
+use crate::config::{Filters, Start, Transport};
 use crate::gateway::changes::Changes;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::Era;
@@ -72,6 +72,8 @@ pub(crate) struct Upstream {
     pub(crate) tasks: Tasks,
     /// Connections that ended.
     pub(crate) restarts: AtomicU64,
+    /// How often another server was found behind its address.
+    replaced: AtomicU64,
     /// Who has subscribed to which resource over the shared legacy connection.
     pub(crate) subscribers: Mutex<HashMap<String, HashSet<String>>>,
     /// How many follow its resources over connections of their own, or over the shared one.
@@ -115,6 +117,7 @@ impl Upstream {
             leases,
             tasks: Tasks::default(),
             restarts: AtomicU64::new(0),
+            replaced: AtomicU64::new(0),
             subscribers: Mutex::default(),
             followers: Arc::default(),
             last_error: Mutex::default(),
@@ -201,7 +204,7 @@ impl Upstream {
     }
 
     /// What of it is shown.
-    pub(crate) fn shows(&self) -> &Shows {
+    pub(crate) fn shows(&self) -> &Filters {
         &self.connector.settings.shows
     }
 
@@ -373,6 +376,7 @@ impl Upstream {
             let began = Instant::now();
             let (fault, lived) = match self.live().await {
                 Ok(End::Replaced) => {
+                    self.replaced.fetch_add(1, Ordering::Relaxed);
                     // Requests in flight have their connections for themselves and go on.
                     self.current.send_replace((State::Starting, None));
                     continue;
@@ -453,6 +457,11 @@ impl Upstream {
         }
         let how = if end == End::Hung { "does not answer any more" } else { "has ended" };
         Err((Fault::upstream(&self.name(), how), began.elapsed()))
+    }
+
+    /// How often another server was found behind its address.
+    pub(crate) fn replaced(&self) -> u64 {
+        self.replaced.load(Ordering::Relaxed)
     }
 
     /// Counts a connection that ended by itself.

@@ -1,14 +1,20 @@
 //! What of an upstream is shown: allowed and denied names, and names of the operator's own choice.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use toml::de::{DeArray, DeTable, DeValue};
 use wildmatch::WildMatch;
+
+use super::key::{Key, Kind};
+use super::kinds;
+use super::reader::{Reader, Value};
+use super::suggestion::suggestion;
 
 /// The selections of one upstream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Shows {
+pub struct Filters {
     /// `tools`.
     pub tools: Selection,
     /// `prompts`.
@@ -37,7 +43,11 @@ pub struct Pattern {
     matcher: WildMatch,
 }
 
-impl Shows {
+/// A selection, as the file has it.
+pub(super) const SELECTION: Kind<Selection> =
+    Kind::new("a table with `allow`, `deny` and `rename`", selection);
+
+impl Filters {
     /// Whether everything is shown as it is.
     #[must_use]
     pub fn everything(&self) -> bool {
@@ -216,6 +226,73 @@ fn decoded(text: &str) -> Cow<'_, str> {
             _ => return text,
         }
     }
+}
+
+/// Reads a selection.
+fn selection(key: &Key<Selection>, value: &Value<'_>, reader: &mut Reader<'_>) -> Option<Selection> {
+    let DeValue::Table(table) = value.get_ref() else {
+        key.wrong_type(value, reader, format!("write {} = {}", key.name, key.example));
+        return None;
+    };
+    let mut read = Selection::default();
+    for (entry, value) in table {
+        let full = format!("{}.{}", key.name, entry.get_ref());
+        match (entry.get_ref().as_ref(), value.get_ref()) {
+            ("allow", DeValue::Array(items)) => read.allow = patterns(key.name, &full, items, reader),
+            ("deny", DeValue::Array(items)) => read.deny = patterns(key.name, &full, items, reader),
+            ("rename", DeValue::Table(names)) => read.rename = renamed(key.name, &full, names, reader),
+            ("allow" | "deny", _) => {
+                let hint = format!("write {full} = [\"read_*\"]");
+                reader.wrong_type(&full, "an array of strings", value, hint);
+            }
+            ("rename", _) => {
+                let hint = format!("write {full} = {{ OLD = \"NEW\" }}");
+                reader.wrong_type(&full, "a table of strings", value, hint);
+            }
+            (unknown, _) => {
+                let hint = suggestion(unknown, &["allow", "deny", "rename"]);
+                reader.refuse_structure(&entry.span(), format!("unknown key `{full}`"), hint);
+            }
+        }
+    }
+    Some(read)
+}
+
+/// Reads patterns.
+fn patterns(key: &str, full: &str, items: &DeArray<'_>, reader: &mut Reader<'_>) -> Vec<Pattern> {
+    let mut patterns = Vec::new();
+    for item in items {
+        let Some(text) = kinds::element(full, item, reader) else { continue };
+        if text.get_ref().is_empty() {
+            reader.refuse(&text.span(), format!("`{key}` has an empty pattern"), "write \"*\" for all");
+        }
+        patterns.push(Pattern::new(text.get_ref()));
+    }
+    patterns
+}
+
+/// Reads new names. Clients use the addresses of resources that a server gives, so that these cannot have any.
+fn renamed(key: &str, full: &str, names: &DeTable<'_>, reader: &mut Reader<'_>) -> BTreeMap<String, String> {
+    let (mut renamed, mut taken) = (BTreeMap::new(), BTreeSet::new());
+    for (old, new) in names {
+        let Some((old, new)) = kinds::named(full, old, new, reader) else { continue };
+        if !is_name(new.get_ref()) {
+            let message = format!("`{}` cannot be the name of one of the {key}", new.get_ref());
+            reader.refuse(&new.span(), message, "use 1 to 128 letters, digits, `_`, `-` and `.`");
+        }
+        if !taken.insert(*new.get_ref()) {
+            let message = format!("two of the {key} are renamed to `{}`", new.get_ref());
+            reader.refuse(&new.span(), message, "rename one of them to something else");
+        }
+        renamed.insert((*old.get_ref()).to_owned(), (*new.get_ref()).to_owned());
+    }
+    renamed
+}
+
+/// Whether a tool may have this name (MCP 2026-07-28 §Tools, "Tool Names").
+fn is_name(text: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    (1..=128).contains(&text.len()) && text.chars().all(allowed)
 }
 
 #[cfg(test)]

@@ -18,6 +18,10 @@ use tokio::io::AsyncReadExt as _;
 
 use crate::sys::scm_rights;
 
+/// Variables that mean one process, `sd_listen_fds(3)` and `sd_watchdog_enabled(3)`; the next one is another.
+pub const PERSONAL: [&str; 5] =
+    ["LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID"];
+
 /// How long one message may block.
 const SEND_LIMIT: Duration = Duration::from_secs(1);
 

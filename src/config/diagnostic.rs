@@ -42,12 +42,17 @@ pub struct Problems(Vec<Problem>);
 #[derive(Clone, Copy)]
 pub(super) struct Text<'a> {
     /// The file's name, as the user wrote it.
-    pub(super) file: &'a Path,
+    file: &'a Path,
     /// The file's content.
-    pub(super) content: &'a str,
+    content: &'a str,
 }
 
-impl Text<'_> {
+impl<'a> Text<'a> {
+    /// The content of this file.
+    pub(super) const fn new(file: &'a Path, content: &'a str) -> Self {
+        Self { file, content }
+    }
+
     /// The place of a span's start.
     pub(super) fn place(&self, span: &Range<usize>) -> Place {
         place_of(self.file, self.content.as_bytes(), span.start)
@@ -124,7 +129,7 @@ mod tests {
 
     #[test]
     fn columns_count_characters_and_lines_count_from_one() {
-        let text = Text { file: Path::new("a.toml"), content: "x = 1\nä = öö?\n" };
+        let text = Text::new(Path::new("a.toml"), "x = 1\nä = öö?\n");
         let offset = text.content.find('?').unwrap();
         assert_eq!(text.place(&(0..1)).to_string(), "a.toml:1:1");
         assert_eq!(text.place(&(offset..offset + 1)).to_string(), "a.toml:2:7");
@@ -132,7 +137,7 @@ mod tests {
 
     #[test]
     fn an_offset_behind_the_end_is_the_end() {
-        let text = Text { file: Path::new("a.toml"), content: "x\n" };
+        let text = Text::new(Path::new("a.toml"), "x\n");
         assert_eq!(text.place(&(99..99)).to_string(), "a.toml:2:1");
     }
 }

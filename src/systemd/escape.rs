@@ -1,4 +1,4 @@
-//! Values that know how to write themselves into the files of systemd and into TOML.
+//! Values that know how to write themselves into the files of systemd.
 //!
 //! The constructors refuse what cannot be written safely in any form (control characters, relative paths), so that
 //! rendering itself cannot fail and cannot change the meaning of a line.
@@ -36,10 +36,6 @@ pub struct AccountName(String);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seconds(Duration);
 
-/// A path as a TOML basic string.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TomlString(String);
-
 impl ExecWord {
     /// Takes an absolute path.
     ///
@@ -57,22 +53,6 @@ impl FieldPath {
     /// [`Invalid::Path`].
     pub fn new(path: &Path) -> Result<Self, Invalid> {
         plain(path).map(|text| Self(text.to_owned()))
-    }
-}
-
-impl TomlString {
-    /// Takes an absolute path.
-    ///
-    /// # Errors
-    /// [`Invalid::Path`].
-    pub fn new(path: &Path) -> Result<Self, Invalid> {
-        plain(path).map(|text| Self(text.to_owned()))
-    }
-
-    /// Takes the text of something that has been understood before, such as a listener's address.
-    #[must_use]
-    pub fn of(text: &impl fmt::Display) -> Self {
-        Self(text.to_string().chars().filter(|c| !c.is_control()).collect())
     }
 }
 
@@ -107,7 +87,10 @@ impl Seconds {
 }
 
 /// The path as text, if it is one that can be written down.
-fn plain(path: &Path) -> Result<&str, Invalid> {
+///
+/// # Errors
+/// [`Invalid::Path`].
+pub fn plain(path: &Path) -> Result<&str, Invalid> {
     let invalid = || Invalid::Path(path.to_owned());
     let text = path.to_str().ok_or_else(invalid)?;
     let climbs = path.components().any(|part| part == Component::ParentDir);
@@ -155,11 +138,5 @@ impl fmt::Display for Seconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let up = u64::from(self.0.subsec_nanos() > 0);
         write!(f, "{}s", self.0.as_secs().saturating_add(up))
-    }
-}
-
-impl fmt::Display for TomlString {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\"{}\"", self.0.replace('\\', "\\\\").replace('"', "\\\""))
     }
 }

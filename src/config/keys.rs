@@ -1,0 +1,655 @@
+//! Every key of the configuration, in one table: what the reader accepts, what mcpeg.toml(5) and the shipped example
+//! say, and what a reload cannot change, all come from it. The strings of a choice stand here with what they mean.
+//!
+//! Order: tables in the order of the manual, keys in the order in which a reader needs them. A new key is an entry here,
+//! a field of the model, and its use.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::address::ListenAddr;
+use super::diagnostic::Place;
+use super::filters::{self, Selection};
+use super::key::{AnyKey, Description, Key, OnChange, Zero};
+use super::kinds::{self, choice, number, size};
+use super::listeners;
+use super::log::{self, ConsoleFormat, Fsync, LogFormat, OnFull, Overflow, Spans};
+use super::reader::{Reader, Value};
+use super::rotation::{self, At, Every, Zone};
+use super::upstream::{self, Secret};
+
+/// Powers of 1024, in bytes.
+const KIB: u64 = 1 << 10;
+/// See [`KIB`].
+const MIB: u64 = 1 << 20;
+/// See [`KIB`].
+const GIB: u64 = 1 << 30;
+/// See [`KIB`].
+const TIB: u64 = 1 << 40;
+
+/// One table of the file.
+pub struct Table {
+    /// The table's header as it is written in the file.
+    header: &'static str,
+    /// Its keys.
+    keys: &'static [&'static dyn AnyKey],
+}
+
+impl Table {
+    /// All tables, in the order of the manual.
+    pub const ALL: [&'static Self; 3] = [&SERVER, &LOG, &UPSTREAM];
+
+    /// The table's header as it is written in the file.
+    #[must_use]
+    pub const fn header(&self) -> &'static str {
+        self.header
+    }
+
+    /// What people are told about its keys.
+    pub fn keys(&self) -> impl Iterator<Item = Description> {
+        self.keys.iter().map(|key| key.describe())
+    }
+
+    /// Notes what is wrong with the structure of a value; whether there is such a key.
+    pub(super) fn check(&self, name: &str, value: &Value<'_>, reader: &mut Reader<'_>) -> bool {
+        let key = self.keys.iter().find(|key| key.name() == name);
+        key.inspect(|key| key.check(value, reader)).is_some()
+    }
+
+    /// Those of its keys that have no meaning without `with`.
+    pub(super) fn only_with(&self, with: &str) -> impl Iterator<Item = &'static str> {
+        self.keys.iter().filter(move |key| key.only_with() == Some(with)).map(|key| key.name())
+    }
+}
+
+/// Makes the keys of a table, and the table.
+macro_rules! table {
+    ($(#[$doc:meta])* $table:ident $header:literal; $($key:ident: $value:ty = $facts:expr;)+) => {
+        $(
+            #[doc = concat!("A key of `[", $header, "]`; its text says what it does.")]
+            pub(super) static $key: Key<$value> = $facts;
+        )+
+        $(#[$doc])*
+        pub(super) static $table: Table = Table { header: $header, keys: &[$(&$key),+] };
+    };
+}
+
+/// Which listeners answer `GET /metrics`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Metrics {
+    /// Unix sockets and those of a loopback address.
+    #[default]
+    Local,
+    /// All of them.
+    All,
+    /// None.
+    Off,
+}
+
+/// How downstreams are authenticated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// Anybody who reaches the listener may use it: the operator wrote that out.
+    None,
+}
+
+/// Whether names of tools and prompts carry the upstream's name on the merged endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Prefix {
+    /// `NAME_` where there is more than one upstream.
+    #[default]
+    Auto,
+    /// `NAME_` always.
+    Always,
+    /// Names as they are; two equal names are an error that names both upstreams.
+    Never,
+}
+
+/// When an upstream is started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// With the gateway.
+    #[default]
+    Eager,
+    /// When it is first needed.
+    Lazy,
+}
+
+/// Whether legacy sessions share one upstream connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sharing {
+    /// Per session where the client can answer requests of the server (sampling, elicitation, roots), else shared.
+    #[default]
+    Auto,
+    /// One connection for all; requests of the server to a client are refused.
+    Shared,
+    /// One connection for each legacy session.
+    PerSession,
+}
+
+table! {
+    /// `[server]`.
+    SERVER "server";
+
+    LISTEN: Vec<(Place, ListenAddr)> = Key {
+        doc: "Where to listen: host:port, [IPv6]:port, or unix:/path. Port 0 lets the kernel choose. A TCP \
+              address that other machines can reach needs auth = \"none\".",
+        default: Some("[\"127.0.0.1:8080\"]"),
+        example: "[\"127.0.0.1:8080\", \"unix:/run/mcpeg/http.sock\"]",
+        ..Key::new("listen", listeners::ADDRESSES)
+    };
+
+    AUTH: Auth = Key {
+        doc: "Write \"none\" to let anybody who can reach the listeners use every upstream. Left out, mcpeg \
+              listens only on loopback addresses and Unix sockets.",
+        example: "\"none\"",
+        ..Key::new("auth", choice(&[("none", Auth::None)]))
+    };
+
+    PREFIX: Prefix = Key {
+        doc: "How the names of tools and prompts of several upstreams are kept apart on /mcp: with auto each \
+              carries its upstream's name and an underscore where there is more than one upstream, with \
+              always it always does, with never it never does and two equal names are an error.",
+        default: Some("\"auto\""),
+        example: "\"auto\"",
+        ..Key::new("prefix", choice(&[("auto", Prefix::Auto), ("always", Prefix::Always), ("never", Prefix::Never)]))
+    };
+
+    ALLOWED_HOSTS: Vec<String> = Key {
+        doc: "Values of the Host header that are accepted beside loopback names and the listeners' own \
+              addresses, as host or host:port. Others are refused, against DNS rebinding.",
+        default: Some("[]"),
+        example: "[\"mcp.example.org\"]",
+        ..Key::new("allowed_hosts", kinds::HOSTS)
+    };
+
+    ALLOWED_ORIGINS: Vec<String> = Key {
+        doc: "Values of the Origin header that are accepted beside loopback origins, as scheme://host or \
+              scheme://host:port. Requests from other web pages are refused.",
+        default: Some("[]"),
+        example: "[\"https://app.example.org\"]",
+        ..Key::new("allowed_origins", kinds::ORIGINS)
+    };
+
+    DRAIN_TIMEOUT: Duration = Key {
+        doc: "How long requests in flight may take after a stop was asked for; then they are cut off. Ending the \
+              connections to upstreams and their processes may take 2 seconds more.",
+        default: Some("\"30s\""),
+        example: "\"30s\"",
+        zero: Zero::Allowed,
+        ..Key::new("drain_timeout", kinds::DURATION)
+    };
+
+    SESSION_TIMEOUT: Duration = Key {
+        doc: "A client's session without any request for this long is ended.",
+        default: Some("\"1h\""),
+        example: "\"1h\"",
+        ..Key::new("session_timeout", kinds::DURATION)
+    };
+
+    MAX_CONNECTIONS: usize = Key {
+        doc: "How many connections of clients may be open, from 1 to 1000000. Beyond, connections without a \
+              request in flight are closed for new ones, those of the client that has most of them first and of \
+              these the ones that were idle for longest; if all are in use, a new one is answered 503. Left out, it \
+              is half of the files that the gateway may have open (its hard limit, LimitNOFILE= in the unit), and \
+              32768 at most; more than all but 512 of these files cannot be had.",
+        example: "10000",
+        range: 1..=1_000_000,
+        ..Key::new("max_connections", number())
+    };
+
+    MAX_SESSIONS: usize = Key {
+        doc: "How many sessions of clients may be open, from 1 to 1000000. Beyond, one is ended whose client is not \
+              there, of the client that has most of them the one that was silent for longest; if all clients are \
+              there, a new session is refused, unless one client has more than half of all. A client has streams in half \
+              of them at most; more are answered 503.",
+        default: Some("10000"),
+        example: "10000",
+        range: 1..=1_000_000,
+        ..Key::new("max_sessions", number())
+    };
+
+    MAX_SESSIONS_PER_CLIENT: usize = Key {
+        doc: "How many of them may be those of one client, which is whoever connects from one network address, \
+              from 127.0.0.0/8, or from one IPv6 network (/64). Beyond, the client's session that was silent for longest is ended; if all are in use, a new one is \
+              refused. Left out, there is no such limit; behind a reverse proxy all clients have its address.",
+        example: "100",
+        range: 1..=1_000_000,
+        ..Key::new("max_sessions_per_client", number())
+    };
+
+    CLIENT_TIMEOUT: Duration = Key {
+        doc: "How long a client may hold a connection without a request, take to send the head of one, and leave an \
+              answer unread. A body must bring 1 KiB for each second in each such time, until it is complete. Slower \
+              requests are answered with 408 and cut.",
+        default: Some("\"30s\""),
+        example: "\"30s\"",
+        ..Key::new("client_timeout", kinds::DURATION)
+    };
+
+    MAX_MESSAGE_SIZE: usize = Key {
+        doc: "The largest message that is accepted from a client or an upstream, from 1KiB to 1GiB.",
+        default: Some("\"16MiB\""),
+        example: "\"16MiB\"",
+        range: KIB..=GIB,
+        on_change: OnChange::Restart,
+        ..Key::new("max_message_size", size())
+    };
+
+    USER: String = Key {
+        doc: "The user that a gateway becomes which is started as root, for good, once it has bound its listeners; \
+              --user wins over it. It must be able to read the configuration, for reloads. Left out, the \
+              gateway stays who started it. As a service it is started as its own user anyway.",
+        example: "\"mcpeg\"",
+        on_change: OnChange::Start,
+        ..Key::new("user", kinds::ACCOUNT)
+    };
+
+    GROUP: String = Key {
+        doc: "The group that the gateway is in as that user. Left out, it is the user's own.",
+        example: "\"mcpeg\"",
+        on_change: OnChange::Start,
+        ..Key::new("group", kinds::ACCOUNT)
+    };
+
+    METRICS: Metrics = Key {
+        doc: "Which listeners answer GET /metrics, with numbers in the text form that Prometheus reads: local \
+              is Unix sockets and loopback addresses, whoever connects to them. They name the upstreams, as \
+              /health does.",
+        default: Some("\"local\""),
+        example: "\"local\"",
+        ..Key::new("metrics", choice(&[("local", Metrics::Local), ("all", Metrics::All), ("off", Metrics::Off)]))
+    };
+}
+
+table! {
+    /// `[log]`.
+    LOG "log";
+
+    LEVEL: String = Key {
+        doc: "The least severe level to log: off, error, warn, info, debug or trace; after it, separated by \
+              commas, TARGET=LEVEL for single parts of mcpeg. A reload puts it in force.",
+        default: Some("\"info\""),
+        example: "\"info,mcpeg::gateway=debug\"",
+        ..Key::new("level", log::LEVEL)
+    };
+
+    LOG_FILE: PathBuf = Key {
+        doc: "The log file. Left out, mcpeg logs to standard error only. The file is created with mode 0640; \
+              its directory is created with mode 0750 if it is missing.",
+        example: "\"/var/log/mcpeg/mcpeg.log\"",
+        on_change: OnChange::Restart,
+        ..Key::new("file", kinds::PATH)
+    };
+
+    FORMAT: LogFormat = Key {
+        doc: "How the file is written: one JSON object a line, text for people, or key=value pairs.",
+        default: Some("\"json\""),
+        example: "\"json\"",
+        on_change: OnChange::Restart,
+        ..Key::new("format", choice(&[("json", LogFormat::Json), ("text", LogFormat::Text), ("logfmt", LogFormat::Logfmt)]))
+    };
+
+    SPANS: Spans = Key {
+        doc: "Where JSON has what is known about the request of a record: flat puts it beside the record's own \
+              fields, nested into an array \"spans\", outermost first.",
+        default: Some("\"flat\""),
+        example: "\"nested\"",
+        on_change: OnChange::Restart,
+        ..Key::new("spans", choice(&[("flat", Spans::Flat), ("nested", Spans::Nested)]))
+    };
+
+    INSTANCE: String = Key {
+        doc: "The name of this gateway in JSON and logfmt records. Left out, it is the name of the host.",
+        example: "\"gateway-1\"",
+        on_change: OnChange::Restart,
+        ..Key::new("instance", kinds::TEXT)
+    };
+
+    CONSOLE_LEVEL: String = Key {
+        doc: "The level of standard error, written as that of the file. Left out, both have the same.",
+        example: "\"warn\"",
+        ..Key::new("console_level", log::LEVEL)
+    };
+
+    CONSOLE_FORMAT: ConsoleFormat = Key {
+        doc: "How standard error is written; auto is text, and under systemd text with the priority that the \
+              journal reads.",
+        default: Some("\"auto\""),
+        example: "\"auto\"",
+        on_change: OnChange::Restart,
+        ..Key::new("console_format", choice(&[
+            ("auto", ConsoleFormat::Auto),
+            ("text", ConsoleFormat::Always(LogFormat::Text)),
+            ("json", ConsoleFormat::Always(LogFormat::Json)),
+            ("logfmt", ConsoleFormat::Always(LogFormat::Logfmt)),
+        ]))
+    };
+
+    QUEUE: usize = Key {
+        doc: "How much may wait for the disk, and how much is kept of the newest while it cannot be written.",
+        default: Some("\"4MiB\""),
+        example: "\"16MiB\"",
+        range: KIB..=GIB,
+        on_change: OnChange::Restart,
+        ..Key::new("queue", size())
+    };
+
+    OVERFLOW: Overflow = Key {
+        doc: "What happens when the queue is full because the disk is slow: block lets the gateway wait, drop \
+              drops new records, counts them by level, and says so in a record.",
+        default: Some("\"block\""),
+        example: "\"drop\"",
+        on_change: OnChange::Restart,
+        ..Key::new("overflow", choice(&[("block", Overflow::Block), ("drop", Overflow::Drop)]))
+    };
+
+    ON_FULL: OnFull = Key {
+        doc: "What happens when the file cannot be written (disk full, read-only, an error): drop serves on, \
+              keeps the newest records that the queue holds, tries again, and says how many were lost; stop \
+              drains the gateway and ends it with exit code 71.",
+        default: Some("\"drop\""),
+        example: "\"stop\"",
+        ..Key::new("on_full", choice(&[("drop", OnFull::Drop), ("stop", OnFull::Stop)]))
+    };
+
+    FSYNC: Fsync = Key {
+        doc: "When records are forced to the disk, against a crash of the machine: never, before each \
+              rotation, or each second.",
+        default: Some("\"never\""),
+        example: "\"1s\"",
+        ..Key::new("fsync", choice(&[("never", Fsync::Never), ("rotate", Fsync::Rotate), ("1s", Fsync::Second)]))
+    };
+
+    ROTATE: bool = Key {
+        doc: "Who rotates the file: own is mcpeg, by the keys below, by SIGUSR1 and by mcpeg --log-rotate. With \
+              external, for logrotate(8), mcpeg only opens the file again when it is told to or finds it moved.",
+        default: Some("\"own\""),
+        example: "\"external\"",
+        ..Key::new("rotate", choice(&[("own", false), ("external", true)]))
+    };
+
+    ROTATE_SIZE: Option<u64> = Key {
+        doc: "The size that the file does not exceed, from 1KiB; \"never\" for no limit. A longer record has a \
+              file of its own.",
+        default: Some("\"100MiB\""),
+        example: "\"1GiB\"",
+        range: KIB..=16 * TIB,
+        ..Key::new("rotate_size", kinds::SIZE_OR_NEVER)
+    };
+
+    ROTATE_EVERY: Every = Key {
+        doc: "How often the file is rotated whatever its size; an empty file is not.",
+        default: Some("\"never\""),
+        example: "\"daily\"",
+        ..Key::new("rotate_every", choice(&[
+            ("never", Every::Never),
+            ("hourly", Every::Hour),
+            ("daily", Every::Day),
+            ("weekly", Every::Week),
+        ]))
+    };
+
+    ROTATE_AT: At = Key {
+        doc: "The time of rotate_every as HH:MM, for weekly with the day before it (mon, the default, to sun); \
+              for hourly only the minutes count.",
+        default: Some("\"00:00\""),
+        example: "\"sun 03:30\"",
+        ..Key::new("rotate_at", rotation::TIME)
+    };
+
+    ROTATE_ZONE: Zone = Key {
+        doc: "Whether rotate_at is local time or UTC.",
+        default: Some("\"local\""),
+        example: "\"utc\"",
+        ..Key::new("rotate_zone", choice(&[("local", Zone::Local), ("utc", Zone::Utc)]))
+    };
+
+    COMPRESS: bool = Key {
+        doc: "Whether rotated files are compressed, in a thread of low priority.",
+        default: Some("\"gzip\""),
+        example: "\"none\"",
+        ..Key::new("compress", choice(&[("gzip", true), ("none", false)]))
+    };
+
+    COMPRESS_LEVEL: u32 = Key {
+        doc: "The level of compression, 1 (fast) to 9 (small).",
+        default: Some("3"),
+        example: "6",
+        range: 1..=9,
+        ..Key::new("compress_level", number())
+    };
+
+    KEEP_FILES: Option<usize> = Key {
+        doc: "How many rotated files are kept; 0 for no limit. Older ones are deleted after each rotation and at \
+              the start. Only files with the names that mcpeg gives are touched.",
+        default: Some("10"),
+        example: "30",
+        range: 0..=100_000,
+        ..Key::new("keep_files", kinds::COUNT_OR_ZERO)
+    };
+
+    KEEP_AGE: Duration = Key {
+        doc: "How long rotated files are kept. Left out, age does not matter.",
+        example: "\"30d\"",
+        ..Key::new("keep_age", kinds::DURATION)
+    };
+
+    KEEP_SIZE: u64 = Key {
+        doc: "How much all rotated files may have together, from 1KiB. Left out, their size does not matter.",
+        example: "\"5GiB\"",
+        range: KIB..=16 * TIB,
+        ..Key::new("keep_size", size())
+    };
+}
+
+table! {
+    /// `[upstreams.NAME]`, any number of them.
+    UPSTREAM "upstreams.NAME";
+
+    COMMAND: String = Key {
+        doc: "The program of an upstream that speaks MCP on its standard input and output: an absolute path, \
+              or a name that is looked up in PATH. An upstream has either command or url.",
+        example: "\"mcp-server-time\"",
+        ..Key::new("command", upstream::COMMAND)
+    };
+
+    ARGS: Vec<String> = Key {
+        doc: "The command's arguments, one string each; no shell looks at them.",
+        default: Some("[]"),
+        example: "[\"--local-timezone\", \"UTC\"]",
+        only_with: Some("command"),
+        ..Key::new("args", upstream::ARGS)
+    };
+
+    ENV: BTreeMap<String, Secret> = Key {
+        doc: "The command's environment beside PATH, HOME, LANG, TZ and USER. Nothing else is inherited from \
+              mcpeg; a variable of mcpeg's own is handed on by NAME = \"${env:NAME}\".",
+        default: Some("{}"),
+        example: "{ TZ = \"UTC\" }",
+        only_with: Some("command"),
+        ..Key::new("env", upstream::ENV)
+    };
+
+    WORKING_DIR: PathBuf = Key {
+        doc: "The command's working directory. Left out, it is mcpeg's own.",
+        example: "\"/srv/files\"",
+        only_with: Some("command"),
+        ..Key::new("working_dir", kinds::PATH)
+    };
+
+    CHILD_USER: String = Key {
+        doc: "The user that the command runs as, with that user's group and no others. Only a gateway that \
+              runs as root can do that. Left out, it is mcpeg's own user.",
+        example: "\"nobody\"",
+        only_with: Some("command"),
+        ..Key::new("user", upstream::USER)
+    };
+
+    MEMORY_MAX: u64 = Key {
+        doc: "The most private memory that each process of the command may have (RLIMIT_DATA), from 16MiB to \
+              1TiB. Left out, it is what mcpeg itself may have.",
+        example: "\"512MiB\"",
+        range: 16 * MIB..=TIB,
+        only_with: Some("command"),
+        ..Key::new("memory_max", size())
+    };
+
+    TASKS_MAX: u64 = Key {
+        doc: "The most processes and threads that the command's user may have (RLIMIT_NPROC), whoever began \
+              them; of use together with a user of its own. Left out, it is what mcpeg itself may have.",
+        example: "64",
+        range: 1..=4_194_304,
+        only_with: Some("command"),
+        ..Key::new("tasks_max", number())
+    };
+
+    OPEN_FILES_MAX: u64 = Key {
+        doc: "The most files that each process of the command may have open (RLIMIT_NOFILE). Left out, it is \
+              what mcpeg itself may have.",
+        example: "1024",
+        range: 16..=1_048_576,
+        only_with: Some("command"),
+        ..Key::new("open_files_max", number())
+    };
+
+    URL: Vec<String> = Key {
+        doc: "The endpoint of an upstream that speaks MCP over Streamable HTTP, http:// or https://.",
+        example: "\"https://mcp.example.org/mcp\"",
+        ..Key::new("url", upstream::URL)
+    };
+
+    URLS: Vec<String> = Key {
+        doc: "Instead of url: several endpoints that serve the same. A request goes to the one that has the \
+              fewest in flight, a session stays where it was begun. One that cannot be reached is left out \
+              for a while that grows from 1 second to 1 minute.",
+        example: "[\"http://10.0.0.1:9000/mcp\", \"http://10.0.0.2:9000/mcp\"]",
+        ..Key::new("urls", upstream::URLS)
+    };
+
+    CA_FILE: PathBuf = Key {
+        doc: "Certificates of authorities (PEM) that are trusted for this upstream instead of the system's.",
+        example: "\"/etc/mcpeg/internal-ca.pem\"",
+        only_with: Some("url"),
+        ..Key::new("ca_file", kinds::PATH)
+    };
+
+    HEADERS: BTreeMap<String, Secret> = Key {
+        doc: "Headers that are sent with each request to the url.",
+        default: Some("{}"),
+        example: "{ Authorization = \"Bearer ${env:DOCS_TOKEN}\" }",
+        only_with: Some("url"),
+        ..Key::new("headers", upstream::HEADERS)
+    };
+
+    ENABLED: bool = Key {
+        doc: "Whether the upstream is used. One with enabled = false is checked, but neither started nor listed, \
+              and its references need not be resolved; --status shows it as disabled. A reload switches it.",
+        default: Some("true"),
+        example: "false",
+        ..Key::new("enabled", kinds::TRUTH)
+    };
+
+    START_TIMEOUT: Duration = Key {
+        doc: "How long the upstream may take from its start to an answered handshake.",
+        default: Some("\"30s\""),
+        example: "\"30s\"",
+        ..Key::new("start_timeout", kinds::DURATION)
+    };
+
+    REQUEST_TIMEOUT: Duration = Key {
+        doc: "How long one request to the upstream may take; progress does not extend it.",
+        default: Some("\"5m\""),
+        example: "\"5m\"",
+        ..Key::new("request_timeout", kinds::DURATION)
+    };
+
+    SHARING: Sharing = Key {
+        doc: "Whether sessions of clients share one connection to the upstream: shared means one for all, \
+              per-session one for each, auto one for each where the client can answer requests of the \
+              server (sampling, elicitation, roots). Unless it is shared, a call of such a client of \
+              revision 2026-07-28 has one of its own while a server of the earlier revisions works on it, \
+              which then ends, so that nothing is left in it for another client: at most 16 at once of a \
+              command, 256 of a url, and half of them for one client (address and clientInfo). Further ones \
+              wait for five seconds; meanwhile the oldest unanswered question gives way: the client's own \
+              where it has its share, else that of the client that has most of them.",
+        default: Some("\"auto\""),
+        example: "\"auto\"",
+        ..Key::new("sharing", choice(&[
+            ("auto", Sharing::Auto),
+            ("shared", Sharing::Shared),
+            ("per-session", Sharing::PerSession),
+        ]))
+    };
+
+    START: Start = Key {
+        doc: "When the upstream is started: eager with mcpeg, lazy when somebody first lists or calls \
+              something.",
+        default: Some("\"eager\""),
+        example: "\"lazy\"",
+        ..Key::new("start", choice(&[("eager", Start::Eager), ("lazy", Start::Lazy)]))
+    };
+
+    IDLE_TIMEOUT: Option<Duration> = Key {
+        doc: "An upstream without a request for this long is ended, and started again by the next call; \
+              meanwhile it is listed as it was. 0s is never.",
+        default: Some("\"0s\""),
+        example: "\"15m\"",
+        zero: Zero::Allowed,
+        ..Key::new("idle_timeout", kinds::PERIOD)
+    };
+
+    HEALTH_INTERVAL: Option<Duration> = Key {
+        doc: "How often an upstream that has nothing to do is asked whether it still answers. After one \
+              unanswered question it is degraded, after the second it is started anew. 0s is never.",
+        default: Some("\"1m\""),
+        example: "\"1m\"",
+        zero: Zero::Allowed,
+        ..Key::new("health_interval", kinds::PERIOD)
+    };
+
+    MAX_CONCURRENCY: usize = Key {
+        doc: "How many requests the upstream is given at once; further ones wait for their turn. Left out, \
+              there is no limit. A request does not count while its server waits for an answer of its \
+              client: others have its turn, and it goes on in the next one, before new requests (one of a \
+              session of revisions before 2026-07-28 at once). A client that does not answer within \
+              request_timeout is not waited for any longer.",
+        example: "8",
+        range: 1..=100_000,
+        ..Key::new("max_concurrency", number())
+    };
+
+    MAX_QUEUE: usize = Key {
+        doc: "How many requests may wait for their turn; more are refused at once.",
+        default: Some("100"),
+        example: "100",
+        range: 0..=1_000_000,
+        ..Key::new("max_queue", number())
+    };
+
+    TOOLS: Selection = Key {
+        doc: "Which tools are shown and can be called. allow and deny hold patterns of the names that the \
+              upstream gives, in which * stands for any text and ? for one character; without allow all are \
+              allowed, and what is denied is denied. rename gives tools other names; one that has such a \
+              name already is hidden.",
+        example: "{ allow = [\"read_*\", \"list\"], deny = [\"*_secret\"], rename = { list = \"ls\" } }",
+        ..Key::new("tools", filters::SELECTION)
+    };
+
+    PROMPTS: Selection = Key {
+        doc: "Which prompts are shown and can be used, as with tools.",
+        example: "{ deny = [\"draft_*\"] }",
+        ..Key::new("prompts", filters::SELECTION)
+    };
+
+    RESOURCES: Selection = Key {
+        doc: "Which resources are shown and can be read, by their URIs, as with tools; rename is not allowed. What \
+              is denied is denied in every spelling: percent-encoding, the case of scheme and host, the port \
+              that goes without saying, a user before the host, doubled slashes and backslashes, a fragment \
+              and the parameters of a segment (;x) make no difference; the case of the path does. A URI that \
+              climbs by .. or has a NUL is never shown where there is a pattern.",
+        example: "{ allow = [\"file:///srv/*\"] }",
+        ..Key::new("resources", filters::SELECTION)
+    };
+}

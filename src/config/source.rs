@@ -1,0 +1,94 @@
+//! Where the configuration comes from: a file that the user named or the default one, and the command line.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// Where the configuration comes from.
+#[derive(Clone, Debug, Default)]
+pub struct Source {
+    /// The file that the user named; `None` is [`default_path`], which need not exist.
+    pub file: Option<PathBuf>,
+    /// What the command line says instead of the file.
+    pub overrides: Overrides,
+}
+
+/// What the command line says instead of the file.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// Replaces `listen` if not empty.
+    pub listen: Vec<String>,
+    /// Replaces `file` of `[log]`; relative to the working directory of this process.
+    pub log_file: Option<PathBuf>,
+    /// Replaces `level` of `[log]`.
+    pub log_level: Option<String>,
+    /// The development profile: loopback only, mcpeg's own log at debug level, and no log file; a log level or log
+    /// file given beside it still counts.
+    pub dev: bool,
+}
+
+impl Source {
+    /// The same with paths that do not depend on the working directory, for a process that leaves it and loads the
+    /// configuration again later.
+    ///
+    /// # Errors
+    /// If the working directory is needed and cannot be told.
+    pub fn absolute(mut self) -> std::io::Result<Self> {
+        for path in [&mut self.file, &mut self.overrides.log_file].into_iter().flatten() {
+            *path = std::path::absolute(&*path)?;
+        }
+        Ok(self)
+    }
+}
+
+/// The directory of the files that hold upstreams only, beside the configuration file.
+#[must_use]
+pub fn fragment_directory(file: &Path) -> PathBuf {
+    file.parent().unwrap_or(Path::new("")).join("conf.d")
+}
+
+/// Where the configuration is if the user names no file: `/etc/mcpeg/mcpeg.toml` for root and for users without a
+/// home directory (service accounts), otherwise `mcpeg/mcpeg.toml` in the place of the XDG Base Directory
+/// Specification.
+#[must_use]
+pub fn default_path() -> PathBuf {
+    let root = nix::unistd::Uid::effective().is_root();
+    default_path_in(root, &|name| std::env::var_os(name))
+}
+
+/// [`default_path`] for a given user and environment.
+fn default_path_in(root: bool, variable: &dyn Fn(&str) -> Option<OsString>) -> PathBuf {
+    // Relative paths in these variables are invalid and must be ignored: XDG Base Directory Specification, Basics.
+    let absolute = |name| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let user = || absolute("XDG_CONFIG_HOME").or_else(|| absolute("HOME").map(|home| home.join(".config")));
+    let directory = if root { None } else { user() };
+    directory.unwrap_or_else(|| PathBuf::from("/etc")).join("mcpeg/mcpeg.toml")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_place_follows_user_and_xdg() {
+        let both = |name: &str| match name {
+            "XDG_CONFIG_HOME" => Some(OsString::from("/xdg")),
+            _ => Some(OsString::from("/home/u")),
+        };
+        let relative = |name: &str| (name != "HOME").then(|| OsString::from("xdg"));
+        let home = |name: &str| (name == "HOME").then(|| OsString::from("/home/u"));
+        assert_eq!(default_path_in(true, &both), Path::new("/etc/mcpeg/mcpeg.toml"));
+        assert_eq!(default_path_in(false, &both), Path::new("/xdg/mcpeg/mcpeg.toml"));
+        assert_eq!(default_path_in(false, &home), Path::new("/home/u/.config/mcpeg/mcpeg.toml"));
+        assert_eq!(default_path_in(false, &relative), Path::new("/etc/mcpeg/mcpeg.toml"));
+    }
+
+    #[test]
+    fn an_absolute_source_does_not_depend_on_the_working_directory() {
+        let overrides = Overrides { log_file: Some(PathBuf::from("x.log")), ..Overrides::default() };
+        let source = Source { file: Some(PathBuf::from("mcpeg.toml")), overrides }.absolute().unwrap();
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(source.file, Some(here.join("mcpeg.toml")));
+        assert_eq!(source.overrides.log_file, Some(here.join("x.log")));
+        assert_eq!(Source::default().absolute().unwrap().file, None);
+    }
+}

@@ -1,0 +1,28 @@
+//! Everything that is systemd's: nobody else runs systemctl(1) or reads the variables by which it speaks to a service.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `systemctl` | the managers of the machine and of a user, and the client that asks them |
+//! | `properties` | what `systemctl show` tells about a unit |
+//! | `unit` | one unit: its state, its start and its end |
+//! | `journal` | the end of a unit's journal |
+//! | `notify` | `sd_notify(3)` |
+//! | `listen_fds` | `sd_listen_fds(3)`: how many descriptors were passed, and their names |
+//! | `escape` | values as unit files want them |
+//!
+//! Queries that a person or a running gateway waits for end within seconds ([`Unit::told`]); the installer, which acts on
+//! the answer, waits as long as systemd takes ([`Unit::properties`]).
+
+mod escape;
+pub mod journal;
+pub mod listen_fds;
+mod notify;
+mod properties;
+mod systemctl;
+mod unit;
+
+pub use escape::{AccountName, ExecWord, FieldPath, Invalid, Seconds, plain};
+pub use notify::{Notifier, PERSONAL};
+pub use properties::{Obstacle, Properties};
+pub use systemctl::{Manager, is_booted};
+pub use unit::{Unit, is_service, own_unit};
