@@ -9,55 +9,53 @@ use std::process::ExitCode;
 
 /// Why the process ended, as the number its parent sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub enum Exit {
     /// The act succeeded; for `--status`: running.
-    Done = 0,
-    /// `--status`: not running, but a pid file is left behind. `install --check`: something has drifted.
-    StatusDeadPidFile = 1,
+    Done,
+    /// `--status`: not running, but a pid file is left behind.
+    StatusDeadPidFile,
+    /// `install --check`: an installation would change something.
+    Drifted,
     /// `--status`, `--reload`, `--log-rotate`: not running; of `--status --upstream`, an upstream.
-    NotRunning = 3,
+    NotRunning,
     /// `--status`: the state cannot be told.
-    StatusUnknown = 4,
+    StatusUnknown,
     /// `install`: the files belong to a package manager.
-    Packaged = 10,
+    Packaged,
     /// `install`: a file that is not ours is in the way.
-    Foreign = 11,
+    Foreign,
     /// `install`: the service was installed but did not start; everything was rolled back.
-    ServiceFailed = 12,
+    ServiceFailed,
     /// `install`: a file system that would be written to is mounted read-only; nothing was touched.
-    ReadOnly = 13,
+    ReadOnly,
     /// `install`: the systemd that would run the service does not run.
-    NoSystemd = 14,
+    NoSystemd,
     /// `--restart`: the service manager would not follow the gateway to a new process; the old one serves on.
-    NotFollowed = 15,
+    NotFollowed,
     /// The command line is wrong.
-    Usage = 64,
+    Usage,
     /// An upstream, or something else that we depend on, cannot be reached.
-    Unavailable = 69,
+    Unavailable,
     /// A bug in mcpeg (a panic).
-    Bug = 70,
+    Bug,
     /// The operating system refused something: a port in use, a failed system call.
-    Os = 71,
+    Os,
     /// A file or directory cannot be created.
-    CannotCreate = 73,
+    CannotCreate,
     /// Already running, or busy: try again.
-    TryAgain = 75,
+    TryAgain,
     /// Permission denied, or root is needed.
-    Permission = 77,
+    Permission,
     /// The configuration is missing, unreadable or wrong.
-    Config = 78,
+    Config,
     /// A second INT cut the drain short.
-    Interrupted = 130,
+    Interrupted,
     /// A second TERM cut the drain short.
-    Terminated = 143,
+    Terminated,
 }
 
 impl Exit {
-    /// `install --check`: an installation would change something.
-    pub const DRIFTED: Self = Self::StatusDeadPidFile;
-
-    /// Each code once, in ascending order, for the manual.
+    /// Each code once, in ascending order, with all that it means, for the manual.
     pub const ALL: [(Self, &'static str); 20] = [
         (Self::Done, "Done; for --status: running."),
         (
@@ -90,7 +88,7 @@ impl Exit {
         (Self::Terminated, "A second TERM cut the drain short."),
     ];
 
-    /// The exit whose number this is.
+    /// The first exit in the table whose number this is.
     #[must_use]
     pub fn from_code(code: u8) -> Option<Self> {
         Self::ALL.iter().map(|(exit, _)| *exit).find(|exit| exit.code() == code)
@@ -99,7 +97,28 @@ impl Exit {
     /// The number that the parent process sees.
     #[must_use]
     pub const fn code(self) -> u8 {
-        self as u8
+        match self {
+            Self::Done => 0,
+            Self::StatusDeadPidFile | Self::Drifted => 1,
+            Self::NotRunning => 3,
+            Self::StatusUnknown => 4,
+            Self::Packaged => 10,
+            Self::Foreign => 11,
+            Self::ServiceFailed => 12,
+            Self::ReadOnly => 13,
+            Self::NoSystemd => 14,
+            Self::NotFollowed => 15,
+            Self::Usage => 64,
+            Self::Unavailable => 69,
+            Self::Bug => 70,
+            Self::Os => 71,
+            Self::CannotCreate => 73,
+            Self::TryAgain => 75,
+            Self::Permission => 77,
+            Self::Config => 78,
+            Self::Interrupted => 130,
+            Self::Terminated => 143,
+        }
     }
 }
 

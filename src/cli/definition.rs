@@ -101,7 +101,7 @@ pub struct ActionFlags {
     pub force: bool,
     /// How long a process that is started may take to serve (default: 90s; 30s with --restart).
     ///
-    /// It is ended then.
+    /// A process that takes longer is ended.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub start_timeout: Option<std::time::Duration>,
     /// With --status: tell of this upstream; may be repeated.
@@ -440,7 +440,7 @@ pub struct GenerateArgs {
 pub enum Generated {
     /// Manual pages.
     Man,
-    /// Completion scripts for bash, zsh and fish.
+    /// Completion scripts: those that a person wrote, and those that are generated.
     Completions,
     /// Units, account, modes, configuration, its commented reference, and the example for logrotate.
     Units,

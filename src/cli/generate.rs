@@ -12,7 +12,7 @@ use crate::config::example;
 use crate::exit::{Exit, ToExit};
 use crate::install;
 
-/// The scripts of the shells that ask [`super::complete`] when TAB is pressed, so that there is nothing in them to generate.
+/// The scripts of the shells that ask [`super::complete`] when TAB is pressed. A person wrote them; they are shipped as they are.
 const COMPLETIONS: [(&str, &[u8]); 3] = [
     ("mcpeg.bash", include_bytes!("../../completions/mcpeg.bash")),
     ("_mcpeg", include_bytes!("../../completions/_mcpeg")),

@@ -20,7 +20,7 @@ use crate::exit::Exit;
 use crate::install::ownership::{self, Act, PackageState, ReceiptState, Situation, UnitState, Verdict};
 
 /// The date of the pages: a constant, so that two builds are the same; changed with the text.
-const DATE: &str = "2026-11-24";
+const DATE: &str = "2026-11-30";
 /// The name of the collection, in the pages' footer.
 const SOURCE: &str = concat!("mcpeg ", env!("CARGO_PKG_VERSION"));
 

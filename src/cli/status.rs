@@ -111,8 +111,8 @@ fn only(mut value: Value, names: &[String]) -> Result<(Value, Exit), Unknown> {
     }
     all.retain(|upstream| names.contains(&name(upstream)));
     let usable = all.iter().all(|upstream| {
-        let state = serde_json::from_value::<gateway::State>(upstream["state"].clone());
-        state.is_ok_and(gateway::State::is_usable)
+        let state = serde_json::from_value::<gateway::UpstreamState>(upstream["state"].clone());
+        state.is_ok_and(gateway::UpstreamState::is_usable)
     });
     let exit = if usable { Exit::Done } else { Exit::NotRunning };
     Ok((value, exit))

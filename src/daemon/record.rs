@@ -81,8 +81,7 @@ impl Record {
     pub fn since_text(&self) -> String {
         i64::try_from(self.since)
             .ok()
-            .and_then(|seconds| time::OffsetDateTime::from_unix_timestamp(seconds).ok())
-            .and_then(|time| time.format(&time::format_description::well_known::Rfc3339).ok())
-            .unwrap_or_else(|| self.since.to_string())
+            .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok())
+            .map_or_else(|| self.since.to_string(), |time| time.to_string())
     }
 }

@@ -85,7 +85,7 @@ impl Gateway {
     pub async fn prepare(&self, config: &Config) -> Result<Prepared, Error> {
         let (inner, old) = (&self.0, self.0.routing.current());
         let limit = old.server.max_message_size;
-        let same = |settings: &Settings| old.configured().iter().find(|old| old.connector.is_for(settings));
+        let same = |settings: &Settings| old.configured().iter().find(|old| old.connector().is_for(settings));
         let pool = pool_for(config.upstreams.iter().filter(|settings| same(settings).is_none()))?;
         let mut prepared = Prepared { table: None, fresh: Vec::new(), reloaded: Reloaded::default() };
         let mut upstreams = Vec::with_capacity(config.upstreams.len() + 1);
@@ -122,14 +122,14 @@ impl Gateway {
         let Some(table) = prepared.table.take() else { return };
         let table = Arc::new(table);
         for upstream in table.configured() {
-            upstream.widen();
+            upstream.resize_limit();
         }
         let old = self.0.routing.replace(Arc::clone(&table));
         let endpoints: HashSet<_> = old.differences(&table).collect();
         if !endpoints.is_empty() {
             self.0.changes.reloaded(endpoints);
         }
-        let stays = |old: &Upstream| table.upstreams().iter().any(|new| new.serial == old.serial);
+        let stays = |old: &Upstream| table.upstreams().iter().any(|new| new.serial() == old.serial());
         let gone: Vec<_> = old.upstreams().iter().filter(|old| !stays(old)).cloned().collect();
         if !gone.is_empty() {
             self.0.retiring.spawn(Arc::clone(&self.0).retire(old, gone, Instant::now() + drain));

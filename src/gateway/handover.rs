@@ -13,8 +13,8 @@ use futures_util::future::join_all;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::service::{Gateway, Inner};
-use super::upstream::{Awaited, Gate, Shared, Teller};
-use crate::handover::{ChildMessage, ChildTransfer, Message, Offer, PermitMessage, Permits};
+use super::upstream::{Awaited, ConcurrencyLimit, LimitSender, SharedChild};
+use crate::handover::{ChildMessage, ChildTransfer, LimitMessage, Message, Offer, Permits};
 
 /// Children on their way.
 #[derive(Debug, Default)]
@@ -28,11 +28,11 @@ struct State {
     /// Connections that wait for their pipes.
     awaited: Vec<Awaited>,
     /// Children that have come.
-    parcels: HashMap<u32, ChildTransfer>,
+    transfers: HashMap<u32, ChildTransfer>,
     /// Connections of children that two processes use, by the child's pid.
-    shared: HashMap<u32, Shared>,
-    /// The gates of upstreams at which two processes have requests, by what tells their servers apart.
-    gates: HashMap<String, Arc<Gate>>,
+    shared: HashMap<u32, SharedChild>,
+    /// The limits of upstreams at which two processes have requests, by what tells their servers apart.
+    limits: HashMap<String, Arc<ConcurrencyLimit>>,
 }
 
 impl Handover {
@@ -61,7 +61,7 @@ impl Gateway {
     /// them wait until [`Self::lend`] or [`Self::take_back`].
     pub async fn hand_over(&self) -> Vec<ChildTransfer> {
         let table = self.inner().routing.current();
-        let shared: HashMap<u32, Shared> = {
+        let shared: HashMap<u32, SharedChild> = {
             let mut state = self.inner().handover.state();
             let offered = std::mem::take(&mut state.offered);
             state.shared =
@@ -89,8 +89,8 @@ impl Gateway {
     }
 
     /// Takes a child that the process before has packed.
-    pub fn receive(&self, parcel: ChildTransfer) {
-        self.inner().handover.state().parcels.insert(parcel.child.child, parcel);
+    pub fn receive(&self, transfer: ChildTransfer) {
+        self.inner().handover.state().transfers.insert(transfer.child.child, transfer);
     }
 
     /// Goes on with the children of the process before, which reads and writes no more once `say` has told it that this
@@ -101,13 +101,13 @@ impl Gateway {
         let mut state = self.inner().handover.state();
         say();
         for awaited in std::mem::take(&mut state.awaited) {
-            let (child, shared) = (awaited.child, awaited.shared.clone());
-            let parcel = state.parcels.remove(&child);
-            if awaited.adopt(parcel, &peer) {
+            let (child, shared) = (awaited.child(), awaited.shared().clone());
+            let transfer = state.transfers.remove(&child);
+            if awaited.adopt(transfer, &peer) {
                 state.shared.insert(child, shared);
             }
         }
-        state.parcels.clear();
+        state.transfers.clear();
     }
 
     /// Takes what the other process tells of a child.
@@ -127,16 +127,16 @@ impl Gateway {
     /// this one has.
     pub fn share_turns(&self) {
         let table = self.inner().routing.current();
-        for (place, gate) in table.configured().iter().filter_map(|upstream| upstream.gate()) {
-            self.inner().handover.state().gates.insert(place.clone(), Arc::clone(gate));
-            gate.share(self.inner().teller(place));
+        for (place, limit) in table.configured().iter().filter_map(|upstream| upstream.limit()) {
+            self.inner().handover.state().limits.insert(place.clone(), Arc::clone(limit));
+            limit.share(self.inner().teller(place));
         }
     }
 
     /// Gives the turns itself again: the next process does not serve.
     pub fn take_turns_back(&self) {
-        let gates = std::mem::take(&mut self.inner().handover.state().gates);
-        gates.values().for_each(Gate::alone);
+        let limits = std::mem::take(&mut self.inner().handover.state().limits);
+        limits.values().for_each(ConcurrencyLimit::alone);
     }
 
     /// Takes what the other process tells of turns.
@@ -144,17 +144,17 @@ impl Gateway {
         let Permits { upstream: place, word } = permits;
         let teller = self.inner().teller(place.clone());
         let table = self.inner().routing.current();
-        let known = self.inner().handover.state().gates.get(&place).cloned();
-        let gate = known.or_else(|| {
-            let mut gates = table.configured().iter().filter_map(|upstream| upstream.gate());
-            gates.find(|(there, _)| *there == place).map(|(_, gate)| Arc::clone(gate))
+        let known = self.inner().handover.state().limits.get(&place).cloned();
+        let limit = known.or_else(|| {
+            let mut limits = table.configured().iter().filter_map(|upstream| upstream.limit());
+            limits.find(|(there, _)| *there == place).map(|(_, limit)| Arc::clone(limit))
         });
-        match (gate, word) {
-            (Some(gate), word) => {
-                self.inner().handover.state().gates.insert(place, Arc::clone(&gate));
-                gate.told(word, teller);
+        match (limit, word) {
+            (Some(limit), word) => {
+                self.inner().handover.state().limits.insert(place, Arc::clone(&limit));
+                limit.told(word, teller);
             }
-            (None, PermitMessage::Held { .. }) => (teller.0)(PermitMessage::Unknown),
+            (None, LimitMessage::Held { .. }) => teller.send(LimitMessage::Unknown),
             (None, _) => {}
         }
     }
@@ -169,12 +169,12 @@ impl Gateway {
 
 impl Inner {
     /// The way to the other process, for what is told of turns at an upstream.
-    fn teller(self: &Arc<Self>, upstream: String) -> Teller {
+    fn teller(self: &Arc<Self>, upstream: String) -> LimitSender {
         let inner = Arc::downgrade(self);
-        Teller(Arc::new(move |word| {
+        LimitSender::new(move |word| {
             if let Some(inner) = inner.upgrade() {
                 inner.peer.tell(&Message::Turn { word: Permits { upstream: upstream.clone(), word } });
             }
-        }))
+        })
     }
 }

@@ -16,20 +16,20 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use super::service::Inner;
-use super::status::{Audience, State, UpstreamStatus};
+use super::status::{Audience, UpstreamState, UpstreamStatus};
 
 /// The beginning of every name.
 const PREFIX: &str = "mcpeg";
 
 /// What an upstream can be doing.
-const STATES: [State; 7] = [
-    State::Starting,
-    State::Ready,
-    State::Degraded,
-    State::Idle,
-    State::BackingOff,
-    State::Stopped,
-    State::Disabled,
+const STATES: [UpstreamState; 7] = [
+    UpstreamState::Starting,
+    UpstreamState::Ready,
+    UpstreamState::Degraded,
+    UpstreamState::Idle,
+    UpstreamState::BackingOff,
+    UpstreamState::Stopped,
+    UpstreamState::Disabled,
 ];
 
 /// Numbers under one name.
@@ -180,7 +180,7 @@ fn states(upstream: &UpstreamStatus) -> impl Iterator<Item = (Labels, u64)> {
 }
 
 /// The name of a state, as in the status.
-fn name(state: State) -> String {
+fn name(state: UpstreamState) -> String {
     serde_json::to_value(state).ok().and_then(|name| Some(name.as_str()?.to_owned())).unwrap_or_default()
 }
 

@@ -36,4 +36,4 @@ pub use error::Error;
 pub use http::Expected;
 pub use metrics::{Labels, Metric};
 pub use service::Gateway;
-pub use status::{Era, State, Status, UpstreamStatus};
+pub use status::{Era, Status, UpstreamState, UpstreamStatus};

@@ -19,7 +19,7 @@ use super::handover::Handover;
 use super::http;
 use super::metrics::{self, Metric, Metrics};
 use super::session::{PeerLink, SessionStore};
-use super::status::{Audience, State, Status, UpstreamStatus};
+use super::status::{Audience, Status, UpstreamState, UpstreamStatus};
 use super::upstream::{self, Builtin, Connector, Pool, Reaper, Upstream};
 use crate::config::{Config, Prefix, Sharing, Start, Transport, Upstream as Settings, UpstreamName};
 use crate::drain::Watch;
@@ -270,10 +270,10 @@ impl Inner {
         former: Option<&Arc<Upstream>>,
     ) -> Result<Arc<Upstream>, Error> {
         let connector = Connector::new(settings, pool, limit, &self.reaper, None)?;
-        let there = upstream::whereabouts(settings);
-        let gate = former.and_then(|former| former.gate()).filter(|(place, _)| *place == there);
-        let gate = gate.map(|(_, gate)| Arc::clone(gate));
-        Ok(Upstream::start(connector, self.changes.clone(), &self.supervisors, &mut Vec::new(), gate).0)
+        let there = upstream::server_key(settings);
+        let limit = former.and_then(|former| former.limit()).filter(|(place, _)| *place == there);
+        let limit = limit.map(|(_, limit)| Arc::clone(limit));
+        Ok(Upstream::start(connector, self.changes.clone(), &self.supervisors, &mut Vec::new(), limit).0)
     }
 
     /// A snapshot.
@@ -290,7 +290,7 @@ impl Inner {
             healthy: table
                 .configured()
                 .iter()
-                .all(|upstream| matches!(upstream.state(), State::Ready | State::Idle)),
+                .all(|upstream| matches!(upstream.state(), UpstreamState::Ready | UpstreamState::Idle)),
             sessions: self.sessions.len(),
             in_flight: self.requests.load(Ordering::Relaxed),
             upstreams,

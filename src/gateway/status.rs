@@ -11,7 +11,7 @@ pub use super::relay::Era;
 /// What an upstream is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum State {
+pub enum UpstreamState {
     /// Its handshake is under way.
     Starting,
     /// It answers.
@@ -28,7 +28,7 @@ pub enum State {
     Disabled,
 }
 
-impl State {
+impl UpstreamState {
     /// Whether calls can be answered.
     #[must_use]
     pub const fn is_usable(self) -> bool {
@@ -70,7 +70,7 @@ pub struct UpstreamStatus {
     /// `stdio`, `http` or `builtin`.
     pub transport: String,
     /// Its state.
-    pub state: State,
+    pub state: UpstreamState,
     /// The era it speaks, once known.
     pub era: Option<Era>,
     /// The process identifier of its shared process.
@@ -91,7 +91,7 @@ impl UpstreamStatus {
         Self {
             name: settings.name.to_string(),
             transport: transport.to_owned(),
-            state: State::Disabled,
+            state: UpstreamState::Disabled,
             era: None,
             pid: None,
             restarts: 0,

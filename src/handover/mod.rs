@@ -50,6 +50,6 @@ pub use error::Error;
 pub use inheritance::{Inheritance, channel as inherited_channel, fail, is_successor, receive};
 pub use listener::{Outline, SocketFile};
 pub use message::{EXTENSIONS, Message, PROTOCOL, Plan, VARIABLE, failed};
-pub use permit::{PermitMessage, Permits};
+pub use permit::{LimitMessage, Permits};
 pub use round::{Caller, Round};
 pub use session::{Change, Session};

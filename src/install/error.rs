@@ -278,8 +278,8 @@ impl ToExit for Error {
                     .to_owned()
             }
             Self::NotADirectory(_) => "put a directory in its place, then run the command again".to_owned(),
-            Self::Link { .. } => "have root own the link, and all directories on its way, which only root may write; or put a \
-                                  directory in its place"
+            Self::Link { .. } => "make root the owner of the link and of the directories on its way, and let only root write \
+                                  there; or put a directory in its place"
                 .to_owned(),
             Self::Masked { unit, path, systemctl } => {
                 let runtime = if path.starts_with("/run") { "--runtime " } else { "" };

@@ -96,7 +96,7 @@ pub enum Verdict {
     Proceed,
     /// Files come, but the service is left as it is.
     Files,
-    /// Whoever acts gets service, configuration and state from the one who had them.
+    /// The one who acts gets service, configuration and state from the one who had them.
     TakeOver,
     /// Service, configuration and state are left to the one who has them.
     Leave,
@@ -318,7 +318,7 @@ pub fn table() -> impl Iterator<Item = (Situation, Act, Verdict)> {
     })
 }
 
-/// What happens, in a sentence, for whoever reads the output of a package manager; `None` if it is what was asked for.
+/// What happens, in a sentence, for the reader of a package manager's output; `None` if it is what was asked for.
 #[must_use]
 pub fn words(situation: Situation, act: Act) -> Option<String> {
     let whose = match situation.receipt {
@@ -399,7 +399,7 @@ mod tests {
             if other {
                 let careful = match verdict {
                     Verdict::Leave | Verdict::Refuse(_) | Verdict::Nothing => true,
-                    // Whoever takes over keeps everything; that is asked for, or is what it means to install a package.
+                    // A take-over keeps everything; it is asked for, or is what the installation of a package means.
                     Verdict::TakeOver => matches!(act, Act::Adopt | Act::PackageInstall),
                     Verdict::Proceed | Verdict::Files => false,
                 };

@@ -151,7 +151,7 @@ impl Target {
         there.map(|(name, _)| name.as_str()).collect()
     }
 
-    /// Refuses whoever may not do it: a service of the machine needs root, a user's must not be root's.
+    /// Refuses a caller who may not do it: a service of the machine needs root, a user's must not be root's.
     ///
     /// # Errors
     /// [`Error::NotRoot`] with the name of the command, [`Error::Root`].

@@ -1,4 +1,6 @@
-//! Who this process is.
+//! Who this process is, and who the users of this machine are.
+
+use users::os::unix::UserExt as _;
 
 /// The effective user id.
 #[must_use]
@@ -32,6 +34,6 @@ pub struct Account {
 /// A user of this machine by name.
 #[must_use]
 pub fn find(name: &str) -> Option<Account> {
-    let user = nix::unistd::User::from_name(name).ok().flatten()?;
-    Some(Account { uid: user.uid.as_raw(), gid: user.gid.as_raw(), home: user.dir })
+    let user = users::get_user_by_name(name)?;
+    Some(Account { uid: user.uid(), gid: user.primary_group_id(), home: user.home_dir().to_owned() })
 }

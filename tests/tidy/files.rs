@@ -2,12 +2,7 @@
 //!
 //! Reading by path is free: configuration and secrets lie where an administrator has named them, also behind links.
 
-use std::collections::HashMap;
-
-use syn::Token;
-use syn::punctuated::Punctuated;
-use syn::visit::{self, Visit};
-
+use crate::paths::{Named, named};
 use crate::source::{Source, assert_none, sources_below};
 
 /// Who may, with the reason.
@@ -18,7 +13,7 @@ const MAY: [(&str, &str); 4] = [
     ("src/cli/generate.rs", "writes into a directory that a developer names"),
 ];
 /// What acts by path, without a look at whose the directories on the way are.
-const DEEDS: &[&str] = &[
+pub(crate) const DEEDS: &[&str] = &[
     "std::fs::write",
     "std::fs::copy",
     "std::fs::rename",
@@ -86,117 +81,15 @@ const DEEDS: &[&str] = &[
     "nix::libc::chown",
 ];
 
-/// Collects the deeds of one file.
-struct Deeds<'a> {
-    /// The file.
-    source: &'a Source,
-    /// What names mean by `use`.
-    names: HashMap<String, Vec<String>>,
-    /// What is forbidden to it, with the line.
-    found: Vec<String>,
-}
-
-impl Deeds<'_> {
-    /// Notes a path if it leads to a deed, or into something of which all is one.
-    fn note(&mut self, names: &[String], at: proc_macro2::Span) {
-        let mut whole = names.to_vec();
-        // A name may mean another one, and so on.
-        for _ in 0..4 {
-            match whole.first().and_then(|first| self.names.get(first)) {
-                Some(meant) if whole[..1] != meant[..] => whole.splice(..1, meant.clone()),
-                _ => break,
-            };
-        }
-        let text = whole.join("::");
-        let is = |deed: &&str| text == **deed || text.starts_with(&format!("{deed}::"));
-        if DEEDS.iter().any(is) {
-            let (path, line) = (self.source.path.display(), at.start().line);
-            self.found
-                .push(format!("{path}:{line}: `{text}` acts by path; `sys::fs` has a way by descriptor"));
-        }
-    }
-
-    /// Follows a use tree down to its leaves.
-    fn follow(&mut self, tree: &syn::UseTree, above: &[String], at: proc_macro2::Span) {
-        let with = |ident: &syn::Ident| [above, &[ident.to_string()]].concat();
-        match tree {
-            syn::UseTree::Path(path) => self.follow(&path.tree, &with(&path.ident), at),
-            syn::UseTree::Group(group) => group.items.iter().for_each(|tree| self.follow(tree, above, at)),
-            syn::UseTree::Name(name) => self.learn(&name.ident, with(&name.ident), at),
-            syn::UseTree::Rename(rename) => self.learn(&rename.rename, with(&rename.ident), at),
-            syn::UseTree::Glob(_) => {
-                let module = format!("{}::", above.join("::"));
-                if DEEDS.iter().any(|deed| deed.starts_with(&module)) {
-                    let (path, line) = (self.source.path.display(), at.start().line);
-                    self.found.push(format!("{path}:{line}: `{module}*` hides where its names come from"));
-                }
-            }
-        }
-    }
-
-    /// Learns what a name means; `self` is the module before it.
-    fn learn(&mut self, name: &syn::Ident, mut path: Vec<String>, at: proc_macro2::Span) {
-        let mut name = name.to_string();
-        if path.last().is_some_and(|last| last == "self") {
-            path.pop();
-            if name == "self" {
-                name = path.last().cloned().unwrap_or_default();
-            }
-        }
-        self.note(&path, at);
-        self.names.insert(name, path);
-    }
-}
-
-impl<'ast> Visit<'ast> for Deeds<'_> {
-    fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
-        // Tests beside the code make files for themselves.
-        if item.ident != "tests" {
-            visit::visit_item_mod(self, item);
-        }
-    }
-
-    fn visit_item_use(&mut self, _: &'ast syn::ItemUse) {
-        // They were learnt before.
-    }
-
-    fn visit_macro(&mut self, call: &'ast syn::Macro) {
-        if let Ok(arguments) = call.parse_body_with(Punctuated::<syn::Expr, Token![,]>::parse_terminated) {
-            arguments.iter().for_each(|argument| self.visit_expr(argument));
-        }
-        visit::visit_macro(self, call);
-    }
-
-    fn visit_path(&mut self, path: &'ast syn::Path) {
-        let names: Vec<_> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
-        if let Some(first) = path.segments.first() {
-            self.note(&names, first.ident.span());
-        }
-        visit::visit_path(self, path);
-    }
-}
-
-/// Learns what names mean, wherever in the file it stands.
-struct Uses<'a, 'b>(&'a mut Deeds<'b>);
-
-impl<'ast> Visit<'ast> for Uses<'_, '_> {
-    fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
-        if item.ident != "tests" {
-            visit::visit_item_mod(self, item);
-        }
-    }
-
-    fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
-        self.0.follow(&item.tree, &[], item.use_token.span);
-    }
-}
-
 /// The deeds of a file.
 fn violations(source: &Source) -> Vec<String> {
-    let mut deeds = Deeds { source, names: HashMap::new(), found: Vec::new() };
-    Uses(&mut deeds).visit_file(&source.tree);
-    deeds.visit_file(&source.tree);
-    deeds.found
+    let deeds = named(source).into_iter().filter(|named| named.is_one_of(DEEDS));
+    let path = source.path.display();
+    deeds
+        .map(|Named { path: deed, line }| {
+            format!("{path}:{line}: `{deed}` acts by path; `sys::fs` has a way by descriptor")
+        })
+        .collect()
 }
 
 /// Whether a file holds tests only.

@@ -1,93 +1,28 @@
 //! What the installer does to the machine is in one small module, and nowhere else in it.
 
-use syn::visit::{self, Visit};
-
+use crate::files;
+use crate::paths::{Named, named};
 use crate::source::{Source, assert_none, sources_below};
 
 /// The module that may.
 const PRIVILEGED: &str = "src/install/privileged/";
 /// The most lines that can be read in one sitting, with comments and tests.
 const SITTING: usize = 800;
-/// Paths whose functions change files or run programs. Reading is not among them.
-const DEEDS: [&[&str]; 10] = [
-    &["crate", "program"],
-    &["rustix", "fs"],
-    &["std", "process", "Command"],
-    &["std", "fs", "write"],
-    &["std", "fs", "remove_file"],
-    &["std", "fs", "remove_dir_all"],
-    &["std", "fs", "create_dir_all"],
-    &["std", "fs", "rename"],
-    &["std", "fs", "OpenOptions"],
-    &["nix"],
-];
-
-/// Collects the deeds of one file.
-struct Deeds<'a> {
-    /// The file.
-    source: &'a Source,
-    /// What is forbidden to it, with the line.
-    found: Vec<String>,
-}
-
-impl Deeds<'_> {
-    /// Notes the path if it leads to a deed.
-    fn note(&mut self, names: &[String], at: proc_macro2::Span) {
-        let is = |deed: &&&[&str]| names.len() >= deed.len() && deed.iter().zip(names).all(|(a, b)| a == b);
-        // An error is no deed.
-        let error = names.last().is_some_and(|name| name == "Error");
-        if !error && DEEDS.iter().any(|deed| is(&deed)) {
-            let (path, line) = (self.source.path.display(), at.start().line);
-            self.found.push(format!("{path}:{line}: `{}` is for {PRIVILEGED} only", names.join("::")));
-        }
-    }
-
-    /// Follows a use tree down to its leaves.
-    fn follow(&mut self, tree: &syn::UseTree, above: &mut Vec<String>, at: proc_macro2::Span) {
-        match tree {
-            syn::UseTree::Path(path) => {
-                above.push(path.ident.to_string());
-                self.follow(&path.tree, above, at);
-                above.pop();
-            }
-            syn::UseTree::Group(group) => group.items.iter().for_each(|tree| self.follow(tree, above, at)),
-            syn::UseTree::Name(syn::UseName { ident })
-            | syn::UseTree::Rename(syn::UseRename { ident, .. }) => {
-                above.push(ident.to_string());
-                self.note(above, at);
-                above.pop();
-            }
-            syn::UseTree::Glob(_) => self.note(above, at),
-        }
-    }
-}
-
-impl<'ast> Visit<'ast> for Deeds<'_> {
-    fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
-        // Tests beside the code make files for themselves.
-        if item.ident != "tests" {
-            visit::visit_item_mod(self, item);
-        }
-    }
-
-    fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
-        self.follow(&item.tree, &mut Vec::new(), item.use_token.span);
-    }
-
-    fn visit_path(&mut self, path: &'ast syn::Path) {
-        let names: Vec<_> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
-        if let Some(first) = path.segments.first() {
-            self.note(&names, first.ident.span());
-        }
-        visit::visit_path(self, path);
-    }
-}
+/// What changes files or runs programs, beside the deeds of [`files`]. Reading is not among them.
+const DEEDS: [&str; 6] =
+    ["crate::program", "rustix::fs", "std::process::Command", "nix", "crate::sys::fs", "crate::sys::rename"];
 
 /// The deeds of a file.
 fn violations(source: &Source) -> Vec<String> {
-    let mut deeds = Deeds { source, found: Vec::new() };
-    deeds.visit_file(&source.tree);
-    deeds.found
+    // An error is no deed.
+    let acts = |named: &Named| {
+        (named.is_one_of(&DEEDS) || named.is_one_of(files::DEEDS)) && !named.path.ends_with("::Error")
+    };
+    let path = source.path.display();
+    let deeds = named(source).into_iter().filter(acts);
+    deeds
+        .map(|Named { path: deed, line }| format!("{path}:{line}: `{deed}` is for {PRIVILEGED} only"))
+        .collect()
 }
 
 #[test]
@@ -113,13 +48,22 @@ fn deeds_are_found_in_every_form() {
         "fn f() { std::fs::write(\"x\", \"y\"); }",
         "fn f() { rustix::fs::unlink(\"x\"); }",
         "use nix::unistd::*;",
+        "use std::fs; fn f() { fs::remove_file(\"x\"); }",
+        "use std::fs::{self, File}; fn f() { File::create(\"x\"); }",
+        "use std::fs as files; fn f() { files::set_permissions(\"x\", y); }",
+        "use std::os::unix::fs::symlink;",
+        "use std::os::unix; fn f() { unix::fs::chown(\"x\", a, b); }",
+        "use std::fs::*;",
+        "use std::process; fn f() { process::Command::new(\"x\"); }",
+        "use crate::sys; fn f() { sys::fs::remove(\"x\"); }",
     ] {
         assert!(!violations(&Source::new("src/install/plan.rs", deed)).is_empty(), "{deed}");
     }
     for right in [
-        "use std::fs::File;",
+        "use std::fs::File; fn f() { File::open(\"x\"); }",
+        "use std::fs; fn f() { fs::read(\"x\"); }",
         "use rustix::process::geteuid;",
-        "use crate::program::Error;",
+        "use crate::sys::holder;",
         "mod tests { use rustix::fs; }",
     ] {
         assert_eq!(violations(&Source::new("src/install/plan.rs", right)), Vec::<String>::new(), "{right}");

@@ -8,6 +8,7 @@ mod gate;
 mod installer;
 mod layers;
 mod names;
+mod paths;
 mod privileges;
 mod size;
 mod source;

@@ -3,13 +3,13 @@
 
 use syn::visit::{self, Visit};
 
-use crate::source::{Source, assert_none, sources_below};
+use crate::source::{Source, assert_none, read, sources_below};
 
 /// Macros that write to the terminal.
 const PRINTING: [&str; 5] = ["print", "println", "eprint", "eprintln", "dbg"];
 
 /// Crates that one module only may use, since they shape everything that touches them.
-const CONFINED: [(&str, &str); 3] = [("axum", "gateway"), ("rmcp", "gateway"), ("clap", "cli")];
+const CONFINED: [(&str, &str); 2] = [("axum", "gateway"), ("clap", "cli")];
 
 /// Programs and variables by which one talks to systemd, as a string of their own.
 const SYSTEMDS: [&str; 9] = [
@@ -124,6 +124,14 @@ fn violations(source: &Source) -> Vec<String> {
 fn only_sys_is_unsafe_only_cli_prints_only_gateway_has_a_framework_only_systemd_talks_to_it() {
     let findings: Vec<_> = sources_below(&["src"]).iter().flat_map(violations).collect();
     assert_none("deeds of the wrong module", &findings);
+}
+
+#[test]
+fn confined_crates_are_dependencies() {
+    let manifest = read("Cargo.toml");
+    for (name, _) in CONFINED {
+        assert!(manifest.lines().any(|line| line.starts_with(&format!("{name} = "))), "{name}");
+    }
 }
 
 #[test]

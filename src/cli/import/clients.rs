@@ -16,11 +16,11 @@ use super::document::{Node, Value};
 /// The servers below one key.
 pub(super) struct Group<'a> {
     /// The key, as it is shown.
-    pub(super) path: String,
+    path: String,
     /// Each with its name, in the order of the file.
-    pub(super) servers: Vec<(String, &'a Node)>,
+    servers: Vec<(String, &'a Node)>,
     /// The project that they are for.
-    pub(super) project: Option<&'a str>,
+    project: Option<&'a str>,
     /// Names that are switched off elsewhere in the file.
     off: Vec<&'a str>,
     /// If there are any, only these names are switched on.
@@ -31,12 +31,27 @@ pub(super) struct Group<'a> {
 #[derive(Default)]
 pub(super) struct Found<'a> {
     /// Where servers are.
-    pub(super) groups: Vec<Group<'a>>,
+    groups: Vec<Group<'a>>,
     /// What stands where servers should be and is none: its place, its line and what is wrong.
-    pub(super) wrong: Vec<(String, usize, &'static str)>,
+    wrong: Vec<(String, usize, &'static str)>,
 }
 
-impl Group<'_> {
+impl<'a> Group<'a> {
+    /// The key, as it is shown.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Each server with its name, in the order of the file.
+    pub(super) fn servers(&self) -> &[(String, &'a Node)] {
+        &self.servers
+    }
+
+    /// The project that they are for.
+    pub(super) const fn project(&self) -> Option<&'a str> {
+        self.project
+    }
+
     /// Whether the file switches a server off beside its own table.
     pub(super) fn switches_off(&self, name: &str) -> bool {
         self.off.contains(&name) || !self.on.is_empty() && !self.on.contains(&name)
@@ -93,16 +108,26 @@ pub(super) fn find(root: &Node) -> Found<'_> {
 }
 
 impl<'a> Found<'a> {
+    /// Where servers are.
+    pub(super) fn groups(&self) -> &[Group<'a>] {
+        &self.groups
+    }
+
+    /// What stands where servers should be and is none: its place, its line and what is wrong.
+    pub(super) fn wrong(&self) -> &[(String, usize, &'static str)] {
+        &self.wrong
+    }
+
     /// Adds the servers below a key, if it is there.
     fn add(&mut self, path: String, node: Option<&'a Node>, off: &[&'a str], on: &[&'a str]) {
         let Some(node) = node else { return };
-        let servers = match &node.value {
+        let servers = match node.value() {
             Value::Map(entries) => entries.iter().map(|(name, node)| (name.clone(), node)).collect(),
             Value::List(items) => {
                 let name = |item: &Node| item.get("name").and_then(Node::text).unwrap_or_default().to_owned();
                 items.iter().map(|item| (name(item), item)).collect()
             }
-            _ => return self.wrong.push((path, node.line, "is neither an object nor a list")),
+            _ => return self.wrong.push((path, node.line(), "is neither an object nor a list")),
         };
         self.groups.push(Group { path, servers, project: None, off: off.to_vec(), on: on.to_vec() });
     }
@@ -129,7 +154,7 @@ fn list<'a>(node: Option<&'a Node>, key: &str) -> Vec<&'a str> {
 
 /// The texts of a list.
 fn names(node: &Node) -> Vec<&str> {
-    if let Value::List(items) = &node.value {
+    if let Value::List(items) = node.value() {
         items.iter().filter_map(Node::text).collect()
     } else {
         Vec::new()

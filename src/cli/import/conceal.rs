@@ -59,7 +59,7 @@ pub(super) struct Text<'a> {
     /// What the references in the text are, each as it is written in the configuration.
     references: Vec<String>,
     /// Whether a default was a secret, so that the variable must be set.
-    pub(super) without_default: Vec<String>,
+    without_default: Vec<String>,
     /// How deep we are.
     depth: usize,
 }
@@ -112,6 +112,11 @@ impl<'a> Text<'a> {
     /// Begins with a text of this upstream.
     pub(super) const fn new(secrets: &'a mut Secrets, server: &'a str) -> Self {
         Self { secrets, server, references: Vec::new(), without_default: Vec::new(), depth: 0 }
+    }
+
+    /// The references without a default since the last call.
+    pub(super) fn take_without_default(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.without_default)
     }
 
     /// A text whose key is known, such as a variable or a header.
@@ -224,7 +229,7 @@ impl<'a> Text<'a> {
         let concealed = inner.named(&name, &name, &marked);
         let secret = inner.references.len() > known;
         let default = inner.written(&concealed);
-        let nested = std::mem::take(&mut inner.without_default);
+        let nested = inner.take_without_default();
         self.without_default.extend(nested);
         if secret {
             self.without_default.push(name);

@@ -21,9 +21,9 @@ const NODES: usize = 4 << 20;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Node {
     /// Where it stands, from 1.
-    pub(super) line: usize,
+    line: usize,
     /// What it is.
-    pub(super) value: Value,
+    value: Value,
 }
 
 /// What a value is.
@@ -44,20 +44,31 @@ pub(super) enum Value {
 }
 
 /// Why there is no tree.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{language}: {message} at line {line}")]
 pub(super) struct Syntax {
     /// Where, from 1.
-    pub(super) line: usize,
+    line: usize,
     /// The language that was expected.
-    pub(super) language: &'static str,
+    language: &'static str,
     /// What is wrong, without any text of the file.
-    pub(super) message: String,
+    message: String,
 }
 
 impl Node {
     /// A node.
     const fn new(line: usize, value: Value) -> Self {
         Self { line, value }
+    }
+
+    /// Where it stands, from 1.
+    pub(super) const fn line(&self) -> usize {
+        self.line
+    }
+
+    /// What it is.
+    pub(super) const fn value(&self) -> &Value {
+        &self.value
     }
 
     /// The member of a table; what is null counts as absent.

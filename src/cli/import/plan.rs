@@ -39,7 +39,7 @@ enum Error {
         line: usize,
     },
     /// It is not in the language of its kind.
-    #[error("`{}` is not {}: {} at line {}", .path.display(), .syntax.language, .syntax.message, .syntax.line)]
+    #[error("`{}` is not {syntax}", .path.display())]
     Syntax {
         /// The file.
         path: PathBuf,
@@ -102,7 +102,7 @@ pub(in crate::cli) fn run(arguments: &ImportArgs) -> Exit {
 fn import(arguments: &ImportArgs) -> Result<Plan, Error> {
     let root = read(&arguments.file)?;
     let found = clients::find(&root);
-    if found.groups.is_empty() && found.wrong.is_empty() {
+    if found.groups().is_empty() && found.wrong().is_empty() {
         return Err(Error::NoServers(arguments.file.clone()));
     }
     let source = Source { file: arguments.config.clone(), ..Source::default() };
@@ -170,8 +170,9 @@ impl Planner<'_> {
                 self.plan.secrets.add_input(&name, &default);
             }
         }
-        let servers =
-            || found.groups.iter().flat_map(|group| group.servers.iter().map(move |server| (group, server)));
+        let servers = || {
+            found.groups().iter().flat_map(|group| group.servers().iter().map(move |server| (group, server)))
+        };
         for (_, (_, node)) in servers() {
             node.each_text(&mut |text| {
                 conceal::names(text).for_each(|name| self.plan.secrets.reserve(&name));
@@ -180,11 +181,12 @@ impl Planner<'_> {
         for (group, (theirs, node)) in servers() {
             self.entry(&Entry { theirs, node, group }, present);
         }
-        for (path, line, why) in &found.wrong {
+        for (path, line, why) in found.wrong() {
             self.plan.refused.push(format!("`{path}` {why} ({}:{line})", self.file.display()));
         }
-        if servers().next().is_none() && found.wrong.is_empty() {
-            let keys: Vec<String> = found.groups.iter().map(|group| format!("`{}`", group.path)).collect();
+        if servers().next().is_none() && found.wrong().is_empty() {
+            let keys: Vec<String> =
+                found.groups().iter().map(|group| format!("`{}`", group.path())).collect();
             self.plan.notes.push(format!(
                 "{} has no servers: {} is empty",
                 self.file.display(),
@@ -197,7 +199,7 @@ impl Planner<'_> {
     fn entry(&mut self, entry: &Entry<'_>, present: &[String]) {
         let theirs = clients::shown(entry.theirs);
         if self.plan.taken.iter().any(|(name, node)| name == entry.theirs && node.same_as(entry.node)) {
-            let place = entry.place(self.file, entry.node.line, "");
+            let place = entry.place(self.file, entry.node.line(), "");
             return self.plan.notes.push(format!(
                 "server `{theirs}` is there twice with the same content; taken once ({place})"
             ));
@@ -205,12 +207,12 @@ impl Planner<'_> {
         let off = entry.group.switches_off(entry.theirs);
         let name = match self.name(entry, present) {
             Ok(name) => name,
-            Err(why) => return self.refuse(entry, entry.node.line, "", &why),
+            Err(why) => return self.refuse(entry, entry.node.line(), "", &why),
         };
         match translate(&name, entry.node, off, &mut self.plan.secrets) {
             Translated::Left(why) => self.plan.notes.push(format!("server `{theirs}` was left out: {why}")),
             Translated::Refused(fault) => {
-                self.refuse(entry, fault.line, &fault.key, &format!("was not imported: {}", fault.why));
+                self.refuse(entry, fault.line(), fault.key(), &format!("was not imported: {}", fault.why()));
             }
             Translated::Table(table, notes) => self.take(entry, &name, table, notes),
         }
@@ -226,7 +228,7 @@ impl Planner<'_> {
         if let Err(error) = config::preview(self.source, std::slice::from_ref(&file)) {
             self.plan.secrets.forget();
             let why = format!("was not imported: {}", in_words(&error));
-            return self.refuse(entry, entry.node.line, "", &why);
+            return self.refuse(entry, entry.node.line(), "", &why);
         }
         if name != entry.theirs {
             self.plan.notes.push(format!("server `{theirs}` is called `{name}` here"));
@@ -256,7 +258,7 @@ impl Planner<'_> {
         let in_files = |name: &str| self.directory.join(format!("{name}.toml")).symlink_metadata().is_ok();
         // What is in a file of the name that the server would have is replaced, or refused later.
         let others = present.iter().filter(|name| !in_files(name)).chain(&mine).cloned().collect::<Vec<_>>();
-        let project = entry.group.project.and_then(|project| Path::new(project).file_name());
+        let project = entry.group.project().and_then(|project| Path::new(project).file_name());
         let longer = project.map(|project| format!("{}-{}", entry.theirs, project.to_string_lossy()));
         let mut taken = String::new();
         for theirs in std::iter::once(entry.theirs.to_owned()).chain(longer) {
@@ -275,7 +277,7 @@ impl Planner<'_> {
 impl Entry<'_> {
     /// Where a part of the server stands.
     fn place(&self, file: &Path, line: usize, key: &str) -> String {
-        let path = [self.group.path.as_str(), &clients::segment(self.theirs), key];
+        let path = [self.group.path(), &clients::segment(self.theirs), key];
         let path: Vec<&str> = path.into_iter().filter(|part| !part.is_empty()).collect();
         format!("{} at {}:{line}", path.join("."), file.display())
     }

@@ -1,6 +1,6 @@
 //! One server of a client's file as an upstream's table.
 //!
-//! Clients have different keys for the same; here all of them are known at once, whoever wrote the file. What mcpeg has no
+//! Clients have different keys for the same; here all of them are known, for a file of any client. What mcpeg has no
 //! key for is named.
 
 use http::Uri;
@@ -24,11 +24,28 @@ pub(super) enum Translated {
 /// Why a server is not taken.
 pub(super) struct Fault {
     /// Where, from 1.
-    pub(super) line: usize,
+    line: usize,
     /// The key below the server; empty for the server itself.
-    pub(super) key: String,
+    key: String,
     /// What is wrong, and how it is mended.
-    pub(super) why: String,
+    why: String,
+}
+
+impl Fault {
+    /// Where, from 1.
+    pub(super) const fn line(&self) -> usize {
+        self.line
+    }
+
+    /// The key below the server; empty for the server itself.
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// What is wrong, and how it is mended.
+    pub(super) fn why(&self) -> &str {
+        &self.why
+    }
 }
 
 /// The result of reading a part.
@@ -76,7 +93,7 @@ const OTHERS: [&str; 5] = ["args", "bearer_token_env_var", "env_http_headers", "
 pub(super) fn translate(name: &str, server: &Node, off: bool, secrets: &mut Secrets) -> Translated {
     if !server.is_map() {
         let why = "it is not an object; write { \"command\": … } or { \"url\": … }".to_owned();
-        return Translated::Refused(Fault { line: server.line, key: String::new(), why });
+        return Translated::Refused(Fault { line: server.line(), key: String::new(), why });
     }
     secrets.begin();
     let mut reader = Reader { name, server, secrets, table: Table::new(), notes: Vec::new() };
@@ -212,7 +229,7 @@ impl<'a> Reader<'a> {
             (None, None) => {
                 let why =
                     "it has neither `command` nor `url`; write the program, or the address of the endpoint";
-                return Err(Fault { line: self.server.line, key: String::new(), why: why.to_owned() });
+                return Err(Fault { line: self.server.line(), key: String::new(), why: why.to_owned() });
             }
         }
         self.times();
@@ -228,7 +245,7 @@ impl<'a> Reader<'a> {
 
     /// Reads a child process. opencode has its arguments in `command`, Zed had a table there.
     fn stdio(&mut self, key: &'static str, node: &'a Node) -> Read<()> {
-        let (program, mut args, env) = match &node.value {
+        let (program, mut args, env) = match node.value() {
             Value::List(items) => match items.split_first() {
                 Some((program, args)) => (program, args.iter().collect(), None),
                 None => return Err(fault(key, node, "its `command` is empty; write the name of a program")),
@@ -254,7 +271,7 @@ impl<'a> Reader<'a> {
         let mut before = "";
         for node in args {
             let number;
-            let argument = match &node.value {
+            let argument = match node.value() {
                 Value::Text(text) => text.as_str(),
                 Value::Number(written) => {
                     number = written.clone();
@@ -375,7 +392,7 @@ impl<'a> Reader<'a> {
         let is_header = HEADERS.contains(&key);
         for (entry, node) in node.entries() {
             let below = format!("{key}.{}", super::clients::segment(entry));
-            let value = match &node.value {
+            let value = match node.value() {
                 Value::Text(text) | Value::Number(text) => text.clone(),
                 Value::Bool(truth) => truth.to_string(),
                 Value::Null => continue,
@@ -410,7 +427,7 @@ impl<'a> Reader<'a> {
         for (key, ours, unit) in TIMES {
             let ours = if key == "timeout" && opencode { "start_timeout" } else { ours };
             let Some(node) = self.server.get(key) else { continue };
-            let number = match &node.value {
+            let number = match node.value() {
                 Value::Number(number) | Value::Text(number) => number.parse::<f64>().ok(),
                 _ => None,
             };
@@ -444,7 +461,7 @@ impl<'a> Reader<'a> {
         for (keys, ours) in [(&ALLOW[..], "allow"), (&DENY[..], "deny")] {
             for key in keys {
                 let Some(node) = self.server.get(key) else { continue };
-                let Value::List(items) = &node.value else {
+                let Value::List(items) = node.value() else {
                     self.notes.push(format!("ignored `{key}`, which is not a list of names"));
                     continue;
                 };
@@ -472,7 +489,7 @@ impl<'a> Reader<'a> {
     ) -> Read<String> {
         let mut text = Text::new(self.secrets, self.name);
         let result = make(&mut text).map_err(|why| fault(key, node, why));
-        let without = std::mem::take(&mut text.without_default);
+        let without = text.take_without_default();
         for name in without {
             self.notes.push(format!("the default of {name} looks like a secret and was left out"));
         }
@@ -482,7 +499,7 @@ impl<'a> Reader<'a> {
 
 /// A fault at a value.
 fn fault(key: &str, node: &Node, why: impl Into<String>) -> Fault {
-    Fault { line: node.line, key: key.to_owned(), why: why.into() }
+    Fault { line: node.line(), key: key.to_owned(), why: why.into() }
 }
 
 /// A text.
@@ -493,7 +510,7 @@ fn string<'a>(key: &str, node: &'a Node) -> Read<&'a str> {
 
 /// The items of a list; none if it is absent.
 fn list<'a>(key: &str, node: Option<&'a Node>) -> Read<Vec<&'a Node>> {
-    match node.map(|node| (&node.value, node)) {
+    match node.map(|node| (node.value(), node)) {
         None => Ok(Vec::new()),
         Some((Value::List(items), _)) => Ok(items.iter().collect()),
         Some((_, node)) => {

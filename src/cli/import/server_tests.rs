@@ -4,8 +4,8 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::super::document;
 use super::*;
+use crate::cli::import::document;
 
 /// The tree of a server.
 fn node(server: &serde_json::Value) -> Node {

@@ -16,28 +16,28 @@ const FRAME: Style = AnsiColor::Green.on_default();
 
 /// What there is to say at the end.
 pub(super) fn print(outcome: &Outcome<'_>) {
-    let layout = outcome.target.layout();
-    for step in outcome.plan.steps().iter().filter(|step| step.kept_because().is_some()) {
+    let layout = outcome.target().layout();
+    for step in outcome.plan().steps().iter().filter(|step| step.kept_because().is_some()) {
         report::note(step.shown(layout));
         // What differs is worth reading when something has changed.
-        for (mark, text) in step.difference(outcome.target).iter().filter(|_| outcome.plan.changes()) {
+        for (mark, text) in step.difference(outcome.target()).iter().filter(|_| outcome.plan().changes()) {
             report::progress(changed(*mark, text));
         }
     }
-    if outcome.answered.is_some_and(|proof| !proof.ready) {
+    if outcome.answered().is_some_and(|proof| !proof.ready) {
         let status = status(layout);
         report::warning(format_args!(
             "no upstream can be used now; `{status}` says why, and mcpeg keeps trying"
         ));
     }
-    let others = outcome.target.other_instances();
-    if outcome.plan.writes_program(outcome.target) && !others.is_empty() {
+    let others = outcome.target().other_instances();
+    if outcome.plan().writes_program(outcome.target()) && !others.is_empty() {
         report::note(format_args!(
             "{} still runs the program from before; `mcpeg install` with its --instance exchanges it",
             others.join(", ")
         ));
     }
-    if !outcome.plan.changes() {
+    if !outcome.plan().changes() {
         return report::progress(unchanged(outcome));
     }
     let lines = next(outcome);
@@ -67,10 +67,10 @@ fn status(layout: &Layout) -> String {
 
 /// What the operator does next after an installation that changed something.
 fn next(outcome: &Outcome<'_>) -> Vec<String> {
-    let layout = outcome.target.layout();
+    let layout = outcome.target().layout();
     let (listener, unit) = (outcome.listener(), &layout.name);
     let systemctl = layout.systemctl();
-    let mut lines = vec![match (outcome.answered, &listener, outcome.image) {
+    let mut lines = vec![match (outcome.answered(), &listener, outcome.is_image()) {
         (Some(_), Some(listener), _) => {
             format!("{unit} serves on {listener} and has answered an MCP request. Next:")
         }
@@ -90,7 +90,7 @@ fn next(outcome: &Outcome<'_>) -> Vec<String> {
 /// What a client's configuration needs.
 fn client(outcome: &Outcome<'_>) -> Option<String> {
     let listener = outcome.listener()?;
-    let file = outcome.target.layout().configuration.display();
+    let file = outcome.target().layout().configuration.display();
     Some(match install::endpoint(&listener) {
         // Without an indentation and blanks inside of the braces, the line fits into 80 columns.
         Some(url) => format!(
@@ -120,8 +120,8 @@ fn boxed(lines: &[String], width: usize) -> String {
 
 /// What there is to say after an installation that changed nothing.
 fn unchanged(outcome: &Outcome<'_>) -> String {
-    let name = &outcome.target.layout().name;
-    match outcome.answered {
+    let name = &outcome.target().layout().name;
+    match outcome.answered() {
         Some(proof) => format!(
             "{name} is installed; nothing had to be changed.\nIt serves on {} and has answered an MCP request.",
             proof.listener

@@ -66,8 +66,7 @@ fn try_install(arguments: &InstallArgs) -> Result<Exit, Error> {
     }
     let mut listener = Listener::new(target.layout(), json);
     install::carry_out(&target, &plan, &mut |progress| listener.hear(&progress))?;
-    let outcome =
-        Outcome { target: &target, plan: &plan, answered: listener.answered.as_ref(), image: root.is_some() };
+    let outcome = Outcome::new(&target, &plan, listener.answered(), root.is_some());
     if json {
         progress::success(&outcome);
     } else {
@@ -78,7 +77,7 @@ fn try_install(arguments: &InstallArgs) -> Result<Exit, Error> {
 
 /// Tells whether an installation would change anything.
 fn drift(target: &Target, plan: &Plan, json: bool) -> Exit {
-    let exit = if plan.changes() { Exit::DRIFTED } else { Exit::Done };
+    let exit = if plan.changes() { Exit::Drifted } else { Exit::Done };
     if json {
         return report::json(&plan::data(target, plan), exit);
     }

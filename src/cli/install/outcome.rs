@@ -6,16 +6,46 @@ use crate::install::{self, Plan, Proof, Target};
 /// What there is to say at the end.
 pub(super) struct Outcome<'a> {
     /// On what.
-    pub(super) target: &'a Target,
+    target: &'a Target,
     /// What was done.
-    pub(super) plan: &'a Plan,
+    plan: &'a Plan,
     /// What the service has answered.
-    pub(super) answered: Option<&'a Proof>,
+    answered: Option<&'a Proof>,
     /// Whether it is an image.
-    pub(super) image: bool,
+    image: bool,
 }
 
-impl Outcome<'_> {
+impl<'a> Outcome<'a> {
+    /// What has come of this plan; `answered` is what the service has answered, `image` that it is for a directory.
+    pub(super) const fn new(
+        target: &'a Target,
+        plan: &'a Plan,
+        answered: Option<&'a Proof>,
+        image: bool,
+    ) -> Self {
+        Self { target, plan, answered, image }
+    }
+
+    /// On what.
+    pub(super) const fn target(&self) -> &'a Target {
+        self.target
+    }
+
+    /// What was done.
+    pub(super) const fn plan(&self) -> &'a Plan {
+        self.plan
+    }
+
+    /// What the service has answered.
+    pub(super) const fn answered(&self) -> Option<&'a Proof> {
+        self.answered
+    }
+
+    /// Whether it is an image.
+    pub(super) const fn is_image(&self) -> bool {
+        self.image
+    }
+
     /// Where the service listens, as far as that is known.
     pub(super) fn listener(&self) -> Option<ListenAddr> {
         let answered = self.answered.map(|proof| proof.listener.clone());

@@ -33,7 +33,7 @@ pub(super) struct Listener<'a> {
     /// When the step began.
     began: Instant,
     /// What the service has answered.
-    pub(super) answered: Option<Proof>,
+    answered: Option<Proof>,
 }
 
 impl<'a> Listener<'a> {
@@ -41,6 +41,11 @@ impl<'a> Listener<'a> {
     pub(super) fn new(layout: &'a Layout, json: bool) -> Self {
         let width = std::io::stdout().is_terminal().then(terminal::width);
         Self { layout, json, width, began: Instant::now(), answered: None }
+    }
+
+    /// What the service has answered.
+    pub(super) const fn answered(&self) -> Option<&Proof> {
+        self.answered.as_ref()
     }
 
     /// Tells one thing.
@@ -92,10 +97,10 @@ pub(super) fn success(outcome: &Outcome<'_>) {
     let kept: Vec<_> = outcome.kept().collect();
     let event = json!({
         "event": "result",
-        "result": if outcome.plan.changes() { "installed" } else { "unchanged" },
+        "result": if outcome.plan().changes() { "installed" } else { "unchanged" },
         "listener": listener.as_ref().map(ToString::to_string),
         "url": listener.as_ref().and_then(install::endpoint),
-        "ready": outcome.answered.map(|proof| proof.ready),
+        "ready": outcome.answered().map(|proof| proof.ready),
         "kept": kept,
     });
     report::progress(event);

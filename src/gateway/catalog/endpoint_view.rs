@@ -49,7 +49,8 @@ impl EndpointView {
 
     /// Whether clients can see no difference between this and another view.
     pub(crate) fn shows_the_same_as(&self, other: &Self) -> bool {
-        let serials = |view: &Self| view.upstreams.iter().map(|upstream| upstream.serial).collect::<Vec<_>>();
+        let serials =
+            |view: &Self| view.upstreams.iter().map(|upstream| upstream.serial()).collect::<Vec<_>>();
         self.prefixed == other.prefixed && serials(self) == serials(other)
     }
 
@@ -132,7 +133,7 @@ impl EndpointView {
     pub(crate) fn instructions(links: &[Arc<Link>]) -> Option<String> {
         let texts: Vec<_> = links
             .iter()
-            .filter_map(|link| Some((link.name.as_str(), link.handshake.instructions.as_deref()?)))
+            .filter_map(|link| Some((link.name().as_str(), link.handshake().instructions.as_deref()?)))
             .collect();
         match texts.as_slice() {
             [] => None,
@@ -150,9 +151,9 @@ impl EndpointView {
 
 /// What a server can do for clients of an era: its tasks are for those of its own.
 fn bridged(link: &Link, era: Era) -> Raw {
-    let all = &link.handshake.capabilities;
+    let all = &link.handshake().capabilities;
     let without = |object: &RawValue, name: &str| Object::parse(object)?.without(|known| known == name);
-    let less = match (link.era, era) {
+    let less = match (link.era(), era) {
         (Era::Legacy, Era::Modern) => without(all, "tasks"),
         (Era::Modern, Era::Legacy) => member(all, "extensions")
             .and_then(|extensions| without(extensions, TASKS))

@@ -12,7 +12,7 @@ use super::cursor::Cursor;
 use super::endpoint_view::EndpointView;
 use crate::gateway::error::{Error, Fault};
 use crate::gateway::relay::{ClientMeta, Era, Raw, member_str, raw_string};
-use crate::gateway::upstream::{Kind, Listing, Purpose, Upstream, renamed};
+use crate::gateway::upstream::{Kind, Listing, Purpose, Upstream, list, renamed};
 
 /// The most items of one page.
 const PAGE_ITEMS: usize = 1000;
@@ -30,7 +30,7 @@ pub(crate) async fn listing(
     purpose: Purpose,
     meta: &ClientMeta,
 ) -> Result<Arc<Listing>, Fault> {
-    soon(source, upstream).await?.known(kind, purpose, meta, PATIENCE).await
+    list(&soon(source, upstream).await?, kind, purpose, meta, PATIENCE).await
 }
 
 /// A page of the merged list as a result: the first, or the one that the request's cursor names. An upstream that cannot be
@@ -75,7 +75,7 @@ pub(crate) async fn check_clashes(view: &EndpointView) -> Result<(), Error> {
         let mut owners: HashMap<String, &str> = HashMap::new();
         for upstream in view.upstreams() {
             let Some(link) = upstream.ready() else { continue };
-            let Ok(listing) = link.known(kind, Purpose::Routing, &ClientMeta::default(), PATIENCE).await
+            let Ok(listing) = list(&link, kind, Purpose::Routing, &ClientMeta::default(), PATIENCE).await
             else {
                 continue;
             };

@@ -16,15 +16,15 @@ use crate::gateway::relay::{
     ClientMeta, Era, Raw, TASKS, array_items, code, member, member_str, method, names, names::Strictness,
     raw, set_member,
 };
-use crate::gateway::upstream::{Link, Standing, Upstream};
+use crate::gateway::upstream::{Link, Standing, Upstream, has_tasks, knows_task, list_tasks, lists_tasks};
 
 /// The connection over which an upstream can be asked about its tasks, soon; `None` if it has none. Nothing of tasks is
 /// remembered of one that sleeps: it is woken, if it is known to have any.
 async fn asked(source: &impl ConnectionSource, upstream: &Arc<Upstream>) -> Result<Option<Arc<Link>>, Fault> {
-    if upstream.asleep().is_some_and(|link| !link.has_tasks()) {
+    if upstream.asleep().is_some_and(|link| !has_tasks(&link)) {
         return Ok(None);
     }
-    Ok(Some(awake(source, upstream).await?).filter(|link| link.has_tasks()))
+    Ok(Some(awake(source, upstream).await?).filter(|link| has_tasks(link)))
 }
 
 /// The upstream that a task of the client is of. One whose owner is not known, but whose name cannot be guessed, is searched
@@ -42,7 +42,7 @@ pub(super) async fn owner(
     let claimed = upstreams.iter().filter(|upstream| source.task(upstream, id) == Standing::Claimed);
     let asked = claimed.map(|upstream| async move {
         let link = asked(source, upstream).await.ok().flatten()?;
-        link.knows_task(id, meta).await.then_some(upstream)
+        knows_task(&link, id, meta).await.then_some(upstream)
     });
     let found = join_all(asked).await.into_iter().flatten().next();
     found.cloned().ok_or_else(|| not_theirs(source.era(), id, meta))
@@ -72,7 +72,7 @@ pub(super) async fn check(
     if source.task(upstream, id) != Standing::Foreign {
         return Ok(());
     }
-    if source.link(upstream).await?.era == source.era() {
+    if source.link(upstream).await?.era() == source.era() {
         Err(not_theirs(source.era(), id, meta))
     } else {
         Ok(())
@@ -98,9 +98,9 @@ pub(crate) fn own_tasks(upstream: &Upstream, source: &impl ConnectionSource, res
 pub(crate) async fn all_tasks(view: &EndpointView, source: &impl ConnectionSource) -> Result<Raw, Fault> {
     let asked = view.upstreams().iter().map(|upstream| async move {
         let listed = async {
-            match asked(source, upstream).await?.filter(|link| link.era == Era::Legacy && link.lists_tasks())
+            match asked(source, upstream).await?.filter(|link| link.era() == Era::Legacy && lists_tasks(link))
             {
-                Some(link) => link.tasks().await.map(Some),
+                Some(link) => list_tasks(&link).await.map(Some),
                 None => Ok(None),
             }
         };

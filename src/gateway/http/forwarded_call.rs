@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::gateway::catalog::ConnectionSource;
 use crate::gateway::error::{Fault, Side};
 use crate::gateway::relay::{ClientMeta, Era, Outcome, Raw, key, method, names, set_path, to_legacy_params};
-use crate::gateway::upstream::{Call, Event, Exchange, Link, Turn, Upstream};
+use crate::gateway::upstream::{Call, Event, Exchange, Link, Permit, Upstream, mirrored_headers};
 
 /// What is left at least of a request's time when its turn has come.
 const LEAST: Duration = Duration::from_millis(100);
@@ -60,7 +60,7 @@ impl<L: ConnectionSource> ForwardedCall<L> {
     /// is read is refused where another reader may read it otherwise.
     pub(crate) async fn next(&mut self) -> Event {
         let event = self.happens().await;
-        if self.era == self.link.era {
+        if self.era == self.link.era() {
             return event;
         }
         let (answer, place) = match &event {
@@ -120,8 +120,8 @@ impl<L: ConnectionSource> ForwardedCall<L> {
         self.exchange.step_aside();
     }
 
-    /// Goes on with a turn that [`Upstream::turn_again`] has given.
-    pub(super) fn step_up(&mut self, turn: Option<Turn>) {
+    /// Goes on with a turn that [`Upstream::permit_again`] has given.
+    pub(super) fn step_up(&mut self, turn: Option<Permit>) {
         self.exchange.step_up(turn);
     }
 
@@ -144,23 +144,23 @@ fn for_modern(source: &impl ConnectionSource, params: Option<Raw>) -> Raw {
 /// Sends a request over the connection that there is now.
 async fn send(source: &impl ConnectionSource, routed: Routed) -> Result<(Arc<Link>, Exchange), Fault> {
     let Routed { upstream, era, method, params, headers } = routed;
-    let limit = upstream.connector.settings.request_timeout;
+    let limit = upstream.settings().request_timeout;
     let asked = Instant::now();
-    let turn = upstream.turn(limit).await?;
+    let turn = upstream.permit(limit).await?;
     let link = source.link(&upstream).await?;
-    if era != link.era && method.starts_with("tasks/") {
+    if era != link.era() && method.starts_with("tasks/") {
         return Err(Fault::method_not_found(&method).with_reason(
             "the server's tasks are those of the other era of the protocol, which cannot be bridged",
         ));
     }
     let mut mirrors = headers;
-    let params = match (era, link.era) {
+    let params = match (era, link.era()) {
         (Era::Modern, Era::Legacy) => to_legacy_params(params),
         (Era::Legacy, Era::Modern) => {
             let params = for_modern(source, params);
             if method == method::TOOLS_CALL {
                 let client = source.client().map(|(client, _)| client).unwrap_or_default();
-                mirrors = link.mirrored_headers(&params, &client).await;
+                mirrors = mirrored_headers(&link, &params, &client).await;
             }
             Some(params)
         }
@@ -170,7 +170,7 @@ async fn send(source: &impl ConnectionSource, routed: Routed) -> Result<(Arc<Lin
     let mut call = Call::new(method, params, limit.saturating_sub(asked.elapsed()).max(LEAST));
     call.headers = mirrors;
     call.for_client = true;
-    let exchange = link.call(call).await.in_turn(turn);
+    let exchange = link.call(call).await.with_permit(turn);
     Ok((link, exchange))
 }
 

@@ -30,7 +30,7 @@ impl Wanted {
     /// Reads the result of a modern server; `None` if it is a complete one.
     pub(super) fn read(link: &Link, outcome: &Outcome) -> Option<Self> {
         let Outcome::Result(result) = outcome else { return None };
-        if link.era != Era::Modern || member_str(result, "resultType")? != "input_required" {
+        if link.era() != Era::Modern || member_str(result, "resultType")? != "input_required" {
             return None;
         }
         let requests = member(result, "inputRequests").and_then(Object::parse);

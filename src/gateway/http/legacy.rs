@@ -27,7 +27,7 @@ use crate::gateway::relay::{
 };
 use crate::gateway::service::{InFlight, Inner};
 use crate::gateway::session::{EventId, Limits, Listening, Log, OWN, Session, SessionRefused, subscribe};
-use crate::gateway::upstream::{Call, ClientIdentity, Event, Kind, Link, SESSION, VERSION};
+use crate::gateway::upstream::{Call, ClientIdentity, Event, Kind, Link, SESSION, VERSION, task_begun};
 use crate::handover;
 
 /// The header that names the last event that a client has got.
@@ -419,13 +419,13 @@ fn of_tasks(
     outcome: Outcome,
 ) -> Outcome {
     let Outcome::Result(result) = outcome else { return outcome };
-    if sending.link.era != Era::Legacy {
+    if sending.link.era() != Era::Legacy {
         return Outcome::Result(result);
     }
     if method == method::TASKS_LIST {
         return Outcome::Result(own_tasks(&sending.upstream, session, result));
     }
-    if let Some(id) = sending.link.task_begun(&result) {
+    if let Some(id) = task_begun(&sending.link, &result) {
         gateway.own_task_of(session, &sending.upstream, &id);
     }
     Outcome::Result(result)
@@ -438,7 +438,7 @@ async fn again(
     wanted: &Wanted,
     messages: &Log,
 ) -> Result<ForwardedCall<Arc<Session>>, Fault> {
-    let patience = routed.upstream.connector.settings.request_timeout;
+    let patience = routed.upstream.settings().request_timeout;
     let answers = wanted.ask(session, messages, patience).await?;
     let params = wanted.repeat(routed.params.as_deref(), &answers);
     ForwardedCall::begin(Arc::clone(session), Routed { params, ..routed.clone() }).await
@@ -447,10 +447,10 @@ async fn again(
 /// The response for the client. A server that never stops asking is given up.
 fn done(link: &Link, method: &str, id: Id, outcome: Outcome) -> Message {
     let outcome = match outcome {
-        Outcome::Result(result) if link.era == Era::Modern => {
+        Outcome::Result(result) if link.era() == Era::Modern => {
             if member_str(&result, "resultType").is_some_and(|kind| kind == "input_required") {
                 let reason = format!("asks for input during `{method}` again and again");
-                return Fault::upstream(&link.name, reason).response(Some(id));
+                return Fault::upstream(link.name(), reason).response(Some(id));
             }
             Outcome::Result(plain_result(result))
         }

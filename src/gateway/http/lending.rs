@@ -19,7 +19,7 @@ impl ConnectionSource for Asking<'_> {
     }
 
     fn task(&self, upstream: &Upstream, id: &str) -> Standing {
-        upstream.tasks.standing(id, self.0)
+        upstream.tasks().standing(id, self.0)
     }
 }
 
@@ -41,11 +41,11 @@ impl<'a> Lending<'a> {
 impl ConnectionSource for Lending<'_> {
     async fn link(&self, upstream: &Arc<Upstream>) -> Result<Arc<Link>, Fault> {
         let native = upstream.native().await?;
-        if !upstream.lends_to(self.client.0, &native) {
+        if !upstream.leases().lends_to(self.client.0, &native) {
             return Ok(native);
         }
         // Where all are busy, the list that everybody has is better than none.
-        let lent = Box::pin(upstream.lend(self.client, Duration::ZERO)).await;
+        let lent = Box::pin(upstream.leases().lend(self.client, Duration::ZERO)).await;
         let Ok(lease) = lent else { return Ok(native) };
         let link = lease.link();
         self.leases.lock().push(lease);

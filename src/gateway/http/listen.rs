@@ -87,7 +87,7 @@ impl Filter {
 
 /// The names of the upstreams behind an endpoint.
 fn names(view: &EndpointView) -> HashSet<UpstreamName> {
-    view.upstreams().iter().map(|upstream| upstream.connector.name().clone()).collect()
+    view.upstreams().iter().map(|upstream| upstream.connector().name().clone()).collect()
 }
 
 /// One stream of changes.
@@ -170,7 +170,7 @@ impl Stream {
             let shown = &upstream.shows().resources;
             let uris = self.filter.resource_subscriptions.iter();
             let uris: Vec<_> = uris.filter(|uri| shown.admits_address(uri)).cloned().collect();
-            if !uris.is_empty() && self.followed.insert(upstream.serial) {
+            if !uris.is_empty() && self.followed.insert(upstream.serial()) {
                 let who = format!("stream {}", STREAMS.fetch_add(1, Ordering::Relaxed));
                 let followed = Followed { who, client: self.client.clone(), uris };
                 let (accepted, _) = oneshot::channel();

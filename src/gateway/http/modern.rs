@@ -28,7 +28,7 @@ use crate::gateway::relay::{
 };
 use crate::gateway::service::{InFlight, Inner};
 use crate::gateway::upstream::headers::{NAME, PARAM};
-use crate::gateway::upstream::{Caller, Kind};
+use crate::gateway::upstream::{Caller, Kind, check_parameters};
 
 /// Methods of the legacy era that this one has not: they never reach an upstream, whatever its era.
 const GONE: [&str; 5] =
@@ -100,7 +100,7 @@ async fn dispatch(
     let first = held::check_first(state.as_deref());
     let (upstream, params) = route(&view, &Asking(&caller), &subject.method, request.params, &client).await?;
     let native = upstream.native().await?;
-    if native.era == Era::Legacy {
+    if native.era() == Era::Legacy {
         first?;
     }
     let mut way = Way::choose(&upstream, &native, &subject, (&client, &caller)).await?;
@@ -114,7 +114,7 @@ async fn dispatch(
         && let Some(params) = params.as_deref()
     {
         let check = |mirrored: &[_]| validate::parameters(mirrored, params, headers);
-        native.check_parameters(params, &client, check).await?;
+        check_parameters(&native, params, &client, check).await?;
     }
     let (era, mirrors) = (Era::Modern, mirrors(headers, &subject, &view));
     let routed = Routed { upstream, era, method: subject.method.clone(), params, headers: mirrors };

@@ -24,7 +24,9 @@ use crate::gateway::relay::{
     Severity, code, complete_result, key, member, method, set_member,
 };
 use crate::gateway::service::{InFlight, Inner};
-use crate::gateway::upstream::{Caller, Event, Inbound, InboxReceiver, Kind, Lease, Link, Upstream};
+use crate::gateway::upstream::{
+    Caller, Event, Inbound, InboxReceiver, Kind, Lease, Link, Upstream, task_begun,
+};
 
 /// How long after a question the next one may come that is asked in the same round: a server that wants several things
 /// at once sends one question after the other. One that comes later is asked in the next round, so that nothing depends
@@ -119,15 +121,15 @@ impl Way {
         subject: &Subject,
         (client, caller): (&ClientMeta, &Caller),
     ) -> Result<Self, Fault> {
-        if !upstream.lends_to(client, native) {
+        if !upstream.leases().lends_to(client, native) {
             return Ok(Self::Shared);
         }
         if subject.may_ask() {
-            let patience = upstream.connector.settings.request_timeout;
-            return Box::pin(upstream.lend((client, caller), patience)).await.map(Self::Lent);
+            let patience = upstream.settings().request_timeout;
+            return Box::pin(upstream.leases().lend((client, caller), patience)).await.map(Self::Lent);
         }
         if Kind::of_method(&subject.method).is_some()
-            && let Ok(lease) = Box::pin(upstream.lend((client, caller), Duration::ZERO)).await
+            && let Ok(lease) = Box::pin(upstream.leases().lend((client, caller), Duration::ZERO)).await
         {
             return Ok(Self::Lent(lease));
         }
@@ -260,11 +262,11 @@ impl Relayed {
                     .is_some_and(|least| level.is_none_or(|level| Severity::of(level) >= least))
                     .then_some(note)
             }
-            method if self.sending.link.era == Era::Legacy && is_change(method) => {
+            method if self.sending.link.era() == Era::Legacy && is_change(method) => {
                 self.sending.upstream.tell_change(note);
                 None
             }
-            method if self.sending.link.era == Era::Legacy && GONE.contains(&method) => None,
+            method if self.sending.link.era() == Era::Legacy && GONE.contains(&method) => None,
             method::PROGRESS if self.repeated => {
                 let token = telling.token.as_ref()?;
                 let params = set_member(note.params.as_deref()?, "progressToken", token.get())?;
@@ -281,7 +283,7 @@ impl Relayed {
 
     /// Tells the server that its question cannot be asked.
     async fn refuse(link: &Link, asked: Request) {
-        tracing::warn!(upstream = %link.name, method = asked.method, "a request to the client is refused");
+        tracing::warn!(upstream = %link.name(), method = asked.method, "a request to the client is refused");
         let outcome = Fault::method_not_found(&asked.method).outcome();
         let _ = link.write(&Message::Response(Answer { id: Some(asked.id), outcome })).await;
     }
@@ -300,7 +302,7 @@ impl Relayed {
 
     /// Whether a legacy server tells that it does not wait for an answer any more, which this era cannot tell a client.
     fn takes_back(&self, note: &Notification) -> bool {
-        self.sending.link.era == Era::Legacy && note.method == CANCELLED
+        self.sending.link.era() == Era::Legacy && note.method == CANCELLED
     }
 
     /// Forgets the question that the server has taken back, if it is open.
@@ -341,7 +343,7 @@ impl Relayed {
 
     /// How long the server may take, and the client between two rounds.
     fn limit(&self) -> Duration {
-        self.sending.upstream.connector.settings.request_timeout
+        self.sending.upstream.settings().request_timeout
     }
 
     /// Goes on with the client's answers, which are told to the server that asked. Questions that are left are asked
@@ -400,7 +402,7 @@ impl Relayed {
             return;
         }
         let (limit, upstream) = (self.limit(), Arc::clone(&self.sending.upstream));
-        let mut turn = pin!(upstream.turn_again(limit));
+        let mut turn = pin!(upstream.permit_again(limit));
         loop {
             tokio::select! {
                 biased;
@@ -425,8 +427,8 @@ impl Relayed {
     /// Notes whose task has begun, if one has.
     fn note_task(&self, outcome: &Outcome) {
         let Outcome::Result(result) = outcome else { return };
-        if self.sending.link.era == Era::Modern
-            && let Some(id) = self.sending.link.task_begun(result)
+        if self.sending.link.era() == Era::Modern
+            && let Some(id) = task_begun(&self.sending.link, result)
         {
             self.gateway.own_task(&self.sending.upstream, &id, &self.caller);
         }
@@ -434,7 +436,7 @@ impl Relayed {
 
     /// The outcome as a modern client expects it.
     fn adapt(&self, outcome: Outcome) -> Outcome {
-        if self.sending.link.era == Era::Modern {
+        if self.sending.link.era() == Era::Modern {
             return outcome;
         }
         match outcome {

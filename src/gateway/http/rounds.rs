@@ -151,7 +151,7 @@ impl Inner {
 
     /// Notes that a task is of a modern client, here and in the other process.
     pub(super) fn own_task(&self, upstream: &Upstream, id: &str, caller: &Caller) {
-        upstream.tasks.own(id, caller);
+        upstream.tasks().own(id, caller);
         let (upstream, id) = (upstream.name().to_owned(), id.to_owned());
         self.tell(Round::Task { upstream, id, caller: Some(caller.into()), session: None });
     }
@@ -178,14 +178,14 @@ impl Inner {
         let table = self.routing.current();
         let known = table.upstreams().iter().find(|known| known.name() == upstream);
         if let Some((known, caller)) = known.zip(caller) {
-            known.tasks.own(id, &caller.into());
+            known.tasks().own(id, &caller.into());
         }
     }
 
     /// Tells the other process whose the tasks of modern clients are. Sessions take theirs along.
     pub(crate) fn tell_tasks(&self) {
         for upstream in self.routing.current().upstreams() {
-            for (id, caller) in upstream.tasks.all() {
+            for (id, caller) in upstream.tasks().all() {
                 let (upstream, caller) = (upstream.name().to_owned(), Some((&caller).into()));
                 self.tell(Round::Task { upstream, id, caller, session: None });
             }

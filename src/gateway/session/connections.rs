@@ -12,7 +12,7 @@ use crate::config::{Sharing, Transport};
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{Message, Notification, Raw, method};
 use crate::gateway::upstream::{
-    ClientIdentity, InboxReceiver, Kind, Link, Role, Upstream, inbox, subscribe_to,
+    ClientIdentity, InboxReceiver, Kind, Link, Role, Upstream, inbox, reconcile, subscribe_to,
 };
 
 /// A place for one upstream's connection; the lock is held while it is opened, so that it is opened once.
@@ -78,11 +78,11 @@ impl SessionConnections {
 
     /// Whether the session has a connection of its own to this upstream.
     pub(crate) fn dedicated(&self, upstream: &Upstream) -> bool {
-        let connector = &upstream.connector;
-        match (&connector.builtin, connector.settings.sharing, &connector.settings.transport) {
-            (Some(_), _, _) | (None, Sharing::Shared, _) => false,
-            (None, Sharing::PerSession, _) | (None, Sharing::Auto, Transport::Http { .. }) => true,
-            (None, Sharing::Auto, Transport::Stdio { .. }) => self.interactive,
+        let connector = upstream.connector();
+        match (connector.is_builtin(), connector.settings().sharing, &connector.settings().transport) {
+            (true, _, _) | (_, Sharing::Shared, _) => false,
+            (_, Sharing::PerSession, _) | (_, Sharing::Auto, Transport::Http { .. }) => true,
+            (_, Sharing::Auto, Transport::Stdio { .. }) => self.interactive,
         }
     }
 
@@ -91,7 +91,7 @@ impl SessionConnections {
         if !self.dedicated(upstream) {
             return upstream.shared_legacy().await;
         }
-        let slot = Arc::clone(self.slots.lock().entry(upstream.serial).or_default());
+        let slot = Arc::clone(self.slots.lock().entry(upstream.serial()).or_default());
         if let Ok(slot) = slot.try_lock()
             && let Some(opened) = slot.as_ref().filter(|opened| opened.is_usable(upstream))
         {
@@ -99,7 +99,7 @@ impl SessionConnections {
         }
         // A task of its own, since a caller that gives up must not end a server that is slow to start.
         let (links, upstream) = (Arc::clone(self), Arc::clone(upstream));
-        let name = upstream.connector.name().clone();
+        let name = upstream.connector().name().clone();
         let opened = tokio::spawn(async move { links.open_slot(&slot, &upstream).await });
         opened.await.map_err(|_| Fault::upstream(&name, "could not be opened"))?
     }
@@ -112,38 +112,38 @@ impl SessionConnections {
                 return Ok(Arc::clone(&slot.insert(opened).link));
             }
             Some(dead) if dead.own => {
-                dead.link.wire.end().await;
+                dead.link.wire().end().await;
             }
             _ => {}
         }
         // A broken upstream answers at once instead of making each session wait for its own attempt.
         let native = self.unless_ended(upstream, upstream.native()).await?;
-        let (connector, replaced) = (&upstream.connector, upstream.replaced());
+        let (connector, replaced) = (upstream.connector(), upstream.replaced());
         // Each has its own, where what it tells waits until it has shaken hands.
         let (sender, told) = inbox();
         let opening = connector.open_legacy(&self.client, Role::Dedicated, sender);
         let opened = match self.unless_ended(upstream, opening).await {
             Ok(link) => Kept { link: Arc::new(link), own: true, replaced },
-            Err(fault) if native.era == crate::gateway::relay::Era::Modern => {
+            Err(fault) if native.era() == crate::gateway::relay::Era::Modern => {
                 let fault = fault.message;
                 tracing::debug!(upstream = upstream.name(), fault, "the server speaks the modern era only");
                 Kept { link: native, own: false, replaced }
             }
             Err(fault) => {
                 // The connection that all share may be just as dead, and nobody has noticed.
-                native.pulse.unanswered();
+                native.activity().unanswered();
                 return Err(fault);
             }
         };
         let link = Arc::clone(&opened.link);
         if opened.own {
             upstream.look_after(&link, None);
-            link.reconcile();
-            self.own.lock().insert(upstream.serial, Arc::clone(&link));
+            reconcile(&link);
+            self.own.lock().insert(upstream.serial(), Arc::clone(&link));
             // Nobody listens any more to a session that has ended.
             let _ = self.opened.send((Arc::clone(&link), told));
             let catching_up = async {
-                self.catch_up(&link, upstream.serial).await;
+                self.catch_up(&link, upstream.serial()).await;
                 Ok(())
             };
             // Whether or not it was cut short, the connection ends with the place that it is put in.
@@ -163,23 +163,23 @@ impl SessionConnections {
         tokio::select! {
             done = work => done,
             () = self.ended.cancelled() => Err(upstream.ends()),
-            () = upstream.ending() => Err(upstream.ends()),
+            () = upstream.life().stopped() => Err(upstream.ends()),
         }
     }
 
     /// Whether the session has a connection of its own to this upstream that is open.
     pub(crate) fn has_own(&self, upstream: &Upstream) -> bool {
-        self.own.lock().get(&upstream.serial).is_some_and(|link| link.is_open())
+        self.own.lock().get(&upstream.serial()).is_some_and(|link| link.is_open())
     }
 
     /// Whether the session's own connection to this upstream tells of changes of these lists itself. Where it does not,
     /// what is remembered of them over it is forgotten.
     pub(crate) fn hears_itself(&self, upstream: &Upstream, method: &str) -> bool {
-        let own = self.own.lock().get(&upstream.serial).filter(|link| link.is_open()).cloned();
+        let own = self.own.lock().get(&upstream.serial()).filter(|link| link.is_open()).cloned();
         let Some(link) = own else { return false };
         let told = Kind::changed(method).iter().all(|kind| link.is_told(*kind));
         if !told {
-            link.known.forget(method);
+            link.cache().forget(method);
         }
         told
     }
@@ -201,7 +201,7 @@ impl SessionConnections {
 
     /// Waits until no request is in flight on the session's own connection to an upstream.
     pub(crate) async fn idle(&self, upstream: &Upstream) {
-        let slot = self.slots.lock().get(&upstream.serial).cloned();
+        let slot = self.slots.lock().get(&upstream.serial()).cloned();
         if let Some(slot) = slot {
             let link = slot.lock().await.as_ref().map(|opened| Arc::clone(&opened.link));
             if let Some(link) = link {
@@ -212,20 +212,21 @@ impl SessionConnections {
 
     /// Ends the session's own connection to an upstream.
     pub(crate) async fn leave(&self, upstream: &Upstream) {
-        let slot = self.slots.lock().remove(&upstream.serial);
-        self.subscribed.lock().remove(&upstream.serial);
+        let slot = self.slots.lock().remove(&upstream.serial());
+        self.subscribed.lock().remove(&upstream.serial());
         if let Some(slot) = slot {
             let opened = slot.lock().await.take();
-            self.own.lock().remove(&upstream.serial);
+            self.own.lock().remove(&upstream.serial());
             if let Some(opened) = opened.filter(|opened| opened.own) {
-                opened.link.wire.end().await;
+                opened.link.wire().end().await;
             }
         }
     }
 
     /// Ends those of the session's own connections that nobody has used for as long as their upstream may idle.
     pub(crate) async fn reap(&self) {
-        let spent = |link: &Arc<Link>| link.idle_limit.is_some_and(|limit| link.pulse.unused() >= limit);
+        let spent =
+            |link: &Arc<Link>| link.idle_limit().is_some_and(|limit| link.activity().unused() >= limit);
         // What somebody has subscribed to is told by nobody else.
         let followed = |serial: &u64| self.subscribed.lock().get(serial).is_some_and(|uris| !uris.is_empty());
         let own: Vec<_> = self.own.lock().iter().map(|(serial, link)| (*serial, Arc::clone(link))).collect();
@@ -234,8 +235,8 @@ impl SessionConnections {
         let ends = spent.iter().map(|(_, link)| async move {
             // The next call opens another.
             if link.is_open() && link.retire_unused() {
-                tracing::debug!(upstream = %link.name, "a session's own connection is ended: nobody uses it");
-                link.wire.end().await;
+                tracing::debug!(upstream = %link.name(), "a session's own connection is ended: nobody uses it");
+                link.wire().end().await;
             }
         });
         futures_util::future::join_all(ends).await;
@@ -248,7 +249,7 @@ impl SessionConnections {
         let ends = slots.into_iter().map(|slot| async move {
             let opened = slot.lock().await.take();
             if let Some(opened) = opened.filter(|opened| opened.own) {
-                opened.link.wire.end().await;
+                opened.link.wire().end().await;
             }
         });
         futures_util::future::join_all(ends).await;
@@ -269,7 +270,7 @@ impl SessionConnections {
     /// Notes a subscription at a connection of the session's own, or its end, for the connection that comes after it.
     pub(crate) fn note_subscription(&self, upstream: &Upstream, uri: &str, begins: bool) {
         let mut subscribed = self.subscribed.lock();
-        let uris = subscribed.entry(upstream.serial).or_default();
+        let uris = subscribed.entry(upstream.serial()).or_default();
         if begins {
             uris.insert(uri.to_owned())
         } else {
@@ -279,7 +280,7 @@ impl SessionConnections {
 
     /// Whether a subscription at a connection of the session's own to this upstream was noted.
     pub(super) fn has_subscribed(&self, upstream: &Upstream, uri: &str) -> bool {
-        self.subscribed.lock().get(&upstream.serial).is_some_and(|uris| uris.contains(uri))
+        self.subscribed.lock().get(&upstream.serial()).is_some_and(|uris| uris.contains(uri))
     }
 
     /// Passes a notification of the client on to the session's own connections.

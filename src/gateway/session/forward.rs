@@ -58,7 +58,7 @@ async fn own(session: Arc<Session>, link: Weak<Link>, mut inbox: InboxReceiver) 
             // Nobody is there any more who could be told the answer.
             (Inbound::Request(_) | Inbound::AnyUpdated, None) => {}
             (Inbound::AnyUpdated, Some(link)) => {
-                tell_updates(&session, |upstream| *upstream.connector.name() == link.name);
+                tell_updates(&session, |upstream| upstream.connector().name() == link.name());
             }
         }
     }
@@ -83,7 +83,7 @@ fn change(session: &Arc<Session>, change: Change) {
         Change::Endpoint(_) => {}
         Change::List(name, list) => {
             let view = session.view();
-            let upstream = view.upstreams().iter().find(|upstream| *upstream.connector.name() == name);
+            let upstream = view.upstreams().iter().find(|upstream| *upstream.connector().name() == name);
             if upstream.is_some_and(|upstream| !session.connections().hears_itself(upstream, list)) {
                 session.outbox().put(Message::Notification(changed(list)));
             }
@@ -91,13 +91,14 @@ fn change(session: &Arc<Session>, change: Change) {
         Change::Updated(name, note) => {
             let uri = note.params.as_deref().and_then(|params| member_str(params, "uri"));
             let covered = uri.is_some_and(|uri| session.subscriptions().covers(&uri));
-            if covered && session.view().upstreams().iter().any(|upstream| *upstream.connector.name() == name)
+            if covered
+                && session.view().upstreams().iter().any(|upstream| *upstream.connector().name() == name)
             {
                 session.outbox().put(Message::Notification(note));
             }
         }
         Change::AnyUpdated(name) => tell_updates(session, |upstream| {
-            *upstream.connector.name() == name && !session.connections().has_own(upstream)
+            *upstream.connector().name() == name && !session.connections().has_own(upstream)
         }),
     }
 }

@@ -39,7 +39,7 @@ pub(crate) async fn follow(
     };
     let uri = member_str(params?, "uri")?.into_owned();
     match session.link(upstream).await {
-        Ok(link) if link.era == Era::Legacy => return None,
+        Ok(link) if link.era() == Era::Legacy => return None,
         Ok(_) => {}
         Err(fault) => return Some(Err(fault)),
     }
@@ -64,7 +64,7 @@ async fn begin(session: &Arc<Session>, upstream: &Arc<Upstream>, uri: String) ->
             }
         })
     };
-    session.subscriptions().follow(upstream.serial, uri.clone(), forward.abort_handle());
+    session.subscriptions().follow(upstream.serial(), uri.clone(), forward.abort_handle());
     if session.ended().is_cancelled() {
         session.subscriptions().end_streams();
     }
@@ -78,9 +78,9 @@ async fn begin(session: &Arc<Session>, upstream: &Arc<Upstream>, uri: String) ->
 
 /// Whether an upstream knows of a subscription of the client.
 pub(super) fn has_subscribed(session: &Session, upstream: &Upstream, uri: &str) -> bool {
-    session.subscriptions().is_followed(upstream.serial, uri)
+    session.subscriptions().is_followed(upstream.serial(), uri)
         || session.connections().has_subscribed(upstream, uri)
-        || upstream.has_subscriber(uri, session.id())
+        || upstream.followers().has(uri, session.id())
 }
 
 /// Notes a subscription or its end at a connection. True if the server must not be told of the end, since other sessions have
@@ -96,10 +96,10 @@ pub(crate) fn note(session: &Session, upstream: &Upstream, method: &str, params:
         session.connections().note_subscription(upstream, &uri, begins);
         false
     } else if begins {
-        upstream.subscribe(&uri, session.id());
+        upstream.followers().subscribe(&uri, session.id());
         false
     } else {
-        upstream.unsubscribe(&uri, session.id())
+        upstream.followers().unsubscribe(&uri, session.id())
     }
 }
 
@@ -120,8 +120,8 @@ pub(super) fn release(session: &Session) {
     let uris = session.subscriptions().clear();
     let view = session.view();
     for upstream in view.upstreams().iter().filter(|upstream| !session.connections().dedicated(upstream)) {
-        for uri in uris.iter().filter(|uri| upstream.has_subscriber(uri, session.id())) {
-            if upstream.unsubscribe(uri, session.id()) {
+        for uri in uris.iter().filter(|uri| upstream.followers().has(uri, session.id())) {
+            if upstream.followers().unsubscribe(uri, session.id()) {
                 continue;
             }
             let (upstream, params) = (Arc::clone(upstream), raw(&json!({ "uri": uri })));

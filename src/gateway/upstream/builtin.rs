@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::config;
 use crate::gateway::error::Fault;
-use crate::gateway::relay::{MODERN, Outcome, Raw, member_str, raw};
+use crate::gateway::relay::{MODERN, Outcome, Raw, member_str, method, raw};
 use crate::gateway::status::Status;
 use crate::gateway::upstream::call::exchange::{Cancel, Event, Exchange, Late, exchange};
 use crate::gateway::upstream::call::handshake::Handshake;
@@ -69,10 +69,10 @@ impl Builtin {
     /// The result of a request.
     fn answer(&self, call: &Call) -> Result<Value, Fault> {
         match call.method.as_str() {
-            "tools/list" => Ok(json!({
+            method::TOOLS_LIST => Ok(json!({
                 "tools": tools(), "resultType": "complete", "ttlMs": 60_000, "cacheScope": "public"
             })),
-            "tools/call" => {
+            method::TOOLS_CALL => {
                 let name =
                     call.params.as_deref().and_then(|params| member_str(params, "name")).unwrap_or_default();
                 self.call_tool(&name)

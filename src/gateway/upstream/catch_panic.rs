@@ -8,7 +8,7 @@ use std::any::Any;
 use tokio::task::JoinError;
 
 /// Runs something as a task of its own, to its end; the error is what its panic said.
-pub(crate) async fn outlived<T: Send + 'static>(
+pub(crate) async fn catch_panic<T: Send + 'static>(
     task: impl Future<Output = T> + Send + 'static,
 ) -> Result<T, String> {
     tokio::spawn(task).await.map_err(said)
@@ -39,12 +39,12 @@ mod tests {
     async fn panic_is_survived_and_says_what_it_said() {
         let name = "time";
         assert_eq!(
-            outlived(async move { panic!("upstream {name}") }).await,
+            catch_panic(async move { panic!("upstream {name}") }).await,
             Err::<(), _>("upstream time".into())
         );
-        assert_eq!(outlived(async { panic!("a literal") }).await, Err::<(), _>("a literal".into()));
+        assert_eq!(catch_panic(async { panic!("a literal") }).await, Err::<(), _>("a literal".into()));
         let other = async { std::panic::panic_any(7) };
-        assert_eq!(outlived(other).await, Err::<(), _>("a panic without a text".into()));
-        assert_eq!(outlived(async { 7 }).await, Ok(7));
+        assert_eq!(catch_panic(other).await, Err::<(), _>("a panic without a text".into()));
+        assert_eq!(catch_panic(async { 7 }).await, Ok(7));
     }
 }

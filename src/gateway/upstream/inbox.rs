@@ -104,7 +104,7 @@ pub(crate) struct Inbox {
     /// Whose messages these are.
     name: UpstreamName,
     /// What is known over the connection.
-    known: Arc<ListCache>,
+    cache: Arc<ListCache>,
     /// Where they go.
     outlet: Outlet,
     /// What of the upstream is shown; of other resources nobody is told.
@@ -188,13 +188,13 @@ pub(crate) fn may_hear(shows: &Filters, note: &Notification) -> bool {
 impl Inbox {
     /// The way of a connection to this upstream.
     pub(crate) fn new(name: UpstreamName, outlet: Outlet, shows: Arc<Filters>) -> Self {
-        let known = Arc::<ListCache>::default();
+        let cache = Arc::<ListCache>::default();
         if let Outlet::Everybody(everybody) = &outlet {
             let mut siblings = everybody.siblings();
             siblings.retain(|known| known.strong_count() > 0);
-            siblings.push(Arc::downgrade(&known));
+            siblings.push(Arc::downgrade(&cache));
         }
-        Self { name, known, outlet, shows }
+        Self { name, cache, outlet, shows }
     }
 
     /// Tells, once for each upstream, that its answers have both a result and an error, one of which is `null`.
@@ -208,8 +208,8 @@ impl Inbox {
     }
 
     /// What is known over the connection.
-    pub(crate) const fn known(&self) -> &Arc<ListCache> {
-        &self.known
+    pub(crate) const fn cache(&self) -> &Arc<ListCache> {
+        &self.cache
     }
 
     /// Where its messages go.
@@ -230,7 +230,7 @@ impl Inbox {
 
     /// Tells of a change that the server has told.
     pub(crate) fn tell(&self, note: Notification) {
-        self.known.forget(&note.method);
+        self.cache.forget(&note.method);
         self.outlet.tell(&self.name, note);
     }
 
@@ -239,7 +239,7 @@ impl Inbox {
         match &self.outlet {
             Outlet::Everybody(everybody) => {
                 let others = everybody.siblings().iter().filter_map(Weak::upgrade).collect::<Vec<_>>();
-                let others = others.iter().filter(|known| !Arc::ptr_eq(known, &self.known));
+                let others = others.iter().filter(|known| !Arc::ptr_eq(known, &self.cache));
                 others.for_each(|known| known.forget(&note.method));
                 everybody.changes.tell(&self.name, note);
             }

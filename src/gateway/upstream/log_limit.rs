@@ -11,9 +11,9 @@ const WINDOW: Duration = Duration::from_secs(1);
 
 /// How many records may still be logged of an upstream; the rest is counted.
 #[derive(Debug)]
-pub(crate) struct Allowance(crate::allowance::Allowance);
+pub(crate) struct LogRateLimit(crate::allowance::Allowance);
 
-impl Allowance {
+impl LogRateLimit {
     /// A full one.
     pub(crate) fn new(most: u32) -> Self {
         Self(crate::allowance::Allowance::new(most, WINDOW))

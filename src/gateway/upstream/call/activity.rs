@@ -12,7 +12,7 @@ const SILENCE: u32 = 3;
 
 /// Use and health of one connection.
 #[derive(Debug)]
-pub(crate) struct Pulse {
+pub(crate) struct Activity {
     /// When a request last began or ended.
     used: Mutex<Instant>,
     /// Requests in a row that were lost.
@@ -23,7 +23,7 @@ pub(crate) struct Pulse {
     retired: AtomicBool,
 }
 
-impl Default for Pulse {
+impl Default for Activity {
     fn default() -> Self {
         Self {
             used: Mutex::new(Instant::now()),
@@ -34,7 +34,7 @@ impl Default for Pulse {
     }
 }
 
-impl Pulse {
+impl Activity {
     /// Notes that it is used.
     pub(crate) fn touch(&self) {
         *self.used.lock() = Instant::now();

@@ -12,7 +12,7 @@ use crate::handover;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Caller {
     /// The network that one client has for itself; none over a Unix socket.
-    pub(crate) network: Option<IpAddr>,
+    network: Option<IpAddr>,
     /// `clientInfo` as it writes it.
     info: Box<str>,
 }
@@ -21,6 +21,11 @@ impl Caller {
     /// Reads it from a request.
     pub(crate) fn of(address: Option<IpAddr>, client: &ClientMeta) -> Self {
         Self { network: address.map(network), info: client.info.get().into() }
+    }
+
+    /// Whether both are of one network.
+    pub(crate) fn is_near(&self, other: &Self) -> bool {
+        self.network == other.network
     }
 }
 

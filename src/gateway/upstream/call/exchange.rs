@@ -19,8 +19,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::activity::Pulse;
-use super::concurrency::Turn;
+use super::activity::Activity;
+use super::concurrency::Permit;
 use crate::config::UpstreamName;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{Notification, Outcome, Raw, Request, weight};
@@ -59,8 +59,8 @@ pub(crate) struct Exchange {
     late: Late,
     /// Tells the connection that it is in use.
     held: Option<Hold>,
-    /// The request's turn at an upstream that takes only so many at once.
-    turn: Option<Turn>,
+    /// The request's permit at an upstream that takes only so many at once.
+    permit: Option<Permit>,
 }
 
 /// The work that brings an exchange's events.
@@ -98,20 +98,20 @@ pub(crate) struct Hold {
     /// Counts the request.
     _token: TaskTrackerToken,
     /// Learns when it ended.
-    pulse: Arc<Pulse>,
+    activity: Arc<Activity>,
 }
 
 impl Hold {
     /// Begins to use a connection.
-    pub(crate) fn new(token: TaskTrackerToken, pulse: &Arc<Pulse>) -> Self {
-        pulse.touch();
-        Self { _token: token, pulse: Arc::clone(pulse) }
+    pub(crate) fn new(token: TaskTrackerToken, activity: &Arc<Activity>) -> Self {
+        activity.touch();
+        Self { _token: token, activity: Arc::clone(activity) }
     }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.pulse.touch();
+        self.activity.touch();
     }
 }
 
@@ -289,7 +289,7 @@ impl Source {
 impl Exchange {
     /// One that nobody holds anything for.
     const fn of(source: Source, cancel: Box<dyn Cancel>, deadline: Instant, late: Late) -> Self {
-        Self { source, cancel: Some(cancel), deadline, late, held: None, turn: None }
+        Self { source, cancel: Some(cancel), deadline, late, held: None, permit: None }
     }
 
     /// The same, keeping a hold on its connection until its end.
@@ -298,20 +298,20 @@ impl Exchange {
         self
     }
 
-    /// The same, keeping its turn until its end.
-    pub(crate) fn in_turn(mut self, turn: Option<Turn>) -> Self {
-        self.turn = turn;
+    /// The same, keeping its permit until its end.
+    pub(crate) fn with_permit(mut self, permit: Option<Permit>) -> Self {
+        self.permit = permit;
         self
     }
 
-    /// Gives the request's turn to the next one, while its server waits for the client.
+    /// Gives the request's permit to the next one, while its server waits for the client.
     pub(crate) fn step_aside(&mut self) {
-        self.turn = None;
+        self.permit = None;
     }
 
-    /// Takes the next turn.
-    pub(crate) fn step_up(&mut self, turn: Option<Turn>) {
-        self.turn = turn;
+    /// Takes the next permit.
+    pub(crate) fn step_up(&mut self, permit: Option<Permit>) {
+        self.permit = permit;
     }
 
     /// The next event; after [`Event::Done`] or [`Event::Lost`] there is none and this must not be called again.
@@ -329,7 +329,7 @@ impl Exchange {
         };
         if event.is_last() {
             self.cancel = None;
-            self.turn = None;
+            self.permit = None;
             self.note(&event);
         }
         event
@@ -337,11 +337,11 @@ impl Exchange {
 
     /// Tells the connection whether it does what it should.
     fn note(&self, last: &Event) {
-        let Some(Hold { pulse, .. }) = &self.held else { return };
+        let Some(Hold { activity, .. }) = &self.held else { return };
         match last {
             Event::Lost(fault) if fault.unprocessed => {}
-            Event::Lost(_) => pulse.unanswered(),
-            _ => pulse.answered(),
+            Event::Lost(_) => activity.unanswered(),
+            _ => activity.answered(),
         }
     }
 

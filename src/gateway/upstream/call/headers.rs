@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::value::RawValue;
 
-use crate::gateway::relay::{Request, member_str};
+use crate::gateway::relay::{Request, member_str, method};
 
 /// The header that names a legacy session.
 pub(crate) const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -26,9 +26,9 @@ const SENTINEL: (&str, &str) = ("=?base64?", "?=");
 /// The member of `params` that `Mcp-Name` mirrors for this method.
 pub(crate) fn name_source(method: &str) -> Option<&'static str> {
     match method {
-        "tools/call" | "prompts/get" => Some("name"),
-        "resources/read" => Some("uri"),
-        "tasks/get" | "tasks/update" | "tasks/cancel" => Some("taskId"),
+        method::TOOLS_CALL | method::PROMPTS_GET => Some("name"),
+        method::RESOURCES_READ => Some("uri"),
+        method::TASKS_GET | method::TASKS_UPDATE | method::TASKS_CANCEL => Some("taskId"),
         _ => None,
     }
 }
@@ -53,8 +53,13 @@ pub(crate) fn argument_text(value: &RawValue) -> String {
 
 /// The header value for a method; the common ones need not be looked at.
 fn of_method(method: &str) -> HeaderValue {
-    const COMMON: [&str; 5] =
-        ["tools/call", "tools/list", "prompts/get", "resources/read", "server/discover"];
+    const COMMON: [&str; 5] = [
+        method::TOOLS_CALL,
+        method::TOOLS_LIST,
+        method::PROMPTS_GET,
+        method::RESOURCES_READ,
+        method::DISCOVER,
+    ];
     let common = COMMON.into_iter().find(|common| *common == method);
     common.map_or_else(|| encode(method), HeaderValue::from_static)
 }

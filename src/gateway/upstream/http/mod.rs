@@ -6,5 +6,6 @@ pub(crate) mod connection;
 pub(crate) mod get_stream;
 pub(crate) mod pool;
 pub(crate) mod refusals;
+pub(crate) mod requester;
 pub(crate) mod response;
 pub(crate) mod sse;

@@ -54,7 +54,7 @@ pub(crate) enum Failed {
 }
 
 /// One connection.
-struct Kept {
+struct IdleConnection {
     /// Where requests go in.
     sender: SendRequest<Sent>,
     /// What works on them.
@@ -65,7 +65,7 @@ struct Kept {
 
 /// Connections that nobody uses, by server, the last used at the end.
 #[derive(Default)]
-struct Rack(Mutex<HashMap<String, Vec<Kept>>>);
+struct IdleConnections(Mutex<HashMap<String, Vec<IdleConnection>>>);
 
 /// Connections to anywhere; clones share them.
 #[derive(Clone)]
@@ -73,17 +73,17 @@ pub(crate) struct Pool {
     /// Makes new ones.
     connector: HttpsConnector<HttpConnector>,
     /// Keeps old ones.
-    rack: Arc<Rack>,
+    idle: Arc<IdleConnections>,
 }
 
 /// The body of an answer, which works on its connection while it is read and gives it back at its end.
-pub(crate) struct Answer {
+pub(crate) struct ResponseBody {
     /// What was read.
     incoming: Incoming,
     /// Its connection, until the end.
-    kept: Option<Kept>,
+    kept: Option<IdleConnection>,
     /// Where the connection goes then.
-    rack: Arc<Rack>,
+    idle: Arc<IdleConnections>,
     /// Where it leads to.
     target: Arc<Target>,
 }
@@ -98,7 +98,7 @@ impl Failed {
 impl Pool {
     /// No connections.
     pub(crate) fn new(connector: HttpsConnector<HttpConnector>) -> Self {
-        Self { connector, rack: Arc::default() }
+        Self { connector, idle: Arc::default() }
     }
 
     /// Sends a request and waits for the head of the answer.
@@ -106,9 +106,9 @@ impl Pool {
         &self,
         target: &Arc<Target>,
         mut request: Request<Sent>,
-    ) -> Result<Response<Answer>, Failed> {
+    ) -> Result<Response<ResponseBody>, Failed> {
         loop {
-            let taken = self.rack.take(&target.server).await;
+            let taken = self.idle.take(&target.server).await;
             let fresh = taken.is_none();
             let mut kept = match taken {
                 Some(kept) => kept,
@@ -124,9 +124,9 @@ impl Pool {
             });
             match answered.await {
                 Ok(response) => {
-                    let (kept, rack) = (Some(kept).filter(|_| !ended), Arc::clone(&self.rack));
+                    let (kept, idle) = (Some(kept).filter(|_| !ended), Arc::clone(&self.idle));
                     let target = Arc::clone(target);
-                    return Ok(response.map(|incoming| Answer { incoming, kept, rack, target }));
+                    return Ok(response.map(|incoming| ResponseBody { incoming, kept, idle, target }));
                 }
                 // A kept connection that the server has just closed: nothing was sent.
                 Err(mut error) => match error.take_message() {
@@ -138,7 +138,7 @@ impl Pool {
     }
 
     /// A new connection.
-    async fn connect(&self, uri: &Uri) -> Result<Kept, Failed> {
+    async fn connect(&self, uri: &Uri) -> Result<IdleConnection, Failed> {
         let mut connector = self.connector.clone();
         let connecting = async {
             let connector = connector.ready().await.map_err(Failed::Connect)?;
@@ -147,11 +147,11 @@ impl Pool {
         let late = |late: Elapsed| Failed::Connect(late.into());
         let stream = timeout(CONNECT, connecting).await.map_err(late)??;
         let (sender, connection) = handshake(stream).await.map_err(Failed::Answer)?;
-        Ok(Kept { sender, connection: Box::new(connection), since: Instant::now() })
+        Ok(IdleConnection { sender, connection: Box::new(connection), since: Instant::now() })
     }
 }
 
-impl Kept {
+impl IdleConnection {
     /// Works on the connection; whether it can take a request now.
     fn is_ready(&mut self, cx: &mut Context<'_>) -> bool {
         let alive = Pin::new(&mut self.connection).poll(cx).is_pending();
@@ -159,9 +159,9 @@ impl Kept {
     }
 }
 
-impl Rack {
+impl IdleConnections {
     /// A connection to a place that is still open.
-    async fn take(&self, place: &str) -> Option<Kept> {
+    async fn take(&self, place: &str) -> Option<IdleConnection> {
         loop {
             let mut kept = self.places().get_mut(place)?.pop()?;
             if poll_fn(|cx| Poll::Ready(kept.is_ready(cx))).await {
@@ -171,7 +171,7 @@ impl Rack {
     }
 
     /// Keeps a connection for the next request.
-    fn put(self: &Arc<Self>, place: &str, mut kept: Kept) {
+    fn put(self: &Arc<Self>, place: &str, mut kept: IdleConnection) {
         kept.since = Instant::now();
         let mut places = self.places();
         let first = places.is_empty();
@@ -203,12 +203,12 @@ impl Rack {
     }
 
     /// The connections by place.
-    fn places(&self) -> MutexGuard<'_, HashMap<String, Vec<Kept>>> {
+    fn places(&self) -> MutexGuard<'_, HashMap<String, Vec<IdleConnection>>> {
         self.0.lock()
     }
 }
 
-impl Answer {
+impl ResponseBody {
     /// Works on the connection and reads what has come.
     fn read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         if let Some(kept) = &mut self.kept
@@ -224,12 +224,12 @@ impl Answer {
         if let Some(mut kept) = self.kept.take()
             && kept.is_ready(cx)
         {
-            self.rack.put(&self.target.server, kept);
+            self.idle.put(&self.target.server, kept);
         }
     }
 }
 
-impl Body for Answer {
+impl Body for ResponseBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
@@ -258,7 +258,7 @@ impl Body for Answer {
     }
 }
 
-impl Drop for Answer {
+impl Drop for ResponseBody {
     /// Whoever does not read on closes the connection, unless there was nothing more to read.
     fn drop(&mut self) {
         if self.incoming.is_end_stream() {

@@ -11,6 +11,8 @@ use tokio::time::timeout;
 
 /// What an event may have beside its message, in bytes: field names, type, identifier.
 const FRAME: usize = 16 << 10;
+/// How long to wait before a broken stream is resumed, where the server does not say.
+pub(crate) const RETRY: Duration = Duration::from_millis(500);
 /// The shortest wait before a stream is opened again, whatever the server says.
 const SHORTEST: Duration = Duration::from_millis(100);
 /// The longest.

@@ -1,158 +1,185 @@
 //! One live connection to an upstream, in one era, whatever it is made of.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde_json::value::RawValue;
-use tokio::sync::watch;
-use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Filters, UpstreamName};
+use super::wire::{ACCEPT, Wire};
+use crate::config::{Filters, Upstream as Settings, UpstreamName};
 use crate::gateway::changes::is_change;
 use crate::gateway::error::Fault;
-use crate::gateway::relay::{Era, Message, Notification, Severity, member, names, names::Strictness, raw};
-use crate::gateway::upstream::builtin::Builtin;
-use crate::gateway::upstream::call::activity::Pulse;
-use crate::gateway::upstream::call::exchange::{Exchange, Hold, Late, exchange, lost};
+use crate::gateway::relay::{
+    Era, Message, Notification, Severity, member, method, names, names::Strictness, raw,
+};
+use crate::gateway::upstream::call::activity::Activity;
+use crate::gateway::upstream::call::exchange::{Exchange, Hold, Late, lost};
 use crate::gateway::upstream::call::handshake::Handshake;
 use crate::gateway::upstream::call::request::Call;
-use crate::gateway::upstream::http::connection::Http;
 use crate::gateway::upstream::inbox::Inbox;
 use crate::gateway::upstream::lists::cache::ListCache;
-use crate::gateway::upstream::log_limit::Allowance;
-use crate::gateway::upstream::stdio::child::Process;
-use crate::gateway::upstream::stdio::connection::Stdio;
-
-/// How long the upstream may take to accept a message that is not a request.
-const ACCEPT: Duration = Duration::from_secs(10);
+use crate::gateway::upstream::lists::kind::Kind;
+use crate::gateway::upstream::log_limit::LogRateLimit;
 
 /// Complaints about answers that are logged in a second; the rest is counted.
-pub(crate) const COMPLAINTS: u32 = 5;
+const COMPLAINTS: u32 = 5;
 
 /// A connection that has shaken hands.
 pub(crate) struct Link {
     /// The upstream's name.
-    pub(crate) name: UpstreamName,
+    name: UpstreamName,
     /// The era that was agreed.
-    pub(crate) era: Era,
+    era: Era,
     /// What the server said.
-    pub(crate) handshake: Handshake,
+    handshake: Handshake,
     /// What it is made of.
-    pub(crate) wire: Wire,
-    /// What routing has learned of its lists.
-    pub(crate) known: Arc<ListCache>,
+    wire: Wire,
+    /// What is remembered of its lists.
+    cache: Arc<ListCache>,
     /// Where what belongs to no request goes.
-    pub(crate) inbox: Inbox,
+    inbox: Inbox,
     /// Tracks requests in flight.
-    pub(crate) calls: TaskTracker,
+    calls: TaskTracker,
     /// What of it is shown.
-    pub(crate) shows: Arc<Filters>,
+    shows: Arc<Filters>,
     /// Unused for so long it may be ended.
-    pub(crate) idle_limit: Option<Duration>,
+    idle_limit: Option<Duration>,
     /// How it is used and how it does.
-    pub(crate) pulse: Arc<Pulse>,
+    activity: Arc<Activity>,
     /// The least severe log message that a legacy server was asked for.
-    pub(crate) log: tokio::sync::Mutex<Option<Severity>>,
+    log: tokio::sync::Mutex<Option<Severity>>,
     /// How much of what is wrong with its answers may still be logged.
-    pub(crate) complaints: parking_lot::Mutex<Allowance>,
-}
-
-/// What a connection is made of.
-pub(crate) enum Wire {
-    /// A child process.
-    Stdio {
-        /// The pipes.
-        connection: Arc<Stdio>,
-        /// The process, until it is ended.
-        process: parking_lot::Mutex<Option<Process>>,
-    },
-    /// A Streamable HTTP endpoint.
-    Http(Arc<Http>),
-    /// The gateway itself.
-    Builtin(Arc<Builtin>),
-}
-
-impl Wire {
-    /// Sends a request and returns its events.
-    pub(crate) async fn call(&self, name: &UpstreamName, mut call: Call) -> Exchange {
-        let deadline = Instant::now() + call.limit;
-        let late = Late { name: name.clone(), limit: call.limit };
-        match self {
-            Self::Stdio { connection, .. } => {
-                let (id, cancel) = connection.register(&mut call);
-                let (events, exchange) = exchange(cancel, deadline, late);
-                if tokio::time::timeout_at(deadline, connection.send(id, call, events)).await.is_err() {
-                    tracing::warn!(upstream = %name, "the upstream does not read its input");
-                }
-                exchange
-            }
-            Self::Http(http) => http.call(call, deadline, late),
-            Self::Builtin(builtin) => builtin.call(&call, deadline, late),
-        }
-    }
-
-    /// Sends a notification, or a response to a request of the server.
-    pub(crate) async fn write(&self, name: &UpstreamName, message: &Message) -> Result<(), Fault> {
-        let written = async {
-            match self {
-                Self::Stdio { connection, .. } => connection.write(message).await,
-                Self::Http(http) => http.post(message).await,
-                Self::Builtin(_) => Ok(()),
-            }
-        };
-        let late = |_| Fault::upstream(name, "does not read what it is sent");
-        tokio::time::timeout(ACCEPT, written).await.map_err(late)?
-    }
-
-    /// Whether the connection is gone.
-    fn is_closed(&self) -> bool {
-        match self {
-            Self::Stdio { connection, .. } => connection.is_closed(),
-            Self::Http(http) => http.is_closed(),
-            Self::Builtin(_) => false,
-        }
-    }
-
-    /// Becomes true when the connection is gone.
-    pub(crate) fn closed(&self) -> watch::Receiver<bool> {
-        /// What never closes.
-        static OPEN: OnceLock<watch::Sender<bool>> = OnceLock::new();
-        match self {
-            Self::Stdio { connection, .. } => connection.closed(),
-            Self::Http(http) => http.closed(),
-            Self::Builtin(_) => OPEN.get_or_init(|| watch::Sender::new(false)).subscribe(),
-        }
-    }
-
-    /// Ends the connection and what it is made of; returns when that is gone, with how it ended.
-    pub(crate) async fn end(&self) -> String {
-        match self {
-            Self::Stdio { connection, process } => {
-                connection.close();
-                // Nobody takes the process away from a child that is on its way before another one watches over it.
-                connection.settled().await;
-                let process = process.lock().take();
-                match process {
-                    Some(process) => process.end().await,
-                    None => "has been ended".to_owned(),
-                }
-            }
-            Self::Http(http) => {
-                http.end().await;
-                "was closed".to_owned()
-            }
-            Self::Builtin(_) => "was closed".to_owned(),
-        }
-    }
+    complaints: Mutex<LogRateLimit>,
 }
 
 impl Link {
+    /// A connection of an upstream with these settings.
+    pub(crate) fn new(settings: &Settings, era: Era, handshake: Handshake, wire: Wire, inbox: Inbox) -> Self {
+        Self {
+            name: settings.name.clone(),
+            era,
+            handshake,
+            wire,
+            cache: Arc::clone(inbox.cache()),
+            inbox,
+            calls: TaskTracker::new(),
+            shows: Arc::clone(&settings.shows),
+            idle_limit: settings.idle_timeout,
+            activity: Arc::default(),
+            log: tokio::sync::Mutex::default(),
+            complaints: Mutex::new(LogRateLimit::new(COMPLAINTS)),
+        }
+    }
+
+    /// The same, to a server that was asked for log messages of this severity.
+    pub(crate) fn logging(self, least: Option<Severity>) -> Self {
+        Self { log: tokio::sync::Mutex::new(least), ..self }
+    }
+
+    /// The same, after the server has said this in this era.
+    pub(crate) fn greeted(self, era: Era, handshake: Handshake) -> Self {
+        Self { era, handshake, ..self }
+    }
+
+    /// The upstream's name.
+    pub(crate) const fn name(&self) -> &UpstreamName {
+        &self.name
+    }
+
+    /// The era that was agreed.
+    pub(crate) const fn era(&self) -> Era {
+        self.era
+    }
+
+    /// What the server said.
+    pub(crate) const fn handshake(&self) -> &Handshake {
+        &self.handshake
+    }
+
+    /// What it is made of.
+    pub(crate) const fn wire(&self) -> &Wire {
+        &self.wire
+    }
+
+    /// What is remembered of its lists.
+    pub(crate) const fn cache(&self) -> &Arc<ListCache> {
+        &self.cache
+    }
+
+    /// Where what belongs to no request goes.
+    pub(crate) const fn inbox(&self) -> &Inbox {
+        &self.inbox
+    }
+
+    /// What of it is shown.
+    pub(crate) fn shows(&self) -> &Filters {
+        &self.shows
+    }
+
+    /// Unused for so long it may be ended.
+    pub(crate) const fn idle_limit(&self) -> Option<Duration> {
+        self.idle_limit
+    }
+
+    /// How it is used and how it does.
+    pub(crate) const fn activity(&self) -> &Arc<Activity> {
+        &self.activity
+    }
+
+    /// Whether a request is in flight.
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.calls.is_empty()
+    }
+
+    /// The least severe log message that a legacy server was asked for.
+    pub(crate) fn log_level(&self) -> Option<Severity> {
+        self.log.try_lock().ok().and_then(|log| *log)
+    }
+
+    /// Waits until there is something to send over; `false` if there will be nothing.
+    pub(crate) async fn begins(&self) -> bool {
+        self.wire.begins().await
+    }
+
+    /// The child's process identifier, where there is a child.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.wire.pid()
+    }
+
+    /// Whether the server has this kind of list at all.
+    pub(crate) fn offers(&self, kind: Kind) -> bool {
+        member(&self.handshake.capabilities, kind.capability()).is_some()
+    }
+
+    /// Tells clients that a list has changed of which the server has not told.
+    pub(crate) fn tell_found(&self, kind: Kind) {
+        let method = kind.change();
+        self.inbox.tell_found(Notification { method: method.to_owned(), params: None });
+    }
+
+    /// Whether the server says when the list has changed, if it can.
+    pub(crate) fn tells_changes(&self, kind: Kind) -> bool {
+        member(&self.handshake.capabilities, kind.capability())
+            .and_then(|capability| member(capability, "listChanged"))
+            .is_some_and(|told| told.get() == "true")
+    }
+
+    /// Whether a change of the list would be told now: a stream is open for it. The pipes of a legacy server are one.
+    pub(crate) fn is_told(&self, kind: Kind) -> bool {
+        self.tells_changes(kind)
+            && match (&self.wire, self.era) {
+                (Wire::Stdio { connection, .. }, Era::Legacy) => !connection.flow().is_lent(),
+                _ => self.cache.is_streamed(kind),
+            }
+    }
+
     /// Sends a request and returns its events. It counts as in flight until the exchange is dropped.
     pub(crate) async fn call(&self, call: Call) -> Exchange {
-        let hold = Hold::new(self.calls.token(), &self.pulse);
-        if self.pulse.is_retired() {
+        let hold = Hold::new(self.calls.token(), &self.activity);
+        if self.activity.is_retired() {
             let late = Late { name: self.name.clone(), limit: call.limit };
             return lost(Fault::upstream(&self.name, "was ended while it was idle").unprocessed(), late);
         }
@@ -164,7 +191,7 @@ impl Link {
         if self.inbox.outlet().is_shared() && is_change(&note.method) {
             self.inbox.tell(note.clone());
         } else {
-            self.known.forget(&note.method);
+            self.cache.forget(&note.method);
         }
     }
 
@@ -187,7 +214,7 @@ impl Link {
         let mut asked = self.log.lock().await;
         if asked.is_none_or(|asked| least < asked) {
             let params = raw(&serde_json::json!({ "level": least.name() }));
-            let call = Call::new("logging/setLevel", Some(params), ACCEPT);
+            let call = Call::new(method::SET_LOG_LEVEL, Some(params), ACCEPT);
             match self.call_aside(call).await.outcome().await {
                 Ok(_) => *asked = Some(least),
                 Err(fault) => tracing::debug!(upstream = %self.name, %fault, "the log level cannot be told"),
@@ -224,51 +251,19 @@ impl Link {
 
     /// Whether the connection still is.
     pub(crate) fn is_open(&self) -> bool {
-        !self.wire.is_closed() && !self.pulse.is_retired()
+        !self.wire.is_closed() && !self.activity.is_retired()
     }
 
     /// Retires the connection if nobody uses it; `false` if somebody does. A retired one sends nothing any more, but
     /// what is known of its lists remains.
     pub(crate) fn retire_unused(&self) -> bool {
-        self.pulse.retire();
+        self.activity.retire();
         // Whoever has begun a call before has taken a token; whoever begins one after sees that it is retired.
         let unused = self.calls.is_empty();
         if !unused {
-            self.pulse.unretire();
+            self.activity.unretire();
         }
         unused
-    }
-
-    /// Gives the connection the process that another one has left to this one.
-    pub(crate) fn set_process(&self, adopted: Process) {
-        if let Wire::Stdio { process, .. } = &self.wire {
-            *process.lock() = Some(adopted);
-        }
-    }
-
-    /// The child's process identifier, where there is a child.
-    pub(crate) fn pid(&self) -> Option<u32> {
-        match &self.wire {
-            Wire::Stdio { process, .. } => {
-                let process = process.lock();
-                process.as_ref().map(Process::pid)
-            }
-            Wire::Http(_) | Wire::Builtin(_) => None,
-        }
-    }
-}
-
-impl Drop for Link {
-    /// A link that nobody ended takes its process, or its stream, with it all the same.
-    fn drop(&mut self) {
-        match &self.wire {
-            Wire::Stdio { connection, process } => {
-                connection.close();
-                process.lock().take();
-            }
-            Wire::Http(http) => http.abandon(),
-            Wire::Builtin(_) => {}
-        }
     }
 }
 

@@ -11,13 +11,13 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::time::timeout;
-use tokio_util::task::TaskTracker;
 
-use super::connection::{COMPLAINTS, Link, Wire};
+use super::connection::Link;
+use super::wire::Wire;
 use crate::config::{Transport, Upstream as Settings, UpstreamName};
 use crate::gateway::error::{Error, Fault};
 use crate::gateway::relay::{
-    ClientMeta, Era, LATEST_LEGACY, MODERN, Message, Notification, Outcome, Raw, code, member, names,
+    ClientMeta, Era, LATEST_LEGACY, MODERN, Message, Notification, Outcome, Raw, code, member, method, names,
     names::Strictness, raw,
 };
 use crate::gateway::upstream::builtin::Builtin;
@@ -25,10 +25,10 @@ use crate::gateway::upstream::call::handshake::{Greeting, Handshake};
 use crate::gateway::upstream::call::request::{Call, Role};
 use crate::gateway::upstream::http::balancer::Endpoints;
 use crate::gateway::upstream::http::client::Authorities;
-use crate::gateway::upstream::http::connection::{Endpoint, Http};
+use crate::gateway::upstream::http::connection::Http;
 use crate::gateway::upstream::http::pool::Pool;
+use crate::gateway::upstream::http::requester::Endpoint;
 use crate::gateway::upstream::inbox::{Inbox, Outlet};
-use crate::gateway::upstream::log_limit::Allowance;
 use crate::gateway::upstream::stdio::child::{self, SpawnSpec};
 use crate::gateway::upstream::stdio::connection::Stdio;
 use crate::gateway::upstream::stdio::pipes::Rest;
@@ -50,19 +50,19 @@ pub(crate) struct ClientIdentity {
 #[derive(Debug)]
 pub(crate) struct Connector {
     /// What the configuration says.
-    pub(crate) settings: Settings,
+    settings: Settings,
     /// For HTTP upstreams.
-    pub(crate) pool: Pool,
+    pool: Pool,
     /// Whom TLS trusts, if not the system's authorities.
     trusted: Option<Authorities>,
     /// The largest message, in bytes.
-    pub(crate) limit: usize,
+    limit: usize,
     /// Who ends and reaps children.
-    pub(crate) reaper: Reaper,
+    reaper: Reaper,
     /// The built-in upstream, where it is this one.
-    pub(crate) builtin: Option<Arc<Builtin>>,
+    builtin: Option<Arc<Builtin>>,
     /// The endpoints of an HTTP upstream.
-    pub(crate) endpoints: Arc<Endpoints>,
+    endpoints: Arc<Endpoints>,
 }
 
 /// `initialize`'s parameters; the client's own members pass as it wrote them.
@@ -128,6 +128,31 @@ impl Connector {
         self.settings == *settings && authorities(settings).is_none_or(same)
     }
 
+    /// What the configuration says.
+    pub(crate) const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The largest message, in bytes.
+    pub(crate) const fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Who ends and reaps children.
+    pub(crate) const fn reaper(&self) -> &Reaper {
+        &self.reaper
+    }
+
+    /// Whether it leads to the built-in upstream.
+    pub(crate) const fn is_builtin(&self) -> bool {
+        self.builtin.is_some()
+    }
+
+    /// The endpoints of an HTTP upstream.
+    pub(crate) const fn endpoints(&self) -> &Arc<Endpoints> {
+        &self.endpoints
+    }
+
     /// The upstream's name.
     pub(crate) const fn name(&self) -> &UpstreamName {
         &self.settings.name
@@ -171,13 +196,12 @@ impl Connector {
             let inbox = self.inbox(outlet.clone());
             let wire = self.wire(Era::Modern, role, inbox.clone())?;
             // The link is made before the question, so that giving up on it ends the process.
-            let mut link = self.link(Era::Modern, Handshake::unknown(), wire, inbox);
-            if let Discovery::Modern(handshake) = self.discover(&link.wire).await? {
-                link.handshake = handshake;
-                return Ok(link);
+            let link = self.link(Era::Modern, Handshake::unknown(), wire, inbox);
+            if let Discovery::Modern(handshake) = self.discover(link.wire()).await? {
+                return Ok(link.greeted(Era::Modern, handshake));
             }
-            if matches!(link.wire, Wire::Stdio { .. }) && link.is_open() {
-                link.era = Era::Legacy;
+            if matches!(link.wire(), Wire::Stdio { .. }) && link.is_open() {
+                let link = link.greeted(Era::Legacy, Handshake::unknown());
                 return self.initialize(link, &ClientIdentity::default()).await;
             }
         }
@@ -195,7 +219,7 @@ impl Connector {
                 Err(fault) if fault.unprocessed && left > 0 => {}
                 opened => {
                     let link = opened?;
-                    if let Wire::Http(http) = &link.wire {
+                    if let Wire::Http(http) = link.wire() {
                         http.listen();
                     }
                     return Ok(link);
@@ -206,20 +230,7 @@ impl Connector {
 
     /// A link of this upstream.
     pub(crate) fn link(&self, era: Era, handshake: Handshake, wire: Wire, inbox: Inbox) -> Link {
-        Link {
-            name: self.name().clone(),
-            era,
-            handshake,
-            wire,
-            known: Arc::clone(inbox.known()),
-            inbox,
-            calls: TaskTracker::new(),
-            shows: Arc::clone(&self.settings.shows),
-            idle_limit: self.settings.idle_timeout,
-            pulse: Arc::default(),
-            log: tokio::sync::Mutex::default(),
-            complaints: Mutex::new(Allowance::new(COMPLAINTS)),
-        }
+        Link::new(&self.settings, era, handshake, wire, inbox)
     }
 
     /// Where a new connection leaves what belongs to no request.
@@ -261,7 +272,7 @@ impl Connector {
     async fn discover(&self, wire: &Wire) -> Result<Discovery, Fault> {
         let params = ClientMeta::default().apply(None);
         let limit = SILENCE.min(self.settings.start_timeout / 2);
-        let call = Call::new("server/discover", Some(params), limit);
+        let call = Call::new(method::DISCOVER, Some(params), limit);
         let outcome = match wire.call(self.name(), call).await.outcome().await {
             Ok(outcome) => outcome,
             Err(fault) if fault.unprocessed => return Err(fault),
@@ -299,8 +310,8 @@ impl Connector {
     }
 
     /// Shakes hands in the legacy era.
-    async fn initialize(&self, mut link: Link, client: &ClientIdentity) -> Result<Link, Fault> {
-        let call = Call::new("initialize", Some(client.hello()), self.settings.start_timeout);
+    async fn initialize(&self, link: Link, client: &ClientIdentity) -> Result<Link, Fault> {
+        let call = Call::new(method::INITIALIZE, Some(client.hello()), self.settings.start_timeout);
         let result = match link.call(call).await.outcome().await? {
             Outcome::Result(result) => result,
             Outcome::Error(error) => {
@@ -308,16 +319,16 @@ impl Connector {
                 return Err(Fault::upstream(self.name(), "refused the handshake"));
             }
         };
-        link.check_names("initialize", &result, names::GREETING)?;
+        link.check_names(method::INITIALIZE, &result, names::GREETING)?;
         let greeting = Greeting::read(&result).ok_or_else(|| {
             Fault::upstream(self.name(), "answered the handshake with something that is not MCP")
         })?;
         let version = greeting.version().unwrap_or(&client.version).to_owned();
-        if let Wire::Http(http) = &link.wire {
+        if let Wire::Http(http) = link.wire() {
             http.agreed(&version);
         }
-        link.handshake = greeting.into_handshake(&version);
-        let initialized = Notification { method: "notifications/initialized".to_owned(), params: None };
+        let link = link.greeted(Era::Legacy, greeting.into_handshake(&version));
+        let initialized = Notification { method: method::INITIALIZED.to_owned(), params: None };
         link.write(&Message::Notification(initialized)).await?;
         Ok(link)
     }

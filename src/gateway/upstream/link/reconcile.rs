@@ -17,7 +17,9 @@ use futures_util::future::join_all;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::connection::{Link, Wire};
+use super::connection::Link;
+use super::lists;
+use super::wire::Wire;
 use crate::gateway::upstream::call::backoff::until;
 use crate::gateway::upstream::lists::cache::{TOLD, UNTOLD};
 use crate::gateway::upstream::lists::kind::Kind;
@@ -35,86 +37,83 @@ enum Due {
     Age,
 }
 
-impl Link {
-    /// Begins to read lists again; the task ends with the connection.
-    pub(crate) fn reconcile(self: &Arc<Self>) -> AbortHandle {
-        tokio::spawn(reconcile(Arc::downgrade(self))).abort_handle()
-    }
+/// Begins to read lists again; the task ends with the connection.
+pub(crate) fn reconcile(link: &Arc<Link>) -> AbortHandle {
+    tokio::spawn(run(Arc::downgrade(link))).abort_handle()
+}
 
-    /// Whether lists are read again because of their age.
-    fn is_polled(&self) -> bool {
-        self.inbox.outlet().is_shared() && matches!(self.wire, Wire::Http(_))
-    }
+/// Whether lists are read again because of their age.
+fn is_polled(link: &Link) -> bool {
+    link.inbox().outlet().is_shared() && matches!(link.wire(), Wire::Http(_))
+}
 
-    /// When the next list is to be read again because of its age; `None` if none is.
-    fn next_due(&self) -> Option<Instant> {
-        // One may be read for the first time meanwhile.
-        let first = Instant::now() + UNTOLD;
-        let due = Kind::ALL.into_iter().filter_map(|kind| self.known.due(kind, self.lasts(kind)));
-        self.is_polled().then(|| due.min().map_or(first, |due| due.min(first)))
-    }
+/// When the next list is to be read again because of its age; `None` if none is.
+fn next_due(link: &Link) -> Option<Instant> {
+    // One may be read for the first time meanwhile.
+    let first = Instant::now() + UNTOLD;
+    let due = Kind::ALL.into_iter().filter_map(|kind| link.cache().due(kind, lasts(link, kind)));
+    is_polled(link).then(|| due.min().map_or(first, |due| due.min(first)))
+}
 
-    /// How long a list need not be read again.
-    fn lasts(&self, kind: Kind) -> Duration {
-        if self.is_told(kind) { TOLD } else { UNTOLD }
-    }
+/// How long a list need not be read again.
+fn lasts(link: &Link, kind: Kind) -> Duration {
+    if link.is_told(kind) { TOLD } else { UNTOLD }
+}
 
-    /// Reads what has become too old, if there is anybody to be told.
-    async fn read_old(&self) {
-        let now = Instant::now();
-        // Clients may have read it over connections of their own.
-        let unread = |kind: Kind| !self.known.was_read(kind) && self.offers(kind) && !self.is_told(kind);
-        let old = |kind: &Kind| {
-            let due = self.known.due(*kind, self.lasts(*kind));
-            due.map_or_else(|| unread(*kind), |due| due <= now)
-        };
-        let old: Vec<_> = Kind::ALL.into_iter().filter(old).collect();
-        for kind in &old {
-            self.known.try_again(*kind);
+/// Reads what has become too old, if there is anybody to be told.
+async fn read_old(link: &Link) {
+    let now = Instant::now();
+    // Clients may have read it over connections of their own.
+    let unread = |kind: Kind| !link.cache().was_read(kind) && link.offers(kind) && !link.is_told(kind);
+    let old = |kind: &Kind| {
+        let due = link.cache().due(*kind, lasts(link, *kind));
+        due.map_or_else(|| unread(*kind), |due| due <= now)
+    };
+    let old: Vec<_> = Kind::ALL.into_iter().filter(old).collect();
+    for kind in &old {
+        link.cache().try_again(*kind);
+    }
+    if link.inbox().outlet().has_audience() {
+        read_all(link, &old).await;
+    }
+}
+
+/// Reads what was read before a stream was opened. `again` says that there was one before.
+async fn read_after_opening(link: &Link, again: bool) {
+    let read: Vec<_> = Kind::ALL.into_iter().filter(|kind| link.cache().was_read(*kind)).collect();
+    let unknown = Kind::ALL.into_iter().filter(|kind| again && !read.contains(kind));
+    let unknown: Vec<_> = unknown.filter(|kind| link.offers(*kind) && link.tells_changes(*kind)).collect();
+    for kind in unknown.iter().filter(|kind| **kind != Kind::Templates) {
+        link.tell_found(*kind);
+    }
+    // From the next time on it is known.
+    read_all(link, &[read, unknown].concat()).await;
+}
+
+/// Reads these lists.
+async fn read_all(link: &Link, kinds: &[Kind]) {
+    let reading = kinds.iter().map(|kind| async move {
+        if let Err(fault) = lists::read_again(link, *kind, PATIENCE).await {
+            tracing::debug!(upstream = %link.name(), ?kind, %fault, "the list cannot be read again");
         }
-        if self.inbox.outlet().has_audience() {
-            self.read_all(&old).await;
-        }
-    }
+    });
+    join_all(reading).await;
+}
 
-    /// Reads what was read before a stream was opened. `again` says that there was one before.
-    async fn read_after_opening(&self, again: bool) {
-        let read: Vec<_> = Kind::ALL.into_iter().filter(|kind| self.known.was_read(*kind)).collect();
-        let unknown = Kind::ALL.into_iter().filter(|kind| again && !read.contains(kind));
-        let unknown: Vec<_> =
-            unknown.filter(|kind| self.offers(*kind) && self.tells_changes(*kind)).collect();
-        for kind in unknown.iter().filter(|kind| **kind != Kind::Templates) {
-            self.tell_found(*kind);
-        }
-        // From the next time on it is known.
-        self.read_all(&[read, unknown].concat()).await;
+/// Tells the only user of a connection that was lost that lists may differ.
+fn tell_lost(link: &Link) {
+    if link.inbox().outlet().is_shared() || link.activity().is_retired() {
+        return;
     }
-
-    /// Reads these lists.
-    async fn read_all(&self, kinds: &[Kind]) {
-        let reading = kinds.iter().map(|kind| async move {
-            if let Err(fault) = self.read_again(*kind, PATIENCE).await {
-                tracing::debug!(upstream = %self.name, ?kind, %fault, "the list cannot be read again");
-            }
-        });
-        join_all(reading).await;
-    }
-
-    /// Tells the only user of a connection that was lost that lists may differ.
-    fn tell_lost(&self) {
-        if self.inbox.outlet().is_shared() || self.pulse.is_retired() {
-            return;
-        }
-        for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Templates && self.offers(*kind)) {
-            self.tell_found(kind);
-        }
+    for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Templates && link.offers(*kind)) {
+        link.tell_found(kind);
     }
 }
 
 /// Reads lists again until the connection ends.
-async fn reconcile(link: Weak<Link>) {
+async fn run(link: Weak<Link>) {
     let Some((mut closed, mut streams)) =
-        link.upgrade().map(|link| (link.wire.closed(), link.known.streams()))
+        link.upgrade().map(|link| (link.wire().closed(), link.cache().streams()))
     else {
         return;
     };
@@ -123,10 +122,10 @@ async fn reconcile(link: Weak<Link>) {
         let Some(connection) = link.upgrade() else { return };
         let times = streams.borrow_and_update().opened();
         if times > opened {
-            connection.read_after_opening(opened > 0).await;
+            read_after_opening(&connection, opened > 0).await;
             opened = times;
         }
-        let next = connection.next_due();
+        let next = next_due(&connection);
         drop(connection);
         let due = tokio::select! {
             biased;
@@ -136,10 +135,10 @@ async fn reconcile(link: Weak<Link>) {
         };
         let Some(connection) = link.upgrade() else { return };
         match due {
-            Due::Closed => return connection.tell_lost(),
+            Due::Closed => return tell_lost(&connection),
             Due::Streams => {}
-            Due::Age if connection.pulse.is_retired() => return,
-            Due::Age => connection.read_old().await,
+            Due::Age if connection.activity().is_retired() => return,
+            Due::Age => read_old(&connection).await,
         }
     }
 }

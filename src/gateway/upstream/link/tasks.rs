@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 use super::connection::Link;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{
-    ClientMeta, Era, Object, Outcome, Raw, TASKS, array_items, member, member_str, names, raw, text,
+    ClientMeta, Era, Object, Outcome, Raw, TASKS, array_items, member, member_str, method, names, raw, text,
 };
 use crate::gateway::upstream::call::caller::Caller;
 use crate::gateway::upstream::call::request::Call;
@@ -92,69 +92,67 @@ impl Tasks {
     }
 }
 
-impl Link {
-    /// Whether the server has tasks.
-    pub(crate) fn has_tasks(&self) -> bool {
-        let capabilities = &self.handshake.capabilities;
-        match self.era {
-            Era::Legacy => member(capabilities, "tasks").is_some(),
-            Era::Modern => member(capabilities, "extensions").is_some_and(|has| member(has, TASKS).is_some()),
+/// Whether the server has tasks.
+pub(crate) fn has_tasks(link: &Link) -> bool {
+    let capabilities = &link.handshake().capabilities;
+    match link.era() {
+        Era::Legacy => member(capabilities, "tasks").is_some(),
+        Era::Modern => member(capabilities, "extensions").is_some_and(|has| member(has, TASKS).is_some()),
+    }
+}
+
+/// The name of the task that has begun instead of a result, if one has.
+pub(crate) fn task_begun(link: &Link, result: &RawValue) -> Option<String> {
+    if !has_tasks(link) || link.check_names("a task", result, names::RESULT).is_err() {
+        return None;
+    }
+    match link.era() {
+        Era::Legacy => member_str(member(result, "task")?, "taskId").map(Cow::into_owned),
+        Era::Modern => {
+            let result = Object::parse(result)?;
+            text(result.get("resultType")?).filter(|kind| kind == "task")?;
+            text(result.get("taskId")?).map(Cow::into_owned)
         }
     }
+}
 
-    /// The name of the task that has begun instead of a result, if one has.
-    pub(crate) fn task_begun(&self, result: &RawValue) -> Option<String> {
-        if !self.has_tasks() || self.check_names("a task", result, names::RESULT).is_err() {
-            return None;
-        }
-        match self.era {
-            Era::Legacy => member_str(member(result, "task")?, "taskId").map(Cow::into_owned),
-            Era::Modern => {
-                let result = Object::parse(result)?;
-                text(result.get("resultType")?).filter(|kind| kind == "task")?;
-                text(result.get("taskId")?).map(Cow::into_owned)
+/// Whether a legacy server tells which tasks it has.
+pub(crate) fn lists_tasks(link: &Link) -> bool {
+    member(&link.handshake().capabilities, "tasks").is_some_and(|tasks| member(tasks, "list").is_some())
+}
+
+/// The tasks of a legacy server, as it writes them.
+pub(crate) async fn list_tasks(link: &Link) -> Result<Vec<Raw>, Fault> {
+    let (mut tasks, mut bytes) = (Vec::<Raw>::new(), 0);
+    let mut cursor: Option<String> = None;
+    for _ in 0..PAGES {
+        let params = cursor.as_deref().map(|cursor| raw(&json!({ "cursor": cursor })));
+        let page = match link.call(Call::new(method::TASKS_LIST, params, PATIENCE)).await.outcome().await? {
+            Outcome::Result(page) => page,
+            Outcome::Error(error) => {
+                tracing::warn!(upstream = %link.name(), error = error.get(), "cannot list tasks");
+                return Err(Fault::upstream(link.name(), "refused to list its tasks"));
             }
+        };
+        link.check_names(method::TASKS_LIST, &page, names::PAGE)?;
+        let mut items = member(&page, "tasks").and_then(array_items).unwrap_or_default();
+        items.retain(|item| link.check_names(method::TASKS_LIST, item, names::ITEM).is_ok());
+        bytes += page.get().len();
+        tasks.extend(items.into_iter().map(ToOwned::to_owned));
+        cursor = member_str(&page, "nextCursor").map(Cow::into_owned);
+        if cursor.is_none() || bytes > ITEMS {
+            break;
         }
     }
+    Ok(tasks)
+}
 
-    /// Whether a legacy server tells which tasks it has.
-    pub(crate) fn lists_tasks(&self) -> bool {
-        member(&self.handshake.capabilities, "tasks").is_some_and(|tasks| member(tasks, "list").is_some())
-    }
-
-    /// The tasks of a legacy server, as it writes them.
-    pub(crate) async fn tasks(&self) -> Result<Vec<Raw>, Fault> {
-        let (mut tasks, mut bytes) = (Vec::<Raw>::new(), 0);
-        let mut cursor: Option<String> = None;
-        for _ in 0..PAGES {
-            let params = cursor.as_deref().map(|cursor| raw(&json!({ "cursor": cursor })));
-            let page = match self.call(Call::new("tasks/list", params, PATIENCE)).await.outcome().await? {
-                Outcome::Result(page) => page,
-                Outcome::Error(error) => {
-                    tracing::warn!(upstream = %self.name, error = error.get(), "cannot list tasks");
-                    return Err(Fault::upstream(&self.name, "refused to list its tasks"));
-                }
-            };
-            self.check_names("tasks/list", &page, names::PAGE)?;
-            let mut items = member(&page, "tasks").and_then(array_items).unwrap_or_default();
-            items.retain(|item| self.check_names("tasks/list", item, names::ITEM).is_ok());
-            bytes += page.get().len();
-            tasks.extend(items.into_iter().map(ToOwned::to_owned));
-            cursor = member_str(&page, "nextCursor").map(Cow::into_owned);
-            if cursor.is_none() || bytes > ITEMS {
-                break;
-            }
-        }
-        Ok(tasks)
-    }
-
-    /// Whether the server knows this task.
-    pub(crate) async fn knows_task(&self, id: &str, client: &ClientMeta) -> bool {
-        let params = raw(&json!({ "taskId": id }));
-        let params = if self.era == Era::Modern { client.apply(Some(params)) } else { params };
-        let answer = self.call_aside(Call::new("tasks/get", Some(params), PATIENCE)).await.outcome().await;
-        matches!(answer, Ok(Outcome::Result(_)))
-    }
+/// Whether the server knows this task.
+pub(crate) async fn knows_task(link: &Link, id: &str, client: &ClientMeta) -> bool {
+    let params = raw(&json!({ "taskId": id }));
+    let params = if link.era() == Era::Modern { client.apply(Some(params)) } else { params };
+    let answer = link.call_aside(Call::new(method::TASKS_GET, Some(params), PATIENCE)).await.outcome().await;
+    matches!(answer, Ok(Outcome::Result(_)))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use crate::config::{Filters, Selection};
 use crate::gateway::changes::LISTS;
+use crate::gateway::relay::method;
 
 /// The lists that MCP servers have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,10 +29,10 @@ impl Kind {
     /// The method that lists this kind.
     pub(crate) const fn method(self) -> &'static str {
         match self {
-            Self::Tools => "tools/list",
-            Self::Prompts => "prompts/list",
-            Self::Resources => "resources/list",
-            Self::Templates => "resources/templates/list",
+            Self::Tools => method::TOOLS_LIST,
+            Self::Prompts => method::PROMPTS_LIST,
+            Self::Resources => method::RESOURCES_LIST,
+            Self::Templates => method::TEMPLATES_LIST,
         }
     }
 
@@ -89,9 +90,9 @@ impl Kind {
     /// The kinds that a list-changed notification makes stale.
     pub(crate) fn changed(method: &str) -> &'static [Self] {
         match method {
-            "notifications/tools/list_changed" => &[Self::Tools],
-            "notifications/prompts/list_changed" => &[Self::Prompts],
-            "notifications/resources/list_changed" => &[Self::Resources, Self::Templates],
+            method::TOOLS_CHANGED => &[Self::Tools],
+            method::PROMPTS_CHANGED => &[Self::Prompts],
+            method::RESOURCES_CHANGED => &[Self::Resources, Self::Templates],
             _ => &[],
         }
     }

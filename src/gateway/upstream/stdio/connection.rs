@@ -22,14 +22,14 @@ use super::transfer::{Flow, Lender, Passed};
 use crate::config::UpstreamName;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{
-    Id, Message, Notification, Outcome, ParseError, Raw, Request, Response, code, member, names::Ambiguous,
-    raw, set_member, set_path,
+    Id, Message, Notification, Outcome, ParseError, Raw, Request, Response, code, member, method,
+    names::Ambiguous, raw, set_member, set_path,
 };
 use crate::gateway::upstream::call::exchange::too_long;
 use crate::gateway::upstream::call::exchange::{Cancel, Event, Events};
 use crate::gateway::upstream::call::request::{Call, Role};
 use crate::gateway::upstream::inbox::{Inbound, Inbox};
-use crate::gateway::upstream::log_limit::Allowance;
+use crate::gateway::upstream::log_limit::LogRateLimit;
 use crate::handover::channel::Sender;
 
 /// Messages that may wait for the child to read; senders wait beyond it.
@@ -61,7 +61,7 @@ pub(crate) struct Stdio {
     /// Whether a process before this one waits for answers.
     borrows: AtomicBool,
     /// How much of what is wrong with its messages may still be logged.
-    complaints: Mutex<Allowance>,
+    complaints: Mutex<LogRateLimit>,
     /// True once the child's standard output has ended.
     closed: watch::Sender<bool>,
 }
@@ -88,7 +88,7 @@ impl Stdio {
             limit,
             flow: Flow::waiting(queue),
             borrows: AtomicBool::new(false),
-            complaints: Mutex::new(Allowance::new(COMPLAINTS)),
+            complaints: Mutex::new(LogRateLimit::new(COMPLAINTS)),
             closed: watch::Sender::new(false),
         })
     }
@@ -298,7 +298,7 @@ impl Stdio {
     }
 
     /// How much of what is wrong may still be logged.
-    fn complaints(&self) -> MutexGuard<'_, Allowance> {
+    fn complaints(&self) -> MutexGuard<'_, LogRateLimit> {
         self.complaints.lock()
     }
 
@@ -347,7 +347,7 @@ impl Stdio {
 
     /// Brings a request of the server to its client, where that can be told.
     fn asked(self: &Arc<Self>, request: Request) {
-        if request.method == "ping" {
+        if request.method == method::PING {
             return self.answer_soon(request.id, Outcome::Result(raw(&json!({}))));
         }
         if self.role == Role::Shared {
@@ -431,7 +431,7 @@ impl Cancel for CancelStdio {
         let params =
             params.unwrap_or_else(|| raw(&json!({ "requestId": 0, "reason": "nobody waits for it" })));
         let params = set_member(&params, "requestId", &id).unwrap_or(params);
-        let note = Notification { method: "notifications/cancelled".to_owned(), params: Some(params) };
+        let note = Notification { method: method::CANCELLED.to_owned(), params: Some(params) };
         // A child that does not read cannot make farewells pile up.
         tokio::spawn(async move {
             tokio::time::timeout(FAREWELL, connection.write(&Message::Notification(note))).await

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::transfer::Lender;
-use crate::gateway::relay::{Id, Message, Notification, key, member, set_member};
+use crate::gateway::relay::{Id, Message, Notification, key, member, method, set_member};
 use crate::gateway::upstream::call::exchange::Events;
 use crate::gateway::upstream::call::request::Role;
 
@@ -83,8 +83,8 @@ impl Pending {
     /// The request that a notification belongs to, and the notification as the downstream is to have it.
     pub(crate) fn target(&self, note: Notification, role: Role) -> (Option<u64>, Notification) {
         match note.method.as_str() {
-            "notifications/progress" => self.progress_target(note),
-            "notifications/message" => (self.speaker(role), note),
+            method::PROGRESS => self.progress_target(note),
+            method::LOG_MESSAGE => (self.speaker(role), note),
             _ => (self.subscription_target(&note), note),
         }
     }
@@ -140,12 +140,12 @@ impl Pending {
             Message::Request(_) => false,
             Message::Notification(note) => match note.method.as_str() {
                 // Tokens of this process are its own as long as it borrows.
-                "notifications/progress" => {
+                method::PROGRESS => {
                     let token = note.params.as_deref().and_then(|params| member(params, "progressToken"));
                     let known = token.is_some_and(|token| self.tokens.contains_key(token.get()));
                     !known && !lender.is_idle()
                 }
-                "notifications/message" => lender.has_one() && !serves_clients,
+                method::LOG_MESSAGE => lender.has_one() && !serves_clients,
                 _ => subscription(note).is_some_and(|id| lender.has(id)),
             },
         };

@@ -11,7 +11,7 @@ use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::UpstreamName;
-use crate::gateway::upstream::log_limit::Allowance;
+use crate::gateway::upstream::log_limit::LogRateLimit;
 
 /// The longest line; the rest of a longer one is dropped.
 const LINE: usize = 8 << 10;
@@ -59,7 +59,7 @@ pub(crate) async fn log(
     mut errors: Errors,
     hold: CancellationToken,
 ) -> Option<Errors> {
-    let mut allowance = Allowance::new(LINES);
+    let mut allowance = LogRateLimit::new(LINES);
     let mut buffer = vec![0; LINE];
     let Errors { pipe, lines } = &mut errors;
     let logged = hold.run_until_cancelled(async {
@@ -86,7 +86,7 @@ pub(crate) async fn log(
 }
 
 /// Logs a line, if it may be.
-fn tell(upstream: &UpstreamName, allowance: &mut Allowance, text: &str) {
+fn tell(upstream: &UpstreamName, allowance: &mut LogRateLimit, text: &str) {
     if allowance.admits(upstream) {
         tracing::info!(target: "mcpeg::upstream", %upstream, "{text}");
     }

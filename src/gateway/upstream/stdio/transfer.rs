@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::child::Pipes;
 use super::pipes::{Carriers, Halves, PipeOwner, Rest};
-use crate::gateway::relay::{self, member};
+use crate::gateway::relay::{self, member, method};
 use crate::handover::channel::Sender;
 use crate::handover::{ChildMessage, Message};
 
@@ -237,7 +237,7 @@ impl Lender {
     pub(crate) fn write(&mut self, line: &str) {
         match relay::Message::parse(line.as_bytes()) {
             Ok(relay::Message::Request(request)) => self.calls.extend(request.id.as_number()),
-            Ok(relay::Message::Notification(note)) if note.method == "notifications/cancelled" => {
+            Ok(relay::Message::Notification(note)) if note.method == method::CANCELLED => {
                 let id = note.params.as_deref().and_then(|params| member(params, "requestId"));
                 if let Some(id) = id.and_then(|id| id.get().parse().ok()) {
                     self.calls.remove(&id);

@@ -26,15 +26,15 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::supervisor::Upstream;
+use super::life::Life;
 use crate::config::{Sharing, Transport};
 use crate::gateway::error::Fault;
-use crate::gateway::relay::{ClientMeta, Era, LATEST_LEGACY, Notification, Request};
+use crate::gateway::relay::{ClientMeta, Era, LATEST_LEGACY, Request};
 use crate::gateway::upstream::call::caller::Caller;
 use crate::gateway::upstream::call::request::Role;
 use crate::gateway::upstream::inbox::{Inbound, InboxReceiver, inbox};
 use crate::gateway::upstream::link::connection::Link;
-use crate::gateway::upstream::link::negotiate::ClientIdentity;
+use crate::gateway::upstream::link::negotiate::{ClientIdentity, Connector};
 
 /// Connections that one stdio server lends at once, those that wait for their next call included: each is a process.
 const PROCESSES: usize = 16;
@@ -50,6 +50,10 @@ const KEPT: Duration = Duration::from_secs(60);
 /// The connections that an upstream lends.
 #[derive(Debug)]
 pub(crate) struct Leases {
+    /// Opens them.
+    connector: Arc<Connector>,
+    /// Tells whether there may be more.
+    life: Life,
     /// How many there may be.
     most: usize,
     /// Those that are lent or being ended.
@@ -109,8 +113,8 @@ struct Spare {
 /// A connection that one call has for itself. Dropping it ends it, unless nothing was sent over it.
 #[derive(Debug)]
 pub(crate) struct Lease {
-    /// Whose it is.
-    upstream: Arc<Upstream>,
+    /// Among which it is.
+    leases: Arc<Leases>,
     /// Its number.
     number: u64,
     /// Whom the server takes for its client.
@@ -146,7 +150,7 @@ impl Lent {
 
     /// How many calls are of a network.
     fn calls_from(&self, caller: &Caller) -> usize {
-        self.calls.iter().filter(|call| call.caller.network == caller.network).count()
+        self.calls.iter().filter(|call| call.caller.is_near(caller)).count()
     }
 
     /// Has the oldest suspended round of a client that has its share give way to its next call: a client that has left
@@ -182,12 +186,12 @@ impl Lent {
 
 impl Leases {
     /// None lent yet.
-    pub(crate) fn of(transport: &Transport) -> Self {
-        let most = match transport {
+    pub(crate) fn new(connector: Arc<Connector>, life: Life) -> Self {
+        let most = match connector.settings().transport {
             Transport::Stdio { .. } => PROCESSES,
             Transport::Http { .. } => SESSIONS,
         };
-        Self { most, lent: Mutex::default(), freed: Notify::new(), spare: Mutex::default() }
+        Self { connector, life, most, lent: Mutex::default(), freed: Notify::new(), spare: Mutex::default() }
     }
 
     /// Waits for a place for a call, at most until a moment.
@@ -248,7 +252,7 @@ impl Leases {
         let mut spare = self.spare();
         let many = spare.len().saturating_sub(room);
         for Spare { link, .. } in spare.drain(..many) {
-            tokio::spawn(async move { link.wire.end().await });
+            tokio::spawn(async move { link.wire().end().await });
         }
     }
 
@@ -263,7 +267,7 @@ impl Leases {
     async fn end_before(&self, moment: Instant) {
         let old: Vec<_> = self.spare().extract_if(.., |spare| spare.since <= moment).collect();
         // Together: one whose server does not answer must not keep the others waiting.
-        join_all(old.iter().map(|spare| spare.link.wire.end())).await;
+        join_all(old.iter().map(|spare| spare.link.wire().end())).await;
     }
 
     /// Ends all that nobody uses.
@@ -293,18 +297,11 @@ impl Leases {
     fn spare(&self) -> MutexGuard<'_, Vec<Spare>> {
         self.spare.lock()
     }
-}
 
-impl Upstream {
     /// Whether a call of this modern client needs a connection of its own, so that the server can ask the client.
     pub(crate) fn lends_to(&self, client: &ClientMeta, native: &Link) -> bool {
-        let allowed = self.connector.settings.sharing != Sharing::Shared;
-        native.era == Era::Legacy && allowed && client.is_interactive()
-    }
-
-    /// Tells everybody of a change of which a connection of one call's own has heard.
-    pub(crate) fn tell_change(&self, note: Notification) {
-        self.inbox.tell(self.connector.name(), note);
+        let allowed = self.connector.settings().sharing != Sharing::Shared;
+        native.era() == Era::Legacy && allowed && client.is_interactive()
     }
 
     /// Lends a connection; one is waited for no longer than `patience`, and never long.
@@ -313,17 +310,17 @@ impl Upstream {
         (client, caller): (&ClientMeta, &Caller),
         patience: Duration,
     ) -> Result<Lease, Fault> {
-        let claimed = self.leases.claim(caller, Instant::now() + patience.min(WAIT)).await;
+        let claimed = self.claim(caller, Instant::now() + patience.min(WAIT)).await;
         let number = claimed.map_err(|refusal| self.refused(refusal).unprocessed())?;
-        let (upstream, client) = (Arc::clone(self), client.clone());
+        let (leases, client) = (Arc::clone(self), client.clone());
         let (link, inbox, asked) = (None, None, Vec::new());
         // Made before the connection is opened, so that whoever gives up waiting leaves the place to others.
-        let mut lease = Lease { upstream, number, client, link, inbox, asked, used: false };
-        let prepared = self.leases.take(&lease.client);
+        let mut lease = Lease { leases, number, client, link, inbox, asked, used: false };
+        let prepared = self.take(&lease.client);
         let Spare { link, mut inbox, mut asked, .. } = if let Some(spare) = prepared {
             spare
         } else {
-            self.leases.make_room();
+            self.make_room();
             self.open_unused(&lease.client).await?
         };
         sort(&mut inbox, &mut asked);
@@ -333,7 +330,7 @@ impl Upstream {
 
     /// What a client is told that gets no connection.
     fn refused(&self, refusal: Refusal) -> Fault {
-        let (most, share) = (self.leases.most, self.leases.most / SHARE);
+        let (most, share) = (self.most, self.most / SHARE);
         let reason = match refusal {
             Refusal::Share => format!(
                 "has no connection to spare: {share} calls of this client are under way, and {share} is the limit for \
@@ -344,7 +341,7 @@ impl Upstream {
                  for their clients; try again soon"
             ),
         };
-        Fault::upstream(&self.name(), reason)
+        Fault::upstream(self.connector.name(), reason)
     }
 
     /// Opens a connection for such a client.
@@ -357,33 +354,33 @@ impl Upstream {
 
     /// Keeps a connection that nobody has used for the next call, for a while.
     fn keep_unused(self: &Arc<Self>, spare: Spare) {
-        self.leases.spare().push(Spare { since: Instant::now(), ..spare });
+        self.spare().push(Spare { since: Instant::now(), ..spare });
         // While this one was opened, others may have been, too.
-        self.leases.make_room();
-        let upstream = Arc::downgrade(self);
+        self.make_room();
+        let leases = Arc::downgrade(self);
         tokio::spawn(async move {
             let began = Instant::now();
             tokio::time::sleep(KEPT).await;
-            if let Some(upstream) = upstream.upgrade() {
-                upstream.leases.end_before(began).await;
+            if let Some(leases) = leases.upgrade() {
+                leases.end_before(began).await;
             }
         });
     }
 
     /// Opens a connection for the next call of such a client, where that is worth it: a process takes long to start.
     async fn prepare(self: &Arc<Self>, client: &ClientMeta) {
-        let stdio = matches!(self.connector.settings.transport, Transport::Stdio { .. });
-        if !stdio || self.is_stopping() || self.left.is_cancelled() || !self.leases.may_prepare(client) {
+        let stdio = matches!(self.connector.settings().transport, Transport::Stdio { .. });
+        if !stdio || self.life.is_stopping() || self.life.is_left() || !self.may_prepare(client) {
             return;
         }
         match self.open_unused(client).await {
             Ok(spare) => self.keep_unused(spare),
             Err(fault) => {
-                tracing::debug!(upstream = self.name(), %fault, "no connection is opened in advance");
+                tracing::debug!(upstream = %self.connector.name(), %fault, "no connection is opened in advance");
             }
         }
-        if self.is_stopping() {
-            self.leases.clear().await;
+        if self.life.is_stopping() {
+            self.clear().await;
         }
     }
 }
@@ -392,7 +389,7 @@ impl Lease {
     /// The connection, while it is open.
     pub(crate) fn link(&self) -> Result<Arc<Link>, Fault> {
         let open = self.link.as_ref().filter(|link| link.is_open());
-        open.cloned().ok_or_else(|| Fault::upstream(&self.upstream.name(), "ended before it answered"))
+        open.cloned().ok_or_else(|| Fault::upstream(self.leases.connector.name(), "ended before it answered"))
     }
 
     /// Notes that something of a client goes over it: it ends with the call.
@@ -414,13 +411,13 @@ impl Lease {
 
     /// Notes whether the call waits for its client.
     fn note(&self, suspended: Option<(Instant, CancellationToken)>) {
-        let mut lent = self.upstream.leases.lent();
+        let mut lent = self.leases.lent();
         if let Some(call) = lent.calls.iter_mut().find(|call| call.number == self.number) {
             call.suspended = suspended;
         }
         drop(lent);
         // Whoever waits may have the call give way.
-        self.upstream.leases.freed.notify_waiters();
+        self.leases.freed.notify_waiters();
     }
 }
 
@@ -436,19 +433,19 @@ fn sort(inbox: &mut InboxReceiver, asked: &mut Vec<Request>) {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let upstream = Arc::clone(&self.upstream);
-        let Some(link) = self.link.take() else { return upstream.leases.free(self.number, false) };
-        let unused = !self.used && link.is_open() && !upstream.is_stopping();
+        let leases = Arc::clone(&self.leases);
+        let Some(link) = self.link.take() else { return leases.free(self.number, false) };
+        let unused = !self.used && link.is_open() && !leases.life.is_stopping();
         if let Some(inbox) = self.inbox.take().filter(|_| unused) {
             let (client, asked) = (self.client.clone(), std::mem::take(&mut self.asked));
-            upstream.keep_unused(Spare { client, link, inbox, asked, since: Instant::now() });
-            return upstream.leases.free(self.number, false);
+            leases.keep_unused(Spare { client, link, inbox, asked, since: Instant::now() });
+            return leases.free(self.number, false);
         }
-        upstream.leases.free(self.number, true);
+        leases.free(self.number, true);
         let client = self.client.clone();
         tokio::spawn(async move {
-            tokio::join!(link.wire.end(), upstream.prepare(&client));
-            upstream.leases.changed();
+            tokio::join!(link.wire().end(), leases.prepare(&client));
+            leases.changed();
         });
     }
 }

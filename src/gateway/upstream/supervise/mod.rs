@@ -1,9 +1,15 @@
 //! One configured upstream: keeping it up, its health, the connections it lends, who follows it, and its way to another
 //! process.
 
+pub(crate) mod current;
+pub(crate) mod demand;
+pub(crate) mod failures;
+pub(crate) mod follow;
 pub(crate) mod followers;
 pub(crate) mod health;
 pub(crate) mod lease;
+pub(crate) mod life;
 pub(crate) mod report;
+pub(crate) mod shared_legacy;
 pub(crate) mod supervisor;
 pub(crate) mod transfer;

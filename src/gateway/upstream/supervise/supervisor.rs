@@ -1,39 +1,46 @@
 //! Keeping one upstream up: start, watch, and start again after a growing wait.
 //!
+//! What it knows is kept by its parts ([`Current`], [`Demand`], [`Failures`], [`Followers`], [`Leases`], [`SharedLegacy`]),
+//! none of which knows it.
+//!
 //! Invariants: there is at most one native connection at a time; it is ended (its process group gone) before the next
 //! is started; a broken upstream never blocks anything but calls to itself.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::followers::{listen, subscribe_to};
-use super::health::End;
+use super::current::Current;
+use super::demand::Demand;
+use super::failures::Failures;
+use super::followers::Followers;
+use super::health::{End, HealthWatch, watch_aside};
 use super::lease::Leases;
-use super::transfer::{Awaited, whereabouts};
-use crate::config::{Filters, Start, Transport};
+use super::life::Life;
+use super::report::Report;
+use super::shared_legacy::SharedLegacy;
+use super::transfer::{self, Awaited, SharedChild, inherit, server_key};
+use crate::config::{Filters, Start, Transport, Upstream as Settings};
 use crate::gateway::changes::Changes;
 use crate::gateway::error::Fault;
-use crate::gateway::relay::Era;
-use crate::gateway::status::State;
+use crate::gateway::relay::{Era, Notification};
+use crate::gateway::status::{Audience, UpstreamState, UpstreamStatus};
 use crate::gateway::upstream::call::backoff::Backoff;
-use crate::gateway::upstream::call::concurrency::{Gate, Turn};
+use crate::gateway::upstream::call::concurrency::{ConcurrencyLimit, Permit};
 use crate::gateway::upstream::call::request::Role;
-use crate::gateway::upstream::catch_panic::outlived;
+use crate::gateway::upstream::catch_panic::catch_panic;
 use crate::gateway::upstream::inbox::Outlet;
 use crate::gateway::upstream::link::connection::Link;
+use crate::gateway::upstream::link::listen::{listen, subscribe_to};
 use crate::gateway::upstream::link::negotiate::{ClientIdentity, Connector};
+use crate::gateway::upstream::link::reconcile::reconcile;
 use crate::gateway::upstream::link::tasks::Tasks;
 use crate::gateway::upstream::lists::cache::TOLD;
-use crate::handover::Offer;
+use crate::handover::{Offer, Place};
 
 /// A wait before the next attempt that calls are held back for.
 const SHORT: Duration = Duration::from_millis(500);
@@ -50,85 +57,92 @@ static SERIAL: AtomicU64 = AtomicU64::new(0);
 #[derive(Debug)]
 pub(crate) struct Upstream {
     /// No other upstream of this process has or had the same.
-    pub(crate) serial: u64,
+    serial: u64,
     /// How it is reached.
-    pub(crate) connector: Connector,
-    /// Its state, and its connection while it is ready.
-    pub(crate) current: watch::Sender<(State, Option<Arc<Link>>)>,
-    /// The last connection of one that sleeps, and since when: what it has listed is still true of a child. An HTTP server
-    /// goes on without us.
-    asleep: Mutex<Option<(Arc<Link>, Instant)>>,
-    /// Whether somebody needs it, and how whoever waits for that is told.
-    needed: (AtomicBool, Notify),
-    /// Whether it is tried as soon as somebody calls, though it backs off.
-    eager: AtomicBool,
+    connector: Arc<Connector>,
+    /// How long it is to be kept up.
+    life: Life,
+    /// Its state, and its native connection.
+    current: Current,
+    /// Whether somebody needs it.
+    demand: Demand,
     /// How many requests it is given at once.
-    gate: Option<Arc<Gate>>,
-    /// The shared legacy connection to a server that is modern by nature, opened on demand.
-    pub(crate) shared_legacy: tokio::sync::Mutex<Option<Arc<Link>>>,
+    limit: Option<Arc<ConcurrencyLimit>>,
+    /// The legacy connection that sessions share, where the native one is modern.
+    legacy: SharedLegacy,
     /// Connections that single calls have for themselves.
-    pub(crate) leases: Leases,
+    leases: Arc<Leases>,
     /// Tasks that it is known to have.
-    pub(crate) tasks: Tasks,
-    /// Connections that ended.
-    pub(crate) restarts: AtomicU64,
+    tasks: Tasks,
+    /// Who follows its resources.
+    followers: Followers,
+    /// What was wrong.
+    failures: Arc<Failures>,
     /// How often another server was found behind its address.
     replaced: AtomicU64,
-    /// Who has subscribed to which resource over the shared legacy connection.
-    pub(crate) subscribers: Mutex<HashMap<String, HashSet<String>>>,
-    /// How many follow its resources over connections of their own, or over the shared one.
-    pub(crate) followers: Arc<AtomicUsize>,
-    /// What was wrong last.
-    last_error: Mutex<Option<Fault>>,
     /// Notifications of shared connections that belong to no request, of all upstreams, for every session.
     changes: Changes,
     /// Where shared connections leave them.
-    pub(crate) inbox: Outlet,
-    /// Asks for the end.
-    pub(crate) stop: CancellationToken,
-    /// Cancelled when another process has its child.
-    pub(crate) left: CancellationToken,
+    outlet: Outlet,
 }
 
 impl Upstream {
     /// Starts supervising, in a task that `supervisors` tracks. Of the children on offer it takes those that suit, and
-    /// `gate` is that of the upstream in whose place it comes.
+    /// `limit` is that of the upstream in whose place it comes.
     pub(crate) fn start(
         connector: Connector,
         changes: Changes,
         supervisors: &TaskTracker,
         offers: &mut Vec<Offer>,
-        gate: Option<Arc<Gate>>,
+        limit: Option<Arc<ConcurrencyLimit>>,
     ) -> (Arc<Self>, Vec<Awaited>) {
-        let settings = &connector.settings;
-        let state = if settings.start == Start::Lazy { State::Idle } else { State::Starting };
-        let leases = Leases::of(&settings.transport);
+        let (connector, life) = (Arc::new(connector), Life::default());
+        let settings = connector.settings();
+        let state = if settings.start == Start::Lazy { UpstreamState::Idle } else { UpstreamState::Starting };
         let width = settings.max_concurrency;
-        let gate = width.map(|width| gate.unwrap_or_else(|| Gate::new(width, settings.max_queue)));
+        let limit =
+            width.map(|width| limit.unwrap_or_else(|| ConcurrencyLimit::new(width, settings.max_queue)));
         let upstream = Arc::new(Self {
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
-            connector,
-            current: watch::Sender::new((state, None)),
-            asleep: Mutex::default(),
-            needed: (AtomicBool::new(false), Notify::new()),
-            eager: AtomicBool::new(false),
-            gate,
-            shared_legacy: tokio::sync::Mutex::default(),
-            leases,
+            current: Current::new(state),
+            demand: Demand::default(),
+            limit,
+            legacy: SharedLegacy::default(),
+            leases: Arc::new(Leases::new(Arc::clone(&connector), life.clone())),
             tasks: Tasks::default(),
-            restarts: AtomicU64::new(0),
+            followers: Followers::new(life.clone()),
+            failures: Arc::default(),
             replaced: AtomicU64::new(0),
-            subscribers: Mutex::default(),
-            followers: Arc::default(),
-            last_error: Mutex::default(),
-            inbox: Outlet::everybody(changes.clone()),
+            outlet: Outlet::everybody(changes.clone()),
             changes,
-            stop: CancellationToken::new(),
-            left: CancellationToken::new(),
+            connector,
+            life,
         });
-        let awaited = upstream.inherit(offers);
+        let awaited = inherit(&upstream.connector, &upstream.outlet, &upstream.life, offers);
+        for (place, awaited) in &awaited {
+            let link = Arc::clone(awaited.link());
+            match place {
+                Place::Native => drop(upstream.current.set(UpstreamState::Ready, Some(link))),
+                Place::SharedLegacy => upstream.legacy.put(link),
+            }
+        }
         supervisors.spawn(Arc::clone(&upstream).endure());
-        (upstream, awaited)
+        (upstream, awaited.into_iter().map(|(_, awaited)| awaited).collect())
+    }
+
+    /// What tells it from all others of this process.
+    pub(crate) const fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    /// How it is reached.
+    pub(crate) fn connector(&self) -> &Connector {
+        &self.connector
+    }
+
+    /// Its settings.
+    pub(crate) fn settings(&self) -> &Settings {
+        self.connector.settings()
     }
 
     /// The upstream's name.
@@ -136,39 +150,65 @@ impl Upstream {
         self.connector.name().as_str()
     }
 
+    /// How long it is to be kept up.
+    pub(crate) const fn life(&self) -> &Life {
+        &self.life
+    }
+
+    /// The connections that it lends.
+    pub(crate) const fn leases(&self) -> &Arc<Leases> {
+        &self.leases
+    }
+
+    /// Who follows its resources.
+    pub(crate) const fn followers(&self) -> &Followers {
+        &self.followers
+    }
+
+    /// Tasks that it is known to have.
+    pub(crate) const fn tasks(&self) -> &Tasks {
+        &self.tasks
+    }
+
+    /// How often another server was found behind its address.
+    pub(crate) fn replaced(&self) -> u64 {
+        self.replaced.load(Ordering::Relaxed)
+    }
+
     /// The native connection, waiting for a start that is under way.
     pub(crate) async fn native(&self) -> Result<Arc<Link>, Fault> {
         if let Some(link) = self.ready() {
             return Ok(link);
         }
-        self.need();
+        self.demand.need();
         let mut current = self.current.subscribe();
-        if self.eager.load(Ordering::SeqCst) {
-            let tried = current.wait_for(|(state, _)| *state != State::BackingOff);
+        if self.demand.is_eager() {
+            let tried = current.wait_for(|(state, _)| *state != UpstreamState::BackingOff);
             let _ = timeout(CHEAP, tried).await;
         }
         // A connection that has just been lost is as good as starting: the supervisor is about to notice.
         let lost = |link: &Option<Arc<Link>>| link.as_ref().is_some_and(|link| !link.is_open());
-        let under_way = |state: &State| matches!(state, State::Starting | State::Idle);
+        let under_way =
+            |state: &UpstreamState| matches!(state, UpstreamState::Starting | UpstreamState::Idle);
         let settled = current.wait_for(|(state, link)| !under_way(state) && !lost(link));
-        let (state, link) = match timeout(self.connector.settings.start_timeout, settled).await {
+        let (state, link) = match timeout(self.settings().start_timeout, settled).await {
             Ok(Ok(current)) => current.clone(),
-            _ => (State::Starting, None),
+            _ => (UpstreamState::Starting, None),
         };
         match link {
             Some(link) if link.is_open() => Ok(link),
-            _ => Err(self.unavailable(state)),
+            _ => Err(self.report(state).unavailable()),
         }
     }
 
     /// Whether the last attempt failed, so that the next one may well fail, too.
     pub(crate) fn is_failing(&self) -> bool {
-        self.error().is_some()
+        self.failures.last().is_some()
     }
 
     /// Waits for a short while until there is a native connection that is open: after one was lost.
     pub(crate) async fn renewed(&self) {
-        self.need();
+        self.demand.need();
         let mut current = self.current.subscribe();
         let open = current.wait_for(|(_, link)| link.as_ref().is_some_and(|link| link.is_open()));
         // Whoever waits then asks for the connection and is told why there is none.
@@ -176,15 +216,25 @@ impl Upstream {
     }
 
     /// What it is doing.
-    pub(crate) fn state(&self) -> State {
-        let state = self.current.borrow().0;
-        let partly = state == State::Ready && self.connector.endpoints.out() > 0;
-        if partly { State::Degraded } else { state }
+    pub(crate) fn state(&self) -> UpstreamState {
+        let state = self.current.state();
+        let partly = state == UpstreamState::Ready && self.connector.endpoints().out() > 0;
+        if partly { UpstreamState::Degraded } else { state }
+    }
+
+    /// A snapshot.
+    pub(crate) fn status(&self, audience: Audience) -> UpstreamStatus {
+        self.report(self.state()).status(self.current.link().as_deref(), audience)
+    }
+
+    /// What is told of it in this state.
+    fn report(&self, state: UpstreamState) -> Report<'_> {
+        Report { connector: &self.connector, state, failures: &self.failures }
     }
 
     /// The native connection if it is there now.
     pub(crate) fn ready(&self) -> Option<Arc<Link>> {
-        self.current.borrow().1.clone().filter(|link| link.is_open())
+        self.current.open()
     }
 
     /// The native connection, if it is there now; of one that sleeps its last one, which knows what it has.
@@ -192,98 +242,84 @@ impl Upstream {
         self.ready().or_else(|| self.asleep())
     }
 
-    /// The last connection of an upstream that sleeps; `None` while it runs, and if it never ran.
+    /// The last connection of an upstream that sleeps; `None` while it runs, and if it never ran. An HTTP server goes on
+    /// without us, so that what it has listed is not true for long.
     pub(crate) fn asleep(&self) -> Option<Arc<Link>> {
-        if self.state() != State::Idle {
+        if self.state() != UpstreamState::Idle {
             return None;
         }
-        let asleep = self.asleep.lock();
-        let is_http = matches!(self.connector.settings.transport, Transport::Http { .. });
-        let known = asleep.as_ref().filter(|(_, since)| !is_http || since.elapsed() < TOLD);
-        known.map(|(link, _)| Arc::clone(link))
+        let is_http = matches!(self.settings().transport, Transport::Http { .. });
+        let known = self.current.remembered().filter(|(_, since)| !is_http || since.elapsed() < TOLD);
+        known.map(|(link, _)| link)
     }
 
     /// What of it is shown.
     pub(crate) fn shows(&self) -> &Filters {
-        &self.connector.settings.shows
+        &self.settings().shows
     }
 
-    /// A request's turn, where only so many are let through at once.
-    pub(crate) async fn turn(&self, patience: Duration) -> Result<Option<Turn>, Fault> {
-        match &self.gate {
-            Some(gate) => gate.turn(self.connector.name(), patience).await.map(Some),
+    /// Tells everybody of a change of which a connection of one call's own has heard.
+    pub(crate) fn tell_change(&self, note: Notification) {
+        self.outlet.tell(self.connector.name(), note);
+    }
+
+    /// A request's permit, where only so many are let through at once.
+    pub(crate) async fn permit(&self, patience: Duration) -> Result<Option<Permit>, Fault> {
+        match &self.limit {
+            Some(limit) => limit.permit(self.connector.name(), patience).await.map(Some),
             None => Ok(None),
         }
     }
 
-    /// The next turn of a request that has given its first one back.
-    pub(crate) async fn turn_again(&self, patience: Duration) -> Result<Option<Turn>, Fault> {
-        match &self.gate {
-            Some(gate) => gate.turn_again(self.connector.name(), patience).await.map(Some),
+    /// The next permit of a request that has given its first one back.
+    pub(crate) async fn permit_again(&self, patience: Duration) -> Result<Option<Permit>, Fault> {
+        match &self.limit {
+            Some(limit) => limit.permit_again(self.connector.name(), patience).await.map(Some),
             None => Ok(None),
         }
     }
 
-    /// The gate, where only so many requests are let through at once, and what tells its server from others.
-    pub(crate) fn gate(&self) -> Option<(String, &Arc<Gate>)> {
-        Some((whereabouts(&self.connector.settings), self.gate.as_ref()?))
+    /// The limit, where only so many requests are let through at once, and what tells its server from others.
+    pub(crate) fn limit(&self) -> Option<(String, &Arc<ConcurrencyLimit>)> {
+        Some((server_key(self.settings()), self.limit.as_ref()?))
     }
 
     /// Lets as many requests through from now on as its settings say.
-    pub(crate) fn widen(&self) {
-        let settings = &self.connector.settings;
-        if let (Some(gate), Some(width)) = (&self.gate, settings.max_concurrency) {
-            gate.resize(width, settings.max_queue);
-        }
-    }
-
-    /// Wakes it if it sleeps.
-    fn need(&self) {
-        self.needed.0.store(true, Ordering::SeqCst);
-        self.needed.1.notify_one();
-    }
-
-    /// Forgets that it was needed.
-    pub(crate) fn unneeded(&self) {
-        self.needed.0.store(false, Ordering::SeqCst);
-    }
-
-    /// Waits until somebody needs it.
-    async fn until_needed(&self) {
-        while !self.needed.0.swap(false, Ordering::SeqCst) {
-            self.needed.1.notified().await;
+    pub(crate) fn resize_limit(&self) {
+        let settings = self.settings();
+        if let (Some(limit), Some(width)) = (&self.limit, settings.max_concurrency) {
+            limit.resize(width, settings.max_queue);
         }
     }
 
     /// The legacy connection that all sessions share; the native one where the server speaks nothing else.
     pub(crate) async fn shared_legacy(self: &Arc<Self>) -> Result<Arc<Link>, Fault> {
         let native = self.native().await?;
-        if native.era == Era::Legacy {
+        if native.era() == Era::Legacy {
             return Ok(native);
         }
         // A task of its own, since a caller that gives up must not end a server that is slow to start.
         let upstream = Arc::clone(self);
-        let opened = tokio::spawn(async move { upstream.open_shared_legacy(native).await });
+        let opened =
+            tokio::spawn(
+                async move { upstream.legacy.get_or_open(upstream.open_shared_legacy(native)).await },
+            );
         opened.await.map_err(|_| Fault::upstream(&self.name(), "could not be opened"))?
     }
 
-    /// Opens the shared legacy connection if it is not open; `native` where the server has no such thing.
-    async fn open_shared_legacy(self: &Arc<Self>, native: Arc<Link>) -> Result<Arc<Link>, Fault> {
-        let mut shared = self.shared_legacy.lock().await;
-        if let Some(link) = shared.as_ref().filter(|link| link.is_open()) {
-            return Ok(Arc::clone(link));
-        }
+    /// Opens the shared legacy connection; `native` where the server has no such thing.
+    async fn open_shared_legacy(&self, native: Arc<Link>) -> Result<Arc<Link>, Fault> {
         let client = ClientIdentity::default();
         // Nobody waits for a server that hangs when all is to end.
         let opened = tokio::select! {
-            opened = self.connector.open_legacy(&client, Role::Shared, self.inbox.clone()) => opened,
-            () = self.ending() => return Err(self.ends()),
+            opened = self.connector.open_legacy(&client, Role::Shared, self.outlet.clone()) => opened,
+            () = self.life.stopped() => return Err(self.ends()),
         };
         let link = match opened {
             Ok(link) => {
                 let link = Arc::new(link);
-                self.look_after(&link, self.connector.settings.health_interval);
-                link.reconcile();
+                self.look_after(&link, self.settings().health_interval);
+                reconcile(&link);
                 link
             }
             Err(fault) => {
@@ -291,66 +327,81 @@ impl Upstream {
                 native
             }
         };
-        subscribe_to(&link, self.subscribed()).await;
-        *shared = Some(Arc::clone(&link));
+        subscribe_to(&link, self.followers.subscribed()).await;
         Ok(link)
+    }
+
+    /// Watches over a connection beside the native one, until its end: it is asked at each interval, if there is one, and
+    /// after a lost request, and ended when it does not answer. Whoever needs it opens another.
+    pub(crate) fn look_after(&self, link: &Arc<Link>, interval: Option<Duration>) {
+        watch_aside(&self.connector, &self.failures, link, interval);
     }
 
     /// Waits until the first attempt has succeeded or failed.
     pub(crate) async fn tried(&self) {
         let mut current = self.current.subscribe();
-        let _ = current.wait_for(|(state, _)| *state != State::Starting).await;
+        let _ = current.wait_for(|(state, _)| *state != UpstreamState::Starting).await;
     }
 
     /// Asks for the end of all shared connections; the supervising task returns when they are gone.
     pub(crate) fn stop(&self) {
-        self.stop.cancel();
-    }
-
-    /// Waits until its end is asked for.
-    pub(crate) async fn ending(&self) {
-        self.stop.cancelled().await;
+        self.life.stop();
     }
 
     /// What is told to whoever asks for a connection then.
     pub(crate) fn ends(&self) -> Fault {
-        self.unavailable(State::Stopped)
-    }
-
-    /// Whether its end was asked for.
-    pub(crate) fn is_stopping(&self) -> bool {
-        self.stop.is_cancelled()
+        self.report(UpstreamState::Stopped).unavailable()
     }
 
     /// Waits until no request is in flight on the shared connections and those that are lent.
     pub(crate) async fn idle(&self) {
         self.leases.idle().await;
-        let native = self.current.borrow().1.clone();
-        let legacy = self.shared_legacy.lock().await.clone();
+        let native = self.current.link();
+        let legacy = self.legacy.get().await;
         for link in [native, legacy].into_iter().flatten() {
             link.idle().await;
         }
     }
 
-    /// What was wrong last.
-    pub(crate) fn error(&self) -> parking_lot::MutexGuard<'_, Option<Fault>> {
-        self.last_error.lock()
+    /// The children that may be handed over.
+    pub(crate) fn offers(&self) -> Vec<Offer> {
+        let movable = self.movable().into_iter();
+        movable.filter_map(|(place, link)| transfer::offer(&self.connector, place, &link)).collect()
+    }
+
+    /// The connections to those of the offered children that still are.
+    pub(crate) fn offered(&self, children: &[u32]) -> Vec<(u32, SharedChild)> {
+        let shared = self.movable().into_iter().filter_map(|(_, link)| {
+            let child = link.pid().filter(|child| children.contains(child))?;
+            Some((child, SharedChild::new(Arc::clone(&self.connector), self.life.clone(), link)))
+        });
+        shared.collect()
+    }
+
+    /// The connections that all clients share.
+    fn movable(&self) -> Vec<(Place, Arc<Link>)> {
+        let native = self.ready().map(|link| (Place::Native, link));
+        // Where the server speaks one era only, both are the same.
+        let other = |link: &Arc<Link>| native.as_ref().is_none_or(|(_, native)| !Arc::ptr_eq(native, link));
+        let legacy = self.legacy.now().filter(|link| link.is_open() && other(link));
+        native.clone().into_iter().chain(legacy.map(|link| (Place::SharedLegacy, link))).collect()
     }
 
     /// The supervising task. If it fails itself, the upstream backs off like any other that has broken, and the task is
     /// begun again.
     async fn endure(self: Arc<Self>) {
         let mut backoff = Backoff::default();
-        while let Err(panic) = outlived(Arc::clone(&self).supervise()).await {
+        while let Err(panic) = catch_panic(Arc::clone(&self).supervise()).await {
             let wait = backoff.next(Duration::ZERO);
             tracing::error!(upstream = self.name(), panic, retry_in = ?wait, "the supervision has failed");
-            *self.error() = Some(Fault::upstream(&self.name(), "met a bug of the gateway").because(panic));
-            self.retire(State::BackingOff).await;
+            let fault = Fault::upstream(&self.name(), "met a bug of the gateway").because(panic);
+            self.failures.set(Some(fault));
+            self.retire(UpstreamState::BackingOff).await;
             tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                () = self.stop.cancelled() => {}
+                () = sleep(wait) => {}
+                () = self.life.stopped() => {}
             }
-            self.current.send_replace((State::Starting, None));
+            self.current.set(UpstreamState::Starting, None);
         }
     }
 
@@ -358,27 +409,39 @@ impl Upstream {
     async fn supervise(self: Arc<Self>) {
         tokio::select! {
             () = self.lives() => {}
-            () = self.stop.cancelled() => {}
-            () = self.left.cancelled() => self.linger().await,
+            () = self.life.stopped() => {}
+            () = self.life.left() => self.linger().await,
         }
-        self.retire(State::Stopped).await;
+        self.retire(UpstreamState::Stopped).await;
+    }
+
+    /// Waits until the upstream is to be stopped, while another process watches over its child.
+    async fn linger(&self) {
+        if let Some(link) = self.ready() {
+            let mut closed = link.wire().closed();
+            tokio::select! {
+                _ = closed.wait_for(|closed| *closed) => drop(self.current.set(UpstreamState::Stopped, None)),
+                () = self.life.stopped() => return,
+            }
+        }
+        self.life.stopped().await;
     }
 
     /// One life after the other.
     async fn lives(&self) {
         let (mut backoff, mut due) = (Backoff::default(), Instant::now());
         loop {
-            if self.state() == State::Idle {
-                self.until_needed().await;
-                self.current.send_replace((State::Starting, None));
+            if self.state() == UpstreamState::Idle {
+                self.demand.needed().await;
+                self.current.set(UpstreamState::Starting, None);
             }
-            self.unneeded();
+            self.demand.forget();
             let began = Instant::now();
             let (fault, lived) = match self.live().await {
                 Ok(End::Replaced) => {
                     self.replaced.fetch_add(1, Ordering::Relaxed);
                     // Requests in flight have their connections for themselves and go on.
-                    self.current.send_replace((State::Starting, None));
+                    self.current.set(UpstreamState::Starting, None);
                     continue;
                 }
                 Ok(_) => {
@@ -395,28 +458,28 @@ impl Upstream {
                 due = now + wait;
                 tracing::warn!(upstream = self.name(), error, retry_in = ?wait, "the upstream is not available");
             }
-            *self.error() = Some(fault);
+            self.failures.set(Some(fault));
             // One that has worked is about to be back: whoever calls it waits for that instead of failing.
-            let worked = self.current.borrow().1.is_some() && due - now < SHORT;
-            self.retire(if worked { State::Starting } else { State::BackingOff }).await;
+            let worked = self.current.link().is_some() && due - now < SHORT;
+            self.retire(if worked { UpstreamState::Starting } else { UpstreamState::BackingOff }).await;
             self.rest(due, now - began).await;
-            self.current.send_replace((State::Starting, None));
-            self.eager.store(false, Ordering::SeqCst);
+            self.current.set(UpstreamState::Starting, None);
+            self.demand.set_eager(false);
         }
     }
 
     /// Waits before the next attempt, after one that took so long. To ask whether an HTTP server is back costs little where
     /// that is refused at once, so that it is done for whoever calls: nobody is told that it is away who need not be.
     async fn rest(&self, due: Instant, took: Duration) {
-        let is_http = matches!(self.connector.settings.transport, Transport::Http { .. });
+        let is_http = matches!(self.settings().transport, Transport::Http { .. });
         if !is_http || took > CHEAP {
             return sleep_until(due).await;
         }
         let called = async {
             sleep(BETWEEN).await;
-            self.until_needed().await;
+            self.demand.needed().await;
         };
-        self.eager.store(true, Ordering::SeqCst);
+        self.demand.set_eager(true);
         tokio::select! {
             () = sleep_until(due) => {}
             () = called => {}
@@ -431,72 +494,76 @@ impl Upstream {
         let link = if let Some(link) = inherited {
             link
         } else {
-            let opened = self.connector.open_native(self.inbox.clone()).await;
+            let opened = self.connector.open_native(self.outlet.clone()).await;
             // However long that took, it was no life.
             Arc::new(opened.map_err(|fault| (fault, Duration::ZERO))?)
         };
         let began = Instant::now();
         tracing::info!(
-            upstream = self.name(), era = ?link.era, version = link.handshake.version, "the upstream is ready"
+            upstream = self.name(), era = ?link.era(), version = link.handshake().version, "the upstream is ready"
         );
-        *self.error() = None;
-        self.current.send_replace((State::Ready, Some(Arc::clone(&link))));
+        self.failures.set(None);
+        self.current.set(UpstreamState::Ready, Some(Arc::clone(&link)));
         // What it has now need not be what it had, or what the one before had.
         self.changes.all_lists(self.connector.name());
-        if link.era == Era::Legacy && !goes_on {
+        if link.era() == Era::Legacy && !goes_on {
             self.changes.any_updated(self.connector.name());
         }
-        let _reading = Aborted(link.reconcile());
-        let _listening = Aborted(tokio::spawn(listen(Arc::clone(&link), self.subscribed())).abort_handle());
-        let end = self.watch(&link).await;
+        let _reading = Aborted(reconcile(&link));
+        let listening = tokio::spawn(listen(Arc::clone(&link), self.followers.subscribed()));
+        let _listening = Aborted(listening.abort_handle());
+        let end = self.health_watch().until_end(&link).await;
         if end == End::Idle || end == End::Replaced {
             return Ok(end);
         }
-        if !self.stop.is_cancelled() {
-            self.count_restart();
+        if !self.life.is_stopping() {
+            self.failures.count_restart();
         }
         let how = if end == End::Hung { "does not answer any more" } else { "has ended" };
         Err((Fault::upstream(&self.name(), how), began.elapsed()))
     }
 
-    /// How often another server was found behind its address.
-    pub(crate) fn replaced(&self) -> u64 {
-        self.replaced.load(Ordering::Relaxed)
+    /// Watches over the native connection.
+    fn health_watch(&self) -> HealthWatch<'_> {
+        HealthWatch {
+            connector: &self.connector,
+            current: &self.current,
+            demand: &self.demand,
+            followers: &self.followers,
+            legacy: &self.legacy,
+        }
     }
 
-    /// Counts a connection that ended by itself.
-    pub(crate) fn count_restart(&self) {
-        self.restarts.fetch_add(1, Ordering::Relaxed);
+    /// The native connection that was inherited, once it has its pipes; `None` without one, and if it never gets any.
+    async fn inherited(&self) -> Option<Arc<Link>> {
+        let link = self.ready()?;
+        if link.begins().await {
+            return Some(link);
+        }
+        self.current.set(UpstreamState::Starting, None);
+        None
     }
 
     /// Ends what nobody needs, and remembers what it has.
     async fn sleep(&self) {
-        let last = self.current.borrow().1.clone().map(|link| (link, Instant::now()));
-        *self.asleep.lock() = last;
+        self.current.remember();
         tracing::info!(upstream = self.name(), "the upstream is ended until somebody needs it");
-        self.retire(State::Idle).await;
+        self.retire(UpstreamState::Idle).await;
     }
 
     /// Takes the shared connections away from callers and ends them.
-    async fn retire(&self, state: State) {
-        let (_, native) = self.current.send_replace((state, None));
-        let legacy =
-            if matches!(state, State::Stopped | State::Idle) { Some(&self.shared_legacy) } else { None };
+    async fn retire(&self, state: UpstreamState) {
+        let native = self.current.set(state, None);
         let native = async {
             if let Some(link) = native {
-                let how = link.wire.end().await;
+                let how = link.wire().end().await;
                 tracing::debug!(upstream = self.name(), %how, "the connection");
             }
         };
         let others = async {
-            let Some(legacy) = legacy else { return };
-            let legacy = async {
-                let link = legacy.lock().await.take();
-                if let Some(link) = link {
-                    link.wire.end().await;
-                }
-            };
-            tokio::join!(self.leases.clear(), legacy);
+            if matches!(state, UpstreamState::Stopped | UpstreamState::Idle) {
+                tokio::join!(self.leases.clear(), self.legacy.end());
+            }
         };
         // Together: none waits for another's peer.
         tokio::join!(native, others);

@@ -61,18 +61,18 @@ async fn panic_of_the_supervision_makes_the_upstream_back_off_and_try_again() {
     let (upstream, _) = Upstream::start(connector, Changes::default(), &supervisors, &mut Vec::new(), None);
     let mut current = upstream.current.subscribe();
     for _ in 0..2 {
-        current.wait_for(|(state, _)| *state == State::BackingOff).await.unwrap();
+        current.wait_for(|(state, _)| *state == UpstreamState::BackingOff).await.unwrap();
         let error = upstream.status(Audience::Operator).last_error.unwrap();
         assert!(error.contains("overflow"), "{error}");
         let told = upstream.status(Audience::Downstream).last_error.unwrap();
         assert_eq!(told, "upstream `bug` met a bug of the gateway");
-        current.wait_for(|(state, _)| *state == State::Starting).await.unwrap();
+        current.wait_for(|(state, _)| *state == UpstreamState::Starting).await.unwrap();
     }
     assert!(asked.load(Ordering::Relaxed) >= 2);
     upstream.stop();
     supervisors.close();
     supervisors.wait().await;
-    assert_eq!(upstream.state(), State::Stopped);
+    assert_eq!(upstream.state(), UpstreamState::Stopped);
 }
 
 #[tokio::test]

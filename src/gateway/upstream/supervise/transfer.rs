@@ -1,8 +1,8 @@
 //! Handing an upstream's children over to the process that takes this one's place.
 //!
-//! Order: the old process offers each child that all clients share ([`Upstream::offers`]); the new one makes a connection
+//! Order: the old process offers each child that all clients share ([`offer`]); the new one makes a connection
 //! of each offer that suits its own configuration, which is ready but waits for its pipes; at the end the old one holds
-//! and passes them ([`Shared::hand_over`]), and the new one goes on with them ([`Awaited::adopt`]). A child that was
+//! and passes them ([`SharedChild::hand_over`]), and the new one goes on with them ([`Awaited::adopt`]). A child that was
 //! not passed, since it has ended or does not read, is started anew. Children of single sessions and of single calls
 //! end with the old process.
 
@@ -18,14 +18,14 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use super::supervisor::Upstream;
+use super::life::Life;
 use crate::config::{Limits, Transport, Upstream as Settings};
 use crate::gateway::relay::{Era, Severity, raw_string};
-use crate::gateway::status::State;
 use crate::gateway::upstream::call::handshake::Handshake;
 use crate::gateway::upstream::inbox::{Inbox, Outlet};
-use crate::gateway::upstream::link::connection::{Link, Wire};
+use crate::gateway::upstream::link::connection::Link;
 use crate::gateway::upstream::link::negotiate::Connector;
+use crate::gateway::upstream::link::wire::Wire;
 use crate::gateway::upstream::stdio::child::{Pipes, Process};
 use crate::gateway::upstream::stdio::connection::Stdio;
 use crate::gateway::upstream::stdio::fingerprint::ExecutableFingerprint;
@@ -43,25 +43,27 @@ const LARGEST: u64 = (1 << 31) - HEADROOM;
 #[derive(Debug)]
 pub(crate) struct Awaited {
     /// The child.
-    pub(crate) child: u32,
+    child: u32,
     /// What it was made of.
     files: ExecutableFingerprint,
     /// The connection.
-    pub(crate) shared: Shared,
+    shared: SharedChild,
 }
 
 /// A child's connection, and what it belongs to.
 #[derive(Clone, Debug)]
-pub(crate) struct Shared {
-    /// The upstream.
-    pub(crate) upstream: Arc<Upstream>,
+pub(crate) struct SharedChild {
+    /// How its upstream is reached.
+    connector: Arc<Connector>,
+    /// Whose it is to keep.
+    life: Life,
     /// The connection.
-    pub(crate) link: Arc<Link>,
+    link: Arc<Link>,
 }
 
 /// The ways of starting that decide whether two children are the same.
 #[derive(Serialize)]
-struct Recipe<'a> {
+struct DigestedSpec<'a> {
     /// The program.
     command: &'a str,
     /// Its arguments.
@@ -77,12 +79,12 @@ struct Recipe<'a> {
 }
 
 /// A digest of how an upstream's child is started, which tells nothing of the secrets in it.
-fn recipe(settings: &Settings) -> Option<String> {
+fn spec_digest(settings: &Settings) -> Option<String> {
     let Transport::Stdio { command, args, env, working_dir, limits, user } = &settings.transport else {
         return None;
     };
     let Limits { memory, tasks, open_files } = *limits;
-    let recipe = Recipe {
+    let spec = DigestedSpec {
         command,
         args,
         env: env.iter().map(|(name, value)| (name.as_str(), value.reveal())).collect(),
@@ -90,151 +92,98 @@ fn recipe(settings: &Settings) -> Option<String> {
         limits: [memory, tasks, open_files],
         user: user.as_deref(),
     };
-    let text = serde_json::to_vec(&recipe).ok()?;
+    let text = serde_json::to_vec(&spec).ok()?;
     Some(BASE64_STANDARD.encode(Sha256::digest(text)))
 }
 
 /// What tells an upstream's server from any other: its name, and how it is started or reached, as a digest.
-pub(crate) fn whereabouts(settings: &Settings) -> String {
+pub(crate) fn server_key(settings: &Settings) -> String {
     let how = match &settings.transport {
         Transport::Http { urls, .. } => Some(BASE64_STANDARD.encode(Sha256::digest(urls.join("\n")))),
-        Transport::Stdio { .. } => recipe(settings),
+        Transport::Stdio { .. } => spec_digest(settings),
     };
     format!("{} {}", settings.name, how.unwrap_or_default())
 }
 
-/// Whether the child is one that this upstream would start.
+/// The offer of a connection's child, unless that was made of something that has changed.
+pub(crate) fn offer(connector: &Connector, place: Place, link: &Link) -> Option<Offer> {
+    let Wire::Stdio { connection, process } = link.wire() else { return None };
+    let process = process.lock();
+    let process = process.as_ref()?;
+    let last = connection.last() + HEADROOM;
+    if !process.fingerprint().are_the_same() || last > LARGEST {
+        tracing::info!(upstream = %connector.name(), "the new process starts the upstream anew");
+        return None;
+    }
+    Some(Offer {
+        upstream: connector.name().to_string(),
+        place,
+        child: process.pid(),
+        spec: spec_digest(connector.settings())?,
+        files: process.fingerprint().files().to_vec(),
+        era: match link.era() {
+            Era::Legacy => handover::Era::Legacy,
+            Era::Modern => handover::Era::Modern,
+        },
+        version: link.handshake().version.clone(),
+        capabilities: link.handshake().capabilities.clone(),
+        instructions: link.handshake().instructions.clone(),
+        log: link.log_level().map(|least| raw_string(least.name())),
+        last,
+    })
+}
+
+/// Whether the child is one that an upstream with these settings would start.
 fn suits(offer: &Offer, settings: &Settings) -> bool {
-    offer.upstream == settings.name.as_str() && recipe(settings).as_ref() == Some(&offer.recipe)
+    offer.upstream == settings.name.as_str() && spec_digest(settings).as_ref() == Some(&offer.spec)
 }
 
-impl Connector {
-    /// A connection to a child that is to be handed over; what is sent over it waits until it is.
-    fn await_child(&self, offer: Offer, outlet: Outlet) -> Link {
-        let name = self.name();
-        let inbox = Inbox::new(name.clone(), outlet, Arc::clone(&self.settings.shows));
-        let connection = Stdio::awaiting(name.clone(), offer.last, self.limit, inbox.clone());
-        let handshake = Handshake {
-            version: offer.version,
-            capabilities: offer.capabilities,
-            instructions: offer.instructions,
-            server: None,
-        };
-        let wire = Wire::Stdio { connection, process: Mutex::default() };
-        let era = match offer.era {
-            handover::Era::Legacy => Era::Legacy,
-            handover::Era::Modern => Era::Modern,
-        };
-        let mut link = self.link(era, handshake, wire, inbox);
-        link.log = tokio::sync::Mutex::new(offer.log.as_deref().map(Severity::of));
-        link
-    }
+/// Begins with the children among these offers that an upstream would have started itself, before it is supervised.
+pub(crate) fn inherit(
+    connector: &Arc<Connector>,
+    outlet: &Outlet,
+    life: &Life,
+    offers: &mut Vec<Offer>,
+) -> Vec<(Place, Awaited)> {
+    let suiting = offers.extract_if(.., |offer| suits(offer, connector.settings()));
+    let awaited = suiting.map(|offer| {
+        let (place, child, files) =
+            (offer.place, offer.child, ExecutableFingerprint::noted(offer.files.clone()));
+        let link = Arc::new(await_child(connector, offer, outlet.clone()));
+        let shared = SharedChild { connector: Arc::clone(connector), life: life.clone(), link };
+        (place, Awaited { child, files, shared })
+    });
+    awaited.collect()
 }
 
-impl Upstream {
-    /// Begins with the children among these that it would have started itself; to be called before it is supervised.
-    pub(crate) fn inherit(self: &Arc<Self>, offers: &mut Vec<Offer>) -> Vec<Awaited> {
-        let mut awaited = Vec::new();
-        for offer in offers.extract_if(.., |offer| suits(offer, &self.connector.settings)) {
-            let (place, child, files) =
-                (offer.place, offer.child, ExecutableFingerprint::noted(offer.files.clone()));
-            let link = Arc::new(self.connector.await_child(offer, self.inbox.clone()));
-            match place {
-                Place::Native => {
-                    self.current.send_replace((State::Ready, Some(Arc::clone(&link))));
-                }
-                Place::SharedLegacy => {
-                    // Nobody else has it yet.
-                    if let Ok(mut shared) = self.shared_legacy.try_lock() {
-                        *shared = Some(Arc::clone(&link));
-                    }
-                }
-            }
-            awaited.push(Awaited { child, files, shared: Shared { upstream: Arc::clone(self), link } });
-        }
-        awaited
-    }
-
-    /// The native connection that was inherited, once it has its pipes; `None` without one, and if it never gets any.
-    pub(crate) async fn inherited(&self) -> Option<Arc<Link>> {
-        let link = self.ready()?;
-        let Wire::Stdio { connection, .. } = &link.wire else { return None };
-        if connection.begins().await {
-            return Some(link);
-        }
-        self.current.send_replace((State::Starting, None));
-        None
-    }
-
-    /// Waits until the upstream is to be stopped, while another process watches over its child.
-    pub(crate) async fn linger(&self) {
-        if let Some(link) = self.ready() {
-            let mut closed = link.wire.closed();
-            tokio::select! {
-                _ = closed.wait_for(|closed| *closed) => drop(self.current.send_replace((State::Stopped, None))),
-                () = self.stop.cancelled() => return,
-            }
-        }
-        self.stop.cancelled().await;
-    }
-
-    /// The children that may be handed over.
-    pub(crate) fn offers(&self) -> Vec<Offer> {
-        self.movable().into_iter().filter_map(|(place, link)| self.offer(place, &link)).collect()
-    }
-
-    /// The connections that all clients share.
-    fn movable(&self) -> Vec<(Place, Arc<Link>)> {
-        let native = self.ready().map(|link| (Place::Native, link));
-        let legacy = self.shared_legacy.try_lock().ok().and_then(|shared| shared.clone());
-        // Where the server speaks one era only, both are the same.
-        let other = |link: &Arc<Link>| native.as_ref().is_none_or(|(_, native)| !Arc::ptr_eq(native, link));
-        let legacy = legacy.filter(|link| link.is_open() && other(link));
-        native.clone().into_iter().chain(legacy.map(|link| (Place::SharedLegacy, link))).collect()
-    }
-
-    /// The offer of a connection's child, unless that was made of something that has changed.
-    fn offer(&self, place: Place, link: &Link) -> Option<Offer> {
-        let Wire::Stdio { connection, process } = &link.wire else { return None };
-        let process = process.lock();
-        let process = process.as_ref()?;
-        let last = connection.last() + HEADROOM;
-        if !process.fingerprint().are_the_same() || last > LARGEST {
-            tracing::info!(upstream = self.name(), "the new process starts the upstream anew");
-            return None;
-        }
-        Some(Offer {
-            upstream: self.name().to_owned(),
-            place,
-            child: process.pid(),
-            recipe: recipe(&self.connector.settings)?,
-            files: process.fingerprint().files().to_vec(),
-            era: match link.era {
-                Era::Legacy => handover::Era::Legacy,
-                Era::Modern => handover::Era::Modern,
-            },
-            version: link.handshake.version.clone(),
-            capabilities: link.handshake.capabilities.clone(),
-            instructions: link.handshake.instructions.clone(),
-            log: link.log.try_lock().ok().and_then(|log| log.map(|least| raw_string(least.name()))),
-            last,
-        })
-    }
-
-    /// The connections to those of the offered children that still are.
-    pub(crate) fn offered(self: &Arc<Self>, children: &[u32]) -> Vec<(u32, Shared)> {
-        let shared = self.movable().into_iter().filter_map(|(_, link)| {
-            let child = link.pid().filter(|child| children.contains(child))?;
-            Some((child, Shared { upstream: Arc::clone(self), link }))
-        });
-        shared.collect()
-    }
+/// A connection to a child that is to be handed over; what is sent over it waits until it is.
+fn await_child(connector: &Connector, offer: Offer, outlet: Outlet) -> Link {
+    let name = connector.name();
+    let inbox = Inbox::new(name.clone(), outlet, Arc::clone(&connector.settings().shows));
+    let connection = Stdio::awaiting(name.clone(), offer.last, connector.limit(), inbox.clone());
+    let handshake = Handshake {
+        version: offer.version,
+        capabilities: offer.capabilities,
+        instructions: offer.instructions,
+        server: None,
+    };
+    let wire = Wire::Stdio { connection, process: Mutex::default() };
+    let era = match offer.era {
+        handover::Era::Legacy => Era::Legacy,
+        handover::Era::Modern => Era::Modern,
+    };
+    connector.link(era, handshake, wire, inbox).logging(offer.log.as_deref().map(Severity::of))
 }
 
-impl Shared {
+impl SharedChild {
+    /// The child of a connection that all clients share.
+    pub(crate) const fn new(connector: Arc<Connector>, life: Life, link: Arc<Link>) -> Self {
+        Self { connector, life, link }
+    }
+
     /// The pipes.
     fn connection(&self) -> Option<&Arc<Stdio>> {
-        match &self.link.wire {
+        match self.link.wire() {
             Wire::Stdio { connection, .. } => Some(connection),
             Wire::Http(_) | Wire::Builtin(_) => None,
         }
@@ -242,7 +191,7 @@ impl Shared {
 
     /// Takes the child's process from the connection.
     fn take_process(&self) -> Option<Process> {
-        let Wire::Stdio { process, .. } = &self.link.wire else { return None };
+        let Wire::Stdio { process, .. } = self.link.wire() else { return None };
         process.lock().take()
     }
 
@@ -250,10 +199,10 @@ impl Shared {
     pub(crate) async fn hand_over(self) -> Option<ChildTransfer> {
         let child = self.link.pid()?;
         let passed = self.connection()?.hold().await?;
-        let pidfd = self.upstream.connector.reaper.pidfd(child);
+        let pidfd = self.connector.reaper().pidfd(child);
         let transfer = pidfd.map(|pidfd| pack(child, pidfd, passed));
         if let Err(error) = &transfer {
-            tracing::warn!(upstream = self.upstream.name(), %error, "the child cannot be handed over");
+            tracing::warn!(upstream = %self.connector.name(), %error, "the child cannot be handed over");
             self.go_on();
         }
         transfer.ok()
@@ -269,7 +218,7 @@ impl Shared {
     /// Leaves the child to the process that has its pipes.
     pub(crate) fn lend(&self, child: u32, peer: Sender) {
         if self.connection().is_some_and(|connection| connection.flow().lend(child, peer)) {
-            self.upstream.left.cancel();
+            self.life.leave();
         }
     }
 
@@ -310,30 +259,45 @@ impl Shared {
 }
 
 impl Awaited {
+    /// The child's pid.
+    pub(crate) const fn child(&self) -> u32 {
+        self.child
+    }
+
+    /// The connection.
+    pub(crate) const fn shared(&self) -> &SharedChild {
+        &self.shared
+    }
+
+    /// The connection that waits.
+    pub(crate) const fn link(&self) -> &Arc<Link> {
+        &self.shared.link
+    }
+
     /// Takes the child over that the other process has passed; without a transfer the upstream starts one of its own.
     /// Whether it was taken over.
     pub(crate) fn adopt(self, transfer: Option<ChildTransfer>, peer: &Sender) -> bool {
         let Self { child, files, shared } = self;
-        let (Some(connection), name) = (shared.connection(), shared.upstream.name()) else { return false };
+        let (Some(connection), name) = (shared.connection(), shared.connector.name()) else { return false };
         let was_passed = transfer.is_some();
         let unpacked = transfer.ok_or_else(|| io::ErrorKind::NotFound.into()).and_then(unpack);
         let adopted = unpacked.and_then(|(manifest, pidfd, pipes)| {
-            let process = Process::adopt(child, pidfd, files, &shared.upstream.connector.reaper)?;
+            let process = Process::adopt(child, pidfd, files, shared.connector.reaper())?;
             Ok((manifest, pipes, process))
         });
         match adopted {
             Ok(((rest, calls), pipes, mut process)) => {
-                tracing::info!(upstream = name, pid = child, "the child goes on in this process");
+                tracing::info!(upstream = %name, pid = child, "the child goes on in this process");
                 if let Some(ended) = process.take_ended() {
                     connection.outlive(ended);
                 }
-                shared.link.set_process(process);
+                shared.link.wire().set_process(process);
                 connection.borrow(child, peer.clone(), calls);
                 connection.begin(pipes, rest);
                 peer.send(&Message::OfChild { word: ChildMessage::Adopted { child } })
             }
             Err(error) => {
-                tracing::info!(upstream = name, pid = child, %error, "the child was not handed over");
+                tracing::info!(upstream = %name, pid = child, %error, "the child was not handed over");
                 connection.hang_up(false);
                 if was_passed {
                     // It has ended on the way. The other process cannot see that any more.

@@ -1,0 +1,397 @@
+//! Requests to one Streamable HTTP upstream: where each goes, the headers that it has, and the session that it belongs to.
+//!
+//! In the modern era a request goes to any endpoint, one after the other until one can be reached; in the legacy era to
+//! that of the session.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request as HttpRequest, Response as HttpResponse, StatusCode,
+    header,
+};
+use http_body_util::Full;
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
+
+use super::balancer::{Endpoints, Place, Target};
+use super::pool::{Pool, ResponseBody};
+use super::refusals::{Later, refused, unreachable, unusable};
+use super::sse::{content_type, is_stream};
+use crate::config::{Secret, UpstreamName};
+use crate::gateway::error::Fault;
+use crate::gateway::relay::{Era, MODERN, Message, Outcome, ParseError, Request, Response, method, raw};
+use crate::gateway::upstream::call::headers::{self, SESSION, VERSION};
+use crate::gateway::upstream::call::request::Role;
+use crate::gateway::upstream::inbox::Inbox;
+use crate::gateway::upstream::log_limit::LogRateLimit;
+
+/// How long ending a session may take, the wait for its turn included.
+const GOODBYE: Duration = Duration::from_secs(2);
+/// Sessions, of all servers, that are ended at once: each needs a descriptor.
+static GOODBYES: Semaphore = Semaphore::const_new(128);
+/// Requests to one server that are called off at once; a server that hangs must not cost a descriptor for each.
+const FAREWELLS: usize = 8;
+/// Complaints about what a server says that are logged in a second; the rest is counted.
+const COMPLAINTS: u32 = 20;
+/// As many headers a request has at most, beside those of the configuration and those that mirror parameters.
+const HEADERS: usize = 10;
+/// The header that resumes an event stream.
+const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
+/// How long nothing may come, the head of the answer included, before an event stream is opened anew.
+pub(crate) const SILENCE: Duration = Duration::from_secs(600);
+
+/// Makes and sends the requests of one connection (in the legacy era: one session).
+#[derive(Debug)]
+pub(crate) struct Requester {
+    /// Whose connection it is.
+    name: UpstreamName,
+    /// The pool.
+    pool: Pool,
+    /// The endpoints, of which each request of the modern era goes to any.
+    endpoints: Arc<Endpoints>,
+    /// Where a session of the legacy era is.
+    home: Option<Place>,
+    /// Configured headers.
+    headers: HeaderMap,
+    /// The era in which requests are sent.
+    era: Era,
+    /// The largest message, in bytes.
+    limit: usize,
+    /// The server's session, if it gave one.
+    session: OnceLock<HeaderValue>,
+    /// The agreed revision, for the header.
+    version: OnceLock<HeaderValue>,
+    /// The last identifier given out.
+    last: AtomicU64,
+    /// Whom messages without a request go to.
+    inbox: Inbox,
+    /// Who uses the connection.
+    role: Role,
+    /// True once the session is lost or the endpoint cannot be reached.
+    closed: watch::Sender<bool>,
+    /// How much of what is wrong with its messages may still be logged.
+    complaints: Mutex<LogRateLimit>,
+    /// Turns of requests that are called off.
+    farewells: Semaphore,
+}
+
+/// Where and how to connect.
+#[derive(Debug)]
+pub(crate) struct Endpoint<'a> {
+    /// Whose it is.
+    pub(crate) name: &'a UpstreamName,
+    /// The pool.
+    pub(crate) pool: &'a Pool,
+    /// The endpoints.
+    pub(crate) endpoints: &'a Arc<Endpoints>,
+    /// Configured headers, checked by the configuration.
+    pub(crate) headers: &'a BTreeMap<String, Secret>,
+    /// The largest message, in bytes.
+    pub(crate) limit: usize,
+}
+
+/// What came of asking for a stream.
+pub(crate) enum Got {
+    /// The stream.
+    Stream(Box<HttpResponse<ResponseBody>>),
+    /// The server has none, or the session is lost.
+    Nothing,
+    /// Not this one, or not now.
+    Refused,
+    /// It may have one another time.
+    Failure,
+}
+
+impl Requester {
+    /// A connection that has not spoken.
+    pub(crate) fn new(
+        endpoint: &Endpoint<'_>,
+        era: Era,
+        inbox: Inbox,
+        role: Role,
+    ) -> Result<Arc<Self>, Fault> {
+        let invalid = || Fault::upstream(endpoint.name, "is configured with an address that cannot be used");
+        let place = endpoint.endpoints.choose().ok_or_else(invalid)?;
+        let headers = endpoint.headers.iter().filter_map(|(name, value)| {
+            let mut value = HeaderValue::from_str(value.reveal()).ok()?;
+            value.set_sensitive(true);
+            Some((HeaderName::try_from(name).ok()?, value))
+        });
+        Ok(Arc::new(Self {
+            name: endpoint.name.clone(),
+            pool: endpoint.pool.clone(),
+            endpoints: Arc::clone(endpoint.endpoints),
+            home: Some(place).filter(|_| era == Era::Legacy),
+            headers: headers.collect(),
+            era,
+            limit: endpoint.limit,
+            session: OnceLock::new(),
+            version: OnceLock::new(),
+            last: AtomicU64::new(0),
+            inbox,
+            role,
+            closed: watch::Sender::new(false),
+            complaints: Mutex::new(LogRateLimit::new(COMPLAINTS)),
+            farewells: Semaphore::new(FAREWELLS),
+        }))
+    }
+
+    /// Whose connection it is.
+    pub(crate) const fn name(&self) -> &UpstreamName {
+        &self.name
+    }
+
+    /// The era in which requests are sent.
+    pub(crate) const fn era(&self) -> Era {
+        self.era
+    }
+
+    /// The largest message, in bytes.
+    pub(crate) const fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Whom messages without a request go to.
+    pub(crate) const fn inbox(&self) -> &Inbox {
+        &self.inbox
+    }
+
+    /// The identifier of the next request.
+    pub(crate) fn next_id(&self) -> u64 {
+        self.last.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Whether the server has given a session.
+    pub(crate) fn has_session(&self) -> bool {
+        self.session.get().is_some()
+    }
+
+    /// Notes the session that the answer to a handshake gives.
+    pub(crate) fn begin_session<B>(&self, response: &HttpResponse<B>) {
+        if let Some(session) = response.headers().get(&SESSION) {
+            let _ = self.session.set(session.clone());
+        }
+    }
+
+    /// Notes the agreed revision for the header of later requests.
+    pub(crate) fn agreed(&self, version: &str) {
+        if let Ok(version) = HeaderValue::from_str(version) {
+            let _ = self.version.set(version);
+        }
+    }
+
+    /// Notes that the session is lost.
+    pub(crate) fn lose(&self) {
+        self.closed.send_replace(true);
+    }
+
+    /// Whether it is lost.
+    pub(crate) fn is_closed(&self) -> bool {
+        *self.closed.borrow()
+    }
+
+    /// Becomes true when the session is lost or the endpoint cannot be reached.
+    pub(crate) fn closed(&self) -> watch::Receiver<bool> {
+        self.closed.subscribe()
+    }
+
+    /// Sends a message that is not a request.
+    pub(crate) async fn post(&self, message: &Message) -> Result<(), Fault> {
+        let target = self.target()?;
+        let request = self.request_to(&target, Method::POST, message.to_line().into());
+        match self.pool.request(&target, request).await {
+            Ok(response) if response.status().is_success() => Ok(()),
+            Ok(response) => Err(refused(&self.name, response.status(), None, None)),
+            Err(error) => Err(unreachable(&self.name, &target.uri, &error)),
+        }
+    }
+
+    /// The same for one of which only so many are sent at once: it calls a request off.
+    pub(crate) async fn post_farewell(&self, message: &Message) -> Result<(), Fault> {
+        let _turn = self.farewells.acquire().await;
+        self.post(message).await
+    }
+
+    /// Ends the session, as far as the server can be reached.
+    pub(crate) async fn end_session(&self) {
+        if self.has_session()
+            && !self.closed.send_replace(true)
+            && let Ok(target) = self.target()
+        {
+            let request = self.request_to(&target, Method::DELETE, Bytes::new());
+            let goodbye = async {
+                let _turn = GOODBYES.acquire().await;
+                self.pool.request(&target, request).await
+            };
+            let _ = timeout(GOODBYE, goodbye).await;
+        }
+    }
+
+    /// Where a message goes: to the session's endpoint, or to any where there is no session.
+    fn target(&self) -> Result<Arc<Target>, Fault> {
+        let home = self.home.as_ref().map(|place| Arc::clone(place.target()));
+        let any = || self.endpoints.choose().map(|place| Arc::clone(place.target()));
+        home.or_else(any).ok_or_else(|| unusable(&self.name))
+    }
+
+    /// A request with the headers that all have.
+    fn request_to(&self, target: &Target, method: Method, body: Bytes) -> HttpRequest<Full<Bytes>> {
+        let accept =
+            if method == Method::GET { "text/event-stream" } else { "application/json, text/event-stream" };
+        let mut request = HttpRequest::new(Full::new(body));
+        *request.method_mut() = method;
+        *request.uri_mut() = target.path.clone();
+        let headers = request.headers_mut();
+        headers.reserve(HEADERS + self.headers.len());
+        headers.extend(self.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
+        if let Some(host) = &target.host {
+            headers.entry(header::HOST).or_insert_with(|| host.clone());
+        }
+        if let Some(version) = self.version.get() {
+            headers.insert(VERSION, version.clone());
+        } else if self.era == Era::Modern {
+            headers.insert(VERSION, HeaderValue::from_static(MODERN));
+        }
+        if let Some(session) = self.session.get() {
+            headers.insert(SESSION, session.clone());
+        }
+        request
+    }
+
+    /// Sends a request to its session's endpoint, or to one after the other until one can be reached.
+    pub(crate) async fn send(
+        &self,
+        request: &Request,
+        body: &Bytes,
+        mirrors: &[(HeaderName, HeaderValue)],
+    ) -> Result<(HttpResponse<ResponseBody>, Option<Place>), Fault> {
+        let mut left = if self.home.is_some() { 1 } else { self.endpoints.len() };
+        loop {
+            left -= 1;
+            let chosen = if self.home.is_some() { None } else { self.endpoints.choose() };
+            let Some(place) = self.home.as_ref().or(chosen.as_ref()) else {
+                return Err(unusable(&self.name));
+            };
+            let target = place.target();
+            let mut post = self.request_to(target, Method::POST, body.clone());
+            if self.era == Era::Modern {
+                headers::of_request(request, mirrors, post.headers_mut());
+            }
+            match self.pool.request(target, post).await {
+                Ok(response) => {
+                    if self.passes_on(&response, place, left) {
+                        continue;
+                    }
+                    return Ok((response, chosen));
+                }
+                Err(error) => {
+                    place.failed();
+                    let fault = unreachable(&self.name, &target.uri, &error);
+                    // A connection that broke may have been that of this request alone.
+                    if !error.is_connect() {
+                        return Err(fault);
+                    }
+                    if left > 0 {
+                        continue;
+                    }
+                    // Others may still be reached, but never a session's.
+                    if self.home.is_some() || self.endpoints.out() == self.endpoints.len() {
+                        self.closed.send_replace(true);
+                    }
+                    return Err(fault.unprocessed());
+                }
+            }
+        }
+    }
+
+    /// Opens an event stream with GET.
+    pub(crate) async fn open_stream(&self, last: Option<&str>) -> Got {
+        let Ok(target) = self.target() else { return Got::Nothing };
+        let mut request = self.request_to(&target, Method::GET, Bytes::new());
+        request.headers_mut().remove(header::CONTENT_TYPE);
+        if let Some(last) = last.and_then(|last| HeaderValue::from_str(last).ok()) {
+            request.headers_mut().insert(LAST_EVENT, last);
+        }
+        let Ok(Ok(response)) = timeout(SILENCE, self.pool.request(&target, request)).await else {
+            return Got::Failure;
+        };
+        let status = response.status();
+        if status == StatusCode::NOT_FOUND && self.session.get().is_some() {
+            self.closed.send_replace(true);
+        }
+        match status {
+            _ if status.is_success() && is_stream(content_type(&response)) => Got::Stream(Box::new(response)),
+            // A server without such a stream says 405 (MCP 2025-11-25 §Listening for Messages from the Server).
+            StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED | StatusCode::NOT_FOUND => {
+                Got::Nothing
+            }
+            // Some servers have one stream only, and have not noticed that the one before has ended.
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::CONFLICT => Got::Failure,
+            _ if status.is_server_error() => Got::Failure,
+            _ if status.is_client_error() => Got::Refused,
+            _ => Got::Nothing,
+        }
+    }
+
+    /// A request of the server: answered here, refused, or handed on.
+    pub(crate) async fn asked(&self, request: Request, hand_on: impl FnOnce(Request) -> bool) -> bool {
+        let outcome = if request.method == method::PING {
+            Outcome::Result(raw(&serde_json::json!({})))
+        } else if self.role == Role::Shared {
+            Fault::method_not_found(&request.method).outcome()
+        } else {
+            return hand_on(request);
+        };
+        let answer = Message::Response(Response { id: Some(request.id), outcome });
+        if let Ok(target) = self.target() {
+            let answer = self.request_to(&target, Method::POST, answer.to_line().into());
+            // The stream is read on when the server takes its time.
+            let _ = timeout(GOODBYE, self.pool.request(&target, answer)).await;
+        }
+        true
+    }
+
+    /// The message in an event, if there is a readable one.
+    pub(crate) fn message(&self, data: Option<String>) -> Option<Message> {
+        let data = data.filter(|data| !data.is_empty())?;
+        Message::of_server(data.as_bytes(), || self.inbox.tell_loose())
+            .inspect_err(|error| self.complain(error))
+            .ok()
+    }
+
+    /// Logs what is wrong with a message.
+    pub(crate) fn complain(&self, error: &ParseError) {
+        let mut complaints = self.complaints.lock();
+        if complaints.admits(&self.name) {
+            tracing::warn!(upstream = %self.name, %error, "a message that is not MCP is ignored");
+        }
+    }
+
+    /// Notes what an answer says of its endpoint, and whether the request goes to another one, of which so many are left:
+    /// a server that says when to come back has not processed it (RFC 9110 §10.2.3, RFC 6585 §4).
+    fn passes_on(&self, response: &HttpResponse<ResponseBody>, place: &Place, left: usize) -> bool {
+        let (status, later) = (response.status(), Later::of(response));
+        let busy = status == StatusCode::TOO_MANY_REQUESTS
+            || status == StatusCode::SERVICE_UNAVAILABLE && later.is_some();
+        if busy && self.endpoints.len() > 1 {
+            place.rest(later.and_then(Later::wait));
+        } else if is_out(status) {
+            place.failed();
+        } else {
+            place.worked();
+        }
+        busy && left > 0 && self.endpoints.out() < self.endpoints.len()
+    }
+}
+
+/// Whether a status says that the endpoint itself is out of order (RFC 9110 §15.6).
+fn is_out(status: StatusCode) -> bool {
+    matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT)
+}
