@@ -47,6 +47,17 @@ pub struct Pattern {
 pub(super) const SELECTION: Kind<Selection> =
     Kind::new("a table with `allow`, `deny` and `rename`", selection);
 
+/// A selection of resources: clients use the addresses that a server gives, so that these cannot be renamed.
+pub(super) const RESOURCES: Kind<Selection> =
+    Kind::new("a table with `allow`, `deny` and `rename`", |key, value, reader| {
+        let read = selection(key, value, reader);
+        if let Some(rename) = value.get_ref().as_table().and_then(|table| table.get("rename")) {
+            let message = "`resources.rename` cannot be: clients use the addresses that a server gives";
+            reader.refuse(&rename.span(), message, "remove it");
+        }
+        read
+    });
+
 impl Filters {
     /// Whether everything is shown as it is.
     #[must_use]
@@ -271,7 +282,7 @@ fn patterns(key: &str, full: &str, items: &DeArray<'_>, reader: &mut Reader<'_>)
     patterns
 }
 
-/// Reads new names. Clients use the addresses of resources that a server gives, so that these cannot have any.
+/// Reads new names.
 fn renamed(key: &str, full: &str, names: &DeTable<'_>, reader: &mut Reader<'_>) -> BTreeMap<String, String> {
     let (mut renamed, mut taken) = (BTreeMap::new(), BTreeSet::new());
     for (old, new) in names {

@@ -650,6 +650,6 @@ table! {
               and the parameters of a segment (;x) make no difference; the case of the path does. A URI that \
               climbs by .. or has a NUL is never shown where there is a pattern.",
         example: "{ allow = [\"file:///srv/*\"] }",
-        ..Key::new("resources", filters::SELECTION)
+        ..Key::new("resources", filters::RESOURCES)
     };
 }

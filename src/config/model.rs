@@ -119,7 +119,7 @@ pub struct Upstream {
     /// Whether legacy sessions share one process.
     pub sharing: Sharing,
     /// What of it is shown, and under which names.
-    pub shows: Arc<Filters>,
+    pub filters: Arc<Filters>,
     /// How many requests it is given at once; `None` is no limit.
     pub max_concurrency: Option<usize>,
     /// How many more may wait for their turn. Default 100.
@@ -333,34 +333,37 @@ fn absolute(file: &Path, problems: &mut Problems) -> Option<PathBuf> {
 impl Upstream {
     /// Reads `[upstreams.NAME]`; `None` if it cannot be reached in any way.
     pub(super) fn read(name: &Spanned<&str>, section: &mut Section<'_, '_>) -> Option<Self> {
-        let start_timeout = section.get(&keys::START_TIMEOUT);
-        let request_timeout = section.get(&keys::REQUEST_TIMEOUT);
-        let sharing = section.get(&keys::SHARING);
-        let idle_timeout = section.get(&keys::IDLE_TIMEOUT);
-        let health_interval = section.get(&keys::HEALTH_INTERVAL);
-        let max_concurrency = section.find(&keys::MAX_CONCURRENCY);
-        let max_queue = section.get(&keys::MAX_QUEUE);
-        let start = section.get(&keys::START);
-        let shows = Filters {
-            tools: section.find(&keys::TOOLS).unwrap_or_default(),
-            prompts: section.find(&keys::PROMPTS).unwrap_or_default(),
-            resources: section.find(&keys::RESOURCES).unwrap_or_default(),
-        };
+        let settings = Self::read_settings(section);
         let transport = Transport::read(name, section);
         let name = name::allowed_name(name, section.reader())?;
-        Some(Self {
-            name,
-            transport: transport?,
-            start_timeout,
-            request_timeout,
-            sharing,
-            shows: Arc::new(shows),
-            max_concurrency,
-            max_queue,
-            start,
-            idle_timeout,
-            health_interval,
-        })
+        Some(Self { name, transport: transport?, ..settings })
+    }
+
+    /// The built-in upstream, which has no table and is not reached by any transport: the defaults.
+    #[must_use]
+    pub fn builtin() -> Self {
+        Section::defaults(Self::read_settings)
+    }
+
+    /// Reads what upstreams of any transport have.
+    fn read_settings(section: &mut Section<'_, '_>) -> Self {
+        Self {
+            name: UpstreamName::builtin(),
+            transport: Transport::Http { urls: Vec::new(), headers: BTreeMap::new(), ca_file: None },
+            start_timeout: section.get(&keys::START_TIMEOUT),
+            request_timeout: section.get(&keys::REQUEST_TIMEOUT),
+            sharing: section.get(&keys::SHARING),
+            idle_timeout: section.get(&keys::IDLE_TIMEOUT),
+            health_interval: section.get(&keys::HEALTH_INTERVAL),
+            max_concurrency: section.find(&keys::MAX_CONCURRENCY),
+            max_queue: section.get(&keys::MAX_QUEUE),
+            start: section.get(&keys::START),
+            filters: Arc::new(Filters {
+                tools: section.find(&keys::TOOLS).unwrap_or_default(),
+                prompts: section.find(&keys::PROMPTS).unwrap_or_default(),
+                resources: section.find(&keys::RESOURCES).unwrap_or_default(),
+            }),
+        }
     }
 }
 

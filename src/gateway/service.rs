@@ -1,6 +1,5 @@
 //! The gateway as the daemon sees it: start, serve, report, stop.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -21,7 +20,7 @@ use super::metrics::{self, Metric, Metrics};
 use super::session::{PeerLink, SessionStore};
 use super::status::{Audience, Status, UpstreamState, UpstreamStatus};
 use super::upstream::{self, Builtin, Connector, Pool, Reaper, Upstream};
-use crate::config::{Config, Prefix, Sharing, Start, Transport, Upstream as Settings, UpstreamName};
+use crate::config::{Config, Prefix, Sharing, Transport, Upstream as Settings};
 use crate::drain::Watch;
 use crate::handover::Offer;
 use crate::sys::net::Listener;
@@ -308,17 +307,5 @@ pub(super) fn pool_for<'a>(upstreams: impl IntoIterator<Item = &'a Settings>) ->
 
 /// The built-in upstream's settings; nothing of them but the name is used.
 fn builtin_settings() -> Settings {
-    Settings {
-        name: UpstreamName::builtin(),
-        transport: Transport::Http { urls: Vec::new(), headers: BTreeMap::new(), ca_file: None },
-        start_timeout: std::time::Duration::from_secs(5),
-        request_timeout: std::time::Duration::from_secs(30),
-        sharing: Sharing::Shared,
-        shows: Arc::default(),
-        max_concurrency: None,
-        max_queue: 0,
-        start: Start::Eager,
-        idle_timeout: None,
-        health_interval: None,
-    }
+    Settings { sharing: Sharing::Shared, health_interval: None, ..Settings::builtin() }
 }

@@ -66,7 +66,7 @@ impl Link {
             cache: Arc::clone(inbox.cache()),
             inbox,
             calls: TaskTracker::new(),
-            shows: Arc::clone(&settings.shows),
+            shows: Arc::clone(&settings.filters),
             idle_limit: settings.idle_timeout,
             activity: Arc::default(),
             log: tokio::sync::Mutex::default(),

@@ -235,7 +235,7 @@ impl Connector {
 
     /// Where a new connection leaves what belongs to no request.
     fn inbox(&self, outlet: Outlet) -> Inbox {
-        Inbox::new(self.name().clone(), outlet, Arc::clone(&self.settings.shows))
+        Inbox::new(self.name().clone(), outlet, Arc::clone(&self.settings.filters))
     }
 
     /// Starts the child, or prepares the HTTP connection.

@@ -255,7 +255,7 @@ impl Upstream {
 
     /// What of it is shown.
     pub(crate) fn shows(&self) -> &Filters {
-        &self.settings().shows
+        &self.settings().filters
     }
 
     /// Tells everybody of a change of which a connection of one call's own has heard.

@@ -25,12 +25,8 @@ fn settings(port: u16, start_timeout: Duration) -> Settings {
         start_timeout,
         request_timeout: Duration::from_secs(5),
         sharing: Sharing::Shared,
-        shows: Arc::default(),
-        max_concurrency: None,
-        max_queue: 0,
-        start: Start::Eager,
-        idle_timeout: None,
         health_interval: None,
+        ..Settings::builtin()
     }
 }
 

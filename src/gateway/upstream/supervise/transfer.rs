@@ -159,7 +159,7 @@ pub(crate) fn inherit(
 /// A connection to a child that is to be handed over; what is sent over it waits until it is.
 fn await_child(connector: &Connector, offer: Offer, outlet: Outlet) -> Link {
     let name = connector.name();
-    let inbox = Inbox::new(name.clone(), outlet, Arc::clone(&connector.settings().shows));
+    let inbox = Inbox::new(name.clone(), outlet, Arc::clone(&connector.settings().filters));
     let connection = Stdio::awaiting(name.clone(), offer.last, connector.limit(), inbox.clone());
     let handshake = Handshake {
         version: offer.version,
