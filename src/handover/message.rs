@@ -245,7 +245,7 @@ mod text_or_none {
 mod offers {
     use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
 
-    use super::Offer;
+    use crate::handover::child::Offer;
 
     /// Writes them.
     pub(super) fn serialize<S: Serializer>(offers: &[Offer], to: S) -> Result<S::Ok, S::Error> {
