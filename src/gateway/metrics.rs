@@ -5,7 +5,6 @@
 //! and counts. A name, once there, keeps its meaning; counters begin at 0 in each process, also after an upgrade.
 
 use std::fmt;
-use std::sync::Weak;
 
 use parking_lot::Mutex;
 use prometheus_client::collector::Collector;
@@ -15,8 +14,8 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use super::service::Inner;
 use super::status::{Audience, UpstreamState, UpstreamStatus};
+use super::status_source::StatusSource;
 
 /// The beginning of every name.
 const PREFIX: &str = "mcpeg";
@@ -53,7 +52,7 @@ struct Told(Box<dyn Fn() -> Vec<Metric> + Send + Sync>);
 
 /// Everything that is told.
 #[derive(Debug)]
-pub(super) struct Metrics(Mutex<Registry>);
+pub(crate) struct Metrics(Mutex<Registry>);
 
 impl Metric {
     /// A number that only grows.
@@ -130,7 +129,7 @@ impl Metrics {
     ///
     /// # Panics
     /// Never: writing into a string does not fail.
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         let registry = self.0.lock();
         prometheus_text::encode(&mut text, &registry).expect("a string takes all that is written");
@@ -139,19 +138,14 @@ impl Metrics {
 }
 
 /// What the gateway itself tells.
-pub(super) fn of_gateway(gateway: Weak<Inner>) -> Box<dyn Fn() -> Vec<Metric> + Send + Sync> {
-    Box::new(move || gateway.upgrade().map(|gateway| all(&gateway)).unwrap_or_default())
-}
-
-/// The numbers of a gateway.
-fn all(gateway: &Inner) -> Vec<Metric> {
-    let status = gateway.status(Audience::Downstream);
+pub(super) fn of_gateway(source: &StatusSource) -> Vec<Metric> {
+    let status = source.status(Audience::Downstream);
     let version = vec![("version", status.version)];
     let restarts = |upstream: &UpstreamStatus| (vec![("upstream", upstream.name.clone())], upstream.restarts);
     vec![
         Metric::gauges("build_info", "The version that runs; the value is always 1", [(version, 1)]),
         Metric::gauge("uptime_seconds", "Seconds since this process serves", status.uptime_seconds),
-        Metric::counter("requests", "MCP messages that clients have posted", gateway.posted()),
+        Metric::counter("requests", "MCP messages that clients have posted", source.posted()),
         Metric::gauge(
             "requests_in_flight",
             "MCP requests that are not answered yet",

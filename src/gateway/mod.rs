@@ -6,15 +6,16 @@
 //! | `session` | legacy sessions: their connections, calls in flight, messages for their GET stream |
 //! | `catalog` | merged lists, and which upstream a name belongs to |
 //! | `upstream` | child processes and HTTP endpoints, supervised; one request on its way |
-//! | `status`, `metrics` | what the gateway tells about itself |
-//! | `transfer`, `handover` | sessions and children on their way to another process, or from one |
-//! | `apply` | another configuration for a running gateway, and what is no longer in it |
+//! | `status`, `status_source`, `metrics`, `requests` | what the gateway tells about itself |
+//! | `handover` | children on their way to another process, or from one |
+//! | `reload` | another configuration for a running gateway |
+//! | `upstream_tasks` | the tasks that supervise, end and replace upstreams |
+//! | `service` | the gateway as a whole of these parts |
 //! | `relay` | JSON-RPC envelopes with raw payloads, and the differences between the eras |
 //!
 //! Invariants: payloads pass as their sender wrote them; what belongs to one request stays in order; a broken
 //! upstream affects only calls to itself; no child outlives the gateway.
 
-mod apply;
 mod catalog;
 mod changes;
 mod client;
@@ -25,15 +26,18 @@ mod handover;
 mod http;
 mod metrics;
 mod relay;
+mod reload;
+mod requests;
 mod service;
 mod session;
 mod status;
-mod transfer;
+mod status_source;
 mod upstream;
+mod upstream_tasks;
 
-pub use apply::{NotReady, Prepared, Reloaded};
 pub use error::Error;
 pub use http::Expected;
 pub use metrics::{Labels, Metric};
+pub use reload::{NotReady, Prepared, Reloaded};
 pub use service::Gateway;
 pub use status::{Era, Status, UpstreamState, UpstreamStatus};

@@ -1,28 +1,36 @@
-//! The gateway as the daemon sees it: start, serve, report, stop.
+//! The gateway as the daemon sees it: start, serve, report, reload, hand over, stop. It is made of parts that own their
+//! state; this file is where they are put together, and nobody else sees all of them.
 
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::catalog::{self, RoutingHandle, RoutingTable};
 use super::changes::Changes;
 use super::complaints::Complaints;
 use super::error::Error;
-use super::handover::Handover;
-use super::http;
+use super::handover::ChildHandover;
+use super::http::{
+    self, Admission, Continuations, Front, Guard, Handlers, Health, Legacy, Modern, PendingCall, Pipeline,
+    Slots, SuspendedCalls, TaskOwners,
+};
 use super::metrics::{self, Metric, Metrics};
+use super::reload::Prepared;
+use super::requests::RequestCounter;
 use super::session::{PeerLink, SessionStore};
-use super::status::{Audience, Status, UpstreamState, UpstreamStatus};
-use super::upstream::{self, Builtin, Connector, Pool, Reaper, Upstream};
-use crate::config::{Config, Prefix, Sharing, Transport, Upstream as Settings};
+use super::status::{Audience, Status};
+use super::status_source::StatusSource;
+use super::upstream::Builtin;
+use super::upstream_tasks::UpstreamTasks;
+use crate::config::{Config, Prefix};
 use crate::drain::Watch;
-use crate::handover::Offer;
+use crate::handover::channel::Sender;
+use crate::handover::{ChildMessage, ChildTransfer, Offer, Permits, Round, Session as SavedSession};
 use crate::sys::net::Listener;
 
 /// How long ending everything may take where nobody is in a hurry.
@@ -32,60 +40,42 @@ const LAST: Duration = Duration::from_millis(1200);
 
 /// A running gateway; clones share it.
 #[derive(Clone)]
-pub struct Gateway(pub(super) Arc<Inner>);
+pub struct Gateway(Arc<Parts>);
 
-/// What handlers work with.
-pub(crate) struct Inner {
-    /// The upstreams and what is behind which endpoint.
-    pub(crate) routing: Arc<RoutingHandle>,
-    /// Legacy sessions.
-    pub(crate) sessions: SessionStore,
-    /// Requests of modern clients that wait for their answers to a server's questions.
-    pub(crate) held: Arc<http::Held>,
-    /// Repetitions of such requests that another process goes on with, or this one for another.
-    pub(crate) rounds: http::Rounds,
-    /// The way to the process before or after this one.
-    pub(crate) peer: Arc<PeerLink>,
-    /// Children on their way from the process before, or to the one after this one.
-    pub(super) handover: Handover,
-    /// Set while connections are left to wait: another process takes over.
-    pub(crate) paused: watch::Sender<bool>,
-    /// The connections of clients.
-    pub(crate) slots: Arc<http::Slots>,
-    /// Bodies of requests that are not complete.
-    pub(crate) bodies: Arc<http::Bodies>,
-    /// What is logged about clients.
-    pub(crate) complaints: Arc<Complaints>,
+/// What it is made of.
+struct Parts {
+    /// The configuration in force, and what is behind which endpoint.
+    routing: Arc<RoutingHandle>,
+    /// The tasks of upstreams.
+    upstreams: UpstreamTasks,
     /// What upstreams announce.
-    pub(crate) changes: Changes,
-    /// Cancelled when the drain begins.
-    pub(crate) draining: CancellationToken,
-    /// Requests in flight.
-    requests: Arc<AtomicUsize>,
-    /// Messages that clients have posted.
-    posted: AtomicU64,
+    changes: Changes,
+    /// Legacy sessions.
+    sessions: Arc<SessionStore>,
+    /// Requests of modern clients that wait for their answers to a server's questions.
+    suspended: Arc<SuspendedCalls<PendingCall>>,
+    /// Repetitions of such requests that another process goes on with, or this one for another.
+    continuations: Arc<Continuations>,
+    /// Whose tasks are whose.
+    owners: Arc<TaskOwners>,
+    /// The way to the process before or after this one.
+    peer: Arc<PeerLink>,
+    /// Children on their way from the process before, or to the one after this one.
+    children: ChildHandover,
+    /// Set while connections are left to wait: another process takes over.
+    paused: watch::Sender<bool>,
+    /// The connections of clients.
+    slots: Arc<Slots>,
+    /// What is logged about clients.
+    complaints: Arc<Complaints>,
     /// What is told to whoever monitors.
-    pub(super) metrics: Metrics,
-    /// When the gateway was started.
-    started: Instant,
-    /// The tasks that supervise upstreams.
-    supervisors: TaskTracker,
-    /// The tasks that end and reap children.
-    reaper: Reaper,
-    /// The tasks that end upstreams which a reload has replaced.
-    pub(super) retiring: TaskTracker,
-    /// Cancelled when these must not wait any longer.
-    pub(super) stopping: CancellationToken,
-}
-
-/// Counts one request in flight until dropped.
-#[derive(Debug)]
-pub(crate) struct InFlight(Arc<AtomicUsize>);
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
+    metrics: Arc<Metrics>,
+    /// What is told to whoever asks.
+    status: Arc<StatusSource>,
+    /// What requests lead to.
+    handlers: Arc<Handlers>,
+    /// Cancelled when the drain begins.
+    draining: CancellationToken,
 }
 
 impl Gateway {
@@ -96,63 +86,71 @@ impl Gateway {
     /// # Errors
     /// [`Error::Certificates`] if an upstream needs TLS and the system has no certificates.
     pub fn start(config: &Config, offers: Vec<Offer>) -> Result<Self, Error> {
-        let pool = pool_for(&config.upstreams)?;
         let builtin = Arc::new(Builtin::new(config.sources.first().cloned()));
-        let (changes, reaper, supervisors) = (Changes::default(), Reaper::default(), TaskTracker::new());
-        let connector = |settings: &Settings, builtin: Option<&Arc<Builtin>>| {
-            Connector::new(settings, &pool, config.server.max_message_size, &reaper, builtin.cloned())
-        };
-        let connectors = config.upstreams.iter().map(|settings| connector(settings, None));
-        let connectors = connectors.chain(std::iter::once(connector(&builtin_settings(), Some(&builtin))));
-        // All of them before any: a configuration that cannot be used starts nothing.
-        let connectors: Vec<Connector> = connectors.collect::<Result<_, _>>()?;
+        let (changes, draining) = (Changes::default(), CancellationToken::new());
+        let upstreams = UpstreamTasks::new(changes.clone());
         // Where names must not clash, the lists are needed before the pipes are there.
         let never = config.server.prefix == Prefix::Never;
-        let mut offers = if never { Vec::new() } else { offers };
-        let start = |connector| Upstream::start(connector, changes.clone(), &supervisors, &mut offers, None);
-        let (upstreams, awaited): (_, Vec<_>) = connectors.into_iter().map(start).unzip();
-        let table = RoutingTable::new(config.server.clone(), upstreams).beside(&config.disabled);
-        let (complaints, peer) = (Arc::<Complaints>::default(), Arc::<PeerLink>::default());
+        let offers = if never { Vec::new() } else { offers };
+        let (started, awaited) = upstreams.start_all(config, &builtin, offers)?;
+        let table = RoutingTable::new(config.server.clone(), started).beside(&config.disabled);
         let routing = Arc::new(RoutingHandle::new(table));
-        let sessions = SessionStore::new(
-            Arc::clone(&routing),
-            Arc::clone(&peer),
-            changes.clone(),
-            Arc::clone(&complaints),
+        let (complaints, peer) = (Arc::<Complaints>::default(), Arc::<PeerLink>::default());
+        let requests = Arc::<RequestCounter>::default();
+        let sessions = SessionStore::new(share(&routing), share(&peer), changes.clone(), share(&complaints));
+        let sessions = Arc::new(sessions);
+        let status = Arc::new(StatusSource::new(share(&routing), share(&sessions), share(&requests)));
+        let (metrics, slots, suspended) =
+            (Arc::<Metrics>::default(), Arc::<Slots>::default(), Arc::<SuspendedCalls<_>>::default());
+        let owners = Arc::new(TaskOwners::new(share(&routing), share(&sessions), share(&peer)));
+        let continuations =
+            Arc::new(Continuations::new(share(&suspended), share(&owners), share(&requests), share(&peer)));
+        let modern = Modern::new(share(&routing), changes.clone(), share(&continuations), draining.clone());
+        let legacy = Legacy::new(
+            (share(&sessions), share(&routing)),
+            (share(&peer), share(&owners)),
+            share(&complaints),
+            draining.clone(),
         );
-        let inner = Arc::new(Inner {
+        let guard = Guard::new(share(&routing), share(&complaints));
+        let pipeline = Pipeline::new(guard, share(&routing), requests, (modern, legacy));
+        let health = Health::new(share(&routing), share(&status), draining.clone());
+        let handlers = Arc::new(Handlers::new(share(&routing), pipeline, health, share(&metrics)));
+        let children = ChildHandover::new(awaited, share(&routing), share(&peer));
+        let paused = watch::Sender::new(false);
+        let gateway = Self(Arc::new(Parts {
             routing,
-            sessions,
-            held: Arc::default(),
-            rounds: http::Rounds::default(),
-            peer,
-            handover: Handover::new(awaited.into_iter().flatten().collect()),
-            paused: watch::Sender::new(false),
-            slots: Arc::default(),
-            bodies: Arc::default(),
-            complaints,
+            upstreams,
             changes,
-            draining: CancellationToken::new(),
-            requests: Arc::default(),
-            posted: AtomicU64::new(0),
-            metrics: Metrics::default(),
-            started: Instant::now(),
-            supervisors,
-            reaper,
-            retiring: TaskTracker::new(),
-            stopping: CancellationToken::new(),
-        });
-        inner.slots.check(config.server.max_connections);
-        let observed = Arc::downgrade(&inner);
-        builtin.observe(Box::new(move || {
-            observed.upgrade().map(|inner| inner.status(Audience::Downstream)).unwrap_or_default()
+            sessions,
+            suspended,
+            continuations,
+            owners,
+            peer,
+            children,
+            paused,
+            slots,
+            complaints,
+            metrics,
+            status,
+            handlers,
+            draining,
         }));
-        inner.metrics.add(metrics::of_gateway(Arc::downgrade(&inner)));
-        let sweeping = Arc::clone(&inner);
-        tokio::spawn(async move {
-            sweeping.sessions.sweep(sweeping.draining.clone()).await;
-        });
-        Ok(Self(inner))
+        gateway.begin(config, &builtin);
+        Ok(gateway)
+    }
+
+    /// Tells of the gateway where it is asked, and begins to end silent sessions.
+    fn begin(&self, config: &Config, builtin: &Builtin) {
+        self.0.slots.check(config.server.max_connections);
+        let status = Arc::downgrade(&self.0.status);
+        builtin.observe(Box::new(move || {
+            status.upgrade().map(|status| status.status(Audience::Downstream)).unwrap_or_default()
+        }));
+        let status = Arc::downgrade(&self.0.status);
+        self.observe(move || status.upgrade().map(|status| metrics::of_gateway(&status)).unwrap_or_default());
+        let (sessions, draining) = (Arc::clone(&self.0.sessions), self.0.draining.clone());
+        tokio::spawn(async move { sessions.sweep(draining).await });
     }
 
     /// Ends streams and refuses readiness as soon as the process drains.
@@ -172,9 +170,11 @@ impl Gateway {
     /// # Errors
     /// When the listener cannot be used at all.
     pub async fn serve(&self, listener: Listener, drain: Watch) -> std::io::Result<usize> {
-        let patience = self.0.routing.current().server.client_timeout;
-        let serving = (http::Front::new(&self.0, http::is_local(&listener)), patience);
-        http::accept(listener, serving, drain, self.0.paused.subscribe()).await
+        let front = Front::new(&self.0.handlers, http::is_local(&listener));
+        let (slots, routing) = (Arc::clone(&self.0.slots), Arc::clone(&self.0.routing));
+        let complaints = Arc::clone(&self.0.complaints);
+        let admission = Admission::new(slots, routing, complaints, self.0.paused.subscribe());
+        http::accept(listener, (front, admission), drain).await
     }
 
     /// Lets a connection from this address in, however many there are: the gateway asks itself.
@@ -196,7 +196,7 @@ impl Gateway {
     /// A snapshot for operators.
     #[must_use]
     pub fn status(&self) -> Status {
-        self.0.status(Audience::Operator)
+        self.0.status.status(Audience::Operator)
     }
 
     /// Adds what another part of the process tells at `/metrics`; it is asked at each scrape and must not wait.
@@ -204,9 +204,137 @@ impl Gateway {
         self.0.metrics.add(Box::new(source));
     }
 
-    /// What clones share.
-    pub(super) fn inner(&self) -> &Arc<Inner> {
-        &self.0
+    /// Starts what is new or changed, and checks that all of it can be served together. What is in force is not
+    /// touched. `max_message_size` stays as it is: connections have it built in.
+    ///
+    /// # Errors
+    /// Those of [`Self::start`] and [`Self::settled`].
+    pub async fn prepare(&self, config: &Config) -> Result<Prepared, Error> {
+        Prepared::prepare(config, &self.0.routing.current(), &self.0.upstreams).await
+    }
+
+    /// Puts a prepared configuration in force. What is no longer in it has `drain` to answer its requests in flight.
+    pub fn commit(&self, prepared: Prepared, drain: Duration) {
+        prepared.commit(&self.0.routing, &self.0.changes, (&self.0.upstreams, &self.0.sessions), drain);
+    }
+
+    /// Remembers sessions in a file from now on, which must be this process's alone; with `revive`, those that the file
+    /// holds go on. A file that cannot be used is no reason not to serve.
+    pub fn remember_sessions(&self, file: &Path, revive: bool) {
+        self.0.sessions.remember_in(file, revive);
+    }
+
+    /// Writes the file of sessions anew, whatever lies there now: another process that had it is dead.
+    pub fn remember_again(&self) {
+        self.0.sessions.reclaim();
+    }
+
+    /// Opens the way to the process before or after this one.
+    pub fn set_peer(&self, peer: Sender) {
+        self.0.peer.set(peer);
+        self.0.owners.tell_all();
+    }
+
+    /// Takes what the other process tells of a request that one of them has put aside.
+    pub fn round(&self, word: Round) {
+        self.0.continuations.told(word);
+    }
+
+    /// Waits until no client can come back for a request that is put aside here.
+    pub async fn rounds_over(&self) {
+        self.0.continuations.over().await;
+    }
+
+    /// Leaves new connections to wait in the kernel, or accepts them again.
+    pub fn pause(&self, paused: bool) {
+        self.0.paused.send_replace(paused);
+    }
+
+    /// The state of every session.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<SavedSession> {
+        self.0.sessions.all().iter().map(|session| session.saved()).collect()
+    }
+
+    /// The state of a session, if it is known here.
+    #[must_use]
+    pub fn session(&self, id: &str) -> Option<SavedSession> {
+        self.0.sessions.get(id).map(|session| session.saved())
+    }
+
+    /// Keeps a session that another process has begun.
+    pub fn keep_session(&self, state: SavedSession) {
+        self.0.sessions.restore(state);
+    }
+
+    /// Ends a session of which its client has said so in another process.
+    pub async fn end_session(&self, id: &str) {
+        self.0.sessions.end(id).await;
+    }
+
+    /// Takes a client's message about a request in flight here, which came to another process.
+    pub async fn deliver(&self, id: &str, body: &str) {
+        self.0.sessions.deliver(id, body).await;
+    }
+
+    /// The children that the next process may have, as text.
+    #[must_use]
+    pub fn offers(&self) -> Vec<Offer> {
+        self.0.children.offers()
+    }
+
+    /// Stops to use the children that were offered, as far as they still run and read, and packs them. Requests for
+    /// them wait until [`Self::lend`] or [`Self::take_back`].
+    pub async fn hand_over(&self) -> Vec<ChildTransfer> {
+        self.0.children.hand_over().await
+    }
+
+    /// Goes on with the children: the next process does not serve.
+    pub fn take_back(&self) {
+        self.0.children.take_back();
+    }
+
+    /// Leaves the children to the next process, and sends it what is to be written.
+    pub fn lend(&self) {
+        self.0.children.lend();
+    }
+
+    /// Takes a child that the process before has packed.
+    pub fn receive(&self, parcel: ChildTransfer) {
+        self.0.children.receive(parcel);
+    }
+
+    /// Goes on with the children of the process before, which reads and writes no more once `say` has told it that this
+    /// one serves.
+    pub fn adopt(&self, say: impl FnOnce()) {
+        self.0.children.adopt(say);
+    }
+
+    /// Takes what the other process tells of a child.
+    pub fn told(&self, word: &ChildMessage) {
+        self.0.children.told(word);
+    }
+
+    /// Lets the next process give the turns at upstreams that take only so many requests at once, and tells it which of them
+    /// this one has.
+    pub fn share_turns(&self) {
+        self.0.children.share_turns();
+    }
+
+    /// Gives the turns itself again: the next process does not serve.
+    pub fn take_turns_back(&self) {
+        self.0.children.take_turns_back();
+    }
+
+    /// Takes what the other process tells of turns.
+    pub fn turn_told(&self, word: Permits) {
+        self.0.children.turn_told(word);
+    }
+
+    /// The other process has ended. What is still held for it is taken back by whoever has handed it over.
+    pub fn alone(&self) {
+        self.0.continuations.alone();
+        self.0.children.alone();
     }
 
     /// Ends all sessions and upstreams, and waits until every child is gone, as [`Self::stop_by`] does.
@@ -218,94 +346,46 @@ impl Gateway {
     /// 1.2 seconds more: by then servers are told no more goodbyes, and children are killed.
     pub async fn stop_by(&self, deadline: Instant) {
         let last = deadline.max(Instant::now()) + LAST;
-        self.0.reaper.hurry(last);
+        self.0.upstreams.reaper().hurry(last);
         if timeout_at(last, self.end()).await.is_err() {
             tracing::warn!("not all connections to upstreams have ended in time; they are cut");
         }
-        self.0.reaper.end().await;
+        self.0.upstreams.reaper().end().await;
         self.0.complaints.end();
+    }
+
+    /// What is behind which endpoint.
+    #[cfg(test)]
+    pub(super) fn routing(&self) -> &Arc<RoutingHandle> {
+        &self.0.routing
+    }
+
+    /// What upstreams announce.
+    #[cfg(test)]
+    pub(super) fn changes(&self) -> &Changes {
+        &self.0.changes
+    }
+
+    /// Legacy sessions.
+    #[cfg(test)]
+    pub(super) fn session_store(&self) -> &SessionStore {
+        &self.0.sessions
     }
 
     /// Ends all sessions and upstreams.
     async fn end(&self) {
         self.0.draining.cancel();
-        self.0.stopping.cancel();
-        self.0.held.clear();
+        self.0.upstreams.stop();
+        self.0.suspended.clear();
         for upstream in self.0.routing.current().upstreams() {
             upstream.stop();
         }
         self.0.sessions.end_all().await;
-        // In this order: tasks of an earlier kind start tasks of the later ones.
-        for tasks in [&self.0.retiring, &self.0.supervisors] {
-            tasks.close();
-            tasks.wait().await;
-        }
+        self.0.upstreams.ended().await;
     }
 }
 
-impl Inner {
-    /// Counts a request until the guard is dropped.
-    pub(crate) fn in_flight(&self) -> InFlight {
-        self.requests.fetch_add(1, Ordering::Relaxed);
-        self.posted.fetch_add(1, Ordering::Relaxed);
-        InFlight(Arc::clone(&self.requests))
-    }
-
-    /// How many messages clients have posted.
-    pub(super) fn posted(&self) -> u64 {
-        self.posted.load(Ordering::Relaxed)
-    }
-
-    /// Starts an upstream of a configuration that is read while the gateway runs. At a server at which `former` has requests
-    /// it has no more at once than that one alone may.
-    ///
-    /// # Errors
-    /// [`Error::Authorities`].
-    pub(super) fn start_upstream(
-        &self,
-        settings: &Settings,
-        pool: &Pool,
-        limit: usize,
-        former: Option<&Arc<Upstream>>,
-    ) -> Result<Arc<Upstream>, Error> {
-        let connector = Connector::new(settings, pool, limit, &self.reaper, None)?;
-        let there = upstream::server_key(settings);
-        let limit = former.and_then(|former| former.limit()).filter(|(place, _)| *place == there);
-        let limit = limit.map(|(_, limit)| Arc::clone(limit));
-        Ok(Upstream::start(connector, self.changes.clone(), &self.supervisors, &mut Vec::new(), limit).0)
-    }
-
-    /// A snapshot.
-    pub(crate) fn status(&self, audience: Audience) -> Status {
-        let table = self.routing.current();
-        let mut upstreams: Vec<UpstreamStatus> =
-            table.upstreams().iter().map(|upstream| upstream.status(audience)).collect();
-        if audience == Audience::Operator {
-            upstreams.extend_from_slice(table.disabled());
-        }
-        Status {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            uptime_seconds: self.started.elapsed().as_secs(),
-            healthy: table
-                .configured()
-                .iter()
-                .all(|upstream| matches!(upstream.state(), UpstreamState::Ready | UpstreamState::Idle)),
-            sessions: self.sessions.len(),
-            in_flight: self.requests.load(Ordering::Relaxed),
-            upstreams,
-        }
-    }
-}
-
-/// The HTTP client for these upstreams; certificates are read only if one of them needs TLS.
-pub(super) fn pool_for<'a>(upstreams: impl IntoIterator<Item = &'a Settings>) -> Result<Pool, Error> {
-    let tls = upstreams.into_iter().any(
-        |upstream| matches!(&upstream.transport, Transport::Http { urls, ca_file: None, .. } if urls.iter().any(|url| url.starts_with("https:"))),
-    );
-    upstream::pool(tls)
-}
-
-/// The built-in upstream's settings; nothing of them but the name is used.
-fn builtin_settings() -> Settings {
-    Settings { sharing: Sharing::Shared, health_interval: None, ..Settings::builtin() }
+/// Another hold on a part.
+fn share<T>(part: &Arc<T>) -> Arc<T> {
+    Arc::clone(part)
 }

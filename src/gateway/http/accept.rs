@@ -23,7 +23,6 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
-use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -45,12 +44,15 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::context::PeerAddress;
 use super::router::Front;
-use super::slots::{Active, Slot};
+use super::slots::{Active, Slot, Slots};
 use super::stall::Stalling;
 use super::version::{Connection, Version, version};
 use crate::drain::Watch;
+use crate::gateway::catalog::RoutingHandle;
 use crate::gateway::client::ClientKey;
+use crate::gateway::complaints::Complaints;
 use crate::sys::net::Listener;
 
 /// How long idle connections are kept after a drain has begun.
@@ -89,14 +91,33 @@ const AWAY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConn
 /// The number of the last listener.
 static LISTENERS: AtomicU64 = AtomicU64::new(0);
 
-/// Who connects: a network address, or nobody in particular over a Unix socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Address(pub(super) Option<IpAddr>);
+/// Who may connect.
+#[derive(Clone)]
+pub(crate) struct Admission {
+    /// The connections that are open.
+    slots: Arc<Slots>,
+    /// The configuration in force.
+    routing: Arc<RoutingHandle>,
+    /// What is logged about clients.
+    complaints: Arc<Complaints>,
+    /// Whether new connections are left to wait.
+    paused: watch::Receiver<bool>,
+}
 
-impl Address {
-    /// Whom it counts as.
-    pub(super) fn client(self) -> ClientKey {
-        ClientKey::of(self.0)
+impl Admission {
+    /// As many as the configuration in force says, while they are not left to wait.
+    pub(crate) const fn new(
+        slots: Arc<Slots>,
+        routing: Arc<RoutingHandle>,
+        complaints: Arc<Complaints>,
+        paused: watch::Receiver<bool>,
+    ) -> Self {
+        Self { slots, routing, complaints, paused }
+    }
+
+    /// How many connections there may be.
+    fn most(&self) -> usize {
+        self.slots.most(self.routing.current().server.max_connections)
     }
 }
 
@@ -115,8 +136,8 @@ struct Shared {
     shutdown: CancellationToken,
     /// Their tasks.
     tasks: TaskTracker,
-    /// Whether new connections are left to wait.
-    paused: watch::Receiver<bool>,
+    /// Who may connect.
+    admission: Admission,
     /// Who may be told that there is no room.
     away: Arc<Semaphore>,
 }
@@ -125,10 +146,10 @@ struct Shared {
 /// flight.
 pub(crate) async fn accept(
     listener: Listener,
-    (front, patience): (Front, Duration),
+    (front, admission): (Front, Admission),
     mut drain: Watch,
-    paused: watch::Receiver<bool>,
 ) -> io::Result<usize> {
+    let patience = admission.routing.current().server.client_timeout;
     let shared = Shared {
         front,
         number: LISTENERS.fetch_add(1, Ordering::Relaxed),
@@ -136,7 +157,7 @@ pub(crate) async fn accept(
         closing: CancellationToken::new(),
         shutdown: CancellationToken::new(),
         tasks: TaskTracker::new(),
-        paused,
+        admission,
         away: Arc::new(Semaphore::new(TURNED_AWAY)),
     };
     let deadline = match listener {
@@ -166,7 +187,7 @@ pub(crate) async fn accept(
     let _ = tokio::time::timeout_at(grace, shared.tasks.wait()).await;
     shared.shutdown.cancel();
     let _ = tokio::time::timeout_at(deadline, shared.tasks.wait()).await;
-    let cut = shared.front.slots().cut(shared.number);
+    let cut = shared.admission.slots.cut(shared.number);
     let _ = tokio::time::timeout(CUT, shared.tasks.wait()).await;
     Ok(cut)
 }
@@ -177,8 +198,8 @@ async fn accept_tcp(listener: &TcpListener, shared: &Shared) {
         match shared.next(listener.accept()).await {
             Ok((stream, from)) => {
                 let _ = stream.set_nodelay(true);
-                let own = shared.front.slots().expects(from);
-                shared.admit(stream, Address(Some(from.ip())), own).await;
+                let own = shared.admission.slots.expects(from);
+                shared.admit(stream, Some(from.ip()), own).await;
             }
             Err(error) => shared.pause(&error).await,
         }
@@ -192,7 +213,7 @@ async fn accept_unix(listener: &UnixListener, shared: &Shared) {
         match shared.next(listener.accept()).await {
             Ok((stream, _)) => {
                 let own = stream.peer_cred().is_ok_and(|peer| peer.pid().is_some() && peer.pid() == own);
-                shared.admit(stream, Address(None), own).await;
+                shared.admit(stream, None, own).await;
             }
             Err(error) => shared.pause(&error).await,
         }
@@ -218,7 +239,7 @@ impl Shared {
     /// The next connection, while they are not left to wait in the kernel: another process is about to accept them, and
     /// if it does not, this one goes on.
     async fn next<T>(&self, accept: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-        let mut paused = self.paused.clone();
+        let mut paused = self.admission.paused.clone();
         tokio::pin!(accept);
         loop {
             // The sender lives as long as the gateway, which this task holds through its front.
@@ -233,23 +254,23 @@ impl Shared {
 
     /// After a failed accept(2): the listener is fine, but the process may be out of descriptors.
     async fn pause(&self, error: &io::Error) {
-        if self.front.admits_record("accept", ClientKey::of(None)) {
+        if self.admission.complaints.admits("accept", ClientKey::of(None)) {
             tracing::warn!(%error, "cannot accept a connection");
         }
-        self.front.slots().make_room();
+        self.admission.slots.make_room();
         tokio::time::sleep(PAUSE).await;
     }
 
     /// Serves a connection in a task of its own, if there is room.
-    async fn admit(&self, stream: impl Connection, address: Address, own: bool) {
-        let client = address.client();
-        let most = self.front.most_connections();
-        if let Some(slot) = self.front.slots().take((client, self.number, own), most).await {
+    async fn admit(&self, stream: impl Connection, address: PeerAddress, own: bool) {
+        let client = ClientKey::of(address);
+        let most = self.admission.most();
+        if let Some(slot) = self.admission.slots.take((client, self.number, own), most).await {
             let shared = self.clone();
             self.tasks.spawn(async move { shared.serve(stream, address, &slot).await });
             return;
         }
-        if self.front.admits_record("no room", client) {
+        if self.admission.complaints.admits("no room", client) {
             tracing::warn!(
                 %client, most,
                 "a connection is refused: as many are in use as `max_connections` in [server] or the limit on open \
@@ -265,7 +286,7 @@ impl Shared {
     }
 
     /// Serves one connection to its end.
-    async fn serve(&self, stream: impl Connection, address: Address, slot: &Slot) {
+    async fn serve(&self, stream: impl Connection, address: PeerAddress, slot: &Slot) {
         let version = tokio::select! {
             // In this order: what has arrived is answered.
             biased;
@@ -290,7 +311,7 @@ impl Shared {
     async fn serve_http1(
         &self,
         stream: Stalling<impl Connection>,
-        address: Address,
+        address: PeerAddress,
         slot: &Slot,
     ) -> hyper::Result<()> {
         let service = service_fn(|request: hyper::Request<Incoming>| async move {
@@ -324,7 +345,7 @@ impl Shared {
     async fn serve_http2(
         &self,
         stream: Stalling<impl Connection>,
-        address: Address,
+        address: PeerAddress,
         slot: &Slot,
     ) -> hyper::Result<()> {
         let unread = Arc::<Unread>::default();

@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use sse_stream::{KeepAlive, Sse, SseBody, Timer};
 use tokio::time::{Sleep, timeout};
 
+use crate::gateway::endpoint::Endpoint;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{Era, Id, Message, Outcome, code, member};
 use crate::gateway::session::EventId;
@@ -117,6 +118,17 @@ pub(crate) fn fault(fault: &Fault, id: Option<Id>, era: Era) -> Response {
     tracing::debug!(side = ?fault.side, code = fault.code, fault = fault.message, "a request failed");
     let status = if era == Era::Modern || id.is_none() { fault.status } else { StatusCode::OK };
     json(&fault.response(id), status)
+}
+
+/// The gateway's name and version.
+pub(super) fn server_info() -> serde_json::Value {
+    serde_json::json!({ "name": "mcpeg", "title": "mcpeg gateway", "version": env!("CARGO_PKG_VERSION") })
+}
+
+/// There is no such endpoint, or no longer.
+pub(super) fn unknown(endpoint: &Endpoint) -> Response {
+    let name = endpoint.upstream().unwrap_or_default();
+    (StatusCode::NOT_FOUND, format!("there is no upstream `{}`\n", name.escape_debug())).into_response()
 }
 
 /// Messages as server-sent events.

@@ -33,9 +33,9 @@ pub(crate) struct Routed {
 /// A request that was sent.
 pub(crate) struct ForwardedCall<L> {
     /// Where it goes.
-    pub(super) upstream: Arc<Upstream>,
+    upstream: Arc<Upstream>,
     /// Where connections come from.
-    pub(super) source: L,
+    source: L,
     /// What is sent again if need be; `None` once something has come of it.
     spare: Option<Routed>,
     /// The era of the downstream.
@@ -43,7 +43,7 @@ pub(crate) struct ForwardedCall<L> {
     /// Whether it is to be sent again, since the connection was lost.
     again: bool,
     /// The connection that it went over.
-    pub(crate) link: Arc<Link>,
+    link: Arc<Link>,
     /// What happens to it. Dropping it cancels the request.
     exchange: Exchange,
 }
@@ -54,6 +54,26 @@ impl<L: ConnectionSource> ForwardedCall<L> {
         let (upstream, era) = (Arc::clone(&routed.upstream), routed.era);
         let (link, exchange) = send(&source, routed.clone()).await?;
         Ok(Self { upstream, source, spare: Some(routed), era, again: false, link, exchange })
+    }
+
+    /// Where it goes.
+    pub(super) const fn upstream(&self) -> &Arc<Upstream> {
+        &self.upstream
+    }
+
+    /// Where connections come from.
+    pub(super) const fn source(&self) -> &L {
+        &self.source
+    }
+
+    /// The same, to take from.
+    pub(super) const fn source_mut(&mut self) -> &mut L {
+        &mut self.source
+    }
+
+    /// The connection that it went over.
+    pub(super) const fn link(&self) -> &Arc<Link> {
+        &self.link
     }
 
     /// What happens next; after the last event this must not be called again. Safe to cancel. An answer of which something
@@ -186,7 +206,7 @@ mod tests {
         let (server, log) = (Server::default(), Log::default());
         let config = Config { server, log, upstreams: Vec::new(), disabled: Vec::new(), sources: Vec::new() };
         let gateway = Gateway::start(&config, Vec::new()).unwrap();
-        let upstream = Arc::clone(&gateway.inner().routing.current().upstreams()[0]);
+        let upstream = Arc::clone(&gateway.routing().current().upstreams()[0]);
         (gateway, upstream)
     }
 

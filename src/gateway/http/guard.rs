@@ -1,26 +1,48 @@
 //! Keeping web pages out: the Host and Origin of each request are checked (MCP 2026-07-28 §Streamable HTTP,
 //! "Security & Endpoint"), so that a page in a browser cannot reach a gateway on loopback by DNS rebinding.
 
+use std::net::IpAddr;
+use std::sync::Arc;
+
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use http::HeaderMap;
+use http::request::Parts;
 
 use crate::config::{ListenAddr, Server};
+use crate::gateway::catalog::RoutingHandle;
 use crate::gateway::client::ClientKey;
-use crate::gateway::service::Inner;
+use crate::gateway::complaints::Complaints;
 
-/// The refusal of a request whose Host or Origin is not ours.
-pub(crate) fn refusal(
-    gateway: &Inner,
-    client: ClientKey,
-    headers: &HeaderMap,
-    uri: &Uri,
-) -> Option<Response> {
-    let (status, reason) = verdict(&gateway.routing.current().server, headers, uri).err()?;
-    if gateway.complaints.admits(reason, client) {
-        tracing::warn!(reason, %client, "a request is refused");
+/// Says which requests are let in.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    /// The configuration in force.
+    routing: Arc<RoutingHandle>,
+    /// What is logged about clients.
+    complaints: Arc<Complaints>,
+}
+
+/// That a request was let in; nobody else can say so.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Admitted(());
+
+impl Guard {
+    /// A guard for the configuration in force.
+    pub(crate) const fn new(routing: Arc<RoutingHandle>, complaints: Arc<Complaints>) -> Self {
+        Self { routing, complaints }
     }
-    Some((status, format!("{reason}\n")).into_response())
+
+    /// Lets a request in whose Host and Origin are ours; otherwise its refusal.
+    pub(super) fn check(&self, head: &Parts, peer: Option<IpAddr>) -> Result<Admitted, Box<Response>> {
+        let refused = verdict(&self.routing.current().server, &head.headers, &head.uri);
+        let Err((status, reason)) = refused else { return Ok(Admitted(())) };
+        let client = ClientKey::of(peer);
+        if self.complaints.admits(reason, client) {
+            tracing::warn!(reason, %client, "a request is refused");
+        }
+        Err(Box::new((status, format!("{reason}\n")).into_response()))
+    }
 }
 
 /// Whether a request may pass, or why not.

@@ -3,8 +3,8 @@
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 
-use crate::config::Metrics;
-use crate::gateway::service::Inner;
+use crate::config;
+use crate::gateway::metrics::Metrics;
 use crate::sys::net::Listener;
 
 /// The type of the answer: Prometheus text format 0.0.4.
@@ -21,14 +21,14 @@ pub(crate) fn is_local(listener: &Listener) -> bool {
 }
 
 /// Answers over a listener that is local or not; where it may not, the path is as unknown as others.
-pub(crate) fn scrape(gateway: &Inner, local: bool) -> Response {
-    let open = match gateway.routing.current().server.metrics {
-        Metrics::Local => local,
-        Metrics::All => true,
-        Metrics::Off => false,
+pub(super) fn scrape(metrics: &Metrics, openness: config::Metrics, local: bool) -> Response {
+    let open = match openness {
+        config::Metrics::Local => local,
+        config::Metrics::All => true,
+        config::Metrics::Off => false,
     };
     if open {
-        ([(header::CONTENT_TYPE, TYPE)], gateway.metrics.text()).into_response()
+        ([(header::CONTENT_TYPE, TYPE)], metrics.text()).into_response()
     } else {
         StatusCode::NOT_FOUND.into_response()
     }

@@ -1,33 +1,44 @@
-//! What faces downstreams: routes, guards, the two eras' handlers, and the connections themselves.
+//! What faces downstreams: routes, the pipeline of a request, the two eras' handlers, and the connections themselves.
+//!
+//! From below:
+//!
+//! | files | own |
+//! |---|---|
+//! | `slots`, `version`, `stall`, `bodies` | what connections and bodies may take |
+//! | `guard`, `context` | who is let in, and what is known of a request |
+//! | `validate`, `answer`, `message` | reading and answering one message |
+//! | `forwarded_call`, `task_owners` | a request on its way, and what another process is told of it |
+//! | `modern/`, `legacy/` | the handlers of the two eras, which know nothing of one another |
+//! | `pipeline`, `health`, `metrics`, `router` | which handler answers what, and in which order a request is checked |
+//! | `accept` | the connections of a listener, and their drain |
 
 mod accept;
 mod answer;
 mod bodies;
+mod context;
 mod forwarded_call;
 mod guard;
 mod health;
-mod held;
-mod input;
 mod legacy;
-mod lending;
-mod listen;
+mod message;
 mod metrics;
 mod modern;
-mod post;
-mod questions;
-mod relayed;
-mod rounds;
+mod pipeline;
 mod router;
 mod slots;
 mod stall;
+mod task_owners;
 mod validate;
 mod version;
 
-pub(crate) use accept::accept;
-pub(crate) use bodies::Bodies;
-pub(crate) use held::Held;
+pub(crate) use accept::{Admission, accept};
+pub(crate) use guard::Guard;
+pub(crate) use health::Health;
+pub(crate) use legacy::Legacy;
 pub(crate) use metrics::is_local;
-pub(crate) use rounds::Rounds;
-pub(crate) use router::Front;
+pub(crate) use modern::{Continuations, Modern, PendingCall, SuspendedCalls};
+pub(crate) use pipeline::Pipeline;
+pub(crate) use router::{Front, Handlers};
 pub use slots::Expected;
 pub(crate) use slots::Slots;
+pub(crate) use task_owners::TaskOwners;

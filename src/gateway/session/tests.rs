@@ -13,7 +13,7 @@ use crate::config::{Config, Server, UpstreamName};
 use crate::gateway::changes::{LISTS, updated};
 use crate::gateway::endpoint::Endpoint;
 use crate::gateway::relay::{Id, Message, method, raw};
-use crate::gateway::service::{Gateway, Inner};
+use crate::gateway::service::Gateway;
 use crate::gateway::upstream::ClientIdentity;
 
 /// A client's address.
@@ -32,8 +32,8 @@ fn gateway() -> Gateway {
 }
 
 /// Begins a session.
-fn begin(gateway: &Inner, address: IpAddr, limits: Limits) -> Result<Arc<Session>, SessionRefused> {
-    gateway.sessions.begin(Endpoint::All, ClientIdentity::default(), (Some(address), limits))
+fn begin(gateway: &Gateway, address: IpAddr, limits: Limits) -> Result<Arc<Session>, SessionRefused> {
+    gateway.session_store().begin(Endpoint::All, ClientIdentity::default(), (Some(address), limits))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -46,8 +46,8 @@ async fn as_many_sessions_are_open_as_may_be_however_many_begin_at_once() {
             tokio::spawn(async move {
                 for _ in 0..200 {
                     // All may have begun in this very moment and thus be in use.
-                    let _ = begin(gateway.inner(), CLIENT, limits);
-                    let open = gateway.inner().sessions.len();
+                    let _ = begin(&gateway, CLIENT, limits);
+                    let open = gateway.session_store().len();
                     assert!(open <= most, "{open} of {most}");
                 }
             })
@@ -57,7 +57,7 @@ async fn as_many_sessions_are_open_as_may_be_however_many_begin_at_once() {
         }
     }
     // Those of the client that were there before are among the three.
-    assert_eq!(gateway.inner().sessions.len(), 3);
+    assert_eq!(gateway.session_store().len(), 3);
     gateway.stop().await;
 }
 
@@ -66,21 +66,21 @@ async fn session_that_another_process_has_begun_counts_as_its_clients() {
     let (old, new) = (gateway(), gateway());
     let limits = Limits { of_client: Some(2), ..PLENTY };
     let mapped = IpAddr::V6(Ipv4Addr::new(192, 0, 2, 7).to_ipv6_mapped());
-    let [first, second] = [CLIENT, mapped].map(|address| begin(old.inner(), address, limits).unwrap());
+    let [first, second] = [CLIENT, mapped].map(|address| begin(&old, address, limits).unwrap());
     for session in [&first, &second] {
         new.keep_session(old.session(session.id()).unwrap());
     }
     let other = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 8));
-    begin(new.inner(), other, limits).unwrap();
-    assert_eq!(new.inner().sessions.len(), 3);
-    begin(new.inner(), CLIENT, limits).unwrap();
-    assert_eq!(new.inner().sessions.len(), 3, "one of the three makes room");
+    begin(&new, other, limits).unwrap();
+    assert_eq!(new.session_store().len(), 3);
+    begin(&new, CLIENT, limits).unwrap();
+    assert_eq!(new.session_store().len(), 3, "one of the three makes room");
     assert!(new.session(first.id()).is_none(), "the one that was silent for longest");
     // As many as there are, where all of them are in use.
-    let _used: Vec<_> = new.inner().sessions.all().iter().map(Session::listening).collect();
-    let refused = begin(new.inner(), CLIENT, limits).unwrap_err();
+    let _used: Vec<_> = new.session_store().all().iter().map(Session::listening).collect();
+    let refused = begin(&new, CLIENT, limits).unwrap_err();
     assert!(refused.to_string().contains("max_sessions_per_client"), "{refused}");
-    let refused = begin(new.inner(), other, Limits { of_all: 3, of_client: None }).unwrap_err();
+    let refused = begin(&new, other, Limits { of_all: 3, of_client: None }).unwrap_err();
     assert!(refused.to_string().contains("`max_sessions`"), "{refused}");
     old.stop().await;
     new.stop().await;
@@ -93,7 +93,7 @@ async fn client_attends_half_of_the_sessions_at_most_and_the_others_make_room() 
     // One without an address, as over a Unix socket, and one with.
     for address in [None, Some(CLIENT)] {
         let begin =
-            || gateway.inner().sessions.begin(Endpoint::All, ClientIdentity::default(), (address, limits));
+            || gateway.session_store().begin(Endpoint::All, ClientIdentity::default(), (address, limits));
         let all: Vec<_> = (0..8).map(|_| begin().unwrap()).collect();
         let mut held: Vec<_> =
             all.iter().filter_map(|session| session.listening_within(limits.share())).collect();
@@ -112,7 +112,7 @@ async fn client_attends_half_of_the_sessions_at_most_and_the_others_make_room() 
         assert!(all[7].listening_within(limits.share()).is_none(), "the first has another stream");
         held.clear();
         assert!(begin().unwrap().listening_within(limits.share()).is_some());
-        gateway.inner().sessions.end_all().await;
+        gateway.session_store().end_all().await;
     }
     gateway.stop().await;
 }
@@ -121,11 +121,11 @@ async fn client_attends_half_of_the_sessions_at_most_and_the_others_make_room() 
 async fn nobody_makes_room_for_a_session_that_is_refused() {
     let gateway = gateway();
     let limits = Limits { of_client: Some(1), of_all: 1 };
-    let theirs = begin(gateway.inner(), CLIENT, PLENTY).unwrap();
-    let used = begin(gateway.inner(), IpAddr::V4(Ipv4Addr::LOCALHOST), PLENTY).unwrap();
+    let theirs = begin(&gateway, CLIENT, PLENTY).unwrap();
+    let used = begin(&gateway, IpAddr::V4(Ipv4Addr::LOCALHOST), PLENTY).unwrap();
     let _listening = used.listening();
     // The client's own would have to go, and the other one as well.
-    let refused = begin(gateway.inner(), CLIENT, limits).unwrap_err();
+    let refused = begin(&gateway, CLIENT, limits).unwrap_err();
     assert!(refused.to_string().contains("`max_sessions`"), "{refused}");
     assert!(gateway.session(theirs.id()).is_some());
     gateway.stop().await;
@@ -143,7 +143,7 @@ async fn journal_grows_by_what_is_new_and_tells_what_holds() {
     let path = scratch.path().join("mcpeg.sessions");
     let gateway = gateway();
     gateway.remember_sessions(&path, false);
-    let session = begin(gateway.inner(), CLIENT, PLENTY).unwrap();
+    let session = begin(&gateway, CLIENT, PLENTY).unwrap();
     let length = || std::fs::metadata(&path).unwrap().len();
     let (mut before, state) = (length(), length());
     for number in 0..1000 {
@@ -182,7 +182,7 @@ async fn journal_grows_by_what_is_new_and_tells_what_holds() {
 #[tokio::test]
 async fn what_another_version_has_noted_beside_does_not_lose_the_session() {
     let gateway = gateway();
-    let session = begin(gateway.inner(), CLIENT, PLENTY).unwrap();
+    let session = begin(&gateway, CLIENT, PLENTY).unwrap();
     let changes = vec![r#"{"subscribed":"a"}"#.to_owned(), r#"{"unheard_of":{}}"#.to_owned()];
     let noted = Persisted { state: session.saved().to_text(), changes };
     assert!(noted.read().unwrap().to_text().contains(r#""subscriptions":["a"]"#));
@@ -192,11 +192,11 @@ async fn what_another_version_has_noted_beside_does_not_lose_the_session() {
 #[tokio::test]
 async fn update_of_a_part_of_what_a_session_follows_reaches_it() {
     let gateway = gateway();
-    let session = begin(gateway.inner(), CLIENT, PLENTY).unwrap();
+    let session = begin(&gateway, CLIENT, PLENTY).unwrap();
     let followed = raw(&json!({ "uri": "test://a" }));
     session.note_subscription(method::SUBSCRIBE, Some(&followed)).unwrap();
     for uri in ["test://ab", "test://a/b", "test://a"] {
-        gateway.inner().changes.updated(&UpstreamName::builtin(), updated(uri));
+        gateway.changes().updated(&UpstreamName::builtin(), updated(uri));
     }
     let (number, mut place) = session.outbox().open(None);
     for expected in ["test://a/b", "test://a"] {
@@ -223,14 +223,14 @@ async fn update_of_a_part_of_what_a_session_follows_reaches_it() {
 #[tokio::test]
 async fn session_is_told_of_its_own_changes_whatever_others_there_are() {
     let gateway = gateway();
-    let session = begin(gateway.inner(), CLIENT, PLENTY).unwrap();
+    let session = begin(&gateway, CLIENT, PLENTY).unwrap();
     gateway.settled().await.unwrap();
     // Nothing else runs before this test waits: all of it comes before the session looks.
     let (elsewhere, here) = (UpstreamName::new("elsewhere").unwrap(), UpstreamName::builtin());
-    gateway.inner().changes.list(&here, LISTS[1]);
+    gateway.changes().list(&here, LISTS[1]);
     for _ in 0..1000 {
         for list in LISTS {
-            gateway.inner().changes.list(&elsewhere, list);
+            gateway.changes().list(&elsewhere, list);
         }
     }
     let mut told = Vec::new();

@@ -1,7 +1,7 @@
 //! Another configuration for a running gateway.
 //!
-//! Order: [`Gateway::prepare`] starts what is new or changed beside what runs, and waits until it has been tried;
-//! [`Gateway::commit`] puts all of it in force at once, tells the clients whose lists can have changed, and lets go of
+//! Order: [`Prepared::prepare`] starts what is new or changed beside what runs, and waits until it has been tried;
+//! [`Prepared::commit`] puts all of it in force at once, tells the clients whose lists can have changed, and lets go of
 //! what is no longer there. Invariants: an upstream whose settings, and the files that they name, are the same is not touched; what is dropped
 //! uncommitted leaves nothing behind; a replaced upstream ends when its requests in flight have been answered.
 
@@ -11,13 +11,15 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
-use super::catalog::{self, RoutingTable};
+use super::catalog::{self, RoutingHandle, RoutingTable};
+use super::changes::Changes;
 use super::error::Error;
-use super::service::{Gateway, Inner, pool_for};
+use super::session::SessionStore;
 use super::status::Audience;
 use super::upstream::Upstream;
+use super::upstream_tasks::{UpstreamTasks, pool_for};
 use crate::config::{Config, Server, Upstream as Settings};
 
 /// How long new upstreams are waited for; those that are slower are retried while the gateway serves.
@@ -58,14 +60,6 @@ pub struct Prepared {
     reloaded: Reloaded,
 }
 
-impl Prepared {
-    /// What differs from the configuration in force.
-    #[must_use]
-    pub const fn reloaded(&self) -> &Reloaded {
-        &self.reloaded
-    }
-}
-
 impl Drop for Prepared {
     fn drop(&mut self) {
         if self.table.is_some() {
@@ -76,18 +70,27 @@ impl Drop for Prepared {
     }
 }
 
-impl Gateway {
+impl Prepared {
+    /// What differs from the configuration in force.
+    #[must_use]
+    pub const fn reloaded(&self) -> &Reloaded {
+        &self.reloaded
+    }
+
     /// Starts what is new or changed, and checks that all of it can be served together. What is in force is not
     /// touched. `max_message_size` stays as it is: connections have it built in.
     ///
     /// # Errors
-    /// Those of [`Gateway::start`] and [`Gateway::settled`].
-    pub async fn prepare(&self, config: &Config) -> Result<Prepared, Error> {
-        let (inner, old) = (&self.0, self.0.routing.current());
+    /// Those of `Gateway::start` and `Gateway::settled`.
+    pub(super) async fn prepare(
+        config: &Config,
+        old: &RoutingTable,
+        tasks: &UpstreamTasks,
+    ) -> Result<Self, Error> {
         let limit = old.server.max_message_size;
         let same = |settings: &Settings| old.configured().iter().find(|old| old.connector().is_for(settings));
         let pool = pool_for(config.upstreams.iter().filter(|settings| same(settings).is_none()))?;
-        let mut prepared = Prepared { table: None, fresh: Vec::new(), reloaded: Reloaded::default() };
+        let mut prepared = Self { table: None, fresh: Vec::new(), reloaded: Reloaded::default() };
         let mut upstreams = Vec::with_capacity(config.upstreams.len() + 1);
         for settings in &config.upstreams {
             let name = settings.name.as_str().to_owned();
@@ -99,7 +102,7 @@ impl Gateway {
             let former = old.configured().iter().find(|old| old.name() == name);
             let reloaded = &mut prepared.reloaded;
             if former.is_some() { &mut reloaded.changed } else { &mut reloaded.added }.push(name);
-            let fresh = inner.start_upstream(settings, &pool, limit, former)?;
+            let fresh = tasks.start(settings, &pool, limit, former)?;
             prepared.fresh.push(Arc::clone(&fresh));
             upstreams.push(fresh);
         }
@@ -118,54 +121,28 @@ impl Gateway {
     }
 
     /// Puts a prepared configuration in force. What is no longer in it has `drain` to answer its requests in flight.
-    pub fn commit(&self, mut prepared: Prepared, drain: Duration) {
-        let Some(table) = prepared.table.take() else { return };
+    pub(super) fn commit(
+        mut self,
+        routing: &RoutingHandle,
+        changes: &Changes,
+        (tasks, sessions): (&UpstreamTasks, &Arc<SessionStore>),
+        drain: Duration,
+    ) {
+        let Some(table) = self.table.take() else { return };
         let table = Arc::new(table);
         for upstream in table.configured() {
             upstream.resize_limit();
         }
-        let old = self.0.routing.replace(Arc::clone(&table));
+        let old = routing.replace(Arc::clone(&table));
         let endpoints: HashSet<_> = old.differences(&table).collect();
         if !endpoints.is_empty() {
-            self.0.changes.reloaded(endpoints);
+            changes.reloaded(endpoints);
         }
         let stays = |old: &Upstream| table.upstreams().iter().any(|new| new.serial() == old.serial());
         let gone: Vec<_> = old.upstreams().iter().filter(|old| !stays(old)).cloned().collect();
         if !gone.is_empty() {
-            self.0.retiring.spawn(Arc::clone(&self.0).retire(old, gone, Instant::now() + drain));
+            tasks.retire(old, gone, Arc::clone(sessions), Instant::now() + drain);
         }
-    }
-}
-
-impl Inner {
-    /// Ends upstreams when nobody can send them a request any more and those in flight have been answered.
-    async fn retire(self: Arc<Self>, table: Arc<RoutingTable>, gone: Vec<Arc<Upstream>>, deadline: Instant) {
-        tokio::select! {
-            _ = timeout_at(deadline, table.released()) => {}
-            () = self.stopping.cancelled() => {}
-        }
-        join_all(gone.iter().map(|upstream| self.retire_one(upstream, deadline))).await;
-    }
-
-    /// Ends one upstream when its requests in flight have been answered.
-    async fn retire_one(&self, upstream: &Upstream, deadline: Instant) {
-        let idle = async {
-            upstream.idle().await;
-            self.sessions.idle(upstream).await;
-        };
-        let idle = tokio::select! {
-            idle = timeout_at(deadline, idle) => idle.is_ok(),
-            () = self.stopping.cancelled() => false,
-        };
-        if !idle {
-            tracing::warn!(
-                upstream = upstream.name(),
-                "its requests in flight have taken too long and are cut"
-            );
-        }
-        upstream.stop();
-        self.sessions.leave(upstream).await;
-        tracing::info!(upstream = upstream.name(), "the former upstream is ended");
     }
 }
 

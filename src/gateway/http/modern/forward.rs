@@ -14,16 +14,19 @@ use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::forwarded_call::ForwardedCall;
-use super::held::Subject;
-use super::questions::{input_required, question, visits};
+use super::input_required::{input_required, question, visits};
+use super::subject::Subject;
+use super::suspended::SuspendedCalls;
 use crate::gateway::catalog::ConnectionSource;
+use crate::gateway::changes::is_change;
 use crate::gateway::error::Fault;
+use crate::gateway::http::forwarded_call::ForwardedCall;
+use crate::gateway::http::task_owners::TaskOwners;
 use crate::gateway::relay::{
     ClientMeta, Era, Id, Message, Notification, Outcome, Raw, Request, RequestMeta, Response as Answer,
     Severity, code, complete_result, key, member, method, set_member,
 };
-use crate::gateway::service::{InFlight, Inner};
+use crate::gateway::requests::InFlight;
 use crate::gateway::upstream::{
     Caller, Event, Inbound, InboxReceiver, Kind, Lease, Link, Upstream, task_begun,
 };
@@ -36,22 +39,12 @@ const SAME_ROUND: Duration = Duration::from_millis(20);
 /// Events that are taken at most while nobody can be told of them; others wait where they are counted in bytes.
 const EARLY: usize = 64;
 
-/// A log message.
-const LOGGED: &str = method::LOG_MESSAGE;
-/// A request that is taken back.
-const CANCELLED: &str = method::CANCELLED;
-
 /// Notifications of the legacy era that this one has not.
 const GONE: [&str; 2] = [method::ELICITATION_COMPLETE, method::TASK_STATUS];
 
-/// Whether a notification is one that this era has on the streams of `subscriptions/listen` only.
-fn is_change(method: &str) -> bool {
-    method == method::RESOURCE_UPDATED || !Kind::changed(method).is_empty()
-}
-
 /// Which connection a request goes over.
 #[derive(Debug)]
-pub(super) enum Way {
+pub(super) enum Route {
     /// The one that everybody shares.
     Shared,
     /// One of its own, so that the server can ask the client.
@@ -60,11 +53,11 @@ pub(super) enum Way {
 
 /// What a request says of how its messages are to be told.
 #[derive(Debug)]
-pub(super) struct Telling {
+pub(super) struct ReplyContext {
     /// The request's identifier.
-    pub(super) id: Id,
+    id: Id,
     /// The least severe log message that is wanted, if any is.
-    pub(super) log: Option<Severity>,
+    log: Option<Severity>,
     /// The progress token.
     token: Option<Raw>,
     /// Counts the request.
@@ -73,19 +66,19 @@ pub(super) struct Telling {
 }
 
 /// A relayed request. Dropping it cancels it.
-pub(super) struct Relayed {
+pub(crate) struct PendingCall {
     /// What happens to it.
-    sending: ForwardedCall<Way>,
+    sending: ForwardedCall<Route>,
     /// What the server says outside of its answer, on a connection of the request's own.
     inbox: Option<InboxReceiver>,
     /// What it asks for.
-    pub(super) subject: Subject,
+    subject: Subject,
     /// Whose it is.
     client: ClientMeta,
     /// The same, as far as it can be told from others.
     caller: Caller,
     /// How it is told; nobody while it is put aside.
-    telling: Option<Telling>,
+    telling: Option<ReplyContext>,
     /// Whether this is a repetition, which may have another progress token than its first request.
     repeated: bool,
     /// What has happened before anybody could be told.
@@ -101,10 +94,12 @@ pub(super) struct Relayed {
     /// Whether it has given its turn at the upstream back.
     aside: bool,
     /// Where it is put aside.
-    gateway: Arc<Inner>,
+    suspended: Arc<SuspendedCalls<Self>>,
+    /// Who is told of its task.
+    tasks: Arc<TaskOwners>,
 }
 
-impl ConnectionSource for Way {
+impl ConnectionSource for Route {
     async fn link(&self, upstream: &Arc<Upstream>) -> Result<Arc<Link>, Fault> {
         match self {
             Self::Shared => upstream.native().await,
@@ -113,7 +108,7 @@ impl ConnectionSource for Way {
     }
 }
 
-impl Way {
+impl Route {
     /// The way for a request of this client.
     pub(super) async fn choose(
         upstream: &Arc<Upstream>,
@@ -128,7 +123,7 @@ impl Way {
             let patience = upstream.settings().request_timeout;
             return Box::pin(upstream.leases().lend((client, caller), patience)).await.map(Self::Lent);
         }
-        if Kind::of_method(&subject.method).is_some()
+        if Kind::of_method(subject.method()).is_some()
             && let Ok(lease) = Box::pin(upstream.leases().lend((client, caller), Duration::ZERO)).await
         {
             return Ok(Self::Lent(lease));
@@ -144,29 +139,39 @@ impl Way {
     }
 }
 
-impl Telling {
+impl ReplyContext {
     /// Reads it from a request.
     pub(super) fn of(id: Id, meta: &RequestMeta<'_>, in_flight: InFlight) -> Self {
         let log = meta.get(key::LOG_LEVEL).map(Severity::of);
         Self { id, log, token: meta.get("progressToken").map(ToOwned::to_owned), in_flight }
     }
+
+    /// The request's identifier.
+    pub(super) const fn id(&self) -> &Id {
+        &self.id
+    }
+
+    /// The least severe log message that is wanted, if any is.
+    pub(super) const fn log(&self) -> Option<Severity> {
+        self.log
+    }
 }
 
-impl Relayed {
+impl PendingCall {
     /// A request that was sent.
     pub(super) fn new(
-        mut sending: ForwardedCall<Way>,
+        mut sending: ForwardedCall<Route>,
         subject: Subject,
         (client, caller): (ClientMeta, Caller),
-        telling: Telling,
-        gateway: &Arc<Inner>,
+        telling: ReplyContext,
+        (suspended, tasks): (&Arc<SuspendedCalls<Self>>, &Arc<TaskOwners>),
     ) -> Self {
-        let (inbox, asked) = match &mut sending.source {
-            Way::Lent(lease) if subject.may_ask() => (lease.inbox.take(), std::mem::take(&mut lease.asked)),
-            Way::Lent(_) | Way::Shared => (None, Vec::new()),
+        let (inbox, asked) = match sending.source_mut() {
+            Route::Lent(lease) if subject.may_ask() => (lease.inbox.take(), std::mem::take(&mut lease.asked)),
+            Route::Lent(_) | Route::Shared => (None, Vec::new()),
         };
         let (early, now) = (asked.into_iter().map(Event::Request).collect(), Instant::now());
-        let (telling, gateway) = (Some(telling), Arc::clone(gateway));
+        let (telling, suspended, tasks) = (Some(telling), Arc::clone(suspended), Arc::clone(tasks));
         let (repeated, aside, open, questions, gathers, waits) = (false, false, Vec::new(), 0, now, now);
         Self {
             sending,
@@ -182,7 +187,8 @@ impl Relayed {
             gathers,
             waits,
             aside,
-            gateway,
+            suspended,
+            tasks,
         }
     }
 
@@ -206,7 +212,7 @@ impl Relayed {
                     }
                 }
                 Event::Request(asked) if relayed.can_ask(&asked) => relayed.ask(asked),
-                Event::Request(asked) => Self::refuse(&relayed.sending.link, asked).await,
+                Event::Request(asked) => Self::refuse(relayed.sending.link(), asked).await,
                 Event::Done(outcome) => {
                     relayed.note_task(&outcome);
                     let outcome = relayed.adapt(outcome);
@@ -240,7 +246,7 @@ impl Relayed {
                 event = self.sending.next() => return event,
                 Some((_, message)) = inbox.recv() => match message {
                     Inbound::Request(asked) => return Event::Request(asked),
-                    Inbound::Notification(note) if matches!(note.method.as_str(), LOGGED | CANCELLED) => {
+                    Inbound::Notification(note) if matches!(note.method.as_str(), method::LOG_MESSAGE | method::CANCELLED) => {
                         return Event::Notification(note);
                     }
                     // The shared connection tells clients of these.
@@ -255,18 +261,18 @@ impl Relayed {
         let telling = self.telling.as_ref()?;
         match note.method.as_str() {
             // A legacy server does not know that this era has log messages only on request (§Logging).
-            LOGGED => {
+            method::LOG_MESSAGE => {
                 let level = note.params.as_deref().and_then(|params| member(params, "level"));
                 telling
                     .log
                     .is_some_and(|least| level.is_none_or(|level| Severity::of(level) >= least))
                     .then_some(note)
             }
-            method if self.sending.link.era() == Era::Legacy && is_change(method) => {
-                self.sending.upstream.tell_change(note);
+            method if self.sending.link().era() == Era::Legacy && is_change(method) => {
+                self.sending.upstream().tell_change(note);
                 None
             }
-            method if self.sending.link.era() == Era::Legacy && GONE.contains(&method) => None,
+            method if self.sending.link().era() == Era::Legacy && GONE.contains(&method) => None,
             method::PROGRESS if self.repeated => {
                 let token = telling.token.as_ref()?;
                 let params = set_member(note.params.as_deref()?, "progressToken", token.get())?;
@@ -302,7 +308,7 @@ impl Relayed {
 
     /// Whether a legacy server tells that it does not wait for an answer any more, which this era cannot tell a client.
     fn takes_back(&self, note: &Notification) -> bool {
-        self.sending.link.era() == Era::Legacy && note.method == CANCELLED
+        self.sending.link().era() == Era::Legacy && note.method == method::CANCELLED
     }
 
     /// Forgets the question that the server has taken back, if it is open.
@@ -325,12 +331,12 @@ impl Relayed {
         self.sending.step_aside();
         self.aside = true;
         let limit = self.waits.saturating_duration_since(Instant::now());
-        let gives_way = match &self.sending.source {
-            Way::Lent(lease) => lease.suspend(),
-            Way::Shared => CancellationToken::new(),
+        let gives_way = match self.sending.source() {
+            Route::Lent(lease) => lease.suspend(),
+            Route::Shared => CancellationToken::new(),
         };
-        let gateway = Arc::clone(&self.gateway);
-        let outcome = match gateway.held.put(self, limit, gives_way) {
+        let (suspended, subject) = (Arc::clone(&self.suspended), self.subject.clone());
+        let outcome = match suspended.put((subject, self), limit, gives_way) {
             Ok(state) => input_required(&requests, &state),
             Err(error) => {
                 tracing::error!(%error, "cannot name a request that waits for its client");
@@ -343,13 +349,13 @@ impl Relayed {
 
     /// How long the server may take, and the client between two rounds.
     fn limit(&self) -> Duration {
-        self.sending.upstream.settings().request_timeout
+        self.sending.upstream().settings().request_timeout
     }
 
     /// Goes on with the client's answers, which are told to the server that asked. Questions that are left are asked
     /// again, in the time that they had: whoever comes back without an answer has not more of it.
-    pub(super) async fn go_on(&mut self, answers: Option<&RawValue>, telling: Telling) {
-        if let Way::Lent(lease) = &self.sending.source {
+    pub(super) async fn go_on(&mut self, answers: Option<&RawValue>, telling: ReplyContext) {
+        if let Route::Lent(lease) = self.sending.source() {
             lease.resume();
         }
         self.telling = Some(telling);
@@ -376,7 +382,7 @@ impl Relayed {
         }
         for (id, result) in answered {
             let answer = Message::Response(Answer { id: Some(id), outcome: Outcome::Result(result) });
-            if let Err(fault) = self.sending.link.write(&answer).await {
+            if let Err(fault) = self.sending.link().write(&answer).await {
                 return self.give_up(fault);
             }
         }
@@ -401,7 +407,7 @@ impl Relayed {
         if !std::mem::take(&mut self.aside) {
             return;
         }
-        let (limit, upstream) = (self.limit(), Arc::clone(&self.sending.upstream));
+        let (limit, upstream) = (self.limit(), Arc::clone(self.sending.upstream()));
         let mut turn = pin!(upstream.permit_again(limit));
         loop {
             tokio::select! {
@@ -427,20 +433,20 @@ impl Relayed {
     /// Notes whose task has begun, if one has.
     fn note_task(&self, outcome: &Outcome) {
         let Outcome::Result(result) = outcome else { return };
-        if self.sending.link.era() == Era::Modern
-            && let Some(id) = task_begun(&self.sending.link, result)
+        if self.sending.link().era() == Era::Modern
+            && let Some(id) = task_begun(self.sending.link(), result)
         {
-            self.gateway.own_task(&self.sending.upstream, &id, &self.caller);
+            self.tasks.own(self.sending.upstream(), &id, &self.caller);
         }
     }
 
     /// The outcome as a modern client expects it.
     fn adapt(&self, outcome: Outcome) -> Outcome {
-        if self.sending.link.era() == Era::Modern {
+        if self.sending.link().era() == Era::Modern {
             return outcome;
         }
         match outcome {
-            Outcome::Result(result) => Outcome::Result(complete_result(&self.subject.method, result)),
+            Outcome::Result(result) => Outcome::Result(complete_result(self.subject.method(), result)),
             Outcome::Error(error) => self.adapt_error(error),
         }
     }
@@ -450,7 +456,7 @@ impl Relayed {
         let number = member(&error, "code").and_then(|number| number.get().parse::<i64>().ok());
         match number {
             // Elsewhere the number is the server's own.
-            Some(code::LEGACY_NOT_FOUND) if self.subject.method == method::RESOURCES_READ => {
+            Some(code::LEGACY_NOT_FOUND) if self.subject.method() == method::RESOURCES_READ => {
                 let renumbered = set_member(&error, "code", &code::INVALID_PARAMS.to_string());
                 Outcome::Error(renumbered.unwrap_or(error))
             }

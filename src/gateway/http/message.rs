@@ -1,4 +1,4 @@
-//! `POST`: reading one message and handing it to its era's handler.
+//! Reading one message that was posted, and telling its era.
 
 use std::sync::Arc;
 
@@ -10,44 +10,33 @@ use http_body::{Body, Frame};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::time::sleep_until;
 
-use super::accept::Address;
 use super::bodies::{Bodies, Pace};
-use super::{answer, legacy, modern, router, validate};
+use super::{answer, validate};
 use crate::config::Server;
-use crate::gateway::endpoint::Endpoint;
 use crate::gateway::error::Fault;
-use crate::gateway::relay::{Era, MODERN, Message, RequestMeta, code, method};
-use crate::gateway::service::Inner;
+use crate::gateway::relay::{Era, MODERN, Message, ParseError, RequestMeta, code, method};
 use crate::gateway::upstream::{SESSION, VERSION};
 
-/// Handles a POST to an endpoint.
-pub(crate) async fn post(
-    gateway: &Arc<Inner>,
-    (endpoint, address): (Endpoint, Address),
+/// Reads the message of a POST, and tells its era. The answer to one that is refused.
+pub(super) async fn receive(
     headers: &HeaderMap,
     body: impl Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
-) -> Response {
+    bodies: &Arc<Bodies>,
+    server: &Server,
+) -> Result<(Message, Era), Response> {
     let read = match acceptable(headers) {
-        Ok(()) => read(body, &gateway.bodies, &gateway.routing.current().server).await,
+        Ok(()) => read(body, bodies, server).await,
         Err(fault) => Err(fault),
     };
-    let message = match read.and_then(|body| parse(&body)) {
-        Ok(message) => message,
-        Err(fault) => return answer::fault(&fault, None, Era::Modern),
-    };
+    let message = read.and_then(|body| parse(&body));
+    let message = message.map_err(|fault| answer::fault(&fault, None, Era::Modern))?;
     let era = era(headers, &message);
-    if let Err(fault) = validate::names(&message) {
-        let id = if let Message::Request(request) = message { Some(request.id) } else { None };
-        return answer::fault(&fault, id, era);
-    }
-    let in_flight = gateway.in_flight();
-    match era {
-        // Looked up only now: a body that comes slowly must not keep an upstream that a reload has removed.
-        Era::Modern => match gateway.routing.view(&endpoint) {
-            Some(view) => modern::post(gateway, (endpoint, view, address), headers, message, in_flight).await,
-            None => router::unknown(&endpoint),
-        },
-        Era::Legacy => legacy::post(gateway, (endpoint, address), headers, message, in_flight).await,
+    match validate::names(&message) {
+        Ok(()) => Ok((message, era)),
+        Err(fault) => {
+            let id = if let Message::Request(request) = message { Some(request.id) } else { None };
+            Err(answer::fault(&fault, id, era))
+        }
     }
 }
 
@@ -115,7 +104,6 @@ async fn read(
 
 /// Reads the message.
 fn parse(body: &[u8]) -> Result<Message, Fault> {
-    use crate::gateway::relay::ParseError;
     Message::parse(body).map_err(|error| {
         let code = if matches!(error, ParseError::Json(_)) { code::PARSE } else { code::INVALID_REQUEST };
         Fault::downstream(code, StatusCode::BAD_REQUEST, error.to_string())

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::value::RawValue;
 
-use super::held::AGAIN;
+use super::suspended::AGAIN;
 use crate::gateway::relay::{ClientMeta, Outcome, array_items, member, member_str, method, raw_string};
 
 /// The result that asks a client for input.

@@ -8,82 +8,52 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::relayed::Relayed;
+use super::subject::Subject;
 use crate::gateway::error::Fault;
-use crate::gateway::relay::{RequestMeta, code, method};
+use crate::gateway::relay::code;
 
 /// What the names begin with, so that they are not taken for a server's own.
 const PREFIX: &str = "mcpeg-held-";
 /// The state of a request that is simply sent again when the client has done what it was asked for.
 pub(super) const AGAIN: &str = "mcpeg-again";
-/// Methods that may be answered with questions (MCP 2026-07-28 §Multi Round-Trip Requests).
-const ASKING: [&str; 3] = [method::TOOLS_CALL, method::PROMPTS_GET, method::RESOURCES_READ];
-
-/// What a request asks for; a repetition must ask for the same.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Subject {
-    /// Its method.
-    pub(super) method: String,
-    /// What it names, as the client knows it.
-    name: Option<String>,
-    /// The endpoint that it was sent to.
-    endpoint: crate::gateway::endpoint::Endpoint,
-}
 
 /// The requests that wait for their clients, and who waits until there is none.
-#[derive(Default)]
-pub(crate) struct Held(Mutex<HashMap<String, Relayed>>, Notify);
+pub(crate) struct SuspendedCalls<C> {
+    /// By name, with what each asks for.
+    calls: Mutex<HashMap<String, (Subject, C)>>,
+    /// Tells that one is gone.
+    removed: Notify,
+}
 
-impl Subject {
-    /// Reads it from a request.
-    pub(super) fn of(
-        method: &str,
-        meta: &RequestMeta<'_>,
-        endpoint: crate::gateway::endpoint::Endpoint,
-    ) -> Self {
-        let name = if method == method::RESOURCES_READ { "uri" } else { "name" };
-        Self { method: method.to_owned(), name: meta.param(name).map(Into::into), endpoint }
-    }
-
-    /// The endpoint that it was sent to.
-    pub(super) const fn endpoint(&self) -> &crate::gateway::endpoint::Endpoint {
-        &self.endpoint
-    }
-
-    /// Whether it names anything.
-    pub(super) const fn is_named(&self) -> bool {
-        self.name.is_some()
-    }
-
-    /// Whether it may be answered with questions.
-    pub(super) fn may_ask(&self) -> bool {
-        ASKING.contains(&self.method.as_str())
+impl<C> Default for SuspendedCalls<C> {
+    fn default() -> Self {
+        Self { calls: Mutex::default(), removed: Notify::new() }
     }
 }
 
-impl Held {
+impl<C: Send + 'static> SuspendedCalls<C> {
     /// Puts a request aside for as long as its client may take, or until it has to give way to others, and names it.
     pub(super) fn put(
         self: &Arc<Self>,
-        relayed: Relayed,
+        (subject, call): (Subject, C),
         limit: Duration,
         gives_way: CancellationToken,
     ) -> Result<String, getrandom::Error> {
         let mut random = [0; 16];
         getrandom::fill(&mut random)?;
         let name = format!("{PREFIX}{:032x}", u128::from_be_bytes(random));
-        self.requests().insert(name.clone(), relayed);
-        let (held, expired) = (Arc::downgrade(self), name.clone());
+        self.calls.lock().insert(name.clone(), (subject, call));
+        let (suspended, expired) = (Arc::downgrade(self), name.clone());
         tokio::spawn(async move {
             let why = tokio::select! {
                 () = tokio::time::sleep(limit) => "its client has not answered the server's questions",
                 () = gives_way.cancelled() => "others wait for a connection, and its client has more than they",
             };
-            let gone = held.upgrade().and_then(|held| held.remove(&expired));
+            let gone = suspended.upgrade().and_then(|suspended| suspended.remove(&expired));
             if gone.is_some() {
                 tracing::debug!(why, "a request is given up");
             }
@@ -92,9 +62,9 @@ impl Held {
     }
 
     /// The request that a repetition goes on with; `None` if it is not one of ours.
-    pub(super) fn take(&self, subject: &Subject, state: Option<&str>) -> Result<Option<Relayed>, Fault> {
+    pub(super) fn take(&self, subject: &Subject, state: Option<&str>) -> Result<Option<C>, Fault> {
         let Some(state) = state.filter(|state| is_name(Some(state))) else { return Ok(None) };
-        let is_same = self.requests().get(state).map(|relayed| relayed.subject == *subject);
+        let is_same = self.calls.lock().get(state).map(|(its, _)| its == subject);
         match is_same {
             Some(true) => Ok(self.remove(state)),
             Some(false) => {
@@ -107,26 +77,26 @@ impl Held {
     }
 
     /// Takes a request out.
-    fn remove(&self, state: &str) -> Option<Relayed> {
+    fn remove(&self, state: &str) -> Option<C> {
         let (removed, empty) = {
-            let mut requests = self.requests();
-            (requests.remove(state), requests.is_empty())
+            let mut calls = self.calls.lock();
+            (calls.remove(state), calls.is_empty())
         };
         if empty {
-            self.1.notify_waiters();
+            self.removed.notify_waiters();
         }
-        removed
+        removed.map(|(_, call)| call)
     }
 
     /// Whether none waits.
     pub(super) fn is_empty(&self) -> bool {
-        self.requests().is_empty()
+        self.calls.lock().is_empty()
     }
 
     /// Waits until none does.
     pub(super) async fn emptied(&self) {
         loop {
-            let removed = self.1.notified();
+            let removed = self.removed.notified();
             if self.is_empty() {
                 return;
             }
@@ -137,14 +107,9 @@ impl Held {
     /// Gives all requests up.
     pub(crate) fn clear(&self) {
         // Dropped after the lock.
-        let requests = std::mem::take(&mut *self.requests());
-        drop(requests);
-        self.1.notify_waiters();
-    }
-
-    /// The requests by name.
-    fn requests(&self) -> MutexGuard<'_, HashMap<String, Relayed>> {
-        self.0.lock()
+        let calls = std::mem::take(&mut *self.calls.lock());
+        drop(calls);
+        self.removed.notify_waiters();
     }
 }
 

@@ -15,18 +15,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
-use super::answer;
 use crate::config::UpstreamName;
 use crate::gateway::catalog::{EndpointView, RoutingHandle};
 use crate::gateway::changes::{Announced, Change, LISTS, changed, updated};
 use crate::gateway::endpoint::Endpoint;
 use crate::gateway::error::Fault;
+use crate::gateway::http::answer;
 use crate::gateway::relay::{
-    ClientMeta, Id, Message, Notification, Outcome, Request, Response as Answer, code, key, member,
+    ClientMeta, Id, Message, Notification, Outcome, Raw, Request, Response as Answer, code, key, member,
     member_str, method, raw, set_path,
 };
-use crate::gateway::service::Inner;
 use crate::gateway::session::{Subscribed, is_within};
 use crate::gateway::upstream::{Followed, Kind, Link, Upstream, can_subscribe, follow};
 
@@ -114,10 +114,11 @@ struct Stream {
 
 /// Opens a stream of changes.
 pub(crate) fn listen(
-    gateway: &Arc<Inner>,
+    (routing, changes): (&Arc<RoutingHandle>, Announced),
     (endpoint, view): (Endpoint, &EndpointView),
     request: Request,
     client: &ClientMeta,
+    draining: CancellationToken,
 ) -> Result<Response, Fault> {
     let wanted = request.params.as_deref().and_then(|params| member(params, "notifications"));
     let wanted: Option<Filter> = wanted.and_then(|wanted| serde_json::from_str(wanted.get()).ok());
@@ -127,7 +128,6 @@ pub(crate) fn listen(
     };
     let mut subscribed = Subscribed::default();
     wanted.resource_subscriptions.iter().try_for_each(|uri| subscribed.add(uri))?;
-    let changes = gateway.changes.subscribe();
     let links: Vec<_> = view.upstreams().iter().filter_map(|upstream| upstream.present()).collect();
     let (messages, receiver) = mpsc::channel(QUEUE);
     let (updates, followed) = mpsc::channel(QUEUE);
@@ -135,7 +135,7 @@ pub(crate) fn listen(
         id: request.id,
         filter: wanted.honoured(&links, links.len() == view.upstreams().len()),
         endpoint,
-        routing: Arc::clone(&gateway.routing),
+        routing: Arc::clone(routing),
         names: names(view),
         client: client.clone(),
         followed: HashSet::new(),
@@ -144,7 +144,7 @@ pub(crate) fn listen(
     };
     stream.acknowledge();
     stream.follow(view.upstreams());
-    tokio::spawn(stream.run(changes, followed, gateway.draining.clone()));
+    tokio::spawn(stream.run(changes, followed, draining));
     let receiver =
         stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) });
     Ok(answer::events(receiver.map(answer::Item::from)))
@@ -238,7 +238,7 @@ impl Stream {
         mut self,
         mut changes: Announced,
         mut followed: mpsc::Receiver<Notification>,
-        draining: tokio_util::sync::CancellationToken,
+        draining: CancellationToken,
     ) {
         loop {
             let notes = tokio::select! {
@@ -278,7 +278,7 @@ struct Ended<'a> {
 struct EndedMeta {
     /// The subscription.
     #[serde(rename = "io.modelcontextprotocol/subscriptionId")]
-    subscription: Option<crate::gateway::relay::Raw>,
+    subscription: Option<Raw>,
 }
 
 #[cfg(test)]
@@ -301,11 +301,12 @@ mod tests {
     /// Opens a stream of changes with this filter.
     fn open(gateway: &Gateway, notifications: &serde_json::Value) -> Result<Response, Fault> {
         // Once it looks again, nobody is behind its endpoint any more who could tell it something else.
-        let (inner, endpoint) = (gateway.inner(), Endpoint::One("nobody".to_owned()));
-        let view = inner.routing.view(&Endpoint::All).unwrap();
+        let (routing, endpoint) = (gateway.routing(), Endpoint::One("nobody".to_owned()));
+        let view = routing.view(&Endpoint::All).unwrap();
         let params = Some(raw(&json!({ "notifications": notifications })));
         let request = Request { id: Id::number(7), method: "subscriptions/listen".to_owned(), params };
-        listen(inner, (endpoint, &view), request, &ClientMeta::default())
+        let (changes, draining) = (gateway.changes().subscribe(), CancellationToken::new());
+        listen((routing, changes), (endpoint, &view), request, &ClientMeta::default(), draining)
     }
 
     #[tokio::test]
@@ -316,10 +317,10 @@ mod tests {
         let mut body = open(&gateway, &wanted).unwrap().into_body();
         // Nothing else runs before this test waits: all of it comes before the stream looks.
         let (elsewhere, here) = (UpstreamName::new("elsewhere").unwrap(), UpstreamName::builtin());
-        gateway.inner().changes.list(&here, LISTS[0]);
+        gateway.changes().list(&here, LISTS[0]);
         for _ in 0..1000 {
             for list in LISTS {
-                gateway.inner().changes.list(&elsewhere, list);
+                gateway.changes().list(&elsewhere, list);
             }
         }
         let (mut text, limit) = (String::new(), Duration::from_secs(60));

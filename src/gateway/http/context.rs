@@ -1,0 +1,60 @@
+//! What is known of a request before its message is read: one value, which is passed on to whoever handles it.
+
+use std::net::IpAddr;
+
+use super::guard::Admitted;
+use crate::gateway::endpoint::Endpoint;
+use crate::gateway::relay::ClientMeta;
+use crate::gateway::upstream::Caller;
+
+/// Who connects: a network address, or nobody in particular over a Unix socket.
+pub(super) type PeerAddress = Option<IpAddr>;
+
+/// Who a client has shown to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Identity {
+    /// Nobody in particular: it is known by its address only.
+    Anonymous,
+}
+
+/// What is known of a request.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestContext {
+    /// The endpoint that it was sent to.
+    endpoint: Endpoint,
+    /// Where it comes from.
+    peer: PeerAddress,
+    /// Whom it comes from.
+    identity: Identity,
+    /// That the guard lets it in.
+    _admitted: Admitted,
+}
+
+impl RequestContext {
+    /// The context of a request that the guard has let in, to the endpoint of all upstreams.
+    pub(super) const fn new(admitted: Admitted, identity: Identity, peer: PeerAddress) -> Self {
+        Self { endpoint: Endpoint::All, peer, identity, _admitted: admitted }
+    }
+
+    /// The same to the endpoint of one upstream.
+    pub(super) fn at(self, upstream: String) -> Self {
+        Self { endpoint: Endpoint::One(upstream), ..self }
+    }
+
+    /// The endpoint that it was sent to.
+    pub(super) const fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Where it comes from.
+    pub(super) const fn peer(&self) -> PeerAddress {
+        self.peer
+    }
+
+    /// Whom it comes from in the modern era, where each request says something of its client.
+    pub(super) fn caller(&self, client: &ClientMeta) -> Caller {
+        match self.identity {
+            Identity::Anonymous => Caller::of(self.peer, client),
+        }
+    }
+}

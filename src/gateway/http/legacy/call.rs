@@ -1,0 +1,251 @@
+//! One request of a legacy client.
+//!
+//! It runs in a task of its own, which writes to a log: a client that disconnects has not cancelled (MCP 2025-11-25
+//! §Sending Messages, 6) and can read on from where it was (§Resumability and Redelivery).
+
+use std::sync::Arc;
+
+use axum::response::{IntoResponse as _, Response};
+use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt as _};
+use http::{HeaderMap, StatusCode};
+use serde_json::json;
+use tokio::sync::oneshot;
+
+use super::input::{ROUNDS, Wanted};
+use super::stream::{prime, resumable};
+use crate::gateway::catalog::{all_tasks, merged, own_tasks, route};
+use crate::gateway::error::Fault;
+use crate::gateway::http::answer::{self, Form};
+use crate::gateway::http::forwarded_call::{ForwardedCall, Routed};
+use crate::gateway::http::task_owners::TaskOwners;
+use crate::gateway::relay::{
+    Era, Id, Message, Outcome, Raw, Request, Response as Answer, Severity, code, member, member_str, method,
+    plain_result, raw,
+};
+use crate::gateway::requests::InFlight;
+use crate::gateway::session::{EventId, Log, Session, subscribe};
+use crate::gateway::upstream::{Call, Event, Kind, Link, task_begun};
+
+/// Handles a request within a session.
+pub(super) async fn answer(
+    (session, owners): (Arc<Session>, &Arc<TaskOwners>),
+    request: Request,
+    (headers, in_flight): (&HeaderMap, InFlight),
+    share: usize,
+) -> Response {
+    let id = request.id.clone();
+    let cancelled = match session.begin_call(&id) {
+        Ok(cancelled) => cancelled,
+        Err(fault) => return answer::fault(&fault, Some(id), Era::Legacy),
+    };
+    let (request_id, log) = (id.clone(), Arc::new(Log::default()));
+    let (running, written, owned) = (Arc::clone(&session), Arc::clone(&log), Arc::clone(owners));
+    let subscription = request.params.clone().filter(|_| request.method == method::SUBSCRIBE);
+    tokio::spawn(async move {
+        let last = run((&owned, &running), request, cancelled, &written).await;
+        if let (Some(params), Some(Message::Response(Answer { outcome: Outcome::Error(_), .. }))) =
+            (&subscription, &last)
+        {
+            subscribe::forget(&running, params);
+        }
+        // Before the client can read the answer: it may use the identifier again at once.
+        running.end_call(&id);
+        if let Some(last) = last {
+            written.push(last);
+        }
+        written.end();
+        running.logs().trim();
+        drop(in_flight);
+    });
+    // From here on the client waits, until it goes. One that waits in too many sessions keeps none from making room by it.
+    let guard = session.listening_within(share);
+    let streams = answer::prefers_stream(headers);
+    if !streams {
+        let messages = stream::unfold((Arc::clone(&log), 0), |(log, place)| async move {
+            let (place, message) = log.after(place).await?;
+            Some((message, (log, place)))
+        });
+        match answer::decide(Box::pin(messages)).await {
+            Form::Body(message) => return answer::json(&message, StatusCode::OK),
+            Form::Nothing => return StatusCode::ACCEPTED.into_response(),
+            Form::Stream(..) => {}
+        }
+    }
+    let place = EventId { stream: session.keep_log(&request_id, &log), place: 0 };
+    let prime = prime(&session, place);
+    answer::events(stream::iter(prime).chain(resumable(log, place, guard)))
+}
+
+/// Carries a request out and queues everything that comes of it but the response, which it returns if there is one.
+async fn run(
+    (owners, session): (&TaskOwners, &Arc<Session>),
+    request: Request,
+    mut cancelled: oneshot::Receiver<Option<Raw>>,
+    messages: &Log,
+) -> Option<Message> {
+    let (id, method) = (request.id.clone(), request.method.clone());
+    let started = tokio::select! {
+        started = start(session, request) => started,
+        // The client has cancelled: no response is expected (§Cancellation).
+        _ = &mut cancelled => return None,
+    };
+    let (mut sending, routed) = match started {
+        Ok(Started::Here(result)) => {
+            let answer = Answer { id: Some(id), outcome: Outcome::Result(result) };
+            return Some(Message::Response(answer));
+        }
+        Ok(Started::Upstream(sending)) => *sending,
+        Err(fault) => return Some(fault.response(Some(id))),
+    };
+    let mut rounds = 0;
+    loop {
+        let event = tokio::select! {
+            event = sending.next() => event,
+            Ok(params) = &mut cancelled => {
+                sending.call_off(params);
+                return None;
+            }
+            // Nobody can ask for the answer any more; dropping the request calls it off.
+            () = session.ended().cancelled() => return None,
+        };
+        let message = match event {
+            Event::Notification(note) => {
+                Message::Notification(session.questions().translated(sending.link(), note))
+            }
+            Event::Request(asked) => {
+                // A person may take long, and others must not wait for that.
+                sending.step_aside();
+                session.questions().ask(sending.link(), asked)
+            }
+            Event::Done(outcome) => {
+                let link = sending.link();
+                let outcome = of_tasks((owners, session), &sending, &method, outcome);
+                let wanted = Wanted::read(link, &outcome).filter(|_| rounds < ROUNDS);
+                let Some(wanted) = wanted else { return Some(done(link, &method, id, outcome)) };
+                rounds += 1;
+                let next = tokio::select! {
+                    next = again(session, &routed, &wanted, messages) => next,
+                    _ = &mut cancelled => return None,
+                    () = session.ended().cancelled() => return None,
+                };
+                match next {
+                    Ok(next) => sending = next,
+                    Err(fault) => return Some(fault.response(Some(id))),
+                }
+                continue;
+            }
+            Event::Lost(fault) => return Some(fault.response(Some(id))),
+        };
+        messages.push(message);
+    }
+}
+
+/// Notes whose task has begun, if one has, and leaves out of a list of tasks those of others.
+fn of_tasks(
+    (owners, session): (&TaskOwners, &Arc<Session>),
+    sending: &ForwardedCall<Arc<Session>>,
+    method: &str,
+    outcome: Outcome,
+) -> Outcome {
+    let Outcome::Result(result) = outcome else { return outcome };
+    if sending.link().era() != Era::Legacy {
+        return Outcome::Result(result);
+    }
+    if method == method::TASKS_LIST {
+        return Outcome::Result(own_tasks(sending.upstream(), session, result));
+    }
+    if let Some(id) = task_begun(sending.link(), &result) {
+        owners.own_of(session, sending.upstream(), &id);
+    }
+    Outcome::Result(result)
+}
+
+/// Asks the client what a modern server wants to know, and sends the request again with the answers.
+async fn again(
+    session: &Arc<Session>,
+    routed: &Routed,
+    wanted: &Wanted,
+    messages: &Log,
+) -> Result<ForwardedCall<Arc<Session>>, Fault> {
+    let patience = routed.upstream.settings().request_timeout;
+    let answers = wanted.ask(session, messages, patience).await?;
+    let params = wanted.repeat(routed.params.as_deref(), &answers);
+    ForwardedCall::begin(Arc::clone(session), Routed { params, ..routed.clone() }).await
+}
+
+/// The response for the client. A server that never stops asking is given up.
+fn done(link: &Link, method: &str, id: Id, outcome: Outcome) -> Message {
+    let outcome = match outcome {
+        Outcome::Result(result) if link.era() == Era::Modern => {
+            if member_str(&result, "resultType").is_some_and(|kind| kind == "input_required") {
+                let reason = format!("asks for input during `{method}` again and again");
+                return Fault::upstream(link.name(), reason).response(Some(id));
+            }
+            Outcome::Result(plain_result(result))
+        }
+        outcome => outcome,
+    };
+    Message::Response(Answer { id: Some(id), outcome })
+}
+
+/// A request that was begun.
+enum Started {
+    /// The gateway's own answer.
+    Here(Raw),
+    /// On its way to an upstream.
+    Upstream(Box<(ForwardedCall<Arc<Session>>, Routed)>),
+}
+
+/// Answers a request here or sends it to its upstream.
+async fn start(session: &Arc<Session>, request: Request) -> Result<Started, Fault> {
+    let Request { method, params, .. } = request;
+    match method.as_str() {
+        method::PING => return Ok(Started::Here(raw(&json!({})))),
+        method::SET_LOG_LEVEL => {
+            let level = params.as_deref().and_then(|params| member(params, "level"));
+            if !level.is_some_and(Severity::is_known) {
+                let message = format!("`level` must be one of {}", Severity::names().join(", "));
+                return Err(Fault::downstream(code::INVALID_PARAMS, StatusCode::BAD_REQUEST, message));
+            }
+            session.set_log_level(params.clone());
+            let own = session.connections().open();
+            let limit = std::time::Duration::from_secs(10);
+            let calls = own.iter().map(|link| link.call(Call::new(method.as_str(), params.clone(), limit)));
+            for exchange in join_all(calls).await {
+                let _ = exchange.outcome().await;
+            }
+            return Ok(Started::Here(raw(&json!({}))));
+        }
+        _ => {}
+    }
+    // Held until the request is on its way: a reload does not end its upstream before.
+    let view = &session.view();
+    let meta = &session.connections().client().meta;
+    if let Some(kind) = Kind::of_method(&method)
+        && view.transparent().is_none()
+    {
+        let merged = merged(view, &**session, kind, meta, Era::Legacy, params.as_deref()).await?;
+        return Ok(Started::Here(merged));
+    }
+    if method == method::TASKS_LIST && view.plain().is_none() {
+        return all_tasks(view, &**session).await.map(Started::Here);
+    }
+    session.note_subscription(&method, params.as_deref())?;
+    let (upstream, params) = route(view, &**session, &method, params, meta).await.map_err(|mut fault| {
+        // Resource not found has a code of its own in this era (MCP 2025-11-25 §Resources, "Error Handling").
+        if method == method::RESOURCES_READ && fault.code == code::INVALID_PARAMS {
+            fault.code = code::LEGACY_NOT_FOUND;
+        }
+        fault
+    })?;
+    if let Some(followed) = subscribe::follow(session, &upstream, &method, params.as_deref()).await {
+        return followed.map(|()| Started::Here(raw(&json!({}))));
+    }
+    if subscribe::note(session, &upstream, &method, params.as_deref()) {
+        return Ok(Started::Here(raw(&json!({}))));
+    }
+    let routed = Routed { upstream, era: Era::Legacy, method, params, headers: Vec::new() };
+    let sending = ForwardedCall::begin(Arc::clone(session), routed.clone()).await?;
+    Ok(Started::Upstream(Box::new((sending, routed))))
+}

@@ -1,0 +1,284 @@
+//! Beginning and ending sessions, and finding that of a message.
+
+use std::sync::Arc;
+
+use axum::response::{IntoResponse as _, Response};
+use futures_util::future::join_all;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use tokio_util::sync::CancellationToken;
+
+use super::{call, stream};
+use crate::gateway::catalog::{EndpointView, RoutingHandle, soon};
+use crate::gateway::complaints::Complaints;
+use crate::gateway::error::Fault;
+use crate::gateway::http::context::RequestContext;
+use crate::gateway::http::task_owners::TaskOwners;
+use crate::gateway::http::{answer, validate};
+use crate::gateway::relay::{
+    ClientMeta, Era, LATEST_LEGACY, LEGACY_VERSIONS, Message, Outcome, Raw, Request, Response as Answer,
+    code, member, member_str, method, raw,
+};
+use crate::gateway::requests::InFlight;
+use crate::gateway::session::{EventId, Limits, OWN, PeerLink, Session, SessionRefused, SessionStore};
+use crate::gateway::upstream::{ClientIdentity, SESSION, VERSION};
+use crate::handover;
+
+/// The header that names the last event that a client has got.
+const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
+
+/// Handles what belongs to sessions.
+pub(crate) struct Legacy {
+    /// The sessions.
+    sessions: Arc<SessionStore>,
+    /// The configuration in force.
+    routing: Arc<RoutingHandle>,
+    /// The way to the process before or after this one.
+    peer: Arc<PeerLink>,
+    /// Whose tasks are whose.
+    owners: Arc<TaskOwners>,
+    /// What is logged about clients.
+    complaints: Arc<Complaints>,
+    /// Cancelled when the drain begins.
+    draining: CancellationToken,
+}
+
+impl Legacy {
+    /// The handler of a gateway.
+    pub(crate) fn new(
+        (sessions, routing): (Arc<SessionStore>, Arc<RoutingHandle>),
+        (peer, owners): (Arc<PeerLink>, Arc<TaskOwners>),
+        complaints: Arc<Complaints>,
+        draining: CancellationToken,
+    ) -> Self {
+        Self { sessions, routing, peer, owners, complaints, draining }
+    }
+
+    /// Handles a POST.
+    pub(crate) async fn post(
+        &self,
+        context: RequestContext,
+        headers: &HeaderMap,
+        message: Message,
+        in_flight: InFlight,
+    ) -> Response {
+        if let Message::Request(request) = &message
+            && request.method == method::INITIALIZE
+        {
+            return self.initialize(&context, request).await;
+        }
+        let id = if let Message::Request(request) = &message { Some(request.id.clone()) } else { None };
+        let session = match self.session(headers).await {
+            Ok(session) => session,
+            Err(fault) => return answer::json(&fault.response(id), fault.status),
+        };
+        session.touch();
+        match message {
+            Message::Request(request) => {
+                let share = self.limits().share();
+                call::answer((session, &self.owners), request, (headers, in_flight), share).await
+            }
+            Message::Notification(note) => {
+                if note.method == method::CANCELLED {
+                    // The request may be in flight in the other process; each knows its own.
+                    self.elsewhere(&session, &Message::Notification(note.clone()));
+                }
+                session.notified(note).await;
+                StatusCode::ACCEPTED.into_response()
+            }
+            Message::Response(response) if !session.questions().awaits(&response) => {
+                if !self.elsewhere(&session, &Message::Response(response)) {
+                    tracing::debug!(session = session.label(), "an answer to no open question is dropped");
+                }
+                StatusCode::ACCEPTED.into_response()
+            }
+            Message::Response(response) => match session.answered(response).await {
+                Ok(()) => StatusCode::ACCEPTED.into_response(),
+                Err(fault) => answer::json(&fault.response(None), StatusCode::BAD_GATEWAY),
+            },
+        }
+    }
+
+    /// Passes a message on to the process before or after this one, where there is one, which may have the request in
+    /// flight that the message is about.
+    fn elsewhere(&self, session: &Session, message: &Message) -> bool {
+        let body = String::from_utf8_lossy(&message.to_line()).into_owned();
+        self.peer.tell(&handover::Message::Deliver { id: session.id().to_owned(), body })
+    }
+
+    /// `GET`: the stream of messages that belong to no request.
+    pub(crate) async fn get(&self, headers: &HeaderMap) -> Response {
+        // A modern client has no such stream and must be told so.
+        if !headers.contains_key(&SESSION) {
+            return (StatusCode::METHOD_NOT_ALLOWED, "GET needs the Mcp-Session-Id of a legacy session\n")
+                .into_response();
+        }
+        let session = match self.session(headers).await {
+            Ok(session) => session,
+            Err(fault) => return answer::json(&fault.response(None), fault.status),
+        };
+        let listening = session.listening_within(self.limits().share());
+        let last = headers.get(LAST_EVENT).and_then(|id| id.to_str().ok()?.parse::<EventId>().ok());
+        if let Some(place) = last.filter(|place| place.stream != OWN) {
+            return match session.logs().get(place.stream) {
+                Some(log) => answer::events(stream::resumable(log, place, listening)),
+                // Not 404, which would say that the session has ended (MCP 2025-11-25 §Session Management, 4).
+                None => (StatusCode::BAD_REQUEST, "that stream is no longer kept\n").into_response(),
+            };
+        }
+        let Some(listening) = listening else {
+            if self.complaints.admits("stream refused", session.client_key()) {
+                let client = session.client_key();
+                tracing::info!(%client, "a stream is refused: its client has streams in half of all sessions");
+            }
+            let message = "your streams are in half of the sessions that `max_sessions` in [server] allows\n";
+            return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "5")], message).into_response();
+        };
+        stream::own(session, listening, self.draining.clone(), last.map(|last| last.place))
+    }
+
+    /// `DELETE`: the client ends its session.
+    pub(crate) async fn delete(&self, headers: &HeaderMap) -> Response {
+        if !headers.contains_key(&SESSION) {
+            return (StatusCode::METHOD_NOT_ALLOWED, "DELETE needs the Mcp-Session-Id of a legacy session\n")
+                .into_response();
+        }
+        match self.session(headers).await {
+            Ok(session) => {
+                self.peer.tell(&handover::Message::Ended { id: session.id().to_owned() });
+                self.sessions.end(session.id()).await;
+                StatusCode::OK.into_response()
+            }
+            Err(fault) => answer::json(&fault.response(None), fault.status),
+        }
+    }
+
+    /// The session that a request names.
+    async fn session(&self, headers: &HeaderMap) -> Result<Arc<Session>, Fault> {
+        if let Some(version) = headers.get(&VERSION)
+            && !LEGACY_VERSIONS.iter().any(|known| version == known)
+        {
+            let message = format!("the MCP-Protocol-Version must be one of {}", LEGACY_VERSIONS.join(", "));
+            return Err(Fault::downstream(code::INVALID_REQUEST, StatusCode::BAD_REQUEST, message));
+        }
+        let Some(id) = headers.get(&SESSION) else {
+            let message = "the Mcp-Session-Id header is missing; begin with `initialize`";
+            return Err(Fault::downstream(code::INVALID_REQUEST, StatusCode::BAD_REQUEST, message));
+        };
+        if let Ok(id) = id.to_str()
+            && let Some(session) = self.sessions.find(id).await
+        {
+            return Ok(session);
+        }
+        let message = "there is no such session; begin a new one with `initialize`";
+        Err(Fault::downstream(code::INVALID_REQUEST, StatusCode::NOT_FOUND, message))
+    }
+
+    /// How many sessions there may be.
+    fn limits(&self) -> Limits {
+        let server = &self.routing.current().server;
+        Limits { of_all: server.max_sessions, of_client: server.max_sessions_per_client }
+    }
+
+    /// `initialize`: begins a session.
+    async fn initialize(&self, context: &RequestContext, request: &Request) -> Response {
+        let Some(client) = client(request) else {
+            let fault = Fault::downstream(
+                code::INVALID_PARAMS,
+                StatusCode::BAD_REQUEST,
+                "`initialize` needs `protocolVersion`, `capabilities` and `clientInfo`",
+            );
+            return answer::fault(&fault, Some(request.id.clone()), Era::Legacy);
+        };
+        if let Err(fault) = validate::client_size(&client.meta) {
+            return answer::fault(&fault, Some(request.id.clone()), Era::Legacy);
+        }
+        let version = client.version.clone();
+        let session =
+            match self.sessions.begin(context.endpoint().clone(), client, (context.peer(), self.limits())) {
+                Ok(session) => session,
+                Err(error @ (SessionRefused::Full(_) | SessionRefused::Heavy)) => {
+                    let fault =
+                        Fault::downstream(code::INTERNAL, StatusCode::SERVICE_UNAVAILABLE, error.to_string());
+                    return answer::json(&fault.response(Some(request.id.clone())), fault.status);
+                }
+                Err(error @ SessionRefused::Random(_)) => {
+                    tracing::error!(%error, "a session cannot begin");
+                    return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+                }
+            };
+        let _attended = session.listening();
+        let unborn = Unborn(Arc::clone(&self.sessions), Some(Arc::clone(&session)));
+        let view = session.view();
+        let ready = view.upstreams().iter().filter(|upstream| upstream.present().is_some());
+        let asked = join_all(ready.map(|upstream| soon(&*session, upstream)));
+        let links: Vec<_> = asked.await.into_iter().flatten().collect();
+        let capabilities = view.capabilities(&links, Era::Legacy);
+        let result = Greeting {
+            protocol_version: &version,
+            capabilities: &capabilities,
+            server_info: &raw(&answer::server_info()),
+            instructions: EndpointView::instructions(&links),
+        };
+        tracing::debug!(session = session.label(), version, upstreams = links.len(), "a session begins");
+        let outcome = Outcome::Result(raw(&result));
+        let message = Message::Response(Answer { id: Some(request.id.clone()), outcome });
+        let mut response = answer::json(&message, StatusCode::OK);
+        if let Ok(id) = HeaderValue::from_str(session.id()) {
+            response.headers_mut().insert(SESSION, id);
+        }
+        unborn.born();
+        response
+    }
+}
+
+/// Ends a session whose client goes before it was told of it.
+struct Unborn(Arc<SessionStore>, Option<Arc<Session>>);
+
+impl Unborn {
+    /// The client is told.
+    fn born(mut self) {
+        self.1 = None;
+    }
+}
+
+impl Drop for Unborn {
+    fn drop(&mut self) {
+        if let Some(session) = self.1.take() {
+            tracing::debug!(
+                session = session.label(),
+                "the session is ended: its client has not waited for it"
+            );
+            let sessions = Arc::clone(&self.0);
+            tokio::spawn(async move { sessions.end(session.id()).await });
+        }
+    }
+}
+
+/// `initialize`'s result.
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Greeting<'a> {
+    /// The agreed revision.
+    protocol_version: &'a str,
+    /// What the upstreams can do together.
+    capabilities: &'a Raw,
+    /// The gateway.
+    server_info: &'a Raw,
+    /// The upstreams' instructions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instructions: Option<String>,
+}
+
+/// Who begins a session; the revision is the client's if it is known, else the newest.
+fn client(request: &Request) -> Option<ClientIdentity> {
+    let params = request.params.as_deref()?;
+    let wanted = member_str(params, "protocolVersion")?;
+    let version = LEGACY_VERSIONS.into_iter().find(|known| *known == wanted).unwrap_or(LATEST_LEGACY);
+    Some(ClientIdentity {
+        meta: ClientMeta {
+            info: member(params, "clientInfo")?.to_owned(),
+            capabilities: member(params, "capabilities")?.to_owned(),
+        },
+        version: version.to_owned(),
+    })
+}

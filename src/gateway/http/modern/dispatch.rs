@@ -1,0 +1,280 @@
+//! The modern era: each request stands by itself (MCP 2026-07-28).
+//!
+//! The answer is driven by the connection: a client that disconnects has cancelled, and dropping the stream tells the
+//! upstream so (§Cancellation).
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use axum::response::{IntoResponse as _, Response};
+use futures_util::future::join_all;
+use futures_util::stream;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use serde_json::json;
+use serde_json::value::RawValue;
+use tokio_util::sync::CancellationToken;
+
+use super::continuation::Continuations;
+use super::forward::{PendingCall, ReplyContext, Route};
+use super::sources::{Asking, Lending};
+use super::subject::Subject;
+use super::{listen, suspended};
+use crate::gateway::catalog::{
+    ConnectionSource as _, EndpointView, Native, RoutingHandle, merged, route, soon,
+};
+use crate::gateway::changes::Changes;
+use crate::gateway::error::Fault;
+use crate::gateway::http::context::RequestContext;
+use crate::gateway::http::forwarded_call::{ForwardedCall, Routed};
+use crate::gateway::http::{answer, validate};
+use crate::gateway::relay::{
+    ClientMeta, Era, Id, MODERN, Message, Object, Outcome, Raw, Request, RequestMeta, Response as Answer,
+    code, key, method, raw, set_member, to_legacy_params,
+};
+use crate::gateway::requests::InFlight;
+use crate::gateway::upstream::headers::{NAME, PARAM};
+use crate::gateway::upstream::{Caller, Kind, check_parameters};
+
+/// Methods of the legacy era that this one has not: they never reach an upstream, whatever its era.
+const GONE: [&str; 5] =
+    [method::INITIALIZE, method::PING, method::SET_LOG_LEVEL, method::SUBSCRIBE, method::UNSUBSCRIBE];
+
+/// Handles requests of the modern era.
+pub(crate) struct Modern {
+    /// What is behind which endpoint.
+    routing: Arc<RoutingHandle>,
+    /// What upstreams announce.
+    changes: Changes,
+    /// Requests that wait for their clients, here and in another process.
+    continuations: Arc<Continuations>,
+    /// Cancelled when the drain begins.
+    draining: CancellationToken,
+}
+
+impl Modern {
+    /// The handler of a gateway.
+    pub(crate) const fn new(
+        routing: Arc<RoutingHandle>,
+        changes: Changes,
+        continuations: Arc<Continuations>,
+        draining: CancellationToken,
+    ) -> Self {
+        Self { routing, changes, continuations, draining }
+    }
+
+    /// Handles a POST.
+    pub(crate) async fn post(
+        &self,
+        place: (RequestContext, Arc<EndpointView>),
+        headers: &HeaderMap,
+        message: Message,
+        in_flight: InFlight,
+    ) -> Response {
+        let request = match message {
+            Message::Request(request) => request,
+            Message::Notification(_) => return StatusCode::ACCEPTED.into_response(),
+            Message::Response(_) => {
+                let message = "this revision has no responses of clients";
+                let fault = Fault::downstream(code::INVALID_REQUEST, StatusCode::BAD_REQUEST, message);
+                return answer::fault(&fault, None, Era::Modern);
+            }
+        };
+        let id = request.id.clone();
+        match self.dispatch(place, headers, request, in_flight).await {
+            Ok(response) => response,
+            Err(fault) => answer::fault(&fault, Some(id), Era::Modern),
+        }
+    }
+
+    /// Answers a request here or relays it.
+    async fn dispatch(
+        &self,
+        (context, view): (RequestContext, Arc<EndpointView>),
+        headers: &HeaderMap,
+        request: Request,
+        in_flight: InFlight,
+    ) -> Result<Response, Fault> {
+        let meta = RequestMeta::of(request.params.as_deref());
+        validate::request(&request, &meta, headers)?;
+        let client = ClientMeta::of(meta.get(key::CLIENT_INFO), meta.get(key::CAPABILITIES));
+        validate::client_size(&client)?;
+        let caller = context.caller(&client);
+        match request.method.as_str() {
+            method::DISCOVER => return Ok(result(request.id, discover(&view).await)),
+            method::LISTEN => return self.listen(&context, &view, request, &client),
+            method if GONE.contains(&method) => return Err(Fault::method_not_found(method)),
+            _ => {}
+        }
+        if let Some(kind) = Kind::of_method(&request.method)
+            && view.transparent().is_none()
+        {
+            return list((request, kind), &view, (&client, &caller), headers).await;
+        }
+        let subject = Subject::of(&request.method, &meta, context.endpoint().clone());
+        let state = meta.param("requestState");
+        let answers = meta.raw_param("inputResponses");
+        let telling = ReplyContext::of(request.id, &meta, in_flight);
+        let repetition = Repetition { subject: &subject, state: state.as_deref(), answers };
+        let telling =
+            match repetition.go_on(&self.continuations, request.params.as_ref(), telling, headers).await? {
+                ControlFlow::Break(response) => return Ok(response),
+                ControlFlow::Continue(telling) => telling,
+            };
+        let first = suspended::check_first(state.as_deref());
+        let (upstream, params) =
+            route(&view, &Asking(&caller), subject.method(), request.params, &client).await?;
+        let native = upstream.native().await?;
+        if native.era() == Era::Legacy {
+            first?;
+        }
+        let mut way = Route::choose(&upstream, &native, &subject, (&client, &caller)).await?;
+        if telling.log().is_some() || subject.may_ask() || !says_nothing(params.as_ref()) {
+            way.used();
+        }
+        if let Some(least) = telling.log() {
+            way.link(&upstream).await?.want_log(least).await;
+        }
+        if subject.method() == method::TOOLS_CALL
+            && let Some(params) = params.as_deref()
+        {
+            let check = |mirrored: &[_]| validate::parameters(mirrored, params, headers);
+            check_parameters(&native, params, &client, check).await?;
+        }
+        let (era, mirrors) = (Era::Modern, mirrors(headers, &subject, &view));
+        let routed = Routed { upstream, era, method: subject.method().to_owned(), params, headers: mirrors };
+        let sending = ForwardedCall::begin(way, routed).await?;
+        // The call itself is counted by its connection from here on; the view's upstreams are held no longer.
+        drop(view);
+        let kept = (self.continuations.suspended(), self.continuations.owners());
+        let relayed = PendingCall::new(sending, subject, (client, caller), telling, kept);
+        Ok(answer::answer(Box::pin(stream::unfold(Some(relayed), PendingCall::next)), headers).await)
+    }
+
+    /// Opens a stream of changes.
+    fn listen(
+        &self,
+        context: &RequestContext,
+        view: &EndpointView,
+        request: Request,
+        client: &ClientMeta,
+    ) -> Result<Response, Fault> {
+        let place = (context.endpoint().clone(), view);
+        let changes = (&self.routing, self.changes.subscribe());
+        listen::listen(changes, place, request, client, self.draining.clone())
+    }
+}
+
+/// Answers with a merged list.
+async fn list(
+    (request, kind): (Request, Kind),
+    view: &EndpointView,
+    client: (&ClientMeta, &Caller),
+    headers: &HeaderMap,
+) -> Result<Response, Fault> {
+    let (source, params) = (Lending::to(client), request.params.as_deref());
+    let merged = merged(view, &source, kind, client.0, Era::Modern, params).await?;
+    let outcome = Outcome::Result(set_server_info(merged));
+    let message = Message::Response(Answer { id: Some(request.id), outcome });
+    Ok(answer::answer(Box::pin(stream::once(async { message })), headers).await)
+}
+
+/// A request as the repetition of one that was put aside, which it may be.
+struct Repetition<'a> {
+    /// What it asks for.
+    subject: &'a Subject,
+    /// Which request it repeats.
+    state: Option<&'a str>,
+    /// The client's answers.
+    answers: Option<&'a RawValue>,
+}
+
+impl Repetition<'_> {
+    /// Goes on with the request that is repeated, here or in the process before or after this one; how to tell of it is
+    /// returned if there is none.
+    async fn go_on(
+        self,
+        continuations: &Arc<Continuations>,
+        params: Option<&Raw>,
+        telling: ReplyContext,
+        headers: &HeaderMap,
+    ) -> Result<ControlFlow<Response, ReplyContext>, Fault> {
+        let Self { subject, state, answers } = self;
+        if let Some(mut relayed) = continuations.suspended().take(subject, state)? {
+            relayed.go_on(answers, telling).await;
+            let messages = Box::pin(stream::unfold(Some(relayed), PendingCall::next));
+            return Ok(ControlFlow::Break(answer::answer(messages, headers).await));
+        }
+        if suspended::is_name(state) {
+            let (id, method) = (telling.id().clone(), subject.method().to_owned());
+            let request = Request { id, method, params: params.cloned() };
+            if let Some(messages) = continuations.go_on_elsewhere(subject.endpoint(), request).await {
+                return Ok(ControlFlow::Break(answer::answer(messages, headers).await));
+            }
+        }
+        Ok(ControlFlow::Continue(telling))
+    }
+}
+
+/// Whether nothing that a client has written goes to a legacy server with these parameters.
+fn says_nothing(params: Option<&Raw>) -> bool {
+    let sent = to_legacy_params(params.cloned());
+    sent.is_none_or(|sent| Object::parse(&sent).is_some_and(|sent| sent.iter().next().is_none()))
+}
+
+/// The headers that mirror parameters, for an HTTP upstream; that of the name, which has been checked, where the upstream
+/// knows the same name.
+fn mirrors(headers: &HeaderMap, subject: &Subject, view: &EndpointView) -> Vec<(HeaderName, HeaderValue)> {
+    let name = headers.get(&NAME).filter(|_| subject.may_ask() && subject.is_named() && view.keeps_names());
+    let mirrored = headers.iter().filter(|(name, _)| name.as_str().starts_with(PARAM));
+    let mirrored = mirrored.map(|(name, value)| (name.clone(), value.clone()));
+    mirrored.chain(name.map(|name| (NAME, name.clone()))).collect()
+}
+
+/// A result of the gateway's own.
+fn result(id: Id, result: Raw) -> Response {
+    let message = Message::Response(Answer { id: Some(id), outcome: Outcome::Result(result) });
+    answer::json(&message, StatusCode::OK)
+}
+
+/// A result with the gateway's name and version in its `_meta`.
+fn set_server_info(result: Raw) -> Raw {
+    set_member(&result, "_meta", raw(&json!({ (key::SERVER_INFO): answer::server_info() })).get())
+        .unwrap_or(result)
+}
+
+/// `server/discover`'s result.
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Discovered<'a> {
+    /// Always `complete`.
+    result_type: &'a str,
+    /// The revisions that requests may state; legacy ones begin with `initialize` instead.
+    supported_versions: [&'a str; 1],
+    /// What the upstreams can do together.
+    capabilities: &'a Raw,
+    /// Their instructions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instructions: Option<String>,
+    /// Not to be cached: upstreams come and go.
+    ttl_ms: u64,
+    /// Not to be shared: a later release may show each user other upstreams.
+    cache_scope: &'a str,
+    /// Who answers.
+    #[serde(rename = "_meta")]
+    meta: serde_json::Value,
+}
+
+/// Answers `server/discover`.
+async fn discover(view: &EndpointView) -> Raw {
+    let asked = join_all(view.upstreams().iter().map(|upstream| soon(&Native, upstream)));
+    let links: Vec<_> = asked.await.into_iter().flatten().collect();
+    raw(&Discovered {
+        result_type: "complete",
+        supported_versions: [MODERN],
+        capabilities: &view.capabilities(&links, Era::Modern),
+        instructions: EndpointView::instructions(&links),
+        ttl_ms: 0,
+        cache_scope: "private",
+        meta: json!({ (key::SERVER_INFO): answer::server_info() }),
+    })
+}

@@ -1,0 +1,46 @@
+//! What a request asks for: a repetition must ask for the same.
+
+use crate::gateway::endpoint::Endpoint;
+use crate::gateway::relay::{RequestMeta, method};
+
+/// Methods that may be answered with questions (MCP 2026-07-28 §Multi Round-Trip Requests).
+const ASKING: [&str; 3] = [method::TOOLS_CALL, method::PROMPTS_GET, method::RESOURCES_READ];
+
+/// What a request asks for; a repetition must ask for the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Subject {
+    /// Its method.
+    method: String,
+    /// What it names, as the client knows it.
+    name: Option<String>,
+    /// The endpoint that it was sent to.
+    endpoint: Endpoint,
+}
+
+impl Subject {
+    /// Reads it from a request.
+    pub(super) fn of(method: &str, meta: &RequestMeta<'_>, endpoint: Endpoint) -> Self {
+        let name = if method == method::RESOURCES_READ { "uri" } else { "name" };
+        Self { method: method.to_owned(), name: meta.param(name).map(Into::into), endpoint }
+    }
+
+    /// Its method.
+    pub(super) fn method(&self) -> &str {
+        &self.method
+    }
+
+    /// The endpoint that it was sent to.
+    pub(super) const fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Whether it names anything.
+    pub(super) const fn is_named(&self) -> bool {
+        self.name.is_some()
+    }
+
+    /// Whether it may be answered with questions.
+    pub(super) fn may_ask(&self) -> bool {
+        ASKING.contains(&self.method.as_str())
+    }
+}

@@ -1,0 +1,60 @@
+//! Where the gateway's status comes from: the parts that know it.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::catalog::RoutingHandle;
+use super::requests::RequestCounter;
+use super::session::SessionStore;
+use super::status::{Audience, Status, UpstreamState, UpstreamStatus};
+
+/// The parts that know the status.
+#[derive(Debug)]
+pub(crate) struct StatusSource {
+    /// The upstreams.
+    routing: Arc<RoutingHandle>,
+    /// Legacy sessions.
+    sessions: Arc<SessionStore>,
+    /// Requests.
+    requests: Arc<RequestCounter>,
+    /// When the gateway was started.
+    started: Instant,
+}
+
+impl StatusSource {
+    /// The status of a gateway that starts now.
+    pub(super) fn new(
+        routing: Arc<RoutingHandle>,
+        sessions: Arc<SessionStore>,
+        requests: Arc<RequestCounter>,
+    ) -> Self {
+        Self { routing, sessions, requests, started: Instant::now() }
+    }
+
+    /// How many messages clients have posted.
+    pub(super) fn posted(&self) -> u64 {
+        self.requests.posted()
+    }
+
+    /// A snapshot.
+    pub(crate) fn status(&self, audience: Audience) -> Status {
+        let table = self.routing.current();
+        let mut upstreams: Vec<UpstreamStatus> =
+            table.upstreams().iter().map(|upstream| upstream.status(audience)).collect();
+        if audience == Audience::Operator {
+            upstreams.extend_from_slice(table.disabled());
+        }
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_seconds: self.started.elapsed().as_secs(),
+            healthy: table
+                .configured()
+                .iter()
+                .all(|upstream| matches!(upstream.state(), UpstreamState::Ready | UpstreamState::Idle)),
+            sessions: self.sessions.len(),
+            in_flight: self.requests.in_flight(),
+            upstreams,
+        }
+    }
+}
