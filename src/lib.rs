@@ -7,11 +7,12 @@
 //! | [`cli`] | the clap definition, control actions, all terminal output | everything below |
 //! | [`serve`] | the start-up order of the daemon, top to bottom | log, daemon, gateway and below |
 //! | [`log`] | subscriber, formats, files | config, exit, sys, text |
-//! | [`daemon`] | detach, pid file, readiness, listeners, signals, control | allowance, config, drain, exit, handover, probe, program, sys, systemd |
-//! | [`install`] | plan, steps, receipt, checks | config, exit, probe, program, render, sys, systemd |
+//! | [`daemon`] | detach, pid file, readiness, listeners, signals, control | allowance, config, control, drain, exit, handover, probe, program, sys, systemd |
+//! | [`install`] | plan, steps, receipt, checks | config, control, exit, probe, program, render, sys, systemd |
 //! | [`gateway`] | the MCP relay, its sessions and upstreams | allowance, config, drain, exit, handover, sys |
 //! | [`handover`] | the protocol between a gateway and the process that takes its place | config, exit, sys, systemd |
 //! | [`config`] | the file format and the validated [`config::Config`] | exit |
+//! | [`control`] | what is said over the control socket, and its client | exit |
 //! | [`render`] | askama contexts | systemd |
 //! | [`systemd`] | systemctl, `sd_notify(3)`, passed descriptors, the journal, values in unit files | exit, program, sys |
 //! | [`program`] | running a program of the system, in a clean environment | exit, sys |
@@ -25,6 +26,7 @@
 pub mod allowance;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod daemon;
 pub mod drain;
 pub mod exit;

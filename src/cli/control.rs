@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
-use crate::daemon::control::{self, Request};
+use crate::control::{self, Request, Upgraded};
 use crate::daemon::detach::START_TIMEOUT;
 use crate::daemon::locate::{self, State, Stopped};
 use crate::daemon::{RunPaths, unit};
@@ -57,15 +57,6 @@ enum NotReplaced {
         /// The exit code.
         exit: Exit,
     },
-}
-
-impl From<&serde_json::Value> for NotReplaced {
-    fn from(answer: &serde_json::Value) -> Self {
-        let message = answer["error"].as_str().map_or_else(|| answer.to_string(), str::to_owned);
-        let exit = answer["exit"].as_u64().and_then(|code| Exit::from_code(u8::try_from(code).ok()?));
-        let hint = answer["hint"].as_str().map(str::to_owned);
-        Self::Refused { message, hint, exit: exit.unwrap_or(Exit::Unavailable) }
-    }
 }
 
 impl ToExit for NotReplaced {
@@ -205,11 +196,17 @@ pub(super) fn restart(common: &Common, limit: Option<Duration>) -> Exit {
     let limit = limit.unwrap_or(serve::START_LIMIT);
     let start_timeout_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
     let request = Request::Upgrade { start_timeout_ms };
-    match control::ask_within(&running.record.control, request, limit.saturating_add(RESTART_MARGIN)) {
-        Ok(answer) => match answer["pid"].as_i64() {
-            Some(new) => report::lines(format!("mcpeg is serving with pid {new}, was {pid}"), Exit::Done),
-            None => report::error(&NotReplaced::from(&answer)),
+    let limit = limit.saturating_add(RESTART_MARGIN);
+    let (message, exit, hint) = match control::ask(&running.record.control, request, limit) {
+        Ok(control::Reply { answer: Upgraded::Done { pid: new }, .. }) => {
+            return report::lines(format!("mcpeg is serving with pid {new}, was {pid}"), Exit::Done);
+        }
+        Ok(control::Reply { answer: Upgraded::Refused { error, exit, hint }, .. }) => (error, exit, hint),
+        Err(error) => match error.objection() {
+            Some(objection) => (objection, None, None),
+            None => return report::error(&error),
         },
-        Err(error) => report::error(&error),
-    }
+    };
+    let exit = exit.and_then(Exit::from_code).unwrap_or(Exit::Unavailable);
+    report::error(&NotReplaced::Refused { message, hint, exit })
 }

@@ -3,13 +3,12 @@
 //! The configuration is read by the gateway alone: what this process would find in its own environment says nothing.
 
 use std::fmt::Write as _;
-use std::path::Path;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::config;
-use crate::daemon::control::{self, Request};
+use crate::control::{self, Identity, Reply, Request};
 use crate::daemon::locate::{self, Reached};
 use crate::daemon::{PathsError, RunPaths};
 use crate::exit::{Exit, ToExit};
@@ -33,7 +32,7 @@ enum Error {
     Locate(#[from] locate::Error),
     /// The control socket.
     #[error(transparent)]
-    Control(#[from] control::Error),
+    Control(control::Error),
     /// A process that stands still answers nothing.
     #[error("mcpeg with pid {0} is suspended and cannot reload")]
     Suspended(i32),
@@ -64,34 +63,35 @@ fn reload(common: &Common, json: bool) -> Result<Exit, Error> {
     if let Reached::Nobody { stale_removed } = locate::reach(&paths)? {
         return Ok(not_running(stale_removed, json));
     }
-    let (status, value) = ask(&paths)?;
-    let asked = status["pid"].as_i64().unwrap_or_default();
-    let Ok(answer) = serde_json::from_value::<Answer>(value.clone()) else {
-        let reason = value["error"].as_str().map_or_else(|| value.to_string(), str::to_owned);
-        return Err(Error::Strange(reason));
-    };
-    match answer {
-        Answer::Done(_) if json => Ok(report::json(&value, Exit::Done)),
-        Answer::Done(done) => Ok(tell(&status, &done)),
-        Answer::Refused(refused) if json => Ok(report::json(&value, exit_of(&refused))),
-        Answer::Refused(refused) => Err(Error::Refused { pid: whose(refused.pid, asked), refused }),
+    let (asked, reply) = ask(&paths)?;
+    match reply.answer {
+        Answer::Done(_) if json => Ok(report::json(&reply.value, Exit::Done)),
+        Answer::Done(done) => Ok(tell(&asked, &done)),
+        Answer::Refused(refused) if json => Ok(report::json(&reply.value, exit_of(&refused))),
+        Answer::Refused(refused) => Err(Error::Refused { pid: whose(refused.pid, &asked), refused }),
     }
 }
 
 /// Asks the gateway who it is, which it answers at once unless it is busy, and then for a reload.
-fn ask(paths: &RunPaths) -> Result<(Value, Value), Error> {
-    let status =
+fn ask(paths: &RunPaths) -> Result<(Identity, Reply<Answer>), Error> {
+    let asked =
         locate::ask_status(paths, LIMIT).map_err(|error| match (&error, locate::suspended(paths)) {
             (control::Error::TimeOut(..), Some(pid)) => Error::Suspended(pid),
             _ => error.into(),
         })?;
-    Ok((status, control::ask_within(&paths.control, Request::Reload, LIMIT)?))
+    Ok((asked.answer, control::ask(&paths.control, Request::Reload, LIMIT)?))
 }
 
 /// The process that an answer is of: during an upgrade that may be another than the one asked. A gateway of another
 /// version does not tell.
-fn whose(told: i32, asked: i64) -> i64 {
-    if told > 0 { told.into() } else { asked }
+fn whose(told: i32, asked: &Identity) -> i64 {
+    if told > 0 { told.into() } else { asked.pid }
+}
+
+impl From<control::Error> for Error {
+    fn from(error: control::Error) -> Self {
+        error.objection().map_or(Self::Control(error), Self::Strange)
+    }
 }
 
 /// Says that there is nothing to reload.
@@ -104,8 +104,8 @@ fn not_running(stale_removed: bool, json: bool) -> Exit {
 }
 
 /// Prints what the reload did.
-fn tell(status: &Value, done: &Done) -> Exit {
-    let pid = whose(done.pid, status["pid"].as_i64().unwrap_or_default());
+fn tell(asked: &Identity, done: &Done) -> Exit {
+    let pid = whose(done.pid, asked);
     let mut text = format!("mcpeg with pid {pid} has reloaded its configuration\n");
     let upstreams = &done.upstreams;
     let mut list = |label: &str, names: &[String]| {
@@ -121,7 +121,7 @@ fn tell(status: &Value, done: &Done) -> Exit {
     list("listeners removed", &done.listeners_removed);
     list("log level", done.log_level.as_slice());
     let exit = report::lines(text, Exit::Done);
-    let forbidden = if upstreams.not_ready.is_empty() { Vec::new() } else { forbidden(status) };
+    let forbidden = if upstreams.not_ready.is_empty() { Vec::new() } else { forbidden(asked) };
     for upstream in &upstreams.not_ready {
         let name = &upstream.name;
         if let Some((_, why)) = forbidden.iter().find(|(whose, _)| whose == name) {
@@ -138,8 +138,8 @@ fn tell(status: &Value, done: &Done) -> Exit {
 }
 
 /// What the unit in force forbids to which upstream, as far as this process can tell.
-fn forbidden(status: &Value) -> Vec<(String, String)> {
-    let file = status["config"].get(0).and_then(Value::as_str).map(Path::new);
+fn forbidden(asked: &Identity) -> Vec<(String, String)> {
+    let file = asked.config.first();
     let Some((file, sandbox)) = file.and_then(|file| Some((file, Sandbox::of_service_with(file)?))) else {
         return Vec::new();
     };

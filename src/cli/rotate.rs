@@ -5,9 +5,9 @@
 use std::time::Duration;
 
 use rustix::process::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::daemon::control::{self, Request};
+use crate::control::{self, Identity, Request};
 use crate::daemon::locate::{self, Reached, State};
 use crate::daemon::{PathsError, RunPaths};
 use crate::exit::{Exit, ToExit};
@@ -67,20 +67,16 @@ fn rotate(common: &Common, json: bool) -> Result<Exit, Error> {
         return Ok(not_running(stale_removed, json));
     }
     // Who is there is answered at once unless the gateway is busy; the rotation may have to wait for the disk.
-    let answer = locate::ask_status(&paths, LIMIT)
-        .and_then(|_| control::ask_within(&paths.control, Request::Rotate, LIMIT));
-    let value = match answer {
-        Ok(value) => value,
-        Err(error) => return signal(&paths, &crate::exit::chain(&error), json),
-    };
-    let Ok(answer) = serde_json::from_value::<Answer>(value.clone()) else {
-        let reason = value["error"].as_str().map_or_else(|| value.to_string(), str::to_owned);
-        return Err(Error::Strange(reason));
-    };
-    if json {
-        return Ok(report::json(&value, exit_of(&answer.done)));
+    let reply = locate::ask_status::<Identity>(&paths, LIMIT)
+        .and_then(|_| control::ask::<Answer>(&paths.control, Request::Rotate, LIMIT));
+    match reply {
+        Ok(reply) if json => Ok(report::json(&reply.value, exit_of(&reply.answer.done))),
+        Ok(reply) => tell(reply.answer.done),
+        Err(error) => match error.objection() {
+            Some(reason) => Err(Error::Strange(reason)),
+            None => signal(&paths, &crate::exit::chain(&error), json),
+        },
     }
-    tell(answer.done)
 }
 
 /// Prints what was done.
@@ -126,7 +122,7 @@ fn signal(paths: &RunPaths, reason: &str, json: bool) -> Result<Exit, Error> {
 /// Says that there is nothing to rotate.
 fn not_running(stale_removed: bool, json: bool) -> Exit {
     if json {
-        let value: Value = json!({ "schema": SCHEMA, "rotate": "not_running" });
+        let value = json!({ "schema": SCHEMA, "rotate": "not_running" });
         return report::json(&value, Exit::NotRunning);
     }
     let removed = if stale_removed { "; removed the pid file that it left behind" } else { "" };

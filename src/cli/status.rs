@@ -11,11 +11,12 @@
 use std::path::Path;
 use std::time::Instant;
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::daemon::control::{self, CLIENT_LIMIT, Request};
+use crate::control::{self, CLIENT_LIMIT, Request};
+use crate::daemon::RunPaths;
 use crate::daemon::locate::{self, Running, State};
-use crate::daemon::{RunPaths, control::Error as ControlError};
 use crate::exit::{Exit, ToExit};
 use crate::gateway;
 use crate::serve::SCHEMA;
@@ -31,6 +32,14 @@ struct Unknown {
     name: String,
     /// Those that it has.
     known: Vec<String>,
+}
+
+/// What every status has. The rest may be that of another version, and is shown as it is.
+#[derive(Deserialize)]
+struct Schema {
+    /// The schema's version.
+    #[serde(rename = "schema")]
+    _version: u64,
 }
 
 /// Finds out and prints, of these upstreams only if there are any.
@@ -95,9 +104,8 @@ fn print(value: &Value, json: bool, text: &str, exit: Exit) -> Exit {
 fn ask(running: &Running, deadline: Instant) -> Value {
     // Finding it may have taken a part of the time.
     let left = deadline.saturating_duration_since(Instant::now());
-    match control::ask_within(&running.record.control, Request::Status, left) {
-        Ok(value) if value["schema"].is_u64() => value,
-        Ok(value) => degraded(running, &format!("the control socket answers {value}")),
+    match control::ask::<Schema>(&running.record.control, Request::Status, left) {
+        Ok(reply) => reply.value,
         Err(error) => degraded(running, &why(running, &error)),
     }
 }
@@ -135,7 +143,7 @@ fn degraded(running: &Running, reason: &str) -> Value {
 }
 
 /// Why the control socket does not answer, in words.
-fn why(running: &Running, error: &ControlError) -> String {
+fn why(running: &Running, error: &control::Error) -> String {
     let suspended = if running.handle.is_suspended() { " (the process is suspended)" } else { "" };
     format!("{}{suspended}", crate::exit::chain(error))
 }

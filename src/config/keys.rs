@@ -211,9 +211,10 @@ table! {
     };
 
     MAX_SESSIONS_PER_CLIENT: usize = Key {
-        doc: "How many of them may be those of one client, which is whoever connects from one network address, \
-              from 127.0.0.0/8, or from one IPv6 network (/64). Beyond, the client's session that was silent for longest is ended; if all are in use, a new one is \
-              refused. Left out, there is no such limit; behind a reverse proxy all clients have its address.",
+        doc: "How many of them may belong to one client. A client is one network address, 127.0.0.0/8, or one IPv6 \
+              network (/64). At the limit, the client's session that was silent for longest is ended; if all are in \
+              use, a new one is refused. Left out, there is no such limit; behind a reverse proxy all clients have \
+              its address.",
         example: "100",
         range: 1..=1_000_000,
         ..Key::new("max_sessions_per_client", number())
@@ -255,8 +256,8 @@ table! {
 
     METRICS: Metrics = Key {
         doc: "Which listeners answer GET /metrics, with numbers in the text form that Prometheus reads: local \
-              is Unix sockets and loopback addresses, whoever connects to them. They name the upstreams, as \
-              /health does.",
+              is Unix sockets and loopback addresses, for every program that can connect to them. They name the \
+              upstreams, as /health does.",
         default: Some("\"local\""),
         example: "\"local\"",
         ..Key::new("metrics", choice(&[("local", Metrics::Local), ("all", Metrics::All), ("off", Metrics::Off)]))
@@ -497,8 +498,8 @@ table! {
     };
 
     TASKS_MAX: u64 = Key {
-        doc: "The most processes and threads that the command's user may have (RLIMIT_NPROC), whoever began \
-              them; of use together with a user of its own. Left out, it is what mcpeg itself may have.",
+        doc: "The most processes and threads that the command's user may have (RLIMIT_NPROC), those of other \
+              programs included; of use together with a user of its own. Left out, it is what mcpeg itself may have.",
         example: "64",
         range: 1..=4_194_304,
         only_with: Some("command"),

@@ -64,11 +64,11 @@ pub struct Server {
     pub max_message_size: usize,
     /// A legacy session without any request for this long is ended. Default 1 h.
     pub session_timeout: Duration,
-    /// As many connections of clients may be open; `None` is as many as the limit on open files allows.
+    /// At most so many connections of clients are open; `None` is as many as the limit on open files allows.
     pub max_connections: Option<usize>,
-    /// As many legacy sessions may be open. Default 10,000.
+    /// At most so many legacy sessions are open. Default 10,000.
     pub max_sessions: usize,
-    /// As many of them may be one client's, which is whoever has one network address; `None` without such a limit.
+    /// At most so many of them belong to one client, that is one network address; `None` without such a limit.
     pub max_sessions_per_client: Option<usize>,
     /// How long a client may take to send the head of a request, and then to begin with its body. Default 30 s.
     pub client_timeout: Duration,

@@ -1,36 +1,28 @@
-//! The control socket: one JSON object a line, request and answer.
+//! The serving side of the control socket; what is said over it is [`crate::control`]'s.
 //!
-//! `{"request":"status"}` is answered with the handler's object; anything that cannot be understood with
-//! `{"error":"…"}`. A connection may carry several requests. The socket is guarded by its mode (0660) and its
-//! directory; nothing secret is in any answer. The client waits 2 s in all, whatever the daemon does: a suspended
-//! daemon still accepts connections, in the kernel.
+//! A connection may carry several requests. The socket is guarded by its mode (0660) and its directory; nothing secret is
+//! in any answer.
 
 use std::future::Future;
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::os::unix::net::UnixStream;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::Semaphore;
 
 use super::listen;
 use crate::allowance::Allowance;
+use crate::control::Request;
 use crate::exit::{Exit, ToExit};
 use crate::sys::fs::{self as files, Owners};
 use crate::sys::net::Listener;
 
-/// How long a client waits in all.
-pub const CLIENT_LIMIT: Duration = Duration::from_secs(2);
 /// How long the server lets a connection be idle, or a client leave an answer unread.
 const IDLE_LIMIT: Duration = Duration::from_secs(10);
 /// The longest request, in bytes.
 const REQUEST_LIMIT: u64 = 64 * 1024;
-/// The longest answer, in bytes.
-const ANSWER_LIMIT: u64 = 16 * 1024 * 1024;
 /// Connections served at once; more wait.
 const CONNECTIONS: usize = 16;
 /// Records of failures to accept in one [`COMPLAINTS_WINDOW`].
@@ -38,24 +30,7 @@ const COMPLAINTS: u32 = 5;
 /// The time that these are for.
 const COMPLAINTS_WINDOW: Duration = Duration::from_secs(10);
 
-/// What a client can ask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "request", rename_all = "snake_case")]
-pub enum Request {
-    /// How the gateway is.
-    Status,
-    /// Read the configuration again.
-    Reload,
-    /// Rotate the log file, or reopen it if it was moved.
-    Rotate,
-    /// Put a new process in the gateway's place.
-    Upgrade {
-        /// How long the new process may take to serve, in milliseconds.
-        start_timeout_ms: u64,
-    },
-}
-
-/// Why there is no control socket, or no answer from it.
+/// Why there is no control socket.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The name is taken by something else.
@@ -64,12 +39,6 @@ pub enum Error {
     /// The socket cannot be made.
     #[error("cannot make the control socket `{0}`")]
     Bind(PathBuf, #[source] io::Error),
-    /// Nobody serves it, or this user may not ask.
-    #[error("cannot ask the control socket `{0}`")]
-    Ask(PathBuf, #[source] io::Error),
-    /// No answer in time.
-    #[error("the control socket `{}` did not answer within {} s", .0.display(), .1.as_secs())]
-    TimeOut(PathBuf, Duration),
 }
 
 /// The serving side.
@@ -230,48 +199,11 @@ where
     }
 }
 
-/// Asks a running gateway, within [`CLIENT_LIMIT`].
-///
-/// # Errors
-/// When there is no whole answer.
-pub fn ask(path: &Path, request: Request) -> Result<serde_json::Value, Error> {
-    ask_within(path, request, CLIENT_LIMIT)
-}
-
-/// Asks a running gateway for something that may take a while.
-///
-/// # Errors
-/// When there is no whole answer.
-pub fn ask_within(path: &Path, request: Request, limit: Duration) -> Result<serde_json::Value, Error> {
-    let (sender, receiver) = mpsc::channel();
-    let socket = path.to_path_buf();
-    // A thread, because connect(2) itself blocks when the backlog of a suspended daemon is full. If it is late, the
-    // process exits without it.
-    std::thread::spawn(move || sender.send(exchange(&socket, request)));
-    match receiver.recv_timeout(limit) {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(Error::Ask(path.to_path_buf(), error)),
-        Err(_) => Err(Error::TimeOut(path.to_path_buf(), limit)),
-    }
-}
-
-/// One request and its answer.
-fn exchange(path: &Path, request: Request) -> io::Result<serde_json::Value> {
-    let mut stream = UnixStream::connect(path)?;
-    let mut line = serde_json::to_vec(&request)?;
-    line.push(b'\n');
-    stream.write_all(&line)?;
-    let mut answer = String::new();
-    BufReader::new(stream.take(ANSWER_LIMIT)).read_line(&mut answer)?;
-    Ok(serde_json::from_str(&answer)?)
-}
-
 impl ToExit for Error {
     fn to_exit(&self) -> Exit {
         match self {
             Self::Occupied(error) => error.to_exit(),
             Self::Bind(..) => Exit::CannotCreate,
-            Self::Ask(..) | Self::TimeOut(..) => Exit::Unavailable,
         }
     }
 
@@ -281,7 +213,7 @@ impl ToExit for Error {
             Self::Bind(_, error) if error.kind() == io::ErrorKind::InvalidInput => {
                 Some("a Unix socket's path has at most 107 bytes; name a shorter --pid-file".to_owned())
             }
-            _ => None,
+            Self::Bind(..) => None,
         }
     }
 }
@@ -289,6 +221,7 @@ impl ToExit for Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::{CLIENT_LIMIT, ask};
 
     #[tokio::test(flavor = "multi_thread")]
     async fn each_line_is_answered_and_nonsense_is_named() {
@@ -297,8 +230,9 @@ mod tests {
         let server = Server::bind(&path).unwrap();
         tokio::spawn(server.serve(|_| async { serde_json::json!({ "state": "running" }) }));
         let client = path.clone();
-        let answer = tokio::task::spawn_blocking(move || ask(&client, Request::Status)).await.unwrap();
-        assert_eq!(answer.unwrap()["state"], "running");
+        let ask = move || ask::<serde_json::Value>(&client, Request::Status, CLIENT_LIMIT);
+        let reply = tokio::task::spawn_blocking(ask).await.unwrap().unwrap();
+        assert_eq!(reply.answer["state"], "running");
         let mut stream = tokio::net::UnixStream::connect(&path).await.unwrap();
         stream.write_all(b"{\"request\":\"launch\"}\nnonsense\n").await.unwrap();
         let mut lines = tokio::io::BufReader::new(stream).lines();
@@ -306,16 +240,5 @@ mod tests {
             let line = lines.next_line().await.unwrap().unwrap();
             assert!(line.starts_with("{\"error\":"), "{line}");
         }
-    }
-
-    #[test]
-    fn silent_daemon_does_not_hang_the_client() {
-        let scratch = tempfile::tempdir().unwrap();
-        let path = scratch.path().join("x.sock");
-        let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
-        let start = std::time::Instant::now();
-        assert!(matches!(ask(&path, Request::Status), Err(Error::TimeOut(..))));
-        // The rest is for a busy machine.
-        assert!(start.elapsed() < CLIENT_LIMIT * 15);
     }
 }

@@ -8,13 +8,14 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use serde::de::DeserializeOwned;
 
-use super::control::{self, Request};
 use super::lock::{self, Holder, Lock};
 use super::paths::{self, RunPaths};
 use super::pidfile::{self, Content};
 use super::record::Record;
 use super::unit;
+use crate::control::{self, CLIENT_LIMIT, Reply, Request};
 use crate::exit::{Exit, ToExit};
 use crate::program;
 use crate::sys::fs::Owners;
@@ -277,10 +278,13 @@ pub fn reach(paths: &RunPaths) -> Result<Reached, Error> {
 ///
 /// # Errors
 /// When there is no whole answer.
-pub fn ask_status(paths: &RunPaths, limit: Duration) -> Result<serde_json::Value, control::Error> {
-    match control::ask(&paths.control, Request::Status) {
+pub fn ask_status<A: DeserializeOwned>(
+    paths: &RunPaths,
+    limit: Duration,
+) -> Result<Reply<A>, control::Error> {
+    match control::ask(&paths.control, Request::Status, CLIENT_LIMIT) {
         Err(control::Error::TimeOut(..)) if suspended(paths).is_none() => {
-            control::ask_within(&paths.control, Request::Status, limit)
+            control::ask(&paths.control, Request::Status, limit)
         }
         answer => answer,
     }

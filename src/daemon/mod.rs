@@ -13,7 +13,7 @@
 //! | `bind_hint` | why an address cannot be bound, and what to do |
 //! | `listen` | binding, taking over, storing and removing listeners |
 //! | `signals` | what each signal means to a serving process |
-//! | `control` | the control socket, both sides |
+//! | `control` | the serving side of the control socket |
 //! | `unit` | gateways that belong to a systemd unit |
 //!
 //! A remembered number is never signalled: every way to a signal goes through [`locate::locate`].

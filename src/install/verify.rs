@@ -10,14 +10,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
-use serde::Deserialize;
 
 use super::error::Error;
 use super::layout::Layout;
-use super::privileged::exec;
 use super::service;
 use super::target::Target as Installation;
 use crate::config::{self, ListenAddr};
+use crate::control::{self, CLIENT_LIMIT, Identity, Request};
 use crate::exit::chain;
 use crate::probe::{self, Target};
 
@@ -51,13 +50,6 @@ pub struct Proof {
     pub ready: bool,
 }
 
-/// The part of `mcpeg --status --json` that is needed here.
-#[derive(Deserialize)]
-struct Status {
-    /// Where the gateway listens, as it was bound.
-    listeners: Vec<String>,
-}
-
 /// Where the installed configuration has the gateway listen; `None` if it does not say so in a form that is valid.
 #[must_use]
 pub fn configured_listener(target: &Installation) -> Option<ListenAddr> {
@@ -85,21 +77,14 @@ pub(super) fn service(installation: &Installation) -> Result<Proof, Error> {
 
 /// The first listener, as the service tells it, or else as the configuration does.
 fn listener(layout: &Layout) -> Result<ListenAddr, String> {
-    let pid_file = layout.pid_file.to_string_lossy();
-    let told = exec::output_of(&layout.program, &["--status", "--json", "--pid-file", &pid_file])
-        .ok()
-        .and_then(|output| first_listener(&output.stdout));
-    if let Some(listener) = told {
+    // Beside the pid file and of its name: man mcpeg, FILES.
+    let socket = layout.pid_file.with_extension("sock");
+    let told = control::ask::<Identity>(&socket, Request::Status, CLIENT_LIMIT);
+    if let Some(listener) = told.ok().and_then(|reply| reply.answer.listeners.first()?.parse().ok()) {
         return Ok(listener);
     }
     configured(&layout.configuration)
         .map_err(|error| format!("cannot tell where it listens: {}", chain(&error)))
-}
-
-/// The first listener of a status.
-fn first_listener(status: &[u8]) -> Option<ListenAddr> {
-    let status: Status = serde_json::from_slice(status).ok()?;
-    status.listeners.first()?.parse().ok()
 }
 
 /// The first listener of a configuration file.
@@ -173,16 +158,6 @@ fn unready<T>(answer: Result<(StatusCode, T), probe::Error>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn listener_of_a_running_gateway_is_taken_from_its_status() {
-        let listener = |status: &str| first_listener(status.as_bytes()).map(|listener| listener.to_string());
-        let running = r#"{"schema":1,"state":"running","listeners":["[::]:8080","unix:/run/x"],"new":true}"#;
-        assert_eq!(listener(running).as_deref(), Some("[::]:8080"));
-        // A gateway that does not answer over its control socket tells no listeners.
-        assert_eq!(listener(r#"{"schema":1,"state":"running","degraded":"x"}"#), None);
-        assert_eq!(listener(""), None);
-    }
 
     #[test]
     fn configuration_with_references_that_only_the_unit_can_resolve_tells_its_listener() {

@@ -9,7 +9,8 @@ use super::reload::{self, Asker};
 use super::rotate;
 use super::status::{self, Status};
 use super::upgrade::{self, Order};
-use crate::daemon::control::{Busy, Request, Server};
+use crate::control::Request;
+use crate::daemon::control::{Busy, Server};
 use crate::gateway::Gateway;
 use crate::{drain, log};
 

@@ -9,6 +9,7 @@ use super::reload::{self, Answer};
 use super::serving::Serving;
 use super::upgrade::{self, Attempt, Offer, Order, START_LIMIT};
 use super::{panics, rotate};
+use crate::control::Upgraded;
 use crate::daemon::{Received, Wanted};
 use crate::handover::Message;
 
@@ -147,7 +148,7 @@ async fn end_upgrade(serving: &mut Serving<'_>, attempt: Attempt) -> bool {
             serving.relaying = released.reloads;
             tracing::info!(pid, "a new process has taken over");
             if let Some(reply) = attempt.reply {
-                let _ = reply.send(serde_json::json!({ "pid": pid }));
+                let _ = reply.send(Upgraded::Done { pid: pid.into() }.to_value());
             }
             true
         }

@@ -31,6 +31,7 @@ use super::reload::Asker;
 use super::rollback::{Loan, Pause, Turns};
 use super::run_files::RunFiles;
 use crate::config::Source;
+use crate::control::Upgraded;
 use crate::drain;
 use crate::exit::{Exit, ToExit as _};
 use crate::gateway::Gateway;
@@ -344,8 +345,8 @@ pub(super) fn refuse(reply: Reply, failure: &Failure) {
     let text = crate::exit::chain(failure);
     tracing::error!(error = text, "not upgraded; this process serves on");
     if let Some(reply) = reply {
-        let (exit, hint) = (failure.to_exit().code(), failure.hint());
-        let _ = reply.send(serde_json::json!({ "error": text, "exit": exit, "hint": hint }));
+        let (exit, hint) = (Some(failure.to_exit().code()), failure.hint());
+        let _ = reply.send(Upgraded::Refused { error: text, exit, hint }.to_value());
     }
 }
 
@@ -355,8 +356,11 @@ pub(super) async fn ask(
     watch: &drain::Watch,
     limit: Duration,
 ) -> serde_json::Value {
-    let (exit, hint) = (Exit::TryAgain.code(), "`mcpeg --status` tells whether another process serves");
-    let refused = || serde_json::json!({ "error": "the gateway is stopping", "exit": exit, "hint": hint });
+    let refused = || {
+        let (error, exit) = ("the gateway is stopping".to_owned(), Some(Exit::TryAgain.code()));
+        let hint = Some("`mcpeg --status` tells whether another process serves".to_owned());
+        Upgraded::Refused { error, exit, hint }.to_value()
+    };
     let (reply, answer) = oneshot::channel();
     // While the gateway drains, nobody takes orders.
     if watch.is_draining() || orders.try_send(Order { limit, reply: Some(reply) }).is_err() {

@@ -1,4 +1,4 @@
-//! The methods that MCP has for clients and servers, in both eras. Nothing else in the gateway spells them.
+//! The methods that MCP has for clients and servers, legacy and modern. Nothing else in the gateway spells them.
 
 macro_rules! methods {
     ($($name:ident = $method:literal,)*) => {

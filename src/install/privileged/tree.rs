@@ -25,6 +25,13 @@ pub(in crate::install) struct Tree {
     path: PathBuf,
 }
 
+/// Held while a command changes the tree.
+#[derive(Debug)]
+pub(in crate::install) struct Lock {
+    /// Closing it releases the lock.
+    _directory: OwnedFd,
+}
+
 /// Mode and owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::install) struct Access {
@@ -159,16 +166,7 @@ impl Tree {
             .and_then(fs::fsync)
             .map_err(Error::file("write to disk the directory of", self.outside(path)))
     }
-}
 
-/// Held while a command changes the tree.
-#[derive(Debug)]
-pub(in crate::install) struct Lock {
-    /// Closing it releases the lock.
-    _directory: OwnedFd,
-}
-
-impl Tree {
     /// Keeps other installations and uninstallations away that lock the same directory.
     ///
     /// # Errors

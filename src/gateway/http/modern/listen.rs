@@ -1,6 +1,6 @@
 //! `subscriptions/listen`: the modern era's stream of changes (MCP 2026-07-28 §Subscriptions).
 //!
-//! List changes come from the gateway's own announcements, which cover upstreams of both eras and their restarts.
+//! List changes come from the gateway's own announcements, which cover legacy and modern upstreams and their restarts.
 //! Resource updates come from a listen of our own to each modern upstream, or a subscription to each legacy one.
 
 use std::collections::HashSet;

@@ -55,10 +55,10 @@ impl fmt::Debug for LimitSender {
     }
 }
 
-/// Who has and who waits for a permit. Whoever gives up is passed over.
+/// The calls that have a permit and those that wait for one. A call that gives up is passed over.
 #[derive(Debug)]
 struct Lines {
-    /// As many have a permit at once.
+    /// At most so many calls have a permit at once.
     width: usize,
     /// As many may wait that have not had a permit.
     queue: usize,
