@@ -196,7 +196,9 @@ impl RunPaths {
             _ => path.to_path_buf(),
         };
         let socket = resolved(socket);
-        [&self.pid_file, &self.lock, &self.control].into_iter().any(|own| resolved(own) == socket)
+        let sessions = self.sessions();
+        let own = [&self.pid_file, &self.lock, &self.control, &sessions];
+        own.into_iter().any(|own| resolved(own) == socket)
     }
 
     /// Whether the directory is one of mcpeg's own, not one that somebody has named.

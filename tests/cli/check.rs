@@ -159,6 +159,23 @@ fn bad_addresses_have_their_place_and_fix() {
 }
 
 #[test]
+fn listeners_that_cannot_be_bound_together_are_refused() {
+    for pair in [
+        r#""localhost:8080", "127.0.0.1:8080""#,
+        r#""127.0.0.1:8080", "localhost:8080""#,
+        r#""127.0.0.1:8080", "[::ffff:127.0.0.1]:8080""#,
+        r#""unix:/run/a.sock", "unix:/run/../run/./a.sock""#,
+    ] {
+        let scratch = Scratch::with_config(&format!("[server]\nlisten = [{pair}]\n"));
+        scratch.check(&[]).exits(78).says(&["2:"]);
+    }
+    let scratch = Scratch::with_config(
+        "[server]\nlisten = [\"localhost:8080\", \"127.0.0.1:8081\", \"127.0.0.2:8080\"]\n",
+    );
+    scratch.check(&[]).exits(0);
+}
+
+#[test]
 fn log_mistakes_have_their_place_and_fix() {
     refused("[log]\nfile = \"x.log\"\n", "2:8", &["`file` must be an absolute path", "hint: write a path"]);
     refused("[log]\nlevel = \"loud\"\n", "2:9", &["`loud` is not a log level", "hint: write off, error"]);

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::client::{Client, post};
 use crate::gateway::{Gateway, HttpUpstream};
+use crate::isolation::call;
 use crate::scripted::{Script, http_script};
 use crate::upstreams::http;
 
@@ -51,7 +52,7 @@ def post(handler, message):
     counts[method] = counts.get(method, 0) + 1
     if method in hangs:
         hang(method)
-    return method == "tools/call" and hang(method)
+    return method == "tools/call" and message["params"]["name"] != "quick" and hang(method)
 "#;
 
 /// What the server has counted.
@@ -210,6 +211,13 @@ async fn stop_waits_for_no_goodbye_and_no_child_that_will_not_end() {
         let client = Client::legacy(gateway.address(), "/mcp").await;
         client.tools().await;
     }
+    // Connections that were lent to clients which can be asked end with the others.
+    let asking = Client::modern(gateway.address(), "/mcp/slow");
+    let calls = (0..12).map(|number| {
+        let asking = asking.clone();
+        async move { call(&asking, &format!("client {number}"), "quick", "").await.text() }
+    });
+    assert!(futures_util::future::join_all(calls).await.iter().all(|text| text == "fine"));
     stops_in_time(gateway).await;
     let counted = counted(&upstream).await;
     // Those of the sessions, and that which all share.

@@ -97,6 +97,30 @@ async fn what_a_client_says_about_itself_has_a_limit_and_is_not_kept_beyond() {
 }
 
 #[tokio::test]
+async fn what_is_kept_of_a_session_does_not_grow_by_what_its_requests_weigh() {
+    let gateway = Gateway::start(&probe("probe", &[])).await;
+    let file = gateway.file("run/mcpeg.sessions");
+    let before = resident(&gateway);
+    for _ in 0..8 {
+        let client = Client::legacy(gateway.address(), "/mcp").await;
+        let pad = "x".repeat(8 << 20);
+        let level = format!(r#"{{"level":"info","pad":"{pad}"}}"#);
+        assert_eq!(client.request("1", "logging/setLevel", "", &level).await.result(), "{}");
+        // Its answer may be asked for again, under its identifier.
+        let answer = client.request(&format!("\"{pad}\""), "ping", "", "{}").await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+        assert!(answer.error().1.contains("`id` is longer than 1024 bytes"), "{:?}", answer.error());
+        let long = format!("\"{}\"", "x".repeat(1022));
+        assert_eq!(client.request(&long, "ping", "", "{}").await.result(), "{}");
+    }
+    let kept = std::fs::metadata(file).expect("it is there").len();
+    assert!(kept < 64 << 10, "{kept} bytes for eight sessions");
+    let grown = resident(&gateway).saturating_sub(before);
+    assert!(grown < 96 << 20, "{} MiB more than before", grown >> 20);
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn large_descriptions_of_many_clients_have_a_limit_together() {
     let gateway = Gateway::start_with("max_sessions = 100", &probe("probe", &[]), &[]).await;
     let full = padded(64 << 10);

@@ -17,7 +17,7 @@ fn meta(name: &str) -> String {
 }
 
 /// Calls a tool as a modern client of this name; `more` are further members of the parameters, with their comma.
-async fn call(client: &Client, name: &str, tool: &str, more: &str) -> Answer {
+pub(crate) async fn call(client: &Client, name: &str, tool: &str, more: &str) -> Answer {
     let params = format!(r#"{{"name":"{tool}","arguments":{{}},"_meta":{}{more}}}"#, meta(name));
     client.request("7", "tools/call", tool, &params).await
 }
@@ -125,6 +125,8 @@ def call(message, name): return str(len(lists))
     }
     // A process for each list would cost more than the list.
     assert_eq!(call(&client, "same", "one", "").await.text(), "3");
+    // The call was of one client; nobody meets it again.
+    assert_eq!(call(&client, "same", "one", "").await.text(), "0");
     gateway.stop().await;
 }
 

@@ -1,6 +1,7 @@
 //! `mcpeg --log-rotate` and SIGUSR1.
 
 use std::fs;
+use std::io::Read as _;
 use std::path::PathBuf;
 
 use nix::sys::signal::Signal;
@@ -42,6 +43,59 @@ fn log_rotate_names_the_old_and_the_new_file_and_the_new_one_is_in_use() {
     assert_eq!((&json["schema"], &json["rotate"]), (&1.into(), &"rotated".into()), "{json}");
     assert_eq!(json["old"], rotated(&site)[1].to_str().unwrap());
     assert_eq!(site.status()["log"]["rotations"], 2);
+}
+
+#[test]
+fn file_that_cannot_be_compressed_keeps_no_newer_one_from_it_and_is_named() {
+    let site = site("compress = \"gzip\"\n");
+    // What root cannot read either: a link is never followed there.
+    let odd = site.path("mcpeg.log.20260101T000000Z.000000");
+    std::os::unix::fs::symlink("/nonexistent", &odd).unwrap();
+    for (day, text) in [("20260102", "older\n"), ("20260103", "newer\n")] {
+        site.write(&format!("mcpeg.log.{day}T000000Z.000000"), text);
+    }
+    site.daemon();
+    begun(&site);
+    assert_eq!(site.run(&["--log-rotate"]).code, Some(0));
+    let is_compressed = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "gz");
+    until("the others are compressed", || {
+        let files = rotated(&site);
+        files.len() == 4 && files.iter().filter(|file| is_compressed(file)).count() == 3
+    });
+    // Where the rotation took it.
+    let told = |path: &PathBuf| {
+        let mut text = String::new();
+        let read = match fs::File::open(path) {
+            Ok(file) if is_compressed(path) => flate2::read::GzDecoder::new(file).read_to_string(&mut text),
+            Ok(mut file) => file.read_to_string(&mut text),
+            Err(error) => Err(error),
+        };
+        read.is_ok() && text.contains(odd.to_str().unwrap())
+    };
+    until("it is named", || rotated(&site).iter().chain([&site.path("mcpeg.log")]).any(told));
+    assert_eq!(site.run(&["--stop"]).code, Some(0));
+}
+
+#[test]
+fn names_of_a_clock_that_was_ahead_are_not_gone_on_from_and_their_files_go_with_their_age() {
+    let site = site("compress = \"none\"\nkeep_age = \"10d\"\nkeep_files = 100\n");
+    let day = std::time::Duration::from_secs(24 * 60 * 60);
+    let ahead = |number: u32| site.path(&format!("mcpeg.log.20990101T000000Z.{number:06}"));
+    for (number, age) in [(0, 11), (1, 1)] {
+        let file = fs::File::create(ahead(number)).unwrap();
+        file.set_modified(std::time::SystemTime::now() - day * age).unwrap();
+    }
+    site.daemon();
+    begun(&site);
+    for _ in 0..2 {
+        assert_eq!(site.run(&["--log-rotate"]).code, Some(0));
+    }
+    until("what is old goes", || !ahead(0).exists());
+    assert!(ahead(1).exists(), "it is of yesterday");
+    let names = rotated(&site);
+    let of_2099 = names.iter().filter(|path| path.display().to_string().contains(".2099"));
+    assert_eq!((names.len(), of_2099.count()), (3, 1), "{names:?}");
+    assert_eq!(site.run(&["--stop"]).code, Some(0));
 }
 
 #[test]

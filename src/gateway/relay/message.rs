@@ -10,6 +10,9 @@ use serde_json::value::RawValue;
 use super::names::{self, Ambiguous, Strictness, is_similar};
 use super::raw::{Raw, weight};
 
+/// Bytes that an identifier may have as it is written: it is kept for as long as answers can be read again.
+const IDENTIFIER: usize = 1024;
+
 /// More than the members around a payload take, in bytes.
 const ENVELOPE: usize = 64;
 
@@ -340,6 +343,9 @@ fn response(id: Option<Id>, outcome: Outcome) -> Message {
 impl Id {
     /// An identifier from its JSON text; `Ok(None)` for `null`.
     fn new(json: &str) -> Result<Option<Self>, ParseError> {
+        if json.len() > IDENTIFIER {
+            return Err(ParseError::Shape("`id` is longer than 1024 bytes"));
+        }
         match json.as_bytes().first() {
             Some(b'"' | b'-' | b'0'..=b'9') => Ok(Some(Self(json.into()))),
             Some(b'n') => Ok(None),
@@ -430,6 +436,8 @@ mod tests {
             r#"{"jsonrpc":"2.0","id":{},"method":"m"}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":"m","result":1}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":7}"#,
+            &format!(r#"{{"jsonrpc":"2.0","id":"{}","method":"m"}}"#, "x".repeat(IDENTIFIER - 1)),
+            &format!(r#"{{"jsonrpc":"2.0","id":{},"method":"m"}}"#, "7".repeat(IDENTIFIER + 1)),
             "7",
         ] {
             assert!(matches!(Message::parse(shape.as_bytes()), Err(ParseError::Shape(_))), "{shape}");

@@ -208,7 +208,8 @@ async fn start(session: &Arc<Session>, request: Request) -> Result<Started, Faul
                 let message = format!("`level` must be one of {}", Severity::names().join(", "));
                 return Err(Fault::downstream(code::INVALID_PARAMS, StatusCode::BAD_REQUEST, message));
             }
-            session.set_log_level(params.clone());
+            // Kept for as long as the session is, so that nothing else of the parameters is.
+            session.set_log_level(level.map(|level| raw(&json!({ "level": level }))));
             let own = session.connections().open();
             let limit = std::time::Duration::from_secs(10);
             let calls = own.iter().map(|link| link.call(Call::new(method.as_str(), params.clone(), limit)));
