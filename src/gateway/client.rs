@@ -8,11 +8,8 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 /// Whoever counts as one client for every limit by address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(from = "Option<IpAddr>")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct ClientKey(Option<IpAddr>);
 
 impl ClientKey {
@@ -26,15 +23,14 @@ impl ClientKey {
         }))
     }
 
+    /// The first address of the network, if it has one.
+    pub(crate) const fn address(self) -> Option<IpAddr> {
+        self.0
+    }
+
     /// Whether it has an address.
     pub(crate) const fn has_address(self) -> bool {
         self.0.is_some()
-    }
-}
-
-impl From<Option<IpAddr>> for ClientKey {
-    fn from(address: Option<IpAddr>) -> Self {
-        Self::of(address)
     }
 }
 

@@ -36,7 +36,7 @@ pub(super) async fn until_stop(serving: &mut Serving<'_>) -> Result<End, Error> 
     };
     let mut life = Box::pin(again(serving, interval));
     loop {
-        let before = serving.peer.as_ref().map(|peer| peer.over.clone());
+        let before = serving.peer.as_ref().map(|peer| peer.sender().over().clone());
         let may_reload = !serving.upgrades.are_next(before.as_ref());
         tokio::select! {
             wanted = serving.signals.wanted() => match wanted {
@@ -122,7 +122,7 @@ async fn upgrade(serving: &mut Serving<'_>, step: upgrade::Step) -> bool {
 
 /// Begins the upgrade that is due, unless something is under way that it has to wait for.
 fn begin_upgrade(serving: &mut Serving<'_>) {
-    let before = serving.peer.as_ref().is_some_and(|peer| !peer.over.is_cancelled());
+    let before = serving.peer.as_ref().is_some_and(|peer| !peer.sender().over().is_cancelled());
     let reloading = serving.reloads.are_under_way();
     let Some((order, deadline)) = serving.upgrades.due(before, reloading) else { return };
     let gateway = (&serving.gateway, serving.reloads.sender());
@@ -144,7 +144,7 @@ async fn end_upgrade(serving: &mut Serving<'_>, attempt: Attempt) -> bool {
             // Before the manager hears of it, so that the new process is nobody's child when it is named.
             let released = successor.release();
             serving.notifier.hand_over(pid).await;
-            released.peer.sender.send(&Message::Released);
+            released.peer.sender().send(&Message::Released);
             serving.peer = Some(released.peer);
             serving.relaying = released.reloads;
             tracing::info!(pid, "a new process has taken over");

@@ -5,13 +5,12 @@
 
 use std::net::IpAddr;
 
-use serde::{Deserialize, Serialize};
-
 use crate::gateway::client::ClientKey;
 use crate::gateway::relay::ClientMeta;
+use crate::handover;
 
 /// A client of the modern era.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Caller {
     /// The network that one client has for itself.
     network: ClientKey,
@@ -28,5 +27,17 @@ impl Caller {
     /// Whether both are of one network.
     pub(crate) fn is_near(&self, other: &Self) -> bool {
         self.network == other.network
+    }
+}
+
+impl From<&Caller> for handover::Caller {
+    fn from(caller: &Caller) -> Self {
+        Self { network: caller.network.address(), info: caller.info.clone() }
+    }
+}
+
+impl From<handover::Caller> for Caller {
+    fn from(caller: handover::Caller) -> Self {
+        Self { network: ClientKey::of(caller.network), info: caller.info }
     }
 }

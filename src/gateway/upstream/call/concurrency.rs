@@ -15,12 +15,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
-use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::config::UpstreamName;
 use crate::gateway::error::Fault;
+use crate::handover::LimitMessage;
 
 /// A request's permit: the next one has it when this is dropped.
 #[derive(Debug)]
@@ -31,27 +31,6 @@ pub(crate) struct Permit(Option<Arc<ConcurrencyLimit>>);
 pub(crate) struct ConcurrencyLimit {
     /// Who has and who waits for a permit.
     lines: Mutex<Lines>,
-}
-
-/// What the processes of an upgrade tell each other of the permits at one upstream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum LimitMessage {
-    /// Old: from now on you give the permits. So many I have, and for so many I wait.
-    Held {
-        /// Permits that its requests have.
-        used: usize,
-        /// Requests that wait.
-        wanted: usize,
-    },
-    /// Old: I wait for one more.
-    Wanted,
-    /// New: you have one more.
-    Granted,
-    /// Old: I have one less.
-    Released,
-    /// New: that upstream is none of mine; give its permits yourself.
-    Unknown,
 }
 
 /// The way to the other process.

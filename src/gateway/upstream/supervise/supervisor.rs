@@ -23,7 +23,7 @@ use super::lease::Leases;
 use super::legacy_link::LegacyLink;
 use super::life::Life;
 use super::report::Report;
-use super::transfer::{Awaited, Offer, Place, SharedChild, inherit, server_key};
+use super::transfer::{self, Awaited, SharedChild, inherit, server_key};
 use crate::config::{Filters, Start, Transport, Upstream as Settings};
 use crate::gateway::changes::Changes;
 use crate::gateway::error::Fault;
@@ -40,6 +40,7 @@ use crate::gateway::upstream::link::negotiate::{ClientIdentity, Connector};
 use crate::gateway::upstream::link::reconcile::reconcile;
 use crate::gateway::upstream::link::tasks::Tasks;
 use crate::gateway::upstream::lists::cache::TOLD;
+use crate::handover::{Offer, Place};
 
 /// A wait before the next attempt that calls are held back for.
 const SHORT: Duration = Duration::from_millis(500);
@@ -122,7 +123,7 @@ impl Upstream {
             let link = Arc::clone(awaited.link());
             match place {
                 Place::Native => drop(upstream.current.set(UpstreamState::Ready, Some(link))),
-                Place::LegacyLink => upstream.legacy.put(link),
+                Place::SharedLegacy => upstream.legacy.put(link),
             }
         }
         supervisors.spawn(Arc::clone(&upstream).endure());
@@ -365,7 +366,7 @@ impl Upstream {
     /// The children that may be handed over.
     pub(crate) fn offers(&self) -> Vec<Offer> {
         let movable = self.movable().into_iter();
-        movable.filter_map(|(place, link)| Offer::of(&self.connector, place, &link)).collect()
+        movable.filter_map(|(place, link)| transfer::offer(&self.connector, place, &link)).collect()
     }
 
     /// The connections to those of the offered children that still are.
@@ -383,7 +384,7 @@ impl Upstream {
         // Where the server speaks one era only, both are the same.
         let other = |link: &Arc<Link>| native.as_ref().is_none_or(|(_, native)| !Arc::ptr_eq(native, link));
         let legacy = self.legacy.now().filter(|link| link.is_open() && other(link));
-        native.clone().into_iter().chain(legacy.map(|link| (Place::LegacyLink, link))).collect()
+        native.clone().into_iter().chain(legacy.map(|link| (Place::SharedLegacy, link))).collect()
     }
 
     /// The supervising task. If it fails itself, the upstream backs off like any other that has broken, and the task is
