@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 libfuzzer_sys::fuzz_target!(|text: &str| {
     let _ = strictness(text);
-    let _ = Message::of_server(text.as_bytes());
+    let _ = Message::of_server(text.as_bytes(), || ());
     let Ok(json) = serde_json::from_str::<Box<RawValue>>(text) else { return };
     if check(&json, PARAMS, Strictness::Alone).is_err() {
         return;

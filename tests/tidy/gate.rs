@@ -11,6 +11,9 @@ const ORDINARY: &str = "cargo nextest run --no-fail-fast";
 /// The same for ignored tests; there is no filter, so every one of them is run.
 const IGNORED: &str = "cargo nextest run --no-fail-fast --run-ignored only";
 
+/// The same for what is slow and seldom.
+const RELEASE: &str = "cargo nextest run --no-fail-fast --profile release --run-ignored all";
+
 /// Collects ignored tests whose attribute does not say what they need.
 struct Ignored<'a> {
     /// The file.
@@ -63,6 +66,30 @@ fn check_runs_all_tests_and_all_ignored_tests_without_a_filter() {
     let runs = test_runs(&read("scripts/check"));
     assert!(runs.iter().any(|run| run.ends_with(ORDINARY)), "{runs:?}");
     assert!(runs.iter().any(|run| run.ends_with(IGNORED)), "{runs:?}");
+    assert!(runs.iter().any(|run| run.ends_with(RELEASE)), "{runs:?}");
+}
+
+/// Whether what an ordinary run leaves out, `not A`, is among what a release runs, `A | B`.
+fn release_runs_what_is_left_out(settings: &str) -> bool {
+    let settings: toml::Table = settings.parse().expect("TOML");
+    let filter =
+        |profile: &str| settings["profile"][profile].get("default-filter").and_then(toml::Value::as_str);
+    let Some(left_out) = filter("default") else { return true };
+    let Some(left_out) = left_out.strip_prefix("not ") else { return false };
+    filter("release").is_some_and(|filter| filter.split(" | ").any(|part| part == left_out))
+}
+
+#[test]
+fn what_an_ordinary_run_leaves_out_is_run_before_a_release() {
+    assert!(release_runs_what_is_left_out(&read(".config/nextest.toml")));
+    let settings = |default: &str, release: &str| {
+        format!(
+            "[profile.default]\ndefault-filter = \"{default}\"\n[profile.release]\ndefault-filter = \"{release}\"\n"
+        )
+    };
+    assert!(release_runs_what_is_left_out(&settings("not test(a)", "test(b) | test(a)")));
+    assert!(!release_runs_what_is_left_out(&settings("not test(c)", "test(b) | test(a)")));
+    assert!(!release_runs_what_is_left_out(&settings("test(a)", "test(a)")));
 }
 
 #[test]
