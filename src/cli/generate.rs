@@ -60,7 +60,7 @@ fn files(what: Generated, whom: Whom) -> Vec<(&'static str, Vec<u8>)> {
             files
         }
         Generated::Units => {
-            let units = install::render_units(whom.program());
+            let units = install::render_units(program(whom));
             vec![
                 ("mcpeg.service", units.service.into_bytes()),
                 ("mcpeg.sysusers", units.sysusers.into_bytes()),
@@ -91,13 +91,11 @@ fn shown() -> Command {
         .subcommands(shown.collect::<Vec<_>>())
 }
 
-impl Whom {
-    /// The binary's place.
-    const fn program(self) -> &'static str {
-        match self {
-            Self::Deb | Self::Rpm => install::PACKAGED_PROGRAM,
-            Self::Local => install::LOCAL_PROGRAM,
-        }
+/// The binary's place.
+const fn program(whom: Whom) -> &'static str {
+    match whom {
+        Whom::Deb | Whom::Rpm => install::PACKAGED_PROGRAM,
+        Whom::Local => install::LOCAL_PROGRAM,
     }
 }
 

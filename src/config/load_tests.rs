@@ -298,7 +298,7 @@ fn mistakes_in_upstreams_have_their_places_and_fixes() {
     let resources = "[upstreams.a]\ncommand = \"x\"\nresources = { rename = { a = \"b\" } }";
     refused(resources, "3:24", &["`resources.rename` cannot be", "remove it"]);
     let both = "[upstreams.a]\ncommand = \"x\"\ntools = { rename = { a = \"c\", b = \"c\" } }";
-    refused(both, "3:36", &["two of the tools are renamed to `c`"]);
+    refused(both, "3:35", &["two of the tools are renamed to `c`"]);
 }
 
 #[test]

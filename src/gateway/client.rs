@@ -23,6 +23,11 @@ impl ClientKey {
         }))
     }
 
+    /// The first address of the network, if it has one.
+    pub(crate) const fn address(self) -> Option<IpAddr> {
+        self.0
+    }
+
     /// Whether it has an address.
     pub(crate) const fn has_address(self) -> bool {
         self.0.is_some()

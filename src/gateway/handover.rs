@@ -3,7 +3,7 @@
 //! Old: [`ChildHandover::offers`] before the new process is told what to serve; [`ChildHandover::hand_over`] when it is
 //! ready, and [`ChildHandover::take_back`] if it then fails; [`ChildHandover::lend`] once it serves. New: `Gateway::start`
 //! with the offers; [`ChildHandover::receive`] for each child that comes; [`ChildHandover::adopt`] once it serves. Until one
-//! of them ends, both pass on what [`PeerMessage`] says. The turns at upstreams with `max_concurrency` are given by the new
+//! of them ends, both pass on what [`ChildMessage`] says. The turns at upstreams with `max_concurrency` are given by the new
 //! process from [`ChildHandover::share_turns`] on, before it accepts, until one of them has ended.
 
 use std::collections::HashMap;
@@ -11,14 +11,11 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 
 use super::catalog::RoutingHandle;
-use super::session::{PeerLink, PeerRequest};
-use super::upstream::{
-    Awaited, ChildTransfer, ConcurrencyLimit, LimitMessage, LimitSender, Offer, PeerMessage, PeerSender,
-    SharedChild,
-};
+use super::session::PeerLink;
+use super::upstream::{Awaited, ConcurrencyLimit, LimitSender, SharedChild};
+use crate::handover::{ChildMessage, ChildTransfer, LimitMessage, Message, Offer, Permits};
 
 /// Children on their way.
 #[derive(Debug)]
@@ -46,27 +43,6 @@ struct State {
     limits: HashMap<String, Arc<ConcurrencyLimit>>,
 }
 
-/// What one process tells the other of the turns at an upstream.
-#[derive(Debug, Serialize, Deserialize)]
-struct OfTurns {
-    /// What tells its server from any other.
-    upstream: String,
-    /// What there is to say.
-    word: LimitMessage,
-}
-
-/// Reads what [`ChildHandover::offers`] wrote; what another version wrote is no reason not to serve.
-pub(super) fn read_offers(texts: &[String]) -> Vec<Offer> {
-    let read = |text: &String| match serde_json::from_str(text) {
-        Ok(offer) => Some(offer),
-        Err(error) => {
-            tracing::info!(%error, "a child of the process before is started anew");
-            None
-        }
-    };
-    texts.iter().filter_map(read).collect()
-}
-
 impl ChildHandover {
     /// With connections that wait for their pipes.
     pub(super) fn new(awaited: Vec<Awaited>, routing: Arc<RoutingHandle>, peer: Arc<PeerLink>) -> Self {
@@ -74,12 +50,12 @@ impl ChildHandover {
         Self { state, routing, peer }
     }
 
-    /// The children that the next process may have, as text.
-    pub(super) fn offers(&self) -> Vec<String> {
+    /// The children that the next process may have.
+    pub(super) fn offers(&self) -> Vec<Offer> {
         let table = self.routing.current();
         let offers: Vec<Offer> = table.configured().iter().flat_map(|upstream| upstream.offers()).collect();
-        self.state.lock().offered = offers.iter().map(Offer::child).collect();
-        offers.iter().map(Offer::to_text).collect()
+        self.state.lock().offered = offers.iter().map(|offer| offer.child).collect();
+        offers
     }
 
     /// Stops to use the children that were offered, as far as they still run and read, and packs them. Requests for
@@ -107,30 +83,28 @@ impl ChildHandover {
 
     /// Leaves the children to the next process, and sends it what is to be written.
     pub(super) fn lend(&self) {
-        let way = self.peer_sender();
+        let Some(peer) = self.peer.sender() else { return };
         for (child, shared) in &self.state.lock().shared {
-            shared.lend(*child, way.clone());
+            shared.lend(*child, peer.clone());
         }
     }
 
     /// Takes a child that the process before has packed.
     pub(super) fn receive(&self, transfer: ChildTransfer) {
-        if let Some(child) = transfer.child() {
-            self.state.lock().transfers.insert(child, transfer);
-        }
+        self.state.lock().transfers.insert(transfer.child.child, transfer);
     }
 
     /// Goes on with the children of the process before, which reads and writes no more once `say` has told it that this
     /// one serves.
     pub(super) fn adopt(&self, say: impl FnOnce()) {
-        let way = self.peer_sender();
+        let Some(peer) = self.peer.sender() else { return };
         // What the other process tells of a child waits meanwhile.
         let mut state = self.state.lock();
         say();
         for awaited in std::mem::take(&mut state.awaited) {
             let (child, shared) = (awaited.child(), awaited.shared().clone());
             let transfer = state.transfers.remove(&child);
-            if awaited.adopt(transfer, &way) {
+            if awaited.adopt(transfer, &peer) {
                 state.shared.insert(child, shared);
             }
         }
@@ -138,22 +112,15 @@ impl ChildHandover {
     }
 
     /// Takes what the other process tells of a child.
-    pub(super) fn told(&self, word: &str) {
-        let told = match serde_json::from_str(word) {
-            Ok(told) => told,
-            Err(error) => {
-                tracing::warn!(%error, "what the other process tells of a child is not understood");
-                return;
-            }
-        };
-        let (PeerMessage::Line { child, .. }
-        | PeerMessage::Adopted { child }
-        | PeerMessage::HungUp { child }) = &told;
+    pub(super) fn told(&self, message: &ChildMessage) {
+        let (ChildMessage::Line { child, .. }
+        | ChildMessage::Adopted { child }
+        | ChildMessage::HungUp { child }) = message;
         let Some(shared) = self.state.lock().shared.get(child).cloned() else { return };
-        match told {
-            PeerMessage::Line { line, .. } => shared.told(&line),
-            PeerMessage::Adopted { .. } => shared.adopted(),
-            PeerMessage::HungUp { .. } => shared.hung_up(),
+        match message {
+            ChildMessage::Line { line, .. } => shared.told(line),
+            ChildMessage::Adopted { .. } => shared.adopted(),
+            ChildMessage::HungUp { .. } => shared.hung_up(),
         }
     }
 
@@ -174,14 +141,8 @@ impl ChildHandover {
     }
 
     /// Takes what the other process tells of turns.
-    pub(super) fn turn_told(&self, word: &str) {
-        let OfTurns { upstream: place, word } = match serde_json::from_str(word) {
-            Ok(told) => told,
-            Err(error) => {
-                tracing::warn!(%error, "what the other process tells of its requests is not understood");
-                return;
-            }
-        };
+    pub(super) fn turn_told(&self, permits: Permits) {
+        let Permits { upstream: place, word } = permits;
         let teller = self.teller(place.clone());
         let table = self.routing.current();
         let known = self.state.lock().limits.get(&place).cloned();
@@ -209,19 +170,7 @@ impl ChildHandover {
     fn teller(&self, upstream: String) -> LimitSender {
         let peer = Arc::clone(&self.peer);
         LimitSender::new(move |word| {
-            let told = OfTurns { upstream: upstream.clone(), word };
-            let word = serde_json::to_string(&told).expect("what is told has string keys only");
-            peer.tell(PeerRequest::Turn { word });
+            peer.tell(&Message::Turn { word: Permits { upstream: upstream.clone(), word } });
         })
-    }
-
-    /// The way to the other process, for what is told of children.
-    fn peer_sender(&self) -> PeerSender {
-        let peer = Arc::clone(&self.peer);
-        let tell = move |told: &PeerMessage| {
-            let word = serde_json::to_string(told).expect("what is told has string keys only");
-            peer.tell(PeerRequest::OfChild { word })
-        };
-        PeerSender::new(tell)
     }
 }

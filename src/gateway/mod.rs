@@ -40,6 +40,4 @@ pub use http::Expected;
 pub use metrics::{Labels, Metric};
 pub use reload::{NotReady, Prepared, Reloaded};
 pub use service::Gateway;
-pub use session::PeerRequest;
 pub use status::{Era, Status, UpstreamState, UpstreamStatus};
-pub use upstream::ChildTransfer;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -14,7 +14,7 @@ use super::catalog::{self, RoutingHandle, RoutingTable};
 use super::changes::Changes;
 use super::complaints::Complaints;
 use super::error::Error;
-use super::handover::{ChildHandover, read_offers};
+use super::handover::ChildHandover;
 use super::http::{
     self, Admission, Continuations, Front, Guard, Handlers, Health, Legacy, Modern, PendingCall, Pipeline,
     Slots, SuspendedCalls, TaskOwners,
@@ -22,13 +22,15 @@ use super::http::{
 use super::metrics::{self, Metric, Metrics};
 use super::reload::Prepared;
 use super::requests::RequestCounter;
-use super::session::{PeerLink, PeerRequest, SessionStore};
+use super::session::{PeerLink, SessionStore};
 use super::status::{Audience, Status};
 use super::status_source::StatusSource;
-use super::upstream::{Builtin, ChildTransfer};
+use super::upstream::Builtin;
 use super::upstream_tasks::UpstreamTasks;
 use crate::config::{Config, Prefix};
 use crate::drain::Watch;
+use crate::handover::channel::Sender;
+use crate::handover::{ChildMessage, ChildTransfer, Offer, Permits, Round, Session as SavedSession};
 use crate::sys::net::Listener;
 
 /// How long ending everything may take where nobody is in a hurry.
@@ -83,13 +85,13 @@ impl Gateway {
     ///
     /// # Errors
     /// [`Error::Certificates`] if an upstream needs TLS and the system has no certificates.
-    pub fn start(config: &Config, offers: &[String]) -> Result<Self, Error> {
+    pub fn start(config: &Config, offers: Vec<Offer>) -> Result<Self, Error> {
         let builtin = Arc::new(Builtin::new(config.sources.first().cloned()));
         let (changes, draining) = (Changes::default(), CancellationToken::new());
         let upstreams = UpstreamTasks::new(changes.clone());
         // Where names must not clash, the lists are needed before the pipes are there.
         let never = config.server.prefix == Prefix::Never;
-        let offers = if never { Vec::new() } else { read_offers(offers) };
+        let offers = if never { Vec::new() } else { offers };
         let (started, awaited) = upstreams.start_all(config, &builtin, offers)?;
         let table = RoutingTable::new(config.server.clone(), started).beside(&config.disabled);
         let routing = Arc::new(RoutingHandle::new(table));
@@ -227,17 +229,14 @@ impl Gateway {
         self.0.sessions.reclaim();
     }
 
-    /// Opens or closes the way to the process before or after this one.
-    pub fn set_peer(&self, way: Option<mpsc::UnboundedSender<PeerRequest>>) {
-        let opened = way.is_some();
-        self.0.peer.set(way);
-        if opened {
-            self.0.owners.tell_all();
-        }
+    /// Opens the way to the process before or after this one.
+    pub fn set_peer(&self, peer: Sender) {
+        self.0.peer.set(peer);
+        self.0.owners.tell_all();
     }
 
     /// Takes what the other process tells of a request that one of them has put aside.
-    pub fn round(&self, word: &str) {
+    pub fn round(&self, word: Round) {
         self.0.continuations.told(word);
     }
 
@@ -253,19 +252,19 @@ impl Gateway {
 
     /// The state of every session.
     #[must_use]
-    pub fn sessions(&self) -> Vec<String> {
-        self.0.sessions.all().iter().map(|session| session.saved().to_text()).collect()
+    pub fn sessions(&self) -> Vec<SavedSession> {
+        self.0.sessions.all().iter().map(|session| session.saved()).collect()
     }
 
     /// The state of a session, if it is known here.
     #[must_use]
-    pub fn session(&self, id: &str) -> Option<String> {
-        self.0.sessions.get(id).map(|session| session.saved().to_text())
+    pub fn session(&self, id: &str) -> Option<SavedSession> {
+        self.0.sessions.get(id).map(|session| session.saved())
     }
 
     /// Keeps a session that another process has begun.
-    pub fn keep_session(&self, state: &str) {
-        self.0.sessions.restore(&state.into());
+    pub fn keep_session(&self, state: SavedSession) {
+        self.0.sessions.restore(state);
     }
 
     /// Ends a session of which its client has said so in another process.
@@ -280,7 +279,7 @@ impl Gateway {
 
     /// The children that the next process may have, as text.
     #[must_use]
-    pub fn offers(&self) -> Vec<String> {
+    pub fn offers(&self) -> Vec<Offer> {
         self.0.children.offers()
     }
 
@@ -312,7 +311,7 @@ impl Gateway {
     }
 
     /// Takes what the other process tells of a child.
-    pub fn told(&self, word: &str) {
+    pub fn told(&self, word: &ChildMessage) {
         self.0.children.told(word);
     }
 
@@ -328,7 +327,7 @@ impl Gateway {
     }
 
     /// Takes what the other process tells of turns.
-    pub fn turn_told(&self, word: &str) {
+    pub fn turn_told(&self, word: Permits) {
         self.0.children.turn_told(word);
     }
 

@@ -12,8 +12,9 @@ use super::catalog::RoutingTable;
 use super::changes::Changes;
 use super::error::Error;
 use super::session::SessionStore;
-use super::upstream::{self, Awaited, Builtin, Connector, Offer, Pool, Reaper, Upstream};
+use super::upstream::{self, Awaited, Builtin, Connector, Pool, Reaper, Upstream};
 use crate::config::{Config, Sharing, Transport, Upstream as Settings};
+use crate::handover::Offer;
 
 /// Starts upstreams, and ends them.
 #[derive(Debug)]

@@ -48,7 +48,8 @@ pub struct Offer {
     /// Its pid.
     pub child: u32,
     /// How it was started, as a digest.
-    pub recipe: String,
+    #[serde(rename = "recipe")]
+    pub spec: String,
     /// The files that it was made of.
     pub files: Vec<(PathBuf, Stamp)>,
     /// The era that was agreed.

@@ -4,7 +4,11 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::child::{Child, ChildMessage, Offer};
 use super::listener::{Outline, SocketFile};
+use super::permit::Permits;
+use super::round::Round;
+use super::session::{self, Session};
 use crate::exit::ToExit;
 
 /// The version of what is said over the channel.
@@ -41,8 +45,9 @@ pub struct Plan {
     pub listeners: Outline,
     /// The files of Unix listeners.
     pub files: Vec<SocketFile>,
-    /// The children of upstreams that will be handed over, as text that is opaque here.
-    pub children: Vec<String>,
+    /// The children of upstreams that will be handed over.
+    #[serde(with = "offers")]
+    pub children: Vec<Offer>,
 }
 
 /// One line of the channel.
@@ -91,7 +96,8 @@ pub enum Message {
     /// A session, to be kept if it is unknown.
     Session {
         /// Its state.
-        state: String,
+        #[serde(with = "text")]
+        state: Box<Session>,
     },
     /// Do you know this session?
     Find {
@@ -103,7 +109,8 @@ pub enum Message {
         /// Its identifier.
         id: String,
         /// Its state, if it is known.
-        state: Option<String>,
+        #[serde(with = "text_or_none")]
+        state: Option<Box<Session>>,
     },
     /// A client has ended its session.
     Ended {
@@ -119,23 +126,27 @@ pub enum Message {
     },
     /// Something about a request that one process has put aside, and the other has a repetition of.
     Round {
-        /// What, as text that is opaque here.
-        word: String,
+        /// What.
+        #[serde(with = "text")]
+        word: Round,
     },
     /// Old: a child of an upstream; its descriptors came before over the other socket.
     Child {
         /// What must be known of it.
-        text: String,
+        #[serde(with = "text")]
+        text: Child,
     },
     /// Something about a child that goes over, or about what it is to be sent or has said.
     OfChild {
-        /// What, as text that is opaque here.
-        word: String,
+        /// What.
+        #[serde(with = "text")]
+        word: ChildMessage,
     },
     /// Something about the requests that both processes have at one upstream, of which there may be only so many.
     Turn {
-        /// What, as text that is opaque here.
-        word: String,
+        /// What.
+        #[serde(with = "text")]
+        word: Permits,
     },
     /// Old: somebody has asked me for a reload; the configuration is yours.
     Reload {
@@ -146,7 +157,7 @@ pub enum Message {
     Reloaded {
         /// Which one.
         id: u64,
-        /// The answer, as text that is opaque here.
+        /// The answer of the control protocol, as whoever asked is to have it.
         answer: String,
     },
     /// Something that another version says; nothing depends on it.
@@ -167,6 +178,93 @@ pub fn failed(error: &impl ToExit) -> Message {
     Message::Failed { exit: error.to_exit().code(), text: crate::exit::chain(error), hint: error.hint() }
 }
 
+/// Reads a line; `None` if it is no message at all. One that another version says in a way that is not understood here is
+/// [`Message::Unknown`].
+pub(super) fn read(line: &[u8]) -> Option<Message> {
+    let error = match serde_json::from_slice(line) {
+        Ok(message) => return Some(message),
+        Err(error) => error,
+    };
+    let Tag { message } = serde_json::from_slice(line).ok()?;
+    tracing::warn!(message, %error, "what the other process says is not understood");
+    Some(Message::Unknown)
+}
+
+/// What every message has.
+#[derive(Deserialize)]
+struct Tag {
+    /// Its name.
+    message: String,
+}
+
+/// A value whose JSON goes as a string: so it has been since the first version, and an older process reads no other form.
+mod text {
+    use serde::de::{DeserializeOwned, Error as _};
+    use serde::{Deserialize as _, Deserializer, Serialize, Serializer};
+
+    /// Writes it.
+    pub(super) fn serialize<T: Serialize, S: Serializer>(value: &T, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&super::session::line(value))
+    }
+
+    /// Reads it.
+    pub(super) fn deserialize<'de, T: DeserializeOwned, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<T, D::Error> {
+        let text = String::deserialize(from)?;
+        serde_json::from_str(&text).map_err(D::Error::custom)
+    }
+}
+
+/// The same, perhaps of nothing; what is not understood is nothing.
+mod text_or_none {
+    use serde::de::DeserializeOwned;
+    use serde::{Deserialize as _, Deserializer, Serialize, Serializer};
+
+    /// Writes it.
+    #[expect(clippy::ref_option, reason = "serde calls it in this form")]
+    pub(super) fn serialize<T: Serialize, S: Serializer>(
+        value: &Option<T>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        value.as_ref().map(super::session::line).serialize(to)
+    }
+
+    /// Reads it.
+    pub(super) fn deserialize<'de, T, D>(from: D) -> Result<Option<T>, D::Error>
+    where
+        T: DeserializeOwned,
+        D: Deserializer<'de>,
+    {
+        let text = Option::<String>::deserialize(from)?;
+        Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+    }
+}
+
+/// Offers, each of which goes as a string; one that another version wrote is no reason not to serve.
+mod offers {
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    use crate::handover::child::Offer;
+
+    /// Writes them.
+    pub(super) fn serialize<S: Serializer>(offers: &[Offer], to: S) -> Result<S::Ok, S::Error> {
+        offers.iter().map(super::session::line).collect::<Vec<_>>().serialize(to)
+    }
+
+    /// Reads them.
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Offer>, D::Error> {
+        let read = |text: String| match serde_json::from_str(&text) {
+            Ok(offer) => Some(offer),
+            Err(error) => {
+                tracing::info!(%error, "a child of the process before is started anew");
+                None
+            }
+        };
+        Ok(Vec::<String>::deserialize(from)?.into_iter().filter_map(read).collect())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -182,12 +280,41 @@ mod tests {
             if text.starts_with('!') {
                 continue;
             }
-            let message: Message = serde_json::from_str(text).unwrap();
+            let message = read(text.as_bytes()).unwrap();
             assert!(!matches!(message, Message::Unknown), "line {number}: {text}");
             assert_eq!(line(&message).trim_end(), text, "line {number}");
             let value: serde_json::Value = serde_json::from_str(text).unwrap();
             kinds.insert(value["message"].as_str().unwrap().to_owned());
         }
         assert_eq!(kinds.len(), 22, "{kinds:?}");
+    }
+
+    #[test]
+    fn what_another_version_says_is_passed_over() {
+        let unknown = |text: &str| matches!(read(text.as_bytes()), Some(Message::Unknown));
+        assert!(unknown(r#"{"message":"greet","whom":1}"#));
+        assert!(unknown(r#"{"message":"round","word":"{\"dance\":{}}"}"#));
+        assert!(unknown(r#"{"message":"session","state":"{}"}"#));
+        let found = read(br#"{"message":"found","id":"a","state":"{}","more":true}"#);
+        assert!(matches!(found, Some(Message::Found { state: None, .. })), "{found:?}");
+        let hello = read(br#"{"message":"hello","protocol":2,"pid":7,"version":"0.1.0"}"#);
+        assert!(matches!(hello, Some(Message::Hello { extensions: 0, .. })), "{hello:?}");
+        for text in ["", "{}", "hello", "[]"] {
+            assert!(read(text.as_bytes()).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn recorded_plan_keeps_the_children_that_can_be_read() {
+        let take = RECORDED.lines().find(|line| line.contains(r#""take""#)).unwrap();
+        let read = |text: &str| match read(text.as_bytes()) {
+            Some(Message::Take(plan)) => plan.children.iter().map(|it| it.upstream.clone()).collect(),
+            other => panic!("{other:?}"),
+        };
+        let take = take.strip_prefix("old ").unwrap();
+        let names: Vec<String> = read(take);
+        assert_eq!(names, ["probe", "ask"]);
+        let broken: Vec<String> = read(&take.replace("native", "elsewhere"));
+        assert_eq!(broken, Vec::<String>::new());
     }
 }

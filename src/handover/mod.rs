@@ -3,7 +3,7 @@
 //! | file | owns |
 //! |---|---|
 //! | `message` | what is said, and its form on the wire |
-//! | `listener` | listeners as they go over |
+//! | `session`, `child`, `round`, `permit`, `listener` | what is said of each |
 //! | `channel` | saying it inside of the runtime, and descriptors beside it |
 //! | `candidate` | starting the next process |
 //! | `inheritance` | being the next process, before its runtime exists |
@@ -14,7 +14,7 @@
 //! standard error, listeners and [`Plan`], so that a program that hangs or is no mcpeg never holds them. Until it has
 //! said hello, its standard error is a pipe, whose text tells why a program did not start.
 //!
-//! Afterwards both talk in lines of JSON over a [`channel`] until the old process ends. The stages, old to new and
+//! Afterwards both talk in lines of JSON over a [`channel`] until the old process ends; its plan is the first of them. The stages, old to new and
 //! back: `take` `prepared` `go` `ready` `commit` `owned` `confirm` `confirmed` `released`. Any failure before `confirmed`
 //! leaves everything to the old process, which ends the new one and waits for its death before it makes the run-time
 //! files its own again. Sessions go over the same channel at any time, in both directions. Children of upstreams go before
@@ -35,13 +35,21 @@
 
 mod candidate;
 pub mod channel;
+mod child;
 mod error;
 mod inheritance;
 mod listener;
 mod message;
+mod permit;
+mod round;
+mod session;
 
 pub use candidate::{Candidate, pass};
+pub use child::{Child, ChildMessage, ChildTransfer, Era, Offer, Place, Stamp};
 pub use error::Error;
 pub use inheritance::{Inheritance, channel as inherited_channel, fail, is_successor, receive};
 pub use listener::{Outline, SocketFile};
 pub use message::{EXTENSIONS, Message, PROTOCOL, Plan, VARIABLE, failed};
+pub use permit::{LimitMessage, Permits};
+pub use round::{Caller, Round};
+pub use session::{Change, Session};

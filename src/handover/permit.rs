@@ -8,13 +8,13 @@ pub struct Permits {
     /// What tells its server from any other.
     pub upstream: String,
     /// What there is to say.
-    pub word: PermitMessage,
+    pub word: LimitMessage,
 }
 
 /// What there is to say of permits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum PermitMessage {
+pub enum LimitMessage {
     /// Old: from now on you give the permits. So many I have, and for so many I wait.
     Held {
         /// Permits that its requests have.

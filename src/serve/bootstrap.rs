@@ -10,7 +10,7 @@ use crate::config::{self, Config, Overrides, Source};
 use crate::daemon::listen::Listeners;
 use crate::daemon::privileges::{self as root, Credentials};
 use crate::daemon::{Lock, RunPaths, Waiting};
-use crate::handover;
+use crate::handover::{self, Offer};
 use crate::log;
 use crate::sys::net::Address;
 
@@ -47,7 +47,7 @@ pub(super) struct Bootstrap {
     /// Tells the person at the terminal.
     pub welcome: Option<fn(&[Address])>,
     /// The children that the process before this one offers, and the way of their descriptors.
-    pub children: Option<(Vec<String>, UnixStream)>,
+    pub children: Option<(Vec<Offer>, UnixStream)>,
 }
 
 impl Bootstrap {

@@ -17,7 +17,8 @@ use tokio::task::JoinSet;
 use super::accept::{Acceptor, SocketFiles};
 use super::error::Error;
 use crate::config::{self, Config, Source};
-use crate::daemon::listen::Listeners;
+use crate::daemon::RunPaths;
+use crate::daemon::listen::{self, Listeners};
 use crate::daemon::passed::Passed;
 use crate::exit::{Exit, ToExit as _};
 use crate::gateway::{Gateway, Prepared, Reloaded};
@@ -143,9 +144,9 @@ impl Reloads {
         askers: Vec<Asker>,
         source: Source,
         old: Arc<Config>,
-        (gateway, bound): (Gateway, Outline),
+        (gateway, bound, paths): (Gateway, Outline, RunPaths),
     ) {
-        self.task.spawn(async move { (askers, prepare(source, &old, gateway, bound).await) });
+        self.task.spawn(async move { (askers, prepare(source, &old, gateway, (bound, paths)).await) });
     }
 
     /// Gives up what is under way, and refuses whoever waits or will ask.
@@ -260,10 +261,16 @@ impl Ready {
 }
 
 /// Loads the configuration and starts what it needs beside what runs.
-async fn prepare(source: Source, old: &Config, gateway: Gateway, bound: Outline) -> Result<Ready, Error> {
+async fn prepare(
+    source: Source,
+    old: &Config,
+    gateway: Gateway,
+    (bound, paths): (Outline, RunPaths),
+) -> Result<Ready, Error> {
     let failed = |error: tokio::task::JoinError| Error::Runtime(error.into());
     let mut config = tokio::task::spawn_blocking(move || config::load(&source)).await.map_err(failed)??;
     let needs_restart = pin(&mut config, old, bound.are_passed());
+    listen::check_names(&config.server.listen, &paths)?;
     let missing = if bound.are_passed() { Vec::new() } else { bound.missing(&config.server.listen) };
     // Names may have to be resolved, which blocks.
     let bind = move || Listeners::bind(&missing, Passed::default(), Owners::Ours);

@@ -36,7 +36,7 @@ pub(super) async fn until_stop(serving: &mut Serving<'_>) -> Result<End, Error> 
     };
     let mut life = Box::pin(again(serving, interval));
     loop {
-        let before = serving.peer.as_ref().map(|peer| peer.over.clone());
+        let before = serving.peer.as_ref().map(|peer| peer.sender().over().clone());
         let may_reload = !serving.upgrades.are_next(before.as_ref());
         tokio::select! {
             wanted = serving.signals.wanted() => match wanted {
@@ -83,7 +83,8 @@ fn reload(serving: &mut Serving<'_>, step: reload::Step) {
             serving.notifier.reloading();
             let (source, old) = (serving.invocation.source.clone(), Arc::clone(&serving.config));
             let bound = serving.acceptor.listeners().outline();
-            serving.reloads.begin(askers, source, old, (serving.gateway.clone(), bound));
+            let paths = serving.files.paths().clone();
+            serving.reloads.begin(askers, source, old, (serving.gateway.clone(), bound, paths));
         }
         reload::Step::Finish(askers, result) => {
             let answer = match result {
@@ -121,7 +122,7 @@ async fn upgrade(serving: &mut Serving<'_>, step: upgrade::Step) -> bool {
 
 /// Begins the upgrade that is due, unless something is under way that it has to wait for.
 fn begin_upgrade(serving: &mut Serving<'_>) {
-    let before = serving.peer.as_ref().is_some_and(|peer| !peer.over.is_cancelled());
+    let before = serving.peer.as_ref().is_some_and(|peer| !peer.sender().over().is_cancelled());
     let reloading = serving.reloads.are_under_way();
     let Some((order, deadline)) = serving.upgrades.due(before, reloading) else { return };
     let gateway = (&serving.gateway, serving.reloads.sender());
@@ -143,7 +144,7 @@ async fn end_upgrade(serving: &mut Serving<'_>, attempt: Attempt) -> bool {
             // Before the manager hears of it, so that the new process is nobody's child when it is named.
             let released = successor.release();
             serving.notifier.hand_over(pid).await;
-            released.peer.sender.send(&Message::Released);
+            released.peer.sender().send(&Message::Released);
             serving.peer = Some(released.peer);
             serving.relaying = released.reloads;
             tracing::info!(pid, "a new process has taken over");

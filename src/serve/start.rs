@@ -235,7 +235,7 @@ fn start(origin: Origin<'_>, parent: &mut Parent) -> Result<Outcome, Error> {
             let signals = Signals::install().map_err(Error::Signals)?;
             // The upstreams begin.
             let (offers, descriptors) = children.unzip();
-            let gateway = Gateway::start(&config, &offers.unwrap_or_default())?;
+            let gateway = Gateway::start(&config, offers.unwrap_or_default())?;
             let (trigger, watch) = drain::channel();
             gateway.drain_with(watch.clone());
             let handle = log.handle();

@@ -23,7 +23,9 @@ pub(super) async fn succeed(serving: &mut Serving<'_>) -> Result<(), Error> {
     serving.files.take_over(&mut server)?;
     serving.control.serve(server);
     let peer = serving.peer.as_mut().expect("only a process with one before it gets here");
-    serving.gateway.adopt(|| peer.sender.send(&Message::Owned));
+    serving.gateway.adopt(|| {
+        peer.sender().send(&Message::Owned);
+    });
     // If the old process dies now, nothing is missing but its word to the service manager. A signal that comes now
     // is heeded when serving has begun.
     let leave = tokio::time::timeout(LEAVE_LIMIT, peer.stage(&Message::Released)).await;
@@ -41,7 +43,7 @@ pub(super) async fn succeed(serving: &mut Serving<'_>) -> Result<(), Error> {
 /// Says one stage to the old process and waits for another; given up when a signal comes.
 async fn talk(serving: &mut Serving<'_>, said: &Message, wanted: &Message) -> Result<(), Error> {
     let peer = serving.peer.as_mut().expect("only a process with one before it gets here");
-    peer.sender.send(said);
+    peer.sender().send(said);
     tokio::select! {
         result = peer.stage(wanted) => result.map_err(|_| Error::Orphaned),
         received = serving.signals.stop() => Err(Error::StoppedEarly(received)),

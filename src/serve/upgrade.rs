@@ -28,7 +28,7 @@ use super::accept::Acceptor;
 use super::bootstrap::Invocation;
 use super::peer::PeerChannel;
 use super::reload::Asker;
-use super::rollback::{Loan, Pause};
+use super::rollback::{Loan, Pause, Turns};
 use super::run_files::RunFiles;
 use crate::config::Source;
 use crate::control::Upgraded;
@@ -279,29 +279,29 @@ impl Offer {
             std::io::ErrorKind::BrokenPipe => early(candidate.died()),
             _ => early(Failure::Pass(error)),
         })?;
-        let mut peer = PeerChannel::open(stream, None, &self.gateway, self.reloads.clone());
-        peer.sender.send(&Message::Take(Box::new(self.plan.clone())));
+        let (plan, reloads) = (self.plan.clone(), self.reloads.clone());
+        let mut peer = PeerChannel::to_successor(stream, plan, &self.gateway, reloads);
         let prepared = tokio::time::timeout_at(deadline, peer.stage(&Message::Prepared)).await;
         settle(prepared, &mut candidate, self.limit).map_err(early)?;
         let pause = Pause::begin(&self.gateway);
         if !peer.send_sessions(&self.gateway).await {
             return Err(early(candidate.late(READ_LIMIT)));
         }
-        let turns = if extensions > 0 { Some(peer.share_turns(&self.gateway).await) } else { None };
+        let turns = if extensions > 0 { Some(Turns::share(&self.gateway)) } else { None };
         // From here on it is dropped first, and with that dead, before anything is taken back from it.
         let mut candidate = candidate;
-        peer.sender.send(&Message::Go);
+        peer.sender().send(&Message::Go);
         let ready = tokio::time::timeout(STEP_LIMIT, peer.stage(&Message::Ready)).await;
         settle(ready, &mut candidate, STEP_LIMIT).map_err(early)?;
         let loan = Loan::begin(&self.gateway);
         let mut candidate = candidate;
         peer.send_children(&self.gateway, &descriptors).await.map_err(Failure::Pass).map_err(early)?;
-        peer.sender.send(&Message::Commit);
+        peer.sender().send(&Message::Commit);
         let owned = tokio::time::timeout(STEP_LIMIT, peer.stage(&Message::Owned)).await;
         let late = |failure| (failure, true);
         settle(owned, &mut candidate, STEP_LIMIT).map_err(late)?;
         if extensions > 0 {
-            peer.sender.send(&Message::Confirm);
+            peer.sender().send(&Message::Confirm);
             let confirmed = tokio::time::timeout(STEP_LIMIT, peer.stage(&Message::Confirmed)).await;
             settle(confirmed, &mut candidate, STEP_LIMIT).map_err(late)?;
         }

@@ -12,4 +12,5 @@ mod paths;
 mod privileges;
 mod size;
 mod source;
+mod structure;
 mod waits;

@@ -7,7 +7,7 @@
 //! | `slots`, `version`, `stall`, `bodies` | what connections and bodies may take |
 //! | `guard`, `context` | who is let in, and what is known of a request |
 //! | `validate`, `answer`, `message` | reading and answering one message |
-//! | `forwarded_call`, `peer_message`, `task_owners` | a request on its way, and what another process is told of it |
+//! | `forwarded_call`, `task_owners` | a request on its way, and what another process is told of it |
 //! | `modern/`, `legacy/` | the handlers of the two eras, which know nothing of one another |
 //! | `pipeline`, `health`, `metrics`, `router` | which handler answers what, and in which order a request is checked |
 //! | `accept` | the connections of a listener, and their drain |
@@ -23,7 +23,6 @@ mod legacy;
 mod message;
 mod metrics;
 mod modern;
-mod peer_message;
 mod pipeline;
 mod router;
 mod slots;

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::peer_message::PeerMessage;
 use crate::gateway::catalog::RoutingHandle;
 use crate::gateway::session::{PeerLink, Session, SessionStore};
 use crate::gateway::upstream::{Caller, Upstream};
+use crate::handover::{self, Message, Round};
 
 /// Notes whose tasks are whose.
 #[derive(Debug)]
@@ -32,7 +32,9 @@ impl TaskOwners {
     pub(super) fn own(&self, upstream: &Upstream, id: &str, caller: &Caller) {
         upstream.tasks().own(id, caller);
         let (upstream, id) = (upstream.name().to_owned(), id.to_owned());
-        PeerMessage::Task { upstream, id, caller: Some(caller.clone()), session: None }.tell(&self.peer);
+        self.peer.tell(&Message::Round {
+            word: Round::Task { upstream, id, caller: Some(caller.into()), session: None },
+        });
     }
 
     /// The same of a session.
@@ -40,19 +42,25 @@ impl TaskOwners {
         if session.begin_task(upstream.name(), id) {
             let (upstream, id, session) = (upstream.name(), id.to_owned(), session.id());
             let (upstream, session) = (upstream.to_owned(), Some(session.to_owned()));
-            PeerMessage::Task { upstream, id, caller: None, session }.tell(&self.peer);
+            self.peer.tell(&Message::Round { word: Round::Task { upstream, id, caller: None, session } });
         }
     }
 
     /// Notes what the other process knows of a task.
-    pub(super) fn learn(&self, upstream: &str, id: &str, caller: Option<Caller>, session: Option<String>) {
+    pub(super) fn learn(
+        &self,
+        upstream: &str,
+        id: &str,
+        caller: Option<handover::Caller>,
+        session: Option<String>,
+    ) {
         if let Some(session) = session.and_then(|session| self.sessions.get(&session)) {
             session.begin_task(upstream, id);
         }
         let table = self.routing.current();
         let known = table.upstreams().iter().find(|known| known.name() == upstream);
         if let Some((known, caller)) = known.zip(caller) {
-            known.tasks().own(id, &caller);
+            known.tasks().own(id, &caller.into());
         }
     }
 
@@ -60,8 +68,8 @@ impl TaskOwners {
     pub(crate) fn tell_all(&self) {
         for upstream in self.routing.current().upstreams() {
             for (id, caller) in upstream.tasks().all() {
-                let (upstream, caller) = (upstream.name().to_owned(), Some(caller));
-                PeerMessage::Task { upstream, id, caller, session: None }.tell(&self.peer);
+                let (upstream, caller) = (upstream.name().to_owned(), Some((&caller).into()));
+                self.peer.tell(&Message::Round { word: Round::Task { upstream, id, caller, session: None } });
             }
         }
     }

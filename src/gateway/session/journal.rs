@@ -19,6 +19,8 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
+use super::replay::LOGS;
+use crate::handover::Session as SavedSession;
 use crate::sys::fs::{Access, Directory, Owners, open_untrusted, remove};
 
 /// The file is written anew when it has grown by so much, in bytes, and is twice as long as it was then.
@@ -66,6 +68,13 @@ pub(crate) struct Persisted {
     pub(crate) state: String,
     /// What has changed since, in its order.
     pub(crate) changes: Vec<String>,
+}
+
+impl Persisted {
+    /// The session with the changes; of its streams those that a session keeps.
+    pub(crate) fn read(&self) -> Result<SavedSession, serde_json::Error> {
+        SavedSession::read(&self.state, &self.changes, LOGS)
+    }
 }
 
 impl From<&str> for Persisted {

@@ -8,7 +8,7 @@
 //! | `outbox`, `replay` | messages for its GET stream, and those of its requests |
 //! | `subscriptions`, `own_tasks` | what it has subscribed to and begun |
 //! | `subscribe`, `forward` | what servers are told of subscriptions, and what they tell the session |
-//! | `saved`, `journal` | what is saved of it, and where |
+//! | `journal` | where it is saved: [`crate::handover::Session`] is what |
 //! | `peer` | the way to the process before or after this one |
 //! | `store` | all sessions: their begin, end and return |
 
@@ -21,7 +21,6 @@ mod own_tasks;
 mod peer;
 mod questions;
 mod replay;
-mod saved;
 #[expect(clippy::module_inception, reason = "the file of the type `Session`")]
 mod session;
 mod store;
@@ -31,7 +30,6 @@ mod subscriptions;
 mod tests;
 
 pub(crate) use peer::PeerLink;
-pub use peer::PeerRequest;
 pub(crate) use replay::{EventId, Log, OWN};
 pub(crate) use session::{Listening, Session};
 pub(crate) use store::{Limits, SessionRefused, SessionStore};

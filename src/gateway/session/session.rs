@@ -18,7 +18,6 @@ use super::outbox::Outbox;
 use super::own_tasks::OwnTasks;
 use super::questions::Questions;
 use super::replay::{Log, Logs};
-use super::saved::{Change, SavedSession};
 use super::subscriptions::Subscriptions;
 use crate::gateway::catalog::{ConnectionSource, EndpointView, RoutingHandle};
 use crate::gateway::client::ClientKey;
@@ -28,6 +27,7 @@ use crate::gateway::relay::{
     ClientMeta, Era, Id, Message, Notification, Raw, Response, member, member_str, method,
 };
 use crate::gateway::upstream::{ClientIdentity, Link, Standing, Upstream};
+use crate::handover::{Change, Session as SavedSession};
 
 /// Identifiers of servers' questions that are left to the old process, which may still ask some.
 const HEADROOM: u64 = 1 << 20;
@@ -138,7 +138,7 @@ impl Session {
         saved: SavedSession,
         routing: Arc<RoutingHandle>,
     ) -> (Self, mpsc::UnboundedReceiver<Opened>) {
-        let place = (routing, saved.endpoint());
+        let place = (routing, Endpoint::named(saved.endpoint));
         let meta = ClientMeta { info: saved.info, capabilities: saved.capabilities };
         let client = ClientIdentity { meta, version: saved.version };
         let (session, opened) = Self::new((saved.id, saved.address), place, client);

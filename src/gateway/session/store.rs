@@ -16,9 +16,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::connections::Opened;
-use super::journal::{JournalFile, Persisted, SessionJournal};
+use super::journal::{JournalFile, SessionJournal};
 use super::peer::PeerLink;
-use super::saved::SavedSession;
 use super::session::Session;
 use super::{forward, subscribe};
 use crate::gateway::catalog::RoutingHandle;
@@ -28,6 +27,7 @@ use crate::gateway::complaints::Complaints;
 use crate::gateway::endpoint::Endpoint;
 use crate::gateway::relay::{ClientMeta, Message};
 use crate::gateway::upstream::{ClientIdentity, Upstream};
+use crate::handover::Session as SavedSession;
 
 /// How often idle sessions are looked for.
 const SWEEP: Duration = Duration::from_secs(15);
@@ -234,7 +234,10 @@ impl SessionStore {
         match known {
             Ok(known) => {
                 for persisted in &known {
-                    self.restore(persisted);
+                    match persisted.read() {
+                        Ok(saved) => self.restore(saved),
+                        Err(error) => tracing::warn!(%error, "a session cannot be taken over"),
+                    }
                 }
                 if !known.is_empty() {
                     tracing::info!(sessions = self.len(), "sessions of the process before go on");
@@ -338,23 +341,17 @@ impl SessionStore {
             return Some(session);
         }
         if let Some(state) = self.peer.find(id).await {
-            self.restore(&Persisted::from(state.as_str()));
+            self.restore(state);
         }
         // Also without an answer: the other process may have sent it just before its end.
         self.get(id)
     }
 
     /// Keeps a session from elsewhere unless it is here already, or the configuration no longer has its endpoint.
-    pub(crate) fn restore(&self, persisted: &Persisted) {
-        let saved = match SavedSession::read(persisted) {
-            Ok(saved) => saved,
-            Err(error) => {
-                tracing::warn!(%error, "a session cannot be taken over");
-                return;
-            }
-        };
-        if self.routing.view(&saved.endpoint()).is_none() {
-            tracing::info!(endpoint = ?saved.endpoint(), "a session ends: its upstream is no longer configured");
+    pub(crate) fn restore(&self, saved: SavedSession) {
+        let endpoint = Endpoint::named(saved.endpoint.clone());
+        if self.routing.view(&endpoint).is_none() {
+            tracing::info!(?endpoint, "a session ends: its upstream is no longer configured");
             return;
         }
         let session = {

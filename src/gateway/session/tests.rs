@@ -8,7 +8,6 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::journal::{JournalFile, Persisted};
-use super::saved::SavedSession;
 use super::{Limits, Log, Session, SessionRefused};
 use crate::config::{Config, Server, UpstreamName};
 use crate::gateway::changes::{LISTS, updated};
@@ -27,7 +26,7 @@ fn gateway() -> Gateway {
     let (server, log) = (Server::default(), crate::config::Log::default());
     Gateway::start(
         &Config { server, log, upstreams: Vec::new(), disabled: Vec::new(), sources: Vec::new() },
-        &[],
+        Vec::new(),
     )
     .unwrap()
 }
@@ -69,7 +68,7 @@ async fn session_that_another_process_has_begun_counts_as_its_clients() {
     let mapped = IpAddr::V6(Ipv4Addr::new(192, 0, 2, 7).to_ipv6_mapped());
     let [first, second] = [CLIENT, mapped].map(|address| begin(&old, address, limits).unwrap());
     for session in [&first, &second] {
-        new.keep_session(&old.session(session.id()).unwrap());
+        new.keep_session(old.session(session.id()).unwrap());
     }
     let other = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 8));
     begin(&new, other, limits).unwrap();
@@ -163,7 +162,7 @@ async fn journal_grows_by_what_is_new_and_tells_what_holds() {
         session.keep_log(&Id::number(number), &Arc::<Log>::default());
     }
     assert!(length() < state + 300 * 2100, "{}", length());
-    let read = |path| SavedSession::read(&JournalFile::read(path).unwrap()[0]).unwrap();
+    let read = |path| JournalFile::read(path).unwrap()[0].read().unwrap();
     let told = read(&path);
     // The same as if all of it were written anew.
     gateway.remember_sessions(&path, false);
@@ -186,7 +185,7 @@ async fn what_another_version_has_noted_beside_does_not_lose_the_session() {
     let session = begin(&gateway, CLIENT, PLENTY).unwrap();
     let changes = vec![r#"{"subscribed":"a"}"#.to_owned(), r#"{"unheard_of":{}}"#.to_owned()];
     let noted = Persisted { state: session.saved().to_text(), changes };
-    assert!(SavedSession::read(&noted).unwrap().to_text().contains(r#""subscriptions":["a"]"#));
+    assert!(noted.read().unwrap().to_text().contains(r#""subscriptions":["a"]"#));
     gateway.stop().await;
 }
 

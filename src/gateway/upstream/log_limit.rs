@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::config::UpstreamName;
 
-/// The time that an allowance is for.
+/// The time that a limit is for.
 const WINDOW: Duration = Duration::from_secs(1);
 
 /// How many records may still be logged of an upstream; the rest is counted.

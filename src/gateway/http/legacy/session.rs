@@ -19,10 +19,9 @@ use crate::gateway::relay::{
     code, member, member_str, method, raw,
 };
 use crate::gateway::requests::InFlight;
-use crate::gateway::session::{
-    EventId, Limits, OWN, PeerLink, PeerRequest, Session, SessionRefused, SessionStore,
-};
+use crate::gateway::session::{EventId, Limits, OWN, PeerLink, Session, SessionRefused, SessionStore};
 use crate::gateway::upstream::{ClientIdentity, SESSION, VERSION};
+use crate::handover;
 
 /// The header that names the last event that a client has got.
 const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
@@ -103,7 +102,7 @@ impl Legacy {
     /// flight that the message is about.
     fn elsewhere(&self, session: &Session, message: &Message) -> bool {
         let body = String::from_utf8_lossy(&message.to_line()).into_owned();
-        self.peer.tell(PeerRequest::Deliver { id: session.id().to_owned(), body })
+        self.peer.tell(&handover::Message::Deliver { id: session.id().to_owned(), body })
     }
 
     /// `GET`: the stream of messages that belong to no request.
@@ -145,7 +144,7 @@ impl Legacy {
         }
         match self.session(headers).await {
             Ok(session) => {
-                self.peer.tell(PeerRequest::Ended { id: session.id().to_owned() });
+                self.peer.tell(&handover::Message::Ended { id: session.id().to_owned() });
                 self.sessions.end(session.id()).await;
                 StatusCode::OK.into_response()
             }

@@ -21,11 +21,11 @@ use super::subject::Subject;
 use super::suspended::SuspendedCalls;
 use crate::gateway::endpoint::Endpoint;
 use crate::gateway::error::Fault;
-use crate::gateway::http::peer_message::PeerMessage;
 use crate::gateway::http::task_owners::TaskOwners;
 use crate::gateway::relay::{Id, Message, Request, RequestMeta};
 use crate::gateway::requests::RequestCounter;
 use crate::gateway::session::PeerLink;
+use crate::handover::{self, Round};
 
 /// How long the other process may take to say that it goes on with a request.
 const SOON: Duration = Duration::from_secs(10);
@@ -66,7 +66,7 @@ impl Drop for Elsewhere {
     fn drop(&mut self) {
         self.continuations.elsewhere.lock().remove(&self.number);
         if self.id.is_some() {
-            self.continuations.tell(&PeerMessage::Off { number: self.number });
+            self.continuations.tell(Round::Off { number: self.number });
         }
     }
 }
@@ -122,7 +122,7 @@ impl Continuations {
         let mut elsewhere = Elsewhere { continuations: Arc::clone(self), number, id, messages };
         let endpoint = endpoint.upstream().map(str::to_owned);
         let request = text(&Message::Request(request));
-        let told = self.tell(&PeerMessage::GoOn { number, endpoint, request });
+        let told = self.tell(Round::GoOn { number, endpoint, request });
         let goes_on = async { matches!(timeout(SOON, elsewhere.messages.recv()).await, Ok(Some(_))) };
         if !told || !goes_on.await {
             elsewhere.id = None;
@@ -132,33 +132,30 @@ impl Continuations {
     }
 
     /// Takes what the other process tells about a repetition.
-    pub(crate) fn told(self: &Arc<Self>, message: &str) {
-        match PeerMessage::read(message) {
-            Ok(PeerMessage::GoOn { number, endpoint, request }) => {
+    pub(crate) fn told(self: &Arc<Self>, round: Round) {
+        match round {
+            Round::GoOn { number, endpoint, request } => {
                 let continuations = Arc::clone(self);
                 // Held meanwhile, so that a task that ends at once finds its handle.
                 let mut here = self.here.lock();
                 let task = self.tasks.spawn(async move {
                     continuations.go_on_here(number, endpoint, &request).await;
                     continuations.here.lock().remove(&number);
-                    continuations.tell(&PeerMessage::Over { number });
+                    continuations.tell(Round::Over { number });
                 });
                 here.insert(number, task.abort_handle());
             }
-            Ok(PeerMessage::GoesOn { number }) => self.pass_on(number, None),
-            Ok(PeerMessage::Said { number, message }) => {
+            Round::GoesOn { number } => self.pass_on(number, None),
+            Round::Said { number, message } => {
                 self.pass_on(number, Message::parse(message.as_bytes()).ok());
             }
-            Ok(PeerMessage::Task { upstream, id, caller, session }) => {
+            Round::Task { upstream, id, caller, session } => {
                 self.owners.learn(&upstream, &id, caller, session);
             }
-            Ok(PeerMessage::Over { number }) => drop(self.elsewhere.lock().remove(&number)),
-            Ok(PeerMessage::Off { number }) => {
+            Round::Over { number } => drop(self.elsewhere.lock().remove(&number)),
+            Round::Off { number } => {
                 let task = self.here.lock().remove(&number);
                 let _ = task.map(|task| task.abort());
-            }
-            Err(error) => {
-                tracing::warn!(%error, "what the other process tells of a request is not understood");
             }
         }
     }
@@ -194,12 +191,12 @@ impl Continuations {
         let meta = RequestMeta::of(request.params.as_deref());
         let endpoint = Endpoint::named(endpoint);
         let subject = Subject::of(&request.method, &meta, endpoint);
-        let say = |message: &Message| self.tell(&PeerMessage::Said { number, message: text(message) });
+        let say = |message: &Message| self.tell(Round::Said { number, message: text(message) });
         let held = match self.suspended.take(&subject, meta.param("requestState").as_deref()) {
             Ok(None) => return,
             held => held,
         };
-        self.tell(&PeerMessage::GoesOn { number });
+        self.tell(Round::GoesOn { number });
         let mut relayed = match held {
             Ok(Some(relayed)) => relayed,
             Ok(None) => return,
@@ -218,8 +215,8 @@ impl Continuations {
     }
 
     /// Tells the other process something; whether there is one.
-    fn tell(&self, message: &PeerMessage) -> bool {
-        message.tell(&self.peer)
+    fn tell(&self, word: Round) -> bool {
+        self.peer.tell(&handover::Message::Round { word })
     }
 }
 

@@ -293,7 +293,7 @@ mod tests {
         let (server, log) = (Server::default(), Log::default());
         Gateway::start(
             &Config { server, log, upstreams: Vec::new(), disabled: Vec::new(), sources: Vec::new() },
-            &[],
+            Vec::new(),
         )
         .unwrap()
     }

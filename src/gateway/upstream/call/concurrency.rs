@@ -15,12 +15,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
-use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::config::UpstreamName;
 use crate::gateway::error::Fault;
+use crate::handover::LimitMessage;
 
 /// A request's permit: the next one has it when this is dropped.
 #[derive(Debug)]
@@ -31,27 +31,6 @@ pub(crate) struct Permit(Option<Arc<ConcurrencyLimit>>);
 pub(crate) struct ConcurrencyLimit {
     /// Who has and who waits for a permit.
     lines: Mutex<Lines>,
-}
-
-/// What the processes of an upgrade tell each other of the permits at one upstream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum LimitMessage {
-    /// Old: from now on you give the permits. So many I have, and for so many I wait.
-    Held {
-        /// Turns that its requests have.
-        used: usize,
-        /// Requests that wait.
-        wanted: usize,
-    },
-    /// Old: I wait for one more.
-    Wanted,
-    /// New: you have one more.
-    Granted,
-    /// Old: I have one less.
-    Released,
-    /// New: that upstream is none of mine; give its permits yourself.
-    Unknown,
 }
 
 /// The way to the other process.
@@ -83,11 +62,11 @@ struct Lines {
     width: usize,
     /// As many may wait that have not had a permit.
     queue: usize,
-    /// Turns that requests of this process have.
+    /// Permits that requests of this process have.
     used: usize,
-    /// Turns that this process has given to the other one.
+    /// Permits that this process has given to the other one.
     lent: usize,
-    /// Turns that the other process waits for; it came before those that wait here.
+    /// Permits that the other process waits for; it came before those that wait here.
     wanted: usize,
     /// The process that gives the permits; nobody where this one does.
     giver: Option<LimitSender>,
@@ -347,19 +326,19 @@ mod tests {
         assert_eq!(limit.lines().used, 0);
     }
 
-    /// Two gates of two processes, and what is on its way between them.
+    /// The limits of two processes, and what is on its way between them.
     struct Two {
         /// Of the old and of the new process.
-        gates: [Arc<ConcurrencyLimit>; 2],
+        limits: [Arc<ConcurrencyLimit>; 2],
         /// Words to each of them.
         words: [Arc<Mutex<VecDeque<LimitMessage>>>; 2],
     }
 
     impl Two {
-        /// Gates of which the new one gives the permits.
+        /// Limits of which the new one gives the permits.
         fn of(old: Arc<ConcurrencyLimit>, width: usize) -> Self {
-            let two = Self { gates: [old, ConcurrencyLimit::new(width, 100)], words: Default::default() };
-            two.gates[0].share(two.towards(1));
+            let two = Self { limits: [old, ConcurrencyLimit::new(width, 100)], words: Default::default() };
+            two.limits[0].share(two.towards(1));
             two
         }
 
@@ -372,7 +351,7 @@ mod tests {
         /// Brings one word to this process; whether there was one.
         fn bring(&self, which: usize) -> bool {
             let word = self.words[which].lock().pop_front();
-            word.map(|word| self.gates[which].told(word, self.towards(1 - which))).is_some()
+            word.map(|word| self.limits[which].told(word, self.towards(1 - which))).is_some()
         }
     }
 
@@ -428,7 +407,7 @@ mod tests {
             for _ in 0..200 {
                 match random.below(6) {
                     0 | 1 if waiting.len() < 20 => {
-                        waiting.push(request(&two.gates[random.below(2)], random.below(3) == 0));
+                        waiting.push(request(&two.limits[random.below(2)], random.below(3) == 0));
                     }
                     2 if !permits.is_empty() => drop(permits.swap_remove(random.below(permits.len()))),
                     3 if !waiting.is_empty() => drop(waiting.swap_remove(random.below(waiting.len()))),
@@ -440,7 +419,7 @@ mod tests {
             // One of the two goes on alone.
             let stays = random.below(2);
             permits.clear();
-            two.gates[stays].alone();
+            two.limits[stays].alone();
             while !waiting.is_empty() && {
                 look(&mut waiting, &mut permits);
                 !permits.is_empty()
@@ -448,7 +427,7 @@ mod tests {
                 permits.clear();
             }
             drop(waiting);
-            let left: Vec<_> = (0..width).map(|_| request(&two.gates[stays], false)).collect();
+            let left: Vec<_> = (0..width).map(|_| request(&two.limits[stays], false)).collect();
             let mut left = left;
             look(&mut left, &mut permits);
             assert_eq!(permits.len(), width, "seed {seed}: a permit is lost");

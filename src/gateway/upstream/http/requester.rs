@@ -76,7 +76,7 @@ pub(crate) struct Requester {
     closed: watch::Sender<bool>,
     /// How much of what is wrong with its messages may still be logged.
     complaints: Mutex<LogRateLimit>,
-    /// Turns of requests that are called off.
+    /// Permits for calling requests off.
     farewells: Semaphore,
 }
 

@@ -75,9 +75,9 @@ impl ListCache {
     /// Forgets what the notification `method` says has changed.
     pub(crate) fn forget(&self, method: &str) {
         for kind in Kind::changed(method) {
-            let mut recall = self.recall(*kind);
-            recall.forget();
-            recall.told = true;
+            let mut remembered = self.remembered(*kind);
+            remembered.forget();
+            remembered.told = true;
         }
     }
 
@@ -87,7 +87,7 @@ impl ListCache {
         // In this order: what is asked for from now on is remembered, and would be told of.
         let kinds = kinds.iter().fold(0, |kinds, kind| kinds | kind.bit());
         for kind in Kind::ALL {
-            self.recall(kind).forget();
+            self.remembered(kind).forget();
         }
         self.streams.send_modify(|streams| *streams = Streams { opened: streams.opened + 1, kinds });
     }
@@ -104,21 +104,21 @@ impl ListCache {
 
     /// Whether the list was read at some time.
     pub(crate) fn was_read(&self, kind: Kind) -> bool {
-        self.recall(kind).last.is_some()
+        self.remembered(kind).last.is_some()
     }
 
     /// When a list that was read is to be read again, if it holds for so long.
     pub(crate) fn due(&self, kind: Kind, holds: Duration) -> Option<Instant> {
-        let recall = self.recall(kind);
-        let asked = recall.last.as_ref()?.asked();
+        let remembered = self.remembered(kind);
+        let asked = remembered.last.as_ref()?.asked();
         // One that was forgotten because of a change is read again by those who were told.
-        let read = asked.filter(|_| !recall.told);
-        read.max(recall.tried).map(|read| read + holds)
+        let read = asked.filter(|_| !remembered.told);
+        read.max(remembered.tried).map(|read| read + holds)
     }
 
     /// Notes that a list is about to be read again.
     pub(crate) fn try_again(&self, kind: Kind) {
-        self.recall(kind).tried = Some(Instant::now());
+        self.remembered(kind).tried = Some(Instant::now());
     }
 
     /// Whether one of the streams that are open would tell of a change of the list.
@@ -128,39 +128,39 @@ impl ListCache {
 
     /// The fetch that is under way, and since when; one that begins now where there is none.
     pub(crate) fn fetch(&self, kind: Kind, begin: impl FnOnce() -> Fetch) -> (Instant, Fetch) {
-        self.recall(kind).fetch.get_or_insert_with(|| (Instant::now(), begin())).clone()
+        self.remembered(kind).fetch.get_or_insert_with(|| (Instant::now(), begin())).clone()
     }
 
     /// How often the list was forgotten.
     pub(crate) fn changes(&self, kind: Kind) -> u64 {
-        self.recall(kind).changes
+        self.remembered(kind).changes
     }
 
     /// Remembers what was fetched, unless the list was forgotten more often than `changes` meanwhile. Whether it differs from
     /// what it was though nobody was told so.
     pub(crate) fn remember(&self, kind: Kind, changes: u64, fetched: Option<&Arc<Listing>>) -> bool {
-        let mut recall = self.recall(kind);
-        if recall.changes != changes {
+        let mut remembered = self.remembered(kind);
+        if remembered.changes != changes {
             // It is of before a change, or of after it; nobody knows.
             return false;
         }
-        recall.fetch = None;
+        remembered.fetch = None;
         let Some(listing) = fetched else { return false };
-        recall.listing = Some(Arc::clone(listing));
-        let last = recall.last.replace(Arc::clone(listing));
-        let told = std::mem::take(&mut recall.told);
-        drop(recall);
+        remembered.listing = Some(Arc::clone(listing));
+        let last = remembered.last.replace(Arc::clone(listing));
+        let told = std::mem::take(&mut remembered.told);
+        drop(remembered);
         !told && last.is_some_and(|last| !last.is_the_same_as(listing, kind))
     }
 
     /// The list, if it is remembered and not older than `holds`.
     pub(crate) fn get(&self, kind: Kind, holds: impl FnOnce(&Listing) -> Duration) -> Option<Arc<Listing>> {
-        let listing = self.recall(kind).listing.clone()?;
+        let listing = self.remembered(kind).listing.clone()?;
         (listing.age() < holds(&listing)).then_some(listing)
     }
 
     /// What is known of a list.
-    fn recall(&self, kind: Kind) -> parking_lot::MutexGuard<'_, Remembered> {
+    fn remembered(&self, kind: Kind) -> parking_lot::MutexGuard<'_, Remembered> {
         self.lists[kind as usize].lock()
     }
 }

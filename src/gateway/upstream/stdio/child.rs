@@ -64,7 +64,7 @@ pub(crate) struct Process {
     /// Sent (or dropped) to ask for its end, or for leaving it alone.
     stop: Option<oneshot::Sender<Wish>>,
     /// Ends when the child is reaped and its group is gone; tells how the child ended.
-    keeper: JoinHandle<String>,
+    task: JoinHandle<String>,
     /// Fires when the child has ended, unless it was left to another process.
     ended: Option<oneshot::Receiver<()>>,
 }
@@ -100,7 +100,7 @@ struct ProcessGroup {
     end: oneshot::Sender<()>,
 }
 
-/// A child that nobody keeps yet: it is ended and reaped where it comes to no keeper.
+/// A child that nobody keeps yet: it is ended and reaped where nobody comes to keep it.
 struct Fresh<'a> {
     /// Its number, which is also its group's.
     pid: u32,
@@ -231,7 +231,7 @@ impl Process {
         let ((stop, stopped), (end, ended)) = (oneshot::channel(), oneshot::channel());
         let family = ProcessGroup { pid, group, child: fresh.child.take(), end };
         let kept = family.keep(event, stopped, reaper.clone());
-        Ok(Self { pid, fingerprint, stop: Some(stop), keeper: reaper.spawn(kept), ended: Some(ended) })
+        Ok(Self { pid, fingerprint, stop: Some(stop), task: reaper.spawn(kept), ended: Some(ended) })
     }
 
     /// Its process identifier, which is also the group's.
@@ -266,7 +266,7 @@ impl Process {
 
     /// Waits until nobody here keeps it any more.
     async fn wait(self) -> String {
-        self.keeper.await.unwrap_or_else(|error| format!("was lost: {error}"))
+        self.task.await.unwrap_or_else(|error| format!("was lost: {error}"))
     }
 }
 

@@ -18,7 +18,7 @@ use super::child::Pipes;
 use super::framing::Ends;
 use super::pending::Pending;
 use super::pipes::{LAST_WORDS, PipeOwner, Rest};
-use super::transfer::{Flow, Lender, Passed, PeerSender};
+use super::transfer::{Flow, Lender, Passed};
 use crate::config::UpstreamName;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{
@@ -30,6 +30,7 @@ use crate::gateway::upstream::call::exchange::{Cancel, Event, Events};
 use crate::gateway::upstream::call::request::{Call, Role};
 use crate::gateway::upstream::inbox::{Inbound, Inbox};
 use crate::gateway::upstream::log_limit::LogRateLimit;
+use crate::handover::channel::Sender;
 
 /// Messages that may wait for the child to read; senders wait beyond it.
 const WRITE_QUEUE: usize = 256;
@@ -135,7 +136,7 @@ impl Stdio {
     }
 
     /// Answers requests of the other process, too, from the first message on.
-    pub(crate) fn borrow(self: &Arc<Self>, child: u32, peer: PeerSender, calls: Vec<u64>) {
+    pub(crate) fn borrow(self: &Arc<Self>, child: u32, peer: Sender, calls: Vec<u64>) {
         let lender = Lender::new(self, child, peer, calls);
         self.pending.lock().set_lender(Some(lender));
         self.borrows.store(true, Ordering::Relaxed);

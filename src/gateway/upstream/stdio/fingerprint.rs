@@ -9,24 +9,23 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use crate::handover::Stamp;
 
 /// Files as they were when a child was started.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ExecutableFingerprint(Vec<(PathBuf, Stamp)>);
 
-/// What tells one content of a file from another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Stamp {
-    /// The device and the number of its inode.
-    inode: (u64, u64),
-    /// Its size, in bytes.
-    size: u64,
-    /// When it was last written, in seconds and nanoseconds.
-    written: (i64, i64),
-}
-
 impl ExecutableFingerprint {
+    /// As another process has noted it.
+    pub(crate) const fn noted(files: Vec<(PathBuf, Stamp)>) -> Self {
+        Self(files)
+    }
+
+    /// The files, for another process.
+    pub(crate) fn files(&self) -> &[(PathBuf, Stamp)] {
+        &self.0
+    }
+
     /// The files that a command line names, for a child that starts in this directory with this `PATH`, or the gateway's own.
     pub(crate) fn of(
         command: &str,

@@ -59,35 +59,35 @@ pub(crate) async fn log(
     mut errors: Errors,
     hold: CancellationToken,
 ) -> Option<Errors> {
-    let mut allowance = LogRateLimit::new(LINES);
+    let mut limit = LogRateLimit::new(LINES);
     let mut buffer = vec![0; LINE];
     let Errors { pipe, lines } = &mut errors;
     let logged = hold.run_until_cancelled(async {
         loop {
             let read = pipe.read(&mut buffer);
-            let read = match allowance.due() {
+            let read = match limit.due() {
                 Some(due) => timeout_at(due, read).await,
                 None => Ok(read.await),
             };
             match read {
                 Ok(Ok(count @ 1..)) => {
-                    lines.add(&buffer[..count], |text| tell(&upstream, &mut allowance, text));
+                    lines.add(&buffer[..count], |text| tell(&upstream, &mut limit, text));
                 }
                 Ok(_) => break,
                 // It has fallen silent after a flood.
-                Err(_) => allowance.report(&upstream),
+                Err(_) => limit.report(&upstream),
             }
         }
-        lines.end(|text| tell(&upstream, &mut allowance, text));
+        lines.end(|text| tell(&upstream, &mut limit, text));
     });
     let interrupted = logged.await.is_none();
-    allowance.report(&upstream);
+    limit.report(&upstream);
     interrupted.then_some(errors)
 }
 
 /// Logs a line, if it may be.
-fn tell(upstream: &UpstreamName, allowance: &mut LogRateLimit, text: &str) {
-    if allowance.admits(upstream) {
+fn tell(upstream: &UpstreamName, limit: &mut LogRateLimit, text: &str) {
+    if limit.admits(upstream) {
         tracing::info!(target: "mcpeg::upstream", %upstream, "{text}");
     }
 }

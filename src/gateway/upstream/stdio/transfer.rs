@@ -1,7 +1,7 @@
 //! A stdio connection on its way to the process that takes this one's place: the child goes on, and so do its requests.
 //!
 //! The old process holds its tasks, passes the pipes on, and from then on *lends*: what it still has to write goes by
-//! way of the new process, and what the child says of its requests comes back the same way ([`PeerMessage`]). The new process
+//! way of the new process, and what the child says of its requests comes back the same way ([`ChildMessage`]). The new process
 //! *borrows*: identifiers of its own are larger than any of the old one's, so that it knows whose an answer is, and its
 //! progress tokens are always its own. Order is kept, since one process reads, one writes, and all else goes over one
 //! channel. Until the new process says that it serves, it touches nothing, and everything can be taken back.
@@ -9,7 +9,6 @@
 //! [`Flow`] is the old process's side, [`Lender`] what the new one has of the old one.
 
 use std::collections::HashSet;
-use std::fmt;
 use std::io;
 use std::mem;
 use std::os::fd::OwnedFd;
@@ -17,64 +16,20 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::child::Pipes;
 use super::pipes::{Carriers, Halves, PipeOwner, Rest};
-use crate::gateway::relay::{Message, member, method};
+use crate::gateway::relay::{self, member, method};
+use crate::handover::channel::Sender;
+use crate::handover::{ChildMessage, Message};
 
 /// How long a child may take to read what it has been sent; one that takes longer stays with the old process.
 const READ_LIMIT: Duration = Duration::from_secs(1);
 
 /// How long the new process may take to say that it watches over a child.
 const ADOPTION_LIMIT: Duration = Duration::from_secs(5);
-
-/// What one process tells the other of a child that is handed over, by its pid.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum PeerMessage {
-    /// A message: to the new process one for the child, to the old one what the child has said.
-    Line {
-        /// The child.
-        child: u32,
-        /// One JSON-RPC message.
-        line: String,
-    },
-    /// New: the child is mine to end.
-    Adopted {
-        /// The child.
-        child: u32,
-    },
-    /// New: the child says nothing any more.
-    HungUp {
-        /// The child.
-        child: u32,
-    },
-}
-
-/// Sends messages to the other process.
-#[derive(Clone)]
-pub(crate) struct PeerSender(Arc<dyn Fn(&PeerMessage) -> bool + Send + Sync>);
-
-impl PeerSender {
-    /// One that sends by this function, which tells whether there still is another process.
-    pub(crate) fn new(send: impl Fn(&PeerMessage) -> bool + Send + Sync + 'static) -> Self {
-        Self(Arc::new(send))
-    }
-
-    /// Sends a message; `false` if there is no other process any more.
-    pub(crate) fn send(&self, message: &PeerMessage) -> bool {
-        (self.0)(message)
-    }
-}
-
-impl fmt::Debug for PeerSender {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PeerSender")
-    }
-}
 
 /// Who carries the bytes of a connection, and what is known of that.
 #[derive(Debug)]
@@ -187,7 +142,7 @@ impl Flow {
     }
 
     /// Leaves the pipes to the other process, which has them; `false` if they are not held.
-    pub(crate) fn lend(&self, child: u32, peer: PeerSender) -> bool {
+    pub(crate) fn lend(&self, child: u32, peer: Sender) -> bool {
         let mut carrier = self.carrier.lock();
         match mem::replace(&mut *carrier, Carrier::Lent) {
             Carrier::Held(halves) => {
@@ -241,7 +196,7 @@ fn pass(halves: &Halves, calls: Vec<u64>) -> io::Result<Passed> {
 #[derive(Debug)]
 pub(crate) struct Lender {
     /// The way to it.
-    peer: PeerSender,
+    peer: Sender,
     /// The child.
     child: u32,
     /// Its requests in flight.
@@ -252,12 +207,7 @@ pub(crate) struct Lender {
 
 impl Lender {
     /// The process that these requests are of. What it has to write goes over this connection.
-    pub(crate) fn new<C: PipeOwner>(
-        connection: &Arc<C>,
-        child: u32,
-        peer: PeerSender,
-        calls: Vec<u64>,
-    ) -> Self {
+    pub(crate) fn new<C: PipeOwner>(connection: &Arc<C>, child: u32, peer: Sender, calls: Vec<u64>) -> Self {
         let (lines, queue) = mpsc::unbounded_channel();
         tokio::spawn(write_for(Arc::downgrade(connection), queue));
         Self { peer, child, calls: calls.into_iter().collect(), lines }
@@ -285,9 +235,9 @@ impl Lender {
 
     /// Writes a message of it to the child.
     pub(crate) fn write(&mut self, line: &str) {
-        match Message::parse(line.as_bytes()) {
-            Ok(Message::Request(request)) => self.calls.extend(request.id.as_number()),
-            Ok(Message::Notification(note)) if note.method == method::CANCELLED => {
+        match relay::Message::parse(line.as_bytes()) {
+            Ok(relay::Message::Request(request)) => self.calls.extend(request.id.as_number()),
+            Ok(relay::Message::Notification(note)) if note.method == method::CANCELLED => {
                 let id = note.params.as_deref().and_then(|params| member(params, "requestId"));
                 if let Some(id) = id.and_then(|id| id.get().parse().ok()) {
                     self.calls.remove(&id);
@@ -302,20 +252,20 @@ impl Lender {
     pub(crate) fn pass_on(&self, line: &[u8]) {
         let line = String::from_utf8_lossy(line).into_owned();
         // If the process is gone, so is whoever waited.
-        let _ = self.peer.send(&PeerMessage::Line { child: self.child, line });
+        let _ = self.peer.send(&Message::OfChild { word: ChildMessage::Line { child: self.child, line } });
     }
 
     /// Tells it that the child says nothing any more.
     pub(crate) fn tell_hung_up(self) {
-        let _ = self.peer.send(&PeerMessage::HungUp { child: self.child });
+        let _ = self.peer.send(&Message::OfChild { word: ChildMessage::HungUp { child: self.child } });
     }
 }
 
 /// Sends what this process has to write by way of another one.
-async fn forward(mut queue: mpsc::Receiver<Vec<u8>>, child: u32, peer: PeerSender) {
+async fn forward(mut queue: mpsc::Receiver<Vec<u8>>, child: u32, peer: Sender) {
     while let Some(line) = queue.recv().await {
         let line = String::from_utf8_lossy(line.trim_ascii_end()).into_owned();
-        if !peer.send(&PeerMessage::Line { child, line }) {
+        if !peer.send(&Message::OfChild { word: ChildMessage::Line { child, line } }) {
             return;
         }
     }

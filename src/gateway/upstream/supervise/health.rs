@@ -15,7 +15,7 @@ use super::current::Current;
 use super::demand::Demand;
 use super::failures::Failures;
 use super::followers::Followers;
-use super::shared_legacy::SharedLegacy;
+use super::legacy_link::LegacyLink;
 use crate::gateway::relay::{ClientMeta, Era, Outcome, method};
 use crate::gateway::status::UpstreamState;
 use crate::gateway::upstream::call::backoff::until;
@@ -78,7 +78,7 @@ pub(crate) struct HealthWatch<'a> {
     /// Who follows it.
     pub(crate) followers: &'a Followers,
     /// The other connection that counts as use.
-    pub(crate) legacy: &'a SharedLegacy,
+    pub(crate) legacy: &'a LegacyLink,
 }
 
 impl HealthWatch<'_> {

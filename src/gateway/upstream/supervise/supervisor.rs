@@ -1,6 +1,6 @@
 //! Keeping one upstream up: start, watch, and start again after a growing wait.
 //!
-//! What it knows is kept by its parts ([`Current`], [`Demand`], [`Failures`], [`Followers`], [`Leases`], [`SharedLegacy`]),
+//! What it knows is kept by its parts ([`Current`], [`Demand`], [`Failures`], [`Followers`], [`Leases`], [`LegacyLink`]),
 //! none of which knows it.
 //!
 //! Invariants: there is at most one native connection at a time; it is ended (its process group gone) before the next
@@ -20,10 +20,10 @@ use super::failures::Failures;
 use super::followers::Followers;
 use super::health::{End, HealthWatch, watch_aside};
 use super::lease::Leases;
+use super::legacy_link::LegacyLink;
 use super::life::Life;
 use super::report::Report;
-use super::shared_legacy::SharedLegacy;
-use super::transfer::{Awaited, Offer, Place, SharedChild, inherit, server_key};
+use super::transfer::{self, Awaited, SharedChild, inherit, server_key};
 use crate::config::{Filters, Start, Transport, Upstream as Settings};
 use crate::gateway::changes::Changes;
 use crate::gateway::error::Fault;
@@ -40,6 +40,7 @@ use crate::gateway::upstream::link::negotiate::{ClientIdentity, Connector};
 use crate::gateway::upstream::link::reconcile::reconcile;
 use crate::gateway::upstream::link::tasks::Tasks;
 use crate::gateway::upstream::lists::cache::TOLD;
+use crate::handover::{Offer, Place};
 
 /// A wait before the next attempt that calls are held back for.
 const SHORT: Duration = Duration::from_millis(500);
@@ -68,7 +69,7 @@ pub(crate) struct Upstream {
     /// How many requests it is given at once.
     limit: Option<Arc<ConcurrencyLimit>>,
     /// The legacy connection that sessions share, where the native one is modern.
-    legacy: SharedLegacy,
+    legacy: LegacyLink,
     /// Connections that single calls have for themselves.
     leases: Arc<Leases>,
     /// Tasks that it is known to have.
@@ -106,7 +107,7 @@ impl Upstream {
             current: Current::new(state),
             demand: Demand::default(),
             limit,
-            legacy: SharedLegacy::default(),
+            legacy: LegacyLink::default(),
             leases: Arc::new(Leases::new(Arc::clone(&connector), life.clone())),
             tasks: Tasks::default(),
             followers: Followers::new(life.clone()),
@@ -365,7 +366,7 @@ impl Upstream {
     /// The children that may be handed over.
     pub(crate) fn offers(&self) -> Vec<Offer> {
         let movable = self.movable().into_iter();
-        movable.filter_map(|(place, link)| Offer::of(&self.connector, place, &link)).collect()
+        movable.filter_map(|(place, link)| transfer::offer(&self.connector, place, &link)).collect()
     }
 
     /// The connections to those of the offered children that still are.

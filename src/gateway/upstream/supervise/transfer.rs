@@ -1,6 +1,6 @@
 //! Handing an upstream's children over to the process that takes this one's place.
 //!
-//! Order: the old process offers each child that all clients share ([`Offer::of`]); the new one makes a connection
+//! Order: the old process offers each child that all clients share ([`offer`]); the new one makes a connection
 //! of each offer that suits its own configuration, which is ready but waits for its pipes; at the end the old one holds
 //! and passes them ([`SharedChild::hand_over`]), and the new one goes on with them ([`Awaited::adopt`]). A child that was
 //! not passed, since it has ended or does not read, is started anew. Children of single sessions and of single calls
@@ -15,12 +15,12 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use super::life::Life;
 use crate::config::{Limits, Transport, Upstream as Settings};
-use crate::gateway::relay::{Era, Raw, Severity, raw_string};
+use crate::gateway::relay::{Era, Severity, raw_string};
 use crate::gateway::upstream::call::handshake::Handshake;
 use crate::gateway::upstream::inbox::{Inbox, Outlet};
 use crate::gateway::upstream::link::connection::Link;
@@ -30,72 +30,14 @@ use crate::gateway::upstream::stdio::child::{Pipes, Process};
 use crate::gateway::upstream::stdio::connection::Stdio;
 use crate::gateway::upstream::stdio::fingerprint::ExecutableFingerprint;
 use crate::gateway::upstream::stdio::pipes::Rest;
-use crate::gateway::upstream::stdio::transfer::{Passed, PeerMessage, PeerSender};
+use crate::gateway::upstream::stdio::transfer::Passed;
+use crate::handover::channel::Sender;
+use crate::handover::{self, Child, ChildMessage, ChildTransfer, Message, Offer, Place};
 
 /// The identifiers of a new process begin so much after those of the old one, which may still give some out.
 const HEADROOM: u64 = 1 << 24;
 /// A child whose identifiers would be larger is started anew: some servers keep them in 31 bits.
 const LARGEST: u64 = (1 << 31) - HEADROOM;
-
-/// Which of an upstream's connections a child belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Place {
-    /// The native one.
-    Native,
-    /// The legacy one that all sessions share, to a server that is modern by nature.
-    SharedLegacy,
-}
-
-/// A child that may be handed over.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Offer {
-    /// Its upstream.
-    upstream: String,
-    /// Its connection.
-    place: Place,
-    /// Its pid.
-    child: u32,
-    /// How it was started.
-    #[serde(rename = "recipe")]
-    spec: String,
-    /// What it was made of.
-    files: ExecutableFingerprint,
-    /// The era that was agreed.
-    era: Era,
-    /// The revision that was agreed.
-    version: String,
-    /// The server's capabilities.
-    capabilities: Raw,
-    /// Its instructions.
-    instructions: Option<String>,
-    /// The least severe log message that it was asked for, as JSON.
-    log: Option<Raw>,
-    /// The last identifier that is the old process's to give out.
-    last: u64,
-}
-
-/// What goes with the descriptors of a child.
-#[derive(Debug, Serialize, Deserialize)]
-struct Manifest {
-    /// Its pid.
-    child: u32,
-    /// What was read of its standard output but not used, in base64.
-    stdout: String,
-    /// The same of standard error.
-    stderr: String,
-    /// The requests in flight.
-    calls: Vec<u64>,
-}
-
-/// A child on its peer to another process.
-#[derive(Debug)]
-pub struct ChildTransfer {
-    /// What the other process must know, as text.
-    pub text: String,
-    /// A pidfd, standard input, standard output, and standard error if that is open.
-    pub descriptors: Vec<OwnedFd>,
-}
 
 /// A child's connection that waits for its pipes.
 #[derive(Debug)]
@@ -163,46 +105,37 @@ pub(crate) fn server_key(settings: &Settings) -> String {
     format!("{} {}", settings.name, how.unwrap_or_default())
 }
 
-impl Offer {
-    /// The offer of a connection's child, unless that was made of something that has changed.
-    pub(crate) fn of(connector: &Connector, place: Place, link: &Link) -> Option<Offer> {
-        let Wire::Stdio { connection, process } = link.wire() else { return None };
-        let process = process.lock();
-        let process = process.as_ref()?;
-        let last = connection.last() + HEADROOM;
-        if !process.fingerprint().are_the_same() || last > LARGEST {
-            tracing::info!(upstream = %connector.name(), "the new process starts the upstream anew");
-            return None;
-        }
-        Some(Offer {
-            upstream: connector.name().to_string(),
-            place,
-            child: process.pid(),
-            spec: spec_digest(connector.settings())?,
-            files: process.fingerprint().clone(),
-            era: link.era(),
-            version: link.handshake().version.clone(),
-            capabilities: link.handshake().capabilities.clone(),
-            instructions: link.handshake().instructions.clone(),
-            log: link.log_level().map(|least| raw_string(least.name())),
-            last,
-        })
+/// The offer of a connection's child, unless that was made of something that has changed.
+pub(crate) fn offer(connector: &Connector, place: Place, link: &Link) -> Option<Offer> {
+    let Wire::Stdio { connection, process } = link.wire() else { return None };
+    let process = process.lock();
+    let process = process.as_ref()?;
+    let last = connection.last() + HEADROOM;
+    if !process.fingerprint().are_the_same() || last > LARGEST {
+        tracing::info!(upstream = %connector.name(), "the new process starts the upstream anew");
+        return None;
     }
+    Some(Offer {
+        upstream: connector.name().to_string(),
+        place,
+        child: process.pid(),
+        spec: spec_digest(connector.settings())?,
+        files: process.fingerprint().files().to_vec(),
+        era: match link.era() {
+            Era::Legacy => handover::Era::Legacy,
+            Era::Modern => handover::Era::Modern,
+        },
+        version: link.handshake().version.clone(),
+        capabilities: link.handshake().capabilities.clone(),
+        instructions: link.handshake().instructions.clone(),
+        log: link.log_level().map(|least| raw_string(least.name())),
+        last,
+    })
+}
 
-    /// The child's pid.
-    pub(crate) const fn child(&self) -> u32 {
-        self.child
-    }
-
-    /// The offer as text.
-    pub(crate) fn to_text(&self) -> String {
-        serde_json::to_string(self).expect("an offer has string keys only")
-    }
-
-    /// Whether the child is one that this upstream would start.
-    fn suits(&self, settings: &Settings) -> bool {
-        self.upstream == settings.name.as_str() && spec_digest(settings).as_ref() == Some(&self.spec)
-    }
+/// Whether the child is one that an upstream with these settings would start.
+fn suits(offer: &Offer, settings: &Settings) -> bool {
+    offer.upstream == settings.name.as_str() && spec_digest(settings).as_ref() == Some(&offer.spec)
 }
 
 /// Begins with the children among these offers that an upstream would have started itself, before it is supervised.
@@ -212,9 +145,10 @@ pub(crate) fn inherit(
     life: &Life,
     offers: &mut Vec<Offer>,
 ) -> Vec<(Place, Awaited)> {
-    let suiting = offers.extract_if(.., |offer| offer.suits(connector.settings()));
+    let suiting = offers.extract_if(.., |offer| suits(offer, connector.settings()));
     let awaited = suiting.map(|offer| {
-        let (place, child, files) = (offer.place, offer.child, offer.files.clone());
+        let (place, child, files) =
+            (offer.place, offer.child, ExecutableFingerprint::noted(offer.files.clone()));
         let link = Arc::new(await_child(connector, offer, outlet.clone()));
         let shared = SharedChild { connector: Arc::clone(connector), life: life.clone(), link };
         (place, Awaited { child, files, shared })
@@ -234,7 +168,11 @@ fn await_child(connector: &Connector, offer: Offer, outlet: Outlet) -> Link {
         server: None,
     };
     let wire = Wire::Stdio { connection, process: Mutex::default() };
-    connector.link(offer.era, handshake, wire, inbox).logging(offer.log.as_deref().map(Severity::of))
+    let era = match offer.era {
+        handover::Era::Legacy => Era::Legacy,
+        handover::Era::Modern => Era::Modern,
+    };
+    connector.link(era, handshake, wire, inbox).logging(offer.log.as_deref().map(Severity::of))
 }
 
 impl SharedChild {
@@ -262,7 +200,7 @@ impl SharedChild {
         let child = self.link.pid()?;
         let passed = self.connection()?.hold().await?;
         let pidfd = self.connector.reaper().pidfd(child);
-        let transfer = pidfd.and_then(|pidfd| pack(child, pidfd, passed));
+        let transfer = pidfd.map(|pidfd| pack(child, pidfd, passed));
         if let Err(error) = &transfer {
             tracing::warn!(upstream = %self.connector.name(), %error, "the child cannot be handed over");
             self.go_on();
@@ -278,7 +216,7 @@ impl SharedChild {
     }
 
     /// Leaves the child to the process that has its pipes.
-    pub(crate) fn lend(&self, child: u32, peer: PeerSender) {
+    pub(crate) fn lend(&self, child: u32, peer: Sender) {
         if self.connection().is_some_and(|connection| connection.flow().lend(child, peer)) {
             self.life.leave();
         }
@@ -338,7 +276,7 @@ impl Awaited {
 
     /// Takes the child over that the other process has passed; without a transfer the upstream starts one of its own.
     /// Whether it was taken over.
-    pub(crate) fn adopt(self, transfer: Option<ChildTransfer>, peer: &PeerSender) -> bool {
+    pub(crate) fn adopt(self, transfer: Option<ChildTransfer>, peer: &Sender) -> bool {
         let Self { child, files, shared } = self;
         let (Some(connection), name) = (shared.connection(), shared.connector.name()) else { return false };
         let was_passed = transfer.is_some();
@@ -356,14 +294,14 @@ impl Awaited {
                 shared.link.wire().set_process(process);
                 connection.borrow(child, peer.clone(), calls);
                 connection.begin(pipes, rest);
-                peer.send(&PeerMessage::Adopted { child })
+                peer.send(&Message::OfChild { word: ChildMessage::Adopted { child } })
             }
             Err(error) => {
                 tracing::info!(upstream = %name, pid = child, %error, "the child was not handed over");
                 connection.hang_up(false);
                 if was_passed {
-                    // It has ended on the peer. The other process cannot see that any more.
-                    peer.send(&PeerMessage::HungUp { child });
+                    // It has ended on the way. The other process cannot see that any more.
+                    peer.send(&Message::OfChild { word: ChildMessage::HungUp { child } });
                 }
                 false
             }
@@ -372,20 +310,20 @@ impl Awaited {
 }
 
 /// Packs what another process needs.
-fn pack(child: u32, pidfd: OwnedFd, passed: Passed) -> io::Result<ChildTransfer> {
-    let manifest = Manifest {
+fn pack(child: u32, pidfd: OwnedFd, passed: Passed) -> ChildTransfer {
+    let child = Child {
         child,
         stdout: BASE64_STANDARD.encode(&passed.rest.stdout),
         stderr: BASE64_STANDARD.encode(&passed.rest.stderr),
         calls: passed.calls,
     };
     let descriptors = std::iter::once(pidfd).chain(passed.descriptors).collect();
-    Ok(ChildTransfer { text: serde_json::to_string(&manifest)?, descriptors })
+    ChildTransfer { child, descriptors }
 }
 
 /// What [`pack`] has packed: what was read and the requests in flight, the pidfd, the pipes.
 fn unpack(transfer: ChildTransfer) -> io::Result<((Rest, Vec<u64>), OwnedFd, Pipes)> {
-    let Manifest { stdout, stderr, calls, .. } = serde_json::from_str(&transfer.text)?;
+    let Child { stdout, stderr, calls, .. } = transfer.child;
     let decode = |text: String| BASE64_STANDARD.decode(text).map_err(io::Error::other);
     let rest = Rest { stdout: decode(stdout)?, stderr: decode(stderr)? };
     let mut descriptors = transfer.descriptors.into_iter();
@@ -400,11 +338,4 @@ fn unpack(transfer: ChildTransfer) -> io::Result<((Rest, Vec<u64>), OwnedFd, Pip
             .transpose()?,
     };
     Ok(((rest, calls), pidfd, pipes))
-}
-
-impl ChildTransfer {
-    /// The child's pid.
-    pub(crate) fn child(&self) -> Option<u32> {
-        serde_json::from_str::<Manifest>(&self.text).ok().map(|manifest| manifest.child)
-    }
 }

@@ -10,9 +10,9 @@ use crate::gateway::upstream::link::connection::Link;
 
 /// The connection, once somebody has needed it; where the server speaks one era only, it is the native one.
 #[derive(Debug, Default)]
-pub(crate) struct SharedLegacy(Mutex<Option<Arc<Link>>>);
+pub(crate) struct LegacyLink(Mutex<Option<Arc<Link>>>);
 
-impl SharedLegacy {
+impl LegacyLink {
     /// The connection, if it is open, or the one that this opens. It is opened once for all who wait.
     pub(crate) async fn get_or_open(
         &self,
