@@ -12,6 +12,7 @@ use std::os::unix::fs::{MetadataExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -25,6 +26,8 @@ use crate::sys::fs::{Access, Directory, Owners, mode};
 
 /// The priority of the thread: setpriority(2).
 const NICE: i32 = 15;
+/// How long the thread waits for the log that is being set up.
+const LOG: Duration = Duration::from_secs(2);
 /// How much is read at once, in bytes.
 const PIECE: usize = 64 << 10;
 
@@ -53,6 +56,7 @@ impl Archive {
             // Without it the work is the same.
             let _ = rustix::process::setpriority_process(None, NICE);
             let mut told = Told::default();
+            await_log();
             while let Ok(mut job) = jobs.recv() {
                 while let Ok(later) = jobs.try_recv() {
                     job = later;
@@ -69,6 +73,14 @@ impl Archive {
     pub(crate) fn tidy(&self, owner: &Arc<Owner>, rotation: &Rotation) {
         // If the thread has panicked, files are not compressed any more; the panic is in the log.
         drop(self.0.send(Job { owner: Arc::clone(owner), rotation: rotation.clone() }));
+    }
+}
+
+/// Waits until there is a log, but not for long: what is told once would be lost before.
+fn await_log() {
+    let end = Instant::now() + LOG;
+    while !tracing::dispatcher::has_been_set() && Instant::now() < end {
+        thread::sleep(Duration::from_millis(5));
     }
 }
 
