@@ -1,7 +1,8 @@
 //! The table of owners on booted machines: what each combination of receipt, package and unit does with each act, made by real
 //! commands and held against [`decide`]. What is left alone or refused is compared as a whole before and after.
 //!
-//! A run takes one state in five on each suite, another fifth on each; `MCPEG_TEST_STRIDE=1` takes all.
+//! A run takes one state in five on each suite, another fifth on each; `MCPEG_TEST_STRIDE=1` takes all, and `MCPEG_TEST_TURN=1`
+//! or 2 the fifths after those.
 
 #![expect(clippy::print_stdout, reason = "the number of combinations is a result")]
 
@@ -183,7 +184,8 @@ fn judge(situation: Situation, act: Act, [before, after]: [&[String]; 2], said: 
             let removes = act == Act::PackagePurge
                 && situation.package == PackageState::Installed
                 && decide(situation, Act::PackageRemove) != Verdict::Leave;
-            let services = |line: &str| line.starts_with("MainPID=") || line.starts_with("ActiveState=");
+            // Its unit goes as well; that nothing masks another one is a file of the picture.
+            let services = |line: &str| !line.starts_with('/');
             let own = |picture: &[String]| -> Vec<String> {
                 let lines = picture.iter().filter(|line| !(is_packages(line) || removes && services(line)));
                 lines.cloned().collect()
@@ -228,8 +230,9 @@ fn judge(situation: Situation, act: Act, [before, after]: [&[String]; 2], said: 
 
 /// Every act in every state that is this suite's turn.
 fn combinations(suite: &str, turn: usize) {
-    let asked = std::env::var("MCPEG_TEST_STRIDE").ok().and_then(|stride| stride.parse().ok());
-    let stride: usize = asked.unwrap_or(STRIDE).max(1);
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<usize>().ok());
+    let stride = number("MCPEG_TEST_STRIDE").unwrap_or(STRIDE).max(1);
+    let turn = turn + number("MCPEG_TEST_TURN").unwrap_or(0);
     let machine = Machine::boot(suite);
     for (package, name) in
         [(deb(VERSION), "/root/first"), (deb(&NEXT), "/root/next"), (rpm(VERSION), "/root/first.rpm")]
