@@ -81,7 +81,7 @@ impl Selection {
     }
 
     /// Whether the resource at this address is shown. What is denied is so however its address is written: the pattern and
-    /// the address are compared in one spelling ([`plain`]), the address with and without its fragment and the parameters
+    /// the address are compared in one spelling (`plain`), the address with and without its fragment and the parameters
     /// of its segments (`;x`), that of a file also without its query. Letters of the path count with their case. What
     /// climbs (`..`) is shown nowhere.
     #[must_use]

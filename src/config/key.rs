@@ -72,7 +72,7 @@ pub(super) type Read<T> = fn(&Key<T>, &Value<'_>, &mut Reader<'_>) -> Option<T>;
 /// What people are told about a key.
 #[derive(Clone, Debug)]
 pub struct Description {
-    /// [`Key::name`].
+    /// `Key::name`.
     pub name: &'static str,
     /// [`Key::doc`].
     pub doc: &'static str,
