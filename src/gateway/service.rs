@@ -264,7 +264,7 @@ impl Gateway {
 
     /// Keeps a session that another process has begun.
     pub fn keep_session(&self, state: SavedSession) {
-        self.0.sessions.restore(state);
+        self.0.sessions.restore(state, false);
     }
 
     /// Ends a session of which its client has said so in another process.
@@ -275,6 +275,23 @@ impl Gateway {
     /// Takes a client's message about a request in flight here, which came to another process.
     pub async fn deliver(&self, id: &str, body: &str) {
         self.0.sessions.deliver(id, body).await;
+    }
+
+    /// Tells the other process what comes of a stream of answers of a session, once it has ended.
+    pub async fn resume(&self, id: &str, stream: u64) {
+        self.0.sessions.resume(id, stream).await;
+    }
+
+    /// Takes what the other process tells of a stream of its own: so many messages are gone, and these are left.
+    pub fn resumed(&self, id: &str, stream: u64, gone: u64, messages: &[String]) {
+        self.0.sessions.resumed(id, stream, gone, messages);
+    }
+
+    /// Waits until no request within a session is in flight, and tells the other process of those whose clients may come
+    /// back for the answer there.
+    pub async fn leave_streams(&self) {
+        self.0.sessions.calls_over().await;
+        self.0.sessions.leave_streams().await;
     }
 
     /// The children that the next process may have, as text.
@@ -334,6 +351,7 @@ impl Gateway {
     /// The other process has ended. What is still held for it is taken back by whoever has handed it over.
     pub fn alone(&self) {
         self.0.continuations.alone();
+        self.0.sessions.alone();
         self.0.children.alone();
     }
 

@@ -166,6 +166,10 @@ impl Carrier {
             Message::Deliver { id, body } => {
                 tokio::spawn(async move { gateway.deliver(&id, &body).await });
             }
+            Message::Resume { id, stream } => {
+                tokio::spawn(async move { gateway.resume(&id, stream).await });
+            }
+            Message::Resumed { id, stream, gone, messages } => gateway.resumed(&id, stream, gone, &messages),
             Message::Round { word } => gateway.round(word),
             Message::Child { text } => self.receive(text),
             Message::OfChild { word } => gateway.told(&word),

@@ -22,6 +22,8 @@ const END_MARGIN: Duration = Duration::from_secs(2);
 const LONG_MARGIN: Duration = Duration::from_secs(15);
 /// How long after a drain the new process may take for a reload that the old one was asked for.
 const RELAY_MARGIN: Duration = Duration::from_secs(10);
+/// How long after the deadline requests may take to end that are cut off there.
+const CUT_OFF: Duration = Duration::from_secs(2);
 /// How long answers over the control socket may take to be read at the end.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
@@ -78,6 +80,7 @@ async fn drain(serving: &mut Serving<'_>) -> Exit {
         if let Some(successor) = successor {
             // Clients come back for these to the process after this one.
             let _ = tokio::time::timeout_at(deadline, serving.gateway.rounds_over()).await;
+            let _ = tokio::time::timeout_at(deadline + CUT_OFF, serving.gateway.leave_streams()).await;
             successor.send_sessions(&serving.gateway).await;
         }
         serving.gateway.stop_by(deadline).await;

@@ -164,6 +164,18 @@ impl Gateway {
         assert_eq!(status.code(), Some(0), "it printed:\n{}", self.printed());
     }
 
+    /// Has another process take its place, and returns when that serves.
+    pub(crate) async fn restart(&self) {
+        let restarted = self.control("--restart").await;
+        assert!(restarted.status.success(), "{restarted:?}: {}", self.printed());
+    }
+
+    /// Stops whichever process has its place now.
+    pub(crate) async fn stop_all(self) {
+        let stopped = self.control("--stop").await;
+        assert!(stopped.status.success(), "{stopped:?}: {}", self.printed());
+    }
+
     /// Kills it without a chance to clean up, and starts it again in the same place.
     pub(crate) async fn crash(mut self) -> Self {
         self.child.kill().await.expect("it runs");

@@ -186,8 +186,8 @@ impl Slots {
         self.open().make_room(self, ClientKey::of(None), BATCH);
     }
 
-    /// Ends all connections of a listener; returns how many of them had requests in flight.
-    pub(super) fn cut(&self, listener: u64) -> usize {
+    /// Ends all connections of a listener.
+    pub(super) fn cut(&self, listener: u64) {
         let mut open = self.open();
         let theirs: Vec<_> = open
             .by_number
@@ -198,7 +198,13 @@ impl Slots {
         for occupant in &theirs {
             open.send_away(occupant, true);
         }
-        theirs.iter().filter(|occupant| occupant.active.load(Ordering::Relaxed) > 0).count()
+    }
+
+    /// How many connections of a listener have a request in flight.
+    pub(super) fn busy(&self, listener: u64) -> usize {
+        let open = self.open();
+        let theirs = open.by_number.values().filter(|occupant| occupant.listener == listener);
+        theirs.filter(|occupant| occupant.active.load(Ordering::Relaxed) > 0).count()
     }
 
     /// Has a connection from this address let in: the gateway asks itself.
