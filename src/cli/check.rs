@@ -180,7 +180,7 @@ fn doubts(upstream: &Upstream) -> Vec<String> {
                 doubts.extend(doubt_about_user(user));
             }
         }
-        Transport::Http { urls, headers, ca_file } => {
+        Transport::Http { urls, headers, ca_file, .. } => {
             if !headers.is_empty() {
                 doubts.extend(urls.iter().filter_map(|url| doubt_about_url(url)));
             }

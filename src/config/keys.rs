@@ -116,6 +116,18 @@ pub enum Start {
     Lazy,
 }
 
+/// How messages go over HTTP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HttpTransport {
+    /// Streamable HTTP, or HTTP+SSE where the server refuses that.
+    #[default]
+    Auto,
+    /// Streamable HTTP.
+    StreamableHttp,
+    /// HTTP+SSE of revision 2024-11-05: one event stream, and messages posted beside it.
+    Sse,
+}
+
 /// Whether legacy sessions share one upstream connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sharing {
@@ -527,6 +539,23 @@ table! {
               for a while that grows from 1 second to 1 minute.",
         example: "[\"http://10.0.0.1:9000/mcp\", \"http://10.0.0.2:9000/mcp\"]",
         ..Key::new("urls", upstream::URLS)
+    };
+
+    TRANSPORT: HttpTransport = Key {
+        doc: "How messages go to the url: streamable-http (revision 2025-03-26 and later), sse (HTTP+SSE of \
+              2024-11-05; the url is that of its event stream, often /sse), or auto, which tries the first and, \
+              where the server refuses that by a status such as 404 or 405, the second.",
+        default: Some("\"auto\""),
+        example: "\"sse\"",
+        only_with: Some("url"),
+        ..Key::new(
+            "transport",
+            choice(&[
+                ("auto", HttpTransport::Auto),
+                ("streamable-http", HttpTransport::StreamableHttp),
+                ("sse", HttpTransport::Sse),
+            ]),
+        )
     };
 
     CA_FILE: PathBuf = Key {

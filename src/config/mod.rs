@@ -42,7 +42,7 @@ pub use address::{AddressError, ListenAddr};
 pub use diagnostic::{Place, Problem, Problems};
 pub use error::Error;
 pub use filters::{Filters, Pattern, Selection};
-pub use keys::{Auth, Metrics, Prefix, Sharing, Start};
+pub use keys::{Auth, HttpTransport, Metrics, Prefix, Sharing, Start};
 pub use load::{candidate, load, preview, upstream_names};
 pub use log::{ConsoleFormat, Fsync, LogFormat, OnFull, Overflow, Spans};
 pub use model::{Config, Limits, Log, Server, Transport, Upstream};

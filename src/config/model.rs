@@ -14,7 +14,7 @@ use super::address::ListenAddr;
 use super::diagnostic::{Place, Problems};
 use super::filters::Filters;
 use super::key::{Key, OnChange};
-use super::keys::{self, Auth, Metrics, Prefix, Sharing, Start};
+use super::keys::{self, Auth, HttpTransport, Metrics, Prefix, Sharing, Start};
 use super::listeners;
 use super::log::{self, ConsoleFormat, Fsync, LogFormat, OnFull, Overflow, Spans};
 use super::name::{self, UpstreamName};
@@ -152,12 +152,14 @@ pub enum Transport {
         /// The user that it runs as; `None` is the gateway's.
         user: Option<String>,
     },
-    /// A Streamable HTTP endpoint.
+    /// An endpoint of Streamable HTTP, or of HTTP+SSE.
     Http {
         /// Where it is, `http://` or `https://`; never empty. Several serve the same.
         urls: Vec<String>,
         /// Headers sent with each request, names in lower case.
         headers: BTreeMap<String, Secret>,
+        /// How messages go over it.
+        kind: HttpTransport,
         /// Certificates of authorities that are trusted instead of the system's, PEM.
         ca_file: Option<PathBuf>,
     },
@@ -349,7 +351,12 @@ impl Upstream {
     fn read_settings(section: &mut Section<'_, '_>) -> Self {
         Self {
             name: UpstreamName::builtin(),
-            transport: Transport::Http { urls: Vec::new(), headers: BTreeMap::new(), ca_file: None },
+            transport: Transport::Http {
+                urls: Vec::new(),
+                headers: BTreeMap::new(),
+                kind: HttpTransport::Auto,
+                ca_file: None,
+            },
             start_timeout: section.get(&keys::START_TIMEOUT),
             request_timeout: section.get(&keys::REQUEST_TIMEOUT),
             sharing: section.get(&keys::SHARING),
@@ -403,7 +410,8 @@ impl Transport {
                 section.refuse_without("command", keys::UPSTREAM.only_with("command"));
                 let headers = section.get(&keys::HEADERS);
                 let urls = section.find(&keys::URL).or_else(|| section.find(&keys::URLS));
-                Some(Self::Http { urls: urls?, headers, ca_file: section.find(&keys::CA_FILE) })
+                let (kind, ca_file) = (section.get(&keys::TRANSPORT), section.find(&keys::CA_FILE));
+                Some(Self::Http { urls: urls?, headers, kind, ca_file })
             }
         }
     }
@@ -438,10 +446,11 @@ impl fmt::Debug for Transport {
                 .field("limits", limits)
                 .field("user", user)
                 .finish(),
-            Self::Http { headers, ca_file, .. } => f
+            Self::Http { headers, kind, ca_file, .. } => f
                 .debug_struct("Http")
                 .field("urls", &self.shown())
                 .field("headers", headers)
+                .field("kind", kind)
                 .field("ca_file", ca_file)
                 .finish(),
         }

@@ -87,6 +87,8 @@ pub(crate) struct Fault {
     pub(crate) unprocessed: bool,
     /// The cause in the operator's words, with names from inside: for status and log, never for downstreams.
     pub(crate) detail: Option<String>,
+    /// The HTTP status by which an upstream refused the request without an answer to it.
+    pub(crate) refused: Option<StatusCode>,
 }
 
 impl Fault {
@@ -100,6 +102,7 @@ impl Fault {
             status,
             unprocessed: true,
             detail: None,
+            refused: None,
         }
     }
 
@@ -113,6 +116,7 @@ impl Fault {
             status: StatusCode::OK,
             unprocessed: false,
             detail: None,
+            refused: None,
         }
     }
 

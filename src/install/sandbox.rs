@@ -306,6 +306,7 @@ mod tests {
         let http = |url: &str| Transport::Http {
             urls: vec!["http://127.0.0.1:1/mcp".to_owned(), url.to_owned()],
             headers: std::collections::BTreeMap::new(),
+            kind: crate::config::HttpTransport::Auto,
             ca_file: None,
         };
         assert!(sandbox.forbids(&http("https://example.org/mcp")).unwrap().contains("not `example.org`"));

@@ -75,20 +75,29 @@ fn an_existing_file_is_replaced_only_by_force() {
 #[test]
 fn what_cannot_be_served_is_refused_alone() {
     let json = r#"{ "mcpServers": {
-        "old": { "type": "sse", "url": "https://example.org/sse" },
+        "old": { "type": "websocket", "url": "https://example.org/sse" },
         "off": { "command": "x", "disabled": true },
         "mcpeg": { "command": "x" },
         "good": { "command": "x", "autoApprove": [] }
     } }"#;
     let scratch = with_servers(json);
     import(&scratch, &[]).exits(78).prints(&["wrote conf.d/good.toml", "wrote conf.d/off.toml"]).says(&[
-        "mcpeg: warning: server `old` was not imported: its transport is the old HTTP+SSE",
+        "mcpeg: warning: server `old` was not imported: its transport is neither stdio nor http",
         "(mcpServers.old.type at servers.json:2)",
         "note: server `off` is disabled; it is configured with enabled = false",
         "mcpeg: warning: server `mcpeg`: the name `mcpeg` is taken",
         "note: server `good`: ignored `autoApprove`",
     ]);
     assert_eq!(fs::read_dir(scratch.path("conf.d")).unwrap().count(), 2);
+}
+
+#[test]
+fn server_of_http_with_sse_is_taken_with_its_transport() {
+    let json = r#"{ "mcpServers": { "old": { "type": "sse", "url": "https://example.org/sse" } } }"#;
+    let scratch = with_servers(json);
+    import(&scratch, &[]).exits(0).prints(&["wrote conf.d/old.toml"]);
+    assert!(scratch.read("conf.d/old.toml").contains("transport = \"sse\""));
+    scratch.check(&[]).exits(0);
 }
 
 #[test]

@@ -203,13 +203,9 @@ impl<'a> Reader<'a> {
             let node = self.server.get(key).expect("the transport was read from it");
             match kind.as_str() {
                 "stdio" | "local" | "http" | "https" | "streamablehttp" | "streaming" | "remote" | "" => {}
-                "sse" | "httpsse" | "legacysse" => {
-                    return Err(fault(
-                        key,
-                        node,
-                        "its transport is the old HTTP+SSE (`\"type\": \"sse\"`), which MCP replaced by \
-                        Streamable HTTP; ask its operator for such an endpoint, and write \"type\": \"http\"",
-                    ));
+                // Many clients write it of any address, so that the server is tried; a path of its own is a sign.
+                "sse" | "httpsse" | "legacysse" if command.is_none() => {
+                    self.table.insert("transport".to_owned(), "sse".into());
                 }
                 _ => {
                     return Err(fault(

@@ -8,4 +8,5 @@ pub(crate) mod concurrency;
 pub(crate) mod exchange;
 pub(crate) mod handshake;
 pub(crate) mod headers;
+pub(crate) mod in_flight;
 pub(crate) mod request;

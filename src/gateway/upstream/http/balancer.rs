@@ -115,7 +115,7 @@ impl Endpoints {
 
 impl Target {
     /// Takes an address apart.
-    fn new(uri: Uri) -> Self {
+    pub(crate) fn new(uri: Uri) -> Self {
         let authority = uri.authority().map_or("", Authority::as_str);
         Self {
             server: format!("{}://{authority}", uri.scheme_str().unwrap_or("http")),

@@ -1,8 +1,10 @@
-//! Upstreams that are Streamable HTTP endpoints: which endpoint, over which TCP connection, and the session with it.
+//! Upstreams that are HTTP endpoints: which endpoint, over which TCP connection, and the session with it. Streamable HTTP is
+//! `connection`, HTTP+SSE of revision 2024-11-05 is `event_channel`.
 
 pub(crate) mod balancer;
 pub(crate) mod client;
 pub(crate) mod connection;
+pub(crate) mod event_channel;
 pub(crate) mod get_stream;
 pub(crate) mod pool;
 pub(crate) mod refusals;

@@ -70,7 +70,7 @@ pub(crate) fn refused(
         _ => String::new(),
     };
     let reason = format!("answered with HTTP status {}{hint}", status.as_u16());
-    let fault = Fault::upstream(name, &reason);
+    let fault = Fault { refused: Some(status), ..Fault::upstream(name, &reason) };
     match to.filter(|_| status.is_redirection()) {
         Some(to) => fault.because(format!("{reason}: `{}`", to.escape_debug())),
         None => fault,

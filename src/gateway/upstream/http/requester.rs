@@ -211,6 +211,35 @@ impl Requester {
         }
     }
 
+    /// Sends a message to another address than that of the endpoint: HTTP+SSE has messages and their answers apart.
+    pub(crate) async fn post_to(
+        &self,
+        target: &Arc<Target>,
+        message: &Message,
+    ) -> Result<HttpResponse<ResponseBody>, Fault> {
+        let request = self.request_to(target, Method::POST, message.to_line().into());
+        self.pool.request(target, request).await.map_err(|error| {
+            let fault = unreachable(&self.name, &target.uri, &error);
+            if error.is_connect() { fault.unprocessed() } else { fault }
+        })
+    }
+
+    /// Asks the endpoint for an event stream.
+    pub(crate) async fn get(&self) -> Result<(HttpResponse<ResponseBody>, Arc<Target>), Fault> {
+        let target = self.target()?;
+        let mut request = self.request_to(&target, Method::GET, Bytes::new());
+        request.headers_mut().remove(header::CONTENT_TYPE);
+        let response = self.pool.request(&target, request).await;
+        let response = response.map_err(|error| {
+            if let Some(place) = &self.home {
+                place.failed();
+            }
+            let fault = unreachable(&self.name, &target.uri, &error);
+            if error.is_connect() { fault.unprocessed() } else { fault }
+        })?;
+        Ok((response, target))
+    }
+
     /// The same for one of which only so many are sent at once: it calls a request off.
     pub(crate) async fn post_farewell(&self, message: &Message) -> Result<(), Fault> {
         let _turn = self.farewells.acquire().await;

@@ -61,7 +61,7 @@ pub(crate) async fn tell_each(link: &Link, method: &str, uris: Vec<String>) {
 pub(crate) async fn heard(link: &Link, exchange: &mut Exchange) -> Option<Event> {
     match link.wire() {
         Wire::Http(_) => timeout(SILENCE, exchange.next()).await.ok(),
-        Wire::Stdio { .. } | Wire::Builtin(_) => Some(exchange.next().await),
+        Wire::Stdio { .. } | Wire::Events(_) | Wire::Builtin(_) => Some(exchange.next().await),
     }
 }
 

@@ -2,11 +2,16 @@
 //!
 //! A server's era is a property of the server (MCP 2026-07-28 §Versioning): on stdio `server/discover` is asked first
 //! and any error but a modern one, or silence, means legacy; on HTTP the same request's answer decides.
+//!
+//! An HTTP endpoint that refuses the handshake of the legacy era may be one of HTTP+SSE, which is tried then (MCP 2025-11-25
+//! §Transports, "Backwards Compatibility"); a connection that is opened later begins with what has worked.
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use http::StatusCode;
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -14,7 +19,7 @@ use tokio::time::timeout;
 
 use super::connection::Link;
 use super::wire::Wire;
-use crate::config::{Transport, Upstream as Settings, UpstreamName};
+use crate::config::{HttpTransport, Transport, Upstream as Settings, UpstreamName};
 use crate::gateway::error::{Error, Fault};
 use crate::gateway::relay::{
     ClientMeta, Era, LATEST_LEGACY, MODERN, Message, Notification, Outcome, Raw, code, member, method, names,
@@ -26,6 +31,7 @@ use crate::gateway::upstream::call::request::{Call, Role};
 use crate::gateway::upstream::http::balancer::Endpoints;
 use crate::gateway::upstream::http::client::Authorities;
 use crate::gateway::upstream::http::connection::Http;
+use crate::gateway::upstream::http::event_channel::EventChannel;
 use crate::gateway::upstream::http::pool::Pool;
 use crate::gateway::upstream::http::requester::Endpoint;
 use crate::gateway::upstream::inbox::{Inbox, Outlet};
@@ -63,6 +69,8 @@ pub(crate) struct Connector {
     builtin: Option<Arc<Builtin>>,
     /// The endpoints of an HTTP upstream.
     endpoints: Arc<Endpoints>,
+    /// Whether it was found to speak HTTP+SSE.
+    found_events: AtomicBool,
 }
 
 /// `initialize`'s parameters; the client's own members pass as it wrote them.
@@ -118,7 +126,8 @@ impl Connector {
         let trusted = authorities(settings).map(Authorities::read).transpose()?;
         let pool = trusted.as_ref().map(Authorities::pool).transpose()?.unwrap_or_else(|| pool.clone());
         let (settings, reaper) = (settings.clone(), reaper.clone());
-        Ok(Self { settings, pool, trusted, limit, reaper, builtin, endpoints })
+        let found_events = AtomicBool::new(false);
+        Ok(Self { settings, pool, trusted, limit, reaper, builtin, endpoints, found_events })
     }
 
     /// Whether connections with these settings would be the same: also the certificates that are trusted, which may have
@@ -192,6 +201,16 @@ impl Connector {
             let wire = Wire::Builtin(Arc::clone(builtin));
             return Ok(self.link(Era::Modern, Builtin::handshake(), wire, self.inbox(outlet)));
         }
+        let identity = client.cloned().unwrap_or_default();
+        if self.speaks_events() {
+            let opened = self.begin_events(&identity, role, outlet.clone()).await;
+            match opened {
+                Err(fault) if fault.refused.is_some_and(is_other_transport) && !self.is_fixed() => {
+                    self.found_events.store(false, Ordering::Relaxed);
+                }
+                opened => return opened,
+            }
+        }
         if client.is_none() {
             let inbox = self.inbox(outlet.clone());
             let wire = self.wire(Era::Modern, role, inbox.clone())?;
@@ -205,7 +224,64 @@ impl Connector {
                 return self.initialize(link, &ClientIdentity::default()).await;
             }
         }
-        self.begin_legacy(client.unwrap_or(&ClientIdentity::default()), role, outlet).await
+        match self.begin_legacy(&identity, role, outlet.clone()).await {
+            Err(fault) if fault.refused.is_some_and(is_other_transport) && !self.is_fixed() => {
+                let Ok(link) = self.begin_events(&identity, role, outlet).await else { return Err(fault) };
+                if !self.found_events.swap(true, Ordering::Relaxed) {
+                    tracing::info!(
+                        upstream = %self.name(),
+                        "the server speaks HTTP+SSE, which was replaced in 2025; `transport = \"sse\"` saves the search"
+                    );
+                }
+                Ok(link)
+            }
+            opened => opened,
+        }
+    }
+
+    /// How messages go over HTTP, as the configuration says.
+    const fn configured(&self) -> Option<HttpTransport> {
+        match &self.settings.transport {
+            Transport::Http { kind, .. } => Some(*kind),
+            Transport::Stdio { .. } => None,
+        }
+    }
+
+    /// Whether the configuration leaves no choice.
+    fn is_fixed(&self) -> bool {
+        self.configured() != Some(HttpTransport::Auto)
+    }
+
+    /// Whether connections begin with HTTP+SSE.
+    fn speaks_events(&self) -> bool {
+        match self.configured() {
+            Some(HttpTransport::Sse) => true,
+            Some(HttpTransport::Auto) => self.found_events.load(Ordering::Relaxed),
+            Some(HttpTransport::StreamableHttp) | None => false,
+        }
+    }
+
+    /// Opens an event stream of HTTP+SSE and shakes hands over it, at one endpoint after the other until one can be reached.
+    async fn begin_events(&self, client: &ClientIdentity, role: Role, outlet: Outlet) -> Result<Link, Fault> {
+        let Transport::Http { headers, .. } = &self.settings.transport else {
+            return Err(Fault::upstream(self.name(), "is not reached over HTTP"));
+        };
+        let mut left = self.endpoints.len().max(1);
+        loop {
+            left -= 1;
+            let inbox = self.inbox(outlet.clone());
+            let (name, pool, endpoints) = (self.name(), &self.pool, &self.endpoints);
+            let endpoint = Endpoint { name, pool, endpoints, headers, limit: self.limit };
+            match EventChannel::open(&endpoint, inbox.clone(), role).await {
+                Err(fault) if fault.unprocessed && left > 0 => {}
+                opened => {
+                    let wire = Wire::Events(opened?);
+                    return self
+                        .initialize(self.link(Era::Legacy, Handshake::unknown(), wire, inbox), client)
+                        .await;
+                }
+            }
+        }
     }
 
     /// Starts and shakes hands in the legacy era, at one endpoint after the other until one can be reached.
@@ -324,14 +400,30 @@ impl Connector {
             Fault::upstream(self.name(), "answered the handshake with something that is not MCP")
         })?;
         let version = greeting.version().unwrap_or(&client.version).to_owned();
-        if let Wire::Http(http) = link.wire() {
-            http.agreed(&version);
+        match link.wire() {
+            Wire::Http(http) => http.agreed(&version),
+            Wire::Events(channel) => channel.agreed(&version),
+            Wire::Stdio { .. } | Wire::Builtin(_) => {}
         }
         let link = link.greeted(Era::Legacy, greeting.into_handshake(&version));
         let initialized = Notification { method: method::INITIALIZED.to_owned(), params: None };
         link.write(&Message::Notification(initialized)).await?;
         Ok(link)
     }
+}
+
+/// Whether a status says that the endpoint may speak another transport: it refuses what it was sent, and not for whom it
+/// comes from or when.
+fn is_other_transport(status: StatusCode) -> bool {
+    let about_client = matches!(
+        status,
+        StatusCode::UNAUTHORIZED
+            | StatusCode::FORBIDDEN
+            | StatusCode::PROXY_AUTHENTICATION_REQUIRED
+            | StatusCode::REQUEST_TIMEOUT
+            | StatusCode::TOO_MANY_REQUESTS
+    );
+    status.is_client_error() && !about_client
 }
 
 /// The file of the authorities that TLS trusts, where the settings name one.

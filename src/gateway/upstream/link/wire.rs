@@ -14,6 +14,7 @@ use crate::gateway::upstream::builtin::Builtin;
 use crate::gateway::upstream::call::exchange::{Exchange, Late, exchange};
 use crate::gateway::upstream::call::request::Call;
 use crate::gateway::upstream::http::connection::Http;
+use crate::gateway::upstream::http::event_channel::EventChannel;
 use crate::gateway::upstream::stdio::child::Process;
 use crate::gateway::upstream::stdio::connection::Stdio;
 
@@ -31,6 +32,8 @@ pub(crate) enum Wire {
     },
     /// A Streamable HTTP endpoint.
     Http(Arc<Http>),
+    /// The event stream of an HTTP+SSE endpoint.
+    Events(Arc<EventChannel>),
     /// The gateway itself.
     Builtin(Arc<Builtin>),
 }
@@ -50,6 +53,7 @@ impl Wire {
                 exchange
             }
             Self::Http(http) => http.call(call, deadline, late),
+            Self::Events(channel) => channel.call(call, deadline, late),
             Self::Builtin(builtin) => builtin.call(&call, deadline, late),
         }
     }
@@ -60,6 +64,7 @@ impl Wire {
             match self {
                 Self::Stdio { connection, .. } => connection.write(message).await,
                 Self::Http(http) => http.post(message).await,
+                Self::Events(channel) => channel.post(message).await,
                 Self::Builtin(_) => Ok(()),
             }
         };
@@ -72,6 +77,7 @@ impl Wire {
         match self {
             Self::Stdio { connection, .. } => connection.is_closed(),
             Self::Http(http) => http.is_closed(),
+            Self::Events(channel) => channel.is_closed(),
             Self::Builtin(_) => false,
         }
     }
@@ -83,6 +89,7 @@ impl Wire {
         match self {
             Self::Stdio { connection, .. } => connection.closed(),
             Self::Http(http) => http.closed(),
+            Self::Events(channel) => channel.closed(),
             Self::Builtin(_) => OPEN.get_or_init(|| watch::Sender::new(false)).subscribe(),
         }
     }
@@ -104,6 +111,10 @@ impl Wire {
                 http.end().await;
                 "was closed".to_owned()
             }
+            Self::Events(channel) => {
+                channel.end();
+                "was closed".to_owned()
+            }
             Self::Builtin(_) => "was closed".to_owned(),
         }
     }
@@ -112,7 +123,7 @@ impl Wire {
     pub(crate) async fn begins(&self) -> bool {
         match self {
             Self::Stdio { connection, .. } => connection.begins().await,
-            Self::Http(_) | Self::Builtin(_) => false,
+            Self::Http(_) | Self::Events(_) | Self::Builtin(_) => false,
         }
     }
 
@@ -127,7 +138,7 @@ impl Wire {
     pub(crate) fn pid(&self) -> Option<u32> {
         match self {
             Self::Stdio { process, .. } => process.lock().as_ref().map(Process::pid),
-            Self::Http(_) | Self::Builtin(_) => None,
+            Self::Http(_) | Self::Events(_) | Self::Builtin(_) => None,
         }
     }
 }
@@ -141,6 +152,7 @@ impl Drop for Wire {
                 process.lock().take();
             }
             Self::Http(http) => http.abandon(),
+            Self::Events(channel) => channel.end(),
             Self::Builtin(_) => {}
         }
     }

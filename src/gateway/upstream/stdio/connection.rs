@@ -22,8 +22,8 @@ use super::transfer::{Flow, Lender, Passed};
 use crate::config::UpstreamName;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{
-    Id, Message, Notification, Outcome, ParseError, Raw, Request, Response, code, member, method,
-    names::Ambiguous, raw, set_member, set_path,
+    Id, Message, Notification, Outcome, ParseError, Raw, Request, Response, code, method,
+    names::Ambiguous, raw, set_member,
 };
 use crate::gateway::upstream::call::exchange::too_long;
 use crate::gateway::upstream::call::exchange::{Cancel, Event, Events};
@@ -161,7 +161,7 @@ impl Stdio {
     /// The connection has ended before there were pipes, or in the process that has them.
     pub(crate) fn hang_up(&self, answered: bool) {
         self.closed.send_replace(true);
-        let waiting = self.pending.lock().take_all();
+        let waiting = self.pending.lock().own().take_all();
         for events in waiting {
             let fault = self.ended();
             events.end(Event::Lost(if answered { fault } else { fault.unprocessed() }));
@@ -177,7 +177,7 @@ impl Stdio {
 
     /// Puts a request under way.
     pub(crate) async fn send(self: &Arc<Self>, id: u64, call: Call, events: Events) {
-        self.pending.lock().add(id, events, call.token, call.for_client);
+        self.pending.lock().own().add(id, events, call.token, call.for_client);
         let request = Request { id: Id::number(id), method: call.method, params: call.params };
         if self.is_closed() || self.write(&Message::Request(request)).await.is_err() {
             self.finish(id, Event::Lost(self.ended().unprocessed()));
@@ -217,20 +217,13 @@ impl Stdio {
     /// Keeps the downstream's progress token unless another request in flight here uses it, or one of the process before
     /// may; only then ours is sent.
     fn own_token(&self, id: u64, params: Raw, token: &mut Option<(Box<str>, Box<str>)>) -> Raw {
-        let Some(theirs) = member(&params, "_meta").and_then(|meta| member(meta, "progressToken")) else {
-            return params;
-        };
-        let theirs: Box<str> = theirs.get().into();
-        let ours = self.pending.lock().claim_token(id, &theirs, !self.borrows.load(Ordering::Relaxed));
-        let edited =
-            if ours == theirs { None } else { set_path(&params, &["_meta", "progressToken"], &ours) };
-        *token = Some((ours, theirs));
-        edited.unwrap_or(params)
+        let keep = !self.borrows.load(Ordering::Relaxed);
+        self.pending.lock().own().own_token(id, params, token, keep)
     }
 
     /// Takes a request out of `pending` and queues its last event.
     fn finish(&self, id: u64, event: Event) {
-        let waiting = self.pending.lock().take(id);
+        let waiting = self.pending.lock().own().take(id);
         match waiting {
             Some(events) => events.end(event),
             None => {
@@ -329,9 +322,9 @@ impl Stdio {
 
     /// Brings a notification to the request it belongs to, or to the inbox.
     fn notified(self: &Arc<Self>, note: Notification) {
-        let pending = self.pending.lock();
+        let mut pending = self.pending.lock();
         let (id, note) = pending.target(note, self.role);
-        let Some((id, events)) = id.and_then(|id| Some((id, pending.events(id)?))) else {
+        let Some((id, events)) = id.and_then(|id| Some((id, pending.own().events(id)?))) else {
             return self.inbox.put(Inbound::Notification(note));
         };
         if !events.send(Event::Notification(note)) {
@@ -360,8 +353,8 @@ impl Stdio {
             }
             return self.answer_soon(request.id, fault.outcome());
         }
-        let pending = self.pending.lock();
-        let Some((id, events)) = pending.speaker(self.role).and_then(|id| Some((id, pending.events(id)?)))
+        let mut pending = self.pending.lock();
+        let Some((id, events)) = pending.speaker(self.role).and_then(|id| Some((id, pending.own().events(id)?)))
         else {
             return self.inbox.put(Inbound::Request(request));
         };
@@ -405,7 +398,7 @@ impl PipeOwner for Stdio {
     }
 
     fn in_flight(&self) -> Vec<u64> {
-        self.pending.lock().ids()
+        self.pending.lock().own().ids()
     }
 
     fn closed(&self) -> watch::Receiver<bool> {
@@ -424,7 +417,7 @@ impl PipeOwner for Stdio {
 impl Cancel for CancelStdio {
     fn cancel(self: Box<Self>, params: Option<Raw>) {
         let Some(connection) = self.connection.upgrade() else { return };
-        if connection.pending.lock().take(self.id).is_none() {
+        if connection.pending.lock().own().take(self.id).is_none() {
             return;
         }
         let id = self.id.to_string();

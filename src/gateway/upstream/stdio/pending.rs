@@ -1,121 +1,38 @@
-//! Requests in flight on one stdio connection, and which of them a message belongs to.
-//!
-//! Invariant: a progress token is known here as long as its request is.
-
-use std::collections::{BTreeMap, HashMap};
+//! Requests in flight on one stdio connection, those of the process before this one among them.
 
 use super::transfer::Lender;
-use crate::gateway::relay::{Id, Message, Notification, key, member, method, set_member};
-use crate::gateway::upstream::call::exchange::Events;
+use crate::gateway::relay::{Id, Message, Notification, member, method};
+use crate::gateway::upstream::call::in_flight::{InFlight, subscription};
 use crate::gateway::upstream::call::request::Role;
 
 /// Requests in flight on one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
-    /// By our identifier; the last is the newest.
-    calls: BTreeMap<u64, Waiting>,
-    /// Progress tokens as the upstream knows them.
-    tokens: HashMap<Box<str>, u64>,
+    /// Those of this process.
+    own: InFlight,
     /// The process that has had the pipes before and waits for answers, while there is one.
     lender: Option<Lender>,
 }
 
-/// One request in flight.
-#[derive(Debug)]
-struct Waiting {
-    /// Its queue.
-    events: Events,
-    /// Its progress token as the upstream knows it, and as the downstream does.
-    token: Option<(Box<str>, Box<str>)>,
-    /// Whether a client waits for it.
-    for_client: bool,
-}
-
 impl Pending {
-    /// Puts a request in flight.
-    pub(crate) fn add(
-        &mut self,
-        id: u64,
-        events: Events,
-        token: Option<(Box<str>, Box<str>)>,
-        for_client: bool,
-    ) {
-        self.calls.insert(id, Waiting { events, token, for_client });
-    }
-
-    /// Takes a request out; its queue, if it was in flight.
-    pub(crate) fn take(&mut self, id: u64) -> Option<Events> {
-        let Waiting { events, token, .. } = self.calls.remove(&id)?;
-        if let Some((upstream, _)) = token {
-            self.tokens.remove(&upstream);
-        }
-        Some(events)
-    }
-
-    /// Takes all requests out.
-    pub(crate) fn take_all(&mut self) -> impl Iterator<Item = Events> + use<> {
-        self.tokens.clear();
-        std::mem::take(&mut self.calls).into_values().map(|waiting| waiting.events)
-    }
-
-    /// The queue of a request.
-    pub(crate) fn events(&self, id: u64) -> Option<&Events> {
-        self.calls.get(&id).map(|waiting| &waiting.events)
-    }
-
-    /// The identifiers of all.
-    pub(crate) fn ids(&self) -> Vec<u64> {
-        self.calls.keys().copied().collect()
-    }
-
-    /// The progress token by which the upstream is to know a request: the downstream's own, unless another request has it or
-    /// `keep` says that it must not be kept.
-    pub(crate) fn claim_token(&mut self, id: u64, theirs: &str, keep: bool) -> Box<str> {
-        let ours = if keep && !self.tokens.contains_key(theirs) {
-            theirs.into()
-        } else {
-            format!("\"mcpeg-{id}\"").into_boxed_str()
-        };
-        self.tokens.insert(ours.clone(), id);
-        ours
+    /// Those of this process.
+    pub(crate) const fn own(&mut self) -> &mut InFlight {
+        &mut self.own
     }
 
     /// The request that a notification belongs to, and the notification as the downstream is to have it.
     pub(crate) fn target(&self, note: Notification, role: Role) -> (Option<u64>, Notification) {
-        match note.method.as_str() {
-            method::PROGRESS => self.progress_target(note),
-            method::LOG_MESSAGE => (self.speaker(role), note),
-            _ => (self.subscription_target(&note), note),
-        }
+        self.own.target(note, role, self.has_others())
     }
 
-    /// The request that a message without any reference belongs to: on a connection of one session the newest, on a
-    /// shared one only an only one.
+    /// The request that a message without any reference belongs to.
     pub(crate) fn speaker(&self, role: Role) -> Option<u64> {
-        let mut clients = self.calls.iter().filter(|(_, waiting)| waiting.for_client);
-        let newest = clients.next_back().map(|(id, _)| *id);
-        let others = clients.next().is_some() || self.lender.as_ref().is_some_and(|it| !it.is_idle());
-        newest.filter(|_| role == Role::Dedicated || !others)
+        self.own.speaker(role, self.has_others())
     }
 
-    /// The request that a progress notification reports on, with the token put back.
-    fn progress_target(&self, mut note: Notification) -> (Option<u64>, Notification) {
-        let token = note.params.as_deref().and_then(|params| member(params, "progressToken"));
-        let Some(id) = token.and_then(|token| self.tokens.get(token.get())).copied() else {
-            return (None, note);
-        };
-        if let Some((upstream, theirs)) = self.calls.get(&id).and_then(|waiting| waiting.token.as_ref())
-            && upstream != theirs
-            && let Some(params) = note.params.take()
-        {
-            note.params = Some(set_member(&params, "progressToken", theirs).unwrap_or(params));
-        }
-        (Some(id), note)
-    }
-
-    /// The `subscriptions/listen` request that a notification names.
-    fn subscription_target(&self, note: &Notification) -> Option<u64> {
-        subscription(note).filter(|id| self.calls.contains_key(id))
+    /// Whether the process before waits for answers.
+    fn has_others(&self) -> bool {
+        self.lender.as_ref().is_some_and(|lender| !lender.is_idle())
     }
 
     /// Answers requests of the process before, too; of none any more without one. The one before that is returned.
@@ -130,7 +47,7 @@ impl Pending {
 
     /// Leaves a message of the child to the process before, if it is for one of its requests.
     pub(crate) fn leave_to_lender(&mut self, message: &Message, line: &[u8]) -> bool {
-        let serves_clients = self.calls.values().any(|waiting| waiting.for_client);
+        let serves_clients = self.own.serves_clients();
         let Some(lender) = &mut self.lender else { return false };
         let theirs = match message {
             Message::Response(response) => {
@@ -142,7 +59,7 @@ impl Pending {
                 // Tokens of this process are its own as long as it borrows.
                 method::PROGRESS => {
                     let token = note.params.as_deref().and_then(|params| member(params, "progressToken"));
-                    let known = token.is_some_and(|token| self.tokens.contains_key(token.get()));
+                    let known = token.is_some_and(|token| self.own.knows_token(token.get()));
                     !known && !lender.is_idle()
                 }
                 method::LOG_MESSAGE => lender.has_one() && !serves_clients,
@@ -154,10 +71,4 @@ impl Pending {
         }
         theirs
     }
-}
-
-/// The `subscriptions/listen` request that a notification names, whosever that is.
-fn subscription(note: &Notification) -> Option<u64> {
-    let meta = member(note.params.as_deref()?, "_meta")?;
-    member(meta, key::SUBSCRIPTION)?.get().trim_matches('"').parse().ok()
 }
