@@ -206,7 +206,7 @@ async fn answer_of_the_process_before_reaches_whoever_comes_back_for_it_to_the_n
     let answer = back.await.expect("an answer");
     let reply = answer.reply();
     assert!(reply.contains(r#""id":"slow""#) && reply.contains("result"), "{reply}");
-    gateway.stop_all().await;
+    gateway.stop_successor().await;
 }
 
 #[tokio::test]
@@ -231,7 +231,7 @@ async fn request_that_the_process_before_had_no_time_for_is_answered_by_the_next
         assert_eq!(answer.status, StatusCode::OK, "{at_once} {answer:?}");
         let reply = answer.reply();
         assert!(reply.contains(r#""id":"slow""#) && reply.contains("`drain_timeout`"), "{at_once} {reply}");
-        gateway.stop_all().await;
+        gateway.stop_successor().await;
     }
 }
 
