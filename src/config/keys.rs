@@ -266,6 +266,16 @@ table! {
         ..Key::new("group", kinds::ACCOUNT)
     };
 
+    LEGACY_SSE: bool = Key {
+        doc: "Whether clients of HTTP+SSE, the transport of revision 2024-11-05, are served too: all upstreams at \
+              /sse, one at /sse/NAME. A client whose event stream breaks off has 30 seconds to come back for it \
+              (Last-Event-ID); then its session ends. At a restart a stream ends when what is in flight was answered, \
+              and a client that comes back goes on with its session.",
+        default: Some("false"),
+        example: "true",
+        ..Key::new("legacy_sse", kinds::TRUTH)
+    };
+
     METRICS: Metrics = Key {
         doc: "Which listeners answer GET /metrics, with numbers in the text form that Prometheus reads: local \
               is Unix sockets and loopback addresses, for every program that can connect to them. They name the \

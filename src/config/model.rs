@@ -72,6 +72,8 @@ pub struct Server {
     pub max_sessions_per_client: Option<usize>,
     /// How long a client may take to send the head of a request, and then to begin with its body. Default 30 s.
     pub client_timeout: Duration,
+    /// Whether clients of HTTP+SSE are served.
+    pub legacy_sse: bool,
     /// Which listeners answer `GET /metrics`.
     pub metrics: Metrics,
 }
@@ -224,6 +226,7 @@ impl Server {
             max_sessions: section.get(&keys::MAX_SESSIONS),
             max_sessions_per_client: section.find(&keys::MAX_SESSIONS_PER_CLIENT),
             client_timeout: section.get(&keys::CLIENT_TIMEOUT),
+            legacy_sse: section.get(&keys::LEGACY_SSE),
             metrics: section.get(&keys::METRICS),
         }
     }

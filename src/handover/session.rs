@@ -80,6 +80,9 @@ pub struct Session {
     /// The streams that end with the process, with the requests that they answer.
     #[serde(default)]
     pub streams: Vec<(u64, Box<RawValue>)>,
+    /// Whether its client speaks HTTP+SSE.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub events: bool,
 }
 
 impl Session {

@@ -5,7 +5,7 @@
 
 use crate::client::{Client, MODERN_META};
 use crate::gateway::Gateway;
-use crate::upstreams::{http, http_probe, probe};
+use crate::upstreams::{http, http_probe, probe, sse, sse_probe};
 
 /// Numbers, strings, keys and spaces that typed models and `serde_json::Value` change.
 const ODD: &str = concat!(
@@ -99,6 +99,14 @@ async fn modern_calls_over_stdio_keep_every_byte() {
 async fn legacy_calls_over_http_keep_every_byte() {
     let upstream = http_probe(&["--era", "legacy"]).await;
     through_gateways(&http("probe", upstream.port), false).await;
+}
+
+#[tokio::test]
+async fn legacy_calls_over_http_with_sse_keep_every_byte() {
+    let upstream = sse_probe(&[]).await;
+    for lines in ["transport = \"sse\"\n", ""] {
+        through_gateways(&sse("probe", upstream.port, lines), false).await;
+    }
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ mod cut;
 mod ends;
 mod eras;
 mod errors;
+mod event_channel;
 mod flood;
 mod following;
 mod guardian;

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use crate::client::{Answer, Client, MODERN_META, Message};
 use crate::gateway::Gateway;
-use crate::upstreams::{http, http_probe, probe};
+use crate::upstreams::{http, http_probe, probe, sse, sse_probe};
 
 /// Calls for each transport and era.
 const CALLS: usize = 256;
@@ -81,6 +81,19 @@ async fn progress_over_stdio_precedes_its_result_in_order() {
 async fn progress_over_http_precedes_its_result_in_order() {
     let upstream = http_probe(&[]).await;
     both_eras(&http("probe", upstream.port)).await;
+}
+
+#[tokio::test]
+async fn progress_over_http_with_sse_precedes_its_result_in_order() {
+    let upstream = sse_probe(&[]).await;
+    both_eras(&sse("probe", upstream.port, "")).await;
+    // Many sessions over one connection, whose tokens are the same.
+    let gateway = Gateway::start(&sse("probe", upstream.port, "sharing = \"shared\"\n")).await;
+    let clients = [(); 3].map(|()| async {
+        many(&Client::legacy(gateway.address(), "/mcp").await, false).await;
+    });
+    futures_util::future::join_all(clients).await;
+    gateway.stop().await;
 }
 
 #[tokio::test]

@@ -37,10 +37,16 @@ pub(crate) struct BrokenOff;
 
 impl Item {
     /// A message, and where a client can resume after it.
-    pub(crate) fn message(message: &Message, id: Option<EventId>) -> Self {
+    pub(crate) fn message(message: &Message, id: Option<&impl ToString>) -> Self {
         let text = String::from_utf8(message.to_line()).expect("JSON text is UTF-8");
         let (event, data) = (Some("message".to_owned()), Some(text));
-        Self(Sse { event, data, id: id.map(|id| id.to_string()), retry: None })
+        Self(Sse { event, data, id: id.map(ToString::to_string), retry: None })
+    }
+
+    /// Something else than a message.
+    pub(crate) fn named(event: &str, data: &str, id: &str) -> Self {
+        let (event, data) = (Some(event.to_owned()), Some(data.to_owned()));
+        Self(Sse { event, data, id: Some(id.to_owned()), retry: Some(RETRY) })
     }
 
     /// Only where a client can resume, and how soon.
@@ -51,15 +57,14 @@ impl Item {
 
     /// The same in an event that clients of any revision pass over: its type is none of MCP (HTML §9.2.6: nobody listens to
     /// it), but its identifier counts.
-    pub(crate) fn parting(id: EventId) -> Self {
-        let (event, data) = (Some("reconnect".to_owned()), Some("{}".to_owned()));
-        Self(Sse { event, data, id: Some(id.to_string()), retry: Some(RETRY) })
+    pub(crate) fn parting(id: &impl ToString) -> Self {
+        Self::named("reconnect", "{}", &id.to_string())
     }
 }
 
 impl From<Message> for Item {
     fn from(message: Message) -> Self {
-        Self::message(&message, None)
+        Self::message(&message, None::<&EventId>)
     }
 }
 

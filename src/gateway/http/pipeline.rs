@@ -18,7 +18,7 @@ use super::modern::Modern;
 use super::{answer, message};
 use crate::gateway::catalog::RoutingHandle;
 use crate::gateway::error::Fault;
-use crate::gateway::relay::{Era, Message};
+use crate::gateway::relay::{Era, Id, Message};
 use crate::gateway::requests::RequestCounter;
 
 /// The way of a request to its handler.
@@ -67,13 +67,10 @@ impl Pipeline {
         headers: &HeaderMap,
         body: impl Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
     ) -> Response {
-        let server = &self.routing.current().server;
         let cutoff = context.cutoff().clone();
-        let received = cutoff.before(message::receive(headers, body, &self.bodies, server)).await;
-        let (message, era) = match received {
-            Some(Ok(received)) => received,
-            Some(Err(refusal)) => return refusal,
-            None => return answer::fault(&Fault::unread(), None, Era::Modern),
+        let (message, era) = match self.receive(&cutoff, headers, body).await {
+            Ok(received) => received,
+            Err(refusal) => return refusal,
         };
         let in_flight = self.requests.begin();
         let id = if let Message::Request(request) = &message { Some(request.id.clone()) } else { None };
@@ -87,16 +84,49 @@ impl Pipeline {
             },
             Era::Legacy => self.legacy.post(context, headers, message, in_flight).await,
         };
-        answered.unwrap_or_else(|| {
-            let fault = if id.is_some() { Fault::cut_off() } else { Fault::unread() };
-            answer::fault(&fault, id, era)
-        })
+        answered.unwrap_or_else(|| too_late(id, era))
+    }
+
+    /// Of a message that a client of HTTP+SSE posts beside the event stream of this identifier.
+    pub(super) async fn post_beside(
+        &self,
+        context: RequestContext,
+        stream: &str,
+        (headers, body): (&HeaderMap, impl Body<Data = Bytes, Error: Into<BoxError>> + Unpin),
+    ) -> Response {
+        let cutoff = context.cutoff().clone();
+        let (message, _) = match self.receive(&cutoff, headers, body).await {
+            Ok(received) => received,
+            Err(refusal) => return refusal,
+        };
+        let in_flight = self.requests.begin();
+        let id = if let Message::Request(request) = &message { Some(request.id.clone()) } else { None };
+        let answered = self.legacy.take_posted(&context, stream, (message, in_flight)).await;
+        answered.unwrap_or_else(|| too_late(id, Era::Legacy))
+    }
+
+    /// Reads a message and tells its era, while there is time.
+    async fn receive(
+        &self,
+        cutoff: &Cutoff,
+        headers: &HeaderMap,
+        body: impl Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
+    ) -> Result<(Message, Era), Response> {
+        let server = &self.routing.current().server;
+        let received = cutoff.before(message::receive(headers, body, &self.bodies, server)).await;
+        received.unwrap_or_else(|| Err(answer::fault(&Fault::unread(), None, Era::Modern)))
     }
 
     /// The handler of what belongs to a session but is no message.
     pub(super) const fn legacy(&self) -> &Legacy {
         &self.legacy
     }
+}
+
+/// The answer to a message whose time is over.
+fn too_late(id: Option<Id>, era: Era) -> Response {
+    let fault = if id.is_some() { Fault::cut_off() } else { Fault::unread() };
+    answer::fault(&fault, id, era)
 }
 
 /// Whom a request comes from, by what it has to show: for now nobody can show anything.

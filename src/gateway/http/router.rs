@@ -5,9 +5,9 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Extension, Path, State};
-use axum::response::Response;
-use axum::routing::get;
-use http::{HeaderMap, Method, Request};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use hyper::body::Incoming;
 use tower::ServiceExt as _;
 
@@ -94,6 +94,9 @@ fn router(handlers: &Arc<Handlers>, local: bool) -> Router {
     Router::new()
         .route(ALL, get(get_all).post(post_all).delete(delete))
         .route("/mcp/{name}", get(get_one).post(post_one).delete(delete))
+        .route("/sse", get(sse_all))
+        .route("/sse/{name}", get(sse_one))
+        .route("/message", post(message))
         .route("/health", get(async |State(handlers): State<Arc<Handlers>>| handlers.health.report()))
         .route("/health/live", get(async || "live\n"))
         .route("/health/ready", get(async |State(handlers): State<Arc<Handlers>>| handlers.health.ready()))
@@ -147,6 +150,59 @@ async fn get_one(
         Some(_) => handlers.pipeline.legacy().get(&context, &headers).await,
         None => answer::unknown(&endpoint),
     }
+}
+
+/// `GET /sse`.
+async fn sse_all(
+    State(handlers): State<Arc<Handlers>>,
+    Extension(context): Extension<RequestContext>,
+    headers: HeaderMap,
+) -> Response {
+    if !handlers.routing.current().server.legacy_sse {
+        return no_events();
+    }
+    handlers.pipeline.legacy().open_events(&context, &headers).await
+}
+
+/// `GET /sse/NAME`.
+async fn sse_one(
+    State(handlers): State<Arc<Handlers>>,
+    Path(name): Path<String>,
+    Extension(context): Extension<RequestContext>,
+    headers: HeaderMap,
+) -> Response {
+    if !handlers.routing.current().server.legacy_sse {
+        return no_events();
+    }
+    let context = context.at(name);
+    match handlers.routing.view(context.endpoint()) {
+        Some(_) => handlers.pipeline.legacy().open_events(&context, &headers).await,
+        None => answer::unknown(context.endpoint()),
+    }
+}
+
+/// `POST /message?sessionId=…`.
+async fn message(
+    State(handlers): State<Arc<Handlers>>,
+    Extension(context): Extension<RequestContext>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    if !handlers.routing.current().server.legacy_sse {
+        return no_events();
+    }
+    let mut parameters = uri.query().unwrap_or_default().split('&');
+    match parameters.find_map(|parameter| parameter.strip_prefix("sessionId=")) {
+        Some(stream) => handlers.pipeline.post_beside(context, stream, (&headers, body)).await,
+        None => (StatusCode::BAD_REQUEST, "`sessionId` is missing, which the event stream names\n").into_response(),
+    }
+}
+
+/// HTTP+SSE is off.
+fn no_events() -> Response {
+    let message = "HTTP+SSE of 2024-11-05 is off, `legacy_sse = true` in [server] turns it on; Streamable HTTP is at /mcp\n";
+    (StatusCode::NOT_FOUND, message).into_response()
 }
 
 /// `DELETE`.

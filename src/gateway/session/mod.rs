@@ -6,6 +6,7 @@
 //! | `calls`, `questions` | requests of the client in flight, and of servers to it |
 //! | `connections` | the connections that it uses |
 //! | `outbox`, `replay` | messages for its GET stream, and those of its requests |
+//! | `channel` | the latter of a client of HTTP+SSE, which has one stream for all |
 //! | `subscriptions`, `own_tasks` | what it has subscribed to and begun |
 //! | `subscribe`, `forward` | what servers are told of subscriptions, and what they tell the session |
 //! | `journal` | where it is saved: [`crate::handover::Session`] is what |
@@ -13,6 +14,7 @@
 //! | `store` | all sessions: their begin, end and return |
 
 mod calls;
+mod channel;
 mod connections;
 mod forward;
 mod journal;
@@ -29,6 +31,7 @@ mod subscriptions;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use channel::{Channel, Place};
 pub(crate) use peer::PeerLink;
 pub(crate) use replay::{EventId, Log, OWN};
 pub(crate) use session::{Listening, Session};

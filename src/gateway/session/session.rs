@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::calls::CallsInFlight;
+use super::channel::Channel;
 use super::connections::{Opened, SessionConnections};
 use super::journal::SessionJournal;
 use super::outbox::Outbox;
@@ -29,6 +30,8 @@ use crate::gateway::relay::{
 use crate::gateway::upstream::{ClientIdentity, Link, Standing, Upstream};
 use crate::handover::{Change, Session as SavedSession};
 
+/// How long a client of HTTP+SSE may take to come back for its stream.
+const LEFT: Duration = Duration::from_secs(30);
 /// Identifiers of servers' questions that are left to the old process, which may still ask some.
 const HEADROOM: u64 = 1 << 20;
 
@@ -49,6 +52,8 @@ pub(crate) struct Session {
     outbox: Outbox,
     /// Streams of answers that it may come back to.
     logs: Logs,
+    /// What its one stream brings beside the outbox, where its client speaks HTTP+SSE.
+    channel: Option<Arc<Channel>>,
     /// Requests of servers to the client.
     questions: Questions,
     /// The client's requests in flight.
@@ -120,6 +125,7 @@ impl Session {
             connections: Arc::new(SessionConnections::new(client, sender)),
             outbox: Outbox::default(),
             logs: Logs::default(),
+            channel: None,
             questions: Questions::default(),
             calls: CallsInFlight::default(),
             subscriptions: Subscriptions::default(),
@@ -133,6 +139,18 @@ impl Session {
         (session, opened)
     }
 
+    /// The same of a client of HTTP+SSE.
+    pub(super) fn over_events(self) -> Self {
+        Self { channel: Some(Channel::new()), ..self }
+    }
+
+    /// A fresh identifier of 128 random bits (MCP 2025-11-25 §Session Management).
+    pub(crate) fn fresh_id() -> Result<String, getrandom::Error> {
+        let mut bytes = [0_u8; 16];
+        getrandom::fill(&mut bytes)?;
+        Ok(format!("{:032x}", u128::from_ne_bytes(bytes)))
+    }
+
     /// A session that another process has begun, in this one. Its streams of answers are lost with that process, unless it
     /// still is and tells what becomes of them.
     pub(super) fn restore(
@@ -144,6 +162,7 @@ impl Session {
         let meta = ClientMeta { info: saved.info, capabilities: saved.capabilities };
         let client = ClientIdentity { meta, version: saved.version };
         let (session, opened) = Self::new((saved.id, saved.address), place, client);
+        let session = if saved.events { session.over_events() } else { session };
         session.connections.set_log_level(saved.log_level);
         for (upstream, id) in &saved.tasks {
             session.tasks.add(upstream, id);
@@ -178,6 +197,7 @@ impl Session {
             last_stream,
             last_told: self.outbox.last(),
             streams,
+            events: self.channel.is_some(),
         }
     }
 
@@ -219,6 +239,11 @@ impl Session {
     /// Streams of answers that it may come back to.
     pub(crate) const fn logs(&self) -> &Logs {
         &self.logs
+    }
+
+    /// What its one stream brings beside the outbox, where its client speaks HTTP+SSE.
+    pub(crate) const fn channel(&self) -> Option<&Arc<Channel>> {
+        self.channel.as_ref()
     }
 
     /// Requests of servers to the client.
@@ -303,6 +328,11 @@ impl Session {
     pub(super) fn idle(&self) -> Duration {
         let busy = self.streams.load(Ordering::Relaxed) > 0 || !self.calls.is_empty();
         if busy { Duration::ZERO } else { self.used.lock().elapsed() }
+    }
+
+    /// Whether its client has left it: the stream of HTTP+SSE is the session, and nobody has come back for it.
+    pub(super) fn is_left(&self) -> bool {
+        self.channel.is_some() && self.unattended().is_some_and(|since| since > LEFT)
     }
 
     /// For how long nobody of the client was there; `None` while it reads a stream or waits for an answer. A request in

@@ -296,22 +296,23 @@ impl SessionStore {
         }
     }
 
-    /// Begins a session under a fresh identifier of 128 random bits (MCP 2025-11-25 §Session Management).
+    /// Begins a session under a fresh identifier, or under that of the event stream of a client of HTTP+SSE.
     pub(crate) fn begin(
         &self,
-        endpoint: Endpoint,
+        (endpoint, stream): (Endpoint, Option<String>),
         client: ClientIdentity,
         (address, limits): (Option<IpAddr>, Limits),
     ) -> Result<Arc<Session>, SessionRefused> {
-        let mut bytes = [0_u8; 16];
-        getrandom::fill(&mut bytes).map_err(SessionRefused::Random)?;
-        let id = format!("{:032x}", u128::from_ne_bytes(bytes));
+        let events = stream.is_some();
+        let id = stream.map_or_else(Session::fresh_id, Ok).map_err(SessionRefused::Random)?;
         let key = ClientKey::of(address);
         let (session, ends) = {
             let mut sessions = self.sessions();
             let ends = sessions.make_room(key, limits, weight(&client.meta))?;
             let place = (Arc::clone(&self.routing), endpoint);
-            let session = self.start(Session::new((id, address), place, client));
+            let (session, opened) = Session::new((id, address), place, client);
+            let session = if events { session.over_events() } else { session };
+            let session = self.start((session, opened));
             sessions.insert(&session);
             (session, ends)
         };
@@ -513,7 +514,8 @@ impl SessionStore {
             due = Instant::now() + SWEEP.min(limit);
             // Together: none waits for another's server.
             join_all(self.all().iter().map(|session| session.connections().reap())).await;
-            let silent: Vec<_> = self.all().into_iter().filter(|session| session.idle() > limit).collect();
+            let is_over = |session: &Arc<Session>| session.idle() > limit || session.is_left();
+            let silent: Vec<_> = self.all().into_iter().filter(is_over).collect();
             let ends = silent.iter().map(|session| {
                 if self.complaints.admits("silent session ended", session.client_key()) {
                     tracing::info!(

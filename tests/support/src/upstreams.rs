@@ -73,6 +73,16 @@ pub async fn http_probe(args: &[&str]) -> HttpUpstream {
     HttpUpstream::start(bound(PYTHON).arg(PROBE).arg("--http").args(args)).await
 }
 
+/// Starts the probe server over HTTP+SSE.
+pub async fn sse_probe(args: &[&str]) -> HttpUpstream {
+    HttpUpstream::start(bound(PYTHON).arg(PROBE).args(["--sse", "--era", "legacy"]).args(args)).await
+}
+
+/// `[upstreams.NAME]` with the URL of an event stream on loopback, whose transport is found out unless `lines` say it.
+pub fn sse(name: &str, port: u16, lines: &str) -> String {
+    format!("[upstreams.{name}]\nurl = \"http://127.0.0.1:{port}/sse\"\n{lines}")
+}
+
 /// The server that misbehaves, over stdio.
 pub fn odd(name: &str, args: &[&str]) -> String {
     stdio(name, PYTHON, &[&[ODD], args].concat())

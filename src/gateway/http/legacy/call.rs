@@ -40,24 +40,10 @@ pub(super) async fn answer(
         Ok(cancelled) => cancelled,
         Err(fault) => return answer::fault(&fault, Some(id), Era::Legacy),
     };
-    let (request_id, log) = (id.clone(), Arc::new(Log::default()));
+    let (request_id, log) = (id, Arc::new(Log::default()));
     let (running, written, owned) = (Arc::clone(&session), Arc::clone(&log), Arc::clone(owners));
-    let subscription = request.params.clone().filter(|_| request.method == method::SUBSCRIBE);
     tokio::spawn(async move {
-        let answered = cutoff.before(run((&owned, &running), request, cancelled, &written)).await;
-        let last = answered.unwrap_or_else(|| Some(Fault::cut_off().response(Some(id.clone()))));
-        if let (Some(params), Some(Message::Response(Answer { outcome: Outcome::Error(_), .. }))) =
-            (&subscription, &last)
-        {
-            subscribe::forget(&running, params);
-        }
-        // Before the client can read the answer: it may use the identifier again at once.
-        running.end_call(&id);
-        if let Some(last) = last {
-            written.push(last);
-        }
-        written.end();
-        running.logs().trim();
+        carry((&owned, &running), request, cancelled, (&written, cutoff)).await;
         drop(in_flight);
     });
     // From here on the client waits, until it goes. One that waits in too many sessions keeps none from making room by it.
@@ -77,6 +63,59 @@ pub(super) async fn answer(
     let place = EventId { stream: session.keep_log(&request_id, &log), place: 0 };
     let prime = prime(&session, place);
     answer::events(stream::iter(prime).chain(resumable(log, place, guard)))
+}
+
+/// Handles a request of a client of HTTP+SSE: what comes of it goes to the session's stream.
+pub(super) fn over_events(
+    (session, owners): (&Arc<Session>, &Arc<TaskOwners>),
+    request: Request,
+    (cutoff, in_flight): (Cutoff, InFlight),
+) -> Result<(), Fault> {
+    let Some(channel) = session.channel() else { return Err(Fault::session_ended()) };
+    let cancelled = session.begin_call(&request.id)?;
+    let (writer, log) = (channel.writer(), Arc::<Log>::default());
+    let (running, written, owned) = (Arc::clone(session), Arc::clone(&log), Arc::clone(owners));
+    tokio::spawn(async move {
+        carry((&owned, &running), request, cancelled, (&written, cutoff)).await;
+        drop(in_flight);
+    });
+    let session = Arc::clone(session);
+    tokio::spawn(async move {
+        let mut place = 0;
+        while let Some((at, message)) = log.after(place).await {
+            place = at;
+            tokio::select! {
+                () = writer.put(message) => {}
+                () = session.ended().cancelled() => return,
+            }
+        }
+    });
+    Ok(())
+}
+
+/// Carries a request out to its end, and leaves everything that comes of it in a log.
+async fn carry(
+    (owners, session): (&TaskOwners, &Arc<Session>),
+    request: Request,
+    cancelled: oneshot::Receiver<Option<Raw>>,
+    (log, cutoff): (&Log, Cutoff),
+) {
+    let id = request.id.clone();
+    let subscription = request.params.clone().filter(|_| request.method == method::SUBSCRIBE);
+    let answered = cutoff.before(run((owners, session), request, cancelled, log)).await;
+    let last = answered.unwrap_or_else(|| Some(Fault::cut_off().response(Some(id.clone()))));
+    if let (Some(params), Some(Message::Response(Answer { outcome: Outcome::Error(_), .. }))) =
+        (&subscription, &last)
+    {
+        subscribe::forget(session, params);
+    }
+    // Before the client can read the answer: it may use the identifier again at once.
+    session.end_call(&id);
+    if let Some(last) = last {
+        log.push(last);
+    }
+    log.end();
+    session.logs().trim();
 }
 
 /// Carries a request out and queues everything that comes of it but the response, which it returns if there is one.

@@ -1,6 +1,7 @@
-//! The legacy era: sessions (MCP 2025-11-25 §Streamable HTTP and its predecessors).
+//! The legacy era: sessions (MCP 2025-11-25 §Streamable HTTP and its predecessors), and in `events` those of HTTP+SSE.
 
 mod call;
+mod events;
 mod input;
 mod session;
 mod stream;

@@ -1,18 +1,21 @@
 //! Beginning and ending sessions, and finding that of a message.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::response::{IntoResponse as _, Response};
 use futures_util::future::join_all;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio_util::sync::CancellationToken;
 
+use super::events::Openings;
 use super::{call, stream};
 use crate::gateway::catalog::{EndpointView, RoutingHandle, soon};
 use crate::gateway::complaints::Complaints;
+use crate::gateway::endpoint::Endpoint;
 use crate::gateway::error::Fault;
 use crate::gateway::http::context::RequestContext;
-use crate::gateway::http::cutoff::StreamEnd;
+use crate::gateway::http::cutoff::{Cutoff, StreamEnd};
 use crate::gateway::http::task_owners::TaskOwners;
 use crate::gateway::http::{answer, validate};
 use crate::gateway::relay::{
@@ -25,7 +28,7 @@ use crate::gateway::upstream::{ClientIdentity, SESSION, VERSION};
 use crate::handover;
 
 /// The header that names the last event that a client has got.
-const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
+pub(super) const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
 
 /// Handles what belongs to sessions.
 pub(crate) struct Legacy {
@@ -35,6 +38,8 @@ pub(crate) struct Legacy {
     routing: Arc<RoutingHandle>,
     /// The way to the process before or after this one.
     peer: Arc<PeerLink>,
+    /// Event streams of clients that have not begun a session.
+    openings: Arc<Openings>,
     /// Whose tasks are whose.
     owners: Arc<TaskOwners>,
     /// What is logged about clients.
@@ -51,7 +56,42 @@ impl Legacy {
         complaints: Arc<Complaints>,
         draining: CancellationToken,
     ) -> Self {
-        Self { sessions, routing, peer, owners, complaints, draining }
+        Self { sessions, routing, peer, openings: Arc::default(), owners, complaints, draining }
+    }
+
+    /// The sessions.
+    pub(super) const fn sessions(&self) -> &Arc<SessionStore> {
+        &self.sessions
+    }
+
+    /// Event streams of clients that have not begun a session.
+    pub(super) const fn openings(&self) -> &Arc<Openings> {
+        &self.openings
+    }
+
+    /// What is logged about clients.
+    pub(super) fn complaints(&self) -> &Complaints {
+        &self.complaints
+    }
+
+    /// Cancelled when the drain begins.
+    pub(super) const fn draining(&self) -> &CancellationToken {
+        &self.draining
+    }
+
+    /// How long a client may take for what it has begun.
+    pub(super) fn patience(&self) -> Duration {
+        self.routing.current().server.client_timeout
+    }
+
+    /// Carries a request of a client of HTTP+SSE out.
+    pub(super) fn carry_out(
+        &self,
+        session: &Arc<Session>,
+        request: Request,
+        ends: (Cutoff, InFlight),
+    ) -> Result<(), Fault> {
+        call::over_events((session, &self.owners), request, ends)
     }
 
     /// Handles a POST; `None` if its time is over before it is answered.
@@ -82,7 +122,7 @@ impl Legacy {
     }
 
     /// Takes a message of a session that is no request.
-    async fn take(&self, session: &Session, message: Message) -> Response {
+    pub(super) async fn take(&self, session: &Session, message: Message) -> Response {
         match message {
             Message::Request(_) => StatusCode::BAD_REQUEST.into_response(),
             Message::Notification(note) => {
@@ -134,12 +174,7 @@ impl Legacy {
             };
         }
         let Some(listening) = listening else {
-            if self.complaints.admits("stream refused", session.client_key()) {
-                let client = session.client_key();
-                tracing::info!(%client, "a stream is refused: its client has streams in half of all sessions");
-            }
-            let message = "your streams are in half of the sessions that `max_sessions` in [server] allows\n";
-            return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "5")], message).into_response();
+            return self.too_many_streams(&session);
         };
         let end = StreamEnd::new(&self.draining, context.cutoff());
         stream::own(session, listening, end, last.map(|last| last.place))
@@ -183,38 +218,50 @@ impl Legacy {
     }
 
     /// How many sessions there may be.
-    fn limits(&self) -> Limits {
+    pub(super) fn limits(&self) -> Limits {
         let server = &self.routing.current().server;
         Limits { of_all: server.max_sessions, of_client: server.max_sessions_per_client }
     }
 
     /// `initialize`: begins a session.
     async fn initialize(&self, context: &RequestContext, request: &Request) -> Response {
-        let Some(client) = client(request) else {
-            let fault = Fault::downstream(
-                code::INVALID_PARAMS,
-                StatusCode::BAD_REQUEST,
-                "`initialize` needs `protocolVersion`, `capabilities` and `clientInfo`",
-            );
-            return answer::fault(&fault, Some(request.id.clone()), Era::Legacy);
+        let (session, message) = match self.begin(context, (context.endpoint().clone(), None), request).await {
+            Ok(begun) => begun,
+            Err(fault) if fault.status.is_server_error() => {
+                return answer::json(&fault.response(Some(request.id.clone())), fault.status);
+            }
+            Err(fault) => return answer::fault(&fault, Some(request.id.clone()), Era::Legacy),
         };
-        if let Err(fault) = validate::client_size(&client.meta) {
-            return answer::fault(&fault, Some(request.id.clone()), Era::Legacy);
+        let mut response = answer::json(&message, StatusCode::OK);
+        if let Ok(id) = HeaderValue::from_str(session.id()) {
+            response.headers_mut().insert(SESSION, id);
         }
+        response
+    }
+
+    /// Begins a session at an endpoint, under the identifier of an event stream if there is one; with the answer.
+    pub(super) async fn begin(
+        &self,
+        context: &RequestContext,
+        place: (Endpoint, Option<String>),
+        request: &Request,
+    ) -> Result<(Arc<Session>, Message), Fault> {
+        let client = client(request).ok_or_else(|| {
+            let message = "`initialize` needs `protocolVersion`, `capabilities` and `clientInfo`";
+            Fault::downstream(code::INVALID_PARAMS, StatusCode::BAD_REQUEST, message)
+        })?;
+        validate::client_size(&client.meta)?;
         let version = client.version.clone();
-        let session =
-            match self.sessions.begin(context.endpoint().clone(), client, (context.peer(), self.limits())) {
-                Ok(session) => session,
-                Err(error @ (SessionRefused::Full(_) | SessionRefused::Heavy)) => {
-                    let fault =
-                        Fault::downstream(code::INTERNAL, StatusCode::SERVICE_UNAVAILABLE, error.to_string());
-                    return answer::json(&fault.response(Some(request.id.clone())), fault.status);
-                }
-                Err(error @ SessionRefused::Random(_)) => {
-                    tracing::error!(%error, "a session cannot begin");
-                    return StatusCode::INTERNAL_SERVER_ERROR.into_response();
-                }
-            };
+        let begun = self.sessions.begin(place, client, (context.peer(), self.limits()));
+        let session = begun.map_err(|error| {
+            let random = matches!(error, SessionRefused::Random(_));
+            if random {
+                tracing::error!(%error, "a session cannot begin");
+            }
+            let status =
+                if random { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::SERVICE_UNAVAILABLE };
+            Fault::downstream(code::INTERNAL, status, error.to_string())
+        })?;
         let _attended = session.listening();
         let unborn = Unborn(Arc::clone(&self.sessions), Some(Arc::clone(&session)));
         let view = session.view();
@@ -231,12 +278,8 @@ impl Legacy {
         tracing::debug!(session = session.label(), version, upstreams = links.len(), "a session begins");
         let outcome = Outcome::Result(raw(&result));
         let message = Message::Response(Answer { id: Some(request.id.clone()), outcome });
-        let mut response = answer::json(&message, StatusCode::OK);
-        if let Ok(id) = HeaderValue::from_str(session.id()) {
-            response.headers_mut().insert(SESSION, id);
-        }
         unborn.born();
-        response
+        Ok((session, message))
     }
 }
 

@@ -63,12 +63,12 @@ impl Own {
             next = self.session.outbox().next(self.number, self.place.place) => {
                 let (place, message) = next?;
                 self.place = EventId { stream: OWN, place };
-                Item::message(&message, Some(self.place))
+                Item::message(&message, Some(&self.place))
             }
             () = self.session.ended().cancelled() => return None,
             () = self.end.reached() => {
                 self.stage = Stage::Parted;
-                if orderly { Item::place(self.place) } else { Item::parting(self.place) }
+                if orderly { Item::place(self.place) } else { Item::parting(&self.place) }
             }
         };
         Some((Ok(item), self))
@@ -105,6 +105,6 @@ pub(super) fn resumable(
     stream::unfold((log, place, guard), |(log, place, guard)| async move {
         let (number, message) = log.after(place.place).await?;
         let id = EventId { place: number, ..place };
-        Some((Item::message(&message, Some(id)), (log, id, guard)))
+        Some((Item::message(&message, Some(&id)), (log, id, guard)))
     })
 }

@@ -185,7 +185,7 @@ impl SharedChild {
     fn connection(&self) -> Option<&Arc<Stdio>> {
         match self.link.wire() {
             Wire::Stdio { connection, .. } => Some(connection),
-            Wire::Http(_) | Wire::Builtin(_) => None,
+            Wire::Http(_) | Wire::Events(_) | Wire::Builtin(_) => None,
         }
     }
 
