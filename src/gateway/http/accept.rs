@@ -189,16 +189,15 @@ pub(crate) async fn accept(
     };
     shared.closing.cancel();
     shared.tasks.close();
-    // Also for requests whose clients are not there any more.
-    let cutoff = shared.cutoff.clone();
-    tokio::spawn(async move {
-        tokio::time::sleep_until(deadline).await;
-        cutoff.reach();
-    });
     let grace = deadline.min(Instant::now() + GRACE);
     let _ = tokio::time::timeout_at(grace, shared.tasks.wait()).await;
     shared.shutdown.cancel();
     if tokio::time::timeout_at(deadline, shared.tasks.wait()).await.is_ok() {
+        // Requests whose clients are not there any more have their time all the same.
+        tokio::spawn(async move {
+            tokio::time::sleep_until(deadline).await;
+            shared.cutoff.reach();
+        });
         return Ok(0);
     }
     let busy = shared.admission.slots.busy(shared.number);
