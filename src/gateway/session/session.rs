@@ -212,7 +212,7 @@ impl Session {
     }
 
     /// Where it was opened.
-    pub(super) const fn endpoint(&self) -> &Endpoint {
+    pub(crate) const fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 

@@ -70,7 +70,7 @@ impl Legacy {
     }
 
     /// What is logged about clients.
-    pub(super) fn complaints(&self) -> &Complaints {
+    pub(super) const fn complaints(&self) -> &Arc<Complaints> {
         &self.complaints
     }
 

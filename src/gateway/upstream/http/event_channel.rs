@@ -123,9 +123,9 @@ impl EventChannel {
         calls.add(id, events, call.token, call.for_client);
         drop(calls);
         let request = Request { id: Id::number(id), method: call.method, params: call.params };
-        let channel = Arc::clone(self);
+        let (request, channel) = (Message::Request(request), Arc::clone(self));
         tokio::spawn(async move {
-            let posted = channel.post(&Message::Request(request));
+            let posted = channel.post(&request);
             // Whoever waits for longer has been told so.
             if let Ok(Err(fault)) = timeout_at(deadline, posted).await {
                 channel.finish(id, Event::Lost(fault));
