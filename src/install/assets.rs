@@ -42,10 +42,7 @@ pub(super) enum Content {
 }
 
 impl Content {
-    /// The content as a stream, from its beginning.
-    ///
-    /// # Errors
-    /// [`Error::File`] if the running program cannot be read.
+    /// The content as a stream, from its beginning. Fails with [`Error::File`] if the running program cannot be read.
     pub(super) fn open(&self) -> Result<Box<dyn Read + '_>, Error> {
         Ok(match self {
             Self::Program => Box::new(File::open(RUNNING).map_err(Error::file("read", RUNNING))?),
@@ -54,9 +51,6 @@ impl Content {
     }
 
     /// Its digest.
-    ///
-    /// # Errors
-    /// [`Error::File`].
     pub(super) fn digest(&self) -> Result<Digest, Error> {
         Digest::of(self.open()?).map_err(Error::file("read", RUNNING))
     }
@@ -93,9 +87,7 @@ pub fn render_units(program: &str) -> Units {
 }
 
 /// Renders everything that comes from templates.
-///
-/// # Errors
-/// [`Error::Choice`] for a path that cannot be written into a unit, such as a home directory with a line break in its name.
+/// Fails with [`Error::Choice`] for a path that cannot be written into a unit, such as a home directory with a line break in its name.
 pub(super) fn render(layout: &Layout, listen: &[String], confinement: Confinement) -> Result<Units, Error> {
     let invalid = |error: Invalid| Error::Choice(error.to_string());
     let word = |path: &Path| ExecWord::new(path).map_err(invalid);

@@ -70,9 +70,6 @@ pub(super) struct Choices {
 
 impl Asked {
     /// Refuses what a user's service cannot have.
-    ///
-    /// # Errors
-    /// [`Error::Choice`].
     pub(super) fn check_development(&self, root: Option<&Path>) -> Result<(), Error> {
         let options = [
             ("--root", root.is_some()),
@@ -90,9 +87,7 @@ impl Asked {
 }
 
 /// `mcpeg`, or `mcpeg-NAME` for an instance.
-///
-/// # Errors
-/// [`Error::Choice`] for a name that not every tool would accept in an account, a unit and a path.
+/// Fails with [`Error::Choice`] for a name that not every tool would accept in an account, a unit and a path.
 pub(super) fn name(instance: Option<&str>) -> Result<String, Error> {
     let Some(instance) = instance else { return Ok(NAME.to_owned()) };
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
@@ -150,9 +145,6 @@ impl Choices {
     }
 
     /// Refuses what could not have been chosen: a receipt is a file, in which anything can stand.
-    ///
-    /// # Errors
-    /// [`Error::Choice`].
     pub(super) fn check(&self) -> Result<(), Error> {
         check_prefix(&self.prefix)?;
         check_account(&self.user)?;
@@ -161,9 +153,7 @@ impl Choices {
     }
 
     /// What holds if this was asked for now, and that was chosen before.
-    ///
-    /// # Errors
-    /// [`Error::Choice`] for what cannot be, [`Error::Differs`] for what cannot be changed in place.
+    /// Fails with [`Error::Choice`] for what cannot be, [`Error::Differs`] for what cannot be changed in place.
     pub(super) fn settle(name: &str, asked: &Asked, before: Option<&Self>) -> Result<Self, Error> {
         let mut choices = before.cloned().unwrap_or_else(|| Self::default_of(name));
         if let Some(prefix) = &asked.prefix {

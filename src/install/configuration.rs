@@ -12,9 +12,6 @@ use crate::config::{self, Config, ListenAddr, Transport};
 use crate::render::Confinement;
 
 /// Refuses a file that is no valid configuration beside the `conf.d` of the target.
-///
-/// # Errors
-/// [`Error::Configuration`].
 pub(super) fn check(target: &Target, file: &Path) -> Result<(), Error> {
     let fragments = target.tree().outside(&target.layout().drop_ins);
     match config::candidate(file, &fragments) {
@@ -29,9 +26,6 @@ pub(super) fn check(target: &Target, file: &Path) -> Result<(), Error> {
 }
 
 /// Refuses to start a service whose configuration, which stays as it is, is wrong.
-///
-/// # Errors
-/// [`Error::Configuration`].
 pub(super) fn check_installed(target: &Target) -> Result<(), Error> {
     let file = target.tree().outside(&target.layout().configuration);
     match check(target, &file) {

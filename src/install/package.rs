@@ -36,9 +36,6 @@ impl Package {
 }
 
 /// What the package managers know of mcpeg below the root.
-///
-/// # Errors
-/// Those of looking and of running dpkg-query(1) and rpm(8).
 pub(super) fn find(tree: &Tree) -> Result<Option<Package>, Error> {
     let root = tree.path().display().to_string();
     let place = format!("--admindir={}/var/lib/dpkg", root.trim_end_matches('/'));

@@ -191,9 +191,6 @@ impl Receipt {
     }
 
     /// Reads the receipt below the root; `None` if there is none.
-    ///
-    /// # Errors
-    /// [`Error::Receipt`], [`Error::NewerReceipt`], [`Error::File`].
     pub(super) fn read(tree: &Tree, path: &Path) -> Result<Option<Self>, Error> {
         /// The part of the format that no version changes.
         #[derive(Deserialize)]
@@ -216,9 +213,7 @@ impl Receipt {
     }
 
     /// Refuses a receipt that names something which an installation with this layout does not write.
-    ///
-    /// # Errors
-    /// [`Error::StrangePath`], and [`Error::Choice`] for choices that could not have been made.
+    /// Fails with [`Error::StrangePath`], and [`Error::Choice`] for choices that could not have been made.
     pub(super) fn check(&self, layout: &Layout) -> Result<(), Error> {
         if !layout.is_users() {
             self.choices.check()?;
@@ -274,9 +269,6 @@ impl Receipt {
     }
 
     /// Writes the receipt, durably. On the first call, its directory appears with it.
-    ///
-    /// # Errors
-    /// [`Error::File`].
     pub(super) fn save(&mut self, tree: &Tree, layout: &Layout) -> Result<(), Error> {
         let Layout { state, receipt, .. } = layout;
         let directory = account::access(tree, layout, DIRECTORY_RIGHTS)?;
@@ -308,9 +300,6 @@ impl Receipt {
 
     /// Writes the receipt of a removal, which is never longer than the one that is there: without room for a second file,
     /// over the bytes of the first.
-    ///
-    /// # Errors
-    /// [`Error::File`].
     pub(super) fn save_shorter(&mut self, tree: &Tree, layout: &Layout) -> Result<(), Error> {
         match self.save(tree, layout) {
             Err(error) if error.is_full() => {
@@ -330,9 +319,6 @@ impl Receipt {
     }
 
     /// Removes the receipt with those directories of its own that were made for it.
-    ///
-    /// # Errors
-    /// [`Error::File`].
     pub(super) fn destroy(&self, tree: &Tree, layout: &Layout) -> Result<(), Error> {
         let state = layout.state.as_path();
         if tree.look(state)?.is_none() {
@@ -366,9 +352,6 @@ impl Receipt {
 }
 
 /// Whether a killed command left a receipt's directory that was coming or going.
-///
-/// # Errors
-/// [`Error::File`].
 pub(super) fn is_untidy(tree: &Tree, layout: &Layout) -> Result<bool, Error> {
     for path in layout::above(&layout.receipt) {
         if tree.look(&path.with_file_name(UNFINISHED))?.is_some() {
@@ -379,9 +362,6 @@ pub(super) fn is_untidy(tree: &Tree, layout: &Layout) -> Result<bool, Error> {
 }
 
 /// Removes what a killed command left of a receipt's directory that was coming or going.
-///
-/// # Errors
-/// [`Error::File`].
 pub(super) fn tidy(tree: &Tree, layout: &Layout) -> Result<(), Error> {
     for path in layout::above(&layout.receipt) {
         removal::remove_tree(tree, &path.with_file_name(UNFINISHED))?;
@@ -390,9 +370,6 @@ pub(super) fn tidy(tree: &Tree, layout: &Layout) -> Result<(), Error> {
 }
 
 /// The receipts of the other instances, by their names.
-///
-/// # Errors
-/// Those of [`Receipt::read`].
 pub(super) fn others(tree: &Tree, layout: &Layout) -> Result<Vec<(String, Receipt)>, Error> {
     let place = layout.state.parent().unwrap_or(Path::new("/"));
     let mut names: Vec<String> =

@@ -165,9 +165,6 @@ impl Target {
     }
 
     /// Keeps other installations and uninstallations of the same root, or of the same user, away.
-    ///
-    /// # Errors
-    /// [`Error::Busy`].
     pub(super) fn lock(&self) -> Result<Lock, Error> {
         if !self.layout.is_users() {
             return self.tree.lock(Path::new("/"));

@@ -57,9 +57,6 @@ pub fn configured_listener(target: &Installation) -> Option<ListenAddr> {
 }
 
 /// Proves that the service works.
-///
-/// # Errors
-/// [`Error::Service`].
 pub(super) fn service(installation: &Installation) -> Result<Proof, Error> {
     let layout = installation.layout();
     let failed = |why| service::failed(layout, why);
@@ -88,9 +85,6 @@ fn listener(layout: &Layout) -> Result<ListenAddr, String> {
 }
 
 /// The first listener of a configuration file.
-///
-/// # Errors
-/// Those of [`config::candidate`].
 fn configured(file: &Path) -> Result<ListenAddr, config::Error> {
     let config = config::candidate(file, &config::fragment_directory(file))?;
     Ok(config.server.listen.into_iter().next().expect("a configuration has a listener"))

@@ -49,15 +49,10 @@ pub(crate) trait SessionJournal: Debug + Send + Sync {
     fn close(&self, empty: bool);
 
     /// Holds exactly these sessions from now on, which are asked for as [`SessionJournal::put`] does it.
-    ///
-    /// # Errors
-    /// When they cannot be written; what was there before is still there then.
+    /// Fails when they cannot be written; what was there before is still there then.
     fn replace(&self, sessions: &dyn Fn() -> Vec<(String, String)>) -> io::Result<()>;
 
     /// The same, also where another process has put its own there: that one is dead and this one serves on.
-    ///
-    /// # Errors
-    /// As [`SessionJournal::replace`].
     fn reclaim(&self, sessions: &dyn Fn() -> Vec<(String, String)>) -> io::Result<()>;
 }
 
@@ -123,9 +118,7 @@ struct Written {
 
 impl JournalFile {
     /// The sessions that a file holds; none if there is none.
-    ///
-    /// # Errors
-    /// When it cannot be read, or somebody else could have written it: it decides who has a session.
+    /// Fails when it cannot be read, or somebody else could have written it: it decides who has a session.
     pub(crate) fn read(path: &Path) -> io::Result<Vec<Persisted>> {
         let mut file = match open_untrusted(path, Owners::Ours) {
             Ok((file, metadata)) if metadata.mode() & WRITABLE == 0 => BufReader::new(file),

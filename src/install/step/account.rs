@@ -17,9 +17,6 @@ pub(in crate::install) struct Account;
 
 impl Account {
     /// The step for the account of the target.
-    ///
-    /// # Errors
-    /// [`Error::File`].
     pub(in crate::install) fn plan(target: &Target) -> Result<Step, Error> {
         let there = account::find(target.tree(), target.layout())?.is_some();
         Ok(Step::new(if there { Act::Same } else { Act::Create }, Self))

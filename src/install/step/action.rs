@@ -96,23 +96,14 @@ pub(in crate::install) trait Action: Debug {
     }
 
     /// Carries the step out.
-    ///
-    /// # Errors
-    /// Those of the act.
     fn apply(&self, act: &Act, target: &Target, listener: &mut Listener<'_>) -> Result<(), Error>;
 
     /// Restores what was there before [`Action::apply`], however far that came; whether there is such a way back.
-    ///
-    /// # Errors
-    /// Those of the way back.
     fn revert(&self, _act: &Act, _target: &Target) -> Result<bool, Error> {
         Ok(false)
     }
 
     /// After all steps are reverted: has a program take up again what was restored.
-    ///
-    /// # Errors
-    /// Those of the program.
     fn resume(&self, _act: &Act, _target: &Target, _listener: &mut Listener<'_>) -> Result<(), Error> {
         Ok(())
     }
@@ -222,9 +213,6 @@ impl Step {
     }
 
     /// Carries the step out.
-    ///
-    /// # Errors
-    /// Those of the act.
     pub(in crate::install) fn apply(
         &self,
         target: &Target,
@@ -234,17 +222,11 @@ impl Step {
     }
 
     /// Restores what was there before [`Step::apply`], however far that came; whether there is such a way back.
-    ///
-    /// # Errors
-    /// Those of the way back.
     pub(in crate::install) fn revert(&self, target: &Target) -> Result<bool, Error> {
         if self.acts() { self.action.revert(&self.act, target) } else { Ok(false) }
     }
 
     /// After all steps are reverted: has a program take up again what was restored.
-    ///
-    /// # Errors
-    /// Those of the program.
     pub(in crate::install) fn resume(
         &self,
         target: &Target,

@@ -15,9 +15,6 @@ pub(in crate::install) struct BootLink;
 impl BootLink {
     /// The step for the link of the target. `unfinished` is a receipt of a command that did not come to its end, `masked` a
     /// unit that the administrator lets nobody start.
-    ///
-    /// # Errors
-    /// [`Error::File`].
     pub(in crate::install) fn plan(target: &Target, unfinished: bool, masked: bool) -> Result<Step, Error> {
         // A link to the unit of somebody else, such as a package, would dangle when that goes.
         let link = target.tree().link(&target.layout().wants_link)?;

@@ -29,9 +29,6 @@ impl Directory {
     /// The step for one directory; `None` for those that appear with the receipt, before the first step. Directories that were
     /// there before keep their mode and owner. Those that systemd sees to (systemd.exec(5) `StateDirectory=`) shall have
     /// what it would give them at the next start.
-    ///
-    /// # Errors
-    /// [`Error::NotADirectory`], and those of looking.
     pub(in crate::install) fn plan(
         target: &Target,
         path: PathBuf,

@@ -34,9 +34,6 @@ pub(in crate::install) struct File {
 
 impl File {
     /// The step for a file that shall hold this, whatever is there now; what somebody else wrote is refused.
-    ///
-    /// # Errors
-    /// [`Error::Foreign`], and those of looking.
     pub(in crate::install) fn plan(
         target: &Target,
         path: &Path,
@@ -58,9 +55,6 @@ impl File {
     }
 
     /// The step with an act that was decided elsewhere; `found` is what [`existing`] found.
-    ///
-    /// # Errors
-    /// [`Error::File`].
     pub(in crate::install) fn with_act(
         act: Act,
         path: &Path,
@@ -76,9 +70,7 @@ impl File {
 }
 
 /// Digest, mode and owner of a plain file; `None` if nothing is there.
-///
-/// # Errors
-/// [`Error::Foreign`] for what is no plain file, and those of looking.
+/// Fails with [`Error::Foreign`] for what is no plain file, and those of looking.
 pub(in crate::install) fn existing(target: &Target, path: &Path) -> Result<Option<(Digest, Access)>, Error> {
     let tree = target.tree();
     let Some(found) = tree.look(path)? else { return Ok(None) };

@@ -32,9 +32,6 @@ pub(in crate::install) enum Change {
 impl Service {
     /// The step for the service, and why there is nothing to probe afterwards. The administrator may have `masked` the unit,
     /// or `disabled` its start at boot.
-    ///
-    /// # Errors
-    /// Those of asking systemd.
     pub(in crate::install) fn plan(
         target: &Target,
         change: Change,

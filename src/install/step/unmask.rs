@@ -16,9 +16,6 @@ pub(in crate::install) struct Unmask([PathBuf; 2]);
 
 impl Unmask {
     /// The step where there is such a mask.
-    ///
-    /// # Errors
-    /// [`Error::File`].
     pub(in crate::install) fn plan(target: &Target) -> Result<Option<Step>, Error> {
         let mask = shadow::leftover_mask(target.tree(), target.layout())?;
         Ok(mask.map(|mask| Step::new(Act::Create, Self(mask))))

@@ -46,9 +46,7 @@ struct Job {
 
 impl Archive {
     /// Starts the thread. It ends with the process, whatever it does at that moment.
-    ///
-    /// # Errors
-    /// When there can be no thread.
+    /// Fails when there can be no thread.
     pub(crate) fn start(log: &Path) -> io::Result<Self> {
         let (sender, jobs) = mpsc::channel::<Job>();
         let log = log.to_owned();

@@ -21,10 +21,7 @@ const MODE: u32 = 0o640;
 pub(crate) struct Owner(#[expect(dead_code, reason = "the descriptor holds the lock")] File);
 
 impl Owner {
-    /// Takes the lock; `None` if another process has it.
-    ///
-    /// # Errors
-    /// When the lock file cannot be made or locked.
+    /// Takes the lock; `None` if another process has it. Fails when the lock file cannot be made or locked.
     pub(crate) fn take(log: &Path) -> io::Result<Option<Self>> {
         let (file, _) = open_or_create(&lock_path(log), MODE, Owners::Ours)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
