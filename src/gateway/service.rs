@@ -1,7 +1,6 @@
 //! The gateway as the daemon sees it: start, serve, report, reload, hand over, stop. It is made of parts that own their
 //! state; this file is where they are put together, and nobody else sees all of them.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +29,7 @@ use super::upstream_tasks::UpstreamTasks;
 use crate::config::{Config, Prefix};
 use crate::drain::Watch;
 use crate::handover::channel::Sender;
-use crate::handover::{ChildMessage, ChildTransfer, Offer, Permits, Round, Session as SavedSession};
+use crate::handover::Offer;
 use crate::sys::net::Listener;
 
 /// How long ending everything may take where nobody is in a hurry.
@@ -218,117 +217,30 @@ impl Gateway {
         prepared.commit(&self.0.routing, &self.0.changes, (&self.0.upstreams, &self.0.sessions), drain);
     }
 
-    /// Remembers sessions in a file from now on, which must be this process's alone; with `revive`, those that the file
-    /// holds go on. A file that cannot be used is no reason not to serve.
-    pub fn remember_sessions(&self, file: &Path, revive: bool) {
-        self.0.sessions.remember_in(file, revive);
-    }
-
-    /// Writes the file of sessions anew, whatever lies there now: another process that had it is dead.
-    pub fn remember_again(&self) {
-        self.0.sessions.reclaim();
-    }
-
     /// Opens the way to the process before or after this one.
     pub fn set_peer(&self, peer: Sender) {
         self.0.peer.set(peer);
         self.0.owners.tell_all();
     }
 
-    /// Takes what the other process tells of a request that one of them has put aside.
-    pub fn round(&self, word: Round) {
-        self.0.continuations.told(word);
+    /// Legacy sessions.
+    pub(crate) fn sessions(&self) -> &Arc<SessionStore> {
+        &self.0.sessions
     }
 
-    /// Waits until no client can come back for a request that is put aside here.
-    pub async fn rounds_over(&self) {
-        self.0.continuations.over().await;
+    /// Requests that one of two processes has put aside.
+    pub(crate) fn continuations(&self) -> &Arc<Continuations> {
+        &self.0.continuations
+    }
+
+    /// Children on their way between two processes.
+    pub(crate) fn children(&self) -> &ChildHandover {
+        &self.0.children
     }
 
     /// Leaves new connections to wait in the kernel, or accepts them again.
     pub fn pause(&self, paused: bool) {
         self.0.paused.send_replace(paused);
-    }
-
-    /// The state of every session.
-    #[must_use]
-    pub fn sessions(&self) -> Vec<SavedSession> {
-        self.0.sessions.all().iter().map(|session| session.saved()).collect()
-    }
-
-    /// The state of a session, if it is known here.
-    #[must_use]
-    pub fn session(&self, id: &str) -> Option<SavedSession> {
-        self.0.sessions.get(id).map(|session| session.saved())
-    }
-
-    /// Keeps a session that another process has begun.
-    pub fn keep_session(&self, state: SavedSession) {
-        self.0.sessions.restore(state);
-    }
-
-    /// Ends a session of which its client has said so in another process.
-    pub async fn end_session(&self, id: &str) {
-        self.0.sessions.end(id).await;
-    }
-
-    /// Takes a client's message about a request in flight here, which came to another process.
-    pub async fn deliver(&self, id: &str, body: &str) {
-        self.0.sessions.deliver(id, body).await;
-    }
-
-    /// The children that the next process may have, as text.
-    #[must_use]
-    pub fn offers(&self) -> Vec<Offer> {
-        self.0.children.offers()
-    }
-
-    /// Stops to use the children that were offered, as far as they still run and read, and packs them. Requests for
-    /// them wait until [`Self::lend`] or [`Self::take_back`].
-    pub async fn hand_over(&self) -> Vec<ChildTransfer> {
-        self.0.children.hand_over().await
-    }
-
-    /// Goes on with the children: the next process does not serve.
-    pub fn take_back(&self) {
-        self.0.children.take_back();
-    }
-
-    /// Leaves the children to the next process, and sends it what is to be written.
-    pub fn lend(&self) {
-        self.0.children.lend();
-    }
-
-    /// Takes a child that the process before has packed.
-    pub fn receive(&self, parcel: ChildTransfer) {
-        self.0.children.receive(parcel);
-    }
-
-    /// Goes on with the children of the process before, which reads and writes no more once `say` has told it that this
-    /// one serves.
-    pub fn adopt(&self, say: impl FnOnce()) {
-        self.0.children.adopt(say);
-    }
-
-    /// Takes what the other process tells of a child.
-    pub fn told(&self, word: &ChildMessage) {
-        self.0.children.told(word);
-    }
-
-    /// Lets the next process give the turns at upstreams that take only so many requests at once, and tells it which of them
-    /// this one has.
-    pub fn share_turns(&self) {
-        self.0.children.share_turns();
-    }
-
-    /// Gives the turns itself again: the next process does not serve.
-    pub fn take_turns_back(&self) {
-        self.0.children.take_turns_back();
-    }
-
-    /// Takes what the other process tells of turns.
-    pub fn turn_told(&self, word: Permits) {
-        self.0.children.turn_told(word);
     }
 
     /// The other process has ended. What is still held for it is taken back by whoever has handed it over.
@@ -366,11 +278,6 @@ impl Gateway {
         &self.0.changes
     }
 
-    /// Legacy sessions.
-    #[cfg(test)]
-    pub(super) fn session_store(&self) -> &SessionStore {
-        &self.0.sessions
-    }
 
     /// Ends all sessions and upstreams.
     async fn end(&self) {

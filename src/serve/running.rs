@@ -172,7 +172,7 @@ pub(super) async fn abandon_upgrade(serving: &mut Serving<'_>) {
 
 /// Makes what a new process may have taken over ours again, after it has failed and is dead.
 fn restore(serving: &mut Serving<'_>) {
-    serving.gateway.remember_again();
+    serving.gateway.sessions().reclaim();
     if let Some(server) = serving.files.restore() {
         serving.control.serve(server);
     }

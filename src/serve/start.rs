@@ -276,7 +276,7 @@ fn start(origin: Origin<'_>, parent: &mut Parent) -> Result<Outcome, Error> {
                 let addresses = serving.acceptor.addresses().to_vec();
                 // While another process serves, sessions and connections are its.
                 if !succeeding {
-                    gateway.remember_sessions(&serving.files.paths().sessions(), true);
+                    gateway.sessions().remember_in(&serving.files.paths().sessions(), true);
                     serving.acceptor.accept()?;
                 }
                 // The upstreams are there, and we answer ourselves; given up when a signal comes or the launcher goes.

@@ -77,7 +77,7 @@ async fn drain(serving: &mut Serving<'_>) -> Exit {
         }
         if let Some(successor) = successor {
             // Clients come back for these to the process after this one.
-            let _ = tokio::time::timeout_at(deadline, serving.gateway.rounds_over()).await;
+            let _ = tokio::time::timeout_at(deadline, serving.gateway.continuations().over()).await;
             successor.send_sessions(&serving.gateway).await;
         }
         serving.gateway.stop_by(deadline).await;

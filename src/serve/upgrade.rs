@@ -17,6 +17,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use scopeguard::ScopeGuard;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
@@ -28,7 +29,6 @@ use super::accept::Acceptor;
 use super::bootstrap::Invocation;
 use super::peer::PeerChannel;
 use super::reload::Asker;
-use super::rollback::{Loan, Pause, Turns};
 use super::run_files::RunFiles;
 use crate::config::Source;
 use crate::control::Upgraded;
@@ -161,6 +161,9 @@ pub(super) struct Attempt {
     pub result: Result<Successor, (Failure, bool)>,
 }
 
+/// What the gateway takes back when this is dropped, because an upgrade has failed.
+type Undone = ScopeGuard<Gateway, fn(Gateway)>;
+
 /// The process that has taken over.
 #[derive(Debug)]
 pub(super) struct Successor {
@@ -173,7 +176,7 @@ pub(super) struct Successor {
     /// What it understands.
     extensions: u32,
     /// The children that it has.
-    loan: Loan,
+    loan: Undone,
 }
 
 impl Successor {
@@ -184,7 +187,7 @@ impl Successor {
 
     /// Leaves the children to it. Nobody ends it from here on.
     pub(super) fn release(self) -> Released {
-        self.loan.keep();
+        ScopeGuard::into_inner(self.loan).children().lend();
         self.candidate.release();
         Released { peer: self.peer, reloads: self.extensions > 0 }
     }
@@ -246,7 +249,7 @@ impl Offer {
             background,
             listeners: acceptor.listeners().outline(),
             files: socket_files,
-            children: gateway.offers(),
+            children: gateway.children().offers(),
         };
         let missing = || Failure::Pass(std::io::ErrorKind::NotFound.into());
         Ok(Self {
@@ -283,17 +286,22 @@ impl Offer {
         let mut peer = PeerChannel::to_successor(stream, plan, &self.gateway, reloads);
         let prepared = tokio::time::timeout_at(deadline, peer.stage(&Message::Prepared)).await;
         settle(prepared, &mut candidate, self.limit).map_err(early)?;
-        let pause = Pause::begin(&self.gateway);
+        let undone = |undo: fn(Gateway)| -> Undone { scopeguard::guard(self.gateway.clone(), undo) };
+        self.gateway.pause(true);
+        let pause = undone(|gateway| gateway.pause(false));
         if !peer.send_sessions(&self.gateway).await {
             return Err(early(candidate.late(READ_LIMIT)));
         }
-        let turns = if extensions > 0 { Some(Turns::share(&self.gateway)) } else { None };
+        let turns = (extensions > 0).then(|| {
+            self.gateway.children().share_turns();
+            undone(|gateway| gateway.children().take_turns_back())
+        });
         // From here on it is dropped first, and with that dead, before anything is taken back from it.
         let mut candidate = candidate;
         peer.sender().send(&Message::Go);
         let ready = tokio::time::timeout(STEP_LIMIT, peer.stage(&Message::Ready)).await;
         settle(ready, &mut candidate, STEP_LIMIT).map_err(early)?;
-        let loan = Loan::begin(&self.gateway);
+        let loan = undone(|gateway| gateway.children().take_back());
         let mut candidate = candidate;
         peer.send_children(&self.gateway, &descriptors).await.map_err(Failure::Pass).map_err(early)?;
         peer.sender().send(&Message::Commit);
@@ -305,10 +313,8 @@ impl Offer {
             let confirmed = tokio::time::timeout(STEP_LIMIT, peer.stage(&Message::Confirmed)).await;
             settle(confirmed, &mut candidate, STEP_LIMIT).map_err(late)?;
         }
-        pause.keep();
-        if let Some(turns) = turns {
-            turns.keep();
-        }
+        ScopeGuard::into_inner(pause);
+        drop(turns.map(ScopeGuard::into_inner));
         Ok(Successor { candidate, peer, pid, extensions, loan })
     }
 }

@@ -14,7 +14,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::connection::Link;
@@ -38,8 +38,8 @@ enum Due {
 }
 
 /// Begins to read lists again; the task ends with the connection.
-pub(crate) fn reconcile(link: &Arc<Link>) -> AbortHandle {
-    tokio::spawn(run(Arc::downgrade(link))).abort_handle()
+pub(crate) fn reconcile(link: &Arc<Link>) -> JoinHandle<()> {
+    tokio::spawn(run(Arc::downgrade(link)))
 }
 
 /// Whether lists are read again because of their age.

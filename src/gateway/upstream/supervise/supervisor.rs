@@ -10,9 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::current::Current;
 use super::demand::Demand;
@@ -509,9 +508,9 @@ impl Upstream {
         if link.era() == Era::Legacy && !goes_on {
             self.changes.any_updated(self.connector.name());
         }
-        let _reading = Aborted(reconcile(&link));
+        let _reading = AbortOnDropHandle::new(reconcile(&link));
         let listening = tokio::spawn(listen(Arc::clone(&link), self.followers.subscribed()));
-        let _listening = Aborted(listening.abort_handle());
+        let _listening = AbortOnDropHandle::new(listening);
         let end = self.health_watch().until_end(&link).await;
         if end == End::Idle || end == End::Replaced {
             return Ok(end);
@@ -567,15 +566,6 @@ impl Upstream {
         };
         // Together: none waits for another's peer.
         tokio::join!(native, others);
-    }
-}
-
-/// Aborts a task when dropped.
-struct Aborted(AbortHandle);
-
-impl Drop for Aborted {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 
