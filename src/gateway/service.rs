@@ -28,8 +28,8 @@ use super::upstream::Builtin;
 use super::upstream_tasks::UpstreamTasks;
 use crate::config::{Config, Prefix};
 use crate::drain::Watch;
-use crate::handover::channel::Sender;
 use crate::handover::Offer;
+use crate::handover::channel::Sender;
 use crate::sys::net::Listener;
 
 /// How long ending everything may take where nobody is in a hurry.
@@ -277,7 +277,6 @@ impl Gateway {
     pub(super) fn changes(&self) -> &Changes {
         &self.0.changes
     }
-
 
     /// Ends all sessions and upstreams.
     async fn end(&self) {

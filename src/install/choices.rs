@@ -5,6 +5,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use fieldwork::Fieldwork;
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
@@ -53,14 +54,17 @@ pub struct Asked {
 }
 
 /// What holds for an installation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Fieldwork)]
 #[serde(deny_unknown_fields)]
+#[fieldwork(get, vis = "pub(super)")]
 pub(super) struct Choices {
     /// Where program, manual and completions are.
     prefix: PathBuf,
     /// The account that the service runs under.
+    #[field = false]
     user: String,
     /// Its group.
+    #[field = false]
     group: String,
     /// Where the default configuration listens; empty is the program's default.
     listen: Vec<String>,
@@ -124,24 +128,9 @@ impl Choices {
         Self { prefix: prefix.to_owned(), user, group, listen: default.listen, enable: default.enable }
     }
 
-    /// Where program, manual and completions are.
-    pub(super) fn prefix(&self) -> &Path {
-        &self.prefix
-    }
-
     /// The account that the service runs under, and its group.
     pub(super) fn account(&self) -> (&str, &str) {
         (&self.user, &self.group)
-    }
-
-    /// Where the default configuration listens; empty is the program's default.
-    pub(super) fn listen(&self) -> &[String] {
-        &self.listen
-    }
-
-    /// Whether the service is started at boot.
-    pub(super) fn enable(&self) -> bool {
-        self.enable
     }
 
     /// Refuses what could not have been chosen: a receipt is a file, in which anything can stand.

@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use fieldwork::Fieldwork;
+
 use super::error::Error;
 use super::layout::Layout;
 use super::privileged::files;
@@ -80,25 +82,17 @@ pub(super) fn needs(target: &Target, asked: Option<&Path>) -> Needs {
 const WIDE: Confinement = Confinement { children: true, loopback: false };
 
 /// What a configuration asks of the service.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Fieldwork)]
+#[fieldwork(get, vis = "pub(super)")]
 pub(super) struct Needs {
     /// Where it listens; empty if that cannot be told.
     listen: Vec<ListenAddr>,
     /// How far it can be confined.
+    #[field(get(copy))]
     confinement: Confinement,
 }
 
 impl Needs {
-    /// Where it listens; empty if that cannot be told.
-    pub(super) fn listen(&self) -> &[ListenAddr] {
-        &self.listen
-    }
-
-    /// How far it can be confined.
-    pub(super) fn confinement(&self) -> Confinement {
-        self.confinement
-    }
-
     /// Those of a configuration.
     fn of(config: &Config) -> Self {
         let children =

@@ -9,6 +9,7 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use fieldwork::Fieldwork;
 use serde::{Deserialize, Serialize};
 
 use super::account::{self, Owner, Rights};
@@ -28,14 +29,16 @@ const DIRECTORY_RIGHTS: Rights = Rights::new(0o755, Owner::Root);
 const RECEIPT_RIGHTS: Rights = Rights::new(0o644, Owner::Root);
 
 /// The receipt.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Fieldwork)]
 #[serde(deny_unknown_fields)]
+#[fieldwork(opt_in, get, vis = "pub(super)")]
 pub(super) struct Receipt {
     /// The version of this format.
     version: u32,
     /// The version of the mcpeg that wrote it.
     program: String,
     /// How far the last command came.
+    #[field(get(copy))]
     state: State,
     /// The digest of the default configuration that the operator was last given, in place or beside an edited one.
     /// Version 1 did not have it.
@@ -43,11 +46,14 @@ pub(super) struct Receipt {
     default_configuration: Option<Digest>,
     /// What was chosen. Before version 3 there was no choice.
     #[serde(default = "no_choice")]
+    #[field(get)]
     choices: Choices,
     /// How the unit is confined. Version 3 has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[field(get(copy))]
     confinement: Option<Confinement>,
     /// What was intended, in the order of the steps.
+    #[field(get)]
     entries: Vec<Entry>,
 }
 
@@ -138,26 +144,6 @@ impl Receipt {
             confinement: None,
             entries: Vec::new(),
         }
-    }
-
-    /// How far the last command came.
-    pub(super) fn state(&self) -> State {
-        self.state
-    }
-
-    /// What was chosen.
-    pub(super) fn choices(&self) -> &Choices {
-        &self.choices
-    }
-
-    /// How the unit is confined.
-    pub(super) fn confinement(&self) -> Option<Confinement> {
-        self.confinement
-    }
-
-    /// What was intended, in the order of the steps.
-    pub(super) fn entries(&self) -> &[Entry] {
-        &self.entries
     }
 
     /// An installation by this program begins.

@@ -11,7 +11,6 @@ use crate::daemon::listen::Listeners;
 use crate::drain::{Trigger, Watch};
 use crate::gateway::Gateway;
 use crate::sys::net::{Address, Listener};
-use crate::systemd::Notifier;
 
 /// Listeners whose files are removed when this is dropped.
 #[derive(Debug)]
@@ -67,6 +66,11 @@ impl Acceptor {
         self.listeners.listeners()
     }
 
+    /// The listeners, to change what they are to whom.
+    pub(super) fn listeners_mut(&mut self) -> &mut Listeners {
+        &mut self.listeners.0
+    }
+
     /// Where they can be reached.
     pub(super) fn addresses(&self) -> &[Address] {
         self.listeners().addresses()
@@ -108,26 +112,6 @@ impl Acceptor {
             self.leaving += 1;
         }
         (added, removed)
-    }
-
-    /// Brings the service manager's descriptor store up to date.
-    pub(super) fn store(&mut self, notifier: &Notifier) {
-        self.listeners.0.store(notifier);
-    }
-
-    /// Takes the files over that the process before this one had.
-    pub(super) fn own_files(&mut self) {
-        self.listeners.0.own_files();
-    }
-
-    /// Leaves the files to the process after this one.
-    pub(super) fn give_files_up(&mut self) {
-        self.listeners.0.give_files_up();
-    }
-
-    /// Closes our handles: the kernel refuses new connections as soon as nobody accepts any more.
-    pub(super) fn close(&mut self) {
-        self.listeners.0.close();
     }
 
     /// Waits until a listener that was drained alone is done, or until another has ended, which is an error. Never ends

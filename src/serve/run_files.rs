@@ -7,19 +7,25 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use fieldwork::Fieldwork;
+
 use super::error::Error;
 use crate::daemon::control::Server;
 use crate::daemon::{self, Lock, Record, RunPaths};
 
 /// The run-time files.
+#[derive(Fieldwork)]
+#[fieldwork(get, vis = "pub(super)")]
 pub(super) struct RunFiles {
     /// Where they are.
     paths: RunPaths,
     /// The proof that we may touch them.
+    #[field = false]
     lock: Lock,
     /// What is known about this process.
     record: Record,
     /// Whether they are ours.
+    #[field(get = are_owned)]
     owned: bool,
 }
 
@@ -30,21 +36,6 @@ impl RunFiles {
             lock.describe(&record)?;
         }
         Ok(Self { paths, lock, record, owned })
-    }
-
-    /// Where they are.
-    pub(super) fn paths(&self) -> &RunPaths {
-        &self.paths
-    }
-
-    /// What is known about this process.
-    pub(super) fn record(&self) -> &Record {
-        &self.record
-    }
-
-    /// Whether they are ours.
-    pub(super) fn are_owned(&self) -> bool {
-        self.owned
     }
 
     /// A second handle of the lock, for the process after this one.

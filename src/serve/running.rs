@@ -91,7 +91,7 @@ fn reload(serving: &mut Serving<'_>, step: reload::Step) {
                 Ok(ready) => {
                     let (old, acceptor) = (&serving.config, &mut serving.acceptor);
                     let (config, done) = ready.commit(old, acceptor, &serving.gateway, serving.log);
-                    serving.acceptor.store(&serving.notifier);
+                    serving.acceptor.listeners_mut().store(&serving.notifier);
                     serving.files.set_drain_timeout(config.server.drain_timeout);
                     serving.config = Arc::new(config);
                     serving.control.show(serving.template());
@@ -140,7 +140,7 @@ async fn end_upgrade(serving: &mut Serving<'_>, attempt: Attempt) -> bool {
             let pid = successor.pid();
             serving.files.give_up();
             serving.log.yield_rotation();
-            serving.acceptor.give_files_up();
+            serving.acceptor.listeners_mut().give_files_up();
             // Before the manager hears of it, so that the new process is nobody's child when it is named.
             let released = successor.release();
             serving.notifier.hand_over(pid).await;

@@ -147,10 +147,8 @@ fn start(origin: Origin<'_>, parent: &mut Parent) -> Result<Outcome, Error> {
             Notifier::from_environment().forget_now(&unwanted);
             let waiting = passed.waiting.take();
             let listeners = SocketFiles::of(Listeners::bind(&config.server.listen, passed, paths.owners())?);
-            let invocation = Invocation { source, user, background };
-            let (welcome, children) = (options.welcome, None);
             let boot = Bootstrap {
-                invocation,
+                invocation: Invocation { source, user, background },
                 config,
                 paths,
                 lock,
@@ -158,8 +156,8 @@ fn start(origin: Origin<'_>, parent: &mut Parent) -> Result<Outcome, Error> {
                 listeners,
                 credentials,
                 waiting,
-                welcome,
-                children,
+                welcome: options.welcome,
+                children: None,
             };
             (boot, options.mode)
         }
@@ -202,29 +200,17 @@ fn start(origin: Origin<'_>, parent: &mut Parent) -> Result<Outcome, Error> {
     // Where it cannot be raised, there may be fewer connections.
     let _ = limits::raise_open_files();
     boot.give_root_up()?;
-    let Bootstrap {
-        invocation,
-        config,
-        paths,
-        lock,
-        stale,
-        listeners,
-        credentials,
-        mut waiting,
-        welcome,
-        children,
-    } = boot;
     // After detaching the pid is another, and until it is in the record, contenders wait. While another process serves, the
     // record is its.
-    let record = own_record(&config, &paths)?;
-    let mut files = RunFiles::new(paths, lock, record, !succeeding)?;
+    let record = own_record(&boot.config, &boot.paths)?;
+    let mut files = RunFiles::new(boot.paths, boot.lock, record, !succeeding)?;
     // The log.
-    let log = log::init(&config.log, console)?;
-    if let Some(pid) = stale {
+    let log = log::init(&boot.config.log, console)?;
+    if let Some(pid) = boot.stale {
         let pid_file = files.paths().pid_file.display();
         tracing::info!(pid, %pid_file, "replacing a pid file that was left behind");
     }
-    if let Some(credentials) = &credentials {
+    if let Some(credentials) = &boot.credentials {
         privileges::log_user(credentials, files.record().executable.as_deref());
     }
     // The runtime: from here on there are threads.
@@ -234,8 +220,8 @@ fn start(origin: Origin<'_>, parent: &mut Parent) -> Result<Outcome, Error> {
         runtime.block_on(async {
             let signals = Signals::install().map_err(Error::Signals)?;
             // The upstreams begin.
-            let (offers, descriptors) = children.unzip();
-            let gateway = Gateway::start(&config, offers.unwrap_or_default())?;
+            let (offers, descriptors) = boot.children.unzip();
+            let gateway = Gateway::start(&boot.config, offers.unwrap_or_default())?;
             let (trigger, watch) = drain::channel();
             gateway.drain_with(watch.clone());
             let handle = log.handle();
@@ -255,15 +241,16 @@ fn start(origin: Origin<'_>, parent: &mut Parent) -> Result<Outcome, Error> {
                 reloads: reloads.sender(),
                 upgrades: upgrades.sender(),
             };
-            let template = Status::template(files.record(), listeners.listeners().addresses(), &config);
+            let template =
+                Status::template(files.record(), boot.listeners.listeners().addresses(), &boot.config);
             let mut serving = Serving {
-                invocation,
-                config: Arc::new(config),
+                invocation: boot.invocation,
+                config: Arc::new(boot.config),
                 files: &mut files,
                 log: &log,
                 signals,
                 notifier: Notifier::from_environment(),
-                acceptor: Acceptor::new(listeners, gateway.clone(), watch),
+                acceptor: Acceptor::new(boot.listeners, gateway.clone(), watch),
                 gateway: gateway.clone(),
                 trigger,
                 control: Control::new(answering, template),
@@ -311,14 +298,14 @@ fn start(origin: Origin<'_>, parent: &mut Parent) -> Result<Outcome, Error> {
                 if let Some(announcer) = launcher.and_then(Option::take) {
                     announcer.ready().map_err(|_| Error::Abandoned)?;
                 }
-                if let Some(waiting) = waiting.take() {
+                if let Some(waiting) = boot.waiting.take() {
                     waiting.serves();
                 }
-                serving.acceptor.store(&serving.notifier);
+                serving.acceptor.listeners_mut().store(&serving.notifier);
                 serving.notifier.ready(&serving.summary());
                 let (pid, version) = (serving.files.record().pid, &serving.files.record().version);
                 tracing::info!(pid, version, "serving on {}", endpoints(&addresses));
-                if let Some(welcome) = welcome {
+                if let Some(welcome) = boot.welcome {
                     welcome(&addresses);
                 }
                 Ok(())

@@ -63,7 +63,7 @@ async fn drain(serving: &mut Serving<'_>) -> Exit {
     if !serving.relaying {
         serving.reloads.end().await;
     }
-    serving.acceptor.close();
+    serving.acceptor.listeners_mut().close();
     serving.trigger.start(timeout);
     let deadline = tokio::time::Instant::now() + timeout;
     let acceptor = &mut serving.acceptor;

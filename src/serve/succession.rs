@@ -32,8 +32,8 @@ pub(super) async fn succeed(serving: &mut Serving<'_>) -> Result<(), Error> {
     if !matches!(leave, Ok(Ok(()))) {
         tracing::warn!("the old process did not take its leave");
     }
-    serving.acceptor.own_files();
-    serving.acceptor.store(&serving.notifier);
+    serving.acceptor.listeners_mut().own_files();
+    serving.acceptor.listeners_mut().store(&serving.notifier);
     serving.notifier.status(&serving.summary());
     let (pid, version) = (serving.files.record().pid, &serving.files.record().version);
     tracing::info!(pid, version, "serving in place of the process before");

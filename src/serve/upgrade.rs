@@ -153,7 +153,6 @@ impl Upgrades {
 }
 
 /// How an upgrade went.
-#[derive(Debug)]
 pub(super) struct Attempt {
     /// Who waits for the outcome.
     pub reply: Reply,
@@ -165,7 +164,6 @@ pub(super) struct Attempt {
 type Undone = ScopeGuard<Gateway, fn(Gateway)>;
 
 /// The process that has taken over.
-#[derive(Debug)]
 pub(super) struct Successor {
     /// Its process.
     candidate: Candidate,

@@ -5,7 +5,7 @@ use super::unit::Unit;
 use crate::program;
 
 /// The option that names the unit.
-const fn option(unit: &Unit) -> &'static str {
+fn option(unit: &Unit) -> &'static str {
     match unit.manager() {
         Manager::System => "--unit",
         Manager::User => "--user-unit",

@@ -3,6 +3,7 @@
 //! Clients have different keys for the same; here all of them are known, for a file of any client. What mcpeg has no
 //! key for is named.
 
+use fieldwork::Fieldwork;
 use http::Uri;
 use toml::Table;
 
@@ -22,6 +23,8 @@ pub(super) enum Translated {
 }
 
 /// Why a server is not taken.
+#[derive(Fieldwork)]
+#[fieldwork(get, vis = "pub(super)")]
 pub(super) struct Fault {
     /// Where, from 1.
     line: usize,
@@ -29,23 +32,6 @@ pub(super) struct Fault {
     key: String,
     /// What is wrong, and how it is mended.
     why: String,
-}
-
-impl Fault {
-    /// Where, from 1.
-    pub(super) const fn line(&self) -> usize {
-        self.line
-    }
-
-    /// The key below the server; empty for the server itself.
-    pub(super) fn key(&self) -> &str {
-        &self.key
-    }
-
-    /// What is wrong, and how it is mended.
-    pub(super) fn why(&self) -> &str {
-        &self.why
-    }
 }
 
 /// The result of reading a part.

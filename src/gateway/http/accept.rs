@@ -36,7 +36,7 @@ use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, watch};
@@ -436,7 +436,7 @@ impl Unread {
     /// Waits until a part of an answer was not taken for so long, and nothing else was written.
     async fn for_long(&self, slot: &Slot, limit: Duration) {
         loop {
-            let oldest = self.since().values().min().copied();
+            let oldest = self.since.lock().values().min().copied();
             let waits = oldest.map_or(Duration::ZERO, |since| since.elapsed().min(slot.silent()));
             if waits >= limit {
                 return;
@@ -444,17 +444,12 @@ impl Unread {
             tokio::time::sleep(limit.saturating_sub(waits)).await;
         }
     }
-
-    /// Since when they are not taken.
-    fn since(&self) -> MutexGuard<'_, BTreeMap<u64, Instant>> {
-        self.since.lock()
-    }
 }
 
 impl Untaken {
     /// Notes whether there is a part that the client has not taken.
     fn note(&self, waits: bool) {
-        let mut since = self.0.since();
+        let mut since = self.0.since.lock();
         if waits {
             since.insert(self.1, Instant::now());
         } else {

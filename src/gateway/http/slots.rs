@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -149,7 +149,7 @@ impl Slots {
             tokio::pin!(freed);
             freed.as_mut().enable();
             {
-                let mut open = self.open();
+                let mut open = self.open.lock();
                 if !own
                     && open.staying() >= most
                     && open.make_room(self, client, BATCH.min(most / 8).max(1)) == 0
@@ -183,12 +183,12 @@ impl Slots {
 
     /// Has idle connections give way without a new one: the process is out of descriptors.
     pub(super) fn make_room(&self) {
-        self.open().make_room(self, ClientKey::of(None), BATCH);
+        self.open.lock().make_room(self, ClientKey::of(None), BATCH);
     }
 
     /// Ends all connections of a listener; returns how many of them had requests in flight.
     pub(super) fn cut(&self, listener: u64) -> usize {
-        let mut open = self.open();
+        let mut open = self.open.lock();
         let theirs: Vec<_> = open
             .by_number
             .values()
@@ -204,28 +204,18 @@ impl Slots {
     /// Has a connection from this address let in: the gateway asks itself.
     pub(crate) fn expect(self: &Arc<Self>, address: SocketAddr) -> Expected {
         let place = (address.ip().to_canonical(), address.port());
-        self.expected().insert(place);
+        self.own.lock().insert(place);
         Expected(Arc::clone(self), place)
     }
 
     /// Whether a connection from this address is the gateway's own.
     pub(super) fn expects(&self, address: SocketAddr) -> bool {
-        self.expected().contains(&(address.ip().to_canonical(), address.port()))
+        self.own.lock().contains(&(address.ip().to_canonical(), address.port()))
     }
 
     /// Milliseconds since the start.
     fn now(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-
-    /// The connections.
-    fn open(&self) -> MutexGuard<'_, Open> {
-        self.open.lock()
-    }
-
-    /// The addresses.
-    fn expected(&self) -> MutexGuard<'_, HashSet<(IpAddr, u16)>> {
-        self.own.lock()
     }
 }
 
@@ -335,7 +325,7 @@ impl Writing {
 impl Drop for Slot {
     fn drop(&mut self) {
         {
-            let mut open = self.slots.open();
+            let mut open = self.slots.open.lock();
             open.by_number.remove(&self.number);
             if self.occupant.going.is_cancelled() {
                 open.going -= 1;
@@ -354,7 +344,7 @@ impl Drop for Active {
 
 impl Drop for Expected {
     fn drop(&mut self) {
-        self.0.expected().remove(&self.1);
+        self.0.own.lock().remove(&self.1);
     }
 }
 

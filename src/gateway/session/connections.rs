@@ -163,7 +163,7 @@ impl SessionConnections {
         tokio::select! {
             done = work => done,
             () = self.ended.cancelled() => Err(upstream.ends()),
-            () = upstream.life().stopped() => Err(upstream.ends()),
+            () = upstream.life().stop().cancelled() => Err(upstream.ends()),
         }
     }
 

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::replay::LOGS;
@@ -145,7 +145,7 @@ impl JournalFile {
 
     /// Appends a line, if there is one. One that cannot be written ends the file: it would be wrong from here on.
     fn append(&self, line: impl FnOnce() -> Option<String>) {
-        let mut slot = self.written();
+        let mut slot = self.file.lock();
         let Some(line) = line() else { return };
         if matches!(*slot, Slot::Unused) && line.starts_with('+') {
             let made = Directory::of(&self.path, Owners::Ours).and_then(|(directory, name)| {
@@ -250,11 +250,6 @@ impl JournalFile {
             _ => false,
         }
     }
-
-    /// What is known of the file.
-    fn written(&self) -> MutexGuard<'_, Slot> {
-        self.file.lock()
-    }
 }
 
 /// Does what a line says.
@@ -288,7 +283,7 @@ impl SessionJournal for JournalFile {
     }
 
     fn close(&self, empty: bool) {
-        if let Slot::Open(open) = &*self.written()
+        if let Slot::Open(open) = &*self.file.lock()
             && empty
             && !self.is_displaced(&open.file)
         {
@@ -297,7 +292,7 @@ impl SessionJournal for JournalFile {
     }
 
     fn replace(&self, sessions: &dyn Fn() -> Vec<(String, String)>) -> io::Result<()> {
-        let mut slot = self.written();
+        let mut slot = self.file.lock();
         match &mut *slot {
             Slot::Open(open) => {
                 // Also where it fails: it is tried again when as much was appended once more.
@@ -316,7 +311,7 @@ impl SessionJournal for JournalFile {
     }
 
     fn reclaim(&self, sessions: &dyn Fn() -> Vec<(String, String)>) -> io::Result<()> {
-        let mut slot = self.written();
+        let mut slot = self.file.lock();
         let done = self.write_anew(&mut slot, &sessions());
         // What it was written to may have been replaced, so that it is no help any more.
         done.or_else(|error| {
@@ -475,10 +470,10 @@ mod tests {
         journal.put("a", &|| Some("1".to_owned()));
         // As write(2) fails on a full disk.
         let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-        *journal.written() = Slot::Open(Written { file: full, base: 0, grown: 0 });
+        *journal.file.lock() = Slot::Open(Written { file: full, base: 0, grown: 0 });
         fs::remove_file(&path).unwrap();
         journal.put("b", &|| Some("2".to_owned()));
-        assert!(matches!(*journal.written(), Slot::Broken(_)));
+        assert!(matches!(*journal.file.lock(), Slot::Broken(_)));
         journal.put("c", &|| Some("3".to_owned()));
         assert!(!path.exists(), "a part is worse than nothing");
         for _ in 0..2 {
@@ -486,7 +481,7 @@ mod tests {
             // Still no room.
             fs::create_dir(scratch.path().join("mcpeg.sessions.new")).unwrap();
             journal.replace(&|| vec![("b".to_owned(), "2".to_owned())]).unwrap();
-            assert!(matches!(*journal.written(), Slot::Broken(_)));
+            assert!(matches!(*journal.file.lock(), Slot::Broken(_)));
             fs::remove_dir(scratch.path().join("mcpeg.sessions.new")).unwrap();
         }
         journal.bloated().notified().await;
@@ -503,7 +498,7 @@ mod tests {
         let path = scratch.path().join("mcpeg.sessions");
         let (old, new) = (JournalFile::new(path.clone()), JournalFile::new(path.clone()));
         old.put("a", &|| Some("1".to_owned()));
-        old.give_up(&mut old.written(), &io::ErrorKind::StorageFull.into());
+        old.give_up(&mut old.file.lock(), &io::ErrorKind::StorageFull.into());
         new.replace(&|| vec![("a".to_owned(), "2".to_owned())]).unwrap();
         old.replace(&|| vec![("a".to_owned(), "1".to_owned())]).unwrap();
         assert_eq!(states(&path), ["2"]);
@@ -526,7 +521,7 @@ mod tests {
             assert_eq!(refusal(&error).map(Untrusted::why), Some(why), "{error}");
             let journal = JournalFile::new(path.clone());
             journal.put("b", &|| Some("2".to_owned()));
-            assert!(matches!(*journal.written(), Slot::Broken(_)));
+            assert!(matches!(*journal.file.lock(), Slot::Broken(_)));
             assert_eq!(fs::read_to_string(&victim).unwrap(), "+a 1\n");
             fs::remove_file(&path).unwrap();
         }

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use serde_json::value::RawValue;
 use tokio::sync::Notify;
 
@@ -81,7 +81,7 @@ impl Log {
 
     /// Adds a message.
     pub(crate) fn push(&self, message: Message) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.weight += message.weight();
         while state.weight > MESSAGES
             && let Some(oldest) = state.messages.pop_front()
@@ -96,7 +96,7 @@ impl Log {
 
     /// Notes that no message follows.
     pub(crate) fn end(&self) {
-        self.state().ended = true;
+        self.state.lock().ended = true;
         self.changed.notify_waiters();
     }
 
@@ -108,7 +108,7 @@ impl Log {
             // Enabled before looking, so that a message that arrives in between is not slept through.
             changed.as_mut().enable();
             {
-                let state = self.state();
+                let state = self.state.lock();
                 if state.lost {
                     let last = state.messages.front().filter(|_| place < LOST);
                     return last.map(|message| (LOST, message.clone()));
@@ -124,11 +124,6 @@ impl Log {
             }
             changed.await;
         }
-    }
-
-    /// The messages.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
     }
 }
 
@@ -154,7 +149,7 @@ impl Logs {
     pub(crate) fn trim(&self) {
         let mut logs = self.0.lock();
         let states = logs.1.iter().map(|(_, _, log)| {
-            let state = log.state();
+            let state = log.state.lock();
             (state.ended, state.weight)
         });
         let (mut ended, mut kept) = (0, 0);
@@ -163,7 +158,7 @@ impl Logs {
             kept += weight;
         }
         let mut spare = move |log: &Log| {
-            let state = log.state();
+            let state = log.state.lock();
             let spare = state.ended && (ended > LOGS || (kept > KEPT && ended > 1));
             if spare {
                 ended -= 1;

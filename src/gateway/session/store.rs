@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -64,7 +64,7 @@ pub(crate) enum SessionRefused {
 /// The sessions.
 #[derive(Debug)]
 pub(crate) struct SessionStore {
-    /// Those that are open.
+    /// Those that are open; nothing of a session's own is locked before them.
     sessions: Mutex<Sessions>,
     /// Where they are remembered beyond this process.
     journal: OnceLock<Arc<dyn SessionJournal>>,
@@ -302,7 +302,7 @@ impl SessionStore {
         let id = format!("{:032x}", u128::from_ne_bytes(bytes));
         let key = ClientKey::of(address);
         let (session, ends) = {
-            let mut sessions = self.sessions();
+            let mut sessions = self.sessions.lock();
             let ends = sessions.make_room(key, limits, weight(&client.meta))?;
             let place = (Arc::clone(&self.routing), endpoint);
             let session = self.start(Session::new((id, address), place, client));
@@ -325,7 +325,7 @@ impl SessionStore {
 
     /// The session of this identifier.
     pub(crate) fn get(&self, id: &str) -> Option<Arc<Session>> {
-        self.sessions().by_id.get(id).cloned()
+        self.sessions.lock().by_id.get(id).cloned()
     }
 
     /// Has a session told of what it is to be told.
@@ -355,7 +355,7 @@ impl SessionStore {
             return;
         }
         let session = {
-            let mut sessions = self.sessions();
+            let mut sessions = self.sessions.lock();
             let known = sessions.by_id.get(&saved.id).cloned();
             known.unwrap_or_else(|| {
                 let session = self.start(Session::restore(saved, Arc::clone(&self.routing)));
@@ -388,12 +388,12 @@ impl SessionStore {
 
     /// All sessions.
     pub(crate) fn all(&self) -> Vec<Arc<Session>> {
-        self.sessions().by_id.values().cloned().collect()
+        self.sessions.lock().by_id.values().cloned().collect()
     }
 
     /// Ends a session.
     pub(crate) async fn end(&self, id: &str) {
-        let session = self.sessions().remove(id);
+        let session = self.sessions.lock().remove(id);
         if let Some(session) = session {
             self.forget(&session);
             end(&session).await;
@@ -402,7 +402,7 @@ impl SessionStore {
 
     /// The number of sessions.
     pub(crate) fn len(&self) -> usize {
-        self.sessions().by_id.len()
+        self.sessions.lock().by_id.len()
     }
 
     /// Waits until no session has a request in flight on a connection of its own to an upstream.
@@ -419,7 +419,7 @@ impl SessionStore {
 
     /// Ends all sessions with the process. They stay remembered: their clients may come back to the next one.
     pub(crate) async fn end_all(&self) {
-        let sessions: Vec<_> = std::mem::take(&mut *self.sessions()).by_id.into_values().collect();
+        let sessions: Vec<_> = std::mem::take(&mut *self.sessions.lock()).by_id.into_values().collect();
         if let Some(journal) = self.journal.get() {
             journal.close(sessions.is_empty());
         }
@@ -472,10 +472,5 @@ impl SessionStore {
         {
             tracing::warn!(%error, "the file of the sessions cannot be written anew");
         }
-    }
-
-    /// The sessions; nothing of a session's own is locked before them.
-    fn sessions(&self) -> MutexGuard<'_, Sessions> {
-        self.sessions.lock()
     }
 }

@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
+use fieldwork::Fieldwork;
 use rustix::fs::{self, AtFlags, FileType, FlockOperation, Mode, OFlags, Stat, StatVfsMountFlags, fstatvfs};
 use rustix::io::Errno;
 
@@ -33,7 +34,8 @@ pub(in crate::install) struct Lock {
 }
 
 /// Mode and owner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Fieldwork)]
+#[fieldwork(get, vis = "pub(in crate::install)")]
 pub(in crate::install) struct Access {
     /// Permission bits, with set-id and sticky bits.
     mode: u32,
@@ -183,21 +185,6 @@ impl Access {
     /// These permission bits, owner and group.
     pub(in crate::install) const fn new(mode: u32, uid: u32, gid: u32) -> Self {
         Self { mode, uid, gid }
-    }
-
-    /// Permission bits, with set-id and sticky bits.
-    pub(in crate::install) const fn mode(self) -> u32 {
-        self.mode
-    }
-
-    /// The owner.
-    pub(in crate::install) const fn uid(self) -> u32 {
-        self.uid
-    }
-
-    /// The group.
-    pub(in crate::install) const fn gid(self) -> u32 {
-        self.gid
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::action::{Act, Action, Listener, Step};
+use super::action::{Act, Action, Description, Listener, Step};
 use crate::install::account;
 use crate::install::error::Error;
 use crate::install::layout::Layout;
@@ -24,16 +24,13 @@ impl Account {
 }
 
 impl Action for Account {
-    fn kind(&self) -> &'static str {
-        "account"
-    }
-
-    fn text(&self, _: &Act, layout: &Layout) -> String {
-        format!("account {}", layout.user)
-    }
-
-    fn reason(&self, _: &Layout) -> &'static str {
-        "the service runs under an account of its own, without password, shell or rights"
+    fn description(&self, _: &Act, layout: &Layout) -> Description {
+        let text = format!("account {}", layout.user);
+        Description::new(
+            "account",
+            text,
+            "the service runs under an account of its own, without password, shell or rights",
+        )
     }
 
     fn is_on_disk(&self) -> bool {

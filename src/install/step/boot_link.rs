@@ -1,6 +1,6 @@
 //! The link that starts the service at boot.
 
-use super::action::{Act, Action, Listener, Step};
+use super::action::{Act, Action, Description, Listener, Step};
 use super::service::MASKED;
 use crate::install::error::Error;
 use crate::install::layout::Layout;
@@ -32,16 +32,9 @@ impl BootLink {
 }
 
 impl Action for BootLink {
-    fn kind(&self) -> &'static str {
-        "enable"
-    }
-
-    fn text(&self, _: &Act, layout: &Layout) -> String {
-        format!("{} enable {}", layout.systemctl(), layout.unit)
-    }
-
-    fn reason(&self, _: &Layout) -> &'static str {
-        "the service starts when the machine does"
+    fn description(&self, _: &Act, layout: &Layout) -> Description {
+        let text = format!("{} enable {}", layout.systemctl(), layout.unit);
+        Description::new("enable", text, "the service starts when the machine does")
     }
 
     fn entry(&self, act: &Act, target: &Target) -> Option<Entry> {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use super::access;
-use super::action::{Act, Action, Listener, Step};
+use super::action::{Act, Action, Description, Listener, Step};
 use crate::install::account::{self, Rights};
 use crate::install::assets::Content;
 use crate::install::difference;
@@ -105,16 +105,9 @@ pub(super) fn reason(path: &Path, layout: &Layout) -> &'static str {
 }
 
 impl Action for File {
-    fn kind(&self) -> &'static str {
-        "file"
-    }
-
-    fn text(&self, _: &Act, layout: &Layout) -> String {
-        format!("{} {}", self.path.display(), self.rights.text(layout))
-    }
-
-    fn reason(&self, layout: &Layout) -> &'static str {
-        reason(&self.path, layout)
+    fn description(&self, _: &Act, layout: &Layout) -> Description {
+        let text = format!("{} {}", self.path.display(), self.rights.text(layout));
+        Description::new("file", text, reason(&self.path, layout))
     }
 
     fn describe(&self, layout: &Layout, data: &mut Map<String, Value>) {

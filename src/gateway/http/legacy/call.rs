@@ -103,7 +103,7 @@ async fn run(
         let event = tokio::select! {
             event = sending.next() => event,
             Ok(params) = &mut cancelled => {
-                sending.call_off(params);
+                sending.exchange().call_off(params);
                 return None;
             }
             // Nobody can ask for the answer any more; dropping the request calls it off.
@@ -115,7 +115,7 @@ async fn run(
             }
             Event::Request(asked) => {
                 // A person may take long, and others must not wait for that.
-                sending.step_aside();
+                sending.exchange().step_aside();
                 session.questions().ask(sending.link(), asked)
             }
             Event::Done(outcome) => {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use fieldwork::Fieldwork;
 use futures_util::stream::{self, Stream};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -31,6 +32,8 @@ use crate::handover::{self, Round};
 const SOON: Duration = Duration::from_secs(10);
 
 /// Repetitions on their way between two processes.
+#[derive(Fieldwork)]
+#[fieldwork(opt_in, get, vis = "pub(super)")]
 pub(crate) struct Continuations {
     /// The last number.
     last: AtomicU64,
@@ -41,8 +44,10 @@ pub(crate) struct Continuations {
     /// Their tasks.
     tasks: TaskTracker,
     /// Requests that are put aside here.
+    #[field(get(deref = false))]
     suspended: Arc<SuspendedCalls<PendingCall>>,
     /// Whose tasks are whose.
+    #[field(get(deref = false))]
     owners: Arc<TaskOwners>,
     /// Counts requests.
     requests: Arc<RequestCounter>,
@@ -96,16 +101,6 @@ impl Continuations {
     ) -> Self {
         let (last, elsewhere, here, tasks) = Default::default();
         Self { last, elsewhere, here, tasks, suspended, owners, requests, peer }
-    }
-
-    /// Requests that are put aside here.
-    pub(super) const fn suspended(&self) -> &Arc<SuspendedCalls<PendingCall>> {
-        &self.suspended
-    }
-
-    /// Whose tasks are whose.
-    pub(super) const fn owners(&self) -> &Arc<TaskOwners> {
-        &self.owners
     }
 
     /// Has the process before or after this one go on with a request that does not wait here; `None` if it does not wait

@@ -9,6 +9,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fieldwork::Fieldwork;
 use futures_util::FutureExt as _;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
@@ -52,11 +53,14 @@ pub(super) enum Route {
 }
 
 /// What a request says of how its messages are to be told.
-#[derive(Debug)]
+#[derive(Debug, Fieldwork)]
+#[fieldwork(opt_in, get, vis = "pub(super)")]
 pub(super) struct ReplyContext {
     /// The request's identifier.
+    #[field(get)]
     id: Id,
     /// The least severe log message that is wanted, if any is.
+    #[field(get(copy))]
     log: Option<Severity>,
     /// The progress token.
     token: Option<Raw>,
@@ -144,16 +148,6 @@ impl ReplyContext {
     pub(super) fn of(id: Id, meta: &RequestMeta<'_>, in_flight: InFlight) -> Self {
         let log = meta.get(key::LOG_LEVEL).map(Severity::of);
         Self { id, log, token: meta.get("progressToken").map(ToOwned::to_owned), in_flight }
-    }
-
-    /// The request's identifier.
-    pub(super) const fn id(&self) -> &Id {
-        &self.id
-    }
-
-    /// The least severe log message that is wanted, if any is.
-    pub(super) const fn log(&self) -> Option<Severity> {
-        self.log
     }
 }
 
@@ -328,7 +322,7 @@ impl PendingCall {
             question(name, &asked.method, asked.params.as_deref().map_or("{}", RawValue::get))
         };
         let requests = format!("{{{}}}", self.open.iter().map(request).collect::<Vec<_>>().join(","));
-        self.sending.step_aside();
+        self.sending.exchange().step_aside();
         self.aside = true;
         let limit = self.waits.saturating_duration_since(Instant::now());
         let gives_way = match self.sending.source() {
@@ -361,7 +355,7 @@ impl PendingCall {
         self.telling = Some(telling);
         self.repeated = true;
         let limit = self.limit();
-        self.sending.extend(limit);
+        self.sending.exchange().extend(limit);
         let mut answered = Vec::new();
         for (name, asked) in std::mem::take(&mut self.open) {
             match answers.and_then(|answers| member(answers, &name)) {
@@ -408,7 +402,7 @@ impl PendingCall {
             return;
         }
         let (limit, upstream) = (self.limit(), Arc::clone(self.sending.upstream()));
-        let mut turn = pin!(upstream.permit_again(limit));
+        let mut turn = pin!(upstream.permit(limit, true));
         loop {
             tokio::select! {
                 biased;
@@ -421,10 +415,10 @@ impl PendingCall {
                 }
                 turn = &mut turn => {
                     match turn {
-                        Ok(turn) => self.sending.step_up(turn),
+                        Ok(turn) => self.sending.exchange().step_up(turn),
                         Err(fault) => self.early.push_back(Event::Lost(fault)),
                     }
-                    return self.sending.extend(limit);
+                    return self.sending.exchange().extend(limit);
                 }
             }
         }

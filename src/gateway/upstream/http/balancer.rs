@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::uri::Authority;
 use http::{HeaderValue, Uri};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// The first wait of an endpoint that failed.
@@ -93,7 +93,7 @@ impl Endpoints {
         let key = |index: &usize| {
             let endpoint = &self.all[*index];
             let load = endpoint.load.load(Ordering::Relaxed);
-            let out = endpoint.failures().1.filter(|until| *until > now || load > 0);
+            let out = endpoint.failures.lock().1.filter(|until| *until > now || load > 0);
             (out, load)
         };
         let index = order.min_by_key(key)?;
@@ -109,7 +109,7 @@ impl Endpoints {
 
     /// The same at a given moment.
     fn out_at(&self, now: Instant) -> usize {
-        self.all.iter().filter(|endpoint| endpoint.failures().1.is_some_and(|until| until > now)).count()
+        self.all.iter().filter(|endpoint| endpoint.failures.lock().1.is_some_and(|until| until > now)).count()
     }
 }
 
@@ -126,12 +126,7 @@ impl Target {
     }
 }
 
-impl Endpoint {
-    /// Its failures.
-    fn failures(&self) -> MutexGuard<'_, (u32, Option<Instant>)> {
-        self.failures.lock()
-    }
-}
+impl Endpoint {}
 
 impl Place {
     /// The endpoint.
@@ -146,7 +141,7 @@ impl Place {
 
     /// Notes that it has failed: it is left out for a while.
     pub(crate) fn failed(&self) {
-        let mut failures = self.endpoint().failures();
+        let mut failures = self.endpoint().failures.lock();
         let wait = FIRST.saturating_mul(1 << failures.0.min(8)).min(LONGEST);
         *failures = (failures.0.saturating_add(1), Some(Instant::now() + wait));
     }
@@ -155,7 +150,7 @@ impl Place {
     pub(crate) fn rest(&self, wait: Option<Duration>) {
         match wait {
             Some(wait) => {
-                let mut failures = self.endpoint().failures();
+                let mut failures = self.endpoint().failures.lock();
                 *failures = (failures.0.saturating_add(1), Some(Instant::now() + wait.clamp(FIRST, LONGEST)));
             }
             None => self.failed(),
@@ -164,7 +159,7 @@ impl Place {
 
     /// Notes that it has answered.
     pub(crate) fn worked(&self) {
-        let mut failures = self.endpoint().failures();
+        let mut failures = self.endpoint().failures.lock();
         if failures.0 > 0 {
             *failures = (0, None);
         }
@@ -221,7 +216,7 @@ mod tests {
             let target = endpoints.all[index].target.clone().unwrap();
             Place { endpoints: Arc::clone(&endpoints), index, target }.failed();
         };
-        let until = |index: usize| endpoints.all[index].failures().1.unwrap();
+        let until = |index: usize| endpoints.all[index].failures.lock().1.unwrap();
         fail(0);
         let (before, after) = (until(0) - FIRST, until(0));
         assert!((0..6).all(|_| endpoints.choose_at(before).unwrap().index != 0));

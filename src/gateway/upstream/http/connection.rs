@@ -8,7 +8,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 
@@ -58,35 +57,15 @@ impl Http {
         call(&self.requester, request, deadline, late)
     }
 
-    /// Sends a message that is not a request.
-    pub(crate) async fn post(&self, message: &Message) -> Result<(), Fault> {
-        self.requester.post(message).await
-    }
-
-    /// Notes the agreed revision for the header of later requests.
-    pub(crate) fn agreed(&self, version: &str) {
-        self.requester.agreed(version);
+    /// Makes and sends its requests.
+    pub(crate) fn requester(&self) -> &Requester {
+        &self.requester
     }
 
     /// Opens the GET stream of a legacy session, and again whenever it breaks.
     pub(crate) fn listen(&self) {
         let task = tokio::spawn(get_stream::listen(Arc::downgrade(&self.requester), call));
         let _ = self.listener.set(task.abort_handle());
-    }
-
-    /// Whether the server has given it a session.
-    pub(crate) fn has_session(&self) -> bool {
-        self.requester.has_session()
-    }
-
-    /// Whether it is lost.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.requester.is_closed()
-    }
-
-    /// Becomes true when the session is lost or the endpoint cannot be reached.
-    pub(crate) fn closed(&self) -> watch::Receiver<bool> {
-        self.requester.closed()
     }
 
     /// Ends the session, as far as the server can be reached.

@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use fieldwork::Fieldwork;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request as HttpRequest, Response as HttpResponse, StatusCode,
     header,
@@ -46,9 +47,11 @@ const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
 pub(crate) const SILENCE: Duration = Duration::from_secs(600);
 
 /// Makes and sends the requests of one connection (in the legacy era: one session).
-#[derive(Debug)]
+#[derive(Debug, Fieldwork)]
+#[fieldwork(opt_in, get, vis = "pub(crate)")]
 pub(crate) struct Requester {
     /// Whose connection it is.
+    #[field(get)]
     name: UpstreamName,
     /// The pool.
     pool: Pool,
@@ -59,8 +62,10 @@ pub(crate) struct Requester {
     /// Configured headers.
     headers: HeaderMap,
     /// The era in which requests are sent.
+    #[field(get(copy))]
     era: Era,
     /// The largest message, in bytes.
+    #[field(get)]
     limit: usize,
     /// The server's session, if it gave one.
     session: OnceLock<HeaderValue>,
@@ -69,6 +74,7 @@ pub(crate) struct Requester {
     /// The last identifier given out.
     last: AtomicU64,
     /// Whom messages without a request go to.
+    #[field(get)]
     inbox: Inbox,
     /// Who uses the connection.
     role: Role,
@@ -139,26 +145,6 @@ impl Requester {
             complaints: Mutex::new(LogRateLimit::new(COMPLAINTS)),
             farewells: Semaphore::new(FAREWELLS),
         }))
-    }
-
-    /// Whose connection it is.
-    pub(crate) const fn name(&self) -> &UpstreamName {
-        &self.name
-    }
-
-    /// The era in which requests are sent.
-    pub(crate) const fn era(&self) -> Era {
-        self.era
-    }
-
-    /// The largest message, in bytes.
-    pub(crate) const fn limit(&self) -> usize {
-        self.limit
-    }
-
-    /// Whom messages without a request go to.
-    pub(crate) const fn inbox(&self) -> &Inbox {
-        &self.inbox
     }
 
     /// The identifier of the next request.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fieldwork::Fieldwork;
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
 use tokio_util::task::TaskTracker;
@@ -28,30 +29,39 @@ use crate::gateway::upstream::log_limit::LogRateLimit;
 const COMPLAINTS: u32 = 5;
 
 /// A connection that has shaken hands.
+#[derive(Fieldwork)]
+#[fieldwork(get, vis = "pub(crate)")]
 pub(crate) struct Link {
     /// The upstream's name.
     name: UpstreamName,
     /// The era that was agreed.
+    #[field(get(copy))]
     era: Era,
     /// What the server said.
     handshake: Handshake,
     /// What it is made of.
     wire: Wire,
     /// What is remembered of its lists.
+    #[field(get(deref = false))]
     cache: Arc<ListCache>,
     /// Where what belongs to no request goes.
     inbox: Inbox,
     /// Tracks requests in flight.
+    #[field = false]
     calls: TaskTracker,
     /// What of it is shown.
     shows: Arc<Filters>,
     /// Unused for so long it may be ended.
+    #[field(get(copy))]
     idle_limit: Option<Duration>,
     /// How it is used and how it does.
+    #[field(get(deref = false))]
     activity: Arc<Activity>,
     /// The least severe log message that a legacy server was asked for.
+    #[field = false]
     log: tokio::sync::Mutex<Option<Severity>>,
     /// How much of what is wrong with its answers may still be logged.
+    #[field = false]
     complaints: Mutex<LogRateLimit>,
 }
 
@@ -82,51 +92,6 @@ impl Link {
     /// The same, after the server has said this in this era.
     pub(crate) fn greeted(self, era: Era, handshake: Handshake) -> Self {
         Self { era, handshake, ..self }
-    }
-
-    /// The upstream's name.
-    pub(crate) const fn name(&self) -> &UpstreamName {
-        &self.name
-    }
-
-    /// The era that was agreed.
-    pub(crate) const fn era(&self) -> Era {
-        self.era
-    }
-
-    /// What the server said.
-    pub(crate) const fn handshake(&self) -> &Handshake {
-        &self.handshake
-    }
-
-    /// What it is made of.
-    pub(crate) const fn wire(&self) -> &Wire {
-        &self.wire
-    }
-
-    /// What is remembered of its lists.
-    pub(crate) const fn cache(&self) -> &Arc<ListCache> {
-        &self.cache
-    }
-
-    /// Where what belongs to no request goes.
-    pub(crate) const fn inbox(&self) -> &Inbox {
-        &self.inbox
-    }
-
-    /// What of it is shown.
-    pub(crate) fn shows(&self) -> &Filters {
-        &self.shows
-    }
-
-    /// Unused for so long it may be ended.
-    pub(crate) const fn idle_limit(&self) -> Option<Duration> {
-        self.idle_limit
-    }
-
-    /// How it is used and how it does.
-    pub(crate) const fn activity(&self) -> &Arc<Activity> {
-        &self.activity
     }
 
     /// Whether a request is in flight.
@@ -197,7 +162,7 @@ impl Link {
 
     /// Whether it is one over HTTP without a session: whichever server answers behind the address.
     pub(crate) fn is_without_session(&self) -> bool {
-        matches!(&self.wire, Wire::Http(http) if !http.has_session())
+        matches!(&self.wire, Wire::Http(http) if !http.requester().has_session())
     }
 
     /// Sends a request that nobody need wait for when the connection is to end.

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fieldwork::Fieldwork;
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -47,21 +48,26 @@ pub(crate) struct ClientIdentity {
 }
 
 /// Opens connections to one upstream.
-#[derive(Debug)]
+#[derive(Debug, Fieldwork)]
+#[fieldwork(opt_in, get, vis = "pub(crate)")]
 pub(crate) struct Connector {
     /// What the configuration says.
+    #[field(get)]
     settings: Settings,
     /// For HTTP upstreams.
     pool: Pool,
     /// Whom TLS trusts, if not the system's authorities.
     trusted: Option<Authorities>,
     /// The largest message, in bytes.
+    #[field(get)]
     limit: usize,
     /// Who ends and reaps children.
+    #[field(get)]
     reaper: Reaper,
     /// The built-in upstream, where it is this one.
     builtin: Option<Arc<Builtin>>,
     /// The endpoints of an HTTP upstream.
+    #[field(get(deref = false))]
     endpoints: Arc<Endpoints>,
 }
 
@@ -128,29 +134,9 @@ impl Connector {
         self.settings == *settings && authorities(settings).is_none_or(same)
     }
 
-    /// What the configuration says.
-    pub(crate) const fn settings(&self) -> &Settings {
-        &self.settings
-    }
-
-    /// The largest message, in bytes.
-    pub(crate) const fn limit(&self) -> usize {
-        self.limit
-    }
-
-    /// Who ends and reaps children.
-    pub(crate) const fn reaper(&self) -> &Reaper {
-        &self.reaper
-    }
-
     /// Whether it leads to the built-in upstream.
     pub(crate) const fn is_builtin(&self) -> bool {
         self.builtin.is_some()
-    }
-
-    /// The endpoints of an HTTP upstream.
-    pub(crate) const fn endpoints(&self) -> &Arc<Endpoints> {
-        &self.endpoints
     }
 
     /// The upstream's name.
@@ -325,7 +311,7 @@ impl Connector {
         })?;
         let version = greeting.version().unwrap_or(&client.version).to_owned();
         if let Wire::Http(http) = link.wire() {
-            http.agreed(&version);
+            http.requester().agreed(&version);
         }
         let link = link.greeted(Era::Legacy, greeting.into_handshake(&version));
         let initialized = Notification { method: method::INITIALIZED.to_owned(), params: None };

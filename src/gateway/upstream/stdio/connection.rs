@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -18,7 +18,7 @@ use super::child::Pipes;
 use super::framing::Ends;
 use super::pending::Pending;
 use super::pipes::{LAST_WORDS, PipeOwner, Rest};
-use super::transfer::{Flow, Lender, Passed};
+use super::transfer::{Flow, Lender};
 use crate::config::UpstreamName;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{
@@ -108,26 +108,6 @@ impl Stdio {
     /// Begins to use a child's pipes, after what another process has read of them.
     pub(crate) fn begin(self: &Arc<Self>, pipes: Pipes, rest: Rest) {
         self.flow.begin(self, pipes, rest, self.limit);
-    }
-
-    /// Waits until there are pipes; `false` if there will be none.
-    pub(crate) async fn begins(&self) -> bool {
-        self.flow.begins(self).await
-    }
-
-    /// Stops reading and writing between two messages; `None` if that cannot be, in which case all goes on.
-    pub(crate) async fn hold(self: &Arc<Self>) -> Option<Passed> {
-        self.flow.hold(self).await
-    }
-
-    /// Goes on after [`Self::hold`]: no other process has taken the pipes.
-    pub(crate) fn go_on(self: &Arc<Self>) {
-        self.flow.go_on(self);
-    }
-
-    /// Waits until it is known who watches over the child, if another process has the pipes.
-    pub(crate) async fn settled(&self) {
-        self.flow.settled(self).await;
     }
 
     /// Who carries the bytes.
@@ -282,7 +262,7 @@ impl Stdio {
 
     /// Whether one more record about what the child says may go to the log. How many may not is told a little later.
     fn may_complain(self: &Arc<Self>) -> bool {
-        let mut complaints = self.complaints();
+        let mut complaints = self.complaints.lock();
         let told = complaints.due().is_some();
         let may = complaints.admits(&self.name);
         if let Some(due) = complaints.due().filter(|_| !told) {
@@ -290,16 +270,11 @@ impl Stdio {
             tokio::spawn(async move {
                 tokio::time::sleep_until(due).await;
                 if let Some(connection) = connection.upgrade() {
-                    connection.complaints().report(&connection.name);
+                    connection.complaints.lock().report(&connection.name);
                 }
             });
         }
         may
-    }
-
-    /// How much of what is wrong may still be logged.
-    fn complaints(&self) -> MutexGuard<'_, LogRateLimit> {
-        self.complaints.lock()
     }
 
     /// Waits in a task of its own until the child has ended, and ends the connection then, also where something that the

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use fieldwork::Fieldwork;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
@@ -53,13 +54,17 @@ const RENEWAL: Duration = Duration::from_secs(5);
 static SERIAL: AtomicU64 = AtomicU64::new(0);
 
 /// One configured MCP server.
-#[derive(Debug)]
+#[derive(Debug, Fieldwork)]
+#[fieldwork(opt_in, get, vis = "pub(crate)")]
 pub(crate) struct Upstream {
     /// No other upstream of this process has or had the same.
+    #[field(get)]
     serial: u64,
     /// How it is reached.
+    #[field(get)]
     connector: Arc<Connector>,
     /// How long it is to be kept up.
+    #[field(get)]
     life: Life,
     /// Its state, and its native connection.
     current: Current,
@@ -70,10 +75,13 @@ pub(crate) struct Upstream {
     /// The legacy connection that sessions share, where the native one is modern.
     legacy: LegacyLink,
     /// Connections that single calls have for themselves.
+    #[field(get(deref = false))]
     leases: Arc<Leases>,
     /// Tasks that it is known to have.
+    #[field(get)]
     tasks: Tasks,
     /// Who follows its resources.
+    #[field(get)]
     followers: Followers,
     /// What was wrong.
     failures: Arc<Failures>,
@@ -129,16 +137,6 @@ impl Upstream {
         (upstream, awaited.into_iter().map(|(_, awaited)| awaited).collect())
     }
 
-    /// What tells it from all others of this process.
-    pub(crate) const fn serial(&self) -> u64 {
-        self.serial
-    }
-
-    /// How it is reached.
-    pub(crate) fn connector(&self) -> &Connector {
-        &self.connector
-    }
-
     /// Its settings.
     pub(crate) fn settings(&self) -> &Settings {
         self.connector.settings()
@@ -147,26 +145,6 @@ impl Upstream {
     /// The upstream's name.
     pub(crate) fn name(&self) -> &str {
         self.connector.name().as_str()
-    }
-
-    /// How long it is to be kept up.
-    pub(crate) const fn life(&self) -> &Life {
-        &self.life
-    }
-
-    /// The connections that it lends.
-    pub(crate) const fn leases(&self) -> &Arc<Leases> {
-        &self.leases
-    }
-
-    /// Who follows its resources.
-    pub(crate) const fn followers(&self) -> &Followers {
-        &self.followers
-    }
-
-    /// Tasks that it is known to have.
-    pub(crate) const fn tasks(&self) -> &Tasks {
-        &self.tasks
     }
 
     /// How often another server was found behind its address.
@@ -262,18 +240,10 @@ impl Upstream {
         self.outlet.tell(self.connector.name(), note);
     }
 
-    /// A request's permit, where only so many are let through at once.
-    pub(crate) async fn permit(&self, patience: Duration) -> Result<Option<Permit>, Fault> {
+    /// A request's permit, where only so many are let through at once; `again` after it has given one back.
+    pub(crate) async fn permit(&self, patience: Duration, again: bool) -> Result<Option<Permit>, Fault> {
         match &self.limit {
-            Some(limit) => limit.permit(self.connector.name(), patience).await.map(Some),
-            None => Ok(None),
-        }
-    }
-
-    /// The next permit of a request that has given its first one back.
-    pub(crate) async fn permit_again(&self, patience: Duration) -> Result<Option<Permit>, Fault> {
-        match &self.limit {
-            Some(limit) => limit.permit_again(self.connector.name(), patience).await.map(Some),
+            Some(limit) => limit.permit(self.connector.name(), patience, again).await.map(Some),
             None => Ok(None),
         }
     }
@@ -312,7 +282,7 @@ impl Upstream {
         // Nobody waits for a server that hangs when all is to end.
         let opened = tokio::select! {
             opened = self.connector.open_legacy(&client, Role::Shared, self.outlet.clone()) => opened,
-            () = self.life.stopped() => return Err(self.ends()),
+            () = self.life.stop().cancelled() => return Err(self.ends()),
         };
         let link = match opened {
             Ok(link) => {
@@ -344,7 +314,7 @@ impl Upstream {
 
     /// Asks for the end of all shared connections; the supervising task returns when they are gone.
     pub(crate) fn stop(&self) {
-        self.life.stop();
+        self.life.stop().cancel();
     }
 
     /// What is told to whoever asks for a connection then.
@@ -398,7 +368,7 @@ impl Upstream {
             self.retire(UpstreamState::BackingOff).await;
             tokio::select! {
                 () = sleep(wait) => {}
-                () = self.life.stopped() => {}
+                () = self.life.stop().cancelled() => {}
             }
             self.current.set(UpstreamState::Starting, None);
         }
@@ -408,8 +378,8 @@ impl Upstream {
     async fn supervise(self: Arc<Self>) {
         tokio::select! {
             () = self.lives() => {}
-            () = self.life.stopped() => {}
-            () = self.life.left() => self.linger().await,
+            () = self.life.stop().cancelled() => {}
+            () = self.life.left().cancelled() => self.linger().await,
         }
         self.retire(UpstreamState::Stopped).await;
     }
@@ -420,10 +390,10 @@ impl Upstream {
             let mut closed = link.wire().closed();
             tokio::select! {
                 _ = closed.wait_for(|closed| *closed) => drop(self.current.set(UpstreamState::Stopped, None)),
-                () = self.life.stopped() => return,
+                () = self.life.stop().cancelled() => return,
             }
         }
-        self.life.stopped().await;
+        self.life.stop().cancelled().await;
     }
 
     /// One life after the other.
@@ -515,7 +485,7 @@ impl Upstream {
         if end == End::Idle || end == End::Replaced {
             return Ok(end);
         }
-        if !self.life.is_stopping() {
+        if !self.life.stop().is_cancelled() {
             self.failures.count_restart();
         }
         let how = if end == End::Hung { "does not answer any more" } else { "has ended" };

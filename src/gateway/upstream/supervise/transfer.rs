@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use fieldwork::Fieldwork;
 use parking_lot::Mutex;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -40,11 +41,13 @@ const HEADROOM: u64 = 1 << 24;
 const LARGEST: u64 = (1 << 31) - HEADROOM;
 
 /// A child's connection that waits for its pipes.
-#[derive(Debug)]
+#[derive(Debug, Fieldwork)]
+#[fieldwork(get, vis = "pub(crate)")]
 pub(crate) struct Awaited {
-    /// The child.
+    /// The child's pid.
     child: u32,
     /// What it was made of.
+    #[field = false]
     files: ExecutableFingerprint,
     /// The connection.
     shared: SharedChild,
@@ -198,7 +201,8 @@ impl SharedChild {
     /// Holds the connection and packs what another process needs; `None` if the child stays here.
     pub(crate) async fn hand_over(self) -> Option<ChildTransfer> {
         let child = self.link.pid()?;
-        let passed = self.connection()?.hold().await?;
+        let connection = self.connection()?;
+        let passed = connection.flow().hold(connection).await?;
         let pidfd = self.connector.reaper().pidfd(child);
         let transfer = pidfd.map(|pidfd| pack(child, pidfd, passed));
         if let Err(error) = &transfer {
@@ -211,14 +215,14 @@ impl SharedChild {
     /// Takes the connection back.
     pub(crate) fn go_on(&self) {
         if let Some(connection) = self.connection() {
-            connection.go_on();
+            connection.flow().go_on(connection);
         }
     }
 
     /// Leaves the child to the process that has its pipes.
     pub(crate) fn lend(&self, child: u32, peer: Sender) {
         if self.connection().is_some_and(|connection| connection.flow().lend(child, peer)) {
-            self.life.leave();
+            self.life.left().cancel();
         }
     }
 
@@ -259,16 +263,6 @@ impl SharedChild {
 }
 
 impl Awaited {
-    /// The child's pid.
-    pub(crate) const fn child(&self) -> u32 {
-        self.child
-    }
-
-    /// The connection.
-    pub(crate) const fn shared(&self) -> &SharedChild {
-        &self.shared
-    }
-
     /// The connection that waits.
     pub(crate) const fn link(&self) -> &Arc<Link> {
         &self.shared.link
