@@ -208,7 +208,7 @@ impl Launcher {
         Ok(Some(message))
     }
 
-    /// Kills the daemon's group, and waits until it is gone: whoever is told that it was ended finds nothing of it.
+    /// Kills the daemon's group, and waits until it is gone: nothing of it is left when the caller is told that it was ended.
     fn end(&self) {
         match process::signal_group(self.group, Kill::Kill) {
             Ok(()) => drop(self.reap()),

@@ -21,7 +21,7 @@ impl Waiting {
         Self(descriptor.into())
     }
 
-    /// Says that the gateway serves, and closes the descriptor. Whoever does not listen any more, or has a pipe that is
+    /// Says that the gateway serves, and closes the descriptor. A reader that is gone, or has a pipe that is
     /// full, is not waited for.
     pub fn serves(mut self) {
         if let Err(error) = self.write() {

@@ -1,7 +1,7 @@
 //! What sessions and streams of changes are told: which lists and resources have changed, and where.
 //!
 //! Changes are kept as state, not as a queue: for each list of each upstream, for each endpoint and for each resource the
-//! number of its last change. Whoever is told ([`Announced`]) remembers up to which number it knows, and is told of what
+//! number of its last change. A receiver ([`Announced`]) remembers up to which number it knows, and is told of what
 //! has a larger one. So nobody lags, whatever there is beside changes: two changes of a list are one until they are
 //! told, and nobody is told of a change that was none. Resources are many, so that of their changes the oldest are
 //! given up ([`UPDATES`], [`WEIGHT`]); who has not been told of those is told that any resource of the upstream may have

@@ -160,7 +160,7 @@ impl ChildHandover {
         }
     }
 
-    /// The other process has ended. What is still held for it is taken back by whoever has handed it over.
+    /// The other process has ended. What is still held for it goes back to the process that has handed it over.
     pub(crate) fn alone(&self) {
         self.take_turns_back();
         self.state.lock().shared.retain(|_, shared| shared.alone());

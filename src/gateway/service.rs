@@ -11,12 +11,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::catalog::{self, RoutingHandle, RoutingTable};
 use super::changes::Changes;
-use super::complaints::Complaints;
+use super::client_log_limit::ClientLogLimit;
 use super::error::Error;
 use super::handover::ChildHandover;
 use super::http::{
-    self, Admission, Continuations, Front, Guard, Handlers, Health, Legacy, Modern, PendingCall, Pipeline,
-    Slots, SuspendedCalls, TaskOwners,
+    self, Admission, Continuations, Front, Guard, Handlers, Health, Legacy, Modern, OpenConnections,
+    PendingCall, Pipeline, SuspendedCalls, TaskOwners,
 };
 use super::metrics::{self, Metric, Metrics};
 use super::reload::Prepared;
@@ -64,12 +64,12 @@ struct Parts {
     /// Set while connections are left to wait: another process takes over.
     paused: watch::Sender<bool>,
     /// The connections of clients.
-    slots: Arc<Slots>,
+    connections: Arc<OpenConnections>,
     /// What is logged about clients.
-    complaints: Arc<Complaints>,
-    /// What is told to whoever monitors.
+    log_limit: Arc<ClientLogLimit>,
+    /// What `/metrics` tells.
     metrics: Arc<Metrics>,
-    /// What is told to whoever asks.
+    /// What the status tells.
     status: Arc<StatusSource>,
     /// What requests lead to.
     handlers: Arc<Handlers>,
@@ -94,13 +94,16 @@ impl Gateway {
         let (started, awaited) = upstreams.start_all(config, &builtin, offers)?;
         let table = RoutingTable::new(config.server.clone(), started).beside(&config.disabled);
         let routing = Arc::new(RoutingHandle::new(table));
-        let (complaints, peer) = (Arc::<Complaints>::default(), Arc::<PeerLink>::default());
+        let (log_limit, peer) = (Arc::<ClientLogLimit>::default(), Arc::<PeerLink>::default());
         let requests = Arc::<RequestCounter>::default();
-        let sessions = SessionStore::new(share(&routing), share(&peer), changes.clone(), share(&complaints));
+        let sessions = SessionStore::new(share(&routing), share(&peer), changes.clone(), share(&log_limit));
         let sessions = Arc::new(sessions);
         let status = Arc::new(StatusSource::new(share(&routing), share(&sessions), share(&requests)));
-        let (metrics, slots, suspended) =
-            (Arc::<Metrics>::default(), Arc::<Slots>::default(), Arc::<SuspendedCalls<_>>::default());
+        let (metrics, connections, suspended) = (
+            Arc::<Metrics>::default(),
+            Arc::<OpenConnections>::default(),
+            Arc::<SuspendedCalls<_>>::default(),
+        );
         let owners = Arc::new(TaskOwners::new(share(&routing), share(&sessions), share(&peer)));
         let continuations =
             Arc::new(Continuations::new(share(&suspended), share(&owners), share(&requests), share(&peer)));
@@ -108,10 +111,10 @@ impl Gateway {
         let legacy = Legacy::new(
             (share(&sessions), share(&routing)),
             (share(&peer), share(&owners)),
-            share(&complaints),
+            share(&log_limit),
             draining.clone(),
         );
-        let guard = Guard::new(share(&routing), share(&complaints));
+        let guard = Guard::new(share(&routing), share(&log_limit));
         let pipeline = Pipeline::new(guard, share(&routing), requests, (modern, legacy));
         let health = Health::new(share(&routing), share(&status), draining.clone());
         let handlers = Arc::new(Handlers::new(share(&routing), pipeline, health, share(&metrics)));
@@ -128,8 +131,8 @@ impl Gateway {
             peer,
             children,
             paused,
-            slots,
-            complaints,
+            connections,
+            log_limit,
             metrics,
             status,
             handlers,
@@ -141,7 +144,7 @@ impl Gateway {
 
     /// Tells of the gateway where it is asked, and begins to end silent sessions.
     fn begin(&self, config: &Config, builtin: &Builtin) {
-        self.0.slots.check(config.server.max_connections);
+        self.0.connections.check(config.server.max_connections);
         let status = Arc::downgrade(&self.0.status);
         builtin.observe(Box::new(move || {
             status.upgrade().map(|status| status.status(Audience::Downstream)).unwrap_or_default()
@@ -170,16 +173,16 @@ impl Gateway {
     /// When the listener cannot be used at all.
     pub async fn serve(&self, listener: Listener, drain: Watch) -> std::io::Result<usize> {
         let front = Front::new(&self.0.handlers, http::is_local(&listener));
-        let (slots, routing) = (Arc::clone(&self.0.slots), Arc::clone(&self.0.routing));
-        let complaints = Arc::clone(&self.0.complaints);
-        let admission = Admission::new(slots, routing, complaints, self.0.paused.subscribe());
+        let (connections, routing) = (Arc::clone(&self.0.connections), Arc::clone(&self.0.routing));
+        let log_limit = Arc::clone(&self.0.log_limit);
+        let admission = Admission::new(connections, routing, log_limit, self.0.paused.subscribe());
         http::accept(listener, (front, admission), drain).await
     }
 
     /// Lets a connection from this address in, however many there are: the gateway asks itself.
     #[must_use]
     pub fn expect(&self, address: std::net::SocketAddr) -> http::Expected {
-        self.0.slots.expect(address)
+        self.0.connections.expect(address)
     }
 
     /// Waits until each upstream has been tried once, then refuses names that cannot be told apart.
@@ -243,7 +246,7 @@ impl Gateway {
         self.0.paused.send_replace(paused);
     }
 
-    /// The other process has ended. What is still held for it is taken back by whoever has handed it over.
+    /// The other process has ended. What is still held for it goes back to the process that has handed it over.
     pub fn alone(&self) {
         self.0.continuations.alone();
         self.0.children.alone();
@@ -263,7 +266,7 @@ impl Gateway {
             tracing::warn!("not all connections to upstreams have ended in time; they are cut");
         }
         self.0.upstreams.reaper().end().await;
-        self.0.complaints.end();
+        self.0.log_limit.end();
     }
 
     /// What is behind which endpoint.

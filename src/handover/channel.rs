@@ -173,7 +173,7 @@ impl Receiver {
             match message::read(&std::mem::take(&mut self.begun))? {
                 Message::Found { id, state } => {
                     for waiting in self.shared.waiting.lock().sessions.remove(&id).into_iter().flatten() {
-                        // Whoever has waited for too long is gone.
+                        // A caller that has waited for too long is gone.
                         let _ = waiting.send(state.as_deref().cloned());
                     }
                 }

@@ -157,7 +157,7 @@ pub enum Message {
     Reloaded {
         /// Which one.
         id: u64,
-        /// The answer of the control protocol, as whoever asked is to have it.
+        /// The answer of the control protocol, as the caller is to have it.
         answer: String,
     },
     /// Something that another version says; nothing depends on it.

@@ -45,7 +45,7 @@ mod round;
 mod session;
 
 pub use candidate::{Candidate, pass};
-pub use child::{Child, ChildMessage, ChildTransfer, Era, Offer, Place, Stamp};
+pub use child::{Child, ChildMessage, ChildTransfer, Era, LinkKind, Offer, Stamp};
 pub use error::Error;
 pub use inheritance::{Inheritance, channel as inherited_channel, fail, is_successor, receive};
 pub use listener::{Outline, SocketFile};

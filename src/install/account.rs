@@ -3,7 +3,6 @@
 use std::io::Read as _;
 use std::path::Path;
 
-use fieldwork::Fieldwork;
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
@@ -26,13 +25,11 @@ pub(super) enum Owner {
 }
 
 /// Mode and owner as an installation wants them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Fieldwork)]
-#[fieldwork(get, vis = "pub(super)")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Rights {
     /// Permission bits.
     mode: u32,
     /// To whom.
-    #[field(get(copy))]
     owner: Owner,
 }
 
@@ -40,6 +37,16 @@ impl Rights {
     /// Such bits and such an owner.
     pub(super) const fn new(mode: u32, owner: Owner) -> Self {
         Self { mode, owner }
+    }
+
+    /// Permission bits.
+    pub(super) const fn mode(self) -> u32 {
+        self.mode
+    }
+
+    /// To whom.
+    pub(super) const fn owner(self) -> Owner {
+        self.owner
     }
 
     /// In words, as in the text of a step.

@@ -23,7 +23,7 @@ pub struct Target {
     #[field(get = is_booted)]
     booted: bool,
     /// Every path of the installation.
-    #[field(get(vis = "pub"))]
+    #[field = false]
     layout: Layout,
     /// What holds for the installation.
     choices: Choices,
@@ -73,6 +73,12 @@ impl Target {
         let package = if packaged { package::find(&tree)? } else { None };
         let adopts = asked.adopt;
         Ok(Self { tree, booted, layout, choices, receipt: before, recorded, package, adopts, siblings })
+    }
+
+    /// Every path of the installation.
+    #[must_use]
+    pub fn layout(&self) -> &Layout {
+        &self.layout
     }
 
     /// The receipts of the other instances.

@@ -19,7 +19,7 @@ pub(super) const LINGER: Duration = Duration::from_millis(2);
 const MUCH: usize = 64 << 10;
 /// With so many bytes before it, a writer that has nothing in hand is given its turn: what waits is lost by SIGKILL.
 const PLENTY: usize = 256 << 10;
-/// How long whoever logs waits for that.
+/// How long a thread that logs waits for that.
 const TURN: Duration = Duration::from_millis(5);
 /// After so many looks in vain the writer sleeps until it is woken.
 const LOOKS: u32 = 50;

@@ -28,7 +28,7 @@ use crate::sys::at_exit;
 
 /// How long the end of the process waits for the disk.
 const END_LIMIT: Duration = Duration::from_secs(10);
-/// How long it waits for whoever reads standard error.
+/// How long it waits for the reader of standard error.
 const CONSOLE_LIMIT: Duration = Duration::from_secs(1);
 /// How long a panic waits for the disk.
 const PANIC_LIMIT: Duration = Duration::from_secs(2);

@@ -225,7 +225,7 @@ impl Worker {
     fn obey(&mut self, order: Order) {
         match order {
             Order::Rotate(reply) => {
-                // Whoever asked may have gone.
+                // The caller may have gone.
                 let _ = reply.send(self.rotate_or_reopen());
             }
             Order::Rules(rules) => {

@@ -28,7 +28,7 @@ impl SocketFiles {
         Self(listeners)
     }
 
-    /// Leaves the files, to whoever has the same listeners.
+    /// Leaves the files to the process that has the same listeners.
     pub(super) fn leave(mut self) -> Listeners {
         std::mem::take(&mut self.0)
     }

@@ -48,7 +48,7 @@ pub(super) async fn ask_ourselves(gateway: &Gateway, addresses: &[Address]) -> R
                         let _expected = gateway.expect(own);
                         probe::get_from(socket, address, LIVE, PROBE_LIMIT).await
                     }
-                    // An address that is not this machine's own cannot be bound; whoever answers there is asked all the
+                    // An address that is not this machine's own cannot be bound; what answers there is asked all the
                     // same.
                     Err(_) => probe::get(&probe::Target::Tcp(address.to_string()), LIVE, PROBE_LIMIT).await,
                 }

@@ -79,7 +79,7 @@ pub enum Error {
     /// The channel to the process before this one.
     #[error("cannot use the channel to the process before this one")]
     Channel(#[source] io::Error),
-    /// The start was given up by whoever started us.
+    /// The launcher has given the start up.
     #[error("the launcher is gone before the gateway was ready")]
     Abandoned,
     /// A bug has struck while nothing could be done but to give up.

@@ -73,20 +73,20 @@ impl PeerChannel {
         &self.sender
     }
 
-    /// Has the other process read its configuration again, and tells whoever asked what became of it there.
+    /// Has the other process read its configuration again, and tells the asker what became of it there.
     pub(super) fn reload(&self, asker: Asker) {
         let answer = self.sender.reload();
         self.relays.spawn(async move {
             let text = answer.await;
             let answer = text.and_then(|text| serde_json::from_str(&text).ok());
             if let Some(asker) = asker {
-                // Whoever asked has gone; the result is in the log of the other process.
+                // The asker has gone; the result is in the log of the other process.
                 let _ = asker.send(answer.unwrap_or_else(reload::lost));
             }
         });
     }
 
-    /// Waits until whoever asked for a reload has been told of it.
+    /// Waits until those who asked for a reload have been told of it.
     pub(super) async fn reloads_told(&self) {
         self.relays.close();
         self.relays.wait().await;

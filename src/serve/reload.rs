@@ -3,9 +3,9 @@
 //! Order: the files are loaded and checked, new listeners bound, new and changed upstreams started and tried, all in a
 //! task of its own beside the serving loop; only if nothing of that failed is everything put in force, in one step of
 //! the loop. Invariants: a failure leaves what runs as it was and nothing new behind; one reload at a time, those that
-//! are asked for meanwhile wait and are one reload then; whoever asked is answered, and the manager hears READY=1 after
+//! are asked for meanwhile wait and are one reload then; the askers are answered, and the manager hears READY=1 after
 //! each RELOADING=1. The configuration has one owner: no reload begins while an upgrade is under way and no upgrade while
-//! a reload is. What was asked for during an upgrade is done by whoever serves after it, which the old process relays
+//! a reload is. What was asked for during an upgrade is done by the process that serves after it, which the old process relays
 //! where that is the new one.
 
 use std::sync::Arc;
@@ -149,7 +149,7 @@ impl Reloads {
         self.task.spawn(async move { (askers, prepare(source, &old, gateway, (bound, paths)).await) });
     }
 
-    /// Gives up what is under way, and refuses whoever waits or will ask.
+    /// Gives up what is under way, and refuses those who wait or will ask.
     pub(super) async fn end(&mut self) {
         self.wanted.close();
         for asker in self.waiting() {
@@ -221,7 +221,7 @@ pub(super) async fn wish(wishes: mpsc::Sender<Asker>) -> Answer {
     answer.await.unwrap_or_else(|_| stopping())
 }
 
-/// The answer for whoever asks over the control socket.
+/// The answer over the control socket.
 pub(super) async fn ask(wishes: mpsc::Sender<Asker>) -> serde_json::Value {
     serde_json::to_value(wish(wishes).await).expect("an answer has string keys")
 }

@@ -1,6 +1,6 @@
 //! The run-time files of a gateway that serves: the record in the lock, the pid file, and where the control socket is.
 //!
-//! Invariant: whoever holds the lock may touch them, but of the two processes of an upgrade, which both hold it, only the
+//! Invariant: the holder of the lock may touch them, but of the two processes of an upgrade, which both hold it, only the
 //! owner.
 
 use std::io;
@@ -80,7 +80,7 @@ impl RunFiles {
         server
     }
 
-    /// Notes how long a drain may take, for whoever stops this process.
+    /// Notes how long a drain may take, for those who stop this process.
     pub(super) fn set_drain_timeout(&mut self, timeout: Duration) {
         self.record.drain_timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
         if let Err(error) = self.lock.describe(&self.record) {

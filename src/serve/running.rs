@@ -102,7 +102,7 @@ fn reload(serving: &mut Serving<'_>, step: reload::Step) {
             };
             serving.notifier.ready(&serving.summary());
             for asker in askers.into_iter().flatten() {
-                // Whoever asked has gone; the result is in the log.
+                // The asker has gone; the result is in the log.
                 let _ = asker.send(answer.clone());
             }
         }

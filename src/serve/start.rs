@@ -5,8 +5,8 @@
 //! request to ourselves, control socket, pid file; only then is anybody told that the gateway is ready. A process that takes
 //! another one's place is given what it would have taken, and goes the same way.
 //!
-//! Invariants: whoever holds the lock may touch the run-time files, nobody else; readiness is announced once; no thread
-//! exists before detaching; whatever ends the start, nothing is left behind and whoever waits is told.
+//! Invariants: the holder of the lock may touch the run-time files, nobody else; readiness is announced once; no thread
+//! exists before detaching; whatever ends the start, nothing is left behind and the one that waits is told.
 
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -57,7 +57,7 @@ enum Origin<'a> {
 
 /// Who waits to hear how the start goes.
 enum Parent {
-    /// Whoever called this process, and reads its exit code.
+    /// The caller of this process, which reads its exit code.
     Caller,
     /// The launcher of a daemon, until it has been told.
     Launcher(Option<Announcer>),

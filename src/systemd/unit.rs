@@ -93,7 +93,7 @@ impl Unit {
     }
 
     /// Has systemd do something with it, waits for the end of that, and leaves it to systemctl(1) to tell the person at the
-    /// terminal why not. The question for a password belongs to whoever types that line.
+    /// terminal why not. The question for a password belongs to the one who types that line.
     ///
     /// # Errors
     /// When systemctl(1) cannot be run.

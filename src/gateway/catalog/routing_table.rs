@@ -1,6 +1,6 @@
 //! Which upstreams are behind which endpoint at this moment.
 //!
-//! A reload replaces the whole routing table at once. Whoever handles a request looks its view up once and keeps it until
+//! A reload replaces the whole routing table at once. A request looks its view up once and keeps it until
 //! the request is on its way, so that a request sees one routing table only; [`RoutingTable::released`] tells when the last of them
 //! has let go.
 

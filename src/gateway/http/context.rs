@@ -1,4 +1,4 @@
-//! What is known of a request before its message is read: one value, which is passed on to whoever handles it.
+//! What is known of a request before its message is read: one value, which is passed on to its handlers.
 
 use std::net::IpAddr;
 

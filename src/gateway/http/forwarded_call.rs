@@ -111,7 +111,7 @@ impl<L: ConnectionSource> ForwardedCall<L> {
         if let Some(spare) = self.spare.clone() {
             self.upstream.renewed().await;
             let sent = send(&self.source, spare).await;
-            // Only now: whoever gives up waiting and comes back begins here again.
+            // Only now: a caller that gives up waiting and comes back begins here again.
             (self.again, self.spare) = (false, None);
             match sent {
                 Ok((link, exchange)) => (self.link, self.exchange) = (link, exchange),

@@ -137,7 +137,7 @@ fn same_number(one: &str, other: &str) -> bool {
     }
 }
 
-/// Whoever looks at headers only may see another one of several than we do, so that there may not be several.
+/// Refuses several: a proxy that looks at headers only may see another one of them than we do.
 fn once(headers: &HeaderMap) -> Result<(), Fault> {
     let mirrors = |name: &HeaderName| {
         [VERSION, headers::METHOD, headers::NAME].contains(name) || name.as_str().starts_with(headers::PARAM)

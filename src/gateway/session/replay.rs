@@ -72,7 +72,7 @@ struct State {
 const LOST: u64 = 1 << 60;
 
 impl Log {
-    /// The log of a request that was in flight in a process which is gone: whoever comes back for it gets this message.
+    /// The log of a request that was in flight in a process which is gone: a client that comes back for it gets this message.
     fn lost(message: Message) -> Self {
         let messages = VecDeque::from([message]);
         let state = State { messages, ended: true, lost: true, ..State::default() };
@@ -144,7 +144,7 @@ impl Logs {
         number
     }
 
-    /// Drops the oldest logs of requests that were answered, where there are too many. Whoever reads a log has a hold on it:
+    /// Drops the oldest logs of requests that were answered, where there are too many. A reader of a log has a hold on it:
     /// only coming back to it later ends here. The log of a request in flight is there in any case.
     pub(crate) fn trim(&self) {
         let mut logs = self.0.lock();
@@ -176,7 +176,7 @@ impl Logs {
         (logs.0, logs.1.iter().filter_map(|(number, id, _)| Some((*number, raw(id)?))).collect())
     }
 
-    /// Goes on where another process has left: numbers are not given out twice, and whoever comes back for one of its
+    /// Goes on where another process has left: numbers are not given out twice, and a client that comes back for one of its
     /// streams is told what `answer` makes of the request.
     pub(crate) fn continue_from(&self, last: u64, streams: &[(u64, Raw)], answer: impl Fn(Id) -> Message) {
         let mut logs = self.0.lock();

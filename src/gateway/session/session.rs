@@ -274,7 +274,7 @@ impl Session {
     }
 
     /// For how long nobody of the client was there; `None` while it reads a stream or waits for an answer. A request in
-    /// flight whose client has gone does not count: whoever opens sessions could keep them all by such requests.
+    /// flight whose client has gone does not count: a client could keep all its sessions by such requests.
     pub(super) fn unattended(&self) -> Option<Duration> {
         (self.streams.load(Ordering::Relaxed) == 0).then(|| self.used.lock().elapsed())
     }
@@ -289,7 +289,7 @@ impl Session {
         Listening(Arc::clone(self))
     }
 
-    /// The same, unless the client would attend more sessions than this: whoever is in all of them would keep others out.
+    /// The same, unless the client would attend more sessions than this: one that is in all of them would keep others out.
     pub(crate) fn listening_within(self: &Arc<Self>, share: usize) -> Option<Listening> {
         let listening = self.listening();
         let first = self.streams.load(Ordering::Relaxed) == 1;

@@ -23,7 +23,7 @@ use super::{forward, subscribe};
 use crate::gateway::catalog::RoutingHandle;
 use crate::gateway::changes::Changes;
 use crate::gateway::client::{ClientKey, who_makes_room};
-use crate::gateway::complaints::Complaints;
+use crate::gateway::client_log_limit::ClientLogLimit;
 use crate::gateway::endpoint::Endpoint;
 use crate::gateway::relay::{ClientMeta, Message};
 use crate::gateway::upstream::{ClientIdentity, Upstream};
@@ -75,7 +75,7 @@ pub(crate) struct SessionStore {
     /// What they are told of.
     changes: Changes,
     /// What is logged about clients.
-    complaints: Arc<Complaints>,
+    log_limit: Arc<ClientLogLimit>,
 }
 
 /// The sessions that are open.
@@ -221,10 +221,10 @@ impl SessionStore {
         routing: Arc<RoutingHandle>,
         peer: Arc<PeerLink>,
         changes: Changes,
-        complaints: Arc<Complaints>,
+        log_limit: Arc<ClientLogLimit>,
     ) -> Self {
         let (sessions, journal) = (Mutex::default(), OnceLock::new());
-        Self { sessions, journal, peer, routing, changes, complaints }
+        Self { sessions, journal, peer, routing, changes, log_limit }
     }
 
     /// Remembers sessions in a file from now on, which must be this process's alone; with `revive`, those that the file
@@ -310,7 +310,7 @@ impl SessionStore {
             (session, ends)
         };
         for silent in ends {
-            if self.complaints.admits("session ended to make room", silent.client_key()) {
+            if self.log_limit.admits("session ended to make room", silent.client_key()) {
                 let (session, client) = (silent.label(), silent.client_key());
                 tracing::info!(session, %client, "the session is ended to make room: its client has most of them");
             }
@@ -445,7 +445,7 @@ impl SessionStore {
             join_all(self.all().iter().map(|session| session.connections().reap())).await;
             let silent: Vec<_> = self.all().into_iter().filter(|session| session.idle() > limit).collect();
             let ends = silent.iter().map(|session| {
-                if self.complaints.admits("silent session ended", session.client_key()) {
+                if self.log_limit.admits("silent session ended", session.client_key()) {
                     tracing::info!(
                         session = session.label(),
                         "the session is ended: its client has been silent"

@@ -68,14 +68,14 @@ async fn session_that_another_process_has_begun_counts_as_its_clients() {
     let mapped = IpAddr::V6(Ipv4Addr::new(192, 0, 2, 7).to_ipv6_mapped());
     let [first, second] = [CLIENT, mapped].map(|address| begin(&old, address, limits).unwrap());
     for session in [&first, &second] {
-        new.keep_session(old.session(session.id()).unwrap());
+        new.sessions().restore(old.sessions().get(session.id()).unwrap().saved());
     }
     let other = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 8));
     begin(&new, other, limits).unwrap();
     assert_eq!(new.sessions().len(), 3);
     begin(&new, CLIENT, limits).unwrap();
     assert_eq!(new.sessions().len(), 3, "one of the three makes room");
-    assert!(new.session(first.id()).is_none(), "the one that was silent for longest");
+    assert!(new.sessions().get(first.id()).is_none(), "the one that was silent for longest");
     // As many as there are, where all of them are in use.
     let _used: Vec<_> = new.sessions().all().iter().map(Session::listening).collect();
     let refused = begin(&new, CLIENT, limits).unwrap_err();

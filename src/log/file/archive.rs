@@ -108,7 +108,7 @@ impl Told {
 type Files = BTreeMap<Name, Vec<Kind>>;
 
 /// The directory of a log.
-struct Place<'a> {
+struct LogDirectory<'a> {
     /// The log.
     log: &'a Path,
     /// Its directory.
@@ -117,7 +117,7 @@ struct Place<'a> {
 
 /// The newest name in the directory that a right clock has given.
 pub(crate) fn newest(log: &Path) -> Option<Name> {
-    let files = Place::open(log).and_then(|place| place.scan()).unwrap_or_default();
+    let files = LogDirectory::open(log).and_then(|place| place.scan()).unwrap_or_default();
     let now = Timestamp::now();
     files.into_keys().rfind(|name| !name.is_ahead(now))
 }
@@ -125,7 +125,7 @@ pub(crate) fn newest(log: &Path) -> Option<Name> {
 /// Does everything that is to be done in the directory. A file with which something cannot be done does not keep others
 /// from it.
 fn tidy(log: &Path, rotation: &Rotation, told: &mut Told) -> io::Result<()> {
-    let place = Place::open(log)?;
+    let place = LogDirectory::open(log)?;
     let mut files = place.scan()?;
     // What is gone is forgotten, so that the memory of what was told stays small.
     told.0.retain(|path| path == log || path.symlink_metadata().is_ok());
@@ -149,7 +149,7 @@ fn tidy(log: &Path, rotation: &Rotation, told: &mut Told) -> io::Result<()> {
     Ok(())
 }
 
-impl<'a> Place<'a> {
+impl<'a> LogDirectory<'a> {
     /// Opens the directory.
     fn open(log: &'a Path) -> io::Result<Self> {
         let (directory, _) = Directory::of(log, Owners::Ours)?;

@@ -158,7 +158,7 @@ impl Continuations {
     /// Passes on what is told of one that the other process goes on with.
     fn pass_on(&self, number: u64, message: Option<Message>) {
         let waiting = self.elsewhere.lock().get(&number).cloned();
-        // Whoever has gone has called the request off.
+        // A client that has gone has called the request off.
         let _ = waiting.map(|waiting| waiting.send(message));
     }
 

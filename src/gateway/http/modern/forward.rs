@@ -347,7 +347,7 @@ impl PendingCall {
     }
 
     /// Goes on with the client's answers, which are told to the server that asked. Questions that are left are asked
-    /// again, in the time that they had: whoever comes back without an answer has not more of it.
+    /// again, in the time that they had: a client that comes back without an answer has not more of it.
     pub(super) async fn go_on(&mut self, answers: Option<&RawValue>, telling: ReplyContext) {
         if let Route::Lent(lease) = self.sending.source() {
             lease.resume();

@@ -111,7 +111,7 @@ impl Lines {
         next
     }
 
-    /// Gives a permit to whoever waits here; whether anybody does.
+    /// Gives a permit to the next request that waits here; whether there is one.
     fn give(&mut self, limit: &Arc<ConcurrencyLimit>) -> bool {
         while let Some(next) = self.again.pop_front().or_else(|| self.new.pop_front()) {
             match next.send(Permit(Some(Arc::clone(limit)))) {
@@ -171,7 +171,7 @@ impl ConcurrencyLimit {
             }
             lines.wait(again)
         };
-        // The limit outlives whoever waits, and it forgets nobody.
+        // The limit outlives those who wait, and it forgets nobody.
         if let Ok(Ok(permit)) = timeout(patience, next).await {
             return Ok(permit);
         }
@@ -199,7 +199,7 @@ impl ConcurrencyLimit {
             LimitMessage::Wanted => lines.wanted += 1,
             LimitMessage::Released => lines.lent = lines.lent.saturating_sub(1),
             LimitMessage::Granted => {
-                // One that was asked for by whoever has given up since goes back.
+                // One that was asked for by a request that has given up goes back.
                 if lines.giver.is_some() && !lines.give(self) {
                     way.send(LimitMessage::Released);
                 }
@@ -217,7 +217,7 @@ impl ConcurrencyLimit {
         lines.give_all(self);
     }
 
-    /// Gives a permit to whoever is next.
+    /// Gives a permit to the next request.
     fn pass_on(self: &Arc<Self>) {
         let mut lines = self.lines.lock();
         lines.used -= 1;
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_waits_too_long_is_told_so_and_waits_no_more() {
+    async fn request_that_waits_too_long_is_told_so_and_waits_no_more() {
         let (limit, name) = (ConcurrencyLimit::new(1, 1), UpstreamName::new("time").unwrap());
         let _turn = limit.permit(&name, Duration::ZERO, false).await.unwrap();
         for _ in 0..2 {
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_has_had_a_turn_is_before_all_others_and_whoever_gives_up_is_passed_over() {
+    async fn request_that_has_had_a_permit_is_before_all_others_and_one_that_gives_up_is_passed_over() {
         let (limit, name) = (ConcurrencyLimit::new(1, 2), UpstreamName::new("time").unwrap());
         let patience = Duration::from_secs(60);
         let permit = limit.permit(&name, patience, false).await.unwrap();

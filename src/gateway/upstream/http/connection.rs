@@ -1,7 +1,7 @@
 //! The connection to a Streamable HTTP upstream, in either era.
 //!
-//! Each request is a POST of its own, whose answer, be it one JSON body or an event stream, is read in order by whoever waits
-//! for it. In the legacy era the connection holds the server's session and one GET stream for messages that belong
+//! Each request is a POST of its own, whose answer, be it one JSON body or an event stream, is read in order by the task
+//! that waits for it. In the legacy era the connection holds the server's session and one GET stream for messages that belong
 //! to no request. A broken event stream is resumed with `Last-Event-ID` where the server gave its events identifiers.
 
 use std::sync::{Arc, OnceLock};
@@ -12,7 +12,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 
 use super::get_stream;
-use super::requester::{Endpoint, Requester};
+use super::requester::{Destination, Requester};
 use super::response::{Sent, read_answer};
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{Era, Id, Message, Notification, Raw, Request, method, raw, set_member};
@@ -43,12 +43,12 @@ struct CancelHttp {
 impl Http {
     /// A connection that has not spoken.
     pub(crate) fn new(
-        endpoint: &Endpoint<'_>,
+        destination: &Destination<'_>,
         era: Era,
         inbox: Inbox,
         role: Role,
     ) -> Result<Arc<Self>, Fault> {
-        let requester = Requester::new(endpoint, era, inbox, role)?;
+        let requester = Requester::new(destination, era, inbox, role)?;
         Ok(Arc::new(Self { requester, listener: OnceLock::new() }))
     }
 

@@ -1,6 +1,6 @@
 //! Kept HTTP connections that nobody but their user drives.
 //!
-//! A connection is worked on by whoever waits for its answer, in the same task: no message passes between tasks for a
+//! The task that waits for an answer works on the connection itself: no message passes between tasks for a
 //! call, and a call that is given up closes its connection by being dropped. While nobody uses it, a connection is not looked
 //! at; whether the server has closed it meanwhile is found out when it is taken again.
 
@@ -254,7 +254,7 @@ impl Body for ResponseBody {
 }
 
 impl Drop for ResponseBody {
-    /// Whoever does not read on closes the connection, unless there was nothing more to read.
+    /// Closes the connection, unless there was nothing more to read.
     fn drop(&mut self) {
         if self.incoming.is_end_stream() {
             self.give_back(&mut Context::from_waker(Waker::noop()));

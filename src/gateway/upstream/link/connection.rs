@@ -25,8 +25,8 @@ use crate::gateway::upstream::lists::cache::ListCache;
 use crate::gateway::upstream::lists::kind::Kind;
 use crate::gateway::upstream::log_limit::LogRateLimit;
 
-/// Complaints about answers that are logged in a second; the rest is counted.
-const COMPLAINTS: u32 = 5;
+/// Warnings about answers that are logged in a second; the rest is counted.
+const WARNINGS: u32 = 5;
 
 /// A connection that has shaken hands.
 #[derive(Fieldwork)]
@@ -62,7 +62,7 @@ pub(crate) struct Link {
     log: tokio::sync::Mutex<Option<Severity>>,
     /// How much of what is wrong with its answers may still be logged.
     #[field = false]
-    complaints: Mutex<LogRateLimit>,
+    log_limit: Mutex<LogRateLimit>,
 }
 
 impl Link {
@@ -80,7 +80,7 @@ impl Link {
             idle_limit: settings.idle_timeout,
             activity: Arc::default(),
             log: tokio::sync::Mutex::default(),
-            complaints: Mutex::new(LogRateLimit::new(COMPLAINTS)),
+            log_limit: Mutex::new(LogRateLimit::new(WARNINGS)),
         }
     }
 
@@ -192,11 +192,11 @@ impl Link {
         &self,
         method: &str,
         answer: &RawValue,
-        place: &'static names::Place,
+        place: &'static names::KnownMembers,
     ) -> Result<(), Fault> {
         names::check(answer, place, Strictness::Pairs).map_err(|reason| {
-            let mut complaints = self.complaints.lock();
-            if complaints.admits(&self.name) {
+            let mut log_limit = self.log_limit.lock();
+            if log_limit.admits(&self.name) {
                 tracing::warn!(upstream = %self.name, method, %reason, "an answer that can be read in two ways is refused");
             }
             Fault::upstream(&self.name, format_args!("sent an answer that can be read in two ways: {reason}"))
@@ -223,7 +223,7 @@ impl Link {
     /// what is known of its lists remains.
     pub(crate) fn retire_unused(&self) -> bool {
         self.activity.retire();
-        // Whoever has begun a call before has taken a token; whoever begins one after sees that it is retired.
+        // A call that has begun before has taken a token; one that begins after sees that it is retired.
         let unused = self.calls.is_empty();
         if !unused {
             self.activity.unretire();

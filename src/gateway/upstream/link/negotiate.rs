@@ -24,11 +24,11 @@ use crate::gateway::relay::{
 use crate::gateway::upstream::builtin::Builtin;
 use crate::gateway::upstream::call::handshake::{Greeting, Handshake};
 use crate::gateway::upstream::call::request::{Call, Role};
-use crate::gateway::upstream::http::balancer::Endpoints;
+use crate::gateway::upstream::http::balancer::Balancer;
 use crate::gateway::upstream::http::client::Authorities;
 use crate::gateway::upstream::http::connection::Http;
 use crate::gateway::upstream::http::pool::Pool;
-use crate::gateway::upstream::http::requester::Endpoint;
+use crate::gateway::upstream::http::requester::Destination;
 use crate::gateway::upstream::inbox::{Inbox, Outlet};
 use crate::gateway::upstream::stdio::child::{self, SpawnSpec};
 use crate::gateway::upstream::stdio::connection::Stdio;
@@ -68,7 +68,7 @@ pub(crate) struct Connector {
     builtin: Option<Arc<Builtin>>,
     /// The endpoints of an HTTP upstream.
     #[field(get(deref = false))]
-    endpoints: Arc<Endpoints>,
+    balancer: Arc<Balancer>,
 }
 
 /// `initialize`'s parameters; the client's own members pass as it wrote them.
@@ -117,14 +117,14 @@ impl Connector {
         reaper: &Reaper,
         builtin: Option<Arc<Builtin>>,
     ) -> Result<Self, Error> {
-        let endpoints = match &settings.transport {
-            Transport::Http { urls, .. } => Endpoints::new(urls),
+        let balancer = match &settings.transport {
+            Transport::Http { urls, .. } => Balancer::new(urls),
             Transport::Stdio { .. } => Arc::default(),
         };
         let trusted = authorities(settings).map(Authorities::read).transpose()?;
         let pool = trusted.as_ref().map(Authorities::pool).transpose()?.unwrap_or_else(|| pool.clone());
         let (settings, reaper) = (settings.clone(), reaper.clone());
-        Ok(Self { settings, pool, trusted, limit, reaper, builtin, endpoints })
+        Ok(Self { settings, pool, trusted, limit, reaper, builtin, balancer })
     }
 
     /// Whether connections with these settings would be the same: also the certificates that are trusted, which may have
@@ -196,7 +196,7 @@ impl Connector {
 
     /// Starts and shakes hands in the legacy era, at one endpoint after the other until one can be reached.
     async fn begin_legacy(&self, client: &ClientIdentity, role: Role, outlet: Outlet) -> Result<Link, Fault> {
-        let mut left = self.endpoints.len().max(1);
+        let mut left = self.balancer.len().max(1);
         loop {
             left -= 1;
             let inbox = self.inbox(outlet.clone());
@@ -247,9 +247,9 @@ impl Connector {
                 Ok(Wire::Stdio { connection, process: Mutex::new(Some(process)) })
             }
             Transport::Http { headers, .. } => {
-                let (pool, endpoints) = (&self.pool, &self.endpoints);
-                let endpoint = Endpoint { name, pool, endpoints, headers, limit: self.limit };
-                Ok(Wire::Http(Http::new(&endpoint, era, inbox, role)?))
+                let (pool, balancer) = (&self.pool, &self.balancer);
+                let destination = Destination { name, pool, balancer, headers, limit: self.limit };
+                Ok(Wire::Http(Http::new(&destination, era, inbox, role)?))
             }
         }
     }

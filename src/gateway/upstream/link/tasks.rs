@@ -30,7 +30,7 @@ const GUESSABLE: usize = 16;
 pub(crate) enum Standing {
     /// The client's that asks.
     Own,
-    /// Nobody has begun it here, as far as is known, and its name cannot be guessed: whoever has it was given it.
+    /// Nobody has begun it here, as far as is known, and its name cannot be guessed: a caller that knows it was given it.
     Claimed,
     /// Somebody else's, or nobody's.
     Foreign,
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn task_is_of_whoever_has_begun_it_and_of_nobody_else() {
+    fn task_is_of_the_client_that_has_begun_it_and_of_nobody_else() {
         let (tasks, long) = (Tasks::default(), "f2b1c9e0a7d84c53");
         tasks.own("7", &client("a"));
         tasks.own("7", &client("b"));

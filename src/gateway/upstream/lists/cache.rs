@@ -63,7 +63,7 @@ struct Remembered {
     last: Option<Arc<Listing>>,
     /// Whether clients were told since then that it has changed.
     told: bool,
-    /// When reading it was last tried by whoever reads again.
+    /// When it was last tried to read it again.
     tried: Option<Instant>,
     /// How often it was forgotten: what was asked for before is not remembered after.
     changes: u64,
@@ -173,7 +173,7 @@ impl Streams {
 }
 
 impl Remembered {
-    /// Whoever asks from now on does not get what was asked for before.
+    /// Requests from now on do not get what was asked for before.
     fn forget(&mut self) {
         self.listing = None;
         self.fetch = None;

@@ -91,7 +91,7 @@ enum Wish {
     Leave,
 }
 
-/// A child and its group, as whoever keeps it has them.
+/// A child and its group, for its owner.
 #[derive(Debug)]
 struct ProcessGroup {
     /// The child's number.
@@ -293,7 +293,7 @@ impl ProcessGroup {
         }
         self.signal(Kill::Kill);
         reaper.dismiss(self.pid);
-        // Whoever does not listen has closed the connection.
+        // Without a listener the connection is closed.
         let _ = self.end.send(());
         match &mut self.child {
             None => "ended".to_owned(),

@@ -34,8 +34,8 @@ use crate::handover::channel::Sender;
 
 /// Messages that may wait for the child to read; senders wait beyond it.
 const WRITE_QUEUE: usize = 256;
-/// Complaints about what a child says that are logged in a second; the rest is counted.
-const COMPLAINTS: u32 = 20;
+/// Warnings about what a child says that are logged in a second; the rest is counted.
+const WARNINGS: u32 = 20;
 /// How long calling a request off may wait for the child to read.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -61,7 +61,7 @@ pub(crate) struct Stdio {
     /// Whether a process before this one waits for answers.
     borrows: AtomicBool,
     /// How much of what is wrong with its messages may still be logged.
-    complaints: Mutex<LogRateLimit>,
+    log_limit: Mutex<LogRateLimit>,
     /// True once the child's standard output has ended.
     closed: watch::Sender<bool>,
 }
@@ -88,7 +88,7 @@ impl Stdio {
             limit,
             flow: Flow::waiting(queue),
             borrows: AtomicBool::new(false),
-            complaints: Mutex::new(LogRateLimit::new(COMPLAINTS)),
+            log_limit: Mutex::new(LogRateLimit::new(WARNINGS)),
             closed: watch::Sender::new(false),
         })
     }
@@ -243,7 +243,7 @@ impl Stdio {
         }
     }
 
-    /// Handles a message that can be read in two ways. Whoever waits for an answer is told.
+    /// Handles a message that can be read in two ways. The caller that waits for an answer is told.
     fn refuse(self: &Arc<Self>, reason: Ambiguous, id: Option<Id>, response: bool) {
         if self.may_complain() {
             tracing::warn!(upstream = %self.name, %reason, "a message that can be read in two ways is refused");
@@ -262,15 +262,15 @@ impl Stdio {
 
     /// Whether one more record about what the child says may go to the log. How many may not is told a little later.
     fn may_complain(self: &Arc<Self>) -> bool {
-        let mut complaints = self.complaints.lock();
-        let told = complaints.due().is_some();
-        let may = complaints.admits(&self.name);
-        if let Some(due) = complaints.due().filter(|_| !told) {
+        let mut log_limit = self.log_limit.lock();
+        let told = log_limit.due().is_some();
+        let may = log_limit.admits(&self.name);
+        if let Some(due) = log_limit.due().filter(|_| !told) {
             let connection = Arc::downgrade(self);
             tokio::spawn(async move {
                 tokio::time::sleep_until(due).await;
                 if let Some(connection) = connection.upgrade() {
-                    connection.complaints.lock().report(&connection.name);
+                    connection.log_limit.lock().report(&connection.name);
                 }
             });
         }
@@ -388,7 +388,7 @@ impl PipeOwner for Stdio {
     }
 
     fn lost(&self) {
-        // First closed, then taken: whoever registers in between sees the flag and ends its own request.
+        // First closed, then taken: a request that registers in between sees the flag and ends itself.
         self.hang_up(true);
         if let Some(lender) = self.pending.lock().set_lender(None) {
             lender.tell_hung_up();

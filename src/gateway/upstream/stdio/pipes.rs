@@ -80,7 +80,7 @@ pub(crate) struct Halves {
     writing: Writing,
     /// From it.
     reading: Reading,
-    /// Its complaints; `None` once it has closed that pipe.
+    /// What it writes to standard error; `None` once it has closed that pipe.
     errors: Option<Errors>,
 }
 

@@ -209,7 +209,7 @@ impl Guarded {
         self.replace();
     }
 
-    /// Kills the guardian: it is suspended or stuck. Whoever watches over it does the rest.
+    /// Kills the guardian: it is suspended or stuck. The task that watches over it does the rest.
     fn replace(&self) {
         if let Some(Err(error)) = self.guardian.as_ref().map(|pidfd| process::kill_exactly(pidfd.as_fd())) {
             tracing::warn!(%error, "cannot kill the guardian of the upstreams");

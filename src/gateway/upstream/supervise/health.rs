@@ -208,7 +208,7 @@ async fn answers(connector: &Connector, link: &Link) -> Option<Said> {
 }
 
 /// Watches in a task of its own over a connection beside the native one, until its end: it is asked at each interval, if
-/// there is one, and after a lost request, and ended when it does not answer. Whoever needs it opens another.
+/// there is one, and after a lost request, and ended when it does not answer. The next request opens another.
 pub(crate) fn watch_aside(
     connector: &Arc<Connector>,
     failures: &Arc<Failures>,

@@ -121,7 +121,7 @@ pub(crate) struct Lease {
     client: ClientMeta,
     /// The connection; `None` until it is open.
     link: Option<Arc<Link>>,
-    /// What the server says outside of its answers; lent to whoever carries the call.
+    /// What the server says outside of its answers; lent to the task that carries the call.
     pub(crate) inbox: Option<InboxReceiver>,
     /// What the server has asked before: about its client, such as its roots, not about a call.
     pub(crate) asked: Vec<Request>,
@@ -163,7 +163,7 @@ impl Lent {
         }
     }
 
-    /// Has the oldest suspended round give way of whoever has most of them, be it a network or a client, if that has at
+    /// Has the oldest suspended round of the network or client that has most of them give way, if that has at
     /// least two more than the client that waits. One at a time.
     fn make_way(&self, newcomer: &Caller) {
         let leaving = |call: &Call| call.suspended.as_ref().is_some_and(|(_, token)| token.is_cancelled());
@@ -205,7 +205,7 @@ impl Leases {
                 match lent.claim(caller, self.most) {
                     Ok(number) => return Ok(number),
                     Err(refusal) => {
-                        // Nobody gives way to whoever does not wait.
+                        // Nobody gives way to a caller that does not wait.
                         if Instant::now() < until {
                             match refusal {
                                 Refusal::Share => lent.make_own_way(caller),
@@ -304,7 +304,7 @@ impl Leases {
         let number = claimed.map_err(|refusal| self.refused(refusal).unprocessed())?;
         let (leases, client) = (Arc::clone(self), client.clone());
         let (link, inbox, asked) = (None, None, Vec::new());
-        // Made before the connection is opened, so that whoever gives up waiting leaves the place to others.
+        // Made before the connection is opened, so that a caller that gives up leaves the place to others.
         let mut lease = Lease { leases, number, client, link, inbox, asked, used: false };
         let prepared = self.take(&lease.client);
         let Spare { link, mut inbox, mut asked, .. } = if let Some(spare) = prepared {
@@ -410,7 +410,7 @@ impl Lease {
             call.suspended = suspended;
         }
         drop(lent);
-        // Whoever waits may have the call give way.
+        // A caller that waits may have the call give way.
         self.leases.freed.notify_waiters();
     }
 }

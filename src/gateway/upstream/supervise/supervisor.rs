@@ -40,7 +40,7 @@ use crate::gateway::upstream::link::negotiate::{ClientIdentity, Connector};
 use crate::gateway::upstream::link::reconcile::reconcile;
 use crate::gateway::upstream::link::tasks::Tasks;
 use crate::gateway::upstream::lists::cache::TOLD;
-use crate::handover::{Offer, Place};
+use crate::handover::{LinkKind, Offer};
 
 /// A wait before the next attempt that calls are held back for.
 const SHORT: Duration = Duration::from_millis(500);
@@ -129,8 +129,8 @@ impl Upstream {
         for (place, awaited) in &awaited {
             let link = Arc::clone(awaited.link());
             match place {
-                Place::Native => drop(upstream.current.set(UpstreamState::Ready, Some(link))),
-                Place::SharedLegacy => upstream.legacy.put(link),
+                LinkKind::Native => drop(upstream.current.set(UpstreamState::Ready, Some(link))),
+                LinkKind::SharedLegacy => upstream.legacy.put(link),
             }
         }
         supervisors.spawn(Arc::clone(&upstream).endure());
@@ -188,14 +188,14 @@ impl Upstream {
         self.demand.need();
         let mut current = self.current.subscribe();
         let open = current.wait_for(|(_, link)| link.as_ref().is_some_and(|link| link.is_open()));
-        // Whoever waits then asks for the connection and is told why there is none.
+        // The caller then asks for the connection and is told why there is none.
         let _ = timeout(RENEWAL, open).await;
     }
 
     /// What it is doing.
     pub(crate) fn state(&self) -> UpstreamState {
         let state = self.current.state();
-        let partly = state == UpstreamState::Ready && self.connector.endpoints().out() > 0;
+        let partly = state == UpstreamState::Ready && self.connector.balancer().out() > 0;
         if partly { UpstreamState::Degraded } else { state }
     }
 
@@ -301,7 +301,7 @@ impl Upstream {
     }
 
     /// Watches over a connection beside the native one, until its end: it is asked at each interval, if there is one, and
-    /// after a lost request, and ended when it does not answer. Whoever needs it opens another.
+    /// after a lost request, and ended when it does not answer. The next request opens another.
     pub(crate) fn look_after(&self, link: &Arc<Link>, interval: Option<Duration>) {
         watch_aside(&self.connector, &self.failures, link, interval);
     }
@@ -317,7 +317,7 @@ impl Upstream {
         self.life.stop().cancel();
     }
 
-    /// What is told to whoever asks for a connection then.
+    /// What is told to those who ask for a connection then.
     pub(crate) fn ends(&self) -> Fault {
         self.report(UpstreamState::Stopped).unavailable()
     }
@@ -348,12 +348,12 @@ impl Upstream {
     }
 
     /// The connections that all clients share.
-    fn movable(&self) -> Vec<(Place, Arc<Link>)> {
-        let native = self.ready().map(|link| (Place::Native, link));
+    fn movable(&self) -> Vec<(LinkKind, Arc<Link>)> {
+        let native = self.ready().map(|link| (LinkKind::Native, link));
         // Where the server speaks one era only, both are the same.
         let other = |link: &Arc<Link>| native.as_ref().is_none_or(|(_, native)| !Arc::ptr_eq(native, link));
         let legacy = self.legacy.now().filter(|link| link.is_open() && other(link));
-        native.clone().into_iter().chain(legacy.map(|link| (Place::SharedLegacy, link))).collect()
+        native.clone().into_iter().chain(legacy.map(|link| (LinkKind::SharedLegacy, link))).collect()
     }
 
     /// The supervising task. If it fails itself, the upstream backs off like any other that has broken, and the task is
@@ -428,7 +428,7 @@ impl Upstream {
                 tracing::warn!(upstream = self.name(), error, retry_in = ?wait, "the upstream is not available");
             }
             self.failures.set(Some(fault));
-            // One that has worked is about to be back: whoever calls it waits for that instead of failing.
+            // One that has worked is about to be back: a call waits for that instead of failing.
             let worked = self.current.link().is_some() && due - now < SHORT;
             self.retire(if worked { UpstreamState::Starting } else { UpstreamState::BackingOff }).await;
             self.rest(due, now - began).await;
@@ -438,7 +438,7 @@ impl Upstream {
     }
 
     /// Waits before the next attempt, after one that took so long. To ask whether an HTTP server is back costs little where
-    /// that is refused at once, so that it is done for whoever calls: nobody is told that it is away who need not be.
+    /// that is refused at once, so that each call does it: no call fails that need not.
     async fn rest(&self, due: Instant, took: Duration) {
         let is_http = matches!(self.settings().transport, Transport::Http { .. });
         if !is_http || took > CHEAP {

@@ -33,7 +33,7 @@ use crate::gateway::upstream::stdio::fingerprint::ExecutableFingerprint;
 use crate::gateway::upstream::stdio::pipes::Rest;
 use crate::gateway::upstream::stdio::transfer::Passed;
 use crate::handover::channel::Sender;
-use crate::handover::{self, Child, ChildMessage, ChildTransfer, Message, Offer, Place};
+use crate::handover::{self, Child, ChildMessage, ChildTransfer, LinkKind, Message, Offer};
 
 /// The identifiers of a new process begin so much after those of the old one, which may still give some out.
 const HEADROOM: u64 = 1 << 24;
@@ -109,7 +109,7 @@ pub(crate) fn server_key(settings: &Settings) -> String {
 }
 
 /// The offer of a connection's child, unless that was made of something that has changed.
-pub(crate) fn offer(connector: &Connector, place: Place, link: &Link) -> Option<Offer> {
+pub(crate) fn offer(connector: &Connector, place: LinkKind, link: &Link) -> Option<Offer> {
     let Wire::Stdio { connection, process } = link.wire() else { return None };
     let process = process.lock();
     let process = process.as_ref()?;
@@ -147,7 +147,7 @@ pub(crate) fn inherit(
     outlet: &Outlet,
     life: &Life,
     offers: &mut Vec<Offer>,
-) -> Vec<(Place, Awaited)> {
+) -> Vec<(LinkKind, Awaited)> {
     let suiting = offers.extract_if(.., |offer| suits(offer, connector.settings()));
     let awaited = suiting.map(|offer| {
         let (place, child, files) =
