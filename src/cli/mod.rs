@@ -7,6 +7,7 @@ mod check;
 mod complete;
 mod control;
 pub mod definition;
+mod documents;
 mod generate;
 mod import;
 mod install;

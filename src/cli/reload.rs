@@ -5,8 +5,6 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use serde_json::json;
-
 use crate::config;
 use crate::control::{self, Identity, Reply, Request};
 use crate::daemon::locate::{self, Reached};
@@ -51,17 +49,14 @@ enum Error {
 
 /// Reloads, and prints the answer.
 pub(super) fn run(common: &Common, json: bool) -> Exit {
-    match reload(common, json) {
-        Ok(exit) => exit,
-        Err(error) => report::error(&error),
-    }
+    reload(common, json).unwrap_or_else(|error| report::error(&error))
 }
 
 /// Asks for a reload.
 fn reload(common: &Common, json: bool) -> Result<Exit, Error> {
     let paths = RunPaths::resolve(common.pid_file.as_deref())?;
     if let Reached::Nobody { stale_removed } = locate::reach(&paths)? {
-        return Ok(not_running(stale_removed, json));
+        return Ok(report::not_running("reload", SCHEMA, stale_removed, json));
     }
     let (asked, reply) = ask(&paths)?;
     match reply.answer {
@@ -92,15 +87,6 @@ impl From<control::Error> for Error {
     fn from(error: control::Error) -> Self {
         error.objection().map_or(Self::Control(error), Self::Strange)
     }
-}
-
-/// Says that there is nothing to reload.
-fn not_running(stale_removed: bool, json: bool) -> Exit {
-    if json {
-        return report::json(&json!({ "schema": SCHEMA, "reload": "not_running" }), Exit::NotRunning);
-    }
-    let removed = if stale_removed { "; removed the pid file that it left behind" } else { "" };
-    report::lines(format!("mcpeg is not running{removed}"), Exit::NotRunning)
 }
 
 /// Prints what the reload did.

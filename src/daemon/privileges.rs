@@ -30,7 +30,7 @@ pub enum Error {
     #[error("there is no group `{0}`")]
     NoGroup(String),
     /// That would give nothing up.
-    #[error("user `{0}` is root, by which nothing would be given up")]
+    #[error("user `{0}` is root, so that no rights would be given up")]
     Root(String),
     /// Only root can become another user.
     #[error("cannot run as user `{0}`: this process is not root's")]

@@ -186,7 +186,7 @@ pub(super) fn read(line: &[u8]) -> Option<Message> {
         Err(error) => error,
     };
     let Tag { message } = serde_json::from_slice(line).ok()?;
-    tracing::warn!(message, %error, "what the other process says is not understood");
+    tracing::warn!(message, %error, "a message of the other process is not understood");
     Some(Message::Unknown)
 }
 
@@ -257,7 +257,7 @@ mod offers {
         let read = |text: String| match serde_json::from_str(&text) {
             Ok(offer) => Some(offer),
             Err(error) => {
-                tracing::info!(%error, "a child of the process before is started anew");
+                tracing::info!(%error, "a child of the former process is started anew");
                 None
             }
         };

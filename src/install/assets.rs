@@ -10,7 +10,7 @@ use super::error::Error;
 use super::layout::Layout;
 use super::privileged::Digest;
 use crate::render::{
-    Confinement, DefaultConfiguration, DevelopmentService, Logrotate, Service, Sysusers, Tmpfiles,
+    Confinement, DefaultConfiguration, DevelopmentService, Logrotate, Service, Sysusers, Text as _, Tmpfiles,
     TomlString, Watch, WatchAct,
 };
 use crate::systemd::{AccountName, ExecWord, FieldPath, Invalid, Seconds};
@@ -20,17 +20,6 @@ const RUNNING: &str = "/proc/self/exe";
 
 /// Longer than the default `drain_timeout` of 30 s and the time that upstreams get to end after it.
 const STOP_TIMEOUT: Seconds = Seconds::new(Duration::from_secs(60));
-
-/// Manual and completions, in the order of `Layout::documents`.
-const DOCUMENTS: [&[u8]; 7] = [
-    include_bytes!("../../packaging/man/mcpeg.8"),
-    include_bytes!("../../packaging/man/mcpeg.toml.5"),
-    include_bytes!("../../packaging/man/mcpeg-install.8"),
-    include_bytes!("../../packaging/man/mcpeg-uninstall.8"),
-    include_bytes!("../../completions/mcpeg.bash"),
-    include_bytes!("../../completions/_mcpeg"),
-    include_bytes!("../../completions/mcpeg.fish"),
-];
 
 /// The content of one file.
 #[derive(Clone, Debug)]
@@ -132,9 +121,4 @@ pub(super) fn render(layout: &Layout, listen: &[String], confinement: Confinemen
         Service { program, configuration, name, account: user, group, programs, confinement, stop_timeout }
             .text();
     Ok(units)
-}
-
-/// Manual and completions with their places.
-pub(super) fn documents(layout: &Layout) -> impl Iterator<Item = (&PathBuf, Content)> {
-    layout.documents.iter().zip(DOCUMENTS.map(|bytes| Content::Bytes(Cow::Borrowed(bytes))))
 }

@@ -108,8 +108,7 @@ impl Worker {
     }
 
     /// Does what there is to do; whether that was all.
-    fn step(&mut self, found: Found<Order>) -> bool {
-        let Found { orders, lost, closed } = found;
+    fn step(&mut self, (orders, lost, closed): Found<Order>) -> bool {
         if self.looked.elapsed() >= LOOK || closed {
             self.look();
         }

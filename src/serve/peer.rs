@@ -110,9 +110,13 @@ impl PeerChannel {
     }
 
     /// Sends the children of upstreams.
-    pub(super) async fn send_children(&self, gateway: &Gateway, way: &Descriptors) -> std::io::Result<()> {
+    pub(super) async fn send_children(
+        &self,
+        gateway: &Gateway,
+        channel: &Descriptors,
+    ) -> std::io::Result<()> {
         for ChildTransfer { child, descriptors } in gateway.children().hand_over().await {
-            way.send(&descriptors).await?;
+            channel.send(&descriptors).await?;
             self.sender.send(&Message::Child { text: child });
         }
         Ok(())
@@ -169,7 +173,7 @@ impl Carrier {
             Message::Reload { id } => {
                 let (reloads, sender) = (self.reloads.clone(), self.sender.clone());
                 tokio::spawn(async move {
-                    let answer = reload::wish(reloads).await;
+                    let answer = reload::request(reloads).await;
                     let answer = serde_json::to_string(&answer).expect("an answer has string keys");
                     sender.send(&Message::Reloaded { id, answer });
                 });

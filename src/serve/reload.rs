@@ -88,7 +88,7 @@ pub(super) type Asker = Option<oneshot::Sender<Answer>>;
 pub(super) struct Reloads {
     /// For those who want one.
     sender: mpsc::Sender<Asker>,
-    /// Their wishes.
+    /// Requests for one.
     wanted: mpsc::Receiver<Asker>,
     /// The one under way; dropping it ends it and leaves nothing behind.
     task: JoinSet<(Vec<Asker>, Result<Ready, Error>)>,
@@ -161,8 +161,8 @@ impl Reloads {
         self.task.shutdown().await;
     }
 
-    /// Waits for a wish, for those who do not reload themselves any more. Safe to cancel.
-    pub(super) async fn wish(&mut self) -> Asker {
+    /// Waits for a request, for those who do not reload themselves any more. Safe to cancel.
+    pub(super) async fn next(&mut self) -> Asker {
         match self.wanted.recv().await {
             Some(asker) => asker,
             None => std::future::pending().await,
@@ -214,16 +214,16 @@ fn own_pid() -> i32 {
 }
 
 /// Asks the serving loop for a reload and waits for its end.
-pub(super) async fn wish(wishes: mpsc::Sender<Asker>) -> Answer {
+pub(super) async fn request(requests: mpsc::Sender<Asker>) -> Answer {
     let (asker, answer) = oneshot::channel();
-    let _ = wishes.send(Some(asker)).await;
-    drop(wishes);
+    let _ = requests.send(Some(asker)).await;
+    drop(requests);
     answer.await.unwrap_or_else(|_| stopping())
 }
 
 /// The answer over the control socket.
-pub(super) async fn ask(wishes: mpsc::Sender<Asker>) -> serde_json::Value {
-    serde_json::to_value(wish(wishes).await).expect("an answer has string keys")
+pub(super) async fn ask(requests: mpsc::Sender<Asker>) -> serde_json::Value {
+    serde_json::to_value(request(requests).await).expect("an answer has string keys")
 }
 
 impl Ready {

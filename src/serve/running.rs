@@ -1,4 +1,4 @@
-//! The loop of a gateway that serves: signals, wishes over the control socket, and signs of life.
+//! The loop of a gateway that serves: signals, requests over the control socket, and signs of life.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::serving::Serving;
 use super::upgrade::{self, Attempt, Offer, Order, START_LIMIT};
 use super::{panics, rotate};
 use crate::control::Upgraded;
-use crate::daemon::{Received, Wanted};
+use crate::daemon::{Received, SignalRequest};
 use crate::handover::Message;
 
 /// Why serving ends.
@@ -40,10 +40,10 @@ pub(super) async fn until_stop(serving: &mut Serving<'_>) -> Result<End, Error> 
         let may_reload = !serving.upgrades.are_next(before.as_ref());
         tokio::select! {
             wanted = serving.signals.wanted() => match wanted {
-                Wanted::Stop(received) => return Ok(End::Asked(received)),
-                Wanted::Reload => serving.reloads.want(),
-                Wanted::Rotate => drop(tokio::spawn(rotate::by_signal(log.clone()))),
-                Wanted::Upgrade => {
+                SignalRequest::Stop(received) => return Ok(End::Asked(received)),
+                SignalRequest::Reload => serving.reloads.want(),
+                SignalRequest::Rotate => drop(tokio::spawn(rotate::by_signal(log.clone()))),
+                SignalRequest::Upgrade => {
                     serving.upgrades.want(Order { limit: START_LIMIT, reply: None });
                     begin_upgrade(serving);
                 }

@@ -188,7 +188,7 @@ fn start(origin: Origin<'_>, parent: &mut Parent) -> Result<Outcome, Error> {
                 Console::Off
             }
             Side::Launcher(launcher) => {
-                // Only the daemon may hold it: its end without a word is how a supervisor learns of a failure.
+                // Only the daemon may hold it: its end without a report is how a supervisor learns of a failure.
                 drop(boot.waiting);
                 let pid = launcher.wait(limit)?;
                 // Up to here we hold the lock too, so that files that are removed are not a successor's.
@@ -226,7 +226,7 @@ fn start(origin: Origin<'_>, parent: &mut Parent) -> Result<Outcome, Error> {
             gateway.drain_with(watch.clone());
             let handle = log.handle();
             gateway.observe(move || metrics::of_log(&handle));
-            // What can be wished for, and by whom.
+            // What can be asked for, and by whom.
             let (reloads, upgrades) = (Reloads::new(), Upgrades::new());
             let peer = match parent.predecessor() {
                 Some(channel) => {
@@ -338,7 +338,7 @@ fn own_record(config: &config::Config, paths: &RunPaths) -> Result<Record, Error
     Record::own(paths, main, config.server.drain_timeout).map_err(Error::Identity)
 }
 
-/// Gives the pages of the program back that only the start has used, be it clap's or those of the configuration.
+/// Gives the pages of the program back that only the start has used, such as clap's or those of the configuration.
 async fn give_back_start() {
     tokio::time::sleep(SETTLED).await;
     memory::unmap_unchanging();

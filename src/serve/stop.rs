@@ -10,7 +10,7 @@ use super::error::Error;
 use super::rotate;
 use super::running::{self, End};
 use super::serving::Serving;
-use crate::daemon::Wanted;
+use crate::daemon::SignalRequest;
 use crate::exit::Exit;
 use crate::log;
 
@@ -98,17 +98,17 @@ async fn drain(serving: &mut Serving<'_>) -> Exit {
                 return Exit::Done;
             }
             wanted = serving.signals.wanted() => match (wanted, relay) {
-                (Wanted::Stop(received), _) => {
+                (SignalRequest::Stop(received), _) => {
                     tracing::warn!(signal = received.name(), "stopping at once");
                     return received.exit();
                 }
-                (Wanted::Reload, Some(successor)) => successor.reload(None),
-                (Wanted::Rotate, _) => drop(tokio::spawn(rotate::by_signal(serving.log.handle()))),
-                (Wanted::Reload | Wanted::Upgrade, _) => {
+                (SignalRequest::Reload, Some(successor)) => successor.reload(None),
+                (SignalRequest::Rotate, _) => drop(tokio::spawn(rotate::by_signal(serving.log.handle()))),
+                (SignalRequest::Reload | SignalRequest::Upgrade, _) => {
                     tracing::warn!("not reloaded or upgraded: the gateway is stopping");
                 }
             },
-            asker = serving.reloads.wish(), if relay.is_some() => if let Some(successor) = relay {
+            asker = serving.reloads.next(), if relay.is_some() => if let Some(successor) = relay {
                 successor.reload(asker);
             },
             // The drain's own deadline watches over it; systemd must not.

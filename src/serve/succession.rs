@@ -30,13 +30,13 @@ pub(super) async fn succeed(serving: &mut Serving<'_>) -> Result<(), Error> {
     // is heeded when serving has begun.
     let leave = tokio::time::timeout(LEAVE_LIMIT, peer.stage(&Message::Released)).await;
     if !matches!(leave, Ok(Ok(()))) {
-        tracing::warn!("the old process did not take its leave");
+        tracing::warn!("the old process did not finish the upgrade in time");
     }
     serving.acceptor.listeners_mut().own_files();
     serving.acceptor.listeners_mut().store(&serving.notifier);
     serving.notifier.status(&serving.summary());
     let (pid, version) = (serving.files.record().pid, &serving.files.record().version);
-    tracing::info!(pid, version, "serving in place of the process before");
+    tracing::info!(pid, version, "serving in place of the former process");
     Ok(())
 }
 

@@ -48,7 +48,7 @@ const HELLO_LIMIT: u64 = 4096;
 /// Who waits for the outcome of an upgrade.
 pub(super) type Reply = Option<oneshot::Sender<serde_json::Value>>;
 
-/// A wish for an upgrade.
+/// A request for an upgrade.
 #[derive(Debug)]
 pub(super) struct Order {
     /// How long the new process may take.
@@ -61,7 +61,7 @@ pub(super) struct Order {
 pub(super) struct Upgrades {
     /// For those who want one over the control socket.
     sender: mpsc::Sender<Order>,
-    /// Their wishes.
+    /// Requests for one.
     wanted: mpsc::Receiver<Order>,
     /// What is to begin as soon as it may, and until when.
     due: Option<(Order, Instant)>,
@@ -97,7 +97,7 @@ impl Upgrades {
             || self.due.is_some() && predecessor.is_none_or(CancellationToken::is_cancelled)
     }
 
-    /// Takes a wish, to be carried out as soon as it may.
+    /// Takes a request, to be carried out as soon as it may.
     pub(super) fn want(&mut self, order: Order) {
         if self.due.is_some() || !self.attempts.is_empty() {
             return refuse(order.reply, &Failure::Busy);
@@ -106,7 +106,7 @@ impl Upgrades {
         self.due = Some((order, deadline));
     }
 
-    /// The wish that may be carried out now: the process before this one is gone, and no reload is under way.
+    /// The request that may be carried out now: the former process is gone, and no reload is under way.
     pub(super) fn due(&mut self, before: bool, reloading: bool) -> Option<(Order, Instant)> {
         let (order, deadline) = self.due.take()?;
         if !before && !reloading {

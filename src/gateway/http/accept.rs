@@ -80,7 +80,7 @@ const WAITING: usize = 64 << 10;
 /// errors, before the connection is closed.
 const RESETS: usize = 32;
 
-/// Connections that are told at once that there is no room; others are closed without a word.
+/// Connections that are told at once that there is no room; others are closed without an answer.
 const TURNED_AWAY: usize = 64;
 /// How long a connection for which there is no room may take to send its request, and to read the answer.
 const AWAY_LIMIT: Duration = Duration::from_millis(500);

@@ -203,13 +203,12 @@ mod tests {
         let exchange = link.call(Call::new("tools/list", None, Duration::from_secs(60))).await;
         let spare = Some(routed);
         let era = Era::Modern;
-        let mut sending =
-            ForwardedCall { upstream, source: Native, spare, era, again: false, link, exchange };
+        let mut call = ForwardedCall { upstream, source: Native, spare, era, again: false, link, exchange };
         // The upstream's own task has not run yet: the request waits for its connection.
         for _ in 0..3 {
-            assert!(futures_util::poll!(Box::pin(sending.next())).is_pending());
+            assert!(futures_util::poll!(Box::pin(call.next())).is_pending());
         }
-        let event = sending.next().await;
+        let event = call.next().await;
         let Event::Done(Outcome::Result(result)) = event else { panic!("{event:?}") };
         assert!(result.get().contains("tools"), "{}", result.get());
         before.stop().await;

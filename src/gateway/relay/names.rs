@@ -217,7 +217,7 @@ pub(crate) enum Strictness {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Ambiguous {
     /// A member stands twice.
-    #[error("the member `{0}` stands more than once; send it once")]
+    #[error("the member `{0}` occurs more than once; send it once")]
     Twice(&'static str),
     /// A member can be taken for another.
     #[error("a member's name can be taken for `{0}`; write that one exactly so, and once")]
@@ -229,7 +229,7 @@ pub(crate) enum Ambiguous {
     #[error("a member beside `{0}` has a name that is not valid Unicode")]
     Name(&'static str),
     /// A name of a map stands twice.
-    #[error("a name in `{0}` stands more than once; send it once")]
+    #[error("a name in `{0}` occurs more than once; send it once")]
     Key(&'static str),
 }
 

@@ -172,7 +172,7 @@ impl JournalFile {
             tracing::warn!(
                 file = %self.path.display(),
                 %error,
-                "sessions cannot be remembered for now, and would not survive a crash; this is tried again"
+                "sessions cannot be saved and would be lost in a crash; this is tried again"
             );
         }
         // What it holds is wrong from here on, unless it is another process's.
@@ -229,7 +229,7 @@ impl JournalFile {
         match (self.rewrite(sessions), &*slot) {
             (Ok(written), before) => {
                 if matches!(before, FileState::Broken(_)) {
-                    tracing::info!(file = %self.path.display(), "sessions are remembered again");
+                    tracing::info!(file = %self.path.display(), "sessions are saved again");
                 }
                 *slot = FileState::Open(written);
                 Ok(())

@@ -279,7 +279,7 @@ impl Session {
         (self.streams.load(Ordering::Relaxed) == 0).then(|| self.used.lock().elapsed())
     }
 
-    /// Notes that the client is there, be it for a stream or for an answer, until the guard is dropped.
+    /// Notes that the client waits for a stream or an answer, until the guard is dropped.
     pub(crate) fn listening(self: &Arc<Self>) -> Listening {
         if self.streams.fetch_add(1, Ordering::Relaxed) == 0
             && let Some(attended) = self.attended.get()

@@ -240,11 +240,11 @@ impl SessionStore {
                     }
                 }
                 if !known.is_empty() {
-                    tracing::info!(sessions = self.len(), "sessions of the process before go on");
+                    tracing::info!(sessions = self.len(), "sessions of the former process go on");
                 }
             }
             Err(error) => {
-                tracing::warn!(file = %file.display(), %error, "the sessions of the process before are lost");
+                tracing::warn!(file = %file.display(), %error, "the sessions of the former process are lost");
             }
         }
         let journal: Arc<dyn SessionJournal> = Arc::new(JournalFile::new(file.to_owned()));

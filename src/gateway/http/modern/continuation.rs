@@ -192,17 +192,17 @@ impl Continuations {
             held => held,
         };
         self.tell(Round::GoesOn { number });
-        let mut relayed = match held {
-            Ok(Some(relayed)) => relayed,
+        let mut pending = match held {
+            Ok(Some(pending)) => pending,
             Ok(None) => return,
             Err(fault) => {
                 say(&fault.response(Some(request.id)));
                 return;
             }
         };
-        let telling = ReplyContext::of(request.id, &meta, self.requests.begin());
-        relayed.go_on(meta.raw_param("inputResponses"), telling).await;
-        let mut next = Some(relayed);
+        let reply = ReplyContext::of(request.id, &meta, self.requests.begin());
+        pending.go_on(meta.raw_param("inputResponses"), reply).await;
+        let mut next = Some(pending);
         while let Some((message, rest)) = PendingCall::next(next).await {
             say(&message);
             next = rest;

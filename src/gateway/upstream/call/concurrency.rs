@@ -189,19 +189,19 @@ impl ConcurrencyLimit {
         lines.giver = Some(giver);
     }
 
-    /// Takes a word of the other process, to which `way` leads.
-    pub(crate) fn told(self: &Arc<Self>, word: LimitMessage, way: LimitSender) {
+    /// Takes a word of the other process, which `sender` reaches.
+    pub(crate) fn told(self: &Arc<Self>, word: LimitMessage, sender: LimitSender) {
         let mut lines = self.lines.lock();
         match word {
             LimitMessage::Held { used, wanted } => {
-                (lines.lent, lines.wanted, lines.taker) = (used, wanted, Some(way));
+                (lines.lent, lines.wanted, lines.taker) = (used, wanted, Some(sender));
             }
             LimitMessage::Wanted => lines.wanted += 1,
             LimitMessage::Released => lines.lent = lines.lent.saturating_sub(1),
             LimitMessage::Granted => {
                 // One that was asked for by a request that has given up goes back.
                 if lines.giver.is_some() && !lines.give(self) {
-                    way.send(LimitMessage::Released);
+                    sender.send(LimitMessage::Released);
                 }
                 return;
             }

@@ -1,6 +1,6 @@
 //! The connection to a Streamable HTTP upstream, in either era.
 //!
-//! Each request is a POST of its own, whose answer, be it one JSON body or an event stream, is read in order by the task
+//! Each request is a POST of its own, whose answer, one JSON body or an event stream, is read in order by the task
 //! that waits for it. In the legacy era the connection holds the server's session and one GET stream for messages that belong
 //! to no request. A broken event stream is resumed with `Last-Event-ID` where the server gave its events identifiers.
 

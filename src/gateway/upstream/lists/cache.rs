@@ -82,7 +82,7 @@ impl ListCache {
     }
 
     /// A stream was opened by which the server tells of changes of these kinds from now on. What was learned before may have
-    /// changed without a word.
+    /// changed without a notification.
     pub(crate) fn opened(&self, kinds: &[Kind]) {
         // In this order: what is asked for from now on is remembered, and would be told of.
         let kinds = kinds.iter().fold(0, |kinds, kind| kinds | kind.bit());

@@ -1,5 +1,5 @@
 //! A child's standard output in lines. One that is longer than a message may be is not kept, but its ends are: they say
-//! which request it would have answered, so that nobody waits for that answer in vain.
+//! which request it would have answered, so that its caller is told.
 
 use std::io;
 

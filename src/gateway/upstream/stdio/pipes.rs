@@ -195,7 +195,7 @@ impl Carriers {
     }
 }
 
-/// Tells a connection that it is lost when the task that owns one of its pipes ends, be it by a panic.
+/// Tells a connection that it is lost when the task that owns one of its pipes ends, also by a panic.
 struct Closing<C: PipeOwner>(Option<Weak<C>>);
 
 impl<C: PipeOwner> Closing<C> {

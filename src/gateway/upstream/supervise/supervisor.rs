@@ -516,7 +516,7 @@ impl Upstream {
     /// Ends what nobody needs, and remembers what it has.
     async fn sleep(&self) {
         self.current.remember();
-        tracing::info!(upstream = self.name(), "the upstream is ended until somebody needs it");
+        tracing::info!(upstream = self.name(), "the idle upstream is ended until the next request");
         self.retire(UpstreamState::Idle).await;
     }
 

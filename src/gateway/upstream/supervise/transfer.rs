@@ -206,7 +206,7 @@ impl SharedChild {
         let pidfd = self.connector.reaper().pidfd(child);
         let transfer = pidfd.map(|pidfd| pack(child, pidfd, passed));
         if let Err(error) = &transfer {
-            tracing::warn!(upstream = %self.connector.name(), %error, "the child cannot be handed over");
+            tracing::warn!(upstream = %self.connector.name(), %error, "the child process cannot be handed over");
             self.go_on();
         }
         transfer.ok()
