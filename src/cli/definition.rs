@@ -501,8 +501,7 @@ impl Common {
 }
 
 impl Level {
-    /// The filter for this level. Below info, libraries stay at info: their debug output drowns that of mcpeg, and
-    /// shows headers.
+    /// The filter for this level. Below info, libraries stay at info: their debug output is long, and shows headers.
     #[must_use]
     pub const fn directives(self) -> &'static str {
         match self {

@@ -77,8 +77,7 @@ fn ask(paths: &RunPaths) -> Result<(Identity, Reply<Answer>), Error> {
     Ok((asked.answer, control::ask(&paths.control, Request::Reload, LIMIT)?))
 }
 
-/// The process that an answer is of: during an upgrade that may be another than the one asked. A gateway of another
-/// version does not tell.
+/// The process that answered: during an upgrade it may be another than the one asked. Older versions do not tell.
 fn whose(told: i32, asked: &Identity) -> i64 {
     if told > 0 { told.into() } else { asked.pid }
 }

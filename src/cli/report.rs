@@ -49,8 +49,7 @@ pub fn lines(text: impl Display, exit: Exit) -> Exit {
     written(stdout.write_all(text.as_bytes()).and_then(|()| end(&mut stdout)), exit)
 }
 
-/// Prints a line about what happens. That nobody can read it must neither stop an act half-way nor make a complete one a
-/// failure.
+/// Prints a line about what happens. That nobody can read it is no failure, and does not stop an act half-way.
 pub fn progress(text: impl Display) {
     let _unread = lines(text, Exit::Done);
 }

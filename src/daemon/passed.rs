@@ -136,8 +136,7 @@ pub(super) fn is_still(path: &Path, file: (u64, u64)) -> bool {
     std::fs::symlink_metadata(path).is_ok_and(|it| (it.dev(), it.ino()) == file)
 }
 
-/// The name in the store for an address, as the configuration writes it, and a Unix socket's file; `None` if that is too
-/// long for one.
+/// The name in the store for an address, as the configuration writes it, and a Unix socket's file, unless it is too long.
 pub(super) fn name_of(address: &str, file: Option<(u64, u64)>) -> Option<String> {
     let mut name = match file {
         Some((device, inode)) => format!("{UNIX_PREFIX}{device:x}-{inode:x}-"),

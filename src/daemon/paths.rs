@@ -115,8 +115,7 @@ impl RunPaths {
         self.user.map_or(Owners::Ours, |(uid, _)| Owners::OursOr(uid))
     }
 
-    /// Where sessions are remembered: in `$STATE_DIRECTORY` (systemd.exec(5)), which outlives the service, or beside the
-    /// pid file.
+    /// Where sessions are saved: in `$STATE_DIRECTORY` (systemd.exec(5)), which outlives the service, or beside the pid file.
     #[must_use]
     pub fn sessions(&self) -> PathBuf {
         let name = self.lock.with_extension("sessions");

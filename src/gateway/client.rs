@@ -45,8 +45,7 @@ impl std::fmt::Display for ClientKey {
     }
 }
 
-/// Something of which there may only be so many: whose it is, for how long it was out of use (`None` while it is in use),
-/// and what it is.
+/// Something of which there may only be so many: its client, for how long it was out of use if it is, and what it is.
 pub(crate) type Holding<T> = (ClientKey, Option<Duration>, T);
 
 /// Chooses as many as are to make room for something of `newcomer`, the first to go first; fewer where there are not so

@@ -94,8 +94,7 @@ impl ChildHandover {
         self.state.lock().transfers.insert(transfer.child.child, transfer);
     }
 
-    /// Goes on with the children of the process before, which reads and writes no more once `say` has told it that this
-    /// one serves.
+    /// Goes on with the children of the former process, which stops reading and writing once `say` has told it so.
     pub(crate) fn adopt(&self, say: impl FnOnce()) {
         let Some(peer) = self.peer.sender() else { return };
         // What the other process tells of a child waits meanwhile.

@@ -178,8 +178,7 @@ pub fn failed(error: &impl ToExit) -> Message {
     Message::Failed { exit: error.to_exit().code(), text: crate::exit::chain(error), hint: error.hint() }
 }
 
-/// Reads a line; `None` if it is no message at all. One that another version says in a way that is not understood here is
-/// [`Message::Unknown`].
+/// Reads a line; `None` if it is no message at all. One of another version that is not known is [`Message::Unknown`].
 pub(super) fn read(line: &[u8]) -> Option<Message> {
     let error = match serde_json::from_slice(line) {
         Ok(message) => return Some(message),

@@ -56,8 +56,7 @@ fn guarded(target: &Target) -> Result<(), Error> {
     Ok(())
 }
 
-/// Refuses if a unit of the same name would hide ours, unless an installation is there already: what hides its unit was
-/// made on purpose.
+/// Refuses if a unit of the same name would hide ours; beside an installation it was made on purpose.
 fn shadows(target: &Target) -> Result<(), Error> {
     if target.receipt().is_some_and(|receipt| receipt.state() != State::Removed) {
         return Ok(());

@@ -1,5 +1,4 @@
-//! Unit files of the administrator that systemd reads in place of the installed one, and the mask that the removal of a
-//! package leaves.
+//! Unit files of the administrator in place of the installed one, and the mask that the removal of a package leaves.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};

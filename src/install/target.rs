@@ -86,8 +86,7 @@ impl Target {
         self.siblings.iter().map(|(_, receipt)| receipt)
     }
 
-    /// What the receipt says of something, or else those of other instances: what another instance has made is not somebody
-    /// else's.
+    /// What the receipt says of something, or else those of other instances: their files are not somebody else's.
     pub(super) fn known<'a, T: Ord>(&'a self, what: impl Fn(&'a Receipt) -> Option<T>) -> Option<T> {
         self.receipt().and_then(&what).or_else(|| self.siblings().filter_map(&what).min())
     }

@@ -120,8 +120,7 @@ fn target(listener: &ListenAddr) -> Target {
     }
 }
 
-/// Asks until the gateway is ready, or says that only its upstreams are missing; then sends the MCP request. Tells
-/// whether it is ready.
+/// Asks until the gateway is ready, or only its upstreams are missing; then sends the MCP request. Whether it is ready.
 async fn answers(target: &Target) -> Result<bool, String> {
     let begin = Instant::now();
     let ready = loop {

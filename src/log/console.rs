@@ -14,8 +14,7 @@ pub enum Console {
         /// With colours.
         colour: bool,
     },
-    /// For the journal: each line begins with its priority as `<N>`, sd-daemon(3), and has no timestamp, because the
-    /// journal adds its own.
+    /// For the journal: each line begins with its priority as `<N>`, sd-daemon(3); the journal adds the timestamp.
     Journal,
 }
 

@@ -90,8 +90,7 @@ enum Turn {
     Taken,
 }
 
-/// What the writer finds: what it is to do beside writing; what was dropped behind the records that it has, and since when;
-/// whether this is the end.
+/// What the writer finds: other orders; what was dropped behind its records, and since when; whether this is the end.
 pub(super) type Found<T> = (Vec<T>, Option<(Instant, Counts)>, bool);
 
 impl<T> Queue<T> {

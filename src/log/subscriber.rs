@@ -148,8 +148,7 @@ impl Handle {
         Some(health)
     }
 
-    /// Waits until the log demands that the gateway stops, which it does if it cannot be written and `on_full` is
-    /// `stop`. Safe to cancel.
+    /// Waits until the gateway must stop because the log cannot be written and `on_full` is `stop`. Safe to cancel.
     pub async fn demands_stop(&self) {
         match &self.shared {
             Some(shared) => shared.stop_demanded().await,

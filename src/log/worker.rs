@@ -237,8 +237,7 @@ impl Worker {
         }
     }
 
-    /// What SIGUSR1 and `--log-rotate` mean: a file that was moved is reopened; otherwise the file is rotated, if that
-    /// is ours to do.
+    /// SIGUSR1 and `--log-rotate`: a file that was moved is reopened; otherwise the file is rotated, if that is ours to do.
     fn rotate_or_reopen(&mut self) -> Result<Rotated, Error> {
         let path = self.active.path().to_owned();
         if !self.active.is_in_place() {

@@ -12,8 +12,7 @@ use crate::systemd::{AccountName, ExecWord, FieldPath, Seconds};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Confinement {
-    /// Whether it starts programs: stdio upstreams. Without them, nothing but the gateway itself may be run, and no memory
-    /// may become executable.
+    /// Whether it starts programs: stdio upstreams. Without them, only the gateway runs, and no memory may become executable.
     pub children: bool,
     /// Whether all its peers are on this machine: it needs no network.
     pub loopback: bool,

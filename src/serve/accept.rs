@@ -114,8 +114,7 @@ impl Acceptor {
         (added, removed)
     }
 
-    /// Waits until a listener that was drained alone is done, or until another has ended, which is an error. Never ends
-    /// without tasks.
+    /// Waits until a listener that was drained alone is done; that another has ended is an error. Never ends without tasks.
     pub(super) async fn ended(&mut self) -> Result<(), Error> {
         match self.tasks.join_next().await {
             None => std::future::pending().await,

@@ -1,7 +1,6 @@
 //! The way between the two processes of an upgrade, as the gateway and the serving loop see it.
 //!
-//! Sessions and messages of children pass at any time and in both directions; everything else is a stage of the upgrade,
-//! for the loop.
+//! Sessions and messages of children pass at any time and in both directions; everything else is a stage, for the loop.
 
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;

@@ -280,8 +280,7 @@ async fn prepare(
     Ok(Ready { config, gateway, fresh, handles, needs_restart })
 }
 
-/// Keeps what cannot change as it is, and names it: keys that the table of keys has so, and listeners that systemd
-/// passes.
+/// Keeps what cannot change as it is, and names it: keys that need a restart, and listeners that systemd passes.
 fn pin(config: &mut Config, old: &Config, passed: bool) -> Vec<String> {
     let mut pinned = config.keep_fixed(old);
     if passed && config.server.listen != old.server.listen {

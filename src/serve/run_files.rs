@@ -1,7 +1,6 @@
 //! The run-time files of a gateway that serves: the record in the lock, the pid file, and where the control socket is.
 //!
-//! Invariant: the holder of the lock may touch them, but of the two processes of an upgrade, which both hold it, only the
-//! owner.
+//! Invariant: the holder of the lock may touch them; of the two processes of an upgrade, which both hold it, the owner.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -62,8 +61,7 @@ impl RunFiles {
         self.owned = false;
     }
 
-    /// Makes them ours again, after a new process that may have taken them over has failed and is dead; returns the control
-    /// socket.
+    /// Makes them ours again, after a new process has failed and is dead; returns the control socket.
     pub(super) fn restore(&self) -> Option<Server> {
         let mended = [self.lock.describe(&self.record).map_err(Error::from), self.write_pid()];
         let server = Server::prepare(&self.paths.control).and_then(|mut server| {

@@ -100,8 +100,7 @@ pub fn run(source: &Source, options: &Options) -> Result<Outcome, Error> {
     outcome.or_else(|error| parent.failed(error).map(Outcome::Ended))
 }
 
-/// Takes the place of the process that has started this one, and serves until the end; `None` if this process was
-/// started in another way.
+/// Takes the place of the process that has started this one, and serves until the end; `None` in any other start.
 #[must_use]
 pub fn take_over() -> Option<Exit> {
     if !handover::is_successor() {
@@ -200,8 +199,7 @@ fn start(origin: Origin<'_>, parent: &mut Parent) -> Result<Outcome, Error> {
     // Where it cannot be raised, there may be fewer connections.
     let _ = limits::raise_open_files();
     boot.give_root_up()?;
-    // After detaching the pid is another, and until it is in the record, contenders wait. While another process serves, the
-    // record is its.
+    // After detaching the pid is another; contenders wait for it. While another process serves, the record is its.
     let record = own_record(&boot.config, &boot.paths)?;
     let mut files = RunFiles::new(boot.paths, boot.lock, record, !succeeding)?;
     // The log.

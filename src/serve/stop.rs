@@ -1,7 +1,6 @@
 //! The end of serving: refuse, finish, end the upstreams, remove what we made.
 //!
-//! What another process has taken over in the meantime is left alone: it has the run-time files, and the service
-//! manager listens to it.
+//! What another process has taken over is left alone: the run-time files, and what the service manager hears.
 
 use std::time::Duration;
 
@@ -17,8 +16,7 @@ use crate::log;
 /// What ending the upstreams may take after a drain at most: a stop takes no longer than the drain's time-out and this
 /// (mcpeg.toml(5), `drain_timeout`).
 const END_MARGIN: Duration = Duration::from_secs(2);
-/// The same of a process that another one has replaced; and what is asked of systemd on top of the drain's time-out, which
-/// must not cut us short.
+/// The same of a process that another one has replaced; and what systemd grants on top of the drain's time-out.
 const LONG_MARGIN: Duration = Duration::from_secs(15);
 /// How long after a drain the new process may take for a reload that the old one was asked for.
 const RELAY_MARGIN: Duration = Duration::from_secs(10);

@@ -180,8 +180,7 @@ pub fn is_called() -> bool {
     std::env::args_os().next().is_some_and(|name| name.as_encoded_bytes() == NAME.to_bytes())
 }
 
-/// Runs the guardian. A call by hand, without a line on standard input, ends with the exit code of
-/// wrong usage.
+/// Runs the guardian. A call by hand, without a line on standard input, ends as wrong usage.
 #[must_use]
 pub fn run() -> ExitCode {
     let stdin = io::stdin();

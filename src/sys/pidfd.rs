@@ -45,8 +45,7 @@ const PROCESS_GROUP: libc::c_uint = 1 << 2;
 pub(super) fn send_to_group(pidfd: BorrowedFd<'_>, signal: libc::c_int) -> std::io::Result<()> {
     use std::os::fd::AsRawFd as _;
     let info = std::ptr::null::<libc::siginfo_t>();
-    // SAFETY: an open pidfd, plain numbers, and a null pointer, for which the kernel fills the details in itself:
-    // pidfd_send_signal(2).
+    // SAFETY: an open pidfd, plain numbers, and a null pointer for details that the kernel fills in: pidfd_send_signal(2).
     let status =
         unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, info, PROCESS_GROUP) };
     if status == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }

@@ -1,7 +1,6 @@
 //! One server of a client's file as an upstream's table.
 //!
-//! Clients have different keys for the same; here all of them are known, for a file of any client. What mcpeg has no
-//! key for is named.
+//! Clients have different keys for the same; here all are known. A setting for which mcpeg has no key is named.
 
 use fieldwork::Fieldwork;
 use http::Uri;

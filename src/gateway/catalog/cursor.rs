@@ -56,8 +56,7 @@ impl Cursor {
         URL_SAFE_NO_PAD.encode(json)
     }
 
-    /// Where the upstream's list goes on. If the item is gone, the one that followed it has taken its place, as far as
-    /// anybody can tell.
+    /// Where the upstream's list goes on. If the item is gone, the one that followed it has taken its place.
     pub(super) fn next(&self, listing: &Listing, kind: Kind) -> usize {
         let is_it = |item: &RawValue| member_str(item, kind.key()).is_some_and(|key| key == self.key);
         // Where nothing has changed, nobody needs to search.

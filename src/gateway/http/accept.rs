@@ -142,8 +142,7 @@ struct Shared {
     away: Arc<Semaphore>,
 }
 
-/// Serves a listener until drained; returns the number of connections that were cut at the deadline with requests in
-/// flight.
+/// Serves a listener until drained; returns the number of connections with requests in flight that were cut.
 pub(crate) async fn accept(
     listener: Listener,
     (front, admission): (Front, Admission),

@@ -189,8 +189,7 @@ pub(crate) fn strictness(method: &str) -> Result<Strictness, Unclear> {
         .map_or(Ok(Strictness::Pairs), |known| Err(Unclear::Similar(known)))
 }
 
-/// Whether a method is written as the specification writes them: segments of ASCII letters, digits and a few marks, with a
-/// slash between two.
+/// Whether a method is written as in the specification: segments of ASCII letters, digits and a few marks, with slashes.
 fn is_plain_method(method: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'$');
     let mut segments = method.split('/');
@@ -208,8 +207,7 @@ fn letters(method: &str) -> impl Iterator<Item = u8> + '_ {
 pub(crate) enum Strictness {
     /// Two members must not be taken for one another.
     Pairs,
-    /// Nor may one be taken for another that is not there: who reads it otherwise than the gateway sees what it has not
-    /// checked.
+    /// Nor may one be taken for another that is not there: another reader would see what the gateway has not checked.
     Alone,
 }
 

@@ -1,5 +1,4 @@
-//! The connections that one legacy session uses: its own where the upstream must be able to ask its client, shared
-//! ones elsewhere.
+//! The connections of one legacy session: its own where the upstream must be able to ask its client, else shared ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -153,8 +152,7 @@ impl SessionConnections {
         Ok(link)
     }
 
-    /// Waits for a server, but not beyond the end of the session or of the upstream: their end needs the place that is
-    /// locked meanwhile.
+    /// Waits for a server, but not beyond the end of the session or of the upstream, which needs the lock.
     async fn unless_ended<T>(
         &self,
         upstream: &Upstream,

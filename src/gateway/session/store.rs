@@ -130,8 +130,7 @@ impl Sessions {
     }
 
     /// Makes room for one more: where there are as many as may be, of this client or of all, those that
-    /// [`who_makes_room`] chooses are taken out, unless the others are all in use; then nothing is, and the reason is
-    /// returned.
+    /// [`who_makes_room`] chooses are taken out; if the others are all in use, nothing is, and the reason is returned.
     fn make_room(
         &mut self,
         client: ClientKey,

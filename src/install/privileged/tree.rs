@@ -160,8 +160,7 @@ impl Tree {
         }
     }
 
-    /// Whether the file system of the path, or of the nearest directory above it that can be seen, is mounted read-only;
-    /// then that directory.
+    /// The path, or the nearest directory above it that can be seen, if its file system is mounted read-only.
     pub(in crate::install) fn read_only_place(&self, path: &Path) -> Result<Option<PathBuf>, Error> {
         let mut nearest = None;
         let mut above: Vec<&Path> = path.ancestors().skip(1).collect();

@@ -10,8 +10,7 @@ use crate::install::privileged::exec;
 use crate::install::receipt::Entry;
 use crate::install::target::Target;
 
-/// Makes the account. There is no way back on purpose: its number must not be given to anybody else while files of it may
-/// exist.
+/// Makes the account. There is no way back: its number must not be reused while files of it may exist.
 #[derive(Debug)]
 pub(in crate::install) struct Account;
 

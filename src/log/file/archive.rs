@@ -122,8 +122,7 @@ pub(crate) fn newest(log: &Path) -> Option<Name> {
     files.into_keys().rfind(|name| !name.is_ahead(now))
 }
 
-/// Does everything that is to be done in the directory. A file with which something cannot be done does not keep others
-/// from it.
+/// Does everything that is to be done in the directory. A file that fails keeps no other from it.
 fn tidy(log: &Path, rotation: &Rotation, told: &mut Told) -> io::Result<()> {
     let place = LogDirectory::open(log)?;
     let mut files = place.scan()?;

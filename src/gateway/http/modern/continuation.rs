@@ -103,8 +103,7 @@ impl Continuations {
         Self { last, elsewhere, here, tasks, suspended, owners, requests, peer }
     }
 
-    /// Has the process before or after this one go on with a request that does not wait here; `None` if it does not wait
-    /// there either.
+    /// Has the other process go on with a request that does not wait here; `None` if it does not wait there either.
     pub(super) async fn go_on_elsewhere(
         self: &Arc<Self>,
         endpoint: &Endpoint,

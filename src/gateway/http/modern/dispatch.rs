@@ -221,8 +221,7 @@ fn says_nothing(params: Option<&Raw>) -> bool {
     sent.is_none_or(|sent| Object::parse(&sent).is_some_and(|sent| sent.iter().next().is_none()))
 }
 
-/// The headers that mirror parameters, for an HTTP upstream; that of the name, which has been checked, where the upstream
-/// knows the same name.
+/// The headers that mirror parameters, for an HTTP upstream; that of the name where the upstream has the same name.
 fn mirrors(headers: &HeaderMap, subject: &Subject, view: &EndpointView) -> Vec<(HeaderName, HeaderValue)> {
     let name = headers.get(&NAME).filter(|_| subject.may_ask() && subject.is_named() && view.keeps_names());
     let mirrored = headers.iter().filter(|(name, _)| name.as_str().starts_with(PARAM));

@@ -3,8 +3,7 @@
 //! Whatever belongs to a request arrives through one queue in the order in which the upstream sent it, so progress
 //! can neither overtake nor trail the result. The queue is a channel, or, where the task that waits for the events does the work
 //! that brings them, a plain one. It is bounded in bytes, so that a burst of small messages passes
-//! and a flood of large ones does not: a downstream that does not read loses its own call, with a clear fault, and
-//! nobody else's.
+//! and a flood of large ones does not: a downstream that does not read loses its own call only, with a clear fault.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;

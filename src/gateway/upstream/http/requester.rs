@@ -1,7 +1,6 @@
 //! Requests to one Streamable HTTP upstream: where each goes, the headers that it has, and the session that it belongs to.
 //!
-//! In the modern era a request goes to any endpoint, one after the other until one can be reached; in the legacy era to
-//! that of the session.
+//! In the modern era a request goes to any endpoint that can be reached; in the legacy era to that of the session.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -170,8 +170,7 @@ impl Link {
         self.wire.call(&self.name, call).await
     }
 
-    /// Asks a legacy server for log messages of this severity and above. It is never asked for fewer than before: others
-    /// may want them.
+    /// Asks a legacy server for log messages of this severity and above, never for fewer than before: others may want them.
     pub(crate) async fn want_log(&self, least: Severity) {
         if self.era == Era::Modern || member(&self.handshake.capabilities, "logging").is_none() {
             return;

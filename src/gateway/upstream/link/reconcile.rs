@@ -7,8 +7,7 @@
 //!   behind one address a server can be replaced without a trace. A child cannot. Where no stream would tell, lists that
 //!   were not read over it are read too: clients may have them by connections of their own.
 //!
-//! When the connection of one client ends by itself, its client is told that all lists may differ: the next request opens
-//! another.
+//! When the connection of one client ends by itself, its client is told that all lists may differ.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;

@@ -62,8 +62,7 @@ impl ParamHeader {
         argument.filter(|value| value.get() != "null")
     }
 
-    /// Whether the way to the argument of a call has a member twice, so that the server may take another one than the
-    /// header says.
+    /// Whether the path to the argument has a member twice, so that the server may read another one than the header says.
     pub(crate) fn is_ambiguous(&self, params: &RawValue) -> bool {
         let Some(mut value) = member(params, "arguments") else { return false };
         for step in &self.path {

@@ -3,8 +3,7 @@
 //! Order: one reader task takes the lines in order and puts each message at once into the queue of the request it
 //! belongs to, or into the link's inbox; nothing is spawned a message. One writer task owns standard input.
 //! Invariant: a request is in `pending` from before its bytes are sent until its outcome is queued.
-//! In an upgrade the pipes go to the new process, see [`super::transfer`]: what concerns requests of the old one is left
-//! to it here.
+//! In an upgrade the pipes go to the new process, see [`super::transfer`]; answers to the old one's requests stay here.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};

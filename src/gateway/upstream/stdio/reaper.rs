@@ -64,8 +64,7 @@ impl Reaper {
         self.tasks.spawn(task)
     }
 
-    /// Makes a child that is about to be spawned enlist itself, and starts the guardian if it is the first. Whether
-    /// there is a guardian.
+    /// Makes a child that is about to be spawned enlist itself, and starts the guardian if needed; whether there is one.
     pub(crate) fn guard(&self, command: &mut std::process::Command) -> bool {
         self.guard_more();
         let guarded = self.guarded.lock();

@@ -2,8 +2,7 @@
 //!
 //! Order of suspicion: a connection is asked (`ping`, or `server/discover` in the modern era) at each interval and after
 //! a lost request, while it has nothing to do: a server that works at a long call need not answer meanwhile. One unanswered
-//! question makes it degraded, the second one ends it. Where several requests in a row were lost, it is asked though it is
-//! busy.
+//! question makes it degraded, the second one ends it. After several lost requests in a row it is asked though it is busy.
 
 use std::sync::Arc;
 use std::time::Duration;

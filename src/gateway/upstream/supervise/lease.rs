@@ -245,8 +245,7 @@ impl Leases {
         Some(spare.remove(place))
     }
 
-    /// Keeps as many connections waiting as there is room for beside those that are lent: the ones that have waited for
-    /// longest are ended.
+    /// Ends the connections that have waited for longest, beyond the room beside those that are lent.
     fn make_room(&self) {
         let room = self.most.saturating_sub(self.lent.lock().calls.len());
         let mut spare = self.spare.lock();

@@ -356,8 +356,7 @@ impl Upstream {
         native.clone().into_iter().chain(legacy.map(|link| (LinkKind::SharedLegacy, link))).collect()
     }
 
-    /// The supervising task. If it fails itself, the upstream backs off like any other that has broken, and the task is
-    /// begun again.
+    /// The supervising task. If it panics, the upstream backs off like any other that has failed, and the task begins again.
     async fn endure(self: Arc<Self>) {
         let mut backoff = Backoff::default();
         while let Err(panic) = catch_panic(Arc::clone(&self).supervise()).await {
@@ -455,8 +454,7 @@ impl Upstream {
         }
     }
 
-    /// One life: from starting to the connection's end; the error is what was wrong, if it was not ended by us, and for how
-    /// long it had been ready.
+    /// One life, from starting to the connection's end; the error is what was wrong, and for how long it had been ready.
     async fn live(&self) -> Result<End, (Fault, Duration)> {
         let inherited = self.inherited().await;
         let goes_on = inherited.is_some();
