@@ -170,10 +170,10 @@ impl Log {
 
 /// The logs of one session that a client may come back to.
 #[derive(Debug, Default)]
-pub(crate) struct Logs(Mutex<Kept>);
+pub(crate) struct Logs(Mutex<RequestLogs>);
 
 /// The last stream number given out, and the logs that are kept, oldest first.
-type Kept = (u64, VecDeque<KeptLog>);
+type RequestLogs = (u64, VecDeque<KeptLog>);
 
 /// A log that is kept.
 #[derive(Debug)]
