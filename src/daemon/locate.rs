@@ -185,8 +185,7 @@ fn prove(record: &Record, owner: u32) -> Result<Option<Handle>, Error> {
 /// The main process of a systemd unit is stopped by systemd instead.
 ///
 /// # Errors
-/// When it cannot be found, signalled, or does not end within its drain time-out and a margin; with `force` it is killed
-/// then.
+/// When it cannot be found, signalled, or does not end within its drain time-out and a margin and `force` is not set.
 pub fn stop(paths: &RunPaths, force: bool) -> Result<Stopped, Error> {
     let State::Running(running) = locate(paths)? else {
         return Ok(Stopped::WasNot { stale_removed: remove_stale(paths)? });
@@ -334,9 +333,10 @@ impl ToExit for Error {
             Self::StillRunning { pid, suspended: true, .. } => {
                 Some(format!("the process is suspended; `kill -CONT {pid}` lets it go on, and it stops then"))
             }
-            Self::StillRunning { .. } => {
-                Some("its log says what it waits for; `mcpeg --stop --force` ends it with loss".to_owned())
-            }
+            Self::StillRunning { .. } => Some(
+                "its log says what it waits for; `mcpeg --stop --force` kills it and cuts requests in flight"
+                    .to_owned(),
+            ),
             Self::Managed { line, .. } => Some(format!("run `{line}` as root or as the unit's user")),
             Self::Signal(..) => Some("run the command as root or as the user that started mcpeg".to_owned()),
             Self::Look(..) => None,

@@ -37,7 +37,7 @@ use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, watch};
@@ -47,14 +47,14 @@ use tokio_util::task::TaskTracker;
 
 use super::context::PeerAddress;
 use super::cutoff::Cutoff;
+use super::open_connections::{Active, OpenConnection, OpenConnections};
 use super::router::Front;
-use super::slots::{Active, Slot, Slots};
 use super::stall::Stalling;
 use super::version::{Connection, Version, version};
 use crate::drain::Watch;
 use crate::gateway::catalog::RoutingHandle;
 use crate::gateway::client::ClientKey;
-use crate::gateway::complaints::Complaints;
+use crate::gateway::client_log_limit::ClientLogLimit;
 use crate::sys::net::Listener;
 
 /// How long idle connections are kept after a drain has begun.
@@ -84,7 +84,7 @@ const WAITING: usize = 64 << 10;
 /// errors, before the connection is closed.
 const RESETS: usize = 32;
 
-/// Connections that are told at once that there is no room; others are closed without a word.
+/// Connections that are told at once that there is no room; others are closed without an answer.
 const TURNED_AWAY: usize = 64;
 /// How long a connection for which there is no room may take to send its request, and to read the answer.
 const AWAY_LIMIT: Duration = Duration::from_millis(500);
@@ -99,11 +99,11 @@ static LISTENERS: AtomicU64 = AtomicU64::new(0);
 #[derive(Clone)]
 pub(crate) struct Admission {
     /// The connections that are open.
-    slots: Arc<Slots>,
+    connections: Arc<OpenConnections>,
     /// The configuration in force.
     routing: Arc<RoutingHandle>,
     /// What is logged about clients.
-    complaints: Arc<Complaints>,
+    log_limit: Arc<ClientLogLimit>,
     /// Whether new connections are left to wait.
     paused: watch::Receiver<bool>,
 }
@@ -111,17 +111,17 @@ pub(crate) struct Admission {
 impl Admission {
     /// As many as the configuration in force says, while they are not left to wait.
     pub(crate) const fn new(
-        slots: Arc<Slots>,
+        connections: Arc<OpenConnections>,
         routing: Arc<RoutingHandle>,
-        complaints: Arc<Complaints>,
+        log_limit: Arc<ClientLogLimit>,
         paused: watch::Receiver<bool>,
     ) -> Self {
-        Self { slots, routing, complaints, paused }
+        Self { connections, routing, log_limit, paused }
     }
 
     /// How many connections there may be.
     fn most(&self) -> usize {
-        self.slots.most(self.routing.current().server.max_connections)
+        self.connections.most(self.routing.current().server.max_connections)
     }
 }
 
@@ -200,10 +200,10 @@ pub(crate) async fn accept(
         });
         return Ok(0);
     }
-    let busy = shared.admission.slots.busy(shared.number);
+    let busy = shared.admission.connections.busy(shared.number);
     shared.cutoff.reach();
     let _ = tokio::time::timeout(LAST_WORD, shared.tasks.wait()).await;
-    shared.admission.slots.cut(shared.number);
+    shared.admission.connections.cut(shared.number);
     let _ = tokio::time::timeout(CUT, shared.tasks.wait()).await;
     Ok(busy)
 }
@@ -214,7 +214,7 @@ async fn accept_tcp(listener: &TcpListener, shared: &Shared) {
         match shared.next(listener.accept()).await {
             Ok((stream, from)) => {
                 let _ = stream.set_nodelay(true);
-                let own = shared.admission.slots.expects(from);
+                let own = shared.admission.connections.expects(from);
                 shared.admit(stream, Some(from.ip()), own).await;
             }
             Err(error) => shared.pause(&error).await,
@@ -270,10 +270,10 @@ impl Shared {
 
     /// After a failed accept(2): the listener is fine, but the process may be out of descriptors.
     async fn pause(&self, error: &io::Error) {
-        if self.admission.complaints.admits("accept", ClientKey::of(None)) {
+        if self.admission.log_limit.admits("accept", ClientKey::of(None)) {
             tracing::warn!(%error, "cannot accept a connection");
         }
-        self.admission.slots.make_room();
+        self.admission.connections.make_room();
         tokio::time::sleep(PAUSE).await;
     }
 
@@ -281,12 +281,12 @@ impl Shared {
     async fn admit(&self, stream: impl Connection, address: PeerAddress, own: bool) {
         let client = ClientKey::of(address);
         let most = self.admission.most();
-        if let Some(slot) = self.admission.slots.take((client, self.number, own), most).await {
+        if let Some(slot) = self.admission.connections.take((client, self.number, own), most).await {
             let shared = self.clone();
             self.tasks.spawn(async move { shared.serve(stream, address, &slot).await });
             return;
         }
-        if self.admission.complaints.admits("no room", client) {
+        if self.admission.log_limit.admits("no room", client) {
             tracing::warn!(
                 %client, most,
                 "a connection is refused: as many are in use as `max_connections` in [server] or the limit on open \
@@ -302,7 +302,7 @@ impl Shared {
     }
 
     /// Serves one connection to its end.
-    async fn serve(&self, stream: impl Connection, address: PeerAddress, slot: &Slot) {
+    async fn serve(&self, stream: impl Connection, address: PeerAddress, slot: &OpenConnection) {
         let version = tokio::select! {
             // In this order: what has arrived is answered.
             biased;
@@ -328,7 +328,7 @@ impl Shared {
         &self,
         stream: Stalling<impl Connection>,
         address: PeerAddress,
-        slot: &Slot,
+        slot: &OpenConnection,
     ) -> hyper::Result<()> {
         let service = service_fn(|request: hyper::Request<Incoming>| async move {
             let active = slot.begin();
@@ -362,7 +362,7 @@ impl Shared {
         &self,
         stream: Stalling<impl Connection>,
         address: PeerAddress,
-        slot: &Slot,
+        slot: &OpenConnection,
     ) -> hyper::Result<()> {
         let unread = Arc::<Unread>::default();
         let service = service_fn(|request: hyper::Request<Incoming>| {
@@ -416,7 +416,7 @@ impl Shared {
 }
 
 /// Waits until a connection that was told to go has no request in flight, or is to go whatever is.
-async fn gone(slot: &Slot) {
+async fn gone(slot: &OpenConnection) {
     loop {
         if slot.is_cut() {
             return;
@@ -451,9 +451,9 @@ impl Unread {
     }
 
     /// Waits until a part of an answer was not taken for so long, and nothing else was written.
-    async fn for_long(&self, slot: &Slot, limit: Duration) {
+    async fn for_long(&self, slot: &OpenConnection, limit: Duration) {
         loop {
-            let oldest = self.since().values().min().copied();
+            let oldest = self.since.lock().values().min().copied();
             let waits = oldest.map_or(Duration::ZERO, |since| since.elapsed().min(slot.silent()));
             if waits >= limit {
                 return;
@@ -461,17 +461,12 @@ impl Unread {
             tokio::time::sleep(limit.saturating_sub(waits)).await;
         }
     }
-
-    /// Since when they are not taken.
-    fn since(&self) -> MutexGuard<'_, BTreeMap<u64, Instant>> {
-        self.since.lock()
-    }
 }
 
 impl Untaken {
     /// Notes whether there is a part that the client has not taken.
     fn note(&self, waits: bool) {
-        let mut since = self.0.since();
+        let mut since = self.0.since.lock();
         if waits {
             since.insert(self.1, Instant::now());
         } else {

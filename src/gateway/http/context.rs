@@ -1,6 +1,8 @@
-//! What is known of a request before its message is read: one value, which is passed on to whoever handles it.
+//! What is known of a request before its message is read: one value, which is passed on to its handlers.
 
 use std::net::IpAddr;
+
+use fieldwork::Fieldwork;
 
 use super::cutoff::Cutoff;
 use super::guard::Admitted;
@@ -19,15 +21,19 @@ pub(super) enum Identity {
 }
 
 /// What is known of a request.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Fieldwork)]
+#[fieldwork(opt_in, get, vis = "pub(super)")]
 pub(crate) struct RequestContext {
     /// The endpoint that it was sent to.
+    #[field(get)]
     endpoint: Endpoint,
     /// Where it comes from.
+    #[field(get(copy))]
     peer: PeerAddress,
     /// Whom it comes from.
     identity: Identity,
     /// Until when it must be answered.
+    #[field(get)]
     cutoff: Cutoff,
     /// That the guard lets it in.
     _admitted: Admitted,
@@ -42,21 +48,6 @@ impl RequestContext {
     /// The same to the endpoint of one upstream.
     pub(super) fn at(self, upstream: String) -> Self {
         Self { endpoint: Endpoint::One(upstream), ..self }
-    }
-
-    /// The endpoint that it was sent to.
-    pub(super) const fn endpoint(&self) -> &Endpoint {
-        &self.endpoint
-    }
-
-    /// Where it comes from.
-    pub(super) const fn peer(&self) -> PeerAddress {
-        self.peer
-    }
-
-    /// Until when it must be answered.
-    pub(super) const fn cutoff(&self) -> &Cutoff {
-        &self.cutoff
     }
 
     /// Whom it comes from in the modern era, where each request says something of its client.

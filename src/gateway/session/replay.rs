@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use serde_json::value::RawValue;
 use tokio::sync::Notify;
 
@@ -77,7 +77,7 @@ struct State {
 const LOST: u64 = 1 << 60;
 
 impl Log {
-    /// The log of a request that was in flight in a process which is gone: whoever comes back for it gets this message.
+    /// The log of a request that was in flight in a process which is gone: a client that comes back for it gets this message.
     fn lost(message: Message) -> Self {
         let messages = VecDeque::from([message]);
         let state = State { messages, ended: true, lost: true, ..State::default() };
@@ -90,7 +90,7 @@ impl Log {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            if self.state().ended {
+            if self.state.lock().ended {
                 return;
             }
             changed.await;
@@ -99,18 +99,18 @@ impl Log {
 
     /// What it holds, and how many messages before are gone.
     pub(super) fn content(&self) -> (u64, Vec<Message>) {
-        let state = self.state();
+        let state = self.state.lock();
         (state.gone, state.messages.iter().cloned().collect())
     }
 
     /// Whether nobody has read it to its end.
     fn is_unread(&self) -> bool {
-        !self.state().read
+        !self.state.lock().read
     }
 
     /// Takes what another process has told of it; nothing if it has ended.
     fn fill(&self, gone: u64, messages: Vec<Message>) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if !state.ended {
             let weight = messages.iter().map(Message::weight).sum();
             *state = State { messages: messages.into(), weight, gone, ended: true, ..State::default() };
@@ -121,7 +121,7 @@ impl Log {
 
     /// Adds a message.
     pub(crate) fn push(&self, message: Message) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.weight += message.weight();
         while state.weight > MESSAGES
             && let Some(oldest) = state.messages.pop_front()
@@ -136,7 +136,7 @@ impl Log {
 
     /// Notes that no message follows.
     pub(crate) fn end(&self) {
-        self.state().ended = true;
+        self.state.lock().ended = true;
         self.changed.notify_waiters();
     }
 
@@ -148,7 +148,7 @@ impl Log {
             // Enabled before looking, so that a message that arrives in between is not slept through.
             changed.as_mut().enable();
             {
-                let mut state = self.state();
+                let mut state = self.state.lock();
                 if state.lost {
                     let last = state.messages.front().filter(|_| place < LOST);
                     return last.map(|message| (LOST, message.clone()));
@@ -166,19 +166,14 @@ impl Log {
             changed.await;
         }
     }
-
-    /// The messages.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
-    }
 }
 
 /// The logs of one session that a client may come back to.
 #[derive(Debug, Default)]
-pub(crate) struct Logs(Mutex<Kept>);
+pub(crate) struct Logs(Mutex<RequestLogs>);
 
 /// The last stream number given out, and the logs that are kept, oldest first.
-type Kept = (u64, VecDeque<KeptLog>);
+type RequestLogs = (u64, VecDeque<KeptLog>);
 
 /// A log that is kept.
 #[derive(Debug)]
@@ -204,12 +199,12 @@ impl Logs {
         number
     }
 
-    /// Drops the oldest logs of requests that were answered, where there are too many. Whoever reads a log has a hold on it:
+    /// Drops the oldest logs of requests that were answered, where there are too many. A reader of a log has a hold on it:
     /// only coming back to it later ends here. The log of a request in flight is there in any case.
     pub(crate) fn trim(&self) {
         let mut logs = self.0.lock();
         let states = logs.1.iter().map(|kept| {
-            let state = kept.log.state();
+            let state = kept.log.state.lock();
             (state.ended, state.weight)
         });
         let (mut ended, mut kept) = (0, 0);
@@ -218,7 +213,7 @@ impl Logs {
             kept += weight;
         }
         let mut spare = move |log: &Log| {
-            let state = log.state();
+            let state = log.state.lock();
             let spare = state.ended && (ended > LOGS || (kept > KEPT && ended > 1));
             if spare {
                 ended -= 1;
@@ -236,7 +231,7 @@ impl Logs {
         (logs.0, logs.1.iter().filter_map(|kept| Some((kept.number, raw(kept.request.as_ref()?)?))).collect())
     }
 
-    /// Goes on where another process has left: numbers are not given out twice, and whoever comes back for one of its
+    /// Goes on where another process has left: numbers are not given out twice, and a client that comes back for one of its
     /// streams is told what `answer` makes of the request.
     pub(crate) fn continue_from(&self, last: u64, streams: &[(u64, Raw)], answer: impl Fn(Id) -> Message) {
         let mut logs = self.0.lock();
@@ -284,7 +279,7 @@ impl Logs {
         let mut logs = self.0.lock();
         for kept in logs.1.iter_mut().filter(|kept| kept.elsewhere) {
             kept.elsewhere = false;
-            let mut state = kept.log.state();
+            let mut state = kept.log.state.lock();
             if let Some(request) = kept.request.clone().filter(|_| !state.ended) {
                 state.messages = VecDeque::from([answer(request)]);
                 state.lost = true;

@@ -26,14 +26,14 @@ pub(super) enum Value<'a> {
 
 /// Fields as they are written, each with its name: those of a span, kept until its records are written.
 #[derive(Debug, Default)]
-pub(crate) struct Kept {
+pub(crate) struct RecordedFields {
     /// The fields.
     text: Vec<u8>,
     /// Of each the name, and where in `text` it ends; it begins where the one before ends.
     names: Vec<(&'static str, usize)>,
 }
 
-impl Kept {
+impl RecordedFields {
     /// Adds fields; one that is there already is replaced.
     pub(crate) fn add(&mut self, style: Style, record: impl FnOnce(&mut dyn Visit)) {
         let mut fresh = Self::default();
@@ -153,8 +153,7 @@ const fn is_ours(name: &str) -> bool {
     )
 }
 
-/// Appends one field with what separates it from the one before. A name that every record has for itself gets an
-/// underscore behind it.
+/// Appends one field with its separator. A name that every record has for itself gets an underscore behind it.
 pub(super) fn push(out: &mut Vec<u8>, style: Style, name: &str, value: &Value<'_>, message: bool) {
     let name = name.strip_prefix("r#").unwrap_or(name);
     match style {

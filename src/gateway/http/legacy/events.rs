@@ -203,7 +203,7 @@ impl Legacy {
 
     /// The answer to a client that attends too many sessions.
     pub(super) fn too_many_streams(&self, session: &Session) -> Response {
-        if self.complaints().admits("stream refused", session.client_key()) {
+        if self.log_limit().admits("stream refused", session.client_key()) {
             let client = session.client_key();
             tracing::info!(%client, "a stream is refused: its client has streams in half of all sessions");
         }

@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::response::{IntoResponse as _, Response};
+use fieldwork::Fieldwork;
 use futures_util::future::join_all;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use scopeguard::ScopeGuard;
 use tokio_util::sync::CancellationToken;
 
 use super::events::Openings;
 use super::{call, stream};
 use crate::gateway::catalog::{EndpointView, RoutingHandle, soon};
-use crate::gateway::complaints::Complaints;
+use crate::gateway::client_log_limit::ClientLogLimit;
 use crate::gateway::endpoint::Endpoint;
 use crate::gateway::error::Fault;
 use crate::gateway::http::context::RequestContext;
@@ -31,20 +33,26 @@ use crate::handover;
 pub(super) const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
 
 /// Handles what belongs to sessions.
+#[derive(Fieldwork)]
+#[fieldwork(opt_in, get, vis = "pub(super)")]
 pub(crate) struct Legacy {
     /// The sessions.
+    #[field(get)]
     sessions: Arc<SessionStore>,
     /// The configuration in force.
     routing: Arc<RoutingHandle>,
     /// The way to the process before or after this one.
     peer: Arc<PeerLink>,
     /// Event streams of clients that have not begun a session.
+    #[field(get(deref = false))]
     openings: Arc<Openings>,
     /// Whose tasks are whose.
     owners: Arc<TaskOwners>,
     /// What is logged about clients.
-    complaints: Arc<Complaints>,
+    #[field(get)]
+    log_limit: Arc<ClientLogLimit>,
     /// Cancelled when the drain begins.
+    #[field(get)]
     draining: CancellationToken,
 }
 
@@ -53,30 +61,10 @@ impl Legacy {
     pub(crate) fn new(
         (sessions, routing): (Arc<SessionStore>, Arc<RoutingHandle>),
         (peer, owners): (Arc<PeerLink>, Arc<TaskOwners>),
-        complaints: Arc<Complaints>,
+        log_limit: Arc<ClientLogLimit>,
         draining: CancellationToken,
     ) -> Self {
-        Self { sessions, routing, peer, openings: Arc::default(), owners, complaints, draining }
-    }
-
-    /// The sessions.
-    pub(super) const fn sessions(&self) -> &Arc<SessionStore> {
-        &self.sessions
-    }
-
-    /// Event streams of clients that have not begun a session.
-    pub(super) const fn openings(&self) -> &Arc<Openings> {
-        &self.openings
-    }
-
-    /// What is logged about clients.
-    pub(super) const fn complaints(&self) -> &Arc<Complaints> {
-        &self.complaints
-    }
-
-    /// Cancelled when the drain begins.
-    pub(super) const fn draining(&self) -> &CancellationToken {
-        &self.draining
+        Self { sessions, routing, peer, openings: Arc::default(), owners, log_limit, draining }
     }
 
     /// How long a client may take for what it has begun.
@@ -263,7 +251,7 @@ impl Legacy {
             Fault::downstream(code::INTERNAL, status, error.to_string())
         })?;
         let _attended = session.listening();
-        let unborn = Unborn(Arc::clone(&self.sessions), Some(Arc::clone(&session)));
+        let untold = until_told(&self.sessions, &session);
         let view = session.view();
         let ready = view.upstreams().iter().filter(|upstream| upstream.present().is_some());
         let asked = join_all(ready.map(|upstream| soon(&*session, upstream)));
@@ -278,32 +266,18 @@ impl Legacy {
         tracing::debug!(session = session.label(), version, upstreams = links.len(), "a session begins");
         let outcome = Outcome::Result(raw(&result));
         let message = Message::Response(Answer { id: Some(request.id.clone()), outcome });
-        unborn.born();
+        ScopeGuard::into_inner(untold);
         Ok((session, message))
     }
 }
 
-/// Ends a session whose client goes before it was told of it.
-struct Unborn(Arc<SessionStore>, Option<Arc<Session>>);
-
-impl Unborn {
-    /// The client is told.
-    fn born(mut self) {
-        self.1 = None;
-    }
-}
-
-impl Drop for Unborn {
-    fn drop(&mut self) {
-        if let Some(session) = self.1.take() {
-            tracing::debug!(
-                session = session.label(),
-                "the session is ended: its client has not waited for it"
-            );
-            let sessions = Arc::clone(&self.0);
-            tokio::spawn(async move { sessions.end(session.id()).await });
-        }
-    }
+/// Ends a session whose client goes before it was told of it, unless the guard is taken apart.
+fn until_told(sessions: &Arc<SessionStore>, session: &Arc<Session>) -> ScopeGuard<(), impl FnOnce(())> {
+    let (sessions, session) = (Arc::clone(sessions), Arc::clone(session));
+    scopeguard::guard((), move |()| {
+        tracing::debug!(session = session.label(), "the session is ended: its client has not waited for it");
+        tokio::spawn(async move { sessions.end(session.id()).await });
+    })
 }
 
 /// `initialize`'s result.

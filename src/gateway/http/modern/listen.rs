@@ -167,7 +167,7 @@ impl Stream {
         }
         let can = |upstream: &&Arc<Upstream>| upstream.present().is_some_and(|link| can_subscribe(&link));
         for upstream in upstreams.iter().filter(can) {
-            let shown = &upstream.shows().resources;
+            let shown = &upstream.filters().resources;
             let uris = self.filter.resource_subscriptions.iter();
             let uris: Vec<_> = uris.filter(|uri| shown.admits_address(uri)).cloned().collect();
             if !uris.is_empty() && self.followed.insert(upstream.serial()) {
@@ -193,8 +193,7 @@ impl Stream {
         Message::Notification(Notification { params: Some(params), ..note })
     }
 
-    /// What the client is told of a change, as far as the stream's endpoint shows it; after a reload other upstreams are
-    /// behind that.
+    /// What the client is told of a change, as far as the stream's endpoint shows it, also after a reload.
     fn notes(&mut self, change: Change) -> Vec<Notification> {
         match change {
             Change::Endpoint(endpoint) if endpoint == self.endpoint => {

@@ -16,13 +16,13 @@ use http_body_util::{BodyExt as _, Limited};
 use parking_lot::Mutex;
 use serde_json::json;
 use sse_stream::Sse;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::balancer::Target;
 use super::refusals::{Later, refused};
-use super::requester::{Endpoint, Requester};
+use super::requester::{Destination, Requester};
 use super::sse::{content_type, events as read_events, is_stream, is_too_long};
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{
@@ -68,8 +68,8 @@ struct CancelOverChannel {
 
 impl EventChannel {
     /// Opens the stream, and waits until it has named the address for messages.
-    pub(crate) async fn open(endpoint: &Endpoint<'_>, inbox: Inbox, role: Role) -> Result<Arc<Self>, Fault> {
-        let requester = Requester::new(endpoint, Era::Legacy, inbox, role)?;
+    pub(crate) async fn open(destination: &Destination<'_>, inbox: Inbox, role: Role) -> Result<Arc<Self>, Fault> {
+        let requester = Requester::new(destination, Era::Legacy, inbox, role)?;
         let (response, home) = requester.get().await?;
         let (status, later, kind) = (response.status(), Later::of(&response), content_type(&response));
         if !status.is_success() {
@@ -136,7 +136,7 @@ impl EventChannel {
 
     /// Sends a message.
     pub(crate) async fn post(&self, message: &Message) -> Result<(), Fault> {
-        if self.is_closed() {
+        if self.requester.is_closed() {
             return Err(self.ended().unprocessed());
         }
         let response = self.requester.post_to(&self.target, message).await?;
@@ -154,19 +154,9 @@ impl EventChannel {
         Err(refused(self.requester.name(), status, later, None))
     }
 
-    /// Notes the agreed revision for the header of later requests.
-    pub(crate) fn agreed(&self, version: &str) {
-        self.requester.agreed(version);
-    }
-
-    /// Whether the stream has ended.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.requester.is_closed()
-    }
-
-    /// Becomes true when the stream has ended.
-    pub(crate) fn closed(&self) -> watch::Receiver<bool> {
-        self.requester.closed()
+    /// Makes its requests, and knows whether the stream has ended.
+    pub(crate) const fn requester(&self) -> &Arc<Requester> {
+        &self.requester
     }
 
     /// Ends the stream, and so the session.
@@ -337,7 +327,7 @@ fn resolve(stream: &Uri, named: &str) -> Option<Uri> {
 impl Cancel for CancelOverChannel {
     fn cancel(self: Box<Self>, params: Option<Raw>) {
         let Some(connection) = self.connection.upgrade() else { return };
-        if connection.calls.lock().take(self.id).is_none() || connection.is_closed() {
+        if connection.calls.lock().take(self.id).is_none() || connection.requester.is_closed() {
             return;
         }
         let params =
