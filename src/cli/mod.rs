@@ -10,6 +10,7 @@ pub mod definition;
 mod generate;
 mod import;
 mod install;
+mod long_names;
 mod manual;
 mod ownership;
 mod reload;

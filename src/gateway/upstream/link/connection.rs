@@ -23,6 +23,7 @@ use crate::gateway::upstream::inbox::Inbox;
 use crate::gateway::upstream::lists::cache::ListCache;
 use crate::gateway::upstream::lists::kind::Kind;
 use crate::gateway::upstream::log_limit::LogRateLimit;
+use crate::gateway::upstream::remarks::Remarks;
 
 /// Complaints about answers that are logged in a second; the rest is counted.
 const COMPLAINTS: u32 = 5;
@@ -53,6 +54,8 @@ pub(crate) struct Link {
     log: tokio::sync::Mutex<Option<Severity>>,
     /// How much of what is wrong with its answers may still be logged.
     complaints: Mutex<LogRateLimit>,
+    /// What is wrong with the upstream.
+    remarks: Arc<Remarks>,
 }
 
 impl Link {
@@ -71,12 +74,18 @@ impl Link {
             activity: Arc::default(),
             log: tokio::sync::Mutex::default(),
             complaints: Mutex::new(LogRateLimit::new(COMPLAINTS)),
+            remarks: Arc::default(),
         }
     }
 
     /// The same, to a server that was asked for log messages of this severity.
     pub(crate) fn logging(self, least: Option<Severity>) -> Self {
         Self { log: tokio::sync::Mutex::new(least), ..self }
+    }
+
+    /// The same, of an upstream about which that is remarked.
+    pub(crate) fn remarking(self, remarks: Arc<Remarks>) -> Self {
+        Self { remarks, ..self }
     }
 
     /// The same, after the server has said this in this era.
@@ -112,6 +121,11 @@ impl Link {
     /// Where what belongs to no request goes.
     pub(crate) const fn inbox(&self) -> &Inbox {
         &self.inbox
+    }
+
+    /// What is wrong with the upstream.
+    pub(crate) fn remarks(&self) -> &Remarks {
+        &self.remarks
     }
 
     /// What of it is shown.
@@ -151,7 +165,7 @@ impl Link {
 
     /// Whether the server has this kind of list at all.
     pub(crate) fn offers(&self, kind: Kind) -> bool {
-        member(&self.handshake.capabilities, kind.capability()).is_some()
+        self.handshake.offers(kind.capability())
     }
 
     /// Tells clients that a list has changed of which the server has not told.
@@ -208,7 +222,7 @@ impl Link {
     /// Asks a legacy server for log messages of this severity and above. It is never asked for fewer than before: others
     /// may want them.
     pub(crate) async fn want_log(&self, least: Severity) {
-        if self.era == Era::Modern || member(&self.handshake.capabilities, "logging").is_none() {
+        if self.era == Era::Modern || !self.handshake.offers("logging") {
             return;
         }
         let mut asked = self.log.lock().await;

@@ -29,6 +29,7 @@ use crate::gateway::upstream::http::connection::Http;
 use crate::gateway::upstream::http::pool::Pool;
 use crate::gateway::upstream::http::requester::Endpoint;
 use crate::gateway::upstream::inbox::{Inbox, Outlet};
+use crate::gateway::upstream::remarks::Remarks;
 use crate::gateway::upstream::stdio::child::{self, SpawnSpec};
 use crate::gateway::upstream::stdio::connection::Stdio;
 use crate::gateway::upstream::stdio::pipes::Rest;
@@ -63,6 +64,8 @@ pub(crate) struct Connector {
     builtin: Option<Arc<Builtin>>,
     /// The endpoints of an HTTP upstream.
     endpoints: Arc<Endpoints>,
+    /// What is wrong with it though it works.
+    remarks: Arc<Remarks>,
 }
 
 /// `initialize`'s parameters; the client's own members pass as it wrote them.
@@ -118,7 +121,7 @@ impl Connector {
         let trusted = authorities(settings).map(Authorities::read).transpose()?;
         let pool = trusted.as_ref().map(Authorities::pool).transpose()?.unwrap_or_else(|| pool.clone());
         let (settings, reaper) = (settings.clone(), reaper.clone());
-        Ok(Self { settings, pool, trusted, limit, reaper, builtin, endpoints })
+        Ok(Self { settings, pool, trusted, limit, reaper, builtin, endpoints, remarks: Arc::default() })
     }
 
     /// Whether connections with these settings would be the same: also the certificates that are trusted, which may have
@@ -151,6 +154,11 @@ impl Connector {
     /// The endpoints of an HTTP upstream.
     pub(crate) const fn endpoints(&self) -> &Arc<Endpoints> {
         &self.endpoints
+    }
+
+    /// What is wrong with it though it works.
+    pub(crate) fn remarks(&self) -> &Remarks {
+        &self.remarks
     }
 
     /// The upstream's name.
@@ -230,7 +238,7 @@ impl Connector {
 
     /// A link of this upstream.
     pub(crate) fn link(&self, era: Era, handshake: Handshake, wire: Wire, inbox: Inbox) -> Link {
-        Link::new(&self.settings, era, handshake, wire, inbox)
+        Link::new(&self.settings, era, handshake, wire, inbox).remarking(Arc::clone(&self.remarks))
     }
 
     /// Where a new connection leaves what belongs to no request.
