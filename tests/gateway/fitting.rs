@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use crate::client::{Client, MODERN_META, post};
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, write};
 use crate::schema::Schema;
 use crate::scripted::{Script, http_script};
 use crate::upstreams::http;
@@ -225,7 +225,7 @@ async fn list(
 /// A gateway before a server with these lists and one with nothing wrong.
 async fn gateway_with(lists: &Value) -> (Gateway, Script, tempfile::NamedTempFile) {
     let file = tempfile::NamedTempFile::new().expect("a file");
-    std::fs::write(file.path(), lists.to_string()).expect("a file");
+    write(file.path(), &lists.to_string());
     let script = Script::new(&LISTS.replace("FILE", file.path().to_str().expect("UTF-8")));
     let good = Script::new(r#"tools = ["fine"]"#);
     let gateway = Gateway::start(&(script.upstream("bad") + &good.upstream("good"))).await;
@@ -235,7 +235,7 @@ async fn gateway_with(lists: &Value) -> (Gateway, Script, tempfile::NamedTempFil
 #[tokio::test]
 async fn merged_lists_fit_every_revision_whatever_member_of_an_item_is_wrong() {
     let tables: Vec<_> = KINDS.map(|(_, member, _, definition, key)| cases(member, definition, key)).into();
-    let items = |cases: &Vec<Case>| Value::from_iter(cases.iter().map(|case| case.item.clone()));
+    let items = |cases: &Vec<Case>| cases.iter().map(|case| case.item.clone()).collect::<Value>();
     let mut lists: Map<_, _> = KINDS
         .iter()
         .zip(&tables)
@@ -274,10 +274,10 @@ async fn merged_lists_fit_every_revision_whatever_member_of_an_item_is_wrong() {
     gateway.stop().await;
 }
 
-#[tokio::test]
-async fn item_that_can_mean_one_thing_only_is_mended_and_told_of_once() {
+/// Tools that are not as they should be.
+fn odd_tools() -> Value {
     let object = json!({ "type": "object" });
-    let tools = json!([
+    json!([
         { "name": "none" }, { "name": "empty", "inputSchema": {} }, { "name": "null", "inputSchema": null },
         { "name": "nulls", "inputSchema": { "type": "object", "properties": null, "required": null } },
         { "name": "php", "inputSchema": { "type": "object", "properties": [] }, "annotations": [] },
@@ -285,30 +285,39 @@ async fn item_that_can_mean_one_thing_only_is_mended_and_told_of_once() {
         { "name": "types", "inputSchema": { "type": ["object", "null"] } },
         { "name": "string", "inputSchema": { "type": "string" } }, { "name": "text", "inputSchema": "x" },
         { "name": "number", "inputSchema": object, "title": 5 }, { "inputSchema": object }, null, 7,
-    ]);
-    let lists = json!({ "capabilities": { "tools": {}, "resources": {} }, "tools": tools, "resources": [
-        { "uri": "x://named" }, { "uri": "x://titled", "title": "T" }, { "uri": "relative" }, { "name": "nowhere" },
-    ], "resourceTemplates": null, "prompts": {} });
-    let (gateway, ..) = gateway_with(&lists).await;
+    ])
+}
+
+/// What clients see of them, with that of the other server.
+fn mended_tools() -> Value {
+    let object = json!({ "type": "object" });
     let schema = |name: &str, schema: Value| json!({ "name": format!("bad_{name}"), "inputSchema": schema });
     let mut php = schema("php", json!({ "type": "object", "properties": {} }));
     php["annotations"] = json!({});
+    let mut expected = json!([
+        schema("none", object.clone()),
+        schema("empty", object.clone()),
+        schema("null", object.clone()),
+        schema("nulls", object.clone()),
+        php,
+        schema("flags", json!({ "type": "object", "properties": { "a": {}, "b": { "not": {} } } })),
+        schema("types", object.clone()),
+        schema("good", object.clone()),
+    ]);
+    expected[7]["name"] = json!("good_fine");
+    expected
+}
+
+#[tokio::test]
+async fn item_that_can_mean_one_thing_only_is_mended_and_told_of_once() {
+    let lists = json!({ "capabilities": { "tools": {}, "resources": {} }, "tools": odd_tools(), "resources": [
+        { "uri": "x://named" }, { "uri": "x://titled", "title": "T" }, { "uri": "relative" }, { "name": "nowhere" },
+    ], "resourceTemplates": null, "prompts": {} });
+    let (gateway, ..) = gateway_with(&lists).await;
     for revision in ["2025-11-25", "2026-07-28", "2025-11-25"] {
         let (headers, _) = client(&gateway, revision, None).await;
         let pages = list(&gateway, "/mcp", &headers, "tools/list", "tools").await;
-        let expected = json!([
-            schema("none", object.clone()),
-            schema("empty", object.clone()),
-            schema("null", object.clone()),
-            schema("nulls", object.clone()),
-            php,
-            schema("flags", json!({ "type": "object", "properties": { "a": {}, "b": { "not": {} } } })),
-            schema("types", object.clone()),
-            schema("good", object.clone()),
-        ]);
-        let mut expected = expected;
-        expected[7]["name"] = json!("good_fine");
-        assert_eq!(pages[0]["tools"], expected, "{revision}");
+        assert_eq!(pages[0]["tools"], mended_tools(), "{revision}");
         let pages = list(&gateway, "/mcp", &headers, "resources/list", "resources").await;
         let expected = json!([{ "uri": "x://named", "name": "x://named" }, { "uri": "x://titled", "title": "T", "name": "T" }]);
         assert_eq!(pages[0]["resources"], expected);

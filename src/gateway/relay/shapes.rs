@@ -133,7 +133,8 @@ const TEMPLATE: Shape = Shape::Object(&[
     META,
 ]);
 
-/// A task of the legacy era.
+/// A task of the legacy era. Servers of its first drafts tell less of it than they must: the client's own task is worth more
+/// than the members that are missing.
 const TASK: Shape = Shape::Object(&[
     Field::required("taskId", Shape::Text),
     Field::required(
@@ -141,9 +142,9 @@ const TASK: Shape = Shape::Object(&[
         Shape::OneOf(&["working", "input_required", "completed", "failed", "cancelled"]),
     ),
     Field::optional("statusMessage", Shape::Text),
-    Field::required("createdAt", Shape::Text),
-    Field::otherwise("lastUpdatedAt", Shape::Text, &["createdAt"]),
-    Field::meaning("ttl", Shape::Limit, "null"),
+    Field::optional("createdAt", Shape::Text),
+    Field::optional("lastUpdatedAt", Shape::Text),
+    Field::optional("ttl", Shape::Limit),
     Field::optional("pollInterval", Shape::Integer),
 ]);
 
