@@ -225,7 +225,7 @@ async fn list(
 /// A gateway before a server with these lists and one with nothing wrong.
 async fn gateway_with(lists: &Value) -> (Gateway, Script, tempfile::NamedTempFile) {
     let file = tempfile::NamedTempFile::new().expect("a file");
-    write(file.path(), &lists.to_string());
+    write(file.path(), lists.to_string());
     let script = Script::new(&LISTS.replace("FILE", file.path().to_str().expect("UTF-8")));
     let good = Script::new(r#"tools = ["fine"]"#);
     let gateway = Gateway::start(&(script.upstream("bad") + &good.upstream("good"))).await;
