@@ -129,7 +129,7 @@ pub(crate) async fn check_parameters(
         return Ok(());
     }
     let name = member_str(params, "name");
-    match name.and_then(|name| mirrored.get(link.shows().tools.shown(&name)?)) {
+    match name.and_then(|name| mirrored.get(link.filters().tools.shown(&name)?)) {
         Some(mirrored) => check(mirrored),
         None => Ok(()),
     }
@@ -184,7 +184,7 @@ pub(crate) async fn fetch(link: &Link, kind: Kind, meta: &ClientMeta) -> Result<
             let misfit = Misfit { item: "the list".to_owned(), why, left_out: true };
             link.remarks().misfits(link.name(), kind.method(), &[misfit]);
         }
-        let dropped = listing.add(kind, &page, link.shows());
+        let dropped = listing.add(kind, &page, link.filters());
         if dropped > 0 {
             let method = kind.method();
             tracing::warn!(
