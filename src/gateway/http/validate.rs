@@ -9,15 +9,18 @@ use serde_json::value::RawValue;
 
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{
-    ClientMeta, MODERN, Message, Notification, Request, RequestMeta, code, method, names, names::Unclear, raw,
+    ClientMeta, MODERN, Message, Notification, Request, RequestMeta, code, member, method, names,
+    names::Unclear, raw,
 };
 use crate::gateway::upstream::{ParamHeader, VERSION, headers};
 
 /// Bytes that a client's `clientInfo` may have, and its capabilities.
 const CLIENT: usize = 64 << 10;
 
-/// Refuses a message of a client of which its server may read another name, address or whatever else decides than the gateway
-/// does.
+/// Bytes that a progress token may have: the client gets it back with each report of progress.
+const TOKEN: usize = 1024;
+
+/// Refuses a client's message in which its server may read another name or address than the gateway does.
 pub(crate) fn names(message: &Message) -> Result<(), Fault> {
     let (Message::Request(Request { method, .. }) | Message::Notification(Notification { method, .. })) =
         message
@@ -44,7 +47,17 @@ pub(crate) fn names(message: &Message) -> Result<(), Fault> {
     if is_notification && method::wants_answer(method) {
         return Err(refused(code::INVALID_REQUEST, &"the request lacks an `id`"));
     }
-    message.check(strictness).map_err(|reason| refused(code::INVALID_PARAMS, &reason))
+    message.check(strictness).map_err(|reason| refused(code::INVALID_PARAMS, &reason))?;
+    let token = if let Message::Request(request) = message { request.params.as_deref() } else { None }
+        .filter(|params| params.get().len() > TOKEN)
+        .and_then(|params| member(member(params, "_meta")?, "progressToken"));
+    match token {
+        Some(token) if token.get().len() > TOKEN => {
+            let reason = format_args!("`_meta.progressToken` is longer than {TOKEN} bytes");
+            Err(refused(code::INVALID_PARAMS, &reason))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Checks revision, metadata and the standard headers.
@@ -125,8 +138,7 @@ pub(crate) fn parameters(
     Ok(())
 }
 
-/// Whether two texts are the same number, written differently. Integers are compared as such: a floating-point number cannot
-/// hold all of them.
+/// Whether two texts are the same number. Integers are compared as such: floating-point numbers cannot hold all of them.
 fn same_number(one: &str, other: &str) -> bool {
     if let (Ok(one), Ok(other)) = (one.parse::<i128>(), other.parse::<i128>()) {
         return one == other;
@@ -137,7 +149,7 @@ fn same_number(one: &str, other: &str) -> bool {
     }
 }
 
-/// Whoever looks at headers only may see another one of several than we do, so that there may not be several.
+/// Refuses several: a proxy that looks at headers only may see another one of them than we do.
 fn once(headers: &HeaderMap) -> Result<(), Fault> {
     let mirrors = |name: &HeaderName| {
         [VERSION, headers::METHOD, headers::NAME].contains(name) || name.as_str().starts_with(headers::PARAM)
