@@ -673,7 +673,9 @@ table! {
         doc: "Which tools are shown and can be called. allow and deny hold patterns of the names that the \
               upstream gives, in which * stands for any text and ? for one character; without allow all are \
               allowed, and what is denied is denied. rename gives tools other names; one that has such a \
-              name already is hidden.",
+              name already is hidden. The usual models refuse names with more than 64 characters, of which \
+              the upstream's name and an underscore are a part on /mcp where names carry it; mcpeg warns of \
+              them, and rename shortens them, as does a shorter name of the upstream.",
         example: "{ allow = [\"read_*\", \"list\"], deny = [\"*_secret\"], rename = { list = \"ls\" } }",
         ..Key::new("tools", filters::SELECTION)
     };

@@ -36,6 +36,7 @@ use crate::gateway::upstream::http::event_channel::EventChannel;
 use crate::gateway::upstream::http::pool::Pool;
 use crate::gateway::upstream::http::requester::Destination;
 use crate::gateway::upstream::inbox::{Inbox, Outlet};
+use crate::gateway::upstream::remarks::Remarks;
 use crate::gateway::upstream::stdio::child::{self, SpawnSpec};
 use crate::gateway::upstream::stdio::connection::Stdio;
 use crate::gateway::upstream::stdio::pipes::Rest;
@@ -77,6 +78,9 @@ pub(crate) struct Connector {
     balancer: Arc<Balancer>,
     /// Whether it was found to speak HTTP+SSE.
     found_events: AtomicBool,
+    /// What is wrong with it though it works.
+    #[field(get)]
+    remarks: Arc<Remarks>,
 }
 
 /// `initialize`'s parameters; the client's own members pass as it wrote them.
@@ -132,8 +136,8 @@ impl Connector {
         let trusted = authorities(settings).map(Authorities::read).transpose()?;
         let pool = trusted.as_ref().map(Authorities::pool).transpose()?.unwrap_or_else(|| pool.clone());
         let (settings, reaper) = (settings.clone(), reaper.clone());
-        let found_events = AtomicBool::new(false);
-        Ok(Self { settings, pool, trusted, limit, reaper, builtin, balancer, found_events })
+        let (found_events, remarks) = (AtomicBool::new(false), Arc::default());
+        Ok(Self { settings, pool, trusted, limit, reaper, builtin, balancer, found_events, remarks })
     }
 
     /// Whether connections with these settings would be the same: also the certificates that are trusted, which may have
@@ -292,7 +296,7 @@ impl Connector {
 
     /// A link of this upstream.
     pub(crate) fn link(&self, era: Era, handshake: Handshake, wire: Wire, inbox: Inbox) -> Link {
-        Link::new(&self.settings, era, handshake, wire, inbox)
+        Link::new(&self.settings, era, handshake, wire, inbox).remarking(Arc::clone(&self.remarks))
     }
 
     /// Where a new connection leaves what belongs to no request.
