@@ -54,7 +54,12 @@ async fn server_whose_process_dies_comes_back_and_calls_in_flight_are_told() {
         let again = again.arg(PROBE).args(["--sse", "--era", "legacy", "--port", &port.to_string()]);
         let _again = HttpUpstream::start(again).await;
         let called = async {
-            while client.request("1", "tools/call", "sleep", r#"{"name":"sleep","arguments":{}}"#).await.reply().contains("error") {}
+            while client
+                .request("1", "tools/call", "sleep", r#"{"name":"sleep","arguments":{}}"#)
+                .await
+                .reply()
+                .contains("error")
+            {}
         };
         tokio::time::timeout(PATIENCE, called).await.expect("it is back");
         gateway.stop().await;
@@ -67,13 +72,26 @@ async fn client_of_each_era_answers_what_the_server_asks() {
     let gateway = Gateway::start(&sse("probe", upstream.port, "")).await;
     let client = Client::legacy_with(gateway.address(), "/mcp", r#"{"elicitation":{}}"#).await;
     let session = client.session_headers();
-    let headers = [session[0], session[1], ("accept", "text/event-stream, application/json"), ("content-type", "application/json")];
-    let call = r#"{"jsonrpc":"2.0","id":"asks","method":"tools/call","params":{"name":"ask","arguments":{}}}"#;
-    let mut stream = crate::client::open(gateway.address(), http::Method::POST, "/mcp", &headers, call).await.into_body();
+    let headers = [
+        session[0],
+        session[1],
+        ("accept", "text/event-stream, application/json"),
+        ("content-type", "application/json"),
+    ];
+    let call =
+        r#"{"jsonrpc":"2.0","id":"asks","method":"tools/call","params":{"name":"ask","arguments":{}}}"#;
+    let mut stream =
+        crate::client::open(gateway.address(), http::Method::POST, "/mcp", &headers, call).await.into_body();
     let asked = crate::following::wait(&mut stream, &["elicitation/create"]).await;
-    let question = asked.lines().find_map(|line| line.strip_prefix("data: {")).or_else(|| asked.lines().find_map(|line| line.strip_prefix("data:{")));
+    let question = asked
+        .lines()
+        .find_map(|line| line.strip_prefix("data: {"))
+        .or_else(|| asked.lines().find_map(|line| line.strip_prefix("data:{")));
     let question: Value = serde_json::from_str(&format!("{{{}", question.expect("a message"))).expect("JSON");
-    let answer = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{"action":"accept","content":{{"name":"x"}}}}}}"#, question["id"]);
+    let answer = format!(
+        r#"{{"jsonrpc":"2.0","id":{},"result":{{"action":"accept","content":{{"name":"x"}}}}}}"#,
+        question["id"]
+    );
     assert_eq!(client.post("", "", &answer).await.status, http::StatusCode::ACCEPTED);
     let told = crate::following::wait(&mut stream, &["asks"]).await;
     assert!(told.contains("accept"), "{told}");

@@ -14,6 +14,7 @@ mod ends;
 mod eras;
 mod errors;
 mod event_channel;
+mod events;
 mod fitting;
 mod flood;
 mod following;

@@ -114,7 +114,10 @@ impl Pipeline {
     ) -> Result<(Message, Era), Response> {
         let server = &self.routing.current().server;
         let received = cutoff.before(message::receive(headers, body, &self.bodies, server)).await;
-        received.unwrap_or_else(|| Err(answer::fault(&Fault::unread(), None, Era::Modern)))
+        match received {
+            Some(received) => received,
+            None => Err(answer::fault(&Fault::unread(), None, Era::Modern)),
+        }
     }
 
     /// The handler of what belongs to a session but is no message.

@@ -195,7 +195,8 @@ async fn message(
     let mut parameters = uri.query().unwrap_or_default().split('&');
     match parameters.find_map(|parameter| parameter.strip_prefix("sessionId=")) {
         Some(stream) => handlers.pipeline.post_beside(context, stream, (&headers, body)).await,
-        None => (StatusCode::BAD_REQUEST, "`sessionId` is missing, which the event stream names\n").into_response(),
+        None => (StatusCode::BAD_REQUEST, "`sessionId` is missing, which the event stream names\n")
+            .into_response(),
     }
 }
 

@@ -95,7 +95,8 @@ impl State {
             self.waiting -= weight;
             self.kept += weight;
         }
-        while self.taken - self.gone() > TAKEN as u64 || self.kept > TAKEN_WEIGHT && self.taken > self.gone() {
+        while self.taken - self.gone() > TAKEN as u64 || self.kept > TAKEN_WEIGHT && self.taken > self.gone()
+        {
             self.kept -= self.messages.pop_front().map_or(0, |message| message.weight());
         }
     }

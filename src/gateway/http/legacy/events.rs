@@ -70,7 +70,11 @@ struct Stream {
 
 impl Stream {
     /// The stream of a session after a place; `None` of a session of another transport.
-    fn open((session, listening): (Arc<Session>, Listening), end: StreamEnd, after: Option<Place>) -> Option<Self> {
+    fn open(
+        (session, listening): (Arc<Session>, Listening),
+        end: StreamEnd,
+        after: Option<Place>,
+    ) -> Option<Self> {
         let channel = Arc::clone(session.channel()?);
         let (number, mut place) = channel.open(after);
         let (own, others) = session.outbox().open(after.map(|place| place.others));
@@ -148,9 +152,8 @@ impl Legacy {
         let forgets = Forgets(Arc::clone(self.openings()), id.clone());
         let patience = self.patience();
         let first = Item::named("endpoint", &address(&id), &id);
-        let rest = stream::once(begins((session, forgets), end, patience)).flat_map(|stream| {
-            stream::iter(stream).flat_map(|stream| stream::unfold(stream, Stream::next))
-        });
+        let rest = stream::once(begins((session, forgets), end, patience))
+            .flat_map(|stream| stream::iter(stream).flat_map(|stream| stream::unfold(stream, Stream::next)));
         answer::events(stream::iter([first]).chain(rest))
     }
 
@@ -187,9 +190,8 @@ impl Legacy {
             return Some(accepted());
         }
         let found = cutoff.before(self.sessions().find(id)).await?;
-        let session = match found.filter(|session| session.channel().is_some()) {
-            Some(session) => session,
-            None => return Some(refused(&nobody())),
+        let Some(session) = found.filter(|session| session.channel().is_some()) else {
+            return Some(refused(&nobody()));
         };
         session.touch();
         let Message::Request(request) = message else {

@@ -49,7 +49,7 @@ pub(crate) struct Legacy {
     /// Whose tasks are whose.
     owners: Arc<TaskOwners>,
     /// What is logged about clients.
-    #[field(get)]
+    #[field(get(deref = false))]
     log_limit: Arc<ClientLogLimit>,
     /// Cancelled when the drain begins.
     #[field(get)]
@@ -213,7 +213,8 @@ impl Legacy {
 
     /// `initialize`: begins a session.
     async fn initialize(&self, context: &RequestContext, request: &Request) -> Response {
-        let (session, message) = match self.begin(context, (context.endpoint().clone(), None), request).await {
+        let (session, message) = match self.begin(context, (context.endpoint().clone(), None), request).await
+        {
             Ok(begun) => begun,
             Err(fault) if fault.status.is_server_error() => {
                 return answer::json(&fault.response(Some(request.id.clone())), fault.status);

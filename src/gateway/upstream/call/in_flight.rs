@@ -109,12 +109,7 @@ impl InFlight {
 
     /// The request that a notification belongs to, and the notification as the downstream is to have it; `others` as for
     /// [`Self::speaker`].
-    pub(crate) fn target(
-        &self,
-        note: Notification,
-        role: Role,
-        others: bool,
-    ) -> (Option<u64>, Notification) {
+    pub(crate) fn target(&self, note: Notification, role: Role, others: bool) -> (Option<u64>, Notification) {
         match note.method.as_str() {
             method::PROGRESS => self.progress_target(note),
             method::LOG_MESSAGE => (self.speaker(role, others), note),

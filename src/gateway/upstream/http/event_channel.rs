@@ -68,7 +68,11 @@ struct CancelOverChannel {
 
 impl EventChannel {
     /// Opens the stream, and waits until it has named the address for messages.
-    pub(crate) async fn open(destination: &Destination<'_>, inbox: Inbox, role: Role) -> Result<Arc<Self>, Fault> {
+    pub(crate) async fn open(
+        destination: &Destination<'_>,
+        inbox: Inbox,
+        role: Role,
+    ) -> Result<Arc<Self>, Fault> {
         let requester = Requester::new(destination, Era::Legacy, inbox, role)?;
         let (response, home) = requester.get().await?;
         let (status, later, kind) = (response.status(), Later::of(&response), content_type(&response));
@@ -81,7 +85,9 @@ impl EventChannel {
         let mut stream = read_events(response.into_body(), requester.limit());
         let named = loop {
             match stream.next().await {
-                Some(Ok(Sse { event: Some(event), data: Some(data), .. })) if event == "endpoint" => break data,
+                Some(Ok(Sse { event: Some(event), data: Some(data), .. })) if event == "endpoint" => {
+                    break data;
+                }
                 Some(Ok(Sse { data: None, .. })) => {}
                 _ => {
                     let reason = "opens an event stream that does not begin with its `endpoint`";
@@ -185,25 +191,22 @@ impl EventChannel {
 
     /// Takes a request out of those in flight and queues its last event.
     fn finish(&self, id: u64, event: Event) {
-        match self.calls.lock().take(id) {
-            Some(events) => events.end(event),
-            None => {
-                let upstream = self.requester.name();
-                tracing::debug!(%upstream, id, "an answer to no request in flight is dropped");
-            }
-        }
+        let waiting = self.calls.lock().take(id);
+        let Some(events) = waiting else {
+            return tracing::debug!(upstream = %self.requester.name(), id, "an answer to no request in flight is dropped");
+        };
+        events.end(event);
     }
 
     /// Handles one message of the stream.
     fn take(self: &Arc<Self>, message: Message) {
         match message {
-            Message::Response(Response { id, outcome }) => match id.as_ref().and_then(Id::as_number) {
-                Some(id) => self.finish(id, Event::Done(outcome)),
-                None => {
-                    let upstream = self.requester.name();
-                    tracing::debug!(%upstream, "a response without a usable id is ignored");
-                }
-            },
+            Message::Response(Response { id, outcome }) => {
+                let Some(id) = id.as_ref().and_then(Id::as_number) else {
+                    return tracing::debug!(upstream = %self.requester.name(), "a response without a usable id is ignored");
+                };
+                self.finish(id, Event::Done(outcome));
+            }
             Message::Notification(note) => self.notified(note),
             Message::Request(request) => self.asked(request),
         }

@@ -193,7 +193,8 @@ impl Connector {
         }
         let identity = client.cloned().unwrap_or_default();
         if self.speaks_events() {
-            let opened = self.begin_events(&identity, role, outlet.clone()).await;
+            // In a box, so that connections of other kinds need no room for it.
+            let opened = Box::pin(self.begin_events(&identity, role, outlet.clone())).await;
             match opened {
                 Err(fault) if fault.refused.is_some_and(is_other_transport) && !self.is_fixed() => {
                     self.found_events.store(false, Ordering::Relaxed);
@@ -216,7 +217,9 @@ impl Connector {
         }
         match self.begin_legacy(&identity, role, outlet.clone()).await {
             Err(fault) if fault.refused.is_some_and(is_other_transport) && !self.is_fixed() => {
-                let Ok(link) = self.begin_events(&identity, role, outlet).await else { return Err(fault) };
+                let Ok(link) = Box::pin(self.begin_events(&identity, role, outlet)).await else {
+                    return Err(fault);
+                };
                 if !self.found_events.swap(true, Ordering::Relaxed) {
                     tracing::info!(
                         upstream = %self.name(),

@@ -21,8 +21,8 @@ use super::transfer::{Flow, Lender};
 use crate::config::UpstreamName;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{
-    Id, Message, Notification, Outcome, ParseError, Raw, Request, Response, code, method,
-    names::Ambiguous, raw, set_member,
+    Id, Message, Notification, Outcome, ParseError, Raw, Request, Response, code, method, names::Ambiguous,
+    raw, set_member,
 };
 use crate::gateway::upstream::call::exchange::too_long;
 use crate::gateway::upstream::call::exchange::{Cancel, Event, Events};
@@ -328,7 +328,8 @@ impl Stdio {
             return self.answer_soon(request.id, fault.outcome());
         }
         let mut pending = self.pending.lock();
-        let Some((id, events)) = pending.speaker(self.role).and_then(|id| Some((id, pending.own().events(id)?)))
+        let Some((id, events)) =
+            pending.speaker(self.role).and_then(|id| Some((id, pending.own().events(id)?)))
         else {
             return self.inbox.put(Inbound::Request(request));
         };
