@@ -2,7 +2,7 @@
 
 use crate::config::{Filters, Selection};
 use crate::gateway::changes::LISTS;
-use crate::gateway::relay::method;
+use crate::gateway::relay::{Part, method};
 
 /// The lists that MCP servers have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,12 +55,22 @@ impl Kind {
         }
     }
 
-    /// What of this kind is shown.
-    pub(crate) const fn selection(self, shows: &Filters) -> &Selection {
+    /// What its items must be like.
+    pub(crate) const fn part(self) -> Part {
         match self {
-            Self::Tools => &shows.tools,
-            Self::Prompts => &shows.prompts,
-            Self::Resources | Self::Templates => &shows.resources,
+            Self::Tools => Part::Tool,
+            Self::Prompts => Part::Prompt,
+            Self::Resources => Part::Resource,
+            Self::Templates => Part::Template,
+        }
+    }
+
+    /// What of this kind is shown.
+    pub(crate) const fn selection(self, filters: &Filters) -> &Selection {
+        match self {
+            Self::Tools => &filters.tools,
+            Self::Prompts => &filters.prompts,
+            Self::Resources | Self::Templates => &filters.resources,
         }
     }
 
