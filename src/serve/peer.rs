@@ -91,13 +91,13 @@ impl PeerChannel {
         self.relays.wait().await;
     }
 
-    /// Waits for one stage.
+    /// Waits for one stage; `None` is the end of the other process.
     pub(super) async fn stage(&mut self, wanted: &Message) -> Result<(), Option<Failure>> {
         let message = self.stages.recv().await.ok_or(None)?;
         if std::mem::discriminant(&message) == std::mem::discriminant(wanted) {
             return Ok(());
         }
-        Err(Failure::refused(message))
+        Err(Some(Failure::instead(message, wanted)))
     }
 
     /// Sends every session, such as those that were begun since the last time; `false` if the other process does not read.
@@ -153,7 +153,7 @@ impl Carrier {
     fn handle(&self, message: Message, stages: &mpsc::UnboundedSender<Message>) {
         let gateway = self.gateway.clone();
         match message {
-            Message::Session { state } => gateway.sessions().restore(*state),
+            Message::Session { state } => gateway.sessions().restore(*state, false),
             Message::Find { id } => {
                 let state = gateway.sessions().get(&id).map(|session| Box::new(session.saved()));
                 self.sender.send(&Message::Found { id, state });
@@ -161,6 +161,12 @@ impl Carrier {
             Message::Ended { id } => drop(tokio::spawn(async move { gateway.sessions().end(&id).await })),
             Message::Deliver { id, body } => {
                 tokio::spawn(async move { gateway.sessions().deliver(&id, &body).await });
+            }
+            Message::Resume { id, stream } => {
+                tokio::spawn(async move { gateway.sessions().resume(&id, stream).await });
+            }
+            Message::Resumed { id, stream, gone, messages } => {
+                gateway.sessions().resumed(&id, stream, gone, &messages);
             }
             Message::Round { word } => gateway.continuations().told(word),
             Message::Child { text } => self.receive(text),
