@@ -494,6 +494,7 @@ impl Common {
             overrides: Overrides {
                 listen: self.listen.clone(),
                 log_file: self.log_file.clone(),
+                default_log_file: None,
                 log_level: self.log_level.map(|level| level.directives().to_owned()),
                 dev: self.dev,
             },

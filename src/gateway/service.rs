@@ -81,14 +81,15 @@ struct Parts {
 impl Gateway {
     /// Starts the supervision of all upstreams; must be called inside a tokio runtime.
     ///
-    /// Children of the process before that are on offer are not started again, if it is to hand them over.
+    /// Children of the process before that are on offer are not started again, if it is to hand them over. Beside the log
+    /// file, or in `state` without one, is the standard error of those that have files for it.
     ///
     /// # Errors
     /// [`Error::Certificates`] if an upstream needs TLS and the system has no certificates.
-    pub fn start(config: &Config, offers: Vec<Offer>) -> Result<Self, Error> {
+    pub fn start(config: &Config, offers: Vec<Offer>, state: &Path) -> Result<Self, Error> {
         let builtin = Arc::new(Builtin::new(config.sources.first().cloned()));
         let (changes, draining) = (Changes::default(), CancellationToken::new());
-        let upstreams = UpstreamTasks::new(changes.clone());
+        let upstreams = UpstreamTasks::new(changes.clone(), config.log.directory().unwrap_or(state).to_owned());
         // Where names must not clash, the lists are needed before the pipes are there.
         let never = config.server.prefix == Prefix::Never;
         let offers = if never { Vec::new() } else { offers };

@@ -39,6 +39,12 @@ pub struct Plan {
     pub user: Option<(String, Option<String>)>,
     /// The pid file.
     pub pid_file: PathBuf,
+    /// The log file without any other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_log_file: Option<PathBuf>,
+    /// Where what outlives the process is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<PathBuf>,
     /// Whether there is no console.
     pub background: bool,
     /// The listeners, in the order of their descriptors.

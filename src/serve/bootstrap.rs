@@ -23,6 +23,8 @@ pub(super) struct Invocation {
     pub user: Option<(String, Option<String>)>,
     /// Whether there is no console.
     pub background: bool,
+    /// Where what outlives the process is kept.
+    pub state: PathBuf,
 }
 
 /// What a gateway holds before its runtime exists.
@@ -58,6 +60,7 @@ impl Bootstrap {
         let overrides = Overrides {
             listen: plan.listen,
             log_file: plan.log_file,
+            default_log_file: plan.default_log_file,
             log_level: plan.log_level,
             dev: plan.dev,
         };
@@ -71,7 +74,13 @@ impl Bootstrap {
         let offered = (plan.listeners, inheritance.listeners);
         let listeners = Listeners::inherit(&config.server.listen, offered, plan.files, paths.owners())?;
         Ok(Self {
-            invocation: Invocation { source, user: plan.user, background: plan.background },
+            invocation: Invocation {
+                source,
+                user: plan.user,
+                background: plan.background,
+                // One that knows of none has upstreams without files.
+                state: plan.state.unwrap_or_else(config::state_directory),
+            },
             config,
             paths,
             lock,
@@ -93,7 +102,11 @@ impl Bootstrap {
             source.file = Some(default);
         }
         let log = self.config.log.file.iter().flat_map(|file| [file.clone(), log::lock_path(file)]);
-        let log: Vec<PathBuf> = log.collect();
+        let mut log: Vec<PathBuf> = log.collect();
+        // Made for the user if it is missing, as the log's directory is.
+        if log.is_empty() && self.config.upstreams.iter().any(|upstream| upstream.stderr.to.is_filed()) {
+            log.push(self.invocation.state.join("stderr"));
+        }
         root::adopt(credentials, &self.paths, &log, self.listeners.listeners().made_files())?;
         root::assume(credentials, &self.paths)?;
         let again = config::load(source);

@@ -129,8 +129,9 @@ fn start(origin: Origin<'_>, parent: &mut Parent) -> Result<Outcome, Error> {
             let rest = if background { Rest::Close } else { Rest::CloseOnExec };
             let mut passed = passed::claim(rest, options.ready_fd)?;
             // The configuration. A daemon leaves the working directory.
-            let config = config::load(source)?;
-            let source = source.clone().absolute().map_err(Error::WorkingDirectory)?;
+            let mut source = source.clone().absolute().map_err(Error::WorkingDirectory)?;
+            source.overrides.default_log_file = background.then(config::default_log_file);
+            let config = config::load(&source)?;
             // For whom, and where its run-time files are.
             let user = options.user.clone();
             let credentials = privileges::wanted(&config, user.as_ref())?;
@@ -147,7 +148,7 @@ fn start(origin: Origin<'_>, parent: &mut Parent) -> Result<Outcome, Error> {
             Notifier::from_environment().forget_now(&unwanted);
             let waiting = passed.waiting.take();
             let listeners = SocketFiles::of(Listeners::bind(&config.server.listen, passed, paths.owners())?);
-            let invocation = Invocation { source, user, background };
+            let invocation = Invocation { source, user, background, state: config::state_directory() };
             let (welcome, children) = (options.welcome, None);
             let boot = Bootstrap {
                 invocation,
@@ -235,7 +236,7 @@ fn start(origin: Origin<'_>, parent: &mut Parent) -> Result<Outcome, Error> {
             let signals = Signals::install().map_err(Error::Signals)?;
             // The upstreams begin.
             let (offers, descriptors) = children.unzip();
-            let gateway = Gateway::start(&config, offers.unwrap_or_default())?;
+            let gateway = Gateway::start(&config, offers.unwrap_or_default(), &invocation.state)?;
             let (trigger, watch) = drain::channel();
             gateway.drain_with(watch.clone());
             let handle = log.handle();

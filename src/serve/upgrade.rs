@@ -234,7 +234,7 @@ impl Offer {
             return Err(Failure::FirstProcess);
         }
         let (sockets, socket_files) = acceptor.listeners().offer().map_err(Failure::Pass)?;
-        let Invocation { source: Source { file, overrides }, user, background } = invocation.clone();
+        let Invocation { source: Source { file, overrides }, user, background, state } = invocation.clone();
         let plan = Plan {
             config: file,
             listen: overrides.listen,
@@ -243,6 +243,8 @@ impl Offer {
             dev: overrides.dev,
             user,
             pid_file: files.paths().pid_file.clone(),
+            default_log_file: overrides.default_log_file,
+            state: Some(state),
             background,
             listeners: acceptor.listeners().outline(),
             files: socket_files,

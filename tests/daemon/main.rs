@@ -31,6 +31,7 @@ mod privileges;
 mod readiness;
 mod reload;
 mod start;
+mod stderr;
 mod status;
 mod stop;
 mod store;

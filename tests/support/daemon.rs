@@ -102,6 +102,8 @@ impl Site {
             .env("MCPEG_CONFIG", self.path("mcpeg.toml"))
             .env("MCPEG_PID_FILE", self.pid_file())
             .env("PLANTED_TOKEN", SECRET)
+            // Where a daemon logs that is told of no file.
+            .env("LOGS_DIRECTORY", self.path("logs"))
             .current_dir(self.0.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -27,6 +27,7 @@ fn gateway() -> Gateway {
     Gateway::start(
         &Config { server, log, upstreams: Vec::new(), disabled: Vec::new(), sources: Vec::new() },
         Vec::new(),
+        std::path::Path::new("/"),
     )
     .unwrap()
 }

@@ -33,6 +33,7 @@ use crate::gateway::upstream::stdio::child::{self, SpawnSpec};
 use crate::gateway::upstream::stdio::connection::Stdio;
 use crate::gateway::upstream::stdio::pipes::Rest;
 use crate::gateway::upstream::stdio::reaper::Reaper;
+use crate::gateway::upstream::stdio::stderr::Sink;
 
 /// How long a stdio server may be silent on `server/discover` before it is taken for a legacy one.
 const SILENCE: Duration = Duration::from_secs(8);
@@ -63,6 +64,8 @@ pub(crate) struct Connector {
     builtin: Option<Arc<Builtin>>,
     /// The endpoints of an HTTP upstream.
     endpoints: Arc<Endpoints>,
+    /// Where the standard error of children goes.
+    stderr: Arc<Sink>,
 }
 
 /// `initialize`'s parameters; the client's own members pass as it wrote them.
@@ -103,12 +106,13 @@ impl ClientIdentity {
 }
 
 impl Connector {
-    /// Opens connections of an upstream with these settings. `pool` is the shared one.
+    /// Opens connections of an upstream with these settings. `pool` is the shared one, `directory` that of the files which
+    /// children's standard error goes to.
     pub(crate) fn new(
         settings: &Settings,
         pool: &Pool,
         limit: usize,
-        reaper: &Reaper,
+        (reaper, directory): (&Reaper, &Path),
         builtin: Option<Arc<Builtin>>,
     ) -> Result<Self, Error> {
         let endpoints = match &settings.transport {
@@ -117,14 +121,17 @@ impl Connector {
         };
         let trusted = authorities(settings).map(Authorities::read).transpose()?;
         let pool = trusted.as_ref().map(Authorities::pool).transpose()?.unwrap_or_else(|| pool.clone());
-        let (settings, reaper) = (settings.clone(), reaper.clone());
-        Ok(Self { settings, pool, trusted, limit, reaper, builtin, endpoints })
+        let stderr = Sink::new(settings.name.clone(), settings.stderr, directory.to_owned());
+        let (settings, reaper, stderr) = (settings.clone(), reaper.clone(), Arc::new(stderr));
+        Ok(Self { settings, pool, trusted, limit, reaper, builtin, endpoints, stderr })
     }
 
     /// Whether connections with these settings would be the same: also the certificates that are trusted, which may have
-    /// been replaced in their file. What other files hold (`${file:…}`, `${credential:…}`) is part of the settings.
+    /// been replaced in their file. What other files hold (`${file:…}`, `${credential:…}`) is part of the settings. Where
+    /// standard error goes is not: see [`Sink::set`].
     pub(crate) fn is_for(&self, settings: &Settings) -> bool {
         let same = |file| Authorities::read(file).is_ok_and(|now| Some(&now) == self.trusted.as_ref());
+        let settings = &Settings { stderr: self.settings.stderr, ..settings.clone() };
         self.settings == *settings && authorities(settings).is_none_or(same)
     }
 
@@ -146,6 +153,11 @@ impl Connector {
     /// Whether it leads to the built-in upstream.
     pub(crate) const fn is_builtin(&self) -> bool {
         self.builtin.is_some()
+    }
+
+    /// Where the standard error of children goes.
+    pub(crate) const fn stderr(&self) -> &Arc<Sink> {
+        &self.stderr
     }
 
     /// The endpoints of an HTTP upstream.
@@ -253,7 +265,7 @@ impl Connector {
                     Fault::upstream(name, "cannot be started").unprocessed().because(detail)
                 })?;
                 tracing::debug!(upstream = %name, pid = process.pid(), "started");
-                let connection = Stdio::new(name.clone(), 0, self.limit, inbox, role);
+                let connection = Stdio::new(&self.stderr, 0, self.limit, inbox, role);
                 connection.begin(pipes, Rest::default());
                 if let Some(ended) = process.take_ended() {
                     connection.outlive(ended);

@@ -18,6 +18,7 @@ use super::child::Pipes;
 use super::framing::Ends;
 use super::pending::Pending;
 use super::pipes::{LAST_WORDS, PipeOwner, Rest};
+use super::stderr::{ChildErrors, Sink};
 use super::transfer::{Flow, Lender, Passed};
 use crate::config::UpstreamName;
 use crate::gateway::error::Fault;
@@ -44,6 +45,8 @@ const FAREWELL: Duration = Duration::from_secs(5);
 pub(crate) struct Stdio {
     /// Whose connection it is, for messages.
     name: UpstreamName,
+    /// What the child writes to its standard error.
+    errors: Arc<ChildErrors>,
     /// Towards the writer task; `None` once standard input is to be closed.
     lines: Mutex<Option<mpsc::Sender<Vec<u8>>>>,
     /// Requests in flight.
@@ -76,10 +79,11 @@ struct CancelStdio {
 
 impl Stdio {
     /// A connection that gives identifiers out after `last`. What is sent over it waits until there are pipes.
-    pub(crate) fn new(name: UpstreamName, last: u64, limit: usize, inbox: Inbox, role: Role) -> Arc<Self> {
+    pub(crate) fn new(sink: &Arc<Sink>, last: u64, limit: usize, inbox: Inbox, role: Role) -> Arc<Self> {
         let (lines, queue) = mpsc::channel(WRITE_QUEUE);
         Arc::new(Self {
-            name,
+            name: sink.upstream().clone(),
+            errors: Arc::new(ChildErrors::new(Arc::clone(sink))),
             lines: Mutex::new(Some(lines)),
             pending: Mutex::default(),
             last: AtomicU64::new(last),
@@ -94,8 +98,8 @@ impl Stdio {
     }
 
     /// A connection of a process whose pipes another one has, which waits for answers over them.
-    pub(crate) fn awaiting(name: UpstreamName, last: u64, limit: usize, inbox: Inbox) -> Arc<Self> {
-        let connection = Self::new(name, last, limit, inbox, Role::Shared);
+    pub(crate) fn awaiting(sink: &Arc<Sink>, last: u64, limit: usize, inbox: Inbox) -> Arc<Self> {
+        let connection = Self::new(sink, last, limit, inbox, Role::Shared);
         connection.borrows.store(true, Ordering::Relaxed);
         connection
     }
@@ -384,6 +388,10 @@ impl Stdio {
 impl PipeOwner for Stdio {
     fn name(&self) -> &UpstreamName {
         &self.name
+    }
+
+    fn errors(&self) -> &Arc<ChildErrors> {
+        &self.errors
     }
 
     fn receive(self: &Arc<Self>, line: &[u8]) {

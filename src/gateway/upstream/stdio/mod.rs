@@ -2,6 +2,7 @@
 
 pub(crate) mod child;
 pub(crate) mod connection;
+pub(crate) mod day_file;
 pub(crate) mod fingerprint;
 pub(crate) mod framing;
 pub(crate) mod pending;

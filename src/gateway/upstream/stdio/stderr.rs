@@ -1,16 +1,22 @@
-//! What a child writes to its standard error, as lines of the gateway's log.
+//! What a child writes to its standard error, as lines of the gateway's log, of a file of its own, or of neither; the last
+//! one is remembered, since it often says why a child has ended.
 //!
 //! A child is not trusted with the log: its lines are cut at a length, their control characters are made visible, and
 //! a child that writes without end fills neither memory nor disk.
 
 use std::os::fd::{AsFd as _, BorrowedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::ChildStderr;
-use tokio::time::timeout_at;
+use tokio::time::{timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::UpstreamName;
+use super::day_file::DayFile;
+use crate::config::{Stderr, StderrRules, UpstreamName};
 use crate::gateway::upstream::log_limit::LogRateLimit;
 
 /// The longest line; the rest of a longer one is dropped.
@@ -53,42 +59,151 @@ impl Errors {
     }
 }
 
-/// Passes a child's standard error on to the log until it ends. When it is held, what is left is returned.
-pub(crate) async fn log(
+/// Where what the children of one upstream write goes, and by which rules.
+#[derive(Debug)]
+pub(crate) struct Sink {
+    /// The upstream.
     upstream: UpstreamName,
+    /// The rules; a reload changes them.
+    rules: Mutex<StderrRules>,
+    /// The files, of all children together.
+    file: Arc<Mutex<DayFile>>,
+}
+
+impl Sink {
+    /// That of an upstream, whose files are in this directory.
+    pub(crate) fn new(upstream: UpstreamName, rules: StderrRules, directory: PathBuf) -> Self {
+        let file = Arc::new(Mutex::new(DayFile::new(directory, upstream.clone())));
+        Self { upstream, rules: Mutex::new(rules), file }
+    }
+
+    /// The upstream.
+    pub(crate) const fn upstream(&self) -> &UpstreamName {
+        &self.upstream
+    }
+
+    /// The rules in force.
+    fn rules(&self) -> StderrRules {
+        *self.rules.lock()
+    }
+
+    /// Goes by these rules from now on.
+    pub(crate) fn set(&self, rules: StderrRules) {
+        let before = std::mem::replace(&mut *self.rules.lock(), rules);
+        if before.to.is_filed() && !rules.to.is_filed() {
+            let file = Arc::clone(&self.file);
+            drop(tokio::task::spawn_blocking(move || file.lock().close()));
+        }
+    }
+
+    /// Writes whole lines into the file.
+    async fn keep(&self, lines: Vec<u8>, rules: StderrRules) {
+        if lines.is_empty() {
+            return;
+        }
+        let file = Arc::clone(&self.file);
+        // A panic is in the log, and ends the gateway.
+        let _ = tokio::task::spawn_blocking(move || file.lock().write(&lines, rules)).await;
+    }
+}
+
+/// What one child has written, for whoever asks why it has ended.
+#[derive(Debug)]
+pub(crate) struct ChildErrors {
+    /// Where it goes.
+    sink: Arc<Sink>,
+    /// The last line, unless lines go nowhere.
+    last: Mutex<Option<Box<str>>>,
+    /// Cancelled at the end.
+    ended: CancellationToken,
+}
+
+impl ChildErrors {
+    /// Of a child of this upstream.
+    pub(crate) fn new(sink: Arc<Sink>) -> Self {
+        Self { sink, last: Mutex::default(), ended: CancellationToken::new() }
+    }
+
+    /// The last line, after a wait for it that is not long.
+    pub(crate) async fn last_line(&self, limit: Duration) -> Option<Box<str>> {
+        // Something that the child has started may keep the pipe open.
+        let _ = timeout(limit, self.ended.cancelled()).await;
+        self.last.lock().clone()
+    }
+}
+
+/// Passes a child's standard error on until it ends. When it is held, what is left is returned.
+pub(crate) async fn pass_on(
+    child: Arc<ChildErrors>,
     mut errors: Errors,
     hold: CancellationToken,
 ) -> Option<Errors> {
+    let upstream = &child.sink.upstream;
     let mut limit = LogRateLimit::new(LINES);
     let mut buffer = vec![0; LINE];
     let Errors { pipe, lines } = &mut errors;
-    let logged = hold.run_until_cancelled(async {
-        loop {
-            let read = pipe.read(&mut buffer);
-            let read = match limit.due() {
-                Some(due) => timeout_at(due, read).await,
-                None => Ok(read.await),
-            };
-            match read {
-                Ok(Ok(count @ 1..)) => {
-                    lines.add(&buffer[..count], |text| tell(&upstream, &mut limit, text));
-                }
-                Ok(_) => break,
-                // It has fallen silent after a flood.
-                Err(_) => limit.report(&upstream),
+    let interrupted = loop {
+        let read = hold.run_until_cancelled(pipe.read(&mut buffer));
+        let read = match limit.due() {
+            Some(due) => timeout_at(due, read).await,
+            None => Ok(read.await),
+        };
+        let rules = child.sink.rules();
+        let mut passing = Passing { child: &child, limit: &mut limit, rules, file: Vec::new() };
+        let end = match read {
+            Ok(Some(Ok(count @ 1..))) => {
+                lines.add(&buffer[..count], |text| passing.pass(text));
+                None
             }
+            Ok(Some(_)) => {
+                lines.end(|text| passing.pass(text));
+                Some(false)
+            }
+            Ok(None) => Some(true),
+            // It has fallen silent after a flood.
+            Err(_) => {
+                passing.limit.report(upstream);
+                None
+            }
+        };
+        let file = passing.file;
+        child.sink.keep(file, rules).await;
+        if let Some(interrupted) = end {
+            break interrupted;
         }
-        lines.end(|text| tell(&upstream, &mut limit, text));
-    });
-    let interrupted = logged.await.is_none();
-    limit.report(&upstream);
-    interrupted.then_some(errors)
+    };
+    limit.report(upstream);
+    if interrupted {
+        return Some(errors);
+    }
+    child.ended.cancel();
+    None
 }
 
-/// Logs a line, if it may be.
-fn tell(upstream: &UpstreamName, limit: &mut LogRateLimit, text: &str) {
-    if limit.admits(upstream) {
-        tracing::info!(target: "mcpeg::upstream", %upstream, "{text}");
+/// Lines on their way.
+struct Passing<'a> {
+    /// Whose they are.
+    child: &'a ChildErrors,
+    /// How many may be logged.
+    limit: &'a mut LogRateLimit,
+    /// Where they go.
+    rules: StderrRules,
+    /// What goes to the file.
+    file: Vec<u8>,
+}
+
+impl Passing<'_> {
+    /// Passes a line on.
+    fn pass(&mut self, text: &str) {
+        let upstream = &self.child.sink.upstream;
+        if self.rules.to.is_logged() && self.limit.admits(upstream) {
+            tracing::info!(target: "mcpeg::upstream", %upstream, "{text}");
+        }
+        if self.rules.to.is_filed() {
+            self.file.extend_from_slice(text.as_bytes());
+            self.file.push(b'\n');
+        }
+        *self.child.last.lock() = (self.rules.to != Stderr::Discard).then(|| text.into());
     }
 }
 

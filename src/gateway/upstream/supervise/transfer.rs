@@ -160,7 +160,7 @@ pub(crate) fn inherit(
 fn await_child(connector: &Connector, offer: Offer, outlet: Outlet) -> Link {
     let name = connector.name();
     let inbox = Inbox::new(name.clone(), outlet, Arc::clone(&connector.settings().filters));
-    let connection = Stdio::awaiting(name.clone(), offer.last, connector.limit(), inbox.clone());
+    let connection = Stdio::awaiting(connector.stderr(), offer.last, connector.limit(), inbox.clone());
     let handshake = Handshake {
         version: offer.version,
         capabilities: offer.capabilities,
