@@ -54,7 +54,9 @@ impl Talkers {
         let mut text = format!("[server]\nlisten = [\"127.0.0.1:0\"]\n{log}");
         for (name, lines) in upstreams {
             let script = self.site.path("talker.py");
-            text += &format!("[upstreams.{name}]\ncommand = \"/usr/bin/python3\"\nargs = [{script:?}]\n{lines}\n");
+            text += &format!(
+                "[upstreams.{name}]\ncommand = \"/usr/bin/python3\"\nargs = [{script:?}]\n{lines}\n"
+            );
         }
         self.site.write("mcpeg.toml", text);
     }
@@ -67,7 +69,8 @@ impl Talkers {
     /// [`Self::say`] where the address is known.
     fn say_at(&self, address: &str, upstream: &str, arguments: &str) -> i32 {
         let path = format!("/mcp/{upstream}");
-        let answer = self.runtime.block_on(async { Client::modern(address, &path).call("one", arguments).await });
+        let answer =
+            self.runtime.block_on(async { Client::modern(address, &path).call("one", arguments).await });
         answer.text().parse().unwrap()
     }
 
@@ -91,7 +94,8 @@ impl Talkers {
     fn files(&self, upstream: &str) -> Vec<String> {
         let names = fs::read_dir(self.site.path("")).unwrap().map(|entry| entry.unwrap().file_name());
         let names = names.map(|name| name.into_string().unwrap());
-        let mut names: Vec<_> = names.filter(|name| name.starts_with(&format!("stderr.{upstream}.log."))).collect();
+        let mut names: Vec<_> =
+            names.filter(|name| name.starts_with(&format!("stderr.{upstream}.log."))).collect();
         names.sort();
         names
     }
@@ -143,7 +147,8 @@ fn whole_lines(text: &str, lines: &[&str]) -> usize {
 
 #[test]
 fn lines_go_where_each_value_says() {
-    let values = [("log", true, false), ("file", false, true), ("both", true, true), ("discard", false, false)];
+    let values =
+        [("log", true, false), ("file", false, true), ("both", true, true), ("discard", false, false)];
     let tables: Vec<_> = values.iter().map(|(value, ..)| (*value, format!("stderr = \"{value}\""))).collect();
     let mut tables: Vec<_> = tables.iter().map(|(name, lines)| (*name, lines.as_str())).collect();
     tables.push(("none", ""));
@@ -281,10 +286,13 @@ fn reload_changes_where_lines_go_and_leaves_the_child() {
     let child = talkers.say("kept", r#"{"line":"first"}"#);
     talkers.comes(&talkers.site.path("mcpeg.log"), "first");
     let place = talkers.site.path("stderr.kept.log");
-    for (round, (lines, filed)) in
-        [("stderr = \"file\"", true), ("stderr = \"log\"", false), ("stderr = \"both\"\nstderr_keep = 1", true)]
-            .into_iter()
-            .enumerate()
+    for (round, (lines, filed)) in [
+        ("stderr = \"file\"", true),
+        ("stderr = \"log\"", false),
+        ("stderr = \"both\"\nstderr_keep = 1", true),
+    ]
+    .into_iter()
+    .enumerate()
     {
         talkers.configure(&[("kept", lines)]);
         let reloaded = done(talkers.site.run(&["--reload"]));
@@ -397,7 +405,10 @@ fn full_disk_costs_what_is_told_and_no_half_line_stays() {
 fn keys_that_cannot_work_are_refused() {
     let site = Site::new();
     for (lines, expected) in [
-        ("url = \"http://127.0.0.1:9/mcp\"\nstderr = \"file\"", "`stderr` belongs to upstreams with `command`"),
+        (
+            "url = \"http://127.0.0.1:9/mcp\"\nstderr = \"file\"",
+            "`stderr` belongs to upstreams with `command`",
+        ),
         ("command = \"/bin/cat\"\nstderr = \"somewhere\"", "`stderr` cannot be `somewhere`"),
         ("command = \"/bin/cat\"\nstderr_keep = 0", "`stderr_keep` cannot be 0"),
         ("command = \"/bin/cat\"\nstderr_size = \"1KiB\"", "`stderr_size` must be a size"),
