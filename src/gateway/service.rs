@@ -185,14 +185,31 @@ impl Gateway {
         self.0.slots.expect(address)
     }
 
-    /// Waits until each upstream has been tried once, then refuses names that cannot be told apart.
+    /// Waits until each of these upstreams, or each of all, has been tried once, then refuses names that cannot be told
+    /// apart.
     ///
     /// # Errors
     /// [`Error::NameClash`] under `prefix = "never"`.
-    pub async fn settled(&self) -> Result<(), Error> {
+    pub async fn settled(&self, names: Option<&[String]>) -> Result<(), Error> {
         let table = self.0.routing.current();
-        join_all(table.upstreams().iter().map(|upstream| upstream.tried())).await;
+        let is_one = |name: &str| names.is_none_or(|names| names.iter().any(|one| one == name));
+        let upstreams = table.upstreams().iter().filter(|upstream| is_one(upstream.name()));
+        join_all(upstreams.map(|upstream| upstream.tried())).await;
         catalog::check_clashes(table.merged()).await
+    }
+
+    /// Waits until every upstream can be used.
+    pub async fn usable(&self) {
+        let table = self.0.routing.current();
+        join_all(table.upstreams().iter().map(|upstream| upstream.usable())).await;
+    }
+
+    /// The names of upstreams that can be used.
+    #[must_use]
+    pub fn usable_now(&self) -> Vec<String> {
+        let table = self.0.routing.current();
+        let usable = table.configured().iter().filter(|upstream| upstream.state().is_usable());
+        usable.map(|upstream| upstream.name().to_owned()).collect()
     }
 
     /// A snapshot for operators.

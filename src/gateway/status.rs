@@ -58,6 +58,8 @@ pub struct Status {
 pub(crate) enum Audience {
     /// Whoever can use the control socket.
     Operator,
+    /// Whoever can reach a listener that only this machine can reach.
+    Local,
     /// Whoever can reach a listener.
     Downstream,
 }
@@ -79,6 +81,15 @@ pub struct UpstreamStatus {
     pub restarts: u64,
     /// Why it is not ready, or what was wrong last.
     pub last_error: Option<String>,
+    /// The exit code of its command, if that is why.
+    #[serde(default)]
+    pub exit_code: Option<i32>,
+    /// The signal that has ended its command, if that is why.
+    #[serde(default)]
+    pub exit_signal: Option<String>,
+    /// What its command has written last to standard error, without secrets that are known.
+    #[serde(default)]
+    pub last_line: Option<String>,
 }
 
 impl UpstreamStatus {
@@ -96,6 +107,9 @@ impl UpstreamStatus {
             pid: None,
             restarts: 0,
             last_error: None,
+            exit_code: None,
+            exit_signal: None,
+            last_line: None,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::accept::SocketFiles;
 use super::error::Error;
@@ -48,6 +49,10 @@ pub(super) struct Bootstrap {
     pub waiting: Option<Waiting>,
     /// Tells the person at the terminal.
     pub welcome: Option<fn(&[Address])>,
+    /// How long readiness waits for upstreams, if it does.
+    pub wait_upstreams: Option<Duration>,
+    /// The upstreams that the process before this one can use, if there is one.
+    pub usable: Option<Vec<String>>,
     /// The children that the process before this one offers, and the way of their descriptors.
     pub children: Option<(Vec<Offer>, UnixStream)>,
 }
@@ -89,6 +94,8 @@ impl Bootstrap {
             credentials,
             waiting: None,
             welcome: None,
+            wait_upstreams: None,
+            usable: plan.usable,
             children: Some((plan.children, inheritance.descriptors)),
         })
     }

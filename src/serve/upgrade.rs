@@ -245,6 +245,7 @@ impl Offer {
             pid_file: files.paths().pid_file.clone(),
             default_log_file: overrides.default_log_file,
             state: Some(state),
+            usable: Some(gateway.usable_now()),
             background,
             listeners: acceptor.listeners().outline(),
             files: socket_files,

@@ -18,6 +18,7 @@ mod client;
 mod load;
 
 mod busy;
+mod deaths;
 mod flood;
 mod full;
 mod guardian;

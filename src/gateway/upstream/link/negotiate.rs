@@ -121,7 +121,7 @@ impl Connector {
         };
         let trusted = authorities(settings).map(Authorities::read).transpose()?;
         let pool = trusted.as_ref().map(Authorities::pool).transpose()?.unwrap_or_else(|| pool.clone());
-        let stderr = Sink::new(settings.name.clone(), settings.stderr, directory.to_owned());
+        let stderr = Sink::new(settings, directory.to_owned());
         let (settings, reaper, stderr) = (settings.clone(), reaper.clone(), Arc::new(stderr));
         Ok(Self { settings, pool, trusted, limit, reaper, builtin, endpoints, stderr })
     }
@@ -260,6 +260,9 @@ impl Connector {
                 let shared = role == Role::Shared;
                 let spec =
                     SpawnSpec { command, args, env, working_dir, limits: *limits, user, shared, reaper };
+                if shared {
+                    self.stderr.forget();
+                }
                 let (mut process, pipes) = child::start(&spec).map_err(|error| {
                     let detail = format!("cannot start `{command}`: {}", spec.explain(&error));
                     Fault::upstream(name, "cannot be started").unprocessed().because(detail)
@@ -268,7 +271,7 @@ impl Connector {
                 let connection = Stdio::new(&self.stderr, 0, self.limit, inbox, role);
                 connection.begin(pipes, Rest::default());
                 if let Some(ended) = process.take_ended() {
-                    connection.outlive(ended);
+                    connection.outlive(ended, process.pid());
                 }
                 Ok(Wire::Stdio { connection, process: Mutex::new(Some(process)) })
             }

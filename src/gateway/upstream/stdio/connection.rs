@@ -14,7 +14,7 @@ use parking_lot::{Mutex, MutexGuard};
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::child::Pipes;
+use super::child::{ChildEnd, Pipes};
 use super::framing::Ends;
 use super::pending::Pending;
 use super::pipes::{LAST_WORDS, PipeOwner, Rest};
@@ -83,7 +83,7 @@ impl Stdio {
         let (lines, queue) = mpsc::channel(WRITE_QUEUE);
         Arc::new(Self {
             name: sink.upstream().clone(),
-            errors: Arc::new(ChildErrors::new(Arc::clone(sink))),
+            errors: ChildErrors::new(sink, role == Role::Shared),
             lines: Mutex::new(Some(lines)),
             pending: Mutex::default(),
             last: AtomicU64::new(last),
@@ -198,8 +198,11 @@ impl Stdio {
         }
     }
 
-    /// Closes the child's standard input.
+    /// Closes the child's standard input, which asks it to end.
     pub(crate) fn close(&self) {
+        if !self.is_closed() {
+            self.errors.ask();
+        }
         self.lines.lock().take();
     }
 
@@ -306,16 +309,14 @@ impl Stdio {
         self.complaints.lock()
     }
 
-    /// Waits in a task of its own until the child has ended, and ends the connection then, also where something that the
-    /// child has started keeps its pipes open.
-    pub(crate) fn outlive(self: &Arc<Self>, ended: oneshot::Receiver<()>) {
-        let connection = Arc::downgrade(self);
+    /// Waits in a task of its own until the child has ended, tells how, and ends the connection then, also where something
+    /// that the child has started keeps its pipes open.
+    pub(crate) fn outlive(self: &Arc<Self>, ended: oneshot::Receiver<ChildEnd>, pid: u32) {
+        let (connection, errors) = (Arc::downgrade(self), Arc::clone(&self.errors));
         tokio::spawn(async move {
             // A child that is left to another process has not ended.
-            if ended.await.is_err() {
-                return;
-            }
-            tokio::time::sleep(LAST_WORDS).await;
+            let Ok(end) = ended.await else { return };
+            tokio::join!(errors.end(end, pid), tokio::time::sleep(LAST_WORDS));
             if let Some(connection) = connection.upgrade().filter(|connection| !connection.is_closed()) {
                 tracing::warn!(upstream = %connection.name, "the child has ended, but something keeps its pipes open");
                 connection.lost();

@@ -6,7 +6,8 @@
 
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -15,12 +16,16 @@ use tokio::process::ChildStderr;
 use tokio::time::{timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::child::ChildEnd;
 use super::day_file::DayFile;
-use crate::config::{Stderr, StderrRules, UpstreamName};
+use super::mask::Mask;
+use crate::config::{Stderr, StderrRules, Upstream, UpstreamName};
 use crate::gateway::upstream::log_limit::LogRateLimit;
 
 /// The longest line; the rest of a longer one is dropped.
 const LINE: usize = 8 << 10;
+/// How long the last line of a child that has ended is waited for.
+const LAST_LINE: Duration = Duration::from_secs(1);
 /// Lines that are logged in a second; the rest is counted.
 const LINES: u32 = 200;
 
@@ -64,17 +69,23 @@ impl Errors {
 pub(crate) struct Sink {
     /// The upstream.
     upstream: UpstreamName,
+    /// What is not told of a line.
+    mask: Mask,
     /// The rules; a reload changes them.
     rules: Mutex<StderrRules>,
     /// The files, of all children together.
     file: Arc<Mutex<DayFile>>,
+    /// The child that was started last for all clients together.
+    last: Mutex<Option<Arc<ChildErrors>>>,
 }
 
 impl Sink {
     /// That of an upstream, whose files are in this directory.
-    pub(crate) fn new(upstream: UpstreamName, rules: StderrRules, directory: PathBuf) -> Self {
+    pub(crate) fn new(settings: &Upstream, directory: PathBuf) -> Self {
+        let upstream = settings.name.clone();
         let file = Arc::new(Mutex::new(DayFile::new(directory, upstream.clone())));
-        Self { upstream, rules: Mutex::new(rules), file }
+        let (mask, rules) = (Mask::of(&settings.transport), Mutex::new(settings.stderr));
+        Self { upstream, mask, rules, file, last: Mutex::default() }
     }
 
     /// The upstream.
@@ -96,6 +107,16 @@ impl Sink {
         }
     }
 
+    /// The child that was started last for all clients together: what is wrong with the upstream may be seen there.
+    pub(crate) fn last(&self) -> Option<Arc<ChildErrors>> {
+        self.last.lock().clone()
+    }
+
+    /// Another child is about to be started.
+    pub(crate) fn forget(&self) {
+        *self.last.lock() = None;
+    }
+
     /// Writes whole lines into the file.
     async fn keep(&self, lines: Vec<u8>, rules: StderrRules) {
         if lines.is_empty() {
@@ -107,28 +128,75 @@ impl Sink {
     }
 }
 
-/// What one child has written, for whoever asks why it has ended.
+/// What one child has written last, and how it has ended.
 #[derive(Debug)]
 pub(crate) struct ChildErrors {
     /// Where it goes.
-    sink: Arc<Sink>,
+    sink: Weak<Sink>,
     /// The last line, unless lines go nowhere.
-    last: Mutex<Option<Box<str>>>,
-    /// Cancelled at the end.
-    ended: CancellationToken,
+    line: Mutex<Option<Box<str>>>,
+    /// How it has ended.
+    end: Mutex<Option<ChildEnd>>,
+    /// Whether it was asked to end.
+    asked: AtomicBool,
+    /// Cancelled when nothing more comes.
+    silent: CancellationToken,
 }
 
 impl ChildErrors {
-    /// Of a child of this upstream.
-    pub(crate) fn new(sink: Arc<Sink>) -> Self {
-        Self { sink, last: Mutex::default(), ended: CancellationToken::new() }
+    /// Of a child of this upstream, which all clients share or not.
+    pub(crate) fn new(sink: &Arc<Sink>, shared: bool) -> Arc<Self> {
+        let child = Arc::new(Self {
+            sink: Arc::downgrade(sink),
+            line: Mutex::default(),
+            end: Mutex::default(),
+            asked: AtomicBool::new(false),
+            silent: CancellationToken::new(),
+        });
+        if shared {
+            *sink.last.lock() = Some(Arc::clone(&child));
+        }
+        child
     }
 
-    /// The last line, after a wait for it that is not long.
-    pub(crate) async fn last_line(&self, limit: Duration) -> Option<Box<str>> {
-        // Something that the child has started may keep the pipe open.
-        let _ = timeout(limit, self.ended.cancelled()).await;
-        self.last.lock().clone()
+    /// Notes that the child is asked to end.
+    pub(crate) fn ask(&self) {
+        self.asked.store(true, Ordering::Relaxed);
+    }
+
+    /// How it has ended, if that is known.
+    pub(crate) fn how(&self) -> Option<ChildEnd> {
+        *self.end.lock()
+    }
+
+    /// Its last line, without secrets that are known.
+    pub(crate) fn line(&self) -> Option<String> {
+        let line = self.line.lock().clone()?;
+        Some(self.sink.upgrade()?.mask.apply(&line))
+    }
+
+    /// How it has ended and its last line, in words; empty if nothing is known.
+    pub(crate) fn account(&self) -> String {
+        let end = self.how().map(|end| format!(": {end}")).unwrap_or_default();
+        let line = self.line().map(|line| format!("; its last line on standard error: {line}"));
+        end + &line.unwrap_or_default()
+    }
+
+    /// Waits until what it has written last is read, but not for long: what it has started may keep the pipe open.
+    pub(crate) async fn settle(&self) {
+        let _ = timeout(LAST_LINE, self.silent.cancelled()).await;
+    }
+
+    /// Notes how the child has ended, and tells of an end that nobody has asked for.
+    pub(crate) async fn end(&self, end: ChildEnd, pid: u32) {
+        *self.end.lock() = Some(end);
+        if self.asked.load(Ordering::Relaxed) {
+            return;
+        }
+        self.settle().await;
+        let Some(sink) = self.sink.upgrade() else { return };
+        let (upstream, line) = (&sink.upstream, self.line());
+        tracing::error!(%upstream, pid, %end, last_line = line, "the upstream's command has ended by itself");
     }
 }
 
@@ -138,7 +206,8 @@ pub(crate) async fn pass_on(
     mut errors: Errors,
     hold: CancellationToken,
 ) -> Option<Errors> {
-    let upstream = &child.sink.upstream;
+    let sink = child.sink.upgrade()?;
+    let upstream = &sink.upstream;
     let mut limit = LogRateLimit::new(LINES);
     let mut buffer = vec![0; LINE];
     let Errors { pipe, lines } = &mut errors;
@@ -148,8 +217,8 @@ pub(crate) async fn pass_on(
             Some(due) => timeout_at(due, read).await,
             None => Ok(read.await),
         };
-        let rules = child.sink.rules();
-        let mut passing = Passing { child: &child, limit: &mut limit, rules, file: Vec::new() };
+        let rules = sink.rules();
+        let mut passing = Passing { child: &child, upstream, limit: &mut limit, rules, file: Vec::new() };
         let end = match read {
             Ok(Some(Ok(count @ 1..))) => {
                 lines.add(&buffer[..count], |text| passing.pass(text));
@@ -167,7 +236,7 @@ pub(crate) async fn pass_on(
             }
         };
         let file = passing.file;
-        child.sink.keep(file, rules).await;
+        sink.keep(file, rules).await;
         if let Some(interrupted) = end {
             break interrupted;
         }
@@ -176,7 +245,7 @@ pub(crate) async fn pass_on(
     if interrupted {
         return Some(errors);
     }
-    child.ended.cancel();
+    child.silent.cancel();
     None
 }
 
@@ -184,6 +253,8 @@ pub(crate) async fn pass_on(
 struct Passing<'a> {
     /// Whose they are.
     child: &'a ChildErrors,
+    /// Its upstream.
+    upstream: &'a UpstreamName,
     /// How many may be logged.
     limit: &'a mut LogRateLimit,
     /// Where they go.
@@ -195,7 +266,7 @@ struct Passing<'a> {
 impl Passing<'_> {
     /// Passes a line on.
     fn pass(&mut self, text: &str) {
-        let upstream = &self.child.sink.upstream;
+        let upstream = self.upstream;
         if self.rules.to.is_logged() && self.limit.admits(upstream) {
             tracing::info!(target: "mcpeg::upstream", %upstream, "{text}");
         }
@@ -203,7 +274,7 @@ impl Passing<'_> {
             self.file.extend_from_slice(text.as_bytes());
             self.file.push(b'\n');
         }
-        *self.child.last.lock() = (self.rules.to != Stderr::Discard).then(|| text.into());
+        *self.child.line.lock() = (self.rules.to != Stderr::Discard).then(|| text.into());
     }
 }
 

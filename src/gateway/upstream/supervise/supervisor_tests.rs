@@ -1,6 +1,7 @@
 //! What becomes of an upstream whose supervision has a bug.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::atomic::AtomicU32;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -289,7 +289,7 @@ impl Awaited {
             Ok(((rest, calls), pipes, mut process)) => {
                 tracing::info!(upstream = %name, pid = child, "the child goes on in this process");
                 if let Some(ended) = process.take_ended() {
-                    connection.outlive(ended);
+                    connection.outlive(ended, child);
                 }
                 shared.link.wire().set_process(process);
                 connection.borrow(child, peer.clone(), calls);
