@@ -17,7 +17,7 @@ use crate::sys::user::is_root;
 use crate::systemd::{Obstacle, Properties};
 
 use super::definition::{Common, Start};
-use super::report;
+use super::{report, status};
 
 /// What a restart may take on top of the start: the last steps of handing over.
 const RESTART_MARGIN: Duration = Duration::from_secs(30);

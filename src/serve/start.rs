@@ -292,9 +292,11 @@ fn start(origin: Origin<'_>, parent: &mut Parent) -> Result<Outcome, Error> {
                 let fresh = Some(Vec::new()).filter(|_| !succeeding);
                 let awaited = fresh.or(usable).filter(|_| !must_not_clash);
                 let prepared = async {
-                    match tokio::time::timeout(SETTLE_LIMIT, gateway.settled(awaited.as_deref())).await {
-                        Ok(settled) => settled?,
-                        Err(_) => tracing::warn!("some upstreams are still starting; serving without them"),
+                    let settled = gateway.settled(awaited.as_deref());
+                    if let Ok(settled) = tokio::time::timeout(SETTLE_LIMIT, settled).await {
+                        settled?;
+                    } else {
+                        tracing::warn!("some upstreams are still starting; serving without them");
                     }
                     if succeeding { Ok(()) } else { ask_ourselves(&gateway, &addresses).await }
                 };

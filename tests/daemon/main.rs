@@ -31,6 +31,7 @@ mod panic;
 mod privileges;
 mod readiness;
 mod reload;
+mod settling;
 mod start;
 mod status;
 mod stderr;
