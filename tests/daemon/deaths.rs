@@ -21,10 +21,10 @@ const ENDS: [(&str, &str, Option<i64>, Option<&str>, &str, Option<&str>); 6] = [
         Some("no module named mcp"),
     ),
     ("silent", "exit 0", Some(0), None, "exit code 0", None),
-    ("shot", "echo last >&2; kill -9 $$", None, Some("SIGKILL"), "signal SIGKILL (9)", Some("last")),
+    ("shot", "echo last >&2; kill -9 $$$$", None, Some("SIGKILL"), "signal SIGKILL (9)", Some("last")),
     (
         "aborted",
-        "printf 'no end of line' >&2; kill -6 $$",
+        "printf 'no end of line' >&2; kill -6 $$$$",
         None,
         Some("SIGABRT"),
         "SIGABRT (6)",

@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 
 use crate::client::Client;
 use crate::disk::Small;
-use crate::support::daemon::{Finished, Site, lives, until};
+use crate::support::daemon::{Finished, Site, finish, lives, until};
 
 /// A server whose tool writes its argument `line` to standard error so many `times`, each with a number, and then `end`.
 const SERVER: &str = r#"
@@ -109,7 +109,7 @@ impl Talkers {
         self.site.write("clock", "0");
         let mut command = self.site.mcpeg(&["--daemon"]);
         command.env("LD_PRELOAD", &library).env("SHIFTED_CLOCK", self.site.path("clock"));
-        done(crate::support::daemon::finish(command.spawn().unwrap()));
+        done(finish(command.spawn().unwrap()));
     }
 }
 
@@ -364,7 +364,7 @@ fn without_a_log_file_it_is_in_the_state_directory() {
     talkers.say("state", r#"{"line":"there"}"#);
     talkers.comes(&talkers.site.path("state/stderr.state.log"), "there");
     done(talkers.site.run(&["--stop"]));
-    done(crate::support::daemon::finish(child));
+    done(finish(child));
 }
 
 #[test]
@@ -394,7 +394,7 @@ fn full_disk_costs_what_is_told_and_no_half_line_stays() {
     });
     let kept = whole_lines(&text(&file), &["before", "while it is full", "after"]);
     done(talkers.site.run(&["--stop"]));
-    let told = crate::support::daemon::finish(child);
+    let told = finish(child);
     let lost = told.stderr.lines().find(|line| line.contains("are lost: they could not be written"));
     let lost = lost.unwrap_or_else(|| panic!("{told:?}"));
     assert_eq!(told.stderr.matches("cannot be kept").count(), 1, "{}", told.stderr);
