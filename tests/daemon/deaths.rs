@@ -1,6 +1,7 @@
 //! Why an upstream's command has ended: its exit code or signal and its last line on standard error, in the log, in
 //! `--status` and in `/health`.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use nix::sys::signal::Signal;
@@ -10,36 +11,52 @@ use tokio::runtime::Runtime;
 use crate::client::{Client, send as request};
 use crate::support::daemon::{Site, send, until};
 
-/// The upstreams, how each ends, and what is told of it: exit code, signal, words, last line.
-const ENDS: [(&str, &str, Option<i64>, Option<&str>, &str, Option<&str>); 6] = [
-    (
-        "module",
-        "echo no module named mcp >&2; exit 3",
-        Some(3),
-        None,
-        "exit code 3",
-        Some("no module named mcp"),
-    ),
-    ("silent", "exit 0", Some(0), None, "exit code 0", None),
-    ("shot", "echo last >&2; kill -9 $$$$", None, Some("SIGKILL"), "signal SIGKILL (9)", Some("last")),
-    (
-        "aborted",
-        "printf 'no end of line' >&2; kill -6 $$$$",
-        None,
-        Some("SIGABRT"),
-        "SIGABRT (6)",
-        Some("no end of line"),
-    ),
-    (
+/// An upstream, how it ends, and what is told of it.
+struct End {
+    /// Its name.
+    name: &'static str,
+    /// What its shell does.
+    script: &'static str,
+    /// The exit code.
+    code: Option<i64>,
+    /// The signal.
+    signal: Option<&'static str>,
+    /// Both in words.
+    words: &'static str,
+    /// The last line.
+    line: Option<&'static str>,
+}
+
+/// All of them.
+const ENDS: [End; 6] = [
+    end("module", "echo no module named mcp >&2; exit 3", Ok(3), "exit code 3", Some("no module named mcp")),
+    end("silent", "exit 0", Ok(0), "exit code 0", None),
+    end("shot", "echo last >&2; kill -9 $$$$", Err("SIGKILL"), "signal SIGKILL (9)", Some("last")),
+    end("aborted", "printf 'no end' >&2; kill -6 $$$$", Err("SIGABRT"), "SIGABRT (6)", Some("no end")),
+    end(
         "secret",
         "echo \"wrong: $DSN for $USER_NAME, password=open-sesame\" >&2; exit 1",
-        Some(1),
-        None,
+        Ok(1),
         "exit code 1",
         Some("wrong: [secret] for bob, password=[secret]"),
     ),
-    ("discarded", "echo private >&2; exit 4", Some(4), None, "exit code 4", None),
+    end("discarded", "echo private >&2; exit 4", Ok(4), "exit code 4", None),
 ];
+
+/// One of them, which ends by a code or a signal.
+const fn end(
+    name: &'static str,
+    script: &'static str,
+    how: Result<i64, &'static str>,
+    words: &'static str,
+    line: Option<&'static str>,
+) -> End {
+    let (code, signal) = match how {
+        Ok(code) => (Some(code), None),
+        Err(signal) => (None, Some(signal)),
+    };
+    End { name, script, code, signal, words, line }
+}
 
 /// An upstream as `--status` or `/health` tells of it.
 fn of<'a>(told: &'a Value, name: &str) -> &'a Value {
@@ -56,9 +73,11 @@ fn health(runtime: &Runtime, address: SocketAddr, header: (&str, &str)) -> Value
 fn end_of_a_command_is_told_wherever_somebody_looks_for_it() {
     let site = Site::new();
     let log = site.path("mcpeg.log");
-    let mut config = format!("[server]\nlisten = [\"127.0.0.1:0\"]\n[log]\nfile = {log:?}\n");
-    for (name, script, ..) in ENDS {
-        config += &format!("[upstreams.{name}]\ncommand = \"/bin/sh\"\nargs = [\"-c\", '''{script}''']\n");
+    let shown = log.display();
+    let mut config = format!("[server]\nlisten = [\"127.0.0.1:0\"]\n[log]\nfile = '{shown}'\n");
+    for End { name, script, .. } in ENDS {
+        write!(config, "[upstreams.{name}]\ncommand = \"/bin/sh\"\nargs = [\"-c\", '''{script}''']\n")
+            .unwrap();
     }
     config += "stderr = \"discard\"\n";
     config = config.replace(
@@ -68,7 +87,7 @@ fn end_of_a_command_is_told_wherever_somebody_looks_for_it() {
     site.write("mcpeg.toml", config);
     site.daemon();
     let runtime = Runtime::new().unwrap();
-    for (name, _, code, signal, words, line) in ENDS {
+    for End { name, code, signal, words, line, .. } in ENDS {
         let complete = |told: &Value| {
             let told = of(told, name);
             (told["exit_code"].as_i64(), told["exit_signal"].as_str(), told["last_line"].as_str())
@@ -114,14 +133,15 @@ fn end_of_a_command_that_served_is_told_and_one_that_was_asked_to_end_is_no_erro
     );
     site.write("served.py", script);
     let (script, log) = (site.path("served.py"), site.path("mcpeg.log"));
+    let (program, shown) = (script.display(), log.display());
     // It is not started again at once, so that what is told of it stays.
     let own = "sharing = \"per-session\"";
     site.write(
         "mcpeg.toml",
         format!(
-            "[server]\nlisten = [\"127.0.0.1:0\"]\n[log]\nfile = {log:?}\n\
-             [upstreams.served]\ncommand = \"/usr/bin/python3\"\nargs = [{script:?}]\n\
-             [upstreams.own]\ncommand = \"/usr/bin/python3\"\nargs = [{script:?}]\n{own}\n"
+            "[server]\nlisten = [\"127.0.0.1:0\"]\n[log]\nfile = '{shown}'\n\
+             [upstreams.served]\ncommand = \"/usr/bin/python3\"\nargs = ['{program}']\n\
+             [upstreams.own]\ncommand = \"/usr/bin/python3\"\nargs = ['{program}']\n{own}\n"
         ),
     );
     site.daemon();
@@ -142,12 +162,12 @@ fn end_of_a_command_that_served_is_told_and_one_that_was_asked_to_end_is_no_erro
     until("its end is told", || records("served").len() == 1);
     assert_eq!(records("served")[0]["last_line"], "about to go");
     assert!(records("served")[0]["end"].as_str().unwrap().contains("SIGSEGV"));
-    assert_eq!(records("served")[0]["pid"], shared);
+    assert_eq!(records("served")[0]["child"], shared);
     // That of one client, too.
     let client = runtime.block_on(Client::legacy(&address, "/mcp/own"));
     let pid: i32 = runtime.block_on(client.call("one", "{}")).text().parse().unwrap();
     send(pid, Signal::SIGTERM);
-    until("its end is told", || records("own").iter().any(|record| record["pid"] == pid));
+    until("its end is told", || records("own").iter().any(|record| record["child"] == pid));
     assert_eq!(site.run(&["--stop"]).code, Some(0));
     assert_eq!((records("served").len(), records("own").len()), (1, 1));
 }
@@ -162,11 +182,12 @@ fn after_an_upgrade_the_code_is_not_known_but_the_last_line_is() {
     );
     site.write("moved.py", script);
     let (script, log) = (site.path("moved.py"), site.path("mcpeg.log"));
+    let (program, shown) = (script.display(), log.display());
     site.write(
         "mcpeg.toml",
         format!(
-            "[server]\nlisten = [\"127.0.0.1:0\"]\n[log]\nfile = {log:?}\n\
-             [upstreams.moved]\ncommand = \"/usr/bin/python3\"\nargs = [{script:?}]\n"
+            "[server]\nlisten = [\"127.0.0.1:0\"]\n[log]\nfile = '{shown}'\n\
+             [upstreams.moved]\ncommand = \"/usr/bin/python3\"\nargs = ['{program}']\n"
         ),
     );
     site.daemon();

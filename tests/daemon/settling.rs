@@ -29,15 +29,16 @@ fn state(site: &Site, name: &str) -> String {
 }
 
 /// A site with a server that works, and one that hangs.
-fn site(silent: &Silent, server: &str) -> Site {
+fn site(silent: &Silent) -> Site {
     let site = Site::new();
     site.write("fine.py", include_str!("../fixtures/scripted.py"));
     let (script, log) = (site.path("fine.py"), site.path("mcpeg.log"));
+    let (program, shown) = (script.display(), log.display());
     site.write(
         "mcpeg.toml",
         format!(
-            "[server]\nlisten = [\"127.0.0.1:0\"]\n{server}[log]\nfile = {log:?}\n\
-             [upstreams.fine]\ncommand = \"/usr/bin/python3\"\nargs = [{script:?}]\n{}",
+            "[server]\nlisten = [\"127.0.0.1:0\"]\n[log]\nfile = '{shown}'\n\
+             [upstreams.fine]\ncommand = \"/usr/bin/python3\"\nargs = ['{program}']\n{}",
             silent.table("hangs")
         ),
     );
@@ -47,7 +48,7 @@ fn site(silent: &Silent, server: &str) -> Site {
 #[test]
 fn daemon_restart_and_notification_do_not_wait_for_an_upstream_that_hangs() {
     let silent = Silent::new();
-    let site = site(&silent, "");
+    let site = site(&silent);
     let begun = Instant::now();
     site.daemon();
     // Its first attempt is still under way: nobody has waited for the end of that.
@@ -66,7 +67,7 @@ fn daemon_restart_and_notification_do_not_wait_for_an_upstream_that_hangs() {
 #[test]
 fn whoever_waits_for_upstreams_is_told_which_are_missing() {
     let silent = Silent::new();
-    let site = site(&silent, "");
+    let site = site(&silent);
     let finished = site.run(&["--daemon", "--wait-upstreams=2s"]);
     assert_eq!(finished.code, Some(69), "{finished:?}");
     assert!(finished.stdout.starts_with("mcpeg is serving on "), "{finished:?}");

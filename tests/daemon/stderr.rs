@@ -1,13 +1,14 @@
 //! What upstreams write to standard error: in the log, in files of one day, in both, in neither; nothing of it fills a disk.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::Offset;
+use mcpeg::sys::process::command;
 use tokio::runtime::Runtime;
 
 use crate::client::Client;
@@ -45,7 +46,7 @@ impl Talkers {
 
     /// Writes the configuration with a log file.
     fn configure(&self, upstreams: &[(&str, &str)]) {
-        let log = format!("[log]\nfile = {:?}\n", self.site.path("mcpeg.log"));
+        let log = format!("[log]\nfile = '{}'\n", self.site.path("mcpeg.log").display());
         self.configure_with(&log, upstreams);
     }
 
@@ -54,9 +55,12 @@ impl Talkers {
         let mut text = format!("[server]\nlisten = [\"127.0.0.1:0\"]\n{log}");
         for (name, lines) in upstreams {
             let script = self.site.path("talker.py");
-            text += &format!(
-                "[upstreams.{name}]\ncommand = \"/usr/bin/python3\"\nargs = [{script:?}]\n{lines}\n"
-            );
+            write!(
+                text,
+                "[upstreams.{name}]\ncommand = \"/usr/bin/python3\"\nargs = ['{}']\n{lines}\n",
+                script.display()
+            )
+            .unwrap();
         }
         self.site.write("mcpeg.toml", text);
     }
@@ -75,7 +79,8 @@ impl Talkers {
     }
 
     /// The file of today, or of another day.
-    fn file(&self, upstream: &str, days: i32) -> PathBuf {
+    fn file(&self, upstream: &str, days: usize) -> PathBuf {
+        let days = i64::try_from(days).unwrap();
         let day = today().checked_add(jiff::Span::new().days(days)).unwrap();
         self.site.path(&format!("stderr.{upstream}.log.{day}"))
     }
@@ -83,11 +88,6 @@ impl Talkers {
     /// What is in the log.
     fn log(&self) -> String {
         text(&self.site.path("mcpeg.log"))
-    }
-
-    /// Waits until something is in a file.
-    fn comes(&self, path: &Path, what: &str) {
-        until(&format!("{what} is in {}", path.display()), || text(path).contains(what));
     }
 
     /// The files of an upstream.
@@ -104,13 +104,18 @@ impl Talkers {
     fn daemon_with_clock(&self) {
         let library = self.site.path("clock.so");
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/clock.c");
-        let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).status();
+        let built = command("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).status();
         assert!(built.unwrap().success());
         self.site.write("clock", "0");
         let mut command = self.site.mcpeg(&["--daemon"]);
         command.env("LD_PRELOAD", &library).env("SHIFTED_CLOCK", self.site.path("clock"));
         done(finish(command.spawn().unwrap()));
     }
+}
+
+/// Waits until something is in a file.
+fn comes(path: &Path, what: &str) {
+    until(&format!("{what} is in {}", path.display()), || text(path).contains(what));
 }
 
 /// A day in UTC.
@@ -136,7 +141,7 @@ fn whole_lines(text: &str, lines: &[&str]) -> usize {
         let is_one = |form: &&str| {
             line.strip_prefix(*form).and_then(|rest| rest.strip_prefix(' ')?.parse::<u32>().ok()).is_some()
         };
-        lines.iter().any(|form| is_one(&form))
+        lines.iter().any(is_one)
     };
     let own = |line: &&str| line.starts_with("[mcpeg] ");
     for line in text.lines() {
@@ -160,7 +165,7 @@ fn lines_go_where_each_value_says() {
         // What was said before it is there by the time that this is.
         let link = talkers.site.path(&format!("stderr.{name}.log"));
         if filed {
-            talkers.comes(&link, &said);
+            comes(&link, &said);
             assert_eq!(text(&link), format!("{said} 0\n"));
             assert_eq!(fs::read_link(&link).unwrap(), talkers.file(name, 0));
             assert_eq!(fs::metadata(&link).unwrap().mode() & 0o7777 & !0o640, 0);
@@ -168,7 +173,7 @@ fn lines_go_where_each_value_says() {
             assert!(fs::symlink_metadata(&link).is_err(), "{name}");
         }
         if logged {
-            talkers.comes(&talkers.site.path("mcpeg.log"), &said);
+            comes(&talkers.site.path("mcpeg.log"), &said);
         }
     }
     done(talkers.site.run(&["--stop"]));
@@ -205,7 +210,7 @@ fn file_of_a_day_is_bounded_and_the_rest_is_counted_and_told_once() {
         talkers.say("flood", r#"{"line":"a line of a flood","times":20000}"#);
     }
     let file = talkers.file("flood", 0);
-    talkers.comes(&talkers.site.path("mcpeg.log"), "is full");
+    comes(&talkers.site.path("mcpeg.log"), "is full");
     done(talkers.site.run(&["--stop"]));
     let content = text(&file);
     assert!(content.len() <= 64 << 10, "{}", content.len());
@@ -232,23 +237,23 @@ fn each_day_has_its_file_and_as_many_are_kept_as_are_asked_for() {
     let talkers = Talkers::new(&[("day", rules), ("day-two", rules)]);
     talkers.daemon_with_clock();
     talkers.say("day-two", r#"{"line":"other"}"#);
-    talkers.comes(&talkers.file("day-two", 0), "other");
+    comes(&talkers.file("day-two", 0), "other");
     // Not of mcpeg, whatever it resembles.
     talkers.site.write("stderr.day", "somebody's");
     for day in 0..4 {
         talkers.site.write("clock", (day * 24 * 60 * 60).to_string());
         talkers.say("day", &format!(r#"{{"line":"day {day}","times":1000}}"#));
         let file = talkers.file("day", day);
-        talkers.comes(&file, &format!("day {day} 0\n"));
+        comes(&file, &format!("day {day} 0\n"));
         assert_eq!(fs::read_link(talkers.site.path("stderr.day.log")).unwrap(), file);
         let told = "are left out";
-        until("the count of the day before is told", || talkers.log().matches(told).count() == day as usize);
+        until("the count of the day before is told", || talkers.log().matches(told).count() == day);
         if day > 0 {
             let before = text(&talkers.file("day", day - 1));
             assert!(before.lines().last().unwrap().contains("more lines ("), "{before}");
             assert!(before.len() <= 4 << 10 && !before.contains(&format!("day {day}")));
         }
-        assert_eq!(talkers.files("day").len(), 2.min(day as usize + 1));
+        assert_eq!(talkers.files("day").len(), 2.min(day + 1));
     }
     // A clock that is set back: the file of that day goes on.
     talkers.site.write("clock", (2 * 24 * 60 * 60).to_string());
@@ -263,14 +268,14 @@ fn new_process_goes_on_in_the_same_file_with_the_child_of_the_one_before() {
     let talkers = Talkers::new(&[("moved", "stderr = \"file\"")]);
     talkers.site.daemon();
     let child = talkers.say("moved", r#"{"line":"before","times":3,"end":"half "}"#);
-    talkers.comes(&talkers.file("moved", 0), "before 2");
+    comes(&talkers.file("moved", 0), "before 2");
     for round in 0..2 {
         let before = talkers.site.pid();
         done(talkers.site.run(&["--restart"]));
         until("the old process ends", || !lives(before));
         let again = talkers.say("moved", &format!(r#"{{"line":"after {round}","times":2000}}"#));
         assert_eq!(again, child);
-        talkers.comes(&talkers.file("moved", 0), &format!("after {round} 1999"));
+        comes(&talkers.file("moved", 0), &format!("after {round} 1999"));
     }
     let content = text(&talkers.file("moved", 0));
     assert_eq!(whole_lines(&content, &["before", "half after 0", "after 0", "after 1"]), 4003);
@@ -284,7 +289,7 @@ fn reload_changes_where_lines_go_and_leaves_the_child() {
     let talkers = Talkers::new(&[("kept", "")]);
     talkers.site.daemon();
     let child = talkers.say("kept", r#"{"line":"first"}"#);
-    talkers.comes(&talkers.site.path("mcpeg.log"), "first");
+    comes(&talkers.site.path("mcpeg.log"), "first");
     let place = talkers.site.path("stderr.kept.log");
     for (round, (lines, filed)) in [
         ("stderr = \"file\"", true),
@@ -299,7 +304,7 @@ fn reload_changes_where_lines_go_and_leaves_the_child() {
         assert!(reloaded.stdout.contains("kept"), "{reloaded:?}");
         assert_eq!(talkers.say("kept", &format!(r#"{{"line":"round {round}"}}"#)), child);
         let said = format!("round {round}");
-        talkers.comes(&if filed { place.clone() } else { talkers.site.path("mcpeg.log") }, &said);
+        comes(&if filed { place.clone() } else { talkers.site.path("mcpeg.log") }, &said);
         assert!(filed || !text(&place).contains(&said));
     }
     assert!(!talkers.log().contains("round 0"));
@@ -308,7 +313,7 @@ fn reload_changes_where_lines_go_and_leaves_the_child() {
     talkers.configure(&[("kept", "stderr = \"file\"\nenv = { OTHER = \"yes\" }")]);
     done(talkers.site.run(&["--reload"]));
     assert_ne!(talkers.say("kept", r#"{"line":"other child"}"#), child);
-    talkers.comes(&place, "other child");
+    comes(&place, "other child");
     done(talkers.site.run(&["--stop"]));
 }
 
@@ -318,18 +323,18 @@ fn file_that_was_moved_or_deleted_is_there_again_and_rotation_of_the_log_leaves_
     talkers.site.daemon();
     let file = talkers.file("again", 0);
     talkers.say("again", r#"{"line":"one"}"#);
-    talkers.comes(&file, "one");
+    comes(&file, "one");
     done(talkers.site.run(&["--log-rotate"]));
     talkers.say("again", r#"{"line":"two"}"#);
-    talkers.comes(&file, "one 0\ntwo 0\n");
+    comes(&file, "one 0\ntwo 0\n");
     fs::remove_file(&file).unwrap();
     talkers.say("again", r#"{"line":"three"}"#);
-    talkers.comes(&file, "three");
+    comes(&file, "three");
     let aside = talkers.site.path("aside");
     fs::rename(&file, &aside).unwrap();
     fs::remove_file(talkers.site.path("stderr.again.log")).unwrap();
     talkers.say("again", r#"{"line":"four"}"#);
-    talkers.comes(&talkers.site.path("stderr.again.log"), "four");
+    comes(&talkers.site.path("stderr.again.log"), "four");
     assert_eq!((text(&file), text(&aside)), ("four 0\n".to_owned(), "three 0\n".to_owned()));
     done(talkers.site.run(&["--stop"]));
 }
@@ -341,7 +346,7 @@ fn link_in_the_place_of_the_file_is_not_followed() {
     symlink(&precious, talkers.file("link", 0)).unwrap();
     talkers.site.daemon();
     talkers.say("link", r#"{"line":"harm"}"#);
-    talkers.comes(&talkers.site.path("mcpeg.log"), "the upstream's standard error cannot be kept");
+    comes(&talkers.site.path("mcpeg.log"), "the upstream's standard error cannot be kept");
     assert!(fs::symlink_metadata(&precious).is_err());
     assert!(talkers.log().contains("is a symbolic link"), "{}", talkers.log());
     // It is tried again.
@@ -350,7 +355,7 @@ fn link_in_the_place_of_the_file_is_not_followed() {
         talkers.say("link", r#"{"line":"no harm"}"#);
         text(&talkers.file("link", 0)).contains("no harm")
     });
-    talkers.comes(&talkers.site.path("mcpeg.log"), "are lost: they could not be written");
+    comes(&talkers.site.path("mcpeg.log"), "are lost: they could not be written");
     done(talkers.site.run(&["--stop"]));
 }
 
@@ -362,7 +367,7 @@ fn without_a_log_file_it_is_in_the_state_directory() {
     let child = command.env("STATE_DIRECTORY", talkers.site.path("state")).spawn().unwrap();
     until("the gateway writes its pid file", || talkers.site.pid_file().exists());
     talkers.say("state", r#"{"line":"there"}"#);
-    talkers.comes(&talkers.site.path("state/stderr.state.log"), "there");
+    comes(&talkers.site.path("state/stderr.state.log"), "there");
     done(talkers.site.run(&["--stop"]));
     done(finish(child));
 }
@@ -381,7 +386,7 @@ fn full_disk_costs_what_is_told_and_no_half_line_stays() {
     let address = talkers.site.address().to_string();
     let file = place.join("stderr.full.log");
     talkers.say_at(&address, "full", r#"{"line":"before"}"#);
-    talkers.comes(&file, "before");
+    comes(&file, "before");
     let ballast = disk.fill();
     for _ in 0..5 {
         talkers.say_at(&address, "full", r#"{"line":"while it is full","times":2000}"#);
@@ -419,7 +424,10 @@ fn keys_that_cannot_work_are_refused() {
         assert!(checked.stderr.contains(expected), "{checked:?}");
     }
     let log = site.path("mcpeg.toml").join("mcpeg.log");
-    let text = format!("[log]\nfile = {log:?}\n[upstreams.x]\ncommand = \"/bin/cat\"\nstderr = \"file\"\n");
+    let text = format!(
+        "[log]\nfile = '{}'\n[upstreams.x]\ncommand = \"/bin/cat\"\nstderr = \"file\"\n",
+        log.display()
+    );
     site.write("mcpeg.toml", text);
     let checked = done(site.run(&["--check"]));
     assert!(checked.stderr.contains("upstream `x`: its `stderr` cannot be kept in `"), "{checked:?}");

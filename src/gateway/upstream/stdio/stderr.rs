@@ -196,7 +196,7 @@ impl ChildErrors {
         self.settle().await;
         let Some(sink) = self.sink.upgrade() else { return };
         let (upstream, line) = (&sink.upstream, self.line());
-        tracing::error!(%upstream, pid, %end, last_line = line, "the upstream's command has ended by itself");
+        tracing::error!(%upstream, child = pid, %end, last_line = line, "the upstream's command has ended by itself");
     }
 }
 
