@@ -136,7 +136,8 @@ fn warnings(config: &Config, pid_file: Option<&Path>) -> Vec<Warning> {
     }
     for listener in config.server.listen.iter().filter(|listener| !listener.is_local()) {
         if config.server.auth == Some(Auth::None) {
-            let message = format!("whoever can reach `{listener}` can use every upstream (auth = \"none\")");
+            let message =
+                format!("anybody who can reach `{listener}` can use every upstream (auth = \"none\")");
             warnings.push(Warning { upstream: None, message });
         }
     }

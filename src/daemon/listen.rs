@@ -76,7 +76,7 @@ impl Listeners {
     /// When one of them cannot be used; the others are released again.
     pub fn bind(configured: &[ListenAddr], passed: Passed, owners: Owners) -> Result<Self, Error> {
         let mut listeners = Self { owners, ..Self::default() };
-        let Passed { supervised, stored, .. } = passed;
+        let (supervised, stored) = passed.into_parts();
         let result = if supervised.is_empty() {
             listeners
                 .take_back(stored)
@@ -182,7 +182,7 @@ impl Listeners {
 
     /// Offers what the descriptor store held.
     fn take_back(&mut self, stored: Vec<Stored>) -> Result<(), Error> {
-        for (index, Stored { written, file, socket, .. }) in stored.into_iter().enumerate() {
+        for (index, (written, file, socket)) in stored.into_iter().map(Stored::into_parts).enumerate() {
             let listener = Listener::from_inherited(socket).map_err(|error| Error::Passed(index, error))?;
             self.stored.extend(passed::name_of(&written, file));
             if let (Ok(Address::Unix(path)), Some((device, inode))) = (listener.address(), file) {

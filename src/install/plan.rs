@@ -36,6 +36,8 @@ pub struct InstallOptions {
     pub start: bool,
     /// The file to install as configuration; `None` is the default one.
     pub configuration: Option<PathBuf>,
+    /// Manual and completions, in the order of [`super::layout::Layout::documents`].
+    pub documents: Vec<&'static [u8]>,
 }
 
 /// The steps of an installation, in order.
@@ -90,7 +92,7 @@ impl Plan {
         let shadow = shadow::find(target.tree(), layout)?;
         let (steps, directories) = (Vec::new(), BTreeSet::new());
         let mut planner = Planner { target, steps, directories, shadow, starts: false };
-        planner.files(units, file)?;
+        planner.files(units, options)?;
         planner.systemd(options.start)?;
         let Planner { steps, starts, .. } = planner;
         let writes = |step: &Step| step.acts() && step.path() == Some(&layout.configuration);
@@ -126,7 +128,7 @@ impl Plan {
 
 impl Planner<'_> {
     /// Account, directories and files.
-    fn files(&mut self, units: Units, asked: Option<&Path>) -> Result<(), Error> {
+    fn files(&mut self, units: Units, options: &InstallOptions) -> Result<(), Error> {
         let layout = self.target.layout();
         if let Some(sysusers) = &layout.sysusers {
             self.file(sysusers, text(units.sysusers), root(0o644))?;
@@ -140,12 +142,13 @@ impl Planner<'_> {
         for directory in layout.home.iter().chain(&layout.logs).chain(&layout.cache) {
             self.directory(directory, Rights::new(0o750, Owner::Service))?;
         }
+        let asked = options.configuration.as_deref();
         self.steps.extend(step::configuration::plan(self.target, asked, text(units.configuration))?);
         if let Some(tmpfiles) = &layout.tmpfiles {
             self.file(tmpfiles, text(units.tmpfiles), root(0o644))?;
         }
-        for (path, content) in assets::documents(layout) {
-            self.file(path, content, root(0o644))?;
+        for (path, document) in layout.documents.iter().zip(&options.documents) {
+            self.file(path, Content::Bytes(Cow::Borrowed(document)), root(0o644))?;
         }
         self.file(&layout.program, Content::Program, root(0o755))?;
         for (path, unit) in layout.watcher.iter().flatten().zip(units.watcher.into_iter().flatten()) {

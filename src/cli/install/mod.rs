@@ -7,7 +7,7 @@ mod progress;
 mod terminal;
 
 use super::definition::{InstallArgs, PlanFormat};
-use super::{ask, report};
+use super::{ask, documents, report};
 use crate::exit::{Exit, ToExit as _};
 use crate::install::{self, Error, InstallOptions, Plan, Target};
 
@@ -44,6 +44,7 @@ fn try_install(arguments: &InstallArgs) -> Result<Exit, Error> {
     let options = InstallOptions {
         start: !arguments.no_start && root.is_none(),
         configuration: arguments.config.clone(),
+        documents: documents::installed(),
     };
     let plan = Plan::of_install(&target, &options)?;
     let json = arguments.json;

@@ -14,6 +14,7 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use fieldwork::Fieldwork;
 use tokio::io::unix::AsyncFd;
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::sync::oneshot;
@@ -57,11 +58,14 @@ pub(crate) struct SpawnSpec<'a> {
 }
 
 /// A running child.
-#[derive(Debug)]
+#[derive(Debug, Fieldwork)]
+#[fieldwork(opt_in, get, vis = "pub(crate)")]
 pub(crate) struct Process {
     /// The process identifier, which is also the group's.
+    #[field(get)]
     pid: u32,
     /// What it was made of.
+    #[field(get)]
     fingerprint: ExecutableFingerprint,
     /// Sent (or dropped) to ask for its end, or for leaving it alone.
     stop: Option<oneshot::Sender<Wish>>,
@@ -136,7 +140,7 @@ enum Wish {
     Leave,
 }
 
-/// A child and its group, as whoever keeps it has them.
+/// A child and its group, for its owner.
 #[derive(Debug)]
 struct ProcessGroup {
     /// The child's number.
@@ -281,16 +285,6 @@ impl Process {
         let family = ProcessGroup { pid, group, child: fresh.child.take(), end };
         let kept = family.keep(event, stopped, reaper.clone());
         Ok(Self { pid, fingerprint, stop: Some(stop), task: reaper.spawn(kept), ended: Some(ended) })
-    }
-
-    /// Its process identifier, which is also the group's.
-    pub(crate) const fn pid(&self) -> u32 {
-        self.pid
-    }
-
-    /// What it was made of.
-    pub(crate) const fn fingerprint(&self) -> &ExecutableFingerprint {
-        &self.fingerprint
     }
 
     /// What tells how the child has ended, unless it was left to another process; it can be had once.
