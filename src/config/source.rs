@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 /// Where the configuration comes from.
 #[derive(Clone, Debug, Default)]
 pub struct Source {
@@ -12,14 +14,16 @@ pub struct Source {
     pub overrides: Overrides,
 }
 
-/// What the command line says instead of the file.
-#[derive(Clone, Debug, Default)]
+/// What the command line says instead of the file. An upgrade passes it on as it is, so that its fields keep their names.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Overrides {
     /// Replaces `listen` if not empty.
     pub listen: Vec<String>,
     /// Replaces `file` of `[log]`; relative to the working directory of this process.
     pub log_file: Option<PathBuf>,
     /// The log file where neither this nor the file names one: a daemon has no other log.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub default_log_file: Option<PathBuf>,
     /// Replaces `level` of `[log]`.
     pub log_level: Option<String>,

@@ -9,6 +9,7 @@ use super::listener::{Outline, SocketFile};
 use super::permit::Permits;
 use super::round::Round;
 use super::session::{self, Session};
+use crate::config::Overrides;
 use crate::exit::ToExit;
 
 /// The version of what is said over the channel.
@@ -26,22 +27,14 @@ pub(super) const LINE_LIMIT: u64 = 4 << 30;
 pub struct Plan {
     /// `--config`.
     pub config: Option<PathBuf>,
-    /// `--listen`.
-    pub listen: Vec<String>,
-    /// `--log-file`.
-    pub log_file: Option<PathBuf>,
-    /// `--log-level`, as a filter.
-    pub log_level: Option<String>,
-    /// `--dev`.
-    pub dev: bool,
+    /// The options that replace what the configuration says.
+    #[serde(flatten)]
+    pub overrides: Overrides,
     /// `--user` and `--group`.
     #[serde(default)]
     pub user: Option<(String, Option<String>)>,
     /// The pid file.
     pub pid_file: PathBuf,
-    /// The log file without any other.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub default_log_file: Option<PathBuf>,
     /// Where what outlives the process is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<PathBuf>,
@@ -172,6 +165,14 @@ pub enum Message {
     /// Something that another version says; nothing depends on it.
     #[serde(other)]
     Unknown,
+}
+
+impl Message {
+    /// What it is called on the wire.
+    pub(super) fn name(&self) -> String {
+        let Tag { message } = serde_json::from_str(&line(self)).expect("every message has a name");
+        message
+    }
 }
 
 /// A message as a line.
