@@ -90,6 +90,9 @@ pub struct UpstreamStatus {
     /// What its command has written last to standard error, without secrets that are known.
     #[serde(default)]
     pub last_line: Option<String>,
+    /// What is wrong with it though it works.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 impl UpstreamStatus {
@@ -110,6 +113,7 @@ impl UpstreamStatus {
             exit_code: None,
             exit_signal: None,
             last_line: None,
+            warnings: Vec::new(),
         }
     }
 }

@@ -69,6 +69,7 @@ impl Health {
                     "restarts": upstream.restarts, "last_error": upstream.last_error,
                     "exit_code": upstream.exit_code, "exit_signal": upstream.exit_signal,
                     "last_line": upstream.last_line,
+                    "warnings": upstream.warnings,
                 })
             })
             .collect();

@@ -30,6 +30,7 @@ use crate::gateway::upstream::http::connection::Http;
 use crate::gateway::upstream::http::pool::Pool;
 use crate::gateway::upstream::http::requester::Destination;
 use crate::gateway::upstream::inbox::{Inbox, Outlet};
+use crate::gateway::upstream::remarks::Remarks;
 use crate::gateway::upstream::stdio::child::{self, SpawnSpec};
 use crate::gateway::upstream::stdio::connection::Stdio;
 use crate::gateway::upstream::stdio::pipes::Rest;
@@ -73,6 +74,9 @@ pub(crate) struct Connector {
     /// Where the standard error of children goes.
     #[field(get(deref = false))]
     stderr: Arc<Sink>,
+    /// What is wrong with it though it works.
+    #[field(get)]
+    remarks: Arc<Remarks>,
 }
 
 /// `initialize`'s parameters; the client's own members pass as it wrote them.
@@ -130,7 +134,8 @@ impl Connector {
         let pool = trusted.as_ref().map(Authorities::pool).transpose()?.unwrap_or_else(|| pool.clone());
         let stderr = Arc::new(Sink::new(settings, directory.to_owned()));
         let (settings, reaper) = (settings.clone(), reaper.clone());
-        Ok(Self { settings, pool, trusted, limit, reaper, builtin, balancer, stderr })
+        let remarks = Arc::default();
+        Ok(Self { settings, pool, trusted, limit, reaper, builtin, balancer, stderr, remarks })
     }
 
     /// Whether connections with these settings would be the same: also the certificates that are trusted, which may have
@@ -224,7 +229,7 @@ impl Connector {
 
     /// A link of this upstream.
     pub(crate) fn link(&self, era: Era, handshake: Handshake, wire: Wire, inbox: Inbox) -> Link {
-        Link::new(&self.settings, era, handshake, wire, inbox)
+        Link::new(&self.settings, era, handshake, wire, inbox).remarking(Arc::clone(&self.remarks))
     }
 
     /// Where a new connection leaves what belongs to no request.
