@@ -110,7 +110,9 @@ fn an_empty_file_is_the_default_configuration() {
 /// A whole main file with these lines of each table; an upstream needs one of two keys.
 fn file_of(line: impl Fn(&Description) -> Option<String>) -> String {
     let table = |table: &keys::Table| {
-        let stdio = table.keys().filter(|key| !matches!(key.name, "url" | "urls" | "headers" | "ca_file"));
+        let stdio = table
+            .keys()
+            .filter(|key| !matches!(key.name, "url" | "urls" | "headers" | "transport" | "ca_file"));
         format!("[{}]\n{}", table.header(), stdio.filter_map(|key| line(&key)).collect::<String>())
     };
     keys::Table::ALL.into_iter().map(table).collect()

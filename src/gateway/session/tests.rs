@@ -93,7 +93,8 @@ async fn client_attends_half_of_the_sessions_at_most_and_the_others_make_room() 
     let limits = Limits { of_all: 8, of_client: None };
     // One without an address, as over a Unix socket, and one with.
     for address in [None, Some(CLIENT)] {
-        let begin = || gateway.sessions().begin((Endpoint::All, None), ClientIdentity::default(), (address, limits));
+        let begin =
+            || gateway.sessions().begin((Endpoint::All, None), ClientIdentity::default(), (address, limits));
         let all: Vec<_> = (0..8).map(|_| begin().unwrap()).collect();
         let mut held: Vec<_> =
             all.iter().filter_map(|session| session.listening_within(limits.share())).collect();
