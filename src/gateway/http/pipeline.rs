@@ -13,7 +13,7 @@ use super::bodies::Bodies;
 use super::context::{Identity, PeerAddress, RequestContext};
 use super::cutoff::Cutoff;
 use super::guard::Guard;
-use super::legacy::Legacy;
+use super::legacy::{EventClients, Legacy};
 use super::modern::Modern;
 use super::{answer, message};
 use crate::gateway::catalog::RoutingHandle;
@@ -34,7 +34,9 @@ pub(crate) struct Pipeline {
     /// Handles requests that stand by themselves.
     modern: Modern,
     /// Handles requests within sessions.
-    legacy: Legacy,
+    legacy: Arc<Legacy>,
+    /// Serves clients of HTTP+SSE.
+    events: EventClients,
 }
 
 impl Pipeline {
@@ -45,7 +47,9 @@ impl Pipeline {
         requests: Arc<RequestCounter>,
         (modern, legacy): (Modern, Legacy),
     ) -> Self {
-        Self { guard, routing, bodies: Arc::default(), requests, modern, legacy }
+        let legacy = Arc::new(legacy);
+        let events = EventClients::new(Arc::clone(&legacy));
+        Self { guard, routing, bodies: Arc::default(), requests, modern, legacy, events }
     }
 
     /// Of every request, before anything else: guard, authentication. The answer to one that is refused.
@@ -101,7 +105,7 @@ impl Pipeline {
         };
         let in_flight = self.requests.begin();
         let id = if let Message::Request(request) = &message { Some(request.id.clone()) } else { None };
-        let answered = self.legacy.take_posted(&context, stream, (message, in_flight)).await;
+        let answered = self.events.take_posted(&context, stream, (message, in_flight)).await;
         answered.unwrap_or_else(|| too_late(id, Era::Legacy))
     }
 
@@ -121,8 +125,13 @@ impl Pipeline {
     }
 
     /// The handler of what belongs to a session but is no message.
-    pub(super) const fn legacy(&self) -> &Legacy {
+    pub(super) fn legacy(&self) -> &Legacy {
         &self.legacy
+    }
+
+    /// What serves clients of HTTP+SSE.
+    pub(super) const fn events(&self) -> &EventClients {
+        &self.events
     }
 }
 

@@ -171,7 +171,7 @@ async fn sse_all(
     if !handlers.routing.current().server.legacy_sse {
         return no_events();
     }
-    handlers.pipeline.legacy().open_events(&context, &headers).await
+    handlers.pipeline.events().open(&context, &headers).await
 }
 
 /// `GET /sse/NAME`.
@@ -186,7 +186,7 @@ async fn sse_one(
     }
     let context = context.at(name);
     match handlers.routing.view(context.endpoint()) {
-        Some(_) => handlers.pipeline.legacy().open_events(&context, &headers).await,
+        Some(_) => handlers.pipeline.events().open(&context, &headers).await,
         None => answer::unknown(context.endpoint()),
     }
 }

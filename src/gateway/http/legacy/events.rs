@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use axum::response::{IntoResponse as _, Response};
 use futures_util::stream::{self, StreamExt as _};
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -28,9 +28,17 @@ use crate::gateway::relay::{Message, code, method};
 use crate::gateway::requests::InFlight;
 use crate::gateway::session::{Channel, Listening, Place, Session};
 
+/// Serves such clients.
+pub(crate) struct EventClients {
+    /// Handles their sessions.
+    legacy: Arc<Legacy>,
+    /// Streams on which none has begun.
+    openings: Arc<Openings>,
+}
+
 /// Streams whose clients have not begun a session yet, by identifier.
 #[derive(Debug, Default)]
-pub(super) struct Openings(Mutex<HashMap<String, Opening>>);
+struct Openings(Mutex<HashMap<String, Opening>>);
 
 /// One of them.
 #[derive(Debug)]
@@ -124,17 +132,22 @@ fn address(id: &str) -> String {
     format!("/message?sessionId={id}")
 }
 
-impl Legacy {
+impl EventClients {
+    /// With the handler of their sessions.
+    pub(crate) fn new(legacy: Arc<Legacy>) -> Self {
+        Self { legacy, openings: Arc::default() }
+    }
+
     /// `GET /sse`: opens the stream of a session that is to begin, or goes on with one.
-    pub(crate) async fn open_events(&self, context: &RequestContext, headers: &HeaderMap) -> Response {
-        let end = StreamEnd::new(self.draining(), context.cutoff());
+    pub(crate) async fn open(&self, context: &RequestContext, headers: &HeaderMap) -> Response {
+        let end = StreamEnd::new(self.legacy.draining(), context.cutoff());
         let last = headers.get(LAST_EVENT).and_then(|id| id.to_str().ok()).and_then(|id| id.split_once('-'));
         if let Some((id, place)) = last
-            && let Some(session) = self.sessions().find(id).await
+            && let Some(session) = self.legacy.sessions().find(id).await
             && session.endpoint() == context.endpoint()
         {
-            let Some(listening) = session.listening_within(self.limits().share()) else {
-                return self.too_many_streams(&session);
+            let Some(listening) = session.listening_within(self.legacy.limits().share()) else {
+                return self.legacy.too_many_streams(&session);
             };
             let after = place.parse().ok();
             if let Some(stream) = Stream::open((session, listening), end, after) {
@@ -148,9 +161,9 @@ impl Legacy {
         };
         let (begun, session) = oneshot::channel();
         let opening = Opening { endpoint: context.endpoint().clone(), begun };
-        self.openings().0.lock().insert(id.clone(), opening);
-        let forgets = Forgets(Arc::clone(self.openings()), id.clone());
-        let patience = self.patience();
+        self.openings.0.lock().insert(id.clone(), opening);
+        let forgets = Forgets(Arc::clone(&self.openings), id.clone());
+        let patience = self.legacy.patience();
         let first = Item::named("endpoint", &address(&id), &id);
         let rest = stream::once(begins((session, forgets), end, patience))
             .flat_map(|stream| stream::iter(stream).flat_map(|stream| stream::unfold(stream, Stream::next)));
@@ -170,18 +183,18 @@ impl Legacy {
         if let Message::Request(request) = &message
             && request.method == method::INITIALIZE
         {
-            let opening = self.openings().0.lock().remove(id);
+            let opening = self.openings.0.lock().remove(id);
             let Some(Opening { endpoint, begun }) = opening else { return Some(refused(&nobody())) };
             let place = (endpoint, Some(id.to_owned()));
-            let greeted = cutoff.before(self.begin(context, place, request)).await?;
+            let greeted = cutoff.before(self.legacy.begin(context, place, request)).await?;
             let (session, answer) = match greeted {
                 Ok(greeted) => greeted,
                 Err(fault) => return Some(refused(&fault)),
             };
-            let listening = session.listening_within(self.limits().share());
+            let listening = session.listening_within(self.legacy.limits().share());
             let (Some(listening), Some(channel)) = (listening, session.channel()) else {
-                let response = self.too_many_streams(&session);
-                self.sessions().end(session.id()).await;
+                let response = self.legacy.too_many_streams(&session);
+                self.legacy.sessions().end(session.id()).await;
                 return Some(response);
             };
             channel.writer().put(answer).await;
@@ -189,28 +202,18 @@ impl Legacy {
             let _ = begun.send((Arc::clone(&session), listening));
             return Some(accepted());
         }
-        let found = cutoff.before(self.sessions().find(id)).await?;
+        let found = cutoff.before(self.legacy.sessions().find(id)).await?;
         let Some(session) = found.filter(|session| session.channel().is_some()) else {
             return Some(refused(&nobody()));
         };
         session.touch();
         let Message::Request(request) = message else {
-            return cutoff.before(self.take(&session, message)).await;
+            return cutoff.before(self.legacy.take(&session, message)).await;
         };
-        Some(match self.carry_out(&session, request, (cutoff.clone(), in_flight)) {
+        Some(match self.legacy.carry_out(&session, request, (cutoff.clone(), in_flight)) {
             Ok(()) => accepted(),
             Err(fault) => refused(&fault),
         })
-    }
-
-    /// The answer to a client that attends too many sessions.
-    pub(super) fn too_many_streams(&self, session: &Session) -> Response {
-        if self.log_limit().admits("stream refused", session.client_key()) {
-            let client = session.client_key();
-            tracing::info!(%client, "a stream is refused: its client has streams in half of all sessions");
-        }
-        let message = "your streams are in half of the sessions that `max_sessions` in [server] allows\n";
-        (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "5")], message).into_response()
     }
 }
 

@@ -6,4 +6,5 @@ mod input;
 mod session;
 mod stream;
 
+pub(crate) use events::EventClients;
 pub(crate) use session::Legacy;

@@ -6,11 +6,10 @@ use std::time::Duration;
 use axum::response::{IntoResponse as _, Response};
 use fieldwork::Fieldwork;
 use futures_util::future::join_all;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use scopeguard::ScopeGuard;
 use tokio_util::sync::CancellationToken;
 
-use super::events::Openings;
 use super::{call, stream};
 use crate::gateway::catalog::{EndpointView, RoutingHandle, soon};
 use crate::gateway::client_log_limit::ClientLogLimit;
@@ -43,13 +42,9 @@ pub(crate) struct Legacy {
     routing: Arc<RoutingHandle>,
     /// The way to the process before or after this one.
     peer: Arc<PeerLink>,
-    /// Event streams of clients that have not begun a session.
-    #[field(get(deref = false))]
-    openings: Arc<Openings>,
     /// Whose tasks are whose.
     owners: Arc<TaskOwners>,
     /// What is logged about clients.
-    #[field(get(deref = false))]
     log_limit: Arc<ClientLogLimit>,
     /// Cancelled when the drain begins.
     #[field(get)]
@@ -64,7 +59,7 @@ impl Legacy {
         log_limit: Arc<ClientLogLimit>,
         draining: CancellationToken,
     ) -> Self {
-        Self { sessions, routing, peer, openings: Arc::default(), owners, log_limit, draining }
+        Self { sessions, routing, peer, owners, log_limit, draining }
     }
 
     /// How long a client may take for what it has begun.
@@ -166,6 +161,16 @@ impl Legacy {
         };
         let end = StreamEnd::new(&self.draining, context.cutoff());
         stream::own(session, listening, end, last.map(|last| last.place))
+    }
+
+    /// The answer to a client that attends too many sessions.
+    pub(super) fn too_many_streams(&self, session: &Session) -> Response {
+        if self.log_limit.admits("stream refused", session.client_key()) {
+            let client = session.client_key();
+            tracing::info!(%client, "a stream is refused: its client has streams in half of all sessions");
+        }
+        let message = "your streams are in half of the sessions that `max_sessions` in [server] allows\n";
+        (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "5")], message).into_response()
     }
 
     /// `DELETE`: the client ends its session.
