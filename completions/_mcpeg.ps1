@@ -56,6 +56,7 @@ Register-ArgumentCompleter -Native -CommandName 'mcpeg' -ScriptBlock {
             [CompletionResult]::new('--plan', '--plan', [CompletionResultType]::ParameterName, 'Print the plan for people or for programs, and change nothing')
             [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Install this file as the configuration')
             [CompletionResult]::new('--listen', '--listen', [CompletionResultType]::ParameterName, 'Have the default configuration listen here: HOST:PORT on loopback or unix:/PATH; may be repeated')
+            [CompletionResult]::new('--log-rotation', '--log-rotation', [CompletionResultType]::ParameterName, 'Who rotates the log: own is mcpeg (the default); logrotate is logrotate(8), by a file in /etc/logrotate.d')
             [CompletionResult]::new('--user', '--user', [CompletionResultType]::ParameterName, 'Run the service under this account, which is made if it is missing (default: mcpeg)')
             [CompletionResult]::new('--group', '--group', [CompletionResultType]::ParameterName, 'Run the service under this group, which is made if it is missing (default: that of the account)')
             [CompletionResult]::new('--prefix', '--prefix', [CompletionResultType]::ParameterName, 'Put program, manual and completions below this directory (default: /usr/local)')

@@ -52,6 +52,7 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
             cand --plan 'Print the plan for people or for programs, and change nothing'
             cand --config 'Install this file as the configuration'
             cand --listen 'Have the default configuration listen here: HOST:PORT on loopback or unix:/PATH; may be repeated'
+            cand --log-rotation 'Who rotates the log: own is mcpeg (the default); logrotate is logrotate(8), by a file in /etc/logrotate.d'
             cand --user 'Run the service under this account, which is made if it is missing (default: mcpeg)'
             cand --group 'Run the service under this group, which is made if it is missing (default: that of the account)'
             cand --prefix 'Put program, manual and completions below this directory (default: /usr/local)'

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::config::{Overrides, Source};
-use crate::install::{Asked, Profile};
+use crate::install::{Asked, LogRotation, Profile};
 
 /// Printed below `mcpeg --help`.
 const EXAMPLES: &str = "Examples:
@@ -278,6 +278,11 @@ pub struct InstallArgs {
     /// Have the default configuration listen here: HOST:PORT on loopback or unix:/PATH; may be repeated.
     #[arg(long, value_name = "ADDR", value_delimiter = ',')]
     pub listen: Vec<String>,
+    /// Who rotates the log: own is mcpeg (the default); logrotate is logrotate(8), by a file in /etc/logrotate.d.
+    ///
+    /// With logrotate, the new configuration has rotate = "external" in [log]. An edited configuration must say so before.
+    #[arg(long, value_name = "WHO", value_enum, hide_possible_values = true)]
+    pub log_rotation: Option<RotationName>,
     /// Run the service under this account, which is made if it is missing (default: mcpeg).
     #[arg(long, value_name = "NAME", value_hint = ValueHint::Username)]
     pub user: Option<String>,
@@ -331,6 +336,15 @@ pub enum ProfileName {
     Production,
     /// A service of the calling user.
     Development,
+}
+
+/// Who rotates the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RotationName {
+    /// mcpeg itself.
+    Own,
+    /// logrotate(8).
+    Logrotate,
 }
 
 /// `mcpeg uninstall`.
@@ -479,6 +493,10 @@ impl InstallArgs {
             group: self.group.clone(),
             listen: self.listen.clone(),
             no_enable: self.no_enable,
+            log_rotation: self.log_rotation.map(|name| match name {
+                RotationName::Own => LogRotation::Own,
+                RotationName::Logrotate => LogRotation::Logrotate,
+            }),
             adopt: self.adopt,
             ..self.place.asked()
         }

@@ -4,13 +4,15 @@ use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::path::Path;
 
+use super::choices::LogRotation;
 use super::error::Error;
 use super::layout::Layout;
 use super::receipt::State;
 use super::sandbox::Sandbox;
 use super::shadow::{self, Shadow};
 use super::target::Target;
-use crate::config::ListenAddr;
+use crate::config::{self, ListenAddr};
+use crate::program;
 use crate::sys::holder;
 use crate::systemd::Manager;
 
@@ -135,6 +137,30 @@ fn writable(target: &Target) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Refuses to change who rotates the log where the configuration, which stays as it is, says something else, and where there is
+/// no logrotate(8).
+///
+/// # Errors
+/// [`Error::Rotation`], [`Error::NoLogrotate`].
+pub(super) fn rotated(target: &Target, stays: Option<&config::Log>) -> Result<(), Error> {
+    let (chosen, layout) = (target.choices().log_rotation(), target.layout());
+    let before = target.receipt().map(|receipt| receipt.choices().log_rotation()).unwrap_or_default();
+    if chosen == before {
+        return Ok(());
+    }
+    let external = chosen == LogRotation::Logrotate;
+    if external && target.tree().is_host() && program::find("logrotate").is_none() {
+        return Err(Error::NoLogrotate);
+    }
+    match (stays, &layout.logrotate) {
+        (Some(log), Some(path)) if log.rotation.external != external => {
+            let (file, path) = (layout.configuration.clone(), path.clone());
+            Err(Error::Rotation { file, path, external })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Refuses listeners that somebody else has, before anything is touched. Those that this process may not try, such as

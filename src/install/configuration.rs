@@ -69,6 +69,7 @@ pub(super) fn needs(target: &Target, asked: Option<&Path>) -> Needs {
         Ok(config) => {
             let mut needs = Needs::of(&config);
             let defaults = asked.is_none() && (unedited || !installed.exists());
+            needs.log = Some(config.log).filter(|_| !defaults);
             if defaults && !target.choices().listen().is_empty() {
                 needs.listen = target.choices().listen().iter().filter_map(|one| one.parse().ok()).collect();
             }
@@ -77,7 +78,8 @@ pub(super) fn needs(target: &Target, asked: Option<&Path>) -> Needs {
         // Only root can look; what was found when root last looked is the best guess. A configuration that is wrong is
         // refused elsewhere if the service is to be started with it.
         Err(_) => {
-            Needs { listen: Vec::new(), confinement: earlier.and_then(Receipt::confinement).unwrap_or(WIDE) }
+            let confinement = earlier.and_then(Receipt::confinement).unwrap_or(WIDE);
+            Needs { listen: Vec::new(), confinement, log: None }
         }
     }
 }
@@ -92,6 +94,8 @@ pub(super) struct Needs {
     listen: Vec<ListenAddr>,
     /// How far it can be confined.
     confinement: Confinement,
+    /// The log of a configuration that stays as it is or is installed from a file, as far as it can be told.
+    log: Option<config::Log>,
 }
 
 impl Needs {
@@ -103,6 +107,11 @@ impl Needs {
     /// How far it can be confined.
     pub(super) fn confinement(&self) -> Confinement {
         self.confinement
+    }
+
+    /// The log of a configuration that the default does not replace, as far as it can be told.
+    pub(super) fn log(&self) -> Option<&config::Log> {
+        self.log.as_ref()
     }
 
     /// Those of a configuration.
@@ -121,6 +130,6 @@ impl Needs {
         };
         let loopback = config.server.listen.iter().all(ListenAddr::is_local)
             && config.upstreams.iter().all(|upstream| is_near(&upstream.transport));
-        Self { listen: config.server.listen.clone(), confinement: Confinement { children, loopback } }
+        Self { listen: config.server.listen.clone(), confinement: Confinement { children, loopback }, log: None }
     }
 }

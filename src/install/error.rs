@@ -81,6 +81,23 @@ pub enum Error {
         /// What hides it, and what to do instead.
         why: String,
     },
+    /// The configuration, which stays as it is, says something else than what was chosen about who rotates the log.
+    #[error(
+        "the configuration `{}`, which stays as it is, has {} rotate the log",
+        .file.display(),
+        if *.external { "mcpeg" } else { "logrotate" }
+    )]
+    Rotation {
+        /// The configuration.
+        file: PathBuf,
+        /// What logrotate(8) reads.
+        path: PathBuf,
+        /// Whether logrotate(8) was chosen.
+        external: bool,
+    },
+    /// logrotate(8) was chosen, and is not there.
+    #[error("logrotate is not installed, so that nobody would rotate the log")]
+    NoLogrotate,
     /// The first step failed.
     #[error("nothing was changed")]
     Unchanged(#[source] Box<Self>),
@@ -236,10 +253,11 @@ impl ToExit for Error {
             | Self::NewerReceipt { .. }
             | Self::StrangePath(_)
             | Self::Hidden { .. }
+            | Self::Rotation { .. }
             | Self::OpenListener(_) => Exit::Config,
             Self::Configuration(error) => error.to_exit(),
             Self::Program(error) => error.to_exit(),
-            Self::NoAccount(_) | Self::PortInUse { .. } => Exit::Os,
+            Self::NoAccount(_) | Self::PortInUse { .. } | Self::NoLogrotate => Exit::Os,
             Self::Service { .. } | Self::Turn { .. } => Exit::ServiceFailed,
             Self::RolledBack { source, .. }
             | Self::NotRolledBack { source, .. }
@@ -258,6 +276,16 @@ impl ToExit for Error {
                  `mcpeg uninstall` gives the service to the package, `mcpeg install --adopt` keeps it"
             ),
             Self::Foreign { .. } => "move it away, then run the command again".to_owned(),
+            Self::Rotation { file, external: true, .. } => format!(
+                "write rotate = \"external\" into [log] of {}, run `mcpeg --reload`, then run the command again",
+                file.display()
+            ),
+            Self::Rotation { file, path, external: false } => format!(
+                "take rotate = \"external\" out of [log] of {} and remove {}, then run the command again",
+                file.display(),
+                path.display()
+            ),
+            Self::NoLogrotate => "install logrotate first, or leave --log-rotation out".to_owned(),
             Self::Root => "run it as the user whose service it is to be, without sudo".to_owned(),
             Self::Differs { .. } => "uninstall with --purge first, or install another --instance".to_owned(),
             Self::OpenListener(_) => {

@@ -52,6 +52,8 @@ pub struct Layout {
     pub sysusers: Option<PathBuf>,
     /// Modes of the configuration, tmpfiles.d(5); a user's service has none.
     pub tmpfiles: Option<PathBuf>,
+    /// What logrotate(8) reads where it rotates the log; a user's service has none.
+    pub logrotate: Option<PathBuf>,
     /// The directory of the configuration.
     pub configuration_directory: PathBuf,
     /// The configuration file.
@@ -141,6 +143,7 @@ impl Layout {
             watcher: None,
             sysusers: Some(system("sysusers.d", &format!("{name}.conf"))),
             tmpfiles: Some(system("tmpfiles.d", &format!("{name}.conf"))),
+            logrotate: Some(at("/etc/logrotate.d", name)),
             home: Some(at("/var/lib", name).join("home")),
             logs: Some(at("/var/log", name)),
             cache: Some(at("/var/cache", name)),
@@ -199,6 +202,7 @@ impl Layout {
             watcher: None,
             sysusers: None,
             tmpfiles: None,
+            logrotate: None,
             configuration: configuration.join("mcpeg.toml"),
             configuration_new: configuration.join("mcpeg.toml.new"),
             drop_ins: configuration.join("conf.d"),
@@ -275,7 +279,8 @@ impl Layout {
     /// The files that an installation writes, beside the receipt.
     pub(super) fn files(&self) -> Vec<&Path> {
         let own = [&self.unit_file, &self.configuration, &self.configuration_new];
-        let optional = self.sysusers.iter().chain(&self.tmpfiles).chain(self.watcher.iter().flatten());
+        let optional = [&self.sysusers, &self.tmpfiles, &self.logrotate].into_iter().flatten();
+        let optional = optional.chain(self.watcher.iter().flatten());
         let all = own.into_iter().chain(optional).map(PathBuf::as_path);
         all.chain(self.shared()).collect()
     }

@@ -38,7 +38,7 @@ mod verify;
 pub use apply::carry_out;
 pub use assets::{Units, render_units};
 pub use checks::ends_with_the_session;
-pub use choices::{Asked, Profile};
+pub use choices::{Asked, LogRotation, Profile};
 pub use error::Error;
 pub use layout::{LOCAL_PROGRAM, Layout, PACKAGED_PROGRAM};
 pub use plan::{InstallOptions, Plan};

@@ -85,7 +85,8 @@ impl Plan {
         if options.start {
             checks::reachable(target, needs.listen())?;
         }
-        let units = assets::render(layout, target.choices().listen(), needs.confinement())?;
+        checks::rotated(target, needs.log())?;
+        let units = assets::render(layout, target.choices(), needs.confinement())?;
         let default_configuration = text(units.configuration.clone()).digest()?;
         let shadow = shadow::find(target.tree(), layout)?;
         let (steps, directories) = (Vec::new(), BTreeSet::new());
@@ -141,6 +142,13 @@ impl Planner<'_> {
             self.directory(directory, Rights::new(0o750, Owner::Service))?;
         }
         self.steps.extend(step::configuration::plan(self.target, asked, text(units.configuration))?);
+        if let Some(path) = &layout.logrotate {
+            let step = step::logrotate::plan(self.target, path, units.logrotate)?;
+            if step.is_some() {
+                self.directories_above(path)?;
+            }
+            self.steps.extend(step);
+        }
         if let Some(tmpfiles) = &layout.tmpfiles {
             self.file(tmpfiles, text(units.tmpfiles), root(0o644))?;
         }

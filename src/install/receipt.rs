@@ -19,7 +19,7 @@ use super::privileged::{Digest, Emptied, Tree, files, removal};
 use crate::render::Confinement;
 
 /// The version of the format that this program writes.
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 /// The name under which the receipt's directory is made and unmade.
 const UNFINISHED: &str = ".mcpeg-receipt";
 /// The receipt's directory is for root to write and for all to read.
@@ -211,7 +211,7 @@ impl Receipt {
             return Err(Error::NewerReceipt { path, found: version, known: VERSION });
         }
         // Version 1 is version 2 without the digest of the default configuration; version 2 is version 3 without choices,
-        // which is version 4 without masks.
+        // which is version 4 without masks, which is version 5 without a choice of who rotates the log.
         Ok(Some(Self { version: VERSION, ..serde_json::from_str(&text).map_err(wrong)? }))
     }
 

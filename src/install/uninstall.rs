@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
+use super::choices::{Choices, LogRotation};
 use super::error::Error;
 use super::layout::{Layout, PACKAGED_PROGRAM};
 use super::ownership::{self, Act, Verdict};
-use super::privileged::{Emptied, exec, files, removal};
+use super::privileged::{Access, Emptied, exec, files, removal};
 use super::receipt::{self, Entry, Receipt, State};
 use super::target::Target;
-use super::{recovery, service, situation};
+use super::{assets, recovery, service, situation};
 
 /// Why a mount point stays.
 const MOUNT_POINT: &str = "it is a mount point; what was in it is removed";
@@ -63,6 +64,8 @@ pub enum Removal {
     Reenable,
     /// Has the package's program take the place of the running one.
     HandOver,
+    /// Has logrotate(8) tell the package's program that it has rotated the log.
+    Rotation(PathBuf),
     /// Removes the receipt alone: what lies beside it is the package's.
     Release,
 }
@@ -96,6 +99,7 @@ impl Removal {
             Self::Receipt | Self::Release => format!("- {}", layout.receipt.display()),
             Self::Mask => format!("> {systemctl} mask {}", layout.unit),
             Self::Reenable => format!("> {systemctl} reenable {}", layout.unit),
+            Self::Rotation(path) => format!("~ {}, for the package's program", path.display()),
             Self::HandOver => format!("> {systemctl} restart {}, without losing a request", layout.unit),
         }
     }
@@ -164,6 +168,12 @@ impl RemovalPlan {
         let configurations = [&layout.configuration, &layout.configuration_new];
         for entry in receipt.entries().iter().rev() {
             match entry.path() {
+                // The configuration, which stays, leaves the log to it.
+                Some(path) if Some(path) == layout.logrotate.as_deref() => {
+                    if target.choices().log_rotation() == LogRotation::Logrotate {
+                        plan.acts.push(Removal::Rotation(path.to_owned()));
+                    }
+                }
                 Some(path) if configurations.iter().all(|own| *own != path) => {
                     plan.entry(target, entry, options)?;
                 }
@@ -398,6 +408,11 @@ fn remove(target: &Target, act: &Removal, receipt: &Receipt, kept: &mut Vec<Kept
                 kept.push(Kept { what: target.layout().unit.clone(), why: "it is masked", failed: false });
             }
             Ok(())
+        }
+        Removal::Rotation(path) => {
+            let layout = Layout { program: PACKAGED_PROGRAM.into(), ..target.layout().clone() };
+            let text = assets::logrotate(&layout, &Choices::default_of(&layout.name))?;
+            files::overwrite(target.tree(), path, text.as_bytes(), Access::new(0o644, 0, 0))
         }
         Removal::HandOver => hand_over(target, kept),
         Removal::Release => removal::remove_file(target.tree(), &target.layout().receipt),

@@ -130,6 +130,88 @@ fn listener_is_written_into_the_default_configuration_and_remembered() {
     refused(&scratch, &["install", "--listen", "nonsense"], 64, "--listen nonsense");
 }
 
+/// What logrotate(8) reads below a root.
+const LOGROTATE: &str = "etc/logrotate.d/mcpeg";
+/// The line by which the configuration leaves the log to it.
+const EXTERNAL: &str = "\nrotate = \"external\"\n";
+
+#[test]
+#[ignore = "needs root: changes owners"]
+fn logrotate_gets_its_file_where_it_was_chosen_and_nowhere_else() {
+    let scratch = Scratch::new();
+    let before = scratch.picture();
+    scratch.ok(&["install"]);
+    let plain = scratch.picture();
+    assert!(!scratch.at(LOGROTATE).exists() && !read(&scratch, "etc/mcpeg/mcpeg.toml").contains(EXTERNAL));
+    let said = scratch.ok(&["install", "--log-rotation", "logrotate"]);
+    assert!(said.contains("+ /etc/logrotate.d/mcpeg (0644 root:root)"), "{said}");
+    assert!(read(&scratch, "etc/mcpeg/mcpeg.toml").contains(EXTERNAL));
+    let text = read(&scratch, LOGROTATE);
+    assert!(text.contains("/var/log/mcpeg/mcpeg.log {") && text.contains("/usr/local/bin/mcpeg --log-rotate 2>&1"));
+
+    // The choice holds for later commands and outlives the loss of the receipt; drift is seen and mended.
+    refused(&scratch, &["install", "--check"], 0, "nothing has drifted");
+    std::fs::remove_file(scratch.at("var/lib/mcpeg/install.json")).unwrap();
+    refused(&scratch, &["install", "--check"], 0, "nothing has drifted");
+    scratch.ok(&["install"]);
+    scratch.put(LOGROTATE, "#\n");
+    refused(&scratch, &["install", "--check"], 1, "~ /etc/logrotate.d/mcpeg");
+    std::fs::remove_file(scratch.at(LOGROTATE)).unwrap();
+    refused(&scratch, &["install", "--check"], 1, "+ /etc/logrotate.d/mcpeg");
+    scratch.ok(&["install"]);
+    assert_eq!(read(&scratch, LOGROTATE), text);
+
+    let said = scratch.ok(&["install", "--log-rotation", "own"]);
+    assert!(said.contains("- /etc/logrotate.d/mcpeg"), "{said}");
+    assert!(!scratch.at(LOGROTATE).exists() && !read(&scratch, "etc/mcpeg/mcpeg.toml").contains(EXTERNAL));
+    let differs = |path: &std::path::Path| path.starts_with("etc/logrotate.d") || path.ends_with("install.json");
+    let here: Vec<_> = scratch.picture().into_iter().filter(|(path, _)| !differs(path)).collect();
+    let there: Vec<_> = plain.into_iter().filter(|(path, _)| !differs(path)).collect();
+    assert_eq!(here, there);
+    scratch.ok(&["install", "--log-rotation", "logrotate"]);
+    scratch.ok(&["uninstall", "--purge"]);
+    assert_same(&before, &scratch.picture(), "after purge");
+}
+
+#[test]
+#[ignore = "needs root: changes owners"]
+fn logrotate_of_an_instance_tells_that_instance() {
+    let scratch = Scratch::new();
+    let before = scratch.picture();
+    scratch.ok(&["install", "--instance", "two", "--log-rotation", "logrotate"]);
+    let text = read(&scratch, "etc/logrotate.d/mcpeg-two");
+    assert!(text.contains("/var/log/mcpeg-two/mcpeg.log {"), "{text}");
+    assert!(text.contains("--log-rotate --pid-file /run/mcpeg-two/mcpeg.pid"), "{text}");
+    scratch.ok(&["uninstall", "--instance", "two", "--purge"]);
+    assert_same(&before, &scratch.picture(), "after purge");
+}
+
+#[test]
+#[ignore = "needs root: changes owners"]
+fn edited_configuration_and_choice_never_have_two_or_nobody_rotate() {
+    let scratch = Scratch::new();
+    let log = "[log]\nfile = \"/var/log/mcpeg/mcpeg.log\"\n";
+    let external = format!("{log}rotate = \"external\"\n");
+    let configuration = "etc/mcpeg/mcpeg.toml";
+    scratch.ok(&["install"]);
+    scratch.put(configuration, log);
+    let to_logrotate = ["install", "--log-rotation", "logrotate"];
+    refused(&scratch, &to_logrotate, 78, "write rotate = \"external\" into [log] of /etc/mcpeg/mcpeg.toml");
+    scratch.put(configuration, &external);
+    assert!(scratch.ok(&to_logrotate).contains("+ /etc/logrotate.d/mcpeg"));
+    let to_own = ["install", "--log-rotation", "own"];
+    refused(&scratch, &to_own, 78, "take rotate = \"external\" out of [log] of /etc/mcpeg/mcpeg.toml and remove");
+    scratch.put(configuration, log);
+    scratch.ok(&to_own);
+    assert!(!scratch.at(LOGROTATE).exists());
+    assert_eq!(read(&scratch, configuration), log);
+    // Somebody else's file is in nobody's way unless ours shall be there.
+    scratch.put(LOGROTATE, "/var/log/other.log {\n}\n");
+    assert!(!scratch.ok(&["install"]).contains("/etc/logrotate.d/mcpeg (0644"));
+    scratch.put(configuration, &external);
+    refused(&scratch, &to_logrotate, 11, "is in the way");
+}
+
 #[test]
 #[ignore = "needs root: changes owners"]
 fn no_enable_is_remembered() {

@@ -20,5 +20,6 @@ mod manage;
 mod places;
 mod reconcile;
 mod reload;
+mod rotation;
 mod upgrade;
 mod upstreams;

@@ -8,7 +8,7 @@ use crate::exit::Exit;
 use crate::install::{self, Layout, Plan, Target};
 
 /// What the marks before the lines of a plan mean.
-const LEGEND: &str = "(+ make, ~ change, > run, = leave as it is)";
+const LEGEND: &str = "(+ make, ~ change, - take away, > run, = leave as it is)";
 
 /// Prints the plan without what is not worth a line.
 pub(super) fn print(target: &Target, plan: &Plan) -> Exit {

@@ -31,13 +31,13 @@ pub(in crate::install) enum Beside {
 }
 
 impl Beside {
-    /// The companion's name: hidden, and with an ending that no reader of such a directory takes for its own.
+    /// The companion's name: hidden, and with an ending that no reader of such a directory takes for its own, logrotate(8) included.
     fn name(self, name: &OsStr) -> OsString {
         let mut beside = OsString::from(".");
         beside.push(name);
         beside.push(match self {
-            Self::New => ".mcpeg-new",
-            Self::Old => ".mcpeg-old",
+            Self::New => ".mcpeg-new~",
+            Self::Old => ".mcpeg-old~",
         });
         beside
     }

@@ -13,6 +13,7 @@ pub(super) mod contexts;
 pub(super) mod daemon_reload;
 pub(super) mod directory;
 pub(super) mod file;
+pub(super) mod logrotate;
 pub(super) mod probe;
 pub(super) mod rights;
 pub(super) mod service;
