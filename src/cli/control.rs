@@ -14,7 +14,8 @@ use crate::program;
 use crate::serve::{self, Mode, Options, Outcome};
 use crate::sys::net::Address;
 use crate::sys::user::is_root;
-use crate::systemd::{Obstacle, Properties};
+use crate::systemd::{self, Obstacle, Properties};
+use crate::{config, install};
 
 use super::definition::{Common, Start};
 use super::report;
@@ -99,8 +100,58 @@ pub(super) fn daemon(common: &Common, how: &Start, limit: Option<Duration>) -> E
     start(common, how, Mode::Daemon(limit.unwrap_or(START_TIMEOUT)))
 }
 
+/// Root is about to start by hand what a unit starts.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{unit} starts this configuration; root would leave log, lock and pid file behind that the service cannot use"
+)]
+struct ByHand {
+    /// The unit's name.
+    unit: String,
+    /// What to run instead.
+    line: String,
+}
+
+impl ToExit for ByHand {
+    fn to_exit(&self) -> Exit {
+        Exit::Usage
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(format!(
+            "`{}` starts it; a gateway beside it needs another --config, or --pid-file and --log-file of its own; \
+             --outside-systemd starts it all the same",
+            self.line
+        ))
+    }
+}
+
+/// Refuses root who starts by hand what an installed unit starts as another user.
+fn check_by_hand(common: &Common, how: &Start) -> Result<(), ByHand> {
+    // A supervisor of another kind, or a unit of its own, is not a hand.
+    if !is_root() || how.outside_systemd || how.user.is_some() || systemd::own_unit().is_some() {
+        return Ok(());
+    }
+    // Nothing of the service's is touched.
+    if common.pid_file.is_some() && (common.log_file.is_some() || common.dev) {
+        return Ok(());
+    }
+    let file = common.config.clone().unwrap_or_else(config::default_path);
+    let Some(unit) = std::path::absolute(file).ok().and_then(|file| install::service_with(&file)) else {
+        return Ok(());
+    };
+    let Some(told) = unit.told("LoadState,User") else { return Ok(()) };
+    if !told.is_loaded() || matches!(told.get("User"), "" | "root") {
+        return Ok(());
+    }
+    Err(ByHand { unit: unit.name().to_owned(), line: unit.line("start") })
+}
+
 /// Serves, and prints what there is to say.
 fn start(common: &Common, how: &Start, mode: Mode) -> Exit {
+    if let Err(error) = check_by_hand(common, how) {
+        return report::error(&error);
+    }
     let shown = matches!(mode, Mode::Foreground(_)) && (common.dev || std::io::stdout().is_terminal());
     let welcome: Option<fn(&[Address])> = shown.then_some(welcome);
     let user = how.user.clone().map(|user| (user, how.group.clone()));

@@ -183,6 +183,12 @@ pub struct Start {
     /// The group of that user (default: its own).
     #[arg(long, value_name = "NAME", requires = "user", conflicts_with_all = NOT_A_START)]
     pub group: Option<String>,
+    /// Start as root beside a systemd unit what that unit starts.
+    ///
+    /// Without this option, root does not start a gateway with the configuration of an installed service: its log, lock and
+    /// pid file would be root's, and the service could not start any more. `systemctl start` is the way.
+    #[arg(long, conflicts_with_all = NOT_A_START)]
+    pub outside_systemd: bool,
     /// Write a newline to this open descriptor when the gateway serves, and close it.
     ///
     /// For supervisors that wait at a pipe, such as s6 (notification-fd) and dinit (ready-notification = pipefd:N). If

@@ -11,7 +11,8 @@ use super::reader::{Reader, Value};
 /// Where an installed logrotate(8) would be told about our log.
 const LOGROTATE: &str = "/etc/logrotate.d";
 /// Ends of names that it passes over there; the list of logrotate(8), `tabooext`, is longer.
-const PASSED_OVER: [&str; 8] = ["~", ",v", ".bak", ".disabled", ".dpkg-old", ".dpkg-dist", ".rpmsave", ".swp"];
+const PASSED_OVER: [&str; 8] =
+    ["~", ",v", ".bak", ".disabled", ".dpkg-old", ".dpkg-dist", ".rpmsave", ".swp"];
 
 /// A time of the day, or of the week, in the zone of the machine.
 pub(super) const TIME: Kind<At> = Kind::new("a string", at);
@@ -162,9 +163,8 @@ pub(super) fn refuse_logrotate(file: &Path, place: impl FnOnce() -> Place, probl
 fn rotator(directory: &Path, file: &Path) -> Option<PathBuf> {
     let entries = std::fs::read_dir(directory).ok()?;
     let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    let passed_over = |path: &PathBuf| {
-        path.to_str().is_none_or(|name| PASSED_OVER.iter().any(|end| name.ends_with(end)))
-    };
+    let passed_over =
+        |path: &PathBuf| path.to_str().is_none_or(|name| PASSED_OVER.iter().any(|end| name.ends_with(end)));
     paths.retain(|path| !passed_over(path) && path.is_file());
     paths.sort();
     paths.into_iter().find(|path| covers(&std::fs::read_to_string(path).unwrap_or_default(), file))
@@ -208,7 +208,9 @@ mod tests {
     fn any_file_of_logrotate_may_be_about_the_log_but_backups() {
         let directory = tempfile::tempdir().unwrap();
         let log = Path::new("/var/log/mcpeg-two/mcpeg.log");
-        for (name, counts) in [("mcpeg-two", true), ("site.conf", true), ("mcpeg.dpkg-old", false), ("mcpeg~", false)] {
+        for (name, counts) in
+            [("mcpeg-two", true), ("site.conf", true), ("mcpeg.dpkg-old", false), ("mcpeg~", false)]
+        {
             let path = directory.path().join(name);
             std::fs::write(&path, "/var/log/mcpeg-two/*.log {\n}\n").unwrap();
             assert_eq!(rotator(directory.path(), log), counts.then(|| path.clone()), "{name}");

@@ -13,7 +13,7 @@ pub struct Source {
 }
 
 /// What the command line says instead of the file.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overrides {
     /// Replaces `listen` if not empty.
     pub listen: Vec<String>,

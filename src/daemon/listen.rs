@@ -20,6 +20,7 @@ use crate::exit::{Exit, ToExit};
 use crate::handover::{Outline, SocketFile};
 use crate::sys::fd;
 use crate::sys::fs::{self as files, Directory, Owners};
+use crate::sys::holder;
 use crate::sys::net::{Address, Listener};
 use crate::systemd::Notifier;
 
@@ -59,8 +60,8 @@ pub enum Error {
     #[error("cannot listen on `{0}`")]
     Bind(String, #[source] io::Error),
     /// Another process answers on the Unix socket.
-    #[error("cannot listen on `unix:{0}`: another process serves there")]
-    Served(PathBuf),
+    #[error("cannot listen on `unix:{0}`: {1} serves there")]
+    Served(PathBuf, String),
     /// The run-time files have the name.
     #[error("cannot listen on `unix:{0}`: that is a run-time file of the gateway itself")]
     OwnName(PathBuf),
@@ -405,7 +406,10 @@ pub(super) fn clear_stale_socket(path: &Path, owners: Owners) -> Result<(), Erro
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             directory.remove(name).map_err(failed)
         }
-        Ok(_) => Err(Error::Served(path.to_path_buf())),
+        Ok(stream) => {
+            let who = holder::of_peer(&stream).unwrap_or_else(|| "another process".to_owned());
+            Err(Error::Served(path.to_path_buf(), who))
+        }
         Err(error) => Err(failed(error)),
     }
 }
@@ -428,7 +432,7 @@ impl ToExit for Error {
             Self::Resolve(ListenAddr::Tcp { host, .. }, _) => {
                 Some(format!("`getent ahosts {host}` shows what this machine knows of the name"))
             }
-            Self::Served(path) => Some(format!("`ss -lxp src {}` names the process", path.display())),
+            Self::Served(path, _) => Some(format!("`ss -lxp src {}` names the process", path.display())),
             Self::OwnName(path) => Some(format!(
                 "choose another name, such as `unix:{}`, or give the gateway another --pid-file",
                 path.with_file_name("http.sock").display()

@@ -143,7 +143,8 @@ impl Choices {
     /// The choices that an installation of this name was made with, as far as they can be told from its files.
     pub(super) fn found(name: &str, prefix: &Path, user: Option<String>, group: Option<String>) -> Self {
         let default = Self::default_of(name);
-        let (user, group) = (user.unwrap_or_else(|| default.user.clone()), group.unwrap_or_else(|| default.group.clone()));
+        let (user, group) =
+            (user.unwrap_or_else(|| default.user.clone()), group.unwrap_or_else(|| default.group.clone()));
         Self { prefix: prefix.to_owned(), user, group, ..default }
     }
 

@@ -130,6 +130,10 @@ impl Needs {
         };
         let loopback = config.server.listen.iter().all(ListenAddr::is_local)
             && config.upstreams.iter().all(|upstream| is_near(&upstream.transport));
-        Self { listen: config.server.listen.clone(), confinement: Confinement { children, loopback }, log: None }
+        Self {
+            listen: config.server.listen.clone(),
+            confinement: Confinement { children, loopback },
+            log: None,
+        }
     }
 }

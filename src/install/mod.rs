@@ -42,7 +42,7 @@ pub use choices::{Asked, LogRotation, Profile};
 pub use error::Error;
 pub use layout::{LOCAL_PROGRAM, Layout, PACKAGED_PROGRAM};
 pub use plan::{InstallOptions, Plan};
-pub use sandbox::Sandbox;
+pub use sandbox::{Sandbox, service_with};
 pub use situation::for_package;
 pub use step::action::{Progress, Step};
 pub use target::Target;

@@ -152,6 +152,7 @@ impl Planner<'_> {
         if let Some(tmpfiles) = &layout.tmpfiles {
             self.file(tmpfiles, text(units.tmpfiles), root(0o644))?;
         }
+        self.steps.extend(step::strays::plan(self.target));
         for (path, content) in assets::documents(layout) {
             self.file(path, content, root(0o644))?;
         }

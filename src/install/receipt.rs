@@ -273,6 +273,11 @@ impl Receipt {
         }
     }
 
+    /// Forgets a file, which is not ours any more.
+    pub(super) fn forget(&mut self, gone: &Path) {
+        self.entries.retain(|entry| !matches!(entry, Entry::File { path, .. } if path == gone));
+    }
+
     /// Writes the receipt, durably. On the first call, its directory appears with it.
     ///
     /// # Errors

@@ -16,9 +16,10 @@ use tokio::task::JoinSet;
 
 use super::accept::{Acceptor, SocketFiles};
 use super::error::Error;
+use super::names;
 use crate::config::{self, Config, Source};
 use crate::daemon::RunPaths;
-use crate::daemon::listen::{self, Listeners};
+use crate::daemon::listen::Listeners;
 use crate::daemon::passed::Passed;
 use crate::exit::{Exit, ToExit as _};
 use crate::gateway::{Gateway, Prepared, Reloaded};
@@ -270,7 +271,7 @@ async fn prepare(
     let failed = |error: tokio::task::JoinError| Error::Runtime(error.into());
     let mut config = tokio::task::spawn_blocking(move || config::load(&source)).await.map_err(failed)??;
     let needs_restart = pin(&mut config, old, bound.are_passed());
-    listen::check_names(&config.server.listen, &paths)?;
+    names::check(&config, &paths)?;
     let missing = if bound.are_passed() { Vec::new() } else { bound.missing(&config.server.listen) };
     // Names may have to be resolved, which blocks.
     let bind = move || Listeners::bind(&missing, Passed::default(), Owners::Ours);

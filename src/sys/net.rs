@@ -112,6 +112,18 @@ impl Listener {
     }
 }
 
+/// Binds an address for an instant, without listening: whether this process could.
+///
+/// # Errors
+/// What bind(2) answers.
+pub fn try_bind(address: SocketAddr) -> io::Result<()> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    // A gateway that starts in this instant can bind it, too: socket(7).
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    Ok(rustix::net::bind(&socket, &address)?)
+}
+
 /// Has the kernel end connections of this listener whose other end is gone: it asks those that are silent (`SO_KEEPALIVE`)
 /// and waits no longer than this for the answer, or for an acknowledgement of what was sent (tcp(7),
 /// `TCP_USER_TIMEOUT`). On Linux accepted connections have what their listener has.

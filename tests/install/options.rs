@@ -147,7 +147,10 @@ fn logrotate_gets_its_file_where_it_was_chosen_and_nowhere_else() {
     assert!(said.contains("+ /etc/logrotate.d/mcpeg (0644 root:root)"), "{said}");
     assert!(read(&scratch, "etc/mcpeg/mcpeg.toml").contains(EXTERNAL));
     let text = read(&scratch, LOGROTATE);
-    assert!(text.contains("/var/log/mcpeg/mcpeg.log {") && text.contains("/usr/local/bin/mcpeg --log-rotate 2>&1"));
+    assert!(
+        text.contains("/var/log/mcpeg/mcpeg.log {")
+            && text.contains("/usr/local/bin/mcpeg --log-rotate 2>&1")
+    );
 
     // The choice holds for later commands and outlives the loss of the receipt; drift is seen and mended.
     refused(&scratch, &["install", "--check"], 0, "nothing has drifted");
@@ -164,7 +167,8 @@ fn logrotate_gets_its_file_where_it_was_chosen_and_nowhere_else() {
     let said = scratch.ok(&["install", "--log-rotation", "own"]);
     assert!(said.contains("- /etc/logrotate.d/mcpeg"), "{said}");
     assert!(!scratch.at(LOGROTATE).exists() && !read(&scratch, "etc/mcpeg/mcpeg.toml").contains(EXTERNAL));
-    let differs = |path: &std::path::Path| path.starts_with("etc/logrotate.d") || path.ends_with("install.json");
+    let differs =
+        |path: &std::path::Path| path.starts_with("etc/logrotate.d") || path.ends_with("install.json");
     let here: Vec<_> = scratch.picture().into_iter().filter(|(path, _)| !differs(path)).collect();
     let there: Vec<_> = plain.into_iter().filter(|(path, _)| !differs(path)).collect();
     assert_eq!(here, there);
@@ -200,7 +204,12 @@ fn edited_configuration_and_choice_never_have_two_or_nobody_rotate() {
     scratch.put(configuration, &external);
     assert!(scratch.ok(&to_logrotate).contains("+ /etc/logrotate.d/mcpeg"));
     let to_own = ["install", "--log-rotation", "own"];
-    refused(&scratch, &to_own, 78, "take rotate = \"external\" out of [log] of /etc/mcpeg/mcpeg.toml and remove");
+    refused(
+        &scratch,
+        &to_own,
+        78,
+        "take rotate = \"external\" out of [log] of /etc/mcpeg/mcpeg.toml and remove",
+    );
     scratch.put(configuration, log);
     scratch.ok(&to_own);
     assert!(!scratch.at(LOGROTATE).exists());

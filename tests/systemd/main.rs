@@ -23,3 +23,4 @@ mod reload;
 mod rotation;
 mod upgrade;
 mod upstreams;
+mod view;

@@ -55,7 +55,10 @@ fn nothing_is_lost(machine: &Machine) {
     for name in COUNTING {
         let numbers = numbers(machine, name);
         let whole: Vec<u64> = (0..).take(numbers.len()).collect();
-        assert!(numbers.len() > 100 && numbers == whole, "records of `{name}` are lost, doubled or out of order");
+        assert!(
+            numbers.len() > 100 && numbers == whole,
+            "records of `{name}` are lost, doubled or out of order"
+        );
     }
     let files = machine.ok(&["sh", "-c", "ls /var/log/mcpeg | wc -l"]);
     assert_eq!(files.trim(), (ROTATIONS + 1).to_string(), "logrotate has kept them all");

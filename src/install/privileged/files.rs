@@ -93,6 +93,24 @@ pub(in crate::install) fn set_access(tree: &Tree, path: &Path, access: Access) -
         .map_err(Error::file("set mode and owner of", tree.outside(path)))
 }
 
+/// Gives root's plain file to somebody in whose directory it lies; one that has another name is left alone, since who owns the
+/// directory could have made the name.
+///
+/// # Errors
+/// [`Error::File`].
+pub(in crate::install) fn give_away(tree: &Tree, path: &Path, to: Access) -> Result<(), Error> {
+    let (directory, name) = tree.existing_parent(path)?;
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    fs::openat(&directory, &name, flags, Mode::empty())
+        .and_then(|fd| {
+            let found = fs::fstat(&fd)?;
+            let plain = fs::FileType::from_raw_mode(found.st_mode) == fs::FileType::RegularFile;
+            let ours = found.st_uid == 0 && u64::from(found.st_nlink) == 1;
+            if plain && ours { grant(&fd, to) } else { Ok(()) }
+        })
+        .map_err(Error::file("set mode and owner of", tree.outside(path)))
+}
+
 /// Writes a file whole. With `keep_old`, what it replaces stays as [`Beside::Old`]; otherwise there must be
 /// nothing in its place.
 ///

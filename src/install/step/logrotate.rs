@@ -34,8 +34,7 @@ pub(in crate::install) fn plan(target: &Target, path: &Path, text: String) -> Re
         let content = Content::Bytes(Cow::Owned(text.into_bytes()));
         return File::plan(target, path, content, Rights::new(0o644, Owner::Root)).map(Some);
     }
-    let Some(Entry::File { sha256, previous, .. }) =
-        target.receipt().and_then(|receipt| receipt.file(path))
+    let Some(Entry::File { sha256, previous, .. }) = target.receipt().and_then(|receipt| receipt.file(path))
     else {
         return Ok(None);
     };

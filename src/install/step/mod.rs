@@ -17,5 +17,6 @@ pub(super) mod logrotate;
 pub(super) mod probe;
 pub(super) mod rights;
 pub(super) mod service;
+pub(super) mod strays;
 pub(super) mod unit_copy;
 pub(super) mod unmask;
