@@ -34,6 +34,8 @@ enum NotReplaced {
     NotFollowed {
         /// The unit's name.
         unit: String,
+        /// The command that talks to its systemd.
+        systemctl: &'static str,
         /// What is in the way.
         why: Obstacle,
     },
@@ -74,14 +76,14 @@ impl ToExit for NotReplaced {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Suspended(pid) => Some(format!("`kill -CONT {pid}` lets it go on")),
-            Self::NotFollowed { unit, why: Obstacle::Masked } => {
-                Some(format!("`systemctl unmask {unit}`, then run the command again"))
+            Self::NotFollowed { unit, systemctl, why: Obstacle::Masked } => {
+                Some(format!("`{systemctl} unmask {unit}`, then run the command again"))
             }
-            Self::NotFollowed { unit, .. } => Some(format!(
-                "`systemctl cat {unit}` shows its settings; mend them and `systemctl daemon-reload`, or `systemctl restart {unit}`"
+            Self::NotFollowed { unit, systemctl, .. } => Some(format!(
+                "`{systemctl} cat {unit}` shows its settings; mend them and `{systemctl} daemon-reload`, or `{systemctl} restart {unit}`"
             )),
-            Self::NotStarted { unit, .. } if is_root() => {
-                Some(format!("`systemctl status {unit}` tells why"))
+            Self::NotStarted { line, .. } if is_root() || line.contains("--user") => {
+                Some(format!("`{}` tells why", line.replacen(" start ", " status ", 1)))
             }
             Self::NotStarted { line, .. } => Some(format!("run `{line}` as root or as the unit's user")),
             Self::Refused { hint, .. } => hint.clone(),
@@ -242,7 +244,8 @@ pub(super) fn restart(common: &Common, limit: Option<Duration>) -> Exit {
     if let Some(unit) = unit::of(&running.record)
         && let Some(why) = unit.told(Properties::OF_OBSTACLES).and_then(|told| told.obstacle())
     {
-        return report::error(&NotReplaced::NotFollowed { unit: unit.name().to_owned(), why });
+        let systemctl = unit.manager().line();
+        return report::error(&NotReplaced::NotFollowed { unit: unit.name().to_owned(), systemctl, why });
     }
     let limit = limit.unwrap_or(serve::START_LIMIT);
     let start_timeout_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::config::{Overrides, Source};
-use crate::install::{Asked, LogRotation, Profile};
+use crate::install::{self, Asked, LogRotation, Profile};
 
 /// Printed below `mcpeg --help`.
 const EXAMPLES: &str = "Examples:
@@ -153,6 +153,12 @@ pub struct Common {
     /// $XDG_RUNTIME_DIR/mcpeg/mcpeg.pid for other users.
     #[arg(long, value_name = "FILE", env = "MCPEG_PID_FILE", value_hint = ValueHint::FilePath)]
     pub pid_file: Option<PathBuf>,
+    /// The gateway of this instance, as `mcpeg install --instance` has made it.
+    ///
+    /// Configuration and pid file are then those of the instance: /etc/mcpeg-NAME/mcpeg.toml and
+    /// /run/mcpeg-NAME/mcpeg.pid.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["config", "pid_file"], value_parser = instance)]
+    pub instance: Option<String>,
     /// Write the log to this file (default: the file of the log section in the configuration).
     #[arg(long, value_name = "FILE", env = "MCPEG_LOG_FILE", value_hint = ValueHint::FilePath)]
     pub log_file: Option<PathBuf>,
@@ -509,7 +515,20 @@ impl InstallArgs {
     }
 }
 
+/// The name of an instance.
+fn instance(name: &str) -> Result<String, install::Error> {
+    install::check_instance(name).map(|()| name.to_owned())
+}
+
 impl Common {
+    /// The same with the configuration and the pid file of the instance that is named: that of the machine, or, where the
+    /// user has one of the name, the user's.
+    pub fn settle(&mut self) {
+        let Some(name) = &self.instance else { return };
+        let [config, pid_file] = install::places_of(name);
+        (self.config, self.pid_file) = (Some(config), Some(pid_file));
+    }
+
     /// Where the configuration comes from, and what these options say instead of it.
     #[must_use]
     pub fn source(&self) -> Source {

@@ -10,6 +10,10 @@ use std::io::{self, ErrorKind, Write as _};
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
+use clap::CommandFactory as _;
+use clap::error::{ContextKind, ContextValue};
+
+use super::definition::Cli;
 use crate::exit::{Exit, ToExit, chain};
 use crate::text::{shown, shown_json};
 
@@ -68,7 +72,14 @@ pub fn json(value: &impl Serialize, exit: Exit) -> Exit {
 #[must_use]
 pub fn command_line(error: &clap::Error) -> Exit {
     let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
-    written(error.print(), exit)
+    let exit = written(error.print(), exit);
+    if let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) {
+        let option = format!("--{word}");
+        if Cli::command().get_arguments().any(|known| known.get_long() == Some(word.as_str())) {
+            labelled(NOTE, "hint:", &format!("actions are options: `mcpeg {option}`"));
+        }
+    }
+    exit
 }
 
 /// Prints a label in its colour and a text. That standard error is closed or full is nobody's concern here.

@@ -175,6 +175,17 @@ pub struct Limits {
 }
 
 impl Config {
+    /// The same with the names of its files as they are from anywhere, for a process that leaves its working directory.
+    ///
+    /// # Errors
+    /// If the working directory is needed and cannot be told.
+    pub fn with_absolute_sources(mut self) -> std::io::Result<Self> {
+        for path in &mut self.sources {
+            *path = std::path::absolute(&*path)?;
+        }
+        Ok(self)
+    }
+
     /// Keeps what a reload cannot change as it is in `old`, and names it.
     pub fn keep_fixed(&mut self, old: &Self) -> Vec<String> {
         let mut fixed = Vec::new();

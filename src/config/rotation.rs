@@ -212,7 +212,8 @@ mod tests {
             [("mcpeg-two", true), ("site.conf", true), ("mcpeg.dpkg-old", false), ("mcpeg~", false)]
         {
             let path = directory.path().join(name);
-            std::fs::write(&path, "/var/log/mcpeg-two/*.log {\n}\n").unwrap();
+            let mut file = std::fs::File::create(&path).unwrap();
+            std::io::Write::write_all(&mut file, b"/var/log/mcpeg-two/*.log {\n}\n").unwrap();
             assert_eq!(rotator(directory.path(), log), counts.then(|| path.clone()), "{name}");
             std::fs::remove_file(path).unwrap();
         }

@@ -23,11 +23,13 @@ const LINGERING: &str = "/var/lib/systemd/linger";
 ///
 /// # Errors
 /// One variant for each reason.
-pub(super) fn before_install(target: &Target, start: bool) -> Result<(), Error> {
+pub(super) fn before_install(target: &Target, start: bool, looks_only: bool) -> Result<(), Error> {
     if start && !target.is_booted() {
         return Err(if target.layout().is_users() { Error::NoUserSystemd } else { Error::NoSystemd });
     }
-    Manager::check_client()?;
+    if !looks_only {
+        Manager::check_client()?;
+    }
     shadows(target)?;
     state_belongs_to_root(target)?;
     writable(target)?;
@@ -137,6 +139,35 @@ fn writable(target: &Target) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Refuses `--no-enable` where the service is started at boot: that is the administrator's to change.
+///
+/// # Errors
+/// [`Error::Choice`].
+pub(super) fn enabled(target: &Target) -> Result<(), Error> {
+    let layout = target.layout();
+    if !target.asks_no_enable() || target.tree().look(&layout.wants_link)?.is_none() {
+        return Ok(());
+    }
+    let (systemctl, unit) = (layout.systemctl(), &layout.unit);
+    Err(Error::Choice(format!(
+        "{unit} is started at boot already; `{systemctl} disable {unit}` changes that"
+    )))
+}
+
+/// Refuses listeners that were asked for where the configuration, which stays as it is, has others; `stays` are those.
+///
+/// # Errors
+/// [`Error::Edited`].
+pub(super) fn heard(target: &Target, stays: Option<&[ListenAddr]>) -> Result<(), Error> {
+    let (Some(asked), Some(stays)) = (target.asked_listeners(), stays) else { return Ok(()) };
+    let stays: Vec<String> = stays.iter().map(ToString::to_string).collect();
+    if asked == stays {
+        return Ok(());
+    }
+    let file = target.layout().configuration.clone();
+    Err(Error::Edited { file, option: "--listen", line: format!("listen = {asked:?}") })
 }
 
 /// Refuses to change who rotates the log where the configuration, which stays as it is, says something else, and where there is

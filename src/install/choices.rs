@@ -106,6 +106,14 @@ impl Asked {
     }
 }
 
+/// Refuses what is no name for an instance.
+///
+/// # Errors
+/// [`Error::Choice`].
+pub fn check_instance(instance: &str) -> Result<(), Error> {
+    name(Some(instance)).map(drop)
+}
+
 /// `mcpeg`, or `mcpeg-NAME` for an instance.
 ///
 /// # Errors

@@ -65,23 +65,19 @@ pub(super) fn needs(target: &Target, asked: Option<&Path>) -> Needs {
             other => other,
         },
     };
-    match config {
-        Ok(config) => {
-            let mut needs = Needs::of(&config);
-            let defaults = asked.is_none() && (unedited || !installed.exists());
-            needs.log = Some(config.log).filter(|_| !defaults);
-            if defaults && !target.choices().listen().is_empty() {
-                needs.listen = target.choices().listen().iter().filter_map(|one| one.parse().ok()).collect();
-            }
-            needs
-        }
+    let Ok(config) = config else {
         // Only root can look; what was found when root last looked is the best guess. A configuration that is wrong is
         // refused elsewhere if the service is to be started with it.
-        Err(_) => {
-            let confinement = earlier.and_then(Receipt::confinement).unwrap_or(WIDE);
-            Needs { listen: Vec::new(), confinement, log: None }
-        }
+        let confinement = earlier.and_then(Receipt::confinement).unwrap_or(WIDE);
+        return Needs { listen: Vec::new(), confinement, log: None };
+    };
+    let mut needs = Needs::of(&config);
+    let defaults = asked.is_none() && (unedited || !installed.exists());
+    needs.log = Some(config.log).filter(|_| !defaults);
+    if defaults && !target.choices().listen().is_empty() {
+        needs.listen = target.choices().listen().iter().filter_map(|one| one.parse().ok()).collect();
     }
+    needs
 }
 
 /// What any configuration can do with.

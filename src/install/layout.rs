@@ -321,6 +321,18 @@ impl Layout {
     }
 }
 
+/// Configuration and pid file of an instance: of the calling user's service, where that is there, or else of the machine's.
+#[must_use]
+pub fn places_of(instance: &str) -> [PathBuf; 2] {
+    let name = format!("{}-{instance}", choices::NAME);
+    let of = |layout: Layout| [layout.configuration, layout.pid_file];
+    let users = UserPlaces::of_caller().ok().map(|places| Layout::development(&name, &places, "", ""));
+    match users {
+        Some(users) if !crate::sys::user::is_root() && users.configuration.exists() => of(users),
+        _ => of(Layout::production(&name, &Choices::default_of(&name))),
+    }
+}
+
 /// The directories above a path, from the top, without `/`.
 #[must_use]
 pub(super) fn above(path: &Path) -> Vec<PathBuf> {

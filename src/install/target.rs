@@ -30,6 +30,10 @@ pub struct Target {
     package: Option<Package>,
     /// Whether the service of a package is to be taken over.
     adopts: bool,
+    /// Whether listeners were asked for now.
+    asks_listen: bool,
+    /// Whether it was asked for now that the service is not started at boot.
+    asks_no_enable: bool,
     /// The receipts of the other instances, by their names.
     siblings: Vec<(String, Receipt)>,
 }
@@ -65,8 +69,19 @@ impl Target {
         // Packages are about the service without a name of its own.
         let packaged = !layout.is_users() && name == choices::NAME;
         let package = if packaged { package::find(&tree)? } else { None };
-        let adopts = asked.adopt;
-        Ok(Self { tree, booted, layout, choices, receipt: before, recorded, package, adopts, siblings })
+        Ok(Self {
+            tree,
+            booted,
+            layout,
+            choices,
+            receipt: before,
+            recorded,
+            package,
+            adopts: asked.adopt,
+            asks_listen: !asked.listen.is_empty(),
+            asks_no_enable: asked.no_enable,
+            siblings,
+        })
     }
 
     /// The root.
@@ -75,7 +90,8 @@ impl Target {
     }
 
     /// Whether its systemd runs now; for a user's service, the user's.
-    pub(super) fn is_booted(&self) -> bool {
+    #[must_use]
+    pub fn is_booted(&self) -> bool {
         self.booted
     }
 
@@ -108,6 +124,16 @@ impl Target {
     /// Whether the service of a package is to be taken over.
     pub(super) fn adopts(&self) -> bool {
         self.adopts
+    }
+
+    /// Whether it was asked for now that the service is not started at boot.
+    pub(super) fn asks_no_enable(&self) -> bool {
+        self.asks_no_enable
+    }
+
+    /// The listeners that were asked for now.
+    pub(super) fn asked_listeners(&self) -> Option<&[String]> {
+        self.asks_listen.then(|| self.choices.listen())
     }
 
     /// The receipts of the other instances.

@@ -105,6 +105,27 @@ impl Removal {
     }
 }
 
+impl Removal {
+    /// Why it is done, as one line, for somebody who is asked whether to go on.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Stop => "the service drains, and its upstreams end",
+            Self::Disable => "nothing is started at boot any more",
+            Self::File(_) => "`mcpeg install` wrote it, and nobody has changed it since",
+            Self::Tree(_) => "--purge: it is mcpeg's as a whole",
+            Self::Directory(_) => "`mcpeg install` made it; it stays if others have files in it",
+            Self::Reload => "systemd forgets the unit",
+            Self::Receipt => "nothing is left to take back",
+            Self::Mask => "the removal of a package had left it masked",
+            Self::Reenable => "the package's unit is started at boot instead",
+            Self::HandOver => "the package's program goes on with the sessions",
+            Self::Rotation(_) => "the configuration leaves the log to logrotate",
+            Self::Release => "configuration and state are the package's now",
+        }
+    }
+}
+
 impl RemovalPlan {
     /// Says what would be removed, from the receipt and what is on the disk.
     ///
@@ -145,6 +166,7 @@ impl RemovalPlan {
             plan.acts.push(Removal::Reload);
         }
         plan.directories(target.layout(), receipt, options);
+        plan.drop_ins(target)?;
         if options.purge {
             plan.acts.push(Removal::Receipt);
         }
@@ -166,13 +188,12 @@ impl RemovalPlan {
         let mut plan = Self { acts: Vec::new(), kept: Vec::new() };
         let layout = target.layout();
         let configurations = [&layout.configuration, &layout.configuration_new];
+        let rotated = target.choices().log_rotation() == LogRotation::Logrotate;
         for entry in receipt.entries().iter().rev() {
             match entry.path() {
                 // The configuration, which stays, leaves the log to it.
-                Some(path) if Some(path) == layout.logrotate.as_deref() => {
-                    if target.choices().log_rotation() == LogRotation::Logrotate {
-                        plan.acts.push(Removal::Rotation(path.to_owned()));
-                    }
+                Some(path) if Some(path) == layout.logrotate.as_deref() && rotated => {
+                    plan.acts.push(Removal::Rotation(path.to_owned()));
                 }
                 Some(path) if configurations.iter().all(|own| *own != path) => {
                     plan.entry(target, entry, options)?;
@@ -211,6 +232,19 @@ impl RemovalPlan {
     /// Notes that something stays.
     fn keep(&mut self, what: &str, why: &'static str) {
         self.kept.push(Kept { what: what.to_owned(), why, failed: false });
+    }
+
+    /// Names what an administrator has changed of the unit, by systemctl(1) `edit`: that stays.
+    fn drop_ins(&mut self, target: &Target) -> Result<(), Error> {
+        for shadow in &target.layout().shadows {
+            let mut directory = shadow.clone().into_os_string();
+            directory.push(".d");
+            if target.tree().look(Path::new(&directory))?.is_some() {
+                let why = "your changes of the unit are in it; `rm -r` removes them";
+                self.keep(&Path::new(&directory).display().to_string(), why);
+            }
+        }
+        Ok(())
     }
 
     /// Directories above files of the installation, if nothing is left in them.

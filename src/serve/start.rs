@@ -129,7 +129,7 @@ fn start(origin: Origin<'_>, parent: &mut Parent) -> Result<Outcome, Error> {
             let rest = if background { Rest::Close } else { Rest::CloseOnExec };
             let mut passed = passed::claim(rest, options.ready_fd)?;
             // The configuration. A daemon leaves the working directory.
-            let config = config::load(source)?;
+            let config = config::load(source)?.with_absolute_sources().map_err(Error::WorkingDirectory)?;
             let source = source.clone().absolute().map_err(Error::WorkingDirectory)?;
             // For whom, and where its run-time files are.
             let user = options.user.clone();
@@ -222,7 +222,7 @@ fn start(origin: Origin<'_>, parent: &mut Parent) -> Result<Outcome, Error> {
     let log = log::init(&config.log, console)?;
     if let Some(pid) = stale {
         let pid_file = files.paths().pid_file.display();
-        tracing::info!(pid, %pid_file, "replacing a pid file that was left behind");
+        tracing::info!(left_by = pid, %pid_file, "replacing a pid file that was left behind");
     }
     if let Some(credentials) = &credentials {
         privileges::log_user(credentials, files.record().executable.as_deref());
@@ -316,8 +316,8 @@ fn start(origin: Origin<'_>, parent: &mut Parent) -> Result<Outcome, Error> {
                 }
                 serving.acceptor.store(&serving.notifier);
                 serving.notifier.ready(&serving.summary());
-                let (pid, version) = (serving.files.record().pid, &serving.files.record().version);
-                tracing::info!(pid, version, "serving on {}", endpoints(&addresses));
+                let version = &serving.files.record().version;
+                tracing::info!(version, "serving on {}", endpoints(&addresses));
                 if let Some(welcome) = welcome {
                     welcome(&addresses);
                 }

@@ -136,8 +136,8 @@ fn section(text: &str) -> String {
 fn command(service: &str) -> Option<String> {
     let joined = service.replace("\\\n", " ");
     let lines = joined.lines().filter_map(|line| line.trim_start().strip_prefix("ExecStart"));
-    let values = lines.filter_map(|rest| rest.trim_start().strip_prefix('=')).map(str::trim);
-    values.filter(|value| !value.is_empty()).next_back().map(str::to_owned)
+    let mut values = lines.filter_map(|rest| rest.trim_start().strip_prefix('=')).map(str::trim);
+    values.rfind(|value| !value.is_empty()).map(str::to_owned)
 }
 
 impl Copy {

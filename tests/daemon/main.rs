@@ -30,6 +30,7 @@ mod panic;
 mod privileges;
 mod readiness;
 mod reload;
+mod same_port;
 mod start;
 mod status;
 mod stop;

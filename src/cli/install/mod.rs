@@ -14,6 +14,7 @@ use serde_json::json;
 
 use outcome::Outcome;
 use progress::Listener;
+pub(super) use terminal::{wrapped, wrapped_after};
 
 /// `mcpeg install`.
 pub(super) fn run(arguments: &InstallArgs) -> Exit {
@@ -42,11 +43,17 @@ fn try_install(arguments: &InstallArgs) -> Result<Exit, Error> {
     }
     let root = arguments.place.root.as_deref();
     let target = Target::open(root, &asked)?;
-    let options = InstallOptions {
-        start: !arguments.no_start && root.is_none(),
-        configuration: arguments.config.clone(),
-    };
+    let starts = !arguments.no_start && root.is_none();
+    // Whoever only looks is shown what would be done, and told what is missing.
+    let without = looks_only && starts && !target.is_booted();
+    let options =
+        InstallOptions { start: starts && !without, looks_only, configuration: arguments.config.clone() };
     let plan = Plan::of_install(&target, &options)?;
+    if without && !arguments.json && format != Some(PlanFormat::Json) {
+        report::note(
+            "systemd does not run here, so that nothing can be started; --no-start installs the files",
+        );
+    }
     let json = arguments.json;
     if arguments.check {
         let service = match root {

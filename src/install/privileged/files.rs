@@ -105,7 +105,7 @@ pub(in crate::install) fn give_away(tree: &Tree, path: &Path, to: Access) -> Res
         .and_then(|fd| {
             let found = fs::fstat(&fd)?;
             let plain = fs::FileType::from_raw_mode(found.st_mode) == fs::FileType::RegularFile;
-            let ours = found.st_uid == 0 && u64::from(found.st_nlink) == 1;
+            let ours = found.st_uid == 0 && found.st_nlink == 1;
             if plain && ours { grant(&fd, to) } else { Ok(()) }
         })
         .map_err(Error::file("set mode and owner of", tree.outside(path)))
