@@ -94,6 +94,10 @@ pub struct ActionFlags {
     #[arg(long, group = "action")]
     pub log_rotate: bool,
     /// Test the configuration and exit without any effect.
+    ///
+    /// The configuration of an installed service is checked as systemd would run the service: by its user, with its
+    /// environment and credentials, within its sandbox. That needs root; otherwise, and for any other file, it is checked as
+    /// the caller sees it. The answer says whose view it is. Exit code 78: the gateway would not start.
     #[arg(long, group = "action")]
     pub check: bool,
     /// With --stop: kill a gateway that does not end in time.
@@ -263,7 +267,7 @@ pub struct InstallArgs {
     /// Tell whether anything has drifted, and change nothing.
     ///
     /// Exit code 0: everything is as an installation with these options would make it. Exit code 1: the plan, which is
-    /// printed, has something to do.
+    /// printed, has something to do. Exit code 78: the service would not start with its configuration.
     #[arg(long, conflicts_with_all = ["dry_run", "plan"])]
     pub check: bool,
     /// Do not ask for confirmation.

@@ -28,12 +28,8 @@ pub struct Target {
     recorded: Option<Receipt>,
     /// What package managers know of mcpeg.
     package: Option<Package>,
-    /// Whether the service of a package is to be taken over.
-    adopts: bool,
-    /// Whether listeners were asked for now.
-    asks_listen: bool,
-    /// Whether it was asked for now that the service is not started at boot.
-    asks_no_enable: bool,
+    /// What was asked for now.
+    asked: Asked,
     /// The receipts of the other instances, by their names.
     siblings: Vec<(String, Receipt)>,
 }
@@ -77,9 +73,7 @@ impl Target {
             receipt: before,
             recorded,
             package,
-            adopts: asked.adopt,
-            asks_listen: !asked.listen.is_empty(),
-            asks_no_enable: asked.no_enable,
+            asked: asked.clone(),
             siblings,
         })
     }
@@ -123,17 +117,17 @@ impl Target {
 
     /// Whether the service of a package is to be taken over.
     pub(super) fn adopts(&self) -> bool {
-        self.adopts
+        self.asked.adopt
     }
 
     /// Whether it was asked for now that the service is not started at boot.
     pub(super) fn asks_no_enable(&self) -> bool {
-        self.asks_no_enable
+        self.asked.no_enable
     }
 
     /// The listeners that were asked for now.
     pub(super) fn asked_listeners(&self) -> Option<&[String]> {
-        self.asks_listen.then(|| self.choices.listen())
+        (!self.asked.listen.is_empty()).then(|| self.choices.listen())
     }
 
     /// The receipts of the other instances.
@@ -165,7 +159,7 @@ impl Target {
     /// Whether what a package has, or has left, becomes the installation's.
     fn takes_over(&self) -> bool {
         match &self.package {
-            Some(package) => self.adopts || package.state() == PackageState::ConfigFiles,
+            Some(package) => self.asked.adopt || package.state() == PackageState::ConfigFiles,
             None => false,
         }
     }

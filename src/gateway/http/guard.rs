@@ -43,7 +43,7 @@ impl Guard {
         let client = ClientKey::of(peer);
         if self.complaints.admits(reason, client) {
             let host = head.uri.authority().map(|host| host.as_str().as_bytes());
-            let host = host.or_else(|| head.headers.get(header::HOST).map(|host| host.as_bytes()));
+            let host = host.or_else(|| head.headers.get(header::HOST).map(http::HeaderValue::as_bytes));
             let host =
                 host.map(|host| String::from_utf8_lossy(&host[..host.len().min(HOST_SHOWN)]).into_owned());
             let host = host.unwrap_or_default();
