@@ -18,15 +18,11 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-#[path = "../tests/support/load.rs"]
-mod load;
-#[path = "../tests/support/machine.rs"]
-#[expect(dead_code, reason = "the tests use more of it")]
-mod machine;
 #[path = "lifecycle/service.rs"]
 mod service;
 
-use load::{Kind, Load, Session};
+use mcpeg_test::load::{Kind, Load, Session};
+use mcpeg_test::{load, machine};
 
 /// How often a time is measured; the median is printed.
 const TIMES: usize = 11;

@@ -1,4 +1,4 @@
-//! How many records of one kind may be logged in a while: whoever makes records without end must not fill the disk.
+//! How many records of one kind may be logged in a while: records without end must not fill the disk.
 
 use std::time::Duration;
 

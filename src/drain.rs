@@ -1,6 +1,6 @@
 //! Telling every part of the process to stop, once, with a deadline.
 //!
-//! A [`Trigger`] belongs to whoever decides to stop (the signal loop); any number of [`Watch`] handles wait for
+//! A [`Trigger`] belongs to the signal loop, which decides to stop; any number of [`Watch`] handles wait for
 //! it. Draining never goes back: a second call of [`Trigger::start`] changes nothing, so the first deadline holds.
 
 use std::time::Duration;

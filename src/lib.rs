@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | [`cli`] | the clap definition, control actions, all terminal output | everything below |
 //! | [`serve`] | the start-up order of the daemon, top to bottom | log, daemon, gateway and below |
-//! | [`log`] | subscriber, formats, files | config, exit, sys, text |
+//! | [`log`] | subscriber, formats, files | config, exit, sys, systemd, text |
 //! | [`daemon`] | detach, pid file, readiness, listeners, signals, control | allowance, config, control, drain, exit, handover, probe, program, sys, systemd |
 //! | [`install`] | plan, steps, receipt, checks | config, control, exit, probe, program, render, sys, systemd |
 //! | [`gateway`] | the MCP relay, its sessions and upstreams | allowance, config, drain, exit, handover, sys |

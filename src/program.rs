@@ -11,8 +11,7 @@ use crate::exit::{Exit, ToExit};
 use crate::sys::process;
 use crate::sys::user::is_root;
 
-/// Where programs are looked up; the last one is that of `NixOS`. `/usr/local` is left out: what we run is the
-/// distribution's.
+/// Where programs are looked up; the last one is that of `NixOS`. Not in `/usr/local`: we run the distribution's.
 const DIRECTORIES: [&str; 5] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/run/current-system/sw/bin"];
 
 /// At most this much of a failed program's output is repeated, in bytes.

@@ -7,10 +7,10 @@
 //! | `bootstrap` | what a gateway holds before its runtime exists |
 //! | `serving` | the parts of a gateway that serves, side by side |
 //! | `accept`, `run_files`, `control` | parts: listeners and their tasks; record, pid file; the control socket |
-//! | `reload`, `upgrade`, `rotate`, `status` | what can be wished for: the work and its answer |
-//! | `running` | the loop that waits for wishes, signals and signs of life |
+//! | `reload`, `upgrade`, `rotate`, `status` | what can be asked for: the work and its answer |
+//! | `running` | the loop that waits for requests, signals and signs of life |
 //! | `stop` | the end: refuse, finish, end the upstreams, remove what we made |
-//! | `peer`, `succession`, `rollback` | the other process of an upgrade; taking its place; what a failure takes back |
+//! | `peer`, `succession` | the other process of an upgrade; taking its place |
 //! | `names` | that no two files of a gateway have one name |
 //! | `alive`, `panics`, `metrics`, `privileges` | requests to ourselves; bugs; the log's numbers; whose user we become |
 
@@ -26,7 +26,6 @@ mod panics;
 mod peer;
 mod privileges;
 pub mod reload;
-mod rollback;
 pub mod rotate;
 mod run_files;
 mod running;

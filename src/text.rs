@@ -85,7 +85,7 @@ fn colour(text: &str) -> Option<usize> {
     parameters[end..].starts_with('m').then_some("\u{1b}[m".len() + end)
 }
 
-/// A JSON document without what must not be shown: RFC 8259 §7 escapes in its strings say the same to whoever reads it.
+/// A JSON document without what must not be shown: RFC 8259 §7 escapes in its strings say the same to its readers.
 #[must_use]
 pub fn shown_json(document: &str) -> Cow<'_, str> {
     if !document.chars().any(|char| is_hidden(char) && char != '\n') {

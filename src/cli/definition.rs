@@ -62,16 +62,15 @@ pub struct ActionFlags {
     pub daemon: bool,
     /// Drain the running gateway and stop it.
     ///
-    /// The command returns when the process has ended. The main process of a systemd unit is stopped by systemd, which
-    /// this command asks to. A gateway that does not end within its drain time-out is left alone (exit code 75).
+    /// The command returns when the process has ended. It has systemd stop the main process of a systemd unit. A gateway
+    /// that does not end within its drain time-out is left alone (exit code 75).
     #[arg(long, group = "action")]
     pub stop: bool,
     /// Replace the running gateway without losing a request; start it if it is stopped.
     ///
-    /// A new process of the executable takes listeners and sessions over while the old one finishes what is in
-    /// flight. If the new one cannot serve, the old one serves on, and the new one's error and exit code are those of
-    /// this command. A stopped gateway that is a systemd unit's, by its pid file, is started by systemd; any other as a
-    /// daemon.
+    /// A new process of the executable takes over listeners and sessions; the old one finishes the requests in flight.
+    /// If the new one cannot serve, the old one serves on, and this command ends with the new one's error and exit
+    /// code. If no gateway runs, one is started: by systemd if the pid file is that of a unit, else as a daemon.
     #[arg(long, group = "action")]
     pub restart: bool,
     /// Read the configuration again; keep the old one if the new one is wrong.
@@ -388,9 +387,9 @@ pub struct UninstallArgs {
 /// `mcpeg import`.
 ///
 /// Each server becomes one file in conf.d. Values that look like secrets are replaced by ${env:NAME}, and the
-/// names are printed. Understood are the files of Claude, Cursor, Windsurf, Cline, Gemini, VS Code, Zed, Codex (TOML),
-/// opencode, Goose and Continue (YAML). A server that cannot be taken is named with the reason, and stops no other;
-/// the exit code is then 78.
+/// names are printed. It reads the files of Claude, Cursor, Windsurf, Cline, Gemini, VS Code, Zed, Codex (TOML),
+/// opencode, Goose and Continue (YAML). A server that cannot be imported is named with the reason, and the others are
+/// written; the exit code is then 78.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   mcpeg import ~/.config/Claude/claude_desktop_config.json
@@ -549,8 +548,7 @@ impl Common {
 }
 
 impl Level {
-    /// The filter for this level. Below info, libraries stay at info: their debug output drowns that of mcpeg, and
-    /// shows headers.
+    /// The filter for this level. Below info, libraries stay at info: their debug output is long, and shows headers.
     #[must_use]
     pub const fn directives(self) -> &'static str {
         match self {

@@ -7,17 +7,11 @@ use clap::{Command, CommandFactory as _};
 use clap_complete::Shell;
 
 use super::definition::{Cli, GenerateArgs, Generated, Whom};
+use super::documents::COMPLETIONS;
 use super::{manual, report};
 use crate::config::example;
 use crate::exit::{Exit, ToExit};
 use crate::install;
-
-/// The scripts of the shells that ask [`super::complete`] when TAB is pressed. A person wrote them; they are shipped as they are.
-const COMPLETIONS: [(&str, &[u8]); 3] = [
-    ("mcpeg.bash", include_bytes!("../../completions/mcpeg.bash")),
-    ("_mcpeg", include_bytes!("../../completions/_mcpeg")),
-    ("mcpeg.fish", include_bytes!("../../completions/mcpeg.fish")),
-];
 
 /// Why a file was not written.
 #[derive(Debug, thiserror::Error)]

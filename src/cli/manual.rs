@@ -118,8 +118,7 @@ fn readable(command: &clap::Command) -> clap::Command {
     })
 }
 
-/// How the command is written: the actions, of which there can be one, and the options; on a line of its own, that there are
-/// subcommands.
+/// How the command is written: the actions, the options and, on a line of its own, that there are subcommands.
 fn synopsis(command: &clap::Command) -> String {
     let name = command.get_bin_name().unwrap_or("mcpeg");
     let mut actions: Vec<&str> = Vec::new();

@@ -7,6 +7,7 @@ mod check;
 mod complete;
 mod control;
 pub mod definition;
+mod documents;
 mod generate;
 mod import;
 mod install;
@@ -26,8 +27,7 @@ use crate::exit::{Exit, ToExit};
 
 use definition::{Action, Cli, Command};
 
-/// Parses the command line of this process and carries it out. A panic, which the panic hook has reported, ends with
-/// the exit code of a bug.
+/// Parses the command line of this process and carries it out. A panic ends with the exit code of a bug.
 #[must_use]
 pub fn run() -> Exit {
     // The process before this one says what to serve, whatever the command line looks like.

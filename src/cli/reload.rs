@@ -5,8 +5,6 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use serde_json::json;
-
 use crate::config;
 use crate::control::{self, Identity, Reply, Request};
 use crate::daemon::locate::{self, Reached};
@@ -51,17 +49,14 @@ enum Error {
 
 /// Reloads, and prints the answer.
 pub(super) fn run(common: &Common, json: bool) -> Exit {
-    match reload(common, json) {
-        Ok(exit) => exit,
-        Err(error) => report::error(&error),
-    }
+    reload(common, json).unwrap_or_else(|error| report::error(&error))
 }
 
 /// Asks for a reload.
 fn reload(common: &Common, json: bool) -> Result<Exit, Error> {
     let paths = RunPaths::resolve(common.pid_file.as_deref())?;
     if let Reached::Nobody { stale_removed } = locate::reach(&paths)? {
-        return Ok(not_running(stale_removed, json));
+        return Ok(report::not_running("reload", SCHEMA, stale_removed, json));
     }
     let (asked, reply) = ask(&paths)?;
     match reply.answer {
@@ -82,8 +77,7 @@ fn ask(paths: &RunPaths) -> Result<(Identity, Reply<Answer>), Error> {
     Ok((asked.answer, control::ask(&paths.control, Request::Reload, LIMIT)?))
 }
 
-/// The process that an answer is of: during an upgrade that may be another than the one asked. A gateway of another
-/// version does not tell.
+/// The process that answered: during an upgrade it may be another than the one asked. Older versions do not tell.
 fn whose(told: i32, asked: &Identity) -> i64 {
     if told > 0 { told.into() } else { asked.pid }
 }
@@ -92,15 +86,6 @@ impl From<control::Error> for Error {
     fn from(error: control::Error) -> Self {
         error.objection().map_or(Self::Control(error), Self::Strange)
     }
-}
-
-/// Says that there is nothing to reload.
-fn not_running(stale_removed: bool, json: bool) -> Exit {
-    if json {
-        return report::json(&json!({ "schema": SCHEMA, "reload": "not_running" }), Exit::NotRunning);
-    }
-    let removed = if stale_removed { "; removed the pid file that it left behind" } else { "" };
-    report::lines(format!("mcpeg is not running{removed}"), Exit::NotRunning)
 }
 
 /// Prints what the reload did.

@@ -9,6 +9,7 @@ use std::io::{self, ErrorKind, Write as _};
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
+use serde_json::json;
 
 use clap::CommandFactory as _;
 use clap::error::{ContextKind, ContextValue};
@@ -52,8 +53,7 @@ pub fn lines(text: impl Display, exit: Exit) -> Exit {
     written(stdout.write_all(text.as_bytes()).and_then(|()| end(&mut stdout)), exit)
 }
 
-/// Prints a line about what happens. That nobody can read it must neither stop an act half-way nor make a complete one a
-/// failure.
+/// Prints a line about what happens. That nobody can read it is no failure, and does not stop an act half-way.
 pub fn progress(text: impl Display) {
     let _unread = lines(text, Exit::Done);
 }
@@ -66,6 +66,15 @@ pub fn progress(text: impl Display) {
 pub fn json(value: &impl Serialize, exit: Exit) -> Exit {
     let text = serde_json::to_string_pretty(value).expect("answers have string keys and finite numbers");
     lines(shown_json(&text), exit)
+}
+
+/// Says that no gateway runs for an `act`, whose answers have this schema.
+pub(super) fn not_running(act: &str, schema: u32, stale_removed: bool, json: bool) -> Exit {
+    if json {
+        return self::json(&json!({ "schema": schema, act: "not_running" }), Exit::NotRunning);
+    }
+    let removed = if stale_removed { "; removed the pid file that it left behind" } else { "" };
+    lines(format!("mcpeg is not running{removed}"), Exit::NotRunning)
 }
 
 /// Prints what the parser of the command line says: help and version are answers, the rest are errors of usage.

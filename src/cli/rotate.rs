@@ -54,17 +54,14 @@ enum Error {
 
 /// Rotates, and prints the answer.
 pub(super) fn run(common: &Common, json: bool) -> Exit {
-    match rotate(common, json) {
-        Ok(exit) => exit,
-        Err(error) => report::error(&error),
-    }
+    rotate(common, json).unwrap_or_else(|error| report::error(&error))
 }
 
 /// Asks for a rotation.
 fn rotate(common: &Common, json: bool) -> Result<Exit, Error> {
     let paths = RunPaths::resolve(common.pid_file.as_deref())?;
     if let Reached::Nobody { stale_removed } = locate::reach(&paths)? {
-        return Ok(not_running(stale_removed, json));
+        return Ok(report::not_running("rotate", SCHEMA, stale_removed, json));
     }
     // Who is there is answered at once unless the gateway is busy; the rotation may have to wait for the disk.
     let reply = locate::ask_status::<Identity>(&paths, LIMIT)
@@ -104,7 +101,9 @@ fn exit_of(done: &Done) -> Exit {
 
 /// Asks by signal, since the socket does not answer.
 fn signal(paths: &RunPaths, reason: &str, json: bool) -> Result<Exit, Error> {
-    let State::Running(running) = locate::locate(paths)? else { return Ok(not_running(false, json)) };
+    let State::Running(running) = locate::locate(paths)? else {
+        return Ok(report::not_running("rotate", SCHEMA, false, json));
+    };
     let pid = running.handle.pid();
     if running.handle.is_suspended() {
         return Err(Error::Suspended(pid));
@@ -117,16 +116,6 @@ fn signal(paths: &RunPaths, reason: &str, json: bool) -> Result<Exit, Error> {
     report::warning(reason);
     let text = format!("sent USR1 to mcpeg with pid {pid} instead; the result is in its log");
     Ok(report::lines(text, Exit::Done))
-}
-
-/// Says that there is nothing to rotate.
-fn not_running(stale_removed: bool, json: bool) -> Exit {
-    if json {
-        let value = json!({ "schema": SCHEMA, "rotate": "not_running" });
-        return report::json(&value, Exit::NotRunning);
-    }
-    let removed = if stale_removed { "; removed the pid file that it left behind" } else { "" };
-    report::lines(format!("mcpeg is not running{removed}"), Exit::NotRunning)
 }
 
 impl ToExit for Error {

@@ -1,7 +1,6 @@
 //! The commented reference `mcpeg.toml.example`: every key with its type, default, units and since when it exists.
 //!
-//! It is a valid configuration that says nothing: each key is a comment, with its default where it has one, and with an
-//! example otherwise.
+//! It is a valid configuration that says nothing: each key is a comment, with its default or else an example.
 
 use std::fmt::Write as _;
 

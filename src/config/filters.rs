@@ -206,7 +206,7 @@ fn plain(uri: &str, is_pattern: bool) -> String {
     format!("{scheme}:{slashes}{host}{path}")
 }
 
-/// Host and port in the one spelling (RFC 3986 §6.2.3): who logs in there, and a port that goes without saying, make no
+/// Host and port in the one spelling (RFC 3986 §6.2.3): who logs in there, and a default port, make no
 /// other resource.
 fn plain_authority(scheme: &str, authority: &str) -> String {
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host).to_ascii_lowercase();

@@ -1,5 +1,4 @@
-//! What one key of the configuration is: all that the reader, the manual, the shipped example, `--check` and a reload
-//! know about it.
+//! What one key of the configuration is, for the reader, the manual, the shipped example, `--check` and a reload.
 
 use std::ops::RangeInclusive;
 
@@ -16,8 +15,7 @@ pub struct Key<T: 'static> {
     pub kind: Kind<T>,
     /// What it does, in whole sentences.
     pub doc: &'static str,
-    /// Its default as it would be written in the file; `None` if leaving it out means something of its own, which
-    /// the description tells.
+    /// Its default as it would be written in the file; `None` if the description says what leaving it out means.
     pub default: Option<&'static str>,
     /// A value as it would be written in the file, for the example.
     pub example: &'static str,

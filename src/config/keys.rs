@@ -189,21 +189,22 @@ table! {
     };
 
     MAX_CONNECTIONS: usize = Key {
-        doc: "How many connections of clients may be open, from 1 to 1000000. Beyond, connections without a \
-              request in flight are closed for new ones, those of the client that has most of them first and of \
-              these the ones that were idle for longest; if all are in use, a new one is answered 503. Left out, it \
-              is half of the files that the gateway may have open (its hard limit, LimitNOFILE= in the unit), and \
-              32768 at most; more than all but 512 of these files cannot be had.",
+        doc: "How many connections of clients may be open, from 1 to 1000000. Beyond, connections without \
+              a request in flight are closed for new ones: of the client that has most of them, those that \
+              were idle for longest. If all are in use, a new one is answered 503. Left out, it is half of \
+              the files that the gateway may have open (its hard limit, LimitNOFILE= in the unit), and at \
+              most 32768. All but 512 of these files are the most that can be had.",
         example: "10000",
         range: 1..=1_000_000,
         ..Key::new("max_connections", number())
     };
 
     MAX_SESSIONS: usize = Key {
-        doc: "How many sessions of clients may be open, from 1 to 1000000. Beyond, one is ended whose client is not \
-              there, of the client that has most of them the one that was silent for longest; if all clients are \
-              there, a new session is refused, unless one client has more than half of all. A client has streams in half \
-              of them at most; more are answered 503.",
+        doc: "How many sessions of clients may be open, from 1 to 1000000. Beyond, a session is ended \
+              whose client is not connected: of the client that has most of them, the one that was silent \
+              for longest. If all clients are connected, a new session is refused, unless one client has \
+              more than half of all. One client has streams in at most half of them; more are answered \
+              503.",
         default: Some("10000"),
         example: "10000",
         range: 1..=1_000_000,
@@ -221,9 +222,9 @@ table! {
     };
 
     CLIENT_TIMEOUT: Duration = Key {
-        doc: "How long a client may hold a connection without a request, take to send the head of one, and leave an \
-              answer unread. A body must bring 1 KiB for each second in each such time, until it is complete. Slower \
-              requests are answered with 408 and cut.",
+        doc: "How long a client may hold a connection without a request, take to send the head of one, and \
+              leave an answer unread. A body must bring at least 1 KiB for each second of each such time, \
+              until it is complete. Slower requests are answered with 408 and cut.",
         default: Some("\"30s\""),
         example: "\"30s\"",
         ..Key::new("client_timeout", kinds::DURATION)
@@ -567,14 +568,14 @@ table! {
     };
 
     SHARING: Sharing = Key {
-        doc: "Whether sessions of clients share one connection to the upstream: shared means one for all, \
-              per-session one for each, auto one for each where the client can answer requests of the \
+        doc: "Whether sessions of clients share one connection to the upstream: shared is one for all, \
+              per-session one for each, and auto one for each client that can answer requests of the \
               server (sampling, elicitation, roots). Unless it is shared, a call of such a client of \
-              revision 2026-07-28 has one of its own while a server of the earlier revisions works on it, \
-              which then ends, so that nothing is left in it for another client: at most 16 at once of a \
-              command, 256 of a url, and half of them for one client (address and clientInfo). Further ones \
-              wait for five seconds; meanwhile the oldest unanswered question gives way: the client's own \
-              where it has its share, else that of the client that has most of them.",
+              revision 2026-07-28 to a server of an earlier revision has a connection of its own, which \
+              ends with the call. At most 16 of these to a command and 256 to a url are open at once, and \
+              half of them for one client (address and clientInfo). Further calls wait for up to five \
+              seconds; meanwhile the oldest unanswered question is given up: the same client's if it has \
+              its share, else that of the client that has most of them.",
         default: Some("\"auto\""),
         example: "\"auto\"",
         ..Key::new("sharing", choice(&[
@@ -611,18 +612,18 @@ table! {
     };
 
     MAX_CONCURRENCY: usize = Key {
-        doc: "How many requests the upstream is given at once; further ones wait for their turn. Left out, \
-              there is no limit. A request does not count while its server waits for an answer of its \
-              client: others have its turn, and it goes on in the next one, before new requests (one of a \
-              session of revisions before 2026-07-28 at once). A client that does not answer within \
-              request_timeout is not waited for any longer.",
+        doc: "How many requests the upstream works on at once; further ones wait. Left out, there is no \
+              limit. A request does not count while its server waits for an answer of its client; it goes \
+              on as soon as there is room, before new requests (one of a session of revisions before \
+              2026-07-28 at once). A client that does not answer within request_timeout is not waited for \
+              any longer.",
         example: "8",
         range: 1..=100_000,
         ..Key::new("max_concurrency", number())
     };
 
     MAX_QUEUE: usize = Key {
-        doc: "How many requests may wait for their turn; more are refused at once.",
+        doc: "How many requests may wait; more are refused at once.",
         default: Some("100"),
         example: "100",
         range: 0..=1_000_000,
@@ -645,11 +646,11 @@ table! {
     };
 
     RESOURCES: Selection = Key {
-        doc: "Which resources are shown and can be read, by their URIs, as with tools; rename is not allowed. What \
-              is denied is denied in every spelling: percent-encoding, the case of scheme and host, the port \
-              that goes without saying, a user before the host, doubled slashes and backslashes, a fragment \
-              and the parameters of a segment (;x) make no difference; the case of the path does. A URI that \
-              climbs by .. or has a NUL is never shown where there is a pattern.",
+        doc: "Which resources are shown and can be read, by their URIs, as with tools; rename is not \
+              allowed. What is denied is denied in every spelling: percent-encoding, the case of scheme \
+              and host, the default port, a user before the host, doubled slashes and backslashes, a \
+              fragment and the parameters of a segment (;x) make no difference; the case of the path does. \
+              With any pattern, a URI that climbs by .. or has a NUL is never shown.",
         example: "{ allow = [\"file:///srv/*\"] }",
         ..Key::new("resources", filters::RESOURCES)
     };

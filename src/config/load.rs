@@ -1,8 +1,7 @@
 //! Reading the files: the main file, then `conf.d/*.toml` beside it by name.
 //!
 //! A file that the user named must exist; the default file need not, and then mcpeg runs with its defaults. The
-//! stages are kept apart: meaning is checked only for files whose structure is right, so that one mistake is not
-//! reported twice.
+//! stages are kept apart: meaning is checked only for files whose structure is right, so that no mistake is named twice.
 
 use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
@@ -162,8 +161,7 @@ fn read_all(
     if problems.as_slice().is_empty() { Ok(documents) } else { Err(Error::Invalid(problems)) }
 }
 
-/// The files of `conf.d`, in no order. Hidden files are left out: editors and atomic writers use such names while they
-/// work.
+/// The files of `conf.d`, in no order. Hidden files are left out: editors and atomic writers use such names.
 fn fragments(directory: &Path) -> Result<Vec<PathBuf>, Error> {
     let cannot = |source| Error::Read { path: directory.to_owned(), source };
     let entries = match std::fs::read_dir(directory) {

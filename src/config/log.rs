@@ -45,7 +45,7 @@ pub enum ConsoleFormat {
 /// What happens when the queue is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Overflow {
-    /// Whoever logs waits.
+    /// The thread that logs waits.
     #[default]
     Block,
     /// New records are dropped and counted.

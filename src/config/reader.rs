@@ -2,8 +2,7 @@
 //!
 //! A file is read twice. First its structure is checked, unknown keys and values of the wrong type; only where that is
 //! right, the meaning is read, so that one mistake is not reported twice. Each kind of value has one reader for both,
-//! and [`Reader`] keeps the problems of its stage. Invariant: a value of the wrong type is never quoted, because it may
-//! be a secret.
+//! and [`Reader`] keeps the problems of its stage. Invariant: a value of the wrong type is not quoted; it may be a secret.
 
 use std::ops::Range;
 

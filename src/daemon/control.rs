@@ -1,7 +1,6 @@
 //! The serving side of the control socket; what is said over it is [`crate::control`]'s.
 //!
-//! A connection may carry several requests. The socket is guarded by its mode (0660) and its directory; nothing secret is
-//! in any answer.
+//! A connection may carry several requests. Mode (0660) and directory guard the socket; no answer holds a secret.
 
 use std::future::Future;
 use std::io;

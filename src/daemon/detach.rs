@@ -83,7 +83,7 @@ pub fn detach() -> Result<Side, Error> {
     let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)
         .map_err(|error| Error::Detach("make the readiness pipe", error.into()))?;
     // So the launcher can tell how a daemon died: prctl(2) PR_SET_CHILD_SUBREAPER. When the launcher exits, the
-    // daemon becomes init's child as ever.
+    // daemon becomes init's child.
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::set_child_subreaper(Some(rustix::process::getpid())) {
         tracing::debug!(%error, "the launcher cannot tell how a daemon died");
@@ -179,7 +179,7 @@ impl Launcher {
             }
         };
         parse(&message).unwrap_or_else(|| {
-            // What is left of the group, if its leader died without a word, must not serve unseen.
+            // What is left of the group, if its leader died without a report, must not serve unseen.
             let how = self.reap();
             self.end();
             Err(Error::Died(how))
@@ -208,7 +208,7 @@ impl Launcher {
         Ok(Some(message))
     }
 
-    /// Kills the daemon's group, and waits until it is gone: whoever is told that it was ended finds nothing of it.
+    /// Kills the daemon's group, and waits until it is gone: nothing of it is left when the caller is told that it was ended.
     fn end(&self) {
         match process::signal_group(self.group, Kill::Kill) {
             Ok(()) => drop(self.reap()),

@@ -94,7 +94,7 @@ impl Listeners {
     /// See [`Self::bind`].
     fn bind_all(self, configured: &[ListenAddr], passed: Passed) -> Result<Self, Error> {
         let mut listeners = self;
-        let Passed { supervised, stored, .. } = passed;
+        let (supervised, stored) = passed.into_parts();
         let result = if supervised.is_empty() {
             listeners
                 .take_back(stored)
@@ -212,7 +212,7 @@ impl Listeners {
 
     /// Offers what the descriptor store held.
     fn take_back(&mut self, stored: Vec<Stored>) -> Result<(), Error> {
-        for (index, Stored { written, file, socket, .. }) in stored.into_iter().enumerate() {
+        for (index, (written, file, socket)) in stored.into_iter().map(Stored::into_parts).enumerate() {
             let listener = Listener::from_inherited(socket).map_err(|error| Error::Passed(index, error))?;
             self.stored.extend(passed::name_of(&written, file));
             if let (Ok(Address::Unix(path)), Some((device, inode))) = (listener.address(), file) {

@@ -186,8 +186,7 @@ fn prove(record: &Record, owner: u32) -> Result<Option<Handle>, Error> {
 /// The main process of a systemd unit is stopped by systemd instead.
 ///
 /// # Errors
-/// When it cannot be found, signalled, or does not end within its drain time-out and a margin; with `force` it is killed
-/// then.
+/// When it cannot be found, signalled, or does not end within its drain time-out and a margin and `force` is not set.
 pub fn stop(paths: &RunPaths, force: bool) -> Result<Stopped, Error> {
     let State::Running(running) = locate(paths)? else {
         return Ok(Stopped::WasNot { stale_removed: remove_stale(paths)? });

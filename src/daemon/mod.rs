@@ -38,4 +38,4 @@ pub use paths::{Error as PathsError, RunPaths};
 pub use pidfile::{Error as PidFileError, check_replaceable, remove_own, write as write_pid_file};
 pub use readiness::Waiting;
 pub use record::Record;
-pub use signals::{Received, Signals, TABLE as SIGNALS, Wanted};
+pub use signals::{Received, SignalRequest, Signals, TABLE as SIGNALS};

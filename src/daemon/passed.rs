@@ -41,9 +41,9 @@ pub enum Error {
 #[derive(Debug, Default)]
 pub struct Passed {
     /// Of a socket unit.
-    pub(super) supervised: Vec<OwnedFd>,
+    supervised: Vec<OwnedFd>,
     /// Of the store.
-    pub(super) stored: Vec<Stored>,
+    stored: Vec<Stored>,
     /// Where somebody waits for readiness.
     pub waiting: Option<Waiting>,
 }
@@ -54,11 +54,11 @@ pub(super) struct Stored {
     /// Its name there.
     name: String,
     /// What it was bound for, as the configuration writes it.
-    pub(super) written: String,
+    written: String,
     /// Device and inode of a Unix socket's file.
-    pub(super) file: Option<(u64, u64)>,
+    file: Option<(u64, u64)>,
     /// The listener.
-    pub(super) socket: OwnedFd,
+    socket: OwnedFd,
 }
 
 /// Takes over the descriptors that `LISTEN_FDS` announces to this process and that of `--ready-fd`, and closes or shields
@@ -98,7 +98,19 @@ fn check_ready(number: RawFd, listening: u16) -> Result<(), Error> {
     }
 }
 
+impl Stored {
+    /// What it was bound for, a Unix socket's file, and the listener.
+    pub(super) fn into_parts(self) -> (String, Option<(u64, u64)>, OwnedFd) {
+        (self.written, self.file, self.socket)
+    }
+}
+
 impl Passed {
+    /// What a socket unit and the store have passed.
+    pub(super) fn into_parts(self) -> (Vec<OwnedFd>, Vec<Stored>) {
+        (self.supervised, self.stored)
+    }
+
     /// Closes stored listeners that are not configured any more or that nobody can reach, and returns their names in the
     /// store, from where they have to be removed before anything is bound: the manager holds their ports as long.
     pub fn discard(&mut self, configured: &[ListenAddr]) -> Vec<String> {
@@ -128,8 +140,7 @@ pub(super) fn is_still(path: &Path, file: (u64, u64)) -> bool {
     std::fs::symlink_metadata(path).is_ok_and(|it| (it.dev(), it.ino()) == file)
 }
 
-/// The name in the store for an address, as the configuration writes it, and a Unix socket's file; `None` if that is too
-/// long for one.
+/// The name in the store for an address, as the configuration writes it, and a Unix socket's file, unless it is too long.
 pub(super) fn name_of(address: &str, file: Option<(u64, u64)>) -> Option<String> {
     let mut name = match file {
         Some((device, inode)) => format!("{UNIX_PREFIX}{device:x}-{inode:x}-"),

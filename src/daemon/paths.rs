@@ -29,14 +29,14 @@ pub struct RunPaths {
     /// The control socket.
     pub control: PathBuf,
     /// How far the directory is ours to make.
-    place: Place,
+    place: RunDirectory,
     /// The user and the group that this process is about to become.
     user: Option<(u32, u32)>,
 }
 
 /// Whose the directory is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum RunDirectory {
     /// Named by the user or made by systemd: must exist.
     Given,
     /// A default that is created with this mode.
@@ -82,7 +82,7 @@ impl RunPaths {
             // The daemon changes to `/`, so that relative names must be resolved before.
             Some(path) => (
                 std::path::absolute(path).map_err(|error| Error::Absolute(path.to_path_buf(), error))?,
-                Place::Given,
+                RunDirectory::Given,
             ),
             None => default_pid_file(|name| std::env::var_os(name).map(PathBuf::from)),
         };
@@ -115,8 +115,7 @@ impl RunPaths {
         self.user.map_or(Owners::Ours, |(uid, _)| Owners::OursOr(uid))
     }
 
-    /// Where sessions are remembered: in `$STATE_DIRECTORY` (systemd.exec(5)), which outlives the service, or beside the
-    /// pid file.
+    /// Where sessions are saved: in `$STATE_DIRECTORY` (systemd.exec(5)), which outlives the service, or beside the pid file.
     #[must_use]
     pub fn sessions(&self) -> PathBuf {
         let name = self.lock.with_extension("sessions");
@@ -143,12 +142,12 @@ impl RunPaths {
     pub fn prepare(&self) -> Result<(), Error> {
         let path = self.directory();
         let made = match self.place {
-            Place::Given => Directory::open(path),
-            Place::Default(mode) => Directory::make(path, mode),
-            Place::Shared => Directory::make(path, 0o700),
+            RunDirectory::Given => Directory::open(path),
+            RunDirectory::Default(mode) => Directory::make(path, mode),
+            RunDirectory::Shared => Directory::make(path, 0o700),
         };
         let failed = |error| match self.place {
-            Place::Given => Error::Directory(path.to_path_buf(), error),
+            RunDirectory::Given => Error::Directory(path.to_path_buf(), error),
             _ => Error::Create(path.to_path_buf(), error),
         };
         let directory = made.map_err(failed)?;
@@ -180,7 +179,7 @@ impl RunPaths {
     fn check_rights(&self, directory: &Directory) -> Result<(), Error> {
         let path = || self.directory().to_path_buf();
         let (owner, bits) = (directory.owner(), directory.mode());
-        if self.place == Place::Shared && (owner != user::effective_uid() || bits & OTHERS != 0) {
+        if self.place == RunDirectory::Shared && (owner != user::effective_uid() || bits & OTHERS != 0) {
             return Err(Error::NotOurs(path()));
         }
         if bits & WORLD_WRITABLE != 0 && !directory.is_sticky() {
@@ -205,7 +204,7 @@ impl RunPaths {
     /// Whether the directory is one of mcpeg's own, not one that somebody has named.
     #[must_use]
     pub fn is_default(&self) -> bool {
-        self.place != Place::Given
+        self.place != RunDirectory::Given
     }
 
     /// Whether the directory is missing, so that nothing can run there.
@@ -217,20 +216,20 @@ impl RunPaths {
 }
 
 /// The default pid file, and whose its directory is.
-fn default_pid_file(variable: impl Fn(&str) -> Option<PathBuf>) -> (PathBuf, Place) {
+fn default_pid_file(variable: impl Fn(&str) -> Option<PathBuf>) -> (PathBuf, RunDirectory) {
     let absolute = |name| variable(name).filter(|path| path.is_absolute());
     // systemd.exec(5) RuntimeDirectory=: several directories are separated by colons.
     let runtime = variable("RUNTIME_DIRECTORY")
         .and_then(|list| Some(PathBuf::from(list.to_str()?.split(':').next()?)))
         .filter(|path| path.is_absolute());
     let (directory, place) = if let Some(directory) = runtime {
-        (directory, Place::Given)
+        (directory, RunDirectory::Given)
     } else if user::is_root() {
-        (PathBuf::from("/run/mcpeg"), Place::Default(0o755))
+        (PathBuf::from("/run/mcpeg"), RunDirectory::Default(0o755))
     } else if let Some(directory) = absolute("XDG_RUNTIME_DIR") {
-        (directory.join("mcpeg"), Place::Default(0o700))
+        (directory.join("mcpeg"), RunDirectory::Default(0o700))
     } else {
-        (PathBuf::from(format!("/tmp/mcpeg-{}", user::effective_uid())), Place::Shared)
+        (PathBuf::from(format!("/tmp/mcpeg-{}", user::effective_uid())), RunDirectory::Shared)
     };
     (directory.join(PID_FILE), place)
 }

@@ -30,7 +30,7 @@ pub enum Error {
     #[error("there is no group `{0}`")]
     NoGroup(String),
     /// That would give nothing up.
-    #[error("user `{0}` is root, by which nothing would be given up")]
+    #[error("user `{0}` is root, so that no rights would be given up")]
     Root(String),
     /// Only root can become another user.
     #[error("cannot run as user `{0}`: this process is not root's")]
@@ -97,8 +97,7 @@ pub fn adopt<'a>(
     Ok(())
 }
 
-/// Makes a directory with those above it that are missing, and tells which these were. What goes wrong is told when the
-/// log is opened.
+/// Makes a directory and those missing above it; returns these. Errors show when the log is opened.
 fn make(directory: &Path) -> Vec<PathBuf> {
     let is_missing =
         |path: &&Path| path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);

@@ -21,8 +21,7 @@ impl Waiting {
         Self(descriptor.into())
     }
 
-    /// Says that the gateway serves, and closes the descriptor. Whoever does not listen any more, or has a pipe that is
-    /// full, is not waited for.
+    /// Says that the gateway serves, and closes the descriptor. A reader that is gone or does not read is not waited for.
     pub fn serves(mut self) {
         if let Err(error) = self.write() {
             tracing::warn!(%error, "cannot tell the supervisor of --ready-fd that the gateway serves");

@@ -21,7 +21,7 @@ pub struct Meaning {
     /// The signal.
     kind: SignalKind,
     /// What it asks for; nothing where there is no handler here.
-    wanted: Option<Wanted>,
+    wanted: Option<SignalRequest>,
 }
 
 /// Every signal whose effect is not the kernel's own, in the order in which those that come at once are heard.
@@ -31,31 +31,31 @@ pub const TABLE: [Meaning; 7] = [
         words: "Drain and stop: new requests are refused, those in flight are finished until drain_timeout has \
                 passed, then the upstreams are ended. A second one ends the process at once.",
         kind: SignalKind::terminate(),
-        wanted: Some(Wanted::Stop(Received::Terminate)),
+        wanted: Some(SignalRequest::Stop(Received::Terminate)),
     },
     Meaning {
         name: "SIGINT",
         words: "The same; Ctrl-C on a terminal.",
         kind: SignalKind::interrupt(),
-        wanted: Some(Wanted::Stop(Received::Interrupt)),
+        wanted: Some(SignalRequest::Stop(Received::Interrupt)),
     },
     Meaning {
         name: "SIGHUP",
         words: "Read the configuration again, as --reload does; the result is in the log.",
         kind: SignalKind::hangup(),
-        wanted: Some(Wanted::Reload),
+        wanted: Some(SignalRequest::Reload),
     },
     Meaning {
         name: "SIGUSR1",
         words: "Rotate the log file, or open it again if it was moved, as --log-rotate does; the result is in the log.",
         kind: SignalKind::user_defined1(),
-        wanted: Some(Wanted::Rotate),
+        wanted: Some(SignalRequest::Rotate),
     },
     Meaning {
         name: "SIGUSR2",
         words: "Let a new process of the executable take over, as --restart does; the result is in the log.",
         kind: SignalKind::user_defined2(),
-        wanted: Some(Wanted::Upgrade),
+        wanted: Some(SignalRequest::Upgrade),
     },
     // sys::at_exit has a handler for it.
     Meaning {
@@ -77,7 +77,7 @@ pub const TABLE: [Meaning; 7] = [
 #[derive(Debug)]
 pub struct Signals {
     /// One for each signal of [`TABLE`] that asks for something.
-    handlers: Vec<(Signal, Wanted)>,
+    handlers: Vec<(Signal, SignalRequest)>,
     /// Whether a HUP came while nobody could act on it.
     reload: bool,
     /// Whether a USR1 did.
@@ -86,7 +86,7 @@ pub struct Signals {
 
 /// What a signal asks a serving gateway to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub enum SignalRequest {
     /// Drain and end.
     Stop(Received),
     /// Read the configuration again.
@@ -143,27 +143,27 @@ impl Signals {
     pub async fn stop(&mut self) -> Received {
         loop {
             match self.received().await {
-                Wanted::Stop(received) => return received,
-                Wanted::Reload => self.reload = true,
-                Wanted::Rotate => self.rotate = true,
-                Wanted::Upgrade => tracing::warn!("not upgraded: the gateway is starting or stopping"),
+                SignalRequest::Stop(received) => return received,
+                SignalRequest::Reload => self.reload = true,
+                SignalRequest::Rotate => self.rotate = true,
+                SignalRequest::Upgrade => tracing::warn!("not upgraded: the gateway is starting or stopping"),
             }
         }
     }
 
     /// Waits for a signal that a serving gateway acts on. Safe to cancel.
-    pub async fn wanted(&mut self) -> Wanted {
+    pub async fn wanted(&mut self) -> SignalRequest {
         if std::mem::take(&mut self.rotate) {
-            Wanted::Rotate
+            SignalRequest::Rotate
         } else if std::mem::take(&mut self.reload) {
-            Wanted::Reload
+            SignalRequest::Reload
         } else {
             self.received().await
         }
     }
 
     /// Waits for a signal. Safe to cancel.
-    async fn received(&mut self) -> Wanted {
+    async fn received(&mut self) -> SignalRequest {
         poll_fn(|context| {
             let mut handlers = self.handlers.iter_mut();
             let come =

@@ -1,7 +1,7 @@
 //! What sessions and streams of changes are told: which lists and resources have changed, and where.
 //!
 //! Changes are kept as state, not as a queue: for each list of each upstream, for each endpoint and for each resource the
-//! number of its last change. Whoever is told ([`Announced`]) remembers up to which number it knows, and is told of what
+//! number of its last change. A receiver ([`Announced`]) remembers up to which number it knows, and is told of what
 //! has a larger one. So nobody lags, whatever there is beside changes: two changes of a list are one until they are
 //! told, and nobody is told of a change that was none. Resources are many, so that of their changes the oldest are
 //! given up ([`UPDATES`], [`WEIGHT`]); who has not been told of those is told that any resource of the upstream may have
@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -92,7 +92,7 @@ impl Changes {
     /// One who is told of changes from now on.
     pub(crate) fn subscribe(&self) -> Announced {
         let last = self.0.last.subscribe();
-        Announced { changes: self.clone(), known: self.state().last, last }
+        Announced { changes: self.clone(), known: self.0.state.lock().last, last }
     }
 
     /// Whether anybody is told.
@@ -144,16 +144,11 @@ impl Changes {
 
     /// Notes a change under the next number and wakes who is to be told.
     fn change(&self, note: impl FnOnce(&mut State, u64)) {
-        let mut state = self.state();
+        let mut state = self.0.state.lock();
         state.last += 1;
         let number = state.last;
         note(&mut state, number);
         self.0.last.send_replace(number);
-    }
-
-    /// The numbers.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock()
     }
 }
 
@@ -198,7 +193,7 @@ impl Announced {
         let known = self.known;
         // It cannot be closed: this side holds the other one, too.
         let _ = self.last.wait_for(|last| *last > known).await;
-        let state = self.changes.state();
+        let state = self.changes.0.state.lock();
         self.known = state.last;
         state.after(known)
     }
@@ -276,7 +271,7 @@ mod tests {
         for number in 0..64 {
             changes.updated(&name("a"), updated(&format!("test://{number}/{long}")));
         }
-        let state = changes.state();
+        let state = changes.0.state.lock();
         assert!(state.weight <= WEIGHT && state.resources.len() == state.updates.len());
         drop(state);
         assert!(told(&mut announced)[0].starts_with("AnyUpdated"));

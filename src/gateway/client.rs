@@ -1,21 +1,21 @@
 //! Who counts as one client, and which of the clients makes room where there is none.
 //!
-//! Without names, a client is known by its network address only. Whoever has one machine has all of 127.0.0.0/8, and
-//! whoever has one IPv6 network has all of its 2^64 addresses (RFC 6177, RFC 4291 §2.5.4), so that a limit for each address
+//! Without names, a client is known by its network address only. One machine has all of 127.0.0.0/8, and
+//! one IPv6 network has all of its 2^64 addresses (RFC 6177, RFC 4291 §2.5.4), so that a limit for each address
 //! would limit nobody.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-/// Whoever counts as one client for every limit by address.
+/// What counts as one client for every limit by address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct ClientKey(Option<IpAddr>);
 
 impl ClientKey {
     /// The client at this address; all clients without one, over Unix sockets, are the same.
     pub(crate) fn of(address: Option<IpAddr>) -> Self {
-        // Whoever comes over an IPv6 socket with an IPv4 address is the same client.
+        // An IPv4 address over an IPv6 socket is the same client.
         Self(address.map(|address| match address.to_canonical() {
             address if address.is_loopback() => Ipv4Addr::LOCALHOST.into(),
             IpAddr::V4(address) => address.into(),
@@ -45,15 +45,14 @@ impl std::fmt::Display for ClientKey {
     }
 }
 
-/// Something of which there may only be so many: whose it is, for how long it was out of use (`None` while it is in use),
-/// and what it is.
+/// Something of which there may only be so many: its client, for how long it was out of use if it is, and what it is.
 pub(crate) type Holding<T> = (ClientKey, Option<Duration>, T);
 
 /// Chooses as many as are to make room for something of `newcomer`, the first to go first; fewer where there are not so
 /// many that may go.
 ///
-/// The client that holds most gives first, and of what it holds, what was out of use for longest: whoever has one
-/// of a thing never loses it to somebody who has many. What is in use only goes where its client holds more than half of
+/// The client that holds most gives first, and of what it holds, what was out of use for longest: a client that
+/// has one of a thing never loses it to one that has many. What is in use only goes where its client holds more than half of
 /// all, and more than the newcomer will.
 pub(crate) fn who_makes_room<T>(newcomer: ClientKey, mut all: Vec<Holding<T>>, count: usize) -> Vec<T> {
     let half = all.len() / 2;
@@ -119,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_holds_most_gives_what_was_out_of_use_for_longest() {
+    fn client_that_holds_most_gives_what_was_out_of_use_for_longest() {
         let (one, many) = ("192.0.2.1", "192.0.2.2");
         let all = [(one, Some(900)), (many, Some(1)), (many, Some(3)), (many, Some(2)), (many, None)];
         // In this order, and the others' only one at last.

@@ -19,7 +19,7 @@ use crate::handover::{ChildMessage, ChildTransfer, LimitMessage, Message, Offer,
 
 /// Children on their way.
 #[derive(Debug)]
-pub(super) struct ChildHandover {
+pub(crate) struct ChildHandover {
     /// What is on its way.
     state: Mutex<State>,
     /// The upstreams whose children they are.
@@ -51,7 +51,7 @@ impl ChildHandover {
     }
 
     /// The children that the next process may have.
-    pub(super) fn offers(&self) -> Vec<Offer> {
+    pub(crate) fn offers(&self) -> Vec<Offer> {
         let table = self.routing.current();
         let offers: Vec<Offer> = table.configured().iter().flat_map(|upstream| upstream.offers()).collect();
         self.state.lock().offered = offers.iter().map(|offer| offer.child).collect();
@@ -60,7 +60,7 @@ impl ChildHandover {
 
     /// Stops to use the children that were offered, as far as they still run and read, and packs them. Requests for
     /// them wait until [`Self::lend`] or [`Self::take_back`].
-    pub(super) async fn hand_over(&self) -> Vec<ChildTransfer> {
+    pub(crate) async fn hand_over(&self) -> Vec<ChildTransfer> {
         let table = self.routing.current();
         let shared: HashMap<u32, SharedChild> = {
             let mut state = self.state.lock();
@@ -75,14 +75,14 @@ impl ChildHandover {
     }
 
     /// Goes on with the children: the next process does not serve.
-    pub(super) fn take_back(&self) {
+    pub(crate) fn take_back(&self) {
         for shared in self.state.lock().shared.drain() {
             shared.1.go_on();
         }
     }
 
     /// Leaves the children to the next process, and sends it what is to be written.
-    pub(super) fn lend(&self) {
+    pub(crate) fn lend(&self) {
         let Some(peer) = self.peer.sender() else { return };
         for (child, shared) in &self.state.lock().shared {
             shared.lend(*child, peer.clone());
@@ -90,13 +90,12 @@ impl ChildHandover {
     }
 
     /// Takes a child that the process before has packed.
-    pub(super) fn receive(&self, transfer: ChildTransfer) {
+    pub(crate) fn receive(&self, transfer: ChildTransfer) {
         self.state.lock().transfers.insert(transfer.child.child, transfer);
     }
 
-    /// Goes on with the children of the process before, which reads and writes no more once `say` has told it that this
-    /// one serves.
-    pub(super) fn adopt(&self, say: impl FnOnce()) {
+    /// Goes on with the children of the former process, which stops reading and writing once `say` has told it so.
+    pub(crate) fn adopt(&self, say: impl FnOnce()) {
         let Some(peer) = self.peer.sender() else { return };
         // What the other process tells of a child waits meanwhile.
         let mut state = self.state.lock();
@@ -112,7 +111,7 @@ impl ChildHandover {
     }
 
     /// Takes what the other process tells of a child.
-    pub(super) fn told(&self, message: &ChildMessage) {
+    pub(crate) fn told(&self, message: &ChildMessage) {
         let (ChildMessage::Line { child, .. }
         | ChildMessage::Adopted { child }
         | ChildMessage::HungUp { child }) = message;
@@ -126,7 +125,7 @@ impl ChildHandover {
 
     /// Lets the next process give the turns at upstreams that take only so many requests at once, and tells it which of them
     /// this one has.
-    pub(super) fn share_turns(&self) {
+    pub(crate) fn share_turns(&self) {
         let table = self.routing.current();
         for (place, limit) in table.configured().iter().filter_map(|upstream| upstream.limit()) {
             self.state.lock().limits.insert(place.clone(), Arc::clone(limit));
@@ -135,13 +134,13 @@ impl ChildHandover {
     }
 
     /// Gives the turns itself again: the next process does not serve.
-    pub(super) fn take_turns_back(&self) {
+    pub(crate) fn take_turns_back(&self) {
         let limits = std::mem::take(&mut self.state.lock().limits);
         limits.values().for_each(ConcurrencyLimit::alone);
     }
 
     /// Takes what the other process tells of turns.
-    pub(super) fn turn_told(&self, permits: Permits) {
+    pub(crate) fn turn_told(&self, permits: Permits) {
         let Permits { upstream: place, word } = permits;
         let teller = self.teller(place.clone());
         let table = self.routing.current();
@@ -160,8 +159,8 @@ impl ChildHandover {
         }
     }
 
-    /// The other process has ended. What is still held for it is taken back by whoever has handed it over.
-    pub(super) fn alone(&self) {
+    /// The other process has ended. What is still held for it goes back to the process that has handed it over.
+    pub(crate) fn alone(&self) {
         self.take_turns_back();
         self.state.lock().shared.retain(|_, shared| shared.alone());
     }

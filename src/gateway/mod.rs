@@ -19,7 +19,7 @@
 mod catalog;
 mod changes;
 mod client;
-mod complaints;
+mod client_log_limit;
 mod endpoint;
 mod error;
 mod handover;

@@ -79,9 +79,6 @@ impl Prepared {
 
     /// Starts what is new or changed, and checks that all of it can be served together. What is in force is not
     /// touched. `max_message_size` stays as it is: connections have it built in.
-    ///
-    /// # Errors
-    /// Those of `Gateway::start` and `Gateway::settled`.
     pub(super) async fn prepare(
         config: &Config,
         old: &RoutingTable,

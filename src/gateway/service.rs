@@ -1,7 +1,6 @@
 //! The gateway as the daemon sees it: start, serve, report, reload, hand over, stop. It is made of parts that own their
 //! state; this file is where they are put together, and nobody else sees all of them.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,12 +11,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::catalog::{self, RoutingHandle, RoutingTable};
 use super::changes::Changes;
-use super::complaints::Complaints;
+use super::client_log_limit::ClientLogLimit;
 use super::error::Error;
 use super::handover::ChildHandover;
 use super::http::{
-    self, Admission, Continuations, Front, Guard, Handlers, Health, Legacy, Modern, PendingCall, Pipeline,
-    Slots, SuspendedCalls, TaskOwners,
+    self, Admission, Continuations, Front, Guard, Handlers, Health, Legacy, Modern, OpenConnections,
+    PendingCall, Pipeline, SuspendedCalls, TaskOwners,
 };
 use super::metrics::{self, Metric, Metrics};
 use super::reload::Prepared;
@@ -29,8 +28,8 @@ use super::upstream::Builtin;
 use super::upstream_tasks::UpstreamTasks;
 use crate::config::{Config, Prefix};
 use crate::drain::Watch;
+use crate::handover::Offer;
 use crate::handover::channel::Sender;
-use crate::handover::{ChildMessage, ChildTransfer, Offer, Permits, Round, Session as SavedSession};
 use crate::sys::net::Listener;
 
 /// How long ending everything may take where nobody is in a hurry.
@@ -65,12 +64,12 @@ struct Parts {
     /// Set while connections are left to wait: another process takes over.
     paused: watch::Sender<bool>,
     /// The connections of clients.
-    slots: Arc<Slots>,
+    connections: Arc<OpenConnections>,
     /// What is logged about clients.
-    complaints: Arc<Complaints>,
-    /// What is told to whoever monitors.
+    log_limit: Arc<ClientLogLimit>,
+    /// What `/metrics` tells.
     metrics: Arc<Metrics>,
-    /// What is told to whoever asks.
+    /// What the status tells.
     status: Arc<StatusSource>,
     /// What requests lead to.
     handlers: Arc<Handlers>,
@@ -95,13 +94,16 @@ impl Gateway {
         let (started, awaited) = upstreams.start_all(config, &builtin, offers)?;
         let table = RoutingTable::new(config.server.clone(), started).beside(&config.disabled);
         let routing = Arc::new(RoutingHandle::new(table));
-        let (complaints, peer) = (Arc::<Complaints>::default(), Arc::<PeerLink>::default());
+        let (log_limit, peer) = (Arc::<ClientLogLimit>::default(), Arc::<PeerLink>::default());
         let requests = Arc::<RequestCounter>::default();
-        let sessions = SessionStore::new(share(&routing), share(&peer), changes.clone(), share(&complaints));
+        let sessions = SessionStore::new(share(&routing), share(&peer), changes.clone(), share(&log_limit));
         let sessions = Arc::new(sessions);
         let status = Arc::new(StatusSource::new(share(&routing), share(&sessions), share(&requests)));
-        let (metrics, slots, suspended) =
-            (Arc::<Metrics>::default(), Arc::<Slots>::default(), Arc::<SuspendedCalls<_>>::default());
+        let (metrics, connections, suspended) = (
+            Arc::<Metrics>::default(),
+            Arc::<OpenConnections>::default(),
+            Arc::<SuspendedCalls<_>>::default(),
+        );
         let owners = Arc::new(TaskOwners::new(share(&routing), share(&sessions), share(&peer)));
         let continuations =
             Arc::new(Continuations::new(share(&suspended), share(&owners), share(&requests), share(&peer)));
@@ -109,10 +111,10 @@ impl Gateway {
         let legacy = Legacy::new(
             (share(&sessions), share(&routing)),
             (share(&peer), share(&owners)),
-            share(&complaints),
+            share(&log_limit),
             draining.clone(),
         );
-        let guard = Guard::new(share(&routing), share(&complaints));
+        let guard = Guard::new(share(&routing), share(&log_limit));
         let pipeline = Pipeline::new(guard, share(&routing), requests, (modern, legacy));
         let health = Health::new(share(&routing), share(&status), draining.clone());
         let handlers = Arc::new(Handlers::new(share(&routing), pipeline, health, share(&metrics)));
@@ -129,8 +131,8 @@ impl Gateway {
             peer,
             children,
             paused,
-            slots,
-            complaints,
+            connections,
+            log_limit,
             metrics,
             status,
             handlers,
@@ -142,7 +144,7 @@ impl Gateway {
 
     /// Tells of the gateway where it is asked, and begins to end silent sessions.
     fn begin(&self, config: &Config, builtin: &Builtin) {
-        self.0.slots.check(config.server.max_connections);
+        self.0.connections.check(config.server.max_connections);
         let status = Arc::downgrade(&self.0.status);
         builtin.observe(Box::new(move || {
             status.upgrade().map(|status| status.status(Audience::Downstream)).unwrap_or_default()
@@ -171,16 +173,16 @@ impl Gateway {
     /// When the listener cannot be used at all.
     pub async fn serve(&self, listener: Listener, drain: Watch) -> std::io::Result<usize> {
         let front = Front::new(&self.0.handlers, http::is_local(&listener));
-        let (slots, routing) = (Arc::clone(&self.0.slots), Arc::clone(&self.0.routing));
-        let complaints = Arc::clone(&self.0.complaints);
-        let admission = Admission::new(slots, routing, complaints, self.0.paused.subscribe());
+        let (connections, routing) = (Arc::clone(&self.0.connections), Arc::clone(&self.0.routing));
+        let log_limit = Arc::clone(&self.0.log_limit);
+        let admission = Admission::new(connections, routing, log_limit, self.0.paused.subscribe());
         http::accept(listener, (front, admission), drain).await
     }
 
     /// Lets a connection from this address in, however many there are: the gateway asks itself.
     #[must_use]
     pub fn expect(&self, address: std::net::SocketAddr) -> http::Expected {
-        self.0.slots.expect(address)
+        self.0.connections.expect(address)
     }
 
     /// Waits until each upstream has been tried once, then refuses names that cannot be told apart.
@@ -218,31 +220,25 @@ impl Gateway {
         prepared.commit(&self.0.routing, &self.0.changes, (&self.0.upstreams, &self.0.sessions), drain);
     }
 
-    /// Remembers sessions in a file from now on, which must be this process's alone; with `revive`, those that the file
-    /// holds go on. A file that cannot be used is no reason not to serve.
-    pub fn remember_sessions(&self, file: &Path, revive: bool) {
-        self.0.sessions.remember_in(file, revive);
-    }
-
-    /// Writes the file of sessions anew, whatever lies there now: another process that had it is dead.
-    pub fn remember_again(&self) {
-        self.0.sessions.reclaim();
-    }
-
     /// Opens the way to the process before or after this one.
     pub fn set_peer(&self, peer: Sender) {
         self.0.peer.set(peer);
         self.0.owners.tell_all();
     }
 
-    /// Takes what the other process tells of a request that one of them has put aside.
-    pub fn round(&self, word: Round) {
-        self.0.continuations.told(word);
+    /// Legacy sessions.
+    pub(crate) fn sessions(&self) -> &Arc<SessionStore> {
+        &self.0.sessions
     }
 
-    /// Waits until no client can come back for a request that is put aside here.
-    pub async fn rounds_over(&self) {
-        self.0.continuations.over().await;
+    /// Requests that one of two processes has put aside.
+    pub(crate) fn continuations(&self) -> &Arc<Continuations> {
+        &self.0.continuations
+    }
+
+    /// Children on their way between two processes.
+    pub(crate) fn children(&self) -> &ChildHandover {
+        &self.0.children
     }
 
     /// Leaves new connections to wait in the kernel, or accepts them again.
@@ -250,88 +246,7 @@ impl Gateway {
         self.0.paused.send_replace(paused);
     }
 
-    /// The state of every session.
-    #[must_use]
-    pub fn sessions(&self) -> Vec<SavedSession> {
-        self.0.sessions.all().iter().map(|session| session.saved()).collect()
-    }
-
-    /// The state of a session, if it is known here.
-    #[must_use]
-    pub fn session(&self, id: &str) -> Option<SavedSession> {
-        self.0.sessions.get(id).map(|session| session.saved())
-    }
-
-    /// Keeps a session that another process has begun.
-    pub fn keep_session(&self, state: SavedSession) {
-        self.0.sessions.restore(state);
-    }
-
-    /// Ends a session of which its client has said so in another process.
-    pub async fn end_session(&self, id: &str) {
-        self.0.sessions.end(id).await;
-    }
-
-    /// Takes a client's message about a request in flight here, which came to another process.
-    pub async fn deliver(&self, id: &str, body: &str) {
-        self.0.sessions.deliver(id, body).await;
-    }
-
-    /// The children that the next process may have, as text.
-    #[must_use]
-    pub fn offers(&self) -> Vec<Offer> {
-        self.0.children.offers()
-    }
-
-    /// Stops to use the children that were offered, as far as they still run and read, and packs them. Requests for
-    /// them wait until [`Self::lend`] or [`Self::take_back`].
-    pub async fn hand_over(&self) -> Vec<ChildTransfer> {
-        self.0.children.hand_over().await
-    }
-
-    /// Goes on with the children: the next process does not serve.
-    pub fn take_back(&self) {
-        self.0.children.take_back();
-    }
-
-    /// Leaves the children to the next process, and sends it what is to be written.
-    pub fn lend(&self) {
-        self.0.children.lend();
-    }
-
-    /// Takes a child that the process before has packed.
-    pub fn receive(&self, parcel: ChildTransfer) {
-        self.0.children.receive(parcel);
-    }
-
-    /// Goes on with the children of the process before, which reads and writes no more once `say` has told it that this
-    /// one serves.
-    pub fn adopt(&self, say: impl FnOnce()) {
-        self.0.children.adopt(say);
-    }
-
-    /// Takes what the other process tells of a child.
-    pub fn told(&self, word: &ChildMessage) {
-        self.0.children.told(word);
-    }
-
-    /// Lets the next process give the turns at upstreams that take only so many requests at once, and tells it which of them
-    /// this one has.
-    pub fn share_turns(&self) {
-        self.0.children.share_turns();
-    }
-
-    /// Gives the turns itself again: the next process does not serve.
-    pub fn take_turns_back(&self) {
-        self.0.children.take_turns_back();
-    }
-
-    /// Takes what the other process tells of turns.
-    pub fn turn_told(&self, word: Permits) {
-        self.0.children.turn_told(word);
-    }
-
-    /// The other process has ended. What is still held for it is taken back by whoever has handed it over.
+    /// The other process has ended. What is still held for it goes back to the process that has handed it over.
     pub fn alone(&self) {
         self.0.continuations.alone();
         self.0.children.alone();
@@ -351,7 +266,7 @@ impl Gateway {
             tracing::warn!("not all connections to upstreams have ended in time; they are cut");
         }
         self.0.upstreams.reaper().end().await;
-        self.0.complaints.end();
+        self.0.log_limit.end();
     }
 
     /// What is behind which endpoint.
@@ -364,12 +279,6 @@ impl Gateway {
     #[cfg(test)]
     pub(super) fn changes(&self) -> &Changes {
         &self.0.changes
-    }
-
-    /// Legacy sessions.
-    #[cfg(test)]
-    pub(super) fn session_store(&self) -> &SessionStore {
-        &self.0.sessions
     }
 
     /// Ends all sessions and upstreams.

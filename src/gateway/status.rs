@@ -56,9 +56,9 @@ pub struct Status {
 /// Whom a snapshot is for: only operators are told names from inside, such as commands and addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Audience {
-    /// Whoever can use the control socket.
+    /// Those who can use the control socket.
     Operator,
-    /// Whoever can reach a listener.
+    /// Those who can reach a listener.
     Downstream,
 }
 

@@ -39,9 +39,6 @@ impl UpstreamTasks {
     }
 
     /// Starts all upstreams of a configuration, the built-in one last. Children on offer are awaited instead of started.
-    ///
-    /// # Errors
-    /// [`Error::Certificates`] and [`Error::Authorities`].
     pub(super) fn start_all(
         &self,
         config: &Config,
@@ -65,9 +62,6 @@ impl UpstreamTasks {
 
     /// Starts an upstream of a configuration that is read while the gateway runs. At a server at which `former` has requests
     /// it has no more at once than that one alone may.
-    ///
-    /// # Errors
-    /// [`Error::Authorities`].
     pub(super) fn start(
         &self,
         settings: &Settings,

@@ -43,7 +43,7 @@ impl Candidate {
         let (ours, theirs) = UnixStream::pair().map_err(Error::Pass)?;
         ours.set_nonblocking(true).map_err(Error::Pass)?;
         let mut command = process::command(executable);
-        // For whoever looks at ps(1); what counts comes over the channel.
+        // For readers of ps(1); what counts comes over the channel.
         command.args(std::env::args_os().skip(1)).env(VARIABLE, PROTOCOL.to_string());
         for name in systemd::PERSONAL {
             command.env_remove(name);

@@ -95,14 +95,12 @@ enum Outgoing {
 }
 
 impl Sender {
-    /// Queues a message; `false` if the other process is gone. One that cannot be sent is dropped, and the receiving side
-    /// learns of the end.
+    /// Queues a message; `false` if the other process is gone. One that cannot be sent is dropped; the receiver sees the end.
     pub(crate) fn send(&self, message: &Message) -> bool {
         !self.shared.over.is_cancelled() && self.queue.send(Outgoing::Line(message::line(message))).is_ok()
     }
 
-    /// Waits until everything that was queued is on its way, or the channel is broken; `false` if the other process does
-    /// not read.
+    /// Waits until everything that was queued is sent, or the channel is broken; `false` if the other process does not read.
     pub async fn flush(&self) -> bool {
         let (done, flushed) = oneshot::channel();
         if self.queue.send(Outgoing::Flush(done)).is_err() {
@@ -173,7 +171,7 @@ impl Receiver {
             match message::read(&std::mem::take(&mut self.begun))? {
                 Message::Found { id, state } => {
                     for waiting in self.shared.waiting.lock().sessions.remove(&id).into_iter().flatten() {
-                        // Whoever has waited for too long is gone.
+                        // A caller that has waited for too long is gone.
                         let _ = waiting.send(state.as_deref().cloned());
                     }
                 }

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 /// Which of an upstream's connections a child belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Place {
+pub enum LinkKind {
     /// The native one.
     Native,
     /// The legacy one that all sessions share, to a server that is modern by nature.
@@ -44,7 +44,7 @@ pub struct Offer {
     /// Its upstream.
     pub upstream: String,
     /// Its connection.
-    pub place: Place,
+    pub place: LinkKind,
     /// Its pid.
     pub child: u32,
     /// How it was started, as a digest.

@@ -157,7 +157,7 @@ pub enum Message {
     Reloaded {
         /// Which one.
         id: u64,
-        /// The answer of the control protocol, as whoever asked is to have it.
+        /// The answer of the control protocol, as the caller is to have it.
         answer: String,
     },
     /// Something that another version says; nothing depends on it.
@@ -178,15 +178,14 @@ pub fn failed(error: &impl ToExit) -> Message {
     Message::Failed { exit: error.to_exit().code(), text: crate::exit::chain(error), hint: error.hint() }
 }
 
-/// Reads a line; `None` if it is no message at all. One that another version says in a way that is not understood here is
-/// [`Message::Unknown`].
+/// Reads a line; `None` if it is no message at all. One of another version that is not known is [`Message::Unknown`].
 pub(super) fn read(line: &[u8]) -> Option<Message> {
     let error = match serde_json::from_slice(line) {
         Ok(message) => return Some(message),
         Err(error) => error,
     };
     let Tag { message } = serde_json::from_slice(line).ok()?;
-    tracing::warn!(message, %error, "what the other process says is not understood");
+    tracing::warn!(message, %error, "a message of the other process is not understood");
     Some(Message::Unknown)
 }
 
@@ -257,7 +256,7 @@ mod offers {
         let read = |text: String| match serde_json::from_str(&text) {
             Ok(offer) => Some(offer),
             Err(error) => {
-                tracing::info!(%error, "a child of the process before is started anew");
+                tracing::info!(%error, "a child of the former process is started anew");
                 None
             }
         };

@@ -22,7 +22,7 @@
 //!
 //! # Which version can follow which
 //!
-//! - Any that says the same [`PROTOCOL`] in its hello can follow, be it newer (upgrade) or older (downgrade). Any other is
+//! - Any that says the same [`PROTOCOL`] in its hello can follow, newer (upgrade) or older (downgrade). Any other is
 //!   refused before it has been given anything, and the old process serves on.
 //! - [`EXTENSIONS`] counts what was added since. The new process tells its number in the hello; the old one uses no more
 //!   than that. A hello without the number means 0.
@@ -45,7 +45,7 @@ mod round;
 mod session;
 
 pub use candidate::{Candidate, pass};
-pub use child::{Child, ChildMessage, ChildTransfer, Era, Offer, Place, Stamp};
+pub use child::{Child, ChildMessage, ChildTransfer, Era, LinkKind, Offer, Stamp};
 pub use error::Error;
 pub use inheritance::{Inheritance, channel as inherited_channel, fail, is_successor, receive};
 pub use listener::{Outline, SocketFile};

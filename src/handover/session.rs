@@ -118,8 +118,7 @@ impl Session {
     }
 }
 
-/// JSON on one line. What the client wrote is in it as it wrote it, perhaps over several lines; in strings JSON has no raw
-/// newlines.
+/// JSON on one line. The client's own text may span lines; in strings JSON has no raw newlines.
 pub(super) fn line(value: &impl Serialize) -> String {
     let text = serde_json::to_string(value).expect("it has string keys only");
     if text.contains(['\n', '\r']) { text.replace(['\n', '\r'], " ") } else { text }

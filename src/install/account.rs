@@ -67,9 +67,6 @@ impl Owner {
 }
 
 /// User and group number of the account below the root; `None` if either is missing.
-///
-/// # Errors
-/// [`Error::File`].
 pub(super) fn find(tree: &Tree, layout: &Layout) -> Result<Option<(u32, u32)>, Error> {
     let Layout { user, group, .. } = layout;
     if tree.is_host() {
@@ -90,10 +87,7 @@ fn number(tree: &Tree, file: &str, name: &str) -> Result<Option<u32>, Error> {
     Ok(line.and_then(|line| line.split(':').nth(2)).and_then(|number| number.parse().ok()))
 }
 
-/// The rights in numbers.
-///
-/// # Errors
-/// [`Error::NoAccount`] if they need the account and it does not exist.
+/// The rights in numbers. Fails with [`Error::NoAccount`] if they need the account and it does not exist.
 pub(super) fn access(tree: &Tree, layout: &Layout, rights: Rights) -> Result<Access, Error> {
     let (uid, gid) = match rights.owner {
         _ if layout.is_users() => caller(),
@@ -108,9 +102,6 @@ pub(super) fn access(tree: &Tree, layout: &Layout, rights: Rights) -> Result<Acc
 
 /// The rights of one path in numbers: those of the administrator, where dpkg-statoverride(1) knows some; but systemd sets
 /// those of the service's own directories whenever it starts.
-///
-/// # Errors
-/// As for [`access`].
 pub(super) fn access_of(tree: &Tree, layout: &Layout, path: &Path, rights: Rights) -> Result<Access, Error> {
     let asks = !layout.is_users() && rights.owner != Owner::Service;
     match if asks { overridden(tree, path)? } else { None } {

@@ -11,7 +11,7 @@ use super::error::Error;
 use super::layout::Layout;
 use super::privileged::Digest;
 use crate::render::{
-    Confinement, DefaultConfiguration, DevelopmentService, Logrotate, Service, Sysusers, Tmpfiles,
+    Confinement, DefaultConfiguration, DevelopmentService, Logrotate, Service, Sysusers, Text as _, Tmpfiles,
     TomlString, Watch, WatchAct,
 };
 use crate::systemd::{AccountName, ExecWord, FieldPath, Invalid, Seconds};
@@ -21,17 +21,6 @@ const RUNNING: &str = "/proc/self/exe";
 
 /// Longer than the default `drain_timeout` of 30 s and the time that upstreams get to end after it.
 const STOP_TIMEOUT: Seconds = Seconds::new(Duration::from_secs(60));
-
-/// Manual and completions, in the order of `Layout::documents`.
-const DOCUMENTS: [&[u8]; 7] = [
-    include_bytes!("../../packaging/man/mcpeg.8"),
-    include_bytes!("../../packaging/man/mcpeg.toml.5"),
-    include_bytes!("../../packaging/man/mcpeg-install.8"),
-    include_bytes!("../../packaging/man/mcpeg-uninstall.8"),
-    include_bytes!("../../completions/mcpeg.bash"),
-    include_bytes!("../../completions/_mcpeg"),
-    include_bytes!("../../completions/mcpeg.fish"),
-];
 
 /// The content of one file.
 #[derive(Clone, Debug)]
@@ -43,10 +32,7 @@ pub(super) enum Content {
 }
 
 impl Content {
-    /// The content as a stream, from its beginning.
-    ///
-    /// # Errors
-    /// [`Error::File`] if the running program cannot be read.
+    /// The content as a stream, from its beginning. Fails with [`Error::File`] if the running program cannot be read.
     pub(super) fn open(&self) -> Result<Box<dyn Read + '_>, Error> {
         Ok(match self {
             Self::Program => Box::new(File::open(RUNNING).map_err(Error::file("read", RUNNING))?),
@@ -55,9 +41,6 @@ impl Content {
     }
 
     /// Its digest.
-    ///
-    /// # Errors
-    /// [`Error::File`].
     pub(super) fn digest(&self) -> Result<Digest, Error> {
         Digest::of(self.open()?).map_err(Error::file("read", RUNNING))
     }
@@ -94,9 +77,7 @@ pub fn render_units(program: &str) -> Units {
 }
 
 /// Renders everything that comes from templates.
-///
-/// # Errors
-/// [`Error::Choice`] for a path that cannot be written into a unit, such as a home directory with a line break in its name.
+/// Fails with [`Error::Choice`] for a path that cannot be written into a unit, such as a home directory with a line break in its name.
 pub(super) fn render(layout: &Layout, choices: &Choices, confinement: Confinement) -> Result<Units, Error> {
     let invalid = |error: Invalid| Error::Choice(error.to_string());
     let word = |path: &Path| ExecWord::new(path).map_err(invalid);
@@ -159,9 +140,4 @@ pub(super) fn logrotate(layout: &Layout, choices: &Choices) -> Result<String, Er
         pid_file: pid_file.map_err(invalid)?,
     };
     Ok(text.text())
-}
-
-/// Manual and completions with their places.
-pub(super) fn documents(layout: &Layout) -> impl Iterator<Item = (&PathBuf, Content)> {
-    layout.documents.iter().zip(DOCUMENTS.map(|bytes| Content::Bytes(Cow::Borrowed(bytes))))
 }

@@ -20,9 +20,6 @@ use crate::systemd::Manager;
 const LINGERING: &str = "/var/lib/systemd/linger";
 
 /// Refuses an installation that could not go well.
-///
-/// # Errors
-/// One variant for each reason.
 pub(super) fn before_install(target: &Target, start: bool, looks_only: bool) -> Result<(), Error> {
     if start && !target.is_booted() {
         return Err(if target.layout().is_users() { Error::NoUserSystemd } else { Error::NoSystemd });
@@ -63,8 +60,7 @@ fn guarded(target: &Target) -> Result<(), Error> {
     Ok(())
 }
 
-/// Refuses if a unit of the same name would hide ours, unless an installation is there already: what hides its unit was
-/// made on purpose.
+/// Refuses if a unit of the same name would hide ours; beside an installation it was made on purpose.
 fn shadows(target: &Target) -> Result<(), Error> {
     if target.receipt().is_some_and(|receipt| receipt.state() != State::Removed) {
         return Ok(());
@@ -83,9 +79,6 @@ fn shadows(target: &Target) -> Result<(), Error> {
 }
 
 /// Refuses a listener to which nobody could connect, since the service will be confined.
-///
-/// # Errors
-/// [`Error::Hidden`].
 pub(super) fn reachable(target: &Target, listeners: &[ListenAddr]) -> Result<(), Error> {
     let files = listeners.iter().filter(|listener| matches!(listener, ListenAddr::Unix(_)));
     let mut files = files.peekable();
@@ -196,9 +189,6 @@ pub(super) fn rotated(target: &Target, stays: Option<&config::Log>) -> Result<()
 
 /// Refuses listeners that somebody else has, before anything is touched. Those that this process may not try, such as
 /// ports below 1024, are left to the service.
-///
-/// # Errors
-/// [`Error::PortInUse`].
 pub(super) fn free(listeners: &[ListenAddr]) -> Result<(), Error> {
     let taken = |listener: &&ListenAddr| match listener {
         ListenAddr::Tcp { host, port } => {

@@ -5,6 +5,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use fieldwork::Fieldwork;
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
@@ -66,14 +67,17 @@ pub struct Asked {
 }
 
 /// What holds for an installation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Fieldwork)]
 #[serde(deny_unknown_fields)]
+#[fieldwork(get, vis = "pub(super)")]
 pub(super) struct Choices {
     /// Where program, manual and completions are.
     prefix: PathBuf,
     /// The account that the service runs under.
+    #[field = false]
     user: String,
     /// Its group.
+    #[field = false]
     group: String,
     /// Where the default configuration listens; empty is the program's default.
     listen: Vec<String>,
@@ -81,14 +85,12 @@ pub(super) struct Choices {
     enable: bool,
     /// Who rotates the log. Before version 5 of the receipt it was always mcpeg.
     #[serde(default)]
+    #[field(get(copy))]
     log_rotation: LogRotation,
 }
 
 impl Asked {
     /// Refuses what a user's service cannot have.
-    ///
-    /// # Errors
-    /// [`Error::Choice`].
     pub(super) fn check_development(&self, root: Option<&Path>) -> Result<(), Error> {
         let options = [
             ("--root", root.is_some()),
@@ -115,9 +117,7 @@ pub fn check_instance(instance: &str) -> Result<(), Error> {
 }
 
 /// `mcpeg`, or `mcpeg-NAME` for an instance.
-///
-/// # Errors
-/// [`Error::Choice`] for a name that not every tool would accept in an account, a unit and a path.
+/// Fails with [`Error::Choice`] for a name that not every tool would accept in an account, a unit and a path.
 pub(super) fn name(instance: Option<&str>) -> Result<String, Error> {
     let Some(instance) = instance else { return Ok(NAME.to_owned()) };
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
@@ -161,35 +161,12 @@ impl Choices {
         Self { log_rotation, ..self }
     }
 
-    /// Where program, manual and completions are.
-    pub(super) fn prefix(&self) -> &Path {
-        &self.prefix
-    }
-
     /// The account that the service runs under, and its group.
     pub(super) fn account(&self) -> (&str, &str) {
         (&self.user, &self.group)
     }
 
-    /// Where the default configuration listens; empty is the program's default.
-    pub(super) fn listen(&self) -> &[String] {
-        &self.listen
-    }
-
-    /// Whether the service is started at boot.
-    pub(super) fn enable(&self) -> bool {
-        self.enable
-    }
-
-    /// Who rotates the log.
-    pub(super) fn log_rotation(&self) -> LogRotation {
-        self.log_rotation
-    }
-
     /// Refuses what could not have been chosen: a receipt is a file, in which anything can stand.
-    ///
-    /// # Errors
-    /// [`Error::Choice`].
     pub(super) fn check(&self) -> Result<(), Error> {
         check_prefix(&self.prefix)?;
         check_account(&self.user)?;
@@ -198,9 +175,7 @@ impl Choices {
     }
 
     /// What holds if this was asked for now, and that was chosen before.
-    ///
-    /// # Errors
-    /// [`Error::Choice`] for what cannot be, [`Error::Differs`] for what cannot be changed in place.
+    /// Fails with [`Error::Choice`] for what cannot be, [`Error::Differs`] for what cannot be changed in place.
     pub(super) fn settle(name: &str, asked: &Asked, before: Option<&Self>) -> Result<Self, Error> {
         let mut choices = before.cloned().unwrap_or_else(|| Self::default_of(name));
         if let Some(prefix) = &asked.prefix {

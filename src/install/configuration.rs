@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use fieldwork::Fieldwork;
+
 use super::error::Error;
 use super::layout::Layout;
 use super::privileged::files;
@@ -12,9 +14,6 @@ use crate::config::{self, Config, ListenAddr, Transport};
 use crate::render::Confinement;
 
 /// Refuses a file that is no valid configuration beside the `conf.d` of the target.
-///
-/// # Errors
-/// [`Error::Configuration`].
 pub(super) fn check(target: &Target, file: &Path) -> Result<(), Error> {
     let fragments = target.tree().outside(&target.layout().drop_ins);
     match config::candidate(file, &fragments) {
@@ -29,9 +28,6 @@ pub(super) fn check(target: &Target, file: &Path) -> Result<(), Error> {
 }
 
 /// Refuses to start a service whose configuration, which stays as it is, is wrong.
-///
-/// # Errors
-/// [`Error::Configuration`].
 pub(super) fn check_installed(target: &Target) -> Result<(), Error> {
     let file = target.tree().outside(&target.layout().configuration);
     match check(target, &file) {
@@ -84,32 +80,19 @@ pub(super) fn needs(target: &Target, asked: Option<&Path>) -> Needs {
 const WIDE: Confinement = Confinement { children: true, loopback: false };
 
 /// What a configuration asks of the service.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Fieldwork)]
+#[fieldwork(get, vis = "pub(super)")]
 pub(super) struct Needs {
     /// Where it listens; empty if that cannot be told.
     listen: Vec<ListenAddr>,
     /// How far it can be confined.
+    #[field(get(copy))]
     confinement: Confinement,
     /// The log of a configuration that stays as it is or is installed from a file, as far as it can be told.
     log: Option<config::Log>,
 }
 
 impl Needs {
-    /// Where it listens; empty if that cannot be told.
-    pub(super) fn listen(&self) -> &[ListenAddr] {
-        &self.listen
-    }
-
-    /// How far it can be confined.
-    pub(super) fn confinement(&self) -> Confinement {
-        self.confinement
-    }
-
-    /// The log of a configuration that the default does not replace, as far as it can be told.
-    pub(super) fn log(&self) -> Option<&config::Log> {
-        self.log.as_ref()
-    }
-
     /// Those of a configuration.
     fn of(config: &Config) -> Self {
         let children =

@@ -15,9 +15,6 @@ pub(super) struct Digest(String);
 
 impl Digest {
     /// The digest of everything that `from` yields.
-    ///
-    /// # Errors
-    /// Those of reading.
     pub(super) fn of(mut from: impl Read) -> std::io::Result<Self> {
         let mut hash = Sha256::new();
         let mut piece = vec![0; PIECE];

@@ -75,7 +75,7 @@ pub enum Error {
         why: &'static str,
     },
     /// Nobody could connect to the listener of a confined service.
-    #[error("`{listener}` would be of no use: {why}")]
+    #[error("`{listener}` cannot be used: {why}")]
     Hidden {
         /// The listener.
         listener: String,

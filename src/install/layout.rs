@@ -96,10 +96,7 @@ pub(super) struct UserPlaces {
 }
 
 impl UserPlaces {
-    /// Those of this process.
-    ///
-    /// # Errors
-    /// [`Error::Choice`] without a home directory.
+    /// Those of this process. Fails with [`Error::Choice`] without a home directory.
     pub(super) fn of_caller() -> Result<Self, Error> {
         Self::of(rustix::process::geteuid().as_raw(), &|name| std::env::var_os(name))
     }

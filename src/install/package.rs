@@ -2,43 +2,27 @@
 
 use std::path::Path;
 
+use fieldwork::Fieldwork;
+
 use super::error::Error;
 use super::layout;
 use super::ownership::PackageState;
 use super::privileged::{Tree, exec};
 
 /// A package that has its program in place, or has left its configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Fieldwork)]
+#[fieldwork(get, vis = "pub(super)")]
 pub(super) struct Package {
     /// Its name.
     name: String,
     /// The command to use.
     manager: &'static str,
     /// How far it is installed.
+    #[field(get(copy))]
     state: PackageState,
 }
 
-impl Package {
-    /// Its name.
-    pub(super) fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The command to use.
-    pub(super) fn manager(&self) -> &'static str {
-        self.manager
-    }
-
-    /// How far it is installed.
-    pub(super) fn state(&self) -> PackageState {
-        self.state
-    }
-}
-
 /// What the package managers know of mcpeg below the root.
-///
-/// # Errors
-/// Those of looking and of running dpkg-query(1) and rpm(8).
 pub(super) fn find(tree: &Tree) -> Result<Option<Package>, Error> {
     let root = tree.path().display().to_string();
     let place = format!("--admindir={}/var/lib/dpkg", root.trim_end_matches('/'));

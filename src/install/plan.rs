@@ -39,6 +39,8 @@ pub struct InstallOptions {
     pub looks_only: bool,
     /// The file to install as configuration; `None` is the default one.
     pub configuration: Option<PathBuf>,
+    /// Manual and completions, in the order of [`super::layout::Layout::documents`].
+    pub documents: Vec<&'static [u8]>,
 }
 
 /// The steps of an installation, in order.
@@ -96,7 +98,7 @@ impl Plan {
         let shadow = shadow::find(target.tree(), layout)?;
         let (steps, directories) = (Vec::new(), BTreeSet::new());
         let mut planner = Planner { target, steps, directories, shadow, starts: false };
-        planner.files(units, file)?;
+        planner.files(units, options)?;
         planner.systemd(options.start)?;
         let Planner { steps, starts, .. } = planner;
         let writes = |step: &Step| step.acts() && step.path() == Some(&layout.configuration);
@@ -157,7 +159,7 @@ impl Plan {
 
 impl Planner<'_> {
     /// Account, directories and files.
-    fn files(&mut self, units: Units, asked: Option<&Path>) -> Result<(), Error> {
+    fn files(&mut self, units: Units, options: &InstallOptions) -> Result<(), Error> {
         let layout = self.target.layout();
         if let Some(sysusers) = &layout.sysusers {
             self.file(sysusers, text(units.sysusers), root(0o644))?;
@@ -171,6 +173,7 @@ impl Planner<'_> {
         for directory in layout.home.iter().chain(&layout.logs).chain(&layout.cache) {
             self.directory(directory, Rights::new(0o750, Owner::Service))?;
         }
+        let asked = options.configuration.as_deref();
         self.steps.extend(step::configuration::plan(self.target, asked, text(units.configuration))?);
         if let Some(path) = &layout.logrotate {
             let step = step::logrotate::plan(self.target, path, units.logrotate)?;
@@ -183,8 +186,8 @@ impl Planner<'_> {
             self.file(tmpfiles, text(units.tmpfiles), root(0o644))?;
         }
         self.steps.extend(step::strays::plan(self.target));
-        for (path, content) in assets::documents(layout) {
-            self.file(path, content, root(0o644))?;
+        for (path, document) in layout.documents.iter().zip(&options.documents) {
+            self.file(path, Content::Bytes(Cow::Borrowed(document)), root(0o644))?;
         }
         self.file(&layout.program, Content::Program, root(0o755))?;
         for (path, unit) in layout.watcher.iter().flatten().zip(units.watcher.into_iter().flatten()) {

@@ -9,6 +9,7 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use fieldwork::Fieldwork;
 use serde::{Deserialize, Serialize};
 
 use super::account::{self, Owner, Rights};
@@ -28,14 +29,16 @@ const DIRECTORY_RIGHTS: Rights = Rights::new(0o755, Owner::Root);
 const RECEIPT_RIGHTS: Rights = Rights::new(0o644, Owner::Root);
 
 /// The receipt.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Fieldwork)]
 #[serde(deny_unknown_fields)]
+#[fieldwork(opt_in, get, vis = "pub(super)")]
 pub(super) struct Receipt {
     /// The version of this format.
     version: u32,
     /// The version of the mcpeg that wrote it.
     program: String,
     /// How far the last command came.
+    #[field(get(copy))]
     state: State,
     /// The digest of the default configuration that the operator was last given, in place or beside an edited one.
     /// Version 1 did not have it.
@@ -43,11 +46,14 @@ pub(super) struct Receipt {
     default_configuration: Option<Digest>,
     /// What was chosen. Before version 3 there was no choice.
     #[serde(default = "no_choice")]
+    #[field(get)]
     choices: Choices,
     /// How the unit is confined. Version 3 has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[field(get(copy))]
     confinement: Option<Confinement>,
     /// What was intended, in the order of the steps.
+    #[field(get)]
     entries: Vec<Entry>,
 }
 
@@ -140,26 +146,6 @@ impl Receipt {
         }
     }
 
-    /// How far the last command came.
-    pub(super) fn state(&self) -> State {
-        self.state
-    }
-
-    /// What was chosen.
-    pub(super) fn choices(&self) -> &Choices {
-        &self.choices
-    }
-
-    /// How the unit is confined.
-    pub(super) fn confinement(&self) -> Option<Confinement> {
-        self.confinement
-    }
-
-    /// What was intended, in the order of the steps.
-    pub(super) fn entries(&self) -> &[Entry] {
-        &self.entries
-    }
-
     /// An installation by this program begins.
     pub(super) fn begin(&mut self, choices: &Choices) {
         self.state = State::Installing;
@@ -191,9 +177,6 @@ impl Receipt {
     }
 
     /// Reads the receipt below the root; `None` if there is none.
-    ///
-    /// # Errors
-    /// [`Error::Receipt`], [`Error::NewerReceipt`], [`Error::File`].
     pub(super) fn read(tree: &Tree, path: &Path) -> Result<Option<Self>, Error> {
         /// The part of the format that no version changes.
         #[derive(Deserialize)]
@@ -216,9 +199,7 @@ impl Receipt {
     }
 
     /// Refuses a receipt that names something which an installation with this layout does not write.
-    ///
-    /// # Errors
-    /// [`Error::StrangePath`], and [`Error::Choice`] for choices that could not have been made.
+    /// Fails with [`Error::StrangePath`], and [`Error::Choice`] for choices that could not have been made.
     pub(super) fn check(&self, layout: &Layout) -> Result<(), Error> {
         if !layout.is_users() {
             self.choices.check()?;
@@ -279,9 +260,6 @@ impl Receipt {
     }
 
     /// Writes the receipt, durably. On the first call, its directory appears with it.
-    ///
-    /// # Errors
-    /// [`Error::File`].
     pub(super) fn save(&mut self, tree: &Tree, layout: &Layout) -> Result<(), Error> {
         let Layout { state, receipt, .. } = layout;
         let directory = account::access(tree, layout, DIRECTORY_RIGHTS)?;
@@ -313,9 +291,6 @@ impl Receipt {
 
     /// Writes the receipt of a removal, which is never longer than the one that is there: without room for a second file,
     /// over the bytes of the first.
-    ///
-    /// # Errors
-    /// [`Error::File`].
     pub(super) fn save_shorter(&mut self, tree: &Tree, layout: &Layout) -> Result<(), Error> {
         match self.save(tree, layout) {
             Err(error) if error.is_full() => {
@@ -335,9 +310,6 @@ impl Receipt {
     }
 
     /// Removes the receipt with those directories of its own that were made for it.
-    ///
-    /// # Errors
-    /// [`Error::File`].
     pub(super) fn destroy(&self, tree: &Tree, layout: &Layout) -> Result<(), Error> {
         let state = layout.state.as_path();
         if tree.look(state)?.is_none() {
@@ -371,9 +343,6 @@ impl Receipt {
 }
 
 /// Whether a killed command left a receipt's directory that was coming or going.
-///
-/// # Errors
-/// [`Error::File`].
 pub(super) fn is_untidy(tree: &Tree, layout: &Layout) -> Result<bool, Error> {
     for path in layout::above(&layout.receipt) {
         if tree.look(&path.with_file_name(UNFINISHED))?.is_some() {
@@ -384,9 +353,6 @@ pub(super) fn is_untidy(tree: &Tree, layout: &Layout) -> Result<bool, Error> {
 }
 
 /// Removes what a killed command left of a receipt's directory that was coming or going.
-///
-/// # Errors
-/// [`Error::File`].
 pub(super) fn tidy(tree: &Tree, layout: &Layout) -> Result<(), Error> {
     for path in layout::above(&layout.receipt) {
         removal::remove_tree(tree, &path.with_file_name(UNFINISHED))?;
@@ -395,9 +361,6 @@ pub(super) fn tidy(tree: &Tree, layout: &Layout) -> Result<(), Error> {
 }
 
 /// The receipts of the other instances, by their names.
-///
-/// # Errors
-/// Those of [`Receipt::read`].
 pub(super) fn others(tree: &Tree, layout: &Layout) -> Result<Vec<(String, Receipt)>, Error> {
     let place = layout.state.parent().unwrap_or(Path::new("/"));
     let mut names: Vec<String> =

@@ -17,9 +17,6 @@ const WIDEST: Confinement = Confinement { children: true, loopback: false };
 
 /// A receipt like the one that was lost, from what lies on the disk: an installation is known by its unit, whose head says
 /// who wrote it, and everything under a name of ours that an installation writes came with that.
-///
-/// # Errors
-/// [`Error::File`].
 pub(super) fn receipt(
     tree: &Tree,
     layout_of: &dyn Fn(&Choices) -> Layout,
@@ -67,9 +64,6 @@ pub(super) fn is_generated(text: &str) -> bool {
 
 /// A receipt of what lies in the places of an installation whose own receipt was lost. The configuration counts as edited
 /// unless it is this version's default.
-///
-/// # Errors
-/// [`Error::File`].
 fn of_found(tree: &Tree, layout: &Layout, choices: Choices) -> Result<Receipt, Error> {
     let units = assets::render(layout, &choices, WIDEST)?;
     let default = Digest::of(units.configuration.as_bytes()).map_err(Error::file("read", &layout.receipt))?;

@@ -217,8 +217,7 @@ fn resolved(command: &str) -> Option<PathBuf> {
     places.into_iter().find(|path| path.is_file())?.canonicalize().ok()
 }
 
-/// The name of the program that runs the file: its own, or that of its first line's interpreter (execve(2)), which may be
-/// a script again.
+/// The name of the program that runs the file: its own, or the interpreter of its first line (execve(2)), also of scripts.
 fn runtime(path: &Path, depth: usize) -> Option<String> {
     let name = path.file_name()?.to_str()?.to_owned();
     let mut line = String::new();

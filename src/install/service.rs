@@ -1,5 +1,4 @@
-//! What systemd is asked about the service and has to do with it, and the one thing that the gateway itself is asked: to
-//! exchange its process.
+//! What systemd is asked about the service and has to do with it; and the gateway itself: to exchange its process.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -32,8 +31,7 @@ pub(super) fn property(layout: &Layout, name: &str) -> String {
     layout.service().properties(name).unwrap_or_default().get(name).to_owned()
 }
 
-/// Whether the running process is of a program whose file has been replaced (proc(5) "exe"); only its owner and root
-/// are told.
+/// Whether the running process is of a program whose file was replaced (proc(5) "exe"); only owner and root can tell.
 pub(super) fn is_outdated(layout: &Layout) -> bool {
     let Ok(pid) = property(layout, "MainPID").parse::<u32>() else { return false };
     let program = std::fs::read_link(format!("/proc/{pid}/exe"));

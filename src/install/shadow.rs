@@ -1,5 +1,4 @@
-//! Unit files of the administrator that systemd reads in place of the installed one, and the mask that the removal of a
-//! package leaves.
+//! Unit files of the administrator in place of the installed one, and the mask that the removal of a package leaves.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -17,10 +16,7 @@ pub(super) enum Shadow {
     Copy(PathBuf),
 }
 
-/// What hides the installed unit.
-///
-/// # Errors
-/// [`Error::Foreign`] for what is neither a unit nor a mask.
+/// What hides the installed unit. Fails with [`Error::Foreign`] for what is neither a unit nor a mask.
 pub(super) fn find(tree: &Tree, layout: &Layout) -> Result<Option<Shadow>, Error> {
     let leftover = leftover_mask(tree, layout)?;
     for path in &layout.shadows {
@@ -49,9 +45,6 @@ pub(super) fn find(tree: &Tree, layout: &Layout) -> Result<Option<Shadow>, Error
 }
 
 /// Whether a unit file is a mask: a link to /dev/null, or empty (systemd.unit(5)).
-///
-/// # Errors
-/// [`Error::File`].
 pub(super) fn is_mask(tree: &Tree, path: &Path) -> Result<bool, Error> {
     Ok(match tree.look(path)? {
         Some(found) if found.is_file() => {
@@ -66,18 +59,12 @@ pub(super) fn is_mask(tree: &Tree, path: &Path) -> Result<bool, Error> {
 
 /// The mask that the removal of a package has left, with what deb-systemd-helper(1) has noted of it; `None` if there is
 /// none, or it is the administrator's, or the package is there.
-///
-/// # Errors
-/// [`Error::File`].
 pub(super) fn leftover_mask(tree: &Tree, layout: &Layout) -> Result<Option<[PathBuf; 2]>, Error> {
     let packaged = tree.look(Path::new(layout::PACKAGED_PROGRAM))?.is_some();
     if packaged { Ok(None) } else { removal_mask(tree, layout) }
 }
 
 /// The same while the package comes again.
-///
-/// # Errors
-/// [`Error::File`].
 pub(super) fn removal_mask(tree: &Tree, layout: &Layout) -> Result<Option<[PathBuf; 2]>, Error> {
     if layout.is_users() {
         return Ok(None);

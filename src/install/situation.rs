@@ -13,9 +13,6 @@ use super::target::Target;
 use crate::exit::Exit;
 
 /// What an installer's command finds.
-///
-/// # Errors
-/// Those of looking.
 pub(super) fn of_command(target: &Target) -> Result<Situation, Error> {
     of_target(target, target.package().map_or(PackageState::None, Package::state))
 }
@@ -86,9 +83,6 @@ fn unit(tree: &Tree, layout: &Layout) -> Result<UnitState, Error> {
 }
 
 /// Refuses an installation where a package or the administrator is the owner.
-///
-/// # Errors
-/// [`Error::Packaged`].
 pub(super) fn before_install(target: &Target) -> Result<(), Error> {
     let act = if target.adopts() { Act::Adopt } else { Act::Install };
     match (ownership::decide(of_command(target)?, act), target.package()) {

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use fieldwork::Fieldwork;
+
 use super::choices::{self, Asked, Choices, Profile};
 use super::error::Error;
 use super::layout::{Layout, UserPlaces};
@@ -12,13 +14,16 @@ use super::receipt::{self, Receipt, State};
 use super::recovery;
 
 /// What a command works on, and what is known about it.
-#[derive(Debug)]
+#[derive(Debug, Fieldwork)]
+#[fieldwork(get, vis = "pub(super)")]
 pub struct Target {
     /// The root.
     tree: Tree,
     /// Whether its systemd runs now; for a user's service, the user's.
+    #[field = false]
     booted: bool,
-    /// Every path.
+    /// Every path of the installation.
+    #[field = false]
     layout: Layout,
     /// What holds for the installation.
     choices: Choices,
@@ -29,8 +34,10 @@ pub struct Target {
     /// What package managers know of mcpeg.
     package: Option<Package>,
     /// What was asked for now.
+    #[field = false]
     asked: Asked,
     /// The receipts of the other instances, by their names.
+    #[field = false]
     siblings: Vec<(String, Receipt)>,
 }
 
@@ -78,11 +85,6 @@ impl Target {
         })
     }
 
-    /// The root.
-    pub(super) fn tree(&self) -> &Tree {
-        &self.tree
-    }
-
     /// Whether its systemd runs now; for a user's service, the user's.
     #[must_use]
     pub fn is_booted(&self) -> bool {
@@ -93,26 +95,6 @@ impl Target {
     #[must_use]
     pub fn layout(&self) -> &Layout {
         &self.layout
-    }
-
-    /// What holds for the installation.
-    pub(super) fn choices(&self) -> &Choices {
-        &self.choices
-    }
-
-    /// What earlier commands did; made from what lies there if the record of it was lost.
-    pub(super) fn receipt(&self) -> Option<&Receipt> {
-        self.receipt.as_ref()
-    }
-
-    /// The record as it was read.
-    pub(super) fn recorded(&self) -> Option<&Receipt> {
-        self.recorded.as_ref()
-    }
-
-    /// What package managers know of mcpeg.
-    pub(super) fn package(&self) -> Option<&Package> {
-        self.package.as_ref()
     }
 
     /// Whether the service of a package is to be taken over.
@@ -135,8 +117,7 @@ impl Target {
         self.siblings.iter().map(|(_, receipt)| receipt)
     }
 
-    /// What the receipt says of something, or else those of other instances: what another instance has made is not somebody
-    /// else's.
+    /// What the receipt says of something, or else those of other instances: their files are not somebody else's.
     pub(super) fn known<'a, T: Ord>(&'a self, what: impl Fn(&'a Receipt) -> Option<T>) -> Option<T> {
         self.receipt().and_then(&what).or_else(|| self.siblings().filter_map(&what).min())
     }
@@ -185,9 +166,6 @@ impl Target {
     }
 
     /// Keeps other installations and uninstallations of the same root, or of the same user, away.
-    ///
-    /// # Errors
-    /// [`Error::Busy`].
     pub(super) fn lock(&self) -> Result<Lock, Error> {
         if !self.layout.is_users() {
             return self.tree.lock(Path::new("/"));

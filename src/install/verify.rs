@@ -57,9 +57,6 @@ pub fn configured_listener(target: &Installation) -> Option<ListenAddr> {
 }
 
 /// Proves that the service works.
-///
-/// # Errors
-/// [`Error::Service`].
 pub(super) fn service(installation: &Installation) -> Result<Proof, Error> {
     let layout = installation.layout();
     let failed = |why| service::failed(layout, why);
@@ -88,9 +85,6 @@ fn listener(layout: &Layout) -> Result<ListenAddr, String> {
 }
 
 /// The first listener of a configuration file.
-///
-/// # Errors
-/// Those of [`config::candidate`].
 fn configured(file: &Path) -> Result<ListenAddr, config::Error> {
     let config = config::candidate(file, &config::fragment_directory(file))?;
     Ok(config.server.listen.into_iter().next().expect("a configuration has a listener"))
@@ -126,8 +120,7 @@ fn target(listener: &ListenAddr) -> Target {
     }
 }
 
-/// Asks until the gateway is ready, or says that only its upstreams are missing; then sends the MCP request. Tells
-/// whether it is ready.
+/// Asks until the gateway is ready, or only its upstreams are missing; then sends the MCP request. Whether it is ready.
 async fn answers(target: &Target) -> Result<bool, String> {
     let begin = Instant::now();
     let ready = loop {

@@ -30,14 +30,14 @@ pub(super) fn run(queue: &ConsoleQueue, context: &Context, mut stderr: impl Writ
     crate::sys::at_exit::spare_this_thread();
     loop {
         let mut batch = Batch::default();
-        let found = queue.take(&mut batch, LOOK);
+        let (_, lost, closed) = queue.take(&mut batch, LOOK);
         drop(stderr.write_all(batch.rest()).and_then(|()| stderr.flush()));
         queue.settle(batch.fitting(u64::MAX).0 as u64, false);
-        if let Some((_, lost)) = found.lost {
+        if let Some((_, lost)) = lost {
             let text = format!("dropped {} records that nobody has read", lost.total());
             drop(stderr.write_all(&context.own(Level::WARN, &text, &[])));
         }
-        if found.closed {
+        if closed {
             return;
         }
     }

@@ -19,9 +19,9 @@ pub(super) const LINGER: Duration = Duration::from_millis(2);
 const MUCH: usize = 64 << 10;
 /// With so many bytes before it, a writer that has nothing in hand is given its turn: what waits is lost by SIGKILL.
 const PLENTY: usize = 256 << 10;
-/// How long whoever logs waits for that.
+/// How long a thread that logs waits for that.
 const TURN: Duration = Duration::from_millis(5);
-/// After so many looks in vain the writer sleeps until it is woken.
+/// After so many looks without a record the writer sleeps until it is woken.
 const LOOKS: u32 = 50;
 /// Records up to this level are written at once: error and warn.
 const URGENT: u8 = 1;
@@ -56,7 +56,7 @@ struct State<T> {
     writer: Writer,
     /// Whether it is to write at once.
     urgent: bool,
-    /// How often it looked in vain.
+    /// How often it looked and found nothing.
     looks: u32,
     /// Whether it pays to wait for the writer.
     turn: Turn,
@@ -84,22 +84,14 @@ enum Writer {
 enum Turn {
     /// It has nothing in hand, and takes what there is as soon as it has a processor.
     Next,
-    /// The same, but it was waited for in vain.
+    /// The same, but the wait for it has timed out.
     Late,
     /// It has records in hand, and may wait for the disk.
     Taken,
 }
 
-/// What the writer finds.
-#[derive(Debug)]
-pub(super) struct Found<T> {
-    /// What it is to do beside writing.
-    pub(super) orders: Vec<T>,
-    /// What was dropped behind the records that it has, and since when.
-    pub(super) lost: Option<(Instant, Counts)>,
-    /// Whether this is the end.
-    pub(super) closed: bool,
-}
+/// What the writer finds: other orders; what was dropped behind its records, and since when; whether this is the end.
+pub(super) type Found<T> = (Vec<T>, Option<(Instant, Counts)>, bool);
 
 impl<T> Queue<T> {
     /// An empty one.
@@ -267,7 +259,7 @@ impl<T> Queue<T> {
         if state.blocked > 0 {
             self.room.notify_all();
         }
-        Found { orders: std::mem::take(&mut state.orders), lost: state.lost.take(), closed: state.closed }
+        (std::mem::take(&mut state.orders), state.lost.take(), state.closed)
     }
 }
 
@@ -302,9 +294,9 @@ mod tests {
             queue.push(record.as_bytes(), level);
         }
         let mut batch = Batch::default();
-        let found = queue.take(&mut batch, LONG);
+        let (_, lost, _) = queue.take(&mut batch, LONG);
         assert_eq!(batch.rest(), b"aaa\nbbb\n");
-        let (_, lost) = found.lost.unwrap();
+        let (_, lost) = lost.unwrap();
         assert_eq!(lost.by_level().map(|(_, count)| count).collect::<Vec<_>>(), [0, 1, 1, 0, 0]);
     }
 
@@ -355,7 +347,7 @@ mod tests {
         let queue = Queue::<()>::new(4, Overflow::Drop);
         queue.push(b"long record\n", 2);
         let mut batch = Batch::default();
-        assert!(queue.take(&mut batch, LONG).lost.is_none());
+        assert!(queue.take(&mut batch, LONG).1.is_none());
         assert_eq!(batch.rest(), b"long record\n");
     }
 

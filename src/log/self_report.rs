@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fieldwork::Fieldwork;
 use tracing::Level;
 
 use super::batch::{Counts, index};
@@ -24,14 +25,18 @@ const SYSLOG: &str = "/dev/log";
 pub(super) type Told = (Arc<Context>, Arc<ConsoleQueue>);
 
 /// What the writer of the file tells, and to whom.
+#[derive(Fieldwork)]
+#[fieldwork(opt_in, get, vis = "pub(super)")]
 pub(super) struct SelfReport {
     /// Makes records for the file.
     file: Arc<Context>,
     /// Where a person reads; without a console that is syslog(3), which the journal answers.
     console: Option<Told>,
     /// What others may know.
+    #[field(get(deref = false))]
     shared: Arc<Shared>,
     /// What is wrong.
+    #[field(get)]
     troubles: Troubles,
 }
 
@@ -40,16 +45,6 @@ impl SelfReport {
     pub(super) fn new(file: Arc<Context>, console: Option<Told>, path: &Path) -> Self {
         let shared = Arc::new(Shared::of(path.to_owned()));
         Self { file, console, shared, troubles: Troubles::default() }
-    }
-
-    /// What others may know.
-    pub(super) const fn shared(&self) -> &Arc<Shared> {
-        &self.shared
-    }
-
-    /// What is wrong.
-    pub(super) const fn troubles(&self) -> &Troubles {
-        &self.troubles
     }
 
     /// Tells a person something, without waiting.

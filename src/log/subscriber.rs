@@ -28,7 +28,7 @@ use crate::sys::at_exit;
 
 /// How long the end of the process waits for the disk.
 const END_LIMIT: Duration = Duration::from_secs(10);
-/// How long it waits for whoever reads standard error.
+/// How long it waits for the reader of standard error.
 const CONSOLE_LIMIT: Duration = Duration::from_secs(1);
 /// How long a panic waits for the disk.
 const PANIC_LIMIT: Duration = Duration::from_secs(2);
@@ -148,8 +148,7 @@ impl Handle {
         Some(health)
     }
 
-    /// Waits until the log demands that the gateway stops, which it does if it cannot be written and `on_full` is
-    /// `stop`. Safe to cancel.
+    /// Waits until the gateway must stop because the log cannot be written and `on_full` is `stop`. Safe to cancel.
     pub async fn demands_stop(&self) {
         match &self.shared {
             Some(shared) => shared.stop_demanded().await,

@@ -108,8 +108,7 @@ impl Worker {
     }
 
     /// Does what there is to do; whether that was all.
-    fn step(&mut self, found: Found<Order>) -> bool {
-        let Found { orders, lost, closed } = found;
+    fn step(&mut self, (orders, lost, closed): Found<Order>) -> bool {
         if self.looked.elapsed() >= LOOK || closed {
             self.look();
         }
@@ -225,7 +224,7 @@ impl Worker {
     fn obey(&mut self, order: Order) {
         match order {
             Order::Rotate(reply) => {
-                // Whoever asked may have gone.
+                // The caller may have gone.
                 let _ = reply.send(self.rotate_or_reopen());
             }
             Order::Rules(rules) => {
@@ -238,8 +237,7 @@ impl Worker {
         }
     }
 
-    /// What SIGUSR1 and `--log-rotate` mean: a file that was moved is reopened; otherwise the file is rotated, if that
-    /// is ours to do.
+    /// SIGUSR1 and `--log-rotate`: a file that was moved is reopened; otherwise the file is rotated, if that is ours to do.
     fn rotate_or_reopen(&mut self) -> Result<Rotated, Error> {
         let path = self.active.path().to_owned();
         if !self.active.is_in_place() {

@@ -1,6 +1,6 @@
 //! The files that are made from templates, one type each.
 //!
-//! askama drops the last newline of a template; [`finish`] puts it back, because a text file ends with one.
+//! askama drops the last newline of a template; [`Text`] puts it back, because a text file ends with one.
 
 use askama::Template;
 use serde::{Deserialize, Serialize};
@@ -12,8 +12,7 @@ use crate::systemd::{AccountName, ExecWord, FieldPath, Seconds};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Confinement {
-    /// Whether it starts programs: stdio upstreams. Without them, nothing but the gateway itself may be run, and no memory
-    /// may become executable.
+    /// Whether it starts programs: stdio upstreams. Without them, only the gateway runs, and no memory may become executable.
     pub children: bool,
     /// Whether all its peers are on this machine: it needs no network.
     pub loopback: bool,
@@ -133,76 +132,18 @@ pub struct Logrotate {
     pub pid_file: Option<ExecWord>,
 }
 
-/// Renders and ends the text with a newline.
-fn finish(template: &impl Template) -> String {
-    let mut text =
-        template.render().expect("rendering into a string fails only if a value's Display does; none does");
-    if !text.ends_with('\n') {
-        text.push('\n');
-    }
-    text
-}
-
-impl Service {
-    /// The unit's text.
-    #[must_use]
-    pub fn text(&self) -> String {
-        finish(self)
+/// A file that is made from a template.
+pub trait Text: Template {
+    /// Its text, which ends with a newline.
+    fn text(&self) -> String {
+        let rendered = self.render();
+        let mut text =
+            rendered.expect("rendering into a string fails only if a value's Display does; none does");
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
+        text
     }
 }
 
-impl DevelopmentService {
-    /// The unit's text.
-    #[must_use]
-    pub fn text(&self) -> String {
-        finish(self)
-    }
-}
-
-impl Watch {
-    /// The unit's text.
-    #[must_use]
-    pub fn text(&self) -> String {
-        finish(self)
-    }
-}
-
-impl WatchAct {
-    /// The unit's text.
-    #[must_use]
-    pub fn text(&self) -> String {
-        finish(self)
-    }
-}
-
-impl Sysusers {
-    /// The declaration's text.
-    #[must_use]
-    pub fn text(&self) -> String {
-        finish(self)
-    }
-}
-
-impl Tmpfiles {
-    /// The declaration's text.
-    #[must_use]
-    pub fn text(&self) -> String {
-        finish(self)
-    }
-}
-
-impl DefaultConfiguration {
-    /// The file's text.
-    #[must_use]
-    pub fn text(&self) -> String {
-        finish(self)
-    }
-}
-
-impl Logrotate {
-    /// The snippet's text.
-    #[must_use]
-    pub fn text(&self) -> String {
-        finish(self)
-    }
-}
+impl<T: Template> Text for T {}

@@ -8,8 +8,8 @@ mod files;
 mod toml;
 
 pub use files::{
-    Confinement, DefaultConfiguration, DevelopmentService, Logrotate, Service, Sysusers, Tmpfiles, Watch,
-    WatchAct,
+    Confinement, DefaultConfiguration, DevelopmentService, Logrotate, Service, Sysusers, Text, Tmpfiles,
+    Watch, WatchAct,
 };
 pub use toml::TomlString;
 

@@ -11,7 +11,6 @@ use crate::daemon::listen::Listeners;
 use crate::drain::{Trigger, Watch};
 use crate::gateway::Gateway;
 use crate::sys::net::{Address, Listener};
-use crate::systemd::Notifier;
 
 /// How long a listener whose port another one has taken goes on accepting: connections that have begun at the one end up there.
 const ON_THE_WAY: Duration = Duration::from_secs(1);
@@ -32,7 +31,7 @@ impl SocketFiles {
         Self(listeners)
     }
 
-    /// Leaves the files, to whoever has the same listeners.
+    /// Leaves the files to the process that has the same listeners.
     pub(super) fn leave(mut self) -> Listeners {
         std::mem::take(&mut self.0)
     }
@@ -68,6 +67,11 @@ impl Acceptor {
     /// The listeners.
     pub(super) fn listeners(&self) -> &Listeners {
         self.listeners.listeners()
+    }
+
+    /// The listeners, to change what they are to whom.
+    pub(super) fn listeners_mut(&mut self) -> &mut Listeners {
+        &mut self.listeners.0
     }
 
     /// Where they can be reached.
@@ -122,28 +126,7 @@ impl Acceptor {
         (added, removed)
     }
 
-    /// Brings the service manager's descriptor store up to date.
-    pub(super) fn store(&mut self, notifier: &Notifier) {
-        self.listeners.0.store(notifier);
-    }
-
-    /// Takes the files over that the process before this one had.
-    pub(super) fn own_files(&mut self) {
-        self.listeners.0.own_files();
-    }
-
-    /// Leaves the files to the process after this one.
-    pub(super) fn give_files_up(&mut self) {
-        self.listeners.0.give_files_up();
-    }
-
-    /// Closes our handles: the kernel refuses new connections as soon as nobody accepts any more.
-    pub(super) fn close(&mut self) {
-        self.listeners.0.close();
-    }
-
-    /// Waits until a listener that was drained alone is done, or until another has ended, which is an error. Never ends
-    /// without tasks.
+    /// Waits until a listener that was drained alone is done; that another has ended is an error. Never ends without tasks.
     pub(super) async fn ended(&mut self) -> Result<(), Error> {
         match self.tasks.join_next().await {
             None => std::future::pending().await,

@@ -48,8 +48,7 @@ pub(super) async fn ask_ourselves(gateway: &Gateway, addresses: &[Address]) -> R
                         let _expected = gateway.expect(own);
                         probe::get_from(socket, address, LIVE, PROBE_LIMIT).await
                     }
-                    // An address that is not this machine's own cannot be bound; whoever answers there is asked all the
-                    // same.
+                    // An address that is not this machine's own cannot be bound; it is asked all the same.
                     Err(_) => probe::get(&probe::Target::Tcp(address.to_string()), LIVE, PROBE_LIMIT).await,
                 }
             }
@@ -65,8 +64,7 @@ pub(super) async fn ask_ourselves(gateway: &Gateway, addresses: &[Address]) -> R
     Ok(())
 }
 
-/// Where a listener is reached: the unspecified address cannot be a destination everywhere; its family's loopback is
-/// served by it.
+/// Where a listener is reached: instead of the unspecified address, its family's loopback.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),

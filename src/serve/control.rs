@@ -14,7 +14,7 @@ use crate::daemon::control::{Busy, Server};
 use crate::gateway::Gateway;
 use crate::{drain, log};
 
-/// What answers need, and where wishes go.
+/// What answers need, and where requests go.
 #[derive(Clone)]
 pub(super) struct Answering {
     /// The relay.

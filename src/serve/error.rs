@@ -75,16 +75,16 @@ pub enum Error {
     #[error("cannot watch the launcher")]
     Launcher(#[source] io::Error),
     /// The process before this one is gone, or does not want it.
-    #[error("the process before this one is gone before this one serves")]
+    #[error("the old process has ended before the new one could serve")]
     Orphaned,
     /// What the process before this one passes.
     #[error(transparent)]
     Upgrade(#[from] handover::Error),
     /// The channel to the process before this one.
-    #[error("cannot use the channel to the process before this one")]
+    #[error("cannot use the channel to the former process")]
     Channel(#[source] io::Error),
-    /// The start was given up by whoever started us.
-    #[error("the launcher is gone before the gateway was ready")]
+    /// The launcher has given the start up.
+    #[error("the launcher ended before the gateway was ready")]
     Abandoned,
     /// A bug has struck while nothing could be done but to give up.
     #[error("a panic has ended the gateway; its message is in the log")]

@@ -2,7 +2,7 @@
 //!
 //! The log's hook writes a panic down. Around it, the hook of this module counts the panic wherever it happened: in a
 //! task whose end nobody waits for, or in a thread. The serving loop then drains and ends the process with exit code 70,
-//! and whoever supervises it starts another one, which finds its listeners in systemd's descriptor store.
+//! and its supervisor starts another one, which finds its listeners in systemd's descriptor store.
 //!
 //! Going on would be worse: the task may have been the one that keeps an upstream alive, and would never do so again.
 //! An abort would be worse too: it cuts every request in flight for a fault of one, and upstreams get no end of their

@@ -1,12 +1,10 @@
 //! The way between the two processes of an upgrade, as the gateway and the serving loop see it.
 //!
-//! Sessions and messages of children pass at any time and in both directions; everything else is a stage of the upgrade,
-//! for the loop.
+//! Sessions and messages of children pass at any time and in both directions; everything else is a stage, for the loop.
 
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::error::Error;
 use super::reload::{self, Asker};
@@ -24,13 +22,7 @@ pub(super) struct PeerChannel {
     /// Those who wait for reloads that the other process was asked for.
     relays: TaskTracker,
     /// The task.
-    task: AbortHandle,
-}
-
-impl Drop for PeerChannel {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+    _task: AbortOnDropHandle<()>,
 }
 
 impl PeerChannel {
@@ -58,8 +50,8 @@ impl PeerChannel {
         let (stages_in, stages) = mpsc::unbounded_channel();
         gateway.set_peer(sender.clone());
         let carrier = Carrier { gateway: gateway.clone(), sender: sender.clone(), descriptors, reloads };
-        let task = tokio::spawn(carrier.carry(receiver, stages_in)).abort_handle();
-        Self { sender, stages, relays: TaskTracker::new(), task }
+        let task = AbortOnDropHandle::new(tokio::spawn(carrier.carry(receiver, stages_in)));
+        Self { sender, stages, relays: TaskTracker::new(), _task: task }
     }
 
     /// Opens the way to the process that has started this one; inside the runtime.
@@ -80,20 +72,20 @@ impl PeerChannel {
         &self.sender
     }
 
-    /// Has the other process read its configuration again, and tells whoever asked what became of it there.
+    /// Has the other process read its configuration again, and tells the asker what became of it there.
     pub(super) fn reload(&self, asker: Asker) {
         let answer = self.sender.reload();
         self.relays.spawn(async move {
             let text = answer.await;
             let answer = text.and_then(|text| serde_json::from_str(&text).ok());
             if let Some(asker) = asker {
-                // Whoever asked has gone; the result is in the log of the other process.
+                // The asker has gone; the result is in the log of the other process.
                 let _ = asker.send(answer.unwrap_or_else(reload::lost));
             }
         });
     }
 
-    /// Waits until whoever asked for a reload has been told of it.
+    /// Waits until those who asked for a reload have been told of it.
     pub(super) async fn reloads_told(&self) {
         self.relays.close();
         self.relays.wait().await;
@@ -110,16 +102,20 @@ impl PeerChannel {
 
     /// Sends every session, such as those that were begun since the last time; `false` if the other process does not read.
     pub(super) async fn send_sessions(&self, gateway: &Gateway) -> bool {
-        for session in gateway.sessions() {
-            self.sender.send(&Message::Session { state: Box::new(session) });
+        for session in gateway.sessions().all() {
+            self.sender.send(&Message::Session { state: Box::new(session.saved()) });
         }
         self.sender.flush().await
     }
 
     /// Sends the children of upstreams.
-    pub(super) async fn send_children(&self, gateway: &Gateway, way: &Descriptors) -> std::io::Result<()> {
-        for ChildTransfer { child, descriptors } in gateway.hand_over().await {
-            way.send(&descriptors).await?;
+    pub(super) async fn send_children(
+        &self,
+        gateway: &Gateway,
+        channel: &Descriptors,
+    ) -> std::io::Result<()> {
+        for ChildTransfer { child, descriptors } in gateway.children().hand_over().await {
+            channel.send(&descriptors).await?;
             self.sender.send(&Message::Child { text: child });
         }
         Ok(())
@@ -157,26 +153,26 @@ impl Carrier {
     fn handle(&self, message: Message, stages: &mpsc::UnboundedSender<Message>) {
         let gateway = self.gateway.clone();
         match message {
-            Message::Session { state } => gateway.keep_session(*state),
+            Message::Session { state } => gateway.sessions().restore(*state),
             Message::Find { id } => {
-                let state = gateway.session(&id).map(Box::new);
+                let state = gateway.sessions().get(&id).map(|session| Box::new(session.saved()));
                 self.sender.send(&Message::Found { id, state });
             }
-            Message::Ended { id } => drop(tokio::spawn(async move { gateway.end_session(&id).await })),
+            Message::Ended { id } => drop(tokio::spawn(async move { gateway.sessions().end(&id).await })),
             Message::Deliver { id, body } => {
-                tokio::spawn(async move { gateway.deliver(&id, &body).await });
+                tokio::spawn(async move { gateway.sessions().deliver(&id, &body).await });
             }
-            Message::Round { word } => gateway.round(word),
+            Message::Round { word } => gateway.continuations().told(word),
             Message::Child { text } => self.receive(text),
-            Message::OfChild { word } => gateway.told(&word),
-            Message::Turn { word } => gateway.turn_told(word),
+            Message::OfChild { word } => gateway.children().told(&word),
+            Message::Turn { word } => gateway.children().turn_told(word),
             Message::Confirm => {
                 self.sender.send(&Message::Confirmed);
             }
             Message::Reload { id } => {
                 let (reloads, sender) = (self.reloads.clone(), self.sender.clone());
                 tokio::spawn(async move {
-                    let answer = reload::wish(reloads).await;
+                    let answer = reload::request(reloads).await;
                     let answer = serde_json::to_string(&answer).expect("an answer has string keys");
                     sender.send(&Message::Reloaded { id, answer });
                 });
@@ -189,7 +185,7 @@ impl Carrier {
     /// A child, of which the descriptors have come before.
     fn receive(&self, child: Child) {
         match self.descriptors.as_ref().map(Descriptors::receive) {
-            Some(Ok(descriptors)) => self.gateway.receive(ChildTransfer { child, descriptors }),
+            Some(Ok(descriptors)) => self.gateway.children().receive(ChildTransfer { child, descriptors }),
             Some(Err(error)) => tracing::warn!(%error, "a child cannot be taken over"),
             None => {}
         }

@@ -3,9 +3,9 @@
 //! Order: the files are loaded and checked, new listeners bound, new and changed upstreams started and tried, all in a
 //! task of its own beside the serving loop; only if nothing of that failed is everything put in force, in one step of
 //! the loop. Invariants: a failure leaves what runs as it was and nothing new behind; one reload at a time, those that
-//! are asked for meanwhile wait and are one reload then; whoever asked is answered, and the manager hears READY=1 after
+//! are asked for meanwhile wait and are one reload then; the askers are answered, and the manager hears READY=1 after
 //! each RELOADING=1. The configuration has one owner: no reload begins while an upgrade is under way and no upgrade while
-//! a reload is. What was asked for during an upgrade is done by whoever serves after it, which the old process relays
+//! a reload is. What was asked for during an upgrade is done by the process that serves after it, which the old process relays
 //! where that is the new one.
 
 use std::sync::Arc;
@@ -87,7 +87,7 @@ pub(super) type Asker = Option<oneshot::Sender<Answer>>;
 pub(super) struct Reloads {
     /// For those who want one.
     sender: mpsc::Sender<Asker>,
-    /// Their wishes.
+    /// Requests for one.
     wanted: mpsc::Receiver<Asker>,
     /// The one under way; dropping it ends it and leaves nothing behind.
     task: JoinSet<(Vec<Asker>, Result<Ready, Error>)>,
@@ -151,7 +151,7 @@ impl Reloads {
         self.task.spawn(async move { (askers, prepare(source, &old, gateway, (bound, paths)).await) });
     }
 
-    /// Gives up what is under way, and refuses whoever waits or will ask.
+    /// Gives up what is under way, and refuses those who wait or will ask.
     pub(super) async fn end(&mut self) {
         self.wanted.close();
         for asker in self.waiting() {
@@ -163,8 +163,8 @@ impl Reloads {
         self.task.shutdown().await;
     }
 
-    /// Waits for a wish, for those who do not reload themselves any more. Safe to cancel.
-    pub(super) async fn wish(&mut self) -> Asker {
+    /// Waits for a request, for those who do not reload themselves any more. Safe to cancel.
+    pub(super) async fn next(&mut self) -> Asker {
         match self.wanted.recv().await {
             Some(asker) => asker,
             None => std::future::pending().await,
@@ -216,16 +216,16 @@ fn own_pid() -> i32 {
 }
 
 /// Asks the serving loop for a reload and waits for its end.
-pub(super) async fn wish(wishes: mpsc::Sender<Asker>) -> Answer {
+pub(super) async fn request(requests: mpsc::Sender<Asker>) -> Answer {
     let (asker, answer) = oneshot::channel();
-    let _ = wishes.send(Some(asker)).await;
-    drop(wishes);
+    let _ = requests.send(Some(asker)).await;
+    drop(requests);
     answer.await.unwrap_or_else(|_| stopping())
 }
 
-/// The answer for whoever asks over the control socket.
-pub(super) async fn ask(wishes: mpsc::Sender<Asker>) -> serde_json::Value {
-    serde_json::to_value(wish(wishes).await).expect("an answer has string keys")
+/// The answer over the control socket.
+pub(super) async fn ask(requests: mpsc::Sender<Asker>) -> serde_json::Value {
+    serde_json::to_value(request(requests).await).expect("an answer has string keys")
 }
 
 impl Ready {
@@ -283,8 +283,7 @@ async fn prepare(
     Ok(Ready { config, gateway, fresh, handles, needs_restart })
 }
 
-/// Keeps what cannot change as it is, and names it: keys that the table of keys has so, and listeners that systemd
-/// passes.
+/// Keeps what cannot change as it is, and names it: keys that need a restart, and listeners that systemd passes.
 fn pin(config: &mut Config, old: &Config, passed: bool) -> Vec<String> {
     let mut pinned = config.keep_fixed(old);
     if passed && config.server.listen != old.server.listen {

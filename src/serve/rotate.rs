@@ -95,7 +95,7 @@ async fn rotate(log: &log::Handle) -> Done {
     }
 }
 
-/// The answer to whoever asked for what cannot be done.
+/// The answer to a request that cannot be met.
 fn refused(error: &log::Error) -> Done {
     Done::Refused { exit: error.to_exit().code(), error: crate::exit::chain(error), hint: error.hint() }
 }

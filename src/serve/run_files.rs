@@ -1,25 +1,30 @@
 //! The run-time files of a gateway that serves: the record in the lock, the pid file, and where the control socket is.
 //!
-//! Invariant: whoever holds the lock may touch them, but of the two processes of an upgrade, which both hold it, only the
-//! owner.
+//! Invariant: the holder of the lock may touch them; of the two processes of an upgrade, which both hold it, the owner.
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
+
+use fieldwork::Fieldwork;
 
 use super::error::Error;
 use crate::daemon::control::Server;
 use crate::daemon::{self, Lock, Record, RunPaths};
 
 /// The run-time files.
+#[derive(Fieldwork)]
+#[fieldwork(get, vis = "pub(super)")]
 pub(super) struct RunFiles {
     /// Where they are.
     paths: RunPaths,
     /// The proof that we may touch them.
+    #[field = false]
     lock: Lock,
     /// What is known about this process.
     record: Record,
     /// Whether they are ours.
+    #[field(get = are_owned)]
     owned: bool,
 }
 
@@ -30,21 +35,6 @@ impl RunFiles {
             lock.describe(&record)?;
         }
         Ok(Self { paths, lock, record, owned })
-    }
-
-    /// Where they are.
-    pub(super) fn paths(&self) -> &RunPaths {
-        &self.paths
-    }
-
-    /// What is known about this process.
-    pub(super) fn record(&self) -> &Record {
-        &self.record
-    }
-
-    /// Whether they are ours.
-    pub(super) fn are_owned(&self) -> bool {
-        self.owned
     }
 
     /// A second handle of the lock, for the process after this one.
@@ -71,8 +61,7 @@ impl RunFiles {
         self.owned = false;
     }
 
-    /// Makes them ours again, after a new process that may have taken them over has failed and is dead; returns the control
-    /// socket.
+    /// Makes them ours again, after a new process has failed and is dead; returns the control socket.
     pub(super) fn restore(&self) -> Option<Server> {
         let mended = [self.lock.describe(&self.record).map_err(Error::from), self.write_pid()];
         let server = Server::prepare(&self.paths.control).and_then(|mut server| {
@@ -89,7 +78,7 @@ impl RunFiles {
         server
     }
 
-    /// Notes how long a drain may take, for whoever stops this process.
+    /// Notes how long a drain may take, for those who stop this process.
     pub(super) fn set_drain_timeout(&mut self, timeout: Duration) {
         self.record.drain_timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
         if let Err(error) = self.lock.describe(&self.record) {

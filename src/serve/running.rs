@@ -1,4 +1,4 @@
-//! The loop of a gateway that serves: signals, wishes over the control socket, and signs of life.
+//! The loop of a gateway that serves: signals, requests over the control socket, and signs of life.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::serving::Serving;
 use super::upgrade::{self, Attempt, Offer, Order, START_LIMIT};
 use super::{panics, rotate};
 use crate::control::Upgraded;
-use crate::daemon::{Received, Wanted};
+use crate::daemon::{Received, SignalRequest};
 use crate::handover::Message;
 
 /// Why serving ends.
@@ -40,10 +40,10 @@ pub(super) async fn until_stop(serving: &mut Serving<'_>) -> Result<End, Error> 
         let may_reload = !serving.upgrades.are_next(before.as_ref());
         tokio::select! {
             wanted = serving.signals.wanted() => match wanted {
-                Wanted::Stop(received) => return Ok(End::Asked(received)),
-                Wanted::Reload => serving.reloads.want(),
-                Wanted::Rotate => drop(tokio::spawn(rotate::by_signal(log.clone()))),
-                Wanted::Upgrade => {
+                SignalRequest::Stop(received) => return Ok(End::Asked(received)),
+                SignalRequest::Reload => serving.reloads.want(),
+                SignalRequest::Rotate => drop(tokio::spawn(rotate::by_signal(log.clone()))),
+                SignalRequest::Upgrade => {
                     serving.upgrades.want(Order { limit: START_LIMIT, reply: None });
                     begin_upgrade(serving);
                 }
@@ -92,7 +92,7 @@ fn reload(serving: &mut Serving<'_>, step: reload::Step) {
                 Ok(ready) => {
                     let (old, acceptor) = (&serving.config, &mut serving.acceptor);
                     let (config, done) = ready.commit(old, acceptor, &serving.gateway, serving.log);
-                    serving.acceptor.store(&serving.notifier);
+                    serving.acceptor.listeners_mut().store(&serving.notifier);
                     serving.files.set_drain_timeout(config.server.drain_timeout);
                     serving.config = Arc::new(config);
                     serving.control.show(serving.template());
@@ -103,7 +103,7 @@ fn reload(serving: &mut Serving<'_>, step: reload::Step) {
             };
             serving.notifier.ready(&serving.summary());
             for asker in askers.into_iter().flatten() {
-                // Whoever asked has gone; the result is in the log.
+                // The asker has gone; the result is in the log.
                 let _ = asker.send(answer.clone());
             }
         }
@@ -141,7 +141,7 @@ async fn end_upgrade(serving: &mut Serving<'_>, attempt: Attempt) -> bool {
             let pid = successor.pid();
             serving.files.give_up();
             serving.log.yield_rotation();
-            serving.acceptor.give_files_up();
+            serving.acceptor.listeners_mut().give_files_up();
             // Before the manager hears of it, so that the new process is nobody's child when it is named.
             let released = successor.release();
             serving.notifier.hand_over(pid).await;
@@ -173,7 +173,7 @@ pub(super) async fn abandon_upgrade(serving: &mut Serving<'_>) {
 
 /// Makes what a new process may have taken over ours again, after it has failed and is dead.
 fn restore(serving: &mut Serving<'_>) {
-    serving.gateway.remember_again();
+    serving.gateway.sessions().reclaim();
     if let Some(server) = serving.files.restore() {
         serving.control.serve(server);
     }

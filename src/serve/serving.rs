@@ -1,4 +1,4 @@
-//! The parts of a gateway that serves, side by side: each owns its state, and whoever needs several is given them.
+//! The parts of a gateway that serves, side by side: each owns its state, and a function that needs several is given them.
 
 use std::sync::Arc;
 

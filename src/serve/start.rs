@@ -5,8 +5,8 @@
 //! request to ourselves, control socket, pid file; only then is anybody told that the gateway is ready. A process that takes
 //! another one's place is given what it would have taken, and goes the same way.
 //!
-//! Invariants: whoever holds the lock may touch the run-time files, nobody else; readiness is announced once; no thread
-//! exists before detaching; whatever ends the start, nothing is left behind and whoever waits is told.
+//! Invariants: the holder of the lock may touch the run-time files, nobody else; readiness is announced once; no thread
+//! exists before detaching; whatever ends the start, nothing is left behind and the one that waits is told.
 
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -57,7 +57,7 @@ enum Origin<'a> {
 
 /// Who waits to hear how the start goes.
 enum Parent {
-    /// Whoever called this process, and reads its exit code.
+    /// The caller of this process, which reads its exit code.
     Caller,
     /// The launcher of a daemon, until it has been told.
     Launcher(Option<Announcer>),
@@ -100,8 +100,7 @@ pub fn run(source: &Source, options: &Options) -> Result<Outcome, Error> {
     outcome.or_else(|error| parent.failed(error).map(Outcome::Ended))
 }
 
-/// Takes the place of the process that has started this one, and serves until the end; `None` if this process was
-/// started in another way.
+/// Takes the place of the process that has started this one, and serves until the end; `None` in any other start.
 #[must_use]
 pub fn take_over() -> Option<Exit> {
     if !handover::is_successor() {
@@ -147,10 +146,8 @@ fn start(origin: Origin<'_>, parent: &mut Parent) -> Result<Outcome, Error> {
             Notifier::from_environment().forget_now(&unwanted);
             let waiting = passed.waiting.take();
             let listeners = SocketFiles::of(Listeners::bind(&config.server.listen, passed, paths.owners())?);
-            let invocation = Invocation { source, user, background };
-            let (welcome, children) = (options.welcome, None);
             let boot = Bootstrap {
-                invocation,
+                invocation: Invocation { source, user, background },
                 config,
                 paths,
                 lock,
@@ -158,8 +155,8 @@ fn start(origin: Origin<'_>, parent: &mut Parent) -> Result<Outcome, Error> {
                 listeners,
                 credentials,
                 waiting,
-                welcome,
-                children,
+                welcome: options.welcome,
+                children: None,
             };
             (boot, options.mode)
         }
@@ -190,7 +187,7 @@ fn start(origin: Origin<'_>, parent: &mut Parent) -> Result<Outcome, Error> {
                 Console::Off
             }
             Side::Launcher(launcher) => {
-                // Only the daemon may hold it: its end without a word is how a supervisor learns of a failure.
+                // Only the daemon may hold it: its end without a report is how a supervisor learns of a failure.
                 drop(boot.waiting);
                 let pid = launcher.wait(limit)?;
                 // Up to here we hold the lock too, so that files that are removed are not a successor's.
@@ -202,29 +199,16 @@ fn start(origin: Origin<'_>, parent: &mut Parent) -> Result<Outcome, Error> {
     // Where it cannot be raised, there may be fewer connections.
     let _ = limits::raise_open_files();
     boot.give_root_up()?;
-    let Bootstrap {
-        invocation,
-        config,
-        paths,
-        lock,
-        stale,
-        listeners,
-        credentials,
-        mut waiting,
-        welcome,
-        children,
-    } = boot;
-    // After detaching the pid is another, and until it is in the record, contenders wait. While another process serves, the
-    // record is its.
-    let record = own_record(&config, &paths)?;
-    let mut files = RunFiles::new(paths, lock, record, !succeeding)?;
+    // After detaching the pid is another; contenders wait for it. While another process serves, the record is its.
+    let record = own_record(&boot.config, &boot.paths)?;
+    let mut files = RunFiles::new(boot.paths, boot.lock, record, !succeeding)?;
     // The log.
-    let log = log::init(&config.log, console)?;
-    if let Some(pid) = stale {
+    let log = log::init(&boot.config.log, console)?;
+    if let Some(pid) = boot.stale {
         let pid_file = files.paths().pid_file.display();
         tracing::info!(left_by = pid, %pid_file, "replacing a pid file that was left behind");
     }
-    if let Some(credentials) = &credentials {
+    if let Some(credentials) = &boot.credentials {
         privileges::log_user(credentials, files.record().executable.as_deref());
     }
     // The runtime: from here on there are threads.
@@ -234,13 +218,13 @@ fn start(origin: Origin<'_>, parent: &mut Parent) -> Result<Outcome, Error> {
         runtime.block_on(async {
             let signals = Signals::install().map_err(Error::Signals)?;
             // The upstreams begin.
-            let (offers, descriptors) = children.unzip();
-            let gateway = Gateway::start(&config, offers.unwrap_or_default())?;
+            let (offers, descriptors) = boot.children.unzip();
+            let gateway = Gateway::start(&boot.config, offers.unwrap_or_default())?;
             let (trigger, watch) = drain::channel();
             gateway.drain_with(watch.clone());
             let handle = log.handle();
             gateway.observe(move || metrics::of_log(&handle));
-            // What can be wished for, and by whom.
+            // What can be asked for, and by whom.
             let (reloads, upgrades) = (Reloads::new(), Upgrades::new());
             let peer = match parent.predecessor() {
                 Some(channel) => {
@@ -255,15 +239,16 @@ fn start(origin: Origin<'_>, parent: &mut Parent) -> Result<Outcome, Error> {
                 reloads: reloads.sender(),
                 upgrades: upgrades.sender(),
             };
-            let template = Status::template(files.record(), listeners.listeners().addresses(), &config);
+            let template =
+                Status::template(files.record(), boot.listeners.listeners().addresses(), &boot.config);
             let mut serving = Serving {
-                invocation,
-                config: Arc::new(config),
+                invocation: boot.invocation,
+                config: Arc::new(boot.config),
                 files: &mut files,
                 log: &log,
                 signals,
                 notifier: Notifier::from_environment(),
-                acceptor: Acceptor::new(listeners, gateway.clone(), watch),
+                acceptor: Acceptor::new(boot.listeners, gateway.clone(), watch),
                 gateway: gateway.clone(),
                 trigger,
                 control: Control::new(answering, template),
@@ -276,7 +261,7 @@ fn start(origin: Origin<'_>, parent: &mut Parent) -> Result<Outcome, Error> {
                 let addresses = serving.acceptor.addresses().to_vec();
                 // While another process serves, sessions and connections are its.
                 if !succeeding {
-                    gateway.remember_sessions(&serving.files.paths().sessions(), true);
+                    gateway.sessions().remember_in(&serving.files.paths().sessions(), true);
                     serving.acceptor.accept()?;
                 }
                 // The upstreams are there, and we answer ourselves; given up when a signal comes or the launcher goes.
@@ -311,14 +296,14 @@ fn start(origin: Origin<'_>, parent: &mut Parent) -> Result<Outcome, Error> {
                 if let Some(announcer) = launcher.and_then(Option::take) {
                     announcer.ready().map_err(|_| Error::Abandoned)?;
                 }
-                if let Some(waiting) = waiting.take() {
+                if let Some(waiting) = boot.waiting.take() {
                     waiting.serves();
                 }
-                serving.acceptor.store(&serving.notifier);
+                serving.acceptor.listeners_mut().store(&serving.notifier);
                 serving.notifier.ready(&serving.summary());
                 let version = &serving.files.record().version;
                 tracing::info!(version, "serving on {}", endpoints(&addresses));
-                if let Some(welcome) = welcome {
+                if let Some(welcome) = boot.welcome {
                     welcome(&addresses);
                 }
                 Ok(())
@@ -351,7 +336,7 @@ fn own_record(config: &config::Config, paths: &RunPaths) -> Result<Record, Error
     Record::own(paths, main, config.server.drain_timeout).map_err(Error::Identity)
 }
 
-/// Gives the pages of the program back that only the start has used, be it clap's or those of the configuration.
+/// Gives the pages of the program back that only the start has used, such as clap's or those of the configuration.
 async fn give_back_start() {
     tokio::time::sleep(SETTLED).await;
     memory::unmap_unchanging();

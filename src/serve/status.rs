@@ -1,7 +1,6 @@
 //! What a running gateway tells over its control socket, and `--status --json` prints.
 //!
-//! The schema only grows: a field, once there, keeps its name, type and meaning, and [`SCHEMA`] changes if that is
-//! ever impossible.
+//! The schema only grows: fields keep their names, types and meanings; if that is ever impossible, [`SCHEMA`] changes.
 
 use std::path::PathBuf;
 

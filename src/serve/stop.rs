@@ -1,7 +1,6 @@
 //! The end of serving: refuse, finish, end the upstreams, remove what we made.
 //!
-//! What another process has taken over in the meantime is left alone: it has the run-time files, and the service
-//! manager listens to it.
+//! What another process has taken over is left alone: the run-time files, and what the service manager hears.
 
 use std::time::Duration;
 
@@ -10,15 +9,14 @@ use super::error::Error;
 use super::rotate;
 use super::running::{self, End};
 use super::serving::Serving;
-use crate::daemon::Wanted;
+use crate::daemon::SignalRequest;
 use crate::exit::Exit;
 use crate::log;
 
 /// What ending the upstreams may take after a drain at most: a stop takes no longer than the drain's time-out and this
 /// (mcpeg.toml(5), `drain_timeout`).
 const END_MARGIN: Duration = Duration::from_secs(2);
-/// The same of a process that another one has replaced; and what is asked of systemd on top of the drain's time-out, which
-/// must not cut us short.
+/// The same of a process that another one has replaced; and what systemd grants on top of the drain's time-out.
 const LONG_MARGIN: Duration = Duration::from_secs(15);
 /// How long after a drain the new process may take for a reload that the old one was asked for.
 const RELAY_MARGIN: Duration = Duration::from_secs(10);
@@ -63,7 +61,7 @@ async fn drain(serving: &mut Serving<'_>) -> Exit {
     if !serving.relaying {
         serving.reloads.end().await;
     }
-    serving.acceptor.close();
+    serving.acceptor.listeners_mut().close();
     serving.trigger.start(timeout);
     let deadline = tokio::time::Instant::now() + timeout;
     let acceptor = &mut serving.acceptor;
@@ -77,7 +75,7 @@ async fn drain(serving: &mut Serving<'_>) -> Exit {
         }
         if let Some(successor) = successor {
             // Clients come back for these to the process after this one.
-            let _ = tokio::time::timeout_at(deadline, serving.gateway.rounds_over()).await;
+            let _ = tokio::time::timeout_at(deadline, serving.gateway.continuations().over()).await;
             successor.send_sessions(&serving.gateway).await;
         }
         serving.gateway.stop_by(deadline).await;
@@ -98,17 +96,17 @@ async fn drain(serving: &mut Serving<'_>) -> Exit {
                 return Exit::Done;
             }
             wanted = serving.signals.wanted() => match (wanted, relay) {
-                (Wanted::Stop(received), _) => {
+                (SignalRequest::Stop(received), _) => {
                     tracing::warn!(signal = received.name(), "stopping at once");
                     return received.exit();
                 }
-                (Wanted::Reload, Some(successor)) => successor.reload(None),
-                (Wanted::Rotate, _) => drop(tokio::spawn(rotate::by_signal(serving.log.handle()))),
-                (Wanted::Reload | Wanted::Upgrade, _) => {
+                (SignalRequest::Reload, Some(successor)) => successor.reload(None),
+                (SignalRequest::Rotate, _) => drop(tokio::spawn(rotate::by_signal(serving.log.handle()))),
+                (SignalRequest::Reload | SignalRequest::Upgrade, _) => {
                     tracing::warn!("not reloaded or upgraded: the gateway is stopping");
                 }
             },
-            asker = serving.reloads.wish(), if relay.is_some() => if let Some(successor) = relay {
+            asker = serving.reloads.next(), if relay.is_some() => if let Some(successor) = relay {
                 successor.reload(asker);
             },
             // The drain's own deadline watches over it; systemd must not.

@@ -18,25 +18,25 @@ pub(super) async fn succeed(serving: &mut Serving<'_>) -> Result<(), Error> {
     ask_ourselves(&serving.gateway, serving.acceptor.addresses()).await?;
     let mut server = Server::prepare(&serving.files.paths().control)?;
     talk(serving, &Message::Ready, &Message::Commit).await?;
-    serving.gateway.remember_sessions(&serving.files.paths().sessions(), false);
+    serving.gateway.sessions().remember_in(&serving.files.paths().sessions(), false);
     // An error up to here leaves all of that to the old process, which makes it its own again.
     serving.files.take_over(&mut server)?;
     serving.control.serve(server);
     let peer = serving.peer.as_mut().expect("only a process with one before it gets here");
-    serving.gateway.adopt(|| {
+    serving.gateway.children().adopt(|| {
         peer.sender().send(&Message::Owned);
     });
     // If the old process dies now, nothing is missing but its word to the service manager. A signal that comes now
     // is heeded when serving has begun.
     let leave = tokio::time::timeout(LEAVE_LIMIT, peer.stage(&Message::Released)).await;
     if !matches!(leave, Ok(Ok(()))) {
-        tracing::warn!("the old process did not take its leave");
+        tracing::warn!("the old process did not finish the upgrade in time");
     }
-    serving.acceptor.own_files();
-    serving.acceptor.store(&serving.notifier);
+    serving.acceptor.listeners_mut().own_files();
+    serving.acceptor.listeners_mut().store(&serving.notifier);
     serving.notifier.status(&serving.summary());
     let version = &serving.files.record().version;
-    tracing::info!(version, "serving in place of the process before");
+    tracing::info!(version, "serving in place of the former process");
     Ok(())
 }
 

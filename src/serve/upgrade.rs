@@ -17,6 +17,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use scopeguard::ScopeGuard;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
@@ -28,7 +29,6 @@ use super::accept::Acceptor;
 use super::bootstrap::Invocation;
 use super::peer::PeerChannel;
 use super::reload::Asker;
-use super::rollback::{Loan, Pause, Turns};
 use super::run_files::RunFiles;
 use crate::config::Source;
 use crate::control::Upgraded;
@@ -48,7 +48,7 @@ const HELLO_LIMIT: u64 = 4096;
 /// Who waits for the outcome of an upgrade.
 pub(super) type Reply = Option<oneshot::Sender<serde_json::Value>>;
 
-/// A wish for an upgrade.
+/// A request for an upgrade.
 #[derive(Debug)]
 pub(super) struct Order {
     /// How long the new process may take.
@@ -61,7 +61,7 @@ pub(super) struct Order {
 pub(super) struct Upgrades {
     /// For those who want one over the control socket.
     sender: mpsc::Sender<Order>,
-    /// Their wishes.
+    /// Requests for one.
     wanted: mpsc::Receiver<Order>,
     /// What is to begin as soon as it may, and until when.
     due: Option<(Order, Instant)>,
@@ -97,7 +97,7 @@ impl Upgrades {
             || self.due.is_some() && predecessor.is_none_or(CancellationToken::is_cancelled)
     }
 
-    /// Takes a wish, to be carried out as soon as it may.
+    /// Takes a request, to be carried out as soon as it may.
     pub(super) fn want(&mut self, order: Order) {
         if self.due.is_some() || !self.attempts.is_empty() {
             return refuse(order.reply, &Failure::Busy);
@@ -106,7 +106,7 @@ impl Upgrades {
         self.due = Some((order, deadline));
     }
 
-    /// The wish that may be carried out now: the process before this one is gone, and no reload is under way.
+    /// The request that may be carried out now: the former process is gone, and no reload is under way.
     pub(super) fn due(&mut self, before: bool, reloading: bool) -> Option<(Order, Instant)> {
         let (order, deadline) = self.due.take()?;
         if !before && !reloading {
@@ -153,7 +153,6 @@ impl Upgrades {
 }
 
 /// How an upgrade went.
-#[derive(Debug)]
 pub(super) struct Attempt {
     /// Who waits for the outcome.
     pub reply: Reply,
@@ -161,8 +160,10 @@ pub(super) struct Attempt {
     pub result: Result<Successor, (Failure, bool)>,
 }
 
+/// What the gateway takes back when this is dropped, because an upgrade has failed.
+type Undone = ScopeGuard<Gateway, fn(Gateway)>;
+
 /// The process that has taken over.
-#[derive(Debug)]
 pub(super) struct Successor {
     /// Its process.
     candidate: Candidate,
@@ -173,7 +174,7 @@ pub(super) struct Successor {
     /// What it understands.
     extensions: u32,
     /// The children that it has.
-    loan: Loan,
+    loan: Undone,
 }
 
 impl Successor {
@@ -184,7 +185,7 @@ impl Successor {
 
     /// Leaves the children to it. Nobody ends it from here on.
     pub(super) fn release(self) -> Released {
-        self.loan.keep();
+        ScopeGuard::into_inner(self.loan).children().lend();
         self.candidate.release();
         Released { peer: self.peer, reloads: self.extensions > 0 }
     }
@@ -246,7 +247,7 @@ impl Offer {
             background,
             listeners: acceptor.listeners().outline(),
             files: socket_files,
-            children: gateway.offers(),
+            children: gateway.children().offers(),
         };
         let missing = || Failure::Pass(std::io::ErrorKind::NotFound.into());
         Ok(Self {
@@ -283,17 +284,22 @@ impl Offer {
         let mut peer = PeerChannel::to_successor(stream, plan, &self.gateway, reloads);
         let prepared = tokio::time::timeout_at(deadline, peer.stage(&Message::Prepared)).await;
         settle(prepared, &mut candidate, self.limit).map_err(early)?;
-        let pause = Pause::begin(&self.gateway);
+        let undone = |undo: fn(Gateway)| -> Undone { scopeguard::guard(self.gateway.clone(), undo) };
+        self.gateway.pause(true);
+        let pause = undone(|gateway| gateway.pause(false));
         if !peer.send_sessions(&self.gateway).await {
             return Err(early(candidate.late(READ_LIMIT)));
         }
-        let turns = if extensions > 0 { Some(Turns::share(&self.gateway)) } else { None };
+        let turns = (extensions > 0).then(|| {
+            self.gateway.children().share_turns();
+            undone(|gateway| gateway.children().take_turns_back())
+        });
         // From here on it is dropped first, and with that dead, before anything is taken back from it.
         let mut candidate = candidate;
         peer.sender().send(&Message::Go);
         let ready = tokio::time::timeout(STEP_LIMIT, peer.stage(&Message::Ready)).await;
         settle(ready, &mut candidate, STEP_LIMIT).map_err(early)?;
-        let loan = Loan::begin(&self.gateway);
+        let loan = undone(|gateway| gateway.children().take_back());
         let mut candidate = candidate;
         peer.send_children(&self.gateway, &descriptors).await.map_err(Failure::Pass).map_err(early)?;
         peer.sender().send(&Message::Commit);
@@ -305,10 +311,8 @@ impl Offer {
             let confirmed = tokio::time::timeout(STEP_LIMIT, peer.stage(&Message::Confirmed)).await;
             settle(confirmed, &mut candidate, STEP_LIMIT).map_err(late)?;
         }
-        pause.keep();
-        if let Some(turns) = turns {
-            turns.keep();
-        }
+        ScopeGuard::into_inner(pause);
+        drop(turns.map(ScopeGuard::into_inner));
         Ok(Successor { candidate, peer, pid, extensions, loan })
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! exit(3) and abort(3) run no destructors. Handlers that are registered here look at counters until everything that
 //! was accepted has been settled, at most for a second; the threads themselves go on in the meantime. Nothing is woken
-//! or locked, because a handler may have interrupted whoever holds the lock: whoever counts here settles by itself.
+//! or locked, because a handler may have interrupted the holder of the lock.
 
 #![expect(unsafe_code, reason = "atexit(3), sigaction(2), and raise(3) in a handler")]
 
@@ -124,7 +124,7 @@ extern "C" fn at_exit() {
     wait();
 }
 
-/// The handler of abort(3), and of whoever sends ABRT.
+/// The handler of abort(3), and of ABRT from elsewhere.
 extern "C" fn on_abort(_: libc::c_int) {
     wait();
     // The disposition is the default again; the signal is blocked while we are here and takes effect on return.

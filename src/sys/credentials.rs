@@ -69,8 +69,7 @@ impl Credentials {
     /// Makes this process run as this user, and proves that it cannot become root again.
     ///
     /// # Errors
-    /// `EBUSY` with more than one thread, else what failed; the process must end then, as it may be neither the one nor
-    /// the other.
+    /// `EBUSY` with more than one thread, else what failed; the process must end then, as it may be neither user.
     pub fn assume(&self) -> Result<(), (&'static str, io::Error)> {
         if !matches!(fork::is_alone(), Ok(true)) {
             return Err(("be alone in the process", io::Error::from_raw_os_error(libc::EBUSY)));

@@ -43,8 +43,7 @@ pub fn fork() -> io::Result<Fork> {
     }
 }
 
-/// Ends this process without running exit handlers or destructors, which belong to the process that it was forked
-/// from: `_exit(2)`.
+/// Ends this process without exit handlers or destructors, which belong to the process it was forked from: `_exit(2)`.
 pub fn leave(code: u8) -> ! {
     // SAFETY: _exit(2) has no preconditions.
     unsafe { libc::_exit(libc::c_int::from(code)) }

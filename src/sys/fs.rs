@@ -537,9 +537,7 @@ impl Directory {
     }
 
     /// Sets the mode of a socket that this process has just bound here, by descriptor.
-    ///
-    /// # Errors
-    /// `EPERM` if there is something else by now.
+    /// Fails with `EPERM` if there is something else by now.
     pub(super) fn set_socket_mode(&self, name: &OsStr, bits: u32) -> io::Result<()> {
         let (fd, stat) = self.look(name)?;
         let ours = stat.st_uid == super::user::effective_uid() && names_of(&stat) == 1;

@@ -95,7 +95,7 @@ impl Group {
     /// # Errors
     /// When /proc is not mounted.
     pub fn runs(&self) -> io::Result<bool> {
-        Ok(self.members()?.any(|member| !member.is_zombie))
+        Ok(self.members()?.any(|member| member.runs()))
     }
 
     /// The processes in a group of this number in the session.
@@ -105,7 +105,7 @@ impl Group {
             fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
         // A process that ends while we look is no member any more.
         let members = numbers.filter_map(|pid| identity::member(pid).ok());
-        Ok(members.filter(move |member| member.group == group && member.session == session))
+        Ok(members.filter(move |member| member.is_in(group, session)))
     }
 }
 
@@ -119,8 +119,8 @@ mod tests {
     use std::io::Read as _;
     use std::process::{Child, ChildStdout, Stdio};
 
-    use super::super::process::{command, pidfd_open, prepare_child};
     use super::*;
+    use crate::sys::process::{command, pidfd_open, prepare_child};
 
     /// The session of this process.
     fn session() -> i32 {

@@ -33,7 +33,7 @@ use super::group::Group;
 use super::pidfd;
 use super::process::{Kill, command};
 
-/// Its name in `argv` and in ps(1), where the gateway's pid follows, as in `mcp-guardian of 4711`. Whoever kills all that
+/// Its name in `argv` and in ps(1), where the gateway's pid follows, as in `mcp-guardian of 4711`. A kill of all that
 /// is called mcpeg, as by `pkill -9 mcpeg`, does not reach it, so that it can do its work.
 const NAME: &CStr = c"mcp-guardian";
 /// How long groups may take to exit after TERM.
@@ -180,8 +180,7 @@ pub fn is_called() -> bool {
     std::env::args_os().next().is_some_and(|name| name.as_encoded_bytes() == NAME.to_bytes())
 }
 
-/// The guardian's life. Whoever calls it by hand, without a line on standard input, is told off by the exit code of
-/// wrong usage.
+/// Runs the guardian. A call by hand, without a line on standard input, ends as wrong usage.
 #[must_use]
 pub fn run() -> ExitCode {
     let stdin = io::stdin();

@@ -175,11 +175,23 @@ fn start_time(pid: i32) -> io::Result<u64> {
 /// A process as a member of its group.
 pub(super) struct Member {
     /// The process group.
-    pub(super) group: i32,
+    group: i32,
     /// The session that the group is in.
-    pub(super) session: i32,
+    session: i32,
     /// Whether it has ended, and only waits to be reaped.
-    pub(super) is_zombie: bool,
+    is_zombie: bool,
+}
+
+impl Member {
+    /// Whether it is in this group of this session.
+    pub(super) const fn is_in(&self, group: i32, session: i32) -> bool {
+        self.group == group && self.session == session
+    }
+
+    /// Whether it has not ended.
+    pub(super) const fn runs(&self) -> bool {
+        !self.is_zombie
+    }
 }
 
 /// The process's group and session.

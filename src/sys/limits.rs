@@ -1,6 +1,6 @@
 //! How many descriptors this process may have open.
 //!
-//! The soft limit is 1024 nearly everywhere for the sake of select(2), which cannot name more; whoever does not use
+//! The soft limit is 1024 nearly everywhere for the sake of select(2), which cannot name more; a program that does not use
 //! select(2) shall raise it to the hard one, and give what it starts the former one back (systemd.exec(5), "Don't use"
 //! of `LimitNOFILE=`).
 

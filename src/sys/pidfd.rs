@@ -16,27 +16,20 @@ use rustix::io;
 use rustix::process::{Pid, Signal};
 
 /// A reference to a process. Async-signal-safe.
-///
-/// # Errors
-/// `ESRCH` if there is none, `EINVAL` if the number is a thread's, `ENOSYS` where there are no such references.
+/// Fails with `ESRCH` if there is none, `EINVAL` if the number is a thread's, `ENOSYS` where there are no such references.
 #[cfg(target_os = "linux")]
 pub(super) fn open(pid: Pid) -> io::Result<OwnedFd> {
     rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())
 }
 
 /// A reference to a child that was not yet reaped: non-blocking, and readable once the child has ended.
-///
-/// # Errors
-/// Those of [`open`].
 #[cfg(target_os = "linux")]
 pub(super) fn of_child(pid: Pid) -> io::Result<OwnedFd> {
     rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::NONBLOCK)
 }
 
 /// Sends a signal to exactly the process that the reference means.
-///
-/// # Errors
-/// `ESRCH` if it has ended, `EPERM` if this user may not, `ENOSYS` where there are no such references.
+/// Fails with `ESRCH` if it has ended, `EPERM` if this user may not, `ENOSYS` where there are no such references.
 #[cfg(target_os = "linux")]
 pub(super) fn send(pidfd: impl AsFd, signal: Signal) -> io::Result<()> {
     rustix::process::pidfd_send_signal(pidfd, signal)
@@ -47,15 +40,12 @@ pub(super) fn send(pidfd: impl AsFd, signal: Signal) -> io::Result<()> {
 const PROCESS_GROUP: libc::c_uint = 1 << 2;
 
 /// Signals the group that the process led, whether it has ended or not.
-///
-/// # Errors
-/// `ESRCH` if there is no such group, `EINVAL` where that is impossible: before Linux 6.9, and elsewhere.
+/// Fails with `ESRCH` if there is no such group, `EINVAL` where that is impossible: before Linux 6.9, and elsewhere.
 #[cfg(target_os = "linux")]
 pub(super) fn send_to_group(pidfd: BorrowedFd<'_>, signal: libc::c_int) -> std::io::Result<()> {
     use std::os::fd::AsRawFd as _;
     let info = std::ptr::null::<libc::siginfo_t>();
-    // SAFETY: an open pidfd, plain numbers, and a null pointer, for which the kernel fills the details in itself:
-    // pidfd_send_signal(2).
+    // SAFETY: an open pidfd, plain numbers, and a null pointer for details that the kernel fills in: pidfd_send_signal(2).
     let status =
         unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, info, PROCESS_GROUP) };
     if status == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }

@@ -1,6 +1,6 @@
 //! Signal dispositions and the signal mask, as a new daemon or a new child must find them.
 //!
-//! Both survive exec(2): whoever starts mcpeg with TERM blocked or ignored (`nohup`, a careless supervisor)
+//! Both survive exec(2): a caller that has TERM blocked or ignored (`nohup`, a careless supervisor)
 //! would otherwise make it impossible to stop.
 
 #![expect(unsafe_code, reason = "signal(2) with the default disposition")]

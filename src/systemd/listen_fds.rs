@@ -1,7 +1,6 @@
 //! `sd_listen_fds(3)`: how many descriptors were passed to this process, and their names.
 
-/// How many descriptors were passed to this process, from 3 on. The variables are meant for one process; a child of it may
-/// inherit them too.
+/// How many descriptors were passed to this process, from 3 on. A child may inherit the variables; they are not for it.
 #[must_use]
 pub fn count() -> u16 {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());

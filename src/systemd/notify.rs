@@ -52,7 +52,7 @@ impl Notifier {
             tracing::warn!(%error, "cannot use NOTIFY_SOCKET");
         }
         let number = |name| std::env::var(name).ok()?.parse::<u64>().ok();
-        // Absent means "for whoever reads it": sd_watchdog_enabled(3).
+        // Absent means for every reader: sd_watchdog_enabled(3).
         let for_us = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
         let watchdog = number("WATCHDOG_USEC").filter(|usec| for_us && *usec > 0).map(Duration::from_micros);
         Self { peer: peer.ok(), watchdog }

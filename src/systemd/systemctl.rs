@@ -78,10 +78,7 @@ impl Manager {
         program::succeeded(SYSTEMCTL, &self.words(words), output)
     }
 
-    /// Whether the client succeeds.
-    ///
-    /// # Errors
-    /// When it cannot be run.
+    /// Whether the client succeeds. Fails when it cannot be run.
     pub(super) fn succeeds(self, words: &[&str]) -> Result<bool, Error> {
         match self.run(words) {
             Ok(_) => Ok(true),

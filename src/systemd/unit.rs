@@ -2,14 +2,18 @@
 
 use std::process::ExitStatus;
 
+use fieldwork::Fieldwork;
+
 use super::properties::Properties;
 use super::systemctl::Manager;
 use crate::program::Error;
 
 /// A unit.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Fieldwork)]
+#[fieldwork(get)]
 pub struct Unit {
     /// Whose it is.
+    #[field(get(copy))]
     manager: Manager,
     /// Its name.
     name: String,
@@ -39,18 +43,6 @@ impl Unit {
     #[must_use]
     pub fn new(manager: Manager, name: impl Into<String>) -> Self {
         Self { manager, name: name.into() }
-    }
-
-    /// Its name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Whose it is.
-    #[must_use]
-    pub const fn manager(&self) -> Manager {
-        self.manager
     }
 
     /// The command line by which a person has systemd do something with it.
@@ -101,7 +93,7 @@ impl Unit {
     }
 
     /// Has systemd do something with it, waits for the end of that, and leaves it to systemctl(1) to tell the person at the
-    /// terminal why not. The question for a password belongs to whoever types that line.
+    /// terminal why not. The question for a password belongs to the one who types that line.
     ///
     /// # Errors
     /// When systemctl(1) cannot be run.

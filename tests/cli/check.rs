@@ -36,7 +36,7 @@ fn what_would_probably_not_work_is_a_warning_and_exits_0() {
          [upstreams.c]\nurl = \"http://example.org/mcp\"\nheaders = { Authorization = \"x\" }\n",
     );
     scratch.check(&[]).exits(0).says(&[
-        "mcpeg: warning: whoever can reach `0.0.0.0:8080` can use every upstream",
+        "mcpeg: warning: anybody who can reach `0.0.0.0:8080` can use every upstream",
         "mcpeg: warning: upstream `a`: command `no-such-program` is not in PATH",
         "upstream `a`: working_dir `/proc/nonexistent` is not a directory",
         "upstream `b`: command `/etc/passwd` is not an executable file",

@@ -66,7 +66,7 @@ fn sessions_are_remembered_again_when_a_full_disk_has_room_without_a_restart() {
         until("and those that begin then", || has(sessions.last().unwrap()));
         until("that is told in the log, which goes on too", || {
             let told = fs::read_to_string(&log).unwrap_or_default();
-            told.matches("sessions are remembered again").count() > round
+            told.matches("sessions are saved again").count() > round
         });
     }
     assert_eq!(site.pid(), pid, "it is the same process");

@@ -6,18 +6,19 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::io::{BufRead as _, BufReader};
 use std::os::unix::net::UnixStream;
-use std::process::{Child, Stdio};
+use std::process::Child;
 use std::time::Duration;
 
-use mcpeg::sys::process::command;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::runtime::Runtime;
 
 use crate::client::{Client, MODERN_META};
 use crate::support::daemon::{Site, finish, until};
+use crate::support::gateway::HttpUpstream;
+use crate::support::tools::bound;
+use crate::support::upstreams::{PYTHON, http, stdio};
 
 /// Numbers that look random and come again with their seed.
 #[derive(Debug)]
@@ -136,9 +137,7 @@ struct Ground {
     /// For clients.
     runtime: Runtime,
     /// The HTTP server.
-    server: Child,
-    /// Where it is.
-    url: String,
+    server: HttpUpstream,
     /// The upstreams of the configuration.
     upstreams: BTreeSet<&'static str>,
     /// Its Unix listeners.
@@ -149,13 +148,6 @@ struct Ground {
     commands: Vec<(&'static str, Child)>,
     /// The order of things.
     random: Numbers,
-}
-
-impl Drop for Ground {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
-    }
 }
 
 impl Ground {
@@ -172,22 +164,14 @@ impl Ground {
         for name in UPSTREAMS {
             site.write(&format!("tool-{name}"), "t0");
         }
-        let mut server = command("/usr/bin/python3")
-            .args([site.path("over_http.py"), site.path("tool-http")])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(server.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        let port = line.trim().strip_prefix("listening on ").unwrap();
-        let url = format!("http://127.0.0.1:{port}/mcp");
+        let runtime = Runtime::new().unwrap();
+        let mut server = bound(PYTHON);
+        server.args([site.path("over_http.py"), site.path("tool-http")]);
+        let server = runtime.block_on(HttpUpstream::start(&mut server));
         let ground = Self {
             site,
-            runtime: Runtime::new().unwrap(),
+            runtime,
             server,
-            url,
             upstreams: BTreeSet::from(["a", "http"]),
             listeners: BTreeSet::from(["x.sock"]),
             changes: 0,
@@ -212,15 +196,14 @@ impl Ground {
             place("log")
         );
         for name in &self.upstreams {
-            let how = if *name == "http" {
-                format!("url = {:?}", self.url)
+            let upstream = if *name == "http" {
+                http(name, self.server.port)
             } else {
-                let arguments = [place("stdio.py"), place(&format!("tool-{name}"))];
-                format!("command = \"/usr/bin/python3\"\nargs = {arguments:?}")
+                stdio(name, PYTHON, &[&place("stdio.py"), &place(&format!("tool-{name}"))])
             };
             // Another one makes the upstream another.
             let timeout = 60 + self.changes;
-            let _ = writeln!(text, "[upstreams.{name}]\n{how}\nrequest_timeout = \"{timeout}s\"");
+            let _ = writeln!(text, "{upstream}request_timeout = \"{timeout}s\"");
         }
         self.site.write("next.toml", &text);
         std::fs::rename(self.site.path("next.toml"), self.site.path("mcpeg.toml")).unwrap();

@@ -4,19 +4,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed step of the set-up should stop the test where it is")]
 
-#[path = "../support/mod.rs"]
-mod support;
-
-#[path = "../support/disk.rs"]
-mod disk;
-
-#[path = "../support/client.rs"]
-#[expect(dead_code, reason = "this suite needs only a part of what the others share")]
-mod client;
-
-#[path = "../support/load.rs"]
-mod load;
-
 mod busy;
 mod flood;
 mod full;
@@ -40,4 +27,4 @@ mod sysv;
 mod traps;
 mod upgrade;
 
-use support::kept;
+use mcpeg_test::{self as support, client, disk, load};

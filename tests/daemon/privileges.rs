@@ -8,7 +8,8 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::daemon::{Finished, MCPEG, Site, finish, lives, processes, until};
+use crate::support::daemon::{Finished, Site, finish, lives, processes, until};
+use crate::support::program::mcpeg;
 
 /// A user of every Debian, and a group that is not that user's.
 const USER: &str = "www-data";
@@ -28,7 +29,7 @@ fn site(config: &str) -> Site {
     let directory = site.path("");
     fs::set_permissions(&directory, Permissions::from_mode(0o755)).unwrap();
     chown(&directory, Some(numbers().0), None).unwrap();
-    fs::copy(MCPEG, site.path("mcpeg")).unwrap();
+    fs::copy(mcpeg(), site.path("mcpeg")).unwrap();
     fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/echo_server.py"), site.path("echo.py"))
         .unwrap();
     site

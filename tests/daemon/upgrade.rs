@@ -53,7 +53,7 @@ fn user2_upgrades_and_the_old_process_exits_0() {
     let finished = finish(child);
     assert_eq!(finished.code, Some(0), "{finished:?}");
     assert!(finished.stderr.contains("a new process has taken over"), "{finished:?}");
-    assert!(finished.stderr.contains("serving in place of the process before"), "{finished:?}");
+    assert!(finished.stderr.contains("serving in place of the former process"), "{finished:?}");
 }
 
 #[test]

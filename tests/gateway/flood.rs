@@ -99,7 +99,7 @@ async fn what_a_client_says_about_itself_has_a_limit_and_is_not_kept_beyond() {
 #[tokio::test]
 async fn what_is_kept_of_a_session_does_not_grow_by_what_its_requests_weigh() {
     let gateway = Gateway::start(&probe("probe", &[])).await;
-    let file = gateway.file("run/mcpeg.sessions");
+    let file = gateway.file("mcpeg.sessions");
     let before = resident(&gateway);
     for _ in 0..8 {
         let client = Client::legacy(gateway.address(), "/mcp").await;

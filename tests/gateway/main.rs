@@ -29,22 +29,11 @@ mod paging;
 mod questions;
 mod reload;
 mod rounds;
-mod scripted;
 mod sessions;
 mod shown;
 mod staleness;
 mod supervision;
 mod surface;
 mod tasks;
-mod upstreams;
 
-#[path = "../support/client.rs"]
-mod client;
-#[path = "../support/gateway.rs"]
-mod gateway;
-#[path = "../support/kept.rs"]
-mod kept;
-#[path = "../support/port.rs"]
-mod port;
-#[path = "../support/tools.rs"]
-mod tools;
+use mcpeg_test::{client, gateway, port, scripted, tools, upstreams};

@@ -245,7 +245,7 @@ async fn stream_of_a_killed_gateway_ends_with_an_error_for_its_request() {
 async fn orderly_restart_keeps_sessions_and_no_secret_lies_open() {
     let gateway = Gateway::start("").await;
     let client = Client::legacy(gateway.address(), "/mcp").await;
-    let file = gateway.file("run/mcpeg.sessions");
+    let file = gateway.file("mcpeg.sessions");
     let mode =
         std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).expect("a file").permissions());
     assert_eq!(mode & 0o777, 0o600);

@@ -58,7 +58,7 @@ async fn resources_that_are_not_shown_cannot_be_subscribed_to() {
     assert!(refused.1.contains("unknown resource"), "{refused:?}");
     assert_eq!(client.call("subscribed", "{}").await.text(), r#"["odd://open/x"]"#);
     // Nor is that remembered, to be made again after a restart.
-    let remembered = std::fs::read_to_string(gateway.file("run/mcpeg.sessions")).expect("a file");
+    let remembered = std::fs::read_to_string(gateway.file("mcpeg.sessions")).expect("a file");
     let last = |uri: &str| remembered.lines().rfind(|line| line.contains(uri)).expect("a change").to_owned();
     assert!(last("odd://open/x").contains(r#"{"subscribed":"#), "{remembered}");
     assert!(last("odd://secret/x").contains(r#"{"unsubscribed":"#), "{remembered}");

@@ -9,13 +9,14 @@ use mcpeg::sys::process::command;
 use nix::sys::signal::Signal;
 
 use crate::site::{site, warn};
-use crate::support::daemon::{MCPEG, Site, finish, send, until};
+use crate::support::daemon::{Site, finish, send, until};
+use crate::support::program::mcpeg;
 
 /// A gateway under strace(1), which notes each call that forces something to the disk; the tracer is our child.
 fn traced(mode: &str) -> (Site, Child) {
     let site = site(&format!("fsync = \"{mode}\"\ncompress = \"none\"\n"));
     let mut strace = command("strace");
-    strace.args(["-f", "-y", "-e", "trace=fsync,fdatasync", "-o"]).arg(site.path("trace")).arg(MCPEG);
+    strace.args(["-f", "-y", "-e", "trace=fsync,fdatasync", "-o"]).arg(site.path("trace")).arg(mcpeg());
     strace
         .env("MCPEG_CONFIG", site.path("mcpeg.toml"))
         .env("MCPEG_PID_FILE", site.pid_file())

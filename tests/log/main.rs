@@ -2,13 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed step of the set-up should stop the test where it is")]
 
-#[expect(dead_code, reason = "this suite needs only a part of what the others share")]
-#[path = "../support/mod.rs"]
-mod support;
-
-#[path = "../support/disk.rs"]
-mod disk;
-
 mod checker;
 mod faults;
 mod fsync;
@@ -18,3 +11,5 @@ mod secrets;
 mod site;
 mod trouble;
 mod workload;
+
+use mcpeg_test::{self as support, disk};

@@ -5,9 +5,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed step of the set-up should stop the test where it is")]
 
-#[expect(dead_code, reason = "the other suite that boots machines uses the rest")]
-#[path = "../support/machine.rs"]
-mod machine;
 #[path = "../systemd/mcp.rs"]
 mod mcp;
 #[path = "../systemd/snapshot.rs"]
@@ -22,3 +19,5 @@ mod owners;
 mod ownership;
 mod reproducible;
 mod tab;
+
+use mcpeg_test::machine;

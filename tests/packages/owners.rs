@@ -201,7 +201,7 @@ fn judge(situation: Situation, act: Act, [before, after]: [&[String]; 2], said: 
             };
             let mut expected = own(before);
             if unmasks && let Some(mask) = expected.iter_mut().find(|line| **line == MASK) {
-                *mask = "/etc/systemd/system/mcpeg.service -".to_owned();
+                "/etc/systemd/system/mcpeg.service -".clone_into(mask);
             }
             assert_eq!(expected, own(after), "{what}");
             let told = words(situation, act).unwrap_or_default();

@@ -3,13 +3,8 @@
 //! Each claim is tested on Debian 12 (systemd 252) and Debian 13 (systemd 257). The tests are ignored in an ordinary
 //! run, since they need root; `scripts/check` runs them, and there nothing is skipped.
 
-#[path = "../support/machine.rs"]
-mod machine;
 mod mcp;
 mod snapshot;
-
-#[path = "../support/load.rs"]
-mod load;
 
 mod administrators;
 mod busy;
@@ -24,3 +19,5 @@ mod rotation;
 mod upgrade;
 mod upstreams;
 mod view;
+
+use mcpeg_test::{load, machine};

@@ -50,6 +50,25 @@ fn missing_targets(manifest: &str, files: &[impl AsRef<Path>]) -> Vec<String> {
     paths.filter(|path| !manifest.contains(&format!("path = \"{path}\""))).collect()
 }
 
+/// Tests in a file of the crate that the suites stand on, where nobody would run them.
+fn tests_of(source: &Source) -> Vec<String> {
+    /// Collects tests.
+    struct Tests(Vec<String>);
+    impl<'ast> Visit<'ast> for Tests {
+        fn visit_item_fn(&mut self, item: &'ast syn::ItemFn) {
+            let last =
+                |attribute: &syn::Attribute| attribute.path().segments.last().map(|it| it.ident.to_string());
+            if item.attrs.iter().any(|attribute| last(attribute).is_some_and(|name| name == "test")) {
+                self.0.push(item.sig.ident.to_string());
+            }
+            visit::visit_item_fn(self, item);
+        }
+    }
+    let mut tests = Tests(Vec::new());
+    tests.visit_file(&source.tree);
+    tests.0.iter().map(|name| format!("{}: `{name}`", source.path.display())).collect()
+}
+
 /// The lines of a script that run tests, without comments, and with runs of blanks made one.
 fn test_runs(script: &str) -> Vec<String> {
     let code = script.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
@@ -96,6 +115,15 @@ fn what_an_ordinary_run_leaves_out_is_run_before_a_release() {
 fn every_ignored_test_says_what_it_needs() {
     let findings: Vec<_> = sources_below(&["src", "tests"]).iter().flat_map(without_reason).collect();
     assert_none("ignored without a reason", &findings);
+}
+
+#[test]
+fn what_the_suites_stand_on_has_no_tests_that_nobody_runs() {
+    let findings: Vec<_> = sources_below(&["tests/support"]).iter().flat_map(tests_of).collect();
+    assert_none("tests that no target runs", &findings);
+    let forgotten =
+        Source::new("tests/support/src/x.rs", "mod t { #[tokio::test] async fn f() {} #[test] fn g() {} }");
+    assert_eq!(tests_of(&forgotten).len(), 2);
 }
 
 #[test]

@@ -12,9 +12,10 @@ const PRINTING: [&str; 5] = ["print", "println", "eprint", "eprintln", "dbg"];
 const CONFINED: [(&str, &str); 2] = [("axum", "gateway"), ("clap", "cli")];
 
 /// Programs and variables by which one talks to systemd, as a string of their own.
-const SYSTEMDS: [&str; 9] = [
+const SYSTEMDS: [&str; 10] = [
     "systemctl",
     "journalctl",
+    "JOURNAL_STREAM",
     "NOTIFY_SOCKET",
     "WATCHDOG_USEC",
     "WATCHDOG_PID",

@@ -13,7 +13,8 @@ pub(super) fn of(config: &Config) -> Vec<Warning> {
     let mut warnings = Vec::new();
     for listener in config.server.listen.iter().filter(|listener| !listener.is_local()) {
         if config.server.auth == Some(Auth::None) {
-            let message = format!("whoever can reach `{listener}` can use every upstream (auth = \"none\")");
+            let message =
+                format!("anybody who can reach `{listener}` can use every upstream (auth = \"none\")");
             warnings.push(Warning::new(None, message));
         }
     }

@@ -11,6 +11,8 @@
 //! | Goose (YAML) | `extensions` |
 //! | Continue (YAML) | `mcpServers`, a list |
 
+use fieldwork::Fieldwork;
+
 use super::document::{Node, Value};
 
 /// The servers below one key.
@@ -28,7 +30,8 @@ pub(super) struct Group<'a> {
 }
 
 /// What a file has.
-#[derive(Default)]
+#[derive(Default, Fieldwork)]
+#[fieldwork(get, vis = "pub(super)")]
 pub(super) struct Found<'a> {
     /// Where servers are.
     groups: Vec<Group<'a>>,
@@ -108,16 +111,6 @@ pub(super) fn find(root: &Node) -> Found<'_> {
 }
 
 impl<'a> Found<'a> {
-    /// Where servers are.
-    pub(super) fn groups(&self) -> &[Group<'a>] {
-        &self.groups
-    }
-
-    /// What stands where servers should be and is none: its place, its line and what is wrong.
-    pub(super) fn wrong(&self) -> &[(String, usize, &'static str)] {
-        &self.wrong
-    }
-
     /// Adds the servers below a key, if it is there.
     fn add(&mut self, path: String, node: Option<&'a Node>, off: &[&'a str], on: &[&'a str]) {
         let Some(node) = node else { return };

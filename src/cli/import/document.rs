@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
 
+use fieldwork::Fieldwork;
 use jsonc_parser::{CollectOptions, ParseOptions, ast, parse_to_ast};
 use saphyr_parser::{Event, Parser, ScalarStyle};
 use toml::de::{DeTable, DeValue};
@@ -18,7 +19,8 @@ const DEPTH: usize = 128;
 const NODES: usize = 4 << 20;
 
 /// One value of the file.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Fieldwork)]
+#[fieldwork(get, vis = "pub(super)")]
 pub(super) struct Node {
     /// Where it stands, from 1.
     line: usize,
@@ -59,16 +61,6 @@ impl Node {
     /// A node.
     const fn new(line: usize, value: Value) -> Self {
         Self { line, value }
-    }
-
-    /// Where it stands, from 1.
-    pub(super) const fn line(&self) -> usize {
-        self.line
-    }
-
-    /// What it is.
-    pub(super) const fn value(&self) -> &Value {
-        &self.value
     }
 
     /// The member of a table; what is null counts as absent.

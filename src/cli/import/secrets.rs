@@ -127,8 +127,7 @@ const SCHEMES: [&str; 11] = [
 /// Whether a value has a form.
 type Form = fn(&str) -> bool;
 
-/// Words of which the last one says what a value is about, and that it is no secret itself; the form of the value must
-/// agree.
+/// Words of which the last one says what a value is about, and that it is no secret; the form of the value must agree.
 const ABOUT: [(&str, Form); 16] = [
     ("FILE", is_path),
     ("PATH", is_path),

@@ -1,8 +1,8 @@
 //! One server of a client's file as an upstream's table.
 //!
-//! Clients have different keys for the same; here all of them are known, for a file of any client. What mcpeg has no
-//! key for is named.
+//! Clients have different keys for the same; here all are known. A setting for which mcpeg has no key is named.
 
+use fieldwork::Fieldwork;
 use http::Uri;
 use toml::Table;
 
@@ -22,6 +22,8 @@ pub(super) enum Translated {
 }
 
 /// Why a server is not taken.
+#[derive(Fieldwork)]
+#[fieldwork(get, vis = "pub(super)")]
 pub(super) struct Fault {
     /// Where, from 1.
     line: usize,
@@ -29,23 +31,6 @@ pub(super) struct Fault {
     key: String,
     /// What is wrong, and how it is mended.
     why: String,
-}
-
-impl Fault {
-    /// Where, from 1.
-    pub(super) const fn line(&self) -> usize {
-        self.line
-    }
-
-    /// The key below the server; empty for the server itself.
-    pub(super) fn key(&self) -> &str {
-        &self.key
-    }
-
-    /// What is wrong, and how it is mended.
-    pub(super) fn why(&self) -> &str {
-        &self.why
-    }
 }
 
 /// The result of reading a part.

@@ -7,7 +7,7 @@ mod progress;
 mod terminal;
 
 use super::definition::{InstallArgs, PlanFormat};
-use super::{ask, check, report};
+use super::{ask, check, documents, report};
 use crate::exit::{Exit, ToExit as _};
 use crate::install::{self, Error, InstallOptions, Plan, Target};
 use serde_json::json;
@@ -46,8 +46,12 @@ fn try_install(arguments: &InstallArgs) -> Result<Exit, Error> {
     let starts = !arguments.no_start && root.is_none();
     // Whoever only looks is shown what would be done, and told what is missing.
     let without = looks_only && starts && !target.is_booted();
-    let options =
-        InstallOptions { start: starts && !without, looks_only, configuration: arguments.config.clone() };
+    let options = InstallOptions {
+        start: starts && !without,
+        looks_only,
+        configuration: arguments.config.clone(),
+        documents: documents::installed(),
+    };
     let plan = Plan::of_install(&target, &options)?;
     if without && !arguments.json && format != Some(PlanFormat::Json) {
         report::note(

@@ -16,7 +16,7 @@ use crate::gateway::upstream::{Kind, Listing};
 /// The last item of a page.
 pub(super) struct Cursor {
     /// Its upstream's place in the endpoint's order.
-    pub(super) upstream: usize,
+    upstream: usize,
     /// Its own place in the upstream's list when the page was made.
     index: usize,
     /// Its name or address, as the upstream knows it.
@@ -24,6 +24,11 @@ pub(super) struct Cursor {
 }
 
 impl Cursor {
+    /// Its upstream's place in the endpoint's order.
+    pub(super) const fn upstream(&self) -> usize {
+        self.upstream
+    }
+
     /// The cursor in a request's params, if there is one.
     pub(super) fn of(params: Option<&RawValue>, view: &EndpointView) -> Result<Option<Self>, Fault> {
         let Some(cursor) = params.and_then(|params| member(params, "cursor")) else { return Ok(None) };
@@ -51,8 +56,7 @@ impl Cursor {
         URL_SAFE_NO_PAD.encode(json)
     }
 
-    /// Where the upstream's list goes on. If the item is gone, the one that followed it has taken its place, as far as
-    /// anybody can tell.
+    /// Where the upstream's list goes on. If the item is gone, the one that followed it has taken its place.
     pub(super) fn next(&self, listing: &Listing, kind: Kind) -> usize {
         let is_it = |item: &RawValue| member_str(item, kind.key()).is_some_and(|key| key == self.key);
         // Where nothing has changed, nobody needs to search.

@@ -55,8 +55,8 @@ pub(crate) async fn merged(
     let each = view.upstreams().iter().zip(listings).enumerate();
     let present: Vec<_> = each.filter_map(|(place, (upstream, it))| Some((place, upstream, it?))).collect();
     let start = cursor.map_or((0, 0), |cursor| {
-        let listing = present.iter().find(|(place, ..)| *place == cursor.upstream);
-        (cursor.upstream, listing.map_or(0, |(.., listing)| cursor.next(listing, kind)))
+        let listing = present.iter().find(|(place, ..)| *place == cursor.upstream());
+        (cursor.upstream(), listing.map_or(0, |(.., listing)| cursor.next(listing, kind)))
     });
     let mut text = page(view, kind, start, &present);
     if era == Era::Modern {

@@ -1,12 +1,13 @@
 //! Which upstreams are behind which endpoint at this moment.
 //!
-//! A reload replaces the whole routing table at once. Whoever handles a request looks its view up once and keeps it until
+//! A reload replaces the whole routing table at once. A request looks its view up once and keeps it until
 //! the request is on its way, so that a request sees one routing table only; [`RoutingTable::released`] tells when the last of them
 //! has let go.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use fieldwork::Fieldwork;
 use parking_lot::RwLock;
 use tokio_util::task::TaskTracker;
 
@@ -17,15 +18,19 @@ use crate::gateway::status::UpstreamStatus;
 use crate::gateway::upstream::Upstream;
 
 /// What one configuration puts behind the endpoints.
-#[derive(Debug)]
+#[derive(Debug, Fieldwork)]
+#[fieldwork(opt_in, get, vis = "pub(crate)")]
 pub(crate) struct RoutingTable {
     /// `[server]`.
     pub(crate) server: Server,
     /// Every upstream in the order of the configuration, the built-in one last.
+    #[field(get)]
     upstreams: Vec<Arc<Upstream>>,
     /// What the configuration switches off, as it is told.
+    #[field(get)]
     disabled: Vec<UpstreamStatus>,
     /// `/mcp`.
+    #[field(get(deref = false))]
     merged: Arc<EndpointView>,
     /// `/mcp/NAME`.
     singles: HashMap<String, Arc<EndpointView>>,
@@ -60,24 +65,9 @@ impl RoutingTable {
         self
     }
 
-    /// The upstreams that the configuration switches off.
-    pub(crate) fn disabled(&self) -> &[UpstreamStatus] {
-        &self.disabled
-    }
-
-    /// Every upstream, the built-in one last.
-    pub(crate) fn upstreams(&self) -> &[Arc<Upstream>] {
-        &self.upstreams
-    }
-
     /// The upstreams that the configuration names.
     pub(crate) fn configured(&self) -> &[Arc<Upstream>] {
         &self.upstreams[..self.upstreams.len() - 1]
-    }
-
-    /// `/mcp`.
-    pub(crate) const fn merged(&self) -> &Arc<EndpointView> {
-        &self.merged
     }
 
     /// What is behind an endpoint; `None` without an upstream of that name.

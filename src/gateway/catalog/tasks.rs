@@ -93,8 +93,7 @@ pub(crate) fn own_tasks(upstream: &Upstream, source: &impl ConnectionSource, res
     set_member(&result, "tasks", &format!("[{}]", own.join(","))).unwrap_or(result)
 }
 
-/// `tasks/list` of the legacy era: the session's own tasks at all upstreams as the result, in one page. One that cannot be
-/// asked is left out.
+/// `tasks/list` of the legacy era: the session's own tasks at all upstreams that can be asked, in one page.
 pub(crate) async fn all_tasks(view: &EndpointView, source: &impl ConnectionSource) -> Result<Raw, Fault> {
     let asked = view.upstreams().iter().map(|upstream| async move {
         let listed = async {

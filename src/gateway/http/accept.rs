@@ -36,7 +36,7 @@ use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, watch};
@@ -45,14 +45,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::context::PeerAddress;
+use super::open_connections::{Active, OpenConnection, OpenConnections};
 use super::router::Front;
-use super::slots::{Active, Slot, Slots};
 use super::stall::Stalling;
 use super::version::{Connection, Version, version};
 use crate::drain::Watch;
 use crate::gateway::catalog::RoutingHandle;
 use crate::gateway::client::ClientKey;
-use crate::gateway::complaints::Complaints;
+use crate::gateway::client_log_limit::ClientLogLimit;
 use crate::sys::net::Listener;
 
 /// How long idle connections are kept after a drain has begun.
@@ -80,7 +80,7 @@ const WAITING: usize = 64 << 10;
 /// errors, before the connection is closed.
 const RESETS: usize = 32;
 
-/// Connections that are told at once that there is no room; others are closed without a word.
+/// Connections that are told at once that there is no room; others are closed without an answer.
 const TURNED_AWAY: usize = 64;
 /// How long a connection for which there is no room may take to send its request, and to read the answer.
 const AWAY_LIMIT: Duration = Duration::from_millis(500);
@@ -95,11 +95,11 @@ static LISTENERS: AtomicU64 = AtomicU64::new(0);
 #[derive(Clone)]
 pub(crate) struct Admission {
     /// The connections that are open.
-    slots: Arc<Slots>,
+    connections: Arc<OpenConnections>,
     /// The configuration in force.
     routing: Arc<RoutingHandle>,
     /// What is logged about clients.
-    complaints: Arc<Complaints>,
+    log_limit: Arc<ClientLogLimit>,
     /// Whether new connections are left to wait.
     paused: watch::Receiver<bool>,
 }
@@ -107,17 +107,17 @@ pub(crate) struct Admission {
 impl Admission {
     /// As many as the configuration in force says, while they are not left to wait.
     pub(crate) const fn new(
-        slots: Arc<Slots>,
+        connections: Arc<OpenConnections>,
         routing: Arc<RoutingHandle>,
-        complaints: Arc<Complaints>,
+        log_limit: Arc<ClientLogLimit>,
         paused: watch::Receiver<bool>,
     ) -> Self {
-        Self { slots, routing, complaints, paused }
+        Self { connections, routing, log_limit, paused }
     }
 
     /// How many connections there may be.
     fn most(&self) -> usize {
-        self.slots.most(self.routing.current().server.max_connections)
+        self.connections.most(self.routing.current().server.max_connections)
     }
 }
 
@@ -142,8 +142,7 @@ struct Shared {
     away: Arc<Semaphore>,
 }
 
-/// Serves a listener until drained; returns the number of connections that were cut at the deadline with requests in
-/// flight.
+/// Serves a listener until drained; returns the number of connections with requests in flight that were cut.
 pub(crate) async fn accept(
     listener: Listener,
     (front, admission): (Front, Admission),
@@ -187,7 +186,7 @@ pub(crate) async fn accept(
     let _ = tokio::time::timeout_at(grace, shared.tasks.wait()).await;
     shared.shutdown.cancel();
     let _ = tokio::time::timeout_at(deadline, shared.tasks.wait()).await;
-    let cut = shared.admission.slots.cut(shared.number);
+    let cut = shared.admission.connections.cut(shared.number);
     let _ = tokio::time::timeout(CUT, shared.tasks.wait()).await;
     Ok(cut)
 }
@@ -198,7 +197,7 @@ async fn accept_tcp(listener: &TcpListener, shared: &Shared) {
         match shared.next(listener.accept()).await {
             Ok((stream, from)) => {
                 let _ = stream.set_nodelay(true);
-                let own = shared.admission.slots.expects(from);
+                let own = shared.admission.connections.expects(from);
                 shared.admit(stream, Some(from.ip()), own).await;
             }
             Err(error) => shared.pause(&error).await,
@@ -254,10 +253,10 @@ impl Shared {
 
     /// After a failed accept(2): the listener is fine, but the process may be out of descriptors.
     async fn pause(&self, error: &io::Error) {
-        if self.admission.complaints.admits("accept", ClientKey::of(None)) {
+        if self.admission.log_limit.admits("accept", ClientKey::of(None)) {
             tracing::warn!(%error, "cannot accept a connection");
         }
-        self.admission.slots.make_room();
+        self.admission.connections.make_room();
         tokio::time::sleep(PAUSE).await;
     }
 
@@ -265,12 +264,12 @@ impl Shared {
     async fn admit(&self, stream: impl Connection, address: PeerAddress, own: bool) {
         let client = ClientKey::of(address);
         let most = self.admission.most();
-        if let Some(slot) = self.admission.slots.take((client, self.number, own), most).await {
+        if let Some(slot) = self.admission.connections.take((client, self.number, own), most).await {
             let shared = self.clone();
             self.tasks.spawn(async move { shared.serve(stream, address, &slot).await });
             return;
         }
-        if self.admission.complaints.admits("no room", client) {
+        if self.admission.log_limit.admits("no room", client) {
             tracing::warn!(
                 %client, most,
                 "a connection is refused: as many are in use as `max_connections` in [server] or the limit on open \
@@ -286,7 +285,7 @@ impl Shared {
     }
 
     /// Serves one connection to its end.
-    async fn serve(&self, stream: impl Connection, address: PeerAddress, slot: &Slot) {
+    async fn serve(&self, stream: impl Connection, address: PeerAddress, slot: &OpenConnection) {
         let version = tokio::select! {
             // In this order: what has arrived is answered.
             biased;
@@ -312,7 +311,7 @@ impl Shared {
         &self,
         stream: Stalling<impl Connection>,
         address: PeerAddress,
-        slot: &Slot,
+        slot: &OpenConnection,
     ) -> hyper::Result<()> {
         let service = service_fn(|request: hyper::Request<Incoming>| async move {
             let active = slot.begin();
@@ -346,7 +345,7 @@ impl Shared {
         &self,
         stream: Stalling<impl Connection>,
         address: PeerAddress,
-        slot: &Slot,
+        slot: &OpenConnection,
     ) -> hyper::Result<()> {
         let unread = Arc::<Unread>::default();
         let service = service_fn(|request: hyper::Request<Incoming>| {
@@ -399,7 +398,7 @@ impl Shared {
 }
 
 /// Waits until a connection that was told to go has no request in flight, or is to go whatever is.
-async fn gone(slot: &Slot) {
+async fn gone(slot: &OpenConnection) {
     loop {
         if slot.is_cut() {
             return;
@@ -434,9 +433,9 @@ impl Unread {
     }
 
     /// Waits until a part of an answer was not taken for so long, and nothing else was written.
-    async fn for_long(&self, slot: &Slot, limit: Duration) {
+    async fn for_long(&self, slot: &OpenConnection, limit: Duration) {
         loop {
-            let oldest = self.since().values().min().copied();
+            let oldest = self.since.lock().values().min().copied();
             let waits = oldest.map_or(Duration::ZERO, |since| since.elapsed().min(slot.silent()));
             if waits >= limit {
                 return;
@@ -444,17 +443,12 @@ impl Unread {
             tokio::time::sleep(limit.saturating_sub(waits)).await;
         }
     }
-
-    /// Since when they are not taken.
-    fn since(&self) -> MutexGuard<'_, BTreeMap<u64, Instant>> {
-        self.since.lock()
-    }
 }
 
 impl Untaken {
     /// Notes whether there is a part that the client has not taken.
     fn note(&self, waits: bool) {
-        let mut since = self.0.since();
+        let mut since = self.0.since.lock();
         if waits {
             since.insert(self.1, Instant::now());
         } else {

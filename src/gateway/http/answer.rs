@@ -48,7 +48,7 @@ fn accepted(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     ranges.map(str::trim)
 }
 
-/// Whether a client accepts both forms of an answer; whoever says nothing does.
+/// Whether a client accepts both forms of an answer; one that says nothing does.
 pub(crate) fn accepts_both(headers: &HeaderMap) -> bool {
     let accepts = |wanted: &str| {
         let group = wanted.split_once('/').map_or(wanted, |(group, _)| group);

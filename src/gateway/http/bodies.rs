@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -64,11 +64,6 @@ impl Bodies {
     pub(super) fn begin(self: &Arc<Self>, limit: usize) -> Growing {
         Growing { bodies: Arc::clone(self), limit, counted: None }
     }
-
-    /// What there is of them.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock()
-    }
 }
 
 impl Growing {
@@ -77,7 +72,7 @@ impl Growing {
         if bytes <= SMALL {
             return;
         }
-        let mut state = self.bodies.state();
+        let mut state = self.bodies.0.lock();
         let (number, _) = self.counted.get_or_insert_with(|| {
             state.last += 1;
             let (number, end) = (state.last, CancellationToken::new());
@@ -108,7 +103,7 @@ impl Growing {
 impl Drop for Growing {
     fn drop(&mut self) {
         if let Some((number, _)) = &self.counted {
-            let mut state = self.bodies.state();
+            let mut state = self.bodies.0.lock();
             if let Some((bytes, _)) = state.each.remove(number) {
                 state.bytes -= bytes;
             }
@@ -177,7 +172,7 @@ mod tests {
         assert!(slow[0].given_up().now_or_never().is_some());
         assert!(slow[1..].iter().chain([&small, &more]).all(|body| body.given_up().now_or_never().is_none()));
         drop((slow, more));
-        let state = bodies.state();
+        let state = bodies.0.lock();
         assert_eq!((state.bytes, state.each.len()), (0, 0));
     }
 }

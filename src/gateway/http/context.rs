@@ -1,6 +1,8 @@
-//! What is known of a request before its message is read: one value, which is passed on to whoever handles it.
+//! What is known of a request before its message is read: one value, which is passed on to its handlers.
 
 use std::net::IpAddr;
+
+use fieldwork::Fieldwork;
 
 use super::guard::Admitted;
 use crate::gateway::endpoint::Endpoint;
@@ -18,11 +20,14 @@ pub(super) enum Identity {
 }
 
 /// What is known of a request.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Fieldwork)]
+#[fieldwork(opt_in, get, vis = "pub(super)")]
 pub(crate) struct RequestContext {
     /// The endpoint that it was sent to.
+    #[field(get)]
     endpoint: Endpoint,
     /// Where it comes from.
+    #[field(get(copy))]
     peer: PeerAddress,
     /// Whom it comes from.
     identity: Identity,
@@ -39,16 +44,6 @@ impl RequestContext {
     /// The same to the endpoint of one upstream.
     pub(super) fn at(self, upstream: String) -> Self {
         Self { endpoint: Endpoint::One(upstream), ..self }
-    }
-
-    /// The endpoint that it was sent to.
-    pub(super) const fn endpoint(&self) -> &Endpoint {
-        &self.endpoint
-    }
-
-    /// Where it comes from.
-    pub(super) const fn peer(&self) -> PeerAddress {
-        self.peer
     }
 
     /// Whom it comes from in the modern era, where each request says something of its client.

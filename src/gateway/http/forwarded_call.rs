@@ -4,13 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use fieldwork::Fieldwork;
 use http::{HeaderName, HeaderValue};
 use tokio::time::Instant;
 
 use crate::gateway::catalog::ConnectionSource;
 use crate::gateway::error::{Fault, Side};
 use crate::gateway::relay::{ClientMeta, Era, Outcome, Raw, key, method, names, set_path, to_legacy_params};
-use crate::gateway::upstream::{Call, Event, Exchange, Link, Permit, Upstream, mirrored_headers};
+use crate::gateway::upstream::{Call, Event, Exchange, Link, Upstream, mirrored_headers};
 
 /// What is left at least of a request's time when its turn has come.
 const LEAST: Duration = Duration::from_millis(100);
@@ -31,10 +32,14 @@ pub(crate) struct Routed {
 }
 
 /// A request that was sent.
+#[derive(Fieldwork)]
+#[fieldwork(opt_in, get, vis = "pub(super)")]
 pub(crate) struct ForwardedCall<L> {
     /// Where it goes.
+    #[field(get(deref = false))]
     upstream: Arc<Upstream>,
     /// Where connections come from.
+    #[field(get)]
     source: L,
     /// What is sent again if need be; `None` once something has come of it.
     spare: Option<Routed>,
@@ -43,6 +48,7 @@ pub(crate) struct ForwardedCall<L> {
     /// Whether it is to be sent again, since the connection was lost.
     again: bool,
     /// The connection that it went over.
+    #[field(get(deref = false))]
     link: Arc<Link>,
     /// What happens to it. Dropping it cancels the request.
     exchange: Exchange,
@@ -56,24 +62,9 @@ impl<L: ConnectionSource> ForwardedCall<L> {
         Ok(Self { upstream, source, spare: Some(routed), era, again: false, link, exchange })
     }
 
-    /// Where it goes.
-    pub(super) const fn upstream(&self) -> &Arc<Upstream> {
-        &self.upstream
-    }
-
-    /// Where connections come from.
-    pub(super) const fn source(&self) -> &L {
-        &self.source
-    }
-
     /// The same, to take from.
     pub(super) const fn source_mut(&mut self) -> &mut L {
         &mut self.source
-    }
-
-    /// The connection that it went over.
-    pub(super) const fn link(&self) -> &Arc<Link> {
-        &self.link
     }
 
     /// What happens next; after the last event this must not be called again. Safe to cancel. An answer of which something
@@ -120,7 +111,7 @@ impl<L: ConnectionSource> ForwardedCall<L> {
         if let Some(spare) = self.spare.clone() {
             self.upstream.renewed().await;
             let sent = send(&self.source, spare).await;
-            // Only now: whoever gives up waiting and comes back begins here again.
+            // Only now: a caller that gives up waiting and comes back begins here again.
             (self.again, self.spare) = (false, None);
             match sent {
                 Ok((link, exchange)) => (self.link, self.exchange) = (link, exchange),
@@ -130,24 +121,9 @@ impl<L: ConnectionSource> ForwardedCall<L> {
         self.exchange.next().await
     }
 
-    /// Gives the upstream so much more time from now on.
-    pub(super) fn extend(&mut self, limit: Duration) {
-        self.exchange.extend(limit);
-    }
-
-    /// Lets others have the request's turn at the upstream while its server waits for the client.
-    pub(super) fn step_aside(&mut self) {
-        self.exchange.step_aside();
-    }
-
-    /// Goes on with a turn that [`Upstream::permit_again`] has given.
-    pub(super) fn step_up(&mut self, turn: Option<Permit>) {
-        self.exchange.step_up(turn);
-    }
-
-    /// Cancels the request with the downstream's own words.
-    pub(crate) fn call_off(&mut self, params: Option<Raw>) {
-        self.exchange.call_off(params);
+    /// Its way to the server and back.
+    pub(super) fn exchange(&mut self) -> &mut Exchange {
+        &mut self.exchange
     }
 }
 
@@ -166,7 +142,7 @@ async fn send(source: &impl ConnectionSource, routed: Routed) -> Result<(Arc<Lin
     let Routed { upstream, era, method, params, headers } = routed;
     let limit = upstream.settings().request_timeout;
     let asked = Instant::now();
-    let turn = upstream.permit(limit).await?;
+    let turn = upstream.permit(limit, false).await?;
     let link = source.link(&upstream).await?;
     if era != link.era() && method.starts_with("tasks/") {
         return Err(Fault::method_not_found(&method).with_reason(
@@ -227,13 +203,12 @@ mod tests {
         let exchange = link.call(Call::new("tools/list", None, Duration::from_secs(60))).await;
         let spare = Some(routed);
         let era = Era::Modern;
-        let mut sending =
-            ForwardedCall { upstream, source: Native, spare, era, again: false, link, exchange };
+        let mut call = ForwardedCall { upstream, source: Native, spare, era, again: false, link, exchange };
         // The upstream's own task has not run yet: the request waits for its connection.
         for _ in 0..3 {
-            assert!(futures_util::poll!(Box::pin(sending.next())).is_pending());
+            assert!(futures_util::poll!(Box::pin(call.next())).is_pending());
         }
-        let event = sending.next().await;
+        let event = call.next().await;
         let Event::Done(Outcome::Result(result)) = event else { panic!("{event:?}") };
         assert!(result.get().contains("tools"), "{}", result.get());
         before.stop().await;

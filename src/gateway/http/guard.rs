@@ -12,7 +12,7 @@ use http::request::Parts;
 use crate::config::{ListenAddr, Server};
 use crate::gateway::catalog::RoutingHandle;
 use crate::gateway::client::ClientKey;
-use crate::gateway::complaints::Complaints;
+use crate::gateway::client_log_limit::ClientLogLimit;
 
 /// Says which requests are let in.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub(crate) struct Guard {
     /// The configuration in force.
     routing: Arc<RoutingHandle>,
     /// What is logged about clients.
-    complaints: Arc<Complaints>,
+    log_limit: Arc<ClientLogLimit>,
 }
 
 /// So much of a host that is none of ours is logged, in bytes.
@@ -32,8 +32,8 @@ pub(super) struct Admitted(());
 
 impl Guard {
     /// A guard for the configuration in force.
-    pub(crate) const fn new(routing: Arc<RoutingHandle>, complaints: Arc<Complaints>) -> Self {
-        Self { routing, complaints }
+    pub(crate) const fn new(routing: Arc<RoutingHandle>, log_limit: Arc<ClientLogLimit>) -> Self {
+        Self { routing, log_limit }
     }
 
     /// Lets a request in whose Host and Origin are ours; otherwise its refusal.
@@ -41,7 +41,7 @@ impl Guard {
         let refused = verdict(&self.routing.current().server, &head.headers, &head.uri);
         let Err((status, reason)) = refused else { return Ok(Admitted(())) };
         let client = ClientKey::of(peer);
-        if self.complaints.admits(reason, client) {
+        if self.log_limit.admits(reason, client) {
             let host = head.uri.authority().map(|host| host.as_str().as_bytes());
             let host = host.or_else(|| head.headers.get(header::HOST).map(http::HeaderValue::as_bytes));
             let host =

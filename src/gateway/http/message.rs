@@ -55,7 +55,7 @@ fn acceptable(headers: &HeaderMap) -> Result<(), Fault> {
     Err(Fault::downstream(code::INVALID_REQUEST, StatusCode::NOT_ACCEPTABLE, message))
 }
 
-/// Reads a body up to the limit. Whoever sends it so slowly that it holds a connection for nothing is cut, and the oldest
+/// Reads a body up to the limit. A client that sends so slowly that it holds a connection for nothing is cut, and the oldest
 /// where all bodies together are too large.
 async fn read(
     body: impl Body<Data = Bytes, Error: Into<BoxError>> + Unpin,

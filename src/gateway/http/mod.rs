@@ -4,7 +4,7 @@
 //!
 //! | files | own |
 //! |---|---|
-//! | `slots`, `version`, `stall`, `bodies` | what connections and bodies may take |
+//! | `connections`, `version`, `stall`, `bodies` | what connections and bodies may take |
 //! | `guard`, `context` | who is let in, and what is known of a request |
 //! | `validate`, `answer`, `message` | reading and answering one message |
 //! | `forwarded_call`, `task_owners` | a request on its way, and what another process is told of it |
@@ -23,9 +23,9 @@ mod legacy;
 mod message;
 mod metrics;
 mod modern;
+mod open_connections;
 mod pipeline;
 mod router;
-mod slots;
 mod stall;
 mod task_owners;
 mod validate;
@@ -37,8 +37,8 @@ pub(crate) use health::Health;
 pub(crate) use legacy::Legacy;
 pub(crate) use metrics::is_local;
 pub(crate) use modern::{Continuations, Modern, PendingCall, SuspendedCalls};
+pub use open_connections::Expected;
+pub(crate) use open_connections::OpenConnections;
 pub(crate) use pipeline::Pipeline;
 pub(crate) use router::{Front, Handlers};
-pub use slots::Expected;
-pub(crate) use slots::Slots;
 pub(crate) use task_owners::TaskOwners;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-use super::slots::Writing;
+use super::open_connections::Writing;
 
 /// A connection on which nothing may wait to be written for longer than this.
 #[derive(Debug)]
@@ -95,9 +95,10 @@ mod tests {
     async fn a_client_that_reads_is_served_and_one_that_does_not_is_cut() {
         for (reads, patience) in [(true, Duration::from_secs(600)), (false, Duration::from_millis(100))] {
             let (mut client, server) = tokio::io::duplex(1000);
-            let slots = std::sync::Arc::<crate::gateway::http::slots::Slots>::default();
+            let connections =
+                std::sync::Arc::<crate::gateway::http::open_connections::OpenConnections>::default();
             let client_key = crate::gateway::client::ClientKey::of(None);
-            let slot = slots.take((client_key, 0, false), 1).await.unwrap();
+            let slot = connections.take((client_key, 0, false), 1).await.unwrap();
             let mut server = Stalling::new(server, patience, slot.writing());
             let writing = tokio::spawn(async move { server.write_all(&[0; 10_000]).await });
             if reads {

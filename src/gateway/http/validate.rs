@@ -16,8 +16,7 @@ use crate::gateway::upstream::{ParamHeader, VERSION, headers};
 /// Bytes that a client's `clientInfo` may have, and its capabilities.
 const CLIENT: usize = 64 << 10;
 
-/// Refuses a message of a client of which its server may read another name, address or whatever else decides than the gateway
-/// does.
+/// Refuses a client's message in which its server may read another name or address than the gateway does.
 pub(crate) fn names(message: &Message) -> Result<(), Fault> {
     let (Message::Request(Request { method, .. }) | Message::Notification(Notification { method, .. })) =
         message
@@ -125,8 +124,7 @@ pub(crate) fn parameters(
     Ok(())
 }
 
-/// Whether two texts are the same number, written differently. Integers are compared as such: a floating-point number cannot
-/// hold all of them.
+/// Whether two texts are the same number. Integers are compared as such: floating-point numbers cannot hold all of them.
 fn same_number(one: &str, other: &str) -> bool {
     if let (Ok(one), Ok(other)) = (one.parse::<i128>(), other.parse::<i128>()) {
         return one == other;
@@ -137,7 +135,7 @@ fn same_number(one: &str, other: &str) -> bool {
     }
 }
 
-/// Whoever looks at headers only may see another one of several than we do, so that there may not be several.
+/// Refuses several: a proxy that looks at headers only may see another one of them than we do.
 fn once(headers: &HeaderMap) -> Result<(), Fault> {
     let mirrors = |name: &HeaderName| {
         [VERSION, headers::METHOD, headers::NAME].contains(name) || name.as_str().starts_with(headers::PARAM)

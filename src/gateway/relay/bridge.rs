@@ -54,7 +54,7 @@ pub(crate) struct ClientMeta {
 }
 
 impl PartialEq for ClientMeta {
-    /// Compares the texts: whoever writes itself differently is somebody else.
+    /// Compares the texts: a client that writes itself differently is another one.
     fn eq(&self, other: &Self) -> bool {
         self.info.get() == other.info.get() && self.capabilities.get() == other.capabilities.get()
     }

@@ -49,8 +49,7 @@ methods! {
     SUBSCRIPTION_ENDED = "notifications/subscriptions/ended",
 }
 
-/// Whether a method of MCP wants an answer, so that it is never a notification. Some servers carry such a one out all the
-/// same.
+/// Whether a method of MCP wants an answer, so that it is never a notification. Some servers carry such a one out.
 pub(crate) fn wants_answer(method: &str) -> bool {
     ALL.contains(&method) && !method.starts_with("notifications/")
 }

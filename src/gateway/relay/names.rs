@@ -18,7 +18,7 @@ use super::meta::key;
 use super::method;
 
 /// An object of which the gateway reads members; at most 64.
-pub(crate) type Place = [Member];
+pub(crate) type KnownMembers = [Member];
 
 /// A member that the gateway reads.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ enum Inner {
     /// A text, which must be one that every reader reads as the same.
     Text,
     /// An object's members.
-    Object(&'static Place),
+    Object(&'static KnownMembers),
     /// An object's members, whatever their names.
     Map,
 }
@@ -53,12 +53,12 @@ const fn text(name: &'static str) -> Member {
 }
 
 /// A member whose value is an object.
-const fn object(name: &'static str, place: &'static Place) -> Member {
+const fn object(name: &'static str, place: &'static KnownMembers) -> Member {
     Member { name, inner: Inner::Object(place) }
 }
 
 /// What a client says that it can do.
-const CAPABILITIES: &Place = &[
+const CAPABILITIES: &KnownMembers = &[
     any("sampling"),
     object("elicitation", &[any("form"), any("url")]),
     any("roots"),
@@ -67,7 +67,7 @@ const CAPABILITIES: &Place = &[
 ];
 
 /// `_meta`.
-const META: &Place = &[
+const META: &KnownMembers = &[
     any("progressToken"),
     text(key::VERSION),
     any(key::CLIENT_INFO),
@@ -79,7 +79,7 @@ const META: &Place = &[
 ];
 
 /// What `subscriptions/listen` asks for, or is granted.
-const LISTENING: &Place = &[
+const LISTENING: &KnownMembers = &[
     any("toolsListChanged"),
     any("promptsListChanged"),
     any("resourcesListChanged"),
@@ -88,7 +88,7 @@ const LISTENING: &Place = &[
 ];
 
 /// The parameters of requests and notifications in both directions.
-pub(crate) const PARAMS: &Place = &[
+pub(crate) const PARAMS: &KnownMembers = &[
     text("name"),
     object("_meta", META),
     any("arguments"),
@@ -109,7 +109,7 @@ pub(crate) const PARAMS: &Place = &[
 ];
 
 /// A page of a list.
-pub(crate) const PAGE: &Place = &[
+pub(crate) const PAGE: &KnownMembers = &[
     any("tools"),
     any("prompts"),
     any("resources"),
@@ -123,11 +123,11 @@ pub(crate) const PAGE: &Place = &[
 ];
 
 /// An item of a list.
-pub(crate) const ITEM: &Place =
+pub(crate) const ITEM: &KnownMembers =
     &[text("name"), text("uri"), text("uriTemplate"), text("taskId"), any("inputSchema")];
 
 /// What a server says about itself.
-pub(crate) const GREETING: &Place = &[
+pub(crate) const GREETING: &KnownMembers = &[
     any("protocolVersion"),
     any("supportedVersions"),
     object(
@@ -148,7 +148,7 @@ pub(crate) const GREETING: &Place = &[
 ];
 
 /// The result of any other request.
-pub(crate) const RESULT: &Place = &[
+pub(crate) const RESULT: &KnownMembers = &[
     text("resultType"),
     any("ttlMs"),
     text("cacheScope"),
@@ -160,7 +160,7 @@ pub(crate) const RESULT: &Place = &[
 ];
 
 /// An error.
-pub(crate) const ERROR: &Place =
+pub(crate) const ERROR: &KnownMembers =
     &[any("code"), any("message"), object("data", &[any("elicitations"), any("supported")])];
 
 /// Why a method is refused.
@@ -189,8 +189,7 @@ pub(crate) fn strictness(method: &str) -> Result<Strictness, Unclear> {
         .map_or(Ok(Strictness::Pairs), |known| Err(Unclear::Similar(known)))
 }
 
-/// Whether a method is written as the specification writes them: segments of ASCII letters, digits and a few marks, with a
-/// slash between two.
+/// Whether a method is written as in the specification: segments of ASCII letters, digits and a few marks, with slashes.
 fn is_plain_method(method: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'$');
     let mut segments = method.split('/');
@@ -208,8 +207,7 @@ fn letters(method: &str) -> impl Iterator<Item = u8> + '_ {
 pub(crate) enum Strictness {
     /// Two members must not be taken for one another.
     Pairs,
-    /// Nor may one be taken for another that is not there: who reads it otherwise than the gateway sees what it has not
-    /// checked.
+    /// Nor may one be taken for another that is not there: another reader would see what the gateway has not checked.
     Alone,
 }
 
@@ -217,7 +215,7 @@ pub(crate) enum Strictness {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Ambiguous {
     /// A member stands twice.
-    #[error("the member `{0}` stands more than once; send it once")]
+    #[error("the member `{0}` occurs more than once; send it once")]
     Twice(&'static str),
     /// A member can be taken for another.
     #[error("a member's name can be taken for `{0}`; write that one exactly so, and once")]
@@ -229,12 +227,16 @@ pub(crate) enum Ambiguous {
     #[error("a member beside `{0}` has a name that is not valid Unicode")]
     Name(&'static str),
     /// A name of a map stands twice.
-    #[error("a name in `{0}` stands more than once; send it once")]
+    #[error("a name in `{0}` occurs more than once; send it once")]
     Key(&'static str),
 }
 
 /// Checks an object; what is none has no members.
-pub(crate) fn check(json: &RawValue, place: &'static Place, strictness: Strictness) -> Result<(), Ambiguous> {
+pub(crate) fn check(
+    json: &RawValue,
+    place: &'static KnownMembers,
+    strictness: Strictness,
+) -> Result<(), Ambiguous> {
     let text = json.get();
     if !text.starts_with('{') {
         return Ok(());
@@ -274,7 +276,7 @@ struct Scan<'a> {
 
 impl<'a> Scan<'a> {
     /// Checks the object that begins here.
-    fn members(&mut self, place: &'static Place) -> Result<(), Ambiguous> {
+    fn members(&mut self, place: &'static KnownMembers) -> Result<(), Ambiguous> {
         let (mut seen, mut similar) = (0_u64, 0_u64);
         self.at += 1;
         while let Some(name) = self.name() {
@@ -466,7 +468,7 @@ mod tests {
     type Check<'a> = dyn FnMut(&str, &dyn Fn(&str) -> String) + 'a;
 
     /// Calls back with the text of an object that has this member of a place, and its place's other levels around it.
-    fn each(place: &'static Place, around: &dyn Fn(&str) -> String, check: &mut Check<'_>) {
+    fn each(place: &'static KnownMembers, around: &dyn Fn(&str) -> String, check: &mut Check<'_>) {
         for member in place {
             check(member.name, around);
             if let Inner::Object(inner) = member.inner {

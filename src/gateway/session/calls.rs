@@ -45,8 +45,7 @@ impl CallsInFlight {
         self.0.lock().is_empty()
     }
 
-    /// Calls a request off. Its identifier is in use until it has ended: the end would be taken for that of another request
-    /// with the same one.
+    /// Calls a request off. Its identifier stays in use until its end, which would be taken for that of another one.
     pub(super) fn cancel(&self, params: Option<Raw>) {
         let id = params.as_deref().and_then(|params| member(params, "requestId"));
         let id = id.and_then(|id| Id::from_json(id.get()));

@@ -1,5 +1,4 @@
-//! The connections that one legacy session uses: its own where the upstream must be able to ask its client, shared
-//! ones elsewhere.
+//! The connections of one legacy session: its own where the upstream must be able to ask its client, else shared ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,7 +15,7 @@ use crate::gateway::upstream::{
 };
 
 /// A place for one upstream's connection; the lock is held while it is opened, so that it is opened once.
-type Slot = Arc<tokio::sync::Mutex<Option<Kept>>>;
+type OwnLink = Arc<tokio::sync::Mutex<Option<Kept>>>;
 
 /// A connection that the session uses.
 #[derive(Debug)]
@@ -49,7 +48,7 @@ pub(crate) struct SessionConnections {
     /// Whether it can be asked.
     interactive: bool,
     /// The places by the serial number of their upstream.
-    slots: Mutex<BTreeMap<u64, Slot>>,
+    slots: Mutex<BTreeMap<u64, OwnLink>>,
     /// Its own connections that have shaken hands, by the same, for looking without waiting.
     own: Mutex<BTreeMap<u64, Arc<Link>>>,
     /// What the client has subscribed to over its own connections, by the same.
@@ -105,7 +104,7 @@ impl SessionConnections {
     }
 
     /// Opens the connection of a place if it is not open.
-    async fn open_slot(&self, slot: &Slot, upstream: &Arc<Upstream>) -> Result<Arc<Link>, Fault> {
+    async fn open_slot(&self, slot: &OwnLink, upstream: &Arc<Upstream>) -> Result<Arc<Link>, Fault> {
         let mut slot = slot.lock().await;
         match slot.take() {
             Some(opened) if opened.is_usable(upstream) => {
@@ -153,8 +152,7 @@ impl SessionConnections {
         Ok(link)
     }
 
-    /// Waits for a server, but not beyond the end of the session or of the upstream: whoever ends them needs the place that is
-    /// locked meanwhile.
+    /// Waits for a server, but not beyond the end of the session or of the upstream, which needs the lock.
     async fn unless_ended<T>(
         &self,
         upstream: &Upstream,
@@ -163,7 +161,7 @@ impl SessionConnections {
         tokio::select! {
             done = work => done,
             () = self.ended.cancelled() => Err(upstream.ends()),
-            () = upstream.life().stopped() => Err(upstream.ends()),
+            () = upstream.life().stop().cancelled() => Err(upstream.ends()),
         }
     }
 
@@ -245,7 +243,7 @@ impl SessionConnections {
     /// Ends the session's own connections.
     pub(crate) async fn end(&self) {
         self.ended.cancel();
-        let slots: Vec<Slot> = std::mem::take(&mut *self.slots.lock()).into_values().collect();
+        let slots: Vec<OwnLink> = std::mem::take(&mut *self.slots.lock()).into_values().collect();
         let ends = slots.into_iter().map(|slot| async move {
             let opened = slot.lock().await.take();
             if let Some(opened) = opened.filter(|opened| opened.own) {

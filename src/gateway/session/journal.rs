@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::replay::LOGS;
@@ -49,15 +49,10 @@ pub(crate) trait SessionJournal: Debug + Send + Sync {
     fn close(&self, empty: bool);
 
     /// Holds exactly these sessions from now on, which are asked for as [`SessionJournal::put`] does it.
-    ///
-    /// # Errors
-    /// When they cannot be written; what was there before is still there then.
+    /// Fails when they cannot be written; what was there before is still there then.
     fn replace(&self, sessions: &dyn Fn() -> Vec<(String, String)>) -> io::Result<()>;
 
     /// The same, also where another process has put its own there: that one is dead and this one serves on.
-    ///
-    /// # Errors
-    /// As [`SessionJournal::replace`].
     fn reclaim(&self, sessions: &dyn Fn() -> Vec<(String, String)>) -> io::Result<()>;
 }
 
@@ -92,7 +87,7 @@ pub(crate) struct JournalFile {
     /// Where it is.
     path: PathBuf,
     /// The file.
-    file: Mutex<Slot>,
+    file: Mutex<FileState>,
     /// Tells that it should be written anew.
     bloated: Arc<Notify>,
     /// After how long it is tried again to write it.
@@ -101,7 +96,7 @@ pub(crate) struct JournalFile {
 
 /// What is known of the file.
 #[derive(Debug)]
-enum Slot {
+enum FileState {
     /// Before the first session.
     Unused,
     /// It is written.
@@ -123,9 +118,7 @@ struct Written {
 
 impl JournalFile {
     /// The sessions that a file holds; none if there is none.
-    ///
-    /// # Errors
-    /// When it cannot be read, or somebody else could have written it: it decides who has a session.
+    /// Fails when it cannot be read, or somebody else could have written it: it decides who has a session.
     pub(crate) fn read(path: &Path) -> io::Result<Vec<Persisted>> {
         let mut file = match open_untrusted(path, Owners::Ours) {
             Ok((file, metadata)) if metadata.mode() & WRITABLE == 0 => BufReader::new(file),
@@ -147,23 +140,23 @@ impl JournalFile {
 
     /// A journal that is written anew with the first [`SessionJournal::replace`].
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path, file: Mutex::new(Slot::Unused), bloated: Arc::new(Notify::new()), retry: RETRY }
+        Self { path, file: Mutex::new(FileState::Unused), bloated: Arc::new(Notify::new()), retry: RETRY }
     }
 
     /// Appends a line, if there is one. One that cannot be written ends the file: it would be wrong from here on.
     fn append(&self, line: impl FnOnce() -> Option<String>) {
-        let mut slot = self.written();
+        let mut slot = self.file.lock();
         let Some(line) = line() else { return };
-        if matches!(*slot, Slot::Unused) && line.starts_with('+') {
+        if matches!(*slot, FileState::Unused) && line.starts_with('+') {
             let made = Directory::of(&self.path, Owners::Ours).and_then(|(directory, name)| {
                 directory.open_or_create(name, 0o600, Access::Append, Owners::Ours)
             });
             match made {
-                Ok((file, _)) => *slot = Slot::Open(Written { file, base: 0, grown: 0 }),
+                Ok((file, _)) => *slot = FileState::Open(Written { file, base: 0, grown: 0 }),
                 Err(error) => self.give_up(&mut slot, &error),
             }
         }
-        let Slot::Open(open) = &mut *slot else { return };
+        let FileState::Open(open) = &mut *slot else { return };
         open.grown += line.len() as u64;
         if open.grown > open.base.max(GROWTH) {
             self.bloated.notify_one();
@@ -174,19 +167,19 @@ impl JournalFile {
     }
 
     /// Remembers nothing until it can be written again.
-    fn give_up(&self, slot: &mut Slot, error: &io::Error) {
-        if !matches!(slot, Slot::Broken(_)) {
+    fn give_up(&self, slot: &mut FileState, error: &io::Error) {
+        if !matches!(slot, FileState::Broken(_)) {
             tracing::warn!(
                 file = %self.path.display(),
                 %error,
-                "sessions cannot be remembered for now, and would not survive a crash; this is tried again"
+                "sessions cannot be saved and would be lost in a crash; this is tried again"
             );
         }
         // What it holds is wrong from here on, unless it is another process's.
-        if matches!(slot, Slot::Open(open) if !self.is_displaced(&open.file)) {
+        if matches!(slot, FileState::Open(open) if !self.is_displaced(&open.file)) {
             drop(remove(&self.path));
         }
-        *slot = Slot::Broken(self.lies_there());
+        *slot = FileState::Broken(self.lies_there());
         self.retry_later();
     }
 
@@ -226,8 +219,8 @@ impl JournalFile {
     }
 
     /// Puts a file in the place that holds exactly these sessions; none before there is something to remember.
-    fn write_anew(&self, slot: &mut Slot, sessions: &[(String, String)]) -> io::Result<()> {
-        if sessions.is_empty() && matches!(slot, Slot::Unused) {
+    fn write_anew(&self, slot: &mut FileState, sessions: &[(String, String)]) -> io::Result<()> {
+        if sessions.is_empty() && matches!(slot, FileState::Unused) {
             return match remove(&self.path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
                 _ => Ok(()),
@@ -235,14 +228,14 @@ impl JournalFile {
         }
         match (self.rewrite(sessions), &*slot) {
             (Ok(written), before) => {
-                if matches!(before, Slot::Broken(_)) {
-                    tracing::info!(file = %self.path.display(), "sessions are remembered again");
+                if matches!(before, FileState::Broken(_)) {
+                    tracing::info!(file = %self.path.display(), "sessions are saved again");
                 }
-                *slot = Slot::Open(written);
+                *slot = FileState::Open(written);
                 Ok(())
             }
             // The file that there is holds still.
-            (Err(error), Slot::Open(_)) => Err(error),
+            (Err(error), FileState::Open(_)) => Err(error),
             (Err(error), _) => {
                 self.give_up(slot, &error);
                 Ok(())
@@ -256,11 +249,6 @@ impl JournalFile {
             (Ok(ours), Ok(there)) => (ours.dev(), ours.ino()) != (there.dev(), there.ino()),
             _ => false,
         }
-    }
-
-    /// What is known of the file.
-    fn written(&self) -> MutexGuard<'_, Slot> {
-        self.file.lock()
     }
 }
 
@@ -295,7 +283,7 @@ impl SessionJournal for JournalFile {
     }
 
     fn close(&self, empty: bool) {
-        if let Slot::Open(open) = &*self.written()
+        if let FileState::Open(open) = &*self.file.lock()
             && empty
             && !self.is_displaced(&open.file)
         {
@@ -304,9 +292,9 @@ impl SessionJournal for JournalFile {
     }
 
     fn replace(&self, sessions: &dyn Fn() -> Vec<(String, String)>) -> io::Result<()> {
-        let mut slot = self.written();
+        let mut slot = self.file.lock();
         match &mut *slot {
-            Slot::Open(open) => {
+            FileState::Open(open) => {
                 // Also where it fails: it is tried again when as much was appended once more.
                 open.grown = 0;
                 if self.is_displaced(&open.file) {
@@ -314,7 +302,7 @@ impl SessionJournal for JournalFile {
                 }
             }
             // The next process has put its own there since.
-            Slot::Broken(left) if self.lies_there().is_some_and(|there| *left != Some(there)) => {
+            FileState::Broken(left) if self.lies_there().is_some_and(|there| *left != Some(there)) => {
                 return Ok(());
             }
             _ => {}
@@ -323,7 +311,7 @@ impl SessionJournal for JournalFile {
     }
 
     fn reclaim(&self, sessions: &dyn Fn() -> Vec<(String, String)>) -> io::Result<()> {
-        let mut slot = self.written();
+        let mut slot = self.file.lock();
         let done = self.write_anew(&mut slot, &sessions());
         // What it was written to may have been replaced, so that it is no help any more.
         done.or_else(|error| {
@@ -482,10 +470,10 @@ mod tests {
         journal.put("a", &|| Some("1".to_owned()));
         // As write(2) fails on a full disk.
         let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-        *journal.written() = Slot::Open(Written { file: full, base: 0, grown: 0 });
+        *journal.file.lock() = FileState::Open(Written { file: full, base: 0, grown: 0 });
         fs::remove_file(&path).unwrap();
         journal.put("b", &|| Some("2".to_owned()));
-        assert!(matches!(*journal.written(), Slot::Broken(_)));
+        assert!(matches!(*journal.file.lock(), FileState::Broken(_)));
         journal.put("c", &|| Some("3".to_owned()));
         assert!(!path.exists(), "a part is worse than nothing");
         for _ in 0..2 {
@@ -493,7 +481,7 @@ mod tests {
             // Still no room.
             fs::create_dir(scratch.path().join("mcpeg.sessions.new")).unwrap();
             journal.replace(&|| vec![("b".to_owned(), "2".to_owned())]).unwrap();
-            assert!(matches!(*journal.written(), Slot::Broken(_)));
+            assert!(matches!(*journal.file.lock(), FileState::Broken(_)));
             fs::remove_dir(scratch.path().join("mcpeg.sessions.new")).unwrap();
         }
         journal.bloated().notified().await;
@@ -510,7 +498,7 @@ mod tests {
         let path = scratch.path().join("mcpeg.sessions");
         let (old, new) = (JournalFile::new(path.clone()), JournalFile::new(path.clone()));
         old.put("a", &|| Some("1".to_owned()));
-        old.give_up(&mut old.written(), &io::ErrorKind::StorageFull.into());
+        old.give_up(&mut old.file.lock(), &io::ErrorKind::StorageFull.into());
         new.replace(&|| vec![("a".to_owned(), "2".to_owned())]).unwrap();
         old.replace(&|| vec![("a".to_owned(), "1".to_owned())]).unwrap();
         assert_eq!(states(&path), ["2"]);
@@ -533,7 +521,7 @@ mod tests {
             assert_eq!(refusal(&error).map(Untrusted::why), Some(why), "{error}");
             let journal = JournalFile::new(path.clone());
             journal.put("b", &|| Some("2".to_owned()));
-            assert!(matches!(*journal.written(), Slot::Broken(_)));
+            assert!(matches!(*journal.file.lock(), FileState::Broken(_)));
             assert_eq!(fs::read_to_string(&victim).unwrap(), "+a 1\n");
             fs::remove_file(&path).unwrap();
         }

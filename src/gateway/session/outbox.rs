@@ -7,7 +7,7 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::gateway::changes::is_change;
@@ -125,7 +125,7 @@ impl State {
 impl Outbox {
     /// Leaves a message.
     pub(crate) fn put(&self, message: Message) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.push(message);
         while state.is_full() {
             state.drop_oldest();
@@ -137,7 +137,7 @@ impl Outbox {
     /// Leaves a message where few wait: it never pushes another one out.
     pub(crate) fn put_if_room(&self, message: Message) {
         let waiting = {
-            let state = self.state();
+            let state = self.state.lock();
             state.messages.len() - state.count_taken().min(state.messages.len())
         };
         if waiting < LIMIT / 2 {
@@ -150,7 +150,7 @@ impl Outbox {
     /// A new stream takes over; the previous one ends. Returns its number, and the place after which it begins: that of
     /// the last message which the client says it has, if that can be, else that of the last one which was taken.
     pub(crate) fn open(&self, after: Option<u64>) -> (u64, u64) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.stream += 1;
         let place = after.filter(|place| *place <= state.last).unwrap_or(state.taken);
         let opened = (state.stream, place);
@@ -167,7 +167,7 @@ impl Outbox {
             // Enabled before looking, so that a message put in between is not slept through.
             arrived.as_mut().enable();
             {
-                let mut state = self.state();
+                let mut state = self.state.lock();
                 if state.stream != number {
                     return None;
                 }
@@ -185,20 +185,15 @@ impl Outbox {
 
     /// The place of the newest message.
     pub(crate) fn last(&self) -> u64 {
-        self.state().last
+        self.state.lock().last
     }
 
     /// Goes on where another process has left: no place is given out twice.
     pub(crate) fn continue_from(&self, last: u64) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let more = last.saturating_sub(state.last);
         state.last += more;
         state.taken += more;
-    }
-
-    /// The queue.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
     }
 }
 
@@ -241,7 +236,7 @@ mod tests {
         );
         outbox.put(note(LISTS[0]));
         assert_eq!(next(&outbox, number, place).await.1, LISTS[0]);
-        let state = outbox.state();
+        let state = outbox.state.lock();
         assert!(state.changes.is_empty());
     }
 
@@ -267,7 +262,7 @@ mod tests {
         for number in 0..10 * CHANGES {
             outbox.put(Message::Notification(updated(&format!("test://{number}"))));
         }
-        let state = outbox.state();
+        let state = outbox.state.lock();
         assert!(state.messages.len() <= CHANGES && state.changes.len() == state.messages.len());
     }
 
@@ -289,7 +284,7 @@ mod tests {
         for _ in 0..8 {
             outbox.put(large());
         }
-        let state = outbox.state();
+        let state = outbox.state.lock();
         let weight = state.messages.iter().map(Message::weight).sum::<usize>();
         assert!(weight <= WEIGHT && weight == state.weight, "{weight}");
     }
@@ -341,7 +336,7 @@ mod tests {
             outbox.put(note(&count.to_string()));
             place = outbox.next(number, place).await.unwrap().0;
         }
-        assert_eq!(outbox.state().messages.len(), TAKEN);
+        assert_eq!(outbox.state.lock().messages.len(), TAKEN);
         let (number, place) = outbox.open(Some(1));
         assert_eq!(next(&outbox, number, place).await, (11, "10".to_owned()));
     }

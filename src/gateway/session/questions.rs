@@ -98,8 +98,7 @@ impl Questions {
         Ok(true)
     }
 
-    /// The server that a client's progress is meant for, and the notification as that one knows it; `None` where no server
-    /// has asked for it.
+    /// The server that a client's progress is meant for, and the notification as that one knows it, if one has asked for it.
     pub(super) fn progress(&self, note: &Notification) -> Option<(Weak<Link>, Notification)> {
         let params = note.params.as_deref()?;
         let number = member(params, "progressToken")?.get().parse().ok()?;
@@ -108,8 +107,7 @@ impl Questions {
         Some((link, Notification { params, ..note.clone() }))
     }
 
-    /// A server's notification as the client understands it: where it takes a request back, under the identifier that
-    /// the client knows.
+    /// A server's notification as the client understands it: a request is taken back under the client's identifier.
     pub(crate) fn translated(&self, link: &Arc<Link>, note: Notification) -> Notification {
         if note.method != method::CANCELLED {
             return note;

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use serde_json::value::RawValue;
 use tokio::sync::Notify;
 
@@ -72,7 +72,7 @@ struct State {
 const LOST: u64 = 1 << 60;
 
 impl Log {
-    /// The log of a request that was in flight in a process which is gone: whoever comes back for it gets this message.
+    /// The log of a request that was in flight in a process which is gone: a client that comes back for it gets this message.
     fn lost(message: Message) -> Self {
         let messages = VecDeque::from([message]);
         let state = State { messages, ended: true, lost: true, ..State::default() };
@@ -81,7 +81,7 @@ impl Log {
 
     /// Adds a message.
     pub(crate) fn push(&self, message: Message) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.weight += message.weight();
         while state.weight > MESSAGES
             && let Some(oldest) = state.messages.pop_front()
@@ -96,7 +96,7 @@ impl Log {
 
     /// Notes that no message follows.
     pub(crate) fn end(&self) {
-        self.state().ended = true;
+        self.state.lock().ended = true;
         self.changed.notify_waiters();
     }
 
@@ -108,7 +108,7 @@ impl Log {
             // Enabled before looking, so that a message that arrives in between is not slept through.
             changed.as_mut().enable();
             {
-                let state = self.state();
+                let state = self.state.lock();
                 if state.lost {
                     let last = state.messages.front().filter(|_| place < LOST);
                     return last.map(|message| (LOST, message.clone()));
@@ -124,11 +124,6 @@ impl Log {
             }
             changed.await;
         }
-    }
-
-    /// The messages.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
     }
 }
 
@@ -149,12 +144,12 @@ impl Logs {
         number
     }
 
-    /// Drops the oldest logs of requests that were answered, where there are too many. Whoever reads a log has a hold on it:
+    /// Drops the oldest logs of requests that were answered, where there are too many. A reader of a log has a hold on it:
     /// only coming back to it later ends here. The log of a request in flight is there in any case.
     pub(crate) fn trim(&self) {
         let mut logs = self.0.lock();
         let states = logs.1.iter().map(|(_, _, log)| {
-            let state = log.state();
+            let state = log.state.lock();
             (state.ended, state.weight)
         });
         let (mut ended, mut kept) = (0, 0);
@@ -163,7 +158,7 @@ impl Logs {
             kept += weight;
         }
         let mut spare = move |log: &Log| {
-            let state = log.state();
+            let state = log.state.lock();
             let spare = state.ended && (ended > LOGS || (kept > KEPT && ended > 1));
             if spare {
                 ended -= 1;
@@ -181,7 +176,7 @@ impl Logs {
         (logs.0, logs.1.iter().filter_map(|(number, id, _)| Some((*number, raw(id)?))).collect())
     }
 
-    /// Goes on where another process has left: numbers are not given out twice, and whoever comes back for one of its
+    /// Goes on where another process has left: numbers are not given out twice, and a client that comes back for one of its
     /// streams is told what `answer` makes of the request.
     pub(crate) fn continue_from(&self, last: u64, streams: &[(u64, Raw)], answer: impl Fn(Id) -> Message) {
         let mut logs = self.0.lock();

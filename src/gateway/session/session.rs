@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use fieldwork::Fieldwork;
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot};
@@ -33,27 +34,35 @@ use crate::handover::{Change, Session as SavedSession};
 const HEADROOM: u64 = 1 << 20;
 
 /// One downstream's session.
-#[derive(Debug)]
+#[derive(Debug, Fieldwork)]
+#[fieldwork(opt_in, get, vis = "pub(crate)")]
 pub(crate) struct Session {
     /// Its identifier: 128 random bits.
+    #[field(get)]
     id: String,
     /// The network address of who began it, if it has one.
     address: Option<IpAddr>,
     /// The endpoint that it was opened at.
+    #[field(get(vis = "pub(super)"))]
     endpoint: Endpoint,
     /// What is behind that endpoint.
     routing: Arc<RoutingHandle>,
     /// Its connections.
+    #[field(get(deref = false))]
     connections: Arc<SessionConnections>,
     /// Messages for its GET stream.
+    #[field(get)]
     outbox: Outbox,
     /// Streams of answers that it may come back to.
+    #[field(get)]
     logs: Logs,
     /// Requests of servers to the client.
+    #[field(get)]
     questions: Questions,
     /// The client's requests in flight.
     calls: CallsInFlight,
     /// Resources that the client has subscribed to.
+    #[field(get(vis = "pub(super)"))]
     subscriptions: Subscriptions,
     /// Tasks that it has begun.
     tasks: OwnTasks,
@@ -66,6 +75,7 @@ pub(crate) struct Session {
     /// Where it is remembered beyond this process, once it is.
     journal: OnceLock<Arc<dyn SessionJournal>>,
     /// Cancelled when the session ends.
+    #[field(get)]
     ended: CancellationToken,
 }
 
@@ -179,19 +189,9 @@ impl Session {
         SavedSession { streams: self.logs.numbers().1, ..self.saved() }
     }
 
-    /// Its identifier.
-    pub(crate) fn id(&self) -> &str {
-        &self.id
-    }
-
     /// The part of the identifier that may stand in a log.
     pub(crate) fn label(&self) -> &str {
         &self.id[..8]
-    }
-
-    /// Where it was opened.
-    pub(super) const fn endpoint(&self) -> &Endpoint {
-        &self.endpoint
     }
 
     /// What is behind the session's endpoint now: nothing if its upstream was removed.
@@ -202,36 +202,6 @@ impl Session {
     /// Whom it counts as.
     pub(crate) fn client_key(&self) -> ClientKey {
         ClientKey::of(self.address)
-    }
-
-    /// Its connections.
-    pub(crate) const fn connections(&self) -> &Arc<SessionConnections> {
-        &self.connections
-    }
-
-    /// Messages for its GET stream.
-    pub(crate) const fn outbox(&self) -> &Outbox {
-        &self.outbox
-    }
-
-    /// Streams of answers that it may come back to.
-    pub(crate) const fn logs(&self) -> &Logs {
-        &self.logs
-    }
-
-    /// Requests of servers to the client.
-    pub(crate) const fn questions(&self) -> &Questions {
-        &self.questions
-    }
-
-    /// Resources that the client has subscribed to.
-    pub(super) const fn subscriptions(&self) -> &Subscriptions {
-        &self.subscriptions
-    }
-
-    /// Cancelled when the session ends.
-    pub(crate) const fn ended(&self) -> &CancellationToken {
-        &self.ended
     }
 
     /// Remembers it beyond this process from now on.
@@ -304,12 +274,12 @@ impl Session {
     }
 
     /// For how long nobody of the client was there; `None` while it reads a stream or waits for an answer. A request in
-    /// flight whose client has gone does not count: whoever opens sessions could keep them all by such requests.
+    /// flight whose client has gone does not count: a client could keep all its sessions by such requests.
     pub(super) fn unattended(&self) -> Option<Duration> {
         (self.streams.load(Ordering::Relaxed) == 0).then(|| self.used.lock().elapsed())
     }
 
-    /// Notes that the client is there, be it for a stream or for an answer, until the guard is dropped.
+    /// Notes that the client waits for a stream or an answer, until the guard is dropped.
     pub(crate) fn listening(self: &Arc<Self>) -> Listening {
         if self.streams.fetch_add(1, Ordering::Relaxed) == 0
             && let Some(attended) = self.attended.get()
@@ -319,7 +289,7 @@ impl Session {
         Listening(Arc::clone(self))
     }
 
-    /// The same, unless the client would attend more sessions than this: whoever is in all of them would keep others out.
+    /// The same, unless the client would attend more sessions than this: one that is in all of them would keep others out.
     pub(crate) fn listening_within(self: &Arc<Self>, share: usize) -> Option<Listening> {
         let listening = self.listening();
         let first = self.streams.load(Ordering::Relaxed) == 1;

@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -23,7 +23,7 @@ use super::{forward, subscribe};
 use crate::gateway::catalog::RoutingHandle;
 use crate::gateway::changes::Changes;
 use crate::gateway::client::{ClientKey, who_makes_room};
-use crate::gateway::complaints::Complaints;
+use crate::gateway::client_log_limit::ClientLogLimit;
 use crate::gateway::endpoint::Endpoint;
 use crate::gateway::relay::{ClientMeta, Message};
 use crate::gateway::upstream::{ClientIdentity, Upstream};
@@ -64,7 +64,7 @@ pub(crate) enum SessionRefused {
 /// The sessions.
 #[derive(Debug)]
 pub(crate) struct SessionStore {
-    /// Those that are open.
+    /// Those that are open; nothing of a session's own is locked before them.
     sessions: Mutex<Sessions>,
     /// Where they are remembered beyond this process.
     journal: OnceLock<Arc<dyn SessionJournal>>,
@@ -75,7 +75,7 @@ pub(crate) struct SessionStore {
     /// What they are told of.
     changes: Changes,
     /// What is logged about clients.
-    complaints: Arc<Complaints>,
+    log_limit: Arc<ClientLogLimit>,
 }
 
 /// The sessions that are open.
@@ -130,8 +130,7 @@ impl Sessions {
     }
 
     /// Makes room for one more: where there are as many as may be, of this client or of all, those that
-    /// [`who_makes_room`] chooses are taken out, unless the others are all in use; then nothing is, and the reason is
-    /// returned.
+    /// [`who_makes_room`] chooses are taken out; if the others are all in use, nothing is, and the reason is returned.
     fn make_room(
         &mut self,
         client: ClientKey,
@@ -221,10 +220,10 @@ impl SessionStore {
         routing: Arc<RoutingHandle>,
         peer: Arc<PeerLink>,
         changes: Changes,
-        complaints: Arc<Complaints>,
+        log_limit: Arc<ClientLogLimit>,
     ) -> Self {
         let (sessions, journal) = (Mutex::default(), OnceLock::new());
-        Self { sessions, journal, peer, routing, changes, complaints }
+        Self { sessions, journal, peer, routing, changes, log_limit }
     }
 
     /// Remembers sessions in a file from now on, which must be this process's alone; with `revive`, those that the file
@@ -240,11 +239,11 @@ impl SessionStore {
                     }
                 }
                 if !known.is_empty() {
-                    tracing::info!(sessions = self.len(), "sessions of the process before go on");
+                    tracing::info!(sessions = self.len(), "sessions of the former process go on");
                 }
             }
             Err(error) => {
-                tracing::warn!(file = %file.display(), %error, "the sessions of the process before are lost");
+                tracing::warn!(file = %file.display(), %error, "the sessions of the former process are lost");
             }
         }
         let journal: Arc<dyn SessionJournal> = Arc::new(JournalFile::new(file.to_owned()));
@@ -302,7 +301,7 @@ impl SessionStore {
         let id = format!("{:032x}", u128::from_ne_bytes(bytes));
         let key = ClientKey::of(address);
         let (session, ends) = {
-            let mut sessions = self.sessions();
+            let mut sessions = self.sessions.lock();
             let ends = sessions.make_room(key, limits, weight(&client.meta))?;
             let place = (Arc::clone(&self.routing), endpoint);
             let session = self.start(Session::new((id, address), place, client));
@@ -310,7 +309,7 @@ impl SessionStore {
             (session, ends)
         };
         for silent in ends {
-            if self.complaints.admits("session ended to make room", silent.client_key()) {
+            if self.log_limit.admits("session ended to make room", silent.client_key()) {
                 let (session, client) = (silent.label(), silent.client_key());
                 tracing::info!(session, %client, "the session is ended to make room: its client has most of them");
             }
@@ -325,7 +324,7 @@ impl SessionStore {
 
     /// The session of this identifier.
     pub(crate) fn get(&self, id: &str) -> Option<Arc<Session>> {
-        self.sessions().by_id.get(id).cloned()
+        self.sessions.lock().by_id.get(id).cloned()
     }
 
     /// Has a session told of what it is to be told.
@@ -355,7 +354,7 @@ impl SessionStore {
             return;
         }
         let session = {
-            let mut sessions = self.sessions();
+            let mut sessions = self.sessions.lock();
             let known = sessions.by_id.get(&saved.id).cloned();
             known.unwrap_or_else(|| {
                 let session = self.start(Session::restore(saved, Arc::clone(&self.routing)));
@@ -388,12 +387,12 @@ impl SessionStore {
 
     /// All sessions.
     pub(crate) fn all(&self) -> Vec<Arc<Session>> {
-        self.sessions().by_id.values().cloned().collect()
+        self.sessions.lock().by_id.values().cloned().collect()
     }
 
     /// Ends a session.
     pub(crate) async fn end(&self, id: &str) {
-        let session = self.sessions().remove(id);
+        let session = self.sessions.lock().remove(id);
         if let Some(session) = session {
             self.forget(&session);
             end(&session).await;
@@ -402,7 +401,7 @@ impl SessionStore {
 
     /// The number of sessions.
     pub(crate) fn len(&self) -> usize {
-        self.sessions().by_id.len()
+        self.sessions.lock().by_id.len()
     }
 
     /// Waits until no session has a request in flight on a connection of its own to an upstream.
@@ -419,7 +418,7 @@ impl SessionStore {
 
     /// Ends all sessions with the process. They stay remembered: their clients may come back to the next one.
     pub(crate) async fn end_all(&self) {
-        let sessions: Vec<_> = std::mem::take(&mut *self.sessions()).by_id.into_values().collect();
+        let sessions: Vec<_> = std::mem::take(&mut *self.sessions.lock()).by_id.into_values().collect();
         if let Some(journal) = self.journal.get() {
             journal.close(sessions.is_empty());
         }
@@ -445,7 +444,7 @@ impl SessionStore {
             join_all(self.all().iter().map(|session| session.connections().reap())).await;
             let silent: Vec<_> = self.all().into_iter().filter(|session| session.idle() > limit).collect();
             let ends = silent.iter().map(|session| {
-                if self.complaints.admits("silent session ended", session.client_key()) {
+                if self.log_limit.admits("silent session ended", session.client_key()) {
                     tracing::info!(
                         session = session.label(),
                         "the session is ended: its client has been silent"
@@ -472,10 +471,5 @@ impl SessionStore {
         {
             tracing::warn!(%error, "the file of the sessions cannot be written anew");
         }
-    }
-
-    /// The sessions; nothing of a session's own is locked before them.
-    fn sessions(&self) -> MutexGuard<'_, Sessions> {
-        self.sessions.lock()
     }
 }

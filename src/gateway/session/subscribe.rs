@@ -149,7 +149,7 @@ pub(super) async fn again(session: Arc<Session>, uris: Vec<String>) {
                 Some(Ok(())) => return,
                 Some(Err(fault)) => Err(fault),
                 None => {
-                    // Also for the connection that comes after this one, and for whoever ends the same subscription.
+                    // Also for the connection that comes after this one, and for the end of the same subscription.
                     note(session, &upstream, method, params.as_deref());
                     session.link(&upstream).await.map(|link| (link, params))
                 }

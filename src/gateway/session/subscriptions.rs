@@ -1,7 +1,6 @@
 //! What a session has subscribed to, how much that may be, and the tasks that bring updates of it.
 //!
-//! A client's subscriptions live as long as its session, in memory and in what is remembered of it, so that their number and
-//! their size are limited.
+//! A client's subscriptions live as long as its session and are saved with it, so that their number and size are limited.
 
 use std::collections::{HashMap, HashSet};
 

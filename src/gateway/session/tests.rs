@@ -33,7 +33,7 @@ fn gateway() -> Gateway {
 
 /// Begins a session.
 fn begin(gateway: &Gateway, address: IpAddr, limits: Limits) -> Result<Arc<Session>, SessionRefused> {
-    gateway.session_store().begin(Endpoint::All, ClientIdentity::default(), (Some(address), limits))
+    gateway.sessions().begin(Endpoint::All, ClientIdentity::default(), (Some(address), limits))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -47,7 +47,7 @@ async fn as_many_sessions_are_open_as_may_be_however_many_begin_at_once() {
                 for _ in 0..200 {
                     // All may have begun in this very moment and thus be in use.
                     let _ = begin(&gateway, CLIENT, limits);
-                    let open = gateway.session_store().len();
+                    let open = gateway.sessions().len();
                     assert!(open <= most, "{open} of {most}");
                 }
             })
@@ -57,7 +57,7 @@ async fn as_many_sessions_are_open_as_may_be_however_many_begin_at_once() {
         }
     }
     // Those of the client that were there before are among the three.
-    assert_eq!(gateway.session_store().len(), 3);
+    assert_eq!(gateway.sessions().len(), 3);
     gateway.stop().await;
 }
 
@@ -68,16 +68,16 @@ async fn session_that_another_process_has_begun_counts_as_its_clients() {
     let mapped = IpAddr::V6(Ipv4Addr::new(192, 0, 2, 7).to_ipv6_mapped());
     let [first, second] = [CLIENT, mapped].map(|address| begin(&old, address, limits).unwrap());
     for session in [&first, &second] {
-        new.keep_session(old.session(session.id()).unwrap());
+        new.sessions().restore(old.sessions().get(session.id()).unwrap().saved());
     }
     let other = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 8));
     begin(&new, other, limits).unwrap();
-    assert_eq!(new.session_store().len(), 3);
+    assert_eq!(new.sessions().len(), 3);
     begin(&new, CLIENT, limits).unwrap();
-    assert_eq!(new.session_store().len(), 3, "one of the three makes room");
-    assert!(new.session(first.id()).is_none(), "the one that was silent for longest");
+    assert_eq!(new.sessions().len(), 3, "one of the three makes room");
+    assert!(new.sessions().get(first.id()).is_none(), "the one that was silent for longest");
     // As many as there are, where all of them are in use.
-    let _used: Vec<_> = new.session_store().all().iter().map(Session::listening).collect();
+    let _used: Vec<_> = new.sessions().all().iter().map(Session::listening).collect();
     let refused = begin(&new, CLIENT, limits).unwrap_err();
     assert!(refused.to_string().contains("max_sessions_per_client"), "{refused}");
     let refused = begin(&new, other, Limits { of_all: 3, of_client: None }).unwrap_err();
@@ -92,8 +92,7 @@ async fn client_attends_half_of_the_sessions_at_most_and_the_others_make_room() 
     let limits = Limits { of_all: 8, of_client: None };
     // One without an address, as over a Unix socket, and one with.
     for address in [None, Some(CLIENT)] {
-        let begin =
-            || gateway.session_store().begin(Endpoint::All, ClientIdentity::default(), (address, limits));
+        let begin = || gateway.sessions().begin(Endpoint::All, ClientIdentity::default(), (address, limits));
         let all: Vec<_> = (0..8).map(|_| begin().unwrap()).collect();
         let mut held: Vec<_> =
             all.iter().filter_map(|session| session.listening_within(limits.share())).collect();
@@ -105,14 +104,14 @@ async fn client_attends_half_of_the_sessions_at_most_and_the_others_make_room() 
             assert!(newest.listening_within(limits.share()).is_none());
         }
         for session in &all[..4] {
-            assert!(gateway.session(session.id()).is_some(), "it is attended");
+            assert!(gateway.sessions().get(session.id()).is_some(), "it is attended");
         }
         // Where it leaves one, it may attend another.
         held.drain(..1);
         assert!(all[7].listening_within(limits.share()).is_none(), "the first has another stream");
         held.clear();
         assert!(begin().unwrap().listening_within(limits.share()).is_some());
-        gateway.session_store().end_all().await;
+        gateway.sessions().end_all().await;
     }
     gateway.stop().await;
 }
@@ -127,7 +126,7 @@ async fn nobody_makes_room_for_a_session_that_is_refused() {
     // The client's own would have to go, and the other one as well.
     let refused = begin(&gateway, CLIENT, limits).unwrap_err();
     assert!(refused.to_string().contains("`max_sessions`"), "{refused}");
-    assert!(gateway.session(theirs.id()).is_some());
+    assert!(gateway.sessions().get(theirs.id()).is_some());
     gateway.stop().await;
 }
 
@@ -142,7 +141,7 @@ async fn journal_grows_by_what_is_new_and_tells_what_holds() {
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("mcpeg.sessions");
     let gateway = gateway();
-    gateway.remember_sessions(&path, false);
+    gateway.sessions().remember_in(&path, false);
     let session = begin(&gateway, CLIENT, PLENTY).unwrap();
     let length = || std::fs::metadata(&path).unwrap().len();
     let (mut before, state) = (length(), length());
@@ -165,7 +164,7 @@ async fn journal_grows_by_what_is_new_and_tells_what_holds() {
     let read = |path| JournalFile::read(path).unwrap()[0].read().unwrap();
     let told = read(&path);
     // The same as if all of it were written anew.
-    gateway.remember_sessions(&path, false);
+    gateway.sessions().remember_in(&path, false);
     let (mut told, mut anew) = (told.to_text(), read(&path).to_text());
     for text in [&mut told, &mut anew] {
         let mut value: serde_json::Value = serde_json::from_str(text).unwrap();

@@ -1,4 +1,4 @@
-//! Tasks that must not be missing: whoever begins one learns of its panic, and begins it again.
+//! Tasks that must not be missing: their owner learns of a panic, and begins them again.
 //!
 //! A panic is a bug, and it is logged as one. What must not happen is that a bug in one place leaves an upstream in its
 //! last state for ever, with nobody there to change it.

@@ -10,7 +10,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 
-use parking_lot::{Mutex, MutexGuard};
+use fieldwork::Fieldwork;
+use parking_lot::Mutex;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc};
 
@@ -99,13 +100,16 @@ struct Gathered {
 }
 
 /// The way of one connection.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Fieldwork)]
+#[fieldwork(opt_in, get, vis = "pub(crate)")]
 pub(crate) struct Inbox {
     /// Whose messages these are.
     name: UpstreamName,
     /// What is known over the connection.
+    #[field(get(deref = false))]
     cache: Arc<ListCache>,
-    /// Where they go.
+    /// Where its messages go.
+    #[field(get)]
     outlet: Outlet,
     /// What of the upstream is shown; of other resources nobody is told.
     shows: Arc<Filters>,
@@ -143,7 +147,8 @@ impl Outlet {
         match self {
             Self::Everybody(everybody) => {
                 everybody
-                    .siblings()
+                    .siblings
+                    .lock()
                     .iter()
                     .filter_map(Weak::upgrade)
                     .for_each(|known| known.forget(&note.method));
@@ -154,12 +159,7 @@ impl Outlet {
     }
 }
 
-impl Everybody {
-    /// What is known over the connections that are shared.
-    fn siblings(&self) -> MutexGuard<'_, Vec<Weak<ListCache>>> {
-        self.siblings.lock()
-    }
-}
+impl Everybody {}
 
 impl Owner {
     /// Leaves a message; never waits.
@@ -190,7 +190,7 @@ impl Inbox {
     pub(crate) fn new(name: UpstreamName, outlet: Outlet, shows: Arc<Filters>) -> Self {
         let cache = Arc::<ListCache>::default();
         if let Outlet::Everybody(everybody) = &outlet {
-            let mut siblings = everybody.siblings();
+            let mut siblings = everybody.siblings.lock();
             siblings.retain(|known| known.strong_count() > 0);
             siblings.push(Arc::downgrade(&cache));
         }
@@ -205,16 +205,6 @@ impl Inbox {
                 "the server answers with both `result` and `error`, one of which is null; that one is left out"
             );
         }
-    }
-
-    /// What is known over the connection.
-    pub(crate) const fn cache(&self) -> &Arc<ListCache> {
-        &self.cache
-    }
-
-    /// Where its messages go.
-    pub(crate) const fn outlet(&self) -> &Outlet {
-        &self.outlet
     }
 
     /// Leaves a message; never waits.
@@ -238,7 +228,7 @@ impl Inbox {
     pub(crate) fn tell_found(&self, note: Notification) {
         match &self.outlet {
             Outlet::Everybody(everybody) => {
-                let others = everybody.siblings().iter().filter_map(Weak::upgrade).collect::<Vec<_>>();
+                let others = everybody.siblings.lock().iter().filter_map(Weak::upgrade).collect::<Vec<_>>();
                 let others = others.iter().filter(|known| !Arc::ptr_eq(known, &self.cache));
                 others.for_each(|known| known.forget(&note.method));
                 everybody.changes.tell(&self.name, note);
@@ -272,7 +262,7 @@ impl InboxReceiver {
 impl Missed {
     /// Notes a change; `false` if it is none.
     fn gather(&self, name: &UpstreamName, message: Inbound) -> bool {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         match message {
             Inbound::AnyUpdated => state.any = Some(name.clone()),
             Inbound::Notification(note) if note.method == UPDATED => state.update(name, note),
@@ -289,17 +279,12 @@ impl Missed {
 
     /// The next change.
     fn take(&self) -> Option<(UpstreamName, Inbound)> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let list = state.lists.iter_mut().find_map(Option::take);
         let Some((name, note)) = list.or_else(|| state.pop_update()) else {
             return Some((state.any.take()?, Inbound::AnyUpdated));
         };
         Some((name, Inbound::Notification(note)))
-    }
-
-    /// The changes.
-    fn state(&self) -> MutexGuard<'_, Gathered> {
-        self.state.lock()
     }
 }
 

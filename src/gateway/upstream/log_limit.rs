@@ -39,6 +39,6 @@ impl LogRateLimit {
 fn tell(upstream: &UpstreamName, dropped: u64) {
     tracing::warn!(
         target: "mcpeg::upstream", %upstream, dropped,
-        "what the upstream writes is more than is logged; the rest is not logged"
+        "the upstream writes more than is logged; the rest is left out"
     );
 }

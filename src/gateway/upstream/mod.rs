@@ -28,7 +28,7 @@ pub(crate) use self::http::client::pool;
 pub(crate) use self::http::pool::Pool;
 pub(crate) use builtin::Builtin;
 pub(crate) use call::caller::Caller;
-pub(crate) use call::concurrency::{ConcurrencyLimit, LimitSender, Permit};
+pub(crate) use call::concurrency::{ConcurrencyLimit, LimitSender};
 pub(crate) use call::exchange::{Event, Exchange};
 pub(crate) use call::headers;
 pub(crate) use call::headers::{SESSION, VERSION};

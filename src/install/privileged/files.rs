@@ -43,10 +43,7 @@ impl Beside {
     }
 }
 
-/// Opens a plain file for reading; `None` if it is missing.
-///
-/// # Errors
-/// [`Error::File`], also for a symbolic link.
+/// Opens a plain file for reading; `None` if it is missing. Fails with [`Error::File`], also for a symbolic link.
 pub(in crate::install) fn read(tree: &Tree, path: &Path) -> Result<Option<File>, Error> {
     let Some((directory, name)) = tree.parent(path)? else { return Ok(None) };
     // O_NONBLOCK keeps a fifo that somebody put there from blocking us.
@@ -59,18 +56,12 @@ pub(in crate::install) fn read(tree: &Tree, path: &Path) -> Result<Option<File>,
 }
 
 /// The digest of a file; `None` if it is missing.
-///
-/// # Errors
-/// [`Error::File`].
 pub(in crate::install) fn digest(tree: &Tree, path: &Path) -> Result<Option<Digest>, Error> {
     let Some(file) = read(tree, path)? else { return Ok(None) };
     Digest::of(file).map(Some).map_err(Error::file("read", tree.outside(path)))
 }
 
 /// Makes a directory, or mends mode and owner of one that is there.
-///
-/// # Errors
-/// [`Error::File`].
 pub(in crate::install) fn make_directory(tree: &Tree, path: &Path, access: Access) -> Result<(), Error> {
     let (directory, name) = tree.existing_parent(path)?;
     match fs::mkdirat(&directory, &name, Mode::RWXU) {
@@ -82,9 +73,6 @@ pub(in crate::install) fn make_directory(tree: &Tree, path: &Path, access: Acces
 }
 
 /// Sets mode and owner of a plain file or directory.
-///
-/// # Errors
-/// [`Error::File`].
 pub(in crate::install) fn set_access(tree: &Tree, path: &Path, access: Access) -> Result<(), Error> {
     let (directory, name) = tree.existing_parent(path)?;
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
@@ -113,9 +101,7 @@ pub(in crate::install) fn give_away(tree: &Tree, path: &Path, to: Access) -> Res
 
 /// Writes a file whole. With `keep_old`, what it replaces stays as [`Beside::Old`]; otherwise there must be
 /// nothing in its place.
-///
-/// # Errors
-/// [`Error::File`]; the place is then as before, and [`tidy`] removes what was left beside it.
+/// Fails with [`Error::File`]; the place is then as before, and [`tidy`] removes what was left beside it.
 pub(in crate::install) fn write(
     tree: &Tree,
     path: &Path,
@@ -140,9 +126,6 @@ pub(in crate::install) fn write(
 }
 
 /// Keeps the file as it is under [`Beside::Old`] too, so that [`put_back`] needs no room for its content.
-///
-/// # Errors
-/// [`Error::File`].
 pub(in crate::install) fn keep_old(tree: &Tree, path: &Path) -> Result<(), Error> {
     let (directory, name) = tree.existing_parent(path)?;
     let old = Beside::Old.name(&name);
@@ -153,9 +136,7 @@ pub(in crate::install) fn keep_old(tree: &Tree, path: &Path) -> Result<(), Error
 
 /// Writes over the bytes of a file in place, which takes no room: the content is not longer than what is there, and
 /// is filled up with spaces to that length. A power cut in the middle can leave a mixture of both.
-///
-/// # Errors
-/// [`Error::File`], also if the content is longer.
+/// Fails with [`Error::File`], also if the content is longer.
 pub(in crate::install) fn write_over(tree: &Tree, path: &Path, content: &[u8]) -> Result<(), Error> {
     use std::os::unix::fs::FileExt as _;
     let (directory, name) = tree.existing_parent(path)?;
@@ -173,10 +154,7 @@ pub(in crate::install) fn write_over(tree: &Tree, path: &Path, content: &[u8]) -
     written.map_err(Error::file("write over", tree.outside(path)))
 }
 
-/// Writes a file whole, whatever was there before.
-///
-/// # Errors
-/// [`Error::File`]; the place is then as before.
+/// Writes a file whole, whatever was there before. Fails with [`Error::File`]; the place is then as before.
 pub(in crate::install) fn overwrite(
     tree: &Tree,
     path: &Path,
@@ -215,9 +193,6 @@ fn write_beside(tree: &Tree, path: &Path, mut content: impl Read, access: Access
 }
 
 /// Puts [`Beside::Old`] back in place, if there is one.
-///
-/// # Errors
-/// [`Error::File`].
 pub(in crate::install) fn put_back(tree: &Tree, path: &Path) -> Result<(), Error> {
     let Some((directory, name)) = tree.parent(path)? else { return Ok(()) };
     let old = Beside::Old.name(&name);
@@ -230,9 +205,6 @@ pub(in crate::install) fn put_back(tree: &Tree, path: &Path) -> Result<(), Error
 }
 
 /// Removes what a change may have left beside a file.
-///
-/// # Errors
-/// [`Error::File`].
 pub(in crate::install) fn tidy(tree: &Tree, path: &Path) -> Result<(), Error> {
     let Some((directory, name)) = tree.parent(path)? else { return Ok(()) };
     unlink(&directory, &Beside::New.name(&name))

@@ -22,9 +22,6 @@ pub(in crate::install) enum Emptied {
 }
 
 /// Removes a file that may be missing.
-///
-/// # Errors
-/// [`Error::File`].
 pub(in crate::install) fn remove_file(tree: &Tree, path: &Path) -> Result<(), Error> {
     let Some((directory, name)) = tree.parent(path)? else { return Ok(()) };
     match fs::unlinkat(&directory, &name, AtFlags::empty()) {
@@ -35,9 +32,6 @@ pub(in crate::install) fn remove_file(tree: &Tree, path: &Path) -> Result<(), Er
 }
 
 /// Renames within one directory; there must be nothing of the new name.
-///
-/// # Errors
-/// [`Error::File`].
 pub(in crate::install) fn rename(tree: &Tree, from: &Path, to: &Path) -> Result<(), Error> {
     let (directory, name) = tree.existing_parent(from)?;
     let to_name = to.file_name().expect("paths of the layout end with a name");
@@ -46,9 +40,6 @@ pub(in crate::install) fn rename(tree: &Tree, from: &Path, to: &Path) -> Result<
 }
 
 /// Removes a directory if it is empty.
-///
-/// # Errors
-/// [`Error::File`].
 pub(in crate::install) fn remove_directory(tree: &Tree, path: &Path) -> Result<Emptied, Error> {
     let Some((directory, name)) = tree.parent(path)? else { return Ok(Emptied::Gone) };
     match fs::unlinkat(&directory, &name, AtFlags::REMOVEDIR) {
@@ -61,9 +52,7 @@ pub(in crate::install) fn remove_directory(tree: &Tree, path: &Path) -> Result<E
 }
 
 /// Removes a directory with everything in it. Symbolic links are removed, not followed.
-///
-/// # Errors
-/// [`Error::File`], for a mount point inside too (`EBUSY`).
+/// Fails with [`Error::File`], for a mount point inside too (`EBUSY`).
 pub(in crate::install) fn remove_tree(tree: &Tree, path: &Path) -> Result<(), Error> {
     match clear_tree(tree, path)?.into_iter().next() {
         None => Ok(()),
@@ -72,10 +61,7 @@ pub(in crate::install) fn remove_tree(tree: &Tree, path: &Path) -> Result<(), Er
 }
 
 /// Removes what can be removed of a directory and everything in it, and says what cannot. Symbolic links are removed,
-/// not followed; a mount point is emptied.
-///
-/// # Errors
-/// [`Error::File`] for what no removal should answer.
+/// not followed; a mount point is emptied. Fails with [`Error::File`] for what no removal should answer.
 pub(in crate::install) fn clear_tree(tree: &Tree, path: &Path) -> Result<Vec<(PathBuf, Errno)>, Error> {
     let mut stuck = Vec::new();
     if let Some((directory, name)) = tree.parent(path)? {
@@ -86,9 +72,6 @@ pub(in crate::install) fn clear_tree(tree: &Tree, path: &Path) -> Result<Vec<(Pa
 }
 
 /// The names in a directory, without `.` and `..`; empty if it is missing.
-///
-/// # Errors
-/// [`Error::File`].
 pub(in crate::install) fn names(tree: &Tree, path: &Path) -> Result<Vec<std::ffi::OsString>, Error> {
     let Some(directory) = tree.directory(path)? else { return Ok(Vec::new()) };
     match list(&directory, ".".as_ref()) {

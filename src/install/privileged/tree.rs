@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
+use fieldwork::Fieldwork;
 use rustix::fs::{self, AtFlags, FileType, FlockOperation, Mode, OFlags, Stat, StatVfsMountFlags, fstatvfs};
 use rustix::io::Errno;
 
@@ -33,7 +34,8 @@ pub(in crate::install) struct Lock {
 }
 
 /// Mode and owner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Fieldwork)]
+#[fieldwork(get, vis = "pub(in crate::install)")]
 pub(in crate::install) struct Access {
     /// Permission bits, with set-id and sticky bits.
     mode: u32,
@@ -54,9 +56,6 @@ pub(in crate::install) struct Found {
 
 impl Tree {
     /// Opens the root; symbolic links in `path` itself are the caller's choice and are followed.
-    ///
-    /// # Errors
-    /// [`Error::File`].
     pub(in crate::install) fn open(path: &Path) -> Result<Self, Error> {
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::PATH;
         let root = fs::open(path, flags, Mode::empty()).map_err(Error::file("open", path))?;
@@ -85,9 +84,7 @@ impl Tree {
     ///
     /// A symbolic link on the way is followed if nobody but root could have made or changed it, such as `/usr/local` of
     /// systems that are images: see [`walk`].
-    ///
-    /// # Errors
-    /// [`Error::Link`] for another one, [`Error::NotADirectory`] for a file on the way, [`Error::File`] otherwise.
+    /// Fails with [`Error::Link`] for another one, [`Error::NotADirectory`] for a file on the way, [`Error::File`] otherwise.
     pub(in crate::install) fn directory(&self, path: &Path) -> Result<Option<OwnedFd>, Error> {
         walk::directory(&self.root, path).map_err(|stop| match stop {
             Stop::Link(link, why) => Error::Link { path: self.outside(&link), why },
@@ -97,9 +94,6 @@ impl Tree {
     }
 
     /// The directory that holds `path`, and the last name; `None` if the directory is missing.
-    ///
-    /// # Errors
-    /// As for [`Tree::directory`].
     pub(in crate::install) fn parent(&self, path: &Path) -> Result<Option<(OwnedFd, OsString)>, Error> {
         let name = path.file_name().expect("paths of the layout end with a name").to_owned();
         let above = path.parent().expect("paths of the layout are absolute");
@@ -107,18 +101,12 @@ impl Tree {
     }
 
     /// The directory that holds `path`, which must be there.
-    ///
-    /// # Errors
-    /// As for [`Tree::directory`]; a missing directory is [`Error::File`].
     pub(in crate::install) fn existing_parent(&self, path: &Path) -> Result<(OwnedFd, OsString), Error> {
         self.parent(path)?
             .ok_or_else(|| Error::file("open the directory of", self.outside(path))(Errno::NOENT))
     }
 
     /// What is at `path`; a symbolic link is reported as itself.
-    ///
-    /// # Errors
-    /// As for [`Tree::directory`].
     pub(in crate::install) fn look(&self, path: &Path) -> Result<Option<Found>, Error> {
         let Some((directory, name)) = self.parent(path)? else { return Ok(None) };
         match fs::statat(&directory, &name, AtFlags::SYMLINK_NOFOLLOW) {
@@ -129,9 +117,6 @@ impl Tree {
     }
 
     /// What is at `path`, which is to be a directory: behind a symbolic link that may be followed, what that leads to.
-    ///
-    /// # Errors
-    /// As for [`Tree::directory`].
     pub(in crate::install) fn look_through(&self, path: &Path) -> Result<Option<Found>, Error> {
         let found = self.look(path)?;
         if !found.is_some_and(|found| found.is_link()) {
@@ -143,9 +128,6 @@ impl Tree {
     }
 
     /// Where the symbolic link at `path` leads; `None` if there is none.
-    ///
-    /// # Errors
-    /// As for [`Tree::directory`].
     pub(in crate::install) fn link(&self, path: &Path) -> Result<Option<PathBuf>, Error> {
         let Some((directory, name)) = self.parent(path)? else { return Ok(None) };
         match fs::readlinkat(&directory, &name, Vec::new()) {
@@ -156,9 +138,6 @@ impl Tree {
     }
 
     /// Makes the names in the directory of `path` durable.
-    ///
-    /// # Errors
-    /// [`Error::File`].
     pub(in crate::install) fn sync_parent(&self, path: &Path) -> Result<(), Error> {
         let (directory, _) = self.existing_parent(path)?;
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
@@ -168,9 +147,6 @@ impl Tree {
     }
 
     /// Keeps other installations and uninstallations away that lock the same directory.
-    ///
-    /// # Errors
-    /// [`Error::Busy`].
     pub(in crate::install) fn lock(&self, path: &Path) -> Result<Lock, Error> {
         let outside = self.outside(path);
         let directory = self.directory(path)?.ok_or_else(|| Error::file("open", &outside)(Errno::NOENT))?;
@@ -184,11 +160,7 @@ impl Tree {
         }
     }
 
-    /// Whether the file system of the path, or of the nearest directory above it that can be seen, is mounted read-only;
-    /// then that directory.
-    ///
-    /// # Errors
-    /// [`Error::NotADirectory`], [`Error::File`].
+    /// The path, or the nearest directory above it that can be seen, if its file system is mounted read-only.
     pub(in crate::install) fn read_only_place(&self, path: &Path) -> Result<Option<PathBuf>, Error> {
         let mut nearest = None;
         let mut above: Vec<&Path> = path.ancestors().skip(1).collect();
@@ -212,21 +184,6 @@ impl Access {
     /// These permission bits, owner and group.
     pub(in crate::install) const fn new(mode: u32, uid: u32, gid: u32) -> Self {
         Self { mode, uid, gid }
-    }
-
-    /// Permission bits, with set-id and sticky bits.
-    pub(in crate::install) const fn mode(self) -> u32 {
-        self.mode
-    }
-
-    /// The owner.
-    pub(in crate::install) const fn uid(self) -> u32 {
-        self.uid
-    }
-
-    /// The group.
-    pub(in crate::install) const fn gid(self) -> u32 {
-        self.gid
     }
 }
 

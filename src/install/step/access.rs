@@ -12,9 +12,6 @@ use crate::install::privileged::Access;
 use crate::install::target::Target;
 
 /// [`Act::Mend`] if mode or owner differ from what they shall be.
-///
-/// # Errors
-/// Those of looking at accounts.
 pub(super) fn act(
     target: &Target,
     path: &Path,

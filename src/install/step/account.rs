@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::action::{Act, Action, Listener, Step};
+use super::action::{Act, Action, Description, Listener, Step};
 use crate::install::account;
 use crate::install::error::Error;
 use crate::install::layout::Layout;
@@ -10,16 +10,12 @@ use crate::install::privileged::exec;
 use crate::install::receipt::Entry;
 use crate::install::target::Target;
 
-/// Makes the account. There is no way back on purpose: its number must not be given to anybody else while files of it may
-/// exist.
+/// Makes the account. There is no way back: its number must not be reused while files of it may exist.
 #[derive(Debug)]
 pub(in crate::install) struct Account;
 
 impl Account {
     /// The step for the account of the target.
-    ///
-    /// # Errors
-    /// [`Error::File`].
     pub(in crate::install) fn plan(target: &Target) -> Result<Step, Error> {
         let there = account::find(target.tree(), target.layout())?.is_some();
         Ok(Step::new(if there { Act::Same } else { Act::Create }, Self))
@@ -27,16 +23,13 @@ impl Account {
 }
 
 impl Action for Account {
-    fn kind(&self) -> &'static str {
-        "account"
-    }
-
-    fn text(&self, _: &Act, layout: &Layout) -> String {
-        format!("account {}", layout.user)
-    }
-
-    fn reason(&self, _: &Layout) -> &'static str {
-        "the service runs under an account of its own, without password, shell or rights"
+    fn description(&self, _: &Act, layout: &Layout) -> Description {
+        let text = format!("account {}", layout.user);
+        Description::new(
+            "account",
+            text,
+            "the service runs under an account of its own, without password, shell or rights",
+        )
     }
 
     fn is_on_disk(&self) -> bool {

@@ -58,16 +58,27 @@ pub struct Step {
     action: Box<dyn Action>,
 }
 
+/// What is said about a step.
+pub(in crate::install) struct Description {
+    /// Its name for programs.
+    kind: &'static str,
+    /// The step in words.
+    text: String,
+    /// Why it is there, as one line, for somebody who is asked whether to go on.
+    reason: &'static str,
+}
+
+impl Description {
+    /// These words.
+    pub(super) fn new(kind: &'static str, text: String, reason: &'static str) -> Self {
+        Self { kind, text, reason }
+    }
+}
+
 /// What one kind of step is and does. [`Step`] calls what changes something only if the act does.
 pub(in crate::install) trait Action: Debug {
-    /// Its name for programs.
-    fn kind(&self) -> &'static str;
-
-    /// The step in words.
-    fn text(&self, act: &Act, layout: &Layout) -> String;
-
-    /// Why it is there, as one line, for somebody who is asked whether to go on.
-    fn reason(&self, layout: &Layout) -> &'static str;
+    /// What is said about it.
+    fn description(&self, act: &Act, layout: &Layout) -> Description;
 
     /// Further members for programs.
     fn describe(&self, _layout: &Layout, _data: &mut Map<String, Value>) {}
@@ -98,23 +109,14 @@ pub(in crate::install) trait Action: Debug {
     }
 
     /// Carries the step out.
-    ///
-    /// # Errors
-    /// Those of the act.
     fn apply(&self, act: &Act, target: &Target, listener: &mut Listener<'_>) -> Result<(), Error>;
 
     /// Restores what was there before [`Action::apply`], however far that came; whether there is such a way back.
-    ///
-    /// # Errors
-    /// Those of the way back.
     fn revert(&self, _act: &Act, _target: &Target) -> Result<bool, Error> {
         Ok(false)
     }
 
     /// After all steps are reverted: has a program take up again what was restored.
-    ///
-    /// # Errors
-    /// Those of the program.
     fn resume(&self, _act: &Act, _target: &Target, _listener: &mut Listener<'_>) -> Result<(), Error> {
         Ok(())
     }
@@ -181,7 +183,7 @@ impl Step {
     /// The step in words.
     #[must_use]
     pub fn shown(&self, layout: &Layout) -> String {
-        let text = self.action.text(&self.act, layout);
+        let text = self.action.description(&self.act, layout).text;
         match self.act {
             Act::Keep(why) => format!("{text}: kept, {why}"),
             _ => text,
@@ -191,7 +193,7 @@ impl Step {
     /// Why the step is there, as one line.
     #[must_use]
     pub fn reason(&self, layout: &Layout) -> &'static str {
-        self.action.reason(layout)
+        self.action.description(&self.act, layout).reason
     }
 
     /// The lines of a text that the step changes, each with its mark; empty where there is nothing to show.
@@ -213,7 +215,7 @@ impl Step {
         };
         let mut data = Map::new();
         data.insert("act".to_owned(), json!(act));
-        data.insert("object".to_owned(), json!(self.action.kind()));
+        data.insert("object".to_owned(), json!(self.action.description(&self.act, layout).kind));
         data.insert("text".to_owned(), json!(self.shown(layout)));
         self.action.describe(layout, &mut data);
         data.extend(self.kept_because().map(|why| ("kept".to_owned(), json!(why))));
@@ -226,9 +228,6 @@ impl Step {
     }
 
     /// Carries the step out.
-    ///
-    /// # Errors
-    /// Those of the act.
     pub(in crate::install) fn apply(
         &self,
         target: &Target,
@@ -238,17 +237,11 @@ impl Step {
     }
 
     /// Restores what was there before [`Step::apply`], however far that came; whether there is such a way back.
-    ///
-    /// # Errors
-    /// Those of the way back.
     pub(in crate::install) fn revert(&self, target: &Target) -> Result<bool, Error> {
         if self.acts() { self.action.revert(&self.act, target) } else { Ok(false) }
     }
 
     /// After all steps are reverted: has a program take up again what was restored.
-    ///
-    /// # Errors
-    /// Those of the program.
     pub(in crate::install) fn resume(
         &self,
         target: &Target,

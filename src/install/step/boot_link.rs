@@ -1,6 +1,6 @@
 //! The link that starts the service at boot.
 
-use super::action::{Act, Action, Listener, Step};
+use super::action::{Act, Action, Description, Listener, Step};
 use super::service::MASKED;
 use crate::install::error::Error;
 use crate::install::layout::Layout;
@@ -15,9 +15,6 @@ pub(in crate::install) struct BootLink;
 impl BootLink {
     /// The step for the link of the target. `unfinished` is a receipt of a command that did not come to its end, `masked` a
     /// unit that the administrator lets nobody start.
-    ///
-    /// # Errors
-    /// [`Error::File`].
     pub(in crate::install) fn plan(target: &Target, unfinished: bool, masked: bool) -> Result<Step, Error> {
         // A link to the unit of somebody else, such as a package, would dangle when that goes.
         let link = target.tree().link(&target.layout().wants_link)?;
@@ -35,16 +32,9 @@ impl BootLink {
 }
 
 impl Action for BootLink {
-    fn kind(&self) -> &'static str {
-        "enable"
-    }
-
-    fn text(&self, _: &Act, layout: &Layout) -> String {
-        format!("{} enable {}", layout.systemctl(), layout.unit)
-    }
-
-    fn reason(&self, _: &Layout) -> &'static str {
-        "the service starts when the machine does"
+    fn description(&self, _: &Act, layout: &Layout) -> Description {
+        let text = format!("{} enable {}", layout.systemctl(), layout.unit);
+        Description::new("enable", text, "the service starts when the machine does")
     }
 
     fn entry(&self, act: &Act, target: &Target) -> Option<Entry> {

@@ -20,9 +20,6 @@ use crate::install::target::Target;
 const RIGHTS: Rights = Rights::new(0o640, Owner::Readable);
 
 /// The steps for the configuration file and the new default beside it; `asked` is the file to install, if one was named.
-///
-/// # Errors
-/// [`Error::Foreign`], and those of looking.
 pub(in crate::install) fn plan(
     target: &Target,
     asked: Option<&Path>,

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::action::{Act, Action, Listener, Step};
+use super::action::{Act, Action, Description, Listener, Step};
 use crate::install::error::Error;
 use crate::install::layout::Layout;
 use crate::install::privileged::exec;
@@ -24,16 +24,9 @@ impl Contexts {
 }
 
 impl Action for Contexts {
-    fn kind(&self) -> &'static str {
-        "contexts"
-    }
-
-    fn text(&self, _: &Act, _: &Layout) -> String {
-        "restorecon -F (the files above)".to_owned()
-    }
-
-    fn reason(&self, _: &Layout) -> &'static str {
-        "SELinux must know the new files"
+    fn description(&self, _: &Act, _: &Layout) -> Description {
+        let text = "restorecon -F (the files above)".to_owned();
+        Description::new("contexts", text, "SELinux must know the new files")
     }
 
     fn apply(&self, _: &Act, _: &Target, _: &mut Listener<'_>) -> Result<(), Error> {

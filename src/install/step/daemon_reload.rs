@@ -1,6 +1,6 @@
 //! What systemd knows of its unit files.
 
-use super::action::{Act, Action, Listener, Step};
+use super::action::{Act, Action, Description, Listener, Step};
 use crate::install::error::Error;
 use crate::install::layout::Layout;
 use crate::install::service;
@@ -18,16 +18,9 @@ impl DaemonReload {
 }
 
 impl Action for DaemonReload {
-    fn kind(&self) -> &'static str {
-        "daemon-reload"
-    }
-
-    fn text(&self, _: &Act, layout: &Layout) -> String {
-        format!("{} daemon-reload", layout.systemctl())
-    }
-
-    fn reason(&self, _: &Layout) -> &'static str {
-        "systemd reads its unit files again"
+    fn description(&self, _: &Act, layout: &Layout) -> Description {
+        let text = format!("{} daemon-reload", layout.systemctl());
+        Description::new("daemon-reload", text, "systemd reads its unit files again")
     }
 
     fn apply(&self, _: &Act, target: &Target, _: &mut Listener<'_>) -> Result<(), Error> {

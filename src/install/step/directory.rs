@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::access;
-use super::action::{Act, Action, Listener, Step};
+use super::action::{Act, Action, Description, Listener, Step};
 use crate::install::account::{self, Owner, Rights};
 use crate::install::error::Error;
 use crate::install::layout::Layout;
@@ -29,9 +29,6 @@ impl Directory {
     /// The step for one directory; `None` for those that appear with the receipt, before the first step. Directories that were
     /// there before keep their mode and owner. Those that systemd sees to (systemd.exec(5) `StateDirectory=`) shall have
     /// what it would give them at the next start.
-    ///
-    /// # Errors
-    /// [`Error::NotADirectory`], and those of looking.
     pub(in crate::install) fn plan(
         target: &Target,
         path: PathBuf,
@@ -82,17 +79,10 @@ fn in_force(target: &Target, path: &Path, rights: Rights, before: Option<Access>
 }
 
 impl Action for Directory {
-    fn kind(&self) -> &'static str {
-        "directory"
-    }
-
-    fn text(&self, _: &Act, layout: &Layout) -> String {
-        format!("{}/ {}", self.path.display(), self.rights.text(layout))
-    }
-
-    fn reason(&self, layout: &Layout) -> &'static str {
+    fn description(&self, _: &Act, layout: &Layout) -> Description {
+        let text = format!("{}/ {}", self.path.display(), self.rights.text(layout));
         let is = |own: &Option<PathBuf>| own.as_ref() == Some(&self.path);
-        match &self.path {
+        let reason = match &self.path {
             path if *path == layout.configuration_directory => {
                 "the configuration, for root and the service only"
             }
@@ -101,7 +91,8 @@ impl Action for Directory {
             _ if is(&layout.logs) => "the service's log files",
             _ if is(&layout.cache) => "what upstreams download (npm, uv)",
             _ => "it will hold a file below",
-        }
+        };
+        Description::new("directory", text, reason)
     }
 
     fn describe(&self, layout: &Layout, data: &mut Map<String, Value>) {
@@ -148,8 +139,8 @@ mod tests {
     fn each_directory_of_ours_has_a_reason_of_its_own() {
         let layout = Layout::production("mcpeg", &Choices::default_of("mcpeg"));
         let reason = |path: &Path| {
-            Directory { path: path.to_owned(), rights: Rights::new(0, Owner::Root), before: None }
-                .reason(&layout)
+            let rights = Rights::new(0, Owner::Root);
+            Step::new(Act::Same, Directory { path: path.to_owned(), rights, before: None }).reason(&layout)
         };
         for path in layout.own_directories() {
             assert_ne!(reason(path), reason(Path::new("/usr")), "{}", path.display());

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use super::access;
-use super::action::{Act, Action, Listener, Step};
+use super::action::{Act, Action, Description, Listener, Step};
 use crate::install::account::{self, Rights};
 use crate::install::assets::Content;
 use crate::install::difference;
@@ -34,9 +34,6 @@ pub(in crate::install) struct File {
 
 impl File {
     /// The step for a file that shall hold this, whatever is there now; what somebody else wrote is refused.
-    ///
-    /// # Errors
-    /// [`Error::Foreign`], and those of looking.
     pub(in crate::install) fn plan(
         target: &Target,
         path: &Path,
@@ -58,9 +55,6 @@ impl File {
     }
 
     /// The step with an act that was decided elsewhere; `found` is what [`existing`] found.
-    ///
-    /// # Errors
-    /// [`Error::File`].
     pub(in crate::install) fn with_act(
         act: Act,
         path: &Path,
@@ -76,9 +70,7 @@ impl File {
 }
 
 /// Digest, mode and owner of a plain file; `None` if nothing is there.
-///
-/// # Errors
-/// [`Error::Foreign`] for what is no plain file, and those of looking.
+/// Fails with [`Error::Foreign`] for what is no plain file, and those of looking.
 pub(in crate::install) fn existing(target: &Target, path: &Path) -> Result<Option<(Digest, Access)>, Error> {
     let tree = target.tree();
     let Some(found) = tree.look(path)? else { return Ok(None) };
@@ -114,16 +106,9 @@ pub(super) fn reason(path: &Path, layout: &Layout) -> &'static str {
 }
 
 impl Action for File {
-    fn kind(&self) -> &'static str {
-        "file"
-    }
-
-    fn text(&self, _: &Act, layout: &Layout) -> String {
-        format!("{} {}", self.path.display(), self.rights.text(layout))
-    }
-
-    fn reason(&self, layout: &Layout) -> &'static str {
-        reason(&self.path, layout)
+    fn description(&self, _: &Act, layout: &Layout) -> Description {
+        let text = format!("{} {}", self.path.display(), self.rights.text(layout));
+        Description::new("file", text, reason(&self.path, layout))
     }
 
     fn describe(&self, layout: &Layout, data: &mut Map<String, Value>) {

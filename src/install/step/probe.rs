@@ -1,6 +1,6 @@
 //! The proof that the service works.
 
-use super::action::{Act, Action, Listener, Progress, Step};
+use super::action::{Act, Action, Description, Listener, Progress, Step};
 use crate::install::error::Error;
 use crate::install::layout::Layout;
 use crate::install::target::Target;
@@ -18,16 +18,13 @@ impl Probe {
 }
 
 impl Action for Probe {
-    fn kind(&self) -> &'static str {
-        "probe"
-    }
-
-    fn text(&self, _: &Act, _: &Layout) -> String {
-        "probe the endpoint with a real request".to_owned()
-    }
-
-    fn reason(&self, _: &Layout) -> &'static str {
-        "success is claimed only after a real answer; else everything is undone"
+    fn description(&self, _: &Act, _: &Layout) -> Description {
+        let text = "probe the endpoint with a real request".to_owned();
+        Description::new(
+            "probe",
+            text,
+            "success is claimed only after a real answer; else everything is undone",
+        )
     }
 
     fn only_looks(&self) -> bool {

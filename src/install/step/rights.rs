@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::action::{Act, Action, Listener, Step};
+use super::action::{Act, Action, Description, Listener, Step};
 use super::{access, file};
 use crate::install::account::{self, Rights};
 use crate::install::error::Error;
@@ -31,16 +31,9 @@ impl MendRights {
 }
 
 impl Action for MendRights {
-    fn kind(&self) -> &'static str {
-        "rights"
-    }
-
-    fn text(&self, _: &Act, layout: &Layout) -> String {
-        format!("{} {}", self.path.display(), self.rights.text(layout))
-    }
-
-    fn reason(&self, layout: &Layout) -> &'static str {
-        file::reason(&self.path, layout)
+    fn description(&self, _: &Act, layout: &Layout) -> Description {
+        let text = format!("{} {}", self.path.display(), self.rights.text(layout));
+        Description::new("rights", text, file::reason(&self.path, layout))
     }
 
     fn describe(&self, layout: &Layout, data: &mut Map<String, Value>) {

@@ -1,6 +1,6 @@
 //! The running service: its start, its restart, and the exchange of its process without losing a request.
 
-use super::action::{Act, Action, Listener, Progress, Step};
+use super::action::{Act, Action, Description, Listener, Progress, Step};
 use crate::install::error::Error;
 use crate::install::layout::Layout;
 use crate::install::service;
@@ -32,9 +32,6 @@ pub(in crate::install) enum Change {
 impl Service {
     /// The step for the service, and why there is nothing to probe afterwards. The administrator may have `masked` the unit,
     /// or `disabled` its start at boot.
-    ///
-    /// # Errors
-    /// Those of asking systemd.
     pub(in crate::install) fn plan(
         target: &Target,
         change: Change,
@@ -63,25 +60,18 @@ impl Service {
 }
 
 impl Action for Service {
-    fn kind(&self) -> &'static str {
-        match self {
-            Self::Start => "start",
-            Self::Upgrade => "upgrade",
-        }
-    }
-
-    fn text(&self, act: &Act, layout: &Layout) -> String {
+    fn description(&self, act: &Act, layout: &Layout) -> Description {
         let verb = if *act == Act::Replace { "restart" } else { "start" };
         match self {
-            Self::Start => format!("{} {verb} {}", layout.systemctl(), layout.unit),
-            Self::Upgrade => format!("{} --restart, without losing a request", layout.program.display()),
-        }
-    }
-
-    fn reason(&self, _: &Layout) -> &'static str {
-        match self {
-            Self::Start => "the service serves from now on",
-            Self::Upgrade => "the running process gives its place to a new one; clients do not notice",
+            Self::Start => {
+                let text = format!("{} {verb} {}", layout.systemctl(), layout.unit);
+                Description::new("start", text, "the service serves from now on")
+            }
+            Self::Upgrade => {
+                let text = format!("{} --restart, without losing a request", layout.program.display());
+                let reason = "the running process gives its place to a new one; clients do not notice";
+                Description::new("upgrade", text, reason)
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::action::{Act, Action, Listener, Step};
+use super::action::{Act, Action, Description, Listener, Step};
 use crate::install::assets::Content;
 use crate::install::difference;
 use crate::install::error::Error;
@@ -28,16 +28,13 @@ impl UnitCopy {
 }
 
 impl Action for UnitCopy {
-    fn kind(&self) -> &'static str {
-        "override"
-    }
-
-    fn text(&self, _: &Act, _: &Layout) -> String {
-        self.path.display().to_string()
-    }
-
-    fn reason(&self, _: &Layout) -> &'static str {
-        "what systemctl edit --full has made is in force in place of the unit"
+    fn description(&self, _: &Act, _: &Layout) -> Description {
+        let text = self.path.display().to_string();
+        Description::new(
+            "override",
+            text,
+            "what systemctl edit --full has made is in force in place of the unit",
+        )
     }
 
     fn difference(&self, _: &Act, target: &Target) -> Vec<(char, String)> {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::action::{Act, Action, Listener, Step};
+use super::action::{Act, Action, Description, Listener, Step};
 use crate::install::error::Error;
 use crate::install::layout::Layout;
 use crate::install::privileged::removal;
@@ -16,9 +16,6 @@ pub(in crate::install) struct Unmask([PathBuf; 2]);
 
 impl Unmask {
     /// The step where there is such a mask.
-    ///
-    /// # Errors
-    /// [`Error::File`].
     pub(in crate::install) fn plan(target: &Target) -> Result<Option<Step>, Error> {
         let mask = shadow::leftover_mask(target.tree(), target.layout())?;
         Ok(mask.map(|mask| Step::new(Act::Create, Self(mask))))
@@ -26,17 +23,14 @@ impl Unmask {
 }
 
 impl Action for Unmask {
-    fn kind(&self) -> &'static str {
-        "unmask"
-    }
-
-    fn text(&self, _: &Act, layout: &Layout) -> String {
+    fn description(&self, _: &Act, layout: &Layout) -> Description {
         let (systemctl, unit) = (layout.systemctl(), &layout.unit);
-        format!("{systemctl} unmask {unit} (the removal of a package has left it masked)")
-    }
-
-    fn reason(&self, _: &Layout) -> &'static str {
-        "a package that was removed has masked its unit, which would hide this one"
+        let text = format!("{systemctl} unmask {unit} (the removal of a package has left it masked)");
+        Description::new(
+            "unmask",
+            text,
+            "a package that was removed has masked its unit, which would hide this one",
+        )
     }
 
     fn entry(&self, _: &Act, _: &Target) -> Option<Entry> {

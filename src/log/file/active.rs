@@ -9,6 +9,7 @@ use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
+use fieldwork::Fieldwork;
 use jiff::Timestamp;
 use rustix::fs::{SeekFrom, fstat, ftruncate, seek, stat};
 
@@ -23,15 +24,18 @@ use crate::sys::fs::Directory;
 const TRIES: usize = 10;
 
 /// The open file.
-#[derive(Debug)]
+#[derive(Debug, Fieldwork)]
+#[fieldwork(opt_in, get, vis = "pub(crate)")]
 pub(crate) struct Active {
     /// Where it should be.
+    #[field(get)]
     path: PathBuf,
     /// The directory that it was opened in, wherever that is.
     directory: Directory,
     /// The file, wherever it is.
     file: File,
     /// Its size in bytes, as far as we know.
+    #[field(get)]
     size: u64,
     /// Whether it ends with a torn line.
     torn: bool,
@@ -78,16 +82,6 @@ impl Active {
         owner::share(&file);
         let torn = size.is_err();
         Ok(Self { path: path.to_owned(), directory, file, size: size.unwrap_or(0), torn })
-    }
-
-    /// Where it should be.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Its size in bytes, as far as we know.
-    pub(crate) const fn size(&self) -> u64 {
-        self.size
     }
 
     /// The time of its last line, or now if it has none.

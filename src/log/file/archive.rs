@@ -46,9 +46,7 @@ struct Job {
 
 impl Archive {
     /// Starts the thread. It ends with the process, whatever it does at that moment.
-    ///
-    /// # Errors
-    /// When there can be no thread.
+    /// Fails when there can be no thread.
     pub(crate) fn start(log: &Path) -> io::Result<Self> {
         let (sender, jobs) = mpsc::channel::<Job>();
         let log = log.to_owned();
@@ -110,7 +108,7 @@ impl Told {
 type Files = BTreeMap<Name, Vec<Kind>>;
 
 /// The directory of a log.
-struct Place<'a> {
+struct LogDirectory<'a> {
     /// The log.
     log: &'a Path,
     /// Its directory.
@@ -119,15 +117,14 @@ struct Place<'a> {
 
 /// The newest name in the directory that a right clock has given.
 pub(crate) fn newest(log: &Path) -> Option<Name> {
-    let files = Place::open(log).and_then(|place| place.scan()).unwrap_or_default();
+    let files = LogDirectory::open(log).and_then(|place| place.scan()).unwrap_or_default();
     let now = Timestamp::now();
     files.into_keys().rfind(|name| !name.is_ahead(now))
 }
 
-/// Does everything that is to be done in the directory. A file with which something cannot be done does not keep others
-/// from it.
+/// Does everything that is to be done in the directory. A file that fails keeps no other from it.
 fn tidy(log: &Path, rotation: &Rotation, told: &mut Told) -> io::Result<()> {
-    let place = Place::open(log)?;
+    let place = LogDirectory::open(log)?;
     let mut files = place.scan()?;
     // What is gone is forgotten, so that the memory of what was told stays small.
     told.0.retain(|path| path == log || path.symlink_metadata().is_ok());
@@ -151,7 +148,7 @@ fn tidy(log: &Path, rotation: &Rotation, told: &mut Told) -> io::Result<()> {
     Ok(())
 }
 
-impl<'a> Place<'a> {
+impl<'a> LogDirectory<'a> {
     /// Opens the directory.
     fn open(log: &'a Path) -> io::Result<Self> {
         let (directory, _) = Directory::of(log, Owners::Ours)?;

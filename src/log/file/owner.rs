@@ -1,7 +1,7 @@
 //! Which of several processes that write one log may rotate, compress and delete: the one that holds a lock in the
 //! log's directory.
 //!
-//! During an upgrade two gateways write the same file for a while. Both append whole lines, and whoever does not own the
+//! During an upgrade two gateways write the same file for a while. Both append whole lines, and the one that does not own the
 //! log finds the file moved and opens the new one. Each also holds a shared lock on the file that it writes, so that
 //! the owner does not compress a rotated file while another still appends to it.
 
@@ -21,10 +21,7 @@ const MODE: u32 = 0o640;
 pub(crate) struct Owner(#[expect(dead_code, reason = "the descriptor holds the lock")] File);
 
 impl Owner {
-    /// Takes the lock; `None` if another process has it.
-    ///
-    /// # Errors
-    /// When the lock file cannot be made or locked.
+    /// Takes the lock; `None` if another process has it. Fails when the lock file cannot be made or locked.
     pub(crate) fn take(log: &Path) -> io::Result<Option<Self>> {
         let (file, _) = open_or_create(&lock_path(log), MODE, Owners::Ours)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {

@@ -153,8 +153,7 @@ const fn is_ours(name: &str) -> bool {
     )
 }
 
-/// Appends one field with what separates it from the one before. A name that every record has for itself gets an
-/// underscore behind it.
+/// Appends one field with its separator. A name that every record has for itself gets an underscore behind it.
 pub(super) fn push(out: &mut Vec<u8>, style: Style, name: &str, value: &Value<'_>, message: bool) {
     let name = name.strip_prefix("r#").unwrap_or(name);
     match style {

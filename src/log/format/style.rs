@@ -17,8 +17,7 @@ pub(crate) enum Style {
     },
     /// `key=value` pairs.
     Logfmt,
-    /// For the journal: each line begins with its priority as `<N>`, sd-daemon(3), and has no timestamp, because the
-    /// journal adds its own.
+    /// For the journal: each line begins with its priority as `<N>`, sd-daemon(3); the journal adds the timestamp.
     Journal,
 }
 

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::support::daemon::{DEADLINE, Finished, MCPEG, Site, finish};
+use crate::support::daemon::{DEADLINE, Finished, Site, finish};
+use crate::support::program::mcpeg;
 
 /// A site whose gateway runs from an executable of its own, which tests replace.
 pub(super) struct Replaceable {
@@ -91,7 +92,7 @@ fn bad_new_programs_are_reported_and_the_old_process_serves_on() {
     assert_eq!(finished.code, Some(71), "{finished:?}");
     assert!(finished.stderr.contains("cannot execute"), "{finished:?}");
     gateway.serves_on("missing");
-    fs::copy(MCPEG, &gateway.program).unwrap();
+    fs::copy(mcpeg(), &gateway.program).unwrap();
     super::upgrade(&gateway.site);
 }
 
@@ -129,7 +130,7 @@ fn new_process_that_crashes_at_any_stage_leaves_everything_to_the_old_one() {
         gateway.serves_on(stage);
     }
     fs::remove_file(&gateway.program).unwrap();
-    fs::copy(MCPEG, &gateway.program).unwrap();
+    fs::copy(mcpeg(), &gateway.program).unwrap();
     super::upgrade(&gateway.site);
 }
 

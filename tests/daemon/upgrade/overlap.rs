@@ -1,17 +1,16 @@
 //! `max_concurrency` while processes and configurations follow one another: the server itself records what it has at once.
 
 use std::fmt::Write as _;
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-
-use mcpeg::sys::process::command;
 
 use super::children::runtime;
 use crate::client::Client;
 use crate::interleavings::Numbers;
 use crate::support::daemon::{Site, until};
+use crate::support::gateway::HttpUpstream;
+use crate::support::tools::bound;
+use crate::support::upstreams::{PYTHON, http, stdio};
 
 /// How many requests each server is given at once.
 const MOST: usize = 2;
@@ -46,21 +45,12 @@ struct Ground {
     /// The site.
     site: Site,
     /// The HTTP server.
-    server: Child,
-    /// Where it is.
-    url: String,
-}
-
-impl Drop for Ground {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
-    }
+    server: HttpUpstream,
 }
 
 impl Ground {
     /// Starts the HTTP server.
-    fn new() -> Self {
+    async fn new() -> Self {
         let site = Site::new();
         let file = |name| format!("\"{}\"", site.path(name).display());
         let script = |text: &str, name, call: &str| {
@@ -70,30 +60,18 @@ impl Ground {
             (include_str!("../../fixtures/scripted.py"), include_str!("../../fixtures/scripted_http.py"));
         site.write("stdio.py", script(stdio, "stdio.notes", STDIO));
         site.write("over_http.py", script(http, "http.notes", HTTP));
-        let mut server = command("/usr/bin/python3")
-            .arg(site.path("over_http.py"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(server.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        let port = line.trim().strip_prefix("listening on ").unwrap();
-        let url = format!("http://127.0.0.1:{port}/mcp");
-        Self { site, server, url }
+        let server = HttpUpstream::start(bound(PYTHON).arg(site.path("over_http.py"))).await;
+        Self { site, server }
     }
 
     /// Writes a configuration in which the upstreams have this time-out: another one makes them others.
     fn write(&self, timeout: usize) {
         let script = self.site.path("stdio.py").display().to_string();
         let mut text = "[server]\nlisten = [\"127.0.0.1:0\"]\n".to_owned();
-        for (name, how) in [
-            ("stdio", format!("command = \"/usr/bin/python3\"\nargs = [{script:?}]")),
-            ("http", format!("url = \"{}\"", self.url)),
-        ] {
+        for upstream in [stdio("stdio", PYTHON, &[&script]), http("http", self.server.port)] {
             let limits =
                 format!("max_concurrency = {MOST}\nmax_queue = 100\nrequest_timeout = \"{timeout}s\"");
-            let _ = write!(text, "[upstreams.{name}]\n{how}\n{limits}\n");
+            let _ = writeln!(text, "{upstream}{limits}");
         }
         self.site.write("mcpeg.toml", text);
     }
@@ -115,7 +93,8 @@ impl Ground {
 
 #[test]
 fn no_server_ever_has_more_calls_at_once_than_it_may_through_upgrades_and_reloads_under_load() {
-    let (ground, runtime) = (Ground::new(), runtime());
+    let runtime = runtime();
+    let ground = runtime.block_on(Ground::new());
     ground.write(60);
     ground.site.daemon();
     let address = ground.site.address().to_string();

@@ -12,7 +12,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use super::input::{ROUNDS, Wanted};
+use super::input::{InputRequired, ROUNDS};
 use super::stream::{prime, resumable};
 use crate::gateway::catalog::{all_tasks, merged, own_tasks, route};
 use crate::gateway::error::Fault;
@@ -90,20 +90,20 @@ async fn run(
         // The client has cancelled: no response is expected (§Cancellation).
         _ = &mut cancelled => return None,
     };
-    let (mut sending, routed) = match started {
+    let (mut call, routed) = match started {
         Ok(Started::Here(result)) => {
             let answer = Answer { id: Some(id), outcome: Outcome::Result(result) };
             return Some(Message::Response(answer));
         }
-        Ok(Started::Upstream(sending)) => *sending,
+        Ok(Started::Upstream(call)) => *call,
         Err(fault) => return Some(fault.response(Some(id))),
     };
     let mut rounds = 0;
     loop {
         let event = tokio::select! {
-            event = sending.next() => event,
+            event = call.next() => event,
             Ok(params) = &mut cancelled => {
-                sending.call_off(params);
+                call.exchange().call_off(params);
                 return None;
             }
             // Nobody can ask for the answer any more; dropping the request calls it off.
@@ -111,17 +111,17 @@ async fn run(
         };
         let message = match event {
             Event::Notification(note) => {
-                Message::Notification(session.questions().translated(sending.link(), note))
+                Message::Notification(session.questions().translated(call.link(), note))
             }
             Event::Request(asked) => {
                 // A person may take long, and others must not wait for that.
-                sending.step_aside();
-                session.questions().ask(sending.link(), asked)
+                call.exchange().step_aside();
+                session.questions().ask(call.link(), asked)
             }
             Event::Done(outcome) => {
-                let link = sending.link();
-                let outcome = of_tasks((owners, session), &sending, &method, outcome);
-                let wanted = Wanted::read(link, &outcome).filter(|_| rounds < ROUNDS);
+                let link = call.link();
+                let outcome = of_tasks((owners, session), &call, &method, outcome);
+                let wanted = InputRequired::read(link, &outcome).filter(|_| rounds < ROUNDS);
                 let Some(wanted) = wanted else { return Some(done(link, &method, id, outcome)) };
                 rounds += 1;
                 let next = tokio::select! {
@@ -130,7 +130,7 @@ async fn run(
                     () = session.ended().cancelled() => return None,
                 };
                 match next {
-                    Ok(next) => sending = next,
+                    Ok(next) => call = next,
                     Err(fault) => return Some(fault.response(Some(id))),
                 }
                 continue;
@@ -144,19 +144,19 @@ async fn run(
 /// Notes whose task has begun, if one has, and leaves out of a list of tasks those of others.
 fn of_tasks(
     (owners, session): (&TaskOwners, &Arc<Session>),
-    sending: &ForwardedCall<Arc<Session>>,
+    call: &ForwardedCall<Arc<Session>>,
     method: &str,
     outcome: Outcome,
 ) -> Outcome {
     let Outcome::Result(result) = outcome else { return outcome };
-    if sending.link().era() != Era::Legacy {
+    if call.link().era() != Era::Legacy {
         return Outcome::Result(result);
     }
     if method == method::TASKS_LIST {
-        return Outcome::Result(own_tasks(sending.upstream(), session, result));
+        return Outcome::Result(own_tasks(call.upstream(), session, result));
     }
-    if let Some(id) = task_begun(sending.link(), &result) {
-        owners.own_of(session, sending.upstream(), &id);
+    if let Some(id) = task_begun(call.link(), &result) {
+        owners.own_of(session, call.upstream(), &id);
     }
     Outcome::Result(result)
 }
@@ -165,7 +165,7 @@ fn of_tasks(
 async fn again(
     session: &Arc<Session>,
     routed: &Routed,
-    wanted: &Wanted,
+    wanted: &InputRequired,
     messages: &Log,
 ) -> Result<ForwardedCall<Arc<Session>>, Fault> {
     let patience = routed.upstream.settings().request_timeout;
@@ -247,6 +247,6 @@ async fn start(session: &Arc<Session>, request: Request) -> Result<Started, Faul
         return Ok(Started::Here(raw(&json!({}))));
     }
     let routed = Routed { upstream, era: Era::Legacy, method, params, headers: Vec::new() };
-    let sending = ForwardedCall::begin(Arc::clone(session), routed.clone()).await?;
-    Ok(Started::Upstream(Box::new((sending, routed))))
+    let call = ForwardedCall::begin(Arc::clone(session), routed.clone()).await?;
+    Ok(Started::Upstream(Box::new((call, routed))))
 }

@@ -19,14 +19,14 @@ pub(super) const ROUNDS: usize = 64;
 
 /// What a server needs before it can answer.
 #[derive(Debug)]
-pub(super) struct Wanted {
+pub(super) struct InputRequired {
     /// Its questions: key, method, parameters.
     questions: Vec<(String, String, Option<Raw>)>,
     /// What it wants to have back as it is.
     state: Option<Raw>,
 }
 
-impl Wanted {
+impl InputRequired {
     /// Reads the result of a modern server; `None` if it is a complete one.
     pub(super) fn read(link: &Link, outcome: &Outcome) -> Option<Self> {
         let Outcome::Result(result) = outcome else { return None };

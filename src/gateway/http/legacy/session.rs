@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{call, stream};
 use crate::gateway::catalog::{EndpointView, RoutingHandle, soon};
-use crate::gateway::complaints::Complaints;
+use crate::gateway::client_log_limit::ClientLogLimit;
 use crate::gateway::error::Fault;
 use crate::gateway::http::context::RequestContext;
 use crate::gateway::http::task_owners::TaskOwners;
@@ -37,7 +37,7 @@ pub(crate) struct Legacy {
     /// Whose tasks are whose.
     owners: Arc<TaskOwners>,
     /// What is logged about clients.
-    complaints: Arc<Complaints>,
+    log_limit: Arc<ClientLogLimit>,
     /// Cancelled when the drain begins.
     draining: CancellationToken,
 }
@@ -47,10 +47,10 @@ impl Legacy {
     pub(crate) fn new(
         (sessions, routing): (Arc<SessionStore>, Arc<RoutingHandle>),
         (peer, owners): (Arc<PeerLink>, Arc<TaskOwners>),
-        complaints: Arc<Complaints>,
+        log_limit: Arc<ClientLogLimit>,
         draining: CancellationToken,
     ) -> Self {
-        Self { sessions, routing, peer, owners, complaints, draining }
+        Self { sessions, routing, peer, owners, log_limit, draining }
     }
 
     /// Handles a POST.
@@ -126,7 +126,7 @@ impl Legacy {
             };
         }
         let Some(listening) = listening else {
-            if self.complaints.admits("stream refused", session.client_key()) {
+            if self.log_limit.admits("stream refused", session.client_key()) {
                 let client = session.client_key();
                 tracing::info!(%client, "a stream is refused: its client has streams in half of all sessions");
             }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use fieldwork::Fieldwork;
 use futures_util::stream::{self, Stream};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -31,6 +32,8 @@ use crate::handover::{self, Round};
 const SOON: Duration = Duration::from_secs(10);
 
 /// Repetitions on their way between two processes.
+#[derive(Fieldwork)]
+#[fieldwork(opt_in, get, vis = "pub(super)")]
 pub(crate) struct Continuations {
     /// The last number.
     last: AtomicU64,
@@ -41,8 +44,10 @@ pub(crate) struct Continuations {
     /// Their tasks.
     tasks: TaskTracker,
     /// Requests that are put aside here.
+    #[field(get(deref = false))]
     suspended: Arc<SuspendedCalls<PendingCall>>,
     /// Whose tasks are whose.
+    #[field(get(deref = false))]
     owners: Arc<TaskOwners>,
     /// Counts requests.
     requests: Arc<RequestCounter>,
@@ -98,18 +103,7 @@ impl Continuations {
         Self { last, elsewhere, here, tasks, suspended, owners, requests, peer }
     }
 
-    /// Requests that are put aside here.
-    pub(super) const fn suspended(&self) -> &Arc<SuspendedCalls<PendingCall>> {
-        &self.suspended
-    }
-
-    /// Whose tasks are whose.
-    pub(super) const fn owners(&self) -> &Arc<TaskOwners> {
-        &self.owners
-    }
-
-    /// Has the process before or after this one go on with a request that does not wait here; `None` if it does not wait
-    /// there either.
+    /// Has the other process go on with a request that does not wait here; `None` if it does not wait there either.
     pub(super) async fn go_on_elsewhere(
         self: &Arc<Self>,
         endpoint: &Endpoint,
@@ -163,7 +157,7 @@ impl Continuations {
     /// Passes on what is told of one that the other process goes on with.
     fn pass_on(&self, number: u64, message: Option<Message>) {
         let waiting = self.elsewhere.lock().get(&number).cloned();
-        // Whoever has gone has called the request off.
+        // A client that has gone has called the request off.
         let _ = waiting.map(|waiting| waiting.send(message));
     }
 
@@ -197,17 +191,17 @@ impl Continuations {
             held => held,
         };
         self.tell(Round::GoesOn { number });
-        let mut relayed = match held {
-            Ok(Some(relayed)) => relayed,
+        let mut pending = match held {
+            Ok(Some(pending)) => pending,
             Ok(None) => return,
             Err(fault) => {
                 say(&fault.response(Some(request.id)));
                 return;
             }
         };
-        let telling = ReplyContext::of(request.id, &meta, self.requests.begin());
-        relayed.go_on(meta.raw_param("inputResponses"), telling).await;
-        let mut next = Some(relayed);
+        let reply = ReplyContext::of(request.id, &meta, self.requests.begin());
+        pending.go_on(meta.raw_param("inputResponses"), reply).await;
+        let mut next = Some(pending);
         while let Some((message, rest)) = PendingCall::next(next).await {
             say(&message);
             next = rest;

@@ -113,12 +113,12 @@ impl Modern {
         let subject = Subject::of(&request.method, &meta, context.endpoint().clone());
         let state = meta.param("requestState");
         let answers = meta.raw_param("inputResponses");
-        let telling = ReplyContext::of(request.id, &meta, in_flight);
+        let reply = ReplyContext::of(request.id, &meta, in_flight);
         let repetition = Repetition { subject: &subject, state: state.as_deref(), answers };
-        let telling =
-            match repetition.go_on(&self.continuations, request.params.as_ref(), telling, headers).await? {
+        let reply =
+            match repetition.go_on(&self.continuations, request.params.as_ref(), reply, headers).await? {
                 ControlFlow::Break(response) => return Ok(response),
-                ControlFlow::Continue(telling) => telling,
+                ControlFlow::Continue(reply) => reply,
             };
         let first = suspended::check_first(state.as_deref());
         let (upstream, params) =
@@ -127,12 +127,12 @@ impl Modern {
         if native.era() == Era::Legacy {
             first?;
         }
-        let mut way = Route::choose(&upstream, &native, &subject, (&client, &caller)).await?;
-        if telling.log().is_some() || subject.may_ask() || !says_nothing(params.as_ref()) {
-            way.used();
+        let mut route = Route::choose(&upstream, &native, &subject, (&client, &caller)).await?;
+        if reply.log().is_some() || subject.may_ask() || !says_nothing(params.as_ref()) {
+            route.used();
         }
-        if let Some(least) = telling.log() {
-            way.link(&upstream).await?.want_log(least).await;
+        if let Some(least) = reply.log() {
+            route.link(&upstream).await?.want_log(least).await;
         }
         if subject.method() == method::TOOLS_CALL
             && let Some(params) = params.as_deref()
@@ -142,12 +142,12 @@ impl Modern {
         }
         let (era, mirrors) = (Era::Modern, mirrors(headers, &subject, &view));
         let routed = Routed { upstream, era, method: subject.method().to_owned(), params, headers: mirrors };
-        let sending = ForwardedCall::begin(way, routed).await?;
+        let call = ForwardedCall::begin(route, routed).await?;
         // The call itself is counted by its connection from here on; the view's upstreams are held no longer.
         drop(view);
         let kept = (self.continuations.suspended(), self.continuations.owners());
-        let relayed = PendingCall::new(sending, subject, (client, caller), telling, kept);
-        Ok(answer::answer(Box::pin(stream::unfold(Some(relayed), PendingCall::next)), headers).await)
+        let pending = PendingCall::new(call, subject, (client, caller), reply, kept);
+        Ok(answer::answer(Box::pin(stream::unfold(Some(pending), PendingCall::next)), headers).await)
     }
 
     /// Opens a stream of changes.
@@ -195,23 +195,23 @@ impl Repetition<'_> {
         self,
         continuations: &Arc<Continuations>,
         params: Option<&Raw>,
-        telling: ReplyContext,
+        reply: ReplyContext,
         headers: &HeaderMap,
     ) -> Result<ControlFlow<Response, ReplyContext>, Fault> {
         let Self { subject, state, answers } = self;
-        if let Some(mut relayed) = continuations.suspended().take(subject, state)? {
-            relayed.go_on(answers, telling).await;
-            let messages = Box::pin(stream::unfold(Some(relayed), PendingCall::next));
+        if let Some(mut pending) = continuations.suspended().take(subject, state)? {
+            pending.go_on(answers, reply).await;
+            let messages = Box::pin(stream::unfold(Some(pending), PendingCall::next));
             return Ok(ControlFlow::Break(answer::answer(messages, headers).await));
         }
         if suspended::is_name(state) {
-            let (id, method) = (telling.id().clone(), subject.method().to_owned());
+            let (id, method) = (reply.id().clone(), subject.method().to_owned());
             let request = Request { id, method, params: params.cloned() };
             if let Some(messages) = continuations.go_on_elsewhere(subject.endpoint(), request).await {
                 return Ok(ControlFlow::Break(answer::answer(messages, headers).await));
             }
         }
-        Ok(ControlFlow::Continue(telling))
+        Ok(ControlFlow::Continue(reply))
     }
 }
 
@@ -221,8 +221,7 @@ fn says_nothing(params: Option<&Raw>) -> bool {
     sent.is_none_or(|sent| Object::parse(&sent).is_some_and(|sent| sent.iter().next().is_none()))
 }
 
-/// The headers that mirror parameters, for an HTTP upstream; that of the name, which has been checked, where the upstream
-/// knows the same name.
+/// The headers that mirror parameters, for an HTTP upstream; that of the name where the upstream has the same name.
 fn mirrors(headers: &HeaderMap, subject: &Subject, view: &EndpointView) -> Vec<(HeaderName, HeaderValue)> {
     let name = headers.get(&NAME).filter(|_| subject.may_ask() && subject.is_named() && view.keeps_names());
     let mirrored = headers.iter().filter(|(name, _)| name.as_str().starts_with(PARAM));

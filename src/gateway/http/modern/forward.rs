@@ -9,6 +9,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fieldwork::Fieldwork;
 use futures_util::FutureExt as _;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
@@ -52,11 +53,14 @@ pub(super) enum Route {
 }
 
 /// What a request says of how its messages are to be told.
-#[derive(Debug)]
+#[derive(Debug, Fieldwork)]
+#[fieldwork(opt_in, get, vis = "pub(super)")]
 pub(super) struct ReplyContext {
     /// The request's identifier.
+    #[field(get)]
     id: Id,
     /// The least severe log message that is wanted, if any is.
+    #[field(get(copy))]
     log: Option<Severity>,
     /// The progress token.
     token: Option<Raw>,
@@ -68,7 +72,7 @@ pub(super) struct ReplyContext {
 /// A relayed request. Dropping it cancels it.
 pub(crate) struct PendingCall {
     /// What happens to it.
-    sending: ForwardedCall<Route>,
+    call: ForwardedCall<Route>,
     /// What the server says outside of its answer, on a connection of the request's own.
     inbox: Option<InboxReceiver>,
     /// What it asks for.
@@ -78,7 +82,7 @@ pub(crate) struct PendingCall {
     /// The same, as far as it can be told from others.
     caller: Caller,
     /// How it is told; nobody while it is put aside.
-    telling: Option<ReplyContext>,
+    reply: Option<ReplyContext>,
     /// Whether this is a repetition, which may have another progress token than its first request.
     repeated: bool,
     /// What has happened before anybody could be told.
@@ -145,41 +149,31 @@ impl ReplyContext {
         let log = meta.get(key::LOG_LEVEL).map(Severity::of);
         Self { id, log, token: meta.get("progressToken").map(ToOwned::to_owned), in_flight }
     }
-
-    /// The request's identifier.
-    pub(super) const fn id(&self) -> &Id {
-        &self.id
-    }
-
-    /// The least severe log message that is wanted, if any is.
-    pub(super) const fn log(&self) -> Option<Severity> {
-        self.log
-    }
 }
 
 impl PendingCall {
     /// A request that was sent.
     pub(super) fn new(
-        mut sending: ForwardedCall<Route>,
+        mut call: ForwardedCall<Route>,
         subject: Subject,
         (client, caller): (ClientMeta, Caller),
-        telling: ReplyContext,
+        reply: ReplyContext,
         (suspended, tasks): (&Arc<SuspendedCalls<Self>>, &Arc<TaskOwners>),
     ) -> Self {
-        let (inbox, asked) = match sending.source_mut() {
+        let (inbox, asked) = match call.source_mut() {
             Route::Lent(lease) if subject.may_ask() => (lease.inbox.take(), std::mem::take(&mut lease.asked)),
             Route::Lent(_) | Route::Shared => (None, Vec::new()),
         };
         let (early, now) = (asked.into_iter().map(Event::Request).collect(), Instant::now());
-        let (telling, suspended, tasks) = (Some(telling), Arc::clone(suspended), Arc::clone(tasks));
+        let (reply, suspended, tasks) = (Some(reply), Arc::clone(suspended), Arc::clone(tasks));
         let (repeated, aside, open, questions, gathers, waits) = (false, false, Vec::new(), 0, now, now);
         Self {
-            sending,
+            call,
             inbox,
             subject,
             client,
             caller,
-            telling,
+            reply,
             repeated,
             early,
             open,
@@ -193,43 +187,43 @@ impl PendingCall {
     }
 
     /// The next message; the state is `None` after the last.
-    pub(super) async fn next(relayed: Option<Self>) -> Option<(Message, Option<Self>)> {
-        let mut relayed = relayed?;
+    pub(super) async fn next(pending: Option<Self>) -> Option<(Message, Option<Self>)> {
+        let mut pending = pending?;
         loop {
-            let event = if relayed.open.is_empty() {
-                relayed.event().await
+            let event = if pending.open.is_empty() {
+                pending.event().await
             } else {
-                match timeout_at(relayed.gathers, relayed.event()).await {
+                match timeout_at(pending.gathers, pending.event()).await {
                     Ok(event) => event,
-                    Err(_) => return relayed.put_aside(),
+                    Err(_) => return pending.put_aside(),
                 }
             };
             match event {
-                Event::Notification(note) if relayed.takes_back(&note) => relayed.forget(&note).await,
+                Event::Notification(note) if pending.takes_back(&note) => pending.forget(&note).await,
                 Event::Notification(note) => {
-                    if let Some(note) = relayed.translated(note) {
-                        return Some((Message::Notification(note), Some(relayed)));
+                    if let Some(note) = pending.translated(note) {
+                        return Some((Message::Notification(note), Some(pending)));
                     }
                 }
-                Event::Request(asked) if relayed.can_ask(&asked) => relayed.ask(asked),
-                Event::Request(asked) => Self::refuse(relayed.sending.link(), asked).await,
+                Event::Request(asked) if pending.can_ask(&asked) => pending.ask(asked),
+                Event::Request(asked) => Self::refuse(pending.call.link(), asked).await,
                 Event::Done(outcome) => {
-                    relayed.note_task(&outcome);
-                    let outcome = relayed.adapt(outcome);
-                    return relayed.last(outcome);
+                    pending.note_task(&outcome);
+                    let outcome = pending.adapt(outcome);
+                    return pending.last(outcome);
                 }
-                Event::Lost(fault) => return relayed.last(fault.outcome()),
+                Event::Lost(fault) => return pending.last(fault.outcome()),
             }
         }
     }
 
     /// The response.
     fn last(&mut self, outcome: Outcome) -> Option<(Message, Option<Self>)> {
-        let id = self.telling.take()?.id;
+        let id = self.reply.take()?.id;
         Some((Message::Response(Answer { id: Some(id), outcome }), None))
     }
 
-    /// What happens next, be it in the server's answer or, on a connection of the request's own, beside it.
+    /// What happens next, in the server's answer or, on a connection of the request's own, beside it.
     async fn event(&mut self) -> Event {
         match self.early.pop_front() {
             Some(event) => event,
@@ -239,11 +233,11 @@ impl PendingCall {
 
     /// The same, of what nobody has seen. Safe to cancel.
     async fn arrival(&mut self) -> Event {
-        let Some(inbox) = &mut self.inbox else { return self.sending.next().await };
+        let Some(inbox) = &mut self.inbox else { return self.call.next().await };
         loop {
             tokio::select! {
                 biased;
-                event = self.sending.next() => return event,
+                event = self.call.next() => return event,
                 Some((_, message)) = inbox.recv() => match message {
                     Inbound::Request(asked) => return Event::Request(asked),
                     Inbound::Notification(note) if matches!(note.method.as_str(), method::LOG_MESSAGE | method::CANCELLED) => {
@@ -258,23 +252,23 @@ impl PendingCall {
 
     /// A notification as this client expects it; `None` if it does not want it.
     fn translated(&self, note: Notification) -> Option<Notification> {
-        let telling = self.telling.as_ref()?;
+        let reply = self.reply.as_ref()?;
         match note.method.as_str() {
             // A legacy server does not know that this era has log messages only on request (§Logging).
             method::LOG_MESSAGE => {
                 let level = note.params.as_deref().and_then(|params| member(params, "level"));
-                telling
+                reply
                     .log
                     .is_some_and(|least| level.is_none_or(|level| Severity::of(level) >= least))
                     .then_some(note)
             }
-            method if self.sending.link().era() == Era::Legacy && is_change(method) => {
-                self.sending.upstream().tell_change(note);
+            method if self.call.link().era() == Era::Legacy && is_change(method) => {
+                self.call.upstream().tell_change(note);
                 None
             }
-            method if self.sending.link().era() == Era::Legacy && GONE.contains(&method) => None,
+            method if self.call.link().era() == Era::Legacy && GONE.contains(&method) => None,
             method::PROGRESS if self.repeated => {
-                let token = telling.token.as_ref()?;
+                let token = reply.token.as_ref()?;
                 let params = set_member(note.params.as_deref()?, "progressToken", token.get())?;
                 Some(Notification { params: Some(params), ..note })
             }
@@ -308,7 +302,7 @@ impl PendingCall {
 
     /// Whether a legacy server tells that it does not wait for an answer any more, which this era cannot tell a client.
     fn takes_back(&self, note: &Notification) -> bool {
-        self.sending.link().era() == Era::Legacy && note.method == method::CANCELLED
+        self.call.link().era() == Era::Legacy && note.method == method::CANCELLED
     }
 
     /// Forgets the question that the server has taken back, if it is open.
@@ -323,15 +317,15 @@ impl PendingCall {
 
     /// Puts the request aside and gives the client the server's open questions. Meanwhile others have its turn.
     fn put_aside(mut self) -> Option<(Message, Option<Self>)> {
-        let id = self.telling.take()?.id;
+        let id = self.reply.take()?.id;
         let request = |(name, asked): &(String, Request)| {
             question(name, &asked.method, asked.params.as_deref().map_or("{}", RawValue::get))
         };
         let requests = format!("{{{}}}", self.open.iter().map(request).collect::<Vec<_>>().join(","));
-        self.sending.step_aside();
+        self.call.exchange().step_aside();
         self.aside = true;
         let limit = self.waits.saturating_duration_since(Instant::now());
-        let gives_way = match self.sending.source() {
+        let gives_way = match self.call.source() {
             Route::Lent(lease) => lease.suspend(),
             Route::Shared => CancellationToken::new(),
         };
@@ -349,19 +343,19 @@ impl PendingCall {
 
     /// How long the server may take, and the client between two rounds.
     fn limit(&self) -> Duration {
-        self.sending.upstream().settings().request_timeout
+        self.call.upstream().settings().request_timeout
     }
 
     /// Goes on with the client's answers, which are told to the server that asked. Questions that are left are asked
-    /// again, in the time that they had: whoever comes back without an answer has not more of it.
-    pub(super) async fn go_on(&mut self, answers: Option<&RawValue>, telling: ReplyContext) {
-        if let Route::Lent(lease) = self.sending.source() {
+    /// again, in the time that they had: a client that comes back without an answer has not more of it.
+    pub(super) async fn go_on(&mut self, answers: Option<&RawValue>, reply: ReplyContext) {
+        if let Route::Lent(lease) = self.call.source() {
             lease.resume();
         }
-        self.telling = Some(telling);
+        self.reply = Some(reply);
         self.repeated = true;
         let limit = self.limit();
-        self.sending.extend(limit);
+        self.call.exchange().extend(limit);
         let mut answered = Vec::new();
         for (name, asked) in std::mem::take(&mut self.open) {
             match answers.and_then(|answers| member(answers, &name)) {
@@ -382,7 +376,7 @@ impl PendingCall {
         }
         for (id, result) in answered {
             let answer = Message::Response(Answer { id: Some(id), outcome: Outcome::Result(result) });
-            if let Err(fault) = self.sending.link().write(&answer).await {
+            if let Err(fault) = self.call.link().write(&answer).await {
                 return self.give_up(fault);
             }
         }
@@ -407,8 +401,8 @@ impl PendingCall {
         if !std::mem::take(&mut self.aside) {
             return;
         }
-        let (limit, upstream) = (self.limit(), Arc::clone(self.sending.upstream()));
-        let mut turn = pin!(upstream.permit_again(limit));
+        let (limit, upstream) = (self.limit(), Arc::clone(self.call.upstream()));
+        let mut turn = pin!(upstream.permit(limit, true));
         loop {
             tokio::select! {
                 biased;
@@ -421,10 +415,10 @@ impl PendingCall {
                 }
                 turn = &mut turn => {
                     match turn {
-                        Ok(turn) => self.sending.step_up(turn),
+                        Ok(turn) => self.call.exchange().step_up(turn),
                         Err(fault) => self.early.push_back(Event::Lost(fault)),
                     }
-                    return self.sending.extend(limit);
+                    return self.call.exchange().extend(limit);
                 }
             }
         }
@@ -433,16 +427,16 @@ impl PendingCall {
     /// Notes whose task has begun, if one has.
     fn note_task(&self, outcome: &Outcome) {
         let Outcome::Result(result) = outcome else { return };
-        if self.sending.link().era() == Era::Modern
-            && let Some(id) = task_begun(self.sending.link(), result)
+        if self.call.link().era() == Era::Modern
+            && let Some(id) = task_begun(self.call.link(), result)
         {
-            self.tasks.own(self.sending.upstream(), &id, &self.caller);
+            self.tasks.own(self.call.upstream(), &id, &self.caller);
         }
     }
 
     /// The outcome as a modern client expects it.
     fn adapt(&self, outcome: Outcome) -> Outcome {
-        if self.sending.link().era() == Era::Modern {
+        if self.call.link().era() == Era::Modern {
             return outcome;
         }
         match outcome {

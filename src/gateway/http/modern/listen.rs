@@ -193,8 +193,7 @@ impl Stream {
         Message::Notification(Notification { params: Some(params), ..note })
     }
 
-    /// What the client is told of a change, as far as the stream's endpoint shows it; after a reload other upstreams are
-    /// behind that.
+    /// What the client is told of a change, as far as the stream's endpoint shows it, also after a reload.
     fn notes(&mut self, change: Change) -> Vec<Notification> {
         match change {
             Change::Endpoint(endpoint) if endpoint == self.endpoint => {

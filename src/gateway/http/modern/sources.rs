@@ -1,5 +1,4 @@
-//! The connections that a list for a modern client is made from: what a legacy server lists may depend on what its client
-//! can be asked.
+//! The connections for lists of a modern client: what a legacy server lists may depend on what its client can be asked.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! What a request asks for: a repetition must ask for the same.
 
+use fieldwork::Fieldwork;
+
 use crate::gateway::endpoint::Endpoint;
 use crate::gateway::relay::{RequestMeta, method};
 
@@ -7,11 +9,13 @@ use crate::gateway::relay::{RequestMeta, method};
 const ASKING: [&str; 3] = [method::TOOLS_CALL, method::PROMPTS_GET, method::RESOURCES_READ];
 
 /// What a request asks for; a repetition must ask for the same.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Fieldwork)]
+#[fieldwork(get, vis = "pub(super)")]
 pub(super) struct Subject {
     /// Its method.
     method: String,
     /// What it names, as the client knows it.
+    #[field = false]
     name: Option<String>,
     /// The endpoint that it was sent to.
     endpoint: Endpoint,
@@ -22,16 +26,6 @@ impl Subject {
     pub(super) fn of(method: &str, meta: &RequestMeta<'_>, endpoint: Endpoint) -> Self {
         let name = if method == method::RESOURCES_READ { "uri" } else { "name" };
         Self { method: method.to_owned(), name: meta.param(name).map(Into::into), endpoint }
-    }
-
-    /// Its method.
-    pub(super) fn method(&self) -> &str {
-        &self.method
-    }
-
-    /// The endpoint that it was sent to.
-    pub(super) const fn endpoint(&self) -> &Endpoint {
-        &self.endpoint
     }
 
     /// Whether it names anything.

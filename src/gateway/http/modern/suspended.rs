@@ -1,6 +1,6 @@
 //! Requests of modern clients that were put aside because their legacy server has asked the client something.
 //!
-//! The name of such a request is its `requestState`: 128 random bits, good for one repetition. Whoever does not come
+//! The name of such a request is its `requestState`: 128 random bits, good for one repetition. A client that does not come
 //! back in time has given up; the server is then told that the request is cancelled.
 
 use std::collections::HashMap;

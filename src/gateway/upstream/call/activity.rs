@@ -17,7 +17,7 @@ pub(crate) struct Activity {
     used: Mutex<Instant>,
     /// Requests in a row that were lost.
     lost: AtomicU32,
-    /// Tells whoever watches of a lost request.
+    /// Tells the health check of a lost request.
     suspected: Notify,
     /// Set when nothing is sent over it any more because nobody needs it.
     retired: AtomicBool,

@@ -14,7 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -56,7 +56,7 @@ impl fmt::Debug for LimitSender {
 }
 
 /// The calls that have a permit and those that wait for one. A call that gives up is passed over.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Lines {
     /// At most so many calls have a permit at once.
     width: usize,
@@ -86,6 +86,21 @@ impl Lines {
         free
     }
 
+    /// Refuses a request where as many wait as may.
+    fn admit(&mut self, name: &UpstreamName) -> Result<(), Fault> {
+        // Those that have a permit as soon as the other process has answered are none that wait.
+        let most = self.queue + if self.giver.is_some() { self.width } else { 0 };
+        if self.new.len() >= most {
+            self.new.retain(|waiting| !waiting.is_closed());
+        }
+        let (width, before) = (self.width, self.new.len());
+        if before >= most {
+            let reason = format!("is busy: {width} requests are under way and {before} wait; try again soon");
+            return Err(Fault::upstream(name, reason).unprocessed());
+        }
+        Ok(())
+    }
+
     /// Waits for a permit in one of the lines.
     fn wait(&mut self, again: bool) -> oneshot::Receiver<Permit> {
         let (sender, next) = oneshot::channel();
@@ -96,7 +111,7 @@ impl Lines {
         next
     }
 
-    /// Gives a permit to whoever waits here; whether anybody does.
+    /// Gives a permit to the next request that waits here; whether there is one.
     fn give(&mut self, limit: &Arc<ConcurrencyLimit>) -> bool {
         while let Some(next) = self.again.pop_front().or_else(|| self.new.pop_front()) {
             match next.send(Permit(Some(Arc::clone(limit)))) {
@@ -129,92 +144,64 @@ impl Lines {
 impl ConcurrencyLimit {
     /// A limit that lets `width` requests through at once and `queue` more wait.
     pub(crate) fn new(width: usize, queue: usize) -> Arc<Self> {
-        let lines = Lines {
-            width,
-            queue,
-            used: 0,
-            lent: 0,
-            wanted: 0,
-            giver: None,
-            taker: None,
-            again: VecDeque::new(),
-            new: VecDeque::new(),
-        };
-        Arc::new(Self { lines: Mutex::new(lines) })
+        Arc::new(Self { lines: Mutex::new(Lines { width, queue, ..Lines::default() }) })
     }
 
     /// Lets as many through from now on.
     pub(crate) fn resize(self: &Arc<Self>, width: usize, queue: usize) {
-        let mut lines = self.lines();
+        let mut lines = self.lines.lock();
         (lines.width, lines.queue) = (width, queue);
         lines.give_all(self);
     }
 
-    /// Waits for a request's first permit, at most for `patience`.
+    /// Waits for a permit, at most for `patience`; `again` is a request that has had one, and is not refused.
     pub(crate) async fn permit(
         self: &Arc<Self>,
         name: &UpstreamName,
         patience: Duration,
+        again: bool,
     ) -> Result<Permit, Fault> {
         let next = {
-            let mut lines = self.lines();
+            let mut lines = self.lines.lock();
             if lines.take() {
                 return Ok(Permit(Some(Arc::clone(self))));
             }
-            // Those that have a permit as soon as the other process has answered are none that wait.
-            let most = lines.queue + if lines.giver.is_some() { lines.width } else { 0 };
-            if lines.new.len() >= most {
-                lines.new.retain(|waiting| !waiting.is_closed());
+            if !again {
+                lines.admit(name)?;
             }
-            let (width, before) = (lines.width, lines.new.len());
-            if before >= most {
-                let reason =
-                    format!("is busy: {width} requests are under way and {before} wait; try again soon");
-                return Err(Fault::upstream(name, reason).unprocessed());
-            }
-            lines.wait(false)
+            lines.wait(again)
         };
-        self.wait(next, name, patience).await
-    }
-
-    /// Waits for the next permit of a request that has had one, at most for `patience`.
-    pub(crate) async fn permit_again(
-        self: &Arc<Self>,
-        name: &UpstreamName,
-        patience: Duration,
-    ) -> Result<Permit, Fault> {
-        let next = {
-            let mut lines = self.lines();
-            if lines.take() {
-                return Ok(Permit(Some(Arc::clone(self))));
-            }
-            lines.wait(true)
-        };
-        self.wait(next, name, patience).await
+        // The limit outlives those who wait, and it forgets nobody.
+        if let Ok(Ok(permit)) = timeout(patience, next).await {
+            return Ok(permit);
+        }
+        let width = self.lines.lock().width;
+        let reason = format!("was busy with {width} other requests for {} s", patience.as_secs());
+        Err(Fault::upstream(name, reason).unprocessed())
     }
 
     /// Has the process at the end of the way give the permits from now on.
     pub(crate) fn share(&self, giver: LimitSender) {
-        let mut lines = self.lines();
+        let mut lines = self.lines.lock();
         let waiting = lines.again.iter().chain(&lines.new).filter(|waiting| !waiting.is_closed());
         let wanted = waiting.count();
         giver.send(LimitMessage::Held { used: lines.used, wanted });
         lines.giver = Some(giver);
     }
 
-    /// Takes a word of the other process, to which `way` leads.
-    pub(crate) fn told(self: &Arc<Self>, word: LimitMessage, way: LimitSender) {
-        let mut lines = self.lines();
+    /// Takes a word of the other process, which `sender` reaches.
+    pub(crate) fn told(self: &Arc<Self>, word: LimitMessage, sender: LimitSender) {
+        let mut lines = self.lines.lock();
         match word {
             LimitMessage::Held { used, wanted } => {
-                (lines.lent, lines.wanted, lines.taker) = (used, wanted, Some(way));
+                (lines.lent, lines.wanted, lines.taker) = (used, wanted, Some(sender));
             }
             LimitMessage::Wanted => lines.wanted += 1,
             LimitMessage::Released => lines.lent = lines.lent.saturating_sub(1),
             LimitMessage::Granted => {
-                // One that was asked for by whoever has given up since goes back.
+                // One that was asked for by a request that has given up goes back.
                 if lines.giver.is_some() && !lines.give(self) {
-                    way.send(LimitMessage::Released);
+                    sender.send(LimitMessage::Released);
                 }
                 return;
             }
@@ -225,40 +212,19 @@ impl ConcurrencyLimit {
 
     /// There is no other process any more: this one gives the permits, and that one has none.
     pub(crate) fn alone(self: &Arc<Self>) {
-        let mut lines = self.lines();
+        let mut lines = self.lines.lock();
         (lines.giver, lines.taker, lines.lent, lines.wanted) = (None, None, 0, 0);
         lines.give_all(self);
     }
 
-    /// Waits in a line.
-    async fn wait(
-        &self,
-        next: oneshot::Receiver<Permit>,
-        name: &UpstreamName,
-        patience: Duration,
-    ) -> Result<Permit, Fault> {
-        // The limit outlives whoever waits, and it forgets nobody.
-        if let Ok(Ok(permit)) = timeout(patience, next).await {
-            return Ok(permit);
-        }
-        let width = self.lines().width;
-        let reason = format!("was busy with {width} other requests for {} s", patience.as_secs());
-        Err(Fault::upstream(name, reason).unprocessed())
-    }
-
-    /// Gives a permit to whoever is next.
+    /// Gives a permit to the next request.
     fn pass_on(self: &Arc<Self>) {
-        let mut lines = self.lines();
+        let mut lines = self.lines.lock();
         lines.used -= 1;
         match &lines.giver {
             Some(giver) => giver.send(LimitMessage::Released),
             None => lines.give_all(self),
         }
-    }
-
-    /// Who waits.
-    fn lines(&self) -> MutexGuard<'_, Lines> {
-        self.lines.lock()
     }
 }
 
@@ -278,34 +244,34 @@ mod tests {
     async fn one_more_than_may_wait_is_refused_and_the_first_to_wait_is_the_next() {
         let (limit, name) = (ConcurrencyLimit::new(1, 1), UpstreamName::new("time").unwrap());
         let patience = Duration::from_secs(60);
-        let permit = limit.permit(&name, patience).await.unwrap();
-        let next = limit.permit(&name, patience);
+        let permit = limit.permit(&name, patience, false).await.unwrap();
+        let next = limit.permit(&name, patience, false);
         tokio::pin!(next);
         assert!(futures_util::poll!(next.as_mut()).is_pending());
-        let refused = limit.permit(&name, patience).await.unwrap_err();
+        let refused = limit.permit(&name, patience, false).await.unwrap_err();
         assert!(refused.message.contains("`time` is busy: 1 requests are under way and 1 wait"), "{refused}");
         drop(permit);
         drop(next.await.unwrap());
     }
 
     #[tokio::test]
-    async fn whoever_waits_too_long_is_told_so_and_waits_no_more() {
+    async fn request_that_waits_too_long_is_told_so_and_waits_no_more() {
         let (limit, name) = (ConcurrencyLimit::new(1, 1), UpstreamName::new("time").unwrap());
-        let _turn = limit.permit(&name, Duration::ZERO).await.unwrap();
+        let _turn = limit.permit(&name, Duration::ZERO, false).await.unwrap();
         for _ in 0..2 {
-            let late = limit.permit(&name, Duration::from_millis(5)).await.unwrap_err();
+            let late = limit.permit(&name, Duration::from_millis(5), false).await.unwrap_err();
             assert!(late.message.contains("was busy with 1 other requests for 0 s"), "{late}");
         }
     }
 
     #[tokio::test]
-    async fn whoever_has_had_a_turn_is_before_all_others_and_whoever_gives_up_is_passed_over() {
+    async fn request_that_has_had_a_permit_is_before_all_others_and_one_that_gives_up_is_passed_over() {
         let (limit, name) = (ConcurrencyLimit::new(1, 2), UpstreamName::new("time").unwrap());
         let patience = Duration::from_secs(60);
-        let permit = limit.permit(&name, patience).await.unwrap();
-        let mut gives_up = Box::pin(limit.permit(&name, patience));
-        let mut new = Box::pin(limit.permit(&name, patience));
-        let mut again = Box::pin(limit.permit_again(&name, patience));
+        let permit = limit.permit(&name, patience, false).await.unwrap();
+        let mut gives_up = Box::pin(limit.permit(&name, patience, false));
+        let mut new = Box::pin(limit.permit(&name, patience, false));
+        let mut again = Box::pin(limit.permit(&name, patience, true));
         assert!(futures_util::poll!(gives_up.as_mut()).is_pending());
         assert!(futures_util::poll!(new.as_mut()).is_pending());
         // It was admitted before: a full queue is nothing to it.
@@ -316,14 +282,14 @@ mod tests {
         drop(again.await.unwrap());
         let permit = new.await.unwrap();
         // One that has its permit and does not take it gives it to the next one, too.
-        let mut unaware = Box::pin(limit.permit(&name, patience));
-        let mut last = Box::pin(limit.permit(&name, patience));
+        let mut unaware = Box::pin(limit.permit(&name, patience, false));
+        let mut last = Box::pin(limit.permit(&name, patience, false));
         assert!(futures_util::poll!(unaware.as_mut()).is_pending());
         assert!(futures_util::poll!(last.as_mut()).is_pending());
         drop(permit);
         drop(unaware);
         drop(last.await.unwrap());
-        assert_eq!(limit.lines().used, 0);
+        assert_eq!(limit.lines.lock().used, 0);
     }
 
     /// The limits of two processes, and what is on its way between them.
@@ -362,13 +328,7 @@ mod tests {
     fn request(limit: &Arc<ConcurrencyLimit>, again: bool) -> Waiting {
         let (limit, name) = (Arc::clone(limit), UpstreamName::new("time").unwrap());
         let patience = Duration::from_secs(60);
-        Box::pin(async move {
-            if again {
-                limit.permit_again(&name, patience).await
-            } else {
-                limit.permit(&name, patience).await
-            }
-        })
+        Box::pin(async move { limit.permit(&name, patience, again).await })
     }
 
     /// Takes the permits that requests have been given.

@@ -1,10 +1,9 @@
 //! One request to an upstream, from sending to its outcome: an ordered stream of events.
 //!
 //! Whatever belongs to a request arrives through one queue in the order in which the upstream sent it, so progress
-//! can neither overtake nor trail the result. The queue is a channel, or, where whoever waits for the events does the work
+//! can neither overtake nor trail the result. The queue is a channel, or, where the task that waits for the events does the work
 //! that brings them, a plain one. It is bounded in bytes, so that a burst of small messages passes
-//! and a flood of large ones does not: a downstream that does not read loses its own call, with a clear fault, and
-//! nobody else's.
+//! and a flood of large ones does not: a downstream that does not read loses its own call only, with a clear fault.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -213,7 +212,7 @@ impl Events {
 
     /// Hands the last event on.
     pub(crate) fn end(&self, event: Event) {
-        // Whoever is gone needs no answer.
+        // A caller that is gone needs no answer.
         let _ = self.send(event);
     }
 }

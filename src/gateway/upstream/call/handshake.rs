@@ -68,8 +68,7 @@ impl Greeting {
 }
 
 impl Handshake {
-    /// Whether an answer to `server/discover` is that of another server than the one that this is of: it was replaced behind
-    /// its address.
+    /// Whether an answer to `server/discover` is of another server than this one: it was replaced behind its address.
     pub(crate) fn is_of_another(&self, discovered: &RawValue) -> bool {
         let Some(greeting) = Greeting::read(discovered) else { return false };
         let other = greeting.into_handshake(&self.version);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::uri::Authority;
 use http::{HeaderValue, Uri};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// The first wait of an endpoint that failed.
@@ -19,16 +19,16 @@ const LONGEST: Duration = Duration::from_secs(60);
 
 /// The endpoints of one upstream; empty where it is not an HTTP one.
 #[derive(Debug, Default)]
-pub(crate) struct Endpoints {
+pub(crate) struct Balancer {
     /// In the order of the configuration.
-    all: Vec<Endpoint>,
+    all: Vec<Backend>,
     /// Where the search begins next.
     next: AtomicUsize,
 }
 
 /// One endpoint.
 #[derive(Debug)]
-struct Endpoint {
+struct Backend {
     /// Where it is; `None` if the address cannot be used.
     target: Option<Arc<Target>>,
     /// Requests or sessions.
@@ -52,19 +52,19 @@ pub(crate) struct Target {
 
 /// A request or a session at one of them; counts until dropped.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct Chosen {
     /// All of them.
-    endpoints: Arc<Endpoints>,
+    balancer: Arc<Balancer>,
     /// Which one.
     index: usize,
     /// Its address.
     target: Arc<Target>,
 }
 
-impl Endpoints {
-    /// Endpoints at these addresses.
+impl Balancer {
+    /// Balancer at these addresses.
     pub(crate) fn new(urls: &[String]) -> Arc<Self> {
-        let endpoint = |url: &String| Endpoint {
+        let endpoint = |url: &String| Backend {
             target: url.parse().ok().map(Target::new).map(Arc::new),
             load: AtomicUsize::new(0),
             failures: Mutex::default(),
@@ -78,12 +78,12 @@ impl Endpoints {
     }
 
     /// The endpoint for the next request or session; `None` where no address can be used.
-    pub(crate) fn choose(self: &Arc<Self>) -> Option<Place> {
+    pub(crate) fn choose(self: &Arc<Self>) -> Option<Chosen> {
         self.choose_at(Instant::now())
     }
 
     /// The same at a given moment.
-    fn choose_at(self: &Arc<Self>, now: Instant) -> Option<Place> {
+    fn choose_at(self: &Arc<Self>, now: Instant) -> Option<Chosen> {
         let count = self.all.len();
         let from = self.next.fetch_add(1, Ordering::Relaxed);
         let order =
@@ -93,13 +93,13 @@ impl Endpoints {
         let key = |index: &usize| {
             let endpoint = &self.all[*index];
             let load = endpoint.load.load(Ordering::Relaxed);
-            let out = endpoint.failures().1.filter(|until| *until > now || load > 0);
+            let out = endpoint.failures.lock().1.filter(|until| *until > now || load > 0);
             (out, load)
         };
         let index = order.min_by_key(key)?;
         let target = self.all[index].target.clone()?;
         self.all[index].load.fetch_add(1, Ordering::Relaxed);
-        Some(Place { endpoints: Arc::clone(self), index, target })
+        Some(Chosen { balancer: Arc::clone(self), index, target })
     }
 
     /// How many are left out now.
@@ -109,7 +109,7 @@ impl Endpoints {
 
     /// The same at a given moment.
     fn out_at(&self, now: Instant) -> usize {
-        self.all.iter().filter(|endpoint| endpoint.failures().1.is_some_and(|until| until > now)).count()
+        self.all.iter().filter(|endpoint| endpoint.failures.lock().1.is_some_and(|until| until > now)).count()
     }
 }
 
@@ -126,17 +126,12 @@ impl Target {
     }
 }
 
-impl Endpoint {
-    /// Its failures.
-    fn failures(&self) -> MutexGuard<'_, (u32, Option<Instant>)> {
-        self.failures.lock()
-    }
-}
+impl Backend {}
 
-impl Place {
+impl Chosen {
     /// The endpoint.
-    fn endpoint(&self) -> &Endpoint {
-        &self.endpoints.all[self.index]
+    fn backend(&self) -> &Backend {
+        &self.balancer.all[self.index]
     }
 
     /// Its address.
@@ -146,7 +141,7 @@ impl Place {
 
     /// Notes that it has failed: it is left out for a while.
     pub(crate) fn failed(&self) {
-        let mut failures = self.endpoint().failures();
+        let mut failures = self.backend().failures.lock();
         let wait = FIRST.saturating_mul(1 << failures.0.min(8)).min(LONGEST);
         *failures = (failures.0.saturating_add(1), Some(Instant::now() + wait));
     }
@@ -155,7 +150,7 @@ impl Place {
     pub(crate) fn rest(&self, wait: Option<Duration>) {
         match wait {
             Some(wait) => {
-                let mut failures = self.endpoint().failures();
+                let mut failures = self.backend().failures.lock();
                 *failures = (failures.0.saturating_add(1), Some(Instant::now() + wait.clamp(FIRST, LONGEST)));
             }
             None => self.failed(),
@@ -164,16 +159,16 @@ impl Place {
 
     /// Notes that it has answered.
     pub(crate) fn worked(&self) {
-        let mut failures = self.endpoint().failures();
+        let mut failures = self.backend().failures.lock();
         if failures.0 > 0 {
             *failures = (0, None);
         }
     }
 }
 
-impl Drop for Place {
+impl Drop for Chosen {
     fn drop(&mut self) {
-        self.endpoint().load.fetch_sub(1, Ordering::Relaxed);
+        self.backend().load.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -182,55 +177,55 @@ mod tests {
     use super::*;
 
     /// Three endpoints.
-    fn three() -> Arc<Endpoints> {
-        Endpoints::new(&["http://a/".to_owned(), "http://b/".to_owned(), "http://c/".to_owned()])
+    fn three() -> Arc<Balancer> {
+        Balancer::new(&["http://a/".to_owned(), "http://b/".to_owned(), "http://c/".to_owned()])
     }
 
     #[test]
     fn the_least_loaded_is_chosen_and_equals_have_their_turns() {
-        let endpoints = three();
-        let mut places: Vec<_> = (0..6).map(|_| endpoints.choose().unwrap()).collect();
-        let loads = |endpoints: &Endpoints| {
-            endpoints.all.iter().map(|endpoint| endpoint.load.load(Ordering::Relaxed)).collect::<Vec<_>>()
+        let balancer = three();
+        let mut chosen: Vec<_> = (0..6).map(|_| balancer.choose().unwrap()).collect();
+        let loads = |balancer: &Balancer| {
+            balancer.all.iter().map(|endpoint| endpoint.load.load(Ordering::Relaxed)).collect::<Vec<_>>()
         };
-        assert_eq!(loads(&endpoints), [2, 2, 2]);
-        let freed = places.iter().position(|place| place.index == 1).unwrap();
-        places.remove(freed);
-        assert_eq!(endpoints.choose().unwrap().index, 1);
+        assert_eq!(loads(&balancer), [2, 2, 2]);
+        let freed = chosen.iter().position(|one| one.index == 1).unwrap();
+        chosen.remove(freed);
+        assert_eq!(balancer.choose().unwrap().index, 1);
     }
 
     #[test]
     fn one_that_is_tried_again_gets_one_request_until_that_has_worked() {
-        let endpoints = three();
-        let first = endpoints.choose().unwrap();
+        let balancer = three();
+        let first = balancer.choose().unwrap();
         first.failed();
         let (index, later) = (first.index, Instant::now() + LONGEST);
         drop(first);
-        let choose = || endpoints.choose_at(later).unwrap();
-        let places: Vec<_> = (0..9).map(|_| choose()).collect();
-        assert_eq!(places.iter().filter(|place| place.index == index).count(), 1);
-        places.iter().find(|place| place.index == index).unwrap().worked();
+        let choose = || balancer.choose_at(later).unwrap();
+        let chosen: Vec<_> = (0..9).map(|_| choose()).collect();
+        assert_eq!(chosen.iter().filter(|one| one.index == index).count(), 1);
+        chosen.iter().find(|one| one.index == index).unwrap().worked();
         assert_eq!((choose().index, choose().index), (index, index));
     }
 
     #[test]
     fn one_that_failed_is_left_out_for_a_growing_while_unless_all_have() {
-        let endpoints = three();
+        let balancer = three();
         let fail = |index: usize| {
-            endpoints.all[index].load.fetch_add(1, Ordering::Relaxed);
-            let target = endpoints.all[index].target.clone().unwrap();
-            Place { endpoints: Arc::clone(&endpoints), index, target }.failed();
+            balancer.all[index].load.fetch_add(1, Ordering::Relaxed);
+            let target = balancer.all[index].target.clone().unwrap();
+            Chosen { balancer: Arc::clone(&balancer), index, target }.failed();
         };
-        let until = |index: usize| endpoints.all[index].failures().1.unwrap();
+        let until = |index: usize| balancer.all[index].failures.lock().1.unwrap();
         fail(0);
         let (before, after) = (until(0) - FIRST, until(0));
-        assert!((0..6).all(|_| endpoints.choose_at(before).unwrap().index != 0));
-        assert_eq!((endpoints.out_at(before), endpoints.out_at(after)), (1, 0));
+        assert!((0..6).all(|_| balancer.choose_at(before).unwrap().index != 0));
+        assert_eq!((balancer.out_at(before), balancer.out_at(after)), (1, 0));
         fail(0);
         fail(1);
         fail(2);
         // The first one has failed twice and is left out for longer.
-        assert_ne!(endpoints.choose_at(before).unwrap().index, 0);
-        assert_eq!(endpoints.out_at(until(2)), 1);
+        assert_ne!(balancer.choose_at(before).unwrap().index, 0);
+        assert_eq!(balancer.out_at(until(2)), 1);
     }
 }

@@ -1,19 +1,18 @@
 //! The connection to a Streamable HTTP upstream, in either era.
 //!
-//! Each request is a POST of its own, whose answer, be it one JSON body or an event stream, is read in order by whoever waits
-//! for it. In the legacy era the connection holds the server's session and one GET stream for messages that belong
+//! Each request is a POST of its own, whose answer, one JSON body or an event stream, is read in order by the task
+//! that waits for it. In the legacy era the connection holds the server's session and one GET stream for messages that belong
 //! to no request. A broken event stream is resumed with `Last-Event-ID` where the server gave its events identifiers.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 
 use super::get_stream;
-use super::requester::{Endpoint, Requester};
+use super::requester::{Destination, Requester};
 use super::response::{Sent, read_answer};
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{Era, Id, Message, Notification, Raw, Request, method, raw, set_member};
@@ -44,12 +43,12 @@ struct CancelHttp {
 impl Http {
     /// A connection that has not spoken.
     pub(crate) fn new(
-        endpoint: &Endpoint<'_>,
+        destination: &Destination<'_>,
         era: Era,
         inbox: Inbox,
         role: Role,
     ) -> Result<Arc<Self>, Fault> {
-        let requester = Requester::new(endpoint, era, inbox, role)?;
+        let requester = Requester::new(destination, era, inbox, role)?;
         Ok(Arc::new(Self { requester, listener: OnceLock::new() }))
     }
 
@@ -58,35 +57,15 @@ impl Http {
         call(&self.requester, request, deadline, late)
     }
 
-    /// Sends a message that is not a request.
-    pub(crate) async fn post(&self, message: &Message) -> Result<(), Fault> {
-        self.requester.post(message).await
-    }
-
-    /// Notes the agreed revision for the header of later requests.
-    pub(crate) fn agreed(&self, version: &str) {
-        self.requester.agreed(version);
+    /// Makes and sends its requests.
+    pub(crate) fn requester(&self) -> &Requester {
+        &self.requester
     }
 
     /// Opens the GET stream of a legacy session, and again whenever it breaks.
     pub(crate) fn listen(&self) {
         let task = tokio::spawn(get_stream::listen(Arc::downgrade(&self.requester), call));
         let _ = self.listener.set(task.abort_handle());
-    }
-
-    /// Whether the server has given it a session.
-    pub(crate) fn has_session(&self) -> bool {
-        self.requester.has_session()
-    }
-
-    /// Whether it is lost.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.requester.is_closed()
-    }
-
-    /// Becomes true when the session is lost or the endpoint cannot be reached.
-    pub(crate) fn closed(&self) -> watch::Receiver<bool> {
-        self.requester.closed()
     }
 
     /// Ends the session, as far as the server can be reached.

@@ -1,6 +1,6 @@
 //! Kept HTTP connections that nobody but their user drives.
 //!
-//! A connection is worked on by whoever waits for its answer, in the same task: no message passes between tasks for a
+//! The task that waits for an answer works on the connection itself: no message passes between tasks for a
 //! call, and a call that is given up closes its connection by being dropped. While nobody uses it, a connection is not looked
 //! at; whether the server has closed it meanwhile is found out when it is taken again.
 
@@ -20,7 +20,7 @@ use hyper::client::conn::http1::{Connection, SendRequest, handshake};
 use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout};
@@ -163,7 +163,7 @@ impl IdleConnections {
     /// A connection to a place that is still open.
     async fn take(&self, place: &str) -> Option<IdleConnection> {
         loop {
-            let mut kept = self.places().get_mut(place)?.pop()?;
+            let mut kept = self.0.lock().get_mut(place)?.pop()?;
             if poll_fn(|cx| Poll::Ready(kept.is_ready(cx))).await {
                 return Some(kept);
             }
@@ -173,7 +173,7 @@ impl IdleConnections {
     /// Keeps a connection for the next request.
     fn put(self: &Arc<Self>, place: &str, mut kept: IdleConnection) {
         kept.since = Instant::now();
-        let mut places = self.places();
+        let mut places = self.0.lock();
         let first = places.is_empty();
         if !places.contains_key(place) {
             places.insert(place.to_owned(), Vec::new());
@@ -191,7 +191,7 @@ impl IdleConnections {
     async fn sweep(self: Arc<Self>) {
         loop {
             tokio::time::sleep(SWEEP).await;
-            let mut places = self.places();
+            let mut places = self.0.lock();
             places.retain(|_, kept| {
                 kept.retain(|kept| kept.since.elapsed() < KEPT);
                 !kept.is_empty()
@@ -200,11 +200,6 @@ impl IdleConnections {
                 return;
             }
         }
-    }
-
-    /// The connections by place.
-    fn places(&self) -> MutexGuard<'_, HashMap<String, Vec<IdleConnection>>> {
-        self.0.lock()
     }
 }
 
@@ -259,7 +254,7 @@ impl Body for ResponseBody {
 }
 
 impl Drop for ResponseBody {
-    /// Whoever does not read on closes the connection, unless there was nothing more to read.
+    /// Closes the connection, unless there was nothing more to read.
     fn drop(&mut self) {
         if self.incoming.is_end_stream() {
             self.give_back(&mut Context::from_waker(Waker::noop()));

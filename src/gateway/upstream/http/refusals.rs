@@ -47,8 +47,7 @@ pub(crate) fn broken(name: &UpstreamName, error: &(dyn StdError + Send + Sync + 
     Fault::upstream(name, "broke off its answer")
 }
 
-/// The fault of an HTTP error without a JSON-RPC one, and what can be done about it. Where a redirect leads `to` is for
-/// operators only.
+/// The fault of an HTTP error without a JSON-RPC one, and what can be done. The target of a redirect is for operators only.
 pub(crate) fn refused(
     name: &UpstreamName,
     status: StatusCode,

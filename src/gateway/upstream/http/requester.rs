@@ -1,7 +1,6 @@
 //! Requests to one Streamable HTTP upstream: where each goes, the headers that it has, and the session that it belongs to.
 //!
-//! In the modern era a request goes to any endpoint, one after the other until one can be reached; in the legacy era to
-//! that of the session.
+//! In the modern era a request goes to any endpoint that can be reached; in the legacy era to that of the session.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use fieldwork::Fieldwork;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request as HttpRequest, Response as HttpResponse, StatusCode,
     header,
@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
-use super::balancer::{Endpoints, Place, Target};
+use super::balancer::{Balancer, Chosen, Target};
 use super::pool::{Pool, ResponseBody};
 use super::refusals::{Later, refused, unreachable, unusable};
 use super::sse::{content_type, is_stream};
@@ -36,8 +36,8 @@ const GOODBYE: Duration = Duration::from_secs(2);
 static GOODBYES: Semaphore = Semaphore::const_new(128);
 /// Requests to one server that are called off at once; a server that hangs must not cost a descriptor for each.
 const FAREWELLS: usize = 8;
-/// Complaints about what a server says that are logged in a second; the rest is counted.
-const COMPLAINTS: u32 = 20;
+/// Warnings about what a server says that are logged in a second; the rest is counted.
+const WARNINGS: u32 = 20;
 /// As many headers a request has at most, beside those of the configuration and those that mirror parameters.
 const HEADERS: usize = 10;
 /// The header that resumes an event stream.
@@ -46,21 +46,25 @@ const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
 pub(crate) const SILENCE: Duration = Duration::from_secs(600);
 
 /// Makes and sends the requests of one connection (in the legacy era: one session).
-#[derive(Debug)]
+#[derive(Debug, Fieldwork)]
+#[fieldwork(opt_in, get, vis = "pub(crate)")]
 pub(crate) struct Requester {
     /// Whose connection it is.
+    #[field(get)]
     name: UpstreamName,
     /// The pool.
     pool: Pool,
     /// The endpoints, of which each request of the modern era goes to any.
-    endpoints: Arc<Endpoints>,
+    balancer: Arc<Balancer>,
     /// Where a session of the legacy era is.
-    home: Option<Place>,
+    home: Option<Chosen>,
     /// Configured headers.
     headers: HeaderMap,
     /// The era in which requests are sent.
+    #[field(get(copy))]
     era: Era,
     /// The largest message, in bytes.
+    #[field(get)]
     limit: usize,
     /// The server's session, if it gave one.
     session: OnceLock<HeaderValue>,
@@ -69,26 +73,27 @@ pub(crate) struct Requester {
     /// The last identifier given out.
     last: AtomicU64,
     /// Whom messages without a request go to.
+    #[field(get)]
     inbox: Inbox,
     /// Who uses the connection.
     role: Role,
     /// True once the session is lost or the endpoint cannot be reached.
     closed: watch::Sender<bool>,
     /// How much of what is wrong with its messages may still be logged.
-    complaints: Mutex<LogRateLimit>,
+    log_limit: Mutex<LogRateLimit>,
     /// Permits for calling requests off.
     farewells: Semaphore,
 }
 
 /// Where and how to connect.
 #[derive(Debug)]
-pub(crate) struct Endpoint<'a> {
+pub(crate) struct Destination<'a> {
     /// Whose it is.
     pub(crate) name: &'a UpstreamName,
     /// The pool.
     pub(crate) pool: &'a Pool,
     /// The endpoints.
-    pub(crate) endpoints: &'a Arc<Endpoints>,
+    pub(crate) balancer: &'a Arc<Balancer>,
     /// Configured headers, checked by the configuration.
     pub(crate) headers: &'a BTreeMap<String, Secret>,
     /// The largest message, in bytes.
@@ -110,55 +115,36 @@ pub(crate) enum Got {
 impl Requester {
     /// A connection that has not spoken.
     pub(crate) fn new(
-        endpoint: &Endpoint<'_>,
+        destination: &Destination<'_>,
         era: Era,
         inbox: Inbox,
         role: Role,
     ) -> Result<Arc<Self>, Fault> {
-        let invalid = || Fault::upstream(endpoint.name, "is configured with an address that cannot be used");
-        let place = endpoint.endpoints.choose().ok_or_else(invalid)?;
-        let headers = endpoint.headers.iter().filter_map(|(name, value)| {
+        let invalid =
+            || Fault::upstream(destination.name, "is configured with an address that cannot be used");
+        let place = destination.balancer.choose().ok_or_else(invalid)?;
+        let headers = destination.headers.iter().filter_map(|(name, value)| {
             let mut value = HeaderValue::from_str(value.reveal()).ok()?;
             value.set_sensitive(true);
             Some((HeaderName::try_from(name).ok()?, value))
         });
         Ok(Arc::new(Self {
-            name: endpoint.name.clone(),
-            pool: endpoint.pool.clone(),
-            endpoints: Arc::clone(endpoint.endpoints),
+            name: destination.name.clone(),
+            pool: destination.pool.clone(),
+            balancer: Arc::clone(destination.balancer),
             home: Some(place).filter(|_| era == Era::Legacy),
             headers: headers.collect(),
             era,
-            limit: endpoint.limit,
+            limit: destination.limit,
             session: OnceLock::new(),
             version: OnceLock::new(),
             last: AtomicU64::new(0),
             inbox,
             role,
             closed: watch::Sender::new(false),
-            complaints: Mutex::new(LogRateLimit::new(COMPLAINTS)),
+            log_limit: Mutex::new(LogRateLimit::new(WARNINGS)),
             farewells: Semaphore::new(FAREWELLS),
         }))
-    }
-
-    /// Whose connection it is.
-    pub(crate) const fn name(&self) -> &UpstreamName {
-        &self.name
-    }
-
-    /// The era in which requests are sent.
-    pub(crate) const fn era(&self) -> Era {
-        self.era
-    }
-
-    /// The largest message, in bytes.
-    pub(crate) const fn limit(&self) -> usize {
-        self.limit
-    }
-
-    /// Whom messages without a request go to.
-    pub(crate) const fn inbox(&self) -> &Inbox {
-        &self.inbox
     }
 
     /// The identifier of the next request.
@@ -235,7 +221,7 @@ impl Requester {
     /// Where a message goes: to the session's endpoint, or to any where there is no session.
     fn target(&self) -> Result<Arc<Target>, Fault> {
         let home = self.home.as_ref().map(|place| Arc::clone(place.target()));
-        let any = || self.endpoints.choose().map(|place| Arc::clone(place.target()));
+        let any = || self.balancer.choose().map(|place| Arc::clone(place.target()));
         home.or_else(any).ok_or_else(|| unusable(&self.name))
     }
 
@@ -271,11 +257,11 @@ impl Requester {
         request: &Request,
         body: &Bytes,
         mirrors: &[(HeaderName, HeaderValue)],
-    ) -> Result<(HttpResponse<ResponseBody>, Option<Place>), Fault> {
-        let mut left = if self.home.is_some() { 1 } else { self.endpoints.len() };
+    ) -> Result<(HttpResponse<ResponseBody>, Option<Chosen>), Fault> {
+        let mut left = if self.home.is_some() { 1 } else { self.balancer.len() };
         loop {
             left -= 1;
-            let chosen = if self.home.is_some() { None } else { self.endpoints.choose() };
+            let chosen = if self.home.is_some() { None } else { self.balancer.choose() };
             let Some(place) = self.home.as_ref().or(chosen.as_ref()) else {
                 return Err(unusable(&self.name));
             };
@@ -302,7 +288,7 @@ impl Requester {
                         continue;
                     }
                     // Others may still be reached, but never a session's.
-                    if self.home.is_some() || self.endpoints.out() == self.endpoints.len() {
+                    if self.home.is_some() || self.balancer.out() == self.balancer.len() {
                         self.closed.send_replace(true);
                     }
                     return Err(fault.unprocessed());
@@ -368,26 +354,26 @@ impl Requester {
 
     /// Logs what is wrong with a message.
     pub(crate) fn complain(&self, error: &ParseError) {
-        let mut complaints = self.complaints.lock();
-        if complaints.admits(&self.name) {
+        let mut log_limit = self.log_limit.lock();
+        if log_limit.admits(&self.name) {
             tracing::warn!(upstream = %self.name, %error, "a message that is not MCP is ignored");
         }
     }
 
     /// Notes what an answer says of its endpoint, and whether the request goes to another one, of which so many are left:
     /// a server that says when to come back has not processed it (RFC 9110 §10.2.3, RFC 6585 §4).
-    fn passes_on(&self, response: &HttpResponse<ResponseBody>, place: &Place, left: usize) -> bool {
+    fn passes_on(&self, response: &HttpResponse<ResponseBody>, place: &Chosen, left: usize) -> bool {
         let (status, later) = (response.status(), Later::of(response));
         let busy = status == StatusCode::TOO_MANY_REQUESTS
             || status == StatusCode::SERVICE_UNAVAILABLE && later.is_some();
-        if busy && self.endpoints.len() > 1 {
+        if busy && self.balancer.len() > 1 {
             place.rest(later.and_then(Later::wait));
         } else if is_out(status) {
             place.failed();
         } else {
             place.worked();
         }
-        busy && left > 0 && self.endpoints.out() < self.endpoints.len()
+        busy && left > 0 && self.balancer.out() < self.balancer.len()
     }
 }
 

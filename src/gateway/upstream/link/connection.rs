@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fieldwork::Fieldwork;
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
 use tokio_util::task::TaskTracker;
@@ -24,35 +25,44 @@ use crate::gateway::upstream::lists::cache::ListCache;
 use crate::gateway::upstream::lists::kind::Kind;
 use crate::gateway::upstream::log_limit::LogRateLimit;
 
-/// Complaints about answers that are logged in a second; the rest is counted.
-const COMPLAINTS: u32 = 5;
+/// Warnings about answers that are logged in a second; the rest is counted.
+const WARNINGS: u32 = 5;
 
 /// A connection that has shaken hands.
+#[derive(Fieldwork)]
+#[fieldwork(get, vis = "pub(crate)")]
 pub(crate) struct Link {
     /// The upstream's name.
     name: UpstreamName,
     /// The era that was agreed.
+    #[field(get(copy))]
     era: Era,
     /// What the server said.
     handshake: Handshake,
     /// What it is made of.
     wire: Wire,
     /// What is remembered of its lists.
+    #[field(get(deref = false))]
     cache: Arc<ListCache>,
     /// Where what belongs to no request goes.
     inbox: Inbox,
     /// Tracks requests in flight.
+    #[field = false]
     calls: TaskTracker,
     /// What of it is shown.
     shows: Arc<Filters>,
     /// Unused for so long it may be ended.
+    #[field(get(copy))]
     idle_limit: Option<Duration>,
     /// How it is used and how it does.
+    #[field(get(deref = false))]
     activity: Arc<Activity>,
     /// The least severe log message that a legacy server was asked for.
+    #[field = false]
     log: tokio::sync::Mutex<Option<Severity>>,
     /// How much of what is wrong with its answers may still be logged.
-    complaints: Mutex<LogRateLimit>,
+    #[field = false]
+    log_limit: Mutex<LogRateLimit>,
 }
 
 impl Link {
@@ -70,7 +80,7 @@ impl Link {
             idle_limit: settings.idle_timeout,
             activity: Arc::default(),
             log: tokio::sync::Mutex::default(),
-            complaints: Mutex::new(LogRateLimit::new(COMPLAINTS)),
+            log_limit: Mutex::new(LogRateLimit::new(WARNINGS)),
         }
     }
 
@@ -82,51 +92,6 @@ impl Link {
     /// The same, after the server has said this in this era.
     pub(crate) fn greeted(self, era: Era, handshake: Handshake) -> Self {
         Self { era, handshake, ..self }
-    }
-
-    /// The upstream's name.
-    pub(crate) const fn name(&self) -> &UpstreamName {
-        &self.name
-    }
-
-    /// The era that was agreed.
-    pub(crate) const fn era(&self) -> Era {
-        self.era
-    }
-
-    /// What the server said.
-    pub(crate) const fn handshake(&self) -> &Handshake {
-        &self.handshake
-    }
-
-    /// What it is made of.
-    pub(crate) const fn wire(&self) -> &Wire {
-        &self.wire
-    }
-
-    /// What is remembered of its lists.
-    pub(crate) const fn cache(&self) -> &Arc<ListCache> {
-        &self.cache
-    }
-
-    /// Where what belongs to no request goes.
-    pub(crate) const fn inbox(&self) -> &Inbox {
-        &self.inbox
-    }
-
-    /// What of it is shown.
-    pub(crate) fn shows(&self) -> &Filters {
-        &self.shows
-    }
-
-    /// Unused for so long it may be ended.
-    pub(crate) const fn idle_limit(&self) -> Option<Duration> {
-        self.idle_limit
-    }
-
-    /// How it is used and how it does.
-    pub(crate) const fn activity(&self) -> &Arc<Activity> {
-        &self.activity
     }
 
     /// Whether a request is in flight.
@@ -197,7 +162,7 @@ impl Link {
 
     /// Whether it is one over HTTP without a session: whichever server answers behind the address.
     pub(crate) fn is_without_session(&self) -> bool {
-        matches!(&self.wire, Wire::Http(http) if !http.has_session())
+        matches!(&self.wire, Wire::Http(http) if !http.requester().has_session())
     }
 
     /// Sends a request that nobody need wait for when the connection is to end.
@@ -205,8 +170,7 @@ impl Link {
         self.wire.call(&self.name, call).await
     }
 
-    /// Asks a legacy server for log messages of this severity and above. It is never asked for fewer than before: others
-    /// may want them.
+    /// Asks a legacy server for log messages of this severity and above, never for fewer than before: others may want them.
     pub(crate) async fn want_log(&self, least: Severity) {
         if self.era == Era::Modern || member(&self.handshake.capabilities, "logging").is_none() {
             return;
@@ -227,11 +191,11 @@ impl Link {
         &self,
         method: &str,
         answer: &RawValue,
-        place: &'static names::Place,
+        place: &'static names::KnownMembers,
     ) -> Result<(), Fault> {
         names::check(answer, place, Strictness::Pairs).map_err(|reason| {
-            let mut complaints = self.complaints.lock();
-            if complaints.admits(&self.name) {
+            let mut log_limit = self.log_limit.lock();
+            if log_limit.admits(&self.name) {
                 tracing::warn!(upstream = %self.name, method, %reason, "an answer that can be read in two ways is refused");
             }
             Fault::upstream(&self.name, format_args!("sent an answer that can be read in two ways: {reason}"))
@@ -258,7 +222,7 @@ impl Link {
     /// what is known of its lists remains.
     pub(crate) fn retire_unused(&self) -> bool {
         self.activity.retire();
-        // Whoever has begun a call before has taken a token; whoever begins one after sees that it is retired.
+        // A call that has begun before has taken a token; one that begins after sees that it is retired.
         let unused = self.calls.is_empty();
         if !unused {
             self.activity.unretire();

@@ -1,5 +1,4 @@
-//! Listening to what a server changes: it tells only those who ask. Lists are listened to here; resources are subscribed
-//! to at a legacy server.
+//! Listening to what a server changes. Lists are listened to here; resources are subscribed to at a legacy server.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -89,7 +89,7 @@ async fn learn(link: &Link, kind: Kind, meta: &ClientMeta) -> Result<Arc<Listing
     let fetched = fetch(link, kind, meta).await;
     let fetched = fetched.map(|listing| Arc::new(listing.asked_at(asked)));
     if link.cache().remember(kind, changes, fetched.as_ref().ok()) {
-        tracing::info!(upstream = %link.name(), method = kind.method(), "the list has changed without a word");
+        tracing::info!(upstream = %link.name(), method = kind.method(), "the list has changed without a notification");
         link.tell_found(kind);
     }
     fetched

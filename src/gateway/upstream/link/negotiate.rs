@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fieldwork::Fieldwork;
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -23,11 +24,11 @@ use crate::gateway::relay::{
 use crate::gateway::upstream::builtin::Builtin;
 use crate::gateway::upstream::call::handshake::{Greeting, Handshake};
 use crate::gateway::upstream::call::request::{Call, Role};
-use crate::gateway::upstream::http::balancer::Endpoints;
+use crate::gateway::upstream::http::balancer::Balancer;
 use crate::gateway::upstream::http::client::Authorities;
 use crate::gateway::upstream::http::connection::Http;
 use crate::gateway::upstream::http::pool::Pool;
-use crate::gateway::upstream::http::requester::Endpoint;
+use crate::gateway::upstream::http::requester::Destination;
 use crate::gateway::upstream::inbox::{Inbox, Outlet};
 use crate::gateway::upstream::stdio::child::{self, SpawnSpec};
 use crate::gateway::upstream::stdio::connection::Stdio;
@@ -47,22 +48,27 @@ pub(crate) struct ClientIdentity {
 }
 
 /// Opens connections to one upstream.
-#[derive(Debug)]
+#[derive(Debug, Fieldwork)]
+#[fieldwork(opt_in, get, vis = "pub(crate)")]
 pub(crate) struct Connector {
     /// What the configuration says.
+    #[field(get)]
     settings: Settings,
     /// For HTTP upstreams.
     pool: Pool,
     /// Whom TLS trusts, if not the system's authorities.
     trusted: Option<Authorities>,
     /// The largest message, in bytes.
+    #[field(get)]
     limit: usize,
     /// Who ends and reaps children.
+    #[field(get)]
     reaper: Reaper,
     /// The built-in upstream, where it is this one.
     builtin: Option<Arc<Builtin>>,
     /// The endpoints of an HTTP upstream.
-    endpoints: Arc<Endpoints>,
+    #[field(get(deref = false))]
+    balancer: Arc<Balancer>,
 }
 
 /// `initialize`'s parameters; the client's own members pass as it wrote them.
@@ -111,14 +117,14 @@ impl Connector {
         reaper: &Reaper,
         builtin: Option<Arc<Builtin>>,
     ) -> Result<Self, Error> {
-        let endpoints = match &settings.transport {
-            Transport::Http { urls, .. } => Endpoints::new(urls),
+        let balancer = match &settings.transport {
+            Transport::Http { urls, .. } => Balancer::new(urls),
             Transport::Stdio { .. } => Arc::default(),
         };
         let trusted = authorities(settings).map(Authorities::read).transpose()?;
         let pool = trusted.as_ref().map(Authorities::pool).transpose()?.unwrap_or_else(|| pool.clone());
         let (settings, reaper) = (settings.clone(), reaper.clone());
-        Ok(Self { settings, pool, trusted, limit, reaper, builtin, endpoints })
+        Ok(Self { settings, pool, trusted, limit, reaper, builtin, balancer })
     }
 
     /// Whether connections with these settings would be the same: also the certificates that are trusted, which may have
@@ -128,29 +134,9 @@ impl Connector {
         self.settings == *settings && authorities(settings).is_none_or(same)
     }
 
-    /// What the configuration says.
-    pub(crate) const fn settings(&self) -> &Settings {
-        &self.settings
-    }
-
-    /// The largest message, in bytes.
-    pub(crate) const fn limit(&self) -> usize {
-        self.limit
-    }
-
-    /// Who ends and reaps children.
-    pub(crate) const fn reaper(&self) -> &Reaper {
-        &self.reaper
-    }
-
     /// Whether it leads to the built-in upstream.
     pub(crate) const fn is_builtin(&self) -> bool {
         self.builtin.is_some()
-    }
-
-    /// The endpoints of an HTTP upstream.
-    pub(crate) const fn endpoints(&self) -> &Arc<Endpoints> {
-        &self.endpoints
     }
 
     /// The upstream's name.
@@ -210,7 +196,7 @@ impl Connector {
 
     /// Starts and shakes hands in the legacy era, at one endpoint after the other until one can be reached.
     async fn begin_legacy(&self, client: &ClientIdentity, role: Role, outlet: Outlet) -> Result<Link, Fault> {
-        let mut left = self.endpoints.len().max(1);
+        let mut left = self.balancer.len().max(1);
         loop {
             left -= 1;
             let inbox = self.inbox(outlet.clone());
@@ -261,9 +247,9 @@ impl Connector {
                 Ok(Wire::Stdio { connection, process: Mutex::new(Some(process)) })
             }
             Transport::Http { headers, .. } => {
-                let (pool, endpoints) = (&self.pool, &self.endpoints);
-                let endpoint = Endpoint { name, pool, endpoints, headers, limit: self.limit };
-                Ok(Wire::Http(Http::new(&endpoint, era, inbox, role)?))
+                let (pool, balancer) = (&self.pool, &self.balancer);
+                let destination = Destination { name, pool, balancer, headers, limit: self.limit };
+                Ok(Wire::Http(Http::new(&destination, era, inbox, role)?))
             }
         }
     }
@@ -325,7 +311,7 @@ impl Connector {
         })?;
         let version = greeting.version().unwrap_or(&client.version).to_owned();
         if let Wire::Http(http) = link.wire() {
-            http.agreed(&version);
+            http.requester().agreed(&version);
         }
         let link = link.greeted(Era::Legacy, greeting.into_handshake(&version));
         let initialized = Notification { method: method::INITIALIZED.to_owned(), params: None };

@@ -7,14 +7,13 @@
 //!   behind one address a server can be replaced without a trace. A child cannot. Where no stream would tell, lists that
 //!   were not read over it are read too: clients may have them by connections of their own.
 //!
-//! When the connection of one client ends by itself, its client is told that all lists may differ: the next request opens
-//! another.
+//! When the connection of one client ends by itself, its client is told that all lists may differ.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::connection::Link;
@@ -38,8 +37,8 @@ enum Due {
 }
 
 /// Begins to read lists again; the task ends with the connection.
-pub(crate) fn reconcile(link: &Arc<Link>) -> AbortHandle {
-    tokio::spawn(run(Arc::downgrade(link))).abort_handle()
+pub(crate) fn reconcile(link: &Arc<Link>) -> JoinHandle<()> {
+    tokio::spawn(run(Arc::downgrade(link)))
 }
 
 /// Whether lists are read again because of their age.

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use serde_json::json;
 use serde_json::value::RawValue;
 
@@ -30,7 +30,7 @@ const GUESSABLE: usize = 16;
 pub(crate) enum Standing {
     /// The client's that asks.
     Own,
-    /// Nobody has begun it here, as far as is known, and its name cannot be guessed: whoever has it was given it.
+    /// Nobody has begun it here, as far as is known, and its name cannot be guessed: a caller that knows it was given it.
     Claimed,
     /// Somebody else's, or nobody's.
     Foreign,
@@ -57,7 +57,7 @@ struct Owned {
 impl Tasks {
     /// Whose a task is, to this client.
     pub(crate) fn standing(&self, id: &str, caller: &Caller) -> Standing {
-        match self.owned().owners.get(id) {
+        match self.0.lock().owners.get(id) {
             Some(owner) if owner == caller => Standing::Own,
             None if id.len() >= GUESSABLE => Standing::Claimed,
             _ => Standing::Foreign,
@@ -66,7 +66,7 @@ impl Tasks {
 
     /// Notes whose a task is. One that has an owner keeps it.
     pub(crate) fn own(&self, id: &str, caller: &Caller) {
-        let mut owned = self.owned();
+        let mut owned = self.0.lock();
         let Owned { owners, order } = &mut *owned;
         if owners.contains_key(id) {
             return;
@@ -82,13 +82,8 @@ impl Tasks {
 
     /// Each task with its owner, the oldest first.
     pub(crate) fn all(&self) -> Vec<(String, Caller)> {
-        let owned = self.owned();
+        let owned = self.0.lock();
         owned.order.iter().filter_map(|id| Some((id.clone(), owned.owners.get(id)?.clone()))).collect()
-    }
-
-    /// The tasks.
-    fn owned(&self) -> MutexGuard<'_, Owned> {
-        self.0.lock()
     }
 }
 
@@ -177,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn task_is_of_whoever_has_begun_it_and_of_nobody_else() {
+    fn task_is_of_the_client_that_has_begun_it_and_of_nobody_else() {
         let (tasks, long) = (Tasks::default(), "f2b1c9e0a7d84c53");
         tasks.own("7", &client("a"));
         tasks.own("7", &client("b"));

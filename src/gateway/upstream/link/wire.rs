@@ -59,7 +59,7 @@ impl Wire {
         let written = async {
             match self {
                 Self::Stdio { connection, .. } => connection.write(message).await,
-                Self::Http(http) => http.post(message).await,
+                Self::Http(http) => http.requester().post(message).await,
                 Self::Builtin(_) => Ok(()),
             }
         };
@@ -71,7 +71,7 @@ impl Wire {
     pub(crate) fn is_closed(&self) -> bool {
         match self {
             Self::Stdio { connection, .. } => connection.is_closed(),
-            Self::Http(http) => http.is_closed(),
+            Self::Http(http) => http.requester().is_closed(),
             Self::Builtin(_) => false,
         }
     }
@@ -82,7 +82,7 @@ impl Wire {
         static OPEN: OnceLock<watch::Sender<bool>> = OnceLock::new();
         match self {
             Self::Stdio { connection, .. } => connection.closed(),
-            Self::Http(http) => http.closed(),
+            Self::Http(http) => http.requester().closed(),
             Self::Builtin(_) => OPEN.get_or_init(|| watch::Sender::new(false)).subscribe(),
         }
     }
@@ -93,7 +93,7 @@ impl Wire {
             Self::Stdio { connection, process } => {
                 connection.close();
                 // Nobody takes the process away from a child that is on its way before another one watches over it.
-                connection.settled().await;
+                connection.flow().settled(&**connection).await;
                 let process = process.lock().take();
                 match process {
                     Some(process) => process.end().await,
@@ -111,7 +111,7 @@ impl Wire {
     /// Waits until there is something to send over; `false` if there will be nothing.
     pub(crate) async fn begins(&self) -> bool {
         match self {
-            Self::Stdio { connection, .. } => connection.begins().await,
+            Self::Stdio { connection, .. } => connection.flow().begins(&**connection).await,
             Self::Http(_) | Self::Builtin(_) => false,
         }
     }

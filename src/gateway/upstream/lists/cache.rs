@@ -63,7 +63,7 @@ struct Remembered {
     last: Option<Arc<Listing>>,
     /// Whether clients were told since then that it has changed.
     told: bool,
-    /// When reading it was last tried by whoever reads again.
+    /// When it was last tried to read it again.
     tried: Option<Instant>,
     /// How often it was forgotten: what was asked for before is not remembered after.
     changes: u64,
@@ -82,7 +82,7 @@ impl ListCache {
     }
 
     /// A stream was opened by which the server tells of changes of these kinds from now on. What was learned before may have
-    /// changed without a word.
+    /// changed without a notification.
     pub(crate) fn opened(&self, kinds: &[Kind]) {
         // In this order: what is asked for from now on is remembered, and would be told of.
         let kinds = kinds.iter().fold(0, |kinds, kind| kinds | kind.bit());
@@ -173,7 +173,7 @@ impl Streams {
 }
 
 impl Remembered {
-    /// Whoever asks from now on does not get what was asked for before.
+    /// Requests from now on do not get what was asked for before.
     fn forget(&mut self) {
         self.listing = None;
         self.fetch = None;

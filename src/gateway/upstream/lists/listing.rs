@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use fieldwork::Fieldwork;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
@@ -23,15 +24,18 @@ pub(crate) const ITEMS: usize = 64 << 20;
 const DEPTH: usize = 16;
 
 /// A complete list: its items as the server wrote them.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Fieldwork)]
+#[fieldwork(opt_in, get, vis = "pub(crate)")]
 pub(crate) struct Listing {
     /// The items.
     pub(crate) items: Vec<Raw>,
     /// The shortest `ttlMs` of its pages; none for one that has nothing to say.
     pub(crate) ttl: u64,
     /// The same, where pages without it say nothing.
+    #[field(get)]
     stated: Option<u64>,
     /// When it was asked for.
+    #[field(get(copy))]
     asked: Option<Instant>,
     /// Whether every page may be shared between users.
     pub(crate) public: bool,
@@ -58,8 +62,7 @@ impl ParamHeader {
         argument.filter(|value| value.get() != "null")
     }
 
-    /// Whether the way to the argument of a call has a member twice, so that the server may take another one than the
-    /// header says.
+    /// Whether the path to the argument has a member twice, so that the server may read another one than the header says.
     pub(crate) fn is_ambiguous(&self, params: &RawValue) -> bool {
         let Some(mut value) = member(params, "arguments") else { return false };
         for step in &self.path {
@@ -140,16 +143,6 @@ impl Listing {
     /// The same list, asked for at this moment.
     pub(crate) fn asked_at(self, asked: Instant) -> Self {
         Self { asked: Some(asked), ..self }
-    }
-
-    /// When it was asked for.
-    pub(crate) const fn asked(&self) -> Option<Instant> {
-        self.asked
-    }
-
-    /// The shortest `ttlMs` that its pages state.
-    pub(crate) const fn stated(&self) -> Option<u64> {
-        self.stated
     }
 
     /// The arguments that are mirrored in headers, by tool.

@@ -12,6 +12,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use fieldwork::Fieldwork;
 use tokio::io::unix::AsyncFd;
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::sync::oneshot;
@@ -55,11 +56,14 @@ pub(crate) struct SpawnSpec<'a> {
 }
 
 /// A running child.
-#[derive(Debug)]
+#[derive(Debug, Fieldwork)]
+#[fieldwork(opt_in, get, vis = "pub(crate)")]
 pub(crate) struct Process {
     /// The process identifier, which is also the group's.
+    #[field(get)]
     pid: u32,
     /// What it was made of.
+    #[field(get)]
     fingerprint: ExecutableFingerprint,
     /// Sent (or dropped) to ask for its end, or for leaving it alone.
     stop: Option<oneshot::Sender<Wish>>,
@@ -87,7 +91,7 @@ enum Wish {
     Leave,
 }
 
-/// A child and its group, as whoever keeps it has them.
+/// A child and its group, for its owner.
 #[derive(Debug)]
 struct ProcessGroup {
     /// The child's number.
@@ -234,16 +238,6 @@ impl Process {
         Ok(Self { pid, fingerprint, stop: Some(stop), task: reaper.spawn(kept), ended: Some(ended) })
     }
 
-    /// Its process identifier, which is also the group's.
-    pub(crate) const fn pid(&self) -> u32 {
-        self.pid
-    }
-
-    /// What it was made of.
-    pub(crate) const fn fingerprint(&self) -> &ExecutableFingerprint {
-        &self.fingerprint
-    }
-
     /// What fires when the child has ended, unless it was left to another process; it can be had once.
     pub(crate) const fn take_ended(&mut self) -> Option<oneshot::Receiver<()>> {
         self.ended.take()
@@ -299,7 +293,7 @@ impl ProcessGroup {
         }
         self.signal(Kill::Kill);
         reaper.dismiss(self.pid);
-        // Whoever does not listen has closed the connection.
+        // Without a listener the connection is closed.
         let _ = self.end.send(());
         match &mut self.child {
             None => "ended".to_owned(),

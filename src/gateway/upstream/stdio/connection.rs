@@ -3,14 +3,13 @@
 //! Order: one reader task takes the lines in order and puts each message at once into the queue of the request it
 //! belongs to, or into the link's inbox; nothing is spawned a message. One writer task owns standard input.
 //! Invariant: a request is in `pending` from before its bytes are sent until its outcome is queued.
-//! In an upgrade the pipes go to the new process, see [`super::transfer`]: what concerns requests of the old one is left
-//! to it here.
+//! In an upgrade the pipes go to the new process, see [`super::transfer`]; answers to the old one's requests stay here.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -18,7 +17,7 @@ use super::child::Pipes;
 use super::framing::Ends;
 use super::pending::Pending;
 use super::pipes::{LAST_WORDS, PipeOwner, Rest};
-use super::transfer::{Flow, Lender, Passed};
+use super::transfer::{Flow, Lender};
 use crate::config::UpstreamName;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{
@@ -34,8 +33,8 @@ use crate::handover::channel::Sender;
 
 /// Messages that may wait for the child to read; senders wait beyond it.
 const WRITE_QUEUE: usize = 256;
-/// Complaints about what a child says that are logged in a second; the rest is counted.
-const COMPLAINTS: u32 = 20;
+/// Warnings about what a child says that are logged in a second; the rest is counted.
+const WARNINGS: u32 = 20;
 /// How long calling a request off may wait for the child to read.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -61,7 +60,7 @@ pub(crate) struct Stdio {
     /// Whether a process before this one waits for answers.
     borrows: AtomicBool,
     /// How much of what is wrong with its messages may still be logged.
-    complaints: Mutex<LogRateLimit>,
+    log_limit: Mutex<LogRateLimit>,
     /// True once the child's standard output has ended.
     closed: watch::Sender<bool>,
 }
@@ -88,7 +87,7 @@ impl Stdio {
             limit,
             flow: Flow::waiting(queue),
             borrows: AtomicBool::new(false),
-            complaints: Mutex::new(LogRateLimit::new(COMPLAINTS)),
+            log_limit: Mutex::new(LogRateLimit::new(WARNINGS)),
             closed: watch::Sender::new(false),
         })
     }
@@ -108,26 +107,6 @@ impl Stdio {
     /// Begins to use a child's pipes, after what another process has read of them.
     pub(crate) fn begin(self: &Arc<Self>, pipes: Pipes, rest: Rest) {
         self.flow.begin(self, pipes, rest, self.limit);
-    }
-
-    /// Waits until there are pipes; `false` if there will be none.
-    pub(crate) async fn begins(&self) -> bool {
-        self.flow.begins(self).await
-    }
-
-    /// Stops reading and writing between two messages; `None` if that cannot be, in which case all goes on.
-    pub(crate) async fn hold(self: &Arc<Self>) -> Option<Passed> {
-        self.flow.hold(self).await
-    }
-
-    /// Goes on after [`Self::hold`]: no other process has taken the pipes.
-    pub(crate) fn go_on(self: &Arc<Self>) {
-        self.flow.go_on(self);
-    }
-
-    /// Waits until it is known who watches over the child, if another process has the pipes.
-    pub(crate) async fn settled(&self) {
-        self.flow.settled(self).await;
     }
 
     /// Who carries the bytes.
@@ -263,7 +242,7 @@ impl Stdio {
         }
     }
 
-    /// Handles a message that can be read in two ways. Whoever waits for an answer is told.
+    /// Handles a message that can be read in two ways. The caller that waits for an answer is told.
     fn refuse(self: &Arc<Self>, reason: Ambiguous, id: Option<Id>, response: bool) {
         if self.may_complain() {
             tracing::warn!(upstream = %self.name, %reason, "a message that can be read in two ways is refused");
@@ -282,24 +261,19 @@ impl Stdio {
 
     /// Whether one more record about what the child says may go to the log. How many may not is told a little later.
     fn may_complain(self: &Arc<Self>) -> bool {
-        let mut complaints = self.complaints();
-        let told = complaints.due().is_some();
-        let may = complaints.admits(&self.name);
-        if let Some(due) = complaints.due().filter(|_| !told) {
+        let mut log_limit = self.log_limit.lock();
+        let told = log_limit.due().is_some();
+        let may = log_limit.admits(&self.name);
+        if let Some(due) = log_limit.due().filter(|_| !told) {
             let connection = Arc::downgrade(self);
             tokio::spawn(async move {
                 tokio::time::sleep_until(due).await;
                 if let Some(connection) = connection.upgrade() {
-                    connection.complaints().report(&connection.name);
+                    connection.log_limit.lock().report(&connection.name);
                 }
             });
         }
         may
-    }
-
-    /// How much of what is wrong may still be logged.
-    fn complaints(&self) -> MutexGuard<'_, LogRateLimit> {
-        self.complaints.lock()
     }
 
     /// Waits in a task of its own until the child has ended, and ends the connection then, also where something that the
@@ -413,7 +387,7 @@ impl PipeOwner for Stdio {
     }
 
     fn lost(&self) {
-        // First closed, then taken: whoever registers in between sees the flag and ends its own request.
+        // First closed, then taken: a request that registers in between sees the flag and ends itself.
         self.hang_up(true);
         if let Some(lender) = self.pending.lock().set_lender(None) {
             lender.tell_hung_up();

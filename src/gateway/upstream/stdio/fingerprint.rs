@@ -1,8 +1,7 @@
 //! The files that a child was made of: its program, and what its arguments name, such as a script.
 //!
-//! A child outlives an upgrade of the gateway; one whose program has been replaced should not, since whoever replaces it
-//! and restarts the gateway expects the new one to run. What a package manager loads by name (`npx`, `python -m`) is not
-//! seen here.
+//! A child outlives an upgrade of the gateway; one whose program has been replaced should not, since those who replace it
+//! and restarts the gateway expects the new one to run. What is loaded by name (`npx`, `python -m`) is not seen here.
 
 use std::ffi::OsString;
 use std::fs;

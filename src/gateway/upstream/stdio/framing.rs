@@ -1,5 +1,5 @@
 //! A child's standard output in lines. One that is longer than a message may be is not kept, but its ends are: they say
-//! which request it would have answered, so that nobody waits for that answer in vain.
+//! which request it would have answered, so that its caller is told.
 
 use std::io;
 
@@ -98,8 +98,7 @@ impl Ends {
         self.tail.extend_from_slice(bytes);
     }
 
-    /// The request that the line would have answered, as far as its ends say so: the identifier stands before what is
-    /// long or after it.
+    /// The request that the line would have answered: the identifier stands before what is long or after it.
     pub(crate) fn answered(&self) -> Option<u64> {
         let mut rest = std::str::from_utf8(&self.head).unwrap_or_else(|error| {
             std::str::from_utf8(&self.head[..error.valid_up_to()]).expect("it is valid up to there")
@@ -115,8 +114,7 @@ impl Ends {
         self.answered_at_the_end()
     }
 
-    /// The same by the end alone. Where an identifier is followed by the end of the whole message and of nothing within
-    /// it, it is the message's.
+    /// The same by the end alone. An identifier before the end of the whole message is the message's.
     fn answered_at_the_end(&self) -> Option<u64> {
         const ID: &[u8] = b"\"id\"";
         let place = self.tail.windows(ID.len()).rposition(|window| window == ID)?;

@@ -80,7 +80,7 @@ pub(crate) struct Halves {
     writing: Writing,
     /// From it.
     reading: Reading,
-    /// Its complaints; `None` once it has closed that pipe.
+    /// What it writes to standard error; `None` once it has closed that pipe.
     errors: Option<Errors>,
 }
 
@@ -195,7 +195,7 @@ impl Carriers {
     }
 }
 
-/// Tells a connection that it is lost when the task that owns one of its pipes ends, be it by a panic.
+/// Tells a connection that it is lost when the task that owns one of its pipes ends, also by a panic.
 struct Closing<C: PipeOwner>(Option<Weak<C>>);
 
 impl<C: PipeOwner> Closing<C> {

@@ -12,7 +12,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -64,11 +64,10 @@ impl Reaper {
         self.tasks.spawn(task)
     }
 
-    /// Makes a child that is about to be spawned enlist itself, and starts the guardian if it is the first. Whether
-    /// there is a guardian.
+    /// Makes a child that is about to be spawned enlist itself, and starts the guardian if needed; whether there is one.
     pub(crate) fn guard(&self, command: &mut std::process::Command) -> bool {
         self.guard_more();
-        let guarded = self.guarded();
+        let guarded = self.guarded.lock();
         if let Some(line) = &guarded.line {
             line.enlist_child(command);
         }
@@ -77,7 +76,7 @@ impl Reaper {
 
     /// Starts the guardian, if no child needed one before.
     pub(crate) fn guard_more(&self) {
-        let mut guarded = self.guarded();
+        let mut guarded = self.guarded.lock();
         if guarded.watch.is_none() && !guarded.ended {
             let child = guarded.start();
             guarded.watch = Some(tokio::spawn(self.clone().watch(child)));
@@ -86,7 +85,7 @@ impl Reaper {
 
     /// Puts a spawned child's group on the list, for this guardian and its successors.
     pub(crate) fn enlist(&self, pid: u32, pidfd: BorrowedFd<'_>) -> io::Result<()> {
-        let mut guarded = self.guarded();
+        let mut guarded = self.guarded.lock();
         guarded.groups.insert(pid, pidfd.try_clone_to_owned()?);
         guarded.tell(|line| line.enlist(pid, pidfd));
         Ok(())
@@ -94,13 +93,13 @@ impl Reaper {
 
     /// The pidfd of a group's leader on the list.
     pub(crate) fn pidfd(&self, pid: u32) -> io::Result<OwnedFd> {
-        let guarded = self.guarded();
+        let guarded = self.guarded.lock();
         guarded.groups.get(&pid).ok_or(io::ErrorKind::NotFound)?.try_clone()
     }
 
     /// Takes a group off the list: it has been killed, and its leader is about to be reaped.
     pub(crate) fn dismiss(&self, pid: u32) {
-        let mut guarded = self.guarded();
+        let mut guarded = self.guarded.lock();
         guarded.groups.remove(&pid);
         guarded.tell(|line| line.dismiss(pid));
     }
@@ -141,14 +140,14 @@ impl Reaper {
         self.tasks.close();
         self.tasks.wait().await;
         let watch = {
-            let mut guarded = self.guarded();
+            let mut guarded = self.guarded.lock();
             guarded.ended = true;
             guarded.line = None;
             guarded.watch.take()
         };
         let Some(mut watch) = watch else { return };
         if timeout(END, &mut watch).await.is_err() {
-            self.guarded().replace();
+            self.guarded.lock().replace();
             let _ = watch.await;
         }
     }
@@ -171,20 +170,15 @@ impl Reaper {
             if began.elapsed() < AGAIN {
                 sleep(AGAIN).await;
             }
-            child = self.guarded().start();
+            child = self.guarded.lock().start();
         }
     }
 
     /// Forgets a guardian that has ended; whether another is wanted.
     fn lost(&self) -> bool {
-        let mut guarded = self.guarded();
+        let mut guarded = self.guarded.lock();
         (guarded.line, guarded.guardian) = (None, None);
         !guarded.ended
-    }
-
-    /// The guardian and its list.
-    fn guarded(&self) -> MutexGuard<'_, Guarded> {
-        self.guarded.lock()
     }
 }
 
@@ -214,7 +208,7 @@ impl Guarded {
         self.replace();
     }
 
-    /// Kills the guardian: it is suspended or stuck. Whoever watches over it does the rest.
+    /// Kills the guardian: it is suspended or stuck. The task that watches over it does the rest.
     fn replace(&self) {
         if let Some(Err(error)) = self.guardian.as_ref().map(|pidfd| process::kill_exactly(pidfd.as_fd())) {
             tracing::warn!(%error, "cannot kill the guardian of the upstreams");

@@ -251,7 +251,7 @@ impl Lender {
     /// Passes a message of the child on to it.
     pub(crate) fn pass_on(&self, line: &[u8]) {
         let line = String::from_utf8_lossy(line).into_owned();
-        // If the process is gone, so is whoever waited.
+        // If the process is gone, so are its callers.
         let _ = self.peer.send(&Message::OfChild { word: ChildMessage::Line { child: self.child, line } });
     }
 

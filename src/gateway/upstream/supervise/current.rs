@@ -35,7 +35,7 @@ impl Current {
         self.now.borrow().0
     }
 
-    /// The connection, be it open or lost.
+    /// The connection, open or lost.
     pub(crate) fn link(&self) -> Option<Arc<Link>> {
         self.now.borrow().1.clone()
     }

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 pub(crate) struct Demand {
     /// Whether somebody needs it.
     needed: AtomicBool,
-    /// Tells whoever waits for that.
+    /// Tells those who wait for that.
     wake: Notify,
     /// Whether it is tried as soon as somebody calls, though it backs off.
     eager: AtomicBool,

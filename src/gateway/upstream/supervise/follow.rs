@@ -51,7 +51,7 @@ pub(crate) async fn follow(
                 Ok(link) => receive(&link, &followed, (&updates, again), &mut accepted).await,
                 Err(fault) => Err(fault),
             };
-            if upstream.life().is_stopping() {
+            if upstream.life().stop().is_cancelled() {
                 return;
             }
             match (ended, accepted.take()) {
@@ -71,7 +71,7 @@ pub(crate) async fn follow(
         () = following => {}
         () = updates.closed() => {}
         // A stream of a modern HTTP server would go on.
-        () = upstream.life().stopped() => {}
+        () = upstream.life().stop().cancelled() => {}
     }
     unsubscribe(&upstream, &followed).await;
 }

@@ -50,13 +50,13 @@ impl Followers {
     /// process that has the child.
     pub(crate) fn unsubscribe(&self, uri: &str, who: &str) -> bool {
         let mut subscribers = self.subscribers.lock();
-        let Some(others) = subscribers.get_mut(uri) else { return self.life.is_left() };
+        let Some(others) = subscribers.get_mut(uri) else { return self.life.left().is_cancelled() };
         others.remove(who);
         let any = !others.is_empty();
         if !any {
             subscribers.remove(uri);
         }
-        any || self.life.is_left()
+        any || self.life.left().is_cancelled()
     }
 
     /// Whether `who` has subscribed to a resource over the shared connection.

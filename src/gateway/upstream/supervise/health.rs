@@ -2,8 +2,7 @@
 //!
 //! Order of suspicion: a connection is asked (`ping`, or `server/discover` in the modern era) at each interval and after
 //! a lost request, while it has nothing to do: a server that works at a long call need not answer meanwhile. One unanswered
-//! question makes it degraded, the second one ends it. Where several requests in a row were lost, it is asked though it is
-//! busy.
+//! question makes it degraded, the second one ends it. After several lost requests in a row it is asked though it is busy.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -208,7 +207,7 @@ async fn answers(connector: &Connector, link: &Link) -> Option<Said> {
 }
 
 /// Watches in a task of its own over a connection beside the native one, until its end: it is asked at each interval, if
-/// there is one, and after a lost request, and ended when it does not answer. Whoever needs it opens another.
+/// there is one, and after a lost request, and ended when it does not answer. The next request opens another.
 pub(crate) fn watch_aside(
     connector: &Arc<Connector>,
     failures: &Arc<Failures>,

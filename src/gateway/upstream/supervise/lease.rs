@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -121,7 +121,7 @@ pub(crate) struct Lease {
     client: ClientMeta,
     /// The connection; `None` until it is open.
     link: Option<Arc<Link>>,
-    /// What the server says outside of its answers; lent to whoever carries the call.
+    /// What the server says outside of its answers; lent to the task that carries the call.
     pub(crate) inbox: Option<InboxReceiver>,
     /// What the server has asked before: about its client, such as its roots, not about a call.
     pub(crate) asked: Vec<Request>,
@@ -163,7 +163,7 @@ impl Lent {
         }
     }
 
-    /// Has the oldest suspended round give way of whoever has most of them, be it a network or a client, if that has at
+    /// Has the oldest suspended round of the network or client that has most of them give way, if that has at
     /// least two more than the client that waits. One at a time.
     fn make_way(&self, newcomer: &Caller) {
         let leaving = |call: &Call| call.suspended.as_ref().is_some_and(|(_, token)| token.is_cancelled());
@@ -201,11 +201,11 @@ impl Leases {
             tokio::pin!(freed);
             freed.as_mut().enable();
             let refusal = {
-                let mut lent = self.lent();
+                let mut lent = self.lent.lock();
                 match lent.claim(caller, self.most) {
                     Ok(number) => return Ok(number),
                     Err(refusal) => {
-                        // Nobody gives way to whoever does not wait.
+                        // Nobody gives way to a caller that does not wait.
                         if Instant::now() < until {
                             match refusal {
                                 Refusal::Share => lent.make_own_way(caller),
@@ -224,7 +224,7 @@ impl Leases {
 
     /// A call's place is free; what it had is still being ended if `changing`.
     fn free(&self, number: u64, changing: bool) {
-        let mut lent = self.lent();
+        let mut lent = self.lent.lock();
         lent.calls.retain(|call| call.number != number);
         lent.changing += usize::from(changing);
         drop(lent);
@@ -233,23 +233,22 @@ impl Leases {
 
     /// What was being ended is gone.
     fn changed(&self) {
-        self.lent().changing -= 1;
+        self.lent.lock().changing -= 1;
         self.freed.notify_waiters();
     }
 
     /// A connection that was opened for such a client before and that nobody has used.
     fn take(&self, client: &ClientMeta) -> Option<Spare> {
-        let mut spare = self.spare();
+        let mut spare = self.spare.lock();
         let fits = |spare: &Spare| spare.client == *client && spare.link.is_open();
         let place = spare.iter().rposition(fits)?;
         Some(spare.remove(place))
     }
 
-    /// Keeps as many connections waiting as there is room for beside those that are lent: the ones that have waited for
-    /// longest are ended.
+    /// Ends the connections that have waited for longest, beyond the room beside those that are lent.
     fn make_room(&self) {
-        let room = self.most.saturating_sub(self.lent().calls.len());
-        let mut spare = self.spare();
+        let room = self.most.saturating_sub(self.lent.lock().calls.len());
+        let mut spare = self.spare.lock();
         let many = spare.len().saturating_sub(room);
         for Spare { link, .. } in spare.drain(..many) {
             tokio::spawn(async move { link.wire().end().await });
@@ -258,14 +257,14 @@ impl Leases {
 
     /// Whether a connection may be opened in advance for such a client.
     fn may_prepare(&self, client: &ClientMeta) -> bool {
-        let calls = self.lent().calls.len();
-        let spare = self.spare();
+        let calls = self.lent.lock().calls.len();
+        let spare = self.spare.lock();
         calls + spare.len() < self.most && !spare.iter().any(|spare| spare.client == *client)
     }
 
     /// Ends those that nobody has used since a moment.
     async fn end_before(&self, moment: Instant) {
-        let old: Vec<_> = self.spare().extract_if(.., |spare| spare.since <= moment).collect();
+        let old: Vec<_> = self.spare.lock().extract_if(.., |spare| spare.since <= moment).collect();
         // Together: one whose server does not answer must not keep the others waiting.
         join_all(old.iter().map(|spare| spare.link.wire().end())).await;
     }
@@ -281,21 +280,11 @@ impl Leases {
             let freed = self.freed.notified();
             tokio::pin!(freed);
             freed.as_mut().enable();
-            if self.lent().calls.is_empty() {
+            if self.lent.lock().calls.is_empty() {
                 return;
             }
             freed.await;
         }
-    }
-
-    /// Those that are lent.
-    fn lent(&self) -> MutexGuard<'_, Lent> {
-        self.lent.lock()
-    }
-
-    /// Those that wait.
-    fn spare(&self) -> MutexGuard<'_, Vec<Spare>> {
-        self.spare.lock()
     }
 
     /// Whether a call of this modern client needs a connection of its own, so that the server can ask the client.
@@ -314,7 +303,7 @@ impl Leases {
         let number = claimed.map_err(|refusal| self.refused(refusal).unprocessed())?;
         let (leases, client) = (Arc::clone(self), client.clone());
         let (link, inbox, asked) = (None, None, Vec::new());
-        // Made before the connection is opened, so that whoever gives up waiting leaves the place to others.
+        // Made before the connection is opened, so that a caller that gives up leaves the place to others.
         let mut lease = Lease { leases, number, client, link, inbox, asked, used: false };
         let prepared = self.take(&lease.client);
         let Spare { link, mut inbox, mut asked, .. } = if let Some(spare) = prepared {
@@ -354,7 +343,7 @@ impl Leases {
 
     /// Keeps a connection that nobody has used for the next call, for a while.
     fn keep_unused(self: &Arc<Self>, spare: Spare) {
-        self.spare().push(Spare { since: Instant::now(), ..spare });
+        self.spare.lock().push(Spare { since: Instant::now(), ..spare });
         // While this one was opened, others may have been, too.
         self.make_room();
         let leases = Arc::downgrade(self);
@@ -370,7 +359,11 @@ impl Leases {
     /// Opens a connection for the next call of such a client, where that is worth it: a process takes long to start.
     async fn prepare(self: &Arc<Self>, client: &ClientMeta) {
         let stdio = matches!(self.connector.settings().transport, Transport::Stdio { .. });
-        if !stdio || self.life.is_stopping() || self.life.is_left() || !self.may_prepare(client) {
+        if !stdio
+            || self.life.stop().is_cancelled()
+            || self.life.left().is_cancelled()
+            || !self.may_prepare(client)
+        {
             return;
         }
         match self.open_unused(client).await {
@@ -379,7 +372,7 @@ impl Leases {
                 tracing::debug!(upstream = %self.connector.name(), %fault, "no connection is opened in advance");
             }
         }
-        if self.life.is_stopping() {
+        if self.life.stop().is_cancelled() {
             self.clear().await;
         }
     }
@@ -411,12 +404,12 @@ impl Lease {
 
     /// Notes whether the call waits for its client.
     fn note(&self, suspended: Option<(Instant, CancellationToken)>) {
-        let mut lent = self.leases.lent();
+        let mut lent = self.leases.lent.lock();
         if let Some(call) = lent.calls.iter_mut().find(|call| call.number == self.number) {
             call.suspended = suspended;
         }
         drop(lent);
-        // Whoever waits may have the call give way.
+        // A caller that waits may have the call give way.
         self.leases.freed.notify_waiters();
     }
 }
@@ -435,7 +428,7 @@ impl Drop for Lease {
     fn drop(&mut self) {
         let leases = Arc::clone(&self.leases);
         let Some(link) = self.link.take() else { return leases.free(self.number, false) };
-        let unused = !self.used && link.is_open() && !leases.life.is_stopping();
+        let unused = !self.used && link.is_open() && !leases.life.stop().is_cancelled();
         if let Some(inbox) = self.inbox.take().filter(|_| unused) {
             let (client, asked) = (self.client.clone(), std::mem::take(&mut self.asked));
             leases.keep_unused(Spare { client, link, inbox, asked, since: Instant::now() });

@@ -1,5 +1,4 @@
-//! One configured upstream: keeping it up, its health, the connections it lends, who follows it, and its way to another
-//! process.
+//! One configured upstream: its supervision and health, the connections it lends, its followers, its transfer.
 
 pub(crate) mod current;
 pub(crate) mod demand;

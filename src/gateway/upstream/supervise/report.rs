@@ -1,4 +1,4 @@
-//! What is told of an upstream: to operators, and to whoever calls it in vain.
+//! What is told of an upstream: to operators, and in the errors of calls.
 
 use super::failures::Failures;
 use crate::config::Transport;
@@ -50,8 +50,8 @@ impl Report<'_> {
         if fault.is_some() || self.state != UpstreamState::Degraded {
             return fault;
         }
-        let (name, endpoints) = (self.connector.name(), self.connector.endpoints());
-        let (out, all) = (endpoints.out(), endpoints.len());
+        let (name, balancer) = (self.connector.name(), self.connector.balancer());
+        let (out, all) = (balancer.out(), balancer.len());
         Some(if out > 0 {
             let reason = format_args!("does without {out} of {all} endpoints for a while, since they failed");
             Fault::upstream(name, reason)

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::task::AbortHandle;
+use fieldwork::Fieldwork;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::current::Current;
 use super::demand::Demand;
@@ -40,7 +40,7 @@ use crate::gateway::upstream::link::negotiate::{ClientIdentity, Connector};
 use crate::gateway::upstream::link::reconcile::reconcile;
 use crate::gateway::upstream::link::tasks::Tasks;
 use crate::gateway::upstream::lists::cache::TOLD;
-use crate::handover::{Offer, Place};
+use crate::handover::{LinkKind, Offer};
 
 /// A wait before the next attempt that calls are held back for.
 const SHORT: Duration = Duration::from_millis(500);
@@ -54,13 +54,17 @@ const RENEWAL: Duration = Duration::from_secs(5);
 static SERIAL: AtomicU64 = AtomicU64::new(0);
 
 /// One configured MCP server.
-#[derive(Debug)]
+#[derive(Debug, Fieldwork)]
+#[fieldwork(opt_in, get, vis = "pub(crate)")]
 pub(crate) struct Upstream {
     /// No other upstream of this process has or had the same.
+    #[field(get)]
     serial: u64,
     /// How it is reached.
+    #[field(get)]
     connector: Arc<Connector>,
     /// How long it is to be kept up.
+    #[field(get)]
     life: Life,
     /// Its state, and its native connection.
     current: Current,
@@ -71,10 +75,13 @@ pub(crate) struct Upstream {
     /// The legacy connection that sessions share, where the native one is modern.
     legacy: LegacyLink,
     /// Connections that single calls have for themselves.
+    #[field(get(deref = false))]
     leases: Arc<Leases>,
     /// Tasks that it is known to have.
+    #[field(get)]
     tasks: Tasks,
     /// Who follows its resources.
+    #[field(get)]
     followers: Followers,
     /// What was wrong.
     failures: Arc<Failures>,
@@ -122,22 +129,12 @@ impl Upstream {
         for (place, awaited) in &awaited {
             let link = Arc::clone(awaited.link());
             match place {
-                Place::Native => drop(upstream.current.set(UpstreamState::Ready, Some(link))),
-                Place::SharedLegacy => upstream.legacy.put(link),
+                LinkKind::Native => drop(upstream.current.set(UpstreamState::Ready, Some(link))),
+                LinkKind::SharedLegacy => upstream.legacy.put(link),
             }
         }
         supervisors.spawn(Arc::clone(&upstream).endure());
         (upstream, awaited.into_iter().map(|(_, awaited)| awaited).collect())
-    }
-
-    /// What tells it from all others of this process.
-    pub(crate) const fn serial(&self) -> u64 {
-        self.serial
-    }
-
-    /// How it is reached.
-    pub(crate) fn connector(&self) -> &Connector {
-        &self.connector
     }
 
     /// Its settings.
@@ -148,26 +145,6 @@ impl Upstream {
     /// The upstream's name.
     pub(crate) fn name(&self) -> &str {
         self.connector.name().as_str()
-    }
-
-    /// How long it is to be kept up.
-    pub(crate) const fn life(&self) -> &Life {
-        &self.life
-    }
-
-    /// The connections that it lends.
-    pub(crate) const fn leases(&self) -> &Arc<Leases> {
-        &self.leases
-    }
-
-    /// Who follows its resources.
-    pub(crate) const fn followers(&self) -> &Followers {
-        &self.followers
-    }
-
-    /// Tasks that it is known to have.
-    pub(crate) const fn tasks(&self) -> &Tasks {
-        &self.tasks
     }
 
     /// How often another server was found behind its address.
@@ -211,14 +188,14 @@ impl Upstream {
         self.demand.need();
         let mut current = self.current.subscribe();
         let open = current.wait_for(|(_, link)| link.as_ref().is_some_and(|link| link.is_open()));
-        // Whoever waits then asks for the connection and is told why there is none.
+        // The caller then asks for the connection and is told why there is none.
         let _ = timeout(RENEWAL, open).await;
     }
 
     /// What it is doing.
     pub(crate) fn state(&self) -> UpstreamState {
         let state = self.current.state();
-        let partly = state == UpstreamState::Ready && self.connector.endpoints().out() > 0;
+        let partly = state == UpstreamState::Ready && self.connector.balancer().out() > 0;
         if partly { UpstreamState::Degraded } else { state }
     }
 
@@ -263,18 +240,10 @@ impl Upstream {
         self.outlet.tell(self.connector.name(), note);
     }
 
-    /// A request's permit, where only so many are let through at once.
-    pub(crate) async fn permit(&self, patience: Duration) -> Result<Option<Permit>, Fault> {
+    /// A request's permit, where only so many are let through at once; `again` after it has given one back.
+    pub(crate) async fn permit(&self, patience: Duration, again: bool) -> Result<Option<Permit>, Fault> {
         match &self.limit {
-            Some(limit) => limit.permit(self.connector.name(), patience).await.map(Some),
-            None => Ok(None),
-        }
-    }
-
-    /// The next permit of a request that has given its first one back.
-    pub(crate) async fn permit_again(&self, patience: Duration) -> Result<Option<Permit>, Fault> {
-        match &self.limit {
-            Some(limit) => limit.permit_again(self.connector.name(), patience).await.map(Some),
+            Some(limit) => limit.permit(self.connector.name(), patience, again).await.map(Some),
             None => Ok(None),
         }
     }
@@ -313,7 +282,7 @@ impl Upstream {
         // Nobody waits for a server that hangs when all is to end.
         let opened = tokio::select! {
             opened = self.connector.open_legacy(&client, Role::Shared, self.outlet.clone()) => opened,
-            () = self.life.stopped() => return Err(self.ends()),
+            () = self.life.stop().cancelled() => return Err(self.ends()),
         };
         let link = match opened {
             Ok(link) => {
@@ -332,7 +301,7 @@ impl Upstream {
     }
 
     /// Watches over a connection beside the native one, until its end: it is asked at each interval, if there is one, and
-    /// after a lost request, and ended when it does not answer. Whoever needs it opens another.
+    /// after a lost request, and ended when it does not answer. The next request opens another.
     pub(crate) fn look_after(&self, link: &Arc<Link>, interval: Option<Duration>) {
         watch_aside(&self.connector, &self.failures, link, interval);
     }
@@ -345,10 +314,10 @@ impl Upstream {
 
     /// Asks for the end of all shared connections; the supervising task returns when they are gone.
     pub(crate) fn stop(&self) {
-        self.life.stop();
+        self.life.stop().cancel();
     }
 
-    /// What is told to whoever asks for a connection then.
+    /// What is told to those who ask for a connection then.
     pub(crate) fn ends(&self) -> Fault {
         self.report(UpstreamState::Stopped).unavailable()
     }
@@ -379,16 +348,15 @@ impl Upstream {
     }
 
     /// The connections that all clients share.
-    fn movable(&self) -> Vec<(Place, Arc<Link>)> {
-        let native = self.ready().map(|link| (Place::Native, link));
+    fn movable(&self) -> Vec<(LinkKind, Arc<Link>)> {
+        let native = self.ready().map(|link| (LinkKind::Native, link));
         // Where the server speaks one era only, both are the same.
         let other = |link: &Arc<Link>| native.as_ref().is_none_or(|(_, native)| !Arc::ptr_eq(native, link));
         let legacy = self.legacy.now().filter(|link| link.is_open() && other(link));
-        native.clone().into_iter().chain(legacy.map(|link| (Place::SharedLegacy, link))).collect()
+        native.clone().into_iter().chain(legacy.map(|link| (LinkKind::SharedLegacy, link))).collect()
     }
 
-    /// The supervising task. If it fails itself, the upstream backs off like any other that has broken, and the task is
-    /// begun again.
+    /// The supervising task. If it panics, the upstream backs off like any other that has failed, and the task begins again.
     async fn endure(self: Arc<Self>) {
         let mut backoff = Backoff::default();
         while let Err(panic) = catch_panic(Arc::clone(&self).supervise()).await {
@@ -399,7 +367,7 @@ impl Upstream {
             self.retire(UpstreamState::BackingOff).await;
             tokio::select! {
                 () = sleep(wait) => {}
-                () = self.life.stopped() => {}
+                () = self.life.stop().cancelled() => {}
             }
             self.current.set(UpstreamState::Starting, None);
         }
@@ -409,8 +377,8 @@ impl Upstream {
     async fn supervise(self: Arc<Self>) {
         tokio::select! {
             () = self.lives() => {}
-            () = self.life.stopped() => {}
-            () = self.life.left() => self.linger().await,
+            () = self.life.stop().cancelled() => {}
+            () = self.life.left().cancelled() => self.linger().await,
         }
         self.retire(UpstreamState::Stopped).await;
     }
@@ -421,10 +389,10 @@ impl Upstream {
             let mut closed = link.wire().closed();
             tokio::select! {
                 _ = closed.wait_for(|closed| *closed) => drop(self.current.set(UpstreamState::Stopped, None)),
-                () = self.life.stopped() => return,
+                () = self.life.stop().cancelled() => return,
             }
         }
-        self.life.stopped().await;
+        self.life.stop().cancelled().await;
     }
 
     /// One life after the other.
@@ -459,7 +427,7 @@ impl Upstream {
                 tracing::warn!(upstream = self.name(), error, retry_in = ?wait, "the upstream is not available");
             }
             self.failures.set(Some(fault));
-            // One that has worked is about to be back: whoever calls it waits for that instead of failing.
+            // One that has worked is about to be back: a call waits for that instead of failing.
             let worked = self.current.link().is_some() && due - now < SHORT;
             self.retire(if worked { UpstreamState::Starting } else { UpstreamState::BackingOff }).await;
             self.rest(due, now - began).await;
@@ -469,7 +437,7 @@ impl Upstream {
     }
 
     /// Waits before the next attempt, after one that took so long. To ask whether an HTTP server is back costs little where
-    /// that is refused at once, so that it is done for whoever calls: nobody is told that it is away who need not be.
+    /// that is refused at once, so that each call does it: no call fails that need not.
     async fn rest(&self, due: Instant, took: Duration) {
         let is_http = matches!(self.settings().transport, Transport::Http { .. });
         if !is_http || took > CHEAP {
@@ -486,8 +454,7 @@ impl Upstream {
         }
     }
 
-    /// One life: from starting to the connection's end; the error is what was wrong, if it was not ended by us, and for how
-    /// long it had been ready.
+    /// One life, from starting to the connection's end; the error is what was wrong, and for how long it had been ready.
     async fn live(&self) -> Result<End, (Fault, Duration)> {
         let inherited = self.inherited().await;
         let goes_on = inherited.is_some();
@@ -512,14 +479,14 @@ impl Upstream {
         if link.era() == Era::Legacy && !goes_on {
             self.changes.any_updated(self.connector.name());
         }
-        let _reading = Aborted(reconcile(&link));
+        let _reading = AbortOnDropHandle::new(reconcile(&link));
         let listening = tokio::spawn(listen(Arc::clone(&link), self.followers.subscribed()));
-        let _listening = Aborted(listening.abort_handle());
+        let _listening = AbortOnDropHandle::new(listening);
         let end = self.health_watch().until_end(&link).await;
         if end == End::Idle || end == End::Replaced {
             return Ok(end);
         }
-        if !self.life.is_stopping() {
+        if !self.life.stop().is_cancelled() {
             self.failures.count_restart();
         }
         let how = if end == End::Hung { "does not answer any more" } else { "has ended" };
@@ -550,7 +517,7 @@ impl Upstream {
     /// Ends what nobody needs, and remembers what it has.
     async fn sleep(&self) {
         self.current.remember();
-        tracing::info!(upstream = self.name(), "the upstream is ended until somebody needs it");
+        tracing::info!(upstream = self.name(), "the idle upstream is ended until the next request");
         self.retire(UpstreamState::Idle).await;
     }
 
@@ -570,15 +537,6 @@ impl Upstream {
         };
         // Together: none waits for another's peer.
         tokio::join!(native, others);
-    }
-}
-
-/// Aborts a task when dropped.
-struct Aborted(AbortHandle);
-
-impl Drop for Aborted {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 

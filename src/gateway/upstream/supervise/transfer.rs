@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use fieldwork::Fieldwork;
 use parking_lot::Mutex;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -32,7 +33,7 @@ use crate::gateway::upstream::stdio::fingerprint::ExecutableFingerprint;
 use crate::gateway::upstream::stdio::pipes::Rest;
 use crate::gateway::upstream::stdio::transfer::Passed;
 use crate::handover::channel::Sender;
-use crate::handover::{self, Child, ChildMessage, ChildTransfer, Message, Offer, Place};
+use crate::handover::{self, Child, ChildMessage, ChildTransfer, LinkKind, Message, Offer};
 
 /// The identifiers of a new process begin so much after those of the old one, which may still give some out.
 const HEADROOM: u64 = 1 << 24;
@@ -40,11 +41,13 @@ const HEADROOM: u64 = 1 << 24;
 const LARGEST: u64 = (1 << 31) - HEADROOM;
 
 /// A child's connection that waits for its pipes.
-#[derive(Debug)]
+#[derive(Debug, Fieldwork)]
+#[fieldwork(get, vis = "pub(crate)")]
 pub(crate) struct Awaited {
-    /// The child.
+    /// The child's pid.
     child: u32,
     /// What it was made of.
+    #[field = false]
     files: ExecutableFingerprint,
     /// The connection.
     shared: SharedChild,
@@ -106,7 +109,7 @@ pub(crate) fn server_key(settings: &Settings) -> String {
 }
 
 /// The offer of a connection's child, unless that was made of something that has changed.
-pub(crate) fn offer(connector: &Connector, place: Place, link: &Link) -> Option<Offer> {
+pub(crate) fn offer(connector: &Connector, place: LinkKind, link: &Link) -> Option<Offer> {
     let Wire::Stdio { connection, process } = link.wire() else { return None };
     let process = process.lock();
     let process = process.as_ref()?;
@@ -144,7 +147,7 @@ pub(crate) fn inherit(
     outlet: &Outlet,
     life: &Life,
     offers: &mut Vec<Offer>,
-) -> Vec<(Place, Awaited)> {
+) -> Vec<(LinkKind, Awaited)> {
     let suiting = offers.extract_if(.., |offer| suits(offer, connector.settings()));
     let awaited = suiting.map(|offer| {
         let (place, child, files) =
@@ -198,11 +201,12 @@ impl SharedChild {
     /// Holds the connection and packs what another process needs; `None` if the child stays here.
     pub(crate) async fn hand_over(self) -> Option<ChildTransfer> {
         let child = self.link.pid()?;
-        let passed = self.connection()?.hold().await?;
+        let connection = self.connection()?;
+        let passed = connection.flow().hold(connection).await?;
         let pidfd = self.connector.reaper().pidfd(child);
         let transfer = pidfd.map(|pidfd| pack(child, pidfd, passed));
         if let Err(error) = &transfer {
-            tracing::warn!(upstream = %self.connector.name(), %error, "the child cannot be handed over");
+            tracing::warn!(upstream = %self.connector.name(), %error, "the child process cannot be handed over");
             self.go_on();
         }
         transfer.ok()
@@ -211,14 +215,14 @@ impl SharedChild {
     /// Takes the connection back.
     pub(crate) fn go_on(&self) {
         if let Some(connection) = self.connection() {
-            connection.go_on();
+            connection.flow().go_on(connection);
         }
     }
 
     /// Leaves the child to the process that has its pipes.
     pub(crate) fn lend(&self, child: u32, peer: Sender) {
         if self.connection().is_some_and(|connection| connection.flow().lend(child, peer)) {
-            self.life.leave();
+            self.life.left().cancel();
         }
     }
 
@@ -259,16 +263,6 @@ impl SharedChild {
 }
 
 impl Awaited {
-    /// The child's pid.
-    pub(crate) const fn child(&self) -> u32 {
-        self.child
-    }
-
-    /// The connection.
-    pub(crate) const fn shared(&self) -> &SharedChild {
-        &self.shared
-    }
-
     /// The connection that waits.
     pub(crate) const fn link(&self) -> &Arc<Link> {
         &self.shared.link

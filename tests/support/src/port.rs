@@ -8,16 +8,16 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, soc
 /// A port of the loopback address that is kept until this is dropped: nobody is given it who asks for any free one, and
 /// connections are refused. Whoever names it and sets `SO_REUSEADDR` (socket(7)), as every listener does, gets it
 /// nevertheless, since nobody listens here.
-pub(crate) struct Port {
+pub struct Port {
     /// The bound socket.
     _socket: OwnedFd,
     /// Its address.
-    pub(crate) address: SocketAddr,
+    pub address: SocketAddr,
 }
 
 impl Port {
     /// One that the kernel chooses.
-    pub(crate) fn free() -> Self {
+    pub fn free() -> Self {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None);
         let socket = socket.expect("a socket");

@@ -5,15 +5,17 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::path::Path;
 
+use crate::program::{outliving, suite};
+
 /// Stands in headers, configurations and environments of the tests, wherever a secret may.
-pub(crate) const SECRET: &str = "planted-secret-7d1f";
+pub const SECRET: &str = "planted-secret-7d1f";
 
 /// So much of one file is kept, in bytes.
 const MOST: u64 = 8 << 20;
 
 /// A configuration with the secret in each upstream: in the environment of a command, or in the headers and the query
 /// of a URL. A text that is none stays as it is, and so does one without upstreams.
-pub(crate) fn planted(text: &str) -> String {
+pub fn planted(text: &str) -> String {
     let Ok(mut all) = text.parse::<toml::Table>() else { return text.to_owned() };
     let Some(upstreams) = all.get_mut("upstreams").and_then(toml::Value::as_table_mut) else {
         return text.to_owned();
@@ -33,10 +35,10 @@ pub(crate) fn planted(text: &str) -> String {
 }
 
 /// Keeps what a gateway has printed.
-pub(crate) fn keep(printed: &[u8]) {
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("logs");
+pub fn keep(printed: &[u8]) {
+    let directory = outliving().join("logs");
     // The name of the suite, then the process, of which each test has its own under nextest.
-    let name = format!("{}-{}.log", env!("CARGO_CRATE_NAME"), std::process::id());
+    let name = format!("{}-{}.log", suite(), std::process::id());
     let kept = fs::create_dir_all(&directory)
         .and_then(|()| OpenOptions::new().create(true).append(true).open(directory.join(name)))
         .and_then(|mut file| file.write_all(printed));
@@ -47,7 +49,7 @@ pub(crate) fn keep(printed: &[u8]) {
 }
 
 /// Keeps every log file in a directory, as it was before it was compressed.
-pub(crate) fn keep_files(directory: &Path) {
+pub fn keep_files(directory: &Path) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
         let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());

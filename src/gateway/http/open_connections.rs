@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -35,7 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The connections that are open.
 #[derive(Debug)]
-pub(crate) struct Slots {
+pub(crate) struct OpenConnections {
     /// All of them.
     open: Mutex<Open>,
     /// Tells that one has ended.
@@ -82,9 +82,9 @@ struct Occupant {
 
 /// A connection's place among those that are open, which it has until it is dropped.
 #[derive(Debug)]
-pub(super) struct Slot {
+pub(super) struct OpenConnection {
     /// Among these.
-    slots: Arc<Slots>,
+    connections: Arc<OpenConnections>,
     /// Its number.
     number: u64,
     /// What others see of it.
@@ -93,17 +93,17 @@ pub(super) struct Slot {
 
 /// A request in flight, until dropped.
 #[derive(Debug)]
-pub(super) struct Active(Arc<Slots>, Arc<Occupant>);
+pub(super) struct Active(Arc<OpenConnections>, Arc<Occupant>);
 
 /// What is written to the client of a connection.
 #[derive(Debug)]
-pub(super) struct Writing(Arc<Slots>, Arc<Occupant>);
+pub(super) struct Writing(Arc<OpenConnections>, Arc<Occupant>);
 
 /// An address from which the gateway asks itself, until dropped.
 #[derive(Debug)]
-pub struct Expected(Arc<Slots>, (IpAddr, u16));
+pub struct Expected(Arc<OpenConnections>, (IpAddr, u16));
 
-impl Default for Slots {
+impl Default for OpenConnections {
     fn default() -> Self {
         let files = limits::open_files();
         let ceiling = (files / 2).max(files.saturating_sub(KEPT_BACK)).max(1);
@@ -117,7 +117,7 @@ impl Default for Slots {
     }
 }
 
-impl Slots {
+impl OpenConnections {
     /// How many connections there may be: as many as the configuration says and the limit on open files allows. Without
     /// a word in the configuration, half of the files are for clients, since each may need one towards an upstream.
     pub(crate) fn most(&self, configured: Option<usize>) -> usize {
@@ -142,14 +142,14 @@ impl Slots {
         self: &Arc<Self>,
         (client, listener, own): (ClientKey, u64, bool),
         most: usize,
-    ) -> Option<Slot> {
+    ) -> Option<OpenConnection> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let freed = self.freed.notified();
             tokio::pin!(freed);
             freed.as_mut().enable();
             {
-                let mut open = self.open();
+                let mut open = self.open.lock();
                 if !own
                     && open.staying() >= most
                     && open.make_room(self, client, BATCH.min(most / 8).max(1)) == 0
@@ -165,7 +165,11 @@ impl Slots {
     }
 
     /// Adds a connection.
-    fn insert(self: &Arc<Self>, open: &mut Open, (client, listener, own): (ClientKey, u64, bool)) -> Slot {
+    fn insert(
+        self: &Arc<Self>,
+        open: &mut Open,
+        (client, listener, own): (ClientKey, u64, bool),
+    ) -> OpenConnection {
         open.last += 1;
         let occupant = Arc::new(Occupant {
             client,
@@ -178,17 +182,17 @@ impl Slots {
             cut: AtomicBool::new(false),
         });
         open.by_number.insert(open.last, Arc::clone(&occupant));
-        Slot { slots: Arc::clone(self), number: open.last, occupant }
+        OpenConnection { connections: Arc::clone(self), number: open.last, occupant }
     }
 
     /// Has idle connections give way without a new one: the process is out of descriptors.
     pub(super) fn make_room(&self) {
-        self.open().make_room(self, ClientKey::of(None), BATCH);
+        self.open.lock().make_room(self, ClientKey::of(None), BATCH);
     }
 
     /// Ends all connections of a listener; returns how many of them had requests in flight.
     pub(super) fn cut(&self, listener: u64) -> usize {
-        let mut open = self.open();
+        let mut open = self.open.lock();
         let theirs: Vec<_> = open
             .by_number
             .values()
@@ -204,28 +208,18 @@ impl Slots {
     /// Has a connection from this address let in: the gateway asks itself.
     pub(crate) fn expect(self: &Arc<Self>, address: SocketAddr) -> Expected {
         let place = (address.ip().to_canonical(), address.port());
-        self.expected().insert(place);
+        self.own.lock().insert(place);
         Expected(Arc::clone(self), place)
     }
 
     /// Whether a connection from this address is the gateway's own.
     pub(super) fn expects(&self, address: SocketAddr) -> bool {
-        self.expected().contains(&(address.ip().to_canonical(), address.port()))
+        self.own.lock().contains(&(address.ip().to_canonical(), address.port()))
     }
 
     /// Milliseconds since the start.
     fn now(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-
-    /// The connections.
-    fn open(&self) -> MutexGuard<'_, Open> {
-        self.open.lock()
-    }
-
-    /// The addresses.
-    fn expected(&self) -> MutexGuard<'_, HashSet<(IpAddr, u16)>> {
-        self.own.lock()
     }
 }
 
@@ -245,8 +239,8 @@ impl Open {
     }
 
     /// Tells as many connections to go; returns how many there were that could.
-    fn make_room(&mut self, slots: &Slots, newcomer: ClientKey, count: usize) -> usize {
-        let now = slots.now();
+    fn make_room(&mut self, connections: &OpenConnections, newcomer: ClientKey, count: usize) -> usize {
+        let now = connections.now();
         let others =
             self.by_number.values().filter(|occupant| !occupant.own && !occupant.going.is_cancelled());
         let all =
@@ -272,26 +266,26 @@ impl Occupant {
     }
 }
 
-impl Slot {
+impl OpenConnection {
     /// Counts a request in flight.
     pub(super) fn begin(&self) -> Active {
         self.occupant.active.fetch_add(1, Ordering::Relaxed);
-        Active(Arc::clone(&self.slots), Arc::clone(&self.occupant))
+        Active(Arc::clone(&self.connections), Arc::clone(&self.occupant))
     }
 
     /// For how long no request was in flight; `None` while one is.
     pub(super) fn idle(&self) -> Option<Duration> {
-        self.occupant.idle(self.slots.now())
+        self.occupant.idle(self.connections.now())
     }
 
     /// What is written to its client.
     pub(super) fn writing(&self) -> Writing {
-        Writing(Arc::clone(&self.slots), Arc::clone(&self.occupant))
+        Writing(Arc::clone(&self.connections), Arc::clone(&self.occupant))
     }
 
     /// For how long no request has ended and nothing was written.
     pub(super) fn silent(&self) -> Duration {
-        self.occupant.unused(self.slots.now())
+        self.occupant.unused(self.connections.now())
     }
 
     /// Waits until the connection is to give way.
@@ -332,16 +326,16 @@ impl Writing {
     }
 }
 
-impl Drop for Slot {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
         {
-            let mut open = self.slots.open();
+            let mut open = self.connections.open.lock();
             open.by_number.remove(&self.number);
             if self.occupant.going.is_cancelled() {
                 open.going -= 1;
             }
         }
-        self.slots.freed.notify_waiters();
+        self.connections.freed.notify_waiters();
     }
 }
 
@@ -354,7 +348,7 @@ impl Drop for Active {
 
 impl Drop for Expected {
     fn drop(&mut self) {
-        self.0.expected().remove(&self.1);
+        self.0.own.lock().remove(&self.1);
     }
 }
 
@@ -363,18 +357,18 @@ mod tests {
     use super::*;
 
     /// Lets a connection of this client in.
-    async fn take(slots: &Arc<Slots>, address: &str, most: usize) -> Option<Slot> {
-        slots.take((ClientKey::of(Some(address.parse().unwrap())), 0, false), most).await
+    async fn take(connections: &Arc<OpenConnections>, address: &str, most: usize) -> Option<OpenConnection> {
+        connections.take((ClientKey::of(Some(address.parse().unwrap())), 0, false), most).await
     }
 
     #[tokio::test]
     async fn a_flood_takes_the_places_of_its_own_connections_only() {
         const MOST: usize = 80;
-        let slots = Arc::new(Slots::default());
-        let quiet = take(&slots, "192.0.2.1", MOST).await.unwrap();
+        let connections = Arc::new(OpenConnections::default());
+        let quiet = take(&connections, "192.0.2.1", MOST).await.unwrap();
         let mut flood = Vec::new();
         for _ in 0..4 * MOST {
-            flood.push(take(&slots, "192.0.2.2", MOST).await.unwrap());
+            flood.push(take(&connections, "192.0.2.2", MOST).await.unwrap());
             flood.retain(|slot| !slot.occupant.going.is_cancelled());
             assert!(flood.len() < MOST);
         }
@@ -384,30 +378,30 @@ mod tests {
     #[tokio::test]
     async fn those_in_use_stay_and_the_gateway_itself_is_let_in() {
         const MOST: usize = 8;
-        let slots = Arc::new(Slots::default());
+        let connections = Arc::new(OpenConnections::default());
         let mut held = Vec::new();
         for number in 0..MOST {
-            let slot = take(&slots, &format!("192.0.2.{number}"), MOST).await.unwrap();
+            let slot = take(&connections, &format!("192.0.2.{number}"), MOST).await.unwrap();
             held.push((slot.begin(), slot));
         }
-        assert!(take(&slots, "192.0.2.99", MOST).await.is_none());
-        let own = slots.take((ClientKey::of(None), 0, true), MOST).await;
+        assert!(take(&connections, "192.0.2.99", MOST).await.is_none());
+        let own = connections.take((ClientKey::of(None), 0, true), MOST).await;
         assert!(own.is_some());
         drop(own);
         held.pop();
-        assert!(take(&slots, "192.0.2.99", MOST).await.is_some());
+        assert!(take(&connections, "192.0.2.99", MOST).await.is_some());
     }
 
     #[tokio::test]
     async fn connections_beyond_the_cap_wait_for_those_that_go() {
         const MOST: usize = 8;
-        let slots = Arc::new(Slots::default());
+        let connections = Arc::new(OpenConnections::default());
         let mut held = Vec::new();
         for _ in 0..MOST + SPARE {
-            held.push(take(&slots, "192.0.2.1", MOST).await.unwrap());
+            held.push(take(&connections, "192.0.2.1", MOST).await.unwrap());
         }
-        assert!(take(&slots, "192.0.2.1", MOST).await.is_none(), "nobody goes");
-        let waiting = Arc::clone(&slots);
+        assert!(take(&connections, "192.0.2.1", MOST).await.is_none(), "nobody goes");
+        let waiting = Arc::clone(&connections);
         let late = tokio::spawn(async move { take(&waiting, "192.0.2.1", MOST).await.is_some() });
         tokio::task::yield_now().await;
         held.remove(0);

@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 /// A small file system in memory; it goes with the value.
-pub(crate) struct Small(PathBuf);
+pub struct Small(PathBuf);
 
 impl Small {
     /// Mounts one of this many bytes.
-    pub(crate) fn mount(path: PathBuf, bytes: u64) -> Self {
+    pub fn mount(path: PathBuf, bytes: u64) -> Self {
         fs::create_dir_all(&path).unwrap();
         let size = format!("size={bytes},mode=0755");
         mount(Some("tmpfs"), &path, Some("tmpfs"), MsFlags::empty(), Some(size.as_str())).unwrap();
@@ -19,7 +19,7 @@ impl Small {
     }
 
     /// Takes all the room that there is; gives the file that has it.
-    pub(crate) fn fill(&self) -> PathBuf {
+    pub fn fill(&self) -> PathBuf {
         let path = self.0.join("ballast");
         let mut file = fs::File::create(&path).unwrap();
         let piece = vec![b'x'; 4096];

@@ -22,7 +22,7 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// What a request may fail with.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
+pub enum Failure {
     /// No connection.
     #[error("no connection: {0}")]
     Refused(String),
@@ -36,7 +36,7 @@ pub(crate) enum Failure {
 
 /// What clients ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// `GET /health/live`.
     Plain,
     /// `tools/list` in a legacy session.
@@ -62,35 +62,35 @@ struct Counts {
 
 /// What became of it all.
 #[derive(Debug)]
-pub(crate) struct Report {
+pub struct Report {
     /// Answered requests.
-    pub(crate) answered: u64,
+    pub answered: u64,
     /// Connections that were refused.
-    pub(crate) refused: u64,
+    pub refused: u64,
     /// Connections that broke while a request was in flight.
-    pub(crate) cut: u64,
+    pub cut: u64,
     /// Wrong answers.
-    pub(crate) wrong: u64,
+    pub wrong: u64,
     /// Streams that the other side has ended in good order, so that they had to be opened again.
-    pub(crate) ended: u64,
+    pub ended: u64,
     /// Each different failure, with how often it happened.
-    pub(crate) failures: BTreeMap<String, u64>,
+    pub failures: BTreeMap<String, u64>,
 }
 
 impl Report {
     /// Everything that failed.
-    pub(crate) fn failed(&self) -> u64 {
+    pub fn failed(&self) -> u64 {
         self.refused + self.cut + self.wrong
     }
 
     /// Everything that was asked.
-    pub(crate) fn total(&self) -> u64 {
+    pub fn total(&self) -> u64 {
         self.answered + self.failed()
     }
 }
 
 /// Clients at work.
-pub(crate) struct Load {
+pub struct Load {
     /// What they count.
     counts: Arc<Counts>,
     /// Their tasks.
@@ -99,7 +99,7 @@ pub(crate) struct Load {
 
 impl Load {
     /// Starts clients: each second one keeps its connection, and they take the kinds in turns.
-    pub(crate) fn start(address: SocketAddr, clients: usize, kinds: &[Kind]) -> Self {
+    pub fn start(address: SocketAddr, clients: usize, kinds: &[Kind]) -> Self {
         let mut load = Self { counts: Arc::default(), clients: JoinSet::new() };
         for number in 0..clients {
             let counts = Arc::clone(&load.counts);
@@ -109,7 +109,7 @@ impl Load {
     }
 
     /// Opens event streams, each in a legacy session of its own, and returns when they are open.
-    pub(crate) async fn follow(&mut self, address: SocketAddr, streams: u64) {
+    pub async fn follow(&mut self, address: SocketAddr, streams: u64) {
         for _ in 0..streams {
             let session = Session::begin(address).await.expect("a session");
             self.clients.spawn(follower(session, Arc::clone(&self.counts)));
@@ -120,7 +120,7 @@ impl Load {
     }
 
     /// Waits until this many more requests are answered, so that the clients are at work.
-    pub(crate) async fn go_on(&self, more: u64) {
+    pub async fn go_on(&self, more: u64) {
         let goal = self.counts.answered.load(Ordering::Relaxed) + more;
         while self.counts.answered.load(Ordering::Relaxed) < goal {
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
@@ -128,7 +128,7 @@ impl Load {
     }
 
     /// Ends the clients.
-    pub(crate) async fn end(mut self) -> Report {
+    pub async fn end(mut self) -> Report {
         self.counts.over.store(true, Ordering::Relaxed);
         while let Some(ended) = self.clients.join_next().await {
             ended.expect("a client does not panic");
@@ -267,7 +267,7 @@ async fn exchange(
 }
 
 /// A legacy session.
-pub(crate) struct Session {
+pub struct Session {
     /// Where.
     address: SocketAddr,
     /// Its identifier.
@@ -276,7 +276,10 @@ pub(crate) struct Session {
 
 impl Session {
     /// Begins one.
-    pub(crate) async fn begin(address: SocketAddr) -> Result<Self, Failure> {
+    ///
+    /// # Errors
+    /// What the load counts as a failure.
+    pub async fn begin(address: SocketAddr) -> Result<Self, Failure> {
         let params = r#"{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"load","version":"1"}}"#;
         let request =
             post(address, false).body(Full::from(body_of("initialize", params))).expect("a valid request");
@@ -293,7 +296,10 @@ impl Session {
     }
 
     /// Calls once; the status.
-    pub(crate) async fn answers(&self) -> Result<u16, Failure> {
+    ///
+    /// # Errors
+    /// What the load counts as a failure.
+    pub async fn answers(&self) -> Result<u16, Failure> {
         let (response, body) = exchange(self.address, &mut None, self.call(false)).await?;
         assert!(is_result(Kind::Session, &body) || response.status() != 200, "{body:?}");
         Ok(response.status().as_u16())

@@ -1,4 +1,4 @@
-//! The upstreams of these tests as configuration text.
+//! The servers in `tests/fixtures` as configuration text, and over HTTP.
 
 use std::fmt::Write as _;
 
@@ -6,16 +6,16 @@ use crate::gateway::HttpUpstream;
 use crate::tools::bound;
 
 /// The interpreter of the operating system: wrappers of version managers would add variables to the environment.
-pub(crate) const PYTHON: &str = "/usr/bin/python3";
+pub const PYTHON: &str = "/usr/bin/python3";
 
 /// `tests/fixtures/probe_server.py`.
-pub(crate) const PROBE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/probe_server.py");
+pub const PROBE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/probe_server.py");
 
 /// `tests/fixtures/odd_server.py`.
-const ODD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/odd_server.py");
+const ODD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/odd_server.py");
 
 /// `[upstreams.NAME]` with a command.
-pub(crate) fn stdio(name: &str, command: &str, args: &[&str]) -> String {
+pub fn stdio(name: &str, command: &str, args: &[&str]) -> String {
     let mut text = format!("[upstreams.{name}]\ncommand = \"{command}\"\nargs = [");
     for arg in args {
         write!(text, "\"{arg}\", ").expect("strings take all");
@@ -24,36 +24,36 @@ pub(crate) fn stdio(name: &str, command: &str, args: &[&str]) -> String {
 }
 
 /// `[upstreams.NAME]` with a URL on loopback.
-pub(crate) fn http(name: &str, port: u16) -> String {
+pub fn http(name: &str, port: u16) -> String {
     format!("[upstreams.{name}]\nurl = \"http://127.0.0.1:{port}/mcp\"\n")
 }
 
 /// The probe server over stdio.
-pub(crate) fn probe(name: &str, args: &[&str]) -> String {
+pub fn probe(name: &str, args: &[&str]) -> String {
     stdio(name, PYTHON, &[&[PROBE], args].concat())
 }
 
 /// What holds calls of the probe server's `sleep` up until it is opened.
-pub(crate) struct Gate(tempfile::TempDir);
+pub struct Gate(tempfile::TempDir);
 
 impl Gate {
     /// A closed one.
-    pub(crate) fn closed() -> Self {
+    pub fn closed() -> Self {
         Self(tempfile::tempdir().expect("a scratch directory"))
     }
 
     /// The arguments of `sleep`.
-    pub(crate) fn arguments(&self) -> String {
+    pub fn arguments(&self) -> String {
         format!(r#"{{"until":"{}/open"}}"#, self.0.path().display())
     }
 
     /// Where it is.
-    pub(crate) fn directory(&self) -> &str {
+    pub fn directory(&self) -> &str {
         self.0.path().to_str().expect("UTF-8")
     }
 
     /// Waits until a server that it holds up has told something.
-    pub(crate) async fn told(&self) {
+    pub async fn told(&self) {
         let told = async {
             while !self.0.path().join("told").exists() {
                 tokio::time::sleep(std::time::Duration::from_millis(5)).await;
@@ -63,22 +63,22 @@ impl Gate {
     }
 
     /// Lets the calls go on.
-    pub(crate) fn open(&self) {
+    pub fn open(&self) {
         crate::gateway::write(&self.0.path().join("open"), "");
     }
 }
 
 /// Starts the probe server over HTTP.
-pub(crate) async fn http_probe(args: &[&str]) -> HttpUpstream {
+pub async fn http_probe(args: &[&str]) -> HttpUpstream {
     HttpUpstream::start(bound(PYTHON).arg(PROBE).arg("--http").args(args)).await
 }
 
 /// The server that misbehaves, over stdio.
-pub(crate) fn odd(name: &str, args: &[&str]) -> String {
+pub fn odd(name: &str, args: &[&str]) -> String {
     stdio(name, PYTHON, &[&[ODD], args].concat())
 }
 
 /// Starts the server that misbehaves over HTTP.
-pub(crate) async fn http_odd() -> HttpUpstream {
+pub async fn http_odd() -> HttpUpstream {
     HttpUpstream::start(bound(PYTHON).arg(ODD).arg("--endless")).await
 }

@@ -23,7 +23,7 @@ const CLIENTS: usize = 1024;
 
 /// The kinds of records of which there was one in the last [`WINDOW`].
 #[derive(Debug, Default)]
-pub(crate) struct Complaints(Mutex<HashMap<&'static str, Kind>>);
+pub(crate) struct ClientLogLimit(Mutex<HashMap<&'static str, Kind>>);
 
 /// One kind of records, in one window.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ impl Kind {
     }
 }
 
-impl Complaints {
+impl ClientLogLimit {
     /// Whether one more record of this kind may be logged about a client; otherwise it is counted.
     pub(crate) fn admits(self: &Arc<Self>, kind: &'static str, client: ClientKey) -> bool {
         let (mut left_out, mut begun) = (0, false);
@@ -73,11 +73,11 @@ impl Complaints {
             known.admits(client, &mut left_out)
         };
         if begun {
-            let complaints = Arc::downgrade(self);
+            let log_limit = Arc::downgrade(self);
             tokio::spawn(async move {
                 tokio::time::sleep(WINDOW).await;
-                if let Some(complaints) = complaints.upgrade() {
-                    complaints.close(kind);
+                if let Some(log_limit) = log_limit.upgrade() {
+                    log_limit.close(kind);
                 }
             });
         }
@@ -110,19 +110,19 @@ mod tests {
 
     #[tokio::test]
     async fn each_kind_and_each_client_has_its_share_and_all_together_not_more_than_there_is() {
-        let complaints = Arc::new(Complaints::default());
+        let log_limit = Arc::new(ClientLogLimit::default());
         let client = |number: u32| ClientKey::of(Some(std::net::Ipv4Addr::from(number << 8 | 7).into()));
         let admitted = |kind, clients: std::ops::Range<u32>| {
             let all = clients.flat_map(|number| std::iter::repeat_n(client(number), 100));
-            all.filter(|client| complaints.admits(kind, *client)).count()
+            all.filter(|client| log_limit.admits(kind, *client)).count()
         };
         assert_eq!(admitted("one", 1..2), OF_CLIENT as usize);
         assert_eq!(admitted("other", 1..3), 2 * OF_CLIENT as usize);
         assert_eq!(admitted("one", 1..3000), (OF_KIND - OF_CLIENT) as usize);
-        let remembered = complaints.0.lock()["one"].by_client.len();
+        let remembered = log_limit.0.lock()["one"].by_client.len();
         assert_eq!(remembered, CLIENTS);
-        complaints.end();
-        assert!(complaints.0.lock().is_empty(), "nothing is kept of the windows that are over");
+        log_limit.end();
+        assert!(log_limit.0.lock().is_empty(), "nothing is kept of the windows that are over");
         assert_eq!(admitted("one", 1..2), OF_CLIENT as usize);
     }
 }

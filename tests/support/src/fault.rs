@@ -4,14 +4,14 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use mcpeg::sys::process::command;
+use crate::program::command;
 
 /// A tracer that makes calls fail until it is dropped.
-pub(crate) struct Fault(Child);
+pub struct Fault(Child);
 
 impl Fault {
     /// Attaches to every thread of the process, and returns when these arguments of strace(1) are in force.
-    pub(crate) fn attach(pid: i32, arguments: &[&str]) -> Self {
+    pub fn attach(pid: i32, arguments: &[&str]) -> Self {
         let mut strace = command("strace");
         strace.arg("-f").args(arguments).args(["-p", &pid.to_string()]);
         strace.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -25,12 +25,12 @@ impl Fault {
     }
 
     /// Makes a system call fail.
-    pub(crate) fn inject(pid: i32, call: &str, error: &str) -> Self {
+    pub fn inject(pid: i32, call: &str, error: &str) -> Self {
         Self::attach(pid, &["-e", &format!("trace={call}"), "-e", &format!("inject={call}:error={error}")])
     }
 
     /// Makes system calls take this long at least, during which the tracer holds the caller.
-    pub(crate) fn delay(pid: i32, calls: &str, time: Duration) -> Self {
+    pub fn delay(pid: i32, calls: &str, time: Duration) -> Self {
         let inject = format!("inject={calls}:delay_enter={}", time.as_micros());
         Self::attach(pid, &["-e", &format!("trace={calls}"), "-e", &inject])
     }

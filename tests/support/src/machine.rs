@@ -9,11 +9,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::program::{command, repository};
+
 /// How often [`Machine::wait_for`] looks.
 const POLL: Duration = Duration::from_millis(50);
 
 /// A booted machine.
-pub(crate) struct Machine {
+pub struct Machine {
     /// What `scripts/testbed boot` printed.
     handle: PathBuf,
 }
@@ -22,12 +24,12 @@ impl Machine {
     /// Boots a machine of the Debian suite and returns when systemd says that it is up.
     ///
     /// The first boot of a suite builds its root, which takes a minute or two.
-    pub(crate) fn boot(suite: &str) -> Self {
+    pub fn boot(suite: &str) -> Self {
         Self::boot_with(suite, &[])
     }
 
     /// Boots a machine that sees directories of the host, read-only: pairs of a host path and a path inside.
-    pub(crate) fn boot_with(suite: &str, binds: &[(&Path, &str)]) -> Self {
+    pub fn boot_with(suite: &str, binds: &[(&Path, &str)]) -> Self {
         let mut command = testbed("boot");
         command.arg(format!("--owner={}", std::process::id()));
         for (source, target) in binds {
@@ -40,7 +42,7 @@ impl Machine {
     }
 
     /// Runs a command inside as root, with a clean environment, and returns how it ended and what it printed.
-    pub(crate) fn run(&self, command: &[&str]) -> Output {
+    pub fn run(&self, command: &[&str]) -> Output {
         testbed("exec")
             .arg(&self.handle)
             .args(command)
@@ -50,7 +52,7 @@ impl Machine {
     }
 
     /// Runs a command that must succeed and returns its standard output.
-    pub(crate) fn ok(&self, command: &[&str]) -> String {
+    pub fn ok(&self, command: &[&str]) -> String {
         let output = self.run(command);
         assert!(
             output.status.success(),
@@ -64,14 +66,14 @@ impl Machine {
     }
 
     /// Copies a file or a tree into the machine, with modes and times.
-    pub(crate) fn copy_in(&self, source: impl AsRef<OsStr>, target: &str) {
+    pub fn copy_in(&self, source: impl AsRef<OsStr>, target: &str) {
         let output = testbed("copy").arg(&self.handle).arg(source).arg(target).output();
         let output = output.expect("scripts/testbed can be run");
         assert!(output.status.success(), "cannot copy to {target}: {}", text(&output.stderr));
     }
 
     /// Writes a file in the machine, mode 0644.
-    pub(crate) fn write(&self, target: &str, content: &str) {
+    pub fn write(&self, target: &str, content: &str) {
         let file = tempfile::NamedTempFile::new().expect("a temporary file can be made");
         std::io::Write::write_all(&mut file.as_file(), content.as_bytes())
             .expect("a temporary file can be written");
@@ -80,7 +82,7 @@ impl Machine {
     }
 
     /// Asks again and again until there is an answer; panics with `what` and the journal when `limit` is over.
-    pub(crate) fn wait_for<T>(&self, what: &str, limit: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
+    pub fn wait_for<T>(&self, what: &str, limit: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
         let deadline = Instant::now() + limit;
         loop {
             if let Some(answer) = ask() {
@@ -95,7 +97,7 @@ impl Machine {
     }
 
     /// The directory that `scripts/testbed` knows this machine by; gone once it is stopped.
-    pub(crate) fn handle(&self) -> &Path {
+    pub fn handle(&self) -> &Path {
         &self.handle
     }
 }
@@ -111,20 +113,18 @@ impl Drop for Machine {
 }
 
 /// A call of `scripts/testbed` with its verb.
-pub(crate) fn testbed(verb: &str) -> Command {
+pub fn testbed(verb: &str) -> Command {
     let mut command = script("testbed");
     command.arg(verb);
     command
 }
 
 /// One of the repository's scripts.
-pub(crate) fn script(name: &str) -> Command {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts").join(name);
-    #[expect(clippy::disallowed_methods, reason = "scripts are children of the test, not of the daemon")]
-    Command::new(path)
+pub fn script(name: &str) -> Command {
+    command(repository().join("scripts").join(name))
 }
 
 /// What a command printed, for messages and parsing.
-pub(crate) fn text(bytes: &[u8]) -> String {
+pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }

@@ -19,44 +19,44 @@ use crate::kept::SECRET;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The legacy revision that the tests speak.
-pub(crate) const LEGACY: &str = "2025-11-25";
+pub const LEGACY: &str = "2025-11-25";
 
 /// The `_meta` members that the modern era asks of each request, without the braces.
-pub(crate) const MODERN_META: &str = concat!(
+pub const MODERN_META: &str = concat!(
     r#""io.modelcontextprotocol/protocolVersion":"2026-07-28","#,
     r#""io.modelcontextprotocol/clientCapabilities":{}"#
 );
 
 /// A complete answer.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub struct Answer {
     /// The status.
-    pub(crate) status: StatusCode,
+    pub status: StatusCode,
     /// The headers.
-    pub(crate) headers: HeaderMap,
+    pub headers: HeaderMap,
     /// The body.
-    pub(crate) body: Bytes,
+    pub body: Bytes,
 }
 
 /// The parts of a JSON-RPC message that tests look at, as the sender wrote them.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Message<'a> {
+pub struct Message<'a> {
     /// The request's id.
     #[serde(borrow)]
-    pub(crate) id: Option<&'a RawValue>,
+    pub id: Option<&'a RawValue>,
     /// The method of a notification or request.
-    pub(crate) method: Option<&'a str>,
+    pub method: Option<&'a str>,
     /// The parameters of a notification or request.
-    pub(crate) params: Option<&'a RawValue>,
+    pub params: Option<&'a RawValue>,
     /// The result.
-    pub(crate) result: Option<&'a RawValue>,
+    pub result: Option<&'a RawValue>,
     /// The error.
-    pub(crate) error: Option<&'a RawValue>,
+    pub error: Option<&'a RawValue>,
 }
 
 impl<'a> Message<'a> {
     /// Takes a message apart; anything else than a JSON object fails the test.
-    pub(crate) fn read(text: &'a str) -> Self {
+    pub fn read(text: &'a str) -> Self {
         serde_json::from_str(text).unwrap_or_else(|error| panic!("{error} in `{text}`"))
     }
 }
@@ -68,13 +68,7 @@ fn event_data(event: &str) -> String {
 }
 
 /// Sends a request and collects the answer.
-pub(crate) async fn send(
-    address: &str,
-    method: Method,
-    path: &str,
-    headers: &[(&str, &str)],
-    body: &str,
-) -> Answer {
+pub async fn send(address: &str, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
     let exchange = async {
         let response = open(address, method, path, headers, body).await;
         let (parts, body) = response.into_parts();
@@ -85,7 +79,7 @@ pub(crate) async fn send(
 }
 
 /// Sends a request and returns as soon as the answer's head is there.
-pub(crate) async fn open(
+pub async fn open(
     address: &str,
     method: Method,
     path: &str,
@@ -113,7 +107,7 @@ pub(crate) async fn open(
 }
 
 /// Posts a message as MCP clients do.
-pub(crate) async fn post(address: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+pub async fn post(address: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
     let mut all = headers.to_vec();
     for (name, value) in
         [("content-type", "application/json"), ("accept", "application/json, text/event-stream")]
@@ -127,7 +121,7 @@ pub(crate) async fn post(address: &str, path: &str, headers: &[(&str, &str)], bo
 
 impl Answer {
     /// The JSON-RPC messages in the body, from JSON or from an event stream, in order.
-    pub(crate) fn messages(&self) -> Vec<String> {
+    pub fn messages(&self) -> Vec<String> {
         let text = std::str::from_utf8(&self.body).expect("UTF-8");
         let kind = self.headers.get("content-type").map_or("", |kind| kind.to_str().expect("text"));
         if kind.starts_with("text/event-stream") {
@@ -137,26 +131,26 @@ impl Answer {
     }
 
     /// The message that ends the exchange.
-    pub(crate) fn reply(&self) -> String {
+    pub fn reply(&self) -> String {
         self.messages().pop().unwrap_or_else(|| panic!("no message in {self:?}"))
     }
 
     /// The raw result; an error fails the test.
-    pub(crate) fn result(&self) -> String {
+    pub fn result(&self) -> String {
         let reply = self.reply();
         let result = Message::read(&reply).result;
         result.unwrap_or_else(|| panic!("not a result: {reply}")).get().to_owned()
     }
 
     /// The raw error; a result fails the test.
-    pub(crate) fn raw_error(&self) -> String {
+    pub fn raw_error(&self) -> String {
         let reply = self.reply();
         let error = Message::read(&reply).error;
         error.unwrap_or_else(|| panic!("not an error: {reply}")).get().to_owned()
     }
 
     /// The code and message of the JSON-RPC error; a result fails the test.
-    pub(crate) fn error(&self) -> (i64, String) {
+    pub fn error(&self) -> (i64, String) {
         /// The members of an error.
         #[derive(Deserialize)]
         struct Error {
@@ -170,14 +164,14 @@ impl Answer {
     }
 
     /// The text of a tool's first content.
-    pub(crate) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         let result: serde_json::Value = serde_json::from_str(&self.result()).expect("JSON");
         let text = result["content"][0]["text"].as_str();
         text.unwrap_or_else(|| panic!("no text in {result}")).to_owned()
     }
 
     /// The names in the result of `tools/list`.
-    pub(crate) fn tools(&self) -> Vec<String> {
+    pub fn tools(&self) -> Vec<String> {
         let result: serde_json::Value = serde_json::from_str(&self.result()).expect("JSON");
         let tools = result["tools"].as_array().expect("tools");
         tools.iter().map(|tool| tool["name"].as_str().expect("a name").to_owned()).collect()
@@ -186,7 +180,7 @@ impl Answer {
 
 /// Which era a [`Client`] speaks, and what it must send along.
 #[derive(Clone, Debug)]
-pub(crate) enum Era {
+pub enum Era {
     /// A session with its identifier.
     Legacy(String),
     /// Each request stands alone.
@@ -195,28 +189,28 @@ pub(crate) enum Era {
 
 /// One client of one endpoint.
 #[derive(Clone, Debug)]
-pub(crate) struct Client {
+pub struct Client {
     /// `host:port`.
     address: String,
     /// The endpoint's path.
     path: String,
     /// The era.
-    pub(crate) era: Era,
+    pub era: Era,
 }
 
 impl Client {
     /// A client of the modern era.
-    pub(crate) fn modern(address: &str, path: &str) -> Self {
+    pub fn modern(address: &str, path: &str) -> Self {
         Self { address: address.to_owned(), path: path.to_owned(), era: Era::Modern }
     }
 
     /// Opens a legacy session without client capabilities.
-    pub(crate) async fn legacy(address: &str, path: &str) -> Self {
+    pub async fn legacy(address: &str, path: &str) -> Self {
         Self::legacy_with(address, path, "{}").await
     }
 
     /// Opens a legacy session with these client capabilities.
-    pub(crate) async fn legacy_with(address: &str, path: &str, capabilities: &str) -> Self {
+    pub async fn legacy_with(address: &str, path: &str, capabilities: &str) -> Self {
         let initialize = format!(
             r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{{"protocolVersion":"{LEGACY}","capabilities":{capabilities},"clientInfo":{{"name":"raw","version":"1"}}}}}}"#
         );
@@ -233,13 +227,13 @@ impl Client {
     }
 
     /// Sends a request whose params are these bytes; in the modern era they must hold `_meta` already.
-    pub(crate) async fn request(&self, id: &str, method: &str, name: &str, params: &str) -> Answer {
+    pub async fn request(&self, id: &str, method: &str, name: &str, params: &str) -> Answer {
         let body = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#);
         self.post(method, name, &body).await
     }
 
     /// Calls a tool with these raw arguments.
-    pub(crate) async fn call(&self, tool: &str, arguments: &str) -> Answer {
+    pub async fn call(&self, tool: &str, arguments: &str) -> Answer {
         let params = match self.era {
             Era::Legacy(_) => format!(r#"{{"name":"{tool}","arguments":{arguments}}}"#),
             Era::Modern => {
@@ -256,30 +250,31 @@ impl Client {
     }
 
     /// The same client at another address.
-    pub(crate) fn at(self, address: &str) -> Self {
+    #[must_use]
+    pub fn at(self, address: &str) -> Self {
         Self { address: address.to_owned(), ..self }
     }
 
     /// The headers that name a legacy session, for requests of the test's own.
-    pub(crate) fn session_headers(&self) -> [(&str, &str); 2] {
+    pub fn session_headers(&self) -> [(&str, &str); 2] {
         self.session()
     }
 
     /// Opens the stream of a legacy session.
-    pub(crate) async fn stream(&self) -> http::Response<Incoming> {
+    pub async fn stream(&self) -> http::Response<Incoming> {
         let [id, version] = self.session();
         let headers = [id, version, ("accept", "text/event-stream")];
         open(&self.address, Method::GET, &self.path, &headers, "").await
     }
 
     /// Ends a legacy session.
-    pub(crate) async fn end(self) {
+    pub async fn end(self) {
         let answer = send(&self.address, Method::DELETE, &self.path, &self.session(), "").await;
         assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
     }
 
     /// The names of the tools.
-    pub(crate) async fn tools(&self) -> Vec<String> {
+    pub async fn tools(&self) -> Vec<String> {
         let params = match self.era {
             Era::Legacy(_) => "{}".to_owned(),
             Era::Modern => format!(r#"{{"_meta":{{{MODERN_META}}}}}"#),
@@ -288,7 +283,7 @@ impl Client {
     }
 
     /// Posts a body with the headers of the era.
-    pub(crate) async fn post(&self, method: &str, name: &str, body: &str) -> Answer {
+    pub async fn post(&self, method: &str, name: &str, body: &str) -> Answer {
         let mut headers = Vec::new();
         match &self.era {
             Era::Legacy(session) => {
