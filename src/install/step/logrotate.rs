@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use super::action::{Act, Action, Listener, Step};
+use super::action::{Act, Action, Description, Listener, Step};
 use super::file::{File, existing};
 use crate::install::account::{Owner, Rights};
 use crate::install::assets::Content;
@@ -45,16 +45,8 @@ pub(in crate::install) fn plan(target: &Target, path: &Path, text: String) -> Re
 }
 
 impl Action for TakeAway {
-    fn kind(&self) -> &'static str {
-        "file"
-    }
-
-    fn text(&self, _: &Act, _: &Layout) -> String {
-        self.path.display().to_string()
-    }
-
-    fn reason(&self, _: &Layout) -> &'static str {
-        "mcpeg rotates its log itself"
+    fn description(&self, _: &Act, _: &Layout) -> Description {
+        Description::new("file", self.path.display().to_string(), "mcpeg rotates its log itself")
     }
 
     fn describe(&self, _: &Layout, data: &mut Map<String, Value>) {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::access;
-use super::action::{Act, Action, Listener, Step};
+use super::action::{Act, Action, Description, Listener, Step};
 use crate::install::account::{self, Owner, Rights};
 use crate::install::error::Error;
 use crate::install::layout::Layout;
@@ -58,16 +58,9 @@ fn candidates(target: &Target) -> Vec<PathBuf> {
 }
 
 impl Action for GiveBack {
-    fn kind(&self) -> &'static str {
-        "rights"
-    }
-
-    fn text(&self, _: &Act, layout: &Layout) -> String {
-        format!("{} {}", self.path.display(), self.rights.text(layout))
-    }
-
-    fn reason(&self, _: &Layout) -> &'static str {
-        "root has left it behind, and the service must write it"
+    fn description(&self, _: &Act, layout: &Layout) -> Description {
+        let text = format!("{} {}", self.path.display(), self.rights.text(layout));
+        Description::new("rights", text, "root has left it behind, and the service must write it")
     }
 
     fn describe(&self, layout: &Layout, data: &mut Map<String, Value>) {
