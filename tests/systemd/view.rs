@@ -249,6 +249,7 @@ fn by_hand(machine: &Machine) {
             "{said}"
         );
     }
+    machine.ok(&["sh", "-c", "rm -f /var/log/mcpeg/mcpeg.log /var/log/mcpeg/.mcpeg.log.lock"]);
     machine.ok(&["mcpeg", "--daemon", "--outside-systemd"]);
     machine.ok(&["mcpeg", "--stop"]);
     let owners = "stat -c '%U %n' /var/log/mcpeg/mcpeg.log /run/mcpeg/mcpeg.lock";
