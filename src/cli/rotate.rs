@@ -137,7 +137,7 @@ impl ToExit for Error {
             Self::Paths(error) => error.hint(),
             Self::Locate(error) => error.hint(),
             Self::Suspended(pid) => Some(format!("`kill -CONT {pid}` lets it go on")),
-            Self::Left(_) => Some("while a gateway hands over to the next one, try again".to_owned()),
+            Self::Left(_) => Some("an upgrade may be under way; try again when it has ended".to_owned()),
             Self::Refused { hint, .. } => hint.clone(),
             Self::Signal(..) => Some("run the command as root or as the user that started mcpeg".to_owned()),
             Self::Strange(_) => None,

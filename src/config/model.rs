@@ -122,7 +122,7 @@ pub struct Upstream {
     pub filters: Arc<Filters>,
     /// How many requests it is given at once; `None` is no limit.
     pub max_concurrency: Option<usize>,
-    /// How many more may wait for their turn. Default 100.
+    /// How many more may wait. Default 100.
     pub max_queue: usize,
     /// Whether it is started with the gateway.
     pub start: Start,

@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 /// Where the configuration comes from.
 #[derive(Clone, Debug, Default)]
 pub struct Source {
@@ -12,8 +14,9 @@ pub struct Source {
     pub overrides: Overrides,
 }
 
-/// What the command line says instead of the file.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What the command line says instead of the file. An upgrade passes it on as it is, so that its fields keep their names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Overrides {
     /// Replaces `listen` if not empty.
     pub listen: Vec<String>,

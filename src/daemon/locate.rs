@@ -351,9 +351,10 @@ impl ToExit for Error {
             Self::StillRunning { pid, suspended: true, .. } => {
                 Some(format!("the process is suspended; `kill -CONT {pid}` lets it go on, and it stops then"))
             }
-            Self::StillRunning { .. } => {
-                Some("its log says what it waits for; `mcpeg --stop --force` ends it with loss".to_owned())
-            }
+            Self::StillRunning { .. } => Some(
+                "its log says what it waits for; `mcpeg --stop --force` kills it and cuts requests in flight"
+                    .to_owned(),
+            ),
             Self::Managed { line, .. } => Some(format!("run `{line}` as root or as the unit's user")),
             Self::Signal(..) => Some("run the command as root or as the user that started mcpeg".to_owned()),
             Self::Look(..) => None,

@@ -3,8 +3,8 @@
 //! Old: [`ChildHandover::offers`] before the new process is told what to serve; [`ChildHandover::hand_over`] when it is
 //! ready, and [`ChildHandover::take_back`] if it then fails; [`ChildHandover::lend`] once it serves. New: `Gateway::start`
 //! with the offers; [`ChildHandover::receive`] for each child that comes; [`ChildHandover::adopt`] once it serves. Until one
-//! of them ends, both pass on what [`ChildMessage`] says. The turns at upstreams with `max_concurrency` are given by the new
-//! process from [`ChildHandover::share_turns`] on, before it accepts, until one of them has ended.
+//! of them ends, both pass on what [`ChildMessage`] says. The permits of upstreams with `max_concurrency` are given by the new
+//! process from [`ChildHandover::share_permits`] on, before it accepts, until one of them has ended.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -123,9 +123,9 @@ impl ChildHandover {
         }
     }
 
-    /// Lets the next process give the turns at upstreams that take only so many requests at once, and tells it which of them
+    /// Lets the next process give the permits of upstreams with `max_concurrency`, and tells it which of them
     /// this one has.
-    pub(crate) fn share_turns(&self) {
+    pub(crate) fn share_permits(&self) {
         let table = self.routing.current();
         for (place, limit) in table.configured().iter().filter_map(|upstream| upstream.limit()) {
             self.state.lock().limits.insert(place.clone(), Arc::clone(limit));
@@ -133,14 +133,14 @@ impl ChildHandover {
         }
     }
 
-    /// Gives the turns itself again: the next process does not serve.
-    pub(crate) fn take_turns_back(&self) {
+    /// Gives the permits itself again: the next process does not serve.
+    pub(crate) fn take_permits_back(&self) {
         let limits = std::mem::take(&mut self.state.lock().limits);
         limits.values().for_each(ConcurrencyLimit::alone);
     }
 
-    /// Takes what the other process tells of turns.
-    pub(crate) fn turn_told(&self, permits: Permits) {
+    /// Takes what the other process tells of permits.
+    pub(crate) fn permit_told(&self, permits: Permits) {
         let Permits { upstream: place, word } = permits;
         let teller = self.teller(place.clone());
         let table = self.routing.current();
@@ -161,11 +161,11 @@ impl ChildHandover {
 
     /// The other process has ended. What is still held for it goes back to the process that has handed it over.
     pub(crate) fn alone(&self) {
-        self.take_turns_back();
+        self.take_permits_back();
         self.state.lock().shared.retain(|_, shared| shared.alone());
     }
 
-    /// The way to the other process, for what is told of turns at an upstream.
+    /// The way to the other process, for what is told of permits of an upstream.
     fn teller(&self, upstream: String) -> LimitSender {
         let peer = Arc::clone(&self.peer);
         LimitSender::new(move |word| {

@@ -9,6 +9,7 @@ use super::listener::{Outline, SocketFile};
 use super::permit::Permits;
 use super::round::Round;
 use super::session::{self, Session};
+use crate::config::Overrides;
 use crate::exit::ToExit;
 
 /// The version of what is said over the channel.
@@ -26,14 +27,9 @@ pub(super) const LINE_LIMIT: u64 = 4 << 30;
 pub struct Plan {
     /// `--config`.
     pub config: Option<PathBuf>,
-    /// `--listen`.
-    pub listen: Vec<String>,
-    /// `--log-file`.
-    pub log_file: Option<PathBuf>,
-    /// `--log-level`, as a filter.
-    pub log_level: Option<String>,
-    /// `--dev`.
-    pub dev: bool,
+    /// The options that replace what the configuration says.
+    #[serde(flatten)]
+    pub overrides: Overrides,
     /// `--user` and `--group`.
     #[serde(default)]
     pub user: Option<(String, Option<String>)>,

@@ -14,7 +14,7 @@ use tracing_subscriber::layer;
 use tracing_subscriber::registry::LookupSpan;
 
 use super::batch::index;
-use super::format::{Context, Kept};
+use super::format::{Context, RecordedFields};
 use super::queue::Queue;
 
 /// More memory than this is not kept for one thread's records.
@@ -37,7 +37,7 @@ pub(super) struct Output<T, const NUMBER: usize> {
 }
 
 /// The fields of a span as one output writes them.
-struct KeptBy<const NUMBER: usize>(Kept);
+struct KeptBy<const NUMBER: usize>(RecordedFields);
 
 impl<T, const NUMBER: usize> Output<T, NUMBER> {
     /// An output with this format and queue.
@@ -71,7 +71,7 @@ where
 {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: layer::Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
-        let mut kept = Kept::default();
+        let mut kept = RecordedFields::default();
         kept.add(self.context.style(), |visit| attributes.record(visit));
         span.extensions_mut().replace(KeptBy::<NUMBER>(kept));
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::accept::SocketFiles;
 use super::error::Error;
 use super::privileges;
-use crate::config::{self, Config, Overrides, Source};
+use crate::config::{self, Config, Source};
 use crate::daemon::listen::Listeners;
 use crate::daemon::privileges::{self as root, Credentials};
 use crate::daemon::{Lock, RunPaths, Waiting};
@@ -55,13 +55,7 @@ impl Bootstrap {
     pub(super) fn inherit(channel: &UnixStream) -> Result<Self, Error> {
         let inheritance = handover::receive(channel)?;
         let plan = inheritance.plan;
-        let overrides = Overrides {
-            listen: plan.listen,
-            log_file: plan.log_file,
-            log_level: plan.log_level,
-            dev: plan.dev,
-        };
-        let source = Source { file: plan.config, overrides };
+        let source = Source { file: plan.config, overrides: plan.overrides };
         let config = config::load(&source)?;
         // Root was given up before, so that this one either runs as that user already, or never can.
         let credentials = privileges::wanted(&config, plan.user.as_ref())?;

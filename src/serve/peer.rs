@@ -165,7 +165,7 @@ impl Carrier {
             Message::Round { word } => gateway.continuations().told(word),
             Message::Child { text } => self.receive(text),
             Message::OfChild { word } => gateway.children().told(&word),
-            Message::Turn { word } => gateway.children().turn_told(word),
+            Message::Turn { word } => gateway.children().permit_told(word),
             Message::Confirm => {
                 self.sender.send(&Message::Confirmed);
             }

@@ -1,7 +1,7 @@
 //! Letting a new process take this one's place, and being that new process.
 //!
 //! The old process serves until the new one has answered a request of its own. Then, in this order: the old one leaves
-//! new connections to wait, sends all sessions and the turns that it has at upstreams, which the new one gives from then on,
+//! new connections to wait, sends all sessions and the permits that it has of upstreams, which the new one gives from then on,
 //! and says `go`; the new one accepts, asks itself, says `ready`; the old
 //! one passes the children of its upstreams and says `commit`; the new one takes record, pid file and control socket over
 //! and says `owned`, and only then touches the children; the old one asks it once more whether it lives, tells the service
@@ -238,10 +238,7 @@ impl Offer {
         let Invocation { source: Source { file, overrides }, user, background } = invocation.clone();
         let plan = Plan {
             config: file,
-            listen: overrides.listen,
-            log_file: overrides.log_file,
-            log_level: overrides.log_level,
-            dev: overrides.dev,
+            overrides,
             user,
             pid_file: files.paths().pid_file.clone(),
             background,
@@ -290,9 +287,9 @@ impl Offer {
         if !peer.send_sessions(&self.gateway).await {
             return Err(early(candidate.late(READ_LIMIT)));
         }
-        let turns = (extensions > 0).then(|| {
-            self.gateway.children().share_turns();
-            undone(|gateway| gateway.children().take_turns_back())
+        let permits = (extensions > 0).then(|| {
+            self.gateway.children().share_permits();
+            undone(|gateway| gateway.children().take_permits_back())
         });
         // From here on it is dropped first, and with that dead, before anything is taken back from it.
         let mut candidate = candidate;
@@ -312,7 +309,7 @@ impl Offer {
             settle(confirmed, &mut candidate, STEP_LIMIT).map_err(late)?;
         }
         ScopeGuard::into_inner(pause);
-        drop(turns.map(ScopeGuard::into_inner));
+        drop(permits.map(ScopeGuard::into_inner));
         Ok(Successor { candidate, peer, pid, extensions, loan })
     }
 }

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::process::Child;
 use std::time::{Duration, Instant};
@@ -291,17 +291,36 @@ fn listener_that_a_reload_removes_cuts_what_is_left_at_the_deadline_and_counts_i
     assert!(drained.is_some_and(|line| line.contains("\"connections_cut\":1")), "{log}");
 }
 
-/// How long the slowest of a hundred requests took, each over a connection of its own, and how many were not answered 200.
-fn others(address: SocketAddr, requests: usize) -> (Duration, usize) {
-    let mut took = Vec::new();
-    let mut failed = 0;
-    for _ in 0..requests {
-        let begun = Instant::now();
-        failed += usize::from(!answer(address).starts_with("HTTP/1.1 200"));
-        took.push(begun.elapsed());
-    }
+/// How long the slowest of a hundred requests of another client took, each over a connection of its own; all are answered.
+fn others(address: SocketAddr) -> Duration {
+    let mut took: Vec<_> = (0..300)
+        .map(|_| {
+            let begun = Instant::now();
+            assert!(answer(address).starts_with("HTTP/1.1 200"), "others are shut out");
+            begun.elapsed()
+        })
+        .collect();
     took.sort();
-    (took[took.len() * 99 / 100], failed)
+    took[took.len() * 99 / 100]
+}
+
+/// The same while as many connections come to another program, which reads once from each: what is the machine's part.
+fn beside_a_sink(address: SocketAddr, sent: &[u8], count: usize) -> Duration {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    let sink = std::thread::spawn(move || {
+        let take = |_| {
+            let mut stream = listener.accept().unwrap().0;
+            let _ = stream.read(&mut [0; 64]);
+            stream
+        };
+        (0..count).map(take).collect::<Vec<_>>()
+    });
+    let sent = sent.to_vec();
+    let flooding = std::thread::spawn(move || flood(at, &sent, count, true));
+    let took = others(address);
+    drop((flooding.join().unwrap(), sink.join().unwrap()));
+    took
 }
 
 /// Resident memory of a process in KiB: `proc_pid_status(5)`.
@@ -334,8 +353,6 @@ type Flood = (&'static str, Vec<u8>, usize, bool);
 #[ignore = "needs up to a minute"]
 #[expect(clippy::print_stderr, reason = "the figures are what the reader of a run wants to see")]
 fn floods_cost_little_and_others_are_answered_meanwhile() {
-    /// Requests of the other client at a time.
-    const REQUESTS: usize = 300;
     let site = Site::with_config(&config("client_timeout = \"5s\""));
     let child = limited(&site, 1024, 8192, &[]);
     let (pid, address) = (child.id().cast_signed(), site.address());
@@ -359,26 +376,30 @@ fn floods_cost_little_and_others_are_answered_meanwhile() {
         ("initialize", post(&small), 5000, false),
     ];
     let log = || fs::metadata(site.path("log")).unwrap().len();
-    let (quiet, failed) = others(address, REQUESTS);
-    assert_eq!(failed, 0);
+    let quiet = (0..5).map(|_| others(address)).min().unwrap();
     eprintln!("quiet: p99 {quiet:.1?}, {} KiB", resident(pid));
     for (name, sent, count, held) in &floods {
+        let machine = held.then(|| beside_a_sink(address, sent, *count));
         let (before, written) = (ticks(pid), log());
         let flooding = std::thread::spawn({
             let (sent, count, held) = (sent.clone(), *count, *held);
             move || flood(address, &sent, count, held)
         });
-        let (p99, failed) = others(address, REQUESTS);
+        let coming = others(address);
         let streams = flooding.join().unwrap();
-        assert_eq!(failed, 0, "{name} shuts others out");
+        // The first of many that is good enough, since a machine has more to do; what is held costs others each time.
+        let mut tries = (0..20).map(|_| others(address));
+        let held = tries.find(|took| *took <= quiet * 2);
         assert_eq!(site.run(&["--status"]).code, Some(0), "{name}");
         let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
         let grown = log() - written;
         eprintln!(
-            "{name}: p99 {p99:.1?} beside {quiet:.1?}; {} KiB; {descriptors} descriptors; {grown} bytes of log; {} ticks",
+            "{name}: p99 {coming:.1?} while it comes ({machine:.1?} where it comes to a sink), {held:.1?} afterwards; {} KiB; \
+             {descriptors} descriptors; {grown} bytes of log; {} ticks",
             resident(pid),
             ticks(pid) - before
         );
+        assert!(held.is_some(), "{name}: more than twice {quiet:?} beside what it holds");
         assert!(descriptors < 8192 - 512, "{name}: {descriptors} descriptors");
         assert!(grown < 64 << 10, "{name}: {grown} bytes of log");
         assert!(resident(pid) < 512 << 10, "{name}: {} KiB", resident(pid));

@@ -110,6 +110,17 @@ async fn what_is_kept_of_a_session_does_not_grow_by_what_its_requests_weigh() {
         let answer = client.request(&format!("\"{pad}\""), "ping", "", "{}").await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST);
         assert!(answer.error().1.contains("`id` is longer than 1024 bytes"), "{:?}", answer.error());
+        let token = |length: usize| {
+            format!(r#"{{"name":"steps","_meta":{{"progressToken":"{}"}}}}"#, "x".repeat(length))
+        };
+        let answer = client.request("1", "tools/call", "", &token(8 << 20)).await;
+        assert!(
+            answer.error().1.contains("`_meta.progressToken` is longer than 1024 bytes"),
+            "{:?}",
+            answer.error()
+        );
+        let answer = client.request("1", "tools/call", "", &token(1022)).await;
+        assert!(!answer.reply().contains("is longer"), "{}", answer.reply());
         let long = format!("\"{}\"", "x".repeat(1022));
         assert_eq!(client.request(&long, "ping", "", "{}").await.result(), "{}");
     }

@@ -79,12 +79,12 @@ impl EndpointView {
 
     /// Whether requests pass with the names that clients have written.
     pub(crate) fn keeps_names(&self) -> bool {
-        self.plain().is_some_and(|upstream| upstream.shows().everything())
+        self.plain().is_some_and(|upstream| upstream.filters().everything())
     }
 
     /// The only upstream, where whole lists can pass untouched: all of it is shown, and it need not be woken for them.
     pub(crate) fn transparent(&self) -> Option<&Arc<Upstream>> {
-        self.plain().filter(|upstream| upstream.shows().everything() && upstream.asleep().is_none())
+        self.plain().filter(|upstream| upstream.filters().everything() && upstream.asleep().is_none())
     }
 
     /// A name as this endpoint shows it.

@@ -49,11 +49,11 @@ pub(crate) async fn route(
         }
         None => search(Search { view, source, meta }, method, params).await?,
     };
-    let shows = upstream.shows();
-    if shows.everything() {
+    let filters = upstream.filters();
+    if filters.everything() {
         return Ok((upstream, params));
     }
-    let params = admitted(shows, &subject(method), params)?;
+    let params = admitted(filters, &subject(method), params)?;
     Ok((upstream, params))
 }
 

@@ -13,7 +13,7 @@ use crate::gateway::error::{Fault, Side};
 use crate::gateway::relay::{ClientMeta, Era, Outcome, Raw, key, method, names, set_path, to_legacy_params};
 use crate::gateway::upstream::{Call, Event, Exchange, Link, Upstream, mirrored_headers};
 
-/// What is left at least of a request's time when its turn has come.
+/// What is left at least of a request's time when its permit has come.
 const LEAST: Duration = Duration::from_millis(100);
 
 /// A request as its downstream wrote it, routed.
@@ -142,7 +142,7 @@ async fn send(source: &impl ConnectionSource, routed: Routed) -> Result<(Arc<Lin
     let Routed { upstream, era, method, params, headers } = routed;
     let limit = upstream.settings().request_timeout;
     let asked = Instant::now();
-    let turn = upstream.permit(limit, false).await?;
+    let permit = upstream.permit(limit, false).await?;
     let link = source.link(&upstream).await?;
     if era != link.era() && method.starts_with("tasks/") {
         return Err(Fault::method_not_found(&method).with_reason(
@@ -162,11 +162,11 @@ async fn send(source: &impl ConnectionSource, routed: Routed) -> Result<(Arc<Lin
         }
         _ => params,
     };
-    // The wait for the turn is part of the time that the request has.
+    // The wait for the permit is part of the time that the request has.
     let mut call = Call::new(method, params, limit.saturating_sub(asked.elapsed()).max(LEAST));
     call.headers = mirrors;
     call.for_client = true;
-    let exchange = link.call(call).await.with_permit(turn);
+    let exchange = link.call(call).await.with_permit(permit);
     Ok((link, exchange))
 }
 

@@ -9,12 +9,16 @@ use serde_json::value::RawValue;
 
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{
-    ClientMeta, MODERN, Message, Notification, Request, RequestMeta, code, method, names, names::Unclear, raw,
+    ClientMeta, MODERN, Message, Notification, Request, RequestMeta, code, member, method, names,
+    names::Unclear, raw,
 };
 use crate::gateway::upstream::{ParamHeader, VERSION, headers};
 
 /// Bytes that a client's `clientInfo` may have, and its capabilities.
 const CLIENT: usize = 64 << 10;
+
+/// Bytes that a progress token may have: the client gets it back with each report of progress.
+const TOKEN: usize = 1024;
 
 /// Refuses a client's message in which its server may read another name or address than the gateway does.
 pub(crate) fn names(message: &Message) -> Result<(), Fault> {
@@ -43,7 +47,17 @@ pub(crate) fn names(message: &Message) -> Result<(), Fault> {
     if is_notification && method::wants_answer(method) {
         return Err(refused(code::INVALID_REQUEST, &"the request lacks an `id`"));
     }
-    message.check(strictness).map_err(|reason| refused(code::INVALID_PARAMS, &reason))
+    message.check(strictness).map_err(|reason| refused(code::INVALID_PARAMS, &reason))?;
+    let token = if let Message::Request(request) = message { request.params.as_deref() } else { None }
+        .filter(|params| params.get().len() > TOKEN)
+        .and_then(|params| member(member(params, "_meta")?, "progressToken"));
+    match token {
+        Some(token) if token.get().len() > TOKEN => {
+            let reason = format_args!("`_meta.progressToken` is longer than {TOKEN} bytes");
+            Err(refused(code::INVALID_PARAMS, &reason))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Checks revision, metadata and the standard headers.

@@ -15,11 +15,11 @@ use crate::gateway::upstream::{
 };
 
 /// A place for one upstream's connection; the lock is held while it is opened, so that it is opened once.
-type OwnLink = Arc<tokio::sync::Mutex<Option<Kept>>>;
+type OwnLink = Arc<tokio::sync::Mutex<Option<OwnConnection>>>;
 
 /// A connection that the session uses.
 #[derive(Debug)]
-struct Kept {
+struct OwnConnection {
     /// The connection.
     link: Arc<Link>,
     /// Whether it is the session's own, which ends with it; others share it otherwise.
@@ -28,7 +28,7 @@ struct Kept {
     replaced: u64,
 }
 
-impl Kept {
+impl OwnConnection {
     /// Whether it can be used: it is open, and no session is needed to know that the server is the one that it was opened to.
     fn is_usable(&self, upstream: &Upstream) -> bool {
         let is_replaced =
@@ -122,11 +122,11 @@ impl SessionConnections {
         let (sender, told) = inbox();
         let opening = connector.open_legacy(&self.client, Role::Dedicated, sender);
         let opened = match self.unless_ended(upstream, opening).await {
-            Ok(link) => Kept { link: Arc::new(link), own: true, replaced },
+            Ok(link) => OwnConnection { link: Arc::new(link), own: true, replaced },
             Err(fault) if native.era() == crate::gateway::relay::Era::Modern => {
                 let fault = fault.message;
                 tracing::debug!(upstream = upstream.name(), fault, "the server speaks the modern era only");
-                Kept { link: native, own: false, replaced }
+                OwnConnection { link: native, own: false, replaced }
             }
             Err(fault) => {
                 // The connection that all share may be just as dead, and nobody has noticed.

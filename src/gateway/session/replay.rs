@@ -129,10 +129,10 @@ impl Log {
 
 /// The logs of one session that a client may come back to.
 #[derive(Debug, Default)]
-pub(crate) struct Logs(Mutex<Kept>);
+pub(crate) struct Logs(Mutex<RequestLogs>);
 
 /// The last stream number given out, and the logs that are kept, oldest first.
-type Kept = (u64, VecDeque<(u64, Id, Arc<Log>)>);
+type RequestLogs = (u64, VecDeque<(u64, Id, Arc<Log>)>);
 
 impl Logs {
     /// Keeps a log under a new stream number.

@@ -112,7 +112,7 @@ pub(crate) struct Inbox {
     #[field(get)]
     outlet: Outlet,
     /// What of the upstream is shown; of other resources nobody is told.
-    shows: Arc<Filters>,
+    filters: Arc<Filters>,
 }
 
 /// The two sides of one user.
@@ -177,24 +177,24 @@ impl Owner {
 }
 
 /// Whether a notification may be told: it is not an update of a resource that is not shown.
-pub(crate) fn may_hear(shows: &Filters, note: &Notification) -> bool {
-    if note.method != UPDATED || shows.resources.everything() {
+pub(crate) fn may_hear(filters: &Filters, note: &Notification) -> bool {
+    if note.method != UPDATED || filters.resources.everything() {
         return true;
     }
     let uri = note.params.as_deref().and_then(|params| member_str(params, "uri"));
-    uri.is_some_and(|uri| shows.resources.admits_address(&uri))
+    uri.is_some_and(|uri| filters.resources.admits_address(&uri))
 }
 
 impl Inbox {
     /// The way of a connection to this upstream.
-    pub(crate) fn new(name: UpstreamName, outlet: Outlet, shows: Arc<Filters>) -> Self {
+    pub(crate) fn new(name: UpstreamName, outlet: Outlet, filters: Arc<Filters>) -> Self {
         let cache = Arc::<ListCache>::default();
         if let Outlet::Everybody(everybody) = &outlet {
             let mut siblings = everybody.siblings.lock();
             siblings.retain(|known| known.strong_count() > 0);
             siblings.push(Arc::downgrade(&cache));
         }
-        Self { name, cache, outlet, shows }
+        Self { name, cache, outlet, filters }
     }
 
     /// Tells, once for each upstream, that its answers have both a result and an error, one of which is `null`.
@@ -210,7 +210,7 @@ impl Inbox {
     /// Leaves a message; never waits.
     pub(crate) fn put(&self, message: Inbound) {
         match (&self.outlet, message) {
-            (_, Inbound::Notification(note)) if !may_hear(&self.shows, &note) => {}
+            (_, Inbound::Notification(note)) if !may_hear(&self.filters, &note) => {}
             (_, Inbound::Notification(note)) if is_change(&note.method) => self.tell(note),
             (Outlet::Everybody(everybody), Inbound::AnyUpdated) => everybody.changes.any_updated(&self.name),
             (Outlet::Everybody(_), Inbound::Notification(_) | Inbound::Request(_)) => {}

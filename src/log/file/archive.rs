@@ -20,7 +20,7 @@ use jiff::Timestamp;
 
 use super::name::{Kind, Name};
 use super::owner::{self, Owner};
-use super::retention::{Kept, doomed};
+use super::retention::{RotatedFile, doomed};
 use crate::config::{Compress, Retention, Rotation};
 use crate::sys::fs::{Access, Directory, Owners, mode};
 
@@ -225,7 +225,7 @@ impl<'a> LogDirectory<'a> {
 
     /// Deletes what the rules do not keep; what cannot be deleted is tried again the next time.
     fn delete(&self, files: &mut Files, rules: &Retention, told: &mut Told) {
-        let all: Vec<Kept> = files.iter().map(|(name, kinds)| self.kept(*name, kinds)).collect();
+        let all: Vec<RotatedFile> = files.iter().map(|(name, kinds)| self.kept(*name, kinds)).collect();
         for name in doomed(&all, rules, Timestamp::now()) {
             for kind in files.remove(&name).into_iter().flatten() {
                 self.remove(name, kind, told);
@@ -234,14 +234,14 @@ impl<'a> LogDirectory<'a> {
     }
 
     /// What the rules look at.
-    fn kept(&self, name: Name, kinds: &[Kind]) -> Kept {
+    fn kept(&self, name: Name, kinds: &[Kind]) -> RotatedFile {
         let stats = kinds.iter().filter_map(|kind| self.directory.stat(&name.file(self.log, *kind)).ok());
         let (mut bytes, mut written) = (0, None);
         for stat in stats {
             bytes += u64::try_from(stat.st_size).unwrap_or_default();
             written = written.max(Timestamp::from_second(stat.st_mtime).ok());
         }
-        Kept::new(name, bytes, written)
+        RotatedFile::new(name, bytes, written)
     }
 }
 

@@ -8,7 +8,7 @@ use super::name::Name;
 
 /// A rotated file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Kept {
+pub(super) struct RotatedFile {
     /// Its name.
     name: Name,
     /// Its size in bytes.
@@ -17,7 +17,7 @@ pub(super) struct Kept {
     written: Option<Timestamp>,
 }
 
-impl Kept {
+impl RotatedFile {
     /// One with these facts.
     pub(super) const fn new(name: Name, bytes: u64, written: Option<Timestamp>) -> Self {
         Self { name, bytes, written }
@@ -28,11 +28,11 @@ impl Kept {
 ///
 /// Files whose names are ahead of the clock count as the oldest. One that was written ahead of it is as old as those that
 /// were rotated after it, and as good as new while there are none.
-pub(super) fn doomed(files: &[Kept], rules: &Retention, now: Timestamp) -> Vec<Name> {
+pub(super) fn doomed(files: &[RotatedFile], rules: &Retention, now: Timestamp) -> Vec<Name> {
     let mut files = files.to_vec();
     files.sort_by_key(|file| std::cmp::Reverse((!file.name.is_ahead(now), file.name)));
     let (mut total, mut full, mut newest, mut aged) = (0_u64, false, now, false);
-    let goes = |(place, file): (usize, &Kept)| {
+    let goes = |(place, file): (usize, &RotatedFile)| {
         total = total.saturating_add(file.bytes);
         // An older file that would fit does not outlive a newer one.
         full |= rules.bytes.is_some_and(|most| total > most);
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     /// Files with these ages in seconds and sizes.
-    fn files(now: i64, ages: &[(i64, u64)]) -> Vec<Kept> {
+    fn files(now: i64, ages: &[(i64, u64)]) -> Vec<RotatedFile> {
         let mut last = None;
         let mut ages = ages.to_vec();
         ages.sort_by_key(|(age, _)| -age);
@@ -61,7 +61,7 @@ mod tests {
             let written = Timestamp::from_second(now - age).unwrap();
             let name = Name::next(written, last);
             last = Some(name);
-            Kept { name, bytes: *bytes, written: Some(written) }
+            RotatedFile { name, bytes: *bytes, written: Some(written) }
         };
         ages.iter().map(file).collect()
     }
@@ -81,7 +81,7 @@ mod tests {
             let stay: Vec<_> = all.iter().filter(|file| !gone.contains(&file.name)).collect();
             prop_assert!(count.is_none_or(|most| stay.len() <= most));
             prop_assert!(bytes.is_none_or(|most| stay.iter().map(|file| file.bytes).sum::<u64>() <= most));
-            let age_of = |file: &Kept| now.duration_since(file.written.unwrap()).as_secs();
+            let age_of = |file: &RotatedFile| now.duration_since(file.written.unwrap()).as_secs();
             prop_assert!(age.is_none_or(|most| stay.iter().all(|file| age_of(file) <= most.cast_signed())));
             // The newest stay: none that goes is newer than one that stays.
             let oldest = stay.iter().map(|file| file.name).min();
@@ -105,21 +105,21 @@ mod tests {
         let day = 24 * 60 * 60;
         let rules = Retention { age: Some(Duration::from_secs(10 * 86_400)), ..Retention::default() };
         // Names that went on from 2099, as earlier versions gave them, with times that are right.
-        let old = Kept {
+        let old = RotatedFile {
             name: Name::next(at(4_070_908_800), Some(ahead)),
             bytes: 1,
             written: Some(at(1_800_000_000 - 11 * day)),
         };
-        let new = Kept {
+        let new = RotatedFile {
             name: Name::next(at(4_070_908_801), None),
             bytes: 1,
             written: Some(at(1_800_000_000 - day)),
         };
         assert_eq!(doomed(&[old, new], &rules, now), [old.name]);
         // One whose time is wrong, too, has no age before something was rotated after it.
-        let wrong = Kept { name: ahead, bytes: 1, written: Some(at(4_070_908_800)) };
+        let wrong = RotatedFile { name: ahead, bytes: 1, written: Some(at(4_070_908_800)) };
         assert_eq!(doomed(&[wrong], &rules, now), []);
-        let sane = |age: i64| Kept {
+        let sane = |age: i64| RotatedFile {
             name: Name::next(at(1_800_000_000 - age), None),
             bytes: 1,
             written: Some(at(1_800_000_000 - age)),

@@ -26,14 +26,14 @@ pub(super) enum Value<'a> {
 
 /// Fields as they are written, each with its name: those of a span, kept until its records are written.
 #[derive(Debug, Default)]
-pub(crate) struct Kept {
+pub(crate) struct RecordedFields {
     /// The fields.
     text: Vec<u8>,
     /// Of each the name, and where in `text` it ends; it begins where the one before ends.
     names: Vec<(&'static str, usize)>,
 }
 
-impl Kept {
+impl RecordedFields {
     /// Adds fields; one that is there already is replaced.
     pub(crate) fn add(&mut self, style: Style, record: impl FnOnce(&mut dyn Visit)) {
         let mut fresh = Self::default();

@@ -18,6 +18,6 @@ mod record;
 mod stamp;
 mod style;
 
-pub(super) use fields::Kept;
+pub(super) use fields::RecordedFields;
 pub(super) use record::Context;
 pub(super) use style::Style;

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use tracing::{Event, Level, Metadata};
 
 use super::escape::{self, Rules};
-use super::fields::{self, Kept, Value, Visitor};
+use super::fields::{self, RecordedFields, Value, Visitor};
 use super::stamp;
 use super::style::Style;
 
@@ -22,7 +22,7 @@ pub(crate) struct Context {
 }
 
 /// A span around a record: its name and fields.
-pub(crate) type Around<'a> = (&'static str, Option<&'a Kept>);
+pub(crate) type Around<'a> = (&'static str, Option<&'a RecordedFields>);
 
 impl Context {
     /// For records of this process under this name.
@@ -147,7 +147,7 @@ impl Context {
                     out.push(b' ');
                     escape::push(out, name, Rules::Plain);
                     out.push(b'{');
-                    let text = kept.map_or(&[][..], Kept::text);
+                    let text = kept.map_or(&[][..], RecordedFields::text);
                     out.extend_from_slice(text.strip_prefix(b" ").unwrap_or(text));
                     out.push(b'}');
                 }
@@ -176,7 +176,7 @@ fn has(metadata: &Metadata<'_>, name: &str) -> bool {
 
 /// The spans as an array, the outermost first, and the trace id beside it.
 fn nested(out: &mut Vec<u8>, metadata: &Metadata<'_>, spans: &[Around<'_>]) {
-    let mut all = spans.iter().filter_map(|(_, kept)| *kept).flat_map(Kept::iter);
+    let mut all = spans.iter().filter_map(|(_, kept)| *kept).flat_map(RecordedFields::iter);
     let trace = if has(metadata, TRACE_ID) { None } else { all.find(|(name, _)| *name == TRACE_ID) };
     if let Some((_, text)) = trace {
         out.extend_from_slice(text);
@@ -186,7 +186,7 @@ fn nested(out: &mut Vec<u8>, metadata: &Metadata<'_>, spans: &[Around<'_>]) {
         out.extend_from_slice(if at == 0 { b"{\"span\":\"" } else { b",{\"span\":\"" });
         escape::push(out, name, Rules::Json);
         out.push(b'"');
-        out.extend_from_slice(kept.map_or(&[][..], Kept::text));
+        out.extend_from_slice(kept.map_or(&[][..], RecordedFields::text));
         out.push(b'}');
     }
     out.push(b']');

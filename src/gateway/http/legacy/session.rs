@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::future::join_all;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use scopeguard::ScopeGuard;
 use tokio_util::sync::CancellationToken;
 
 use super::{call, stream};
@@ -207,7 +208,7 @@ impl Legacy {
                 }
             };
         let _attended = session.listening();
-        let unborn = Unborn(Arc::clone(&self.sessions), Some(Arc::clone(&session)));
+        let untold = until_told(&self.sessions, &session);
         let view = session.view();
         let ready = view.upstreams().iter().filter(|upstream| upstream.present().is_some());
         let asked = join_all(ready.map(|upstream| soon(&*session, upstream)));
@@ -226,32 +227,18 @@ impl Legacy {
         if let Ok(id) = HeaderValue::from_str(session.id()) {
             response.headers_mut().insert(SESSION, id);
         }
-        unborn.born();
+        ScopeGuard::into_inner(untold);
         response
     }
 }
 
-/// Ends a session whose client goes before it was told of it.
-struct Unborn(Arc<SessionStore>, Option<Arc<Session>>);
-
-impl Unborn {
-    /// The client is told.
-    fn born(mut self) {
-        self.1 = None;
-    }
-}
-
-impl Drop for Unborn {
-    fn drop(&mut self) {
-        if let Some(session) = self.1.take() {
-            tracing::debug!(
-                session = session.label(),
-                "the session is ended: its client has not waited for it"
-            );
-            let sessions = Arc::clone(&self.0);
-            tokio::spawn(async move { sessions.end(session.id()).await });
-        }
-    }
+/// Ends a session whose client goes before it was told of it, unless the guard is taken apart.
+fn until_told(sessions: &Arc<SessionStore>, session: &Arc<Session>) -> ScopeGuard<(), impl FnOnce(())> {
+    let (sessions, session) = (Arc::clone(sessions), Arc::clone(session));
+    scopeguard::guard((), move |()| {
+        tracing::debug!(session = session.label(), "the session is ended: its client has not waited for it");
+        tokio::spawn(async move { sessions.end(session.id()).await });
+    })
 }
 
 /// `initialize`'s result.

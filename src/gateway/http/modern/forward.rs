@@ -95,7 +95,7 @@ pub(crate) struct PendingCall {
     gathers: Instant,
     /// Until when the client may answer.
     waits: Instant,
-    /// Whether it has given its turn at the upstream back.
+    /// Whether it has given its permit at the upstream back.
     aside: bool,
     /// Where it is put aside.
     suspended: Arc<SuspendedCalls<Self>>,
@@ -315,7 +315,7 @@ impl PendingCall {
         }
     }
 
-    /// Puts the request aside and gives the client the server's open questions. Meanwhile others have its turn.
+    /// Puts the request aside and gives the client the server's open questions. Meanwhile others have its permit.
     fn put_aside(mut self) -> Option<(Message, Option<Self>)> {
         let id = self.reply.take()?.id;
         let request = |(name, asked): &(String, Request)| {
@@ -396,13 +396,13 @@ impl PendingCall {
         self.early.push_back(Event::Lost(fault));
     }
 
-    /// Waits for the request's next turn at its upstream, unless the server has done without.
+    /// Waits for the request's next permit at its upstream, unless the server has done without.
     async fn step_up(&mut self) {
         if !std::mem::take(&mut self.aside) {
             return;
         }
         let (limit, upstream) = (self.limit(), Arc::clone(self.call.upstream()));
-        let mut turn = pin!(upstream.permit(limit, true));
+        let mut permit = pin!(upstream.permit(limit, true));
         loop {
             tokio::select! {
                 biased;
@@ -413,9 +413,9 @@ impl PendingCall {
                         return;
                     }
                 }
-                turn = &mut turn => {
-                    match turn {
-                        Ok(turn) => self.call.exchange().step_up(turn),
+                permit = &mut permit => {
+                    match permit {
+                        Ok(permit) => self.call.exchange().step_up(permit),
                         Err(fault) => self.early.push_back(Event::Lost(fault)),
                     }
                     return self.call.exchange().extend(limit);

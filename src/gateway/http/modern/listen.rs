@@ -167,7 +167,7 @@ impl Stream {
         }
         let can = |upstream: &&Arc<Upstream>| upstream.present().is_some_and(|link| can_subscribe(&link));
         for upstream in upstreams.iter().filter(can) {
-            let shown = &upstream.shows().resources;
+            let shown = &upstream.filters().resources;
             let uris = self.filter.resource_subscriptions.iter();
             let uris: Vec<_> = uris.filter(|uri| shown.admits_address(uri)).cloned().collect();
             if !uris.is_empty() && self.followed.insert(upstream.serial()) {

@@ -20,7 +20,7 @@ use crate::gateway::upstream::call::exchange::{Cancel, Event, Events, Exchange, 
 use crate::gateway::upstream::call::request::{Call, Role};
 use crate::gateway::upstream::inbox::Inbox;
 
-/// How long calling a request off may take, the wait for its turn included.
+/// How long calling a request off may take, the wait for a permit included.
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// One connection (in the legacy era: one session) to an endpoint.

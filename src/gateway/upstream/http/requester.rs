@@ -30,7 +30,7 @@ use crate::gateway::upstream::call::request::Role;
 use crate::gateway::upstream::inbox::Inbox;
 use crate::gateway::upstream::log_limit::LogRateLimit;
 
-/// How long ending a session may take, the wait for its turn included.
+/// How long ending a session may take, the wait for a permit included.
 const GOODBYE: Duration = Duration::from_secs(2);
 /// Sessions, of all servers, that are ended at once: each needs a descriptor.
 static GOODBYES: Semaphore = Semaphore::const_new(128);

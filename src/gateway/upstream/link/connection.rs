@@ -50,7 +50,7 @@ pub(crate) struct Link {
     #[field = false]
     calls: TaskTracker,
     /// What of it is shown.
-    shows: Arc<Filters>,
+    filters: Arc<Filters>,
     /// Unused for so long it may be ended.
     #[field(get(copy))]
     idle_limit: Option<Duration>,
@@ -76,7 +76,7 @@ impl Link {
             cache: Arc::clone(inbox.cache()),
             inbox,
             calls: TaskTracker::new(),
-            shows: Arc::clone(&settings.filters),
+            filters: Arc::clone(&settings.filters),
             idle_limit: settings.idle_timeout,
             activity: Arc::default(),
             log: tokio::sync::Mutex::default(),

@@ -111,7 +111,7 @@ pub(crate) async fn check_parameters(
         return Ok(());
     }
     let name = member_str(params, "name");
-    match name.and_then(|name| mirrored.get(link.shows().tools.shown(&name)?)) {
+    match name.and_then(|name| mirrored.get(link.filters().tools.shown(&name)?)) {
         Some(mirrored) => check(mirrored),
         None => Ok(()),
     }
@@ -161,7 +161,7 @@ pub(crate) async fn fetch(link: &Link, kind: Kind, meta: &ClientMeta) -> Result<
         };
         weight += page.get().len();
         link.check_names(kind.method(), &page, names::PAGE)?;
-        let dropped = listing.add(kind, &page, link.shows());
+        let dropped = listing.add(kind, &page, link.filters());
         if dropped > 0 {
             let method = kind.method();
             tracing::warn!(

@@ -56,11 +56,11 @@ impl Kind {
     }
 
     /// What of this kind is shown.
-    pub(crate) const fn selection(self, shows: &Filters) -> &Selection {
+    pub(crate) const fn selection(self, filters: &Filters) -> &Selection {
         match self {
-            Self::Tools => &shows.tools,
-            Self::Prompts => &shows.prompts,
-            Self::Resources | Self::Templates => &shows.resources,
+            Self::Tools => &filters.tools,
+            Self::Prompts => &filters.prompts,
+            Self::Resources | Self::Templates => &filters.resources,
         }
     }
 

@@ -120,7 +120,7 @@ async fn receive(
                     }
                 }
             }
-            Event::Notification(note) if !may_hear(link.shows(), &note) => {}
+            Event::Notification(note) if !may_hear(link.filters(), &note) => {}
             Event::Notification(note) if note.method == UPDATED => {
                 if updates.send(note).await.is_err() {
                     return Ok(());

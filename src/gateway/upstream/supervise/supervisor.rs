@@ -231,7 +231,7 @@ impl Upstream {
     }
 
     /// What of it is shown.
-    pub(crate) fn shows(&self) -> &Filters {
+    pub(crate) fn filters(&self) -> &Filters {
         &self.settings().filters
     }
 
