@@ -212,10 +212,11 @@ impl Answer {
     }
 
     /// The answer where systemd could not even start the program.
-    pub(super) fn not_started(unit: &str, why: &str) -> Self {
+    pub(super) fn not_started(unit: &str, user: &str, why: &str) -> Self {
         let message = format!("systemd cannot start {unit}: {why}");
         let hint = format!("`systemctl cat {unit}` shows its settings");
-        let view = View { user: "root".to_owned(), unit: Some(unit.to_owned()) };
+        let user = if user.is_empty() { "root" } else { user };
+        let view = View { user: user.to_owned(), unit: Some(unit.to_owned()) };
         Self { view, problems: vec![Wrong::nowhere(message, Some(hint))], ..Self::default() }
     }
 

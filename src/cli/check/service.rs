@@ -75,7 +75,8 @@ impl Service {
         let ran = trial::run(&self.unit, &run, "--check --json", &format!("{UNIT}={name}{sockets}"))
             .map_err(|error| cannot(chain(&error)))?;
         if let Some(why) = &ran.obstacle {
-            return Ok(Answer::not_started(name, why));
+            let told = self.unit.told("User").unwrap_or_default();
+            return Ok(Answer::not_started(name, told.get("User"), why));
         }
         serde_json::from_str(&ran.printed).map_err(|_| {
             cannot(format!("its program has not answered a check, but `{}`", ran.printed.trim()))
