@@ -1,18 +1,4 @@
-//! The parser of JSON-RPC messages, which reads what clients post and what upstreams print: it never panics, and what it
-//! accepts it writes as a message that it reads again as the same.
+//! See `mcpeg_fuzz::message`.
 #![no_main]
-#![allow(dead_code, unused_imports, unreachable_pub, reason = "the relay is compiled alone, for one of its parts")]
 
-#[path = "../../src/gateway/relay/mod.rs"]
-mod relay;
-
-use relay::Message;
-
-libfuzzer_sys::fuzz_target!(|text: &[u8]| {
-    let Ok(message) = Message::parse(text) else { return };
-    let line = message.to_line();
-    assert!(!line.contains(&b'\n') && !line.contains(&b'\r'));
-    let again = Message::parse(&line).expect("what was written can be read");
-    assert_eq!(again.to_line(), line);
-    let _ = message.weight();
-});
+libfuzzer_sys::fuzz_target!(|text: &[u8]| mcpeg_fuzz::message::holds(text));

@@ -115,6 +115,17 @@ impl Server {
         Ok(())
     }
 
+    /// Removes a socket that another process has prepared, and not published before its end.
+    ///
+    /// # Errors
+    /// What unlink(2) answers.
+    pub fn discard(path: &Path) -> io::Result<()> {
+        match files::remove(&beside(path)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        }
+    }
+
     /// Tells when no request waits for its answer.
     #[must_use]
     pub fn busy(&self) -> Busy {

@@ -35,6 +35,14 @@ pub enum Error {
         /// Its exit code.
         exit: Exit,
     },
+    /// It said something else than what comes next.
+    #[error("the other process said `{said}` where `{due}` was due")]
+    Order {
+        /// What it said.
+        said: String,
+        /// What was due.
+        due: String,
+    },
     /// Another upgrade is under way.
     #[error("another upgrade is under way")]
     Busy,
@@ -50,15 +58,16 @@ pub enum Error {
 }
 
 impl Error {
-    /// What the other process refused for; `None` if the message is another.
+    /// What a message means that came where another one was due: what the other process refused for, or that it is out of
+    /// order.
     #[must_use]
-    pub fn refused(message: Message) -> Option<Self> {
+    pub fn instead(message: Message, due: &Message) -> Self {
         match message {
             Message::Failed { exit, text, hint } => {
                 let exit = Exit::from_code(exit).unwrap_or(Exit::Bug);
-                Some(Self::Refused { message: text, hint, exit })
+                Self::Refused { message: text, hint, exit }
             }
-            _ => None,
+            other => Self::Order { said: other.name(), due: due.name() },
         }
     }
 }

@@ -61,7 +61,10 @@ pub fn receive(mut stream: &UnixStream) -> Result<Inheritance, Error> {
     // The old process says nothing more until it is spoken to, so that the buffer keeps nothing of later lines.
     BufReader::new(stream.take(LINE_LIMIT)).read_line(&mut text).map_err(Error::Pass)?;
     let message = serde_json::from_str(&text).map_err(|error| Error::Pass(error.into()))?;
-    let Message::Take(plan) = message else { return Err(incomplete()) };
+    let plan = match message {
+        Message::Take(plan) => plan,
+        other => return Err(Error::instead(other, &Message::Take(Box::default()))),
+    };
     fd::replace_stderr(stderr.as_fd()).map_err(Error::Pass)?;
     Ok(Inheritance { plan: *plan, lock, descriptors: children.into(), listeners: descriptors.collect() })
 }

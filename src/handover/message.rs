@@ -161,6 +161,14 @@ pub enum Message {
     Unknown,
 }
 
+impl Message {
+    /// What it is called on the wire.
+    pub(super) fn name(&self) -> String {
+        let Tag { message } = serde_json::from_str(&line(self)).expect("every message has a name");
+        message
+    }
+}
+
 /// A message as a line.
 pub(super) fn line(message: &Message) -> String {
     let mut text = serde_json::to_string(message).expect("messages have string keys only");

@@ -20,6 +20,18 @@
 //! files its own again. Sessions go over the same channel at any time, in both directions. Children of upstreams go before
 //! `commit`: their descriptors over a socket pair of their own, and then `child`.
 //!
+//! # In which order
+//!
+//! - The stages come in the order above, each once. A stage in the place of another is [`Error::Order`]: the new process
+//!   then ends, or is ended, and the old one serves on. After `owned` the new process waits for no stage but `released`, and
+//!   serves without it.
+//! - The old process says nothing before `take`. After it, either may say anything else at any time, between any two stages.
+//! - What is said of one thing keeps its order: of sessions (`session` `find` `found` `ended` `deliver`), of rounds, of
+//!   children (`child` `of_child`), of permits (`turn`), of reloads. Between these there is none: a session may come after
+//!   the question for it, and is then unknown until it comes.
+//! - Of these, only `child` and the first `turn` are bound to a stage: each `child` comes before `commit`, in the order of its
+//!   descriptors, and the permits that are held come before `go`. `of_child` of the new process comes after `owned`.
+//!
 //! # Which version can follow which
 //!
 //! - Any that says the same [`PROTOCOL`] in its hello can follow, newer (upgrade) or older (downgrade). Any other is

@@ -91,13 +91,13 @@ impl PeerChannel {
         self.relays.wait().await;
     }
 
-    /// Waits for one stage.
+    /// Waits for one stage; `None` is the end of the other process.
     pub(super) async fn stage(&mut self, wanted: &Message) -> Result<(), Option<Failure>> {
         let message = self.stages.recv().await.ok_or(None)?;
         if std::mem::discriminant(&message) == std::mem::discriminant(wanted) {
             return Ok(());
         }
-        Err(Failure::refused(message))
+        Err(Some(Failure::instead(message, wanted)))
     }
 
     /// Sends every session, such as those that were begun since the last time; `false` if the other process does not read.

@@ -78,6 +78,13 @@ impl RunFiles {
         server
     }
 
+    /// Removes what a new process may have left beside them, which has failed before it could take them over and is dead.
+    pub(super) fn clear(&self) {
+        if let Err(error) = Server::discard(&self.paths.control) {
+            tracing::warn!(%error, "a control socket of the new process stays behind");
+        }
+    }
+
     /// Notes how long a drain may take, for those who stop this process.
     pub(super) fn set_drain_timeout(&mut self, timeout: Duration) {
         self.record.drain_timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);

@@ -157,6 +157,8 @@ async fn end_upgrade(serving: &mut Serving<'_>, attempt: Attempt) -> bool {
         Err((failure, touched)) => {
             if touched {
                 restore(serving);
+            } else {
+                serving.files.clear();
             }
             upgrade::refuse(attempt.reply, &failure);
             false

@@ -45,7 +45,7 @@ async fn talk(serving: &mut Serving<'_>, said: &Message, wanted: &Message) -> Re
     let peer = serving.peer.as_mut().expect("only a process with one before it gets here");
     peer.sender().send(said);
     tokio::select! {
-        result = peer.stage(wanted) => result.map_err(|_| Error::Orphaned),
+        result = peer.stage(wanted) => result.map_err(|failure| failure.map_or(Error::Orphaned, Error::Upgrade)),
         received = serving.signals.stop() => Err(Error::StoppedEarly(received)),
     }
 }

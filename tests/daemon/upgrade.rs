@@ -2,6 +2,7 @@
 
 mod bad;
 mod children;
+mod order;
 mod overlap;
 mod owner;
 mod rollback;

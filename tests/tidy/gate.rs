@@ -69,6 +69,20 @@ fn tests_of(source: &Source) -> Vec<String> {
     tests.0.iter().map(|name| format!("{}: `{name}`", source.path.display())).collect()
 }
 
+/// Fuzz targets that the gate does not compile and run: no target of the manifest, without a test, or without seeds.
+fn forgotten_fuzz_targets(manifest: &str, tests: &str, files: &[impl AsRef<Path>]) -> Vec<String> {
+    let names = |folder: &'static str| {
+        files.iter().filter_map(move |path| path.as_ref().strip_prefix(folder).ok()?.iter().next()?.to_str())
+    };
+    let targets = names("fuzz/fuzz_targets").filter_map(|file| file.strip_suffix(".rs"));
+    let known = |name: &&str| {
+        manifest.contains(&format!("path = \"fuzz_targets/{name}.rs\""))
+            && tests.contains(&format!("\nfn {name}() {{"))
+            && names("fuzz/corpus").any(|seeds| seeds == *name)
+    };
+    targets.filter(|name| !known(name)).map(ToOwned::to_owned).collect()
+}
+
 /// The lines of a script that run tests, without comments, and with runs of blanks made one.
 fn test_runs(script: &str) -> Vec<String> {
     let code = script.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
@@ -124,6 +138,20 @@ fn what_the_suites_stand_on_has_no_tests_that_nobody_runs() {
     let forgotten =
         Source::new("tests/support/src/x.rs", "mod t { #[tokio::test] async fn f() {} #[test] fn g() {} }");
     assert_eq!(tests_of(&forgotten).len(), 2);
+}
+
+#[test]
+fn every_fuzz_target_is_compiled_and_run_on_its_seeds() {
+    let (manifest, tests, check) = (read("fuzz/Cargo.toml"), read("fuzz/seeds.rs"), read("scripts/check"));
+    assert_none(
+        "forgotten by the gate",
+        &forgotten_fuzz_targets(&manifest, &tests, &files_below(&["fuzz/fuzz_targets", "fuzz/corpus"])),
+    );
+    for call in ["fuzzed check --bins", "fuzzed test --example seeds"] {
+        assert!(check.contains(call), "{call}");
+    }
+    let files = ["fuzz/fuzz_targets/new.rs", "fuzz/corpus/old/seed"];
+    assert_eq!(forgotten_fuzz_targets(&manifest, &tests, &files), ["new"]);
 }
 
 #[test]
