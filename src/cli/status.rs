@@ -172,6 +172,9 @@ fn table(value: &Value) -> String {
     let upstreams = value["upstreams"].as_array().map_or(&[][..], Vec::as_slice);
     for upstream in upstreams {
         row("upstream", upstream_row(upstream, widest(upstreams)));
+        for warning in warnings(upstream) {
+            row("warning", warning);
+        }
     }
     rows.join("\n")
 }
@@ -181,7 +184,8 @@ fn table_of_upstreams(value: &Value) -> String {
     let Some(upstreams) = value["upstreams"].as_array() else {
         return format!("unknown: {}", text(&value["degraded"]));
     };
-    upstreams.iter().map(|one| upstream_row(one, widest(upstreams))).collect::<Vec<_>>().join("\n")
+    let row = |one| std::iter::once(upstream_row(one, widest(upstreams))).chain(warnings(one));
+    upstreams.iter().flat_map(row).collect::<Vec<_>>().join("\n")
 }
 
 /// The width of the longest name.
@@ -223,6 +227,13 @@ fn upstream_row(upstream: &Value, wide: usize) -> String {
         error => format!(": {error}"),
     };
     format!("{name:<wide$} {transport:<8} {state}{restarts}{error}")
+}
+
+/// What is wrong with an upstream that works, one line each.
+fn warnings(upstream: &Value) -> Vec<String> {
+    let name = text(&upstream["name"]);
+    let warnings = upstream["warnings"].as_array().into_iter().flatten();
+    warnings.map(|warning| format!("{name}: {}", text(warning))).collect()
 }
 
 /// A value in words; empty for null and what is absent.

@@ -8,9 +8,6 @@
 //! Only root, or the user whose manager it is, can have a trial.
 
 use std::fmt::Write as _;
-use std::fs;
-use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::journal;
@@ -18,6 +15,7 @@ use super::properties::Properties;
 use super::systemctl::Manager;
 use super::unit::Unit;
 use crate::program::Error;
+use crate::sys::fs::{self, Ownership};
 
 /// What is asked of the unit.
 const PROPERTIES: &str =
@@ -46,14 +44,14 @@ pub struct Ran {
     pub obstacle: Option<String>,
 }
 
-/// A unit for a trial, with its directory for what is printed; both are removed with it.
+/// A unit for a trial, with the file for what is printed; both are removed with it.
 struct Copy {
     /// The unit.
     unit: Unit,
     /// Its file.
     file: PathBuf,
-    /// The directory.
-    directory: PathBuf,
+    /// What is printed.
+    printed: PathBuf,
 }
 
 /// Runs what the unit runs, with more arguments and variables, and waits for its end. `run` is the manager's run-time
@@ -68,13 +66,13 @@ pub fn run(unit: &Unit, run: &Path, arguments: &str, variables: &str) -> Result<
         return Err(Error::Missing("ExecStart"));
     };
     let told = unit.properties(PROPERTIES)?;
-    let copy = Copy::new(unit.manager(), run).map_err(|error| Error::Run(run.to_owned(), error))?;
+    let copy = Copy::new(unit.manager(), run);
     let mut settings = service + INSTEAD;
     let mut add = |line: String| settings.extend([line.as_str(), "\n"]);
     add(directories(&told, unit.manager()));
     add(format!("Environment={variables}"));
-    let (out, err) = (copy.directory.join("out"), copy.directory.join("err"));
-    add(format!("StandardOutput=file:{}\nStandardError=file:{}", out.display(), err.display()));
+    // What it says beside its answer is no answer.
+    add(format!("StandardOutput=file:{}\nStandardError=inherit", copy.printed.display()));
     // That the program fails is an answer, too.
     add(format!("ExecStart=\nExecStart=-{} {arguments}", command.trim_start_matches('-')));
     let description = format!("Trial of {}", unit.name());
@@ -82,7 +80,7 @@ pub fn run(unit: &Unit, run: &Path, arguments: &str, variables: &str) -> Result<
     copy.write(&text).map_err(|error| Error::Run(copy.file.clone(), error))?;
     let started = copy.unit.act("start", &[]);
     let told = copy.unit.properties("Result,ExecMainStatus,ExecMainCode").unwrap_or_default();
-    let printed = fs::read_to_string(&out).unwrap_or_default();
+    let printed = std::fs::read_to_string(&copy.printed).unwrap_or_default();
     let obstacle = match (started.is_ok(), told.get("ExecMainStatus").parse::<u8>()) {
         // systemd's own codes, for what it does before it runs the program: systemd.exec(5).
         (true, Ok(code)) if code < 200 || !printed.is_empty() => None,
@@ -142,25 +140,21 @@ fn command(service: &str) -> Option<String> {
 
 impl Copy {
     /// A unit that there is not.
-    fn new(manager: Manager, run: &Path) -> std::io::Result<Self> {
+    fn new(manager: Manager, run: &Path) -> Self {
         let name = format!("mcpeg.trial-{}", std::process::id());
-        let directory = run.join(&name);
-        // A process that was killed had the same number.
-        drop(fs::remove_dir_all(&directory));
-        fs::DirBuilder::new().mode(0o700).create(&directory)?;
         let place = if manager == Manager::User { "systemd/user" } else { "systemd/system" };
         let file = run.join(place).join(format!("{name}.service"));
-        Ok(Self { unit: Unit::new(manager, format!("{name}.service")), file, directory })
+        let printed = run.join(format!("{name}.out"));
+        Self { unit: Unit::new(manager, format!("{name}.service")), file, printed }
     }
 
-    /// Writes its file, for its owner alone: settings may hold secrets.
+    /// Writes its files, for their owner alone: settings may hold secrets.
     fn write(&self, text: &str) -> std::io::Result<()> {
         if let Some(above) = self.file.parent() {
-            fs::create_dir_all(above)?;
+            fs::Directory::make(above, 0o755)?;
         }
-        drop(fs::remove_file(&self.file));
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.file)?;
-        file.write_all(text.as_bytes())
+        fs::write_atomic(&self.printed, b"", Ownership::mode(0o600))?;
+        fs::write_atomic(&self.file, text.as_bytes(), Ownership::mode(0o600))
     }
 }
 
@@ -168,8 +162,8 @@ impl Drop for Copy {
     fn drop(&mut self) {
         drop(self.unit.act("stop", &[]));
         drop(self.unit.reset_failed());
-        drop(fs::remove_file(&self.file));
-        drop(fs::remove_dir_all(&self.directory));
+        drop(fs::remove(&self.file));
+        drop(fs::remove(&self.printed));
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use nix::unistd::{AccessFlags, access};
 
 use super::answer::Warning;
+use crate::cli::long_names;
 use crate::config::{self, Auth, Config, Transport, Upstream};
 
 /// All that this process finds about a configuration.
@@ -19,7 +20,8 @@ pub(super) fn of(config: &Config) -> Vec<Warning> {
         }
     }
     for upstream in &config.upstreams {
-        warnings.extend(about(upstream).into_iter().map(|message| Warning::new(Some(upstream), message)));
+        let doubts = about(upstream).into_iter().chain(long_names::doubts(config, upstream));
+        warnings.extend(doubts.map(|message| Warning::new(Some(upstream), message)));
     }
     warnings
 }
