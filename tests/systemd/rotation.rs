@@ -97,7 +97,8 @@ fn logrotate_rotates(suite: &str) {
     assert!(said.contains("mcpeg.log.20"), "mcpeg does not rotate itself: {said}");
     machine.ok(&["/root/mcpeg", "install", "--yes", "--log-rotation", "logrotate"]);
     machine.ok(&["mcpeg", "uninstall", "--purge", "--yes"]);
-    machine.ok(&["rm", "-f", "/var/lib/logrotate/status"]);
+    // This test had made the directory before, so that it stays.
+    machine.ok(&["rm", "-rf", "/etc/mcpeg", "/var/lib/logrotate/status"]);
     Snapshot::of(&machine).assert_same_as(&before);
 }
 
