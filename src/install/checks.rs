@@ -7,12 +7,12 @@ use std::path::Path;
 use super::choices::LogRotation;
 use super::error::Error;
 use super::layout::Layout;
+use super::privileged::exec;
 use super::receipt::State;
 use super::sandbox::Sandbox;
 use super::shadow::{self, Shadow};
 use super::target::Target;
 use crate::config::{self, ListenAddr};
-use crate::program;
 use crate::sys::holder;
 use crate::systemd::Manager;
 
@@ -175,7 +175,7 @@ pub(super) fn rotated(target: &Target, stays: Option<&config::Log>) -> Result<()
         return Ok(());
     }
     let external = chosen == LogRotation::Logrotate;
-    if external && target.tree().is_host() && program::find("logrotate").is_none() {
+    if external && target.tree().is_host() && exec::find("logrotate").is_none() {
         return Err(Error::NoLogrotate);
     }
     match (stays, &layout.logrotate) {

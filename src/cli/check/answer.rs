@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::doubts;
-use super::obstacles::Obstacle;
-use super::service;
+use super::place;
 use crate::cli::report;
 use crate::config::{self, Config, Place, Transport, Upstream};
 use crate::exit::{Exit, ToExit, chain};
@@ -84,10 +82,33 @@ struct Wrong {
 #[derive(Debug, thiserror::Error)]
 struct Invalid<'a>(&'a [Wrong]);
 
+/// Something that would keep the gateway from starting.
+#[derive(Debug)]
+pub(super) struct Obstacle {
+    /// What.
+    message: String,
+    /// How it is mended.
+    hint: Option<String>,
+    /// Whether that does not depend on who starts it.
+    certain: bool,
+}
+
+impl Obstacle {
+    /// One that is certain, or may be none for who starts the gateway.
+    pub(super) const fn new(message: String, hint: Option<String>, certain: bool) -> Self {
+        Self { message, hint, certain }
+    }
+
+    /// That of an error of a start.
+    pub(super) fn of(error: &dyn ToExit, certain: bool) -> Self {
+        Self { message: chain(error), hint: error.hint(), certain }
+    }
+}
+
 impl View {
     /// That of this process, which may run in the place of a service.
     pub(super) fn of_this_process() -> Self {
-        Self { user: user::name(), unit: service::in_the_place_of() }
+        Self { user: user::name(), unit: place::in_the_place_of() }
     }
 
     /// Whether it is that of a service.
@@ -181,7 +202,7 @@ impl ToExit for Invalid<'_> {
 
 impl Answer {
     /// The answer for a valid configuration.
-    pub(super) fn valid(view: View, config: &Config) -> Self {
+    pub(super) fn valid(view: View, config: &Config, warnings: Vec<Warning>) -> Self {
         let reached = |upstream: &Upstream| Reached {
             name: upstream.name.to_string(),
             transport: match upstream.transport {
@@ -197,7 +218,7 @@ impl Answer {
             listen: config.server.listen.iter().map(ToString::to_string).collect(),
             upstreams: config.upstreams.iter().map(reached).collect(),
             disabled: config.disabled.iter().map(|upstream| upstream.name.to_string()).collect(),
-            warnings: doubts::of(config),
+            warnings,
             problems: Vec::new(),
         }
     }
@@ -222,16 +243,14 @@ impl Answer {
 
     /// The same with what would keep mcpeg from starting, and what might.
     pub(super) fn with_obstacles(mut self, obstacles: Vec<Obstacle>) -> Self {
-        let (certain, possible): (Vec<_>, Vec<_>) = obstacles.into_iter().partition(Obstacle::is_certain);
-        let wrong = |obstacle: Obstacle| {
-            let (message, hint) = obstacle.into_parts();
-            Wrong::nowhere(message, hint)
-        };
+        let (certain, possible): (Vec<Obstacle>, Vec<Obstacle>) =
+            obstacles.into_iter().partition(|obstacle| obstacle.certain);
+        let wrong = |obstacle: Obstacle| Wrong::nowhere(obstacle.message, obstacle.hint);
         if !certain.is_empty() {
             let problems = certain.into_iter().map(wrong).collect();
             return Self { view: self.view, problems, ..Self::default() };
         }
-        let warnings = possible.into_iter().map(|obstacle| Warning::new(None, obstacle.into_parts().0));
+        let warnings = possible.into_iter().map(|obstacle| Warning::new(None, obstacle.message));
         self.warnings.splice(0..0, warnings);
         self
     }

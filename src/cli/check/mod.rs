@@ -27,6 +27,7 @@
 mod answer;
 mod doubts;
 mod obstacles;
+mod place;
 mod service;
 
 use std::path::Path;
@@ -69,7 +70,7 @@ fn own(source: &Source, pid_file: Option<&Path>) -> Answer {
         Err(error) => Answer::invalid(view, &error),
         Ok(config) => {
             let obstacles = obstacles::of(&config, pid_file, view.is_services());
-            Answer::valid(view, &config).with_obstacles(obstacles)
+            Answer::valid(view, &config, doubts::of(&config)).with_obstacles(obstacles)
         }
     }
 }

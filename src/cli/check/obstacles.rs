@@ -11,44 +11,16 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access};
 
-use super::service;
+use super::answer::Obstacle;
+use super::place;
 use crate::config::{Config, ListenAddr};
 use crate::daemon::listen;
 use crate::daemon::{RunPaths, privileges};
-use crate::exit::{ToExit, chain};
 use crate::serve::names;
 use crate::sys::{net, user};
 
 /// The variables by which systemd names the directories that it makes for a service, each with its user as the owner.
 const MADE: [&str; 4] = ["RUNTIME_DIRECTORY", "STATE_DIRECTORY", "CACHE_DIRECTORY", "LOGS_DIRECTORY"];
-
-/// Something that would keep the gateway from starting.
-#[derive(Debug)]
-pub(super) struct Obstacle {
-    /// What.
-    message: String,
-    /// How it is mended.
-    hint: Option<String>,
-    /// Whether that does not depend on who starts it.
-    certain: bool,
-}
-
-impl Obstacle {
-    /// That of an error of a start.
-    fn of(error: &dyn ToExit, certain: bool) -> Self {
-        Self { message: chain(error), hint: error.hint(), certain }
-    }
-
-    /// Whether it does not depend on who starts the gateway.
-    pub(super) const fn is_certain(&self) -> bool {
-        self.certain
-    }
-
-    /// What, and how it is mended.
-    pub(super) fn into_parts(self) -> (String, Option<String>) {
-        (self.message, self.hint)
-    }
-}
 
 /// All that would keep it from starting; `is_service` says that this process is what the service would be.
 pub(super) fn of(config: &Config, pid_file: Option<&Path>, is_service: bool) -> Vec<Obstacle> {
@@ -64,14 +36,13 @@ pub(super) fn of(config: &Config, pid_file: Option<&Path>, is_service: bool) -> 
     {
         all.push(Obstacle::of(&error, true));
     }
-    if !service::has_sockets_passed() {
+    if !place::has_sockets_passed() {
         all.extend(server.listen.iter().filter_map(|listener| unheard(listener, is_service)));
     }
     // Where root is given up, the files of the log are given away.
     if let Some(file) = config.log.file.as_ref().filter(|_| server.user.is_none()) {
-        all.extend(
-            unwritable(file, "the log file").map(|obstacle| Obstacle { certain: is_service, ..obstacle }),
-        );
+        let wrong = unwritable(file, "the log file");
+        all.extend(wrong.map(|(message, hint)| Obstacle::new(message, Some(hint), is_service)));
     }
     all
 }
@@ -81,9 +52,8 @@ fn unheard(listener: &ListenAddr, is_service: bool) -> Option<Obstacle> {
     match listener {
         ListenAddr::Unix(path) => {
             let directory = path.parent()?;
-            let obstacle = unwritable(&directory.join(".mcpeg"), "the socket")?;
-            let message = format!("cannot listen on `{listener}`: {}", obstacle.message);
-            Some(Obstacle { message, certain: is_service, ..obstacle })
+            let (why, hint) = unwritable(&directory.join(".mcpeg"), "the socket")?;
+            Some(Obstacle::new(format!("cannot listen on `{listener}`: {why}"), Some(hint), is_service))
         }
         ListenAddr::Tcp { host, port } => {
             let addresses: Vec<SocketAddr> = (host.as_str(), *port).to_socket_addrs().ok()?.collect();
@@ -99,8 +69,8 @@ fn unheard(listener: &ListenAddr, is_service: bool) -> Option<Obstacle> {
     }
 }
 
-/// Why this process could not write the file, or make it.
-fn unwritable(file: &Path, what: &str) -> Option<Obstacle> {
+/// Why this process could not write the file, or make it, and how that is mended.
+fn unwritable(file: &Path, what: &str) -> Option<(String, String)> {
     if is_given_away(file) {
         return None;
     }
@@ -110,14 +80,14 @@ fn unwritable(file: &Path, what: &str) -> Option<Obstacle> {
     let shown = place.display();
     let message = format!("{what} cannot be written: `{shown}`: {}", error.desc());
     let hint = match env::var("LOGS_DIRECTORY") {
-        Ok(directory) if service::in_the_place_of().is_some() => {
+        Ok(directory) if place::in_the_place_of().is_some() => {
             format!(
                 "put it into {directory}, or let the unit write there with ReadWritePaths= by `systemctl edit`"
             )
         }
         _ => format!("let user {} write there, or choose another place", user::name()),
     };
-    Some(Obstacle { message, hint: Some(hint), certain: false })
+    Some((message, hint))
 }
 
 /// Whether the file is in a directory of the service that does not belong to its user yet: systemd makes it so, with all that
@@ -131,6 +101,6 @@ fn is_given_away(file: &Path) -> bool {
         .collect();
     let is_foreign =
         |directory: &PathBuf| directory.metadata().map_or(true, |found| found.uid() != user::effective_uid());
-    service::in_the_place_of().is_some()
+    place::in_the_place_of().is_some()
         && directories.iter().any(|directory| file.starts_with(directory) && is_foreign(directory))
 }

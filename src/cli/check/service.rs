@@ -7,26 +7,12 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use super::answer::{Answer, Warning};
+use super::place::{self, SOCKETS, UNIT};
 use crate::config::{self, Source};
 use crate::exit::chain;
 use crate::install::{Sandbox, service_with};
 use crate::sys::user::is_root;
 use crate::systemd::{Manager, Unit, trial};
-
-/// Tells a check that it runs in the place of this unit.
-const UNIT: &str = "MCPEG_TRIAL_OF";
-/// Tells it that socket units hold the listeners.
-const SOCKETS: &str = "MCPEG_TRIAL_SOCKETS";
-
-/// The unit in whose place this process runs.
-pub(super) fn in_the_place_of() -> Option<String> {
-    env::var(UNIT).ok().filter(|unit| !unit.is_empty())
-}
-
-/// Whether socket units hold the listeners of the service in whose place this process runs.
-pub(super) fn has_sockets_passed() -> bool {
-    env::var_os(SOCKETS).is_some()
-}
 
 /// A service that is started with the configuration that is checked.
 #[derive(Debug)]
@@ -42,7 +28,7 @@ impl Service {
     /// who is in the place of the service already.
     pub(super) fn with(source: &Source, pid_file: Option<&Path>) -> Option<Self> {
         let is_asked = source.overrides == config::Overrides::default() && pid_file.is_none();
-        if in_the_place_of().is_some() || !is_asked {
+        if place::in_the_place_of().is_some() || !is_asked {
             return None;
         }
         let configuration = source.file.clone().unwrap_or_else(config::default_path);
