@@ -47,7 +47,7 @@ impl Content {
 }
 
 /// The files that are made from templates, each with its text.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Units {
     /// `mcpeg.service`.
     pub service: String,
@@ -76,8 +76,8 @@ pub fn render_units(program: &str) -> Units {
         .expect("the default layout has plain paths")
 }
 
-/// Renders everything that comes from templates.
-/// Fails with [`Error::Choice`] for a path that cannot be written into a unit, such as a home directory with a line break in its name.
+/// Renders everything that comes from templates. Fails with [`Error::Choice`] for a path that cannot be written into a
+/// unit, such as a home directory with a line break in its name.
 pub(super) fn render(layout: &Layout, choices: &Choices, confinement: Confinement) -> Result<Units, Error> {
     let invalid = |error: Invalid| Error::Choice(error.to_string());
     let word = |path: &Path| ExecWord::new(path).map_err(invalid);
@@ -93,14 +93,7 @@ pub(super) fn render(layout: &Layout, choices: &Choices, confinement: Confinemen
         drop_ins: drop_ins.clone(),
     }
     .text();
-    let mut units = Units {
-        service: String::new(),
-        sysusers: String::new(),
-        tmpfiles: String::new(),
-        configuration: text,
-        watcher: None,
-        logrotate: String::new(),
-    };
+    let mut units = Units { configuration: text, ..Units::default() };
     if layout.is_users() {
         let file = field(&layout.configuration)?;
         let path = Watch { configuration: file, drop_ins, name: name.clone() }.text();

@@ -1,7 +1,7 @@
 //! The messages of one request of a legacy client, kept so that a stream that broke off can be resumed
 //! (MCP 2025-11-25 §Resumability and Redelivery).
 //!
-//! In an upgrade the requests of the old process end there. Whoever comes back for their streams to the new one waits there
+//! In an upgrade the requests of the old process end there. A client that comes back for their streams to the new one waits there
 //! until the old one has told what came of them.
 
 use std::collections::VecDeque;

@@ -257,7 +257,7 @@ impl Stream {
         let id = serde_json::value::RawValue::from_string(self.id.as_str().to_owned()).ok();
         let result = raw(&Ended { result_type: "complete", meta: EndedMeta { subscription: id } });
         let answer = Answer { id: Some(self.id.clone()), outcome: Outcome::Result(result) };
-        // Whoever has not read what came before is given the time for it.
+        // A client that has not read what came before is given the time for it.
         let _ = timeout(SLOW, self.messages.send(Message::Response(answer))).await;
     }
 }
