@@ -20,7 +20,10 @@ pub(super) fn of(config: &Config) -> Vec<Warning> {
         }
     }
     for upstream in &config.upstreams {
-        let doubts = about(upstream).into_iter().chain(long_names::doubts(config, upstream));
+        let doubts = about(upstream)
+            .into_iter()
+            .chain(doubt_about_stderr(upstream, config))
+            .chain(long_names::doubts(config, upstream));
         warnings.extend(doubts.map(|message| Warning::new(Some(upstream), message)));
     }
     warnings
@@ -58,6 +61,16 @@ fn about(upstream: &Upstream) -> Vec<String> {
         }
     }
     doubts
+}
+
+/// What would not work about the file of what a child writes to its standard error.
+fn doubt_about_stderr(upstream: &Upstream, config: &Config) -> Option<String> {
+    let directory = config.log.directory().map_or_else(config::state_directory, Path::to_owned);
+    let there = directory.ancestors().find(|path| path.symlink_metadata().is_ok())?;
+    (upstream.stderr.to.is_filed() && !there.is_dir()).then(|| {
+        let (directory, there) = (directory.display(), there.display());
+        format!("its `stderr` cannot be kept in `{directory}`: `{there}` is not a directory")
+    })
 }
 
 /// What would probably not work about the user of a child.
