@@ -167,7 +167,7 @@ impl Connector {
 
     /// Opens the shared connection in the server's own era.
     pub(crate) async fn open_native(&self, outlet: Outlet) -> Result<Link, Fault> {
-        self.within(self.negotiate(None, Role::Shared, outlet)).await
+        self.within(Box::pin(self.negotiate(None, Role::Shared, outlet))).await
     }
 
     /// Opens a legacy connection.
@@ -177,7 +177,7 @@ impl Connector {
         role: Role,
         outlet: Outlet,
     ) -> Result<Link, Fault> {
-        self.within(self.negotiate(Some(client), role, outlet)).await
+        self.within(Box::pin(self.negotiate(Some(client), role, outlet))).await
     }
 
     /// Holds opening to the start time-out.
@@ -332,7 +332,7 @@ impl Connector {
                     let detail = format!("cannot start `{command}`: {}", spec.explain(&error));
                     Fault::upstream(name, "cannot be started").unprocessed().because(detail)
                 })?;
-                tracing::debug!(upstream = %name, pid = process.pid(), "started");
+                tracing::debug!(upstream = %name, child = process.pid(), "started");
                 let connection = Stdio::new(&self.stderr, 0, self.limit, inbox, role);
                 connection.begin(pipes, Rest::default());
                 if let Some(ended) = process.take_ended() {
