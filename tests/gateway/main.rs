@@ -26,7 +26,9 @@ mod metrics;
 mod names;
 mod order;
 mod paging;
+mod proxies;
 mod questions;
+mod readme;
 mod reload;
 mod rounds;
 mod sessions;
@@ -36,4 +38,4 @@ mod supervision;
 mod surface;
 mod tasks;
 
-use mcpeg_test::{client, gateway, port, scripted, tools, upstreams};
+use mcpeg_test::{client, daemon, gateway, port, scripted, tools, upstreams};
