@@ -30,7 +30,7 @@ use crate::daemon::{RunPaths, listen};
 use crate::exit::{Exit, ToExit as _};
 use crate::install::Sandbox;
 
-use super::report;
+use super::{long_names, report};
 
 /// The answer.
 #[derive(Debug, Default, Serialize)]
@@ -153,6 +153,7 @@ fn warnings(config: &Config, pid_file: Option<&Path>) -> Vec<Warning> {
             doubts(upstream)
                 .into_iter()
                 .chain(forbidden)
+                .chain(long_names::doubts(config, upstream))
                 .map(|message| Warning { upstream: Some(upstream.name.to_string()), message }),
         );
     }

@@ -11,6 +11,7 @@ mod documents;
 mod generate;
 mod import;
 mod install;
+mod long_names;
 mod manual;
 mod ownership;
 mod reload;

@@ -171,6 +171,9 @@ fn table(value: &Value) -> String {
     row("unit", text(&value["unit"]));
     for upstream in value["upstreams"].as_array().into_iter().flatten() {
         row("upstream", upstream_row(upstream));
+        for warning in warnings(upstream) {
+            row("warning", warning);
+        }
     }
     rows.join("\n")
 }
@@ -180,7 +183,8 @@ fn table_of_upstreams(value: &Value) -> String {
     let Some(upstreams) = value["upstreams"].as_array() else {
         return format!("unknown: {}", text(&value["degraded"]));
     };
-    upstreams.iter().map(upstream_row).collect::<Vec<_>>().join("\n")
+    let rows = upstreams.iter().flat_map(|one| std::iter::once(upstream_row(one)).chain(warnings(one)));
+    rows.collect::<Vec<_>>().join("\n")
 }
 
 /// How many records the log has lost, and of which levels; nothing if there are none.
@@ -217,6 +221,13 @@ fn upstream_row(upstream: &Value) -> String {
         error => format!(": {error}"),
     };
     format!("{name:<16} {transport:<8} {state}{restarts}{error}")
+}
+
+/// What is wrong with an upstream that works, one line each.
+fn warnings(upstream: &Value) -> Vec<String> {
+    let name = text(&upstream["name"]);
+    let warnings = upstream["warnings"].as_array().into_iter().flatten();
+    warnings.map(|warning| format!("{name}: {}", text(warning))).collect()
 }
 
 /// A value in words; empty for null and what is absent.

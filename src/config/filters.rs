@@ -12,6 +12,9 @@ use super::kinds;
 use super::reader::{Reader, Value};
 use super::suggestion::suggestion;
 
+/// The longest name of a tool that the usual models take, in characters.
+pub const LONGEST_TOOL_NAME: usize = 64;
+
 /// The selections of one upstream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filters {
@@ -136,6 +139,12 @@ impl Pattern {
     #[must_use]
     pub fn new(text: &str) -> Self {
         Self { text: text.to_owned(), matcher: WildMatch::new(text) }
+    }
+
+    /// As it is written.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
     }
 
     /// Whether a name fits.

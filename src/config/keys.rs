@@ -174,8 +174,8 @@ table! {
     };
 
     DRAIN_TIMEOUT: Duration = Key {
-        doc: "How long requests in flight may take after a stop was asked for; then they are cut off. Ending the \
-              connections to upstreams and their processes may take 2 seconds more.",
+        doc: "How long requests in flight may take after a stop or restart was asked for; then they are answered \
+              with an error that says so. Ending the connections to upstreams and their processes may take 2 seconds more.",
         default: Some("\"30s\""),
         example: "\"30s\"",
         zero: Zero::Allowed,
@@ -637,7 +637,9 @@ table! {
         doc: "Which tools are shown and can be called. allow and deny hold patterns of the names that the \
               upstream gives, in which * stands for any text and ? for one character; without allow all are \
               allowed, and what is denied is denied. rename gives tools other names; one that has such a \
-              name already is hidden.",
+              name already is hidden. The usual models refuse names with more than 64 characters, of which \
+              the upstream's name and an underscore are a part on /mcp where names carry it; mcpeg warns of \
+              them, and rename shortens them, as does a shorter name of the upstream.",
         example: "{ allow = [\"read_*\", \"list\"], deny = [\"*_secret\"], rename = { list = \"ls\" } }",
         ..Key::new("tools", filters::SELECTION)
     };

@@ -41,7 +41,7 @@ mod upstream;
 pub use address::{AddressError, ListenAddr};
 pub use diagnostic::{Place, Problem, Problems};
 pub use error::Error;
-pub use filters::{Filters, Pattern, Selection};
+pub use filters::{Filters, LONGEST_TOOL_NAME, Pattern, Selection};
 pub use keys::{Auth, Metrics, Prefix, Sharing, Start};
 pub use load::{candidate, load, preview, upstream_names};
 pub use log::{ConsoleFormat, Fsync, LogFormat, OnFull, Overflow, Spans};

@@ -79,6 +79,9 @@ pub struct UpstreamStatus {
     pub restarts: u64,
     /// Why it is not ready, or what was wrong last.
     pub last_error: Option<String>,
+    /// What is wrong with it though it works.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 impl UpstreamStatus {
@@ -96,6 +99,7 @@ impl UpstreamStatus {
             pid: None,
             restarts: 0,
             last_error: None,
+            warnings: Vec::new(),
         }
     }
 }

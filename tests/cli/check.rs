@@ -45,6 +45,25 @@ fn what_would_probably_not_work_is_a_warning_and_exits_0() {
 }
 
 #[test]
+fn names_of_tools_that_models_refuse_are_warned_of_where_they_are_known() {
+    let (long, name) = ("t".repeat(60), "u".repeat(41));
+    let one = format!(
+        "[upstreams.files]\ncommand = \"true\"\ntools = {{ allow = [\"{long}\", \"{long}*\"], rename = {{ a = \"b{long}\" }} }}\n"
+    );
+    let both = format!("{one}[upstreams.{name}]\nurl = \"http://127.0.0.1:1/mcp\"\n");
+    let finished = Scratch::with_config(&both).check(&[]).exits(0);
+    let finished = finished.says(&[
+        &format!("upstream `files`: the tool `files_{long}` has a name of 66 characters"),
+        &format!("upstream `files`: the tool `files_b{long}` has a name of 67 characters"),
+        &format!("upstream `{name}`: its name leaves 22 characters"),
+        "`tools.rename`",
+    ]);
+    assert_eq!(finished.stderr.matches("warning").count(), 3, "{}", finished.stderr);
+    let finished = Scratch::with_config(&one).check(&[]).exits(0);
+    assert_eq!(finished.stderr, "", "a lone upstream's names have no prefix");
+}
+
+#[test]
 fn the_json_answer_has_the_documented_form() {
     let scratch = Scratch::with_config("[upstreams.a]\ncommand = \"no-such-program\"\n");
     let finished = scratch.check(&["--json"]).exits(0);

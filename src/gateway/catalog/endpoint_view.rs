@@ -8,8 +8,11 @@ use serde_json::{Map, Value, json};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::config::Prefix;
-use crate::gateway::relay::{Era, Object, Raw, TASKS, member, raw, set_member};
-use crate::gateway::upstream::{Link, Upstream};
+use crate::gateway::relay::{Era, Object, Part, Raw, TASKS, member, mend, raw, set_member};
+use crate::gateway::upstream::{Kind, Link, Misfit, Upstream};
+
+/// Where a server says what it can do, for people.
+const HANDSHAKE: &str = "the handshake";
 
 /// The upstreams behind one endpoint.
 #[derive(Debug)]
@@ -20,6 +23,8 @@ pub(crate) struct EndpointView {
     by_name: HashMap<String, usize>,
     /// Whether names carry their upstream's.
     prefixed: bool,
+    /// Whether it is the endpoint of one upstream, which shows what that says as it is.
+    single: bool,
     /// Tells the routing table that somebody still holds this.
     #[expect(dead_code, reason = "it tells by being dropped")]
     held: Option<TaskTrackerToken>,
@@ -34,7 +39,7 @@ impl EndpointView {
             Prefix::Never => false,
         };
         let by_name = upstreams.iter().enumerate().map(|(place, up)| (up.name().to_owned(), place)).collect();
-        Self { upstreams, by_name, prefixed, held: None }
+        Self { upstreams, by_name, prefixed, single: false, held: None }
     }
 
     /// The same, keeping a token for as long as anybody holds it.
@@ -56,7 +61,12 @@ impl EndpointView {
 
     /// An endpoint for one upstream: names are as it gives them.
     pub(crate) fn single(upstream: Arc<Upstream>) -> Self {
-        Self::merged(vec![upstream], Prefix::Never)
+        Self { single: true, ..Self::merged(vec![upstream], Prefix::Never) }
+    }
+
+    /// Whether it is the endpoint of one upstream, which shows what that says as it is.
+    pub(crate) const fn is_single(&self) -> bool {
+        self.single
     }
 
     /// The upstreams, in the order of the configuration.
@@ -111,20 +121,29 @@ impl EndpointView {
     /// The merged capabilities of the upstreams that are reachable through `links` now.
     pub(crate) fn capabilities(&self, links: &[Arc<Link>], era: Era) -> Raw {
         if let ([_], [link]) = (self.upstreams.as_slice(), links) {
-            return bridged(link, era);
+            let theirs = bridged(link, era);
+            return if self.single { theirs } else { fitting(link, theirs) };
         }
         let mut merged = Map::new();
         for link in links {
-            let Ok(Value::Object(theirs)) = serde_json::from_str(bridged(link, era).get()) else {
+            let theirs = fitting(link, bridged(link, era));
+            let Ok(Value::Object(theirs)) = serde_json::from_str(theirs.get()) else {
                 continue;
             };
             for (name, value) in theirs {
                 union(merged.entry(name).or_insert_with(|| json!({})), value);
             }
         }
-        if self.upstreams.len() != links.len() {
-            let tools = merged.entry("tools").or_insert_with(|| json!({}));
-            union(tools, json!({ "listChanged": true }));
+        // One that is away may have any list when it comes back. Lists change with upstreams that come and go, whether or
+        // not servers tell of their own changes.
+        let away = self.upstreams.len() != links.len();
+        for kind in [Kind::Tools, Kind::Prompts, Kind::Resources] {
+            if away {
+                merged.entry(kind.capability()).or_insert_with(|| json!({}));
+            }
+            if let Some(capability) = merged.get_mut(kind.capability()) {
+                union(capability, json!({ "listChanged": true }));
+            }
         }
         raw(&Value::Object(merged))
     }
@@ -161,6 +180,18 @@ fn bridged(link: &Link, era: Era) -> Raw {
         _ => None,
     };
     less.unwrap_or_else(|| all.clone())
+}
+
+/// Capabilities as the specification has them.
+fn fitting(link: &Link, theirs: Raw) -> Raw {
+    let mended = mend(&theirs, Part::Capabilities.shape(link.era())).ok().flatten();
+    let fault = mended.as_ref().map(|mended| Misfit {
+        item: "capabilities".to_owned(),
+        why: mended.why.clone(),
+        left_out: false,
+    });
+    link.remarks().misfits(link.name(), HANDSHAKE, fault.as_slice());
+    mended.map_or(theirs, |mended| mended.json)
 }
 
 /// Adds the members of one capability object to another; a flag that one of them sets is set.

@@ -10,9 +10,10 @@ use serde_json::value::RawValue;
 use super::connection_source::{ConnectionSource, PATIENCE, soon};
 use super::cursor::Cursor;
 use super::endpoint_view::EndpointView;
+use crate::config::LONGEST_TOOL_NAME;
 use crate::gateway::error::{Error, Fault};
 use crate::gateway::relay::{ClientMeta, Era, Raw, member_str, raw_string};
-use crate::gateway::upstream::{Kind, Listing, Purpose, Upstream, list, renamed};
+use crate::gateway::upstream::{Fitted, Kind, Listing, Purpose, Upstream, list, renamed};
 
 /// The most items of one page.
 const PAGE_ITEMS: usize = 1000;
@@ -58,7 +59,7 @@ pub(crate) async fn merged(
         let listing = present.iter().find(|(place, ..)| *place == cursor.upstream());
         (cursor.upstream(), listing.map_or(0, |(.., listing)| cursor.next(listing, kind)))
     });
-    let mut text = page(view, kind, start, &present);
+    let mut text = page(view, kind, (era, start), &present);
     if era == Era::Modern {
         hints(&mut text, complete, &present);
     }
@@ -97,12 +98,21 @@ pub(crate) async fn check_clashes(view: &EndpointView) -> Result<(), Error> {
 }
 
 /// Writes the page that begins with this item of this upstream, without the brace that ends it.
-fn page(view: &EndpointView, kind: Kind, start: (usize, usize), present: &Present<'_>) -> String {
+fn page(
+    view: &EndpointView,
+    kind: Kind,
+    (era, start): (Era, (usize, usize)),
+    present: &Present<'_>,
+) -> String {
     let mut text = format!("{{\"{}\":[", kind.items());
     let begin = text.len();
     let (mut seen, mut count, mut last, mut next) = (HashSet::new(), 0, None, None);
     let items = present.iter().flat_map(|(place, upstream, listing)| {
-        listing.items.iter().enumerate().map(move |(index, item)| ((*place, index), *upstream, item))
+        let fitted = fitted(view, upstream, kind, era, listing);
+        let items = listing.items.iter().enumerate().filter_map(move |(index, item)| {
+            Some((index, fitted.map_or(Some(item), |fitted| fitted.item(index, item))?))
+        });
+        items.map(move |(index, item)| ((*place, index), *upstream, item))
     });
     for (place, upstream, item) in items {
         let Some(shown) = shown(view, upstream, kind, item, &mut seen) else { continue };
@@ -126,6 +136,31 @@ fn page(view: &EndpointView, kind: Kind, start: (usize, usize), present: &Presen
             .expect("writing to a string cannot fail");
     }
     text
+}
+
+/// What of an upstream's list does not fit the specification, where the gateway answers for it: the endpoint of one upstream
+/// shows what that says. Faults are remarked when a list is looked at for the first time, as are names that are too long.
+fn fitted<'a>(
+    view: &EndpointView,
+    upstream: &Upstream,
+    kind: Kind,
+    era: Era,
+    listing: &'a Listing,
+) -> Option<&'a Fitted> {
+    if view.is_single() {
+        return None;
+    }
+    let (connector, method) = (upstream.connector(), kind.method());
+    let (name, remarks) = (connector.name(), connector.remarks());
+    Some(listing.fitted(kind, era, |misfits| {
+        remarks.misfits(name, method, misfits);
+        if kind == Kind::Tools {
+            let names = listing.items.iter().filter_map(|item| member_str(item, "name"));
+            let names = names.map(|name| (view.shown(upstream, &name), name.into_owned()));
+            let long: Vec<_> = names.filter(|(shown, _)| shown.chars().count() > LONGEST_TOOL_NAME).collect();
+            remarks.long_names(name, method, &long);
+        }
+    }))
 }
 
 /// Adds what a modern client is told about caching.

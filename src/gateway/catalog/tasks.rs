@@ -13,10 +13,12 @@ use super::connection_source::{ConnectionSource, PATIENCE, awake};
 use super::endpoint_view::EndpointView;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{
-    ClientMeta, Era, Raw, TASKS, array_items, code, member, member_str, method, names, names::Strictness,
-    raw, set_member,
+    ClientMeta, Era, Part, Raw, TASKS, array_items, code, member, member_str, mend, method, names,
+    names::Strictness, raw, set_member,
 };
-use crate::gateway::upstream::{Link, Standing, Upstream, has_tasks, knows_task, list_tasks, lists_tasks};
+use crate::gateway::upstream::{
+    Link, Misfit, Standing, Upstream, has_tasks, knows_task, list_tasks, lists_tasks,
+};
 
 /// The connection over which an upstream can be asked about its tasks, soon; `None` if it has none. Nothing of tasks is
 /// remembered of one that sleeps: it is woken, if it is known to have any.
@@ -112,6 +114,7 @@ pub(crate) async fn all_tasks(view: &EndpointView, source: &impl ConnectionSourc
     }
     let (mut seen, mut shown) = (HashSet::new(), Vec::new());
     for (upstream, listed) in view.upstreams().iter().zip(listed) {
+        let mut misfits = Vec::new();
         let tasks = listed
             .inspect_err(|fault| tracing::debug!(fault = fault.message, "left out of the list of tasks"))
             .ok()
@@ -119,10 +122,19 @@ pub(crate) async fn all_tasks(view: &EndpointView, source: &impl ConnectionSourc
             .unwrap_or_default();
         for task in tasks {
             let Some(id) = member_str(&task, "taskId").map(std::borrow::Cow::into_owned) else { continue };
-            if source.task(upstream, &id) == Standing::Own && seen.insert(id) {
-                shown.push(task);
+            if source.task(upstream, &id) != Standing::Own || !seen.insert(id.clone()) {
+                continue;
             }
+            let (task, why) = match mend(&task, Part::Task.shape(Era::Legacy)) {
+                Ok(None) => (Some(task), None),
+                Ok(Some(mended)) => (Some(mended.json), Some(mended.why)),
+                Err(why) => (None, Some(why)),
+            };
+            misfits.extend(why.map(|why| Misfit { item: id, why, left_out: task.is_none() }));
+            shown.extend(task);
         }
+        let connector = upstream.connector();
+        connector.remarks().misfits(connector.name(), method::TASKS_LIST, &misfits);
     }
     let shown: Vec<_> = shown.iter().map(|task| task.get()).collect();
     let text = format!("{{\"tasks\":[{}]}}", shown.join(","));

@@ -66,6 +66,7 @@ impl Health {
                 json!({
                     "name": upstream.name, "state": upstream.state, "transport": upstream.transport,
                     "restarts": upstream.restarts, "last_error": upstream.last_error,
+                    "warnings": upstream.warnings,
                 })
             })
             .collect();

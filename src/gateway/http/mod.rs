@@ -4,7 +4,7 @@
 //!
 //! | files | own |
 //! |---|---|
-//! | `connections`, `version`, `stall`, `bodies` | what connections and bodies may take |
+//! | `connections`, `version`, `stall`, `bodies`, `cutoff` | what connections, bodies and requests may take |
 //! | `guard`, `context` | who is let in, and what is known of a request |
 //! | `validate`, `answer`, `message` | reading and answering one message |
 //! | `forwarded_call`, `task_owners` | a request on its way, and what another process is told of it |
@@ -16,6 +16,7 @@ mod accept;
 mod answer;
 mod bodies;
 mod context;
+mod cutoff;
 mod forwarded_call;
 mod guard;
 mod health;

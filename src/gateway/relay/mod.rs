@@ -5,16 +5,20 @@
 //! else passes untouched: key order, number spelling, unknown members.
 
 mod bridge;
+mod mend;
 mod message;
 mod meta;
 pub(crate) mod method;
 pub(crate) mod names;
 mod raw;
+mod shapes;
 mod splice;
 
 pub(crate) use bridge::{ClientMeta, complete_result, plain_result, to_legacy_params};
+pub(crate) use mend::mend;
 pub(crate) use message::{Id, Message, Notification, Outcome, ParseError, Request, Response};
 pub use meta::Era;
 pub(crate) use meta::{LATEST_LEGACY, LEGACY_VERSIONS, MODERN, RequestMeta, Severity, TASKS, code, key};
 pub(crate) use raw::{Raw, raw, raw_string, weight};
+pub(crate) use shapes::Part;
 pub(crate) use splice::{Object, array_items, member, member_str, set_member, set_path, text};

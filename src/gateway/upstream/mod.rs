@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `call` | what a request is, whatever carries it |
 //! | `lists` | the lists that servers have, as values |
-//! | `inbox` | where messages go that belong to no request |
+//! | `inbox`, `remarks` | where messages go that belong to no request; what is wrong with an upstream that works |
 //! | `stdio`, `http`, `builtin` | the transports, which know nothing of one another |
 //! | `link` | [`Link`], one live connection of whatever kind: negotiation, lists, tasks |
 //! | `supervise` | [`Upstream`], one configured server: start, health, leases, followers, transfer |
@@ -21,6 +21,7 @@ mod inbox;
 mod link;
 mod lists;
 mod log_limit;
+mod remarks;
 mod stdio;
 mod supervise;
 
@@ -42,7 +43,8 @@ pub(crate) use link::reconcile::reconcile;
 pub(crate) use link::tasks::{Standing, has_tasks, knows_task, list_tasks, lists_tasks, task_begun};
 pub(crate) use lists::cache::Purpose;
 pub(crate) use lists::kind::Kind;
-pub(crate) use lists::listing::{Listing, ParamHeader, renamed};
+pub(crate) use lists::listing::{Fitted, Listing, ParamHeader, renamed};
+pub(crate) use remarks::Misfit;
 pub(crate) use stdio::reaper::Reaper;
 pub(crate) use supervise::follow::{Followed, follow};
 pub(crate) use supervise::lease::Lease;

@@ -1,10 +1,10 @@
 //! What a server said of itself when the connection to it was opened.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use crate::gateway::relay::{Raw, key, member, raw};
+use crate::gateway::relay::{Raw, key, member, raw, text};
 
 /// What the server said of itself in the handshake.
 #[derive(Clone, Debug)]
@@ -29,7 +29,8 @@ pub(crate) struct Greeting {
     supported_versions: Option<Vec<String>>,
     /// The server's capabilities.
     capabilities: Option<Raw>,
-    /// Its instructions.
+    /// Its instructions; what is no text counts as none.
+    #[serde(default, deserialize_with = "text_or_nothing")]
     instructions: Option<String>,
     /// Who it is.
     server_info: Option<Raw>,
@@ -67,7 +68,18 @@ impl Greeting {
     }
 }
 
+/// Reads a text, whatever else stands in its place.
+fn text_or_nothing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let value = Raw::deserialize(deserializer)?;
+    Ok(text(&value).map(std::borrow::Cow::into_owned))
+}
+
 impl Handshake {
+    /// Whether the server says that it can do something: that is there, and neither `null` nor `false`.
+    pub(crate) fn offers(&self, capability: &str) -> bool {
+        member(&self.capabilities, capability).is_some_and(|value| !matches!(value.get(), "null" | "false"))
+    }
+
     /// Whether an answer to `server/discover` is of another server than this one: it was replaced behind its address.
     pub(crate) fn is_of_another(&self, discovered: &RawValue) -> bool {
         let Some(greeting) = Greeting::read(discovered) else { return false };

@@ -24,6 +24,7 @@ use crate::gateway::upstream::inbox::Inbox;
 use crate::gateway::upstream::lists::cache::ListCache;
 use crate::gateway::upstream::lists::kind::Kind;
 use crate::gateway::upstream::log_limit::LogRateLimit;
+use crate::gateway::upstream::remarks::Remarks;
 
 /// Warnings about answers that are logged in a second; the rest is counted.
 const WARNINGS: u32 = 5;
@@ -63,6 +64,8 @@ pub(crate) struct Link {
     /// How much of what is wrong with its answers may still be logged.
     #[field = false]
     log_limit: Mutex<LogRateLimit>,
+    /// What is wrong with the upstream.
+    remarks: Arc<Remarks>,
 }
 
 impl Link {
@@ -81,12 +84,18 @@ impl Link {
             activity: Arc::default(),
             log: tokio::sync::Mutex::default(),
             log_limit: Mutex::new(LogRateLimit::new(WARNINGS)),
+            remarks: Arc::default(),
         }
     }
 
     /// The same, to a server that was asked for log messages of this severity.
     pub(crate) fn logging(self, least: Option<Severity>) -> Self {
         Self { log: tokio::sync::Mutex::new(least), ..self }
+    }
+
+    /// The same, of an upstream about which that is remarked.
+    pub(crate) fn remarking(self, remarks: Arc<Remarks>) -> Self {
+        Self { remarks, ..self }
     }
 
     /// The same, after the server has said this in this era.
@@ -116,7 +125,7 @@ impl Link {
 
     /// Whether the server has this kind of list at all.
     pub(crate) fn offers(&self, kind: Kind) -> bool {
-        member(&self.handshake.capabilities, kind.capability()).is_some()
+        self.handshake.offers(kind.capability())
     }
 
     /// Tells clients that a list has changed of which the server has not told.
@@ -172,7 +181,7 @@ impl Link {
 
     /// Asks a legacy server for log messages of this severity and above, never for fewer than before: others may want them.
     pub(crate) async fn want_log(&self, least: Severity) {
-        if self.era == Era::Modern || member(&self.handshake.capabilities, "logging").is_none() {
+        if self.era == Era::Modern || !self.handshake.offers("logging") {
             return;
         }
         let mut asked = self.log.lock().await;

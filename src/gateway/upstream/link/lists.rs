@@ -14,20 +14,28 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::connection::Link;
 use super::wire::Wire;
 use crate::gateway::error::Fault;
-use crate::gateway::relay::{ClientMeta, Era, Outcome, member_str, names, raw};
+use crate::gateway::relay::{ClientMeta, Era, Outcome, member, member_str, names, raw};
 use crate::gateway::upstream::call::headers::{argument_text, encode};
 use crate::gateway::upstream::call::request::Call;
 use crate::gateway::upstream::call::request::is_unknown_method;
 use crate::gateway::upstream::lists::cache::{Fetch, Purpose, TOLD, UNTOLD};
 use crate::gateway::upstream::lists::kind::Kind;
 use crate::gateway::upstream::lists::listing::{ITEMS, Listing, PAGES, ParamHeader};
+use crate::gateway::upstream::remarks::Misfit;
 
-/// How long one page of a list may take.
+/// How long one page of a list may take: nobody waits for so long.
+const PAGE_LIMIT: Duration = Duration::from_secs(120);
+/// How long a call waits for the list that says which headers it must have.
 const LIST_LIMIT: Duration = Duration::from_secs(20);
+/// A list that takes longer is late.
+const IN_TIME: Duration = Duration::from_secs(5);
+/// How long a list is waited for that took long before, where it is known what it was.
+const SLOW: Duration = Duration::from_millis(500);
 
 /// The list, remembered or fetched. `meta` is what a modern server must be told about the asking client. Nobody
-/// waits longer than `patience`, counted from when the server was asked: one that hangs delays its first asker only. A
-/// server that would tell of a change but cannot be asked is taken to have what it had.
+/// waits longer than `patience`, counted from when the server was asked: one that hangs delays its first asker only. Then
+/// the list is taken to be what it was, and clients that were shown it without that are told when it is there. A server that would
+/// tell of a change but cannot be asked is taken to have what it had.
 pub(crate) async fn get(
     link: &Arc<Link>,
     kind: Kind,
@@ -40,8 +48,13 @@ pub(crate) async fn get(
         return Ok(listing);
     }
     let (asked, fetch) = { link.cache().fetch(kind, || begin_fetch(link, kind, meta.clone())) };
-    let late = |_| Fault::upstream(link.name(), "takes too long to list what it offers");
-    let fetched = timeout_at(asked + patience, fetch).await.map_err(late).and_then(|fetched| fetched);
+    let limit = if link.cache().is_slow(kind) { patience.min(SLOW) } else { patience };
+    let Ok(fetched) = timeout_at(asked + limit, fetch).await else {
+        link.cache().set_slow(kind, true);
+        link.remarks().is_late(link.name(), kind.method(), patience);
+        let late = || Fault::upstream(link.name(), "takes too long to list what it offers");
+        return link.cache().instead(kind, purpose).ok_or_else(late);
+    };
     fetched.or_else(|fault| {
         let stale = link.cache().get(kind, |_| 2 * TOLD).filter(|_| link.is_told(kind));
         stale.ok_or(fault)
@@ -88,8 +101,13 @@ async fn learn(link: &Link, kind: Kind, meta: &ClientMeta) -> Result<Arc<Listing
     let (changes, asked) = (link.cache().changes(kind), Instant::now());
     let fetched = fetch(link, kind, meta).await;
     let fetched = fetched.map(|listing| Arc::new(listing.asked_at(asked)));
+    if fetched.is_ok() {
+        let (time, in_time) = (asked.elapsed(), asked.elapsed() < IN_TIME);
+        link.cache().set_slow(kind, !in_time);
+        link.remarks().took(kind.method(), time, in_time);
+    }
     if link.cache().remember(kind, changes, fetched.as_ref().ok()) {
-        tracing::info!(upstream = %link.name(), method = kind.method(), "the list has changed without a notification");
+        tracing::info!(upstream = %link.name(), method = kind.method(), "clients are told that the list has changed");
         link.tell_found(kind);
     }
     fetched
@@ -149,7 +167,7 @@ pub(crate) async fn fetch(link: &Link, kind: Kind, meta: &ClientMeta) -> Result<
     for _ in 0..PAGES {
         let params = cursor.as_deref().map(|cursor| raw(&serde_json::json!({ "cursor": cursor })));
         let params = if link.era() == Era::Modern { Some(meta.apply(params)) } else { params };
-        let call = Call::new(kind.method(), params, LIST_LIMIT);
+        let call = Call::new(kind.method(), params, PAGE_LIMIT);
         let page = match link.call_aside(call).await.outcome().await? {
             Outcome::Result(page) => page,
             // Many servers with resources have no templates, and say it like this.
@@ -161,6 +179,11 @@ pub(crate) async fn fetch(link: &Link, kind: Kind, meta: &ClientMeta) -> Result<
         };
         weight += page.get().len();
         link.check_names(kind.method(), &page, names::PAGE)?;
+        if !member(&page, kind.items()).is_some_and(|items| items.get().starts_with('[')) {
+            let why = format!("`{}` is no list", kind.items());
+            let misfit = Misfit { item: "the list".to_owned(), why, left_out: true };
+            link.remarks().misfits(link.name(), kind.method(), &[misfit]);
+        }
         let dropped = listing.add(kind, &page, link.filters());
         if dropped > 0 {
             let method = kind.method();

@@ -30,6 +30,7 @@ use crate::gateway::upstream::http::connection::Http;
 use crate::gateway::upstream::http::pool::Pool;
 use crate::gateway::upstream::http::requester::Destination;
 use crate::gateway::upstream::inbox::{Inbox, Outlet};
+use crate::gateway::upstream::remarks::Remarks;
 use crate::gateway::upstream::stdio::child::{self, SpawnSpec};
 use crate::gateway::upstream::stdio::connection::Stdio;
 use crate::gateway::upstream::stdio::pipes::Rest;
@@ -69,6 +70,9 @@ pub(crate) struct Connector {
     /// The endpoints of an HTTP upstream.
     #[field(get(deref = false))]
     balancer: Arc<Balancer>,
+    /// What is wrong with it though it works.
+    #[field(get)]
+    remarks: Arc<Remarks>,
 }
 
 /// `initialize`'s parameters; the client's own members pass as it wrote them.
@@ -124,7 +128,7 @@ impl Connector {
         let trusted = authorities(settings).map(Authorities::read).transpose()?;
         let pool = trusted.as_ref().map(Authorities::pool).transpose()?.unwrap_or_else(|| pool.clone());
         let (settings, reaper) = (settings.clone(), reaper.clone());
-        Ok(Self { settings, pool, trusted, limit, reaper, builtin, balancer })
+        Ok(Self { settings, pool, trusted, limit, reaper, builtin, balancer, remarks: Arc::default() })
     }
 
     /// Whether connections with these settings would be the same: also the certificates that are trusted, which may have
@@ -216,7 +220,7 @@ impl Connector {
 
     /// A link of this upstream.
     pub(crate) fn link(&self, era: Era, handshake: Handshake, wire: Wire, inbox: Inbox) -> Link {
-        Link::new(&self.settings, era, handshake, wire, inbox)
+        Link::new(&self.settings, era, handshake, wire, inbox).remarking(Arc::clone(&self.remarks))
     }
 
     /// Where a new connection leaves what belongs to no request.

@@ -54,6 +54,18 @@ pub(crate) enum Purpose {
 /// A list that is being fetched, for all who wait for it.
 pub(crate) type Fetch = Shared<BoxFuture<'static, Result<Arc<Listing>, Fault>>>;
 
+/// What clients have seen of a list that took too long, so that they are to be told when it is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Owed {
+    /// All of it.
+    #[default]
+    Nothing,
+    /// What it was before.
+    News,
+    /// Nothing of it.
+    All,
+}
+
 /// What is known of a list.
 #[derive(Debug, Default)]
 struct Remembered {
@@ -67,6 +79,10 @@ struct Remembered {
     tried: Option<Instant>,
     /// How often it was forgotten: what was asked for before is not remembered after.
     changes: u64,
+    /// What clients have seen of it since it took too long.
+    owed: Owed,
+    /// Whether it took too long when it was read last.
+    slow: bool,
     /// Since when it is being fetched, and the way to the result.
     fetch: Option<(Instant, Fetch)>,
 }
@@ -136,8 +152,33 @@ impl ListCache {
         self.remembered(kind).changes
     }
 
+    /// What there is of a list that takes too long: by now all of it, or what it was before. Clients that are shown that are owed
+    /// the rest.
+    pub(crate) fn instead(&self, kind: Kind, purpose: Purpose) -> Option<Arc<Listing>> {
+        let mut remembered = self.remembered(kind);
+        if remembered.listing.is_some() {
+            return remembered.listing.clone();
+        }
+        let owed = if remembered.last.is_some() { Owed::News } else { Owed::All };
+        if purpose == Purpose::Showing {
+            remembered.owed = remembered.owed.max(owed);
+        }
+        remembered.last.clone()
+    }
+
+    /// Whether the list took too long when it was read last, and what it was then is known.
+    pub(crate) fn is_slow(&self, kind: Kind) -> bool {
+        let remembered = self.remembered(kind);
+        remembered.slow && remembered.last.is_some()
+    }
+
+    /// Notes whether the list took too long.
+    pub(crate) fn set_slow(&self, kind: Kind, slow: bool) {
+        self.remembered(kind).slow = slow;
+    }
+
     /// Remembers what was fetched, unless the list was forgotten more often than `changes` meanwhile. Whether it differs from
-    /// what it was though nobody was told so.
+    /// what it was, or from what clients were shown instead of it, though nobody was told so.
     pub(crate) fn remember(&self, kind: Kind, changes: u64, fetched: Option<&Arc<Listing>>) -> bool {
         let mut remembered = self.remembered(kind);
         if remembered.changes != changes {
@@ -149,8 +190,10 @@ impl ListCache {
         remembered.listing = Some(Arc::clone(listing));
         let last = remembered.last.replace(Arc::clone(listing));
         let told = std::mem::take(&mut remembered.told);
+        let owed = std::mem::take(&mut remembered.owed);
         drop(remembered);
-        !told && last.is_some_and(|last| !last.is_the_same_as(listing, kind))
+        let differs = || last.is_some_and(|last| !last.is_the_same_as(listing, kind));
+        owed == Owed::All || (!told || owed == Owed::News) && differs()
     }
 
     /// The list, if it is remembered and not older than `holds`.

@@ -2,7 +2,7 @@
 
 use crate::config::{Filters, Selection};
 use crate::gateway::changes::LISTS;
-use crate::gateway::relay::method;
+use crate::gateway::relay::{Part, method};
 
 /// The lists that MCP servers have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +52,16 @@ impl Kind {
             Self::Tools | Self::Prompts => "name",
             Self::Resources => "uri",
             Self::Templates => "uriTemplate",
+        }
+    }
+
+    /// What its items must be like.
+    pub(crate) const fn part(self) -> Part {
+        match self {
+            Self::Tools => Part::Tool,
+            Self::Prompts => Part::Prompt,
+            Self::Resources => Part::Resource,
+            Self::Templates => Part::Template,
         }
     }
 

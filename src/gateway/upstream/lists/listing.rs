@@ -12,9 +12,10 @@ use tokio::time::Instant;
 use super::kind::Kind;
 use crate::config::Filters;
 use crate::gateway::relay::{
-    Object, Raw, array_items, member, member_str, names, names::Strictness, raw_string, set_member,
+    Era, Object, Raw, array_items, member, member_str, mend, names, names::Strictness, raw_string, set_member,
 };
 use crate::gateway::upstream::call::headers::PARAM;
+use crate::gateway::upstream::remarks::Misfit;
 
 /// Pages of one list that are fetched at most: a server that hands out cursors for ever must end somewhere.
 pub(crate) const PAGES: usize = 1000;
@@ -43,6 +44,27 @@ pub(crate) struct Listing {
     mirrored: OnceLock<HashMap<String, Vec<ParamHeader>>>,
     /// The names or addresses of the items; made when first needed.
     names: OnceLock<HashSet<Box<str>>>,
+    /// What of it does not fit the specification, for clients of each era; made when first needed.
+    fitted: [OnceLock<Fitted>; 2],
+}
+
+/// What of a list does not fit the specification, as clients of one era read it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Fitted {
+    /// What becomes of items at these places: they are mended, or left out.
+    changed: HashMap<usize, Option<Raw>>,
+    /// What is wrong.
+    misfits: Vec<Misfit>,
+}
+
+impl Fitted {
+    /// The item at a place, as it fits; `None` if it is left out.
+    pub(crate) fn item<'a>(&'a self, place: usize, item: &'a Raw) -> Option<&'a Raw> {
+        match self.changed.get(&place) {
+            None => Some(item),
+            Some(changed) => changed.as_ref(),
+        }
+    }
 }
 
 /// An argument of a tool that is mirrored in a header (MCP 2026-07-28 §Streamable HTTP, "Schema Extension").
@@ -159,6 +181,33 @@ impl Listing {
             (!found.is_empty()).then_some((name, found))
         });
         tools.collect()
+    }
+
+    /// What of it does not fit the specification. `tell` is called with that when it is looked for, once for each era.
+    pub(crate) fn fitted(&self, kind: Kind, era: Era, tell: impl FnOnce(&[Misfit])) -> &Fitted {
+        let fitted = &self.fitted[usize::from(era == Era::Modern)];
+        fitted.get_or_init(|| {
+            let fitted = self.fit(kind, era);
+            tell(&fitted.misfits);
+            fitted
+        })
+    }
+
+    /// Looks for what does not fit.
+    fn fit(&self, kind: Kind, era: Era) -> Fitted {
+        let (shape, mut fitted) = (kind.part().shape(era), Fitted::default());
+        for (place, item) in self.items.iter().enumerate() {
+            let (changed, why) = match mend(item, shape) {
+                Ok(None) => continue,
+                Ok(Some(mended)) => (Some(mended.json), mended.why),
+                Err(why) => (None, why),
+            };
+            let name = member_str(item, kind.key()).or_else(|| member_str(item, "name"));
+            let item = name.map_or_else(|| format!("number {}", place + 1), std::borrow::Cow::into_owned);
+            fitted.misfits.push(Misfit { item, why, left_out: changed.is_none() });
+            fitted.changed.insert(place, changed);
+        }
+        fitted
     }
 
     /// Whether there is an item of this name, or with this address.

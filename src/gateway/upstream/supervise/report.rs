@@ -32,6 +32,7 @@ impl Report<'_> {
                 (Some(detail), Audience::Operator) => detail.clone(),
                 _ => fault.message.clone(),
             }),
+            warnings: self.connector.remarks().all(),
         }
     }
 
