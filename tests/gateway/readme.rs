@@ -12,7 +12,8 @@ const README: &str = include_str!("../../README.md");
 
 /// The only block in this language that has this text.
 fn block(language: &str, text: &str) -> String {
-    let blocks = README.split(&format!("```{language}\n")).skip(1).filter_map(|rest| rest.split_once("```"));
+    let fence = format!("```{language}\n");
+    let blocks = README.split(&fence).skip(1).filter_map(|rest| rest.split_once("```"));
     let mut found = blocks.map(|(block, _)| block).filter(|block| block.contains(text));
     let block = found.next().unwrap_or_else(|| panic!("no block of {language} with {text}"));
     assert_eq!(found.next(), None, "{text}");
