@@ -12,7 +12,6 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
-use std::time::Duration;
 
 use fieldwork::Fieldwork;
 use tokio::io::unix::AsyncFd;
@@ -31,10 +30,6 @@ use crate::sys::process::Kill;
 const EPERM: i32 = nix::libc::EPERM;
 /// What a child gets from the gateway's own environment; all else must be named in the configuration.
 const INHERITED: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "USER"];
-/// How long a child may take to exit after the end of its standard input.
-const AFTER_END_OF_INPUT: Duration = Duration::from_millis(1500);
-/// How long its group may take to exit after SIGTERM.
-const AFTER_TERM: Duration = Duration::from_millis(1500);
 
 /// How to start a child.
 #[derive(Debug)]
@@ -331,12 +326,12 @@ impl ProcessGroup {
                 }
                 tokio::select! {
                     _ = pidfd.readable() => {}
-                    () = reaper.while_it_may_end(AFTER_END_OF_INPUT) => {
+                    () = reaper.while_it_may_end() => {
                         was_signalled = true;
                         self.signal(Kill::Term);
                         tokio::select! {
                             _ = pidfd.readable() => {}
-                            () = reaper.while_told_to_end(AFTER_TERM) => {}
+                            () = reaper.while_told_to_end() => {}
                         }
                     }
                 }
