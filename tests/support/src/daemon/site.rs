@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -12,6 +13,9 @@ use nix::unistd::Pid;
 use super::process::{Finished, finish, processes, until};
 use crate::kept::{SECRET, keep_files, planted};
 use crate::program::{command, mcpeg};
+
+/// How long upstreams may take until they were tried once.
+const ATTEMPT: Duration = Duration::from_secs(30);
 
 /// A directory with a configuration, a pid file and whatever else a gateway makes.
 pub struct Site {
@@ -134,7 +138,19 @@ impl Site {
         let pid = self.pid();
         assert!(finished.stdout.starts_with("mcpeg is serving on "), "{finished:?}");
         assert!(finished.stdout.ends_with(&format!(", pid {pid}\n")), "{finished:?}");
+        self.tried();
         pid
+    }
+
+    /// Waits until each upstream was tried once, as far as that does not take too long.
+    fn tried(&self) {
+        let begun = Instant::now();
+        let starting = |upstream: &serde_json::Value| upstream["state"] == "starting";
+        while begun.elapsed() < ATTEMPT
+            && self.status()["upstreams"].as_array().into_iter().flatten().any(starting)
+        {
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Starts a gateway in the foreground, as our child, and waits until it is ready.
