@@ -313,6 +313,7 @@ fn listener_in_the_place_of_a_file_of_the_gateway_itself_is_refused_and_takes_no
         }
         assert!(!site.path("mcpeg.sock").exists() && !site.pid_file().exists(), "{place}");
         let checked = site.run(&["--check"]);
+        assert_eq!(checked.code, Some(78), "{place}: {checked:?}");
         assert!(checked.stderr.contains("run-time file"), "{place}: {checked:?}");
     }
     // Nor does a reload take them away from a gateway that serves.

@@ -23,6 +23,9 @@ pub(crate) struct Guard {
     log_limit: Arc<ClientLogLimit>,
 }
 
+/// So much of a host that is none of ours is logged, in bytes.
+const HOST_SHOWN: usize = 128;
+
 /// That a request was let in; nobody else can say so.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Admitted(());
@@ -39,7 +42,12 @@ impl Guard {
         let Err((status, reason)) = refused else { return Ok(Admitted(())) };
         let client = ClientKey::of(peer);
         if self.log_limit.admits(reason, client) {
-            tracing::warn!(reason, %client, "a request is refused");
+            let host = head.uri.authority().map(|host| host.as_str().as_bytes());
+            let host = host.or_else(|| head.headers.get(header::HOST).map(http::HeaderValue::as_bytes));
+            let host =
+                host.map(|host| String::from_utf8_lossy(&host[..host.len().min(HOST_SHOWN)]).into_owned());
+            let host = host.unwrap_or_default();
+            tracing::warn!(reason, host, %client, "a request is refused");
         }
         Err(Box::new((status, format!("{reason}\n")).into_response()))
     }
