@@ -94,7 +94,7 @@ fn whoever_waits_for_upstreams_is_told_which_are_missing() {
 fn daemon_without_a_log_file_has_the_default_one_also_after_reload_and_upgrade() {
     let site = Site::new();
     let pid = site.daemon();
-    let log = site.path("logs/mcpeg.log");
+    let log = site.logs().join("mcpeg.log");
     assert_eq!(site.status()["log_file"], log.to_str().unwrap());
     let records = || fs::read_to_string(&log).unwrap();
     until("it is written", || records().contains("serving on"));
@@ -107,16 +107,16 @@ fn daemon_without_a_log_file_has_the_default_one_also_after_reload_and_upgrade()
     until("it is written", || records().contains("serving in place of"));
     let rotated = site.run(&["--log-rotate"]);
     assert_eq!(rotated.code, Some(0), "{rotated:?}");
-    let mut names = fs::read_dir(site.path("logs")).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names = fs::read_dir(site.logs()).unwrap().map(|entry| entry.unwrap().file_name());
     assert!(names.any(|name| name.to_str().unwrap().starts_with("mcpeg.log.")));
     assert_eq!(site.run(&["--stop"]).code, Some(0));
     // In the foreground there is none.
-    fs::remove_dir_all(site.path("logs")).unwrap();
+    fs::remove_dir_all(site.logs()).unwrap();
     let child = site.foreground();
     assert!(site.status()["log_file"].is_null());
     assert_eq!(site.run(&["--stop"]).code, Some(0));
     drop(finish(child));
-    assert!(!site.path("logs").exists());
+    assert!(!site.logs().exists());
 }
 
 #[test]

@@ -21,6 +21,8 @@ const ATTEMPT: Duration = Duration::from_secs(30);
 pub struct Site {
     /// The directory; removed at last.
     directory: tempfile::TempDir,
+    /// Where a daemon logs that is told of no file.
+    logs: tempfile::TempDir,
     /// Further variables of each process.
     variables: Vec<(String, String)>,
     /// Whether processes outlive the value.
@@ -47,7 +49,10 @@ impl Site {
     /// A site with this configuration.
     pub fn with_config(config: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let site = Self { directory, variables: Vec::new(), abandoned: false };
+        let logs = tempfile::tempdir().unwrap();
+        // For users as whom gateways run.
+        fs::set_permissions(logs.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let site = Self { directory, logs, variables: Vec::new(), abandoned: false };
         site.write("mcpeg.toml", config);
         site
     }
@@ -77,6 +82,11 @@ impl Site {
     /// A path in the site.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
+    }
+
+    /// Where a daemon logs that is told of no file.
+    pub fn logs(&self) -> PathBuf {
+        self.logs.path().join("mcpeg")
     }
 
     /// The pid file.
@@ -117,8 +127,7 @@ impl Site {
             .env("MCPEG_CONFIG", self.path("mcpeg.toml"))
             .env("MCPEG_PID_FILE", self.pid_file())
             .env("PLANTED_TOKEN", SECRET)
-            // Where a daemon logs that is told of no file.
-            .env("LOGS_DIRECTORY", self.path("logs"))
+            .env("LOGS_DIRECTORY", self.logs())
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .current_dir(self.directory.path())
             .stdin(Stdio::null())
@@ -202,6 +211,7 @@ impl Drop for Site {
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
         keep_files(self.directory.path());
+        keep_files(&self.logs());
     }
 }
 
