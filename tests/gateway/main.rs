@@ -37,9 +37,12 @@ mod rounds;
 mod schema;
 mod sessions;
 mod shown;
+mod slow_starts;
 mod staleness;
+mod statuses;
 mod supervision;
 mod surface;
 mod tasks;
+mod unreadable;
 
 use mcpeg_test::{client, daemon, gateway, port, scripted, tools, upstreams};

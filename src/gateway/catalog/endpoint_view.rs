@@ -52,6 +52,12 @@ impl EndpointView {
         Self::merged(Vec::new(), Prefix::Always)
     }
 
+    /// What another process can tell this view from others by.
+    pub(crate) fn outline(&self) -> String {
+        let names: Vec<_> = self.upstreams.iter().map(|upstream| upstream.name()).collect();
+        format!("{} {}", if self.prefixed { "prefixed" } else { "plain" }, names.join(" "))
+    }
+
     /// Whether clients can see no difference between this and another view.
     pub(crate) fn shows_the_same_as(&self, other: &Self) -> bool {
         let serials =

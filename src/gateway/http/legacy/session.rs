@@ -221,7 +221,7 @@ impl Legacy {
         let view = session.view();
         let ready = view.upstreams().iter().filter(|upstream| upstream.present().is_some());
         let asked = join_all(ready.map(|upstream| soon(&*session, upstream)));
-        let links: Vec<_> = asked.await.into_iter().flatten().collect();
+        let links: Vec<_> = asked.await.into_iter().flatten().map(|knowing| knowing.link).collect();
         let capabilities = view.capabilities(&links, Era::Legacy);
         let result = Greeting {
             protocol_version: &version,

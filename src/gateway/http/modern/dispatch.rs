@@ -163,7 +163,7 @@ impl Modern {
         client: &ClientMeta,
     ) -> Result<Response, Fault> {
         let place = (context.endpoint().clone(), view);
-        let changes = (&self.routing, self.changes.subscribe());
+        let changes = (&self.routing, self.changes.subscribe_again());
         listen::listen(changes, place, request, client, StreamEnd::new(&self.draining, context.cutoff()))
     }
 }
@@ -275,7 +275,7 @@ struct Discovered<'a> {
 /// Answers `server/discover`.
 async fn discover(view: &EndpointView) -> Raw {
     let asked = join_all(view.upstreams().iter().map(|upstream| soon(&Native, upstream)));
-    let links: Vec<_> = asked.await.into_iter().flatten().collect();
+    let links: Vec<_> = asked.await.into_iter().flatten().map(|knowing| knowing.link).collect();
     raw(&Discovered {
         result_type: "complete",
         supported_versions: [MODERN],
