@@ -3,6 +3,7 @@
 //! Tests that need nothing but Python run always; those with third-party clients are ignored by default and run by
 //! `scripts/check`, which installs the tools first.
 
+mod batches;
 mod broken_children;
 mod broken_endpoints;
 mod chaos;
@@ -38,5 +39,6 @@ mod staleness;
 mod supervision;
 mod surface;
 mod tasks;
+mod web;
 
 use mcpeg_test::{client, gateway, port, scripted, tools, upstreams};

@@ -14,6 +14,7 @@ use super::bodies::Bodies;
 use super::context::{Identity, RequestContext};
 use super::guard::Guard;
 use super::legacy::Legacy;
+use super::message::Received;
 use super::modern::Modern;
 use super::{answer, message};
 use crate::gateway::catalog::RoutingHandle;
@@ -63,7 +64,12 @@ impl Pipeline {
     ) -> Response {
         let server = &self.routing.current().server;
         let (message, era) = match message::receive(headers, body, &self.bodies, server).await {
-            Ok(received) => received,
+            Ok(Received::Message(message, era)) => (message, era),
+            // In a box, so that single messages need no room for it.
+            Ok(Received::Batch(entries)) => {
+                let begin = || self.requests.begin();
+                return Box::pin(self.legacy.batch(headers, entries, begin)).await;
+            }
             Err(refusal) => return refusal,
         };
         let in_flight = self.requests.begin();

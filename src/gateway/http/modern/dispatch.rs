@@ -101,6 +101,11 @@ impl Modern {
         let caller = context.caller(&client);
         match request.method.as_str() {
             method::DISCOVER => return Ok(result(request.id, discover(&view).await)),
+            method::LISTEN if !answer::accepts_stream(headers) => {
+                let message = "a stream of changes needs text/event-stream in the Accept header";
+                let status = StatusCode::NOT_ACCEPTABLE;
+                return Err(Fault::downstream(code::INVALID_REQUEST, status, message));
+            }
             method::LISTEN => return self.listen(&context, &view, request, &client),
             method if GONE.contains(&method) => return Err(Fault::method_not_found(method)),
             _ => {}
