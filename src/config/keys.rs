@@ -173,8 +173,8 @@ table! {
     };
 
     DRAIN_TIMEOUT: Duration = Key {
-        doc: "How long requests in flight may take after a stop was asked for; then they are cut off. Ending the \
-              connections to upstreams and their processes may take 2 seconds more.",
+        doc: "How long requests in flight may take after a stop or restart was asked for; then they are answered \
+              with an error that says so. Ending the connections to upstreams and their processes may take 2 seconds more.",
         default: Some("\"30s\""),
         example: "\"30s\"",
         zero: Zero::Allowed,

@@ -141,6 +141,25 @@ impl Fault {
         Self::downstream(code::INTERNAL, StatusCode::OK, message)
     }
 
+    /// The drain has no more time for a request in flight.
+    pub(crate) fn cut_off() -> Self {
+        let message = "the gateway was stopped or restarted, and `drain_timeout` was over before this request was \
+                       answered; it may have been carried out";
+        Self { unprocessed: false, ..Self::downstream(code::INTERNAL, StatusCode::OK, message) }
+    }
+
+    /// The same of a message that has not come as a whole.
+    pub(crate) fn unread() -> Self {
+        let message = "the gateway was stopped or restarted, and `drain_timeout` was over before this message was there";
+        Self::downstream(code::INTERNAL, StatusCode::SERVICE_UNAVAILABLE, message)
+    }
+
+    /// The session of a request in flight has ended.
+    pub(crate) fn session_ended() -> Self {
+        let message = "the session ended while this request was in flight; it may have been carried out";
+        Self { unprocessed: false, ..Self::downstream(code::INTERNAL, StatusCode::OK, message) }
+    }
+
     /// The same fault with a reason beside its message.
     pub(crate) fn with_reason(mut self, reason: &str) -> Self {
         self.message = format!("{}: {reason}", self.message);

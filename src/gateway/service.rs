@@ -249,6 +249,7 @@ impl Gateway {
     /// The other process has ended. What is still held for it goes back to the process that has handed it over.
     pub fn alone(&self) {
         self.0.continuations.alone();
+        self.0.sessions.alone();
         self.0.children.alone();
     }
 

@@ -120,6 +120,24 @@ pub enum Message {
         /// The JSON-RPC message.
         body: String,
     },
+    /// What comes of this stream of answers of yours, for which a client has come back to me?
+    Resume {
+        /// The session's identifier.
+        id: String,
+        /// The stream's number.
+        stream: u64,
+    },
+    /// What came of a stream of answers of mine.
+    Resumed {
+        /// The session's identifier.
+        id: String,
+        /// The stream's number.
+        stream: u64,
+        /// How many of its messages are not there any more.
+        gone: u64,
+        /// The others, the answer at the end.
+        messages: Vec<String>,
+    },
     /// Something about a request that one process has put aside, and the other has a repetition of.
     Round {
         /// What.

@@ -1,7 +1,8 @@
 //! Sessions as they are saved: one line of JSON each, in the journal and on the way to another process.
 //!
 //! What moves: identifier, endpoint, client and its address, revision, log level, subscriptions, tasks. What does not:
-//! connections, which are opened again when they are needed, and requests in flight, which end where they began.
+//! connections, which are opened again when they are needed, and requests in flight, which end where they began: what comes of
+//! them is told when a client asks for it, or when the process ends.
 
 use std::collections::HashSet;
 use std::net::IpAddr;

@@ -46,7 +46,7 @@ impl Content {
 }
 
 /// The files that are made from templates, each with its text.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Units {
     /// `mcpeg.service`.
     pub service: String,
@@ -75,8 +75,8 @@ pub fn render_units(program: &str) -> Units {
         .expect("the default layout has plain paths")
 }
 
-/// Renders everything that comes from templates.
-/// Fails with [`Error::Choice`] for a path that cannot be written into a unit, such as a home directory with a line break in its name.
+/// Renders everything that comes from templates. Fails with [`Error::Choice`] for a path that cannot be written into a
+/// unit, such as a home directory with a line break in its name.
 pub(super) fn render(layout: &Layout, listen: &[String], confinement: Confinement) -> Result<Units, Error> {
     let invalid = |error: Invalid| Error::Choice(error.to_string());
     let word = |path: &Path| ExecWord::new(path).map_err(invalid);
@@ -90,14 +90,7 @@ pub(super) fn render(layout: &Layout, listen: &[String], confinement: Confinemen
         drop_ins: drop_ins.clone(),
     }
     .text();
-    let mut units = Units {
-        service: String::new(),
-        sysusers: String::new(),
-        tmpfiles: String::new(),
-        configuration: text,
-        watcher: None,
-        logrotate: String::new(),
-    };
+    let mut units = Units { configuration: text, ..Units::default() };
     if layout.is_users() {
         let file = field(&layout.configuration)?;
         let path = Watch { configuration: file, drop_ins, name: name.clone() }.text();

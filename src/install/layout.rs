@@ -28,7 +28,7 @@ const DOCUMENTS: [&str; 6] = [
 ];
 
 /// The paths of one installation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Layout {
     /// Which kind of service it is.
     pub profile: Profile,
@@ -185,29 +185,13 @@ impl Layout {
     /// What both kinds have, below the directories of configuration and state.
     fn places(configuration: &Path, state: &Path) -> Self {
         Self {
-            profile: Profile::default(),
-            name: String::new(),
-            user: String::new(),
-            group: String::new(),
-            unit: String::new(),
-            program: PathBuf::new(),
-            documents: Vec::new(),
-            unit_file: PathBuf::new(),
-            watcher: None,
-            sysusers: None,
-            tmpfiles: None,
             configuration: configuration.join("mcpeg.toml"),
             configuration_new: configuration.join("mcpeg.toml.new"),
             drop_ins: configuration.join("conf.d"),
             configuration_directory: configuration.to_owned(),
             receipt: state.join("install.json"),
             state: state.to_owned(),
-            home: None,
-            logs: None,
-            cache: None,
-            pid_file: PathBuf::new(),
-            wants_link: PathBuf::new(),
-            shadows: Vec::new(),
+            ..Self::default()
         }
     }
 

@@ -153,7 +153,7 @@ impl Carrier {
     fn handle(&self, message: Message, stages: &mpsc::UnboundedSender<Message>) {
         let gateway = self.gateway.clone();
         match message {
-            Message::Session { state } => gateway.sessions().restore(*state),
+            Message::Session { state } => gateway.sessions().restore(*state, false),
             Message::Find { id } => {
                 let state = gateway.sessions().get(&id).map(|session| Box::new(session.saved()));
                 self.sender.send(&Message::Found { id, state });
@@ -161,6 +161,12 @@ impl Carrier {
             Message::Ended { id } => drop(tokio::spawn(async move { gateway.sessions().end(&id).await })),
             Message::Deliver { id, body } => {
                 tokio::spawn(async move { gateway.sessions().deliver(&id, &body).await });
+            }
+            Message::Resume { id, stream } => {
+                tokio::spawn(async move { gateway.sessions().resume(&id, stream).await });
+            }
+            Message::Resumed { id, stream, gone, messages } => {
+                gateway.sessions().resumed(&id, stream, gone, &messages);
             }
             Message::Round { word } => gateway.continuations().told(word),
             Message::Child { text } => self.receive(text),

@@ -20,6 +20,8 @@ const END_MARGIN: Duration = Duration::from_secs(2);
 const LONG_MARGIN: Duration = Duration::from_secs(15);
 /// How long after a drain the new process may take for a reload that the old one was asked for.
 const RELAY_MARGIN: Duration = Duration::from_secs(10);
+/// How long after the deadline requests may take to end that are cut off there.
+const CUT_OFF: Duration = Duration::from_secs(2);
 /// How long answers over the control socket may take to be read at the end.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
@@ -76,6 +78,8 @@ async fn drain(serving: &mut Serving<'_>) -> Exit {
         if let Some(successor) = successor {
             // Clients come back for these to the process after this one.
             let _ = tokio::time::timeout_at(deadline, serving.gateway.continuations().over()).await;
+            let _ =
+                tokio::time::timeout_at(deadline + CUT_OFF, serving.gateway.sessions().leave_streams()).await;
             successor.send_sessions(&serving.gateway).await;
         }
         serving.gateway.stop_by(deadline).await;

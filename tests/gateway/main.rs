@@ -10,6 +10,7 @@ mod chaos;
 mod children;
 mod clients;
 mod conformance;
+mod cut;
 mod ends;
 mod eras;
 mod errors;

@@ -5,7 +5,8 @@
 //! The order of a drain: stop accepting; tell HTTP/2 clients by GOAWAY to go elsewhere with what is new (RFC 9113 §6.8); let
 //! idle keep-alive connections live for a grace period, in which their next
 //! response says `Connection: close`, since closing them at once would cut requests that are already on their way
-//! (RFC 9112 §9.6); then close idle ones; then wait for the rest until the deadline; then cut what is left.
+//! (RFC 9112 §9.6); then close idle ones; then wait for the rest until the deadline; then answer what is left with an error,
+//! give clients [`LAST_WORD`] to read it, and cut those that have not.
 //!
 //! What a client may hold a connection with, and for how long (`client_timeout` where nothing else is said):
 //!
@@ -45,6 +46,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::context::PeerAddress;
+use super::cutoff::Cutoff;
 use super::open_connections::{Active, OpenConnection, OpenConnections};
 use super::router::Front;
 use super::stall::Stalling;
@@ -63,8 +65,10 @@ const GOODBYE: Duration = Duration::from_millis(100);
 const PING: Duration = Duration::from_secs(30);
 /// The pause after a failed accept(2), such as on EMFILE, so that the loop does not spin.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How long clients may take at the deadline of a drain to read that their requests have come to nothing.
+const LAST_WORD: Duration = Duration::from_millis(400);
 /// How long cut connections may take to end.
-const CUT: Duration = Duration::from_secs(1);
+const CUT: Duration = Duration::from_millis(100);
 /// The shortest time after which the kernel gives up a connection whose other end acknowledges nothing.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 
@@ -134,6 +138,8 @@ struct Shared {
     closing: CancellationToken,
     /// Set after the grace period: idle connections are closed.
     shutdown: CancellationToken,
+    /// Reached at the deadline: what is in flight is answered.
+    cutoff: Cutoff,
     /// Their tasks.
     tasks: TaskTracker,
     /// Who may connect.
@@ -142,7 +148,7 @@ struct Shared {
     away: Arc<Semaphore>,
 }
 
-/// Serves a listener until drained; returns the number of connections with requests in flight that were cut.
+/// Serves a listener until drained; returns the number of connections with requests in flight at the deadline.
 pub(crate) async fn accept(
     listener: Listener,
     (front, admission): (Front, Admission),
@@ -155,6 +161,7 @@ pub(crate) async fn accept(
         patience,
         closing: CancellationToken::new(),
         shutdown: CancellationToken::new(),
+        cutoff: Cutoff::default(),
         tasks: TaskTracker::new(),
         admission,
         away: Arc::new(Semaphore::new(TURNED_AWAY)),
@@ -185,10 +192,20 @@ pub(crate) async fn accept(
     let grace = deadline.min(Instant::now() + GRACE);
     let _ = tokio::time::timeout_at(grace, shared.tasks.wait()).await;
     shared.shutdown.cancel();
-    let _ = tokio::time::timeout_at(deadline, shared.tasks.wait()).await;
-    let cut = shared.admission.connections.cut(shared.number);
+    if tokio::time::timeout_at(deadline, shared.tasks.wait()).await.is_ok() {
+        // Requests whose clients are not there any more have their time all the same.
+        tokio::spawn(async move {
+            tokio::time::sleep_until(deadline).await;
+            shared.cutoff.reach();
+        });
+        return Ok(0);
+    }
+    let busy = shared.admission.connections.busy(shared.number);
+    shared.cutoff.reach();
+    let _ = tokio::time::timeout(LAST_WORD, shared.tasks.wait()).await;
+    shared.admission.connections.cut(shared.number);
     let _ = tokio::time::timeout(CUT, shared.tasks.wait()).await;
-    Ok(cut)
+    Ok(busy)
 }
 
 /// Accepts TCP connections.
@@ -293,7 +310,7 @@ impl Shared {
             () = self.shutdown.cancelled() => return,
             () = slot.going() => return,
         };
-        let stream = Stalling::new(stream, self.patience, slot.writing());
+        let stream = Stalling::new(stream, self.patience, (slot.writing(), self.closing.clone()));
         let result = match version {
             Ok(Ok(Version::One)) => self.serve_http1(stream, address, slot).await,
             // In a box, so that the far more common connections are not as large.
@@ -315,7 +332,7 @@ impl Shared {
     ) -> hyper::Result<()> {
         let service = service_fn(|request: hyper::Request<Incoming>| async move {
             let active = slot.begin();
-            let mut response = self.front.answer(request, address).await;
+            let mut response = self.front.answer(request, (address, &self.cutoff)).await;
             if self.closing.is_cancelled() {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
@@ -350,8 +367,9 @@ impl Shared {
         let unread = Arc::<Unread>::default();
         let service = service_fn(|request: hyper::Request<Incoming>| {
             let (front, active, unread) = (self.front.clone(), slot.begin(), Arc::clone(&unread));
+            let cutoff = self.cutoff.clone();
             async move {
-                let response = front.answer(request, address).await;
+                let response = front.answer(request, (address, &cutoff)).await;
                 let untaken = Some(unread.answer());
                 Ok::<_, Infallible>(response.map(|body| Tracked { body, _active: active, untaken }))
             }

@@ -27,17 +27,39 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// The `Accept` of the usual clients, which need not be taken apart.
 const USUAL: &str = "application/json, text/event-stream";
 
-/// What an event stream needs beside its messages.
-pub(crate) struct Item {
-    /// The message; `None` for an event that only tells where a client can resume.
-    pub(crate) message: Option<Message>,
-    /// Where a client can resume.
-    pub(crate) id: Option<EventId>,
+/// One event of a stream.
+pub(crate) struct Item(Sse);
+
+/// A stream is broken off, so that its client comes back.
+#[derive(Debug, thiserror::Error)]
+#[error("the stream is broken off, so that its client comes back for it")]
+pub(crate) struct BrokenOff;
+
+impl Item {
+    /// A message, and where a client can resume after it.
+    pub(crate) fn message(message: &Message, id: Option<EventId>) -> Self {
+        let text = String::from_utf8(message.to_line()).expect("JSON text is UTF-8");
+        let (event, data) = (Some("message".to_owned()), Some(text));
+        Self(Sse { event, data, id: id.map(|id| id.to_string()), retry: None })
+    }
+
+    /// Only where a client can resume, and how soon.
+    pub(crate) fn place(id: EventId) -> Self {
+        let data = Some(String::new());
+        Self(Sse { event: None, data, id: Some(id.to_string()), retry: Some(RETRY) })
+    }
+
+    /// The same in an event that clients of any revision pass over: its type is none of MCP (HTML §9.2.6: nobody listens to
+    /// it), but its identifier counts.
+    pub(crate) fn parting(id: EventId) -> Self {
+        let (event, data) = (Some("reconnect".to_owned()), Some("{}".to_owned()));
+        Self(Sse { event, data, id: Some(id.to_string()), retry: Some(RETRY) })
+    }
 }
 
 impl From<Message> for Item {
     fn from(message: Message) -> Self {
-        Self { message: Some(message), id: None }
+        Self::message(&message, None)
     }
 }
 
@@ -152,17 +174,18 @@ pub(super) fn unknown(endpoint: &Endpoint) -> Response {
 
 /// Messages as server-sent events.
 pub(crate) fn events(items: impl Stream<Item = Item> + Send + 'static) -> Response {
-    let events = items.map(|Item { message, id }| {
-        let text =
-            message.as_ref().map(|message| String::from_utf8(message.to_line()).expect("JSON text is UTF-8"));
-        let retry = if message.is_none() { Some(RETRY) } else { None };
-        Ok::<_, Infallible>(Sse {
-            event: message.map(|_| "message".to_owned()),
-            data: Some(text.unwrap_or_default()),
-            id: id.map(|id| id.to_string()),
-            retry,
-        })
-    });
+    stream_of(items.map(|Item(event)| Ok::<_, Infallible>(event)))
+}
+
+/// The same where the stream may be broken off: what a connection shows then is no end of the stream.
+pub(crate) fn breakable(items: impl Stream<Item = Result<Item, BrokenOff>> + Send + 'static) -> Response {
+    stream_of(items.map(|item| item.map(|Item(event)| event)))
+}
+
+/// An event stream as the body.
+fn stream_of<E: std::error::Error + Send + Sync + 'static>(
+    events: impl Stream<Item = Result<Sse, E>> + Send + 'static,
+) -> Response {
     let body = SseBody::<_, Alarm>::new_keep_alive(events, KeepAlive::new().interval(KEEP_ALIVE));
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use fieldwork::Fieldwork;
 
+use super::cutoff::Cutoff;
 use super::guard::Admitted;
 use crate::gateway::endpoint::Endpoint;
 use crate::gateway::relay::ClientMeta;
@@ -31,14 +32,17 @@ pub(crate) struct RequestContext {
     peer: PeerAddress,
     /// Whom it comes from.
     identity: Identity,
+    /// Until when it must be answered.
+    #[field(get)]
+    cutoff: Cutoff,
     /// That the guard lets it in.
     _admitted: Admitted,
 }
 
 impl RequestContext {
     /// The context of a request that the guard has let in, to the endpoint of all upstreams.
-    pub(super) const fn new(admitted: Admitted, identity: Identity, peer: PeerAddress) -> Self {
-        Self { endpoint: Endpoint::All, peer, identity, _admitted: admitted }
+    pub(super) fn new(admitted: Admitted, identity: Identity, (peer, cutoff): (PeerAddress, Cutoff)) -> Self {
+        Self { endpoint: Endpoint::All, peer, identity, cutoff, _admitted: admitted }
     }
 
     /// The same to the endpoint of one upstream.

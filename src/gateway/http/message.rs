@@ -20,12 +20,15 @@ use crate::gateway::upstream::{SESSION, VERSION};
 /// The most entries of a batch.
 const BATCH: usize = 100;
 
+/// A message of a batch, or what is wrong with it.
+pub(super) type Entry = Result<Message, (Option<Id>, Fault)>;
+
 /// What was posted.
 pub(super) enum Received {
     /// One message, and its era.
     Message(Message, Era),
     /// Messages of a session, or what is wrong with each (MCP 2025-03-26 §Batching).
-    Batch(Vec<Result<Message, (Option<Id>, Fault)>>),
+    Batch(Vec<Entry>),
 }
 
 /// Reads the message of a POST, and tells its era. The answer to one that is refused.
@@ -58,7 +61,7 @@ pub(super) async fn receive(
 }
 
 /// Reads the entries of a batch.
-fn batch(entries: Vec<Raw>) -> Result<Vec<Result<Message, (Option<Id>, Fault)>>, Fault> {
+fn batch(entries: Vec<Raw>) -> Result<Vec<Entry>, Fault> {
     if entries.is_empty() || entries.len() > BATCH {
         let message = format!("a batch has from 1 to {BATCH} messages");
         return Err(Fault::downstream(code::INVALID_REQUEST, StatusCode::BAD_REQUEST, message));

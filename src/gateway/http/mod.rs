@@ -4,7 +4,7 @@
 //!
 //! | files | own |
 //! |---|---|
-//! | `connections`, `version`, `stall`, `bodies` | what connections and bodies may take |
+//! | `connections`, `version`, `stall`, `bodies`, `cutoff` | what connections, bodies and requests may take |
 //! | `guard`, `cors`, `context` | who is let in, what web pages are told, and what is known of a request |
 //! | `validate`, `answer`, `message`, `nowhere` | reading and answering one message; what is said where nothing is |
 //! | `forwarded_call`, `task_owners` | a request on its way, and what another process is told of it |
@@ -17,6 +17,7 @@ mod answer;
 mod bodies;
 mod context;
 mod cors;
+mod cutoff;
 mod forwarded_call;
 mod guard;
 mod health;

@@ -190,8 +190,8 @@ impl OpenConnections {
         self.open.lock().make_room(self, ClientKey::of(None), BATCH);
     }
 
-    /// Ends all connections of a listener; returns how many of them had requests in flight.
-    pub(super) fn cut(&self, listener: u64) -> usize {
+    /// Ends all connections of a listener.
+    pub(super) fn cut(&self, listener: u64) {
         let mut open = self.open.lock();
         let theirs: Vec<_> = open
             .by_number
@@ -202,7 +202,13 @@ impl OpenConnections {
         for occupant in &theirs {
             open.send_away(occupant, true);
         }
-        theirs.iter().filter(|occupant| occupant.active.load(Ordering::Relaxed) > 0).count()
+    }
+
+    /// How many connections of a listener have a request in flight.
+    pub(super) fn busy(&self, listener: u64) -> usize {
+        let open = self.open.lock();
+        let theirs = open.by_number.values().filter(|occupant| occupant.listener == listener);
+        theirs.filter(|occupant| occupant.active.load(Ordering::Relaxed) > 0).count()
     }
 
     /// Has a connection from this address let in: the gateway asks itself.

@@ -1,6 +1,5 @@
 //! What each request passes through, in this order: guard, authentication, limits, and the handler of its era.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::BoxError;
@@ -11,14 +10,16 @@ use http::request::Parts;
 use http_body::Body;
 
 use super::bodies::Bodies;
-use super::context::{Identity, RequestContext};
+use super::context::{Identity, PeerAddress, RequestContext};
+use super::cutoff::Cutoff;
 use super::guard::Guard;
 use super::legacy::Legacy;
 use super::message::Received;
 use super::modern::Modern;
 use super::{answer, message};
 use crate::gateway::catalog::RoutingHandle;
-use crate::gateway::relay::Era;
+use crate::gateway::error::Fault;
+use crate::gateway::relay::{Era, Message};
 use crate::gateway::requests::RequestCounter;
 
 /// The way of a request to its handler.
@@ -49,13 +50,18 @@ impl Pipeline {
     }
 
     /// Of every request, before anything else: guard, authentication. The answer to one that is refused.
-    pub(super) fn admit(&self, head: &Parts, peer: Option<IpAddr>) -> Result<RequestContext, Box<Response>> {
+    pub(super) fn admit(
+        &self,
+        head: &Parts,
+        (peer, cutoff): (PeerAddress, &Cutoff),
+    ) -> Result<RequestContext, Box<Response>> {
         let admitted = self.guard.check(head, peer)?;
         let identity = authenticate(&head.headers);
-        Ok(RequestContext::new(admitted, identity, peer))
+        Ok(RequestContext::new(admitted, identity, (peer, cutoff.clone())))
     }
 
-    /// Of a message that is posted to an endpoint: limits, era.
+    /// Of a message that is posted to an endpoint: limits, era. Whatever it waits for, it is answered when a drain has no more
+    /// time.
     pub(super) async fn post(
         &self,
         context: RequestContext,
@@ -63,24 +69,34 @@ impl Pipeline {
         body: impl Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
     ) -> Response {
         let server = &self.routing.current().server;
-        let (message, era) = match message::receive(headers, body, &self.bodies, server).await {
-            Ok(Received::Message(message, era)) => (message, era),
+        let cutoff = context.cutoff().clone();
+        let received = cutoff.before(message::receive(headers, body, &self.bodies, server)).await;
+        let (message, era) = match received {
+            Some(Ok(Received::Message(message, era))) => (message, era),
             // In a box, so that single messages need no room for it.
-            Ok(Received::Batch(entries)) => {
+            Some(Ok(Received::Batch(entries))) => {
                 let begin = || self.requests.begin();
-                return Box::pin(self.legacy.batch(headers, entries, begin)).await;
+                return Box::pin(self.legacy.batch((headers, &cutoff), entries, begin)).await;
             }
-            Err(refusal) => return refusal,
+            Some(Err(refusal)) => return refusal,
+            None => return answer::fault(&Fault::unread(), None, Era::Modern),
         };
         let in_flight = self.requests.begin();
-        match era {
+        let id = if let Message::Request(request) = &message { Some(request.id.clone()) } else { None };
+        let answered = match era {
             // Looked up only now: a body that comes slowly must not keep an upstream that a reload has removed.
             Era::Modern => match self.routing.view(context.endpoint()) {
-                Some(view) => self.modern.post((context, view), headers, message, in_flight).await,
-                None => answer::unknown(context.endpoint()),
+                Some(view) => {
+                    cutoff.before(self.modern.post((context, view), headers, message, in_flight)).await
+                }
+                None => Some(answer::unknown(context.endpoint())),
             },
             Era::Legacy => self.legacy.post(context, headers, message, in_flight).await,
-        }
+        };
+        answered.unwrap_or_else(|| {
+            let fault = if id.is_some() { Fault::cut_off() } else { Fault::unread() };
+            answer::fault(&fault, id, era)
+        })
     }
 
     /// The handler of what belongs to a session but is no message.

@@ -1,6 +1,5 @@
 //! The routes.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -13,7 +12,8 @@ use hyper::body::Incoming;
 use tower::ServiceExt as _;
 use tower_http::normalize_path::NormalizePath;
 
-use super::context::RequestContext;
+use super::context::{PeerAddress, RequestContext};
+use super::cutoff::Cutoff;
 use super::health::Health;
 use super::pipeline::Pipeline;
 use super::{answer, cors, metrics, nowhere};
@@ -73,9 +73,13 @@ impl Front {
     }
 
     /// Answers a request.
-    pub(super) async fn answer(&self, request: Request<Incoming>, peer: Option<IpAddr>) -> Response {
+    pub(super) async fn answer(
+        &self,
+        request: Request<Incoming>,
+        (peer, cutoff): (PeerAddress, &Cutoff),
+    ) -> Response {
         let (head, body) = request.into_parts();
-        let context = match self.handlers.pipeline.admit(&head, peer) {
+        let context = match self.handlers.pipeline.admit(&head, (peer, cutoff)) {
             Ok(context) => context,
             Err(refusal) => return *refusal,
         };
@@ -141,19 +145,24 @@ async fn head() -> Response {
 }
 
 /// `GET /mcp`.
-async fn get_all(State(handlers): State<Arc<Handlers>>, headers: HeaderMap) -> Response {
-    handlers.pipeline.legacy().get(&headers).await
+async fn get_all(
+    State(handlers): State<Arc<Handlers>>,
+    Extension(context): Extension<RequestContext>,
+    headers: HeaderMap,
+) -> Response {
+    handlers.pipeline.legacy().get(&context, &headers).await
 }
 
 /// `GET /mcp/NAME`.
 async fn get_one(
     State(handlers): State<Arc<Handlers>>,
     Path(name): Path<String>,
+    Extension(context): Extension<RequestContext>,
     headers: HeaderMap,
 ) -> Response {
     let endpoint = Endpoint::One(name);
     match handlers.routing.view(&endpoint) {
-        Some(_) => handlers.pipeline.legacy().get(&headers).await,
+        Some(_) => handlers.pipeline.legacy().get(&context, &headers).await,
         None => answer::unknown(&endpoint),
     }
 }

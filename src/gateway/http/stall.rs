@@ -1,7 +1,10 @@
-//! Cutting clients that do not read.
+//! Cutting clients that do not read, and closing connections in order.
 //!
 //! What cannot be written waits in the memory of the gateway and holds the connection. A client takes what was written,
 //! or at least a part of it, within a time-out between two writes, as nginx has it with `send_timeout`.
+//!
+//! A connection that is closed with something unread is reset, and the client may lose what it has not read. So one that a
+//! drain closes is closed in stages, as RFC 9112 §9.6 has it: nothing more is written, and what still comes is read.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -10,8 +13,12 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
+use tokio_util::sync::CancellationToken;
 
 use super::open_connections::Writing;
+
+/// How long a client may take to close its side after ours.
+const LINGER: Duration = Duration::from_millis(500);
 
 /// A connection on which nothing may wait to be written for longer than this.
 #[derive(Debug)]
@@ -24,12 +31,20 @@ pub(super) struct Stalling<S> {
     writing: Writing,
     /// The end of that time, while one waits.
     timer: Option<Pin<Box<Sleep>>>,
+    /// Cancelled when connections are closed in stages.
+    draining: CancellationToken,
+    /// How long what still comes is read, once nothing more is written.
+    lingers: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Stalling<S> {
     /// Watches over a connection.
-    pub(super) const fn new(inner: S, patience: Duration, writing: Writing) -> Self {
-        Self { inner, patience, writing, timer: None }
+    pub(super) fn new(
+        inner: S,
+        patience: Duration,
+        (writing, draining): (Writing, CancellationToken),
+    ) -> Self {
+        Self { inner, patience, writing, timer: None, draining, lingers: None }
     }
 
     /// Passes the result of a write on, or an error if the write has waited for too long.
@@ -57,7 +72,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Stalling<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Stalling<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stalling<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.inner).poll_write(cx, bytes);
         self.watch(cx, written)
@@ -81,7 +96,23 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Stalling<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+        if self.lingers.is_none() {
+            ready!(Pin::new(&mut self.inner).poll_shutdown(cx))?;
+            if !self.draining.is_cancelled() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        let this = &mut *self;
+        let timer = this.lingers.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
+        while timer.as_mut().poll(cx).is_pending() {
+            let mut scratch = [0; 1024];
+            let mut buffer = ReadBuf::new(&mut scratch);
+            let read = ready!(Pin::new(&mut this.inner).poll_read(cx, &mut buffer));
+            if read.is_err() || buffer.filled().is_empty() {
+                break;
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -99,7 +130,7 @@ mod tests {
                 std::sync::Arc::<crate::gateway::http::open_connections::OpenConnections>::default();
             let client_key = crate::gateway::client::ClientKey::of(None);
             let slot = connections.take((client_key, 0, false), 1).await.unwrap();
-            let mut server = Stalling::new(server, patience, slot.writing());
+            let mut server = Stalling::new(server, patience, (slot.writing(), CancellationToken::new()));
             let writing = tokio::spawn(async move { server.write_all(&[0; 10_000]).await });
             if reads {
                 client.read_exact(&mut [0; 10_000]).await.unwrap();

@@ -1,5 +1,8 @@
 //! The messages of one request of a legacy client, kept so that a stream that broke off can be resumed
 //! (MCP 2025-11-25 §Resumability and Redelivery).
+//!
+//! In an upgrade the requests of the old process end there. A client that comes back for their streams to the new one waits there
+//! until the old one has told what came of them.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -66,6 +69,8 @@ struct State {
     ended: bool,
     /// Whether all that is left is a last message that says so: the stream was another process's.
     lost: bool,
+    /// Whether somebody has read it to its end.
+    read: bool,
 }
 
 /// The place of the only message of a lost log, beyond any that was given out.
@@ -77,6 +82,41 @@ impl Log {
         let messages = VecDeque::from([message]);
         let state = State { messages, ended: true, lost: true, ..State::default() };
         Self { state: Mutex::new(state), changed: Notify::new() }
+    }
+
+    /// Waits until no message follows.
+    pub(super) async fn ended(&self) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if self.state.lock().ended {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// What it holds, and how many messages before are gone.
+    pub(super) fn content(&self) -> (u64, Vec<Message>) {
+        let state = self.state.lock();
+        (state.gone, state.messages.iter().cloned().collect())
+    }
+
+    /// Whether nobody has read it to its end.
+    fn is_unread(&self) -> bool {
+        !self.state.lock().read
+    }
+
+    /// Takes what another process has told of it; nothing if it has ended.
+    fn fill(&self, gone: u64, messages: Vec<Message>) {
+        let mut state = self.state.lock();
+        if !state.ended {
+            let weight = messages.iter().map(Message::weight).sum();
+            *state = State { messages: messages.into(), weight, gone, ended: true, ..State::default() };
+        }
+        drop(state);
+        self.changed.notify_waiters();
     }
 
     /// Adds a message.
@@ -108,7 +148,7 @@ impl Log {
             // Enabled before looking, so that a message that arrives in between is not slept through.
             changed.as_mut().enable();
             {
-                let state = self.state.lock();
+                let mut state = self.state.lock();
                 if state.lost {
                     let last = state.messages.front().filter(|_| place < LOST);
                     return last.map(|message| (LOST, message.clone()));
@@ -119,6 +159,7 @@ impl Log {
                     return Some((from + 1, message.clone()));
                 }
                 if state.ended {
+                    state.read = true;
                     return None;
                 }
             }
@@ -132,7 +173,20 @@ impl Log {
 pub(crate) struct Logs(Mutex<RequestLogs>);
 
 /// The last stream number given out, and the logs that are kept, oldest first.
-type RequestLogs = (u64, VecDeque<(u64, Id, Arc<Log>)>);
+type RequestLogs = (u64, VecDeque<KeptLog>);
+
+/// A log that is kept.
+#[derive(Debug)]
+struct KeptLog {
+    /// Its stream's number.
+    number: u64,
+    /// The request, if it is known.
+    request: Option<Id>,
+    /// The log.
+    log: Arc<Log>,
+    /// Whether another process is to tell what becomes of it.
+    elsewhere: bool,
+}
 
 impl Logs {
     /// Keeps a log under a new stream number.
@@ -140,7 +194,8 @@ impl Logs {
         let mut logs = self.0.lock();
         logs.0 += 1;
         let number = logs.0;
-        logs.1.push_back((number, request.clone(), Arc::clone(log)));
+        let (request, log) = (Some(request.clone()), Arc::clone(log));
+        logs.1.push_back(KeptLog { number, request, log, elsewhere: false });
         number
     }
 
@@ -148,8 +203,8 @@ impl Logs {
     /// only coming back to it later ends here. The log of a request in flight is there in any case.
     pub(crate) fn trim(&self) {
         let mut logs = self.0.lock();
-        let states = logs.1.iter().map(|(_, _, log)| {
-            let state = log.state.lock();
+        let states = logs.1.iter().map(|kept| {
+            let state = kept.log.state.lock();
             (state.ended, state.weight)
         });
         let (mut ended, mut kept) = (0, 0);
@@ -166,14 +221,14 @@ impl Logs {
             }
             spare
         };
-        logs.1.retain(|(_, _, log)| !spare(log));
+        logs.1.retain(|kept| !spare(&kept.log));
     }
 
     /// The last stream number given out, and those that are kept with their requests.
     pub(crate) fn numbers(&self) -> (u64, Vec<(u64, Raw)>) {
         let logs = self.0.lock();
         let raw = |id: &Id| RawValue::from_string(id.as_str().to_owned()).ok();
-        (logs.0, logs.1.iter().filter_map(|(number, id, _)| Some((*number, raw(id)?))).collect())
+        (logs.0, logs.1.iter().filter_map(|kept| Some((kept.number, raw(kept.request.as_ref()?)?))).collect())
     }
 
     /// Goes on where another process has left: numbers are not given out twice, and a client that comes back for one of its
@@ -184,15 +239,69 @@ impl Logs {
         for (number, id) in streams {
             if let Some(id) = Id::from_json(id.get()) {
                 let log = Arc::new(Log::lost(answer(id.clone())));
-                logs.1.push_back((*number, id, log));
+                logs.1.push_back(KeptLog { number: *number, request: Some(id), log, elsewhere: false });
             }
         }
     }
 
-    /// The log of a stream number, if it is still kept.
+    /// The same where the other process still is, and tells what becomes of these.
+    pub(super) fn go_on_beside(&self, last: u64, streams: &[(u64, Raw)]) {
+        let mut logs = self.0.lock();
+        logs.0 = logs.0.max(last);
+        for (number, id) in streams {
+            let (number, request, log) = (*number, Id::from_json(id.get()), Arc::default());
+            logs.1.push_back(KeptLog { number, request, log, elsewhere: true });
+        }
+    }
+
+    /// The log of a stream of another process, which is asked for it: it is filled when that has told what it was.
+    pub(super) fn elsewhere(&self, number: u64) -> Arc<Log> {
+        let mut logs = self.0.lock();
+        if let Some(kept) = logs.1.iter().find(|kept| kept.number == number) {
+            return Arc::clone(&kept.log);
+        }
+        let log = Arc::<Log>::default();
+        logs.1.push_back(KeptLog { number, request: None, log: Arc::clone(&log), elsewhere: true });
+        log
+    }
+
+    /// Takes what another process has told of a stream of its own.
+    pub(super) fn fill(&self, number: u64, gone: u64, messages: Vec<Message>) {
+        self.elsewhere(number).fill(gone, messages);
+        if let Some(kept) = self.0.lock().1.iter_mut().find(|kept| kept.number == number) {
+            kept.elsewhere = false;
+        }
+        self.trim();
+    }
+
+    /// The other process is gone: of what it has not told, all that is known is what `answer` makes of the request.
+    pub(super) fn nobody_elsewhere(&self, answer: impl Fn(Id) -> Message) {
+        let mut logs = self.0.lock();
+        for kept in logs.1.iter_mut().filter(|kept| kept.elsewhere) {
+            kept.elsewhere = false;
+            let mut state = kept.log.state.lock();
+            if let Some(request) = kept.request.clone().filter(|_| !state.ended) {
+                state.messages = VecDeque::from([answer(request)]);
+                state.lost = true;
+            }
+            state.ended = true;
+            drop(state);
+            kept.log.changed.notify_waiters();
+        }
+    }
+
+    /// The streams of this process that nobody has read to their end.
+    pub(super) fn unread(&self) -> Vec<(u64, Arc<Log>)> {
+        let logs = self.0.lock();
+        let unread = logs.1.iter().filter(|kept| !kept.elsewhere && kept.log.is_unread());
+        unread.map(|kept| (kept.number, Arc::clone(&kept.log))).collect()
+    }
+
+    /// The log of a stream number, if it is still kept and this process knows what came of it.
     pub(crate) fn get(&self, number: u64) -> Option<Arc<Log>> {
         let logs = self.0.lock();
-        logs.1.iter().find(|(kept, ..)| *kept == number).map(|(_, _, log)| Arc::clone(log))
+        let mut known = logs.1.iter().filter(|kept| !kept.elsewhere);
+        known.find(|kept| kept.number == number).map(|kept| Arc::clone(&kept.log))
     }
 }
 
@@ -257,6 +366,43 @@ mod tests {
         of_slow.end();
         logs.trim();
         assert!(logs.get(slow).is_none(), "it is the older one of two");
+    }
+
+    #[tokio::test]
+    async fn stream_of_a_process_that_still_is_goes_on_with_what_that_tells() {
+        let (logs, before) = (Logs::default(), Logs::default());
+        let note =
+            |method: &str| Message::Notification(Notification { method: method.to_owned(), params: None });
+        let of = |message: Option<(u64, Message)>| match message {
+            Some((place, Message::Notification(note))) => Some((place, note.method)),
+            _ => None,
+        };
+        let kept = [(); 3].map(|()| {
+            let log = Arc::<Log>::default();
+            log.push(note("a"));
+            (before.keep(&Id::number(7), &log), log)
+        });
+        let (last, streams) = before.numbers();
+        logs.go_on_beside(last, &streams);
+        assert!(logs.get(1).is_none(), "it is not known yet");
+        let waiting = logs.elsewhere(1);
+        let read = tokio::spawn(async move { (waiting.after(1).await, waiting.after(2).await) });
+        // One was read to its end there, and one is not told of.
+        kept[0].1.push(note("b"));
+        kept[1].1.end();
+        assert!(kept[1].1.after(1).await.is_none());
+        kept[0].1.end();
+        for (number, log) in before.unread().into_iter().filter(|(number, _)| *number == 1) {
+            log.ended().await;
+            let (gone, messages) = log.content();
+            logs.fill(number, gone, messages);
+        }
+        assert_eq!(before.unread().iter().map(|(number, _)| *number).collect::<Vec<_>>(), [1, 3]);
+        let (next, end) = read.await.unwrap();
+        assert_eq!((of(next), of(end)), (Some((2, "b".to_owned())), None));
+        logs.nobody_elsewhere(|_| note("lost"));
+        assert_eq!(of(logs.get(3).unwrap().after(1).await), Some((LOST, "lost".to_owned())));
+        assert_eq!(of(logs.get(1).unwrap().after(1).await), Some((2, "b".to_owned())), "what was told holds");
     }
 
     #[test]

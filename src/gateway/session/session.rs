@@ -143,10 +143,12 @@ impl Session {
         (session, opened)
     }
 
-    /// A session that another process has begun, in this one.
+    /// A session that another process has begun, in this one. Its streams of answers are lost with that process, unless it
+    /// still is and tells what becomes of them.
     pub(super) fn restore(
         saved: SavedSession,
         routing: Arc<RoutingHandle>,
+        lost: bool,
     ) -> (Self, mpsc::UnboundedReceiver<Opened>) {
         let place = (routing, Endpoint::named(saved.endpoint));
         let meta = ClientMeta { info: saved.info, capabilities: saved.capabilities };
@@ -159,14 +161,19 @@ impl Session {
         session.questions.continue_from(saved.last_asked.saturating_add(HEADROOM));
         session.subscriptions.restore(&saved.subscriptions);
         session.outbox.continue_from(saved.last_told.saturating_add(HEADROOM));
-        let lost = |id: Id| Fault::restarted().response(Some(id));
-        session.logs.continue_from(saved.last_stream.saturating_add(HEADROOM), &saved.streams, lost);
+        let number = saved.last_stream.saturating_add(HEADROOM);
+        if lost {
+            let lost = |id: Id| Fault::restarted().response(Some(id));
+            session.logs.continue_from(number, &saved.streams, lost);
+        } else {
+            session.logs.go_on_beside(number, &saved.streams);
+        }
         (session, opened)
     }
 
-    /// What is saved of the session on its way to another process.
+    /// What is saved of the session, for its way to another process, and to be found if this one dies.
     pub(crate) fn saved(&self) -> SavedSession {
-        let client = self.connections.client();
+        let (client, (last_stream, streams)) = (self.connections.client(), self.logs.numbers());
         SavedSession {
             id: self.id.clone(),
             endpoint: self.endpoint.upstream().map(str::to_owned),
@@ -178,15 +185,10 @@ impl Session {
             subscriptions: self.subscriptions.uris(),
             tasks: self.tasks.all(),
             last_asked: self.questions.last(),
-            last_stream: self.logs.numbers().0,
+            last_stream,
             last_told: self.outbox.last(),
-            streams: Vec::new(),
+            streams,
         }
-    }
-
-    /// The same as it is to be found if this process dies: streams of answers then end unanswered.
-    pub(super) fn remembered(&self) -> SavedSession {
-        SavedSession { streams: self.logs.numbers().1, ..self.saved() }
     }
 
     /// The part of the identifier that may stand in a log.
@@ -207,7 +209,7 @@ impl Session {
     /// Remembers it beyond this process from now on.
     pub(super) fn remember(&self, journal: &Arc<dyn SessionJournal>) {
         let _ = self.journal.set(Arc::clone(journal));
-        journal.put(&self.id, &|| (!self.ended.is_cancelled()).then(|| self.remembered().to_text()));
+        journal.put(&self.id, &|| (!self.ended.is_cancelled()).then(|| self.saved().to_text()));
     }
 
     /// Notes a change of what is remembered of it.
@@ -300,6 +302,11 @@ impl Session {
     /// Counts it among the sessions that its client attends from now on, while it does.
     pub(super) fn count_among(&self, attended: &Arc<AtomicUsize>) {
         let _ = self.attended.set(Arc::clone(attended));
+    }
+
+    /// Whether a request is in flight.
+    pub(super) fn has_calls(&self) -> bool {
+        !self.calls.is_empty()
     }
 
     /// Registers a request in flight, as [`CallsInFlight::begin`] does.

@@ -12,12 +12,13 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::connections::Opened;
 use super::journal::{JournalFile, SessionJournal};
 use super::peer::PeerLink;
+use super::replay::Log;
 use super::session::Session;
 use super::{forward, subscribe};
 use crate::gateway::catalog::RoutingHandle;
@@ -25,12 +26,17 @@ use crate::gateway::changes::Changes;
 use crate::gateway::client::{ClientKey, who_makes_room};
 use crate::gateway::client_log_limit::ClientLogLimit;
 use crate::gateway::endpoint::Endpoint;
+use crate::gateway::error::Fault;
 use crate::gateway::relay::{ClientMeta, Message};
 use crate::gateway::upstream::{ClientIdentity, Upstream};
-use crate::handover::Session as SavedSession;
+use crate::handover::{Message as Told, Session as SavedSession};
 
 /// How often idle sessions are looked for.
 const SWEEP: Duration = Duration::from_secs(15);
+/// How often the last process of an upgrade looks whether requests are in flight.
+const LOOK: Duration = Duration::from_millis(20);
+/// How long the last message of a request that has ended may take to be there.
+const LAST_WORD: Duration = Duration::from_secs(1);
 /// Bytes that clients may say about themselves in sessions, for each session that there may be: few say more than 1 KiB.
 const WEIGHT_OF_EACH: usize = 8 << 10;
 /// The same, however few sessions there may be.
@@ -234,7 +240,7 @@ impl SessionStore {
             Ok(known) => {
                 for persisted in &known {
                     match persisted.read() {
-                        Ok(saved) => self.restore(saved),
+                        Ok(saved) => self.restore(saved, true),
                         Err(error) => tracing::warn!(%error, "a session cannot be taken over"),
                     }
                 }
@@ -277,7 +283,7 @@ impl SessionStore {
 
     /// What is remembered of the sessions, by identifier.
     fn remembered(&self) -> Vec<(String, String)> {
-        let state = |session: &Arc<Session>| (session.id().to_owned(), session.remembered().to_text());
+        let state = |session: &Arc<Session>| (session.id().to_owned(), session.saved().to_text());
         self.all().iter().map(state).collect()
     }
 
@@ -340,14 +346,80 @@ impl SessionStore {
             return Some(session);
         }
         if let Some(state) = self.peer.find(id).await {
-            self.restore(state);
+            self.restore(state, false);
         }
         // Also without an answer: the other process may have sent it just before its end.
         self.get(id)
     }
 
-    /// Keeps a session from elsewhere unless it is here already, or the configuration no longer has its endpoint.
-    pub(crate) fn restore(&self, saved: SavedSession) {
+    /// The log of a stream of answers, here or in the process before or after this one, which is asked for it; `None` where
+    /// nobody can know it.
+    pub(crate) fn stream(&self, session: &Session, number: u64) -> Option<Arc<Log>> {
+        let asked = || {
+            let asked = Told::Resume { id: session.id().to_owned(), stream: number };
+            self.peer.tell(&asked).then(|| session.logs().elsewhere(number))
+        };
+        session.logs().get(number).or_else(asked)
+    }
+
+    /// Tells the other process what comes of a stream, once it has ended; nothing of one that is not known here.
+    pub(crate) async fn resume(&self, id: &str, stream: u64) {
+        let log = self.get(id).and_then(|session| session.logs().get(stream));
+        let (gone, messages) = match log {
+            Some(log) => {
+                log.ended().await;
+                log.content()
+            }
+            None => (0, Vec::new()),
+        };
+        self.tell_stream(id, stream, (gone, messages));
+    }
+
+    /// Waits until no request within a session is in flight, and tells the other process of streams that nobody has read to
+    /// their end, since this one ends.
+    pub(crate) async fn leave_streams(&self) {
+        self.calls_over().await;
+        for session in self.all() {
+            for (stream, log) in session.logs().unread() {
+                // Its request has ended: what is still missing is about to be there.
+                if timeout(LAST_WORD, log.ended()).await.is_ok() {
+                    self.tell_stream(session.id(), stream, log.content());
+                }
+            }
+        }
+    }
+
+    /// Tells the other process of a stream.
+    fn tell_stream(&self, id: &str, stream: u64, (gone, messages): (u64, Vec<Message>)) {
+        let text = |message: &Message| String::from_utf8_lossy(&message.to_line()).into_owned();
+        let messages = messages.iter().map(text).collect();
+        self.peer.tell(&Told::Resumed { id: id.to_owned(), stream, gone, messages });
+    }
+
+    /// Takes what the other process tells of a stream of its own.
+    pub(crate) fn resumed(&self, id: &str, stream: u64, gone: u64, messages: &[String]) {
+        let Some(session) = self.get(id) else { return };
+        let messages = messages.iter().filter_map(|message| Message::parse(message.as_bytes()).ok());
+        session.logs().fill(stream, gone, messages.collect());
+    }
+
+    /// The other process is gone: what it has not told of its streams is lost.
+    pub(crate) fn alone(&self) {
+        for session in self.all() {
+            session.logs().nobody_elsewhere(|id| Fault::restarted().response(Some(id)));
+        }
+    }
+
+    /// Waits until no request of any client is in flight.
+    async fn calls_over(&self) {
+        while self.all().iter().any(|session| session.has_calls()) {
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Keeps a session from elsewhere unless it is here already, or the configuration no longer has its endpoint. Its streams
+    /// of answers are lost, or those of the other process.
+    pub(crate) fn restore(&self, saved: SavedSession, lost: bool) {
         let endpoint = Endpoint::named(saved.endpoint.clone());
         if self.routing.view(&endpoint).is_none() {
             tracing::info!(?endpoint, "a session ends: its upstream is no longer configured");
@@ -357,7 +429,7 @@ impl SessionStore {
             let mut sessions = self.sessions.lock();
             let known = sessions.by_id.get(&saved.id).cloned();
             known.unwrap_or_else(|| {
-                let session = self.start(Session::restore(saved, Arc::clone(&self.routing)));
+                let session = self.start(Session::restore(saved, Arc::clone(&self.routing), lost));
                 sessions.insert(&session);
                 let uris = session.subscriptions().uris();
                 if !uris.is_empty() {

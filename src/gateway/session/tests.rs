@@ -68,7 +68,7 @@ async fn session_that_another_process_has_begun_counts_as_its_clients() {
     let mapped = IpAddr::V6(Ipv4Addr::new(192, 0, 2, 7).to_ipv6_mapped());
     let [first, second] = [CLIENT, mapped].map(|address| begin(&old, address, limits).unwrap());
     for session in [&first, &second] {
-        new.sessions().restore(old.sessions().get(session.id()).unwrap().saved());
+        new.sessions().restore(old.sessions().get(session.id()).unwrap().saved(), false);
     }
     let other = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 8));
     begin(&new, other, limits).unwrap();

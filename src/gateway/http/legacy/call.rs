@@ -17,6 +17,7 @@ use super::stream::{prime, resumable};
 use crate::gateway::catalog::{all_tasks, merged, own_tasks, route};
 use crate::gateway::error::Fault;
 use crate::gateway::http::answer::{self, Form};
+use crate::gateway::http::cutoff::Cutoff;
 use crate::gateway::http::forwarded_call::{ForwardedCall, Routed};
 use crate::gateway::http::task_owners::TaskOwners;
 use crate::gateway::relay::{
@@ -32,10 +33,10 @@ pub(super) async fn answer(
     (session, owners): (Arc<Session>, &Arc<TaskOwners>),
     request: Request,
     (headers, in_flight): (&HeaderMap, InFlight),
-    share: usize,
+    (cutoff, share): (Cutoff, usize),
 ) -> Response {
     let request_id = request.id.clone();
-    let log = match begin(&session, owners, request, in_flight) {
+    let log = match begin(&session, owners, request, (in_flight, cutoff)) {
         Ok(log) => log,
         Err(fault) => return answer::fault(&fault, Some(request_id), Era::Legacy),
     };
@@ -85,7 +86,7 @@ pub(super) fn begin(
     session: &Arc<Session>,
     owners: &Arc<TaskOwners>,
     request: Request,
-    in_flight: InFlight,
+    (in_flight, cutoff): (InFlight, Cutoff),
 ) -> Result<Arc<Log>, Fault> {
     let id = request.id.clone();
     let cancelled = session.begin_call(&id)?;
@@ -93,7 +94,8 @@ pub(super) fn begin(
     let (running, written, owned) = (Arc::clone(session), Arc::clone(&log), Arc::clone(owners));
     let subscription = request.params.clone().filter(|_| request.method == method::SUBSCRIBE);
     tokio::spawn(async move {
-        let last = run((&owned, &running), request, cancelled, &written).await;
+        let answered = cutoff.before(run((&owned, &running), request, cancelled, &written)).await;
+        let last = answered.unwrap_or_else(|| Some(Fault::cut_off().response(Some(id.clone()))));
         if let (Some(params), Some(Message::Response(Answer { outcome: Outcome::Error(_), .. }))) =
             (&subscription, &last)
         {
@@ -140,8 +142,8 @@ async fn run(
                 call.exchange().call_off(params);
                 return None;
             }
-            // Nobody can ask for the answer any more; dropping the request calls it off.
-            () = session.ended().cancelled() => return None,
+            // Dropping the request calls it off. Who waits for the answer still does.
+            () = session.ended().cancelled() => return Some(Fault::session_ended().response(Some(id))),
         };
         let message = match event {
             Event::Notification(note) => {
@@ -161,7 +163,7 @@ async fn run(
                 let next = tokio::select! {
                     next = again(session, &routed, &wanted, messages) => next,
                     _ = &mut cancelled => return None,
-                    () = session.ended().cancelled() => return None,
+                    () = session.ended().cancelled() => return Some(Fault::session_ended().response(Some(id))),
                 };
                 match next {
                     Ok(next) => call = next,

@@ -15,10 +15,12 @@ use crate::gateway::catalog::{EndpointView, RoutingHandle, soon};
 use crate::gateway::client_log_limit::ClientLogLimit;
 use crate::gateway::error::Fault;
 use crate::gateway::http::context::RequestContext;
+use crate::gateway::http::cutoff::{Cutoff, StreamEnd};
+use crate::gateway::http::message::Entry;
 use crate::gateway::http::task_owners::TaskOwners;
 use crate::gateway::http::{answer, nowhere, validate};
 use crate::gateway::relay::{
-    ClientMeta, Era, Id, LATEST_LEGACY, LEGACY_VERSIONS, Message, Outcome, Raw, Request, Response as Answer,
+    ClientMeta, Era, LATEST_LEGACY, LEGACY_VERSIONS, Message, Outcome, Raw, Request, Response as Answer,
     code, member, member_str, method, raw,
 };
 use crate::gateway::requests::InFlight;
@@ -58,63 +60,63 @@ impl Legacy {
         Self { sessions, routing, peer, owners, log_limit, draining }
     }
 
-    /// Handles a POST.
+    /// Handles a POST; `None` if its time is over before it is answered.
     pub(crate) async fn post(
         &self,
         context: RequestContext,
         headers: &HeaderMap,
         message: Message,
         in_flight: InFlight,
-    ) -> Response {
+    ) -> Option<Response> {
+        let cutoff = context.cutoff();
         if let Message::Request(request) = &message
             && request.method == method::INITIALIZE
         {
-            return self.initialize(&context, request).await;
+            return cutoff.before(self.initialize(&context, request)).await;
         }
         let id = if let Message::Request(request) = &message { Some(request.id.clone()) } else { None };
-        let session = match self.session(headers).await {
+        let session = match cutoff.before(self.session(headers)).await? {
             Ok(session) => session,
-            Err(fault) => return answer::json(&fault.response(id), fault.status),
+            Err(fault) => return Some(answer::json(&fault.response(id), fault.status)),
         };
         session.touch();
-        match message {
-            Message::Request(request) => {
-                let share = self.limits().share();
-                call::answer((session, &self.owners), request, (headers, in_flight), share).await
-            }
-            message => match self.take(&session, message).await {
-                Ok(()) => StatusCode::ACCEPTED.into_response(),
-                Err(fault) => answer::json(&fault.response(None), StatusCode::BAD_GATEWAY),
-            },
+        if let Message::Request(request) = message {
+            let ends = (cutoff.clone(), self.limits().share());
+            return Some(call::answer((session, &self.owners), request, (headers, in_flight), ends).await);
         }
+        cutoff.before(self.take(&session, message)).await
     }
 
-    /// Takes what needs no answer; requests are none of it.
-    async fn take(&self, session: &Arc<Session>, message: Message) -> Result<(), Fault> {
+    /// Takes a message of a session that is no request.
+    async fn take(&self, session: &Session, message: Message) -> Response {
         match message {
-            Message::Request(_) => {}
+            Message::Request(_) => StatusCode::BAD_REQUEST.into_response(),
             Message::Notification(note) => {
                 if note.method == method::CANCELLED {
                     // The request may be in flight in the other process; each knows its own.
                     self.elsewhere(session, &Message::Notification(note.clone()));
                 }
                 session.notified(note).await;
+                StatusCode::ACCEPTED.into_response()
             }
             Message::Response(response) if !session.questions().awaits(&response) => {
                 if !self.elsewhere(session, &Message::Response(response)) {
                     tracing::debug!(session = session.label(), "an answer to no open question is dropped");
                 }
+                StatusCode::ACCEPTED.into_response()
             }
-            Message::Response(response) => session.answered(response).await?,
+            Message::Response(response) => match session.answered(response).await {
+                Ok(()) => StatusCode::ACCEPTED.into_response(),
+                Err(fault) => answer::json(&fault.response(None), StatusCode::BAD_GATEWAY),
+            },
         }
-        Ok(())
     }
 
     /// Handles a batch, which only one revision has.
     pub(crate) async fn batch(
         &self,
-        headers: &HeaderMap,
-        entries: Vec<Result<Message, (Option<Id>, Fault)>>,
+        (headers, cutoff): (&HeaderMap, &Cutoff),
+        entries: Vec<Entry>,
         begin: impl Fn() -> InFlight,
     ) -> Response {
         let session = match self.session(headers).await {
@@ -134,7 +136,7 @@ impl Legacy {
                 Ok(Message::Request(request)) => request,
                 Ok(message) => {
                     // Whether it reaches its server is told by no answer.
-                    let _ = self.take(&session, message).await;
+                    drop(self.take(&session, message).await);
                     continue;
                 }
                 Err((id, fault)) => {
@@ -154,7 +156,7 @@ impl Legacy {
                     let fault = Fault::downstream(code::INVALID_REQUEST, StatusCode::BAD_REQUEST, wrong);
                     batch.refuse(Some(id), &fault);
                 }
-                None => match call::begin(&session, &self.owners, request, begin()) {
+                None => match call::begin(&session, &self.owners, request, (begin(), cutoff.clone())) {
                     Ok(log) => batch.wait(log),
                     Err(fault) => batch.refuse(Some(id), &fault),
                 },
@@ -172,7 +174,7 @@ impl Legacy {
     }
 
     /// `GET`: the stream of messages that belong to no request.
-    pub(crate) async fn get(&self, headers: &HeaderMap) -> Response {
+    pub(crate) async fn get(&self, context: &RequestContext, headers: &HeaderMap) -> Response {
         // A modern client has no such stream and must be told so.
         if !headers.contains_key(&SESSION) {
             return nowhere::without_session("GET needs the Mcp-Session-Id of a legacy session\n");
@@ -184,7 +186,7 @@ impl Legacy {
         let listening = session.listening_within(self.limits().share());
         let last = headers.get(LAST_EVENT).and_then(|id| id.to_str().ok()?.parse::<EventId>().ok());
         if let Some(place) = last.filter(|place| place.stream != OWN) {
-            return match session.logs().get(place.stream) {
+            return match self.sessions.stream(&session, place.stream) {
                 Some(log) => answer::events(stream::resumable(log, place, listening)),
                 // Not 404, which would say that the session has ended (MCP 2025-11-25 §Session Management, 4).
                 None => (StatusCode::BAD_REQUEST, "that stream is no longer kept\n").into_response(),
@@ -198,7 +200,8 @@ impl Legacy {
             let message = "your streams are in half of the sessions that `max_sessions` in [server] allows\n";
             return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "5")], message).into_response();
         };
-        stream::own(session, listening, self.draining.clone(), last.map(|last| last.place))
+        let end = StreamEnd::new(&self.draining, context.cutoff());
+        stream::own(session, listening, end, last.map(|last| last.place))
     }
 
     /// `DELETE`: the client ends its session.

@@ -25,6 +25,7 @@ use crate::gateway::catalog::{
 use crate::gateway::changes::Changes;
 use crate::gateway::error::Fault;
 use crate::gateway::http::context::RequestContext;
+use crate::gateway::http::cutoff::{Cutoff, StreamEnd};
 use crate::gateway::http::forwarded_call::{ForwardedCall, Routed};
 use crate::gateway::http::{answer, validate};
 use crate::gateway::relay::{
@@ -101,12 +102,9 @@ impl Modern {
         let caller = context.caller(&client);
         match request.method.as_str() {
             method::DISCOVER => return Ok(result(request.id, discover(&view).await)),
-            method::LISTEN if !answer::accepts_stream(headers) => {
-                let message = "a stream of changes needs text/event-stream in the Accept header";
-                let status = StatusCode::NOT_ACCEPTABLE;
-                return Err(Fault::downstream(code::INVALID_REQUEST, status, message));
+            method::LISTEN => {
+                return check_stream(headers).and_then(|()| self.listen(&context, &view, request, &client));
             }
-            method::LISTEN => return self.listen(&context, &view, request, &client),
             method if GONE.contains(&method) => return Err(Fault::method_not_found(method)),
             _ => {}
         }
@@ -119,7 +117,9 @@ impl Modern {
         let state = meta.param("requestState");
         let answers = meta.raw_param("inputResponses");
         let reply = ReplyContext::of(request.id, &meta, in_flight);
-        let repetition = Repetition { subject: &subject, state: state.as_deref(), answers };
+        let cutoff = context.cutoff();
+        let id = reply.id().clone();
+        let repetition = Repetition { subject: &subject, state: state.as_deref(), answers, cutoff };
         let reply =
             match repetition.go_on(&self.continuations, request.params.as_ref(), reply, headers).await? {
                 ControlFlow::Break(response) => return Ok(response),
@@ -152,7 +152,8 @@ impl Modern {
         drop(view);
         let kept = (self.continuations.suspended(), self.continuations.owners());
         let pending = PendingCall::new(call, subject, (client, caller), reply, kept);
-        Ok(answer::answer(Box::pin(stream::unfold(Some(pending), PendingCall::next)), headers).await)
+        let messages = Box::pin(stream::unfold(Some(pending), PendingCall::next));
+        Ok(answer::answer(Box::pin(cutoff.answered(messages, id)), headers).await)
     }
 
     /// Opens a stream of changes.
@@ -165,8 +166,17 @@ impl Modern {
     ) -> Result<Response, Fault> {
         let place = (context.endpoint().clone(), view);
         let changes = (&self.routing, self.changes.subscribe());
-        listen::listen(changes, place, request, client, self.draining.clone())
+        listen::listen(changes, place, request, client, StreamEnd::new(&self.draining, context.cutoff()))
     }
+}
+
+/// A stream of changes is nothing that fits into one body.
+fn check_stream(headers: &HeaderMap) -> Result<(), Fault> {
+    if answer::accepts_stream(headers) {
+        return Ok(());
+    }
+    let message = "a stream of changes needs text/event-stream in the Accept header";
+    Err(Fault::downstream(code::INVALID_REQUEST, StatusCode::NOT_ACCEPTABLE, message))
 }
 
 /// Answers with a merged list.
@@ -191,6 +201,8 @@ struct Repetition<'a> {
     state: Option<&'a str>,
     /// The client's answers.
     answers: Option<&'a RawValue>,
+    /// Until when it must be answered.
+    cutoff: &'a Cutoff,
 }
 
 impl Repetition<'_> {
@@ -203,16 +215,19 @@ impl Repetition<'_> {
         reply: ReplyContext,
         headers: &HeaderMap,
     ) -> Result<ControlFlow<Response, ReplyContext>, Fault> {
-        let Self { subject, state, answers } = self;
+        let Self { subject, state, answers, cutoff } = self;
+        let id = reply.id().clone();
         if let Some(mut pending) = continuations.suspended().take(subject, state)? {
             pending.go_on(answers, reply).await;
             let messages = Box::pin(stream::unfold(Some(pending), PendingCall::next));
+            let messages = Box::pin(cutoff.answered(messages, id));
             return Ok(ControlFlow::Break(answer::answer(messages, headers).await));
         }
         if suspended::is_name(state) {
-            let (id, method) = (reply.id().clone(), subject.method().to_owned());
-            let request = Request { id, method, params: params.cloned() };
+            let (of, method) = (id.clone(), subject.method().to_owned());
+            let request = Request { id: of, method, params: params.cloned() };
             if let Some(messages) = continuations.go_on_elsewhere(subject.endpoint(), request).await {
+                let messages = Box::pin(cutoff.answered(messages, id));
                 return Ok(ControlFlow::Break(answer::answer(messages, headers).await));
             }
         }

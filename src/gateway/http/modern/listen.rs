@@ -15,7 +15,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
 use crate::config::UpstreamName;
 use crate::gateway::catalog::{EndpointView, RoutingHandle};
@@ -23,6 +22,7 @@ use crate::gateway::changes::{Announced, Change, LISTS, changed, updated};
 use crate::gateway::endpoint::Endpoint;
 use crate::gateway::error::Fault;
 use crate::gateway::http::answer;
+use crate::gateway::http::cutoff::StreamEnd;
 use crate::gateway::relay::{
     ClientMeta, Id, Message, Notification, Outcome, Raw, Request, Response as Answer, code, key, member,
     member_str, method, raw, set_path,
@@ -118,7 +118,7 @@ pub(crate) fn listen(
     (endpoint, view): (Endpoint, &EndpointView),
     request: Request,
     client: &ClientMeta,
-    draining: CancellationToken,
+    end: StreamEnd,
 ) -> Result<Response, Fault> {
     let wanted = request.params.as_deref().and_then(|params| member(params, "notifications"));
     let wanted: Option<Filter> = wanted.and_then(|wanted| serde_json::from_str(wanted.get()).ok());
@@ -144,7 +144,7 @@ pub(crate) fn listen(
     };
     stream.acknowledge();
     stream.follow(view.upstreams());
-    tokio::spawn(stream.run(changes, followed, draining));
+    tokio::spawn(stream.run(changes, followed, end));
     let receiver =
         stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) });
     Ok(answer::events(receiver.map(answer::Item::from)))
@@ -237,18 +237,18 @@ impl Stream {
         mut self,
         mut changes: Announced,
         mut followed: mpsc::Receiver<Notification>,
-        draining: CancellationToken,
+        end: StreamEnd,
     ) {
         loop {
             let notes = tokio::select! {
                 () = self.messages.closed() => return,
-                () = draining.cancelled() => break,
+                () = end.reached() => break,
                 Some(note) = followed.recv() => vec![note],
                 changes = changes.next() => changes.into_iter().flat_map(|change| self.notes(change)).collect(),
             };
             let told = tokio::select! {
                 told = self.tell(notes) => told,
-                () = draining.cancelled() => break,
+                () = end.reached() => break,
             };
             if !told {
                 return;
@@ -257,7 +257,8 @@ impl Stream {
         let id = serde_json::value::RawValue::from_string(self.id.as_str().to_owned()).ok();
         let result = raw(&Ended { result_type: "complete", meta: EndedMeta { subscription: id } });
         let answer = Answer { id: Some(self.id.clone()), outcome: Outcome::Result(result) };
-        let _ = self.messages.try_send(Message::Response(answer));
+        // A client that has not read what came before is given the time for it.
+        let _ = timeout(SLOW, self.messages.send(Message::Response(answer))).await;
     }
 }
 
@@ -284,8 +285,10 @@ struct EndedMeta {
 mod tests {
     use super::*;
     use crate::config::{Config, Log, Server};
+    use crate::gateway::http::cutoff::Cutoff;
     use crate::gateway::service::Gateway;
     use http_body_util::BodyExt as _;
+    use tokio_util::sync::CancellationToken;
 
     /// A gateway without configured upstreams.
     fn gateway() -> Gateway {
@@ -304,8 +307,9 @@ mod tests {
         let view = routing.view(&Endpoint::All).unwrap();
         let params = Some(raw(&json!({ "notifications": notifications })));
         let request = Request { id: Id::number(7), method: "subscriptions/listen".to_owned(), params };
-        let (changes, draining) = (gateway.changes().subscribe(), CancellationToken::new());
-        listen((routing, changes), (endpoint, &view), request, &ClientMeta::default(), draining)
+        let end = StreamEnd::new(&CancellationToken::new(), &Cutoff::default());
+        let changes = (routing, gateway.changes().subscribe());
+        listen(changes, (endpoint, &view), request, &ClientMeta::default(), end)
     }
 
     #[tokio::test]

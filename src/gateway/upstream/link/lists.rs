@@ -34,7 +34,7 @@ const SLOW: Duration = Duration::from_millis(500);
 
 /// The list, remembered or fetched. `meta` is what a modern server must be told about the asking client. Nobody
 /// waits longer than `patience`, counted from when the server was asked: one that hangs delays its first asker only. Then
-/// the list is taken to be what it was, and whoever is shown it without that is told when it is there. A server that would
+/// the list is taken to be what it was, and clients that were shown it without that are told when it is there. A server that would
 /// tell of a change but cannot be asked is taken to have what it had.
 pub(crate) async fn get(
     link: &Arc<Link>,

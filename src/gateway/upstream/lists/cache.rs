@@ -152,7 +152,7 @@ impl ListCache {
         self.remembered(kind).changes
     }
 
-    /// What there is of a list that takes too long: by now all of it, or what it was before. Whoever is shown that is owed
+    /// What there is of a list that takes too long: by now all of it, or what it was before. Clients that are shown that are owed
     /// the rest.
     pub(crate) fn instead(&self, kind: Kind, purpose: Purpose) -> Option<Arc<Listing>> {
         let mut remembered = self.remembered(kind);

@@ -30,13 +30,11 @@ impl Held {
         Self(stream)
     }
 
-    /// Waits until the connection ends without an answer.
-    pub fn ends_unanswered(mut self) -> bool {
-        let mut answer = Vec::new();
-        match self.0.read_to_end(&mut answer) {
-            Ok(_) => answer.is_empty(),
-            Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
-        }
+    /// Waits until the connection ends, and returns what was answered to what has not come as a whole.
+    pub fn given_up(mut self) -> String {
+        let mut answer = String::new();
+        self.0.read_to_string(&mut answer).unwrap();
+        answer
     }
 
     /// Sends the rest and returns the beginning of the answer, without waiting for the end of the connection.

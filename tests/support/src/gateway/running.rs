@@ -179,6 +179,18 @@ impl Gateway {
         self.child.kill().await.expect("it runs");
     }
 
+    /// Has another process take its place, and returns when that serves.
+    pub async fn restart(&self) {
+        let restarted = self.control(&["--restart"]).await;
+        assert!(restarted.status.success(), "{restarted:?}: {}", self.printed());
+    }
+
+    /// Stops whichever process has its place now.
+    pub async fn stop_successor(self) {
+        let stopped = self.control(&["--stop"]).await;
+        assert!(stopped.status.success(), "{stopped:?}: {}", self.printed());
+    }
+
     /// Kills it without a chance to clean up, and starts it again in the same place.
     pub async fn crash(mut self) -> Self {
         self.group = None;

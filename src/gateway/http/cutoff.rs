@@ -1,0 +1,98 @@
+//! The moment at which a drain has no more time: whatever is in flight then is answered, by an error if need be.
+//!
+//! A client that only sees its connection end does not know what became of its request, and may wait for ever.
+
+use std::sync::Arc;
+
+use futures_util::stream::{self, Stream, StreamExt as _};
+use tokio_util::sync::CancellationToken;
+
+use crate::gateway::error::Fault;
+use crate::gateway::relay::{Id, Message};
+
+/// The end of the time of the requests that come over one listener; clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Cutoff(Arc<CancellationToken>);
+
+impl Cutoff {
+    /// Says that the time is over.
+    pub(super) fn reach(&self) {
+        self.0.cancel();
+    }
+
+    /// Waits until the time is over.
+    pub(super) async fn reached(&self) {
+        self.0.cancelled().await;
+    }
+
+    /// Works until the time is over; `None` if the work has not ended before.
+    pub(super) async fn before<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            done = work => Some(done),
+            () = self.reached() => None,
+        }
+    }
+
+    /// The messages that belong to a request, the last of which is its answer: an error if the time is over before.
+    pub(super) fn answered(
+        &self,
+        messages: impl Stream<Item = Message> + Send + Unpin + 'static,
+        id: Id,
+    ) -> impl Stream<Item = Message> + Send + 'static {
+        let state = (Some(messages), id, self.clone());
+        stream::unfold(state, |(messages, id, cutoff)| async move {
+            let mut messages = messages?;
+            match cutoff.before(messages.next()).await {
+                Some(message) => Some((message?, (Some(messages), id, cutoff))),
+                // Dropping the rest calls the request off.
+                None => Some((Fault::cut_off().response(Some(id.clone())), (None, id, cutoff))),
+            }
+        })
+    }
+}
+
+/// When a stream ends that never does by itself: as soon as the process drains, or when its listener has no more time.
+#[derive(Clone, Debug)]
+pub(crate) struct StreamEnd {
+    /// Cancelled when the process drains.
+    draining: CancellationToken,
+    /// The listener's time.
+    cutoff: Cutoff,
+}
+
+impl StreamEnd {
+    /// The end of a stream of this listener.
+    pub(super) fn new(draining: &CancellationToken, cutoff: &Cutoff) -> Self {
+        Self { draining: draining.clone(), cutoff: cutoff.clone() }
+    }
+
+    /// Waits until the stream is to end.
+    pub(super) async fn reached(&self) {
+        tokio::select! {
+            () = self.draining.cancelled() => {}
+            () = self.cutoff.reached() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::relay::Notification;
+
+    #[tokio::test]
+    async fn messages_end_with_an_error_where_the_time_is_over_first() {
+        let cutoff = Cutoff::default();
+        let note = Message::Notification(Notification { method: "a".to_owned(), params: None });
+        let endless = Box::pin(stream::once(async { note }).chain(stream::pending()));
+        let mut messages = Box::pin(cutoff.answered(endless, Id::number(7)));
+        assert!(matches!(messages.next().await, Some(Message::Notification(_))));
+        cutoff.reach();
+        let Some(Message::Response(answer)) = messages.next().await else { panic!("no answer") };
+        assert_eq!(answer.id, Some(Id::number(7)));
+        assert!(messages.next().await.is_none());
+        assert_eq!(cutoff.before(async { 1 }).await, Some(1), "what is done is done");
+        assert_eq!(cutoff.before(std::future::pending::<()>()).await, None);
+    }
+}
