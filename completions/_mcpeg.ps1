@@ -31,6 +31,7 @@ Register-ArgumentCompleter -Native -CommandName 'mcpeg' -ScriptBlock {
             [CompletionResult]::new('--log-level', '--log-level', [CompletionResultType]::ParameterName, 'The least severe level to log: error, warn, info, debug, trace')
             [CompletionResult]::new('--user', '--user', [CompletionResultType]::ParameterName, 'Give root up for this user once the listeners are bound')
             [CompletionResult]::new('--group', '--group', [CompletionResultType]::ParameterName, 'The group of that user (default: its own)')
+            [CompletionResult]::new('--wait-upstreams', '--wait-upstreams', [CompletionResultType]::ParameterName, 'Be ready only when every upstream can be used, or after this time (default: 30s)')
             [CompletionResult]::new('--ready-fd', '--ready-fd', [CompletionResultType]::ParameterName, 'Write a newline to this open descriptor when the gateway serves, and close it')
             [CompletionResult]::new('--daemon', '--daemon', [CompletionResultType]::ParameterName, 'Serve in the background; return when the gateway serves')
             [CompletionResult]::new('--stop', '--stop', [CompletionResultType]::ParameterName, 'Drain the running gateway and stop it')

@@ -28,6 +28,7 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
             cand --log-level 'The least severe level to log: error, warn, info, debug, trace'
             cand --user 'Give root up for this user once the listeners are bound'
             cand --group 'The group of that user (default: its own)'
+            cand --wait-upstreams 'Be ready only when every upstream can be used, or after this time (default: 30s)'
             cand --ready-fd 'Write a newline to this open descriptor when the gateway serves, and close it'
             cand --daemon 'Serve in the background; return when the gateway serves'
             cand --stop 'Drain the running gateway and stop it'

@@ -77,7 +77,10 @@ impl Exit {
             "--restart: systemd would not follow the gateway to a new process (its unit is masked, for example); the old one serves on.",
         ),
         (Self::Usage, "The command line is wrong."),
-        (Self::Unavailable, "An upstream or another dependency cannot be reached."),
+        (
+            Self::Unavailable,
+            "An upstream or another dependency cannot be reached; --daemon --wait-upstreams: the gateway serves without it.",
+        ),
         (Self::Bug, "A bug in mcpeg."),
         (Self::Os, "The operating system refused something, such as a port in use."),
         (Self::CannotCreate, "A file or directory cannot be created."),

@@ -152,6 +152,7 @@ fn warnings(config: &Config, pid_file: Option<&Path>) -> Vec<Warning> {
         warnings.extend(
             doubts(upstream)
                 .into_iter()
+                .chain(doubt_about_stderr(upstream, config))
                 .chain(forbidden)
                 .chain(long_names::doubts(config, upstream))
                 .map(|message| Warning { upstream: Some(upstream.name.to_string()), message }),
@@ -192,6 +193,16 @@ fn doubts(upstream: &Upstream) -> Vec<String> {
         }
     }
     doubts
+}
+
+/// What would not work about the file of what a child writes to its standard error.
+fn doubt_about_stderr(upstream: &Upstream, config: &Config) -> Option<String> {
+    let directory = config.log.directory().map_or_else(config::state_directory, Path::to_owned);
+    let there = directory.ancestors().find(|path| path.symlink_metadata().is_ok())?;
+    (upstream.stderr.to.is_filed() && !there.is_dir()).then(|| {
+        let (directory, there) = (directory.display(), there.display());
+        format!("its `stderr` cannot be kept in `{directory}`: `{there}` is not a directory")
+    })
 }
 
 /// What would probably not work about the user of a child.

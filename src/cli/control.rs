@@ -17,7 +17,7 @@ use crate::sys::user::is_root;
 use crate::systemd::{Obstacle, Properties};
 
 use super::definition::{Common, Start};
-use super::report;
+use super::{report, status};
 
 /// What a restart may take on top of the start: the last steps of handing over.
 const RESTART_MARGIN: Duration = Duration::from_secs(30);
@@ -104,16 +104,27 @@ fn start(common: &Common, how: &Start, mode: Mode) -> Exit {
     let shown = matches!(mode, Mode::Foreground(_)) && (common.dev || std::io::stdout().is_terminal());
     let welcome: Option<fn(&[Address])> = shown.then_some(welcome);
     let user = how.user.clone().map(|user| (user, how.group.clone()));
-    let options = Options { pid_file: common.pid_file.clone(), mode, user, ready_fd: how.ready_fd, welcome };
+    let (wait_upstreams, ready_fd) = (how.wait_upstreams, how.ready_fd);
+    // What is waited for is not what hangs.
+    let mode = match mode {
+        Mode::Daemon(limit) => Mode::Daemon(limit.saturating_add(wait_upstreams.unwrap_or_default())),
+        foreground @ Mode::Foreground(_) => foreground,
+    };
+    let pid_file = common.pid_file.clone();
+    let options = Options { pid_file, mode, user, wait_upstreams, ready_fd, welcome };
     match serve::run(&common.source(), &options) {
         Ok(Outcome::Ended(exit)) => exit,
-        Ok(Outcome::Launched { pid, addresses, log_file }) => {
-            if log_file.is_none() {
-                report::warning("nothing is logged: there is no log file");
-                report::note("name one with --log-file, or with `file` in the [log] section");
+        Ok(Outcome::Launched { pid, addresses }) => {
+            let mut unusable = false;
+            if how.wait_upstreams.is_some() {
+                for missing in status::unusable(common) {
+                    unusable = true;
+                    report::warning(format!("upstream {missing}; the gateway serves without it"));
+                }
             }
             let endpoints = serve::endpoints(&addresses);
-            report::lines(format!("mcpeg is serving on {endpoints}, pid {pid}"), Exit::Done)
+            let exit = if unusable { Exit::Unavailable } else { Exit::Done };
+            report::lines(format!("mcpeg is serving on {endpoints}, pid {pid}"), exit)
         }
         Err(error) => report::error(&error),
     }

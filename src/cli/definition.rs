@@ -153,6 +153,9 @@ pub struct Common {
     #[arg(long, value_name = "FILE", env = "MCPEG_PID_FILE", value_hint = ValueHint::FilePath)]
     pub pid_file: Option<PathBuf>,
     /// Write the log to this file (default: the file of the log section in the configuration).
+    ///
+    /// With --daemon and without either it is /var/log/mcpeg/mcpeg.log for root, $XDG_STATE_HOME/mcpeg/mcpeg.log (or
+    /// ~/.local/state/mcpeg/mcpeg.log) for other users; in the foreground there is none.
     #[arg(long, value_name = "FILE", env = "MCPEG_LOG_FILE", value_hint = ValueHint::FilePath)]
     pub log_file: Option<PathBuf>,
     /// Listen here: HOST:PORT or unix:/PATH; may be repeated (default: 127.0.0.1:8080).
@@ -182,6 +185,20 @@ pub struct Start {
     /// The group of that user (default: its own).
     #[arg(long, value_name = "NAME", requires = "user", conflicts_with_all = NOT_A_START)]
     pub group: Option<String>,
+    /// Be ready only when every upstream can be used, or after this time (default: 30s).
+    ///
+    /// The gateway serves meanwhile. With --daemon, one that cannot be used by then makes the exit code 69; the gateway
+    /// serves on without it. In the foreground, systemd and --ready-fd are told then.
+    #[arg(
+        long,
+        value_name = "TIME",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "30s",
+        value_parser = humantime::parse_duration,
+        conflicts_with_all = NOT_A_START
+    )]
+    pub wait_upstreams: Option<std::time::Duration>,
     /// Write a newline to this open descriptor when the gateway serves, and close it.
     ///
     /// For supervisors that wait at a pipe, such as s6 (notification-fd) and dinit (ready-notification = pipefd:N). If
@@ -493,6 +510,7 @@ impl Common {
             overrides: Overrides {
                 listen: self.listen.clone(),
                 log_file: self.log_file.clone(),
+                default_log_file: None,
                 log_level: self.log_level.map(|level| level.directives().to_owned()),
                 dev: self.dev,
             },

@@ -84,6 +84,27 @@ pub(super) fn run(common: &Common, upstreams: &[String], json: bool) -> Exit {
     }
 }
 
+/// The upstreams of the running gateway that cannot be used, each with its state and why.
+pub(super) fn unusable(common: &Common) -> Vec<String> {
+    let Ok(paths) = RunPaths::resolve(common.pid_file.as_deref()) else { return Vec::new() };
+    let Ok(State::Running(running)) = locate::locate(&paths) else { return Vec::new() };
+    let value = ask(&running, Instant::now() + CLIENT_LIMIT);
+    let all = value["upstreams"].as_array().into_iter().flatten();
+    all.filter(|upstream| !can_be_used(upstream))
+        .map(|upstream| {
+            let [name, state] = ["name", "state"].map(|key| text(&upstream[key]));
+            let error = Some(text(&upstream["last_error"])).filter(|error| !error.is_empty());
+            format!("`{name}` is {state}{}", error.map(|error| format!(": {error}")).unwrap_or_default())
+        })
+        .collect()
+}
+
+/// Whether calls to an upstream can be answered; one that is switched off is none that is missing.
+fn can_be_used(upstream: &Value) -> bool {
+    let state = serde_json::from_value::<gateway::UpstreamState>(upstream["state"].clone());
+    state.is_ok_and(|state| state.is_usable() || state == gateway::UpstreamState::Disabled)
+}
+
 /// Whether an ordinary user asked about their own gateway while root or the service has run one on this machine.
 fn is_elsewhere(common: &Common) -> bool {
     let root = nix::unistd::Uid::effective().is_root();

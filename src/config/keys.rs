@@ -128,6 +128,34 @@ pub enum Sharing {
     PerSession,
 }
 
+/// Where a command's standard error goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stderr {
+    /// To the log.
+    #[default]
+    Log,
+    /// To a file of its own.
+    File,
+    /// To both.
+    Both,
+    /// Nowhere.
+    Discard,
+}
+
+impl Stderr {
+    /// Whether lines go to the log.
+    #[must_use]
+    pub const fn is_logged(self) -> bool {
+        matches!(self, Self::Log | Self::Both)
+    }
+
+    /// Whether lines go to a file of their own.
+    #[must_use]
+    pub const fn is_filed(self) -> bool {
+        matches!(self, Self::File | Self::Both)
+    }
+}
+
 table! {
     /// `[server]`.
     SERVER "server";
@@ -543,6 +571,42 @@ table! {
         example: "{ Authorization = \"Bearer ${env:DOCS_TOKEN}\" }",
         only_with: Some("url"),
         ..Key::new("headers", upstream::HEADERS)
+    };
+
+    STDERR: Stderr = Key {
+        doc: "Where lines go that the command writes to standard error: log is the log, at most 200 a second; file is \
+              stderr.NAME.log beside the log file (without one, in the state directory), which leads to the file of \
+              this day (UTC); both is the two of them; discard is nowhere. A reload that changes this key or the next \
+              two does not restart the command.",
+        default: Some("\"log\""),
+        example: "\"file\"",
+        only_with: Some("command"),
+        ..Key::new("stderr", choice(&[
+            ("log", Stderr::Log),
+            ("file", Stderr::File),
+            ("both", Stderr::Both),
+            ("discard", Stderr::Discard),
+        ]))
+    };
+
+    STDERR_KEEP: usize = Key {
+        doc: "How many of these files are kept, that of this day included; older files whose names begin with \
+              stderr.NAME.log are deleted when a new one is begun.",
+        default: Some("7"),
+        example: "30",
+        range: 1..=10_000,
+        only_with: Some("command"),
+        ..Key::new("stderr_keep", number())
+    };
+
+    STDERR_SIZE: u64 = Key {
+        doc: "The size that a file of one day does not exceed, from 4KiB to 1TiB. What comes after it is counted; \
+              the log and the end of the file tell how much it was.",
+        default: Some("\"16MiB\""),
+        example: "\"100MiB\"",
+        range: 4 * KIB..=TIB,
+        only_with: Some("command"),
+        ..Key::new("stderr_size", size())
     };
 
     ENABLED: bool = Key {

@@ -14,7 +14,7 @@ use super::address::ListenAddr;
 use super::diagnostic::{Place, Problems};
 use super::filters::Filters;
 use super::key::{Key, OnChange};
-use super::keys::{self, Auth, Metrics, Prefix, Sharing, Start};
+use super::keys::{self, Auth, Metrics, Prefix, Sharing, Start, Stderr};
 use super::listeners;
 use super::log::{self, ConsoleFormat, Fsync, LogFormat, OnFull, Overflow, Spans};
 use super::name::{self, UpstreamName};
@@ -112,6 +112,8 @@ pub struct Upstream {
     pub name: UpstreamName,
     /// How it is reached.
     pub transport: Transport,
+    /// What becomes of a command's standard error.
+    pub stderr: StderrRules,
     /// How long it may take from start to an answered handshake. Default 30 s.
     pub start_timeout: Duration,
     /// How long one relayed request may take. Default 5 min; progress does not extend it.
@@ -130,6 +132,17 @@ pub struct Upstream {
     pub idle_timeout: Option<Duration>,
     /// How often it is asked whether it still answers, while it has nothing to do; `None` is never. Default 1 min.
     pub health_interval: Option<Duration>,
+}
+
+/// What becomes of a command's standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StderrRules {
+    /// Where it goes.
+    pub to: Stderr,
+    /// How many files are kept, one for each day. Default 7.
+    pub keep: usize,
+    /// The size in bytes that one of them does not exceed. Default 16 MiB.
+    pub size: u64,
 }
 
 /// How an upstream is reached.
@@ -243,6 +256,7 @@ impl Log {
             log::check_overridden_level(level, problems);
         }
         let file = overrides.log_file.as_deref().and_then(|file| absolute(file, problems)).or(file);
+        let file = file.or_else(|| overrides.default_log_file.clone());
         let (given, dev) = (overrides.log_level.clone(), overrides.dev.then(|| DEV_LEVEL.to_owned()));
         let log = Self {
             level: given.clone().or(dev).unwrap_or(level),
@@ -260,6 +274,12 @@ impl Log {
         };
         log.refuse_two_rotators(section);
         log
+    }
+
+    /// The directory of the file.
+    #[must_use]
+    pub fn directory(&self) -> Option<&Path> {
+        self.file.as_deref()?.parent()
     }
 
     /// Refuses two rotators for one file: each would move what the other has just made.
@@ -350,6 +370,7 @@ impl Upstream {
         Self {
             name: UpstreamName::builtin(),
             transport: Transport::Http { urls: Vec::new(), headers: BTreeMap::new(), ca_file: None },
+            stderr: StderrRules::read(section),
             start_timeout: section.get(&keys::START_TIMEOUT),
             request_timeout: section.get(&keys::REQUEST_TIMEOUT),
             sharing: section.get(&keys::SHARING),
@@ -444,6 +465,17 @@ impl fmt::Debug for Transport {
                 .field("headers", headers)
                 .field("ca_file", ca_file)
                 .finish(),
+        }
+    }
+}
+
+impl StderrRules {
+    /// Reads what becomes of a command's standard error.
+    fn read(section: &mut Section<'_, '_>) -> Self {
+        Self {
+            to: section.get(&keys::STDERR),
+            keep: section.get(&keys::STDERR_KEEP),
+            size: section.get(&keys::STDERR_SIZE),
         }
     }
 }

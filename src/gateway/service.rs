@@ -1,6 +1,7 @@
 //! The gateway as the daemon sees it: start, serve, report, reload, hand over, stop. It is made of parts that own their
 //! state; this file is where they are put together, and nobody else sees all of them.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,14 +81,16 @@ struct Parts {
 impl Gateway {
     /// Starts the supervision of all upstreams; must be called inside a tokio runtime.
     ///
-    /// Children of the process before that are on offer are not started again, if it is to hand them over.
+    /// Children of the process before that are on offer are not started again, if it is to hand them over. Beside the log
+    /// file, or in `state` without one, is the standard error of those that have files for it.
     ///
     /// # Errors
     /// [`Error::Certificates`] if an upstream needs TLS and the system has no certificates.
-    pub fn start(config: &Config, offers: Vec<Offer>) -> Result<Self, Error> {
+    pub fn start(config: &Config, offers: Vec<Offer>, state: &Path) -> Result<Self, Error> {
         let builtin = Arc::new(Builtin::new(config.sources.first().cloned()));
         let (changes, draining) = (Changes::default(), CancellationToken::new());
-        let upstreams = UpstreamTasks::new(changes.clone());
+        let upstreams =
+            UpstreamTasks::new(changes.clone(), config.log.directory().unwrap_or(state).to_owned());
         // Where names must not clash, the lists are needed before the pipes are there.
         let never = config.server.prefix == Prefix::Never;
         let offers = if never { Vec::new() } else { offers };
@@ -185,14 +188,31 @@ impl Gateway {
         self.0.connections.expect(address)
     }
 
-    /// Waits until each upstream has been tried once, then refuses names that cannot be told apart.
+    /// Waits until each of these upstreams, or each of all, has been tried once, then refuses names that cannot be told
+    /// apart.
     ///
     /// # Errors
     /// [`Error::NameClash`] under `prefix = "never"`.
-    pub async fn settled(&self) -> Result<(), Error> {
+    pub async fn settled(&self, names: Option<&[String]>) -> Result<(), Error> {
         let table = self.0.routing.current();
-        join_all(table.upstreams().iter().map(|upstream| upstream.tried())).await;
+        let is_one = |name: &str| names.is_none_or(|names| names.iter().any(|one| one == name));
+        let upstreams = table.upstreams().iter().filter(|upstream| is_one(upstream.name()));
+        join_all(upstreams.map(|upstream| upstream.tried())).await;
         catalog::check_clashes(table.merged()).await
+    }
+
+    /// Waits until every upstream can be used.
+    pub async fn usable(&self) {
+        let table = self.0.routing.current();
+        join_all(table.upstreams().iter().map(|upstream| upstream.usable())).await;
+    }
+
+    /// The names of upstreams that can be used.
+    #[must_use]
+    pub fn usable_now(&self) -> Vec<String> {
+        let table = self.0.routing.current();
+        let usable = table.configured().iter().filter(|upstream| upstream.state().is_usable());
+        usable.map(|upstream| upstream.name().to_owned()).collect()
     }
 
     /// A snapshot for operators.

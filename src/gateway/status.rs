@@ -58,6 +58,8 @@ pub struct Status {
 pub(crate) enum Audience {
     /// Those who can use the control socket.
     Operator,
+    /// Those who can reach a listener that only this machine can reach.
+    Local,
     /// Those who can reach a listener.
     Downstream,
 }
@@ -79,6 +81,15 @@ pub struct UpstreamStatus {
     pub restarts: u64,
     /// Why it is not ready, or what was wrong last.
     pub last_error: Option<String>,
+    /// The exit code of its command, if that is why.
+    #[serde(default)]
+    pub exit_code: Option<i32>,
+    /// The signal that has ended its command, if that is why.
+    #[serde(default)]
+    pub exit_signal: Option<String>,
+    /// What its command has written last to standard error, without secrets that are known.
+    #[serde(default)]
+    pub last_line: Option<String>,
     /// What is wrong with it though it works.
     #[serde(default)]
     pub warnings: Vec<String>,
@@ -99,6 +110,9 @@ impl UpstreamStatus {
             pid: None,
             restarts: 0,
             last_error: None,
+            exit_code: None,
+            exit_signal: None,
+            last_line: None,
             warnings: Vec::new(),
         }
     }

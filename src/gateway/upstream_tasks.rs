@@ -1,6 +1,7 @@
 //! The tasks of upstreams: those that supervise them, those that end and reap their children, and those that end upstreams
 //! which a reload has replaced.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -25,6 +26,8 @@ pub(super) struct UpstreamTasks {
     supervisors: TaskTracker,
     /// The tasks that end and reap children.
     reaper: Reaper,
+    /// Where the files are that children's standard error goes to.
+    stderr: PathBuf,
     /// The tasks that end upstreams which a reload has replaced.
     retiring: TaskTracker,
     /// Cancelled when these must not wait any longer.
@@ -33,9 +36,9 @@ pub(super) struct UpstreamTasks {
 
 impl UpstreamTasks {
     /// None yet.
-    pub(super) fn new(changes: Changes) -> Self {
+    pub(super) fn new(changes: Changes, stderr: PathBuf) -> Self {
         let (supervisors, reaper, retiring) = (TaskTracker::new(), Reaper::default(), TaskTracker::new());
-        Self { changes, supervisors, reaper, retiring, stopping: CancellationToken::new() }
+        Self { changes, supervisors, reaper, stderr, retiring, stopping: CancellationToken::new() }
     }
 
     /// Starts all upstreams of a configuration, the built-in one last. Children on offer are awaited instead of started.
@@ -47,7 +50,8 @@ impl UpstreamTasks {
     ) -> Result<(Vec<Arc<Upstream>>, Vec<Awaited>), Error> {
         let pool = pool_for(&config.upstreams)?;
         let connector = |settings: &Settings, builtin: Option<&Arc<Builtin>>| {
-            Connector::new(settings, &pool, config.server.max_message_size, &self.reaper, builtin.cloned())
+            let limit = config.server.max_message_size;
+            Connector::new(settings, &pool, limit, (&self.reaper, &self.stderr), builtin.cloned())
         };
         let connectors = config.upstreams.iter().map(|settings| connector(settings, None));
         let connectors = connectors.chain(std::iter::once(connector(&builtin_settings(), Some(builtin))));
@@ -69,7 +73,7 @@ impl UpstreamTasks {
         limit: usize,
         former: Option<&Arc<Upstream>>,
     ) -> Result<Arc<Upstream>, Error> {
-        let connector = Connector::new(settings, pool, limit, &self.reaper, None)?;
+        let connector = Connector::new(settings, pool, limit, (&self.reaper, &self.stderr), None)?;
         let there = upstream::server_key(settings);
         let limit = former.and_then(|former| former.limit()).filter(|(place, _)| *place == there);
         let limit = limit.map(|(_, limit)| Arc::clone(limit));

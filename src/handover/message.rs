@@ -35,6 +35,12 @@ pub struct Plan {
     pub user: Option<(String, Option<String>)>,
     /// The pid file.
     pub pid_file: PathBuf,
+    /// Where what outlives the process is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<PathBuf>,
+    /// The upstreams that can be used, which the next process must have before it takes over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usable: Option<Vec<String>>,
     /// Whether there is no console.
     pub background: bool,
     /// The listeners, in the order of their descriptors.

@@ -14,7 +14,7 @@
 //! while the file can be written unless the configuration says so, and each that is dropped is counted and told; every
 //! line of the file is a whole record; no event ends the process, whatever has become of standard error.
 //!
-//! tracing-appender was measured (`benches/log.rs`) and is not used: its non-blocking front allocates for each event and
+//! tracing-appender was measured (`benches/log.rs`) and is not used for it: its non-blocking front allocates for each event and
 //! loses what is queued at exit(3) and abort(3), and neither it nor the other crates notice a file that was deleted, keep
 //! lines whole on a full disk, or count what they lose there.
 

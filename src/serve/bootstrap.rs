@@ -2,6 +2,7 @@
 
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::accept::SocketFiles;
 use super::error::Error;
@@ -23,6 +24,8 @@ pub(super) struct Invocation {
     pub user: Option<(String, Option<String>)>,
     /// Whether there is no console.
     pub background: bool,
+    /// Where what outlives the process is kept.
+    pub state: PathBuf,
 }
 
 /// What a gateway holds before its runtime exists.
@@ -46,6 +49,10 @@ pub(super) struct Bootstrap {
     pub waiting: Option<Waiting>,
     /// Tells the person at the terminal.
     pub welcome: Option<fn(&[Address])>,
+    /// How long readiness waits for upstreams, if it does.
+    pub wait_upstreams: Option<Duration>,
+    /// The upstreams that the process before this one can use, if there is one.
+    pub usable: Option<Vec<String>>,
     /// The children that the process before this one offers, and the way of their descriptors.
     pub children: Option<(Vec<Offer>, UnixStream)>,
 }
@@ -65,7 +72,13 @@ impl Bootstrap {
         let offered = (plan.listeners, inheritance.listeners);
         let listeners = Listeners::inherit(&config.server.listen, offered, plan.files, paths.owners())?;
         Ok(Self {
-            invocation: Invocation { source, user: plan.user, background: plan.background },
+            invocation: Invocation {
+                source,
+                user: plan.user,
+                background: plan.background,
+                // One that knows of none has upstreams without files.
+                state: plan.state.unwrap_or_else(config::state_directory),
+            },
             config,
             paths,
             lock,
@@ -74,6 +87,8 @@ impl Bootstrap {
             credentials,
             waiting: None,
             welcome: None,
+            wait_upstreams: None,
+            usable: plan.usable,
             children: Some((plan.children, inheritance.descriptors)),
         })
     }
@@ -87,7 +102,11 @@ impl Bootstrap {
             source.file = Some(default);
         }
         let log = self.config.log.file.iter().flat_map(|file| [file.clone(), log::lock_path(file)]);
-        let log: Vec<PathBuf> = log.collect();
+        let mut log: Vec<PathBuf> = log.collect();
+        // Made for the user if it is missing, as the log's directory is.
+        if log.is_empty() && self.config.upstreams.iter().any(|upstream| upstream.stderr.to.is_filed()) {
+            log.push(self.invocation.state.join("stderr"));
+        }
         root::adopt(credentials, &self.paths, &log, self.listeners.listeners().made_files())?;
         root::assume(credentials, &self.paths)?;
         let again = config::load(source);

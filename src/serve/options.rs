@@ -17,6 +17,8 @@ pub struct Options {
     pub mode: Mode,
     /// The user to run as, and the group if it is not the user's own; before what the configuration says.
     pub user: Option<(String, Option<String>)>,
+    /// How long readiness waits for upstreams, if it does.
+    pub wait_upstreams: Option<Duration>,
     /// Where a supervisor waits for readiness.
     pub ready_fd: Option<RawFd>,
     /// Called once when the gateway serves in this process: tells the person at the terminal where.
@@ -41,8 +43,6 @@ pub enum Outcome {
         pid: u32,
         /// Where it serves.
         addresses: Vec<Address>,
-        /// Where it logs.
-        log_file: Option<PathBuf>,
     },
     /// The gateway served in this process, and ended.
     Ended(Exit),

@@ -26,7 +26,7 @@ use super::serving::Serving;
 use super::status::{Status, endpoints};
 use super::upgrade::Upgrades;
 use super::{metrics, panics, privileges, stop, succession};
-use crate::config::{self, Source};
+use crate::config::{self, Prefix, Source};
 use crate::daemon::control::Server;
 use crate::daemon::detach::{self, Announcer, Side};
 use crate::daemon::listen::{self, Listeners};
@@ -39,7 +39,8 @@ use crate::sys::{limits, memory, process, signal};
 use crate::systemd::Notifier;
 use crate::{drain, handover};
 
-/// How long readiness waits for upstreams; those that are slower are retried while the gateway serves.
+/// How long upstreams are waited for where the gateway cannot serve before they were tried: names must not clash, or a process
+/// that serves is to be replaced. Those that are slower are retried while the gateway serves.
 const SETTLE_LIMIT: Duration = Duration::from_secs(30);
 /// How long after its start a gateway keeps what only that has used: the first requests find everything there.
 const SETTLED: Duration = Duration::from_secs(2);
@@ -128,8 +129,9 @@ fn start(origin: Origin<'_>, parent: &mut Parent) -> Result<Outcome, Error> {
             let rest = if background { Rest::Close } else { Rest::CloseOnExec };
             let mut passed = passed::claim(rest, options.ready_fd)?;
             // The configuration. A daemon leaves the working directory.
-            let config = config::load(source)?;
-            let source = source.clone().absolute().map_err(Error::WorkingDirectory)?;
+            let mut source = source.clone().absolute().map_err(Error::WorkingDirectory)?;
+            source.overrides.default_log_file = background.then(config::default_log_file);
+            let config = config::load(&source)?;
             // For whom, and where its run-time files are.
             let user = options.user.clone();
             let credentials = privileges::wanted(&config, user.as_ref())?;
@@ -147,7 +149,7 @@ fn start(origin: Origin<'_>, parent: &mut Parent) -> Result<Outcome, Error> {
             let waiting = passed.waiting.take();
             let listeners = SocketFiles::of(Listeners::bind(&config.server.listen, passed, paths.owners())?);
             let boot = Bootstrap {
-                invocation: Invocation { source, user, background },
+                invocation: Invocation { source, user, background, state: config::state_directory() },
                 config,
                 paths,
                 lock,
@@ -156,6 +158,8 @@ fn start(origin: Origin<'_>, parent: &mut Parent) -> Result<Outcome, Error> {
                 credentials,
                 waiting,
                 welcome: options.welcome,
+                wait_upstreams: options.wait_upstreams,
+                usable: None,
                 children: None,
             };
             (boot, options.mode)
@@ -192,7 +196,7 @@ fn start(origin: Origin<'_>, parent: &mut Parent) -> Result<Outcome, Error> {
                 let pid = launcher.wait(limit)?;
                 // Up to here we hold the lock too, so that files that are removed are not a successor's.
                 let addresses = boot.listeners.leave().addresses().to_vec();
-                return Ok(Outcome::Launched { pid, addresses, log_file: boot.config.log.file });
+                return Ok(Outcome::Launched { pid, addresses });
             }
         },
     };
@@ -202,6 +206,8 @@ fn start(origin: Origin<'_>, parent: &mut Parent) -> Result<Outcome, Error> {
     // After detaching the pid is another; contenders wait for it. While another process serves, the record is its.
     let record = own_record(&boot.config, &boot.paths)?;
     let mut files = RunFiles::new(boot.paths, boot.lock, record, !succeeding)?;
+    let (wait_upstreams, usable) = (boot.wait_upstreams, boot.usable);
+    let must_not_clash = boot.config.server.prefix == Prefix::Never;
     // The log.
     let log = log::init(&boot.config.log, console)?;
     if let Some(pid) = boot.stale {
@@ -219,7 +225,8 @@ fn start(origin: Origin<'_>, parent: &mut Parent) -> Result<Outcome, Error> {
             let signals = Signals::install().map_err(Error::Signals)?;
             // The upstreams begin.
             let (offers, descriptors) = boot.children.unzip();
-            let gateway = Gateway::start(&boot.config, offers.unwrap_or_default())?;
+            let state = &boot.invocation.state;
+            let gateway = Gateway::start(&boot.config, offers.unwrap_or_default(), state)?;
             let (trigger, watch) = drain::channel();
             gateway.drain_with(watch.clone());
             let handle = log.handle();
@@ -264,27 +271,22 @@ fn start(origin: Origin<'_>, parent: &mut Parent) -> Result<Outcome, Error> {
                     gateway.sessions().remember_in(&serving.files.paths().sessions(), true);
                     serving.acceptor.accept()?;
                 }
-                // The upstreams are there, and we answer ourselves; given up when a signal comes or the launcher goes.
+                // We answer ourselves. Upstreams have states of their own: only names that must not clash are waited for, and
+                // what a process that is to be replaced can use.
                 let launcher = parent.launcher();
-                let pipe = launcher.as_ref().and_then(|announcer| announcer.as_ref()).map(Announcer::watch);
-                let pipe = pipe.transpose().map_err(Error::Launcher)?;
+                let fresh = Some(Vec::new()).filter(|_| !succeeding);
+                let awaited = fresh.or(usable).filter(|_| !must_not_clash);
                 let prepared = async {
-                    if let Ok(settled) = tokio::time::timeout(SETTLE_LIMIT, gateway.settled()).await {
+                    let settled = gateway.settled(awaited.as_deref());
+                    if let Ok(settled) = tokio::time::timeout(SETTLE_LIMIT, settled).await {
                         settled?;
                     } else {
-                        tracing::warn!(
-                            "some upstreams are still starting; serving without them until they are ready"
-                        );
+                        tracing::warn!("some upstreams are still starting; serving without them");
                     }
                     if succeeding { Ok(()) } else { ask_ourselves(&gateway, &addresses).await }
                 };
-                tokio::select! {
-                    result = prepared => result?,
-                    received = serving.signals.stop() => return Err(Error::StoppedEarly(received)),
-                    () = abandoned(pipe) => return Err(Error::Abandoned),
-                    result = serving.acceptor.ended() => result?,
-                    () = panics::first() => return Err(Error::Panicked),
-                }
+                let watched = launcher.as_ref().and_then(|announcer| announcer.as_ref());
+                unless_ended(&mut serving, watched, prepared).await?;
                 if succeeding {
                     return succession::succeed(&mut serving).await;
                 }
@@ -292,7 +294,19 @@ fn start(origin: Origin<'_>, parent: &mut Parent) -> Result<Outcome, Error> {
                 let server = Server::bind(&serving.files.paths().control)?;
                 serving.control.serve(server);
                 serving.files.write_pid()?;
-                // Those who wait for us are told.
+                // Those who wait for us are told, some of them when the upstreams are there.
+                if let Some(limit) = wait_upstreams {
+                    let usable = async {
+                        if tokio::time::timeout(limit, gateway.usable()).await.is_err() {
+                            tracing::warn!(
+                                "not every upstream can be used; serving without those that cannot"
+                            );
+                        }
+                        Ok(())
+                    };
+                    let watched = launcher.as_ref().and_then(|announcer| announcer.as_ref());
+                    unless_ended(&mut serving, watched, usable).await?;
+                }
                 if let Some(announcer) = launcher.and_then(Option::take) {
                     announcer.ready().map_err(|_| Error::Abandoned)?;
                 }
@@ -328,6 +342,22 @@ fn start(origin: Origin<'_>, parent: &mut Parent) -> Result<Outcome, Error> {
         Err(error) => tracing::error!(error = exit::chain(error), "stopped"),
     }
     result.map(Outcome::Ended)
+}
+
+/// Does what is to be done before anybody is told; given up when a signal comes, the launcher goes or a listener ends.
+async fn unless_ended(
+    serving: &mut Serving<'_>,
+    launcher: Option<&Announcer>,
+    work: impl Future<Output = Result<(), Error>>,
+) -> Result<(), Error> {
+    let pipe = launcher.map(Announcer::watch).transpose().map_err(Error::Launcher)?;
+    tokio::select! {
+        result = work => result,
+        received = serving.signals.stop() => Err(Error::StoppedEarly(received)),
+        () = abandoned(pipe) => Err(Error::Abandoned),
+        result = serving.acceptor.ended() => result,
+        () = panics::first() => Err(Error::Panicked),
+    }
 }
 
 /// What this process says about itself.

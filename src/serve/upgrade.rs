@@ -235,12 +235,14 @@ impl Offer {
             return Err(Failure::FirstProcess);
         }
         let (sockets, socket_files) = acceptor.listeners().offer().map_err(Failure::Pass)?;
-        let Invocation { source: Source { file, overrides }, user, background } = invocation.clone();
+        let Invocation { source: Source { file, overrides }, user, background, state } = invocation.clone();
         let plan = Plan {
             config: file,
             overrides,
             user,
             pid_file: files.paths().pid_file.clone(),
+            state: Some(state),
+            usable: Some(gateway.usable_now()),
             background,
             listeners: acceptor.listeners().outline(),
             files: socket_files,

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed step of the set-up should stop the test where it is")]
 
 mod busy;
+mod deaths;
 mod flood;
 mod full;
 mod guardian;
@@ -17,8 +18,10 @@ mod panic;
 mod privileges;
 mod readiness;
 mod reload;
+mod settling;
 mod start;
 mod status;
+mod stderr;
 mod stop;
 mod store;
 mod sudden;

@@ -39,7 +39,7 @@ fn newline_comes_once_and_then_nobody_holds_the_pipe() {
         assert_eq!(all(reader), "\n", "{arguments}");
         assert!(site.pid_file().exists(), "{arguments}: ready before the pid file is there");
         until("the gateway answers", || site.status()["state"] == "running");
-        assert_eq!(site.status()["upstreams"][0]["state"], "ready");
+        until("the upstream is ready", || site.status()["upstreams"][0]["state"] == "ready");
         let before = site.pid();
         // The next process has the same arguments, in which the number means nothing any more.
         assert_eq!(site.run(&["--restart"]).code, Some(0));

@@ -141,13 +141,14 @@ fn start_after_kill_replaces_what_was_left_behind() {
     let mut left: Vec<_> =
         fs::read_dir(site.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     left.sort();
-    assert_eq!(left, [".log.lock", "log", "mcpeg.lock", "mcpeg.toml"]);
+    assert_eq!(left, [".log.lock", "log", "logs", "mcpeg.lock", "mcpeg.toml"]);
 }
 
-/// A site whose upstream never answers, so that the daemon waits for it and the launcher for the daemon.
+/// A site whose upstream never answers and whose names must not clash, so that the daemon waits for it and the launcher for
+/// the daemon.
 fn waiting_site() -> Site {
     Site::with_config(
-        "[server]\nlisten = [\"127.0.0.1:0\"]\n[upstreams.mute]\ncommand = \"sleep\"\nargs = [\"600\"]\n",
+        "[server]\nlisten = [\"127.0.0.1:0\"]\nprefix = \"never\"\n[upstreams.mute]\ncommand = \"sleep\"\nargs = [\"600\"]\n",
     )
 }
 

@@ -181,7 +181,7 @@ mod tests {
     fn builtin() -> (Gateway, Arc<Upstream>) {
         let (server, log) = (Server::default(), Log::default());
         let config = Config { server, log, upstreams: Vec::new(), disabled: Vec::new(), sources: Vec::new() };
-        let gateway = Gateway::start(&config, Vec::new()).unwrap();
+        let gateway = Gateway::start(&config, Vec::new(), std::path::Path::new("/")).unwrap();
         let upstream = Arc::clone(&gateway.routing().current().upstreams()[0]);
         (gateway, upstream)
     }

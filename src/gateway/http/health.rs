@@ -49,9 +49,10 @@ impl Health {
         }
     }
 
-    /// `GET /health`: the gateway and each upstream as JSON; always 200, since it was answered.
-    pub(super) fn report(&self) -> Response {
-        let status = self.status.status(Audience::Downstream);
+    /// `GET /health`: the gateway and each upstream as JSON; always 200, since it was answered. What commands have written is
+    /// told where only this machine can ask.
+    pub(super) fn report(&self, local: bool) -> Response {
+        let status = self.status.status(if local { Audience::Local } else { Audience::Downstream });
         let word = if self.draining.is_cancelled() {
             "draining"
         } else if status.healthy {
@@ -66,6 +67,8 @@ impl Health {
                 json!({
                     "name": upstream.name, "state": upstream.state, "transport": upstream.transport,
                     "restarts": upstream.restarts, "last_error": upstream.last_error,
+                    "exit_code": upstream.exit_code, "exit_signal": upstream.exit_signal,
+                    "last_line": upstream.last_line,
                     "warnings": upstream.warnings,
                 })
             })

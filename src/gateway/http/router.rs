@@ -104,7 +104,12 @@ fn router(handlers: &Arc<Handlers>, local: bool) -> Router {
         .route("/", get(nowhere::index).post(nowhere::unknown))
         .route(ALL, get(get_all).head(head).post(post_all).delete(delete))
         .route("/mcp/{name}", get(get_one).head(head).post(post_one).delete(delete))
-        .route("/health", get(async |State(handlers): State<Arc<Handlers>>| handlers.health.report()))
+        .route(
+            "/health",
+            get(async move |State(handlers): State<Arc<Handlers>>, headers: HeaderMap| {
+                handlers.health.report(local && !is_forwarded(&headers))
+            }),
+        )
         .route("/health/live", get(async || "live\n"))
         .route("/health/ready", get(async |State(handlers): State<Arc<Handlers>>| handlers.health.ready()))
         .route("/metrics", get(async move |State(handlers): State<Arc<Handlers>>| handlers.scrape(local)))
@@ -112,6 +117,11 @@ fn router(handlers: &Arc<Handlers>, local: bool) -> Router {
         .method_not_allowed_fallback(nowhere::refused)
         .with_state(Arc::clone(handlers))
         .layer(cors::layer())
+}
+
+/// Whether a request came by way of a proxy, which may have it from another machine.
+fn is_forwarded(headers: &HeaderMap) -> bool {
+    ["forwarded", "x-forwarded-for", "x-real-ip", "via"].iter().any(|name| headers.contains_key(*name))
 }
 
 /// `POST /mcp`, which [`Front::answer`] has answered before; a route of its own, so that `Allow` names the method.

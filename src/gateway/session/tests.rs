@@ -27,6 +27,7 @@ fn gateway() -> Gateway {
     Gateway::start(
         &Config { server, log, upstreams: Vec::new(), disabled: Vec::new(), sources: Vec::new() },
         Vec::new(),
+        std::path::Path::new("/"),
     )
     .unwrap()
 }
@@ -223,7 +224,7 @@ async fn update_of_a_part_of_what_a_session_follows_reaches_it() {
 async fn session_is_told_of_its_own_changes_whatever_others_there_are() {
     let gateway = gateway();
     let session = begin(&gateway, CLIENT, PLENTY).unwrap();
-    gateway.settled().await.unwrap();
+    gateway.settled(None).await.unwrap();
     // Nothing else runs before this test waits: all of it comes before the session looks.
     let (elsewhere, here) = (UpstreamName::new("elsewhere").unwrap(), UpstreamName::builtin());
     gateway.changes().list(&here, LISTS[1]);

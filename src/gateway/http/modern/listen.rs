@@ -296,6 +296,7 @@ mod tests {
         Gateway::start(
             &Config { server, log, upstreams: Vec::new(), disabled: Vec::new(), sources: Vec::new() },
             Vec::new(),
+            std::path::Path::new("/"),
         )
         .unwrap()
     }

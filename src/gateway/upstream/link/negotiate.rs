@@ -35,6 +35,7 @@ use crate::gateway::upstream::stdio::child::{self, SpawnSpec};
 use crate::gateway::upstream::stdio::connection::Stdio;
 use crate::gateway::upstream::stdio::pipes::Rest;
 use crate::gateway::upstream::stdio::reaper::Reaper;
+use crate::gateway::upstream::stdio::stderr::Sink;
 
 /// How long a stdio server may be silent on `server/discover` before it is taken for a legacy one.
 const SILENCE: Duration = Duration::from_secs(8);
@@ -70,6 +71,9 @@ pub(crate) struct Connector {
     /// The endpoints of an HTTP upstream.
     #[field(get(deref = false))]
     balancer: Arc<Balancer>,
+    /// Where the standard error of children goes.
+    #[field(get(deref = false))]
+    stderr: Arc<Sink>,
     /// What is wrong with it though it works.
     #[field(get)]
     remarks: Arc<Remarks>,
@@ -113,12 +117,13 @@ impl ClientIdentity {
 }
 
 impl Connector {
-    /// Opens connections of an upstream with these settings. `pool` is the shared one.
+    /// Opens connections of an upstream with these settings. `pool` is the shared one, `directory` that of the files which
+    /// children's standard error goes to.
     pub(crate) fn new(
         settings: &Settings,
         pool: &Pool,
         limit: usize,
-        reaper: &Reaper,
+        (reaper, directory): (&Reaper, &Path),
         builtin: Option<Arc<Builtin>>,
     ) -> Result<Self, Error> {
         let balancer = match &settings.transport {
@@ -127,14 +132,18 @@ impl Connector {
         };
         let trusted = authorities(settings).map(Authorities::read).transpose()?;
         let pool = trusted.as_ref().map(Authorities::pool).transpose()?.unwrap_or_else(|| pool.clone());
+        let stderr = Arc::new(Sink::new(settings, directory.to_owned()));
         let (settings, reaper) = (settings.clone(), reaper.clone());
-        Ok(Self { settings, pool, trusted, limit, reaper, builtin, balancer, remarks: Arc::default() })
+        let remarks = Arc::default();
+        Ok(Self { settings, pool, trusted, limit, reaper, builtin, balancer, stderr, remarks })
     }
 
     /// Whether connections with these settings would be the same: also the certificates that are trusted, which may have
-    /// been replaced in their file. What other files hold (`${file:…}`, `${credential:…}`) is part of the settings.
+    /// been replaced in their file. What other files hold (`${file:…}`, `${credential:…}`) is part of the settings. Where
+    /// standard error goes is not: see [`Sink::set`].
     pub(crate) fn is_for(&self, settings: &Settings) -> bool {
         let same = |file| Authorities::read(file).is_ok_and(|now| Some(&now) == self.trusted.as_ref());
+        let settings = &Settings { stderr: self.settings.stderr, ..settings.clone() };
         self.settings == *settings && authorities(settings).is_none_or(same)
     }
 
@@ -238,15 +247,18 @@ impl Connector {
                 let shared = role == Role::Shared;
                 let spec =
                     SpawnSpec { command, args, env, working_dir, limits: *limits, user, shared, reaper };
+                if shared {
+                    self.stderr.forget();
+                }
                 let (mut process, pipes) = child::start(&spec).map_err(|error| {
                     let detail = format!("cannot start `{command}`: {}", spec.explain(&error));
                     Fault::upstream(name, "cannot be started").unprocessed().because(detail)
                 })?;
                 tracing::debug!(upstream = %name, pid = process.pid(), "started");
-                let connection = Stdio::new(name.clone(), 0, self.limit, inbox, role);
+                let connection = Stdio::new(&self.stderr, 0, self.limit, inbox, role);
                 connection.begin(pipes, Rest::default());
                 if let Some(ended) = process.take_ended() {
-                    connection.outlive(ended);
+                    connection.outlive(ended, process.pid());
                 }
                 Ok(Wire::Stdio { connection, process: Mutex::new(Some(process)) })
             }

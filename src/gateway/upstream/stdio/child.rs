@@ -6,11 +6,12 @@
 //! over to the process that takes this one's place; it is that process's to end from then on, and init's to reap.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::process::Stdio;
-use std::time::Duration;
+use std::process::{ExitStatus, Stdio};
 
 use fieldwork::Fieldwork;
 use tokio::io::unix::AsyncFd;
@@ -29,10 +30,6 @@ use crate::sys::process::Kill;
 const EPERM: i32 = nix::libc::EPERM;
 /// What a child gets from the gateway's own environment; all else must be named in the configuration.
 const INHERITED: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "USER"];
-/// How long a child may take to exit after the end of its standard input.
-const AFTER_END_OF_INPUT: Duration = Duration::from_millis(1500);
-/// How long its group may take to exit after SIGTERM.
-const AFTER_TERM: Duration = Duration::from_millis(1500);
 
 /// How to start a child.
 #[derive(Debug)]
@@ -69,8 +66,8 @@ pub(crate) struct Process {
     stop: Option<oneshot::Sender<Wish>>,
     /// Ends when the child is reaped and its group is gone; tells how the child ended.
     task: JoinHandle<String>,
-    /// Fires when the child has ended, unless it was left to another process.
-    ended: Option<oneshot::Receiver<()>>,
+    /// Tells how the child has ended, unless it was left to another process.
+    ended: Option<oneshot::Receiver<ChildEnd>>,
 }
 
 /// The gateway's ends of a child's pipes.
@@ -82,6 +79,53 @@ pub(crate) struct Pipes {
     pub(crate) stdout: ChildStdout,
     /// What it complains of.
     pub(crate) stderr: Option<ChildStderr>,
+}
+
+/// How a child has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ChildEnd {
+    /// It has exited with this code.
+    Code(i32),
+    /// This signal has ended it.
+    Signal(i32),
+    /// The gateway has ended it.
+    Killed,
+    /// Only its parent could tell, an earlier process of the gateway.
+    Unknown,
+}
+
+impl ChildEnd {
+    /// The code, if it has exited.
+    pub(crate) const fn code(self) -> Option<i32> {
+        if let Self::Code(code) = self { Some(code) } else { None }
+    }
+
+    /// The name of the signal, if one has ended it.
+    pub(crate) fn signal(self) -> Option<String> {
+        let Self::Signal(number) = self else { return None };
+        let known = nix::sys::signal::Signal::try_from(number);
+        Some(known.map_or_else(|_| number.to_string(), |signal| signal.as_str().to_owned()))
+    }
+
+    /// What wait(2) tells.
+    fn of(status: ExitStatus) -> Self {
+        match (status.code(), status.signal()) {
+            (Some(code), _) => Self::Code(code),
+            (None, Some(signal)) => Self::Signal(signal),
+            (None, None) => Self::Unknown,
+        }
+    }
+}
+
+impl fmt::Display for ChildEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exit code {code}"),
+            Self::Signal(number) => write!(f, "signal {} ({number})", self.signal().unwrap_or_default()),
+            Self::Killed => f.write_str("it was ended"),
+            Self::Unknown => f.write_str("exit code not known: an earlier process of the gateway started it"),
+        }
+    }
 }
 
 /// What is to become of a child.
@@ -101,7 +145,7 @@ struct ProcessGroup {
     /// The child, if it is this process's own.
     child: Option<Child>,
     /// Tells of the child's end.
-    end: oneshot::Sender<()>,
+    end: oneshot::Sender<ChildEnd>,
 }
 
 /// A child that nobody keeps yet: it is ended and reaped where nobody comes to keep it.
@@ -238,8 +282,8 @@ impl Process {
         Ok(Self { pid, fingerprint, stop: Some(stop), task: reaper.spawn(kept), ended: Some(ended) })
     }
 
-    /// What fires when the child has ended, unless it was left to another process; it can be had once.
-    pub(crate) const fn take_ended(&mut self) -> Option<oneshot::Receiver<()>> {
+    /// What tells how the child has ended, unless it was left to another process; it can be had once.
+    pub(crate) const fn take_ended(&mut self) -> Option<oneshot::Receiver<ChildEnd>> {
         self.ended.take()
     }
 
@@ -272,6 +316,7 @@ impl ProcessGroup {
         stopped: oneshot::Receiver<Wish>,
         reaper: Reaper,
     ) -> String {
+        let mut was_signalled = false;
         tokio::select! {
             _ = pidfd.readable() => {}
             wish = stopped => {
@@ -281,11 +326,12 @@ impl ProcessGroup {
                 }
                 tokio::select! {
                     _ = pidfd.readable() => {}
-                    () = reaper.while_it_may_end(AFTER_END_OF_INPUT) => {
+                    () = reaper.while_it_may_end() => {
+                        was_signalled = true;
                         self.signal(Kill::Term);
                         tokio::select! {
                             _ = pidfd.readable() => {}
-                            () = reaper.while_told_to_end(AFTER_TERM) => {}
+                            () = reaper.while_told_to_end() => {}
                         }
                     }
                 }
@@ -293,15 +339,16 @@ impl ProcessGroup {
         }
         self.signal(Kill::Kill);
         reaper.dismiss(self.pid);
-        // Without a listener the connection is closed.
-        let _ = self.end.send(());
-        match &mut self.child {
-            None => "ended".to_owned(),
+        let (end, how) = match &mut self.child {
+            None => (ChildEnd::Unknown, "ended".to_owned()),
             Some(child) => match child.wait().await {
-                Ok(status) => format!("ended ({status})"),
-                Err(error) => format!("was lost ({error})"),
+                Ok(status) => (ChildEnd::of(status), format!("ended ({status})")),
+                Err(error) => (ChildEnd::Unknown, format!("was lost ({error})")),
             },
-        }
+        };
+        // Whoever does not listen has closed the connection.
+        let _ = self.end.send(if was_signalled { ChildEnd::Killed } else { end });
+        how
     }
 
     /// Signals the group.

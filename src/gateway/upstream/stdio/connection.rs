@@ -13,10 +13,11 @@ use parking_lot::Mutex;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::child::Pipes;
+use super::child::{ChildEnd, Pipes};
 use super::framing::Ends;
 use super::pending::Pending;
 use super::pipes::{LAST_WORDS, PipeOwner, Rest};
+use super::stderr::{ChildErrors, Sink};
 use super::transfer::{Flow, Lender};
 use crate::config::UpstreamName;
 use crate::gateway::error::Fault;
@@ -43,6 +44,8 @@ const FAREWELL: Duration = Duration::from_secs(5);
 pub(crate) struct Stdio {
     /// Whose connection it is, for messages.
     name: UpstreamName,
+    /// What the child writes to its standard error.
+    errors: Arc<ChildErrors>,
     /// Towards the writer task; `None` once standard input is to be closed.
     lines: Mutex<Option<mpsc::Sender<Vec<u8>>>>,
     /// Requests in flight.
@@ -75,10 +78,11 @@ struct CancelStdio {
 
 impl Stdio {
     /// A connection that gives identifiers out after `last`. What is sent over it waits until there are pipes.
-    pub(crate) fn new(name: UpstreamName, last: u64, limit: usize, inbox: Inbox, role: Role) -> Arc<Self> {
+    pub(crate) fn new(sink: &Arc<Sink>, last: u64, limit: usize, inbox: Inbox, role: Role) -> Arc<Self> {
         let (lines, queue) = mpsc::channel(WRITE_QUEUE);
         Arc::new(Self {
-            name,
+            name: sink.upstream().clone(),
+            errors: ChildErrors::new(sink, role == Role::Shared),
             lines: Mutex::new(Some(lines)),
             pending: Mutex::default(),
             last: AtomicU64::new(last),
@@ -93,8 +97,8 @@ impl Stdio {
     }
 
     /// A connection of a process whose pipes another one has, which waits for answers over them.
-    pub(crate) fn awaiting(name: UpstreamName, last: u64, limit: usize, inbox: Inbox) -> Arc<Self> {
-        let connection = Self::new(name, last, limit, inbox, Role::Shared);
+    pub(crate) fn awaiting(sink: &Arc<Sink>, last: u64, limit: usize, inbox: Inbox) -> Arc<Self> {
+        let connection = Self::new(sink, last, limit, inbox, Role::Shared);
         connection.borrows.store(true, Ordering::Relaxed);
         connection
     }
@@ -173,8 +177,11 @@ impl Stdio {
         }
     }
 
-    /// Closes the child's standard input.
+    /// Closes the child's standard input, which asks it to end.
     pub(crate) fn close(&self) {
+        if !self.is_closed() {
+            self.errors.ask();
+        }
         self.lines.lock().take();
     }
 
@@ -276,16 +283,14 @@ impl Stdio {
         may
     }
 
-    /// Waits in a task of its own until the child has ended, and ends the connection then, also where something that the
-    /// child has started keeps its pipes open.
-    pub(crate) fn outlive(self: &Arc<Self>, ended: oneshot::Receiver<()>) {
-        let connection = Arc::downgrade(self);
+    /// Waits in a task of its own until the child has ended, tells how, and ends the connection then, also where something
+    /// that the child has started keeps its pipes open.
+    pub(crate) fn outlive(self: &Arc<Self>, ended: oneshot::Receiver<ChildEnd>, pid: u32) {
+        let (connection, errors) = (Arc::downgrade(self), Arc::clone(&self.errors));
         tokio::spawn(async move {
             // A child that is left to another process has not ended.
-            if ended.await.is_err() {
-                return;
-            }
-            tokio::time::sleep(LAST_WORDS).await;
+            let Ok(end) = ended.await else { return };
+            tokio::join!(errors.end(end, pid), tokio::time::sleep(LAST_WORDS));
             if let Some(connection) = connection.upgrade().filter(|connection| !connection.is_closed()) {
                 tracing::warn!(upstream = %connection.name, "the child has ended, but something keeps its pipes open");
                 connection.lost();
@@ -358,6 +363,10 @@ impl Stdio {
 impl PipeOwner for Stdio {
     fn name(&self) -> &UpstreamName {
         &self.name
+    }
+
+    fn errors(&self) -> &Arc<ChildErrors> {
+        &self.errors
     }
 
     fn receive(self: &Arc<Self>, line: &[u8]) {

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::child::Pipes;
 use super::framing::{Ends, Line, Lines};
-use super::stderr::{self, Errors};
+use super::stderr::{self, ChildErrors, Errors};
 use crate::config::UpstreamName;
 
 /// As much is gathered into one write(2) or taken by one read(2), in bytes.
@@ -31,6 +31,9 @@ pub(crate) const LAST_WORDS: Duration = Duration::from_secs(1);
 pub(crate) trait PipeOwner: Send + Sync + 'static {
     /// Whose it is.
     fn name(&self) -> &UpstreamName;
+
+    /// What the child writes to its standard error.
+    fn errors(&self) -> &Arc<ChildErrors>;
 
     /// Takes one line of the child's standard output.
     fn receive(self: &Arc<Self>, line: &[u8]);
@@ -178,7 +181,7 @@ impl Carriers {
     /// Goes on where the tasks were held, or will be.
     pub(crate) fn go_on(self, connection: &Arc<impl PipeOwner>) -> Self {
         let (writer, reader, logger) = (self.writer, self.reader, self.logger);
-        let (hold, name) = (CancellationToken::new(), connection.name().clone());
+        let (hold, child) = (CancellationToken::new(), Arc::clone(connection.errors()));
         let [to_write, to_read, to_log] = [(); 3].map(|()| hold.clone());
         // A task that has ended for good has seen to the connection itself.
         let [of_writer, of_reader] = [(); 2].map(|()| Arc::downgrade(connection));
@@ -190,7 +193,7 @@ impl Carriers {
             reader: tokio::spawn(async move {
                 read(reader.await.ok()??, to_read, Closing(Some(of_reader))).await
             }),
-            logger: tokio::spawn(async move { stderr::log(name, logger.await.ok()??, to_log).await }),
+            logger: tokio::spawn(async move { stderr::pass_on(child, logger.await.ok()??, to_log).await }),
         }
     }
 }

@@ -22,6 +22,10 @@ use tokio_util::task::TaskTracker;
 use crate::sys::guardian::{self, Line};
 use crate::sys::process;
 
+/// How long a child may take to exit after the end of its standard input.
+const AFTER_END_OF_INPUT: Duration = Duration::from_millis(1500);
+/// How long its group may take to exit after SIGTERM.
+const AFTER_TERM: Duration = Duration::from_millis(1500);
 /// A guardian that lived for less is replaced only after this wait, so that one that cannot live costs little.
 const AGAIN: Duration = Duration::from_secs(1);
 /// How long the guardian may take to see that there is nobody left to guard.
@@ -110,13 +114,13 @@ impl Reaper {
     }
 
     /// Waits as long as a child may take to end by itself, before it is told to.
-    pub(crate) async fn while_it_may_end(&self, limit: Duration) {
-        self.wait(limit, NOTICE).await;
+    pub(crate) async fn while_it_may_end(&self) {
+        self.wait(AFTER_END_OF_INPUT, NOTICE).await;
     }
 
     /// Waits as long as a child may take that was told to end, before it is killed.
-    pub(crate) async fn while_told_to_end(&self, limit: Duration) {
-        self.wait(limit, Duration::ZERO).await;
+    pub(crate) async fn while_told_to_end(&self) {
+        self.wait(AFTER_TERM, Duration::ZERO).await;
     }
 
     /// Waits for so long, but not beyond a moment before children are killed.

@@ -1,20 +1,31 @@
-//! What a child writes to its standard error, as lines of the gateway's log.
+//! What a child writes to its standard error, as lines of the gateway's log, of a file of its own, or of neither; the last
+//! one is remembered, since it often says why a child has ended.
 //!
 //! A child is not trusted with the log: its lines are cut at a length, their control characters are made visible, and
 //! a child that writes without end fills neither memory nor disk.
 
 use std::os::fd::{AsFd as _, BorrowedFd};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::ChildStderr;
-use tokio::time::timeout_at;
+use tokio::time::{timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::UpstreamName;
+use super::child::ChildEnd;
+use super::day_file::DayFile;
+use super::mask::Mask;
+use crate::config::{Stderr, StderrRules, Upstream, UpstreamName};
 use crate::gateway::upstream::log_limit::LogRateLimit;
 
 /// The longest line; the rest of a longer one is dropped.
 const LINE: usize = 8 << 10;
+/// How long the last line of a child that has ended is waited for.
+const LAST_LINE: Duration = Duration::from_secs(1);
 /// Lines that are logged in a second; the rest is counted.
 const LINES: u32 = 200;
 
@@ -53,42 +64,217 @@ impl Errors {
     }
 }
 
-/// Passes a child's standard error on to the log until it ends. When it is held, what is left is returned.
-pub(crate) async fn log(
+/// Where what the children of one upstream write goes, and by which rules.
+#[derive(Debug)]
+pub(crate) struct Sink {
+    /// The upstream.
     upstream: UpstreamName,
+    /// What is not told of a line.
+    mask: Mask,
+    /// The rules; a reload changes them.
+    rules: Mutex<StderrRules>,
+    /// The files, of all children together.
+    file: Arc<Mutex<DayFile>>,
+    /// The child that was started last for all clients together.
+    last: Mutex<Option<Arc<ChildErrors>>>,
+}
+
+impl Sink {
+    /// That of an upstream, whose files are in this directory.
+    pub(crate) fn new(settings: &Upstream, directory: PathBuf) -> Self {
+        let upstream = settings.name.clone();
+        let file = Arc::new(Mutex::new(DayFile::new(directory, upstream.clone())));
+        let (mask, rules) = (Mask::of(&settings.transport), Mutex::new(settings.stderr));
+        Self { upstream, mask, rules, file, last: Mutex::default() }
+    }
+
+    /// The upstream.
+    pub(crate) const fn upstream(&self) -> &UpstreamName {
+        &self.upstream
+    }
+
+    /// The rules in force.
+    fn rules(&self) -> StderrRules {
+        *self.rules.lock()
+    }
+
+    /// Goes by these rules from now on.
+    pub(crate) fn set(&self, rules: StderrRules) {
+        let before = std::mem::replace(&mut *self.rules.lock(), rules);
+        if before.to.is_filed() && !rules.to.is_filed() {
+            let file = Arc::clone(&self.file);
+            drop(tokio::task::spawn_blocking(move || file.lock().close()));
+        }
+    }
+
+    /// The child that was started last for all clients together: what is wrong with the upstream may be seen there.
+    pub(crate) fn last(&self) -> Option<Arc<ChildErrors>> {
+        self.last.lock().clone()
+    }
+
+    /// Another child is about to be started.
+    pub(crate) fn forget(&self) {
+        *self.last.lock() = None;
+    }
+
+    /// Writes whole lines into the file.
+    async fn keep(&self, lines: Vec<u8>, rules: StderrRules) {
+        if lines.is_empty() {
+            return;
+        }
+        let file = Arc::clone(&self.file);
+        // A panic is in the log, and ends the gateway.
+        let _ = tokio::task::spawn_blocking(move || file.lock().write(&lines, rules)).await;
+    }
+}
+
+/// What one child has written last, and how it has ended.
+#[derive(Debug)]
+pub(crate) struct ChildErrors {
+    /// Where it goes.
+    sink: Weak<Sink>,
+    /// The last line, unless lines go nowhere.
+    line: Mutex<Option<Box<str>>>,
+    /// How it has ended.
+    end: Mutex<Option<ChildEnd>>,
+    /// Whether it was asked to end.
+    asked: AtomicBool,
+    /// Cancelled when nothing more comes.
+    silent: CancellationToken,
+}
+
+impl ChildErrors {
+    /// Of a child of this upstream, which all clients share or not.
+    pub(crate) fn new(sink: &Arc<Sink>, shared: bool) -> Arc<Self> {
+        let child = Arc::new(Self {
+            sink: Arc::downgrade(sink),
+            line: Mutex::default(),
+            end: Mutex::default(),
+            asked: AtomicBool::new(false),
+            silent: CancellationToken::new(),
+        });
+        if shared {
+            *sink.last.lock() = Some(Arc::clone(&child));
+        }
+        child
+    }
+
+    /// Notes that the child is asked to end.
+    pub(crate) fn ask(&self) {
+        self.asked.store(true, Ordering::Relaxed);
+    }
+
+    /// How it has ended, if that is known.
+    pub(crate) fn how(&self) -> Option<ChildEnd> {
+        *self.end.lock()
+    }
+
+    /// Its last line, without secrets that are known.
+    pub(crate) fn line(&self) -> Option<String> {
+        let line = self.line.lock().clone()?;
+        Some(self.sink.upgrade()?.mask.apply(&line))
+    }
+
+    /// How it has ended and its last line, in words; empty if nothing is known.
+    pub(crate) fn account(&self) -> String {
+        let end = self.how().map(|end| format!(": {end}")).unwrap_or_default();
+        let line = self.line().map(|line| format!("; its last line on standard error: {line}"));
+        end + &line.unwrap_or_default()
+    }
+
+    /// Waits until what it has written last is read, but not for long: what it has started may keep the pipe open.
+    pub(crate) async fn settle(&self) {
+        let _ = timeout(LAST_LINE, self.silent.cancelled()).await;
+    }
+
+    /// Notes how the child has ended, and tells of an end that nobody has asked for.
+    pub(crate) async fn end(&self, end: ChildEnd, pid: u32) {
+        *self.end.lock() = Some(end);
+        if self.asked.load(Ordering::Relaxed) {
+            return;
+        }
+        self.settle().await;
+        let Some(sink) = self.sink.upgrade() else { return };
+        let (upstream, line) = (&sink.upstream, self.line());
+        tracing::error!(%upstream, child = pid, %end, last_line = line, "the upstream's command has ended by itself");
+    }
+}
+
+/// Passes a child's standard error on until it ends. When it is held, what is left is returned.
+pub(crate) async fn pass_on(
+    child: Arc<ChildErrors>,
     mut errors: Errors,
     hold: CancellationToken,
 ) -> Option<Errors> {
+    let sink = child.sink.upgrade()?;
+    let upstream = &sink.upstream;
     let mut limit = LogRateLimit::new(LINES);
     let mut buffer = vec![0; LINE];
     let Errors { pipe, lines } = &mut errors;
-    let logged = hold.run_until_cancelled(async {
-        loop {
-            let read = pipe.read(&mut buffer);
-            let read = match limit.due() {
-                Some(due) => timeout_at(due, read).await,
-                None => Ok(read.await),
-            };
-            match read {
-                Ok(Ok(count @ 1..)) => {
-                    lines.add(&buffer[..count], |text| tell(&upstream, &mut limit, text));
-                }
-                Ok(_) => break,
-                // It has fallen silent after a flood.
-                Err(_) => limit.report(&upstream),
+    let interrupted = loop {
+        let read = hold.run_until_cancelled(pipe.read(&mut buffer));
+        let read = match limit.due() {
+            Some(due) => timeout_at(due, read).await,
+            None => Ok(read.await),
+        };
+        let rules = sink.rules();
+        let mut passing = Passing { child: &child, upstream, limit: &mut limit, rules, file: Vec::new() };
+        let end = match read {
+            Ok(Some(Ok(count @ 1..))) => {
+                lines.add(&buffer[..count], |text| passing.pass(text));
+                None
             }
+            Ok(Some(_)) => {
+                lines.end(|text| passing.pass(text));
+                Some(false)
+            }
+            Ok(None) => Some(true),
+            // It has fallen silent after a flood.
+            Err(_) => {
+                passing.limit.report(upstream);
+                None
+            }
+        };
+        let file = passing.file;
+        sink.keep(file, rules).await;
+        if let Some(interrupted) = end {
+            break interrupted;
         }
-        lines.end(|text| tell(&upstream, &mut limit, text));
-    });
-    let interrupted = logged.await.is_none();
-    limit.report(&upstream);
-    interrupted.then_some(errors)
+    };
+    limit.report(upstream);
+    if interrupted {
+        return Some(errors);
+    }
+    child.silent.cancel();
+    None
 }
 
-/// Logs a line, if it may be.
-fn tell(upstream: &UpstreamName, limit: &mut LogRateLimit, text: &str) {
-    if limit.admits(upstream) {
-        tracing::info!(target: "mcpeg::upstream", %upstream, "{text}");
+/// Lines on their way.
+struct Passing<'a> {
+    /// Whose they are.
+    child: &'a ChildErrors,
+    /// Its upstream.
+    upstream: &'a UpstreamName,
+    /// How many may be logged.
+    limit: &'a mut LogRateLimit,
+    /// Where they go.
+    rules: StderrRules,
+    /// What goes to the file.
+    file: Vec<u8>,
+}
+
+impl Passing<'_> {
+    /// Passes a line on.
+    fn pass(&mut self, text: &str) {
+        let upstream = self.upstream;
+        if self.rules.to.is_logged() && self.limit.admits(upstream) {
+            tracing::info!(target: "mcpeg::upstream", %upstream, "{text}");
+        }
+        if self.rules.to.is_filed() {
+            self.file.extend_from_slice(text.as_bytes());
+            self.file.push(b'\n');
+        }
+        *self.child.line.lock() = (self.rules.to != Stderr::Discard).then(|| text.into());
     }
 }
 

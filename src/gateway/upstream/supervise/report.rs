@@ -6,6 +6,7 @@ use crate::gateway::error::Fault;
 use crate::gateway::status::{Audience, UpstreamState, UpstreamStatus};
 use crate::gateway::upstream::link::connection::Link;
 use crate::gateway::upstream::link::negotiate::Connector;
+use crate::gateway::upstream::stdio::stderr::ChildErrors;
 
 /// What a report is made of.
 #[derive(Debug)]
@@ -21,6 +22,9 @@ pub(crate) struct Report<'a> {
 impl Report<'_> {
     /// A snapshot of one with this connection.
     pub(crate) fn status(&self, link: Option<&Link>, audience: Audience) -> UpstreamStatus {
+        let fault = self.trouble();
+        let child = self.failures.child();
+        let last_line = child.as_ref().filter(|_| audience != Audience::Downstream);
         UpstreamStatus {
             name: self.connector.name().to_string(),
             transport: self.transport().to_owned(),
@@ -28,10 +32,13 @@ impl Report<'_> {
             era: link.map(Link::era),
             pid: link.and_then(Link::pid),
             restarts: self.failures.restarts(),
-            last_error: self.trouble().as_ref().map(|fault| match (&fault.detail, audience) {
-                (Some(detail), Audience::Operator) => detail.clone(),
-                _ => fault.message.clone(),
+            last_error: fault.as_ref().map(|fault| match audience {
+                Audience::Operator => told(fault, child.as_deref()),
+                Audience::Local | Audience::Downstream => fault.message.clone(),
             }),
+            exit_code: child.as_ref().and_then(|child| child.how()?.code()),
+            exit_signal: child.as_ref().and_then(|child| child.how()?.signal()),
+            last_line: last_line.and_then(|child| child.line()),
             warnings: self.connector.remarks().all(),
         }
     }
@@ -73,4 +80,10 @@ impl Report<'_> {
         };
         Fault::upstream(self.connector.name(), reason).unprocessed()
     }
+}
+
+/// A fault as operators are told of it, with what its command has left behind.
+pub(crate) fn told(fault: &Fault, child: Option<&ChildErrors>) -> String {
+    let text = fault.detail.as_ref().unwrap_or(&fault.message);
+    format!("{text}{}", child.map(ChildErrors::account).unwrap_or_default())
 }

@@ -22,7 +22,7 @@ use super::health::{End, HealthWatch, watch_aside};
 use super::lease::Leases;
 use super::legacy_link::LegacyLink;
 use super::life::Life;
-use super::report::Report;
+use super::report::{Report, told};
 use super::transfer::{self, Awaited, SharedChild, inherit, server_key};
 use crate::config::{Filters, Start, Transport, Upstream as Settings};
 use crate::gateway::changes::Changes;
@@ -40,6 +40,7 @@ use crate::gateway::upstream::link::negotiate::{ClientIdentity, Connector};
 use crate::gateway::upstream::link::reconcile::reconcile;
 use crate::gateway::upstream::link::tasks::Tasks;
 use crate::gateway::upstream::lists::cache::TOLD;
+use crate::gateway::upstream::stdio::stderr::ChildErrors;
 use crate::handover::{LinkKind, Offer};
 
 /// A wait before the next attempt that calls are held back for.
@@ -312,6 +313,12 @@ impl Upstream {
         let _ = current.wait_for(|(state, _)| *state != UpstreamState::Starting).await;
     }
 
+    /// Waits until it can be used.
+    pub(crate) async fn usable(&self) {
+        let mut current = self.current.subscribe();
+        let _ = current.wait_for(|(state, _)| state.is_usable()).await;
+    }
+
     /// Asks for the end of all shared connections; the supervising task returns when they are gone.
     pub(crate) fn stop(&self) {
         self.life.stop().cancel();
@@ -363,7 +370,7 @@ impl Upstream {
             let wait = backoff.next(Duration::ZERO);
             tracing::error!(upstream = self.name(), panic, retry_in = ?wait, "the supervision has failed");
             let fault = Fault::upstream(&self.name(), "met a bug of the gateway").because(panic);
-            self.failures.set(Some(fault));
+            self.failures.set(fault, None);
             self.retire(UpstreamState::BackingOff).await;
             tokio::select! {
                 () = sleep(wait) => {}
@@ -418,15 +425,13 @@ impl Upstream {
                 }
                 Err(ended) => ended,
             };
-            let (now, error) = (Instant::now(), fault.detail.as_ref().unwrap_or(&fault.message));
-            if lived.is_zero() && now < due {
-                tracing::debug!(upstream = self.name(), error, "the upstream is still not available");
-            } else {
-                let wait = backoff.next(lived);
-                due = now + wait;
-                tracing::warn!(upstream = self.name(), error, retry_in = ?wait, "the upstream is not available");
-            }
-            self.failures.set(Some(fault));
+            let now = Instant::now();
+            let still = lived.is_zero() && now < due;
+            let wait = if still { due - now } else { backoff.next(lived) };
+            due = now + wait;
+            let child = self.connector.stderr().last();
+            self.tell_failure(&fault, child.clone(), still, wait);
+            self.failures.set(fault, child);
             // One that has worked is about to be back: a call waits for that instead of failing.
             let worked = self.current.link().is_some() && due - now < SHORT;
             self.retire(if worked { UpstreamState::Starting } else { UpstreamState::BackingOff }).await;
@@ -434,6 +439,22 @@ impl Upstream {
             self.current.set(UpstreamState::Starting, None);
             self.demand.set_eager(false);
         }
+    }
+
+    /// Logs why there is no connection, when what its command has left behind is known. The next attempt does not wait.
+    fn tell_failure(&self, fault: &Fault, child: Option<Arc<ChildErrors>>, still: bool, wait: Duration) {
+        let (fault, upstream) = (fault.clone(), self.connector.name().clone());
+        tokio::spawn(async move {
+            if let Some(child) = &child {
+                child.settle().await;
+            }
+            let error = told(&fault, child.as_deref());
+            if still {
+                tracing::debug!(%upstream, error, "the upstream is still not available");
+            } else {
+                tracing::warn!(%upstream, error, retry_in = ?wait, "the upstream is not available");
+            }
+        });
     }
 
     /// Waits before the next attempt, after one that took so long. To ask whether an HTTP server is back costs little where
@@ -469,7 +490,7 @@ impl Upstream {
         tracing::info!(
             upstream = self.name(), era = ?link.era(), version = link.handshake().version, "the upstream is ready"
         );
-        self.failures.set(None);
+        self.failures.clear();
         self.current.set(UpstreamState::Ready, Some(Arc::clone(&link)));
         // What it has now need not be what it had, or what the one before had.
         self.changes.all_lists(self.connector.name());

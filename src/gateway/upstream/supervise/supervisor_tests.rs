@@ -1,6 +1,7 @@
 //! What becomes of an upstream whose supervision has a bug.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::atomic::AtomicU32;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -52,7 +53,8 @@ async fn panic_of_the_supervision_makes_the_upstream_back_off_and_try_again() {
     // With a time-out beyond what any clock can hold, which no configuration file can say, opening a connection panics.
     let settings = settings(ignorant(Arc::clone(&asked)).await, Duration::MAX);
     let connector =
-        Connector::new(&settings, &pool(false).unwrap(), 1 << 20, &Reaper::default(), None).unwrap();
+        Connector::new(&settings, &pool(false).unwrap(), 1 << 20, (&Reaper::default(), Path::new("/")), None)
+            .unwrap();
     let supervisors = TaskTracker::new();
     let (upstream, _) = Upstream::start(connector, Changes::default(), &supervisors, &mut Vec::new(), None);
     let mut current = upstream.current.subscribe();
@@ -77,7 +79,8 @@ async fn attempt_that_takes_long_to_fail_is_no_life_after_which_waits_are_short_
     let mut settings = settings(silent.local_addr().unwrap().port(), Duration::from_millis(300));
     settings.start = Start::Lazy;
     let connector =
-        Connector::new(&settings, &pool(false).unwrap(), 1 << 20, &Reaper::default(), None).unwrap();
+        Connector::new(&settings, &pool(false).unwrap(), 1 << 20, (&Reaper::default(), Path::new("/")), None)
+            .unwrap();
     let supervisors = TaskTracker::new();
     let (upstream, _) = Upstream::start(connector, Changes::default(), &supervisors, &mut Vec::new(), None);
     let began = Instant::now();

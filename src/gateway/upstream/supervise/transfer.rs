@@ -163,7 +163,7 @@ pub(crate) fn inherit(
 fn await_child(connector: &Connector, offer: Offer, outlet: Outlet) -> Link {
     let name = connector.name();
     let inbox = Inbox::new(name.clone(), outlet, Arc::clone(&connector.settings().filters));
-    let connection = Stdio::awaiting(name.clone(), offer.last, connector.limit(), inbox.clone());
+    let connection = Stdio::awaiting(connector.stderr(), offer.last, connector.limit(), inbox.clone());
     let handshake = Handshake {
         version: offer.version,
         capabilities: offer.capabilities,
@@ -283,7 +283,7 @@ impl Awaited {
             Ok(((rest, calls), pipes, mut process)) => {
                 tracing::info!(upstream = %name, pid = child, "the child goes on in this process");
                 if let Some(ended) = process.take_ended() {
-                    connection.outlive(ended);
+                    connection.outlive(ended, child);
                 }
                 shared.link.wire().set_process(process);
                 connection.borrow(child, peer.clone(), calls);

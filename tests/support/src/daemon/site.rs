@@ -113,6 +113,8 @@ impl Site {
             .env("MCPEG_CONFIG", self.path("mcpeg.toml"))
             .env("MCPEG_PID_FILE", self.pid_file())
             .env("PLANTED_TOKEN", SECRET)
+            // Where a daemon logs that is told of no file.
+            .env("LOGS_DIRECTORY", self.path("logs"))
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .current_dir(self.directory.path())
             .stdin(Stdio::null())

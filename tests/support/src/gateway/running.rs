@@ -18,6 +18,9 @@ use crate::tools::{bound, run_any};
 /// How long a gateway may take to serve, or to stop.
 pub(super) const PATIENCE: Duration = Duration::from_secs(90);
 
+/// How long upstreams may take until they were tried once.
+const ATTEMPT: Duration = Duration::from_secs(30);
+
 /// What precedes the address in the line that announces the service: in the banner for people, and in the log.
 const ANNOUNCEMENTS: [&str; 2] = ["serving on http://", "listening=\""];
 
@@ -59,7 +62,22 @@ impl Gateway {
             let _ = killpg(group, Signal::SIGKILL);
             panic!("the gateway does not serve; it printed:\n{}", printed.text());
         };
-        Self { child, group: Some(group), address, printed, site: Some(site) }
+        let gateway = Self { child, group: Some(group), address, printed, site: Some(site) };
+        gateway.tried().await;
+        gateway
+    }
+
+    /// Waits until each upstream was tried once, as far as that does not take too long.
+    async fn tried(&self) {
+        let begun = std::time::Instant::now();
+        while begun.elapsed() < ATTEMPT {
+            let status = self.status().await;
+            let all = status["upstreams"].as_array().into_iter().flatten();
+            if all.into_iter().all(|upstream| upstream["state"] != "starting") {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Runs a gateway that is expected to end by itself, with this whole configuration.
