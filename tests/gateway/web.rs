@@ -74,6 +74,13 @@ async fn pages_of_this_machine_and_allowed_ones_may_use_every_path_and_no_others
         let stream = open(gateway.address(), Method::GET, "/mcp", &headers, "").await;
         assert_eq!(stream.headers()["access-control-allow-origin"], origin);
     }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn foreign_pages_are_refused_without_a_word_to_their_browser() {
+    let allowed = r#"allowed_origins = ["https://app.example.org"]"#;
+    let gateway = Gateway::start_with(allowed, &probe("one", &[]), &[]).await;
     for origin in
         ["https://evil.example", "null", "https://app.example.org:444", "http://localhost.evil.example"]
     {
