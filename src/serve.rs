@@ -11,6 +11,7 @@
 //! | `running` | the loop that waits for requests, signals and signs of life |
 //! | `stop` | the end: refuse, finish, end the upstreams, remove what we made |
 //! | `peer`, `succession` | the other process of an upgrade; taking its place |
+//! | `names` | that no two files of a gateway have one name |
 //! | `alive`, `panics`, `metrics`, `privileges` | requests to ourselves; bugs; the log's numbers; whose user we become |
 
 mod accept;
@@ -19,6 +20,7 @@ mod bootstrap;
 mod control;
 mod error;
 mod metrics;
+pub mod names;
 mod options;
 mod panics;
 mod peer;

@@ -12,7 +12,7 @@ pub(super) fn is_possible() -> bool {
 
 /// Asks a question whose default is no. Where there is an explanation, it can be asked for first.
 pub(super) fn confirmed(question: &str, explanation: Option<&dyn Fn() -> String>) -> bool {
-    let choices = if explanation.is_some() { "[yes / no / explain]" } else { "[yes / no]" };
+    let choices = if explanation.is_some() { "[yes / NO / explain]" } else { "[yes / NO]" };
     loop {
         let mut terminal = std::io::stderr();
         let mut answer = String::new();

@@ -14,7 +14,8 @@ use crate::program;
 use crate::serve::{self, Mode, Options, Outcome};
 use crate::sys::net::Address;
 use crate::sys::user::is_root;
-use crate::systemd::{Obstacle, Properties};
+use crate::systemd::{self, Obstacle, Properties};
+use crate::{config, install};
 
 use super::definition::{Common, Start};
 use super::{report, status};
@@ -33,6 +34,8 @@ enum NotReplaced {
     NotFollowed {
         /// The unit's name.
         unit: String,
+        /// The command that talks to its systemd.
+        systemctl: &'static str,
         /// What is in the way.
         why: Obstacle,
     },
@@ -73,14 +76,14 @@ impl ToExit for NotReplaced {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Suspended(pid) => Some(format!("`kill -CONT {pid}` lets it go on")),
-            Self::NotFollowed { unit, why: Obstacle::Masked } => {
-                Some(format!("`systemctl unmask {unit}`, then run the command again"))
+            Self::NotFollowed { unit, systemctl, why: Obstacle::Masked } => {
+                Some(format!("`{systemctl} unmask {unit}`, then run the command again"))
             }
-            Self::NotFollowed { unit, .. } => Some(format!(
-                "`systemctl cat {unit}` shows its settings; mend them and `systemctl daemon-reload`, or `systemctl restart {unit}`"
+            Self::NotFollowed { unit, systemctl, .. } => Some(format!(
+                "`{systemctl} cat {unit}` shows its settings; mend them and `{systemctl} daemon-reload`, or `{systemctl} restart {unit}`"
             )),
-            Self::NotStarted { unit, .. } if is_root() => {
-                Some(format!("`systemctl status {unit}` tells why"))
+            Self::NotStarted { line, .. } if is_root() || line.contains("--user") => {
+                Some(format!("`{}` tells why", line.replacen(" start ", " status ", 1)))
             }
             Self::NotStarted { line, .. } => Some(format!("run `{line}` as root or as the unit's user")),
             Self::Refused { hint, .. } => hint.clone(),
@@ -99,8 +102,58 @@ pub(super) fn daemon(common: &Common, how: &Start, limit: Option<Duration>) -> E
     start(common, how, Mode::Daemon(limit.unwrap_or(START_TIMEOUT)))
 }
 
+/// Root is about to start by hand what a unit starts.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{unit} starts this configuration; root would leave log, lock and pid file behind that the service cannot use"
+)]
+struct ByHand {
+    /// The unit's name.
+    unit: String,
+    /// What to run instead.
+    line: String,
+}
+
+impl ToExit for ByHand {
+    fn to_exit(&self) -> Exit {
+        Exit::Usage
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(format!(
+            "`{}` starts it; a gateway beside it needs another --config, or --pid-file and --log-file of its own; \
+             --outside-systemd starts it all the same",
+            self.line
+        ))
+    }
+}
+
+/// Refuses root who starts by hand what an installed unit starts as another user.
+fn check_by_hand(common: &Common, how: &Start) -> Result<(), ByHand> {
+    // A supervisor of another kind, or a unit of its own, is not a hand.
+    if !is_root() || how.outside_systemd || how.user.is_some() || systemd::own_unit().is_some() {
+        return Ok(());
+    }
+    // Nothing of the service's is touched.
+    if common.pid_file.is_some() && (common.log_file.is_some() || common.dev) {
+        return Ok(());
+    }
+    let file = common.config.clone().unwrap_or_else(config::default_path);
+    let Some(unit) = std::path::absolute(file).ok().and_then(|file| install::service_with(&file)) else {
+        return Ok(());
+    };
+    let Some(told) = unit.told("LoadState,User") else { return Ok(()) };
+    if !told.is_loaded() || matches!(told.get("User"), "" | "root") {
+        return Ok(());
+    }
+    Err(ByHand { unit: unit.name().to_owned(), line: unit.line("start") })
+}
+
 /// Serves, and prints what there is to say.
 fn start(common: &Common, how: &Start, mode: Mode) -> Exit {
+    if let Err(error) = check_by_hand(common, how) {
+        return report::error(&error);
+    }
     let shown = matches!(mode, Mode::Foreground(_)) && (common.dev || std::io::stdout().is_terminal());
     let welcome: Option<fn(&[Address])> = shown.then_some(welcome);
     let user = how.user.clone().map(|user| (user, how.group.clone()));
@@ -202,7 +255,8 @@ pub(super) fn restart(common: &Common, limit: Option<Duration>) -> Exit {
     if let Some(unit) = unit::of(&running.record)
         && let Some(why) = unit.told(Properties::OF_OBSTACLES).and_then(|told| told.obstacle())
     {
-        return report::error(&NotReplaced::NotFollowed { unit: unit.name().to_owned(), why });
+        let systemctl = unit.manager().line();
+        return report::error(&NotReplaced::NotFollowed { unit: unit.name().to_owned(), systemctl, why });
     }
     let limit = limit.unwrap_or(serve::START_LIMIT);
     let start_timeout_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::config::{Overrides, Source};
-use crate::install::{Asked, Profile};
+use crate::install::{self, Asked, LogRotation, Profile};
 
 /// Printed below `mcpeg --help`.
 const EXAMPLES: &str = "Examples:
@@ -93,6 +93,10 @@ pub struct ActionFlags {
     #[arg(long, group = "action")]
     pub log_rotate: bool,
     /// Test the configuration and exit without any effect.
+    ///
+    /// The configuration of an installed service is checked as systemd would run the service: by its user, with its
+    /// environment and credentials, within its sandbox. That needs root; otherwise, and for any other file, it is checked as
+    /// the caller sees it. The answer says whose view it is. Exit code 78: the gateway would not start.
     #[arg(long, group = "action")]
     pub check: bool,
     /// With --stop: kill a gateway that does not end in time.
@@ -152,6 +156,12 @@ pub struct Common {
     /// $XDG_RUNTIME_DIR/mcpeg/mcpeg.pid for other users.
     #[arg(long, value_name = "FILE", env = "MCPEG_PID_FILE", value_hint = ValueHint::FilePath)]
     pub pid_file: Option<PathBuf>,
+    /// The gateway of this instance, as `mcpeg install --instance` has made it.
+    ///
+    /// Configuration and pid file are then those of the instance: /etc/mcpeg-NAME/mcpeg.toml and
+    /// /run/mcpeg-NAME/mcpeg.pid.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["config", "pid_file"], value_parser = instance)]
+    pub instance: Option<String>,
     /// Write the log to this file (default: the file of the log section in the configuration).
     ///
     /// With --daemon and without either it is /var/log/mcpeg/mcpeg.log for root, $XDG_STATE_HOME/mcpeg/mcpeg.log (or
@@ -185,6 +195,12 @@ pub struct Start {
     /// The group of that user (default: its own).
     #[arg(long, value_name = "NAME", requires = "user", conflicts_with_all = NOT_A_START)]
     pub group: Option<String>,
+    /// Start as root beside a systemd unit what that unit starts.
+    ///
+    /// Without this option, root does not start a gateway with the configuration of an installed service: its log, lock and
+    /// pid file would be root's, and the service could not start any more. `systemctl start` is the way.
+    #[arg(long, conflicts_with_all = NOT_A_START)]
+    pub outside_systemd: bool,
     /// Be ready only when every upstream can be used, or after this time (default: 30s).
     ///
     /// The gateway serves meanwhile. With --daemon, one that cannot be used by then makes the exit code 69; the gateway
@@ -267,7 +283,7 @@ pub struct InstallArgs {
     /// Tell whether anything has drifted, and change nothing.
     ///
     /// Exit code 0: everything is as an installation with these options would make it. Exit code 1: the plan, which is
-    /// printed, has something to do.
+    /// printed, has something to do. Exit code 78: the service would not start with its configuration.
     #[arg(long, conflicts_with_all = ["dry_run", "plan"])]
     pub check: bool,
     /// Do not ask for confirmation.
@@ -294,6 +310,11 @@ pub struct InstallArgs {
     /// Have the default configuration listen here: HOST:PORT on loopback or unix:/PATH; may be repeated.
     #[arg(long, value_name = "ADDR", value_delimiter = ',')]
     pub listen: Vec<String>,
+    /// Who rotates the log: own is mcpeg (the default); logrotate is logrotate(8), by a file in /etc/logrotate.d.
+    ///
+    /// With logrotate, the new configuration has rotate = "external" in [log]. An edited configuration must say so before.
+    #[arg(long, value_name = "WHO", value_enum, hide_possible_values = true)]
+    pub log_rotation: Option<RotationName>,
     /// Run the service under this account, which is made if it is missing (default: mcpeg).
     #[arg(long, value_name = "NAME", value_hint = ValueHint::Username)]
     pub user: Option<String>,
@@ -347,6 +368,15 @@ pub enum ProfileName {
     Production,
     /// A service of the calling user.
     Development,
+}
+
+/// Who rotates the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RotationName {
+    /// mcpeg itself.
+    Own,
+    /// logrotate(8).
+    Logrotate,
 }
 
 /// `mcpeg uninstall`.
@@ -495,13 +525,30 @@ impl InstallArgs {
             group: self.group.clone(),
             listen: self.listen.clone(),
             no_enable: self.no_enable,
+            log_rotation: self.log_rotation.map(|name| match name {
+                RotationName::Own => LogRotation::Own,
+                RotationName::Logrotate => LogRotation::Logrotate,
+            }),
             adopt: self.adopt,
             ..self.place.asked()
         }
     }
 }
 
+/// The name of an instance.
+fn instance(name: &str) -> Result<String, install::Error> {
+    install::check_instance(name).map(|()| name.to_owned())
+}
+
 impl Common {
+    /// The same with the configuration and the pid file of the instance that is named: that of the machine, or, where the
+    /// user has one of the name, the user's.
+    pub fn settle(&mut self) {
+        let Some(name) = &self.instance else { return };
+        let [config, pid_file] = install::places_of(name);
+        (self.config, self.pid_file) = (Some(config), Some(pid_file));
+    }
+
     /// Where the configuration comes from, and what these options say instead of it.
     #[must_use]
     pub fn source(&self) -> Source {

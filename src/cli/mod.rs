@@ -36,7 +36,10 @@ pub fn run() -> Exit {
         return exit;
     }
     panic::catch_unwind(|| match Cli::try_parse() {
-        Ok(cli) => carry_out(&cli),
+        Ok(mut cli) => {
+            cli.common.settle();
+            carry_out(&cli)
+        }
         Err(error) => report::command_line(&error),
     })
     .unwrap_or(Exit::Bug)

@@ -11,6 +11,10 @@ use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 use serde_json::json;
 
+use clap::CommandFactory as _;
+use clap::error::{ContextKind, ContextValue};
+
+use super::definition::Cli;
 use crate::exit::{Exit, ToExit, chain};
 use crate::text::{shown, shown_json};
 
@@ -77,7 +81,14 @@ pub(super) fn not_running(act: &str, schema: u32, stale_removed: bool, json: boo
 #[must_use]
 pub fn command_line(error: &clap::Error) -> Exit {
     let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
-    written(error.print(), exit)
+    let exit = written(error.print(), exit);
+    if let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) {
+        let option = format!("--{word}");
+        if Cli::command().get_arguments().any(|known| known.get_long() == Some(word.as_str())) {
+            labelled(NOTE, "hint:", &format!("actions are options: `mcpeg {option}`"));
+        }
+    }
+    exit
 }
 
 /// Prints a label in its colour and a text. That standard error is closed or full is nobody's concern here.

@@ -190,8 +190,9 @@ fn table(value: &Value) -> String {
     row("log trouble", text(&value["log"]["trouble"]));
     row("log lost", lost(&value["log"]));
     row("unit", text(&value["unit"]));
-    for upstream in value["upstreams"].as_array().into_iter().flatten() {
-        row("upstream", upstream_row(upstream));
+    let upstreams = value["upstreams"].as_array().map_or(&[][..], Vec::as_slice);
+    for upstream in upstreams {
+        row("upstream", upstream_row(upstream, widest(upstreams)));
         for warning in warnings(upstream) {
             row("warning", warning);
         }
@@ -204,8 +205,13 @@ fn table_of_upstreams(value: &Value) -> String {
     let Some(upstreams) = value["upstreams"].as_array() else {
         return format!("unknown: {}", text(&value["degraded"]));
     };
-    let rows = upstreams.iter().flat_map(|one| std::iter::once(upstream_row(one)).chain(warnings(one)));
-    rows.collect::<Vec<_>>().join("\n")
+    let row = |one| std::iter::once(upstream_row(one, widest(upstreams))).chain(warnings(one));
+    upstreams.iter().flat_map(row).collect::<Vec<_>>().join("\n")
+}
+
+/// The width of the longest name.
+fn widest(upstreams: &[Value]) -> usize {
+    upstreams.iter().map(|one| text(&one["name"]).chars().count()).max().unwrap_or_default().max(16)
 }
 
 /// How many records the log has lost, and of which levels; nothing if there are none.
@@ -230,8 +236,8 @@ fn since(value: &Value) -> String {
     }
 }
 
-/// One upstream in one line.
-fn upstream_row(upstream: &Value) -> String {
+/// One upstream in one line, its name in a column of this width.
+fn upstream_row(upstream: &Value, wide: usize) -> String {
     let [name, transport, state] = ["name", "transport", "state"].map(|key| text(&upstream[key]));
     let restarts = match upstream["restarts"].as_u64() {
         Some(restarts @ 1..) => format!(", {restarts} restarts"),
@@ -241,7 +247,7 @@ fn upstream_row(upstream: &Value) -> String {
         error if error.is_empty() => error,
         error => format!(": {error}"),
     };
-    format!("{name:<16} {transport:<8} {state}{restarts}{error}")
+    format!("{name:<wide$} {transport:<8} {state}{restarts}{error}")
 }
 
 /// What is wrong with an upstream that works, one line each.
@@ -285,6 +291,17 @@ mod tests {
         assert!(table.contains("listening   127.0.0.1:8080"), "{table}");
         assert!(table.contains("failed, 2 restarts: gone"), "{table}");
         assert!(!table.contains("unit"), "{table}");
+    }
+
+    #[test]
+    fn columns_stand_below_each_other_however_long_a_name_is() {
+        let long = "a-name-of-more-than-sixteen-characters";
+        let upstream = |name: &str| json!({ "name": name, "transport": "stdio", "state": "ready" });
+        let value = json!({ "schema": 1, "state": "running", "upstreams": [upstream("a"), upstream(long)] });
+        for table in [table(&value), table_of_upstreams(&value)] {
+            let columns: Vec<_> = table.lines().filter_map(|line| line.find("stdio")).collect();
+            assert!(columns.len() == 2 && columns[0] == columns[1], "{table}");
+        }
     }
 
     /// The exit code and the names for these upstreams.

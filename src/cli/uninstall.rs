@@ -1,9 +1,13 @@
 //! `mcpeg uninstall` as the operator sees it.
 
 use super::definition::UninstallArgs;
+use super::install::{wrapped, wrapped_after};
 use super::{ask, report};
 use crate::exit::Exit;
 use crate::install::{self, Error, Kept, RemovalPlan, Target, UninstallOptions};
+
+/// So many things that stay for one reason are counted, not named.
+const NAMED: usize = 5;
 
 /// `mcpeg uninstall`.
 pub(super) fn run(arguments: &UninstallArgs) -> Exit {
@@ -34,7 +38,13 @@ fn try_uninstall(arguments: &UninstallArgs) -> Result<Exit, Error> {
         if arguments.dry_run || exit != Exit::Done {
             return Ok(exit);
         }
-        if !ask::confirmed("Uninstall mcpeg as shown?", None) {
+        let explained = || {
+            let lines = plan.acts.iter().map(|act| {
+                format!("{}\n{}", wrapped_after(&act.shown(target.layout()), 2), wrapped(act.reason(), 6))
+            });
+            lines.collect::<Vec<_>>().join("\n")
+        };
+        if !ask::confirmed("Uninstall mcpeg as shown?", Some(&explained)) {
             return Ok(ask::refused());
         }
     }
@@ -58,9 +68,21 @@ fn try_uninstall(arguments: &UninstallArgs) -> Result<Exit, Error> {
     Ok(Exit::Done)
 }
 
-/// Names what stays, and why.
+/// Names what stays, and why: of what stays for the same reason, the first ones and how many more there are.
 pub(super) fn stays(kept: &[Kept]) {
+    let mut told: Vec<&str> = Vec::new();
     for Kept { what, why, .. } in kept {
-        report::note(format_args!("kept {what}: {why}"));
+        if told.contains(why) {
+            continue;
+        }
+        told.push(why);
+        let others: Vec<&str> =
+            kept.iter().filter(|other| other.why == *why).map(|other| other.what.as_str()).collect();
+        match others.as_slice() {
+            [_, rest @ ..] if rest.len() >= NAMED => {
+                report::note(format_args!("kept {what} and {} more: {why}", rest.len()));
+            }
+            all => all.iter().for_each(|one| report::note(format_args!("kept {one}: {why}"))),
+        }
     }
 }

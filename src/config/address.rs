@@ -125,6 +125,23 @@ impl ListenAddr {
             },
         }
     }
+
+    /// Whether connections to this address reach a listener here. Of names only `localhost` is known, since nothing is
+    /// looked up.
+    #[must_use]
+    pub fn takes_along(&self, address: &SocketAddr) -> bool {
+        let Self::Tcp { host, port } = self else { return false };
+        let narrow = canonical(*address);
+        match host.parse::<IpAddr>() {
+            Ok(own) => {
+                let own = canonical(SocketAddr::new(own, *port));
+                own == narrow || covers(&own, &narrow, !is_v6_only())
+            }
+            Err(_) => {
+                host.eq_ignore_ascii_case("localhost") && *port == narrow.port() && narrow.ip().is_loopback()
+            }
+        }
+    }
 }
 
 impl fmt::Display for ListenAddr {

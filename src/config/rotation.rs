@@ -1,6 +1,6 @@
 //! When the log file is rotated, what becomes of rotated files, and that only one program does it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::diagnostic::{Place, Problems};
@@ -9,7 +9,10 @@ use super::kinds;
 use super::reader::{Reader, Value};
 
 /// Where an installed logrotate(8) would be told about our log.
-const LOGROTATE: &str = "/etc/logrotate.d/mcpeg";
+const LOGROTATE: &str = "/etc/logrotate.d";
+/// Ends of names that it passes over there; the list of logrotate(8), `tabooext`, is longer.
+const PASSED_OVER: [&str; 8] =
+    ["~", ",v", ".bak", ".disabled", ".dpkg-old", ".dpkg-dist", ".rpmsave", ".swp"];
 
 /// A time of the day, or of the week, in the zone of the machine.
 pub(super) const TIME: Kind<At> = Kind::new("a string", at);
@@ -148,12 +151,23 @@ fn time(text: &str) -> Option<At> {
 
 /// Refuses a file that logrotate(8) rotates, and so would we: each would move what the other has just made.
 pub(super) fn refuse_logrotate(file: &Path, place: impl FnOnce() -> Place, problems: &mut Problems) {
-    let snippet = std::fs::read_to_string(LOGROTATE).unwrap_or_default();
-    if covers(&snippet, file) {
-        let message = format!("`{LOGROTATE}` rotates `{}`, and so would mcpeg", file.display());
-        let hint = format!("write rotate = \"external\" in [log], or remove {LOGROTATE}");
+    if let Some(path) = rotator(Path::new(LOGROTATE), file) {
+        let path = path.display();
+        let message = format!("`{path}` rotates `{}`, and so would mcpeg", file.display());
+        let hint = format!("write rotate = \"external\" in [log], or remove {path}");
         problems.push_with_hint(place(), message, hint);
     }
+}
+
+/// What in this directory of logrotate(8) is about the file; the first one by name.
+fn rotator(directory: &Path, file: &Path) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(directory).ok()?;
+    let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    let passed_over =
+        |path: &PathBuf| path.to_str().is_none_or(|name| PASSED_OVER.iter().any(|end| name.ends_with(end)));
+    paths.retain(|path| !passed_over(path) && path.is_file());
+    paths.sort();
+    paths.into_iter().find(|path| covers(&std::fs::read_to_string(path).unwrap_or_default(), file))
 }
 
 /// Whether a snippet of logrotate(8) is about this file. Of glob(7), which it knows whole, only `*` is understood.
@@ -187,6 +201,21 @@ mod tests {
         assert_eq!(time("23:59").unwrap().day, Weekday::Monday);
         for wrong in ["", "24:00", "00:60", "3:30", "noon", "xyz 00:00", "+1:00", "00:00:00"] {
             assert_eq!(time(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn any_file_of_logrotate_may_be_about_the_log_but_backups() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = Path::new("/var/log/mcpeg-two/mcpeg.log");
+        for (name, counts) in
+            [("mcpeg-two", true), ("site.conf", true), ("mcpeg.dpkg-old", false), ("mcpeg~", false)]
+        {
+            let path = directory.path().join(name);
+            let mut file = std::fs::File::create(&path).unwrap();
+            std::io::Write::write_all(&mut file, b"/var/log/mcpeg-two/*.log {\n}\n").unwrap();
+            assert_eq!(rotator(directory.path(), log), counts.then(|| path.clone()), "{name}");
+            std::fs::remove_file(path).unwrap();
         }
     }
 

@@ -15,7 +15,7 @@ pub struct Source {
 }
 
 /// What the command line says instead of the file. An upgrade passes it on as it is, so that its fields keep their names.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Overrides {
     /// Replaces `listen` if not empty.

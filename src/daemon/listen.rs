@@ -20,6 +20,7 @@ use crate::exit::{Exit, ToExit};
 use crate::handover::{Outline, SocketFile};
 use crate::sys::fd;
 use crate::sys::fs::{self as files, Directory, Owners};
+use crate::sys::holder;
 use crate::sys::net::{Address, Listener};
 use crate::systemd::Notifier;
 
@@ -34,6 +35,10 @@ pub struct Listeners {
     files: Vec<SocketFile>,
     /// How each is written in the configuration, in the same order; `None` for what a supervisor passed.
     written: Vec<Option<String>>,
+    /// Sockets of this process, while others are bound for a configuration that comes.
+    beside: Vec<Listener>,
+    /// Addresses that these serve already, and so nothing was bound for.
+    served: Vec<Address>,
     /// Sockets of the process before us that are not in use here, so far.
     offered: Vec<(Option<String>, Listener)>,
     /// Files that become ours when the process before us has handed over.
@@ -59,8 +64,8 @@ pub enum Error {
     #[error("cannot listen on `{0}`")]
     Bind(String, #[source] io::Error),
     /// Another process answers on the Unix socket.
-    #[error("cannot listen on `unix:{0}`: another process serves there")]
-    Served(PathBuf),
+    #[error("cannot listen on `unix:{0}`: {1} serves there")]
+    Served(PathBuf, String),
     /// The run-time files have the name.
     #[error("cannot listen on `unix:{0}`: that is a run-time file of the gateway itself")]
     OwnName(PathBuf),
@@ -75,16 +80,31 @@ impl Listeners {
     /// # Errors
     /// When one of them cannot be used; the others are released again.
     pub fn bind(configured: &[ListenAddr], passed: Passed, owners: Owners) -> Result<Self, Error> {
-        let mut listeners = Self { owners, ..Self::default() };
+        Self { owners, ..Self::default() }.bind_all(configured, passed)
+    }
+
+    /// Binds what is configured beside sockets of this process, which may listen on the same ports at other addresses.
+    ///
+    /// # Errors
+    /// As for [`Self::bind`].
+    pub fn bind_beside(configured: &[ListenAddr], beside: Vec<Listener>) -> Result<Self, Error> {
+        Self { beside, owners: Owners::Ours, ..Self::default() }.bind_all(configured, Passed::default())
+    }
+
+    /// See [`Self::bind`].
+    fn bind_all(self, configured: &[ListenAddr], passed: Passed) -> Result<Self, Error> {
+        let mut listeners = self;
         let (supervised, stored) = passed.into_parts();
         let result = if supervised.is_empty() {
             listeners
                 .take_back(stored)
                 .and_then(|()| configured.iter().try_for_each(|address| listeners.inherit_one(address)))
+                .and_then(|()| listeners.inherit_covered(configured))
         } else {
             listeners.adopt(supervised)
         };
         listeners.offered.clear();
+        listeners.beside.clear();
         match result {
             Ok(()) => {
                 listeners.own_files();
@@ -120,7 +140,10 @@ impl Listeners {
         let result = if supervised {
             listeners.take_offered(|_, _| true).map(drop)
         } else {
-            configured.iter().try_for_each(|address| listeners.inherit_one(address))
+            configured
+                .iter()
+                .try_for_each(|address| listeners.inherit_one(address))
+                .and_then(|()| listeners.inherit_covered(configured))
         };
         listeners.offered.clear();
         match result {
@@ -137,6 +160,13 @@ impl Listeners {
         let text = address.to_string();
         let same = self.take_offered(|written, _| written == Some(text.as_str()))?;
         if same { Ok(()) } else { self.add(address) }
+    }
+
+    /// Keeps offered sockets whose connections a configured one takes along: who waits there would be cut.
+    fn inherit_covered(&mut self, configured: &[ListenAddr]) -> Result<(), Error> {
+        let covered =
+            |_: Option<&str>, socket: &Listener| socket.address().is_ok_and(|it| is_covered(&it, configured));
+        self.take_offered(covered).map(drop)
     }
 
     /// Takes over the offered sockets that match; whether there were any.
@@ -249,7 +279,7 @@ impl Listeners {
                 resolved.push(address);
             }
         }
-        let before = self.sockets.len();
+        let (before, served) = (self.sockets.len(), self.served.len());
         let mut missing = io::Error::from(io::ErrorKind::AddrNotAvailable);
         for address in resolved {
             // The same address may have been written in another way before.
@@ -259,7 +289,12 @@ impl Listeners {
             if self.take_offered(same)? {
                 continue;
             }
-            match Listener::bind_tcp(address) {
+            let own = Address::Tcp(address);
+            if self.beside.iter().any(|socket| socket.address().is_ok_and(|it| it == own)) {
+                self.served.push(own);
+                continue;
+            }
+            match self.bind_tcp(address) {
                 Ok(listener) => self.keep(listener, &address.to_string(), Some(written.to_string()))?,
                 Err(error) if is_missing(&error) => missing = error,
                 Err(error) => return Err(Error::Bind(address.to_string(), error)),
@@ -268,7 +303,23 @@ impl Listeners {
                 break;
             }
         }
-        if self.sockets.len() == before { Err(Error::Bind(written.to_string(), missing)) } else { Ok(()) }
+        let none = (self.sockets.len(), self.served.len()) == (before, served);
+        if none { Err(Error::Bind(written.to_string(), missing)) } else { Ok(()) }
+    }
+
+    /// Binds a TCP address, also where another address of the port is ours.
+    fn bind_tcp(&self, address: SocketAddr) -> io::Result<Listener> {
+        let ours =
+            self.beside.iter().chain(self.offered.iter().map(|(_, socket)| socket)).chain(&self.sockets);
+        let same_port = |socket: &&Listener| matches!(socket.address(), Ok(Address::Tcp(other)) if other.port() == address.port());
+        match Listener::bind_tcp(address) {
+            Err(error)
+                if error.kind() == io::ErrorKind::AddrInUse && ours.clone().any(|it| same_port(&it)) =>
+            {
+                Listener::bind_tcp_beside(address, &ours.filter(same_port))
+            }
+            other => other,
+        }
     }
 
     /// Binds a Unix socket, in place of one that nobody serves any more.
@@ -305,12 +356,23 @@ impl Listeners {
         self.written.extend(others.written);
     }
 
-    /// Closes our handles of what is not configured any more, and removes their files; returns their addresses.
-    pub fn retain(&mut self, configured: &[ListenAddr]) -> Vec<Address> {
+    /// Addresses for which nothing was bound, since sockets beside these serve them.
+    pub fn take_served(&mut self) -> Vec<Address> {
+        std::mem::take(&mut self.served)
+    }
+
+    /// Closes our handles of what is not configured any more, and removes their files; returns their addresses. What is served
+    /// for the configuration under another name stays, and so does what a wider listener takes along: who waits there would
+    /// be cut.
+    pub fn retain(&mut self, configured: &[ListenAddr], served: &[Address]) -> Vec<Address> {
         let mut gone = Self::default();
         let wanted: Vec<String> = configured.iter().map(ToString::to_string).collect();
         for place in (0..self.sockets.len()).rev() {
-            if self.written[place].as_ref().is_none_or(|written| wanted.contains(written)) {
+            let address = &self.addresses[place];
+            if self.written[place].as_ref().is_none_or(|written| wanted.contains(written))
+                || served.contains(address)
+                || is_covered(address, configured)
+            {
                 continue;
             }
             self.sockets.remove(place);
@@ -379,6 +441,14 @@ fn file_of(written: &str, files: &[SocketFile]) -> Option<(u64, u64)> {
     files.iter().find(|(file, ..)| file == path).map(|(_, device, inode)| (*device, *inode))
 }
 
+/// Whether a configured listener takes connections to this address along.
+fn is_covered(address: &Address, configured: &[ListenAddr]) -> bool {
+    match address {
+        Address::Tcp(address) => configured.iter().any(|listener| listener.takes_along(address)),
+        Address::Unix(_) => false,
+    }
+}
+
 /// Whether this machine does not have the address.
 fn is_missing(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(nix::libc::EAFNOSUPPORT)
@@ -405,7 +475,10 @@ pub(super) fn clear_stale_socket(path: &Path, owners: Owners) -> Result<(), Erro
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             directory.remove(name).map_err(failed)
         }
-        Ok(_) => Err(Error::Served(path.to_path_buf())),
+        Ok(stream) => {
+            let who = holder::of_peer(&stream).unwrap_or_else(|| "another process".to_owned());
+            Err(Error::Served(path.to_path_buf(), who))
+        }
         Err(error) => Err(failed(error)),
     }
 }
@@ -428,7 +501,7 @@ impl ToExit for Error {
             Self::Resolve(ListenAddr::Tcp { host, .. }, _) => {
                 Some(format!("`getent ahosts {host}` shows what this machine knows of the name"))
             }
-            Self::Served(path) => Some(format!("`ss -lxp src {}` names the process", path.display())),
+            Self::Served(path, _) => Some(format!("`ss -lxp src {}` names the process", path.display())),
             Self::OwnName(path) => Some(format!(
                 "choose another name, such as `unix:{}`, or give the gateway another --pid-file",
                 path.with_file_name("http.sock").display()

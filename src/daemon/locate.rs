@@ -4,9 +4,10 @@
 //! signalled only if pidfd, start time, boot and owner agree. Everything else is reported, never guessed.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rustix::fs::FileType;
 use rustix::process::Signal;
 use serde::de::DeserializeOwned;
 
@@ -18,7 +19,7 @@ use super::unit;
 use crate::control::{self, CLIENT_LIMIT, Reply, Request};
 use crate::exit::{Exit, ToExit};
 use crate::program;
-use crate::sys::fs::Owners;
+use crate::sys::fs::{Directory, Owners};
 use crate::sys::identity::{Handle, Lookup};
 use crate::sys::user;
 use crate::systemd::Unit;
@@ -298,6 +299,15 @@ pub fn suspended(paths: &RunPaths) -> Option<i32> {
     }
 }
 
+/// Gives a lock file that root has just made to whom its directory belongs, who starts the next gateway.
+fn give_to_directory(path: &Path) {
+    let Ok((directory, name)) = Directory::of(path, Owners::Anybody) else { return };
+    let (uid, gid) = (directory.owner(), directory.group());
+    if user::is_root() && uid != 0 {
+        drop(directory.give(name, &[FileType::RegularFile], uid, gid));
+    }
+}
+
 /// Removes a pid file that a crash left behind, holding the lock so that no start can put its own there.
 fn remove_stale(paths: &RunPaths) -> Result<bool, Error> {
     if matches!(pidfile::read(&paths.pid_file)?, Content::Absent) {
@@ -306,7 +316,11 @@ fn remove_stale(paths: &RunPaths) -> Result<bool, Error> {
     // Root tidies up after others, too.
     let owners = if user::is_root() { Owners::Anybody } else { Owners::Ours };
     match Lock::try_take(&paths.lock, owners)? {
-        Some(_lock) => Ok(pidfile::remove_stale(&paths.pid_file)?),
+        Some(_lock) => {
+            let removed = pidfile::remove_stale(&paths.pid_file)?;
+            give_to_directory(&paths.lock);
+            Ok(removed)
+        }
         None => Ok(false),
     }
 }
@@ -329,7 +343,11 @@ impl ToExit for Error {
             Self::Paths(error) => error.hint(),
             Self::Lock(error) => error.hint(),
             Self::PidFile(error) => error.hint(),
-            Self::Unproved(path) => Some(format!("`fuser -v {}` names the process", path.display())),
+            Self::Unproved(path) => Some(format!(
+                "`fuser -v {}` names the process; if root has started it beside a service, end it with kill, then run \
+                 `sudo mcpeg install`",
+                path.display()
+            )),
             Self::StillRunning { pid, suspended: true, .. } => {
                 Some(format!("the process is suspended; `kill -CONT {pid}` lets it go on, and it stops then"))
             }

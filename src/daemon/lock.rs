@@ -230,7 +230,8 @@ impl ToExit for Error {
             Self::Unidentified(path) => Some(format!("`fuser -v {}` names the process", path.display())),
             Self::Open(_, error) if files::mend(error).is_some() => files::mend(error),
             Self::NotAFile(path) | Self::NotOurs(path) => {
-                Some(format!("look at it with `ls -l {}` and remove it", path.display()))
+                let root = "where root has left it behind, `sudo mcpeg install` gives it to the service";
+                Some(format!("look at it with `ls -l {}` and remove it; {root}", path.display()))
             }
             _ => None,
         }

@@ -8,6 +8,7 @@
 
 use std::fmt::Write as _;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -116,7 +117,10 @@ impl Passed {
         let supervised = !self.supervised.is_empty();
         let unwanted = self.stored.extract_if(.., |stored| {
             let address = configured.iter().find(|address| address.to_string() == stored.written);
+            let narrow = stored.written.parse::<SocketAddr>();
+            let covered = narrow.is_ok_and(|it| configured.iter().any(|address| address.takes_along(&it)));
             let reachable = match (address, stored.file) {
+                (None, None) => covered,
                 (Some(ListenAddr::Unix(path)), Some(file)) => is_still(path, file),
                 (Some(ListenAddr::Tcp { .. }), None) => true,
                 _ => false,

@@ -188,8 +188,9 @@ impl RunPaths {
         Ok(())
     }
 
-    /// Whether a Unix listener would take the name of one of these files.
-    pub(super) fn have(&self, socket: &Path) -> bool {
+    /// Whether a Unix listener or a log would take the name of one of these files.
+    #[must_use]
+    pub fn have(&self, socket: &Path) -> bool {
         let resolved = |path: &Path| match (path.parent().map(Path::canonicalize), path.file_name()) {
             (Some(Ok(parent)), Some(name)) => parent.join(name),
             _ => path.to_path_buf(),

@@ -1,5 +1,6 @@
 //! Carrying a plan out: intent first, then the act, and the way back if one fails.
 
+use super::choices::LogRotation;
 use super::error::Error;
 use super::plan::Plan;
 use super::privileged::{files, removal};
@@ -65,6 +66,13 @@ fn run(
             }
         }
         act(step, target, listener)?;
+    }
+    // What logrotate(8) read is gone where mcpeg rotates; another file in its place would be somebody else's.
+    if let Some(path) = &target.layout().logrotate
+        && target.choices().log_rotation() == LogRotation::Own
+        && target.tree().look(path)?.is_none()
+    {
+        receipt.forget(path);
     }
     let (default_configuration, confinement) = plan.default_and_confinement();
     receipt.complete(default_configuration, Some(confinement));

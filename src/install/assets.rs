@@ -6,6 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::choices::{Choices, LogRotation, NAME};
 use super::error::Error;
 use super::layout::Layout;
 use super::privileged::Digest;
@@ -58,7 +59,7 @@ pub struct Units {
     pub configuration: String,
     /// The units that follow the configuration in development.
     pub watcher: Option<[String; 2]>,
-    /// The snippet for logrotate(8), an example.
+    /// What logrotate(8) reads; an example unless it rotates the log.
     pub logrotate: String,
 }
 
@@ -71,13 +72,13 @@ pub struct Units {
 pub fn render_units(program: &str) -> Units {
     let [mut layout, _] = Layout::documented();
     layout.program = PathBuf::from(program);
-    render(&layout, &[], Confinement { children: true, loopback: false })
+    render(&layout, &Choices::default_of(NAME), Confinement { children: true, loopback: false })
         .expect("the default layout has plain paths")
 }
 
 /// Renders everything that comes from templates. Fails with [`Error::Choice`] for a path that cannot be written into a
 /// unit, such as a home directory with a line break in its name.
-pub(super) fn render(layout: &Layout, listen: &[String], confinement: Confinement) -> Result<Units, Error> {
+pub(super) fn render(layout: &Layout, choices: &Choices, confinement: Confinement) -> Result<Units, Error> {
     let invalid = |error: Invalid| Error::Choice(error.to_string());
     let word = |path: &Path| ExecWord::new(path).map_err(invalid);
     let field = |path: &Path| FieldPath::new(path).map_err(invalid);
@@ -85,8 +86,10 @@ pub(super) fn render(layout: &Layout, listen: &[String], confinement: Confinemen
     let (program, configuration) = (word(&layout.program)?, word(&layout.configuration)?);
     let (name, drop_ins) = (account(&layout.name)?, field(&layout.drop_ins)?);
     let text = DefaultConfiguration {
-        listen: listen.iter().map(TomlString::of).collect(),
+        listen: choices.listen().iter().map(TomlString::of).collect(),
         log_file: layout.log_file().map(|file| TomlString::new(&file).map_err(invalid)).transpose()?,
+        external: choices.log_rotation() == LogRotation::Logrotate,
+        name: name.clone(),
         drop_ins: drop_ins.clone(),
     }
     .text();
@@ -105,13 +108,29 @@ pub(super) fn render(layout: &Layout, listen: &[String], confinement: Confinemen
     let directory = field(&layout.configuration_directory)?;
     units.sysusers = Sysusers { account: user.clone(), group: group.clone(), home }.text();
     units.tmpfiles = Tmpfiles { group: group.clone(), directory }.text();
-    if let Some(log_file) = layout.log_file() {
-        let (program, configuration) = (program.clone(), field(&layout.configuration)?);
-        units.logrotate = Logrotate { program, configuration, log_file: field(&log_file)? }.text();
-    }
+    units.logrotate = logrotate(layout, choices)?;
     let stop_timeout = STOP_TIMEOUT;
     units.service =
         Service { program, configuration, name, account: user, group, programs, confinement, stop_timeout }
             .text();
     Ok(units)
+}
+
+/// What logrotate(8) reads.
+///
+/// # Errors
+/// See [`render`].
+pub(super) fn logrotate(layout: &Layout, choices: &Choices) -> Result<String, Error> {
+    let invalid = |error: Invalid| Error::Choice(error.to_string());
+    let Some(log_file) = layout.log_file() else { return Ok(String::new()) };
+    let pid_file = (layout.name != NAME).then(|| ExecWord::new(&layout.pid_file)).transpose();
+    let text = Logrotate {
+        installed: choices.log_rotation() == LogRotation::Logrotate,
+        name: AccountName::new(&layout.name).map_err(invalid)?,
+        program: ExecWord::new(&layout.program).map_err(invalid)?,
+        configuration: FieldPath::new(&layout.configuration).map_err(invalid)?,
+        log_file: FieldPath::new(&log_file).map_err(invalid)?,
+        pid_file: pid_file.map_err(invalid)?,
+    };
+    Ok(text.text())
 }

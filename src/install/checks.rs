@@ -4,13 +4,15 @@ use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::path::Path;
 
+use super::choices::LogRotation;
 use super::error::Error;
 use super::layout::Layout;
+use super::privileged::exec;
 use super::receipt::State;
 use super::sandbox::Sandbox;
 use super::shadow::{self, Shadow};
 use super::target::Target;
-use crate::config::ListenAddr;
+use crate::config::{self, ListenAddr};
 use crate::sys::holder;
 use crate::systemd::Manager;
 
@@ -18,11 +20,13 @@ use crate::systemd::Manager;
 const LINGERING: &str = "/var/lib/systemd/linger";
 
 /// Refuses an installation that could not go well.
-pub(super) fn before_install(target: &Target, start: bool) -> Result<(), Error> {
+pub(super) fn before_install(target: &Target, start: bool, looks_only: bool) -> Result<(), Error> {
     if start && !target.is_booted() {
         return Err(if target.layout().is_users() { Error::NoUserSystemd } else { Error::NoSystemd });
     }
-    Manager::check_client()?;
+    if !looks_only {
+        Manager::check_client()?;
+    }
     shadows(target)?;
     state_belongs_to_root(target)?;
     writable(target)?;
@@ -128,6 +132,59 @@ fn writable(target: &Target) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Refuses `--no-enable` where the service is started at boot: that is the administrator's to change.
+///
+/// # Errors
+/// [`Error::Choice`].
+pub(super) fn enabled(target: &Target) -> Result<(), Error> {
+    let layout = target.layout();
+    if !target.asks_no_enable() || target.tree().look(&layout.wants_link)?.is_none() {
+        return Ok(());
+    }
+    let (systemctl, unit) = (layout.systemctl(), &layout.unit);
+    Err(Error::Choice(format!(
+        "{unit} is started at boot already; `{systemctl} disable {unit}` changes that"
+    )))
+}
+
+/// Refuses listeners that were asked for where the configuration, which stays as it is, has others; `stays` are those.
+///
+/// # Errors
+/// [`Error::Edited`].
+pub(super) fn heard(target: &Target, stays: Option<&[ListenAddr]>) -> Result<(), Error> {
+    let (Some(asked), Some(stays)) = (target.asked_listeners(), stays) else { return Ok(()) };
+    let stays: Vec<String> = stays.iter().map(ToString::to_string).collect();
+    if asked == stays {
+        return Ok(());
+    }
+    let file = target.layout().configuration.clone();
+    Err(Error::Edited { file, option: "--listen", line: format!("listen = {asked:?}") })
+}
+
+/// Refuses to change who rotates the log where the configuration, which stays as it is, says something else, and where there is
+/// no logrotate(8).
+///
+/// # Errors
+/// [`Error::Rotation`], [`Error::NoLogrotate`].
+pub(super) fn rotated(target: &Target, stays: Option<&config::Log>) -> Result<(), Error> {
+    let (chosen, layout) = (target.choices().log_rotation(), target.layout());
+    let before = target.receipt().map(|receipt| receipt.choices().log_rotation()).unwrap_or_default();
+    if chosen == before {
+        return Ok(());
+    }
+    let external = chosen == LogRotation::Logrotate;
+    if external && target.tree().is_host() && exec::find("logrotate").is_none() {
+        return Err(Error::NoLogrotate);
+    }
+    match (stays, &layout.logrotate) {
+        (Some(log), Some(path)) if log.rotation.external != external => {
+            let (file, path) = (layout.configuration.clone(), path.clone());
+            Err(Error::Rotation { file, path, external })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Refuses listeners that somebody else has, before anything is touched. Those that this process may not try, such as

@@ -32,6 +32,17 @@ pub enum Profile {
     Development,
 }
 
+/// Who rotates the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogRotation {
+    /// mcpeg itself.
+    #[default]
+    Own,
+    /// logrotate(8).
+    Logrotate,
+}
+
 /// What the operator said; absent is what was chosen before, or else the default.
 #[derive(Clone, Debug, Default)]
 pub struct Asked {
@@ -49,6 +60,8 @@ pub struct Asked {
     pub listen: Vec<String>,
     /// Whether the service shall not be started at boot.
     pub no_enable: bool,
+    /// Who rotates the log.
+    pub log_rotation: Option<LogRotation>,
     /// Whether the service of a package shall be taken over.
     pub adopt: bool,
 }
@@ -70,6 +83,10 @@ pub(super) struct Choices {
     listen: Vec<String>,
     /// Whether the service is started at boot.
     enable: bool,
+    /// Who rotates the log. Before version 5 of the receipt it was always mcpeg.
+    #[serde(default)]
+    #[field(get(copy))]
+    log_rotation: LogRotation,
 }
 
 impl Asked {
@@ -80,6 +97,7 @@ impl Asked {
             ("--prefix", self.prefix.is_some()),
             ("--user", self.user.is_some()),
             ("--group", self.group.is_some()),
+            ("--log-rotation", self.log_rotation.is_some()),
         ];
         match options.iter().find(|(_, given)| *given) {
             Some((option, _)) => Err(Error::Choice(format!(
@@ -88,6 +106,14 @@ impl Asked {
             None => Ok(()),
         }
     }
+}
+
+/// Refuses what is no name for an instance.
+///
+/// # Errors
+/// [`Error::Choice`].
+pub fn check_instance(instance: &str) -> Result<(), Error> {
+    name(Some(instance)).map(drop)
 }
 
 /// `mcpeg`, or `mcpeg-NAME` for an instance.
@@ -118,14 +144,21 @@ impl Choices {
             group: name.to_owned(),
             listen: Vec::new(),
             enable: true,
+            log_rotation: LogRotation::default(),
         }
     }
 
     /// The choices that an installation of this name was made with, as far as they can be told from its files.
     pub(super) fn found(name: &str, prefix: &Path, user: Option<String>, group: Option<String>) -> Self {
         let default = Self::default_of(name);
-        let (user, group) = (user.unwrap_or(default.user), group.unwrap_or(default.group));
-        Self { prefix: prefix.to_owned(), user, group, listen: default.listen, enable: default.enable }
+        let (user, group) =
+            (user.unwrap_or_else(|| default.user.clone()), group.unwrap_or_else(|| default.group.clone()));
+        Self { prefix: prefix.to_owned(), user, group, ..default }
+    }
+
+    /// The same with another answer to who rotates the log.
+    pub(super) fn rotated_by(self, log_rotation: LogRotation) -> Self {
+        Self { log_rotation, ..self }
     }
 
     /// The account that the service runs under, and its group.
@@ -167,6 +200,7 @@ impl Choices {
             choices.listen.clone_from(&asked.listen);
         }
         choices.enable &= !asked.no_enable;
+        choices.log_rotation = asked.log_rotation.unwrap_or(choices.log_rotation);
         Ok(choices)
     }
 }

@@ -61,21 +61,19 @@ pub(super) fn needs(target: &Target, asked: Option<&Path>) -> Needs {
             other => other,
         },
     };
-    match config {
-        Ok(config) => {
-            let mut needs = Needs::of(&config);
-            let defaults = asked.is_none() && (unedited || !installed.exists());
-            if defaults && !target.choices().listen().is_empty() {
-                needs.listen = target.choices().listen().iter().filter_map(|one| one.parse().ok()).collect();
-            }
-            needs
-        }
+    let Ok(config) = config else {
         // Only root can look; what was found when root last looked is the best guess. A configuration that is wrong is
         // refused elsewhere if the service is to be started with it.
-        Err(_) => {
-            Needs { listen: Vec::new(), confinement: earlier.and_then(Receipt::confinement).unwrap_or(WIDE) }
-        }
+        let confinement = earlier.and_then(Receipt::confinement).unwrap_or(WIDE);
+        return Needs { listen: Vec::new(), confinement, log: None };
+    };
+    let mut needs = Needs::of(&config);
+    let defaults = asked.is_none() && (unedited || !installed.exists());
+    needs.log = Some(config.log).filter(|_| !defaults);
+    if defaults && !target.choices().listen().is_empty() {
+        needs.listen = target.choices().listen().iter().filter_map(|one| one.parse().ok()).collect();
     }
+    needs
 }
 
 /// What any configuration can do with.
@@ -90,6 +88,8 @@ pub(super) struct Needs {
     /// How far it can be confined.
     #[field(get(copy))]
     confinement: Confinement,
+    /// The log of a configuration that stays as it is or is installed from a file, as far as it can be told.
+    log: Option<config::Log>,
 }
 
 impl Needs {
@@ -109,6 +109,10 @@ impl Needs {
         };
         let loopback = config.server.listen.iter().all(ListenAddr::is_local)
             && config.upstreams.iter().all(|upstream| is_near(&upstream.transport));
-        Self { listen: config.server.listen.clone(), confinement: Confinement { children, loopback } }
+        Self {
+            listen: config.server.listen.clone(),
+            confinement: Confinement { children, loopback },
+            log: None,
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::config;
 use crate::exit::{Exit, ToExit};
 use crate::program::Error as ProgramError;
+use crate::sys::user::is_root;
 
 /// See the variants.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +81,33 @@ pub enum Error {
         listener: String,
         /// What hides it, and what to do instead.
         why: String,
+    },
+    /// The configuration, which stays as it is, says something else than what was chosen about who rotates the log.
+    #[error(
+        "the configuration `{}`, which stays as it is, has {} rotate the log",
+        .file.display(),
+        if *.external { "mcpeg" } else { "logrotate" }
+    )]
+    Rotation {
+        /// The configuration.
+        file: PathBuf,
+        /// What logrotate(8) reads.
+        path: PathBuf,
+        /// Whether logrotate(8) was chosen.
+        external: bool,
+    },
+    /// logrotate(8) was chosen, and is not there.
+    #[error("logrotate is not installed, so that nobody would rotate the log")]
+    NoLogrotate,
+    /// The configuration, which stays as it is, listens elsewhere than was asked for.
+    #[error("the configuration `{}` was edited and stays as it is, so that {option} would change nothing", .file.display())]
+    Edited {
+        /// The configuration.
+        file: PathBuf,
+        /// The option.
+        option: &'static str,
+        /// The line to write.
+        line: String,
     },
     /// The first step failed.
     #[error("nothing was changed")]
@@ -159,6 +187,8 @@ pub enum Error {
     Turn {
         /// The unit.
         unit: String,
+        /// The command that talks to its systemd.
+        systemctl: &'static str,
         /// How long it was waited for, in seconds.
         limit: u64,
         /// What it waits for.
@@ -194,6 +224,26 @@ impl Error {
     ) -> impl FnOnce(E) -> Self {
         let path = path.into();
         move |source| Self::File { act, path, source: source.into() }
+    }
+
+    /// The hint for what was chosen and cannot be had.
+    fn hint_about_choice(&self) -> Option<String> {
+        Some(match self {
+            Self::Rotation { file, external: true, .. } => format!(
+                "write rotate = \"external\" into [log] of {}, run `mcpeg --reload`, then run the command again",
+                file.display()
+            ),
+            Self::Rotation { file, path, external: false } => format!(
+                "take rotate = \"external\" out of [log] of {} and remove {}, then run the command again",
+                file.display(),
+                path.display()
+            ),
+            Self::Edited { file, line, .. } => {
+                format!("write {line} into [server] of {}, then reload the service", file.display())
+            }
+            Self::NoLogrotate => "install logrotate first, or leave --log-rotation out".to_owned(),
+            _ => return None,
+        })
     }
 
     /// Whether the kernel refused because of who asked.
@@ -236,10 +286,12 @@ impl ToExit for Error {
             | Self::NewerReceipt { .. }
             | Self::StrangePath(_)
             | Self::Hidden { .. }
+            | Self::Rotation { .. }
+            | Self::Edited { .. }
             | Self::OpenListener(_) => Exit::Config,
             Self::Configuration(error) => error.to_exit(),
             Self::Program(error) => error.to_exit(),
-            Self::NoAccount(_) | Self::PortInUse { .. } => Exit::Os,
+            Self::NoAccount(_) | Self::PortInUse { .. } | Self::NoLogrotate => Exit::Os,
             Self::Service { .. } | Self::Turn { .. } => Exit::ServiceFailed,
             Self::RolledBack { source, .. }
             | Self::NotRolledBack { source, .. }
@@ -258,6 +310,7 @@ impl ToExit for Error {
                  `mcpeg uninstall` gives the service to the package, `mcpeg install --adopt` keeps it"
             ),
             Self::Foreign { .. } => "move it away, then run the command again".to_owned(),
+            Self::Rotation { .. } | Self::Edited { .. } | Self::NoLogrotate => return self.hint_about_choice(),
             Self::Root => "run it as the user whose service it is to be, without sudo".to_owned(),
             Self::Differs { .. } => "uninstall with --purge first, or install another --instance".to_owned(),
             Self::OpenListener(_) => {
@@ -291,14 +344,16 @@ impl ToExit for Error {
             Self::Program(error) => return error.hint(),
             Self::Busy => "wait until it has ended, then run the command again".to_owned(),
             Self::NewerReceipt { .. } => "use the mcpeg that wrote it, or a newer one".to_owned(),
-            Self::Turn { unit, .. } => format!(
-                "`systemctl list-jobs` shows what is waited for; while a machine starts, --no-start installs it, and \
-                 `systemctl --no-block start {unit}` starts it when its turn comes"
+            Self::Turn { unit, systemctl, .. } => format!(
+                "`{systemctl} list-jobs` shows what is waited for; while a machine starts, --no-start installs it, and \
+                 `{systemctl} --no-block start {unit}` starts it when its turn comes"
             ),
             Self::Service { whole, .. } => format!("{whole} shows the whole log"),
             Self::RolledBack { source, .. } | Self::Unchanged(source) => return source.hint(),
             Self::NotRolledBack { .. } => {
-                "mend the cause, then `sudo mcpeg install` completes it, or `sudo mcpeg uninstall` takes all back".to_owned()
+                // A user's service is never root's.
+                let sudo = if is_root() { "sudo " } else { "" };
+                format!("mend the cause, then `{sudo}mcpeg install` completes it, or `{sudo}mcpeg uninstall` takes all back")
             }
             _ => return None,
         })

@@ -52,6 +52,8 @@ pub struct Layout {
     pub sysusers: Option<PathBuf>,
     /// Modes of the configuration, tmpfiles.d(5); a user's service has none.
     pub tmpfiles: Option<PathBuf>,
+    /// What logrotate(8) reads where it rotates the log; a user's service has none.
+    pub logrotate: Option<PathBuf>,
     /// The directory of the configuration.
     pub configuration_directory: PathBuf,
     /// The configuration file.
@@ -138,6 +140,7 @@ impl Layout {
             watcher: None,
             sysusers: Some(system("sysusers.d", &format!("{name}.conf"))),
             tmpfiles: Some(system("tmpfiles.d", &format!("{name}.conf"))),
+            logrotate: Some(at("/etc/logrotate.d", name)),
             home: Some(at("/var/lib", name).join("home")),
             logs: Some(at("/var/log", name)),
             cache: Some(at("/var/cache", name)),
@@ -256,7 +259,8 @@ impl Layout {
     /// The files that an installation writes, beside the receipt.
     pub(super) fn files(&self) -> Vec<&Path> {
         let own = [&self.unit_file, &self.configuration, &self.configuration_new];
-        let optional = self.sysusers.iter().chain(&self.tmpfiles).chain(self.watcher.iter().flatten());
+        let optional = [&self.sysusers, &self.tmpfiles, &self.logrotate].into_iter().flatten();
+        let optional = optional.chain(self.watcher.iter().flatten());
         let all = own.into_iter().chain(optional).map(PathBuf::as_path);
         all.chain(self.shared()).collect()
     }
@@ -294,6 +298,18 @@ impl Layout {
             || places
                 .into_iter()
                 .any(|place| path != Path::new("/") && path != place && place.starts_with(path))
+    }
+}
+
+/// Configuration and pid file of an instance: of the calling user's service, where that is there, or else of the machine's.
+#[must_use]
+pub fn places_of(instance: &str) -> [PathBuf; 2] {
+    let name = format!("{}-{instance}", choices::NAME);
+    let of = |layout: Layout| [layout.configuration, layout.pid_file];
+    let users = UserPlaces::of_caller().ok().map(|places| Layout::development(&name, &places, "", ""));
+    match users {
+        Some(users) if !crate::sys::user::is_root() && users.configuration.exists() => of(users),
+        _ => of(Layout::production(&name, &Choices::default_of(&name))),
     }
 }
 

@@ -27,6 +27,7 @@ use super::step::unit_copy::UnitCopy;
 use super::step::unmask::Unmask;
 use super::target::Target;
 use super::{checks, configuration, service, situation, step};
+use crate::config::ListenAddr;
 use crate::render::Confinement;
 
 /// What the operator asked for.
@@ -34,6 +35,8 @@ use crate::render::Confinement;
 pub struct InstallOptions {
     /// Whether the service shall be started.
     pub start: bool,
+    /// Whether the plan is only shown.
+    pub looks_only: bool,
     /// The file to install as configuration; `None` is the default one.
     pub configuration: Option<PathBuf>,
     /// Manual and completions, in the order of [`super::layout::Layout::documents`].
@@ -49,6 +52,8 @@ pub struct Plan {
     default_configuration: Digest,
     /// How the unit is confined.
     confinement: Confinement,
+    /// Where the service listens; empty if that cannot be told.
+    listen: Vec<ListenAddr>,
 }
 
 /// Makes a plan.
@@ -75,7 +80,7 @@ impl Plan {
         if !layout.is_users() {
             situation::before_install(target)?;
         }
-        checks::before_install(target, options.start)?;
+        checks::before_install(target, options.start, options.looks_only)?;
         let file = options.configuration.as_deref();
         if let Some(file) = file {
             configuration::check(target, file)?;
@@ -87,7 +92,8 @@ impl Plan {
         if options.start {
             checks::reachable(target, needs.listen())?;
         }
-        let units = assets::render(layout, target.choices().listen(), needs.confinement())?;
+        checks::rotated(target, needs.log())?;
+        let units = assets::render(layout, target.choices(), needs.confinement())?;
         let default_configuration = text(units.configuration.clone()).digest()?;
         let shadow = shadow::find(target.tree(), layout)?;
         let (steps, directories) = (Vec::new(), BTreeSet::new());
@@ -96,10 +102,18 @@ impl Plan {
         planner.systemd(options.start)?;
         let Planner { steps, starts, .. } = planner;
         let writes = |step: &Step| step.acts() && step.path() == Some(&layout.configuration);
+        let configured = needs.log().map(|_| needs.listen());
+        checks::heard(target, configured)?;
+        checks::enabled(target)?;
         if starts && !steps.iter().any(writes) {
             configuration::check_installed(target)?;
         }
-        Ok(Self { steps, default_configuration, confinement: needs.confinement() })
+        Ok(Self {
+            steps,
+            default_configuration,
+            confinement: needs.confinement(),
+            listen: needs.listen().to_vec(),
+        })
     }
 
     /// The steps, in order.
@@ -111,6 +125,23 @@ impl Plan {
     /// The digest of this version's default configuration, and how the unit is confined, for the receipt.
     pub(super) fn default_and_confinement(&self) -> (Digest, Confinement) {
         (self.default_configuration.clone(), self.confinement)
+    }
+
+    /// Who runs the service, where it listens, and what it can do, in a sentence.
+    #[must_use]
+    pub fn summary(&self, target: &Target) -> String {
+        let layout = target.layout();
+        let listen: Vec<String> = self.listen.iter().map(ToString::to_string).collect();
+        let listens =
+            if listen.is_empty() { String::new() } else { format!(" and listens on {}", listen.join(", ")) };
+        let runs = format!("{} runs as {}:{}{listens}", layout.name, layout.user, layout.group);
+        if layout.is_users() {
+            return format!("{runs}.");
+        }
+        let Confinement { children, loopback } = self.confinement;
+        let programs = if children { "can start programs" } else { "can start no program" };
+        let network = if loopback { "reaches this machine only" } else { "can reach the network" };
+        format!("{runs}; it {programs} and {network}.")
     }
 
     /// Whether the program's file is exchanged, which other instances use too.
@@ -144,9 +175,17 @@ impl Planner<'_> {
         }
         let asked = options.configuration.as_deref();
         self.steps.extend(step::configuration::plan(self.target, asked, text(units.configuration))?);
+        if let Some(path) = &layout.logrotate {
+            let step = step::logrotate::plan(self.target, path, units.logrotate)?;
+            if step.is_some() {
+                self.directories_above(path)?;
+            }
+            self.steps.extend(step);
+        }
         if let Some(tmpfiles) = &layout.tmpfiles {
             self.file(tmpfiles, text(units.tmpfiles), root(0o644))?;
         }
+        self.steps.extend(step::strays::plan(self.target));
         for (path, document) in layout.documents.iter().zip(&options.documents) {
             self.file(path, Content::Bytes(Cow::Borrowed(document)), root(0o644))?;
         }

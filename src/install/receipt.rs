@@ -20,7 +20,7 @@ use super::privileged::{Digest, Emptied, Tree, files, removal};
 use crate::render::Confinement;
 
 /// The version of the format that this program writes.
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 /// The name under which the receipt's directory is made and unmade.
 const UNFINISHED: &str = ".mcpeg-receipt";
 /// The receipt's directory is for root to write and for all to read.
@@ -194,7 +194,7 @@ impl Receipt {
             return Err(Error::NewerReceipt { path, found: version, known: VERSION });
         }
         // Version 1 is version 2 without the digest of the default configuration; version 2 is version 3 without choices,
-        // which is version 4 without masks.
+        // which is version 4 without masks, which is version 5 without a choice of who rotates the log.
         Ok(Some(Self { version: VERSION, ..serde_json::from_str(&text).map_err(wrong)? }))
     }
 
@@ -252,6 +252,11 @@ impl Receipt {
             Some(known) => *known = entry,
             None => self.entries.push(entry),
         }
+    }
+
+    /// Forgets a file, which is not ours any more.
+    pub(super) fn forget(&mut self, gone: &Path) {
+        self.entries.retain(|entry| !matches!(entry, Entry::File { path, .. } if path == gone));
     }
 
     /// Writes the receipt, durably. On the first call, its directory appears with it.

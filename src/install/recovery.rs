@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::account::Owner;
 use super::assets;
-use super::choices::Choices;
+use super::choices::{Choices, LogRotation};
 use super::error::Error;
 use super::layout::Layout;
 use super::privileged::{Digest, Found, Tree, files};
@@ -37,6 +37,11 @@ pub(super) fn receipt(
     let Some(prefix) = prefix else { return Ok(None) };
     let named = |key: &str| Some(value(key)).filter(|name| !name.is_empty());
     let choices = Choices::found(name, prefix, named("User"), named("Group"));
+    let rotated = match &layout_of(&choices).logrotate {
+        Some(path) => self::text(tree, path)?.is_some_and(|text| is_generated(&text)),
+        None => false,
+    };
+    let choices = if rotated { choices.rotated_by(LogRotation::Logrotate) } else { choices };
     let layout = layout_of(&choices);
     of_found(tree, &layout, choices).map(Some)
 }
@@ -60,7 +65,7 @@ pub(super) fn is_generated(text: &str) -> bool {
 /// A receipt of what lies in the places of an installation whose own receipt was lost. The configuration counts as edited
 /// unless it is this version's default.
 fn of_found(tree: &Tree, layout: &Layout, choices: Choices) -> Result<Receipt, Error> {
-    let units = assets::render(layout, choices.listen(), WIDEST)?;
+    let units = assets::render(layout, &choices, WIDEST)?;
     let default = Digest::of(units.configuration.as_bytes()).map_err(Error::file("read", &layout.receipt))?;
     let mut receipt = Receipt::new(choices);
     receipt.complete(default.clone(), None);

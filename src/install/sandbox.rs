@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use super::choices::NAME;
 use super::layout::Layout;
 use super::target::Target;
-use crate::config::{ListenAddr, Transport};
+use crate::config::{self, ListenAddr, Transport};
+use crate::sys::user::is_root;
 use crate::systemd::{self, Manager, Properties, Unit};
 
 /// The properties that are asked for.
@@ -40,19 +41,31 @@ pub struct Sandbox {
     properties: Properties,
 }
 
+/// The unit that an installation or a package starts with this configuration file, be it loaded or not; `None` if there can be
+/// none.
+#[must_use]
+pub fn service_with(configuration: &Path) -> Option<Unit> {
+    let directory = configuration.parent()?;
+    let name = directory.file_name()?.to_str()?;
+    let is_ours = name == NAME || name.starts_with("mcpeg-");
+    let above = directory.parent()?;
+    if !is_ours || configuration.file_name()? != "mcpeg.toml" || !systemd::is_booted() {
+        return None;
+    }
+    if above == Path::new("/etc") {
+        return Some(Unit::new(Manager::System, format!("{name}.service")));
+    }
+    let runtime = PathBuf::from(std::env::var_os("XDG_RUNTIME_DIR")?);
+    let users = !is_root() && directory == config::default_path().parent()?;
+    (users && Manager::User.is_running(&runtime)).then(|| Unit::new(Manager::User, format!("{name}.service")))
+}
+
 impl Sandbox {
     /// That of the unit which is started with this configuration file; `None` if there is none.
     #[must_use]
     pub fn of_service_with(configuration: &Path) -> Option<Self> {
-        let directory = configuration.parent()?;
-        let name = directory.file_name()?.to_str()?;
-        let is_ours = name == NAME || name.starts_with("mcpeg-");
-        let installed =
-            configuration.file_name()? == "mcpeg.toml" && directory.parent()? == Path::new("/etc");
-        if !is_ours || !installed || !systemd::is_booted() {
-            return None;
-        }
-        Self::in_force(format!("{name}.service"))
+        let unit = service_with(configuration).filter(|unit| unit.manager() == Manager::System)?;
+        Self::in_force(unit.name().to_owned())
     }
 
     /// That of a unit of the system; `None` if systemd does not know it.

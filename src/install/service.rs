@@ -183,7 +183,8 @@ fn before(layout: &Layout) -> String {
 
 /// The error for a service that systemd has not begun to start.
 fn turnless(layout: &Layout) -> Error {
-    Error::Turn { limit: TURN.as_secs(), why: before(layout), unit: layout.unit.clone() }
+    let systemctl = layout.systemctl();
+    Error::Turn { limit: TURN.as_secs(), why: before(layout), unit: layout.unit.clone(), systemctl }
 }
 
 /// The error for a service that does not work, with the end of its journal.

@@ -20,7 +20,7 @@ pub struct Target {
     /// The root.
     tree: Tree,
     /// Whether its systemd runs now; for a user's service, the user's.
-    #[field(get = is_booted)]
+    #[field = false]
     booted: bool,
     /// Every path of the installation.
     #[field = false]
@@ -33,8 +33,9 @@ pub struct Target {
     recorded: Option<Receipt>,
     /// What package managers know of mcpeg.
     package: Option<Package>,
-    /// Whether the service of a package is to be taken over.
-    adopts: bool,
+    /// What was asked for now.
+    #[field = false]
+    asked: Asked,
     /// The receipts of the other instances, by their names.
     #[field = false]
     siblings: Vec<(String, Receipt)>,
@@ -71,14 +72,44 @@ impl Target {
         // Packages are about the service without a name of its own.
         let packaged = !layout.is_users() && name == choices::NAME;
         let package = if packaged { package::find(&tree)? } else { None };
-        let adopts = asked.adopt;
-        Ok(Self { tree, booted, layout, choices, receipt: before, recorded, package, adopts, siblings })
+        Ok(Self {
+            tree,
+            booted,
+            layout,
+            choices,
+            receipt: before,
+            recorded,
+            package,
+            asked: asked.clone(),
+            siblings,
+        })
+    }
+
+    /// Whether its systemd runs now; for a user's service, the user's.
+    #[must_use]
+    pub fn is_booted(&self) -> bool {
+        self.booted
     }
 
     /// Every path of the installation.
     #[must_use]
     pub fn layout(&self) -> &Layout {
         &self.layout
+    }
+
+    /// Whether the service of a package is to be taken over.
+    pub(super) fn adopts(&self) -> bool {
+        self.asked.adopt
+    }
+
+    /// Whether it was asked for now that the service is not started at boot.
+    pub(super) fn asks_no_enable(&self) -> bool {
+        self.asked.no_enable
+    }
+
+    /// The listeners that were asked for now.
+    pub(super) fn asked_listeners(&self) -> Option<&[String]> {
+        (!self.asked.listen.is_empty()).then(|| self.choices.listen())
     }
 
     /// The receipts of the other instances.
@@ -109,7 +140,7 @@ impl Target {
     /// Whether what a package has, or has left, becomes the installation's.
     fn takes_over(&self) -> bool {
         match &self.package {
-            Some(package) => self.adopts || package.state() == PackageState::ConfigFiles,
+            Some(package) => self.asked.adopt || package.state() == PackageState::ConfigFiles,
             None => false,
         }
     }

@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
+use super::choices::{Choices, LogRotation};
 use super::error::Error;
 use super::layout::{Layout, PACKAGED_PROGRAM};
 use super::ownership::{self, Act, Verdict};
-use super::privileged::{Emptied, exec, files, removal};
+use super::privileged::{Access, Emptied, exec, files, removal};
 use super::receipt::{self, Entry, Receipt, State};
 use super::target::Target;
-use super::{recovery, service, situation};
+use super::{assets, recovery, service, situation};
 
 /// Why a mount point stays.
 const MOUNT_POINT: &str = "it is a mount point; what was in it is removed";
@@ -63,6 +64,8 @@ pub enum Removal {
     Reenable,
     /// Has the package's program take the place of the running one.
     HandOver,
+    /// Has logrotate(8) tell the package's program that it has rotated the log.
+    Rotation(PathBuf),
     /// Removes the receipt alone: what lies beside it is the package's.
     Release,
 }
@@ -96,7 +99,29 @@ impl Removal {
             Self::Receipt | Self::Release => format!("- {}", layout.receipt.display()),
             Self::Mask => format!("> {systemctl} mask {}", layout.unit),
             Self::Reenable => format!("> {systemctl} reenable {}", layout.unit),
+            Self::Rotation(path) => format!("~ {}, for the package's program", path.display()),
             Self::HandOver => format!("> {systemctl} restart {}, without losing a request", layout.unit),
+        }
+    }
+}
+
+impl Removal {
+    /// Why it is done, as one line, for somebody who is asked whether to go on.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Stop => "the service drains, and its upstreams end",
+            Self::Disable => "nothing is started at boot any more",
+            Self::File(_) => "`mcpeg install` wrote it, and nobody has changed it since",
+            Self::Tree(_) => "--purge: it is mcpeg's as a whole",
+            Self::Directory(_) => "`mcpeg install` made it; it stays if others have files in it",
+            Self::Reload => "systemd forgets the unit",
+            Self::Receipt => "nothing is left to take back",
+            Self::Mask => "the removal of a package had left it masked",
+            Self::Reenable => "the package's unit is started at boot instead",
+            Self::HandOver => "the package's program goes on with the sessions",
+            Self::Rotation(_) => "the configuration leaves the log to logrotate",
+            Self::Release => "configuration and state are the package's now",
         }
     }
 }
@@ -141,6 +166,7 @@ impl RemovalPlan {
             plan.acts.push(Removal::Reload);
         }
         plan.directories(target.layout(), receipt, options);
+        plan.drop_ins(target)?;
         if options.purge {
             plan.acts.push(Removal::Receipt);
         }
@@ -162,8 +188,13 @@ impl RemovalPlan {
         let mut plan = Self { acts: Vec::new(), kept: Vec::new() };
         let layout = target.layout();
         let configurations = [&layout.configuration, &layout.configuration_new];
+        let rotated = target.choices().log_rotation() == LogRotation::Logrotate;
         for entry in receipt.entries().iter().rev() {
             match entry.path() {
+                // The configuration, which stays, leaves the log to it.
+                Some(path) if Some(path) == layout.logrotate.as_deref() && rotated => {
+                    plan.acts.push(Removal::Rotation(path.to_owned()));
+                }
                 Some(path) if configurations.iter().all(|own| *own != path) => {
                     plan.entry(target, entry, options)?;
                 }
@@ -201,6 +232,19 @@ impl RemovalPlan {
     /// Notes that something stays.
     fn keep(&mut self, what: &str, why: &'static str) {
         self.kept.push(Kept { what: what.to_owned(), why, failed: false });
+    }
+
+    /// Names what an administrator has changed of the unit, by systemctl(1) `edit`: that stays.
+    fn drop_ins(&mut self, target: &Target) -> Result<(), Error> {
+        for shadow in &target.layout().shadows {
+            let mut directory = shadow.clone().into_os_string();
+            directory.push(".d");
+            if target.tree().look(Path::new(&directory))?.is_some() {
+                let why = "your changes of the unit are in it; `rm -r` removes them";
+                self.keep(&Path::new(&directory).display().to_string(), why);
+            }
+        }
+        Ok(())
     }
 
     /// Directories above files of the installation, if nothing is left in them.
@@ -398,6 +442,11 @@ fn remove(target: &Target, act: &Removal, receipt: &Receipt, kept: &mut Vec<Kept
                 kept.push(Kept { what: target.layout().unit.clone(), why: "it is masked", failed: false });
             }
             Ok(())
+        }
+        Removal::Rotation(path) => {
+            let layout = Layout { program: PACKAGED_PROGRAM.into(), ..target.layout().clone() };
+            let text = assets::logrotate(&layout, &Choices::default_of(&layout.name))?;
+            files::overwrite(target.tree(), path, text.as_bytes(), Access::new(0o644, 0, 0))
         }
         Removal::HandOver => hand_over(target, kept),
         Removal::Release => removal::remove_file(target.tree(), &target.layout().receipt),

@@ -70,6 +70,10 @@ pub struct DefaultConfiguration {
     pub listen: Vec<TomlString>,
     /// Where the log goes; `None` is the console.
     pub log_file: Option<TomlString>,
+    /// Whether logrotate(8) rotates it.
+    pub external: bool,
+    /// Of the unit, and so of what logrotate(8) reads.
+    pub name: AccountName,
     /// The directory of further upstreams, as shown in a comment.
     pub drop_ins: FieldPath,
 }
@@ -110,16 +114,22 @@ pub struct WatchAct {
     pub name: AccountName,
 }
 
-/// A snippet for logrotate(8), for administrators who prefer it to mcpeg's own rotation.
+/// What logrotate(8) reads where it rotates the log instead of mcpeg: a file of an installation, or an example.
 #[derive(Clone, Debug, Template)]
 #[template(path = "logrotate.j2", escape = "none")]
 pub struct Logrotate {
+    /// Whether it is a file of an installation.
+    pub installed: bool,
+    /// Of the unit.
+    pub name: AccountName,
     /// Where the binary is.
     pub program: ExecWord,
     /// The configuration file, as shown in a comment.
     pub configuration: FieldPath,
     /// The log file.
     pub log_file: FieldPath,
+    /// The pid file of the gateway to be told, if it is not the one that is told without a name.
+    pub pid_file: Option<ExecWord>,
 }
 
 /// A file that is made from a template.

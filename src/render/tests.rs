@@ -53,14 +53,19 @@ fn each_file_ends_with_one_newline() {
         Tmpfiles { group: account.clone(), directory: directory.clone() }.text(),
         Watch { configuration: directory.clone(), drop_ins: directory.clone(), name: account }.text(),
         Logrotate {
+            installed: true,
+            name: AccountName::new("mcpeg").unwrap(),
             program: ExecWord::new(Path::new("/usr/bin/mcpeg")).unwrap(),
             configuration: directory.clone(),
             log_file: directory.clone(),
+            pid_file: None,
         }
         .text(),
         DefaultConfiguration {
             listen: Vec::new(),
             log_file: Some(TomlString::new(Path::new("/var/log/mcpeg/mcpeg.log")).unwrap()),
+            external: true,
+            name: AccountName::new("mcpeg").unwrap(),
             drop_ins: directory,
         }
         .text(),

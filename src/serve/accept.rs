@@ -12,6 +12,9 @@ use crate::drain::{Trigger, Watch};
 use crate::gateway::Gateway;
 use crate::sys::net::{Address, Listener};
 
+/// How long a listener whose port another one has taken goes on accepting: connections that have begun at the one end up there.
+const ON_THE_WAY: Duration = Duration::from_secs(1);
+
 /// Listeners whose files are removed when this is dropped.
 #[derive(Debug)]
 pub(super) struct SocketFiles(Listeners);
@@ -100,16 +103,25 @@ impl Acceptor {
         configured: &[ListenAddr],
         drain: Duration,
     ) -> (Vec<Address>, Vec<Address>) {
-        let fresh = fresh.leave();
+        let mut fresh = fresh.leave();
+        let served = fresh.take_served();
         let added = fresh.addresses().to_vec();
         for (address, listener) in added.iter().zip(handles) {
             self.add(address.clone(), listener);
         }
         self.listeners.0.extend(fresh);
-        let removed = self.listeners.0.retain(configured);
-        for (_, trigger) in self.triggers.extract_if(.., |(it, _)| removed.contains(it)) {
-            trigger.start(drain);
+        let removed = self.listeners.0.retain(configured, &served);
+        for (address, trigger) in self.triggers.extract_if(.., |(it, _)| removed.contains(it)) {
             self.leaving += 1;
+            if !is_replaced(&address, &added) {
+                trigger.start(drain);
+                continue;
+            }
+            // New connections reach the narrower listener now; those that were on their way to this one are accepted.
+            tokio::spawn(async move {
+                tokio::time::sleep(ON_THE_WAY).await;
+                trigger.start(drain);
+            });
         }
         (added, removed)
     }
@@ -138,6 +150,12 @@ impl Acceptor {
         }
         cut
     }
+}
+
+/// Whether a removed listener has the port of one that was added at another address, which takes its connections.
+fn is_replaced(removed: &Address, added: &[Address]) -> bool {
+    let Address::Tcp(removed) = removed else { return false };
+    added.iter().any(|it| matches!(it, Address::Tcp(it) if it.port() == removed.port()))
 }
 
 /// Why a task that accepts ended, which it must not do by itself.

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::names;
 use crate::daemon::detach;
 use crate::daemon::{LockError, PathsError, PidFileError, Received, control, listen, passed, privileges};
 use crate::exit::{Exit, ToExit};
@@ -31,6 +32,9 @@ pub enum Error {
     /// Descriptors that were passed at the start.
     #[error(transparent)]
     Passed(#[from] passed::Error),
+    /// Two files with one name.
+    #[error(transparent)]
+    Names(#[from] names::Error),
     /// A listener.
     #[error(transparent)]
     Listen(#[from] listen::Error),
@@ -103,6 +107,7 @@ impl Error {
             Self::PidFile(error) => Some(error),
             Self::Privileges(error) => Some(error),
             Self::Passed(error) => Some(error),
+            Self::Names(error) => Some(error),
             Self::Listen(error) => Some(error),
             Self::Detach(error) => Some(error),
             Self::Log(error) => Some(error),

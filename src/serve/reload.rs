@@ -16,15 +16,14 @@ use tokio::task::JoinSet;
 
 use super::accept::{Acceptor, SocketFiles};
 use super::error::Error;
+use super::names;
 use crate::config::{self, Config, Source};
 use crate::daemon::RunPaths;
-use crate::daemon::listen::{self, Listeners};
-use crate::daemon::passed::Passed;
+use crate::daemon::listen::Listeners;
 use crate::exit::{Exit, ToExit as _};
 use crate::gateway::{Gateway, Prepared, Reloaded};
 use crate::handover::Outline;
 use crate::log;
-use crate::sys::fs::Owners;
 use crate::sys::net::{Address, Listener};
 
 /// The version of [`Answer`]'s schema; like that of the status, it only grows.
@@ -102,6 +101,9 @@ pub(super) enum Step {
     Finish(Vec<Asker>, Result<Box<Ready>, Error>),
 }
 
+/// The listeners in force: what they are bound for, and second handles of them.
+pub(super) type Bound = (Outline, std::io::Result<Vec<Listener>>);
+
 /// Everything that the new configuration needs, beside what is in force.
 pub(super) struct Ready {
     /// The configuration, with what cannot change as it was.
@@ -144,7 +146,7 @@ impl Reloads {
         askers: Vec<Asker>,
         source: Source,
         old: Arc<Config>,
-        (gateway, bound, paths): (Gateway, Outline, RunPaths),
+        (gateway, bound, paths): (Gateway, Bound, RunPaths),
     ) {
         self.task.spawn(async move { (askers, prepare(source, &old, gateway, (bound, paths)).await) });
     }
@@ -265,15 +267,16 @@ async fn prepare(
     source: Source,
     old: &Config,
     gateway: Gateway,
-    (bound, paths): (Outline, RunPaths),
+    ((bound, beside), paths): (Bound, RunPaths),
 ) -> Result<Ready, Error> {
     let failed = |error: tokio::task::JoinError| Error::Runtime(error.into());
     let mut config = tokio::task::spawn_blocking(move || config::load(&source)).await.map_err(failed)??;
     let needs_restart = pin(&mut config, old, bound.are_passed());
-    listen::check_names(&config.server.listen, &paths)?;
+    names::check(&config, &paths)?;
     let missing = if bound.are_passed() { Vec::new() } else { bound.missing(&config.server.listen) };
     // Names may have to be resolved, which blocks.
-    let bind = move || Listeners::bind(&missing, Passed::default(), Owners::Ours);
+    let beside = beside.map_err(Error::Listeners)?;
+    let bind = move || Listeners::bind_beside(&missing, beside);
     let fresh = SocketFiles::of(tokio::task::spawn_blocking(bind).await.map_err(failed)??);
     let handles = fresh.listeners().handles().map_err(Error::Listeners)?;
     let gateway = gateway.prepare(&config).await?;

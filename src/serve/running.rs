@@ -82,7 +82,8 @@ fn reload(serving: &mut Serving<'_>, step: reload::Step) {
         reload::Step::Begin(askers) => {
             serving.notifier.reloading();
             let (source, old) = (serving.invocation.source.clone(), Arc::clone(&serving.config));
-            let bound = serving.acceptor.listeners().outline();
+            let listeners = serving.acceptor.listeners();
+            let bound = (listeners.outline(), listeners.handles());
             let paths = serving.files.paths().clone();
             serving.reloads.begin(askers, source, old, (serving.gateway.clone(), bound, paths));
         }
@@ -147,7 +148,7 @@ async fn end_upgrade(serving: &mut Serving<'_>, attempt: Attempt) -> bool {
             released.peer.sender().send(&Message::Released);
             serving.peer = Some(released.peer);
             serving.relaying = released.reloads;
-            tracing::info!(pid, "a new process has taken over");
+            tracing::info!(successor = pid, "a new process has taken over");
             if let Some(reply) = attempt.reply {
                 let _ = reply.send(Upgraded::Done { pid: pid.into() }.to_value());
             }

@@ -25,11 +25,11 @@ use super::running::until_stop;
 use super::serving::Serving;
 use super::status::{Status, endpoints};
 use super::upgrade::Upgrades;
-use super::{metrics, panics, privileges, stop, succession};
+use super::{metrics, names, panics, privileges, stop, succession};
 use crate::config::{self, Prefix, Source};
 use crate::daemon::control::Server;
 use crate::daemon::detach::{self, Announcer, Side};
-use crate::daemon::listen::{self, Listeners};
+use crate::daemon::listen::Listeners;
 use crate::daemon::{self, Lock, Record, RunPaths, Signals, passed};
 use crate::exit::{self, Exit, ToExit as _};
 use crate::gateway::Gateway;
@@ -138,7 +138,7 @@ fn start(origin: Origin<'_>, parent: &mut Parent) -> Result<Outcome, Error> {
             let owner = credentials.as_ref().map(|user| (user.uid, user.gid));
             let paths = RunPaths::resolve(options.pid_file.as_deref())?.for_user(owner);
             paths.prepare()?;
-            listen::check_names(&config.server.listen, &paths)?;
+            names::check(&config, &paths)?;
             // The lock before the listeners: a second start never disturbs the first.
             let record = Record { launching: background, ..own_record(&config, &paths)? };
             let lock = Lock::acquire(&paths, &record)?;
@@ -212,7 +212,7 @@ fn start(origin: Origin<'_>, parent: &mut Parent) -> Result<Outcome, Error> {
     let log = log::init(&boot.config.log, console)?;
     if let Some(pid) = boot.stale {
         let pid_file = files.paths().pid_file.display();
-        tracing::info!(pid, %pid_file, "replacing a pid file that was left behind");
+        tracing::info!(left_by = pid, %pid_file, "replacing a pid file that was left behind");
     }
     if let Some(credentials) = &boot.credentials {
         privileges::log_user(credentials, files.record().executable.as_deref());
@@ -315,8 +315,8 @@ fn start(origin: Origin<'_>, parent: &mut Parent) -> Result<Outcome, Error> {
                 }
                 serving.acceptor.listeners_mut().store(&serving.notifier);
                 serving.notifier.ready(&serving.summary());
-                let (pid, version) = (serving.files.record().pid, &serving.files.record().version);
-                tracing::info!(pid, version, "serving on {}", endpoints(&addresses));
+                let version = &serving.files.record().version;
+                tracing::info!(version, "serving on {}", endpoints(&addresses));
                 if let Some(welcome) = boot.welcome {
                     welcome(&addresses);
                 }

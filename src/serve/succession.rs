@@ -35,8 +35,8 @@ pub(super) async fn succeed(serving: &mut Serving<'_>) -> Result<(), Error> {
     serving.acceptor.listeners_mut().own_files();
     serving.acceptor.listeners_mut().store(&serving.notifier);
     serving.notifier.status(&serving.summary());
-    let (pid, version) = (serving.files.record().pid, &serving.files.record().version);
-    tracing::info!(pid, version, "serving in place of the former process");
+    let version = &serving.files.record().version;
+    tracing::info!(version, "serving in place of the former process");
     Ok(())
 }
 

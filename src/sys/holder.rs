@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::os::unix::net::UnixStream;
 
 /// The state of a socket that listens, `TCP_LISTEN` in the kernel's `tcp_states.h`.
 const LISTENS: &str = "0A";
@@ -21,6 +22,15 @@ pub fn of_port(port: u16) -> Option<String> {
     }
     let _ = write!(words, "user `{user}`");
     Some(words)
+}
+
+/// The process at the other end of a connection to a Unix socket, in words: unix(7) `SO_PEERCRED`.
+#[must_use]
+pub fn of_peer(stream: &UnixStream) -> Option<String> {
+    let peer = rustix::net::sockopt::socket_peercred(stream).ok()?;
+    let pid = peer.pid.as_raw_nonzero();
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    Some(format!("`{}` with pid {pid}", name.trim()))
 }
 
 /// User and inode of a line about a socket that listens on the port.

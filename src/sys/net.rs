@@ -47,6 +47,33 @@ impl Listener {
         Ok(Self::Tcp(listener))
     }
 
+    /// The same beside sockets of this user that listen on the same port at addresses that overlap. All must say so at that
+    /// moment (socket(7) `SO_REUSEPORT`); right after it none does, so that nobody else can join them, not even a child of
+    /// the same user.
+    ///
+    /// # Errors
+    /// What bind(2) and listen(2) answer.
+    pub fn bind_tcp_beside<'a>(
+        address: SocketAddr,
+        others: &(impl Iterator<Item = &'a Self> + Clone),
+    ) -> io::Result<Self> {
+        let share = |shared: bool| {
+            let tcp = |other: &'a Self| if let Self::Tcp(socket) = other { Some(socket) } else { None };
+            others.clone().filter_map(tcp).try_for_each(|other| sockopt::set_socket_reuseport(other, shared))
+        };
+        let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+        sockopt::set_socket_reuseport(&socket, true)?;
+        let bound = share(true)
+            .and_then(|()| rustix::net::bind(&socket, &address))
+            .and_then(|()| rustix::net::listen(&socket, BACKLOG));
+        let closed = share(false).and_then(|()| sockopt::set_socket_reuseport(&socket, false));
+        bound.and(closed)?;
+        Ok(Self::Tcp(TcpListener::from(socket)))
+    }
+
     /// Binds a Unix socket that only its owner and group may connect to (0660).
     ///
     /// # Errors
@@ -110,6 +137,18 @@ impl Listener {
             Self::Unix(listener) => Ok(Self::Unix(listener.try_clone()?)),
         }
     }
+}
+
+/// Binds an address for an instant, without listening: whether this process could.
+///
+/// # Errors
+/// What bind(2) answers.
+pub fn try_bind(address: SocketAddr) -> io::Result<()> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    // A gateway that starts in this instant can bind it, too: socket(7).
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    Ok(rustix::net::bind(&socket, &address)?)
 }
 
 /// Has the kernel end connections of this listener whose other end is gone: it asks those that are silent (`SO_KEEPALIVE`)

@@ -20,6 +20,14 @@ pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
+/// The name of the effective user, or its number where it has none.
+#[must_use]
+pub fn name() -> String {
+    let uid = effective_uid();
+    users::get_user_by_uid(uid)
+        .map_or_else(|| uid.to_string(), |user| user.name().to_string_lossy().into_owned())
+}
+
 /// Who a child can run as.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {

@@ -5,6 +5,7 @@
 //! | `systemctl` | the managers of the machine and of a user, and the client that asks them |
 //! | `properties` | what `systemctl show` tells about a unit |
 //! | `unit` | one unit: its state, its start and its end |
+//! | `trial` | a program in the place of a unit's own |
 //! | `journal` | the end of a unit's journal |
 //! | `notify` | `sd_notify(3)` |
 //! | `listen_fds` | `sd_listen_fds(3)`: how many descriptors were passed, and their names |
@@ -19,6 +20,7 @@ pub mod listen_fds;
 mod notify;
 mod properties;
 mod systemctl;
+pub mod trial;
 mod unit;
 
 pub use escape::{AccountName, ExecWord, FieldPath, Invalid, Seconds, plain};

@@ -20,9 +20,12 @@ fn a_valid_file_is_named_with_what_it_gives() {
     let scratch = Scratch::with_config("[upstreams.a]\ncommand = \"/bin/true\"\n")
         .file("conf.d/b.toml", "[upstreams.b]\ncommand = \"true\"\n");
     let finished = scratch.check(&[]).exits(0);
+    let user = Scratch::user();
     assert_eq!(
         finished.stdout,
-        "configuration mcpeg.toml is valid: 2 upstreams, listening on 127.0.0.1:8080\n"
+        format!(
+            "configuration mcpeg.toml is valid: 2 upstreams, listening on 127.0.0.1:8080 (as user {user} sees it)\n"
+        )
     );
     assert_eq!(finished.stderr, "");
 }
@@ -72,6 +75,7 @@ fn the_json_answer_has_the_documented_form() {
         serde_json::from_str::<Value>(&finished.stdout).unwrap(),
         json!({
             "valid": true,
+            "view": { "user": Scratch::user(), "unit": null },
             "files": ["mcpeg.toml"],
             "listen": ["127.0.0.1:8080"],
             "upstreams": [{ "name": "a", "transport": "stdio", "target": "no-such-program" }],

@@ -25,6 +25,13 @@ pub(crate) struct Finished {
 }
 
 impl Scratch {
+    /// Who runs the tests.
+    pub(crate) fn user() -> String {
+        let uid = rustix::process::geteuid().as_raw();
+        users::get_user_by_uid(uid)
+            .map_or_else(|| uid.to_string(), |user| user.name().to_string_lossy().into_owned())
+    }
+
     /// An empty directory that every user may enter.
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();

@@ -74,3 +74,17 @@ fn colours_can_be_forced_and_no_color_wins_on_a_terminal_only() {
     command.env("CLICOLOR_FORCE", "1");
     assert!(Finished::of(command).stderr.contains("\u{1b}["));
 }
+
+#[test]
+fn instance_is_named_to_each_action() {
+    for action in ["--status", "--stop", "--reload", "--log-rotate"] {
+        let finished = Scratch::new().run(&[action, "--instance", "there-is-none"]);
+        assert!(
+            finished.stdout.contains("stopped") || finished.stdout.contains("not running"),
+            "{action}: {}",
+            finished.stdout
+        );
+    }
+    Scratch::new().run(&["--status", "--instance", "A b"]).exits(64).says(&["no name for an instance"]);
+    Scratch::new().run(&["--status", "--instance", "a", "--pid-file", "/run/x"]).exits(64);
+}

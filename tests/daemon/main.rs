@@ -18,6 +18,7 @@ mod panic;
 mod privileges;
 mod readiness;
 mod reload;
+mod same_port;
 mod settling;
 mod start;
 mod status;

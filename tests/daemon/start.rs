@@ -141,7 +141,7 @@ fn start_after_kill_replaces_what_was_left_behind() {
     let mut left: Vec<_> =
         fs::read_dir(site.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     left.sort();
-    assert_eq!(left, [".log.lock", "log", "logs", "mcpeg.lock", "mcpeg.toml"]);
+    assert_eq!(left, [".log.lock", "log", "mcpeg.lock", "mcpeg.toml"]);
 }
 
 /// A site whose upstream never answers and whose names must not clash, so that the daemon waits for it and the launcher for
@@ -313,6 +313,7 @@ fn listener_in_the_place_of_a_file_of_the_gateway_itself_is_refused_and_takes_no
         }
         assert!(!site.path("mcpeg.sock").exists() && !site.pid_file().exists(), "{place}");
         let checked = site.run(&["--check"]);
+        assert_eq!(checked.code, Some(78), "{place}: {checked:?}");
         assert!(checked.stderr.contains("run-time file"), "{place}: {checked:?}");
     }
     // Nor does a reload take them away from a gateway that serves.

@@ -30,7 +30,9 @@ mod metrics;
 mod names;
 mod order;
 mod paging;
+mod proxies;
 mod questions;
+mod readme;
 mod reload;
 mod rounds;
 mod schema;
@@ -42,4 +44,4 @@ mod surface;
 mod tasks;
 mod web;
 
-use mcpeg_test::{client, gateway, port, scripted, tools, upstreams};
+use mcpeg_test::{client, daemon, gateway, port, scripted, tools, upstreams};

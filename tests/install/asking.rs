@@ -44,12 +44,20 @@ fn explain_gives_reasons_and_asks_again_and_yes_installs() {
     let before = scratch.picture();
     let screen = at_a_terminal(&scratch, "install", "explain\nyes\n", &[]);
     assert_eq!(screen.matches("Install mcpeg as shown?").count(), 2, "{screen}");
-    assert!(screen.contains("the service starts when the machine does"), "{screen}");
+    // The terminal is narrow: lines are broken between words.
+    let words = screen.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("the service starts when the machine does"), "{screen}");
+    assert!(
+        words.contains("mcpeg runs as mcpeg:mcpeg and listens on 127.0.0.1:8080; it can start no program"),
+        "{screen}"
+    );
     assert!(screen.contains("http://127.0.0.1:8080/mcp"), "{screen}");
     assert!(scratch.at("usr/local/bin/mcpeg").exists());
 
-    let screen = at_a_terminal(&scratch, "uninstall --purge", "no\n", &[]);
-    assert!(screen.contains("nothing was changed"), "{screen}");
+    let screen = at_a_terminal(&scratch, "uninstall --purge", "explain\nno\n", &[]);
+    let words = screen.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("`mcpeg install` wrote it, and nobody has changed it since"), "{screen}");
+    assert!(screen.contains("[yes / NO / explain]") && screen.contains("nothing was changed"), "{screen}");
     let screen = at_a_terminal(&scratch, "uninstall --purge", "y\n", &[]);
     assert!(screen.contains("mcpeg is uninstalled"), "{screen}");
     assert_same(&before, &scratch.picture(), "after purge");

@@ -122,9 +122,16 @@ fn what_the_service_left_behind_goes_with_a_purge() {
     let scratch = Scratch::new();
     let before = scratch.picture();
     scratch.ok(&["install"]);
-    for path in ["var/log/mcpeg/mcpeg.log", "var/lib/mcpeg/home/.npm/a/b", "etc/mcpeg/conf.d/time.toml"] {
+    for path in [
+        "var/log/mcpeg/mcpeg.log",
+        "var/log/mcpeg/stderr.time.log.2026-11-30",
+        "var/lib/mcpeg/home/.npm/a/b",
+        "etc/mcpeg/conf.d/time.toml",
+    ] {
         scratch.put(path, "x");
     }
+    let today = "/var/log/mcpeg/stderr.time.log.2026-11-30";
+    std::os::unix::fs::symlink(today, scratch.at("var/log/mcpeg/stderr.time.log")).unwrap();
     std::os::unix::fs::symlink("/etc/hostname", scratch.at("var/cache/mcpeg/link")).unwrap();
     scratch.ok(&["uninstall", "--purge"]);
     assert_same(&before, &scratch.picture(), "after purge");

@@ -65,7 +65,9 @@ fn instances_have_everything_of_their_own_but_the_program() {
 
     // The first goes; the program stays for the second.
     let said = scratch.ok(&["uninstall", "--purge"]);
-    assert!(said.contains("kept /usr/local/bin/mcpeg: another instance uses it"), "{said}");
+    // Nine files stay for one reason.
+    assert!(said.contains("kept ") && said.contains(" and 7 more: another instance uses it"), "{said}");
+    assert_eq!(said.matches("another instance uses it").count(), 1, "{said}");
     assert!(scratch.at(PROGRAM).exists() && !scratch.at(UNIT).exists());
     assert!(scratch.ok(&["install", "--instance", "two"]).contains("nothing had to be changed"));
     scratch.ok(&["install"]);
@@ -127,13 +129,120 @@ fn listener_is_written_into_the_default_configuration_and_remembered() {
     assert!(said.contains("~ /etc/mcpeg/mcpeg.toml"), "{said}");
     assert!(read(&scratch, configuration).contains("listen = [\"127.0.0.1:9292\"]"));
     refused(&scratch, &["install", "--listen", "0.0.0.0:1"], 78, "install that with --config FILE");
+    // What would change nothing is no success.
+    scratch.put(configuration, "[server]\nlisten = [\"127.0.0.1:9393\"]\n");
+    refused(
+        &scratch,
+        &["install", "--listen", "127.0.0.1:9494"],
+        78,
+        "write listen = [\"127.0.0.1:9494\"] into [server]",
+    );
+    scratch.ok(&["install", "--listen", "127.0.0.1:9393"]);
     refused(&scratch, &["install", "--listen", "nonsense"], 64, "--listen nonsense");
+}
+
+/// What logrotate(8) reads below a root.
+const LOGROTATE: &str = "etc/logrotate.d/mcpeg";
+/// The line by which the configuration leaves the log to it.
+const EXTERNAL: &str = "\nrotate = \"external\"\n";
+
+#[test]
+#[ignore = "needs root: changes owners"]
+fn logrotate_gets_its_file_where_it_was_chosen_and_nowhere_else() {
+    let scratch = Scratch::new();
+    let before = scratch.picture();
+    scratch.ok(&["install"]);
+    let plain = scratch.picture();
+    assert!(!scratch.at(LOGROTATE).exists() && !read(&scratch, "etc/mcpeg/mcpeg.toml").contains(EXTERNAL));
+    let said = scratch.ok(&["install", "--log-rotation", "logrotate"]);
+    assert!(said.contains("+ /etc/logrotate.d/mcpeg (0644 root:root)"), "{said}");
+    assert!(read(&scratch, "etc/mcpeg/mcpeg.toml").contains(EXTERNAL));
+    let text = read(&scratch, LOGROTATE);
+    assert!(
+        text.contains("/var/log/mcpeg/mcpeg.log {")
+            && text.contains("/usr/local/bin/mcpeg --log-rotate 2>&1")
+    );
+
+    // The choice holds for later commands; drift is seen and mended.
+    refused(&scratch, &["install", "--check"], 0, "nothing has drifted");
+    scratch.put(LOGROTATE, "#\n");
+    refused(&scratch, &["install", "--check"], 1, "~ /etc/logrotate.d/mcpeg");
+    std::fs::remove_file(scratch.at(LOGROTATE)).unwrap();
+    refused(&scratch, &["install", "--check"], 1, "+ /etc/logrotate.d/mcpeg");
+    scratch.ok(&["install"]);
+    assert_eq!(read(&scratch, LOGROTATE), text);
+
+    let said = scratch.ok(&["install", "--log-rotation", "own"]);
+    assert!(said.contains("- /etc/logrotate.d/mcpeg"), "{said}");
+    assert!(!scratch.at(LOGROTATE).exists() && !read(&scratch, "etc/mcpeg/mcpeg.toml").contains(EXTERNAL));
+    let differs =
+        |path: &std::path::Path| path.starts_with("etc/logrotate.d") || path.ends_with("install.json");
+    let here: Vec<_> = scratch.picture().into_iter().filter(|(path, _)| !differs(path)).collect();
+    let there: Vec<_> = plain.into_iter().filter(|(path, _)| !differs(path)).collect();
+    assert_eq!(here, there);
+    scratch.ok(&["install", "--log-rotation", "logrotate"]);
+    scratch.ok(&["uninstall", "--purge"]);
+    assert_same(&before, &scratch.picture(), "after purge");
+
+    // It outlives the loss of the receipt.
+    scratch.ok(&["install", "--log-rotation", "logrotate"]);
+    std::fs::remove_file(scratch.at("var/lib/mcpeg/install.json")).unwrap();
+    refused(&scratch, &["install", "--check"], 0, "nothing has drifted");
+    scratch.ok(&["uninstall", "--purge"]);
+    assert!(!scratch.at(LOGROTATE).exists());
+}
+
+#[test]
+#[ignore = "needs root: changes owners"]
+fn logrotate_of_an_instance_tells_that_instance() {
+    let scratch = Scratch::new();
+    let before = scratch.picture();
+    scratch.ok(&["install", "--instance", "two", "--log-rotation", "logrotate"]);
+    let text = read(&scratch, "etc/logrotate.d/mcpeg-two");
+    assert!(text.contains("/var/log/mcpeg-two/mcpeg.log {"), "{text}");
+    assert!(text.contains("--log-rotate --pid-file /run/mcpeg-two/mcpeg.pid"), "{text}");
+    scratch.ok(&["uninstall", "--instance", "two", "--purge"]);
+    assert_same(&before, &scratch.picture(), "after purge");
+}
+
+#[test]
+#[ignore = "needs root: changes owners"]
+fn edited_configuration_and_choice_never_have_two_or_nobody_rotate() {
+    let scratch = Scratch::new();
+    let log = "[log]\nfile = \"/var/log/mcpeg/mcpeg.log\"\n";
+    let external = format!("{log}rotate = \"external\"\n");
+    let configuration = "etc/mcpeg/mcpeg.toml";
+    scratch.ok(&["install"]);
+    scratch.put(configuration, log);
+    let to_logrotate = ["install", "--log-rotation", "logrotate"];
+    refused(&scratch, &to_logrotate, 78, "write rotate = \"external\" into [log] of /etc/mcpeg/mcpeg.toml");
+    scratch.put(configuration, &external);
+    assert!(scratch.ok(&to_logrotate).contains("+ /etc/logrotate.d/mcpeg"));
+    let to_own = ["install", "--log-rotation", "own"];
+    refused(
+        &scratch,
+        &to_own,
+        78,
+        "take rotate = \"external\" out of [log] of /etc/mcpeg/mcpeg.toml and remove",
+    );
+    scratch.put(configuration, log);
+    scratch.ok(&to_own);
+    assert!(!scratch.at(LOGROTATE).exists());
+    assert_eq!(read(&scratch, configuration), log);
+    // Somebody else's file is in nobody's way unless ours shall be there.
+    scratch.put(LOGROTATE, "/var/log/other.log {\n}\n");
+    assert!(!scratch.ok(&["install"]).contains("/etc/logrotate.d/mcpeg (0644"));
+    scratch.put(configuration, &external);
+    refused(&scratch, &to_logrotate, 11, "is in the way");
 }
 
 #[test]
 #[ignore = "needs root: changes owners"]
 fn no_enable_is_remembered() {
     let scratch = Scratch::new();
+    scratch.ok(&["install"]);
+    refused(&scratch, &["install", "--no-enable"], 64, "`systemctl disable mcpeg.service` changes that");
+    scratch.ok(&["uninstall", "--purge"]);
     scratch.ok(&["install", "--no-enable"]);
     assert!(scratch.at(LINK).symlink_metadata().is_err());
     assert!(scratch.ok(&["install"]).contains("nothing had to be changed"));
@@ -151,7 +260,8 @@ fn what_the_administrator_disabled_or_put_beside_the_unit_stays_so() {
     let said = scratch.ok(&["install"]);
     assert!(said.contains("kept, the administrator disabled it"), "{said}");
     assert!(scratch.at(LINK).symlink_metadata().is_err());
-    scratch.ok(&["uninstall", "--purge"]);
+    let said = scratch.ok(&["uninstall", "--purge"]);
+    assert!(said.contains("kept /etc/systemd/system/mcpeg.service.d: your changes of the unit"), "{said}");
     assert_eq!(read(&scratch, drop_in), "[Service]\nNice=5\n");
 }
 

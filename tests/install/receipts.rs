@@ -96,11 +96,12 @@ fn receipt_of_version_1_is_understood() {
 
 /// The receipts of each version of the format, as they were written below a scratch root. A new version adds its own; none
 /// is ever changed.
-const KEPT: [(u32, &str); 4] = [
+const KEPT: [(u32, &str); 5] = [
     (1, include_str!("../fixtures/receipts/version-1.json")),
     (2, include_str!("../fixtures/receipts/version-2.json")),
     (3, include_str!("../fixtures/receipts/version-3.json")),
     (4, include_str!("../fixtures/receipts/version-4.json")),
+    (5, include_str!("../fixtures/receipts/version-5.json")),
 ];
 
 #[test]
@@ -116,7 +117,7 @@ fn receipts_of_every_version_lead_to_an_installation_and_back() {
         scratch.put(RECEIPT, kept);
         scratch.ok(&["install"]);
         let written: Value = serde_json::from_str(&read(&scratch, RECEIPT)).unwrap();
-        assert_eq!(written["version"], 4, "the newest version is written");
+        assert_eq!(written["version"], 5, "the newest version is written");
         assert_eq!(written["choices"]["prefix"], "/usr/local");
         assert!(scratch.ok(&["install"]).contains("nothing had to be changed"), "version {version}");
         scratch.ok(&["uninstall", "--purge"]);

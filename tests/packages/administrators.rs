@@ -68,9 +68,13 @@ fn logrotate(machine: &Machine) -> (Option<i32>, String) {
 /// The example for logrotate(8) in every state of the service; it is left behind when the package goes, as that of an
 /// administrator is.
 fn logrotate_succeeds_unless_something_is_wrong(machine: &Machine) {
-    machine.ok(&["cp", "/usr/share/doc/mcpeg/examples/mcpeg.logrotate", "/etc/logrotate.d/mcpeg"]);
-    machine.ok(&["sh", "-c", "printf '\\n[log]\\nrotate = \"external\"\\nfile = \"/var/log/mcpeg/mcpeg.log\"\\n' >/etc/mcpeg/mcpeg.toml"]);
     machine.ok(&["systemctl", "restart", "mcpeg"]);
+    // As README.Debian says, word by word.
+    let lines = include_str!("../../packaging/deb/README.Debian").lines();
+    let lines = lines.skip_while(|line| !line.contains("If logrotate shall do that"));
+    let lines: Vec<&str> = lines.filter_map(|line| line.strip_prefix("    ")).take(3).collect();
+    machine.ok(&["sh", "-e", "-c", &lines.join("\n")]);
+    assert!(machine.ok(&["cat", "/etc/mcpeg/mcpeg.toml"]).contains("\n[log]\nrotate = \"external\"\n"));
     let quiet = (Some(0), String::new());
     assert_eq!(logrotate(machine), quiet, "while it runs");
     let open = "ls -l /proc/$(systemctl show --value --property MainPID mcpeg)/fd | grep -o '/var/log/mcpeg/mcpeg.log.*'";

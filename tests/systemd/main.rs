@@ -15,7 +15,9 @@ mod manage;
 mod places;
 mod reconcile;
 mod reload;
+mod rotation;
 mod upgrade;
 mod upstreams;
+mod view;
 
 use mcpeg_test::{load, machine};

@@ -60,12 +60,16 @@ fn restart_of_the_stopped_service(machine: &Machine) {
     machine.ok(&["mv", "/etc/mcpeg/away", "/etc/mcpeg/mcpeg.toml"]);
     machine.ok(&["systemctl", "reset-failed", "mcpeg"]);
 
-    // Another pid file is another gateway's, which root cannot let write into the service's log.
+    // Another pid file is another gateway's, which root does not let write into the service's log.
     let other = "/run/other.pid";
     let restart = ["mcpeg", "--restart", "--pid-file", other, "--listen", "127.0.0.1:9997"];
     let refused = machine.run(&restart);
-    assert_eq!(refused.status.code(), Some(73));
-    assert!(text(&refused.stderr).contains("/var/log/mcpeg/mcpeg.log"), "{}", text(&refused.stderr));
+    assert_eq!(refused.status.code(), Some(64));
+    assert!(
+        text(&refused.stderr).contains("--pid-file and --log-file of its own"),
+        "{}",
+        text(&refused.stderr)
+    );
     machine.ok(&[&restart[..], &["--log-file", "/root/other.log"]].concat());
     assert_eq!(active(machine), "inactive");
     machine.ok(&["mcpeg", "--stop", "--pid-file", other]);

@@ -34,7 +34,7 @@ fn two_gateways_serve_side_by_side(suite: &str) {
     let two = ["mcpeg", "install", "--yes", "--instance", "two", "--listen", "127.0.0.1:8081"];
     let (code, said) = run(&machine, &two);
     assert!(code == Some(0) && said.contains("mcpeg-two serves on 127.0.0.1:8081"), "{said}");
-    assert!(said.contains("sudo mcpeg --status --pid-file /run/mcpeg-two/mcpeg.pid"), "{said}");
+    assert!(said.contains("sudo mcpeg --status --instance two"), "{said}");
     for port in [8080, 8081] {
         legacy_call(&machine, &format!("http://127.0.0.1:{port}/mcp"), "status", &json!({}))
             .expect("both serve");

@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style};
 
 use super::outcome::Outcome;
 use super::plan::session;
-use super::terminal::{changed, width};
+use super::terminal::{changed, folded, width};
 use crate::cli::report;
 use crate::install::{self, Layout};
 
@@ -61,7 +61,7 @@ fn status(layout: &Layout) -> String {
     if layout.name == "mcpeg" {
         format!("{sudo}mcpeg --status")
     } else {
-        format!("{sudo}mcpeg --status --pid-file {}", layout.pid_file.display())
+        format!("{sudo}mcpeg --status --instance {}", layout.name.trim_start_matches("mcpeg-"))
     }
 }
 
@@ -80,6 +80,7 @@ fn next(outcome: &Outcome<'_>) -> Vec<String> {
     let rows = [
         (format!("{systemctl} status {unit}"), "the service"),
         (status(layout), "the gateway and its upstreams"),
+        (format!("{systemctl} edit {unit}"), "Environment=, and ReadWritePaths= for upstreams"),
         ("man mcpeg".to_owned(), "the manual"),
     ];
     let wide = rows.iter().map(|(command, _)| command.len()).max().unwrap_or_default();
@@ -105,11 +106,13 @@ fn client(outcome: &Outcome<'_>) -> Option<String> {
 /// The lines in a frame; a line that is wider than the terminal makes the frame go without its right side.
 fn boxed(lines: &[String], width: usize) -> String {
     let length = |line: &String| line.chars().count();
+    let lines: Vec<String> = lines.iter().flat_map(|line| folded(line, width.saturating_sub(4))).collect();
     let inside = lines.iter().map(length).max().unwrap_or_default();
+    // A word alone may be wider.
     let fits = inside + 4 <= width;
     let rule = "─".repeat(if fits { inside + 2 } else { width.saturating_sub(2) });
     let mut text = format!("{FRAME}╭{rule}╮{FRAME:#}");
-    for line in lines {
+    for line in &lines {
         let gap = if fits { inside - length(line) } else { 0 };
         let end = if fits { "│" } else { "" };
         let _ = write!(text, "\n{FRAME}│{FRAME:#} {line}{:gap$} {FRAME}{end}{FRAME:#}", "");
@@ -141,6 +144,12 @@ mod tests {
         let widths: Vec<_> = text.lines().map(|line| line.chars().count()).collect();
         assert_eq!(widths, [17; 4], "{text}");
         let narrow = anstream::adapter::strip_str(&boxed(&lines, 12)).to_string();
-        assert!(narrow.contains("a longer line") && !narrow.contains("line │"), "{narrow}");
+        let widths: Vec<_> = narrow.lines().map(|line| line.chars().count()).collect();
+        assert!(
+            narrow.contains("│ a longer │") && narrow.contains("│ line     │") && widths == [12; 5],
+            "{narrow}"
+        );
+        let narrower = anstream::adapter::strip_str(&boxed(&lines, 8)).to_string();
+        assert!(narrower.contains("longer") && !narrower.contains("longer │"), "{narrower}");
     }
 }

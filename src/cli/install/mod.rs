@@ -7,12 +7,14 @@ mod progress;
 mod terminal;
 
 use super::definition::{InstallArgs, PlanFormat};
-use super::{ask, documents, report};
+use super::{ask, check, documents, report};
 use crate::exit::{Exit, ToExit as _};
 use crate::install::{self, Error, InstallOptions, Plan, Target};
+use serde_json::json;
 
 use outcome::Outcome;
 use progress::Listener;
+pub(super) use terminal::{wrapped, wrapped_after};
 
 /// `mcpeg install`.
 pub(super) fn run(arguments: &InstallArgs) -> Exit {
@@ -41,15 +43,28 @@ fn try_install(arguments: &InstallArgs) -> Result<Exit, Error> {
     }
     let root = arguments.place.root.as_deref();
     let target = Target::open(root, &asked)?;
+    let starts = !arguments.no_start && root.is_none();
+    // Whoever only looks is shown what would be done, and told what is missing.
+    let without = looks_only && starts && !target.is_booted();
     let options = InstallOptions {
-        start: !arguments.no_start && root.is_none(),
+        start: starts && !without,
+        looks_only,
         configuration: arguments.config.clone(),
         documents: documents::installed(),
     };
     let plan = Plan::of_install(&target, &options)?;
+    if without && !arguments.json && format != Some(PlanFormat::Json) {
+        report::note(
+            "systemd does not run here, so that nothing can be started; --no-start installs the files",
+        );
+    }
     let json = arguments.json;
     if arguments.check {
-        return Ok(drift(&target, &plan, json));
+        let service = match root {
+            Some(_) => None,
+            None => check::of_service(&target.layout().configuration),
+        };
+        return Ok(drift(&target, &plan, service.as_ref(), json));
     }
     if let Some(format) = format {
         let as_data = json || format == PlanFormat::Json;
@@ -76,16 +91,25 @@ fn try_install(arguments: &InstallArgs) -> Result<Exit, Error> {
     Ok(Exit::Done)
 }
 
-/// Tells whether an installation would change anything.
-fn drift(target: &Target, plan: &Plan, json: bool) -> Exit {
+/// Tells whether an installation would change anything, and whether the service can start with its configuration.
+fn drift(target: &Target, plan: &Plan, service: Option<&check::Answer>, json: bool) -> Exit {
     let exit = if plan.changes() { Exit::Drifted } else { Exit::Done };
+    let wrong = service.filter(|answer| answer.exit() != Exit::Done);
     if json {
-        return report::json(&plan::data(target, plan), exit);
+        let mut data = plan::data(target, plan);
+        if let (Some(answer), Some(data)) = (service, data.as_object_mut()) {
+            data.insert("check".to_owned(), json!(answer));
+        }
+        return report::json(&data, wrong.map_or(exit, check::Answer::exit));
     }
-    if exit == Exit::Done {
-        report::lines("mcpeg is installed; nothing has drifted", exit)
-    } else {
-        let shown = plan::print(target, plan);
-        if shown == Exit::Done { exit } else { shown }
+    let shown = match exit {
+        Exit::Done if wrong.is_some() => Exit::Done,
+        Exit::Done => report::lines("mcpeg is installed; nothing has drifted", exit),
+        _ => plan::print(target, plan),
+    };
+    match wrong {
+        Some(answer) => answer.tell(),
+        None if shown == Exit::Done => exit,
+        None => shown,
     }
 }

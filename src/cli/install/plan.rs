@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::terminal::{changed, marked};
+use super::terminal::{changed, marked, wrapped, wrapped_after};
 use crate::cli::report;
 use crate::exit::Exit;
 use crate::install::{self, Layout, Plan, Target};
 
 /// What the marks before the lines of a plan mean.
-const LEGEND: &str = "(+ make, ~ change, > run, = leave as it is)";
+const LEGEND: &str = "(+ make, ~ change, - take away, > run, = leave as it is)";
 
 /// Prints the plan without what is not worth a line.
 pub(super) fn print(target: &Target, plan: &Plan) -> Exit {
@@ -19,6 +19,7 @@ pub(super) fn print(target: &Target, plan: &Plan) -> Exit {
         lines.extend(step.difference(target).iter().map(|(mark, text)| changed(*mark, text)));
     }
     lines.push(String::new());
+    lines.push(wrapped(&plan.summary(target), 0));
     lines.push(LEGEND.to_owned());
     lines.extend(session(layout).map(str::to_owned));
     report::lines(lines.join("\n"), Exit::Done)
@@ -32,7 +33,7 @@ pub(super) fn print_data(target: &Target, plan: &Plan) -> Exit {
 /// The plan for programs.
 pub(super) fn data(target: &Target, plan: &Plan) -> Value {
     let steps: Vec<_> = plan.steps().iter().map(|step| step.data(target.layout())).collect();
-    json!({ "version": 1, "changes": plan.changes(), "steps": steps })
+    json!({ "version": 1, "changes": plan.changes(), "service": plan.summary(target), "steps": steps })
 }
 
 /// The acts of the plan, each with its reason.
@@ -42,13 +43,23 @@ pub(super) fn explained(target: &Target, plan: &Plan) -> String {
     // That a directory above a file is made needs no reason.
     let acts = acts.filter(|step| step.path().is_none_or(|path| layout.is_own(path)));
     let lines: Vec<String> = acts
-        .map(|step| format!("{}\n      {}", marked(step.mark(), &step.shown(layout)), step.reason(layout)))
+        .map(|step| {
+            let reason = wrapped(step.reason(layout), 6);
+            format!("{}\n{reason}", marked(step.mark(), &wrapped_after(&step.shown(layout), 2)))
+        })
         .collect();
+    let profile = if layout.is_users() { " --profile development" } else { "" };
     format!(
-        "{}\n\nEach change is written down in {} before it is made.\nIf a step fails, all are taken back; \
-         `mcpeg uninstall --purge` takes back\nthe whole installation.",
+        "{}\n\n{}",
         lines.join("\n"),
-        layout.receipt.display()
+        wrapped(
+            &format!(
+                "Each change is written down in {} before it is made. If a step fails, all are taken back; \
+                 `mcpeg uninstall --purge{profile}` takes back the whole installation.",
+                layout.receipt.display()
+            ),
+            0
+        )
     )
 }
 

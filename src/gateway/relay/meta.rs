@@ -23,6 +23,16 @@ pub enum Era {
     Modern,
 }
 
+impl Era {
+    /// Its name in the log.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Legacy => "legacy",
+            Self::Modern => "modern",
+        }
+    }
+}
+
 /// The extension that gives the modern era its tasks.
 pub(crate) const TASKS: &str = "io.modelcontextprotocol/tasks";
 

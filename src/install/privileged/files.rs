@@ -31,13 +31,13 @@ pub(in crate::install) enum Beside {
 }
 
 impl Beside {
-    /// The companion's name: hidden, and with an ending that no reader of such a directory takes for its own.
+    /// The companion's name: hidden, and with an ending that no reader of such a directory takes for its own, logrotate(8) included.
     fn name(self, name: &OsStr) -> OsString {
         let mut beside = OsString::from(".");
         beside.push(name);
         beside.push(match self {
-            Self::New => ".mcpeg-new",
-            Self::Old => ".mcpeg-old",
+            Self::New => ".mcpeg-new~",
+            Self::Old => ".mcpeg-old~",
         });
         beside
     }
@@ -78,6 +78,24 @@ pub(in crate::install) fn set_access(tree: &Tree, path: &Path, access: Access) -
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     fs::openat(&directory, &name, flags, Mode::empty())
         .and_then(|fd| grant(&fd, access))
+        .map_err(Error::file("set mode and owner of", tree.outside(path)))
+}
+
+/// Gives root's plain file to somebody in whose directory it lies; one that has another name is left alone, since who owns the
+/// directory could have made the name.
+///
+/// # Errors
+/// [`Error::File`].
+pub(in crate::install) fn give_away(tree: &Tree, path: &Path, to: Access) -> Result<(), Error> {
+    let (directory, name) = tree.existing_parent(path)?;
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    fs::openat(&directory, &name, flags, Mode::empty())
+        .and_then(|fd| {
+            let found = fs::fstat(&fd)?;
+            let plain = fs::FileType::from_raw_mode(found.st_mode) == fs::FileType::RegularFile;
+            let ours = found.st_uid == 0 && found.st_nlink == 1;
+            if plain && ours { grant(&fd, to) } else { Ok(()) }
+        })
         .map_err(Error::file("set mode and owner of", tree.outside(path)))
 }
 

@@ -23,6 +23,8 @@ pub(in crate::install) enum Act {
     Replace,
     /// Mends mode and owner only.
     Mend,
+    /// Takes away what we wrote.
+    Remove,
     /// Nothing: it is as it should be.
     Same,
     /// Nothing: it is somebody's, for this reason.
@@ -129,7 +131,7 @@ impl Step {
     /// Whether the step changes anything, or runs a program.
     #[must_use]
     pub const fn acts(&self) -> bool {
-        matches!(self.act, Act::Create | Act::Replace | Act::Mend)
+        matches!(self.act, Act::Create | Act::Replace | Act::Mend | Act::Remove)
     }
 
     /// Whether the step changes anything.
@@ -160,7 +162,7 @@ impl Step {
         }
     }
 
-    /// The sign before the step in a plan: `+`, `~` or `=`; `>` for a program that is run.
+    /// The sign before the step in a plan: `+`, `~`, `-` or `=`; `>` for a program that is run.
     #[must_use]
     pub fn mark(&self) -> char {
         match self.act {
@@ -168,6 +170,7 @@ impl Step {
             _ if !self.action.is_on_disk() => '>',
             Act::Create => '+',
             Act::Replace | Act::Mend => '~',
+            Act::Remove => '-',
         }
     }
 
@@ -206,6 +209,7 @@ impl Step {
             Act::Create => "create",
             Act::Replace => "replace",
             Act::Mend => "mend",
+            Act::Remove => "remove",
             Act::Same => "same",
             Act::Keep(_) => "keep",
         };

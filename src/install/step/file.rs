@@ -92,6 +92,7 @@ pub(super) fn reason(path: &Path, layout: &Layout) -> &'static str {
             "has the gateway follow changes of the configuration"
         }
         _ if is(&layout.sysusers) => "declares the account to systemd-sysusers",
+        _ if is(&layout.logrotate) => "has logrotate rotate the log, instead of mcpeg",
         _ if is(&layout.tmpfiles) => "makes the directories of the configuration where they are missing",
         path if path == layout.configuration => {
             "your configuration; never overwritten once you have edited it"

@@ -254,7 +254,7 @@ impl Connector {
                     let detail = format!("cannot start `{command}`: {}", spec.explain(&error));
                     Fault::upstream(name, "cannot be started").unprocessed().because(detail)
                 })?;
-                tracing::debug!(upstream = %name, pid = process.pid(), "started");
+                tracing::debug!(upstream = %name, child = process.pid(), "started");
                 let connection = Stdio::new(&self.stderr, 0, self.limit, inbox, role);
                 connection.begin(pipes, Rest::default());
                 if let Some(ended) = process.take_ended() {

@@ -173,7 +173,7 @@ impl Drop for Fresh<'_> {
         let Some(mut child) = self.child.take() else { return };
         // It was not reaped, so that the number is its group's still.
         if let Err(error) = sys::process::signal_group(self.pid, Kill::Kill) {
-            tracing::warn!(pid = self.pid, %error, "cannot end a child that nobody could keep");
+            tracing::warn!(child = self.pid, %error, "cannot end a child that nobody could keep");
         }
         self.reaper.dismiss(self.pid);
         self.reaper.spawn(async move {
@@ -354,7 +354,7 @@ impl ProcessGroup {
     /// Signals the group.
     fn signal(&self, signal: Kill) {
         if let Err(error) = self.group.signal(Some(signal)) {
-            tracing::debug!(pid = self.pid, %error, "cannot signal the process group");
+            tracing::debug!(child = self.pid, %error, "cannot signal the process group");
         }
     }
 }

@@ -193,7 +193,7 @@ impl Guarded {
         let child = Command::from(command).spawn()?;
         let pid = child.id().expect("a child that was not waited for has an identifier");
         self.guardian = Some(process::pidfd_open(pid)?);
-        tracing::debug!(pid, groups = self.groups.len(), "a guardian watches over the upstreams");
+        tracing::debug!(guardian = pid, groups = self.groups.len(), "a guardian watches over the upstreams");
         self.line = Some(line);
         for (leader, pidfd) in &self.groups {
             let told = self.line.as_ref().map(|line| line.enlist(*leader, pidfd.as_fd()));

@@ -488,7 +488,10 @@ impl Upstream {
         };
         let began = Instant::now();
         tracing::info!(
-            upstream = self.name(), era = ?link.era(), version = link.handshake().version, "the upstream is ready"
+            upstream = self.name(),
+            era = link.era().name(),
+            version = link.handshake().version,
+            "the upstream is ready"
         );
         self.failures.clear();
         self.current.set(UpstreamState::Ready, Some(Arc::clone(&link)));

@@ -281,7 +281,7 @@ impl Awaited {
         });
         match adopted {
             Ok(((rest, calls), pipes, mut process)) => {
-                tracing::info!(upstream = %name, pid = child, "the child goes on in this process");
+                tracing::info!(upstream = %name, child, "the child goes on in this process");
                 if let Some(ended) = process.take_ended() {
                     connection.outlive(ended, child);
                 }
@@ -291,7 +291,7 @@ impl Awaited {
                 peer.send(&Message::OfChild { word: ChildMessage::Adopted { child } })
             }
             Err(error) => {
-                tracing::info!(upstream = %name, pid = child, %error, "the child was not handed over");
+                tracing::info!(upstream = %name, child, %error, "the child was not handed over");
                 connection.hang_up(false);
                 if was_passed {
                     // It has ended on the way. The other process cannot see that any more.

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -13,10 +14,15 @@ use super::process::{Finished, finish, processes, until};
 use crate::kept::{SECRET, keep_files, planted};
 use crate::program::{command, mcpeg};
 
+/// How long upstreams may take until they were tried once.
+const ATTEMPT: Duration = Duration::from_secs(30);
+
 /// A directory with a configuration, a pid file and whatever else a gateway makes.
 pub struct Site {
     /// The directory; removed at last.
     directory: tempfile::TempDir,
+    /// Where a daemon logs that is told of no file.
+    logs: tempfile::TempDir,
     /// Further variables of each process.
     variables: Vec<(String, String)>,
     /// Whether processes outlive the value.
@@ -43,7 +49,10 @@ impl Site {
     /// A site with this configuration.
     pub fn with_config(config: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let site = Self { directory, variables: Vec::new(), abandoned: false };
+        let logs = tempfile::tempdir().unwrap();
+        // For users as whom gateways run.
+        fs::set_permissions(logs.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let site = Self { directory, logs, variables: Vec::new(), abandoned: false };
         site.write("mcpeg.toml", config);
         site
     }
@@ -73,6 +82,11 @@ impl Site {
     /// A path in the site.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
+    }
+
+    /// Where a daemon logs that is told of no file.
+    pub fn logs(&self) -> PathBuf {
+        self.logs.path().join("mcpeg")
     }
 
     /// The pid file.
@@ -113,8 +127,7 @@ impl Site {
             .env("MCPEG_CONFIG", self.path("mcpeg.toml"))
             .env("MCPEG_PID_FILE", self.pid_file())
             .env("PLANTED_TOKEN", SECRET)
-            // Where a daemon logs that is told of no file.
-            .env("LOGS_DIRECTORY", self.path("logs"))
+            .env("LOGS_DIRECTORY", self.logs())
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .current_dir(self.directory.path())
             .stdin(Stdio::null())
@@ -134,7 +147,19 @@ impl Site {
         let pid = self.pid();
         assert!(finished.stdout.starts_with("mcpeg is serving on "), "{finished:?}");
         assert!(finished.stdout.ends_with(&format!(", pid {pid}\n")), "{finished:?}");
+        self.tried();
         pid
+    }
+
+    /// Waits until each upstream was tried once, as far as that does not take too long.
+    fn tried(&self) {
+        let begun = Instant::now();
+        let starting = |upstream: &serde_json::Value| upstream["state"] == "starting";
+        while begun.elapsed() < ATTEMPT
+            && self.status()["upstreams"].as_array().into_iter().flatten().any(starting)
+        {
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Starts a gateway in the foreground, as our child, and waits until it is ready.
@@ -186,6 +211,7 @@ impl Drop for Site {
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
         keep_files(self.directory.path());
+        keep_files(&self.logs());
     }
 }
 
