@@ -208,6 +208,12 @@ impl Message {
         envelope.into_message()
     }
 
+    /// The entries of a batch; `None` if the text is none.
+    pub(crate) fn entries(text: &[u8]) -> Option<Vec<Raw>> {
+        let first = text.iter().find(|byte| !byte.is_ascii_whitespace());
+        (first == Some(&b'[')).then(|| serde_json::from_slice(text).ok()).flatten()
+    }
+
     /// Reads one message of a server. Parameters that two readers may read differently are refused. `loose` is called for a
     /// response that has an `"error": null` beside its result, or the other way round.
     pub(crate) fn of_server(text: &[u8], loose: impl FnOnce()) -> Result<Self, ParseError> {
