@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::BoxError;
 use axum::response::Response;
 use bytes::Bytes;
-use http::HeaderMap;
 use http::request::Parts;
+use http::{HeaderMap, StatusCode};
 use http_body::Body;
 
 use super::bodies::Bodies;
@@ -14,11 +14,12 @@ use super::context::{Identity, PeerAddress, RequestContext};
 use super::cutoff::Cutoff;
 use super::guard::Guard;
 use super::legacy::{EventClients, Legacy};
+use super::message::Received;
 use super::modern::Modern;
 use super::{answer, message};
 use crate::gateway::catalog::RoutingHandle;
 use crate::gateway::error::Fault;
-use crate::gateway::relay::{Era, Id, Message};
+use crate::gateway::relay::{Era, Id, Message, code};
 use crate::gateway::requests::RequestCounter;
 
 /// The way of a request to its handler.
@@ -73,7 +74,12 @@ impl Pipeline {
     ) -> Response {
         let cutoff = context.cutoff().clone();
         let (message, era) = match self.receive(&cutoff, headers, body).await {
-            Ok(received) => received,
+            Ok(Received::Message(message, era)) => (message, era),
+            // In a box, so that single messages need no room for it.
+            Ok(Received::Batch(entries)) => {
+                let begin = || self.requests.begin();
+                return Box::pin(self.legacy.batch((headers, &cutoff), entries, begin)).await;
+            }
             Err(refusal) => return refusal,
         };
         let in_flight = self.requests.begin();
@@ -99,8 +105,13 @@ impl Pipeline {
         (headers, body): (&HeaderMap, impl Body<Data = Bytes, Error: Into<BoxError>> + Unpin),
     ) -> Response {
         let cutoff = context.cutoff().clone();
-        let (message, _) = match self.receive(&cutoff, headers, body).await {
-            Ok(received) => received,
+        let message = match self.receive(&cutoff, headers, body).await {
+            Ok(Received::Message(message, _)) => message,
+            Ok(Received::Batch(_)) => {
+                let message = "this transport has no batches; send one message after the other";
+                let fault = Fault::downstream(code::INVALID_REQUEST, StatusCode::BAD_REQUEST, message);
+                return answer::fault(&fault, None, Era::Legacy);
+            }
             Err(refusal) => return refusal,
         };
         let in_flight = self.requests.begin();
@@ -115,7 +126,7 @@ impl Pipeline {
         cutoff: &Cutoff,
         headers: &HeaderMap,
         body: impl Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
-    ) -> Result<(Message, Era), Response> {
+    ) -> Result<Received, Response> {
         let server = &self.routing.current().server;
         let received = cutoff.before(message::receive(headers, body, &self.bodies, server)).await;
         match received {

@@ -210,7 +210,7 @@ impl EventClients {
         let Message::Request(request) = message else {
             return cutoff.before(self.legacy.take(&session, message)).await;
         };
-        Some(match self.legacy.carry_out(&session, request, (cutoff.clone(), in_flight)) {
+        Some(match self.legacy.carry_out(&session, request, (in_flight, cutoff.clone())) {
             Ok(()) => accepted(),
             Err(fault) => refused(&fault),
         })

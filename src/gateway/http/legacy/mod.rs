@@ -1,5 +1,6 @@
 //! The legacy era: sessions (MCP 2025-11-25 §Streamable HTTP and its predecessors), and in `events` those of HTTP+SSE.
 
+mod batch;
 mod call;
 mod events;
 mod input;

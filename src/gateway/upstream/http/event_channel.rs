@@ -21,7 +21,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::balancer::Target;
-use super::refusals::{Later, refused};
+use super::refusals::{Refusal, refused};
 use super::requester::{Destination, Requester};
 use super::sse::{content_type, events as read_events, is_stream, is_too_long};
 use crate::gateway::error::Fault;
@@ -75,11 +75,10 @@ impl EventChannel {
     ) -> Result<Arc<Self>, Fault> {
         let requester = Requester::new(destination, Era::Legacy, inbox, role)?;
         let (response, home) = requester.get().await?;
-        let (status, later, kind) = (response.status(), Later::of(&response), content_type(&response));
-        if !status.is_success() {
-            return Err(refused(requester.name(), status, later, None));
+        if !response.status().is_success() {
+            return Err(refused(requester.name(), &Refusal::of(&response)));
         }
-        if !is_stream(kind) {
+        if !is_stream(content_type(&response)) {
             return Err(Fault::upstream(requester.name(), "opens no event stream at its `url`"));
         }
         let mut stream = read_events(response.into_body(), requester.limit());
@@ -146,7 +145,7 @@ impl EventChannel {
             return Err(self.ended().unprocessed());
         }
         let response = self.requester.post_to(&self.target, message).await?;
-        let (status, later) = (response.status(), Later::of(&response));
+        let (status, refusal) = (response.status(), Refusal::of(&response));
         // A server may say "Accepted" in words; the connection is used again once they are read.
         let _ = Limited::new(response.into_body(), ACCEPTED).collect().await;
         if status.is_success() {
@@ -157,7 +156,7 @@ impl EventChannel {
             self.hang_up();
             return Err(self.ended().unprocessed());
         }
-        Err(refused(self.requester.name(), status, later, None))
+        Err(refused(self.requester.name(), &refusal))
     }
 
     /// Makes its requests, and knows whether the stream has ended.

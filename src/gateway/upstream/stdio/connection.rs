@@ -22,13 +22,12 @@ use super::transfer::{Flow, Lender};
 use crate::config::UpstreamName;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{
-    Id, Message, Notification, Outcome, ParseError, Raw, Request, Response, code, method, names::Ambiguous,
-    raw, set_member,
+    Id, Meant, Message, Notification, Outcome, ParseError, Raw, Request, Response, code, meant, member,
+    method, names::Ambiguous, raw, set_member, set_path,
 };
-use crate::gateway::upstream::call::exchange::too_long;
-use crate::gateway::upstream::call::exchange::{Cancel, Event, Events};
+use crate::gateway::upstream::call::exchange::{Cancel, Event, Events, garbled, too_long};
 use crate::gateway::upstream::call::request::{Call, Role};
-use crate::gateway::upstream::inbox::{Inbound, Inbox};
+use crate::gateway::upstream::inbox::{Inbound, Inbox, Loose};
 use crate::gateway::upstream::log_limit::LogRateLimit;
 use crate::handover::channel::Sender;
 
@@ -144,7 +143,7 @@ impl Stdio {
     /// The connection has ended before there were pipes, or in the process that has them.
     pub(crate) fn hang_up(&self, answered: bool) {
         self.closed.send_replace(true);
-        let waiting = self.pending.lock().own().take_all();
+        let waiting = self.pending.lock().take_all();
         for events in waiting {
             let fault = self.ended();
             events.end(Event::Lost(if answered { fault } else { fault.unprocessed() }));
@@ -160,7 +159,7 @@ impl Stdio {
 
     /// Puts a request under way.
     pub(crate) async fn send(self: &Arc<Self>, id: u64, call: Call, events: Events) {
-        self.pending.lock().own().add(id, events, call.token, call.for_client);
+        self.pending.lock().add(id, events, call.token, call.for_client);
         let request = Request { id: Id::number(id), method: call.method, params: call.params };
         if self.is_closed() || self.write(&Message::Request(request)).await.is_err() {
             self.finish(id, Event::Lost(self.ended().unprocessed()));
@@ -203,13 +202,20 @@ impl Stdio {
     /// Keeps the downstream's progress token unless another request in flight here uses it, or one of the process before
     /// may; only then ours is sent.
     fn own_token(&self, id: u64, params: Raw, token: &mut Option<(Box<str>, Box<str>)>) -> Raw {
-        let keep = !self.borrows.load(Ordering::Relaxed);
-        self.pending.lock().own().own_token(id, params, token, keep)
+        let Some(theirs) = member(&params, "_meta").and_then(|meta| member(meta, "progressToken")) else {
+            return params;
+        };
+        let theirs: Box<str> = theirs.get().into();
+        let ours = self.pending.lock().claim_token(id, &theirs, !self.borrows.load(Ordering::Relaxed));
+        let edited =
+            if ours == theirs { None } else { set_path(&params, &["_meta", "progressToken"], &ours) };
+        *token = Some((ours, theirs));
+        edited.unwrap_or(params)
     }
 
     /// Takes a request out of `pending` and queues its last event.
     fn finish(&self, id: u64, event: Event) {
-        let waiting = self.pending.lock().own().take(id);
+        let waiting = self.pending.lock().take(id);
         match waiting {
             Some(events) => events.end(event),
             None => {
@@ -220,7 +226,7 @@ impl Stdio {
 
     /// Handles one line of the child's standard output.
     fn take(self: &Arc<Self>, line: &[u8]) {
-        let message = Message::of_server(line, || self.inbox.tell_loose());
+        let message = Message::of_server(line, || self.inbox.tell_loose(Loose::Null));
         if self.borrows.load(Ordering::Relaxed)
             && let Ok(message) = &message
             && self.pending.lock().leave_to_lender(message, line)
@@ -228,17 +234,62 @@ impl Stdio {
             return;
         }
         match message {
-            Ok(Message::Response(Response { id, outcome })) => match id.as_ref().and_then(Id::as_number) {
+            Ok(Message::Response(Response { id, outcome })) => match id.as_ref().and_then(|id| self.ours(id))
+            {
                 Some(id) => self.finish(id, Event::Done(outcome)),
                 None => self.unanswerable(&outcome),
             },
             Ok(Message::Notification(note)) => self.notified(note),
             Ok(Message::Request(request)) => self.asked(request),
             Err(ParseError::Ambiguous { reason, id, response }) => self.refuse(reason, id, response),
-            Err(error) if self.may_complain() => {
-                tracing::warn!(upstream = %self.name, bytes = line.len(), %error, "a line that is not MCP is ignored");
+            Err(error) => self.unreadable(line, &error),
+        }
+    }
+
+    /// The request of ours that an identifier means.
+    fn ours(&self, id: &Id) -> Option<u64> {
+        let number = id.as_number()?;
+        if !id.is_plain() {
+            self.inbox.tell_loose(Loose::Identifier);
+        }
+        Some(number)
+    }
+
+    /// Handles a line that is no message. If it was meant to answer a request, that fails at once: nothing else would end it
+    /// before its time is over.
+    fn unreadable(self: &Arc<Self>, line: &[u8], error: &ParseError) {
+        let unread = self.unread(line);
+        if self.may_complain() {
+            let (bytes, reason) = (line.len(), error.reason());
+            match unread {
+                Some(id) => {
+                    tracing::warn!(upstream = %self.name, id, bytes, reason, "an answer that cannot be read fails its call");
+                }
+                None => {
+                    tracing::warn!(upstream = %self.name, bytes, reason, "a line that is not MCP is ignored");
+                }
             }
-            Err(_) => {}
+        }
+        let Some(id) = unread else { return };
+        let fault = garbled(&self.name, error);
+        let mut pending = self.pending.lock();
+        if let Some(lender) = pending.lender()
+            && lender.answered(id)
+        {
+            // What cannot be read is not passed on: the other process is told what this one knows.
+            return lender.pass_on(&fault.response(Some(Id::number(id))).to_line());
+        }
+        drop(pending);
+        self.finish(id, Event::Lost(fault));
+    }
+
+    /// The request that a line which is no message was meant to answer: the one that it names, or the only one there is.
+    fn unread(&self, line: &[u8]) -> Option<u64> {
+        let meant = meant(line)?;
+        let pending = self.pending.lock();
+        match meant {
+            Meant::To(id) => id.as_number().filter(|id| pending.is_in_flight(*id)),
+            Meant::ToSomebody => pending.only(),
         }
     }
 
@@ -301,9 +352,9 @@ impl Stdio {
 
     /// Brings a notification to the request it belongs to, or to the inbox.
     fn notified(self: &Arc<Self>, note: Notification) {
-        let mut pending = self.pending.lock();
+        let pending = self.pending.lock();
         let (id, note) = pending.target(note, self.role);
-        let Some((id, events)) = id.and_then(|id| Some((id, pending.own().events(id)?))) else {
+        let Some((id, events)) = id.and_then(|id| Some((id, pending.events(id)?))) else {
             return self.inbox.put(Inbound::Notification(note));
         };
         if !events.send(Event::Notification(note)) {
@@ -332,9 +383,8 @@ impl Stdio {
             }
             return self.answer_soon(request.id, fault.outcome());
         }
-        let mut pending = self.pending.lock();
-        let Some((id, events)) =
-            pending.speaker(self.role).and_then(|id| Some((id, pending.own().events(id)?)))
+        let pending = self.pending.lock();
+        let Some((id, events)) = pending.speaker(self.role).and_then(|id| Some((id, pending.events(id)?)))
         else {
             return self.inbox.put(Inbound::Request(request));
         };
@@ -382,7 +432,7 @@ impl PipeOwner for Stdio {
     }
 
     fn in_flight(&self) -> Vec<u64> {
-        self.pending.lock().own().ids()
+        self.pending.lock().ids()
     }
 
     fn closed(&self) -> watch::Receiver<bool> {
@@ -401,7 +451,7 @@ impl PipeOwner for Stdio {
 impl Cancel for CancelStdio {
     fn cancel(self: Box<Self>, params: Option<Raw>) {
         let Some(connection) = self.connection.upgrade() else { return };
-        if connection.pending.lock().own().take(self.id).is_none() {
+        if connection.pending.lock().take(self.id).is_none() {
             return;
         }
         let id = self.id.to_string();
