@@ -124,7 +124,10 @@ fn resolve(reference: &str, env: Env<'_>, depth: usize) -> Result<String, Failur
             }),
             (None, _) => Err(fail(
                 "is not set in the environment of mcpeg",
-                format!("set {name}, or use ${{file:/path}} or ${{credential:NAME}}"),
+                format!(
+                    "set {name} (for the service: Environment={name}=… by `systemctl edit`, and a restart), or use \
+                     ${{file:/path}} or ${{credential:NAME}}"
+                ),
             )),
         },
         Some(("file", path)) if path.starts_with('/') => read(Path::new(path))

@@ -186,7 +186,8 @@ table! {
 
     ALLOWED_HOSTS: Vec<String> = Key {
         doc: "Values of the Host header that are accepted beside loopback names and the listeners' own \
-              addresses, as host or host:port. Others are refused, against DNS rebinding.",
+              addresses, as host or host:port. Others are refused, against DNS rebinding. A proxy that \
+              passes the Host of its clients on needs that name here; see BEHIND A PROXY.",
         default: Some("[]"),
         example: "[\"mcp.example.org\"]",
         ..Key::new("allowed_hosts", kinds::HOSTS)
@@ -634,7 +635,9 @@ table! {
     SHARING: Sharing = Key {
         doc: "Whether sessions of clients share one connection to the upstream: shared is one for all, \
               per-session one for each, and auto one for each client that can answer requests of the \
-              server (sampling, elicitation, roots). Unless it is shared, a call of such a client of \
+              server (sampling, elicitation, roots). A url whose server speaks a revision up to 2025-11-25 is \
+              an exception: with auto, each client of such a revision has a session of its own there, \
+              whatever it can answer. Unless it is shared, a call of such a client of \
               revision 2026-07-28 to a server of an earlier revision has a connection of its own, which \
               ends with the call. At most 16 of these to a command and 256 to a url are open at once, and \
               half of them for one client (address and clientInfo). Further calls wait for up to five \

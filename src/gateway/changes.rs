@@ -8,11 +8,13 @@
 //! changed.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde_json::json;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::endpoint::Endpoint;
 use super::relay::{Notification, member_str, method, raw, weight};
@@ -22,6 +24,8 @@ use crate::config::UpstreamName;
 const UPDATES: usize = 1024;
 /// What is remembered of them, in bytes.
 const WEIGHT: usize = 1 << 20;
+/// How long clients of the process before may take to open their streams again.
+const RETURN: Duration = Duration::from_secs(60);
 /// What is told of one resource beside its address is passed on up to so many bytes.
 const EXTRAS: usize = 4 << 10;
 
@@ -43,6 +47,8 @@ pub(crate) enum Change {
     Updated(UpstreamName, Notification),
     /// Any resource of an upstream may have changed.
     AnyUpdated(UpstreamName),
+    /// An upstream has come up; of what it has nobody need be told.
+    Up(UpstreamName),
 }
 
 /// The side that tells, shared by all upstreams; clones share it.
@@ -67,6 +73,8 @@ struct Shared {
     state: Mutex<State>,
     /// The number of the last change.
     last: watch::Sender<u64>,
+    /// When the process took the place of another one, if it did.
+    succeeded: OnceLock<Instant>,
 }
 
 /// The numbers of the last changes.
@@ -86,6 +94,8 @@ struct State {
     weight: usize,
     /// Of upstreams any of whose resources may have changed.
     any: HashMap<UpstreamName, u64>,
+    /// Of upstreams that have come up.
+    up: HashMap<UpstreamName, u64>,
 }
 
 impl Changes {
@@ -93,6 +103,22 @@ impl Changes {
     pub(crate) fn subscribe(&self) -> Announced {
         let last = self.0.last.subscribe();
         Announced { changes: self.clone(), known: self.0.state.lock().last, last }
+    }
+
+    /// One who is told of all changes that there ever were in this process: it comes from the process before.
+    pub(crate) fn subscribe_from_start(&self) -> Announced {
+        Announced { known: 0, ..self.subscribe() }
+    }
+
+    /// One who may come from the process before, if there was one not long ago: its stream has ended with that.
+    pub(crate) fn subscribe_again(&self) -> Announced {
+        let came = self.0.succeeded.get().is_some_and(|since| since.elapsed() < RETURN);
+        if came { self.subscribe_from_start() } else { self.subscribe() }
+    }
+
+    /// Notes that the process takes the place of another one, whose clients come back now.
+    pub(crate) fn succeeds(&self) {
+        let _ = self.0.succeeded.set(Instant::now());
     }
 
     /// Whether anybody is told.
@@ -107,10 +133,10 @@ impl Changes {
         }
     }
 
-    /// Every list of an upstream may have changed: it has come up.
-    pub(crate) fn all_lists(&self, name: &UpstreamName) {
+    /// An upstream has come up. Where clients were shown other lists, that is told apart.
+    pub(crate) fn up(&self, name: &UpstreamName) {
         self.change(|state, number| {
-            state.lists.insert(name.clone(), [number; 3]);
+            state.up.insert(name.clone(), number);
         });
     }
 
@@ -181,9 +207,11 @@ impl State {
         let endpoints = endpoints.map(|(endpoint, _)| Change::Endpoint(endpoint.clone()));
         let any = self.any.iter().filter(|(_, number)| **number > known);
         let any = any.map(|(name, _)| Change::AnyUpdated(name.clone()));
+        let up = self.up.iter().filter(|(_, number)| **number > known);
+        let up = up.map(|(name, _)| Change::Up(name.clone()));
         let updates = self.updates.range(known + 1..).map(|(_, (name, _, note))| (name, note));
         let updates = updates.map(|(name, note)| Change::Updated(name.clone(), note.clone()));
-        endpoints.chain(lists).chain(any).chain(updates).collect()
+        endpoints.chain(lists).chain(up).chain(any).chain(updates).collect()
     }
 }
 

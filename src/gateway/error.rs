@@ -85,6 +85,8 @@ pub(crate) struct Fault {
     pub(crate) status: StatusCode,
     /// Whether the request certainly was not processed, so that sending it again is safe.
     pub(crate) unprocessed: bool,
+    /// The HTTP status by which an upstream has refused the request.
+    pub(crate) refused: Option<StatusCode>,
     /// The cause in the operator's words, with names from inside: for status and log, never for downstreams.
     pub(crate) detail: Option<String>,
 }
@@ -99,6 +101,7 @@ impl Fault {
             data: None,
             status,
             unprocessed: true,
+            refused: None,
             detail: None,
         }
     }
@@ -112,6 +115,7 @@ impl Fault {
             data: Some(raw(&json!({ "side": Side::Upstream, "upstream": name.to_string() }))),
             status: StatusCode::OK,
             unprocessed: false,
+            refused: None,
             detail: None,
         }
     }
@@ -119,6 +123,12 @@ impl Fault {
     /// The same fault, known to have struck before the request was processed.
     pub(crate) fn unprocessed(mut self) -> Self {
         self.unprocessed = true;
+        self
+    }
+
+    /// The same fault, as an upstream's refusal by this HTTP status.
+    pub(crate) fn by(mut self, status: StatusCode) -> Self {
+        self.refused = Some(status);
         self
     }
 

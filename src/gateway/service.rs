@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::catalog::{self, RoutingHandle, RoutingTable};
 use super::changes::Changes;
 use super::client_log_limit::ClientLogLimit;
+use super::endpoint::Endpoint;
 use super::error::Error;
 use super::handover::ChildHandover;
 use super::http::{
@@ -29,8 +30,8 @@ use super::upstream::Builtin;
 use super::upstream_tasks::UpstreamTasks;
 use crate::config::{Config, Prefix};
 use crate::drain::Watch;
-use crate::handover::Offer;
 use crate::handover::channel::Sender;
+use crate::handover::{KnownLists, Offer};
 use crate::sys::net::Listener;
 
 /// How long ending everything may take where nobody is in a hurry.
@@ -264,6 +265,23 @@ impl Gateway {
     /// Leaves new connections to wait in the kernel, or accepts them again.
     pub fn pause(&self, paused: bool) {
         self.0.paused.send_replace(paused);
+    }
+
+    /// What clients were shown of lists, for the next process.
+    #[must_use]
+    pub fn known_lists(&self) -> Vec<KnownLists> {
+        self.0.routing.current().known_lists()
+    }
+
+    /// Takes what clients were shown of lists by the process before. Where other upstreams are behind the endpoint of all than
+    /// then, its clients are told.
+    pub fn inherit_lists(&self, known: &[KnownLists]) {
+        if !known.is_empty() {
+            self.0.changes.succeeds();
+        }
+        if self.0.routing.current().inherit_lists(known) {
+            self.0.changes.reloaded([Endpoint::All]);
+        }
     }
 
     /// The other process has ended. What is still held for it goes back to the process that has handed it over.

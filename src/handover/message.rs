@@ -50,6 +50,18 @@ pub struct Plan {
     /// The children of upstreams that will be handed over.
     #[serde(with = "offers")]
     pub children: Vec<Offer>,
+    /// What clients were shown of the lists behind it; empty from a process that does not know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lists: Vec<KnownLists>,
+}
+
+/// What clients were shown of the lists of one upstream, or of the endpoint of all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownLists {
+    /// What tells the upstream from others.
+    pub of: String,
+    /// A digest of each list: none if nobody was shown it, empty if it is not known what was shown.
+    pub lists: Vec<Option<String>>,
 }
 
 /// One line of the channel.

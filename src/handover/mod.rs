@@ -61,7 +61,7 @@ pub use child::{Child, ChildMessage, ChildTransfer, Era, LinkKind, Offer, Stamp}
 pub use error::Error;
 pub use inheritance::{Inheritance, channel as inherited_channel, fail, is_successor, receive};
 pub use listener::{Outline, SocketFile};
-pub use message::{EXTENSIONS, Message, PROTOCOL, Plan, VARIABLE, failed};
+pub use message::{EXTENSIONS, KnownLists, Message, PROTOCOL, Plan, VARIABLE, failed};
 pub use permit::{LimitMessage, Permits};
 pub use round::{Caller, Round};
 pub use session::{Change, Session};

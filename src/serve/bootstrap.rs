@@ -11,7 +11,7 @@ use crate::config::{self, Config, Source};
 use crate::daemon::listen::Listeners;
 use crate::daemon::privileges::{self as root, Credentials};
 use crate::daemon::{Lock, RunPaths, Waiting};
-use crate::handover::{self, Offer};
+use crate::handover::{self, KnownLists, Offer};
 use crate::log;
 use crate::sys::net::Address;
 
@@ -55,6 +55,8 @@ pub(super) struct Bootstrap {
     pub usable: Option<Vec<String>>,
     /// The children that the process before this one offers, and the way of their descriptors.
     pub children: Option<(Vec<Offer>, UnixStream)>,
+    /// What clients were shown by the process before this one.
+    pub lists: Vec<KnownLists>,
 }
 
 impl Bootstrap {
@@ -90,6 +92,7 @@ impl Bootstrap {
             wait_upstreams: None,
             usable: plan.usable,
             children: Some((plan.children, inheritance.descriptors)),
+            lists: plan.lists,
         })
     }
 

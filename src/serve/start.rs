@@ -161,6 +161,7 @@ fn start(origin: Origin<'_>, parent: &mut Parent) -> Result<Outcome, Error> {
                 wait_upstreams: options.wait_upstreams,
                 usable: None,
                 children: None,
+                lists: Vec::new(),
             };
             (boot, options.mode)
         }
@@ -227,6 +228,7 @@ fn start(origin: Origin<'_>, parent: &mut Parent) -> Result<Outcome, Error> {
             let (offers, descriptors) = boot.children.unzip();
             let state = &boot.invocation.state;
             let gateway = Gateway::start(&boot.config, offers.unwrap_or_default(), state)?;
+            gateway.inherit_lists(&boot.lists);
             let (trigger, watch) = drain::channel();
             gateway.drain_with(watch.clone());
             let handle = log.handle();

@@ -247,6 +247,7 @@ impl Offer {
             listeners: acceptor.listeners().outline(),
             files: socket_files,
             children: gateway.children().offers(),
+            lists: gateway.known_lists(),
         };
         let missing = || Failure::Pass(std::io::ErrorKind::NotFound.into());
         Ok(Self {

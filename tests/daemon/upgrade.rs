@@ -2,6 +2,7 @@
 
 mod bad;
 mod children;
+mod lists;
 mod order;
 mod overlap;
 mod owner;

@@ -450,3 +450,19 @@ async fn names_that_models_refuse_are_told_of_with_what_shortens_them() {
     assert_eq!(gateway.status().await["upstreams"][0]["warnings"], json!([]));
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn extensions_are_advertised_only_where_their_methods_are_routed() {
+    let said = r#"capabilities = {"resources": {}, "extensions": {"io.modelcontextprotocol/skills": {}, "com.example/x": {"a": 1}, "io.modelcontextprotocol/ui": {}}}"#;
+    let (one, two) = (Script::new(said), Script::new(said));
+    let gateway = Gateway::start(&(one.upstream("one") + &two.upstream("two"))).await;
+    for revision in ["2025-11-25", "2026-07-28"] {
+        let (_, hello) = client(&gateway, revision, None).await;
+        assert_eq!(
+            hello["capabilities"]["extensions"],
+            json!({ "io.modelcontextprotocol/ui": {} }),
+            "{revision}"
+        );
+    }
+    gateway.stop().await;
+}

@@ -3,6 +3,8 @@
 //! Tests that need nothing but Python run always; those with third-party clients are ignored by default and run by
 //! `scripts/check`, which installs the tools first.
 
+mod batches;
+mod batches;
 mod broken_children;
 mod broken_endpoints;
 mod chaos;
@@ -29,15 +31,21 @@ mod metrics;
 mod names;
 mod order;
 mod paging;
+mod proxies;
 mod questions;
+mod readme;
 mod reload;
 mod rounds;
 mod schema;
 mod sessions;
 mod shown;
+mod slow_starts;
 mod staleness;
+mod statuses;
 mod supervision;
 mod surface;
 mod tasks;
+mod unreadable;
+mod web;
 
-use mcpeg_test::{client, gateway, port, scripted, tools, upstreams};
+use mcpeg_test::{client, daemon, gateway, port, scripted, tools, upstreams};

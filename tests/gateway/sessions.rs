@@ -295,3 +295,24 @@ async fn one_client_may_have_so_many_sessions_and_loses_its_silent_ones_first() 
     assert!(refused.error().1.contains("max_sessions_per_client"), "{refused:?}");
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn legacy_server_at_a_url_has_a_session_for_each_legacy_client_as_the_manual_says() {
+    let upstream = crate::scripted::http_script(
+        "def call(handler, message, name):\n    return handler.headers[\"Mcp-Session-Id\"]\n",
+    )
+    .await;
+    let gateway = Gateway::start(&crate::upstreams::http("one", upstream.port)).await;
+    let own = async |client: &Client| client.call("one", "{}").await.text();
+    let (first, second) = (
+        Client::legacy(gateway.address(), "/mcp/one").await,
+        Client::legacy(gateway.address(), "/mcp/one").await,
+    );
+    assert_eq!(own(&first).await, own(&first).await);
+    assert_ne!(own(&first).await, own(&second).await, "though neither can answer the server");
+    let modern = Client::modern(gateway.address(), "/mcp/one");
+    assert_eq!(own(&modern).await, own(&modern).await, "clients without a session share one");
+    gateway.stop().await;
+    let page = include_str!("../../packaging/man/mcpeg.toml.5");
+    assert!(page.contains("each client of such a revision has a session of its own there"));
+}

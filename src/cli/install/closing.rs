@@ -80,6 +80,7 @@ fn next(outcome: &Outcome<'_>) -> Vec<String> {
     let rows = [
         (format!("{systemctl} status {unit}"), "the service"),
         (status(layout), "the gateway and its upstreams"),
+        (format!("{systemctl} edit {unit}"), "Environment=, and ReadWritePaths= for upstreams"),
         ("man mcpeg".to_owned(), "the manual"),
     ];
     let wide = rows.iter().map(|(command, _)| command.len()).max().unwrap_or_default();

@@ -14,6 +14,10 @@ use crate::gateway::upstream::{Kind, Link, Misfit, Upstream};
 /// Where a server says what it can do, for people.
 const HANDSHAKE: &str = "the handshake";
 
+/// Extensions that work where several upstreams are behind an endpoint: tasks, whose owners are known, and apps, which have
+/// no methods of their own.
+const ROUTED: [&str; 2] = [TASKS, "io.modelcontextprotocol/ui"];
+
 /// The upstreams behind one endpoint.
 #[derive(Debug)]
 pub(crate) struct EndpointView {
@@ -50,6 +54,12 @@ impl EndpointView {
     /// An endpoint whose upstream is gone.
     pub(crate) fn empty() -> Self {
         Self::merged(Vec::new(), Prefix::Always)
+    }
+
+    /// What another process can tell this view from others by.
+    pub(crate) fn outline(&self) -> String {
+        let names: Vec<_> = self.upstreams.iter().map(|upstream| upstream.name()).collect();
+        format!("{} {}", if self.prefixed { "prefixed" } else { "plain" }, names.join(" "))
     }
 
     /// Whether clients can see no difference between this and another view.
@@ -134,6 +144,7 @@ impl EndpointView {
                 union(merged.entry(name).or_insert_with(|| json!({})), value);
             }
         }
+        route_extensions(&mut merged);
         // One that is away may have any list when it comes back. Lists change with upstreams that come and go, whether or
         // not servers tell of their own changes.
         let away = self.upstreams.len() != links.len();
@@ -180,6 +191,15 @@ fn bridged(link: &Link, era: Era) -> Raw {
         _ => None,
     };
     less.unwrap_or_else(|| all.clone())
+}
+
+/// Leaves out extensions whose methods nobody could route: an upstream's own endpoint has them.
+fn route_extensions(merged: &mut Map<String, Value>) {
+    let Some(Value::Object(extensions)) = merged.get_mut("extensions") else { return };
+    extensions.retain(|name, _| ROUTED.contains(&name.as_str()));
+    if extensions.is_empty() {
+        merged.remove("extensions");
+    }
 }
 
 /// Capabilities as the specification has them.

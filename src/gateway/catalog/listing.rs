@@ -7,12 +7,12 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use serde_json::value::RawValue;
 
-use super::connection_source::{ConnectionSource, PATIENCE, soon};
+use super::connection_source::{ConnectionSource, Knowing, PATIENCE, soon};
 use super::cursor::Cursor;
 use super::endpoint_view::EndpointView;
-use crate::config::LONGEST_TOOL_NAME;
+use crate::config::{Filters, LONGEST_TOOL_NAME};
 use crate::gateway::error::{Error, Fault};
-use crate::gateway::relay::{ClientMeta, Era, Raw, member_str, raw_string};
+use crate::gateway::relay::{ClientMeta, Era, Raw, member, member_str, raw_string};
 use crate::gateway::upstream::{Fitted, Kind, Listing, Purpose, Upstream, list, renamed};
 
 /// The most items of one page.
@@ -31,7 +31,26 @@ pub(crate) async fn listing(
     purpose: Purpose,
     meta: &ClientMeta,
 ) -> Result<Arc<Listing>, Fault> {
-    list(&soon(source, upstream).await?, kind, purpose, meta, PATIENCE).await
+    let (listing, borrowed) = match soon(source, upstream).await {
+        Ok(Knowing { link, borrowed }) => (list(&link, kind, purpose, meta, PATIENCE).await, borrowed),
+        Err(fault) => (Err(fault), false),
+    };
+    if purpose == Purpose::Showing {
+        note_shown(source, upstream, kind, listing.as_ref().ok(), borrowed);
+    }
+    listing
+}
+
+/// Notes that a client is shown a list of an upstream, or that it is left out.
+pub(crate) fn note_shown(
+    source: &impl ConnectionSource,
+    upstream: &Upstream,
+    kind: Kind,
+    listing: Option<&Arc<Listing>>,
+    borrowed: bool,
+) {
+    upstream.shown().put(kind, listing.map(|listing| &**listing));
+    source.shown(upstream, kind, listing, borrowed);
 }
 
 /// A page of the merged list as a result: the first, or the one that the request's cursor names. An upstream that cannot be
@@ -65,6 +84,17 @@ pub(crate) async fn merged(
     }
     text.push('}');
     Ok(RawValue::from_string(text).expect("items of valid JSON make valid JSON"))
+}
+
+/// A list that passes to a client as its server wrote it, if that is all of it: the first page, without another one.
+pub(crate) fn passed(kind: Kind, params: Option<&RawValue>, result: &RawValue) -> Option<Arc<Listing>> {
+    let is_whole = params.is_none_or(|params| member(params, "cursor").is_none())
+        && member(result, "nextCursor").is_none();
+    is_whole.then(|| {
+        let mut listing = Listing::none();
+        listing.add(kind, result, &Filters::default());
+        Arc::new(listing)
+    })
 }
 
 /// Refuses to start where two upstreams offer the same name and nothing tells them apart.

@@ -8,9 +8,9 @@ mod route;
 mod routing_table;
 mod tasks;
 
-pub(crate) use connection_source::{ConnectionSource, Native, soon};
+pub(crate) use connection_source::{ConnectionSource, Knowing, Native, soon};
 pub(crate) use endpoint_view::EndpointView;
-pub(crate) use listing::{check_clashes, merged};
+pub(crate) use listing::{check_clashes, merged, note_shown, passed};
 pub(crate) use route::route;
 pub(crate) use routing_table::{RoutingHandle, RoutingTable};
 pub(crate) use tasks::{all_tasks, own_tasks};

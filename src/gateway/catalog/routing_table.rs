@@ -15,7 +15,11 @@ use super::endpoint_view::EndpointView;
 use crate::config::{Server, Upstream as Settings};
 use crate::gateway::endpoint::Endpoint;
 use crate::gateway::status::UpstreamStatus;
-use crate::gateway::upstream::Upstream;
+use crate::gateway::upstream::{Upstream, server_key};
+use crate::handover::KnownLists;
+
+/// What stands for the endpoint of all beside the keys of upstreams, which have a space in them.
+const ALL: &str = "all";
 
 /// What one configuration puts behind the endpoints.
 #[derive(Debug, Fieldwork)]
@@ -63,6 +67,28 @@ impl RoutingTable {
     pub(crate) fn beside(mut self, disabled: &[Settings]) -> Self {
         self.disabled = disabled.iter().map(UpstreamStatus::disabled).collect();
         self
+    }
+
+    /// What clients were shown of the lists of each upstream, and of what was behind the endpoint of all.
+    pub(crate) fn known_lists(&self) -> Vec<KnownLists> {
+        let all = KnownLists { of: ALL.to_owned(), lists: vec![Some(self.merged.outline())] };
+        let each = self.upstreams.iter().map(|upstream| KnownLists {
+            of: server_key(upstream.settings()),
+            lists: upstream.shown().known(),
+        });
+        std::iter::once(all).chain(each).collect()
+    }
+
+    /// Takes what clients were shown by the process before this one; whether something else was behind the endpoint of all.
+    pub(crate) fn inherit_lists(&self, known: &[KnownLists]) -> bool {
+        for upstream in &self.upstreams {
+            let key = server_key(upstream.settings());
+            if let Some(known) = known.iter().find(|known| known.of == key) {
+                upstream.inherit_lists(&known.lists);
+            }
+        }
+        let all = known.iter().find(|known| known.of == ALL);
+        all.is_some_and(|all| all.lists != [Some(self.merged.outline())])
     }
 
     /// The upstreams that the configuration names.

@@ -70,8 +70,18 @@ fn accepted(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     ranges.map(str::trim)
 }
 
-/// Whether a client accepts both forms of an answer; one that says nothing does.
-pub(crate) fn accepts_both(headers: &HeaderMap) -> bool {
+/// Whether a client accepts one JSON body; one that says nothing does.
+pub(crate) fn accepts_json(headers: &HeaderMap) -> bool {
+    accepts(headers, "application/json")
+}
+
+/// Whether a client accepts an event stream, too; one that says nothing does.
+pub(crate) fn accepts_stream(headers: &HeaderMap) -> bool {
+    accepts(headers, "text/event-stream")
+}
+
+/// Whether a client accepts a media type; one that says nothing does.
+fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
     let accepts = |wanted: &str| {
         let group = wanted.split_once('/').map_or(wanted, |(group, _)| group);
         accepted(headers).any(|range| {
@@ -82,7 +92,7 @@ pub(crate) fn accepts_both(headers: &HeaderMap) -> bool {
     };
     match headers.get(header::ACCEPT) {
         None => true,
-        Some(accept) => accept == USUAL || accepts("application/json") && accepts("text/event-stream"),
+        Some(accept) => accept == USUAL || accepts(wanted),
     }
 }
 
@@ -119,6 +129,15 @@ pub(crate) async fn answer(
 ) -> Response {
     if prefers_stream(headers) {
         return events(messages.map(Item::from));
+    }
+    if !accepts_stream(headers) {
+        // Whatever comes before the response has no place in one body.
+        let responses =
+            messages.filter(|message| std::future::ready(matches!(message, Message::Response(_))));
+        return match std::pin::pin!(responses).next().await {
+            Some(message) => json(&message, status(&message)),
+            None => StatusCode::ACCEPTED.into_response(),
+        };
     }
     match decide(messages).await {
         Form::Body(message) => json(&message, status(&message)),

@@ -8,10 +8,10 @@ use fieldwork::Fieldwork;
 use http::{HeaderName, HeaderValue};
 use tokio::time::Instant;
 
-use crate::gateway::catalog::ConnectionSource;
+use crate::gateway::catalog::{ConnectionSource, Knowing, note_shown, passed, soon};
 use crate::gateway::error::{Fault, Side};
 use crate::gateway::relay::{ClientMeta, Era, Outcome, Raw, key, method, names, set_path, to_legacy_params};
-use crate::gateway::upstream::{Call, Event, Exchange, Link, Upstream, mirrored_headers};
+use crate::gateway::upstream::{Call, Event, Exchange, Kind, Link, Upstream, mirrored_headers};
 
 /// What is left at least of a request's time when its permit has come.
 const LEAST: Duration = Duration::from_millis(100);
@@ -41,6 +41,10 @@ pub(crate) struct ForwardedCall<L> {
     /// Where connections come from.
     #[field(get)]
     source: L,
+    /// The list that is asked for, if it is one, and the parameters.
+    list: Option<(Kind, Option<Raw>)>,
+    /// Whether the connection stands in for the one to use.
+    borrowed: bool,
     /// What is sent again if need be; `None` once something has come of it.
     spare: Option<Routed>,
     /// The era of the downstream.
@@ -58,8 +62,15 @@ impl<L: ConnectionSource> ForwardedCall<L> {
     /// Sends a request.
     pub(crate) async fn begin(source: L, routed: Routed) -> Result<Self, Fault> {
         let (upstream, era) = (Arc::clone(&routed.upstream), routed.era);
-        let (link, exchange) = send(&source, routed.clone()).await?;
-        Ok(Self { upstream, source, spare: Some(routed), era, again: false, link, exchange })
+        let list = Kind::of_method(&routed.method).map(|kind| (kind, routed.params.clone()));
+        let sent = send(&source, routed.clone()).await;
+        let (Knowing { link, borrowed }, exchange) = sent.inspect_err(|_| {
+            if let Some((kind, _)) = &list {
+                note_shown(&source, &upstream, *kind, None, false);
+            }
+        })?;
+        let spare = Some(routed);
+        Ok(Self { upstream, source, list, borrowed, spare, era, again: false, link, exchange })
     }
 
     /// The same, to take from.
@@ -71,6 +82,9 @@ impl<L: ConnectionSource> ForwardedCall<L> {
     /// is read is refused where another reader may read it otherwise.
     pub(crate) async fn next(&mut self) -> Event {
         let event = self.happens().await;
+        if event.is_last() {
+            self.note_list(&event);
+        }
         if self.era == self.link.era() {
             return event;
         }
@@ -83,6 +97,16 @@ impl<L: ConnectionSource> ForwardedCall<L> {
             Ok(()) => event,
             Err(fault) => Event::Lost(fault),
         }
+    }
+
+    /// Notes what the client is shown of a list.
+    fn note_list(&mut self, last: &Event) {
+        let Some((kind, params)) = self.list.take() else { return };
+        let listing = match last {
+            Event::Done(Outcome::Result(result)) => passed(kind, params.as_deref(), result),
+            _ => None,
+        };
+        note_shown(&self.source, &self.upstream, kind, listing.as_ref(), self.borrowed);
     }
 
     /// What happens next.
@@ -114,7 +138,9 @@ impl<L: ConnectionSource> ForwardedCall<L> {
             // Only now: a caller that gives up waiting and comes back begins here again.
             (self.again, self.spare) = (false, None);
             match sent {
-                Ok((link, exchange)) => (self.link, self.exchange) = (link, exchange),
+                Ok((Knowing { link, borrowed }, exchange)) => {
+                    (self.link, self.borrowed, self.exchange) = (link, borrowed, exchange);
+                }
                 Err(fault) => return Event::Lost(fault),
             }
         }
@@ -138,12 +164,18 @@ fn for_modern(source: &impl ConnectionSource, params: Option<Raw>) -> Raw {
 }
 
 /// Sends a request over the connection that there is now.
-async fn send(source: &impl ConnectionSource, routed: Routed) -> Result<(Arc<Link>, Exchange), Fault> {
+async fn send(source: &impl ConnectionSource, routed: Routed) -> Result<(Knowing, Exchange), Fault> {
     let Routed { upstream, era, method, params, headers } = routed;
     let limit = upstream.settings().request_timeout;
     let asked = Instant::now();
     let permit = upstream.permit(limit, false).await?;
-    let link = source.link(&upstream).await?;
+    // What all servers of the upstream list is known before a client's own one is there.
+    let knowing = if Kind::of_method(&method).is_some() && source.meanwhile(&upstream).is_some() {
+        soon(source, &upstream).await?
+    } else {
+        Knowing { link: source.link(&upstream).await?, borrowed: false }
+    };
+    let link = Arc::clone(&knowing.link);
     if era != link.era() && method.starts_with("tasks/") {
         return Err(Fault::method_not_found(&method).with_reason(
             "the server's tasks are those of the other era of the protocol, which cannot be bridged",
@@ -167,7 +199,7 @@ async fn send(source: &impl ConnectionSource, routed: Routed) -> Result<(Arc<Lin
     call.headers = mirrors;
     call.for_client = true;
     let exchange = link.call(call).await.with_permit(permit);
-    Ok((link, exchange))
+    Ok((knowing, exchange))
 }
 
 #[cfg(test)]
@@ -203,7 +235,17 @@ mod tests {
         let exchange = link.call(Call::new("tools/list", None, Duration::from_secs(60))).await;
         let spare = Some(routed);
         let era = Era::Modern;
-        let mut call = ForwardedCall { upstream, source: Native, spare, era, again: false, link, exchange };
+        let mut call = ForwardedCall {
+            upstream,
+            source: Native,
+            list: None,
+            borrowed: false,
+            spare,
+            era,
+            again: false,
+            link,
+            exchange,
+        };
         // The upstream's own task has not run yet: the request waits for its connection.
         for _ in 0..3 {
             assert!(futures_util::poll!(Box::pin(call.next())).is_pending());

@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
@@ -14,6 +15,10 @@ use crate::gateway::catalog::RoutingHandle;
 use crate::gateway::client::ClientKey;
 use crate::gateway::client_log_limit::ClientLogLimit;
 
+/// What proxies add to the requests that they pass on: RFC 7239, and what was in use before.
+const FORWARDING: [&str; 5] =
+    ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"];
+
 /// Says which requests are let in.
 #[derive(Debug)]
 pub(crate) struct Guard {
@@ -21,6 +26,8 @@ pub(crate) struct Guard {
     routing: Arc<RoutingHandle>,
     /// What is logged about clients.
     log_limit: Arc<ClientLogLimit>,
+    /// Whether the log says already that a proxy on this machine passes requests on.
+    proxy_told: AtomicBool,
 }
 
 /// So much of a host that is none of ours is logged, in bytes.
@@ -33,11 +40,12 @@ pub(super) struct Admitted(());
 impl Guard {
     /// A guard for the configuration in force.
     pub(crate) const fn new(routing: Arc<RoutingHandle>, log_limit: Arc<ClientLogLimit>) -> Self {
-        Self { routing, log_limit }
+        Self { routing, log_limit, proxy_told: AtomicBool::new(false) }
     }
 
     /// Lets a request in whose Host and Origin are ours; otherwise its refusal.
     pub(super) fn check(&self, head: &Parts, peer: Option<IpAddr>) -> Result<Admitted, Box<Response>> {
+        self.notice_proxy(&head.headers, peer);
         let refused = verdict(&self.routing.current().server, &head.headers, &head.uri);
         let Err((status, reason)) = refused else { return Ok(Admitted(())) };
         let client = ClientKey::of(peer);
@@ -51,6 +59,25 @@ impl Guard {
         }
         Err(Box::new((status, format!("{reason}\n")).into_response()))
     }
+
+    /// Warns once where a proxy makes requests of others look like those of this machine.
+    fn notice_proxy(&self, headers: &HeaderMap, peer: Option<IpAddr>) {
+        let Some(header) = forwarded(headers, peer) else { return };
+        if !self.proxy_told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                header,
+                "a proxy on this machine passes requests on: all who reach it can call every tool, although \
+                 mcpeg listens on this machine only, and can read /metrics unless `metrics` is off; see BEHIND \
+                 A PROXY in mcpeg.toml(5)"
+            );
+        }
+    }
+}
+
+/// The header by which a proxy on this machine tells that it passes a request on; a Unix socket has no peer's address.
+fn forwarded(headers: &HeaderMap, peer: Option<IpAddr>) -> Option<&'static str> {
+    let local = peer.is_none_or(|peer| peer.to_canonical().is_loopback());
+    FORWARDING.into_iter().find(|name| local && headers.contains_key(*name))
 }
 
 /// Whether a request may pass, or why not.
@@ -120,6 +147,21 @@ fn is_loopback(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn forwarding_headers_count_from_this_machine_only() {
+        let with = |name: &'static str| {
+            HeaderMap::from_iter([(http::HeaderName::from_static(name), "x".parse().unwrap())])
+        };
+        let peer = |text: &str| Some(text.parse::<IpAddr>().unwrap());
+        for name in FORWARDING {
+            for local in [None, peer("127.0.0.1"), peer("::1"), peer("::ffff:127.0.0.2")] {
+                assert_eq!(forwarded(&with(name), local), Some(name));
+            }
+            assert_eq!(forwarded(&with(name), peer("10.0.0.1")), None);
+        }
+        assert_eq!(forwarded(&with("x-forwarded"), None), None);
+    }
 
     #[test]
     fn only_loopback_names_are_loopback() {

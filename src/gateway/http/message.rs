@@ -14,8 +14,22 @@ use super::bodies::{Bodies, Pace};
 use super::{answer, validate};
 use crate::config::Server;
 use crate::gateway::error::Fault;
-use crate::gateway::relay::{Era, MODERN, Message, ParseError, RequestMeta, code, method};
+use crate::gateway::relay::{Era, Id, MODERN, Message, ParseError, Raw, RequestMeta, code, method};
 use crate::gateway::upstream::{SESSION, VERSION};
+
+/// The most entries of a batch.
+const BATCH: usize = 100;
+
+/// A message of a batch, or what is wrong with it.
+pub(super) type Entry = Result<Message, (Option<Id>, Fault)>;
+
+/// What was posted.
+pub(super) enum Received {
+    /// One message, and its era.
+    Message(Message, Era),
+    /// Messages of a session, or what is wrong with each (MCP 2025-03-26 §Batching).
+    Batch(Vec<Entry>),
+}
 
 /// Reads the message of a POST, and tells its era. The answer to one that is refused.
 pub(super) async fn receive(
@@ -23,21 +37,45 @@ pub(super) async fn receive(
     body: impl Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
     bodies: &Arc<Bodies>,
     server: &Server,
-) -> Result<(Message, Era), Response> {
+) -> Result<Received, Response> {
     let read = match acceptable(headers) {
         Ok(()) => read(body, bodies, server).await,
         Err(fault) => Err(fault),
     };
-    let message = read.and_then(|body| parse(&body));
-    let message = message.map_err(|fault| answer::fault(&fault, None, Era::Modern))?;
+    let refused = |fault| answer::fault(&fault, None, Era::Modern);
+    let body = read.map_err(refused)?;
+    if headers.contains_key(&SESSION)
+        && let Some(entries) = Message::entries(&body)
+    {
+        return batch(entries).map(Received::Batch).map_err(refused);
+    }
+    let message = parse(&body).map_err(refused)?;
     let era = era(headers, &message);
     match validate::names(&message) {
-        Ok(()) => Ok((message, era)),
+        Ok(()) => Ok(Received::Message(message, era)),
         Err(fault) => {
             let id = if let Message::Request(request) = message { Some(request.id) } else { None };
             Err(answer::fault(&fault, id, era))
         }
     }
+}
+
+/// Reads the entries of a batch.
+fn batch(entries: Vec<Raw>) -> Result<Vec<Entry>, Fault> {
+    if entries.is_empty() || entries.len() > BATCH {
+        let message = format!("a batch has from 1 to {BATCH} messages");
+        return Err(Fault::downstream(code::INVALID_REQUEST, StatusCode::BAD_REQUEST, message));
+    }
+    let read = |entry: Raw| {
+        let message = parse(entry.get().as_bytes()).map_err(|fault| (None, fault))?;
+        match validate::names(&message) {
+            Ok(()) => Ok(message),
+            Err(fault) => {
+                Err((if let Message::Request(request) = message { Some(request.id) } else { None }, fault))
+            }
+        }
+    };
+    Ok(entries.into_iter().map(read).collect())
 }
 
 /// Whether body and answer can be what this protocol has.
@@ -48,10 +86,10 @@ fn acceptable(headers: &HeaderMap) -> Result<(), Fault> {
         let message = "the Content-Type must be application/json";
         return Err(Fault::downstream(code::INVALID_REQUEST, StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
     }
-    if answer::accepts_both(headers) {
+    if answer::accepts_json(headers) {
         return Ok(());
     }
-    let message = "the Accept header must list both application/json and text/event-stream";
+    let message = "the Accept header must list application/json, and should list text/event-stream";
     Err(Fault::downstream(code::INVALID_REQUEST, StatusCode::NOT_ACCEPTABLE, message))
 }
 

@@ -5,8 +5,8 @@
 //! | files | own |
 //! |---|---|
 //! | `connections`, `version`, `stall`, `bodies`, `cutoff` | what connections, bodies and requests may take |
-//! | `guard`, `context` | who is let in, and what is known of a request |
-//! | `validate`, `answer`, `message` | reading and answering one message |
+//! | `guard`, `cors`, `context` | who is let in, what web pages are told, and what is known of a request |
+//! | `validate`, `answer`, `message`, `nowhere` | reading and answering one message; what is said where nothing is |
 //! | `forwarded_call`, `task_owners` | a request on its way, and what another process is told of it |
 //! | `modern/`, `legacy/` | the handlers of the two eras, which know nothing of one another |
 //! | `pipeline`, `health`, `metrics`, `router` | which handler answers what, and in which order a request is checked |
@@ -16,6 +16,7 @@ mod accept;
 mod answer;
 mod bodies;
 mod context;
+mod cors;
 mod cutoff;
 mod forwarded_call;
 mod guard;
@@ -24,6 +25,7 @@ mod legacy;
 mod message;
 mod metrics;
 mod modern;
+mod nowhere;
 mod open_connections;
 mod pipeline;
 mod router;

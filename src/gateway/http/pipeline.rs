@@ -14,6 +14,7 @@ use super::context::{Identity, PeerAddress, RequestContext};
 use super::cutoff::Cutoff;
 use super::guard::Guard;
 use super::legacy::Legacy;
+use super::message::Received;
 use super::modern::Modern;
 use super::{answer, message};
 use crate::gateway::catalog::RoutingHandle;
@@ -71,7 +72,12 @@ impl Pipeline {
         let cutoff = context.cutoff().clone();
         let received = cutoff.before(message::receive(headers, body, &self.bodies, server)).await;
         let (message, era) = match received {
-            Some(Ok(received)) => received,
+            Some(Ok(Received::Message(message, era))) => (message, era),
+            // In a box, so that single messages need no room for it.
+            Some(Ok(Received::Batch(entries))) => {
+                let begin = || self.requests.begin();
+                return Box::pin(self.legacy.batch((headers, &cutoff), entries, begin)).await;
+            }
             Some(Err(refusal)) => return refusal,
             None => return answer::fault(&Fault::unread(), None, Era::Modern),
         };

@@ -7,15 +7,16 @@ use axum::body::Body;
 use axum::extract::{Extension, Path, State};
 use axum::response::Response;
 use axum::routing::get;
-use http::{HeaderMap, Method, Request};
+use http::{HeaderMap, Method, Request, header};
 use hyper::body::Incoming;
 use tower::ServiceExt as _;
+use tower_http::normalize_path::NormalizePath;
 
 use super::context::{PeerAddress, RequestContext};
 use super::cutoff::Cutoff;
 use super::health::Health;
 use super::pipeline::Pipeline;
-use super::{answer, metrics};
+use super::{answer, cors, metrics, nowhere};
 use crate::gateway::catalog::RoutingHandle;
 use crate::gateway::endpoint::Endpoint;
 use crate::gateway::metrics::Metrics;
@@ -57,14 +58,18 @@ impl Handlers {
 pub(crate) struct Front {
     /// The handlers.
     handlers: Arc<Handlers>,
-    /// The routes. `POST /mcp`, to which nearly every request goes, is not looked up in them.
-    router: Router,
+    /// The routes, also of paths with a slash at their end. `POST /mcp`, to which nearly every request goes, is not looked up
+    /// in them, unless a web page sends it.
+    router: NormalizePath<Router>,
 }
 
 impl Front {
     /// The front of a gateway over a listener that is local, or not.
     pub(crate) fn new(handlers: &Arc<Handlers>, local: bool) -> Self {
-        Self { handlers: Arc::clone(handlers), router: router(handlers, local) }
+        Self {
+            handlers: Arc::clone(handlers),
+            router: NormalizePath::trim_trailing_slash(router(handlers, local)),
+        }
     }
 
     /// Answers a request.
@@ -78,8 +83,12 @@ impl Front {
             Ok(context) => context,
             Err(refusal) => return *refusal,
         };
-        if head.uri.path() == ALL && head.method == Method::POST {
+        if head.uri.path() == ALL && head.method == Method::POST && !head.headers.contains_key(header::ORIGIN)
+        {
             return self.handlers.pipeline.post(context, &head.headers, body).await;
+        }
+        if head.method == Method::OPTIONS && !cors::is_preflight(&head.method, &head.headers) {
+            return nowhere::options(head.uri.path());
         }
         let mut request = Request::from_parts(head, Body::new(body));
         request.extensions_mut().insert(context);
@@ -92,8 +101,9 @@ impl Front {
 /// The routes of a gateway over a listener that is local, or not.
 fn router(handlers: &Arc<Handlers>, local: bool) -> Router {
     Router::new()
-        .route(ALL, get(get_all).post(post_all).delete(delete))
-        .route("/mcp/{name}", get(get_one).post(post_one).delete(delete))
+        .route("/", get(nowhere::index).post(nowhere::unknown))
+        .route(ALL, get(get_all).head(head).post(post_all).delete(delete))
+        .route("/mcp/{name}", get(get_one).head(head).post(post_one).delete(delete))
         .route(
             "/health",
             get(async move |State(handlers): State<Arc<Handlers>>, headers: HeaderMap| {
@@ -103,7 +113,10 @@ fn router(handlers: &Arc<Handlers>, local: bool) -> Router {
         .route("/health/live", get(async || "live\n"))
         .route("/health/ready", get(async |State(handlers): State<Arc<Handlers>>| handlers.health.ready()))
         .route("/metrics", get(async move |State(handlers): State<Arc<Handlers>>| handlers.scrape(local)))
+        .fallback(nowhere::unknown)
+        .method_not_allowed_fallback(nowhere::refused)
         .with_state(Arc::clone(handlers))
+        .layer(cors::layer())
 }
 
 /// Whether a request came by way of a proxy, which may have it from another machine.
@@ -134,6 +147,11 @@ async fn post_one(
         Some(_) => handlers.pipeline.post(context, &headers, body).await,
         None => answer::unknown(context.endpoint()),
     }
+}
+
+/// `HEAD` of an endpoint: a stream of messages has no head of its own, and must not be taken from who reads it.
+async fn head() -> Response {
+    nowhere::without_session("")
 }
 
 /// `GET /mcp`.

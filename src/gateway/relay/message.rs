@@ -166,6 +166,17 @@ impl<'de> Visitor<'de> for Members {
     }
 }
 
+impl ParseError {
+    /// What is wrong, for whoever waits for the message.
+    pub(crate) fn reason(&self) -> String {
+        match self {
+            Self::Json(error) => format!("it is not valid JSON: {error}"),
+            Self::Shape(reason) => format!("it is not a JSON-RPC 2.0 message: {reason}"),
+            Self::Ambiguous { reason, .. } => reason.to_string(),
+        }
+    }
+}
+
 impl Message {
     /// Reads one message from the text of exactly one JSON value.
     pub(crate) fn parse(text: &[u8]) -> Result<Self, ParseError> {
@@ -195,6 +206,12 @@ impl Message {
             loose();
         }
         envelope.into_message()
+    }
+
+    /// The entries of a batch; `None` if the text is none.
+    pub(crate) fn entries(text: &[u8]) -> Option<Vec<Raw>> {
+        let first = text.iter().find(|byte| !byte.is_ascii_whitespace());
+        (first == Some(&b'[')).then(|| serde_json::from_slice(text).ok()).flatten()
     }
 
     /// Reads one message of a server. Parameters that two readers may read differently are refused. `loose` is called for a
@@ -368,10 +385,33 @@ impl Id {
         &self.0
     }
 
-    /// The identifier as a number, if it is one of the gateway's own.
+    /// The identifier as a number, if it can only mean one of the gateway's own: also one that a server has made a text, or
+    /// a number with a fraction of nothing, of, as the official SDKs take it.
     pub(crate) fn as_number(&self) -> Option<u64> {
-        self.0.parse().ok()
+        self.0.parse().ok().or_else(|| spelled_number(&self.0))
     }
+
+    /// Whether it is written as the gateway writes its own.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.0.parse::<u64>().is_ok()
+    }
+}
+
+/// The whole number that JSON text means: `"7"`, `7.0`, `7e0`. A text with anything else in it, be it a zero in front, may mean
+/// something else.
+pub(crate) fn spelled_number(json: &str) -> Option<u64> {
+    /// Beyond, not each whole number has a floating-point one of its own.
+    const EXACT: f64 = 9_007_199_254_740_991.0;
+    if json.starts_with('"') {
+        let text: String = serde_json::from_str(json).ok()?;
+        let plain =
+            text.bytes().all(|byte| byte.is_ascii_digit()) && (text.len() == 1 || !text.starts_with('0'));
+        return plain.then(|| text.parse().ok())?;
+    }
+    // The nearest one, which `serde_json` does not promise.
+    let number: f64 = json.parse().ok()?;
+    let whole = number.fract() == 0.0 && (0.0..=EXACT).contains(&number);
+    whole.then(|| format!("{number:.0}").parse().ok())?
 }
 
 impl fmt::Display for Id {
@@ -425,6 +465,43 @@ mod tests {
         let message =
             Message::parse(b"{\"jsonrpc\":\"2.0\",\"method\":\"m\",\"params\":{\r\n\"a\" :\n1}}").unwrap();
         assert_eq!(message.to_line(), b"{\"jsonrpc\":\"2.0\",\"method\":\"m\",\"params\":{  \"a\" : 1}}");
+    }
+
+    #[test]
+    fn identifiers_are_numbers_where_they_can_mean_nothing_else() {
+        for (text, number) in [
+            ("7", Some(7)),
+            ("\"7\"", Some(7)),
+            ("\"0\"", Some(0)),
+            ("\"\\u0037\"", Some(7)),
+            ("7.0", Some(7)),
+            ("7.000", Some(7)),
+            ("7e0", Some(7)),
+            ("70E-1", Some(7)),
+            ("0.7e1", Some(7)),
+            ("18446744073709551615", Some(u64::MAX)),
+            ("\"18446744073709551615\"", Some(u64::MAX)),
+            ("9007199254740991.0", Some(9_007_199_254_740_991)),
+            ("\"07\"", None),
+            ("\"\"", None),
+            ("\" 7\"", None),
+            ("\"+7\"", None),
+            ("\"-7\"", None),
+            ("\"7.0\"", None),
+            ("\"7e0\"", None),
+            ("\"0x7\"", None),
+            ("\"mcpeg-7\"", None),
+            ("\"\u{667}\"", None),
+            ("7.5", None),
+            ("-7", None),
+            ("-7.0", None),
+            ("1e400", None),
+            ("9007199254740993.0", None),
+            ("\"18446744073709551616\"", None),
+        ] {
+            let id = Id::from_json(text).unwrap();
+            assert_eq!((id.as_number(), id.is_plain()), (number, text.parse::<u64>().is_ok()), "{text}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! else passes untouched: key order, number spelling, unknown members.
 
 mod bridge;
+mod garbled;
 mod mend;
 mod message;
 mod meta;
@@ -15,8 +16,9 @@ mod shapes;
 mod splice;
 
 pub(crate) use bridge::{ClientMeta, complete_result, plain_result, to_legacy_params};
+pub(crate) use garbled::{Meant, meant};
 pub(crate) use mend::mend;
-pub(crate) use message::{Id, Message, Notification, Outcome, ParseError, Request, Response};
+pub(crate) use message::{Id, Message, Notification, Outcome, ParseError, Request, Response, spelled_number};
 pub use meta::Era;
 pub(crate) use meta::{LATEST_LEGACY, LEGACY_VERSIONS, MODERN, RequestMeta, Severity, TASKS, code, key};
 pub(crate) use raw::{Raw, raw, raw_string, weight};

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -11,8 +12,12 @@ use crate::config::{Sharing, Transport};
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{Message, Notification, Raw, method};
 use crate::gateway::upstream::{
-    ClientIdentity, InboxReceiver, Kind, Link, Role, Upstream, inbox, reconcile, subscribe_to,
+    ClientIdentity, InboxReceiver, Kind, Link, Listing, Purpose, Role, Upstream, inbox, list, reconcile,
+    subscribe_to,
 };
+
+/// How long reading one list may take that is compared with what the client was shown.
+const COMPARE: Duration = Duration::from_secs(20);
 
 /// A place for one upstream's connection; the lock is held while it is opened, so that it is opened once.
 type OwnLink = Arc<tokio::sync::Mutex<Option<OwnConnection>>>;
@@ -37,6 +42,18 @@ impl OwnConnection {
     }
 }
 
+/// What a client was last shown of one list.
+#[derive(Clone, Debug, Default)]
+enum Shown {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// A list without the upstream, or one that was not looked at as a whole.
+    Other,
+    /// This.
+    Whole(Arc<Listing>),
+}
+
 /// A connection of a session's own that was opened, and what it tells beside its answers.
 pub(super) type Opened = (Arc<Link>, InboxReceiver);
 
@@ -53,6 +70,8 @@ pub(crate) struct SessionConnections {
     own: Mutex<BTreeMap<u64, Arc<Link>>>,
     /// What the client has subscribed to over its own connections, by the same.
     subscribed: Mutex<BTreeMap<u64, BTreeSet<String>>>,
+    /// What the client was last shown of lists of which it has a connection of its own, by the same.
+    shown: Mutex<BTreeMap<u64, [Shown; 4]>>,
     /// Where each of its own connections is announced, with what it tells beside its answers.
     opened: mpsc::UnboundedSender<Opened>,
     /// `logging/setLevel`'s parameters, for connections that are opened later.
@@ -65,9 +84,10 @@ impl SessionConnections {
     /// No connections.
     pub(crate) fn new(client: ClientIdentity, opened: mpsc::UnboundedSender<Opened>) -> Self {
         let interactive = client.meta.is_interactive();
-        let (slots, own, subscribed) = Default::default();
+        let (slots, own, subscribed, shown) = Default::default();
         let ended = CancellationToken::new();
-        Self { client, interactive, slots, own, subscribed, opened, log_level: Mutex::default(), ended }
+        let log_level = Mutex::default();
+        Self { client, interactive, slots, own, subscribed, shown, opened, log_level, ended }
     }
 
     /// The session's client.
@@ -147,6 +167,7 @@ impl SessionConnections {
             };
             // Whether or not it was cut short, the connection ends with the place that it is put in.
             let _ = self.unless_ended(upstream, catching_up).await;
+            self.compare(&link, upstream.serial());
         }
         *slot = Some(opened);
         Ok(link)
@@ -163,6 +184,58 @@ impl SessionConnections {
             () = self.ended.cancelled() => Err(upstream.ends()),
             () = upstream.life().stop().cancelled() => Err(upstream.ends()),
         }
+    }
+
+    /// The connection that all share, while one of the session's own is still to be opened: it knows what its server has.
+    ///
+    /// Not where the configuration has one for each session: what such a server has may differ between them.
+    pub(crate) fn meanwhile(&self, upstream: &Upstream) -> Option<Arc<Link>> {
+        let by_default = upstream.settings().sharing == Sharing::Auto;
+        let opening = by_default && self.dedicated(upstream) && !self.has_own(upstream);
+        upstream.ready().filter(|_| opening)
+    }
+
+    /// Notes that the client is shown a list, and whether as another connection than its own knows it.
+    pub(crate) fn note_shown(
+        &self,
+        upstream: &Upstream,
+        kind: Kind,
+        listing: Option<&Arc<Listing>>,
+        borrowed: bool,
+    ) {
+        if !self.dedicated(upstream) {
+            return;
+        }
+        let shown = listing.map_or(Shown::Other, |listing| Shown::Whole(Arc::clone(listing)));
+        self.shown.lock().entry(upstream.serial()).or_default()[kind as usize] = shown;
+        let own = self.own.lock().get(&upstream.serial()).filter(|link| link.is_open()).cloned();
+        if let Some(link) = own.filter(|_| borrowed) {
+            // It was opened meanwhile.
+            self.compare(&link, upstream.serial());
+        }
+    }
+
+    /// Looks, in a task of its own, whether a connection of the session's own that was opened has the lists that the client
+    /// was shown; it is told of those that differ.
+    fn compare(&self, link: &Arc<Link>, serial: u64) {
+        let Some(shown) = self.shown.lock().get(&serial).cloned() else { return };
+        let (link, meta) = (Arc::clone(link), self.client.meta.clone());
+        tokio::spawn(async move {
+            for (kind, shown) in Kind::ALL.into_iter().zip(shown) {
+                let differs = match shown {
+                    Shown::Nothing => false,
+                    Shown::Other => link.offers(kind),
+                    Shown::Whole(shown) => {
+                        let own = list(&link, kind, Purpose::Showing, &meta, COMPARE).await;
+                        // Whether one that cannot be read differs is for the client to find out.
+                        own.map_or(true, |own| !own.is_the_same_as(&shown, kind))
+                    }
+                };
+                if differs {
+                    link.tell_found(kind);
+                }
+            }
+        });
     }
 
     /// Whether the session has a connection of its own to this upstream that is open.
@@ -212,6 +285,7 @@ impl SessionConnections {
     pub(crate) async fn leave(&self, upstream: &Upstream) {
         let slot = self.slots.lock().remove(&upstream.serial());
         self.subscribed.lock().remove(&upstream.serial());
+        self.shown.lock().remove(&upstream.serial());
         if let Some(slot) = slot {
             let opened = slot.lock().await.take();
             self.own.lock().remove(&upstream.serial());

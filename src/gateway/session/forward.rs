@@ -80,7 +80,7 @@ fn change(session: &Arc<Session>, change: Change) {
                 session.outbox().put(Message::Notification(changed(list)));
             }
         }
-        Change::Endpoint(_) => {}
+        Change::Endpoint(_) | Change::Up(_) => {}
         Change::List(name, list) => {
             let view = session.view();
             let upstream = view.upstreams().iter().find(|upstream| *upstream.connector().name() == name);

@@ -27,7 +27,7 @@ use crate::gateway::error::Fault;
 use crate::gateway::relay::{
     ClientMeta, Era, Id, Message, Notification, Raw, Response, member, member_str, method,
 };
-use crate::gateway::upstream::{ClientIdentity, Link, Standing, Upstream};
+use crate::gateway::upstream::{ClientIdentity, Kind, Link, Listing, Standing, Upstream};
 use crate::handover::{Change, Session as SavedSession};
 
 /// Identifiers of servers' questions that are left to the old process, which may still ask some.
@@ -97,6 +97,14 @@ impl Drop for Listening {
 impl ConnectionSource for Session {
     async fn link(&self, upstream: &Arc<Upstream>) -> Result<Arc<Link>, Fault> {
         self.connections.get(upstream).await
+    }
+
+    fn meanwhile(&self, upstream: &Arc<Upstream>) -> Option<Arc<Link>> {
+        self.connections.meanwhile(upstream)
+    }
+
+    fn shown(&self, upstream: &Upstream, kind: Kind, listing: Option<&Arc<Listing>>, borrowed: bool) {
+        self.connections.note_shown(upstream, kind, listing, borrowed);
     }
 
     fn task(&self, upstream: &Upstream, id: &str) -> Standing {

@@ -22,7 +22,7 @@ use super::replay::Log;
 use super::session::Session;
 use super::{forward, subscribe};
 use crate::gateway::catalog::RoutingHandle;
-use crate::gateway::changes::Changes;
+use crate::gateway::changes::{Announced, Changes};
 use crate::gateway::client::{ClientKey, who_makes_room};
 use crate::gateway::client_log_limit::ClientLogLimit;
 use crate::gateway::endpoint::Endpoint;
@@ -310,7 +310,7 @@ impl SessionStore {
             let mut sessions = self.sessions.lock();
             let ends = sessions.make_room(key, limits, weight(&client.meta))?;
             let place = (Arc::clone(&self.routing), endpoint);
-            let session = self.start(Session::new((id, address), place, client));
+            let session = Self::start(Session::new((id, address), place, client), self.changes.subscribe());
             sessions.insert(&session);
             (session, ends)
         };
@@ -334,9 +334,12 @@ impl SessionStore {
     }
 
     /// Has a session told of what it is to be told.
-    fn start(&self, (session, opened): (Session, mpsc::UnboundedReceiver<Opened>)) -> Arc<Session> {
+    fn start(
+        (session, opened): (Session, mpsc::UnboundedReceiver<Opened>),
+        announced: Announced,
+    ) -> Arc<Session> {
         let session = Arc::new(session);
-        tokio::spawn(forward::run(Arc::clone(&session), opened, self.changes.subscribe()));
+        tokio::spawn(forward::run(Arc::clone(&session), opened, announced));
         session
     }
 
@@ -429,8 +432,13 @@ impl SessionStore {
             let mut sessions = self.sessions.lock();
             let known = sessions.by_id.get(&saved.id).cloned();
             known.unwrap_or_else(|| {
-                let session = self.start(Session::restore(saved, Arc::clone(&self.routing), lost));
+                let restored = Session::restore(saved, Arc::clone(&self.routing), lost);
+                // What has changed since the process before has shown it lists.
+                let session = Self::start(restored, self.changes.subscribe_from_start());
                 sessions.insert(&session);
+                for upstream in session.view().upstreams() {
+                    upstream.distrust_lists();
+                }
                 let uris = session.subscriptions().uris();
                 if !uris.is_empty() {
                     tokio::spawn(subscribe::again(Arc::clone(&session), uris));

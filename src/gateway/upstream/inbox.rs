@@ -27,8 +27,17 @@ const UPDATES: usize = 1024;
 /// What is told of these, in bytes.
 const WEIGHT: usize = 1 << 20;
 
-/// The upstreams of which it was told that they answer loosely.
-static LOOSE: Mutex<BTreeSet<UpstreamName>> = Mutex::new(BTreeSet::new());
+/// The upstreams of which it was told that they answer loosely, and how.
+static LOOSE: Mutex<BTreeSet<(UpstreamName, Loose)>> = Mutex::new(BTreeSet::new());
+
+/// How a server departs from the protocol in a way that leaves no doubt what it means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Loose {
+    /// It answers with both a result and an error, one of which is `null`.
+    Null,
+    /// It spells our identifiers otherwise: `"7"` or `7.0` for `7`.
+    Identifier,
+}
 
 /// A message that belongs to no request.
 #[derive(Clone, Debug)]
@@ -197,13 +206,20 @@ impl Inbox {
         Self { name, cache, outlet, filters }
     }
 
-    /// Tells, once for each upstream, that its answers have both a result and an error, one of which is `null`.
-    pub(crate) fn tell_loose(&self) {
-        if LOOSE.lock().insert(self.name.clone()) {
-            tracing::warn!(
+    /// Tells, once for each upstream and way, that it answers loosely.
+    pub(crate) fn tell_loose(&self, how: Loose) {
+        if !LOOSE.lock().insert((self.name.clone(), how)) {
+            return;
+        }
+        match how {
+            Loose::Null => tracing::warn!(
                 upstream = %self.name,
                 "the server answers with both `result` and `error`, one of which is null; that one is left out"
-            );
+            ),
+            Loose::Identifier => tracing::warn!(
+                upstream = %self.name,
+                "the server answers under identifiers that are spelled otherwise than ours; they are taken for those"
+            ),
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::response::{IntoResponse as _, Response};
 use futures_util::future::join_all;
-use futures_util::stream::{self, StreamExt as _};
+use futures_util::stream::{self, Stream, StreamExt as _};
 use http::{HeaderMap, StatusCode};
 use serde_json::json;
 use tokio::sync::oneshot;
@@ -35,13 +35,63 @@ pub(super) async fn answer(
     (headers, in_flight): (&HeaderMap, InFlight),
     (cutoff, share): (Cutoff, usize),
 ) -> Response {
-    let id = request.id.clone();
-    let cancelled = match session.begin_call(&id) {
-        Ok(cancelled) => cancelled,
-        Err(fault) => return answer::fault(&fault, Some(id), Era::Legacy),
+    let request_id = request.id.clone();
+    let log = match begin(&session, owners, request, (in_flight, cutoff)) {
+        Ok(log) => log,
+        Err(fault) => return answer::fault(&fault, Some(request_id), Era::Legacy),
     };
-    let (request_id, log) = (id.clone(), Arc::new(Log::default()));
-    let (running, written, owned) = (Arc::clone(&session), Arc::clone(&log), Arc::clone(owners));
+    // From here on the client waits, until it goes. One that waits in too many sessions keeps none from making room by it.
+    let guard = session.listening_within(share);
+    let streams = answer::prefers_stream(headers);
+    if !streams && !answer::accepts_stream(headers) {
+        return only_body(&session, &log).await;
+    }
+    if !streams {
+        match answer::decide(Box::pin(messages(Arc::clone(&log)))).await {
+            Form::Body(message) => return answer::json(&message, StatusCode::OK),
+            Form::Nothing => return StatusCode::ACCEPTED.into_response(),
+            Form::Stream(..) => {}
+        }
+    }
+    let place = EventId { stream: session.keep_log(&request_id, &log), place: 0 };
+    let prime = prime(&session, place);
+    answer::events(stream::iter(prime).chain(resumable(log, place, guard)))
+}
+
+/// The messages of a log from its beginning.
+pub(super) fn messages(log: Arc<Log>) -> impl Stream<Item = Message> + Send {
+    stream::unfold((log, 0), |(log, place)| async move {
+        let (place, message) = log.after(place).await?;
+        Some((message, (log, place)))
+    })
+}
+
+/// Answers a client that takes one body only: what its server asks goes to the session's own stream, what it tells has no
+/// place.
+async fn only_body(session: &Session, log: &Log) -> Response {
+    let mut place = 0;
+    while let Some((next, message)) = log.after(place).await {
+        match message {
+            Message::Response(_) => return answer::json(&message, StatusCode::OK),
+            Message::Request(_) => session.outbox().put(message),
+            Message::Notification(_) => {}
+        }
+        place = next;
+    }
+    StatusCode::ACCEPTED.into_response()
+}
+
+/// Begins a request within a session; what comes of it is in the log.
+pub(super) fn begin(
+    session: &Arc<Session>,
+    owners: &Arc<TaskOwners>,
+    request: Request,
+    (in_flight, cutoff): (InFlight, Cutoff),
+) -> Result<Arc<Log>, Fault> {
+    let id = request.id.clone();
+    let cancelled = session.begin_call(&id)?;
+    let log = Arc::new(Log::default());
+    let (running, written, owned) = (Arc::clone(session), Arc::clone(&log), Arc::clone(owners));
     let subscription = request.params.clone().filter(|_| request.method == method::SUBSCRIBE);
     tokio::spawn(async move {
         let answered = cutoff.before(run((&owned, &running), request, cancelled, &written)).await;
@@ -60,23 +110,7 @@ pub(super) async fn answer(
         running.logs().trim();
         drop(in_flight);
     });
-    // From here on the client waits, until it goes. One that waits in too many sessions keeps none from making room by it.
-    let guard = session.listening_within(share);
-    let streams = answer::prefers_stream(headers);
-    if !streams {
-        let messages = stream::unfold((Arc::clone(&log), 0), |(log, place)| async move {
-            let (place, message) = log.after(place).await?;
-            Some((message, (log, place)))
-        });
-        match answer::decide(Box::pin(messages)).await {
-            Form::Body(message) => return answer::json(&message, StatusCode::OK),
-            Form::Nothing => return StatusCode::ACCEPTED.into_response(),
-            Form::Stream(..) => {}
-        }
-    }
-    let place = EventId { stream: session.keep_log(&request_id, &log), place: 0 };
-    let prime = prime(&session, place);
-    answer::events(stream::iter(prime).chain(resumable(log, place, guard)))
+    Ok(log)
 }
 
 /// Carries a request out and queues everything that comes of it but the response, which it returns if there is one.

@@ -1,5 +1,6 @@
 //! The legacy era: sessions (MCP 2025-11-25 §Streamable HTTP and its predecessors).
 
+mod batch;
 mod call;
 mod input;
 mod session;

@@ -1,5 +1,6 @@
 //! Beginning and ending sessions, and finding that of a message.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::response::{IntoResponse as _, Response};
@@ -8,14 +9,16 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use scopeguard::ScopeGuard;
 use tokio_util::sync::CancellationToken;
 
+use super::batch::Batch;
 use super::{call, stream};
 use crate::gateway::catalog::{EndpointView, RoutingHandle, soon};
 use crate::gateway::client_log_limit::ClientLogLimit;
 use crate::gateway::error::Fault;
 use crate::gateway::http::context::RequestContext;
-use crate::gateway::http::cutoff::StreamEnd;
+use crate::gateway::http::cutoff::{Cutoff, StreamEnd};
+use crate::gateway::http::message::Entry;
 use crate::gateway::http::task_owners::TaskOwners;
-use crate::gateway::http::{answer, validate};
+use crate::gateway::http::{answer, nowhere, validate};
 use crate::gateway::relay::{
     ClientMeta, Era, LATEST_LEGACY, LEGACY_VERSIONS, Message, Outcome, Raw, Request, Response as Answer,
     code, member, member_str, method, raw,
@@ -25,6 +28,8 @@ use crate::gateway::session::{EventId, Limits, OWN, PeerLink, Session, SessionRe
 use crate::gateway::upstream::{ClientIdentity, SESSION, VERSION};
 use crate::handover;
 
+/// The revision that has batches (MCP 2025-03-26 §Batching: receivers must support them).
+const BATCHING: &str = "2025-03-26";
 /// The header that names the last event that a client has got.
 const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -107,6 +112,60 @@ impl Legacy {
         }
     }
 
+    /// Handles a batch, which only one revision has.
+    pub(crate) async fn batch(
+        &self,
+        (headers, cutoff): (&HeaderMap, &Cutoff),
+        entries: Vec<Entry>,
+        begin: impl Fn() -> InFlight,
+    ) -> Response {
+        let session = match self.session(headers).await {
+            Ok(session) => session,
+            Err(fault) => return answer::json(&fault.response(None), fault.status),
+        };
+        if session.connections().client().version != BATCHING {
+            let message =
+                format!("batches are part of revision {BATCHING} only; send each message by itself");
+            let fault = Fault::downstream(code::INVALID_REQUEST, StatusCode::BAD_REQUEST, message);
+            return answer::fault(&fault, None, Era::Legacy);
+        }
+        session.touch();
+        let (mut batch, mut ids) = (Batch::default(), HashSet::new());
+        for entry in entries {
+            let request = match entry {
+                Ok(Message::Request(request)) => request,
+                Ok(message) => {
+                    // Whether it reaches its server is told by no answer.
+                    drop(self.take(&session, message).await);
+                    continue;
+                }
+                Err((id, fault)) => {
+                    batch.refuse(id, &fault);
+                    continue;
+                }
+            };
+            let id = request.id.clone();
+            let wrong = if request.method == method::INITIALIZE {
+                Some("`initialize` must not be part of a batch")
+            } else {
+                (!ids.insert(id.as_str().to_owned()))
+                    .then_some("another request of the batch has the same id")
+            };
+            match wrong {
+                Some(wrong) => {
+                    let fault = Fault::downstream(code::INVALID_REQUEST, StatusCode::BAD_REQUEST, wrong);
+                    batch.refuse(Some(id), &fault);
+                }
+                None => match call::begin(&session, &self.owners, request, (begin(), cutoff.clone())) {
+                    Ok(log) => batch.wait(log),
+                    Err(fault) => batch.refuse(Some(id), &fault),
+                },
+            }
+        }
+        let guard = session.listening_within(self.limits().share());
+        batch.answer(session, headers, guard).await
+    }
+
     /// Passes a message on to the process before or after this one, where there is one, which may have the request in
     /// flight that the message is about.
     fn elsewhere(&self, session: &Session, message: &Message) -> bool {
@@ -118,8 +177,7 @@ impl Legacy {
     pub(crate) async fn get(&self, context: &RequestContext, headers: &HeaderMap) -> Response {
         // A modern client has no such stream and must be told so.
         if !headers.contains_key(&SESSION) {
-            return (StatusCode::METHOD_NOT_ALLOWED, "GET needs the Mcp-Session-Id of a legacy session\n")
-                .into_response();
+            return nowhere::without_session("GET needs the Mcp-Session-Id of a legacy session\n");
         }
         let session = match self.session(headers).await {
             Ok(session) => session,
@@ -149,8 +207,7 @@ impl Legacy {
     /// `DELETE`: the client ends its session.
     pub(crate) async fn delete(&self, headers: &HeaderMap) -> Response {
         if !headers.contains_key(&SESSION) {
-            return (StatusCode::METHOD_NOT_ALLOWED, "DELETE needs the Mcp-Session-Id of a legacy session\n")
-                .into_response();
+            return nowhere::without_session("DELETE needs the Mcp-Session-Id of a legacy session\n");
         }
         match self.session(headers).await {
             Ok(session) => {
@@ -221,7 +278,7 @@ impl Legacy {
         let view = session.view();
         let ready = view.upstreams().iter().filter(|upstream| upstream.present().is_some());
         let asked = join_all(ready.map(|upstream| soon(&*session, upstream)));
-        let links: Vec<_> = asked.await.into_iter().flatten().collect();
+        let links: Vec<_> = asked.await.into_iter().flatten().map(|knowing| knowing.link).collect();
         let capabilities = view.capabilities(&links, Era::Legacy);
         let result = Greeting {
             protocol_version: &version,

@@ -102,7 +102,9 @@ impl Modern {
         let caller = context.caller(&client);
         match request.method.as_str() {
             method::DISCOVER => return Ok(result(request.id, discover(&view).await)),
-            method::LISTEN => return self.listen(&context, &view, request, &client),
+            method::LISTEN => {
+                return check_stream(headers).and_then(|()| self.listen(&context, &view, request, &client));
+            }
             method if GONE.contains(&method) => return Err(Fault::method_not_found(method)),
             _ => {}
         }
@@ -163,9 +165,18 @@ impl Modern {
         client: &ClientMeta,
     ) -> Result<Response, Fault> {
         let place = (context.endpoint().clone(), view);
-        let changes = (&self.routing, self.changes.subscribe());
+        let changes = (&self.routing, self.changes.subscribe_again());
         listen::listen(changes, place, request, client, StreamEnd::new(&self.draining, context.cutoff()))
     }
+}
+
+/// A stream of changes is nothing that fits into one body.
+fn check_stream(headers: &HeaderMap) -> Result<(), Fault> {
+    if answer::accepts_stream(headers) {
+        return Ok(());
+    }
+    let message = "a stream of changes needs text/event-stream in the Accept header";
+    Err(Fault::downstream(code::INVALID_REQUEST, StatusCode::NOT_ACCEPTABLE, message))
 }
 
 /// Answers with a merged list.
@@ -275,7 +286,7 @@ struct Discovered<'a> {
 /// Answers `server/discover`.
 async fn discover(view: &EndpointView) -> Raw {
     let asked = join_all(view.upstreams().iter().map(|upstream| soon(&Native, upstream)));
-    let links: Vec<_> = asked.await.into_iter().flatten().collect();
+    let links: Vec<_> = asked.await.into_iter().flatten().map(|knowing| knowing.link).collect();
     raw(&Discovered {
         result_type: "complete",
         supported_versions: [MODERN],

@@ -200,19 +200,20 @@ impl Stream {
                 self.look_again();
                 LISTS.map(changed).into()
             }
-            Change::List(name, list) if self.names.contains(&name) => {
-                if list == Kind::Resources.change() {
-                    self.follow_newcomers();
-                }
-                vec![changed(list)]
+            Change::List(name, list) if self.names.contains(&name) => vec![changed(list)],
+            Change::Up(name) if self.names.contains(&name) => {
+                self.follow_newcomers();
+                Vec::new()
             }
             Change::Updated(name, note) if self.names.contains(&name) => vec![note],
             Change::AnyUpdated(name) if self.names.contains(&name) => {
                 self.filter.resource_subscriptions.iter().map(|uri| updated(uri)).collect()
             }
-            Change::Endpoint(_) | Change::List(..) | Change::Updated(..) | Change::AnyUpdated(_) => {
-                Vec::new()
-            }
+            Change::Endpoint(_)
+            | Change::List(..)
+            | Change::Updated(..)
+            | Change::AnyUpdated(_)
+            | Change::Up(_) => Vec::new(),
         }
     }
 

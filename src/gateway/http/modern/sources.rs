@@ -43,11 +43,18 @@ impl ConnectionSource for Lending<'_> {
         if !upstream.leases().lends_to(self.client.0, &native) {
             return Ok(native);
         }
+        // A task of its own: where it takes long, what is opened is kept for the next list, or the call after it.
+        let (leases, client) =
+            (Arc::clone(upstream.leases()), (self.client.0.clone(), self.client.1.clone()));
+        let lending = async move { leases.lend((&client.0, &client.1), Duration::ZERO).await };
         // Where all are busy, the list that everybody has is better than none.
-        let lent = Box::pin(upstream.leases().lend(self.client, Duration::ZERO)).await;
-        let Ok(lease) = lent else { return Ok(native) };
+        let Ok(Ok(lease)) = tokio::spawn(lending).await else { return Ok(native) };
         let link = lease.link();
         self.leases.lock().push(lease);
         link.or(Ok(native))
+    }
+
+    fn meanwhile(&self, upstream: &Arc<Upstream>) -> Option<Arc<Link>> {
+        upstream.ready().filter(|native| upstream.leases().lends_to(self.client.0, native))
     }
 }

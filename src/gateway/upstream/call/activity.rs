@@ -10,6 +10,9 @@ use tokio::time::Instant;
 /// As many requests in a row without an answer make a connection suspect even while it is busy.
 const SILENCE: u32 = 3;
 
+/// The shortest and the longest time between two occasions on which errors make a connection doubtful.
+const DOUBTS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
 /// Use and health of one connection.
 #[derive(Debug)]
 pub(crate) struct Activity {
@@ -19,6 +22,12 @@ pub(crate) struct Activity {
     lost: AtomicU32,
     /// Tells the health check of a lost request.
     suspected: Notify,
+    /// Whether the last answer was an error.
+    refused: AtomicBool,
+    /// When errors are told of next, and how long it takes from then to the time after, if nothing else is answered.
+    doubts: Mutex<(Option<Instant>, Duration)>,
+    /// Tells whoever watches that it answers errors.
+    doubted: Notify,
     /// Set when nothing is sent over it any more because nobody needs it.
     retired: AtomicBool,
 }
@@ -29,6 +38,9 @@ impl Default for Activity {
             used: Mutex::new(Instant::now()),
             lost: AtomicU32::new(0),
             suspected: Notify::new(),
+            refused: AtomicBool::new(false),
+            doubts: Mutex::new((None, DOUBTS.0)),
+            doubted: Notify::new(),
             retired: AtomicBool::new(false),
         }
     }
@@ -50,6 +62,29 @@ impl Activity {
         if self.lost.load(Ordering::Relaxed) != 0 {
             self.lost.store(0, Ordering::Relaxed);
         }
+        if self.refused.load(Ordering::Relaxed) {
+            self.refused.store(false, Ordering::Relaxed);
+            self.doubts.lock().1 = DOUBTS.0;
+        }
+    }
+
+    /// Notes that a request was answered by an error, as all may be. Most errors mean nothing: the more of them come in a row,
+    /// the less often they are told of.
+    pub(crate) fn refused(&self) {
+        self.lost.store(0, Ordering::Relaxed);
+        self.refused.store(true, Ordering::Relaxed);
+        let now = Instant::now();
+        let mut doubts = self.doubts.lock();
+        let (next, wait) = *doubts;
+        if next.is_none_or(|next| now >= next) {
+            *doubts = (Some(now + wait), (wait * 2).min(DOUBTS.1));
+            self.doubted.notify_one();
+        }
+    }
+
+    /// Waits until errors make it doubtful.
+    pub(crate) async fn doubted(&self) {
+        self.doubted.notified().await;
     }
 
     /// Notes that a request was not.

@@ -20,9 +20,10 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::activity::Activity;
 use super::concurrency::Permit;
+use super::request::is_unknown_method;
 use crate::config::UpstreamName;
 use crate::gateway::error::Fault;
-use crate::gateway::relay::{Notification, Outcome, Raw, Request, weight};
+use crate::gateway::relay::{Notification, Outcome, ParseError, Raw, Request, weight};
 
 /// Events that may wait for a slow downstream, in bytes; a single one may be larger.
 const QUEUE: usize = 16 << 20;
@@ -177,6 +178,11 @@ pub(crate) fn too_long(name: &UpstreamName, limit: usize) -> Fault {
     let reason =
         format!("sent a message larger than {limit} bytes; `max_message_size` in [server] is the limit");
     Fault::upstream(name, reason)
+}
+
+/// The fault of an answer that is no message.
+pub(crate) fn garbled(name: &UpstreamName, error: &ParseError) -> Fault {
+    Fault::upstream(name, format_args!("sent an answer that cannot be read: {}", error.reason()))
 }
 
 /// Nothing was sent, so that there is nothing to call off.
@@ -340,6 +346,7 @@ impl Exchange {
         match last {
             Event::Lost(fault) if fault.unprocessed => {}
             Event::Lost(_) => activity.unanswered(),
+            Event::Done(Outcome::Error(error)) if !is_unknown_method(error) => activity.refused(),
             _ => activity.answered(),
         }
     }

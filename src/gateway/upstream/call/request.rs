@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 use serde_json::value::RawValue;
 
-use crate::gateway::relay::{Raw, code, member};
+use crate::gateway::relay::{Raw, code, member, member_str};
 
 /// A request as it is to be sent, without an identifier.
 #[derive(Debug)]
@@ -44,4 +44,9 @@ impl Call {
 /// Whether an error says that there is no such method.
 pub(crate) fn is_unknown_method(error: &RawValue) -> bool {
     member(error, "code").is_some_and(|number| number.get() == code::METHOD_NOT_FOUND.to_string())
+}
+
+/// Whether an error's words are about a session.
+pub(crate) fn speaks_of_session(error: &RawValue) -> bool {
+    member_str(error, "message").is_some_and(|message| message.to_ascii_lowercase().contains("session"))
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use http::uri::Authority;
+use http::uri::{Authority, PathAndQuery};
 use http::{HeaderValue, Uri};
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -123,6 +123,14 @@ impl Target {
             host: HeaderValue::from_str(authority).ok().filter(|host| !host.is_empty()),
             uri,
         }
+    }
+
+    /// Another place at the same server.
+    pub(crate) fn at(&self, path: PathAndQuery) -> Self {
+        let mut parts = self.uri.clone().into_parts();
+        parts.path_and_query = Some(path.clone());
+        let uri = Uri::from_parts(parts).unwrap_or_else(|_| self.uri.clone());
+        Self { uri, server: self.server.clone(), path: path.into(), host: self.host.clone() }
     }
 }
 

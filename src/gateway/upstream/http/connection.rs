@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout};
 use super::get_stream;
 use super::requester::{Destination, Requester};
 use super::response::{Sent, read_answer};
+use super::session_check::{Ask, is_known};
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{Era, Id, Message, Notification, Raw, Request, method, raw, set_member};
 use crate::gateway::upstream::call::exchange::{Cancel, Event, Events, Exchange, Late, Nothing, carried};
@@ -57,6 +58,16 @@ impl Http {
         call(&self.requester, request, deadline, late)
     }
 
+    /// Sends a message that is not a request. A refusal may say that the session is lost, which is looked into aside.
+    pub(crate) async fn post(&self, message: &Message) -> Result<(), Fault> {
+        let posted = self.requester.post(message).await;
+        if posted.as_ref().is_err_and(|fault| fault.refused.is_some()) && self.requester.may_ask() {
+            let requester = Arc::clone(&self.requester);
+            tokio::spawn(async move { is_known(&requester, call).await });
+        }
+        posted
+    }
+
     /// Makes and sends its requests.
     pub(crate) fn requester(&self) -> &Requester {
         &self.requester
@@ -98,9 +109,10 @@ fn call(requester: &Arc<Requester>, call: Call, deadline: Instant, late: Late) -
 }
 
 /// Sends one request and queues everything that comes of it.
-async fn carry(requester: &Requester, id: u64, call: Call, events: Events) {
+async fn carry(requester: &Arc<Requester>, id: u64, call: Call, events: Events) {
     let initialize = call.method == method::INITIALIZE;
-    let sent = Sent { id, for_client: call.for_client };
+    let ask = Some(self::call as Ask).filter(|_| !initialize && call.method != method::PING);
+    let sent = Sent { id, for_client: call.for_client, ask };
     let message =
         Message::Request(Request { id: Id::number(id), method: call.method.clone(), params: call.params });
     let Message::Request(request) = &message else { return };

@@ -4,7 +4,7 @@
 //! nothing has come for [`SILENCE`]: a peer that vanished behind a proxy is noticed by nothing else. After its end the
 //! session is asked whether it still is: a server that was replaced may not know it, whatever it says to GET.
 
-use std::sync::{Arc, Weak};
+use std::sync::Weak;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -13,10 +13,9 @@ use tokio::time::{Instant, timeout};
 
 use super::pool::ResponseBody;
 use super::requester::{Got, Requester, SILENCE};
+use super::session_check::{Ask, is_known};
 use super::sse::{RETRY, events as read_events, note_place};
-use crate::gateway::relay::{Message, method};
-use crate::gateway::upstream::call::exchange::{Exchange, Late};
-use crate::gateway::upstream::call::request::Call;
+use crate::gateway::relay::Message;
 use crate::gateway::upstream::inbox::Inbound;
 use crate::gateway::upstream::lists::kind::Kind;
 
@@ -24,46 +23,87 @@ use crate::gateway::upstream::lists::kind::Kind;
 const LONGEST: Duration = Duration::from_secs(30);
 /// The longest wait where the server refuses a stream, but not for good.
 const REFUSED: Duration = Duration::from_secs(300);
-/// How long the server may take to say that the session still is.
-const ASKED: Duration = Duration::from_secs(10);
+/// The shortest wait before a stream is opened again after one that has told nothing, whatever the server says.
+const PAUSE: Duration = Duration::from_secs(1);
+/// A stream that lasted for so long has not ended at once.
+const STEADY: Duration = Duration::from_secs(10);
 
-/// How a request is sent.
-type Ask = fn(&Arc<Requester>, Call, Instant, Late) -> Exchange;
+/// When a stream is opened again.
+struct Pace {
+    /// The next wait.
+    wait: Duration,
+    /// What the server has asked for, once it has.
+    stated: Option<Duration>,
+}
+
+/// What came of one stream.
+struct Heard {
+    /// Whether there was a message in it.
+    something: bool,
+    /// How long it lasted.
+    lasted: Duration,
+}
+
+impl Pace {
+    /// The one with which a session begins.
+    const fn new() -> Self {
+        Self { wait: RETRY, stated: None }
+    }
+
+    /// After an attempt that has failed.
+    fn failed(&mut self, longest: Duration) {
+        self.wait = (self.wait * 2).min(longest);
+    }
+
+    /// After a stream has ended. Where it has told nothing and ended at once, the next one may do the same; a server that
+    /// says when to come back means it (MCP 2025-11-25 §Listening for Messages from the Server, 6).
+    fn ended(&mut self, heard: &Heard) {
+        let idle = !heard.something && heard.lasted < STEADY;
+        self.wait = match (self.stated, idle) {
+            (Some(stated), true) => stated.max(PAUSE),
+            (Some(stated), false) => stated,
+            (None, true) => (self.wait * 2).min(REFUSED),
+            (None, false) => RETRY,
+        };
+    }
+}
 
 /// Opens the GET stream of a legacy session, and again whenever it breaks.
+///
+/// The server may have none. Before there was one, a refusal says no more than that: the session has just begun.
 pub(crate) async fn listen(requester: Weak<Requester>, ask: Ask) {
-    let (mut last, mut wait): (Option<String>, _) = (None, RETRY);
+    let (mut last, mut pace, mut had): (Option<String>, _, _) = (None, Pace::new(), false);
     loop {
         let Some(connection) = requester.upgrade() else { return };
         match connection.open_stream(last.as_deref()).await {
             Got::Stream(stream) => {
-                wait = RETRY;
+                had = true;
                 connection.inbox().cache().opened(&Kind::ALL);
-                read_unsolicited(&connection, *stream, &mut last, &mut wait).await;
+                let heard = read_unsolicited(&connection, *stream, &mut last, &mut pace.stated).await;
                 connection.inbox().cache().closed();
-                ask_whether_it_is(&connection, ask).await;
+                is_known(&connection, ask).await;
                 if last.is_none() {
                     // A server that numbers its events tells what was missed.
                     connection.inbox().put(Inbound::AnyUpdated);
                 }
+                pace.ended(&heard);
             }
-            Got::Nothing => return,
-            Got::Refused => wait = (wait * 2).min(REFUSED),
-            Got::Failure => wait = (wait * 2).min(LONGEST),
+            Got::Nothing if !had || is_known(&connection, ask).await => return,
+            Got::Nothing => {}
+            Got::Refused => {
+                if had {
+                    is_known(&connection, ask).await;
+                }
+                pace.failed(REFUSED);
+            }
+            Got::Failure => pace.failed(LONGEST),
         }
         if connection.is_closed() {
             return;
         }
         drop(connection);
-        tokio::time::sleep(wait).await;
+        tokio::time::sleep(pace.wait).await;
     }
-}
-
-/// Asks whether the session still is; if the server does not know it, the connection is closed.
-async fn ask_whether_it_is(requester: &Arc<Requester>, ask: Ask) {
-    let (name, limit) = (requester.name().clone(), ASKED);
-    let ping = Call::new(method::PING, None, limit);
-    let _ = ask(requester, ping, Instant::now() + limit, Late { name, limit }).outcome().await;
 }
 
 /// Puts the messages of the GET stream into the inbox.
@@ -71,12 +111,15 @@ async fn read_unsolicited(
     requester: &Requester,
     response: HttpResponse<ResponseBody>,
     last: &mut Option<String>,
-    wait: &mut Duration,
-) {
+    stated: &mut Option<Duration>,
+) -> Heard {
+    let (began, mut something) = (Instant::now(), false);
     let mut stream = read_events(response.into_body(), requester.limit());
     while let Ok(Some(Ok(item))) = timeout(SILENCE, stream.next()).await {
-        note_place(&item, last, wait);
-        match requester.message(item.data) {
+        note_place(&item, last, stated);
+        let message = requester.message(item.data);
+        something |= message.is_some();
+        match message {
             Some(Message::Notification(note)) => requester.inbox().put(Inbound::Notification(note)),
             Some(Message::Request(request)) => {
                 requester
@@ -89,4 +132,5 @@ async fn read_unsolicited(
             Some(Message::Response(_)) | None => {}
         }
     }
+    Heard { something, lasted: began.elapsed() }
 }

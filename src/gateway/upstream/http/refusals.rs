@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::{Response, StatusCode, Uri, header};
 
 use super::pool::Failed;
+use super::redirect::NotFollowed;
 use crate::config::UpstreamName;
 use crate::exit::chain;
 use crate::gateway::error::Fault;
@@ -47,14 +48,11 @@ pub(crate) fn broken(name: &UpstreamName, error: &(dyn StdError + Send + Sync + 
     Fault::upstream(name, "broke off its answer")
 }
 
-/// The fault of an HTTP error without a JSON-RPC one, and what can be done. The target of a redirect is for operators only.
-pub(crate) fn refused(
-    name: &UpstreamName,
-    status: StatusCode,
-    later: Option<Later>,
-    to: Option<String>,
-) -> Fault {
-    let hint = match (status, later) {
+/// The fault of an HTTP error without a JSON-RPC one, and what can be done about it. Where a redirect leads is for
+/// operators only.
+pub(crate) fn refused(name: &UpstreamName, response: &Refusal) -> Fault {
+    let Refusal { status, later, to, not_followed } = response;
+    let hint = match (*status, later) {
         (_, Some(Later(Some(wait)))) => format!(": try again in {} s", wait.as_secs()),
         (StatusCode::TOO_MANY_REQUESTS, _) | (_, Some(Later(None))) => ": try again later".to_owned(),
         (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, None) => {
@@ -63,15 +61,56 @@ pub(crate) fn refused(
         (StatusCode::NOT_FOUND, None) => {
             ": its `url` in the configuration leads to no MCP endpoint".to_owned()
         }
-        _ if status.is_redirection() => {
-            ", a redirect: its `url` in the configuration must be the address that it leads to".to_owned()
-        }
+        _ if status.is_redirection() => redirected(*not_followed).to_owned(),
         _ => String::new(),
     };
     let reason = format!("answered with HTTP status {}{hint}", status.as_u16());
-    let fault = Fault::upstream(name, &reason);
-    match to.filter(|_| status.is_redirection()) {
+    let fault = Fault::upstream(name, &reason).by(*status);
+    match to.as_ref().filter(|_| status.is_redirection()) {
         Some(to) => fault.because(format!("{reason}: `{}`", to.escape_debug())),
         None => fault,
+    }
+}
+
+/// What can be done about a redirect that is not followed.
+const fn redirected(why: Option<NotFollowed>) -> &'static str {
+    match why {
+        Some(NotFollowed::Elsewhere) => {
+            ", a redirect to another server, which is not followed: its `url` in the configuration must be the address \
+             that it leads to"
+        }
+        Some(NotFollowed::Circle) => {
+            ", a redirect after several others, which lead in a circle: its `url` in the configuration must be the \
+             address of its MCP endpoint"
+        }
+        Some(NotFollowed::Unclear) | None => {
+            ", a redirect: its `url` in the configuration must be the address that it leads to"
+        }
+    }
+}
+
+/// The head of an answer that is none of the protocol's.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    /// Its status.
+    status: StatusCode,
+    /// When the server wants to be asked again.
+    later: Option<Later>,
+    /// Where a redirect leads.
+    to: Option<String>,
+    /// Why that is not followed.
+    not_followed: Option<NotFollowed>,
+}
+
+impl Refusal {
+    /// What is told of an answer, should it be one.
+    pub(crate) fn of<B>(response: &Response<B>) -> Self {
+        let to = response.headers().get(header::LOCATION).and_then(|to| to.to_str().ok());
+        Self {
+            status: response.status(),
+            later: Later::of(response),
+            to: to.map(str::to_owned),
+            not_followed: response.extensions().get().copied(),
+        }
     }
 }

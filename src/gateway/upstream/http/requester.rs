@@ -13,21 +13,22 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request as HttpRequest, Response as HttpResponse, StatusCode,
     header,
 };
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full, Limited};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::balancer::{Balancer, Chosen, Target};
-use super::pool::{Pool, ResponseBody};
-use super::refusals::{Later, refused, unreachable, unusable};
+use super::pool::{Failed, Pool, ResponseBody};
+use super::redirect::{HOPS, NotFollowed, Redirect};
+use super::refusals::{Later, Refusal, refused, unreachable, unusable};
 use super::sse::{content_type, is_stream};
 use crate::config::{Secret, UpstreamName};
 use crate::gateway::error::Fault;
-use crate::gateway::relay::{Era, MODERN, Message, Outcome, ParseError, Request, Response, method, raw};
+use crate::gateway::relay::{Era, Id, MODERN, Message, Outcome, ParseError, Request, Response, method, raw};
 use crate::gateway::upstream::call::headers::{self, SESSION, VERSION};
 use crate::gateway::upstream::call::request::Role;
-use crate::gateway::upstream::inbox::Inbox;
+use crate::gateway::upstream::inbox::{Inbox, Loose};
 use crate::gateway::upstream::log_limit::LogRateLimit;
 
 /// How long ending a session may take, the wait for a permit included.
@@ -40,6 +41,10 @@ const FAREWELLS: usize = 8;
 const WARNINGS: u32 = 20;
 /// As many headers a request has at most, beside those of the configuration and those that mirror parameters.
 const HEADERS: usize = 10;
+/// The shortest time between two questions whether the server knows the session that refused messages lead to.
+const BETWEEN: Duration = Duration::from_secs(5);
+/// As much of what stands beside a redirect is read, in bytes.
+const REDIRECTED: usize = 64 << 10;
 /// The header that resumes an event stream.
 const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
 /// How long nothing may come, the head of the answer included, before an event stream is opened anew.
@@ -70,6 +75,8 @@ pub(crate) struct Requester {
     session: OnceLock<HeaderValue>,
     /// The agreed revision, for the header.
     version: OnceLock<HeaderValue>,
+    /// A place from which all requests are sent on for good, and where to (RFC 9110 §15.4.9).
+    moved: OnceLock<(Arc<Target>, Arc<Target>)>,
     /// The last identifier given out.
     last: AtomicU64,
     /// Whom messages without a request go to.
@@ -83,6 +90,8 @@ pub(crate) struct Requester {
     log_limit: Mutex<LogRateLimit>,
     /// Permits for calling requests off.
     farewells: Semaphore,
+    /// When the server was last asked whether it knows the session, after it had refused a message.
+    asked: Mutex<Option<Instant>>,
 }
 
 /// Where and how to connect.
@@ -138,12 +147,14 @@ impl Requester {
             limit: destination.limit,
             session: OnceLock::new(),
             version: OnceLock::new(),
+            moved: OnceLock::new(),
             last: AtomicU64::new(0),
             inbox,
             role,
             closed: watch::Sender::new(false),
             log_limit: Mutex::new(LogRateLimit::new(WARNINGS)),
             farewells: Semaphore::new(FAREWELLS),
+            asked: Mutex::default(),
         }))
     }
 
@@ -171,6 +182,16 @@ impl Requester {
         }
     }
 
+    /// Whether the server may be asked now whether it knows the session, because it has refused a message: not for each.
+    pub(crate) fn may_ask(&self) -> bool {
+        let mut asked = self.asked.lock();
+        let may = self.has_session() && asked.is_none_or(|asked| asked.elapsed() >= BETWEEN);
+        if may {
+            *asked = Some(Instant::now());
+        }
+        may
+    }
+
     /// Notes that the session is lost.
     pub(crate) fn lose(&self) {
         self.closed.send_replace(true);
@@ -189,10 +210,10 @@ impl Requester {
     /// Sends a message that is not a request.
     pub(crate) async fn post(&self, message: &Message) -> Result<(), Fault> {
         let target = self.target()?;
-        let request = self.request_to(&target, Method::POST, message.to_line().into());
-        match self.pool.request(&target, request).await {
+        let body = Bytes::from(message.to_line());
+        match self.request(&target, |target| self.request_to(target, Method::POST, body.clone())).await {
             Ok(response) if response.status().is_success() => Ok(()),
-            Ok(response) => Err(refused(&self.name, response.status(), None, None)),
+            Ok(response) => Err(refused(&self.name, &Refusal::of(&response))),
             Err(error) => Err(unreachable(&self.name, &target.uri, &error)),
         }
     }
@@ -209,10 +230,9 @@ impl Requester {
             && !self.closed.send_replace(true)
             && let Ok(target) = self.target()
         {
-            let request = self.request_to(&target, Method::DELETE, Bytes::new());
             let goodbye = async {
                 let _turn = GOODBYES.acquire().await;
-                self.pool.request(&target, request).await
+                self.request(&target, |target| self.request_to(target, Method::DELETE, Bytes::new())).await
             };
             let _ = timeout(GOODBYE, goodbye).await;
         }
@@ -266,11 +286,14 @@ impl Requester {
                 return Err(unusable(&self.name));
             };
             let target = place.target();
-            let mut post = self.request_to(target, Method::POST, body.clone());
-            if self.era == Era::Modern {
-                headers::of_request(request, mirrors, post.headers_mut());
-            }
-            match self.pool.request(target, post).await {
+            let post = |target: &Target| {
+                let mut post = self.request_to(target, Method::POST, body.clone());
+                if self.era == Era::Modern {
+                    headers::of_request(request, mirrors, post.headers_mut());
+                }
+                post
+            };
+            match self.request(target, post).await {
                 Ok(response) => {
                     if self.passes_on(&response, place, left) {
                         continue;
@@ -297,31 +320,68 @@ impl Requester {
         }
     }
 
+    /// Sends what `make` makes for a place, and again for the places that the server sends it on to.
+    async fn request(
+        &self,
+        target: &Arc<Target>,
+        make: impl Fn(&Target) -> HttpRequest<Full<Bytes>>,
+    ) -> Result<HttpResponse<ResponseBody>, Failed> {
+        let moved = self.moved.get().filter(|(from, _)| Arc::ptr_eq(from, target)).map(|(_, to)| to);
+        let (mut at, mut permanent) = (Arc::clone(moved.unwrap_or(target)), moved.is_none());
+        let mut left = HOPS;
+        loop {
+            let mut response = self.pool.request(&at, make(&at)).await?;
+            let status = response.status();
+            permanent &= status == StatusCode::PERMANENT_REDIRECT;
+            let why = match Redirect::of(&at, status, response.headers()) {
+                None => return Ok(response),
+                Some(Redirect::To(next)) if left > 0 => {
+                    // Only the first one: what others say is not said of the configured place.
+                    if permanent && left == HOPS {
+                        let _ = self.moved.set((Arc::clone(target), Arc::clone(&next)));
+                    }
+                    (at, left) = (next, left - 1);
+                    // Its connection can be used again once it is read.
+                    let rest = Limited::new(response.into_body(), REDIRECTED).collect();
+                    let _ = timeout(GOODBYE, Box::pin(rest)).await;
+                    continue;
+                }
+                Some(Redirect::To(_)) => NotFollowed::Circle,
+                Some(Redirect::Refused(why)) => why,
+            };
+            response.extensions_mut().insert(why);
+            return Ok(response);
+        }
+    }
+
     /// Opens an event stream with GET.
     pub(crate) async fn open_stream(&self, last: Option<&str>) -> Got {
         let Ok(target) = self.target() else { return Got::Nothing };
-        let mut request = self.request_to(&target, Method::GET, Bytes::new());
-        request.headers_mut().remove(header::CONTENT_TYPE);
-        if let Some(last) = last.and_then(|last| HeaderValue::from_str(last).ok()) {
-            request.headers_mut().insert(LAST_EVENT, last);
-        }
-        let Ok(Ok(response)) = timeout(SILENCE, self.pool.request(&target, request)).await else {
+        let make = |target: &Target| {
+            let mut request = self.request_to(target, Method::GET, Bytes::new());
+            request.headers_mut().remove(header::CONTENT_TYPE);
+            if let Some(last) = last.and_then(|last| HeaderValue::from_str(last).ok()) {
+                request.headers_mut().insert(LAST_EVENT, last);
+            }
+            request
+        };
+        let Ok(Ok(response)) = timeout(SILENCE, self.request(&target, make)).await else {
             return Got::Failure;
         };
-        let status = response.status();
-        if status == StatusCode::NOT_FOUND && self.session.get().is_some() {
-            self.closed.send_replace(true);
-        }
-        match status {
-            _ if status.is_success() && is_stream(content_type(&response)) => Got::Stream(Box::new(response)),
-            // A server without such a stream says 405 (MCP 2025-11-25 §Listening for Messages from the Server).
-            StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED | StatusCode::NOT_FOUND => {
-                Got::Nothing
+        match response.status() {
+            status if status.is_success() && is_stream(content_type(&response)) => {
+                Got::Stream(Box::new(response))
             }
+            // A server without such a stream says 405 (MCP 2025-11-25 §Listening for Messages from the Server), and many
+            // have no such route at all.
+            StatusCode::METHOD_NOT_ALLOWED
+            | StatusCode::NOT_IMPLEMENTED
+            | StatusCode::NOT_FOUND
+            | StatusCode::GONE => Got::Nothing,
             // Some servers have one stream only, and have not noticed that the one before has ended.
             StatusCode::TOO_MANY_REQUESTS | StatusCode::CONFLICT => Got::Failure,
-            _ if status.is_server_error() => Got::Failure,
-            _ if status.is_client_error() => Got::Refused,
+            status if status.is_server_error() => Got::Failure,
+            status if status.is_client_error() => Got::Refused,
             _ => Got::Nothing,
         }
     }
@@ -337,26 +397,40 @@ impl Requester {
         };
         let answer = Message::Response(Response { id: Some(request.id), outcome });
         if let Ok(target) = self.target() {
-            let answer = self.request_to(&target, Method::POST, answer.to_line().into());
+            let body = Bytes::from(answer.to_line());
+            let answer = |target: &Target| self.request_to(target, Method::POST, body.clone());
             // The stream is read on when the server takes its time.
-            let _ = timeout(GOODBYE, self.pool.request(&target, answer)).await;
+            let _ = timeout(GOODBYE, self.request(&target, answer)).await;
         }
         true
     }
 
     /// The message in an event, if there is a readable one.
     pub(crate) fn message(&self, data: Option<String>) -> Option<Message> {
-        let data = data.filter(|data| !data.is_empty())?;
-        Message::of_server(data.as_bytes(), || self.inbox.tell_loose())
+        self.read(&data.filter(|data| !data.is_empty())?).ok()
+    }
+
+    /// The message in this text; what is wrong with it is logged.
+    pub(crate) fn read(&self, text: &str) -> Result<Message, ParseError> {
+        Message::of_server(text.as_bytes(), || self.inbox.tell_loose(Loose::Null))
             .inspect_err(|error| self.complain(error))
-            .ok()
+    }
+
+    /// Whether an identifier means this request of ours.
+    pub(crate) fn is_ours(&self, theirs: &Id, id: u64) -> bool {
+        let own = theirs.as_number() == Some(id);
+        if own && !theirs.is_plain() {
+            self.inbox.tell_loose(Loose::Identifier);
+        }
+        own
     }
 
     /// Logs what is wrong with a message.
     pub(crate) fn complain(&self, error: &ParseError) {
         let mut log_limit = self.log_limit.lock();
         if log_limit.admits(&self.name) {
-            tracing::warn!(upstream = %self.name, %error, "a message that is not MCP is ignored");
+            let reason = error.reason();
+            tracing::warn!(upstream = %self.name, reason, "a message that is not MCP is not passed on");
         }
     }
 

@@ -2,21 +2,25 @@
 //!
 //! A broken event stream is resumed with `Last-Event-ID` where the server gave its events identifiers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use http::{Response as HttpResponse, StatusCode, header};
+use http::{Response as HttpResponse, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use super::pool::ResponseBody;
-use super::refusals::{Later, broken, refused};
+use super::refusals::{Refusal, broken, refused};
 use super::requester::{Got, Requester};
-use super::sse::{RETRY, content_type, events as read_events, finish, is_stream, is_too_long, note_place};
+use super::session_check::{Ask, is_known};
+use super::sse::{
+    RETRY, content_type, events as read_events, finish, is_no_text, is_stream, is_too_long, note_place,
+};
 use crate::gateway::error::Fault;
-use crate::gateway::relay::{Era, Id, Message, Outcome, ParseError, Response, member_str};
-use crate::gateway::upstream::call::exchange::{Event, Events, too_long};
-use crate::gateway::upstream::call::request::is_unknown_method;
-use crate::gateway::upstream::inbox::Inbound;
+use crate::gateway::relay::{Era, Id, Meant, Message, Outcome, ParseError, Response, meant};
+use crate::gateway::upstream::call::exchange::{Event, Events, garbled, too_long};
+use crate::gateway::upstream::call::request::{is_unknown_method, speaks_of_session};
+use crate::gateway::upstream::inbox::{Inbound, Loose};
 
 /// How often resuming a stream is tried.
 const TRIES: usize = 3;
@@ -28,81 +32,134 @@ pub(crate) struct Sent {
     pub(crate) id: u64,
     /// Whether a client waits for it, who can be asked.
     pub(crate) for_client: bool,
+    /// How the server is asked whether it knows the session, if this is not such a question.
+    pub(crate) ask: Option<Ask>,
+}
+
+/// What an answer says of the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Word {
+    /// Nothing.
+    Nothing,
+    /// That it may be lost: the status says so, and has other meanings.
+    Doubt,
+    /// That it is.
+    Lost,
 }
 
 /// Reads the answer to a request, whatever its form.
 pub(crate) async fn read_answer(
-    requester: &Requester,
+    requester: &Arc<Requester>,
     sent: Sent,
     response: HttpResponse<ResponseBody>,
     events: &Events,
 ) {
-    let (status, later) = (response.status(), Later::of(&response));
+    let refusal = Refusal::of(&response);
+    let status = response.status();
     if status.is_success() && is_stream(content_type(&response)) {
         return read_stream(requester, sent, response, events).await;
     }
-    let to = response.headers().get(header::LOCATION).and_then(|to| to.to_str().ok()).map(str::to_owned);
-    let body = Limited::new(response.into_body(), requester.limit()).collect().await;
-    let last = match body.map(|body| Message::of_server(&body.to_bytes(), || requester.inbox().tell_loose()))
-    {
-        Ok(message) if has_lost_session(requester, status, message.as_ref().ok()) => {
-            requester.lose();
-            Event::Lost(Fault::upstream(requester.name(), "has lost its session").unprocessed())
-        }
-        Ok(Ok(Message::Response(response))) if answers(sent.id, &response) => Event::Done(response.outcome),
-        Ok(Err(error @ ParseError::Ambiguous { .. })) => {
-            requester.complain(&error);
-            let reason = format_args!("answered with something that can be read in two ways: {error}");
-            Event::Lost(Fault::upstream(requester.name(), reason))
-        }
-        Ok(_) if !status.is_success() => Event::Lost(refused(requester.name(), status, later, to)),
-        Ok(Ok(Message::Response(_))) => {
-            Event::Lost(Fault::upstream(requester.name(), "sent the answer to another request"))
-        }
-        Ok(_) => Event::Lost(Fault::upstream(requester.name(), "answered with something that is not MCP")),
+    let body = match Limited::new(response.into_body(), requester.limit()).collect().await {
+        Ok(body) => body.to_bytes(),
         Err(error) if error.is::<LengthLimitError>() => {
-            Event::Lost(too_long(requester.name(), requester.limit()))
+            return events.end(Event::Lost(too_long(requester.name(), requester.limit())));
         }
-        Err(error) => Event::Lost(broken(requester.name(), error.as_ref())),
+        Err(error) => return events.end(Event::Lost(broken(requester.name(), error.as_ref()))),
     };
-    events.end(last);
+    let message = Message::of_server(&body, || requester.inbox().tell_loose(Loose::Null));
+    if is_lost(requester, sent, word(requester, sent.id, status, message.as_ref().ok())).await {
+        let lost = Fault::upstream(requester.name(), "has lost its session").unprocessed();
+        return events.end(Event::Lost(lost));
+    }
+    events.end(last(requester, sent.id, (&refusal, status), (message, &body)));
 }
 
-/// Whether an answer says that the server does not know the session (MCP 2025-11-25 §Session Management, 3). Many
-/// servers, those of the reference among them, say so by 400; and 404 may also be about an unknown method.
-fn has_lost_session(requester: &Requester, status: StatusCode, answer: Option<&Message>) -> bool {
-    if !requester.has_session() {
-        return false;
+/// The last event that a body makes.
+fn last(
+    requester: &Requester,
+    id: u64,
+    (refusal, status): (&Refusal, StatusCode),
+    (message, body): (Result<Message, ParseError>, &[u8]),
+) -> Event {
+    let name = requester.name();
+    match message {
+        Ok(Message::Response(response)) if answers(requester, id, &response) => Event::Done(response.outcome),
+        Err(error @ ParseError::Ambiguous { .. }) => {
+            requester.complain(&error);
+            let reason = format_args!("answered with something that can be read in two ways: {error}");
+            Event::Lost(Fault::upstream(name, reason))
+        }
+        _ if !status.is_success() => Event::Lost(refused(name, refusal)),
+        Ok(Message::Response(_)) => Event::Lost(Fault::upstream(name, "sent the answer to another request")),
+        Err(error) if was_meant(id, body) => {
+            requester.complain(&error);
+            Event::Lost(garbled(name, &error))
+        }
+        Ok(_) | Err(_) => Event::Lost(Fault::upstream(name, "answered with something that is not MCP")),
     }
-    let error = match answer {
-        Some(Message::Response(Response { outcome: Outcome::Error(error), .. })) => Some(error),
-        _ => None,
-    };
-    match status {
-        StatusCode::NOT_FOUND => error.is_none_or(|error| !is_unknown_method(error)),
-        StatusCode::BAD_REQUEST => error
-            .and_then(|error| member_str(error, "message"))
-            .is_some_and(|message| message.to_ascii_lowercase().contains("session")),
-        _ => false,
+}
+
+/// Whether text that is no message was meant to answer a request: it names that, or none.
+fn was_meant(id: u64, text: &[u8]) -> bool {
+    match meant(text) {
+        Some(Meant::To(theirs)) => theirs.as_number() == Some(id),
+        Some(Meant::ToSomebody) => true,
+        None => false,
+    }
+}
+
+/// What an answer says of the session (MCP 2025-11-25 §Session Management, 3). Many servers, those of the reference among
+/// them, say that it is unknown by 400; and 404 may also be about an unknown method, tool or route.
+fn word(requester: &Requester, id: u64, status: StatusCode, answer: Option<&Message>) -> Word {
+    if !requester.has_session() {
+        return Word::Nothing;
+    }
+    let of_status = matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE);
+    match answer {
+        Some(Message::Response(Response { outcome: Outcome::Error(error), id: theirs })) => {
+            let refused = of_status || status == StatusCode::BAD_REQUEST;
+            let own = theirs.as_ref().and_then(Id::as_number) == Some(id);
+            match (refused, speaks_of_session(error)) {
+                _ if is_unknown_method(error) => Word::Nothing,
+                (true, true) => Word::Lost,
+                // One that answers this request is about it, as long as it says nothing else.
+                (true, false) if of_status && !own => Word::Doubt,
+                _ => Word::Nothing,
+            }
+        }
+        _ if of_status => Word::Doubt,
+        _ => Word::Nothing,
+    }
+}
+
+/// Whether the session is lost, after an answer has said this of it. The server is asked where that is in doubt.
+async fn is_lost(requester: &Arc<Requester>, sent: Sent, word: Word) -> bool {
+    match (word, sent.ask) {
+        (Word::Lost, _) => {
+            requester.lose();
+            true
+        }
+        (Word::Doubt, Some(ask)) => !is_known(requester, ask).await,
+        (Word::Doubt, None) | (Word::Nothing, _) => false,
     }
 }
 
 /// Reads event streams until the request is answered, resuming broken ones where the server allows it.
 async fn read_stream(
-    requester: &Requester,
+    requester: &Arc<Requester>,
     sent: Sent,
     response: HttpResponse<ResponseBody>,
     events: &Events,
 ) {
     let mut stream = response;
-    let mut last: Option<String> = None;
-    let mut wait = RETRY;
+    let (mut last, mut stated): (Option<String>, _) = (None, None);
     loop {
-        if read_answers(requester, sent, stream, (&mut last, &mut wait), events).await {
+        if read_answers(requester, sent, stream, (&mut last, &mut stated), events).await {
             return;
         }
         let resumable = last.is_some() && requester.era() == Era::Legacy;
-        let next = if resumable { resumed(requester, last.as_deref(), wait).await } else { None };
+        let wait = stated.unwrap_or(RETRY);
+        let next = if resumable { resumed(requester, sent, last.as_deref(), wait).await } else { None };
         let Some(next) = next else {
             events
                 .end(Event::Lost(Fault::upstream(requester.name(), "closed the stream before it answered")));
@@ -114,7 +171,8 @@ async fn read_stream(
 
 /// A stream that goes on where another one broke off; `None` if the server has none.
 async fn resumed(
-    requester: &Requester,
+    requester: &Arc<Requester>,
+    sent: Sent,
     last: Option<&str>,
     wait: Duration,
 ) -> Option<HttpResponse<ResponseBody>> {
@@ -122,7 +180,13 @@ async fn resumed(
         tokio::time::sleep(wait).await;
         match requester.open_stream(last).await {
             Got::Stream(stream) => return Some(*stream),
-            Got::Nothing | Got::Refused => return None,
+            Got::Nothing | Got::Refused => {
+                // It may be the session that the server does not know.
+                if let Some(ask) = sent.ask {
+                    is_known(requester, ask).await;
+                }
+                return None;
+            }
             Got::Failure => {}
         }
     }
@@ -134,7 +198,7 @@ async fn read_answers(
     requester: &Requester,
     sent: Sent,
     response: HttpResponse<ResponseBody>,
-    (last, wait): (&mut Option<String>, &mut Duration),
+    (last, stated): (&mut Option<String>, &mut Option<Duration>),
     events: &Events,
 ) -> bool {
     let mut stream = read_events(response.into_body(), requester.limit());
@@ -145,12 +209,26 @@ async fn read_answers(
                 events.end(Event::Lost(too_long(requester.name(), requester.limit())));
                 return true;
             }
+            Err(error) if is_no_text(&error) => {
+                let reason = "sent an answer that cannot be read: it is not UTF-8";
+                events.end(Event::Lost(Fault::upstream(requester.name(), reason)));
+                return true;
+            }
             Err(_) => return false,
         };
-        note_place(&item, last, wait);
-        let Some(message) = requester.message(item.data) else { continue };
+        note_place(&item, last, stated);
+        let Some(data) = item.data.filter(|data| !data.is_empty()) else { continue };
+        let message = match requester.read(&data) {
+            Ok(message) => message,
+            Err(error) => {
+                let Some(fault) = failed_by(requester, sent.id, &data, &error) else { continue };
+                finish(stream);
+                events.end(Event::Lost(fault));
+                return true;
+            }
+        };
         let go_on = match message {
-            Message::Response(Response { id: Some(of), outcome }) if of.as_number() == Some(sent.id) => {
+            Message::Response(Response { id: Some(of), outcome }) if requester.is_ours(&of, sent.id) => {
                 finish(stream);
                 events.end(Event::Done(outcome));
                 return true;
@@ -175,8 +253,21 @@ async fn read_answers(
     false
 }
 
+/// The fault of a request whose answer is an event that cannot be read; `None` if that was not meant to be its answer.
+fn failed_by(requester: &Requester, id: u64, data: &str, error: &ParseError) -> Option<Fault> {
+    match error {
+        ParseError::Ambiguous { reason, id: theirs, response: true } => {
+            let own = theirs.as_ref().and_then(Id::as_number) == Some(id);
+            let reason = format_args!("sent an answer that can be read in two ways: {reason}");
+            own.then(|| Fault::upstream(requester.name(), reason))
+        }
+        ParseError::Ambiguous { .. } => None,
+        error => was_meant(id, data.as_bytes()).then(|| garbled(requester.name(), error)),
+    }
+}
+
 /// Whether this is the answer to a request of ours: an error may lack the identifier, where the server could not read it.
-fn answers(id: u64, response: &Response) -> bool {
-    let theirs = response.id.as_ref().and_then(Id::as_number);
-    theirs == Some(id) || matches!(response.outcome, Outcome::Error(_))
+fn answers(requester: &Requester, id: u64, response: &Response) -> bool {
+    let own = response.id.as_ref().is_some_and(|theirs| requester.is_ours(theirs, id));
+    own || matches!(response.outcome, Outcome::Error(_))
 }

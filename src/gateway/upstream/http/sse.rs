@@ -98,13 +98,18 @@ pub(crate) fn is_too_long(error: &sse_stream::Error) -> bool {
     }
 }
 
-/// Remembers where a stream was and how long to wait before resuming it.
-pub(crate) fn note_place(event: &Sse, last: &mut Option<String>, wait: &mut Duration) {
+/// Whether the stream ended because of bytes that are no UTF-8.
+pub(crate) const fn is_no_text(error: &sse_stream::Error) -> bool {
+    matches!(error, sse_stream::Error::Utf8Parse(_))
+}
+
+/// Remembers where a stream was, and how long to wait before resuming it where the server says so.
+pub(crate) fn note_place(event: &Sse, last: &mut Option<String>, wait: &mut Option<Duration>) {
     if let Some(id) = &event.id {
         *last = Some(id.clone());
     }
     if let Some(retry) = event.retry {
-        *wait = Duration::from_millis(retry).clamp(SHORTEST, LONGEST);
+        *wait = Some(Duration::from_millis(retry).clamp(SHORTEST, LONGEST));
     }
 }
 

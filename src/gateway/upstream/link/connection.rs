@@ -174,6 +174,11 @@ impl Link {
         matches!(&self.wire, Wire::Http(http) if !http.requester().has_session())
     }
 
+    /// Whether it is a session of an HTTP server, which that may lose.
+    pub(crate) fn has_session(&self) -> bool {
+        matches!(&self.wire, Wire::Http(http) if http.requester().has_session())
+    }
+
     /// Sends a request that nobody need wait for when the connection is to end.
     pub(crate) async fn call_aside(&self, call: Call) -> Exchange {
         self.wire.call(&self.name, call).await

@@ -19,10 +19,12 @@ use crate::gateway::upstream::lists::kind::Kind;
 pub(crate) const LISTEN: Duration = Duration::from_secs(24 * 60 * 60);
 /// The wait before a stream of changes that broke is opened again.
 pub(crate) const LISTEN_AGAIN: Duration = Duration::from_secs(1);
-/// The longest wait, where it breaks again and again, or is refused.
+/// The longest wait where it is refused.
 const LONGEST: Duration = Duration::from_secs(300);
+/// The longest where it breaks again and again.
+pub(crate) const LONGEST_BROKEN: Duration = Duration::from_secs(30);
 /// A stream that lasted for so long was no failure.
-const STEADY: Duration = Duration::from_secs(10);
+pub(crate) const STEADY: Duration = Duration::from_secs(10);
 /// Subscriptions that a server is told of at once.
 const AT_ONCE: usize = 16;
 /// How long a legacy server may take to accept or end a subscription.
@@ -79,7 +81,7 @@ pub(crate) async fn listen(link: Arc<Link>, subscribed: Vec<String>) {
             Heard::Nothing => return,
             Heard::Refused => wait = LONGEST,
             Heard::Ended if began.elapsed() >= STEADY => wait = LISTEN_AGAIN,
-            Heard::Ended => wait = (wait * 2).min(LONGEST / 10),
+            Heard::Ended => wait = (wait * 2).min(LONGEST_BROKEN),
         }
         if !link.is_open() {
             return;

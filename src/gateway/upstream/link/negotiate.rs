@@ -1,9 +1,11 @@
 //! Opening a connection: starting what it is made of and agreeing on an era and a revision.
 //!
 //! A server's era is a property of the server (MCP 2026-07-28 §Versioning): on stdio `server/discover` is asked first
-//! and any error but a modern one, or silence, means legacy; on HTTP the same request's answer decides.
+//! and any error but a modern one means legacy; on HTTP the same request's answer decides. Silence means nothing: the server
+//! may be legacy, or still be starting.
 
 use std::path::Path;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,8 +20,8 @@ use super::wire::Wire;
 use crate::config::{Transport, Upstream as Settings, UpstreamName};
 use crate::gateway::error::{Error, Fault};
 use crate::gateway::relay::{
-    ClientMeta, Era, LATEST_LEGACY, MODERN, Message, Notification, Outcome, Raw, code, member, method, names,
-    names::Strictness, raw,
+    ClientMeta, Era, LATEST_LEGACY, LEGACY_VERSIONS, MODERN, Message, Notification, Outcome, Raw, code,
+    member, method, names, names::Strictness, raw,
 };
 use crate::gateway::upstream::builtin::Builtin;
 use crate::gateway::upstream::call::handshake::{Greeting, Handshake};
@@ -39,6 +41,10 @@ use crate::gateway::upstream::stdio::stderr::Sink;
 
 /// How long a stdio server may be silent on `server/discover` before it is taken for a legacy one.
 const SILENCE: Duration = Duration::from_secs(8);
+/// The longest time that a server has to answer the question about its era, however long it may take to start.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long it is waited for the other one of two answers that a server gives at last.
+const AFTER: Duration = Duration::from_secs(2);
 
 /// Who the gateway says it is, towards a legacy upstream.
 #[derive(Clone, Debug)]
@@ -89,6 +95,36 @@ struct Hello<'a> {
     capabilities: &'a RawValue,
     /// Who it is.
     client_info: &'a RawValue,
+}
+
+/// What was agreed with a server.
+enum Agreed {
+    /// It is modern.
+    Modern(Handshake),
+    /// It is legacy.
+    Legacy(Handshake),
+    /// The same, over a connection that was opened for it.
+    Elsewhere(Box<Link>),
+}
+
+/// Why a legacy handshake has failed.
+enum Refusal {
+    /// The server says that it speaks the modern revision.
+    Modern(Fault),
+    /// Something else.
+    Other(Fault),
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        Self::Other(fault)
+    }
+}
+
+impl From<Refusal> for Fault {
+    fn from((Refusal::Modern(fault) | Refusal::Other(fault)): Refusal) -> Self {
+        fault
+    }
 }
 
 /// What came of asking for the modern era.
@@ -159,7 +195,7 @@ impl Connector {
 
     /// Opens the shared connection in the server's own era.
     pub(crate) async fn open_native(&self, outlet: Outlet) -> Result<Link, Fault> {
-        self.within(self.negotiate(None, Role::Shared, outlet)).await
+        self.within(Box::pin(self.negotiate(None, Role::Shared, outlet))).await
     }
 
     /// Opens a legacy connection.
@@ -169,7 +205,7 @@ impl Connector {
         role: Role,
         outlet: Outlet,
     ) -> Result<Link, Fault> {
-        self.within(self.negotiate(Some(client), role, outlet)).await
+        self.within(Box::pin(self.negotiate(Some(client), role, outlet))).await
     }
 
     /// Holds opening to the start time-out.
@@ -191,33 +227,76 @@ impl Connector {
             let wire = Wire::Builtin(Arc::clone(builtin));
             return Ok(self.link(Era::Modern, Builtin::handshake(), wire, self.inbox(outlet)));
         }
-        if client.is_none() {
-            let inbox = self.inbox(outlet.clone());
-            let wire = self.wire(Era::Modern, role, inbox.clone())?;
-            // The link is made before the question, so that giving up on it ends the process.
-            let link = self.link(Era::Modern, Handshake::unknown(), wire, inbox);
-            if let Discovery::Modern(handshake) = self.discover(link.wire()).await? {
-                return Ok(link.greeted(Era::Modern, handshake));
-            }
-            if matches!(link.wire(), Wire::Stdio { .. }) && link.is_open() {
-                let link = link.greeted(Era::Legacy, Handshake::unknown());
-                return self.initialize(link, &ClientIdentity::default()).await;
-            }
+        if let Some(client) = client {
+            return Ok(self.begin_legacy(client, role, outlet).await?);
         }
-        self.begin_legacy(client.unwrap_or(&ClientIdentity::default()), role, outlet).await
+        let inbox = self.inbox(outlet.clone());
+        let wire = self.wire(Era::Modern, role, inbox.clone())?;
+        // The link is made before the question, so that giving up on it ends the process.
+        let link = self.link(Era::Modern, Handshake::unknown(), wire, inbox);
+        match self.agree(&link, role, outlet).await? {
+            Agreed::Modern(handshake) => Ok(link.greeted(Era::Modern, handshake)),
+            Agreed::Legacy(handshake) => Ok(link.greeted(Era::Legacy, handshake)),
+            Agreed::Elsewhere(link) => Ok(*link),
+        }
+    }
+
+    /// Agrees with a server on an era. One that is silent for long may be one that takes long to start: then it is asked for
+    /// a legacy handshake, too, and whatever it answers counts.
+    async fn agree(&self, link: &Link, role: Role, outlet: Outlet) -> Result<Agreed, Fault> {
+        let limit = self.settings.start_timeout.min(LONGEST);
+        let refusal = {
+            let mut asking = pin!(self.discover(link.wire(), limit));
+            let shaking = self.shake(link, role, outlet);
+            let agreed = match timeout(SILENCE.min(limit / 2), &mut asking).await {
+                Ok(said) => match said? {
+                    Discovery::Modern(handshake) => return Ok(Agreed::Modern(handshake)),
+                    Discovery::Legacy => shaking.await,
+                },
+                Err(_) => late(asking, pin!(shaking)).await,
+            };
+            match agreed {
+                Ok(agreed) => return Ok(agreed),
+                Err(refusal) => refusal,
+            }
+        };
+        // A server that refuses the handshake because it is modern reads by now what it is asked.
+        match refusal {
+            Refusal::Modern(fault) => match self.discover(link.wire(), limit).await? {
+                Discovery::Modern(handshake) => Ok(Agreed::Modern(handshake)),
+                Discovery::Legacy => Err(fault),
+            },
+            Refusal::Other(fault) => Err(fault),
+        }
+    }
+
+    /// Shakes hands in the legacy era with a server of which the era is not known: over the same pipes, or in a session.
+    async fn shake(&self, link: &Link, role: Role, outlet: Outlet) -> Result<Agreed, Refusal> {
+        let client = ClientIdentity::default();
+        if matches!(link.wire(), Wire::Stdio { .. }) && link.is_open() {
+            return self.initialize(link, &client).await.map(Agreed::Legacy);
+        }
+        let link = self.begin_legacy(&client, role, outlet).await?;
+        Ok(Agreed::Elsewhere(Box::new(link)))
     }
 
     /// Starts and shakes hands in the legacy era, at one endpoint after the other until one can be reached.
-    async fn begin_legacy(&self, client: &ClientIdentity, role: Role, outlet: Outlet) -> Result<Link, Fault> {
+    async fn begin_legacy(
+        &self,
+        client: &ClientIdentity,
+        role: Role,
+        outlet: Outlet,
+    ) -> Result<Link, Refusal> {
         let mut left = self.balancer.len().max(1);
         loop {
             left -= 1;
             let inbox = self.inbox(outlet.clone());
             let wire = self.wire(Era::Legacy, role, inbox.clone())?;
-            match self.initialize(self.link(Era::Legacy, Handshake::unknown(), wire, inbox), client).await {
-                Err(fault) if fault.unprocessed && left > 0 => {}
-                opened => {
-                    let link = opened?;
+            let link = self.link(Era::Legacy, Handshake::unknown(), wire, inbox);
+            match self.initialize(&link, client).await {
+                Err(Refusal::Other(fault)) if fault.unprocessed && left > 0 => {}
+                shaken => {
+                    let link = link.greeted(Era::Legacy, shaken?);
                     if let Wire::Http(http) = link.wire() {
                         http.listen();
                     }
@@ -271,9 +350,8 @@ impl Connector {
     }
 
     /// Asks for the modern era.
-    async fn discover(&self, wire: &Wire) -> Result<Discovery, Fault> {
+    async fn discover(&self, wire: &Wire, limit: Duration) -> Result<Discovery, Fault> {
         let params = ClientMeta::default().apply(None);
-        let limit = SILENCE.min(self.settings.start_timeout / 2);
         let call = Call::new(method::DISCOVER, Some(params), limit);
         let outcome = match wire.call(self.name(), call).await.outcome().await {
             Ok(outcome) => outcome,
@@ -296,30 +374,42 @@ impl Connector {
 
     /// A refused discovery: only a modern server without our revision is a failure.
     fn refusal(&self, error: &Raw) -> Result<Discovery, Fault> {
-        let is_version_error =
-            member(error, "code").is_some_and(|number| number.get() == code::UNSUPPORTED_VERSION.to_string());
-        let legacy = member(error, "data")
-            .and_then(|data| member(data, "supported"))
-            .and_then(|versions| serde_json::from_str::<Vec<String>>(versions.get()).ok())
-            .is_some_and(|versions| versions.iter().any(|version| version.as_str() <= LATEST_LEGACY));
-        if is_version_error && !legacy {
-            return Err(Fault::upstream(
-                self.name(),
-                "speaks only protocol revisions that mcpeg does not know",
-            ));
+        match unsupported(error) {
+            Some(versions) if !versions.iter().any(|version| version.as_str() <= LATEST_LEGACY) => {
+                Err(Fault::upstream(self.name(), "speaks only protocol revisions that mcpeg does not know"))
+            }
+            _ => Ok(Discovery::Legacy),
         }
-        Ok(Discovery::Legacy)
     }
 
-    /// Shakes hands in the legacy era.
-    async fn initialize(&self, link: Link, client: &ClientIdentity) -> Result<Link, Fault> {
+    /// Shakes hands in the legacy era. A server that names the revisions it speaks instead of choosing one is asked for the
+    /// newest of these.
+    async fn initialize(&self, link: &Link, client: &ClientIdentity) -> Result<Handshake, Refusal> {
+        let error = match self.hello(link, client).await? {
+            Ok(handshake) => return Ok(handshake),
+            Err(error) => error,
+        };
+        let versions = unsupported(&error).unwrap_or_default();
+        let other = LEGACY_VERSIONS.into_iter().filter(|known| *known != client.version);
+        let other = other.into_iter().find(|known| versions.iter().any(|version| version == known));
+        let refused = || Fault::upstream(self.name(), "refused the handshake");
+        if let Some(version) = other {
+            let client = ClientIdentity { version: version.to_owned(), ..client.clone() };
+            return self.hello(link, &client).await?.map_err(|_| refused().into());
+        }
+        if versions.iter().any(|version| version == MODERN) {
+            return Err(Refusal::Modern(refused()));
+        }
+        tracing::warn!(upstream = %self.name(), error = error.get(), "the handshake was refused");
+        Err(refused().into())
+    }
+
+    /// One handshake; the error is the server's.
+    async fn hello(&self, link: &Link, client: &ClientIdentity) -> Result<Result<Handshake, Raw>, Fault> {
         let call = Call::new(method::INITIALIZE, Some(client.hello()), self.settings.start_timeout);
         let result = match link.call(call).await.outcome().await? {
             Outcome::Result(result) => result,
-            Outcome::Error(error) => {
-                tracing::warn!(upstream = %self.name(), error = error.get(), "the handshake was refused");
-                return Err(Fault::upstream(self.name(), "refused the handshake"));
-            }
+            Outcome::Error(error) => return Ok(Err(error)),
         };
         link.check_names(method::INITIALIZE, &result, names::GREETING)?;
         let greeting = Greeting::read(&result).ok_or_else(|| {
@@ -329,11 +419,44 @@ impl Connector {
         if let Wire::Http(http) = link.wire() {
             http.requester().agreed(&version);
         }
-        let link = link.greeted(Era::Legacy, greeting.into_handshake(&version));
         let initialized = Notification { method: method::INITIALIZED.to_owned(), params: None };
         link.write(&Message::Notification(initialized)).await?;
-        Ok(link)
+        Ok(Ok(greeting.into_handshake(&version)))
     }
+}
+
+/// Waits for what a server that was silent says to either question: whether it is modern, and to the legacy handshake. One
+/// that has accepted a handshake is in the legacy era; one that refuses it may have answered the first question all the same.
+async fn late(
+    mut asking: Pin<&mut impl Future<Output = Result<Discovery, Fault>>>,
+    mut shaking: Pin<&mut impl Future<Output = Result<Agreed, Refusal>>>,
+) -> Result<Agreed, Refusal> {
+    let said = tokio::select! {
+        biased;
+        said = &mut asking => said,
+        shaken = &mut shaking => {
+            return match shaken {
+                Err(Refusal::Other(fault)) => match timeout(AFTER, asking).await {
+                    Ok(Ok(Discovery::Modern(handshake))) => Ok(Agreed::Modern(handshake)),
+                    _ => Err(Refusal::Other(fault)),
+                },
+                shaken => shaken,
+            };
+        }
+    };
+    let Ok(Discovery::Modern(handshake)) = said else { return shaking.await };
+    match timeout(AFTER, shaking).await {
+        Ok(Ok(agreed)) => Ok(agreed),
+        Ok(Err(_)) | Err(_) => Ok(Agreed::Modern(handshake)),
+    }
+}
+
+/// The revisions that a server names in an error which says that it does not speak ours (MCP 2026-07-28
+/// §Versioning); `None` if it is another error.
+fn unsupported(error: &RawValue) -> Option<Vec<String>> {
+    let number = member(error, "code")?;
+    let versions = || serde_json::from_str(member(member(error, "data")?, "supported")?.get()).ok();
+    (number.get() == code::UNSUPPORTED_VERSION.to_string()).then(|| versions().unwrap_or_default())
 }
 
 /// The file of the authorities that TLS trusts, where the settings name one.

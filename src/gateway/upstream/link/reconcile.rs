@@ -7,7 +7,8 @@
 //!   behind one address a server can be replaced without a trace. A child cannot. Where no stream would tell, lists that
 //!   were not read over it are read too: clients may have them by connections of their own.
 //!
-//! When the connection of one client ends by itself, its client is told that all lists may differ.
+//! When the connection of one client ends by itself, the next request opens another, and its session compares what that has
+//! with what the client was shown.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -99,16 +100,6 @@ async fn read_all(link: &Link, kinds: &[Kind]) {
     join_all(reading).await;
 }
 
-/// Tells the only user of a connection that was lost that lists may differ.
-fn tell_lost(link: &Link) {
-    if link.inbox().outlet().is_shared() || link.activity().is_retired() {
-        return;
-    }
-    for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Templates && link.offers(*kind)) {
-        link.tell_found(kind);
-    }
-}
-
 /// Reads lists again until the connection ends.
 async fn run(link: Weak<Link>) {
     let Some((mut closed, mut streams)) =
@@ -134,7 +125,7 @@ async fn run(link: Weak<Link>) {
         };
         let Some(connection) = link.upgrade() else { return };
         match due {
-            Due::Closed => return tell_lost(&connection),
+            Due::Closed => return,
             Due::Streams => {}
             Due::Age if connection.activity().is_retired() => return,
             Due::Age => read_old(&connection).await,

@@ -59,7 +59,7 @@ impl Wire {
         let written = async {
             match self {
                 Self::Stdio { connection, .. } => connection.write(message).await,
-                Self::Http(http) => http.requester().post(message).await,
+                Self::Http(http) => http.post(message).await,
                 Self::Builtin(_) => Ok(()),
             }
         };

@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use fieldwork::Fieldwork;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 use super::kind::Kind;
@@ -44,6 +47,8 @@ pub(crate) struct Listing {
     mirrored: OnceLock<HashMap<String, Vec<ParamHeader>>>,
     /// The names or addresses of the items; made when first needed.
     names: OnceLock<HashSet<Box<str>>>,
+    /// A digest of what clients can see of it; made when first needed.
+    digest: OnceLock<String>,
     /// What of it does not fit the specification, for clients of each era; made when first needed.
     fitted: [OnceLock<Fitted>; 2],
 }
@@ -152,14 +157,25 @@ impl Listing {
         if self.items.iter().zip(&other.items).all(equal) {
             return true;
         }
-        let by_name = |listing: &Self| -> BTreeMap<String, Value> {
-            let item = |item: &Raw| {
-                let name = member_str(item, kind.key()).map(std::borrow::Cow::into_owned);
-                Some((name.unwrap_or_default(), serde_json::from_str(item.get()).ok()?))
-            };
-            listing.items.iter().filter_map(item).collect()
+        self.by_name(kind) == other.by_name(kind)
+    }
+
+    /// The items by their names, as far as they can be read.
+    fn by_name(&self, kind: Kind) -> BTreeMap<String, Value> {
+        let item = |item: &Raw| {
+            let name = member_str(item, kind.key()).map(std::borrow::Cow::into_owned);
+            Some((name.unwrap_or_default(), serde_json::from_str(item.get()).ok()?))
         };
-        by_name(self) == by_name(other)
+        self.items.iter().filter_map(item).collect()
+    }
+
+    /// A digest that two lists have in common where clients can see no difference between them, in this process or another.
+    pub(crate) fn digest(&self, kind: Kind) -> &str {
+        self.digest.get_or_init(|| {
+            // The members of an object are sorted, too, as `Value` has them.
+            let text = serde_json::to_vec(&self.by_name(kind)).expect("keys are strings");
+            BASE64_STANDARD.encode(Sha256::digest(text))
+        })
     }
 
     /// The same list, asked for at this moment.

@@ -22,13 +22,12 @@ use super::transfer::{Flow, Lender};
 use crate::config::UpstreamName;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{
-    Id, Message, Notification, Outcome, ParseError, Raw, Request, Response, code, member, method,
-    names::Ambiguous, raw, set_member, set_path,
+    Id, Meant, Message, Notification, Outcome, ParseError, Raw, Request, Response, code, meant, member,
+    method, names::Ambiguous, raw, set_member, set_path,
 };
-use crate::gateway::upstream::call::exchange::too_long;
-use crate::gateway::upstream::call::exchange::{Cancel, Event, Events};
+use crate::gateway::upstream::call::exchange::{Cancel, Event, Events, garbled, too_long};
 use crate::gateway::upstream::call::request::{Call, Role};
-use crate::gateway::upstream::inbox::{Inbound, Inbox};
+use crate::gateway::upstream::inbox::{Inbound, Inbox, Loose};
 use crate::gateway::upstream::log_limit::LogRateLimit;
 use crate::handover::channel::Sender;
 
@@ -227,7 +226,7 @@ impl Stdio {
 
     /// Handles one line of the child's standard output.
     fn take(self: &Arc<Self>, line: &[u8]) {
-        let message = Message::of_server(line, || self.inbox.tell_loose());
+        let message = Message::of_server(line, || self.inbox.tell_loose(Loose::Null));
         if self.borrows.load(Ordering::Relaxed)
             && let Ok(message) = &message
             && self.pending.lock().leave_to_lender(message, line)
@@ -235,17 +234,62 @@ impl Stdio {
             return;
         }
         match message {
-            Ok(Message::Response(Response { id, outcome })) => match id.as_ref().and_then(Id::as_number) {
+            Ok(Message::Response(Response { id, outcome })) => match id.as_ref().and_then(|id| self.ours(id))
+            {
                 Some(id) => self.finish(id, Event::Done(outcome)),
                 None => self.unanswerable(&outcome),
             },
             Ok(Message::Notification(note)) => self.notified(note),
             Ok(Message::Request(request)) => self.asked(request),
             Err(ParseError::Ambiguous { reason, id, response }) => self.refuse(reason, id, response),
-            Err(error) if self.may_complain() => {
-                tracing::warn!(upstream = %self.name, bytes = line.len(), %error, "a line that is not MCP is ignored");
+            Err(error) => self.unreadable(line, &error),
+        }
+    }
+
+    /// The request of ours that an identifier means.
+    fn ours(&self, id: &Id) -> Option<u64> {
+        let number = id.as_number()?;
+        if !id.is_plain() {
+            self.inbox.tell_loose(Loose::Identifier);
+        }
+        Some(number)
+    }
+
+    /// Handles a line that is no message. If it was meant to answer a request, that fails at once: nothing else would end it
+    /// before its time is over.
+    fn unreadable(self: &Arc<Self>, line: &[u8], error: &ParseError) {
+        let unread = self.unread(line);
+        if self.may_complain() {
+            let (bytes, reason) = (line.len(), error.reason());
+            match unread {
+                Some(id) => {
+                    tracing::warn!(upstream = %self.name, id, bytes, reason, "an answer that cannot be read fails its call");
+                }
+                None => {
+                    tracing::warn!(upstream = %self.name, bytes, reason, "a line that is not MCP is ignored");
+                }
             }
-            Err(_) => {}
+        }
+        let Some(id) = unread else { return };
+        let fault = garbled(&self.name, error);
+        let mut pending = self.pending.lock();
+        if let Some(lender) = pending.lender()
+            && lender.answered(id)
+        {
+            // What cannot be read is not passed on: the other process is told what this one knows.
+            return lender.pass_on(&fault.response(Some(Id::number(id))).to_line());
+        }
+        drop(pending);
+        self.finish(id, Event::Lost(fault));
+    }
+
+    /// The request that a line which is no message was meant to answer: the one that it names, or the only one there is.
+    fn unread(&self, line: &[u8]) -> Option<u64> {
+        let meant = meant(line)?;
+        let pending = self.pending.lock();
+        match meant {
+            Meant::To(id) => id.as_number().filter(|id| pending.is_in_flight(*id)),
+            Meant::ToSomebody => pending.only(),
         }
     }
 

@@ -8,6 +8,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio_util::codec::Decoder;
 
+use crate::gateway::relay::Id;
+
 /// As much of each end of an over-long line is kept, in bytes.
 const END: usize = 512;
 
@@ -42,9 +44,10 @@ pub(crate) struct Lines {
 
 /// The end of a message that begins with its identifier.
 #[derive(Deserialize)]
-struct Tail {
+struct Tail<'a> {
     /// The identifier.
-    id: u64,
+    #[serde(borrow)]
+    id: &'a RawValue,
 }
 
 impl Lines {
@@ -106,7 +109,7 @@ impl Ends {
         rest = rest.trim_ascii_start().strip_prefix('{')?;
         while let Some((name, value, after)) = member(rest) {
             match name.as_str() {
-                "id" => return value.parse().ok(),
+                "id" => return number(value),
                 "method" => return None,
                 _ => rest = after,
             }
@@ -119,8 +122,13 @@ impl Ends {
         const ID: &[u8] = b"\"id\"";
         let place = self.tail.windows(ID.len()).rposition(|window| window == ID)?;
         let text = [b"{", &self.tail[place..]].concat();
-        serde_json::from_slice::<Tail>(&text).ok().map(|tail| tail.id)
+        serde_json::from_slice::<Tail<'_>>(&text).ok().and_then(|tail| number(tail.id.get()))
     }
+}
+
+/// The identifier of ours that JSON text means.
+fn number(id: &str) -> Option<u64> {
+    Id::from_json(id)?.as_number()
 }
 
 /// The first member in the text of an object behind its brace, with its comma, if all of it is there.
@@ -179,7 +187,9 @@ mod tests {
             (format!(r#"{{"jsonrpc":"2.0","method":"m","id":7,"params":["{long}"]}}"#), None),
             (format!(r#"{{"jsonrpc":"2.0","method":"m","params":{{"x":"{long}","id":7}}}}"#), None),
             (format!(r#"{{"result":{{"x":"{long}","id":7}}}}"#), None),
-            (format!(r#"{{"result":"{long}","id":"7"}}"#), None),
+            (format!(r#"{{"result":"{long}","id":"7"}}"#), Some(7)),
+            (format!(r#"{{"id":7.0,"result":"{long}"}}"#), Some(7)),
+            (format!(r#"{{"result":"{long}","id":"07"}}"#), None),
             (format!(r#"{{"ü":"{}"#, "ü".repeat(END)), None),
             (long.clone(), None),
         ] {

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::transfer::Lender;
-use crate::gateway::relay::{Id, Message, Notification, key, member, method, set_member};
+use crate::gateway::relay::{Id, Message, Notification, key, member, method, set_member, spelled_number};
 use crate::gateway::upstream::call::exchange::Events;
 use crate::gateway::upstream::call::request::Role;
 
@@ -68,6 +68,18 @@ impl Pending {
         self.calls.keys().copied().collect()
     }
 
+    /// Whether a request is in flight, be it of this process or of the one before.
+    pub(crate) fn is_in_flight(&self, id: u64) -> bool {
+        self.calls.contains_key(&id) || self.lender.as_ref().is_some_and(|lender| lender.has(id))
+    }
+
+    /// The only request in flight, where there is one and no other.
+    pub(crate) fn only(&self) -> Option<u64> {
+        let theirs = self.lender.iter().flat_map(Lender::calls);
+        let mut all = self.calls.keys().copied().chain(theirs);
+        all.next().filter(|_| all.next().is_none())
+    }
+
     /// The progress token by which the upstream is to know a request: the downstream's own, unless another request has it or
     /// `keep` says that it must not be kept.
     pub(crate) fn claim_token(&mut self, id: u64, theirs: &str, keep: bool) -> Box<str> {
@@ -101,16 +113,28 @@ impl Pending {
     /// The request that a progress notification reports on, with the token put back.
     fn progress_target(&self, mut note: Notification) -> (Option<u64>, Notification) {
         let token = note.params.as_deref().and_then(|params| member(params, "progressToken"));
-        let Some(id) = token.and_then(|token| self.tokens.get(token.get())).copied() else {
+        let Some((id, upstream)) = token.and_then(|token| self.known_token(token.get())) else {
             return (None, note);
         };
+        let is_spelled_alike = token.is_some_and(|token| token.get() == upstream);
         if let Some((upstream, theirs)) = self.calls.get(&id).and_then(|waiting| waiting.token.as_ref())
-            && upstream != theirs
+            && (upstream != theirs || !is_spelled_alike)
             && let Some(params) = note.params.take()
         {
             note.params = Some(set_member(&params, "progressToken", theirs).unwrap_or(params));
         }
         (Some(id), note)
+    }
+
+    /// The request that has a progress token, and the token as the upstream knows it; where the server has made a number a
+    /// text or the other way round, what it can only mean.
+    fn known_token(&self, token: &str) -> Option<(u64, &str)> {
+        let known = self.tokens.get_key_value(token).or_else(|| {
+            let number = spelled_number(token)?;
+            let as_text = || self.tokens.get_key_value(&*format!("\"{number}\""));
+            self.tokens.get_key_value(&*number.to_string()).or_else(as_text)
+        });
+        known.map(|(token, id)| (*id, &**token))
     }
 
     /// The `subscriptions/listen` request that a notification names.
@@ -130,6 +154,12 @@ impl Pending {
 
     /// Leaves a message of the child to the process before, if it is for one of its requests.
     pub(crate) fn leave_to_lender(&mut self, message: &Message, line: &[u8]) -> bool {
+        // Tokens of this process are its own as long as it borrows.
+        let known_token = |note: &Notification| {
+            let token = note.params.as_deref().and_then(|params| member(params, "progressToken"));
+            token.is_some_and(|token| self.known_token(token.get()).is_some())
+        };
+        let is_own_progress = matches!(message, Message::Notification(note) if known_token(note));
         let serves_clients = self.calls.values().any(|waiting| waiting.for_client);
         let Some(lender) = &mut self.lender else { return false };
         let theirs = match message {
@@ -139,12 +169,7 @@ impl Pending {
             }
             Message::Request(_) => false,
             Message::Notification(note) => match note.method.as_str() {
-                // Tokens of this process are its own as long as it borrows.
-                method::PROGRESS => {
-                    let token = note.params.as_deref().and_then(|params| member(params, "progressToken"));
-                    let known = token.is_some_and(|token| self.tokens.contains_key(token.get()));
-                    !known && !lender.is_idle()
-                }
+                method::PROGRESS => !is_own_progress && !lender.is_idle(),
                 method::LOG_MESSAGE => lender.has_one() && !serves_clients,
                 _ => subscription(note).is_some_and(|id| lender.has(id)),
             },

@@ -218,6 +218,11 @@ impl Lender {
         self.calls.is_empty()
     }
 
+    /// Its requests in flight.
+    pub(crate) fn calls(&self) -> impl Iterator<Item = u64> + '_ {
+        self.calls.iter().copied()
+    }
+
     /// Whether one request of it is in flight and no more.
     pub(crate) fn has_one(&self) -> bool {
         self.calls.len() == 1

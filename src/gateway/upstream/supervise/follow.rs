@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::json;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::supervisor::Upstream;
 use crate::gateway::changes::{UPDATED, updated};
@@ -14,7 +15,9 @@ use crate::gateway::upstream::call::exchange::Event;
 use crate::gateway::upstream::call::request::Call;
 use crate::gateway::upstream::inbox::may_hear;
 use crate::gateway::upstream::link::connection::Link;
-use crate::gateway::upstream::link::listen::{LISTEN, LISTEN_AGAIN, heard, subscribe_to, tell_each};
+use crate::gateway::upstream::link::listen::{
+    LISTEN, LISTEN_AGAIN, LONGEST_BROKEN, STEADY, heard, subscribe_to, tell_each,
+};
 
 /// Resources that somebody follows.
 #[derive(Clone, Debug)]
@@ -39,8 +42,9 @@ pub(crate) async fn follow(
     let _follower = upstream.followers().begin();
     let mut accepted = Some(accepted);
     let following = async {
-        let mut again = false;
+        let (mut again, mut wait) = (false, LISTEN_AGAIN);
         loop {
+            let began = Instant::now();
             let ended = match upstream.native().await {
                 Ok(link) if link.era() == Era::Legacy => {
                     subscribe(&upstream, &link, &followed).await;
@@ -64,7 +68,10 @@ pub(crate) async fn follow(
                 (Ok(()), _) => {}
             }
             again = true;
-            tokio::time::sleep(LISTEN_AGAIN).await;
+            // One that ends at once may do so for ever.
+            wait = if began.elapsed() >= STEADY { LISTEN_AGAIN } else { wait };
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(LONGEST_BROKEN);
         }
     };
     tokio::select! {

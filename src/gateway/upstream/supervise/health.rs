@@ -3,22 +3,26 @@
 //! Order of suspicion: a connection is asked (`ping`, or `server/discover` in the modern era) at each interval and after
 //! a lost request, while it has nothing to do: a server that works at a long call need not answer meanwhile. One unanswered
 //! question makes it degraded, the second one ends it. After several lost requests in a row it is asked though it is busy.
+//! Where an HTTP server refuses a question, or answers errors, a new session is tried ([`super::renewal`]).
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use serde_json::value::RawValue;
-use tokio::time::Instant;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 
 use super::current::Current;
 use super::demand::Demand;
 use super::failures::Failures;
 use super::followers::Followers;
 use super::legacy_link::LegacyLink;
-use crate::gateway::relay::{ClientMeta, Era, Outcome, method};
+use super::renewal::{Renewals, Verdict, refuses};
+use crate::gateway::relay::{ClientMeta, Era, Outcome, code, member, method};
 use crate::gateway::status::UpstreamState;
+use crate::gateway::upstream::call::activity::Activity;
 use crate::gateway::upstream::call::backoff::until;
-use crate::gateway::upstream::call::request::Call;
+use crate::gateway::upstream::call::request::{Call, is_unknown_method, speaks_of_session};
 use crate::gateway::upstream::link::connection::Link;
 use crate::gateway::upstream::link::lists;
 use crate::gateway::upstream::link::negotiate::{ClientIdentity, Connector};
@@ -43,6 +47,8 @@ pub(crate) enum End {
     Idle,
     /// Another server answers behind its address.
     Replaced,
+    /// The server refuses everything in its session, and not in a new one.
+    Refused,
 }
 
 /// What came of asking whether a connection answers.
@@ -51,6 +57,8 @@ enum Said {
     Nothing,
     /// It answers.
     Something,
+    /// It refuses the question, which may be because of the session.
+    Refusal,
     /// It answers, and is not the server that it was.
     SomebodyElse,
 }
@@ -61,6 +69,8 @@ enum Due {
     Closed,
     /// It is to be asked whether it answers.
     Question,
+    /// It answers errors, be it because of them or of the session.
+    Doubt,
     /// It may have been idle for long enough.
     Idleness,
 }
@@ -78,21 +88,28 @@ pub(crate) struct HealthWatch<'a> {
     pub(crate) followers: &'a Followers,
     /// The other connection that counts as use.
     pub(crate) legacy: &'a LegacyLink,
+    /// Tries of new sessions.
+    pub(crate) renewals: &'a Renewals,
 }
 
 impl HealthWatch<'_> {
     /// Watches over a connection until its end.
     pub(crate) async fn until_end(&self, link: &Arc<Link>) -> End {
         let settings = &self.connector.settings();
-        let (interval, mut missed) = (settings.health_interval, 0);
+        let (interval, mut missed, mut asked) = (settings.health_interval, 0, None);
         let mut question = interval.map(|interval| Instant::now() + interval);
         loop {
-            match self.due(link, question).await {
+            match self.due(link, (question, asked)).await {
                 Due::Closed => return End::Lost,
                 Due::Question if link.is_busy() && !link.activity().is_silent() => {
                     question = Some(Instant::now() + AGAIN);
                 }
-                Due::Question => match answers(self.connector, link).await {
+                Due::Doubt => {
+                    if is_lost(self.connector, link, self.renewals).await {
+                        return End::Refused;
+                    }
+                }
+                Due::Question => match self.asks(link, &mut asked).await {
                     None => return End::Lost,
                     Some(Said::SomebodyElse) => {
                         tracing::info!(
@@ -101,6 +118,7 @@ impl HealthWatch<'_> {
                         );
                         return End::Replaced;
                     }
+                    Some(Said::Refusal) => return End::Refused,
                     Some(Said::Something) => {
                         self.recovered(missed);
                         missed = 0;
@@ -122,8 +140,14 @@ impl HealthWatch<'_> {
         }
     }
 
+    /// Asks whether the connection answers, and notes when.
+    async fn asks(&self, link: &Link, asked: &mut Option<Instant>) -> Option<Said> {
+        *asked = Some(Instant::now());
+        said(self.connector, link, self.renewals).await
+    }
+
     /// Waits until something is due.
-    async fn due(&self, link: &Link, question: Option<Instant>) -> Due {
+    async fn due(&self, link: &Link, (question, asked): (Option<Instant>, Option<Instant>)) -> Due {
         let mut closed = link.wire().closed();
         let idle = self.connector.settings().idle_timeout.map(|idle| {
             // A call in flight counts as use when it ends.
@@ -134,7 +158,8 @@ impl HealthWatch<'_> {
         tokio::select! {
             biased;
             _ = closed.wait_for(|closed| *closed) => Due::Closed,
-            () = link.activity().suspected(), if asks => Due::Question,
+            () = suspected(link.activity(), asked), if asks => Due::Question,
+            () = link.activity().doubted(), if asks && link.has_session() => Due::Doubt,
             () = until(question) => Due::Question,
             () = until(idle) => Due::Idleness,
         }
@@ -198,59 +223,133 @@ async fn answers(connector: &Connector, link: &Link) -> Option<Said> {
         biased;
         _ = closed.wait_for(|closed| *closed) => None,
         outcome = asked => Some(match outcome {
+            Err(fault) if fault.refused.is_some() && link.has_session() => Said::Refusal,
             Err(_) => Said::Nothing,
             Ok(Outcome::Result(said)) if replaceable && is_another(link, &said) => Said::SomebodyElse,
+            // It has answered the same question before.
+            Ok(Outcome::Error(error)) if replaceable && is_of_another(&error) => Said::SomebodyElse,
+            Ok(Outcome::Error(error)) if link.has_session() && !is_unknown_method(&error) => Said::Refusal,
             // An error is an answer, too.
             Ok(_) => Said::Something,
         }),
     }
 }
 
-/// Watches in a task of its own over a connection beside the native one, until its end: it is asked at each interval, if
-/// there is one, and after a lost request, and ended when it does not answer. The next request opens another.
-pub(crate) fn watch_aside(
-    connector: &Arc<Connector>,
-    failures: &Arc<Failures>,
-    link: &Arc<Link>,
-    interval: Option<Duration>,
-) {
-    if connector.settings().health_interval.is_none() {
-        return;
+/// Waits until a request was lost, but not before so soon after the last question.
+async fn suspected(activity: &Activity, asked: Option<Instant>) {
+    if let Some(asked) = asked {
+        sleep_until(asked + AGAIN).await;
     }
-    let (connector, failures) = (Arc::clone(connector), Arc::clone(failures));
-    let (activity, mut closed) = (Arc::clone(link.activity()), link.wire().closed());
-    let link = Arc::downgrade(link);
-    tokio::spawn(async move {
+    activity.suspected().await;
+}
+
+/// The same, after a new session was tried where the question was refused: [`Said::Refusal`] only if that helps.
+async fn said(connector: &Connector, link: &Link, renewals: &Renewals) -> Option<Said> {
+    let said = answers(connector, link).await?;
+    if !matches!(said, Said::Refusal) {
+        return Some(said);
+    }
+    let mut closed = link.wire().closed();
+    tokio::select! {
+        biased;
+        _ = closed.wait_for(|closed| *closed) => None,
+        verdict = renewals.verdict(connector) => Some(match verdict {
+            Verdict::Lost => Said::Refusal,
+            // It is the question that the server refuses.
+            Verdict::Same => Said::Something,
+            Verdict::Away => Said::Nothing,
+        }),
+    }
+}
+
+/// Whether a session is lost over which errors are answered: the server refuses whatever it is asked in it, and not in
+/// a new one.
+async fn is_lost(connector: &Connector, link: &Link, renewals: &Renewals) -> bool {
+    let mut closed = link.wire().closed();
+    tokio::select! {
+        biased;
+        // Whoever watches sees that for himself.
+        _ = closed.wait_for(|closed| *closed) => false,
+        lost = async { refuses(link).await && renewals.verdict(connector).await == Verdict::Lost } => lost,
+    }
+}
+
+/// Whether an error to a question that the server has answered before is that of another server, which speaks another era or
+/// wants a session.
+fn is_of_another(error: &RawValue) -> bool {
+    let code = member(error, "code").map(RawValue::get);
+    is_unknown_method(error)
+        || code.is_some_and(|number| number == code::UNSUPPORTED_VERSION.to_string())
+        || speaks_of_session(error)
+}
+
+/// What a connection beside the native one is watched over with.
+#[derive(Clone, Debug)]
+pub(crate) struct AsideWatch {
+    /// How its upstream is reached.
+    pub(crate) connector: Arc<Connector>,
+    /// Where its end is counted.
+    pub(crate) failures: Arc<Failures>,
+    /// Tries of new sessions.
+    pub(crate) renewals: Arc<Renewals>,
+}
+
+impl AsideWatch {
+    /// Watches in a task of its own until the connection's end: it is asked at each interval, if there is one, and after a
+    /// lost request, and ended when it does not answer or its session is lost. Whoever needs it opens another.
+    pub(crate) fn begin(self, link: &Arc<Link>, interval: Option<Duration>) {
+        if self.connector.settings().health_interval.is_none() {
+            return;
+        }
+        let (activity, closed) = (Arc::clone(link.activity()), link.wire().closed());
+        tokio::spawn(self.run(Arc::downgrade(link), (activity, closed), interval));
+    }
+
+    /// The task.
+    async fn run(
+        self,
+        link: Weak<Link>,
+        (activity, mut closed): (Arc<Activity>, watch::Receiver<bool>),
+        interval: Option<Duration>,
+    ) {
         let next = || interval.map(|interval| Instant::now() + interval);
-        let (mut missed, mut question) = (0, next());
+        let (mut missed, mut question, mut asked) = (0, next(), None);
         loop {
-            tokio::select! {
+            let doubt = tokio::select! {
                 biased;
                 _ = closed.wait_for(|closed| *closed) => return,
-                () = activity.suspected() => {}
-                () = until(question) => {}
-            }
+                () = suspected(&activity, asked) => false,
+                () = until(question) => false,
+                () = activity.doubted() => true,
+            };
             let Some(link) = link.upgrade() else { return };
+            if doubt {
+                if link.has_session() && is_lost(&self.connector, &link, &self.renewals).await {
+                    return self.end(&link, "refuses everything in its session").await;
+                }
+                continue;
+            }
             question = Some(Instant::now() + AGAIN);
             if link.is_busy() && !link.activity().is_silent() {
                 continue;
             }
-            match answers(&connector, &link).await {
+            asked = Some(Instant::now());
+            match said(&self.connector, &link, &self.renewals).await {
                 None => return,
                 Some(Said::Something | Said::SomebodyElse) => (missed, question) = (0, next()),
                 Some(Said::Nothing) if missed == 0 => missed = 1,
-                Some(Said::Nothing) => {
-                    tracing::warn!(
-                        upstream = %connector.name(),
-                        "a connection that does not answer is ended"
-                    );
-                    failures.count_restart();
-                    link.wire().end().await;
-                    return;
-                }
+                Some(Said::Nothing) => return self.end(&link, "does not answer").await,
+                Some(Said::Refusal) => return self.end(&link, "refuses everything in its session").await,
             }
         }
-    });
+    }
+
+    /// Ends the connection.
+    async fn end(&self, link: &Link, why: &str) {
+        tracing::warn!(upstream = %self.connector.name(), "a connection whose server {why} is ended");
+        self.failures.count_restart();
+        link.wire().end().await;
+    }
 }
 
 /// Whether another server may answer than the one that the connection was opened to, without a trace. A child is what it is,

@@ -9,6 +9,8 @@ pub(crate) mod health;
 pub(crate) mod lease;
 pub(crate) mod legacy_link;
 pub(crate) mod life;
+pub(crate) mod renewal;
 pub(crate) mod report;
+pub(crate) mod shown;
 pub(crate) mod supervisor;
 pub(crate) mod transfer;

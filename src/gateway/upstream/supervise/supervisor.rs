@@ -7,10 +7,12 @@
 //! is started; a broken upstream never blocks anything but calls to itself.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use fieldwork::Fieldwork;
+use futures_util::future::join_all;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
@@ -18,16 +20,18 @@ use super::current::Current;
 use super::demand::Demand;
 use super::failures::Failures;
 use super::followers::Followers;
-use super::health::{End, HealthWatch, watch_aside};
+use super::health::{AsideWatch, End, HealthWatch};
 use super::lease::Leases;
 use super::legacy_link::LegacyLink;
 use super::life::Life;
+use super::renewal::Renewals;
 use super::report::{Report, told};
+use super::shown::{Before, ShownLists, Todo};
 use super::transfer::{self, Awaited, SharedChild, inherit, server_key};
 use crate::config::{Filters, Start, Transport, Upstream as Settings};
 use crate::gateway::changes::Changes;
 use crate::gateway::error::Fault;
-use crate::gateway::relay::{Era, Notification};
+use crate::gateway::relay::{ClientMeta, Era, Notification};
 use crate::gateway::status::{Audience, UpstreamState, UpstreamStatus};
 use crate::gateway::upstream::call::backoff::Backoff;
 use crate::gateway::upstream::call::concurrency::{ConcurrencyLimit, Permit};
@@ -36,10 +40,12 @@ use crate::gateway::upstream::catch_panic::catch_panic;
 use crate::gateway::upstream::inbox::Outlet;
 use crate::gateway::upstream::link::connection::Link;
 use crate::gateway::upstream::link::listen::{listen, subscribe_to};
+use crate::gateway::upstream::link::lists;
 use crate::gateway::upstream::link::negotiate::{ClientIdentity, Connector};
 use crate::gateway::upstream::link::reconcile::reconcile;
 use crate::gateway::upstream::link::tasks::Tasks;
-use crate::gateway::upstream::lists::cache::TOLD;
+use crate::gateway::upstream::lists::cache::{Purpose, TOLD};
+use crate::gateway::upstream::lists::kind::Kind;
 use crate::gateway::upstream::stdio::stderr::ChildErrors;
 use crate::handover::{LinkKind, Offer};
 
@@ -49,6 +55,8 @@ const SHORT: Duration = Duration::from_millis(500);
 const CHEAP: Duration = Duration::from_millis(250);
 /// The shortest time between two such attempts.
 const BETWEEN: Duration = Duration::from_millis(100);
+/// How long reading one list may take that is compared with what clients were shown.
+const COMPARE: Duration = Duration::from_secs(20);
 /// How long a request that was certainly not processed waits for the next connection.
 const RENEWAL: Duration = Duration::from_secs(5);
 /// Tells upstreams apart that have the same name, before and after a reload.
@@ -86,6 +94,12 @@ pub(crate) struct Upstream {
     followers: Followers,
     /// What was wrong.
     failures: Arc<Failures>,
+    /// Tries of new sessions.
+    renewals: Arc<Renewals>,
+    /// What clients were shown of its lists.
+    shown: ShownLists,
+    /// Whether a connection was lost since the last one was opened.
+    lost: AtomicBool,
     /// How often another server was found behind its address.
     replaced: AtomicU64,
     /// Notifications of shared connections that belong to no request, of all upstreams, for every session.
@@ -120,6 +134,9 @@ impl Upstream {
             tasks: Tasks::default(),
             followers: Followers::new(life.clone()),
             failures: Arc::default(),
+            renewals: Arc::default(),
+            shown: ShownLists::default(),
+            lost: AtomicBool::new(false),
             replaced: AtomicU64::new(0),
             outlet: Outlet::everybody(changes.clone()),
             changes,
@@ -304,7 +321,8 @@ impl Upstream {
     /// Watches over a connection beside the native one, until its end: it is asked at each interval, if there is one, and
     /// after a lost request, and ended when it does not answer. The next request opens another.
     pub(crate) fn look_after(&self, link: &Arc<Link>, interval: Option<Duration>) {
-        watch_aside(&self.connector, &self.failures, link, interval);
+        let (connector, failures) = (Arc::clone(&self.connector), Arc::clone(&self.failures));
+        AsideWatch { connector, failures, renewals: Arc::clone(&self.renewals) }.begin(link, interval);
     }
 
     /// Waits until the first attempt has succeeded or failed.
@@ -432,6 +450,7 @@ impl Upstream {
             let child = self.connector.stderr().last();
             self.tell_failure(&fault, child.clone(), still, wait);
             self.failures.set(fault, child);
+            self.lost.fetch_or(!lived.is_zero(), Ordering::Relaxed);
             // One that has worked is about to be back: a call waits for that instead of failing.
             let worked = self.current.link().is_some() && due - now < SHORT;
             self.retire(if worked { UpstreamState::Starting } else { UpstreamState::BackingOff }).await;
@@ -494,9 +513,11 @@ impl Upstream {
             "the upstream is ready"
         );
         self.failures.clear();
+        // Before anybody is shown what it has now, which need not be what it had, or what the one before had.
+        let before = self.shown.take(self.lost.swap(false, Ordering::Relaxed));
         self.current.set(UpstreamState::Ready, Some(Arc::clone(&link)));
-        // What it has now need not be what it had, or what the one before had.
-        self.changes.all_lists(self.connector.name());
+        self.changes.up(self.connector.name());
+        let _telling = AbortOnDropHandle::new(self.tell_differences(&link, before));
         if link.era() == Era::Legacy && !goes_on {
             self.changes.any_updated(self.connector.name());
         }
@@ -510,8 +531,66 @@ impl Upstream {
         if !self.life.stop().is_cancelled() {
             self.failures.count_restart();
         }
-        let how = if end == End::Hung { "does not answer any more" } else { "has ended" };
+        let how = match end {
+            End::Hung => "does not answer any more",
+            End::Refused => "has lost its session without saying so",
+            End::Lost | End::Idle | End::Replaced => "has ended",
+        };
         Err((Fault::upstream(&self.name(), how), began.elapsed()))
+    }
+
+    /// Tells clients, in a task of its own, of the lists that are others than they were shown.
+    fn tell_differences(&self, link: &Arc<Link>, before: Before) -> JoinHandle<()> {
+        let (link, changes) = (Arc::clone(link), self.changes.clone());
+        tokio::spawn(async move {
+            let each = Kind::ALL.into_iter().map(|kind| {
+                let (link, changes, todo) = (&link, &changes, before.todo(kind));
+                async move {
+                    let differs = match todo {
+                        Todo::Nothing => false,
+                        Todo::Tell => true,
+                        Todo::TellOfAny => link.offers(kind),
+                        Todo::Compare(digest) => {
+                            let client = ClientMeta::default();
+                            let listing = lists::get(link, kind, Purpose::Showing, &client, COMPARE).await;
+                            // Whether one that cannot be read differs is for its clients to find out.
+                            listing.map_or(true, |listing| listing.digest(kind) != digest)
+                        }
+                    };
+                    if differs {
+                        changes.list(link.name(), kind.change());
+                    }
+                }
+            });
+            join_all(each).await;
+        })
+    }
+
+    /// What clients were shown of its lists.
+    pub(crate) const fn shown(&self) -> &ShownLists {
+        &self.shown
+    }
+
+    /// Takes what clients of the process before this one were shown.
+    pub(crate) fn inherit_lists(&self, lists: &[Option<String>]) {
+        if self.shown.inherit(lists) {
+            self.compare_lists();
+        }
+    }
+
+    /// There are clients of another process, of whom it may not be known what they were shown: they are told once.
+    pub(crate) fn distrust_lists(&self) {
+        if self.shown.distrust() {
+            self.compare_lists();
+        }
+    }
+
+    /// Compares what clients were shown with what it has, if it is there already.
+    fn compare_lists(&self) {
+        if let Some(link) = self.ready() {
+            // It ends by itself.
+            drop(self.tell_differences(&link, self.shown.take(false)));
+        }
     }
 
     /// Watches over the native connection.
@@ -522,6 +601,7 @@ impl Upstream {
             demand: &self.demand,
             followers: &self.followers,
             legacy: &self.legacy,
+            renewals: &self.renewals,
         }
     }
 
