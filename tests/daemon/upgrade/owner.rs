@@ -39,7 +39,9 @@ impl Waiting {
             "[upstreams.slow]\ncommand = \"sh\"\nargs = [\"-c\", \"cd {}; {script}\"]\n",
             site.path("").display()
         );
-        site.write("mcpeg.toml", config(&site, true, &["a"]) + &slow);
+        // Names that must not clash are waited for.
+        let waits = config(&site, true, &["a"]).replacen("[server]\n", "[server]\nprefix = \"never\"\n", 1);
+        site.write("mcpeg.toml", waits + &slow);
         let restart = site.mcpeg(&["--restart"]).spawn().unwrap();
         until("the new process has loaded its configuration", || site.path("begun").exists());
         Self { site, old, restart }
