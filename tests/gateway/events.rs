@@ -69,7 +69,8 @@ impl Events {
                         line.map(|value| value.strip_prefix(' ').unwrap_or(value).to_owned())
                     };
                     let (kind, data, id) = (field("event"), field("data"), field("id"));
-                    self.text = rest.to_owned();
+                    let rest = rest.to_owned();
+                    self.text = rest;
                     if let Some(id) = id {
                         self.last = id;
                     }

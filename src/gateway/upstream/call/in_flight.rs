@@ -61,21 +61,6 @@ impl InFlight {
         self.calls.get(&id).map(|waiting| &waiting.events)
     }
 
-    /// The identifiers of all.
-    pub(crate) fn ids(&self) -> Vec<u64> {
-        self.calls.keys().copied().collect()
-    }
-
-    /// Whether a client waits for one of them.
-    pub(crate) fn serves_clients(&self) -> bool {
-        self.calls.values().any(|waiting| waiting.for_client)
-    }
-
-    /// Whether a request has this progress token.
-    pub(crate) fn knows_token(&self, token: &str) -> bool {
-        self.tokens.contains_key(token)
-    }
-
     /// The parameters of a request with the progress token by which the upstream is to know it, which is put into `token`
     /// beside the downstream's: the downstream's own, unless another request has it or `keep` says that it must not be kept.
     pub(crate) fn own_token(
@@ -148,7 +133,7 @@ impl InFlight {
 }
 
 /// The `subscriptions/listen` request that a notification names, whosever that is.
-pub(crate) fn subscription(note: &Notification) -> Option<u64> {
+fn subscription(note: &Notification) -> Option<u64> {
     let meta = member(note.params.as_deref()?, "_meta")?;
     member(meta, key::SUBSCRIPTION)?.get().trim_matches('"').parse().ok()
 }
