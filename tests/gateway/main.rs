@@ -4,7 +4,6 @@
 //! `scripts/check`, which installs the tools first.
 
 mod batches;
-mod batches;
 mod broken_children;
 mod broken_endpoints;
 mod chaos;
