@@ -158,19 +158,34 @@ fn port_is_refused_to_clients_and_given_to_whoever_names_it() {
 #[test]
 fn stored_listener_that_is_not_configured_any_more_is_removed_before_others_are_bound() {
     let manager = Manager::new(Site::new());
-    let stored = TcpListener::bind("127.0.0.1:0").unwrap();
+    let stored = TcpListener::bind("0.0.0.0:0").unwrap();
     let port = stored.local_addr().unwrap().port();
-    // The wildcard address cannot be bound while the manager holds the port.
-    manager.site.write("mcpeg.toml", config(&format!("0.0.0.0:{port}")) + "auth = \"none\"\n");
-    let name = format!("mcpeg-listen-127.0.0.1%3A{port}");
+    // The one address cannot be bound while the manager holds the port at all of them.
+    manager.site.write("mcpeg.toml", config(&format!("127.0.0.1:{port}")));
+    let name = format!("mcpeg-listen-0.0.0.0%3A{port}");
     let passed = stored.try_clone().unwrap();
     let gateway = manager.start(Some((&name, passed.into())));
     manager.expect(&format!("FDSTOREREMOVE=1\nFDNAME={name}"));
     drop(stored);
     // Closing the descriptor that comes with it confirms.
     drop(manager.expect("BARRIER=1"));
-    manager.expect_stored(&format!("mcpeg-listen-0.0.0.0%3A{port}"));
+    manager.expect_stored(&format!("mcpeg-listen-127.0.0.1%3A{port}"));
     manager.expect("READY=1");
+    stop(&manager, gateway);
+}
+
+#[test]
+fn stored_listener_whose_address_a_wide_one_has_too_stays_with_those_who_wait_there() {
+    let manager = Manager::new(Site::new());
+    let stored = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = stored.local_addr().unwrap();
+    let waiting = ask(address);
+    manager.site.write("mcpeg.toml", config(&format!("0.0.0.0:{}", address.port())) + "auth = \"none\"\n");
+    let name = format!("mcpeg-listen-127.0.0.1%3A{}", address.port());
+    let gateway = manager.start(Some((&name, stored.into())));
+    manager.expect_stored(&format!("mcpeg-listen-0.0.0.0%3A{}", address.port()));
+    manager.expect("READY=1");
+    assert!(is_answered(waiting), "a connection was lost with the narrow address");
     stop(&manager, gateway);
 }
 
