@@ -98,8 +98,10 @@ fn everything_works_after_root_was_given_up() {
     let unix = format!("\"unix:{}\"", site.path("mcp.sock").display());
     site.write("mcpeg.toml", config(&site, &format!("\"127.0.0.1:80\", {unix}")));
     let log = site.path("log/deep/mcpeg.log");
-    let start =
-        format!("exec \"$MCPEG\" --daemon --user {USER} --group {GROUP} --log-file {}", log.display());
+    let start = format!(
+        "exec \"$MCPEG\" --daemon --wait-upstreams --user {USER} --group {GROUP} --log-file {}",
+        log.display()
+    );
     let started = run(&site, &start);
     assert_eq!(started.code, Some(0), "{started:?}");
     let first = site.pid();
@@ -245,7 +247,9 @@ fn gateway_that_runs_as_root_gives_it_up_in_an_upgrade() {
     assert_eq!(status(first, "Uid"), ["0"; 4]);
     let text = format!("[server]\nlisten = [\"127.0.0.1:80\"]\nuser = \"{USER}\"\ngroup = \"{GROUP}\"\n");
     site.write("mcpeg.toml", text);
-    chown(site.path(""), Some(numbers().0), None).unwrap();
+    for path in [site.path(""), site.logs(), site.logs().join("mcpeg.log")] {
+        chown(path, Some(numbers().0), None).unwrap();
+    }
     let restarted = site.run(&["--restart"]);
     assert_eq!(restarted.code, Some(0), "{restarted:?}");
     until("the old process ends", || !lives(first));
@@ -278,8 +282,9 @@ fn user_that_could_not_go_on_is_refused_at_the_start() {
     assert_eq!(finished.code, Some(77), "{finished:?}");
     assert!(finished.stderr.contains("user `daemon` may not make files in the directory"), "{finished:?}");
     chown(site.path(""), Some(numbers().0), None).unwrap();
-    // It has become that user's.
+    // They have become that user's.
     fs::remove_file(site.path("mcpeg.lock")).unwrap();
+    fs::remove_dir_all(site.logs()).unwrap();
     fs::set_permissions(site.path("mcpeg.toml"), Permissions::from_mode(0o600)).unwrap();
     let finished = start(&format!("--user {USER}"));
     assert_eq!(finished.code, Some(77), "{finished:?}");

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use nix::sys::signal::Signal;
 
 use crate::site::site;
-use crate::support::daemon::{Site, send, suspend, until};
+use crate::support::daemon::{Site, finish, send, suspend, until};
 
 /// The rotated files.
 fn rotated(site: &Site) -> Vec<PathBuf> {
@@ -205,9 +205,12 @@ fn whoever_cannot_rotate_is_told_why() {
     assert_eq!(answer.code, Some(75), "{answer:?}");
     assert!(answer.stderr.contains("suspended"), "{answer:?}");
     send(pid, Signal::SIGCONT);
+    // A daemon without a word has a file; a gateway in the foreground has none.
     let other = Site::new();
-    other.daemon();
+    let foreground = other.foreground();
     let answer = other.run(&["--log-rotate"]);
     assert_eq!(answer.code, Some(78), "{answer:?}");
     assert!(answer.stderr.contains("no log file"), "{answer:?}");
+    send(foreground.id().cast_signed(), Signal::SIGTERM);
+    assert_eq!(finish(foreground).code, Some(0));
 }
