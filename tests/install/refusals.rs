@@ -168,10 +168,16 @@ fn read_only_usr_is_refused_and_named_before_anything_is_touched() {
 #[ignore = "needs root: mounts in a namespace of its own"]
 fn without_a_running_systemd_install_exits_14_and_names_no_start() {
     let scratch = Scratch::new();
-    // sd_booted(3) looks below /run, which is empty here. The dry run keeps a broken refusal from installing.
-    let mut command = in_mount_namespace("mount -t tmpfs none /run && exec \"$@\"");
-    command.arg(MCPEG).args(["install", "--dry-run"]);
+    // sd_booted(3) looks below /run, which is empty here. Nothing can be written, so that a broken refusal installs nothing.
+    let script = "mount -t tmpfs none /run && mount -o remount,bind,ro / && exec \"$@\"";
+    let mut command = in_mount_namespace(script);
+    command.arg(MCPEG).args(["install", "--yes"]);
     refused(&scratch, command, 14, "--no-start installs");
+    // A plan can be made anywhere, and says so.
+    let mut command = in_mount_namespace("mount -t tmpfs none /run && exec \"$@\"");
+    let planned = command.arg(MCPEG).args(["install", "--dry-run"]).output().unwrap();
+    let said = text(&planned);
+    assert!(planned.status.success() && said.contains("systemd does not run here"), "{said}");
     let mut command = in_mount_namespace("mount -t tmpfs none /run && exec \"$@\"");
     let output = command.arg(MCPEG).args(["install", "--dry-run", "--no-start"]).output().unwrap();
     let said = text(&output);
