@@ -95,12 +95,14 @@ fn try_install(arguments: &InstallArgs) -> Result<Exit, Error> {
 fn drift(target: &Target, plan: &Plan, service: Option<&check::Answer>, json: bool) -> Exit {
     let exit = if plan.changes() { Exit::Drifted } else { Exit::Done };
     let wrong = service.filter(|answer| answer.exit() != Exit::Done);
+    // What has drifted may be why the service cannot start, and is mended by an installation.
+    let worst = |wrong: Exit| if exit == Exit::Done { wrong } else { exit };
     if json {
         let mut data = plan::data(target, plan);
         if let (Some(answer), Some(data)) = (service, data.as_object_mut()) {
             data.insert("check".to_owned(), json!(answer));
         }
-        return report::json(&data, wrong.map_or(exit, check::Answer::exit));
+        return report::json(&data, wrong.map_or(exit, |answer| worst(answer.exit())));
     }
     let shown = match exit {
         Exit::Done if wrong.is_some() => Exit::Done,
@@ -108,7 +110,7 @@ fn drift(target: &Target, plan: &Plan, service: Option<&check::Answer>, json: bo
         _ => plan::print(target, plan),
     };
     match wrong {
-        Some(answer) => answer.tell(),
+        Some(answer) => worst(answer.tell()),
         None if shown == Exit::Done => exit,
         None => shown,
     }

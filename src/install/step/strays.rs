@@ -10,7 +10,7 @@ use super::action::{Act, Action, Description, Listener, Step};
 use crate::install::account::{self, Owner, Rights};
 use crate::install::error::Error;
 use crate::install::layout::Layout;
-use crate::install::privileged::{Access, files, removal};
+use crate::install::privileged::{Access, files};
 use crate::install::target::Target;
 
 /// The ends of names of run-time files.
@@ -43,16 +43,13 @@ pub(in crate::install) fn plan(target: &Target) -> Vec<Step> {
     candidates(target).into_iter().filter_map(give_back).collect()
 }
 
-/// The run-time files, the log, and what was rotated.
+/// The run-time files, the log and its lock; what was rotated is not written any more.
 fn candidates(target: &Target) -> Vec<PathBuf> {
     let layout = target.layout();
     let mut paths: Vec<PathBuf> = RUN_TIME.iter().map(|end| layout.pid_file.with_extension(end)).collect();
     paths.extend(layout.home.as_ref().map(|home| home.join("mcpeg.sessions")));
     if let Some(logs) = &layout.logs {
-        let names = removal::names(target.tree(), logs).unwrap_or_default();
-        let is_log = |name: &&str| name.trim_start_matches('.').starts_with("mcpeg.log");
-        paths
-            .extend(names.iter().filter_map(|name| name.to_str()).filter(is_log).map(|name| logs.join(name)));
+        paths.extend(["mcpeg.log", ".mcpeg.log.lock"].map(|name| logs.join(name)));
     }
     paths
 }
