@@ -155,6 +155,12 @@ impl Plan {
     pub fn changes(&self) -> bool {
         self.steps.iter().any(Step::changes)
     }
+
+    /// Whether any step changes a file or an account.
+    #[must_use]
+    pub fn mends(&self) -> bool {
+        self.steps.iter().any(|step| step.changes() && step.mark() != '>')
+    }
 }
 
 impl Planner<'_> {

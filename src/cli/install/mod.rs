@@ -95,8 +95,8 @@ fn try_install(arguments: &InstallArgs) -> Result<Exit, Error> {
 fn drift(target: &Target, plan: &Plan, service: Option<&check::Answer>, json: bool) -> Exit {
     let exit = if plan.changes() { Exit::Drifted } else { Exit::Done };
     let wrong = service.filter(|answer| answer.exit() != Exit::Done);
-    // What has drifted may be why the service cannot start, and is mended by an installation.
-    let worst = |wrong: Exit| if exit == Exit::Done { wrong } else { exit };
+    // A file that has drifted may be why the service cannot start, and is mended by an installation.
+    let worst = |wrong: Exit| if plan.mends() { exit } else { wrong };
     if json {
         let mut data = plan::data(target, plan);
         if let (Some(answer), Some(data)) = (service, data.as_object_mut()) {
