@@ -20,7 +20,7 @@ fn read(text: &[u8], piece: usize) -> (Vec<String>, bool) {
         text.chunks(piece).map(|piece| Ok(Frame::data(Bytes::copy_from_slice(piece)))).collect();
     let body = StreamBody::new(stream::iter(pieces));
     let mut stream = reader::events(body, LIMIT);
-    let (mut found, mut last, mut wait) = (Vec::new(), None, std::time::Duration::ZERO);
+    let (mut found, mut last, mut wait) = (Vec::new(), None, None);
     // Nothing here waits.
     while let Some(event) = stream.next().now_or_never().expect("all is there") {
         let Ok(event) = event else { return (found, true) };

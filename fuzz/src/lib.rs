@@ -17,3 +17,8 @@ pub mod splice;
 
 #[path = "../../src/gateway/relay/mod.rs"]
 mod relay;
+
+/// Where the parsers look for it.
+mod gateway {
+    pub(crate) use crate::relay;
+}

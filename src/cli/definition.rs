@@ -312,7 +312,7 @@ pub struct InstallArgs {
     pub listen: Vec<String>,
     /// Who rotates the log: own is mcpeg (the default); logrotate is logrotate(8), by a file in /etc/logrotate.d.
     ///
-    /// With logrotate, the new configuration has rotate = "external" in [log]. An edited configuration must say so before.
+    /// With logrotate, the new configuration has rotate = "external". An edited configuration must say so before.
     #[arg(long, value_name = "WHO", value_enum, hide_possible_values = true)]
     pub log_rotation: Option<RotationName>,
     /// Run the service under this account, which is made if it is missing (default: mcpeg).
