@@ -1,5 +1,6 @@
 //! What each request passes through, in this order: guard, authentication, limits, and the handler of its era.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use axum::BoxError;
@@ -88,7 +89,9 @@ impl Pipeline {
             // Looked up only now: a body that comes slowly must not keep an upstream that a reload has removed.
             Era::Modern => match self.routing.view(context.endpoint()) {
                 Some(view) => {
-                    cutoff.before(self.modern.post((context, view), headers, message, in_flight)).await
+                    // Pinned here: it is large, and would be copied several times.
+                    let work = pin!(self.modern.post((context, view), headers, message, in_flight));
+                    cutoff.before(work).await
                 }
                 None => Some(answer::unknown(context.endpoint())),
             },
@@ -128,8 +131,8 @@ impl Pipeline {
         body: impl Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
     ) -> Result<Received, Response> {
         let server = &self.routing.current().server;
-        let received = cutoff.before(message::receive(headers, body, &self.bodies, server)).await;
-        match received {
+        let received = pin!(message::receive(headers, body, &self.bodies, server));
+        match cutoff.before(received).await {
             Some(received) => received,
             None => Err(answer::fault(&Fault::unread(), None, Era::Modern)),
         }
