@@ -36,8 +36,8 @@ mod upstream;
 mod upstream_tasks;
 
 pub use error::Error;
-pub use http::Expected;
+pub use http::{CertificateError, Expected, check_certificates};
 pub use metrics::{Labels, Metric};
 pub use reload::{NotReady, Prepared, Reloaded};
 pub use service::Gateway;
-pub use status::{Era, Status, UpstreamState, UpstreamStatus};
+pub use status::{CertificateStatus, Era, Status, UpstreamState, UpstreamStatus};

@@ -24,6 +24,7 @@ mod hardship;
 mod input;
 mod isolation;
 mod late;
+mod listeners;
 mod lossless;
 mod malformed;
 mod malformed_upstreams;

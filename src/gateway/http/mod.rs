@@ -5,6 +5,7 @@
 //! | files | own |
 //! |---|---|
 //! | `connections`, `version`, `stall`, `bodies`, `cutoff` | what connections, bodies and requests may take |
+//! | `tls`, `gate`, `proxy_header`, `forwarded` | what a listener asks of its connections, and for whom proxies ask |
 //! | `guard`, `cors`, `context` | who is let in, what web pages are told, and what is known of a request |
 //! | `validate`, `answer`, `message`, `nowhere` | reading and answering one message; what is said where nothing is |
 //! | `forwarded_call`, `task_owners` | a request on its way, and what another process is told of it |
@@ -18,7 +19,9 @@ mod bodies;
 mod context;
 mod cors;
 mod cutoff;
+mod forwarded;
 mod forwarded_call;
+mod gate;
 mod guard;
 mod health;
 mod legacy;
@@ -28,20 +31,24 @@ mod modern;
 mod nowhere;
 mod open_connections;
 mod pipeline;
+mod proxy_header;
 mod router;
 mod stall;
 mod task_owners;
+mod tls;
 mod validate;
 mod version;
 
 pub(crate) use accept::{Admission, accept};
+pub(crate) use gate::Gates;
 pub(crate) use guard::Guard;
 pub(crate) use health::Health;
 pub(crate) use legacy::Legacy;
-pub(crate) use metrics::is_local;
 pub(crate) use modern::{Continuations, Modern, PendingCall, SuspendedCalls};
 pub use open_connections::Expected;
 pub(crate) use open_connections::OpenConnections;
 pub(crate) use pipeline::Pipeline;
 pub(crate) use router::{Front, Handlers};
 pub(crate) use task_owners::TaskOwners;
+pub(crate) use tls::Tls;
+pub use tls::{Error as CertificateError, check as check_certificates};
