@@ -7,6 +7,7 @@
 //! nothing in it, since 202 is for messages that want no answer (§Sending Messages, 4 and 5). A client that takes no stream gets
 //! an error, which it will pass over.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use axum::response::Response;
@@ -98,7 +99,7 @@ pub(super) fn begin(
     let (running, written, owned) = (Arc::clone(session), Arc::clone(&log), Arc::clone(owners));
     let subscription = request.params.clone().filter(|_| request.method == method::SUBSCRIBE);
     tokio::spawn(async move {
-        let answered = cutoff.before(run((&owned, &running), request, cancelled, &written)).await;
+        let answered = cutoff.before(pin!(run((&owned, &running), request, cancelled, &written))).await;
         let last = answered.unwrap_or_else(|| Some(Fault::cut_off().response(Some(id.clone()))));
         if let (Some(params), Some(Message::Response(Answer { outcome: Outcome::Error(_), .. }))) =
             (&subscription, &last)

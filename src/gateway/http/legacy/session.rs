@@ -1,6 +1,7 @@
 //! Beginning and ending sessions, and finding that of a message.
 
 use std::collections::HashSet;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -97,10 +98,10 @@ impl Legacy {
             if let Err(fault) = validate::legacy_version(headers) {
                 return Some(answer::json(&fault.response(Some(request.id.clone())), fault.status));
             }
-            return cutoff.before(self.initialize(&context, request)).await;
+            return cutoff.before(pin!(self.initialize(&context, request))).await;
         }
         let id = if let Message::Request(request) = &message { Some(request.id.clone()) } else { None };
-        let session = match cutoff.before(self.session(context.endpoint(), headers)).await? {
+        let session = match cutoff.before(pin!(self.session(context.endpoint(), headers))).await? {
             Ok(session) => session,
             Err(fault) => return Some(answer::json(&fault.response(id), fault.status)),
         };
@@ -109,7 +110,7 @@ impl Legacy {
             let ends = (cutoff.clone(), self.limits().share());
             return Some(call::answer((session, &self.owners), request, (headers, in_flight), ends).await);
         }
-        cutoff.before(self.take(&session, message)).await
+        cutoff.before(pin!(self.take(&session, message))).await
     }
 
     /// Takes a message of a session that is no request.
