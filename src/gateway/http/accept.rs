@@ -45,12 +45,12 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::context::Peer;
 use super::cutoff::Cutoff;
 use super::gate::Named;
+use super::moment::Moment;
 use super::open_connections::{Active, OpenConnection, OpenConnections};
 use super::proxy_header;
 use super::router::Front;
@@ -153,9 +153,9 @@ struct Shared {
     /// How long a client may take to send a request's head.
     patience: Duration,
     /// Set when the drain begins: responses say `Connection: close`.
-    closing: CancellationToken,
+    closing: Moment,
     /// Set after the grace period: idle connections are closed.
-    shutdown: CancellationToken,
+    shutdown: Moment,
     /// Reached at the deadline: what is in flight is answered.
     cutoff: Cutoff,
     /// Their tasks.
@@ -177,8 +177,8 @@ pub(crate) async fn accept(
         front,
         number: LISTENERS.fetch_add(1, Ordering::Relaxed),
         patience,
-        closing: CancellationToken::new(),
-        shutdown: CancellationToken::new(),
+        closing: Moment::default(),
+        shutdown: Moment::default(),
         cutoff: Cutoff::default(),
         tasks: TaskTracker::new(),
         admission,
@@ -205,11 +205,11 @@ pub(crate) async fn accept(
             }
         }
     };
-    shared.closing.cancel();
+    shared.closing.come();
     shared.tasks.close();
     let grace = deadline.min(Instant::now() + GRACE);
     let _ = tokio::time::timeout_at(grace, shared.tasks.wait()).await;
-    shared.shutdown.cancel();
+    shared.shutdown.come();
     if tokio::time::timeout_at(deadline, shared.tasks.wait()).await.is_ok() {
         // Requests whose clients are not there any more have their time all the same.
         tokio::spawn(async move {
@@ -378,7 +378,7 @@ impl Shared {
             // In this order: what has arrived is answered.
             biased;
             begun = tokio::time::timeout(self.patience, work) => begun,
-            () = self.shutdown.cancelled() => return None,
+            () = self.shutdown.wait() => return None,
             () = slot.going() => return None,
         };
         match begun {
@@ -418,7 +418,7 @@ impl Shared {
         let service = service_fn(|request: hyper::Request<Incoming>| async move {
             let active = slot.begin();
             let mut response = self.front.answer(request, (peer, &self.cutoff)).await;
-            if self.closing.is_cancelled() {
+            if self.closing.has_come() {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             Ok::<_, Infallible>(response.map(|body| Tracked { body, _active: active, untaken: None }))
@@ -431,7 +431,7 @@ impl Shared {
         let mut connection = pin!(connection);
         tokio::select! {
             result = connection.as_mut() => return result,
-            () = self.shutdown.cancelled() => {}
+            () = self.shutdown.wait() => {}
             () = slot.going() => {}
         }
         connection.as_mut().graceful_shutdown();
@@ -475,7 +475,7 @@ impl Shared {
         let mut connection = pin!(connection);
         tokio::select! {
             result = connection.as_mut() => return result,
-            () = self.closing.cancelled() => {}
+            () = self.closing.wait() => {}
             () = slot.going() => {}
             () = slot.unused(self.patience) => {}
             () = unread.for_long(slot, self.patience) => {
@@ -487,10 +487,10 @@ impl Shared {
         let left = async {
             tokio::select! {
                 // A client that is there says that it has read the GOAWAY; then the connection ends by itself.
-                () = self.shutdown.cancelled(), if self.closing.is_cancelled() => {}
+                () = self.shutdown.wait(), if self.closing.has_come() => {}
                 () = slot.going() => {}
                 () = unread.for_long(slot, self.patience) => return,
-                () = tokio::time::sleep(GRACE), if !self.closing.is_cancelled() => {}
+                () = tokio::time::sleep(GRACE), if !self.closing.has_come() => {}
             }
             gone(slot).await;
         };
