@@ -13,11 +13,11 @@ use super::diagnostic::Place;
 use super::filters::{self, Selection};
 use super::key::{AnyKey, Description, Key, OnChange, Zero};
 use super::kinds::{self, choice, number, size};
-use super::listener::{self, Proxies, Tls};
 use super::listeners;
 use super::log::{self, ConsoleFormat, Fsync, LogFormat, OnFull, Overflow, Spans};
 use super::reader::{Reader, Value};
 use super::rotation::{self, At, Every, Zone};
+use super::trust::{self, Auth, Proxies, Tls};
 use super::upstream::{self, Secret};
 
 /// Powers of 1024, in bytes.
@@ -93,19 +93,6 @@ pub enum Metrics {
 pub enum OpenTo {
     /// Anybody who reaches them: the operator wrote that out.
     Anybody,
-}
-
-/// A way in which a client proves who it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Auth {
-    /// A token of the gateway's own.
-    Token,
-    /// A token of an authorisation server.
-    Oauth,
-    /// A certificate that `client_ca` has signed.
-    Certificate,
-    /// What the kernel says of the other end of a Unix socket.
-    Peer,
 }
 
 /// Whether names of tools and prompts carry the upstream's name on the merged endpoint.
@@ -351,7 +338,7 @@ table! {
               use, which the log and --status tell.",
         example: "{ cert = \"/etc/mcpeg/tls/fullchain.pem\", key = \"/etc/mcpeg/tls/privkey.pem\" }",
         since: "0.2.0",
-        ..Key::new("tls", listener::TLS)
+        ..Key::new("tls", trust::TLS)
     };
 
     LISTENER_AUTH: Vec<Auth> = Key {
@@ -359,7 +346,7 @@ table! {
               needs a loopback address, a Unix socket, or auth = \"none\" in [server].",
         example: "[\"token\"]",
         since: "0.2.0",
-        ..Key::new("auth", listener::AUTH)
+        ..Key::new("auth", trust::AUTH)
     };
 
     TRUSTED_PROXIES: Proxies = Key {
@@ -369,7 +356,7 @@ table! {
         default: Some("[]"),
         example: "[\"10.0.0.0/8\", \"127.0.0.1\"]",
         since: "0.2.0",
-        ..Key::new("trusted_proxies", listener::PROXIES)
+        ..Key::new("trusted_proxies", trust::PROXIES)
     };
 
     PROXY_PROTOCOL: bool = Key {

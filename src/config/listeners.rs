@@ -3,15 +3,12 @@
 //! The command line may move a listener, but only the file can say `auth = "none"`: opening the gateway to others is
 //! a decision that is written down.
 
-use std::sync::Arc;
-
 use toml::de::DeValue;
 
 use super::address::{Bindings, Clash, ListenAddr};
 use super::diagnostic::{Place, Problems};
 use super::key::{Key, Kind};
 use super::kinds;
-use super::listener::Listener;
 use super::reader::{Reader, Value};
 use super::source::Overrides;
 
@@ -22,8 +19,9 @@ pub(super) const ADDRESSES: Kind<Vec<(Place, ListenAddr)>> = Kind::new("an array
 pub(super) const ADDRESS: Kind<(Place, ListenAddr)> =
     Kind::new("an address", |key, value, reader| listener(key.name, value, reader));
 
-/// Listeners as the file has them, each with its place: the short form, and those with a name.
-pub(super) type Written = (Vec<(Place, ListenAddr)>, Vec<(Place, Listener)>);
+/// Listeners as the file has them, each with its place: the short form, and those with a name, and whether they ask who
+/// clients are.
+pub(super) type Written = (Vec<(Place, ListenAddr)>, Vec<(Place, ListenAddr, bool)>);
 
 /// Reads the addresses.
 fn addresses(
@@ -51,14 +49,14 @@ fn listener(name: &str, item: &Value<'_>, reader: &mut Reader<'_>) -> Option<(Pl
     Some((reader.place(&text.span()), listener))
 }
 
-/// Those in force, and those of them that have a name: the command line's, which have none, or else the file's. Off loopback
-/// they need the written word, `is_open`, or ask who clients are.
+/// Those in force: the command line's, which have no name, or else the file's. Off loopback they need the written word,
+/// `is_open`, or ask who clients are.
 pub(super) fn in_force(
     (mut found, mut named): Written,
     overrides: &Overrides,
     is_open: bool,
     problems: &mut Problems,
-) -> (Vec<ListenAddr>, Vec<Arc<Listener>>) {
+) -> Vec<ListenAddr> {
     if !overrides.listen.is_empty() {
         found.clear();
         named.clear();
@@ -69,14 +67,13 @@ pub(super) fn in_force(
     for (place, listener) in &found {
         reachable(listener, place, is_open, overrides.dev, problems);
     }
-    for (place, listener) in &named {
-        reachable(&listener.address, place, is_open || !listener.auth.is_empty(), overrides.dev, problems);
+    for (place, listener, asks) in &named {
+        reachable(listener, place, is_open || *asks, overrides.dev, problems);
     }
     let plain = found.len();
-    found.extend(named.iter().map(|(place, listener)| (place.clone(), listener.address.clone())));
+    found.extend(named.into_iter().map(|(place, listener, _)| (place, listener)));
     together(&found, plain, problems);
-    let named = named.into_iter().map(|(_, listener)| Arc::new(listener));
-    (found.into_iter().map(|(_, listener)| listener).collect(), named.collect())
+    found.into_iter().map(|(_, listener)| listener).collect()
 }
 
 /// Refuses listeners that cannot be bound together, of which the first so many have no name. Nothing is looked up where there is

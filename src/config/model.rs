@@ -234,8 +234,10 @@ impl Server {
             let hint = "write listen = [\"127.0.0.1:8080\"], leave it out, or add a table [listeners.NAME]";
             section.reader().refuse(&span, "`listen` is empty", hint);
         }
-        let (listen, listeners) =
-            listeners::in_force((plain, named), overrides, auth.is_some(), section.reader().problems());
+        let asked = named.iter().map(|(place, it)| (place.clone(), it.address.clone(), !it.auth.is_empty()));
+        let written = (plain, asked.collect());
+        let listen = listeners::in_force(written, overrides, auth.is_some(), section.reader().problems());
+        let named = named.into_iter().filter(|_| overrides.listen.is_empty());
         let user = section.find(&keys::USER);
         let group = section.find(&keys::GROUP);
         if let (Some(_), None, Some(span)) = (&group, section.span(&keys::USER), section.span(&keys::GROUP)) {
@@ -243,7 +245,7 @@ impl Server {
         }
         Self {
             listen,
-            listeners,
+            listeners: named.map(|(_, listener)| Arc::new(listener)).collect(),
             user,
             group,
             drain_timeout: section.get(&keys::DRAIN_TIMEOUT),

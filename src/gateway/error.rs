@@ -8,7 +8,7 @@ use std::fmt;
 use http::StatusCode;
 use serde_json::json;
 
-use super::http::CertificateError;
+use super::certificates::Error as CertificateError;
 use super::relay::{Id, Message, Outcome, Raw, Response, code, raw};
 use crate::exit::{Exit, ToExit};
 

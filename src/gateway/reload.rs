@@ -14,9 +14,9 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout};
 
 use super::catalog::{self, RoutingHandle, RoutingTable};
+use super::certificates::Tls;
 use super::changes::Changes;
 use super::error::Error;
-use super::http::Tls;
 use super::session::SessionStore;
 use super::status::Audience;
 use super::upstream::Upstream;

@@ -108,13 +108,10 @@ impl Gateway {
         let sessions = Arc::new(sessions);
         let status = Arc::new(StatusSource::new(
             (share(&routing), share(&sessions)),
-            (share(&requests), share(&gates)),
+            (share(&requests), share(gates.certificates())),
         ));
-        let (metrics, connections, suspended) = (
-            Arc::<Metrics>::default(),
-            Arc::<OpenConnections>::default(),
-            Arc::<SuspendedCalls<_>>::default(),
-        );
+        let (metrics, connections) = (Arc::<Metrics>::default(), Arc::<OpenConnections>::default());
+        let suspended = Arc::<SuspendedCalls<_>>::default();
         let owners = Arc::new(TaskOwners::new(share(&routing), share(&sessions), share(&peer)));
         let continuations =
             Arc::new(Continuations::new(share(&suspended), share(&owners), share(&requests), share(&peer)));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::catalog::RoutingHandle;
-use super::http::Gates;
+use super::certificates::Certificates;
 use super::requests::RequestCounter;
 use super::session::SessionStore;
 use super::status::{Audience, Status, UpstreamState, UpstreamStatus};
@@ -19,8 +19,8 @@ pub(crate) struct StatusSource {
     sessions: Arc<SessionStore>,
     /// Requests.
     requests: Arc<RequestCounter>,
-    /// Listeners.
-    gates: Arc<Gates>,
+    /// Certificates of listeners.
+    certificates: Arc<Certificates>,
     /// When the gateway was started.
     started: Instant,
 }
@@ -29,9 +29,9 @@ impl StatusSource {
     /// The status of a gateway that starts now.
     pub(super) fn new(
         (routing, sessions): (Arc<RoutingHandle>, Arc<SessionStore>),
-        (requests, gates): (Arc<RequestCounter>, Arc<Gates>),
+        (requests, certificates): (Arc<RequestCounter>, Arc<Certificates>),
     ) -> Self {
-        Self { routing, sessions, requests, gates, started: Instant::now() }
+        Self { routing, sessions, requests, certificates, started: Instant::now() }
     }
 
     /// How many messages clients have posted.
@@ -57,7 +57,7 @@ impl StatusSource {
             sessions: self.sessions.len(),
             in_flight: self.requests.in_flight(),
             upstreams,
-            certificates: self.gates.certificates().status(),
+            certificates: self.certificates.status(),
         }
     }
 }

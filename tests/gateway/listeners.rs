@@ -152,8 +152,74 @@ async fn s_client(address: &str, arguments: &[&str], request: &str) -> String {
 /// A request after which `s_client` waits for the end.
 const ASK: &str = "GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
+/// Versions, suites and protocols.
+async fn versions_and_protocols(plain: &str, own: &Authority) {
+    let authority = own.file("ca.pem").display().to_string();
+    for (arguments, says) in [
+        (&["-tls1_2"][..], "Protocol  : TLSv1.2"),
+        (&["-tls1_3"], "New, TLSv1.3"),
+        (&["-tls1_1"], "alert"),
+        (&["-tls1_2", "-cipher", "AES256-SHA"], "alert"),
+        (&["-alpn", "h2"], "ALPN protocol: h2"),
+        (&["-alpn", "http/1.1"], "ALPN protocol: http/1.1"),
+        (&["-alpn", "h2,http/1.1"], "ALPN protocol: h2"),
+        (&["-alpn", "spdy/1"], "alert"),
+        (&[], "No ALPN negotiated"),
+        (&[], "HTTP/1.1 200 OK"),
+    ] {
+        let verify = ["-CAfile", &authority, "-verify_return_error", "-ign_eof"];
+        let text = s_client(plain, &[&verify[..], arguments].concat(), ASK).await;
+        assert_eq!(text.contains("alert"), says == "alert", "{arguments:?}: {text}");
+        assert!(text.contains(says), "{arguments:?}: {text}");
+    }
+}
+
+/// Clients with and without certificates, where they may and where they must have one.
+async fn certificates_of_clients((perhaps, must): (&str, &str), (own, foreign): (&Authority, &Authority)) {
+    let shown = |authority: &Authority| {
+        ["pem", "key"].map(|kind| authority.file(&format!("client.{kind}")).display().to_string())
+    };
+    let ([cert, key], [foreign_cert, foreign_key]) = (shown(own), shown(foreign));
+    for version in ["-tls1_2", "-tls1_3"] {
+        for (address, arguments, answer) in [
+            (perhaps, &[][..], "HTTP/1.1 200 OK"),
+            (perhaps, &["-cert", &cert, "-key", &key], "HTTP/1.1 200 OK"),
+            (perhaps, &["-cert", &foreign_cert, "-key", &foreign_key], "alert"),
+            (must, &[], "alert"),
+            (must, &["-cert", &foreign_cert, "-key", &foreign_key], "alert"),
+            // Let in by TLS; who that is, is asked after it.
+            (must, &["-cert", &cert, "-key", &key], "HTTP/1.1 "),
+        ] {
+            let text = s_client(address, &[&["-ign_eof", version], arguments].concat(), ASK).await;
+            assert!(text.contains(answer), "{version} {arguments:?}: {text}");
+            assert_eq!(
+                text.contains("HTTP/1.1 "),
+                answer.starts_with("HTTP"),
+                "{version} {arguments:?}: {text}"
+            );
+        }
+    }
+}
+
+/// Clients that do not speak TLS, or stop in the middle.
+async fn silence(plain: &str, own: &Authority) {
+    // TLS does not answer who speaks without it, and nobody waits for those who say nothing.
+    let stream = TcpStream::connect(plain).await.expect("somebody listens");
+    assert_eq!(get(stream, "/health/live", &[]).await, None);
+    let mut silent = Vec::new();
+    for _ in 0..40 {
+        let mut stream = TcpStream::connect(plain).await.expect("somebody listens");
+        stream.write_all(b"\x16\x03\x01\x02\x00\x01").await.expect("written");
+        silent.push(stream);
+    }
+    assert_eq!(secure(plain, &own.client(), "/health/live").await.expect("an answer").0, 200);
+    for mut stream in silent {
+        let ended = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut Vec::new())).await;
+        assert!(ended.is_ok(), "a handshake that stops is given up");
+    }
+}
+
 #[tokio::test]
-#[expect(clippy::too_many_lines, reason = "one table, on one gateway")]
 async fn tls_is_what_the_table_says_and_who_must_prove_something_is_let_in_by_nothing_else() {
     let (own, foreign) = (Authority::new(), Authority::new());
     own.sign("server", 20);
@@ -171,66 +237,14 @@ async fn tls_is_what_the_table_says_and_who_must_prove_something_is_let_in_by_no
     );
     let gateway = Gateway::start_with(&config, "", &[]).await;
     let [_, plain, perhaps, must, token] = <[String; 5]>::try_from(addresses(&gateway).await).expect("five");
-    let authority = own.file("ca.pem").display().to_string();
-    for (arguments, says) in [
-        (&["-tls1_2"][..], "Protocol  : TLSv1.2"),
-        (&["-tls1_3"], "New, TLSv1.3"),
-        (&["-tls1_1"], "alert"),
-        (&["-tls1_2", "-cipher", "AES256-SHA"], "alert"),
-        (&["-alpn", "h2"], "ALPN protocol: h2"),
-        (&["-alpn", "http/1.1"], "ALPN protocol: http/1.1"),
-        (&["-alpn", "h2,http/1.1"], "ALPN protocol: h2"),
-        (&["-alpn", "spdy/1"], "alert"),
-        (&[], "No ALPN negotiated"),
-        (&[], "HTTP/1.1 200 OK"),
-    ] {
-        let verify = ["-CAfile", &authority, "-verify_return_error", "-ign_eof"];
-        let text = s_client(&plain, &[&verify[..], arguments].concat(), ASK).await;
-        assert_eq!(text.contains("alert"), says == "alert", "{arguments:?}: {text}");
-        assert!(text.contains(says), "{arguments:?}: {text}");
-    }
-    let shown = |authority: &Authority| {
-        ["pem", "key"].map(|kind| authority.file(&format!("client.{kind}")).display().to_string())
-    };
-    let ([cert, key], [foreign_cert, foreign_key]) = (shown(&own), shown(&foreign));
-    for version in ["-tls1_2", "-tls1_3"] {
-        for (address, arguments, answer) in [
-            (&perhaps, &[][..], "HTTP/1.1 200 OK"),
-            (&perhaps, &["-cert", &cert, "-key", &key], "HTTP/1.1 200 OK"),
-            (&perhaps, &["-cert", &foreign_cert, "-key", &foreign_key], "alert"),
-            (&must, &[], "alert"),
-            (&must, &["-cert", &foreign_cert, "-key", &foreign_key], "alert"),
-            // Let in by TLS; who that is, is asked after it.
-            (&must, &["-cert", &cert, "-key", &key], "HTTP/1.1 "),
-        ] {
-            let text = s_client(address, &[&["-ign_eof", version], arguments].concat(), ASK).await;
-            assert!(text.contains(answer), "{version} {arguments:?}: {text}");
-            assert_eq!(
-                text.contains("HTTP/1.1 "),
-                answer.starts_with("HTTP"),
-                "{version} {arguments:?}: {text}"
-            );
-        }
-    }
+    versions_and_protocols(&plain, &own).await;
+    certificates_of_clients((&perhaps, &must), (&own, &foreign)).await;
     // What asks for a token answers nobody without one, whatever it is asked for.
     for path in ["/mcp", "/health", "/metrics", "/sse", "/nothing"] {
         let stream = TcpStream::connect(&token).await.expect("somebody listens");
         assert_eq!(get(stream, path, &[]).await.expect("an answer").0, 401, "{path}");
     }
-    // Nor does TLS answer who speaks without it, and nobody waits for those who say nothing.
-    let stream = TcpStream::connect(&plain).await.expect("somebody listens");
-    assert_eq!(get(stream, "/health/live", &[]).await, None);
-    let mut silent = Vec::new();
-    for _ in 0..40 {
-        let mut stream = TcpStream::connect(&plain).await.expect("somebody listens");
-        stream.write_all(b"\x16\x03\x01\x02\x00\x01").await.expect("written");
-        silent.push(stream);
-    }
-    assert_eq!(secure(&plain, &own.client(), "/health/live").await.expect("an answer").0, 200);
-    for mut stream in silent {
-        let ended = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut Vec::new())).await;
-        assert!(ended.is_ok(), "a handshake that stops is given up");
-    }
+    silence(&plain, &own).await;
     let status = gateway.status().await;
     assert_eq!(status["certificates"][0]["days_left"], 20, "{status}");
     let (_, health) =
@@ -395,12 +409,23 @@ fn two(from: [u8; 4]) -> Vec<u8> {
     [&b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c"[..], &from, &[127, 0, 0, 1, 0, 1, 0, 2]].concat()
 }
 
-#[tokio::test]
-#[expect(clippy::too_many_lines, reason = "one table, on one gateway")]
-async fn proxies_are_believed_where_they_are_trusted_and_nowhere_else() {
-    let authority = Authority::new();
-    authority.sign("server", 90);
-    let config = format!(
+/// What proxies that begin so are answered where the header comes before TLS.
+async fn over_tls(address: &str, authority: &Authority, cases: [(&[u8], Option<u16>); 3]) {
+    for (beginning, status) in cases {
+        let mut stream = TcpStream::connect(address).await.expect("somebody listens");
+        stream.write_all(beginning).await.expect("written");
+        let stream = authority.client().connect("localhost".try_into().expect("a name"), stream).await;
+        let answer = match stream {
+            Ok(stream) => get(stream, "/metrics", &[]).await.map(|(status, _)| status),
+            Err(_) => None,
+        };
+        assert_eq!(answer, status);
+    }
+}
+
+/// Listeners that believe different proxies, in different ways.
+fn listeners_behind_proxies(authority: &Authority) -> String {
+    format!(
         "allowed_hosts = [\"everywhere.example\"]\n\
          [listeners.header]\naddress = \"127.0.0.2:0\"\ntrusted_proxies = [\"127.0.0.0/8\"]\nallowed_hosts = [\"here.example\"]\n\
          [listeners.protocol]\naddress = \"127.0.0.3:0\"\ntrusted_proxies = [\"127.0.0.0/8\"]\nproxy_protocol = true\n\
@@ -408,7 +433,14 @@ async fn proxies_are_believed_where_they_are_trusted_and_nowhere_else() {
          [listeners.secure]\naddress = \"127.0.0.5:0\"\ntrusted_proxies = [\"127.0.0.1\"]\nproxy_protocol = true\n{}\
          [listeners.quiet]\naddress = \"127.0.0.6:0\"\nmetrics = false\n",
         authority.tls("server", "")
-    );
+    )
+}
+
+#[tokio::test]
+async fn proxies_are_believed_where_they_are_trusted_and_nowhere_else() {
+    let authority = Authority::new();
+    authority.sign("server", 90);
+    let config = listeners_behind_proxies(&authority);
     let gateway = Gateway::start_with(&config, "", &[]).await;
     let all = addresses(&gateway).await;
     let [plain, header, protocol, stranger, secure, quiet] = <[String; 6]>::try_from(all).expect("six");
@@ -449,16 +481,7 @@ async fn proxies_are_believed_where_they_are_trusted_and_nowhere_else() {
         let answer = get(stream, "/metrics", headers).await.map(|(status, _)| status);
         assert_eq!(answer, status, "{address} {headers:?} {}", String::from_utf8_lossy(beginning));
     }
-    for (beginning, status) in [(four, Some(404)), (local, Some(200)), (&[], None)] {
-        let mut stream = TcpStream::connect(&secure).await.expect("somebody listens");
-        stream.write_all(beginning).await.expect("written");
-        let stream = authority.client().connect("localhost".try_into().expect("a name"), stream).await;
-        let answer = match stream {
-            Ok(stream) => get(stream, "/metrics", &[]).await.map(|(status, _)| status),
-            Err(_) => None,
-        };
-        assert_eq!(answer, status);
-    }
+    over_tls(&secure, &authority, [(four, Some(404)), (local, Some(200)), (&[], None)]).await;
     // The log names whom they speak for.
     let stream = TcpStream::connect(&header).await.expect("somebody listens");
     get(

@@ -10,9 +10,9 @@ use std::sync::{Arc, Weak};
 use fieldwork::Fieldwork;
 use parking_lot::Mutex;
 
-use super::tls::{Certificates, Tls};
 use crate::config::{Listener, Server};
 use crate::gateway::catalog::RoutingHandle;
+use crate::gateway::certificates::{Certificates, Tls};
 use crate::gateway::error::Error;
 use crate::sys::net::{self, Address};
 
@@ -49,7 +49,7 @@ pub(crate) struct Gates {
     /// Those that are served.
     open: Mutex<Vec<Weak<Gate>>>,
     /// Their certificates.
-    certificates: Certificates,
+    certificates: Arc<Certificates>,
 }
 
 impl Gates {
@@ -97,7 +97,7 @@ impl Gates {
     }
 
     /// Their certificates.
-    pub(crate) const fn certificates(&self) -> &Certificates {
+    pub(crate) const fn certificates(&self) -> &Arc<Certificates> {
         &self.certificates
     }
 }

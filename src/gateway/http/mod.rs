@@ -5,7 +5,7 @@
 //! | files | own |
 //! |---|---|
 //! | `open_connections`, `version`, `stall`, `bodies`, `moment`, `cutoff` | what connections, bodies and requests may take |
-//! | `tls`, `gate`, `proxy_header`, `forwarded` | what a listener asks of its connections, and for whom proxies ask |
+//! | `gate`, `proxy_header`, `forwarded` | what a listener asks of its connections, and for whom proxies ask |
 //! | `guard`, `cors`, `context` | who is let in, what web pages are told, and what is known of a request |
 //! | `validate`, `answer`, `message`, `nowhere` | reading and answering one message; what is said where nothing is |
 //! | `forwarded_call`, `task_owners` | a request on its way, and what another process is told of it |
@@ -36,7 +36,6 @@ mod proxy_header;
 mod router;
 mod stall;
 mod task_owners;
-mod tls;
 mod validate;
 mod version;
 
@@ -51,5 +50,3 @@ pub(crate) use open_connections::OpenConnections;
 pub(crate) use pipeline::Pipeline;
 pub(crate) use router::{Front, Handlers};
 pub(crate) use task_owners::TaskOwners;
-pub(crate) use tls::Tls;
-pub use tls::{Error as CertificateError, check as check_certificates};

@@ -146,7 +146,7 @@ impl Tls {
     }
 
     /// What a connection begins with now.
-    pub(super) fn server(&self) -> Arc<ServerConfig> {
+    pub(crate) fn server(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.state.lock().read.server)
     }
 
