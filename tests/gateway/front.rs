@@ -555,7 +555,7 @@ async fn headers_that_mirror_arguments_are_those_of_the_list_that_the_server_has
 
 /// A server that tells all kinds of things during a call, two of which belong to it.
 const TELLS: &str = r#"
-def told(params):
+def sayings(params):
     own = params.get("_meta", {}).get("progressToken")
     foreign = {"progressToken": "somebody's", "progress": 1}
     yield {"method": "notifications/progress", "params": {"progressToken": own, "progress": 1}}
@@ -594,7 +594,7 @@ def post(handler, message):
     handler.end_headers()
     handler.close_connection = True
     result = {{'resultType': 'complete', 'content': []}}
-    for said in [*told(message['params']), {{'id': message['id'], 'result': result}}]:
+    for said in [*sayings(message['params']), {{'id': message['id'], 'result': result}}]:
         handler.wfile.write(b'data: ' + json.dumps({{'jsonrpc': '2.0', **said}}).encode() + b'\\n\\n')
     return True
 "
@@ -602,7 +602,7 @@ def post(handler, message):
     let over_stdio = format!(
         "{TELLS}
 def call(message, name):
-    for said in told(message['params']):
+    for said in sayings(message['params']):
         send(said)
     return 'told'
 "

@@ -49,9 +49,12 @@ pub(super) async fn owner(
     let found = join_all(asked).await.into_iter().flatten().next();
     let nobody_has =
         || upstreams.iter().all(|upstream| upstream.present().is_some_and(|link| !has_tasks(&link)));
-    found.cloned().ok_or_else(|| match nobody_has() {
-        true => Fault::method_not_found("tasks/…").with_reason("no server behind this endpoint has tasks"),
-        false => not_theirs(source.era(), id, meta),
+    found.cloned().ok_or_else(|| {
+        if nobody_has() {
+            return Fault::method_not_found("tasks/…")
+                .with_reason("no server behind this endpoint has tasks");
+        }
+        not_theirs(source.era(), id, meta)
     })
 }
 

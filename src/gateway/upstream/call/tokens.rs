@@ -120,7 +120,7 @@ mod tests {
         assert!(Token::own(None, progress(&json!("a"))).is_err());
         drop((second, third, number));
         assert!(tokens.0.lock().is_empty());
-        let mut none = Some(raw(&json!({ "arguments": { "progressToken": "a" } })));
-        assert!(tokens.claim(5, &mut none).is_none());
+        let mut without = Some(raw(&json!({ "arguments": { "progressToken": "a" } })));
+        assert!(tokens.claim(5, &mut without).is_none());
     }
 }
