@@ -167,7 +167,7 @@ async fn arguments_of_a_legacy_client_are_mirrored_in_headers_for_a_modern_http_
 }
 
 #[tokio::test]
-async fn code_of_a_legacy_error_that_the_modern_era_has_given_up_is_told_in_words() {
+async fn code_of_a_legacy_error_is_that_of_the_modern_era_only_where_it_means_the_same() {
     let gateway = Gateway::start(&probe("probe", &["--era", "legacy"])).await;
     let client = Client::modern(gateway.address(), "/mcp");
     let (code, message) = client.call("fail", r#"{"code":-32002}"#).await.error();
