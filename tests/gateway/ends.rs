@@ -118,6 +118,29 @@ async fn handshake_that_hangs_is_not_called_off_and_leaves_no_descriptor_behind(
     gateway.stop().await;
 }
 
+#[tokio::test]
+async fn handshake_that_hangs_is_not_called_off_over_pipes() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("read");
+    let script = Script::new(&format!(
+        "
+class Recorded:
+    def __iter__(self):
+        for line in sys.__stdin__:
+            with open({file:?}, 'a') as all: all.write(line)
+            yield line
+sys.stdin = Recorded()
+def handle(message): return message['method'] == 'initialize'
+"
+    ));
+    let gateway = Gateway::start(&(script.upstream("hung") + "start_timeout = \"1s\"\n")).await;
+    let read = async || std::fs::read_to_string(&file).unwrap_or_default();
+    let twice = |read: &String| read.matches("\"initialize\"").count() >= 2;
+    let read = until("tried twice", read, twice).await;
+    assert!(!read.contains("notifications/cancelled"), "{read}");
+    gateway.stop().await;
+}
+
 /// A gateway's TCP connections to a port: their descriptors, with the names of the sockets.
 fn connections(gateway: &Gateway, port: u16) -> Vec<(i32, String)> {
     let own = std::fs::read_dir(format!("/proc/{}/fd", gateway.pid())).expect("it runs");

@@ -63,13 +63,14 @@ Handler.answer = answer
 events = False
 "#;
 
-/// The same over HTTP+SSE.
-const EDITED_SSE: &str = r#"
+/// What makes an HTTP server one of HTTP+SSE: what it says goes to `streams[handler.path]`.
+pub(crate) const EVENT_CHANNEL: &str = r#"
 import queue
 class Anything:
     def __contains__(self, it): return True
     def add(self, it): pass
 sessions, streams = Anything(), {}
+def edit(text, message): return text
 def get(handler):
     place = f"/messages/{len(streams)}"
     streams[place] = said = queue.Queue()
@@ -82,10 +83,10 @@ def get(handler):
     except OSError: pass
     handler.close_connection = True
     return True
-plain = Handler.answer
 def say(self, message):
     text = edit(json.dumps({"jsonrpc": "2.0", **message}), message)
     streams[self.path].put(text if isinstance(text, bytes) else text.encode())
+plain = Handler.answer
 def answer(self, status, message=None, headers=()):
     if message: say(self, message)
     plain(self, 202)
@@ -106,7 +107,7 @@ def edit(text, message):
         let script = Script::new(&format!("{EDITED}{lines}"));
         let body = http_script(&format!("{EDITED_HTTP}{lines}")).await;
         let events = http_script(&format!("{EDITED_HTTP}{lines}events = True\n")).await;
-        let channel = http_script(&format!("{EDITED_HTTP}{EDITED_SSE}{lines}")).await;
+        let channel = http_script(&format!("{EDITED_HTTP}{EVENT_CHANNEL}{lines}")).await;
         let (body, events) = (http("odd", body.port), http("odd", events.port));
         for configuration in [script.upstream("odd"), body, events, sse("odd", channel.port, SSE)] {
             let gateway = Gateway::start(&configuration).await;
@@ -141,7 +142,7 @@ def call(message, name):
 "
     ));
     let channel = http_script(&format!(
-        "{EDITED_HTTP}{EDITED_SSE}{lines}
+        "{EDITED_HTTP}{EVENT_CHANNEL}{lines}
 def call(handler, message, name):
     say(handler, progress(message))
     return 'fine'
@@ -319,7 +320,7 @@ def call(handler, message, name):
     names[message['id']] = name
     return 'fine'
 ";
-    let server = http_script(&format!("{EDITED_HTTP}{EDITED_SSE}{}{call}", edits())).await;
+    let server = http_script(&format!("{EDITED_HTTP}{EVENT_CHANNEL}{}{call}", edits())).await;
     let gateway = Gateway::start(&sse("odd", server.port, SSE)).await;
     for client in [Client::legacy(gateway.address(), "/mcp").await, Client::modern(gateway.address(), "/mcp")]
     {

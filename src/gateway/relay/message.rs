@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use super::names::{self, Ambiguous, Strictness, is_similar};
 use super::raw::{Raw, weight};
+use super::splice::member;
 
 /// Bytes that an identifier may have as it is written: it is kept for as long as answers can be read again.
 const IDENTIFIER: usize = 1024;
@@ -218,10 +219,12 @@ impl Message {
         (first == Some(&b'[')).then(|| serde_json::from_slice(text).ok()).flatten()
     }
 
-    /// The same of a server, whose batches are read whatever revision it has agreed to; a batch within one is none.
+    /// The same of a server, whose batches are read whatever revision it has agreed to; a batch within one is none. Answers
+    /// come last: nothing is told of a request that is answered.
     pub(crate) fn entries_of_server(text: &[u8]) -> Vec<Raw> {
         let mut entries = Self::entries(text).unwrap_or_default();
         entries.retain(|entry| !entry.get().starts_with('['));
+        entries.sort_by_key(|entry| member(entry, "method").is_none());
         entries
     }
 

@@ -3,10 +3,7 @@
 use fieldwork::Fieldwork;
 
 use crate::gateway::endpoint::Endpoint;
-use crate::gateway::relay::{RequestMeta, method};
-
-/// Methods that may be answered with questions (MCP 2026-07-28 §Multi Round-Trip Requests).
-const ASKING: [&str; 3] = [method::TOOLS_CALL, method::PROMPTS_GET, method::RESOURCES_READ];
+use crate::gateway::relay::{RequestMeta, has_rounds, method};
 
 /// What a request asks for; a repetition must ask for the same.
 #[derive(Clone, Debug, PartialEq, Eq, Fieldwork)]
@@ -35,6 +32,6 @@ impl Subject {
 
     /// Whether it may be answered with questions.
     pub(super) fn may_ask(&self) -> bool {
-        ASKING.contains(&self.method.as_str())
+        has_rounds(&self.method)
     }
 }

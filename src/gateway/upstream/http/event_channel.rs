@@ -210,8 +210,10 @@ impl EventChannel {
         let error = match self.requester.read(text) {
             Ok(message) => return self.take(message),
             Err(ParseError::Batch) => {
-                let entries = Message::entries_of_server(text.as_bytes());
-                return entries.iter().for_each(|entry| self.heard(entry.get()));
+                for entry in Message::entries_of_server(text.as_bytes()) {
+                    self.heard(entry.get());
+                }
+                return;
             }
             Err(error) => error,
         };

@@ -259,17 +259,14 @@ async fn brought(requester: &Requester, sent: Sent, text: &str, events: &Events)
     if !matches!(read, Err(ParseError::Batch)) {
         return message(requester, sent, (read, text), events).await;
     }
-    let mut last = Brought::More;
     for entry in Message::entries_of_server(text.as_bytes()) {
         let read = requester.read(entry.get());
         match message(requester, sent, (read, entry.get()), events).await {
             Brought::More => {}
-            Brought::GivenUp => return Brought::GivenUp,
-            // What is told beside the answer comes before it.
-            answer @ Brought::Last(_) => last = answer,
+            brought => return brought,
         }
     }
-    last
+    Brought::More
 }
 
 /// Queues what one message says.

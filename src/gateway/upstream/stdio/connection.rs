@@ -234,7 +234,9 @@ impl Stdio {
             Ok(Message::Notification(note)) => self.notified(note),
             Ok(Message::Request(request)) => self.asked(request),
             Err(ParseError::Batch) => {
-                Message::entries_of_server(line).iter().for_each(|entry| self.take(entry.get().as_bytes()));
+                for entry in Message::entries_of_server(line) {
+                    self.take(entry.get().as_bytes());
+                }
             }
             Err(error) => self.unreadable(line, &error),
         }
