@@ -3,6 +3,7 @@
 //! It runs in a task of its own, which writes to a log: a client that disconnects has not cancelled (MCP 2025-11-25
 //! §Sending Messages, 6) and can read on from where it was (§Resumability and Redelivery).
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use axum::response::{IntoResponse as _, Response};
@@ -94,7 +95,7 @@ pub(super) fn begin(
     let (running, written, owned) = (Arc::clone(session), Arc::clone(&log), Arc::clone(owners));
     let subscription = request.params.clone().filter(|_| request.method == method::SUBSCRIBE);
     tokio::spawn(async move {
-        let answered = cutoff.before(run((&owned, &running), request, cancelled, &written)).await;
+        let answered = cutoff.before(pin!(run((&owned, &running), request, cancelled, &written))).await;
         let last = answered.unwrap_or_else(|| Some(Fault::cut_off().response(Some(id.clone()))));
         if let (Some(params), Some(Message::Response(Answer { outcome: Outcome::Error(_), .. }))) =
             (&subscription, &last)

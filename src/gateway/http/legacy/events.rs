@@ -8,6 +8,7 @@
 //! When the gateway drains, a stream ends as soon as all that is in flight was answered over it.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -186,7 +187,7 @@ impl EventClients {
             let opening = self.openings.0.lock().remove(id);
             let Some(Opening { endpoint, begun }) = opening else { return Some(refused(&nobody())) };
             let place = (endpoint, Some(id.to_owned()));
-            let greeted = cutoff.before(self.legacy.begin(context, place, request)).await?;
+            let greeted = cutoff.before(pin!(self.legacy.begin(context, place, request))).await?;
             let (session, answer) = match greeted {
                 Ok(greeted) => greeted,
                 Err(fault) => return Some(refused(&fault)),
@@ -202,13 +203,13 @@ impl EventClients {
             let _ = begun.send((Arc::clone(&session), listening));
             return Some(accepted());
         }
-        let found = cutoff.before(self.legacy.sessions().find(id)).await?;
+        let found = cutoff.before(pin!(self.legacy.sessions().find(id))).await?;
         let Some(session) = found.filter(|session| session.channel().is_some()) else {
             return Some(refused(&nobody()));
         };
         session.touch();
         let Message::Request(request) = message else {
-            return cutoff.before(self.legacy.take(&session, message)).await;
+            return cutoff.before(pin!(self.legacy.take(&session, message))).await;
         };
         Some(match self.legacy.carry_out(&session, request, (in_flight, cutoff.clone())) {
             Ok(()) => accepted(),

@@ -1,6 +1,7 @@
 //! Beginning and ending sessions, and finding that of a message.
 
 use std::collections::HashSet;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -94,10 +95,10 @@ impl Legacy {
         if let Message::Request(request) = &message
             && request.method == method::INITIALIZE
         {
-            return cutoff.before(self.initialize(&context, request)).await;
+            return cutoff.before(pin!(self.initialize(&context, request))).await;
         }
         let id = if let Message::Request(request) = &message { Some(request.id.clone()) } else { None };
-        let session = match cutoff.before(self.session(headers)).await? {
+        let session = match cutoff.before(pin!(self.session(headers))).await? {
             Ok(session) => session,
             Err(fault) => return Some(answer::json(&fault.response(id), fault.status)),
         };
@@ -106,7 +107,7 @@ impl Legacy {
             let ends = (cutoff.clone(), self.limits().share());
             return Some(call::answer((session, &self.owners), request, (headers, in_flight), ends).await);
         }
-        cutoff.before(self.take(&session, message)).await
+        cutoff.before(pin!(self.take(&session, message))).await
     }
 
     /// Takes a message of a session that is no request.
