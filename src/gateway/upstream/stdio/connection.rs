@@ -72,8 +72,6 @@ struct CancelStdio {
     connection: Weak<Stdio>,
     /// Our identifier of the request.
     id: u64,
-    /// Whether the child is told.
-    tells: bool,
 }
 
 impl Stdio {
@@ -158,10 +156,7 @@ impl Stdio {
         let keep = !self.borrows.load(Ordering::Relaxed);
         let own = |params| self.pending.lock().calls_mut().own_token(id, params, &mut call.token, keep);
         call.params = call.params.take().map(own);
-        let connection = Arc::downgrade(self);
-        // A handshake cannot be called off (MCP 2025-11-25 §Cancellation).
-        let tells = call.method != method::INITIALIZE;
-        (id, Box::new(CancelStdio { connection, id, tells }))
+        (id, Box::new(CancelStdio { connection: Arc::downgrade(self), id }))
     }
 
     /// Puts a request under way.
@@ -337,7 +332,7 @@ impl Stdio {
 
     /// Ends a request whose downstream does not keep up; the others on this connection go on.
     fn give_up(self: &Arc<Self>, id: u64) {
-        Box::new(CancelStdio { connection: Arc::downgrade(self), id, tells: true }).cancel(None);
+        Box::new(CancelStdio { connection: Arc::downgrade(self), id }).cancel(None);
     }
 
     /// Brings a request of the server to its client, where that can be told.
@@ -424,7 +419,7 @@ impl PipeOwner for Stdio {
 impl Cancel for CancelStdio {
     fn cancel(self: Box<Self>, params: Option<Raw>) {
         let Some(connection) = self.connection.upgrade() else { return };
-        if connection.pending.lock().calls_mut().take(self.id).is_none() || !self.tells {
+        if connection.pending.lock().calls_mut().take(self.id).is_none() {
             return;
         }
         let note = cancelled(self.id, params);
