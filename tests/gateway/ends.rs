@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::client::{Client, post};
 use crate::gateway::{Gateway, HttpUpstream};
 use crate::isolation::call;
-use crate::scripted::http_script;
+use crate::scripted::{Script, http_script};
 use crate::upstreams::http;
 
 /// How long something may take to happen on a busy machine.
