@@ -192,9 +192,13 @@ impl Fault {
         self
     }
 
-    /// The request names something that does not exist.
+    /// The request names something that does not exist; of a resource, its URI is told once more for programs.
     pub(crate) fn unknown(kind: &str, name: &str) -> Self {
-        Self::downstream(code::INVALID_PARAMS, StatusCode::OK, format!("unknown {kind}: {name}"))
+        let data = (kind == "resource").then(|| raw(&json!({ "uri": name })));
+        Self {
+            data,
+            ..Self::downstream(code::INVALID_PARAMS, StatusCode::OK, format!("unknown {kind}: {name}"))
+        }
     }
 
     /// The JSON-RPC error object.
