@@ -10,7 +10,6 @@ use axum::response::{IntoResponse as _, Response};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName};
 
-use super::context::PeerAddress;
 use crate::config::{ListenAddr, Listener, Server};
 use crate::gateway::catalog::RoutingHandle;
 use crate::gateway::client::ClientKey;
@@ -44,7 +43,7 @@ impl Guard {
     pub(super) fn check(
         &self,
         head: &Parts,
-        peer: PeerAddress,
+        peer: Option<IpAddr>,
         named: Option<&Listener>,
     ) -> Result<Admitted, Box<Response>> {
         if named.is_none_or(|listener| listener.auth.is_empty() && listener.trusted_proxies.is_empty()) {
@@ -59,7 +58,7 @@ impl Guard {
     pub(super) fn refuse(
         &self,
         head: &Parts,
-        peer: PeerAddress,
+        peer: Option<IpAddr>,
         (status, reason): (StatusCode, &'static str),
     ) -> Response {
         let client = ClientKey::of(peer);
