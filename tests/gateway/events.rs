@@ -220,6 +220,37 @@ async fn such_clients_are_kept_out_unless_they_are_let_in_and_guarded_as_others(
 }
 
 #[tokio::test]
+async fn client_that_asks_before_it_begins_is_answered_and_begins() {
+    let gateway = Gateway::start_with(ON, &probe("one", &[]), &[]).await;
+    let mut client = Events::open(gateway.address(), "/sse", None).await;
+    client.ask(1, "server/discover", &json!({})).await;
+    assert_eq!(client.answer(1).await["error"]["code"], -32601);
+    client.ask(2, "ping", &json!({})).await;
+    assert_eq!(client.answer(2).await["result"], json!({}));
+    let params = json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "new", "version": "1" } });
+    client.ask(3, "initialize", &params).await;
+    assert_eq!(client.answer(3).await["result"]["protocolVersion"], "2025-11-25");
+    client.call(4, "sleep", &json!({})).await;
+    assert!(client.answer(4).await["result"].is_object());
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn client_that_comes_back_as_if_nothing_had_been_goes_on_at_the_new_stream() {
+    let gateway = Gateway::start_with(ON, &probe("one", &[]), &[]).await;
+    for path in ["/sse", "/sse/one"] {
+        let mut client = Events::open(gateway.address(), path, None).await;
+        let note = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#;
+        assert_eq!(client.post(note).await.status, StatusCode::NOT_FOUND, "no request, no session");
+        client.call(1, "sleep", &json!({})).await;
+        assert!(client.answer(1).await["result"].is_object(), "{path}");
+        client.ask(2, "tools/list", &json!({})).await;
+        assert!(client.answer(2).await["result"]["tools"].is_array(), "{path}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn session_goes_on_in_the_next_process_after_its_stream_has_ended_in_order() {
     let upstream = http_probe(&[]).await;
     let gateway = Gateway::start_with(ON, &http("probe", upstream.port), &[]).await;
