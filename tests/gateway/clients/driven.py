@@ -223,10 +223,15 @@ class Connection:
         return [result, len(told)]
 
 
+# Imports hold everything up, and a client that connects meanwhile takes that for a server that does not answer.
+opening = asyncio.Lock()
+
+
 async def answer(connection, command):
     """Does what a line says and prints how that went."""
     try:
-        said = {"ok": await connection.do(command)}
+        async with opening if command["do"] == "open" else contextlib.nullcontext():
+            said = {"ok": await connection.do(command)}
     except BaseException as error:
         said = {"error": f"{type(error).__name__}: {error}"}
     print(json.dumps({"id": command["id"], **said}), flush=True)

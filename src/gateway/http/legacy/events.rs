@@ -12,7 +12,9 @@
 //! When the gateway drains, a stream ends as soon as all that is in flight was answered over it.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::response::{IntoResponse as _, Response};
 use futures_util::stream::{self, StreamExt as _};
@@ -27,12 +29,17 @@ use crate::gateway::error::Fault;
 use crate::gateway::http::answer::{self, Item};
 use crate::gateway::http::context::RequestContext;
 use crate::gateway::http::cutoff::StreamEnd;
+use crate::gateway::http::nowhere;
 use crate::gateway::relay::{Message, Outcome, Request, Response as Answer, code, method, raw};
 use crate::gateway::requests::InFlight;
 use crate::gateway::session::{Channel, Listening, Place, Session};
 
+/// The number of the one stream that a session has.
+const ONLY: u64 = 0;
 /// Answers that may wait for a stream on which no session has begun.
 const EARLY: usize = 8;
+/// How long a client may take to come back for its stream while it posts already.
+const BACK: Duration = Duration::from_secs(2);
 
 /// Serves such clients.
 pub(crate) struct EventClients {
@@ -127,7 +134,7 @@ struct Stream {
     _listening: Listening,
     /// When it is to end.
     end: StreamEnd,
-    /// Its numbers in channel and outbox.
+    /// Its number in the channel, and its ticket for the outbox.
     numbers: (u64, u64),
     /// Where it is.
     place: Place,
@@ -144,7 +151,7 @@ impl Stream {
     ) -> Option<Self> {
         let channel = Arc::clone(session.channel()?);
         let (number, mut place) = channel.open(after);
-        let (own, others) = session.outbox().open(after.map(|place| place.others));
+        let (own, others) = session.outbox().open(ONLY, after.map(|place| place.others));
         place.others = others;
         let numbers = (number, own);
         Some(Self { session, channel, _listening: listening, end, numbers, place, parted: false })
@@ -199,6 +206,9 @@ impl EventClients {
 
     /// `GET /sse`: opens the stream of a session that is to begin, or goes on with one.
     pub(crate) async fn open(&self, context: &RequestContext, headers: &HeaderMap) -> Response {
+        if !answer::accepts_stream(headers) {
+            return nowhere::not_acceptable();
+        }
         let end = StreamEnd::new(self.legacy.draining(), context.cutoff());
         let last = headers.get(LAST_EVENT).and_then(|id| id.to_str().ok()).and_then(|id| id.split_once('-'));
         if let Some((id, place)) = last
@@ -268,6 +278,27 @@ impl EventClients {
         Ok(Some((session, answer)))
     }
 
+    /// Waits until a client reads its stream, since what comes of a message would reach nobody else; `false` if it does not
+    /// come back for it. While the process before this one is there, it may have the stream.
+    async fn is_read(&self, session: &Session) -> bool {
+        if session.unattended().is_none() {
+            return true;
+        }
+        let Some(channel) = session.channel() else { return false };
+        let before = self.legacy.peer().sender().filter(|_| !self.legacy.draining().is_cancelled());
+        let late = async {
+            if let Some(before) = before {
+                before.over().cancelled().await;
+            }
+            tokio::time::sleep(BACK).await;
+        };
+        tokio::select! {
+            biased;
+            () = channel.until(|| session.unattended().is_none()) => true,
+            () = late => false,
+        }
+    }
+
     /// `POST /message`: a message of a session, or the one that begins it. What comes of it comes over the stream.
     pub(crate) async fn take_posted(
         &self,
@@ -281,7 +312,7 @@ impl EventClients {
         if let Message::Request(request) = &message
             && request.method == method::INITIALIZE
         {
-            return Some(match cutoff.before(self.begin(context, id, request)).await? {
+            return Some(match cutoff.before(pin!(self.begin(context, id, request))).await? {
                 Ok(Some((session, answer))) => {
                     if let Some(channel) = session.channel() {
                         channel.writer().put(answer).await;
@@ -297,19 +328,22 @@ impl EventClients {
                 if self.answered_early(id, request) {
                     return Some(accepted());
                 }
-                match cutoff.before(self.begin(context, id, &unsaid(request))).await? {
+                match cutoff.before(pin!(self.begin(context, id, &unsaid(request)))).await? {
                     Ok(begun) => begun.map(|(session, _)| session),
                     Err(response) => return Some(response),
                 }
             }
-            _ => cutoff.before(self.legacy.sessions().find(id)).await?,
+            _ => cutoff.before(pin!(self.legacy.sessions().find(id))).await?,
         };
         let Some(session) = found.filter(|session| session.channel().is_some()) else {
             return Some(refused(&nobody()));
         };
         session.touch();
+        if !cutoff.before(pin!(self.is_read(&session))).await? {
+            return Some(refused(&nobody()));
+        }
         let Message::Request(request) = message else {
-            return cutoff.before(self.legacy.take(&session, message)).await;
+            return cutoff.before(pin!(self.legacy.take(&session, message))).await;
         };
         Some(match self.legacy.carry_out(&session, request, (in_flight, cutoff.clone())) {
             Ok(()) => accepted(),
