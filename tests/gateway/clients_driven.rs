@@ -372,7 +372,9 @@ impl Stage {
         });
         let pids: HashSet<i32> = pids.collect();
         let happens = async {
-            pids.iter().for_each(|pid| kill(Pid::from_raw(*pid), Signal::SIGKILL).expect("it runs"))
+            for pid in &pids {
+                kill(Pid::from_raw(*pid), Signal::SIGKILL).expect("it runs");
+            }
         };
         let failed = self.during("killed", happens).await;
         let after = self.each(call("one_echo", &json!({ "text": "one" }))).await;
