@@ -36,8 +36,6 @@ type Program = (Host, &'static [(&'static str, &'static str, &'static str)]);
 enum Host {
     /// Python with a layer of other versions, or none.
     Python(&'static str),
-    /// Python with the large packages.
-    LargePython,
     /// Node.
     Node,
 }
@@ -84,12 +82,6 @@ const CLIENTS: [Program; 5] = [
         ],
     ),
 ];
-/// Those that only a release drives.
-const LARGE: [Program; 1] = [(
-    Host::LargePython,
-    &[("openai-agents 0.24.0", "OpenAIAgents", "/mcp"), ("semantic-kernel 1.45.0", "SemanticKernel", "/mcp")],
-)];
-
 /// A running program.
 struct Driven {
     /// Where it is told what to do.
@@ -108,9 +100,6 @@ impl Driven {
         let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gateway/clients");
         let (program, script) = match host {
             Host::Python(_) => (tools.python(), scripts.join("driven.py").display().to_string()),
-            Host::LargePython => {
-                (tools.path("release/venv/bin/python"), scripts.join("driven.py").display().to_string())
-            }
             Host::Node => (tools.node(), tools.script(scratch, &scripts.join("driven.mjs"))),
         };
         let mut command = bound(&program);
@@ -442,15 +431,9 @@ async fn every_client_lives_through_restarts_deaths_and_cuts_as_the_table_says()
     live_through(&CLIENTS).await;
 }
 
-#[tokio::test]
-#[ignore = "needs the large test tools"]
-async fn large_clients_of_a_release_only() {
-    live_through(&LARGE).await;
-}
-
 #[test]
 fn table_has_a_row_for_each_client_in_the_versions_that_are_installed() {
-    let clients: Vec<_> = CLIENTS.iter().chain(&LARGE).flat_map(|program| program.1).collect();
+    let clients: Vec<_> = CLIENTS.iter().flat_map(|program| program.1).collect();
     let rows = TABLE.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| client ")).count();
     assert_eq!(rows, clients.len());
     let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tools");
@@ -460,7 +443,6 @@ fn table_has_a_row_for_each_client_in_the_versions_that_are_installed() {
         "layers/mcp-1.9.txt",
         "layers/mcp-1.12.txt",
         "layers/mcp-1.30.txt",
-        "release/requirements.txt",
     ];
     let manifests =
         manifests.map(|name| std::fs::read_to_string(tools.join(name)).expect("a manifest")).concat();
