@@ -20,6 +20,7 @@ mod extensions;
 mod fitting;
 mod flood;
 mod following;
+mod front;
 mod guardian;
 mod hardship;
 mod input;
