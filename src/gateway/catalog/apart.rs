@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use super::connection_source::ConnectionSource;
 use super::endpoint_view::EndpointView;
-use super::listing::listing;
+use super::one_list::listing;
 use crate::gateway::relay::{
     ClientMeta, Raw, array_items, member, member_str, raw_string, set_member, set_path,
 };

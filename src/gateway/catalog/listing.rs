@@ -8,9 +8,10 @@ use futures_util::future::join_all;
 use serde_json::value::RawValue;
 
 use super::apart::Addressed;
-use super::connection_source::{ConnectionSource, Knowing, PATIENCE, soon};
+use super::connection_source::{ConnectionSource, PATIENCE};
 use super::cursor::Cursor;
 use super::endpoint_view::EndpointView;
+use super::one_list::listing;
 use crate::config::{Filters, LONGEST_TOOL_NAME};
 use crate::gateway::error::{Error, Fault};
 use crate::gateway::relay::{ClientMeta, Era, Raw, member, member_str, raw_string};
@@ -26,36 +27,6 @@ const LONGEST_NAME: usize = 128;
 
 /// The lists that can be had, each beside the place of its upstream in the endpoint's order.
 type Present<'a> = [(usize, &'a Arc<Upstream>, Arc<Listing>)];
-
-/// One upstream's list, if it can be had soon.
-pub(crate) async fn listing(
-    source: &impl ConnectionSource,
-    upstream: &Arc<Upstream>,
-    kind: Kind,
-    purpose: Purpose,
-    meta: &ClientMeta,
-) -> Result<Arc<Listing>, Fault> {
-    let (listing, borrowed) = match soon(source, upstream).await {
-        Ok(Knowing { link, borrowed }) => (list(&link, kind, purpose, meta, PATIENCE).await, borrowed),
-        Err(fault) => (Err(fault), false),
-    };
-    if purpose == Purpose::Showing {
-        note_shown(source, upstream, kind, listing.as_ref().ok(), borrowed);
-    }
-    listing
-}
-
-/// Notes that a client is shown a list of an upstream, or that it is left out.
-pub(crate) fn note_shown(
-    source: &impl ConnectionSource,
-    upstream: &Upstream,
-    kind: Kind,
-    listing: Option<&Arc<Listing>>,
-    borrowed: bool,
-) {
-    upstream.shown().put(kind, listing.map(|listing| &**listing));
-    source.shown(upstream, kind, listing, borrowed);
-}
 
 /// A page of the merged list as a result: the first, or the one that the request's cursor names. An upstream that cannot be
 /// asked is left out: it never blanks the others' lists.

@@ -9,7 +9,7 @@ use super::answered::Answered;
 use super::apart::{Addressed, apart, original};
 use super::connection_source::{ConnectionSource, PATIENCE, awake};
 use super::endpoint_view::EndpointView;
-use super::listing::listing;
+use super::one_list::listing;
 use super::tasks::{check, owner};
 use crate::config::Filters;
 use crate::gateway::error::Fault;

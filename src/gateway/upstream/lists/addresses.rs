@@ -74,6 +74,8 @@ impl Addresses {
 
     /// A skill in this directory, which is none itself.
     fn skill_below(&self, uri: &str) -> Option<&str> {
+        // A scheme alone is no directory.
+        uri.split_once("://")?;
         let inner = format!("{uri}/");
         let next = self.skills.range::<str, _>((Bound::Included(inner.as_str()), Bound::Unbounded)).next();
         next.map(|skill| &**skill).filter(|skill| skill.starts_with(&inner))
