@@ -43,8 +43,7 @@ pub(crate) async fn get(
     meta: &ClientMeta,
     patience: Duration,
 ) -> Result<Arc<Listing>, Fault> {
-    let variant = meta.extensions().filter(|_| link.era() == Era::Modern).map(|said| link.cache().of(said));
-    let cache = variant.as_ref().unwrap_or(link.cache());
+    let cache = &cache_for(link, meta);
     let holds = |listing: &Listing| holds_for(link, kind, purpose, listing);
     if let Some(listing) = cache.get(kind, holds) {
         return Ok(listing);
@@ -61,6 +60,12 @@ pub(crate) async fn get(
         let stale = cache.get(kind, |_| 2 * TOLD).filter(|_| link.is_told(kind));
         stale.ok_or(fault)
     })
+}
+
+/// What is remembered for such a client: a modern server is told of its extensions with each request.
+fn cache_for(link: &Link, meta: &ClientMeta) -> Arc<ListCache> {
+    let said = meta.extensions().filter(|_| link.era() == Era::Modern);
+    said.map_or_else(|| Arc::clone(link.cache()), |said| link.cache().of(said))
 }
 
 /// How long a list holds.
@@ -147,7 +152,9 @@ fn mirrored<'a>(link: &Link, listing: &'a Listing, params: &RawValue) -> &'a [Pa
 
 /// The list of tools as its server has it now, read once for all who ask meanwhile. Clients are told where it differs.
 pub(crate) async fn tools_anew(link: &Arc<Link>, meta: &ClientMeta) -> Result<Arc<Listing>, Fault> {
-    let (asked, fetch) = { link.cache().fetch(Kind::Tools, || begin_fetch(link, Kind::Tools, meta.clone())) };
+    let cache = cache_for(link, meta);
+    let begin = || begin_fetch(link, Arc::clone(&cache), Kind::Tools, meta.clone());
+    let (asked, fetch) = { cache.fetch(Kind::Tools, begin) };
     let late = |_| Fault::upstream(link.name(), "takes too long to list what it offers");
     timeout_at(asked + LIST_LIMIT, fetch).await.map_err(late)?
 }
@@ -178,8 +185,7 @@ pub(crate) async fn mirrored_headers(
 
 /// Fetches all pages of a list. A server that offers none has an empty one.
 pub(crate) async fn fetch(link: &Link, kind: Kind, meta: &ClientMeta) -> Result<Listing, Fault> {
-    let mut listing =
-        Listing::none().mirroring(link.era() == Era::Modern && matches!(link.wire(), Wire::Http(_)));
+    let mut listing = Listing::none().mirroring(mirrors_arguments(link));
     if !link.offers(kind) {
         return Ok(listing);
     }
