@@ -9,6 +9,8 @@ mod broken_endpoints;
 mod chaos;
 mod children;
 mod clients;
+mod clients_browser;
+mod clients_driven;
 mod conformance;
 mod cut;
 mod ends;
