@@ -192,7 +192,10 @@ table! {
     PREFIX: Prefix = Key {
         doc: "How the names of tools and prompts of several upstreams are kept apart on /mcp: with auto each \
               carries its upstream's name and an underscore where there is more than one upstream, with \
-              always it always does, with never it never does and two equal names are an error.",
+              always it always does, with never it never does and two equal names are an error. Addresses \
+              of pages (ui://) and of skills that more than one upstream has carry the upstream's name \
+              either way: ui://chart of the upstream web is ui://mcpeg.web/chart then. See SEVERAL UPSTREAMS \
+              AT ONE ENDPOINT.",
         default: Some("\"auto\""),
         example: "\"auto\"",
         ..Key::new("prefix", choice(&[("auto", Prefix::Auto), ("always", Prefix::Always), ("never", Prefix::Never)]))
@@ -748,7 +751,8 @@ table! {
     SHARING: Sharing = Key {
         doc: "Whether sessions of clients share one connection to the upstream: shared is one for all, \
               per-session one for each, and auto one for each client that can answer requests of the \
-              server (sampling, elicitation, roots). A url whose server speaks a revision up to 2025-11-25 is \
+              server (sampling, elicitation, roots) or that has extensions other than tasks, of which \
+              the server is told. A url whose server speaks a revision up to 2025-11-25 is \
               an exception: with auto, each client of such a revision has a session of its own there, \
               whatever it can answer. Unless it is shared, a call of such a client of \
               revision 2026-07-28 to a server of an earlier revision has a connection of its own, which \

@@ -269,6 +269,7 @@ fn mistakes_in_server_and_log_have_their_places_and_fixes() {
 fn mistakes_in_upstreams_have_their_places_and_fixes() {
     refused("[upstreams.a]", "1:12", &["neither `command` nor `url`", "write command = "]);
     refused("[upstreams.a]\ncommand = \"x\"\nurl = \"http://x/\"", "3:7", &["has both", "keep one"]);
+    refused("[upstreams.server-card]\ncommand = \"x\"", "1:12", &["reserved", "another name"]);
     refused("[upstreams.mcpeg]\ncommand = \"x\"", "1:12", &["taken by the built-in", "another name"]);
     refused("[upstreams.mcpeg_x]\ncommand = \"x\"", "1:12", &["begins with `mcpeg_`"]);
     refused("[upstreams.\"a b\"]\ncommand = \"x\"", "1:12", &["`a b` is not allowed", "letters, digits"]);

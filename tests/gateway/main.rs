@@ -18,6 +18,7 @@ mod eras;
 mod errors;
 mod event_channel;
 mod events;
+mod extensions;
 mod fitting;
 mod flood;
 mod following;
