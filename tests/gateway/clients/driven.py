@@ -8,21 +8,27 @@ KIND is the name of a class below, which speaks HTTP+SSE where the URL ends in `
     {"do": "open"}                                  connect, again too; the agreed revision if the client tells it
     {"do": "list"}                                  the names of the tools
     {"do": "call", "name": …, "arguments": {…}}     [the text of the result, how often progress was told]
-    {"do": "changes"}                               how often the list of tools was said to have changed
+    {"do": "changes"}                               how often the list of tools was said to have changed; null if that hangs
+
+What is not done within DEADLINE seconds fails as `hangs`.
 """
 
 import asyncio
 import contextlib
 import json
 import os
+import pathlib
 import sys
+import tempfile
+
+DEADLINE = 50
 
 
 class Official:
     """The session of the official SDK (mcp 1.x)."""
 
     def __init__(self, url):
-        self.url, self.events, self.changes = url, url.endswith("/sse"), 0
+        self.url, self.events, self.changes, self.hangs = url, url.endswith("/sse"), 0, False
 
     async def enter(self, stack):
         """Connects, for as long as the stack is there; returns the revision."""
@@ -164,8 +170,12 @@ class SemanticKernel(Official):
             """Counts, and does what it would do."""
 
             async def message_handler(self, message):
-                await super().message_handler(message)
-                await client.told(message)
+                try:
+                    # It is run where answers are taken in, and asks for the tools there: it would wait for ever.
+                    await asyncio.wait_for(super().message_handler(message), 2)
+                    await client.told(message)
+                except TimeoutError:
+                    client.hangs = True
 
         self.session = await stack.enter_async_context(Plugin(name="mcpeg", url=self.url))
 
@@ -174,6 +184,70 @@ class SemanticKernel(Official):
 
     async def names(self):
         return [remote for kind, remote in self.session._mcp_registered_names.values() if kind == "tool"]
+
+
+# There is no model, and nothing is asked of the network.
+CODEX = """
+model = "none"
+model_provider = "none"
+check_for_update_on_startup = false
+analytics.enabled = false
+mcp_servers.mcpeg.url = "{url}"
+mcp_servers.mcpeg.tool_timeout_sec = 3600
+
+[model_providers.none]
+name = "none"
+base_url = "http://127.0.0.1:9"
+"""
+
+
+class Codex(Official):
+    """The MCP client of the program codex, whose app-server calls tools without a model too, and so without a key."""
+
+    async def enter(self, stack):
+        home = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
+        pathlib.Path(home, "config.toml").write_text(CODEX.format(url=self.url))
+        large = pathlib.Path(sys.prefix).parent
+        self.process = await asyncio.create_subprocess_exec(
+            large.parent / "bin/node", large / "node_modules/@openai/codex/bin/codex.js", "app-server",
+            env={"CODEX_HOME": home, "HOME": home, "PATH": os.environ["PATH"]}, stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL, limit=1 << 24)
+        # It ends with its input.
+        stack.push_async_callback(self.process.wait)
+        stack.callback(self.process.stdin.close)
+        self.asked, self.reading = [], asyncio.create_task(self.read())
+        await self.ask("initialize", clientInfo={"name": "mcpeg-tests", "version": "1.0.0"})
+        thread = await self.ask("thread/start", cwd=home, ephemeral=True)
+        self.thread = thread["thread"]["id"]
+
+    async def read(self):
+        """Hands out the answers; the ids are the places in the list."""
+        async for line in self.process.stdout:
+            message = json.loads(line)
+            if "method" not in message:
+                self.asked[message["id"]].set_result(message)
+
+    async def ask(self, method, **params):
+        """One request of the app-server."""
+        answer = asyncio.get_running_loop().create_future()
+        self.asked.append(answer)
+        request = {"id": len(self.asked) - 1, "method": method, "params": params}
+        self.process.stdin.write(json.dumps(request).encode() + b"\n")
+        message = await answer
+        if "error" in message:
+            raise RuntimeError(message["error"]["message"])
+        return message["result"]
+
+    async def call(self, name, arguments, progress):
+        result = await self.ask(
+            "mcpServer/tool/call", threadId=self.thread, server="mcpeg", tool=name, arguments=arguments)
+        if result.get("isError"):
+            raise RuntimeError(result["content"][0]["text"])
+        return result["content"][0]["text"]
+
+    async def names(self):
+        answer = await self.ask("mcpServerStatus/list", threadId=self.thread, serverName="mcpeg")
+        return list(answer["data"][0]["tools"])
 
 
 def text(result):
@@ -213,7 +287,7 @@ class Connection:
         if command["do"] == "list":
             return await self.client.names()
         if command["do"] == "changes":
-            return self.client.changes
+            return None if self.client.hangs else self.client.changes
         told = []
 
         async def progress(*_):
@@ -229,11 +303,12 @@ opening = asyncio.Lock()
 
 async def answer(connection, command):
     """Does what a line says and prints how that went."""
+    deadline = asyncio.timeout(DEADLINE)
     try:
-        async with opening if command["do"] == "open" else contextlib.nullcontext():
+        async with opening if command["do"] == "open" else contextlib.nullcontext(), deadline:
             said = {"ok": await connection.do(command)}
     except BaseException as error:
-        said = {"error": f"{type(error).__name__}: {error}"}
+        said = {"error": "hangs" if deadline.expired() else f"{type(error).__name__}: {error}"}
     print(json.dumps({"id": command["id"], **said}), flush=True)
 
 
