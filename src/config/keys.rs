@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::access::{self, Names, Peer};
 use super::address::ListenAddr;
 use super::diagnostic::Place;
 use super::filters::{self, Selection};
@@ -38,7 +39,7 @@ pub struct Table {
 
 impl Table {
     /// All tables, in the order of the manual.
-    pub const ALL: [&'static Self; 3] = [&SERVER, &LOG, &UPSTREAM];
+    pub const ALL: [&'static Self; 5] = [&SERVER, &CLIENT, &ENDPOINT, &LOG, &UPSTREAM];
 
     /// The table's header as it is written in the file.
     #[must_use]
@@ -87,11 +88,24 @@ pub enum Metrics {
     Off,
 }
 
-/// How downstreams are authenticated.
+/// Who may use listeners that nothing is asked on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenTo {
+    /// Anybody who reaches them: the operator wrote that out.
+    Anybody,
+}
+
+/// A way in which a client proves who it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Auth {
-    /// Anybody who reaches the listener may use it: the operator wrote that out.
-    None,
+    /// A token of the gateway's own.
+    Token,
+    /// A token of an authorisation server.
+    Oauth,
+    /// A certificate that `client_ca` has signed.
+    Certificate,
+    /// What the kernel says of the other end of a Unix socket.
+    Peer,
 }
 
 /// Whether names of tools and prompts carry the upstream's name on the merged endpoint.
@@ -105,6 +119,10 @@ pub enum Prefix {
     /// Names as they are; two equal names are an error that names both upstreams.
     Never,
 }
+
+/// The strings of [`Prefix`].
+const PREFIXES: &[(&str, Prefix)] =
+    &[("auto", Prefix::Auto), ("always", Prefix::Always), ("never", Prefix::Never)];
 
 /// When an upstream is started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -180,11 +198,11 @@ table! {
         ..Key::new("listen", listeners::ADDRESSES)
     };
 
-    AUTH: Auth = Key {
+    AUTH: OpenTo = Key {
         doc: "Write \"none\" to let anybody who can reach the listeners use every upstream. Left out, mcpeg \
               listens only on loopback addresses and Unix sockets.",
         example: "\"none\"",
-        ..Key::new("auth", choice(&[("none", Auth::None)]))
+        ..Key::new("auth", choice(&[("none", OpenTo::Anybody)]))
     };
 
     PREFIX: Prefix = Key {
@@ -193,7 +211,7 @@ table! {
               always it always does, with never it never does and two equal names are an error.",
         default: Some("\"auto\""),
         example: "\"auto\"",
-        ..Key::new("prefix", choice(&[("auto", Prefix::Auto), ("always", Prefix::Always), ("never", Prefix::Never)]))
+        ..Key::new("prefix", choice(PREFIXES))
     };
 
     ALLOWED_HOSTS: Vec<String> = Key {
@@ -313,6 +331,96 @@ table! {
         default: Some("\"local\""),
         example: "\"local\"",
         ..Key::new("metrics", choice(&[("local", Metrics::Local), ("all", Metrics::All), ("off", Metrics::Off)]))
+    };
+}
+
+table! {
+    /// `[clients.NAME]`, any number of them.
+    CLIENT "clients.NAME";
+
+    PEER: Peer = Key {
+        doc: "Recognises the client on a Unix socket by what the kernel says of it: user, group (of the process or one of its \
+              further ones) and unit, the systemd unit that the process belongs to. All that are written must fit. A unit can \
+              be told only where mcpeg sees the processes of others in /proc, which the shipped unit forbids \
+              (ProtectProc=). Without this key, the client is recognised by the token that mcpeg token create NAME \
+              makes; with it, by either.",
+        example: "{ user = \"gitlab-runner\" }",
+        since: "0.2.0",
+        ..Key::new("peer", access::PEER)
+    };
+
+    CLIENT_ENDPOINTS: Names = Key {
+        doc: "The endpoints that the client may use, by their names in /mcp/NAME: upstreams, and those of [endpoints.NAME]. \
+              If it is one, the client has it at /mcp, too; if there are more, it has nothing there. Left out, the client may \
+              use all of them.",
+        example: "[\"build\"]",
+        since: "0.2.0",
+        ..Key::new("endpoints", access::NAMES)
+    };
+
+    CLIENT_TOOLS: Selection = Key {
+        doc: "Which tools the client sees and can call, by the names that the endpoint shows, in the patterns of tools in \
+              [upstreams.NAME]; beside what the endpoint and the upstream leave out. What it does not see is to it as what \
+              does not exist.",
+        example: "{ deny = [\"*_delete*\"] }",
+        since: "0.2.0",
+        ..Key::new("tools", filters::NARROWING)
+    };
+
+    CLIENT_PROMPTS: Selection = Key {
+        doc: "Which prompts the client sees and can use, as with tools.",
+        example: "{ allow = [\"git_*\"] }",
+        since: "0.2.0",
+        ..Key::new("prompts", filters::NARROWING)
+    };
+
+    CLIENT_RESOURCES: Selection = Key {
+        doc: "Which resources the client sees and can read, by their URIs, as with resources in [upstreams.NAME].",
+        example: "{ deny = [\"file:///etc/*\"] }",
+        since: "0.2.0",
+        ..Key::new("resources", filters::NARROWING)
+    };
+}
+
+table! {
+    /// `[endpoints.NAME]`, any number of them.
+    ENDPOINT "endpoints.NAME";
+
+    ENDPOINT_UPSTREAMS: Names = Key {
+        doc: "The upstreams whose tools, prompts and resources are at /mcp/NAME, in this order. Left out, it is all of them.",
+        example: "[\"git\", \"time\"]",
+        since: "0.2.0",
+        ..Key::new("upstreams", access::NAMES)
+    };
+
+    ENDPOINT_PREFIX: Prefix = Key {
+        doc: "How the names of tools and prompts are kept apart there, as with prefix in [server].",
+        default: Some("\"auto\""),
+        example: "\"never\"",
+        since: "0.2.0",
+        ..Key::new("prefix", choice(PREFIXES))
+    };
+
+    ENDPOINT_TOOLS: Selection = Key {
+        doc: "Which tools are there, by the names that the endpoint shows, in the patterns of tools in [upstreams.NAME]; beside \
+              what the upstream leaves out.",
+        example: "{ allow = [\"git_*\", \"time_now\"] }",
+        since: "0.2.0",
+        ..Key::new("tools", filters::NARROWING)
+    };
+
+    ENDPOINT_PROMPTS: Selection = Key {
+        doc: "Which prompts are there, as with tools.",
+        example: "{ deny = [\"draft_*\"] }",
+        since: "0.2.0",
+        ..Key::new("prompts", filters::NARROWING)
+    };
+
+    ENDPOINT_RESOURCES: Selection = Key {
+        doc: "Which resources are there, by their URIs, as with resources in [upstreams.NAME].",
+        example: "{ allow = [\"file:///srv/*\"] }",
+        since: "0.2.0",
+        ..Key::new("resources", filters::NARROWING)
     };
 }
 

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::DeTable;
 
+use super::access::Found;
 use super::diagnostic::{Place, Problems, Text, place_of};
 use super::error::Error;
 use super::expand::Env;
@@ -88,7 +89,7 @@ fn load_in(source: &Source, planned: &[(PathBuf, String)], around: Env<'_>) -> R
 /// The meaning of files that were read.
 fn understand(source: &Source, documents: Vec<Document>, env: Env<'_>) -> Result<Config, Error> {
     let mut problems = Problems::default();
-    let (mut server, mut log) = (None, None);
+    let (mut server, mut log, mut access) = (None, None, Found::default());
     let mut names: Vec<(Place, UpstreamName)> = Vec::new();
     let (mut upstreams, mut disabled) = (Vec::new(), Vec::new());
     for document in &documents {
@@ -102,6 +103,16 @@ fn understand(source: &Source, documents: Vec<Document>, env: Env<'_>) -> Result
             server = Some(Server::read(&mut section, &source.overrides));
             let mut section = Section::new(inner("log"), &mut reader);
             log = Some(Log::read(&mut section, &source.overrides));
+            for (name, client) in inner("clients") {
+                let Some(client) = client.get_ref().as_table() else { continue };
+                let name = Spanned::new(name.span(), name.get_ref().as_ref());
+                access.client(&name, &mut Section::new(client, &mut reader));
+            }
+            for (name, endpoint) in inner("endpoints") {
+                let Some(endpoint) = endpoint.get_ref().as_table() else { continue };
+                let name = Spanned::new(name.span(), name.get_ref().as_ref());
+                access.endpoint(&name, &mut Section::new(endpoint, &mut reader));
+            }
         }
         for (name, upstream) in inner("upstreams") {
             let Some(upstream) = upstream.get_ref().as_table() else { continue };
@@ -117,6 +128,7 @@ fn understand(source: &Source, documents: Vec<Document>, env: Env<'_>) -> Result
         }
     }
     name::distinct(&names, &mut problems);
+    let (clients, endpoints) = access.settled(&names, &mut problems);
     if !problems.as_slice().is_empty() {
         return Err(Error::Invalid(problems));
     }
@@ -126,6 +138,8 @@ fn understand(source: &Source, documents: Vec<Document>, env: Env<'_>) -> Result
         log: log.unwrap_or_default(),
         upstreams,
         disabled,
+        clients,
+        endpoints,
         sources: sources.collect(),
     })
 }

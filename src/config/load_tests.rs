@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::key::{Description, OnChange};
-use crate::config::{Auth, Limits, ListenAddr, Problem, Secret, Sharing, Transport};
+use crate::config::{Limits, ListenAddr, OpenTo, Problem, Secret, Sharing, Transport};
 
 /// A configuration directory of its own.
 struct Scratch(tempfile::TempDir);
@@ -212,7 +212,7 @@ fn listeners_off_loopback_need_the_written_word() {
     let fix = "write auth = \"none\" in [server]";
     refused("[server]\nlisten = [\"0.0.0.0:80\"]", "2:11", &["`0.0.0.0:80` can be reached", fix]);
     let allowed = Scratch::new("[server]\nauth = \"none\"\nlisten = [\"0.0.0.0:80\"]");
-    assert_eq!(allowed.load().server.auth, Some(Auth::None));
+    assert_eq!(allowed.load().server.auth, Some(OpenTo::Anybody));
     let listen = Overrides { listen: vec!["[::]:80".to_owned()], ..Overrides::default() };
     let found = Scratch::new("").problems(listen.clone());
     assert!(found[0].starts_with("--listen: listener `[::]:80` can be reached"), "{found:?}");

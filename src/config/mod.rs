@@ -6,6 +6,7 @@
 //! | `keys` | every key: its name, default, range, text, and what puts a change in force |
 //! | `model` | the validated configuration, and which keys it is read from |
 //! | `key`, `kinds`, `units` | what a key is, and how values of each kind are read |
+//! | `access` | clients and endpoints, and what they name |
 //! | `log`, `rotation`, `address`, `listeners`, `name`, `upstream`, `filters` | values of their own |
 //! | `structure`, `suggestion` | unknown keys and values of the wrong type |
 //! | `reader`, `section`, `expand`, `diagnostic` | reading one file: its places, references and problems |
@@ -15,6 +16,7 @@
 //! meaning is read and its references are resolved. All problems of one stage are reported together, each with its place.
 //! Loading reads files and the environment and has no other effect.
 
+mod access;
 mod address;
 mod diagnostic;
 mod error;
@@ -38,11 +40,12 @@ mod suggestion;
 mod units;
 mod upstream;
 
+pub use access::{Client, Endpoint, Peer};
 pub use address::{AddressError, ListenAddr};
 pub use diagnostic::{Place, Problem, Problems};
 pub use error::Error;
 pub use filters::{Filters, LONGEST_TOOL_NAME, Pattern, Selection};
-pub use keys::{Auth, HttpTransport, Metrics, Prefix, Sharing, Start, Stderr};
+pub use keys::{Auth, HttpTransport, Metrics, OpenTo, Prefix, Sharing, Start, Stderr};
 pub use load::{candidate, load, preview, upstream_names};
 pub use log::{ConsoleFormat, Fsync, LogFormat, OnFull, Overflow, Spans};
 pub use model::{Config, Limits, Log, Server, StderrRules, Transport, Upstream};

@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use toml::Spanned;
 
+use super::access::{Client, Endpoint};
 use super::address::ListenAddr;
 use super::diagnostic::{Place, Problems};
 use super::filters::Filters;
 use super::key::{Key, OnChange};
-use super::keys::{self, Auth, HttpTransport, Metrics, Prefix, Sharing, Start, Stderr};
+use super::keys::{self, HttpTransport, Metrics, OpenTo, Prefix, Sharing, Start, Stderr};
 use super::listeners;
 use super::log::{self, ConsoleFormat, Fsync, LogFormat, OnFull, Overflow, Spans};
 use super::name::{self, UpstreamName};
@@ -37,6 +38,10 @@ pub struct Config {
     pub upstreams: Vec<Upstream>,
     /// Those with `enabled = false`, in the same order: nothing of them is started or listed.
     pub disabled: Vec<Upstream>,
+    /// `[clients.NAME]`, in the order of the file: the first that fits a request is its client.
+    pub clients: Vec<Client>,
+    /// `[endpoints.NAME]`, in the same order.
+    pub endpoints: Vec<Endpoint>,
     /// The files that this was read from; empty without any file.
     pub sources: Vec<PathBuf>,
 }
@@ -53,7 +58,7 @@ pub struct Server {
     /// How long work in flight may take after a stop was asked for. Default 30 s.
     pub drain_timeout: Duration,
     /// `None` unless the file says `auth = "none"`; a listener off loopback needs that.
-    pub auth: Option<Auth>,
+    pub auth: Option<OpenTo>,
     /// How names of several upstreams are kept apart.
     pub prefix: Prefix,
     /// Host header values that are accepted beside loopback names and the listeners' own addresses.

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::access::{Clients, KnownTokens};
 use super::catalog::{self, RoutingHandle, RoutingTable};
 use super::changes::Changes;
 use super::client_log_limit::ClientLogLimit;
@@ -75,6 +76,8 @@ struct Parts {
     status: Arc<StatusSource>,
     /// What requests lead to.
     handlers: Arc<Handlers>,
+    /// The tokens that are believed.
+    tokens: Arc<KnownTokens>,
     /// Cancelled when the drain begins.
     draining: CancellationToken,
 }
@@ -96,7 +99,8 @@ impl Gateway {
         let never = config.server.prefix == Prefix::Never;
         let offers = if never { Vec::new() } else { offers };
         let (started, awaited) = upstreams.start_all(config, &builtin, offers)?;
-        let table = RoutingTable::new(config.server.clone(), started).beside(&config.disabled);
+        let access = (Clients::new(&config.clients, None), config.endpoints.as_slice());
+        let table = RoutingTable::new(config.server.clone(), access, started).beside(&config.disabled);
         let routing = Arc::new(RoutingHandle::new(table));
         let (log_limit, peer) = (Arc::<ClientLogLimit>::default(), Arc::<PeerLink>::default());
         let requests = Arc::<RequestCounter>::default();
@@ -118,8 +122,9 @@ impl Gateway {
             share(&log_limit),
             draining.clone(),
         );
-        let guard = Guard::new(share(&routing), share(&log_limit));
-        let pipeline = Pipeline::new(guard, share(&routing), requests, (modern, legacy));
+        let tokens = Arc::new(KnownTokens::new(state.to_owned()));
+        let parts = (share(&routing), share(&tokens));
+        let pipeline = Pipeline::new(Guard::new(share(&log_limit)), parts, requests, (modern, legacy));
         let health = Health::new(share(&routing), share(&status), draining.clone());
         let handlers = Arc::new(Handlers::new(share(&routing), pipeline, health, share(&metrics)));
         let children = ChildHandover::new(awaited, share(&routing), share(&peer));
@@ -140,6 +145,7 @@ impl Gateway {
             metrics,
             status,
             handlers,
+            tokens,
             draining,
         }));
         gateway.begin(config, &builtin);
@@ -157,6 +163,16 @@ impl Gateway {
         self.observe(move || status.upgrade().map(|status| metrics::of_gateway(&status)).unwrap_or_default());
         let (sessions, draining) = (Arc::clone(&self.0.sessions), self.0.draining.clone());
         tokio::spawn(async move { sessions.sweep(draining).await });
+        self.watch_tokens();
+    }
+
+    /// Follows changes of tokens, for as long as the configuration has clients. Sessions of those without a token end.
+    fn watch_tokens(&self) {
+        let (routing, sessions) = (Arc::clone(&self.0.routing), Arc::clone(&self.0.sessions));
+        let wanted = move || !routing.current().clients().is_empty();
+        let ended = move |client| drop(tokio::spawn(Arc::clone(&sessions).end_of(client)));
+        // Also while the gateway drains: a revoked token is so at once.
+        self.0.tokens.watch(wanted, ended, CancellationToken::new());
     }
 
     /// Ends streams and refuses readiness as soon as the process drains.
@@ -239,6 +255,7 @@ impl Gateway {
     /// Puts a prepared configuration in force. What is no longer in it has `drain` to answer its requests in flight.
     pub fn commit(&self, prepared: Prepared, drain: Duration) {
         prepared.commit(&self.0.routing, &self.0.changes, (&self.0.upstreams, &self.0.sessions), drain);
+        self.watch_tokens();
     }
 
     /// Opens the way to the process before or after this one.
@@ -280,7 +297,7 @@ impl Gateway {
             self.0.changes.succeeds();
         }
         if self.0.routing.current().inherit_lists(known) {
-            self.0.changes.reloaded([Endpoint::All]);
+            self.0.changes.reloaded([Endpoint::ALL]);
         }
     }
 

@@ -7,13 +7,13 @@ use nix::unistd::{AccessFlags, access};
 
 use super::answer::Warning;
 use crate::cli::long_names;
-use crate::config::{self, Auth, Config, Transport, Upstream};
+use crate::config::{self, Config, OpenTo, Transport, Upstream};
 
 /// All that this process finds about a configuration.
 pub(super) fn of(config: &Config) -> Vec<Warning> {
     let mut warnings = Vec::new();
     for listener in config.server.listen.iter().filter(|listener| !listener.is_local()) {
-        if config.server.auth == Some(Auth::None) {
+        if config.server.auth == Some(OpenTo::Anybody) {
             let message =
                 format!("anybody who can reach `{listener}` can use every upstream (auth = \"none\")");
             warnings.push(Warning::new(None, message));

@@ -80,7 +80,7 @@ pub(crate) async fn merged(
     });
     let mut text = page(view, kind, (era, start), &present);
     if era == Era::Modern {
-        hints(&mut text, complete, &present);
+        hints(&mut text, (complete, view.differs()), &present);
     }
     text.push('}');
     Ok(RawValue::from_string(text).expect("items of valid JSON make valid JSON"))
@@ -194,11 +194,11 @@ fn fitted<'a>(
 }
 
 /// Adds what a modern client is told about caching.
-fn hints(text: &mut String, complete: bool, present: &Present<'_>) {
+fn hints(text: &mut String, (complete, differs): (bool, bool), present: &Present<'_>) {
     let ttl =
         if complete { present.iter().map(|(.., listing)| listing.ttl_left()).min().unwrap_or(0) } else { 0 };
     let ttl = if ttl == u64::MAX { 0 } else { ttl };
-    let public = present.iter().all(|(.., listing)| listing.public);
+    let public = !differs && present.iter().all(|(.., listing)| listing.public);
     let shared = if public { "public" } else { "private" };
     write!(text, r#","resultType":"complete","ttlMs":{ttl},"cacheScope":"{shared}""#)
         .expect("writing to a string cannot fail");
@@ -215,6 +215,9 @@ fn shown(
     let renames = matches!(kind, Kind::Tools | Kind::Prompts);
     let name = member_str(item, kind.key())?;
     let shown = if renames { view.shown(upstream, &name) } else { name.clone().into_owned() };
+    if !view.admits(kind, &shown) {
+        return None;
+    }
     let item = if renames && shown != name { renamed(item, &shown) } else { item.to_owned() };
     seen.insert(shown).then_some(item)
 }

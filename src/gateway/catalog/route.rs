@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use serde_json::value::RawValue;
 
 use super::connection_source::ConnectionSource;
 use super::endpoint_view::EndpointView;
@@ -37,6 +38,7 @@ pub(crate) async fn route(
     params: Option<Raw>,
     meta: &ClientMeta,
 ) -> Result<(Arc<Upstream>, Option<Raw>), Fault> {
+    let asked = params.clone().filter(|_| view.is_narrowed());
     let (upstream, params) = match view.plain() {
         Some(upstream) => {
             if matches!(subject(method), Subject::Task)
@@ -49,6 +51,9 @@ pub(crate) async fn route(
         }
         None => search(Search { view, source, meta }, method, params).await?,
     };
+    if view.is_narrowed() {
+        Search { view, source, meta }.check_rights(&upstream, method, (asked, params.as_deref())).await?;
+    }
     let filters = upstream.filters();
     if filters.everything() {
         return Ok((upstream, params));
@@ -171,6 +176,52 @@ struct Search<'a, L> {
 }
 
 impl<L: ConnectionSource> Search<'_, L> {
+    /// Refuses what may not be there of what the upstream shows, as if it were not: what the upstream does not list is
+    /// refused in the same way.
+    async fn check_rights(
+        &self,
+        upstream: &Arc<Upstream>,
+        method: &str,
+        (shown, theirs): (Option<Raw>, Option<&RawValue>),
+    ) -> Result<(), Fault> {
+        let subject = subject(method);
+        let text = |params: Option<&RawValue>, path: &[&str]| {
+            let value = path.iter().try_fold(params?, |value, name| member(value, name))?;
+            text(value).map(std::borrow::Cow::into_owned)
+        };
+        let shown = shown.as_deref();
+        let (kind, path) = match subject {
+            Subject::Task => return Ok(()),
+            // Whatever it is, it may be about something that is not there.
+            Subject::Nothing if method == method::TASKS_LIST => return Ok(()),
+            Subject::Nothing => return Err(Fault::method_not_found(method)),
+            Subject::Uri => {
+                let uri = text(shown, &["uri"]).ok_or_else(|| missing("uri"))?;
+                let may = self.view.admits(Kind::Resources, &uri);
+                return if may { Ok(()) } else { Err(Fault::unknown("resource", &uri)) };
+            }
+            Subject::Name(kind) => (kind, ["name"].as_slice()),
+            Subject::Reference => {
+                if let Some(uri) = text(shown, &["ref", "uri"])
+                    && !self.view.admits(Kind::Resources, &uri)
+                {
+                    return Err(Fault::unknown("resource", &uri));
+                }
+                if member(shown.unwrap_or(RawValue::NULL), "ref")
+                    .is_some_and(|it| member(it, "name").is_none())
+                {
+                    return Ok(());
+                }
+                (Kind::Prompts, ["ref", "name"].as_slice())
+            }
+        };
+        let name = text(shown, path).ok_or_else(|| missing("name"))?;
+        let original = text(theirs, path).ok_or_else(|| missing("name"))?;
+        let listed = listing(self.source, upstream, kind, Purpose::Routing, self.meta).await?;
+        let may = self.view.admits(kind, &name) && listed.has(kind, &original);
+        if may { Ok(()) } else { Err(unknown_name(kind, &name)) }
+    }
+
     /// The upstream that a shown name belongs to, and the name as that upstream knows it.
     async fn name(&self, kind: Kind, shown: &str) -> Result<(Arc<Upstream>, String), Fault> {
         if let Some((upstream, name)) = self.view.split(shown) {

@@ -45,7 +45,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::context::PeerAddress;
+use super::context::Peer;
 use super::cutoff::Cutoff;
 use super::open_connections::{Active, OpenConnection, OpenConnections};
 use super::router::Front;
@@ -55,7 +55,7 @@ use crate::drain::Watch;
 use crate::gateway::catalog::RoutingHandle;
 use crate::gateway::client::ClientKey;
 use crate::gateway::client_log_limit::ClientLogLimit;
-use crate::sys::net::Listener;
+use crate::sys::{self, net::Listener};
 
 /// How long idle connections are kept after a drain has begun.
 const GRACE: Duration = Duration::from_secs(2);
@@ -215,7 +215,7 @@ async fn accept_tcp(listener: &TcpListener, shared: &Shared) {
             Ok((stream, from)) => {
                 let _ = stream.set_nodelay(true);
                 let own = shared.admission.connections.expects(from);
-                shared.admit(stream, Some(from.ip()), own).await;
+                shared.admit(stream, Peer { address: Some(from.ip()), own, ..Peer::default() }).await;
             }
             Err(error) => shared.pause(&error).await,
         }
@@ -229,7 +229,8 @@ async fn accept_unix(listener: &UnixListener, shared: &Shared) {
         match shared.next(listener.accept()).await {
             Ok((stream, _)) => {
                 let own = stream.peer_cred().is_ok_and(|peer| peer.pid().is_some() && peer.pid() == own);
-                shared.admit(stream, None, own).await;
+                let kernel = sys::peer::Peer::of(&stream).ok().map(Arc::new);
+                shared.admit(stream, Peer { kernel, own, ..Peer::default() }).await;
             }
             Err(error) => shared.pause(&error).await,
         }
@@ -270,7 +271,7 @@ impl Shared {
 
     /// After a failed accept(2): the listener is fine, but the process may be out of descriptors.
     async fn pause(&self, error: &io::Error) {
-        if self.admission.log_limit.admits("accept", ClientKey::of(None)) {
+        if self.admission.log_limit.admits("accept", &ClientKey::of(None)) {
             tracing::warn!(%error, "cannot accept a connection");
         }
         self.admission.connections.make_room();
@@ -278,15 +279,17 @@ impl Shared {
     }
 
     /// Serves a connection in a task of its own, if there is room.
-    async fn admit(&self, stream: impl Connection, address: PeerAddress, own: bool) {
-        let client = ClientKey::of(address);
+    async fn admit(&self, stream: impl Connection, peer: Peer) {
+        let client = ClientKey::of(peer.address);
         let most = self.admission.most();
-        if let Some(slot) = self.admission.connections.take((client, self.number, own), most).await {
+        if let Some(slot) =
+            self.admission.connections.take((client.clone(), self.number, peer.own), most).await
+        {
             let shared = self.clone();
-            self.tasks.spawn(async move { shared.serve(stream, address, &slot).await });
+            self.tasks.spawn(async move { shared.serve(stream, &peer, &slot).await });
             return;
         }
-        if self.admission.log_limit.admits("no room", client) {
+        if self.admission.log_limit.admits("no room", &client) {
             tracing::warn!(
                 %client, most,
                 "a connection is refused: as many are in use as `max_connections` in [server] or the limit on open \
@@ -302,7 +305,7 @@ impl Shared {
     }
 
     /// Serves one connection to its end.
-    async fn serve(&self, stream: impl Connection, address: PeerAddress, slot: &OpenConnection) {
+    async fn serve(&self, stream: impl Connection, peer: &Peer, slot: &OpenConnection) {
         let version = tokio::select! {
             // In this order: what has arrived is answered.
             biased;
@@ -312,9 +315,9 @@ impl Shared {
         };
         let stream = Stalling::new(stream, self.patience, (slot.writing(), self.closing.clone()));
         let result = match version {
-            Ok(Ok(Version::One)) => self.serve_http1(stream, address, slot).await,
+            Ok(Ok(Version::One)) => self.serve_http1(stream, peer, slot).await,
             // In a box, so that the far more common connections are not as large.
-            Ok(Ok(Version::Two)) => Box::pin(self.serve_http2(stream, address, slot)).await,
+            Ok(Ok(Version::Two)) => Box::pin(self.serve_http2(stream, peer, slot)).await,
             Ok(Err(error)) => return tracing::debug!(%error, "a connection ended before its first request"),
             Err(_) => return tracing::debug!("a connection was closed that has sent no request"),
         };
@@ -327,12 +330,12 @@ impl Shared {
     async fn serve_http1(
         &self,
         stream: Stalling<impl Connection>,
-        address: PeerAddress,
+        peer: &Peer,
         slot: &OpenConnection,
     ) -> hyper::Result<()> {
         let service = service_fn(|request: hyper::Request<Incoming>| async move {
             let active = slot.begin();
-            let mut response = self.front.answer(request, (address, &self.cutoff)).await;
+            let mut response = self.front.answer(request, (peer, &self.cutoff)).await;
             if self.closing.is_cancelled() {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
@@ -361,15 +364,15 @@ impl Shared {
     async fn serve_http2(
         &self,
         stream: Stalling<impl Connection>,
-        address: PeerAddress,
+        peer: &Peer,
         slot: &OpenConnection,
     ) -> hyper::Result<()> {
         let unread = Arc::<Unread>::default();
         let service = service_fn(|request: hyper::Request<Incoming>| {
             let (front, active, unread) = (self.front.clone(), slot.begin(), Arc::clone(&unread));
-            let cutoff = self.cutoff.clone();
+            let (peer, cutoff) = (peer.clone(), self.cutoff.clone());
             async move {
-                let response = front.answer(request, (address, &cutoff)).await;
+                let response = front.answer(request, (&peer, &cutoff)).await;
                 let untaken = Some(unread.answer());
                 Ok::<_, Infallible>(response.map(|body| Tracked { body, _active: active, untaken }))
             }

@@ -1,23 +1,31 @@
 //! What is known of a request before its message is read: one value, which is passed on to its handlers.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use fieldwork::Fieldwork;
 
+use super::authenticate::Identified;
 use super::cutoff::Cutoff;
 use super::guard::Admitted;
+use crate::gateway::client::{ClientKey, ClientName};
 use crate::gateway::endpoint::Endpoint;
 use crate::gateway::relay::ClientMeta;
 use crate::gateway::upstream::Caller;
+use crate::sys;
 
 /// Who connects: a network address, or nobody in particular over a Unix socket.
 pub(super) type PeerAddress = Option<IpAddr>;
 
-/// Who a client has shown to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Identity {
-    /// Nobody in particular: it is known by its address only.
-    Anonymous,
+/// Who is at the other end of a connection, as far as the connection itself tells.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Peer {
+    /// Its network address.
+    pub(super) address: PeerAddress,
+    /// What the kernel says of who connected to a Unix socket.
+    pub(super) kernel: Option<Arc<sys::peer::Peer>>,
+    /// Whether it is this process, which asks itself.
+    pub(super) own: bool,
 }
 
 /// What is known of a request.
@@ -30,8 +38,9 @@ pub(crate) struct RequestContext {
     /// Where it comes from.
     #[field(get(copy))]
     peer: PeerAddress,
-    /// Whom it comes from.
-    identity: Identity,
+    /// The client that it comes from, if that has shown who it is.
+    #[field(get(option_borrow_inner = false))]
+    identity: Option<Arc<Identified>>,
     /// Until when it must be answered.
     #[field(get)]
     cutoff: Cutoff,
@@ -41,19 +50,28 @@ pub(crate) struct RequestContext {
 
 impl RequestContext {
     /// The context of a request that the guard has let in, to the endpoint of all upstreams.
-    pub(super) fn new(admitted: Admitted, identity: Identity, (peer, cutoff): (PeerAddress, Cutoff)) -> Self {
-        Self { endpoint: Endpoint::All, peer, identity, cutoff, _admitted: admitted }
+    pub(super) fn new(
+        admitted: Admitted,
+        identity: Option<Arc<Identified>>,
+        (peer, cutoff): (PeerAddress, Cutoff),
+    ) -> Self {
+        let client = identity.as_ref().map(|identity| identity.name().clone());
+        Self { endpoint: Endpoint::ALL.of(client), peer, identity, cutoff, _admitted: admitted }
     }
 
-    /// The same to the endpoint of one upstream.
-    pub(super) fn at(self, upstream: String) -> Self {
-        Self { endpoint: Endpoint::One(upstream), ..self }
+    /// The same to the endpoint of this name.
+    pub(super) fn at(self, name: String) -> Self {
+        let endpoint = Endpoint::named(Some(name)).of(self.endpoint.client().cloned());
+        Self { endpoint, ..self }
+    }
+
+    /// The client that it comes from, if that has shown who it is.
+    pub(super) fn client(&self) -> Option<&ClientName> {
+        self.endpoint.client()
     }
 
     /// Whom it comes from in the modern era, where each request says something of its client.
     pub(super) fn caller(&self, client: &ClientMeta) -> Caller {
-        match self.identity {
-            Identity::Anonymous => Caller::of(self.peer, client),
-        }
+        Caller::of(ClientKey::of_client(self.client(), self.peer), client)
     }
 }

@@ -10,8 +10,8 @@ use axum::response::{IntoResponse as _, Response};
 use http::HeaderMap;
 use http::request::Parts;
 
+use super::context::Peer;
 use crate::config::{ListenAddr, Server};
-use crate::gateway::catalog::RoutingHandle;
 use crate::gateway::client::ClientKey;
 use crate::gateway::client_log_limit::ClientLogLimit;
 
@@ -22,8 +22,6 @@ const FORWARDING: [&str; 5] =
 /// Says which requests are let in.
 #[derive(Debug)]
 pub(crate) struct Guard {
-    /// The configuration in force.
-    routing: Arc<RoutingHandle>,
     /// What is logged about clients.
     log_limit: Arc<ClientLogLimit>,
     /// Whether the log says already that a proxy on this machine passes requests on.
@@ -38,18 +36,23 @@ const HOST_SHOWN: usize = 128;
 pub(super) struct Admitted(());
 
 impl Guard {
-    /// A guard for the configuration in force.
-    pub(crate) const fn new(routing: Arc<RoutingHandle>, log_limit: Arc<ClientLogLimit>) -> Self {
-        Self { routing, log_limit, proxy_told: AtomicBool::new(false) }
+    /// A guard that has not seen a request.
+    pub(crate) const fn new(log_limit: Arc<ClientLogLimit>) -> Self {
+        Self { log_limit, proxy_told: AtomicBool::new(false) }
     }
 
     /// Lets a request in whose Host and Origin are ours; otherwise its refusal.
-    pub(super) fn check(&self, head: &Parts, peer: Option<IpAddr>) -> Result<Admitted, Box<Response>> {
+    pub(super) fn check(
+        &self,
+        server: &Server,
+        head: &Parts,
+        peer: Option<IpAddr>,
+    ) -> Result<Admitted, Box<Response>> {
         self.notice_proxy(&head.headers, peer);
-        let refused = verdict(&self.routing.current().server, &head.headers, &head.uri);
+        let refused = verdict(server, &head.headers, &head.uri);
         let Err((status, reason)) = refused else { return Ok(Admitted(())) };
         let client = ClientKey::of(peer);
-        if self.log_limit.admits(reason, client) {
+        if self.log_limit.admits(reason, &client) {
             let host = head.uri.authority().map(|host| host.as_str().as_bytes());
             let host = host.or_else(|| head.headers.get(header::HOST).map(http::HeaderValue::as_bytes));
             let host =
@@ -58,6 +61,15 @@ impl Guard {
             tracing::warn!(reason, host, %client, "a request is refused");
         }
         Err(Box::new((status, format!("{reason}\n")).into_response()))
+    }
+
+    /// Notes that a request is refused whose client does not show who it is, or may not use the gateway.
+    pub(super) fn note_stranger(&self, reason: &'static str, peer: &Peer) {
+        let client = ClientKey::of(peer.address);
+        if self.log_limit.admits(reason, &client) {
+            let uid = peer.kernel.as_ref().map(|peer| peer.uid);
+            tracing::warn!(reason, %client, uid, "a request is refused");
+        }
     }
 
     /// Warns once where a proxy makes requests of others look like those of this machine.

@@ -5,7 +5,7 @@
 //! | files | own |
 //! |---|---|
 //! | `connections`, `version`, `stall`, `bodies`, `cutoff` | what connections, bodies and requests may take |
-//! | `guard`, `cors`, `context` | who is let in, what web pages are told, and what is known of a request |
+//! | `guard`, `authenticate`, `cors`, `context` | who is let in and who that is, what web pages are told, and what is known of a request |
 //! | `validate`, `answer`, `message`, `nowhere` | reading and answering one message; what is said where nothing is |
 //! | `forwarded_call`, `task_owners` | a request on its way, and what another process is told of it |
 //! | `modern/`, `legacy/` | the handlers of the two eras, which know nothing of one another |
@@ -14,6 +14,7 @@
 
 mod accept;
 mod answer;
+mod authenticate;
 mod bodies;
 mod context;
 mod cors;

@@ -152,7 +152,7 @@ impl OpenConnections {
                 let mut open = self.open.lock();
                 if !own
                     && open.staying() >= most
-                    && open.make_room(self, client, BATCH.min(most / 8).max(1)) == 0
+                    && open.make_room(self, client.clone(), BATCH.min(most / 8).max(1)) == 0
                 {
                     return None;
                 }
@@ -249,9 +249,10 @@ impl Open {
         let now = connections.now();
         let others =
             self.by_number.values().filter(|occupant| !occupant.own && !occupant.going.is_cancelled());
-        let all =
-            others.map(|occupant| (occupant.client, occupant.idle(now), Arc::clone(occupant))).collect();
-        let chosen = who_makes_room(newcomer, all, count);
+        let all = others
+            .map(|occupant| (occupant.client.clone(), occupant.idle(now), Arc::clone(occupant)))
+            .collect();
+        let chosen = who_makes_room(&newcomer, all, count);
         for occupant in &chosen {
             self.send_away(occupant, occupant.active.load(Ordering::Relaxed) > 0);
         }

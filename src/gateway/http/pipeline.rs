@@ -4,24 +4,29 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use axum::BoxError;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use http_body::Body;
 
+use super::authenticate::{Asked, Identified, authenticate};
 use super::bodies::Bodies;
-use super::context::{Identity, PeerAddress, RequestContext};
+use super::context::{Peer, RequestContext};
 use super::cutoff::Cutoff;
 use super::guard::Guard;
 use super::legacy::{EventClients, Legacy};
 use super::message::Received;
 use super::modern::Modern;
 use super::{answer, message};
-use crate::gateway::catalog::RoutingHandle;
+use crate::gateway::access::KnownTokens;
+use crate::gateway::catalog::{RoutingHandle, RoutingTable};
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{Era, Id, Message, code};
 use crate::gateway::requests::RequestCounter;
+
+/// What names every upstream, which is for clients only that may use all of them.
+const TELLING: [&str; 2] = ["/health", "/metrics"];
 
 /// The way of a request to its handler.
 pub(crate) struct Pipeline {
@@ -29,6 +34,8 @@ pub(crate) struct Pipeline {
     guard: Guard,
     /// The configuration in force, and what is behind which endpoint.
     routing: Arc<RoutingHandle>,
+    /// The tokens that are believed.
+    tokens: Arc<KnownTokens>,
     /// Bodies of requests that are not complete.
     bodies: Arc<Bodies>,
     /// Counts requests.
@@ -45,24 +52,47 @@ impl Pipeline {
     /// A pipeline of these parts.
     pub(crate) fn new(
         guard: Guard,
-        routing: Arc<RoutingHandle>,
+        (routing, tokens): (Arc<RoutingHandle>, Arc<KnownTokens>),
         requests: Arc<RequestCounter>,
         (modern, legacy): (Modern, Legacy),
     ) -> Self {
         let legacy = Arc::new(legacy);
         let events = EventClients::new(Arc::clone(&legacy));
-        Self { guard, routing, bodies: Arc::default(), requests, modern, legacy, events }
+        Self { guard, routing, tokens, bodies: Arc::default(), requests, modern, legacy, events }
     }
 
     /// Of every request, before anything else: guard, authentication. The answer to one that is refused.
     pub(super) fn admit(
         &self,
         head: &Parts,
-        (peer, cutoff): (PeerAddress, &Cutoff),
+        (peer, cutoff): (&Peer, &Cutoff),
     ) -> Result<RequestContext, Box<Response>> {
-        let admitted = self.guard.check(head, peer)?;
-        let identity = authenticate(&head.headers);
-        Ok(RequestContext::new(admitted, identity, (peer, cutoff.clone())))
+        let table = self.routing.current();
+        let admitted = self.guard.check(&table.server, head, peer.address)?;
+        let identity = if table.clients().is_empty() { None } else { self.identify(&table, head, peer)? };
+        Ok(RequestContext::new(admitted, identity, (peer.address, cutoff.clone())))
+    }
+
+    /// The client of a request, where clients have to show who they are. The answer to one that is refused.
+    fn identify(
+        &self,
+        table: &RoutingTable,
+        head: &Parts,
+        peer: &Peer,
+    ) -> Result<Option<Arc<Identified>>, Box<Response>> {
+        let asked = Asked { ways: None, open: table.server.auth.is_some() };
+        let identified = authenticate((table.clients(), &self.tokens), asked, (head, peer));
+        let identified = identified.map_err(|refused| {
+            self.guard.note_stranger(refused.reason(), peer);
+            Box::new(refused.answer())
+        })?;
+        let is_hidden = |identity: &Arc<Identified>| {
+            TELLING.contains(&head.uri.path()) && table.restricts(identity.name())
+        };
+        if identified.as_ref().is_some_and(is_hidden) {
+            return Err(Box::new(StatusCode::NOT_FOUND.into_response()));
+        }
+        Ok(identified)
     }
 
     /// Of a message that is posted to an endpoint: limits, era. Whatever it waits for, it is answered when a drain has no more
@@ -79,7 +109,7 @@ impl Pipeline {
             // In a box, so that single messages need no room for it.
             Ok(Received::Batch(entries)) => {
                 let begin = || self.requests.begin();
-                return Box::pin(self.legacy.batch((headers, &cutoff), entries, begin)).await;
+                return Box::pin(self.legacy.batch((&context, headers), entries, begin)).await;
             }
             Err(refusal) => return refusal,
         };
@@ -153,9 +183,4 @@ impl Pipeline {
 fn too_late(id: Option<Id>, era: Era) -> Response {
     let fault = if id.is_some() { Fault::cut_off() } else { Fault::unread() };
     answer::fault(&fault, id, era)
-}
-
-/// Whom a request comes from, by what it has to show: for now nobody can show anything.
-const fn authenticate(_: &HeaderMap) -> Identity {
-    Identity::Anonymous
 }

@@ -40,6 +40,15 @@ pub(crate) struct EventClients {
 #[derive(Debug, Default)]
 struct Openings(Mutex<HashMap<String, Opening>>);
 
+impl Openings {
+    /// Takes one out for the client that has opened it.
+    fn take(&self, id: &str, context: &RequestContext) -> Option<Opening> {
+        let mut openings = self.0.lock();
+        openings.get(id).filter(|opening| opening.endpoint.client() == context.client())?;
+        openings.remove(id)
+    }
+}
+
 /// One of them.
 #[derive(Debug)]
 struct Opening {
@@ -183,7 +192,7 @@ impl EventClients {
         if let Message::Request(request) = &message
             && request.method == method::INITIALIZE
         {
-            let opening = self.openings.0.lock().remove(id);
+            let opening = self.openings.take(id, context);
             let Some(Opening { endpoint, begun }) = opening else { return Some(refused(&nobody())) };
             let place = (endpoint, Some(id.to_owned()));
             let greeted = cutoff.before(self.legacy.begin(context, place, request)).await?;
@@ -203,7 +212,9 @@ impl EventClients {
             return Some(accepted());
         }
         let found = cutoff.before(self.legacy.sessions().find(id)).await?;
-        let Some(session) = found.filter(|session| session.channel().is_some()) else {
+        let Some(session) = found
+            .filter(|session| session.channel().is_some() && session.endpoint().client() == context.client())
+        else {
             return Some(refused(&nobody()));
         };
         session.touch();

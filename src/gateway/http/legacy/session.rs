@@ -97,7 +97,7 @@ impl Legacy {
             return cutoff.before(self.initialize(&context, request)).await;
         }
         let id = if let Message::Request(request) = &message { Some(request.id.clone()) } else { None };
-        let session = match cutoff.before(self.session(headers)).await? {
+        let session = match cutoff.before(self.session(&context, headers)).await? {
             Ok(session) => session,
             Err(fault) => return Some(answer::json(&fault.response(id), fault.status)),
         };
@@ -137,11 +137,12 @@ impl Legacy {
     /// Handles a batch, which only one revision has.
     pub(crate) async fn batch(
         &self,
-        (headers, cutoff): (&HeaderMap, &Cutoff),
+        (context, headers): (&RequestContext, &HeaderMap),
         entries: Vec<Entry>,
         begin: impl Fn() -> InFlight,
     ) -> Response {
-        let session = match self.session(headers).await {
+        let cutoff = context.cutoff();
+        let session = match self.session(context, headers).await {
             Ok(session) => session,
             Err(fault) => return answer::json(&fault.response(None), fault.status),
         };
@@ -201,7 +202,7 @@ impl Legacy {
         if !headers.contains_key(&SESSION) {
             return nowhere::without_session("GET needs the Mcp-Session-Id of a legacy session\n");
         }
-        let session = match self.session(headers).await {
+        let session = match self.session(context, headers).await {
             Ok(session) => session,
             Err(fault) => return answer::json(&fault.response(None), fault.status),
         };
@@ -223,7 +224,7 @@ impl Legacy {
 
     /// The answer to a client that attends too many sessions.
     pub(super) fn too_many_streams(&self, session: &Session) -> Response {
-        if self.log_limit.admits("stream refused", session.client_key()) {
+        if self.log_limit.admits("stream refused", &session.client_key()) {
             let client = session.client_key();
             tracing::info!(%client, "a stream is refused: its client has streams in half of all sessions");
         }
@@ -232,11 +233,11 @@ impl Legacy {
     }
 
     /// `DELETE`: the client ends its session.
-    pub(crate) async fn delete(&self, headers: &HeaderMap) -> Response {
+    pub(crate) async fn delete(&self, context: &RequestContext, headers: &HeaderMap) -> Response {
         if !headers.contains_key(&SESSION) {
             return nowhere::without_session("DELETE needs the Mcp-Session-Id of a legacy session\n");
         }
-        match self.session(headers).await {
+        match self.session(context, headers).await {
             Ok(session) => {
                 self.peer.tell(&handover::Message::Ended { id: session.id().to_owned() });
                 self.sessions.end(session.id()).await;
@@ -246,8 +247,8 @@ impl Legacy {
         }
     }
 
-    /// The session that a request names.
-    async fn session(&self, headers: &HeaderMap) -> Result<Arc<Session>, Fault> {
+    /// The session that a request names, which nobody has but the client that has begun it.
+    async fn session(&self, context: &RequestContext, headers: &HeaderMap) -> Result<Arc<Session>, Fault> {
         if let Some(version) = headers.get(&VERSION)
             && !LEGACY_VERSIONS.iter().any(|known| version == known)
         {
@@ -260,6 +261,7 @@ impl Legacy {
         };
         if let Ok(id) = id.to_str()
             && let Some(session) = self.sessions.find(id).await
+            && session.endpoint().client() == context.client()
         {
             return Ok(session);
         }
@@ -297,6 +299,10 @@ impl Legacy {
         place: (Endpoint, Option<String>),
         request: &Request,
     ) -> Result<(Arc<Session>, Message), Fault> {
+        if self.routing.view(&place.0).is_none() {
+            let message = "there is nothing at this endpoint";
+            return Err(Fault::downstream(code::INVALID_REQUEST, StatusCode::NOT_FOUND, message));
+        }
         let client = client(request).ok_or_else(|| {
             let message = "`initialize` needs `protocolVersion`, `capabilities` and `clientInfo`";
             Fault::downstream(code::INVALID_PARAMS, StatusCode::BAD_REQUEST, message)

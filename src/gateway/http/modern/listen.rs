@@ -143,7 +143,7 @@ pub(crate) fn listen(
         messages,
     };
     stream.acknowledge();
-    stream.follow(view.upstreams());
+    stream.follow(view);
     tokio::spawn(stream.run(changes, followed, end));
     let receiver =
         stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) });
@@ -161,15 +161,18 @@ impl Stream {
 
     /// Follows the resources of those upstreams that are there and let clients subscribe, unless it does already. The client
     /// has been told what it will hear of; a server that breaks its word says nothing.
-    fn follow(&mut self, upstreams: &[Arc<Upstream>]) {
+    fn follow(&mut self, view: &EndpointView) {
         if self.filter.resource_subscriptions.is_empty() {
             return;
         }
         let can = |upstream: &&Arc<Upstream>| upstream.present().is_some_and(|link| can_subscribe(&link));
-        for upstream in upstreams.iter().filter(can) {
+        for upstream in view.upstreams().iter().filter(can) {
             let shown = &upstream.filters().resources;
             let uris = self.filter.resource_subscriptions.iter();
-            let uris: Vec<_> = uris.filter(|uri| shown.admits_address(uri)).cloned().collect();
+            let uris: Vec<_> = uris
+                .filter(|uri| shown.admits_address(uri) && view.admits(Kind::Resources, uri))
+                .cloned()
+                .collect();
             if !uris.is_empty() && self.followed.insert(upstream.serial()) {
                 let who = format!("stream {}", STREAMS.fetch_add(1, Ordering::Relaxed));
                 let followed = Followed { who, client: self.client.clone(), uris };
@@ -182,7 +185,7 @@ impl Stream {
     /// Follows upstreams that have come since: with a reload, or after they were away.
     fn follow_newcomers(&mut self) {
         if let Some(view) = self.routing.view(&self.endpoint) {
-            self.follow(view.upstreams());
+            self.follow(&view);
         }
     }
 
@@ -196,7 +199,7 @@ impl Stream {
     /// What the client is told of a change, as far as the stream's endpoint shows it, also after a reload.
     fn notes(&mut self, change: Change) -> Vec<Notification> {
         match change {
-            Change::Endpoint(endpoint) if endpoint == self.endpoint => {
+            Change::Endpoint(endpoint) if endpoint.concerns(&self.endpoint) => {
                 self.look_again();
                 LISTS.map(changed).into()
             }
@@ -295,7 +298,15 @@ mod tests {
     fn gateway() -> Gateway {
         let (server, log) = (Server::default(), Log::default());
         Gateway::start(
-            &Config { server, log, upstreams: Vec::new(), disabled: Vec::new(), sources: Vec::new() },
+            &Config {
+                server,
+                log,
+                upstreams: Vec::new(),
+                disabled: Vec::new(),
+                clients: Vec::new(),
+                endpoints: Vec::new(),
+                sources: Vec::new(),
+            },
             Vec::new(),
             std::path::Path::new("/"),
         )
@@ -305,8 +316,8 @@ mod tests {
     /// Opens a stream of changes with this filter.
     fn open(gateway: &Gateway, notifications: &serde_json::Value) -> Result<Response, Fault> {
         // Once it looks again, nobody is behind its endpoint any more who could tell it something else.
-        let (routing, endpoint) = (gateway.routing(), Endpoint::One("nobody".to_owned()));
-        let view = routing.view(&Endpoint::All).unwrap();
+        let (routing, endpoint) = (gateway.routing(), Endpoint::named(Some("nobody".to_owned())));
+        let view = routing.view(&Endpoint::ALL).unwrap();
         let params = Some(raw(&json!({ "notifications": notifications })));
         let request = Request { id: Id::number(7), method: "subscriptions/listen".to_owned(), params };
         let end = StreamEnd::new(&CancellationToken::new(), &Cutoff::default());
