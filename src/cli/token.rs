@@ -146,6 +146,20 @@ fn list(place: &TokenPlace) -> Result<Exit, Error> {
     Ok(report::lines(lines, Exit::Done))
 }
 
+/// The tokens that the service would have, or a gateway of this user, as far as they can be read.
+pub(super) fn store() -> Option<Store> {
+    let directory = state_directory(None);
+    let owner = user::owner_of(&directory).map_or(Owners::Ours, |(uid, _)| Owners::OursOr(uid));
+    Store::read(&directory, owner).ok().flatten()
+}
+
+/// The state directory that a gateway would use which is started: the installed service, or by this user.
+fn state_directory(instance: Option<&str>) -> PathBuf {
+    let service = Some(install::state_of(instance)).filter(|home| user::is_root() && home.is_dir());
+    let given = std::env::var_os("STATE_DIRECTORY").is_some();
+    service.filter(|_| !given).unwrap_or_else(config::state_directory)
+}
+
 /// Whether a token is good, in a word.
 fn state(token: &Token) -> &'static str {
     match token.is_good() {
@@ -175,9 +189,7 @@ impl Place {
             let owner = user::owner_of(&PathBuf::from(format!("/proc/{}", running.pid)));
             return Ok(Self { directory, owner });
         }
-        let service = Some(install::state_of(instance)).filter(|home| user::is_root() && home.is_dir());
-        let given = std::env::var_os("STATE_DIRECTORY").is_some();
-        let directory = service.filter(|_| !given).unwrap_or_else(config::state_directory);
+        let directory = state_directory(instance);
         Ok(Self { directory, owner: None })
     }
 }

@@ -98,9 +98,10 @@ fn unit_of(cgroup: &str) -> Option<&str> {
         |begin: &str| cgroup.lines().find_map(|line| line.strip_prefix(begin)).filter(|path| *path != "/");
     let named = || cgroup.lines().find_map(|line| line.split_once(":name=systemd:").map(|(_, path)| path));
     let mut parts = path("0::").or_else(named)?.strip_prefix('/')?.split('/');
-    let unit = parts.find(|part| !part.ends_with(".slice"))?;
-    let kinds = [".service", ".scope", ".socket", ".mount", ".swap"];
-    kinds.iter().any(|kind| unit.ends_with(kind)).then_some(unit)
+    let kind = |part: &str| part.rsplit_once('.').map(|(_, kind)| kind.to_owned());
+    let unit = parts.find(|part| kind(part).as_deref() != Some("slice"))?;
+    let kinds = ["service", "scope", "socket", "mount", "swap"];
+    kind(unit).is_some_and(|kind| kinds.contains(&kind.as_str())).then_some(unit)
 }
 
 #[cfg(test)]

@@ -32,8 +32,9 @@ impl NewToken {
         let (mut id, mut secret) = ([0; ID / 2], [0; SECRET]);
         getrandom::fill(&mut id)?;
         getrandom::fill(&mut secret)?;
-        let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self(format!("{PREFIX}{id}_{}", URL_SAFE_NO_PAD.encode(secret))))
+        let [a, b, c, d, e, f] = id;
+        let id = u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
+        Ok(Self(format!("{PREFIX}{id:012x}_{}", URL_SAFE_NO_PAD.encode(secret))))
     }
 
     /// The text itself, for the one who asked for it.

@@ -421,7 +421,7 @@ mod tests {
             assert!(matches!(Store::read(scratch.path(), Owners::Ours), Err(Error::Open(_))));
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(MODE)).unwrap();
         }
-        std::fs::write(scratch.path().join(FILE), "{}").unwrap();
+        write_atomic(&scratch.path().join(FILE), b"{}", Ownership::mode(MODE)).unwrap();
         assert!(matches!(Store::read(scratch.path(), Owners::Ours), Err(Error::Content(_))));
     }
 }

@@ -19,6 +19,7 @@ pub(super) fn of(config: &Config) -> Vec<Warning> {
             warnings.push(Warning::new(None, message));
         }
     }
+    warnings.extend(super::clients::doubts(config).into_iter().map(|message| Warning::new(None, message)));
     for upstream in &config.upstreams {
         let doubts = about(upstream)
             .into_iter()

@@ -76,7 +76,9 @@ impl KnownTokens {
         let State { store, used, .. } = &mut *state;
         let is_good = |id: &String| store.as_ref().is_some_and(|store| store.is_good(id));
         let gone: Vec<_> = used.extract_if(|id, _| !is_good(id)).map(|(_, used)| used).collect();
-        gone.iter().for_each(|(_, token)| token.cancel());
+        for (_, token) in &gone {
+            token.cancel();
+        }
         let has_more = |client: &ClientName| {
             let mut tokens = store.iter().flat_map(|store| store.all());
             tokens.any(|token| token.client == client.as_str() && token.is_good().is_ok())

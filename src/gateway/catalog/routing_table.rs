@@ -159,8 +159,8 @@ impl RoutingTable {
         let clients = self.restricted.keys().chain(other.restricted.keys()).map(Some);
         let clients: Vec<_> = std::iter::once(None).chain(clients).collect();
         let endpoints = std::iter::once(None).chain(names).flat_map(move |name| {
-            let of = move |client: &Option<&ClientName>| Endpoint::named(name.cloned()).of(client.cloned());
-            clients.iter().map(of).collect::<Vec<_>>()
+            let of = move |client: Option<&ClientName>| Endpoint::named(name.cloned()).of(client.cloned());
+            clients.iter().copied().map(of).collect::<Vec<_>>()
         });
         endpoints.filter(|endpoint| match (self.view(endpoint), other.view(endpoint)) {
             (Some(ours), Some(theirs)) => !ours.shows_the_same_as(theirs),
