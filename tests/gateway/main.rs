@@ -20,6 +20,7 @@ mod events;
 mod fitting;
 mod flood;
 mod following;
+mod front;
 mod guardian;
 mod hardship;
 mod input;

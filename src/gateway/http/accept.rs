@@ -42,11 +42,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::context::Peer;
 use super::cutoff::Cutoff;
+use super::moment::Moment;
 use super::open_connections::{Active, OpenConnection, OpenConnections};
 use super::router::Front;
 use super::stall::Stalling;
@@ -135,9 +135,9 @@ struct Shared {
     /// How long a client may take to send a request's head.
     patience: Duration,
     /// Set when the drain begins: responses say `Connection: close`.
-    closing: CancellationToken,
+    closing: Moment,
     /// Set after the grace period: idle connections are closed.
-    shutdown: CancellationToken,
+    shutdown: Moment,
     /// Reached at the deadline: what is in flight is answered.
     cutoff: Cutoff,
     /// Their tasks.
@@ -159,8 +159,8 @@ pub(crate) async fn accept(
         front,
         number: LISTENERS.fetch_add(1, Ordering::Relaxed),
         patience,
-        closing: CancellationToken::new(),
-        shutdown: CancellationToken::new(),
+        closing: Moment::default(),
+        shutdown: Moment::default(),
         cutoff: Cutoff::default(),
         tasks: TaskTracker::new(),
         admission,
@@ -187,11 +187,11 @@ pub(crate) async fn accept(
             }
         }
     };
-    shared.closing.cancel();
+    shared.closing.come();
     shared.tasks.close();
     let grace = deadline.min(Instant::now() + GRACE);
     let _ = tokio::time::timeout_at(grace, shared.tasks.wait()).await;
-    shared.shutdown.cancel();
+    shared.shutdown.come();
     if tokio::time::timeout_at(deadline, shared.tasks.wait()).await.is_ok() {
         // Requests whose clients are not there any more have their time all the same.
         tokio::spawn(async move {
@@ -310,7 +310,7 @@ impl Shared {
             // In this order: what has arrived is answered.
             biased;
             version = tokio::time::timeout(self.patience, version(&stream)) => version,
-            () = self.shutdown.cancelled() => return,
+            () = self.shutdown.wait() => return,
             () = slot.going() => return,
         };
         let stream = Stalling::new(stream, self.patience, (slot.writing(), self.closing.clone()));
@@ -336,7 +336,7 @@ impl Shared {
         let service = service_fn(|request: hyper::Request<Incoming>| async move {
             let active = slot.begin();
             let mut response = self.front.answer(request, (peer, &self.cutoff)).await;
-            if self.closing.is_cancelled() {
+            if self.closing.has_come() {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             Ok::<_, Infallible>(response.map(|body| Tracked { body, _active: active, untaken: None }))
@@ -349,7 +349,7 @@ impl Shared {
         let mut connection = pin!(connection);
         tokio::select! {
             result = connection.as_mut() => return result,
-            () = self.shutdown.cancelled() => {}
+            () = self.shutdown.wait() => {}
             () = slot.going() => {}
         }
         connection.as_mut().graceful_shutdown();
@@ -392,7 +392,7 @@ impl Shared {
         let mut connection = pin!(connection);
         tokio::select! {
             result = connection.as_mut() => return result,
-            () = self.closing.cancelled() => {}
+            () = self.closing.wait() => {}
             () = slot.going() => {}
             () = slot.unused(self.patience) => {}
             () = unread.for_long(slot, self.patience) => {
@@ -404,10 +404,10 @@ impl Shared {
         let left = async {
             tokio::select! {
                 // A client that is there says that it has read the GOAWAY; then the connection ends by itself.
-                () = self.shutdown.cancelled(), if self.closing.is_cancelled() => {}
+                () = self.shutdown.wait(), if self.closing.has_come() => {}
                 () = slot.going() => {}
                 () = unread.for_long(slot, self.patience) => return,
-                () = tokio::time::sleep(GRACE), if !self.closing.is_cancelled() => {}
+                () = tokio::time::sleep(GRACE), if !self.closing.has_come() => {}
             }
             gone(slot).await;
         };

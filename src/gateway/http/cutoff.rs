@@ -2,36 +2,31 @@
 //!
 //! A client that only sees its connection end does not know what became of its request, and may wait for ever.
 
-use std::sync::Arc;
-
 use futures_util::stream::{self, Stream, StreamExt as _};
 use tokio_util::sync::CancellationToken;
 
+use super::moment::{Cut, Moment, Wait};
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{Id, Message};
 
 /// The end of the time of the requests that come over one listener; clones share it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Cutoff(Arc<CancellationToken>);
+pub(crate) struct Cutoff(Moment);
 
 impl Cutoff {
     /// Says that the time is over.
     pub(super) fn reach(&self) {
-        self.0.cancel();
+        self.0.come();
     }
 
     /// Waits until the time is over.
-    pub(super) async fn reached(&self) {
-        self.0.cancelled().await;
+    pub(super) const fn reached(&self) -> Wait<'_> {
+        self.0.wait()
     }
 
     /// Works until the time is over; `None` if the work has not ended before.
-    pub(super) async fn before<T>(&self, work: impl Future<Output = T>) -> Option<T> {
-        tokio::select! {
-            biased;
-            done = work => Some(done),
-            () = self.reached() => None,
-        }
+    pub(super) const fn before<F: Future + Unpin>(&self, work: F) -> Cut<'_, F> {
+        self.0.cuts(work)
     }
 
     /// The messages that belong to a request, the last of which is its answer: an error if the time is over before.
@@ -92,7 +87,7 @@ mod tests {
         let Some(Message::Response(answer)) = messages.next().await else { panic!("no answer") };
         assert_eq!(answer.id, Some(Id::number(7)));
         assert!(messages.next().await.is_none());
-        assert_eq!(cutoff.before(async { 1 }).await, Some(1), "what is done is done");
+        assert_eq!(cutoff.before(std::pin::pin!(async { 1 })).await, Some(1), "what is done is done");
         assert_eq!(cutoff.before(std::future::pending::<()>()).await, None);
     }
 }

@@ -7,17 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
-use http::HeaderMap;
 use http::request::Parts;
+use http::{HeaderMap, HeaderName};
 
 use super::context::Peer;
 use crate::config::{ListenAddr, Server};
 use crate::gateway::client::ClientKey;
 use crate::gateway::client_log_limit::ClientLogLimit;
-
-/// What proxies add to the requests that they pass on: RFC 7239, and what was in use before.
-const FORWARDING: [&str; 5] =
-    ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"];
 
 /// Says which requests are let in.
 #[derive(Debug)]
@@ -87,9 +83,14 @@ impl Guard {
 }
 
 /// The header by which a proxy on this machine tells that it passes a request on; a Unix socket has no peer's address.
-fn forwarded(headers: &HeaderMap, peer: Option<IpAddr>) -> Option<&'static str> {
+fn forwarded(headers: &HeaderMap, peer: Option<IpAddr>) -> Option<&str> {
     let local = peer.is_none_or(|peer| peer.to_canonical().is_loopback());
-    FORWARDING.into_iter().find(|name| local && headers.contains_key(*name))
+    headers.keys().map(HeaderName::as_str).find(|name| local && is_forwarding(name))
+}
+
+/// Whether proxies add this header to the requests that they pass on: RFC 7239, and what was in use before.
+fn is_forwarding(name: &str) -> bool {
+    matches!(name, "forwarded" | "x-forwarded-for" | "x-forwarded-host" | "x-forwarded-proto" | "x-real-ip")
 }
 
 /// Whether a request may pass, or why not.
@@ -166,7 +167,7 @@ mod tests {
             HeaderMap::from_iter([(http::HeaderName::from_static(name), "x".parse().unwrap())])
         };
         let peer = |text: &str| Some(text.parse::<IpAddr>().unwrap());
-        for name in FORWARDING {
+        for name in ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"] {
             for local in [None, peer("127.0.0.1"), peer("::1"), peer("::ffff:127.0.0.2")] {
                 assert_eq!(forwarded(&with(name), local), Some(name));
             }

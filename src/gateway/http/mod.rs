@@ -4,7 +4,7 @@
 //!
 //! | files | own |
 //! |---|---|
-//! | `connections`, `version`, `stall`, `bodies`, `cutoff` | what connections, bodies and requests may take |
+//! | `open_connections`, `version`, `stall`, `bodies`, `moment`, `cutoff` | what connections, bodies and requests may take |
 //! | `guard`, `authenticate`, `cors`, `context` | who is let in and who that is, what web pages are told, and what is known of a request |
 //! | `validate`, `answer`, `message`, `nowhere` | reading and answering one message; what is said where nothing is |
 //! | `forwarded_call`, `task_owners` | a request on its way, and what another process is told of it |
@@ -26,6 +26,7 @@ mod legacy;
 mod message;
 mod metrics;
 mod modern;
+mod moment;
 mod nowhere;
 mod open_connections;
 mod pipeline;

@@ -15,8 +15,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
+use super::moment::{Moment, Wait};
 use crate::gateway::client::{ClientKey, who_makes_room};
 use crate::sys::limits;
 
@@ -75,7 +75,7 @@ struct Occupant {
     /// When the last request ended, something was written, or the connection began, in milliseconds.
     used: AtomicU64,
     /// Cancelled when it is to go.
-    going: CancellationToken,
+    going: Moment,
     /// Whether it is to go whatever is in flight.
     cut: AtomicBool,
 }
@@ -178,7 +178,7 @@ impl OpenConnections {
             active: AtomicUsize::new(0),
             blocked: AtomicBool::new(false),
             used: AtomicU64::new(self.now()),
-            going: CancellationToken::new(),
+            going: Moment::default(),
             cut: AtomicBool::new(false),
         });
         open.by_number.insert(open.last, Arc::clone(&occupant));
@@ -238,8 +238,8 @@ impl Open {
     /// Tells a connection to go.
     fn send_away(&mut self, occupant: &Occupant, cut: bool) {
         occupant.cut.fetch_or(cut, Ordering::Relaxed);
-        if !occupant.going.is_cancelled() {
-            occupant.going.cancel();
+        if !occupant.going.has_come() {
+            occupant.going.come();
             self.going += 1;
         }
     }
@@ -247,8 +247,7 @@ impl Open {
     /// Tells as many connections to go; returns how many there were that could.
     fn make_room(&mut self, connections: &OpenConnections, newcomer: &ClientKey, count: usize) -> usize {
         let now = connections.now();
-        let others =
-            self.by_number.values().filter(|occupant| !occupant.own && !occupant.going.is_cancelled());
+        let others = self.by_number.values().filter(|occupant| !occupant.own && !occupant.going.has_come());
         let all = others
             .map(|occupant| (occupant.client.clone(), occupant.idle(now), Arc::clone(occupant)))
             .collect();
@@ -296,8 +295,8 @@ impl OpenConnection {
     }
 
     /// Waits until the connection is to give way.
-    pub(super) async fn going(&self) {
-        self.occupant.going.cancelled().await;
+    pub(super) fn going(&self) -> Wait<'_> {
+        self.occupant.going.wait()
     }
 
     /// Whether it is to go whatever is in flight.
@@ -338,7 +337,7 @@ impl Drop for OpenConnection {
         {
             let mut open = self.connections.open.lock();
             open.by_number.remove(&self.number);
-            if self.occupant.going.is_cancelled() {
+            if self.occupant.going.has_come() {
                 open.going -= 1;
             }
         }
@@ -376,10 +375,10 @@ mod tests {
         let mut flood = Vec::new();
         for _ in 0..4 * MOST {
             flood.push(take(&connections, "192.0.2.2", MOST).await.unwrap());
-            flood.retain(|slot| !slot.occupant.going.is_cancelled());
+            flood.retain(|slot| !slot.occupant.going.has_come());
             assert!(flood.len() < MOST);
         }
-        assert!(!quiet.occupant.going.is_cancelled(), "it was idle for longest, but it is only one");
+        assert!(!quiet.occupant.going.has_come(), "it was idle for longest, but it is only one");
     }
 
     #[tokio::test]

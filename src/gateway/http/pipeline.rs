@@ -18,7 +18,7 @@ use super::guard::Guard;
 use super::legacy::{EventClients, Legacy};
 use super::message::Received;
 use super::modern::Modern;
-use super::{answer, message};
+use super::{answer, message, validate};
 use crate::gateway::access::KnownTokens;
 use crate::gateway::catalog::{RoutingHandle, RoutingTable};
 use crate::gateway::error::Fault;
@@ -137,6 +137,9 @@ impl Pipeline {
         stream: &str,
         (headers, body): (&HeaderMap, impl Body<Data = Bytes, Error: Into<BoxError>> + Unpin),
     ) -> Response {
+        if let Err(fault) = validate::legacy_version(headers) {
+            return answer::fault(&fault, None, Era::Legacy);
+        }
         let cutoff = context.cutoff().clone();
         let message = match self.receive(&cutoff, headers, body).await {
             Ok(Received::Message(message, _)) => message,

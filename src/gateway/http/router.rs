@@ -53,6 +53,11 @@ impl Handlers {
         Self { routing, pipeline, health, metrics }
     }
 
+    /// Whether clients of HTTP+SSE are served.
+    fn serves_events(&self) -> bool {
+        self.routing.current().server.legacy_sse
+    }
+
     /// Answers a scrape over a listener that is local, or not.
     fn scrape(&self, local: bool) -> Response {
         metrics::scrape(&self.metrics, self.routing.current().server.metrics, local)
@@ -161,9 +166,9 @@ impl<F: Future<Output = ()>> http_body::Body for Revocable<F> {
 /// The routes of a gateway over a listener that is local, or not.
 fn router(handlers: &Arc<Handlers>, local: bool) -> Router {
     Router::new()
-        .route("/", get(nowhere::index).post(nowhere::unknown))
-        .route(ALL, get(get_all).head(head).post(post_all).delete(delete))
-        .route("/mcp/{name}", get(get_one).head(head).post(post_one).delete(delete))
+        .route("/", get(index).post(unknown))
+        .route(ALL, get(get_all).head(head).post(post_all).delete(delete_all))
+        .route("/mcp/{name}", get(get_one).head(head).post(post_one).delete(delete_one))
         .route("/sse", get(sse_all))
         .route("/sse/{name}", get(sse_one))
         .route("/message", post(message))
@@ -176,10 +181,25 @@ fn router(handlers: &Arc<Handlers>, local: bool) -> Router {
         .route("/health/live", get(async || "live\n"))
         .route("/health/ready", get(async |State(handlers): State<Arc<Handlers>>| handlers.health.ready()))
         .route("/metrics", get(async move |State(handlers): State<Arc<Handlers>>| handlers.scrape(local)))
-        .fallback(nowhere::unknown)
+        .fallback(unknown)
         .method_not_allowed_fallback(nowhere::refused)
         .with_state(Arc::clone(handlers))
         .layer(cors::layer())
+}
+
+/// `GET /`.
+async fn index(State(handlers): State<Arc<Handlers>>) -> String {
+    nowhere::index(handlers.serves_events())
+}
+
+/// A path where nothing is.
+async fn unknown(
+    State(handlers): State<Arc<Handlers>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    nowhere::unknown((&method, &uri), &headers, handlers.serves_events())
 }
 
 /// Whether a request came by way of a proxy, which may have it from another machine.
@@ -246,7 +266,7 @@ async fn sse_all(
     Extension(context): Extension<RequestContext>,
     headers: HeaderMap,
 ) -> Response {
-    if !handlers.routing.current().server.legacy_sse {
+    if !handlers.serves_events() {
         return no_events();
     }
     handlers.pipeline.events().open(&context, &headers).await
@@ -259,7 +279,7 @@ async fn sse_one(
     Extension(context): Extension<RequestContext>,
     headers: HeaderMap,
 ) -> Response {
-    if !handlers.routing.current().server.legacy_sse {
+    if !handlers.serves_events() {
         return no_events();
     }
     let context = context.at(name);
@@ -277,7 +297,7 @@ async fn message(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    if !handlers.routing.current().server.legacy_sse {
+    if !handlers.serves_events() {
         return no_events();
     }
     let mut parameters = uri.query().unwrap_or_default().split('&');
@@ -294,11 +314,21 @@ fn no_events() -> Response {
     (StatusCode::NOT_FOUND, message).into_response()
 }
 
-/// `DELETE`.
-async fn delete(
+/// `DELETE /mcp`.
+async fn delete_all(
     State(handlers): State<Arc<Handlers>>,
     Extension(context): Extension<RequestContext>,
     headers: HeaderMap,
 ) -> Response {
-    handlers.pipeline.legacy().delete(&context, &headers).await
+    handlers.pipeline.legacy().delete(context.endpoint(), &headers).await
+}
+
+/// `DELETE /mcp/NAME`, also of an upstream that is gone.
+async fn delete_one(
+    State(handlers): State<Arc<Handlers>>,
+    Path(name): Path<String>,
+    Extension(context): Extension<RequestContext>,
+    headers: HeaderMap,
+) -> Response {
+    handlers.pipeline.legacy().delete(context.at(name).endpoint(), &headers).await
 }

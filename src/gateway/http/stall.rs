@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
-use tokio_util::sync::CancellationToken;
 
+use super::moment::Moment;
 use super::open_connections::Writing;
 
 /// How long a client may take to close its side after ours.
@@ -32,18 +32,14 @@ pub(super) struct Stalling<S> {
     /// The end of that time, while one waits.
     timer: Option<Pin<Box<Sleep>>>,
     /// Cancelled when connections are closed in stages.
-    draining: CancellationToken,
+    draining: Moment,
     /// How long what still comes is read, once nothing more is written.
     lingers: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Stalling<S> {
     /// Watches over a connection.
-    pub(super) fn new(
-        inner: S,
-        patience: Duration,
-        (writing, draining): (Writing, CancellationToken),
-    ) -> Self {
+    pub(super) fn new(inner: S, patience: Duration, (writing, draining): (Writing, Moment)) -> Self {
         Self { inner, patience, writing, timer: None, draining, lingers: None }
     }
 
@@ -98,7 +94,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stalling<S> {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.lingers.is_none() {
             ready!(Pin::new(&mut self.inner).poll_shutdown(cx))?;
-            if !self.draining.is_cancelled() {
+            if !self.draining.has_come() {
                 return Poll::Ready(Ok(()));
             }
         }
@@ -130,7 +126,7 @@ mod tests {
                 std::sync::Arc::<crate::gateway::http::open_connections::OpenConnections>::default();
             let client_key = crate::gateway::client::ClientKey::of(None);
             let slot = connections.take((client_key, 0, false), 1).await.unwrap();
-            let mut server = Stalling::new(server, patience, (slot.writing(), CancellationToken::new()));
+            let mut server = Stalling::new(server, patience, (slot.writing(), Moment::default()));
             let writing = tokio::spawn(async move { server.write_all(&[0; 10_000]).await });
             if reads {
                 client.read_exact(&mut [0; 10_000]).await.unwrap();

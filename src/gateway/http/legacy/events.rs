@@ -8,6 +8,7 @@
 //! When the gateway drains, a stream ends as soon as all that is in flight was answered over it.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,9 +25,13 @@ use crate::gateway::error::Fault;
 use crate::gateway::http::answer::{self, Item};
 use crate::gateway::http::context::RequestContext;
 use crate::gateway::http::cutoff::StreamEnd;
+use crate::gateway::http::nowhere;
 use crate::gateway::relay::{Message, code, method};
 use crate::gateway::requests::InFlight;
 use crate::gateway::session::{Channel, Listening, Place, Session};
+
+/// The number of the one stream that a session has.
+const ONLY: u64 = 0;
 
 /// Serves such clients.
 pub(crate) struct EventClients {
@@ -77,7 +82,7 @@ struct Stream {
     _listening: Listening,
     /// When it is to end.
     end: StreamEnd,
-    /// Its numbers in channel and outbox.
+    /// Its number in the channel, and its ticket for the outbox.
     numbers: (u64, u64),
     /// Where it is.
     place: Place,
@@ -94,7 +99,7 @@ impl Stream {
     ) -> Option<Self> {
         let channel = Arc::clone(session.channel()?);
         let (number, mut place) = channel.open(after);
-        let (own, others) = session.outbox().open(after.map(|place| place.others));
+        let (own, others) = session.outbox().open(ONLY, after.map(|place| place.others));
         place.others = others;
         let numbers = (number, own);
         Some(Self { session, channel, _listening: listening, end, numbers, place, parted: false })
@@ -149,6 +154,9 @@ impl EventClients {
 
     /// `GET /sse`: opens the stream of a session that is to begin, or goes on with one.
     pub(crate) async fn open(&self, context: &RequestContext, headers: &HeaderMap) -> Response {
+        if !answer::accepts_stream(headers) {
+            return nowhere::not_acceptable();
+        }
         let end = StreamEnd::new(self.legacy.draining(), context.cutoff());
         let last = headers.get(LAST_EVENT).and_then(|id| id.to_str().ok()).and_then(|id| id.split_once('-'));
         if let Some((id, place)) = last
@@ -195,7 +203,7 @@ impl EventClients {
             let opening = self.openings.take(id, context);
             let Some(Opening { endpoint, begun }) = opening else { return Some(refused(&nobody())) };
             let place = (endpoint, Some(id.to_owned()));
-            let greeted = cutoff.before(self.legacy.begin(context, place, request)).await?;
+            let greeted = cutoff.before(pin!(self.legacy.begin(context, place, request))).await?;
             let (session, answer) = match greeted {
                 Ok(greeted) => greeted,
                 Err(fault) => return Some(refused(&fault)),
@@ -211,7 +219,7 @@ impl EventClients {
             let _ = begun.send((Arc::clone(&session), listening));
             return Some(accepted());
         }
-        let found = cutoff.before(self.legacy.sessions().find(id)).await?;
+        let found = cutoff.before(pin!(self.legacy.sessions().find(id))).await?;
         let Some(session) = found
             .filter(|session| session.channel().is_some() && session.endpoint().client() == context.client())
         else {
@@ -219,7 +227,7 @@ impl EventClients {
         };
         session.touch();
         let Message::Request(request) = message else {
-            return cutoff.before(self.legacy.take(&session, message)).await;
+            return cutoff.before(pin!(self.legacy.take(&session, message))).await;
         };
         Some(match self.legacy.carry_out(&session, request, (in_flight, cutoff.clone())) {
             Ok(()) => accepted(),
