@@ -29,11 +29,10 @@ impl NewToken {
     /// # Errors
     /// When the kernel gives no random bytes.
     pub fn fresh() -> Result<Self, getrandom::Error> {
-        let (mut id, mut secret) = ([0; ID / 2], [0; SECRET]);
+        let (mut id, mut secret) = ([0; 8], [0; SECRET]);
         getrandom::fill(&mut id)?;
         getrandom::fill(&mut secret)?;
-        let [a, b, c, d, e, f] = id;
-        let id = u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
+        let id = u64::from_be_bytes(id) >> 16;
         Ok(Self(format!("{PREFIX}{id:012x}_{}", URL_SAFE_NO_PAD.encode(secret))))
     }
 
