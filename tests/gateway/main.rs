@@ -38,6 +38,7 @@ mod proxies;
 mod questions;
 mod readme;
 mod reload;
+mod requirements;
 mod rounds;
 mod schema;
 mod sessions;

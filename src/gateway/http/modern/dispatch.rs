@@ -37,8 +37,15 @@ use crate::gateway::upstream::headers::{NAME, PARAM};
 use crate::gateway::upstream::{Caller, Kind, Link, check_parameters};
 
 /// Methods of the legacy era that this one has not: they never reach an upstream, whatever its era.
-const GONE: [&str; 5] =
-    [method::INITIALIZE, method::PING, method::SET_LOG_LEVEL, method::SUBSCRIBE, method::UNSUBSCRIBE];
+const GONE: [&str; 7] = [
+    method::INITIALIZE,
+    method::PING,
+    method::SET_LOG_LEVEL,
+    method::SUBSCRIBE,
+    method::UNSUBSCRIBE,
+    method::TASKS_LIST,
+    method::TASKS_RESULT,
+];
 
 /// Handles requests of the modern era.
 pub(crate) struct Modern {
