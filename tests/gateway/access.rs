@@ -8,7 +8,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use crate::client::{LEGACY, MODERN_META};
 use crate::daemon::Site;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, write};
 use crate::tools::transcript;
 use crate::upstreams::probe;
 
@@ -40,7 +40,11 @@ impl Answer {
     /// The JSON-RPC message in the body.
     fn message(&self) -> Value {
         let begin = self.body.find('{').unwrap_or_else(|| panic!("no message in {self:?}"));
-        serde_json::Deserializer::from_str(&self.body[begin..]).into_iter().next().unwrap().unwrap()
+        serde_json::Deserializer::from_str(&self.body[begin..])
+            .into_iter()
+            .next()
+            .expect("a message")
+            .expect("JSON")
     }
 
     /// A header.
@@ -61,10 +65,12 @@ async fn exchange(
          Accept: application/json, text/event-stream\r\nContent-Length: {}\r\n",
         body.len()
     );
-    lines.iter().for_each(|line| request += &format!("{line}\r\n"));
-    request += &format!("\r\n{body}");
+    for line in lines.iter().map(String::as_str).chain([""]) {
+        request.extend([line, "\r\n"]);
+    }
+    request.push_str(body);
     let exchange = async {
-        stream.write_all(request.as_bytes()).await.unwrap();
+        stream.write_all(request.as_bytes()).await.expect("it works");
         let mut bytes = Vec::new();
         // A stream that is cut is an answer, too.
         let _ = stream.read_to_end(&mut bytes).await;
@@ -72,7 +78,7 @@ async fn exchange(
     };
     let text = tokio::time::timeout(PATIENCE, exchange).await.expect("an answer in time");
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text}"));
-    let status = head[9..12].parse().unwrap();
+    let status = head[9..12].parse().expect("it works");
     Answer { status, head: head.to_lowercase().replace('\r', ""), body: body.to_owned() }
 }
 
@@ -88,7 +94,8 @@ fn modern(method: &str, params: &str) -> (Vec<String>, String) {
         r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{"_meta":{{{MODERN_META}}}{more}}}}}"#
     );
     let mut lines = vec!["MCP-Protocol-Version: 2026-07-28".to_owned(), format!("Mcp-Method: {method}")];
-    let name = serde_json::from_str::<Value>(&body).unwrap()["params"]["name"].as_str().map(str::to_owned);
+    let name =
+        serde_json::from_str::<Value>(&body).expect("it works")["params"]["name"].as_str().map(str::to_owned);
     lines.extend(name.map(|name| format!("Mcp-Name: {name}")));
     (lines, body)
 }
@@ -96,7 +103,7 @@ fn modern(method: &str, params: &str) -> (Vec<String>, String) {
 impl Guarded {
     /// Starts one with these tables beside the probe server as `one` and `two`.
     async fn start(tables: &str) -> Self {
-        let scratch = tempfile::tempdir().unwrap();
+        let scratch = tempfile::tempdir().expect("it works");
         let upstreams = probe("one", &[]) + &probe("two", &[]);
         let site = Site::with_config(&Self::configuration(&scratch, &(upstreams.clone() + tables)));
         let state = scratch.path().join("state").display().to_string();
@@ -113,7 +120,7 @@ impl Guarded {
     /// Reloads with other tables.
     async fn reload(&self, tables: &str) {
         let text = Self::configuration(&self.scratch, &(self.upstreams.clone() + tables));
-        std::fs::write(self.gateway.file("mcpeg.toml"), text).unwrap();
+        write(&self.gateway.file("mcpeg.toml"), &text);
         let output = self.gateway.control(&["--reload"]).await;
         assert!(output.status.success(), "{}", transcript(&output));
     }
@@ -122,7 +129,7 @@ impl Guarded {
     async fn token(&self, arguments: &[&str]) -> String {
         let output = self.gateway.control(&[&["token"], arguments].concat()).await;
         assert!(output.status.success(), "{}", transcript(&output));
-        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+        String::from_utf8(output.stdout).expect("it works").trim().to_owned()
     }
 
     /// Makes a token, and waits until it is believed.
@@ -147,9 +154,25 @@ impl Guarded {
         tokio::time::timeout(PATIENCE, answered).await.expect("a change of tokens is taken up");
     }
 
+    /// Makes the token of `expired` old, and that of `early` one of the future.
+    fn age(&self) {
+        let file = self.scratch.path().join("state/tokens.json");
+        let mut tokens: Value =
+            serde_json::from_slice(&std::fs::read(&file).expect("it works")).expect("it works");
+        for token in tokens["tokens"].as_array_mut().expect("it works") {
+            match token["client"].as_str() {
+                Some("expired") => token["expires"] = json!(1),
+                Some("early") => token["created"] = json!(1_u64 << 40),
+                _ => {}
+            }
+        }
+        write(&file, tokens.to_string());
+    }
+
     /// Sends a request over TCP.
     async fn send(&self, first: &str, lines: &[String], body: &str) -> Answer {
-        exchange(TcpStream::connect(self.gateway.address()).await.unwrap(), first, lines, body).await
+        exchange(TcpStream::connect(self.gateway.address()).await.expect("it works"), first, lines, body)
+            .await
     }
 
     /// A GET with a token.
@@ -182,8 +205,33 @@ impl Guarded {
         let answer = self.ask(path, token, modern("tools/list", "")).await;
         let tools =
             answer.message()["result"]["tools"].as_array().unwrap_or_else(|| panic!("{answer:?}")).clone();
-        tools.iter().map(|tool| tool["name"].as_str().unwrap().to_owned()).collect()
+        tools.iter().map(|tool| tool["name"].as_str().expect("it works").to_owned()).collect()
     }
+}
+
+/// Sends requests with these lines, and sees that each is refused by this status and challenge.
+async fn refused(guarded: &Guarded, cases: &[(&str, Vec<String>, u16, &str)], body: &str) {
+    for (path, lines, status, challenge) in cases {
+        let answer = guarded.send(&format!("POST {path}"), lines, body).await;
+        let told = (answer.status, answer.header("www-authenticate"));
+        assert_eq!(told, (*status, Some(*challenge)), "{path} {lines:?}");
+        assert_eq!(answer.message()["error"]["code"], json!(-32600), "{answer:?}");
+        assert_eq!(answer.message()["id"], Value::Null, "{answer:?}");
+    }
+}
+
+/// The kernel says who is at the other end of a Unix socket: neither a client's user nor of its unit, until it is.
+async fn kernel_is_asked(guarded: &Guarded, others: &str, (lines, body): &(Vec<String>, String)) {
+    let me = nix::unistd::User::from_uid(nix::unistd::geteuid()).expect("it works").expect("it works").name;
+    let unix = async || {
+        let stream = UnixStream::connect(guarded.scratch.path().join("http.sock")).await.expect("it works");
+        exchange(stream, "POST /mcp", lines, body).await
+    };
+    let refused = unix().await;
+    let code = refused.message()["error"]["code"].clone();
+    assert_eq!((refused.status, code), (403, json!(-32600)), "{refused:?}");
+    guarded.reload(&format!("{others}[clients.d]\npeer = {{ user = \"{me}\" }}\n")).await;
+    assert_eq!(unix().await.status, 200);
 }
 
 /// `tools/call` within a session.
@@ -194,7 +242,6 @@ fn call(tool: &str) -> String {
 
 #[tokio::test]
 async fn whoever_does_not_show_who_it_is_is_refused() {
-    let me = nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap().name;
     let others = "[clients.a]\n[clients.b]\npeer = { user = \"nobody\" }\n[clients.c]\npeer = { unit = \"foreign.service\" }\n";
     let guarded = Guarded::start(others).await;
     let list = modern("tools/list", "");
@@ -207,16 +254,7 @@ async fn whoever_does_not_show_who_it_is_is_refused() {
     let stranger = guarded.token(&["create", "stranger"]).await;
     let (expired, early) =
         (guarded.token(&["create", "expired"]).await, guarded.token(&["create", "early"]).await);
-    let file = guarded.scratch.path().join("state/tokens.json");
-    let mut tokens: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
-    for token in tokens["tokens"].as_array_mut().unwrap() {
-        match token["client"].as_str() {
-            Some("expired") => token["expires"] = json!(1),
-            Some("early") => token["created"] = json!(1_u64 << 40),
-            _ => {}
-        }
-    }
-    std::fs::write(&file, tokens.to_string()).unwrap();
+    guarded.age();
     guarded.until(&stranger, 403).await;
     let (invalid, request) = ("bearer error=\"invalid_token\"", "bearer error=\"invalid_request\"");
     let forged = format!("{}x", &good[..good.len() - 1]);
@@ -236,16 +274,7 @@ async fn whoever_does_not_show_who_it_is_is_refused() {
         ("/mcp/one?x=mcpeg_1", plain(&[]), 400, request),
         ("/mcp", plain(&[&good_line, &good_line]), 400, request),
     ];
-    for (path, lines, status, challenge) in cases {
-        let answer = guarded.send(&format!("POST {path}"), &lines, &list.1).await;
-        assert_eq!(
-            (answer.status, answer.header("www-authenticate")),
-            (status, Some(challenge)),
-            "{path} {lines:?}"
-        );
-        assert_eq!(answer.message()["error"]["code"], json!(-32600), "{answer:?}");
-        assert_eq!(answer.message()["id"], Value::Null, "{answer:?}");
-    }
+    refused(&guarded, &cases, &list.1).await;
     for (path, status) in [
         ("/health", 401),
         ("/metrics", 401),
@@ -257,19 +286,7 @@ async fn whoever_does_not_show_who_it_is_is_refused() {
         assert_eq!(guarded.send(&format!("GET {path}"), &[], "").await.status, status, "{path}");
     }
     assert_eq!(guarded.ask("/mcp", &good, list.clone()).await.status, 200);
-    // The kernel says who is at the other end of a Unix socket: neither that user nor of that unit.
-    let unix = async || {
-        let stream = UnixStream::connect(guarded.scratch.path().join("http.sock")).await.unwrap();
-        exchange(stream, "POST /mcp", &list.0, &list.1).await
-    };
-    let refused = unix().await;
-    assert_eq!(
-        (refused.status, refused.message()["error"]["code"].clone()),
-        (403, json!(-32600)),
-        "{refused:?}"
-    );
-    guarded.reload(&format!("{others}[clients.d]\npeer = {{ user = \"{me}\" }}\n")).await;
-    assert_eq!(unix().await.status, 200);
+    kernel_is_asked(&guarded, others, &list).await;
     guarded.gateway.prints("a request is refused").await;
     let printed = guarded.gateway.printed();
     for secret in [&good, &revoked, &expired, &early, &stranger] {
