@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::access::{self, Names, Peer};
 use super::address::ListenAddr;
 use super::diagnostic::Place;
 use super::filters::{self, Selection};
@@ -16,6 +15,7 @@ use super::key::{AnyKey, Description, Key, OnChange, Zero};
 use super::kinds::{self, choice, number, size};
 use super::listeners;
 use super::log::{self, ConsoleFormat, Fsync, LogFormat, OnFull, Overflow, Spans};
+use super::peer::{self, Names, Peer};
 use super::reader::{Reader, Value};
 use super::rotation::{self, At, Every, Zone};
 use super::upstream::{self, Secret};
@@ -346,7 +346,7 @@ table! {
               makes; with it, by either.",
         example: "{ user = \"gitlab-runner\" }",
         since: "0.2.0",
-        ..Key::new("peer", access::PEER)
+        ..Key::new("peer", peer::PEER)
     };
 
     CLIENT_ENDPOINTS: Names = Key {
@@ -355,7 +355,7 @@ table! {
               use all of them.",
         example: "[\"build\"]",
         since: "0.2.0",
-        ..Key::new("endpoints", access::NAMES)
+        ..Key::new("endpoints", peer::NAMES)
     };
 
     CLIENT_TOOLS: Selection = Key {
@@ -390,7 +390,7 @@ table! {
         doc: "The upstreams whose tools, prompts and resources are at /mcp/NAME, in this order. Left out, it is all of them.",
         example: "[\"git\", \"time\"]",
         since: "0.2.0",
-        ..Key::new("upstreams", access::NAMES)
+        ..Key::new("upstreams", peer::NAMES)
     };
 
     ENDPOINT_PREFIX: Prefix = Key {

@@ -44,10 +44,10 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use super::context::Peer;
 use super::cutoff::Cutoff;
 use super::moment::Moment;
 use super::open_connections::{Active, OpenConnection, OpenConnections};
+use super::peer::Peer;
 use super::router::Front;
 use super::stall::Stalling;
 use super::version::{Connection, Version, version};

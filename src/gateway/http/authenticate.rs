@@ -11,7 +11,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 use tokio_util::sync::CancellationToken;
 
 use super::answer;
-use super::context::Peer;
+use super::peer::Peer;
 use crate::config::Auth;
 use crate::gateway::access::{Clients, KnownTokens, Shown};
 use crate::gateway::client::ClientName;

@@ -1,6 +1,5 @@
 //! What is known of a request before its message is read: one value, which is passed on to its handlers.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use fieldwork::Fieldwork;
@@ -8,25 +7,11 @@ use fieldwork::Fieldwork;
 use super::authenticate::Identified;
 use super::cutoff::Cutoff;
 use super::guard::Admitted;
+use super::peer::PeerAddress;
 use crate::gateway::client::{ClientKey, ClientName};
 use crate::gateway::endpoint::Endpoint;
 use crate::gateway::relay::ClientMeta;
 use crate::gateway::upstream::Caller;
-use crate::sys;
-
-/// Who connects: a network address, or nobody in particular over a Unix socket.
-pub(super) type PeerAddress = Option<IpAddr>;
-
-/// Who is at the other end of a connection, as far as the connection itself tells.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Peer {
-    /// Its network address.
-    pub(super) address: PeerAddress,
-    /// What the kernel says of who connected to a Unix socket.
-    pub(super) kernel: Option<Arc<sys::peer::Peer>>,
-    /// Whether it is this process, which asks itself.
-    pub(super) own: bool,
-}
 
 /// What is known of a request.
 #[derive(Clone, Debug, Fieldwork)]

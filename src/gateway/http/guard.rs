@@ -10,7 +10,7 @@ use axum::response::{IntoResponse as _, Response};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName};
 
-use super::context::Peer;
+use super::peer::Peer;
 use crate::config::{ListenAddr, Server};
 use crate::gateway::client::ClientKey;
 use crate::gateway::client_log_limit::ClientLogLimit;

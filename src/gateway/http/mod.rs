@@ -5,7 +5,7 @@
 //! | files | own |
 //! |---|---|
 //! | `open_connections`, `version`, `stall`, `bodies`, `moment`, `cutoff` | what connections, bodies and requests may take |
-//! | `guard`, `authenticate`, `cors`, `context` | who is let in and who that is, what web pages are told, and what is known of a request |
+//! | `peer`, `guard`, `authenticate`, `cors`, `context` | who is let in and who that is, what web pages are told, and what is known of a request |
 //! | `validate`, `answer`, `message`, `nowhere` | reading and answering one message; what is said where nothing is |
 //! | `forwarded_call`, `task_owners` | a request on its way, and what another process is told of it |
 //! | `modern/`, `legacy/` | the handlers of the two eras, which know nothing of one another |
@@ -29,6 +29,7 @@ mod modern;
 mod moment;
 mod nowhere;
 mod open_connections;
+mod peer;
 mod pipeline;
 mod router;
 mod stall;

@@ -12,12 +12,13 @@ use http_body::Body;
 
 use super::authenticate::{Asked, Identified, authenticate};
 use super::bodies::Bodies;
-use super::context::{Peer, RequestContext};
+use super::context::RequestContext;
 use super::cutoff::Cutoff;
 use super::guard::Guard;
 use super::legacy::{EventClients, Legacy};
 use super::message::Received;
 use super::modern::Modern;
+use super::peer::Peer;
 use super::{answer, message, validate};
 use crate::gateway::access::KnownTokens;
 use crate::gateway::catalog::{RoutingHandle, RoutingTable};

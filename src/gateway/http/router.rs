@@ -19,9 +19,10 @@ use tower_http::normalize_path::NormalizePath;
 use tracing::Instrument as _;
 
 use super::authenticate::Identified;
-use super::context::{Peer, RequestContext};
+use super::context::RequestContext;
 use super::cutoff::Cutoff;
 use super::health::Health;
+use super::peer::Peer;
 use super::pipeline::Pipeline;
 use super::{answer, cors, metrics, nowhere};
 use crate::gateway::catalog::RoutingHandle;
