@@ -144,6 +144,16 @@ impl Fault {
         Self::downstream(code::METHOD_NOT_FOUND, StatusCode::NOT_FOUND, message)
     }
 
+    /// The client has not declared what it needs to be asked this (MCP 2025-11-25 §Roots, §Sampling, §Elicitation: "Error
+    /// Handling").
+    pub(crate) fn cannot_be_asked(method: &str, lacking: &str) -> Self {
+        if !lacking.contains('.') {
+            return Self::method_not_found(method);
+        }
+        let message = format!("the client cannot be asked this: it has not declared `{lacking}`");
+        Self::downstream(code::INVALID_PARAMS, StatusCode::OK, message)
+    }
+
     /// What became of a request that was in flight in a process which is gone is not known.
     pub(crate) fn restarted() -> Self {
         let message =
@@ -182,9 +192,13 @@ impl Fault {
         self
     }
 
-    /// The request names something that does not exist.
+    /// The request names something that does not exist; of a resource, its URI is told once more for programs.
     pub(crate) fn unknown(kind: &str, name: &str) -> Self {
-        Self::downstream(code::INVALID_PARAMS, StatusCode::OK, format!("unknown {kind}: {name}"))
+        let data = (kind == "resource").then(|| raw(&json!({ "uri": name })));
+        Self {
+            data,
+            ..Self::downstream(code::INVALID_PARAMS, StatusCode::OK, format!("unknown {kind}: {name}"))
+        }
     }
 
     /// The JSON-RPC error object.

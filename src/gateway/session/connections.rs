@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Sharing, Transport};
 use crate::gateway::error::Fault;
-use crate::gateway::relay::{Message, Notification, Raw, method};
+use crate::gateway::relay::{ClientMeta, Message, Notification, Raw, method};
 use crate::gateway::upstream::{
     ClientIdentity, InboxReceiver, Kind, Link, Listing, Purpose, Role, Upstream, inbox, list, reconcile,
     subscribe_to,
@@ -62,6 +62,8 @@ pub(super) type Opened = (Arc<Link>, InboxReceiver);
 pub(crate) struct SessionConnections {
     /// Who the session's client is.
     client: ClientIdentity,
+    /// The same as modern servers know it.
+    modern: ClientMeta,
     /// Whether it can be asked.
     interactive: bool,
     /// The places by the serial number of their upstream.
@@ -83,16 +85,21 @@ pub(crate) struct SessionConnections {
 impl SessionConnections {
     /// No connections.
     pub(crate) fn new(client: ClientIdentity, opened: mpsc::UnboundedSender<Opened>) -> Self {
-        let interactive = client.meta.is_interactive();
+        let (interactive, modern) = (client.meta.is_interactive(), client.meta.in_other_era());
         let (slots, own, subscribed, shown) = Default::default();
         let ended = CancellationToken::new();
         let log_level = Mutex::default();
-        Self { client, interactive, slots, own, subscribed, shown, opened, log_level, ended }
+        Self { client, modern, interactive, slots, own, subscribed, shown, opened, log_level, ended }
     }
 
     /// The session's client.
     pub(crate) const fn client(&self) -> &ClientIdentity {
         &self.client
+    }
+
+    /// The session's client as modern servers know it.
+    pub(crate) const fn modern(&self) -> &ClientMeta {
+        &self.modern
     }
 
     /// Whether the session has a connection of its own to this upstream.
@@ -219,7 +226,7 @@ impl SessionConnections {
     /// was shown; it is told of those that differ.
     fn compare(&self, link: &Arc<Link>, serial: u64) {
         let Some(shown) = self.shown.lock().get(&serial).cloned() else { return };
-        let (link, meta) = (Arc::clone(link), self.client.meta.clone());
+        let (link, meta) = (Arc::clone(link), self.modern.clone());
         tokio::spawn(async move {
             for (kind, shown) in Kind::ALL.into_iter().zip(shown) {
                 let differs = match shown {

@@ -52,8 +52,9 @@ async fn own(session: Arc<Session>, link: Weak<Link>, mut inbox: InboxReceiver) 
             }
             (Inbound::Notification(note), None) => session.outbox().put(Message::Notification(note)),
             (Inbound::Request(request), Some(link)) => {
-                let message = session.questions().ask(&link, request);
-                session.outbox().put(message);
+                if let Some(message) = session.asked(&link, request).await {
+                    session.outbox().put(message);
+                }
             }
             // Nobody is there any more who could be told the answer.
             (Inbound::Request(_) | Inbound::AnyUpdated, None) => {}

@@ -51,7 +51,7 @@ pub(crate) async fn follow(
 async fn begin(session: &Arc<Session>, upstream: &Arc<Upstream>, uri: String) -> Result<(), Fault> {
     let (sender, mut updates) = mpsc::channel::<Notification>(UPDATES);
     let (accepted, answer) = oneshot::channel();
-    let client = session.connections().client().meta.clone();
+    let client = session.connections().modern().clone();
     let followed = Followed { who: session.id().to_owned(), client, uris: vec![uri.clone()] };
     tokio::spawn(crate::gateway::upstream::follow(Arc::clone(upstream), followed, sender, accepted));
     let forward = {
@@ -141,7 +141,7 @@ pub(super) async fn again(session: Arc<Session>, uris: Vec<String>) {
     let each = stream::iter(uris).for_each_concurrent(AT_ONCE, |uri| async move {
         let method = method::SUBSCRIBE;
         let params = Some(raw(&json!({ "uri": uri })));
-        let meta = &session.connections().client().meta;
+        let meta = session.connections().modern();
         let routed = route(&session.view(), &**session, method, params, meta).await;
         let result = match routed {
             Ok((upstream, _)) if has_subscribed(session, &upstream, &uri) => return,

@@ -26,7 +26,7 @@ use crate::gateway::http::cutoff::Cutoff;
 use crate::gateway::http::forwarded_call::{ForwardedCall, Routed};
 use crate::gateway::http::task_owners::TaskOwners;
 use crate::gateway::relay::{
-    Era, Id, Message, Outcome, Raw, Request, Response as Answer, Severity, code, member, member_str, method,
+    Era, Id, Message, Outcome, Raw, Request, Response as Answer, Severity, code, member, method,
     plain_result, raw,
 };
 use crate::gateway::requests::InFlight;
@@ -177,18 +177,19 @@ async fn run(
                 Message::Notification(session.questions().translated(call.link(), note))
             }
             Event::Request(asked) => {
+                let Some(question) = Box::pin(session.asked(call.link(), asked)).await else { continue };
                 // A person may take long, and others must not wait for that.
                 call.exchange().step_aside();
-                session.questions().ask(call.link(), asked)
+                question
             }
             Event::Done(outcome) => {
                 let link = call.link();
                 let outcome = of_tasks((owners, session), &call, &method, outcome);
-                let wanted = InputRequired::read(link, &outcome).filter(|_| rounds < ROUNDS);
+                let wanted = InputRequired::read(link, &method, &outcome).filter(|_| rounds < ROUNDS);
                 let Some(wanted) = wanted else { return Some(done(link, &method, id, outcome)) };
                 rounds += 1;
                 let next = tokio::select! {
-                    next = again(session, &routed, &wanted, messages) => next,
+                    next = again(session, call.link(), (&routed, &wanted), messages) => next,
                     _ = &mut cancelled => return None,
                     () = session.ended().cancelled() => return Some(Fault::session_ended().response(Some(id))),
                 };
@@ -227,12 +228,12 @@ fn of_tasks(
 /// Asks the client what a modern server wants to know, and sends the request again with the answers.
 async fn again(
     session: &Arc<Session>,
-    routed: &Routed,
-    wanted: &InputRequired,
+    link: &Link,
+    (routed, wanted): (&Routed, &InputRequired),
     messages: &Log,
 ) -> Result<ForwardedCall<Arc<Session>>, Fault> {
     let patience = routed.upstream.settings().request_timeout;
-    let answers = wanted.ask(session, messages, patience).await?;
+    let answers = wanted.ask((session, link), messages, patience).await?;
     let params = wanted.repeat(routed.params.as_deref(), &answers);
     ForwardedCall::begin(Arc::clone(session), Routed { params, ..routed.clone() }).await
 }
@@ -240,13 +241,10 @@ async fn again(
 /// The response for the client. A server that never stops asking is given up.
 fn done(link: &Link, method: &str, id: Id, outcome: Outcome) -> Message {
     let outcome = match outcome {
-        Outcome::Result(result) if link.era() == Era::Modern => {
-            if member_str(&result, "resultType").is_some_and(|kind| kind == "input_required") {
-                let reason = format!("asks for input during `{method}` again and again");
-                return Fault::upstream(link.name(), reason).response(Some(id));
-            }
-            Outcome::Result(plain_result(result))
-        }
+        Outcome::Result(result) if link.era() == Era::Modern => match plain_result(method, result) {
+            Ok(result) => Outcome::Result(result),
+            Err(why) => return Fault::upstream(link.name(), why).response(Some(id)),
+        },
         outcome => outcome,
     };
     Message::Response(Answer { id: Some(id), outcome })
@@ -285,7 +283,7 @@ async fn start(session: &Arc<Session>, request: Request) -> Result<Started, Faul
     }
     // Held until the request is on its way: a reload does not end its upstream before.
     let view = &session.view();
-    let meta = &session.connections().client().meta;
+    let meta = session.connections().modern();
     if let Some(kind) = Kind::of_method(&method)
         && view.transparent().is_none()
     {

@@ -215,7 +215,10 @@ impl PendingCall {
                     }
                 }
                 Event::Request(asked) if pending.can_ask(&asked) => pending.ask(asked),
-                Event::Request(asked) => Self::refuse(pending.call.link(), asked).await,
+                Event::Request(asked) => {
+                    let lacking = pending.client.lacks(&asked.method, asked.params.as_deref());
+                    Self::refuse(pending.call.link(), asked, lacking.unwrap_or_default()).await;
+                }
                 Event::Done(outcome) => {
                     pending.note_task(&outcome);
                     let outcome = pending.adapt(outcome);
@@ -287,13 +290,13 @@ impl PendingCall {
 
     /// Whether the client can be asked this.
     fn can_ask(&self, asked: &Request) -> bool {
-        self.inbox.is_some() && self.client.answers(&asked.method)
+        self.inbox.is_some() && self.client.answers(&asked.method, asked.params.as_deref())
     }
 
     /// Tells the server that its question cannot be asked.
-    async fn refuse(link: &Link, asked: Request) {
+    async fn refuse(link: &Link, asked: Request, lacking: &str) {
         tracing::warn!(upstream = %link.name(), method = asked.method, "a request to the client is refused");
-        let outcome = Fault::method_not_found(&asked.method).outcome();
+        let outcome = Fault::cannot_be_asked(&asked.method, lacking).outcome();
         let _ = link.write(&Message::Response(Answer { id: Some(asked.id), outcome })).await;
     }
 

@@ -16,8 +16,10 @@ use super::requester::{Destination, Requester};
 use super::response::{Sent, read_answer};
 use super::session_check::{Ask, is_known};
 use crate::gateway::error::Fault;
-use crate::gateway::relay::{Era, Id, Message, Notification, Raw, Request, method, raw, set_member};
-use crate::gateway::upstream::call::exchange::{Cancel, Event, Events, Exchange, Late, Nothing, carried};
+use crate::gateway::relay::{Era, Id, Message, Raw, Request, method};
+use crate::gateway::upstream::call::exchange::{
+    Cancel, Event, Events, Exchange, Late, Nothing, cancelled, carried,
+};
 use crate::gateway::upstream::call::request::{Call, Role};
 use crate::gateway::upstream::inbox::Inbox;
 
@@ -134,13 +136,10 @@ impl Cancel for CancelHttp {
         if self.requester.is_closed() {
             return;
         }
-        let params = params
-            .unwrap_or_else(|| raw(&serde_json::json!({ "requestId": 0, "reason": "nobody waits for it" })));
-        let params = set_member(&params, "requestId", &self.id.to_string()).unwrap_or(params);
-        let note = Notification { method: method::CANCELLED.to_owned(), params: Some(params) };
+        let note = cancelled(self.id, params);
         tokio::spawn(async move {
             // A server that does not read cannot make farewells pile up.
-            timeout(FAREWELL, self.requester.post_farewell(&Message::Notification(note))).await
+            timeout(FAREWELL, self.requester.post_farewell(&note)).await
         });
     }
 }

@@ -434,24 +434,29 @@ impl Requester {
         true
     }
 
-    /// The message in an event, if there is a readable one.
-    pub(crate) fn message(&self, data: Option<String>) -> Option<Message> {
-        self.read(&data.filter(|data| !data.is_empty())?).ok()
+    /// The messages in an event that can be read.
+    pub(crate) fn messages(&self, text: &str) -> Vec<Message> {
+        match self.read(text) {
+            Err(ParseError::Batch) => {
+                let entries = Message::entries_of_server(text.as_bytes());
+                entries.iter().filter_map(|entry| self.read(entry.get()).ok()).collect()
+            }
+            read => read.into_iter().collect(),
+        }
     }
 
     /// The message in this text; what is wrong with it is logged.
     pub(crate) fn read(&self, text: &str) -> Result<Message, ParseError> {
-        Message::of_server(text.as_bytes(), || self.inbox.tell_loose(Loose::Null))
-            .inspect_err(|error| self.complain(error))
+        Message::of_server(text.as_bytes(), || self.inbox.tell_loose(Loose::Null)).inspect_err(|error| {
+            if !matches!(error, ParseError::Batch) {
+                self.complain(error);
+            }
+        })
     }
 
     /// Whether an identifier means this request of ours.
     pub(crate) fn is_ours(&self, theirs: &Id, id: u64) -> bool {
-        let own = theirs.as_number() == Some(id);
-        if own && !theirs.is_plain() {
-            self.inbox.tell_loose(Loose::Identifier);
-        }
-        own
+        self.inbox.answered(Some(theirs)) == Some(id)
     }
 
     /// Logs what is wrong with a message.

@@ -57,13 +57,15 @@ pub(crate) async fn tell_each(link: &Link, method: &str, uris: Vec<String>) {
     }
 }
 
-/// The next event of a stream of changes; `None` if nothing has come over HTTP for so long that the server may have
-/// vanished. Pipes have an end that is seen.
+/// The next event of a stream of changes; `None` if the server says that it has ended (MCP 2026-07-28 §Cancellation), or if
+/// nothing has come over HTTP for so long that the server may have vanished. Pipes have an end that is seen.
 pub(crate) async fn heard(link: &Link, exchange: &mut Exchange) -> Option<Event> {
-    match link.wire() {
-        Wire::Http(_) => timeout(SILENCE, exchange.next()).await.ok(),
-        Wire::Stdio { .. } | Wire::Events(_) | Wire::Builtin(_) => Some(exchange.next().await),
-    }
+    let event = match link.wire() {
+        Wire::Http(_) => timeout(SILENCE, exchange.next()).await.ok()?,
+        Wire::Stdio { .. } | Wire::Events(_) | Wire::Builtin(_) => exchange.next().await,
+    };
+    let is_end = matches!(&event, Event::Notification(note) if note.method == method::CANCELLED);
+    (!is_end).then_some(event)
 }
 
 /// Follows the list changes of a modern server, which tells them only to those who ask (MCP 2026-07-28 §Subscriptions),

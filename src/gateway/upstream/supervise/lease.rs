@@ -347,7 +347,7 @@ impl Leases {
     /// Opens a connection for such a client.
     async fn open_unused(&self, whom: &Whom) -> Result<Spare, Fault> {
         let (sender, inbox) = inbox();
-        let identity = ClientIdentity { meta: whom.client.clone(), version: LATEST_LEGACY.to_owned() };
+        let identity = ClientIdentity { meta: whom.client.in_other_era(), version: LATEST_LEGACY.to_owned() };
         let link = Arc::new(self.connector.open_legacy(&identity, Role::Dedicated, sender).await?);
         Ok(Spare { whom: whom.clone(), link, inbox, asked: Vec::new(), since: Instant::now() })
     }
