@@ -1,5 +1,9 @@
 //! One request on its way to its upstream: put into the upstream's era, and sent once more where the connection was
-//! lost before the upstream can have seen it.
+//! lost before the upstream can have seen it, or where a server refuses the headers that the gateway has made of its arguments
+//! (MCP 2026-07-28 §Streamable HTTP, "Client Behavior").
+//!
+//! `tasks/result` waits until the task has ended, however long that takes (MCP 2025-11-25 §Tasks, "Result Retrieval"):
+//! `request_timeout` is not for it, and it keeps no permit from others.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +14,15 @@ use tokio::time::Instant;
 
 use crate::gateway::catalog::{ConnectionSource, Knowing, note_shown, passed, soon};
 use crate::gateway::error::{Fault, Side};
-use crate::gateway::relay::{ClientMeta, Era, Outcome, Raw, key, method, names, set_path, to_legacy_params};
-use crate::gateway::upstream::{Call, Event, Exchange, Kind, Link, Upstream, mirrored_headers};
+use crate::gateway::relay::{
+    ClientMeta, Era, Outcome, Raw, code, key, member, method, names, set_path, to_legacy_params,
+};
+use crate::gateway::upstream::{
+    Call, Event, Exchange, Kind, Link, Upstream, mirrored_headers, mirrors_arguments, tools_anew,
+};
+
+/// How long a task may take that somebody waits for: nobody has one for longer.
+const TASK: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What is left at least of a request's time when its permit has come.
 const LEAST: Duration = Duration::from_millis(100);
@@ -29,6 +40,15 @@ pub(crate) struct Routed {
     pub(crate) params: Option<Raw>,
     /// Headers of the downstream that belong to it.
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// Why a request is to be sent again.
+#[derive(Debug)]
+enum Again {
+    /// The connection was lost before its server has seen it.
+    Lost,
+    /// Its server refuses the headers that mirror its arguments, in these words.
+    Mismatch(Raw),
 }
 
 /// A request that was sent.
@@ -49,8 +69,8 @@ pub(crate) struct ForwardedCall<L> {
     spare: Option<Routed>,
     /// The era of the downstream.
     era: Era,
-    /// Whether it is to be sent again, since the connection was lost.
-    again: bool,
+    /// Why it is to be sent again, if it is.
+    again: Option<Again>,
     /// The connection that it went over.
     #[field(get(deref = false))]
     link: Arc<Link>,
@@ -70,7 +90,7 @@ impl<L: ConnectionSource> ForwardedCall<L> {
             }
         })?;
         let spare = Some(routed);
-        Ok(Self { upstream, source, list, borrowed, spare, era, again: false, link, exchange })
+        Ok(Self { upstream, source, list, borrowed, spare, era, again: None, link, exchange })
     }
 
     /// The same, to take from.
@@ -111,32 +131,45 @@ impl<L: ConnectionSource> ForwardedCall<L> {
 
     /// What happens next.
     async fn happens(&mut self) -> Event {
-        if !self.again {
-            let event = self.exchange.next().await;
-            match &event {
+        if self.again.is_none() {
+            match self.exchange.next().await {
                 Event::Lost(fault)
                     if self.spare.is_some() && fault.unprocessed && fault.side == Side::Upstream =>
                 {
                     tracing::debug!(upstream = self.upstream.name(), fault = fault.message, "sent again");
-                    self.again = true;
+                    self.again = Some(Again::Lost);
                 }
-                Event::Notification(note) => {
-                    // A server may tell of a change beside an answer, too.
-                    self.link.heard(note);
-                    self.spare = None;
-                    return event;
+                Event::Done(Outcome::Error(error)) if self.is_mismatch(&error) => {
+                    self.again = Some(Again::Mismatch(error));
                 }
-                _ => {
+                event => {
+                    if let Event::Notification(note) = &event {
+                        // A server may tell of a change beside an answer, too.
+                        self.link.heard(note);
+                    }
                     self.spare = None;
                     return event;
                 }
             }
         }
         if let Some(spare) = self.spare.clone() {
-            self.upstream.renewed().await;
+            match &self.again {
+                Some(Again::Mismatch(error)) => {
+                    let error = error.clone();
+                    let client = self.source.client().map(|(client, _)| client).unwrap_or_default();
+                    // Its server may want others by now.
+                    let _ = tools_anew(&self.link, &client).await;
+                    if self.era == Era::Modern {
+                        // These are the client's own headers, and the list that it asks for next is the new one.
+                        (self.again, self.spare) = (None, None);
+                        return Event::Done(Outcome::Error(error));
+                    }
+                }
+                Some(Again::Lost) | None => self.upstream.renewed().await,
+            }
             let sent = send(&self.source, spare).await;
             // Only now: a caller that gives up waiting and comes back begins here again.
-            (self.again, self.spare) = (false, None);
+            (self.again, self.spare) = (None, None);
             match sent {
                 Ok((Knowing { link, borrowed }, exchange)) => {
                     (self.link, self.borrowed, self.exchange) = (link, borrowed, exchange);
@@ -145,6 +178,13 @@ impl<L: ConnectionSource> ForwardedCall<L> {
             }
         }
         self.exchange.next().await
+    }
+
+    /// Whether an error says that the headers do not fit the arguments, before anything else has come of the request.
+    fn is_mismatch(&self, error: &Raw) -> bool {
+        self.spare.as_ref().is_some_and(|spare| spare.method == method::TOOLS_CALL)
+            && mirrors_arguments(&self.link)
+            && member(error, "code").is_some_and(|number| number.get() == code::HEADER_MISMATCH.to_string())
     }
 
     /// Its way to the server and back.
@@ -194,11 +234,13 @@ async fn send(source: &impl ConnectionSource, routed: Routed) -> Result<(Knowing
         }
         _ => params,
     };
+    let waits = method == method::TASKS_RESULT;
     // The wait for the permit is part of the time that the request has.
-    let mut call = Call::new(method, params, limit.saturating_sub(asked.elapsed()).max(LEAST));
+    let left = if waits { TASK } else { limit.saturating_sub(asked.elapsed()).max(LEAST) };
+    let mut call = Call::new(method, params, left);
     call.headers = mirrors;
     call.for_client = true;
-    let exchange = link.call(call).await.with_permit(permit);
+    let exchange = link.call(call).await.with_permit(permit.filter(|_| !waits));
     Ok((knowing, exchange))
 }
 
@@ -250,7 +292,7 @@ mod tests {
             borrowed: false,
             spare,
             era,
-            again: false,
+            again: None,
             link,
             exchange,
         };

@@ -49,6 +49,11 @@ methods! {
     SUBSCRIPTION_ENDED = "notifications/subscriptions/ended",
 }
 
+/// Whether a method is a notification of MCP; one that is not may be an extension's.
+pub(crate) fn is_notification(method: &str) -> bool {
+    ALL.contains(&method) && method.starts_with("notifications/")
+}
+
 /// Whether a method of MCP wants an answer, so that it is never a notification. Some servers carry such a one out.
 pub(crate) fn wants_answer(method: &str) -> bool {
     ALL.contains(&method) && !method.starts_with("notifications/")

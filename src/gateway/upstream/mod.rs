@@ -37,7 +37,9 @@ pub(crate) use call::request::{Call, Role};
 pub(crate) use inbox::{Inbound, InboxReceiver, inbox};
 pub(crate) use link::connection::Link;
 pub(crate) use link::listen::{can_subscribe, subscribe_to};
-pub(crate) use link::lists::{check_parameters, get as list, mirrored_headers};
+pub(crate) use link::lists::{
+    check_parameters, get as list, mirrored_headers, mirrors_arguments, tools_anew,
+};
 pub(crate) use link::negotiate::{ClientIdentity, Connector};
 pub(crate) use link::reconcile::reconcile;
 pub(crate) use link::tasks::{Standing, has_tasks, knows_task, list_tasks, lists_tasks, task_begun};

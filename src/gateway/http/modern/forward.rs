@@ -41,9 +41,6 @@ const SAME_ROUND: Duration = Duration::from_millis(20);
 /// Events that are taken at most while nobody can be told of them; others wait where they are counted in bytes.
 const EARLY: usize = 64;
 
-/// Notifications of the legacy era that this one has not.
-const GONE: [&str; 2] = [method::ELICITATION_COMPLETE, method::TASK_STATUS];
-
 /// Which connection a request goes over.
 #[derive(Debug)]
 pub(super) enum Route {
@@ -278,12 +275,14 @@ impl PendingCall {
                 self.call.upstream().tell_change(note);
                 None
             }
-            method if self.call.link().era() == Era::Legacy && GONE.contains(&method) => None,
             method::PROGRESS if self.repeated => {
                 let token = reply.token.as_ref()?;
                 let params = set_member(note.params.as_deref()?, "progressToken", token.get())?;
                 Some(Notification { params: Some(params), ..note })
             }
+            // What a modern server tells of changes beside an answer reaches those who listen (§Streamable HTTP, "Receiving
+            // Messages": all that comes before an answer must relate to its request).
+            method if method != method::PROGRESS && method::is_notification(method) => None,
             _ => Some(note),
         }
     }

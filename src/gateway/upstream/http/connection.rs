@@ -114,9 +114,10 @@ fn call(requester: &Arc<Requester>, call: Call, deadline: Instant, late: Late) -
 async fn carry(requester: &Arc<Requester>, id: u64, call: Call, events: Events) {
     let initialize = call.method == method::INITIALIZE;
     let ask = Some(self::call as Ask).filter(|_| !initialize && call.method != method::PING);
-    let sent = Sent { id, for_client: call.for_client, ask };
-    let message =
-        Message::Request(Request { id: Id::number(id), method: call.method.clone(), params: call.params });
+    let mut params = call.params;
+    let token = requester.tokens().claim(id, &mut params);
+    let sent = Sent { id, for_client: call.for_client, token: token.as_ref(), ask };
+    let message = Message::Request(Request { id: Id::number(id), method: call.method.clone(), params });
     let Message::Request(request) = &message else { return };
     let body = Bytes::from(message.to_line());
     match requester.send(request, &body, &call.headers).await {

@@ -20,6 +20,7 @@ use crate::gateway::error::Fault;
 use crate::gateway::relay::{Era, Id, Meant, Message, Outcome, ParseError, Response, meant};
 use crate::gateway::upstream::call::exchange::{Event, Events, garbled, no_text, too_long};
 use crate::gateway::upstream::call::request::{is_unknown_method, speaks_of_session};
+use crate::gateway::upstream::call::tokens::Token;
 use crate::gateway::upstream::inbox::{Inbound, Loose};
 
 /// How often resuming a stream is tried.
@@ -27,9 +28,11 @@ const TRIES: usize = 3;
 
 /// A request whose answer is read.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Sent {
+pub(crate) struct Sent<'a> {
     /// Our identifier.
     pub(crate) id: u64,
+    /// Its progress token, if it has one.
+    pub(crate) token: Option<&'a Token>,
     /// Whether a client waits for it, who can be asked.
     pub(crate) for_client: bool,
     /// How the server is asked whether it knows the session, if this is not such a question.
@@ -60,7 +63,7 @@ enum Word {
 /// Reads the answer to a request, whatever its form.
 pub(crate) async fn read_answer(
     requester: &Arc<Requester>,
-    sent: Sent,
+    sent: Sent<'_>,
     response: HttpResponse<ResponseBody>,
     events: &Events,
 ) {
@@ -156,7 +159,7 @@ fn word(requester: &Requester, id: u64, status: StatusCode, answer: Option<&Mess
 }
 
 /// Whether the session is lost, after an answer has said this of it. The server is asked where that is in doubt.
-async fn is_lost(requester: &Arc<Requester>, sent: Sent, word: Word) -> bool {
+async fn is_lost(requester: &Arc<Requester>, sent: Sent<'_>, word: Word) -> bool {
     match (word, sent.ask) {
         (Word::Lost, _) => {
             requester.lose();
@@ -170,7 +173,7 @@ async fn is_lost(requester: &Arc<Requester>, sent: Sent, word: Word) -> bool {
 /// Reads event streams until the request is answered, resuming broken ones where the server allows it.
 async fn read_stream(
     requester: &Arc<Requester>,
-    sent: Sent,
+    sent: Sent<'_>,
     response: HttpResponse<ResponseBody>,
     events: &Events,
 ) {
@@ -195,7 +198,7 @@ async fn read_stream(
 /// A stream that goes on where another one broke off; `None` if the server has none.
 async fn resumed(
     requester: &Arc<Requester>,
-    sent: Sent,
+    sent: Sent<'_>,
     last: Option<&str>,
     wait: Duration,
 ) -> Option<HttpResponse<ResponseBody>> {
@@ -219,7 +222,7 @@ async fn resumed(
 /// Queues the messages of one event stream; true once nothing more is to be read.
 async fn read_answers(
     requester: &Requester,
-    sent: Sent,
+    sent: Sent<'_>,
     response: HttpResponse<ResponseBody>,
     (last, stated): (&mut Option<String>, &mut Option<Duration>),
     events: &Events,
@@ -254,7 +257,7 @@ async fn read_answers(
 }
 
 /// Queues what one text of an answer says: a message, or a batch of them.
-async fn brought(requester: &Requester, sent: Sent, text: &str, events: &Events) -> Brought {
+async fn brought(requester: &Requester, sent: Sent<'_>, text: &str, events: &Events) -> Brought {
     let read = requester.read(text);
     if !matches!(read, Err(ParseError::Batch)) {
         return message(requester, sent, (read, text), events).await;
@@ -272,7 +275,7 @@ async fn brought(requester: &Requester, sent: Sent, text: &str, events: &Events)
 /// Queues what one message says.
 async fn message(
     requester: &Requester,
-    sent: Sent,
+    sent: Sent<'_>,
     (read, text): (Result<Message, ParseError>, &str),
     events: &Events,
 ) -> Brought {
@@ -285,7 +288,14 @@ async fn message(
             return Brought::Last(Event::Done(outcome));
         }
         Ok(Message::Response(_)) => true,
-        Ok(Message::Notification(note)) => events.send(Event::Notification(note)),
+        Ok(Message::Notification(note)) => match Token::own(sent.token, note) {
+            Ok(note) => events.send(Event::Notification(note)),
+            // Of a task, perhaps, whose token holds for longer than its request.
+            Err(foreign) => {
+                requester.inbox().put(Inbound::Notification(foreign));
+                true
+            }
+        },
         Ok(Message::Request(request)) => {
             let hand_on = |request| {
                 if sent.for_client {

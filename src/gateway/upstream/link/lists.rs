@@ -113,26 +113,46 @@ async fn learn(link: &Link, kind: Kind, meta: &ClientMeta) -> Result<Arc<Listing
     fetched
 }
 
-/// Runs `check` with the headers that must mirror arguments of the tool that `params` call. A list that cannot be
-/// had is no reason to refuse a call.
+/// Runs `check` with the headers that must mirror arguments of the tool that `params` call, and again with those of the list
+/// as it is now where it refuses: what is remembered may be of before a change of which the server has not told. A list that
+/// cannot be had is no reason to refuse a call.
 pub(crate) async fn check_parameters(
     link: &Arc<Link>,
     params: &RawValue,
     meta: &ClientMeta,
-    check: impl FnOnce(&[ParamHeader]) -> Result<(), Fault>,
+    check: impl Fn(&[ParamHeader]) -> Result<(), Fault>,
 ) -> Result<(), Fault> {
     let Ok(listing) = get(link, Kind::Tools, Purpose::Routing, meta, LIST_LIMIT).await else {
         return Ok(());
     };
+    let Err(fault) = check(mirrored(link, &listing, params)) else { return Ok(()) };
+    match tools_anew(link, meta).await {
+        Ok(listing) => check(mirrored(link, &listing, params)),
+        Err(_) => Err(fault),
+    }
+}
+
+/// The headers that mirror arguments of the tool that `params` call, as a list has it.
+fn mirrored<'a>(link: &Link, listing: &'a Listing, params: &RawValue) -> &'a [ParamHeader] {
     let mirrored = listing.mirrored();
     if mirrored.is_empty() {
-        return Ok(());
+        return &[];
     }
     let name = member_str(params, "name");
-    match name.and_then(|name| mirrored.get(link.filters().tools.shown(&name)?)) {
-        Some(mirrored) => check(mirrored),
-        None => Ok(()),
-    }
+    let found = name.and_then(|name| mirrored.get(link.filters().tools.shown(&name)?));
+    found.map_or(&[], Vec::as_slice)
+}
+
+/// The list of tools as its server has it now, read once for all who ask meanwhile. Clients are told where it differs.
+pub(crate) async fn tools_anew(link: &Arc<Link>, meta: &ClientMeta) -> Result<Arc<Listing>, Fault> {
+    let (asked, fetch) = { link.cache().fetch(Kind::Tools, || begin_fetch(link, Kind::Tools, meta.clone())) };
+    let late = |_| Fault::upstream(link.name(), "takes too long to list what it offers");
+    timeout_at(asked + LIST_LIMIT, fetch).await.map_err(late)?
+}
+
+/// Whether calls of tools are told some arguments in headers.
+pub(crate) fn mirrors_arguments(link: &Link) -> bool {
+    link.era() == Era::Modern && matches!(link.wire(), Wire::Http(_))
 }
 
 /// The headers that mirror arguments of the tool that `params` call, for a client that does not know of them.
@@ -141,20 +161,17 @@ pub(crate) async fn mirrored_headers(
     params: &RawValue,
     meta: &ClientMeta,
 ) -> Vec<(HeaderName, HeaderValue)> {
-    let mut found = Vec::new();
-    if matches!(link.wire(), Wire::Http(_)) {
-        let header = |mirrored: &ParamHeader| {
-            let value = encode(&argument_text(mirrored.argument(params)?));
-            Some((HeaderName::try_from(mirrored.name.as_str()).ok()?, value))
-        };
-        let collect = |mirrored: &[ParamHeader]| {
-            found = mirrored.iter().filter_map(header).collect();
-            Ok(())
-        };
-        // It refuses nothing.
-        let _ = check_parameters(link, params, meta, collect).await;
+    if !mirrors_arguments(link) {
+        return Vec::new();
     }
-    found
+    let header = |mirrored: &ParamHeader| {
+        let value = encode(&argument_text(mirrored.argument(params)?));
+        Some((HeaderName::try_from(mirrored.name.as_str()).ok()?, value))
+    };
+    match get(link, Kind::Tools, Purpose::Routing, meta, LIST_LIMIT).await {
+        Ok(listing) => mirrored(link, &listing, params).iter().filter_map(header).collect(),
+        Err(_) => Vec::new(),
+    }
 }
 
 /// Fetches all pages of a list. A server that offers none has an empty one.

@@ -218,6 +218,8 @@ impl Streams {
 impl Remembered {
     /// Requests from now on do not get what was asked for before.
     fn forget(&mut self) {
+        // Where it takes long to read it again, clients are shown what it was.
+        self.last.iter().for_each(|listing| listing.forget());
         self.listing = None;
         self.fetch = None;
         self.changes += 1;
