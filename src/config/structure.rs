@@ -22,20 +22,22 @@ pub(super) enum Role {
 pub(super) fn check(table: &DeTable<'_>, text: Text<'_>, role: Role, problems: &mut Problems) {
     let mut reader = Reader::of_structure(text, problems);
     let known: &[&str] = match role {
-        Role::Main => &["server", "clients", "endpoints", "log", "upstreams"],
+        Role::Main => &["server", "listeners", "clients", "endpoints", "log", "upstreams"],
         Role::Fragment => &["upstreams"],
     };
     for (name, value) in table {
         match (name.get_ref().as_ref(), role) {
             ("server", Role::Main) => inner(value, &keys::SERVER, "server", &mut reader),
             ("log", Role::Main) => inner(value, &keys::LOG, "log", &mut reader),
+            ("listeners", Role::Main) => named(value, &keys::LISTENER, "listeners", &mut reader),
             ("clients", Role::Main) => named(value, &keys::CLIENT, "clients", &mut reader),
             ("endpoints", Role::Main) => named(value, &keys::ENDPOINT, "endpoints", &mut reader),
-            ("server" | "clients" | "endpoints" | "log", Role::Fragment) => reader.refuse_structure(
-                &name.span(),
-                format!("`{}` does not belong here: files in conf.d hold upstreams only", name.get_ref()),
-                "move it to the main configuration file",
-            ),
+            ("server" | "listeners" | "clients" | "endpoints" | "log", Role::Fragment) => reader
+                .refuse_structure(
+                    &name.span(),
+                    format!("`{}` does not belong here: files in conf.d hold upstreams only", name.get_ref()),
+                    "move it to the main configuration file",
+                ),
             ("upstreams", _) => named(value, &keys::UPSTREAM, "upstreams", &mut reader),
             (other, _) => {
                 let message = format!("unknown key `{other}` at the top level");

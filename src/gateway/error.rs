@@ -8,6 +8,7 @@ use std::fmt;
 use http::StatusCode;
 use serde_json::json;
 
+use super::certificates::Error as CertificateError;
 use super::relay::{Id, Message, Outcome, Raw, Response, code, raw};
 use crate::exit::{Exit, ToExit};
 
@@ -37,12 +38,15 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// The certificates of a listener cannot be used.
+    #[error("the listener `{0}` cannot serve TLS")]
+    Tls(String, #[source] CertificateError),
 }
 
 impl ToExit for Error {
     fn to_exit(&self) -> Exit {
         match self {
-            Self::NameClash { .. } | Self::Authorities { .. } => Exit::Config,
+            Self::NameClash { .. } | Self::Authorities { .. } | Self::Tls(..) => Exit::Config,
             Self::Certificates(_) => Exit::Os,
         }
     }
@@ -55,6 +59,7 @@ impl ToExit for Error {
             Self::Authorities { .. } => {
                 "write the path of a PEM file with the authorities' certificates".to_owned()
             }
+            Self::Tls(name, error) => format!("{}, in `tls` of [listeners.{name}]", error.hint()),
             Self::Certificates(_) => "install the package `ca-certificates`".to_owned(),
         })
     }

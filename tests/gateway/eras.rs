@@ -130,7 +130,7 @@ class Handler(BaseHTTPRequestHandler):
         if message["method"] == "server/discover":
             result |= {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}}
         if message["method"] == "tools/list":
-            place = {"type": "object", "properties": {"zone": {"type": "number", "x-mcp-header": "Zone"}}}
+            place = {"type": "object", "properties": {"zone": {"type": "integer", "x-mcp-header": "Zone"}}}
             properties = {"region": {"type": "string", "x-mcp-header": "Region"}, "place": place}
             result |= {"tools": [{"name": "where", "inputSchema": {"type": "object", "properties": properties}}]}
         if message["method"] == "tools/call":

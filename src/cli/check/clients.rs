@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::cli::token;
-use crate::config::{Client, Config, ListenAddr, Peer};
+use crate::config::{Auth, Client, Config, ListenAddr, Peer};
 use crate::sys::user;
 use crate::tokens::Store;
 
@@ -21,6 +21,13 @@ pub(super) fn doubts(config: &Config) -> Vec<String> {
             ));
         }
     }
+    let by_peer = config.clients.iter().any(|client| client.peer().is_some());
+    let deaf = config.server.listeners.iter().filter(|listener| {
+        !by_peer && listener.auth.contains(&Auth::Peer) && !listener.auth.contains(&Auth::Token)
+    });
+    doubts.extend(deaf.map(|listener| {
+        format!("listener `{}` lets nobody in: no [clients.NAME] has `peer`", listener.name)
+    }));
     let is_client = |name: &str| config.clients.iter().any(|client| client.name() == name);
     let tokens = store.iter().flat_map(|store| store.all());
     let strangers = tokens.map(|token| token.client.as_str()).filter(|name| !is_client(name));

@@ -7,12 +7,16 @@ use nix::unistd::{AccessFlags, access};
 
 use super::answer::Warning;
 use crate::cli::long_names;
-use crate::config::{self, Config, OpenTo, Transport, Upstream};
+use crate::config::{self, Config, ListenAddr, OpenTo, Transport, Upstream};
+use crate::gateway;
 
 /// All that this process finds about a configuration.
 pub(super) fn of(config: &Config) -> Vec<Warning> {
     let mut warnings = Vec::new();
-    for listener in config.server.listen.iter().filter(|listener| !listener.is_local()) {
+    let asks = |address: &ListenAddr| {
+        config.server.listeners.iter().any(|it| it.address == *address && !it.auth.is_empty())
+    };
+    for listener in config.server.listen.iter().filter(|listener| !listener.is_local() && !asks(listener)) {
         if config.server.auth == Some(OpenTo::Anybody) {
             let message =
                 format!("anybody who can reach `{listener}` can use every upstream (auth = \"none\")");
@@ -20,6 +24,12 @@ pub(super) fn of(config: &Config) -> Vec<Warning> {
         }
     }
     warnings.extend(super::clients::doubts(config).into_iter().map(|message| Warning::new(None, message)));
+    for listener in &config.server.listeners {
+        // What cannot be used keeps it from starting.
+        let doubts = listener.tls.as_ref().and_then(|files| gateway::check_certificates(files).ok());
+        let named = |doubt| format!("listener `{}`: {doubt}", listener.name);
+        warnings.extend(doubts.into_iter().flatten().map(|doubt| Warning::new(None, named(doubt))));
+    }
     for upstream in &config.upstreams {
         let doubts = about(upstream)
             .into_iter()

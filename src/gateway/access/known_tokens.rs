@@ -1,4 +1,4 @@
-//! The tokens that are believed at this moment. The file is looked at [`EVERY`] so often while any may be: what `mcpeg token`
+//! The tokens that are believed at this moment. The file is looked at [`EVERY`] so often once any may be: what `mcpeg token`
 //! has changed is in force soon, and what was opened by a token that is no longer good is ended.
 
 use std::collections::HashMap;
@@ -86,31 +86,21 @@ impl KnownTokens {
         gone.into_iter().map(|(client, _)| client).filter(|client| !has_more(client)).collect()
     }
 
-    /// Looks at the file from now on for as long as tokens are `wanted`; tells of clients of which the last good one is gone.
-    pub(crate) fn watch(
-        self: &Arc<Self>,
-        wanted: impl Fn() -> bool + Send + 'static,
-        ended: impl Fn(ClientName) + Send + 'static,
-        stop: CancellationToken,
-    ) {
-        if !wanted() || std::mem::replace(&mut self.state.lock().watched, true) {
+    /// Looks at the file from now on, also when no more tokens are asked for: a listener that drains still believes them. Tells
+    /// of clients of which the last good one is gone.
+    pub(crate) fn watch(self: &Arc<Self>, ended: impl Fn(ClientName) + Send + 'static) {
+        if std::mem::replace(&mut self.state.lock().watched, true) {
             return;
         }
         // At once: the first request may come any moment.
         drop(self.look());
-        let tokens = Arc::clone(self);
+        let tokens = Arc::downgrade(self);
         tokio::spawn(async move {
             let mut due = tokio::time::interval(EVERY);
             due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
-                tokio::select! {
-                    _ = due.tick() => {}
-                    () = stop.cancelled() => return,
-                }
-                if !wanted() {
-                    tokens.state.lock().watched = false;
-                    return;
-                }
+                due.tick().await;
+                let Some(tokens) = tokens.upgrade() else { return };
                 tokens.look().into_iter().for_each(&ended);
             }
         });

@@ -8,15 +8,15 @@ use serde_json::{Map, Value, json};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::config::{Filters, Prefix};
-use crate::gateway::relay::{Era, Object, Part, Raw, TASKS, member, mend, raw, set_member};
+use crate::gateway::relay::{APPS, Era, Object, Part, Raw, SKILLS, TASKS, member, mend, raw, set_member};
 use crate::gateway::upstream::{Kind, Link, Misfit, Upstream};
 
 /// Where a server says what it can do, for people.
 const HANDSHAKE: &str = "the handshake";
 
-/// Extensions that work where several upstreams are behind an endpoint: tasks, whose owners are known, and apps, which have
-/// no methods of their own.
-const ROUTED: [&str; 2] = [TASKS, "io.modelcontextprotocol/ui"];
+/// Extensions that work where several upstreams are behind an endpoint: tasks, whose owners are known, skills, which are
+/// found by their addresses, and apps, which have no methods of their own.
+const ROUTED: [&str; 3] = [TASKS, SKILLS, APPS];
 
 /// The upstreams behind one endpoint.
 #[derive(Debug)]
@@ -87,8 +87,13 @@ impl EndpointView {
     pub(crate) fn admits(&self, kind: Kind, shown: &str) -> bool {
         self.rights.iter().all(|filters| match kind {
             Kind::Tools | Kind::Prompts | Kind::Templates => kind.selection(filters).admits(shown),
-            Kind::Resources => filters.resources.admits_address(shown),
+            Kind::Resources | Kind::Skills => filters.resources.admits_address(shown),
         })
+    }
+
+    /// Whether something of this kind may not be there of what the upstreams show.
+    pub(crate) fn hides(&self, kind: Kind) -> bool {
+        self.rights.iter().any(|filters| !kind.selection(filters).everything())
     }
 
     /// An endpoint whose upstream is gone.
@@ -122,6 +127,11 @@ impl EndpointView {
     /// The upstreams, in the order of the configuration.
     pub(crate) fn upstreams(&self) -> &[Arc<Upstream>] {
         &self.upstreams
+    }
+
+    /// The upstream of this name.
+    pub(crate) fn named(&self, name: &str) -> Option<&Arc<Upstream>> {
+        self.by_name.get(name).map(|place| &self.upstreams[*place])
     }
 
     /// The only upstream, where there is one.
@@ -173,7 +183,12 @@ impl EndpointView {
     pub(crate) fn capabilities(&self, links: &[Arc<Link>], era: Era) -> Raw {
         if let ([_], [link]) = (self.upstreams.as_slice(), links) {
             let theirs = bridged(link, era);
-            return if self.single { theirs } else { fitting(link, theirs) };
+            if self.single {
+                return theirs;
+            }
+            if !self.prefixed {
+                return fitting(link, theirs);
+            }
         }
         let mut merged = Map::new();
         for link in links {
@@ -234,8 +249,9 @@ fn bridged(link: &Link, era: Era) -> Raw {
     less.unwrap_or_else(|| all.clone())
 }
 
-/// Leaves out extensions whose methods nobody could route: an upstream's own endpoint has them.
+/// Leaves out extensions whose methods nobody could route, and whatever is experimental: an upstream's own endpoint has them.
 fn route_extensions(merged: &mut Map<String, Value>) {
+    merged.remove("experimental");
     let Some(Value::Object(extensions)) = merged.get_mut("extensions") else { return };
     extensions.retain(|name, _| ROUTED.contains(&name.as_str()));
     if extensions.is_empty() {

@@ -120,16 +120,16 @@ impl From<Refusal> for Refused {
 /// What is asked of those who connect to a listener.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked<'a> {
-    /// The ways of which one is enough, where the listener says so.
-    pub(super) ways: Option<&'a [Auth]>,
-    /// Whether the configuration opens it to anybody.
+    /// The ways of which one is enough, where the listener says so; none is every way.
+    pub(super) ways: &'a [Auth],
+    /// Whether the configuration opens those to anybody that do not say so.
     pub(super) open: bool,
 }
 
 impl Asked<'_> {
     /// Whether this way is one of them.
     fn takes(self, way: Auth) -> bool {
-        self.ways.is_none_or(|ways| ways.contains(&way))
+        self.ways.is_empty() || self.ways.contains(&way)
     }
 }
 
@@ -157,9 +157,10 @@ pub(super) fn authenticate(
             Ok(Some(Arc::new(Identified { name, revoked, gone: CancellationToken::new() })))
         }
         Some(_) => Err(Refused::NOBODY),
-        None if kernel.is_some() && clients.is_empty() && asked.ways.is_some() => Ok(None),
-        None if asked.open && asked.ways.is_none() => Ok(None),
-        None if kernel.is_some() && clients.ask_kernel() => Err(Refused::NOBODY),
+        None if asked.open && asked.ways.is_empty() => Ok(None),
+        None if kernel.is_some() && (clients.ask_kernel() || !asked.takes(Auth::Token)) => {
+            Err(Refused::NOBODY)
+        }
         None => Err(Refused::NOTHING),
     }
 }

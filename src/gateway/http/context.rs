@@ -23,6 +23,9 @@ pub(crate) struct RequestContext {
     /// Where it comes from.
     #[field(get(copy))]
     peer: PeerAddress,
+    /// Whether it comes from this machine.
+    #[field(get(copy))]
+    is_local: bool,
     /// The client that it comes from, if that has shown who it is.
     #[field(get(option_borrow_inner = false))]
     identity: Option<Arc<Identified>>,
@@ -38,10 +41,11 @@ impl RequestContext {
     pub(super) fn new(
         admitted: Admitted,
         identity: Option<Arc<Identified>>,
-        (peer, cutoff): (PeerAddress, Cutoff),
+        (peer, is_local): (PeerAddress, bool),
+        cutoff: Cutoff,
     ) -> Self {
         let client = identity.as_ref().map(|identity| identity.name().clone());
-        Self { endpoint: Endpoint::ALL.of(client), peer, identity, cutoff, _admitted: admitted }
+        Self { endpoint: Endpoint::ALL.of(client), peer, is_local, identity, cutoff, _admitted: admitted }
     }
 
     /// The same to the endpoint of this name.

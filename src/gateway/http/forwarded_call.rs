@@ -12,7 +12,7 @@ use fieldwork::Fieldwork;
 use http::{HeaderName, HeaderValue};
 use tokio::time::Instant;
 
-use crate::gateway::catalog::{ConnectionSource, Knowing, note_shown, passed, soon};
+use crate::gateway::catalog::{Answered, ConnectionSource, Knowing, Way, note_shown, passed, soon};
 use crate::gateway::error::{Fault, Side};
 use crate::gateway::relay::{
     ClientMeta, Era, Outcome, Raw, code, key, member, method, names, set_path, to_legacy_params,
@@ -40,6 +40,16 @@ pub(crate) struct Routed {
     pub(crate) params: Option<Raw>,
     /// Headers of the downstream that belong to it.
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    /// What is done with the answer.
+    pub(crate) answered: Answered,
+}
+
+impl Routed {
+    /// A request on the way that was found for it.
+    pub(crate) fn along(way: Way, era: Era, method: String, headers: Vec<(HeaderName, HeaderValue)>) -> Self {
+        let Way { upstream, params, answered } = way;
+        Self { upstream, era, method, params, headers, answered }
+    }
 }
 
 /// Why a request is to be sent again.
@@ -69,6 +79,8 @@ pub(crate) struct ForwardedCall<L> {
     spare: Option<Routed>,
     /// The era of the downstream.
     era: Era,
+    /// What is done with the answer.
+    answered: Answered,
     /// Why it is to be sent again, if it is.
     again: Option<Again>,
     /// The connection that it went over.
@@ -81,7 +93,7 @@ pub(crate) struct ForwardedCall<L> {
 impl<L: ConnectionSource> ForwardedCall<L> {
     /// Sends a request.
     pub(crate) async fn begin(source: L, routed: Routed) -> Result<Self, Fault> {
-        let (upstream, era) = (Arc::clone(&routed.upstream), routed.era);
+        let (upstream, era, answered) = (Arc::clone(&routed.upstream), routed.era, routed.answered);
         let list = Kind::of_method(&routed.method).map(|kind| (kind, routed.params.clone()));
         let sent = send(&source, routed.clone()).await;
         let (Knowing { link, borrowed }, exchange) = sent.inspect_err(|_| {
@@ -90,7 +102,7 @@ impl<L: ConnectionSource> ForwardedCall<L> {
             }
         })?;
         let spare = Some(routed);
-        Ok(Self { upstream, source, list, borrowed, spare, era, again: None, link, exchange })
+        Ok(Self { upstream, source, list, borrowed, spare, era, answered, again: None, link, exchange })
     }
 
     /// The same, to take from.
@@ -105,6 +117,12 @@ impl<L: ConnectionSource> ForwardedCall<L> {
         if event.is_last() {
             self.note_list(&event);
         }
+        let event = match event {
+            Event::Done(Outcome::Result(result)) if self.answered != Answered::AsIs => {
+                Event::Done(Outcome::Result(self.answered.see(&self.upstream, result)))
+            }
+            event => event,
+        };
         if self.era == self.link.era() {
             return event;
         }
@@ -205,7 +223,7 @@ fn for_modern(source: &impl ConnectionSource, params: Option<Raw>) -> Raw {
 
 /// Sends a request over the connection that there is now.
 async fn send(source: &impl ConnectionSource, routed: Routed) -> Result<(Knowing, Exchange), Fault> {
-    let Routed { upstream, era, method, params, headers } = routed;
+    let Routed { upstream, era, method, params, headers, .. } = routed;
     let limit = upstream.settings().request_timeout;
     let asked = Instant::now();
     let permit = upstream.permit(limit, false).await?;
@@ -220,6 +238,11 @@ async fn send(source: &impl ConnectionSource, routed: Routed) -> Result<(Knowing
         return Err(Fault::method_not_found(&method).with_reason(
             "the server's tasks are those of the other era of the protocol, which cannot be bridged",
         ));
+    }
+    if !link.takes(&method) {
+        return Err(
+            Fault::method_not_found(&method).with_reason("its server has not declared that it can do this")
+        );
     }
     let mut mirrors = headers;
     let params = match (era, link.era()) {
@@ -281,6 +304,7 @@ mod tests {
             method: "tools/list".to_owned(),
             params: None,
             headers: Vec::new(),
+            answered: Answered::AsIs,
         };
         let exchange = link.call(Call::new("tools/list", None, Duration::from_secs(60))).await;
         let spare = Some(routed);
@@ -292,6 +316,7 @@ mod tests {
             borrowed: false,
             spare,
             era,
+            answered: Answered::AsIs,
             again: None,
             link,
             exchange,

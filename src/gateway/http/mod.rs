@@ -5,6 +5,7 @@
 //! | files | own |
 //! |---|---|
 //! | `open_connections`, `version`, `stall`, `bodies`, `moment`, `cutoff` | what connections, bodies and requests may take |
+//! | `gate`, `proxy_header`, `forwarded` | what a listener asks of its connections, and for whom proxies ask |
 //! | `peer`, `guard`, `authenticate`, `cors`, `context` | who is let in and who that is, what web pages are told, and what is known of a request |
 //! | `validate`, `answer`, `message`, `nowhere` | reading and answering one message; what is said where nothing is |
 //! | `forwarded_call`, `task_owners` | a request on its way, and what another process is told of it |
@@ -33,7 +34,9 @@ mod bodies;
 mod context;
 mod cors;
 mod cutoff;
+mod forwarded;
 mod forwarded_call;
+mod gate;
 mod guard;
 mod health;
 mod legacy;
@@ -45,6 +48,7 @@ mod nowhere;
 mod open_connections;
 mod peer;
 mod pipeline;
+mod proxy_header;
 mod router;
 mod stall;
 mod task_owners;
@@ -52,10 +56,10 @@ mod validate;
 mod version;
 
 pub(crate) use accept::{Admission, accept};
+pub(crate) use gate::Gates;
 pub(crate) use guard::Guard;
 pub(crate) use health::Health;
 pub(crate) use legacy::Legacy;
-pub(crate) use metrics::is_local;
 pub(crate) use modern::{Continuations, Modern, PendingCall, SuspendedCalls};
 pub use open_connections::Expected;
 pub(crate) use open_connections::OpenConnections;

@@ -1,4 +1,5 @@
-//! What each request passes through, in this order: guard, authentication, limits, and the handler of its era.
+//! What each request passes through, in this order: the proxy it comes by, guard, authentication, limits, and the handler of
+//! its era.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -14,18 +15,26 @@ use super::authenticate::{Asked, Identified, authenticate};
 use super::bodies::Bodies;
 use super::context::RequestContext;
 use super::cutoff::Cutoff;
+use super::forwarded;
+use super::gate::Gate;
 use super::guard::Guard;
 use super::legacy::{EventClients, Legacy};
 use super::message::Received;
 use super::modern::Modern;
-use super::peer::Peer;
+use super::peer::{Peer, PeerAddress};
 use super::{answer, message, validate};
+use crate::config::Auth;
 use crate::gateway::access::KnownTokens;
 use crate::gateway::catalog::{RoutingHandle, RoutingTable};
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{Era, Id, Message, code};
 use crate::gateway::requests::RequestCounter;
 
+/// What is answered where two headers of a trusted proxy cannot both be its own.
+const CONTRADICTION: (StatusCode, &str) = (
+    StatusCode::BAD_REQUEST,
+    "Forwarded and X-Forwarded-For name different clients; have the proxy remove the one that it does not set",
+);
 /// What names every upstream, which is for clients only that may use all of them.
 const TELLING: [&str; 2] = ["/health", "/metrics"];
 
@@ -62,29 +71,52 @@ impl Pipeline {
         Self { guard, routing, tokens, bodies: Arc::default(), requests, modern, legacy, events }
     }
 
-    /// Of every request, before anything else: guard, authentication. The answer to one that is refused.
+    /// Of every request, before anything else: proxy, guard, authentication. The answer to one that is refused.
     pub(super) fn admit(
         &self,
         head: &Parts,
+        gate: &Gate,
         (peer, cutoff): (&Peer, &Cutoff),
     ) -> Result<RequestContext, Box<Response>> {
         let table = self.routing.current();
-        let admitted = self.guard.check(&table.server, head, peer.address)?;
-        let identity = if table.clients().is_empty() { None } else { self.identify(&table, head, peer)? };
-        Ok(RequestContext::new(admitted, identity, (peer.address, cutoff.clone())))
+        let Some(named) = gate.named() else {
+            let admitted = self.guard.check((&table.server, None), head, peer.address)?;
+            let identity = self.identify(&table, &[], (head, peer, peer.address))?;
+            return Ok(RequestContext::new(
+                admitted,
+                identity,
+                (peer.address, gate.is_local()),
+                cutoff.clone(),
+            ));
+        };
+        let listener = named.listener();
+        let mut address = peer.address;
+        if listener.trusted_proxies.have(address) {
+            address = forwarded::client(&head.headers, address, &listener.trusted_proxies)
+                .map_err(|_| Box::new(self.guard.refuse(head, address, CONTRADICTION)))?;
+        }
+        let admitted = self.guard.check((&table.server, Some(listener)), head, address)?;
+        let identity = self.identify(&table, &listener.auth, (head, peer, address))?;
+        let is_local = gate.is_local() && address.is_none_or(|it| it.to_canonical().is_loopback());
+        Ok(RequestContext::new(admitted, identity, (address, is_local), cutoff.clone()))
     }
 
-    /// The client of a request, where clients have to show who they are. The answer to one that is refused.
+    /// The client of a request, where clients have to show who they are: because the listener asks for it in these ways, or
+    /// because there are clients with names. The answer to one that is refused.
     fn identify(
         &self,
         table: &RoutingTable,
-        head: &Parts,
-        peer: &Peer,
+        ways: &[Auth],
+        (head, peer, address): (&Parts, &Peer, PeerAddress),
     ) -> Result<Option<Arc<Identified>>, Box<Response>> {
-        let asked = Asked { ways: None, open: table.server.auth.is_some() };
+        if ways.is_empty() && table.clients().is_empty() {
+            return Ok(None);
+        }
+        let asked = Asked { ways, open: table.server.auth.is_some() };
         let identified = authenticate((table.clients(), &self.tokens), asked, (head, peer));
         let identified = identified.map_err(|refused| {
-            self.guard.note_stranger(refused.reason(), peer);
+            let uid = peer.kernel.as_ref().map(|peer| peer.uid);
+            self.guard.note_stranger(refused.reason(), (address, uid));
             Box::new(refused.answer())
         })?;
         let is_hidden = |identity: &Arc<Identified>| {

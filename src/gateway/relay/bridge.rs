@@ -13,12 +13,14 @@ use super::raw::{Raw, raw, raw_string};
 use super::splice::{Object, member, member_str, set_member, set_path};
 
 /// The results that carry caching hints in the modern era (MCP 2026-07-28 §Caching).
-const CACHEABLE: [&str; 5] = [
+const CACHEABLE: [&str; 7] = [
     method::TOOLS_LIST,
     method::PROMPTS_LIST,
     method::RESOURCES_LIST,
     method::TEMPLATES_LIST,
     method::RESOURCES_READ,
+    method::SKILLS_LIST,
+    method::SKILLS_GET,
 ];
 
 /// The requests of clients that a modern server may answer with questions (MCP 2026-07-28 §Multi Round-Trip Requests).
@@ -68,6 +70,21 @@ impl ClientMeta {
     pub(crate) fn is_interactive(&self) -> bool {
         let capabilities = Object::parse(&self.capabilities);
         capabilities.is_some_and(|has| QUESTIONS.iter().any(|(_, capability)| has.get(capability).is_some()))
+    }
+
+    /// What it says of the extensions that it has; `None` if it has none.
+    pub(crate) fn extensions(&self) -> Option<&str> {
+        // Most have none, which is asked for each call.
+        if !self.capabilities.get().contains("extensions") {
+            return None;
+        }
+        member(&self.capabilities, "extensions").map(RawValue::get).filter(|said| *said != "{}")
+    }
+
+    /// Whether a legacy server must be told of this very client, which takes a connection of its own: the server may ask it,
+    /// or offer more to clients with its extensions. Tasks are not bridged.
+    pub(crate) fn is_singular(&self) -> bool {
+        self.is_interactive() || self.extensions().is_some() && self.in_other_era().extensions().is_some()
     }
 
     /// Whether it can answer a question of this method, and these parameters.

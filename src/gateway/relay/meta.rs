@@ -37,6 +37,11 @@ impl Era {
 /// The extension that gives the modern era its tasks.
 pub(crate) const TASKS: &str = "io.modelcontextprotocol/tasks";
 
+/// The extension by which servers offer skills (SEP-2640).
+pub(crate) const SKILLS: &str = "io.modelcontextprotocol/skills";
+/// The extension by which tools have pages of their own (SEP-1865, MCP Apps).
+pub(crate) const APPS: &str = "io.modelcontextprotocol/ui";
+
 /// Keys of `_meta` (MCP 2026-07-28 §Basic, "General fields").
 pub(crate) mod key {
     /// What all keys of the protocol begin with.

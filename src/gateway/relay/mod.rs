@@ -23,7 +23,8 @@ pub(crate) use mend::mend;
 pub(crate) use message::{Id, Message, Notification, Outcome, ParseError, Request, Response, spelled_number};
 pub use meta::Era;
 pub(crate) use meta::{
-    LATEST_LEGACY, LEGACY_VERSIONS, MODERN, RequestMeta, Severity, TASKS, TRACE, code, key, traced,
+    APPS, LATEST_LEGACY, LEGACY_VERSIONS, MODERN, RequestMeta, SKILLS, Severity, TASKS, TRACE, code, key,
+    traced,
 };
 pub(crate) use raw::{Raw, raw, raw_string, weight};
 pub(crate) use shapes::Part;

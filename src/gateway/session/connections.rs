@@ -12,8 +12,8 @@ use crate::config::{Sharing, Transport};
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{ClientMeta, Message, Notification, Raw, method};
 use crate::gateway::upstream::{
-    ClientIdentity, InboxReceiver, Kind, Link, Listing, Purpose, Role, Upstream, inbox, list, reconcile,
-    subscribe_to,
+    ClientIdentity, InboxReceiver, KINDS, Kind, Link, Listing, Purpose, Role, Upstream, inbox, list,
+    reconcile, subscribe_to,
 };
 
 /// How long reading one list may take that is compared with what the client was shown.
@@ -64,8 +64,8 @@ pub(crate) struct SessionConnections {
     client: ClientIdentity,
     /// The same as modern servers know it.
     modern: ClientMeta,
-    /// Whether it can be asked.
-    interactive: bool,
+    /// Whether servers must be told of this very client.
+    singular: bool,
     /// The places by the serial number of their upstream.
     slots: Mutex<BTreeMap<u64, OwnLink>>,
     /// Its own connections that have shaken hands, by the same, for looking without waiting.
@@ -73,7 +73,7 @@ pub(crate) struct SessionConnections {
     /// What the client has subscribed to over its own connections, by the same.
     subscribed: Mutex<BTreeMap<u64, BTreeSet<String>>>,
     /// What the client was last shown of lists of which it has a connection of its own, by the same.
-    shown: Mutex<BTreeMap<u64, [Shown; 4]>>,
+    shown: Mutex<BTreeMap<u64, [Shown; KINDS]>>,
     /// Where each of its own connections is announced, with what it tells beside its answers.
     opened: mpsc::UnboundedSender<Opened>,
     /// `logging/setLevel`'s parameters, for connections that are opened later.
@@ -85,11 +85,11 @@ pub(crate) struct SessionConnections {
 impl SessionConnections {
     /// No connections.
     pub(crate) fn new(client: ClientIdentity, opened: mpsc::UnboundedSender<Opened>) -> Self {
-        let (interactive, modern) = (client.meta.is_interactive(), client.meta.in_other_era());
+        let (singular, modern) = (client.meta.is_singular(), client.meta.in_other_era());
         let (slots, own, subscribed, shown) = Default::default();
         let ended = CancellationToken::new();
         let log_level = Mutex::default();
-        Self { client, modern, interactive, slots, own, subscribed, shown, opened, log_level, ended }
+        Self { client, modern, singular, slots, own, subscribed, shown, opened, log_level, ended }
     }
 
     /// The session's client.
@@ -108,7 +108,7 @@ impl SessionConnections {
         match (connector.is_builtin(), connector.settings().sharing, &connector.settings().transport) {
             (true, _, _) | (_, Sharing::Shared, _) => false,
             (_, Sharing::PerSession, _) | (_, Sharing::Auto, Transport::Http { .. }) => true,
-            (_, Sharing::Auto, Transport::Stdio { .. }) => self.interactive,
+            (_, Sharing::Auto, Transport::Stdio { .. }) => self.singular,
         }
     }
 
@@ -337,7 +337,7 @@ impl SessionConnections {
 
     /// Tells a new connection what the client has told the others.
     async fn catch_up(&self, link: &Link, serial: u64) {
-        if let Some(params) = self.log_level() {
+        if let Some(params) = self.log_level().filter(|_| link.takes(method::SET_LOG_LEVEL)) {
             let limit = std::time::Duration::from_secs(10);
             let call = crate::gateway::upstream::Call::new(method::SET_LOG_LEVEL, Some(params), limit);
             let _ = link.call(call).await.outcome().await;

@@ -341,7 +341,7 @@ impl Session {
 
     /// For how long nobody of the client was there; `None` while it reads a stream or waits for an answer. A request in
     /// flight whose client has gone does not count: a client could keep all its sessions by such requests.
-    pub(super) fn unattended(&self) -> Option<Duration> {
+    pub(crate) fn unattended(&self) -> Option<Duration> {
         (self.streams.load(Ordering::Relaxed) == 0).then(|| self.used.lock().elapsed())
     }
 

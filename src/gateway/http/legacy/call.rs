@@ -271,7 +271,12 @@ async fn start(session: &Arc<Session>, request: Request) -> Result<Started, Faul
             }
             // Kept for as long as the session is, so that nothing else of the parameters is.
             session.set_log_level(level.map(|level| raw(&json!({ "level": level }))));
-            let own = session.connections().open();
+            let own = session
+                .connections()
+                .open()
+                .into_iter()
+                .filter(|link| link.takes(&method))
+                .collect::<Vec<_>>();
             let limit = std::time::Duration::from_secs(10);
             let calls = own.iter().map(|link| link.call(Call::new(method.as_str(), params.clone(), limit)));
             for exchange in join_all(calls).await {
@@ -294,20 +299,21 @@ async fn start(session: &Arc<Session>, request: Request) -> Result<Started, Faul
         return all_tasks(view, &**session).await.map(Started::Here);
     }
     session.note_subscription(&method, params.as_deref())?;
-    let (upstream, params) = route(view, &**session, &method, params, meta).await.map_err(|mut fault| {
+    let way = route(view, &**session, &method, params, meta).await.map_err(|mut fault| {
         // Resource not found has a code of its own in this era (MCP 2025-11-25 §Resources, "Error Handling").
         if method == method::RESOURCES_READ && fault.code == code::INVALID_PARAMS {
             fault.code = code::LEGACY_NOT_FOUND;
         }
         fault
     })?;
-    if let Some(followed) = subscribe::follow(session, &upstream, &method, params.as_deref()).await {
+    let upstream = Arc::clone(&way.upstream);
+    if let Some(followed) = subscribe::follow(session, &upstream, &method, way.params.as_deref()).await {
         return followed.map(|()| Started::Here(raw(&json!({}))));
     }
-    if subscribe::note(session, &upstream, &method, params.as_deref()) {
+    if subscribe::note(session, &upstream, &method, way.params.as_deref()) {
         return Ok(Started::Here(raw(&json!({}))));
     }
-    let routed = Routed { upstream, era: Era::Legacy, method, params, headers: Vec::new() };
+    let routed = Routed::along(way, Era::Legacy, method, Vec::new());
     let call = ForwardedCall::begin(Arc::clone(session), routed.clone()).await?;
     Ok(Started::Upstream(Box::new((call, routed))))
 }

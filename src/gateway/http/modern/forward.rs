@@ -121,11 +121,12 @@ impl Route {
         if !upstream.leases().lends_to(client, native) {
             return Ok(Self::Shared);
         }
-        if subject.may_ask() {
+        // Where there is none to spare, the connection that everybody has is better than none, unless the client is asked.
+        if subject.may_ask() && client.is_interactive() {
             let patience = upstream.settings().request_timeout;
             return Box::pin(upstream.leases().lend((client, caller), patience)).await.map(Self::Lent);
         }
-        if Kind::of_method(subject.method()).is_some()
+        if (Kind::of_method(subject.method()).is_some() || subject.may_ask())
             && let Ok(lease) = Box::pin(upstream.leases().lend((client, caller), Duration::ZERO)).await
         {
             return Ok(Self::Lent(lease));

@@ -32,9 +32,7 @@ const SUBSCRIBE: Duration = Duration::from_secs(10);
 
 /// Whether a server lets clients subscribe to resources.
 pub(crate) fn can_subscribe(link: &Link) -> bool {
-    member(&link.handshake().capabilities, "resources")
-        .and_then(|resources| member(resources, "subscribe"))
-        .is_some_and(|subscribe| subscribe.get() == "true")
+    link.handshake().lets_subscribe()
 }
 
 /// Tells a legacy server what is subscribed to; a modern one is listened to.
@@ -136,7 +134,7 @@ fn told_of(note: &Notification) -> Vec<Kind> {
     let name = |kind: Kind| match kind {
         Kind::Tools => "toolsListChanged",
         Kind::Prompts => "promptsListChanged",
-        Kind::Resources | Kind::Templates => "resourcesListChanged",
+        Kind::Resources | Kind::Templates | Kind::Skills => "resourcesListChanged",
     };
     Kind::ALL.into_iter().filter(|kind| told(name(*kind))).collect()
 }

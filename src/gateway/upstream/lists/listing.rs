@@ -12,6 +12,8 @@ use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
+use super::addresses::Addresses;
+use super::annotations;
 use super::kind::Kind;
 use crate::config::Filters;
 use crate::gateway::relay::{
@@ -49,6 +51,10 @@ pub(crate) struct Listing {
     mirrored: OnceLock<HashMap<String, Vec<ParamHeader>>>,
     /// The names or addresses of the items; made when first needed.
     names: OnceLock<HashSet<Box<str>>>,
+    /// Pages and skills among the items; made when first needed.
+    addresses: OnceLock<Addresses>,
+    /// Whether calls of its tools mirror arguments in headers on their way to the server.
+    mirrors: bool,
     /// A digest of what clients can see of it; made when first needed.
     digest: OnceLock<String>,
     /// What of it does not fit the specification, for clients of each era; made when first needed.
@@ -193,6 +199,11 @@ impl Listing {
         Self { asked: Some(asked), ..self }
     }
 
+    /// The same list, of a server that is told arguments in headers where it wants that.
+    pub(crate) fn mirroring(self, mirrors: bool) -> Self {
+        Self { mirrors, ..self }
+    }
+
     /// The arguments that are mirrored in headers, by tool.
     pub(crate) fn mirrored(&self) -> &HashMap<String, Vec<ParamHeader>> {
         self.mirrored.get_or_init(|| self.find_mirrored())
@@ -222,8 +233,11 @@ impl Listing {
     /// Looks for what does not fit.
     fn fit(&self, kind: Kind, era: Era) -> Fitted {
         let (shape, mut fitted) = (kind.part().shape(era), Fitted::default());
+        // Legacy clients know of no such headers, and servers over pipes get none.
+        let mirrors = kind == Kind::Tools && (self.mirrors || era == Era::Modern);
         for (place, item) in self.items.iter().enumerate() {
-            let (changed, why) = match mend(item, shape) {
+            let wrong = if mirrors { annotations::fault(item) } else { None };
+            let (changed, why) = match wrong.map_or_else(|| mend(item, shape), Err) {
                 Ok(None) => continue,
                 Ok(Some(mended)) => (Some(mended.json), mended.why),
                 Err(why) => (None, why),
@@ -234,6 +248,11 @@ impl Listing {
             fitted.changed.insert(place, changed);
         }
         fitted
+    }
+
+    /// Pages and skills among the items.
+    pub(crate) fn addresses(&self, kind: Kind) -> &Addresses {
+        self.addresses.get_or_init(|| Addresses::of(kind, &self.items))
     }
 
     /// Whether there is an item of this name, or with this address.

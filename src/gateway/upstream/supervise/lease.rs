@@ -300,7 +300,7 @@ impl Leases {
     /// Whether a call of this modern client needs a connection of its own, so that the server can ask the client.
     pub(crate) fn lends_to(&self, client: &ClientMeta, native: &Link) -> bool {
         let allowed = self.connector.settings().sharing != Sharing::Shared;
-        native.era() == Era::Legacy && allowed && client.is_interactive()
+        native.era() == Era::Legacy && allowed && client.is_singular()
     }
 
     /// Lends a connection; one is waited for no longer than `patience`, and never long.
