@@ -101,34 +101,26 @@ fn understand(source: &Source, documents: Vec<Document>, env: Env<'_>) -> Result
             |name: &str| table.get(name).and_then(|value| value.get_ref().as_table()).unwrap_or(&none);
         if document.role == Role::Main {
             let mut listeners = Vec::new();
-            for (name, listener) in inner("listeners") {
-                let Some(listener) = listener.get_ref().as_table() else { continue };
-                let name = Spanned::new(name.span(), name.get_ref().as_ref());
+            for (name, listener) in tables(inner("listeners")) {
                 listeners.extend(Listener::read(&name, &mut Section::new(listener, &mut reader)));
             }
             let mut section = Section::new(inner("server"), &mut reader);
             server = Some(Server::read(&mut section, listeners, &source.overrides));
             let mut section = Section::new(inner("log"), &mut reader);
             log = Some(Log::read(&mut section, &source.overrides));
-            for (name, client) in inner("clients") {
-                let Some(client) = client.get_ref().as_table() else { continue };
-                let name = Spanned::new(name.span(), name.get_ref().as_ref());
+            for (name, client) in tables(inner("clients")) {
                 access.client(&name, &mut Section::new(client, &mut reader));
             }
-            for (name, endpoint) in inner("endpoints") {
-                let Some(endpoint) = endpoint.get_ref().as_table() else { continue };
-                let name = Spanned::new(name.span(), name.get_ref().as_ref());
+            for (name, endpoint) in tables(inner("endpoints")) {
                 access.endpoint(&name, &mut Section::new(endpoint, &mut reader));
             }
         }
-        for (name, upstream) in inner("upstreams") {
-            let Some(upstream) = upstream.get_ref().as_table() else { continue };
+        for (name, upstream) in tables(inner("upstreams")) {
             let place = reader.place(&name.span());
             let mut section = Section::new(upstream, &mut reader);
             // What is switched off must have the right form, but its secrets need not be here.
             let enabled = section.get(&keys::ENABLED);
             section.reader().set_env(env.or_lenient(!enabled));
-            let name = Spanned::new(name.span(), name.get_ref().as_ref());
             let Some(upstream) = Upstream::read(&name, &mut section) else { continue };
             names.push((place, upstream.name.clone()));
             if enabled { &mut upstreams } else { &mut disabled }.push(upstream);
@@ -148,6 +140,13 @@ fn understand(source: &Source, documents: Vec<Document>, env: Env<'_>) -> Result
         clients,
         endpoints,
         sources: sources.collect(),
+    })
+}
+
+/// The tables in a table, with their names.
+fn tables<'a, 'i>(holder: &'a DeTable<'i>) -> impl Iterator<Item = (Spanned<&'a str>, &'a DeTable<'i>)> {
+    holder.iter().filter_map(|(name, table)| {
+        Some((Spanned::new(name.span(), name.get_ref().as_ref()), table.get_ref().as_table()?))
     })
 }
 

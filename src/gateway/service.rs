@@ -107,7 +107,7 @@ impl Gateway {
         let table = RoutingTable::new(config.server.clone(), access, started).beside(&config.disabled);
         let routing = Arc::new(RoutingHandle::new(table));
         let (log_limit, peer) = (Arc::<ClientLogLimit>::default(), Arc::<PeerLink>::default());
-        let requests = Arc::<RequestCounter>::default();
+        let (requests, suspended) = (Arc::<RequestCounter>::default(), Arc::<SuspendedCalls<_>>::default());
         let sessions = SessionStore::new(share(&routing), share(&peer), changes.clone(), share(&log_limit));
         let sessions = Arc::new(sessions);
         let status = Arc::new(StatusSource::new(
@@ -115,7 +115,6 @@ impl Gateway {
             (share(&requests), share(gates.certificates())),
         ));
         let (metrics, connections) = (Arc::<Metrics>::default(), Arc::<OpenConnections>::default());
-        let suspended = Arc::<SuspendedCalls<_>>::default();
         let owners = Arc::new(TaskOwners::new(share(&routing), share(&sessions), share(&peer)));
         let continuations =
             Arc::new(Continuations::new(share(&suspended), share(&owners), share(&requests), share(&peer)));
@@ -132,7 +131,6 @@ impl Gateway {
         let health = Health::new(share(&routing), share(&status), draining.clone());
         let handlers = Arc::new(Handlers::new(share(&routing), pipeline, health, share(&metrics)));
         let children = ChildHandover::new(awaited, share(&routing), share(&peer));
-        let paused = watch::Sender::new(false);
         let gateway = Self(Arc::new(Parts {
             routing,
             upstreams,
@@ -143,7 +141,7 @@ impl Gateway {
             owners,
             peer,
             children,
-            paused,
+            paused: watch::Sender::new(false),
             connections,
             log_limit,
             gates,

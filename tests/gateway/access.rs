@@ -114,7 +114,10 @@ impl Guarded {
     /// The file.
     fn configuration(scratch: &tempfile::TempDir, tables: &str) -> String {
         let socket = scratch.path().join("http.sock");
-        format!("[server]\nlisten = [\"127.0.0.1:0\", \"unix:{}\"]\n{tables}", socket.display())
+        format!(
+            "[server]\nlisten = [\"127.0.0.1:0\", \"unix:{}\"]\nlegacy_sse = true\n{tables}",
+            socket.display()
+        )
     }
 
     /// Reloads with other tables.
@@ -390,4 +393,93 @@ async fn sessions_and_streams_are_their_clients_through_reload_and_upgrade_and_e
     assert_eq!(guarded.say("POST", &b, &sessions[1].1, &call("one_echo")).await.status, 401);
     assert_eq!(guarded.say("POST", &rotated, &sessions[1].1, &call("one_echo")).await.status, 200);
     guarded.gateway.stop_successor().await;
+}
+
+#[tokio::test]
+async fn listener_asks_for_the_proofs_of_its_table_whatever_others_ask_for() {
+    let sockets = tempfile::tempdir().expect("it works");
+    let socket = sockets.path().join("peer.sock");
+    let listeners = format!(
+        "[listeners.token]\naddress = \"127.0.0.6:0\"\nauth = [\"token\"]\n\
+         [listeners.peer]\naddress = \"unix:{}\"\nauth = [\"peer\"]\n",
+        socket.display()
+    );
+    let guarded = Guarded::start(&listeners).await;
+    let status = guarded.gateway.status().await;
+    let all = status["listeners"].as_array().expect("listeners").clone();
+    let closed = all.iter().filter_map(Value::as_str).find(|it| it.starts_with("127.0.0.6:")).expect("it");
+    let (lines, body) = modern("tools/list", "");
+    let with = |token: Option<&str>| [token.map(bearer).into_iter().collect(), lines.clone()].concat();
+    let statuses = async |token: Option<&str>| {
+        let lines = with(token);
+        let tcp = async |address: &str| TcpStream::connect(address).await.expect("somebody listens");
+        let open = exchange(tcp(guarded.gateway.address()).await, "POST /mcp", &lines, &body).await;
+        let asks = exchange(tcp(closed).await, "POST /mcp", &lines, &body).await;
+        let stream = UnixStream::connect(&socket).await.expect("somebody listens");
+        let peer = exchange(stream, "POST /mcp", &lines, &body).await;
+        [open.status, asks.status, peer.status]
+    };
+    // Nobody has a name: what asks for a proof lets in nobody without one.
+    assert_eq!(statuses(None).await, [200, 401, 403]);
+    let token = guarded.token(&["create", "a"]).await;
+    let taken_up = async { while statuses(Some(&token)).await[1] == 401 {} };
+    tokio::time::timeout(PATIENCE, taken_up).await.expect("a new token is taken up");
+    assert_eq!(statuses(Some(&token)).await, [200, 200, 403]);
+    // A client of the kernel is none over TCP, and one of a token none where only the kernel is asked.
+    let me = nix::unistd::User::from_uid(nix::unistd::geteuid()).expect("it works").expect("it works").name;
+    guarded.reload(&format!("{listeners}[clients.a]\n[clients.me]\npeer = {{ user = \"{me}\" }}\n")).await;
+    assert_eq!(statuses(None).await, [401, 401, 200]);
+    assert_eq!(statuses(Some(&token)).await, [200, 200, 200]);
+    guarded.reload(&format!("{listeners}[clients.a]\n[clients.b]\npeer = {{ user = \"nobody\" }}\n")).await;
+    assert_eq!(statuses(Some(&token)).await, [200, 200, 403]);
+    guarded.token(&["revoke", "a"]).await;
+    let refused = async { while statuses(Some(&token)).await[1] != 401 {} };
+    tokio::time::timeout(PATIENCE, refused).await.expect("a revoked token is refused");
+    guarded.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn event_stream_takes_messages_of_its_own_client_only() {
+    let guarded = Guarded::start("[clients.a]\n[clients.b]\n").await;
+    let (a, b) = (guarded.believed("a").await, guarded.believed("b").await);
+    let mut stream = TcpStream::connect(guarded.gateway.address()).await.expect("somebody listens");
+    let head = format!(
+        "GET /sse HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n{}\r\n\r\n",
+        bearer(&a)
+    );
+    stream.write_all(head.as_bytes()).await.expect("it works");
+    let mut text = String::new();
+    let mut told = async |wanted: &str| {
+        while !text.contains(wanted) {
+            let mut bytes = [0; 4096];
+            let count =
+                tokio::time::timeout(PATIENCE, stream.read(&mut bytes)).await.expect("in time").expect("it");
+            assert!(count > 0, "{text}");
+            text += &String::from_utf8_lossy(&bytes[..count]);
+        }
+        text.clone()
+    };
+    let first = told("sessionId=").await;
+    let id: String = first
+        .split_once("sessionId=")
+        .expect("it")
+        .1
+        .chars()
+        .take_while(char::is_ascii_alphanumeric)
+        .collect();
+    let say = async |token: &str, method: &str| {
+        let params = json!({ "protocolVersion": "2024-11-05", "capabilities": {}, "clientInfo": { "name": "a", "version": "1" } });
+        let body = json!({ "jsonrpc": "2.0", "id": method, "method": method, "params": params }).to_string();
+        guarded.send(&format!("POST /message?sessionId={id}"), &[bearer(token)], &body).await.status
+    };
+    // Before the session begins, at its beginning, and within it.
+    for method in ["ping", "tools/list", "initialize"] {
+        assert_eq!(say(&b, method).await, 404, "{method}");
+    }
+    for method in ["ping", "initialize", "tools/list"] {
+        assert_eq!(say(&a, method).await, 202, "{method}");
+        assert_eq!(say(&b, "tools/list").await, 404, "{method}");
+        told(&format!("\"id\":\"{method}\"")).await;
+    }
+    guarded.gateway.stop().await;
 }
