@@ -170,6 +170,12 @@ impl Fault {
         Self { unprocessed: false, ..Self::downstream(code::INTERNAL, StatusCode::OK, message) }
     }
 
+    /// The client has called the request off, and takes nothing but an answer.
+    pub(crate) fn called_off() -> Self {
+        let message = "the client has cancelled this request";
+        Self { unprocessed: false, ..Self::downstream(code::INTERNAL, StatusCode::OK, message) }
+    }
+
     /// The same fault with a reason beside its message.
     pub(crate) fn with_reason(mut self, reason: &str) -> Self {
         self.message = format!("{}: {reason}", self.message);

@@ -13,6 +13,7 @@ use tokio::process::Command;
 
 use crate::client::Client;
 use crate::gateway::{Gateway, HttpUpstream};
+use crate::scripted::Script;
 use crate::tools::{Tools, bound, run_any, transcript};
 use crate::upstreams::{http, stdio};
 
@@ -69,6 +70,8 @@ struct Check {
 struct Findings {
     /// The number of passed checks.
     passed: usize,
+    /// The passed checks as `SCENARIO:CHECK`, each once.
+    names: BTreeSet<String>,
     /// The failed checks as `SCENARIO:CHECK`.
     failed: Vec<String>,
     /// What the failed checks said.
@@ -85,7 +88,10 @@ fn findings(directory: &Path) -> Findings {
         let scenario = scenario(path.file_name().expect("a name").to_str().expect("ASCII"));
         for check in checks {
             match check.status.as_str() {
-                "SUCCESS" => findings.passed += 1,
+                "SUCCESS" => {
+                    findings.passed += 1;
+                    findings.names.insert(format!("{scenario}:{}", check.id));
+                }
                 "FAILURE" => {
                     let name = format!("{scenario}:{}", check.id);
                     let error = check.error.unwrap_or_default();
@@ -162,6 +168,50 @@ async fn holds(revision: &str, upstream: Upstream, over_http: bool, floor: usize
     let unexpected: Vec<_> = findings.failed.iter().filter(|name| !expected.contains(*name)).collect();
     assert!(unexpected.is_empty(), "{unexpected:?}\n{}", findings.errors);
     assert!(findings.passed >= floor, "{} of at least {floor} checks passed", findings.passed);
+    if upstream == Upstream::Both {
+        // What the table of requirements names as a proof is one.
+        let named = crate::requirements::checks(revision);
+        let absent: Vec<_> = named.difference(&findings.names).collect();
+        assert!(!named.is_empty() && absent.is_empty(), "checks that requirements name: {absent:?}");
+    }
+    gateway.stop().await;
+}
+
+/// A server beside the fixture that has something of everything, and is never silent.
+const NOISE: &str = r#"
+capabilities = {"tools": {"listChanged": True}, "prompts": {"listChanged": True}, "resources": {"listChanged": True, "subscribe": True}, "logging": {}, "completions": {}}
+def hum():
+    while True:
+        time.sleep(0.2)
+        send({"method": "notifications/message", "params": {"level": "info", "data": "hum"}})
+        send({"method": "notifications/progress", "params": {"progressToken": 1, "progress": 1}})
+        send({"method": "notifications/resources/updated", "params": {"uri": "noise://a"}})
+        for kind in ("tools", "prompts", "resources"): send({"method": "notifications/%s/list_changed" % kind})
+def handle(message):
+    about = {"description": "beside", "inputSchema": {"type": "object"}}
+    lists = {"tools/list": {"tools": [{"name": name, **about} for name in ("test_simple_text", "hum")]},
+             "prompts/list": {"prompts": [{"name": "test_simple_prompt", "description": "beside"}]}, "resources/templates/list": {"resourceTemplates": []},
+             "resources/list": {"resources": [{"uri": "noise://a", "name": "a"}]}, "logging/setLevel": {}, "resources/subscribe": {}}
+    if message["method"] == "initialize": threading.Thread(target=hum, daemon=True).start()
+    if message["method"] in lists: reply(message, lists[message["method"]])
+    return message["method"] in lists
+"#;
+
+/// Runs the suite over the fixture beside a noisy server, whose names a client maps, and holds it to the floor.
+async fn holds_merged(revision: &str, floor: usize) {
+    let tools = Tools::get().await;
+    let scratch = tempfile::tempdir().expect("a scratch directory");
+    tools.script(scratch.path(), &Path::new(UPSTREAM).with_file_name("tasks.mjs"));
+    let script = tools.script(scratch.path(), Path::new(UPSTREAM));
+    let noise = Script::new(NOISE);
+    let gateway =
+        Gateway::start(&(stdio("fixture", &tools.node(), &[&script]) + &noise.upstream("noise"))).await;
+    let names = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/gateway/conformance/names.mjs");
+    let map = HttpUpstream::start(bound(&tools.node()).args([names, gateway.address(), "fixture_"])).await;
+    let findings = suite(&tools, revision, None, &format!("http://127.0.0.1:{}/mcp", map.port)).await;
+    report(&format!("{revision} merged"), &findings);
+    assert!(findings.failed.is_empty(), "{:?}\n{}", findings.failed, findings.errors);
+    assert!(findings.passed >= floor, "{} of at least {floor} checks passed", findings.passed);
     gateway.stop().await;
 }
 
@@ -232,4 +282,16 @@ async fn revision_2026_07_28_passes_over_a_modern_upstream() {
 async fn revision_2026_07_28_is_bridged_to_a_legacy_upstream() {
     holds(MODERN, Upstream::Legacy, false, 166).await;
     holds(MODERN, Upstream::Legacy, true, 166).await;
+}
+
+#[tokio::test]
+#[ignore = "needs the test tools"]
+async fn revision_2025_11_25_passes_beside_a_noisy_server() {
+    holds_merged("2025-11-25", 83).await;
+}
+
+#[tokio::test]
+#[ignore = "needs the test tools"]
+async fn revision_2026_07_28_passes_beside_a_noisy_server() {
+    holds_merged(MODERN, 196).await;
 }

@@ -159,7 +159,16 @@ async fn modern_requests_that_contradict_themselves_are_refused_with_400() {
 #[tokio::test]
 async fn methods_that_the_modern_era_lacks_are_refused_with_404() {
     let gateway = Gateway::start("").await;
-    for method in ["initialize", "ping", "logging/setLevel", "resources/subscribe", "no/such"] {
+    let lacking = [
+        "initialize",
+        "ping",
+        "logging/setLevel",
+        "resources/subscribe",
+        "tasks/list",
+        "tasks/result",
+        "no/such",
+    ];
+    for method in lacking {
         let headers = [("mcp-protocol-version", "2026-07-28"), ("mcp-method", method)];
         let body = list(MODERN_META).replace("tools/list", method);
         let answer = post(gateway.address(), "/mcp", &headers, &body).await;

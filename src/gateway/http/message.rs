@@ -140,12 +140,18 @@ async fn read(
     }
 }
 
-/// Reads the message.
+/// Reads the message. An identifier with a fraction is refused: what a server makes of it is not what the client wrote.
 fn parse(body: &[u8]) -> Result<Message, Fault> {
-    Message::parse(body).map_err(|error| {
-        let code = if matches!(error, ParseError::Json(_)) { code::PARSE } else { code::INVALID_REQUEST };
-        Fault::downstream(code, StatusCode::BAD_REQUEST, error.to_string())
-    })
+    let refused = |code, reason: String| Fault::downstream(code, StatusCode::BAD_REQUEST, reason);
+    match Message::parse(body) {
+        Ok(Message::Request(request)) if !request.id.is_valid() => {
+            let reason = "the `id` of a request must be a string or an integer";
+            Err(refused(code::INVALID_REQUEST, reason.to_owned()))
+        }
+        Ok(message) => Ok(message),
+        Err(error @ ParseError::Json(_)) => Err(refused(code::PARSE, error.to_string())),
+        Err(error) => Err(refused(code::INVALID_REQUEST, error.to_string())),
+    }
 }
 
 /// Which era a message belongs to (MCP 2026-07-28 §Versioning: a dual-era server goes by how the client opens).

@@ -10,6 +10,8 @@ use crate::gateway::relay::{Era, code};
 /// What is where.
 const PLACES: &str =
     "MCP is at /mcp (all upstreams) and at /mcp/NAME (one of them); /health tells their names and states";
+/// What else is there where HTTP+SSE is on.
+const EVENTS: &str = "; for clients of HTTP+SSE (2024-11-05), event streams are at /sse and /sse/NAME";
 /// Characters of a path that are repeated.
 const PATH: usize = 80;
 
@@ -21,16 +23,21 @@ pub(super) const WITHOUT_SESSION: &str = "POST, OPTIONS";
 const PAGE: &str = "GET, HEAD, OPTIONS";
 
 /// `GET /`.
-pub(super) async fn index() -> String {
-    format!("mcpeg {}\n{PLACES}\n", env!("CARGO_PKG_VERSION"))
+pub(super) fn index(legacy_sse: bool) -> String {
+    format!("mcpeg {}\n{}\n", env!("CARGO_PKG_VERSION"), places(legacy_sse))
+}
+
+/// What is where.
+fn places(legacy_sse: bool) -> String {
+    format!("{PLACES}{}", if legacy_sse { EVENTS } else { "" })
 }
 
 /// A path where nothing is: as JSON-RPC where a client posts a message.
-pub(super) async fn unknown(method: Method, uri: Uri, headers: HeaderMap) -> Response {
+pub(super) fn unknown((method, uri): (&Method, &Uri), headers: &HeaderMap, legacy_sse: bool) -> Response {
     let path: String = uri.path().escape_debug().take(PATH).collect();
-    let message = format!("there is nothing at {path}: {PLACES}");
+    let message = format!("there is nothing at {path}: {}", places(legacy_sse));
     let is_json = |kind: &HeaderValue| kind.to_str().is_ok_and(|kind| kind.starts_with("application/json"));
-    if method == Method::POST && headers.get(header::CONTENT_TYPE).is_some_and(is_json) {
+    if *method == Method::POST && headers.get(header::CONTENT_TYPE).is_some_and(is_json) {
         let fault = Fault::downstream(code::INVALID_REQUEST, StatusCode::NOT_FOUND, message);
         return answer::fault(&fault, None, Era::Modern);
     }
@@ -47,6 +54,11 @@ pub(super) async fn refused(method: Method) -> Response {
 /// A method that the endpoints have within a session only.
 pub(super) fn without_session(message: &'static str) -> Response {
     (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, WITHOUT_SESSION)], message).into_response()
+}
+
+/// A stream of messages is asked for by a client that accepts none.
+pub(super) fn not_acceptable() -> Response {
+    (StatusCode::NOT_ACCEPTABLE, "GET needs text/event-stream in the Accept header\n").into_response()
 }
 
 /// `OPTIONS` that is no browser's question: what a path has.

@@ -17,7 +17,7 @@ use super::guard::Guard;
 use super::legacy::{EventClients, Legacy};
 use super::message::Received;
 use super::modern::Modern;
-use super::{answer, message};
+use super::{answer, message, validate};
 use crate::gateway::catalog::RoutingHandle;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{Era, Id, Message, code};
@@ -79,7 +79,7 @@ impl Pipeline {
             // In a box, so that single messages need no room for it.
             Ok(Received::Batch(entries)) => {
                 let begin = || self.requests.begin();
-                return Box::pin(self.legacy.batch((headers, &cutoff), entries, begin)).await;
+                return Box::pin(self.legacy.batch((&context, headers), entries, begin)).await;
             }
             Err(refusal) => return refusal,
         };
@@ -107,6 +107,9 @@ impl Pipeline {
         stream: &str,
         (headers, body): (&HeaderMap, impl Body<Data = Bytes, Error: Into<BoxError>> + Unpin),
     ) -> Response {
+        if let Err(fault) = validate::legacy_version(headers) {
+            return answer::fault(&fault, None, Era::Legacy);
+        }
         let cutoff = context.cutoff().clone();
         let message = match self.receive(&cutoff, headers, body).await {
             Ok(Received::Message(message, _)) => message,

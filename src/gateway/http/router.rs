@@ -18,7 +18,6 @@ use super::health::Health;
 use super::pipeline::Pipeline;
 use super::{answer, cors, metrics, nowhere};
 use crate::gateway::catalog::RoutingHandle;
-use crate::gateway::endpoint::Endpoint;
 use crate::gateway::metrics::Metrics;
 
 /// The path of the endpoint for all upstreams.
@@ -45,6 +44,11 @@ impl Handlers {
         metrics: Arc<Metrics>,
     ) -> Self {
         Self { routing, pipeline, health, metrics }
+    }
+
+    /// Whether clients of HTTP+SSE are served.
+    fn serves_events(&self) -> bool {
+        self.routing.current().server.legacy_sse
     }
 
     /// Answers a scrape over a listener that is local, or not.
@@ -101,9 +105,9 @@ impl Front {
 /// The routes of a gateway over a listener that is local, or not.
 fn router(handlers: &Arc<Handlers>, local: bool) -> Router {
     Router::new()
-        .route("/", get(nowhere::index).post(nowhere::unknown))
-        .route(ALL, get(get_all).head(head).post(post_all).delete(delete))
-        .route("/mcp/{name}", get(get_one).head(head).post(post_one).delete(delete))
+        .route("/", get(index).post(unknown))
+        .route(ALL, get(get_all).head(head).post(post_all).delete(delete_all))
+        .route("/mcp/{name}", get(get_one).head(head).post(post_one).delete(delete_one))
         .route("/sse", get(sse_all))
         .route("/sse/{name}", get(sse_one))
         .route("/message", post(message))
@@ -116,10 +120,25 @@ fn router(handlers: &Arc<Handlers>, local: bool) -> Router {
         .route("/health/live", get(async || "live\n"))
         .route("/health/ready", get(async |State(handlers): State<Arc<Handlers>>| handlers.health.ready()))
         .route("/metrics", get(async move |State(handlers): State<Arc<Handlers>>| handlers.scrape(local)))
-        .fallback(nowhere::unknown)
+        .fallback(unknown)
         .method_not_allowed_fallback(nowhere::refused)
         .with_state(Arc::clone(handlers))
         .layer(cors::layer())
+}
+
+/// `GET /`.
+async fn index(State(handlers): State<Arc<Handlers>>) -> String {
+    nowhere::index(handlers.serves_events())
+}
+
+/// A path where nothing is.
+async fn unknown(
+    State(handlers): State<Arc<Handlers>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    nowhere::unknown((&method, &uri), &headers, handlers.serves_events())
 }
 
 /// Whether a request came by way of a proxy, which may have it from another machine.
@@ -173,10 +192,10 @@ async fn get_one(
     Extension(context): Extension<RequestContext>,
     headers: HeaderMap,
 ) -> Response {
-    let endpoint = Endpoint::One(name);
-    match handlers.routing.view(&endpoint) {
+    let context = context.at(name);
+    match handlers.routing.view(context.endpoint()) {
         Some(_) => handlers.pipeline.legacy().get(&context, &headers).await,
-        None => answer::unknown(&endpoint),
+        None => answer::unknown(context.endpoint()),
     }
 }
 
@@ -186,7 +205,7 @@ async fn sse_all(
     Extension(context): Extension<RequestContext>,
     headers: HeaderMap,
 ) -> Response {
-    if !handlers.routing.current().server.legacy_sse {
+    if !handlers.serves_events() {
         return no_events();
     }
     handlers.pipeline.events().open(&context, &headers).await
@@ -199,7 +218,7 @@ async fn sse_one(
     Extension(context): Extension<RequestContext>,
     headers: HeaderMap,
 ) -> Response {
-    if !handlers.routing.current().server.legacy_sse {
+    if !handlers.serves_events() {
         return no_events();
     }
     let context = context.at(name);
@@ -217,7 +236,7 @@ async fn message(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    if !handlers.routing.current().server.legacy_sse {
+    if !handlers.serves_events() {
         return no_events();
     }
     let mut parameters = uri.query().unwrap_or_default().split('&');
@@ -234,7 +253,21 @@ fn no_events() -> Response {
     (StatusCode::NOT_FOUND, message).into_response()
 }
 
-/// `DELETE`.
-async fn delete(State(handlers): State<Arc<Handlers>>, headers: HeaderMap) -> Response {
-    handlers.pipeline.legacy().delete(&headers).await
+/// `DELETE /mcp`.
+async fn delete_all(
+    State(handlers): State<Arc<Handlers>>,
+    Extension(context): Extension<RequestContext>,
+    headers: HeaderMap,
+) -> Response {
+    handlers.pipeline.legacy().delete(context.endpoint(), &headers).await
+}
+
+/// `DELETE /mcp/NAME`, also of an upstream that is gone.
+async fn delete_one(
+    State(handlers): State<Arc<Handlers>>,
+    Path(name): Path<String>,
+    Extension(context): Extension<RequestContext>,
+    headers: HeaderMap,
+) -> Response {
+    handlers.pipeline.legacy().delete(context.at(name).endpoint(), &headers).await
 }

@@ -9,8 +9,8 @@ use serde_json::value::RawValue;
 
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{
-    ClientMeta, MODERN, Message, Notification, Request, RequestMeta, code, member, method, names,
-    names::Unclear, raw,
+    ClientMeta, Id, LEGACY_VERSIONS, MODERN, Message, Notification, Request, RequestMeta, Severity, code,
+    key, member, method, names, names::Unclear, raw,
 };
 use crate::gateway::upstream::{ParamHeader, VERSION, headers};
 
@@ -84,8 +84,45 @@ pub(crate) fn request(request: &Request, meta: &RequestMeta<'_>, headers: &Heade
     once(headers)?;
     mirrors(headers, &headers::METHOD, &request.method)?;
     match headers::name_source(&request.method).and_then(|source| meta.param(source)) {
-        Some(name) => mirrors(headers, &headers::NAME, &name),
-        None => Ok(()),
+        Some(name) => mirrors(headers, &headers::NAME, &name)?,
+        // What an extension's methods name is not known here.
+        None if headers.contains_key(&headers::NAME) && method::wants_answer(&request.method) => {
+            return Err(mismatch(&format!("{} mirrors nothing of the body", headers::NAME)));
+        }
+        None => {}
+    }
+    members(meta)
+}
+
+/// Checks those members of `_meta` that a request may have: a server must be able to rely on what they are (MCP 2026-07-28
+/// §Basic, "General fields"; §Logging, "Error Handling"; §Progress).
+fn members(meta: &RequestMeta<'_>) -> Result<(), Fault> {
+    let wrong = |name: &str, must: &str| {
+        let message = format!("`{name}` in `_meta` must be {must}");
+        Err(Fault::downstream(code::INVALID_PARAMS, StatusCode::BAD_REQUEST, message))
+    };
+    if meta.get(key::CLIENT_INFO).is_some_and(|info| !info.get().starts_with('{')) {
+        return wrong(key::CLIENT_INFO, "an object");
+    }
+    if meta.get(key::LOG_LEVEL).is_some_and(|level| !Severity::is_known(level)) {
+        return wrong(key::LOG_LEVEL, &format!("one of {}", Severity::names().join(", ")));
+    }
+    let is_token = |token: &RawValue| token.get().starts_with('"') || Id::is_whole(token.get());
+    if meta.get("progressToken").is_some_and(|token| !is_token(token)) {
+        return wrong("progressToken", "a string or an integer");
+    }
+    Ok(())
+}
+
+/// Checks the revision that a message of the legacy era states in its header, if it does (MCP 2025-11-25 §Protocol Version
+/// Header: an invalid or unsupported one must be refused by 400).
+pub(crate) fn legacy_version(headers: &HeaderMap) -> Result<(), Fault> {
+    match headers.get(&VERSION) {
+        Some(version) if !LEGACY_VERSIONS.iter().any(|known| version == known) => {
+            let message = format!("the MCP-Protocol-Version must be one of {}", LEGACY_VERSIONS.join(", "));
+            Err(Fault::downstream(code::INVALID_REQUEST, StatusCode::BAD_REQUEST, message))
+        }
+        _ => Ok(()),
     }
 }
 

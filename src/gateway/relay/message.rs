@@ -391,6 +391,18 @@ impl Id {
         self.0.parse().ok().or_else(|| spelled_number(&self.0))
     }
 
+    /// Whether it is a text or a whole number, as the protocol has it (MCP 2025-11-25 and 2026-07-28 §Basic, "Requests").
+    pub(crate) fn is_valid(&self) -> bool {
+        self.0.starts_with('"') || Self::is_whole(&self.0)
+    }
+
+    /// Whether JSON text is a whole number, however it is written.
+    pub(crate) fn is_whole(json: &str) -> bool {
+        let digits = json.strip_prefix('-').unwrap_or(json);
+        let is_plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        is_plain || json.parse().is_ok_and(|number: f64| number.fract() == 0.0)
+    }
+
     /// Whether it is written as the gateway writes its own.
     pub(crate) fn is_plain(&self) -> bool {
         self.0.parse::<u64>().is_ok()

@@ -109,6 +109,11 @@ pub(crate) mod code {
     pub(crate) const MISSING_CAPABILITY: i64 = -32021;
     /// The revision is not supported.
     pub(crate) const UNSUPPORTED_VERSION: i64 = -32022;
+
+    /// Whether a legacy server's own code must not be one of the modern era: that one has given it up, or reserves it.
+    pub(crate) const fn is_not_modern(number: i64) -> bool {
+        matches!(number, LEGACY_NOT_FOUND | -32099..=-32020)
+    }
 }
 
 /// What a request says about itself in its parameters, which are read once.

@@ -33,7 +33,7 @@ mod tests;
 
 pub(crate) use channel::{Channel, Place};
 pub(crate) use peer::PeerLink;
-pub(crate) use replay::{EventId, Log, OWN};
+pub(crate) use replay::{EventId, Log, StreamId};
 pub(crate) use session::{Listening, Session};
 pub(crate) use store::{Limits, SessionRefused, SessionStore};
 pub(crate) use subscriptions::{Subscribed, is_within};

@@ -1,6 +1,9 @@
-//! Messages for a session's GET stream, kept until a client comes for them, and for a while after: a stream that breaks off
+//! Messages for a session's GET streams, kept until a client comes for them, and for a while after: a stream that breaks off
 //! may have lost some, and its client comes back with the place of the last one that it has (MCP 2025-11-25
 //! §Resumability and Redelivery).
+//!
+//! A client may have several streams (§Multiple Connections). Each message goes to one of them, the newest that is open, and
+//! comes again on that one only.
 //!
 //! Where more waits than may, the oldest goes first, but not what tells of a change: that takes its place behind the newest.
 //! Two changes that are the same are one until a stream has taken them.
@@ -23,6 +26,8 @@ const WEIGHT: usize = 16 << 20;
 const TAKEN: usize = 64;
 /// The same in bytes.
 const TAKEN_WEIGHT: usize = 1 << 20;
+/// Streams that one session may have open; the oldest ends first.
+const STREAMS: usize = 8;
 
 /// The queue of one session.
 #[derive(Debug, Default)]
@@ -36,8 +41,8 @@ pub(crate) struct Outbox {
 /// What the queue holds.
 #[derive(Debug, Default)]
 struct State {
-    /// The messages, the newest last.
-    messages: VecDeque<Message>,
+    /// The messages, the newest last, each with the number of the stream that has taken it, if one has.
+    messages: VecDeque<(Message, u64)>,
     /// What they take, in bytes.
     weight: usize,
     /// The changes among those that wait.
@@ -46,8 +51,29 @@ struct State {
     last: u64,
     /// The place of the newest that a stream has taken.
     taken: u64,
-    /// The number of the stream that may take them.
+    /// The streams that are open, the newest last.
+    readers: Vec<Reader>,
+    /// The last ticket that was given out.
+    ticket: u64,
+}
+
+/// What there is for a stream.
+enum Next {
+    /// A message and its place.
+    Message(u64, Message),
+    /// Nothing yet.
+    Nothing,
+    /// The stream has ended here.
+    Ended,
+}
+
+/// A stream that is open.
+#[derive(Clone, Copy, Debug)]
+struct Reader {
+    /// Its number within the session, which it keeps when its client comes back for it.
     stream: u64,
+    /// Tells one that was resumed from the one before.
+    ticket: u64,
 }
 
 impl State {
@@ -70,7 +96,7 @@ impl State {
         }
         self.weight += message.weight();
         self.last += 1;
-        self.messages.push_back(message);
+        self.messages.push_back((message, 0));
     }
 
     /// Whether there is more than may be.
@@ -82,7 +108,7 @@ impl State {
     /// Drops the oldest message; a change is put behind the newest, where there is something else to be dropped.
     fn drop_oldest(&mut self) {
         let waits = self.count_taken() == 0;
-        let Some(oldest) = self.messages.pop_front() else { return };
+        let Some((oldest, _)) = self.messages.pop_front() else { return };
         self.weight -= oldest.weight();
         if !waits {
             return;
@@ -99,24 +125,36 @@ impl State {
         }
     }
 
-    /// Notes that a stream has taken the message at this place.
-    fn take(&mut self, place: u64, message: &Message) {
-        if place > self.taken {
-            self.taken = place;
-            if let Some(change) = change(message) {
+    /// The next message that a stream is to have after a place, with its own place.
+    fn next(&mut self, ticket: u64, place: u64) -> Next {
+        let reader = self.readers.iter().position(|reader| reader.ticket == ticket);
+        let Some(reader) = reader else { return Next::Ended };
+        let (stream, is_newest) = (self.readers[reader].stream, reader + 1 == self.readers.len());
+        let (gone, taken) = (self.gone(), self.taken);
+        let skipped = usize::try_from(place.max(gone) - gone).unwrap_or(usize::MAX);
+        let mut left = (gone + 1..).zip(&mut self.messages).skip(skipped);
+        let found = left.find(|(at, (_, by))| if *at > taken { is_newest } else { *by == stream });
+        let Some((at, (message, by))) = found else { return Next::Nothing };
+        *by = stream;
+        let message = message.clone();
+        if at > taken {
+            self.taken = at;
+            if let Some(change) = change(&message) {
                 self.changes.remove(&change);
             }
         }
+        self.forget();
+        Next::Message(at, message)
     }
 
     /// Drops what was taken long ago.
     fn forget(&mut self) {
         let weight = |state: &Self| -> usize {
-            state.messages.iter().take(state.count_taken()).map(Message::weight).sum()
+            state.messages.iter().take(state.count_taken()).map(|(message, _)| message.weight()).sum()
         };
         let mut kept = weight(self);
         while self.count_taken() > TAKEN || (kept > TAKEN_WEIGHT && self.count_taken() > 0) {
-            kept -= self.messages.front().map_or(0, Message::weight);
+            kept -= self.messages.front().map_or(0, |(message, _)| message.weight());
             self.drop_oldest();
         }
     }
@@ -147,37 +185,42 @@ impl Outbox {
         }
     }
 
-    /// A new stream takes over; the previous one ends. Returns its number, and the place after which it begins: that of
-    /// the last message which the client says it has, if that can be, else that of the last one which was taken.
-    pub(crate) fn open(&self, after: Option<u64>) -> (u64, u64) {
+    /// Opens the stream of this number, which ends there where it was open before. Returns its ticket, and the place after
+    /// which it begins: that of the last message which the client says it has, if that can be, else that of the last one which
+    /// was taken.
+    pub(crate) fn open(&self, stream: u64, after: Option<u64>) -> (u64, u64) {
         let mut state = self.state.lock();
-        state.stream += 1;
+        state.ticket += 1;
+        let ticket = state.ticket;
+        state.readers.retain(|reader| reader.stream != stream);
+        state.readers.push(Reader { stream, ticket });
+        if state.readers.len() > STREAMS {
+            state.readers.remove(0);
+        }
         let place = after.filter(|place| *place <= state.last).unwrap_or(state.taken);
-        let opened = (state.stream, place);
         drop(state);
         self.arrived.notify_waiters();
-        opened
+        (ticket, place)
     }
 
-    /// The next message for the stream `number` after a place, with its own place; `None` once another has taken over.
-    pub(crate) async fn next(&self, number: u64, place: u64) -> Option<(u64, Message)> {
+    /// Notes that a stream has ended: what comes goes to another one, if there is one.
+    pub(crate) fn close(&self, ticket: u64) {
+        self.state.lock().readers.retain(|reader| reader.ticket != ticket);
+        self.arrived.notify_waiters();
+    }
+
+    /// The next message for the stream with a ticket after a place, with its own place; `None` once it has ended here.
+    pub(crate) async fn next(&self, ticket: u64, place: u64) -> Option<(u64, Message)> {
         loop {
             let arrived = self.arrived.notified();
             tokio::pin!(arrived);
             // Enabled before looking, so that a message put in between is not slept through.
             arrived.as_mut().enable();
-            {
-                let mut state = self.state.lock();
-                if state.stream != number {
-                    return None;
-                }
-                let from = place.max(state.gone());
-                let index = usize::try_from(from - state.gone()).unwrap_or(usize::MAX);
-                if let Some(message) = state.messages.get(index).cloned() {
-                    state.take(from + 1, &message);
-                    state.forget();
-                    return Some((from + 1, message));
-                }
+            let next = self.state.lock().next(ticket, place);
+            match next {
+                Next::Message(place, message) => return Some((place, message)),
+                Next::Nothing => {}
+                Next::Ended => return None,
             }
             arrived.await;
         }
@@ -221,7 +264,7 @@ mod tests {
                 outbox.put(note("notifications/message"));
             }
         }
-        let (number, mut place) = outbox.open(None);
+        let (number, mut place) = outbox.open(1, None);
         let mut told = std::collections::HashMap::<String, usize>::new();
         while place < outbox.last() {
             let (at, message) = outbox.next(number, place).await.unwrap();
@@ -285,7 +328,7 @@ mod tests {
             outbox.put(large());
         }
         let state = outbox.state.lock();
-        let weight = state.messages.iter().map(Message::weight).sum::<usize>();
+        let weight = state.messages.iter().map(|(message, _)| message.weight()).sum::<usize>();
         assert!(weight <= WEIGHT && weight == state.weight, "{weight}");
     }
 
@@ -298,15 +341,47 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn waiting_messages_come_in_order_and_a_new_stream_ends_the_old_one() {
+    async fn waiting_messages_come_in_order_and_a_stream_that_is_resumed_ends_the_one_before() {
         let outbox = Outbox::default();
         outbox.put(note("a"));
         outbox.put(note("b"));
-        let (first, place) = outbox.open(None);
+        let (first, place) = outbox.open(1, None);
         assert_eq!(next(&outbox, first, place).await, (1, "a".to_owned()));
-        let (second, place) = outbox.open(None);
+        let (second, place) = outbox.open(1, None);
         assert!(outbox.next(first, 1).await.is_none());
         assert_eq!(next(&outbox, second, place).await, (2, "b".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn each_message_goes_to_one_of_several_streams_and_comes_again_on_that_one_only() {
+        let outbox = Outbox::default();
+        let (first, start) = outbox.open(1, None);
+        outbox.put(note("a"));
+        assert_eq!(next(&outbox, first, start).await, (1, "a".to_owned()));
+        let (second, place) = outbox.open(2, None);
+        outbox.put(note("b"));
+        let mut waiting = Box::pin(outbox.next(first, 1));
+        assert!(futures_util::poll!(&mut waiting).is_pending(), "the newest has it");
+        assert_eq!(next(&outbox, second, place).await, (2, "b".to_owned()));
+        outbox.put(note("c"));
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        outbox.close(second);
+        assert_eq!(
+            waiting.await.map(|(place, _)| place),
+            Some(3),
+            "one that is left has what nobody has taken"
+        );
+        // Both come back.
+        let (second, place) = outbox.open(2, Some(0));
+        assert_eq!(next(&outbox, second, place).await, (2, "b".to_owned()));
+        assert!(futures_util::poll!(Box::pin(outbox.next(second, 2))).is_pending());
+        let (first, place) = outbox.open(1, Some(0));
+        assert_eq!(next(&outbox, first, place).await, (1, "a".to_owned()));
+        assert_eq!(next(&outbox, first, 1).await.0, 3);
+        for stream in 3..10 {
+            outbox.open(stream, None);
+        }
+        assert!(outbox.next(second, 3).await.is_none(), "the oldest ends where there are too many");
     }
 
     #[tokio::test]
@@ -315,29 +390,29 @@ mod tests {
         for name in ["a", "b", "c"] {
             outbox.put(note(name));
         }
-        let (mut number, mut place) = outbox.open(None);
+        let (mut number, mut place) = outbox.open(1, None);
         for name in ["a", "b", "c"] {
             let (at, found) = next(&outbox, number, place).await;
             assert_eq!(found, name);
             place = at;
         }
         // It has seen the first one only.
-        (number, place) = outbox.open(Some(1));
+        (number, place) = outbox.open(1, Some(1));
         assert_eq!(next(&outbox, number, place).await, (2, "b".to_owned()));
         // A place that nobody has given out says nothing.
-        assert_eq!(outbox.open(Some(9)).1, 3);
+        assert_eq!(outbox.open(1, Some(9)).1, 3);
     }
 
     #[tokio::test]
     async fn what_was_taken_long_ago_is_forgotten_and_the_oldest_that_is_kept_comes_first() {
         let outbox = Outbox::default();
-        let (number, mut place) = outbox.open(None);
+        let (number, mut place) = outbox.open(1, None);
         for count in 0..TAKEN + 10 {
             outbox.put(note(&count.to_string()));
             place = outbox.next(number, place).await.unwrap().0;
         }
         assert_eq!(outbox.state.lock().messages.len(), TAKEN);
-        let (number, place) = outbox.open(Some(1));
+        let (number, place) = outbox.open(1, Some(1));
         assert_eq!(next(&outbox, number, place).await, (11, "10".to_owned()));
     }
 
@@ -347,7 +422,7 @@ mod tests {
         outbox.continue_from(100);
         outbox.put(note("a"));
         // What the client has seen there is not taken for something of here.
-        let (number, place) = outbox.open(Some(7));
+        let (number, place) = outbox.open(1, Some(7));
         assert_eq!(next(&outbox, number, place).await, (101, "a".to_owned()));
     }
 }

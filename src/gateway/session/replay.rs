@@ -20,21 +20,31 @@ pub(super) const LOGS: usize = 32;
 /// What the logs of one session keep together, in bytes, beside those of requests in flight and the newest other one.
 const KEPT: usize = 16 << 20;
 
-/// The number of a session's GET stream; those of streams of answers begin at 1.
-pub(crate) const OWN: u64 = 0;
+/// A stream of a session, by its number: no two streams of a session have the same, whatever they bring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StreamId {
+    /// What belongs to no request. Releases before this one had a single such stream, of number 0.
+    Own(u64),
+    /// What comes of one request.
+    Answers(u64),
+}
 
-/// An event's identifier: which stream, and which of its messages.
+/// An event's identifier: which stream, and which of its messages. No other event of the session has the same (MCP 2025-11-25
+/// §Resumability and Redelivery, 1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct EventId {
-    /// The stream's number within the session.
-    pub(crate) stream: u64,
+    /// The stream.
+    pub(crate) stream: StreamId,
     /// How many messages had been sent, this one included.
     pub(crate) place: u64,
 }
 
 impl std::fmt::Display for EventId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}-{}", self.stream, self.place)
+        match self.stream {
+            StreamId::Own(number) => write!(f, "0.{number}-{}", self.place),
+            StreamId::Answers(number) => write!(f, "{number}-{}", self.place),
+        }
     }
 }
 
@@ -42,8 +52,15 @@ impl std::str::FromStr for EventId {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
+        let number = |text: &str| text.parse().map_err(|_| ());
         let (stream, place) = text.split_once('-').ok_or(())?;
-        Ok(Self { stream: stream.parse().map_err(|_| ())?, place: place.parse().map_err(|_| ())? })
+        let stream = match stream.split_once('.') {
+            Some(("0", own)) => StreamId::Own(number(own)?),
+            Some(_) => return Err(()),
+            None if stream == "0" => StreamId::Own(0),
+            None => StreamId::Answers(number(stream)?),
+        };
+        Ok(Self { stream, place: number(place)? })
     }
 }
 
@@ -189,11 +206,17 @@ struct KeptLog {
 }
 
 impl Logs {
-    /// Keeps a log under a new stream number.
-    pub(crate) fn keep(&self, request: &Id, log: &Arc<Log>) -> u64 {
+    /// The number of a new stream that has no log.
+    pub(crate) fn number(&self) -> u64 {
         let mut logs = self.0.lock();
         logs.0 += 1;
-        let number = logs.0;
+        logs.0
+    }
+
+    /// Keeps a log under a new stream number.
+    pub(crate) fn keep(&self, request: &Id, log: &Arc<Log>) -> u64 {
+        let number = self.number();
+        let mut logs = self.0.lock();
         let (request, log) = (Some(request.clone()), Arc::clone(log));
         logs.1.push_back(KeptLog { number, request, log, elsewhere: false });
         number
@@ -407,8 +430,14 @@ mod tests {
 
     #[test]
     fn event_identifiers_survive_the_wire() {
-        let id = EventId { stream: 7, place: 3 };
-        assert_eq!(id.to_string().parse(), Ok(id));
-        assert_eq!("x".parse::<EventId>(), Err(()));
+        for stream in [StreamId::Own(1), StreamId::Answers(7)] {
+            let id = EventId { stream, place: 3 };
+            assert_eq!(id.to_string().parse(), Ok(id));
+        }
+        // Of a release before this one.
+        assert_eq!("0-3".parse(), Ok(EventId { stream: StreamId::Own(0), place: 3 }));
+        for wrong in ["x", "1", "1.2-3", "0.x-1", "0.1-"] {
+            assert_eq!(wrong.parse::<EventId>(), Err(()), "{wrong}");
+        }
     }
 }

@@ -199,7 +199,7 @@ async fn update_of_a_part_of_what_a_session_follows_reaches_it() {
     for uri in ["test://ab", "test://a/b", "test://a"] {
         gateway.changes().updated(&UpstreamName::builtin(), updated(uri));
     }
-    let (number, mut place) = session.outbox().open(None);
+    let (number, mut place) = session.outbox().open(1, None);
     for expected in ["test://a/b", "test://a"] {
         let next = async {
             loop {
@@ -235,7 +235,7 @@ async fn session_is_told_of_its_own_changes_whatever_others_there_are() {
         }
     }
     let mut told = Vec::new();
-    let (number, mut place) = session.outbox().open(None);
+    let (number, mut place) = session.outbox().open(1, None);
     while !told.iter().any(|method| method == LISTS[1]) {
         let next = timeout(Duration::from_secs(60), session.outbox().next(number, place)).await;
         let Some((after, Message::Notification(note))) = next.expect("it is told") else { panic!("no note") };

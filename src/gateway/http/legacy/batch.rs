@@ -77,7 +77,7 @@ impl Batch {
         };
         match timeout(PATIENCE, gather).await {
             // A request that its client has called off is not answered.
-            Ok(true) if told.is_empty() => StatusCode::ACCEPTED.into_response(),
+            Ok(true) if told.is_empty() => answer::events(stream::empty()),
             Ok(true) => list(&told),
             _ => answer::events(guarded(stream::iter(told).chain(all), guard)),
         }

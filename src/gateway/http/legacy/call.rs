@@ -2,11 +2,15 @@
 //!
 //! It runs in a task of its own, which writes to a log: a client that disconnects has not cancelled (MCP 2025-11-25
 //! §Sending Messages, 6) and can read on from where it was (§Resumability and Redelivery).
+//!
+//! A request that its client has called off is not answered (§Cancellation), but the POST that brought it is: by a stream with
+//! nothing in it, since 202 is for messages that want no answer (§Sending Messages, 4 and 5). A client that takes no stream gets
+//! an error, which it will pass over.
 
 use std::pin::pin;
 use std::sync::Arc;
 
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use futures_util::future::join_all;
 use futures_util::stream::{self, Stream, StreamExt as _};
 use http::{HeaderMap, StatusCode};
@@ -26,7 +30,7 @@ use crate::gateway::relay::{
     plain_result, raw,
 };
 use crate::gateway::requests::InFlight;
-use crate::gateway::session::{EventId, Log, Session, subscribe};
+use crate::gateway::session::{EventId, Log, Session, StreamId, subscribe};
 use crate::gateway::upstream::{Call, Event, Kind, Link, task_begun};
 
 /// Handles a request within a session.
@@ -45,16 +49,16 @@ pub(super) async fn answer(
     let guard = session.listening_within(share);
     let streams = answer::prefers_stream(headers);
     if !streams && !answer::accepts_stream(headers) {
-        return only_body(&session, &log).await;
+        return only_body((&session, &log), request_id).await;
     }
     if !streams {
         match answer::decide(Box::pin(messages(Arc::clone(&log)))).await {
             Form::Body(message) => return answer::json(&message, StatusCode::OK),
-            Form::Nothing => return StatusCode::ACCEPTED.into_response(),
+            Form::Nothing => return answer::events(stream::empty()),
             Form::Stream(..) => {}
         }
     }
-    let place = EventId { stream: session.keep_log(&request_id, &log), place: 0 };
+    let place = EventId { stream: StreamId::Answers(session.keep_log(&request_id, &log)), place: 0 };
     let prime = prime(&session, place);
     answer::events(stream::iter(prime).chain(resumable(log, place, guard)))
 }
@@ -69,7 +73,7 @@ pub(super) fn messages(log: Arc<Log>) -> impl Stream<Item = Message> + Send {
 
 /// Answers a client that takes one body only: what its server asks goes to the session's own stream, what it tells has no
 /// place.
-async fn only_body(session: &Session, log: &Log) -> Response {
+async fn only_body((session, log): (&Session, &Log), id: Id) -> Response {
     let mut place = 0;
     while let Some((next, message)) = log.after(place).await {
         match message {
@@ -79,7 +83,7 @@ async fn only_body(session: &Session, log: &Log) -> Response {
         }
         place = next;
     }
-    StatusCode::ACCEPTED.into_response()
+    answer::fault(&Fault::called_off(), Some(id), Era::Legacy)
 }
 
 /// Begins a request within a session; what comes of it is in the log.

@@ -25,9 +25,13 @@ use crate::gateway::error::Fault;
 use crate::gateway::http::answer::{self, Item};
 use crate::gateway::http::context::RequestContext;
 use crate::gateway::http::cutoff::StreamEnd;
+use crate::gateway::http::nowhere;
 use crate::gateway::relay::{Message, code, method};
 use crate::gateway::requests::InFlight;
 use crate::gateway::session::{Channel, Listening, Place, Session};
+
+/// The number of the one stream that a session has.
+const ONLY: u64 = 0;
 
 /// Serves such clients.
 pub(crate) struct EventClients {
@@ -69,7 +73,7 @@ struct Stream {
     _listening: Listening,
     /// When it is to end.
     end: StreamEnd,
-    /// Its numbers in channel and outbox.
+    /// Its number in the channel, and its ticket for the outbox.
     numbers: (u64, u64),
     /// Where it is.
     place: Place,
@@ -86,7 +90,7 @@ impl Stream {
     ) -> Option<Self> {
         let channel = Arc::clone(session.channel()?);
         let (number, mut place) = channel.open(after);
-        let (own, others) = session.outbox().open(after.map(|place| place.others));
+        let (own, others) = session.outbox().open(ONLY, after.map(|place| place.others));
         place.others = others;
         let numbers = (number, own);
         Some(Self { session, channel, _listening: listening, end, numbers, place, parted: false })
@@ -141,6 +145,9 @@ impl EventClients {
 
     /// `GET /sse`: opens the stream of a session that is to begin, or goes on with one.
     pub(crate) async fn open(&self, context: &RequestContext, headers: &HeaderMap) -> Response {
+        if !answer::accepts_stream(headers) {
+            return nowhere::not_acceptable();
+        }
         let end = StreamEnd::new(self.legacy.draining(), context.cutoff());
         let last = headers.get(LAST_EVENT).and_then(|id| id.to_str().ok()).and_then(|id| id.split_once('-'));
         if let Some((id, place)) = last

@@ -28,8 +28,8 @@ use crate::gateway::relay::{
     code, member, member_str, method, raw,
 };
 use crate::gateway::requests::InFlight;
-use crate::gateway::session::{EventId, Limits, OWN, PeerLink, Session, SessionRefused, SessionStore};
-use crate::gateway::upstream::{ClientIdentity, SESSION, VERSION};
+use crate::gateway::session::{EventId, Limits, PeerLink, Session, SessionRefused, SessionStore, StreamId};
+use crate::gateway::upstream::{ClientIdentity, SESSION};
 use crate::handover;
 
 /// The revision that has batches (MCP 2025-03-26 §Batching: receivers must support them).
@@ -95,10 +95,13 @@ impl Legacy {
         if let Message::Request(request) = &message
             && request.method == method::INITIALIZE
         {
+            if let Err(fault) = validate::legacy_version(headers) {
+                return Some(answer::json(&fault.response(Some(request.id.clone())), fault.status));
+            }
             return cutoff.before(pin!(self.initialize(&context, request))).await;
         }
         let id = if let Message::Request(request) = &message { Some(request.id.clone()) } else { None };
-        let session = match cutoff.before(pin!(self.session(headers))).await? {
+        let session = match cutoff.before(pin!(self.session(context.endpoint(), headers))).await? {
             Ok(session) => session,
             Err(fault) => return Some(answer::json(&fault.response(id), fault.status)),
         };
@@ -138,11 +141,11 @@ impl Legacy {
     /// Handles a batch, which only one revision has.
     pub(crate) async fn batch(
         &self,
-        (headers, cutoff): (&HeaderMap, &Cutoff),
+        (context, headers): (&RequestContext, &HeaderMap),
         entries: Vec<Entry>,
         begin: impl Fn() -> InFlight,
     ) -> Response {
-        let session = match self.session(headers).await {
+        let session = match self.session(context.endpoint(), headers).await {
             Ok(session) => session,
             Err(fault) => return answer::json(&fault.response(None), fault.status),
         };
@@ -179,10 +182,12 @@ impl Legacy {
                     let fault = Fault::downstream(code::INVALID_REQUEST, StatusCode::BAD_REQUEST, wrong);
                     batch.refuse(Some(id), &fault);
                 }
-                None => match call::begin(&session, &self.owners, request, (begin(), cutoff.clone())) {
-                    Ok(log) => batch.wait(log),
-                    Err(fault) => batch.refuse(Some(id), &fault),
-                },
+                None => {
+                    match call::begin(&session, &self.owners, request, (begin(), context.cutoff().clone())) {
+                        Ok(log) => batch.wait(log),
+                        Err(fault) => batch.refuse(Some(id), &fault),
+                    }
+                }
             }
         }
         let guard = session.listening_within(self.limits().share());
@@ -202,24 +207,31 @@ impl Legacy {
         if !headers.contains_key(&SESSION) {
             return nowhere::without_session("GET needs the Mcp-Session-Id of a legacy session\n");
         }
-        let session = match self.session(headers).await {
+        if !answer::accepts_stream(headers) {
+            return nowhere::not_acceptable();
+        }
+        let session = match self.session(context.endpoint(), headers).await {
             Ok(session) => session,
             Err(fault) => return answer::json(&fault.response(None), fault.status),
         };
         let listening = session.listening_within(self.limits().share());
         let last = headers.get(LAST_EVENT).and_then(|id| id.to_str().ok()?.parse::<EventId>().ok());
-        if let Some(place) = last.filter(|place| place.stream != OWN) {
-            return match self.sessions.stream(&session, place.stream) {
-                Some(log) => answer::events(stream::resumable(log, place, listening)),
-                // Not 404, which would say that the session has ended (MCP 2025-11-25 §Session Management, 4).
-                None => (StatusCode::BAD_REQUEST, "that stream is no longer kept\n").into_response(),
-            };
-        }
+        let last = match last {
+            Some(place @ EventId { stream: StreamId::Answers(number), .. }) => {
+                return match self.sessions.stream(&session, number) {
+                    Some(log) => answer::events(stream::resumable(log, place, listening)),
+                    // Not 404, which would say that the session has ended (MCP 2025-11-25 §Session Management, 4).
+                    None => (StatusCode::BAD_REQUEST, "that stream is no longer kept\n").into_response(),
+                };
+            }
+            Some(EventId { stream: StreamId::Own(number), place }) => Some((number, place)),
+            None => None,
+        };
         let Some(listening) = listening else {
             return self.too_many_streams(&session);
         };
         let end = StreamEnd::new(&self.draining, context.cutoff());
-        stream::own(session, listening, end, last.map(|last| last.place))
+        stream::own(session, listening, end, last)
     }
 
     /// The answer to a client that attends too many sessions.
@@ -233,11 +245,11 @@ impl Legacy {
     }
 
     /// `DELETE`: the client ends its session.
-    pub(crate) async fn delete(&self, headers: &HeaderMap) -> Response {
+    pub(crate) async fn delete(&self, endpoint: &Endpoint, headers: &HeaderMap) -> Response {
         if !headers.contains_key(&SESSION) {
             return nowhere::without_session("DELETE needs the Mcp-Session-Id of a legacy session\n");
         }
-        match self.session(headers).await {
+        match self.session(endpoint, headers).await {
             Ok(session) => {
                 self.peer.tell(&handover::Message::Ended { id: session.id().to_owned() });
                 self.sessions.end(session.id()).await;
@@ -247,20 +259,17 @@ impl Legacy {
         }
     }
 
-    /// The session that a request names.
-    async fn session(&self, headers: &HeaderMap) -> Result<Arc<Session>, Fault> {
-        if let Some(version) = headers.get(&VERSION)
-            && !LEGACY_VERSIONS.iter().any(|known| version == known)
-        {
-            let message = format!("the MCP-Protocol-Version must be one of {}", LEGACY_VERSIONS.join(", "));
-            return Err(Fault::downstream(code::INVALID_REQUEST, StatusCode::BAD_REQUEST, message));
-        }
+    /// The session that a request names. At another endpoint than its own there is no such session: what an address shows
+    /// must not depend on where a session began.
+    async fn session(&self, endpoint: &Endpoint, headers: &HeaderMap) -> Result<Arc<Session>, Fault> {
+        validate::legacy_version(headers)?;
         let Some(id) = headers.get(&SESSION) else {
             let message = "the Mcp-Session-Id header is missing; begin with `initialize`";
             return Err(Fault::downstream(code::INVALID_REQUEST, StatusCode::BAD_REQUEST, message));
         };
         if let Ok(id) = id.to_str()
             && let Some(session) = self.sessions.find(id).await
+            && session.endpoint() == endpoint
         {
             return Ok(session);
         }

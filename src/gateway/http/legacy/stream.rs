@@ -13,7 +13,7 @@ use futures_util::stream::{self, Stream, StreamExt as _};
 use crate::gateway::http::answer::{self, BrokenOff, Item};
 use crate::gateway::http::cutoff::StreamEnd;
 use crate::gateway::relay::LATEST_LEGACY;
-use crate::gateway::session::{EventId, Listening, Log, OWN, Session};
+use crate::gateway::session::{EventId, Listening, Log, Session, StreamId};
 
 /// How long what was said before may take to be sent, before a stream is broken off.
 const SENT: Duration = Duration::from_millis(100);
@@ -37,12 +37,18 @@ struct Own {
     _listening: Listening,
     /// When it is to end.
     end: StreamEnd,
-    /// Its number among the session's.
-    number: u64,
+    /// Its ticket for the session's outbox.
+    ticket: u64,
     /// Where it is.
     place: EventId,
     /// How far it is.
     stage: Stage,
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        self.session.outbox().close(self.ticket);
+    }
 }
 
 impl Own {
@@ -60,9 +66,9 @@ impl Own {
         }
         let item = tokio::select! {
             biased;
-            next = self.session.outbox().next(self.number, self.place.place) => {
+            next = self.session.outbox().next(self.ticket, self.place.place) => {
                 let (place, message) = next?;
-                self.place = EventId { stream: OWN, place };
+                self.place.place = place;
                 Item::message(&message, Some(&self.place))
             }
             () = self.session.ended().cancelled() => return None,
@@ -75,17 +81,19 @@ impl Own {
     }
 }
 
-/// The stream of messages that belong to no request, after the place of the last one that the client has.
+/// A stream of messages that belong to no request: a new one, or the one of this number after the place of the last message
+/// that the client has.
 pub(super) fn own(
     session: Arc<Session>,
     listening: Listening,
     end: StreamEnd,
-    last: Option<u64>,
+    last: Option<(u64, u64)>,
 ) -> Response {
-    let (number, place) = session.outbox().open(last);
-    let place = EventId { stream: OWN, place };
+    let number = last.map_or_else(|| session.logs().number(), |(number, _)| number);
+    let (ticket, place) = session.outbox().open(number, last.map(|(_, place)| place));
+    let place = EventId { stream: StreamId::Own(number), place };
     let prime = prime(&session, place).map(Ok);
-    let own = Own { session, _listening: listening, end, number, place, stage: Stage::Open };
+    let own = Own { session, _listening: listening, end, ticket, place, stage: Stage::Open };
     answer::breakable(stream::iter(prime).chain(stream::unfold(own, Own::next)))
 }
 

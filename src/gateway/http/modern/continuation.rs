@@ -184,7 +184,7 @@ impl Continuations {
         let Ok(Message::Request(request)) = Message::parse(request.as_bytes()) else { return };
         let meta = RequestMeta::of(request.params.as_deref());
         let endpoint = Endpoint::named(endpoint);
-        let subject = Subject::of(&request.method, &meta, endpoint);
+        let subject = Subject::of(&request.method, &meta, endpoint).with_digest(request.params.as_deref());
         let say = |message: &Message| self.tell(Round::Said { number, message: text(message) });
         let held = match self.suspended.take(&subject, meta.param("requestState").as_deref()) {
             Ok(None) => return,

@@ -34,11 +34,18 @@ use crate::gateway::relay::{
 };
 use crate::gateway::requests::InFlight;
 use crate::gateway::upstream::headers::{NAME, PARAM};
-use crate::gateway::upstream::{Caller, Kind, check_parameters};
+use crate::gateway::upstream::{Caller, Kind, Link, check_parameters};
 
 /// Methods of the legacy era that this one has not: they never reach an upstream, whatever its era.
-const GONE: [&str; 5] =
-    [method::INITIALIZE, method::PING, method::SET_LOG_LEVEL, method::SUBSCRIBE, method::UNSUBSCRIBE];
+const GONE: [&str; 7] = [
+    method::INITIALIZE,
+    method::PING,
+    method::SET_LOG_LEVEL,
+    method::SUBSCRIBE,
+    method::UNSUBSCRIBE,
+    method::TASKS_LIST,
+    method::TASKS_RESULT,
+];
 
 /// Handles requests of the modern era.
 pub(crate) struct Modern {
@@ -114,8 +121,7 @@ impl Modern {
             return list((request, kind), &view, (&client, &caller), headers).await;
         }
         let subject = Subject::of(&request.method, &meta, context.endpoint().clone());
-        let state = meta.param("requestState");
-        let answers = meta.raw_param("inputResponses");
+        let (state, answers) = (meta.param("requestState"), meta.raw_param("inputResponses"));
         let reply = ReplyContext::of(request.id, &meta, in_flight);
         let cutoff = context.cutoff();
         let id = reply.id().clone();
@@ -136,15 +142,11 @@ impl Modern {
         if reply.log().is_some() || subject.may_ask() || !says_nothing(params.as_ref()) {
             route.used();
         }
+        let subject = route.bind(subject, params.as_deref());
         if let Some(least) = reply.log() {
             route.link(&upstream).await?.want_log(least).await;
         }
-        if subject.method() == method::TOOLS_CALL
-            && let Some(params) = params.as_deref()
-        {
-            let check = |mirrored: &[_]| validate::parameters(mirrored, params, headers);
-            check_parameters(&native, params, &client, check).await?;
-        }
+        check_mirrored(&native, subject.method(), params.as_deref(), (&client, headers)).await?;
         let (era, mirrors) = (Era::Modern, mirrors(headers, &subject, &view));
         let routed = Routed { upstream, era, method: subject.method().to_owned(), params, headers: mirrors };
         let call = ForwardedCall::begin(route, routed).await?;
@@ -177,6 +179,18 @@ fn check_stream(headers: &HeaderMap) -> Result<(), Fault> {
     }
     let message = "a stream of changes needs text/event-stream in the Accept header";
     Err(Fault::downstream(code::INVALID_REQUEST, StatusCode::NOT_ACCEPTABLE, message))
+}
+
+/// Checks the headers that mirror arguments of a tool.
+async fn check_mirrored(
+    native: &Arc<Link>,
+    method: &str,
+    params: Option<&RawValue>,
+    (client, headers): (&ClientMeta, &HeaderMap),
+) -> Result<(), Fault> {
+    let Some(params) = params.filter(|_| method == method::TOOLS_CALL) else { return Ok(()) };
+    let check = |mirrored: &[_]| validate::parameters(mirrored, params, headers);
+    check_parameters(native, params, client, check).await
 }
 
 /// Answers with a merged list.
@@ -216,20 +230,22 @@ impl Repetition<'_> {
         headers: &HeaderMap,
     ) -> Result<ControlFlow<Response, ReplyContext>, Fault> {
         let Self { subject, state, answers, cutoff } = self;
+        if !suspended::is_name(state) {
+            return Ok(ControlFlow::Continue(reply));
+        }
         let id = reply.id().clone();
-        if let Some(mut pending) = continuations.suspended().take(subject, state)? {
+        let subject = subject.clone().with_digest(params.map(|params| &**params));
+        if let Some(mut pending) = continuations.suspended().take(&subject, state)? {
             pending.go_on(answers, reply).await;
             let messages = Box::pin(stream::unfold(Some(pending), PendingCall::next));
             let messages = Box::pin(cutoff.answered(messages, id));
             return Ok(ControlFlow::Break(answer::answer(messages, headers).await));
         }
-        if suspended::is_name(state) {
-            let (of, method) = (id.clone(), subject.method().to_owned());
-            let request = Request { id: of, method, params: params.cloned() };
-            if let Some(messages) = continuations.go_on_elsewhere(subject.endpoint(), request).await {
-                let messages = Box::pin(cutoff.answered(messages, id));
-                return Ok(ControlFlow::Break(answer::answer(messages, headers).await));
-            }
+        let (of, method) = (id.clone(), subject.method().to_owned());
+        let request = Request { id: of, method, params: params.cloned() };
+        if let Some(messages) = continuations.go_on_elsewhere(subject.endpoint(), request).await {
+            let messages = Box::pin(cutoff.answered(messages, id));
+            return Ok(ControlFlow::Break(answer::answer(messages, headers).await));
         }
         Ok(ControlFlow::Continue(reply))
     }

@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use fieldwork::Fieldwork;
 use futures_util::FutureExt as _;
+use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::input_required::{input_required, question, visits};
+use super::input_required::{can_visit, input_required, question, visits};
 use super::subject::Subject;
 use super::suspended::SuspendedCalls;
 use crate::gateway::catalog::ConnectionSource;
@@ -25,7 +26,7 @@ use crate::gateway::http::forwarded_call::ForwardedCall;
 use crate::gateway::http::task_owners::TaskOwners;
 use crate::gateway::relay::{
     ClientMeta, Era, Id, Message, Notification, Outcome, Raw, Request, RequestMeta, Response as Answer,
-    Severity, code, complete_result, key, member, method, set_member,
+    Severity, code, complete_result, key, member, member_str, method, raw, raw_string, set_member,
 };
 use crate::gateway::requests::InFlight;
 use crate::gateway::upstream::{
@@ -133,6 +134,14 @@ impl Route {
             return Ok(Self::Lent(lease));
         }
         Ok(Self::Shared)
+    }
+
+    /// What is asked for, with a digest of the parameters where the request may be put aside.
+    pub(super) fn bind(&self, subject: Subject, params: Option<&RawValue>) -> Subject {
+        match self {
+            Self::Lent(_) if subject.may_ask() => subject.with_digest(params),
+            Self::Lent(_) | Self::Shared => subject,
+        }
     }
 
     /// Notes that something of a client goes this way.
@@ -445,19 +454,34 @@ impl PendingCall {
         }
     }
 
-    /// An error of a legacy server as a modern client expects it.
+    /// An error of a legacy server as a modern client expects it. Numbers that this era has given up, or reserves for the
+    /// specification, mean nothing here that the server could have meant (MCP 2026-07-28 §Basic, "Error Codes": they must not be
+    /// emitted): where none of this era says the same, the error is an internal one and its words tell the number.
     fn adapt_error(&self, error: Raw) -> Outcome {
         let number = member(&error, "code").and_then(|number| number.get().parse::<i64>().ok());
-        match number {
-            // Elsewhere the number is the server's own.
+        let set = |error: &Raw, number: i64| set_member(error, "code", &number.to_string());
+        let adapted = match number {
             Some(code::LEGACY_NOT_FOUND) if self.subject.method() == method::RESOURCES_READ => {
-                let renumbered = set_member(&error, "code", &code::INVALID_PARAMS.to_string());
-                Outcome::Error(renumbered.unwrap_or(error))
+                set(&error, code::INVALID_PARAMS)
             }
-            Some(code::URL_ELICITATION) if self.subject.may_ask() => {
-                visits(&self.client, &error).unwrap_or(Outcome::Error(error))
+            Some(code::URL_ELICITATION) if self.subject.may_ask() && !can_visit(&self.client) => {
+                let required = json!({ "requiredCapabilities": { "elicitation": { "url": {} } } });
+                set(&error, code::MISSING_CAPABILITY)
+                    .and_then(|error| set_member(&error, "data", raw(&required).get()))
             }
-            _ => Outcome::Error(error),
-        }
+            Some(code::URL_ELICITATION)
+                if self.subject.may_ask()
+                    && let Some(asked) = visits(&error) =>
+            {
+                return asked;
+            }
+            Some(number) if code::is_not_modern(number) => {
+                let words = member_str(&error, "message").unwrap_or_default();
+                let words = raw_string(&format!("{words} (the server's own code is {number})"));
+                set(&error, code::INTERNAL).and_then(|error| set_member(&error, "message", words.get()))
+            }
+            _ => None,
+        };
+        Outcome::Error(adapted.unwrap_or(error))
     }
 }

@@ -1,12 +1,18 @@
 //! What a request asks for: a repetition must ask for the same.
 
 use fieldwork::Fieldwork;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
 
 use crate::gateway::endpoint::Endpoint;
-use crate::gateway::relay::{RequestMeta, method};
+use crate::gateway::relay::{Object, RequestMeta, method};
 
 /// Methods that may be answered with questions (MCP 2026-07-28 §Multi Round-Trip Requests).
 const ASKING: [&str; 3] = [method::TOOLS_CALL, method::PROMPTS_GET, method::RESOURCES_READ];
+
+/// Parameters that may differ between a request and its repetition, and those that name something: routing rewrites these.
+const OTHERS: [&str; 5] = ["_meta", "inputResponses", "requestState", "name", "uri"];
 
 /// What a request asks for; a repetition must ask for the same.
 #[derive(Clone, Debug, PartialEq, Eq, Fieldwork)]
@@ -19,13 +25,31 @@ pub(super) struct Subject {
     name: Option<String>,
     /// The endpoint that it was sent to.
     endpoint: Endpoint,
+    /// A digest of the other parameters, where it was asked for.
+    #[field = false]
+    digest: Option<[u8; 32]>,
 }
 
 impl Subject {
     /// Reads it from a request.
     pub(super) fn of(method: &str, meta: &RequestMeta<'_>, endpoint: Endpoint) -> Self {
         let name = if method == method::RESOURCES_READ { "uri" } else { "name" };
-        Self { method: method.to_owned(), name: meta.param(name).map(Into::into), endpoint }
+        Self { method: method.to_owned(), name: meta.param(name).map(Into::into), endpoint, digest: None }
+    }
+
+    /// The same with a digest of the other parameters, for a request that may be put aside, or repeats one that was: its answer is
+    /// for these only (MCP 2026-07-28 §Multi Round-Trip Requests, "Server Requirements", 5). How they are written does not
+    /// count.
+    pub(super) fn with_digest(mut self, params: Option<&RawValue>) -> Self {
+        let object = params.and_then(Object::parse);
+        let members = object.iter().flat_map(Object::iter).filter(|(name, _)| !OTHERS.contains(name));
+        let value = |json: &RawValue| {
+            serde_json::from_str(json.get()).unwrap_or_else(|_| Value::String(json.get().to_owned()))
+        };
+        let members: Map<_, _> = members.map(|(name, json)| (name.to_owned(), value(json))).collect();
+        let text = serde_json::to_vec(&members).expect("keys are strings");
+        self.digest = Some(Sha256::digest(text).into());
+        self
     }
 
     /// Whether it names anything.

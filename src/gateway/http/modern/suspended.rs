@@ -68,7 +68,8 @@ impl<C: Send + 'static> SuspendedCalls<C> {
         match is_same {
             Some(true) => Ok(self.remove(state)),
             Some(false) => {
-                let message = "the `requestState` belongs to another request";
+                let message = "the `requestState` belongs to another request: method, name, arguments and endpoint must be \
+                               those of the request that it was given for";
                 Err(Fault::downstream(code::INVALID_PARAMS, StatusCode::OK, message))
             }
             // The name may be one of another gateway behind this one.
