@@ -12,7 +12,6 @@ use crate::exit::{Exit, ToExit};
 use crate::log::Console;
 use crate::program;
 use crate::serve::{self, Mode, Options, Outcome};
-use crate::sys::net::Address;
 use crate::sys::user::is_root;
 use crate::systemd::{self, Obstacle, Properties};
 use crate::{config, install};
@@ -155,7 +154,7 @@ fn start(common: &Common, how: &Start, mode: Mode) -> Exit {
         return report::error(&error);
     }
     let shown = matches!(mode, Mode::Foreground(_)) && (common.dev || std::io::stdout().is_terminal());
-    let welcome: Option<fn(&[Address])> = shown.then_some(welcome);
+    let welcome: Option<fn(&[String])> = shown.then_some(welcome);
     let user = how.user.clone().map(|user| (user, how.group.clone()));
     let (wait_upstreams, ready_fd) = (how.wait_upstreams, how.ready_fd);
     // What is waited for is not what hangs.
@@ -167,7 +166,7 @@ fn start(common: &Common, how: &Start, mode: Mode) -> Exit {
     let options = Options { pid_file, mode, user, wait_upstreams, ready_fd, welcome };
     match serve::run(&common.source(), &options) {
         Ok(Outcome::Ended(exit)) => exit,
-        Ok(Outcome::Launched { pid, addresses }) => {
+        Ok(Outcome::Launched { pid, endpoints }) => {
             let mut unusable = false;
             if how.wait_upstreams.is_some() {
                 for missing in status::unusable(common) {
@@ -175,7 +174,6 @@ fn start(common: &Common, how: &Start, mode: Mode) -> Exit {
                     report::warning(format!("upstream {missing}; the gateway serves without it"));
                 }
             }
-            let endpoints = serve::endpoints(&addresses);
             let exit = if unusable { Exit::Unavailable } else { Exit::Done };
             report::lines(format!("mcpeg is serving on {endpoints}, pid {pid}"), exit)
         }
@@ -184,14 +182,12 @@ fn start(common: &Common, how: &Start, mode: Mode) -> Exit {
 }
 
 /// Tells the person at the terminal what to paste into a client's configuration.
-fn welcome(addresses: &[Address]) {
-    let mut text = format!("\nmcpeg is serving on {}; Ctrl-C stops it\n", serve::endpoints(addresses));
-    if let Some(Address::Tcp(address)) = addresses.first() {
+fn welcome(endpoints: &[String]) {
+    let mut text = format!("\nmcpeg is serving on {}; Ctrl-C stops it\n", endpoints.join(", "));
+    if let Some(url) = endpoints.first().filter(|first| first.starts_with("http")) {
         text.push_str("\nFor a client's configuration:\n");
-        let _ = writeln!(
-            text,
-            r#"  {{ "mcpServers": {{ "mcpeg": {{ "type": "http", "url": "http://{address}/mcp" }} }} }}"#
-        );
+        let _ =
+            writeln!(text, r#"  {{ "mcpServers": {{ "mcpeg": {{ "type": "http", "url": "{url}" }} }} }}"#);
     }
     // Serving goes on also when nobody can read this.
     let _ = report::lines(text, Exit::Done);

@@ -190,6 +190,9 @@ fn table(value: &Value) -> String {
     row("log trouble", text(&value["log"]["trouble"]));
     row("log lost", lost(&value["log"]));
     row("unit", text(&value["unit"]));
+    for one in value["certificates"].as_array().into_iter().flatten() {
+        row("certificate", certificate(one));
+    }
     let upstreams = value["upstreams"].as_array().map_or(&[][..], Vec::as_slice);
     for upstream in upstreams {
         row("upstream", upstream_row(upstream, widest(upstreams)));
@@ -207,6 +210,21 @@ fn table_of_upstreams(value: &Value) -> String {
     };
     let row = |one| std::iter::once(upstream_row(one, widest(upstreams))).chain(warnings(one));
     upstreams.iter().flat_map(row).collect::<Vec<_>>().join("\n")
+}
+
+/// The certificate of a listener in one line.
+fn certificate(one: &Value) -> String {
+    let name = text(&one["listener"]);
+    let end = match one["days_left"].as_u64() {
+        Some(0) => "expires within a day, or has expired".to_owned(),
+        Some(days) => format!("expires in {days} days"),
+        None => String::new(),
+    };
+    let error = match text(&one["error"]) {
+        error if error.is_empty() => error,
+        error => format!("; the new one cannot be used: {error}"),
+    };
+    format!("{name:<16} {end}{error}")
 }
 
 /// The width of the longest name.

@@ -17,6 +17,7 @@ use super::listeners;
 use super::log::{self, ConsoleFormat, Fsync, LogFormat, OnFull, Overflow, Spans};
 use super::reader::{Reader, Value};
 use super::rotation::{self, At, Every, Zone};
+use super::trust::{self, Auth, Proxies, Tls};
 use super::upstream::{self, Secret};
 
 /// Powers of 1024, in bytes.
@@ -38,7 +39,7 @@ pub struct Table {
 
 impl Table {
     /// All tables, in the order of the manual.
-    pub const ALL: [&'static Self; 3] = [&SERVER, &LOG, &UPSTREAM];
+    pub const ALL: [&'static Self; 4] = [&SERVER, &LISTENER, &LOG, &UPSTREAM];
 
     /// The table's header as it is written in the file.
     #[must_use]
@@ -87,11 +88,11 @@ pub enum Metrics {
     Off,
 }
 
-/// How downstreams are authenticated.
+/// Who may use listeners that nothing is asked on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Auth {
-    /// Anybody who reaches the listener may use it: the operator wrote that out.
-    None,
+pub enum OpenTo {
+    /// Anybody who reaches them: the operator wrote that out.
+    Anybody,
 }
 
 /// Whether names of tools and prompts carry the upstream's name on the merged endpoint.
@@ -174,23 +175,27 @@ table! {
 
     LISTEN: Vec<(Place, ListenAddr)> = Key {
         doc: "Where to listen: host:port, [IPv6]:port, or unix:/path. Port 0 lets the kernel choose. A TCP \
-              address that other machines can reach needs auth = \"none\".",
+              address that other machines can reach needs auth = \"none\", or is one of a table [listeners.NAME], beside \
+              which this key may be an empty array.",
         default: Some("[\"127.0.0.1:8080\"]"),
         example: "[\"127.0.0.1:8080\", \"unix:/run/mcpeg/http.sock\"]",
         ..Key::new("listen", listeners::ADDRESSES)
     };
 
-    AUTH: Auth = Key {
+    AUTH: OpenTo = Key {
         doc: "Write \"none\" to let anybody who can reach the listeners use every upstream. Left out, mcpeg \
               listens only on loopback addresses and Unix sockets.",
         example: "\"none\"",
-        ..Key::new("auth", choice(&[("none", Auth::None)]))
+        ..Key::new("auth", choice(&[("none", OpenTo::Anybody)]))
     };
 
     PREFIX: Prefix = Key {
         doc: "How the names of tools and prompts of several upstreams are kept apart on /mcp: with auto each \
               carries its upstream's name and an underscore where there is more than one upstream, with \
-              always it always does, with never it never does and two equal names are an error.",
+              always it always does, with never it never does and two equal names are an error. Addresses \
+              of pages (ui://) and of skills that more than one upstream has carry the upstream's name \
+              either way: ui://chart of the upstream web is ui://mcpeg.web/chart then. See SEVERAL UPSTREAMS \
+              AT ONE ENDPOINT.",
         default: Some("\"auto\""),
         example: "\"auto\"",
         ..Key::new("prefix", choice(&[("auto", Prefix::Auto), ("always", Prefix::Always), ("never", Prefix::Never)]))
@@ -313,6 +318,78 @@ table! {
         default: Some("\"local\""),
         example: "\"local\"",
         ..Key::new("metrics", choice(&[("local", Metrics::Local), ("all", Metrics::All), ("off", Metrics::Off)]))
+    };
+}
+
+table! {
+    /// `[listeners.NAME]`, any number of them.
+    LISTENER "listeners.NAME";
+
+    ADDRESS: (Place, ListenAddr) = Key {
+        doc: "Where to listen, as with listen in [server]. An address that other machines can reach needs auth here, or \
+              auth = \"none\" in [server].",
+        example: "\"0.0.0.0:8443\"",
+        since: "0.2.0",
+        ..Key::new("address", listeners::ADDRESS)
+    };
+
+    TLS: Tls = Key {
+        doc: "Has clients connect by TLS 1.2 or 1.3: cert is the file of the certificate and of those between it and the \
+              authority's, key that of its private key, both PEM. With client_ca, clients may show a certificate that one of \
+              the authorities in this file has signed, and must show one where certificate is all that auth names. The \
+              files are read again on a reload, and when they change; new ones that cannot be used leave the old ones in \
+              use, which the log and --status tell.",
+        example: "{ cert = \"/etc/mcpeg/tls/fullchain.pem\", key = \"/etc/mcpeg/tls/privkey.pem\" }",
+        since: "0.2.0",
+        ..Key::new("tls", trust::TLS)
+    };
+
+    LISTENER_AUTH: Vec<Auth> = Key {
+        doc: "How clients may prove who they are; one of these is enough. Left out, nobody has to prove anything, which \
+              needs a loopback address, a Unix socket, or auth = \"none\" in [server].",
+        example: "[\"token\"]",
+        since: "0.2.0",
+        ..Key::new("auth", trust::AUTH)
+    };
+
+    TRUSTED_PROXIES: Proxies = Key {
+        doc: "Addresses and networks of proxies that are believed when they say for whom they ask, by X-Forwarded-For, by \
+              Forwarded (RFC 7239), or with proxy_protocol; \"unix\" is whoever connects to a Unix socket. Limits, the log \
+              and what is told to this machine only then go by that address. Nobody else is believed.",
+        default: Some("[]"),
+        example: "[\"10.0.0.0/8\", \"127.0.0.1\"]",
+        since: "0.2.0",
+        ..Key::new("trusted_proxies", trust::PROXIES)
+    };
+
+    PROXY_PROTOCOL: bool = Key {
+        doc: "Whether each connection of a trusted proxy begins with a header of the PROXY protocol, version 1 or 2. One that \
+              does not is closed.",
+        default: Some("false"),
+        example: "true",
+        since: "0.2.0",
+        ..Key::new("proxy_protocol", kinds::TRUTH)
+    };
+
+    LISTENER_HOSTS: Vec<String> = Key {
+        doc: "As allowed_hosts in [server], for this listener instead of those.",
+        example: "[\"mcp.example.org\"]",
+        since: "0.2.0",
+        ..Key::new("allowed_hosts", kinds::HOSTS)
+    };
+
+    LISTENER_ORIGINS: Vec<String> = Key {
+        doc: "As allowed_origins in [server], for this listener instead of those.",
+        example: "[\"https://app.example.org\"]",
+        since: "0.2.0",
+        ..Key::new("allowed_origins", kinds::ORIGINS)
+    };
+
+    LISTENER_METRICS: bool = Key {
+        doc: "Whether this listener answers GET /metrics. Left out, metrics in [server] says it.",
+        example: "true",
+        since: "0.2.0",
+        ..Key::new("metrics", kinds::TRUTH)
     };
 }
 
@@ -674,7 +751,8 @@ table! {
     SHARING: Sharing = Key {
         doc: "Whether sessions of clients share one connection to the upstream: shared is one for all, \
               per-session one for each, and auto one for each client that can answer requests of the \
-              server (sampling, elicitation, roots). A url whose server speaks a revision up to 2025-11-25 is \
+              server (sampling, elicitation, roots) or that has extensions other than tasks, of which \
+              the server is told. A url whose server speaks a revision up to 2025-11-25 is \
               an exception: with auto, each client of such a revision has a session of its own there, \
               whatever it can answer. Unless it is shared, a call of such a client of \
               revision 2026-07-28 to a server of an earlier revision has a connection of its own, which \

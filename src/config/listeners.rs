@@ -15,6 +15,14 @@ use super::source::Overrides;
 /// Listener addresses, each with its place.
 pub(super) const ADDRESSES: Kind<Vec<(Place, ListenAddr)>> = Kind::new("an array of addresses", addresses);
 
+/// The address of one listener, with its place.
+pub(super) const ADDRESS: Kind<(Place, ListenAddr)> =
+    Kind::new("an address", |key, value, reader| listener(key.name, value, reader));
+
+/// Listeners as the file has them, each with its place: the short form, and those with a name, and whether they ask who
+/// clients are.
+pub(super) type Written = (Vec<(Place, ListenAddr)>, Vec<(Place, ListenAddr, bool)>);
+
 /// Reads the addresses.
 fn addresses(
     key: &Key<Vec<(Place, ListenAddr)>>,
@@ -25,10 +33,6 @@ fn addresses(
         key.wrong_type(value, reader, format!("write {} = [\"…\"]", key.name));
         return None;
     };
-    if items.is_empty() {
-        let hint = "write listen = [\"127.0.0.1:8080\"], or leave it out";
-        reader.refuse(&value.span(), "`listen` is empty", hint);
-    }
     Some(items.iter().filter_map(|item| listener(key.name, item, reader)).collect())
 }
 
@@ -45,16 +49,17 @@ fn listener(name: &str, item: &Value<'_>, reader: &mut Reader<'_>) -> Option<(Pl
     Some((reader.place(&text.span()), listener))
 }
 
-/// Those in force: the command line's, or else the file's. Off loopback they need the written word, `is_open`.
+/// Those in force: the command line's, which have no name, or else the file's. Off loopback they need the written word,
+/// `is_open`, or ask who clients are.
 pub(super) fn in_force(
-    written: Vec<(Place, ListenAddr)>,
+    (mut found, mut named): Written,
     overrides: &Overrides,
     is_open: bool,
     problems: &mut Problems,
 ) -> Vec<ListenAddr> {
-    let mut found = written;
     if !overrides.listen.is_empty() {
         found.clear();
+        named.clear();
         for item in &overrides.listen {
             found.extend(address(item, Place::Option("--listen"), problems));
         }
@@ -62,19 +67,31 @@ pub(super) fn in_force(
     for (place, listener) in &found {
         reachable(listener, place, is_open, overrides.dev, problems);
     }
-    together(&found, problems);
+    for (place, listener, asks) in &named {
+        reachable(listener, place, is_open || *asks, overrides.dev, problems);
+    }
+    let plain = found.len();
+    found.extend(named.into_iter().map(|(place, listener, _)| (place, listener)));
+    together(&found, plain, problems);
     found.into_iter().map(|(_, listener)| listener).collect()
 }
 
-/// Refuses listeners that cannot be bound together. Nothing is looked up where there is one only.
-fn together(found: &[(Place, ListenAddr)], problems: &mut Problems) {
+/// Refuses listeners that cannot be bound together, of which the first so many have no name. Nothing is looked up where there is
+/// one only.
+fn together(found: &[(Place, ListenAddr)], plain: usize, problems: &mut Problems) {
     if found.len() < 2 {
         return;
     }
     let bindings = Bindings::of(found.iter().map(|(_, listener)| listener));
     for (at, (place, listener)) in found.iter().enumerate() {
         let before = || found[..at].iter().enumerate();
-        if before().any(|(_, (_, other))| other == listener && !is_port_zero(other)) {
+        let same = before().any(|(_, (_, other))| other == listener);
+        if same && at >= plain {
+            let hint = "leave one of them out; without `listen` in [server] it listens on 127.0.0.1:8080";
+            problems.push_with_hint(place.clone(), format!("listener `{listener}` is listed twice"), hint);
+            continue;
+        }
+        if same && !is_port_zero(listener) {
             problems.push(place.clone(), format!("listener `{listener}` is listed twice"));
             continue;
         }
@@ -89,7 +106,7 @@ fn together(found: &[(Place, ListenAddr)], problems: &mut Problems) {
     }
 }
 
-/// Port 0 may be listed twice: the kernel chooses two ports.
+/// Port 0 may be listed twice without a name: the kernel chooses two ports.
 const fn is_port_zero(listener: &ListenAddr) -> bool {
     matches!(listener, ListenAddr::Tcp { port: 0, .. })
 }
@@ -120,7 +137,8 @@ fn reachable(listener: &ListenAddr, place: &Place, is_open: bool, dev: bool, pro
         problems.push_with_hint(
             place.clone(),
             format!("listener `{listener}` can be reached by other machines, and nothing asks who they are"),
-            "write auth = \"none\" in [server] of the configuration file if that is meant, or listen on 127.0.0.1",
+            "give it a table [listeners.NAME] with `auth`, listen on 127.0.0.1, or write auth = \"none\" in [server] of the \
+             configuration file if anybody may use it",
         );
     }
 }

@@ -13,6 +13,7 @@ use super::diagnostic::{Place, Problems, Text, place_of};
 use super::error::Error;
 use super::expand::Env;
 use super::keys;
+use super::listener::Listener;
 use super::model::{Config, Log, Server, Upstream};
 use super::name::{self, UpstreamName};
 use super::reader::Reader;
@@ -98,8 +99,14 @@ fn understand(source: &Source, documents: Vec<Document>, env: Env<'_>) -> Result
         let inner =
             |name: &str| table.get(name).and_then(|value| value.get_ref().as_table()).unwrap_or(&none);
         if document.role == Role::Main {
+            let mut listeners = Vec::new();
+            for (name, listener) in inner("listeners") {
+                let Some(listener) = listener.get_ref().as_table() else { continue };
+                let name = Spanned::new(name.span(), name.get_ref().as_ref());
+                listeners.extend(Listener::read(&name, &mut Section::new(listener, &mut reader)));
+            }
             let mut section = Section::new(inner("server"), &mut reader);
-            server = Some(Server::read(&mut section, &source.overrides));
+            server = Some(Server::read(&mut section, listeners, &source.overrides));
             let mut section = Section::new(inner("log"), &mut reader);
             log = Some(Log::read(&mut section, &source.overrides));
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::key::{Description, OnChange};
-use crate::config::{Auth, Limits, ListenAddr, Problem, Secret, Sharing, Transport};
+use crate::config::{Limits, ListenAddr, OpenTo, Problem, Secret, Sharing, Transport};
 
 /// A configuration directory of its own.
 struct Scratch(tempfile::TempDir);
@@ -113,7 +113,10 @@ fn file_of(line: impl Fn(&Description) -> Option<String>) -> String {
         let stdio = table
             .keys()
             .filter(|key| !matches!(key.name, "url" | "urls" | "headers" | "transport" | "ca_file"));
-        format!("[{}]\n{}", table.header(), stdio.filter_map(|key| line(&key)).collect::<String>())
+        // What has no default, and a table cannot be without.
+        let needed = if table.header() == "listeners.NAME" { "address = \"127.0.0.1:2\"\n" } else { "" };
+        let lines = stdio.filter(|key| key.name != "address").filter_map(|key| line(&key));
+        format!("[{}]\n{needed}{}", table.header(), lines.collect::<String>())
     };
     keys::Table::ALL.into_iter().map(table).collect()
 }
@@ -122,7 +125,8 @@ fn file_of(line: impl Fn(&Description) -> Option<String>) -> String {
 fn defaults_that_are_written_out_change_nothing() {
     let text = file_of(|key| Some(format!("{} = {}\n", key.name, key.default?)));
     let written = Scratch::new(&format!("{text}command = \"x\"\n")).load();
-    let left_out = Scratch::new("[upstreams.NAME]\ncommand = \"x\"\n").load();
+    let needed = "[listeners.NAME]\naddress = \"127.0.0.1:2\"\n[upstreams.NAME]\ncommand = \"x\"\n";
+    let left_out = Scratch::new(needed).load();
     assert_eq!(format!("{:?}", written.server), format!("{:?}", left_out.server));
     assert_eq!(format!("{:?}", written.log), format!("{:?}", left_out.log));
     assert_eq!(written.upstreams, left_out.upstreams);
@@ -212,7 +216,7 @@ fn listeners_off_loopback_need_the_written_word() {
     let fix = "write auth = \"none\" in [server]";
     refused("[server]\nlisten = [\"0.0.0.0:80\"]", "2:11", &["`0.0.0.0:80` can be reached", fix]);
     let allowed = Scratch::new("[server]\nauth = \"none\"\nlisten = [\"0.0.0.0:80\"]");
-    assert_eq!(allowed.load().server.auth, Some(Auth::None));
+    assert_eq!(allowed.load().server.auth, Some(OpenTo::Anybody));
     let listen = Overrides { listen: vec!["[::]:80".to_owned()], ..Overrides::default() };
     let found = Scratch::new("").problems(listen.clone());
     assert!(found[0].starts_with("--listen: listener `[::]:80` can be reached"), "{found:?}");
@@ -265,6 +269,7 @@ fn mistakes_in_server_and_log_have_their_places_and_fixes() {
 fn mistakes_in_upstreams_have_their_places_and_fixes() {
     refused("[upstreams.a]", "1:12", &["neither `command` nor `url`", "write command = "]);
     refused("[upstreams.a]\ncommand = \"x\"\nurl = \"http://x/\"", "3:7", &["has both", "keep one"]);
+    refused("[upstreams.server-card]\ncommand = \"x\"", "1:12", &["reserved", "another name"]);
     refused("[upstreams.mcpeg]\ncommand = \"x\"", "1:12", &["taken by the built-in", "another name"]);
     refused("[upstreams.mcpeg_x]\ncommand = \"x\"", "1:12", &["begins with `mcpeg_`"]);
     refused("[upstreams.\"a b\"]\ncommand = \"x\"", "1:12", &["`a b` is not allowed", "letters, digits"]);
@@ -372,5 +377,80 @@ proptest::proptest! {
         if let Err(error) = result {
             proptest::prop_assert!(!error.problems().is_empty());
         }
+    }
+}
+
+#[test]
+fn listeners_with_a_name_are_read_beside_the_short_form() {
+    let config = Scratch::new(
+        r#"
+        [listeners.public]
+        address = "0.0.0.0:8443"
+        tls = { cert = "/c.pem", key = "/k.pem", client_ca = "/a.pem" }
+        auth = ["certificate"]
+        trusted_proxies = ["10.0.0.0/8", "::1", "unix"]
+        proxy_protocol = true
+        allowed_origins = ["https://App.example.org"]
+        metrics = true
+        [listeners.inner]
+        address = "unix:/run/x.sock"
+        "#,
+    )
+    .load();
+    let listen: Vec<String> = config.server.listen.iter().map(ToString::to_string).collect();
+    assert_eq!(listen, ["127.0.0.1:8080", "0.0.0.0:8443", "unix:/run/x.sock"]);
+    let [public, inner] = config.server.listeners.as_slice() else { panic!("{:?}", config.server) };
+    let tls = public.tls.as_ref().unwrap();
+    assert!(tls.demanded && tls.client_ca.as_deref() == Some(Path::new("/a.pem")), "{tls:?}");
+    assert_eq!(public.auth, [crate::config::Auth::Certificate]);
+    assert!(public.proxy_protocol && public.metrics == Some(true) && public.allowed_hosts.is_none());
+    assert_eq!(public.allowed_origins.as_deref(), Some(&["https://app.example.org".to_owned()][..]));
+    assert!(public.trusted_proxies.have(None) && inner.tls.is_none() && inner.auth.is_empty());
+    let alone = Scratch::new("[server]\nlisten = []\n[listeners.a]\naddress = \"127.0.0.1:1\"").load();
+    assert_eq!(alone.server.listen.len(), 1);
+}
+
+#[test]
+fn mistakes_in_listeners_have_their_place_and_their_mend() {
+    let on = |lines: &str| format!("[listeners.a]\naddress = \"127.0.0.1:1\"\n{lines}");
+    for (text, place, parts) in [
+        (on("tls = { cert = \"/c\" }"), "3:7", &["needs both `cert` and `key`"][..]),
+        (on("tls = { cert = \"c\", key = \"/k\" }"), "3:16", &["`tls.cert` must be an absolute path"]),
+        (
+            on("tls = { cert = \"/c\", kee = \"/k\" }"),
+            "3:22",
+            &["unknown key `tls.kee`", "did you mean `key`"],
+        ),
+        (on("auth = []"), "3:8", &["`auth` is empty"]),
+        (on("auth = [\"tokens\"]"), "3:9", &["`auth` cannot have `tokens`", "\"token\""]),
+        (on("auth = [\"certificate\"]"), "3:8", &["no `client_ca`"]),
+        (on("auth = [\"peer\"]"), "3:8", &["Unix sockets only"]),
+        (on("trusted_proxies = [\"10.0.0.0/33\"]"), "3:20", &["no address and no network"]),
+        (on("proxy_protocol = true"), "3:18", &["needs `trusted_proxies`"]),
+        (on("adress = 1"), "3:1", &["unknown key `adress` in [listeners.a]", "did you mean `address`"]),
+        ("[listeners.a]\nmetrics = true".to_owned(), "1:12", &["has no `address`"]),
+        ("[listeners.\"a b\"]\naddress = \"127.0.0.1:1\"".to_owned(), "1:12", &["`a b` is not allowed"]),
+        (
+            "[listeners.a]\naddress = \"0.0.0.0:1\"".to_owned(),
+            "2:11",
+            &["nothing asks who they are", "with `auth`"],
+        ),
+        (
+            "[listeners.a]\naddress = \"127.0.0.1:8080\"".to_owned(),
+            "2:11",
+            &["listed twice", "without `listen`"],
+        ),
+        (
+            "[server]\nlisten = [\"127.0.0.1:0\"]\n[listeners.a]\naddress = \"127.0.0.1:0\"".to_owned(),
+            "4:11",
+            &["listed twice"],
+        ),
+        (
+            format!("{}[listeners.b]\naddress = \"0.0.0.0:1\"\nauth = [\"token\"]", on("")),
+            "4:11",
+            &["takes 127.0.0.1:1 along"],
+        ),
+    ] {
+        refused(&text, place, parts);
     }
 }

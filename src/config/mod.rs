@@ -6,7 +6,7 @@
 //! | `keys` | every key: its name, default, range, text, and what puts a change in force |
 //! | `model` | the validated configuration, and which keys it is read from |
 //! | `key`, `kinds`, `units` | what a key is, and how values of each kind are read |
-//! | `log`, `rotation`, `address`, `listeners`, `name`, `upstream`, `filters` | values of their own |
+//! | `log`, `rotation`, `address`, `listener`, `listeners`, `trust`, `name`, `upstream`, `filters` | values of their own |
 //! | `structure`, `suggestion` | unknown keys and values of the wrong type |
 //! | `reader`, `section`, `expand`, `diagnostic` | reading one file: its places, references and problems |
 //! | `example` | the commented reference that is shipped |
@@ -24,6 +24,7 @@ mod filters;
 pub mod key;
 pub mod keys;
 mod kinds;
+mod listener;
 mod listeners;
 mod load;
 mod log;
@@ -35,6 +36,7 @@ mod section;
 mod source;
 mod structure;
 mod suggestion;
+mod trust;
 mod units;
 mod upstream;
 
@@ -42,11 +44,13 @@ pub use address::{AddressError, ListenAddr};
 pub use diagnostic::{Place, Problem, Problems};
 pub use error::Error;
 pub use filters::{Filters, LONGEST_TOOL_NAME, Pattern, Selection};
-pub use keys::{Auth, HttpTransport, Metrics, Prefix, Sharing, Start, Stderr};
+pub use keys::{HttpTransport, Metrics, OpenTo, Prefix, Sharing, Start, Stderr};
+pub use listener::Listener;
 pub use load::{candidate, load, preview, upstream_names};
 pub use log::{ConsoleFormat, Fsync, LogFormat, OnFull, Overflow, Spans};
 pub use model::{Config, Limits, Log, Server, StderrRules, Transport, Upstream};
 pub use name::UpstreamName;
 pub use rotation::{At, Compress, Every, Retention, Rotation, Weekday, Zone};
 pub use source::{Overrides, Source, default_log_file, default_path, fragment_directory, state_directory};
+pub use trust::{Auth, Proxies, Tls};
 pub use upstream::{Secret, is_reserved_header};

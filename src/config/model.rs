@@ -4,17 +4,20 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use toml::Spanned;
+use toml::de::DeValue;
 
 use super::address::ListenAddr;
 use super::diagnostic::{Place, Problems};
 use super::filters::Filters;
 use super::key::{Key, OnChange};
-use super::keys::{self, Auth, HttpTransport, Metrics, Prefix, Sharing, Start, Stderr};
+use super::keys::{self, HttpTransport, Metrics, OpenTo, Prefix, Sharing, Start, Stderr};
+use super::listener::Listener;
 use super::listeners;
 use super::log::{self, ConsoleFormat, Fsync, LogFormat, OnFull, Overflow, Spans};
 use super::name::{self, UpstreamName};
@@ -44,8 +47,10 @@ pub struct Config {
 /// `[server]`: what faces downstreams.
 #[derive(Clone, Debug)]
 pub struct Server {
-    /// Where to listen; never empty.
+    /// Where to listen, listeners with a name included; never empty.
     pub listen: Vec<ListenAddr>,
+    /// Listeners with a name, whose addresses are in `listen`, too.
+    pub listeners: Vec<Arc<Listener>>,
     /// The user to become after a start as root; `None` stays who started.
     pub user: Option<String>,
     /// The group to be in as that user; `None` is the user's own.
@@ -53,7 +58,7 @@ pub struct Server {
     /// How long work in flight may take after a stop was asked for. Default 30 s.
     pub drain_timeout: Duration,
     /// `None` unless the file says `auth = "none"`; a listener off loopback needs that.
-    pub auth: Option<Auth>,
+    pub auth: Option<OpenTo>,
     /// How names of several upstreams are kept apart.
     pub prefix: Prefix,
     /// Host header values that are accepted beside loopback names and the listeners' own addresses.
@@ -214,11 +219,25 @@ fn keep<K, T: Clone + PartialEq>(key: &Key<K>, header: &str, new: &mut T, old: &
 }
 
 impl Server {
-    /// Reads `[server]`.
-    pub(super) fn read(section: &mut Section<'_, '_>, overrides: &Overrides) -> Self {
+    /// Reads `[server]`, beside listeners with a name.
+    pub(super) fn read(
+        section: &mut Section<'_, '_>,
+        named: Vec<(Place, Listener)>,
+        overrides: &Overrides,
+    ) -> Self {
         let auth = section.find(&keys::AUTH);
-        let listen = section.get(&keys::LISTEN);
-        let listen = listeners::in_force(listen, overrides, auth.is_some(), section.reader().problems());
+        let plain = section.get(&keys::LISTEN);
+        let is_empty =
+            |value: &&Spanned<_>| matches!(value.get_ref(), DeValue::Array(items) if items.is_empty());
+        let empty = section.written(&keys::LISTEN).filter(is_empty).map(Spanned::span);
+        if let Some(span) = empty.filter(|_| named.is_empty()) {
+            let hint = "write listen = [\"127.0.0.1:8080\"], leave it out, or add a table [listeners.NAME]";
+            section.reader().refuse(&span, "`listen` is empty", hint);
+        }
+        let asked = named.iter().map(|(place, it)| (place.clone(), it.address.clone(), !it.auth.is_empty()));
+        let written = (plain, asked.collect());
+        let listen = listeners::in_force(written, overrides, auth.is_some(), section.reader().problems());
+        let named = named.into_iter().filter(|_| overrides.listen.is_empty());
         let user = section.find(&keys::USER);
         let group = section.find(&keys::GROUP);
         if let (Some(_), None, Some(span)) = (&group, section.span(&keys::USER), section.span(&keys::GROUP)) {
@@ -226,6 +245,7 @@ impl Server {
         }
         Self {
             listen,
+            listeners: named.map(|(_, listener)| Arc::new(listener)).collect(),
             user,
             group,
             drain_timeout: section.get(&keys::DRAIN_TIMEOUT),
@@ -245,9 +265,31 @@ impl Server {
     }
 }
 
+impl Server {
+    /// The listener that a socket belongs to, which was bound for this text and at this address: `Some(None)` for one without a
+    /// name, `None` for one that is not configured any more. What a service manager passes at another address than is
+    /// configured belongs to the listener with a name that has its port, so that nothing is asked less than is written.
+    #[must_use]
+    pub fn listener_at(&self, written: &str, bound: Option<&SocketAddr>) -> Option<Option<&Arc<Listener>>> {
+        let named = |is_it: &dyn Fn(&ListenAddr) -> bool| self.listeners.iter().find(|it| is_it(&it.address));
+        let same = |address: &ListenAddr| address.to_string() == written;
+        let wide = |address: &ListenAddr| bound.is_some_and(|bound| address.takes_along(bound));
+        let port = |address: &ListenAddr| matches!((address, bound), (ListenAddr::Tcp { port, .. }, Some(bound)) if *port == bound.port());
+        if let Some(found) = named(&same) {
+            return Some(Some(found));
+        }
+        let is_plain = self.listen.iter().any(same);
+        let found = named(&wide).filter(|_| !is_plain);
+        if found.is_some() || is_plain || self.listen.iter().any(wide) {
+            return Some(found);
+        }
+        named(&port).map(Some)
+    }
+}
+
 impl Default for Server {
     fn default() -> Self {
-        Section::defaults(|section| Self::read(section, &Overrides::default()))
+        Section::defaults(|section| Self::read(section, Vec::new(), &Overrides::default()))
     }
 }
 

@@ -16,6 +16,8 @@ pub struct UpstreamName(Arc<str>);
 impl UpstreamName {
     /// The built-in upstream's name; also the only name with which no table may be configured.
     pub const BUILTIN: &'static str = "mcpeg";
+    /// What the path below an endpoint is kept for: its server card (SEP-2127).
+    const RESERVED: &'static str = "server-card";
 
     /// Checks the name's form; `None` if it is not allowed.
     #[must_use]
@@ -50,6 +52,12 @@ pub(super) fn allowed_name(name: &Spanned<&str>, reader: &mut Reader<'_>) -> Opt
     let text = *name.get_ref();
     if text == UpstreamName::BUILTIN {
         let message = format!("upstream name `{text}` is taken by the built-in upstream");
+        reader.refuse(&name.span(), message, "choose another name");
+        return None;
+    }
+    if text == UpstreamName::RESERVED {
+        let message =
+            format!("upstream name `{text}` is reserved: `/mcp/{text}` is where a gateway describes itself");
         reader.refuse(&name.span(), message, "choose another name");
         return None;
     }

@@ -22,19 +22,20 @@ pub(super) enum Role {
 pub(super) fn check(table: &DeTable<'_>, text: Text<'_>, role: Role, problems: &mut Problems) {
     let mut reader = Reader::of_structure(text, problems);
     let known: &[&str] = match role {
-        Role::Main => &["server", "log", "upstreams"],
+        Role::Main => &["server", "listeners", "log", "upstreams"],
         Role::Fragment => &["upstreams"],
     };
     for (name, value) in table {
         match (name.get_ref().as_ref(), role) {
             ("server", Role::Main) => inner(value, &keys::SERVER, "server", &mut reader),
             ("log", Role::Main) => inner(value, &keys::LOG, "log", &mut reader),
-            ("server" | "log", Role::Fragment) => reader.refuse_structure(
+            ("listeners", Role::Main) => named(value, &keys::LISTENER, "listeners", &mut reader),
+            ("server" | "listeners" | "log", Role::Fragment) => reader.refuse_structure(
                 &name.span(),
                 format!("`{}` does not belong here: files in conf.d hold upstreams only", name.get_ref()),
                 "move it to the main configuration file",
             ),
-            ("upstreams", _) => upstreams(value, &mut reader),
+            ("upstreams", _) => named(value, &keys::UPSTREAM, "upstreams", &mut reader),
             (other, _) => {
                 let message = format!("unknown key `{other}` at the top level");
                 reader.refuse_structure(&name.span(), message, suggestion(other, known));
@@ -43,13 +44,13 @@ pub(super) fn check(table: &DeTable<'_>, text: Text<'_>, role: Role, problems: &
     }
 }
 
-/// Checks `upstreams`, whose keys are the users' own names.
-fn upstreams(value: &Value<'_>, reader: &mut Reader<'_>) {
-    let DeValue::Table(table) = value.get_ref() else {
-        return reader.wrong_type("upstreams", "a table", value, "write [upstreams.NAME]");
+/// Checks a table whose keys are the users' own names, each of a table.
+fn named(value: &Value<'_>, table: &Table, header: &str, reader: &mut Reader<'_>) {
+    let DeValue::Table(entries) = value.get_ref() else {
+        return reader.wrong_type(header, "a table", value, format!("write [{header}.NAME]"));
     };
-    for (name, upstream) in table {
-        inner(upstream, &keys::UPSTREAM, &format!("upstreams.{}", name.get_ref()), reader);
+    for (name, value) in entries {
+        inner(value, table, &format!("{header}.{}", name.get_ref()), reader);
     }
 }
 

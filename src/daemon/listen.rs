@@ -393,6 +393,11 @@ impl Listeners {
         &self.addresses
     }
 
+    /// Where they can be reached, and how the configuration writes that, in the order of [`Self::handles`].
+    pub fn bound(&self) -> impl Iterator<Item = (Address, Option<String>)> {
+        self.addresses.iter().cloned().zip(self.written.iter().cloned())
+    }
+
     /// Second handles of the sockets, for those who accept.
     ///
     /// # Errors

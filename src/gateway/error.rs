@@ -8,6 +8,7 @@ use std::fmt;
 use http::StatusCode;
 use serde_json::json;
 
+use super::certificates::Error as CertificateError;
 use super::relay::{Id, Message, Outcome, Raw, Response, code, raw};
 use crate::exit::{Exit, ToExit};
 
@@ -37,12 +38,15 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// The certificates of a listener cannot be used.
+    #[error("the listener `{0}` cannot serve TLS")]
+    Tls(String, #[source] CertificateError),
 }
 
 impl ToExit for Error {
     fn to_exit(&self) -> Exit {
         match self {
-            Self::NameClash { .. } | Self::Authorities { .. } => Exit::Config,
+            Self::NameClash { .. } | Self::Authorities { .. } | Self::Tls(..) => Exit::Config,
             Self::Certificates(_) => Exit::Os,
         }
     }
@@ -55,6 +59,7 @@ impl ToExit for Error {
             Self::Authorities { .. } => {
                 "write the path of a PEM file with the authorities' certificates".to_owned()
             }
+            Self::Tls(name, error) => format!("{}, in `tls` of [listeners.{name}]", error.hint()),
             Self::Certificates(_) => "install the package `ca-certificates`".to_owned(),
         })
     }
@@ -144,6 +149,16 @@ impl Fault {
         Self::downstream(code::METHOD_NOT_FOUND, StatusCode::NOT_FOUND, message)
     }
 
+    /// The client has not declared what it needs to be asked this (MCP 2025-11-25 §Roots, §Sampling, §Elicitation: "Error
+    /// Handling").
+    pub(crate) fn cannot_be_asked(method: &str, lacking: &str) -> Self {
+        if !lacking.contains('.') {
+            return Self::method_not_found(method);
+        }
+        let message = format!("the client cannot be asked this: it has not declared `{lacking}`");
+        Self::downstream(code::INVALID_PARAMS, StatusCode::OK, message)
+    }
+
     /// What became of a request that was in flight in a process which is gone is not known.
     pub(crate) fn restarted() -> Self {
         let message =
@@ -182,9 +197,13 @@ impl Fault {
         self
     }
 
-    /// The request names something that does not exist.
+    /// The request names something that does not exist; of a resource, its URI is told once more for programs.
     pub(crate) fn unknown(kind: &str, name: &str) -> Self {
-        Self::downstream(code::INVALID_PARAMS, StatusCode::OK, format!("unknown {kind}: {name}"))
+        let data = (kind == "resource").then(|| raw(&json!({ "uri": name })));
+        Self {
+            data,
+            ..Self::downstream(code::INVALID_PARAMS, StatusCode::OK, format!("unknown {kind}: {name}"))
+        }
     }
 
     /// The JSON-RPC error object.

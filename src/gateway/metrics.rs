@@ -162,6 +162,11 @@ pub(super) fn of_gateway(source: &StatusSource) -> Vec<Metric> {
             "How often the connection to an upstream has ended",
             status.upstreams.iter().map(restarts),
         ),
+        Metric::gauges(
+            "tls_certificate_expiry_timestamp_seconds",
+            "When the certificate of a listener ends, in seconds since 1970",
+            status.certificates.iter().map(|one| (vec![("listener", one.listener.clone())], one.expires)),
+        ),
     ]
 }
 

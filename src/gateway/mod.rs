@@ -7,6 +7,7 @@
 //! | `catalog` | merged lists, and which upstream a name belongs to |
 //! | `upstream` | child processes and HTTP endpoints, supervised; one request on its way |
 //! | `status`, `status_source`, `metrics`, `requests` | what the gateway tells about itself |
+//! | `certificates` | those of listeners, and their files |
 //! | `handover` | children on their way to another process, or from one |
 //! | `reload` | another configuration for a running gateway |
 //! | `upstream_tasks` | the tasks that supervise, end and replace upstreams |
@@ -17,6 +18,7 @@
 //! upstream affects only calls to itself; no child outlives the gateway.
 
 mod catalog;
+mod certificates;
 mod changes;
 mod client;
 mod client_log_limit;
@@ -35,9 +37,10 @@ mod status_source;
 mod upstream;
 mod upstream_tasks;
 
+pub use certificates::{Error as CertificateError, check as check_certificates};
 pub use error::Error;
 pub use http::Expected;
 pub use metrics::{Labels, Metric};
 pub use reload::{NotReady, Prepared, Reloaded};
 pub use service::Gateway;
-pub use status::{Era, Status, UpstreamState, UpstreamStatus};
+pub use status::{CertificateStatus, Era, Status, UpstreamState, UpstreamStatus};

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout};
 
 use super::catalog::{self, RoutingHandle, RoutingTable};
+use super::certificates::Tls;
 use super::changes::Changes;
 use super::error::Error;
 use super::session::SessionStore;
@@ -58,6 +59,8 @@ pub struct Prepared {
     fresh: Vec<Arc<Upstream>>,
     /// Where the standard error of those goes that were not touched.
     stderr: Vec<(Arc<Upstream>, StderrRules)>,
+    /// The certificates of listeners.
+    certificates: Vec<Arc<Tls>>,
     /// What differs.
     reloaded: Reloaded,
 }
@@ -79,18 +82,24 @@ impl Prepared {
         &self.reloaded
     }
 
+    /// The certificates of listeners.
+    pub(super) fn take_certificates(&mut self) -> Vec<Arc<Tls>> {
+        std::mem::take(&mut self.certificates)
+    }
+
     /// Starts what is new or changed, and checks that all of it can be served together. What is in force is not
     /// touched. `max_message_size` stays as it is: connections have it built in.
     pub(super) async fn prepare(
         config: &Config,
         old: &RoutingTable,
         tasks: &UpstreamTasks,
+        certificates: Vec<Arc<Tls>>,
     ) -> Result<Self, Error> {
         let limit = old.server.max_message_size;
         let same = |settings: &Settings| old.configured().iter().find(|old| old.connector().is_for(settings));
         let pool = pool_for(config.upstreams.iter().filter(|settings| same(settings).is_none()))?;
         let (fresh, stderr) = (Vec::new(), Vec::new());
-        let mut prepared = Self { table: None, fresh, stderr, reloaded: Reloaded::default() };
+        let mut prepared = Self { table: None, fresh, stderr, certificates, reloaded: Reloaded::default() };
         let mut upstreams = Vec::with_capacity(config.upstreams.len() + 1);
         for settings in &config.upstreams {
             let name = settings.name.as_str().to_owned();

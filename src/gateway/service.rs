@@ -17,7 +17,7 @@ use super::endpoint::Endpoint;
 use super::error::Error;
 use super::handover::ChildHandover;
 use super::http::{
-    self, Admission, Continuations, Front, Guard, Handlers, Health, Legacy, Modern, OpenConnections,
+    self, Admission, Continuations, Front, Gates, Guard, Handlers, Health, Legacy, Modern, OpenConnections,
     PendingCall, Pipeline, SuspendedCalls, TaskOwners,
 };
 use super::metrics::{self, Metric, Metrics};
@@ -69,6 +69,8 @@ struct Parts {
     connections: Arc<OpenConnections>,
     /// What is logged about clients.
     log_limit: Arc<ClientLogLimit>,
+    /// The listeners that are served.
+    gates: Arc<Gates>,
     /// What `/metrics` tells.
     metrics: Arc<Metrics>,
     /// What the status tells.
@@ -86,8 +88,10 @@ impl Gateway {
     /// file, or in `state` without one, is the standard error of those that have files for it.
     ///
     /// # Errors
-    /// [`Error::Certificates`] if an upstream needs TLS and the system has no certificates.
+    /// [`Error::Tls`] if the certificates of a listener cannot be used, [`Error::Certificates`] if an upstream needs TLS and
+    /// the system has no certificates.
     pub fn start(config: &Config, offers: Vec<Offer>, state: &Path) -> Result<Self, Error> {
+        let gates = Arc::new(Gates::new(&config.server)?);
         let builtin = Arc::new(Builtin::new(config.sources.first().cloned()));
         let (changes, draining) = (Changes::default(), CancellationToken::new());
         let upstreams =
@@ -102,12 +106,12 @@ impl Gateway {
         let requests = Arc::<RequestCounter>::default();
         let sessions = SessionStore::new(share(&routing), share(&peer), changes.clone(), share(&log_limit));
         let sessions = Arc::new(sessions);
-        let status = Arc::new(StatusSource::new(share(&routing), share(&sessions), share(&requests)));
-        let (metrics, connections, suspended) = (
-            Arc::<Metrics>::default(),
-            Arc::<OpenConnections>::default(),
-            Arc::<SuspendedCalls<_>>::default(),
-        );
+        let status = Arc::new(StatusSource::new(
+            (share(&routing), share(&sessions)),
+            (share(&requests), share(gates.certificates())),
+        ));
+        let (metrics, connections) = (Arc::<Metrics>::default(), Arc::<OpenConnections>::default());
+        let suspended = Arc::<SuspendedCalls<_>>::default();
         let owners = Arc::new(TaskOwners::new(share(&routing), share(&sessions), share(&peer)));
         let continuations =
             Arc::new(Continuations::new(share(&suspended), share(&owners), share(&requests), share(&peer)));
@@ -137,6 +141,7 @@ impl Gateway {
             paused,
             connections,
             log_limit,
+            gates,
             metrics,
             status,
             handlers,
@@ -157,6 +162,8 @@ impl Gateway {
         self.observe(move || status.upgrade().map(|status| metrics::of_gateway(&status)).unwrap_or_default());
         let (sessions, draining) = (Arc::clone(&self.0.sessions), self.0.draining.clone());
         tokio::spawn(async move { sessions.sweep(draining).await });
+        let (gates, draining) = (Arc::clone(&self.0.gates), self.0.draining.clone());
+        tokio::spawn(async move { gates.certificates().watch(draining).await });
     }
 
     /// Ends streams and refuses readiness as soon as the process drains.
@@ -170,17 +177,23 @@ impl Gateway {
         });
     }
 
-    /// Serves a listener until the drain's deadline, or until idle after the drain has begun. Returns the number of
-    /// connections that were cut.
+    /// Serves a listener, which was bound for this text of the configuration, until the drain's deadline, or until idle after
+    /// the drain has begun. Returns the number of connections that were cut.
     ///
     /// # Errors
     /// When the listener cannot be used at all.
-    pub async fn serve(&self, listener: Listener, drain: Watch) -> std::io::Result<usize> {
-        let front = Front::new(&self.0.handlers, http::is_local(&listener));
+    pub fn serve(
+        &self,
+        listener: Listener,
+        written: Option<String>,
+        drain: Watch,
+    ) -> impl Future<Output = std::io::Result<usize>> + use<> {
+        let gate = self.0.gates.open(&listener, written, &self.0.routing);
+        let front = Front::new(&self.0.handlers, gate);
         let (connections, routing) = (Arc::clone(&self.0.connections), Arc::clone(&self.0.routing));
         let log_limit = Arc::clone(&self.0.log_limit);
         let admission = Admission::new(connections, routing, log_limit, self.0.paused.subscribe());
-        http::accept(listener, (front, admission), drain).await
+        http::accept(listener, (front, admission), drain)
     }
 
     /// Lets a connection from this address in, however many there are: the gateway asks itself.
@@ -233,12 +246,16 @@ impl Gateway {
     /// # Errors
     /// Those of [`Self::start`] and [`Self::settled`].
     pub async fn prepare(&self, config: &Config) -> Result<Prepared, Error> {
-        Prepared::prepare(config, &self.0.routing.current(), &self.0.upstreams).await
+        let certificates = self.0.gates.prepare(&config.server)?;
+        Prepared::prepare(config, &self.0.routing.current(), &self.0.upstreams, certificates).await
     }
 
     /// Puts a prepared configuration in force. What is no longer in it has `drain` to answer its requests in flight.
-    pub fn commit(&self, prepared: Prepared, drain: Duration) {
-        prepared.commit(&self.0.routing, &self.0.changes, (&self.0.upstreams, &self.0.sessions), drain);
+    pub fn commit(&self, mut prepared: Prepared, drain: Duration) {
+        let Parts { gates, routing, changes, upstreams, sessions, .. } = &*self.0;
+        gates.change(prepared.take_certificates(), routing, || {
+            prepared.commit(routing, changes, (upstreams, sessions), drain);
+        });
     }
 
     /// Opens the way to the process before or after this one.

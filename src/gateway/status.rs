@@ -2,6 +2,8 @@
 //!
 //! Nothing here is secret: names, states, counts and error texts. Causes with names from inside are for operators only.
 
+use std::time::SystemTime;
+
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Transport, Upstream as Settings};
@@ -51,6 +53,31 @@ pub struct Status {
     pub in_flight: usize,
     /// Each upstream, in the order of the configuration.
     pub upstreams: Vec<UpstreamStatus>,
+    /// The certificates of listeners.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<CertificateStatus>,
+}
+
+/// The certificate of one listener.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateStatus {
+    /// The listener's name.
+    pub listener: String,
+    /// When it ends, in seconds since 1970.
+    pub expires: u64,
+    /// Whole days until then.
+    pub days_left: u64,
+    /// Why the files that are there now are not in use.
+    pub error: Option<String>,
+}
+
+impl CertificateStatus {
+    /// That of a certificate which ends at this time.
+    pub(crate) fn new(listener: &str, expires: u64, error: Option<String>) -> Self {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_secs());
+        let days_left = expires.saturating_sub(now) / (24 * 60 * 60);
+        Self { listener: listener.to_owned(), expires, days_left, error }
+    }
 }
 
 /// Whom a snapshot is for: only operators are told names from inside, such as commands and addresses.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::catalog::RoutingHandle;
+use super::certificates::Certificates;
 use super::requests::RequestCounter;
 use super::session::SessionStore;
 use super::status::{Audience, Status, UpstreamState, UpstreamStatus};
@@ -18,6 +19,8 @@ pub(crate) struct StatusSource {
     sessions: Arc<SessionStore>,
     /// Requests.
     requests: Arc<RequestCounter>,
+    /// Certificates of listeners.
+    certificates: Arc<Certificates>,
     /// When the gateway was started.
     started: Instant,
 }
@@ -25,11 +28,10 @@ pub(crate) struct StatusSource {
 impl StatusSource {
     /// The status of a gateway that starts now.
     pub(super) fn new(
-        routing: Arc<RoutingHandle>,
-        sessions: Arc<SessionStore>,
-        requests: Arc<RequestCounter>,
+        (routing, sessions): (Arc<RoutingHandle>, Arc<SessionStore>),
+        (requests, certificates): (Arc<RequestCounter>, Arc<Certificates>),
     ) -> Self {
-        Self { routing, sessions, requests, started: Instant::now() }
+        Self { routing, sessions, requests, certificates, started: Instant::now() }
     }
 
     /// How many messages clients have posted.
@@ -55,6 +57,7 @@ impl StatusSource {
             sessions: self.sessions.len(),
             in_flight: self.requests.in_flight(),
             upstreams,
+            certificates: self.certificates.status(),
         }
     }
 }

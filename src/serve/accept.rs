@@ -82,16 +82,15 @@ impl Acceptor {
     /// Accepts on every listener.
     pub(super) fn accept(&mut self) -> Result<(), Error> {
         let handles = self.listeners().handles().map_err(Error::Listeners)?;
-        let addresses = self.addresses().to_vec();
-        addresses.into_iter().zip(handles).for_each(|(address, listener)| self.add(address, listener));
+        let bound: Vec<_> = self.listeners().bound().collect();
+        bound.into_iter().zip(handles).for_each(|(bound, listener)| self.add(bound, listener));
         Ok(())
     }
 
     /// Accepts on a listener.
-    fn add(&mut self, address: Address, listener: Listener) {
+    fn add(&mut self, (address, written): (Address, Option<String>), listener: Listener) {
         let (trigger, watch) = self.watch.part();
-        let gateway = self.gateway.clone();
-        self.tasks.spawn(async move { gateway.serve(listener, watch).await });
+        self.tasks.spawn(self.gateway.serve(listener, written, watch));
         self.triggers.push((address, trigger));
     }
 
@@ -106,8 +105,8 @@ impl Acceptor {
         let mut fresh = fresh.leave();
         let served = fresh.take_served();
         let added = fresh.addresses().to_vec();
-        for (address, listener) in added.iter().zip(handles) {
-            self.add(address.clone(), listener);
+        for (bound, listener) in fresh.bound().zip(handles) {
+            self.add(bound, listener);
         }
         self.listeners.0.extend(fresh);
         let removed = self.listeners.0.retain(configured, &served);

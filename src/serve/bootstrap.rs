@@ -13,7 +13,6 @@ use crate::daemon::privileges::{self as root, Credentials};
 use crate::daemon::{Lock, RunPaths, Waiting};
 use crate::handover::{self, KnownLists, Offer};
 use crate::log;
-use crate::sys::net::Address;
 
 /// How the gateway was called: what a reload and the process after this one need again.
 #[derive(Clone, Debug)]
@@ -48,7 +47,7 @@ pub(super) struct Bootstrap {
     /// Where a supervisor waits for readiness.
     pub waiting: Option<Waiting>,
     /// Tells the person at the terminal.
-    pub welcome: Option<fn(&[Address])>,
+    pub welcome: Option<fn(&[String])>,
     /// How long readiness waits for upstreams, if it does.
     pub wait_upstreams: Option<Duration>,
     /// The upstreams that the process before this one can use, if there is one.

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use crate::exit::Exit;
 use crate::log::Console;
-use crate::sys::net::Address;
 
 /// How to serve.
 #[derive(Clone, Debug)]
@@ -22,7 +21,7 @@ pub struct Options {
     /// Where a supervisor waits for readiness.
     pub ready_fd: Option<RawFd>,
     /// Called once when the gateway serves in this process: tells the person at the terminal where.
-    pub welcome: Option<fn(&[Address])>,
+    pub welcome: Option<fn(&[String])>,
 }
 
 /// Foreground or background.
@@ -42,7 +41,7 @@ pub enum Outcome {
         /// The daemon's pid.
         pid: u32,
         /// Where it serves.
-        addresses: Vec<Address>,
+        endpoints: String,
     },
     /// The gateway served in this process, and ended.
     Ended(Exit),

@@ -239,9 +239,10 @@ impl Ready {
     ) -> (Config, Done) {
         let Self { config, gateway: prepared, fresh, handles, needs_restart } = self;
         let drain = config.server.drain_timeout;
-        let (added, removed) = acceptor.change((fresh, handles), &config.server.listen, drain);
         let upstreams = prepared.reloaded().clone();
+        // Before the listeners, which are opened for what is in force.
         gateway.commit(prepared, drain);
+        let (added, removed) = acceptor.change((fresh, handles), &config.server.listen, drain);
         let log_level = (config.log.level != old.log.level).then(|| config.log.level.clone());
         if config.log != old.log
             && let Err(error) = log.apply(&config.log)

@@ -53,7 +53,7 @@ impl Serving<'_> {
     pub(super) fn summary(&self) -> String {
         let status = self.gateway.status();
         let ready = status.upstreams.iter().filter(|upstream| upstream.state.is_usable()).count();
-        let listening = endpoints(self.acceptor.addresses());
+        let listening = endpoints(self.acceptor.addresses(), &self.config.server);
         let (sessions, all) = (status.sessions, status.upstreams.len());
         format!("serving on {listening}; {ready} of {all} upstreams ready; {sessions} sessions")
     }

@@ -23,7 +23,7 @@ use super::reload::Reloads;
 use super::run_files::RunFiles;
 use super::running::until_stop;
 use super::serving::Serving;
-use super::status::{Status, endpoints};
+use super::status::{Status, endpoint, endpoints};
 use super::upgrade::Upgrades;
 use super::{metrics, names, panics, privileges, stop, succession};
 use crate::config::{self, Prefix, Source};
@@ -196,8 +196,8 @@ fn start(origin: Origin<'_>, parent: &mut Parent) -> Result<Outcome, Error> {
                 drop(boot.waiting);
                 let pid = launcher.wait(limit)?;
                 // Up to here we hold the lock too, so that files that are removed are not a successor's.
-                let addresses = boot.listeners.leave().addresses().to_vec();
-                return Ok(Outcome::Launched { pid, addresses });
+                let endpoints = endpoints(boot.listeners.leave().addresses(), &boot.config.server);
+                return Ok(Outcome::Launched { pid, endpoints });
             }
         },
     };
@@ -318,9 +318,12 @@ fn start(origin: Origin<'_>, parent: &mut Parent) -> Result<Outcome, Error> {
                 serving.acceptor.listeners_mut().store(&serving.notifier);
                 serving.notifier.ready(&serving.summary());
                 let version = &serving.files.record().version;
-                tracing::info!(version, "serving on {}", endpoints(&addresses));
+                let server = &serving.config.server;
+                tracing::info!(version, "serving on {}", endpoints(&addresses, server));
                 if let Some(welcome) = boot.welcome {
-                    welcome(&addresses);
+                    let all: Vec<String> =
+                        addresses.iter().map(|address| endpoint(address, server)).collect();
+                    welcome(&all);
                 }
                 Ok(())
             };

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::config::Config;
+use crate::config::{Config, Server};
 use crate::daemon::Record;
 use crate::drain;
 use crate::gateway::{self, Gateway};
@@ -87,10 +87,15 @@ pub(super) fn answer(
 
 /// Where clients connect, in one line: the URL to paste into a client's configuration, or the Unix socket.
 #[must_use]
-pub fn endpoints(addresses: &[Address]) -> String {
-    let endpoint = |address: &Address| match address {
-        Address::Tcp(address) => format!("http://{address}/mcp"),
-        Address::Unix(_) => address.to_string(),
-    };
-    addresses.iter().map(endpoint).collect::<Vec<_>>().join(", ")
+pub fn endpoints(addresses: &[Address], server: &Server) -> String {
+    addresses.iter().map(|address| endpoint(address, server)).collect::<Vec<_>>().join(", ")
+}
+
+/// The same of one listener.
+#[must_use]
+pub(super) fn endpoint(address: &Address, server: &Server) -> String {
+    let Address::Tcp(bound) = address else { return address.to_string() };
+    let named = server.listener_at(&address.to_string(), Some(bound)).flatten();
+    let scheme = if named.is_some_and(|listener| listener.tls.is_some()) { "https" } else { "http" };
+    format!("{scheme}://{bound}/mcp")
 }

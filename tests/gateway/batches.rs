@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::client::{Answer, post};
+use crate::client::{Answer, Client, MODERN_META, post};
 use crate::gateway::Gateway;
-use crate::upstreams::probe;
+use crate::scripted::{Script, http_script};
+use crate::upstreams::{http, probe, sse};
 
 /// A session of a revision: its headers.
 async fn session(gateway: &Gateway, revision: &'static str) -> [(&'static str, String); 2] {
@@ -101,4 +102,67 @@ async fn other_revisions_have_no_batches() {
     let modern = [("mcp-protocol-version", "2026-07-28".to_owned())];
     assert_eq!(batch(&gateway, &modern, &json!([request(1, "ping")])).await.status, 400);
     gateway.stop().await;
+}
+
+/// The batch by which a server answers a call: progress, what is no message, a batch within, the answer, and more progress.
+const ANSWER: &str = r#"
+def batch(message):
+    note = '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":%s,"progress":%d,"z":1.0,"a":9007199254740993}}'
+    token = json.dumps(message["params"]["_meta"]["progressToken"])
+    result = '{"zVendor":1.0e2,"content":[{"type":"text","text":"\\u00e9"}]}'
+    answer = '{"jsonrpc":"2.0","result":%s,"id":%s}' % (result, json.dumps(message["id"]))
+    return '[%s, 7, [{}], %s,%s]' % (note % (token, 1), answer, note % (token, 2))
+"#;
+
+#[tokio::test]
+async fn batches_of_servers_are_taken_apart_and_nothing_of_them_is_lost() {
+    let script = Script::new(&format!(
+        "{ANSWER}
+def call(message, name):
+    out.write(batch(message).encode() + b'\\n')
+    out.flush()
+"
+    ));
+    let over_http = |kind: &str, data: &str| {
+        format!(
+            "{ANSWER}
+def call(handler, message, name):
+    body = ({data} % batch(message)).encode()
+    handler.send_response(200)
+    handler.send_header('Content-Type', '{kind}')
+    handler.send_header('Content-Length', str(len(body)))
+    handler.end_headers()
+    handler.wfile.write(body)
+"
+        )
+    };
+    let body = http_script(&over_http("application/json", "'%s'")).await;
+    let events = http_script(&over_http("text/event-stream", "'data: %s\\n\\n'")).await;
+    let channel = http_script(&format!(
+        "{ANSWER}{}
+def call(handler, message, name):
+    streams[handler.path].put(batch(message).encode())
+    handler.answer(202)
+",
+        crate::unreadable::EVENT_CHANNEL
+    ))
+    .await;
+    let (body, events) = (http("b", body.port), http("b", events.port));
+    for upstream in [script.upstream("b"), body, events, sse("b", channel.port, "transport = \"sse\"\n")] {
+        let gateway = Gateway::start(&upstream).await;
+        let legacy = Client::legacy(gateway.address(), "/mcp").await;
+        let modern = (Client::modern(gateway.address(), "/mcp"), format!(",{MODERN_META}"));
+        for (client, meta) in [(legacy, String::new()), modern] {
+            let params =
+                format!(r#"{{"name":"one","arguments":{{}},"_meta":{{"progressToken":"t"{meta}}}}}"#);
+            let answer = client.request("1", "tools/call", "one", &params).await;
+            let messages = answer.messages();
+            let progress = |message: &&String| message.contains(r#""z":1.0,"a":9007199254740993"#);
+            let found = (messages.len(), messages.iter().filter(progress).count());
+            assert_eq!(found, (3, 2), "{upstream}: {messages:?}");
+            let written = r#"{"zVendor":1.0e2,"content":[{"type":"text","text":"\u00e9"}]"#;
+            assert!(answer.result().starts_with(written), "{upstream}: {messages:?}");
+        }
+        gateway.stop().await;
+    }
 }

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::client::{Answer, Client, LEGACY, post};
 use crate::gateway::{Gateway, HttpUpstream};
+use crate::scripted::{Script, http_script};
 use crate::tools::bound;
 use crate::upstreams::{PYTHON, http, http_probe, probe};
 
@@ -129,7 +130,7 @@ class Handler(BaseHTTPRequestHandler):
         if message["method"] == "server/discover":
             result |= {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}}
         if message["method"] == "tools/list":
-            place = {"type": "object", "properties": {"zone": {"type": "number", "x-mcp-header": "Zone"}}}
+            place = {"type": "object", "properties": {"zone": {"type": "integer", "x-mcp-header": "Zone"}}}
             properties = {"region": {"type": "string", "x-mcp-header": "Region"}, "place": place}
             result |= {"tools": [{"name": "where", "inputSchema": {"type": "object", "properties": properties}}]}
         if message["method"] == "tools/call":
@@ -170,7 +171,123 @@ async fn arguments_of_a_legacy_client_are_mirrored_in_headers_for_a_modern_http_
 async fn code_of_a_legacy_error_is_that_of_the_modern_era_only_where_it_means_the_same() {
     let gateway = Gateway::start(&probe("probe", &["--era", "legacy"])).await;
     let client = Client::modern(gateway.address(), "/mcp");
-    let (code, _) = client.call("fail", r#"{"code":-32002}"#).await.error();
-    assert_eq!(code, -32002, "the server's own number for what a tool met");
+    let (code, message) = client.call("fail", r#"{"code":-32002}"#).await.error();
+    assert!(
+        code == -32603 && message.contains("-32002"),
+        "the server's own number for what a tool met: {message}"
+    );
+    gateway.stop().await;
+}
+
+/// What a server answers to `initialize`, if it knows that.
+const CHOOSES: &str = "
+def chosen(message):
+    if message.get('method') != 'initialize': return None
+    return {'protocolVersion': 'VERSION', 'capabilities': {}, 'serverInfo': {'name': 'x', 'version': '1'}}
+";
+/// A stdio server that refuses `server/discover`.
+const OVER_PIPES: &str = "
+def handle(message):
+    if message['method'] == 'server/discover': refuse(message, NUMBER)
+    elif chosen(message): reply(message, chosen(message))
+    else: return False
+    return True
+";
+/// The same over HTTP.
+const OVER_HTTP: &str = "
+def post(handler, message):
+    error = {'code': NUMBER, 'message': 'no'}
+    if message.get('method') == 'server/discover': handler.answer(400, {'id': message['id'], 'error': error})
+    elif chosen(message): handler.result(message, chosen(message))
+    else: return False
+    return True
+class Anything:
+    def __contains__(self, it): return True
+sessions = Anything()
+";
+
+/// What a server chooses, how it refuses `server/discover`, and what operators read of it if it is not used.
+const SAID: [(&str, i64, Option<&str>); 12] = [
+    ("2099-12-31", -32601, Some("does not know: `")),
+    ("2026-07-28", -32601, Some("does not know: `")),
+    ("1.0", -32601, Some("does not know: `")),
+    ("", -32601, Some("does not know: `")),
+    ("2025-11-25", -32601, None),
+    ("2025-06-18", -32601, None),
+    ("2025-03-26", -32601, None),
+    ("2024-11-05", -32601, None),
+    (LEGACY, -32020, Some("refuses `server/discover`")),
+    (LEGACY, -32021, Some("refuses `server/discover`")),
+    (LEGACY, -32019, None),
+    (LEGACY, -32600, None),
+];
+
+#[tokio::test]
+async fn revision_and_era_of_a_server_are_what_it_says_and_nothing_unknown_is_spoken() {
+    let (mut scripts, mut servers, mut configuration) = (Vec::new(), Vec::new(), String::new());
+    for (place, (version, number, _)) in SAID.iter().enumerate() {
+        let lines = |rest: &str| {
+            (CHOOSES.to_owned() + rest).replace("VERSION", version).replace("NUMBER", &number.to_string())
+        };
+        scripts.push(Script::new(&lines(OVER_PIPES)));
+        servers.push(http_script(&lines(OVER_HTTP)).await);
+        configuration += &scripts[place].upstream(&format!("p{place}"));
+        configuration += &http(&format!("h{place}"), servers[place].port);
+    }
+    let gateway = Gateway::start(&configuration).await;
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let is_found = |upstream: &Value, refused: Option<&str>| match refused {
+        None => upstream["state"] == "ready",
+        Some(why) => upstream["last_error"].as_str().is_some_and(|error| error.contains(why)),
+    };
+    loop {
+        let status = gateway.status().await;
+        let all = status["upstreams"].as_array().expect("upstreams");
+        let wanted =
+            SAID.iter().enumerate().flat_map(|(place, said)| [('p', place, said), ('h', place, said)]);
+        let mut differing = wanted.filter(|(kind, place, (.., refused))| {
+            let name = format!("{kind}{place}");
+            !all.iter().any(|upstream| upstream["name"] == *name && is_found(upstream, *refused))
+        });
+        let Some(case) = differing.next() else { break };
+        assert!(std::time::Instant::now() < deadline, "{case:?}: {status}");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn trace_that_headers_state_reaches_servers_of_both_eras_unless_the_message_states_one() {
+    let servers = probe("old", &["--era", "legacy"]) + &probe("new", &["--era", "modern"]);
+    let gateway = Gateway::start(&servers).await;
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01";
+    let own = "00-11111111111111111111111111111111-2222222222222222-00";
+    let legacy = Client::legacy(gateway.address(), "/mcp").await;
+    for tool in ["old_echo", "new_echo"] {
+        for (header, stated, wanted) in [
+            (parent, String::new(), [parent, "a=1,b=2", "k=v"]),
+            (parent, format!(r#""traceparent":"{own}""#), [own, "", ""]),
+            ("00-0af7", String::new(), ["", "", ""]),
+        ] {
+            let trace =
+                [("traceparent", header), ("tracestate", "a=1"), ("tracestate", "b=2"), ("baggage", "k=v")];
+            let comma = if stated.is_empty() { "" } else { "," };
+            let modern_meta = format!("{}{comma}{stated}", crate::client::MODERN_META);
+            let modern =
+                [("mcp-protocol-version", "2026-07-28"), ("mcp-method", "tools/call"), ("mcp-name", tool)];
+            for (headers, meta) in [(&legacy.session_headers()[..], &stated), (&modern[..], &modern_meta)] {
+                let meta = if meta.is_empty() { String::new() } else { format!(r#","_meta":{{{meta}}}"#) };
+                let body = format!(
+                    r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{tool}","arguments":{{}}{meta}}}}}"#
+                );
+                let headers = [headers, &trace[..]].concat();
+                let answer = post(gateway.address(), "/mcp", &headers, &body).await;
+                let params: Value = serde_json::from_str(&answer.text()).expect("JSON");
+                let found = ["traceparent", "tracestate", "baggage"]
+                    .map(|key| params["_meta"][key].as_str().unwrap_or_default());
+                assert_eq!(found, wanted, "{tool} {params}");
+            }
+        }
+    }
     gateway.stop().await;
 }

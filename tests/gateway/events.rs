@@ -220,6 +220,58 @@ async fn such_clients_are_kept_out_unless_they_are_let_in_and_guarded_as_others(
 }
 
 #[tokio::test]
+async fn client_that_asks_before_it_begins_is_answered_and_begins() {
+    let gateway = Gateway::start_with(ON, &probe("one", &[]), &[]).await;
+    let mut client = Events::open(gateway.address(), "/sse", None).await;
+    client.ask(1, "server/discover", &json!({})).await;
+    assert_eq!(client.answer(1).await["error"]["code"], -32601);
+    client.ask(2, "ping", &json!({})).await;
+    assert_eq!(client.answer(2).await["result"], json!({}));
+    let params = json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "new", "version": "1" } });
+    client.ask(3, "initialize", &params).await;
+    assert_eq!(client.answer(3).await["result"]["protocolVersion"], "2025-11-25");
+    client.call(4, "sleep", &json!({})).await;
+    assert!(client.answer(4).await["result"].is_object());
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn client_that_comes_back_as_if_nothing_had_been_goes_on_at_the_new_stream() {
+    let gateway = Gateway::start_with(ON, &probe("one", &[]), &[]).await;
+    for path in ["/sse", "/sse/one"] {
+        let mut client = Events::open(gateway.address(), path, None).await;
+        let note = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#;
+        assert_eq!(client.post(note).await.status, StatusCode::NOT_FOUND, "no request, no session");
+        client.call(1, "sleep", &json!({})).await;
+        assert!(client.answer(1).await["result"].is_object(), "{path}");
+        client.ask(2, "tools/list", &json!({})).await;
+        assert!(client.answer(2).await["result"]["tools"].is_array(), "{path}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn message_whose_answer_nobody_would_read_is_refused() {
+    let gateway = Gateway::start_with(ON, &probe("one", &[]), &[]).await;
+    for restarted in [false, true] {
+        let mut client = Events::begin(gateway.address(), "/sse").await;
+        if restarted {
+            gateway.restart().await;
+            while client.next().await.is_some() {}
+        } else {
+            let other = Events::open(gateway.address(), "/sse", None).await;
+            client.stream = other.stream;
+        }
+        let call =
+            r#"{"jsonrpc":"2.0","id":8,"method":"tools/call","params":{"name":"sleep","arguments":{}}}"#;
+        // The gateway learns in its own time that the client has gone.
+        let refused = async { while client.post(call).await.status != StatusCode::NOT_FOUND {} };
+        tokio::time::timeout(PATIENCE, refused).await.unwrap_or_else(|_| panic!("{restarted}: it is taken"));
+    }
+    gateway.stop_successor().await;
+}
+
+#[tokio::test]
 async fn session_goes_on_in_the_next_process_after_its_stream_has_ended_in_order() {
     let upstream = http_probe(&[]).await;
     let gateway = Gateway::start_with(ON, &http("probe", upstream.port), &[]).await;
@@ -230,8 +282,10 @@ async fn session_goes_on_in_the_next_process_after_its_stream_has_ended_in_order
     let flying = async { while gateway.in_flight().await < 1 {} };
     tokio::time::timeout(PATIENCE, flying).await.expect("it is in flight");
     gateway.restart().await;
-    // The next process takes what is posted meanwhile.
-    client.call(8, "sleep", &json!({})).await;
+    // The next process takes what is posted meanwhile, once the client reads what comes of it.
+    let call = r#"{"jsonrpc":"2.0","id":8,"method":"tools/call","params":{"name":"sleep","arguments":{}}}"#;
+    let (address, path) = (client.address.clone(), client.target.clone());
+    let meanwhile = tokio::spawn(async move { post(&address, &path, &[("accept", "*/*")], call).await });
     gate.open();
     assert!(client.answer(7).await["result"].is_object(), "what was in flight is answered over its stream");
     let parted = loop {
@@ -246,6 +300,7 @@ async fn session_goes_on_in_the_next_process_after_its_stream_has_ended_in_order
     let (last, target) = (client.last.clone(), client.target.clone());
     let mut client = Events::open(gateway.address(), "/sse", Some(&last)).await;
     assert_eq!(client.target, target, "it is the same session");
+    assert_eq!(meanwhile.await.expect("an answer").status, StatusCode::ACCEPTED);
     assert!(client.answer(8).await["result"].is_object());
     client.call(9, "sleep", &json!({})).await;
     assert!(client.answer(9).await["result"].is_object());

@@ -6,6 +6,7 @@ use hyper::body::Incoming;
 
 use crate::client::{Client, MODERN_META, open};
 use crate::gateway::Gateway;
+use crate::scripted::{Script, http_script};
 use crate::upstreams::{http, http_probe, probe};
 
 /// What is subscribed to.
@@ -239,5 +240,52 @@ async fn list_is_read_again_after_a_change_that_a_server_tells_beside_an_answer(
     client.request("1", "tools/call", "", &params).await.result();
     let tools = client.tools().await;
     assert!(tools.contains(&"probe_late".to_owned()), "{tools:?}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn stream_of_changes_that_a_server_ends_by_a_cancellation_is_opened_again() {
+    // MCP 2026-07-28 §Cancellation: that is how a server tears it down.
+    let lines = r#"
+capabilities = {"tools": {"listChanged": True}}
+modern, listens = True, []
+def opened(message):
+    listens.append(message["id"])
+    meta = {"io.modelcontextprotocol/subscriptionId": message["id"]}
+    yield {"method": "notifications/subscriptions/acknowledged", "params": {"_meta": meta, "notifications": {"toolsListChanged": True}}}
+    if len(listens) == 1: yield {"method": "notifications/cancelled", "params": {"requestId": message["id"]}}
+"#;
+    let script = Script::new(&format!(
+        "{lines}
+def handle(message):
+    if message['method'] != 'subscriptions/listen': return False
+    for said in opened(message): send(said)
+    return True
+def call(message, name): return str(len(listens))
+"
+    ));
+    let server = http_script(&format!(
+        "{lines}
+def post(handler, message):
+    if message.get('method') != 'subscriptions/listen': return False
+    handler.send_response(200)
+    handler.send_header('Content-Type', 'text/event-stream')
+    handler.end_headers()
+    for said in opened(message):
+        handler.wfile.write(b'data: ' + json.dumps({{'jsonrpc': '2.0', **said}}).encode() + b'\\n\\n')
+    threading.Event().wait()
+def call(handler, message, name): return str(len(listens))
+"
+    ))
+    .await;
+    let gateway = Gateway::start(&(script.upstream("p") + &http("h", server.port))).await;
+    let client = Client::modern(gateway.address(), "/mcp");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    for tool in ["p_one", "h_one"] {
+        while client.call(tool, "{}").await.text() != "2" {
+            assert!(std::time::Instant::now() < deadline, "{tool}: it is not opened again");
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    }
     gateway.stop().await;
 }

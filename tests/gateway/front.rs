@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use crate::client::{Answer, Client, LEGACY, MODERN_META, open, post, send};
 use crate::following::wait;
-use crate::gateway::Gateway;
-use crate::scripted::Script;
-use crate::upstreams::{Gate, probe};
+use crate::gateway::{Gateway, HttpUpstream, write};
+use crate::scripted::{Script, http_script};
+use crate::upstreams::{Gate, http, probe};
 
 /// How long anything may take that is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -465,4 +465,284 @@ async fn repetition_with_other_arguments_does_not_get_the_answer_to_the_first_on
         assert!(call(same, &more).await.text().contains("accept"), "{path}");
     }
     gateway.stop().await;
+}
+
+/// A modern server whose tool mirrors its argument in a header that the test names, or in none, and that tells nobody when that
+/// changes.
+const MIRRORS: &str = r#"
+modern = True
+header, lists = ["Region"], [0]
+def post(handler, message):
+    method, params = message.get("method"), message.get("params", {})
+    if method == "test/set":
+        header[0] = params["header"]
+        handler.answer(200, {"id": 0, "result": {"lists": lists[0]}})
+        return True
+    if method == "tools/list":
+        lists[0] += 1
+        region = {"type": "string", **({"x-mcp-header": header[0]} if header[0] else {})}
+        schema = {"type": "object", "properties": {"region": region}}
+        handler.result(message, {"tools": [{"name": "where", "inputSchema": schema}], "ttlMs": 3600000})
+        return True
+    if method == "tools/call":
+        found = {name.lower(): value for name, value in handler.headers.items() if name.lower().startswith("mcp-param-")}
+        wanted = {"mcp-param-" + header[0].lower(): params["arguments"]["region"]} if header[0] else {}
+        if found != wanted:
+            handler.answer(400, {"id": message["id"], "error": {"code": -32020, "message": "Header mismatch"}})
+            return True
+    return False
+"#;
+
+/// Such a server, which has the tool with this header from now on; how often it was asked for its tools until now.
+async fn mirror(server: &HttpUpstream, header: Value) -> u64 {
+    let body = json!({ "jsonrpc": "2.0", "id": 0, "method": "test/set", "params": { "header": header } });
+    let answer = post(&format!("127.0.0.1:{}", server.port), "/mcp", &[], &body.to_string()).await;
+    let result: Value = serde_json::from_str(&answer.result()).expect("JSON");
+    result["lists"].as_u64().expect("a number")
+}
+
+/// A call of the tool with its argument in these headers.
+async fn located((address, path): (&str, &str), headers: &[(&str, &str)]) -> Answer {
+    let tool = if path == "/mcp" { "mirrors_where" } else { "where" };
+    let params = format!(r#"{{"name":"{tool}","arguments":{{"region":"eu"}},"_meta":{{{MODERN_META}}}}}"#);
+    let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{params}}}"#);
+    let own = [("mcp-protocol-version", "2026-07-28"), ("mcp-method", "tools/call"), ("mcp-name", tool)];
+    post(address, path, &[&own[..], headers].concat(), &body).await
+}
+
+#[tokio::test]
+async fn headers_that_mirror_arguments_are_those_of_the_list_that_the_server_has_now() {
+    let server = http_script(MIRRORS).await;
+    let gateway = Gateway::start(&(http("mirrors", server.port) + &probe("other", &[]))).await;
+    let address = gateway.address();
+    for path in ["/mcp", "/mcp/mirrors"] {
+        let legacy = Client::legacy(address, path).await;
+        let tool = if path == "/mcp" { "mirrors_where" } else { "where" };
+        let mut former = "mcp-param-region";
+        for header in [json!("Zone"), json!("Region"), Value::Null, json!("Area")] {
+            let before = mirror(&server, header.clone()).await;
+            let name = header.as_str().map(|name| format!("mcp-param-{}", name.to_lowercase()));
+            let right: Vec<_> = name.iter().map(|name| (name.as_str(), "eu")).collect();
+            let said = located((address, path), &right).await;
+            assert_eq!(verdict(&said), (200, 0), "{path} {header}: right by the new list");
+            // What is wrong is refused all the same, and the list that is asked for next is the new one.
+            let wrong = located((address, path), &[(former, "eu")]).await;
+            assert_eq!(verdict(&wrong), (400, -32020), "{path} {header}");
+            let listed = Client::modern(address, path);
+            let params = format!(r#"{{"_meta":{{{MODERN_META}}}}}"#);
+            let listed = listed.request("1", "tools/list", "", &params).await.result();
+            assert_eq!(listed.contains("x-mcp-header"), !header.is_null(), "{path} {listed}");
+            assert!(header.as_str().is_none_or(|name| listed.contains(name)), "{path} {listed}");
+            former = match header.as_str() {
+                Some("Zone") => "mcp-param-zone",
+                Some("Region") => "mcp-param-region",
+                _ => "mcp-param-nothing",
+            };
+            let asked = mirror(&server, header).await - before;
+            assert!((1..=4).contains(&asked), "{path}: asked {asked} times");
+        }
+        // A legacy client knows of no headers: the gateway makes them.
+        for header in [json!("Zone"), Value::Null, json!("Region"), json!("Area")] {
+            let before = mirror(&server, header.clone()).await;
+            for _ in 0..2 {
+                legacy.call(tool, r#"{"region":"eu"}"#).await.text();
+            }
+            assert_eq!(mirror(&server, header.clone()).await - before, 1, "{path} {header}");
+        }
+    }
+    gateway.stop().await;
+}
+
+/// A server that tells all kinds of things during a call, two of which belong to it.
+const TELLS: &str = r#"
+def sayings(params):
+    own = params.get("_meta", {}).get("progressToken")
+    foreign = {"progressToken": "somebody's", "progress": 1}
+    yield {"method": "notifications/progress", "params": {"progressToken": own, "progress": 1}}
+    yield {"method": "notifications/progress", "params": foreign}
+    yield {"method": "notifications/tools/list_changed"}
+    yield {"method": "notifications/resources/updated", "params": {"uri": "test://a"}}
+    yield {"method": "notifications/subscriptions/acknowledged", "params": {"notifications": {}}}
+    yield {"method": "notifications/tasks", "params": {"taskId": "t", "status": "working"}}
+    yield {"method": "notifications/elicitation/complete", "params": {"elicitationId": "e"}}
+    yield {"method": "notifications/cancelled", "params": {"requestId": "nobody's"}}
+    yield {"method": "notifications/vendor/word", "params": {"x": 1}}
+"#;
+
+/// What a modern client that has asked for progress is told before the answer to its call.
+async fn beside(address: &str, path: &str, tool: &str) -> Vec<String> {
+    let name = if path == "/mcp" { format!("tells_{tool}") } else { tool.to_owned() };
+    let params = format!(r#""name":"{name}","arguments":{{}},"#);
+    let meta = r#""progressToken":"mine","#;
+    let answer = modern((address, path), ("1", "tools/call"), (&params, meta), Some(&name)).await;
+    let mut messages = answer.messages();
+    assert!(messages.pop().is_some_and(|last| last.contains("result")), "{answer:?}");
+    // As its server has written it.
+    messages.into_iter().map(|message| message.replace(' ', "")).collect()
+}
+
+#[tokio::test]
+async fn modern_client_is_told_beside_an_answer_what_belongs_to_its_request() {
+    let over_http = format!(
+        "{TELLS}
+def post(handler, message):
+    if message.get('method') != 'tools/call':
+        return False
+    handler.send_response(200)
+    handler.send_header('Content-Type', 'text/event-stream')
+    handler.send_header('Connection', 'close')
+    handler.end_headers()
+    handler.close_connection = True
+    result = {{'resultType': 'complete', 'content': []}}
+    for said in [*sayings(message['params']), {{'id': message['id'], 'result': result}}]:
+        handler.wfile.write(b'data: ' + json.dumps({{'jsonrpc': '2.0', **said}}).encode() + b'\\n\\n')
+    return True
+"
+    );
+    let over_stdio = format!(
+        "{TELLS}
+def call(message, name):
+    for said in sayings(message['params']):
+        send(said)
+    return 'told'
+"
+    );
+    for modern in ["True", "False"] {
+        let server = http_script(&format!("{over_http}\nmodern = {modern}\n")).await;
+        let script = Script::new(&format!("{over_stdio}\nmodern = {modern}\n"));
+        for upstream in [http("tells", server.port), script.upstream("tells")] {
+            let gateway = Gateway::start(&(upstream + "sharing = \"shared\"\n" + &probe("other", &[]))).await;
+            for path in ["/mcp", "/mcp/tells"] {
+                let told = beside(gateway.address(), path, "one").await;
+                let is_own = |said: &&String| {
+                    said.contains(r#""progressToken":"mine""#) || said.contains("notifications/vendor/word")
+                };
+                assert!(told.iter().all(|said| is_own(&said)), "modern server: {modern}, {path}: {told:?}");
+                assert!(
+                    told[0].contains("notifications/progress"),
+                    "modern server: {modern}, {path}: {told:?}"
+                );
+            }
+            gateway.stop().await;
+        }
+    }
+}
+
+/// An HTTP server whose calls report progress once all of three are there, and that tells which tokens they have had.
+const TOGETHER: &str = r#"
+arrived, tokens = threading.Barrier(3), []
+def post(handler, message):
+    if message.get("method") != "tools/call":
+        return False
+    token = message["params"]["_meta"]["progressToken"]
+    tokens.append(json.dumps(token))
+    arrived.wait(60)
+    handler.send_response(200)
+    handler.send_header("Content-Type", "text/event-stream")
+    handler.send_header("Connection", "close")
+    handler.end_headers()
+    handler.close_connection = True
+    content = [{"type": "text", "text": json.dumps(sorted(set(tokens)))}]
+    note = {"method": "notifications/progress", "params": {"progressToken": token, "progress": 1}}
+    for said in [note, {"id": message["id"], "result": {"resultType": "complete", "content": content}}]:
+        handler.wfile.write(b"data: " + json.dumps({"jsonrpc": "2.0", **said}).encode() + b"\n\n")
+    return True
+"#;
+
+#[tokio::test]
+async fn progress_tokens_of_requests_in_flight_at_one_server_are_different_ones() {
+    for era in ["True", "False"] {
+        let server = http_script(&format!("{TOGETHER}\nmodern = {era}\n")).await;
+        let upstream = http("tells", server.port) + "sharing = \"shared\"\n";
+        let gateway = Gateway::start(&(upstream + &probe("other", &[]))).await;
+        let place = (gateway.address(), "/mcp");
+        let call = async |token: &str| {
+            let (params, meta) =
+                (r#""name":"tells_one","arguments":{},"#, format!(r#""progressToken":{token},"#));
+            let answer = modern(place, ("1", "tools/call"), (params, &meta), Some("tells_one")).await;
+            let told = answer.messages().swap_remove(0).replace(' ', "");
+            assert!(told.contains(&format!(r#""progressToken":{token}"#)), "{told}");
+            answer.text()
+        };
+        let (first, second, third) = tokio::join!(call(r#""same""#), call(r#""same""#), call("7"));
+        for tokens in [first, second, third] {
+            let tokens: Vec<String> = serde_json::from_str(&tokens).expect("JSON");
+            assert_eq!(tokens.len(), 3, "modern server: {era}: {tokens:?}");
+            assert!(
+                tokens.contains(&r#""same""#.to_owned()) && tokens.contains(&"7".to_owned()),
+                "{tokens:?}"
+            );
+        }
+        gateway.stop().await;
+    }
+}
+
+/// A legacy server with tasks, whose `tasks/result` answers when a file is there.
+const TASKS: &str = r#"
+capabilities = {"tools": {}, "tasks": {"list": {}, "cancel": {}, "requests": {"tools": {"call": {}}}}}
+def handle(message):
+    method, params = message["method"], message.get("params", {})
+    if method == "tools/call" and "task" in params:
+        reply(message, {"task": {"taskId": "a-task-of-a-server", "status": "working", "ttl": None, "createdAt": "2025-11-25T10:30:00Z", "lastUpdatedAt": "2025-11-25T10:30:00Z"}})
+    elif method == "tasks/result":
+        def later():
+            while not os.path.exists(GATE):
+                time.sleep(0.01)
+            reply(message, {"content": [{"type": "text", "text": "at last"}]})
+        threading.Thread(target=later, daemon=True).start()
+    else:
+        return False
+    return True
+"#;
+
+#[tokio::test]
+async fn result_of_a_task_is_waited_for_beyond_the_time_of_a_request_and_keeps_no_permit() {
+    let gate = tempfile::tempdir().expect("a scratch directory");
+    let open = gate.path().join("open");
+    let script = Script::new(&format!("GATE = {:?}\n{TASKS}", open.to_str().expect("UTF-8")));
+    let limits = "request_timeout = \"1s\"\nmax_concurrency = 1\n";
+    let gateway = Gateway::start(&(script.upstream("jobs") + limits + &probe("other", &[]))).await;
+    for path in ["/mcp", "/mcp/jobs"] {
+        let _ = std::fs::remove_file(&open);
+        let client = Client::legacy(gateway.address(), path).await;
+        let tool = if path == "/mcp" { "jobs_one" } else { "one" };
+        let begin = format!(r#"{{"name":"{tool}","arguments":{{}},"task":{{"ttl":60000}}}}"#);
+        client.request("1", "tools/call", "", &begin).await.result();
+        let result = client.request("2", "tasks/result", "", r#"{"taskId":"a-task-of-a-server"}"#);
+        let others = async {
+            // Each takes the only permit; together they take longer than one request may.
+            let until = std::time::Instant::now() + Duration::from_millis(1300);
+            while std::time::Instant::now() < until {
+                client.call(tool, "{}").await.text();
+            }
+            write(&open, "");
+        };
+        let (result, ()) = tokio::join!(result, others);
+        assert_eq!(result.text(), "at last", "{path}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn tasks_are_no_methods_where_no_server_has_any() {
+    for (upstreams, path) in [
+        (probe("probe", &[]), "/mcp"),
+        (probe("probe", &[]) + &probe("other", &[]), "/mcp"),
+        (probe("probe", &[]) + &probe("other", &[]), "/mcp/probe"),
+    ] {
+        let gateway = Gateway::start(&upstreams).await;
+        for method in ["tasks/get", "tasks/update", "tasks/cancel"] {
+            for id in ["a-task-of-nobody-here", "7"] {
+                let (place, params) = ((gateway.address(), path), format!(r#""taskId":"{id}","#));
+                let answer = modern(place, ("1", method), (&params, ""), Some(id)).await;
+                assert_eq!(verdict(&answer), (404, -32601), "{path} {method} {id}");
+            }
+        }
+        let client = Client::legacy(gateway.address(), path).await;
+        for method in ["tasks/get", "tasks/result", "tasks/cancel"] {
+            let answer = client.request("1", method, "", r#"{"taskId":"a-task-of-nobody-here"}"#).await;
+            assert_eq!(verdict(&answer), (200, -32601), "{path} {method}");
+        }
+        gateway.stop().await;
+    }
 }

@@ -3,9 +3,11 @@
 use http::{Method, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use serde_json::{Value, json};
 
 use crate::client::{Client, Message, open};
 use crate::gateway::Gateway;
+use crate::scripted::Script;
 use crate::upstreams::probe;
 
 /// Reads a stream until a message passes the test; returns its text.
@@ -28,11 +30,18 @@ async fn next(stream: &mut Incoming, text: &mut String, wanted: impl Fn(&Message
 
 /// Calls the tool that asks, as a legacy client that can be asked; returns its stream.
 async fn call(gateway: &Gateway, client: &Client) -> Incoming {
+    call_with(gateway, client, "ask", &json!({})).await
+}
+
+/// The same with a name and arguments.
+async fn call_with(gateway: &Gateway, client: &Client, tool: &str, arguments: &Value) -> Incoming {
     let [id, version] = client.session_headers();
-    let accept = ("accept", "application/json, text/event-stream");
+    // A client that lists the stream first would rather have one, also where one body would do.
+    let accept = ("accept", "text/event-stream, application/json");
     let headers = [id, version, accept, ("content-type", "application/json")];
-    let call = r#"{"jsonrpc":"2.0","id":"c","method":"tools/call","params":{"name":"ask","arguments":{}}}"#;
-    open(gateway.address(), Method::POST, "/mcp", &headers, call).await.into_body()
+    let params = json!({ "name": tool, "arguments": arguments });
+    let call = json!({ "jsonrpc": "2.0", "id": "c", "method": "tools/call", "params": params }).to_string();
+    open(gateway.address(), Method::POST, "/mcp", &headers, &call).await.into_body()
 }
 
 #[tokio::test]
@@ -90,4 +99,112 @@ async fn request_of_a_session_leaves_its_turn_to_others_while_its_client_is_aske
         Client::modern(gateway.address(), "/mcp").call("echo", "{}").await.result();
         gateway.stop().await;
     }
+}
+
+/// A server whose tool asks its client what its arguments say, and returns what it was told.
+const ASKING: &str = r#"
+capabilities = {"tools": {}, "completions": {}}
+tools, waiting = ["ask"], {}
+def handle(message):
+    method, params = message.get("method"), message.get("params", {})
+    asks = lambda question: reply(message, {"resultType": "input_required", "inputRequests": {"q": question}})
+    if method is None: reply(waiting.pop(message["id"]), text(json.dumps(message.get("result", message.get("error")))))
+    elif method == "initialize" and modern: refuse(message)
+    elif method == "completion/complete": asks({"method": "roots/list"})
+    elif method != "tools/call": return False
+    elif "inputResponses" in params: reply(message, text(json.dumps(params["inputResponses"]["q"])))
+    elif modern: asks(params["arguments"])
+    else:
+        waiting["q"] = message
+        send({"id": "q", **params["arguments"]})
+    return True
+"#;
+
+/// What a client was asked, if it was, and the last that it was told.
+async fn put(gateway: &Gateway, client: &Client, tool: &str, question: &Value) -> (Option<Value>, Value) {
+    let (mut stream, mut text) = (call_with(gateway, client, tool, question).await, String::new());
+    let parse = |message: &str| serde_json::from_str::<Value>(message).expect("JSON");
+    let first = parse(&next(&mut stream, &mut text, |_| true).await);
+    if first["method"].is_null() {
+        return (None, first);
+    }
+    let answer = json!({ "jsonrpc": "2.0", "id": first["id"], "result": { "answered": true } }).to_string();
+    assert_eq!(client.post("", "", &answer).await.status, StatusCode::ACCEPTED);
+    let last = next(&mut stream, &mut text, |message| message.method.is_none()).await;
+    (Some(first["params"].clone()), parse(&last))
+}
+
+#[tokio::test]
+async fn client_is_asked_what_it_has_declared_and_nothing_else_and_told_which_server_asks() {
+    let servers = [Script::new(ASKING), Script::new(&format!("{ASKING}\nmodern = True\n"))];
+    let [old, new] = &servers;
+    let gateway = Gateway::start(&(old.upstream("old") + &new.upstream("new"))).await;
+    let form =
+        json!({ "method": "elicitation/create", "params": { "message": "Who?", "requestedSchema": {} } });
+    let page = json!({ "method": "elicitation/create", "params": { "mode": "url", "message": "Go", "url": "https://a.org/" } });
+    let model = json!({ "method": "sampling/createMessage", "params": { "messages": [], "maxTokens": 1 } });
+    let mut tools = model.clone();
+    tools["params"]["tools"] = json!([]);
+    let roots = json!({ "method": "roots/list" });
+    for (capabilities, question, refused) in [
+        (r#"{"elicitation":{}}"#, &form, 0),
+        (r#"{"elicitation":{}}"#, &page, -32602),
+        (r#"{"elicitation":{"url":{}}}"#, &page, 0),
+        (r#"{"elicitation":{"url":{}}}"#, &form, -32602),
+        (r#"{"sampling":{}}"#, &model, 0),
+        (r#"{"sampling":{}}"#, &tools, -32602),
+        (r#"{"sampling":{"tools":{}}}"#, &tools, 0),
+        (r#"{"sampling":{}}"#, &roots, -32601),
+        (r#"{"roots":{}}"#, &model, -32601),
+    ] {
+        let legacy = Client::legacy_with(gateway.address(), "/mcp", capabilities).await;
+        for (name, tool) in [("old", "old_ask"), ("new", "new_ask")] {
+            let what = format!("{capabilities} {question} {name}");
+            let (asked, last) = put(&gateway, &legacy, tool, question).await;
+            assert_eq!(asked.is_some(), refused == 0, "{what}: {last}");
+            if let Some(asked) = asked {
+                let words = asked["message"].as_str();
+                assert!(
+                    words.is_none_or(|words| words.starts_with(&format!("[{name}] "))),
+                    "{what}: {asked}"
+                );
+                let signed = question["method"] != "sampling/createMessage"
+                    || asked["_meta"]["mcpeg/upstream"] == name;
+                assert!(signed, "{what}: {asked}");
+                // MCP 2025-11-25 §Elicitation: a page has an identifier.
+                let identified =
+                    asked["mode"] != "url" || name == "old" || asked["elicitationId"].is_string();
+                assert!(identified, "{what}: {asked}");
+                assert!(last["result"].to_string().contains("answered"), "{what}: {last}");
+            } else if name == "old" {
+                assert!(last["result"].to_string().contains(&refused.to_string()), "{what}: {last}");
+            } else {
+                assert!(last["error"]["message"].to_string().contains("`new` asks for"), "{what}: {last}");
+            }
+        }
+        let modern = Client::modern(gateway.address(), "/mcp");
+        let meta = format!(
+            r#"{{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{capabilities}}}"#
+        );
+        let params = format!(r#"{{"name":"old_ask","arguments":{question},"_meta":{meta}}}"#);
+        let result = modern.request("1", "tools/call", "old_ask", &params).await.result();
+        let wanted = if refused == 0 { "input_required".to_owned() } else { refused.to_string() };
+        assert!(result.contains(&wanted), "{capabilities} {question}: {result}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn questions_of_the_only_server_are_as_it_writes_them_and_no_other_request_has_any() {
+    let server = Script::new(&format!("{ASKING}\nmodern = True\n"));
+    let gateway = Gateway::start(&server.upstream("new")).await;
+    let client = Client::legacy_with(gateway.address(), "/mcp", r#"{"elicitation":{},"roots":{}}"#).await;
+    let form =
+        json!({ "method": "elicitation/create", "params": { "message": "Who?", "requestedSchema": {} } });
+    let (asked, _) = put(&gateway, &client, "ask", &form).await;
+    assert_eq!(asked, Some(form["params"].clone()));
+    let complete = r#"{"ref":{"type":"ref/prompt","name":"a"},"argument":{"name":"b","value":""}}"#;
+    let (code, message) = client.request("1", "completion/complete", "", complete).await.error();
+    assert!(code == -32603 && message.contains("asks for input"), "{code} {message}");
+    gateway.stop().await;
 }

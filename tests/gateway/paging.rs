@@ -99,3 +99,35 @@ async fn cursor_leads_on_when_its_upstream_cannot_be_asked() {
     assert_eq!(cursor, None);
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn list_whose_cursors_never_end_is_read_for_so_many_pages_and_no_more() {
+    let script = Script::new(
+        "
+count = 0
+def handle(message):
+    global count
+    if message['method'] != 'tools/list': return False
+    count += 1
+    tool = {'name': f't{count}', 'inputSchema': {'type': 'object'}}
+    reply(message, {'tools': [tool], 'nextCursor': str(count)})
+    return True
+def call(message, name): return str(count)
+",
+    );
+    let other = Script::new("");
+    let gateway = Gateway::start(&(script.upstream("endless") + &other.upstream("other"))).await;
+    let client = Client::legacy(gateway.address(), "/mcp").await;
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    loop {
+        // One page of the merged list has 1000 items.
+        let (names, cursor) = page(&client, None).await;
+        if names.iter().any(|name| name.starts_with("endless_")) {
+            assert_eq!((names.len(), cursor.is_some()), (1000, true));
+            break;
+        }
+        assert!(std::time::Instant::now() < deadline, "it is not listed: {names:?}");
+    }
+    assert_eq!(client.call("endless_t1", "{}").await.text(), "1000");
+    gateway.stop().await;
+}

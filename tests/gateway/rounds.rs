@@ -368,17 +368,20 @@ async fn request_that_waits_for_its_client_leaves_its_turn_to_others_and_gets_th
         let limits = "max_concurrency = 1\nmax_queue = 0\n";
         let mut talk = Talk::with(over_http, limits, |_| Value::Null).await;
         let mut rounds = Vec::new();
+        let steps = |id: u64| json!([{ "say": [{ "ask": "a", "id": id }] }, { "answered": "a" }]);
         for id in 1..=3 {
-            talk.steps = json!([{ "say": [{ "ask": "a", "id": id }] }, { "answered": "a" }]);
+            talk.steps = steps(id);
             rounds.push(reply(&talk.begin().await));
         }
         talk.client.call("echo", "{}").await.result();
         // While another one has the turn, the answers of a client wait for theirs.
         let (begun, open) = (talk.files.path().join("begun"), talk.files.path().join("open"));
-        let (client, steps) = (talk.client.clone(), json!([{ "touch": begun }, { "until": open }]));
-        let other = tokio::spawn(async move { script(&client, &steps, "").await });
+        let (client, other) = (talk.client.clone(), json!([{ "touch": begun }, { "until": open }]));
+        let other = tokio::spawn(async move { script(&client, &other, "").await });
         talk.until("begun").await;
         let [first, second, third] = rounds.try_into().expect("three rounds");
+        // A repetition is of the same request.
+        talk.steps = steps(1);
         {
             let answers = [("a", yes("1"))];
             let mut answered = Box::pin(talk.answer(&first, &answers));
@@ -390,7 +393,8 @@ async fn request_that_waits_for_its_client_leaves_its_turn_to_others_and_gets_th
             assert_eq!(told(&answered.await), json!({ "a": [yes("1")] }));
         }
         told(&other.await.expect("no panic"));
-        for (round, text) in [(&third, "3"), (&second, "2")] {
+        for (round, id, text) in [(&third, 3, "3"), (&second, 2, "2")] {
+            talk.steps = steps(id);
             let end = talk.answer(round, &[("a", yes(text))]).await;
             assert_eq!(told(&end), json!({ "a": [yes(text)] }));
         }

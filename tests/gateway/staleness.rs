@@ -395,6 +395,56 @@ async fn list_holds_as_long_as_its_server_says_and_what_is_left_of_that_is_passe
 }
 
 #[tokio::test]
+async fn merged_list_is_complete_and_holds_as_short_and_is_as_private_as_its_strictest_part() {
+    let fair = json!({ "ttlMs": 600_000, "cacheScope": "public" });
+    let first = Lister::start(true, json!({ "hints": fair })).await;
+    let second = Lister::start(true, json!({ "hints": fair })).await;
+    let upstreams = http("first", first.port) + &http("second", second.port);
+    let gateway = Gateway::start(&upstreams).await;
+    let merged = Client::modern(gateway.address(), "/mcp");
+    for (number, (hints, ttl, scope)) in [
+        (json!({ "ttlMs": 600_000, "cacheScope": "public" }), 1..=600_000, "public"),
+        (json!({ "ttlMs": 300_000, "cacheScope": "public" }), 1..=300_000, "public"),
+        (json!({ "ttlMs": 600_000, "cacheScope": "private" }), 1..=600_000, "private"),
+        (json!({ "ttlMs": 600_000, "cacheScope": "strange" }), 1..=600_000, "private"),
+        (json!({ "ttlMs": 600_000 }), 1..=600_000, "private"),
+        (json!({ "cacheScope": "public" }), 0..=0, "public"),
+        (json!({ "ttlMs": -1, "cacheScope": "public" }), 0..=0, "public"),
+        (json!({ "ttlMs": "soon", "cacheScope": "public", "resultType": null }), 0..=0, "public"),
+        (json!({}), 0..=0, "private"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        second.control("options", json!({ "hints": hints })).await;
+        let name = format!("name{number}");
+        second.set(&name).await;
+        second.control("tell", json!({ "kinds": ["prompts"] })).await;
+        let seen = async {
+            loop {
+                let (names, result) = seen_with(&merged, LISTS[1]).await;
+                if names.iter().any(|shown| shown.ends_with(&name)) {
+                    return result;
+                }
+                second.control("tell", json!({ "kinds": ["prompts"] })).await;
+            }
+        };
+        let result = tokio::time::timeout(PATIENCE, seen).await.expect("it is seen");
+        assert!(ttl.contains(&result["ttlMs"].as_u64().expect("a number")), "{hints}: {result}");
+        assert_eq!(
+            (&result["cacheScope"], &result["resultType"]),
+            (&json!(scope), &json!("complete")),
+            "{hints}"
+        );
+    }
+    // The endpoint of one server says what that says.
+    let single = Client::modern(gateway.address(), "/mcp/second");
+    let result = seen_with(&single, LISTS[1]).await.1;
+    assert!(result.get("ttlMs").is_none() && result.get("cacheScope").is_none(), "{result}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn changes_are_told_whatever_else_a_server_says() {
     for (modern, _, rest) in KINDS.into_iter().filter(|(_, streams, _)| *streams) {
         let lister = Lister::start(modern, json!({ "logs": 1500 })).await;

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::client::{Client, MODERN_META};
 use crate::gateway::Gateway;
+use crate::scripted::Script;
 use crate::upstreams::{http, http_probe, probe};
 
 /// Begins a task and returns its name.
@@ -140,5 +141,54 @@ async fn server_that_sleeps_is_woken_for_a_task_that_nobody_has_named_yet() {
     asleep().await;
     let listed = client.request("1", "tasks/list", "", "{}").await.result();
     assert!(tasks.iter().all(|task| listed.contains(task)), "{listed}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn no_server_is_told_of_tasks_that_its_client_has_in_the_other_era_only() {
+    let lines = r#"
+capabilities = {"tools": {}, "tasks": {}, "extensions": {"io.modelcontextprotocol/tasks": {}}}
+hello = {}
+def handle(message):
+    global hello
+    method, params = message["method"], message.get("params", {})
+    if method == "initialize" and modern: refuse(message)
+    elif method == "initialize":
+        hello = params["capabilities"]
+        return False
+    elif method == "tools/call" and params["name"] == "job" and modern:
+        reply(message, {"resultType": "task", "taskId": "0123456789abcdef", "status": "working"})
+    elif method == "tools/call":
+        told = params.get("_meta", {}).get("io.modelcontextprotocol/clientCapabilities", hello)
+        reply(message, text(json.dumps(told)))
+    else: return False
+    return True
+"#;
+    let (old, new) = (Script::new(lines), Script::new(&format!("{lines}modern = True\n")));
+    let gateway = Gateway::start(&(old.upstream("old") + &new.upstream("new"))).await;
+    let extensions = r#"{"com.v/x":{"z":1},"io.modelcontextprotocol/tasks":{}}"#;
+    let declared = format!(r#"{{"elicitation":{{}},"tasks":{{"list":{{}}}},"extensions":{extensions}}}"#);
+    let legacy = Client::legacy_with(gateway.address(), "/mcp", &declared).await;
+    let modern = Client::modern(gateway.address(), "/mcp");
+    for (server, client, same) in
+        [("old", &legacy, true), ("new", &legacy, false), ("old", &modern, false), ("new", &modern, true)]
+    {
+        let meta = if matches!(client.era, crate::client::Era::Modern) {
+            format!(r#","_meta":{{{}}}"#, MODERN_META.replace("{}", &declared))
+        } else {
+            String::new()
+        };
+        let params = format!(r#"{{"name":"{server}_one","arguments":{{}}{meta}}}"#);
+        let answer = client.request("1", "tools/call", &format!("{server}_one"), &params).await;
+        let told: Value = serde_json::from_str(&answer.text()).expect("JSON");
+        assert_eq!(told["extensions"]["com.v/x"]["z"], 1, "{server} {told}");
+        assert!(told["elicitation"].is_object(), "{server} {told}");
+        let has =
+            [&told["tasks"], &told["extensions"]["io.modelcontextprotocol/tasks"]].map(Value::is_object);
+        assert_eq!(has, [same; 2], "{server} {told}");
+    }
+    // One that begins a task all the same has given no answer.
+    let (code, message) = legacy.call("new_job", "{}").await.error();
+    assert!(code == -32603 && message.contains("has begun a task"), "{code} {message}");
     gateway.stop().await;
 }

@@ -6,10 +6,13 @@ use std::time::Duration;
 use crate::client::{Client, Era};
 use crate::gateway::Gateway;
 use crate::scripted::{Script, http_script};
-use crate::upstreams::http;
+use crate::upstreams::{http, sse};
 
 /// How long any answer may take; far less than `request_timeout`.
 const SOON: Duration = Duration::from_secs(40);
+
+/// What says that an upstream speaks HTTP+SSE.
+const SSE: &str = "transport = \"sse\"\n";
 
 /// What a server makes of our identifiers, and whether it is certain what it means.
 const IDENTIFIERS: [(&str, &str); 5] = [
@@ -60,6 +63,36 @@ Handler.answer = answer
 events = False
 "#;
 
+/// What makes an HTTP server one of HTTP+SSE: what it says goes to `streams[handler.path]`.
+pub(crate) const EVENT_CHANNEL: &str = r#"
+import queue
+class Anything:
+    def __contains__(self, it): return True
+    def add(self, it): pass
+sessions, streams = Anything(), {}
+def edit(text, message): return text
+def get(handler):
+    place = f"/messages/{len(streams)}"
+    streams[place] = said = queue.Queue()
+    handler.send_response(200)
+    handler.send_header("Content-Type", "text/event-stream")
+    handler.end_headers()
+    handler.wfile.write(f"event: endpoint\ndata: {place}\n\n".encode())
+    try:
+        while True: handler.wfile.write(b"data: " + said.get() + b"\n\n")
+    except OSError: pass
+    handler.close_connection = True
+    return True
+def say(self, message):
+    text = edit(json.dumps({"jsonrpc": "2.0", **message}), message)
+    streams[self.path].put(text if isinstance(text, bytes) else text.encode())
+plain = Handler.answer
+def answer(self, status, message=None, headers=()):
+    if message: say(self, message)
+    plain(self, 202)
+Handler.answer = answer
+"#;
+
 #[tokio::test]
 async fn identifiers_that_can_only_mean_ours_are_taken_and_that_is_told_once() {
     for (name, expression) in IDENTIFIERS {
@@ -74,7 +107,9 @@ def edit(text, message):
         let script = Script::new(&format!("{EDITED}{lines}"));
         let body = http_script(&format!("{EDITED_HTTP}{lines}")).await;
         let events = http_script(&format!("{EDITED_HTTP}{lines}events = True\n")).await;
-        for configuration in [script.upstream("odd"), http("odd", body.port), http("odd", events.port)] {
+        let channel = http_script(&format!("{EDITED_HTTP}{EVENT_CHANNEL}{lines}")).await;
+        let (body, events) = (http("odd", body.port), http("odd", events.port));
+        for configuration in [script.upstream("odd"), body, events, sse("odd", channel.port, SSE)] {
             let gateway = Gateway::start(&configuration).await;
             for client in
                 [Client::legacy(gateway.address(), "/mcp").await, Client::modern(gateway.address(), "/mcp")]
@@ -93,27 +128,41 @@ def edit(text, message):
 
 #[tokio::test]
 async fn progress_under_a_token_that_is_spelled_otherwise_reaches_its_call() {
-    let script = Script::new(
-        r#"
-def call(message, name):
+    let lines = r#"
+def progress(message):
     token = message["params"]["_meta"]["progressToken"]
     token = str(token) if isinstance(token, int) else int(token)
-    send({"method": "notifications/progress", "params": {"progressToken": token, "progress": 1}})
-    return "fine"
-"#,
-    );
-    let gateway = Gateway::start(&script.upstream("odd")).await;
-    let client = Client::legacy(gateway.address(), "/mcp").await;
-    for token in ["7", "\"8\""] {
-        let params = format!(r#"{{"name":"x","arguments":{{}},"_meta":{{"progressToken":{token}}}}}"#);
-        let answer = client.request("1", "tools/call", "x", &params).await;
-        let messages = answer.messages();
-        assert_eq!(answer.text(), "fine");
-        assert!(messages.len() == 2, "{messages:?}");
-        let told: serde_json::Value = serde_json::from_str(&messages[0]).expect("JSON");
-        assert_eq!(told["params"]["progressToken"].to_string(), token);
+    return {"method": "notifications/progress", "params": {"progressToken": token, "progress": 1}}
+"#;
+    let script = Script::new(&format!(
+        "{lines}
+def call(message, name):
+    send(progress(message))
+    return 'fine'
+"
+    ));
+    let channel = http_script(&format!(
+        "{EDITED_HTTP}{EVENT_CHANNEL}{lines}
+def call(handler, message, name):
+    say(handler, progress(message))
+    return 'fine'
+"
+    ))
+    .await;
+    for configuration in [script.upstream("odd"), sse("odd", channel.port, SSE)] {
+        let gateway = Gateway::start(&configuration).await;
+        let client = Client::legacy(gateway.address(), "/mcp").await;
+        for token in ["7", "\"8\""] {
+            let params = format!(r#"{{"name":"x","arguments":{{}},"_meta":{{"progressToken":{token}}}}}"#);
+            let answer = client.request("1", "tools/call", "x", &params).await;
+            let messages = answer.messages();
+            assert_eq!(answer.text(), "fine");
+            assert!(messages.len() == 2, "{messages:?}");
+            let told: serde_json::Value = serde_json::from_str(&messages[0]).expect("JSON");
+            assert_eq!(told["params"]["progressToken"].to_string(), token);
+        }
+        gateway.stop().await;
     }
-    gateway.stop().await;
 }
 
 /// What is made of the answer to a call, as a Python expression of its `text` and `message`; each is no message any more. The
@@ -262,4 +311,29 @@ Handler.answer = answer
             gateway.stop().await;
         }
     }
+}
+
+#[tokio::test]
+async fn call_whose_answer_cannot_be_read_fails_at_once_and_says_why_over_an_event_stream() {
+    let call = "
+def call(handler, message, name):
+    names[message['id']] = name
+    return 'fine'
+";
+    let server = http_script(&format!("{EDITED_HTTP}{EVENT_CHANNEL}{}{call}", edits())).await;
+    let gateway = Gateway::start(&sse("odd", server.port, SSE)).await;
+    for client in [Client::legacy(gateway.address(), "/mcp").await, Client::modern(gateway.address(), "/mcp")]
+    {
+        // Another encoding ends the stream, and with it the session; the other texts do not.
+        let others = UNREADABLE.iter().filter(|(name, ..)| !name.starts_with("UTF-16") && *name != "Latin-1");
+        for name in others.map(|(name, ..)| *name).chain(["Latin-1"]) {
+            let answer = tokio::time::timeout(SOON, client.call(name, "{}")).await;
+            let (_, message) = answer.unwrap_or_else(|_| panic!("{name}: no answer")).error();
+            assert!(message.contains("`odd`") && message.contains("cannot be read"), "{name}: {message}");
+            if name != "Latin-1" {
+                assert_eq!(client.call("x", "{}").await.text(), "fine", "{name}");
+            }
+        }
+    }
+    gateway.stop().await;
 }

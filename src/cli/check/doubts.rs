@@ -7,17 +7,27 @@ use nix::unistd::{AccessFlags, access};
 
 use super::answer::Warning;
 use crate::cli::long_names;
-use crate::config::{self, Auth, Config, Transport, Upstream};
+use crate::config::{self, Config, ListenAddr, OpenTo, Transport, Upstream};
+use crate::gateway;
 
 /// All that this process finds about a configuration.
 pub(super) fn of(config: &Config) -> Vec<Warning> {
     let mut warnings = Vec::new();
-    for listener in config.server.listen.iter().filter(|listener| !listener.is_local()) {
-        if config.server.auth == Some(Auth::None) {
+    let asks = |address: &ListenAddr| {
+        config.server.listeners.iter().any(|it| it.address == *address && !it.auth.is_empty())
+    };
+    for listener in config.server.listen.iter().filter(|listener| !listener.is_local() && !asks(listener)) {
+        if config.server.auth == Some(OpenTo::Anybody) {
             let message =
                 format!("anybody who can reach `{listener}` can use every upstream (auth = \"none\")");
             warnings.push(Warning::new(None, message));
         }
+    }
+    for listener in &config.server.listeners {
+        // What cannot be used keeps it from starting.
+        let doubts = listener.tls.as_ref().and_then(|files| gateway::check_certificates(files).ok());
+        let named = |doubt| format!("listener `{}`: {doubt}", listener.name);
+        warnings.extend(doubts.into_iter().flatten().map(|doubt| Warning::new(None, named(doubt))));
     }
     for upstream in &config.upstreams {
         let doubts = about(upstream)

@@ -16,6 +16,7 @@ use super::place;
 use crate::config::{Config, ListenAddr};
 use crate::daemon::listen;
 use crate::daemon::{RunPaths, privileges};
+use crate::gateway;
 use crate::serve::names;
 use crate::sys::{net, user};
 
@@ -38,6 +39,14 @@ pub(super) fn of(config: &Config, pid_file: Option<&Path>, is_service: bool) -> 
     }
     if !place::has_sockets_passed() {
         all.extend(server.listen.iter().filter_map(|listener| unheard(listener, is_service)));
+    }
+    for listener in &server.listeners {
+        let read = listener.tls.as_ref().map_or(Ok(Vec::new()), gateway::check_certificates);
+        if let Err(error) = read {
+            // Another user may not be able to read a key; what is in a file is the same for all.
+            let certain = is_service || !matches!(error, gateway::CertificateError::Read { .. });
+            all.push(Obstacle::of(&gateway::Error::Tls(listener.name.clone(), error), certain));
+        }
     }
     // Where root is given up, the files of the log are given away.
     if let Some(file) = config.log.file.as_ref().filter(|_| server.user.is_none()) {

@@ -1,6 +1,6 @@
 //! Where the next page of a merged list begins.
 //!
-//! A cursor names the last item of its page and that one's place: it leads on after others have come and gone, after a restart,
+//! A cursor names its list, the last item of its page and that one's place: it leads on after others have come and gone, after a restart,
 //! and at another gateway with these upstreams. To clients it is opaque (MCP §Pagination).
 
 use base64::Engine as _;
@@ -30,29 +30,36 @@ impl Cursor {
     }
 
     /// The cursor in a request's params, if there is one.
-    pub(super) fn of(params: Option<&RawValue>, view: &EndpointView) -> Result<Option<Self>, Fault> {
+    pub(super) fn of(
+        params: Option<&RawValue>,
+        view: &EndpointView,
+        kind: Kind,
+    ) -> Result<Option<Self>, Fault> {
         let Some(cursor) = params.and_then(|params| member(params, "cursor")) else { return Ok(None) };
         if cursor.get() == "null" {
             return Ok(None);
         }
         let text = params.and_then(|params| member_str(params, "cursor")).unwrap_or_default();
-        Self::read(&text, view).map(Some).ok_or_else(|| {
+        Self::read(&text, view, kind).map(Some).ok_or_else(|| {
             let message = "the cursor leads nowhere; list from the beginning, without one";
             Fault::downstream(code::INVALID_PARAMS, StatusCode::OK, message)
         })
     }
 
-    /// What [`Self::after`] has written, if its upstream is still there.
-    fn read(text: &str, view: &EndpointView) -> Option<Self> {
+    /// What [`Self::after`] has written for this list, if its upstream is still there.
+    fn read(text: &str, view: &EndpointView, kind: Kind) -> Option<Self> {
         let json = URL_SAFE_NO_PAD.decode(text).ok()?;
-        let (name, index, key): (String, usize, String) = serde_json::from_slice(&json).ok()?;
+        let (list, name, index, key): (String, String, usize, String) = serde_json::from_slice(&json).ok()?;
+        if list != kind.items() {
+            return None;
+        }
         let upstream = view.upstreams().iter().position(|upstream| upstream.name() == name)?;
         Some(Self { upstream, index, key })
     }
 
     /// The cursor of what comes after this item of this upstream.
-    pub(super) fn after(upstream: &str, index: usize, key: &str) -> String {
-        let json = serde_json::json!([upstream, index, key]).to_string();
+    pub(super) fn after(kind: Kind, upstream: &str, index: usize, key: &str) -> String {
+        let json = serde_json::json!([kind.items(), upstream, index, key]).to_string();
         URL_SAFE_NO_PAD.encode(json)
     }
 

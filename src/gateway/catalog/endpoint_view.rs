@@ -8,15 +8,15 @@ use serde_json::{Map, Value, json};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::config::Prefix;
-use crate::gateway::relay::{Era, Object, Part, Raw, TASKS, member, mend, raw, set_member};
+use crate::gateway::relay::{APPS, Era, Object, Part, Raw, SKILLS, TASKS, member, mend, raw, set_member};
 use crate::gateway::upstream::{Kind, Link, Misfit, Upstream};
 
 /// Where a server says what it can do, for people.
 const HANDSHAKE: &str = "the handshake";
 
-/// Extensions that work where several upstreams are behind an endpoint: tasks, whose owners are known, and apps, which have
-/// no methods of their own.
-const ROUTED: [&str; 2] = [TASKS, "io.modelcontextprotocol/ui"];
+/// Extensions that work where several upstreams are behind an endpoint: tasks, whose owners are known, skills, which are
+/// found by their addresses, and apps, which have no methods of their own.
+const ROUTED: [&str; 3] = [TASKS, SKILLS, APPS];
 
 /// The upstreams behind one endpoint.
 #[derive(Debug)]
@@ -84,6 +84,11 @@ impl EndpointView {
         &self.upstreams
     }
 
+    /// The upstream of this name.
+    pub(crate) fn named(&self, name: &str) -> Option<&Arc<Upstream>> {
+        self.by_name.get(name).map(|place| &self.upstreams[*place])
+    }
+
     /// The only upstream, where there is one.
     pub(crate) fn lone(&self) -> Option<&Arc<Upstream>> {
         match self.upstreams.as_slice() {
@@ -132,7 +137,12 @@ impl EndpointView {
     pub(crate) fn capabilities(&self, links: &[Arc<Link>], era: Era) -> Raw {
         if let ([_], [link]) = (self.upstreams.as_slice(), links) {
             let theirs = bridged(link, era);
-            return if self.single { theirs } else { fitting(link, theirs) };
+            if self.single {
+                return theirs;
+            }
+            if !self.prefixed {
+                return fitting(link, theirs);
+            }
         }
         let mut merged = Map::new();
         for link in links {
@@ -193,8 +203,9 @@ fn bridged(link: &Link, era: Era) -> Raw {
     less.unwrap_or_else(|| all.clone())
 }
 
-/// Leaves out extensions whose methods nobody could route: an upstream's own endpoint has them.
+/// Leaves out extensions whose methods nobody could route, and whatever is experimental: an upstream's own endpoint has them.
 fn route_extensions(merged: &mut Map<String, Value>) {
+    merged.remove("experimental");
     let Some(Value::Object(extensions)) = merged.get_mut("extensions") else { return };
     extensions.retain(|name, _| ROUTED.contains(&name.as_str()));
     if extensions.is_empty() {

@@ -7,51 +7,26 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use serde_json::value::RawValue;
 
-use super::connection_source::{ConnectionSource, Knowing, PATIENCE, soon};
+use super::apart::Addressed;
+use super::connection_source::{ConnectionSource, PATIENCE};
 use super::cursor::Cursor;
 use super::endpoint_view::EndpointView;
+use super::one_list::listing;
 use crate::config::{Filters, LONGEST_TOOL_NAME};
 use crate::gateway::error::{Error, Fault};
 use crate::gateway::relay::{ClientMeta, Era, Raw, member, member_str, raw_string};
-use crate::gateway::upstream::{Fitted, Kind, Listing, Purpose, Upstream, list, renamed};
+use crate::gateway::upstream::{Fitted, Kind, Listing, Misfit, Purpose, Upstream, list, renamed};
 
 /// The most items of one page.
 const PAGE_ITEMS: usize = 1000;
 /// As soon as a page has so many bytes, it ends.
 const PAGE_BYTES: usize = 1 << 20;
 
+/// The most characters of a tool's name (MCP 2026-07-28 §Tools, "Tool Names"): clients may refuse a list with a longer one.
+const LONGEST_NAME: usize = 128;
+
 /// The lists that can be had, each beside the place of its upstream in the endpoint's order.
 type Present<'a> = [(usize, &'a Arc<Upstream>, Arc<Listing>)];
-
-/// One upstream's list, if it can be had soon.
-pub(crate) async fn listing(
-    source: &impl ConnectionSource,
-    upstream: &Arc<Upstream>,
-    kind: Kind,
-    purpose: Purpose,
-    meta: &ClientMeta,
-) -> Result<Arc<Listing>, Fault> {
-    let (listing, borrowed) = match soon(source, upstream).await {
-        Ok(Knowing { link, borrowed }) => (list(&link, kind, purpose, meta, PATIENCE).await, borrowed),
-        Err(fault) => (Err(fault), false),
-    };
-    if purpose == Purpose::Showing {
-        note_shown(source, upstream, kind, listing.as_ref().ok(), borrowed);
-    }
-    listing
-}
-
-/// Notes that a client is shown a list of an upstream, or that it is left out.
-pub(crate) fn note_shown(
-    source: &impl ConnectionSource,
-    upstream: &Upstream,
-    kind: Kind,
-    listing: Option<&Arc<Listing>>,
-    borrowed: bool,
-) {
-    upstream.shown().put(kind, listing.map(|listing| &**listing));
-    source.shown(upstream, kind, listing, borrowed);
-}
 
 /// A page of the merged list as a result: the first, or the one that the request's cursor names. An upstream that cannot be
 /// asked is left out: it never blanks the others' lists.
@@ -63,7 +38,7 @@ pub(crate) async fn merged(
     era: Era,
     params: Option<&RawValue>,
 ) -> Result<Raw, Fault> {
-    let cursor = Cursor::of(params, view)?;
+    let cursor = Cursor::of(params, view, kind)?;
     let listings = join_all(view.upstreams().iter().map(|upstream| async move {
         let listing = listing(source, upstream, kind, Purpose::Showing, meta).await;
         listing
@@ -71,6 +46,13 @@ pub(crate) async fn merged(
             .ok()
     }))
     .await;
+    let unknown =
+        || view.upstreams().iter().all(|upstream| !upstream.present().is_some_and(|link| link.offers(kind)));
+    if kind == Kind::Skills && unknown() {
+        // It is a method of an extension that nobody has.
+        return Err(Fault::method_not_found(kind.method()));
+    }
+    let addressed = Addressed::beside(view, source, kind, meta, &listings).await;
     let complete = listings.iter().all(Option::is_some);
     let each = view.upstreams().iter().zip(listings).enumerate();
     let present: Vec<_> = each.filter_map(|(place, (upstream, it))| Some((place, upstream, it?))).collect();
@@ -78,8 +60,9 @@ pub(crate) async fn merged(
         let listing = present.iter().find(|(place, ..)| *place == cursor.upstream());
         (cursor.upstream(), listing.map_or(0, |(.., listing)| cursor.next(listing, kind)))
     });
-    let mut text = page(view, kind, (era, start), &present);
-    if era == Era::Modern {
+    let mut text = page((view, &addressed), kind, (era, start), &present);
+    // The extension is of the modern era, whose lists have these, whichever the client speaks.
+    if era == Era::Modern || kind == Kind::Skills {
         hints(&mut text, complete, &present);
     }
     text.push('}');
@@ -129,7 +112,7 @@ pub(crate) async fn check_clashes(view: &EndpointView) -> Result<(), Error> {
 
 /// Writes the page that begins with this item of this upstream, without the brace that ends it.
 fn page(
-    view: &EndpointView,
+    (view, addressed): (&EndpointView, &Addressed<'_>),
     kind: Kind,
     (era, start): (Era, (usize, usize)),
     present: &Present<'_>,
@@ -145,7 +128,9 @@ fn page(
         items.map(move |(index, item)| ((*place, index), *upstream, item))
     });
     for (place, upstream, item) in items {
-        let Some(shown) = shown(view, upstream, kind, item, &mut seen) else { continue };
+        let changed = addressed.item(place.0, kind, item);
+        let item_shown = changed.as_ref().unwrap_or(item);
+        let Some(shown) = shown(view, upstream, kind, item_shown, &mut seen) else { continue };
         if place < start {
             continue;
         }
@@ -161,7 +146,8 @@ fn page(
     }
     text.push(']');
     if let Some((index, upstream, item)) = next {
-        let cursor = Cursor::after(upstream.name(), index, &member_str(item, kind.key()).unwrap_or_default());
+        let cursor =
+            Cursor::after(kind, upstream.name(), index, &member_str(item, kind.key()).unwrap_or_default());
         write!(text, r#","nextCursor":{}"#, raw_string(&cursor).get())
             .expect("writing to a string cannot fail");
     }
@@ -183,14 +169,28 @@ fn fitted<'a>(
     let (connector, method) = (upstream.connector(), kind.method());
     let (name, remarks) = (connector.name(), connector.remarks());
     Some(listing.fitted(kind, era, |misfits| {
-        remarks.misfits(name, method, misfits);
-        if kind == Kind::Tools {
-            let names = listing.items.iter().filter_map(|item| member_str(item, "name"));
-            let names = names.map(|name| (view.shown(upstream, &name), name.into_owned()));
-            let long: Vec<_> = names.filter(|(shown, _)| shown.chars().count() > LONGEST_TOOL_NAME).collect();
-            remarks.long_names(name, method, &long);
+        if kind != Kind::Tools {
+            return remarks.misfits(name, method, misfits);
         }
+        let names = listing.items.iter().filter_map(|item| member_str(item, "name"));
+        let names = names.map(|name| (view.shown(upstream, &name), name.into_owned()));
+        let long = names.filter(|(shown, _)| shown.chars().count() > LONGEST_TOOL_NAME);
+        let (out, long): (Vec<_>, Vec<_>) = long.partition(|(shown, _)| is_too_long(kind, shown));
+        let out = out.into_iter().map(|(shown, item)| Misfit {
+            item,
+            why: format!(
+                "`{shown}` has more than {LONGEST_NAME} characters; `tools.rename` gives it a shorter name"
+            ),
+            left_out: true,
+        });
+        remarks.misfits(name, method, &misfits.iter().cloned().chain(out).collect::<Vec<_>>());
+        remarks.long_names(name, method, &long);
     }))
+}
+
+/// Whether a shown name is longer than the specification has it.
+fn is_too_long(kind: Kind, shown: &str) -> bool {
+    kind == Kind::Tools && shown.len() > LONGEST_NAME && shown.chars().count() > LONGEST_NAME
 }
 
 /// Adds what a modern client is told about caching.
@@ -204,7 +204,7 @@ fn hints(text: &mut String, complete: bool, present: &Present<'_>) {
         .expect("writing to a string cannot fail");
 }
 
-/// An item as the endpoint shows it; `None` where an earlier upstream has the same name or address.
+/// An item as the endpoint shows it; `None` where an earlier upstream has the same name or address, or the name is too long.
 fn shown(
     view: &EndpointView,
     upstream: &Upstream,
@@ -215,6 +215,9 @@ fn shown(
     let renames = matches!(kind, Kind::Tools | Kind::Prompts);
     let name = member_str(item, kind.key())?;
     let shown = if renames { view.shown(upstream, &name) } else { name.clone().into_owned() };
+    if is_too_long(kind, &shown) {
+        return None;
+    }
     let item = if renames && shown != name { renamed(item, &shown) } else { item.to_owned() };
     seen.insert(shown).then_some(item)
 }

@@ -3,17 +3,21 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use http::StatusCode;
 
-use super::connection_source::ConnectionSource;
+use super::answered::Answered;
+use super::apart::{Addressed, apart, original};
+use super::connection_source::{ConnectionSource, PATIENCE, awake};
 use super::endpoint_view::EndpointView;
-use super::listing::listing;
+use super::one_list::listing;
 use super::tasks::{check, owner};
 use crate::config::Filters;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{
-    ClientMeta, Object, Raw, member, member_str, method, raw_string, set_member, set_path, text,
+    ClientMeta, Era, Object, Outcome, Raw, code, member, member_str, method, raw, raw_string, set_member,
+    set_path, text,
 };
-use crate::gateway::upstream::{Kind, Listing, Purpose, Upstream};
+use crate::gateway::upstream::{Call, Kind, Link, Listing, PAGE_SCHEME, Purpose, SKILL_SCHEME, Upstream};
 
 /// What a request names, and where.
 enum Subject {
@@ -29,6 +33,17 @@ enum Subject {
     Nothing,
 }
 
+/// Where a request goes.
+#[derive(Debug)]
+pub(crate) struct Way {
+    /// Its upstream.
+    pub(crate) upstream: Arc<Upstream>,
+    /// Its parameters as that knows them.
+    pub(crate) params: Option<Raw>,
+    /// What is done with the answer.
+    pub(crate) answered: Answered,
+}
+
 /// Finds the upstream of a request and rewrites its parameters where names are prefixed.
 pub(crate) async fn route(
     view: &EndpointView,
@@ -36,8 +51,8 @@ pub(crate) async fn route(
     method: &str,
     params: Option<Raw>,
     meta: &ClientMeta,
-) -> Result<(Arc<Upstream>, Option<Raw>), Fault> {
-    let (upstream, params) = match view.plain() {
+) -> Result<Way, Fault> {
+    let mut way = match view.plain() {
         Some(upstream) => {
             if matches!(subject(method), Subject::Task)
                 && let Some(params) = &params
@@ -45,16 +60,32 @@ pub(crate) async fn route(
                 let id = member_str(params, "taskId").ok_or_else(|| missing("taskId"))?;
                 check(upstream, source, &id, meta).await?;
             }
-            (Arc::clone(upstream), params)
+            let answered = Answered::of(method, upstream, false);
+            Way { upstream: Arc::clone(upstream), params, answered }
         }
         None => search(Search { view, source, meta }, method, params).await?,
     };
-    let filters = upstream.filters();
-    if filters.everything() {
-        return Ok((upstream, params));
+    let filters = way.upstream.filters();
+    if !filters.everything() {
+        way.params = admitted(filters, &subject(method), way.params)?;
     }
-    let params = admitted(filters, &subject(method), params)?;
-    Ok((upstream, params))
+    Ok(way)
+}
+
+/// The upstream whose resource this is, as far as that can be told without asking for it: nobody else is to learn of what a
+/// client follows. None if it is denied.
+pub(crate) async fn followed(
+    view: &EndpointView,
+    source: &impl ConnectionSource,
+    uri: &str,
+    meta: &ClientMeta,
+) -> Option<Arc<Upstream>> {
+    let search = Search { view, source, meta };
+    let upstream = match view.plain() {
+        Some(upstream) => Arc::clone(upstream),
+        None => search.uri(method::SUBSCRIBE, uri).await.ok()?.upstream,
+    };
+    upstream.filters().resources.admits_address(uri).then_some(upstream)
 }
 
 /// Finds the upstream of a request where there are several.
@@ -62,23 +93,38 @@ async fn search<L: ConnectionSource>(
     search: Search<'_, L>,
     method: &str,
     params: Option<Raw>,
-) -> Result<(Arc<Upstream>, Option<Raw>), Fault> {
+) -> Result<Way, Fault> {
+    let several = search.view.lone().is_none();
+    let way = |upstream: Arc<Upstream>, params| {
+        let answered = Answered::of(method, &upstream, several);
+        Way { upstream, params, answered }
+    };
     match (subject(method), params) {
         (Subject::Nothing, _) => Err(Fault::method_not_found(method)),
         (Subject::Name(kind), Some(params)) => {
             let shown = member_str(&params, "name").ok_or_else(|| missing("name"))?;
             let (upstream, name) = search.name(kind, &shown).await?;
             let params = set_member(&params, "name", raw_string(&name).get());
-            Ok((upstream, params))
+            Ok(way(upstream, params))
         }
         (Subject::Uri, Some(params)) => {
             let uri = member_str(&params, "uri").ok_or_else(|| missing("uri"))?;
-            Ok((search.uri(&uri).await?, Some(params)))
+            // Most requests are calls, which need not carry what this takes.
+            let found = Box::pin(search.uri(method, &uri)).await?;
+            if let Some(original) = found.original {
+                let params = set_member(&params, "uri", raw_string(&original).get());
+                return Ok(Way { upstream: found.upstream, params, answered: Answered::Apart });
+            }
+            drop(uri);
+            Ok(way(found.upstream, Some(params)))
         }
-        (Subject::Reference, Some(params)) => search.reference(params).await,
+        (Subject::Reference, Some(params)) => {
+            let (upstream, params) = search.reference(params).await?;
+            Ok(way(upstream, params))
+        }
         (Subject::Task, Some(params)) => {
             let id = member_str(&params, "taskId").ok_or_else(|| missing("taskId"))?;
-            Ok((owner(search.view, search.source, &id, search.meta).await?, Some(params)))
+            Ok(way(owner(search.view, search.source, &id, search.meta).await?, Some(params)))
         }
         (_, None) => Err(missing("params")),
     }
@@ -144,7 +190,11 @@ fn subject(method: &str) -> Subject {
     match method {
         method::TOOLS_CALL => Subject::Name(Kind::Tools),
         method::PROMPTS_GET => Subject::Name(Kind::Prompts),
-        method::RESOURCES_READ | method::SUBSCRIBE | method::UNSUBSCRIBE => Subject::Uri,
+        method::RESOURCES_READ
+        | method::SUBSCRIBE
+        | method::UNSUBSCRIBE
+        | method::SKILLS_GET
+        | method::DIRECTORY_READ => Subject::Uri,
         method::COMPLETE => Subject::Reference,
         method::TASKS_GET | method::TASKS_UPDATE | method::TASKS_CANCEL | method::TASKS_RESULT => {
             Subject::Task
@@ -155,9 +205,8 @@ fn subject(method: &str) -> Subject {
 
 /// A parameter that must be there is not.
 fn missing(name: &str) -> Fault {
-    use http::StatusCode;
     let message = format!("the request lacks the parameter `{name}`, or it is not a text");
-    Fault::downstream(crate::gateway::relay::code::INVALID_PARAMS, StatusCode::OK, message)
+    Fault::downstream(code::INVALID_PARAMS, StatusCode::OK, message)
 }
 
 /// A search through the upstreams behind an endpoint.
@@ -170,34 +219,176 @@ struct Search<'a, L> {
     meta: &'a ClientMeta,
 }
 
+/// An upstream that can be asked something, and its connection.
+type Capable<'a> = (&'a Arc<Upstream>, Arc<Link>);
+
+/// The upstream of an address.
+struct Found {
+    /// The upstream.
+    upstream: Arc<Upstream>,
+    /// The address that it knows, where the request named it under the upstream's name.
+    original: Option<String>,
+}
+
+impl Found {
+    /// One whose address is as the request named it.
+    fn plain(upstream: &Arc<Upstream>) -> Self {
+        Self { upstream: Arc::clone(upstream), original: None }
+    }
+}
+
 impl<L: ConnectionSource> Search<'_, L> {
     /// The upstream that a shown name belongs to, and the name as that upstream knows it.
     async fn name(&self, kind: Kind, shown: &str) -> Result<(Arc<Upstream>, String), Fault> {
         if let Some((upstream, name)) = self.view.split(shown) {
             return Ok((Arc::clone(upstream), name.to_owned()));
         }
-        if self.view.by_lookup()
-            && let Some(upstream) = self.find(kind, |listing| listing.has(kind, shown)).await
-        {
-            return Ok((upstream, shown.to_owned()));
-        }
-        Err(unknown_name(kind, shown))
+        let found = if self.view.by_lookup() {
+            self.find(kind, |listing| listing.has(kind, shown)).await
+        } else if kind == Kind::Tools {
+            Box::pin(self.of_a_page(shown)).await
+        } else {
+            None
+        };
+        found.map(|upstream| (upstream, shown.to_owned())).ok_or_else(|| unknown_name(kind, shown))
     }
 
-    /// The upstream that lists a resource, or the first with a template that it fits.
-    async fn uri(&self, uri: &str) -> Result<Arc<Upstream>, Fault> {
-        let listed = |listing: &Listing| listing.has(Kind::Resources, uri);
-        if let Some(upstream) = self.find(Kind::Resources, listed).await {
-            return Ok(upstream);
-        }
-        let fits = |listing: &Listing| {
+    /// The upstream that a page means which calls a tool of its own server by the name that this has for it (SEP-1865): the
+    /// only one with such a tool, if it has pages.
+    async fn of_a_page(&self, tool: &str) -> Option<Arc<Upstream>> {
+        let listings = self.all(Kind::Tools).await;
+        let mut having = self.view.upstreams().iter().zip(&listings).filter_map(|(upstream, listing)| {
             listing
-                .items
-                .iter()
-                .filter_map(|item| member_str(item, "uriTemplate"))
-                .any(|template| fits(&template, uri))
+                .as_ref()
+                .filter(|listing| listing.has(Kind::Tools, tool))
+                .map(|listing| (upstream, listing))
+        });
+        let (upstream, listing) = having.next()?;
+        (having.next().is_none() && listing.addresses(Kind::Tools).has_pages()).then(|| Arc::clone(upstream))
+    }
+
+    /// The upstream of an address: the one that lists it, or has named it, or has a template that it fits, or else knows it
+    /// when it is asked.
+    async fn uri(&self, method: &str, uri: &str) -> Result<Found, Fault> {
+        if let Some((upstream, original)) = original(self.view, uri) {
+            if is_subscription(method) {
+                let message = format!(
+                    "`{uri}` stands for `{original}` of one of several upstreams; subscribe to that at the endpoint of `{}`",
+                    upstream.name()
+                );
+                return Err(Fault::downstream(code::INVALID_PARAMS, StatusCode::OK, message));
+            }
+            return Ok(Found { upstream: Arc::clone(upstream), original: Some(original) });
+        }
+        if let Some(lone) = self.view.lone() {
+            return Ok(Found::plain(lone));
+        }
+        // Only some of those with resources have the methods of the extension.
+        let extended = matches!(method, method::SKILLS_GET | method::DIRECTORY_READ);
+        let capable = if extended { self.capable(method).await } else { Vec::new() };
+        if extended && capable.is_empty() {
+            return Err(Fault::method_not_found(method));
+        }
+        let may = |upstream: &Arc<Upstream>| {
+            !extended || capable.iter().any(|(may, _)| may.serial() == upstream.serial())
         };
-        self.find(Kind::Templates, fits).await.ok_or_else(|| Fault::unknown("resource", uri))
+        let owners = self.owners(uri).await?;
+        let owners: Vec<_> = owners.into_iter().filter(|upstream| may(upstream)).collect();
+        if let Some(first) = owners.first() {
+            return Ok(Found::plain(first));
+        }
+        let upstreams = self.view.upstreams().iter();
+        let named: Vec<_> = upstreams.filter(|upstream| upstream.links().has(uri) && may(upstream)).collect();
+        let candidates = match named.as_slice() {
+            [] if method == method::RESOURCES_READ || is_subscription(method) => self.fitting(uri).await,
+            _ => named,
+        };
+        if let [only] = candidates.as_slice() {
+            return Ok(Found::plain(only));
+        }
+        self.asked(method, uri, (candidates, capable)).await
+    }
+
+    /// The one of several upstreams that knows an address when it is asked, or the only one that can be asked.
+    async fn asked(
+        &self,
+        method: &str,
+        uri: &str,
+        (candidates, capable): (Vec<&Arc<Upstream>>, Vec<Capable<'_>>),
+    ) -> Result<Found, Fault> {
+        let unknown = || Fault::unknown(if method == method::SKILLS_GET { "skill" } else { "resource" }, uri);
+        let first_asked =
+            if is_subscription(method) || capable.is_empty() { method::RESOURCES_READ } else { method };
+        let capable = if capable.is_empty() { self.capable(first_asked).await } else { capable };
+        let among = |upstream: &Arc<Upstream>| {
+            candidates.is_empty()
+                || candidates.iter().any(|candidate| candidate.serial() == upstream.serial())
+        };
+        let capable: Vec<_> = capable.into_iter().filter(|(upstream, _)| among(upstream)).collect();
+        if is_subscription(method) {
+            // Nobody is told of an address that is not its own. The templates of one say that it can be.
+            let mut takes = capable.iter().filter(|(_, link)| link.takes(method));
+            let first = if candidates.is_empty() && capable.len() > 1 { None } else { takes.next() };
+            return first.map(|(upstream, _)| Found::plain(upstream)).ok_or_else(unknown);
+        }
+        if let [(only, _)] = capable.as_slice() {
+            return Ok(Found::plain(only));
+        }
+        let asked = capable.iter().map(|(_, link)| knows(link, method, uri, self.meta));
+        let known = join_all(asked).await;
+        let (_, (upstream, _)) =
+            known.into_iter().zip(&capable).find(|(knows, _)| *knows).ok_or_else(unknown)?;
+        upstream.links().note(uri);
+        Ok(Found::plain(upstream))
+    }
+
+    /// The upstreams that list an address, or what it is part of, the first in order first. A page or a skill that several
+    /// have is nobody's under that address: which is meant cannot be told.
+    async fn owners(&self, uri: &str) -> Result<Vec<Arc<Upstream>>, Fault> {
+        let upstreams = self.view.upstreams();
+        let of = async |kinds: &[Kind]| {
+            let addressed = Addressed::of(self.view, self.source, kinds, self.meta).await;
+            let places: Vec<_> = (0..upstreams.len()).filter(|place| addressed.has(*place, uri)).collect();
+            (addressed, places)
+        };
+        let (mut addressed, mut places) = if uri.starts_with(PAGE_SCHEME) {
+            of(&[Kind::Resources, Kind::Tools]).await
+        } else {
+            of(&[Kind::Resources]).await
+        };
+        if uri.starts_with(SKILL_SCHEME) || places.is_empty() && !uri.starts_with(PAGE_SCHEME) {
+            (addressed, places) = of(&[Kind::Resources, Kind::Skills]).await;
+        }
+        if places.len() > 1 && places.iter().any(|place| addressed.is_apart(*place, uri)) {
+            let each = places.iter().filter_map(|place| apart(&upstreams[*place], uri));
+            let each: Vec<_> = each.map(|uri| format!("`{uri}`")).collect();
+            let message = format!("several upstreams have `{uri}`; ask for {}", each.join(" or "));
+            return Err(Fault::downstream(code::INVALID_PARAMS, StatusCode::OK, message));
+        }
+        Ok(places.into_iter().map(|place| Arc::clone(&upstreams[place])).collect())
+    }
+
+    /// The upstreams with a template that an address fits.
+    async fn fitting(&self, uri: &str) -> Vec<&Arc<Upstream>> {
+        let fits = |listing: &Arc<Listing>| {
+            let mut templates = listing.items.iter().filter_map(|item| member_str(item, "uriTemplate"));
+            templates.any(|template| fits(&template, uri))
+        };
+        let listings = self.all(Kind::Templates).await;
+        let each = self.view.upstreams().iter().zip(listings);
+        each.filter(|(_, listing)| listing.as_ref().is_some_and(fits)).map(|(upstream, _)| upstream).collect()
+    }
+
+    /// The upstreams that can be asked this, with their connections. One that sleeps is woken.
+    async fn capable(&self, method: &str) -> Vec<Capable<'_>> {
+        let can = |link: &Arc<Link>| link.offers(Kind::Resources) && link.takes(method);
+        let awake = self.view.upstreams().iter().map(|upstream| async move {
+            if upstream.asleep().is_some_and(|link| !can(&link)) {
+                return None;
+            }
+            awake(self.source, upstream).await.ok().filter(can).map(|link| (upstream, link))
+        });
+        join_all(awake).await.into_iter().flatten().collect()
     }
 
     /// The upstream of what `completion/complete` refers to.
@@ -209,27 +400,54 @@ impl<L: ConnectionSource> Search<'_, L> {
             return Ok((upstream, edited));
         }
         let uri = member_str(reference, "uri").ok_or_else(|| missing("ref.uri"))?;
-        let template = self.find(Kind::Templates, |listing| listing.has(Kind::Templates, &uri)).await;
-        let upstream = match template {
-            Some(upstream) => upstream,
-            None => self.uri(&uri).await?,
+        let listings = self.all(Kind::Templates).await;
+        let having = self.view.upstreams().iter().zip(&listings).filter(|(_, listing)| {
+            listing.as_ref().is_some_and(|listing| listing.has(Kind::Templates, &uri))
+        });
+        let having: Vec<_> = having.map(|(upstream, _)| upstream).collect();
+        // Of several with the same template one can be of help that completes anything.
+        let takes =
+            |upstream: &&&Arc<Upstream>| upstream.present().is_some_and(|link| link.takes(method::COMPLETE));
+        let found = match having.iter().find(takes).or(having.first()) {
+            Some(upstream) => Found::plain(upstream),
+            None => Box::pin(self.uri(method::RESOURCES_READ, &uri)).await?,
         };
         drop(uri);
-        Ok((upstream, Some(params)))
+        let params = match found.original {
+            Some(original) => set_path(&params, &["ref", "uri"], raw_string(&original).get()),
+            None => Some(params),
+        };
+        Ok((found.upstream, params))
+    }
+
+    /// The lists of this kind of all upstreams, in their order; all are asked at once, so that one that hangs delays the
+    /// search once.
+    async fn all(&self, kind: Kind) -> Vec<Option<Arc<Listing>>> {
+        let asked = self.view.upstreams().iter();
+        let asked = asked.map(|upstream| listing(self.source, upstream, kind, Purpose::Routing, self.meta));
+        join_all(asked).await.into_iter().map(Result::ok).collect()
     }
 
     /// The first upstream whose list of this kind passes the test; ones that cannot be asked are passed over.
     async fn find(&self, kind: Kind, test: impl Fn(&Listing) -> bool) -> Option<Arc<Upstream>> {
-        let upstreams = self.view.upstreams();
-        // All are asked at once, so that one that hangs delays the search once; the first in order has it.
-        let asked = upstreams
-            .iter()
-            .map(|upstream| listing(self.source, upstream, kind, Purpose::Routing, self.meta));
-        let listings = join_all(asked).await;
-        let mut found = upstreams.iter().zip(listings);
-        let has = |listing: &Result<_, _>| listing.as_ref().is_ok_and(|listing: &Arc<_>| test(listing));
+        let listings = self.all(kind).await;
+        let mut found = self.view.upstreams().iter().zip(&listings);
+        let has = |listing: &Option<Arc<Listing>>| listing.as_ref().is_some_and(|listing| test(listing));
         found.find(|(_, listing)| has(listing)).map(|(upstream, _)| Arc::clone(upstream))
     }
+}
+
+/// Whether requests of this method begin or end a subscription.
+fn is_subscription(method: &str) -> bool {
+    matches!(method, method::SUBSCRIBE | method::UNSUBSCRIBE)
+}
+
+/// Whether a server has this address, as far as it answers a request of this method.
+async fn knows(link: &Link, method: &str, uri: &str, meta: &ClientMeta) -> bool {
+    let params = raw(&serde_json::json!({ "uri": uri }));
+    let params = if link.era() == Era::Modern { meta.apply(Some(params)) } else { params };
+    let asked = link.call_aside(Call::new(method, Some(params), PATIENCE)).await;
+    matches!(asked.outcome().await, Ok(Outcome::Result(_)))
 }
 
 /// Whether a URI can come from a template (RFC 6570): its literal parts stand in the URI in their order.

@@ -47,7 +47,15 @@ pub(super) async fn owner(
         knows_task(&link, id, meta).await.then_some(upstream)
     });
     let found = join_all(asked).await.into_iter().flatten().next();
-    found.cloned().ok_or_else(|| not_theirs(source.era(), id, meta))
+    let nobody_has =
+        || upstreams.iter().all(|upstream| upstream.present().is_some_and(|link| !has_tasks(&link)));
+    found.cloned().ok_or_else(|| {
+        if nobody_has() {
+            return Fault::method_not_found("tasks/…")
+                .with_reason("no server behind this endpoint has tasks");
+        }
+        not_theirs(source.era(), id, meta)
+    })
 }
 
 /// Nothing is known of this task to this client. One of the modern era that does not speak of tasks is told that first
@@ -74,7 +82,9 @@ pub(super) async fn check(
     if source.task(upstream, id) != Standing::Foreign {
         return Ok(());
     }
-    if source.link(upstream).await?.era() == source.era() {
+    let link = source.link(upstream).await?;
+    // One that has none says so itself.
+    if link.era() == source.era() && has_tasks(&link) {
         Err(not_theirs(source.era(), id, meta))
     } else {
         Ok(())

@@ -13,6 +13,7 @@
 //! | what | until | then |
 //! |---|---|---|
 //! | nothing, or a part of the first bytes | since the connection began | it is closed |
+//! | a part of the PROXY protocol's header or of the handshake (TLS) | since the connection began | it is closed |
 //! | a part of the head of a request, or nothing after an answer (HTTP/1.1) | since the first byte could come | it is closed |
 //! | a preface without SETTINGS, or no stream (HTTP/2) | since the beginning, or the last stream's end | GOAWAY, and [`GOODBYE`] later it is closed |
 //! | an answer of which a part is not taken (HTTP/2) | since it could be, or anything was written | it is closed |
@@ -38,16 +39,20 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::task::TaskTracker;
 
-use super::context::PeerAddress;
+use super::context::Peer;
 use super::cutoff::Cutoff;
+use super::gate::Named;
 use super::moment::Moment;
 use super::open_connections::{Active, OpenConnection, OpenConnections};
+use super::proxy_header;
 use super::router::Front;
 use super::stall::Stalling;
 use super::version::{Connection, Version, version};
@@ -123,6 +128,19 @@ impl Admission {
     fn most(&self) -> usize {
         self.connections.most(self.routing.current().server.max_connections)
     }
+}
+
+/// What bytes are read from and written to.
+trait Transport: AsyncRead + AsyncWrite + Send + Sync + Unpin + 'static {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin + 'static> Transport for T {}
+
+/// A connection that has begun. Over TLS, the client must read what is written below it: what TLS holds back waits there.
+enum Begun<S> {
+    /// Without TLS.
+    Plain(S),
+    /// Over TLS, of whatever socket, so that HTTP over it is compiled once.
+    Tls(Box<TlsStream<Stalling<Box<dyn Transport>>>>),
 }
 
 /// What the connections of one listener share.
@@ -215,7 +233,7 @@ async fn accept_tcp(listener: &TcpListener, shared: &Shared) {
             Ok((stream, from)) => {
                 let _ = stream.set_nodelay(true);
                 let own = shared.admission.connections.expects(from);
-                shared.admit(stream, Some(from.ip()), own).await;
+                shared.admit(stream, Peer { address: Some(from.ip()), own, ..Peer::default() }).await;
             }
             Err(error) => shared.pause(&error).await,
         }
@@ -229,7 +247,7 @@ async fn accept_unix(listener: &UnixListener, shared: &Shared) {
         match shared.next(listener.accept()).await {
             Ok((stream, _)) => {
                 let own = stream.peer_cred().is_ok_and(|peer| peer.pid().is_some() && peer.pid() == own);
-                shared.admit(stream, None, own).await;
+                shared.admit(stream, Peer { own, ..Peer::default() }).await;
             }
             Err(error) => shared.pause(&error).await,
         }
@@ -278,12 +296,12 @@ impl Shared {
     }
 
     /// Serves a connection in a task of its own, if there is room.
-    async fn admit(&self, stream: impl Connection, address: PeerAddress, own: bool) {
-        let client = ClientKey::of(address);
+    async fn admit(&self, stream: impl Connection, peer: Peer) {
+        let client = ClientKey::of(peer.address);
         let most = self.admission.most();
-        if let Some(slot) = self.admission.connections.take((client, self.number, own), most).await {
+        if let Some(slot) = self.admission.connections.take((client, self.number, peer.own), most).await {
             let shared = self.clone();
-            self.tasks.spawn(async move { shared.serve(stream, address, &slot).await });
+            self.tasks.spawn(async move { shared.serve(stream, peer, &slot).await });
             return;
         }
         if self.admission.log_limit.admits("no room", client) {
@@ -293,7 +311,9 @@ impl Shared {
                  files allows"
             );
         }
-        if let Ok(permit) = Arc::clone(&self.away).try_acquire_owned() {
+        // Over TLS there is no answer without a handshake.
+        let is_plain = self.front.gate().named().is_none_or(|named| named.tls().is_none());
+        if is_plain && let Ok(permit) = Arc::clone(&self.away).try_acquire_owned() {
             self.tasks.spawn(async move {
                 turn_away(stream).await;
                 drop(permit);
@@ -301,38 +321,103 @@ impl Shared {
         }
     }
 
-    /// Serves one connection to its end.
-    async fn serve(&self, stream: impl Connection, address: PeerAddress, slot: &OpenConnection) {
-        let version = tokio::select! {
-            // In this order: what has arrived is answered.
-            biased;
-            version = tokio::time::timeout(self.patience, version(&stream)) => version,
-            () = self.shutdown.wait() => return,
-            () = slot.going() => return,
-        };
-        let stream = Stalling::new(stream, self.patience, (slot.writing(), self.closing.clone()));
-        let result = match version {
-            Ok(Ok(Version::One)) => self.serve_http1(stream, address, slot).await,
-            // In a box, so that the far more common connections are not as large.
-            Ok(Ok(Version::Two)) => Box::pin(self.serve_http2(stream, address, slot)).await,
-            Ok(Err(error)) => return tracing::debug!(%error, "a connection ended before its first request"),
-            Err(_) => return tracing::debug!("a connection was closed that has sent no request"),
+    /// Serves one connection to its end. What the gateway asks itself goes without TLS and proxies.
+    async fn serve(&self, stream: impl Connection, peer: Peer, slot: &OpenConnection) {
+        let named = self.front.gate().named().filter(|_| !peer.own);
+        // In a box, so that the far more common connections are not as large.
+        let result = match named.filter(|named| named.tls().is_some() || named.listener().proxy_protocol) {
+            Some(named) => Box::pin(self.serve_behind(&named, stream, peer, slot)).await,
+            None => match self.before_request(slot, version(&stream)).await {
+                Some(version) => self.serve_version(version, self.watched(stream, slot), (&peer, slot)).await,
+                None => return,
+            },
         };
         if let Err(error) = result {
             tracing::debug!(%error, "a connection ended early");
         }
     }
 
+    /// Serves one connection on a listener with TLS, or that proxies connect to.
+    async fn serve_behind(
+        &self,
+        named: &Named,
+        mut stream: impl Connection,
+        mut peer: Peer,
+        slot: &OpenConnection,
+    ) -> hyper::Result<()> {
+        let listener = named.listener();
+        let begun = async {
+            if listener.proxy_protocol && listener.trusted_proxies.have(peer.address) {
+                peer.address = proxy_header::read(&mut stream).await?.or(peer.address);
+                slot.belongs_to(ClientKey::of(peer.address));
+            }
+            let Some(tls) = named.tls() else { return Ok((version(&stream).await?, Begun::Plain(stream))) };
+            let stream: Box<dyn Transport> = Box::new(stream);
+            let stream = TlsAcceptor::from(tls.server()).accept(self.watched(stream, slot)).await?;
+            let (_, session) = stream.get_ref();
+            peer.certificate = session.peer_certificates().and_then(|all| all.first().cloned());
+            let is_two = session.alpn_protocol() == Some(b"h2");
+            Ok((if is_two { Version::Two } else { Version::One }, Begun::Tls(Box::new(stream))))
+        };
+        let Some((version, stream)) = self.before_request(slot, begun).await else { return Ok(()) };
+        match stream {
+            Begun::Plain(stream) => {
+                self.serve_version(version, self.watched(stream, slot), (&peer, slot)).await
+            }
+            Begun::Tls(stream) => self.serve_version(version, *stream, (&peer, slot)).await,
+        }
+    }
+
+    /// Waits for what a connection begins with, which has a limit; `None` if there is nothing to serve.
+    async fn before_request<T>(
+        &self,
+        slot: &OpenConnection,
+        work: impl Future<Output = io::Result<T>>,
+    ) -> Option<T> {
+        let begun = tokio::select! {
+            // In this order: what has arrived is answered.
+            biased;
+            begun = tokio::time::timeout(self.patience, work) => begun,
+            () = self.shutdown.wait() => return None,
+            () = slot.going() => return None,
+        };
+        match begun {
+            Ok(Ok(begun)) => return Some(begun),
+            Ok(Err(error)) => tracing::debug!(%error, "a connection ended before its first request"),
+            Err(_) => tracing::debug!("a connection was closed that has sent no request"),
+        }
+        None
+    }
+
+    /// A connection whose client must read what is written.
+    fn watched<S>(&self, stream: S, slot: &OpenConnection) -> Stalling<S> {
+        Stalling::new(stream, self.patience, (slot.writing(), self.closing.clone()))
+    }
+
+    /// Serves one connection with a version of HTTP.
+    async fn serve_version(
+        &self,
+        version: Version,
+        stream: impl Transport,
+        (peer, slot): (&Peer, &OpenConnection),
+    ) -> hyper::Result<()> {
+        match version {
+            Version::One => self.serve_http1(stream, peer, slot).await,
+            // In a box, so that the far more common connections are not as large.
+            Version::Two => Box::pin(self.serve_http2(stream, peer, slot)).await,
+        }
+    }
+
     /// Serves one connection with HTTP/1.1.
     async fn serve_http1(
         &self,
-        stream: Stalling<impl Connection>,
-        address: PeerAddress,
+        stream: impl Transport,
+        peer: &Peer,
         slot: &OpenConnection,
     ) -> hyper::Result<()> {
         let service = service_fn(|request: hyper::Request<Incoming>| async move {
             let active = slot.begin();
-            let mut response = self.front.answer(request, (address, &self.cutoff)).await;
+            let mut response = self.front.answer(request, (peer, &self.cutoff)).await;
             if self.closing.has_come() {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
@@ -360,16 +445,17 @@ impl Shared {
     /// here, so that nothing is gained by waiting.
     async fn serve_http2(
         &self,
-        stream: Stalling<impl Connection>,
-        address: PeerAddress,
+        stream: impl Transport,
+        peer: &Peer,
         slot: &OpenConnection,
     ) -> hyper::Result<()> {
         let unread = Arc::<Unread>::default();
+        let peer = Arc::new(peer.clone());
         let service = service_fn(|request: hyper::Request<Incoming>| {
             let (front, active, unread) = (self.front.clone(), slot.begin(), Arc::clone(&unread));
-            let cutoff = self.cutoff.clone();
+            let (peer, cutoff) = (Arc::clone(&peer), self.cutoff.clone());
             async move {
-                let response = front.answer(request, (address, &cutoff)).await;
+                let response = front.answer(request, (&peer, &cutoff)).await;
                 let untaken = Some(unread.answer());
                 Ok::<_, Infallible>(response.map(|body| Tracked { body, _active: active, untaken }))
             }

@@ -21,6 +21,8 @@ use crate::gateway::session::EventId;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a client should wait before it resumes a stream that broke off, in milliseconds.
 const RETRY: u64 = 1000;
+/// The same where the next process is there already, and what the client sends meanwhile may be answered to nobody.
+const SOON: u64 = 100;
 /// How often an event stream says that it is alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
@@ -58,7 +60,8 @@ impl Item {
     /// The same in an event that clients of any revision pass over: its type is none of MCP (HTML §9.2.6: nobody listens to
     /// it), but its identifier counts.
     pub(crate) fn parting(id: &impl ToString) -> Self {
-        Self::named("reconnect", "{}", &id.to_string())
+        let Self(event) = Self::named("reconnect", "{}", &id.to_string());
+        Self(Sse { retry: Some(SOON), ..event })
     }
 }
 

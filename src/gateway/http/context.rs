@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use fieldwork::Fieldwork;
+use rustls::pki_types::CertificateDer;
 
 use super::cutoff::Cutoff;
 use super::guard::Admitted;
@@ -12,6 +13,17 @@ use crate::gateway::upstream::Caller;
 
 /// Who connects: a network address, or nobody in particular over a Unix socket.
 pub(super) type PeerAddress = Option<IpAddr>;
+
+/// Who is at the other end of a connection, as far as the connection itself tells.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Peer {
+    /// Its network address: that of whom it asks for, where a trusted proxy has told it by the PROXY protocol.
+    pub(super) address: PeerAddress,
+    /// The certificate that it has shown, which one of the listener's authorities has signed.
+    pub(super) certificate: Option<CertificateDer<'static>>,
+    /// Whether it is this process, which asks itself.
+    pub(super) own: bool,
+}
 
 /// Who a client has shown to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +42,9 @@ pub(crate) struct RequestContext {
     /// Where it comes from.
     #[field(get(copy))]
     peer: PeerAddress,
+    /// Whether it comes from this machine.
+    #[field(get(copy))]
+    is_local: bool,
     /// Whom it comes from.
     identity: Identity,
     /// Until when it must be answered.
@@ -41,8 +56,13 @@ pub(crate) struct RequestContext {
 
 impl RequestContext {
     /// The context of a request that the guard has let in, to the endpoint of all upstreams.
-    pub(super) fn new(admitted: Admitted, identity: Identity, (peer, cutoff): (PeerAddress, Cutoff)) -> Self {
-        Self { endpoint: Endpoint::All, peer, identity, cutoff, _admitted: admitted }
+    pub(super) fn new(
+        admitted: Admitted,
+        identity: Identity,
+        (peer, is_local): (PeerAddress, bool),
+        cutoff: Cutoff,
+    ) -> Self {
+        Self { endpoint: Endpoint::All, peer, is_local, identity, cutoff, _admitted: admitted }
     }
 
     /// The same to the endpoint of one upstream.

@@ -1,5 +1,9 @@
 //! One request on its way to its upstream: put into the upstream's era, and sent once more where the connection was
-//! lost before the upstream can have seen it.
+//! lost before the upstream can have seen it, or where a server refuses the headers that the gateway has made of its arguments
+//! (MCP 2026-07-28 §Streamable HTTP, "Client Behavior").
+//!
+//! `tasks/result` waits until the task has ended, however long that takes (MCP 2025-11-25 §Tasks, "Result Retrieval"):
+//! `request_timeout` is not for it, and it keeps no permit from others.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,10 +12,17 @@ use fieldwork::Fieldwork;
 use http::{HeaderName, HeaderValue};
 use tokio::time::Instant;
 
-use crate::gateway::catalog::{ConnectionSource, Knowing, note_shown, passed, soon};
+use crate::gateway::catalog::{Answered, ConnectionSource, Knowing, Way, note_shown, passed, soon};
 use crate::gateway::error::{Fault, Side};
-use crate::gateway::relay::{ClientMeta, Era, Outcome, Raw, key, method, names, set_path, to_legacy_params};
-use crate::gateway::upstream::{Call, Event, Exchange, Kind, Link, Upstream, mirrored_headers};
+use crate::gateway::relay::{
+    ClientMeta, Era, Outcome, Raw, code, key, member, method, names, set_path, to_legacy_params,
+};
+use crate::gateway::upstream::{
+    Call, Event, Exchange, Kind, Link, Upstream, mirrored_headers, mirrors_arguments, tools_anew,
+};
+
+/// How long a task may take that somebody waits for: nobody has one for longer.
+const TASK: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What is left at least of a request's time when its permit has come.
 const LEAST: Duration = Duration::from_millis(100);
@@ -29,6 +40,25 @@ pub(crate) struct Routed {
     pub(crate) params: Option<Raw>,
     /// Headers of the downstream that belong to it.
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    /// What is done with the answer.
+    pub(crate) answered: Answered,
+}
+
+impl Routed {
+    /// A request on the way that was found for it.
+    pub(crate) fn along(way: Way, era: Era, method: String, headers: Vec<(HeaderName, HeaderValue)>) -> Self {
+        let Way { upstream, params, answered } = way;
+        Self { upstream, era, method, params, headers, answered }
+    }
+}
+
+/// Why a request is to be sent again.
+#[derive(Debug)]
+enum Again {
+    /// The connection was lost before its server has seen it.
+    Lost,
+    /// Its server refuses the headers that mirror its arguments, in these words.
+    Mismatch(Raw),
 }
 
 /// A request that was sent.
@@ -49,8 +79,10 @@ pub(crate) struct ForwardedCall<L> {
     spare: Option<Routed>,
     /// The era of the downstream.
     era: Era,
-    /// Whether it is to be sent again, since the connection was lost.
-    again: bool,
+    /// What is done with the answer.
+    answered: Answered,
+    /// Why it is to be sent again, if it is.
+    again: Option<Again>,
     /// The connection that it went over.
     #[field(get(deref = false))]
     link: Arc<Link>,
@@ -61,7 +93,7 @@ pub(crate) struct ForwardedCall<L> {
 impl<L: ConnectionSource> ForwardedCall<L> {
     /// Sends a request.
     pub(crate) async fn begin(source: L, routed: Routed) -> Result<Self, Fault> {
-        let (upstream, era) = (Arc::clone(&routed.upstream), routed.era);
+        let (upstream, era, answered) = (Arc::clone(&routed.upstream), routed.era, routed.answered);
         let list = Kind::of_method(&routed.method).map(|kind| (kind, routed.params.clone()));
         let sent = send(&source, routed.clone()).await;
         let (Knowing { link, borrowed }, exchange) = sent.inspect_err(|_| {
@@ -70,7 +102,7 @@ impl<L: ConnectionSource> ForwardedCall<L> {
             }
         })?;
         let spare = Some(routed);
-        Ok(Self { upstream, source, list, borrowed, spare, era, again: false, link, exchange })
+        Ok(Self { upstream, source, list, borrowed, spare, era, answered, again: None, link, exchange })
     }
 
     /// The same, to take from.
@@ -85,6 +117,12 @@ impl<L: ConnectionSource> ForwardedCall<L> {
         if event.is_last() {
             self.note_list(&event);
         }
+        let event = match event {
+            Event::Done(Outcome::Result(result)) if self.answered != Answered::AsIs => {
+                Event::Done(Outcome::Result(self.answered.see(&self.upstream, result)))
+            }
+            event => event,
+        };
         if self.era == self.link.era() {
             return event;
         }
@@ -111,32 +149,45 @@ impl<L: ConnectionSource> ForwardedCall<L> {
 
     /// What happens next.
     async fn happens(&mut self) -> Event {
-        if !self.again {
-            let event = self.exchange.next().await;
-            match &event {
+        if self.again.is_none() {
+            match self.exchange.next().await {
                 Event::Lost(fault)
                     if self.spare.is_some() && fault.unprocessed && fault.side == Side::Upstream =>
                 {
                     tracing::debug!(upstream = self.upstream.name(), fault = fault.message, "sent again");
-                    self.again = true;
+                    self.again = Some(Again::Lost);
                 }
-                Event::Notification(note) => {
-                    // A server may tell of a change beside an answer, too.
-                    self.link.heard(note);
-                    self.spare = None;
-                    return event;
+                Event::Done(Outcome::Error(error)) if self.is_mismatch(&error) => {
+                    self.again = Some(Again::Mismatch(error));
                 }
-                _ => {
+                event => {
+                    if let Event::Notification(note) = &event {
+                        // A server may tell of a change beside an answer, too.
+                        self.link.heard(note);
+                    }
                     self.spare = None;
                     return event;
                 }
             }
         }
         if let Some(spare) = self.spare.clone() {
-            self.upstream.renewed().await;
+            match &self.again {
+                Some(Again::Mismatch(error)) => {
+                    let error = error.clone();
+                    let client = self.source.client().map(|(client, _)| client).unwrap_or_default();
+                    // Its server may want others by now.
+                    let _ = tools_anew(&self.link, &client).await;
+                    if self.era == Era::Modern {
+                        // These are the client's own headers, and the list that it asks for next is the new one.
+                        (self.again, self.spare) = (None, None);
+                        return Event::Done(Outcome::Error(error));
+                    }
+                }
+                Some(Again::Lost) | None => self.upstream.renewed().await,
+            }
             let sent = send(&self.source, spare).await;
             // Only now: a caller that gives up waiting and comes back begins here again.
-            (self.again, self.spare) = (false, None);
+            (self.again, self.spare) = (None, None);
             match sent {
                 Ok((Knowing { link, borrowed }, exchange)) => {
                     (self.link, self.borrowed, self.exchange) = (link, borrowed, exchange);
@@ -145,6 +196,13 @@ impl<L: ConnectionSource> ForwardedCall<L> {
             }
         }
         self.exchange.next().await
+    }
+
+    /// Whether an error says that the headers do not fit the arguments, before anything else has come of the request.
+    fn is_mismatch(&self, error: &Raw) -> bool {
+        self.spare.as_ref().is_some_and(|spare| spare.method == method::TOOLS_CALL)
+            && mirrors_arguments(&self.link)
+            && member(error, "code").is_some_and(|number| number.get() == code::HEADER_MISMATCH.to_string())
     }
 
     /// Its way to the server and back.
@@ -165,7 +223,7 @@ fn for_modern(source: &impl ConnectionSource, params: Option<Raw>) -> Raw {
 
 /// Sends a request over the connection that there is now.
 async fn send(source: &impl ConnectionSource, routed: Routed) -> Result<(Knowing, Exchange), Fault> {
-    let Routed { upstream, era, method, params, headers } = routed;
+    let Routed { upstream, era, method, params, headers, .. } = routed;
     let limit = upstream.settings().request_timeout;
     let asked = Instant::now();
     let permit = upstream.permit(limit, false).await?;
@@ -181,6 +239,11 @@ async fn send(source: &impl ConnectionSource, routed: Routed) -> Result<(Knowing
             "the server's tasks are those of the other era of the protocol, which cannot be bridged",
         ));
     }
+    if !link.takes(&method) {
+        return Err(
+            Fault::method_not_found(&method).with_reason("its server has not declared that it can do this")
+        );
+    }
     let mut mirrors = headers;
     let params = match (era, link.era()) {
         (Era::Modern, Era::Legacy) => to_legacy_params(params),
@@ -194,11 +257,13 @@ async fn send(source: &impl ConnectionSource, routed: Routed) -> Result<(Knowing
         }
         _ => params,
     };
+    let waits = method == method::TASKS_RESULT;
     // The wait for the permit is part of the time that the request has.
-    let mut call = Call::new(method, params, limit.saturating_sub(asked.elapsed()).max(LEAST));
+    let left = if waits { TASK } else { limit.saturating_sub(asked.elapsed()).max(LEAST) };
+    let mut call = Call::new(method, params, left);
     call.headers = mirrors;
     call.for_client = true;
-    let exchange = link.call(call).await.with_permit(permit);
+    let exchange = link.call(call).await.with_permit(permit.filter(|_| !waits));
     Ok((knowing, exchange))
 }
 
@@ -231,6 +296,7 @@ mod tests {
             method: "tools/list".to_owned(),
             params: None,
             headers: Vec::new(),
+            answered: Answered::AsIs,
         };
         let exchange = link.call(Call::new("tools/list", None, Duration::from_secs(60))).await;
         let spare = Some(routed);
@@ -242,7 +308,8 @@ mod tests {
             borrowed: false,
             spare,
             era,
-            again: false,
+            answered: Answered::AsIs,
+            again: None,
             link,
             exchange,
         };

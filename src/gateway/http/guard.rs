@@ -10,7 +10,7 @@ use axum::response::{IntoResponse as _, Response};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName};
 
-use crate::config::{ListenAddr, Server};
+use crate::config::{ListenAddr, Listener, Server};
 use crate::gateway::catalog::RoutingHandle;
 use crate::gateway::client::ClientKey;
 use crate::gateway::client_log_limit::ClientLogLimit;
@@ -40,10 +40,27 @@ impl Guard {
     }
 
     /// Lets a request in whose Host and Origin are ours; otherwise its refusal.
-    pub(super) fn check(&self, head: &Parts, peer: Option<IpAddr>) -> Result<Admitted, Box<Response>> {
-        self.notice_proxy(&head.headers, peer);
-        let refused = verdict(&self.routing.current().server, &head.headers, &head.uri);
+    pub(super) fn check(
+        &self,
+        head: &Parts,
+        peer: Option<IpAddr>,
+        named: Option<&Listener>,
+    ) -> Result<Admitted, Box<Response>> {
+        if named.is_none_or(|listener| listener.auth.is_empty() && listener.trusted_proxies.is_empty()) {
+            self.notice_proxy(&head.headers, peer);
+        }
+        let refused = verdict((&self.routing.current().server, named), &head.headers, &head.uri);
         let Err((status, reason)) = refused else { return Ok(Admitted(())) };
+        Err(Box::new(self.refuse(head, peer, (status, reason))))
+    }
+
+    /// The answer to a request that is refused, and what the log says of it.
+    pub(super) fn refuse(
+        &self,
+        head: &Parts,
+        peer: Option<IpAddr>,
+        (status, reason): (StatusCode, &'static str),
+    ) -> Response {
         let client = ClientKey::of(peer);
         if self.log_limit.admits(reason, client) {
             let host = head.uri.authority().map(|host| host.as_str().as_bytes());
@@ -53,7 +70,7 @@ impl Guard {
             let host = host.unwrap_or_default();
             tracing::warn!(reason, host, %client, "a request is refused");
         }
-        Err(Box::new((status, format!("{reason}\n")).into_response()))
+        (status, format!("{reason}\n")).into_response()
     }
 
     /// Warns once where a proxy makes requests of others look like those of this machine.
@@ -82,7 +99,11 @@ fn is_forwarding(name: &str) -> bool {
 }
 
 /// Whether a request may pass, or why not.
-fn verdict(server: &Server, headers: &HeaderMap, uri: &Uri) -> Result<(), (StatusCode, &'static str)> {
+fn verdict(
+    (server, named): (&Server, Option<&Listener>),
+    headers: &HeaderMap,
+    uri: &Uri,
+) -> Result<(), (StatusCode, &'static str)> {
     let text = |name| headers.get(name).map(|value: &http::HeaderValue| value.to_str().unwrap_or("\0"));
     let host = uri.authority().map(http::uri::Authority::as_str).or_else(|| text(header::HOST));
     // RFC 9112 §3.2: a server must answer more than one Host header with 400.
@@ -90,13 +111,16 @@ fn verdict(server: &Server, headers: &HeaderMap, uri: &Uri) -> Result<(), (Statu
         return Err((StatusCode::BAD_REQUEST, "there is more than one Host header"));
     }
     let forbidden = |reason| Err((StatusCode::FORBIDDEN, reason));
-    if !host.is_some_and(|host| host_is_ours(server, host)) {
+    let hosts = named.and_then(|listener| listener.allowed_hosts.as_ref()).unwrap_or(&server.allowed_hosts);
+    let origins =
+        named.and_then(|listener| listener.allowed_origins.as_ref()).unwrap_or(&server.allowed_origins);
+    if !host.is_some_and(|host| host_is_ours(server, hosts, host)) {
         return forbidden(
             "the Host header names no host of this gateway; `allowed_hosts` in [server] adds one",
         );
     }
     match text(header::ORIGIN) {
-        Some(origin) if !origin_is_ours(server, origin) => {
+        Some(origin) if !origin_is_ours(origins, origin) => {
             forbidden("the Origin header names a foreign page; `allowed_origins` in [server] adds one")
         }
         _ => Ok(()),
@@ -104,11 +128,10 @@ fn verdict(server: &Server, headers: &HeaderMap, uri: &Uri) -> Result<(), (Statu
 }
 
 /// Whether a Host value is a loopback name, a listener's own address, or allowed by the configuration.
-fn host_is_ours(server: &Server, host: &str) -> bool {
+fn host_is_ours(server: &Server, hosts: &[String], host: &str) -> bool {
     let name = without_port(host);
     is_loopback(name)
-        || server
-            .allowed_hosts
+        || hosts
             .iter()
             .any(|allowed| allowed.eq_ignore_ascii_case(host) || allowed.eq_ignore_ascii_case(name))
         || server.listen.iter().any(|listener| match listener {
@@ -118,11 +141,11 @@ fn host_is_ours(server: &Server, host: &str) -> bool {
 }
 
 /// Whether an Origin value is a loopback page or allowed by the configuration.
-fn origin_is_ours(server: &Server, origin: &str) -> bool {
+fn origin_is_ours(origins: &[String], origin: &str) -> bool {
     let loopback = origin
         .split_once("://")
         .is_some_and(|(scheme, host)| matches!(scheme, "http" | "https") && is_loopback(without_port(host)));
-    loopback || server.allowed_origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
+    loopback || origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
 }
 
 /// A host without its port.

@@ -73,6 +73,14 @@ impl Health {
                 })
             })
             .collect();
-        Json(json!({ "status": word, "version": status.version, "upstreams": upstreams })).into_response()
+        let mut report = json!({ "status": word, "version": status.version, "upstreams": upstreams });
+        if !status.certificates.is_empty() {
+            // What is wrong with files is for operators.
+            let certificates = status.certificates.iter().map(
+                |one| json!({ "listener": one.listener, "expires": one.expires, "days_left": one.days_left }),
+            );
+            report["certificates"] = certificates.collect();
+        }
+        Json(report).into_response()
     }
 }

@@ -14,7 +14,9 @@ use super::bodies::{Bodies, Pace};
 use super::{answer, validate};
 use crate::config::Server;
 use crate::gateway::error::Fault;
-use crate::gateway::relay::{Era, Id, MODERN, Message, ParseError, Raw, RequestMeta, code, method};
+use crate::gateway::relay::{
+    Era, Id, MODERN, Message, ParseError, Raw, Request, RequestMeta, TRACE, code, method, traced,
+};
 use crate::gateway::upstream::{SESSION, VERSION};
 
 /// The most entries of a batch.
@@ -47,9 +49,9 @@ pub(super) async fn receive(
     if headers.contains_key(&SESSION)
         && let Some(entries) = Message::entries(&body)
     {
-        return batch(entries).map(Received::Batch).map_err(refused);
+        return batch(entries, headers).map(Received::Batch).map_err(refused);
     }
-    let message = parse(&body).map_err(refused)?;
+    let message = with_trace(parse(&body).map_err(refused)?, headers);
     let era = era(headers, &message);
     match validate::names(&message) {
         Ok(()) => Ok(Received::Message(message, era)),
@@ -61,13 +63,14 @@ pub(super) async fn receive(
 }
 
 /// Reads the entries of a batch.
-fn batch(entries: Vec<Raw>) -> Result<Vec<Entry>, Fault> {
+fn batch(entries: Vec<Raw>, headers: &HeaderMap) -> Result<Vec<Entry>, Fault> {
     if entries.is_empty() || entries.len() > BATCH {
         let message = format!("a batch has from 1 to {BATCH} messages");
         return Err(Fault::downstream(code::INVALID_REQUEST, StatusCode::BAD_REQUEST, message));
     }
     let read = |entry: Raw| {
         let message = parse(entry.get().as_bytes()).map_err(|fault| (None, fault))?;
+        let message = with_trace(message, headers);
         match validate::names(&message) {
             Ok(()) => Ok(message),
             Err(fault) => {
@@ -151,6 +154,21 @@ fn parse(body: &[u8]) -> Result<Message, Fault> {
         Ok(message) => Ok(message),
         Err(error @ ParseError::Json(_)) => Err(refused(code::PARSE, error.to_string())),
         Err(error) => Err(refused(code::INVALID_REQUEST, error.to_string())),
+    }
+}
+
+/// A request with the context of the trace that its headers state.
+fn with_trace(message: Message, headers: &HeaderMap) -> Message {
+    match message {
+        Message::Request(request) if headers.contains_key(TRACE[0]) => {
+            let header = |name: &str| {
+                let values: Vec<_> =
+                    headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+                (!values.is_empty()).then(|| values.join(","))
+            };
+            Message::Request(Request { params: traced(request.params, header), ..request })
+        }
+        message => message,
     }
 }
 

@@ -63,7 +63,7 @@ struct Open {
 #[derive(Debug)]
 struct Occupant {
     /// Whose it is.
-    client: ClientKey,
+    client: Mutex<ClientKey>,
     /// The number of its listener.
     listener: u64,
     /// Whether it is the gateway's own.
@@ -172,7 +172,7 @@ impl OpenConnections {
     ) -> OpenConnection {
         open.last += 1;
         let occupant = Arc::new(Occupant {
-            client,
+            client: Mutex::new(client),
             listener,
             own,
             active: AtomicUsize::new(0),
@@ -248,8 +248,9 @@ impl Open {
     fn make_room(&mut self, connections: &OpenConnections, newcomer: ClientKey, count: usize) -> usize {
         let now = connections.now();
         let others = self.by_number.values().filter(|occupant| !occupant.own && !occupant.going.has_come());
-        let all =
-            others.map(|occupant| (occupant.client, occupant.idle(now), Arc::clone(occupant))).collect();
+        let all = others
+            .map(|occupant| (*occupant.client.lock(), occupant.idle(now), Arc::clone(occupant)))
+            .collect();
         let chosen = who_makes_room(newcomer, all, count);
         for occupant in &chosen {
             self.send_away(occupant, occupant.active.load(Ordering::Relaxed) > 0);
@@ -281,6 +282,11 @@ impl OpenConnection {
     /// For how long no request was in flight; `None` while one is.
     pub(super) fn idle(&self) -> Option<Duration> {
         self.occupant.idle(self.connections.now())
+    }
+
+    /// Whose it is, as a proxy tells.
+    pub(super) fn belongs_to(&self, client: ClientKey) {
+        *self.occupant.client.lock() = client;
     }
 
     /// What is written to its client.

@@ -1,4 +1,5 @@
-//! What each request passes through, in this order: guard, authentication, limits, and the handler of its era.
+//! What each request passes through, in this order: the proxy it comes by, guard, authentication, limits, and the handler of
+//! its era.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -11,17 +12,26 @@ use http::{HeaderMap, StatusCode};
 use http_body::Body;
 
 use super::bodies::Bodies;
-use super::context::{Identity, PeerAddress, RequestContext};
+use super::context::{Identity, Peer, RequestContext};
 use super::cutoff::Cutoff;
+use super::forwarded;
+use super::gate::Gate;
 use super::guard::Guard;
 use super::legacy::{EventClients, Legacy};
 use super::message::Received;
 use super::modern::Modern;
 use super::{answer, message, validate};
+use crate::config::Listener;
 use crate::gateway::catalog::RoutingHandle;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{Era, Id, Message, code};
 use crate::gateway::requests::RequestCounter;
+
+/// What is answered where two headers of a trusted proxy cannot both be its own.
+const CONTRADICTION: (StatusCode, &str) = (
+    StatusCode::BAD_REQUEST,
+    "Forwarded and X-Forwarded-For name different clients; have the proxy remove the one that it does not set",
+);
 
 /// The way of a request to its handler.
 pub(crate) struct Pipeline {
@@ -54,15 +64,30 @@ impl Pipeline {
         Self { guard, routing, bodies: Arc::default(), requests, modern, legacy, events }
     }
 
-    /// Of every request, before anything else: guard, authentication. The answer to one that is refused.
+    /// Of every request, before anything else: proxy, guard, authentication. The answer to one that is refused.
     pub(super) fn admit(
         &self,
         head: &Parts,
-        (peer, cutoff): (PeerAddress, &Cutoff),
+        gate: &Gate,
+        (peer, cutoff): (&Peer, &Cutoff),
     ) -> Result<RequestContext, Box<Response>> {
-        let admitted = self.guard.check(head, peer)?;
-        let identity = authenticate(&head.headers);
-        Ok(RequestContext::new(admitted, identity, (peer, cutoff.clone())))
+        let Some(named) = gate.named() else {
+            let admitted = self.guard.check(head, peer.address, None)?;
+            let from = (peer.address, gate.is_local());
+            return Ok(RequestContext::new(admitted, Identity::Anonymous, from, cutoff.clone()));
+        };
+        let listener = named.listener();
+        let mut address = peer.address;
+        if listener.trusted_proxies.have(address) {
+            address = forwarded::client(&head.headers, address, &listener.trusted_proxies)
+                .map_err(|_| Box::new(self.guard.refuse(head, address, CONTRADICTION)))?;
+        }
+        let admitted = self.guard.check(head, address, Some(listener))?;
+        let identity = authenticate(listener, peer, &head.headers).map_err(|reason| {
+            Box::new(self.guard.refuse(head, address, (StatusCode::UNAUTHORIZED, reason)))
+        })?;
+        let is_local = gate.is_local() && address.is_none_or(|it| it.to_canonical().is_loopback());
+        Ok(RequestContext::new(admitted, identity, (address, is_local), cutoff.clone()))
     }
 
     /// Of a message that is posted to an endpoint: limits, era. Whatever it waits for, it is answered when a drain has no more
@@ -158,7 +183,12 @@ fn too_late(id: Option<Id>, era: Era) -> Response {
     answer::fault(&fault, id, era)
 }
 
-/// Whom a request comes from, by what it has to show: for now nobody can show anything.
-const fn authenticate(_: &HeaderMap) -> Identity {
-    Identity::Anonymous
+/// Whom a request comes from, by what it has to show. Nothing that a listener may ask for is understood yet, so that one which
+/// asks for something lets nobody in but the gateway itself.
+const fn authenticate(listener: &Listener, peer: &Peer, _: &HeaderMap) -> Result<Identity, &'static str> {
+    if listener.auth.is_empty() || peer.own {
+        Ok(Identity::Anonymous)
+    } else {
+        Err("this listener asks who its clients are, and no way to prove that is known yet")
+    }
 }

@@ -12,11 +12,13 @@ use hyper::body::Incoming;
 use tower::ServiceExt as _;
 use tower_http::normalize_path::NormalizePath;
 
-use super::context::{PeerAddress, RequestContext};
+use super::context::{Peer, RequestContext};
 use super::cutoff::Cutoff;
+use super::gate::Gate;
 use super::health::Health;
 use super::pipeline::Pipeline;
 use super::{answer, cors, metrics, nowhere};
+use crate::config;
 use crate::gateway::catalog::RoutingHandle;
 use crate::gateway::metrics::Metrics;
 
@@ -51,9 +53,15 @@ impl Handlers {
         self.routing.current().server.legacy_sse
     }
 
-    /// Answers a scrape over a listener that is local, or not.
-    fn scrape(&self, local: bool) -> Response {
-        metrics::scrape(&self.metrics, self.routing.current().server.metrics, local)
+    /// Answers a scrape over a listener.
+    fn scrape(&self, gate: &Gate, context: &RequestContext) -> Response {
+        let named = gate.named().and_then(|named| named.listener().metrics);
+        let is_open = named.unwrap_or_else(|| match self.routing.current().server.metrics {
+            config::Metrics::Local => context.is_local(),
+            config::Metrics::All => true,
+            config::Metrics::Off => false,
+        });
+        metrics::scrape(&self.metrics, is_open)
     }
 }
 
@@ -62,28 +70,33 @@ impl Handlers {
 pub(crate) struct Front {
     /// The handlers.
     handlers: Arc<Handlers>,
+    /// The listener.
+    gate: Arc<Gate>,
     /// The routes, also of paths with a slash at their end. `POST /mcp`, to which nearly every request goes, is not looked up
     /// in them, unless a web page sends it.
     router: NormalizePath<Router>,
 }
 
 impl Front {
-    /// The front of a gateway over a listener that is local, or not.
-    pub(crate) fn new(handlers: &Arc<Handlers>, local: bool) -> Self {
-        Self {
-            handlers: Arc::clone(handlers),
-            router: NormalizePath::trim_trailing_slash(router(handlers, local)),
-        }
+    /// The front of a gateway over a listener.
+    pub(crate) fn new(handlers: &Arc<Handlers>, gate: Arc<Gate>) -> Self {
+        let router = NormalizePath::trim_trailing_slash(router(handlers, &gate));
+        Self { handlers: Arc::clone(handlers), gate, router }
+    }
+
+    /// The listener.
+    pub(super) fn gate(&self) -> &Gate {
+        &self.gate
     }
 
     /// Answers a request.
     pub(super) async fn answer(
         &self,
         request: Request<Incoming>,
-        (peer, cutoff): (PeerAddress, &Cutoff),
+        (peer, cutoff): (&Peer, &Cutoff),
     ) -> Response {
         let (head, body) = request.into_parts();
-        let context = match self.handlers.pipeline.admit(&head, (peer, cutoff)) {
+        let context = match self.handlers.pipeline.admit(&head, &self.gate, (peer, cutoff)) {
             Ok(context) => context,
             Err(refusal) => return *refusal,
         };
@@ -102,8 +115,9 @@ impl Front {
     }
 }
 
-/// The routes of a gateway over a listener that is local, or not.
-fn router(handlers: &Arc<Handlers>, local: bool) -> Router {
+/// The routes of a gateway over a listener.
+fn router(handlers: &Arc<Handlers>, gate: &Arc<Gate>) -> Router {
+    let gate = Arc::clone(gate);
     Router::new()
         .route("/", get(index).post(unknown))
         .route(ALL, get(get_all).head(head).post(post_all).delete(delete_all))
@@ -113,13 +127,25 @@ fn router(handlers: &Arc<Handlers>, local: bool) -> Router {
         .route("/message", post(message))
         .route(
             "/health",
-            get(async move |State(handlers): State<Arc<Handlers>>, headers: HeaderMap| {
-                handlers.health.report(local && !is_forwarded(&headers))
-            }),
+            get(
+                async |State(handlers): State<Arc<Handlers>>,
+                       Extension(context): Extension<RequestContext>,
+                       headers: HeaderMap| {
+                    handlers.health.report(context.is_local() && !is_forwarded(&headers))
+                },
+            ),
         )
         .route("/health/live", get(async || "live\n"))
         .route("/health/ready", get(async |State(handlers): State<Arc<Handlers>>| handlers.health.ready()))
-        .route("/metrics", get(async move |State(handlers): State<Arc<Handlers>>| handlers.scrape(local)))
+        .route(
+            "/metrics",
+            get(
+                async move |State(handlers): State<Arc<Handlers>>,
+                            Extension(context): Extension<RequestContext>| {
+                    handlers.scrape(&gate, &context)
+                },
+            ),
+        )
         .fallback(unknown)
         .method_not_allowed_fallback(nowhere::refused)
         .with_state(Arc::clone(handlers))

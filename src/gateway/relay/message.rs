@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use super::names::{self, Ambiguous, Strictness, is_similar};
 use super::raw::{Raw, weight};
+use super::splice::member;
 
 /// Bytes that an identifier may have as it is written: it is kept for as long as answers can be read again.
 const IDENTIFIER: usize = 1024;
@@ -78,6 +79,11 @@ pub(crate) enum ParseError {
     /// JSON, but neither request, notification nor response.
     #[error("the message is not a JSON-RPC 2.0 message: {0}")]
     Shape(&'static str),
+    /// Several messages at once, which only revision 2025-03-26 has.
+    #[error(
+        "the message is not a JSON-RPC 2.0 message: batches are not part of this protocol; send each message by itself"
+    )]
+    Batch,
     /// Two readers may read it differently.
     #[error("the message is not a JSON-RPC 2.0 message: {reason}")]
     Ambiguous {
@@ -172,6 +178,7 @@ impl ParseError {
         match self {
             Self::Json(error) => format!("it is not valid JSON: {error}"),
             Self::Shape(reason) => format!("it is not a JSON-RPC 2.0 message: {reason}"),
+            Self::Batch => "it is a batch of messages".to_owned(),
             Self::Ambiguous { reason, .. } => reason.to_string(),
         }
     }
@@ -189,9 +196,7 @@ impl Message {
         let first = text.iter().find(|byte| !byte.is_ascii_whitespace());
         if first == Some(&b'[') {
             serde_json::from_slice::<&RawValue>(text).map_err(ParseError::Json)?;
-            return Err(ParseError::Shape(
-                "batches are not part of this protocol; send each message by itself",
-            ));
+            return Err(ParseError::Batch);
         }
         let envelope: Envelope<'_> = match serde_json::from_slice(text) {
             Ok(envelope) => envelope,
@@ -212,6 +217,15 @@ impl Message {
     pub(crate) fn entries(text: &[u8]) -> Option<Vec<Raw>> {
         let first = text.iter().find(|byte| !byte.is_ascii_whitespace());
         (first == Some(&b'[')).then(|| serde_json::from_slice(text).ok()).flatten()
+    }
+
+    /// The same of a server, whose batches are read whatever revision it has agreed to; a batch within one is none. Answers
+    /// come last: nothing is told of a request that is answered.
+    pub(crate) fn entries_of_server(text: &[u8]) -> Vec<Raw> {
+        let mut entries = Self::entries(text).unwrap_or_default();
+        entries.retain(|entry| !entry.get().starts_with('['));
+        entries.sort_by_key(|entry| member(entry, "method").is_none());
+        entries
     }
 
     /// Reads one message of a server. Parameters that two readers may read differently are refused. `loose` is called for a
@@ -519,7 +533,6 @@ mod tests {
     #[test]
     fn wrong_shapes_are_told_apart_from_wrong_json() {
         for shape in [
-            r#"[{"jsonrpc":"2.0","method":"m"}]"#,
             r#"{"jsonrpc":"1.0","method":"m"}"#,
             r#"{"jsonrpc":"2.0","id":null,"method":"m"}"#,
             r#"{"jsonrpc":"2.0","id":{},"method":"m"}"#,
@@ -531,6 +544,7 @@ mod tests {
         ] {
             assert!(matches!(Message::parse(shape.as_bytes()), Err(ParseError::Shape(_))), "{shape}");
         }
+        assert!(matches!(Message::parse(br#"[{"jsonrpc":"2.0","method":"m"}]"#), Err(ParseError::Batch)));
         for json in [&b"{"[..], b"", b"[1,", b"{\"jsonrpc\":\"2.0\",\"method\":\"\xff\"}"] {
             assert!(matches!(Message::parse(json), Err(ParseError::Json(_))), "{json:?}");
         }

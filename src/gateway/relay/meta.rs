@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::splice::{Object, text};
+use super::raw::{Raw, raw, raw_string};
+use super::splice::{Object, set_path, text};
 
 /// The revision of the modern era.
 pub(crate) const MODERN: &str = "2026-07-28";
@@ -36,6 +37,11 @@ impl Era {
 /// The extension that gives the modern era its tasks.
 pub(crate) const TASKS: &str = "io.modelcontextprotocol/tasks";
 
+/// The extension by which servers offer skills (SEP-2640).
+pub(crate) const SKILLS: &str = "io.modelcontextprotocol/skills";
+/// The extension by which tools have pages of their own (SEP-1865, MCP Apps).
+pub(crate) const APPS: &str = "io.modelcontextprotocol/ui";
+
 /// Keys of `_meta` (MCP 2026-07-28 §Basic, "General fields").
 pub(crate) mod key {
     /// What all keys of the protocol begin with.
@@ -52,8 +58,38 @@ pub(crate) mod key {
     pub(crate) const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
     /// The `subscriptions/listen` request that a notification belongs to.
     pub(crate) const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
+    /// Our own: the upstream that asks, where the client sees several as one.
+    pub(crate) const UPSTREAM: &str = "mcpeg/upstream";
     /// The task that a message belongs to.
     pub(crate) const RELATED_TASK: &str = "io.modelcontextprotocol/related-task";
+}
+
+/// The keys of a trace's context, which have the names of the HTTP headers that carry the same (SEP-414; W3C Trace Context,
+/// W3C Baggage).
+pub(crate) const TRACE: [&str; 3] = ["traceparent", "tracestate", "baggage"];
+
+/// The parameters of a request with the context of the trace that its HTTP headers state. What the message itself says of a
+/// trace counts; a context that cannot be read is none.
+pub(crate) fn traced(params: Option<Raw>, header: impl Fn(&str) -> Option<String>) -> Option<Raw> {
+    let [parent, ..] = TRACE;
+    let stated = RequestMeta::of(params.as_deref()).get(parent).is_some();
+    if stated || !header(parent).is_some_and(|parent| is_trace_parent(&parent)) {
+        return params;
+    }
+    let found = TRACE.into_iter().filter_map(|name| Some((name, header(name)?)));
+    let params = params.unwrap_or_else(|| raw(&serde_json::json!({})));
+    Some(found.fold(params, |params, (name, value)| {
+        set_path(&params, &["_meta", name], raw_string(&value).get()).unwrap_or(params)
+    }))
+}
+
+/// Whether a header names a trace: version, trace, parent and flags, of which later versions have more (W3C Trace Context
+/// §traceparent Header).
+fn is_trace_parent(text: &str) -> bool {
+    let hex = |part: &str| part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let parts: Vec<_> = text.split('-').collect();
+    let known = parts.iter().zip([2, 32, 16, 2]).all(|(part, length)| part.len() == length && hex(part));
+    known && parts.len() >= 4 && (parts.len() == 4 || parts[0] != "00") && parts[0] != "ff"
 }
 
 /// The severity of a log message: its place among [`SEVERITIES`].

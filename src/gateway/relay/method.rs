@@ -16,6 +16,9 @@ methods! {
     RESOURCES_READ = "resources/read",
     RESOURCES_LIST = "resources/list",
     TEMPLATES_LIST = "resources/templates/list",
+    DIRECTORY_READ = "resources/directory/read",
+    SKILLS_LIST = "skills/list",
+    SKILLS_GET = "skills/get",
     SUBSCRIBE = "resources/subscribe",
     UNSUBSCRIBE = "resources/unsubscribe",
     COMPLETE = "completion/complete",
@@ -47,6 +50,11 @@ methods! {
     TASKS_CHANGED = "notifications/tasks/list_changed",
     ACKNOWLEDGED = "notifications/subscriptions/acknowledged",
     SUBSCRIPTION_ENDED = "notifications/subscriptions/ended",
+}
+
+/// Whether a method is a notification of MCP; one that is not may be an extension's.
+pub(crate) fn is_notification(method: &str) -> bool {
+    ALL.contains(&method) && method.starts_with("notifications/")
 }
 
 /// Whether a method of MCP wants an answer, so that it is never a notification. Some servers carry such a one out.

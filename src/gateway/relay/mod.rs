@@ -15,12 +15,17 @@ mod raw;
 mod shapes;
 mod splice;
 
-pub(crate) use bridge::{ClientMeta, complete_result, plain_result, to_legacy_params};
+pub(crate) use bridge::{
+    ClientMeta, complete_result, has_rounds, legacy_question, plain_result, signed_question, to_legacy_params,
+};
 pub(crate) use garbled::{Meant, meant};
 pub(crate) use mend::mend;
 pub(crate) use message::{Id, Message, Notification, Outcome, ParseError, Request, Response, spelled_number};
 pub use meta::Era;
-pub(crate) use meta::{LATEST_LEGACY, LEGACY_VERSIONS, MODERN, RequestMeta, Severity, TASKS, code, key};
+pub(crate) use meta::{
+    APPS, LATEST_LEGACY, LEGACY_VERSIONS, MODERN, RequestMeta, SKILLS, Severity, TASKS, TRACE, code, key,
+    traced,
+};
 pub(crate) use raw::{Raw, raw, raw_string, weight};
 pub(crate) use shapes::Part;
 pub(crate) use splice::{Object, array_items, member, member_str, set_member, set_path, text};

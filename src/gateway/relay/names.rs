@@ -114,6 +114,7 @@ pub(crate) const PAGE: &KnownMembers = &[
     any("prompts"),
     any("resources"),
     any("resourceTemplates"),
+    any("skills"),
     any("tasks"),
     any("nextCursor"),
     any("ttlMs"),

@@ -133,6 +133,15 @@ const TEMPLATE: Shape = Shape::Object(&[
     META,
 ]);
 
+/// A skill (SEP-2640). What its author wrote of it is told as it is.
+const SKILL: Shape = Shape::Object(&[
+    Field::required("uri", Shape::Address),
+    Field::required(
+        "frontmatter",
+        Shape::Object(&[Field::required("name", Shape::Text), Field::required("description", Shape::Text)]),
+    ),
+]);
+
 /// A task of the legacy era. Servers of its first drafts tell less of it than they must: the client's own task is worth more
 /// than the members that are missing.
 const TASK: Shape = Shape::Object(&[
@@ -189,6 +198,8 @@ pub(crate) enum Part {
     Resource,
     /// A template of resources.
     Template,
+    /// A skill.
+    Skill,
     /// A task.
     Task,
 }
@@ -203,6 +214,7 @@ impl Part {
             (Self::Prompt, _) => &PROMPT,
             (Self::Resource, _) => &RESOURCE,
             (Self::Template, _) => &TEMPLATE,
+            (Self::Skill, _) => &SKILL,
             (Self::Task, _) => &TASK,
         }
     }

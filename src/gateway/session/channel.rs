@@ -124,15 +124,21 @@ impl Channel {
 
     /// Waits until all requests have ended and what came of them was taken.
     pub(crate) async fn idle(&self) {
+        self.until(|| {
+            let state = self.state();
+            self.writers.load(Ordering::Relaxed) == 0 && state.taken == state.last
+        })
+        .await;
+    }
+
+    /// Waits until something is so, which may be whenever a message or a stream comes or goes.
+    pub(crate) async fn until(&self, is_so: impl Fn() -> bool) {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            {
-                let state = self.state();
-                if self.writers.load(Ordering::Relaxed) == 0 && state.taken == state.last {
-                    return;
-                }
+            if is_so() {
+                return;
             }
             changed.await;
         }

@@ -10,10 +10,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Sharing, Transport};
 use crate::gateway::error::Fault;
-use crate::gateway::relay::{Message, Notification, Raw, method};
+use crate::gateway::relay::{ClientMeta, Message, Notification, Raw, method};
 use crate::gateway::upstream::{
-    ClientIdentity, InboxReceiver, Kind, Link, Listing, Purpose, Role, Upstream, inbox, list, reconcile,
-    subscribe_to,
+    ClientIdentity, InboxReceiver, KINDS, Kind, Link, Listing, Purpose, Role, Upstream, inbox, list,
+    reconcile, subscribe_to,
 };
 
 /// How long reading one list may take that is compared with what the client was shown.
@@ -62,8 +62,10 @@ pub(super) type Opened = (Arc<Link>, InboxReceiver);
 pub(crate) struct SessionConnections {
     /// Who the session's client is.
     client: ClientIdentity,
-    /// Whether it can be asked.
-    interactive: bool,
+    /// The same as modern servers know it.
+    modern: ClientMeta,
+    /// Whether servers must be told of this very client.
+    singular: bool,
     /// The places by the serial number of their upstream.
     slots: Mutex<BTreeMap<u64, OwnLink>>,
     /// Its own connections that have shaken hands, by the same, for looking without waiting.
@@ -71,7 +73,7 @@ pub(crate) struct SessionConnections {
     /// What the client has subscribed to over its own connections, by the same.
     subscribed: Mutex<BTreeMap<u64, BTreeSet<String>>>,
     /// What the client was last shown of lists of which it has a connection of its own, by the same.
-    shown: Mutex<BTreeMap<u64, [Shown; 4]>>,
+    shown: Mutex<BTreeMap<u64, [Shown; KINDS]>>,
     /// Where each of its own connections is announced, with what it tells beside its answers.
     opened: mpsc::UnboundedSender<Opened>,
     /// `logging/setLevel`'s parameters, for connections that are opened later.
@@ -83,16 +85,21 @@ pub(crate) struct SessionConnections {
 impl SessionConnections {
     /// No connections.
     pub(crate) fn new(client: ClientIdentity, opened: mpsc::UnboundedSender<Opened>) -> Self {
-        let interactive = client.meta.is_interactive();
+        let (singular, modern) = (client.meta.is_singular(), client.meta.in_other_era());
         let (slots, own, subscribed, shown) = Default::default();
         let ended = CancellationToken::new();
         let log_level = Mutex::default();
-        Self { client, interactive, slots, own, subscribed, shown, opened, log_level, ended }
+        Self { client, modern, singular, slots, own, subscribed, shown, opened, log_level, ended }
     }
 
     /// The session's client.
     pub(crate) const fn client(&self) -> &ClientIdentity {
         &self.client
+    }
+
+    /// The session's client as modern servers know it.
+    pub(crate) const fn modern(&self) -> &ClientMeta {
+        &self.modern
     }
 
     /// Whether the session has a connection of its own to this upstream.
@@ -101,7 +108,7 @@ impl SessionConnections {
         match (connector.is_builtin(), connector.settings().sharing, &connector.settings().transport) {
             (true, _, _) | (_, Sharing::Shared, _) => false,
             (_, Sharing::PerSession, _) | (_, Sharing::Auto, Transport::Http { .. }) => true,
-            (_, Sharing::Auto, Transport::Stdio { .. }) => self.interactive,
+            (_, Sharing::Auto, Transport::Stdio { .. }) => self.singular,
         }
     }
 
@@ -219,7 +226,7 @@ impl SessionConnections {
     /// was shown; it is told of those that differ.
     fn compare(&self, link: &Arc<Link>, serial: u64) {
         let Some(shown) = self.shown.lock().get(&serial).cloned() else { return };
-        let (link, meta) = (Arc::clone(link), self.client.meta.clone());
+        let (link, meta) = (Arc::clone(link), self.modern.clone());
         tokio::spawn(async move {
             for (kind, shown) in Kind::ALL.into_iter().zip(shown) {
                 let differs = match shown {
@@ -330,7 +337,7 @@ impl SessionConnections {
 
     /// Tells a new connection what the client has told the others.
     async fn catch_up(&self, link: &Link, serial: u64) {
-        if let Some(params) = self.log_level() {
+        if let Some(params) = self.log_level().filter(|_| link.takes(method::SET_LOG_LEVEL)) {
             let limit = std::time::Duration::from_secs(10);
             let call = crate::gateway::upstream::Call::new(method::SET_LOG_LEVEL, Some(params), limit);
             let _ = link.call(call).await.outcome().await;

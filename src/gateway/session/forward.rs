@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use super::connections::Opened;
 use super::session::Session;
 use super::subscribe::{self, has_subscribed};
+use super::subscriptions::is_within;
 use crate::gateway::changes::{Announced, Change, LISTS, UPDATED, changed, updated};
 use crate::gateway::relay::{Message, Notification, member_str};
 use crate::gateway::upstream::{Inbound, InboxReceiver, Link, Upstream};
@@ -52,8 +53,9 @@ async fn own(session: Arc<Session>, link: Weak<Link>, mut inbox: InboxReceiver) 
             }
             (Inbound::Notification(note), None) => session.outbox().put(Message::Notification(note)),
             (Inbound::Request(request), Some(link)) => {
-                let message = session.questions().ask(&link, request);
-                session.outbox().put(message);
+                if let Some(message) = session.asked(&link, request).await {
+                    session.outbox().put(message);
+                }
             }
             // Nobody is there any more who could be told the answer.
             (Inbound::Request(_) | Inbound::AnyUpdated, None) => {}
@@ -90,10 +92,16 @@ fn change(session: &Arc<Session>, change: Change) {
         }
         Change::Updated(name, note) => {
             let uri = note.params.as_deref().and_then(|params| member_str(params, "uri"));
-            let covered = uri.is_some_and(|uri| session.subscriptions().covers(&uri));
-            if covered
-                && session.view().upstreams().iter().any(|upstream| *upstream.connector().name() == name)
+            let Some(uri) = uri.filter(|uri| session.subscriptions().covers(uri)) else { return };
+            let view = session.view();
+            let is_it = |upstream: &&Arc<Upstream>| *upstream.connector().name() == name;
+            // A server may tell of a resource that is another one's, as far as this client is concerned.
+            let followed = |upstream: &Arc<Upstream>| is_followed_at(session, upstream, &uri);
+            if view.upstreams().iter().find(is_it).is_some_and(followed)
+                || view.upstreams().iter().any(|upstream| is_it(&upstream))
+                    && !view.upstreams().iter().any(followed)
             {
+                drop(uri);
                 session.outbox().put(Message::Notification(note));
             }
         }
@@ -101,6 +109,12 @@ fn change(session: &Arc<Session>, change: Change) {
             *upstream.connector().name() == name && !session.connections().has_own(upstream)
         }),
     }
+}
+
+/// Whether an update of a resource is one that the client has subscribed to at this upstream.
+fn is_followed_at(session: &Session, upstream: &Upstream, uri: &str) -> bool {
+    let whole = session.subscriptions().uris().into_iter().filter(|whole| is_within(uri, whole));
+    whole.into_iter().any(|whole| has_subscribed(session, upstream, &whole))
 }
 
 /// Tells the client of an update of each resource that it has subscribed to at these upstreams.

@@ -12,7 +12,8 @@ use tokio::sync::oneshot;
 
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{
-    Id, Message, Notification, Outcome, Raw, Request, Response, member, method, set_member, set_path,
+    Id, Message, Notification, Outcome, Raw, Request, Response, legacy_question, member, method, set_member,
+    set_path,
 };
 use crate::gateway::upstream::Link;
 
@@ -64,8 +65,9 @@ impl Questions {
         params: Option<Raw>,
     ) -> (Message, oneshot::Receiver<Outcome>) {
         let (sender, answer) = oneshot::channel();
-        let id = Id::number(self.note(Asker::Gateway(sender)));
-        (Message::Request(Request { id, method: method.to_owned(), params }), answer)
+        let number = self.note(Asker::Gateway(sender));
+        let params = legacy_question(method, params, number);
+        (Message::Request(Request { id: Id::number(number), method: method.to_owned(), params }), answer)
     }
 
     /// Notes that somebody waits for an answer, and gives the question the number by which the client will know it.

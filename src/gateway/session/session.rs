@@ -26,7 +26,8 @@ use crate::gateway::client::ClientKey;
 use crate::gateway::endpoint::Endpoint;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{
-    ClientMeta, Era, Id, Message, Notification, Raw, Response, member, member_str, method,
+    ClientMeta, Era, Id, Message, Notification, Raw, Request, Response, member, member_str, method,
+    signed_question,
 };
 use crate::gateway::upstream::{ClientIdentity, Kind, Link, Listing, Standing, Upstream};
 use crate::handover::{Change, Session as SavedSession};
@@ -123,7 +124,7 @@ impl ConnectionSource for Session {
     fn client(&self) -> Option<(ClientMeta, Option<Raw>)> {
         let level = self.connections.log_level();
         let level = level.and_then(|params| member(&params, "level").map(ToOwned::to_owned));
-        Some((self.connections.client().meta.clone(), level))
+        Some((self.connections.modern().clone(), level))
     }
 }
 
@@ -160,6 +161,29 @@ impl Session {
     /// The same of a client of HTTP+SSE.
     pub(super) fn over_events(self) -> Self {
         Self { channel: Some(Channel::new()), ..self }
+    }
+
+    /// A server's request as the client is to have it; `None` where the client cannot be asked that, of which the server is
+    /// told. Where several servers are seen as one, a person is told which of them asks.
+    pub(crate) async fn asked(&self, link: &Arc<Link>, asked: Request) -> Option<Message> {
+        let Request { id, method, params } = asked;
+        if let Some(lacking) = self.connections.client().meta.lacks(&method, params.as_deref()) {
+            tracing::warn!(upstream = %link.name(), method, lacking, "a request to the client is refused");
+            let outcome = Fault::cannot_be_asked(&method, lacking).outcome();
+            let _ = link.write(&Message::Response(Response { id: Some(id), outcome })).await;
+            return None;
+        }
+        let params = self.signed(link, &method, params);
+        Some(self.questions.ask(link, Request { id, method, params }))
+    }
+
+    /// The parameters of a question in which a person reads who asks, where that is not clear.
+    pub(crate) fn signed(&self, link: &Link, method: &str, params: Option<Raw>) -> Option<Raw> {
+        if self.view().lone().is_some() {
+            params
+        } else {
+            signed_question(method, params, link.name().as_str())
+        }
     }
 
     /// A fresh identifier of 128 random bits (MCP 2025-11-25 §Session Management).
@@ -315,7 +339,7 @@ impl Session {
 
     /// For how long nobody of the client was there; `None` while it reads a stream or waits for an answer. A request in
     /// flight whose client has gone does not count: a client could keep all its sessions by such requests.
-    pub(super) fn unattended(&self) -> Option<Duration> {
+    pub(crate) fn unattended(&self) -> Option<Duration> {
         (self.streams.load(Ordering::Relaxed) == 0).then(|| self.used.lock().elapsed())
     }
 

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::session::Session;
-use crate::gateway::catalog::{ConnectionSource as _, route};
+use crate::gateway::catalog::{ConnectionSource as _, Way, route};
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{Era, Message, Notification, member_str, method, raw, to_legacy_params};
 use crate::gateway::upstream::{Call, Followed, Upstream};
@@ -51,7 +51,7 @@ pub(crate) async fn follow(
 async fn begin(session: &Arc<Session>, upstream: &Arc<Upstream>, uri: String) -> Result<(), Fault> {
     let (sender, mut updates) = mpsc::channel::<Notification>(UPDATES);
     let (accepted, answer) = oneshot::channel();
-    let client = session.connections().client().meta.clone();
+    let client = session.connections().modern().clone();
     let followed = Followed { who: session.id().to_owned(), client, uris: vec![uri.clone()] };
     tokio::spawn(crate::gateway::upstream::follow(Arc::clone(upstream), followed, sender, accepted));
     let forward = {
@@ -141,19 +141,21 @@ pub(super) async fn again(session: Arc<Session>, uris: Vec<String>) {
     let each = stream::iter(uris).for_each_concurrent(AT_ONCE, |uri| async move {
         let method = method::SUBSCRIBE;
         let params = Some(raw(&json!({ "uri": uri })));
-        let meta = &session.connections().client().meta;
+        let meta = session.connections().modern();
         let routed = route(&session.view(), &**session, method, params, meta).await;
         let result = match routed {
-            Ok((upstream, _)) if has_subscribed(session, &upstream, &uri) => return,
-            Ok((upstream, params)) => match follow(session, &upstream, method, params.as_deref()).await {
-                Some(Ok(())) => return,
-                Some(Err(fault)) => Err(fault),
-                None => {
-                    // Also for the connection that comes after this one, and for the end of the same subscription.
-                    note(session, &upstream, method, params.as_deref());
-                    session.link(&upstream).await.map(|link| (link, params))
+            Ok(Way { upstream, .. }) if has_subscribed(session, &upstream, &uri) => return,
+            Ok(Way { upstream, params, .. }) => {
+                match follow(session, &upstream, method, params.as_deref()).await {
+                    Some(Ok(())) => return,
+                    Some(Err(fault)) => Err(fault),
+                    None => {
+                        // Also for the connection that comes after this one, and for the end of the same subscription.
+                        note(session, &upstream, method, params.as_deref());
+                        session.link(&upstream).await.map(|link| (link, params))
+                    }
                 }
-            },
+            }
             Err(fault) => Err(fault),
         };
         match result {

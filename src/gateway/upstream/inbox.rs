@@ -17,7 +17,7 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::config::{Filters, UpstreamName};
 use crate::gateway::changes::{Changes, LISTS, UPDATED, is_change};
-use crate::gateway::relay::{Notification, Request, member_str, weight};
+use crate::gateway::relay::{Id, Notification, Request, member_str, weight};
 use crate::gateway::upstream::lists::cache::ListCache;
 
 /// Messages that may wait for a connection's user.
@@ -168,8 +168,6 @@ impl Outlet {
     }
 }
 
-impl Everybody {}
-
 impl Owner {
     /// Leaves a message; never waits.
     fn put(&self, name: &UpstreamName, message: Inbound) {
@@ -221,6 +219,15 @@ impl Inbox {
                 "the server answers under identifiers that are spelled otherwise than ours; they are taken for those"
             ),
         }
+    }
+
+    /// The request of ours that an answer names. That it is spelled otherwise is told.
+    pub(crate) fn answered(&self, id: Option<&Id>) -> Option<u64> {
+        let number = id?.as_number()?;
+        if id.is_some_and(|id| !id.is_plain()) {
+            self.tell_loose(Loose::Identifier);
+        }
+        Some(number)
     }
 
     /// Leaves a message; never waits.

@@ -37,12 +37,15 @@ pub(crate) use call::request::{Call, Role};
 pub(crate) use inbox::{Inbound, InboxReceiver, inbox};
 pub(crate) use link::connection::Link;
 pub(crate) use link::listen::{can_subscribe, subscribe_to};
-pub(crate) use link::lists::{check_parameters, get as list, mirrored_headers};
+pub(crate) use link::lists::{
+    check_parameters, get as list, mirrored_headers, mirrors_arguments, tools_anew,
+};
 pub(crate) use link::negotiate::{ClientIdentity, Connector};
 pub(crate) use link::reconcile::reconcile;
 pub(crate) use link::tasks::{Standing, has_tasks, knows_task, list_tasks, lists_tasks, task_begun};
+pub(crate) use lists::addresses::{PAGE_KEYS, PAGE_SCHEME, SKILL_SCHEME, linked, page};
 pub(crate) use lists::cache::Purpose;
-pub(crate) use lists::kind::Kind;
+pub(crate) use lists::kind::{KINDS, Kind};
 pub(crate) use lists::listing::{Fitted, Listing, ParamHeader, renamed};
 pub(crate) use remarks::Misfit;
 pub(crate) use stdio::reaper::Reaper;

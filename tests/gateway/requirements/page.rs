@@ -27,7 +27,7 @@ const HEAD: &str = "\
 
 Each line of the Model Context Protocol's specification that has a key word (MUST, SHOULD and their like), of the revisions and
 official extensions that mcpeg speaks, with the tests that prove it or the reason why there is none. The words are ours; the
-specification's are at <https://modelcontextprotocol.io/specification>.
+specification's are at <https://modelcontextprotocol.io/specification>. What the comments of its schema repeat is left out.
 
 This page is made of `tests/gateway/requirements/*.toml` by `MCPEG_WRITE=1 cargo nextest run --test gateway requirements`; edit
 those. A test fails if this page, a line or a named test is missing.

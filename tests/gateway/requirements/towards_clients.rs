@@ -256,21 +256,28 @@ async fn cancellation_of_either_era_reaches_the_server_by_its_own_id_and_a_late_
 }
 
 #[tokio::test]
-async fn progress_does_not_make_a_call_longer_than_its_limit() {
-    let script = Script::new(
-        r#"
+async fn progress_does_not_make_a_call_longer_than_its_limit_and_its_server_is_told_of_the_end() {
+    let script = Script::new(&format!(
+        r#"{WAITS}
+held = call
 def call(message, name):
-    token = message["params"]["_meta"]["progressToken"]
-    for step in range(10000):
-        send({"method": "notifications/progress", "params": {"progressToken": token, "progress": step}})
-        time.sleep(0.05)
-"#,
-    );
-    let gateway = Gateway::start(&(script.upstream("slow") + "request_timeout = \"1s\"\n")).await;
+    def work():
+        token = message["params"]["_meta"]["progressToken"]
+        while message["id"] not in cancelled:
+            send({{"method": "notifications/progress", "params": {{"progressToken": token, "progress": time.time()}}}})
+            time.sleep(0.05)
+    if name == "wait": threading.Thread(target=work, daemon=True).start()
+    return held(message, name)
+"#
+    ));
+    let lines = "request_timeout = \"1s\"\nsharing = \"shared\"\n";
+    let gateway = Gateway::start(&(script.upstream("slow") + lines)).await;
     let client = Client::legacy(gateway.address(), "/mcp").await;
-    let params = r#"{"name":"one","_meta":{"progressToken":1}}"#;
-    let (_, message) = client.request("1", "tools/call", "one", params).await.error();
-    assert!(message.contains("`slow`"), "{message}");
+    let params = r#"{"name":"wait","_meta":{"progressToken":1}}"#;
+    let answer = client.request("1", "tools/call", "wait", params).await;
+    assert!(answer.messages().len() > 1, "there was progress: {answer:?}");
+    assert!(answer.error().1.contains("`slow`"), "{answer:?}");
+    tells(&client, "[true]").await;
     gateway.stop().await;
 }
 

@@ -7,7 +7,7 @@ use http::Method;
 use mcpeg_test::kept::SECRET;
 use serde_json::{Value, json};
 
-use crate::client::{Client, LEGACY, MODERN_META, open, send};
+use crate::client::{Client, LEGACY, MODERN_META, open, post, send};
 use crate::following::wait;
 use crate::gateway::{Gateway, HttpUpstream};
 use crate::scripted::{Script, http_script};
@@ -18,7 +18,7 @@ const META: &str = "io.modelcontextprotocol/";
 
 /// What both kinds of servers answer.
 const ANSWERS: &str = r#"
-capabilities = {"tools": {"listChanged": True}, "prompts": {}, "resources": {"subscribe": True}, "completions": {}, "logging": {}}
+capabilities = {"tools": {"listChanged": True}, "prompts": {}, "resources": {"subscribe": True}, "completions": {}, "logging": {}, "extensions": {"io.modelcontextprotocol/tasks": {}}}
 schema = {"type": "object", "properties": {}}
 who = {"who": {"method": "elicitation/create", "params": {"message": "Who?", "requestedSchema": schema}}}
 def known(message):
@@ -57,6 +57,12 @@ class Recording(Handler):
         super().do_DELETE()
 Handler = Recording
 def post(handler, message):
+    if modern and message.get("method") == "tools/call" and message["params"]["name"] == "job":
+        handler.result(message, {"resultType": "task", "taskId": "t\u00e9", "status": "working"})
+        return True
+    if modern and message.get("method") == "tasks/get":
+        handler.result(message, {"taskId": "t\u00e9", "status": "working"})
+        return True
     if modern and message.get("method") == "tools/call" and message["params"]["name"] == "ask":
         if "inputResponses" not in message["params"]:
             handler.result(message, {"resultType": "input_required", "inputRequests": who, "requestState": "s\u00e9 1"})
@@ -236,13 +242,32 @@ fn holds_for_modern(all: &[Seen]) {
         let source = match one.rpc() {
             "tools/call" | "prompts/get" => "name",
             "resources/read" => "uri",
+            "tasks/get" => "taskId",
             _ => continue,
         };
         assert_eq!(decoded(one.header("mcp-name")), one.message["params"][source].as_str().expect("text"));
         assert!(one.header("mcp-name").is_ascii(), "{:?}", one.headers);
     }
     let encoded = all.iter().filter(|one| one.header("mcp-name").starts_with("=?base64?")).count();
-    assert_eq!(encoded, 2, "a tool and a resource");
+    assert_eq!(encoded, 3, "a tool, a resource and a task");
+    let job = all.iter().find(|one| one.message["params"]["name"] == "job").expect("it is there");
+    assert_eq!(job.header("mcp-param-unknown"), "x y", "{:?}", job.headers);
+}
+
+/// Begins a task with a header that nobody knows, and asks for it.
+async fn begin_task(gateway: &Gateway) {
+    let able = MODERN_META.replace("{}", r#"{"extensions":{"io.modelcontextprotocol/tasks":{}}}"#);
+    let own = r#""io.modelcontextprotocol/clientInfo":{"name":"raw","version":"1"}"#;
+    let version = ("mcp-protocol-version", "2026-07-28");
+    for (method, name, members) in [
+        ("tools/call", "job", "\"name\":\"job\""),
+        ("tasks/get", "=?base64?dMOp?=", "\"taskId\":\"t\u{e9}\""),
+    ] {
+        let params = format!("{{{members},\"_meta\":{{{able},{own}}}}}");
+        let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#);
+        let headers = [version, ("mcp-method", method), ("mcp-name", name), ("mcp-param-unknown", "x y")];
+        post(gateway.address(), "/mcp", &headers, &body).await.result();
+    }
 }
 
 #[tokio::test]
@@ -263,6 +288,9 @@ async fn http_requests_of_each_era_have_what_the_specification_asks() {
         futures_util::future::join_all(others).await;
         use_all(&Client::modern(gateway.address(), "/mcp"), modern).await;
         legacy.end().await;
+        if modern {
+            begin_task(&gateway).await;
+        }
         gateway.stop().await;
         let all = seen(&server).await;
         holds_for_all(&all);
@@ -473,6 +501,31 @@ def handle(message):
     {
         assert_eq!(client.tools().await, ["p_a", "p_b", "p_c", "p_d", "p_e", "q_one"]);
     }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn list_whose_cursor_becomes_invalid_is_read_from_the_beginning() {
+    let lines = r#"
+asked = []
+def handle(message):
+    if message["method"] != "tools/list": return False
+    cursor = (message.get("params") or {}).get("cursor")
+    asked.append(cursor)
+    if cursor == "old":
+        refuse(message, -32602)
+        return True
+    names = ["b"] if cursor == "new" else ["a"]
+    listed = [{"name": name, "inputSchema": {"type": "object"}} for name in names]
+    following = {} if cursor else {"nextCursor": "old" if len(asked) == 1 else "new"}
+    reply(message, {"tools": listed, "resultType": "complete", **following})
+    return True
+"#;
+    let (paged, other) = (Script::new(lines), Script::new(""));
+    let gateway = Gateway::start(&(paged.upstream("p") + &other.upstream("q"))).await;
+    let client = Client::legacy(gateway.address(), "/mcp").await;
+    let whole = async { while client.tools().await != ["p_a", "p_b", "q_one"] {} };
+    tokio::time::timeout(std::time::Duration::from_secs(60), whole).await.expect("the whole list");
     gateway.stop().await;
 }
 

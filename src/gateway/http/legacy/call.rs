@@ -26,7 +26,7 @@ use crate::gateway::http::cutoff::Cutoff;
 use crate::gateway::http::forwarded_call::{ForwardedCall, Routed};
 use crate::gateway::http::task_owners::TaskOwners;
 use crate::gateway::relay::{
-    Era, Id, Message, Outcome, Raw, Request, Response as Answer, Severity, code, member, member_str, method,
+    Era, Id, Message, Outcome, Raw, Request, Response as Answer, Severity, code, member, method,
     plain_result, raw,
 };
 use crate::gateway::requests::InFlight;
@@ -177,18 +177,19 @@ async fn run(
                 Message::Notification(session.questions().translated(call.link(), note))
             }
             Event::Request(asked) => {
+                let Some(question) = Box::pin(session.asked(call.link(), asked)).await else { continue };
                 // A person may take long, and others must not wait for that.
                 call.exchange().step_aside();
-                session.questions().ask(call.link(), asked)
+                question
             }
             Event::Done(outcome) => {
                 let link = call.link();
                 let outcome = of_tasks((owners, session), &call, &method, outcome);
-                let wanted = InputRequired::read(link, &outcome).filter(|_| rounds < ROUNDS);
+                let wanted = InputRequired::read(link, &method, &outcome).filter(|_| rounds < ROUNDS);
                 let Some(wanted) = wanted else { return Some(done(link, &method, id, outcome)) };
                 rounds += 1;
                 let next = tokio::select! {
-                    next = again(session, &routed, &wanted, messages) => next,
+                    next = again(session, call.link(), (&routed, &wanted), messages) => next,
                     _ = &mut cancelled => return None,
                     () = session.ended().cancelled() => return Some(Fault::session_ended().response(Some(id))),
                 };
@@ -227,12 +228,12 @@ fn of_tasks(
 /// Asks the client what a modern server wants to know, and sends the request again with the answers.
 async fn again(
     session: &Arc<Session>,
-    routed: &Routed,
-    wanted: &InputRequired,
+    link: &Link,
+    (routed, wanted): (&Routed, &InputRequired),
     messages: &Log,
 ) -> Result<ForwardedCall<Arc<Session>>, Fault> {
     let patience = routed.upstream.settings().request_timeout;
-    let answers = wanted.ask(session, messages, patience).await?;
+    let answers = wanted.ask((session, link), messages, patience).await?;
     let params = wanted.repeat(routed.params.as_deref(), &answers);
     ForwardedCall::begin(Arc::clone(session), Routed { params, ..routed.clone() }).await
 }
@@ -240,13 +241,10 @@ async fn again(
 /// The response for the client. A server that never stops asking is given up.
 fn done(link: &Link, method: &str, id: Id, outcome: Outcome) -> Message {
     let outcome = match outcome {
-        Outcome::Result(result) if link.era() == Era::Modern => {
-            if member_str(&result, "resultType").is_some_and(|kind| kind == "input_required") {
-                let reason = format!("asks for input during `{method}` again and again");
-                return Fault::upstream(link.name(), reason).response(Some(id));
-            }
-            Outcome::Result(plain_result(result))
-        }
+        Outcome::Result(result) if link.era() == Era::Modern => match plain_result(method, result) {
+            Ok(result) => Outcome::Result(result),
+            Err(why) => return Fault::upstream(link.name(), why).response(Some(id)),
+        },
         outcome => outcome,
     };
     Message::Response(Answer { id: Some(id), outcome })
@@ -273,7 +271,12 @@ async fn start(session: &Arc<Session>, request: Request) -> Result<Started, Faul
             }
             // Kept for as long as the session is, so that nothing else of the parameters is.
             session.set_log_level(level.map(|level| raw(&json!({ "level": level }))));
-            let own = session.connections().open();
+            let own = session
+                .connections()
+                .open()
+                .into_iter()
+                .filter(|link| link.takes(&method))
+                .collect::<Vec<_>>();
             let limit = std::time::Duration::from_secs(10);
             let calls = own.iter().map(|link| link.call(Call::new(method.as_str(), params.clone(), limit)));
             for exchange in join_all(calls).await {
@@ -285,7 +288,7 @@ async fn start(session: &Arc<Session>, request: Request) -> Result<Started, Faul
     }
     // Held until the request is on its way: a reload does not end its upstream before.
     let view = &session.view();
-    let meta = &session.connections().client().meta;
+    let meta = session.connections().modern();
     if let Some(kind) = Kind::of_method(&method)
         && view.transparent().is_none()
     {
@@ -296,20 +299,21 @@ async fn start(session: &Arc<Session>, request: Request) -> Result<Started, Faul
         return all_tasks(view, &**session).await.map(Started::Here);
     }
     session.note_subscription(&method, params.as_deref())?;
-    let (upstream, params) = route(view, &**session, &method, params, meta).await.map_err(|mut fault| {
+    let way = route(view, &**session, &method, params, meta).await.map_err(|mut fault| {
         // Resource not found has a code of its own in this era (MCP 2025-11-25 §Resources, "Error Handling").
         if method == method::RESOURCES_READ && fault.code == code::INVALID_PARAMS {
             fault.code = code::LEGACY_NOT_FOUND;
         }
         fault
     })?;
-    if let Some(followed) = subscribe::follow(session, &upstream, &method, params.as_deref()).await {
+    let upstream = Arc::clone(&way.upstream);
+    if let Some(followed) = subscribe::follow(session, &upstream, &method, way.params.as_deref()).await {
         return followed.map(|()| Started::Here(raw(&json!({}))));
     }
-    if subscribe::note(session, &upstream, &method, params.as_deref()) {
+    if subscribe::note(session, &upstream, &method, way.params.as_deref()) {
         return Ok(Started::Here(raw(&json!({}))));
     }
-    let routed = Routed { upstream, era: Era::Legacy, method, params, headers: Vec::new() };
+    let routed = Routed::along(way, Era::Legacy, method, Vec::new());
     let call = ForwardedCall::begin(Arc::clone(session), routed.clone()).await?;
     Ok(Started::Upstream(Box::new((call, routed))))
 }

@@ -5,6 +5,10 @@
 //! have identifiers by which a client that comes back (`Last-Event-ID`, as every browser's `EventSource` has it) goes on,
 //! also in the process after this one. A session whose client does not come back ends soon.
 //!
+//! The official TypeScript clients come back without that header, and go on at the address of the new stream as if nothing had
+//! been: whatever else comes there than `initialize` begins a session too, of a client that is able to do nothing more than
+//! every client. What clients ask before they begin (`ping`, and whether the server is of 2026-07-28) begins none.
+//!
 //! When the gateway drains, a stream ends as soon as all that is in flight was answered over it.
 
 use std::collections::HashMap;
@@ -16,8 +20,8 @@ use axum::response::{IntoResponse as _, Response};
 use futures_util::stream::{self, StreamExt as _};
 use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
 
 use super::session::{LAST_EVENT, Legacy};
 use crate::gateway::endpoint::Endpoint;
@@ -26,12 +30,16 @@ use crate::gateway::http::answer::{self, Item};
 use crate::gateway::http::context::RequestContext;
 use crate::gateway::http::cutoff::StreamEnd;
 use crate::gateway::http::nowhere;
-use crate::gateway::relay::{Message, code, method};
+use crate::gateway::relay::{Message, Outcome, Request, Response as Answer, code, method, raw};
 use crate::gateway::requests::InFlight;
 use crate::gateway::session::{Channel, Listening, Place, Session};
 
 /// The number of the one stream that a session has.
 const ONLY: u64 = 0;
+/// Answers that may wait for a stream on which no session has begun.
+const EARLY: usize = 8;
+/// How long a client may take to come back for its stream while it posts already.
+const BACK: Duration = Duration::from_secs(2);
 
 /// Serves such clients.
 pub(crate) struct EventClients {
@@ -50,8 +58,61 @@ struct Openings(Mutex<HashMap<String, Opening>>);
 struct Opening {
     /// Where it was opened.
     endpoint: Endpoint,
-    /// Who waits for the session.
-    begun: oneshot::Sender<(Arc<Session>, Listening)>,
+    /// The way to it.
+    told: mpsc::Sender<Told>,
+}
+
+/// What a stream is told on which no session has begun.
+#[derive(Debug)]
+enum Told {
+    /// An answer to what was asked before.
+    Answer(Message),
+    /// The session.
+    Begun(Arc<Session>, Listening),
+}
+
+/// A stream on which no session has begun.
+struct Waiting {
+    /// Its identifier; it is forgotten with this.
+    forgets: Forgets,
+    /// What it is told.
+    told: mpsc::Receiver<Told>,
+    /// When it is to end.
+    end: StreamEnd,
+    /// Until when its client may take to begin.
+    deadline: Instant,
+}
+
+/// A stream in either state.
+enum Phase {
+    /// No session has begun.
+    Waiting(Waiting),
+    /// That of a session.
+    Begun(Stream),
+}
+
+impl Phase {
+    /// What comes next; nothing once its client has taken too long.
+    async fn next(self) -> Option<(Item, Self)> {
+        let stream = match self {
+            Self::Begun(stream) => stream,
+            Self::Waiting(mut waiting) => {
+                let told = tokio::select! {
+                    told = timeout_at(waiting.deadline, waiting.told.recv()) => told.ok()??,
+                    () = waiting.end.reached() => return None,
+                };
+                match told {
+                    Told::Answer(message) => {
+                        let item = Item::message(&message, Some(&waiting.forgets.1));
+                        return Some((item, Self::Waiting(waiting)));
+                    }
+                    Told::Begun(session, listening) => Stream::open((session, listening), waiting.end, None)?,
+                }
+            }
+        };
+        let (item, stream) = stream.next().await?;
+        Some((item, Self::Begun(stream)))
+    }
 }
 
 /// Forgets a stream that ends before a session has begun.
@@ -167,15 +228,75 @@ impl EventClients {
         let Ok(id) = Session::fresh_id() else {
             return StatusCode::INTERNAL_SERVER_ERROR.into_response();
         };
-        let (begun, session) = oneshot::channel();
-        let opening = Opening { endpoint: context.endpoint().clone(), begun };
+        let (sender, told) = mpsc::channel(EARLY);
+        let opening = Opening { endpoint: context.endpoint().clone(), told: sender };
         self.openings.0.lock().insert(id.clone(), opening);
-        let forgets = Forgets(Arc::clone(&self.openings), id.clone());
-        let patience = self.legacy.patience();
         let first = Item::named("endpoint", &address(&id), &id);
-        let rest = stream::once(begins((session, forgets), end, patience))
-            .flat_map(|stream| stream::iter(stream).flat_map(|stream| stream::unfold(stream, Stream::next)));
-        answer::events(stream::iter([first]).chain(rest))
+        let forgets = Forgets(Arc::clone(&self.openings), id);
+        let waiting = Waiting { forgets, told, end, deadline: Instant::now() + self.legacy.patience() };
+        answer::events(stream::iter([first]).chain(stream::unfold(Phase::Waiting(waiting), Phase::next)))
+    }
+
+    /// Answers what a client asks before it begins a session: whether such a message was taken.
+    fn answered_early(&self, id: &str, request: &Request) -> bool {
+        let message = match &*request.method {
+            method::PING => {
+                let outcome = Outcome::Result(raw(&serde_json::json!({})));
+                Message::Response(Answer { id: Some(request.id.clone()), outcome })
+            }
+            // The official TypeScript client looks over the stream only for the answer that has it fall back.
+            method::DISCOVER => {
+                let message = "HTTP+SSE is not part of 2026-07-28; begin with `initialize`";
+                let fault = Fault::downstream(code::METHOD_NOT_FOUND, StatusCode::NOT_FOUND, message);
+                fault.response(Some(request.id.clone()))
+            }
+            _ => return false,
+        };
+        let openings = self.openings.0.lock();
+        openings.get(id).is_some_and(|opening| opening.told.try_send(Told::Answer(message)).is_ok())
+    }
+
+    /// Begins the session of a stream; `None` if there is no such stream, or its client has gone.
+    async fn begin(
+        &self,
+        context: &RequestContext,
+        id: &str,
+        request: &Request,
+    ) -> Result<Option<(Arc<Session>, Message)>, Response> {
+        let opening = self.openings.0.lock().remove(id);
+        let Some(Opening { endpoint, told }) = opening else { return Ok(None) };
+        let place = (endpoint, Some(id.to_owned()));
+        let refused = |fault: Fault| answer::json(&fault.response(Some(request.id.clone())), fault.status);
+        let (session, answer) = self.legacy.begin(context, place, request).await.map_err(refused)?;
+        let Some(listening) = session.listening_within(self.legacy.limits().share()) else {
+            let response = self.legacy.too_many_streams(&session);
+            self.legacy.sessions().end(session.id()).await;
+            return Err(response);
+        };
+        // A client that has gone meanwhile leaves a session behind that soon ends.
+        let _ = told.send(Told::Begun(Arc::clone(&session), listening)).await;
+        Ok(Some((session, answer)))
+    }
+
+    /// Waits until a client reads its stream, since what comes of a message would reach nobody else; `false` if it does not
+    /// come back for it. While the process before this one is there, it may have the stream.
+    async fn is_read(&self, session: &Session) -> bool {
+        if session.unattended().is_none() {
+            return true;
+        }
+        let Some(channel) = session.channel() else { return false };
+        let before = self.legacy.peer().sender().filter(|_| !self.legacy.draining().is_cancelled());
+        let late = async {
+            if let Some(before) = before {
+                before.over().cancelled().await;
+            }
+            tokio::time::sleep(BACK).await;
+        };
+        tokio::select! {
+            biased;
+            () = channel.until(|| session.unattended().is_none()) => true,
+            () = late => false,
+        }
     }
 
     /// `POST /message`: a message of a session, or the one that begins it. What comes of it comes over the stream.
@@ -191,30 +312,36 @@ impl EventClients {
         if let Message::Request(request) = &message
             && request.method == method::INITIALIZE
         {
-            let opening = self.openings.0.lock().remove(id);
-            let Some(Opening { endpoint, begun }) = opening else { return Some(refused(&nobody())) };
-            let place = (endpoint, Some(id.to_owned()));
-            let greeted = cutoff.before(pin!(self.legacy.begin(context, place, request))).await?;
-            let (session, answer) = match greeted {
-                Ok(greeted) => greeted,
-                Err(fault) => return Some(refused(&fault)),
-            };
-            let listening = session.listening_within(self.legacy.limits().share());
-            let (Some(listening), Some(channel)) = (listening, session.channel()) else {
-                let response = self.legacy.too_many_streams(&session);
-                self.legacy.sessions().end(session.id()).await;
-                return Some(response);
-            };
-            channel.writer().put(answer).await;
-            // A client that has gone meanwhile leaves a session behind that soon ends.
-            let _ = begun.send((Arc::clone(&session), listening));
-            return Some(accepted());
+            return Some(match cutoff.before(pin!(self.begin(context, id, request))).await? {
+                Ok(Some((session, answer))) => {
+                    if let Some(channel) = session.channel() {
+                        channel.writer().put(answer).await;
+                    }
+                    accepted()
+                }
+                Ok(None) => refused(&nobody()),
+                Err(response) => response,
+            });
         }
-        let found = cutoff.before(pin!(self.legacy.sessions().find(id))).await?;
+        let found = match &message {
+            Message::Request(request) if self.openings.0.lock().contains_key(id) => {
+                if self.answered_early(id, request) {
+                    return Some(accepted());
+                }
+                match cutoff.before(pin!(self.begin(context, id, &unsaid(request)))).await? {
+                    Ok(begun) => begun.map(|(session, _)| session),
+                    Err(response) => return Some(response),
+                }
+            }
+            _ => cutoff.before(pin!(self.legacy.sessions().find(id))).await?,
+        };
         let Some(session) = found.filter(|session| session.channel().is_some()) else {
             return Some(refused(&nobody()));
         };
         session.touch();
+        if !cutoff.before(pin!(self.is_read(&session))).await? {
+            return Some(refused(&nobody()));
+        }
         let Message::Request(request) = message else {
             return cutoff.before(pin!(self.legacy.take(&session, message))).await;
         };
@@ -225,17 +352,12 @@ impl EventClients {
     }
 }
 
-/// Waits until a session has begun for a stream that was opened for it; `None` if its client takes too long.
-async fn begins(
-    (session, _forgets): (oneshot::Receiver<(Arc<Session>, Listening)>, Forgets),
-    end: StreamEnd,
-    patience: Duration,
-) -> Option<Stream> {
-    let begun = tokio::select! {
-        begun = timeout(patience, session) => begun.ok()?.ok()?,
-        () = end.reached() => return None,
-    };
-    Stream::open(begun, end, None)
+/// The handshake of a client that does not say it before this request.
+fn unsaid(request: &Request) -> Request {
+    let params = serde_json::json!({
+        "protocolVersion": "2024-11-05", "capabilities": {}, "clientInfo": { "name": "unknown", "version": "" }
+    });
+    Request { id: request.id.clone(), method: method::INITIALIZE.to_owned(), params: Some(raw(&params)) }
 }
 
 /// A message was taken; what comes of it comes over the stream.

@@ -10,7 +10,9 @@ use serde_json::value::RawValue;
 use tokio::time::timeout;
 
 use crate::gateway::error::Fault;
-use crate::gateway::relay::{Era, Object, Outcome, Raw, code, member, member_str, raw_string, set_member};
+use crate::gateway::relay::{
+    Era, Object, Outcome, Raw, code, has_rounds, member, member_str, raw_string, set_member,
+};
 use crate::gateway::session::{Log, Session};
 use crate::gateway::upstream::Link;
 
@@ -27,10 +29,11 @@ pub(super) struct InputRequired {
 }
 
 impl InputRequired {
-    /// Reads the result of a modern server; `None` if it is a complete one.
-    pub(super) fn read(link: &Link, outcome: &Outcome) -> Option<Self> {
+    /// Reads what a modern server has answered to a request of this method; `None` if it is none that asks.
+    pub(super) fn read(link: &Link, method: &str, outcome: &Outcome) -> Option<Self> {
         let Outcome::Result(result) = outcome else { return None };
-        if link.era() != Era::Modern || member_str(result, "resultType")? != "input_required" {
+        let asks = link.era() == Era::Modern && has_rounds(method);
+        if !asks || member_str(result, "resultType")? != "input_required" {
             return None;
         }
         let requests = member(result, "inputRequests").and_then(Object::parse);
@@ -42,16 +45,26 @@ impl InputRequired {
         Some(Self { questions, state: member(result, "requestState").map(ToOwned::to_owned) })
     }
 
-    /// Asks the client all of it, in the stream of the request, and waits for the answers.
+    /// Asks the client all of it, in the stream of the request, and waits for the answers. A client is asked nothing that it
+    /// has not declared (MCP 2026-07-28 §Multi Round-Trip Requests, "Server Requirements").
     pub(super) async fn ask(
         &self,
-        session: &Arc<Session>,
+        (session, link): (&Arc<Session>, &Link),
         messages: &Log,
         patience: Duration,
     ) -> Result<Raw, Fault> {
+        let client = session.connections().modern();
+        let asked =
+            |(_, method, params): &&(String, String, Option<Raw>)| client.answers(method, params.as_deref());
+        if let Some((_, method, _)) = self.questions.iter().find(|question| !asked(question)) {
+            let reason =
+                format_args!("asks for `{}`, which its client has not declared", method.escape_debug());
+            return Err(Fault::upstream(link.name(), reason));
+        }
         let mut answers = Vec::with_capacity(self.questions.len());
         for (_, method, params) in &self.questions {
-            let (question, answer) = session.questions().ask_for_gateway(method, params.clone());
+            let params = session.signed(link, method, params.clone());
+            let (question, answer) = session.questions().ask_for_gateway(method, params);
             messages.push(question);
             answers.push(answer);
         }

@@ -47,6 +47,7 @@ pub(crate) struct Legacy {
     /// The configuration in force.
     routing: Arc<RoutingHandle>,
     /// The way to the process before or after this one.
+    #[field(get)]
     peer: Arc<PeerLink>,
     /// Whose tasks are whose.
     owners: Arc<TaskOwners>,

@@ -132,23 +132,23 @@ impl Modern {
                 ControlFlow::Continue(reply) => reply,
             };
         let first = suspended::check_first(state.as_deref());
-        let (upstream, params) =
-            route(&view, &Asking(&caller), subject.method(), request.params, &client).await?;
+        let way = route(&view, &Asking(&caller), subject.method(), request.params, &client).await?;
+        let (upstream, params) = (Arc::clone(&way.upstream), way.params.as_deref());
         let native = upstream.native().await?;
         if native.era() == Era::Legacy {
             first?;
         }
         let mut route = Route::choose(&upstream, &native, &subject, (&client, &caller)).await?;
-        if reply.log().is_some() || subject.may_ask() || !says_nothing(params.as_ref()) {
+        if reply.log().is_some() || subject.may_ask() || !says_nothing(way.params.as_ref()) {
             route.used();
         }
-        let subject = route.bind(subject, params.as_deref());
+        let subject = route.bind(subject, params);
         if let Some(least) = reply.log() {
             route.link(&upstream).await?.want_log(least).await;
         }
-        check_mirrored(&native, subject.method(), params.as_deref(), (&client, headers)).await?;
-        let (era, mirrors) = (Era::Modern, mirrors(headers, &subject, &view));
-        let routed = Routed { upstream, era, method: subject.method().to_owned(), params, headers: mirrors };
+        check_mirrored(&native, subject.method(), params, (&client, headers)).await?;
+        let mirrors = mirrors(headers, &subject, &view);
+        let routed = Routed::along(way, Era::Modern, subject.method().to_owned(), mirrors);
         let call = ForwardedCall::begin(route, routed).await?;
         // The call itself is counted by its connection from here on; the view's upstreams are held no longer.
         drop(view);

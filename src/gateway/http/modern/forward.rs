@@ -41,9 +41,6 @@ const SAME_ROUND: Duration = Duration::from_millis(20);
 /// Events that are taken at most while nobody can be told of them; others wait where they are counted in bytes.
 const EARLY: usize = 64;
 
-/// Notifications of the legacy era that this one has not.
-const GONE: [&str; 2] = [method::ELICITATION_COMPLETE, method::TASK_STATUS];
-
 /// Which connection a request goes over.
 #[derive(Debug)]
 pub(super) enum Route {
@@ -124,11 +121,12 @@ impl Route {
         if !upstream.leases().lends_to(client, native) {
             return Ok(Self::Shared);
         }
-        if subject.may_ask() {
+        // Where there is none to spare, the connection that everybody has is better than none, unless the client is asked.
+        if subject.may_ask() && client.is_interactive() {
             let patience = upstream.settings().request_timeout;
             return Box::pin(upstream.leases().lend((client, caller), patience)).await.map(Self::Lent);
         }
-        if Kind::of_method(subject.method()).is_some()
+        if (Kind::of_method(subject.method()).is_some() || subject.may_ask())
             && let Ok(lease) = Box::pin(upstream.leases().lend((client, caller), Duration::ZERO)).await
         {
             return Ok(Self::Lent(lease));
@@ -215,7 +213,10 @@ impl PendingCall {
                     }
                 }
                 Event::Request(asked) if pending.can_ask(&asked) => pending.ask(asked),
-                Event::Request(asked) => Self::refuse(pending.call.link(), asked).await,
+                Event::Request(asked) => {
+                    let lacking = pending.client.lacks(&asked.method, asked.params.as_deref());
+                    Self::refuse(pending.call.link(), asked, lacking.unwrap_or_default()).await;
+                }
                 Event::Done(outcome) => {
                     pending.note_task(&outcome);
                     let outcome = pending.adapt(outcome);
@@ -275,25 +276,27 @@ impl PendingCall {
                 self.call.upstream().tell_change(note);
                 None
             }
-            method if self.call.link().era() == Era::Legacy && GONE.contains(&method) => None,
             method::PROGRESS if self.repeated => {
                 let token = reply.token.as_ref()?;
                 let params = set_member(note.params.as_deref()?, "progressToken", token.get())?;
                 Some(Notification { params: Some(params), ..note })
             }
+            // What a modern server tells of changes beside an answer reaches those who listen (§Streamable HTTP, "Receiving
+            // Messages": all that comes before an answer must relate to its request).
+            method if method != method::PROGRESS && method::is_notification(method) => None,
             _ => Some(note),
         }
     }
 
     /// Whether the client can be asked this.
     fn can_ask(&self, asked: &Request) -> bool {
-        self.inbox.is_some() && self.client.answers(&asked.method)
+        self.inbox.is_some() && self.client.answers(&asked.method, asked.params.as_deref())
     }
 
     /// Tells the server that its question cannot be asked.
-    async fn refuse(link: &Link, asked: Request) {
+    async fn refuse(link: &Link, asked: Request, lacking: &str) {
         tracing::warn!(upstream = %link.name(), method = asked.method, "a request to the client is refused");
-        let outcome = Fault::method_not_found(&asked.method).outcome();
+        let outcome = Fault::cannot_be_asked(&asked.method, lacking).outcome();
         let _ = link.write(&Message::Response(Answer { id: Some(asked.id), outcome })).await;
     }
 

@@ -1,14 +1,16 @@
 //! `subscriptions/listen`: the modern era's stream of changes (MCP 2026-07-28 §Subscriptions).
 //!
 //! List changes come from the gateway's own announcements, which cover legacy and modern upstreams and their restarts.
-//! Resource updates come from a listen of our own to each modern upstream, or a subscription to each legacy one.
+//! Resource updates come from a listen of our own to the upstream whose resource it is, or a subscription there where that is a
+//! legacy one: others neither learn of it nor tell of it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::response::Response;
+use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt as _};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -17,7 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::config::UpstreamName;
-use crate::gateway::catalog::{EndpointView, RoutingHandle};
+use crate::gateway::catalog::{EndpointView, Native, RoutingHandle, followed};
 use crate::gateway::changes::{Announced, Change, LISTS, changed, updated};
 use crate::gateway::endpoint::Endpoint;
 use crate::gateway::error::Fault;
@@ -85,6 +87,14 @@ impl Filter {
     }
 }
 
+/// What a stream is told.
+enum Told {
+    /// An update of a modern server's resource.
+    Update(Notification),
+    /// What upstreams announce.
+    Changes(Vec<Change>),
+}
+
 /// The names of the upstreams behind an endpoint.
 fn names(view: &EndpointView) -> HashSet<UpstreamName> {
     view.upstreams().iter().map(|upstream| upstream.connector().name().clone()).collect()
@@ -104,8 +114,8 @@ struct Stream {
     names: HashSet<UpstreamName>,
     /// Who listens.
     client: ClientMeta,
-    /// The upstreams whose resources are followed, by their serial numbers.
-    followed: HashSet<u64>,
+    /// The resources that are followed, with the name and serial number of their upstream.
+    followed: HashSet<(UpstreamName, u64, String)>,
     /// Where their updates go.
     updates: mpsc::Sender<Notification>,
     /// Towards the client.
@@ -131,7 +141,7 @@ pub(crate) fn listen(
     let links: Vec<_> = view.upstreams().iter().filter_map(|upstream| upstream.present()).collect();
     let (messages, receiver) = mpsc::channel(QUEUE);
     let (updates, followed) = mpsc::channel(QUEUE);
-    let mut stream = Stream {
+    let stream = Stream {
         id: request.id,
         filter: wanted.honoured(&links, links.len() == view.upstreams().len()),
         endpoint,
@@ -142,8 +152,6 @@ pub(crate) fn listen(
         updates,
         messages,
     };
-    stream.acknowledge();
-    stream.follow(view.upstreams());
     tokio::spawn(stream.run(changes, followed, end));
     let receiver =
         stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) });
@@ -159,31 +167,53 @@ impl Stream {
         let _ = self.messages.try_send(self.own(Notification { method, params: Some(params) }));
     }
 
-    /// Follows the resources of those upstreams that are there and let clients subscribe, unless it does already. The client
-    /// has been told what it will hear of; a server that breaks its word says nothing.
-    fn follow(&mut self, upstreams: &[Arc<Upstream>]) {
-        if self.filter.resource_subscriptions.is_empty() {
-            return;
-        }
-        let can = |upstream: &&Arc<Upstream>| upstream.present().is_some_and(|link| can_subscribe(&link));
-        for upstream in upstreams.iter().filter(can) {
-            let shown = &upstream.filters().resources;
-            let uris = self.filter.resource_subscriptions.iter();
-            let uris: Vec<_> = uris.filter(|uri| shown.admits_address(uri)).cloned().collect();
-            if !uris.is_empty() && self.followed.insert(upstream.serial()) {
-                let who = format!("stream {}", STREAMS.fetch_add(1, Ordering::Relaxed));
-                let followed = Followed { who, client: self.client.clone(), uris };
-                let (accepted, _) = oneshot::channel();
-                tokio::spawn(follow(Arc::clone(upstream), followed, self.updates.clone(), accepted));
+    /// Follows the resources whose upstreams are there and let clients subscribe, each at its own upstream, unless it does
+    /// already; returns those that no upstream has. The client has been told what it will hear of; a server that breaks its
+    /// word says nothing.
+    async fn follow(&mut self) -> Vec<String> {
+        let Some(view) = self.routing.view(&self.endpoint) else { return Vec::new() };
+        let wanted = self.filter.resource_subscriptions.clone();
+        // All at once: one upstream that hangs delays this once.
+        let owners = join_all(wanted.iter().map(|uri| followed(&view, &Native, uri, &self.client))).await;
+        let (mut begun, mut nobodys) = (BTreeMap::<u64, (Arc<Upstream>, Vec<String>)>::new(), Vec::new());
+        for (uri, owner) in wanted.into_iter().zip(owners) {
+            let owner = owner.filter(|owner| owner.present().is_none_or(|link| can_subscribe(&link)));
+            let Some(owner) = owner else {
+                nobodys.push(uri);
+                continue;
+            };
+            let key = (owner.connector().name().clone(), owner.serial(), uri.clone());
+            if owner.present().is_some() && self.followed.insert(key) {
+                begun.entry(owner.serial()).or_insert_with(|| (owner, Vec::new())).1.push(uri);
             }
         }
+        for (upstream, uris) in begun.into_values() {
+            let who = format!("stream {}", STREAMS.fetch_add(1, Ordering::Relaxed));
+            let followed = Followed { who, client: self.client.clone(), uris };
+            let (accepted, _) = oneshot::channel();
+            tokio::spawn(follow(upstream, followed, self.updates.clone(), accepted));
+        }
+        nobodys
     }
 
-    /// Follows upstreams that have come since: with a reload, or after they were away.
-    fn follow_newcomers(&mut self) {
-        if let Some(view) = self.routing.view(&self.endpoint) {
-            self.follow(view.upstreams());
+    /// Follows what is wanted and tells the client what it will hear of: of no resource that nobody has, unless an upstream
+    /// that may have it is away.
+    async fn begin(&mut self) {
+        let nobodys = self.follow().await;
+        let view = self.routing.view(&self.endpoint);
+        let away = |upstream: &Arc<Upstream>| upstream.present().is_none();
+        if !view.is_some_and(|view| view.upstreams().iter().any(away)) {
+            self.filter.resource_subscriptions.retain(|uri| !nobodys.contains(uri));
         }
+        self.acknowledge();
+    }
+
+    /// Whether an update that an upstream tells of is of a resource that is followed there.
+    fn hears(&self, name: &UpstreamName, note: &Notification) -> bool {
+        let Some(uri) = note.params.as_deref().and_then(|params| member_str(params, "uri")) else {
+            return false;
+        };
+        self.followed.iter().any(|(of, _, followed)| of == name && is_within(&uri, followed))
     }
 
     /// A notification under this subscription.
@@ -194,20 +224,26 @@ impl Stream {
     }
 
     /// What the client is told of a change, as far as the stream's endpoint shows it, also after a reload.
-    fn notes(&mut self, change: Change) -> Vec<Notification> {
+    async fn notes(&mut self, change: Change) -> Vec<Notification> {
         match change {
             Change::Endpoint(endpoint) if endpoint == self.endpoint => {
-                self.look_again();
+                self.names = self.routing.view(&self.endpoint).map(|view| names(&view)).unwrap_or_default();
+                self.follow().await;
                 LISTS.map(changed).into()
             }
             Change::List(name, list) if self.names.contains(&name) => vec![changed(list)],
+            // What comes after it was away is followed again.
             Change::Up(name) if self.names.contains(&name) => {
-                self.follow_newcomers();
+                self.follow().await;
                 Vec::new()
             }
-            Change::Updated(name, note) if self.names.contains(&name) => vec![note],
+            Change::Updated(name, note) if self.names.contains(&name) && self.hears(&name, &note) => {
+                vec![note]
+            }
             Change::AnyUpdated(name) if self.names.contains(&name) => {
-                self.filter.resource_subscriptions.iter().map(|uri| updated(uri)).collect()
+                let of = self.followed.iter().filter(|(of, ..)| *of == name);
+                let uris: BTreeSet<_> = of.map(|(.., uri)| uri).collect();
+                uris.into_iter().map(|uri| updated(uri)).collect()
             }
             Change::Endpoint(_)
             | Change::List(..)
@@ -215,12 +251,6 @@ impl Stream {
             | Change::AnyUpdated(_)
             | Change::Up(_) => Vec::new(),
         }
-    }
-
-    /// Looks again at what is behind the endpoint.
-    fn look_again(&mut self) {
-        self.names = self.routing.view(&self.endpoint).map(|view| names(&view)).unwrap_or_default();
-        self.follow_newcomers();
     }
 
     /// Tells the client of changes, as far as it wants to hear of them; `false` once it is gone or too slow.
@@ -240,12 +270,23 @@ impl Stream {
         mut followed: mpsc::Receiver<Notification>,
         end: StreamEnd,
     ) {
+        self.begin().await;
         loop {
-            let notes = tokio::select! {
+            let told = tokio::select! {
                 () = self.messages.closed() => return,
                 () = end.reached() => break,
-                Some(note) = followed.recv() => vec![note],
-                changes = changes.next() => changes.into_iter().flat_map(|change| self.notes(change)).collect(),
+                Some(note) = followed.recv() => Told::Update(note),
+                changes = changes.next() => Told::Changes(changes),
+            };
+            let notes = match told {
+                Told::Update(note) => vec![note],
+                Told::Changes(changes) => {
+                    let mut notes = Vec::new();
+                    for change in changes {
+                        notes.extend(self.notes(change).await);
+                    }
+                    notes
+                }
             };
             let told = tokio::select! {
                 told = self.tell(notes) => told,

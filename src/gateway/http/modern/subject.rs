@@ -6,10 +6,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use crate::gateway::endpoint::Endpoint;
-use crate::gateway::relay::{Object, RequestMeta, method};
-
-/// Methods that may be answered with questions (MCP 2026-07-28 §Multi Round-Trip Requests).
-const ASKING: [&str; 3] = [method::TOOLS_CALL, method::PROMPTS_GET, method::RESOURCES_READ];
+use crate::gateway::relay::{Object, RequestMeta, has_rounds, method};
 
 /// Parameters that may differ between a request and its repetition, and those that name something: routing rewrites these.
 const OTHERS: [&str; 5] = ["_meta", "inputResponses", "requestState", "name", "uri"];
@@ -59,6 +56,6 @@ impl Subject {
 
     /// Whether it may be answered with questions.
     pub(super) fn may_ask(&self) -> bool {
-        ASKING.contains(&self.method.as_str())
+        has_rounds(&self.method)
     }
 }

@@ -14,6 +14,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -23,7 +24,9 @@ use super::concurrency::Permit;
 use super::request::is_unknown_method;
 use crate::config::UpstreamName;
 use crate::gateway::error::Fault;
-use crate::gateway::relay::{Notification, Outcome, ParseError, Raw, Request, weight};
+use crate::gateway::relay::{
+    Message, Notification, Outcome, ParseError, Raw, Request, method, raw, set_member, weight,
+};
 
 /// Events that may wait for a slow downstream, in bytes; a single one may be larger.
 const QUEUE: usize = 16 << 20;
@@ -180,9 +183,23 @@ pub(crate) fn too_long(name: &UpstreamName, limit: usize) -> Fault {
     Fault::upstream(name, reason)
 }
 
-/// The fault of an answer that is no message.
+/// The fault of an answer that is no message, or that can be read in two ways.
 pub(crate) fn garbled(name: &UpstreamName, error: &ParseError) -> Fault {
-    Fault::upstream(name, format_args!("sent an answer that cannot be read: {}", error.reason()))
+    let is_ambiguous = matches!(error, ParseError::Ambiguous { .. });
+    let how = if is_ambiguous { "can be read in two ways" } else { "cannot be read" };
+    Fault::upstream(name, format_args!("sent an answer that {how}: {}", error.reason()))
+}
+
+/// The fault of an answer in another encoding.
+pub(crate) fn no_text(name: &UpstreamName) -> Fault {
+    Fault::upstream(name, "sent an answer that cannot be read: it is not UTF-8")
+}
+
+/// What calls our request of this identifier off; `params` are as for [`Cancel::cancel`].
+pub(crate) fn cancelled(id: u64, params: Option<Raw>) -> Message {
+    let params = params.unwrap_or_else(|| raw(&json!({ "requestId": 0, "reason": "nobody waits for it" })));
+    let params = set_member(&params, "requestId", &id.to_string()).unwrap_or(params);
+    Message::Notification(Notification { method: method::CANCELLED.to_owned(), params: Some(params) })
 }
 
 /// Nothing was sent, so that there is nothing to call off.

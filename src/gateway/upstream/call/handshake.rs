@@ -80,6 +80,19 @@ impl Handshake {
         member(&self.capabilities, capability).is_some_and(|value| !matches!(value.get(), "null" | "false"))
     }
 
+    /// What the server says of an extension that it has.
+    pub(crate) fn extension(&self, name: &str) -> Option<&RawValue> {
+        let extensions = member(&self.capabilities, "extensions")?;
+        member(extensions, name).filter(|value| !matches!(value.get(), "null" | "false"))
+    }
+
+    /// Whether the server lets clients subscribe to resources.
+    pub(crate) fn lets_subscribe(&self) -> bool {
+        member(&self.capabilities, "resources")
+            .and_then(|resources| member(resources, "subscribe"))
+            .is_some_and(|subscribe| subscribe.get() == "true")
+    }
+
     /// Whether an answer to `server/discover` is of another server than this one: it was replaced behind its address.
     pub(crate) fn is_of_another(&self, discovered: &RawValue) -> bool {
         let Some(greeting) = Greeting::read(discovered) else { return false };

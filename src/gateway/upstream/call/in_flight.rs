@@ -6,8 +6,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::exchange::Events;
-use super::request::Role;
-use crate::gateway::relay::{Notification, Raw, key, member, method, set_member, set_path};
+use super::request::{Call, Role};
+use crate::gateway::relay::{
+    Id, Meant, Notification, ParseError, Raw, key, meant, member, method, set_member, set_path,
+    spelled_number,
+};
 
 /// Requests in flight on one connection.
 #[derive(Debug, Default)]
@@ -27,18 +30,16 @@ struct Waiting {
     token: Option<(Box<str>, Box<str>)>,
     /// Whether a client waits for it.
     for_client: bool,
+    /// Whether it listens to changes, which a server may end.
+    listens: bool,
 }
 
 impl InFlight {
     /// Puts a request in flight.
-    pub(crate) fn add(
-        &mut self,
-        id: u64,
-        events: Events,
-        token: Option<(Box<str>, Box<str>)>,
-        for_client: bool,
-    ) {
-        self.calls.insert(id, Waiting { events, token, for_client });
+    pub(crate) fn add(&mut self, id: u64, events: Events, call: &mut Call) {
+        let (token, for_client) = (call.token.take(), call.for_client);
+        let listens = call.method == method::LISTEN;
+        self.calls.insert(id, Waiting { events, token, for_client, listens });
     }
 
     /// Takes a request out; its queue, if it was in flight.
@@ -59,6 +60,35 @@ impl InFlight {
     /// The queue of a request.
     pub(crate) fn events(&self, id: u64) -> Option<&Events> {
         self.calls.get(&id).map(|waiting| &waiting.events)
+    }
+
+    /// The identifiers of all.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = u64> {
+        self.calls.keys().copied()
+    }
+
+    /// Whether a client waits for one of them.
+    pub(crate) fn serves_clients(&self) -> bool {
+        self.calls.values().any(|waiting| waiting.for_client)
+    }
+
+    /// The request that text which cannot be read was meant to answer: the one that it names, or the only one there is.
+    /// `others` are the requests of another process.
+    pub(crate) fn unread(
+        &self,
+        text: &[u8],
+        error: &ParseError,
+        others: impl Iterator<Item = u64>,
+    ) -> Option<u64> {
+        let mut all = self.ids().chain(others);
+        let meant = match error {
+            ParseError::Ambiguous { id, response, .. } => id.clone().filter(|_| *response).map(Meant::To),
+            ParseError::Json(_) | ParseError::Shape(_) | ParseError::Batch => meant(text),
+        };
+        match meant? {
+            Meant::To(id) => id.as_number().filter(|id| all.any(|known| known == *id)),
+            Meant::ToSomebody => all.next().filter(|_| all.next().is_none()),
+        }
     }
 
     /// The parameters of a request with the progress token by which the upstream is to know it, which is put into `token`
@@ -113,17 +143,36 @@ impl InFlight {
 
     /// The request that a progress notification reports on, with the token put back.
     fn progress_target(&self, mut note: Notification) -> (Option<u64>, Notification) {
+        let Some((id, upstream)) = self.reported(&note) else { return (None, note) };
         let token = note.params.as_deref().and_then(|params| member(params, "progressToken"));
-        let Some(id) = token.and_then(|token| self.tokens.get(token.get())).copied() else {
-            return (None, note);
-        };
+        let is_spelled_alike = token.is_some_and(|token| token.get() == upstream);
         if let Some((upstream, theirs)) = self.calls.get(&id).and_then(|waiting| waiting.token.as_ref())
-            && upstream != theirs
+            && (upstream != theirs || !is_spelled_alike)
             && let Some(params) = note.params.take()
         {
             note.params = Some(set_member(&params, "progressToken", theirs).unwrap_or(params));
         }
         (Some(id), note)
+    }
+
+    /// The request whose progress token a notification has, and the token as the upstream knows it; where the server has made
+    /// a number a text or the other way round, what it can only mean.
+    pub(crate) fn reported(&self, note: &Notification) -> Option<(u64, &str)> {
+        let token = member(note.params.as_deref()?, "progressToken")?.get();
+        let known = self.tokens.get_key_value(token).or_else(|| {
+            let number = spelled_number(token)?;
+            let as_text = || self.tokens.get_key_value(&*format!("\"{number}\""));
+            self.tokens.get_key_value(&*number.to_string()).or_else(as_text)
+        });
+        known.map(|(token, id)| (*id, &**token))
+    }
+
+    /// The `subscriptions/listen` request that the server ends by a notification. It names no other request of ours so (MCP
+    /// 2026-07-28 §Cancellation); a legacy server takes its own requests back.
+    pub(crate) fn ended_by(&self, note: &Notification) -> Option<u64> {
+        let params = note.params.as_deref().filter(|_| note.method == method::CANCELLED)?;
+        let id = Id::from_json(member(params, "requestId")?.get())?.as_number()?;
+        self.calls.get(&id).is_some_and(|waiting| waiting.listens).then_some(id)
     }
 
     /// The `subscriptions/listen` request that a notification names.
@@ -133,7 +182,7 @@ impl InFlight {
 }
 
 /// The `subscriptions/listen` request that a notification names, whosever that is.
-fn subscription(note: &Notification) -> Option<u64> {
+pub(crate) fn subscription(note: &Notification) -> Option<u64> {
     let meta = member(note.params.as_deref()?, "_meta")?;
-    member(meta, key::SUBSCRIPTION)?.get().trim_matches('"').parse().ok()
+    Id::from_json(member(meta, key::SUBSCRIPTION)?.get())?.as_number()
 }

@@ -10,3 +10,4 @@ pub(crate) mod handshake;
 pub(crate) mod headers;
 pub(crate) mod in_flight;
 pub(crate) mod request;
+pub(crate) mod tokens;

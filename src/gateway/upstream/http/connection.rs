@@ -16,8 +16,10 @@ use super::requester::{Destination, Requester};
 use super::response::{Sent, read_answer};
 use super::session_check::{Ask, is_known};
 use crate::gateway::error::Fault;
-use crate::gateway::relay::{Era, Id, Message, Notification, Raw, Request, method, raw, set_member};
-use crate::gateway::upstream::call::exchange::{Cancel, Event, Events, Exchange, Late, Nothing, carried};
+use crate::gateway::relay::{Era, Id, Message, Raw, Request, method};
+use crate::gateway::upstream::call::exchange::{
+    Cancel, Event, Events, Exchange, Late, Nothing, cancelled, carried,
+};
 use crate::gateway::upstream::call::request::{Call, Role};
 use crate::gateway::upstream::inbox::Inbox;
 
@@ -112,9 +114,10 @@ fn call(requester: &Arc<Requester>, call: Call, deadline: Instant, late: Late) -
 async fn carry(requester: &Arc<Requester>, id: u64, call: Call, events: Events) {
     let initialize = call.method == method::INITIALIZE;
     let ask = Some(self::call as Ask).filter(|_| !initialize && call.method != method::PING);
-    let sent = Sent { id, for_client: call.for_client, ask };
-    let message =
-        Message::Request(Request { id: Id::number(id), method: call.method.clone(), params: call.params });
+    let mut params = call.params;
+    let token = requester.tokens().claim(id, &mut params);
+    let sent = Sent { id, for_client: call.for_client, token: token.as_ref(), ask };
+    let message = Message::Request(Request { id: Id::number(id), method: call.method.clone(), params });
     let Message::Request(request) = &message else { return };
     let body = Bytes::from(message.to_line());
     match requester.send(request, &body, &call.headers).await {
@@ -134,13 +137,10 @@ impl Cancel for CancelHttp {
         if self.requester.is_closed() {
             return;
         }
-        let params = params
-            .unwrap_or_else(|| raw(&serde_json::json!({ "requestId": 0, "reason": "nobody waits for it" })));
-        let params = set_member(&params, "requestId", &self.id.to_string()).unwrap_or(params);
-        let note = Notification { method: method::CANCELLED.to_owned(), params: Some(params) };
+        let note = cancelled(self.id, params);
         tokio::spawn(async move {
             // A server that does not read cannot make farewells pile up.
-            timeout(FAREWELL, self.requester.post_farewell(&Message::Notification(note))).await
+            timeout(FAREWELL, self.requester.post_farewell(&note)).await
         });
     }
 }

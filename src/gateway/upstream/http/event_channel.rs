@@ -6,6 +6,7 @@
 //!
 //! Invariant: a request is in flight here from before it is posted until its outcome is queued.
 
+use std::iter;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -23,12 +24,14 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::balancer::Target;
 use super::refusals::{Refusal, refused};
 use super::requester::{Destination, Requester};
-use super::sse::{content_type, events as read_events, is_stream, is_too_long};
+use super::sse::{content_type, events as read_events, is_no_text, is_stream, is_too_long};
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{
-    Era, Id, Message, Notification, Outcome, Raw, Request, Response, method, raw, set_member,
+    Era, Id, Message, Notification, Outcome, ParseError, Raw, Request, Response, code, method, raw,
 };
-use crate::gateway::upstream::call::exchange::{Cancel, Event, Exchange, Late, Nothing, exchange, too_long};
+use crate::gateway::upstream::call::exchange::{
+    Cancel, Event, Exchange, Late, Nothing, cancelled, exchange, garbled, no_text, too_long,
+};
 use crate::gateway::upstream::call::in_flight::InFlight;
 use crate::gateway::upstream::call::request::{Call, Role};
 use crate::gateway::upstream::inbox::{Inbound, Inbox};
@@ -125,7 +128,7 @@ impl EventChannel {
             Box::new(CancelOverChannel { connection: Arc::downgrade(self), id })
         };
         let (events, exchange) = exchange(cancel, deadline, late);
-        calls.add(id, events, call.token, call.for_client);
+        calls.add(id, events, &mut call);
         drop(calls);
         let request = Request { id: Id::number(id), method: call.method, params: call.params };
         let (request, channel) = (Message::Request(request), Arc::clone(self));
@@ -174,12 +177,17 @@ impl EventChannel {
 
     /// Loses what is in flight: the stream has ended.
     fn hang_up(&self) {
+        self.lose(&self.ended());
+    }
+
+    /// Loses what is in flight for this reason.
+    fn lose(&self, fault: &Fault) {
         // First closed, then taken: whoever registers in between sees the flag.
         self.requester.lose();
         self.requester.inbox().cache().closed();
         let waiting = self.calls.lock().take_all();
         for events in waiting {
-            events.end(Event::Lost(self.ended()));
+            events.end(Event::Lost(fault.clone()));
         }
     }
 
@@ -197,11 +205,33 @@ impl EventChannel {
         events.end(event);
     }
 
+    /// Handles the text of one event. Where it cannot be read, a request that it was meant to answer fails at once.
+    fn heard(self: &Arc<Self>, text: &str) {
+        let error = match self.requester.read(text) {
+            Ok(message) => return self.take(message),
+            Err(ParseError::Batch) => {
+                for entry in Message::entries_of_server(text.as_bytes()) {
+                    self.heard(entry.get());
+                }
+                return;
+            }
+            Err(error) => error,
+        };
+        if let ParseError::Ambiguous { id: Some(id), response: false, .. } = &error {
+            let fault = Fault::downstream(code::INVALID_PARAMS, StatusCode::OK, error.reason());
+            return self.answer(id.clone(), fault.outcome());
+        }
+        let unread = self.calls.lock().unread(text.as_bytes(), &error, iter::empty());
+        if let Some(id) = unread {
+            self.finish(id, Event::Lost(garbled(self.requester.name(), &error)));
+        }
+    }
+
     /// Handles one message of the stream.
     fn take(self: &Arc<Self>, message: Message) {
         match message {
             Message::Response(Response { id, outcome }) => {
-                let Some(id) = id.as_ref().and_then(Id::as_number) else {
+                let Some(id) = self.requester.inbox().answered(id.as_ref()) else {
                     return tracing::debug!(upstream = %self.requester.name(), "a response without a usable id is ignored");
                 };
                 self.finish(id, Event::Done(outcome));
@@ -273,27 +303,27 @@ async fn read(
     channel: Weak<EventChannel>,
     mut stream: impl Stream<Item = Result<Sse, sse_stream::Error>> + Send + Unpin,
 ) {
-    while let Some(item) = stream.next().await {
+    let broken = loop {
+        let item = stream.next().await;
         let Some(channel) = channel.upgrade() else { return };
         match item {
-            Ok(Sse { event, data, .. }) if event.as_deref().is_none_or(|event| event == "message") => {
-                if let Some(message) = channel.requester.message(data) {
-                    channel.take(message);
-                }
+            Some(Ok(Sse { event, data: Some(data), .. }))
+                if event.as_deref().is_none_or(|event| event == "message") && !data.is_empty() =>
+            {
+                channel.heard(&data);
             }
-            Ok(_) => {}
-            Err(error) => {
-                if is_too_long(&error) {
-                    let fault = too_long(channel.requester.name(), channel.requester.limit());
-                    tracing::warn!(upstream = %channel.requester.name(), %fault, "its event stream is given up");
-                }
-                break;
+            Some(Ok(_)) => {}
+            Some(Err(error)) if is_too_long(&error) => {
+                break Some(too_long(channel.requester.name(), channel.requester.limit()));
             }
+            Some(Err(error)) if is_no_text(&error) => break Some(no_text(channel.requester.name())),
+            Some(Err(_)) | None => break None,
         }
-    }
-    if let Some(channel) = channel.upgrade() {
-        channel.hang_up();
-    }
+    };
+    let Some(channel) = channel.upgrade() else { return };
+    let Some(fault) = broken else { return channel.hang_up() };
+    tracing::warn!(upstream = %channel.requester.name(), %fault, "its event stream is given up");
+    channel.lose(&fault);
 }
 
 /// The address that an event stream names for messages, which must be of the same origin as the stream itself: so the
@@ -332,11 +362,7 @@ impl Cancel for CancelOverChannel {
         if connection.calls.lock().take(self.id).is_none() || connection.requester.is_closed() {
             return;
         }
-        let params =
-            params.unwrap_or_else(|| raw(&json!({ "requestId": 0, "reason": "nobody waits for it" })));
-        let params = set_member(&params, "requestId", &self.id.to_string()).unwrap_or(params);
-        let note = Notification { method: method::CANCELLED.to_owned(), params: Some(params) };
-        connection.post_aside(Message::Notification(note));
+        connection.post_aside(cancelled(self.id, params));
     }
 }
 

@@ -117,19 +117,19 @@ async fn read_unsolicited(
     let mut stream = read_events(response.into_body(), requester.limit());
     while let Ok(Some(Ok(item))) = timeout(SILENCE, stream.next()).await {
         note_place(&item, last, stated);
-        let message = requester.message(item.data);
-        something |= message.is_some();
-        match message {
-            Some(Message::Notification(note)) => requester.inbox().put(Inbound::Notification(note)),
-            Some(Message::Request(request)) => {
-                requester
-                    .asked(request, |request| {
+        for message in item.data.iter().flat_map(|text| requester.messages(text)) {
+            something = true;
+            match message {
+                Message::Notification(note) => requester.inbox().put(Inbound::Notification(note)),
+                Message::Request(request) => {
+                    let hand_on = |request| {
                         requester.inbox().put(Inbound::Request(request));
                         true
-                    })
-                    .await;
+                    };
+                    requester.asked(request, hand_on).await;
+                }
+                Message::Response(_) => {}
             }
-            Some(Message::Response(_)) | None => {}
         }
     }
     Heard { something, lasted: began.elapsed() }

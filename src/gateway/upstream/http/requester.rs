@@ -28,6 +28,7 @@ use crate::gateway::error::Fault;
 use crate::gateway::relay::{Era, Id, MODERN, Message, Outcome, ParseError, Request, Response, method, raw};
 use crate::gateway::upstream::call::headers::{self, SESSION, VERSION};
 use crate::gateway::upstream::call::request::Role;
+use crate::gateway::upstream::call::tokens::Tokens;
 use crate::gateway::upstream::inbox::{Inbox, Loose};
 use crate::gateway::upstream::log_limit::LogRateLimit;
 
@@ -90,6 +91,8 @@ pub(crate) struct Requester {
     log_limit: Mutex<LogRateLimit>,
     /// Permits for calling requests off.
     farewells: Semaphore,
+    /// Progress tokens of requests in flight.
+    tokens: Arc<Tokens>,
     /// When the server was last asked whether it knows the session, after it had refused a message.
     asked: Mutex<Option<Instant>>,
 }
@@ -154,6 +157,7 @@ impl Requester {
             closed: watch::Sender::new(false),
             log_limit: Mutex::new(LogRateLimit::new(WARNINGS)),
             farewells: Semaphore::new(FAREWELLS),
+            tokens: Arc::default(),
             asked: Mutex::default(),
         }))
     }
@@ -161,6 +165,11 @@ impl Requester {
     /// The identifier of the next request.
     pub(crate) fn next_id(&self) -> u64 {
         self.last.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Progress tokens of requests in flight.
+    pub(crate) const fn tokens(&self) -> &Arc<Tokens> {
+        &self.tokens
     }
 
     /// Whether the server has given a session.
@@ -434,24 +443,29 @@ impl Requester {
         true
     }
 
-    /// The message in an event, if there is a readable one.
-    pub(crate) fn message(&self, data: Option<String>) -> Option<Message> {
-        self.read(&data.filter(|data| !data.is_empty())?).ok()
+    /// The messages in an event that can be read.
+    pub(crate) fn messages(&self, text: &str) -> Vec<Message> {
+        match self.read(text) {
+            Err(ParseError::Batch) => {
+                let entries = Message::entries_of_server(text.as_bytes());
+                entries.iter().filter_map(|entry| self.read(entry.get()).ok()).collect()
+            }
+            read => read.into_iter().collect(),
+        }
     }
 
     /// The message in this text; what is wrong with it is logged.
     pub(crate) fn read(&self, text: &str) -> Result<Message, ParseError> {
-        Message::of_server(text.as_bytes(), || self.inbox.tell_loose(Loose::Null))
-            .inspect_err(|error| self.complain(error))
+        Message::of_server(text.as_bytes(), || self.inbox.tell_loose(Loose::Null)).inspect_err(|error| {
+            if !matches!(error, ParseError::Batch) {
+                self.complain(error);
+            }
+        })
     }
 
     /// Whether an identifier means this request of ours.
     pub(crate) fn is_ours(&self, theirs: &Id, id: u64) -> bool {
-        let own = theirs.as_number() == Some(id);
-        if own && !theirs.is_plain() {
-            self.inbox.tell_loose(Loose::Identifier);
-        }
-        own
+        self.inbox.answered(Some(theirs)) == Some(id)
     }
 
     /// Logs what is wrong with a message.

@@ -18,8 +18,9 @@ use super::sse::{
 };
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{Era, Id, Meant, Message, Outcome, ParseError, Response, meant};
-use crate::gateway::upstream::call::exchange::{Event, Events, garbled, too_long};
+use crate::gateway::upstream::call::exchange::{Event, Events, garbled, no_text, too_long};
 use crate::gateway::upstream::call::request::{is_unknown_method, speaks_of_session};
+use crate::gateway::upstream::call::tokens::Token;
 use crate::gateway::upstream::inbox::{Inbound, Loose};
 
 /// How often resuming a stream is tried.
@@ -27,13 +28,25 @@ const TRIES: usize = 3;
 
 /// A request whose answer is read.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Sent {
+pub(crate) struct Sent<'a> {
     /// Our identifier.
     pub(crate) id: u64,
+    /// Its progress token, if it has one.
+    pub(crate) token: Option<&'a Token>,
     /// Whether a client waits for it, who can be asked.
     pub(crate) for_client: bool,
     /// How the server is asked whether it knows the session, if this is not such a question.
     pub(crate) ask: Option<Ask>,
+}
+
+/// What comes of a part of an answer.
+enum Brought {
+    /// There is more to read.
+    More,
+    /// The last event.
+    Last(Event),
+    /// Nobody waits any more, or it was too much.
+    GivenUp,
 }
 
 /// What an answer says of the session.
@@ -50,7 +63,7 @@ enum Word {
 /// Reads the answer to a request, whatever its form.
 pub(crate) async fn read_answer(
     requester: &Arc<Requester>,
-    sent: Sent,
+    sent: Sent<'_>,
     response: HttpResponse<ResponseBody>,
     events: &Events,
 ) {
@@ -67,6 +80,15 @@ pub(crate) async fn read_answer(
         Err(error) => return events.end(Event::Lost(broken(requester.name(), error.as_ref()))),
     };
     let message = Message::of_server(&body, || requester.inbox().tell_loose(Loose::Null));
+    if matches!(message, Err(ParseError::Batch))
+        && let Ok(text) = std::str::from_utf8(&body)
+    {
+        return match brought(requester, sent, text, events).await {
+            Brought::Last(event) => events.end(event),
+            Brought::More => events.end(Event::Lost(of_another(requester))),
+            Brought::GivenUp => {}
+        };
+    }
     if is_lost(requester, sent, word(requester, sent.id, status, message.as_ref().ok())).await {
         let lost = Fault::upstream(requester.name(), "has lost its session").unprocessed();
         return events.end(Event::Lost(lost));
@@ -86,17 +108,21 @@ fn last(
         Ok(Message::Response(response)) if answers(requester, id, &response) => Event::Done(response.outcome),
         Err(error @ ParseError::Ambiguous { .. }) => {
             requester.complain(&error);
-            let reason = format_args!("answered with something that can be read in two ways: {error}");
-            Event::Lost(Fault::upstream(name, reason))
+            Event::Lost(garbled(name, &error))
         }
         _ if !status.is_success() => Event::Lost(refused(name, refusal)),
-        Ok(Message::Response(_)) => Event::Lost(Fault::upstream(name, "sent the answer to another request")),
+        Ok(Message::Response(_)) => Event::Lost(of_another(requester)),
         Err(error) if was_meant(id, body) => {
             requester.complain(&error);
             Event::Lost(garbled(name, &error))
         }
         Ok(_) | Err(_) => Event::Lost(Fault::upstream(name, "answered with something that is not MCP")),
     }
+}
+
+/// The fault of an answer that is to something else.
+fn of_another(requester: &Requester) -> Fault {
+    Fault::upstream(requester.name(), "sent the answer to another request")
 }
 
 /// Whether text that is no message was meant to answer a request: it names that, or none.
@@ -133,7 +159,7 @@ fn word(requester: &Requester, id: u64, status: StatusCode, answer: Option<&Mess
 }
 
 /// Whether the session is lost, after an answer has said this of it. The server is asked where that is in doubt.
-async fn is_lost(requester: &Arc<Requester>, sent: Sent, word: Word) -> bool {
+async fn is_lost(requester: &Arc<Requester>, sent: Sent<'_>, word: Word) -> bool {
     match (word, sent.ask) {
         (Word::Lost, _) => {
             requester.lose();
@@ -147,7 +173,7 @@ async fn is_lost(requester: &Arc<Requester>, sent: Sent, word: Word) -> bool {
 /// Reads event streams until the request is answered, resuming broken ones where the server allows it.
 async fn read_stream(
     requester: &Arc<Requester>,
-    sent: Sent,
+    sent: Sent<'_>,
     response: HttpResponse<ResponseBody>,
     events: &Events,
 ) {
@@ -172,7 +198,7 @@ async fn read_stream(
 /// A stream that goes on where another one broke off; `None` if the server has none.
 async fn resumed(
     requester: &Arc<Requester>,
-    sent: Sent,
+    sent: Sent<'_>,
     last: Option<&str>,
     wait: Duration,
 ) -> Option<HttpResponse<ResponseBody>> {
@@ -196,7 +222,7 @@ async fn resumed(
 /// Queues the messages of one event stream; true once nothing more is to be read.
 async fn read_answers(
     requester: &Requester,
-    sent: Sent,
+    sent: Sent<'_>,
     response: HttpResponse<ResponseBody>,
     (last, stated): (&mut Option<String>, &mut Option<Duration>),
     events: &Events,
@@ -210,56 +236,86 @@ async fn read_answers(
                 return true;
             }
             Err(error) if is_no_text(&error) => {
-                let reason = "sent an answer that cannot be read: it is not UTF-8";
-                events.end(Event::Lost(Fault::upstream(requester.name(), reason)));
+                events.end(Event::Lost(no_text(requester.name())));
                 return true;
             }
             Err(_) => return false,
         };
         note_place(&item, last, stated);
         let Some(data) = item.data.filter(|data| !data.is_empty()) else { continue };
-        let message = match requester.read(&data) {
-            Ok(message) => message,
-            Err(error) => {
-                let Some(fault) = failed_by(requester, sent.id, &data, &error) else { continue };
+        match brought(requester, sent, &data, events).await {
+            Brought::More => {}
+            Brought::Last(event) => {
                 finish(stream);
-                events.end(Event::Lost(fault));
+                events.end(event);
                 return true;
             }
-        };
-        let go_on = match message {
-            Message::Response(Response { id: Some(of), outcome }) if requester.is_ours(&of, sent.id) => {
-                finish(stream);
-                events.end(Event::Done(outcome));
-                return true;
-            }
-            Message::Response(_) => true,
-            Message::Notification(note) => events.send(Event::Notification(note)),
-            Message::Request(request) => {
-                let hand_on = |request| {
-                    if sent.for_client {
-                        return events.send(Event::Request(request));
-                    }
-                    requester.inbox().put(Inbound::Request(request));
-                    true
-                };
-                requester.asked(request, hand_on).await
-            }
-        };
-        if !go_on {
-            return true;
+            Brought::GivenUp => return true,
         }
     }
     false
 }
 
+/// Queues what one text of an answer says: a message, or a batch of them.
+async fn brought(requester: &Requester, sent: Sent<'_>, text: &str, events: &Events) -> Brought {
+    let read = requester.read(text);
+    if !matches!(read, Err(ParseError::Batch)) {
+        return message(requester, sent, (read, text), events).await;
+    }
+    for entry in Message::entries_of_server(text.as_bytes()) {
+        let read = requester.read(entry.get());
+        match message(requester, sent, (read, entry.get()), events).await {
+            Brought::More => {}
+            brought => return brought,
+        }
+    }
+    Brought::More
+}
+
+/// Queues what one message says.
+async fn message(
+    requester: &Requester,
+    sent: Sent<'_>,
+    (read, text): (Result<Message, ParseError>, &str),
+    events: &Events,
+) -> Brought {
+    let go_on = match read {
+        Err(error) => {
+            let fault = failed_by(requester, sent.id, text, &error);
+            return fault.map_or(Brought::More, |fault| Brought::Last(Event::Lost(fault)));
+        }
+        Ok(Message::Response(Response { id: Some(of), outcome })) if requester.is_ours(&of, sent.id) => {
+            return Brought::Last(Event::Done(outcome));
+        }
+        Ok(Message::Response(_)) => true,
+        Ok(Message::Notification(note)) => match Token::own(sent.token, note) {
+            Ok(note) => events.send(Event::Notification(note)),
+            // Of a task, perhaps, whose token holds for longer than its request.
+            Err(foreign) => {
+                requester.inbox().put(Inbound::Notification(foreign));
+                true
+            }
+        },
+        Ok(Message::Request(request)) => {
+            let hand_on = |request| {
+                if sent.for_client {
+                    return events.send(Event::Request(request));
+                }
+                requester.inbox().put(Inbound::Request(request));
+                true
+            };
+            requester.asked(request, hand_on).await
+        }
+    };
+    if go_on { Brought::More } else { Brought::GivenUp }
+}
+
 /// The fault of a request whose answer is an event that cannot be read; `None` if that was not meant to be its answer.
 fn failed_by(requester: &Requester, id: u64, data: &str, error: &ParseError) -> Option<Fault> {
     match error {
-        ParseError::Ambiguous { reason, id: theirs, response: true } => {
+        ParseError::Ambiguous { id: theirs, response: true, .. } => {
             let own = theirs.as_ref().and_then(Id::as_number) == Some(id);
-            let reason = format_args!("sent an answer that can be read in two ways: {reason}");
-            own.then(|| Fault::upstream(requester.name(), reason))
+            own.then(|| garbled(requester.name(), error))
         }
         ParseError::Ambiguous { .. } => None,
         error => was_meant(id, data.as_bytes()).then(|| garbled(requester.name(), error)),

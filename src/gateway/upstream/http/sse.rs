@@ -15,8 +15,6 @@ const FRAME: usize = 16 << 10;
 pub(crate) const RETRY: Duration = Duration::from_millis(500);
 /// The shortest wait before a stream is opened again, whatever the server says.
 const SHORTEST: Duration = Duration::from_millis(100);
-/// The longest.
-const LONGEST: Duration = Duration::from_secs(30);
 
 /// How long a server may take to end a stream after the answer.
 const LINGER: Duration = Duration::from_secs(1);
@@ -109,7 +107,8 @@ pub(crate) fn note_place(event: &Sse, last: &mut Option<String>, wait: &mut Opti
         *last = Some(id.clone());
     }
     if let Some(retry) = event.retry {
-        *wait = Some(Duration::from_millis(retry).clamp(SHORTEST, LONGEST));
+        // The server's word holds, however long it is (MCP 2025-11-25 §Sending Messages to the Server, 6).
+        *wait = Some(Duration::from_millis(retry).max(SHORTEST));
     }
 }
 
@@ -140,6 +139,18 @@ mod tests {
     fn passes(chunks: &[&str]) -> bool {
         let mut gauge = Gauge { limit: 10, read: 0, empty_line: true, carriage: false };
         chunks.iter().all(|chunk| gauge.admits(chunk.as_bytes()))
+    }
+
+    #[test]
+    fn time_that_a_server_states_is_waited_for() {
+        for (stated, waited) in
+            [(0, 100), (99, 100), (3000, 3000), (30_001, 30_001), (86_400_000, 86_400_000)]
+        {
+            let event = Sse { event: None, data: None, id: None, retry: Some(stated) };
+            let (mut last, mut wait) = (None, None);
+            note_place(&event, &mut last, &mut wait);
+            assert_eq!(wait, Some(Duration::from_millis(waited)));
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::config::{Filters, Upstream as Settings, UpstreamName};
 use crate::gateway::changes::is_change;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{
-    Era, Message, Notification, Severity, member, method, names, names::Strictness, raw,
+    Era, Message, Notification, SKILLS, Severity, member, method, names, names::Strictness, raw,
 };
 use crate::gateway::upstream::call::activity::Activity;
 use crate::gateway::upstream::call::exchange::{Exchange, Hold, Late, lost};
@@ -26,6 +26,8 @@ use crate::gateway::upstream::lists::kind::Kind;
 use crate::gateway::upstream::log_limit::LogRateLimit;
 use crate::gateway::upstream::remarks::Remarks;
 
+/// The first revision in which servers declare completions.
+const FIRST_WITH_COMPLETIONS: &str = "2025-03-26";
 /// Warnings about answers that are logged in a second; the rest is counted.
 const WARNINGS: u32 = 5;
 
@@ -125,7 +127,31 @@ impl Link {
 
     /// Whether the server has this kind of list at all.
     pub(crate) fn offers(&self, kind: Kind) -> bool {
-        self.handshake.offers(kind.capability())
+        match kind {
+            Kind::Skills => self.handshake.extension(SKILLS).is_some(),
+            kind => self.handshake.offers(kind.capability()),
+        }
+    }
+
+    /// Whether the server can be asked this at all: a client must not use what was not declared (MCP 2025-11-25 §Lifecycle,
+    /// "Operation"). Servers of the first revision had no word for completions.
+    pub(crate) fn takes(&self, method: &str) -> bool {
+        let handshake = &self.handshake;
+        match method {
+            method::SUBSCRIBE | method::UNSUBSCRIBE => handshake.lets_subscribe(),
+            method::COMPLETE => {
+                handshake.offers("completions") || handshake.version.as_str() < FIRST_WITH_COMPLETIONS
+            }
+            method::SET_LOG_LEVEL => handshake.offers("logging"),
+            method::SKILLS_GET => self.offers(Kind::Skills),
+            method::DIRECTORY_READ => {
+                let skills = handshake.extension(SKILLS);
+                skills
+                    .and_then(|skills| member(skills, "directoryRead"))
+                    .is_some_and(|may| may.get() == "true")
+            }
+            _ => true,
+        }
     }
 
     /// Tells clients that a list has changed of which the server has not told.
@@ -134,11 +160,12 @@ impl Link {
         self.inbox.tell_found(Notification { method: method.to_owned(), params: None });
     }
 
-    /// Whether the server says when the list has changed, if it can.
+    /// Whether the server says when the list has changed, if it can. Of skills none does.
     pub(crate) fn tells_changes(&self, kind: Kind) -> bool {
-        member(&self.handshake.capabilities, kind.capability())
-            .and_then(|capability| member(capability, "listChanged"))
-            .is_some_and(|told| told.get() == "true")
+        kind != Kind::Skills
+            && member(&self.handshake.capabilities, kind.capability())
+                .and_then(|capability| member(capability, "listChanged"))
+                .is_some_and(|told| told.get() == "true")
     }
 
     /// Whether a change of the list would be told now: a stream is open for it. The pipes of a legacy server are one.

@@ -32,9 +32,7 @@ const SUBSCRIBE: Duration = Duration::from_secs(10);
 
 /// Whether a server lets clients subscribe to resources.
 pub(crate) fn can_subscribe(link: &Link) -> bool {
-    member(&link.handshake().capabilities, "resources")
-        .and_then(|resources| member(resources, "subscribe"))
-        .is_some_and(|subscribe| subscribe.get() == "true")
+    link.handshake().lets_subscribe()
 }
 
 /// Tells a legacy server what is subscribed to; a modern one is listened to.
@@ -57,13 +55,15 @@ pub(crate) async fn tell_each(link: &Link, method: &str, uris: Vec<String>) {
     }
 }
 
-/// The next event of a stream of changes; `None` if nothing has come over HTTP for so long that the server may have
-/// vanished. Pipes have an end that is seen.
+/// The next event of a stream of changes; `None` if the server says that it has ended (MCP 2026-07-28 §Cancellation), or if
+/// nothing has come over HTTP for so long that the server may have vanished. Pipes have an end that is seen.
 pub(crate) async fn heard(link: &Link, exchange: &mut Exchange) -> Option<Event> {
-    match link.wire() {
-        Wire::Http(_) => timeout(SILENCE, exchange.next()).await.ok(),
-        Wire::Stdio { .. } | Wire::Events(_) | Wire::Builtin(_) => Some(exchange.next().await),
-    }
+    let event = match link.wire() {
+        Wire::Http(_) => timeout(SILENCE, exchange.next()).await.ok()?,
+        Wire::Stdio { .. } | Wire::Events(_) | Wire::Builtin(_) => exchange.next().await,
+    };
+    let is_end = matches!(&event, Event::Notification(note) if note.method == method::CANCELLED);
+    (!is_end).then_some(event)
 }
 
 /// Follows the list changes of a modern server, which tells them only to those who ask (MCP 2026-07-28 §Subscriptions),
@@ -134,7 +134,7 @@ fn told_of(note: &Notification) -> Vec<Kind> {
     let name = |kind: Kind| match kind {
         Kind::Tools => "toolsListChanged",
         Kind::Prompts => "promptsListChanged",
-        Kind::Resources | Kind::Templates => "resourcesListChanged",
+        Kind::Resources | Kind::Templates | Kind::Skills => "resourcesListChanged",
     };
     Kind::ALL.into_iter().filter(|kind| told(name(*kind))).collect()
 }

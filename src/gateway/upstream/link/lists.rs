@@ -18,7 +18,7 @@ use crate::gateway::relay::{ClientMeta, Era, Outcome, member, member_str, names,
 use crate::gateway::upstream::call::headers::{argument_text, encode};
 use crate::gateway::upstream::call::request::Call;
 use crate::gateway::upstream::call::request::is_unknown_method;
-use crate::gateway::upstream::lists::cache::{Fetch, Purpose, TOLD, UNTOLD};
+use crate::gateway::upstream::lists::cache::{Fetch, ListCache, Purpose, TOLD, UNTOLD};
 use crate::gateway::upstream::lists::kind::Kind;
 use crate::gateway::upstream::lists::listing::{ITEMS, Listing, PAGES, ParamHeader};
 use crate::gateway::upstream::remarks::Misfit;
@@ -43,22 +43,29 @@ pub(crate) async fn get(
     meta: &ClientMeta,
     patience: Duration,
 ) -> Result<Arc<Listing>, Fault> {
+    let cache = &cache_for(link, meta);
     let holds = |listing: &Listing| holds_for(link, kind, purpose, listing);
-    if let Some(listing) = link.cache().get(kind, holds) {
+    if let Some(listing) = cache.get(kind, holds) {
         return Ok(listing);
     }
-    let (asked, fetch) = { link.cache().fetch(kind, || begin_fetch(link, kind, meta.clone())) };
-    let limit = if link.cache().is_slow(kind) { patience.min(SLOW) } else { patience };
+    let (asked, fetch) = { cache.fetch(kind, || begin_fetch(link, Arc::clone(cache), kind, meta.clone())) };
+    let limit = if cache.is_slow(kind) { patience.min(SLOW) } else { patience };
     let Ok(fetched) = timeout_at(asked + limit, fetch).await else {
-        link.cache().set_slow(kind, true);
+        cache.set_slow(kind, true);
         link.remarks().is_late(link.name(), kind.method(), patience);
         let late = || Fault::upstream(link.name(), "takes too long to list what it offers");
-        return link.cache().instead(kind, purpose).ok_or_else(late);
+        return cache.instead(kind, purpose).ok_or_else(late);
     };
     fetched.or_else(|fault| {
-        let stale = link.cache().get(kind, |_| 2 * TOLD).filter(|_| link.is_told(kind));
+        let stale = cache.get(kind, |_| 2 * TOLD).filter(|_| link.is_told(kind));
         stale.ok_or(fault)
     })
+}
+
+/// What is remembered for such a client: a modern server is told of its extensions with each request.
+fn cache_for(link: &Link, meta: &ClientMeta) -> Arc<ListCache> {
+    let said = meta.extensions().filter(|_| link.era() == Era::Modern);
+    said.map_or_else(|| Arc::clone(link.cache()), |said| link.cache().of(said))
 }
 
 /// How long a list holds.
@@ -85,54 +92,76 @@ pub(crate) async fn learn_aside(link: &Link, kind: Kind, patience: Duration) -> 
 /// Reads a list, whatever is remembered of it.
 pub(crate) async fn read_again(link: &Link, kind: Kind, patience: Duration) -> Result<(), Fault> {
     let late = |_| Fault::upstream(link.name(), "takes too long to list what it offers");
-    timeout(patience, learn(link, kind, &ClientMeta::default())).await.map_err(late)?.map(drop)
+    timeout(patience, learn(link, link.cache(), kind, &ClientMeta::default())).await.map_err(late)?.map(drop)
 }
 
 /// Starts fetching a list.
-fn begin_fetch(link: &Arc<Link>, kind: Kind, meta: ClientMeta) -> Fetch {
+fn begin_fetch(link: &Arc<Link>, cache: Arc<ListCache>, kind: Kind, meta: ClientMeta) -> Fetch {
     let link = Arc::clone(link);
     let failed = Fault::upstream(link.name(), "could not be asked what it offers");
-    let fetch = tokio::spawn(async move { learn(&link, kind, &meta).await });
+    let fetch = tokio::spawn(async move { learn(&link, &cache, kind, &meta).await });
     fetch.map(|fetched| fetched.unwrap_or(Err(failed))).boxed().shared()
 }
 
 /// Fetches a list and remembers it. Where it differs from what it was and nobody was told so, clients are.
-async fn learn(link: &Link, kind: Kind, meta: &ClientMeta) -> Result<Arc<Listing>, Fault> {
-    let (changes, asked) = (link.cache().changes(kind), Instant::now());
+async fn learn(link: &Link, cache: &ListCache, kind: Kind, meta: &ClientMeta) -> Result<Arc<Listing>, Fault> {
+    let (changes, asked) = (cache.changes(kind), Instant::now());
     let fetched = fetch(link, kind, meta).await;
     let fetched = fetched.map(|listing| Arc::new(listing.asked_at(asked)));
     if fetched.is_ok() {
         let (time, in_time) = (asked.elapsed(), asked.elapsed() < IN_TIME);
-        link.cache().set_slow(kind, !in_time);
+        cache.set_slow(kind, !in_time);
         link.remarks().took(kind.method(), time, in_time);
     }
-    if link.cache().remember(kind, changes, fetched.as_ref().ok()) {
+    if cache.remember(kind, changes, fetched.as_ref().ok()) {
         tracing::info!(upstream = %link.name(), method = kind.method(), "clients are told that the list has changed");
         link.tell_found(kind);
     }
     fetched
 }
 
-/// Runs `check` with the headers that must mirror arguments of the tool that `params` call. A list that cannot be
-/// had is no reason to refuse a call.
+/// Runs `check` with the headers that must mirror arguments of the tool that `params` call, and again with those of the list
+/// as it is now where it refuses: what is remembered may be of before a change of which the server has not told. A list that
+/// cannot be had is no reason to refuse a call.
 pub(crate) async fn check_parameters(
     link: &Arc<Link>,
     params: &RawValue,
     meta: &ClientMeta,
-    check: impl FnOnce(&[ParamHeader]) -> Result<(), Fault>,
+    check: impl Fn(&[ParamHeader]) -> Result<(), Fault>,
 ) -> Result<(), Fault> {
     let Ok(listing) = get(link, Kind::Tools, Purpose::Routing, meta, LIST_LIMIT).await else {
         return Ok(());
     };
+    let Err(fault) = check(mirrored(link, &listing, params)) else { return Ok(()) };
+    match tools_anew(link, meta).await {
+        Ok(listing) => check(mirrored(link, &listing, params)),
+        Err(_) => Err(fault),
+    }
+}
+
+/// The headers that mirror arguments of the tool that `params` call, as a list has it.
+fn mirrored<'a>(link: &Link, listing: &'a Listing, params: &RawValue) -> &'a [ParamHeader] {
     let mirrored = listing.mirrored();
     if mirrored.is_empty() {
-        return Ok(());
+        return &[];
     }
     let name = member_str(params, "name");
-    match name.and_then(|name| mirrored.get(link.filters().tools.shown(&name)?)) {
-        Some(mirrored) => check(mirrored),
-        None => Ok(()),
-    }
+    let found = name.and_then(|name| mirrored.get(link.filters().tools.shown(&name)?));
+    found.map_or(&[], Vec::as_slice)
+}
+
+/// The list of tools as its server has it now, read once for all who ask meanwhile. Clients are told where it differs.
+pub(crate) async fn tools_anew(link: &Arc<Link>, meta: &ClientMeta) -> Result<Arc<Listing>, Fault> {
+    let cache = cache_for(link, meta);
+    let begin = || begin_fetch(link, Arc::clone(&cache), Kind::Tools, meta.clone());
+    let (asked, fetch) = { cache.fetch(Kind::Tools, begin) };
+    let late = |_| Fault::upstream(link.name(), "takes too long to list what it offers");
+    timeout_at(asked + LIST_LIMIT, fetch).await.map_err(late)?
+}
+
+/// Whether calls of tools are told some arguments in headers.
+pub(crate) fn mirrors_arguments(link: &Link) -> bool {
+    link.era() == Era::Modern && matches!(link.wire(), Wire::Http(_))
 }
 
 /// The headers that mirror arguments of the tool that `params` call, for a client that does not know of them.
@@ -141,25 +170,22 @@ pub(crate) async fn mirrored_headers(
     params: &RawValue,
     meta: &ClientMeta,
 ) -> Vec<(HeaderName, HeaderValue)> {
-    let mut found = Vec::new();
-    if matches!(link.wire(), Wire::Http(_)) {
-        let header = |mirrored: &ParamHeader| {
-            let value = encode(&argument_text(mirrored.argument(params)?));
-            Some((HeaderName::try_from(mirrored.name.as_str()).ok()?, value))
-        };
-        let collect = |mirrored: &[ParamHeader]| {
-            found = mirrored.iter().filter_map(header).collect();
-            Ok(())
-        };
-        // It refuses nothing.
-        let _ = check_parameters(link, params, meta, collect).await;
+    if !mirrors_arguments(link) {
+        return Vec::new();
     }
-    found
+    let header = |mirrored: &ParamHeader| {
+        let value = encode(&argument_text(mirrored.argument(params)?));
+        Some((HeaderName::try_from(mirrored.name.as_str()).ok()?, value))
+    };
+    match get(link, Kind::Tools, Purpose::Routing, meta, LIST_LIMIT).await {
+        Ok(listing) => mirrored(link, &listing, params).iter().filter_map(header).collect(),
+        Err(_) => Vec::new(),
+    }
 }
 
 /// Fetches all pages of a list. A server that offers none has an empty one.
 pub(crate) async fn fetch(link: &Link, kind: Kind, meta: &ClientMeta) -> Result<Listing, Fault> {
-    let mut listing = Listing::none();
+    let mut listing = Listing::none().mirroring(mirrors_arguments(link));
     if !link.offers(kind) {
         return Ok(listing);
     }

@@ -23,7 +23,7 @@ use crate::config::{HttpTransport, Transport, Upstream as Settings, UpstreamName
 use crate::gateway::error::{Error, Fault};
 use crate::gateway::relay::{
     ClientMeta, Era, LATEST_LEGACY, LEGACY_VERSIONS, MODERN, Message, Notification, Outcome, Raw, code,
-    member, method, names, names::Strictness, raw,
+    member, member_str, method, names, names::Strictness, raw,
 };
 use crate::gateway::upstream::builtin::Builtin;
 use crate::gateway::upstream::call::handshake::{Greeting, Handshake};
@@ -46,6 +46,8 @@ use crate::gateway::upstream::stdio::stderr::Sink;
 const SILENCE: Duration = Duration::from_secs(8);
 /// The longest time that a server has to answer the question about its era, however long it may take to start.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+/// Characters of a server's own words that operators are shown.
+const SHOWN: usize = 200;
 /// How long it is waited for the other one of two answers that a server gives at last.
 const AFTER: Duration = Duration::from_secs(2);
 
@@ -457,11 +459,20 @@ impl Connector {
         }
     }
 
-    /// A refused discovery: only a modern server without our revision is a failure.
+    /// A refused discovery. A modern server that refuses it is a failure (MCP 2026-07-28 §Versioning, "Backward
+    /// Compatibility"), unless it also speaks a legacy revision.
     fn refusal(&self, error: &Raw) -> Result<Discovery, Fault> {
+        let modern = [code::HEADER_MISMATCH, code::MISSING_CAPABILITY];
         match unsupported(error) {
-            Some(versions) if !versions.iter().any(|version| version.as_str() <= LATEST_LEGACY) => {
+            Some(versions) if !versions.iter().any(|version| LEGACY_VERSIONS.contains(&version.as_str())) => {
                 Err(Fault::upstream(self.name(), "speaks only protocol revisions that mcpeg does not know"))
+            }
+            None if modern.into_iter().any(|number| has_code(error, number)) => {
+                let message = member_str(error, "message").unwrap_or_default();
+                let message: String = message.chars().take(SHOWN).collect();
+                let reason = "refuses `server/discover`, which any client may send";
+                Err(Fault::upstream(self.name(), reason)
+                    .because(format!("{reason}: {}", message.escape_debug())))
             }
             _ => Ok(Discovery::Legacy),
         }
@@ -490,7 +501,7 @@ impl Connector {
     }
 
     /// One handshake; the error is the server's.
-    async fn hello(&self, link: &Link, client: &ClientIdentity) -> Result<Result<Handshake, Raw>, Fault> {
+    async fn hello(&self, link: &Link, client: &ClientIdentity) -> Result<Result<Handshake, Raw>, Refusal> {
         let call = Call::new(method::INITIALIZE, Some(client.hello()), self.settings.start_timeout);
         let result = match link.call(call).await.outcome().await? {
             Outcome::Result(result) => result,
@@ -501,6 +512,14 @@ impl Connector {
             Fault::upstream(self.name(), "answered the handshake with something that is not MCP")
         })?;
         let version = greeting.version().unwrap_or(&client.version).to_owned();
+        // What neither side has said that it speaks is not spoken (MCP 2025-11-25 §Version Negotiation).
+        if !LEGACY_VERSIONS.contains(&version.as_str()) {
+            let reason = "chose a protocol revision that mcpeg does not know";
+            let chosen: String = version.chars().take(SHOWN).collect();
+            let fault = Fault::upstream(self.name(), reason)
+                .because(format!("{reason}: `{}`", chosen.escape_debug()));
+            return Err(if version == MODERN { Refusal::Modern(fault) } else { Refusal::Other(fault) });
+        }
         match link.wire() {
             Wire::Http(http) => http.requester().agreed(&version),
             Wire::Events(channel) => channel.requester().agreed(&version),
@@ -541,9 +560,13 @@ async fn late(
 /// The revisions that a server names in an error which says that it does not speak ours (MCP 2026-07-28
 /// §Versioning); `None` if it is another error.
 fn unsupported(error: &RawValue) -> Option<Vec<String>> {
-    let number = member(error, "code")?;
     let versions = || serde_json::from_str(member(member(error, "data")?, "supported")?.get()).ok();
-    (number.get() == code::UNSUPPORTED_VERSION.to_string()).then(|| versions().unwrap_or_default())
+    has_code(error, code::UNSUPPORTED_VERSION).then(|| versions().unwrap_or_default())
+}
+
+/// Whether an error is of this number.
+fn has_code(error: &RawValue, number: i64) -> bool {
+    member(error, "code").is_some_and(|code| code.get() == number.to_string())
 }
 
 /// Whether a status says that the endpoint may speak another transport: it refuses what it was sent, and not for whom it

@@ -92,7 +92,7 @@ pub(crate) fn has_tasks(link: &Link) -> bool {
     let capabilities = &link.handshake().capabilities;
     match link.era() {
         Era::Legacy => member(capabilities, "tasks").is_some(),
-        Era::Modern => member(capabilities, "extensions").is_some_and(|has| member(has, TASKS).is_some()),
+        Era::Modern => link.handshake().extension(TASKS).is_some(),
     }
 }
 

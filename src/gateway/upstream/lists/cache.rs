@@ -6,7 +6,10 @@
 //! opens, all is forgotten that was learned before. Without one a list holds for [`UNTOLD`]. What clients are shown holds no
 //! longer than the server allows (`ttlMs`). A list that is read again and differs from what it was is told to clients like a
 //! change that the server has told (`link::reconcile` reads again).
+//!
+//! What a server lists may depend on the extensions that its client has, so that clients with different ones share nothing.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,12 +18,14 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::kind::Kind;
+use super::kind::{KINDS, Kind};
 use super::listing::Listing;
 use crate::gateway::error::Fault;
 
 /// How long a list is remembered where no stream is open by which the server would tell of a change.
 pub(crate) const UNTOLD: Duration = Duration::from_secs(30);
+/// Clients with different extensions for whom lists are remembered.
+const VARIANTS: usize = 16;
 /// How long where there is one: what it tells can be lost.
 pub(crate) const TOLD: Duration = Duration::from_secs(300);
 
@@ -28,7 +33,9 @@ pub(crate) const TOLD: Duration = Duration::from_secs(300);
 #[derive(Debug, Default)]
 pub(crate) struct ListCache {
     /// The lists.
-    lists: [Mutex<Remembered>; 4],
+    lists: [Mutex<Remembered>; KINDS],
+    /// The same for clients that speak of extensions, by what they say of these; the oldest first.
+    variants: Mutex<VecDeque<(Box<str>, Arc<Self>)>>,
     /// What the server would tell of.
     streams: watch::Sender<Streams>,
 }
@@ -88,8 +95,25 @@ struct Remembered {
 }
 
 impl ListCache {
+    /// The lists of clients that say this of the extensions that they have: a server may list other things for them.
+    pub(crate) fn of(&self, extensions: &str) -> Arc<Self> {
+        let mut variants = self.variants.lock();
+        if let Some((_, known)) = variants.iter().find(|(said, _)| **said == *extensions) {
+            return Arc::clone(known);
+        }
+        let new = Arc::<Self>::default();
+        variants.push_back((extensions.into(), Arc::clone(&new)));
+        if variants.len() > VARIANTS {
+            variants.pop_front();
+        }
+        new
+    }
+
     /// Forgets what the notification `method` says has changed.
     pub(crate) fn forget(&self, method: &str) {
+        for (_, variant) in &*self.variants.lock() {
+            variant.forget(method);
+        }
         for kind in Kind::changed(method) {
             let mut remembered = self.remembered(*kind);
             remembered.forget();
@@ -102,10 +126,16 @@ impl ListCache {
     pub(crate) fn opened(&self, kinds: &[Kind]) {
         // In this order: what is asked for from now on is remembered, and would be told of.
         let kinds = kinds.iter().fold(0, |kinds, kind| kinds | kind.bit());
+        self.forget_all();
+        self.streams.send_modify(|streams| *streams = Streams { opened: streams.opened + 1, kinds });
+    }
+
+    /// Forgets all lists.
+    fn forget_all(&self) {
         for kind in Kind::ALL {
             self.remembered(kind).forget();
         }
-        self.streams.send_modify(|streams| *streams = Streams { opened: streams.opened + 1, kinds });
+        self.variants.lock().iter().for_each(|(_, variant)| variant.forget_all());
     }
 
     /// No such stream is open any more.
@@ -218,6 +248,8 @@ impl Streams {
 impl Remembered {
     /// Requests from now on do not get what was asked for before.
     fn forget(&mut self) {
+        // Where it takes long to read it again, clients are shown what it was.
+        self.last.iter().for_each(|listing| listing.forget());
         self.listing = None;
         self.fetch = None;
         self.changes += 1;

@@ -4,6 +4,9 @@ use crate::config::{Filters, Selection};
 use crate::gateway::changes::LISTS;
 use crate::gateway::relay::{Part, method};
 
+/// How many kinds there are.
+pub(crate) const KINDS: usize = 5;
+
 /// The lists that MCP servers have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -15,11 +18,14 @@ pub(crate) enum Kind {
     Resources,
     /// `resources/templates/list`.
     Templates,
+    /// `skills/list` of the extension (SEP-2640).
+    Skills,
 }
 
 impl Kind {
     /// All kinds.
-    pub(crate) const ALL: [Self; 4] = [Self::Tools, Self::Prompts, Self::Resources, Self::Templates];
+    pub(crate) const ALL: [Self; KINDS] =
+        [Self::Tools, Self::Prompts, Self::Resources, Self::Templates, Self::Skills];
 
     /// The kind that a method lists.
     pub(crate) fn of_method(method: &str) -> Option<Self> {
@@ -33,6 +39,7 @@ impl Kind {
             Self::Prompts => method::PROMPTS_LIST,
             Self::Resources => method::RESOURCES_LIST,
             Self::Templates => method::TEMPLATES_LIST,
+            Self::Skills => method::SKILLS_LIST,
         }
     }
 
@@ -43,6 +50,7 @@ impl Kind {
             Self::Prompts => "prompts",
             Self::Resources => "resources",
             Self::Templates => "resourceTemplates",
+            Self::Skills => "skills",
         }
     }
 
@@ -50,7 +58,7 @@ impl Kind {
     pub(crate) const fn key(self) -> &'static str {
         match self {
             Self::Tools | Self::Prompts => "name",
-            Self::Resources => "uri",
+            Self::Resources | Self::Skills => "uri",
             Self::Templates => "uriTemplate",
         }
     }
@@ -62,6 +70,7 @@ impl Kind {
             Self::Prompts => Part::Prompt,
             Self::Resources => Part::Resource,
             Self::Templates => Part::Template,
+            Self::Skills => Part::Skill,
         }
     }
 
@@ -70,25 +79,25 @@ impl Kind {
         match self {
             Self::Tools => &filters.tools,
             Self::Prompts => &filters.prompts,
-            Self::Resources | Self::Templates => &filters.resources,
+            Self::Resources | Self::Templates | Self::Skills => &filters.resources,
         }
     }
 
-    /// The server capability that goes with it.
+    /// The server capability that goes with it. A server with skills has resources, of which they are made.
     pub(crate) const fn capability(self) -> &'static str {
         match self {
             Self::Tools => "tools",
             Self::Prompts => "prompts",
-            Self::Resources | Self::Templates => "resources",
+            Self::Resources | Self::Templates | Self::Skills => "resources",
         }
     }
 
-    /// The notification that says that the list has changed.
+    /// The notification that says that the list has changed. Skills have none of their own.
     pub(crate) const fn change(self) -> &'static str {
         match self {
             Self::Tools => LISTS[0],
             Self::Prompts => LISTS[1],
-            Self::Resources | Self::Templates => LISTS[2],
+            Self::Resources | Self::Templates | Self::Skills => LISTS[2],
         }
     }
 
@@ -102,7 +111,7 @@ impl Kind {
         match method {
             method::TOOLS_CHANGED => &[Self::Tools],
             method::PROMPTS_CHANGED => &[Self::Prompts],
-            method::RESOURCES_CHANGED => &[Self::Resources, Self::Templates],
+            method::RESOURCES_CHANGED => &[Self::Resources, Self::Templates, Self::Skills],
             _ => &[],
         }
     }

@@ -12,6 +12,8 @@ use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
+use super::addresses::Addresses;
+use super::annotations;
 use super::kind::Kind;
 use crate::config::Filters;
 use crate::gateway::relay::{
@@ -43,10 +45,16 @@ pub(crate) struct Listing {
     asked: Option<Instant>,
     /// Whether every page may be shared between users.
     pub(crate) public: bool,
+    /// Set when its server may have another one.
+    forgotten: OnceLock<()>,
     /// Which arguments of which tools are mirrored in headers; made when first needed.
     mirrored: OnceLock<HashMap<String, Vec<ParamHeader>>>,
     /// The names or addresses of the items; made when first needed.
     names: OnceLock<HashSet<Box<str>>>,
+    /// Pages and skills among the items; made when first needed.
+    addresses: OnceLock<Addresses>,
+    /// Whether calls of its tools mirror arguments in headers on their way to the server.
+    mirrors: bool,
     /// A digest of what clients can see of it; made when first needed.
     digest: OnceLock<String>,
     /// What of it does not fit the specification, for clients of each era; made when first needed.
@@ -127,7 +135,7 @@ impl Listing {
                 Some(if shown == name { item.to_owned() } else { renamed(item, shown) })
             }));
         }
-        let stated = member(page, "ttlMs").and_then(|ttl| ttl.get().parse().ok());
+        let stated = member(page, "ttlMs").and_then(|ttl| milliseconds(ttl.get()));
         self.ttl = self.ttl.min(stated.unwrap_or(0));
         self.stated = self.stated.into_iter().chain(stated).min();
         self.public &= member_str(page, "cacheScope").is_some_and(|scope| scope == "public");
@@ -139,10 +147,18 @@ impl Listing {
         self.asked.map_or(Duration::ZERO, |asked| asked.elapsed())
     }
 
-    /// What is left of its `ttlMs`.
+    /// Notes that its server may have another one by now: nobody is to go on using it.
+    pub(crate) fn forget(&self) {
+        let _ = self.forgotten.set(());
+    }
+
+    /// What is left of its `ttlMs`; nothing of one that was forgotten, and is shown while a newer one takes its time.
     pub(crate) fn ttl_left(&self) -> u64 {
         if self.ttl == u64::MAX {
             return self.ttl;
+        }
+        if self.forgotten.get().is_some() {
+            return 0;
         }
         self.ttl.saturating_sub(u64::try_from(self.age().as_millis()).unwrap_or(u64::MAX))
     }
@@ -183,6 +199,11 @@ impl Listing {
         Self { asked: Some(asked), ..self }
     }
 
+    /// The same list, of a server that is told arguments in headers where it wants that.
+    pub(crate) fn mirroring(self, mirrors: bool) -> Self {
+        Self { mirrors, ..self }
+    }
+
     /// The arguments that are mirrored in headers, by tool.
     pub(crate) fn mirrored(&self) -> &HashMap<String, Vec<ParamHeader>> {
         self.mirrored.get_or_init(|| self.find_mirrored())
@@ -212,8 +233,11 @@ impl Listing {
     /// Looks for what does not fit.
     fn fit(&self, kind: Kind, era: Era) -> Fitted {
         let (shape, mut fitted) = (kind.part().shape(era), Fitted::default());
+        // Legacy clients know of no such headers, and servers over pipes get none.
+        let mirrors = kind == Kind::Tools && (self.mirrors || era == Era::Modern);
         for (place, item) in self.items.iter().enumerate() {
-            let (changed, why) = match mend(item, shape) {
+            let wrong = if mirrors { annotations::fault(item) } else { None };
+            let (changed, why) = match wrong.map_or_else(|| mend(item, shape), Err) {
                 Ok(None) => continue,
                 Ok(Some(mended)) => (Some(mended.json), mended.why),
                 Err(why) => (None, why),
@@ -226,6 +250,11 @@ impl Listing {
         fitted
     }
 
+    /// Pages and skills among the items.
+    pub(crate) fn addresses(&self, kind: Kind) -> &Addresses {
+        self.addresses.get_or_init(|| Addresses::of(kind, &self.items))
+    }
+
     /// Whether there is an item of this name, or with this address.
     pub(crate) fn has(&self, kind: Kind, name: &str) -> bool {
         let named = || {
@@ -234,6 +263,18 @@ impl Listing {
         };
         self.names.get_or_init(named).contains(name)
     }
+}
+
+/// A time in milliseconds, however the number is written; a negative one is none at all (MCP 2026-07-28 §Caching, "Time-to-Live
+/// (TTL) Field"). `u64::MAX` is nobody's.
+fn milliseconds(json: &str) -> Option<u64> {
+    let whole: Option<u64> = json.parse().ok();
+    let other = || {
+        let number: f64 = json.parse().ok()?;
+        let time = Duration::try_from_secs_f64(number.max(0.0) / 1000.0).unwrap_or(Duration::MAX);
+        Some(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+    };
+    whole.or_else(other).map(|time| time.min(u64::MAX - 1))
 }
 
 /// Finds annotations that are reachable through `properties` alone, as the specification demands.
@@ -258,4 +299,45 @@ fn collect_mirrored(schema: &RawValue, path: &mut Vec<String>, found: &mut Vec<P
 /// An item with its name prefixed.
 pub(crate) fn renamed(item: &RawValue, name: &str) -> Raw {
     set_member(item, "name", raw_string(name).get()).unwrap_or_else(|| item.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hints_of_a_list_are_those_of_its_strictest_page_whatever_they_are() {
+        let hints = |pages: &[&str]| {
+            let mut listing = Listing::none();
+            for page in pages {
+                let page = RawValue::from_string(format!(r#"{{"tools":[]{page}}}"#)).unwrap();
+                listing.add(Kind::Tools, &page, &Filters::default());
+            }
+            (listing.ttl_left(), listing.public, listing.stated())
+        };
+        let public = r#","ttlMs":9,"cacheScope":"public""#;
+        for (page, expected) in [
+            (public, (9, true, Some(9))),
+            (r#","ttlMs":5,"cacheScope":"public""#, (5, true, Some(5))),
+            (r#","ttlMs":5,"cacheScope":"private""#, (5, false, Some(5))),
+            (r#","ttlMs":50,"cacheScope":"shared""#, (9, false, Some(9))),
+            (r#","ttlMs":50"#, (9, false, Some(9))),
+            (r#","cacheScope":"public""#, (0, true, Some(9))),
+            (r#","ttlMs":-1,"cacheScope":"public""#, (0, true, Some(0))),
+            (r#","ttlMs":-1e300,"cacheScope":"public""#, (0, true, Some(0))),
+            (r#","ttlMs":7.0,"cacheScope":"public""#, (7, true, Some(7))),
+            (r#","ttlMs":8e-1,"cacheScope":"public""#, (0, true, Some(0))),
+            (r#","ttlMs":1e300,"cacheScope":"public""#, (9, true, Some(9))),
+            (r#","ttlMs":99999999999999999999,"cacheScope":"public""#, (9, true, Some(9))),
+            (r#","ttlMs":"5","cacheScope":"public""#, (0, true, Some(9))),
+            (r#","ttlMs":null,"cacheScope":"public""#, (0, true, Some(9))),
+        ] {
+            assert_eq!(hints(&[public, page]), expected, "{page}");
+            assert_eq!(hints(&[page, public]), expected, "{page}");
+        }
+        let listing = Listing { ttl: 60_000, ..Listing::default() };
+        assert!(listing.ttl_left() > 0);
+        listing.forget();
+        assert_eq!(listing.ttl_left(), 0);
+    }
 }

@@ -22,10 +22,9 @@ use super::transfer::{Flow, Lender};
 use crate::config::UpstreamName;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{
-    Id, Meant, Message, Notification, Outcome, ParseError, Raw, Request, Response, code, meant, member,
-    method, names::Ambiguous, raw, set_member, set_path,
+    Id, Message, Notification, Outcome, ParseError, Raw, Request, Response, code, method, raw,
 };
-use crate::gateway::upstream::call::exchange::{Cancel, Event, Events, garbled, too_long};
+use crate::gateway::upstream::call::exchange::{Cancel, Event, Events, cancelled, garbled, too_long};
 use crate::gateway::upstream::call::request::{Call, Role};
 use crate::gateway::upstream::inbox::{Inbound, Inbox, Loose};
 use crate::gateway::upstream::log_limit::LogRateLimit;
@@ -143,7 +142,7 @@ impl Stdio {
     /// The connection has ended before there were pipes, or in the process that has them.
     pub(crate) fn hang_up(&self, answered: bool) {
         self.closed.send_replace(true);
-        let waiting = self.pending.lock().take_all();
+        let waiting = self.pending.lock().calls_mut().take_all();
         for events in waiting {
             let fault = self.ended();
             events.end(Event::Lost(if answered { fault } else { fault.unprocessed() }));
@@ -153,13 +152,16 @@ impl Stdio {
     /// Gives a request its identifier and progress token; returns what calls it off.
     pub(crate) fn register(self: &Arc<Self>, call: &mut Call) -> (u64, Box<dyn Cancel>) {
         let id = self.last.fetch_add(1, Ordering::Relaxed) + 1;
-        call.params = call.params.take().map(|params| self.own_token(id, params, &mut call.token));
+        // A token of this process must not be one of the process before.
+        let keep = !self.borrows.load(Ordering::Relaxed);
+        let own = |params| self.pending.lock().calls_mut().own_token(id, params, &mut call.token, keep);
+        call.params = call.params.take().map(own);
         (id, Box::new(CancelStdio { connection: Arc::downgrade(self), id }))
     }
 
     /// Puts a request under way.
-    pub(crate) async fn send(self: &Arc<Self>, id: u64, call: Call, events: Events) {
-        self.pending.lock().add(id, events, call.token, call.for_client);
+    pub(crate) async fn send(self: &Arc<Self>, id: u64, mut call: Call, events: Events) {
+        self.pending.lock().calls_mut().add(id, events, &mut call);
         let request = Request { id: Id::number(id), method: call.method, params: call.params };
         if self.is_closed() || self.write(&Message::Request(request)).await.is_err() {
             self.finish(id, Event::Lost(self.ended().unprocessed()));
@@ -199,23 +201,9 @@ impl Stdio {
         Fault::upstream(&self.name, "ended before it answered")
     }
 
-    /// Keeps the downstream's progress token unless another request in flight here uses it, or one of the process before
-    /// may; only then ours is sent.
-    fn own_token(&self, id: u64, params: Raw, token: &mut Option<(Box<str>, Box<str>)>) -> Raw {
-        let Some(theirs) = member(&params, "_meta").and_then(|meta| member(meta, "progressToken")) else {
-            return params;
-        };
-        let theirs: Box<str> = theirs.get().into();
-        let ours = self.pending.lock().claim_token(id, &theirs, !self.borrows.load(Ordering::Relaxed));
-        let edited =
-            if ours == theirs { None } else { set_path(&params, &["_meta", "progressToken"], &ours) };
-        *token = Some((ours, theirs));
-        edited.unwrap_or(params)
-    }
-
     /// Takes a request out of `pending` and queues its last event.
     fn finish(&self, id: u64, event: Event) {
-        let waiting = self.pending.lock().take(id);
+        let waiting = self.pending.lock().calls_mut().take(id);
         match waiting {
             Some(events) => events.end(event),
             None => {
@@ -234,41 +222,42 @@ impl Stdio {
             return;
         }
         match message {
-            Ok(Message::Response(Response { id, outcome })) => match id.as_ref().and_then(|id| self.ours(id))
-            {
+            Ok(Message::Response(Response { id, outcome })) => match self.inbox.answered(id.as_ref()) {
                 Some(id) => self.finish(id, Event::Done(outcome)),
                 None => self.unanswerable(&outcome),
             },
             Ok(Message::Notification(note)) => self.notified(note),
             Ok(Message::Request(request)) => self.asked(request),
-            Err(ParseError::Ambiguous { reason, id, response }) => self.refuse(reason, id, response),
+            Err(ParseError::Batch) => {
+                for entry in Message::entries_of_server(line) {
+                    self.take(entry.get().as_bytes());
+                }
+            }
             Err(error) => self.unreadable(line, &error),
         }
     }
 
-    /// The request of ours that an identifier means.
-    fn ours(&self, id: &Id) -> Option<u64> {
-        let number = id.as_number()?;
-        if !id.is_plain() {
-            self.inbox.tell_loose(Loose::Identifier);
-        }
-        Some(number)
-    }
-
-    /// Handles a line that is no message. If it was meant to answer a request, that fails at once: nothing else would end it
+    /// Handles a line that cannot be read. A request that it was meant to answer fails at once: nothing else would end it
     /// before its time is over.
     fn unreadable(self: &Arc<Self>, line: &[u8], error: &ParseError) {
-        let unread = self.unread(line);
+        let unread = self.pending.lock().unread(line, error);
         if self.may_complain() {
             let (bytes, reason) = (line.len(), error.reason());
-            match unread {
-                Some(id) => {
+            match (unread, error) {
+                (_, ParseError::Ambiguous { .. }) => {
+                    tracing::warn!(upstream = %self.name, reason, "a message that can be read in two ways is refused");
+                }
+                (Some(id), _) => {
                     tracing::warn!(upstream = %self.name, id, bytes, reason, "an answer that cannot be read fails its call");
                 }
-                None => {
+                (None, _) => {
                     tracing::warn!(upstream = %self.name, bytes, reason, "a line that is not MCP is ignored");
                 }
             }
+        }
+        if let ParseError::Ambiguous { id: Some(id), response: false, .. } = error {
+            let fault = Fault::downstream(code::INVALID_PARAMS, http::StatusCode::OK, error.reason());
+            return self.answer_soon(id.clone(), fault.outcome());
         }
         let Some(id) = unread else { return };
         let fault = garbled(&self.name, error);
@@ -281,33 +270,6 @@ impl Stdio {
         }
         drop(pending);
         self.finish(id, Event::Lost(fault));
-    }
-
-    /// The request that a line which is no message was meant to answer: the one that it names, or the only one there is.
-    fn unread(&self, line: &[u8]) -> Option<u64> {
-        let meant = meant(line)?;
-        let pending = self.pending.lock();
-        match meant {
-            Meant::To(id) => id.as_number().filter(|id| pending.is_in_flight(*id)),
-            Meant::ToSomebody => pending.only(),
-        }
-    }
-
-    /// Handles a message that can be read in two ways. The caller that waits for an answer is told.
-    fn refuse(self: &Arc<Self>, reason: Ambiguous, id: Option<Id>, response: bool) {
-        if self.may_complain() {
-            tracing::warn!(upstream = %self.name, %reason, "a message that can be read in two ways is refused");
-        }
-        let Some(id) = id else { return };
-        if response {
-            let reason = format_args!("sent an answer that can be read in two ways: {reason}");
-            if let Some(id) = id.as_number() {
-                self.finish(id, Event::Lost(Fault::upstream(&self.name, reason)));
-            }
-        } else {
-            let fault = Fault::downstream(code::INVALID_PARAMS, http::StatusCode::OK, reason.to_string());
-            self.answer_soon(id, fault.outcome());
-        }
     }
 
     /// Whether one more record about what the child says may go to the log. How many may not is told a little later.
@@ -353,8 +315,13 @@ impl Stdio {
     /// Brings a notification to the request it belongs to, or to the inbox.
     fn notified(self: &Arc<Self>, note: Notification) {
         let pending = self.pending.lock();
+        if let Some(id) = pending.calls().ended_by(&note) {
+            drop(pending);
+            return self
+                .finish(id, Event::Lost(Fault::upstream(&self.name, "has ended the stream of changes")));
+        }
         let (id, note) = pending.target(note, self.role);
-        let Some((id, events)) = id.and_then(|id| Some((id, pending.events(id)?))) else {
+        let Some((id, events)) = id.and_then(|id| Some((id, pending.calls().events(id)?))) else {
             return self.inbox.put(Inbound::Notification(note));
         };
         if !events.send(Event::Notification(note)) {
@@ -384,7 +351,8 @@ impl Stdio {
             return self.answer_soon(request.id, fault.outcome());
         }
         let pending = self.pending.lock();
-        let Some((id, events)) = pending.speaker(self.role).and_then(|id| Some((id, pending.events(id)?)))
+        let Some((id, events)) =
+            pending.speaker(self.role).and_then(|id| Some((id, pending.calls().events(id)?)))
         else {
             return self.inbox.put(Inbound::Request(request));
         };
@@ -432,7 +400,7 @@ impl PipeOwner for Stdio {
     }
 
     fn in_flight(&self) -> Vec<u64> {
-        self.pending.lock().ids()
+        self.pending.lock().calls().ids().collect()
     }
 
     fn closed(&self) -> watch::Receiver<bool> {
@@ -451,17 +419,11 @@ impl PipeOwner for Stdio {
 impl Cancel for CancelStdio {
     fn cancel(self: Box<Self>, params: Option<Raw>) {
         let Some(connection) = self.connection.upgrade() else { return };
-        if connection.pending.lock().take(self.id).is_none() {
+        if connection.pending.lock().calls_mut().take(self.id).is_none() {
             return;
         }
-        let id = self.id.to_string();
-        let params =
-            params.unwrap_or_else(|| raw(&json!({ "requestId": 0, "reason": "nobody waits for it" })));
-        let params = set_member(&params, "requestId", &id).unwrap_or(params);
-        let note = Notification { method: method::CANCELLED.to_owned(), params: Some(params) };
+        let note = cancelled(self.id, params);
         // A child that does not read cannot make farewells pile up.
-        tokio::spawn(async move {
-            tokio::time::timeout(FAREWELL, connection.write(&Message::Notification(note))).await
-        });
+        tokio::spawn(async move { tokio::time::timeout(FAREWELL, connection.write(&note)).await });
     }
 }

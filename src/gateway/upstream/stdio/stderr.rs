@@ -178,7 +178,10 @@ impl ChildErrors {
     /// How it has ended and its last line, in words; empty if nothing is known.
     pub(crate) fn account(&self) -> String {
         let end = self.how().map(|end| format!(": {end}")).unwrap_or_default();
-        let line = self.line().map(|line| format!("; its last line on standard error: {line}"));
+        let line = self.line().map(|line| {
+            let hint = sandbox_hint(&line);
+            format!("; its last line on standard error: {line}{hint}")
+        });
         end + &line.unwrap_or_default()
     }
 
@@ -197,6 +200,15 @@ impl ChildErrors {
         let Some(sink) = self.sink.upgrade() else { return };
         let (upstream, line) = (&sink.upstream, self.line());
         tracing::error!(%upstream, child = pid, %end, last_line = line, "the upstream's command has ended by itself");
+    }
+}
+
+/// What can be done where a line says that a command cannot write: few file systems are read-only but for a service's sandbox.
+fn sandbox_hint(line: &str) -> &'static str {
+    if line.to_ascii_lowercase().contains("read-only file system") {
+        " (as a service it may write only where its unit lets it: ReadWritePaths= by `systemctl edit mcpeg`)"
+    } else {
+        ""
     }
 }
 
@@ -331,6 +343,17 @@ mod tests {
         }
         lines.end(|text| all.push(text.to_owned()));
         all
+    }
+
+    #[test]
+    fn line_about_a_read_only_file_system_has_a_hint_at_the_unit() {
+        for (line, hinted) in [
+            ("OSError: [Errno 30] Read-only file system: '/srv/a'", true),
+            ("Error: EROFS: read-only file system, open '/srv/a'", true),
+            ("Error: EACCES: permission denied, open '/srv/a'", false),
+        ] {
+            assert_eq!(sandbox_hint(line).contains("ReadWritePaths="), hinted, "{line}");
+        }
     }
 
     #[test]

@@ -290,7 +290,7 @@ impl Leases {
     /// Whether a call of this modern client needs a connection of its own, so that the server can ask the client.
     pub(crate) fn lends_to(&self, client: &ClientMeta, native: &Link) -> bool {
         let allowed = self.connector.settings().sharing != Sharing::Shared;
-        native.era() == Era::Legacy && allowed && client.is_interactive()
+        native.era() == Era::Legacy && allowed && client.is_singular()
     }
 
     /// Lends a connection; one is waited for no longer than `patience`, and never long.
@@ -336,7 +336,7 @@ impl Leases {
     /// Opens a connection for such a client.
     async fn open_unused(&self, client: &ClientMeta) -> Result<Spare, Fault> {
         let (sender, inbox) = inbox();
-        let identity = ClientIdentity { meta: client.clone(), version: LATEST_LEGACY.to_owned() };
+        let identity = ClientIdentity { meta: client.in_other_era(), version: LATEST_LEGACY.to_owned() };
         let link = Arc::new(self.connector.open_legacy(&identity, Role::Dedicated, sender).await?);
         Ok(Spare { client: client.clone(), link, inbox, asked: Vec::new(), since: Instant::now() })
     }

@@ -9,6 +9,7 @@ pub(crate) mod health;
 pub(crate) mod lease;
 pub(crate) mod legacy_link;
 pub(crate) mod life;
+pub(crate) mod links;
 pub(crate) mod renewal;
 pub(crate) mod report;
 pub(crate) mod shown;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::gateway::upstream::lists::kind::Kind;
+use crate::gateway::upstream::lists::kind::{KINDS, Kind};
 use crate::gateway::upstream::lists::listing::Listing;
 
 /// What is known of one list.
@@ -31,7 +31,7 @@ impl Shown {
 #[derive(Debug, Default)]
 pub(crate) struct ShownLists {
     /// The lists.
-    lists: Mutex<[Shown; 4]>,
+    lists: Mutex<[Shown; KINDS]>,
     /// Whether it is known what clients of the processes before this one, or after it, were shown.
     inherited: AtomicBool,
     /// Whether a connection is used, so that whatever is learned from here on is to be compared with what it has.
@@ -40,7 +40,7 @@ pub(crate) struct ShownLists {
 
 /// What clients were shown before a connection was opened, and whether one before it was lost.
 #[derive(Debug)]
-pub(crate) struct Before([Shown; 4], bool);
+pub(crate) struct Before([Shown; KINDS], bool);
 
 /// What is to be done about one list after a connection was opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,7 +99,7 @@ impl ShownLists {
     pub(crate) fn distrust(&self) -> bool {
         let new = !self.inherited.swap(true, Ordering::SeqCst);
         if new {
-            *self.lists.lock() = [(); 4].map(|()| Shown::unknown());
+            *self.lists.lock() = [(); KINDS].map(|()| Shown::unknown());
         }
         new && self.used.load(Ordering::SeqCst)
     }

@@ -24,6 +24,7 @@ use super::health::{AsideWatch, End, HealthWatch};
 use super::lease::Leases;
 use super::legacy_link::LegacyLink;
 use super::life::Life;
+use super::links::Links;
 use super::renewal::Renewals;
 use super::report::{Report, told};
 use super::shown::{Before, ShownLists, Todo};
@@ -89,6 +90,9 @@ pub(crate) struct Upstream {
     /// Tasks that it is known to have.
     #[field(get)]
     tasks: Tasks,
+    /// Resources that it has named.
+    #[field(get)]
+    links: Links,
     /// Who follows its resources.
     #[field(get)]
     followers: Followers,
@@ -132,6 +136,7 @@ impl Upstream {
             legacy: LegacyLink::default(),
             leases: Arc::new(Leases::new(Arc::clone(&connector), life.clone())),
             tasks: Tasks::default(),
+            links: Links::default(),
             followers: Followers::new(life.clone()),
             failures: Arc::default(),
             renewals: Arc::default(),
