@@ -89,16 +89,16 @@ async fn stream_of_a_session_resumes_after_the_last_event_that_its_client_has() 
     client.call("touch", "{}").await.text();
     // The client has not seen the message: it gets both.
     let mut stream = resumed(&gateway, &client, &first[0]).await;
-    let both = wait(&mut stream, &["0-2\n", UPDATE, "\n\n"]).await;
-    assert!(identifiers(&both).ends_with(&[first[1].clone(), "0-2".to_owned()]), "{both}");
+    let both = wait(&mut stream, &["0.1-2\n", UPDATE, "\n\n"]).await;
+    assert!(identifiers(&both).ends_with(&[first[1].clone(), "0.1-2".to_owned()]), "{both}");
     drop(stream);
     // It has seen all: it gets what is new.
-    let mut stream = resumed(&gateway, &client, "0-2").await;
+    let mut stream = resumed(&gateway, &client, "0.1-2").await;
     client.call("touch", "{}").await.text();
     let text = wait(&mut stream, &[UPDATE, "\n\n"]).await;
     assert_eq!(
         (text.matches(UPDATE).count(), identifiers(&text).last()),
-        (1, Some(&"0-3".to_owned())),
+        (1, Some(&"0.1-3".to_owned())),
         "{text}"
     );
     client.end().await;
