@@ -274,15 +274,10 @@ async fn follow(gateway: &Gateway, path: &str, name: &str, tasks: &[&str]) -> (I
     (stream, begun["params"]["notifications"]["taskIds"].clone())
 }
 
-#[tokio::test]
-async fn stream_of_changes_tells_of_the_clients_own_tasks_and_their_server_only() {
-    let one = Script::new(&format!("{TELLS}by = \"one\"\n{TELLS_STDIO}"));
-    let two = http_script(&format!("{TELLS}by = \"two\"\n{TELLS_HTTP}")).await;
-    let old = probe("old", &["--era", "legacy", "--tasks"]);
-    let gateway = Gateway::start(&(one.upstream("one") + &http("two", two.port) + &old)).await;
-    // Who has not declared the extension is told what it lacks, whatever is behind the endpoint.
+/// Who has not declared the extension is told what it lacks, whatever is behind the endpoint.
+async fn refuses_who_does_not_speak_of_tasks(gateway: &Gateway, paths: &[&str]) {
     let params = format!(r#"{{"notifications":{{"taskIds":["x"]}},"_meta":{{{MODERN_META}}}}}"#);
-    for path in ["/mcp", "/mcp/one", "/mcp/two", "/mcp/old"] {
+    for path in paths {
         let client = Client::modern(gateway.address(), path);
         let answer = client.request("1", "subscriptions/listen", "", &params).await;
         assert_eq!(answer.status, 400, "{path}");
@@ -291,6 +286,15 @@ async fn stream_of_changes_tells_of_the_clients_own_tasks_and_their_server_only(
         assert_eq!(error["code"], -32021, "{path} {error}");
         assert!(required["io.modelcontextprotocol/tasks"].is_object(), "{path} {error}");
     }
+}
+
+#[tokio::test]
+async fn stream_of_changes_tells_of_the_clients_own_tasks_and_their_server_only() {
+    let one = Script::new(&format!("{TELLS}by = \"one\"\n{TELLS_STDIO}"));
+    let two = http_script(&format!("{TELLS}by = \"two\"\n{TELLS_HTTP}")).await;
+    let old = probe("old", &["--era", "legacy", "--tasks"]);
+    let gateway = Gateway::start(&(one.upstream("one") + &http("two", two.port) + &old)).await;
+    refuses_who_does_not_speak_of_tasks(&gateway, &["/mcp", "/mcp/one", "/mcp/two", "/mcp/old"]).await;
     let client = Client::modern(gateway.address(), "/mcp");
     let call = async |name: &str, tool: &str, arguments: Value| {
         let params = json!({ "name": tool, "arguments": arguments, "_meta": speaks(name) });
