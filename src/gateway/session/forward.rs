@@ -75,7 +75,7 @@ fn is_update_of_another(session: &Session, note: &Notification) -> bool {
 /// A change: of lists for everybody, of resources for subscribers.
 fn change(session: &Arc<Session>, change: Change) {
     match change {
-        Change::Endpoint(endpoint) if endpoint == *session.endpoint() => {
+        Change::Endpoint(endpoint) if endpoint.concerns(session.endpoint()) => {
             // What is new has not been told yet.
             tokio::spawn(subscribe::again(Arc::clone(session), session.subscriptions().uris()));
             for list in LISTS {

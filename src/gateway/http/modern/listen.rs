@@ -313,7 +313,7 @@ impl Stream {
     /// What the client is told of a change, as far as the stream's endpoint shows it, also after a reload.
     async fn notes(&mut self, change: Change) -> Vec<Notification> {
         match change {
-            Change::Endpoint(endpoint) if endpoint == self.endpoint => {
+            Change::Endpoint(endpoint) if endpoint.concerns(&self.endpoint) => {
                 self.names = self.routing.view(&self.endpoint).map(|view| names(&view)).unwrap_or_default();
                 self.follow().await;
                 LISTS.map(changed).into()
@@ -423,7 +423,15 @@ mod tests {
     fn gateway() -> Gateway {
         let (server, log) = (Server::default(), Log::default());
         Gateway::start(
-            &Config { server, log, upstreams: Vec::new(), disabled: Vec::new(), sources: Vec::new() },
+            &Config {
+                server,
+                log,
+                upstreams: Vec::new(),
+                disabled: Vec::new(),
+                clients: Vec::new(),
+                endpoints: Vec::new(),
+                sources: Vec::new(),
+            },
             Vec::new(),
             std::path::Path::new("/"),
         )
@@ -433,8 +441,8 @@ mod tests {
     /// Opens a stream of changes with this filter.
     fn open(gateway: &Gateway, notifications: &serde_json::Value) -> Result<Response, Fault> {
         // Once it looks again, nobody is behind its endpoint any more who could tell it something else.
-        let (routing, endpoint) = (gateway.routing(), Endpoint::One("nobody".to_owned()));
-        let view = routing.view(&Endpoint::All).unwrap();
+        let (routing, endpoint) = (gateway.routing(), Endpoint::named(Some("nobody".to_owned())));
+        let view = routing.view(&Endpoint::ALL).unwrap();
         let params = Some(raw(&json!({ "notifications": notifications })));
         let request = Request { id: Id::number(7), method: "subscriptions/listen".to_owned(), params };
         let end = StreamEnd::new(&CancellationToken::new(), &Cutoff::default());

@@ -3,7 +3,7 @@
 //! A task's name passes as its server wrote it, so it says nothing of the server or of the client. Whose a task is decides who
 //! began it: a legacy session keeps the names of its own tasks, and those of modern clients are kept here with what can
 //! be told of their client. To everybody else a task does not exist. After a restart nobody is known to have begun the
-//! tasks of modern clients; then a name that cannot be guessed proves that it was given (MCP 2025-11-25 §Tasks, "Security").
+//! tasks of modern clients; then, of clients without a name of their own, a name that cannot be guessed proves that it was given (MCP 2025-11-25 §Tasks, "Security").
 
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
@@ -60,7 +60,8 @@ impl Tasks {
     pub(crate) fn standing(&self, id: &str, caller: &Caller) -> Standing {
         match self.0.lock().owners.get(id) {
             Some(owner) if owner == caller => Standing::Own,
-            None if id.len() >= GUESSABLE => Standing::Claimed,
+            // Who has a name is believed by that, and not by what it knows.
+            None if id.len() >= GUESSABLE && caller.key().name().is_none() => Standing::Claimed,
             _ => Standing::Foreign,
         }
     }
@@ -169,10 +170,11 @@ pub(crate) async fn task_now(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gateway::client::ClientKey;
 
     /// A client that says this of itself.
     fn client(name: &str) -> Caller {
-        Caller::of(None, &ClientMeta { info: raw(&name), ..ClientMeta::default() })
+        Caller::of(ClientKey::of(None), &ClientMeta { info: raw(&name), ..ClientMeta::default() })
     }
 
     #[test]
