@@ -414,6 +414,7 @@ struct EndedMeta {
 mod tests {
     use super::*;
     use crate::config::{Config, Log, Server};
+    use crate::gateway::client::ClientKey;
     use crate::gateway::http::cutoff::Cutoff;
     use crate::gateway::service::Gateway;
     use http_body_util::BodyExt as _;
@@ -448,7 +449,7 @@ mod tests {
         let end = StreamEnd::new(&CancellationToken::new(), &Cutoff::default());
         let changes = (routing, gateway.changes().subscribe());
         let client = ClientMeta::default();
-        let caller = Caller::of(None, &client);
+        let caller = Caller::of(ClientKey::of_client(None, None), &client);
         listen(changes, (endpoint, &view), request, (client, caller), end)
     }
 
