@@ -289,3 +289,49 @@ def call(handler, message, name): return str(len(listens))
     }
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn acknowledgement_names_what_servers_agree_to_tell_of_and_nothing_else() {
+    // One of each era that declines one of its resources, and one that declines all.
+    let server = |name: &str, more: &str| {
+        Script::new(&format!(
+            r#"
+capabilities = {{"tools": {{}}, "resources": {{"subscribe": True}}}}
+def handle(message):
+    method, params = message["method"], message.get("params", {{}})
+    if method == "resources/list":
+        names = ["{name}://own", "{name}://declined"]
+        reply(message, {{"resources": [{{"uri": uri, "name": uri}} for uri in names], "resultType": "complete"}})
+    elif method == "resources/templates/list":
+        reply(message, {{"resourceTemplates": [], "resultType": "complete"}})
+    elif method == "resources/subscribe" and "declined" in params["uri"]: refuse(message, -32602)
+    elif method == "resources/subscribe": reply(message, {{}})
+    elif method == "subscriptions/listen" and "resourceSubscriptions" in params["notifications"] and everything:
+        refuse(message, -32602)
+    elif method == "subscriptions/listen":
+        told = [uri for uri in params["notifications"].get("resourceSubscriptions", []) if "declined" not in uri]
+        tag = {{"io.modelcontextprotocol/subscriptionId": message["id"]}}
+        send({{"method": "notifications/subscriptions/acknowledged", "params": {{"notifications": {{"resourceSubscriptions": told}}, "_meta": tag}}}})
+        # It tells of what it was not asked for, too.
+        for uri in ["new://own", "old://own"] if told else ():
+            send({{"method": "notifications/resources/updated", "params": {{"uri": uri, "by": "{name}", "_meta": tag}}}})
+    else: return False
+    return True
+everything = False
+{more}
+"#
+        ))
+    };
+    let servers = [("old", ""), ("new", "modern = True"), ("none", "modern = True\neverything = True")]
+        .map(|(name, more)| (name, server(name, more)));
+    let gateway =
+        Gateway::start(&servers.iter().map(|(name, server)| server.upstream(name)).collect::<String>()).await;
+    let wanted = r#"{"toolsListChanged":true,"resourceSubscriptions":["old://own","new://declined","none://own","old://declined","new://own"]}"#;
+    let mut stream = listen_to(&gateway, wanted).await;
+    let told =
+        wait(&mut stream, &[r#""resourceSubscriptions":["old://own","new://own"]"#, r#""by": "new""#]).await;
+    assert!(told.contains(r#""toolsListChanged":true"#), "{told}");
+    assert_eq!(told.matches("resources/updated").count(), 1, "{told}");
+    assert!(told.contains(r#""uri": "new://own""#), "{told}");
+    gateway.stop().await;
+}

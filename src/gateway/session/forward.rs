@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::connections::Opened;
 use super::session::Session;
 use super::subscribe::{self, has_subscribed};
-use super::subscriptions::is_within;
+use crate::gateway::changes::is_within;
 use crate::gateway::changes::{Announced, Change, LISTS, UPDATED, changed, updated};
 use crate::gateway::relay::{Message, Notification, member_str};
 use crate::gateway::upstream::{Inbound, InboxReceiver, Link, Upstream};

@@ -16,7 +16,8 @@ use serde_json::value::RawValue;
 use super::connection::Link;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{
-    ClientMeta, Era, Object, Outcome, Raw, TASKS, array_items, member, member_str, method, names, raw, text,
+    ClientMeta, Era, Notification, Object, Outcome, Raw, TASKS, array_items, member, member_str, method,
+    names, raw, text,
 };
 use crate::gateway::upstream::call::caller::Caller;
 use crate::gateway::upstream::call::request::Call;
@@ -145,10 +146,25 @@ pub(crate) async fn list_tasks(link: &Link) -> Result<Vec<Raw>, Fault> {
 
 /// Whether the server knows this task.
 pub(crate) async fn knows_task(link: &Link, id: &str, client: &ClientMeta) -> bool {
+    matches!(get_task(link, id, client).await, Ok(Outcome::Result(_)))
+}
+
+/// What the server says of a task.
+async fn get_task(link: &Link, id: &str, client: &ClientMeta) -> Result<Outcome, Fault> {
     let params = raw(&json!({ "taskId": id }));
     let params = if link.era() == Era::Modern { client.apply(Some(params)) } else { params };
-    let answer = link.call_aside(Call::new(method::TASKS_GET, Some(params), PATIENCE)).await.outcome().await;
-    matches!(answer, Ok(Outcome::Result(_)))
+    link.call_aside(Call::new(method::TASKS_GET, Some(params), PATIENCE)).await.outcome().await
+}
+
+/// What a modern server says of a task now, as it would be told to those who listen; `None` if it does not know it.
+pub(crate) async fn task_now(
+    link: &Link,
+    id: &str,
+    client: &ClientMeta,
+) -> Result<Option<Notification>, Fault> {
+    let Outcome::Result(task) = get_task(link, id, client).await? else { return Ok(None) };
+    let task = Object::parse(&task).and_then(|task| task.without(|key| key == "resultType")).unwrap_or(task);
+    Ok(Some(Notification { method: method::TASK.to_owned(), params: Some(task) }))
 }
 
 #[cfg(test)]
