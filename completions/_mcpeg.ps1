@@ -52,6 +52,7 @@ Register-ArgumentCompleter -Native -CommandName 'mcpeg' -ScriptBlock {
             [CompletionResult]::new('install', 'install', [CompletionResultType]::ParameterValue, 'Install mcpeg as a systemd service on this machine')
             [CompletionResult]::new('uninstall', 'uninstall', [CompletionResultType]::ParameterValue, 'Remove what `mcpeg install` put on this machine')
             [CompletionResult]::new('import', 'import', [CompletionResultType]::ParameterValue, 'Turn a client''s servers into configuration files')
+            [CompletionResult]::new('token', 'token', [CompletionResultType]::ParameterValue, 'Make, list, replace and revoke the tokens of clients')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
             break
         }
@@ -99,10 +100,79 @@ Register-ArgumentCompleter -Native -CommandName 'mcpeg' -ScriptBlock {
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
             break
         }
+        'mcpeg;token' {
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('create', 'create', [CompletionResultType]::ParameterValue, 'Make a token for a client that has none, and print it')
+            [CompletionResult]::new('list', 'list', [CompletionResultType]::ParameterValue, 'Tell which clients have tokens, and until when; no secret is shown')
+            [CompletionResult]::new('revoke', 'revoke', [CompletionResultType]::ParameterValue, 'Take all tokens of a client back')
+            [CompletionResult]::new('rotate', 'rotate', [CompletionResultType]::ParameterValue, 'Put a new token in the place of those of a client, and print it')
+            [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
+            break
+        }
+        'mcpeg;token;create' {
+            [CompletionResult]::new('--expires', '--expires', [CompletionResultType]::ParameterName, 'How long it is good (default: until it is revoked)')
+            [CompletionResult]::new('--pid-file', '--pid-file', [CompletionResultType]::ParameterName, 'The gateway with this pid file')
+            [CompletionResult]::new('--instance', '--instance', [CompletionResultType]::ParameterName, 'The gateway of this instance, as `mcpeg install --instance` has made it')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print the answer as JSON')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
+        'mcpeg;token;list' {
+            [CompletionResult]::new('--pid-file', '--pid-file', [CompletionResultType]::ParameterName, 'The gateway with this pid file')
+            [CompletionResult]::new('--instance', '--instance', [CompletionResultType]::ParameterName, 'The gateway of this instance, as `mcpeg install --instance` has made it')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print the answer as JSON')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
+        'mcpeg;token;revoke' {
+            [CompletionResult]::new('--pid-file', '--pid-file', [CompletionResultType]::ParameterName, 'The gateway with this pid file')
+            [CompletionResult]::new('--instance', '--instance', [CompletionResultType]::ParameterName, 'The gateway of this instance, as `mcpeg install --instance` has made it')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print the answer as JSON')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
+        'mcpeg;token;rotate' {
+            [CompletionResult]::new('--expires', '--expires', [CompletionResultType]::ParameterName, 'How long the new one is good (default: as long as the last one was)')
+            [CompletionResult]::new('--overlap', '--overlap', [CompletionResultType]::ParameterName, 'How long the old one is good beside it (default: no longer)')
+            [CompletionResult]::new('--pid-file', '--pid-file', [CompletionResultType]::ParameterName, 'The gateway with this pid file')
+            [CompletionResult]::new('--instance', '--instance', [CompletionResultType]::ParameterName, 'The gateway of this instance, as `mcpeg install --instance` has made it')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print the answer as JSON')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
+        'mcpeg;token;help' {
+            [CompletionResult]::new('create', 'create', [CompletionResultType]::ParameterValue, 'Make a token for a client that has none, and print it')
+            [CompletionResult]::new('list', 'list', [CompletionResultType]::ParameterValue, 'Tell which clients have tokens, and until when; no secret is shown')
+            [CompletionResult]::new('revoke', 'revoke', [CompletionResultType]::ParameterValue, 'Take all tokens of a client back')
+            [CompletionResult]::new('rotate', 'rotate', [CompletionResultType]::ParameterValue, 'Put a new token in the place of those of a client, and print it')
+            [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
+            break
+        }
+        'mcpeg;token;help;create' {
+            break
+        }
+        'mcpeg;token;help;list' {
+            break
+        }
+        'mcpeg;token;help;revoke' {
+            break
+        }
+        'mcpeg;token;help;rotate' {
+            break
+        }
+        'mcpeg;token;help;help' {
+            break
+        }
         'mcpeg;help' {
             [CompletionResult]::new('install', 'install', [CompletionResultType]::ParameterValue, 'Install mcpeg as a systemd service on this machine')
             [CompletionResult]::new('uninstall', 'uninstall', [CompletionResultType]::ParameterValue, 'Remove what `mcpeg install` put on this machine')
             [CompletionResult]::new('import', 'import', [CompletionResultType]::ParameterValue, 'Turn a client''s servers into configuration files')
+            [CompletionResult]::new('token', 'token', [CompletionResultType]::ParameterValue, 'Make, list, replace and revoke the tokens of clients')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
             break
         }
@@ -113,6 +183,25 @@ Register-ArgumentCompleter -Native -CommandName 'mcpeg' -ScriptBlock {
             break
         }
         'mcpeg;help;import' {
+            break
+        }
+        'mcpeg;help;token' {
+            [CompletionResult]::new('create', 'create', [CompletionResultType]::ParameterValue, 'Make a token for a client that has none, and print it')
+            [CompletionResult]::new('list', 'list', [CompletionResultType]::ParameterValue, 'Tell which clients have tokens, and until when; no secret is shown')
+            [CompletionResult]::new('revoke', 'revoke', [CompletionResultType]::ParameterValue, 'Take all tokens of a client back')
+            [CompletionResult]::new('rotate', 'rotate', [CompletionResultType]::ParameterValue, 'Put a new token in the place of those of a client, and print it')
+            break
+        }
+        'mcpeg;help;token;create' {
+            break
+        }
+        'mcpeg;help;token;list' {
+            break
+        }
+        'mcpeg;help;token;revoke' {
+            break
+        }
+        'mcpeg;help;token;rotate' {
             break
         }
         'mcpeg;help;help' {

@@ -49,6 +49,7 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
             cand install 'Install mcpeg as a systemd service on this machine'
             cand uninstall 'Remove what `mcpeg install` put on this machine'
             cand import 'Turn a client''s servers into configuration files'
+            cand token 'Make, list, replace and revoke the tokens of clients'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
         &'mcpeg;install'= {
@@ -92,10 +93,68 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
             cand -h 'Print help'
             cand --help 'Print help'
         }
+        &'mcpeg;token'= {
+            cand -h 'Print help'
+            cand --help 'Print help'
+            cand create 'Make a token for a client that has none, and print it'
+            cand list 'Tell which clients have tokens, and until when; no secret is shown'
+            cand revoke 'Take all tokens of a client back'
+            cand rotate 'Put a new token in the place of those of a client, and print it'
+            cand help 'Print this message or the help of the given subcommand(s)'
+        }
+        &'mcpeg;token;create'= {
+            cand --expires 'How long it is good (default: until it is revoked)'
+            cand --pid-file 'The gateway with this pid file'
+            cand --instance 'The gateway of this instance, as `mcpeg install --instance` has made it'
+            cand --json 'Print the answer as JSON'
+            cand -h 'Print help'
+            cand --help 'Print help'
+        }
+        &'mcpeg;token;list'= {
+            cand --pid-file 'The gateway with this pid file'
+            cand --instance 'The gateway of this instance, as `mcpeg install --instance` has made it'
+            cand --json 'Print the answer as JSON'
+            cand -h 'Print help'
+            cand --help 'Print help'
+        }
+        &'mcpeg;token;revoke'= {
+            cand --pid-file 'The gateway with this pid file'
+            cand --instance 'The gateway of this instance, as `mcpeg install --instance` has made it'
+            cand --json 'Print the answer as JSON'
+            cand -h 'Print help'
+            cand --help 'Print help'
+        }
+        &'mcpeg;token;rotate'= {
+            cand --expires 'How long the new one is good (default: as long as the last one was)'
+            cand --overlap 'How long the old one is good beside it (default: no longer)'
+            cand --pid-file 'The gateway with this pid file'
+            cand --instance 'The gateway of this instance, as `mcpeg install --instance` has made it'
+            cand --json 'Print the answer as JSON'
+            cand -h 'Print help'
+            cand --help 'Print help'
+        }
+        &'mcpeg;token;help'= {
+            cand create 'Make a token for a client that has none, and print it'
+            cand list 'Tell which clients have tokens, and until when; no secret is shown'
+            cand revoke 'Take all tokens of a client back'
+            cand rotate 'Put a new token in the place of those of a client, and print it'
+            cand help 'Print this message or the help of the given subcommand(s)'
+        }
+        &'mcpeg;token;help;create'= {
+        }
+        &'mcpeg;token;help;list'= {
+        }
+        &'mcpeg;token;help;revoke'= {
+        }
+        &'mcpeg;token;help;rotate'= {
+        }
+        &'mcpeg;token;help;help'= {
+        }
         &'mcpeg;help'= {
             cand install 'Install mcpeg as a systemd service on this machine'
             cand uninstall 'Remove what `mcpeg install` put on this machine'
             cand import 'Turn a client''s servers into configuration files'
+            cand token 'Make, list, replace and revoke the tokens of clients'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
         &'mcpeg;help;install'= {
@@ -103,6 +162,20 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
         &'mcpeg;help;uninstall'= {
         }
         &'mcpeg;help;import'= {
+        }
+        &'mcpeg;help;token'= {
+            cand create 'Make a token for a client that has none, and print it'
+            cand list 'Tell which clients have tokens, and until when; no secret is shown'
+            cand revoke 'Take all tokens of a client back'
+            cand rotate 'Put a new token in the place of those of a client, and print it'
+        }
+        &'mcpeg;help;token;create'= {
+        }
+        &'mcpeg;help;token;list'= {
+        }
+        &'mcpeg;help;token;revoke'= {
+        }
+        &'mcpeg;help;token;rotate'= {
         }
         &'mcpeg;help;help'= {
         }

@@ -49,6 +49,8 @@ pub struct Identity {
     pub config: Vec<PathBuf>,
     /// Where it listens, as it was bound.
     pub listeners: Vec<String>,
+    /// Where what outlives it is kept.
+    pub state_directory: Option<PathBuf>,
 }
 
 /// The answer to [`Request::Upgrade`].

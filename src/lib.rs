@@ -9,9 +9,10 @@
 //! | [`log`] | subscriber, formats, files | config, exit, sys, systemd, text |
 //! | [`daemon`] | detach, pid file, readiness, listeners, signals, control | allowance, config, control, drain, exit, handover, probe, program, sys, systemd |
 //! | [`install`] | plan, steps, receipt, checks | config, control, exit, probe, program, render, sys, systemd |
-//! | [`gateway`] | the MCP relay, its sessions and upstreams | allowance, config, drain, exit, handover, sys |
+//! | [`gateway`] | the MCP relay, its sessions and upstreams | allowance, config, drain, exit, handover, sys, tokens |
 //! | [`handover`] | the protocol between a gateway and the process that takes its place | config, exit, sys, systemd |
 //! | [`config`] | the file format and the validated [`config::Config`] | exit |
+//! | [`tokens`] | tokens of clients: how they are made, kept and believed | exit, sys |
 //! | [`control`] | what is said over the control socket, and its client | exit |
 //! | [`render`] | askama contexts | systemd |
 //! | [`systemd`] | systemctl, `sd_notify(3)`, passed descriptors, the journal, values in unit files | exit, program, sys |
@@ -41,6 +42,7 @@ pub mod serve;
 pub mod sys;
 pub mod systemd;
 pub mod text;
+pub mod tokens;
 
 use std::process::ExitCode;
 

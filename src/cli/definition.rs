@@ -250,6 +250,8 @@ pub enum Command {
     Uninstall(UninstallArgs),
     /// Turn a client's servers into configuration files.
     Import(ImportArgs),
+    /// Make, list, replace and revoke the tokens of clients.
+    Token(TokenArgs),
     /// Write the files that packages and the repository ship.
     #[command(hide = true)]
     Generate(GenerateArgs),
@@ -425,6 +427,84 @@ pub struct ImportArgs {
     /// Replace files in conf.d that exist.
     #[arg(long)]
     pub force: bool,
+}
+
+/// `mcpeg token`.
+///
+/// A token proves that a request is of a client of the configuration. It is shown once, when it is made; what is kept of it,
+/// in the state directory of the gateway, is a keyed digest. A gateway that runs takes each change up within a second, and
+/// ends what a client has open whose last token is gone.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  mcpeg token create backup --expires 90d   make the token of [clients.backup]
+  mcpeg token list                          who has one, and until when
+  mcpeg token rotate backup --overlap 1h    replace it; the old one is good for an hour
+  mcpeg token revoke backup                 take it back")]
+pub struct TokenArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub act: TokenAct,
+}
+
+/// What `mcpeg token` does.
+#[derive(Debug, Subcommand)]
+pub enum TokenAct {
+    /// Make a token for a client that has none, and print it.
+    Create {
+        /// The client, as in [clients.NAME].
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// How long it is good (default: until it is revoked).
+        #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+        expires: Option<std::time::Duration>,
+        /// Of which gateway.
+        #[command(flatten)]
+        place: TokenPlace,
+    },
+    /// Tell which clients have tokens, and until when; no secret is shown.
+    List {
+        /// Of which gateway.
+        #[command(flatten)]
+        place: TokenPlace,
+    },
+    /// Take all tokens of a client back.
+    Revoke {
+        /// The client.
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// Of which gateway.
+        #[command(flatten)]
+        place: TokenPlace,
+    },
+    /// Put a new token in the place of those of a client, and print it.
+    Rotate {
+        /// The client.
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// How long the new one is good (default: as long as the last one was).
+        #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+        expires: Option<std::time::Duration>,
+        /// How long the old one is good beside it (default: no longer).
+        #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+        overlap: Option<std::time::Duration>,
+        /// Of which gateway.
+        #[command(flatten)]
+        place: TokenPlace,
+    },
+}
+
+/// Which gateway `mcpeg token` is about.
+#[derive(Args, Debug)]
+pub struct TokenPlace {
+    /// The gateway with this pid file.
+    #[arg(long, value_name = "FILE", env = "MCPEG_PID_FILE", value_hint = ValueHint::FilePath)]
+    pub pid_file: Option<PathBuf>,
+    /// The gateway of this instance, as `mcpeg install --instance` has made it.
+    #[arg(long, value_name = "NAME", conflicts_with = "pid_file", value_parser = instance)]
+    pub instance: Option<String>,
+    /// Print the answer as JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `mcpeg ownership`: for the scripts of packages.

@@ -18,6 +18,7 @@ mod reload;
 pub mod report;
 mod rotate;
 mod status;
+mod token;
 mod uninstall;
 
 use std::panic;
@@ -67,6 +68,7 @@ fn carry_out(cli: &Cli) -> Exit {
         Some(Command::Install(arguments)) => install::run(arguments),
         Some(Command::Uninstall(arguments)) => uninstall::run(arguments),
         Some(Command::Import(arguments)) => import::run(arguments),
+        Some(Command::Token(arguments)) => token::run(arguments),
         Some(Command::Ownership(arguments)) => ownership::run(arguments),
         Some(Command::Complete(arguments)) => complete::run(&arguments.words),
         Some(Command::Generate(arguments)) => generate::run(arguments),

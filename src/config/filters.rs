@@ -50,6 +50,18 @@ pub struct Pattern {
 pub(super) const SELECTION: Kind<Selection> =
     Kind::new("a table with `allow`, `deny` and `rename`", selection);
 
+/// A selection of what others have selected before, which renames nothing.
+pub(super) const NARROWING: Kind<Selection> =
+    Kind::new("a table with `allow` and `deny`", |key, value, reader| {
+        let read = selection(key, value, reader);
+        if let Some(rename) = value.get_ref().as_table().and_then(|table| table.get("rename")) {
+            let message =
+                format!("`{}.rename` has no place here: names are given in [upstreams.NAME]", key.name);
+            reader.refuse(&rename.span(), message, "remove it");
+        }
+        read
+    });
+
 /// A selection of resources: clients use the addresses that a server gives, so that these cannot be renamed.
 pub(super) const RESOURCES: Kind<Selection> =
     Kind::new("a table with `allow`, `deny` and `rename`", |key, value, reader| {

@@ -15,6 +15,7 @@ use super::key::{AnyKey, Description, Key, OnChange, Zero};
 use super::kinds::{self, choice, number, size};
 use super::listeners;
 use super::log::{self, ConsoleFormat, Fsync, LogFormat, OnFull, Overflow, Spans};
+use super::peer::{self, Names, Peer};
 use super::reader::{Reader, Value};
 use super::rotation::{self, At, Every, Zone};
 use super::trust::{self, Auth, Proxies, Tls};
@@ -39,7 +40,7 @@ pub struct Table {
 
 impl Table {
     /// All tables, in the order of the manual.
-    pub const ALL: [&'static Self; 4] = [&SERVER, &LISTENER, &LOG, &UPSTREAM];
+    pub const ALL: [&'static Self; 6] = [&SERVER, &LISTENER, &CLIENT, &ENDPOINT, &LOG, &UPSTREAM];
 
     /// The table's header as it is written in the file.
     #[must_use]
@@ -106,6 +107,10 @@ pub enum Prefix {
     /// Names as they are; two equal names are an error that names both upstreams.
     Never,
 }
+
+/// The strings of [`Prefix`].
+const PREFIXES: &[(&str, Prefix)] =
+    &[("auto", Prefix::Auto), ("always", Prefix::Always), ("never", Prefix::Never)];
 
 /// When an upstream is started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -198,7 +203,7 @@ table! {
               AT ONE ENDPOINT.",
         default: Some("\"auto\""),
         example: "\"auto\"",
-        ..Key::new("prefix", choice(&[("auto", Prefix::Auto), ("always", Prefix::Always), ("never", Prefix::Never)]))
+        ..Key::new("prefix", choice(PREFIXES))
     };
 
     ALLOWED_HOSTS: Vec<String> = Key {
@@ -335,17 +340,18 @@ table! {
 
     TLS: Tls = Key {
         doc: "Has clients connect by TLS 1.2 or 1.3: cert is the file of the certificate and of those between it and the \
-              authority's, key that of its private key, both PEM. With client_ca, clients may show a certificate that one of \
-              the authorities in this file has signed, and must show one where certificate is all that auth names. The \
-              files are read again on a reload, and when they change; new ones that cannot be used leave the old ones in \
-              use, which the log and --status tell.",
+              authority's, key that of its private key, both PEM. With client_ca, clients may show a certificate, which one \
+              of the authorities in this file must have signed. The files are read again on a reload, and when they change; new \
+              ones that cannot be used leave the old ones in use, which the log and --status tell.",
         example: "{ cert = \"/etc/mcpeg/tls/fullchain.pem\", key = \"/etc/mcpeg/tls/privkey.pem\" }",
         since: "0.2.0",
         ..Key::new("tls", trust::TLS)
     };
 
     LISTENER_AUTH: Vec<Auth> = Key {
-        doc: "How clients may prove who they are; one of these is enough. Left out, nobody has to prove anything, which \
+        doc: "How clients may prove who they are; one of these is enough: token is what mcpeg token makes, peer \
+              what the kernel says of the other end of a Unix socket (see [clients.NAME]). Nobody is recognised by \
+              certificate and oauth yet, so that neither may stand alone. Left out, nobody has to prove anything, which \
               needs a loopback address, a Unix socket, or auth = \"none\" in [server].",
         example: "[\"token\"]",
         since: "0.2.0",
@@ -390,6 +396,96 @@ table! {
         example: "true",
         since: "0.2.0",
         ..Key::new("metrics", kinds::TRUTH)
+    };
+}
+
+table! {
+    /// `[clients.NAME]`, any number of them.
+    CLIENT "clients.NAME";
+
+    PEER: Peer = Key {
+        doc: "Recognises the client on a Unix socket by what the kernel says of it: user, group (of the process or one of its \
+              further ones) and unit, the systemd unit that the process belongs to. All that are written must fit. A unit can \
+              be told only where mcpeg sees the processes of others in /proc, which the shipped unit forbids \
+              (ProtectProc=). Without this key, the client is recognised by the token that mcpeg token create NAME \
+              makes; with it, by either.",
+        example: "{ user = \"gitlab-runner\" }",
+        since: "0.2.0",
+        ..Key::new("peer", peer::PEER)
+    };
+
+    CLIENT_ENDPOINTS: Names = Key {
+        doc: "The endpoints that the client may use, by their names in /mcp/NAME: upstreams, and those of [endpoints.NAME]. \
+              If it is one, the client has it at /mcp, too; if there are more, it has nothing there. Left out, the client may \
+              use all of them.",
+        example: "[\"build\"]",
+        since: "0.2.0",
+        ..Key::new("endpoints", peer::NAMES)
+    };
+
+    CLIENT_TOOLS: Selection = Key {
+        doc: "Which tools the client sees and can call, by the names that the endpoint shows, in the patterns of tools in \
+              [upstreams.NAME]; beside what the endpoint and the upstream leave out. What it does not see is to it as what \
+              does not exist.",
+        example: "{ deny = [\"*_delete*\"] }",
+        since: "0.2.0",
+        ..Key::new("tools", filters::NARROWING)
+    };
+
+    CLIENT_PROMPTS: Selection = Key {
+        doc: "Which prompts the client sees and can use, as with tools.",
+        example: "{ allow = [\"git_*\"] }",
+        since: "0.2.0",
+        ..Key::new("prompts", filters::NARROWING)
+    };
+
+    CLIENT_RESOURCES: Selection = Key {
+        doc: "Which resources the client sees and can read, by their URIs, as with resources in [upstreams.NAME].",
+        example: "{ deny = [\"file:///etc/*\"] }",
+        since: "0.2.0",
+        ..Key::new("resources", filters::NARROWING)
+    };
+}
+
+table! {
+    /// `[endpoints.NAME]`, any number of them.
+    ENDPOINT "endpoints.NAME";
+
+    ENDPOINT_UPSTREAMS: Names = Key {
+        doc: "The upstreams whose tools, prompts and resources are at /mcp/NAME, in this order. Left out, it is all of them.",
+        example: "[\"git\", \"time\"]",
+        since: "0.2.0",
+        ..Key::new("upstreams", peer::NAMES)
+    };
+
+    ENDPOINT_PREFIX: Prefix = Key {
+        doc: "How the names of tools and prompts are kept apart there, as with prefix in [server].",
+        default: Some("\"auto\""),
+        example: "\"never\"",
+        since: "0.2.0",
+        ..Key::new("prefix", choice(PREFIXES))
+    };
+
+    ENDPOINT_TOOLS: Selection = Key {
+        doc: "Which tools are there, by the names that the endpoint shows, in the patterns of tools in [upstreams.NAME]; beside \
+              what the upstream leaves out.",
+        example: "{ allow = [\"git_*\", \"time_now\"] }",
+        since: "0.2.0",
+        ..Key::new("tools", filters::NARROWING)
+    };
+
+    ENDPOINT_PROMPTS: Selection = Key {
+        doc: "Which prompts are there, as with tools.",
+        example: "{ deny = [\"draft_*\"] }",
+        since: "0.2.0",
+        ..Key::new("prompts", filters::NARROWING)
+    };
+
+    ENDPOINT_RESOURCES: Selection = Key {
+        doc: "Which resources are there, by their URIs, as with resources in [upstreams.NAME].",
+        example: "{ allow = [\"file:///srv/*\"] }",
+        since: "0.2.0",
+        ..Key::new("resources", filters::NARROWING)
     };
 }
 

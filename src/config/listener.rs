@@ -45,7 +45,7 @@ impl Listener {
             section.reader().refuse(&name.span(), message, "write address = \"127.0.0.1:8443\"");
         }
         let (place, address) = section.find(&keys::ADDRESS)?;
-        let mut listener = Self {
+        let listener = Self {
             name: (*name.get_ref()).to_owned(),
             address,
             tls: section.find(&keys::TLS),
@@ -56,9 +56,6 @@ impl Listener {
             allowed_origins: section.find(&keys::LISTENER_ORIGINS),
             metrics: section.find(&keys::LISTENER_METRICS),
         };
-        if let Some(tls) = &mut listener.tls {
-            tls.demanded = tls.client_ca.is_some() && listener.auth == [Auth::Certificate];
-        }
         listener.refuse_contradictions(section);
         Some((place, listener))
     }
@@ -71,6 +68,13 @@ impl Listener {
             if self.auth.contains(&Auth::Certificate) && !signed {
                 let hint = "add client_ca = \"/path/to/ca.pem\" to `tls`";
                 section.reader().refuse(&span, "`auth` has \"certificate\", and no `client_ca` is set", hint);
+            }
+            if self.auth.iter().all(|way| matches!(way, Auth::Certificate | Auth::Oauth))
+                && !self.auth.is_empty()
+            {
+                let message =
+                    "`auth` has \"certificate\" or \"oauth\" only, by which mcpeg recognises nobody yet";
+                section.reader().refuse(&span, message, "write auth = [\"token\"], or add it");
             }
             if self.auth.contains(&Auth::Peer) && !is_unix {
                 let message = "`auth` has \"peer\", which the kernel tells on Unix sockets only";

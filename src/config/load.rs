@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::DeTable;
 
+use super::access::Found;
 use super::diagnostic::{Place, Problems, Text, place_of};
 use super::error::Error;
 use super::expand::Env;
@@ -89,7 +90,7 @@ fn load_in(source: &Source, planned: &[(PathBuf, String)], around: Env<'_>) -> R
 /// The meaning of files that were read.
 fn understand(source: &Source, documents: Vec<Document>, env: Env<'_>) -> Result<Config, Error> {
     let mut problems = Problems::default();
-    let (mut server, mut log) = (None, None);
+    let (mut server, mut log, mut access) = (None, None, Found::default());
     let mut names: Vec<(Place, UpstreamName)> = Vec::new();
     let (mut upstreams, mut disabled) = (Vec::new(), Vec::new());
     for document in &documents {
@@ -100,30 +101,33 @@ fn understand(source: &Source, documents: Vec<Document>, env: Env<'_>) -> Result
             |name: &str| table.get(name).and_then(|value| value.get_ref().as_table()).unwrap_or(&none);
         if document.role == Role::Main {
             let mut listeners = Vec::new();
-            for (name, listener) in inner("listeners") {
-                let Some(listener) = listener.get_ref().as_table() else { continue };
-                let name = Spanned::new(name.span(), name.get_ref().as_ref());
+            for (name, listener) in tables(inner("listeners")) {
                 listeners.extend(Listener::read(&name, &mut Section::new(listener, &mut reader)));
             }
             let mut section = Section::new(inner("server"), &mut reader);
             server = Some(Server::read(&mut section, listeners, &source.overrides));
             let mut section = Section::new(inner("log"), &mut reader);
             log = Some(Log::read(&mut section, &source.overrides));
+            for (name, client) in tables(inner("clients")) {
+                access.client(&name, &mut Section::new(client, &mut reader));
+            }
+            for (name, endpoint) in tables(inner("endpoints")) {
+                access.endpoint(&name, &mut Section::new(endpoint, &mut reader));
+            }
         }
-        for (name, upstream) in inner("upstreams") {
-            let Some(upstream) = upstream.get_ref().as_table() else { continue };
+        for (name, upstream) in tables(inner("upstreams")) {
             let place = reader.place(&name.span());
             let mut section = Section::new(upstream, &mut reader);
             // What is switched off must have the right form, but its secrets need not be here.
             let enabled = section.get(&keys::ENABLED);
             section.reader().set_env(env.or_lenient(!enabled));
-            let name = Spanned::new(name.span(), name.get_ref().as_ref());
             let Some(upstream) = Upstream::read(&name, &mut section) else { continue };
             names.push((place, upstream.name.clone()));
             if enabled { &mut upstreams } else { &mut disabled }.push(upstream);
         }
     }
     name::distinct(&names, &mut problems);
+    let (clients, endpoints) = access.settled(&names, &mut problems);
     if !problems.as_slice().is_empty() {
         return Err(Error::Invalid(problems));
     }
@@ -133,7 +137,16 @@ fn understand(source: &Source, documents: Vec<Document>, env: Env<'_>) -> Result
         log: log.unwrap_or_default(),
         upstreams,
         disabled,
+        clients,
+        endpoints,
         sources: sources.collect(),
+    })
+}
+
+/// The tables in a table, with their names.
+fn tables<'a, 'i>(holder: &'a DeTable<'i>) -> impl Iterator<Item = (Spanned<&'a str>, &'a DeTable<'i>)> {
+    holder.iter().filter_map(|(name, table)| {
+        Some((Spanned::new(name.span(), name.get_ref().as_ref()), table.get_ref().as_table()?))
     })
 }
 

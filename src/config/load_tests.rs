@@ -124,6 +124,8 @@ fn file_of(line: impl Fn(&Description) -> Option<String>) -> String {
 #[test]
 fn defaults_that_are_written_out_change_nothing() {
     let text = file_of(|key| Some(format!("{} = {}\n", key.name, key.default?)));
+    // An upstream and an endpoint cannot have one name.
+    let text = text.replace("[endpoints.NAME]", "[endpoints.build]");
     let written = Scratch::new(&format!("{text}command = \"x\"\n")).load();
     let needed = "[listeners.NAME]\naddress = \"127.0.0.1:2\"\n[upstreams.NAME]\ncommand = \"x\"\n";
     let left_out = Scratch::new(needed).load();
@@ -141,10 +143,12 @@ fn every_example_is_read_and_those_that_a_reload_cannot_change_are_kept() {
         ("console_format", "\"json\""),
         ("max_message_size", "\"1MiB\""),
         ("rotate", "\"own\""),
+        ("upstreams", "[\"NAME\"]"),
     ]
     .into();
     let value = |key: &Description| values.get(key.name).map_or(key.example, |value| *value);
     let text = file_of(|key| Some(format!("{} = {}\n", key.name, value(key))));
+    let text = text.replace("[endpoints.NAME]", "[endpoints.build]");
     let mut config = Scratch::new(&text).load();
     let fixed = config.keep_fixed(&left_out);
     let told = keys::Table::ALL.into_iter().flat_map(|table| {
@@ -387,7 +391,7 @@ fn listeners_with_a_name_are_read_beside_the_short_form() {
         [listeners.public]
         address = "0.0.0.0:8443"
         tls = { cert = "/c.pem", key = "/k.pem", client_ca = "/a.pem" }
-        auth = ["certificate"]
+        auth = ["certificate", "token"]
         trusted_proxies = ["10.0.0.0/8", "::1", "unix"]
         proxy_protocol = true
         allowed_origins = ["https://App.example.org"]
@@ -401,8 +405,8 @@ fn listeners_with_a_name_are_read_beside_the_short_form() {
     assert_eq!(listen, ["127.0.0.1:8080", "0.0.0.0:8443", "unix:/run/x.sock"]);
     let [public, inner] = config.server.listeners.as_slice() else { panic!("{:?}", config.server) };
     let tls = public.tls.as_ref().unwrap();
-    assert!(tls.demanded && tls.client_ca.as_deref() == Some(Path::new("/a.pem")), "{tls:?}");
-    assert_eq!(public.auth, [crate::config::Auth::Certificate]);
+    assert_eq!(tls.client_ca.as_deref(), Some(Path::new("/a.pem")));
+    assert_eq!(public.auth, [crate::config::Auth::Certificate, crate::config::Auth::Token]);
     assert!(public.proxy_protocol && public.metrics == Some(true) && public.allowed_hosts.is_none());
     assert_eq!(public.allowed_origins.as_deref(), Some(&["https://app.example.org".to_owned()][..]));
     assert!(public.trusted_proxies.have(None) && inner.tls.is_none() && inner.auth.is_empty());
@@ -423,7 +427,13 @@ fn mistakes_in_listeners_have_their_place_and_their_mend() {
         ),
         (on("auth = []"), "3:8", &["`auth` is empty"]),
         (on("auth = [\"tokens\"]"), "3:9", &["`auth` cannot have `tokens`", "\"token\""]),
-        (on("auth = [\"certificate\"]"), "3:8", &["no `client_ca`"]),
+        (on("auth = [\"certificate\", \"token\"]"), "3:8", &["no `client_ca`"]),
+        (on("auth = [\"oauth\"]"), "3:8", &["recognises nobody yet", "auth = [\"token\"]"]),
+        (
+            on("auth = [\"certificate\"]\ntls = { cert = \"/c\", key = \"/k\", client_ca = \"/a\" }"),
+            "3:8",
+            &["recognises nobody yet"],
+        ),
         (on("auth = [\"peer\"]"), "3:8", &["Unix sockets only"]),
         (on("trusted_proxies = [\"10.0.0.0/33\"]"), "3:20", &["no address and no network"]),
         (on("proxy_protocol = true"), "3:18", &["needs `trusted_proxies`"]),

@@ -6,6 +6,7 @@
 //! | `keys` | every key: its name, default, range, text, and what puts a change in force |
 //! | `model` | the validated configuration, and which keys it is read from |
 //! | `key`, `kinds`, `units` | what a key is, and how values of each kind are read |
+//! | `access`, `peer` | clients and endpoints, and what they name |
 //! | `log`, `rotation`, `address`, `listener`, `listeners`, `trust`, `name`, `upstream`, `filters` | values of their own |
 //! | `structure`, `suggestion` | unknown keys and values of the wrong type |
 //! | `reader`, `section`, `expand`, `diagnostic` | reading one file: its places, references and problems |
@@ -15,6 +16,7 @@
 //! meaning is read and its references are resolved. All problems of one stage are reported together, each with its place.
 //! Loading reads files and the environment and has no other effect.
 
+mod access;
 mod address;
 mod diagnostic;
 mod error;
@@ -30,6 +32,7 @@ mod load;
 mod log;
 mod model;
 mod name;
+mod peer;
 mod reader;
 mod rotation;
 mod section;
@@ -40,6 +43,7 @@ mod trust;
 mod units;
 mod upstream;
 
+pub use access::{Client, Endpoint};
 pub use address::{AddressError, ListenAddr};
 pub use diagnostic::{Place, Problem, Problems};
 pub use error::Error;
@@ -50,6 +54,7 @@ pub use load::{candidate, load, preview, upstream_names};
 pub use log::{ConsoleFormat, Fsync, LogFormat, OnFull, Overflow, Spans};
 pub use model::{Config, Limits, Log, Server, StderrRules, Transport, Upstream};
 pub use name::UpstreamName;
+pub use peer::Peer;
 pub use rotation::{At, Compress, Every, Retention, Rotation, Weekday, Zone};
 pub use source::{Overrides, Source, default_log_file, default_path, fragment_directory, state_directory};
 pub use trust::{Auth, Proxies, Tls};

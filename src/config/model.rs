@@ -12,6 +12,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeValue;
 
+use super::access::{Client, Endpoint};
 use super::address::ListenAddr;
 use super::diagnostic::{Place, Problems};
 use super::filters::Filters;
@@ -40,6 +41,10 @@ pub struct Config {
     pub upstreams: Vec<Upstream>,
     /// Those with `enabled = false`, in the same order: nothing of them is started or listed.
     pub disabled: Vec<Upstream>,
+    /// `[clients.NAME]`, in the order of the file: the first that fits a request is its client.
+    pub clients: Vec<Client>,
+    /// `[endpoints.NAME]`, in the same order.
+    pub endpoints: Vec<Endpoint>,
     /// The files that this was read from; empty without any file.
     pub sources: Vec<PathBuf>,
 }

@@ -22,7 +22,7 @@ pub(super) enum Role {
 pub(super) fn check(table: &DeTable<'_>, text: Text<'_>, role: Role, problems: &mut Problems) {
     let mut reader = Reader::of_structure(text, problems);
     let known: &[&str] = match role {
-        Role::Main => &["server", "listeners", "log", "upstreams"],
+        Role::Main => &["server", "listeners", "clients", "endpoints", "log", "upstreams"],
         Role::Fragment => &["upstreams"],
     };
     for (name, value) in table {
@@ -30,11 +30,14 @@ pub(super) fn check(table: &DeTable<'_>, text: Text<'_>, role: Role, problems: &
             ("server", Role::Main) => inner(value, &keys::SERVER, "server", &mut reader),
             ("log", Role::Main) => inner(value, &keys::LOG, "log", &mut reader),
             ("listeners", Role::Main) => named(value, &keys::LISTENER, "listeners", &mut reader),
-            ("server" | "listeners" | "log", Role::Fragment) => reader.refuse_structure(
-                &name.span(),
-                format!("`{}` does not belong here: files in conf.d hold upstreams only", name.get_ref()),
-                "move it to the main configuration file",
-            ),
+            ("clients", Role::Main) => named(value, &keys::CLIENT, "clients", &mut reader),
+            ("endpoints", Role::Main) => named(value, &keys::ENDPOINT, "endpoints", &mut reader),
+            ("server" | "listeners" | "clients" | "endpoints" | "log", Role::Fragment) => reader
+                .refuse_structure(
+                    &name.span(),
+                    format!("`{}` does not belong here: files in conf.d hold upstreams only", name.get_ref()),
+                    "move it to the main configuration file",
+                ),
             ("upstreams", _) => named(value, &keys::UPSTREAM, "upstreams", &mut reader),
             (other, _) => {
                 let message = format!("unknown key `{other}` at the top level");

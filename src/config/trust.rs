@@ -51,8 +51,6 @@ pub struct Tls {
     pub key: PathBuf,
     /// Authorities of clients' certificates.
     pub client_ca: Option<PathBuf>,
-    /// Whether a client must show one.
-    pub demanded: bool,
 }
 
 /// Proxies that are believed.
@@ -107,7 +105,7 @@ fn tls(key: &Key<Tls>, value: &Value<'_>, reader: &mut Reader<'_>) -> Option<Tls
         reader.refuse(&value.span(), "`tls` needs both `cert` and `key`", hint);
         return None;
     };
-    Some(Tls { cert, key: private, client_ca, demanded: false })
+    Some(Tls { cert, key: private, client_ca })
 }
 
 /// Reads ways in which clients prove who they are.

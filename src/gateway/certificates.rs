@@ -328,7 +328,7 @@ fn clients(
         roots.add(authority).map_err(|error| unusable(file, &error))?;
     }
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
-    let builder = if files.demanded { builder } else { builder.allow_unauthenticated() };
+    let builder = builder.allow_unauthenticated();
     builder.build().map(Some).map_err(|error| unusable(file, &error))
 }
 

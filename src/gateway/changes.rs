@@ -232,6 +232,13 @@ pub(crate) fn is_change(method: &str) -> bool {
     method == UPDATED || LISTS.contains(&method)
 }
 
+/// Whether a resource is another one, or part of it: updates may be told of either (MCP 2025-11-25
+/// `ResourceUpdatedNotification`).
+pub(crate) fn is_within(uri: &str, whole: &str) -> bool {
+    let Some(rest) = uri.strip_prefix(whole) else { return false };
+    rest.is_empty() || whole.ends_with('/') || rest.starts_with(['/', '?', '#'])
+}
+
 /// The notification of a changed list.
 pub(crate) fn changed(method: &str) -> Notification {
     Notification { method: method.to_owned(), params: None }
@@ -251,6 +258,17 @@ mod tests {
     /// An upstream's name.
     fn name(name: &str) -> UpstreamName {
         UpstreamName::new(name).unwrap()
+    }
+
+    #[test]
+    fn resource_is_within_another_one_where_its_path_goes_on() {
+        for part in ["test://a", "test://a/b", "test://a?b", "test://a#b"] {
+            assert!(is_within(part, "test://a"), "{part}");
+        }
+        assert!(is_within("test://a/b", "test://a/"));
+        for other in ["test://ab", "test://", "other://test://a"] {
+            assert!(!is_within(other, "test://a"), "{other}");
+        }
     }
 
     /// What one who listens is told now, without waiting, as text.

@@ -1,46 +1,91 @@
 //! Who counts as one client, and which of the clients makes room where there is none.
 //!
-//! Without names, a client is known by its network address only. One machine has all of 127.0.0.0/8, and
+//! A client that has shown who it is has a name. Others are known by their network address only. One machine has all of 127.0.0.0/8, and
 //! one IPv6 network has all of its 2^64 addresses (RFC 6177, RFC 4291 §2.5.4), so that a limit for each address
 //! would limit nobody.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
-/// What counts as one client for every limit by address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct ClientKey(Option<IpAddr>);
+/// The name of a client that has shown who it is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct ClientName(Arc<str>);
+
+/// What counts as one client for every limit.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum ClientKey {
+    /// Who comes from this network, or over a Unix socket.
+    At(Option<IpAddr>),
+    /// Who has shown to be this client.
+    Named(ClientName),
+}
+
+impl ClientName {
+    /// The name of a client.
+    pub(crate) fn new(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    /// The name as text.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for ClientName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 impl ClientKey {
     /// The client at this address; all clients without one, over Unix sockets, are the same.
     pub(crate) fn of(address: Option<IpAddr>) -> Self {
         // An IPv4 address over an IPv6 socket is the same client.
-        Self(address.map(|address| match address.to_canonical() {
+        Self::At(address.map(|address| match address.to_canonical() {
             address if address.is_loopback() => Ipv4Addr::LOCALHOST.into(),
             IpAddr::V4(address) => address.into(),
             IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
         }))
     }
 
-    /// The first address of the network, if it has one.
-    pub(crate) const fn address(self) -> Option<IpAddr> {
-        self.0
+    /// The client of this name, or else at this address.
+    pub(crate) fn of_client(name: Option<&ClientName>, address: Option<IpAddr>) -> Self {
+        name.map_or_else(|| Self::of(address), |name| Self::Named(name.clone()))
     }
 
-    /// Whether it has an address.
-    pub(crate) const fn has_address(self) -> bool {
-        self.0.is_some()
+    /// The first address of the network, if that is what it is known by.
+    pub(crate) const fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::At(address) => *address,
+            Self::Named(_) => None,
+        }
+    }
+
+    /// Its name, if it has shown one.
+    pub(crate) const fn name(&self) -> Option<&ClientName> {
+        match self {
+            Self::At(_) => None,
+            Self::Named(name) => Some(name),
+        }
+    }
+
+    /// Whether it can be told from others at all.
+    pub(crate) const fn is_somebody(&self) -> bool {
+        !matches!(self, Self::At(None))
     }
 }
 
 impl std::fmt::Display for ClientKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            Some(IpAddr::V6(network)) => write!(f, "{network}/64"),
-            Some(address) if address.is_loopback() => f.write_str("127.0.0.0/8"),
-            Some(address) => write!(f, "{address}"),
-            None => f.write_str("a Unix socket"),
+        match self {
+            Self::Named(name) => write!(f, "{name}"),
+            Self::At(Some(IpAddr::V6(network))) => write!(f, "{network}/64"),
+            Self::At(Some(address)) if address.is_loopback() => f.write_str("127.0.0.0/8"),
+            Self::At(Some(address)) => write!(f, "{address}"),
+            Self::At(None) => f.write_str("a Unix socket"),
         }
     }
 }
@@ -54,21 +99,21 @@ pub(crate) type Holding<T> = (ClientKey, Option<Duration>, T);
 /// The client that holds most gives first, and of what it holds, what was out of use for longest: a client that
 /// has one of a thing never loses it to one that has many. What is in use only goes where its client holds more than half of
 /// all, and more than the newcomer will.
-pub(crate) fn who_makes_room<T>(newcomer: ClientKey, mut all: Vec<Holding<T>>, count: usize) -> Vec<T> {
+pub(crate) fn who_makes_room<T>(newcomer: &ClientKey, mut all: Vec<Holding<T>>, count: usize) -> Vec<T> {
     let half = all.len() / 2;
     let mut held = HashMap::<ClientKey, usize>::new();
     // Those in use first, then from the one that was used last to the one that was out of use for longest: the higher
     // the number that each gets among those of its client, the sooner it goes.
     all.sort_by_key(|(_, idle, _)| *idle);
     let numbered = all.into_iter().map(|(client, idle, thing)| {
-        let number = held.entry(client).or_default();
+        let number = held.entry(client.clone()).or_default();
         *number += 1;
         (*number, client, idle, thing)
     });
     let numbered: Vec<_> = numbered.collect();
-    let newcomers = held.get(&newcomer).copied().unwrap_or(0) + 1;
+    let newcomers = held.get(newcomer).copied().unwrap_or(0) + 1;
     let may_go = |client: &ClientKey, idle: Option<Duration>| {
-        idle.is_some() || held[client] > half && held[client] > newcomers && *client != newcomer
+        idle.is_some() || held[client] > half && held[client] > newcomers && client != newcomer
     };
     let mut candidates: Vec<_> =
         numbered.into_iter().filter(|(_, client, idle, _)| may_go(client, *idle)).collect();
@@ -114,7 +159,7 @@ mod tests {
         let holding = |(at, (client, idle)): (usize, &(&str, Option<u64>))| {
             (key(client), idle.map(Duration::from_secs), at)
         };
-        who_makes_room(key(newcomer), all.iter().enumerate().map(holding).collect(), count)
+        who_makes_room(&key(newcomer), all.iter().enumerate().map(holding).collect(), count)
     }
 
     #[test]

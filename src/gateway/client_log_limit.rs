@@ -41,10 +41,15 @@ impl Kind {
     }
 
     /// Whether one more record may be logged.
-    fn admits(&mut self, client: ClientKey, left_out: &mut u64) -> bool {
-        let room = self.by_client.len() < CLIENTS || self.by_client.contains_key(&client);
+    fn admits(&mut self, client: &ClientKey, left_out: &mut u64) -> bool {
+        let room = self.by_client.len() < CLIENTS || self.by_client.contains_key(client);
         let of_client = || Allowance::new(OF_CLIENT, WINDOW);
-        (!room || self.by_client.entry(client).or_insert_with(of_client).admits(|count| *left_out += count))
+        (!room
+            || self
+                .by_client
+                .entry(client.clone())
+                .or_insert_with(of_client)
+                .admits(|count| *left_out += count))
             && self.all.admits(|count| *left_out += count)
     }
 
@@ -62,7 +67,7 @@ impl Kind {
 
 impl ClientLogLimit {
     /// Whether one more record of this kind may be logged about a client; otherwise it is counted.
-    pub(crate) fn admits(self: &Arc<Self>, kind: &'static str, client: ClientKey) -> bool {
+    pub(crate) fn admits(self: &Arc<Self>, kind: &'static str, client: &ClientKey) -> bool {
         let (mut left_out, mut begun) = (0, false);
         let admitted = {
             let mut kinds = self.0.lock();
@@ -114,7 +119,7 @@ mod tests {
         let client = |number: u32| ClientKey::of(Some(std::net::Ipv4Addr::from(number << 8 | 7).into()));
         let admitted = |kind, clients: std::ops::Range<u32>| {
             let all = clients.flat_map(|number| std::iter::repeat_n(client(number), 100));
-            all.filter(|client| log_limit.admits(kind, *client)).count()
+            all.filter(|client| log_limit.admits(kind, client)).count()
         };
         assert_eq!(admitted("one", 1..2), OF_CLIENT as usize);
         assert_eq!(admitted("other", 1..3), 2 * OF_CLIENT as usize);

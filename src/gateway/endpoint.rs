@@ -1,25 +1,37 @@
 //! The endpoints of the gateway, which outlive the upstreams that are behind them.
 
-/// An endpoint of the gateway.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Endpoint {
-    /// `/mcp`.
-    All,
-    /// `/mcp/NAME`.
-    One(String),
+use fieldwork::Fieldwork;
+
+use super::client::ClientName;
+
+/// An endpoint of the gateway, as one client has it: what is behind it may differ from what others have there. Whatever is kept
+/// by its endpoint is so kept by its client, too.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Fieldwork)]
+#[fieldwork(get, vis = "pub(crate)")]
+pub(crate) struct Endpoint {
+    /// Its name in `/mcp/NAME`; `None` is `/mcp`.
+    #[field(option_borrow_inner = true)]
+    name: Option<Box<str>>,
+    /// The client that has shown who it is; `None` is whoever need not.
+    client: Option<ClientName>,
 }
 
 impl Endpoint {
-    /// The endpoint of the upstream of this name; without one, that of all.
-    pub(crate) fn named(upstream: Option<String>) -> Self {
-        upstream.map_or(Self::All, Self::One)
+    /// `/mcp`, for whoever need not show who it is.
+    pub(crate) const ALL: Self = Self { name: None, client: None };
+
+    /// The endpoint of this name; without one, that of all.
+    pub(crate) fn named(name: Option<String>) -> Self {
+        Self { name: name.map(Into::into), client: None }
     }
 
-    /// The name of its upstream, unless it is that of all.
-    pub(crate) fn upstream(&self) -> Option<&str> {
-        match self {
-            Self::All => None,
-            Self::One(name) => Some(name),
-        }
+    /// Whether what has changed here has for those who have `other`: what is so for everybody is so for each client.
+    pub(crate) fn concerns(&self, other: &Self) -> bool {
+        self.name == other.name && (self.client.is_none() || self.client == other.client)
+    }
+
+    /// The same for this client.
+    pub(crate) fn of(self, client: Option<ClientName>) -> Self {
+        Self { client, ..self }
     }
 }

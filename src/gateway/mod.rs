@@ -3,6 +3,7 @@
 //! | module | owns |
 //! |---|---|
 //! | `http` | routes, guards, the two eras' handlers, connections and their drain |
+//! | `access` | the clients that the configuration names, and the tokens that are believed |
 //! | `session` | legacy sessions: their connections, calls in flight, messages for their GET stream |
 //! | `catalog` | merged lists, and which upstream a name belongs to |
 //! | `upstream` | child processes and HTTP endpoints, supervised; one request on its way |
@@ -17,6 +18,7 @@
 //! Invariants: payloads pass as their sender wrote them; what belongs to one request stays in order; a broken
 //! upstream affects only calls to itself; no child outlives the gateway.
 
+mod access;
 mod catalog;
 mod certificates;
 mod changes;

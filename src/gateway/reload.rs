@@ -13,6 +13,7 @@ use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout};
 
+use super::access::Clients;
 use super::catalog::{self, RoutingHandle, RoutingTable};
 use super::certificates::Tls;
 use super::changes::Changes;
@@ -121,7 +122,10 @@ impl Prepared {
         prepared.reloaded.removed.extend(gone.map(str::to_owned));
         upstreams.extend(old.upstreams().last().cloned());
         let server = Server { max_message_size: limit, ..config.server.clone() };
-        let table = prepared.table.insert(RoutingTable::new(server, upstreams).beside(&config.disabled));
+        let clients = Clients::new(&config.clients, Some(old.clients()));
+        let access = (clients, config.endpoints.as_slice());
+        let table =
+            prepared.table.insert(RoutingTable::new(server, access, upstreams).beside(&config.disabled));
         let tried = join_all(prepared.fresh.iter().map(|upstream| upstream.tried()));
         let _ = timeout(SETTLE_LIMIT, tried).await;
         catalog::check_clashes(table.merged()).await?;
@@ -150,6 +154,9 @@ impl Prepared {
         let endpoints: HashSet<_> = old.differences(&table).collect();
         if !endpoints.is_empty() {
             changes.reloaded(endpoints);
+        }
+        for client in old.clients().retire(table.clients()) {
+            drop(tokio::spawn(Arc::clone(sessions).end_of(client)));
         }
         let stays = |old: &Upstream| table.upstreams().iter().any(|new| new.serial() == old.serial());
         let gone: Vec<_> = old.upstreams().iter().filter(|old| !stays(old)).cloned().collect();

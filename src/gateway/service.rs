@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::access::{Clients, KnownTokens};
 use super::catalog::{self, RoutingHandle, RoutingTable};
 use super::changes::Changes;
 use super::client_log_limit::ClientLogLimit;
@@ -28,7 +29,7 @@ use super::status::{Audience, Status};
 use super::status_source::StatusSource;
 use super::upstream::Builtin;
 use super::upstream_tasks::UpstreamTasks;
-use crate::config::{Config, Prefix};
+use crate::config::{Auth, Config, Prefix};
 use crate::drain::Watch;
 use crate::handover::channel::Sender;
 use crate::handover::{KnownLists, Offer};
@@ -77,6 +78,8 @@ struct Parts {
     status: Arc<StatusSource>,
     /// What requests lead to.
     handlers: Arc<Handlers>,
+    /// The tokens that are believed.
+    tokens: Arc<KnownTokens>,
     /// Cancelled when the drain begins.
     draining: CancellationToken,
 }
@@ -100,10 +103,11 @@ impl Gateway {
         let never = config.server.prefix == Prefix::Never;
         let offers = if never { Vec::new() } else { offers };
         let (started, awaited) = upstreams.start_all(config, &builtin, offers)?;
-        let table = RoutingTable::new(config.server.clone(), started).beside(&config.disabled);
+        let access = (Clients::new(&config.clients, None), config.endpoints.as_slice());
+        let table = RoutingTable::new(config.server.clone(), access, started).beside(&config.disabled);
         let routing = Arc::new(RoutingHandle::new(table));
         let (log_limit, peer) = (Arc::<ClientLogLimit>::default(), Arc::<PeerLink>::default());
-        let requests = Arc::<RequestCounter>::default();
+        let (requests, suspended) = (Arc::<RequestCounter>::default(), Arc::<SuspendedCalls<_>>::default());
         let sessions = SessionStore::new(share(&routing), share(&peer), changes.clone(), share(&log_limit));
         let sessions = Arc::new(sessions);
         let status = Arc::new(StatusSource::new(
@@ -111,7 +115,6 @@ impl Gateway {
             (share(&requests), share(gates.certificates())),
         ));
         let (metrics, connections) = (Arc::<Metrics>::default(), Arc::<OpenConnections>::default());
-        let suspended = Arc::<SuspendedCalls<_>>::default();
         let owners = Arc::new(TaskOwners::new(share(&routing), share(&sessions), share(&peer)));
         let continuations =
             Arc::new(Continuations::new(share(&suspended), share(&owners), share(&requests), share(&peer)));
@@ -122,12 +125,12 @@ impl Gateway {
             share(&log_limit),
             draining.clone(),
         );
-        let guard = Guard::new(share(&routing), share(&log_limit));
-        let pipeline = Pipeline::new(guard, share(&routing), requests, (modern, legacy));
+        let tokens = Arc::new(KnownTokens::new(state.to_owned()));
+        let parts = (share(&routing), share(&tokens));
+        let pipeline = Pipeline::new(Guard::new(share(&log_limit)), parts, requests, (modern, legacy));
         let health = Health::new(share(&routing), share(&status), draining.clone());
         let handlers = Arc::new(Handlers::new(share(&routing), pipeline, health, share(&metrics)));
         let children = ChildHandover::new(awaited, share(&routing), share(&peer));
-        let paused = watch::Sender::new(false);
         let gateway = Self(Arc::new(Parts {
             routing,
             upstreams,
@@ -138,13 +141,14 @@ impl Gateway {
             owners,
             peer,
             children,
-            paused,
+            paused: watch::Sender::new(false),
             connections,
             log_limit,
             gates,
             metrics,
             status,
             handlers,
+            tokens,
             draining,
         }));
         gateway.begin(config, &builtin);
@@ -164,6 +168,20 @@ impl Gateway {
         tokio::spawn(async move { sessions.sweep(draining).await });
         let (gates, draining) = (Arc::clone(&self.0.gates), self.0.draining.clone());
         tokio::spawn(async move { gates.certificates().watch(draining).await });
+        self.watch_tokens();
+    }
+
+    /// Follows changes of tokens from now on, if the configuration in force has any use for them. Sessions of those without a
+    /// token end.
+    fn watch_tokens(&self) {
+        let table = self.0.routing.current();
+        if !table.clients().is_empty()
+            || table.server.listeners.iter().any(|it| it.auth.contains(&Auth::Token))
+        {
+            let sessions = Arc::clone(&self.0.sessions);
+            // Also while the gateway drains: a revoked token is so at once.
+            self.0.tokens.watch(move |client| drop(tokio::spawn(Arc::clone(&sessions).end_of(client))));
+        }
     }
 
     /// Ends streams and refuses readiness as soon as the process drains.
@@ -256,6 +274,7 @@ impl Gateway {
         gates.change(prepared.take_certificates(), routing, || {
             prepared.commit(routing, changes, (upstreams, sessions), drain);
         });
+        self.watch_tokens();
     }
 
     /// Opens the way to the process before or after this one.
@@ -297,7 +316,7 @@ impl Gateway {
             self.0.changes.succeeds();
         }
         if self.0.routing.current().inherit_lists(known) {
-            self.0.changes.reloaded([Endpoint::All]);
+            self.0.changes.reloaded([Endpoint::ALL]);
         }
     }
 

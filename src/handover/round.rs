@@ -11,6 +11,9 @@ pub struct Caller {
     pub network: Option<IpAddr>,
     /// `clientInfo` as it writes it.
     pub info: Box<str>,
+    /// The name that it has shown to be its.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
 }
 
 /// What the two processes tell each other about a repetition, by the new one's number for it.
@@ -23,6 +26,9 @@ pub enum Round {
         number: u64,
         /// The upstream whose endpoint it came to; `None` for the merged one.
         endpoint: Option<String>,
+        /// The client that it came from, if that has shown a name.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        client: Option<String>,
         /// The repetition.
         request: String,
     },

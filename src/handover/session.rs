@@ -53,6 +53,9 @@ pub struct Session {
     /// The network address of who began it.
     #[serde(default)]
     pub address: Option<IpAddr>,
+    /// The client whose it is, if that has shown a name: nobody else may have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
     /// `clientInfo`.
     pub info: Box<RawValue>,
     /// The client's capabilities.

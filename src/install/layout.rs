@@ -313,6 +313,14 @@ pub fn places_of(instance: &str) -> [PathBuf; 2] {
     }
 }
 
+/// Where the service of an instance, or the first one, keeps what outlives it.
+#[must_use]
+pub fn state_of(instance: Option<&str>) -> PathBuf {
+    let name =
+        instance.map_or_else(|| choices::NAME.to_owned(), |instance| format!("{}-{instance}", choices::NAME));
+    Layout::production(&name, &Choices::default_of(&name)).state.join("home")
+}
+
 /// The directories above a path, from the top, without `/`.
 #[must_use]
 pub(super) fn above(path: &Path) -> Vec<PathBuf> {

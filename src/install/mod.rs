@@ -40,7 +40,7 @@ pub use assets::{Units, render_units};
 pub use checks::ends_with_the_session;
 pub use choices::{Asked, LogRotation, Profile, check_instance};
 pub use error::Error;
-pub use layout::{LOCAL_PROGRAM, Layout, PACKAGED_PROGRAM, places_of};
+pub use layout::{LOCAL_PROGRAM, Layout, PACKAGED_PROGRAM, places_of, state_of};
 pub use plan::{InstallOptions, Plan};
 pub use sandbox::{Sandbox, service_with};
 pub use situation::for_package;

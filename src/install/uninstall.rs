@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
+use super::assets;
 use super::choices::{Choices, LogRotation};
 use super::error::Error;
 use super::layout::{Layout, PACKAGED_PROGRAM};
@@ -16,7 +17,7 @@ use super::ownership::{self, Act, Verdict};
 use super::privileged::{Access, Emptied, exec, files, removal};
 use super::receipt::{self, Entry, Receipt, State};
 use super::target::Target;
-use super::{assets, recovery, service, situation};
+use super::{recovery, service, situation};
 
 /// Why a mount point stays.
 const MOUNT_POINT: &str = "it is a mount point; what was in it is removed";

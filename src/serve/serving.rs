@@ -60,6 +60,10 @@ impl Serving<'_> {
 
     /// What the status says beside what the gateway tells.
     pub(super) fn template(&self) -> Status {
-        Status::template(self.files.record(), self.acceptor.addresses(), &self.config)
+        Status::template(
+            self.files.record(),
+            self.acceptor.addresses(),
+            (&self.config, &self.invocation.state),
+        )
     }
 }

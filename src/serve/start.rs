@@ -248,8 +248,8 @@ fn start(origin: Origin<'_>, parent: &mut Parent) -> Result<Outcome, Error> {
                 reloads: reloads.sender(),
                 upgrades: upgrades.sender(),
             };
-            let template =
-                Status::template(files.record(), boot.listeners.listeners().addresses(), &boot.config);
+            let addresses = boot.listeners.listeners().addresses();
+            let template = Status::template(files.record(), addresses, (&boot.config, state));
             let mut serving = Serving {
                 invocation: boot.invocation,
                 config: Arc::new(boot.config),

@@ -2,7 +2,7 @@
 //!
 //! The schema only grows: fields keep their names, types and meanings; if that is ever impossible, [`SCHEMA`] changes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -47,6 +47,8 @@ pub struct Status {
     pub log: Option<log::Health>,
     /// The pid file.
     pub pid_file: PathBuf,
+    /// Where what outlives the process is kept.
+    pub state_directory: PathBuf,
     /// The systemd unit.
     pub unit: Option<String>,
     /// What the relay tells: version, uptime, sessions, requests in flight, upstreams.
@@ -56,7 +58,11 @@ pub struct Status {
 
 impl Status {
     /// Everything that does not change while the gateway serves.
-    pub(super) fn template(record: &Record, addresses: &[Address], config: &Config) -> Self {
+    pub(super) fn template(
+        record: &Record,
+        addresses: &[Address],
+        (config, state): (&Config, &Path),
+    ) -> Self {
         Self {
             schema: SCHEMA,
             state: State::Running,
@@ -67,6 +73,7 @@ impl Status {
             log_file: config.log.file.clone(),
             log: None,
             pid_file: record.pid_file.clone(),
+            state_directory: state.to_owned(),
             unit: record.unit.clone(),
             gateway: None,
         }

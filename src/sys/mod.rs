@@ -16,6 +16,7 @@ pub mod identity;
 pub mod limits;
 pub mod memory;
 pub mod net;
+pub mod peer;
 mod pidfd;
 pub mod process;
 pub mod rename;

@@ -45,3 +45,16 @@ pub fn find(name: &str) -> Option<Account> {
     let user = users::get_user_by_name(name)?;
     Some(Account { uid: user.uid(), gid: user.primary_group_id(), home: user.home_dir().to_owned() })
 }
+
+/// The number of a group of this machine.
+#[must_use]
+pub fn find_group(name: &str) -> Option<u32> {
+    users::get_group_by_name(name).map(|group| group.gid())
+}
+
+/// The user and group that a file or a process of /proc belongs to.
+#[must_use]
+pub fn owner_of(path: &std::path::Path) -> Option<(u32, u32)> {
+    use std::os::unix::fs::MetadataExt as _;
+    path.metadata().ok().map(|metadata| (metadata.uid(), metadata.gid()))
+}

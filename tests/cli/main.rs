@@ -8,4 +8,5 @@ mod generated;
 mod import;
 mod import_secrets;
 mod manual;
+mod token;
 mod usage;

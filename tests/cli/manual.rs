@@ -118,7 +118,8 @@ fn manual_names_nothing_that_the_program_does_not_have() {
     let mut command = <mcpeg::cli::definition::Cli as clap::CommandFactory>::command();
     command.build();
     let mut options: Vec<String> = Vec::new();
-    for command in std::iter::once(&command).chain(command.get_subcommands()) {
+    let inner = command.get_subcommands().flat_map(clap::Command::get_subcommands);
+    for command in std::iter::once(&command).chain(command.get_subcommands()).chain(inner) {
         options
             .extend(command.get_arguments().filter_map(|option| Some(format!("--{}", option.get_long()?))));
     }

@@ -245,6 +245,8 @@ fn each_day_has_its_file_and_as_many_are_kept_as_are_asked_for() {
         talkers.say("day", &format!(r#"{{"line":"day {day}","times":1000}}"#));
         let file = talkers.file("day", day);
         comes(&file, &format!("day {day} 0\n"));
+        // The next day begins when this one's file is full: what is read later counts as that day's.
+        until("the file is full", || text(&file).len() > 3 << 10);
         assert_eq!(fs::read_link(talkers.site.path("stderr.day.log")).unwrap(), file);
         let told = "are left out";
         until("the count of the day before is told", || talkers.log().matches(told).count() == day);

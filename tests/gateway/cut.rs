@@ -267,7 +267,7 @@ async fn stream_of_a_session_ends_at_a_drain_so_that_its_client_comes_back() {
         stream.read_to_string(&mut text).await.expect("an end");
         assert_eq!(text.ends_with("\r\n0\r\n\r\n"), orderly, "{version} {text}");
         let last = text.rsplit("\n\n").nth(1).expect("an event");
-        assert!(last.contains("id: 0-") || last.contains("id:0-"), "{version} {text}");
+        assert!(last.contains("id: 0.1-"), "{version} {text}");
         assert!(last.contains("retry:"), "{version} {text}");
         // Whoever parses all data does not parse this one.
         assert_eq!(last.contains("event: reconnect") || last.contains("event:reconnect"), !orderly, "{text}");
@@ -302,7 +302,7 @@ async fn stream_of_a_session_over_http2_ends_at_a_drain_in_the_same_way() {
             text += std::str::from_utf8(frame.data_ref().expect("data")).expect("UTF-8");
         }
         assert_eq!(broken, !orderly, "{version} {text}");
-        assert!(text.contains("retry:") && text.contains("0-"), "{version} {text}");
+        assert!(text.contains("retry:") && text.contains("id: 0.1-"), "{version} {text}");
         assert_eq!(gateway.ended().await, Some(0));
     }
 }

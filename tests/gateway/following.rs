@@ -89,16 +89,16 @@ async fn stream_of_a_session_resumes_after_the_last_event_that_its_client_has() 
     client.call("touch", "{}").await.text();
     // The client has not seen the message: it gets both.
     let mut stream = resumed(&gateway, &client, &first[0]).await;
-    let both = wait(&mut stream, &["0-2\n", UPDATE, "\n\n"]).await;
-    assert!(identifiers(&both).ends_with(&[first[1].clone(), "0-2".to_owned()]), "{both}");
+    let both = wait(&mut stream, &["0.1-2\n", UPDATE, "\n\n"]).await;
+    assert!(identifiers(&both).ends_with(&[first[1].clone(), "0.1-2".to_owned()]), "{both}");
     drop(stream);
     // It has seen all: it gets what is new.
-    let mut stream = resumed(&gateway, &client, "0-2").await;
+    let mut stream = resumed(&gateway, &client, "0.1-2").await;
     client.call("touch", "{}").await.text();
     let text = wait(&mut stream, &[UPDATE, "\n\n"]).await;
     assert_eq!(
         (text.matches(UPDATE).count(), identifiers(&text).last()),
-        (1, Some(&"0-3".to_owned())),
+        (1, Some(&"0.1-3".to_owned())),
         "{text}"
     );
     client.end().await;
@@ -287,5 +287,51 @@ def call(handler, message, name): return str(len(listens))
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn acknowledgement_names_what_servers_agree_to_tell_of_and_nothing_else() {
+    // One of each era that declines one of its resources, and one that declines all.
+    let server = |name: &str, more: &str| {
+        Script::new(&format!(
+            r#"
+capabilities = {{"tools": {{}}, "resources": {{"subscribe": True}}}}
+def handle(message):
+    method, params = message["method"], message.get("params", {{}})
+    if method == "resources/list":
+        names = ["{name}://own", "{name}://declined"]
+        reply(message, {{"resources": [{{"uri": uri, "name": uri}} for uri in names], "resultType": "complete"}})
+    elif method == "resources/templates/list":
+        reply(message, {{"resourceTemplates": [], "resultType": "complete"}})
+    elif method == "resources/subscribe" and "declined" in params["uri"]: refuse(message, -32602)
+    elif method == "resources/subscribe": reply(message, {{}})
+    elif method == "subscriptions/listen" and "resourceSubscriptions" in params["notifications"] and everything:
+        refuse(message, -32602)
+    elif method == "subscriptions/listen":
+        told = [uri for uri in params["notifications"].get("resourceSubscriptions", []) if "declined" not in uri]
+        tag = {{"io.modelcontextprotocol/subscriptionId": message["id"]}}
+        send({{"method": "notifications/subscriptions/acknowledged", "params": {{"notifications": {{"resourceSubscriptions": told}}, "_meta": tag}}}})
+        # It tells of what it was not asked for, too.
+        for uri in ["new://own", "old://own"] if told else ():
+            send({{"method": "notifications/resources/updated", "params": {{"uri": uri, "by": "{name}", "_meta": tag}}}})
+    else: return False
+    return True
+everything = False
+{more}
+"#
+        ))
+    };
+    let servers = [("old", ""), ("new", "modern = True"), ("none", "modern = True\neverything = True")]
+        .map(|(name, more)| (name, server(name, more)));
+    let gateway =
+        Gateway::start(&servers.iter().map(|(name, server)| server.upstream(name)).collect::<String>()).await;
+    let wanted = r#"{"toolsListChanged":true,"resourceSubscriptions":["old://own","new://declined","none://own","old://declined","new://own"]}"#;
+    let mut stream = listen_to(&gateway, wanted).await;
+    let told =
+        wait(&mut stream, &[r#""resourceSubscriptions":["old://own","new://own"]"#, r#""by": "new""#]).await;
+    assert!(told.contains(r#""toolsListChanged":true"#), "{told}");
+    assert_eq!(told.matches("resources/updated").count(), 1, "{told}");
+    assert!(told.contains(r#""uri": "new://own""#), "{told}");
     gateway.stop().await;
 }

@@ -158,7 +158,8 @@ async fn unknown_resource_has_the_code_of_the_clients_era() {
     let gateway = Gateway::start(&(odd("odd", &[]) + &probe("probe", &[]))).await;
     let subject = r#"{"uri":"odd://nowhere"}"#;
     let legacy = Client::legacy(gateway.address(), "/mcp").await;
-    assert_eq!(legacy.request("1", "resources/read", "", subject).await.error().0, -32002);
+    let refused = legacy.request("1", "resources/read", "", subject).await.error();
+    assert_eq!(refused.0, -32002, "{refused:?}");
     let modern = Client::modern(gateway.address(), "/mcp");
     let subject = format!(r#"{{"uri":"odd://nowhere","_meta":{{{}}}}}"#, crate::client::MODERN_META);
     assert_eq!(modern.request("1", "resources/read", "odd://nowhere", &subject).await.error().0, -32602);

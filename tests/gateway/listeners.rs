@@ -175,22 +175,18 @@ async fn versions_and_protocols(plain: &str, own: &Authority) {
 }
 
 /// Clients with and without certificates, where they may and where they must have one.
-async fn certificates_of_clients((perhaps, must): (&str, &str), (own, foreign): (&Authority, &Authority)) {
+async fn certificates_of_clients(perhaps: &str, (own, foreign): (&Authority, &Authority)) {
     let shown = |authority: &Authority| {
         ["pem", "key"].map(|kind| authority.file(&format!("client.{kind}")).display().to_string())
     };
     let ([cert, key], [foreign_cert, foreign_key]) = (shown(own), shown(foreign));
     for version in ["-tls1_2", "-tls1_3"] {
-        for (address, arguments, answer) in [
-            (perhaps, &[][..], "HTTP/1.1 200 OK"),
-            (perhaps, &["-cert", &cert, "-key", &key], "HTTP/1.1 200 OK"),
-            (perhaps, &["-cert", &foreign_cert, "-key", &foreign_key], "alert"),
-            (must, &[], "alert"),
-            (must, &["-cert", &foreign_cert, "-key", &foreign_key], "alert"),
-            // Let in by TLS; who that is, is asked after it.
-            (must, &["-cert", &cert, "-key", &key], "HTTP/1.1 "),
+        for (arguments, answer) in [
+            (&[][..], "HTTP/1.1 200 OK"),
+            (&["-cert", &cert, "-key", &key], "HTTP/1.1 200 OK"),
+            (&["-cert", &foreign_cert, "-key", &foreign_key], "alert"),
         ] {
-            let text = s_client(address, &[&["-ign_eof", version], arguments].concat(), ASK).await;
+            let text = s_client(perhaps, &[&["-ign_eof", version], arguments].concat(), ASK).await;
             assert!(text.contains(answer), "{version} {arguments:?}: {text}");
             assert_eq!(
                 text.contains("HTTP/1.1 "),
@@ -229,16 +225,14 @@ async fn tls_is_what_the_table_says_and_who_must_prove_something_is_let_in_by_no
     let config = format!(
         "client_timeout = \"500ms\"\n[listeners.plain]\naddress = \"127.0.0.2:0\"\n{}\
          [listeners.perhaps]\naddress = \"127.0.0.3:0\"\n{}\
-         [listeners.must]\naddress = \"127.0.0.4:0\"\n{}auth = [\"certificate\"]\n\
          [listeners.token]\naddress = \"127.0.0.5:0\"\nauth = [\"token\"]\n",
         own.tls("server", ""),
         own.tls("server", &ca),
-        own.tls("server", &ca),
     );
     let gateway = Gateway::start_with(&config, "", &[]).await;
-    let [_, plain, perhaps, must, token] = <[String; 5]>::try_from(addresses(&gateway).await).expect("five");
+    let [_, plain, perhaps, token] = <[String; 4]>::try_from(addresses(&gateway).await).expect("four");
     versions_and_protocols(&plain, &own).await;
-    certificates_of_clients((&perhaps, &must), (&own, &foreign)).await;
+    certificates_of_clients(&perhaps, (&own, &foreign)).await;
     // What asks for a token answers nobody without one, whatever it is asked for.
     for path in ["/mcp", "/health", "/metrics", "/sse", "/nothing"] {
         let stream = TcpStream::connect(&token).await.expect("somebody listens");

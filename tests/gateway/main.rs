@@ -3,6 +3,7 @@
 //! Tests that need nothing but Python run always; those with third-party clients are ignored by default and run by
 //! `scripts/check`, which installs the tools first.
 
+mod access;
 mod batches;
 mod broken_children;
 mod broken_endpoints;

@@ -162,7 +162,9 @@ async fn denied_tool_is_not_reached_by_what_another_reader_takes_for_its_name() 
             r#""n_ame":"exit""#,
         ] {
             let answer = client.request("1", "tools/call", "exit", &format!("{{{name},{meta}}}")).await;
-            assert_eq!(answer.error().0, -32602, "{name}: {answer:?}");
+            // The header of the modern era names a tool, and no member does.
+            let none = modern && name.contains('[');
+            assert_eq!(answer.error().0, if none { -32020 } else { -32602 }, "{name}: {answer:?}");
         }
         assert_eq!(client.call("seen", "{}").await.text(), "[]");
         // One name in another spelling of JSON's own is the same name to everybody.

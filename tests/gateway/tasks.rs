@@ -1,10 +1,12 @@
 //! Tasks behind an endpoint of several upstreams, and across the eras.
 
-use serde_json::Value;
+use hyper::body::Incoming;
+use serde_json::{Value, json};
 
-use crate::client::{Client, MODERN_META};
+use crate::client::{Client, MODERN_META, open};
+use crate::following::wait;
 use crate::gateway::Gateway;
-use crate::scripted::Script;
+use crate::scripted::{Script, http_script};
 use crate::upstreams::{http, http_probe, probe};
 
 /// Begins a task and returns its name.
@@ -190,5 +192,154 @@ def handle(message):
     // One that begins a task all the same has given no answer.
     let (code, message) = legacy.call("new_job", "{}").await.error();
     assert!(code == -32603 && message.contains("has begun a task"), "{code} {message}");
+    gateway.stop().await;
+}
+
+/// A server that begins the tasks that it is told to, tells of any task to all who listen for some, and says which these were.
+/// Those that are called `declined` it does not acknowledge.
+const TELLS: &str = r#"
+modern = True
+capabilities = {"tools": {}, "extensions": {"io.modelcontextprotocol/tasks": {}}}
+tools = ["job", "tell", "asked"]
+streams, asked = [], []
+def listen(message, send):
+    wanted = message["params"]["notifications"].get("taskIds")
+    if wanted is None: return
+    asked.append(wanted)
+    tag = {"_meta": {"io.modelcontextprotocol/subscriptionId": message["id"]}}
+    tell = lambda method, params: send({"method": method, "params": {**params, **tag}})
+    tell("notifications/subscriptions/acknowledged", {"notifications": {"taskIds": [task for task in wanted if "declined" not in task]}})
+    streams.append(tell)
+def answer(message):
+    name, arguments = message["params"]["name"], message["params"]["arguments"]
+    if name == "job":
+        return {"resultType": "task", "taskId": arguments["task"], "status": "working"}
+    for tell in streams if name == "tell" else ():
+        for task in arguments["tasks"]:
+            tell("notifications/tasks", {"taskId": task, "status": "completed", "by": by, "result": {"z": 1, "a": 2}})
+    return {"resultType": "complete", "content": [{"type": "text", "text": json.dumps(asked)}]}
+"#;
+
+/// The same over stdio.
+const TELLS_STDIO: &str = r#"
+def handle(message):
+    if message["method"] == "subscriptions/listen": listen(message, send)
+    elif message["method"] == "tools/call": reply(message, answer(message))
+    else: return False
+    return True
+"#;
+
+/// The same over HTTP.
+const TELLS_HTTP: &str = r#"
+def post(handler, message):
+    def send(message):
+        try: handler.wfile.write(b"data: " + json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n\n")
+        except OSError: pass  # Nobody listens any more.
+    if message["method"] == "tools/call":
+        handler.result(message, answer(message))
+    elif message["method"] == "subscriptions/listen":
+        handler.send_response(200)
+        handler.send_header("Content-Type", "text/event-stream")
+        handler.end_headers()
+        listen(message, send)
+        threading.Event().wait()
+    else:
+        return False
+    return True
+"#;
+
+/// The `_meta` of a client of this name that speaks of tasks.
+fn speaks(name: &str) -> Value {
+    let meta = MODERN_META.replace("{}", r#"{"extensions":{"io.modelcontextprotocol/tasks":{}}}"#);
+    let mut meta: Value = serde_json::from_str(&format!("{{{meta}}}")).expect("JSON");
+    meta["io.modelcontextprotocol/clientInfo"] = json!({ "name": name, "version": "1" });
+    meta
+}
+
+/// Opens a stream of changes of these tasks, for a client of this name; returns it with the tasks that it is told it hears of.
+async fn follow(gateway: &Gateway, path: &str, name: &str, tasks: &[&str]) -> (Incoming, Value) {
+    let params = json!({ "notifications": { "taskIds": tasks }, "_meta": speaks(name) });
+    let body = json!({ "jsonrpc": "2.0", "id": "l", "method": "subscriptions/listen", "params": params });
+    let headers = [
+        ("mcp-protocol-version", "2026-07-28"),
+        ("mcp-method", "subscriptions/listen"),
+        ("content-type", "application/json"),
+        ("accept", "application/json, text/event-stream"),
+    ];
+    let answer = open(gateway.address(), http::Method::POST, path, &headers, &body.to_string()).await;
+    let mut stream = answer.into_body();
+    let begun = wait(&mut stream, &["subscriptions/acknowledged", "\n\n"]).await;
+    let data = begun.lines().find_map(|line| line.strip_prefix("data: ")).expect("a message");
+    let begun: Value = serde_json::from_str(data).expect("JSON");
+    (stream, begun["params"]["notifications"]["taskIds"].clone())
+}
+
+/// Who has not declared the extension is told what it lacks, whatever is behind the endpoint.
+async fn refuses_who_does_not_speak_of_tasks(gateway: &Gateway, paths: &[&str]) {
+    let params = format!(r#"{{"notifications":{{"taskIds":["x"]}},"_meta":{{{MODERN_META}}}}}"#);
+    for path in paths {
+        let client = Client::modern(gateway.address(), path);
+        let answer = client.request("1", "subscriptions/listen", "", &params).await;
+        assert_eq!(answer.status, 400, "{path}");
+        let error: Value = serde_json::from_str(&answer.raw_error()).expect("JSON");
+        let required = &error["data"]["requiredCapabilities"]["extensions"];
+        assert_eq!(error["code"], -32021, "{path} {error}");
+        assert!(required["io.modelcontextprotocol/tasks"].is_object(), "{path} {error}");
+    }
+}
+
+#[tokio::test]
+async fn stream_of_changes_tells_of_the_clients_own_tasks_and_their_server_only() {
+    let one = Script::new(&format!("{TELLS}by = \"one\"\n{TELLS_STDIO}"));
+    let two = http_script(&format!("{TELLS}by = \"two\"\n{TELLS_HTTP}")).await;
+    let old = probe("old", &["--era", "legacy", "--tasks"]);
+    let gateway = Gateway::start(&(one.upstream("one") + &http("two", two.port) + &old)).await;
+    refuses_who_does_not_speak_of_tasks(&gateway, &["/mcp", "/mcp/one", "/mcp/two", "/mcp/old"]).await;
+    let client = Client::modern(gateway.address(), "/mcp");
+    let call = async |name: &str, tool: &str, arguments: Value| {
+        let params = json!({ "name": tool, "arguments": arguments, "_meta": speaks(name) });
+        let answer = client.request("1", "tools/call", tool, &params.to_string()).await;
+        serde_json::from_str::<Value>(&answer.result()).expect("JSON")
+    };
+    for (name, tool, task) in [
+        ("me", "one_job", "one-own"),
+        ("me", "one_job", "one-declined"),
+        ("me", "two_job", "two-own"),
+        ("me", "two_job", "two-declined"),
+        ("other", "one_job", "foreign"),
+    ] {
+        assert_eq!(call(name, tool, json!({ "task": task })).await["taskId"], task);
+    }
+    let all =
+        ["one-own", "one-declined", "two-own", "two-declined", "foreign", "nobodys-task-of-a-long-name"];
+    let (mut merged, told) = follow(&gateway, "/mcp", "me", &all).await;
+    assert_eq!(told, json!(["one-own", "two-own"]));
+    for (path, own) in
+        [("/mcp/one", json!(["one-own"])), ("/mcp/two", json!(["two-own"])), ("/mcp/old", Value::Null)]
+    {
+        assert_eq!(follow(&gateway, path, "me", &all).await.1, own, "{path}");
+    }
+    assert_eq!(follow(&gateway, "/mcp", "other", &all).await.1, json!(["foreign"]));
+    let (mut single, _) = follow(&gateway, "/mcp/two", "me", &all).await;
+    // What is not the server's comes first.
+    for (server, own) in [("one", "one-own"), ("two", "two-own")] {
+        let others =
+            ["foreign", "one-own", "two-own", "one-declined"].into_iter().filter(|task| *task != own);
+        let tasks: Vec<_> = others.chain([own]).collect();
+        let asked = call("me", &format!("{server}_tell"), json!({ "tasks": tasks })).await;
+        let asked = asked["content"][0]["text"].as_str().expect("text").to_owned();
+        let elsewhere = if server == "one" { "two-" } else { "one-" };
+        assert!(!asked.contains(elsewhere) && !asked.contains("nobodys"), "{server} {asked}");
+    }
+    for (stream, told) in [(&mut merged, vec!["one", "two"]), (&mut single, vec!["two"])] {
+        let wanted: Vec<_> =
+            told.iter().map(|by| format!(r#""by": "{by}", "result": {{"z": 1, "a": 2}}"#)).collect();
+        let text = wait(stream, &wanted.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        assert_eq!(text.matches("notifications/tasks").count(), told.len(), "{text}");
+        assert_eq!(text.matches(r#"subscriptionId": "l""#).count(), told.len(), "{text}");
+        for by in told {
+            assert!(text.contains(&format!(r#""taskId": "{by}-own""#)), "{text}");
+        }
+    }
     gateway.stop().await;
 }

@@ -23,6 +23,7 @@ pub(super) fn of(config: &Config) -> Vec<Warning> {
             warnings.push(Warning::new(None, message));
         }
     }
+    warnings.extend(super::clients::doubts(config).into_iter().map(|message| Warning::new(None, message)));
     for listener in &config.server.listeners {
         // What cannot be used keeps it from starting.
         let doubts = listener.tls.as_ref().and_then(|files| gateway::check_certificates(files).ok());

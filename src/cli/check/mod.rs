@@ -25,6 +25,7 @@
 //! where all but `message` may be null. Exit codes: 0 valid, also with warnings; 78 not valid.
 
 mod answer;
+mod clients;
 mod doubts;
 mod obstacles;
 mod place;

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use crate::config::Prefix;
+use crate::config::{Filters, Prefix};
 use crate::gateway::relay::{APPS, Era, Object, Part, Raw, SKILLS, TASKS, member, mend, raw, set_member};
 use crate::gateway::upstream::{Kind, Link, Misfit, Upstream};
 
@@ -29,6 +29,10 @@ pub(crate) struct EndpointView {
     prefixed: bool,
     /// Whether it is the endpoint of one upstream, which shows what that says as it is.
     single: bool,
+    /// What may be there of what the upstreams show, by the names that are shown here; each of them.
+    rights: Vec<Arc<Filters>>,
+    /// Whether some clients are shown other lists than others at the same address.
+    differs: bool,
     /// Tells the routing table that somebody still holds this.
     #[expect(dead_code, reason = "it tells by being dropped")]
     held: Option<TaskTrackerToken>,
@@ -43,12 +47,53 @@ impl EndpointView {
             Prefix::Never => false,
         };
         let by_name = upstreams.iter().enumerate().map(|(place, up)| (up.name().to_owned(), place)).collect();
-        Self { upstreams, by_name, prefixed, single: false, held: None }
+        let (rights, held) = (Vec::new(), None);
+        Self { upstreams, by_name, prefixed, single: false, rights, differs: false, held }
     }
 
     /// The same, keeping a token for as long as anybody holds it.
     pub(crate) fn held(self, token: TaskTrackerToken) -> Self {
         Self { held: Some(token), ..self }
+    }
+
+    /// The same of which only this may be there.
+    pub(crate) fn narrowed(&self, filters: &Arc<Filters>, token: TaskTrackerToken) -> Self {
+        let more = Some(filters).filter(|filters| !filters.everything());
+        Self {
+            upstreams: self.upstreams.clone(),
+            by_name: self.by_name.clone(),
+            rights: self.rights.iter().chain(more).cloned().collect(),
+            held: Some(token),
+            ..*self
+        }
+    }
+
+    /// The same where some clients are shown other lists than others.
+    pub(crate) fn differing(self, differs: bool) -> Self {
+        Self { differs, ..self }
+    }
+
+    /// Whether some clients are shown other lists than others at the same address.
+    pub(crate) const fn differs(&self) -> bool {
+        self.differs
+    }
+
+    /// Whether less may be there than what the upstreams show.
+    pub(crate) fn is_narrowed(&self) -> bool {
+        !self.rights.is_empty()
+    }
+
+    /// Whether what is shown under this name may be there.
+    pub(crate) fn admits(&self, kind: Kind, shown: &str) -> bool {
+        self.rights.iter().all(|filters| match kind {
+            Kind::Tools | Kind::Prompts | Kind::Templates => kind.selection(filters).admits(shown),
+            Kind::Resources | Kind::Skills => filters.resources.admits_address(shown),
+        })
+    }
+
+    /// Whether something of this kind may not be there of what the upstreams show.
+    pub(crate) fn hides(&self, kind: Kind) -> bool {
+        self.rights.iter().any(|filters| !kind.selection(filters).everything())
     }
 
     /// An endpoint whose upstream is gone.
@@ -66,7 +111,7 @@ impl EndpointView {
     pub(crate) fn shows_the_same_as(&self, other: &Self) -> bool {
         let serials =
             |view: &Self| view.upstreams.iter().map(|upstream| upstream.serial()).collect::<Vec<_>>();
-        self.prefixed == other.prefixed && serials(self) == serials(other)
+        self.prefixed == other.prefixed && serials(self) == serials(other) && self.rights == other.rights
     }
 
     /// An endpoint for one upstream: names are as it gives them.
@@ -109,7 +154,8 @@ impl EndpointView {
 
     /// The only upstream, where whole lists can pass untouched: all of it is shown, and it need not be woken for them.
     pub(crate) fn transparent(&self) -> Option<&Arc<Upstream>> {
-        self.plain().filter(|upstream| upstream.filters().everything() && upstream.asleep().is_none())
+        let whole = self.plain().filter(|_| !self.differs && self.rights.is_empty());
+        whole.filter(|upstream| upstream.filters().everything() && upstream.asleep().is_none())
     }
 
     /// A name as this endpoint shows it.

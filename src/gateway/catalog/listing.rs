@@ -63,7 +63,7 @@ pub(crate) async fn merged(
     let mut text = page((view, &addressed), kind, (era, start), &present);
     // The extension is of the modern era, whose lists have these, whichever the client speaks.
     if era == Era::Modern || kind == Kind::Skills {
-        hints(&mut text, complete, &present);
+        hints(&mut text, (complete, view.differs()), &present);
     }
     text.push('}');
     Ok(RawValue::from_string(text).expect("items of valid JSON make valid JSON"))
@@ -130,7 +130,7 @@ fn page(
     for (place, upstream, item) in items {
         let changed = addressed.item(place.0, kind, item);
         let item_shown = changed.as_ref().unwrap_or(item);
-        let Some(shown) = shown(view, upstream, kind, item_shown, &mut seen) else { continue };
+        let Some(shown) = shown((view, kind), upstream, (item, item_shown), &mut seen) else { continue };
         if place < start {
             continue;
         }
@@ -194,28 +194,30 @@ fn is_too_long(kind: Kind, shown: &str) -> bool {
 }
 
 /// Adds what a modern client is told about caching.
-fn hints(text: &mut String, complete: bool, present: &Present<'_>) {
+fn hints(text: &mut String, (complete, differs): (bool, bool), present: &Present<'_>) {
     let ttl =
         if complete { present.iter().map(|(.., listing)| listing.ttl_left()).min().unwrap_or(0) } else { 0 };
     let ttl = if ttl == u64::MAX { 0 } else { ttl };
-    let public = present.iter().all(|(.., listing)| listing.public);
+    let public = !differs && present.iter().all(|(.., listing)| listing.public);
     let shared = if public { "public" } else { "private" };
     write!(text, r#","resultType":"complete","ttlMs":{ttl},"cacheScope":"{shared}""#)
         .expect("writing to a string cannot fail");
 }
 
-/// An item as the endpoint shows it; `None` where an earlier upstream has the same name or address, or the name is too long.
+/// An item as the endpoint shows it, which has its addresses told apart; `None` where it may not be there, an earlier upstream
+/// has the same name or address, or the name is too long.
 fn shown(
-    view: &EndpointView,
+    (view, kind): (&EndpointView, Kind),
     upstream: &Upstream,
-    kind: Kind,
-    item: &RawValue,
+    (listed, item): (&RawValue, &RawValue),
     seen: &mut HashSet<String>,
 ) -> Option<Raw> {
     let renames = matches!(kind, Kind::Tools | Kind::Prompts);
     let name = member_str(item, kind.key())?;
     let shown = if renames { view.shown(upstream, &name) } else { name.clone().into_owned() };
-    if is_too_long(kind, &shown) {
+    let may =
+        if renames { view.admits(kind, &shown) } else { view.admits(kind, &member_str(listed, kind.key())?) };
+    if is_too_long(kind, &shown) || !may {
         return None;
     }
     let item = if renames && shown != name { renamed(item, &shown) } else { item.to_owned() };

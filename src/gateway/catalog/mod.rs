@@ -18,4 +18,4 @@ pub(crate) use listing::{check_clashes, merged, passed};
 pub(crate) use one_list::note_shown;
 pub(crate) use route::{Way, followed, route};
 pub(crate) use routing_table::{RoutingHandle, RoutingTable};
-pub(crate) use tasks::{all_tasks, own_tasks};
+pub(crate) use tasks::{all_tasks, check_speaks, own_tasks, owner};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use http::StatusCode;
+use serde_json::value::RawValue;
 
 use super::answered::Answered;
 use super::apart::{Addressed, apart, original};
@@ -52,6 +53,7 @@ pub(crate) async fn route(
     params: Option<Raw>,
     meta: &ClientMeta,
 ) -> Result<Way, Fault> {
+    let asked = params.as_ref().filter(|_| view.is_narrowed()).cloned();
     let mut way = match view.plain() {
         Some(upstream) => {
             if matches!(subject(method), Subject::Task)
@@ -65,6 +67,11 @@ pub(crate) async fn route(
         }
         None => search(Search { view, source, meta }, method, params).await?,
     };
+    if view.is_narrowed() {
+        let names = (asked.as_deref(), way.params.as_deref());
+        // Most endpoints are not narrowed, and need not carry what this takes.
+        Box::pin(Search { view, source, meta }.check_rights(&way.upstream, method, names)).await?;
+    }
     let filters = way.upstream.filters();
     if !filters.everything() {
         way.params = admitted(filters, &subject(method), way.params)?;
@@ -81,11 +88,13 @@ pub(crate) async fn followed(
     meta: &ClientMeta,
 ) -> Option<Arc<Upstream>> {
     let search = Search { view, source, meta };
-    let upstream = match view.plain() {
-        Some(upstream) => Arc::clone(upstream),
-        None => search.uri(method::SUBSCRIBE, uri).await.ok()?.upstream,
+    let Found { upstream, original } = match view.plain() {
+        Some(upstream) => Found::plain(upstream),
+        None => search.uri(method::SUBSCRIBE, uri).await.ok()?,
     };
-    upstream.filters().resources.admits_address(uri).then_some(upstream)
+    let may = upstream.filters().resources.admits_address(uri)
+        && view.admits(Kind::Resources, original.as_deref().unwrap_or(uri));
+    may.then_some(upstream)
 }
 
 /// Finds the upstream of a request where there are several.
@@ -238,6 +247,54 @@ impl Found {
 }
 
 impl<L: ConnectionSource> Search<'_, L> {
+    /// Refuses what may not be there of what the upstream shows, as if it were not: what the upstream does not list is
+    /// refused in the same way.
+    async fn check_rights(
+        &self,
+        upstream: &Arc<Upstream>,
+        method: &str,
+        (shown, theirs): (Option<&RawValue>, Option<&RawValue>),
+    ) -> Result<(), Fault> {
+        let subject = subject(method);
+        let text = |params: Option<&RawValue>, path: &[&str]| {
+            let value = path.iter().try_fold(params?, |value, name| member(value, name))?;
+            text(value).map(std::borrow::Cow::into_owned)
+        };
+        // An address that is told apart is the upstream's own to these rights, as to those of the upstream.
+        let admitted = |path: &[&str], full: &str| {
+            let uri = text(theirs, path).ok_or_else(|| missing(full))?;
+            let may = self.view.admits(Kind::Resources, &uri);
+            if may { Ok(()) } else { Err(Fault::unknown("resource", &text(shown, path).unwrap_or(uri))) }
+        };
+        let (kind, path) = match subject {
+            Subject::Task => return Ok(()),
+            // Whatever it is, it may be about something that is not there.
+            Subject::Nothing if method == method::TASKS_LIST => return Ok(()),
+            Subject::Nothing => return Err(Fault::method_not_found(method)),
+            // What a directory has is not looked through.
+            Subject::Uri if method == method::DIRECTORY_READ && self.view.hides(Kind::Resources) => {
+                return Err(Fault::method_not_found(method));
+            }
+            Subject::Uri => return admitted(&["uri"], "uri"),
+            Subject::Name(kind) => (kind, ["name"].as_slice()),
+            Subject::Reference => {
+                let reference = shown.and_then(|shown| member(shown, "ref")).ok_or_else(|| missing("ref"))?;
+                if member(reference, "uri").is_some() {
+                    admitted(&["ref", "uri"], "ref.uri")?;
+                }
+                if member(reference, "name").is_none() {
+                    return Ok(());
+                }
+                (Kind::Prompts, ["ref", "name"].as_slice())
+            }
+        };
+        let name = text(shown, path).ok_or_else(|| missing("name"))?;
+        let original = text(theirs, path).ok_or_else(|| missing("name"))?;
+        let listed = listing(self.source, upstream, kind, Purpose::Routing, self.meta).await?;
+        let may = self.view.admits(kind, &name) && listed.has(kind, &original);
+        if may { Ok(()) } else { Err(unknown_name(kind, &name)) }
+    }
+
     /// The upstream that a shown name belongs to, and the name as that upstream knows it.
     async fn name(&self, kind: Kind, shown: &str) -> Result<(Arc<Upstream>, String), Fault> {
         if let Some((upstream, name)) = self.view.split(shown) {

@@ -12,7 +12,9 @@ use parking_lot::RwLock;
 use tokio_util::task::TaskTracker;
 
 use super::endpoint_view::EndpointView;
-use crate::config::{Server, Upstream as Settings};
+use crate::config::{self, Server, Upstream as Settings};
+use crate::gateway::access::Clients;
+use crate::gateway::client::ClientName;
 use crate::gateway::endpoint::Endpoint;
 use crate::gateway::status::UpstreamStatus;
 use crate::gateway::upstream::{Upstream, server_key};
@@ -27,6 +29,9 @@ const ALL: &str = "all";
 pub(crate) struct RoutingTable {
     /// `[server]`.
     pub(crate) server: Server,
+    /// `[clients.NAME]`.
+    #[field(get)]
+    clients: Clients,
     /// Every upstream in the order of the configuration, the built-in one last.
     #[field(get)]
     upstreams: Vec<Arc<Upstream>>,
@@ -36,10 +41,21 @@ pub(crate) struct RoutingTable {
     /// `/mcp`.
     #[field(get(deref = false))]
     merged: Arc<EndpointView>,
-    /// `/mcp/NAME`.
-    singles: HashMap<String, Arc<EndpointView>>,
+    /// `/mcp/NAME`, for upstreams and `[endpoints.NAME]`.
+    named: HashMap<String, Arc<EndpointView>>,
+    /// What clients have that may not use everything.
+    restricted: HashMap<ClientName, Restricted>,
     /// Tracks the views that are held.
     holders: TaskTracker,
+}
+
+/// What a client has that may not use everything.
+#[derive(Debug)]
+struct Restricted {
+    /// `/mcp`, if it has anything there.
+    merged: Option<Arc<EndpointView>>,
+    /// `/mcp/NAME`.
+    named: HashMap<String, Arc<EndpointView>>,
 }
 
 /// The place of the routing table in force.
@@ -48,19 +64,36 @@ pub(crate) struct RoutingHandle(RwLock<Arc<RoutingTable>>);
 
 impl RoutingTable {
     /// The endpoints for these upstreams, of which the last one is the built-in one.
-    pub(crate) fn new(server: Server, upstreams: Vec<Arc<Upstream>>) -> Self {
+    pub(crate) fn new(
+        server: Server,
+        (clients, endpoints): (Clients, &[config::Endpoint]),
+        upstreams: Vec<Arc<Upstream>>,
+    ) -> Self {
         let holders = TaskTracker::new();
         let configured = upstreams.len() - 1;
         // The built-in upstream is on the merged endpoint only where there is nothing else: a lone configured one must
         // keep its names unprefixed.
         let shown = if configured == 0 { upstreams.clone() } else { upstreams[..configured].to_vec() };
+        let differs = !clients.is_empty();
+        let held = |view: EndpointView| Arc::new(view.differing(differs).held(holders.token()));
         let single = |upstream: &Arc<Upstream>| {
-            let view = EndpointView::single(Arc::clone(upstream)).held(holders.token());
-            (upstream.name().to_owned(), Arc::new(view))
+            (upstream.name().to_owned(), held(EndpointView::single(Arc::clone(upstream))))
         };
-        let singles = upstreams.iter().map(single).collect();
-        let merged = Arc::new(EndpointView::merged(shown, server.prefix).held(holders.token()));
-        Self { server, upstreams, disabled: Vec::new(), merged, singles, holders }
+        let mut named: HashMap<_, _> = upstreams.iter().map(single).collect();
+        named.extend(endpoints.iter().map(|endpoint| {
+            let find = |name: &String| upstreams.iter().find(|upstream| upstream.name() == name).cloned();
+            let behind = endpoint
+                .upstreams()
+                .map_or_else(|| shown.clone(), |names| names.iter().filter_map(find).collect());
+            let all = EndpointView::merged(behind, endpoint.prefix());
+            (endpoint.name().to_owned(), held(all.narrowed(endpoint.filters(), holders.token())))
+        }));
+        let merged = held(EndpointView::merged(shown, server.prefix));
+        let restricted = clients.iter().filter(|client| client.is_restricted()).map(|client| {
+            (client.name().clone(), Restricted::of(client.settings(), (&merged, &named), &holders))
+        });
+        let restricted = restricted.collect();
+        Self { server, clients, upstreams, disabled: Vec::new(), merged, named, restricted, holders }
     }
 
     /// The same beside upstreams that the configuration switches off.
@@ -96,20 +129,42 @@ impl RoutingTable {
         &self.upstreams[..self.upstreams.len() - 1]
     }
 
-    /// What is behind an endpoint; `None` without an upstream of that name.
+    /// Whether a client may not use everything, or nothing.
+    pub(crate) fn restricts(&self, client: &ClientName) -> bool {
+        self.restricted.contains_key(client)
+    }
+
+    /// What is behind an endpoint; `None` if its client has nothing of that name.
     pub(crate) fn view(&self, endpoint: &Endpoint) -> Option<&Arc<EndpointView>> {
-        match endpoint {
-            Endpoint::All => Some(&self.merged),
-            Endpoint::One(name) => self.singles.get(name),
+        let (merged, named) = match endpoint.client() {
+            None => (Some(&self.merged), &self.named),
+            Some(client) => match self.restricted.get(client) {
+                Some(restricted) => (restricted.merged.as_ref(), &restricted.named),
+                None if self.clients.is_empty() || self.clients.get(client).is_some() => {
+                    (Some(&self.merged), &self.named)
+                }
+                None => return None,
+            },
+        };
+        match endpoint.name() {
+            None => merged,
+            Some(name) => named.get(name),
         }
     }
 
-    /// The endpoints behind which something else is than in `other`.
+    /// The endpoints behind which something else is than in `other`: for everybody, and for clients that may not use
+    /// everything.
     pub(crate) fn differences<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = Endpoint> + 'a {
-        let names = self.singles.keys().chain(other.singles.keys());
-        let endpoints = std::iter::once(Endpoint::All).chain(names.cloned().map(Endpoint::One));
+        let names = self.named.keys().chain(other.named.keys()).map(Some);
+        let clients = self.restricted.keys().chain(other.restricted.keys()).map(Some);
+        let clients: Vec<_> = std::iter::once(None).chain(clients).collect();
+        let endpoints = std::iter::once(None).chain(names).flat_map(move |name| {
+            let of = move |client: Option<&ClientName>| Endpoint::named(name.cloned()).of(client.cloned());
+            clients.iter().copied().map(of).collect::<Vec<_>>()
+        });
         endpoints.filter(|endpoint| match (self.view(endpoint), other.view(endpoint)) {
             (Some(ours), Some(theirs)) => !ours.shows_the_same_as(theirs),
+            (None, None) => false,
             _ => true,
         })
     }
@@ -120,6 +175,28 @@ impl RoutingTable {
         holders.close();
         drop(self);
         holders.wait().await;
+    }
+}
+
+impl Restricted {
+    /// What a client has of what everybody has. One endpoint is at `/mcp`, too.
+    fn of(
+        settings: &config::Client,
+        (merged, named): (&Arc<EndpointView>, &HashMap<String, Arc<EndpointView>>),
+        holders: &TaskTracker,
+    ) -> Self {
+        let narrowed =
+            |view: &Arc<EndpointView>| Arc::new(view.narrowed(settings.filters(), holders.token()));
+        let may = |name: &String| settings.endpoints().is_none_or(|names| names.contains(name));
+        let own =
+            named.iter().filter(|(name, _)| may(name)).map(|(name, view)| (name.clone(), narrowed(view)));
+        let own: HashMap<_, _> = own.collect();
+        let merged = match settings.endpoints() {
+            None => Some(narrowed(merged)),
+            Some([only]) => own.get(only).cloned(),
+            Some(_) => None,
+        };
+        Self { merged, named: own }
     }
 }
 

@@ -31,7 +31,7 @@ async fn asked(source: &impl ConnectionSource, upstream: &Arc<Upstream>) -> Resu
 
 /// The upstream that a task of the client is of. One whose owner is not known, but whose name cannot be guessed, is searched
 /// for; somebody else's is nobody's.
-pub(super) async fn owner(
+pub(crate) async fn owner(
     view: &EndpointView,
     source: &impl ConnectionSource,
     id: &str,
@@ -61,14 +61,19 @@ pub(super) async fn owner(
 /// Nothing is known of this task to this client. One of the modern era that does not speak of tasks is told that first
 /// (SEP-2663: every `tasks/…` of such a client is refused so).
 fn not_theirs(era: Era, id: &str, meta: &ClientMeta) -> Fault {
-    let declared = member(&meta.capabilities, "extensions").is_some_and(|has| member(has, TASKS).is_some());
-    if era == Era::Legacy || declared {
-        return Fault::unknown("task", id);
+    let unspoken = check_speaks(meta).err().filter(|_| era == Era::Modern);
+    unspoken.unwrap_or_else(|| Fault::unknown("task", id))
+}
+
+/// Refuses what a modern client wants of tasks that has not declared them.
+pub(crate) fn check_speaks(meta: &ClientMeta) -> Result<(), Fault> {
+    if member(&meta.capabilities, "extensions").is_some_and(|has| member(has, TASKS).is_some()) {
+        return Ok(());
     }
     let message = format!("the client has not declared the extension `{TASKS}`");
     let required = json!({ "requiredCapabilities": { "extensions": { TASKS: {} } } });
     let fault = Fault::downstream(code::MISSING_CAPABILITY, StatusCode::BAD_REQUEST, message);
-    Fault { data: Some(raw(&required)), ..fault }
+    Err(Fault { data: Some(raw(&required)), ..fault })
 }
 
 /// Refuses a request about a task that is not the client's, where there is one upstream; tasks of the other era are refused

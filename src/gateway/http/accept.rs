@@ -47,11 +47,11 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::task::TaskTracker;
 
-use super::context::Peer;
 use super::cutoff::Cutoff;
 use super::gate::Named;
 use super::moment::Moment;
 use super::open_connections::{Active, OpenConnection, OpenConnections};
+use super::peer::Peer;
 use super::proxy_header;
 use super::router::Front;
 use super::stall::Stalling;
@@ -60,7 +60,7 @@ use crate::drain::Watch;
 use crate::gateway::catalog::RoutingHandle;
 use crate::gateway::client::ClientKey;
 use crate::gateway::client_log_limit::ClientLogLimit;
-use crate::sys::net::Listener;
+use crate::sys::{self, net::Listener};
 
 /// How long idle connections are kept after a drain has begun.
 const GRACE: Duration = Duration::from_secs(2);
@@ -247,7 +247,8 @@ async fn accept_unix(listener: &UnixListener, shared: &Shared) {
         match shared.next(listener.accept()).await {
             Ok((stream, _)) => {
                 let own = stream.peer_cred().is_ok_and(|peer| peer.pid().is_some() && peer.pid() == own);
-                shared.admit(stream, Peer { own, ..Peer::default() }).await;
+                let kernel = sys::peer::Peer::of(&stream).ok().map(Arc::new);
+                shared.admit(stream, Peer { kernel, own, ..Peer::default() }).await;
             }
             Err(error) => shared.pause(&error).await,
         }
@@ -288,7 +289,7 @@ impl Shared {
 
     /// After a failed accept(2): the listener is fine, but the process may be out of descriptors.
     async fn pause(&self, error: &io::Error) {
-        if self.admission.log_limit.admits("accept", ClientKey::of(None)) {
+        if self.admission.log_limit.admits("accept", &ClientKey::of(None)) {
             tracing::warn!(%error, "cannot accept a connection");
         }
         self.admission.connections.make_room();
@@ -299,12 +300,14 @@ impl Shared {
     async fn admit(&self, stream: impl Connection, peer: Peer) {
         let client = ClientKey::of(peer.address);
         let most = self.admission.most();
-        if let Some(slot) = self.admission.connections.take((client, self.number, peer.own), most).await {
+        if let Some(slot) =
+            self.admission.connections.take((client.clone(), self.number, peer.own), most).await
+        {
             let shared = self.clone();
             self.tasks.spawn(async move { shared.serve(stream, peer, &slot).await });
             return;
         }
-        if self.admission.log_limit.admits("no room", client) {
+        if self.admission.log_limit.admits("no room", &client) {
             tracing::warn!(
                 %client, most,
                 "a connection is refused: as many are in use as `max_connections` in [server] or the limit on open \

@@ -176,8 +176,11 @@ pub(super) fn server_info() -> serde_json::Value {
 
 /// There is no such endpoint, or no longer.
 pub(super) fn unknown(endpoint: &Endpoint) -> Response {
-    let name = endpoint.upstream().unwrap_or_default();
-    (StatusCode::NOT_FOUND, format!("there is no upstream `{}`\n", name.escape_debug())).into_response()
+    let message = endpoint.name().map_or_else(
+        || "there is nothing at this endpoint\n".to_owned(),
+        |name| format!("there is no upstream `{}`\n", name.escape_debug()),
+    );
+    (StatusCode::NOT_FOUND, message).into_response()
 }
 
 /// Messages as server-sent events.

@@ -1,36 +1,17 @@
 //! What is known of a request before its message is read: one value, which is passed on to its handlers.
 
-use std::net::IpAddr;
+use std::sync::Arc;
 
 use fieldwork::Fieldwork;
-use rustls::pki_types::CertificateDer;
 
+use super::authenticate::Identified;
 use super::cutoff::Cutoff;
 use super::guard::Admitted;
+use super::peer::PeerAddress;
+use crate::gateway::client::{ClientKey, ClientName};
 use crate::gateway::endpoint::Endpoint;
 use crate::gateway::relay::ClientMeta;
 use crate::gateway::upstream::Caller;
-
-/// Who connects: a network address, or nobody in particular over a Unix socket.
-pub(super) type PeerAddress = Option<IpAddr>;
-
-/// Who is at the other end of a connection, as far as the connection itself tells.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Peer {
-    /// Its network address: that of whom it asks for, where a trusted proxy has told it by the PROXY protocol.
-    pub(super) address: PeerAddress,
-    /// The certificate that it has shown, which one of the listener's authorities has signed.
-    pub(super) certificate: Option<CertificateDer<'static>>,
-    /// Whether it is this process, which asks itself.
-    pub(super) own: bool,
-}
-
-/// Who a client has shown to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Identity {
-    /// Nobody in particular: it is known by its address only.
-    Anonymous,
-}
 
 /// What is known of a request.
 #[derive(Clone, Debug, Fieldwork)]
@@ -45,8 +26,9 @@ pub(crate) struct RequestContext {
     /// Whether it comes from this machine.
     #[field(get(copy))]
     is_local: bool,
-    /// Whom it comes from.
-    identity: Identity,
+    /// The client that it comes from, if that has shown who it is.
+    #[field(get(option_borrow_inner = false))]
+    identity: Option<Arc<Identified>>,
     /// Until when it must be answered.
     #[field(get)]
     cutoff: Cutoff,
@@ -58,22 +40,27 @@ impl RequestContext {
     /// The context of a request that the guard has let in, to the endpoint of all upstreams.
     pub(super) fn new(
         admitted: Admitted,
-        identity: Identity,
+        identity: Option<Arc<Identified>>,
         (peer, is_local): (PeerAddress, bool),
         cutoff: Cutoff,
     ) -> Self {
-        Self { endpoint: Endpoint::All, peer, is_local, identity, cutoff, _admitted: admitted }
+        let client = identity.as_ref().map(|identity| identity.name().clone());
+        Self { endpoint: Endpoint::ALL.of(client), peer, is_local, identity, cutoff, _admitted: admitted }
     }
 
-    /// The same to the endpoint of one upstream.
-    pub(super) fn at(self, upstream: String) -> Self {
-        Self { endpoint: Endpoint::One(upstream), ..self }
+    /// The same to the endpoint of this name.
+    pub(super) fn at(self, name: String) -> Self {
+        let endpoint = Endpoint::named(Some(name)).of(self.endpoint.client().cloned());
+        Self { endpoint, ..self }
+    }
+
+    /// The client that it comes from, if that has shown who it is.
+    pub(super) fn client(&self) -> Option<&ClientName> {
+        self.endpoint.client()
     }
 
     /// Whom it comes from in the modern era, where each request says something of its client.
     pub(super) fn caller(&self, client: &ClientMeta) -> Caller {
-        match self.identity {
-            Identity::Anonymous => Caller::of(self.peer, client),
-        }
+        Caller::of(ClientKey::of_client(self.client(), self.peer), client)
     }
 }

@@ -277,7 +277,15 @@ mod tests {
     /// The built-in upstream of a gateway that was just started.
     fn builtin() -> (Gateway, Arc<Upstream>) {
         let (server, log) = (Server::default(), Log::default());
-        let config = Config { server, log, upstreams: Vec::new(), disabled: Vec::new(), sources: Vec::new() };
+        let config = Config {
+            server,
+            log,
+            upstreams: Vec::new(),
+            disabled: Vec::new(),
+            clients: Vec::new(),
+            endpoints: Vec::new(),
+            sources: Vec::new(),
+        };
         let gateway = Gateway::start(&config, Vec::new(), std::path::Path::new("/")).unwrap();
         let upstream = Arc::clone(&gateway.routing().current().upstreams()[0]);
         (gateway, upstream)

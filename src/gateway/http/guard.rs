@@ -10,16 +10,14 @@ use axum::response::{IntoResponse as _, Response};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName};
 
+use super::peer::PeerAddress;
 use crate::config::{ListenAddr, Listener, Server};
-use crate::gateway::catalog::RoutingHandle;
 use crate::gateway::client::ClientKey;
 use crate::gateway::client_log_limit::ClientLogLimit;
 
 /// Says which requests are let in.
 #[derive(Debug)]
 pub(crate) struct Guard {
-    /// The configuration in force.
-    routing: Arc<RoutingHandle>,
     /// What is logged about clients.
     log_limit: Arc<ClientLogLimit>,
     /// Whether the log says already that a proxy on this machine passes requests on.
@@ -34,22 +32,22 @@ const HOST_SHOWN: usize = 128;
 pub(super) struct Admitted(());
 
 impl Guard {
-    /// A guard for the configuration in force.
-    pub(crate) const fn new(routing: Arc<RoutingHandle>, log_limit: Arc<ClientLogLimit>) -> Self {
-        Self { routing, log_limit, proxy_told: AtomicBool::new(false) }
+    /// A guard that has not seen a request.
+    pub(crate) const fn new(log_limit: Arc<ClientLogLimit>) -> Self {
+        Self { log_limit, proxy_told: AtomicBool::new(false) }
     }
 
     /// Lets a request in whose Host and Origin are ours; otherwise its refusal.
     pub(super) fn check(
         &self,
+        (server, named): (&Server, Option<&Listener>),
         head: &Parts,
         peer: Option<IpAddr>,
-        named: Option<&Listener>,
     ) -> Result<Admitted, Box<Response>> {
         if named.is_none_or(|listener| listener.auth.is_empty() && listener.trusted_proxies.is_empty()) {
             self.notice_proxy(&head.headers, peer);
         }
-        let refused = verdict((&self.routing.current().server, named), &head.headers, &head.uri);
+        let refused = verdict((server, named), &head.headers, &head.uri);
         let Err((status, reason)) = refused else { return Ok(Admitted(())) };
         Err(Box::new(self.refuse(head, peer, (status, reason))))
     }
@@ -62,7 +60,7 @@ impl Guard {
         (status, reason): (StatusCode, &'static str),
     ) -> Response {
         let client = ClientKey::of(peer);
-        if self.log_limit.admits(reason, client) {
+        if self.log_limit.admits(reason, &client) {
             let host = head.uri.authority().map(|host| host.as_str().as_bytes());
             let host = host.or_else(|| head.headers.get(header::HOST).map(http::HeaderValue::as_bytes));
             let host =
@@ -71,6 +69,14 @@ impl Guard {
             tracing::warn!(reason, host, %client, "a request is refused");
         }
         (status, format!("{reason}\n")).into_response()
+    }
+
+    /// Notes that a request is refused whose client does not show who it is, or may not use the gateway.
+    pub(super) fn note_stranger(&self, reason: &'static str, (peer, uid): (PeerAddress, Option<u32>)) {
+        let client = ClientKey::of(peer);
+        if self.log_limit.admits(reason, &client) {
+            tracing::warn!(reason, %client, uid, "a request is refused");
+        }
     }
 
     /// Warns once where a proxy makes requests of others look like those of this machine.

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `open_connections`, `version`, `stall`, `bodies`, `moment`, `cutoff` | what connections, bodies and requests may take |
 //! | `gate`, `proxy_header`, `forwarded` | what a listener asks of its connections, and for whom proxies ask |
-//! | `guard`, `cors`, `context` | who is let in, what web pages are told, and what is known of a request |
+//! | `peer`, `guard`, `authenticate`, `cors`, `context` | who is let in and who that is, what web pages are told, and what is known of a request |
 //! | `validate`, `answer`, `message`, `nowhere` | reading and answering one message; what is said where nothing is |
 //! | `forwarded_call`, `task_owners` | a request on its way, and what another process is told of it |
 //! | `modern/`, `legacy/` | the handlers of the two eras, which know nothing of one another |
@@ -29,6 +29,7 @@
 
 mod accept;
 mod answer;
+mod authenticate;
 mod bodies;
 mod context;
 mod cors;
@@ -45,6 +46,7 @@ mod modern;
 mod moment;
 mod nowhere;
 mod open_connections;
+mod peer;
 mod pipeline;
 mod proxy_header;
 mod router;

@@ -152,7 +152,7 @@ impl OpenConnections {
                 let mut open = self.open.lock();
                 if !own
                     && open.staying() >= most
-                    && open.make_room(self, client, BATCH.min(most / 8).max(1)) == 0
+                    && open.make_room(self, &client, BATCH.min(most / 8).max(1)) == 0
                 {
                     return None;
                 }
@@ -187,7 +187,7 @@ impl OpenConnections {
 
     /// Has idle connections give way without a new one: the process is out of descriptors.
     pub(super) fn make_room(&self) {
-        self.open.lock().make_room(self, ClientKey::of(None), BATCH);
+        self.open.lock().make_room(self, &ClientKey::of(None), BATCH);
     }
 
     /// Ends all connections of a listener.
@@ -245,11 +245,11 @@ impl Open {
     }
 
     /// Tells as many connections to go; returns how many there were that could.
-    fn make_room(&mut self, connections: &OpenConnections, newcomer: ClientKey, count: usize) -> usize {
+    fn make_room(&mut self, connections: &OpenConnections, newcomer: &ClientKey, count: usize) -> usize {
         let now = connections.now();
         let others = self.by_number.values().filter(|occupant| !occupant.own && !occupant.going.has_come());
         let all = others
-            .map(|occupant| (*occupant.client.lock(), occupant.idle(now), Arc::clone(occupant)))
+            .map(|occupant| (occupant.client.lock().clone(), occupant.idle(now), Arc::clone(occupant)))
             .collect();
         let chosen = who_makes_room(newcomer, all, count);
         for occupant in &chosen {

@@ -5,14 +5,15 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use axum::BoxError;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use http_body::Body;
 
+use super::authenticate::{Asked, Identified, authenticate};
 use super::bodies::Bodies;
-use super::context::{Identity, Peer, RequestContext};
+use super::context::RequestContext;
 use super::cutoff::Cutoff;
 use super::forwarded;
 use super::gate::Gate;
@@ -20,9 +21,11 @@ use super::guard::Guard;
 use super::legacy::{EventClients, Legacy};
 use super::message::Received;
 use super::modern::Modern;
+use super::peer::{Peer, PeerAddress};
 use super::{answer, message, validate};
-use crate::config::Listener;
-use crate::gateway::catalog::RoutingHandle;
+use crate::config::Auth;
+use crate::gateway::access::KnownTokens;
+use crate::gateway::catalog::{RoutingHandle, RoutingTable};
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{Era, Id, Message, code};
 use crate::gateway::requests::RequestCounter;
@@ -32,6 +35,8 @@ const CONTRADICTION: (StatusCode, &str) = (
     StatusCode::BAD_REQUEST,
     "Forwarded and X-Forwarded-For name different clients; have the proxy remove the one that it does not set",
 );
+/// What names every upstream, which is for clients only that may use all of them.
+const TELLING: [&str; 2] = ["/health", "/metrics"];
 
 /// The way of a request to its handler.
 pub(crate) struct Pipeline {
@@ -39,6 +44,8 @@ pub(crate) struct Pipeline {
     guard: Guard,
     /// The configuration in force, and what is behind which endpoint.
     routing: Arc<RoutingHandle>,
+    /// The tokens that are believed.
+    tokens: Arc<KnownTokens>,
     /// Bodies of requests that are not complete.
     bodies: Arc<Bodies>,
     /// Counts requests.
@@ -55,13 +62,13 @@ impl Pipeline {
     /// A pipeline of these parts.
     pub(crate) fn new(
         guard: Guard,
-        routing: Arc<RoutingHandle>,
+        (routing, tokens): (Arc<RoutingHandle>, Arc<KnownTokens>),
         requests: Arc<RequestCounter>,
         (modern, legacy): (Modern, Legacy),
     ) -> Self {
         let legacy = Arc::new(legacy);
         let events = EventClients::new(Arc::clone(&legacy));
-        Self { guard, routing, bodies: Arc::default(), requests, modern, legacy, events }
+        Self { guard, routing, tokens, bodies: Arc::default(), requests, modern, legacy, events }
     }
 
     /// Of every request, before anything else: proxy, guard, authentication. The answer to one that is refused.
@@ -71,10 +78,16 @@ impl Pipeline {
         gate: &Gate,
         (peer, cutoff): (&Peer, &Cutoff),
     ) -> Result<RequestContext, Box<Response>> {
+        let table = self.routing.current();
         let Some(named) = gate.named() else {
-            let admitted = self.guard.check(head, peer.address, None)?;
-            let from = (peer.address, gate.is_local());
-            return Ok(RequestContext::new(admitted, Identity::Anonymous, from, cutoff.clone()));
+            let admitted = self.guard.check((&table.server, None), head, peer.address)?;
+            let identity = self.identify(&table, &[], (head, peer, peer.address))?;
+            return Ok(RequestContext::new(
+                admitted,
+                identity,
+                (peer.address, gate.is_local()),
+                cutoff.clone(),
+            ));
         };
         let listener = named.listener();
         let mut address = peer.address;
@@ -82,12 +95,37 @@ impl Pipeline {
             address = forwarded::client(&head.headers, address, &listener.trusted_proxies)
                 .map_err(|_| Box::new(self.guard.refuse(head, address, CONTRADICTION)))?;
         }
-        let admitted = self.guard.check(head, address, Some(listener))?;
-        let identity = authenticate(listener, peer, &head.headers).map_err(|reason| {
-            Box::new(self.guard.refuse(head, address, (StatusCode::UNAUTHORIZED, reason)))
-        })?;
+        let admitted = self.guard.check((&table.server, Some(listener)), head, address)?;
+        let identity = self.identify(&table, &listener.auth, (head, peer, address))?;
         let is_local = gate.is_local() && address.is_none_or(|it| it.to_canonical().is_loopback());
         Ok(RequestContext::new(admitted, identity, (address, is_local), cutoff.clone()))
+    }
+
+    /// The client of a request, where clients have to show who they are: because the listener asks for it in these ways, or
+    /// because there are clients with names. The answer to one that is refused.
+    fn identify(
+        &self,
+        table: &RoutingTable,
+        ways: &[Auth],
+        (head, peer, address): (&Parts, &Peer, PeerAddress),
+    ) -> Result<Option<Arc<Identified>>, Box<Response>> {
+        if ways.is_empty() && table.clients().is_empty() {
+            return Ok(None);
+        }
+        let asked = Asked { ways, open: table.server.auth.is_some() };
+        let identified = authenticate((table.clients(), &self.tokens), asked, (head, peer));
+        let identified = identified.map_err(|refused| {
+            let uid = peer.kernel.as_ref().map(|peer| peer.uid);
+            self.guard.note_stranger(refused.reason(), (address, uid));
+            Box::new(refused.answer())
+        })?;
+        let is_hidden = |identity: &Arc<Identified>| {
+            TELLING.contains(&head.uri.path()) && table.restricts(identity.name())
+        };
+        if identified.as_ref().is_some_and(is_hidden) {
+            return Err(Box::new(StatusCode::NOT_FOUND.into_response()));
+        }
+        Ok(identified)
     }
 
     /// Of a message that is posted to an endpoint: limits, era. Whatever it waits for, it is answered when a drain has no more
@@ -181,14 +219,4 @@ impl Pipeline {
 fn too_late(id: Option<Id>, era: Era) -> Response {
     let fault = if id.is_some() { Fault::cut_off() } else { Fault::unread() };
     answer::fault(&fault, id, era)
-}
-
-/// Whom a request comes from, by what it has to show. Nothing that a listener may ask for is understood yet, so that one which
-/// asks for something lets nobody in but the gateway itself.
-const fn authenticate(listener: &Listener, peer: &Peer, _: &HeaderMap) -> Result<Identity, &'static str> {
-    if listener.auth.is_empty() || peer.own {
-        Ok(Identity::Anonymous)
-    } else {
-        Err("this listener asks who its clients are, and no way to prove that is known yet")
-    }
 }

@@ -1,21 +1,29 @@
 //! The routes.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{Extension, Path, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
+use axum::{BoxError, Router};
+use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderMap, Method, Request, StatusCode, Uri, header};
+use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use tower::ServiceExt as _;
 use tower_http::normalize_path::NormalizePath;
+use tracing::Instrument as _;
 
-use super::context::{Peer, RequestContext};
+use super::authenticate::Identified;
+use super::context::RequestContext;
 use super::cutoff::Cutoff;
 use super::gate::Gate;
 use super::health::Health;
+use super::peer::Peer;
 use super::pipeline::Pipeline;
 use super::{answer, cors, metrics, nowhere};
 use crate::config;
@@ -100,6 +108,18 @@ impl Front {
             Ok(context) => context,
             Err(refusal) => return *refusal,
         };
+        match context.identity() {
+            None => self.route(head, body, context).await,
+            // In a box, so that requests of others need no room for it.
+            Some(identity) => {
+                let identity = Arc::clone(identity);
+                Box::pin(while_good(identity, self.route(head, body, context))).await
+            }
+        }
+    }
+
+    /// Answers a request that was let in.
+    async fn route(&self, head: Parts, body: Incoming, context: RequestContext) -> Response {
         if head.uri.path() == ALL && head.method == Method::POST && !head.headers.contains_key(header::ORIGIN)
         {
             return self.handlers.pipeline.post(context, &head.headers, body).await;
@@ -112,6 +132,48 @@ impl Front {
         // In a box, so that posts need no room for it.
         let Ok(response) = Box::pin(self.router.clone().oneshot(request)).await;
         response
+    }
+}
+
+/// Answers a request of a client for as long as it may use the gateway; a stream that is open ends then, too.
+async fn while_good(identity: Arc<Identified>, answer: impl Future<Output = Response>) -> Response {
+    let span = tracing::info_span!("request", client = %identity.name());
+    let response = tokio::select! {
+        response = answer.instrument(span) => response,
+        () = identity.ended() => return (StatusCode::UNAUTHORIZED, "what you have shown is no longer good\n").into_response(),
+    };
+    let ended = Box::pin(async move { identity.ended().await });
+    response.map(|body| Body::new(Revocable { body, ended }))
+}
+
+/// A body that is cut when its client may not use the gateway any more.
+struct Revocable<F> {
+    /// The body.
+    body: Body,
+    /// Is ready then.
+    ended: Pin<Box<F>>,
+}
+
+impl<F: Future<Output = ()>> http_body::Body for Revocable<F> {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if self.ended.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Some(Err("the client may not use the gateway any more".into())));
+        }
+        Pin::new(&mut self.body).poll_frame(cx).map_err(Into::into)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::connections::Opened;
 use super::session::Session;
 use super::subscribe::{self, has_subscribed};
-use super::subscriptions::is_within;
+use crate::gateway::changes::is_within;
 use crate::gateway::changes::{Announced, Change, LISTS, UPDATED, changed, updated};
 use crate::gateway::relay::{Message, Notification, member_str};
 use crate::gateway::upstream::{Inbound, InboxReceiver, Link, Upstream};
@@ -75,7 +75,7 @@ fn is_update_of_another(session: &Session, note: &Notification) -> bool {
 /// A change: of lists for everybody, of resources for subscribers.
 fn change(session: &Arc<Session>, change: Change) {
     match change {
-        Change::Endpoint(endpoint) if endpoint == *session.endpoint() => {
+        Change::Endpoint(endpoint) if endpoint.concerns(session.endpoint()) => {
             // What is new has not been told yet.
             tokio::spawn(subscribe::again(Arc::clone(session), session.subscriptions().uris()));
             for list in LISTS {

@@ -36,4 +36,4 @@ pub(crate) use peer::PeerLink;
 pub(crate) use replay::{EventId, Log, StreamId};
 pub(crate) use session::{Listening, Session};
 pub(crate) use store::{Limits, SessionRefused, SessionStore};
-pub(crate) use subscriptions::{Subscribed, is_within};
+pub(crate) use subscriptions::Subscribed;

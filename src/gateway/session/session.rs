@@ -22,7 +22,7 @@ use super::questions::Questions;
 use super::replay::{Log, Logs};
 use super::subscriptions::Subscriptions;
 use crate::gateway::catalog::{ConnectionSource, EndpointView, RoutingHandle};
-use crate::gateway::client::ClientKey;
+use crate::gateway::client::{ClientKey, ClientName};
 use crate::gateway::endpoint::Endpoint;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{
@@ -200,7 +200,8 @@ impl Session {
         routing: Arc<RoutingHandle>,
         lost: bool,
     ) -> (Self, mpsc::UnboundedReceiver<Opened>) {
-        let place = (routing, Endpoint::named(saved.endpoint));
+        let client = saved.client.as_deref().map(ClientName::new);
+        let place = (routing, Endpoint::named(saved.endpoint).of(client));
         let meta = ClientMeta { info: saved.info, capabilities: saved.capabilities };
         let client = ClientIdentity { meta, version: saved.version };
         let (session, opened) = Self::new((saved.id, saved.address), place, client);
@@ -227,8 +228,9 @@ impl Session {
         let (client, (last_stream, streams)) = (self.connections.client(), self.logs.numbers());
         SavedSession {
             id: self.id.clone(),
-            endpoint: self.endpoint.upstream().map(str::to_owned),
+            endpoint: self.endpoint.name().map(str::to_owned),
             address: self.address,
+            client: self.endpoint.client().map(ToString::to_string),
             info: client.meta.info.clone(),
             capabilities: client.meta.capabilities.clone(),
             version: client.version.clone(),
@@ -255,7 +257,7 @@ impl Session {
 
     /// Whom it counts as.
     pub(crate) fn client_key(&self) -> ClientKey {
-        ClientKey::of(self.address)
+        ClientKey::of_client(self.endpoint.client(), self.address)
     }
 
     /// What its one stream brings beside the outbox, where its client speaks HTTP+SSE.

@@ -23,7 +23,7 @@ use super::session::Session;
 use super::{forward, subscribe};
 use crate::gateway::catalog::RoutingHandle;
 use crate::gateway::changes::{Announced, Changes};
-use crate::gateway::client::{ClientKey, who_makes_room};
+use crate::gateway::client::{ClientKey, ClientName, who_makes_room};
 use crate::gateway::client_log_limit::ClientLogLimit;
 use crate::gateway::endpoint::Endpoint;
 use crate::gateway::error::Fault;
@@ -139,14 +139,14 @@ impl Sessions {
     /// [`who_makes_room`] chooses are taken out; if the others are all in use, nothing is, and the reason is returned.
     fn make_room(
         &mut self,
-        client: ClientKey,
+        client: &ClientKey,
         limits: Limits,
         weight: usize,
     ) -> Result<Vec<Arc<Session>>, SessionRefused> {
-        let ids = self.by_client.get(&client).map(|theirs| &theirs.ids);
+        let ids = self.by_client.get(client).map(|theirs| &theirs.ids);
         let theirs = ids.into_iter().flatten().filter_map(|id| self.by_id.get(id));
         let count = ids.map_or(0, HashSet::len);
-        let of_client = limits.of_client.filter(|_| client.has_address());
+        let of_client = limits.of_client.filter(|_| client.is_somebody());
         let surplus = of_client.map_or(0, |limit| (count + 1).saturating_sub(limit));
         let full = SessionRefused::Full;
         let mut ends = choose(client, theirs, surplus).ok_or(full("max_sessions_per_client"))?;
@@ -208,7 +208,7 @@ async fn end(session: &Session) {
 
 /// So many sessions that make room; `None` where not so many may end.
 fn choose<'a>(
-    newcomer: ClientKey,
+    newcomer: &ClientKey,
     sessions: impl Iterator<Item = &'a Arc<Session>>,
     count: usize,
 ) -> Option<Vec<Arc<Session>>> {
@@ -304,10 +304,10 @@ impl SessionStore {
     ) -> Result<Arc<Session>, SessionRefused> {
         let events = stream.is_some();
         let id = stream.map_or_else(Session::fresh_id, Ok).map_err(SessionRefused::Random)?;
-        let key = ClientKey::of(address);
+        let key = ClientKey::of_client(endpoint.client(), address);
         let (session, ends) = {
             let mut sessions = self.sessions.lock();
-            let ends = sessions.make_room(key, limits, weight(&client.meta))?;
+            let ends = sessions.make_room(&key, limits, weight(&client.meta))?;
             let place = (Arc::clone(&self.routing), endpoint);
             let (session, opened) = Session::new((id, address), place, client);
             let session = if events { session.over_events() } else { session };
@@ -316,7 +316,7 @@ impl SessionStore {
             (session, ends)
         };
         for silent in ends {
-            if self.log_limit.admits("session ended to make room", silent.client_key()) {
+            if self.log_limit.admits("session ended to make room", &silent.client_key()) {
                 let (session, client) = (silent.label(), silent.client_key());
                 tracing::info!(session, %client, "the session is ended to make room: its client has most of them");
             }
@@ -424,7 +424,8 @@ impl SessionStore {
     /// Keeps a session from elsewhere unless it is here already, or the configuration no longer has its endpoint. Its streams
     /// of answers are lost, or those of the other process.
     pub(crate) fn restore(&self, saved: SavedSession, lost: bool) {
-        let endpoint = Endpoint::named(saved.endpoint.clone());
+        let client = saved.client.as_deref().map(ClientName::new);
+        let endpoint = Endpoint::named(saved.endpoint.clone()).of(client);
         if self.routing.view(&endpoint).is_none() {
             tracing::info!(?endpoint, "a session ends: its upstream is no longer configured");
             return;
@@ -480,6 +481,16 @@ impl SessionStore {
         }
     }
 
+    /// Ends all sessions of a client that may not use the gateway any more.
+    pub(crate) async fn end_of(self: Arc<Self>, client: ClientName) {
+        let theirs: Vec<_> =
+            self.all().into_iter().filter(|session| session.endpoint().client() == Some(&client)).collect();
+        if !theirs.is_empty() {
+            tracing::info!(%client, sessions = theirs.len(), "sessions are ended: their client may not use the gateway any more");
+        }
+        join_all(theirs.iter().map(|session| self.end(session.id()))).await;
+    }
+
     /// The number of sessions.
     pub(crate) fn len(&self) -> usize {
         self.sessions.lock().by_id.len()
@@ -526,7 +537,7 @@ impl SessionStore {
             let is_over = |session: &Arc<Session>| session.idle() > limit || session.is_left();
             let silent: Vec<_> = self.all().into_iter().filter(is_over).collect();
             let ends = silent.iter().map(|session| {
-                if self.log_limit.admits("silent session ended", session.client_key()) {
+                if self.log_limit.admits("silent session ended", &session.client_key()) {
                     tracing::info!(
                         session = session.label(),
                         "the session is ended: its client has been silent"

@@ -16,7 +16,7 @@ use super::session::Session;
 use crate::gateway::catalog::{ConnectionSource as _, Way, route};
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{Era, Message, Notification, member_str, method, raw, to_legacy_params};
-use crate::gateway::upstream::{Call, Followed, Upstream};
+use crate::gateway::upstream::{Call, Followed, Subjects, Upstream};
 
 /// How long a server may take to accept or end a subscription.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -52,7 +52,8 @@ async fn begin(session: &Arc<Session>, upstream: &Arc<Upstream>, uri: String) ->
     let (sender, mut updates) = mpsc::channel::<Notification>(UPDATES);
     let (accepted, answer) = oneshot::channel();
     let client = session.connections().modern().clone();
-    let followed = Followed { who: session.id().to_owned(), client, uris: vec![uri.clone()] };
+    let subjects = Subjects { uris: vec![uri.clone()], ..Subjects::default() };
+    let followed = Followed { who: session.id().to_owned(), client, subjects };
     tokio::spawn(crate::gateway::upstream::follow(Arc::clone(upstream), followed, sender, accepted));
     let forward = {
         let session = Arc::clone(session);
@@ -73,7 +74,7 @@ async fn begin(session: &Arc<Session>, upstream: &Arc<Upstream>, uri: String) ->
         Ok(Ok(accepted)) => accepted,
         Ok(Err(_)) | Err(_) => Err(late()),
     };
-    accepted.inspect_err(|_| session.subscriptions().unfollow(&uri))
+    accepted.map(drop).inspect_err(|_| session.subscriptions().unfollow(&uri))
 }
 
 /// Whether an upstream knows of a subscription of the client.

@@ -8,10 +8,11 @@ use http::StatusCode;
 use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 
+use crate::gateway::changes::is_within;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::code;
 
-/// Resources that one client may follow, in a session or by a stream of changes.
+/// Resources and tasks that one client may follow, in a session or by a stream of changes.
 const RESOURCES: usize = 1000;
 /// What their URIs may take together, in KiB.
 const KIB: usize = 1024;
@@ -33,7 +34,7 @@ impl Subscribed {
         }
         if self.uris.len() >= RESOURCES || self.weight + uri.len() > KIB << 10 {
             let message = format!(
-                "a client may follow {RESOURCES} resources at once, whose URIs take {KIB} KiB at most"
+                "a client may follow {RESOURCES} resources and tasks at once, whose names take {KIB} KiB at most"
             );
             return Err(Fault::downstream(code::INVALID_REQUEST, StatusCode::BAD_REQUEST, message));
         }
@@ -71,13 +72,6 @@ impl Subscribed {
     fn uris(&self) -> Vec<String> {
         self.uris.iter().cloned().collect()
     }
-}
-
-/// Whether a resource is another one, or part of it: updates may be told of either (MCP 2025-11-25
-/// `ResourceUpdatedNotification`).
-pub(crate) fn is_within(uri: &str, whole: &str) -> bool {
-    let Some(rest) = uri.strip_prefix(whole) else { return false };
-    rest.is_empty() || whole.ends_with('/') || rest.starts_with(['/', '?', '#'])
 }
 
 /// What one session has subscribed to.
@@ -169,17 +163,6 @@ mod tests {
         assert!(refused.message.contains("1000 resources"), "{refused}");
         assert!(subscribed.remove("7") && !subscribed.remove("7"));
         subscribed.add("more").unwrap();
-    }
-
-    #[test]
-    fn resource_is_within_another_one_where_its_path_goes_on() {
-        for part in ["test://a", "test://a/b", "test://a?b", "test://a#b"] {
-            assert!(is_within(part, "test://a"), "{part}");
-        }
-        assert!(is_within("test://a/b", "test://a/"));
-        for other in ["test://ab", "test://", "other://test://a"] {
-            assert!(!is_within(other, "test://a"), "{other}");
-        }
     }
 
     #[test]

@@ -25,7 +25,15 @@ const PLENTY: Limits = Limits { of_all: 1000, of_client: None };
 fn gateway() -> Gateway {
     let (server, log) = (Server::default(), crate::config::Log::default());
     Gateway::start(
-        &Config { server, log, upstreams: Vec::new(), disabled: Vec::new(), sources: Vec::new() },
+        &Config {
+            server,
+            log,
+            upstreams: Vec::new(),
+            disabled: Vec::new(),
+            clients: Vec::new(),
+            endpoints: Vec::new(),
+            sources: Vec::new(),
+        },
         Vec::new(),
         std::path::Path::new("/"),
     )
@@ -34,7 +42,7 @@ fn gateway() -> Gateway {
 
 /// Begins a session.
 fn begin(gateway: &Gateway, address: IpAddr, limits: Limits) -> Result<Arc<Session>, SessionRefused> {
-    gateway.sessions().begin((Endpoint::All, None), ClientIdentity::default(), (Some(address), limits))
+    gateway.sessions().begin((Endpoint::ALL, None), ClientIdentity::default(), (Some(address), limits))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -94,7 +102,7 @@ async fn client_attends_half_of_the_sessions_at_most_and_the_others_make_room() 
     // One without an address, as over a Unix socket, and one with.
     for address in [None, Some(CLIENT)] {
         let begin =
-            || gateway.sessions().begin((Endpoint::All, None), ClientIdentity::default(), (address, limits));
+            || gateway.sessions().begin((Endpoint::ALL, None), ClientIdentity::default(), (address, limits));
         let all: Vec<_> = (0..8).map(|_| begin().unwrap()).collect();
         let mut held: Vec<_> =
             all.iter().filter_map(|session| session.listening_within(limits.share())).collect();

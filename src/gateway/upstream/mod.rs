@@ -49,7 +49,7 @@ pub(crate) use lists::kind::{KINDS, Kind};
 pub(crate) use lists::listing::{Fitted, Listing, ParamHeader, renamed};
 pub(crate) use remarks::Misfit;
 pub(crate) use stdio::reaper::Reaper;
-pub(crate) use supervise::follow::{Followed, follow};
+pub(crate) use supervise::follow::{Followed, Subjects, follow};
 pub(crate) use supervise::lease::Lease;
 pub(crate) use supervise::supervisor::Upstream;
 pub(crate) use supervise::transfer::{Awaited, SharedChild, server_key};

@@ -56,6 +56,8 @@ async def main(url, mode, plan):
     asked = []
     able = handlers(asked) if plan.get("answers") else {}
     async with Client(url, mode=mode, read_timeout_seconds=30, **able) as client:
+        # First: before the session's own connection has answered, lists are those that all see.
+        results = [plain(await client.call_tool(name, arguments)) for name, arguments in plan.get("calls", [])]
         tools = await every(client.list_tools, "tools")
         has = client.server_capabilities
         resources = await every(client.list_resources, "resources", bool(has.resources))
@@ -67,7 +69,7 @@ async def main(url, mode, plan):
             "tools": [tool.name for tool in tools],
             "resources": len(resources),
             "prompts": len(prompts),
-            "results": [plain(await client.call_tool(name, arguments)) for name, arguments in plan.get("calls", [])],
+            "results": results,
             "read": [plain(await client.read_resource(uri)) for uri in plan.get("reads", [])],
             "prompted": [plain(await client.get_prompt(name, arguments)) for name, arguments in plan.get("prompts", [])],
             "asked": asked,

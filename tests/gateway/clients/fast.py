@@ -36,11 +36,12 @@ async def main(url, mode, plan):
     asked = []
     able = handlers(asked) if plan.get("answers") else {}
     async with Client(url, mode=mode, timeout=30, **able) as client:
+        # First: before the session's own connection has answered, lists are those that all see.
+        calls = [plain(await client.call_tool_mcp(name, arguments)) for name, arguments in plan.get("calls", [])]
         tools = await client.list_tools()
         has = client.server_capabilities
         resources = await client.list_resources() if has.resources else []
         prompts = await client.list_prompts() if has.prompts else []
-        calls = [plain(await client.call_tool_mcp(name, arguments)) for name, arguments in plan.get("calls", [])]
         return {
             "protocol": client.protocol_version,
             "server": client.server_info.name if client.server_info else None,

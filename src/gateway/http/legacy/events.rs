@@ -53,6 +53,20 @@ pub(crate) struct EventClients {
 #[derive(Debug, Default)]
 struct Openings(Mutex<HashMap<String, Opening>>);
 
+impl Openings {
+    /// Whether there is one that this client has opened.
+    fn have(&self, id: &str, context: &RequestContext) -> bool {
+        self.0.lock().get(id).is_some_and(|opening| opening.endpoint.client() == context.client())
+    }
+
+    /// Takes one out for the client that has opened it.
+    fn take(&self, id: &str, context: &RequestContext) -> Option<Opening> {
+        let mut openings = self.0.lock();
+        openings.get(id).filter(|opening| opening.endpoint.client() == context.client())?;
+        openings.remove(id)
+    }
+}
+
 /// One of them.
 #[derive(Debug)]
 struct Opening {
@@ -263,7 +277,7 @@ impl EventClients {
         id: &str,
         request: &Request,
     ) -> Result<Option<(Arc<Session>, Message)>, Response> {
-        let opening = self.openings.0.lock().remove(id);
+        let opening = self.openings.take(id, context);
         let Some(Opening { endpoint, told }) = opening else { return Ok(None) };
         let place = (endpoint, Some(id.to_owned()));
         let refused = |fault: Fault| answer::json(&fault.response(Some(request.id.clone())), fault.status);
@@ -324,7 +338,7 @@ impl EventClients {
             });
         }
         let found = match &message {
-            Message::Request(request) if self.openings.0.lock().contains_key(id) => {
+            Message::Request(request) if self.openings.have(id, context) => {
                 if self.answered_early(id, request) {
                     return Some(accepted());
                 }
@@ -335,7 +349,8 @@ impl EventClients {
             }
             _ => cutoff.before(pin!(self.legacy.sessions().find(id))).await?,
         };
-        let Some(session) = found.filter(|session| session.channel().is_some()) else {
+        let is_own = |session: &Arc<Session>| session.endpoint().client() == context.client();
+        let Some(session) = found.filter(|session| session.channel().is_some() && is_own(session)) else {
             return Some(refused(&nobody()));
         };
         session.touch();

@@ -237,7 +237,7 @@ impl Legacy {
 
     /// The answer to a client that attends too many sessions.
     pub(super) fn too_many_streams(&self, session: &Session) -> Response {
-        if self.log_limit.admits("stream refused", session.client_key()) {
+        if self.log_limit.admits("stream refused", &session.client_key()) {
             let client = session.client_key();
             tracing::info!(%client, "a stream is refused: its client has streams in half of all sessions");
         }
@@ -308,6 +308,10 @@ impl Legacy {
         place: (Endpoint, Option<String>),
         request: &Request,
     ) -> Result<(Arc<Session>, Message), Fault> {
+        if self.routing.view(&place.0).is_none() {
+            let message = "there is nothing at this endpoint";
+            return Err(Fault::downstream(code::INVALID_REQUEST, StatusCode::NOT_FOUND, message));
+        }
         let client = client(request).ok_or_else(|| {
             let message = "`initialize` needs `protocolVersion`, `capabilities` and `clientInfo`";
             Fault::downstream(code::INVALID_PARAMS, StatusCode::BAD_REQUEST, message)

@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use super::forward::{PendingCall, ReplyContext};
 use super::subject::Subject;
 use super::suspended::SuspendedCalls;
+use crate::gateway::client::ClientName;
 use crate::gateway::endpoint::Endpoint;
 use crate::gateway::error::Fault;
 use crate::gateway::http::task_owners::TaskOwners;
@@ -114,9 +115,10 @@ impl Continuations {
         self.elsewhere.lock().insert(number, sender);
         let id = Some(request.id.clone());
         let mut elsewhere = Elsewhere { continuations: Arc::clone(self), number, id, messages };
-        let endpoint = endpoint.upstream().map(str::to_owned);
+        let client = endpoint.client().map(ToString::to_string);
+        let endpoint = endpoint.name().map(str::to_owned);
         let request = text(&Message::Request(request));
-        let told = self.tell(Round::GoOn { number, endpoint, request });
+        let told = self.tell(Round::GoOn { number, endpoint, client, request });
         let goes_on = async { matches!(timeout(SOON, elsewhere.messages.recv()).await, Ok(Some(_))) };
         if !told || !goes_on.await {
             elsewhere.id = None;
@@ -128,8 +130,9 @@ impl Continuations {
     /// Takes what the other process tells about a repetition.
     pub(crate) fn told(self: &Arc<Self>, round: Round) {
         match round {
-            Round::GoOn { number, endpoint, request } => {
+            Round::GoOn { number, endpoint, client, request } => {
                 let continuations = Arc::clone(self);
+                let endpoint = Endpoint::named(endpoint).of(client.as_deref().map(ClientName::new));
                 // Held meanwhile, so that a task that ends at once finds its handle.
                 let mut here = self.here.lock();
                 let task = self.tasks.spawn(async move {
@@ -180,10 +183,9 @@ impl Continuations {
     }
 
     /// Goes on with a request that is put aside here, if it is.
-    async fn go_on_here(&self, number: u64, endpoint: Option<String>, request: &str) {
+    async fn go_on_here(&self, number: u64, endpoint: Endpoint, request: &str) {
         let Ok(Message::Request(request)) = Message::parse(request.as_bytes()) else { return };
         let meta = RequestMeta::of(request.params.as_deref());
-        let endpoint = Endpoint::named(endpoint);
         let subject = Subject::of(&request.method, &meta, endpoint).with_digest(request.params.as_deref());
         let say = |message: &Message| self.tell(Round::Said { number, message: text(message) });
         let held = match self.suspended.take(&subject, meta.param("requestState").as_deref()) {

@@ -110,7 +110,8 @@ impl Modern {
         match request.method.as_str() {
             method::DISCOVER => return Ok(result(request.id, discover(&view).await)),
             method::LISTEN => {
-                return check_stream(headers).and_then(|()| self.listen(&context, &view, request, &client));
+                let client = (client, caller);
+                return check_stream(headers).and_then(|()| self.listen(&context, &view, request, client));
             }
             method if GONE.contains(&method) => return Err(Fault::method_not_found(method)),
             _ => {}
@@ -164,7 +165,7 @@ impl Modern {
         context: &RequestContext,
         view: &EndpointView,
         request: Request,
-        client: &ClientMeta,
+        client: (ClientMeta, Caller),
     ) -> Result<Response, Fault> {
         let place = (context.endpoint().clone(), view);
         let changes = (&self.routing, self.changes.subscribe_again());

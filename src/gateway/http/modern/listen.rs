@@ -2,7 +2,9 @@
 //!
 //! List changes come from the gateway's own announcements, which cover legacy and modern upstreams and their restarts.
 //! Resource updates come from a listen of our own to the upstream whose resource it is, or a subscription there where that is a
-//! legacy one: others neither learn of it nor tell of it.
+//! legacy one: others neither learn of it nor tell of it. What tasks tell comes by the same listen, of the client's own tasks
+//! only. The acknowledgement waits for those upstreams and leaves out what they decline; those that are away, or do not
+//! answer in time, are followed once they agree.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -18,24 +20,31 @@ use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::sources::Asking;
 use crate::config::UpstreamName;
-use crate::gateway::catalog::{EndpointView, Native, RoutingHandle, followed};
-use crate::gateway::changes::{Announced, Change, LISTS, changed, updated};
+use crate::gateway::catalog::{EndpointView, Native, RoutingHandle, check_speaks, followed, owner};
+use crate::gateway::changes::{Announced, Change, LISTS, changed, is_within, updated};
 use crate::gateway::endpoint::Endpoint;
 use crate::gateway::error::Fault;
 use crate::gateway::http::answer;
 use crate::gateway::http::cutoff::StreamEnd;
 use crate::gateway::relay::{
-    ClientMeta, Id, Message, Notification, Outcome, Raw, Request, Response as Answer, code, key, member,
+    ClientMeta, Era, Id, Message, Notification, Outcome, Raw, Request, Response as Answer, code, key, member,
     member_str, method, raw, set_path,
 };
-use crate::gateway::session::{Subscribed, is_within};
-use crate::gateway::upstream::{Followed, Kind, Link, Upstream, can_subscribe, follow};
+use crate::gateway::session::Subscribed;
+use crate::gateway::upstream::{
+    Caller, Followed, Kind, Link, Subjects, Upstream, can_subscribe, follow, has_tasks,
+};
 
 /// Messages that may wait for the client to read. Beyond, changes are gathered where they come from.
 const QUEUE: usize = 256;
 /// How long the client may take to read one; then its stream is ended.
 const SLOW: Duration = Duration::from_secs(60);
+/// How long upstreams may take to agree before the client is told what it will hear of.
+const AGREE: Duration = Duration::from_secs(5);
+/// Tasks whose upstreams are searched for at once.
+const AT_ONCE: usize = 16;
 /// Tells streams apart.
 static STREAMS: AtomicU64 = AtomicU64::new(0);
 
@@ -55,6 +64,9 @@ struct Filter {
     /// Updates of these resources.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     resource_subscriptions: Vec<String>,
+    /// How these tasks stand (SEP-2663).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    task_ids: Vec<String>,
 }
 
 impl Filter {
@@ -82,14 +94,50 @@ impl Filter {
                     self.resource_subscriptions.iter().any(|wanted| is_within(&uri, wanted))
                 })
             }
+            method::TASK => {
+                let id = note.params.as_deref().and_then(|params| member_str(params, "taskId"));
+                id.is_some_and(|id| self.task_ids.iter().any(|wanted| *wanted == id))
+            }
             _ => false,
         }
+    }
+
+    /// Takes out what nobody tells of.
+    fn leave_out(&mut self, nobodys: &Subjects) {
+        self.resource_subscriptions.retain(|uri| !nobodys.uris.contains(uri));
+        self.task_ids.retain(|id| !nobodys.tasks.contains(id));
+    }
+}
+
+/// What upstreams were asked to tell of.
+#[derive(Default)]
+struct Asked {
+    /// What no upstream has.
+    nobodys: Subjects,
+    /// What each of the others was asked for, and what it says.
+    of: Vec<(Subjects, oneshot::Receiver<Result<Subjects, Fault>>)>,
+}
+
+impl Asked {
+    /// What the upstreams have declined within [`AGREE`].
+    async fn declined(self) -> Vec<Subjects> {
+        let each = self.of.into_iter().map(|(mut asked, answer)| async move {
+            let agreed = match timeout(AGREE, answer).await {
+                Ok(Ok(Ok(agreed))) => agreed,
+                Ok(_) => Subjects::default(),
+                Err(_) => return Subjects::default(),
+            };
+            asked.uris.retain(|uri| !agreed.uris.contains(uri));
+            asked.tasks.retain(|id| !agreed.tasks.contains(id));
+            asked
+        });
+        join_all(each).await
     }
 }
 
 /// What a stream is told.
 enum Told {
-    /// An update of a modern server's resource.
+    /// An update of a modern server's resource or task.
     Update(Notification),
     /// What upstreams announce.
     Changes(Vec<Change>),
@@ -113,9 +161,11 @@ struct Stream {
     /// The upstreams that it concerns.
     names: HashSet<UpstreamName>,
     /// Who listens.
-    client: ClientMeta,
+    client: (ClientMeta, Caller),
     /// The resources that are followed, with the name and serial number of their upstream.
     followed: HashSet<(UpstreamName, u64, String)>,
+    /// The tasks that are followed, with the serial number of their upstream.
+    tasks: HashSet<(u64, String)>,
     /// Where their updates go.
     updates: mpsc::Sender<Notification>,
     /// Towards the client.
@@ -127,7 +177,7 @@ pub(crate) fn listen(
     (routing, changes): (&Arc<RoutingHandle>, Announced),
     (endpoint, view): (Endpoint, &EndpointView),
     request: Request,
-    client: &ClientMeta,
+    client: (ClientMeta, Caller),
     end: StreamEnd,
 ) -> Result<Response, Fault> {
     let wanted = request.params.as_deref().and_then(|params| member(params, "notifications"));
@@ -137,7 +187,10 @@ pub(crate) fn listen(
         return Err(Fault::downstream(code::INVALID_PARAMS, StatusCode::BAD_REQUEST, message));
     };
     let mut subscribed = Subscribed::default();
-    wanted.resource_subscriptions.iter().try_for_each(|uri| subscribed.add(uri))?;
+    wanted.resource_subscriptions.iter().chain(&wanted.task_ids).try_for_each(|name| subscribed.add(name))?;
+    if !wanted.task_ids.is_empty() {
+        check_speaks(&client.0)?;
+    }
     let links: Vec<_> = view.upstreams().iter().filter_map(|upstream| upstream.present()).collect();
     let (messages, receiver) = mpsc::channel(QUEUE);
     let (updates, followed) = mpsc::channel(QUEUE);
@@ -147,8 +200,9 @@ pub(crate) fn listen(
         endpoint,
         routing: Arc::clone(routing),
         names: names(view),
-        client: client.clone(),
+        client,
         followed: HashSet::new(),
+        tasks: HashSet::new(),
         updates,
         messages,
     };
@@ -167,43 +221,76 @@ impl Stream {
         let _ = self.messages.try_send(self.own(Notification { method, params: Some(params) }));
     }
 
-    /// Follows the resources whose upstreams are there and let clients subscribe, each at its own upstream, unless it does
-    /// already; returns those that no upstream has. The client has been told what it will hear of; a server that breaks its
-    /// word says nothing.
-    async fn follow(&mut self) -> Vec<String> {
-        let Some(view) = self.routing.view(&self.endpoint) else { return Vec::new() };
+    /// Follows the resources and tasks whose upstreams are there and let clients do so, each at its own upstream, unless it
+    /// does already.
+    async fn follow(&mut self) -> Asked {
+        let mut asked = Asked::default();
+        let Some(view) = self.routing.view(&self.endpoint) else { return asked };
         let wanted = self.filter.resource_subscriptions.clone();
         // All at once: one upstream that hangs delays this once.
-        let owners = join_all(wanted.iter().map(|uri| followed(&view, &Native, uri, &self.client))).await;
-        let (mut begun, mut nobodys) = (BTreeMap::<u64, (Arc<Upstream>, Vec<String>)>::new(), Vec::new());
+        let owners = join_all(wanted.iter().map(|uri| followed(&view, &Native, uri, &self.client.0))).await;
+        let mut begun = BTreeMap::<u64, (Arc<Upstream>, Subjects)>::new();
+        let none = |upstream: Arc<Upstream>| (upstream, Subjects::default());
         for (uri, owner) in wanted.into_iter().zip(owners) {
             let owner = owner.filter(|owner| owner.present().is_none_or(|link| can_subscribe(&link)));
             let Some(owner) = owner else {
-                nobodys.push(uri);
+                asked.nobodys.uris.push(uri);
                 continue;
             };
             let key = (owner.connector().name().clone(), owner.serial(), uri.clone());
             if owner.present().is_some() && self.followed.insert(key) {
-                begun.entry(owner.serial()).or_insert_with(|| (owner, Vec::new())).1.push(uri);
+                begun.entry(owner.serial()).or_insert_with(|| none(owner)).1.uris.push(uri);
             }
         }
-        for (upstream, uris) in begun.into_values() {
+        for (id, owner) in self.owners(&view).await {
+            let tells = |link: Arc<Link>| link.era() == Era::Modern && has_tasks(&link);
+            let Some(owner) = owner.filter(|owner| owner.present().is_none_or(tells)) else {
+                asked.nobodys.tasks.push(id);
+                continue;
+            };
+            if owner.present().is_some() && self.tasks.insert((owner.serial(), id.clone())) {
+                begun.entry(owner.serial()).or_insert_with(|| none(owner)).1.tasks.push(id);
+            }
+        }
+        for (upstream, subjects) in begun.into_values() {
             let who = format!("stream {}", STREAMS.fetch_add(1, Ordering::Relaxed));
-            let followed = Followed { who, client: self.client.clone(), uris };
-            let (accepted, _) = oneshot::channel();
+            let (accepted, answer) = oneshot::channel();
+            asked.of.push((subjects.clone(), answer));
+            let followed = Followed { who, client: self.client.0.clone(), subjects };
             tokio::spawn(follow(upstream, followed, self.updates.clone(), accepted));
         }
-        nobodys
+        asked
     }
 
-    /// Follows what is wanted and tells the client what it will hear of: of no resource that nobody has, unless an upstream
-    /// that may have it is away.
+    /// The tasks that are not followed yet, and the upstreams that they are of, as far as they are the client's.
+    async fn owners(&self, view: &EndpointView) -> Vec<(String, Option<Arc<Upstream>>)> {
+        let (client, caller) = &self.client;
+        let source = Asking(caller);
+        let is_followed = |id: &String| {
+            view.upstreams().iter().any(|upstream| self.tasks.contains(&(upstream.serial(), id.clone())))
+        };
+        let wanted: Vec<_> = self.filter.task_ids.iter().filter(|id| !is_followed(id)).collect();
+        let mut owners = Vec::new();
+        // Upstreams may have to be asked whether they know one.
+        for some in wanted.chunks(AT_ONCE) {
+            let found = join_all(some.iter().map(|id| owner(view, &source, id, client))).await;
+            owners.extend(some.iter().map(|id| (*id).clone()).zip(found.into_iter().map(Result::ok)));
+        }
+        owners
+    }
+
+    /// Follows what is wanted and tells the client what it will hear of: of nothing that an upstream declines or that nobody
+    /// has, unless an upstream that may have it is away.
     async fn begin(&mut self) {
-        let nobodys = self.follow().await;
+        let mut asked = self.follow().await;
+        let nobodys = std::mem::take(&mut asked.nobodys);
+        for declined in asked.declined().await {
+            self.filter.leave_out(&declined);
+        }
         let view = self.routing.view(&self.endpoint);
         let away = |upstream: &Arc<Upstream>| upstream.present().is_none();
         if !view.is_some_and(|view| view.upstreams().iter().any(away)) {
-            self.filter.resource_subscriptions.retain(|uri| !nobodys.contains(uri));
+            self.filter.leave_out(&nobodys);
         }
         self.acknowledge();
     }
@@ -226,7 +313,7 @@ impl Stream {
     /// What the client is told of a change, as far as the stream's endpoint shows it, also after a reload.
     async fn notes(&mut self, change: Change) -> Vec<Notification> {
         match change {
-            Change::Endpoint(endpoint) if endpoint == self.endpoint => {
+            Change::Endpoint(endpoint) if endpoint.concerns(&self.endpoint) => {
                 self.names = self.routing.view(&self.endpoint).map(|view| names(&view)).unwrap_or_default();
                 self.follow().await;
                 LISTS.map(changed).into()
@@ -327,6 +414,7 @@ struct EndedMeta {
 mod tests {
     use super::*;
     use crate::config::{Config, Log, Server};
+    use crate::gateway::client::ClientKey;
     use crate::gateway::http::cutoff::Cutoff;
     use crate::gateway::service::Gateway;
     use http_body_util::BodyExt as _;
@@ -336,7 +424,15 @@ mod tests {
     fn gateway() -> Gateway {
         let (server, log) = (Server::default(), Log::default());
         Gateway::start(
-            &Config { server, log, upstreams: Vec::new(), disabled: Vec::new(), sources: Vec::new() },
+            &Config {
+                server,
+                log,
+                upstreams: Vec::new(),
+                disabled: Vec::new(),
+                clients: Vec::new(),
+                endpoints: Vec::new(),
+                sources: Vec::new(),
+            },
             Vec::new(),
             std::path::Path::new("/"),
         )
@@ -346,13 +442,15 @@ mod tests {
     /// Opens a stream of changes with this filter.
     fn open(gateway: &Gateway, notifications: &serde_json::Value) -> Result<Response, Fault> {
         // Once it looks again, nobody is behind its endpoint any more who could tell it something else.
-        let (routing, endpoint) = (gateway.routing(), Endpoint::One("nobody".to_owned()));
-        let view = routing.view(&Endpoint::All).unwrap();
+        let (routing, endpoint) = (gateway.routing(), Endpoint::named(Some("nobody".to_owned())));
+        let view = routing.view(&Endpoint::ALL).unwrap();
         let params = Some(raw(&json!({ "notifications": notifications })));
         let request = Request { id: Id::number(7), method: "subscriptions/listen".to_owned(), params };
         let end = StreamEnd::new(&CancellationToken::new(), &Cutoff::default());
         let changes = (routing, gateway.changes().subscribe());
-        listen(changes, (endpoint, &view), request, &ClientMeta::default(), end)
+        let client = ClientMeta::default();
+        let caller = Caller::of(ClientKey::of_client(None, None), &client);
+        listen(changes, (endpoint, &view), request, (client, caller), end)
     }
 
     #[tokio::test]

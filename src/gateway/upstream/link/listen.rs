@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
+use parking_lot::Mutex;
 use serde_json::json;
 use tokio::time::{Instant, timeout};
 
@@ -35,24 +36,29 @@ pub(crate) fn can_subscribe(link: &Link) -> bool {
     link.handshake().lets_subscribe()
 }
 
-/// Tells a legacy server what is subscribed to; a modern one is listened to.
-pub(crate) async fn subscribe_to(link: &Link, uris: Vec<String>) {
+/// Tells a legacy server what is subscribed to, and returns what it refuses; a modern one is listened to.
+pub(crate) async fn subscribe_to(link: &Link, uris: Vec<String>) -> Vec<String> {
     if link.era() == Era::Modern {
-        return;
+        return Vec::new();
     }
-    tell_each(link, method::SUBSCRIBE, uris).await;
+    tell_each(link, method::SUBSCRIBE, uris).await
 }
 
 /// Sends a request for each resource, several at once and all of them within [`SUBSCRIBE`]: one that is not answered must
-/// not keep the others waiting.
-pub(crate) async fn tell_each(link: &Link, method: &str, uris: Vec<String>) {
+/// not keep the others waiting. Returns those that it refuses.
+pub(crate) async fn tell_each(link: &Link, method: &str, uris: Vec<String>) -> Vec<String> {
+    let refused = Mutex::new(Vec::new());
+    let gathered = &refused;
     let each = stream::iter(uris).for_each_concurrent(AT_ONCE, |uri| async move {
         let call = Call::new(method, Some(raw(&json!({ "uri": uri }))), SUBSCRIBE);
-        let _ = link.call_aside(call).await.outcome().await;
+        if matches!(link.call_aside(call).await.outcome().await, Ok(Outcome::Error(_))) {
+            gathered.lock().push(uri);
+        }
     });
     if timeout(SUBSCRIBE, each).await.is_err() {
         tracing::debug!(upstream = %link.name(), method, "the server does not answer in time");
     }
+    refused.into_inner()
 }
 
 /// The next event of a stream of changes; `None` if the server says that it has ended (MCP 2026-07-28 §Cancellation), or if
@@ -70,7 +76,8 @@ pub(crate) async fn heard(link: &Link, exchange: &mut Exchange) -> Option<Event>
 /// and tells a legacy one of the subscriptions that its predecessor had.
 pub(crate) async fn listen(link: Arc<Link>, subscribed: Vec<String>) {
     if link.era() == Era::Legacy {
-        return subscribe_to(&link, subscribed).await;
+        subscribe_to(&link, subscribed).await;
+        return;
     }
     let mut wait = LISTEN_AGAIN;
     loop {

@@ -3,7 +3,7 @@
 //! A task's name passes as its server wrote it, so it says nothing of the server or of the client. Whose a task is decides who
 //! began it: a legacy session keeps the names of its own tasks, and those of modern clients are kept here with what can
 //! be told of their client. To everybody else a task does not exist. After a restart nobody is known to have begun the
-//! tasks of modern clients; then a name that cannot be guessed proves that it was given (MCP 2025-11-25 §Tasks, "Security").
+//! tasks of modern clients; then, of clients without a name of their own, a name that cannot be guessed proves that it was given (MCP 2025-11-25 §Tasks, "Security").
 
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
@@ -16,7 +16,8 @@ use serde_json::value::RawValue;
 use super::connection::Link;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{
-    ClientMeta, Era, Object, Outcome, Raw, TASKS, array_items, member, member_str, method, names, raw, text,
+    ClientMeta, Era, Notification, Object, Outcome, Raw, TASKS, array_items, member, member_str, method,
+    names, raw, text,
 };
 use crate::gateway::upstream::call::caller::Caller;
 use crate::gateway::upstream::call::request::Call;
@@ -59,7 +60,8 @@ impl Tasks {
     pub(crate) fn standing(&self, id: &str, caller: &Caller) -> Standing {
         match self.0.lock().owners.get(id) {
             Some(owner) if owner == caller => Standing::Own,
-            None if id.len() >= GUESSABLE => Standing::Claimed,
+            // Who has a name is believed by that, and not by what it knows.
+            None if id.len() >= GUESSABLE && caller.key().name().is_none() => Standing::Claimed,
             _ => Standing::Foreign,
         }
     }
@@ -144,19 +146,35 @@ pub(crate) async fn list_tasks(link: &Link) -> Result<Vec<Raw>, Fault> {
 
 /// Whether the server knows this task.
 pub(crate) async fn knows_task(link: &Link, id: &str, client: &ClientMeta) -> bool {
+    matches!(get_task(link, id, client).await, Ok(Outcome::Result(_)))
+}
+
+/// What the server says of a task.
+async fn get_task(link: &Link, id: &str, client: &ClientMeta) -> Result<Outcome, Fault> {
     let params = raw(&json!({ "taskId": id }));
     let params = if link.era() == Era::Modern { client.apply(Some(params)) } else { params };
-    let answer = link.call_aside(Call::new(method::TASKS_GET, Some(params), PATIENCE)).await.outcome().await;
-    matches!(answer, Ok(Outcome::Result(_)))
+    link.call_aside(Call::new(method::TASKS_GET, Some(params), PATIENCE)).await.outcome().await
+}
+
+/// What a modern server says of a task now, as it would be told to those who listen; `None` if it does not know it.
+pub(crate) async fn task_now(
+    link: &Link,
+    id: &str,
+    client: &ClientMeta,
+) -> Result<Option<Notification>, Fault> {
+    let Outcome::Result(task) = get_task(link, id, client).await? else { return Ok(None) };
+    let task = Object::parse(&task).and_then(|task| task.without(|key| key == "resultType")).unwrap_or(task);
+    Ok(Some(Notification { method: method::TASK.to_owned(), params: Some(task) }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gateway::client::ClientKey;
 
     /// A client that says this of itself.
     fn client(name: &str) -> Caller {
-        Caller::of(None, &ClientMeta { info: raw(&name), ..ClientMeta::default() })
+        Caller::of(ClientKey::of(None), &ClientMeta { info: raw(&name), ..ClientMeta::default() })
     }
 
     #[test]

@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::life::Life;
 use crate::config::{Sharing, Transport};
+use crate::gateway::client::ClientName;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{ClientMeta, Era, LATEST_LEGACY, Request};
 use crate::gateway::upstream::call::caller::Caller;
@@ -95,11 +96,20 @@ enum Refusal {
     All,
 }
 
+/// For whom a connection is opened.
+#[derive(Clone, Debug, PartialEq)]
+struct Whom {
+    /// Whom the server takes for its client.
+    client: ClientMeta,
+    /// The name that the client has shown to be its: what was opened for one is no other's.
+    name: Option<ClientName>,
+}
+
 /// A connection that nobody has used.
 #[derive(Debug)]
 struct Spare {
-    /// Whom the server takes for its client.
-    client: ClientMeta,
+    /// For whom it was opened.
+    whom: Whom,
     /// The connection.
     link: Arc<Link>,
     /// What the server says outside of its answers.
@@ -117,8 +127,8 @@ pub(crate) struct Lease {
     leases: Arc<Leases>,
     /// Its number.
     number: u64,
-    /// Whom the server takes for its client.
-    client: ClientMeta,
+    /// For whom it is.
+    whom: Whom,
     /// The connection; `None` until it is open.
     link: Option<Arc<Link>>,
     /// What the server says outside of its answers; lent to the task that carries the call.
@@ -238,9 +248,9 @@ impl Leases {
     }
 
     /// A connection that was opened for such a client before and that nobody has used.
-    fn take(&self, client: &ClientMeta) -> Option<Spare> {
+    fn take(&self, whom: &Whom) -> Option<Spare> {
         let mut spare = self.spare.lock();
-        let fits = |spare: &Spare| spare.client == *client && spare.link.is_open();
+        let fits = |spare: &Spare| spare.whom == *whom && spare.link.is_open();
         let place = spare.iter().rposition(fits)?;
         Some(spare.remove(place))
     }
@@ -256,10 +266,10 @@ impl Leases {
     }
 
     /// Whether a connection may be opened in advance for such a client.
-    fn may_prepare(&self, client: &ClientMeta) -> bool {
+    fn may_prepare(&self, whom: &Whom) -> bool {
         let calls = self.lent.lock().calls.len();
         let spare = self.spare.lock();
-        calls + spare.len() < self.most && !spare.iter().any(|spare| spare.client == *client)
+        calls + spare.len() < self.most && !spare.iter().any(|spare| spare.whom == *whom)
     }
 
     /// Ends those that nobody has used since a moment.
@@ -301,16 +311,17 @@ impl Leases {
     ) -> Result<Lease, Fault> {
         let claimed = self.claim(caller, Instant::now() + patience.min(WAIT)).await;
         let number = claimed.map_err(|refusal| self.refused(refusal).unprocessed())?;
-        let (leases, client) = (Arc::clone(self), client.clone());
+        let whom = Whom { client: client.clone(), name: caller.key().name().cloned() };
+        let leases = Arc::clone(self);
         let (link, inbox, asked) = (None, None, Vec::new());
         // Made before the connection is opened, so that a caller that gives up leaves the place to others.
-        let mut lease = Lease { leases, number, client, link, inbox, asked, used: false };
-        let prepared = self.take(&lease.client);
+        let mut lease = Lease { leases, number, whom, link, inbox, asked, used: false };
+        let prepared = self.take(&lease.whom);
         let Spare { link, mut inbox, mut asked, .. } = if let Some(spare) = prepared {
             spare
         } else {
             self.make_room();
-            self.open_unused(&lease.client).await?
+            self.open_unused(&lease.whom).await?
         };
         sort(&mut inbox, &mut asked);
         (lease.link, lease.inbox, lease.asked) = (Some(link), Some(inbox), asked);
@@ -334,11 +345,11 @@ impl Leases {
     }
 
     /// Opens a connection for such a client.
-    async fn open_unused(&self, client: &ClientMeta) -> Result<Spare, Fault> {
+    async fn open_unused(&self, whom: &Whom) -> Result<Spare, Fault> {
         let (sender, inbox) = inbox();
-        let identity = ClientIdentity { meta: client.in_other_era(), version: LATEST_LEGACY.to_owned() };
+        let identity = ClientIdentity { meta: whom.client.in_other_era(), version: LATEST_LEGACY.to_owned() };
         let link = Arc::new(self.connector.open_legacy(&identity, Role::Dedicated, sender).await?);
-        Ok(Spare { client: client.clone(), link, inbox, asked: Vec::new(), since: Instant::now() })
+        Ok(Spare { whom: whom.clone(), link, inbox, asked: Vec::new(), since: Instant::now() })
     }
 
     /// Keeps a connection that nobody has used for the next call, for a while.
@@ -357,16 +368,16 @@ impl Leases {
     }
 
     /// Opens a connection for the next call of such a client, where that is worth it: a process takes long to start.
-    async fn prepare(self: &Arc<Self>, client: &ClientMeta) {
+    async fn prepare(self: &Arc<Self>, whom: &Whom) {
         let stdio = matches!(self.connector.settings().transport, Transport::Stdio { .. });
         if !stdio
             || self.life.stop().is_cancelled()
             || self.life.left().is_cancelled()
-            || !self.may_prepare(client)
+            || !self.may_prepare(whom)
         {
             return;
         }
-        match self.open_unused(client).await {
+        match self.open_unused(whom).await {
             Ok(spare) => self.keep_unused(spare),
             Err(fault) => {
                 tracing::debug!(upstream = %self.connector.name(), %fault, "no connection is opened in advance");
@@ -430,14 +441,14 @@ impl Drop for Lease {
         let Some(link) = self.link.take() else { return leases.free(self.number, false) };
         let unused = !self.used && link.is_open() && !leases.life.stop().is_cancelled();
         if let Some(inbox) = self.inbox.take().filter(|_| unused) {
-            let (client, asked) = (self.client.clone(), std::mem::take(&mut self.asked));
-            leases.keep_unused(Spare { client, link, inbox, asked, since: Instant::now() });
+            let (whom, asked) = (self.whom.clone(), std::mem::take(&mut self.asked));
+            leases.keep_unused(Spare { whom, link, inbox, asked, since: Instant::now() });
             return leases.free(self.number, false);
         }
         leases.free(self.number, true);
-        let client = self.client.clone();
+        let whom = self.whom.clone();
         tokio::spawn(async move {
-            tokio::join!(link.wire().end(), leases.prepare(&client));
+            tokio::join!(link.wire().end(), leases.prepare(&whom));
             leases.changed();
         });
     }
@@ -446,11 +457,12 @@ impl Drop for Lease {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gateway::client::ClientKey;
 
     /// A client that says this of itself, at this address.
     fn caller(address: &str, name: &str) -> Caller {
         let info = crate::gateway::relay::raw(&name);
-        Caller::of(address.parse().ok(), &ClientMeta { info, ..ClientMeta::default() })
+        Caller::of(ClientKey::of(address.parse().ok()), &ClientMeta { info, ..ClientMeta::default() })
     }
 
     /// Suspends all calls, in their order; the tokens.

@@ -154,7 +154,7 @@ impl Gateway {
     }
 
     /// Runs a control action.
-    async fn control(&self, arguments: &[&str]) -> Output {
+    pub async fn control(&self, arguments: &[&str]) -> Output {
         run_any(&mut Command::from(self.site().mcpeg(arguments))).await
     }
 

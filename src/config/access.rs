@@ -1,0 +1,148 @@
+//! Who may use what: clients by name, and endpoints that select of upstreams.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use fieldwork::Fieldwork;
+use toml::Spanned;
+
+use super::diagnostic::{Place, Problems};
+use super::filters::Filters;
+use super::keys::{self, Prefix};
+use super::name::UpstreamName;
+use super::peer::{Names, Peer};
+use super::reader::Reader;
+use super::section::Section;
+use super::suggestion::suggestion;
+
+/// `[clients.NAME]`: a party that is known by name.
+#[derive(Clone, Debug, PartialEq, Eq, Fieldwork)]
+#[fieldwork(get)]
+pub struct Client {
+    /// Its name.
+    name: Arc<str>,
+    /// How the kernel tells it.
+    peer: Option<Peer>,
+    /// The endpoints that it may use; `None` is all of them.
+    endpoints: Option<Vec<String>>,
+    /// What of these it sees.
+    #[field(deref = false)]
+    filters: Arc<Filters>,
+}
+
+/// `[endpoints.NAME]`: a selection of upstreams and of what they have.
+#[derive(Clone, Debug, PartialEq, Eq, Fieldwork)]
+#[fieldwork(get)]
+pub struct Endpoint {
+    /// Its name.
+    name: String,
+    /// The upstreams behind it; `None` is all of them.
+    upstreams: Option<Vec<String>>,
+    /// How names of several upstreams are kept apart.
+    #[field(copy)]
+    prefix: Prefix,
+    /// What of these is there.
+    #[field(deref = false)]
+    filters: Arc<Filters>,
+}
+
+/// The clients and endpoints of a file, with what they name.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// The clients, in the order of the file.
+    clients: Vec<Client>,
+    /// The endpoints, in the same order, with their places.
+    endpoints: Vec<(Place, Endpoint)>,
+    /// The upstreams that endpoints name.
+    upstreams: Names,
+    /// The endpoints that clients name.
+    used: Names,
+}
+
+/// The names without their places.
+fn bare(names: &Names) -> Vec<String> {
+    names.iter().map(|(_, name)| name.clone()).collect()
+}
+
+/// Reads the name of a client or endpoint.
+fn name(kind: &str, name: &Spanned<&str>, reader: &mut Reader<'_>) -> Option<String> {
+    let fits = UpstreamName::new(name.get_ref());
+    if fits.is_none() {
+        let message = format!("{kind} name `{}` is not allowed", name.get_ref());
+        let hint = "use 1 to 63 letters, digits, `-` and `_`, beginning with a letter or digit";
+        reader.refuse(&name.span(), message, hint);
+    }
+    fits.map(|name| name.to_string())
+}
+
+impl Found {
+    /// Reads `[clients.NAME]`.
+    pub(super) fn client(&mut self, header: &Spanned<&str>, section: &mut Section<'_, '_>) {
+        let endpoints = section.find(&keys::CLIENT_ENDPOINTS);
+        let filters = Filters {
+            tools: section.find(&keys::CLIENT_TOOLS).unwrap_or_default(),
+            prompts: section.find(&keys::CLIENT_PROMPTS).unwrap_or_default(),
+            resources: section.find(&keys::CLIENT_RESOURCES).unwrap_or_default(),
+        };
+        let peer = section.find(&keys::PEER);
+        let Some(name) = name("client", header, section.reader()) else { return };
+        self.used.extend(endpoints.iter().flatten().cloned());
+        let endpoints = endpoints.as_ref().map(bare);
+        self.clients.push(Client { name: name.into(), peer, endpoints, filters: Arc::new(filters) });
+    }
+
+    /// Reads `[endpoints.NAME]`.
+    pub(super) fn endpoint(&mut self, header: &Spanned<&str>, section: &mut Section<'_, '_>) {
+        let (place, upstreams) =
+            (section.reader().place(&header.span()), section.find(&keys::ENDPOINT_UPSTREAMS));
+        let filters = Filters {
+            tools: section.find(&keys::ENDPOINT_TOOLS).unwrap_or_default(),
+            prompts: section.find(&keys::ENDPOINT_PROMPTS).unwrap_or_default(),
+            resources: section.find(&keys::ENDPOINT_RESOURCES).unwrap_or_default(),
+        };
+        let prefix = section.get(&keys::ENDPOINT_PREFIX);
+        let Some(name) = name("endpoint", header, section.reader()) else { return };
+        self.upstreams.extend(upstreams.iter().flatten().cloned());
+        let upstreams = upstreams.as_ref().map(bare);
+        self.endpoints.push((place, Endpoint { name, upstreams, prefix, filters: Arc::new(filters) }));
+    }
+
+    /// The clients and endpoints, where what they name is there beside these upstreams: upstreams and endpoints share the
+    /// names below `/mcp/`.
+    pub(super) fn settled(
+        self,
+        upstreams: &[(Place, UpstreamName)],
+        problems: &mut Problems,
+    ) -> (Vec<Client>, Vec<Endpoint>) {
+        let known: HashMap<&str, &Place> =
+            upstreams.iter().map(|(place, name)| (name.as_str(), place)).collect();
+        for (place, endpoint) in &self.endpoints {
+            if let Some(other) = known.get(endpoint.name.as_str()) {
+                let message = format!(
+                    "endpoint `{0}` and upstream `{0}` ({other}) would both be /mcp/{0}",
+                    endpoint.name
+                );
+                problems.push_with_hint(place.clone(), message, "rename one of them");
+            } else if endpoint.name == UpstreamName::BUILTIN {
+                let message = format!("endpoint name `{}` is taken by the built-in upstream", endpoint.name);
+                problems.push_with_hint(place.clone(), message, "choose another name");
+            }
+        }
+        let is_upstream = |name: &str| name == UpstreamName::BUILTIN || known.contains_key(name);
+        let is_endpoint = |name: &str| self.endpoints.iter().any(|(_, endpoint)| endpoint.name == name);
+        let names: Vec<&str> = known.keys().copied().collect();
+        for (place, name) in self.upstreams.iter().filter(|(_, name)| !is_upstream(name)) {
+            let message = format!("there is no upstream `{name}`");
+            problems.push_with_hint(place.clone(), message, suggestion(name, &names));
+        }
+        for (place, name) in self.used.iter().filter(|(_, name)| !is_upstream(name) && !is_endpoint(name)) {
+            let message = format!("there is no upstream or endpoint `{name}`");
+            problems.push_with_hint(
+                place.clone(),
+                message,
+                format!("define [endpoints.{name}], or remove it here"),
+            );
+        }
+        (self.clients, self.endpoints.into_iter().map(|(_, endpoint)| endpoint).collect())
+    }
+}

@@ -1,0 +1,139 @@
+//! The clients of a configuration, and which of them a request is of: the first that fits, in the order of the file.
+
+use std::sync::Arc;
+
+use fieldwork::Fieldwork;
+use tokio_util::sync::CancellationToken;
+
+use crate::config;
+use crate::gateway::client::ClientName;
+use crate::sys::{peer, user};
+
+/// The clients of a configuration.
+#[derive(Debug, Default)]
+pub(crate) struct Clients(Vec<Arc<Client>>);
+
+/// One of them.
+#[derive(Debug, Fieldwork)]
+#[fieldwork(get, vis = "pub(crate)")]
+pub(crate) struct Client {
+    /// Its name.
+    name: ClientName,
+    /// What the configuration says.
+    settings: config::Client,
+    /// What the kernel must say of its process, if it is known by that.
+    #[field = false]
+    peer: Option<Peer>,
+    /// Cancelled when the configuration has it no longer.
+    gone: CancellationToken,
+}
+
+/// What the kernel must say of a process.
+#[derive(Debug)]
+struct Peer {
+    /// The number of its user.
+    uid: Option<u32>,
+    /// The number of one of its groups.
+    gid: Option<u32>,
+    /// Its unit.
+    unit: Option<String>,
+}
+
+/// What a request shows of who has sent it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Shown<'a> {
+    /// Whose token it has.
+    pub(crate) token: Option<&'a ClientName>,
+    /// What the kernel says.
+    pub(crate) kernel: Option<&'a peer::Peer>,
+}
+
+impl Peer {
+    /// What the configuration says, by numbers; `None` where a user or group does not exist, whom nobody can be.
+    fn of(settings: &config::Peer) -> Option<Self> {
+        let uid = settings.user.as_deref().map(|name| user::find(name).map(|user| user.uid));
+        let gid = settings.group.as_deref().map(user::find_group);
+        let (uid, gid) = (
+            uid.map_or(Some(None), |found| found.map(Some))?,
+            gid.map_or(Some(None), |found| found.map(Some))?,
+        );
+        Some(Self { uid, gid, unit: settings.unit.clone() })
+    }
+
+    /// Whether the kernel says all of this.
+    fn fits(&self, process: &peer::Peer) -> bool {
+        self.uid.is_none_or(|uid| uid == process.uid)
+            && self.gid.is_none_or(|gid| process.groups.contains(&gid))
+            && (self.unit.is_none() || self.unit == process.unit)
+    }
+}
+
+impl Client {
+    /// A client of a configuration.
+    fn new(settings: &config::Client) -> Self {
+        let name = ClientName::new(settings.name());
+        let peer = settings.peer().and_then(Peer::of);
+        if settings.peer().is_some() && peer.is_none() {
+            tracing::warn!(client = %name, "the client can never be recognised by `peer`: there is no such user or group");
+        }
+        Self { name, settings: settings.clone(), peer, gone: CancellationToken::new() }
+    }
+
+    /// Whether a request is of this client.
+    fn fits(&self, shown: Shown<'_>) -> bool {
+        shown.token == Some(&self.name)
+            || self.peer.as_ref().zip(shown.kernel).is_some_and(|(peer, process)| peer.fits(process))
+    }
+
+    /// Whether it may not use everything.
+    pub(crate) fn is_restricted(&self) -> bool {
+        self.settings.endpoints().is_some() || !self.settings.filters().everything()
+    }
+}
+
+impl Clients {
+    /// The clients of a configuration. Those that were there before are the same as long as they are recognised alike.
+    pub(crate) fn new(settings: &[config::Client], former: Option<&Self>) -> Self {
+        let same = |settings: &config::Client| {
+            former?.0.iter().find(|client| client.settings == *settings).map(Arc::clone)
+        };
+        Self(settings.iter().map(|one| same(one).unwrap_or_else(|| Arc::new(Client::new(one)))).collect())
+    }
+
+    /// Whether there are none: then nobody needs a name.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// All of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Client>> {
+        self.0.iter()
+    }
+
+    /// The client of this name.
+    pub(crate) fn get(&self, name: &ClientName) -> Option<&Arc<Client>> {
+        self.0.iter().find(|client| client.name == *name)
+    }
+
+    /// The client that a request is of.
+    pub(crate) fn recognise(&self, shown: Shown<'_>) -> Option<&Arc<Client>> {
+        self.0.iter().find(|client| client.fits(shown))
+    }
+
+    /// Whether what the kernel says may make a client known.
+    pub(crate) fn ask_kernel(&self) -> bool {
+        self.0.iter().any(|client| client.settings.peer().is_some())
+    }
+
+    /// Ends what clients have open that are no longer recognised as they were; the names of those that are gone.
+    pub(crate) fn retire(&self, new: &Self) -> Vec<ClientName> {
+        let recognised =
+            |one: &Client| new.get(&one.name).filter(|new| new.settings.peer() == one.settings.peer());
+        let gone = self.0.iter().filter(|client| recognised(client).is_none());
+        gone.map(|client| {
+            client.gone.cancel();
+            client.name.clone()
+        })
+        .collect()
+    }
+}
