@@ -51,6 +51,8 @@ pub struct Identity {
     pub listeners: Vec<String>,
     /// Where what outlives it is kept.
     pub state_directory: Option<PathBuf>,
+    /// Whether every configured upstream is ready.
+    pub healthy: bool,
 }
 
 /// The answer to [`Request::Upgrade`].

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 pub fn holds(text: &str) {
     let Ok(json) = serde_json::from_str::<Box<RawValue>>(text) else { return };
     let _ = to_legacy_params(Some(json.clone()));
-    let _ = plain_result(complete_result("tools/list", json.clone()));
+    let _ = plain_result("tools/list", complete_result("tools/list", json.clone()));
     let Some(edited) = set_member(&json, "name", "\"x\"") else { return };
     assert_eq!(member(&edited, "name").map(RawValue::get), Some("\"x\""));
     let (before, after) =

@@ -47,4 +47,4 @@ pub use situation::for_package;
 pub use step::action::{Progress, Step};
 pub use target::Target;
 pub use uninstall::{Kept, Removal, RemovalPlan, UninstallOptions, carry_out as carry_out_removal};
-pub use verify::{Proof, configured_listener, endpoint};
+pub use verify::{Entrance, Proof, configured_entrance, endpoint};

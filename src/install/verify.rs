@@ -1,6 +1,9 @@
 //! The proof that an installed service works: systemd says so, it answers `GET /health/ready`, and it answers an MCP
-//! request as a client would send it. That no upstream can be used is told and fails nothing: the gateway keeps trying,
-//! and an upstream may well be installed after it.
+//! request as a client would send it, or asks it to show who it is. That no upstream can be used is told and fails nothing:
+//! the gateway keeps trying, and an upstream may well be installed after it.
+//!
+//! A listener without TLS is asked. Where there is none, the certificates are for clients to judge; what the service says of
+//! itself over its control socket is the proof then.
 //!
 //! Where it listens is asked of the service itself, because a drop-in of the administrator may say something else than
 //! the configuration file. Only if that gives no answer, the file is read; its references may be ones that resolve in
@@ -15,7 +18,7 @@ use super::error::Error;
 use super::layout::Layout;
 use super::service;
 use super::target::Target as Installation;
-use crate::config::{self, ListenAddr};
+use crate::config::{self, ListenAddr, Server};
 use crate::control::{self, CLIENT_LIMIT, Identity, Request};
 use crate::exit::chain;
 use crate::probe::{self, Target};
@@ -41,19 +44,39 @@ const DISCOVER: &str = concat!(
 const HEADERS: [(&str, &str); 2] =
     [("mcp-protocol-version", "2026-07-28"), ("mcp-method", "server/discover")];
 
+/// Where clients reach the gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entrance {
+    /// The listener.
+    pub listener: ListenAddr,
+    /// Whether it speaks TLS.
+    pub secure: bool,
+}
+
 /// What was proved.
 #[derive(Clone, Debug)]
 pub struct Proof {
-    /// The listener that has answered.
-    pub listener: ListenAddr,
+    /// Where it was asked.
+    pub entrance: Entrance,
     /// Whether an upstream can be used.
     pub ready: bool,
 }
 
+impl Proof {
+    /// What was proved, in words.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let Entrance { listener, secure } = &self.entrance;
+        let how = if *secure { "with TLS" } else { "and has answered an MCP request" };
+        format!("serves on {listener} {how}")
+    }
+}
+
 /// Where the installed configuration has the gateway listen; `None` if it does not say so in a form that is valid.
 #[must_use]
-pub fn configured_listener(target: &Installation) -> Option<ListenAddr> {
-    configured(&target.tree().outside(&target.layout().configuration)).ok()
+pub fn configured_entrance(target: &Installation) -> Option<Entrance> {
+    let server = configured(&target.tree().outside(&target.layout().configuration)).ok()?;
+    entrance(&server.listen, &server)
 }
 
 /// Proves that the service works.
@@ -63,39 +86,59 @@ pub(super) fn service(installation: &Installation) -> Result<Proof, Error> {
     if !service::is_active(layout)? {
         return Err(failed("systemd does not report it as active".to_owned()));
     }
-    let listener = listener(layout).map_err(failed)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(Error::file("start a runtime for", &layout.configuration))?;
-    let ready = runtime.block_on(answers(&target(&listener))).map_err(failed)?;
-    Ok(Proof { listener, ready })
+    let (entrance, told) = served(layout).map_err(failed)?;
+    let ready = if let (true, Some(service)) = (entrance.secure, told) {
+        service.healthy
+    } else {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(Error::file("start a runtime for", &layout.configuration))?;
+        runtime.block_on(answers(&target(&entrance.listener))).map_err(failed)?
+    };
+    Ok(Proof { entrance, ready })
 }
 
-/// The first listener, as the service tells it, or else as the configuration does.
-fn listener(layout: &Layout) -> Result<ListenAddr, String> {
+/// Where it is to be asked, of the listeners that the service tells, or else of those of the configuration; and what the
+/// service tells.
+fn served(layout: &Layout) -> Result<(Entrance, Option<Identity>), String> {
     // Beside the pid file and of its name: man mcpeg, FILES.
     let socket = layout.pid_file.with_extension("sock");
-    let told = control::ask::<Identity>(&socket, Request::Status, CLIENT_LIMIT);
-    if let Some(listener) = told.ok().and_then(|reply| reply.answer.listeners.first()?.parse().ok()) {
-        return Ok(listener);
-    }
-    configured(&layout.configuration)
-        .map_err(|error| format!("cannot tell where it listens: {}", chain(&error)))
+    let told =
+        control::ask::<Identity>(&socket, Request::Status, CLIENT_LIMIT).ok().map(|reply| reply.answer);
+    let server = configured(&layout.configuration);
+    let bound = told.iter().flat_map(|told| &told.listeners).filter_map(|bound| bound.parse().ok());
+    let bound: Vec<ListenAddr> = bound.collect();
+    let entrance = match server {
+        Ok(server) => entrance(&bound, &server).or_else(|| entrance(&server.listen, &server)),
+        Err(_) if !bound.is_empty() => entrance(&bound, &Server::default()),
+        Err(error) => return Err(format!("cannot tell where it listens: {}", chain(&error))),
+    };
+    Ok((entrance.ok_or_else(|| "it listens nowhere".to_owned())?, told))
 }
 
-/// The first listener of a configuration file.
-fn configured(file: &Path) -> Result<ListenAddr, config::Error> {
-    let config = config::candidate(file, &config::fragment_directory(file))?;
-    Ok(config.server.listen.into_iter().next().expect("a configuration has a listener"))
+/// The first of these listeners without TLS, or else the first.
+fn entrance(listeners: &[ListenAddr], server: &Server) -> Option<Entrance> {
+    let is_secure = |listener: &ListenAddr| {
+        let named = server.listener_at(&listener.to_string(), None).flatten();
+        named.is_some_and(|named| named.tls.is_some())
+    };
+    let listener = listeners.iter().find(|listener| !is_secure(listener)).or(listeners.first())?;
+    Some(Entrance { listener: listener.clone(), secure: is_secure(listener) })
+}
+
+/// What a configuration file says of listeners.
+fn configured(file: &Path) -> Result<Server, config::Error> {
+    Ok(config::candidate(file, &config::fragment_directory(file))?.server)
 }
 
 /// The URL for clients on this machine; `None` for a Unix socket, which has none.
 #[must_use]
-pub fn endpoint(listener: &ListenAddr) -> Option<String> {
-    match reachable(listener) {
+pub fn endpoint(entrance: &Entrance) -> Option<String> {
+    let scheme = if entrance.secure { "https" } else { "http" };
+    match reachable(&entrance.listener) {
         ListenAddr::Unix(_) => None,
-        tcp @ ListenAddr::Tcp { .. } => Some(format!("http://{tcp}/mcp")),
+        tcp @ ListenAddr::Tcp { .. } => Some(format!("{scheme}://{tcp}/mcp")),
     }
 }
 
@@ -136,7 +179,10 @@ async fn answers(target: &Target) -> Result<bool, String> {
         .await
         .map_err(|error| chain(&error))?;
     let body = String::from_utf8_lossy(&body);
-    if status == StatusCode::OK && body.contains("\"result\"") {
+    // Who installs may be no client: then it has to be told so.
+    let asks_who = status == StatusCode::UNAUTHORIZED
+        || status == StatusCode::FORBIDDEN && matches!(target, Target::Unix(_));
+    if status == StatusCode::OK && body.contains("\"result\"") || asks_who {
         Ok(ready)
     } else {
         Err(format!("an MCP request is answered with {status}: {body}"))
@@ -158,7 +204,7 @@ mod tests {
         let text = "[server]\nlisten = [\"127.0.0.1:9999\"]\n[upstreams.a]\nurl = \"http://127.0.0.1:1/mcp\"\n\
                     headers = { A = \"${env:MCPEG_NOT_SET_HERE}\", B = \"${credential:x}\" }\n";
         std::io::Write::write_all(&mut file.as_file(), text.as_bytes()).unwrap();
-        assert_eq!(configured(file.path()).unwrap().to_string(), "127.0.0.1:9999");
+        assert_eq!(configured(file.path()).unwrap().listen[0].to_string(), "127.0.0.1:9999");
     }
 
     #[test]
@@ -168,7 +214,31 @@ mod tests {
         {
             let listener = listener.parse().unwrap();
             assert_eq!(reachable(&listener).to_string(), reached);
-            assert_eq!(endpoint(&listener), Some(format!("http://{reached}/mcp")));
+            for (secure, scheme) in [(false, "http"), (true, "https")] {
+                let entrance = Entrance { listener: listener.clone(), secure };
+                assert_eq!(endpoint(&entrance), Some(format!("{scheme}://{reached}/mcp")));
+            }
+        }
+    }
+
+    #[test]
+    fn listener_without_tls_is_asked_where_there_is_one() {
+        let tls = "tls = { cert = \"/c.pem\", key = \"/k.pem\" }";
+        let (secure, plain) = ("address = \"127.0.0.1:8443\"", "address = \"127.0.0.1:8081\"");
+        for (text, address, secured) in [
+            (format!("[server]\nlisten = []\n[listeners.a]\n{secure}\n{tls}\n"), "127.0.0.1:8443", true),
+            (
+                format!("[server]\nlisten = []\n[listeners.a]\n{secure}\n{tls}\n[listeners.b]\n{plain}\n"),
+                "127.0.0.1:8081",
+                false,
+            ),
+            (format!("[listeners.a]\n{secure}\n{tls}\n"), "127.0.0.1:8080", false),
+        ] {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::io::Write::write_all(&mut file.as_file(), text.as_bytes()).unwrap();
+            let server = configured(file.path()).unwrap();
+            let found = entrance(&server.listen, &server).unwrap();
+            assert_eq!((found.listener.to_string().as_str(), found.secure), (address, secured), "{text}");
         }
     }
 }

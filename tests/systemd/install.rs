@@ -149,6 +149,29 @@ fn comes_back_after_a_crash(suite: &str) {
     });
     let wanted = machine.ok(&["systemctl", "list-dependencies", "--plain", "multi-user.target"]);
     assert!(wanted.contains("mcpeg.service"), "{wanted}");
+    proved_wherever_it_listens(&machine);
+}
+
+/// An installation proves that the service serves, also where it asks who comes, or speaks TLS only.
+fn proved_wherever_it_listens(machine: &Machine) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    machine.write("/etc/mcpeg/cert.pem", &made.cert.pem());
+    machine.write("/etc/mcpeg/key.pem", &made.signing_key.serialize_pem());
+    machine.ok(&["chown", "root:mcpeg", "/etc/mcpeg/cert.pem", "/etc/mcpeg/key.pem"]);
+    machine.ok(&["chmod", "0640", "/etc/mcpeg/cert.pem", "/etc/mcpeg/key.pem"]);
+    let tls = "tls = { cert = \"/etc/mcpeg/cert.pem\", key = \"/etc/mcpeg/key.pem\" }\n";
+    for (tls, proved) in [
+        ("", "serves on 127.0.0.1:8443 and has answered an MCP request"),
+        (tls, "serves on 127.0.0.1:8443 with TLS"),
+    ] {
+        let listener =
+            "[server]\nlisten = []\n[listeners.only]\naddress = \"127.0.0.1:8443\"\nauth = [\"token\"]\n";
+        machine.write("/etc/mcpeg/mcpeg.toml", &format!("{listener}{tls}"));
+        machine.ok(&["systemctl", "restart", "mcpeg"]);
+        let said = machine.ok(&["/root/mcpeg", "install", "--yes"]);
+        assert!(said.contains(proved), "{said}");
+        assert_eq!(active(machine), "active");
+    }
 }
 
 #[test]

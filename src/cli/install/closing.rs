@@ -68,13 +68,11 @@ fn status(layout: &Layout) -> String {
 /// What the operator does next after an installation that changed something.
 fn next(outcome: &Outcome<'_>) -> Vec<String> {
     let layout = outcome.target().layout();
-    let (listener, unit) = (outcome.listener(), &layout.name);
+    let unit = &layout.name;
     let systemctl = layout.systemctl();
-    let mut lines = vec![match (outcome.answered(), &listener, outcome.is_image()) {
-        (Some(_), Some(listener), _) => {
-            format!("{unit} serves on {listener} and has answered an MCP request. Next:")
-        }
-        (_, _, true) => format!("{unit} is installed in the image. Where that runs:"),
+    let mut lines = vec![match (outcome.answered(), outcome.is_image()) {
+        (Some(proof), _) => format!("{unit} {}. Next:", proof.words()),
+        (_, true) => format!("{unit} is installed in the image. Where that runs:"),
         _ => format!("{unit} is installed. To start it now: {systemctl} start {unit}"),
     }];
     let rows = [
@@ -90,16 +88,16 @@ fn next(outcome: &Outcome<'_>) -> Vec<String> {
 
 /// What a client's configuration needs.
 fn client(outcome: &Outcome<'_>) -> Option<String> {
-    let listener = outcome.listener()?;
+    let entrance = outcome.entrance()?;
     let file = outcome.target().layout().configuration.display();
-    Some(match install::endpoint(&listener) {
+    Some(match install::endpoint(&entrance) {
         // Without an indentation and blanks inside of the braces, the line fits into 80 columns.
         Some(url) => format!(
             "For the configuration of an MCP client:\n\
              {{\"mcpServers\": {{\"mcpeg\": {{\"type\": \"http\", \"url\": \"{url}\"}}}}}}\n\
              The URL follows `listen` in {file}."
         ),
-        None => format!("MCP clients connect to {listener}, path /mcp."),
+        None => format!("MCP clients connect to {}, path /mcp.", entrance.listener),
     })
 }
 
@@ -125,10 +123,7 @@ fn boxed(lines: &[String], width: usize) -> String {
 fn unchanged(outcome: &Outcome<'_>) -> String {
     let name = &outcome.target().layout().name;
     match outcome.answered() {
-        Some(proof) => format!(
-            "{name} is installed; nothing had to be changed.\nIt serves on {} and has answered an MCP request.",
-            proof.listener
-        ),
+        Some(proof) => format!("{name} is installed; nothing had to be changed.\nIt {}.", proof.words()),
         None => format!("{name} is installed; nothing had to be changed"),
     }
 }

@@ -1,7 +1,6 @@
 //! What an installation has come to.
 
-use crate::config::ListenAddr;
-use crate::install::{self, Plan, Proof, Target};
+use crate::install::{self, Entrance, Plan, Proof, Target};
 
 /// What there is to say at the end.
 pub(super) struct Outcome<'a> {
@@ -46,10 +45,10 @@ impl<'a> Outcome<'a> {
         self.image
     }
 
-    /// Where the service listens, as far as that is known.
-    pub(super) fn listener(&self) -> Option<ListenAddr> {
-        let answered = self.answered.map(|proof| proof.listener.clone());
-        answered.or_else(|| install::configured_listener(self.target))
+    /// Where clients reach the service, as far as that is known.
+    pub(super) fn entrance(&self) -> Option<Entrance> {
+        let answered = self.answered.map(|proof| proof.entrance.clone());
+        answered.or_else(|| install::configured_entrance(self.target))
     }
 
     /// What stays as it is, with the reason.

@@ -93,13 +93,13 @@ impl<'a> Listener<'a> {
 
 /// The event of a success.
 pub(super) fn success(outcome: &Outcome<'_>) {
-    let listener = outcome.listener();
+    let entrance = outcome.entrance();
     let kept: Vec<_> = outcome.kept().collect();
     let event = json!({
         "event": "result",
         "result": if outcome.plan().changes() { "installed" } else { "unchanged" },
-        "listener": listener.as_ref().map(ToString::to_string),
-        "url": listener.as_ref().and_then(install::endpoint),
+        "listener": entrance.as_ref().map(|it| it.listener.to_string()),
+        "url": entrance.as_ref().and_then(install::endpoint),
         "ready": outcome.answered().map(|proof| proof.ready),
         "kept": kept,
     });
