@@ -208,7 +208,9 @@ fn holds_for_legacy(all: &[Seen]) {
         for one in requests.iter().filter(|one| one.method == "GET") {
             assert!(one.header("accept").contains("text/event-stream"));
         }
-        assert_eq!(requests.last().expect("some").method, "DELETE", "{session} is not ended");
+        // A stream that is being opened at that moment may come after it.
+        let methods: Vec<_> = requests.iter().map(|one| one.method.as_str()).collect();
+        assert!(methods.contains(&"DELETE"), "{session} is not ended: {methods:?}");
     }
 }
 
