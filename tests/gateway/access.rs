@@ -13,10 +13,10 @@ use crate::tools::transcript;
 use crate::upstreams::probe;
 
 /// How long anything may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A gateway with a state directory of its own, on TCP and on a Unix socket.
-struct Guarded {
+pub(crate) struct Guarded {
     /// The gateway.
     gateway: Gateway,
     /// Its state directory and socket.
@@ -83,7 +83,7 @@ async fn exchange(
 }
 
 /// `Authorization` with a token.
-fn bearer(token: &str) -> String {
+pub(crate) fn bearer(token: &str) -> String {
     format!("Authorization: Bearer {token}")
 }
 
@@ -103,8 +103,12 @@ fn modern(method: &str, params: &str) -> (Vec<String>, String) {
 impl Guarded {
     /// Starts one with these tables beside the probe server as `one` and `two`.
     async fn start(tables: &str) -> Self {
+        Self::with(probe("one", &[]) + &probe("two", &[]), tables).await
+    }
+
+    /// Starts one with these tables beside those of upstreams.
+    pub(crate) async fn with(upstreams: String, tables: &str) -> Self {
         let scratch = tempfile::tempdir().expect("it works");
-        let upstreams = probe("one", &[]) + &probe("two", &[]);
         let site = Site::with_config(&Self::configuration(&scratch, &(upstreams.clone() + tables)));
         let state = scratch.path().join("state").display().to_string();
         let gateway = Gateway::on(site.variable("STATE_DIRECTORY", &state)).await;
@@ -136,7 +140,7 @@ impl Guarded {
     }
 
     /// Makes a token, and waits until it is believed.
-    async fn believed(&self, client: &str) -> String {
+    pub(crate) async fn believed(&self, client: &str) -> String {
         let token = self.token(&["create", client]).await;
         let answered = async {
             while self.list("/health", &token).await.status == 401 {
@@ -197,10 +201,25 @@ impl Guarded {
 
     /// Begins a session; its identifier.
     async fn begin(&self, token: &str) -> String {
-        let params = json!({ "protocolVersion": LEGACY, "capabilities": {}, "clientInfo": { "name": "a", "version": "1" } });
+        self.begin_with(token, &json!({})).await
+    }
+
+    /// Begins a session of a client with these capabilities; its identifier.
+    pub(crate) async fn begin_with(&self, token: &str, capabilities: &Value) -> String {
+        let params = json!({ "protocolVersion": LEGACY, "capabilities": capabilities, "clientInfo": { "name": "a", "version": "1" } });
         let body = json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params }).to_string();
         let answer = self.send("POST /mcp", &[bearer(token)], &body).await;
         answer.header("mcp-session-id").unwrap_or_else(|| panic!("{answer:?}")).to_owned()
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> &str {
+        self.gateway.address()
+    }
+
+    /// Ends it.
+    pub(crate) async fn stop(self) {
+        self.gateway.stop().await;
     }
 
     /// The names of tools at an endpoint.

@@ -53,6 +53,7 @@ mod statuses;
 mod supervision;
 mod surface;
 mod tasks;
+mod two_clients;
 mod unreadable;
 mod web;
 

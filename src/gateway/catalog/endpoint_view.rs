@@ -78,6 +78,11 @@ impl EndpointView {
         self.differs
     }
 
+    /// What may be there of what the upstreams show, each of them.
+    pub(crate) fn rights(&self) -> &[Arc<Filters>] {
+        &self.rights
+    }
+
     /// Whether less may be there than what the upstreams show.
     pub(crate) fn is_narrowed(&self) -> bool {
         !self.rights.is_empty()

@@ -62,7 +62,7 @@ pub(crate) async fn route(
                 let id = member_str(params, "taskId").ok_or_else(|| missing("taskId"))?;
                 check(upstream, source, &id, meta).await?;
             }
-            let answered = Answered::of(method, upstream, false);
+            let answered = Answered::of(method, upstream, false, view.rights());
             Way { upstream: Arc::clone(upstream), params, answered }
         }
         None => search(Search { view, source, meta }, method, params).await?,
@@ -105,7 +105,7 @@ async fn search<L: ConnectionSource>(
 ) -> Result<Way, Fault> {
     let several = search.view.lone().is_none();
     let way = |upstream: Arc<Upstream>, params| {
-        let answered = Answered::of(method, &upstream, several);
+        let answered = Answered::of(method, &upstream, several, search.view.rights());
         Way { upstream, params, answered }
     };
     match (subject(method), params) {
@@ -122,7 +122,8 @@ async fn search<L: ConnectionSource>(
             let found = Box::pin(search.uri(method, &uri)).await?;
             if let Some(original) = found.original {
                 let params = set_member(&params, "uri", raw_string(&original).get());
-                return Ok(Way { upstream: found.upstream, params, answered: Answered::Apart });
+                let answered = Answered::Sifted { rights: search.view.rights().to_vec(), apart: true };
+                return Ok(Way { upstream: found.upstream, params, answered });
             }
             drop(uri);
             Ok(way(found.upstream, Some(params)))

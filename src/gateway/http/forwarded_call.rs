@@ -93,7 +93,7 @@ pub(crate) struct ForwardedCall<L> {
 impl<L: ConnectionSource> ForwardedCall<L> {
     /// Sends a request.
     pub(crate) async fn begin(source: L, routed: Routed) -> Result<Self, Fault> {
-        let (upstream, era, answered) = (Arc::clone(&routed.upstream), routed.era, routed.answered);
+        let (upstream, era, answered) = (Arc::clone(&routed.upstream), routed.era, routed.answered.clone());
         let list = Kind::of_method(&routed.method).map(|kind| (kind, routed.params.clone()));
         let sent = send(&source, routed.clone()).await;
         let (Knowing { link, borrowed }, exchange) = sent.inspect_err(|_| {
