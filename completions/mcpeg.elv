@@ -50,6 +50,7 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
             cand uninstall 'Remove what `mcpeg install` put on this machine'
             cand import 'Turn a client''s servers into configuration files'
             cand token 'Make, list, replace and revoke the tokens of clients'
+            cand tools 'Approve tools of upstreams that are new or have changed'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
         &'mcpeg;install'= {
@@ -106,6 +107,8 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
             cand --expires 'How long it is good (default: until it is revoked)'
             cand --pid-file 'The gateway with this pid file'
             cand --instance 'The gateway of this instance, as `mcpeg install --instance` has made it'
+            cand -c 'The configuration of a gateway that does not run, which says by user as whom it will'
+            cand --config 'The configuration of a gateway that does not run, which says by user as whom it will'
             cand --json 'Print the answer as JSON'
             cand -h 'Print help'
             cand --help 'Print help'
@@ -113,6 +116,8 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
         &'mcpeg;token;list'= {
             cand --pid-file 'The gateway with this pid file'
             cand --instance 'The gateway of this instance, as `mcpeg install --instance` has made it'
+            cand -c 'The configuration of a gateway that does not run, which says by user as whom it will'
+            cand --config 'The configuration of a gateway that does not run, which says by user as whom it will'
             cand --json 'Print the answer as JSON'
             cand -h 'Print help'
             cand --help 'Print help'
@@ -120,6 +125,8 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
         &'mcpeg;token;revoke'= {
             cand --pid-file 'The gateway with this pid file'
             cand --instance 'The gateway of this instance, as `mcpeg install --instance` has made it'
+            cand -c 'The configuration of a gateway that does not run, which says by user as whom it will'
+            cand --config 'The configuration of a gateway that does not run, which says by user as whom it will'
             cand --json 'Print the answer as JSON'
             cand -h 'Print help'
             cand --help 'Print help'
@@ -129,6 +136,8 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
             cand --overlap 'How long the old one is good beside it (default: no longer)'
             cand --pid-file 'The gateway with this pid file'
             cand --instance 'The gateway of this instance, as `mcpeg install --instance` has made it'
+            cand -c 'The configuration of a gateway that does not run, which says by user as whom it will'
+            cand --config 'The configuration of a gateway that does not run, which says by user as whom it will'
             cand --json 'Print the answer as JSON'
             cand -h 'Print help'
             cand --help 'Print help'
@@ -150,11 +159,37 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
         }
         &'mcpeg;token;help;help'= {
         }
+        &'mcpeg;tools'= {
+            cand -h 'Print help'
+            cand --help 'Print help'
+            cand approve 'Show how tools differ from what was approved, and approve them'
+            cand help 'Print this message or the help of the given subcommand(s)'
+        }
+        &'mcpeg;tools;approve'= {
+            cand --pid-file 'The gateway with this pid file'
+            cand --instance 'The gateway of this instance, as `mcpeg install --instance` has made it'
+            cand -c 'The configuration of a gateway that does not run, which says by user as whom it will'
+            cand --config 'The configuration of a gateway that does not run, which says by user as whom it will'
+            cand -y 'Do not ask for confirmation'
+            cand --yes 'Do not ask for confirmation'
+            cand --json 'Print the answer as JSON'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+        }
+        &'mcpeg;tools;help'= {
+            cand approve 'Show how tools differ from what was approved, and approve them'
+            cand help 'Print this message or the help of the given subcommand(s)'
+        }
+        &'mcpeg;tools;help;approve'= {
+        }
+        &'mcpeg;tools;help;help'= {
+        }
         &'mcpeg;help'= {
             cand install 'Install mcpeg as a systemd service on this machine'
             cand uninstall 'Remove what `mcpeg install` put on this machine'
             cand import 'Turn a client''s servers into configuration files'
             cand token 'Make, list, replace and revoke the tokens of clients'
+            cand tools 'Approve tools of upstreams that are new or have changed'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
         &'mcpeg;help;install'= {
@@ -176,6 +211,11 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
         &'mcpeg;help;token;revoke'= {
         }
         &'mcpeg;help;token;rotate'= {
+        }
+        &'mcpeg;help;tools'= {
+            cand approve 'Show how tools differ from what was approved, and approve them'
+        }
+        &'mcpeg;help;tools;approve'= {
         }
         &'mcpeg;help;help'= {
         }

@@ -252,6 +252,8 @@ pub enum Command {
     Import(ImportArgs),
     /// Make, list, replace and revoke the tokens of clients.
     Token(TokenArgs),
+    /// Approve tools of upstreams that are new or have changed.
+    Tools(ToolsArgs),
     /// Write the files that packages and the repository ship.
     #[command(hide = true)]
     Generate(GenerateArgs),
@@ -493,7 +495,44 @@ pub enum TokenAct {
     },
 }
 
-/// Which gateway `mcpeg token` is about.
+/// `mcpeg tools`.
+///
+/// With pin = "warn" or "enforce" in [upstreams.NAME], tools are held against what they were when they were approved. It is
+/// kept in the state directory of the gateway.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  mcpeg tools approve git                 show what differs of all tools of [upstreams.git], and ask
+  mcpeg tools approve git commit --yes    approve one of them")]
+pub struct ToolsArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub act: ToolsAct,
+}
+
+/// What `mcpeg tools` does.
+#[derive(Debug, Subcommand)]
+pub enum ToolsAct {
+    /// Show how tools differ from what was approved, and approve them.
+    ///
+    /// A gateway that runs takes it up within a second, and tells its clients that the list has changed. What is approved is what
+    /// was shown: a tool that has changed again meanwhile is refused (exit code 75).
+    Approve {
+        /// The upstream, as in [upstreams.NAME].
+        #[arg(value_name = "NAME")]
+        upstream: String,
+        /// Tools, by the names that the server gives them (default: all that differ).
+        #[arg(value_name = "TOOL")]
+        tools: Vec<String>,
+        /// Do not ask for confirmation.
+        #[arg(long, short = 'y')]
+        yes: bool,
+        /// Of which gateway.
+        #[command(flatten)]
+        place: TokenPlace,
+    },
+}
+
+/// Which gateway `mcpeg token` and `mcpeg tools` are about.
 #[derive(Args, Debug)]
 pub struct TokenPlace {
     /// The gateway with this pid file.
@@ -502,6 +541,9 @@ pub struct TokenPlace {
     /// The gateway of this instance, as `mcpeg install --instance` has made it.
     #[arg(long, value_name = "NAME", conflicts_with = "pid_file", value_parser = instance)]
     pub instance: Option<String>,
+    /// The configuration of a gateway that does not run, which says by user as whom it will.
+    #[arg(long, short = 'c', value_name = "FILE", env = "MCPEG_CONFIG", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
     /// Print the answer as JSON.
     #[arg(long)]
     pub json: bool,

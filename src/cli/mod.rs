@@ -19,6 +19,7 @@ pub mod report;
 mod rotate;
 mod status;
 mod token;
+mod tools;
 mod uninstall;
 
 use std::panic;
@@ -69,6 +70,7 @@ fn carry_out(cli: &Cli) -> Exit {
         Some(Command::Uninstall(arguments)) => uninstall::run(arguments),
         Some(Command::Import(arguments)) => import::run(arguments),
         Some(Command::Token(arguments)) => token::run(arguments),
+        Some(Command::Tools(arguments)) => tools::run(arguments),
         Some(Command::Ownership(arguments)) => ownership::run(arguments),
         Some(Command::Complete(arguments)) => complete::run(&arguments.words),
         Some(Command::Generate(arguments)) => generate::run(arguments),

@@ -38,6 +38,7 @@ mod metrics;
 mod names;
 mod order;
 mod paging;
+mod pins;
 mod proxies;
 mod questions;
 mod readme;

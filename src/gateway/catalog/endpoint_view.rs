@@ -160,7 +160,10 @@ impl EndpointView {
     /// The only upstream, where whole lists can pass untouched: all of it is shown, and it need not be woken for them.
     pub(crate) fn transparent(&self) -> Option<&Arc<Upstream>> {
         let whole = self.plain().filter(|_| !self.differs && self.rights.is_empty());
-        whole.filter(|upstream| upstream.filters().everything() && upstream.asleep().is_none())
+        whole.filter(|upstream| {
+            let looked_at = upstream.connector().pins().is_on();
+            upstream.filters().everything() && !looked_at && upstream.asleep().is_none()
+        })
     }
 
     /// A name as this endpoint shows it.

@@ -72,6 +72,10 @@ pub(crate) async fn route(
         // Most endpoints are not narrowed, and need not carry what this takes.
         Box::pin(Search { view, source, meta }.check_rights(&way.upstream, method, names)).await?;
     }
+    let pinned = method == method::TOOLS_CALL && way.upstream.connector().pins().enforces();
+    if pinned && !view.is_narrowed() {
+        Box::pin(Search { view, source, meta }.check_approved(&way.upstream, way.params.as_deref())).await?;
+    }
     let filters = way.upstream.filters();
     if !filters.everything() {
         way.params = admitted(filters, &subject(method), way.params)?;
@@ -294,6 +298,14 @@ impl<L: ConnectionSource> Search<'_, L> {
         let listed = listing(self.source, upstream, kind, Purpose::Routing, self.meta).await?;
         let may = self.view.admits(kind, &name) && listed.has(kind, &original);
         if may { Ok(()) } else { Err(unknown_name(kind, &name)) }
+    }
+
+    /// Refuses a call of a tool that is withheld, or of one that is not listed: nobody has approved it.
+    async fn check_approved(&self, upstream: &Arc<Upstream>, theirs: Option<&RawValue>) -> Result<(), Fault> {
+        let name = theirs.and_then(|params| member_str(params, "name")).ok_or_else(|| missing("name"))?;
+        let listed = listing(self.source, upstream, Kind::Tools, Purpose::Routing, self.meta).await?;
+        let unknown = || unknown_name(Kind::Tools, &self.view.shown(upstream, &name));
+        listed.has(Kind::Tools, &name).then_some(()).ok_or_else(unknown)
     }
 
     /// The upstream that a shown name belongs to, and the name as that upstream knows it.
