@@ -2,7 +2,8 @@
 //
 //   node browser.mjs CHROMIUM PORT URL HOST HOST
 //
-// The pages are served on PORT; the browser takes it for that port of each HOST. Prints an array of what page.mjs reports.
+// The pages are served on PORT; the browser takes it for that port of each HOST. The client on them shows the token of the variable
+// TOKEN. Prints an array of what page.mjs reports.
 import { spawn } from 'node:child_process';
 import { createServer } from 'node:http';
 import { fileURLToPath } from 'node:url';
@@ -30,7 +31,7 @@ const server = createServer(async (request, response) => {
   response.end(isScript ? script.text : '<!doctype html><script type="module" src="/page.js"></script>');
 });
 server.listen(Number(port), '127.0.0.1', () => {
-  const search = new URLSearchParams({ url, next: `http://${second}:${port}/` });
+  const search = new URLSearchParams({ url, token: process.env.TOKEN, next: `http://${second}:${port}/` });
   const options = ['--headless', '--no-sandbox', '--no-zygote', '--disable-gpu', '--disable-dev-shm-usage', '--no-first-run',
     '--disable-background-networking', `--user-data-dir=${fileURLToPath(import.meta.resolve('./profile'))}`,
     `--host-resolver-rules=MAP ${first} 127.0.0.1, MAP ${second} 127.0.0.1`];
