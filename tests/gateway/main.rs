@@ -36,6 +36,7 @@ mod malformed_upstreams;
 mod matrix;
 mod metrics;
 mod names;
+mod network;
 mod order;
 mod paging;
 mod pins;
