@@ -278,6 +278,7 @@ async fn whoever_does_not_show_who_it_is_is_refused() {
         (guarded.token(&["create", "expired"]).await, guarded.token(&["create", "early"]).await);
     guarded.age();
     guarded.until(&stranger, 403).await;
+    guarded.until(&expired, 401).await;
     let (invalid, request) = ("bearer error=\"invalid_token\"", "bearer error=\"invalid_request\"");
     let forged = format!("{}x", &good[..good.len() - 1]);
     let [good_line, forged] = [&good, &forged].map(|token| bearer(token));

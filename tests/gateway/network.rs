@@ -100,7 +100,7 @@ async fn tls_and_a_token_are_what_the_page_says() {
 async fn behind(gateway: &Gateway, proxy: &str, scratch: &Path) {
     let list = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}"#;
     let modern = [("host", NAME), ("mcp-protocol-version", "2026-07-28"), ("mcp-method", "tools/list")];
-    assert!(post(proxy, "/mcp", &modern, list).await.tools().contains(&"script".to_owned()));
+    assert!(post(proxy, "/mcp", &modern, list).await.tools().contains(&"echo".to_owned()));
     // What clients say of themselves is neither believed nor passed on.
     let lies = [("x-forwarded-for", "192.0.2.9"), ("forwarded", "for=192.0.2.9")];
     let answer = post(proxy, "/mcp", &[&modern[..], &lies].concat(), list).await;
