@@ -1,7 +1,7 @@
 //! The tasks of upstreams: those that supervise them, those that end and reap their children, and those that end upstreams
 //! which a reload has replaced.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -37,9 +37,10 @@ pub(super) struct UpstreamTasks {
 }
 
 impl UpstreamTasks {
-    /// None yet.
-    pub(super) fn new(changes: Changes, stderr: PathBuf, pins: Arc<KnownPins>) -> Self {
+    /// None yet. Children's standard error goes to files in the one directory, and pins are kept in the other.
+    pub(super) fn new(changes: Changes, stderr: &Path, state: &Path) -> Self {
         let (supervisors, reaper, retiring) = (TaskTracker::new(), Reaper::default(), TaskTracker::new());
+        let (stderr, pins) = (stderr.to_owned(), KnownPins::new(state.to_owned(), changes.clone()));
         Self { changes, supervisors, reaper, stderr, pins, retiring, stopping: CancellationToken::new() }
     }
 
