@@ -111,7 +111,13 @@ impl Modern {
             method::DISCOVER => return Ok(result(request.id, discover(&view).await)),
             method::LISTEN => {
                 let client = (client, caller);
-                return check_stream(headers).and_then(|()| self.listen(&context, &view, request, client));
+                check_stream(headers)?;
+                let slot = context.usage().map(|usage| usage.stream()).transpose()?;
+                let response = self.listen(&context, &view, request, client)?;
+                return Ok(match slot {
+                    Some(slot) => answer::holding(response, slot),
+                    None => response,
+                });
             }
             method if GONE.contains(&method) => return Err(Fault::method_not_found(method)),
             _ => {}
