@@ -128,8 +128,7 @@ impl Gateway {
             share(&log_limit),
             draining.clone(),
         );
-        let tokens = Arc::new(KnownTokens::new(state.to_owned()));
-        let usages = Arc::<Usages>::default();
+        let (tokens, usages) = (Arc::new(KnownTokens::new(state.to_owned())), Arc::<Usages>::default());
         let (guard, access) = (Guard::new(share(&log_limit)), (share(&tokens), share(&usages)));
         let pipeline = Pipeline::new(guard, share(&routing), access, requests, (modern, legacy));
         let health = Health::new(share(&routing), share(&status), draining.clone());

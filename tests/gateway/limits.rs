@@ -159,14 +159,14 @@ async fn clients_without_a_name_have_limits_by_address_and_batches_entry_by_entr
     let scratch = tempfile::tempdir().expect("it works");
     let socket = scratch.path().join("http.sock");
     let server = format!(
-        "listen = [\"127.0.0.1:0\", \"unix:{}\"]\nrate_per_client = \"6/h\"\nmax_concurrency_per_client = 10",
+        "rate_per_client = \"6/h\"\nmax_concurrency_per_client = 10\n[listeners.own]\naddress = \"unix:{}\"\n",
         socket.display()
     );
     let gateway = Gateway::start_with(&server, &probe("one", &[]), &[]).await;
     let address = gateway.address();
     let params = json!({ "protocolVersion": "2025-03-26", "capabilities": {}, "clientInfo": { "name": "a", "version": "1" } });
-    let begin = json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params }).to_string();
-    let begun = post(address, "/mcp", &[], &begin).await;
+    let initialize = json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params }).to_string();
+    let begun = post(address, "/mcp", &[], &initialize).await;
     let session = begun.headers["mcp-session-id"].to_str().expect("ASCII");
     let headers = [("mcp-session-id", session), ("mcp-protocol-version", "2025-03-26")];
     let ping = |id: u32| format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#);

@@ -145,7 +145,7 @@ impl Legacy {
         &self,
         (context, headers): (&RequestContext, &HeaderMap),
         entries: Vec<Entry>,
-        begin: impl Fn(&Message) -> Result<InFlight, Fault>,
+        count: impl Fn(&Message) -> Result<InFlight, Fault>,
     ) -> Response {
         let session = match self.session(context.endpoint(), headers).await {
             Ok(session) => session,
@@ -167,12 +167,12 @@ impl Legacy {
                     continue;
                 }
             };
-            let begun = begin(&message);
+            let counted = count(&message);
             let request = match message {
                 Message::Request(request) => request,
                 message => {
                     // Whether it reaches its server is told by no answer.
-                    if begun.is_ok() {
+                    if counted.is_ok() {
                         drop(self.take(&session, message).await);
                     }
                     continue;
@@ -185,20 +185,15 @@ impl Legacy {
                 (!ids.insert(id.as_str().to_owned()))
                     .then_some("another request of the batch has the same id")
             };
-            match wrong {
-                Some(wrong) => {
-                    let fault = Fault::downstream(code::INVALID_REQUEST, StatusCode::BAD_REQUEST, wrong);
-                    batch.refuse(Some(id), &fault);
-                }
-                None => {
-                    let begun = begun.and_then(|in_flight| {
-                        call::begin(&session, &self.owners, request, (in_flight, context.cutoff().clone()))
-                    });
-                    match begun {
-                        Ok(log) => batch.wait(log),
-                        Err(fault) => batch.refuse(Some(id), &fault),
-                    }
-                }
+            let begun = match wrong {
+                Some(wrong) => Err(Fault::downstream(code::INVALID_REQUEST, StatusCode::BAD_REQUEST, wrong)),
+                None => counted.and_then(|in_flight| {
+                    call::begin(&session, &self.owners, request, (in_flight, context.cutoff().clone()))
+                }),
+            };
+            match begun {
+                Ok(log) => batch.wait(log),
+                Err(fault) => batch.refuse(Some(id), &fault),
             }
         }
         let guard = session.listening_within(self.limits().share());

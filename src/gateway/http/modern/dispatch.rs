@@ -111,13 +111,7 @@ impl Modern {
             method::DISCOVER => return Ok(result(request.id, discover(&view).await)),
             method::LISTEN => {
                 let client = (client, caller);
-                check_stream(headers)?;
-                let slot = context.usage().map(|usage| usage.stream()).transpose()?;
-                let response = self.listen(&context, &view, request, client)?;
-                return Ok(match slot {
-                    Some(slot) => answer::holding(response, slot),
-                    None => response,
-                });
+                return check_stream(headers).and_then(|()| self.listen(&context, &view, request, client));
             }
             method if GONE.contains(&method) => return Err(Fault::method_not_found(method)),
             _ => {}
@@ -173,9 +167,15 @@ impl Modern {
         request: Request,
         client: (ClientMeta, Caller),
     ) -> Result<Response, Fault> {
+        let slot = context.usage().map(|usage| usage.stream()).transpose()?;
         let place = (context.endpoint().clone(), view);
         let changes = (&self.routing, self.changes.subscribe_again());
-        listen::listen(changes, place, request, client, StreamEnd::new(&self.draining, context.cutoff()))
+        let end = StreamEnd::new(&self.draining, context.cutoff());
+        let response = listen::listen(changes, place, request, client, end)?;
+        Ok(match slot {
+            Some(slot) => answer::holding(response, slot),
+            None => response,
+        })
     }
 }
 
