@@ -9,7 +9,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::address::ListenAddr;
-use super::client_limits::{self, Rate};
 use super::diagnostic::Place;
 use super::filters::{self, Pattern, Selection};
 use super::key::{AnyKey, Description, Key, OnChange, Zero};
@@ -17,6 +16,7 @@ use super::kinds::{self, choice, number, size};
 use super::listeners;
 use super::log::{self, ConsoleFormat, Fsync, LogFormat, OnFull, Overflow, Spans};
 use super::peer::{self, Names, Peer};
+use super::rate::{self, Rate};
 use super::reader::{Reader, Value};
 use super::rotation::{self, At, Every, Zone};
 use super::trust::{self, Auth, Proxies, Tls};
@@ -280,7 +280,7 @@ table! {
               whose data has retryAfterMs. See LIMITS OF CLIENTS. Left out, there is no such limit.",
         example: "\"1200/m\"",
         since: "0.2.0",
-        ..Key::new("rate_per_client", client_limits::RATE)
+        ..Key::new("rate_per_client", rate::RATE)
     };
 
     BURST_PER_CLIENT: u32 = Key {
@@ -488,7 +488,7 @@ table! {
               rate_per_client in [server] says it.",
         example: "\"600/m\"",
         since: "0.2.0",
-        ..Key::new("rate", client_limits::RATE)
+        ..Key::new("rate", rate::RATE)
     };
 
     CLIENT_BURST: u32 = Key {
@@ -504,7 +504,7 @@ table! {
               first counts. Tools that fit one pattern have its rate together. A call counts for rate, too.",
         example: "{ web_search = \"30/m\", \"git_*\" = \"10/s\" }",
         since: "0.2.0",
-        ..Key::new("tool_rates", client_limits::TOOL_RATES)
+        ..Key::new("tool_rates", rate::TOOL_RATES)
     };
 
     CLIENT_CONCURRENCY: usize = Key {
