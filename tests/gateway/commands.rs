@@ -90,9 +90,8 @@ async fn other_servers_are_asked_by_address_and_by_program() {
         ),
         (&["ping"], 69, &[], &["no gateway runs", "--url"]),
     ];
-    let run = async |words: &[&str]| {
-        run_any(&mut Command::from(site.mcpeg(words)).env("TMPDIR", site.path(""))).await
-    };
+    let run =
+        async |words: &[&str]| run_any(Command::from(site.mcpeg(words)).env("TMPDIR", site.path(""))).await;
     check(cases, run).await;
     // What was started for the command has gone with it.
     let left: Vec<_> =

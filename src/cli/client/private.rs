@@ -1,7 +1,8 @@
 //! A gateway of the command's own between it and one server: it knows how servers are started and reached, which era they
 //! speak, and why they cannot be used. It ends with the command.
 
-use std::io;
+use std::io::{self, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use toml::{Table, Value};
 
 use super::error::Error;
 use crate::exit::Exit;
+use crate::sys::fs::{Access, Directory};
 use crate::sys::process::{self, Kill};
 
 /// The name of its upstream.
@@ -51,10 +53,10 @@ impl PrivateGateway {
         let at = |name: &str| directory.path().join(name);
         let config = at("mcpeg.toml");
         let text = configuration(server, &at("mcp.sock"))?;
-        std::fs::File::create(&config)
-            .and_then(|mut file| io::Write::write_all(&mut file, text.as_bytes()))
-            .map_err(Error::Start)?;
-        let errors = std::fs::File::create(at("errors")).map_err(Error::Start)?;
+        let place = Directory::open(directory.path()).map_err(Error::Start)?;
+        let create = |name: &str| place.create_new(name.as_ref(), 0o600, Access::ReadWrite);
+        create("mcpeg.toml").and_then(|mut file| file.write_all(text.as_bytes())).map_err(Error::Start)?;
+        let errors = create("errors").map_err(Error::Start)?;
         let program = std::env::current_exe().map_err(Error::Start)?;
         let mut command = process::command(program);
         command.arg("--config").arg(&config).arg("--pid-file").arg(at("mcpeg.pid"));
@@ -84,7 +86,8 @@ impl PrivateGateway {
     /// Waits until it serves.
     async fn wait(&mut self) -> Result<(), Error> {
         let deadline = Instant::now() + START;
-        while !self.socket().exists() {
+        // It is bound before it listens.
+        while UnixStream::connect(self.socket()).is_err() {
             if let Some(status) = self.child.try_wait().map_err(Error::Start)? {
                 let code = status.code().and_then(|code| u8::try_from(code).ok());
                 return Err(self.ended(code.and_then(Exit::from_code).unwrap_or(Exit::Bug)));

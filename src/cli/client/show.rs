@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::error::Error;
 use crate::cli::report;
 use crate::exit::Exit;
+use crate::sys::fs::{Access, Directory};
 
 /// What is less important.
 const DIM: Style = Style::new().dimmed();
@@ -139,17 +140,19 @@ impl<'a> Shown<'a> {
         let known = ENDINGS.iter().find(|(of, _)| *of == kind).map(|(_, ending)| (*ending).to_owned());
         let ending = known.unwrap_or_else(|| safe(kind.rsplit('/').next().unwrap_or_default()));
         let name = safe(self.name);
+        let here = std::env::current_dir().and_then(|here| Directory::open(&here));
+        let here = here.map_err(|error| Error::File(PathBuf::from("."), error))?;
         for number in 1u32.. {
-            let path = PathBuf::from(format!("{name}-{number}.{ending}"));
-            match std::fs::File::create_new(&path) {
+            let path = format!("{name}-{number}.{ending}");
+            match here.create_new(path.as_ref(), 0o600, Access::ReadWrite) {
                 Ok(mut file) => {
-                    file.write_all(&bytes).map_err(|error| Error::File(path.clone(), error))?;
-                    let (path, size) = (path.display(), bytes.len());
+                    file.write_all(&bytes).map_err(|error| Error::File(PathBuf::from(&path), error))?;
+                    let size = bytes.len();
                     self.line(&format!("{PLACE}{path}{PLACE:#} {DIM}{kind}, {size} bytes{DIM:#}"));
                     break;
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(Error::File(path, error)),
+                Err(error) => return Err(Error::File(PathBuf::from(path), error)),
             }
         }
         Ok(())
