@@ -54,9 +54,8 @@ fn word_does_what_its_flag_does() {
                     let (before, after) = if first { (&[][..], &config[..]) } else { (&config[..], &[][..]) };
                     scratch.run(&[before, &[action], after, more].concat())
                 };
-                let expected = run(flag, true);
                 for first in [true, false] {
-                    let found = run(word, first);
+                    let (expected, found) = (run(flag, first), run(word, first));
                     assert_eq!(
                         (found.code, &found.stdout, &found.stderr),
                         (expected.code, &expected.stdout, &expected.stderr),
