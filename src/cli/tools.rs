@@ -1,6 +1,6 @@
-//! `mcpeg tools`: what is pinned of the tools of upstreams.
+//! `mcpeg tools approve`: what is pinned of the tools of upstreams.
 //!
-//! `approve` shows first how tools differ from what was approved. What it approves is what it has shown: a tool that has changed
+//! It shows first how tools differ from what was approved. What it approves is what it has shown: a tool that has changed
 //! again meanwhile is refused. A gateway that runs takes it up by itself.
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use crate::daemon::PathsError;
 use crate::exit::{Exit, ToExit};
 use crate::pins::{self, Definition, Draft, Store, Tool};
 
-use super::definition::{ToolsAct, ToolsArgs};
+use super::definition::ToolsAct;
 use super::token::Place;
 use super::{ask, report};
 
@@ -51,9 +51,9 @@ impl ToExit for Error {
     }
 }
 
-/// `mcpeg tools`.
-pub(super) fn run(arguments: &ToolsArgs) -> Exit {
-    approve(&arguments.act).unwrap_or_else(|error| report::error(&error))
+/// `mcpeg tools approve`.
+pub(super) fn run(act: &ToolsAct) -> Exit {
+    approve(act).unwrap_or_else(|error| report::error(&error))
 }
 
 /// Shows what of an upstream's tools differs from what was approved, and approves it.
