@@ -42,6 +42,9 @@ pub(crate) struct Link {
     era: Era,
     /// What the server said.
     handshake: Handshake,
+    /// Whether it has tasks of the legacy era.
+    #[field(get(copy))]
+    begins_tasks: bool,
     /// What it is made of.
     wire: Wire,
     /// What is remembered of its lists.
@@ -76,6 +79,7 @@ impl Link {
         Self {
             name: settings.name.clone(),
             era,
+            begins_tasks: era == Era::Legacy && handshake.offers("tasks"),
             handshake,
             wire,
             cache: Arc::clone(inbox.cache()),
@@ -102,7 +106,7 @@ impl Link {
 
     /// The same, after the server has said this in this era.
     pub(crate) fn greeted(self, era: Era, handshake: Handshake) -> Self {
-        Self { era, handshake, ..self }
+        Self { era, begins_tasks: era == Era::Legacy && handshake.offers("tasks"), handshake, ..self }
     }
 
     /// Whether a request is in flight.

@@ -91,9 +91,8 @@ impl Tasks {
 
 /// Whether the server has tasks.
 pub(crate) fn has_tasks(link: &Link) -> bool {
-    let capabilities = &link.handshake().capabilities;
     match link.era() {
-        Era::Legacy => member(capabilities, "tasks").is_some(),
+        Era::Legacy => link.begins_tasks(),
         Era::Modern => link.handshake().extension(TASKS).is_some(),
     }
 }
