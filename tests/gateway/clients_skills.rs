@@ -15,7 +15,7 @@ fn skill(folder: &Path, name: &str, words: &str) -> Value {
     std::fs::create_dir_all(root.join("assets")).expect("a folder");
     let manifest = format!("---\nname: {name}\ndescription: Says {words}.\n---\n\n# {words}\n");
     write(&root.join("SKILL.md"), &manifest);
-    std::fs::write(root.join("assets/picture.bin"), bytes).expect("a file");
+    write(&root.join("assets/picture.bin"), bytes);
     let file = |bytes: &[u8]| json!([true, base64::engine::general_purpose::STANDARD.encode(bytes)]);
     json!({ "SKILL.md": file(manifest.as_bytes()), "assets/picture.bin": file(&bytes) })
 }

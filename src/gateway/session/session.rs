@@ -188,7 +188,7 @@ impl Session {
             None => Some((Fault::not_ready(), method::INITIALIZED)),
         };
         if let Some((fault, lacking)) = refused {
-            tracing::warn!(upstream = %link.name(), method, lacking, "a request to the client is refused");
+            tracing::warn!(upstream = %link.name(), method = &*method, lacking, "a request to the client is refused");
             let _ = link.write(&Message::Response(Response { id: Some(id), outcome: fault.outcome() })).await;
             return None;
         }

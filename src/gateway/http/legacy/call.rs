@@ -214,13 +214,14 @@ fn of_tasks(
     if call.link().era() != Era::Legacy {
         return Outcome::Result(result);
     }
-    let asked = || routed.params.as_deref().and_then(|params| member_str(params, "taskId"));
-    match routed.method.as_str() {
+    let asked = routed.params.as_deref().filter(|_| routed.method.starts_with("tasks/"));
+    let asked = asked.and_then(|params| member_str(params, "taskId")).unwrap_or_default();
+    match &*routed.method {
         method::TASKS_LIST => return Outcome::Result(own_tasks(call.upstream(), session, result)),
         method::TASKS_GET | method::TASKS_CANCEL => {
-            asked().iter().for_each(|id| session.see_task(call.upstream().name(), id, &result));
+            session.see_task(call.upstream().name(), &asked, &result);
         }
-        method::TASKS_RESULT => asked().iter().for_each(|id| session.end_task(call.upstream().name(), id)),
+        method::TASKS_RESULT => session.end_task(call.upstream().name(), &asked),
         _ => {
             if let Some(id) = task_begun(call.link(), &result) {
                 owners.own_of(session, call.upstream(), &id);

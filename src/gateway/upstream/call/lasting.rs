@@ -25,9 +25,12 @@ static LAST: AtomicU64 = AtomicU64::new(0);
 /// Where what is told goes after the answer.
 pub(crate) type Later = Arc<dyn Fn(Notification) + Send + Sync>;
 
-/// The tokens of one connection.
+/// The tokens of one connection, each with that of the downstream and the way to it.
 #[derive(Default)]
-pub(crate) struct LastingTokens(Mutex<HashMap<Box<str>, (Box<str>, Later)>>);
+pub(crate) struct LastingTokens(Mutex<HashMap<Box<str>, Whose>>);
+
+/// Whose a token is: the downstream's own one, and where it is told.
+type Whose = (Box<str>, Later);
 
 /// One of them, which nobody knows any more when this is dropped.
 #[derive(Debug)]
@@ -73,15 +76,10 @@ impl LastingTokens {
 
     /// Brings what has such a token to whoever has begun the task; `Err` with what has none.
     pub(crate) fn bring(&self, note: Notification) -> Result<(), Notification> {
-        let token = note.params.as_deref().filter(|_| note.method == method::PROGRESS);
-        let Some(token) = token.and_then(|params| member(params, "progressToken")).map(|token| token.get())
-        else {
-            return Err(note);
-        };
-        if !is_lasting(token) {
-            return Err(note);
-        }
-        let known = self.0.lock().get(token).cloned();
+        let params = note.params.as_deref().filter(|_| note.method == method::PROGRESS);
+        let token = params.and_then(|params| member(params, "progressToken"));
+        let Some(token) = token.filter(|token| is_lasting(token.get())) else { return Err(note) };
+        let known = self.0.lock().get(token.get()).cloned();
         if let Some((theirs, later)) = known {
             later(with_token(note, &theirs));
         }
@@ -145,7 +143,7 @@ mod tests {
         let progress = |token: &Raw| {
             let params = format!(r#"{{"progressToken":{token},"progress":1}}"#);
             let params = serde_json::value::RawValue::from_string(params).ok();
-            Notification { method: method::PROGRESS.to_owned(), params }
+            Notification { method: method::PROGRESS.into(), params }
         };
         tokens.bring(progress(&own)).unwrap();
         assert_eq!(*heard.lock(), [r#"{"progressToken":"a","progress":1}"#]);
