@@ -30,6 +30,7 @@ mod hardship;
 mod input;
 mod isolation;
 mod late;
+mod limits;
 mod listeners;
 mod lossless;
 mod malformed;
