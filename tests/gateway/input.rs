@@ -1,6 +1,5 @@
 //! Questions of servers to clients across the eras.
 
-use futures_util::FutureExt as _;
 use http::{Method, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -254,10 +253,13 @@ async fn hesitant(gateway: &Gateway, revision: &str) -> Client {
 }
 
 /// What a stream has brought up to now.
-fn there(stream: &mut Incoming) -> String {
-    let frames = std::iter::from_fn(|| stream.frame().now_or_never().flatten());
-    let data = frames.map(|frame| frame.expect("a frame").into_data().expect("data").to_vec());
-    String::from_utf8(data.flatten().collect()).expect("UTF-8")
+async fn there(stream: &mut Incoming) -> String {
+    let (mut text, moment) = (String::new(), std::time::Duration::from_millis(50));
+    while let Ok(frame) = tokio::time::timeout(moment, stream.frame()).await {
+        let data = frame.expect("the stream goes on").expect("a frame").into_data().expect("data");
+        text += std::str::from_utf8(&data).expect("UTF-8");
+    }
+    text
 }
 
 #[tokio::test]
@@ -285,7 +287,10 @@ async fn client_is_asked_nothing_before_it_has_said_that_it_is_ready() {
         told(&[format!("call{revision}"), "callnew".to_owned()]).await;
         std::fs::remove_file(directory.path().join("callnew")).expect("it is there");
         client.request("2", "ping", "", "{}").await.result();
-        let mut texts: Vec<_> = streams.iter_mut().map(there).collect();
+        let mut texts = Vec::new();
+        for stream in &mut streams {
+            texts.push(there(stream).await);
+        }
         assert!(!texts.concat().contains("sampling/createMessage"), "{revision}: {texts:?}");
         assert!(texts[0].contains("before hello"), "{revision}: what a server logs passes: {texts:?}");
         client.post("", "", r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#).await;
@@ -344,6 +349,6 @@ async fn completion_of_what_a_client_was_asked_is_told_to_that_client_only() {
         assert_eq!(told["params"]["elicitationId"], asked["params"]["elicitationId"]);
         assert_eq!(text.matches("elicitation/complete").count(), 1, "{text}");
     }
-    assert_eq!(there(&mut clients[0].1), "", "the other's");
+    assert_eq!(there(&mut clients[0].1).await, "", "the other's");
     gateway.stop().await;
 }
