@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::audit::{Event, Record};
 use crate::exit::{Exit, ToExit};
 
 /// How long a client waits for what is answered at once.
@@ -23,7 +24,7 @@ pub const CLIENT_LIMIT: Duration = Duration::from_secs(2);
 const ANSWER_LIMIT: u64 = 16 * 1024 * 1024;
 
 /// What a client can ask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "snake_case")]
 pub enum Request {
     /// How the gateway is.
@@ -32,6 +33,13 @@ pub enum Request {
     Reload,
     /// Rotate the log file, or reopen it if it was moved.
     Rotate,
+    /// Have the audit know what was done to the tokens of a client.
+    Token {
+        /// What was done.
+        act: TokenAct,
+        /// The client.
+        client: String,
+    },
     /// Put a new process in the gateway's place.
     Upgrade {
         /// How long the new process may take to serve, in milliseconds.
@@ -39,6 +47,40 @@ pub enum Request {
     },
     /// Speak HTTP over this connection from the answer on, with all that the gateway's operator may use.
     Http,
+}
+
+/// What is done to tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenAct {
+    /// One is made.
+    Create,
+    /// One takes the place of others.
+    Rotate,
+    /// All are taken back.
+    Revoke,
+}
+
+impl TokenAct {
+    /// The record of the audit about it.
+    #[must_use]
+    pub fn record<'a>(self, client: &'a str, proof: Option<&'a str>, uid: Option<u32>) -> Record<'a> {
+        let what = match self {
+            Self::Create => "create",
+            Self::Rotate => "rotate",
+            Self::Revoke => "revoke",
+        };
+        let client = Some(client);
+        Record {
+            event: Event::Token,
+            client,
+            proof,
+            uid,
+            outcome: "ok",
+            reason: Some(what),
+            ..Record::default()
+        }
+    }
 }
 
 /// Of a status, who answers. A gateway of another version may leave any of it out.
@@ -142,7 +184,7 @@ fn within(path: &Path, request: Request, limit: Duration) -> Result<(Value, Unix
     let socket = path.to_path_buf();
     // A thread, because connect(2) itself blocks when the backlog of a suspended daemon is full. If it is late, the
     // process exits without it.
-    std::thread::spawn(move || sender.send(exchange(&socket, request)));
+    std::thread::spawn(move || sender.send(exchange(&socket, &request)));
     match receiver.recv_timeout(limit) {
         Ok(answer) => answer.map_err(|error| Error::Ask(path.to_path_buf(), error)),
         Err(_) => Err(Error::TimeOut(path.to_path_buf(), limit)),
@@ -150,9 +192,9 @@ fn within(path: &Path, request: Request, limit: Duration) -> Result<(Value, Unix
 }
 
 /// One request and its answer, and the connection. Nothing comes after the answer that was not asked for.
-fn exchange(path: &Path, request: Request) -> io::Result<(Value, UnixStream)> {
+fn exchange(path: &Path, request: &Request) -> io::Result<(Value, UnixStream)> {
     let mut stream = UnixStream::connect(path)?;
-    let mut line = serde_json::to_vec(&request)?;
+    let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
     stream.write_all(&line)?;
     let mut answer = String::new();

@@ -6,26 +6,29 @@
 //! |---|---|---|
 //! | [`cli`] | the clap definition, control actions, all terminal output | everything below |
 //! | [`serve`] | the start-up order of the daemon, top to bottom | log, daemon, gateway and below |
-//! | [`log`] | subscriber, formats, files | config, exit, sys, systemd, text |
+//! | [`log`] | subscriber, formats, files | audit, config, exit, request_id, sys, systemd, text |
 //! | [`daemon`] | detach, pid file, readiness, listeners, signals, control | allowance, config, control, drain, exit, handover, probe, program, sys, systemd |
 //! | [`install`] | plan, steps, receipt, checks | config, control, exit, probe, program, render, sys, systemd |
-//! | [`gateway`] | the MCP relay, its sessions and upstreams | allowance, config, drain, exit, handover, pins, sys, tokens |
+//! | [`gateway`] | the MCP relay, its sessions and upstreams | allowance, audit, config, drain, exit, handover, pins, request_id, sys, tokens |
 //! | [`handover`] | the protocol between a gateway and the process that takes its place | config, exit, sys, systemd |
 //! | [`config`] | the file format and the validated [`config::Config`] | exit |
 //! | [`pins`] | tools of upstreams as they were approved: how that is kept and changed | exit, sys |
 //! | [`tokens`] | tokens of clients: how they are made, kept and believed | exit, sys |
-//! | [`control`] | what is said over the control socket, and its client | exit |
+//! | [`control`] | what is said over the control socket, and its client | audit, exit |
 //! | [`render`] | askama contexts | systemd |
 //! | [`systemd`] | systemctl, `sd_notify(3)`, passed descriptors, the journal, values in unit files | exit, program, sys |
 //! | [`program`] | running a program of the system, in a clean environment | exit, sys |
 //! | [`sys`] | the only unsafe code: the kernel's interfaces | nothing |
 //! | [`probe`] | one HTTP request to a listener of our own | nothing |
+//! | [`audit`] | records of who did what | request_id |
+//! | [`request_id`] | the identifier of the request that a thread works on | nothing |
 //! | [`allowance`] | how many log records of one kind are written | nothing |
 //! | [`drain`] | the stop trigger and its deadline | nothing |
 //! | [`exit`] | the exit-code table | nothing |
 //! | [`text`] | what may be shown to people as it is | nothing |
 
 pub mod allowance;
+pub mod audit;
 pub mod cli;
 pub mod config;
 pub mod control;
@@ -40,6 +43,7 @@ pub mod pins;
 pub mod probe;
 pub mod program;
 pub mod render;
+pub mod request_id;
 pub mod serve;
 pub mod sys;
 pub mod systemd;

@@ -11,11 +11,12 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::config::{self, UpstreamName};
-use crate::control::Identity;
+use crate::control::{self, Identity, Request, TokenAct as Act};
 use crate::daemon::locate;
 use crate::daemon::{PathsError, RunPaths};
-use crate::exit::{Exit, ToExit};
+use crate::exit::{self, Exit, ToExit};
 use crate::install;
+use crate::log;
 use crate::sys::fs::Owners;
 use crate::sys::user;
 use crate::tokens::{self, Draft, NewToken, Refusal, Store, Token};
@@ -71,6 +72,9 @@ pub(super) struct Place {
     /// The user and group that the gateway runs as, or will by its configuration, if that can be told.
     #[field(get(copy))]
     owner: Option<(u32, u32)>,
+    /// Its control socket, if it runs.
+    #[field = false]
+    socket: Option<PathBuf>,
 }
 
 /// `mcpeg token`.
@@ -82,15 +86,21 @@ pub(super) fn run(arguments: &TokenArgs) -> Exit {
 fn carry_out(act: &TokenAct) -> Result<Exit, Error> {
     match act {
         TokenAct::Create { name, expires, place } => {
-            let token = draft(place, name)?.create(name, *expires)?;
+            let (draft, socket) = draft(place, name)?;
+            let token = draft.create(name, *expires)?;
+            tell(socket, Act::Create, name);
             Ok(show(name, &token, place.json))
         }
         TokenAct::Rotate { name, expires, overlap, place } => {
-            let token = draft(place, name)?.rotate(name, *expires, *overlap)?;
+            let (draft, socket) = draft(place, name)?;
+            let token = draft.rotate(name, *expires, *overlap)?;
+            tell(socket, Act::Rotate, name);
             Ok(show(name, &token, place.json))
         }
         TokenAct::Revoke { name, place } => {
-            let revoked = draft(place, name)?.revoke(name)?;
+            let (draft, socket) = draft(place, name)?;
+            let revoked = draft.revoke(name)?;
+            tell(socket, Act::Revoke, name);
             if place.json {
                 let value = json!({ "schema": SCHEMA, "client": name, "revoked": revoked });
                 return Ok(report::json(&value, Exit::Done));
@@ -101,13 +111,28 @@ fn carry_out(act: &TokenAct) -> Result<Exit, Error> {
     }
 }
 
-/// Begins to change the tokens for a client.
-fn draft(place: &TokenPlace, name: &str) -> Result<Draft, Error> {
+/// Has the audit know what was done: that of the gateway that runs, or else the journal.
+fn tell(socket: Option<PathBuf>, act: Act, client: &str) {
+    let Some(socket) = socket else {
+        let uid = user::effective_uid();
+        return log::audit_now(|| act.record(client, Some("command line"), Some(uid)).write());
+    };
+    let request = Request::Token { act, client: client.to_owned() };
+    // One of an older version has no audit.
+    if let Err(error @ (control::Error::Ask(..) | control::Error::TimeOut(..))) =
+        control::ask::<serde_json::Value>(&socket, request, LIMIT)
+    {
+        report::note(format!("the audit was not told: {}", exit::chain(&error)));
+    }
+}
+
+/// Begins to change the tokens for a client; with the control socket of the gateway that runs.
+fn draft(place: &TokenPlace, name: &str) -> Result<(Draft, Option<PathBuf>), Error> {
     if UpstreamName::new(name).is_none() {
         return Err(Error::Name(name.to_owned()));
     }
     let place = Place::find(place)?;
-    Ok(Draft::begin(&place.directory, place.owner)?)
+    Ok((Draft::begin(&place.directory, place.owner)?, place.socket))
 }
 
 /// Prints a token, which nobody can see again.
@@ -197,12 +222,12 @@ impl Place {
             && let Some(directory) = running.state_directory
         {
             let owner = user::owner_of(&PathBuf::from(format!("/proc/{}", running.pid)));
-            return Ok(Self { directory, owner });
+            return Ok(Self { directory, owner, socket: Some(paths.control) });
         }
         let config =
             instance.map(|name| install::places_of(name)[0].clone()).or_else(|| place.config.clone());
         let owner = Some(()).filter(|()| user::is_root()).and_then(|()| account(config.as_deref()));
-        Ok(Self { directory: state_directory(instance), owner })
+        Ok(Self { directory: state_directory(instance), owner, socket: None })
     }
 
     /// Whose files are believed.

@@ -14,7 +14,7 @@ use super::filters::{self, Pattern, Selection};
 use super::key::{AnyKey, Description, Key, OnChange, Zero};
 use super::kinds::{self, choice, number, size};
 use super::listeners;
-use super::log::{self, ConsoleFormat, Fsync, LogFormat, OnFull, Overflow, Spans};
+use super::log::{self, Access, Audit, AuditLevel, ConsoleFormat, Fsync, LogFormat, OnFull, Overflow, Spans};
 use super::peer::{self, Names, Peer};
 use super::rate::{self, Rate};
 use super::reader::{Reader, Value};
@@ -372,6 +372,16 @@ table! {
         example: "\"local\"",
         ..Key::new("metrics", choice(&[("local", Metrics::Local), ("all", Metrics::All), ("off", Metrics::Off)]))
     };
+
+    METRICS_MAX_TOOLS: usize = Key {
+        doc: "Tools that GET /metrics tells apart; calls of the rest are counted together, as tool=\"other\".",
+        default: Some("1000"),
+        example: "1000",
+        range: 0..=100_000,
+        since: "0.2.0",
+        on_change: OnChange::Restart,
+        ..Key::new("metrics_max_tools", number())
+    };
 }
 
 table! {
@@ -686,6 +696,44 @@ table! {
         default: Some("\"never\""),
         example: "\"1s\"",
         ..Key::new("fsync", choice(&[("never", Fsync::Never), ("rotate", Fsync::Rotate), ("1s", Fsync::Second)]))
+    };
+
+    ACCESS: Access = Key {
+        doc: "Which requests have a record of their own in the log, of level info and target mcpeg::access, when \
+              they have been answered: off is none, errors those that have failed or were refused, all is all.",
+        default: Some("\"off\""),
+        example: "\"errors\"",
+        since: "0.2.0",
+        ..Key::new("access", choice(&[("off", Access::Off), ("errors", Access::Errors), ("all", Access::All)]))
+    };
+
+    AUDIT: Audit = Key {
+        doc: "Where the audit goes: one record for each call of a tool, each refusal, each act upon a token and \
+              each change of the configuration. It is a file, with the format, queue, rotation and retention of \
+              the log file; auto is the journal under systemd, with fields (see AUDIT in mcpeg(8)), and \
+              elsewhere off.",
+        default: Some("\"auto\""),
+        example: "\"/var/log/mcpeg/audit.log\"",
+        since: "0.2.0",
+        on_change: OnChange::Restart,
+        ..Key::new("audit", log::AUDIT)
+    };
+
+    AUDIT_LEVEL: AuditLevel = Key {
+        doc: "Which records the audit has: info is all, warn those of what has not gone well.",
+        default: Some("\"info\""),
+        example: "\"warn\"",
+        since: "0.2.0",
+        ..Key::new("audit_level", choice(&[("info", AuditLevel::Info), ("warn", AuditLevel::Warn)]))
+    };
+
+    AUDIT_ARGUMENTS: bool = Key {
+        doc: "What the audit has of the arguments of a call: off is nothing, digest the SHA-256 of their JSON \
+              text as the client has written it. Who can guess arguments can prove by a digest that he has.",
+        default: Some("\"off\""),
+        example: "\"digest\"",
+        since: "0.2.0",
+        ..Key::new("audit_arguments", choice(&[("off", false), ("digest", true)]))
     };
 
     ROTATE: bool = Key {

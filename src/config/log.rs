@@ -1,5 +1,7 @@
 //! How the log is written: its levels, its formats, and what happens when it cannot be written.
 
+use std::path::{Path, PathBuf};
+
 use tracing_subscriber::EnvFilter;
 
 use super::diagnostic::{Place, Problems};
@@ -7,6 +9,8 @@ use super::key::{Key, Kind};
 use super::kinds;
 use super::reader::{Reader, Value};
 
+/// Where the audit goes.
+pub(super) const AUDIT: Kind<Audit> = Kind::new("\"auto\", \"off\", or an absolute path", audit);
 /// Filter directives.
 pub(super) const LEVEL: Kind<String> = Kind::new("a string", level);
 
@@ -42,6 +46,40 @@ pub enum ConsoleFormat {
     Always(LogFormat),
 }
 
+/// Where the audit goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Audit {
+    /// To the journal, where standard error goes there; else nowhere.
+    #[default]
+    Auto,
+    /// Nowhere.
+    Off,
+    /// To this file.
+    File(PathBuf),
+}
+
+/// Which records of the audit are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AuditLevel {
+    /// All.
+    #[default]
+    Info,
+    /// Those of what has not gone well.
+    Warn,
+}
+
+/// Of which requests the log has a record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Access {
+    /// Of none.
+    #[default]
+    Off,
+    /// Of those that have not gone well.
+    Errors,
+    /// Of all.
+    All,
+}
+
 /// What happens when the queue is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Overflow {
@@ -72,6 +110,29 @@ pub enum Fsync {
     Rotate,
     /// Each second in which something was written, and before each rotation.
     Second,
+}
+
+impl Audit {
+    /// The file, if it goes to one.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        if let Self::File(file) = self { Some(file) } else { None }
+    }
+}
+
+/// Reads where the audit goes.
+fn audit(key: &Key<Audit>, value: &Value<'_>, reader: &mut Reader<'_>) -> Option<Audit> {
+    let text = kinds::string(key, value, reader)?;
+    match *text.get_ref() {
+        "auto" => Some(Audit::Auto),
+        "off" => Some(Audit::Off),
+        path if path.starts_with('/') && !path.contains('\0') => Some(Audit::File(path.into())),
+        other => {
+            let hint = "write \"auto\", \"off\", or the path of a file, which begins with /";
+            reader.refuse(&text.span(), format!("`audit` cannot go to `{other}`"), hint);
+            None
+        }
+    }
 }
 
 /// Reads filter directives.

@@ -54,7 +54,7 @@ pub use filters::{Filters, LONGEST_TOOL_NAME, Pattern, Selection};
 pub use keys::{HttpTransport, Metrics, OpenTo, Pin, Prefix, Sharing, Start, Stderr};
 pub use listener::Listener;
 pub use load::{account, candidate, load, preview, upstream_names};
-pub use log::{ConsoleFormat, Fsync, LogFormat, OnFull, Overflow, Spans};
+pub use log::{Access, Audit, AuditLevel, ConsoleFormat, Fsync, LogFormat, OnFull, Overflow, Spans};
 pub use model::{Config, Limits, Log, Server, StderrRules, Transport, Upstream};
 pub use name::UpstreamName;
 pub use peer::Peer;

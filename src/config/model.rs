@@ -21,7 +21,7 @@ use super::key::{Key, OnChange};
 use super::keys::{self, HttpTransport, Metrics, OpenTo, Pin, Prefix, Sharing, Start, Stderr};
 use super::listener::Listener;
 use super::listeners;
-use super::log::{self, ConsoleFormat, Fsync, LogFormat, OnFull, Overflow, Spans};
+use super::log::{self, Access, Audit, AuditLevel, ConsoleFormat, Fsync, LogFormat, OnFull, Overflow, Spans};
 use super::name::{self, UpstreamName};
 use super::rotation::{self, At, Compress, Retention, Rotation};
 use super::section::Section;
@@ -51,7 +51,7 @@ pub struct Config {
 }
 
 /// `[server]`: what faces downstreams.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
     /// Where to listen, listeners with a name included; never empty.
     pub listen: Vec<ListenAddr>,
@@ -87,6 +87,8 @@ pub struct Server {
     pub legacy_sse: bool,
     /// Which listeners answer `GET /metrics`.
     pub metrics: Metrics,
+    /// Tools that are told apart there. Default 1000.
+    pub metrics_max_tools: usize,
 }
 
 /// `[log]`.
@@ -114,6 +116,14 @@ pub struct Log {
     pub on_full: OnFull,
     /// When records are forced to the disk.
     pub fsync: Fsync,
+    /// Of which requests there is a record.
+    pub access: Access,
+    /// Where the audit goes.
+    pub audit: Audit,
+    /// Which records of the audit are written.
+    pub audit_level: AuditLevel,
+    /// Whether these have a digest of arguments.
+    pub audit_arguments: bool,
     /// When the file is rotated, and what becomes of rotated files.
     pub rotation: Rotation,
 }
@@ -205,6 +215,20 @@ pub struct Limits {
 }
 
 impl Config {
+    /// The tables that differ from those of `old`, such as `clients.ci`.
+    #[must_use]
+    pub fn changes(&self, old: &Self) -> Vec<String> {
+        let named = differences("upstreams", (&old.upstreams, &self.upstreams), |it| it.name.as_str());
+        let clients = differences("clients", (&old.clients, &self.clients), |it| it.name());
+        let endpoints = differences("endpoints", (&old.endpoints, &self.endpoints), |it| it.name());
+        let listeners =
+            differences("listeners", (&old.server.listeners, &self.server.listeners), |it| it.name.as_str());
+        let of_server = |config: &Self| Server { listeners: Vec::new(), ..config.server.clone() };
+        let server = (of_server(self) != of_server(old)).then(|| keys::SERVER.header().to_owned());
+        let log = (self.log != old.log).then(|| keys::LOG.header().to_owned());
+        server.into_iter().chain(listeners).chain(log).chain(clients).chain(endpoints).chain(named).collect()
+    }
+
     /// Keeps what a reload cannot change as it is in `old`, and names it.
     pub fn keep_fixed(&mut self, old: &Self) -> Vec<String> {
         let mut fixed = Vec::new();
@@ -213,9 +237,25 @@ impl Config {
         keep(&keys::MAX_MESSAGE_SIZE, keys::SERVER.header(), size, &before.max_message_size, &mut fixed);
         keep(&keys::USER, keys::SERVER.header(), &mut server.user, &before.user, &mut fixed);
         keep(&keys::GROUP, keys::SERVER.header(), &mut server.group, &before.group, &mut fixed);
+        let tools = &mut server.metrics_max_tools;
+        keep(&keys::METRICS_MAX_TOOLS, keys::SERVER.header(), tools, &before.metrics_max_tools, &mut fixed);
         self.log.keep_fixed(&old.log, &mut fixed);
         fixed
     }
+}
+
+/// The names of tables that are there before and not after, or the other way round, or differ.
+fn differences<T: PartialEq>(
+    tables: &str,
+    (before, after): (&[T], &[T]),
+    name: impl for<'a> Fn(&'a T) -> &'a str,
+) -> Vec<String> {
+    let is_in = |all: &[T], one: &T| all.contains(one);
+    let gone = before.iter().filter(|one| !is_in(after, one));
+    let mut names: Vec<_> = gone.chain(after.iter().filter(|one| !is_in(before, one))).map(name).collect();
+    names.sort_unstable();
+    names.dedup();
+    names.into_iter().map(|name| format!("{tables}.{name}")).collect()
 }
 
 /// Keeps one value if a reload cannot change it, and names its key if it would be another.
@@ -269,6 +309,7 @@ impl Server {
             client_timeout: section.get(&keys::CLIENT_TIMEOUT),
             legacy_sse: section.get(&keys::LEGACY_SSE),
             metrics: section.get(&keys::METRICS),
+            metrics_max_tools: section.get(&keys::METRICS_MAX_TOOLS),
         }
     }
 }
@@ -325,10 +366,30 @@ impl Log {
             overflow: section.get(&keys::OVERFLOW),
             on_full: section.get(&keys::ON_FULL),
             fsync: section.get(&keys::FSYNC),
+            access: section.get(&keys::ACCESS),
+            audit: section.get(&keys::AUDIT),
+            audit_level: section.get(&keys::AUDIT_LEVEL),
+            audit_arguments: section.get(&keys::AUDIT_ARGUMENTS),
             rotation: read_rotation(section),
         };
         log.refuse_two_rotators(section);
+        log.refuse_one_file_for_both(section);
         log
+    }
+
+    /// The files: that of the log and that of the audit.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.file.as_deref().into_iter().chain(self.audit.file())
+    }
+
+    /// Refuses one file for log and audit: each would rotate what the other writes.
+    fn refuse_one_file_for_both(&self, section: &mut Section<'_, '_>) {
+        if let Some(span) = section.span(&keys::AUDIT)
+            && self.audit.file().is_some_and(|audit| self.file.as_deref() == Some(audit))
+        {
+            let message = "`audit` is the log file; each of the two has a file of its own";
+            section.reader().refuse(&span, message, "write another path");
+        }
     }
 
     /// The directory of the file.
@@ -342,7 +403,9 @@ impl Log {
         if self.rotation.external {
             refuse_beside_external(&keys::ROTATE_SIZE, section);
             refuse_beside_external(&keys::ROTATE_EVERY, section);
-        } else if let Some(file) = &self.file {
+            return;
+        }
+        for file in self.files() {
             let span = section.span(&keys::ROTATE).or_else(|| section.span(&keys::LOG_FILE));
             let place = span.map(|span| section.reader().place(&span));
             let place = || place.unwrap_or(Place::Option("--log-file"));
@@ -360,6 +423,7 @@ impl Log {
         keep(&keys::CONSOLE_FORMAT, header, &mut self.console_format, &old.console_format, fixed);
         keep(&keys::QUEUE, header, &mut self.queue, &old.queue, fixed);
         keep(&keys::OVERFLOW, header, &mut self.overflow, &old.overflow, fixed);
+        keep(&keys::AUDIT, header, &mut self.audit, &old.audit, fixed);
     }
 }
 

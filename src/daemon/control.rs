@@ -133,13 +133,13 @@ impl Server {
         self.busy.clone()
     }
 
-    /// Answers requests until it is cancelled; connections for HTTP go to `http`.
+    /// Answers requests until it is cancelled, and with each goes the user who asks; connections for HTTP go to `http`.
     ///
     /// # Panics
     /// Never: the semaphore is not closed.
     pub async fn serve<H, F>(self, handler: H, http: mpsc::Sender<UnixStream>)
     where
-        H: Fn(Request) -> F + Send + Sync + 'static,
+        H: Fn(Request, Option<u32>) -> F + Send + Sync + 'static,
         F: Future<Output = serde_json::Value> + Send,
     {
         let handler = Arc::new(handler);
@@ -185,9 +185,10 @@ fn beside(path: &Path) -> PathBuf {
 /// Serves one connection; what is left of it where it is for HTTP from now on.
 async fn converse<H, F>(stream: UnixStream, handler: &H, busy: &Busy) -> io::Result<Option<UnixStream>>
 where
-    H: Fn(Request) -> F,
+    H: Fn(Request, Option<u32>) -> F,
     F: Future<Output = serde_json::Value>,
 {
+    let uid = stream.peer_cred().ok().map(|peer| peer.uid());
     let (reader, mut writer) = stream.into_split();
     let mut reader = tokio::io::BufReader::new(reader);
     loop {
@@ -204,7 +205,7 @@ where
         let answer = match request {
             _ if is_http => serde_json::json!({ "http": true }),
             Ok(Request::Http) => serde_json::json!({ "error": "HTTP may begin after the answer only" }),
-            Ok(request) if whole => handler(request).await,
+            Ok(request) if whole => handler(request, uid).await,
             Ok(_) => serde_json::json!({ "error": "the request is not one whole line" }),
             Err(error) => serde_json::json!({ "error": format!("not a request: {error}") }),
         };
@@ -251,7 +252,7 @@ mod tests {
         let path = scratch.path().join("x.sock");
         let server = Server::bind(&path).unwrap();
         let (http, mut opened) = mpsc::channel(1);
-        tokio::spawn(server.serve(|_| async { serde_json::json!({ "state": "running" }) }, http));
+        tokio::spawn(server.serve(|_, _| async { serde_json::json!({ "state": "running" }) }, http));
         let client = path.clone();
         let ask = move || ask::<serde_json::Value>(&client, Request::Status, CLIENT_LIMIT);
         let reply = tokio::task::spawn_blocking(ask).await.unwrap().unwrap();

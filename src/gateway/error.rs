@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::certificates::Error as CertificateError;
 use super::relay::{Id, Message, Outcome, Raw, Response, code, member, raw};
+use super::telemetry::reason::Reason;
 use crate::exit::{Exit, ToExit};
 
 /// Why the gateway cannot start.
@@ -75,11 +76,26 @@ pub(crate) enum Side {
     Downstream,
 }
 
+/// What a fault is to those who count requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The gateway refuses the request.
+    Refused(Reason),
+    /// Something has failed.
+    Failed,
+    /// The upstream has not answered in time.
+    Late,
+    /// The client has called it off.
+    CalledOff,
+}
+
 /// A failure that is told to a downstream as a JSON-RPC error.
 #[derive(Clone, Debug)]
 pub(crate) struct Fault {
     /// Whose failure it is.
     pub(crate) side: Side,
+    /// What it is to those who count.
+    pub(crate) cause: Cause,
     /// The JSON-RPC code.
     pub(crate) code: i64,
     /// One sentence for a person.
@@ -101,6 +117,7 @@ impl Fault {
     pub(crate) fn downstream(code: i64, status: StatusCode, message: impl Into<String>) -> Self {
         Self {
             side: Side::Downstream,
+            cause: Reason::of(code, status).map_or(Cause::Failed, Cause::Refused),
             code,
             message: message.into(),
             data: None,
@@ -115,6 +132,7 @@ impl Fault {
     pub(crate) fn upstream(name: &impl fmt::Display, reason: impl fmt::Display) -> Self {
         Self {
             side: Side::Upstream,
+            cause: Cause::Failed,
             code: code::INTERNAL,
             message: format!("upstream `{name}` {reason}"),
             data: Some(raw(&json!({ "side": Side::Upstream, "upstream": name.to_string() }))),
@@ -128,6 +146,18 @@ impl Fault {
     /// The same fault, known to have struck before the request was processed.
     pub(crate) fn unprocessed(mut self) -> Self {
         self.unprocessed = true;
+        self
+    }
+
+    /// The same fault, as a refusal for this reason.
+    pub(crate) fn refusal(mut self, reason: Reason) -> Self {
+        self.cause = Cause::Refused(reason);
+        self
+    }
+
+    /// The same fault, as that of an upstream that has not answered in time.
+    pub(crate) fn late(mut self) -> Self {
+        self.cause = Cause::Late;
         self
     }
 
@@ -194,7 +224,8 @@ impl Fault {
     /// The client has called the request off, and takes nothing but an answer.
     pub(crate) fn called_off() -> Self {
         let message = "the client has cancelled this request";
-        Self { unprocessed: false, ..Self::downstream(code::INTERNAL, StatusCode::OK, message) }
+        let cause = Cause::CalledOff;
+        Self { unprocessed: false, cause, ..Self::downstream(code::INTERNAL, StatusCode::OK, message) }
     }
 
     /// The same fault with a reason beside its message.
@@ -208,6 +239,7 @@ impl Fault {
         let data = (kind == "resource").then(|| raw(&json!({ "uri": name })));
         Self {
             data,
+            cause: Cause::Refused(Reason::Name),
             ..Self::downstream(code::INVALID_PARAMS, StatusCode::OK, format!("unknown {kind}: {name}"))
         }
     }

@@ -4,21 +4,13 @@
 //! Sources are asked at each scrape, so that no number is kept twice. Nothing here is secret: names of upstreams, states
 //! and counts. A name, once there, keeps its meaning; counters begin at 0 in each process, also after an upgrade.
 
-use std::fmt;
-
 use parking_lot::Mutex;
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _, prometheus_text};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::encoding::prometheus_text;
 use prometheus_client::registry::Registry;
 
+use super::metric::{Labels, Metric, PREFIX, Source, Told};
 use super::status::{Audience, UpstreamState, UpstreamStatus};
 use super::status_source::StatusSource;
-
-/// The beginning of every name.
-const PREFIX: &str = "mcpeg";
 
 /// What an upstream can be doing.
 const STATES: [UpstreamState; 7] = [
@@ -31,98 +23,17 @@ const STATES: [UpstreamState; 7] = [
     UpstreamState::Disabled,
 ];
 
-/// Numbers under one name.
-#[derive(Clone, Debug)]
-pub struct Metric {
-    /// The name, without `mcpeg_` before it and `_total` behind it.
-    name: &'static str,
-    /// What they are, in a sentence without its full stop.
-    help: &'static str,
-    /// Whether they only grow.
-    counts: bool,
-    /// The labels of each and its value.
-    values: Vec<(Labels, u64)>,
-}
-
-/// Names and values of labels.
-pub type Labels = Vec<(&'static str, String)>;
-
-/// What has numbers to tell.
-struct Told(Box<dyn Fn() -> Vec<Metric> + Send + Sync>);
-
 /// Everything that is told.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Metrics(Mutex<Registry>);
-
-impl Metric {
-    /// A number that only grows.
-    #[must_use]
-    pub fn counter(name: &'static str, help: &'static str, value: u64) -> Self {
-        Self::counters(name, help, [(Labels::new(), value)])
-    }
-
-    /// Numbers that only grow, told apart by labels.
-    #[must_use]
-    pub fn counters(
-        name: &'static str,
-        help: &'static str,
-        values: impl IntoIterator<Item = (Labels, u64)>,
-    ) -> Self {
-        Self { name, help, counts: true, values: values.into_iter().collect() }
-    }
-
-    /// A number that goes up and down.
-    #[must_use]
-    pub fn gauge(name: &'static str, help: &'static str, value: u64) -> Self {
-        Self::gauges(name, help, [(Labels::new(), value)])
-    }
-
-    /// Numbers that go up and down, told apart by labels.
-    #[must_use]
-    pub fn gauges(
-        name: &'static str,
-        help: &'static str,
-        values: impl IntoIterator<Item = (Labels, u64)>,
-    ) -> Self {
-        Self { counts: false, ..Self::counters(name, help, values) }
-    }
-}
-
-impl Collector for Told {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        for Metric { name, help, counts, values } in (self.0)() {
-            let kind = if counts { MetricType::Counter } else { MetricType::Gauge };
-            let mut all = encoder.encode_descriptor(name, help, None, kind)?;
-            for (labels, value) in &values {
-                let one = all.encode_family(labels)?;
-                if counts {
-                    ConstCounter::new(*value).encode(one)?;
-                } else {
-                    ConstGauge::new(*value).encode(one)?;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Debug for Told {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Told").finish_non_exhaustive()
-    }
-}
-
-impl Default for Metrics {
-    fn default() -> Self {
-        Self(Mutex::new(Registry::with_prefix(PREFIX)))
-    }
-}
 
 impl Metrics {
     /// Adds a source.
-    pub(super) fn add(&self, source: Box<dyn Fn() -> Vec<Metric> + Send + Sync>) {
+    pub(super) fn add(&self, source: Source) {
         let mut registry = self.0.lock();
-        registry.register_collector(Box::new(Told(source)));
+        let [ours, foreign] = Told::both(source);
+        registry.sub_registry_with_prefix(PREFIX).register_collector(Box::new(ours));
+        registry.register_collector(Box::new(foreign));
     }
 
     /// All numbers as they are now.
@@ -142,10 +53,10 @@ pub(super) fn of_gateway(source: &StatusSource) -> Vec<Metric> {
     let status = source.status(Audience::Downstream);
     let version = vec![("version", status.version)];
     let restarts = |upstream: &UpstreamStatus| (vec![("upstream", upstream.name.clone())], upstream.restarts);
-    vec![
+    let own = vec![
         Metric::gauges("build_info", "The version that runs; the value is always 1", [(version, 1)]),
         Metric::gauge("uptime_seconds", "Seconds since this process serves", status.uptime_seconds),
-        Metric::counter("requests", "MCP messages that clients have posted", source.posted()),
+        Metric::counter("requests", "MCP messages that clients have posted", source.ledger().posted()),
         Metric::gauge(
             "requests_in_flight",
             "MCP requests that are not answered yet",
@@ -167,7 +78,8 @@ pub(super) fn of_gateway(source: &StatusSource) -> Vec<Metric> {
             "When the certificate of a listener ends, in seconds since 1970",
             status.certificates.iter().map(|one| (vec![("listener", one.listener.clone())], one.expires)),
         ),
-    ]
+    ];
+    own.into_iter().chain(source.ledger().metrics()).collect()
 }
 
 /// Each state, and whether it is that of the upstream.

@@ -7,7 +7,8 @@
 //! | `session` | legacy sessions: their connections, calls in flight, messages for their GET stream |
 //! | `catalog` | merged lists, and which upstream a name belongs to |
 //! | `upstream` | child processes and HTTP endpoints, supervised; one request on its way |
-//! | `status`, `status_source`, `metrics`, `requests` | what the gateway tells about itself |
+//! | `status`, `status_source`, `metrics`, `metric` | what the gateway tells about itself |
+//! | `telemetry` | what is counted and told of requests |
 //! | `certificates` | those of listeners, and their files |
 //! | `handover` | children on their way to another process, or from one |
 //! | `reload` | another configuration for a running gateway |
@@ -28,21 +29,22 @@ mod endpoint;
 mod error;
 mod handover;
 mod http;
+mod metric;
 mod metrics;
 mod relay;
 mod reload;
-mod requests;
 mod service;
 mod session;
 mod status;
 mod status_source;
+mod telemetry;
 mod upstream;
 mod upstream_tasks;
 
 pub use certificates::{Error as CertificateError, check as check_certificates};
 pub use error::Error;
 pub use http::Expected;
-pub use metrics::{Labels, Metric};
+pub use metric::{Labels, Metric};
 pub use reload::{NotReady, Prepared, Reloaded};
 pub use service::Gateway;
 pub use status::{CertificateStatus, Era, Status, UpstreamState, UpstreamStatus};

@@ -23,15 +23,16 @@ use super::http::{
     self, Admission, Continuations, Front, Gate, Gates, Guard, Handlers, Health, Legacy, Modern,
     OpenConnections, PendingCall, Pipeline, SuspendedCalls, TaskOwners,
 };
-use super::metrics::{self, Metric, Metrics};
+use super::metric::Metric;
+use super::metrics::{self, Metrics};
 use super::reload::Prepared;
-use super::requests::RequestCounter;
 use super::session::{PeerLink, SessionStore};
 use super::status::{Audience, Status};
 use super::status_source::StatusSource;
+use super::telemetry::Ledger;
 use super::upstream::Builtin;
 use super::upstream_tasks::UpstreamTasks;
-use crate::config::{Auth, Config, Prefix};
+use crate::config::{Auth, Config, Log, Prefix};
 use crate::drain::Watch;
 use crate::handover::channel::Sender;
 use crate::handover::{KnownLists, Offer, Used};
@@ -76,6 +77,8 @@ struct Parts {
     gates: Arc<Gates>,
     /// What `/metrics` tells.
     metrics: Arc<Metrics>,
+    /// Numbers about requests.
+    ledger: Arc<Ledger>,
     /// What the status tells.
     status: Arc<StatusSource>,
     /// What requests lead to.
@@ -101,40 +104,39 @@ impl Gateway {
         let gates = Arc::new(Gates::new(&config.server)?);
         let builtin = Arc::new(Builtin::new(config.sources.first().cloned()));
         let (changes, draining) = (Changes::default(), CancellationToken::new());
-        let upstreams = UpstreamTasks::new(changes.clone(), config.log.directory().unwrap_or(state), state);
+        let ledger = Arc::new(Ledger::new(config.server.metrics_max_tools, &config.log));
+        let (told, stderr) = ((changes.clone(), share(&ledger)), config.log.directory().unwrap_or(state));
+        let upstreams = UpstreamTasks::new(told, stderr, state);
         // Where names must not clash, the lists are needed before the pipes are there.
-        let never = config.server.prefix == Prefix::Never;
-        let offers = if never { Vec::new() } else { offers };
+        let offers = if config.server.prefix == Prefix::Never { Vec::new() } else { offers };
         let (started, awaited) = upstreams.start_all(config, &builtin, offers)?;
         let access =
             (Clients::new(&config.clients, &config.server.per_client, None), config.endpoints.as_slice());
         let table = RoutingTable::new(config.server.clone(), access, started).beside(&config.disabled);
         let routing = Arc::new(RoutingHandle::new(table));
-        let (log_limit, peer) = (Arc::<ClientLogLimit>::default(), Arc::<PeerLink>::default());
-        let (requests, suspended) = (Arc::<RequestCounter>::default(), Arc::<SuspendedCalls<_>>::default());
+        let (log_limit, peer, suspended, metrics, connections) = Default::default();
         let sessions = SessionStore::new(share(&routing), share(&peer), changes.clone(), share(&log_limit));
         let sessions = Arc::new(sessions);
-        let status = Arc::new(StatusSource::new(
-            (share(&routing), share(&sessions)),
-            (share(&requests), share(gates.certificates())),
-        ));
-        let (metrics, connections) = (Arc::<Metrics>::default(), Arc::<OpenConnections>::default());
+        let known = (share(&ledger), share(gates.certificates()));
+        let status = Arc::new(StatusSource::new((share(&routing), share(&sessions)), known));
         let owners = Arc::new(TaskOwners::new(share(&routing), share(&sessions), share(&peer)));
         let continuations =
-            Arc::new(Continuations::new(share(&suspended), share(&owners), share(&requests), share(&peer)));
+            Arc::new(Continuations::new(share(&suspended), share(&owners), share(&ledger), share(&peer)));
         let modern = Modern::new(share(&routing), changes.clone(), share(&continuations), draining.clone());
         let legacy = Legacy::new(
             (share(&sessions), share(&routing)),
             (share(&peer), share(&owners)),
-            share(&log_limit),
+            (share(&log_limit), share(&ledger)),
             draining.clone(),
         );
         let (tokens, usages) = (Arc::new(KnownTokens::new(state.to_owned())), Arc::<Usages>::default());
-        let (guard, access) = (Guard::new(share(&log_limit)), (share(&tokens), share(&usages)));
-        let pipeline = Pipeline::new(guard, share(&routing), access, requests, (modern, legacy));
+        let (guard, access) =
+            (Guard::new(share(&log_limit), share(&ledger)), (share(&tokens), share(&usages)));
+        let pipeline = Pipeline::new(guard, share(&routing), access, share(&ledger), (modern, legacy));
         let health = Health::new(share(&routing), share(&status), draining.clone());
+        let numbers = (share(&metrics), share(&ledger));
         let gateway = Self(Arc::new(Parts {
-            handlers: Arc::new(Handlers::new(share(&routing), pipeline, health, share(&metrics))),
+            handlers: Arc::new(Handlers::new(share(&routing), pipeline, health, numbers)),
             children: ChildHandover::new(awaited, share(&routing), share(&peer)),
             routing,
             upstreams,
@@ -149,6 +151,7 @@ impl Gateway {
             log_limit,
             gates,
             metrics,
+            ledger,
             status,
             tokens,
             usages,
@@ -226,7 +229,8 @@ impl Gateway {
     fn front(&self, gate: Arc<Gate>) -> (Front, Admission) {
         let (connections, routing) = (Arc::clone(&self.0.connections), Arc::clone(&self.0.routing));
         let log_limit = Arc::clone(&self.0.log_limit);
-        let admission = Admission::new(connections, routing, log_limit, self.0.paused.subscribe());
+        let told = (log_limit, share(&self.0.ledger));
+        let admission = Admission::new((connections, routing), told, self.0.paused.subscribe());
         (Front::new(&self.0.handlers, gate), admission)
     }
 
@@ -291,6 +295,11 @@ impl Gateway {
             prepared.commit(routing, changes, (upstreams, sessions), drain);
         });
         self.watch_tokens();
+    }
+
+    /// Has requests told of in the log and in the audit by these settings from now on.
+    pub fn tell_by(&self, log: &Log) {
+        self.0.ledger.go_by(log);
     }
 
     /// Opens the way to the process before or after this one.

@@ -6,9 +6,9 @@ use tokio::time::Instant;
 
 use super::catalog::RoutingHandle;
 use super::certificates::Certificates;
-use super::requests::RequestCounter;
 use super::session::SessionStore;
 use super::status::{Audience, Status, UpstreamState, UpstreamStatus};
+use super::telemetry::Ledger;
 
 /// The parts that know the status.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub(crate) struct StatusSource {
     /// Legacy sessions.
     sessions: Arc<SessionStore>,
     /// Requests.
-    requests: Arc<RequestCounter>,
+    ledger: Arc<Ledger>,
     /// Certificates of listeners.
     certificates: Arc<Certificates>,
     /// When the gateway was started.
@@ -29,14 +29,14 @@ impl StatusSource {
     /// The status of a gateway that starts now.
     pub(super) fn new(
         (routing, sessions): (Arc<RoutingHandle>, Arc<SessionStore>),
-        (requests, certificates): (Arc<RequestCounter>, Arc<Certificates>),
+        (ledger, certificates): (Arc<Ledger>, Arc<Certificates>),
     ) -> Self {
-        Self { routing, sessions, requests, certificates, started: Instant::now() }
+        Self { routing, sessions, ledger, certificates, started: Instant::now() }
     }
 
-    /// How many messages clients have posted.
-    pub(super) fn posted(&self) -> u64 {
-        self.requests.posted()
+    /// Numbers about requests.
+    pub(super) fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
     /// A snapshot.
@@ -55,7 +55,7 @@ impl StatusSource {
                 .iter()
                 .all(|upstream| matches!(upstream.state(), UpstreamState::Ready | UpstreamState::Idle)),
             sessions: self.sessions.len(),
-            in_flight: self.requests.in_flight(),
+            in_flight: self.ledger.in_flight(),
             upstreams,
             certificates: self.certificates.status(),
         }

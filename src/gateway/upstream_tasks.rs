@@ -13,6 +13,7 @@ use super::catalog::RoutingTable;
 use super::changes::Changes;
 use super::error::Error;
 use super::session::SessionStore;
+use super::telemetry::Ledger;
 use super::upstream::{self, Awaited, Builtin, Connector, KnownPins, Pins, Pool, Reaper, Upstream};
 use crate::config::{Config, Sharing, Transport, Upstream as Settings};
 use crate::handover::Offer;
@@ -22,6 +23,8 @@ use crate::handover::Offer;
 pub(super) struct UpstreamTasks {
     /// What upstreams announce.
     changes: Changes,
+    /// Numbers about requests.
+    ledger: Arc<Ledger>,
     /// The tasks that supervise upstreams.
     supervisors: TaskTracker,
     /// The tasks that end and reap children.
@@ -38,10 +41,11 @@ pub(super) struct UpstreamTasks {
 
 impl UpstreamTasks {
     /// None yet. Children's standard error goes to files in the one directory, and pins are kept in the other.
-    pub(super) fn new(changes: Changes, stderr: &Path, state: &Path) -> Self {
+    pub(super) fn new((changes, ledger): (Changes, Arc<Ledger>), stderr: &Path, state: &Path) -> Self {
         let (supervisors, reaper, retiring) = (TaskTracker::new(), Reaper::default(), TaskTracker::new());
         let (stderr, pins) = (stderr.to_owned(), KnownPins::new(state.to_owned(), changes.clone()));
-        Self { changes, supervisors, reaper, stderr, pins, retiring, stopping: CancellationToken::new() }
+        let stopping = CancellationToken::new();
+        Self { changes, ledger, supervisors, reaper, stderr, pins, retiring, stopping }
     }
 
     /// Starts all upstreams of a configuration, the built-in one last. Children on offer are awaited instead of started.
@@ -61,9 +65,7 @@ impl UpstreamTasks {
         let connectors = connectors.chain(std::iter::once(connector(&builtin_settings(), Some(builtin))));
         // All of them before any: a configuration that cannot be used starts nothing.
         let connectors: Vec<Connector> = connectors.collect::<Result<_, _>>()?;
-        let start = |connector| {
-            Upstream::start(connector, self.changes.clone(), &self.supervisors, &mut offers, None)
-        };
+        let start = |connector| Upstream::start(connector, self.told(), &self.supervisors, &mut offers, None);
         let (upstreams, awaited): (_, Vec<_>) = connectors.into_iter().map(start).unzip();
         Ok((upstreams, awaited.into_iter().flatten().collect()))
     }
@@ -82,7 +84,12 @@ impl UpstreamTasks {
         let there = upstream::server_key(settings);
         let limit = former.and_then(|former| former.limit()).filter(|(place, _)| *place == there);
         let limit = limit.map(|(_, limit)| Arc::clone(limit));
-        Ok(Upstream::start(connector, self.changes.clone(), &self.supervisors, &mut Vec::new(), limit).0)
+        Ok(Upstream::start(connector, self.told(), &self.supervisors, &mut Vec::new(), limit).0)
+    }
+
+    /// Where upstreams tell of themselves.
+    fn told(&self) -> (Changes, Arc<Ledger>) {
+        (self.changes.clone(), Arc::clone(&self.ledger))
     }
 
     /// The pins of an upstream.

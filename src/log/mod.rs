@@ -8,6 +8,7 @@
 //! | `worker`, `file` | the thread of the file: writing, rotation |
 //! | `self_report`, `trouble`, `health` | what is wrong with it, who is told, and what others may know |
 //! | `console`, `console_writer` | standard error |
+//! | `journal_writer` | the audit in the journal |
 //!
 //! Order: [`init`] comes after detaching, because the writers are threads, and threads do not survive fork(2).
 //! [`Guard`] is kept until the last event; dropping it writes out what is queued. Invariants: no event is dropped
@@ -25,6 +26,7 @@ mod error;
 mod file;
 mod format;
 mod health;
+mod journal_writer;
 mod output;
 mod queue;
 mod self_report;
@@ -37,4 +39,4 @@ pub use console::Console;
 pub use error::Error;
 pub use file::{Rotated, lock_path};
 pub use health::Health;
-pub use subscriber::{Guard, Handle, init};
+pub use subscriber::{Guard, Handle, audit_now, init};

@@ -103,7 +103,7 @@ impl Bootstrap {
         if source.file.is_none() && self.config.sources.contains(&default) {
             source.file = Some(default);
         }
-        let log = self.config.log.file.iter().flat_map(|file| [file.clone(), log::lock_path(file)]);
+        let log = self.config.log.files().flat_map(|file| [file.to_owned(), log::lock_path(file)]);
         let mut log: Vec<PathBuf> = log.collect();
         // Made for the user if it is missing, as the log's directory is.
         if log.is_empty() && self.config.upstreams.iter().any(|upstream| upstream.stderr.to.is_filed()) {

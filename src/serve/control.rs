@@ -61,13 +61,17 @@ impl Control {
         let (template, answering) = (self.template.subscribe(), self.answering.clone());
         self.busy = server.busy();
         let http = answering.http.clone();
-        let answer = move |request| {
+        let answer = move |request, uid| {
             let (template, with) = (template.borrow().clone(), answering.clone());
             async move {
                 match request {
                     Request::Status => status::answer(template, &with.gateway, &with.watch, &with.log),
-                    Request::Reload => reload::ask(with.reloads).await,
+                    Request::Reload => reload::ask(with.reloads, uid).await,
                     Request::Rotate => rotate::answer(&with.log).await,
+                    Request::Token { act, client } => {
+                        act.record(&client, Some("control socket"), uid).write();
+                        serde_json::json!({ "noted": true })
+                    }
                     Request::Upgrade { start_timeout_ms } => {
                         let limit = Duration::from_millis(start_timeout_ms);
                         upgrade::ask(&with.upgrades, &with.watch, limit).await

@@ -3,9 +3,20 @@
 use crate::gateway::Metric;
 use crate::log::{Handle, Health};
 
-/// The numbers of the log file; none without one.
+/// The numbers of the log file and of the audit; none of what there is not.
 pub(super) fn of_log(log: &Handle) -> Vec<Metric> {
-    log.health().map(|health| all(&health)).unwrap_or_default()
+    let file = log.health().map(|health| all(&health)).unwrap_or_default();
+    let audit = log.audit_health().map(|health| of_audit(&health)).unwrap_or_default();
+    file.into_iter().chain(audit).collect()
+}
+
+/// The numbers of the audit.
+fn of_audit(health: &Health) -> Vec<Metric> {
+    vec![
+        Metric::counter("audit_records", "Records of the audit that were written", health.written),
+        Metric::counter("audit_records_lost", "Records of the audit that were lost", health.lost),
+        Metric::gauge("audit_queue_records", "Records of the audit that wait", health.waiting),
+    ]
 }
 
 /// The numbers of a log file.

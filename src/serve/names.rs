@@ -33,15 +33,16 @@ pub enum Error {
 /// See [`Error`].
 pub fn check(config: &Config, paths: &RunPaths) -> Result<(), Error> {
     listen::check_names(&config.server.listen, paths)?;
-    let Some(file) = &config.log.file else { return Ok(()) };
-    if paths.have(file) {
-        return Err(Error::Log(file.clone()));
-    }
-    let taken = [(file.clone(), "the log file"), (log::lock_path(file), "the lock of the log file")];
-    for listener in &config.server.listen {
-        let ListenAddr::Unix(path) = listener else { continue };
-        if let Some((_, what)) = taken.iter().find(|(other, _)| resolved(other) == resolved(path)) {
-            return Err(Error::AtLog { path: path.clone(), what });
+    for file in config.log.files() {
+        if paths.have(file) {
+            return Err(Error::Log(file.to_owned()));
+        }
+        let taken = [(file.to_owned(), "the log file"), (log::lock_path(file), "the lock of the log file")];
+        for listener in &config.server.listen {
+            let ListenAddr::Unix(path) = listener else { continue };
+            if let Some((_, what)) = taken.iter().find(|(other, _)| resolved(other) == resolved(path)) {
+                return Err(Error::AtLog { path: path.clone(), what });
+            }
         }
     }
     Ok(())

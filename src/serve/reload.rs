@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use super::accept::{Acceptor, SocketFiles};
 use super::error::Error;
 use super::names;
+use crate::audit::{Event, Record};
 use crate::config::{self, Config, Source};
 use crate::daemon::RunPaths;
 use crate::daemon::listen::Listeners;
@@ -62,6 +63,9 @@ pub struct Done {
     pub log_level: Option<String>,
     /// Changed keys that have an effect only after a restart.
     pub needs_restart: Vec<String>,
+    /// The tables that have changed, such as `clients.ci`.
+    #[serde(default)]
+    pub changed: Vec<String>,
 }
 
 /// Why a reload did nothing.
@@ -223,9 +227,11 @@ pub(super) async fn request(requests: mpsc::Sender<Asker>) -> Answer {
     answer.await.unwrap_or_else(|_| stopping())
 }
 
-/// The answer over the control socket.
-pub(super) async fn ask(requests: mpsc::Sender<Asker>) -> serde_json::Value {
-    serde_json::to_value(request(requests).await).expect("an answer has string keys")
+/// The answer over the control socket to this user.
+pub(super) async fn ask(requests: mpsc::Sender<Asker>, uid: Option<u32>) -> serde_json::Value {
+    let answer = request(requests).await;
+    answer.audit(uid);
+    serde_json::to_value(answer).expect("an answer has string keys")
 }
 
 impl Ready {
@@ -243,6 +249,7 @@ impl Ready {
         // Before the listeners, which are opened for what is in force.
         gateway.commit(prepared, drain);
         let (added, removed) = acceptor.change((fresh, handles), &config.server.listen, drain);
+        gateway.tell_by(&config.log);
         let log_level = (config.log.level != old.log.level).then(|| config.log.level.clone());
         if config.log != old.log
             && let Err(error) = log.apply(&config.log)
@@ -258,6 +265,7 @@ impl Ready {
             listeners_removed: texts(&removed),
             log_level,
             needs_restart,
+            changed: config.changes(old),
         };
         (config, done)
     }
@@ -299,6 +307,21 @@ pub(super) fn refuse(error: &Error) -> Refused {
     tracing::error!(error = text, "cannot reload; the former configuration stays in force");
     let (pid, exit) = (own_pid(), error.to_exit().code());
     Refused { schema: SCHEMA, pid, exit, error: text, hint: error.hint() }
+}
+
+impl Answer {
+    /// Tells the audit of a reload which this user has asked for over the control socket; without one, it was asked for by a
+    /// signal, which does not say whose it is.
+    pub(super) fn audit(&self, uid: Option<u32>) {
+        let (outcome, what) = match self {
+            Self::Done(done) if done.changed.is_empty() => ("ok", "nothing has changed".to_owned()),
+            Self::Done(done) => ("ok", done.changed.join(", ")),
+            Self::Refused(refused) => ("refused", refused.error.clone()),
+        };
+        let proof = Some(if uid.is_some() { "control socket" } else { "signal" });
+        let (event, reason) = (Event::Configuration, Some(&*what));
+        Record { event, proof, uid, outcome, reason, ..Record::default() }.write();
+    }
 }
 
 impl Done {

@@ -102,6 +102,9 @@ fn reload(serving: &mut Serving<'_>, step: reload::Step) {
                 Err(error) => Answer::Refused(reload::refuse(&error)),
             };
             serving.notifier.ready(&serving.summary());
+            if askers.iter().any(Option::is_none) {
+                answer.audit(None);
+            }
             for asker in askers.into_iter().flatten() {
                 // The asker has gone; the result is in the log.
                 let _ = asker.send(answer.clone());

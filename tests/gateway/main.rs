@@ -4,6 +4,7 @@
 //! `scripts/check`, which installs the tools first.
 
 mod access;
+mod audit;
 mod batches;
 mod broken_children;
 mod broken_endpoints;

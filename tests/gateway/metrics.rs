@@ -15,13 +15,19 @@ fn series(text: &str) -> HashMap<String, f64> {
     for line in text.lines() {
         if let Some(comment) = line.strip_prefix("# ") {
             let words: Vec<&str> = comment.splitn(3, ' ').collect();
-            assert!(matches!(words[..], ["HELP" | "TYPE", name, _] if name.starts_with("mcpeg_")), "{line}");
+            assert!(
+                matches!(words[..], ["HELP" | "TYPE", name, _]
+                if ["mcpeg_", "mcp_", "process_"].iter().any(|start| name.starts_with(start))),
+                "{line}"
+            );
             names.push(words[1]);
             continue;
         }
         let (name, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("{line}"));
         let bare = name.split('{').next().expect("split has one");
-        assert_eq!(names.last(), Some(&bare), "a series has its help before it: {line}");
+        let of = ["_bucket", "_sum", "_count"].iter().find_map(|end| bare.strip_suffix(end));
+        let is_its_own = |name: &&str| *name == bare || of == Some(*name);
+        assert!(names.last().is_some_and(is_its_own), "a series has its help before it: {line}");
         let earlier = found.insert(name.to_owned(), value.parse().unwrap_or_else(|_| panic!("{line}")));
         assert_eq!(earlier, None, "twice: {line}");
     }

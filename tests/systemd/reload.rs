@@ -30,6 +30,18 @@ fn reloads(suite: &str) {
     let url = format!("{ENDPOINT}/echo");
     modern_call(&machine, &url, "echo", &json!({ "text": "reloaded" })).expect("the new upstream answers");
     assert_eq!((property("ActiveState"), property("MainPID")), ("active".to_owned(), pid.clone()));
+    // The audit has both, in fields by which the journal finds them.
+    for (field, told) in [
+        ("MCPEG_TOOL=echo", ["MCPEG_UPSTREAM=echo", "MCPEG_OUTCOME=ok", "MCPEG_EVENT=call"]),
+        ("MCPEG_EVENT=configuration", ["MCPEG_REASON=upstreams.echo", "MCPEG_OUTCOME=ok", "PRIORITY=6"]),
+    ] {
+        machine.wait_for(field, Duration::from_secs(60), || {
+            let found = machine.ok(&["journalctl", "-u", "mcpeg", field, "--no-pager", "--output=export"]);
+            let id = "MESSAGE_ID=0c350607edf14faba5aac98997b36daf";
+            let has = |line: &str| found.lines().any(|other| other == line);
+            (has(id) && told.into_iter().all(has)).then_some(())
+        });
+    }
 
     machine.write("/etc/mcpeg/conf.d/echo.toml", "nonsense = 1\n");
     let refused = machine.run(&["systemctl", "reload", "mcpeg"]);

@@ -49,7 +49,7 @@ pub(super) fn of(config: &Config, pid_file: Option<&Path>, is_service: bool) -> 
         }
     }
     // Where root is given up, the files of the log are given away.
-    if let Some(file) = config.log.file.as_ref().filter(|_| server.user.is_none()) {
+    for file in config.log.files().filter(|_| server.user.is_none()) {
         let wrong = unwritable(file, "the log file");
         all.extend(wrong.map(|(message, hint)| Obstacle::new(message, Some(hint), is_service)));
     }

@@ -18,6 +18,7 @@ use crate::gateway::relay::{
     ClientMeta, Era, Object, Outcome, Raw, code, member, member_str, method, raw, raw_string, set_member,
     set_path, text,
 };
+use crate::gateway::telemetry::{Operation, Reason};
 use crate::gateway::upstream::{Call, Kind, Link, Listing, PAGE_SCHEME, Purpose, SKILL_SCHEME, Upstream};
 
 /// What a request names, and where.
@@ -43,6 +44,16 @@ pub(crate) struct Way {
     pub(crate) params: Option<Raw>,
     /// What is done with the answer.
     pub(crate) answered: Answered,
+    /// The name that the upstream has for what the request names, where that is another one.
+    renamed: Option<Box<str>>,
+}
+
+impl Way {
+    /// Has an operation know where it is sent on to.
+    pub(crate) fn note(&self, operation: &Operation) {
+        let listed = |tool: &str| self.upstream.lists_tool(tool);
+        operation.sent_to(self.upstream.connector().name(), self.renamed.as_deref(), listed);
+    }
 }
 
 /// Finds the upstream of a request and rewrites its parameters where names are prefixed.
@@ -63,7 +74,7 @@ pub(crate) async fn route(
                 check(upstream, source, &id, meta).await?;
             }
             let answered = Answered::of(method, upstream, false, view.rights());
-            Way { upstream: Arc::clone(upstream), params, answered }
+            Way { upstream: Arc::clone(upstream), params, answered, renamed: None }
         }
         None => search(Search { view, source, meta }, method, params).await?,
     };
@@ -78,7 +89,7 @@ pub(crate) async fn route(
     }
     let filters = way.upstream.filters();
     if !filters.everything() {
-        way.params = admitted(filters, &subject(method), way.params)?;
+        way.params = admitted(filters, &subject(method), way.params, &mut way.renamed)?;
     }
     Ok(way)
 }
@@ -110,15 +121,16 @@ async fn search<L: ConnectionSource>(
     let several = search.view.lone().is_none();
     let way = |upstream: Arc<Upstream>, params| {
         let answered = Answered::of(method, &upstream, several, search.view.rights());
-        Way { upstream, params, answered }
+        Way { upstream, params, answered, renamed: None }
     };
     match (subject(method), params) {
         (Subject::Nothing, _) => Err(Fault::method_not_found(method)),
         (Subject::Name(kind), Some(params)) => {
             let shown = member_str(&params, "name").ok_or_else(|| missing("name"))?;
             let (upstream, name) = search.name(kind, &shown).await?;
-            let params = set_member(&params, "name", raw_string(&name).get());
-            Ok(way(upstream, params))
+            let edited = set_member(&params, "name", raw_string(&name).get());
+            let renamed = (name != shown).then(|| name.into());
+            Ok(Way { renamed, ..way(upstream, edited) })
         }
         (Subject::Uri, Some(params)) => {
             let uri = member_str(&params, "uri").ok_or_else(|| missing("uri"))?;
@@ -127,7 +139,7 @@ async fn search<L: ConnectionSource>(
             if let Some(original) = found.original {
                 let params = set_member(&params, "uri", raw_string(&original).get());
                 let answered = Answered::Sifted { rights: search.view.rights().to_vec(), apart: true };
-                return Ok(Way { upstream: found.upstream, params, answered });
+                return Ok(Way { answered, ..way(found.upstream, params) });
             }
             drop(uri);
             Ok(way(found.upstream, Some(params)))
@@ -145,7 +157,12 @@ async fn search<L: ConnectionSource>(
 }
 
 /// The parameters with the name that the upstream itself knows; a fault where that is not shown.
-fn admitted(selections: &Filters, subject: &Subject, params: Option<Raw>) -> Result<Option<Raw>, Fault> {
+fn admitted(
+    selections: &Filters,
+    subject: &Subject,
+    params: Option<Raw>,
+    renamed: &mut Option<Box<str>>,
+) -> Result<Option<Raw>, Fault> {
     let Some(params) = params else { return Ok(None) };
     match subject {
         Subject::Nothing | Subject::Task => Ok(Some(params)),
@@ -156,6 +173,9 @@ fn admitted(selections: &Filters, subject: &Subject, params: Option<Raw>) -> Res
             let original = original.ok_or_else(|| unknown_name(*kind, &shown))?;
             let edited = set_member(&params, "name", raw_string(original).get());
             let same = original == shown;
+            if !same {
+                *renamed = Some(original.into());
+            }
             drop(shown);
             Ok(if same { Some(params) } else { edited })
         }
@@ -269,7 +289,8 @@ impl<L: ConnectionSource> Search<'_, L> {
         let admitted = |path: &[&str], full: &str| {
             let uri = text(theirs, path).ok_or_else(|| missing(full))?;
             let may = self.view.admits(Kind::Resources, &uri);
-            if may { Ok(()) } else { Err(Fault::unknown("resource", &text(shown, path).unwrap_or(uri))) }
+            let hidden = || Fault::unknown("resource", &text(shown, path).unwrap_or_else(|| uri.clone()));
+            if may { Ok(()) } else { Err(hidden().refusal(Reason::Rights)) }
         };
         let (kind, path) = match subject {
             Subject::Task => return Ok(()),
@@ -296,8 +317,15 @@ impl<L: ConnectionSource> Search<'_, L> {
         let name = text(shown, path).ok_or_else(|| missing("name"))?;
         let original = text(theirs, path).ok_or_else(|| missing("name"))?;
         let listed = listing(self.source, upstream, kind, Purpose::Routing, self.meta).await?;
-        let may = self.view.admits(kind, &name) && listed.has(kind, &original);
-        if may { Ok(()) } else { Err(unknown_name(kind, &name)) }
+        if !listed.has(kind, &original) {
+            return Err(unknown_name(kind, &name));
+        }
+        // In the same words: nobody is told what there is that he may not have.
+        if self.view.admits(kind, &name) {
+            Ok(())
+        } else {
+            Err(unknown_name(kind, &name).refusal(Reason::Rights))
+        }
     }
 
     /// Refuses a call of a tool that is withheld, or of one that is not listed: nobody has approved it.

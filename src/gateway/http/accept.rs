@@ -60,6 +60,8 @@ use crate::drain::Watch;
 use crate::gateway::catalog::RoutingHandle;
 use crate::gateway::client::ClientKey;
 use crate::gateway::client_log_limit::ClientLogLimit;
+use crate::gateway::telemetry::{Ledger, Origin, Reason};
+use crate::request_id::RequestId;
 use crate::sys::{self, net::Listener};
 
 /// How long idle connections are kept after a drain has begun.
@@ -109,19 +111,28 @@ pub(crate) struct Admission {
     routing: Arc<RoutingHandle>,
     /// What is logged about clients.
     log_limit: Arc<ClientLogLimit>,
+    /// Counts what is refused.
+    ledger: Arc<Ledger>,
     /// Whether new connections are left to wait.
     paused: watch::Receiver<bool>,
 }
 
 impl Admission {
     /// As many as the configuration in force says, while they are not left to wait.
-    pub(crate) const fn new(
-        connections: Arc<OpenConnections>,
-        routing: Arc<RoutingHandle>,
-        log_limit: Arc<ClientLogLimit>,
+    pub(crate) fn new(
+        (connections, routing): (Arc<OpenConnections>, Arc<RoutingHandle>),
+        (log_limit, ledger): (Arc<ClientLogLimit>, Arc<Ledger>),
         paused: watch::Receiver<bool>,
     ) -> Self {
-        Self { connections, routing, log_limit, paused }
+        Self { connections, routing, log_limit, ledger, paused }
+    }
+
+    /// Counts a connection that is refused.
+    fn refuse(&self, reason: Reason, peer: &Peer) {
+        let uid = peer.kernel.as_ref().map(|peer| peer.uid);
+        // Nothing of it is a request yet, and what is logged of it has the identifier that it would have.
+        let origin = Origin::new(RequestId::made(), (peer.address, uid), None);
+        self.ledger.refuse(reason, &origin, (None, None));
     }
 
     /// How many connections there may be.
@@ -336,6 +347,7 @@ impl Shared {
             self.tasks.spawn(async move { shared.serve(stream, peer, &slot).await });
             return;
         }
+        self.admission.refuse(Reason::Connections, &peer);
         if self.admission.log_limit.admits("no room", &client) {
             tracing::warn!(
                 %client, most,
@@ -380,12 +392,15 @@ impl Shared {
         let listener = named.listener();
         let begun = async {
             if listener.proxy_protocol && listener.trusted_proxies.have(peer.address) {
-                peer.address = proxy_header::read(&mut stream).await?.or(peer.address);
+                let told = proxy_header::read(&mut stream).await;
+                let told = told.inspect_err(|_| self.admission.refuse(Reason::Proxy, &peer))?;
+                peer.address = told.or(peer.address);
                 slot.belongs_to(ClientKey::of(peer.address));
             }
             let Some(tls) = named.tls() else { return Ok((version(&stream).await?, Begun::Plain(stream))) };
             let stream: Box<dyn Transport> = Box::new(stream);
-            let stream = TlsAcceptor::from(tls.server()).accept(self.watched(stream, slot)).await?;
+            let accepted = TlsAcceptor::from(tls.server()).accept(self.watched(stream, slot)).await;
+            let stream = accepted.inspect_err(|_| self.admission.refuse(Reason::Tls, &peer))?;
             let (_, session) = stream.get_ref();
             peer.certificate = session.peer_certificates().and_then(|all| all.first().cloned());
             let is_two = session.alpn_protocol() == Some(b"h2");

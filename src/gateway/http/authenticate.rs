@@ -17,6 +17,7 @@ use crate::gateway::access::{Clients, KnownTokens, Shown, Usage};
 use crate::gateway::client::ClientName;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{Era, code};
+use crate::gateway::telemetry::{Proof, Reason};
 use crate::tokens::Refusal;
 
 /// What needs no proof: it says nothing but that the gateway is there.
@@ -29,6 +30,8 @@ const BEARER: &str = "Bearer";
 pub(crate) struct Identified {
     /// Its name.
     name: ClientName,
+    /// How it has shown that.
+    proof: Proof,
     /// Cancelled when what it has shown is no longer good.
     revoked: CancellationToken,
     /// Cancelled when the configuration has the client no longer.
@@ -41,6 +44,11 @@ impl Identified {
     /// Its name.
     pub(super) const fn name(&self) -> &ClientName {
         &self.name
+    }
+
+    /// How it has shown that.
+    pub(super) const fn proof(&self) -> Proof {
+        self.proof
     }
 
     /// What it uses of its limits, where the configuration gives it any by its name.
@@ -62,6 +70,8 @@ impl Identified {
 pub(super) struct Refused {
     /// The status.
     status: StatusCode,
+    /// The same in a word, for those who count.
+    cause: Reason,
     /// What `WWW-Authenticate` says.
     challenge: &'static str,
     /// One sentence for a person.
@@ -72,12 +82,14 @@ impl Refused {
     /// Nothing was shown.
     const NOTHING: Self = Self {
         status: StatusCode::UNAUTHORIZED,
+        cause: Reason::Credential,
         challenge: BEARER,
         reason: "this gateway needs a token; send it as `Authorization: Bearer TOKEN`",
     };
     /// What was shown is not good.
     const INVALID: Self = Self {
         status: StatusCode::UNAUTHORIZED,
+        cause: Reason::Credential,
         challenge: "Bearer error=\"invalid_token\"",
         reason: "the token is not known here, or was revoked",
     };
@@ -88,6 +100,7 @@ impl Refused {
     /// It is in the wrong place.
     const QUERY: Self = Self {
         status: StatusCode::BAD_REQUEST,
+        cause: Reason::Credential,
         challenge: "Bearer error=\"invalid_request\"",
         reason: "a token must not be in the address, which is logged; send it as `Authorization: Bearer TOKEN`",
     };
@@ -96,6 +109,7 @@ impl Refused {
     /// It proves somebody who is no client.
     const NOBODY: Self = Self {
         status: StatusCode::FORBIDDEN,
+        cause: Reason::Client,
         challenge: "Bearer error=\"insufficient_scope\"",
         reason: "no client of the configuration is recognised by what was shown",
     };
@@ -103,6 +117,11 @@ impl Refused {
     /// One sentence for a person.
     pub(super) const fn reason(self) -> &'static str {
         self.reason
+    }
+
+    /// The same in a word, for those who count.
+    pub(super) const fn cause(self) -> Reason {
+        self.cause
     }
 
     /// The answer.
@@ -155,13 +174,16 @@ pub(super) fn authenticate(
     let name = shown.as_ref().map(|(name, _)| name);
     if let Some(client) = clients.recognise(Shown { token: name, kernel }) {
         let by_token = shown.filter(|(name, _)| name == client.name());
+        let proof = if by_token.is_some() { Proof::Token } else { Proof::Peer };
         let revoked = by_token.map_or_else(CancellationToken::new, |(_, revoked)| revoked);
         let (name, gone) = (client.name().clone(), client.gone().clone());
-        return Ok(Some(Arc::new(Identified { name, revoked, gone, usage: client.usage().cloned() })));
+        let usage = client.usage().cloned();
+        return Ok(Some(Arc::new(Identified { name, proof, revoked, gone, usage })));
     }
     match shown {
         Some((name, revoked)) if clients.is_empty() => {
-            Ok(Some(Arc::new(Identified { name, revoked, gone: CancellationToken::new(), usage: None })))
+            let (proof, gone) = (Proof::Token, CancellationToken::new());
+            Ok(Some(Arc::new(Identified { name, proof, revoked, gone, usage: None })))
         }
         Some(_) => Err(Refused::NOBODY),
         None if asked.open && asked.ways.is_empty() => Ok(None),

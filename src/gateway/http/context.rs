@@ -12,6 +12,7 @@ use crate::gateway::access::Usage;
 use crate::gateway::client::{ClientKey, ClientName};
 use crate::gateway::endpoint::Endpoint;
 use crate::gateway::relay::ClientMeta;
+use crate::gateway::telemetry::Origin;
 use crate::gateway::upstream::Caller;
 
 /// What is known of a request.
@@ -21,9 +22,9 @@ pub(crate) struct RequestContext {
     /// The endpoint that it was sent to.
     #[field(get)]
     endpoint: Endpoint,
-    /// Where it comes from.
-    #[field(get(copy))]
-    peer: PeerAddress,
+    /// Whom it comes from.
+    #[field(get)]
+    origin: Origin,
     /// Whether it comes from this machine.
     #[field(get(copy))]
     is_local: bool,
@@ -45,13 +46,17 @@ impl RequestContext {
     pub(super) fn new(
         admitted: Admitted,
         (identity, usage): (Option<Arc<Identified>>, Option<Arc<Usage>>),
-        (peer, is_local): (PeerAddress, bool),
+        (origin, is_local): (Origin, bool),
         cutoff: Cutoff,
     ) -> Self {
         let client = identity.as_ref().map(|identity| identity.name().clone());
+        let origin = origin.shown(identity.as_ref().map(|identity| identity.proof()));
+        if let Some(entry) = origin.entry() {
+            entry.comes_from(origin.address(), client.as_ref().map(ClientName::as_str));
+        }
         Self {
             endpoint: Endpoint::ALL.of(client),
-            peer,
+            origin,
             is_local,
             identity,
             usage,
@@ -66,6 +71,11 @@ impl RequestContext {
         Self { endpoint, ..self }
     }
 
+    /// Where it comes from.
+    pub(super) fn peer(&self) -> PeerAddress {
+        self.origin.address()
+    }
+
     /// The client that it comes from, if that has shown who it is.
     pub(super) fn client(&self) -> Option<&ClientName> {
         self.endpoint.client()
@@ -73,6 +83,6 @@ impl RequestContext {
 
     /// Whom it comes from in the modern era, where each request says something of its client.
     pub(super) fn caller(&self, client: &ClientMeta) -> Caller {
-        Caller::of(ClientKey::of_client(self.client(), self.peer), client)
+        Caller::of(ClientKey::of_client(self.client(), self.peer()), client)
     }
 }

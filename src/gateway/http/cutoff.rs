@@ -2,12 +2,15 @@
 //!
 //! A client that only sees its connection end does not know what became of its request, and may wait for ever.
 
+use std::sync::Arc;
+
 use futures_util::stream::{self, Stream, StreamExt as _};
 use tokio_util::sync::CancellationToken;
 
 use super::moment::{Cut, Moment, Wait};
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{Id, Message};
+use crate::gateway::telemetry::Operation;
 
 /// The end of the time of the requests that come over one listener; clones share it.
 #[derive(Clone, Debug, Default)]
@@ -33,16 +36,21 @@ impl Cutoff {
     pub(super) fn answered(
         &self,
         messages: impl Stream<Item = Message> + Send + Unpin + 'static,
-        id: Id,
+        (id, operation): (Id, Arc<Operation>),
     ) -> impl Stream<Item = Message> + Send + 'static {
-        let state = (Some(messages), id, self.clone());
-        stream::unfold(state, |(messages, id, cutoff)| async move {
+        let state = (Some(messages), (id, operation), self.clone());
+        stream::unfold(state, |(messages, (id, operation), cutoff)| async move {
             let mut messages = messages?;
-            match cutoff.before(messages.next()).await {
-                Some(message) => Some((message?, (Some(messages), id, cutoff))),
-                // Dropping the rest calls the request off.
-                None => Some((Fault::cut_off().response(Some(id.clone())), (None, id, cutoff))),
+            let message = cutoff.before(messages.next()).await;
+            if let Some(message) = message {
+                let message = message?;
+                operation.told(&message);
+                return Some((message, (Some(messages), (id, operation), cutoff)));
             }
+            let fault = Fault::cut_off();
+            operation.failed(&fault);
+            // Dropping the rest calls the request off.
+            Some((fault.response(Some(id.clone())), (None, (id, operation), cutoff)))
         })
     }
 }
@@ -81,7 +89,8 @@ mod tests {
         let cutoff = Cutoff::default();
         let note = Message::Notification(Notification { method: "a".into(), params: None });
         let endless = Box::pin(stream::once(async { note }).chain(stream::pending()));
-        let mut messages = Box::pin(cutoff.answered(endless, Id::number(7)));
+        let operation = Operation::nobodys();
+        let mut messages = Box::pin(cutoff.answered(endless, (Id::number(7), operation)));
         assert!(matches!(messages.next().await, Some(Message::Notification(_))));
         cutoff.reach();
         let Some(Message::Response(answer)) = messages.next().await else { panic!("no answer") };

@@ -18,6 +18,7 @@ use crate::gateway::relay::{
     ClientMeta, Era, MODERN, Method, Outcome, Raw, code, key, member, method, names, set_path,
     to_legacy_params,
 };
+use crate::gateway::telemetry::Verdict;
 use crate::gateway::upstream::{
     Call, Event, Exchange, Kind, LastingToken, Link, Upstream, mirrored_headers, mirrors_arguments,
     tools_anew,
@@ -49,7 +50,7 @@ pub(crate) struct Routed {
 impl Routed {
     /// A request on the way that was found for it.
     pub(crate) fn along(way: Way, era: Era, method: Method, headers: Vec<(HeaderName, HeaderValue)>) -> Self {
-        let Way { upstream, params, answered } = way;
+        let Way { upstream, params, answered, .. } = way;
         Self { upstream, era, method, params, headers, answered }
     }
 }
@@ -94,6 +95,28 @@ pub(crate) struct ForwardedCall<L> {
     exchange: Exchange,
     /// Its progress token, where that outlasts it.
     lasting: Option<LastingToken>,
+    /// Counts how long it takes.
+    meter: Meter,
+}
+
+/// Counts how long an upstream takes for a request, when it is dropped.
+struct Meter {
+    /// The upstream.
+    upstream: Arc<Upstream>,
+    /// The method.
+    method: &'static str,
+    /// When the request was sent.
+    began: Instant,
+    /// What came of it, unless it was called off.
+    verdict: Option<Verdict>,
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        let error = self.verdict.unwrap_or(Verdict::Cancelled).error_type();
+        let times = self.upstream.ledger().asked();
+        times.get([self.method, self.upstream.name(), error]).observe(self.began.elapsed());
+    }
 }
 
 /// What was sent.
@@ -111,7 +134,11 @@ impl<L: ConnectionSource> ForwardedCall<L> {
     pub(crate) async fn begin(source: L, routed: Routed) -> Result<Self, Fault> {
         let (upstream, era, answered) = (Arc::clone(&routed.upstream), routed.era, routed.answered.clone());
         let list = Kind::of_method(&routed.method).map(|kind| (kind, routed.params.clone()));
+        let method = routed.method.label();
+        let began = Instant::now();
+        let mut meter = Meter { upstream: Arc::clone(&upstream), method, began, verdict: None };
         let sent = send(&source, routed.clone()).await;
+        let sent = sent.inspect_err(|fault| meter.verdict = Some(fault.into()));
         let Sent { knowing: Knowing { link, borrowed }, exchange, lasting } = sent.inspect_err(|_| {
             if let Some((kind, _)) = &list {
                 note_shown(&source, &upstream, *kind, None, false);
@@ -119,7 +146,20 @@ impl<L: ConnectionSource> ForwardedCall<L> {
         })?;
         let spare = Some(routed);
         let again = None;
-        Ok(Self { upstream, source, list, borrowed, spare, era, answered, again, link, exchange, lasting })
+        Ok(Self {
+            upstream,
+            source,
+            list,
+            borrowed,
+            spare,
+            era,
+            answered,
+            again,
+            link,
+            exchange,
+            lasting,
+            meter,
+        })
     }
 
     /// The same, to take from.
@@ -138,6 +178,11 @@ impl<L: ConnectionSource> ForwardedCall<L> {
         let event = self.happens().await;
         if event.is_last() {
             self.note_list(&event);
+            self.meter.verdict = match &event {
+                Event::Done(outcome) => Some(Verdict::of(outcome, self.meter.method == method::TOOLS_CALL)),
+                Event::Lost(fault) => Some(fault.into()),
+                Event::Notification(_) | Event::Request(_) => None,
+            };
         }
         let event = match event {
             Event::Done(Outcome::Result(result)) if self.answered != Answered::AsIs => {
@@ -253,6 +298,11 @@ impl<L: ConnectionSource> ForwardedCall<L> {
             && listed().is_some_and(|listed| !listed.get().contains(MODERN))
     }
 
+    /// What came of it, once its last event was taken; if it was called off, that.
+    pub(super) fn verdict(&self) -> Verdict {
+        self.meter.verdict.unwrap_or(Verdict::Cancelled)
+    }
+
     /// Its way to the server and back.
     pub(super) fn exchange(&mut self) -> &mut Exchange {
         &mut self.exchange
@@ -354,6 +404,12 @@ mod tests {
         let exchange = link.call(Call::new("tools/list", None, Duration::from_secs(60))).await;
         let spare = Some(routed);
         let era = Era::Modern;
+        let meter = Meter {
+            upstream: Arc::clone(&upstream),
+            method: method::TOOLS_LIST,
+            began: Instant::now(),
+            verdict: None,
+        };
         let mut call = ForwardedCall {
             upstream,
             source: Native,
@@ -365,6 +421,7 @@ mod tests {
             again: None,
             link,
             exchange,
+            meter,
             lasting: None,
         };
         // The upstream's own task has not run yet: the request waits for its connection.

@@ -10,20 +10,25 @@ use axum::response::{IntoResponse as _, Response};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName};
 
-use super::peer::PeerAddress;
 use crate::config::{ListenAddr, Listener, Server};
 use crate::gateway::client::ClientKey;
 use crate::gateway::client_log_limit::ClientLogLimit;
 use crate::gateway::error::Fault;
+use crate::gateway::telemetry::{Ledger, Origin, Reason};
 
 /// Says which requests are let in.
 #[derive(Debug)]
 pub(crate) struct Guard {
     /// What is logged about clients.
     log_limit: Arc<ClientLogLimit>,
+    /// Counts refusals.
+    ledger: Arc<Ledger>,
     /// Whether the log says already that a proxy on this machine passes requests on.
     proxy_told: AtomicBool,
 }
+
+/// Why a request is refused: in a word for those who count, by this status, and in words for people.
+pub(super) type Refused = (Reason, StatusCode, &'static str);
 
 /// So much of a host that is none of ours is logged, in bytes.
 const HOST_SHOWN: usize = 128;
@@ -34,8 +39,8 @@ pub(super) struct Admitted(());
 
 impl Guard {
     /// A guard that has not seen a request.
-    pub(crate) const fn new(log_limit: Arc<ClientLogLimit>) -> Self {
-        Self { log_limit, proxy_told: AtomicBool::new(false) }
+    pub(crate) const fn new(log_limit: Arc<ClientLogLimit>, ledger: Arc<Ledger>) -> Self {
+        Self { log_limit, ledger, proxy_told: AtomicBool::new(false) }
     }
 
     /// Lets a request in whose Host and Origin are ours; otherwise its refusal.
@@ -43,24 +48,20 @@ impl Guard {
         &self,
         (server, named): (&Server, Option<&Listener>),
         head: &Parts,
-        peer: Option<IpAddr>,
+        origin: &Origin,
     ) -> Result<Admitted, Box<Response>> {
         if named.is_none_or(|listener| listener.auth.is_empty() && listener.trusted_proxies.is_empty()) {
-            self.notice_proxy(&head.headers, peer);
+            self.notice_proxy(&head.headers, origin.address());
         }
         let refused = verdict((server, named), &head.headers, &head.uri);
-        let Err((status, reason)) = refused else { return Ok(Admitted(())) };
-        Err(Box::new(self.refuse(head, peer, (status, reason))))
+        let Err(refused) = refused else { return Ok(Admitted(())) };
+        Err(Box::new(self.refuse(head, origin, refused)))
     }
 
     /// The answer to a request that is refused, and what the log says of it.
-    pub(super) fn refuse(
-        &self,
-        head: &Parts,
-        peer: Option<IpAddr>,
-        (status, reason): (StatusCode, &'static str),
-    ) -> Response {
-        let client = ClientKey::of(peer);
+    pub(super) fn refuse(&self, head: &Parts, origin: &Origin, (cause, status, reason): Refused) -> Response {
+        self.ledger.refuse(cause, origin, (None, None));
+        let client = ClientKey::of(origin.address());
         if self.log_limit.admits(reason, &client) {
             let host = head.uri.authority().map(|host| host.as_str().as_bytes());
             let host = host.or_else(|| head.headers.get(header::HOST).map(http::HeaderValue::as_bytes));
@@ -73,8 +74,9 @@ impl Guard {
     }
 
     /// Notes that a request is refused whose client does not show who it is, or may not use the gateway.
-    pub(super) fn note_stranger(&self, reason: &'static str, (peer, uid): (PeerAddress, Option<u32>)) {
-        let client = ClientKey::of(peer);
+    pub(super) fn note_stranger(&self, (cause, reason): (Reason, &'static str), origin: &Origin) {
+        self.ledger.refuse(cause, origin, (None, None));
+        let (client, uid) = (ClientKey::of(origin.address()), origin.uid());
         if self.log_limit.admits(reason, &client) {
             tracing::warn!(reason, %client, uid, "a request is refused");
         }
@@ -117,25 +119,27 @@ fn verdict(
     (server, named): (&Server, Option<&Listener>),
     headers: &HeaderMap,
     uri: &Uri,
-) -> Result<(), (StatusCode, &'static str)> {
+) -> Result<(), Refused> {
     let text = |name| headers.get(name).map(|value: &http::HeaderValue| value.to_str().unwrap_or("\0"));
     let host = uri.authority().map(http::uri::Authority::as_str).or_else(|| text(header::HOST));
     // RFC 9112 §3.2: a server must answer more than one Host header with 400.
     if headers.get_all(header::HOST).iter().count() > 1 {
-        return Err((StatusCode::BAD_REQUEST, "there is more than one Host header"));
+        return Err((Reason::Host, StatusCode::BAD_REQUEST, "there is more than one Host header"));
     }
-    let forbidden = |reason| Err((StatusCode::FORBIDDEN, reason));
+    let forbidden = |cause, reason| Err((cause, StatusCode::FORBIDDEN, reason));
     let hosts = named.and_then(|listener| listener.allowed_hosts.as_ref()).unwrap_or(&server.allowed_hosts);
     let origins =
         named.and_then(|listener| listener.allowed_origins.as_ref()).unwrap_or(&server.allowed_origins);
     if !host.is_some_and(|host| host_is_ours(server, hosts, host)) {
         return forbidden(
+            Reason::Host,
             "the Host header names no host of this gateway; `allowed_hosts` in [server] adds one",
         );
     }
     match text(header::ORIGIN) {
         Some(origin) if !origin_is_ours(origins, origin) => {
-            forbidden("the Origin header names a foreign page; `allowed_origins` in [server] adds one")
+            let reason = "the Origin header names a foreign page; `allowed_origins` in [server] adds one";
+            forbidden(Reason::Origin, reason)
         }
         _ => Ok(()),
     }

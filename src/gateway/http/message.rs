@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::BoxError;
-use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use http_body::{Body, Frame};
@@ -17,6 +16,7 @@ use crate::gateway::error::Fault;
 use crate::gateway::relay::{
     Era, Id, MODERN, Message, ParseError, Raw, Request, RequestMeta, TRACE, code, method, traced,
 };
+use crate::gateway::telemetry::Reason;
 use crate::gateway::upstream::{SESSION, VERSION};
 
 /// The header that says which trace a request belongs to.
@@ -36,18 +36,28 @@ pub(super) enum Received {
     Batch(Vec<Entry>),
 }
 
-/// Reads the message of a POST, and tells its era. The answer to one that is refused.
+/// Why a message cannot be taken, and whose answer that is.
+pub(super) struct Refusal {
+    /// Why.
+    pub(super) fault: Fault,
+    /// The request, if it is known.
+    pub(super) id: Option<Id>,
+    /// Its era.
+    pub(super) era: Era,
+}
+
+/// Reads the message of a POST, and tells its era.
 pub(super) async fn receive(
     headers: &HeaderMap,
     body: impl Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
     bodies: &Arc<Bodies>,
     server: &Server,
-) -> Result<Received, Response> {
+) -> Result<Received, Refusal> {
     let read = match acceptable(headers) {
         Ok(()) => read(body, bodies, server).await,
         Err(fault) => Err(fault),
     };
-    let refused = |fault| answer::fault(&fault, None, Era::Modern);
+    let refused = |fault| Refusal { fault, id: None, era: Era::Modern };
     let body = read.map_err(refused)?;
     if headers.contains_key(&SESSION)
         && let Some(entries) = Message::entries(&body)
@@ -60,7 +70,7 @@ pub(super) async fn receive(
         Ok(()) => Ok(Received::Message(message, era)),
         Err(fault) => {
             let id = if let Message::Request(request) = message { Some(request.id) } else { None };
-            Err(answer::fault(&fault, id, era))
+            Err(Refusal { fault, id, era })
         }
     }
 }
@@ -117,7 +127,8 @@ async fn read(
             frame = body.frame() => frame,
             () = growing.given_up() => {
                 let message = "too many large messages come at once, and this one is the oldest; send it again";
-                return Err(refused(StatusCode::SERVICE_UNAVAILABLE, message.to_owned()));
+                let fault = refused(StatusCode::SERVICE_UNAVAILABLE, message.to_owned());
+                return Err(fault.refusal(Reason::Memory));
             }
             () = sleep_until(pace.end()) => {
                 if pace.next(read.len()) {

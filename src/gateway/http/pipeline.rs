@@ -17,9 +17,9 @@ use super::context::RequestContext;
 use super::cutoff::Cutoff;
 use super::forwarded;
 use super::gate::Gate;
-use super::guard::Guard;
+use super::guard::{Guard, Refused};
 use super::legacy::{EventClients, Legacy};
-use super::message::Received;
+use super::message::{Received, Refusal};
 use super::modern::Modern;
 use super::peer::{Peer, PeerAddress};
 use super::{answer, message, validate};
@@ -27,12 +27,13 @@ use crate::config::Auth;
 use crate::gateway::access::{Exceeded, KnownTokens, Usage, Usages};
 use crate::gateway::catalog::{RoutingHandle, RoutingTable};
 use crate::gateway::client::ClientKey;
-use crate::gateway::error::Fault;
+use crate::gateway::error::{Cause, Fault};
 use crate::gateway::relay::{Era, Id, Message, code};
-use crate::gateway::requests::{InFlight, RequestCounter};
+use crate::gateway::telemetry::{Ledger, Operation, Origin, Reason, Verdict};
 
 /// What is answered where two headers of a trusted proxy cannot both be its own.
-const CONTRADICTION: (StatusCode, &str) = (
+const CONTRADICTION: Refused = (
+    Reason::Proxy,
     StatusCode::BAD_REQUEST,
     "Forwarded and X-Forwarded-For name different clients; have the proxy remove the one that it does not set",
 );
@@ -52,7 +53,7 @@ pub(crate) struct Pipeline {
     /// Bodies of requests that are not complete.
     bodies: Arc<Bodies>,
     /// Counts requests.
-    requests: Arc<RequestCounter>,
+    ledger: Arc<Ledger>,
     /// Handles requests that stand by themselves.
     modern: Modern,
     /// Handles requests within sessions.
@@ -67,12 +68,12 @@ impl Pipeline {
         guard: Guard,
         routing: Arc<RoutingHandle>,
         (tokens, usages): (Arc<KnownTokens>, Arc<Usages>),
-        requests: Arc<RequestCounter>,
+        ledger: Arc<Ledger>,
         (modern, legacy): (Modern, Legacy),
     ) -> Self {
         let legacy = Arc::new(legacy);
         let events = EventClients::new(Arc::clone(&legacy));
-        Self { guard, routing, tokens, usages, bodies: Arc::default(), requests, modern, legacy, events }
+        Self { guard, routing, tokens, usages, bodies: Arc::default(), ledger, modern, legacy, events }
     }
 
     /// Of every request, before anything else: proxy, guard, authentication. The answer to one that is refused.
@@ -81,26 +82,27 @@ impl Pipeline {
         head: &Parts,
         gate: &Gate,
         (peer, cutoff): (&Peer, &Cutoff),
+        origin: Origin,
     ) -> Result<RequestContext, Box<Response>> {
         let table = self.routing.current();
         let Some(named) = gate.named() else {
-            let admitted = self.guard.check((&table.server, None), head, peer.address)?;
-            let client = self.identify(&table, &[], (head, peer, peer.address))?;
-            let client = self.with_usage(&table, client, peer.address);
-            let place = (peer.address, gate.is_local());
-            return Ok(RequestContext::new(admitted, client, place, cutoff.clone()));
+            let admitted = self.guard.check((&table.server, None), head, &origin)?;
+            let client = self.identify(&table, &[], (head, peer, &origin))?;
+            let client = self.with_usage(&table, client, origin.address());
+            return Ok(RequestContext::new(admitted, client, (origin, gate.is_local()), cutoff.clone()));
         };
         let listener = named.listener();
-        let mut address = peer.address;
-        if listener.trusted_proxies.have(address) {
-            address = forwarded::client(&head.headers, address, &listener.trusted_proxies)
-                .map_err(|_| Box::new(self.guard.refuse(head, address, CONTRADICTION)))?;
+        let mut origin = origin;
+        if listener.trusted_proxies.have(peer.address) {
+            let found = forwarded::client(&head.headers, peer.address, &listener.trusted_proxies);
+            let found = found.map_err(|_| Box::new(self.guard.refuse(head, &origin, CONTRADICTION)))?;
+            origin = origin.at(found);
         }
-        let admitted = self.guard.check((&table.server, Some(listener)), head, address)?;
-        let client = self.identify(&table, &listener.auth, (head, peer, address))?;
-        let client = self.with_usage(&table, client, address);
-        let is_local = gate.is_local() && address.is_none_or(|it| it.to_canonical().is_loopback());
-        Ok(RequestContext::new(admitted, client, (address, is_local), cutoff.clone()))
+        let admitted = self.guard.check((&table.server, Some(listener)), head, &origin)?;
+        let client = self.identify(&table, &listener.auth, (head, peer, &origin))?;
+        let client = self.with_usage(&table, client, origin.address());
+        let is_local = gate.is_local() && origin.address().is_none_or(|it| it.to_canonical().is_loopback());
+        Ok(RequestContext::new(admitted, client, (origin, is_local), cutoff.clone()))
     }
 
     /// Who has sent a request, and what that client uses of its limits, if it has any.
@@ -120,12 +122,20 @@ impl Pipeline {
     }
 
     /// Counts a message, unless its client has sent more than it may.
-    fn begin(&self, context: &RequestContext, message: &Message) -> Result<InFlight, Fault> {
-        let slot = match context.usage() {
-            None => None,
-            Some(usage) => usage.begin(message).map_err(|exceeded| self.too_much(context, exceeded))?,
+    fn begin(&self, context: &RequestContext, message: &Message) -> Result<Arc<Operation>, Fault> {
+        let taken = context.usage().map_or(Ok(None), |usage| usage.begin(message));
+        let taken = taken.map_err(|exceeded| self.too_much(context, exceeded));
+        let begin = |slot| {
+            let place = (context.origin(), context.endpoint());
+            Operation::begin(&self.ledger, place, Some(message), slot)
         };
-        Ok(self.requests.begin(slot))
+        match taken {
+            Ok(slot) => Ok(begin(slot)),
+            Err(fault) => {
+                begin(None).failed(&fault);
+                Err(fault)
+            }
+        }
     }
 
     /// Opens an event stream, unless its client has as many as it may.
@@ -137,7 +147,10 @@ impl Pipeline {
         let Some(usage) = context.usage() else { return answer.await };
         match usage.open() {
             Ok(slot) => answer::holding(answer.await, slot),
-            Err(exceeded) => answer::fault(&self.too_much(context, exceeded), None, Era::Legacy),
+            Err(exceeded) => {
+                let fault = self.too_much(context, exceeded);
+                self.refuse(context, Refusal { fault, id: None, era: Era::Legacy })
+            }
         }
     }
 
@@ -154,7 +167,7 @@ impl Pipeline {
         &self,
         table: &RoutingTable,
         ways: &[Auth],
-        (head, peer, address): (&Parts, &Peer, PeerAddress),
+        (head, peer, origin): (&Parts, &Peer, &Origin),
     ) -> Result<Option<Arc<Identified>>, Box<Response>> {
         if ways.is_empty() && (table.clients().is_empty() || peer.is_operator) {
             return Ok(None);
@@ -162,14 +175,14 @@ impl Pipeline {
         let asked = Asked { ways, open: table.server.auth.is_some() };
         let identified = authenticate((table.clients(), &self.tokens), asked, (head, peer));
         let identified = identified.map_err(|refused| {
-            let uid = peer.kernel.as_ref().map(|peer| peer.uid);
-            self.guard.note_stranger(refused.reason(), (address, uid));
+            self.guard.note_stranger((refused.cause(), refused.reason()), origin);
             Box::new(refused.answer())
         })?;
         let is_hidden = |identity: &Arc<Identified>| {
             TELLING.contains(&head.uri.path()) && table.restricts(identity.name())
         };
-        if identified.as_ref().is_some_and(is_hidden) {
+        if let Some(identity) = identified.as_ref().filter(|identity| is_hidden(identity)) {
+            self.ledger.refuse(Reason::Rights, origin, (Some(identity.name()), None));
             return Err(Box::new(StatusCode::NOT_FOUND.into_response()));
         }
         Ok(identified)
@@ -191,26 +204,44 @@ impl Pipeline {
                 let begin = |message: &Message| self.begin(&context, message);
                 return Box::pin(self.legacy.batch((&context, headers), entries, begin)).await;
             }
-            Err(refusal) => return refusal,
+            Err(refusal) => return self.refuse(&context, refusal),
         };
         let id = if let Message::Request(request) = &message { Some(request.id.clone()) } else { None };
-        let in_flight = match self.begin(&context, &message) {
-            Ok(in_flight) => in_flight,
+        let operation = match self.begin(&context, &message) {
+            Ok(operation) => operation,
             Err(fault) => return answer::fault(&fault, id, era),
         };
         let answered = match era {
             // Looked up only now: a body that comes slowly must not keep an upstream that a reload has removed.
-            Era::Modern => match self.routing.view(context.endpoint()) {
-                Some(view) => {
+            Era::Modern => {
+                if let Some(view) = self.routing.view(context.endpoint()) {
                     // Pinned here: it is large, and would be copied several times.
-                    let work = pin!(self.modern.post((context, view), headers, message, in_flight));
+                    let work = pin!(self.modern.post((context, view), headers, message, &operation));
                     cutoff.before(work).await
+                } else {
+                    operation.ended(Verdict::Refused(Reason::Endpoint));
+                    Some(answer::unknown(context.endpoint()))
                 }
-                None => Some(answer::unknown(context.endpoint())),
-            },
-            Era::Legacy => self.legacy.post(context, headers, message, in_flight).await,
+            }
+            Era::Legacy => self.legacy.post(context, headers, message, &operation).await,
         };
-        answered.unwrap_or_else(|| too_late(id, era))
+        answered.unwrap_or_else(|| too_late(&operation, id, era))
+    }
+
+    /// Counts a message that cannot be taken, and answers it.
+    fn refuse(&self, context: &RequestContext, refusal: Refusal) -> Response {
+        let Refusal { fault, id, era } = refusal;
+        if let Cause::Refused(reason) = fault.cause {
+            self.ledger.refuse(reason, context.origin(), (context.client(), context.endpoint().name()));
+        }
+        answer::fault(&fault, id, era)
+    }
+
+    /// Answers a request to an endpoint that is not there for its client.
+    pub(super) fn nowhere(&self, context: &RequestContext) -> Response {
+        let endpoint = context.endpoint();
+        self.ledger.refuse(Reason::Endpoint, context.origin(), (context.client(), endpoint.name()));
+        answer::unknown(endpoint)
     }
 
     /// Of a message that a client of HTTP+SSE posts beside the event stream of this identifier.
@@ -221,7 +252,7 @@ impl Pipeline {
         (headers, body): (&HeaderMap, impl Body<Data = Bytes, Error: Into<BoxError>> + Unpin),
     ) -> Response {
         if let Err(fault) = validate::legacy_version(headers) {
-            return answer::fault(&fault, None, Era::Legacy);
+            return self.refuse(&context, Refusal { fault, id: None, era: Era::Legacy });
         }
         let cutoff = context.cutoff().clone();
         let message = match self.receive(&cutoff, headers, body).await {
@@ -229,17 +260,17 @@ impl Pipeline {
             Ok(Received::Batch(_)) => {
                 let message = "this transport has no batches; send one message after the other";
                 let fault = Fault::downstream(code::INVALID_REQUEST, StatusCode::BAD_REQUEST, message);
-                return answer::fault(&fault, None, Era::Legacy);
+                return self.refuse(&context, Refusal { fault, id: None, era: Era::Legacy });
             }
-            Err(refusal) => return refusal,
+            Err(refusal) => return self.refuse(&context, refusal),
         };
         let id = if let Message::Request(request) = &message { Some(request.id.clone()) } else { None };
-        let in_flight = match self.begin(&context, &message) {
-            Ok(in_flight) => in_flight,
+        let operation = match self.begin(&context, &message) {
+            Ok(operation) => operation,
             Err(fault) => return answer::fault(&fault, id, Era::Legacy),
         };
-        let answered = self.events.take_posted(&context, stream, (message, in_flight)).await;
-        answered.unwrap_or_else(|| too_late(id, Era::Legacy))
+        let answered = self.events.take_posted(&context, stream, (message, &operation)).await;
+        answered.unwrap_or_else(|| too_late(&operation, id, Era::Legacy))
     }
 
     /// Reads a message and tells its era, while there is time.
@@ -248,12 +279,12 @@ impl Pipeline {
         cutoff: &Cutoff,
         headers: &HeaderMap,
         body: impl Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
-    ) -> Result<Received, Response> {
+    ) -> Result<Received, Refusal> {
         let server = &self.routing.current().server;
         let received = pin!(message::receive(headers, body, &self.bodies, server));
         match cutoff.before(received).await {
             Some(received) => received,
-            None => Err(answer::fault(&Fault::unread(), None, Era::Modern)),
+            None => Err(Refusal { fault: Fault::unread(), id: None, era: Era::Modern }),
         }
     }
 
@@ -269,7 +300,8 @@ impl Pipeline {
 }
 
 /// The answer to a message whose time is over.
-fn too_late(id: Option<Id>, era: Era) -> Response {
+fn too_late(operation: &Operation, id: Option<Id>, era: Era) -> Response {
     let fault = if id.is_some() { Fault::cut_off() } else { Fault::unread() };
+    operation.failed(&fault);
     answer::fault(&fault, id, era)
 }

@@ -1,6 +1,6 @@
 //! The routes.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -11,7 +11,7 @@ use axum::routing::{get, post};
 use axum::{BoxError, Router};
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use tower::ServiceExt as _;
@@ -25,11 +25,15 @@ use super::gate::Gate;
 use super::health::Health;
 use super::peer::Peer;
 use super::pipeline::Pipeline;
-use super::{answer, cors, metrics, nowhere};
+use super::{cors, metrics, nowhere};
 use crate::config;
 use crate::gateway::catalog::RoutingHandle;
 use crate::gateway::metrics::Metrics;
+use crate::gateway::telemetry::{AccessEntry, Ledger, Origin, Reason};
+use crate::request_id::RequestId;
 
+/// The header with the identifier of a request.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The path of the endpoint for all upstreams.
 const ALL: &str = "/mcp";
 
@@ -43,17 +47,19 @@ pub(crate) struct Handlers {
     health: Health,
     /// Numbers for monitoring.
     metrics: Arc<Metrics>,
+    /// Counts requests.
+    ledger: Arc<Ledger>,
 }
 
 impl Handlers {
     /// The handlers of a gateway.
-    pub(crate) const fn new(
+    pub(crate) fn new(
         routing: Arc<RoutingHandle>,
         pipeline: Pipeline,
         health: Health,
-        metrics: Arc<Metrics>,
+        (metrics, ledger): (Arc<Metrics>, Arc<Ledger>),
     ) -> Self {
-        Self { routing, pipeline, health, metrics }
+        Self { routing, pipeline, health, metrics, ledger }
     }
 
     /// Whether clients of HTTP+SSE are served.
@@ -97,14 +103,36 @@ impl Front {
         &self.gate
     }
 
-    /// Answers a request.
+    /// Answers a request, with its identifier.
     pub(super) async fn answer(
         &self,
         request: Request<Incoming>,
         (peer, cutoff): (&Peer, &Cutoff),
     ) -> Response {
         let (head, body) = request.into_parts();
-        let context = match self.handlers.pipeline.admit(&head, &self.gate, (peer, cutoff)) {
+        let id = request_id(&head.headers);
+        let entry = AccessEntry::begin(self.handlers.ledger.access(), &head, &id);
+        let uid = peer.kernel.as_ref().map(|peer| peer.uid);
+        let origin = Origin::new(id.clone(), (peer.address, uid), entry.clone());
+        let work = pin!(self.admitted((head, body), (peer, cutoff), origin));
+        let mut response = id.around(work).await;
+        if let Ok(id) = HeaderValue::from_str(id.as_str()) {
+            response.headers_mut().insert(REQUEST_ID, id);
+        }
+        match entry {
+            None => response,
+            Some(entry) => entry.answered(response),
+        }
+    }
+
+    /// Answers a request, if it is let in.
+    async fn admitted(
+        &self,
+        (head, body): (Parts, Incoming),
+        (peer, cutoff): (&Peer, &Cutoff),
+        origin: Origin,
+    ) -> Response {
+        let context = match self.handlers.pipeline.admit(&head, &self.gate, (peer, cutoff), origin) {
             Ok(context) => context,
             Err(refusal) => return *refusal,
         };
@@ -112,8 +140,9 @@ impl Front {
             None => self.route(head, body, context).await,
             // In a box, so that requests of others need no room for it.
             Some(identity) => {
+                let revoked = (Arc::clone(&self.handlers.ledger), context.origin().clone());
                 let identity = Arc::clone(identity);
-                Box::pin(while_good(identity, self.route(head, body, context))).await
+                Box::pin(while_good(identity, revoked, self.route(head, body, context))).await
             }
         }
     }
@@ -135,12 +164,26 @@ impl Front {
     }
 }
 
+/// The identifier of a request: the client's, if it states one that can be used.
+fn request_id(headers: &HeaderMap) -> RequestId {
+    let mut stated = headers.get_all(REQUEST_ID).iter();
+    let lone = stated.next().filter(|_| stated.next().is_none());
+    lone.and_then(|id| RequestId::taken(id.as_bytes())).unwrap_or_else(RequestId::made)
+}
+
 /// Answers a request of a client for as long as it may use the gateway; a stream that is open ends then, too.
-async fn while_good(identity: Arc<Identified>, answer: impl Future<Output = Response>) -> Response {
+async fn while_good(
+    identity: Arc<Identified>,
+    (ledger, origin): (Arc<Ledger>, Origin),
+    answer: impl Future<Output = Response>,
+) -> Response {
     let span = tracing::info_span!("request", client = %identity.name());
     let response = tokio::select! {
         response = answer.instrument(span) => response,
-        () = identity.ended() => return (StatusCode::UNAUTHORIZED, "what you have shown is no longer good\n").into_response(),
+        () = identity.ended() => {
+            ledger.refuse(Reason::Credential, &origin, (Some(identity.name()), None));
+            return (StatusCode::UNAUTHORIZED, "what you have shown is no longer good\n").into_response();
+        }
     };
     let ended = Box::pin(async move { identity.ended().await });
     response.map(|body| Body::new(Revocable { body, ended }))
@@ -255,7 +298,7 @@ async fn post_one(
     let context = context.at(name);
     match handlers.routing.view(context.endpoint()) {
         Some(_) => handlers.pipeline.post(context, &headers, body).await,
-        None => answer::unknown(context.endpoint()),
+        None => handlers.pipeline.nowhere(&context),
     }
 }
 
@@ -287,7 +330,7 @@ async fn get_one(
             let pipeline = &handlers.pipeline;
             pipeline.open(&context, pipeline.legacy().get(&context, &headers)).await
         }
-        None => answer::unknown(context.endpoint()),
+        None => handlers.pipeline.nowhere(&context),
     }
 }
 
@@ -320,7 +363,7 @@ async fn sse_one(
             let pipeline = &handlers.pipeline;
             pipeline.open(&context, pipeline.events().open(&context, &headers)).await
         }
-        None => answer::unknown(context.endpoint()),
+        None => handlers.pipeline.nowhere(&context),
     }
 }
 
@@ -355,7 +398,7 @@ async fn delete_all(
     Extension(context): Extension<RequestContext>,
     headers: HeaderMap,
 ) -> Response {
-    handlers.pipeline.legacy().delete(context.endpoint(), &headers).await
+    handlers.pipeline.legacy().delete(&context, &headers).await
 }
 
 /// `DELETE /mcp/NAME`, also of an upstream that is gone.
@@ -365,5 +408,5 @@ async fn delete_one(
     Extension(context): Extension<RequestContext>,
     headers: HeaderMap,
 ) -> Response {
-    handlers.pipeline.legacy().delete(context.at(name).endpoint(), &headers).await
+    handlers.pipeline.legacy().delete(&context.at(name), &headers).await
 }

@@ -309,6 +309,20 @@ impl Outcome {
             Self::Result(payload) | Self::Error(payload) => weight(payload),
         }
     }
+
+    /// Whether it is a result of a tool that says that it has failed. Most results say nothing of it, or `false` and nothing else,
+    /// and are not read for it.
+    pub(crate) fn is_tool_error(&self) -> bool {
+        const NAME: &str = "\"isError\"";
+        let Self::Result(result) = self else { return false };
+        let text = result.get().as_bytes();
+        let says_so = |at: usize| {
+            let rest = text[at + NAME.len()..].trim_ascii_start().strip_prefix(b":");
+            rest.is_some_and(|rest| rest.trim_ascii_start().starts_with(b"true"))
+        };
+        memchr::memmem::find_iter(text, NAME).any(says_so)
+            && member(result, "isError").is_some_and(|value| value.get() == "true")
+    }
 }
 
 /// Appends `method` and `params`.

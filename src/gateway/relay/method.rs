@@ -29,6 +29,11 @@ impl Method {
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The name for those who count, to whom all methods that are not of MCP are one.
+    pub(crate) const fn label(&self) -> &'static str {
+        if let Cow::Borrowed(name) = self.0 { name } else { "_OTHER" }
+    }
 }
 
 impl Deref for Method {

@@ -176,6 +176,20 @@ pub(super) fn push(out: &mut Vec<u8>, style: Style, name: &str, value: &Value<'_
             out.push(b'=');
             logfmt(out, value);
         }
+        Style::Fields => {
+            if message {
+                out.extend_from_slice(b"MESSAGE=");
+            } else {
+                out.extend_from_slice(b"MCPEG_");
+                out.extend(name.bytes().map(|byte| byte.to_ascii_uppercase()));
+                out.push(b'=');
+            }
+            match value {
+                Value::Text(text) => escape::push(out, text, Rules::Plain),
+                other => text(out, other, Rules::Plain),
+            }
+            out.push(b'\n');
+        }
         Style::Text { .. } | Style::Journal => {
             let rules = if style == Style::Journal { Rules::Lines } else { Rules::Plain };
             out.push(b' ');

@@ -9,7 +9,7 @@
 //! | `record` | the whole line |
 //!
 //! Invariant: a record is one line, whatever its text holds; only the journal's has one for each line of a message, each
-//! with its priority. Colours and other control characters of a message are escaped, so that nobody who is logged can
+//! with its priority, and the form of fields one for each field. Colours and other control characters of a message are escaped, so that nobody who is logged can
 //! paint on the terminal of a reader or forge a record.
 
 mod escape;

@@ -8,9 +8,14 @@ use super::escape::{self, Rules};
 use super::fields::{self, RecordedFields, Value, Visitor};
 use super::stamp;
 use super::style::Style;
+use crate::request_id::RequestId;
 
 /// The field of a span that stands at the top of a record of JSON in any case.
 const TRACE_ID: &str = "trace_id";
+/// The field of each record that is about a request of a client.
+const REQUEST_ID: &str = "request_id";
+/// What the journal knows records of the audit by; mcpeg(8) names it.
+const AUDIT: &str = "0c350607edf14faba5aac98997b36daf";
 
 /// What every record of one output has.
 #[derive(Debug)]
@@ -40,6 +45,12 @@ impl Context {
                 escape::push(&mut ending, instance, Rules::Quoted);
                 ending.extend_from_slice(b"\"\n");
             }
+            Style::Fields => {
+                ending.extend_from_slice(format!("SYSLOG_IDENTIFIER=mcpeg\nMESSAGE_ID={AUDIT}\n").as_bytes());
+                ending.extend_from_slice(b"MCPEG_INSTANCE=");
+                escape::push(&mut ending, instance, Rules::Plain);
+                ending.push(b'\n');
+            }
             Style::Text { .. } | Style::Journal => ending.push(b'\n'),
         }
         Self { style, ending }
@@ -56,6 +67,7 @@ impl Context {
         let start = out.len();
         self.head(out, *metadata.level(), metadata.target());
         event.record(&mut Visitor::new(out, self.style));
+        RequestId::show_current(|id| fields::push(out, self.style, REQUEST_ID, &Value::Text(id), false));
         self.spans(out, metadata, spans);
         out.extend_from_slice(&self.ending);
         if self.style == Style::Journal {
@@ -123,6 +135,11 @@ impl Context {
                 escape::push(out, target, Rules::Plain);
                 out.push(b':');
             }
+            Style::Fields => {
+                out.extend_from_slice(b"PRIORITY=");
+                out.push(priority(level));
+                out.push(b'\n');
+            }
         }
     }
 
@@ -142,6 +159,7 @@ impl Context {
                 escape::push(out, innermost, Rules::Plain);
                 flat(out, metadata, spans);
             }
+            Style::Fields => {}
             Style::Text { .. } | Style::Journal => {
                 for (name, kept) in spans.iter().rev() {
                     out.push(b' ');
@@ -203,18 +221,21 @@ const fn paint(level: Level) -> &'static [u8] {
     }
 }
 
-/// Puts the priority before each line: without it the second line of a message would lose it. Levels are sd-daemon(3)
-/// `SD_ERR`, `SD_WARNING`, `SD_INFO`, `SD_DEBUG`.
+/// Puts the priority before each line: without it the second line of a message would lose it.
 fn prioritise(out: &mut Vec<u8>, start: usize, level: Level) {
-    let priority: &[u8] = match level {
-        Level::ERROR => b"<3>",
-        Level::WARN => b"<4>",
-        Level::INFO => b"<6>",
-        Level::DEBUG | Level::TRACE => b"<7>",
-    };
     let record = out.split_off(start);
     for line in record.split_inclusive(|byte| *byte == b'\n') {
-        out.extend_from_slice(priority);
+        out.extend_from_slice(&[b'<', priority(level), b'>']);
         out.extend_from_slice(line);
+    }
+}
+
+/// The priority of a level, as a digit: sd-daemon(3) `SD_ERR`, `SD_WARNING`, `SD_INFO`, `SD_DEBUG`.
+const fn priority(level: Level) -> u8 {
+    match level {
+        Level::ERROR => b'3',
+        Level::WARN => b'4',
+        Level::INFO => b'6',
+        Level::DEBUG | Level::TRACE => b'7',
     }
 }

@@ -19,6 +19,8 @@ pub(crate) enum Style {
     Logfmt,
     /// For the journal: each line begins with its priority as `<N>`, sd-daemon(3); the journal adds the timestamp.
     Journal,
+    /// As fields of the journal's own protocol, one a line: systemd.journal-fields(7).
+    Fields,
 }
 
 impl Style {

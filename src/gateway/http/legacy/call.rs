@@ -29,19 +29,19 @@ use crate::gateway::relay::{
     Era, Id, Message, Outcome, Raw, Request, Response as Answer, Severity, code, member, member_str, method,
     plain_result, raw,
 };
-use crate::gateway::requests::InFlight;
 use crate::gateway::session::{EventId, Log, Session, StreamId, subscribe};
+use crate::gateway::telemetry::{Operation, Verdict};
 use crate::gateway::upstream::{Call, Event, Kind, Link, task_begun};
 
 /// Handles a request within a session.
 pub(super) async fn answer(
     (session, owners): (Arc<Session>, &Arc<TaskOwners>),
     request: Request,
-    (headers, in_flight): (&HeaderMap, InFlight),
+    (headers, operation): (&HeaderMap, Arc<Operation>),
     (cutoff, share): (Cutoff, usize),
 ) -> Response {
     let request_id = request.id.clone();
-    let log = match begin(&session, owners, request, (in_flight, cutoff)) {
+    let log = match begin(&session, owners, request, (operation, cutoff)) {
         Ok(log) => log,
         Err(fault) => return answer::fault(&fault, Some(request_id), Era::Legacy),
     };
@@ -91,16 +91,27 @@ pub(super) fn begin(
     session: &Arc<Session>,
     owners: &Arc<TaskOwners>,
     request: Request,
-    (in_flight, cutoff): (InFlight, Cutoff),
+    (operation, cutoff): (Arc<Operation>, Cutoff),
 ) -> Result<Arc<Log>, Fault> {
     let id = request.id.clone();
-    let cancelled = session.begin_call(&id)?;
+    let cancelled = session.begin_call(&id).inspect_err(|fault| operation.failed(fault))?;
     let log = Arc::new(Log::default());
     let (running, written, owned) = (Arc::clone(session), Arc::clone(&log), Arc::clone(owners));
     let subscription = request.params.clone().filter(|_| request.method == method::SUBSCRIBE);
     tokio::spawn(async move {
-        let answered = cutoff.before(pin!(run((&owned, &running), request, cancelled, &written))).await;
-        let last = answered.unwrap_or_else(|| Some(Fault::cut_off().response(Some(id.clone()))));
+        let answered = {
+            let work = pin!(run((&owned, &running), request, cancelled, (&written, &operation)));
+            let work = pin!(operation.origin().request().around(work));
+            cutoff.before(work).await.unwrap_or_else(|| Err(Fault::cut_off()))
+        };
+        let last = answered.unwrap_or_else(|fault| {
+            operation.failed(&fault);
+            Some(fault.response(Some(id.clone())))
+        });
+        match &last {
+            Some(last) => operation.told(last),
+            None => operation.ended(Verdict::Cancelled),
+        }
         if let (Some(params), Some(Message::Response(Answer { outcome: Outcome::Error(_), .. }))) =
             (&subscription, &last)
         {
@@ -108,12 +119,12 @@ pub(super) fn begin(
         }
         // Before the client can read the answer: it may use the identifier again at once.
         running.end_call(&id);
+        drop(operation);
         if let Some(last) = last {
             written.push(last);
         }
         written.end();
         running.logs().trim();
-        drop(in_flight);
     });
     Ok(log)
 }
@@ -122,7 +133,7 @@ pub(super) fn begin(
 pub(super) fn over_events(
     (session, owners): (&Arc<Session>, &Arc<TaskOwners>),
     request: Request,
-    ends: (InFlight, Cutoff),
+    ends: (Arc<Operation>, Cutoff),
 ) -> Result<(), Fault> {
     let Some(channel) = session.channel() else { return Err(Fault::session_ended()) };
     let writer = channel.writer();
@@ -145,21 +156,20 @@ async fn run(
     (owners, session): (&TaskOwners, &Arc<Session>),
     request: Request,
     mut cancelled: oneshot::Receiver<Option<Raw>>,
-    messages: &Log,
-) -> Option<Message> {
+    (messages, operation): (&Log, &Operation),
+) -> Result<Option<Message>, Fault> {
     let (id, method) = (request.id.clone(), request.method.clone());
     let started = tokio::select! {
-        started = start(session, request) => started,
+        started = start(session, request, operation) => started,
         // The client has cancelled: no response is expected (§Cancellation).
-        _ = &mut cancelled => return None,
+        _ = &mut cancelled => return Ok(None),
     };
-    let (mut call, routed) = match started {
-        Ok(Started::Here(result)) => {
+    let (mut call, routed) = match started? {
+        Started::Here(result) => {
             let answer = Answer { id: Some(id), outcome: Outcome::Result(result) };
-            return Some(Message::Response(answer));
+            return Ok(Some(Message::Response(answer)));
         }
-        Ok(Started::Upstream(call)) => *call,
-        Err(fault) => return Some(fault.response(Some(id))),
+        Started::Upstream(call) => *call,
     };
     let mut rounds = 0;
     loop {
@@ -167,10 +177,10 @@ async fn run(
             event = call.next() => event,
             Ok(params) = &mut cancelled => {
                 call.exchange().call_off(params);
-                return None;
+                return Ok(None);
             }
             // Dropping the request calls it off. Who waits for the answer still does.
-            () = session.ended().cancelled() => return Some(Fault::session_ended().response(Some(id))),
+            () = session.ended().cancelled() => return Err(Fault::session_ended()),
         };
         let message = match event {
             Event::Notification(note) => session.told(call.link(), note),
@@ -184,20 +194,21 @@ async fn run(
                 let outcome = of_tasks((owners, session), &mut call, &routed, outcome);
                 let link = call.link();
                 let wanted = InputRequired::read(link, &method, &outcome).filter(|_| rounds < ROUNDS);
-                let Some(wanted) = wanted else { return Some(done(link, &method, id, outcome)) };
+                let Some(wanted) = wanted else {
+                    let done = done(link, &method, id, outcome)?;
+                    operation.ended(call.verdict());
+                    return Ok(Some(done));
+                };
                 rounds += 1;
                 let next = tokio::select! {
                     next = again(session, call.link(), (&routed, &wanted), messages) => next,
-                    _ = &mut cancelled => return None,
-                    () = session.ended().cancelled() => return Some(Fault::session_ended().response(Some(id))),
+                    _ = &mut cancelled => return Ok(None),
+                    () = session.ended().cancelled() => return Err(Fault::session_ended()),
                 };
-                match next {
-                    Ok(next) => call = next,
-                    Err(fault) => return Some(fault.response(Some(id))),
-                }
+                call = next?;
                 continue;
             }
-            Event::Lost(fault) => return Some(fault.response(Some(id))),
+            Event::Lost(fault) => return Err(fault),
         };
         messages.push(message);
     }
@@ -248,15 +259,15 @@ async fn again(
 }
 
 /// The response for the client. A server that never stops asking is given up.
-fn done(link: &Link, method: &str, id: Id, outcome: Outcome) -> Message {
+fn done(link: &Link, method: &str, id: Id, outcome: Outcome) -> Result<Message, Fault> {
     let outcome = match outcome {
-        Outcome::Result(result) if link.era() == Era::Modern => match plain_result(method, result) {
-            Ok(result) => Outcome::Result(result),
-            Err(why) => return Fault::upstream(link.name(), why).response(Some(id)),
-        },
+        Outcome::Result(result) if link.era() == Era::Modern => {
+            let plain = plain_result(method, result);
+            Outcome::Result(plain.map_err(|why| Fault::upstream(link.name(), why))?)
+        }
         outcome => outcome,
     };
-    Message::Response(Answer { id: Some(id), outcome })
+    Ok(Message::Response(Answer { id: Some(id), outcome }))
 }
 
 /// A request that was begun.
@@ -268,7 +279,7 @@ enum Started {
 }
 
 /// Answers a request here or sends it to its upstream.
-async fn start(session: &Arc<Session>, request: Request) -> Result<Started, Fault> {
+async fn start(session: &Arc<Session>, request: Request, operation: &Operation) -> Result<Started, Fault> {
     let Request { method, params, .. } = request;
     match method.as_str() {
         method::PING => return Ok(Started::Here(raw(&json!({})))),
@@ -315,6 +326,7 @@ async fn start(session: &Arc<Session>, request: Request) -> Result<Started, Faul
         }
         fault
     })?;
+    way.note(operation);
     let upstream = Arc::clone(&way.upstream);
     if let Some(followed) = subscribe::follow(session, &upstream, &method, way.params.as_deref()).await {
         return followed.map(|()| Started::Here(raw(&json!({}))));

@@ -31,8 +31,8 @@ use crate::gateway::http::context::RequestContext;
 use crate::gateway::http::cutoff::StreamEnd;
 use crate::gateway::http::nowhere;
 use crate::gateway::relay::{Era, Message, Outcome, Request, Response as Answer, code, method, raw};
-use crate::gateway::requests::InFlight;
 use crate::gateway::session::{Channel, Listening, Place, Session};
+use crate::gateway::telemetry::{Operation, Reason, Verdict};
 
 /// The number of the one stream that a session has.
 const ONLY: u64 = 0;
@@ -230,7 +230,7 @@ impl EventClients {
             && session.endpoint() == context.endpoint()
         {
             let Some(listening) = session.listening_within(self.legacy.limits().share()) else {
-                return self.legacy.too_many_streams(&session);
+                return self.legacy.too_many_streams(context, &session);
             };
             let after = place.parse().ok();
             if let Some(stream) = Stream::open((session, listening), end, after) {
@@ -273,17 +273,21 @@ impl EventClients {
     /// Begins the session of a stream; `None` if there is no such stream, or its client has gone.
     async fn begin(
         &self,
-        context: &RequestContext,
+        (context, operation): (&RequestContext, &Operation),
         id: &str,
         request: &Request,
     ) -> Result<Option<(Arc<Session>, Message)>, Response> {
         let opening = self.openings.take(id, context);
         let Some(Opening { endpoint, told }) = opening else { return Ok(None) };
         let place = (endpoint, Some(id.to_owned()));
-        let refused = |fault: Fault| answer::fault(&fault, Some(request.id.clone()), Era::Modern);
+        let refused = |fault: Fault| {
+            operation.failed(&fault);
+            answer::fault(&fault, Some(request.id.clone()), Era::Modern)
+        };
         let (session, answer) = self.legacy.begin(context, place, request).await.map_err(refused)?;
         let Some(listening) = session.listening_within(self.legacy.limits().share()) else {
-            let response = self.legacy.too_many_streams(&session);
+            operation.ended(Verdict::Refused(Reason::Sessions));
+            let response = self.legacy.too_many(&session);
             self.legacy.sessions().end(session.id()).await;
             return Err(response);
         };
@@ -318,16 +322,20 @@ impl EventClients {
         &self,
         context: &RequestContext,
         id: &str,
-        (message, in_flight): (Message, InFlight),
+        (message, operation): (Message, &Arc<Operation>),
     ) -> Option<Response> {
         let cutoff = context.cutoff();
         let request = if let Message::Request(request) = &message { Some(request.id.clone()) } else { None };
-        let refused = |fault: &Fault| answer::json(&fault.response(request.clone()), fault.status);
+        let refused = |fault: &Fault| {
+            operation.failed(fault);
+            answer::json(&fault.response(request.clone()), fault.status)
+        };
         if let Message::Request(request) = &message
             && request.method == method::INITIALIZE
         {
-            return Some(match cutoff.before(pin!(self.begin(context, id, request))).await? {
+            return Some(match cutoff.before(pin!(self.begin((context, operation), id, request))).await? {
                 Ok(Some((session, answer))) => {
+                    operation.ended(Verdict::Ok);
                     if let Some(channel) = session.channel() {
                         channel.writer().put(answer).await;
                     }
@@ -340,9 +348,10 @@ impl EventClients {
         let found = match &message {
             Message::Request(request) if self.openings.have(id, context) => {
                 if self.answered_early(id, request) {
+                    operation.ended(Verdict::Ok);
                     return Some(accepted());
                 }
-                match cutoff.before(pin!(self.begin(context, id, &unsaid(request)))).await? {
+                match cutoff.before(pin!(self.begin((context, operation), id, &unsaid(request)))).await? {
                     Ok(begun) => begun.map(|(session, _)| session),
                     Err(response) => return Some(response),
                 }
@@ -360,7 +369,7 @@ impl EventClients {
         let Message::Request(request) = message else {
             return cutoff.before(pin!(self.legacy.take(&session, message))).await;
         };
-        Some(match self.legacy.carry_out(&session, request, (in_flight, cutoff.clone())) {
+        Some(match self.legacy.carry_out(&session, request, (Arc::clone(operation), cutoff.clone())) {
             Ok(()) => accepted(),
             Err(fault) => refused(&fault),
         })
@@ -383,5 +392,5 @@ fn accepted() -> Response {
 /// There is no such session.
 fn nobody() -> Fault {
     let message = "there is no such session; open an event stream, and begin with `initialize`";
-    Fault::downstream(code::INVALID_REQUEST, StatusCode::NOT_FOUND, message)
+    Fault::downstream(code::INVALID_REQUEST, StatusCode::NOT_FOUND, message).refusal(Reason::Session)
 }

@@ -18,7 +18,7 @@ use crate::gateway::access::Exceeded;
 use crate::gateway::catalog::{EndpointView, RoutingHandle, soon};
 use crate::gateway::client_log_limit::ClientLogLimit;
 use crate::gateway::endpoint::Endpoint;
-use crate::gateway::error::Fault;
+use crate::gateway::error::{Cause, Fault};
 use crate::gateway::http::context::RequestContext;
 use crate::gateway::http::cutoff::{Cutoff, StreamEnd};
 use crate::gateway::http::message::Entry;
@@ -28,8 +28,8 @@ use crate::gateway::relay::{
     ClientMeta, Era, LATEST_LEGACY, LEGACY_VERSIONS, Message, Outcome, Raw, Request, Response as Answer,
     code, member, member_str, method, raw,
 };
-use crate::gateway::requests::InFlight;
 use crate::gateway::session::{EventId, Limits, PeerLink, Session, SessionRefused, SessionStore, StreamId};
+use crate::gateway::telemetry::{Ledger, Operation, Reason, Verdict};
 use crate::gateway::upstream::{ClientIdentity, SESSION};
 use crate::handover;
 
@@ -54,6 +54,8 @@ pub(crate) struct Legacy {
     owners: Arc<TaskOwners>,
     /// What is logged about clients.
     log_limit: Arc<ClientLogLimit>,
+    /// Counts refusals.
+    ledger: Arc<Ledger>,
     /// Cancelled when the drain begins.
     #[field(get)]
     draining: CancellationToken,
@@ -64,10 +66,10 @@ impl Legacy {
     pub(crate) fn new(
         (sessions, routing): (Arc<SessionStore>, Arc<RoutingHandle>),
         (peer, owners): (Arc<PeerLink>, Arc<TaskOwners>),
-        log_limit: Arc<ClientLogLimit>,
+        (log_limit, ledger): (Arc<ClientLogLimit>, Arc<Ledger>),
         draining: CancellationToken,
     ) -> Self {
-        Self { sessions, routing, peer, owners, log_limit, draining }
+        Self { sessions, routing, peer, owners, log_limit, ledger, draining }
     }
 
     /// How long a client may take for what it has begun.
@@ -80,7 +82,7 @@ impl Legacy {
         &self,
         session: &Arc<Session>,
         request: Request,
-        ends: (InFlight, Cutoff),
+        ends: (Arc<Operation>, Cutoff),
     ) -> Result<(), Fault> {
         call::over_events((session, &self.owners), request, ends)
     }
@@ -91,26 +93,31 @@ impl Legacy {
         context: RequestContext,
         headers: &HeaderMap,
         message: Message,
-        in_flight: InFlight,
+        operation: &Arc<Operation>,
     ) -> Option<Response> {
         let cutoff = context.cutoff();
+        let id = if let Message::Request(request) = &message { Some(request.id.clone()) } else { None };
+        let refused = |fault: &Fault| {
+            operation.failed(fault);
+            Some(answer::json(&fault.response(id.clone()), fault.status))
+        };
         if let Message::Request(request) = &message
             && request.method == method::INITIALIZE
         {
             if let Err(fault) = validate::legacy_version(headers) {
-                return Some(answer::json(&fault.response(Some(request.id.clone())), fault.status));
+                return refused(&fault);
             }
-            return cutoff.before(pin!(self.initialize(&context, request))).await;
+            return cutoff.before(pin!(self.initialize(&context, request, operation))).await;
         }
-        let id = if let Message::Request(request) = &message { Some(request.id.clone()) } else { None };
         let session = match cutoff.before(pin!(self.session(context.endpoint(), headers))).await? {
             Ok(session) => session,
-            Err(fault) => return Some(answer::json(&fault.response(id), fault.status)),
+            Err(fault) => return refused(&fault),
         };
         session.touch();
         if let Message::Request(request) = message {
             let ends = (cutoff.clone(), self.limits().share());
-            return Some(call::answer((session, &self.owners), request, (headers, in_flight), ends).await);
+            let operation = Arc::clone(operation);
+            return Some(call::answer((session, &self.owners), request, (headers, operation), ends).await);
         }
         cutoff.before(pin!(self.take(&session, message))).await
     }
@@ -145,17 +152,17 @@ impl Legacy {
         &self,
         (context, headers): (&RequestContext, &HeaderMap),
         entries: Vec<Entry>,
-        count: impl Fn(&Message) -> Result<InFlight, Fault>,
+        begin: impl Fn(&Message) -> Result<Arc<Operation>, Fault>,
     ) -> Response {
         let session = match self.session(context.endpoint(), headers).await {
             Ok(session) => session,
-            Err(fault) => return answer::json(&fault.response(None), fault.status),
+            Err(fault) => return self.refuse(context, &fault),
         };
         if session.connections().client().version != BATCHING {
             let message =
                 format!("batches are part of revision {BATCHING} only; send each message by itself");
             let fault = Fault::downstream(code::INVALID_REQUEST, StatusCode::BAD_REQUEST, message);
-            return answer::fault(&fault, None, Era::Legacy);
+            return self.refuse(context, &fault);
         }
         session.touch();
         let (mut batch, mut ids) = (Batch::default(), HashSet::new());
@@ -163,11 +170,12 @@ impl Legacy {
             let message = match entry {
                 Ok(message) => message,
                 Err((id, fault)) => {
+                    self.count(context, &fault);
                     batch.refuse(id, &fault);
                     continue;
                 }
             };
-            let counted = count(&message);
+            let counted = begin(&message);
             let request = match message {
                 Message::Request(request) => request,
                 message => {
@@ -185,13 +193,19 @@ impl Legacy {
                 (!ids.insert(id.as_str().to_owned()))
                     .then_some("another request of the batch has the same id")
             };
-            let begun = match wrong {
-                Some(wrong) => Err(Fault::downstream(code::INVALID_REQUEST, StatusCode::BAD_REQUEST, wrong)),
-                None => counted.and_then(|in_flight| {
-                    call::begin(&session, &self.owners, request, (in_flight, context.cutoff().clone()))
+            let taken = match wrong {
+                Some(wrong) => {
+                    let fault = Fault::downstream(code::INVALID_REQUEST, StatusCode::BAD_REQUEST, wrong);
+                    if let Ok(operation) = &counted {
+                        operation.failed(&fault);
+                    }
+                    Err(fault)
+                }
+                None => counted.and_then(|operation| {
+                    call::begin(&session, &self.owners, request, (operation, context.cutoff().clone()))
                 }),
             };
-            match begun {
+            match taken {
                 Ok(log) => batch.wait(log),
                 Err(fault) => batch.refuse(Some(id), &fault),
             }
@@ -218,7 +232,7 @@ impl Legacy {
         }
         let session = match self.session(context.endpoint(), headers).await {
             Ok(session) => session,
-            Err(fault) => return answer::json(&fault.response(None), fault.status),
+            Err(fault) => return self.refuse(context, &fault),
         };
         let listening = session.listening_within(self.limits().share());
         let last = headers.get(LAST_EVENT).and_then(|id| id.to_str().ok()?.parse::<EventId>().ok());
@@ -234,14 +248,20 @@ impl Legacy {
             None => None,
         };
         let Some(listening) = listening else {
-            return self.too_many_streams(&session);
+            return self.too_many_streams(context, &session);
         };
         let end = StreamEnd::new(&self.draining, context.cutoff());
         stream::own(session, listening, end, last)
     }
 
     /// The answer to a client that attends too many sessions.
-    pub(super) fn too_many_streams(&self, session: &Session) -> Response {
+    pub(super) fn too_many_streams(&self, context: &RequestContext, session: &Session) -> Response {
+        self.ledger.refuse(Reason::Sessions, context.origin(), (context.client(), context.endpoint().name()));
+        self.too_many(session)
+    }
+
+    /// The same where the request is counted otherwise.
+    pub(super) fn too_many(&self, session: &Session) -> Response {
         if self.log_limit.admits("stream refused", &session.client_key()) {
             let client = session.client_key();
             tracing::info!(%client, "a stream is refused: its client has streams in half of all sessions");
@@ -251,18 +271,31 @@ impl Legacy {
     }
 
     /// `DELETE`: the client ends its session.
-    pub(crate) async fn delete(&self, endpoint: &Endpoint, headers: &HeaderMap) -> Response {
+    pub(crate) async fn delete(&self, context: &RequestContext, headers: &HeaderMap) -> Response {
         if !headers.contains_key(&SESSION) {
             return nowhere::without_session("DELETE needs the Mcp-Session-Id of a legacy session\n");
         }
-        match self.session(endpoint, headers).await {
+        match self.session(context.endpoint(), headers).await {
             Ok(session) => {
                 self.peer.tell(&handover::Message::Ended { id: session.id().to_owned() });
                 self.sessions.end(session.id()).await;
                 StatusCode::OK.into_response()
             }
-            Err(fault) => answer::json(&fault.response(None), fault.status),
+            Err(fault) => self.refuse(context, &fault),
         }
+    }
+
+    /// Counts a refusal of what is no request by itself.
+    fn count(&self, context: &RequestContext, fault: &Fault) {
+        if let Cause::Refused(reason) = fault.cause {
+            self.ledger.refuse(reason, context.origin(), (context.client(), context.endpoint().name()));
+        }
+    }
+
+    /// The same, and answers it.
+    fn refuse(&self, context: &RequestContext, fault: &Fault) -> Response {
+        self.count(context, fault);
+        answer::json(&fault.response(None), fault.status)
     }
 
     /// The session that a request names. At another endpoint than its own there is no such session: what an address shows
@@ -271,7 +304,8 @@ impl Legacy {
         validate::legacy_version(headers)?;
         let Some(id) = headers.get(&SESSION) else {
             let message = "the Mcp-Session-Id header is missing; begin with `initialize`";
-            return Err(Fault::downstream(code::INVALID_REQUEST, StatusCode::BAD_REQUEST, message));
+            let fault = Fault::downstream(code::INVALID_REQUEST, StatusCode::BAD_REQUEST, message);
+            return Err(fault.refusal(Reason::Session));
         };
         if let Ok(id) = id.to_str()
             && let Some(session) = self.sessions.find(id).await
@@ -280,7 +314,8 @@ impl Legacy {
             return Ok(session);
         }
         let message = "there is no such session; begin a new one with `initialize`";
-        Err(Fault::downstream(code::INVALID_REQUEST, StatusCode::NOT_FOUND, message))
+        let fault = Fault::downstream(code::INVALID_REQUEST, StatusCode::NOT_FOUND, message);
+        Err(fault.refusal(Reason::Session))
     }
 
     /// How many sessions there may be.
@@ -297,15 +332,21 @@ impl Legacy {
     }
 
     /// `initialize`: begins a session.
-    async fn initialize(&self, context: &RequestContext, request: &Request) -> Response {
-        let (session, message) = match self.begin(context, (context.endpoint().clone(), None), request).await
-        {
+    async fn initialize(
+        &self,
+        context: &RequestContext,
+        request: &Request,
+        operation: &Operation,
+    ) -> Response {
+        let begun = self.begin(context, (context.endpoint().clone(), None), request).await;
+        let (session, message) = match begun.inspect_err(|fault| operation.failed(fault)) {
             Ok(begun) => begun,
             Err(fault) if fault.status.is_server_error() => {
                 return answer::json(&fault.response(Some(request.id.clone())), fault.status);
             }
             Err(fault) => return answer::fault(&fault, Some(request.id.clone()), Era::Legacy),
         };
+        operation.ended(Verdict::Ok);
         let mut response = answer::json(&message, StatusCode::OK);
         if let Ok(id) = HeaderValue::from_str(session.id()) {
             response.headers_mut().insert(SESSION, id);
@@ -322,7 +363,8 @@ impl Legacy {
     ) -> Result<(Arc<Session>, Message), Fault> {
         if self.routing.view(&place.0).is_none() {
             let message = "there is nothing at this endpoint";
-            return Err(Fault::downstream(code::INVALID_REQUEST, StatusCode::NOT_FOUND, message));
+            let fault = Fault::downstream(code::INVALID_REQUEST, StatusCode::NOT_FOUND, message);
+            return Err(fault.refusal(Reason::Endpoint));
         }
         let client = client(request).ok_or_else(|| {
             let message = "`initialize` needs `protocolVersion`, `capabilities` and `clientInfo`";
@@ -333,14 +375,17 @@ impl Legacy {
         let begun = self.sessions.begin(place, client, (context.peer(), self.limits_for(context)));
         let session = begun.map_err(|error| {
             let status = match error {
-                SessionRefused::TooMany(..) => return Exceeded::sessions(error.to_string()).into(),
+                SessionRefused::TooMany(..) => {
+                    return Fault::from(Exceeded::sessions(error.to_string())).refusal(Reason::Sessions);
+                }
                 SessionRefused::Full | SessionRefused::Heavy => StatusCode::SERVICE_UNAVAILABLE,
                 SessionRefused::Random(_) => {
                     tracing::error!(%error, "a session cannot begin");
                     StatusCode::INTERNAL_SERVER_ERROR
                 }
             };
-            Fault::downstream(code::INTERNAL, status, error.to_string())
+            let fault = Fault::downstream(code::INTERNAL, status, error.to_string());
+            if status == StatusCode::SERVICE_UNAVAILABLE { fault.refusal(Reason::Sessions) } else { fault }
         })?;
         let _attended = session.listening();
         let untold = until_told(&self.sessions, &session);

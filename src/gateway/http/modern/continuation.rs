@@ -25,9 +25,10 @@ use crate::gateway::endpoint::Endpoint;
 use crate::gateway::error::Fault;
 use crate::gateway::http::task_owners::TaskOwners;
 use crate::gateway::relay::{Id, Message, Request, RequestMeta};
-use crate::gateway::requests::RequestCounter;
 use crate::gateway::session::PeerLink;
+use crate::gateway::telemetry::{Ledger, Operation, Origin};
 use crate::handover::{self, Round};
+use crate::request_id::RequestId;
 
 /// How long the other process may take to say that it goes on with a request.
 const SOON: Duration = Duration::from_secs(10);
@@ -51,7 +52,7 @@ pub(crate) struct Continuations {
     #[field(get(deref = false))]
     owners: Arc<TaskOwners>,
     /// Counts requests.
-    requests: Arc<RequestCounter>,
+    ledger: Arc<Ledger>,
     /// The way to the other process.
     peer: Arc<PeerLink>,
 }
@@ -97,11 +98,11 @@ impl Continuations {
     pub(crate) fn new(
         suspended: Arc<SuspendedCalls<PendingCall>>,
         owners: Arc<TaskOwners>,
-        requests: Arc<RequestCounter>,
+        ledger: Arc<Ledger>,
         peer: Arc<PeerLink>,
     ) -> Self {
         let (last, elsewhere, here, tasks) = Default::default();
-        Self { last, elsewhere, here, tasks, suspended, owners, requests, peer }
+        Self { last, elsewhere, here, tasks, suspended, owners, ledger, peer }
     }
 
     /// Has the other process go on with a request that does not wait here; `None` if it does not wait there either.
@@ -186,6 +187,9 @@ impl Continuations {
     async fn go_on_here(&self, number: u64, endpoint: Endpoint, request: &str) {
         let Ok(Message::Request(request)) = Message::parse(request.as_bytes()) else { return };
         let meta = RequestMeta::of(request.params.as_deref());
+        // The other process tells of it under an identifier of its own.
+        let origin = Origin::new(RequestId::made(), (None, None), None);
+        let operation = Operation::of_another_process(&self.ledger, &origin, &endpoint);
         let subject = Subject::of(&request.method, &meta, endpoint).with_digest(request.params.as_deref());
         let say = |message: &Message| self.tell(Round::Said { number, message: text(message) });
         let held = match self.suspended.take(&subject, meta.param("requestState").as_deref()) {
@@ -201,7 +205,7 @@ impl Continuations {
                 return;
             }
         };
-        let reply = ReplyContext::of(request.id, &meta, self.requests.begin(None));
+        let reply = ReplyContext::of(request.id, &meta, operation);
         pending.go_on(meta.raw_param("inputResponses"), reply).await;
         let mut next = Some(pending);
         while let Some((message, rest)) = PendingCall::next(next).await {

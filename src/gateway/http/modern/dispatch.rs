@@ -32,7 +32,7 @@ use crate::gateway::relay::{
     ClientMeta, Era, Id, MODERN, Message, Object, Outcome, Raw, Request, RequestMeta, Response as Answer,
     code, key, method, raw, set_member, to_legacy_params,
 };
-use crate::gateway::requests::InFlight;
+use crate::gateway::telemetry::{Operation, Verdict};
 use crate::gateway::upstream::headers::{NAME, PARAM};
 use crate::gateway::upstream::{Caller, Kind, Link, check_parameters};
 
@@ -76,7 +76,7 @@ impl Modern {
         place: (RequestContext, Arc<EndpointView>),
         headers: &HeaderMap,
         message: Message,
-        in_flight: InFlight,
+        operation: &Arc<Operation>,
     ) -> Response {
         let request = match message {
             Message::Request(request) => request,
@@ -84,13 +84,17 @@ impl Modern {
             Message::Response(_) => {
                 let message = "this revision has no responses of clients";
                 let fault = Fault::downstream(code::INVALID_REQUEST, StatusCode::BAD_REQUEST, message);
+                operation.failed(&fault);
                 return answer::fault(&fault, None, Era::Modern);
             }
         };
         let id = request.id.clone();
-        match self.dispatch(place, headers, request, in_flight).await {
+        match self.dispatch(place, headers, request, operation).await {
             Ok(response) => response,
-            Err(fault) => answer::fault(&fault, Some(id), Era::Modern),
+            Err(fault) => {
+                operation.failed(&fault);
+                answer::fault(&fault, Some(id), Era::Modern)
+            }
         }
     }
 
@@ -100,7 +104,7 @@ impl Modern {
         (context, view): (RequestContext, Arc<EndpointView>),
         headers: &HeaderMap,
         request: Request,
-        in_flight: InFlight,
+        operation: &Arc<Operation>,
     ) -> Result<Response, Fault> {
         let meta = RequestMeta::of(request.params.as_deref());
         validate::request(&request, &meta, headers)?;
@@ -108,10 +112,12 @@ impl Modern {
         validate::client_size(&client)?;
         let caller = context.caller(&client);
         match request.method.as_str() {
-            method::DISCOVER => return Ok(result(request.id, discover(&view).await)),
+            method::DISCOVER => return here(operation, Ok(result(request.id, discover(&view).await))),
             method::LISTEN => {
                 let client = (client, caller);
-                return check_stream(headers).and_then(|()| self.listen(&context, &view, request, client));
+                let stream =
+                    check_stream(headers).and_then(|()| self.listen(&context, &view, request, client));
+                return here(operation, stream);
             }
             method if GONE.contains(&method) => return Err(Fault::method_not_found(method)),
             _ => {}
@@ -119,13 +125,13 @@ impl Modern {
         if let Some(kind) = Kind::of_method(&request.method)
             && view.transparent().is_none()
         {
-            return list((request, kind), &view, (&client, &caller), headers).await;
+            return here(operation, list((request, kind), &view, (&client, &caller), headers).await);
         }
         let subject = Subject::of(&request.method, &meta, context.endpoint().clone());
         let (state, answers) = (meta.param("requestState"), meta.raw_param("inputResponses"));
-        let reply = ReplyContext::of(request.id, &meta, in_flight);
+        let reply = ReplyContext::of(request.id, &meta, Arc::clone(operation));
         let cutoff = context.cutoff();
-        let id = reply.id().clone();
+        let answer = (reply.id().clone(), Arc::clone(operation));
         let repetition = Repetition { subject: &subject, state: state.as_deref(), answers, cutoff };
         let reply =
             match repetition.go_on(&self.continuations, request.params.as_ref(), reply, headers).await? {
@@ -134,6 +140,7 @@ impl Modern {
             };
         let first = suspended::check_first(state.as_deref());
         let way = route(&view, &Asking(&caller), subject.method(), request.params, &client).await?;
+        way.note(operation);
         let (upstream, params) = (Arc::clone(&way.upstream), way.params.as_deref());
         let native = upstream.native().await?;
         if native.era() == Era::Legacy {
@@ -156,7 +163,7 @@ impl Modern {
         let kept = (self.continuations.suspended(), self.continuations.owners());
         let pending = PendingCall::new(call, subject, (client, caller), reply, kept);
         let messages = Box::pin(stream::unfold(Some(pending), PendingCall::next));
-        Ok(answer::answer(Box::pin(cutoff.answered(messages, id)), headers).await)
+        Ok(answer::answer(Box::pin(cutoff.answered(messages, answer)), headers).await)
     }
 
     /// Opens a stream of changes.
@@ -177,6 +184,11 @@ impl Modern {
             None => response,
         })
     }
+}
+
+/// What the gateway answers itself.
+fn here(operation: &Operation, answered: Result<Response, Fault>) -> Result<Response, Fault> {
+    answered.inspect(|_| operation.ended(Verdict::Ok))
 }
 
 /// A stream of changes is nothing that fits into one body.
@@ -240,18 +252,18 @@ impl Repetition<'_> {
         if !suspended::is_name(state) {
             return Ok(ControlFlow::Continue(reply));
         }
-        let id = reply.id().clone();
+        let (id, operation) = (reply.id().clone(), Arc::clone(reply.operation()));
         let subject = subject.clone().with_digest(params.map(|params| &**params));
         if let Some(mut pending) = continuations.suspended().take(&subject, state)? {
             pending.go_on(answers, reply).await;
             let messages = Box::pin(stream::unfold(Some(pending), PendingCall::next));
-            let messages = Box::pin(cutoff.answered(messages, id));
+            let messages = Box::pin(cutoff.answered(messages, (id, operation)));
             return Ok(ControlFlow::Break(answer::answer(messages, headers).await));
         }
         let (of, method) = (id.clone(), subject.method().to_owned());
         let request = Request { id: of, method, params: params.cloned() };
         if let Some(messages) = continuations.go_on_elsewhere(subject.endpoint(), request).await {
-            let messages = Box::pin(cutoff.answered(messages, id));
+            let messages = Box::pin(cutoff.answered(messages, (id, operation)));
             return Ok(ControlFlow::Break(answer::answer(messages, headers).await));
         }
         Ok(ControlFlow::Continue(reply))

@@ -28,7 +28,7 @@ use crate::gateway::relay::{
     ClientMeta, Era, Id, Message, Notification, Outcome, Raw, Request, RequestMeta, Response as Answer,
     Severity, code, complete_result, key, member, member_str, method, raw, raw_string, set_member,
 };
-use crate::gateway::requests::InFlight;
+use crate::gateway::telemetry::{Operation, Verdict};
 use crate::gateway::upstream::{
     Caller, Event, Inbound, InboxReceiver, Kind, Lease, Link, Upstream, task_begun,
 };
@@ -62,9 +62,9 @@ pub(super) struct ReplyContext {
     log: Option<Severity>,
     /// The progress token.
     token: Option<Raw>,
-    /// Counts the request.
-    #[expect(dead_code, reason = "it counts until it is dropped")]
-    in_flight: InFlight,
+    /// What came of it.
+    #[field(get(deref = false))]
+    operation: Arc<Operation>,
 }
 
 /// A relayed request. Dropping it cancels it.
@@ -152,9 +152,9 @@ impl Route {
 
 impl ReplyContext {
     /// Reads it from a request.
-    pub(super) fn of(id: Id, meta: &RequestMeta<'_>, in_flight: InFlight) -> Self {
+    pub(super) fn of(id: Id, meta: &RequestMeta<'_>, operation: Arc<Operation>) -> Self {
         let log = meta.get(key::LOG_LEVEL).map(Severity::of);
-        Self { id, log, token: meta.get("progressToken").map(ToOwned::to_owned), in_flight }
+        Self { id, log, token: meta.get("progressToken").map(ToOwned::to_owned), operation }
     }
 }
 
@@ -195,7 +195,14 @@ impl PendingCall {
 
     /// The next message; the state is `None` after the last.
     pub(super) async fn next(pending: Option<Self>) -> Option<(Message, Option<Self>)> {
-        let mut pending = pending?;
+        let pending = pending?;
+        let request = pending.reply.as_ref()?.operation.origin().request().clone();
+        request.around(pin!(pending.message())).await
+    }
+
+    /// The same, while its request is worked on.
+    async fn message(self) -> Option<(Message, Option<Self>)> {
+        let mut pending = self;
         loop {
             let event = if pending.open.is_empty() {
                 pending.event().await
@@ -220,9 +227,19 @@ impl PendingCall {
                 Event::Done(outcome) => {
                     pending.note_task(&outcome);
                     let outcome = pending.adapt(outcome);
+                    if let (Outcome::Result(_), Some(reply)) = (&outcome, &pending.reply) {
+                        let verdict = pending.call.verdict();
+                        // What the client is asked instead of an error is no error.
+                        reply.operation.ended(if verdict.is_result() { verdict } else { Verdict::Ok });
+                    }
                     return pending.last(outcome);
                 }
-                Event::Lost(fault) => return pending.last(fault.outcome()),
+                Event::Lost(fault) => {
+                    if let Some(reply) = &pending.reply {
+                        reply.operation.failed(&fault);
+                    }
+                    return pending.last(fault.outcome());
+                }
             }
         }
     }

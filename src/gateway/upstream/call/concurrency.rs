@@ -20,6 +20,7 @@ use tokio::time::timeout;
 
 use crate::config::UpstreamName;
 use crate::gateway::error::Fault;
+use crate::gateway::telemetry::reason::Reason;
 use crate::handover::LimitMessage;
 
 /// A request's permit: the next one has it when this is dropped.
@@ -96,7 +97,7 @@ impl Lines {
         let (width, before) = (self.width, self.new.len());
         if before >= most {
             let reason = format!("is busy: {width} requests are under way and {before} wait; try again soon");
-            return Err(Fault::upstream(name, reason).unprocessed());
+            return Err(Fault::upstream(name, reason).unprocessed().refusal(Reason::Busy));
         }
         Ok(())
     }
@@ -177,7 +178,7 @@ impl ConcurrencyLimit {
         }
         let width = self.lines.lock().width;
         let reason = format!("was busy with {width} other requests for {} s", patience.as_secs());
-        Err(Fault::upstream(name, reason).unprocessed())
+        Err(Fault::upstream(name, reason).unprocessed().refusal(Reason::Busy))
     }
 
     /// Has the process at the end of the way give the permits from now on.

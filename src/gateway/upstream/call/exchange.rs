@@ -23,7 +23,7 @@ use super::activity::Activity;
 use super::concurrency::Permit;
 use super::request::is_unknown_method;
 use crate::config::UpstreamName;
-use crate::gateway::error::Fault;
+use crate::gateway::error::{Cause, Fault};
 use crate::gateway::relay::{
     Message, Notification, Outcome, ParseError, Raw, Request, method, raw, set_member, weight,
 };
@@ -144,7 +144,7 @@ pub(crate) struct Late {
 impl Late {
     /// What a downstream is told.
     fn fault(&self) -> Fault {
-        Fault::upstream(&self.name, format_args!("did not answer within {} s", self.limit.as_secs()))
+        Fault::upstream(&self.name, format_args!("did not answer within {} s", self.limit.as_secs())).late()
     }
 }
 
@@ -342,6 +342,7 @@ impl Exchange {
             Ok(Some(event)) => event,
             Ok(None) => Event::Lost(Fault {
                 message: "the call was dropped because its messages were not read fast enough".to_owned(),
+                cause: Cause::Failed,
                 ..self.late.fault()
             }),
             Err(_) => {

@@ -12,6 +12,7 @@ use crate::gateway::relay::{
     Id, Meant, Notification, ParseError, Raw, key, meant, member, method, set_member, set_path,
     spelled_number,
 };
+use crate::request_id::RequestId;
 
 /// Requests in flight on one connection.
 #[derive(Debug, Default)]
@@ -33,6 +34,8 @@ struct Waiting {
     for_client: bool,
     /// Whether it listens to changes, which a server may end.
     listens: bool,
+    /// The request of a client that it is made for.
+    request: Option<RequestId>,
 }
 
 impl InFlight {
@@ -40,7 +43,7 @@ impl InFlight {
     pub(crate) fn add(&mut self, id: u64, events: Events, call: &mut Call) {
         let (token, for_client) = (call.token.take(), call.for_client);
         let listens = call.method == method::LISTEN;
-        self.calls.insert(id, Waiting { events, token, for_client, listens });
+        self.calls.insert(id, Waiting { events, token, for_client, listens, request: RequestId::current() });
     }
 
     /// Takes a request out; its queue, if it was in flight.
@@ -61,6 +64,11 @@ impl InFlight {
     /// The queue of a request.
     pub(crate) fn events(&self, id: u64) -> Option<&Events> {
         self.calls.get(&id).map(|waiting| &waiting.events)
+    }
+
+    /// The request of a client that one is made for.
+    pub(crate) fn request(&self, id: u64) -> Option<&RequestId> {
+        self.calls.get(&id)?.request.as_ref()
     }
 
     /// The identifiers of all.

@@ -149,6 +149,11 @@ impl Link {
         Self { era, declared: Declared::of(era, &handshake), handshake, ..self }
     }
 
+    /// Whether its server has listed a tool of this name, as far as is known.
+    pub(crate) fn lists_tool(&self, name: &str) -> Option<bool> {
+        self.cache.has(Kind::Tools, name)
+    }
+
     /// Whether a request is in flight.
     pub(crate) fn is_busy(&self) -> bool {
         !self.calls.is_empty()

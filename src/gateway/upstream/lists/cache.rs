@@ -153,6 +153,12 @@ impl ListCache {
         self.remembered(kind).last.is_some()
     }
 
+    /// Whether the list has an item of this name, as it was read last; `None` if it was not.
+    pub(crate) fn has(&self, kind: Kind, name: &str) -> Option<bool> {
+        let last = self.remembered(kind).last.clone();
+        last.map(|last| last.has(kind, name))
+    }
+
     /// When a list that was read is to be read again, if it holds for so long.
     pub(crate) fn due(&self, kind: Kind, holds: Duration) -> Option<Instant> {
         let remembered = self.remembered(kind);

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use crate::request_id::RequestId;
 use parking_lot::Mutex;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -242,6 +243,8 @@ impl Stdio {
     fn unreadable(self: &Arc<Self>, line: &[u8], error: &ParseError) {
         let unread = self.pending.lock().unread(line, error);
         if self.may_complain() {
+            let request = unread.and_then(|id| self.pending.lock().calls_mut().request(id).cloned());
+            let _entered = request.as_ref().map(RequestId::enter);
             let (bytes, reason) = (line.len(), error.reason());
             match (unread, error) {
                 (_, ParseError::Ambiguous { .. }) => {

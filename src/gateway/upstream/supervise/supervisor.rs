@@ -34,6 +34,7 @@ use crate::gateway::changes::Changes;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{ClientMeta, Era, Notification};
 use crate::gateway::status::{Audience, UpstreamState, UpstreamStatus};
+use crate::gateway::telemetry::Ledger;
 use crate::gateway::upstream::call::backoff::Backoff;
 use crate::gateway::upstream::call::concurrency::{ConcurrencyLimit, Permit};
 use crate::gateway::upstream::call::request::Role;
@@ -47,6 +48,7 @@ use crate::gateway::upstream::link::reconcile::reconcile;
 use crate::gateway::upstream::link::tasks::Tasks;
 use crate::gateway::upstream::lists::cache::{Purpose, TOLD};
 use crate::gateway::upstream::lists::kind::Kind;
+use crate::gateway::upstream::stdio::child::ChildEnd;
 use crate::gateway::upstream::stdio::stderr::ChildErrors;
 use crate::handover::{LinkKind, Offer};
 
@@ -96,6 +98,9 @@ pub(crate) struct Upstream {
     /// Who follows its resources.
     #[field(get)]
     followers: Followers,
+    /// Numbers about requests.
+    #[field(get(deref = false))]
+    ledger: Arc<Ledger>,
     /// What was wrong.
     failures: Arc<Failures>,
     /// Tries of new sessions.
@@ -117,7 +122,7 @@ impl Upstream {
     /// `limit` is that of the upstream in whose place it comes.
     pub(crate) fn start(
         connector: Connector,
-        changes: Changes,
+        (changes, ledger): (Changes, Arc<Ledger>),
         supervisors: &TaskTracker,
         offers: &mut Vec<Offer>,
         limit: Option<Arc<ConcurrencyLimit>>,
@@ -138,6 +143,7 @@ impl Upstream {
             tasks: Tasks::default(),
             links: Links::default(),
             followers: Followers::new(life.clone()),
+            ledger,
             failures: Arc::default(),
             renewals: Arc::default(),
             shown: ShownLists::default(),
@@ -250,6 +256,11 @@ impl Upstream {
     /// The native connection, if it is there now; of one that sleeps its last one, which knows what it has.
     pub(crate) fn present(&self) -> Option<Arc<Link>> {
         self.ready().or_else(|| self.asleep())
+    }
+
+    /// Whether it lists a tool of this name, as far as is known without asking for it.
+    pub(crate) fn lists_tool(&self, name: &str) -> Option<bool> {
+        self.present()?.lists_tool(name)
     }
 
     /// The last connection of an upstream that sleeps; `None` while it runs, and if it never ran. An HTTP server goes on
@@ -464,6 +475,7 @@ impl Upstream {
             due = now + wait;
             let child = self.connector.stderr().last();
             self.tell_failure(&fault, child.clone(), still, wait);
+            self.ledger.ended(self.name(), reason(child.as_deref(), lived));
             self.failures.set(fault, child);
             self.lost.fetch_or(!lived.is_zero(), Ordering::Relaxed);
             // One that has worked is about to be back: a call waits for that instead of failing.
@@ -654,6 +666,18 @@ impl Upstream {
         };
         // Together: none waits for another's peer.
         tokio::join!(native, others);
+    }
+}
+
+/// Why a connection is gone that has lived for so long, in a word for those who count.
+fn reason(child: Option<&ChildErrors>, lived: Duration) -> &'static str {
+    match child.and_then(ChildErrors::how) {
+        Some(ChildEnd::Code(_)) => "exit",
+        Some(ChildEnd::Signal(_)) => "signal",
+        // The gateway ends those only that do not answer.
+        Some(ChildEnd::Killed) => "hung",
+        Some(ChildEnd::Unknown) | None if lived.is_zero() => "start",
+        Some(ChildEnd::Unknown) | None => "lost",
     }
 }
 

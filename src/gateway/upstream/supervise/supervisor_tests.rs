@@ -54,6 +54,11 @@ async fn ignorant(asked: Arc<AtomicU32>) -> u16 {
     port
 }
 
+/// Numbers that nobody reads.
+fn ledger() -> Arc<Ledger> {
+    Arc::new(Ledger::new(1, &crate::config::Log::default()))
+}
+
 #[tokio::test]
 async fn panic_of_the_supervision_makes_the_upstream_back_off_and_try_again() {
     let asked = Arc::<AtomicU32>::default();
@@ -68,7 +73,8 @@ async fn panic_of_the_supervision_makes_the_upstream_back_off_and_try_again() {
     )
     .unwrap();
     let supervisors = TaskTracker::new();
-    let (upstream, _) = Upstream::start(connector, Changes::default(), &supervisors, &mut Vec::new(), None);
+    let (upstream, _) =
+        Upstream::start(connector, (Changes::default(), ledger()), &supervisors, &mut Vec::new(), None);
     let mut current = upstream.current.subscribe();
     for _ in 0..2 {
         current.wait_for(|(state, _)| *state == UpstreamState::BackingOff).await.unwrap();
@@ -99,7 +105,8 @@ async fn attempt_that_takes_long_to_fail_is_no_life_after_which_waits_are_short_
     )
     .unwrap();
     let supervisors = TaskTracker::new();
-    let (upstream, _) = Upstream::start(connector, Changes::default(), &supervisors, &mut Vec::new(), None);
+    let (upstream, _) =
+        Upstream::start(connector, (Changes::default(), ledger()), &supervisors, &mut Vec::new(), None);
     let began = Instant::now();
     let (fault, lived) = upstream.live().await.unwrap_err();
     assert!(fault.message.contains("was not ready"), "{fault}");

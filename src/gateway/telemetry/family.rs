@@ -1,0 +1,149 @@
+//! Numbers that are told apart by labels, found and added without a lock.
+//!
+//! prometheus-client's own `Family` and `Histogram` take a lock for each observation, and want labels as they keep them, which
+//! are two or three allocations for each. Here a request finds its numbers by one hash of borrowed text.
+//!
+//! What is there stays there for as long as the process: counters never go back. Where all places are taken, the rest is
+//! counted together.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// What labels have where they are not told apart.
+const OTHER: &str = "other";
+
+/// Numbers with `N` labels.
+#[derive(Debug)]
+pub(crate) struct Family<const N: usize, V> {
+    /// The places, of which about a half is used at most. Who looks for labels begins at their hash, and goes on to the next
+    /// one until he finds them or a free place.
+    places: Box<[OnceLock<Box<Member<N, V>>>]>,
+    /// How many are taken.
+    taken: AtomicUsize,
+    /// How many may be.
+    most: usize,
+    /// Chosen by nobody outside.
+    hasher: RandomState,
+    /// Where those are counted that have no place.
+    rest: Member<N, V>,
+}
+
+/// Numbers and their labels.
+#[derive(Debug)]
+pub(crate) struct Member<const N: usize, V> {
+    /// The values of the labels.
+    labels: [Box<str>; N],
+    /// The numbers.
+    value: V,
+}
+
+impl<const N: usize, V: Default> Family<N, V> {
+    /// Of so many labels at most.
+    pub(crate) fn new(most: usize) -> Self {
+        let places = (most * 2).next_power_of_two().max(2);
+        Self {
+            places: std::iter::repeat_with(OnceLock::new).take(places).collect(),
+            taken: AtomicUsize::new(0),
+            most,
+            hasher: RandomState::new(),
+            rest: Member::of([OTHER; N]),
+        }
+    }
+
+    /// The numbers of these labels, if there are any.
+    pub(crate) fn find(&self, labels: [&str; N]) -> Option<&V> {
+        self.look(labels).ok().map(|member| &member.value)
+    }
+
+    /// The numbers of these labels; those of the rest where there is no place.
+    pub(crate) fn get(&self, labels: [&str; N]) -> &V {
+        let Err(mut at) = self.look(labels) else {
+            return self.find(labels).unwrap_or(&self.rest.value);
+        };
+        if self.taken.fetch_add(1, Ordering::Relaxed) >= self.most {
+            self.taken.fetch_sub(1, Ordering::Relaxed);
+            return &self.rest.value;
+        }
+        let mut member = Box::new(Member::of(labels));
+        // Others may take the place meanwhile, also for the same labels.
+        while let Err(own) = self.places[at].set(member) {
+            member = own;
+            match self.look(labels) {
+                Ok(other) => {
+                    self.taken.fetch_sub(1, Ordering::Relaxed);
+                    return &other.value;
+                }
+                Err(next) => at = next,
+            }
+        }
+        self.places[at].get().map_or(&self.rest.value, |member| &member.value)
+    }
+
+    /// The member with these labels, or the free place where it would be.
+    fn look(&self, labels: [&str; N]) -> Result<&Member<N, V>, usize> {
+        let mask = self.places.len() - 1;
+        #[expect(clippy::cast_possible_truncation, reason = "any bits of a hash are a hash")]
+        let mut at = self.hasher.hash_one(labels) as usize & mask;
+        while let Some(member) = self.places[at].get() {
+            if member.labels.iter().zip(labels).all(|(one, other)| **one == *other) {
+                return Ok(member);
+            }
+            at = (at + 1) & mask;
+        }
+        Err(at)
+    }
+
+    /// Numbers for what is not told apart.
+    pub(crate) const fn rest(&self) -> &V {
+        &self.rest.value
+    }
+
+    /// All numbers with their labels.
+    pub(crate) fn all(&self) -> impl Iterator<Item = ([&str; N], &V)> {
+        let known = self.places.iter().filter_map(OnceLock::get).map(|member| &**member);
+        known
+            .chain([&self.rest])
+            .map(|member| (member.labels.each_ref().map(|label| &**label), &member.value))
+    }
+}
+
+impl<const N: usize, V: Default> Member<N, V> {
+    /// With these labels.
+    fn of(labels: [&str; N]) -> Self {
+        Self { labels: labels.map(Into::into), value: V::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicU64;
+
+    use super::*;
+
+    #[test]
+    fn threads_that_count_the_same_at_once_lose_nothing_and_make_nothing_twice() {
+        let family = Arc::new(Family::<2, AtomicU64>::new(20));
+        let names: Arc<Vec<String>> = Arc::new((0..30).map(|number| number.to_string()).collect());
+        let threads = (0..4).map(|_| {
+            let (family, names) = (Arc::clone(&family), Arc::clone(&names));
+            std::thread::spawn(move || {
+                for round in 0..3000 {
+                    family.get(["a", &names[round % 30]]).fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        });
+        threads.collect::<Vec<_>>().into_iter().for_each(|thread| thread.join().unwrap());
+        let all: Vec<_> =
+            family.all().map(|(labels, value)| (labels, value.load(Ordering::Relaxed))).collect();
+        assert_eq!(all.iter().map(|(_, count)| count).sum::<u64>(), 12_000);
+        let known: Vec<_> = all.iter().filter(|(labels, _)| labels[0] == "a").collect();
+        assert!((1..=20).contains(&known.len()), "{}", known.len());
+        let mut labels: Vec<_> = known.iter().map(|(labels, _)| labels).collect();
+        labels.sort();
+        labels.dedup();
+        assert_eq!(labels.len(), known.len());
+        assert!(family.find(["b", "0"]).is_none());
+    }
+}
