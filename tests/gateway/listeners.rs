@@ -1,7 +1,7 @@
 //! Listeners with a name: TLS by the table, clients' certificates, proxies that are believed and those that are not, and
 //! certificates that are replaced while clients connect.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,7 +15,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
 use crate::gateway::Gateway;
@@ -398,6 +398,25 @@ async fn certificates_listeners_and_processes_are_replaced_under_load_without_a_
     gateway.stop_successor().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificate_is_replaced_twenty_times_under_load_by_clients_of_a_release_only() {
+    let authority = Authority::new();
+    authority.sign("server", 90);
+    let listener = format!("[listeners.a]\naddress = \"127.0.0.2:0\"\n{}", authority.tls("server", ""));
+    let gateway = Gateway::start_with("", &listener, &[]).await;
+    let [_, address] = <[String; 2]>::try_from(addresses(&gateway).await).expect("two");
+    let client = authority.client();
+    let (_, mut shown) = secure(&address, &client, "/health/live").await.expect("an answer");
+    let load = Load::start(&address, &client);
+    for _ in 0..20 {
+        load.more(20).await;
+        authority.sign("server", 90);
+        shown = another(&address, &client, &shown).await;
+    }
+    assert_eq!(load.end().await, 0, "{}", gateway.printed());
+    gateway.stop().await;
+}
+
 /// A header of version 2 for a TCP connection from this IPv4 address.
 fn two(from: [u8; 4]) -> Vec<u8> {
     [&b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c"[..], &from, &[127, 0, 0, 1, 0, 1, 0, 2]].concat()
@@ -417,6 +436,15 @@ async fn over_tls(address: &str, authority: &Authority, cases: [(&[u8], Option<u
     }
 }
 
+/// The same over a Unix socket.
+async fn over_unix(socket: &Path, cases: [(&[u8], Option<u16>); 3]) {
+    for (beginning, status) in cases {
+        let mut stream = UnixStream::connect(socket).await.expect("somebody listens");
+        stream.write_all(beginning).await.expect("written");
+        assert_eq!(get(stream, "/metrics", &[]).await.map(|(status, _)| status), status);
+    }
+}
+
 /// Listeners that believe different proxies, in different ways.
 fn listeners_behind_proxies(authority: &Authority) -> String {
     format!(
@@ -425,8 +453,10 @@ fn listeners_behind_proxies(authority: &Authority) -> String {
          [listeners.protocol]\naddress = \"127.0.0.3:0\"\ntrusted_proxies = [\"127.0.0.0/8\"]\nproxy_protocol = true\n\
          [listeners.stranger]\naddress = \"127.0.0.4:0\"\ntrusted_proxies = [\"192.0.2.0/24\"]\nproxy_protocol = true\n\
          [listeners.secure]\naddress = \"127.0.0.5:0\"\ntrusted_proxies = [\"127.0.0.1\"]\nproxy_protocol = true\n{}\
-         [listeners.quiet]\naddress = \"127.0.0.6:0\"\nmetrics = false\n",
-        authority.tls("server", "")
+         [listeners.quiet]\naddress = \"127.0.0.6:0\"\nmetrics = false\n\
+         [listeners.socket]\naddress = \"unix:{}\"\ntrusted_proxies = [\"unix\"]\nproxy_protocol = true\n",
+        authority.tls("server", ""),
+        authority.file("proxy.sock").display()
     )
 }
 
@@ -437,7 +467,7 @@ async fn proxies_are_believed_where_they_are_trusted_and_nowhere_else() {
     let config = listeners_behind_proxies(&authority);
     let gateway = Gateway::start_with(&config, "", &[]).await;
     let all = addresses(&gateway).await;
-    let [plain, header, protocol, stranger, secure, quiet] = <[String; 6]>::try_from(all).expect("six");
+    let [plain, header, protocol, stranger, secure, quiet, _] = <[String; 7]>::try_from(all).expect("seven");
     // Who is local may read the metrics, which tells whom the gateway takes a client for.
     let four: &[u8] = b"PROXY TCP4 192.0.2.9 127.0.0.1 1 2\r\n";
     let local: &[u8] = b"PROXY TCP4 127.0.0.9 127.0.0.1 1 2\r\n";
@@ -475,7 +505,9 @@ async fn proxies_are_believed_where_they_are_trusted_and_nowhere_else() {
         let answer = get(stream, "/metrics", headers).await.map(|(status, _)| status);
         assert_eq!(answer, status, "{address} {headers:?} {}", String::from_utf8_lossy(beginning));
     }
-    over_tls(&secure, &authority, [(four, Some(404)), (local, Some(200)), (&[], None)]).await;
+    let cases = [(four, Some(404)), (local, Some(200)), (&[], None)];
+    over_tls(&secure, &authority, cases).await;
+    over_unix(&authority.file("proxy.sock"), cases).await;
     // The log names whom they speak for.
     let stream = TcpStream::connect(&header).await.expect("somebody listens");
     get(
