@@ -10,23 +10,40 @@ pub(super) fn is_possible() -> bool {
     std::io::stdin().is_terminal()
 }
 
-/// Asks a question whose default is no. Where there is an explanation, it can be asked for first.
-pub(super) fn confirmed(question: &str, explanation: Option<&dyn Fn() -> String>) -> bool {
-    let choices = if explanation.is_some() { "[yes / NO / explain]" } else { "[yes / NO]" };
-    loop {
-        let mut terminal = std::io::stderr();
-        let mut answer = String::new();
-        let asked = write!(terminal, "{question} {choices} ").and_then(|()| terminal.flush());
-        let read = std::io::stdin().lock().read_line(&mut answer);
-        // The end of the input (Ctrl-D) is no consent.
-        if asked.is_err() || !matches!(read, Ok(1..)) {
-            return false;
-        }
-        match (answer.trim().to_ascii_lowercase().as_str(), explanation) {
-            ("y" | "yes", _) => return true,
-            ("" | "n" | "no", _) => return false,
-            ("e" | "explain" | "?", Some(explanation)) => report::progress(format!("\n{}\n", explanation())),
-            _ => {}
+/// A question before a change.
+pub(super) struct Question<'a> {
+    /// Its words.
+    pub(super) text: &'a str,
+    /// What Enter means.
+    pub(super) default: bool,
+    /// Each change.
+    pub(super) details: &'a dyn Fn() -> String,
+    /// Each change with its reason.
+    pub(super) explanation: &'a dyn Fn() -> String,
+}
+
+impl Question<'_> {
+    /// Whether the answer is yes. Details and reasons can be asked for first.
+    pub(super) fn is_affirmed(&self) -> bool {
+        let choices = if self.default { "[Y]es [n]o" } else { "[y]es [N]o" };
+        loop {
+            let mut terminal = std::io::stderr();
+            let mut answer = String::new();
+            let asked = write!(terminal, "{} {choices} [d]etails [e]xplain: ", self.text);
+            let asked = asked.and_then(|()| terminal.flush());
+            let read = std::io::stdin().lock().read_line(&mut answer);
+            // The end of the input (Ctrl-D) is no consent.
+            if asked.is_err() || !matches!(read, Ok(1..)) {
+                return false;
+            }
+            match answer.trim().to_ascii_lowercase().as_str() {
+                "" => return self.default,
+                "y" | "yes" => return true,
+                "n" | "no" => return false,
+                "d" | "details" => report::progress(format!("\n{}\n", (self.details)())),
+                "e" | "explain" | "?" => report::progress(format!("\n{}\n", (self.explanation)())),
+                _ => {}
+            }
         }
     }
 }

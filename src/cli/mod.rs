@@ -18,6 +18,7 @@ mod reload;
 pub mod report;
 mod rotate;
 mod status;
+mod terminal;
 mod token;
 mod uninstall;
 

@@ -42,4 +42,5 @@ pub mod port;
 pub mod program;
 pub mod scripted;
 pub mod tools;
+pub mod transcript;
 pub mod upstreams;
