@@ -34,6 +34,8 @@ impl Question<'_> {
             let read = std::io::stdin().lock().read_line(&mut answer);
             // The end of the input (Ctrl-D) is no consent.
             if asked.is_err() || !matches!(read, Ok(1..)) {
+                // What comes next begins on a line of its own.
+                drop(writeln!(terminal));
                 return false;
             }
             match answer.trim().to_ascii_lowercase().as_str() {

@@ -76,13 +76,14 @@ fn carry_out(
         );
         return Ok(Exit::CannotCreate);
     }
-    report::progress(if plan.gives_to_package() {
+    let end = if plan.gives_to_package() {
         "the installation is gone; the package has the service, its configuration and its state"
     } else if arguments.purge {
         "mcpeg is uninstalled, with its configuration, log and state"
     } else {
         "mcpeg is uninstalled; `mcpeg install` takes up what stays, `mcpeg uninstall --purge` removes it"
-    });
+    };
+    report::progress(wrapped(end, 0));
     Ok(Exit::Done)
 }
 

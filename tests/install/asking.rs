@@ -3,6 +3,8 @@
 use std::io::Write as _;
 use std::process::Stdio;
 
+use mcpeg_test::transcript::plain;
+
 use crate::scratch::{MCPEG, Scratch, assert_same, program, write};
 
 /// Runs `mcpeg` with these words at a terminal that is given these answers; returns everything on its screen.
@@ -46,7 +48,7 @@ fn explain_gives_reasons_and_asks_again_and_enter_is_the_marked_answer() {
     let screen = at_a_terminal(&scratch, "install", "explain\n\n", &[]);
     assert_eq!(screen.matches("Install mcpeg as shown?").count(), 2, "{screen}");
     // The terminal is narrow: lines are broken between words.
-    let words = screen.split_whitespace().collect::<Vec<_>>().join(" ");
+    let words = plain(&screen).split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(words.contains("the service starts when the machine does"), "{screen}");
     assert!(
         words.contains("Listens on http://127.0.0.1:8080/mcp (from this machine only)")

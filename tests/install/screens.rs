@@ -40,6 +40,11 @@ impl Screens {
         let environment = [&["TERM=xterm-256color"], environment].concat();
         let output = self.run(&environment, AT_A_TERMINAL, &[columns, &line, answer]);
         let shown = lasting(&text(&output));
+        // What is to be copied is not broken, and no word is.
+        let whole = |line: &&str| line.starts_with('{') || line.split(' ').any(|word| word.len() > 40);
+        let lines = plain(&shown);
+        let widest = lines.lines().filter(|line| !whole(line)).map(|line| line.chars().count()).max();
+        assert!(widest <= columns.parse().ok(), "{columns}: {shown}");
         let how = format!("{words}: {columns} columns, {}", environment.join(" "));
         self.add(&how, &plain(&shown), &output);
         shown
@@ -68,16 +73,13 @@ impl Screens {
 
 /// A line without times and digests.
 fn steady(line: &str) -> String {
-    let cut = |line: String, key: &str, stop: char| match line.split_once(key) {
-        Some((before, after)) => match after.find(stop) {
-            Some(end) => format!("{before}{key}{}", &after[end..]),
-            None => line,
-        },
+    let without = |line: String, key: &str| match line.split_once(key) {
+        Some((before, after)) => {
+            format!("{before}{key}{}", after.trim_start_matches(|char: char| char.is_ascii_hexdigit()))
+        }
         None => line,
     };
-    let line = cut(line.to_owned(), "\"milliseconds\":", ',');
-    let line = cut(line, "\"milliseconds\":", '}');
-    cut(line, "\"sha256\":\"", '"')
+    without(without(line.to_owned(), "\"milliseconds\":"), "\"sha256\":\"")
 }
 
 #[test]
@@ -87,8 +89,6 @@ fn a_first_installation_is_one_screen_at_each_width_and_in_each_locale() {
     for columns in ["60", "80", "120"] {
         let shown = screens.at_a_terminal(columns, &[LOCALES[0]], "install --dry-run", "");
         assert!(shown.contains('\u{1b}') && shown.lines().count() <= 24, "{shown}");
-        let widest = plain(&shown).lines().map(|line| line.chars().count()).max().unwrap_or_default();
-        assert!(widest <= columns.parse().unwrap(), "{columns}: {shown}");
     }
     for environment in [["NO_COLOR=1", LOCALES[0]], ["TERM=dumb", LOCALES[1]]] {
         let shown = screens.at_a_terminal("80", &environment, "install --dry-run", "");
@@ -122,9 +122,7 @@ fn what_an_installation_that_is_there_changes_is_marked() {
     let page = "usr/local/share/man/man8/mcpeg-uninstall.8";
     screens.scratch.put(page, ".TH OTHER 8\n");
     std::fs::remove_file(screens.scratch.at("usr/local/lib/tmpfiles.d/mcpeg.conf")).unwrap();
-    for columns in ["60", "80"] {
-        screens.at_a_terminal(columns, &[LOCALES[0]], "install --dry-run", "");
-    }
+    screens.at_a_terminal("60", &[LOCALES[0]], "install --dry-run", "");
     let receipt = std::fs::read_to_string(screens.scratch.at("var/lib/mcpeg/install.json")).unwrap();
     let older = receipt.replace(env!("CARGO_PKG_VERSION"), "0.0.9");
     screens.scratch.put("var/lib/mcpeg/install.json", &older);

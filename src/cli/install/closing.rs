@@ -2,8 +2,8 @@
 
 use super::outcome::Outcome;
 use super::screen::{VERSION, session};
-use crate::cli::terminal::{changed, headline, label, row, wrapped};
 use crate::cli::report;
+use crate::cli::terminal::{changed, headline, label, row, wrapped};
 use crate::install::{self, Layout, Occasion, Part, Step};
 
 /// What there is to say at the end.

@@ -108,7 +108,7 @@ fn shown(target: &Target, plan: &Plan, arguments: &InstallArgs) -> Exit {
 /// Shows what would be done, and asks whether it shall be.
 fn is_affirmed(target: &Target, plan: &Plan) -> bool {
     let screen = Screen::new(target, plan);
-    let lines = screen.lines().join("\n") + "\n";
+    let lines = screen.lines().join("\n");
     let question = Question {
         text: screen.question(),
         default: true,

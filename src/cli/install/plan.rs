@@ -2,9 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::screen::command;
-use crate::cli::terminal::{changed, label, marked, wrapped, wrapped_after};
 use crate::cli::report;
+use crate::cli::terminal::{changed, label, marked, wrapped, wrapped_after};
 use crate::exit::Exit;
 use crate::install::{Plan, Step, Target};
 
@@ -26,7 +25,7 @@ pub(super) fn details(target: &Target, plan: &Plan, all: bool) -> String {
         lines.push(format!("  {}", marked(step.mark(), &text)));
         lines.extend(step.difference(target).iter().map(|(mark, text)| changed(*mark, text)));
     }
-    lines.push(LEGEND.to_owned());
+    lines.push(wrapped(LEGEND, 0));
     lines.join("\n")
 }
 
@@ -60,4 +59,15 @@ pub(super) fn explained(target: &Target, plan: &Plan) -> String {
         command(target, "uninstall", " --purge")
     );
     format!("{}\n\n{}", lines.join("\n"), wrapped(&text, 0))
+}
+
+/// A command of the installer about the same installation, as it is typed.
+pub(super) fn command(target: &Target, verb: &str, options: &str) -> String {
+    let layout = target.layout();
+    let sudo = if layout.is_users() { "" } else { "sudo " };
+    let profile = if layout.is_users() { " --profile development" } else { "" };
+    let instance =
+        layout.name.strip_prefix("mcpeg-").map(|name| format!(" --instance {name}")).unwrap_or_default();
+    let root = target.image().map(|root| format!(" --root {}", root.display())).unwrap_or_default();
+    format!("{sudo}mcpeg {verb}{options}{profile}{instance}{root}")
 }

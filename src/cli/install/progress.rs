@@ -18,8 +18,8 @@ use serde_json::{Value, json};
 
 use super::outcome::Outcome;
 use super::screen::changes;
-use crate::cli::terminal::{is_lively, label, marked, row, symbol};
 use crate::cli::report;
+use crate::cli::terminal::{is_lively, label, marked, row, symbol};
 use crate::exit::{ToExit as _, chain};
 use crate::install::{self, Error, Layout, Part, Plan, Progress, Proof, Step};
 

@@ -1,7 +1,7 @@
 //! The first screen of an installation: what it is for, what will be true afterwards, and the way back.
 
-use super::plan;
-use crate::cli::terminal::{headline, marked, row, symbol, wrapped};
+use super::plan::{self, command};
+use crate::cli::terminal::{headline, marked, row, symbol, wrapped, wrapped_after};
 use crate::install::{self, Entrance, Layout, Occasion, Part, Plan, Step, Target};
 use crate::render::Confinement;
 use crate::systemd::journal;
@@ -34,7 +34,7 @@ impl<'a> Screen<'a> {
         lines.push(String::new());
         lines.push(wrapped(&self.changes(), 0));
         let kept = self.plan.steps().iter().filter(|step| step.kept_because().is_some());
-        lines.extend(kept.map(|step| marked('=', &step.shown(layout))));
+        lines.extend(kept.map(|step| marked('=', &wrapped_after(&step.shown(layout), 2))));
         lines.extend(session(layout).map(|text| wrapped(text, 0)));
         lines
     }
@@ -59,10 +59,10 @@ impl<'a> Screen<'a> {
     /// The question that goes with it.
     pub(super) fn question(&self) -> &'static str {
         match self.plan.occasion() {
-            Occasion::Adoption(_) => "Take mcpeg over as shown?",
-            Occasion::Upgrade(_) => "Upgrade mcpeg as shown?",
-            Occasion::Update => "Update mcpeg as shown?",
-            _ => "Install mcpeg as shown?",
+            Occasion::Adoption(_) => "\nTake mcpeg over as shown?",
+            Occasion::Upgrade(_) => "\nUpgrade mcpeg as shown?",
+            Occasion::Update => "\nUpdate mcpeg as shown?",
+            _ => "\nInstall mcpeg as shown?",
         }
     }
 
@@ -118,9 +118,14 @@ impl<'a> Screen<'a> {
 
     /// Whether a part is new, changes, or is as it was.
     fn mark(&self, part: Part) -> &'static str {
+        let file = self.target.layout().configuration.as_path();
         // Where it listens is written in the configuration.
-        let part = if part == Part::Address { Part::Configuration } else { part };
-        let marks: Vec<char> = self.plan.part(part).filter(|step| step.changes()).map(Step::mark).collect();
+        let is_of = |step: &&Step| match part {
+            Part::Address => step.path() == Some(file),
+            _ => step.part() == part,
+        };
+        let steps = self.plan.steps().iter().filter(is_of);
+        let marks: Vec<char> = steps.filter(|step| step.changes()).map(Step::mark).collect();
         match marks.as_slice() {
             [] => "=",
             all if all.iter().all(|mark| *mark == '+') => "+",
@@ -239,17 +244,6 @@ pub(super) fn changes(count: usize) -> String {
 /// A listener as clients are told it.
 fn named(entrance: &Entrance) -> String {
     install::endpoint(entrance).unwrap_or_else(|| format!("{}, path /mcp", entrance.listener))
-}
-
-/// A command of the installer about the same installation, as it is typed.
-pub(super) fn command(target: &Target, verb: &str, options: &str) -> String {
-    let layout = target.layout();
-    let sudo = if layout.is_users() { "" } else { "sudo " };
-    let profile = if layout.is_users() { " --profile development" } else { "" };
-    let instance =
-        layout.name.strip_prefix("mcpeg-").map(|name| format!(" --instance {name}")).unwrap_or_default();
-    let root = target.image().map(|root| format!(" --root {}", root.display())).unwrap_or_default();
-    format!("{sudo}mcpeg {verb}{options}{profile}{instance}{root}")
 }
 
 /// What a user must know whose services end with the session.
