@@ -1,6 +1,7 @@
 //! What an operator sees, at widths and in environments that terminals have: whole screens of real runs, compared with the
 //! files in `tests/fixtures/screens`. `MCPEG_WRITE=1` writes them; look at what changes.
 
+use std::fmt::Write as _;
 use std::process::Output;
 
 use mcpeg_test::transcript::{AT_A_TERMINAL, assert_file, lasting, plain};
@@ -62,7 +63,7 @@ impl Screens {
         let code = output.status.code().unwrap_or(-1);
         let shown = shown.replace(env!("CARGO_PKG_VERSION"), "X.Y.Z");
         let shown: String = shown.lines().map(|line| steady(line) + "\n").collect();
-        self.text += &format!("==== {how}, exit code {code}\n{shown}\n");
+        writeln!(self.text, "==== {how}, exit code {code}\n{shown}").unwrap();
     }
 
     /// Compares all with the file.
