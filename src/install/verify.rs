@@ -63,12 +63,18 @@ pub struct Proof {
 }
 
 impl Proof {
-    /// What was proved, in words.
+    /// What was proved, in words that follow a name.
     #[must_use]
     pub fn words(&self) -> String {
+        format!("serves on {}", self.address())
+    }
+
+    /// Where it serves, and how that was proved.
+    #[must_use]
+    pub fn address(&self) -> String {
         let Entrance { listener, secure } = &self.entrance;
         let how = if *secure { "with TLS" } else { "and has answered an MCP request" };
-        format!("serves on {listener} {how}")
+        format!("{listener} {how}")
     }
 }
 

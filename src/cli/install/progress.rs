@@ -140,7 +140,7 @@ impl<'a> Listener<'a> {
             return;
         };
         let text = match &self.answered {
-            Some(proof) if part == Part::Address => proof.words(),
+            Some(proof) if part == Part::Address => proof.address(),
             _ if count == 1 => last,
             _ => changes(count),
         };
