@@ -39,8 +39,10 @@ mod malformed_upstreams;
 mod matrix;
 mod metrics;
 mod names;
+mod network;
 mod order;
 mod paging;
+mod pins;
 mod proxies;
 mod questions;
 mod readme;
@@ -56,6 +58,7 @@ mod statuses;
 mod supervision;
 mod surface;
 mod tasks;
+mod two_clients;
 mod unreadable;
 mod web;
 
