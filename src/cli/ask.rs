@@ -27,18 +27,10 @@ impl Question<'_> {
     pub(super) fn is_affirmed(&self) -> bool {
         let choices = if self.default { "[Y]es [n]o" } else { "[y]es [N]o" };
         loop {
-            let mut terminal = std::io::stderr();
-            let mut answer = String::new();
-            let asked = write!(terminal, "{} {choices} [d]etails [e]xplain: ", self.text);
-            let asked = asked.and_then(|()| terminal.flush());
-            let read = std::io::stdin().lock().read_line(&mut answer);
-            // The end of the input (Ctrl-D) is no consent.
-            if asked.is_err() || !matches!(read, Ok(1..)) {
-                // What comes next begins on a line of its own.
-                drop(writeln!(terminal));
+            let Some(answer) = answered(&format!("{} {choices} [d]etails [e]xplain: ", self.text)) else {
                 return false;
-            }
-            match answer.trim().to_ascii_lowercase().as_str() {
+            };
+            match answer.as_str() {
                 "" => return self.default,
                 "y" | "yes" => return true,
                 "n" | "no" => return false,
@@ -48,6 +40,31 @@ impl Question<'_> {
             }
         }
     }
+}
+
+/// Whether the answer to a question whose default is no, and to which there is nothing to show, is yes.
+pub(super) fn confirmed(question: &str) -> bool {
+    loop {
+        match answered(&format!("{question} [y]es [N]o: ")).as_deref() {
+            Some("y" | "yes") => return true,
+            None | Some("" | "n" | "no") => return false,
+            Some(_) => {}
+        }
+    }
+}
+
+/// The answer in small letters; `None` at the end of the input (Ctrl-D), which is no consent.
+fn answered(prompt: &str) -> Option<String> {
+    let mut terminal = std::io::stderr();
+    let mut answer = String::new();
+    let asked = write!(terminal, "{prompt}").and_then(|()| terminal.flush());
+    let read = std::io::stdin().lock().read_line(&mut answer);
+    if asked.is_err() || !matches!(read, Ok(1..)) {
+        // What comes next begins on a line of its own.
+        drop(writeln!(terminal));
+        return None;
+    }
+    Some(answer.trim().to_ascii_lowercase())
 }
 
 /// The answer was no.
