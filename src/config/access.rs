@@ -8,6 +8,7 @@ use toml::Spanned;
 
 use super::diagnostic::{Place, Problems};
 use super::filters::Filters;
+use super::issuer::{Issuer, Proof};
 use super::keys::{self, Prefix};
 use super::name::UpstreamName;
 use super::peer::{Names, Peer};
@@ -23,6 +24,8 @@ pub struct Client {
     name: Arc<str>,
     /// How the kernel tells it.
     peer: Option<Peer>,
+    /// By which tokens of authorization servers it is recognised.
+    oauth: Option<Proof>,
     /// The endpoints that it may use; `None` is all of them.
     endpoints: Option<Vec<String>>,
     /// What of these it sees.
@@ -57,6 +60,10 @@ pub(super) struct Found {
     upstreams: Names,
     /// The endpoints that clients name.
     used: Names,
+    /// The authorization servers, in the same order.
+    issuers: Vec<Arc<Issuer>>,
+    /// Those that clients name.
+    believed: Names,
 }
 
 /// The names without their places.
@@ -85,10 +92,19 @@ impl Found {
             resources: section.find(&keys::CLIENT_RESOURCES).unwrap_or_default(),
         };
         let peer = section.find(&keys::PEER);
+        let oauth = section.find(&keys::CLIENT_OAUTH).map(|(place, proof)| {
+            self.believed.push((place, proof.issuer.clone()));
+            proof
+        });
         let Some(name) = name("client", header, section.reader()) else { return };
         self.used.extend(endpoints.iter().flatten().cloned());
         let endpoints = endpoints.as_ref().map(bare);
-        self.clients.push(Client { name: name.into(), peer, endpoints, filters: Arc::new(filters) });
+        self.clients.push(Client { name: name.into(), peer, oauth, endpoints, filters: Arc::new(filters) });
+    }
+
+    /// Reads `[auth.oauth.NAME]`.
+    pub(super) fn issuer(&mut self, header: &Spanned<&str>, section: &mut Section<'_, '_>) {
+        self.issuers.extend(Issuer::read(header, section));
     }
 
     /// Reads `[endpoints.NAME]`.
@@ -107,13 +123,13 @@ impl Found {
         self.endpoints.push((place, Endpoint { name, upstreams, prefix, filters: Arc::new(filters) }));
     }
 
-    /// The clients and endpoints, where what they name is there beside these upstreams: upstreams and endpoints share the
-    /// names below `/mcp/`.
+    /// The clients, endpoints and authorization servers, where what they name is there beside these upstreams: upstreams and
+    /// endpoints share the names below `/mcp/`.
     pub(super) fn settled(
         self,
         upstreams: &[(Place, UpstreamName)],
         problems: &mut Problems,
-    ) -> (Vec<Client>, Vec<Endpoint>) {
+    ) -> (Vec<Client>, Vec<Endpoint>, Vec<Arc<Issuer>>) {
         let known: HashMap<&str, &Place> =
             upstreams.iter().map(|(place, name)| (name.as_str(), place)).collect();
         for (place, endpoint) in &self.endpoints {
@@ -143,6 +159,15 @@ impl Found {
                 format!("define [endpoints.{name}], or remove it here"),
             );
         }
-        (self.clients, self.endpoints.into_iter().map(|(_, endpoint)| endpoint).collect())
+        let issuers: Vec<&str> = self.issuers.iter().map(|issuer| issuer.name.as_str()).collect();
+        for (place, name) in self.believed.iter().filter(|(_, name)| !issuers.contains(&name.as_str())) {
+            let message = format!("there is no authorization server `{name}`");
+            let hint = match issuers.as_slice() {
+                [] => format!("define [auth.oauth.{name}]"),
+                known => suggestion(name, known),
+            };
+            problems.push_with_hint(place.clone(), message, hint);
+        }
+        (self.clients, self.endpoints.into_iter().map(|(_, endpoint)| endpoint).collect(), self.issuers)
     }
 }

@@ -108,6 +108,10 @@ fn understand(source: &Source, documents: Vec<Document>, env: Env<'_>) -> Result
             server = Some(Server::read(&mut section, listeners, &source.overrides));
             let mut section = Section::new(inner("log"), &mut reader);
             log = Some(Log::read(&mut section, &source.overrides));
+            let issuers = inner("auth").get("oauth").and_then(|value| value.get_ref().as_table());
+            for (name, issuer) in issuers.into_iter().flat_map(tables) {
+                access.issuer(&name, &mut Section::new(issuer, &mut reader));
+            }
             for (name, client) in tables(inner("clients")) {
                 access.client(&name, &mut Section::new(client, &mut reader));
             }
@@ -127,7 +131,7 @@ fn understand(source: &Source, documents: Vec<Document>, env: Env<'_>) -> Result
         }
     }
     name::distinct(&names, &mut problems);
-    let (clients, endpoints) = access.settled(&names, &mut problems);
+    let (clients, endpoints, issuers) = access.settled(&names, &mut problems);
     if !problems.as_slice().is_empty() {
         return Err(Error::Invalid(problems));
     }
@@ -139,6 +143,7 @@ fn understand(source: &Source, documents: Vec<Document>, env: Env<'_>) -> Result
         disabled,
         clients,
         endpoints,
+        issuers,
         sources: sources.collect(),
     })
 }

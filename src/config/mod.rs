@@ -6,7 +6,7 @@
 //! | `keys` | every key: its name, default, range, text, and what puts a change in force |
 //! | `model` | the validated configuration, and which keys it is read from |
 //! | `key`, `kinds`, `units` | what a key is, and how values of each kind are read |
-//! | `access`, `peer` | clients and endpoints, and what they name |
+//! | `access`, `peer`, `issuer` | clients and endpoints, what they name, and whose tokens are believed |
 //! | `log`, `rotation`, `address`, `listener`, `listeners`, `trust`, `name`, `upstream`, `filters` | values of their own |
 //! | `structure`, `suggestion` | unknown keys and values of the wrong type |
 //! | `reader`, `section`, `expand`, `diagnostic` | reading one file: its places, references and problems |
@@ -23,6 +23,7 @@ mod error;
 pub mod example;
 mod expand;
 mod filters;
+mod issuer;
 pub mod key;
 pub mod keys;
 mod kinds;
@@ -48,6 +49,7 @@ pub use address::{AddressError, ListenAddr};
 pub use diagnostic::{Place, Problem, Problems};
 pub use error::Error;
 pub use filters::{Filters, LONGEST_TOOL_NAME, Pattern, Selection};
+pub use issuer::{Algorithm, Claim, Issuer, KeySource, Proof, is_private_url};
 pub use keys::{HttpTransport, Metrics, OpenTo, Prefix, Sharing, Start, Stderr};
 pub use listener::Listener;
 pub use load::{candidate, load, preview, upstream_names};

@@ -8,6 +8,7 @@ use std::fmt;
 use http::StatusCode;
 use serde_json::json;
 
+use super::access::UnusableKeys;
 use super::certificates::Error as CertificateError;
 use super::relay::{Id, Message, Outcome, Raw, Response, code, raw};
 use crate::exit::{Exit, ToExit};
@@ -41,12 +42,17 @@ pub enum Error {
     /// The certificates of a listener cannot be used.
     #[error("the listener `{0}` cannot serve TLS")]
     Tls(String, #[source] CertificateError),
+    /// The file of keys of an authorization server cannot be used.
+    #[error("the tokens of [auth.oauth.{0}] cannot be verified")]
+    Keys(String, #[source] UnusableKeys),
 }
 
 impl ToExit for Error {
     fn to_exit(&self) -> Exit {
         match self {
-            Self::NameClash { .. } | Self::Authorities { .. } | Self::Tls(..) => Exit::Config,
+            Self::NameClash { .. } | Self::Authorities { .. } | Self::Tls(..) | Self::Keys(..) => {
+                Exit::Config
+            }
             Self::Certificates(_) => Exit::Os,
         }
     }
@@ -58,6 +64,9 @@ impl ToExit for Error {
             }
             Self::Authorities { .. } => {
                 "write the path of a PEM file with the authorities' certificates".to_owned()
+            }
+            Self::Keys(name, _) => {
+                format!("write the path of a JWKS file as jwks_file in [auth.oauth.{name}]")
             }
             Self::Tls(name, error) => format!("{}, in `tls` of [listeners.{name}]", error.hint()),
             Self::Certificates(_) => "install the package `ca-certificates`".to_owned(),

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::access::{Clients, KnownTokens};
+use super::access::{Clients, Issuers, KnownTokens};
 use super::catalog::{self, RoutingHandle, RoutingTable};
 use super::changes::Changes;
 use super::client_log_limit::ClientLogLimit;
@@ -80,6 +80,8 @@ struct Parts {
     handlers: Arc<Handlers>,
     /// The tokens that are believed.
     tokens: Arc<KnownTokens>,
+    /// The authorization servers whose tokens are.
+    issuers: Arc<Issuers>,
     /// Cancelled when the drain begins.
     draining: CancellationToken,
 }
@@ -94,7 +96,8 @@ impl Gateway {
     /// [`Error::Tls`] if the certificates of a listener cannot be used, [`Error::Certificates`] if an upstream needs TLS and
     /// the system has no certificates.
     pub fn start(config: &Config, offers: Vec<Offer>, state: &Path) -> Result<Self, Error> {
-        let gates = Arc::new(Gates::new(&config.server)?);
+        let (gates, issuers) = (Arc::new(Gates::new(&config.server)?), Arc::<Issuers>::default());
+        let believed = issuers.prepare(&config.issuers)?;
         let builtin = Arc::new(Builtin::new(config.sources.first().cloned()));
         let (changes, draining) = (Changes::default(), CancellationToken::new());
         let upstreams =
@@ -112,7 +115,7 @@ impl Gateway {
         let sessions = Arc::new(sessions);
         let status = Arc::new(StatusSource::new(
             (share(&routing), share(&sessions)),
-            (share(&requests), share(gates.certificates())),
+            (share(&requests), share(gates.certificates()), share(&issuers)),
         ));
         let (metrics, connections) = (Arc::<Metrics>::default(), Arc::<OpenConnections>::default());
         let owners = Arc::new(TaskOwners::new(share(&routing), share(&sessions), share(&peer)));
@@ -126,7 +129,8 @@ impl Gateway {
             draining.clone(),
         );
         let tokens = Arc::new(KnownTokens::new(state.to_owned()));
-        let parts = (share(&routing), share(&tokens));
+        issuers.replace(believed, |_| None);
+        let parts = (share(&routing), share(&tokens), share(&issuers));
         let pipeline = Pipeline::new(Guard::new(share(&log_limit)), parts, requests, (modern, legacy));
         let health = Health::new(share(&routing), share(&status), draining.clone());
         let handlers = Arc::new(Handlers::new(share(&routing), pipeline, health, share(&metrics)));
@@ -149,6 +153,7 @@ impl Gateway {
             status,
             handlers,
             tokens,
+            issuers,
             draining,
         }));
         gateway.begin(config, &builtin);
@@ -180,7 +185,9 @@ impl Gateway {
         {
             let sessions = Arc::clone(&self.0.sessions);
             // Also while the gateway drains: a revoked token is so at once.
-            self.0.tokens.watch(move |client| drop(tokio::spawn(Arc::clone(&sessions).end_of(client))));
+            self.0
+                .tokens
+                .watch(move |client| drop(tokio::spawn(Arc::clone(&sessions).end_of(client, false))));
         }
     }
 
@@ -265,14 +272,19 @@ impl Gateway {
     /// Those of [`Self::start`] and [`Self::settled`].
     pub async fn prepare(&self, config: &Config) -> Result<Prepared, Error> {
         let certificates = self.0.gates.prepare(&config.server)?;
-        Prepared::prepare(config, &self.0.routing.current(), &self.0.upstreams, certificates).await
+        let issuers = self.0.issuers.prepare(&config.issuers)?;
+        let trust = (certificates, issuers);
+        Prepared::prepare(config, &self.0.routing.current(), &self.0.upstreams, trust).await
     }
 
     /// Puts a prepared configuration in force. What is no longer in it has `drain` to answer its requests in flight.
     pub fn commit(&self, mut prepared: Prepared, drain: Duration) {
-        let Parts { gates, routing, changes, upstreams, sessions, .. } = &*self.0;
-        gates.change(prepared.take_certificates(), routing, || {
+        let Parts { gates, routing, changes, upstreams, sessions, issuers, .. } = &*self.0;
+        let (certificates, believed) = prepared.take_trust();
+        gates.change(certificates, routing, || {
             prepared.commit(routing, changes, (upstreams, sessions), drain);
+            let table = routing.current();
+            issuers.replace(believed, |verified| table.clients().entry(verified));
         });
         self.watch_tokens();
     }

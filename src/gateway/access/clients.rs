@@ -5,6 +5,7 @@ use std::sync::Arc;
 use fieldwork::Fieldwork;
 use tokio_util::sync::CancellationToken;
 
+use super::oauth::Verified;
 use crate::config;
 use crate::gateway::client::ClientName;
 use crate::sys::{peer, user};
@@ -46,6 +47,8 @@ pub(crate) struct Shown<'a> {
     pub(crate) token: Option<&'a ClientName>,
     /// What the kernel says.
     pub(crate) kernel: Option<&'a peer::Peer>,
+    /// What a token of an authorization server has proven.
+    pub(crate) oauth: Option<&'a Verified>,
 }
 
 impl Peer {
@@ -70,19 +73,20 @@ impl Peer {
 
 impl Client {
     /// A client of a configuration.
-    fn new(settings: &config::Client) -> Self {
+    fn new(settings: &config::Client, gone: CancellationToken) -> Self {
         let name = ClientName::new(settings.name());
         let peer = settings.peer().and_then(Peer::of);
         if settings.peer().is_some() && peer.is_none() {
             tracing::warn!(client = %name, "the client can never be recognised by `peer`: there is no such user or group");
         }
-        Self { name, settings: settings.clone(), peer, gone: CancellationToken::new() }
+        Self { name, settings: settings.clone(), peer, gone }
     }
 
     /// Whether a request is of this client.
     fn fits(&self, shown: Shown<'_>) -> bool {
         shown.token == Some(&self.name)
             || self.peer.as_ref().zip(shown.kernel).is_some_and(|(peer, process)| peer.fits(process))
+            || self.settings.oauth().zip(shown.oauth).is_some_and(|(proof, verified)| verified.fits(proof))
     }
 
     /// Whether it may not use everything.
@@ -94,10 +98,17 @@ impl Client {
 impl Clients {
     /// The clients of a configuration. Those that were there before are the same as long as they are recognised alike.
     pub(crate) fn new(settings: &[config::Client], former: Option<&Self>) -> Self {
-        let same = |settings: &config::Client| {
-            former?.0.iter().find(|client| client.settings == *settings).map(Arc::clone)
+        let all = || former.iter().flat_map(|former| former.iter());
+        let same =
+            |settings: &config::Client| all().find(|client| client.settings == *settings).map(Arc::clone);
+        // What it has open ends with it, also where something else about it has changed meanwhile.
+        let alike = |settings: &config::Client| {
+            all().find(|it| it.name.entry() == settings.name() && it.settings.peer() == settings.peer())
         };
-        Self(settings.iter().map(|one| same(one).unwrap_or_else(|| Arc::new(Client::new(one)))).collect())
+        let new = |one: &config::Client| {
+            Arc::new(Client::new(one, alike(one).map_or_else(CancellationToken::new, |it| it.gone.clone())))
+        };
+        Self(settings.iter().map(|one| same(one).unwrap_or_else(|| new(one))).collect())
     }
 
     /// Whether there are none: then nobody needs a name.
@@ -112,12 +123,21 @@ impl Clients {
 
     /// The client of this name.
     pub(crate) fn get(&self, name: &ClientName) -> Option<&Arc<Client>> {
-        self.0.iter().find(|client| client.name == *name)
+        self.0.iter().find(|client| client.name.entry() == name.entry())
     }
 
     /// The client that a request is of.
     pub(crate) fn recognise(&self, shown: Shown<'_>) -> Option<&Arc<Client>> {
         self.0.iter().find(|client| client.fits(shown))
+    }
+
+    /// The entry whose client a token of an authorization server proves, or the name of that server where nobody has one.
+    pub(crate) fn entry(&self, verified: &Verified) -> Option<String> {
+        if self.is_empty() {
+            return Some(verified.server().to_owned());
+        }
+        let shown = Shown { oauth: Some(verified), ..Shown::default() };
+        self.recognise(shown).map(|client| client.settings.name().to_owned())
     }
 
     /// Whether what the kernel says may make a client known.

@@ -284,6 +284,7 @@ mod tests {
             disabled: Vec::new(),
             clients: Vec::new(),
             endpoints: Vec::new(),
+            issuers: Vec::new(),
             sources: Vec::new(),
         };
         let gateway = Gateway::start(&config, Vec::new(), std::path::Path::new("/")).unwrap();

@@ -32,6 +32,7 @@ fn gateway() -> Gateway {
             disabled: Vec::new(),
             clients: Vec::new(),
             endpoints: Vec::new(),
+            issuers: Vec::new(),
             sources: Vec::new(),
         },
         Vec::new(),

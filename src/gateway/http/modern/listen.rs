@@ -431,6 +431,7 @@ mod tests {
                 disabled: Vec::new(),
                 clients: Vec::new(),
                 endpoints: Vec::new(),
+                issuers: Vec::new(),
                 sources: Vec::new(),
             },
             Vec::new(),
