@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use fieldwork::Fieldwork;
 use toml::Spanned;
+use toml::de::DeTable;
 
 use super::diagnostic::{Place, Problems};
 use super::filters::Filters;
@@ -60,8 +61,8 @@ pub(super) struct Found {
     upstreams: Names,
     /// The endpoints that clients name.
     used: Names,
-    /// The authorization servers, in the same order.
-    issuers: Vec<Arc<Issuer>>,
+    /// The authorization servers, in the same order, with their places.
+    issuers: Vec<(Place, Arc<Issuer>)>,
     /// Those that clients name.
     believed: Names,
 }
@@ -83,8 +84,19 @@ fn name(kind: &str, name: &Spanned<&str>, reader: &mut Reader<'_>) -> Option<Str
 }
 
 impl Found {
+    /// Reads all of `[clients.NAME]` and `[endpoints.NAME]`.
+    pub(super) fn read<'a>(
+        &mut self,
+        clients: impl Iterator<Item = (Spanned<&'a str>, &'a DeTable<'a>)>,
+        endpoints: impl Iterator<Item = (Spanned<&'a str>, &'a DeTable<'a>)>,
+        reader: &mut Reader<'_>,
+    ) {
+        clients.for_each(|(name, client)| self.client(&name, &mut Section::new(client, reader)));
+        endpoints.for_each(|(name, endpoint)| self.endpoint(&name, &mut Section::new(endpoint, reader)));
+    }
+
     /// Reads `[clients.NAME]`.
-    pub(super) fn client(&mut self, header: &Spanned<&str>, section: &mut Section<'_, '_>) {
+    fn client(&mut self, header: &Spanned<&str>, section: &mut Section<'_, '_>) {
         let endpoints = section.find(&keys::CLIENT_ENDPOINTS);
         let filters = Filters {
             tools: section.find(&keys::CLIENT_TOOLS).unwrap_or_default(),
@@ -104,11 +116,12 @@ impl Found {
 
     /// Reads `[auth.oauth.NAME]`.
     pub(super) fn issuer(&mut self, header: &Spanned<&str>, section: &mut Section<'_, '_>) {
-        self.issuers.extend(Issuer::read(header, section));
+        let place = section.reader().place(&header.span());
+        self.issuers.extend(Issuer::read(header, section).map(|issuer| (place, issuer)));
     }
 
     /// Reads `[endpoints.NAME]`.
-    pub(super) fn endpoint(&mut self, header: &Spanned<&str>, section: &mut Section<'_, '_>) {
+    fn endpoint(&mut self, header: &Spanned<&str>, section: &mut Section<'_, '_>) {
         let (place, upstreams) =
             (section.reader().place(&header.span()), section.find(&keys::ENDPOINT_UPSTREAMS));
         let filters = Filters {
@@ -159,7 +172,31 @@ impl Found {
                 format!("define [endpoints.{name}], or remove it here"),
             );
         }
-        let issuers: Vec<&str> = self.issuers.iter().map(|issuer| issuer.name.as_str()).collect();
+        self.check_issuers(problems);
+        let endpoints = self.endpoints.into_iter().map(|(_, endpoint)| endpoint).collect();
+        (self.clients, endpoints, self.issuers.into_iter().map(|(_, issuer)| issuer).collect())
+    }
+
+    /// Refuses authorization servers that are none beside one another, and names of others.
+    fn check_issuers(&self, problems: &mut Problems) {
+        for (place, other) in self.issuers.iter().skip(1) {
+            if other.resource != self.issuers[0].1.resource {
+                let message = format!(
+                    "[auth.oauth.{}] has another `resource` than [auth.oauth.{}]",
+                    other.name, self.issuers[0].1.name
+                );
+                problems.push_with_hint(
+                    place.clone(),
+                    message,
+                    "a gateway is one resource; write the same URL",
+                );
+            } else if self.issuers.iter().any(|(_, one)| one.issuer == other.issuer && one.name != other.name)
+            {
+                let message = format!("[auth.oauth.{}] has the `issuer` of another table", other.name);
+                problems.push_with_hint(place.clone(), message, "put both into one table");
+            }
+        }
+        let issuers: Vec<&str> = self.issuers.iter().map(|(_, issuer)| issuer.name.as_str()).collect();
         for (place, name) in self.believed.iter().filter(|(_, name)| !issuers.contains(&name.as_str())) {
             let message = format!("there is no authorization server `{name}`");
             let hint = match issuers.as_slice() {
@@ -168,6 +205,5 @@ impl Found {
             };
             problems.push_with_hint(place.clone(), message, hint);
         }
-        (self.clients, self.endpoints.into_iter().map(|(_, endpoint)| endpoint).collect(), self.issuers)
     }
 }

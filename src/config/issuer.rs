@@ -46,6 +46,11 @@ pub(super) const SCOPES: Kind<Vec<String>> = Kind::new("an array of strings", |k
         let message = format!("`{}` cannot be a scope", item.get_ref());
         reader.refuse(&item.span(), message, "write each scope as a string of its own, without spaces");
     }
+    for item in items.iter().filter(|item| *item.get_ref() == "offline_access") {
+        let message =
+            "`offline_access` is between a client and its authorization server, and none of a resource";
+        reader.refuse(&item.span(), message, "remove it");
+    }
     Some(items.iter().map(|item| (*item.get_ref()).to_owned()).collect())
 });
 /// By which tokens a client is recognised.

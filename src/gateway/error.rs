@@ -8,7 +8,6 @@ use std::fmt;
 use http::StatusCode;
 use serde_json::json;
 
-use super::access::UnusableKeys;
 use super::certificates::Error as CertificateError;
 use super::relay::{Id, Message, Outcome, Raw, Response, code, raw};
 use crate::exit::{Exit, ToExit};
@@ -43,14 +42,23 @@ pub enum Error {
     #[error("the listener `{0}` cannot serve TLS")]
     Tls(String, #[source] CertificateError),
     /// The file of keys of an authorization server cannot be used.
-    #[error("the tokens of [auth.oauth.{0}] cannot be verified")]
-    Keys(String, #[source] UnusableKeys),
+    #[error("cannot use the keys of [auth.oauth.{issuer}] in `{file}`: {reason}")]
+    Keys {
+        /// The server's name in the configuration.
+        issuer: String,
+        /// The file.
+        file: std::path::PathBuf,
+        /// What is wrong.
+        reason: String,
+        /// Whether it could not be read, which another user may be able to.
+        unread: bool,
+    },
 }
 
 impl ToExit for Error {
     fn to_exit(&self) -> Exit {
         match self {
-            Self::NameClash { .. } | Self::Authorities { .. } | Self::Tls(..) | Self::Keys(..) => {
+            Self::NameClash { .. } | Self::Authorities { .. } | Self::Tls(..) | Self::Keys { .. } => {
                 Exit::Config
             }
             Self::Certificates(_) => Exit::Os,
@@ -65,8 +73,8 @@ impl ToExit for Error {
             Self::Authorities { .. } => {
                 "write the path of a PEM file with the authorities' certificates".to_owned()
             }
-            Self::Keys(name, _) => {
-                format!("write the path of a JWKS file as jwks_file in [auth.oauth.{name}]")
+            Self::Keys { issuer, .. } => {
+                format!("write the path of a JWKS file as jwks_file in [auth.oauth.{issuer}]")
             }
             Self::Tls(name, error) => format!("{}, in `tls` of [listeners.{name}]", error.hint()),
             Self::Certificates(_) => "install the package `ca-certificates`".to_owned(),

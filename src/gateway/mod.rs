@@ -39,7 +39,7 @@ mod status_source;
 mod upstream;
 mod upstream_tasks;
 
-pub use access::{UnusableKeys, check_keys};
+pub use access::check_keys;
 pub use certificates::{Error as CertificateError, check as check_certificates};
 pub use error::Error;
 pub use http::Expected;

@@ -36,6 +36,7 @@ mod malformed_upstreams;
 mod matrix;
 mod metrics;
 mod names;
+mod oauth;
 mod order;
 mod paging;
 mod proxies;
@@ -56,4 +57,4 @@ mod tasks;
 mod unreadable;
 mod web;
 
-use mcpeg_test::{client, daemon, gateway, port, scripted, tools, upstreams};
+use mcpeg_test::{authorization_server, client, daemon, gateway, port, scripted, tools, upstreams};

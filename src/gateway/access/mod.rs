@@ -7,5 +7,5 @@ mod oauth;
 
 pub(crate) use clients::{Clients, Shown};
 pub(crate) use known_tokens::KnownTokens;
+pub use oauth::check_keys;
 pub(crate) use oauth::{Challenge, Issuer, Issuers, Unproven, Verified, WELL_KNOWN, endpoint};
-pub use oauth::{UnusableKeys, check_keys};

@@ -7,7 +7,7 @@ use std::fs;
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use fieldwork::Fieldwork;
 use jsonwebtoken::errors::ErrorKind;
@@ -97,16 +97,6 @@ pub(crate) enum Unproven {
     Wait(Arc<Issuer>),
 }
 
-/// A file of keys that cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot use the keys in `{file}`: {reason}")]
-pub struct UnusableKeys {
-    /// The file.
-    file: String,
-    /// What is wrong.
-    reason: String,
-}
-
 /// What a server tells of itself (RFC 8414, OpenID Connect Discovery).
 #[derive(Deserialize)]
 struct Metadata {
@@ -116,28 +106,39 @@ struct Metadata {
     jwks_uri: String,
 }
 
+/// The seconds since 1970.
+pub(super) fn seconds_now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
 /// Checks the file of keys of a server, if it has one.
 ///
 /// # Errors
 /// If there is no key of use in it.
-pub fn check(settings: &config::Issuer) -> Result<(), UnusableKeys> {
+pub fn check(settings: &config::Issuer) -> Result<(), Error> {
     match &settings.keys {
-        KeySource::File(file) => read(file).map(drop),
+        KeySource::File(file) => read(&settings.name, file).map(drop),
         KeySource::Discovered | KeySource::Url(_) => Ok(()),
     }
 }
 
 /// Reads a file of keys.
-fn read(file: &Path) -> Result<KeySet, UnusableKeys> {
-    let unusable = |reason: String| UnusableKeys { file: file.display().to_string(), reason };
+fn read(issuer: &str, file: &Path) -> Result<KeySet, Error> {
+    let unusable = |reason: String, unread: bool| Error::Keys {
+        issuer: issuer.to_owned(),
+        file: file.to_owned(),
+        reason,
+        unread,
+    };
     let mut text = Vec::new();
-    let open = fs::File::open(file).map_err(|error| unusable(error.to_string()))?;
-    open.take(KEYS as u64 + 1).read_to_end(&mut text).map_err(|error| unusable(error.to_string()))?;
+    fs::File::open(file)
+        .and_then(|open| open.take(KEYS as u64 + 1).read_to_end(&mut text))
+        .map_err(|error| unusable(error.to_string(), true))?;
     if text.len() > KEYS {
-        return Err(unusable(format!("it is larger than {KEYS} bytes")));
+        return Err(unusable(format!("it is larger than {KEYS} bytes"), false));
     }
-    KeySet::read(&text)
-        .ok_or_else(|| unusable("there is no public key for signatures in it (JWKS)".to_owned()))
+    let none = || unusable("there is no public key for signatures in it (JWKS)".to_owned(), false);
+    KeySet::read(&text).ok_or_else(none)
 }
 
 /// The algorithm by the name that the library has for it.
@@ -204,8 +205,7 @@ impl Issuer {
         };
         let mut known = Known::default();
         if let KeySource::File(file) = &settings.keys {
-            let keys = read(file).map_err(|error| Error::Keys(settings.name.clone(), error))?;
-            let now = Some(Instant::now());
+            let (keys, now) = (read(&settings.name, file)?, Some(Instant::now()));
             known = Known { keys: Some(Arc::new(keys)), looked: now, found: now, trouble: None };
         }
         Ok(Arc::new(Self {
@@ -268,7 +268,9 @@ impl Issuer {
     /// Fetches or reads the keys.
     async fn fetch(&self) -> Result<KeySet, String> {
         let url = match &self.settings.keys {
-            KeySource::File(file) => return read(file).map_err(|error| error.to_string()),
+            KeySource::File(file) => {
+                return read(&self.settings.name, file).map_err(|error| error.to_string());
+            }
             KeySource::Url(url) => url.clone(),
             KeySource::Discovered => self.discover().await?,
         };
@@ -303,6 +305,10 @@ impl Issuer {
     /// Has keys looked for, and waits until that was done, or for [`PATIENCE`].
     pub(crate) async fn look(&self) {
         let mut known = self.known.subscribe();
+        // Another one's look may have ended just now.
+        if known.borrow_and_update().looked.is_some_and(|looked| looked.elapsed() < BETWEEN) {
+            return;
+        }
         self.wanted.notify_one();
         let _ = timeout(PATIENCE, known.changed()).await;
     }
@@ -324,9 +330,11 @@ impl Issuer {
                 _ => Unproven::Unavailable,
             });
         };
+        // The library wants each algorithm to suit the key.
+        let validation = Validation { algorithms: vec![header.alg], ..self.validation.clone() };
         let mut failure = Unproven::Invalid("the token is signed by a key of another kind");
         for key in keys {
-            match decode::<Map<String, Value>>(token, key.key(), &self.validation) {
+            match decode::<Map<String, Value>>(token, key.key(), &validation) {
                 Ok(token) => return self.check_claims(Arc::clone(key), token.claims),
                 Err(error) => failure = Unproven::Invalid(explained(error.kind())),
             }
@@ -356,7 +364,7 @@ impl Issuer {
         };
         let begun = claims.get("iat").and_then(Value::as_f64).unwrap_or(0.0);
         #[expect(clippy::cast_precision_loss, reason = "seconds have no need of it for 280 million years")]
-        if begun > (super::verified::seconds_now() + skew.as_secs()) as f64 {
+        if begun > (seconds_now() + skew.as_secs()) as f64 {
             return Err(Unproven::Invalid("the token is from the future; check the clocks"));
         }
         let subject = claims.get("sub").and_then(Value::as_str).unwrap_or_default();

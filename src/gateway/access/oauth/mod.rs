@@ -18,7 +18,7 @@ mod key_set;
 mod signatures;
 mod verified;
 
+pub use issuer::check as check_keys;
 pub(crate) use issuer::{Issuer, Unproven};
-pub use issuer::{UnusableKeys, check as check_keys};
 pub(crate) use issuers::{Challenge, Issuers, WELL_KNOWN, endpoint};
 pub(crate) use verified::Verified;

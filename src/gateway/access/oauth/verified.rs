@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use fieldwork::Fieldwork;
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
-use super::issuer::Issuer;
+use super::issuer::{Issuer, seconds_now};
 use super::key_set::PublicKey;
 use crate::config::{Claim, Proof};
 use crate::gateway::client::ClientName;
@@ -36,11 +36,6 @@ pub(crate) struct Verified {
     /// Cancelled when it is not believed any more before it is over.
     #[field(get)]
     ended: CancellationToken,
-}
-
-/// The seconds since 1970.
-pub(super) fn seconds_now() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 impl Verified {
