@@ -96,15 +96,13 @@ impl Gateway {
     /// [`Error::Tls`] if the certificates of a listener cannot be used, [`Error::Certificates`] if an upstream needs TLS and
     /// the system has no certificates.
     pub fn start(config: &Config, offers: Vec<Offer>, state: &Path) -> Result<Self, Error> {
-        let (gates, issuers) = (Arc::new(Gates::new(&config.server)?), Arc::<Issuers>::default());
-        let believed = issuers.prepare(&config.issuers)?;
+        let (gates, issuers) = (Arc::new(Gates::new(&config.server)?), Issuers::start(&config.issuers)?);
         let builtin = Arc::new(Builtin::new(config.sources.first().cloned()));
         let (changes, draining) = (Changes::default(), CancellationToken::new());
         let upstreams =
             UpstreamTasks::new(changes.clone(), config.log.directory().unwrap_or(state).to_owned());
         // Where names must not clash, the lists are needed before the pipes are there.
-        let never = config.server.prefix == Prefix::Never;
-        let offers = if never { Vec::new() } else { offers };
+        let offers = if config.server.prefix == Prefix::Never { Vec::new() } else { offers };
         let (started, awaited) = upstreams.start_all(config, &builtin, offers)?;
         let access = (Clients::new(&config.clients, None), config.endpoints.as_slice());
         let table = RoutingTable::new(config.server.clone(), access, started).beside(&config.disabled);
@@ -129,7 +127,6 @@ impl Gateway {
             draining.clone(),
         );
         let tokens = Arc::new(KnownTokens::new(state.to_owned()));
-        issuers.replace(believed, |_| None);
         let parts = (share(&routing), share(&tokens), share(&issuers));
         let pipeline = Pipeline::new(Guard::new(share(&log_limit)), parts, requests, (modern, legacy));
         let health = Health::new(share(&routing), share(&status), draining.clone());
@@ -284,7 +281,7 @@ impl Gateway {
         gates.change(certificates, routing, || {
             prepared.commit(routing, changes, (upstreams, sessions), drain);
             let table = routing.current();
-            issuers.replace(believed, |verified| table.clients().entry(verified));
+            issuers.replace(&believed, |verified| table.clients().entry(verified));
         });
         self.watch_tokens();
     }

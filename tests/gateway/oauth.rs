@@ -156,18 +156,7 @@ async fn token_is_refused_by_the_table_and_tells_clients_where_to_get_one() {
         let exposed = answer.header("access-control-expose-headers").unwrap_or_default();
         assert!(exposed.contains("www-authenticate") && exposed.contains("mcp-session-id"), "{exposed}");
     }
-    let (lines, body) = modern("tools/list", "");
-    let with = |more: &[String]| [more, &lines].concat();
-    for (path, more, status, challenge) in [
-        ("/mcp", vec![], 401, format!("bearer {TOLD}")),
-        ("/mcp/two", vec![], 401, format!("bearer {}/two\"", TOLD.trim_end_matches('"'))),
-        ("/mcp?x=", vec![], 400, "bearer error=\"invalid_request\"".to_owned()),
-        ("/mcp", vec![bearer(&good), bearer(&good)], 400, "bearer error=\"invalid_request\"".to_owned()),
-    ] {
-        let path = if status == 400 && more.is_empty() { format!("{path}{good}") } else { path.to_owned() };
-        let answer = guarded.send(&format!("POST {path}"), &with(&more), &body).await;
-        assert_eq!((answer.status, answer.header("www-authenticate")), (status, Some(&*challenge)), "{path}");
-    }
+    told_challenges(&guarded, &good).await;
     told_metadata(&server, &guarded).await;
     // A token for one endpoint is good there; every algorithm that is accepted is.
     let one = server
@@ -196,6 +185,22 @@ async fn token_is_refused_by_the_table_and_tells_clients_where_to_get_one() {
         assert!(!printed.contains(&token[token.len() - 40..]), "a secret is in the log");
     }
     guarded.gateway.stop().await;
+}
+
+/// Whoever shows nothing, or in a wrong place, is told so.
+async fn told_challenges(guarded: &Guarded, good: &str) {
+    let (lines, body) = modern("tools/list", "");
+    let with = |more: &[String]| [more, &lines].concat();
+    for (path, more, status, challenge) in [
+        ("/mcp", vec![], 401, format!("bearer {TOLD}")),
+        ("/mcp/two", vec![], 401, format!("bearer {}/two\"", TOLD.trim_end_matches('"'))),
+        ("/mcp?x=", vec![], 400, "bearer error=\"invalid_request\"".to_owned()),
+        ("/mcp", vec![bearer(good), bearer(good)], 400, "bearer error=\"invalid_request\"".to_owned()),
+    ] {
+        let path = if status == 400 && more.is_empty() { format!("{path}{good}") } else { path.to_owned() };
+        let answer = guarded.send(&format!("POST {path}"), &with(&more), &body).await;
+        assert_eq!((answer.status, answer.header("www-authenticate")), (status, Some(&*challenge)), "{path}");
+    }
 }
 
 /// The metadata is at both places, and at those of endpoints, for whoever asks.

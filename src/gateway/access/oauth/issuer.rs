@@ -36,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(6);
 const KEYS: usize = 256 << 10;
 /// The largest metadata of a server, in bytes.
 const METADATA: usize = 128 << 10;
-/// The longest `sub`, in bytes (OpenID Connect Core §2).
+/// The longest `sub`, in bytes (`OpenID` Connect Core §2).
 const SUBJECT: usize = 255;
 /// The types that access tokens have: RFC 9068 §2.1, and before it. Other JWT of the same server are for other uses.
 const TYPES: [&str; 3] = ["at+jwt", "application/at+jwt", "jwt"];
@@ -97,7 +97,7 @@ pub(crate) enum Unproven {
     Wait(Arc<Issuer>),
 }
 
-/// What a server tells of itself (RFC 8414, OpenID Connect Discovery).
+/// What a server tells of itself (RFC 8414, `OpenID` Connect Discovery).
 #[derive(Deserialize)]
 struct Metadata {
     /// Its identifier.
@@ -158,17 +158,20 @@ const fn named(algorithm: config::Algorithm) -> Algorithm {
 
 /// What every token of a server must say. Its audience is looked at apart.
 fn validation(settings: &config::Issuer) -> Validation {
-    let mut validation = Validation::default();
-    validation.algorithms = settings.algorithms.iter().copied().map(named).collect();
+    let algorithms = settings.algorithms.iter().copied().map(named).collect();
+    let mut validation = Validation {
+        algorithms,
+        leeway: settings.skew.as_secs(),
+        validate_nbf: true,
+        validate_aud: false,
+        ..Validation::default()
+    };
     validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
     validation.set_issuer(&[&settings.issuer]);
-    validation.leeway = settings.skew.as_secs();
-    validation.validate_nbf = true;
-    validation.validate_aud = false;
     validation
 }
 
-/// Where a server may tell of itself, in the order in which it is asked (RFC 8414 §3.1, §5; OpenID Connect Discovery §4).
+/// Where a server may tell of itself, in the order in which it is asked (RFC 8414 §3.1, §5; `OpenID` Connect Discovery §4).
 fn places(issuer: &str) -> Vec<String> {
     let issuer = issuer.trim_end_matches('/');
     let host = issuer.find("://").map_or(0, |scheme| scheme + 3);

@@ -60,6 +60,13 @@ impl Challenge {
 }
 
 impl Issuers {
+    /// Believes the servers of a configuration.
+    pub(crate) fn start(settings: &[Arc<config::Issuer>]) -> Result<Arc<Self>, Error> {
+        let issuers = Arc::<Self>::default();
+        issuers.replace(&issuers.prepare(settings)?, |_| None);
+        Ok(issuers)
+    }
+
     /// The servers of a configuration; those that are believed in the same way stay.
     pub(crate) fn prepare(&self, settings: &[Arc<config::Issuer>]) -> Result<Vec<Arc<Issuer>>, Error> {
         let all = self.all.read();
@@ -72,11 +79,11 @@ impl Issuers {
     /// no more, and what they have open ends.
     pub(crate) fn replace(
         self: &Arc<Self>,
-        new: Vec<Arc<Issuer>>,
+        new: &[Arc<Issuer>],
         entry: impl Fn(&Verified) -> Option<String>,
     ) {
-        let old = std::mem::replace(&mut *self.all.write(), new.clone());
-        let is_in = |all: &[Arc<Issuer>], one: &Issuer| all.iter().any(|other| std::ptr::eq(&**other, one));
+        let old = std::mem::replace(&mut *self.all.write(), new.to_vec());
+        let is_in = |all: &[Arc<Issuer>], one: &Issuer| all.iter().any(|other| std::ptr::eq(Arc::as_ptr(other), one));
         for issuer in new.iter().filter(|issuer| !is_in(&old, issuer)) {
             let issuers = Arc::downgrade(self);
             issuer.follow(move |issuer, keys| {
@@ -84,7 +91,7 @@ impl Issuers {
                 issuers.forget(|one| std::ptr::eq(one.issuer(), issuer) && !keys.has(one.key()));
             });
         }
-        self.forget(|one| !is_in(&new, one.issuer()) || one.was_other(entry(one).as_deref()));
+        self.forget(|one| !is_in(new, one.issuer()) || one.was_other(entry(one).as_deref()));
     }
 
     /// Believes these tokens no more.

@@ -14,7 +14,7 @@ use ring::signature::{
 /// Checks signatures and makes none.
 static PROVIDER: CryptoProvider = CryptoProvider {
     signer_factory: |_, _| Err(new_error(ErrorKind::UnsupportedAlgorithm)),
-    verifier_factory: verifier,
+    verifier_factory: |algorithm, key| verifier(*algorithm, key),
     // Only thumbprints, and keys made of other keys, need these.
     key_utils: KeyUtils::new_unimplemented(),
 };
@@ -33,11 +33,11 @@ struct ByRing {
 }
 
 /// What checks signatures of this key: one of another kind than the algorithm's is no key for it.
-fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>> {
+fn verifier(algorithm: Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>> {
     if key.family() != algorithm.family() {
         return Err(new_error(ErrorKind::InvalidKeyFormat));
     }
-    Ok(Box::new(ByRing { algorithm: *algorithm, key: key.clone() }))
+    Ok(Box::new(ByRing { algorithm, key: key.clone() }))
 }
 
 /// How RSA signatures are checked.
