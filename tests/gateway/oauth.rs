@@ -43,7 +43,7 @@ fn client(name: &str, claims: &str) -> String {
 }
 
 /// Claims that are good, but for these.
-fn claims(server: &AuthorizationServer, others: Value) -> Value {
+fn claims(server: &AuthorizationServer, others: &Value) -> Value {
     let mut claims = json!({
         "iss": server.issuer(), "aud": RESOURCE, "sub": "alice", "scope": "mcp", "groups": ["dev"], "iat": now(),
         "exp": now() + 600,
@@ -117,7 +117,7 @@ async fn refused_tokens(
         ("current", json!({}), json!({ "scope": "mcpx" }), 403, "insufficient_scope", "needed here: mcp"),
         ("current", json!({}), json!({ "sub": "carol", "groups": ["x"] }), 403, "", "no client"),
     ] {
-        let token = server.signed(key, header, &claims(server, others)).await;
+        let token = server.signed(key, header, &claims(server, &others)).await;
         cases.push((token, status, error, why));
     }
     cases
@@ -130,7 +130,7 @@ async fn token_is_refused_by_the_table_and_tells_clients_where_to_get_one() {
     let clients =
         client("alice", "sub = \"alice\"") + &client("developers", "groups = \"dev\"") + "[clients.own]\n";
     let guarded = Guarded::start(&tables(&server, &clients)).await;
-    let good = server.signed("current", json!({ "typ": "at+jwt" }), &claims(&server, json!({}))).await;
+    let good = server.signed("current", json!({ "typ": "at+jwt" }), &claims(&server, &json!({}))).await;
     assert_eq!(list(&guarded, "/mcp", &good).await.status, 200);
     let cases = refused_tokens(&server, &good).await;
     for (token, status, error, why) in &cases {
@@ -160,12 +160,16 @@ async fn token_is_refused_by_the_table_and_tells_clients_where_to_get_one() {
     told_metadata(&server, &guarded).await;
     // A token for one endpoint is good there; every algorithm that is accepted is.
     let one = server
-        .signed("current", json!({}), &claims(&server, json!({ "aud": [format!("{RESOURCE}/two")] })))
+        .signed("current", json!({}), &claims(&server, &json!({ "aud": [format!("{RESOURCE}/two")] })))
         .await;
     assert_eq!(list(&guarded, "/mcp/two", &one).await.status, 200);
     for algorithm in ["RS256", "ES256", "EdDSA"] {
         let token = server
-            .signed("current", json!({ "alg": algorithm }), &claims(&server, json!({ "aud": "api://mcpeg" })))
+            .signed(
+                "current",
+                json!({ "alg": algorithm }),
+                &claims(&server, &json!({ "aud": "api://mcpeg" })),
+            )
             .await;
         assert_eq!(list(&guarded, "/mcp", &token).await.status, 200, "{algorithm}");
     }
@@ -263,11 +267,11 @@ async fn person_keeps_its_session_through_reload_rotation_and_upgrade_and_no_oth
 
 /// The server is away: what is known stays good, what is not cannot be told, and nobody has it asked as often as they like.
 async fn away(server: &AuthorizationServer, guarded: &Guarded, known: &str) {
-    let fleeting = server.signed("current", json!({}), &claims(server, json!({ "exp": now() + 5 }))).await;
+    let fleeting = server.signed("current", json!({}), &claims(server, &json!({ "exp": now() + 5 }))).await;
     let session = guarded.begin(&fleeting).await;
     server.ask("away", json!({ "paths": ["/jwks"] })).await;
     let asked = server.count("/jwks").await;
-    let foreign = server.signed("foreign", json!({}), &claims(server, json!({}))).await;
+    let foreign = server.signed("foreign", json!({}), &claims(server, &json!({}))).await;
     until(guarded, &foreign, 503).await;
     let answer = list(guarded, "/mcp", &foreign).await;
     assert!(answer.status == 503 && answer.header("retry-after").is_some(), "{answer:?}");
@@ -284,6 +288,6 @@ async fn away(server: &AuthorizationServer, guarded: &Guarded, known: &str) {
     assert!(matches!(stream.status, 200 | 401), "{stream:?}");
     assert_eq!(guarded.say("POST", &fleeting, &session, &call("one_echo")).await.status, 401);
     server.ask("away", json!({ "paths": [] })).await;
-    let new = server.signed("current", json!({}), &claims(server, json!({ "sub": "dave" }))).await;
+    let new = server.signed("current", json!({}), &claims(server, &json!({ "sub": "dave" }))).await;
     assert_eq!(list(guarded, "/mcp", &new).await.status, 200);
 }

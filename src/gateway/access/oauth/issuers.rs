@@ -83,7 +83,8 @@ impl Issuers {
         entry: impl Fn(&Verified) -> Option<String>,
     ) {
         let old = std::mem::replace(&mut *self.all.write(), new.to_vec());
-        let is_in = |all: &[Arc<Issuer>], one: &Issuer| all.iter().any(|other| std::ptr::eq(Arc::as_ptr(other), one));
+        let is_in =
+            |all: &[Arc<Issuer>], one: &Issuer| all.iter().any(|other| std::ptr::eq(Arc::as_ptr(other), one));
         for issuer in new.iter().filter(|issuer| !is_in(&old, issuer)) {
             let issuers = Arc::downgrade(self);
             issuer.follow(move |issuer, keys| {
