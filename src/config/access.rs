@@ -9,10 +9,11 @@ use toml::de::DeTable;
 
 use super::diagnostic::{Place, Problems};
 use super::filters::Filters;
-use super::issuer::{Issuer, Proof};
+use super::issuer::Issuer;
 use super::keys::{self, Prefix};
 use super::name::UpstreamName;
 use super::peer::{Names, Peer};
+use super::proof::Proof;
 use super::reader::Reader;
 use super::section::Section;
 use super::suggestion::suggestion;

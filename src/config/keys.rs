@@ -11,12 +11,12 @@ use std::time::Duration;
 use super::address::ListenAddr;
 use super::diagnostic::Place;
 use super::filters::{self, Selection};
-use super::issuer::{self, Algorithm, Proof};
 use super::key::{AnyKey, Description, Key, OnChange, Zero};
 use super::kinds::{self, choice, number, size};
 use super::listeners;
 use super::log::{self, ConsoleFormat, Fsync, LogFormat, OnFull, Overflow, Spans};
 use super::peer::{self, Names, Peer};
+use super::proof::{self, Algorithm, Proof};
 use super::reader::{Reader, Value};
 use super::rotation::{self, At, Every, Zone};
 use super::trust::{self, Auth, Proxies, Tls};
@@ -409,7 +409,7 @@ table! {
               in iss: https://, or http:// on loopback. Clients are told to get their tokens there.",
         example: "\"https://login.example.org\"",
         since: "0.2.0",
-        ..Key::new("issuer", issuer::URL)
+        ..Key::new("issuer", proof::URL)
     };
 
     AUDIENCE: Vec<String> = Key {
@@ -417,7 +417,7 @@ table! {
               so that it must be written. Some servers put the resource there, others a name or the number of an application.",
         example: "[\"https://mcp.example.org/mcp\"]",
         since: "0.2.0",
-        ..Key::new("audience", issuer::AUDIENCE)
+        ..Key::new("audience", proof::AUDIENCE)
     };
 
     RESOURCE: String = Key {
@@ -426,14 +426,14 @@ table! {
               and nowhere else.",
         example: "\"https://mcp.example.org/mcp\"",
         since: "0.2.0",
-        ..Key::new("resource", issuer::RESOURCE)
+        ..Key::new("resource", proof::RESOURCE)
     };
 
     JWKS_URL: String = Key {
         doc: "Where the server's keys are. Left out, they are found by its metadata (RFC 8414, OpenID Connect Discovery).",
         example: "\"https://login.example.org/keys\"",
         since: "0.2.0",
-        ..Key::new("jwks_url", issuer::URL)
+        ..Key::new("jwks_url", proof::URL)
     };
 
     JWKS_FILE: PathBuf = Key {
@@ -456,7 +456,7 @@ table! {
         default: Some("[\"RS256\", \"ES256\", \"EdDSA\"]"),
         example: "[\"ES256\"]",
         since: "0.2.0",
-        ..Key::new("algorithms", issuer::ALGORITHMS)
+        ..Key::new("algorithms", proof::ALGORITHMS)
     };
 
     SCOPES: Vec<String> = Key {
@@ -465,7 +465,7 @@ table! {
         default: Some("[]"),
         example: "[\"mcp\"]",
         since: "0.2.0",
-        ..Key::new("scopes", issuer::SCOPES)
+        ..Key::new("scopes", proof::SCOPES)
     };
 
     CLOCK_SKEW: Duration = Key {
@@ -489,7 +489,7 @@ table! {
               is a person of its own: nobody meets the sessions and tasks of another one, though both are this client.",
         example: "{ issuer = \"corp\", claims = { groups = \"dev\" } }",
         since: "0.2.0",
-        ..Key::new("oauth", issuer::PROOF)
+        ..Key::new("oauth", proof::PROOF)
     };
 
     PEER: Peer = Key {

@@ -6,7 +6,7 @@
 //! | `keys` | every key: its name, default, range, text, and what puts a change in force |
 //! | `model` | the validated configuration, and which keys it is read from |
 //! | `key`, `kinds`, `units` | what a key is, and how values of each kind are read |
-//! | `access`, `peer`, `issuer` | clients and endpoints, what they name, and whose tokens are believed |
+//! | `access`, `peer`, `issuer`, `proof` | clients and endpoints, what they name, and whose tokens are believed |
 //! | `log`, `rotation`, `address`, `listener`, `listeners`, `trust`, `name`, `upstream`, `filters` | values of their own |
 //! | `structure`, `suggestion` | unknown keys and values of the wrong type |
 //! | `reader`, `section`, `expand`, `diagnostic` | reading one file: its places, references and problems |
@@ -34,6 +34,7 @@ mod log;
 mod model;
 mod name;
 mod peer;
+mod proof;
 mod reader;
 mod rotation;
 mod section;
@@ -49,7 +50,7 @@ pub use address::{AddressError, ListenAddr};
 pub use diagnostic::{Place, Problem, Problems};
 pub use error::Error;
 pub use filters::{Filters, LONGEST_TOOL_NAME, Pattern, Selection};
-pub use issuer::{Algorithm, Claim, Issuer, KeySource, Proof, is_private_url};
+pub use issuer::{Issuer, KeySource};
 pub use keys::{HttpTransport, Metrics, OpenTo, Prefix, Sharing, Start, Stderr};
 pub use listener::Listener;
 pub use load::{candidate, load, preview, upstream_names};
@@ -57,6 +58,7 @@ pub use log::{ConsoleFormat, Fsync, LogFormat, OnFull, Overflow, Spans};
 pub use model::{Config, Limits, Log, Server, StderrRules, Transport, Upstream};
 pub use name::UpstreamName;
 pub use peer::Peer;
+pub use proof::{Algorithm, Claim, Proof, is_private_url};
 pub use rotation::{At, Compress, Every, Retention, Rotation, Weekday, Zone};
 pub use source::{Overrides, Source, default_log_file, default_path, fragment_directory, state_directory};
 pub use trust::{Auth, Proxies, Tls};
