@@ -7,6 +7,7 @@ use fieldwork::Fieldwork;
 use toml::Spanned;
 use toml::de::DeTable;
 
+use super::client_limits::ClientLimits;
 use super::diagnostic::{Place, Problems};
 use super::filters::Filters;
 use super::issuer::Issuer;
@@ -33,6 +34,8 @@ pub struct Client {
     /// What of these it sees.
     #[field(deref = false)]
     filters: Arc<Filters>,
+    /// What it may ask for.
+    limits: ClientLimits,
 }
 
 /// `[endpoints.NAME]`: a selection of upstreams and of what they have.
@@ -104,7 +107,7 @@ impl Found {
             prompts: section.find(&keys::CLIENT_PROMPTS).unwrap_or_default(),
             resources: section.find(&keys::CLIENT_RESOURCES).unwrap_or_default(),
         };
-        let peer = section.find(&keys::PEER);
+        let (peer, limits) = (section.find(&keys::PEER), ClientLimits::of_client(section));
         let oauth = section.find(&keys::CLIENT_OAUTH).map(|(place, proof)| {
             self.believed.push((place, proof.issuer.clone()));
             proof
@@ -112,7 +115,8 @@ impl Found {
         let Some(name) = name("client", header, section.reader()) else { return };
         self.used.extend(endpoints.iter().flatten().cloned());
         let endpoints = endpoints.as_ref().map(bare);
-        self.clients.push(Client { name: name.into(), peer, oauth, endpoints, filters: Arc::new(filters) });
+        let filters = Arc::new(filters);
+        self.clients.push(Client { name: name.into(), peer, oauth, endpoints, filters, limits });
     }
 
     /// Reads `[auth.oauth.NAME]`.

@@ -6,20 +6,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::sync::watch;
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::access::{Clients, Issuers, KnownTokens};
+use super::access::{Clients, Issuers, KnownTokens, Usages};
 use super::catalog::{self, RoutingHandle, RoutingTable};
 use super::changes::Changes;
+use super::client::ClientName;
 use super::client_log_limit::ClientLogLimit;
 use super::endpoint::Endpoint;
 use super::error::Error;
 use super::handover::ChildHandover;
 use super::http::{
-    self, Admission, Continuations, Front, Gates, Guard, Handlers, Health, Legacy, Modern, OpenConnections,
-    PendingCall, Pipeline, SuspendedCalls, TaskOwners,
+    self, Admission, Continuations, Front, Gate, Gates, Guard, Handlers, Health, Legacy, Modern,
+    OpenConnections, PendingCall, Pipeline, SuspendedCalls, TaskOwners,
 };
 use super::metrics::{self, Metric, Metrics};
 use super::reload::Prepared;
@@ -32,7 +34,7 @@ use super::upstream_tasks::UpstreamTasks;
 use crate::config::{Auth, Config, Prefix};
 use crate::drain::Watch;
 use crate::handover::channel::Sender;
-use crate::handover::{KnownLists, Offer};
+use crate::handover::{KnownLists, Offer, Used};
 use crate::sys::net::Listener;
 
 /// How long ending everything may take where nobody is in a hurry.
@@ -82,6 +84,8 @@ struct Parts {
     tokens: Arc<KnownTokens>,
     /// The authorization servers whose tokens are.
     issuers: Arc<Issuers>,
+    /// What clients use that the configuration does not name.
+    usages: Arc<Usages>,
     /// Cancelled when the drain begins.
     draining: CancellationToken,
 }
@@ -104,7 +108,8 @@ impl Gateway {
         // Where names must not clash, the lists are needed before the pipes are there.
         let offers = if config.server.prefix == Prefix::Never { Vec::new() } else { offers };
         let (started, awaited) = upstreams.start_all(config, &builtin, offers)?;
-        let access = (Clients::new(&config.clients, None), config.endpoints.as_slice());
+        let access =
+            (Clients::new(&config.clients, &config.server.per_client, None), config.endpoints.as_slice());
         let table = RoutingTable::new(config.server.clone(), access, started).beside(&config.disabled);
         let routing = Arc::new(RoutingHandle::new(table));
         let (log_limit, peer) = (Arc::<ClientLogLimit>::default(), Arc::<PeerLink>::default());
@@ -126,13 +131,14 @@ impl Gateway {
             share(&log_limit),
             draining.clone(),
         );
-        let tokens = Arc::new(KnownTokens::new(state.to_owned()));
-        let parts = (share(&routing), share(&tokens), share(&issuers));
-        let pipeline = Pipeline::new(Guard::new(share(&log_limit)), parts, requests, (modern, legacy));
+        let (tokens, usages) = (Arc::new(KnownTokens::new(state.to_owned())), Arc::<Usages>::default());
+        let (guard, access) =
+            (Guard::new(share(&log_limit)), (share(&tokens), share(&issuers), share(&usages)));
+        let pipeline = Pipeline::new(guard, share(&routing), access, requests, (modern, legacy));
         let health = Health::new(share(&routing), share(&status), draining.clone());
-        let handlers = Arc::new(Handlers::new(share(&routing), pipeline, health, share(&metrics)));
-        let children = ChildHandover::new(awaited, share(&routing), share(&peer));
         let gateway = Self(Arc::new(Parts {
+            handlers: Arc::new(Handlers::new(share(&routing), pipeline, health, share(&metrics))),
+            children: ChildHandover::new(awaited, share(&routing), share(&peer)),
             routing,
             upstreams,
             changes,
@@ -141,24 +147,22 @@ impl Gateway {
             continuations,
             owners,
             peer,
-            children,
             paused: watch::Sender::new(false),
             connections,
             log_limit,
             gates,
             metrics,
             status,
-            handlers,
             tokens,
             issuers,
+            usages,
             draining,
         }));
-        gateway.begin(config, &builtin);
-        Ok(gateway)
+        Ok(gateway.begin(config, &builtin))
     }
 
     /// Tells of the gateway where it is asked, and begins to end silent sessions.
-    fn begin(&self, config: &Config, builtin: &Builtin) {
+    fn begin(self, config: &Config, builtin: &Builtin) -> Self {
         self.0.connections.check(config.server.max_connections);
         let status = Arc::downgrade(&self.0.status);
         builtin.observe(Box::new(move || {
@@ -171,6 +175,7 @@ impl Gateway {
         let (gates, draining) = (Arc::clone(&self.0.gates), self.0.draining.clone());
         tokio::spawn(async move { gates.certificates().watch(draining).await });
         self.watch_tokens();
+        self
     }
 
     /// Follows changes of tokens from now on, if the configuration in force has any use for them. Sessions of those without a
@@ -211,11 +216,24 @@ impl Gateway {
         drain: Watch,
     ) -> impl Future<Output = std::io::Result<usize>> + use<> {
         let gate = self.0.gates.open(&listener, written, &self.0.routing);
-        let front = Front::new(&self.0.handlers, gate);
+        http::accept(listener, self.front(gate), drain)
+    }
+
+    /// Serves operators, who have opened these connections over the control socket, in the same way.
+    pub fn serve_operators(
+        &self,
+        opened: mpsc::Receiver<UnixStream>,
+        drain: Watch,
+    ) -> impl Future<Output = std::io::Result<usize>> + use<> {
+        http::accept_operators(opened, self.front(Gate::of_operators()), drain)
+    }
+
+    /// What answers over a listener, and who may connect.
+    fn front(&self, gate: Arc<Gate>) -> (Front, Admission) {
         let (connections, routing) = (Arc::clone(&self.0.connections), Arc::clone(&self.0.routing));
         let log_limit = Arc::clone(&self.0.log_limit);
         let admission = Admission::new(connections, routing, log_limit, self.0.paused.subscribe());
-        http::accept(listener, (front, admission), drain)
+        (Front::new(&self.0.handlers, gate), admission)
     }
 
     /// Lets a connection from this address in, however many there are: the gateway asks itself.
@@ -316,6 +334,21 @@ impl Gateway {
     #[must_use]
     pub fn known_lists(&self) -> Vec<KnownLists> {
         self.0.routing.current().known_lists()
+    }
+
+    /// What clients have used of their rates, for the next process.
+    #[must_use]
+    pub fn used(&self) -> Vec<Used> {
+        let table = self.0.routing.current();
+        let named = table.clients().iter().filter_map(|client| Some((client.name(), client.usage()?)));
+        self.0.usages.used(named)
+    }
+
+    /// Takes what clients have used of their rates in the process before.
+    pub fn inherit_used(&self, used: &[Used]) {
+        let table = self.0.routing.current();
+        let known = |name: &ClientName| table.clients().get(name).map(|client| client.usage());
+        self.0.usages.inherit(&table.server.per_client, known, used);
     }
 
     /// Takes what clients were shown of lists by the process before. Where other upstreams are behind the endpoint of all than

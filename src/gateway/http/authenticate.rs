@@ -16,7 +16,7 @@ use super::answer;
 use super::peer::Peer;
 use crate::config::Auth;
 use crate::gateway::access::{
-    self, Challenge, Clients, Issuer, Issuers, KnownTokens, Shown, Unproven, Verified, WELL_KNOWN,
+    self, Challenge, Clients, Issuer, Issuers, KnownTokens, Shown, Unproven, Usage, Verified, WELL_KNOWN,
 };
 use crate::gateway::client::ClientName;
 use crate::gateway::error::Fault;
@@ -39,18 +39,30 @@ pub(crate) struct Identified {
     gone: CancellationToken,
     /// The token of an authorization server that it has shown.
     verified: Option<Arc<Verified>>,
+    /// What it uses of its limits, where the configuration gives it any by its name.
+    usage: Option<Arc<Usage>>,
 }
 
 impl Identified {
+    /// A client by what is good until it is revoked.
+    fn by_token(name: ClientName, revoked: CancellationToken) -> Self {
+        Self { name, revoked, gone: CancellationToken::new(), verified: None, usage: None }
+    }
+
     /// A person, by a token of an authorization server, as this client.
-    fn by_oauth(verified: Arc<Verified>, entry: &str, gone: CancellationToken) -> Self {
+    fn by_oauth(verified: Arc<Verified>, entry: &str) -> Self {
         let (name, revoked) = (verified.name(entry), verified.ended().clone());
-        Self { name, revoked, gone, verified: Some(verified) }
+        Self { verified: Some(verified), ..Self::by_token(name, revoked) }
     }
 
     /// Its name.
     pub(super) const fn name(&self) -> &ClientName {
         &self.name
+    }
+
+    /// What it uses of its limits, where the configuration gives it any by its name.
+    pub(super) const fn usage(&self) -> Option<&Arc<Usage>> {
+        self.usage.as_ref()
     }
 
     /// Waits until it may not use the gateway any more.
@@ -262,24 +274,22 @@ pub(super) fn authenticate(
         None => (None, None),
     };
     if let Some(client) = clients.recognise(Shown { token: own, kernel, oauth }) {
-        let (name, gone) = (client.name(), client.gone().clone());
         let by_oauth = client.settings().oauth().zip(oauth).is_some_and(|(proof, oauth)| oauth.fits(proof));
-        return Ok(Some(Arc::new(match shown {
-            Some(Token::Own(own, revoked)) if own == *name => {
-                Identified { name: own, revoked, gone, verified: None }
-            }
-            Some(Token::Oauth(verified)) if by_oauth => Identified::by_oauth(verified, name.entry(), gone),
-            _ => Identified { name: name.clone(), revoked: CancellationToken::new(), gone, verified: None },
-        })));
+        let identified = match shown {
+            Some(Token::Own(own, revoked)) if own == *client.name() => Identified::by_token(own, revoked),
+            Some(Token::Oauth(verified)) if by_oauth => Identified::by_oauth(verified, client.name().entry()),
+            _ => Identified::by_token(client.name().clone(), CancellationToken::new()),
+        };
+        let (gone, usage) = (client.gone().clone(), client.usage().cloned());
+        return Ok(Some(Arc::new(Identified { gone, usage, ..identified })));
     }
-    let gone = CancellationToken::new();
     match shown {
         Some(Token::Own(name, revoked)) if clients.is_empty() => {
-            Ok(Some(Arc::new(Identified { name, revoked, gone, verified: None })))
+            Ok(Some(Arc::new(Identified::by_token(name, revoked))))
         }
         Some(Token::Oauth(verified)) if clients.is_empty() => {
             let entry = verified.server().to_owned();
-            Ok(Some(Arc::new(Identified::by_oauth(verified, &entry, gone))))
+            Ok(Some(Arc::new(Identified::by_oauth(verified, &entry))))
         }
         Some(Token::Oauth(_)) => Err(Refused::STRANGER.into()),
         Some(Token::Own(..)) => Err(Refused::NOBODY.into()),
