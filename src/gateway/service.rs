@@ -103,8 +103,7 @@ impl Gateway {
         let (gates, issuers) = (Arc::new(Gates::new(&config.server)?), Issuers::start(&config.issuers)?);
         let builtin = Arc::new(Builtin::new(config.sources.first().cloned()));
         let (changes, draining) = (Changes::default(), CancellationToken::new());
-        let upstreams =
-            UpstreamTasks::new(changes.clone(), config.log.directory().unwrap_or(state).to_owned());
+        let upstreams = UpstreamTasks::new(changes.clone(), config.log.directory().unwrap_or(state), state);
         // Where names must not clash, the lists are needed before the pipes are there.
         let offers = if config.server.prefix == Prefix::Never { Vec::new() } else { offers };
         let (started, awaited) = upstreams.start_all(config, &builtin, offers)?;

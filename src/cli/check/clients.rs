@@ -1,11 +1,10 @@
 //! Clients that can never be recognised, tokens that prove nobody, and endpoints that are for nobody.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use crate::cli::token;
 use crate::config::{Auth, Claim, Client, Config, Issuer, ListenAddr, Listener, Peer, Proof};
-use crate::sys::user;
+use crate::sys::{peer, user};
 use crate::tokens::Store;
 
 /// What would not work about the clients of a configuration.
@@ -63,29 +62,24 @@ fn about(client: &Client, before: &[Client], store: Option<&Store>) -> Option<St
             "client `{name}` can never be recognised by `oauth`: client `{other}` comes first, whose `oauth` fits all of the same"
         ));
     }
-    let Some(peer) = client.peer() else {
+    let Some(wanted) = client.peer() else {
         let has_token =
             |store: &Store| store.all().iter().any(|token| token.client == name && token.is_good().is_ok());
         let lacks = client.oauth().is_none() && store.is_some_and(|store| !has_token(store));
         return lacks.then(|| format!("client `{name}` has no token; `mcpeg token create {name}` makes one"));
     };
     let never = |why: String| Some(format!("client `{name}` can never be recognised by `peer`: {why}"));
-    if let Some(user) = peer.user.as_deref().filter(|user| user::find(user).is_none()) {
+    if let Some(user) = wanted.user.as_deref().filter(|user| user::find(user).is_none()) {
         return never(format!("there is no user `{user}`"));
     }
-    if let Some(group) = peer.group.as_deref().filter(|group| user::find_group(group).is_none()) {
+    if let Some(group) = wanted.group.as_deref().filter(|group| user::find_group(group).is_none()) {
         return never(format!("there is no group `{group}`"));
     }
-    if let Some(other) = before.iter().find(|other| other.peer().is_some_and(|other| covers(other, peer))) {
+    if let Some(other) = before.iter().find(|other| other.peer().is_some_and(|other| covers(other, wanted))) {
         return never(format!("client `{}` comes first, whose `peer` fits all of the same", other.name()));
     }
-    // The cgroup of every process can be read, unless the unit hides it: proc(5).
-    let is_hidden = peer.unit.is_some() && !Path::new("/proc/1/cgroup").exists();
-    if is_hidden {
-        never("units cannot be told; the unit of mcpeg needs ProtectProc=default".to_owned())
-    } else {
-        None
-    }
+    let is_hidden = wanted.unit.is_some() && !peer::sees_units();
+    if is_hidden { never(format!("units cannot be told: {}", peer::HIDDEN)) } else { None }
 }
 
 /// What would not work about tokens of authorization servers.
