@@ -298,6 +298,9 @@ pub struct InstallArgs {
     /// printed, has something to do. Exit code 78: the service would not start with its configuration.
     #[arg(long, conflicts_with_all = ["dry_run", "plan"])]
     pub check: bool,
+    /// List each change with the lines of edited files, not only what the installation comes to.
+    #[arg(long)]
+    pub details: bool,
     /// Do not ask for confirmation.
     #[arg(long, short = 'y')]
     pub yes: bool,
@@ -395,6 +398,7 @@ pub enum RotationName {
 ///
 /// Only files that are as `mcpeg install` wrote them are removed; others are kept and named.
 #[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "one flag each, as clap needs them")]
 #[command(after_help = "Examples:
   sudo mcpeg uninstall            remove mcpeg, keep configuration, state and logs
   sudo mcpeg uninstall --purge    remove those too")]
@@ -405,6 +409,9 @@ pub struct UninstallArgs {
     /// Print the plan and change nothing.
     #[arg(long)]
     pub dry_run: bool,
+    /// List each change, not only what the uninstallation comes to.
+    #[arg(long)]
+    pub details: bool,
     /// Do not ask for confirmation.
     #[arg(long, short = 'y')]
     pub yes: bool,

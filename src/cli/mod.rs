@@ -19,6 +19,7 @@ mod reload;
 pub mod report;
 mod rotate;
 mod status;
+mod terminal;
 mod token;
 mod tools;
 mod uninstall;

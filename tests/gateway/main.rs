@@ -40,6 +40,7 @@ mod matrix;
 mod metrics;
 mod names;
 mod network;
+mod oauth;
 mod order;
 mod paging;
 mod pins;
@@ -62,4 +63,4 @@ mod two_clients;
 mod unreadable;
 mod web;
 
-use mcpeg_test::{client, daemon, gateway, port, scripted, tools, upstreams};
+use mcpeg_test::{authorization_server, client, daemon, gateway, port, scripted, tools, upstreams};
