@@ -9,6 +9,7 @@ mod complete;
 mod control;
 pub mod definition;
 mod documents;
+mod explain;
 mod generate;
 mod import;
 mod install;
@@ -78,6 +79,7 @@ fn carry_out(cli: &Cli) -> Exit {
         Some(Command::Uninstall(arguments)) => uninstall::run(arguments),
         Some(Command::Import(arguments)) => import::run(arguments),
         Some(Command::Token(arguments)) => token::run(arguments),
+        Some(Command::Explain(arguments)) => explain::run(arguments),
         Some(Command::Tools(arguments)) => client::tools(arguments),
         Some(Command::Call(arguments)) => client::call(arguments),
         Some(Command::Read(arguments)) => client::read(arguments),
