@@ -70,8 +70,8 @@ async fn web() -> u16 {
         .route("/mcp", post(async move || page))
         .route("/301", post(async move || moved))
         .route("/401", post(async || StatusCode::UNAUTHORIZED));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let port = listener.local_addr().expect("it is bound").port();
     tokio::spawn(async move { axum::serve(listener, routes).await });
     port
 }
