@@ -40,8 +40,10 @@ mod malformed_upstreams;
 mod matrix;
 mod metrics;
 mod names;
+mod network;
 mod order;
 mod paging;
+mod pins;
 mod proxies;
 mod questions;
 mod readme;
@@ -57,6 +59,7 @@ mod statuses;
 mod supervision;
 mod surface;
 mod tasks;
+mod two_clients;
 mod unreadable;
 mod web;
 

@@ -43,7 +43,13 @@ impl Report<'_> {
                 Audience::Operator => child.map(|child| child.lines()).unwrap_or_default(),
                 Audience::Local | Audience::Downstream => Vec::new(),
             },
-            warnings: self.connector.remarks().all(),
+            warnings: self
+                .connector
+                .remarks()
+                .all()
+                .into_iter()
+                .chain(self.connector.pins().warning())
+                .collect(),
         }
     }
 
