@@ -5,6 +5,7 @@ use std::sync::Arc;
 use fieldwork::Fieldwork;
 use tokio_util::sync::CancellationToken;
 
+use super::oauth::Verified;
 use super::usage::Usage;
 use crate::config::{self, ClientLimits};
 use crate::gateway::client::ClientName;
@@ -50,6 +51,8 @@ pub(crate) struct Shown<'a> {
     pub(crate) token: Option<&'a ClientName>,
     /// What the kernel says.
     pub(crate) kernel: Option<&'a peer::Peer>,
+    /// What a token of an authorization server has proven.
+    pub(crate) oauth: Option<&'a Verified>,
 }
 
 impl Peer {
@@ -73,8 +76,8 @@ impl Peer {
 }
 
 impl Client {
-    /// A client of a configuration, which uses this of its limits.
-    fn new(settings: &config::Client, usage: Option<Arc<Usage>>) -> Self {
+    /// A client of a configuration, which uses this of its limits, and whose end this tells.
+    fn new(settings: &config::Client, usage: Option<Arc<Usage>>, gone: CancellationToken) -> Self {
         let name = ClientName::new(settings.name());
         let peer = settings.peer().and_then(Peer::of);
         if settings.peer().is_some() && peer.is_none() {
@@ -84,13 +87,14 @@ impl Client {
             let why = peer::HIDDEN;
             tracing::warn!(client = %name, why, "the client can never be recognised by its unit");
         }
-        Self { name, settings: settings.clone(), peer, usage, gone: CancellationToken::new() }
+        Self { name, settings: settings.clone(), peer, usage, gone }
     }
 
     /// Whether a request is of this client.
     fn fits(&self, shown: Shown<'_>) -> bool {
         shown.token == Some(&self.name)
             || self.peer.as_ref().zip(shown.kernel).is_some_and(|(peer, process)| peer.fits(process))
+            || self.settings.oauth().zip(shown.oauth).is_some_and(|(proof, verified)| verified.fits(proof))
     }
 
     /// Whether it may not use everything.
@@ -112,7 +116,10 @@ impl Clients {
             };
             let new = || {
                 let used = former.and_then(|former| former.usage.as_deref());
-                Arc::new(Client::new(settings, Usage::new(limits.clone(), used)))
+                // What it has open ends with it, also where something else about it has changed meanwhile.
+                let alike = former.filter(|former| former.settings.peer() == settings.peer());
+                let gone = alike.map_or_else(CancellationToken::new, |former| former.gone.clone());
+                Arc::new(Client::new(settings, Usage::new(limits.clone(), used), gone))
             };
             former.filter(is_same).map_or_else(new, Arc::clone)
         };
@@ -131,12 +138,21 @@ impl Clients {
 
     /// The client of this name.
     pub(crate) fn get(&self, name: &ClientName) -> Option<&Arc<Client>> {
-        self.0.iter().find(|client| client.name == *name)
+        self.0.iter().find(|client| client.name.entry() == name.entry())
     }
 
     /// The client that a request is of.
     pub(crate) fn recognise(&self, shown: Shown<'_>) -> Option<&Arc<Client>> {
         self.0.iter().find(|client| client.fits(shown))
+    }
+
+    /// The entry whose client a token of an authorization server proves, or the name of that server where nobody has one.
+    pub(crate) fn entry(&self, verified: &Verified) -> Option<String> {
+        if self.is_empty() {
+            return Some(verified.server().to_owned());
+        }
+        let shown = Shown { oauth: Some(verified), ..Shown::default() };
+        self.recognise(shown).map(|client| client.settings.name().to_owned())
     }
 
     /// Whether what the kernel says may make a client known.
