@@ -53,6 +53,7 @@ Register-ArgumentCompleter -Native -CommandName 'mcpeg' -ScriptBlock {
             [CompletionResult]::new('uninstall', 'uninstall', [CompletionResultType]::ParameterValue, 'Remove what `mcpeg install` put on this machine')
             [CompletionResult]::new('import', 'import', [CompletionResultType]::ParameterValue, 'Turn a client''s servers into configuration files')
             [CompletionResult]::new('token', 'token', [CompletionResultType]::ParameterValue, 'Make, list, replace and revoke the tokens of clients')
+            [CompletionResult]::new('explain', 'explain', [CompletionResultType]::ParameterValue, 'Tell why an upstream cannot be used or was restarted, and what mends it')
             [CompletionResult]::new('tools', 'tools', [CompletionResultType]::ParameterValue, 'List the tools of the running gateway or of another MCP server, or tell about one')
             [CompletionResult]::new('call', 'call', [CompletionResultType]::ParameterValue, 'Call a tool')
             [CompletionResult]::new('read', 'read', [CompletionResultType]::ParameterValue, 'Read a resource')
@@ -188,6 +189,14 @@ Register-ArgumentCompleter -Native -CommandName 'mcpeg' -ScriptBlock {
             break
         }
         'mcpeg;token;help;help' {
+            break
+        }
+        'mcpeg;explain' {
+            [CompletionResult]::new('--pid-file', '--pid-file', [CompletionResultType]::ParameterName, 'The gateway with this pid file')
+            [CompletionResult]::new('--instance', '--instance', [CompletionResultType]::ParameterName, 'The gateway of this instance, as `mcpeg install --instance` has made it')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print the answer as JSON')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
             break
         }
         'mcpeg;tools' {
@@ -389,6 +398,7 @@ Register-ArgumentCompleter -Native -CommandName 'mcpeg' -ScriptBlock {
             [CompletionResult]::new('uninstall', 'uninstall', [CompletionResultType]::ParameterValue, 'Remove what `mcpeg install` put on this machine')
             [CompletionResult]::new('import', 'import', [CompletionResultType]::ParameterValue, 'Turn a client''s servers into configuration files')
             [CompletionResult]::new('token', 'token', [CompletionResultType]::ParameterValue, 'Make, list, replace and revoke the tokens of clients')
+            [CompletionResult]::new('explain', 'explain', [CompletionResultType]::ParameterValue, 'Tell why an upstream cannot be used or was restarted, and what mends it')
             [CompletionResult]::new('tools', 'tools', [CompletionResultType]::ParameterValue, 'List the tools of the running gateway or of another MCP server, or tell about one')
             [CompletionResult]::new('call', 'call', [CompletionResultType]::ParameterValue, 'Call a tool')
             [CompletionResult]::new('read', 'read', [CompletionResultType]::ParameterValue, 'Read a resource')
@@ -430,6 +440,9 @@ Register-ArgumentCompleter -Native -CommandName 'mcpeg' -ScriptBlock {
             break
         }
         'mcpeg;help;token;rotate' {
+            break
+        }
+        'mcpeg;help;explain' {
             break
         }
         'mcpeg;help;tools' {

@@ -50,6 +50,7 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
             cand uninstall 'Remove what `mcpeg install` put on this machine'
             cand import 'Turn a client''s servers into configuration files'
             cand token 'Make, list, replace and revoke the tokens of clients'
+            cand explain 'Tell why an upstream cannot be used or was restarted, and what mends it'
             cand tools 'List the tools of the running gateway or of another MCP server, or tell about one'
             cand call 'Call a tool'
             cand read 'Read a resource'
@@ -171,6 +172,13 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
         &'mcpeg;token;help;rotate'= {
         }
         &'mcpeg;token;help;help'= {
+        }
+        &'mcpeg;explain'= {
+            cand --pid-file 'The gateway with this pid file'
+            cand --instance 'The gateway of this instance, as `mcpeg install --instance` has made it'
+            cand --json 'Print the answer as JSON'
+            cand -h 'Print help'
+            cand --help 'Print help'
         }
         &'mcpeg;tools'= {
             cand --upstream 'Ask at /mcp/NAME: an upstream under its own names, or an endpoint of the configuration'
@@ -355,6 +363,7 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
             cand uninstall 'Remove what `mcpeg install` put on this machine'
             cand import 'Turn a client''s servers into configuration files'
             cand token 'Make, list, replace and revoke the tokens of clients'
+            cand explain 'Tell why an upstream cannot be used or was restarted, and what mends it'
             cand tools 'List the tools of the running gateway or of another MCP server, or tell about one'
             cand call 'Call a tool'
             cand read 'Read a resource'
@@ -388,6 +397,8 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
         &'mcpeg;help;token;revoke'= {
         }
         &'mcpeg;help;token;rotate'= {
+        }
+        &'mcpeg;help;explain'= {
         }
         &'mcpeg;help;tools'= {
             cand approve 'Show how tools of an upstream with pin differ from what was approved, and approve them'

@@ -155,6 +155,9 @@ fn with_value(argument: Arg, command: &str, known: &Known) -> Arg {
         ("instance", _) => {
             argument.add(ArgValueCandidates::new(|| candidates(instances(OsStr::new(INSTANCES)))))
         }
+        ("name", _) if command == "explain" => argument.add(ArgValueCandidates::new(move || {
+            candidates(config::upstream_names(known.config.as_deref()))
+        })),
         ("upstream", _) => argument.add(ArgValueCandidates::new(move || {
             candidates(config::upstream_names(known.config.as_deref()))
         })),

@@ -252,6 +252,8 @@ pub enum Command {
     Import(ImportArgs),
     /// Make, list, replace and revoke the tokens of clients.
     Token(TokenArgs),
+    /// Tell why an upstream cannot be used or was restarted, and what mends it.
+    Explain(ExplainArgs),
     /// List the tools of the running gateway or of another MCP server, or tell about one.
     Tools(ToolsArgs),
     /// Call a tool.
@@ -533,7 +535,7 @@ pub enum ToolsAct {
     },
 }
 
-/// Which gateway `mcpeg token` and `mcpeg tools` are about.
+/// Which gateway `mcpeg token`, `mcpeg explain` and `mcpeg tools approve` are about.
 #[derive(Args, Debug)]
 pub struct TokenPlace {
     /// The gateway with this pid file.
@@ -548,6 +550,23 @@ pub struct TokenPlace {
     /// Print the answer as JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// `mcpeg explain`.
+///
+/// It tells the cause, what mends it, and what the upstream's command has written last to standard error. Exit codes: 0 if
+/// the upstream can be used, 3 if it cannot, 64 if there is none of that name.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  mcpeg explain time
+  sudo mcpeg explain time --json")]
+pub struct ExplainArgs {
+    /// The upstream.
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Of which gateway.
+    #[command(flatten)]
+    pub place: TokenPlace,
 }
 
 /// `mcpeg tools`.

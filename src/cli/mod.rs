@@ -9,6 +9,7 @@ mod complete;
 mod control;
 pub mod definition;
 mod documents;
+mod explain;
 mod generate;
 mod import;
 mod install;
@@ -80,6 +81,7 @@ fn carry_out(cli: &Cli) -> Exit {
         Some(Command::Uninstall(arguments)) => uninstall::run(arguments),
         Some(Command::Import(arguments)) => import::run(arguments),
         Some(Command::Token(arguments)) => token::run(arguments),
+        Some(Command::Explain(arguments)) => explain::run(arguments),
         Some(Command::Tools(arguments)) => match &arguments.act {
             Some(act) => tools::run(act),
             None => client::tools(arguments),

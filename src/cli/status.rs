@@ -22,7 +22,7 @@ use crate::gateway;
 use crate::serve::SCHEMA;
 
 use super::definition::Common;
-use super::report;
+use super::{explain, report};
 
 /// An upstream was named that the gateway does not have.
 #[derive(Debug, thiserror::Error)]
@@ -199,11 +199,18 @@ fn table(value: &Value) -> String {
     let upstreams = value["upstreams"].as_array().map_or(&[][..], Vec::as_slice);
     for upstream in upstreams {
         row("upstream", upstream_row(upstream, widest(upstreams)));
+        row("mend", mend(upstream));
         for warning in warnings(upstream) {
             row("warning", warning);
         }
     }
     rows.join("\n")
+}
+
+/// What mends an upstream that cannot be used, if that is known.
+fn mend(upstream: &Value) -> String {
+    let mend = explain::mend(upstream).filter(|_| !can_be_used(upstream));
+    mend.map(|mend| format!("{}: {mend}", text(&upstream["name"]))).unwrap_or_default()
 }
 
 /// Some upstreams for people, and why nothing is known about them.

@@ -133,6 +133,9 @@ pub struct UpstreamStatus {
     /// What its command has written last to standard error, without secrets that are known.
     #[serde(default)]
     pub last_line: Option<String>,
+    /// The last lines that its command has written there, in the same form; for operators.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub last_lines: Vec<String>,
     /// What is wrong with it though it works.
     #[serde(default)]
     pub warnings: Vec<String>,
@@ -156,6 +159,7 @@ impl UpstreamStatus {
             exit_code: None,
             exit_signal: None,
             last_line: None,
+            last_lines: Vec::new(),
             warnings: Vec::new(),
         }
     }

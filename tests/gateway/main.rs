@@ -21,6 +21,7 @@ mod eras;
 mod errors;
 mod event_channel;
 mod events;
+mod explain;
 mod extensions;
 mod fitting;
 mod flood;

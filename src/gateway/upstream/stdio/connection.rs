@@ -241,6 +241,9 @@ impl Stdio {
     /// before its time is over.
     fn unreadable(self: &Arc<Self>, line: &[u8], error: &ParseError) {
         let unread = self.pending.lock().unread(line, error);
+        if unread.is_none() {
+            self.errors.note_stray(line);
+        }
         if self.may_complain() {
             let (bytes, reason) = (line.len(), error.reason());
             match (unread, error) {

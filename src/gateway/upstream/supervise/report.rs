@@ -39,6 +39,10 @@ impl Report<'_> {
             exit_code: child.as_ref().and_then(|child| child.how()?.code()),
             exit_signal: child.as_ref().and_then(|child| child.how()?.signal()),
             last_line: last_line.and_then(|child| child.line()),
+            last_lines: match audience {
+                Audience::Operator => child.map(|child| child.lines()).unwrap_or_default(),
+                Audience::Local | Audience::Downstream => Vec::new(),
+            },
             warnings: self
                 .connector
                 .remarks()
