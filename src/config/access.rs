@@ -6,6 +6,7 @@ use std::sync::Arc;
 use fieldwork::Fieldwork;
 use toml::Spanned;
 
+use super::certificate::Certificate;
 use super::client_limits::ClientLimits;
 use super::diagnostic::{Place, Problems};
 use super::filters::Filters;
@@ -24,6 +25,8 @@ pub struct Client {
     name: Arc<str>,
     /// How the kernel tells it.
     peer: Option<Peer>,
+    /// What its certificate says.
+    certificate: Option<Certificate>,
     /// The endpoints that it may use; `None` is all of them.
     endpoints: Option<Vec<String>>,
     /// What of these it sees.
@@ -88,10 +91,18 @@ impl Found {
             resources: section.find(&keys::CLIENT_RESOURCES).unwrap_or_default(),
         };
         let (peer, limits) = (section.find(&keys::PEER), ClientLimits::of_client(section));
+        let certificate = section.find(&keys::CLIENT_CERTIFICATE);
         let Some(name) = name("client", header, section.reader()) else { return };
         self.used.extend(endpoints.iter().flatten().cloned());
         let endpoints = endpoints.as_ref().map(bare);
-        self.clients.push(Client { name: name.into(), peer, endpoints, filters: Arc::new(filters), limits });
+        self.clients.push(Client {
+            name: name.into(),
+            peer,
+            certificate,
+            endpoints,
+            filters: Arc::new(filters),
+            limits,
+        });
     }
 
     /// Reads `[endpoints.NAME]`.

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::address::ListenAddr;
+use super::certificate::{self, Certificate};
 use super::client_limits::{self, Rate};
 use super::diagnostic::Place;
 use super::filters::{self, Pattern, Selection};
@@ -386,8 +387,9 @@ table! {
 
     LISTENER_AUTH: Vec<Auth> = Key {
         doc: "How clients may prove who they are; one of these is enough: token is what mcpeg token makes, peer \
-              what the kernel says of the other end of a Unix socket (see [clients.NAME]). Nobody is recognised by \
-              certificate and oauth yet, so that neither may stand alone. Left out, nobody has to prove anything, which \
+              what the kernel says of the other end of a Unix socket, certificate one that an authority of client_ca \
+              has signed (see [clients.NAME] of both). Nobody is recognised by oauth yet, so that it may not stand \
+              alone. Left out, nobody has to prove anything, which \
               needs a loopback address, a Unix socket, or auth = \"none\" in [server].",
         example: "[\"token\"]",
         since: "0.2.0",
@@ -443,11 +445,21 @@ table! {
         doc: "Recognises the client on a Unix socket by what the kernel says of it: user, group (of the process or one of its \
               further ones) and unit, the systemd unit that the process belongs to. All that are written must fit. A unit can \
               be told only where mcpeg sees the processes of others in /proc, which the shipped unit forbids \
-              (ProtectProc=). Without this key, the client is recognised by the token that mcpeg token create NAME \
-              makes; with it, by either.",
+              (ProtectProc=). The client is recognised by this, by its certificate, and by the token that mcpeg token \
+              create NAME makes, as far as the listener takes them (auth).",
         example: "{ user = \"gitlab-runner\" }",
         since: "0.2.0",
         ..Key::new("peer", peer::PEER)
+    };
+
+    CLIENT_CERTIFICATE: Certificate = Key {
+        doc: "Recognises the client by the certificate that it shows to a listener with client_ca, which one of the \
+              authorities there must have signed: dns, uri and email are one of its alternative names, each as a whole, \
+              fingerprint is its SHA-256 digest. All that are written must fit. A certificate of no client, and one that \
+              has expired since the handshake, is refused with 403.",
+        example: "{ dns = \"ci.example.org\" }",
+        since: "0.2.0",
+        ..Key::new("certificate", certificate::CERTIFICATE)
     };
 
     CLIENT_ENDPOINTS: Names = Key {

@@ -69,11 +69,8 @@ impl Listener {
                 let hint = "add client_ca = \"/path/to/ca.pem\" to `tls`";
                 section.reader().refuse(&span, "`auth` has \"certificate\", and no `client_ca` is set", hint);
             }
-            if self.auth.iter().all(|way| matches!(way, Auth::Certificate | Auth::Oauth))
-                && !self.auth.is_empty()
-            {
-                let message =
-                    "`auth` has \"certificate\" or \"oauth\" only, by which mcpeg recognises nobody yet";
+            if self.auth.iter().all(|way| *way == Auth::Oauth) && !self.auth.is_empty() {
+                let message = "`auth` has \"oauth\" only, by which mcpeg recognises nobody yet";
                 section.reader().refuse(&span, message, "write auth = [\"token\"], or add it");
             }
             if self.auth.contains(&Auth::Peer) && !is_unix {

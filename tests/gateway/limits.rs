@@ -165,7 +165,8 @@ async fn clients_without_a_name_have_limits_by_address_and_batches_entry_by_entr
     let gateway = Gateway::start_with(&server, &probe("one", &[]), &[]).await;
     let address = gateway.address();
     let params = json!({ "protocolVersion": "2025-03-26", "capabilities": {}, "clientInfo": { "name": "a", "version": "1" } });
-    let initialize = json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params }).to_string();
+    let initialize =
+        json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params }).to_string();
     let begun = post(address, "/mcp", &[], &initialize).await;
     let session = begun.headers["mcp-session-id"].to_str().expect("ASCII");
     let headers = [("mcp-session-id", session), ("mcp-protocol-version", "2025-03-26")];

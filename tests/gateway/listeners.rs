@@ -11,9 +11,11 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType};
+use rustls::client::WantsClientCert;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ConfigBuilder, RootCertStore};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -24,7 +26,7 @@ use crate::gateway::Gateway;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An authority, and what it has signed, in a directory.
-struct Authority {
+pub(crate) struct Authority {
     /// The authority.
     issuer: CertifiedIssuer<'static, KeyPair>,
     /// The directory.
@@ -33,7 +35,7 @@ struct Authority {
 
 impl Authority {
     /// A new one, whose own certificate is `ca.pem`.
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, "an authority");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -45,15 +47,21 @@ impl Authority {
     }
 
     /// A file of its own.
-    fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
     /// Puts a new certificate of this many days at `NAME.pem`, by a rename, and its key at `NAME.key`.
-    fn sign(&self, name: &str, days: i64) {
+    pub(crate) fn sign(&self, name: &str, days: i64) {
+        let names = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()]).expect("names");
+        self.sign_as(name, days, names.subject_alt_names);
+    }
+
+    /// The same with these alternative names.
+    pub(crate) fn sign_as(&self, name: &str, days: i64, names: Vec<SanType>) {
         let key = KeyPair::generate().expect("a key");
-        let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
-        let mut params = CertificateParams::new(names).expect("names");
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = names;
         params.distinguished_name.push(DnType::CommonName, name);
         let now = std::time::SystemTime::now();
         params.not_before = (now - Duration::from_secs(60 * 24 * 60 * 60)).into();
@@ -74,27 +82,38 @@ impl Authority {
     }
 
     /// `tls = …` with this certificate.
-    fn tls(&self, name: &str, more: &str) -> String {
+    pub(crate) fn tls(&self, name: &str, more: &str) -> String {
         let file = |kind: &str| self.file(&format!("{name}.{kind}")).display().to_string();
         format!("tls = {{ cert = \"{}\", key = \"{}\"{more} }}\n", file("pem"), file("key"))
     }
 
     /// A client that trusts the authority.
-    fn client(&self) -> TlsConnector {
+    pub(crate) fn client(&self) -> TlsConnector {
+        let builder = self.trusting();
+        TlsConnector::from(Arc::new(builder.with_no_client_auth()))
+    }
+
+    /// The same with a certificate that another authority has signed, or this one.
+    pub(crate) fn client_with(&self, signer: &Self, name: &str) -> TlsConnector {
+        let read = |kind: &str| std::fs::read(signer.file(&format!("{name}.{kind}"))).expect("it is there");
+        let certificate = CertificateDer::from_pem_slice(&read("pem")).expect("a certificate");
+        let key = PrivateKeyDer::from_pem_slice(&read("key")).expect("a key");
+        let config = self.trusting().with_client_auth_cert(vec![certificate], key).expect("they fit");
+        TlsConnector::from(Arc::new(config))
+    }
+
+    /// The beginning of both.
+    fn trusting(&self) -> ConfigBuilder<rustls::ClientConfig, WantsClientCert> {
         let mut roots = RootCertStore::empty();
         roots.add(self.issuer.der().clone()).expect("an authority");
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        TlsConnector::from(Arc::new(config))
+        let builder = rustls::ClientConfig::builder_with_provider(provider);
+        builder.with_safe_default_protocol_versions().expect("versions").with_root_certificates(roots)
     }
 }
 
 /// A GET with these headers; `None` if the connection breaks.
-async fn get(
+pub(crate) async fn get(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     path: &str,
     headers: &[(&str, &str)],
@@ -123,7 +142,7 @@ async fn secure(address: &str, client: &TlsConnector, path: &str) -> Option<(u16
 }
 
 /// The addresses of all listeners, in the order of the configuration.
-async fn addresses(gateway: &Gateway) -> Vec<String> {
+pub(crate) async fn addresses(gateway: &Gateway) -> Vec<String> {
     let status = gateway.status().await;
     let all = status["listeners"].as_array().expect("listeners").iter();
     all.map(|address| address.as_str().expect("text").to_owned()).collect()

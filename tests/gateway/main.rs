@@ -7,6 +7,7 @@ mod access;
 mod batches;
 mod broken_children;
 mod broken_endpoints;
+mod certificates;
 mod chaos;
 mod children;
 mod clients;

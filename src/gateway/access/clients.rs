@@ -5,6 +5,7 @@ use std::sync::Arc;
 use fieldwork::Fieldwork;
 use tokio_util::sync::CancellationToken;
 
+use super::certificate::Certificate;
 use super::usage::Usage;
 use crate::config::{self, ClientLimits};
 use crate::gateway::client::ClientName;
@@ -50,6 +51,8 @@ pub(crate) struct Shown<'a> {
     pub(crate) token: Option<&'a ClientName>,
     /// What the kernel says.
     pub(crate) kernel: Option<&'a peer::Peer>,
+    /// The certificate of its connection.
+    pub(crate) certificate: Option<&'a Certificate>,
 }
 
 impl Peer {
@@ -87,6 +90,11 @@ impl Client {
     fn fits(&self, shown: Shown<'_>) -> bool {
         shown.token == Some(&self.name)
             || self.peer.as_ref().zip(shown.kernel).is_some_and(|(peer, process)| peer.fits(process))
+            || self
+                .settings
+                .certificate()
+                .zip(shown.certificate)
+                .is_some_and(|(wanted, shown)| shown.fits(wanted))
     }
 
     /// Whether it may not use everything.
@@ -142,8 +150,12 @@ impl Clients {
 
     /// Ends what clients have open that are no longer recognised as they were; the names of those that are gone.
     pub(crate) fn retire(&self, new: &Self) -> Vec<ClientName> {
-        let recognised =
-            |one: &Client| new.get(&one.name).filter(|new| new.settings.peer() == one.settings.peer());
+        let recognised = |one: &Client| {
+            new.get(&one.name).filter(|new| {
+                new.settings.peer() == one.settings.peer()
+                    && new.settings.certificate() == one.settings.certificate()
+            })
+        };
         let gone = self.0.iter().filter(|client| recognised(client).is_none());
         gone.map(|client| {
             client.gone.cancel();

@@ -1,4 +1,5 @@
-//! Who has sent a request: by its token (RFC 6750), or by what the kernel says of the other end of a Unix socket.
+//! Who has sent a request: by its token (RFC 6750), by the certificate of its connection, or by what the kernel says of the other
+//! end of a Unix socket.
 //!
 //! A token in the query is refused, since addresses are logged; so is more than one `Authorization` header, of which others may
 //! read another one. What a client has shown is for this gateway: it is neither logged nor passed on.
@@ -100,6 +101,18 @@ impl Refused {
         reason: "no client of the configuration is recognised by what was shown",
     };
 
+    /// There is no certificate, which alone would do.
+    const NO_CERTIFICATE: Self = Self {
+        status: StatusCode::FORBIDDEN,
+        challenge: "",
+        reason: "this listener needs the certificate of a client",
+    };
+    /// The time of what the connection began with is over.
+    const ENDED_CERTIFICATE: Self = Self { reason: "the certificate has expired", ..Self::NO_CERTIFICATE };
+    /// It proves somebody who is no client.
+    const STRANGE_CERTIFICATE: Self =
+        Self { reason: "no client of the configuration has this certificate", ..Self::NO_CERTIFICATE };
+
     /// One sentence for a person.
     pub(super) const fn reason(self) -> &'static str {
         self.reason
@@ -109,7 +122,10 @@ impl Refused {
     pub(super) fn answer(self) -> Response {
         let fault = Fault::downstream(code::INVALID_REQUEST, self.status, self.reason);
         let mut response = answer::fault(&fault, None, Era::Modern);
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(self.challenge));
+        if !self.challenge.is_empty() {
+            let challenge = HeaderValue::from_static(self.challenge);
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
         response
     }
 }
@@ -153,7 +169,9 @@ pub(super) fn authenticate(
         token(head)?.filter(|_| asked.takes(Auth::Token)).map(|token| tokens.find(token)).transpose()?;
     let kernel = peer.kernel.as_deref().filter(|_| asked.takes(Auth::Peer));
     let name = shown.as_ref().map(|(name, _)| name);
-    if let Some(client) = clients.recognise(Shown { token: name, kernel }) {
+    let certificate = peer.certificate.as_deref().filter(|_| asked.takes(Auth::Certificate));
+    let valid = certificate.filter(|certificate| !certificate.has_ended());
+    if let Some(client) = clients.recognise(Shown { token: name, kernel, certificate: valid }) {
         let by_token = shown.filter(|(name, _)| name == client.name());
         let revoked = by_token.map_or_else(CancellationToken::new, |(_, revoked)| revoked);
         let (name, gone) = (client.name().clone(), client.gone().clone());
@@ -165,6 +183,11 @@ pub(super) fn authenticate(
         }
         Some(_) => Err(Refused::NOBODY),
         None if asked.open && asked.ways.is_empty() => Ok(None),
+        None if certificate.is_some() && valid.is_none() => Err(Refused::ENDED_CERTIFICATE),
+        None if certificate.is_some() && asked.ways.contains(&Auth::Certificate) => {
+            Err(Refused::STRANGE_CERTIFICATE)
+        }
+        None if asked.ways == [Auth::Certificate] => Err(Refused::NO_CERTIFICATE),
         None if kernel.is_some() && (clients.ask_kernel() || !asked.takes(Auth::Token)) => {
             Err(Refused::NOBODY)
         }
