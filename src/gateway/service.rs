@@ -22,6 +22,7 @@ use super::http::{
     PendingCall, Pipeline, SuspendedCalls, TaskOwners,
 };
 use super::metrics::{self, Metric, Metrics};
+use super::memory;
 use super::reload::Prepared;
 use super::requests::RequestCounter;
 use super::session::{PeerLink, SessionStore};
@@ -96,6 +97,7 @@ impl Gateway {
     /// [`Error::Tls`] if the certificates of a listener cannot be used, [`Error::Certificates`] if an upstream needs TLS and
     /// the system has no certificates.
     pub fn start(config: &Config, offers: Vec<Offer>, state: &Path) -> Result<Self, Error> {
+        memory::configure(&config.server);
         let gates = Arc::new(Gates::new(&config.server)?);
         let builtin = Arc::new(Builtin::new(config.sources.first().cloned()));
         let (changes, draining) = (Changes::default(), CancellationToken::new());
@@ -278,6 +280,7 @@ impl Gateway {
         gates.change(prepared.take_certificates(), routing, || {
             prepared.commit(routing, changes, (upstreams, sessions), drain);
         });
+        memory::configure(&routing.current().server);
         self.watch_tokens();
     }
 

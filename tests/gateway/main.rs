@@ -36,6 +36,7 @@ mod lossless;
 mod malformed;
 mod malformed_upstreams;
 mod matrix;
+mod memory;
 mod metrics;
 mod names;
 mod order;

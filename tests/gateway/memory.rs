@@ -1,0 +1,113 @@
+//! One budget of memory: what waits for somebody is counted, what can be spared goes first, and who comes when there is no room is
+//! told to come back.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::access::modern;
+use crate::client::{Client, post};
+use crate::gateway::Gateway;
+use crate::upstreams::probe;
+
+/// How long anything may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The budget of the tests.
+const LIMIT: u64 = 64 << 20;
+
+/// What the status says of memory.
+async fn memory(gateway: &Gateway, of: &str) -> u64 {
+    gateway.status().await["memory"][of].as_u64().expect("a number of bytes")
+}
+
+/// Waits until the status says something of memory.
+async fn until(gateway: &Gateway, of: &str, what: &str, is_so: impl Fn(u64) -> bool) {
+    let reached = async { while !is_so(memory(gateway, of).await) {} };
+    let reached = tokio::time::timeout(PATIENCE, reached).await;
+    assert!(reached.is_ok(), "{what}: {}", gateway.status().await["memory"]);
+}
+
+/// A call that hangs and takes so many bytes; its connection.
+async fn hanging(address: &str, bytes: usize) -> TcpStream {
+    let (lines, body) = modern("tools/call", r#""name":"sleep","arguments":{"ms":600000,"pad":"PAD"}"#);
+    let body = body.replace("PAD", &"x".repeat(bytes));
+    let mut stream = TcpStream::connect(address).await.expect("it listens");
+    let head = format!(
+        "POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+         Accept: application/json, text/event-stream\r\nContent-Length: {}\r\n{}\r\n\r\n",
+        body.len(),
+        lines.join("\r\n")
+    );
+    stream.write_all((head + &body).as_bytes()).await.expect("it reads");
+    stream
+}
+
+/// Whether an answer says that there is no room now; anything but that and success fails the test.
+fn is_shed(answer: &crate::client::Answer) -> bool {
+    if answer.status == StatusCode::OK {
+        return false;
+    }
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{answer:?}");
+    assert_eq!(answer.headers["retry-after"], "1");
+    let message: Value = serde_json::from_slice(&answer.body).expect("JSON");
+    assert_eq!(message["error"]["data"]["retryAfterMs"], json!(1000), "{message}");
+    true
+}
+
+#[tokio::test]
+async fn what_waits_has_one_budget_and_what_can_be_spared_goes_before_anybody_is_refused() {
+    let server = "memory = \"64MiB\"";
+    let gateway = Gateway::start_with(server, &probe("probe", &[]), &[]).await;
+    let address = gateway.address();
+    assert_eq!((memory(&gateway, "limit").await, memory(&gateway, "held").await), (LIMIT, 0));
+    // Answers that clients may come back for, of many sessions.
+    let pad = "x".repeat(3 << 20);
+    let call = format!(
+        r#"{{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{{"name":"echo","arguments":{{"pad":"{pad}"}}}}}}"#
+    );
+    let mut most = 0;
+    for _ in 0..8 {
+        let client = Client::legacy(address, "/mcp").await;
+        let [id, version] = client.session_headers();
+        for _ in 0..2 {
+            let headers = [id, version, ("accept", "text/event-stream, application/json")];
+            while is_shed(&post(address, "/mcp", &headers, &call).await) {}
+            most = most.max(memory(&gateway, "sessions").await);
+        }
+    }
+    assert!(most > LIMIT / 4, "{most} bytes are kept for clients that come back");
+    gateway.prints("memory is short").await;
+    until(&gateway, "held", "answers that can be spared make room", |held| held < LIMIT).await;
+    // Messages that cannot be spared: their servers have not answered.
+    let before = memory(&gateway, "refused").await;
+    let mut calls = Vec::new();
+    for _ in 0..3 {
+        calls.push(hanging(address, 11 << 20).await);
+        let expected = (calls.len() as u64 * 2 * (11 << 20)).min(LIMIT);
+        until(&gateway, "requests", "a call counts until it is answered", |held| held >= expected).await;
+    }
+    let small = || Client::modern(address, "/mcp");
+    let list = r#"{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}"#;
+    assert!(is_shed(&small().request("1", "tools/list", "", list).await));
+    assert!(memory(&gateway, "refused").await > before);
+    let mut late = hanging(address, 11 << 20).await;
+    let mut answer = [0; 12];
+    tokio::time::timeout(PATIENCE, late.read_exact(&mut answer)).await.expect("in time").expect("an answer");
+    assert_eq!(&answer, b"HTTP/1.1 503");
+    let metrics = crate::client::send(address, http::Method::GET, "/metrics", &[], "").await;
+    let text = String::from_utf8_lossy(&metrics.body).into_owned();
+    assert!(text.contains("mcpeg_memory_limit_bytes 67108864"), "{text}");
+    assert!(text.contains("mcpeg_memory_held_bytes{of=\"requests\"} 6"), "{text}");
+    // Who goes has called off.
+    drop((calls, late));
+    until(&gateway, "requests", "nothing is left of what was called off", |held| held == 0).await;
+    assert!(!is_shed(&small().request("1", "tools/list", "", list).await));
+    // A reload changes the limit.
+    let output = gateway.reload("memory = \"65MiB\"", &probe("probe", &[])).await;
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(memory(&gateway, "limit").await, 65 << 20);
+    gateway.stop().await;
+}
