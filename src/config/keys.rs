@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use super::address::ListenAddr;
 use super::certificate::{self, Certificate};
-use super::client_limits::{self, Rate};
 use super::diagnostic::Place;
 use super::filters::{self, Pattern, Selection};
 use super::key::{AnyKey, Description, Key, OnChange, Zero};
@@ -18,6 +17,7 @@ use super::kinds::{self, choice, number, size};
 use super::listeners;
 use super::log::{self, ConsoleFormat, Fsync, LogFormat, OnFull, Overflow, Spans};
 use super::peer::{self, Names, Peer};
+use super::rate::{self, Rate};
 use super::reader::{Reader, Value};
 use super::rotation::{self, At, Every, Zone};
 use super::trust::{self, Auth, Proxies, Tls};
@@ -281,7 +281,7 @@ table! {
               whose data has retryAfterMs. See LIMITS OF CLIENTS. Left out, there is no such limit.",
         example: "\"1200/m\"",
         since: "0.2.0",
-        ..Key::new("rate_per_client", client_limits::RATE)
+        ..Key::new("rate_per_client", rate::RATE)
     };
 
     BURST_PER_CLIENT: u32 = Key {
@@ -513,7 +513,7 @@ table! {
               rate_per_client in [server] says it.",
         example: "\"600/m\"",
         since: "0.2.0",
-        ..Key::new("rate", client_limits::RATE)
+        ..Key::new("rate", rate::RATE)
     };
 
     CLIENT_BURST: u32 = Key {
@@ -529,7 +529,7 @@ table! {
               first counts. Tools that fit one pattern have its rate together. A call counts for rate, too.",
         example: "{ web_search = \"30/m\", \"git_*\" = \"10/s\" }",
         since: "0.2.0",
-        ..Key::new("tool_rates", client_limits::TOOL_RATES)
+        ..Key::new("tool_rates", rate::TOOL_RATES)
     };
 
     CLIENT_CONCURRENCY: usize = Key {

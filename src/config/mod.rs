@@ -7,7 +7,7 @@
 //! | `model` | the validated configuration, and which keys it is read from |
 //! | `key`, `kinds`, `units` | what a key is, and how values of each kind are read |
 //! | `access`, `peer`, `certificate`, `client_limits` | clients and endpoints, what they name, what clients show, and may ask for |
-//! | `log`, `rotation`, `address`, `listener`, `listeners`, `trust`, `name`, `upstream`, `filters` | values of their own |
+//! | `log`, `rotation`, `address`, `listener`, `listeners`, `trust`, `rate`, `name`, `upstream`, `filters` | values of their own |
 //! | `structure`, `suggestion` | unknown keys and values of the wrong type |
 //! | `reader`, `section`, `expand`, `diagnostic` | reading one file: its places, references and problems |
 //! | `example` | the commented reference that is shipped |
@@ -35,6 +35,7 @@ mod log;
 mod model;
 mod name;
 mod peer;
+mod rate;
 mod reader;
 mod rotation;
 mod section;
@@ -48,7 +49,7 @@ mod upstream;
 pub use access::{Client, Endpoint};
 pub use address::{AddressError, ListenAddr};
 pub use certificate::Certificate;
-pub use client_limits::{ClientLimits, Rate};
+pub use client_limits::ClientLimits;
 pub use diagnostic::{Place, Problem, Problems};
 pub use error::Error;
 pub use filters::{Filters, LONGEST_TOOL_NAME, Pattern, Selection};
@@ -59,6 +60,7 @@ pub use log::{ConsoleFormat, Fsync, LogFormat, OnFull, Overflow, Spans};
 pub use model::{Config, Limits, Log, Server, StderrRules, Transport, Upstream};
 pub use name::UpstreamName;
 pub use peer::Peer;
+pub use rate::Rate;
 pub use rotation::{At, Compress, Every, Retention, Rotation, Weekday, Zone};
 pub use source::{Overrides, Source, default_log_file, default_path, fragment_directory, state_directory};
 pub use trust::{Auth, Proxies, Tls};

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::access::{Clients, KnownTokens, Usages};
 use super::catalog::{self, RoutingHandle, RoutingTable};
 use super::changes::Changes;
+use super::client::ClientName;
 use super::client_log_limit::ClientLogLimit;
 use super::endpoint::Endpoint;
 use super::error::Error;
@@ -134,9 +135,9 @@ impl Gateway {
         let (guard, access) = (Guard::new(share(&log_limit)), (share(&tokens), share(&usages)));
         let pipeline = Pipeline::new(guard, share(&routing), access, requests, (modern, legacy));
         let health = Health::new(share(&routing), share(&status), draining.clone());
-        let handlers = Arc::new(Handlers::new(share(&routing), pipeline, health, share(&metrics)));
-        let children = ChildHandover::new(awaited, share(&routing), share(&peer));
         let gateway = Self(Arc::new(Parts {
+            handlers: Arc::new(Handlers::new(share(&routing), pipeline, health, share(&metrics))),
+            children: ChildHandover::new(awaited, share(&routing), share(&peer)),
             routing,
             upstreams,
             changes,
@@ -145,14 +146,12 @@ impl Gateway {
             continuations,
             owners,
             peer,
-            children,
             paused: watch::Sender::new(false),
             connections,
             log_limit,
             gates,
             metrics,
             status,
-            handlers,
             tokens,
             usages,
             draining,
@@ -319,13 +318,16 @@ impl Gateway {
     /// What clients have used of their rates, for the next process.
     #[must_use]
     pub fn used(&self) -> Vec<Used> {
-        self.0.usages.used(self.0.routing.current().clients())
+        let table = self.0.routing.current();
+        let named = table.clients().iter().filter_map(|client| Some((client.name(), client.usage()?)));
+        self.0.usages.used(named)
     }
 
     /// Takes what clients have used of their rates in the process before.
     pub fn inherit_used(&self, used: &[Used]) {
         let table = self.0.routing.current();
-        self.0.usages.inherit((table.clients(), &table.server.per_client), used);
+        let known = |name: &ClientName| table.clients().get(name).map(|client| client.usage());
+        self.0.usages.inherit(&table.server.per_client, known, used);
     }
 
     /// Takes what clients were shown of lists by the process before. Where other upstreams are behind the endpoint of all than

@@ -20,7 +20,6 @@ use http::StatusCode;
 use parking_lot::Mutex;
 use serde_json::json;
 
-use super::clients::Clients;
 use crate::config::{ClientLimits, Rate};
 use crate::gateway::client::{ClientKey, ClientName};
 use crate::gateway::error::Fault;
@@ -324,23 +323,27 @@ impl Usages {
         }
     }
 
-    /// What is told the next process of rates.
-    pub(crate) fn used(&self, clients: &Clients) -> Vec<Used> {
-        let named = clients
-            .iter()
-            .filter_map(|client| Some(client.usage()?.used(&ClientKey::Named(client.name().clone()))));
+    /// What is told the next process of rates, beside what these clients with a name use.
+    pub(crate) fn used<'a>(
+        &self,
+        named: impl Iterator<Item = (&'a ClientName, &'a Arc<Usage>)>,
+    ) -> Vec<Used> {
+        let named = named.map(|(name, usage)| usage.used(&ClientKey::Named(name.clone())));
         let others = self.0.lock();
-        let others = others.iter().map(|(client, usage)| usage.used(client));
-        named.chain(others).flatten().collect()
+        named.chain(others.iter().map(|(client, usage)| usage.used(client))).flatten().collect()
     }
 
-    /// Takes over what the process before has told of rates.
-    pub(crate) fn inherit(&self, (clients, limits): (&Clients, &ClientLimits), used: &[Used]) {
+    /// Takes over what the process before has told of rates: those of a client with a name are there (`known`), or there are none.
+    pub(crate) fn inherit<'a>(
+        &self,
+        limits: &ClientLimits,
+        known: impl Fn(&ClientName) -> Option<Option<&'a Arc<Usage>>>,
+        used: &[Used],
+    ) {
         for Used { client, address, tool, behind_ms } in used {
             let name = client.as_deref().map(ClientName::new);
-            let known = name.as_ref().and_then(|name| clients.get(name));
-            let usage = match known {
-                Some(client) => client.usage().cloned(),
+            let usage = match name.as_ref().and_then(&known) {
+                Some(usage) => usage.cloned(),
                 None => self.of(limits, || ClientKey::of_client(name.as_ref(), *address)),
             };
             let Some(usage) = usage else { continue };
@@ -371,7 +374,6 @@ mod tests {
 
     #[test]
     fn what_was_used_goes_on_with_the_same_rate_and_in_another_process() {
-        let clients = Clients::default();
         let (before, limits) = (Usages::default(), limits("60/h", 3));
         let usage = before.of(&limits, || key(1)).unwrap();
         assert!((0..3).all(|_| usage.count().is_ok()));
@@ -385,7 +387,7 @@ mod tests {
         assert!(usage.count().is_err());
         assert!(usage.stream().is_ok_and(|_first| usage.stream().is_err()) && usage.stream().is_ok());
         let after = Usages::default();
-        after.inherit((&clients, &wider), &before.used(&clients));
+        after.inherit(&wider, |_| None, &before.used(std::iter::empty()));
         assert!(after.of(&wider, || key(1)).unwrap().count().is_err());
         assert!(after.of(&wider, || key(2)).unwrap().count().is_ok());
         assert!(before.of(&self::limits("61/h", 3), || key(1)).unwrap().count().is_ok());
