@@ -98,7 +98,6 @@ impl Gateway {
     /// [`Error::Tls`] if the certificates of a listener cannot be used, [`Error::Certificates`] if an upstream needs TLS and
     /// the system has no certificates.
     pub fn start(config: &Config, offers: Vec<Offer>, state: &Path) -> Result<Self, Error> {
-        memory::configure(&config.server);
         let gates = Arc::new(Gates::new(&config.server)?);
         let builtin = Arc::new(Builtin::new(config.sources.first().cloned()));
         let (changes, draining) = (Changes::default(), CancellationToken::new());
@@ -162,6 +161,7 @@ impl Gateway {
 
     /// Tells of the gateway where it is asked, and begins to end silent sessions.
     fn begin(&self, config: &Config, builtin: &Builtin) {
+        memory::configure(&config.server);
         self.0.connections.check(config.server.max_connections);
         let status = Arc::downgrade(&self.0.status);
         builtin.observe(Box::new(move || {
