@@ -178,7 +178,11 @@ mod tests {
     fn what_is_held_is_counted_once_and_released_in_any_order() {
         configure(&Server { memory: Some(10_000), ..Server::default() });
         let (first, mut second) = (Held::new(Of::Bodies, 4000), Held::new(Of::Sessions, 100));
-        assert_eq!((held(), Of::Bodies.bytes(), Of::Sessions.bytes()), (4000, 4000, 0), "little does not count");
+        assert_eq!(
+            (held(), Of::Bodies.bytes(), Of::Sessions.bytes()),
+            (4000, 4000, 0),
+            "little does not count"
+        );
         second.set(7000);
         assert!(is_full() && !is_eased());
         second.set(6500);

@@ -22,8 +22,8 @@ use super::http::{
     self, Admission, Continuations, Front, Gates, Guard, Handlers, Health, Legacy, Modern, OpenConnections,
     PendingCall, Pipeline, SuspendedCalls, TaskOwners,
 };
-use super::metrics::{self, Metric, Metrics};
 use super::memory;
+use super::metrics::{self, Metric, Metrics};
 use super::reload::Prepared;
 use super::requests::RequestCounter;
 use super::session::{PeerLink, SessionStore};

@@ -147,7 +147,8 @@ fn measure(site: &Site, pid: i32, quiet: Duration, (name, flood): Flood) {
 fn floods_of_a_release_only_leave_others_their_answers_and_memory_its_budget() {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
-    let server = "client_timeout = \"5s\"\nmemory = \"256MiB\"\nmax_connections = 11000\ndrain_timeout = \"1s\"";
+    let server =
+        "client_timeout = \"5s\"\nmemory = \"256MiB\"\nmax_connections = 11000\ndrain_timeout = \"1s\"";
     let site = Site::with_config(&config(&format!("{server}\n{}", probe("probe", &[]))));
     let child = limited(&site, 1024, 12_000, &[]);
     let pid = child.id().cast_signed();
@@ -164,7 +165,10 @@ fn floods_of_a_release_only_leave_others_their_answers_and_memory_its_budget() {
     for flood in floods {
         measure(&site, pid, quiet, flood);
     }
-    site.write("mcpeg.toml", config(&format!("{server}\nrate_per_client = \"1/s\"\n{}", probe("probe", &[]))));
+    site.write(
+        "mcpeg.toml",
+        config(&format!("{server}\nrate_per_client = \"1/s\"\n{}", probe("probe", &[]))),
+    );
     assert_eq!(site.run(&["--reload"]).code, Some(0));
     measure(&site, pid, quiet, ("one client far beyond its rate", hasty));
     let limited = LIMITED.load(Ordering::Relaxed);

@@ -157,7 +157,8 @@ async fn read(
 /// There is no room for more messages.
 fn shed() -> Fault {
     memory::shed();
-    let message = "the gateway has no memory for more messages now: `memory` in [server] is the limit; try again soon";
+    let message =
+        "the gateway has no memory for more messages now: `memory` in [server] is the limit; try again soon";
     let fault = Fault::downstream(code::LIMIT_EXCEEDED, StatusCode::SERVICE_UNAVAILABLE, message);
     Fault { data: Some(raw(&json!({ "retryAfterMs": 1000 }))), ..fault }
 }

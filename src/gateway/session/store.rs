@@ -580,7 +580,12 @@ impl SessionStore {
         }
         if dropped > 0 && self.log_limit.admits("memory", &ClientKey::of(None)) {
             let (held, limit) = (memory::held(), memory::limit());
-            tracing::warn!(sessions = dropped, held, limit, "memory is short: what sessions keep for clients that may come back is dropped");
+            tracing::warn!(
+                sessions = dropped,
+                held,
+                limit,
+                "memory is short: what sessions keep for clients that may come back is dropped"
+            );
         }
     }
 
