@@ -330,8 +330,8 @@ table! {
     MEMORY: usize = Key {
         doc: "How much all that waits for somebody may take together, from 64MiB: messages that come, requests in flight, \
               answers that clients have not read, and what sessions keep for theirs. Beyond, what sessions keep for clients \
-              that may come back for it is dropped, and messages are answered with 503 and Retry-After until there is room \
-              again. Left out, it is a quarter of the memory that the process may have (of the machine, or of \
+              that may come back for it is dropped, and messages of more than 64 KiB are answered with 503 and Retry-After \
+              until there is room again; all others, too, where it is a quarter more. Left out, it is a quarter of the memory that the process may have (of the machine, or of \
               MemoryHigh= and MemoryMax= in the unit), and four times max_message_size at least. The process takes \
               more than this: copies of what is under way, upstreams' lists, and itself.",
         example: "\"1GiB\"",

@@ -3,8 +3,8 @@
 //!
 //! A process has one memory, so that there is one account of it. Who keeps something large has a [`Held`], which is two atomic
 //! additions when it begins, ends or changes; what is smaller than [`STEP`] is not counted. Beyond the limit nobody waits: what
-//! sessions keep for clients that may come back goes first ([`pressed`]), and who posts a message meanwhile is told to come back
-//! ([`is_full`]).
+//! sessions keep for clients that may come back goes first ([`pressed`]), and who posts a large message meanwhile is told to come
+//! back ([`is_full`]); who posts a small one, where it is a quarter more.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -142,9 +142,11 @@ pub(crate) fn held() -> usize {
     TOTAL.load(Ordering::Relaxed)
 }
 
-/// Whether there is no room for more.
-pub(crate) fn is_full() -> bool {
-    held() >= limit()
+/// Whether there is no room for a message of which so much has come. Small ones add little, and most clients have no others: they
+/// are let in for longer, so that a few large ones do not shut everybody out.
+pub(crate) fn is_full(bytes: usize) -> bool {
+    let limit = limit();
+    held() >= if bytes < LARGE { limit.saturating_add(limit / SHARE) } else { limit }
 }
 
 /// Whether as much is free again as is worth it to stop making room.
@@ -184,11 +186,14 @@ mod tests {
             "little does not count"
         );
         second.set(7000);
-        assert!(is_full() && !is_eased());
+        assert!(is_full(LARGE) && !is_full(100) && !is_eased());
+        let third = Held::new(Of::Answers, 2000);
+        assert!(is_full(100));
+        drop(third);
         second.set(6500);
         assert_eq!(held(), 11_000, "a small change is none");
         second.set(3000);
-        assert!(!is_full() && is_eased());
+        assert!(!is_full(LARGE) && is_eased());
         second.set(0);
         drop(first);
         drop(second);

@@ -125,8 +125,9 @@ async fn client_is_who_its_certificate_says_and_loses_its_sessions_with_it() {
 async fn sessions(gateway: &Gateway, address: &str, own: &Authority) {
     let [dns, uri] = ["dns", "uri"].map(|name| own.client_with(own, name));
     let params = json!({ "protocolVersion": LEGACY, "capabilities": {}, "clientInfo": { "name": "a", "version": "1" } });
-    let begin = json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params }).to_string();
-    let begun = ask(address, &dns, "POST /mcp", &[], &begin).await;
+    let initialize =
+        json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params }).to_string();
+    let begun = ask(address, &dns, "POST /mcp", &[], &initialize).await;
     let session = begun.header("mcp-session-id").unwrap_or_else(|| panic!("{begun:?}"));
     let lines = [format!("Mcp-Session-Id: {session}"), format!("MCP-Protocol-Version: {LEGACY}")];
     let say = async |client: &TlsConnector| ask(address, client, "POST /mcp", &lines, &call("echo")).await;

@@ -91,12 +91,14 @@ async fn what_waits_has_one_budget_and_what_can_be_spared_goes_before_anybody_is
     }
     let small = || Client::modern(address, "/mcp");
     let list = r#"{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}"#;
-    assert!(is_shed(&small().request("1", "tools/list", "", list).await));
-    assert!(memory(&gateway, "refused").await > before);
+    assert!(!is_shed(&small().request("1", "tools/list", "", list).await), "small ones are served");
     let mut late = hanging(address, 11 << 20).await;
     let mut answer = [0; 12];
     tokio::time::timeout(PATIENCE, late.read_exact(&mut answer)).await.expect("in time").expect("an answer");
     assert_eq!(&answer, b"HTTP/1.1 503");
+    assert!(memory(&gateway, "refused").await > before);
+    let large = list.replace("{\"_meta\"", &format!("{{\"pad\":\"{}\",\"_meta\"", "x".repeat(100 << 10)));
+    assert!(is_shed(&small().request("1", "tools/list", "", &large).await), "large ones are not");
     let metrics = crate::client::send(address, http::Method::GET, "/metrics", &[], "").await;
     let text = String::from_utf8_lossy(&metrics.body).into_owned();
     assert!(text.contains("mcpeg_memory_limit_bytes 67108864"), "{text}");

@@ -114,7 +114,7 @@ async fn read(
     let (mut pace, mut growing) = (Pace::begin(patience), bodies.begin(limit));
     loop {
         growing.has(read.len());
-        if memory::is_full() {
+        if memory::is_full(read.len()) {
             return Err(shed());
         }
         let frame = tokio::select! {
