@@ -13,6 +13,7 @@ mod children;
 mod clients;
 mod clients_browser;
 mod clients_driven;
+mod clients_skills;
 mod commands;
 mod conformance;
 mod cut;

@@ -33,6 +33,7 @@ pub(crate) use call::concurrency::{ConcurrencyLimit, LimitSender};
 pub(crate) use call::exchange::{Event, Exchange};
 pub(crate) use call::headers;
 pub(crate) use call::headers::{SESSION, VERSION};
+pub(crate) use call::lasting::{LastingToken, Later};
 pub(crate) use call::request::{Call, Role};
 pub(crate) use inbox::{Inbound, InboxReceiver, inbox};
 pub(crate) use link::connection::Link;

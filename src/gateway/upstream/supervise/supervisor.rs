@@ -215,6 +215,16 @@ impl Upstream {
         let _ = timeout(RENEWAL, open).await;
     }
 
+    /// Asks the server anew what it is, since it does not speak any more what was agreed over its native connection; whether
+    /// that is another one soon.
+    pub(crate) async fn agrees_anew(&self, former: &Arc<Link>) -> bool {
+        let mut current = self.current.subscribe();
+        former.activity().suspect();
+        let is_another =
+            |link: &Option<Arc<Link>>| link.as_ref().is_none_or(|link| !Arc::ptr_eq(link, former));
+        timeout(RENEWAL, current.wait_for(|(_, link)| is_another(link))).await.is_ok_and(|seen| seen.is_ok())
+    }
+
     /// What it is doing.
     pub(crate) fn state(&self) -> UpstreamState {
         let state = self.current.state();
@@ -304,7 +314,7 @@ impl Upstream {
         let client = ClientIdentity::default();
         // Nobody waits for a server that hangs when all is to end.
         let opened = tokio::select! {
-            opened = self.connector.open_legacy(&client, Role::Shared, self.outlet.clone()) => opened,
+            opened = self.connector.open_legacy_beside(&native, &client, (Role::Shared, self.outlet.clone())) => opened,
             () = self.life.stop().cancelled() => return Err(self.ends()),
         };
         let link = match opened {
