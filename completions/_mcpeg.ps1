@@ -126,6 +126,8 @@ Register-ArgumentCompleter -Native -CommandName 'mcpeg' -ScriptBlock {
             [CompletionResult]::new('--expires', '--expires', [CompletionResultType]::ParameterName, 'How long it is good (default: until it is revoked)')
             [CompletionResult]::new('--pid-file', '--pid-file', [CompletionResultType]::ParameterName, 'The gateway with this pid file')
             [CompletionResult]::new('--instance', '--instance', [CompletionResultType]::ParameterName, 'The gateway of this instance, as `mcpeg install --instance` has made it')
+            [CompletionResult]::new('-c', '-c', [CompletionResultType]::ParameterName, 'The configuration of a gateway that does not run, which says by user as whom it will')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The configuration of a gateway that does not run, which says by user as whom it will')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print the answer as JSON')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
@@ -134,6 +136,8 @@ Register-ArgumentCompleter -Native -CommandName 'mcpeg' -ScriptBlock {
         'mcpeg;token;list' {
             [CompletionResult]::new('--pid-file', '--pid-file', [CompletionResultType]::ParameterName, 'The gateway with this pid file')
             [CompletionResult]::new('--instance', '--instance', [CompletionResultType]::ParameterName, 'The gateway of this instance, as `mcpeg install --instance` has made it')
+            [CompletionResult]::new('-c', '-c', [CompletionResultType]::ParameterName, 'The configuration of a gateway that does not run, which says by user as whom it will')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The configuration of a gateway that does not run, which says by user as whom it will')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print the answer as JSON')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
@@ -142,6 +146,8 @@ Register-ArgumentCompleter -Native -CommandName 'mcpeg' -ScriptBlock {
         'mcpeg;token;revoke' {
             [CompletionResult]::new('--pid-file', '--pid-file', [CompletionResultType]::ParameterName, 'The gateway with this pid file')
             [CompletionResult]::new('--instance', '--instance', [CompletionResultType]::ParameterName, 'The gateway of this instance, as `mcpeg install --instance` has made it')
+            [CompletionResult]::new('-c', '-c', [CompletionResultType]::ParameterName, 'The configuration of a gateway that does not run, which says by user as whom it will')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The configuration of a gateway that does not run, which says by user as whom it will')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print the answer as JSON')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
@@ -152,6 +158,8 @@ Register-ArgumentCompleter -Native -CommandName 'mcpeg' -ScriptBlock {
             [CompletionResult]::new('--overlap', '--overlap', [CompletionResultType]::ParameterName, 'How long the old one is good beside it (default: no longer)')
             [CompletionResult]::new('--pid-file', '--pid-file', [CompletionResultType]::ParameterName, 'The gateway with this pid file')
             [CompletionResult]::new('--instance', '--instance', [CompletionResultType]::ParameterName, 'The gateway of this instance, as `mcpeg install --instance` has made it')
+            [CompletionResult]::new('-c', '-c', [CompletionResultType]::ParameterName, 'The configuration of a gateway that does not run, which says by user as whom it will')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The configuration of a gateway that does not run, which says by user as whom it will')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print the answer as JSON')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
@@ -191,6 +199,31 @@ Register-ArgumentCompleter -Native -CommandName 'mcpeg' -ScriptBlock {
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print the answer as JSON')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('approve', 'approve', [CompletionResultType]::ParameterValue, 'Show how tools of an upstream with pin differ from what was approved, and approve them')
+            [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
+            break
+        }
+        'mcpeg;tools;approve' {
+            [CompletionResult]::new('--pid-file', '--pid-file', [CompletionResultType]::ParameterName, 'The gateway with this pid file')
+            [CompletionResult]::new('--instance', '--instance', [CompletionResultType]::ParameterName, 'The gateway of this instance, as `mcpeg install --instance` has made it')
+            [CompletionResult]::new('-c', '-c', [CompletionResultType]::ParameterName, 'The configuration of a gateway that does not run, which says by user as whom it will')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The configuration of a gateway that does not run, which says by user as whom it will')
+            [CompletionResult]::new('-y', '-y', [CompletionResultType]::ParameterName, 'Do not ask for confirmation')
+            [CompletionResult]::new('--yes', '--yes', [CompletionResultType]::ParameterName, 'Do not ask for confirmation')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print the answer as JSON')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'mcpeg;tools;help' {
+            [CompletionResult]::new('approve', 'approve', [CompletionResultType]::ParameterValue, 'Show how tools of an upstream with pin differ from what was approved, and approve them')
+            [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
+            break
+        }
+        'mcpeg;tools;help;approve' {
+            break
+        }
+        'mcpeg;tools;help;help' {
             break
         }
         'mcpeg;call' {
@@ -398,6 +431,10 @@ Register-ArgumentCompleter -Native -CommandName 'mcpeg' -ScriptBlock {
             break
         }
         'mcpeg;help;tools' {
+            [CompletionResult]::new('approve', 'approve', [CompletionResultType]::ParameterValue, 'Show how tools of an upstream with pin differ from what was approved, and approve them')
+            break
+        }
+        'mcpeg;help;tools;approve' {
             break
         }
         'mcpeg;help;call' {

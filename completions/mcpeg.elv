@@ -118,6 +118,8 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
             cand --expires 'How long it is good (default: until it is revoked)'
             cand --pid-file 'The gateway with this pid file'
             cand --instance 'The gateway of this instance, as `mcpeg install --instance` has made it'
+            cand -c 'The configuration of a gateway that does not run, which says by user as whom it will'
+            cand --config 'The configuration of a gateway that does not run, which says by user as whom it will'
             cand --json 'Print the answer as JSON'
             cand -h 'Print help'
             cand --help 'Print help'
@@ -125,6 +127,8 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
         &'mcpeg;token;list'= {
             cand --pid-file 'The gateway with this pid file'
             cand --instance 'The gateway of this instance, as `mcpeg install --instance` has made it'
+            cand -c 'The configuration of a gateway that does not run, which says by user as whom it will'
+            cand --config 'The configuration of a gateway that does not run, which says by user as whom it will'
             cand --json 'Print the answer as JSON'
             cand -h 'Print help'
             cand --help 'Print help'
@@ -132,6 +136,8 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
         &'mcpeg;token;revoke'= {
             cand --pid-file 'The gateway with this pid file'
             cand --instance 'The gateway of this instance, as `mcpeg install --instance` has made it'
+            cand -c 'The configuration of a gateway that does not run, which says by user as whom it will'
+            cand --config 'The configuration of a gateway that does not run, which says by user as whom it will'
             cand --json 'Print the answer as JSON'
             cand -h 'Print help'
             cand --help 'Print help'
@@ -141,6 +147,8 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
             cand --overlap 'How long the old one is good beside it (default: no longer)'
             cand --pid-file 'The gateway with this pid file'
             cand --instance 'The gateway of this instance, as `mcpeg install --instance` has made it'
+            cand -c 'The configuration of a gateway that does not run, which says by user as whom it will'
+            cand --config 'The configuration of a gateway that does not run, which says by user as whom it will'
             cand --json 'Print the answer as JSON'
             cand -h 'Print help'
             cand --help 'Print help'
@@ -173,6 +181,27 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
             cand --json 'Print the answer as JSON'
             cand -h 'Print help'
             cand --help 'Print help'
+            cand approve 'Show how tools of an upstream with pin differ from what was approved, and approve them'
+            cand help 'Print this message or the help of the given subcommand(s)'
+        }
+        &'mcpeg;tools;approve'= {
+            cand --pid-file 'The gateway with this pid file'
+            cand --instance 'The gateway of this instance, as `mcpeg install --instance` has made it'
+            cand -c 'The configuration of a gateway that does not run, which says by user as whom it will'
+            cand --config 'The configuration of a gateway that does not run, which says by user as whom it will'
+            cand -y 'Do not ask for confirmation'
+            cand --yes 'Do not ask for confirmation'
+            cand --json 'Print the answer as JSON'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+        }
+        &'mcpeg;tools;help'= {
+            cand approve 'Show how tools of an upstream with pin differ from what was approved, and approve them'
+            cand help 'Print this message or the help of the given subcommand(s)'
+        }
+        &'mcpeg;tools;help;approve'= {
+        }
+        &'mcpeg;tools;help;help'= {
         }
         &'mcpeg;call'= {
             cand --json 'Print the result as JSON, as it is; an object that follows is the arguments'
@@ -359,6 +388,9 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
         &'mcpeg;help;token;rotate'= {
         }
         &'mcpeg;help;tools'= {
+            cand approve 'Show how tools of an upstream with pin differ from what was approved, and approve them'
+        }
+        &'mcpeg;help;tools;approve'= {
         }
         &'mcpeg;help;call'= {
         }

@@ -20,6 +20,7 @@ pub mod report;
 mod rotate;
 mod status;
 mod token;
+mod tools;
 mod uninstall;
 mod verbs;
 
@@ -78,7 +79,10 @@ fn carry_out(cli: &Cli) -> Exit {
         Some(Command::Uninstall(arguments)) => uninstall::run(arguments),
         Some(Command::Import(arguments)) => import::run(arguments),
         Some(Command::Token(arguments)) => token::run(arguments),
-        Some(Command::Tools(arguments)) => client::tools(arguments),
+        Some(Command::Tools(arguments)) => match &arguments.act {
+            Some(act) => tools::run(act),
+            None => client::tools(arguments),
+        },
         Some(Command::Call(arguments)) => client::call(arguments),
         Some(Command::Read(arguments)) => client::read(arguments),
         Some(Command::Prompt(arguments)) => client::prompt(arguments),

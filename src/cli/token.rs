@@ -3,9 +3,10 @@
 //! A gateway that runs says where its tokens are, and whose; it takes changes up by itself.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use fieldwork::Fieldwork;
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -61,11 +62,14 @@ impl ToExit for Error {
     }
 }
 
-/// Where the tokens are, and to whom the files are to belong.
-struct Place {
+/// Where a gateway keeps its state, and to whom the files are to belong.
+#[derive(Fieldwork)]
+#[fieldwork(get, vis = "pub(super)")]
+pub(super) struct Place {
     /// The state directory.
     directory: PathBuf,
-    /// The user and group that the gateway runs as, if it runs.
+    /// The user and group that the gateway runs as, or will by its configuration, if that can be told.
+    #[field(get(copy))]
     owner: Option<(u32, u32)>,
 }
 
@@ -121,8 +125,7 @@ fn show(client: &str, token: &NewToken, json: bool) -> Exit {
 /// Prints what is known of all tokens, without any secret.
 fn list(place: &TokenPlace) -> Result<Exit, Error> {
     let at = Place::find(place)?;
-    let owner = at.owner.or_else(|| user::owner_of(&at.directory));
-    let store = Store::read(&at.directory, owner.map_or(Owners::Ours, |(uid, _)| Owners::OursOr(uid)))?;
+    let store = Store::read(&at.directory, at.owners())?;
     let all = store.as_ref().map(Store::all).unwrap_or_default();
     if place.json {
         let each = |token: &&Token| {
@@ -160,6 +163,13 @@ fn state_directory(instance: Option<&str>) -> PathBuf {
     service.filter(|_| !given).unwrap_or_else(config::state_directory)
 }
 
+/// The user and group that root's gateway becomes by a configuration.
+fn account(config: Option<&Path>) -> Option<(u32, u32)> {
+    let (user, group) = config::account(config)?;
+    let account = user::find(&user)?;
+    Some((account.uid, group.map_or(Some(account.gid), |group| user::find_group(&group))?))
+}
+
 /// Whether a token is good, in a word.
 fn state(token: &Token) -> &'static str {
     match token.is_good() {
@@ -177,7 +187,7 @@ fn text(seconds: u64) -> String {
 
 impl Place {
     /// What the gateway says that runs, or else what one would use that is started: the installed service, or by this user.
-    fn find(place: &TokenPlace) -> Result<Self, Error> {
+    pub(super) fn find(place: &TokenPlace) -> Result<Self, PathsError> {
         let instance = place.instance.as_deref();
         let pid_file =
             instance.map(|name| install::places_of(name)[1].clone()).or_else(|| place.pid_file.clone());
@@ -189,7 +199,15 @@ impl Place {
             let owner = user::owner_of(&PathBuf::from(format!("/proc/{}", running.pid)));
             return Ok(Self { directory, owner });
         }
-        let directory = state_directory(instance);
-        Ok(Self { directory, owner: None })
+        let config =
+            instance.map(|name| install::places_of(name)[0].clone()).or_else(|| place.config.clone());
+        let owner = Some(()).filter(|()| user::is_root()).and_then(|()| account(config.as_deref()));
+        Ok(Self { directory: state_directory(instance), owner })
+    }
+
+    /// Whose files are believed.
+    pub(super) fn owners(&self) -> Owners {
+        let owner = self.owner.or_else(|| user::owner_of(&self.directory));
+        owner.map_or(Owners::Ours, |(uid, _)| Owners::OursOr(uid))
     }
 }

@@ -102,8 +102,7 @@ impl Gateway {
         let gates = Arc::new(Gates::new(&config.server)?);
         let builtin = Arc::new(Builtin::new(config.sources.first().cloned()));
         let (changes, draining) = (Changes::default(), CancellationToken::new());
-        let upstreams =
-            UpstreamTasks::new(changes.clone(), config.log.directory().unwrap_or(state).to_owned());
+        let upstreams = UpstreamTasks::new(changes.clone(), config.log.directory().unwrap_or(state), state);
         // Where names must not clash, the lists are needed before the pipes are there.
         let never = config.server.prefix == Prefix::Never;
         let offers = if never { Vec::new() } else { offers };

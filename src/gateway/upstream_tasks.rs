@@ -1,7 +1,7 @@
 //! The tasks of upstreams: those that supervise them, those that end and reap their children, and those that end upstreams
 //! which a reload has replaced.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -13,7 +13,7 @@ use super::catalog::RoutingTable;
 use super::changes::Changes;
 use super::error::Error;
 use super::session::SessionStore;
-use super::upstream::{self, Awaited, Builtin, Connector, Pool, Reaper, Upstream};
+use super::upstream::{self, Awaited, Builtin, Connector, KnownPins, Pins, Pool, Reaper, Upstream};
 use crate::config::{Config, Sharing, Transport, Upstream as Settings};
 use crate::handover::Offer;
 
@@ -28,6 +28,8 @@ pub(super) struct UpstreamTasks {
     reaper: Reaper,
     /// Where the files are that children's standard error goes to.
     stderr: PathBuf,
+    /// Which tools were approved.
+    pins: Arc<KnownPins>,
     /// The tasks that end upstreams which a reload has replaced.
     retiring: TaskTracker,
     /// Cancelled when these must not wait any longer.
@@ -35,10 +37,11 @@ pub(super) struct UpstreamTasks {
 }
 
 impl UpstreamTasks {
-    /// None yet.
-    pub(super) fn new(changes: Changes, stderr: PathBuf) -> Self {
+    /// None yet. Children's standard error goes to files in the one directory, and pins are kept in the other.
+    pub(super) fn new(changes: Changes, stderr: &Path, state: &Path) -> Self {
         let (supervisors, reaper, retiring) = (TaskTracker::new(), Reaper::default(), TaskTracker::new());
-        Self { changes, supervisors, reaper, stderr, retiring, stopping: CancellationToken::new() }
+        let (stderr, pins) = (stderr.to_owned(), KnownPins::new(state.to_owned(), changes.clone()));
+        Self { changes, supervisors, reaper, stderr, pins, retiring, stopping: CancellationToken::new() }
     }
 
     /// Starts all upstreams of a configuration, the built-in one last. Children on offer are awaited instead of started.
@@ -51,7 +54,8 @@ impl UpstreamTasks {
         let pool = pool_for(&config.upstreams)?;
         let connector = |settings: &Settings, builtin: Option<&Arc<Builtin>>| {
             let limit = config.server.max_message_size;
-            Connector::new(settings, &pool, limit, (&self.reaper, &self.stderr), builtin.cloned())
+            let place = (&self.reaper, self.stderr.as_path());
+            Connector::new((settings, self.pins_of(settings)), &pool, limit, place, builtin.cloned())
         };
         let connectors = config.upstreams.iter().map(|settings| connector(settings, None));
         let connectors = connectors.chain(std::iter::once(connector(&builtin_settings(), Some(builtin))));
@@ -73,11 +77,17 @@ impl UpstreamTasks {
         limit: usize,
         former: Option<&Arc<Upstream>>,
     ) -> Result<Arc<Upstream>, Error> {
-        let connector = Connector::new(settings, pool, limit, (&self.reaper, &self.stderr), None)?;
+        let place = (&self.reaper, self.stderr.as_path());
+        let connector = Connector::new((settings, self.pins_of(settings)), pool, limit, place, None)?;
         let there = upstream::server_key(settings);
         let limit = former.and_then(|former| former.limit()).filter(|(place, _)| *place == there);
         let limit = limit.map(|(_, limit)| Arc::clone(limit));
         Ok(Upstream::start(connector, self.changes.clone(), &self.supervisors, &mut Vec::new(), limit).0)
+    }
+
+    /// The pins of an upstream.
+    fn pins_of(&self, settings: &Settings) -> Arc<Pins> {
+        self.pins.of(&settings.name, settings.pin)
     }
 
     /// Ends upstreams when nobody can send them a request any more over the former table and those in flight have been

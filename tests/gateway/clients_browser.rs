@@ -4,20 +4,27 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::daemon::Site;
 use crate::gateway::Gateway;
 use crate::port::Port;
-use crate::tools::Tools;
+use crate::tools::{Tools, bound, run_any};
 use crate::upstreams::{PYTHON, stdio};
 
-/// What a page of `clients` that is told a URL reports on each of these hosts.
-async fn browse(tools: &Tools, port: u16, (page, url): (&str, &str), hosts: &[&str]) -> Vec<Value> {
+/// What a page of `clients` that is told a URL and a token reports on each of these hosts.
+async fn browse(
+    tools: &Tools,
+    port: u16,
+    (page, url, token): (&str, &str, &str),
+    hosts: &[&str],
+) -> Vec<Value> {
     let scratch = tempfile::tempdir().expect("a scratch directory");
     let clients = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gateway/clients");
     tools.script(scratch.path(), &clients.join(page));
     let script = tools.script(scratch.path(), &clients.join("browser.mjs"));
     let (browser, port) = (tools.path("chromium/chromium"), port.to_string());
     let arguments = [&[&script, &browser, &port, page, url], hosts].concat();
-    let output = tools.run(&tools.node(), &arguments).await;
+    let mut command = bound(&tools.node());
+    let output = run_any(command.args(arguments).env("TOKEN", token)).await;
     serde_json::from_slice(&output.stdout).expect("what the pages report")
 }
 
@@ -26,10 +33,14 @@ async fn browse(tools: &Tools, port: u16, (page, url): (&str, &str), hosts: &[&s
 async fn browser_lets_a_client_on_an_allowed_page_list_and_call_and_none_on_a_foreign_one() {
     let (tools, port) = (Tools::get().await, Port::free().address.port());
     let (allowed, foreign) = ("app.example.org", "evil.example.net");
-    let server = format!("allowed_origins = [\"http://{allowed}:{port}\"]");
+    let server = format!("allowed_origins = [\"http://{allowed}:{port}\"]\n[clients.page]");
     let echo = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/echo_server.py");
-    let gateway = Gateway::start_with(&server, &stdio("one", PYTHON, &[echo]), &[]).await;
-    let page = ("page.mjs", &*gateway.url("/mcp/one"));
+    let state = tempfile::tempdir().expect("a directory");
+    let site = Site::serving(&server, &stdio("one", PYTHON, &[echo]));
+    let site = site.variable("STATE_DIRECTORY", &state.path().display().to_string());
+    let token = site.run(&["token", "create", "page"]);
+    let gateway = Gateway::on(site).await;
+    let page = ("page.mjs", &*gateway.url("/mcp/one"), token.stdout.trim());
     let reports = browse(&tools, port, page, &[allowed, foreign]).await;
     assert_eq!(reports[0], json!({ "revision": "2025-11-25", "tools": ["echo"], "text": "from a page" }));
     assert!(
@@ -51,7 +62,7 @@ async fn host_of_apps_shows_pages_of_a_merged_catalog_and_they_call_the_tools_of
     let beside = Gateway::start_with(&server, &(app("app") + &stdio("echo", PYTHON, &[echo])), &[]).await;
     let twins = Gateway::start_with(&server, &(app("one") + &app("two")), &[]).await;
     let urls = [beside.url("/mcp"), twins.url("/mcp"), twins.url("/mcp/two")].join(" ");
-    let reports = browse(&tools, port, ("host.mjs", &urls), &[origin]).await.remove(0);
+    let reports = browse(&tools, port, ("host.mjs", &urls, ""), &[origin]).await.remove(0);
     let page = |tool: &str, page: &str, refused: Option<i64>| {
         json!({
             "tool": tool, "page": page, "type": "text/html;profile=mcp-app", "asked": "get-time", "refused": refused

@@ -53,7 +53,8 @@ impl Authority {
 
     /// Puts a new certificate of this many days at `NAME.pem`, by a rename, and its key at `NAME.key`.
     pub(crate) fn sign(&self, name: &str, days: i64) {
-        let names = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()]).expect("names");
+        let names = ["localhost".to_owned(), "127.0.0.1".to_owned(), "127.0.0.2".to_owned()];
+        let names = CertificateParams::new(names).expect("names");
         self.sign_as(name, days, names.subject_alt_names);
     }
 
@@ -149,7 +150,7 @@ pub(crate) async fn addresses(gateway: &Gateway) -> Vec<String> {
 }
 
 /// What `openssl s_client` prints with these arguments.
-async fn s_client(address: &str, arguments: &[&str], request: &str) -> String {
+pub(crate) async fn s_client(address: &str, arguments: &[&str], request: &str) -> String {
     let mut child = tokio::process::Command::new("openssl")
         .args(["s_client", "-connect", address, "-servername", "localhost"])
         .args(arguments)

@@ -41,8 +41,10 @@ mod matrix;
 mod memory;
 mod metrics;
 mod names;
+mod network;
 mod order;
 mod paging;
+mod pins;
 mod proxies;
 mod questions;
 mod readme;
@@ -58,6 +60,7 @@ mod statuses;
 mod supervision;
 mod surface;
 mod tasks;
+mod two_clients;
 mod unreadable;
 mod web;
 

@@ -109,7 +109,7 @@ struct Sent {
 impl<L: ConnectionSource> ForwardedCall<L> {
     /// Sends a request.
     pub(crate) async fn begin(source: L, routed: Routed) -> Result<Self, Fault> {
-        let (upstream, era, answered) = (Arc::clone(&routed.upstream), routed.era, routed.answered);
+        let (upstream, era, answered) = (Arc::clone(&routed.upstream), routed.era, routed.answered.clone());
         let list = Kind::of_method(&routed.method).map(|kind| (kind, routed.params.clone()));
         let sent = send(&source, routed.clone()).await;
         let Sent { knowing: Knowing { link, borrowed }, exchange, lasting } = sent.inspect_err(|_| {

@@ -4,6 +4,7 @@
 //
 // What runs is PAGE, a module beside this one. It is served on PORT; the browser takes that for that port of each HOST. Prints
 // an array of what PAGE reports; it goes on to `next`, where there is one.
+// The page is told the token of the variable TOKEN, if there is one.
 import { spawn } from 'node:child_process';
 import { createServer } from 'node:http';
 import { fileURLToPath } from 'node:url';
@@ -32,7 +33,7 @@ const server = createServer(async (request, response) => {
 });
 server.listen(Number(port), '127.0.0.1', () => {
   const [first, ...rest] = hosts.map(host => `http://${host}:${port}/`);
-  const search = new URLSearchParams(rest.length ? { url, next: rest[0] } : { url });
+  const search = new URLSearchParams({ url, token: process.env.TOKEN ?? '', ...(rest.length ? { next: rest[0] } : {}) });
   const options = ['--headless', '--no-sandbox', '--no-zygote', '--disable-gpu', '--disable-dev-shm-usage', '--no-first-run',
     '--disable-background-networking', `--user-data-dir=${fileURLToPath(import.meta.resolve('./profile'))}`,
     `--host-resolver-rules=${hosts.map(host => `MAP ${host} 127.0.0.1`)}`];

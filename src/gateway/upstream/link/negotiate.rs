@@ -35,6 +35,7 @@ use crate::gateway::upstream::http::event_channel::EventChannel;
 use crate::gateway::upstream::http::pool::Pool;
 use crate::gateway::upstream::http::requester::Destination;
 use crate::gateway::upstream::inbox::{Inbox, Outlet};
+use crate::gateway::upstream::pins::Pins;
 use crate::gateway::upstream::remarks::Remarks;
 use crate::gateway::upstream::stdio::child::{self, SpawnSpec};
 use crate::gateway::upstream::stdio::connection::Stdio;
@@ -92,6 +93,9 @@ pub(crate) struct Connector {
     /// What is wrong with it though it works.
     #[field(get)]
     remarks: Arc<Remarks>,
+    /// Which of its tools were approved.
+    #[field(get)]
+    pins: Arc<Pins>,
 }
 
 /// `initialize`'s parameters; the client's own members pass as it wrote them.
@@ -162,10 +166,10 @@ impl ClientIdentity {
 }
 
 impl Connector {
-    /// Opens connections of an upstream with these settings. `pool` is the shared one, `directory` that of the files which
-    /// children's standard error goes to.
+    /// Opens connections of an upstream with these settings and pins. `pool` is the shared one, `directory` that of the files
+    /// which children's standard error goes to.
     pub(crate) fn new(
-        settings: &Settings,
+        (settings, pins): (&Settings, Arc<Pins>),
         pool: &Pool,
         limit: usize,
         (reaper, directory): (&Reaper, &Path),
@@ -193,15 +197,17 @@ impl Connector {
             known_era,
             stderr,
             remarks,
+            pins,
         })
     }
 
     /// Whether connections with these settings would be the same: also the certificates that are trusted, which may have
     /// been replaced in their file. What other files hold (`${file:…}`, `${credential:…}`) is part of the settings. Where
-    /// standard error goes is not: see [`Sink::set`].
+    /// standard error goes is not ([`Sink::set`]), nor whether tools are pinned ([`Pins::set`]).
     pub(crate) fn is_for(&self, settings: &Settings) -> bool {
         let same = |file| Authorities::read(file).is_ok_and(|now| Some(&now) == self.trusted.as_ref());
-        let settings = &Settings { stderr: self.settings.stderr, ..settings.clone() };
+        let Settings { stderr, pin, .. } = self.settings;
+        let settings = &Settings { stderr, pin, ..settings.clone() };
         self.settings == *settings && authorities(settings).is_none_or(same)
     }
 
@@ -435,7 +441,8 @@ impl Connector {
 
     /// A link of this upstream.
     pub(crate) fn link(&self, era: Era, handshake: Handshake, wire: Wire, inbox: Inbox) -> Link {
-        Link::new(&self.settings, era, handshake, wire, inbox).remarking(Arc::clone(&self.remarks))
+        Link::new(&self.settings, era, handshake, wire, inbox)
+            .remarking(Arc::clone(&self.remarks), Arc::clone(&self.pins))
     }
 
     /// Where a new connection leaves what belongs to no request.

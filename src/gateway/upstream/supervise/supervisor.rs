@@ -533,6 +533,7 @@ impl Upstream {
         self.current.set(UpstreamState::Ready, Some(Arc::clone(&link)));
         self.changes.up(self.connector.name());
         let _telling = AbortOnDropHandle::new(self.tell_differences(&link, before));
+        let _looking = self.connector.pins().is_on().then(|| AbortOnDropHandle::new(look_at_tools(&link)));
         if link.era() == Era::Legacy && !goes_on {
             self.changes.any_updated(self.connector.name());
         }
@@ -654,6 +655,12 @@ impl Upstream {
         // Together: none waits for another's peer.
         tokio::join!(native, others);
     }
+}
+
+/// Reads the tools, which are pinned, also where no client asks for them.
+fn look_at_tools(link: &Arc<Link>) -> JoinHandle<()> {
+    let link = Arc::clone(link);
+    tokio::spawn(async move { drop(lists::learn_aside(&link, Kind::Tools, COMPARE).await) })
 }
 
 #[cfg(test)]
