@@ -195,6 +195,9 @@ fn table(value: &Value) -> String {
     for one in value["certificates"].as_array().into_iter().flatten() {
         row("certificate", certificate(one));
     }
+    for one in value["issuers"].as_array().into_iter().flatten() {
+        row("issuer", issuer(one));
+    }
     let upstreams = value["upstreams"].as_array().map_or(&[][..], Vec::as_slice);
     for upstream in upstreams {
         row("upstream", upstream_row(upstream, widest(upstreams)));
@@ -212,6 +215,14 @@ fn table_of_upstreams(value: &Value) -> String {
     };
     let row = |one| std::iter::once(upstream_row(one, widest(upstreams))).chain(warnings(one));
     upstreams.iter().flat_map(row).collect::<Vec<_>>().join("\n")
+}
+
+/// The keys of an authorization server in one line.
+fn issuer(value: &Value) -> String {
+    let [name, keys, age, error] =
+        ["name", "keys", "age_seconds", "error"].map(|member| text(&value[member]));
+    let found = if age.is_empty() { "no keys yet".to_owned() } else { format!("{keys} keys, {age} s old") };
+    if error.is_empty() { format!("{name}: {found}") } else { format!("{name}: {found}; {error}") }
 }
 
 /// The certificate of a listener in one line.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::key::{Description, OnChange};
-use crate::config::{Limits, ListenAddr, OpenTo, Problem, Secret, Sharing, Transport};
+use crate::config::{Claim, KeySource, Limits, ListenAddr, OpenTo, Problem, Secret, Sharing, Transport};
 
 /// A configuration directory of its own.
 struct Scratch(tempfile::TempDir);
@@ -428,7 +428,7 @@ fn mistakes_in_listeners_have_their_place_and_their_mend() {
         (on("auth = []"), "3:8", &["`auth` is empty"]),
         (on("auth = [\"tokens\"]"), "3:9", &["`auth` cannot have `tokens`", "\"token\""]),
         (on("auth = [\"certificate\", \"token\"]"), "3:8", &["no `client_ca`"]),
-        (on("auth = [\"oauth\"]"), "3:8", &["recognises nobody yet", "auth = [\"token\"]"]),
+        (on("auth = [\"oauth\"]"), "3:8", &["no authorization server is believed", "[auth.oauth.NAME]"]),
         (on("auth = [\"peer\"]"), "3:8", &["Unix sockets only"]),
         (on("trusted_proxies = [\"10.0.0.0/33\"]"), "3:20", &["no address and no network"]),
         (on("proxy_protocol = true"), "3:18", &["needs `trusted_proxies`"]),
@@ -454,6 +454,91 @@ fn mistakes_in_listeners_have_their_place_and_their_mend() {
             format!("{}[listeners.b]\naddress = \"0.0.0.0:1\"\nauth = [\"token\"]", on("")),
             "4:11",
             &["takes 127.0.0.1:1 along"],
+        ),
+    ] {
+        refused(&text, place, parts);
+    }
+}
+
+/// An authorization server with these further lines.
+fn corp(lines: &str) -> String {
+    format!(
+        "[auth.oauth.corp]\nissuer = \"https://login.example.org\"\naudience = [\"a\"]\n\
+             resource = \"https://mcp.example.org/mcp/\"\n{lines}"
+    )
+}
+
+#[test]
+fn authorization_servers_and_claims_are_read() {
+    let clients = "[clients.a]\noauth = { issuer = \"corp\", claims = { sub = \"alice\", realm = { roles = [\"x\", \"y\"] } } }\n";
+    let config = Scratch::new(&corp(clients)).load();
+    let issuer = &config.issuers[0];
+    assert_eq!((issuer.name.as_str(), issuer.resource.as_str()), ("corp", "https://mcp.example.org/mcp"));
+    assert!(
+        issuer.keys == KeySource::Discovered && issuer.algorithms.len() == 3 && issuer.skew.as_secs() == 30
+    );
+    let proof = config.clients[0].oauth().expect("it");
+    let roles = [("roles".to_owned(), Claim::Any(vec!["x".to_owned(), "y".to_owned()]))].into();
+    assert_eq!(proof.claims["realm"], Claim::Within(roles));
+}
+
+#[test]
+fn mistakes_about_authorization_servers_have_their_place_and_their_mend() {
+    for (text, place, parts) in [
+        (
+            "[auth.oauth.a]\nissuer = \"https://a\"\nresource = \"https://b\"".to_owned(),
+            "1:13",
+            &["has no `audience`"][..],
+        ),
+        (corp("").replace("[\"a\"]", "[]"), "3:12", &["`audience` is empty"]),
+        (corp("").replace("https://login", "http://login"), "2:10", &["anybody on the way could forge keys"]),
+        (corp("").replace("https://login.example.org", "login"), "2:10", &["not a URL with https://"]),
+        (corp("jwks_url = \"http://10.0.0.1/k\""), "5:12", &["http:// to another machine"]),
+        (
+            corp("jwks_url = \"https://a/k\"\njwks_file = \"/k\""),
+            "6:13",
+            &["both `jwks_url` and `jwks_file`"],
+        ),
+        (corp("jwks_file = \"k\""), "5:13", &["absolute path"]),
+        (corp("algorithms = [\"HS256\"]"), "5:15", &["cannot have `HS256`", "keys are public"]),
+        (corp("algorithms = [\"none\"]"), "5:15", &["cannot have `none`"]),
+        (corp("algorithms = []"), "5:14", &["`algorithms` is empty"]),
+        (corp("scopes = [\"a b\"]"), "5:11", &["`a b` cannot be a scope"]),
+        (corp("scopes = [\"offline_access\"]"), "5:11", &["none of a resource"]),
+        (corp("clock_skew = \"1h\""), "5:14", &["more than 5m"]),
+        (corp("issuers = 1"), "5:1", &["unknown key `issuers` in [auth.oauth.corp]", "`issuer`"]),
+        ("[auth]\noath = {}".to_owned(), "2:1", &["unknown key `oath` in [auth]", "`oauth`"]),
+    ] {
+        refused(&text, place, parts);
+    }
+}
+
+#[test]
+fn mistakes_about_tokens_of_clients_have_their_place_and_their_mend() {
+    let client = |proof: &str| corp(&format!("[clients.a]\noauth = {proof}\n"));
+    for (text, place, parts) in [
+        (client("{ issuer = \"crop\" }"), "6:20", &["no authorization server `crop`", "`corp`"][..]),
+        (client("{ claims = { sub = \"a\" } }"), "6:9", &["`oauth` has no `issuer`"]),
+        (
+            client("{ issuer = \"corp\", claims = { sub = [] } }"),
+            "6:45",
+            &["is empty, so that no token fits"],
+        ),
+        (
+            client("{ issuer = \"corp\", claims = { sub = 1 } }"),
+            "6:45",
+            &["`oauth.claims.sub` must be a string"],
+        ),
+        (client("{ issuer = \"corp\", claim = 1 }"), "6:28", &["unknown key `oauth.claim`", "`claims`"]),
+        (
+            format!("{}{}", corp(""), corp("").replace("corp", "b").replace("mcp.", "m.")),
+            "5:13",
+            &["another `resource`"],
+        ),
+        (
+            format!("{}{}", corp(""), corp("").replace("corp", "b")),
+            "5:13",
+            &["the `issuer` of another table"],
         ),
     ] {
         refused(&text, place, parts);

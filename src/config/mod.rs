@@ -6,7 +6,7 @@
 //! | `keys` | every key: its name, default, range, text, and what puts a change in force |
 //! | `model` | the validated configuration, and which keys it is read from |
 //! | `key`, `kinds`, `units` | what a key is, and how values of each kind are read |
-//! | `access`, `peer`, `certificate`, `client_limits` | clients and endpoints, what they name, what clients show, and may ask for |
+//! | `access`, `peer`, `certificate`, `client_limits`, `issuer`, `proof` | clients and endpoints, what they name, show and may ask for, and whose tokens are believed |
 //! | `log`, `rotation`, `address`, `listener`, `listeners`, `trust`, `rate`, `name`, `upstream`, `filters` | values of their own |
 //! | `structure`, `suggestion` | unknown keys and values of the wrong type |
 //! | `reader`, `section`, `expand`, `diagnostic` | reading one file: its places, references and problems |
@@ -25,6 +25,7 @@ mod error;
 pub mod example;
 mod expand;
 mod filters;
+mod issuer;
 pub mod key;
 pub mod keys;
 mod kinds;
@@ -35,6 +36,7 @@ mod log;
 mod model;
 mod name;
 mod peer;
+mod proof;
 mod rate;
 mod reader;
 mod rotation;
@@ -53,6 +55,7 @@ pub use client_limits::ClientLimits;
 pub use diagnostic::{Place, Problem, Problems};
 pub use error::Error;
 pub use filters::{Filters, LONGEST_TOOL_NAME, Pattern, Selection};
+pub use issuer::{Issuer, KeySource};
 pub use keys::{HttpTransport, Metrics, OpenTo, Pin, Prefix, Sharing, Start, Stderr};
 pub use listener::Listener;
 pub use load::{account, candidate, load, preview, upstream_names};
@@ -60,6 +63,7 @@ pub use log::{ConsoleFormat, Fsync, LogFormat, OnFull, Overflow, Spans};
 pub use model::{Config, Limits, Log, Server, StderrRules, Transport, Upstream};
 pub use name::UpstreamName;
 pub use peer::Peer;
+pub use proof::{Algorithm, Claim, Proof, is_private_url};
 pub use rate::Rate;
 pub use rotation::{At, Compress, Every, Retention, Rotation, Weekday, Zone};
 pub use source::{Overrides, Source, default_log_file, default_path, fragment_directory, state_directory};

@@ -17,6 +17,7 @@ use super::address::ListenAddr;
 use super::client_limits::ClientLimits;
 use super::diagnostic::{Place, Problems};
 use super::filters::Filters;
+use super::issuer::Issuer;
 use super::key::{Key, OnChange};
 use super::keys::{self, HttpTransport, Metrics, OpenTo, Pin, Prefix, Sharing, Start, Stderr};
 use super::listener::Listener;
@@ -46,6 +47,8 @@ pub struct Config {
     pub clients: Vec<Client>,
     /// `[endpoints.NAME]`, in the same order.
     pub endpoints: Vec<Endpoint>,
+    /// `[auth.oauth.NAME]`, in the same order.
+    pub issuers: Vec<Arc<Issuer>>,
     /// The files that this was read from; empty without any file.
     pub sources: Vec<PathBuf>,
 }

@@ -41,11 +41,12 @@ mod status_source;
 mod upstream;
 mod upstream_tasks;
 
+pub use access::check_keys;
 pub use certificates::{Error as CertificateError, check as check_certificates};
 pub use error::Error;
 pub use http::Expected;
 pub use metrics::{Labels, Metric};
 pub use reload::{NotReady, Prepared, Reloaded};
 pub use service::Gateway;
-pub use status::{CertificateStatus, Era, Status, UpstreamState, UpstreamStatus};
+pub use status::{CertificateStatus, Era, IssuerStatus, Status, UpstreamState, UpstreamStatus};
 pub(crate) use upstream::headers::encode as header_value;

@@ -59,6 +59,22 @@ pub struct Status {
     /// The certificates of listeners.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub certificates: Vec<CertificateStatus>,
+    /// The keys of authorization servers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub issuers: Vec<IssuerStatus>,
+}
+
+/// The keys of one authorization server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IssuerStatus {
+    /// Its name in the configuration.
+    pub name: String,
+    /// How many there are.
+    pub keys: usize,
+    /// How long ago they were found; `None` where they never were.
+    pub age_seconds: Option<u64>,
+    /// Why the last look has found none.
+    pub error: Option<String>,
 }
 
 /// What waits in memory, in bytes.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::access::Issuers;
 use super::catalog::RoutingHandle;
 use super::certificates::Certificates;
 use super::memory;
@@ -22,6 +23,8 @@ pub(crate) struct StatusSource {
     requests: Arc<RequestCounter>,
     /// Certificates of listeners.
     certificates: Arc<Certificates>,
+    /// Authorization servers.
+    issuers: Arc<Issuers>,
     /// When the gateway was started.
     started: Instant,
 }
@@ -30,9 +33,9 @@ impl StatusSource {
     /// The status of a gateway that starts now.
     pub(super) fn new(
         (routing, sessions): (Arc<RoutingHandle>, Arc<SessionStore>),
-        (requests, certificates): (Arc<RequestCounter>, Arc<Certificates>),
+        (requests, certificates, issuers): (Arc<RequestCounter>, Arc<Certificates>, Arc<Issuers>),
     ) -> Self {
-        Self { routing, sessions, requests, certificates, started: Instant::now() }
+        Self { routing, sessions, requests, certificates, issuers, started: Instant::now() }
     }
 
     /// How many messages clients have posted.
@@ -60,6 +63,8 @@ impl StatusSource {
             memory: memory::status(),
             upstreams,
             certificates: self.certificates.status(),
+            // Why keys cannot be had may name addresses from inside.
+            issuers: if audience == Audience::Operator { self.issuers.status() } else { Vec::new() },
         }
     }
 }

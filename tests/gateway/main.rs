@@ -42,6 +42,7 @@ mod memory;
 mod metrics;
 mod names;
 mod network;
+mod oauth;
 mod order;
 mod paging;
 mod pins;
@@ -64,4 +65,4 @@ mod two_clients;
 mod unreadable;
 mod web;
 
-use mcpeg_test::{client, daemon, gateway, port, scripted, tools, upstreams};
+use mcpeg_test::{authorization_server, client, daemon, gateway, port, scripted, tools, upstreams};

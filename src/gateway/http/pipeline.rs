@@ -11,7 +11,7 @@ use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use http_body::Body;
 
-use super::authenticate::{Asked, Identified, authenticate};
+use super::authenticate::{Asked, Believed, Identified, NotAdmitted, authenticate};
 use super::bodies::Bodies;
 use super::context::RequestContext;
 use super::cutoff::Cutoff;
@@ -22,13 +22,13 @@ use super::legacy::{EventClients, Legacy};
 use super::message::Received;
 use super::modern::Modern;
 use super::peer::{Peer, PeerAddress};
-use super::{answer, message, validate};
+use super::{answer, cors, message, validate};
 use crate::config::Auth;
-use crate::gateway::access::{Exceeded, KnownTokens, Usage, Usages};
+use crate::gateway::access::{Exceeded, Issuer, Issuers, KnownTokens, Usage, Usages};
 use crate::gateway::catalog::{RoutingHandle, RoutingTable};
 use crate::gateway::client::ClientKey;
 use crate::gateway::error::Fault;
-use crate::gateway::memory::Held;
+use crate::gateway::memory;
 use crate::gateway::relay::{Era, Id, Message, code};
 use crate::gateway::requests::{InFlight, RequestCounter};
 
@@ -40,6 +40,20 @@ const CONTRADICTION: (StatusCode, &str) = (
 /// What names every upstream, which is for clients only that may use all of them.
 const TELLING: [&str; 2] = ["/health", "/metrics"];
 
+/// Why a request is not let in, or not yet.
+pub(super) enum Held {
+    /// This is its answer.
+    Answer(Box<Response>),
+    /// Keys of this server have to be looked for first.
+    Wait(Arc<Issuer>),
+}
+
+impl From<Box<Response>> for Held {
+    fn from(answer: Box<Response>) -> Self {
+        Self::Answer(answer)
+    }
+}
+
 /// The way of a request to its handler.
 pub(crate) struct Pipeline {
     /// Says which requests are let in.
@@ -48,6 +62,8 @@ pub(crate) struct Pipeline {
     routing: Arc<RoutingHandle>,
     /// The tokens that are believed.
     tokens: Arc<KnownTokens>,
+    /// The authorization servers whose tokens are.
+    issuers: Arc<Issuers>,
     /// What clients use that the configuration does not name.
     usages: Arc<Usages>,
     /// Bodies of requests that are not complete.
@@ -67,26 +83,29 @@ impl Pipeline {
     pub(crate) fn new(
         guard: Guard,
         routing: Arc<RoutingHandle>,
-        (tokens, usages): (Arc<KnownTokens>, Arc<Usages>),
+        (tokens, issuers, usages): (Arc<KnownTokens>, Arc<Issuers>, Arc<Usages>),
         requests: Arc<RequestCounter>,
         (modern, legacy): (Modern, Legacy),
     ) -> Self {
         let legacy = Arc::new(legacy);
         let events = EventClients::new(Arc::clone(&legacy));
-        Self { guard, routing, tokens, usages, bodies: Arc::default(), requests, modern, legacy, events }
+        let bodies = Arc::default();
+        Self { guard, routing, tokens, issuers, usages, bodies, requests, modern, legacy, events }
     }
 
-    /// Of every request, before anything else: proxy, guard, authentication. The answer to one that is refused.
+    /// Of every request, before anything else: proxy, guard, authentication. Why one is not let in; where it has `waited`, not
+    /// because keys have to be looked for.
     pub(super) fn admit(
         &self,
         head: &Parts,
         gate: &Gate,
         (peer, cutoff): (&Peer, &Cutoff),
-    ) -> Result<RequestContext, Box<Response>> {
+        waited: bool,
+    ) -> Result<RequestContext, Held> {
         let table = self.routing.current();
         let Some(named) = gate.named() else {
             let admitted = self.guard.check((&table.server, None), head, peer.address)?;
-            let client = self.identify(&table, &[], (head, peer, peer.address))?;
+            let client = self.identify(&table, &[], (head, peer, peer.address), waited)?;
             let client = self.with_usage(&table, client, peer.address);
             let place = (peer.address, gate.is_local());
             return Ok(RequestContext::new(admitted, client, place, cutoff.clone()));
@@ -98,7 +117,7 @@ impl Pipeline {
                 .map_err(|_| Box::new(self.guard.refuse(head, address, CONTRADICTION)))?;
         }
         let admitted = self.guard.check((&table.server, Some(listener)), head, address)?;
-        let client = self.identify(&table, &listener.auth, (head, peer, address))?;
+        let client = self.identify(&table, &listener.auth, (head, peer, address), waited)?;
         let client = self.with_usage(&table, client, address);
         let is_local = gate.is_local() && address.is_none_or(|it| it.to_canonical().is_loopback());
         Ok(RequestContext::new(admitted, client, (address, is_local), cutoff.clone()))
@@ -125,7 +144,7 @@ impl Pipeline {
         &self,
         context: &RequestContext,
         message: &Message,
-        held: Option<Held>,
+        held: Option<memory::Held>,
     ) -> Result<InFlight, Fault> {
         let slot = match context.usage() {
             None => None,
@@ -155,30 +174,46 @@ impl Pipeline {
     }
 
     /// The client of a request, where clients have to show who they are: because the listener asks for it in these ways, or
-    /// because there are clients with names. The answer to one that is refused.
+    /// because there are clients with names. Why one is not let in.
     fn identify(
         &self,
         table: &RoutingTable,
         ways: &[Auth],
         (head, peer, address): (&Parts, &Peer, PeerAddress),
-    ) -> Result<Option<Arc<Identified>>, Box<Response>> {
+        waited: bool,
+    ) -> Result<Option<Arc<Identified>>, Held> {
         if ways.is_empty() && (table.clients().is_empty() || peer.is_operator) {
             return Ok(None);
         }
         let asked = Asked { ways, open: table.server.auth.is_some() };
-        let identified = authenticate((table.clients(), &self.tokens), asked, (head, peer));
-        let identified = identified.map_err(|refused| {
+        let believed = Believed { clients: table.clients(), tokens: &self.tokens, issuers: &self.issuers };
+        let identified = authenticate(believed, asked, (head, peer), waited).map_err(|why| {
+            let (refused, missing) = match why {
+                NotAdmitted::Refused(refused) => (refused, None),
+                NotAdmitted::Lacking(refused, missing) => (refused, Some(missing)),
+                NotAdmitted::Wait(issuer) => return Held::Wait(issuer),
+            };
             let uid = peer.kernel.as_ref().map(|peer| peer.uid);
             self.guard.note_stranger(refused.reason(), (address, uid));
-            Box::new(refused.answer())
+            let told = Some(head.uri.path()).filter(|_| takes_oauth(ways));
+            let told = told.and_then(|path| self.issuers.challenge(path));
+            let mut answer = refused.answer(told.as_ref(), missing.as_deref());
+            cors::tell(&head.headers, answer.headers_mut());
+            Held::Answer(Box::new(answer))
         })?;
         let is_hidden = |identity: &Arc<Identified>| {
             TELLING.contains(&head.uri.path()) && table.restricts(identity.name())
         };
         if identified.as_ref().is_some_and(is_hidden) {
-            return Err(Box::new(StatusCode::NOT_FOUND.into_response()));
+            return Err(Held::Answer(Box::new(StatusCode::NOT_FOUND.into_response())));
         }
         Ok(identified)
+    }
+
+    /// What clients are told of authorization servers that come over a listener and look below the well-known place.
+    pub(super) fn resource_metadata(&self, gate: &Gate, below: &str) -> Option<serde_json::Value> {
+        let is_asked = gate.named().is_none_or(|named| takes_oauth(&named.listener().auth));
+        self.issuers.metadata(below).filter(|_| is_asked)
     }
 
     /// Of a message that is posted to an endpoint: limits, era. Whatever it waits for, it is answered when a drain has no more
@@ -254,7 +289,7 @@ impl Pipeline {
         cutoff: &Cutoff,
         headers: &HeaderMap,
         body: impl Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
-    ) -> Result<(Received, Option<Held>), Response> {
+    ) -> Result<(Received, Option<memory::Held>), Response> {
         let server = &self.routing.current().server;
         let received = pin!(message::receive(headers, body, &self.bodies, server));
         match cutoff.before(received).await {
@@ -272,6 +307,11 @@ impl Pipeline {
     pub(super) const fn events(&self) -> &EventClients {
         &self.events
     }
+}
+
+/// Whether a token of an authorization server is one of these ways; none is every way.
+fn takes_oauth(ways: &[Auth]) -> bool {
+    ways.is_empty() || ways.contains(&Auth::Oauth)
 }
 
 /// The answer to a message whose time is over.

@@ -11,7 +11,7 @@ use axum::routing::{get, post};
 use axum::{BoxError, Router};
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use tower::ServiceExt as _;
@@ -24,9 +24,10 @@ use super::cutoff::Cutoff;
 use super::gate::Gate;
 use super::health::Health;
 use super::peer::Peer;
-use super::pipeline::Pipeline;
+use super::pipeline::{Held, Pipeline};
 use super::{answer, cors, metrics, nowhere};
 use crate::config;
+use crate::gateway::access::WELL_KNOWN;
 use crate::gateway::catalog::RoutingHandle;
 use crate::gateway::metrics::Metrics;
 
@@ -104,16 +105,26 @@ impl Front {
         (peer, cutoff): (&Peer, &Cutoff),
     ) -> Response {
         let (head, body) = request.into_parts();
-        let context = match self.handlers.pipeline.admit(&head, &self.gate, (peer, cutoff)) {
+        let pipeline = &self.handlers.pipeline;
+        let mut admitted = pipeline.admit(&head, &self.gate, (peer, cutoff), false);
+        if let Err(Held::Wait(issuer)) = admitted {
+            // In a box, as below.
+            cutoff.before(Box::pin(issuer.look())).await;
+            admitted = pipeline.admit(&head, &self.gate, (peer, cutoff), true);
+        }
+        let context = match admitted {
             Ok(context) => context,
-            Err(refusal) => return *refusal,
+            Err(Held::Answer(refusal)) => return *refusal,
+            Err(Held::Wait(_)) => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
         };
         match context.identity() {
             None => self.route(head, body, context).await,
             // In a box, so that requests of others need no room for it.
             Some(identity) => {
-                let identity = Arc::clone(identity);
-                Box::pin(while_good(identity, self.route(head, body, context))).await
+                let (identity, origin) = (Arc::clone(identity), head.headers.get(header::ORIGIN).cloned());
+                let listens = goes_on(&head);
+                let answer = self.route(head, body, context);
+                Box::pin(while_good(identity, (listens, origin), answer)).await
             }
         }
     }
@@ -135,14 +146,36 @@ impl Front {
     }
 }
 
-/// Answers a request of a client for as long as it may use the gateway; a stream that is open ends then, too.
-async fn while_good(identity: Arc<Identified>, answer: impl Future<Output = Response>) -> Response {
+/// Whether what is asked for goes on until somebody ends it: streams of what a server says by itself.
+fn goes_on(head: &Parts) -> bool {
+    head.method == Method::GET
+        || head.headers.get("mcp-method").is_some_and(|method| method == "subscriptions/listen")
+}
+
+/// Answers a request of a client for as long as it may use the gateway; a stream that is open ends then, too. One that goes on
+/// (`listens`) ends also when what the client has shown is over.
+async fn while_good(
+    identity: Arc<Identified>,
+    (listens, origin): (bool, Option<HeaderValue>),
+    answer: impl Future<Output = Response>,
+) -> Response {
     let span = tracing::info_span!("request", client = %identity.name());
     let response = tokio::select! {
         response = answer.instrument(span) => response,
-        () = identity.ended() => return (StatusCode::UNAUTHORIZED, "what you have shown is no longer good\n").into_response(),
+        () = identity.ended() => {
+            let mut refused =
+                (StatusCode::UNAUTHORIZED, "what you have shown is no longer good\n").into_response();
+            let asked = origin.map(|origin| (header::ORIGIN, origin));
+            cors::tell(&asked.into_iter().collect(), refused.headers_mut());
+            return refused;
+        }
     };
-    let ended = Box::pin(async move { identity.ended().await });
+    let ended = Box::pin(async move {
+        tokio::select! {
+            () = identity.ended() => {}
+            () = identity.expired(), if listens => {}
+        }
+    });
     response.map(|body| Body::new(Revocable { body, ended }))
 }
 
@@ -180,6 +213,16 @@ impl<F: Future<Output = ()>> http_body::Body for Revocable<F> {
 /// The routes of a gateway over a listener.
 fn router(handlers: &Arc<Handlers>, gate: &Arc<Gate>) -> Router {
     let gate = Arc::clone(gate);
+    let told = {
+        let gate = Arc::clone(&gate);
+        async move |State(handlers): State<Arc<Handlers>>, uri: Uri| {
+            let below = uri.path().strip_prefix(WELL_KNOWN).unwrap_or_default();
+            match handlers.pipeline.resource_metadata(&gate, below) {
+                Some(metadata) => axum::Json(metadata).into_response(),
+                None => (StatusCode::NOT_FOUND, "no authorization server is believed here\n").into_response(),
+            }
+        }
+    };
     Router::new()
         .route("/", get(index).post(unknown))
         .route(ALL, get(get_all).head(head).post(post_all).delete(delete_all))
@@ -208,6 +251,8 @@ fn router(handlers: &Arc<Handlers>, gate: &Arc<Gate>) -> Router {
                 },
             ),
         )
+        .route(WELL_KNOWN, get(told.clone()))
+        .route(&format!("{WELL_KNOWN}/{{*below}}"), get(told))
         .fallback(unknown)
         .method_not_allowed_fallback(nowhere::refused)
         .with_state(Arc::clone(handlers))

@@ -495,10 +495,11 @@ impl SessionStore {
         }
     }
 
-    /// Ends all sessions of a client that may not use the gateway any more.
-    pub(crate) async fn end_of(self: Arc<Self>, client: ClientName) {
-        let theirs: Vec<_> =
-            self.all().into_iter().filter(|session| session.endpoint().client() == Some(&client)).collect();
+    /// Ends all sessions of a client that may not use the gateway any more, and with `people` those of the people of that entry.
+    pub(crate) async fn end_of(self: Arc<Self>, client: ClientName, people: bool) {
+        let is_theirs = |its: &ClientName| *its == client || people && client.covers(its);
+        let mut theirs = self.all();
+        theirs.retain(|session| session.endpoint().client().is_some_and(is_theirs));
         if !theirs.is_empty() {
             tracing::info!(%client, sessions = theirs.len(), "sessions are ended: their client may not use the gateway any more");
         }

@@ -28,6 +28,7 @@ mod stdio;
 mod supervise;
 
 pub(crate) use self::http::client::pool;
+pub(crate) use self::http::document::Documents;
 pub(crate) use self::http::pool::Pool;
 pub(crate) use builtin::Builtin;
 pub(crate) use call::caller::Caller;
