@@ -11,6 +11,7 @@
 use std::path::Path;
 use std::time::Instant;
 
+use bytesize::ByteSize;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -185,6 +186,7 @@ fn table(value: &Value) -> String {
     row("listening", text(&value["listeners"]));
     row("sessions", text(&value["sessions"]));
     row("in flight", text(&value["in_flight"]));
+    row("memory", memory(&value["memory"]));
     row("config", text(&value["config"]));
     row("log file", text(&value["log_file"]));
     row("log trouble", text(&value["log"]["trouble"]));
@@ -243,6 +245,15 @@ fn certificate(one: &Value) -> String {
         error => format!("; the new one cannot be used: {error}"),
     };
     format!("{name:<16} {end}{error}")
+}
+
+/// What waits in memory, and what may.
+fn memory(memory: &Value) -> String {
+    let size = |key: &str| memory[key].as_u64().map(|bytes| ByteSize(bytes).display().iec().to_string());
+    match (size("held"), size("limit")) {
+        (Some(held), Some(limit)) => format!("{held} of {limit} wait"),
+        _ => String::new(),
+    }
 }
 
 /// The width of the longest name.

@@ -7,6 +7,7 @@ use fieldwork::Fieldwork;
 use toml::Spanned;
 use toml::de::DeTable;
 
+use super::certificate::Certificate;
 use super::client_limits::ClientLimits;
 use super::diagnostic::{Place, Problems};
 use super::filters::Filters;
@@ -27,6 +28,8 @@ pub struct Client {
     name: Arc<str>,
     /// How the kernel tells it.
     peer: Option<Peer>,
+    /// What its certificate says.
+    certificate: Option<Certificate>,
     /// By which tokens of authorization servers it is recognised.
     oauth: Option<Proof>,
     /// The endpoints that it may use; `None` is all of them.
@@ -108,6 +111,7 @@ impl Found {
             resources: section.find(&keys::CLIENT_RESOURCES).unwrap_or_default(),
         };
         let (peer, limits) = (section.find(&keys::PEER), ClientLimits::of_client(section));
+        let certificate = section.find(&keys::CLIENT_CERTIFICATE);
         let oauth = section.find(&keys::CLIENT_OAUTH).map(|(place, proof)| {
             self.believed.push((place, proof.issuer.clone()));
             proof
@@ -116,7 +120,8 @@ impl Found {
         self.used.extend(endpoints.iter().flatten().cloned());
         let endpoints = endpoints.as_ref().map(bare);
         let filters = Arc::new(filters);
-        self.clients.push(Client { name: name.into(), peer, oauth, endpoints, filters, limits });
+        let name = name.into();
+        self.clients.push(Client { name, peer, certificate, oauth, endpoints, filters, limits });
     }
 
     /// Reads `[auth.oauth.NAME]`.

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::address::ListenAddr;
+use super::certificate::{self, Certificate};
 use super::diagnostic::Place;
 use super::filters::{self, Pattern, Selection};
 use super::key::{AnyKey, Description, Key, OnChange, Zero};
@@ -339,6 +340,19 @@ table! {
         ..Key::new("max_message_size", size())
     };
 
+    MEMORY: usize = Key {
+        doc: "How much all that waits for somebody may take together, from 64MiB: messages that come, requests in flight, \
+              answers that clients have not read, and what sessions keep for theirs. Beyond, what sessions keep for clients \
+              that may come back for it is dropped, and messages of more than 64 KiB are answered with 503 and Retry-After \
+              until there is room again; all others, too, where it is a quarter more. Left out, it is a quarter of the memory that the process may have (of the machine, or of \
+              MemoryHigh= and MemoryMax= in the unit), and four times max_message_size at least. The process takes \
+              more than this: copies of what is under way, upstreams' lists, and itself.",
+        example: "\"1GiB\"",
+        range: 64 * MIB..=TIB,
+        since: "0.2.0",
+        ..Key::new("memory", size())
+    };
+
     USER: String = Key {
         doc: "The user that a gateway becomes which is started as root, for good, once it has bound its listeners; \
               --user wins over it. It must be able to read the configuration, for reloads. Left out, the \
@@ -399,8 +413,9 @@ table! {
 
     LISTENER_AUTH: Vec<Auth> = Key {
         doc: "How clients may prove who they are; one of these is enough: token is what mcpeg token makes, peer \
-              what the kernel says of the other end of a Unix socket (see [clients.NAME]), oauth a token of an authorization \
-              server (see [auth.oauth.NAME]). Nobody is recognised by certificate yet, so that it may not stand alone. Left out, nobody has to prove anything, which \
+              what the kernel says of the other end of a Unix socket, certificate one that an authority of client_ca \
+              has signed (see [clients.NAME] of both), oauth a token of an authorization server (see [auth.oauth.NAME]). \
+              Left out, nobody has to prove anything, which \
               needs a loopback address, a Unix socket, or auth = \"none\" in [server].",
         example: "[\"token\"]",
         since: "0.2.0",
@@ -549,6 +564,16 @@ table! {
         example: "{ user = \"gitlab-runner\" }",
         since: "0.2.0",
         ..Key::new("peer", peer::PEER)
+    };
+
+    CLIENT_CERTIFICATE: Certificate = Key {
+        doc: "Recognises the client by the certificate that it shows to a listener with client_ca, which one of the \
+              authorities there must have signed: dns, uri and email are one of its alternative names, each as a whole, \
+              fingerprint is its SHA-256 digest. All that are written must fit. A certificate of no client, and one that \
+              has expired since the handshake, is refused with 403.",
+        example: "{ dns = \"ci.example.org\" }",
+        since: "0.2.0",
+        ..Key::new("certificate", certificate::CERTIFICATE)
     };
 
     CLIENT_ENDPOINTS: Names = Key {

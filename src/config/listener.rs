@@ -73,10 +73,6 @@ impl Listener {
                 let hint = "add client_ca = \"/path/to/ca.pem\" to `tls`";
                 section.reader().refuse(&span, "`auth` has \"certificate\", and no `client_ca` is set", hint);
             }
-            if self.auth.iter().all(|way| *way == Auth::Certificate) && !self.auth.is_empty() {
-                let message = "`auth` has \"certificate\" only, by which mcpeg recognises nobody yet";
-                section.reader().refuse(&span, message, "write auth = [\"token\"], or add it");
-            }
             if self.auth.contains(&Auth::Oauth) && !has_issuers {
                 let message = "`auth` has \"oauth\", and no authorization server is believed";
                 section.reader().refuse(&span, message, "define [auth.oauth.NAME]");

@@ -429,11 +429,6 @@ fn mistakes_in_listeners_have_their_place_and_their_mend() {
         (on("auth = [\"tokens\"]"), "3:9", &["`auth` cannot have `tokens`", "\"token\""]),
         (on("auth = [\"certificate\", \"token\"]"), "3:8", &["no `client_ca`"]),
         (on("auth = [\"oauth\"]"), "3:8", &["no authorization server is believed", "[auth.oauth.NAME]"]),
-        (
-            on("auth = [\"certificate\"]\ntls = { cert = \"/c\", key = \"/k\", client_ca = \"/a\" }"),
-            "3:8",
-            &["recognises nobody yet"],
-        ),
         (on("auth = [\"peer\"]"), "3:8", &["Unix sockets only"]),
         (on("trusted_proxies = [\"10.0.0.0/33\"]"), "3:20", &["no address and no network"]),
         (on("proxy_protocol = true"), "3:18", &["needs `trusted_proxies`"]),

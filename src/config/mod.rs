@@ -6,7 +6,7 @@
 //! | `keys` | every key: its name, default, range, text, and what puts a change in force |
 //! | `model` | the validated configuration, and which keys it is read from |
 //! | `key`, `kinds`, `units` | what a key is, and how values of each kind are read |
-//! | `access`, `peer`, `client_limits`, `issuer`, `proof` | clients and endpoints, what they name and may ask for, and whose tokens are believed |
+//! | `access`, `peer`, `certificate`, `client_limits`, `issuer`, `proof` | clients and endpoints, what they name, show and may ask for, and whose tokens are believed |
 //! | `log`, `rotation`, `address`, `listener`, `listeners`, `trust`, `rate`, `name`, `upstream`, `filters` | values of their own |
 //! | `structure`, `suggestion` | unknown keys and values of the wrong type |
 //! | `reader`, `section`, `expand`, `diagnostic` | reading one file: its places, references and problems |
@@ -18,6 +18,7 @@
 
 mod access;
 mod address;
+mod certificate;
 mod client_limits;
 mod diagnostic;
 mod error;
@@ -49,6 +50,7 @@ mod upstream;
 
 pub use access::{Client, Endpoint};
 pub use address::{AddressError, ListenAddr};
+pub use certificate::Certificate;
 pub use client_limits::ClientLimits;
 pub use diagnostic::{Place, Problem, Problems};
 pub use error::Error;

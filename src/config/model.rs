@@ -76,6 +76,8 @@ pub struct Server {
     pub allowed_origins: Vec<String>,
     /// The largest message that is accepted, in bytes. Default 16 MiB.
     pub max_message_size: usize,
+    /// So many bytes all that waits may take together; `None` is a share of what the process may have.
+    pub memory: Option<usize>,
     /// A legacy session without any request for this long is ended. Default 1 h.
     pub session_timeout: Duration,
     /// At most so many connections of clients are open; `None` is as many as the limit on open files allows.
@@ -265,6 +267,7 @@ impl Server {
             allowed_hosts: section.get(&keys::ALLOWED_HOSTS),
             allowed_origins: section.get(&keys::ALLOWED_ORIGINS),
             max_message_size: section.get(&keys::MAX_MESSAGE_SIZE),
+            memory: section.find(&keys::MEMORY),
             session_timeout: section.get(&keys::SESSION_TIMEOUT),
             max_connections: section.find(&keys::MAX_CONNECTIONS),
             max_sessions: section.get(&keys::MAX_SESSIONS),

@@ -153,6 +153,18 @@ pub(super) fn of_gateway(source: &StatusSource) -> Vec<Metric> {
         ),
         Metric::gauge("sessions", "Open sessions of clients", status.sessions as u64),
         Metric::gauges(
+            "memory_held_bytes",
+            "What waits in memory, by what it is",
+            [
+                ("bodies", status.memory.bodies),
+                ("requests", status.memory.requests),
+                ("answers", status.memory.answers),
+                ("sessions", status.memory.sessions),
+            ]
+            .map(|(of, bytes)| (vec![("of", of.to_owned())], bytes as u64)),
+        ),
+        Metric::gauge("memory_limit_bytes", "What may wait in memory", status.memory.limit as u64),
+        Metric::gauges(
             "upstream_state",
             "1 for the state that an upstream is in, 0 for the others",
             status.upstreams.iter().flat_map(states),

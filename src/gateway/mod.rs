@@ -8,6 +8,7 @@
 //! | `catalog` | merged lists, and which upstream a name belongs to |
 //! | `upstream` | child processes and HTTP endpoints, supervised; one request on its way |
 //! | `status`, `status_source`, `metrics`, `requests` | what the gateway tells about itself |
+//! | `memory` | what waits in memory, under one budget |
 //! | `certificates` | those of listeners, and their files |
 //! | `handover` | children on their way to another process, or from one |
 //! | `reload` | another configuration for a running gateway |
@@ -28,6 +29,7 @@ mod endpoint;
 mod error;
 mod handover;
 mod http;
+mod memory;
 mod metrics;
 mod relay;
 mod reload;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::access::Slot;
+use super::memory::Held;
 
 /// Counts the messages of clients.
 #[derive(Debug, Default)]
@@ -16,20 +17,27 @@ pub(crate) struct RequestCounter {
 
 /// Counts one request in flight until dropped, also for its client where that may have so many.
 #[derive(Debug)]
-pub(crate) struct InFlight(Arc<AtomicUsize>, #[expect(dead_code, reason = "held for its end")] Option<Slot>);
+pub(crate) struct InFlight {
+    /// All that are in flight.
+    all: Arc<AtomicUsize>,
+    /// Its place among its client's.
+    _slot: Option<Slot>,
+    /// What it takes of memory, if that is much.
+    _held: Option<Held>,
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.all.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl RequestCounter {
     /// Counts a request until the guard is dropped.
-    pub(crate) fn begin(&self, slot: Option<Slot>) -> InFlight {
+    pub(crate) fn begin(&self, slot: Option<Slot>, held: Option<Held>) -> InFlight {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         self.posted.fetch_add(1, Ordering::Relaxed);
-        InFlight(Arc::clone(&self.in_flight), slot)
+        InFlight { all: Arc::clone(&self.in_flight), _slot: slot, _held: held }
     }
 
     /// How many are in flight.

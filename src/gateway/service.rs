@@ -23,6 +23,7 @@ use super::http::{
     self, Admission, Continuations, Front, Gate, Gates, Guard, Handlers, Health, Legacy, Modern,
     OpenConnections, PendingCall, Pipeline, SuspendedCalls, TaskOwners,
 };
+use super::memory;
 use super::metrics::{self, Metric, Metrics};
 use super::reload::Prepared;
 use super::requests::RequestCounter;
@@ -162,6 +163,7 @@ impl Gateway {
 
     /// Tells of the gateway where it is asked, and begins to end silent sessions.
     fn begin(self, config: &Config, builtin: &Builtin) -> Self {
+        memory::configure(&config.server);
         self.0.connections.check(config.server.max_connections);
         let status = Arc::downgrade(&self.0.status);
         builtin.observe(Box::new(move || {
@@ -300,6 +302,7 @@ impl Gateway {
             let table = routing.current();
             issuers.replace(&believed, |verified| table.clients().entry(verified));
         });
+        memory::configure(&routing.current().server);
         self.watch_tokens();
     }
 

@@ -51,6 +51,9 @@ pub struct Status {
     pub sessions: usize,
     /// Requests in flight.
     pub in_flight: usize,
+    /// What waits in memory.
+    #[serde(default)]
+    pub memory: MemoryStatus,
     /// Each upstream, in the order of the configuration.
     pub upstreams: Vec<UpstreamStatus>,
     /// The certificates of listeners.
@@ -72,6 +75,25 @@ pub struct IssuerStatus {
     pub age_seconds: Option<u64>,
     /// Why the last look has found none.
     pub error: Option<String>,
+}
+
+/// What waits in memory, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryStatus {
+    /// What may wait.
+    pub limit: usize,
+    /// What waits.
+    pub held: usize,
+    /// Messages of clients that are not complete.
+    pub bodies: usize,
+    /// Messages of clients that are not answered.
+    pub requests: usize,
+    /// Answers that are not sent.
+    pub answers: usize,
+    /// What sessions keep for their clients.
+    pub sessions: usize,
+    /// Messages that were refused for want of room.
+    pub refused: u64,
 }
 
 /// The certificate of one listener.

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::access::Issuers;
 use super::catalog::RoutingHandle;
 use super::certificates::Certificates;
+use super::memory;
 use super::requests::RequestCounter;
 use super::session::SessionStore;
 use super::status::{Audience, Status, UpstreamState, UpstreamStatus};
@@ -59,6 +60,7 @@ impl StatusSource {
                 .all(|upstream| matches!(upstream.state(), UpstreamState::Ready | UpstreamState::Idle)),
             sessions: self.sessions.len(),
             in_flight: self.requests.in_flight(),
+            memory: memory::status(),
             upstreams,
             certificates: self.certificates.status(),
             // Why keys cannot be had may name addresses from inside.

@@ -11,9 +11,11 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType};
+use rustls::client::WantsClientCert;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ConfigBuilder, RootCertStore};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
@@ -51,9 +53,16 @@ impl Authority {
 
     /// Puts a new certificate of this many days at `NAME.pem`, by a rename, and its key at `NAME.key`.
     pub(crate) fn sign(&self, name: &str, days: i64) {
-        let key = KeyPair::generate().expect("a key");
         let names = ["localhost".to_owned(), "127.0.0.1".to_owned(), "127.0.0.2".to_owned()];
-        let mut params = CertificateParams::new(names).expect("names");
+        let names = CertificateParams::new(names).expect("names");
+        self.sign_as(name, days, names.subject_alt_names);
+    }
+
+    /// The same with these alternative names.
+    pub(crate) fn sign_as(&self, name: &str, days: i64, names: Vec<SanType>) {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = names;
         params.distinguished_name.push(DnType::CommonName, name);
         let now = std::time::SystemTime::now();
         params.not_before = (now - Duration::from_secs(60 * 24 * 60 * 60)).into();
@@ -81,15 +90,26 @@ impl Authority {
 
     /// A client that trusts the authority.
     pub(crate) fn client(&self) -> TlsConnector {
+        let builder = self.trusting();
+        TlsConnector::from(Arc::new(builder.with_no_client_auth()))
+    }
+
+    /// The same with a certificate that another authority has signed, or this one.
+    pub(crate) fn client_with(&self, signer: &Self, name: &str) -> TlsConnector {
+        let read = |kind: &str| std::fs::read(signer.file(&format!("{name}.{kind}"))).expect("it is there");
+        let certificate = CertificateDer::from_pem_slice(&read("pem")).expect("a certificate");
+        let key = PrivateKeyDer::from_pem_slice(&read("key")).expect("a key");
+        let config = self.trusting().with_client_auth_cert(vec![certificate], key).expect("they fit");
+        TlsConnector::from(Arc::new(config))
+    }
+
+    /// The beginning of both.
+    fn trusting(&self) -> ConfigBuilder<rustls::ClientConfig, WantsClientCert> {
         let mut roots = RootCertStore::empty();
         roots.add(self.issuer.der().clone()).expect("an authority");
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        TlsConnector::from(Arc::new(config))
+        let builder = rustls::ClientConfig::builder_with_provider(provider);
+        builder.with_safe_default_protocol_versions().expect("versions").with_root_certificates(roots)
     }
 }
 

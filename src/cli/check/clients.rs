@@ -29,6 +29,7 @@ pub(super) fn doubts(config: &Config) -> Vec<String> {
     doubts.extend(deaf.map(|listener| {
         format!("listener `{}` lets nobody in: no [clients.NAME] has `peer`", listener.name)
     }));
+    doubts.extend(of_certificates(config));
     let is_client = |name: &str| config.clients.iter().any(|client| client.name() == name);
     let tokens = store.iter().flat_map(|store| store.all());
     let strangers = tokens.map(|token| token.client.as_str()).filter(|name| !is_client(name));
@@ -50,6 +51,21 @@ pub(super) fn doubts(config: &Config) -> Vec<String> {
     doubts
 }
 
+/// What would not work about certificates.
+fn of_certificates(config: &Config) -> Vec<String> {
+    let listeners = config.server.listeners.iter();
+    let signed = listeners.clone().any(|it| it.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some()));
+    let known: Vec<_> = config.clients.iter().filter(|client| client.certificate().is_some()).collect();
+    let lost = known.iter().filter(|_| !signed).map(|client| {
+        let name = client.name();
+        format!("client `{name}` can never be recognised by `certificate`: no listener has `client_ca`")
+    });
+    let deaf = listeners.filter(|it| known.is_empty() && it.auth == [Auth::Certificate]);
+    let deaf =
+        deaf.map(|it| format!("listener `{}` lets nobody in: no [clients.NAME] has `certificate`", it.name));
+    lost.chain(deaf).collect()
+}
+
 /// What would not work about one client, which comes after these.
 fn about(client: &Client, before: &[Client], store: Option<&Store>) -> Option<String> {
     let name = client.name();
@@ -65,7 +81,8 @@ fn about(client: &Client, before: &[Client], store: Option<&Store>) -> Option<St
     let Some(wanted) = client.peer() else {
         let has_token =
             |store: &Store| store.all().iter().any(|token| token.client == name && token.is_good().is_ok());
-        let lacks = client.oauth().is_none() && store.is_some_and(|store| !has_token(store));
+        let is_known = client.oauth().is_some() || client.certificate().is_some();
+        let lacks = !is_known && store.is_some_and(|store| !has_token(store));
         return lacks.then(|| format!("client `{name}` has no token; `mcpeg token create {name}` makes one"));
     };
     let never = |why: String| Some(format!("client `{name}` can never be recognised by `peer`: {why}"));

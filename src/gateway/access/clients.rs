@@ -5,6 +5,7 @@ use std::sync::Arc;
 use fieldwork::Fieldwork;
 use tokio_util::sync::CancellationToken;
 
+use super::certificate::Certificate;
 use super::oauth::Verified;
 use super::usage::Usage;
 use crate::config::{self, ClientLimits};
@@ -51,6 +52,8 @@ pub(crate) struct Shown<'a> {
     pub(crate) token: Option<&'a ClientName>,
     /// What the kernel says.
     pub(crate) kernel: Option<&'a peer::Peer>,
+    /// The certificate of its connection.
+    pub(crate) certificate: Option<&'a Certificate>,
     /// What a token of an authorization server has proven.
     pub(crate) oauth: Option<&'a Verified>,
 }
@@ -94,7 +97,17 @@ impl Client {
     fn fits(&self, shown: Shown<'_>) -> bool {
         shown.token == Some(&self.name)
             || self.peer.as_ref().zip(shown.kernel).is_some_and(|(peer, process)| peer.fits(process))
+            || self
+                .settings
+                .certificate()
+                .zip(shown.certificate)
+                .is_some_and(|(wanted, shown)| shown.fits(wanted))
             || self.settings.oauth().zip(shown.oauth).is_some_and(|(proof, verified)| verified.fits(proof))
+    }
+
+    /// Whether the kernel and a certificate say the same of it as with other settings.
+    fn is_shown_as(&self, settings: &config::Client) -> bool {
+        self.settings.peer() == settings.peer() && self.settings.certificate() == settings.certificate()
     }
 
     /// Whether it may not use everything.
@@ -117,7 +130,7 @@ impl Clients {
             let new = || {
                 let used = former.and_then(|former| former.usage.as_deref());
                 // What it has open ends with it, also where something else about it has changed meanwhile.
-                let alike = former.filter(|former| former.settings.peer() == settings.peer());
+                let alike = former.filter(|former| former.is_shown_as(settings));
                 let gone = alike.map_or_else(CancellationToken::new, |former| former.gone.clone());
                 Arc::new(Client::new(settings, Usage::new(limits.clone(), used), gone))
             };
@@ -162,8 +175,7 @@ impl Clients {
 
     /// Ends what clients have open that are no longer recognised as they were; the names of those that are gone.
     pub(crate) fn retire(&self, new: &Self) -> Vec<ClientName> {
-        let recognised =
-            |one: &Client| new.get(&one.name).filter(|new| new.settings.peer() == one.settings.peer());
+        let recognised = |one: &Client| new.get(&one.name).filter(|new| new.is_shown_as(&one.settings));
         let gone = self.0.iter().filter(|client| recognised(client).is_none());
         gone.map(|client| {
             client.gone.cancel();

@@ -1,5 +1,5 @@
-//! Who has sent a request: by its token (RFC 6750), of the gateway's own or of an authorization server, or by what the kernel
-//! says of the other end of a Unix socket.
+//! Who has sent a request: by its token (RFC 6750), of the gateway's own or of an authorization server, by the certificate of its
+//! connection, or by what the kernel says of the other end of a Unix socket.
 //!
 //! A token in the query is refused, since addresses are logged; so is more than one `Authorization` header, of which others may
 //! read another one. What a client has shown is for this gateway: it is neither logged nor passed on.
@@ -125,6 +125,17 @@ impl Refused {
         reason: "no client of the configuration is recognised by what was shown",
     };
 
+    /// There is no certificate, which alone would do.
+    const NO_CERTIFICATE: Self = Self {
+        status: StatusCode::FORBIDDEN,
+        challenge: "",
+        reason: "this listener needs the certificate of a client",
+    };
+    /// The time of what the connection began with is over.
+    const ENDED_CERTIFICATE: Self = Self { reason: "the certificate has expired", ..Self::NO_CERTIFICATE };
+    /// It proves somebody who is no client.
+    const STRANGE_CERTIFICATE: Self =
+        Self { reason: "no client of the configuration has this certificate", ..Self::NO_CERTIFICATE };
     /// It proves somebody who is no client, and more scopes would change nothing about that.
     const STRANGER: Self = Self { challenge: "", ..Self::NOBODY };
     /// It is for another endpoint.
@@ -268,12 +279,14 @@ pub(super) fn authenticate(
     let token = token(head)?.filter(|_| takes_tokens);
     let shown = token.map(|token| believed.token(token, asked, path, waited)).transpose()?;
     let kernel = peer.kernel.as_deref().filter(|_| asked.takes(Auth::Peer));
+    let certificate = peer.certificate.as_deref().filter(|_| asked.takes(Auth::Certificate));
+    let valid = certificate.filter(|certificate| !certificate.has_ended());
     let (own, oauth) = match &shown {
         Some(Token::Own(name, _)) => (Some(name), None),
         Some(Token::Oauth(verified)) => (None, Some(&**verified)),
         None => (None, None),
     };
-    if let Some(client) = clients.recognise(Shown { token: own, kernel, oauth }) {
+    if let Some(client) = clients.recognise(Shown { token: own, kernel, certificate: valid, oauth }) {
         let by_oauth = client.settings().oauth().zip(oauth).is_some_and(|(proof, oauth)| oauth.fits(proof));
         let identified = match shown {
             Some(Token::Own(own, revoked)) if own == *client.name() => Identified::by_token(own, revoked),
@@ -294,6 +307,11 @@ pub(super) fn authenticate(
         Some(Token::Oauth(_)) => Err(Refused::STRANGER.into()),
         Some(Token::Own(..)) => Err(Refused::NOBODY.into()),
         None if asked.open && asked.ways.is_empty() => Ok(None),
+        None if certificate.is_some() && valid.is_none() => Err(Refused::ENDED_CERTIFICATE.into()),
+        None if certificate.is_some() && asked.ways.contains(&Auth::Certificate) => {
+            Err(Refused::STRANGE_CERTIFICATE.into())
+        }
+        None if asked.ways == [Auth::Certificate] => Err(Refused::NO_CERTIFICATE.into()),
         None if kernel.is_some() && (clients.ask_kernel() || !takes_tokens) => Err(Refused::NOBODY.into()),
         None => Err(Refused::NOTHING.into()),
     }

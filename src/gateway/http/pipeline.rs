@@ -28,6 +28,7 @@ use crate::gateway::access::{Exceeded, Issuer, Issuers, KnownTokens, Usage, Usag
 use crate::gateway::catalog::{RoutingHandle, RoutingTable};
 use crate::gateway::client::ClientKey;
 use crate::gateway::error::Fault;
+use crate::gateway::memory;
 use crate::gateway::relay::{Era, Id, Message, code};
 use crate::gateway::requests::{InFlight, RequestCounter};
 
@@ -139,12 +140,17 @@ impl Pipeline {
     }
 
     /// Counts a message, unless its client has sent more than it may.
-    fn begin(&self, context: &RequestContext, message: &Message) -> Result<InFlight, Fault> {
+    fn begin(
+        &self,
+        context: &RequestContext,
+        message: &Message,
+        held: Option<memory::Held>,
+    ) -> Result<InFlight, Fault> {
         let slot = match context.usage() {
             None => None,
             Some(usage) => usage.begin(message).map_err(|exceeded| self.too_much(context, exceeded))?,
         };
-        Ok(self.requests.begin(slot))
+        Ok(self.requests.begin(slot, held))
     }
 
     /// Opens an event stream, unless its client has as many as it may.
@@ -219,17 +225,17 @@ impl Pipeline {
         body: impl Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
     ) -> Response {
         let cutoff = context.cutoff().clone();
-        let (message, era) = match self.receive(&cutoff, headers, body).await {
-            Ok(Received::Message(message, era)) => (message, era),
+        let (message, era, held) = match self.receive(&cutoff, headers, body).await {
+            Ok((Received::Message(message, era), held)) => (message, era, held),
             // In a box, so that single messages need no room for it.
-            Ok(Received::Batch(entries)) => {
-                let begin = |message: &Message| self.begin(&context, message);
+            Ok((Received::Batch(entries), _held)) => {
+                let begin = |message: &Message| self.begin(&context, message, None);
                 return Box::pin(self.legacy.batch((&context, headers), entries, begin)).await;
             }
             Err(refusal) => return refusal,
         };
         let id = if let Message::Request(request) = &message { Some(request.id.clone()) } else { None };
-        let in_flight = match self.begin(&context, &message) {
+        let in_flight = match self.begin(&context, &message, held) {
             Ok(in_flight) => in_flight,
             Err(fault) => return answer::fault(&fault, id, era),
         };
@@ -259,9 +265,9 @@ impl Pipeline {
             return answer::fault(&fault, None, Era::Legacy);
         }
         let cutoff = context.cutoff().clone();
-        let message = match self.receive(&cutoff, headers, body).await {
-            Ok(Received::Message(message, _)) => message,
-            Ok(Received::Batch(_)) => {
+        let (message, held) = match self.receive(&cutoff, headers, body).await {
+            Ok((Received::Message(message, _), held)) => (message, held),
+            Ok((Received::Batch(_), _)) => {
                 let message = "this transport has no batches; send one message after the other";
                 let fault = Fault::downstream(code::INVALID_REQUEST, StatusCode::BAD_REQUEST, message);
                 return answer::fault(&fault, None, Era::Legacy);
@@ -269,7 +275,7 @@ impl Pipeline {
             Err(refusal) => return refusal,
         };
         let id = if let Message::Request(request) = &message { Some(request.id.clone()) } else { None };
-        let in_flight = match self.begin(&context, &message) {
+        let in_flight = match self.begin(&context, &message, held) {
             Ok(in_flight) => in_flight,
             Err(fault) => return answer::fault(&fault, id, Era::Legacy),
         };
@@ -283,7 +289,7 @@ impl Pipeline {
         cutoff: &Cutoff,
         headers: &HeaderMap,
         body: impl Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
-    ) -> Result<Received, Response> {
+    ) -> Result<(Received, Option<memory::Held>), Response> {
         let server = &self.routing.current().server;
         let received = pin!(message::receive(headers, body, &self.bodies, server));
         match cutoff.before(received).await {
