@@ -11,12 +11,15 @@ mod documents;
 mod generate;
 mod import;
 mod install;
+mod login;
 mod long_names;
 mod manual;
 mod ownership;
+mod redirect;
 mod reload;
 pub mod report;
 mod rotate;
+mod state_place;
 mod status;
 mod token;
 mod uninstall;
@@ -69,6 +72,8 @@ fn carry_out(cli: &Cli) -> Exit {
         Some(Command::Uninstall(arguments)) => uninstall::run(arguments),
         Some(Command::Import(arguments)) => import::run(arguments),
         Some(Command::Token(arguments)) => token::run(arguments),
+        Some(Command::Login(arguments)) => login::log_in(arguments),
+        Some(Command::Logout(arguments)) => login::log_out(arguments),
         Some(Command::Ownership(arguments)) => ownership::run(arguments),
         Some(Command::Complete(arguments)) => complete::run(&arguments.words),
         Some(Command::Generate(arguments)) => generate::run(arguments),

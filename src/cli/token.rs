@@ -1,31 +1,25 @@
 //! `mcpeg token`: makes, lists, replaces and revokes the tokens by which clients prove who they are.
 //!
-//! A gateway that runs says where its tokens are, and whose; it takes changes up by itself.
+//! A gateway takes changes up by itself.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::config::{self, UpstreamName};
-use crate::control::Identity;
-use crate::daemon::locate;
-use crate::daemon::{PathsError, RunPaths};
+use crate::config::UpstreamName;
+use crate::daemon::PathsError;
 use crate::exit::{Exit, ToExit};
-use crate::install;
 use crate::sys::fs::Owners;
 use crate::sys::user;
 use crate::tokens::{self, Draft, NewToken, Refusal, Store, Token};
 
 use super::definition::{TokenAct, TokenArgs, TokenPlace};
 use super::report;
+use super::state_place::{self, Place};
 
 /// The schema of the answers.
 const SCHEMA: u32 = 1;
-/// How long a gateway that runs may take to say where its tokens are.
-const LIMIT: Duration = Duration::from_secs(5);
 
 /// Why nothing was done.
 #[derive(Debug, thiserror::Error)]
@@ -59,14 +53,6 @@ impl ToExit for Error {
             }
         }
     }
-}
-
-/// Where the tokens are, and to whom the files are to belong.
-struct Place {
-    /// The state directory.
-    directory: PathBuf,
-    /// The user and group that the gateway runs as, if it runs.
-    owner: Option<(u32, u32)>,
 }
 
 /// `mcpeg token`.
@@ -148,16 +134,9 @@ fn list(place: &TokenPlace) -> Result<Exit, Error> {
 
 /// The tokens that the service would have, or a gateway of this user, as far as they can be read.
 pub(super) fn store() -> Option<Store> {
-    let directory = state_directory(None);
+    let directory = state_place::directory(None);
     let owner = user::owner_of(&directory).map_or(Owners::Ours, |(uid, _)| Owners::OursOr(uid));
     Store::read(&directory, owner).ok().flatten()
-}
-
-/// The state directory that a gateway would use which is started: the installed service, or by this user.
-fn state_directory(instance: Option<&str>) -> PathBuf {
-    let service = Some(install::state_of(instance)).filter(|home| user::is_root() && home.is_dir());
-    let given = std::env::var_os("STATE_DIRECTORY").is_some();
-    service.filter(|_| !given).unwrap_or_else(config::state_directory)
 }
 
 /// Whether a token is good, in a word.
@@ -173,23 +152,4 @@ fn state(token: &Token) -> &'static str {
 fn text(seconds: u64) -> String {
     let time = i64::try_from(seconds).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
     time.map_or_else(|| "never".to_owned(), |time| time.to_string())
-}
-
-impl Place {
-    /// What the gateway says that runs, or else what one would use that is started: the installed service, or by this user.
-    fn find(place: &TokenPlace) -> Result<Self, Error> {
-        let instance = place.instance.as_deref();
-        let pid_file =
-            instance.map(|name| install::places_of(name)[1].clone()).or_else(|| place.pid_file.clone());
-        let paths = RunPaths::resolve(pid_file.as_deref())?;
-        let running = locate::ask_status::<Identity>(&paths, LIMIT).ok();
-        if let Some(running) = running.map(|reply| reply.answer)
-            && let Some(directory) = running.state_directory
-        {
-            let owner = user::owner_of(&PathBuf::from(format!("/proc/{}", running.pid)));
-            return Ok(Self { directory, owner });
-        }
-        let directory = state_directory(instance);
-        Ok(Self { directory, owner: None })
-    }
 }

@@ -7,7 +7,7 @@
 //! | `model` | the validated configuration, and which keys it is read from |
 //! | `key`, `kinds`, `units` | what a key is, and how values of each kind are read |
 //! | `access`, `peer` | clients and endpoints, and what they name |
-//! | `log`, `rotation`, `address`, `listener`, `listeners`, `trust`, `name`, `upstream`, `filters` | values of their own |
+//! | `log`, `rotation`, `address`, `listener`, `listeners`, `trust`, `name`, `upstream`, `oauth`, `filters` | values of their own |
 //! | `structure`, `suggestion` | unknown keys and values of the wrong type |
 //! | `reader`, `section`, `expand`, `diagnostic` | reading one file: its places, references and problems |
 //! | `example` | the commented reference that is shipped |
@@ -32,6 +32,7 @@ mod load;
 mod log;
 mod model;
 mod name;
+mod oauth;
 mod peer;
 mod reader;
 mod rotation;
@@ -50,10 +51,11 @@ pub use error::Error;
 pub use filters::{Filters, LONGEST_TOOL_NAME, Pattern, Selection};
 pub use keys::{HttpTransport, Metrics, OpenTo, Prefix, Sharing, Start, Stderr};
 pub use listener::Listener;
-pub use load::{candidate, load, preview, upstream_names};
+pub use load::{candidate, load, load_as, preview, upstream_names};
 pub use log::{ConsoleFormat, Fsync, LogFormat, OnFull, Overflow, Spans};
 pub use model::{Config, Limits, Log, Server, StderrRules, Transport, Upstream};
 pub use name::UpstreamName;
+pub use oauth::{Flow, OAuth, is_confidential, is_loopback};
 pub use peer::Peer;
 pub use rotation::{At, Compress, Every, Retention, Rotation, Weekday, Zone};
 pub use source::{Overrides, Source, default_log_file, default_path, fragment_directory, state_directory};

@@ -21,12 +21,13 @@ use super::status_source::StatusSource;
 const PREFIX: &str = "mcpeg";
 
 /// What an upstream can be doing.
-const STATES: [UpstreamState; 7] = [
+const STATES: [UpstreamState; 8] = [
     UpstreamState::Starting,
     UpstreamState::Ready,
     UpstreamState::Degraded,
     UpstreamState::Idle,
     UpstreamState::BackingOff,
+    UpstreamState::NeedsLogin,
     UpstreamState::Stopped,
     UpstreamState::Disabled,
 ];

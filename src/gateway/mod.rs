@@ -46,3 +46,4 @@ pub use metrics::{Labels, Metric};
 pub use reload::{NotReady, Prepared, Reloaded};
 pub use service::Gateway;
 pub use status::{CertificateStatus, Era, Status, UpstreamState, UpstreamStatus};
+pub use upstream::web_for;

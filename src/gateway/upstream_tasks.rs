@@ -1,7 +1,6 @@
 //! The tasks of upstreams: those that supervise them, those that end and reap their children, and those that end upstreams
 //! which a reload has replaced.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -13,7 +12,7 @@ use super::catalog::RoutingTable;
 use super::changes::Changes;
 use super::error::Error;
 use super::session::SessionStore;
-use super::upstream::{self, Awaited, Builtin, Connector, Pool, Reaper, Upstream};
+use super::upstream::{self, Awaited, Builtin, Connector, Directories, Pool, Reaper, Upstream};
 use crate::config::{Config, Sharing, Transport, Upstream as Settings};
 use crate::handover::Offer;
 
@@ -26,8 +25,8 @@ pub(super) struct UpstreamTasks {
     supervisors: TaskTracker,
     /// The tasks that end and reap children.
     reaper: Reaper,
-    /// Where the files are that children's standard error goes to.
-    stderr: PathBuf,
+    /// Where what upstreams leave behind is kept.
+    directories: Directories,
     /// The tasks that end upstreams which a reload has replaced.
     retiring: TaskTracker,
     /// Cancelled when these must not wait any longer.
@@ -36,9 +35,9 @@ pub(super) struct UpstreamTasks {
 
 impl UpstreamTasks {
     /// None yet.
-    pub(super) fn new(changes: Changes, stderr: PathBuf) -> Self {
+    pub(super) fn new(changes: Changes, directories: Directories) -> Self {
         let (supervisors, reaper, retiring) = (TaskTracker::new(), Reaper::default(), TaskTracker::new());
-        Self { changes, supervisors, reaper, stderr, retiring, stopping: CancellationToken::new() }
+        Self { changes, supervisors, reaper, directories, retiring, stopping: CancellationToken::new() }
     }
 
     /// Starts all upstreams of a configuration, the built-in one last. Children on offer are awaited instead of started.
@@ -51,7 +50,7 @@ impl UpstreamTasks {
         let pool = pool_for(&config.upstreams)?;
         let connector = |settings: &Settings, builtin: Option<&Arc<Builtin>>| {
             let limit = config.server.max_message_size;
-            Connector::new(settings, &pool, limit, (&self.reaper, &self.stderr), builtin.cloned())
+            Connector::new(settings, &pool, limit, (&self.reaper, &self.directories), builtin.cloned())
         };
         let connectors = config.upstreams.iter().map(|settings| connector(settings, None));
         let connectors = connectors.chain(std::iter::once(connector(&builtin_settings(), Some(builtin))));
@@ -73,7 +72,7 @@ impl UpstreamTasks {
         limit: usize,
         former: Option<&Arc<Upstream>>,
     ) -> Result<Arc<Upstream>, Error> {
-        let connector = Connector::new(settings, pool, limit, (&self.reaper, &self.stderr), None)?;
+        let connector = Connector::new(settings, pool, limit, (&self.reaper, &self.directories), None)?;
         let there = upstream::server_key(settings);
         let limit = former.and_then(|former| former.limit()).filter(|(place, _)| *place == there);
         let limit = limit.map(|(_, limit)| Arc::clone(limit));
@@ -145,7 +144,7 @@ async fn retire(
 /// The HTTP client for these upstreams; certificates are read only if one of them needs TLS.
 pub(super) fn pool_for<'a>(upstreams: impl IntoIterator<Item = &'a Settings>) -> Result<Pool, Error> {
     let tls = upstreams.into_iter().any(
-        |upstream| matches!(&upstream.transport, Transport::Http { urls, ca_file: None, .. } if urls.iter().any(|url| url.starts_with("https:"))),
+        |upstream| matches!(&upstream.transport, Transport::Http { urls, ca_file: None, oauth, .. } if oauth.is_some() || urls.iter().any(|url| url.starts_with("https:"))),
     );
     upstream::pool(tls)
 }

@@ -30,6 +30,7 @@ mod input;
 mod isolation;
 mod late;
 mod listeners;
+mod logins;
 mod lossless;
 mod malformed;
 mod malformed_upstreams;
@@ -56,4 +57,4 @@ mod tasks;
 mod unreadable;
 mod web;
 
-use mcpeg_test::{client, daemon, gateway, port, scripted, tools, upstreams};
+use mcpeg_test::{authorization_server, client, daemon, gateway, port, scripted, tools, upstreams};

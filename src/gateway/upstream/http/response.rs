@@ -105,6 +105,8 @@ fn last(
 ) -> Event {
     let name = requester.name();
     match message {
+        // What is to be done is more than what the server says.
+        _ if refusal.has_advice() => Event::Lost(refused(name, refusal)),
         Ok(Message::Response(response)) if answers(requester, id, &response) => Event::Done(response.outcome),
         Err(error @ ParseError::Ambiguous { .. }) => {
             requester.complain(&error);

@@ -1,7 +1,6 @@
 //! What becomes of an upstream whose supervision has a bug.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::atomic::AtomicU32;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -12,6 +11,7 @@ use crate::config::{Sharing, Transport, Upstream as Settings, UpstreamName};
 use crate::gateway::changes::Changes;
 use crate::gateway::status::Audience;
 use crate::gateway::upstream::http::client::pool;
+use crate::gateway::upstream::link::negotiate::Directories;
 use crate::gateway::upstream::stdio::reaper::Reaper;
 
 /// Settings of an upstream that may take so long to start.
@@ -23,6 +23,7 @@ fn settings(port: u16, start_timeout: Duration) -> Settings {
             headers: BTreeMap::new(),
             kind: crate::config::HttpTransport::Auto,
             ca_file: None,
+            oauth: None,
         },
         start_timeout,
         request_timeout: Duration::from_secs(5),
@@ -30,6 +31,11 @@ fn settings(port: u16, start_timeout: Duration) -> Settings {
         health_interval: None,
         ..Settings::builtin()
     }
+}
+
+/// Directories of which nothing is used.
+fn directories() -> Directories {
+    Directories { stderr: "/".into(), state: "/".into() }
 }
 
 /// An endpoint that knows nothing, so that it is taken for a legacy one; counts who asks.
@@ -54,7 +60,7 @@ async fn panic_of_the_supervision_makes_the_upstream_back_off_and_try_again() {
     // With a time-out beyond what any clock can hold, which no configuration file can say, opening a connection panics.
     let settings = settings(ignorant(Arc::clone(&asked)).await, Duration::MAX);
     let connector =
-        Connector::new(&settings, &pool(false).unwrap(), 1 << 20, (&Reaper::default(), Path::new("/")), None)
+        Connector::new(&settings, &pool(false).unwrap(), 1 << 20, (&Reaper::default(), &directories()), None)
             .unwrap();
     let supervisors = TaskTracker::new();
     let (upstream, _) = Upstream::start(connector, Changes::default(), &supervisors, &mut Vec::new(), None);
@@ -80,7 +86,7 @@ async fn attempt_that_takes_long_to_fail_is_no_life_after_which_waits_are_short_
     let mut settings = settings(silent.local_addr().unwrap().port(), Duration::from_millis(300));
     settings.start = Start::Lazy;
     let connector =
-        Connector::new(&settings, &pool(false).unwrap(), 1 << 20, (&Reaper::default(), Path::new("/")), None)
+        Connector::new(&settings, &pool(false).unwrap(), 1 << 20, (&Reaper::default(), &directories()), None)
             .unwrap();
     let supervisors = TaskTracker::new();
     let (upstream, _) = Upstream::start(connector, Changes::default(), &supervisors, &mut Vec::new(), None);
