@@ -50,6 +50,8 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
             cand uninstall 'Remove what `mcpeg install` put on this machine'
             cand import 'Turn a client''s servers into configuration files'
             cand token 'Make, list, replace and revoke the tokens of clients'
+            cand login 'Log in at an upstream that wants it, as its `oauth` says'
+            cand logout 'Give the tokens of an upstream back'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
         &'mcpeg;install'= {
@@ -150,11 +152,34 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
         }
         &'mcpeg;token;help;help'= {
         }
+        &'mcpeg;login'= {
+            cand --redirect-port 'The port on this machine that the browser comes back to (default: a free one)'
+            cand --scope 'Ask for this scope, too, beside those that were granted before; may be repeated'
+            cand -c 'The configuration file (default: that of the gateway that runs, or else the default one)'
+            cand --config 'The configuration file (default: that of the gateway that runs, or else the default one)'
+            cand --pid-file 'The gateway with this pid file'
+            cand --instance 'The gateway of this instance, as `mcpeg install --instance` has made it'
+            cand --device 'Log in by a code that is typed into a browser anywhere'
+            cand --json 'Print the answer as JSON'
+            cand -h 'Print help'
+            cand --help 'Print help'
+        }
+        &'mcpeg;logout'= {
+            cand -c 'The configuration file (default: that of the gateway that runs, or else the default one)'
+            cand --config 'The configuration file (default: that of the gateway that runs, or else the default one)'
+            cand --pid-file 'The gateway with this pid file'
+            cand --instance 'The gateway of this instance, as `mcpeg install --instance` has made it'
+            cand --json 'Print the answer as JSON'
+            cand -h 'Print help'
+            cand --help 'Print help'
+        }
         &'mcpeg;help'= {
             cand install 'Install mcpeg as a systemd service on this machine'
             cand uninstall 'Remove what `mcpeg install` put on this machine'
             cand import 'Turn a client''s servers into configuration files'
             cand token 'Make, list, replace and revoke the tokens of clients'
+            cand login 'Log in at an upstream that wants it, as its `oauth` says'
+            cand logout 'Give the tokens of an upstream back'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
         &'mcpeg;help;install'= {
@@ -176,6 +201,10 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
         &'mcpeg;help;token;revoke'= {
         }
         &'mcpeg;help;token;rotate'= {
+        }
+        &'mcpeg;help;login'= {
+        }
+        &'mcpeg;help;logout'= {
         }
         &'mcpeg;help;help'= {
         }

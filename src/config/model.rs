@@ -32,7 +32,7 @@ use super::upstream::Secret;
 const DEV_LEVEL: &str = "info,mcpeg=debug";
 
 /// Everything that one gateway is told.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Config {
     /// `[server]`.
     pub server: Server,

@@ -241,12 +241,12 @@ pub(crate) fn is_within(uri: &str, whole: &str) -> bool {
 
 /// The notification of a changed list.
 pub(crate) fn changed(method: &str) -> Notification {
-    Notification { method: method.to_owned(), params: None }
+    Notification { method: method.into(), params: None }
 }
 
 /// The notification of a resource that has changed.
 pub(crate) fn updated(uri: &str) -> Notification {
-    Notification { method: UPDATED.to_owned(), params: Some(raw(&json!({ "uri": uri }))) }
+    Notification { method: UPDATED.into(), params: Some(raw(&json!({ "uri": uri }))) }
 }
 
 #[cfg(test)]
@@ -322,7 +322,7 @@ mod tests {
         drop(state);
         assert!(told(&mut announced)[0].starts_with("AnyUpdated"));
         let huge = raw(&json!({ "uri": "test://huge", "_meta": { "x": long } }));
-        changes.updated(&name("a"), Notification { method: UPDATED.to_owned(), params: Some(huge) });
+        changes.updated(&name("a"), Notification { method: UPDATED.into(), params: Some(huge) });
         let told = told(&mut announced);
         assert!(told.len() == 1 && told[0].len() < EXTRAS, "{told:?}");
     }

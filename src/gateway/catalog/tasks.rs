@@ -16,17 +16,15 @@ use crate::gateway::relay::{
     ClientMeta, Era, Part, Raw, TASKS, array_items, code, member, member_str, mend, method, names,
     names::Strictness, raw, set_member,
 };
-use crate::gateway::upstream::{
-    Link, Misfit, Standing, Upstream, has_tasks, knows_task, list_tasks, lists_tasks,
-};
+use crate::gateway::upstream::{Link, Misfit, Standing, Upstream, knows_task, list_tasks, lists_tasks};
 
 /// The connection over which an upstream can be asked about its tasks, soon; `None` if it has none. Nothing of tasks is
 /// remembered of one that sleeps: it is woken, if it is known to have any.
 async fn asked(source: &impl ConnectionSource, upstream: &Arc<Upstream>) -> Result<Option<Arc<Link>>, Fault> {
-    if upstream.asleep().is_some_and(|link| !has_tasks(&link)) {
+    if upstream.asleep().is_some_and(|link| !link.has_tasks()) {
         return Ok(None);
     }
-    Ok(Some(awake(source, upstream).await?).filter(|link| has_tasks(link)))
+    Ok(Some(awake(source, upstream).await?).filter(|link| link.has_tasks()))
 }
 
 /// The upstream that a task of the client is of. One whose owner is not known, but whose name cannot be guessed, is searched
@@ -48,7 +46,7 @@ pub(crate) async fn owner(
     });
     let found = join_all(asked).await.into_iter().flatten().next();
     let nobody_has =
-        || upstreams.iter().all(|upstream| upstream.present().is_some_and(|link| !has_tasks(&link)));
+        || upstreams.iter().all(|upstream| upstream.present().is_some_and(|link| !link.has_tasks()));
     found.cloned().ok_or_else(|| {
         if nobody_has() {
             return Fault::method_not_found("tasks/…")
@@ -89,7 +87,7 @@ pub(super) async fn check(
     }
     let link = source.link(upstream).await?;
     // One that has none says so itself.
-    if link.era() == source.era() && has_tasks(&link) {
+    if link.era() == source.era() && link.has_tasks() {
         Err(not_theirs(source.era(), id, meta))
     } else {
         Ok(())

@@ -26,6 +26,8 @@ const SOON: u64 = 100;
 /// How often an event stream says that it is alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+/// As many headers as a request of the usual clients has at most.
+const HEADERS: usize = 12;
 /// The `Accept` of the usual clients, which need not be taken apart.
 const USUAL: &str = "application/json, text/event-stream";
 
@@ -157,6 +159,8 @@ pub(crate) async fn answer(
 /// One message as the body.
 pub(crate) fn json(message: &Message, status: StatusCode) -> Response {
     let mut response = Response::new(Body::from(message.to_line()));
+    // The connection reads the next request into it.
+    *response.headers_mut() = HeaderMap::with_capacity(HEADERS);
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response

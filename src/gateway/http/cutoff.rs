@@ -79,7 +79,7 @@ mod tests {
     #[tokio::test]
     async fn messages_end_with_an_error_where_the_time_is_over_first() {
         let cutoff = Cutoff::default();
-        let note = Message::Notification(Notification { method: "a".to_owned(), params: None });
+        let note = Message::Notification(Notification { method: "a".into(), params: None });
         let endless = Box::pin(stream::once(async { note }).chain(stream::pending()));
         let mut messages = Box::pin(cutoff.answered(endless, Id::number(7)));
         assert!(matches!(messages.next().await, Some(Message::Notification(_))));

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::gateway::catalog::{Answered, ConnectionSource, Knowing, Way, note_shown, passed, soon};
 use crate::gateway::error::{Fault, Side};
 use crate::gateway::relay::{
-    ClientMeta, Era, Outcome, Raw, code, key, member, method, names, set_path, to_legacy_params,
+    ClientMeta, Era, Method, Outcome, Raw, code, key, member, method, names, set_path, to_legacy_params,
 };
 use crate::gateway::upstream::{
     Call, Event, Exchange, Kind, Link, Upstream, mirrored_headers, mirrors_arguments, tools_anew,
@@ -35,7 +35,7 @@ pub(crate) struct Routed {
     /// The era of the downstream.
     pub(crate) era: Era,
     /// The method's name.
-    pub(crate) method: String,
+    pub(crate) method: Method,
     /// The parameters, with the names that the upstream knows.
     pub(crate) params: Option<Raw>,
     /// Headers of the downstream that belong to it.
@@ -46,7 +46,7 @@ pub(crate) struct Routed {
 
 impl Routed {
     /// A request on the way that was found for it.
-    pub(crate) fn along(way: Way, era: Era, method: String, headers: Vec<(HeaderName, HeaderValue)>) -> Self {
+    pub(crate) fn along(way: Way, era: Era, method: Method, headers: Vec<(HeaderName, HeaderValue)>) -> Self {
         let Way { upstream, params, answered } = way;
         Self { upstream, era, method, params, headers, answered }
     }
@@ -270,23 +270,13 @@ async fn send(source: &impl ConnectionSource, routed: Routed) -> Result<(Knowing
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, Log, Server};
+    use crate::config::Config;
     use crate::gateway::catalog::Native;
     use crate::gateway::service::Gateway;
 
     /// The built-in upstream of a gateway that was just started.
     fn builtin() -> (Gateway, Arc<Upstream>) {
-        let (server, log) = (Server::default(), Log::default());
-        let config = Config {
-            server,
-            log,
-            upstreams: Vec::new(),
-            disabled: Vec::new(),
-            clients: Vec::new(),
-            endpoints: Vec::new(),
-            sources: Vec::new(),
-        };
-        let gateway = Gateway::start(&config, Vec::new(), std::path::Path::new("/")).unwrap();
+        let gateway = Gateway::start(&Config::default(), Vec::new(), std::path::Path::new("/")).unwrap();
         let upstream = Arc::clone(&gateway.routing().current().upstreams()[0]);
         (gateway, upstream)
     }
@@ -301,7 +291,7 @@ mod tests {
         let routed = Routed {
             upstream: Arc::clone(&upstream),
             era: Era::Modern,
-            method: "tools/list".to_owned(),
+            method: "tools/list".into(),
             params: None,
             headers: Vec::new(),
             answered: Answered::AsIs,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::BoxError;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderName, StatusCode, header};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::time::sleep_until;
@@ -18,6 +18,9 @@ use crate::gateway::relay::{
     Era, Id, MODERN, Message, ParseError, Raw, Request, RequestMeta, TRACE, code, method, traced,
 };
 use crate::gateway::upstream::{SESSION, VERSION};
+
+/// The header that says which trace a request belongs to.
+const TRACE_PARENT: HeaderName = HeaderName::from_static(TRACE[0]);
 
 /// The most entries of a batch.
 const BATCH: usize = 100;
@@ -160,7 +163,7 @@ fn parse(body: &[u8]) -> Result<Message, Fault> {
 /// A request with the context of the trace that its headers state.
 fn with_trace(message: Message, headers: &HeaderMap) -> Message {
     match message {
-        Message::Request(request) if headers.contains_key(TRACE[0]) => {
+        Message::Request(request) if headers.contains_key(&TRACE_PARENT) => {
             let header = |name: &str| {
                 let values: Vec<_> =
                     headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();

@@ -188,6 +188,9 @@ fn same_number(one: &str, other: &str) -> bool {
 
 /// Refuses several: a proxy that looks at headers only may see another one of them than we do.
 fn once(headers: &HeaderMap) -> Result<(), Fault> {
+    if headers.len() == headers.keys_len() {
+        return Ok(());
+    }
     let mirrors = |name: &HeaderName| {
         [VERSION, headers::METHOD, headers::NAME].contains(name) || name.as_str().starts_with(headers::PARAM)
     };

@@ -2,11 +2,13 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use super::method::Method;
 use super::names::{self, Ambiguous, Strictness, is_similar};
 use super::raw::{Raw, weight};
 use super::splice::member;
@@ -19,7 +21,7 @@ const ENVELOPE: usize = 64;
 
 /// A request's identifier: the JSON text of a string or a number, compared as text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Id(Box<str>);
+pub(crate) struct Id(Arc<str>);
 
 /// One JSON-RPC message.
 #[derive(Clone, Debug)]
@@ -38,7 +40,7 @@ pub(crate) struct Request {
     /// The sender's identifier.
     pub(crate) id: Id,
     /// The method's name.
-    pub(crate) method: String,
+    pub(crate) method: Method,
     /// The parameters, if any.
     pub(crate) params: Option<Raw>,
 }
@@ -47,7 +49,7 @@ pub(crate) struct Request {
 #[derive(Clone, Debug)]
 pub(crate) struct Notification {
     /// The method's name.
-    pub(crate) method: String,
+    pub(crate) method: Method,
     /// The parameters, if any.
     pub(crate) params: Option<Raw>,
 }
@@ -198,7 +200,12 @@ impl Message {
             serde_json::from_slice::<&RawValue>(text).map_err(ParseError::Json)?;
             return Err(ParseError::Batch);
         }
-        let envelope: Envelope<'_> = match serde_json::from_slice(text) {
+        // Read as text, whose parts need not be proven to be text one by one.
+        let read = match std::str::from_utf8(text) {
+            Ok(text) => serde_json::from_str(text),
+            Err(_) => serde_json::from_slice(text),
+        };
+        let envelope: Envelope<'_> = match read {
             Ok(envelope) => envelope,
             Err(error) if error.is_data() => {
                 serde_json::from_slice::<&RawValue>(text).map_err(ParseError::Json)?;
@@ -354,9 +361,11 @@ impl Envelope<'_> {
             (Some(method), None, None) => {
                 let params = self.params.map(ToOwned::to_owned);
                 Ok(match id {
-                    Some(Some(id)) => Message::Request(Request { id, method: method.into_owned(), params }),
+                    Some(Some(id)) => {
+                        Message::Request(Request { id, method: Method::from(&*method), params })
+                    }
                     Some(None) => return Err(ParseError::Shape("the id of a request must not be null")),
-                    None => Message::Notification(Notification { method: method.into_owned(), params }),
+                    None => Message::Notification(Notification { method: Method::from(&*method), params }),
                 })
             }
             (None, Some(result), None) => Ok(response(id.flatten(), Outcome::Result(result.to_owned()))),

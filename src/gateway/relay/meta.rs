@@ -165,13 +165,13 @@ impl<'a> RequestMeta<'a> {
     /// Reads the parameters.
     pub(crate) fn of(params: Option<&'a RawValue>) -> Self {
         let params = params.and_then(Object::parse);
-        let meta = params.as_ref().and_then(|params| params.get("_meta")).and_then(Object::parse);
+        let meta = params.as_ref().and_then(|params| params.object("_meta"));
         Self { params, meta }
     }
 
     /// A string among the parameters.
     pub(crate) fn param(&self, name: &str) -> Option<Cow<'a, str>> {
-        text(self.params.as_ref()?.get(name)?)
+        self.params.as_ref()?.text(name)
     }
 
     /// A parameter as it was written.
@@ -186,7 +186,7 @@ impl<'a> RequestMeta<'a> {
 
     /// Its revision, if stated.
     pub(crate) fn version(&self) -> Option<Cow<'a, str>> {
-        text(self.get(key::VERSION)?)
+        self.meta.as_ref()?.text(key::VERSION)
     }
 
     /// Whether it states the client's capabilities.

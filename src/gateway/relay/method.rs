@@ -1,11 +1,66 @@
 //! The methods that MCP has for clients and servers, legacy and modern. Nothing else in the gateway spells them.
 
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Deref;
+
 macro_rules! methods {
     ($($name:ident = $method:literal,)*) => {
         $(#[doc = concat!("`", $method, "`")] pub(crate) const $name: &str = $method;)*
         /// All of them.
         pub(super) const ALL: &[&str] = &[$($name),*];
+
+        /// The method of MCP that has this name.
+        fn known(name: &str) -> Option<&'static str> {
+            match name {
+                $($method => Some($method),)*
+                _ => None,
+            }
+        }
     };
+}
+
+/// A method's name. Those of MCP take no memory of their own, however often they are copied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Method(Cow<'static, str>);
+
+impl Method {
+    /// The name.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Deref for Method {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Method {
+    fn from(name: &str) -> Self {
+        Self(known(name).map_or_else(|| Cow::Owned(name.to_owned()), Cow::Borrowed))
+    }
+}
+
+impl PartialEq<str> for Method {
+    fn eq(&self, other: &str) -> bool {
+        *self.0 == *other
+    }
+}
+
+impl PartialEq<&str> for Method {
+    fn eq(&self, other: &&str) -> bool {
+        *self.0 == **other
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 methods! {

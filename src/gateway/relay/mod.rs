@@ -12,6 +12,7 @@ mod meta;
 pub(crate) mod method;
 pub(crate) mod names;
 mod raw;
+mod scan;
 mod shapes;
 mod splice;
 
@@ -26,6 +27,7 @@ pub(crate) use meta::{
     APPS, LATEST_LEGACY, LEGACY_VERSIONS, MODERN, RequestMeta, SKILLS, Severity, TASKS, TRACE, code, key,
     traced,
 };
+pub(crate) use method::Method;
 pub(crate) use raw::{Raw, raw, raw_string, weight};
 pub(crate) use shapes::Part;
 pub(crate) use splice::{Object, array_items, member, member_str, set_member, set_path, text};

@@ -5,17 +5,14 @@
 //! Pydantic by field names), and some end a name at a NUL. What the gateway checks must be what the receiver reads, so
 //! such objects are refused. This holds for the members that the gateway reads and for nothing else: tools may have
 //! arguments of any name.
-//!
-//! The scan allocates nothing unless a name is escaped, and takes text that is known to be valid JSON.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 
-use memchr::memchr2;
 use serde_json::value::RawValue;
 
 use super::meta::key;
 use super::method;
+use super::scan::Scan;
 
 /// An object of which the gateway reads members; at most 64.
 pub(crate) type KnownMembers = [Member];
@@ -238,11 +235,10 @@ pub(crate) fn check(
     place: &'static KnownMembers,
     strictness: Strictness,
 ) -> Result<(), Ambiguous> {
-    let text = json.get();
-    if !text.starts_with('{') {
+    if !json.get().starts_with('{') {
         return Ok(());
     }
-    Scan { text, at: 0, strictness }.members(place)
+    Checking { scan: Scan::new(json.get()), strictness }.members(place)
 }
 
 /// Whether a name can be taken for another: by its case, by lines between its words, or up to a NUL.
@@ -265,22 +261,20 @@ fn folded(name: &str) -> impl Iterator<Item = char> + '_ {
     })
 }
 
-/// A pass over valid JSON text.
-struct Scan<'a> {
-    /// The text.
-    text: &'a str,
-    /// What comes next.
-    at: usize,
+/// A check on its way.
+struct Checking<'a> {
+    /// Where it is.
+    scan: Scan<'a>,
     /// How strictly names are taken.
     strictness: Strictness,
 }
 
-impl<'a> Scan<'a> {
+impl Checking<'_> {
     /// Checks the object that begins here.
     fn members(&mut self, place: &'static KnownMembers) -> Result<(), Ambiguous> {
         let (mut seen, mut similar) = (0_u64, 0_u64);
-        self.at += 1;
-        while let Some(name) = self.name() {
+        let _ = self.scan.enter();
+        while let Some(name) = self.scan.name() {
             // What is next to a name that is not readable cannot be known to everybody.
             let name =
                 name.read().ok_or(Ambiguous::Name(place.first().map_or("_meta", |first| first.name)))?;
@@ -298,7 +292,7 @@ impl<'a> Scan<'a> {
                     }
                     similar |= 1 << index;
                 }
-                self.skip();
+                self.scan.skip();
             }
         }
         let both = seen & similar;
@@ -307,16 +301,16 @@ impl<'a> Scan<'a> {
 
     /// Checks the value that begins here.
     fn value(&mut self, member: &Member) -> Result<(), Ambiguous> {
-        match (&member.inner, self.next()) {
+        match (&member.inner, self.scan.next()) {
             (Inner::Object(place), Some(b'{')) => self.members(place),
             (Inner::Map, Some(b'{')) => self.map(member.name),
             (Inner::Text, Some(b'"')) => {
-                let text = self.string().read();
+                let text = self.scan.string().read();
                 let readable = text.is_some_and(|text| !text.contains('\0'));
                 if readable { Ok(()) } else { Err(Ambiguous::Text(member.name)) }
             }
             _ => {
-                self.skip();
+                self.scan.skip();
                 Ok(())
             }
         }
@@ -325,118 +319,14 @@ impl<'a> Scan<'a> {
     /// Checks that no name stands twice in the object that begins here.
     fn map(&mut self, of: &'static str) -> Result<(), Ambiguous> {
         let mut seen = HashSet::new();
-        self.at += 1;
-        while let Some(name) = self.name() {
+        let _ = self.scan.enter();
+        while let Some(name) = self.scan.name() {
             if !seen.insert(name.read().ok_or(Ambiguous::Name(of))?) {
                 return Err(Ambiguous::Key(of));
             }
-            self.skip();
+            self.scan.skip();
         }
         Ok(())
-    }
-
-    /// The next name of an object, with what is around it; `None` after the last.
-    fn name(&mut self) -> Option<Token<'a>> {
-        let first = loop {
-            self.space();
-            let next = self.next();
-            if next != Some(b',') {
-                break next;
-            }
-            self.at += 1;
-        };
-        if first != Some(b'"') {
-            self.at += 1;
-            return None;
-        }
-        let name = self.string();
-        self.space();
-        self.at += 1;
-        self.space();
-        Some(name)
-    }
-
-    /// The string that begins here.
-    fn string(&mut self) -> Token<'a> {
-        let (start, mut escaped) = (self.at, false);
-        self.at += 1;
-        loop {
-            let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
-            match memchr2(b'"', b'\\', rest) {
-                Some(place) if rest[place] == b'"' => {
-                    self.at += place + 1;
-                    return Token { text: &self.text[start..self.at], escaped };
-                }
-                Some(place) => {
-                    escaped = true;
-                    self.at += place + 2;
-                }
-                // Valid JSON ends its strings.
-                None => {
-                    self.at = self.text.len();
-                    return Token { text: "\"\"", escaped: false };
-                }
-            }
-        }
-    }
-
-    /// Passes over the value that begins here.
-    fn skip(&mut self) {
-        let mut depth = 0_usize;
-        while let Some(next) = self.next() {
-            match next {
-                b'"' => {
-                    self.string();
-                }
-                b'{' | b'[' => {
-                    depth += 1;
-                    self.at += 1;
-                    continue;
-                }
-                b'}' | b']' | b',' if depth == 0 => return,
-                b'}' | b']' => {
-                    depth -= 1;
-                    self.at += 1;
-                }
-                _ => {
-                    self.at += 1;
-                    continue;
-                }
-            }
-            if depth == 0 {
-                return;
-            }
-        }
-    }
-
-    /// Passes over white space.
-    fn space(&mut self) {
-        while matches!(self.next(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
-            self.at += 1;
-        }
-    }
-
-    /// The byte that comes next.
-    fn next(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
-    }
-}
-
-/// A string as it was written, with its quotes.
-struct Token<'a> {
-    /// The text.
-    text: &'a str,
-    /// Whether it has escapes.
-    escaped: bool,
-}
-
-impl<'a> Token<'a> {
-    /// The string; `None` if it has a surrogate without its other half.
-    fn read(&self) -> Option<Cow<'a, str>> {
-        if self.escaped {
-            return serde_json::from_str::<String>(self.text).ok().map(Cow::Owned);
-        }
-        Some(Cow::Borrowed(&self.text[1..self.text.len() - 1]))
     }
 }
 
@@ -593,8 +483,7 @@ mod tests {
         #[test]
         fn any_json_is_passed_over_without_a_panic(text in r#"[\{\}\[\]":,\\ a-c_0u]{0,40}"#) {
             // Not even valid JSON: what is not must do no harm.
-            let mut scan = Scan { text: &text, at: 0, strictness: Strictness::Alone };
-            let _ = scan.members(PARAMS);
+            let _ = Checking { scan: Scan::new(&text), strictness: Strictness::Alone }.members(PARAMS);
         }
     }
 

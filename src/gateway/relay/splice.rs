@@ -4,43 +4,75 @@
 //! receiver will read. A replacement drops the earlier ones, so that no two readers can disagree.
 
 use std::borrow::Cow;
-use std::fmt;
-use std::marker::PhantomData;
 
-use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::raw::{Raw, raw_string};
+use super::scan::{Scan, Token};
+
+/// Members that most objects of the protocol have at most.
+const USUAL: usize = 8;
 
 /// The members of a JSON object, in the order of the text, borrowed from it.
 #[derive(Debug)]
-pub(crate) struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+pub(crate) struct Object<'a>(Vec<(Cow<'a, str>, &'a str)>);
 
 impl<'a> Object<'a> {
-    /// Reads the members; `None` if the text is not an object.
+    /// Reads the members; `None` if the text is not an object, or has a name that is no text.
     pub(crate) fn parse(json: &'a RawValue) -> Option<Self> {
-        serde_json::from_str(json.get()).ok()
+        Self::read(json.get())
+    }
+
+    /// The same of text that is known to be valid JSON.
+    fn read(text: &'a str) -> Option<Self> {
+        let mut scan = Scan::new(text);
+        scan.enter()?;
+        let mut members = Vec::with_capacity(USUAL);
+        while let Some(name) = scan.name() {
+            members.push((name.read()?, scan.value()));
+        }
+        Some(Self(members))
+    }
+
+    /// The last member of this name, as it is written.
+    fn written(&self, name: &str) -> Option<&'a str> {
+        self.0.iter().rev().find(|(key, _)| key == name).map(|(_, value)| *value)
     }
 
     /// The last member of this name.
     pub(crate) fn get(&self, name: &str) -> Option<&'a RawValue> {
-        self.0.iter().rev().find(|(key, _)| key == name).map(|(_, value)| *value)
+        value(self.written(name)?)
+    }
+
+    /// The same, if it is a string: its text.
+    pub(crate) fn text(&self, name: &str) -> Option<Cow<'a, str>> {
+        Token::of(self.written(name)?)?.read()
+    }
+
+    /// The same, if it is an object: its members.
+    pub(crate) fn object(&self, name: &str) -> Option<Self> {
+        Self::read(self.written(name)?)
     }
 
     /// Each name with its value.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
-        self.0.iter().map(|(key, value)| (key.as_ref(), *value))
+        self.0.iter().filter_map(|(key, text)| Some((key.as_ref(), value(text)?)))
     }
 
     /// The object without the members that `drop` names; `None` if it names none.
     pub(crate) fn without(&self, drop: impl Fn(&str) -> bool) -> Option<Raw> {
-        self.iter().any(|(key, _)| drop(key)).then(|| build(self.iter().filter(|(key, _)| !drop(key))))
+        let dropped = self.0.iter().any(|(key, _)| drop(key));
+        dropped.then(|| build(self.0.iter().filter(|(key, _)| !drop(key))))
     }
 }
 
+/// A part of valid JSON text that is a value. There is always one.
+fn value(text: &str) -> Option<&RawValue> {
+    serde_json::from_str(text).ok()
+}
+
 /// Writes members as an object.
-fn build<'a>(members: impl Iterator<Item = (&'a str, &'a RawValue)>) -> Raw {
+fn build<'a>(members: impl Iterator<Item = &'a (Cow<'a, str>, &'a str)>) -> Raw {
     let mut text = String::from("{");
     for (key, value) in members {
         if text.len() > 1 {
@@ -48,30 +80,40 @@ fn build<'a>(members: impl Iterator<Item = (&'a str, &'a RawValue)>) -> Raw {
         }
         text.push_str(raw_string(key).get());
         text.push(':');
-        text.push_str(value.get());
+        text.push_str(value);
     }
     text.push('}');
     RawValue::from_string(text).expect("members of valid JSON make valid JSON")
 }
 
+/// The last member `name` of an object, as it is written.
+fn written<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let (mut scan, mut last) = (Scan::new(text), None);
+    scan.enter()?;
+    while let Some(key) = scan.name() {
+        if key.read()? == name {
+            last = Some(scan.value());
+        } else {
+            scan.skip();
+        }
+    }
+    last
+}
+
 /// The member `name` of an object; `None` if there is none or the text is not an object.
 pub(crate) fn member<'a>(json: &'a RawValue, name: &str) -> Option<&'a RawValue> {
-    Object::parse(json)?.get(name)
+    value(written(json.get(), name)?)
 }
 
 /// The string at member `name`.
 pub(crate) fn member_str<'a>(json: &'a RawValue, name: &str) -> Option<Cow<'a, str>> {
-    text(member(json, name)?)
+    Token::of(written(json.get(), name)?)?.read()
 }
 
 /// A string's text; `None` if it is something else.
 pub(crate) fn text(json: &RawValue) -> Option<Cow<'_, str>> {
-    serde_json::from_str::<Borrowed<'_>>(json.get()).ok().map(|text| text.0)
+    Token::of(json.get())?.read()
 }
-
-/// A string that is borrowed where it has no escapes.
-#[derive(Deserialize)]
-struct Borrowed<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// The object with member `name` set to `value`: replaced in place, or appended. Other bytes stay as they are.
 pub(crate) fn set_member(json: &RawValue, name: &str, value: &str) -> Option<Raw> {
@@ -80,8 +122,8 @@ pub(crate) fn set_member(json: &RawValue, name: &str, value: &str) -> Option<Raw
     let mut places = object.0.iter().filter(|(key, _)| key == name);
     let edited = match (places.next(), places.next()) {
         (Some((_, old)), None) => {
-            let start = old.get().as_ptr() as usize - text.as_ptr() as usize;
-            [&text[..start], value, &text[start + old.get().len()..]].concat()
+            let start = old.as_ptr() as usize - text.as_ptr() as usize;
+            [&text[..start], value, &text[start + old.len()..]].concat()
         }
         (Some(_), Some(_)) => {
             let kept = object.without(|key| key == name)?;
@@ -112,31 +154,6 @@ pub(crate) fn set_path(json: &RawValue, path: &[&str], value: &str) -> Option<Ra
 /// The items of a JSON array; `None` if the text is not an array.
 pub(crate) fn array_items(json: &RawValue) -> Option<Vec<&RawValue>> {
     serde_json::from_str(json.get()).ok()
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Members(PhantomData)).map(Object)
-    }
-}
-
-/// Collects members in their order.
-struct Members<'a>(PhantomData<&'a ()>);
-
-impl<'de: 'a, 'a> Visitor<'de> for Members<'a> {
-    type Value = Vec<(Cow<'a, str>, &'a RawValue)>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut members = Vec::new();
-        while let Some(key) = map.next_key::<Borrowed<'a>>()? {
-            members.push((key.0, map.next_value::<&'a RawValue>()?));
-        }
-        Ok(members)
-    }
 }
 
 #[cfg(test)]

@@ -228,13 +228,13 @@ mod tests {
     /// A message of so many bytes.
     fn note(method: &str, weight: usize) -> Message {
         let params = RawValue::from_string(format!("\"{}\"", "x".repeat(weight))).ok();
-        Message::Notification(Notification { method: method.to_owned(), params })
+        Message::Notification(Notification { method: method.into(), params })
     }
 
     /// The name of what comes next, and its place.
     async fn next(channel: &Channel, number: u64, place: u64) -> (u64, String) {
         match channel.next(number, place).await {
-            Some((place, Message::Notification(note))) => (place, note.method),
+            Some((place, Message::Notification(note))) => (place, note.method.to_string()),
             other => panic!("{other:?}"),
         }
     }

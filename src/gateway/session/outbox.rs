@@ -311,7 +311,7 @@ mod tests {
 
     /// A message that can be told from others.
     fn note(method: &str) -> Message {
-        Message::Notification(Notification { method: method.to_owned(), params: None })
+        Message::Notification(Notification { method: method.into(), params: None })
     }
 
     #[test]
@@ -322,7 +322,7 @@ mod tests {
         }
         let large = || {
             let params = serde_json::value::RawValue::from_string(format!("\"{}\"", "x".repeat(WEIGHT / 3)));
-            Message::Notification(Notification { method: "large".to_owned(), params: params.ok() })
+            Message::Notification(Notification { method: "large".into(), params: params.ok() })
         };
         for _ in 0..8 {
             outbox.put(large());
@@ -335,7 +335,7 @@ mod tests {
     /// The name of what comes next, and its place.
     async fn next(outbox: &Outbox, number: u64, place: u64) -> (u64, String) {
         match outbox.next(number, place).await {
-            Some((place, Message::Notification(note))) => (place, note.method),
+            Some((place, Message::Notification(note))) => (place, note.method.to_string()),
             other => panic!("{other:?}"),
         }
     }

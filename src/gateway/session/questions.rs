@@ -67,7 +67,7 @@ impl Questions {
         let (sender, answer) = oneshot::channel();
         let number = self.note(Asker::Gateway(sender));
         let params = legacy_question(method, params, number);
-        (Message::Request(Request { id: Id::number(number), method: method.to_owned(), params }), answer)
+        (Message::Request(Request { id: Id::number(number), method: method.into(), params }), answer)
     }
 
     /// Notes that somebody waits for an answer, and gives the question the number by which the client will know it.

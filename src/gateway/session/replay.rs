@@ -337,7 +337,7 @@ mod tests {
     async fn a_reader_resumes_where_it_was_and_ends_after_the_last() {
         let log = Log::default();
         for method in ["a", "b", "c"] {
-            log.push(Message::Notification(Notification { method: method.to_owned(), params: None }));
+            log.push(Message::Notification(Notification { method: method.into(), params: None }));
         }
         log.end();
         let (place, message) = log.after(1).await.unwrap();
@@ -353,7 +353,7 @@ mod tests {
         let (last, streams) = before.numbers();
         let said = |id: Id| {
             let text = format!("lost {id}");
-            Message::Notification(Notification { method: text, params: None })
+            Message::Notification(Notification { method: text.as_str().into(), params: None })
         };
         logs.continue_from(last + 5, &streams, said);
         let log = logs.get(1).unwrap();
@@ -369,7 +369,7 @@ mod tests {
         let log = |weight: usize, ends: bool| {
             let log = Arc::<Log>::default();
             let params = RawValue::from_string(format!("\"{}\"", "x".repeat(weight))).ok();
-            log.push(Message::Notification(Notification { method: "m".to_owned(), params }));
+            log.push(Message::Notification(Notification { method: "m".into(), params }));
             if ends {
                 log.end();
             }
@@ -394,8 +394,7 @@ mod tests {
     #[tokio::test]
     async fn stream_of_a_process_that_still_is_goes_on_with_what_that_tells() {
         let (logs, before) = (Logs::default(), Logs::default());
-        let note =
-            |method: &str| Message::Notification(Notification { method: method.to_owned(), params: None });
+        let note = |method: &str| Message::Notification(Notification { method: method.into(), params: None });
         let of = |message: Option<(u64, Message)>| match message {
             Some((place, Message::Notification(note))) => Some((place, note.method)),
             _ => None,
@@ -422,10 +421,10 @@ mod tests {
         }
         assert_eq!(before.unread().iter().map(|(number, _)| *number).collect::<Vec<_>>(), [1, 3]);
         let (next, end) = read.await.unwrap();
-        assert_eq!((of(next), of(end)), (Some((2, "b".to_owned())), None));
+        assert_eq!((of(next), of(end)), (Some((2, "b".into())), None));
         logs.nobody_elsewhere(|_| note("lost"));
-        assert_eq!(of(logs.get(3).unwrap().after(1).await), Some((LOST, "lost".to_owned())));
-        assert_eq!(of(logs.get(1).unwrap().after(1).await), Some((2, "b".to_owned())), "what was told holds");
+        assert_eq!(of(logs.get(3).unwrap().after(1).await), Some((LOST, "lost".into())));
+        assert_eq!(of(logs.get(1).unwrap().after(1).await), Some((2, "b".into())), "what was told holds");
     }
 
     #[test]

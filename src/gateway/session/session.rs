@@ -168,7 +168,7 @@ impl Session {
     pub(crate) async fn asked(&self, link: &Arc<Link>, asked: Request) -> Option<Message> {
         let Request { id, method, params } = asked;
         if let Some(lacking) = self.connections.client().meta.lacks(&method, params.as_deref()) {
-            tracing::warn!(upstream = %link.name(), method, lacking, "a request to the client is refused");
+            tracing::warn!(upstream = %link.name(), method = &*method, lacking, "a request to the client is refused");
             let outcome = Fault::cannot_be_asked(&method, lacking).outcome();
             let _ = link.write(&Message::Response(Response { id: Some(id), outcome })).await;
             return None;

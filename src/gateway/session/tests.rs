@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::journal::{JournalFile, Persisted};
 use super::{Limits, Log, Session, SessionRefused};
-use crate::config::{Config, Server, UpstreamName};
+use crate::config::{Config, UpstreamName};
 use crate::gateway::changes::{LISTS, updated};
 use crate::gateway::endpoint::Endpoint;
 use crate::gateway::relay::{Id, Message, method, raw};
@@ -23,21 +23,7 @@ const PLENTY: Limits = Limits { of_all: 1000, of_client: None };
 
 /// A gateway without configured upstreams.
 fn gateway() -> Gateway {
-    let (server, log) = (Server::default(), crate::config::Log::default());
-    Gateway::start(
-        &Config {
-            server,
-            log,
-            upstreams: Vec::new(),
-            disabled: Vec::new(),
-            clients: Vec::new(),
-            endpoints: Vec::new(),
-            sources: Vec::new(),
-        },
-        Vec::new(),
-        std::path::Path::new("/"),
-    )
-    .unwrap()
+    Gateway::start(&Config::default(), Vec::new(), std::path::Path::new("/")).unwrap()
 }
 
 /// Begins a session.

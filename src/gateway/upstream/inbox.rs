@@ -290,7 +290,7 @@ impl Missed {
             Inbound::AnyUpdated => state.any = Some(name.clone()),
             Inbound::Notification(note) if note.method == UPDATED => state.update(name, note),
             Inbound::Notification(note) => {
-                let Some(place) = LISTS.iter().position(|list| *list == note.method) else { return false };
+                let Some(place) = LISTS.iter().position(|list| *note.method == **list) else { return false };
                 state.lists[place] = Some((name.clone(), note));
             }
             Inbound::Request(_) => return false,
@@ -351,8 +351,8 @@ mod tests {
     fn drain(receiver: &mut InboxReceiver) -> Vec<String> {
         let messages = std::iter::from_fn(|| receiver.try_recv().ok());
         let words = messages.map(|(_, message)| match message {
-            Inbound::Notification(note) => note.method,
-            Inbound::Request(request) => request.method,
+            Inbound::Notification(note) => note.method.to_string(),
+            Inbound::Request(request) => request.method.to_string(),
             Inbound::AnyUpdated => "any".to_owned(),
         });
         words.collect()

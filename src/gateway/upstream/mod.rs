@@ -43,7 +43,7 @@ pub(crate) use link::lists::{
 };
 pub(crate) use link::negotiate::{ClientIdentity, Connector, Directories};
 pub(crate) use link::reconcile::reconcile;
-pub(crate) use link::tasks::{Standing, has_tasks, knows_task, list_tasks, lists_tasks, task_begun};
+pub(crate) use link::tasks::{Standing, knows_task, list_tasks, lists_tasks, task_begun};
 pub(crate) use lists::addresses::{PAGE_KEYS, PAGE_SCHEME, SKILL_SCHEME, linked, page};
 pub(crate) use lists::cache::Purpose;
 pub(crate) use lists::kind::{KINDS, Kind};

@@ -372,7 +372,7 @@ fn unsaid(request: &Request) -> Request {
     let params = serde_json::json!({
         "protocolVersion": "2024-11-05", "capabilities": {}, "clientInfo": { "name": "unknown", "version": "" }
     });
-    Request { id: request.id.clone(), method: method::INITIALIZE.to_owned(), params: Some(raw(&params)) }
+    Request { id: request.id.clone(), method: method::INITIALIZE.into(), params: Some(raw(&params)) }
 }
 
 /// A message was taken; what comes of it comes over the stream.

@@ -295,7 +295,7 @@ impl PendingCall {
 
     /// Tells the server that its question cannot be asked.
     async fn refuse(link: &Link, asked: Request, lacking: &str) {
-        tracing::warn!(upstream = %link.name(), method = asked.method, "a request to the client is refused");
+        tracing::warn!(upstream = %link.name(), method = &*asked.method, "a request to the client is refused");
         let outcome = Fault::cannot_be_asked(&asked.method, lacking).outcome();
         let _ = link.write(&Message::Response(Answer { id: Some(asked.id), outcome })).await;
     }

@@ -33,9 +33,7 @@ use crate::gateway::relay::{
     member_str, method, raw, set_path,
 };
 use crate::gateway::session::Subscribed;
-use crate::gateway::upstream::{
-    Caller, Followed, Kind, Link, Subjects, Upstream, can_subscribe, follow, has_tasks,
-};
+use crate::gateway::upstream::{Caller, Followed, Kind, Link, Subjects, Upstream, can_subscribe, follow};
 
 /// Messages that may wait for the client to read. Beyond, changes are gathered where they come from.
 const QUEUE: usize = 256;
@@ -216,7 +214,7 @@ impl Stream {
     /// The first message: what the client will hear of.
     fn acknowledge(&self) {
         let params = raw(&json!({ "notifications": self.filter }));
-        let method = method::ACKNOWLEDGED.to_owned();
+        let method = method::ACKNOWLEDGED.into();
         // Nothing else is in the queue.
         let _ = self.messages.try_send(self.own(Notification { method, params: Some(params) }));
     }
@@ -243,7 +241,7 @@ impl Stream {
             }
         }
         for (id, owner) in self.owners(&view).await {
-            let tells = |link: Arc<Link>| link.era() == Era::Modern && has_tasks(&link);
+            let tells = |link: Arc<Link>| link.era() == Era::Modern && link.has_tasks();
             let Some(owner) = owner.filter(|owner| owner.present().is_none_or(tells)) else {
                 asked.nobodys.tasks.push(id);
                 continue;
@@ -413,7 +411,7 @@ struct EndedMeta {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, Log, Server};
+    use crate::config::Config;
     use crate::gateway::client::ClientKey;
     use crate::gateway::http::cutoff::Cutoff;
     use crate::gateway::service::Gateway;
@@ -422,21 +420,7 @@ mod tests {
 
     /// A gateway without configured upstreams.
     fn gateway() -> Gateway {
-        let (server, log) = (Server::default(), Log::default());
-        Gateway::start(
-            &Config {
-                server,
-                log,
-                upstreams: Vec::new(),
-                disabled: Vec::new(),
-                clients: Vec::new(),
-                endpoints: Vec::new(),
-                sources: Vec::new(),
-            },
-            Vec::new(),
-            std::path::Path::new("/"),
-        )
-        .unwrap()
+        Gateway::start(&Config::default(), Vec::new(), std::path::Path::new("/")).unwrap()
     }
 
     /// Opens a stream of changes with this filter.
@@ -445,7 +429,7 @@ mod tests {
         let (routing, endpoint) = (gateway.routing(), Endpoint::named(Some("nobody".to_owned())));
         let view = routing.view(&Endpoint::ALL).unwrap();
         let params = Some(raw(&json!({ "notifications": notifications })));
-        let request = Request { id: Id::number(7), method: "subscriptions/listen".to_owned(), params };
+        let request = Request { id: Id::number(7), method: "subscriptions/listen".into(), params };
         let end = StreamEnd::new(&CancellationToken::new(), &Cutoff::default());
         let changes = (routing, gateway.changes().subscribe());
         let client = ClientMeta::default();
@@ -481,7 +465,7 @@ mod tests {
     fn update_of_a_part_of_what_is_followed_passes() {
         let filter = Filter { resource_subscriptions: vec!["test://a".to_owned()], ..Filter::default() };
         let update = |uri: &str| Notification {
-            method: "notifications/resources/updated".to_owned(),
+            method: "notifications/resources/updated".into(),
             params: Some(raw(&json!({ "uri": uri }))),
         };
         assert!(filter.passes(&update("test://a")) && filter.passes(&update("test://a/b")));

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use crate::gateway::endpoint::Endpoint;
-use crate::gateway::relay::{Object, RequestMeta, has_rounds, method};
+use crate::gateway::relay::{Method, Object, RequestMeta, has_rounds, method};
 
 /// Parameters that may differ between a request and its repetition, and those that name something: routing rewrites these.
 const OTHERS: [&str; 5] = ["_meta", "inputResponses", "requestState", "name", "uri"];
@@ -16,7 +16,7 @@ const OTHERS: [&str; 5] = ["_meta", "inputResponses", "requestState", "name", "u
 #[fieldwork(get, vis = "pub(super)")]
 pub(super) struct Subject {
     /// Its method.
-    method: String,
+    method: Method,
     /// What it names, as the client knows it.
     #[field = false]
     name: Option<String>,
@@ -29,9 +29,9 @@ pub(super) struct Subject {
 
 impl Subject {
     /// Reads it from a request.
-    pub(super) fn of(method: &str, meta: &RequestMeta<'_>, endpoint: Endpoint) -> Self {
+    pub(super) fn of(method: &Method, meta: &RequestMeta<'_>, endpoint: Endpoint) -> Self {
         let name = if method == method::RESOURCES_READ { "uri" } else { "name" };
-        Self { method: method.to_owned(), name: meta.param(name).map(Into::into), endpoint, digest: None }
+        Self { method: method.clone(), name: meta.param(name).map(Into::into), endpoint, digest: None }
     }
 
     /// The same with a digest of the other parameters, for a request that may be put aside, or repeats one that was: its answer is

@@ -199,7 +199,7 @@ pub(crate) fn no_text(name: &UpstreamName) -> Fault {
 pub(crate) fn cancelled(id: u64, params: Option<Raw>) -> Message {
     let params = params.unwrap_or_else(|| raw(&json!({ "requestId": 0, "reason": "nobody waits for it" })));
     let params = set_member(&params, "requestId", &id.to_string()).unwrap_or(params);
-    Message::Notification(Notification { method: method::CANCELLED.to_owned(), params: Some(params) })
+    Message::Notification(Notification { method: method::CANCELLED.into(), params: Some(params) })
 }
 
 /// Nothing was sent, so that there is nothing to call off.

@@ -5,13 +5,13 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 use serde_json::value::RawValue;
 
-use crate::gateway::relay::{Raw, code, member, member_str};
+use crate::gateway::relay::{Method, Raw, code, member, member_str};
 
 /// A request as it is to be sent, without an identifier.
 #[derive(Debug)]
 pub(crate) struct Call {
     /// The method's name.
-    pub(crate) method: String,
+    pub(crate) method: Method,
     /// The parameters.
     pub(crate) params: Option<Raw>,
     /// Headers of the downstream that belong to the request (`Mcp-Param-*`).
@@ -36,7 +36,7 @@ pub(crate) enum Role {
 
 impl Call {
     /// A call of the gateway's own, without headers.
-    pub(crate) fn new(method: impl Into<String>, params: Option<Raw>, limit: Duration) -> Self {
+    pub(crate) fn new(method: impl Into<Method>, params: Option<Raw>, limit: Duration) -> Self {
         Self { method: method.into(), params, headers: Vec::new(), limit, for_client: false, token: None }
     }
 }

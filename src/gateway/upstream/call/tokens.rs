@@ -86,7 +86,7 @@ mod tests {
     /// Progress of a token.
     fn progress(token: &serde_json::Value) -> Notification {
         let params = Some(raw(&json!({ "progressToken": token, "progress": 1 })));
-        Notification { method: method::PROGRESS.to_owned(), params }
+        Notification { method: method::PROGRESS.into(), params }
     }
 
     #[test]

@@ -518,7 +518,12 @@ impl Requester {
     /// Notes what an answer says of its endpoint, and whether the request goes to another one, of which so many are left:
     /// a server that says when to come back has not processed it (RFC 9110 §10.2.3, RFC 6585 §4).
     fn passes_on(&self, response: &HttpResponse<ResponseBody>, place: &Chosen, left: usize) -> bool {
-        let (status, later) = (response.status(), Later::of(response));
+        let status = response.status();
+        if status.is_success() {
+            place.worked();
+            return false;
+        }
+        let later = Later::of(response);
         let busy = status == StatusCode::TOO_MANY_REQUESTS
             || status == StatusCode::SERVICE_UNAVAILABLE && later.is_some();
         if busy && self.balancer.len() > 1 {

@@ -67,11 +67,11 @@ pub(crate) async fn read_answer(
     response: HttpResponse<ResponseBody>,
     events: &Events,
 ) {
-    let refusal = Refusal::of(&response);
     let status = response.status();
     if status.is_success() && is_stream(content_type(&response)) {
         return read_stream(requester, sent, response, events).await;
     }
+    let refusal = (!status.is_success()).then(|| Refusal::of(&response));
     let body = match Limited::new(response.into_body(), requester.limit()).collect().await {
         Ok(body) => body.to_bytes(),
         Err(error) if error.is::<LengthLimitError>() => {
@@ -93,32 +93,36 @@ pub(crate) async fn read_answer(
         let lost = Fault::upstream(requester.name(), "has lost its session").unprocessed();
         return events.end(Event::Lost(lost));
     }
-    events.end(last(requester, sent.id, (&refusal, status), (message, &body)));
+    events.end(last(requester, sent.id, refusal.as_ref(), (message, &body)));
 }
 
 /// The last event that a body makes.
 fn last(
     requester: &Requester,
     id: u64,
-    (refusal, status): (&Refusal, StatusCode),
+    refusal: Option<&Refusal>,
     (message, body): (Result<Message, ParseError>, &[u8]),
 ) -> Event {
     let name = requester.name();
-    match message {
+    match (message, refusal) {
         // What is to be done is more than what the server says.
-        _ if refusal.has_advice() => Event::Lost(refused(name, refusal)),
-        Ok(Message::Response(response)) if answers(requester, id, &response) => Event::Done(response.outcome),
-        Err(error @ ParseError::Ambiguous { .. }) => {
+        (_, Some(refusal)) if refusal.has_advice() => Event::Lost(refused(name, refusal)),
+        (Ok(Message::Response(response)), _) if answers(requester, id, &response) => {
+            Event::Done(response.outcome)
+        }
+        (Err(error @ ParseError::Ambiguous { .. }), _) => {
             requester.complain(&error);
             Event::Lost(garbled(name, &error))
         }
-        _ if !status.is_success() => Event::Lost(refused(name, refusal)),
-        Ok(Message::Response(_)) => Event::Lost(of_another(requester)),
-        Err(error) if was_meant(id, body) => {
+        (_, Some(refusal)) => Event::Lost(refused(name, refusal)),
+        (Ok(Message::Response(_)), None) => Event::Lost(of_another(requester)),
+        (Err(error), None) if was_meant(id, body) => {
             requester.complain(&error);
             Event::Lost(garbled(name, &error))
         }
-        Ok(_) | Err(_) => Event::Lost(Fault::upstream(name, "answered with something that is not MCP")),
+        (Ok(_) | Err(_), None) => {
+            Event::Lost(Fault::upstream(name, "answered with something that is not MCP"))
+        }
     }
 }
 

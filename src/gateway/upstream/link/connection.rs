@@ -14,7 +14,7 @@ use crate::config::{Filters, Upstream as Settings, UpstreamName};
 use crate::gateway::changes::is_change;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{
-    Era, Message, Notification, SKILLS, Severity, member, method, names, names::Strictness, raw,
+    Era, Message, Notification, SKILLS, Severity, TASKS, member, method, names, names::Strictness, raw,
 };
 use crate::gateway::upstream::call::activity::Activity;
 use crate::gateway::upstream::call::exchange::{Exchange, Hold, Late, lost};
@@ -22,7 +22,7 @@ use crate::gateway::upstream::call::handshake::Handshake;
 use crate::gateway::upstream::call::request::Call;
 use crate::gateway::upstream::inbox::Inbox;
 use crate::gateway::upstream::lists::cache::ListCache;
-use crate::gateway::upstream::lists::kind::Kind;
+use crate::gateway::upstream::lists::kind::{KINDS, Kind};
 use crate::gateway::upstream::log_limit::LogRateLimit;
 use crate::gateway::upstream::remarks::Remarks;
 
@@ -30,6 +30,32 @@ use crate::gateway::upstream::remarks::Remarks;
 const FIRST_WITH_COMPLETIONS: &str = "2025-03-26";
 /// Warnings about answers that are logged in a second; the rest is counted.
 const WARNINGS: u32 = 5;
+
+/// What of a handshake each request asks for.
+#[derive(Clone, Copy, Debug)]
+struct Declared {
+    /// Whether the server says when a list of each kind has changed.
+    tells: [bool; KINDS],
+    /// Whether it has tasks.
+    tasks: bool,
+}
+
+impl Declared {
+    /// Reads it.
+    fn of(era: Era, handshake: &Handshake) -> Self {
+        let tells = |kind: Kind| {
+            kind != Kind::Skills
+                && member(&handshake.capabilities, kind.capability())
+                    .and_then(|capability| member(capability, "listChanged"))
+                    .is_some_and(|told| told.get() == "true")
+        };
+        let tasks = match era {
+            Era::Legacy => member(&handshake.capabilities, "tasks").is_some(),
+            Era::Modern => handshake.extension(TASKS).is_some(),
+        };
+        Self { tells: Kind::ALL.map(tells), tasks }
+    }
+}
 
 /// A connection that has shaken hands.
 #[derive(Fieldwork)]
@@ -42,6 +68,9 @@ pub(crate) struct Link {
     era: Era,
     /// What the server said.
     handshake: Handshake,
+    /// What of it each request asks for.
+    #[field = false]
+    declared: Declared,
     /// What it is made of.
     wire: Wire,
     /// What is remembered of its lists.
@@ -76,6 +105,7 @@ impl Link {
         Self {
             name: settings.name.clone(),
             era,
+            declared: Declared::of(era, &handshake),
             handshake,
             wire,
             cache: Arc::clone(inbox.cache()),
@@ -102,7 +132,7 @@ impl Link {
 
     /// The same, after the server has said this in this era.
     pub(crate) fn greeted(self, era: Era, handshake: Handshake) -> Self {
-        Self { era, handshake, ..self }
+        Self { era, declared: Declared::of(era, &handshake), handshake, ..self }
     }
 
     /// Whether a request is in flight.
@@ -157,15 +187,17 @@ impl Link {
     /// Tells clients that a list has changed of which the server has not told.
     pub(crate) fn tell_found(&self, kind: Kind) {
         let method = kind.change();
-        self.inbox.tell_found(Notification { method: method.to_owned(), params: None });
+        self.inbox.tell_found(Notification { method: method.into(), params: None });
     }
 
     /// Whether the server says when the list has changed, if it can. Of skills none does.
     pub(crate) fn tells_changes(&self, kind: Kind) -> bool {
-        kind != Kind::Skills
-            && member(&self.handshake.capabilities, kind.capability())
-                .and_then(|capability| member(capability, "listChanged"))
-                .is_some_and(|told| told.get() == "true")
+        self.declared.tells[kind as usize]
+    }
+
+    /// Whether the server has tasks.
+    pub(crate) const fn has_tasks(&self) -> bool {
+        self.declared.tasks
     }
 
     /// Whether a change of the list would be told now: a stream is open for it. The pipes of a legacy server are one.

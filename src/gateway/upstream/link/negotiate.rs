@@ -563,7 +563,7 @@ impl Connector {
             Wire::Events(channel) => channel.requester().agreed(&version),
             Wire::Stdio { .. } | Wire::Builtin(_) => {}
         }
-        let initialized = Notification { method: method::INITIALIZED.to_owned(), params: None };
+        let initialized = Notification { method: method::INITIALIZED.into(), params: None };
         link.write(&Message::Notification(initialized)).await?;
         Ok(Ok(greeting.into_handshake(&version)))
     }

@@ -16,8 +16,7 @@ use serde_json::value::RawValue;
 use super::connection::Link;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{
-    ClientMeta, Era, Notification, Object, Outcome, Raw, TASKS, array_items, member, member_str, method,
-    names, raw, text,
+    ClientMeta, Era, Notification, Object, Outcome, Raw, array_items, member, member_str, method, names, raw,
 };
 use crate::gateway::upstream::call::caller::Caller;
 use crate::gateway::upstream::call::request::Call;
@@ -89,26 +88,17 @@ impl Tasks {
     }
 }
 
-/// Whether the server has tasks.
-pub(crate) fn has_tasks(link: &Link) -> bool {
-    let capabilities = &link.handshake().capabilities;
-    match link.era() {
-        Era::Legacy => member(capabilities, "tasks").is_some(),
-        Era::Modern => link.handshake().extension(TASKS).is_some(),
-    }
-}
-
 /// The name of the task that has begun instead of a result, if one has.
 pub(crate) fn task_begun(link: &Link, result: &RawValue) -> Option<String> {
-    if !has_tasks(link) || link.check_names("a task", result, names::RESULT).is_err() {
+    if !link.has_tasks() || link.check_names("a task", result, names::RESULT).is_err() {
         return None;
     }
     match link.era() {
         Era::Legacy => member_str(member(result, "task")?, "taskId").map(Cow::into_owned),
         Era::Modern => {
             let result = Object::parse(result)?;
-            text(result.get("resultType")?).filter(|kind| kind == "task")?;
-            text(result.get("taskId")?).map(Cow::into_owned)
+            result.text("resultType").filter(|kind| kind == "task")?;
+            result.text("taskId").map(Cow::into_owned)
         }
     }
 }
@@ -164,7 +154,7 @@ pub(crate) async fn task_now(
 ) -> Result<Option<Notification>, Fault> {
     let Outcome::Result(task) = get_task(link, id, client).await? else { return Ok(None) };
     let task = Object::parse(&task).and_then(|task| task.without(|key| key == "resultType")).unwrap_or(task);
-    Ok(Some(Notification { method: method::TASK.to_owned(), params: Some(task) }))
+    Ok(Some(Notification { method: method::TASK.into(), params: Some(task) }))
 }
 
 #[cfg(test)]

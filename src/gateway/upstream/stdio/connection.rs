@@ -344,7 +344,7 @@ impl Stdio {
             let fault = Fault::method_not_found(&request.method);
             if self.may_complain() {
                 tracing::warn!(
-                    upstream = %self.name, method = request.method,
+                    upstream = %self.name, method = &*request.method,
                     "a request to the client is refused: the connection is shared; `sharing = \"per-session\"` allows it"
                 );
             }
