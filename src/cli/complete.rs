@@ -321,7 +321,7 @@ mod tests {
 
     #[test]
     fn subcommands_have_arguments_of_their_own() {
-        assert_eq!(ask(&[""]), ["help", "import", "install", "token", "uninstall"]);
+        assert_eq!(ask(&[""]), ["help", "import", "install", "login", "logout", "token", "uninstall"]);
         assert_eq!(ask(&["uninstall", "--pu"]), ["--purge"]);
         assert_eq!(ask(&["import", ""]), ["files\t-\t-"]);
         assert_eq!(ask(&["install", "--root", ""]), ["directories\t-\t-"]);

@@ -11,8 +11,7 @@ use super::suggestion::suggestion;
 use super::upstream::Secret;
 
 /// How mcpeg logs in.
-pub(super) const OAUTH: Kind<Box<OAuth>> =
-    Kind::new("a table such as { scopes = [\"…\"], flow = \"…\" }, which may be empty", oauth);
+pub(super) const OAUTH: Kind<Box<OAuth>> = Kind::new("a table, which may be empty", oauth);
 
 /// The keys of the table.
 const NAMES: [&str; 6] = ["issuer", "client_id", "client_secret", "client_metadata_url", "scopes", "flow"];

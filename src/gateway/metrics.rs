@@ -206,7 +206,7 @@ mod tests {
     fn states_have_the_names_that_the_status_has() {
         assert_eq!(
             STATES.map(name),
-            ["starting", "ready", "degraded", "idle", "backing-off", "stopped", "disabled"]
+            ["starting", "ready", "degraded", "idle", "backing-off", "needs-login", "stopped", "disabled"]
         );
     }
 }
