@@ -6,6 +6,7 @@ use std::sync::Arc;
 use fieldwork::Fieldwork;
 use toml::Spanned;
 
+use super::client_limits::ClientLimits;
 use super::diagnostic::{Place, Problems};
 use super::filters::Filters;
 use super::keys::{self, Prefix};
@@ -28,6 +29,8 @@ pub struct Client {
     /// What of these it sees.
     #[field(deref = false)]
     filters: Arc<Filters>,
+    /// What it may ask for.
+    limits: ClientLimits,
 }
 
 /// `[endpoints.NAME]`: a selection of upstreams and of what they have.
@@ -84,11 +87,11 @@ impl Found {
             prompts: section.find(&keys::CLIENT_PROMPTS).unwrap_or_default(),
             resources: section.find(&keys::CLIENT_RESOURCES).unwrap_or_default(),
         };
-        let peer = section.find(&keys::PEER);
+        let (peer, limits) = (section.find(&keys::PEER), ClientLimits::of_client(section));
         let Some(name) = name("client", header, section.reader()) else { return };
         self.used.extend(endpoints.iter().flatten().cloned());
         let endpoints = endpoints.as_ref().map(bare);
-        self.clients.push(Client { name: name.into(), peer, endpoints, filters: Arc::new(filters) });
+        self.clients.push(Client { name: name.into(), peer, endpoints, filters: Arc::new(filters), limits });
     }
 
     /// Reads `[endpoints.NAME]`.

@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use super::address::ListenAddr;
 use super::diagnostic::Place;
-use super::filters::{self, Selection};
+use super::filters::{self, Pattern, Selection};
 use super::key::{AnyKey, Description, Key, OnChange, Zero};
 use super::kinds::{self, choice, number, size};
 use super::listeners;
 use super::log::{self, ConsoleFormat, Fsync, LogFormat, OnFull, Overflow, Spans};
 use super::oauth::{self, OAuth};
 use super::peer::{self, Names, Peer};
+use super::rate::{self, Rate};
 use super::reader::{Reader, Value};
 use super::rotation::{self, At, Every, Zone};
 use super::trust::{self, Auth, Proxies, Tls};
@@ -264,13 +265,48 @@ table! {
     };
 
     MAX_SESSIONS_PER_CLIENT: usize = Key {
-        doc: "How many of them may belong to one client. A client is one network address, 127.0.0.0/8, or one IPv6 \
-              network (/64). At the limit, the client's session that was silent for longest is ended; if all are in \
-              use, a new one is refused. Left out, there is no such limit; behind a reverse proxy all clients have \
-              its address.",
+        doc: "How many of them may belong to one client: one of [clients.NAME] that does not have max_sessions; without a \
+              name one network address, 127.0.0.0/8, or one IPv6 network (/64). At the limit, the client's session that was \
+              silent for longest is ended; if all are in use, a new one is refused with 429. Left out, there is no such \
+              limit; behind a reverse proxy all clients have its address, unless it is one of trusted_proxies.",
         example: "100",
         range: 1..=1_000_000,
         ..Key::new("max_sessions_per_client", number())
+    };
+
+    RATE_PER_CLIENT: Rate = Key {
+        doc: "How many requests, notifications and event streams one client may begin in a second, minute or hour, where \
+              [clients.NAME] does not have rate; who counts as one client, max_sessions_per_client says, and whoever comes \
+              over a Unix socket without a name has no such limit. More are answered with 429, Retry-After, and an error \
+              whose data has retryAfterMs. See LIMITS OF CLIENTS. Left out, there is no such limit.",
+        example: "\"1200/m\"",
+        since: "0.2.0",
+        ..Key::new("rate_per_client", rate::RATE)
+    };
+
+    BURST_PER_CLIENT: u32 = Key {
+        doc: "How many of these may come at once. Left out, it is the number of rate_per_client.",
+        example: "100",
+        range: 1..=1_000_000,
+        since: "0.2.0",
+        ..Key::new("burst_per_client", number())
+    };
+
+    MAX_CONCURRENCY_PER_CLIENT: usize = Key {
+        doc: "How many requests of one client may be in flight at once, as with rate_per_client.",
+        example: "100",
+        range: 1..=1_000_000,
+        since: "0.2.0",
+        ..Key::new("max_concurrency_per_client", number())
+    };
+
+    MAX_STREAMS_PER_CLIENT: usize = Key {
+        doc: "How many event streams one client may have open at once (GET, subscriptions/listen), as with \
+              rate_per_client.",
+        example: "100",
+        range: 1..=1_000_000,
+        since: "0.2.0",
+        ..Key::new("max_streams_per_client", number())
     };
 
     CLIENT_TIMEOUT: Duration = Key {
@@ -445,6 +481,58 @@ table! {
         example: "{ deny = [\"file:///etc/*\"] }",
         since: "0.2.0",
         ..Key::new("resources", filters::NARROWING)
+    };
+
+    CLIENT_RATE: Rate = Key {
+        doc: "How many requests, notifications and event streams the client may begin in a second, minute or hour. More are \
+              answered with 429, Retry-After, and an error whose data has retryAfterMs. See LIMITS OF CLIENTS. Left out, \
+              rate_per_client in [server] says it.",
+        example: "\"600/m\"",
+        since: "0.2.0",
+        ..Key::new("rate", rate::RATE)
+    };
+
+    CLIENT_BURST: u32 = Key {
+        doc: "How many of these may come at once. Left out, it is the number of rate.",
+        example: "50",
+        range: 1..=1_000_000,
+        since: "0.2.0",
+        ..Key::new("burst", number())
+    };
+
+    CLIENT_TOOL_RATES: Vec<(Pattern, Rate)> = Key {
+        doc: "How often the client may call tools, by patterns of the names that the endpoint shows; of several that fit, the \
+              first counts. Tools that fit one pattern have its rate together. A call counts for rate, too.",
+        example: "{ web_search = \"30/m\", \"git_*\" = \"10/s\" }",
+        since: "0.2.0",
+        ..Key::new("tool_rates", rate::TOOL_RATES)
+    };
+
+    CLIENT_CONCURRENCY: usize = Key {
+        doc: "How many requests of the client may be in flight at once; more are answered with 429. Left out, \
+              max_concurrency_per_client in [server] says it.",
+        example: "20",
+        range: 1..=1_000_000,
+        since: "0.2.0",
+        ..Key::new("max_concurrency", number())
+    };
+
+    CLIENT_SESSIONS: usize = Key {
+        doc: "How many sessions the client may have, as with max_sessions_per_client in [server], which says it where this \
+              is left out.",
+        example: "10",
+        range: 1..=1_000_000,
+        since: "0.2.0",
+        ..Key::new("max_sessions", number())
+    };
+
+    CLIENT_STREAMS: usize = Key {
+        doc: "How many event streams the client may have open at once (GET, subscriptions/listen); more are answered with \
+              429. Left out, max_streams_per_client in [server] says it.",
+        example: "10",
+        range: 1..=1_000_000,
+        since: "0.2.0",
+        ..Key::new("max_streams", number())
     };
 }
 

@@ -6,8 +6,8 @@
 //! | `keys` | every key: its name, default, range, text, and what puts a change in force |
 //! | `model` | the validated configuration, and which keys it is read from |
 //! | `key`, `kinds`, `units` | what a key is, and how values of each kind are read |
-//! | `access`, `peer` | clients and endpoints, and what they name |
-//! | `log`, `rotation`, `address`, `listener`, `listeners`, `trust`, `name`, `upstream`, `oauth`, `filters` | values of their own |
+//! | `access`, `peer`, `client_limits` | clients and endpoints, what they name, and what clients may ask for |
+//! | `log`, `rotation`, `address`, `listener`, `listeners`, `trust`, `rate`, `name`, `upstream`, `oauth`, `filters` | values of their own |
 //! | `structure`, `suggestion` | unknown keys and values of the wrong type |
 //! | `reader`, `section`, `expand`, `diagnostic` | reading one file: its places, references and problems |
 //! | `example` | the commented reference that is shipped |
@@ -18,6 +18,7 @@
 
 mod access;
 mod address;
+mod client_limits;
 mod diagnostic;
 mod error;
 pub mod example;
@@ -34,6 +35,7 @@ mod model;
 mod name;
 mod oauth;
 mod peer;
+mod rate;
 mod reader;
 mod rotation;
 mod section;
@@ -46,6 +48,7 @@ mod upstream;
 
 pub use access::{Client, Endpoint};
 pub use address::{AddressError, ListenAddr};
+pub use client_limits::ClientLimits;
 pub use diagnostic::{Place, Problem, Problems};
 pub use error::Error;
 pub use filters::{Filters, LONGEST_TOOL_NAME, Pattern, Selection};
@@ -57,6 +60,7 @@ pub use model::{Config, Limits, Log, Server, StderrRules, Transport, Upstream};
 pub use name::UpstreamName;
 pub use oauth::{Flow, OAuth, is_confidential, is_loopback};
 pub use peer::Peer;
+pub use rate::Rate;
 pub use rotation::{At, Compress, Every, Retention, Rotation, Weekday, Zone};
 pub use source::{Overrides, Source, default_log_file, default_path, fragment_directory, state_directory};
 pub use trust::{Auth, Proxies, Tls};

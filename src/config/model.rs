@@ -14,6 +14,7 @@ use toml::de::DeValue;
 
 use super::access::{Client, Endpoint};
 use super::address::ListenAddr;
+use super::client_limits::ClientLimits;
 use super::diagnostic::{Place, Problems};
 use super::filters::Filters;
 use super::key::{Key, OnChange};
@@ -79,8 +80,8 @@ pub struct Server {
     pub max_connections: Option<usize>,
     /// At most so many legacy sessions are open. Default 10,000.
     pub max_sessions: usize,
-    /// At most so many of them belong to one client, that is one network address; `None` without such a limit.
-    pub max_sessions_per_client: Option<usize>,
+    /// What each client may ask for of which `[clients.NAME]` says nothing else.
+    pub per_client: ClientLimits,
     /// How long a client may take to send the head of a request, and then to begin with its body. Default 30 s.
     pub client_timeout: Duration,
     /// Whether clients of HTTP+SSE are served.
@@ -265,7 +266,7 @@ impl Server {
             session_timeout: section.get(&keys::SESSION_TIMEOUT),
             max_connections: section.find(&keys::MAX_CONNECTIONS),
             max_sessions: section.get(&keys::MAX_SESSIONS),
-            max_sessions_per_client: section.find(&keys::MAX_SESSIONS_PER_CLIENT),
+            per_client: ClientLimits::of_each(section),
             client_timeout: section.get(&keys::CLIENT_TIMEOUT),
             legacy_sse: section.get(&keys::LEGACY_SSE),
             metrics: section.get(&keys::METRICS),

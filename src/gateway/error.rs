@@ -9,7 +9,7 @@ use http::StatusCode;
 use serde_json::json;
 
 use super::certificates::Error as CertificateError;
-use super::relay::{Id, Message, Outcome, Raw, Response, code, raw};
+use super::relay::{Id, Message, Outcome, Raw, Response, code, member, raw};
 use crate::exit::{Exit, ToExit};
 
 /// Why the gateway cannot start.
@@ -204,6 +204,12 @@ impl Fault {
             data,
             ..Self::downstream(code::INVALID_PARAMS, StatusCode::OK, format!("unknown {kind}: {name}"))
         }
+    }
+
+    /// After how many seconds the request may be sent again, where that is said (RFC 9110 §10.2.3).
+    pub(crate) fn retry_after(&self) -> Option<u64> {
+        let millis = member(self.data.as_deref()?, "retryAfterMs")?.get().parse::<u64>().ok()?;
+        Some(millis.div_ceil(1000))
     }
 
     /// The JSON-RPC error object.

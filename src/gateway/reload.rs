@@ -122,7 +122,7 @@ impl Prepared {
         prepared.reloaded.removed.extend(gone.map(str::to_owned));
         upstreams.extend(old.upstreams().last().cloned());
         let server = Server { max_message_size: limit, ..config.server.clone() };
-        let clients = Clients::new(&config.clients, Some(old.clients()));
+        let clients = Clients::new(&config.clients, &config.server.per_client, Some(old.clients()));
         let access = (clients, config.endpoints.as_slice());
         let table =
             prepared.table.insert(RoutingTable::new(server, access, upstreams).beside(&config.disabled));

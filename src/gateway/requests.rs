@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use super::access::Slot;
+
 /// Counts the messages of clients.
 #[derive(Debug, Default)]
 pub(crate) struct RequestCounter {
@@ -12,9 +14,9 @@ pub(crate) struct RequestCounter {
     posted: AtomicU64,
 }
 
-/// Counts one request in flight until dropped.
+/// Counts one request in flight until dropped, also for its client where that may have so many.
 #[derive(Debug)]
-pub(crate) struct InFlight(Arc<AtomicUsize>);
+pub(crate) struct InFlight(Arc<AtomicUsize>, #[expect(dead_code, reason = "held for its end")] Option<Slot>);
 
 impl Drop for InFlight {
     fn drop(&mut self) {
@@ -24,10 +26,10 @@ impl Drop for InFlight {
 
 impl RequestCounter {
     /// Counts a request until the guard is dropped.
-    pub(crate) fn begin(&self) -> InFlight {
+    pub(crate) fn begin(&self, slot: Option<Slot>) -> InFlight {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         self.posted.fetch_add(1, Ordering::Relaxed);
-        InFlight(Arc::clone(&self.in_flight))
+        InFlight(Arc::clone(&self.in_flight), slot)
     }
 
     /// How many are in flight.

@@ -10,9 +10,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::access::{Clients, KnownTokens};
+use super::access::{Clients, KnownTokens, Usages};
 use super::catalog::{self, RoutingHandle, RoutingTable};
 use super::changes::Changes;
+use super::client::ClientName;
 use super::client_log_limit::ClientLogLimit;
 use super::endpoint::Endpoint;
 use super::error::Error;
@@ -32,7 +33,7 @@ use super::upstream_tasks::UpstreamTasks;
 use crate::config::{Auth, Config, Prefix};
 use crate::drain::Watch;
 use crate::handover::channel::Sender;
-use crate::handover::{KnownLists, Offer};
+use crate::handover::{KnownLists, Offer, Used};
 use crate::sys::net::Listener;
 
 /// How long ending everything may take where nobody is in a hurry.
@@ -80,6 +81,8 @@ struct Parts {
     handlers: Arc<Handlers>,
     /// The tokens that are believed.
     tokens: Arc<KnownTokens>,
+    /// What clients use that the configuration does not name.
+    usages: Arc<Usages>,
     /// Cancelled when the drain begins.
     draining: CancellationToken,
 }
@@ -103,7 +106,8 @@ impl Gateway {
         let never = config.server.prefix == Prefix::Never;
         let offers = if never { Vec::new() } else { offers };
         let (started, awaited) = upstreams.start_all(config, &builtin, offers)?;
-        let access = (Clients::new(&config.clients, None), config.endpoints.as_slice());
+        let access =
+            (Clients::new(&config.clients, &config.server.per_client, None), config.endpoints.as_slice());
         let table = RoutingTable::new(config.server.clone(), access, started).beside(&config.disabled);
         let routing = Arc::new(RoutingHandle::new(table));
         let (log_limit, peer) = (Arc::<ClientLogLimit>::default(), Arc::<PeerLink>::default());
@@ -125,13 +129,13 @@ impl Gateway {
             share(&log_limit),
             draining.clone(),
         );
-        let tokens = Arc::new(KnownTokens::new(state.to_owned()));
-        let parts = (share(&routing), share(&tokens));
-        let pipeline = Pipeline::new(Guard::new(share(&log_limit)), parts, requests, (modern, legacy));
+        let (tokens, usages) = (Arc::new(KnownTokens::new(state.to_owned())), Arc::<Usages>::default());
+        let (guard, access) = (Guard::new(share(&log_limit)), (share(&tokens), share(&usages)));
+        let pipeline = Pipeline::new(guard, share(&routing), access, requests, (modern, legacy));
         let health = Health::new(share(&routing), share(&status), draining.clone());
-        let handlers = Arc::new(Handlers::new(share(&routing), pipeline, health, share(&metrics)));
-        let children = ChildHandover::new(awaited, share(&routing), share(&peer));
         let gateway = Self(Arc::new(Parts {
+            handlers: Arc::new(Handlers::new(share(&routing), pipeline, health, share(&metrics))),
+            children: ChildHandover::new(awaited, share(&routing), share(&peer)),
             routing,
             upstreams,
             changes,
@@ -140,15 +144,14 @@ impl Gateway {
             continuations,
             owners,
             peer,
-            children,
             paused: watch::Sender::new(false),
             connections,
             log_limit,
             gates,
             metrics,
             status,
-            handlers,
             tokens,
+            usages,
             draining,
         }));
         gateway.begin(config, &builtin);
@@ -307,6 +310,21 @@ impl Gateway {
     #[must_use]
     pub fn known_lists(&self) -> Vec<KnownLists> {
         self.0.routing.current().known_lists()
+    }
+
+    /// What clients have used of their rates, for the next process.
+    #[must_use]
+    pub fn used(&self) -> Vec<Used> {
+        let table = self.0.routing.current();
+        let named = table.clients().iter().filter_map(|client| Some((client.name(), client.usage()?)));
+        self.0.usages.used(named)
+    }
+
+    /// Takes what clients have used of their rates in the process before.
+    pub fn inherit_used(&self, used: &[Used]) {
+        let table = self.0.routing.current();
+        let known = |name: &ClientName| table.clients().get(name).map(|client| client.usage());
+        self.0.usages.inherit(&table.server.per_client, known, used);
     }
 
     /// Takes what clients were shown of lists by the process before. Where other upstreams are behind the endpoint of all than

@@ -9,6 +9,7 @@ use super::listener::{Outline, SocketFile};
 use super::permit::Permits;
 use super::round::Round;
 use super::session::{self, Session};
+use super::used::Used;
 use crate::config::Overrides;
 use crate::exit::ToExit;
 
@@ -179,6 +180,11 @@ pub enum Message {
         /// What.
         #[serde(with = "text")]
         word: Permits,
+    },
+    /// Old: so much clients have used of their rates. Where it is not understood, they begin anew.
+    Used {
+        /// Each that is not unused.
+        all: Vec<Used>,
     },
     /// Old: somebody has asked me for a reload; the configuration is yours.
     Reload {

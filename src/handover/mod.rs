@@ -3,7 +3,7 @@
 //! | file | owns |
 //! |---|---|
 //! | `message` | what is said, and its form on the wire |
-//! | `session`, `child`, `round`, `permit`, `listener` | what is said of each |
+//! | `session`, `child`, `round`, `permit`, `used`, `listener` | what is said of each |
 //! | `channel` | saying it inside of the runtime, and descriptors beside it |
 //! | `candidate` | starting the next process |
 //! | `inheritance` | being the next process, before its runtime exists |
@@ -27,7 +27,8 @@
 //!   serves without it.
 //! - The old process says nothing before `take`. After it, either may say anything else at any time, between any two stages.
 //! - What is said of one thing keeps its order: of sessions (`session` `find` `found` `ended` `deliver`), of rounds, of
-//!   children (`child` `of_child`), of permits (`turn`), of reloads. Between these there is none: a session may come after
+//!   children (`child` `of_child`), of permits (`turn`), of reloads. What clients have used of their rates (`used`) comes with the
+//!   sessions. Between these there is none: a session may come after
 //!   the question for it, and is then unknown until it comes.
 //! - Of these, only `child` and the first `turn` are bound to a stage: each `child` comes before `commit`, in the order of its
 //!   descriptors, and the permits that are held come before `go`. `of_child` of the new process comes after `owned`.
@@ -55,6 +56,7 @@ mod message;
 mod permit;
 mod round;
 mod session;
+mod used;
 
 pub use candidate::{Candidate, pass};
 pub use child::{Child, ChildMessage, ChildTransfer, Era, LinkKind, Offer, Stamp};
@@ -65,3 +67,4 @@ pub use message::{EXTENSIONS, KnownLists, Message, PROTOCOL, Plan, VARIABLE, fai
 pub use permit::{LimitMessage, Permits};
 pub use round::{Caller, Round};
 pub use session::{Change, Session};
+pub use used::Used;

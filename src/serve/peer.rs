@@ -100,11 +100,12 @@ impl PeerChannel {
         Err(Some(Failure::instead(message, wanted)))
     }
 
-    /// Sends every session, such as those that were begun since the last time; `false` if the other process does not read.
+    /// Sends every session, such as those that were begun since the last time, and what clients have used of rates; `false` if the other process does not read.
     pub(super) async fn send_sessions(&self, gateway: &Gateway) -> bool {
         for session in gateway.sessions().all() {
             self.sender.send(&Message::Session { state: Box::new(session.saved()) });
         }
+        self.sender.send(&Message::Used { all: gateway.used() });
         self.sender.flush().await
     }
 
@@ -154,6 +155,7 @@ impl Carrier {
         let gateway = self.gateway.clone();
         match message {
             Message::Session { state } => gateway.sessions().restore(*state, false),
+            Message::Used { all } => gateway.inherit_used(&all),
             Message::Find { id } => {
                 let state = gateway.sessions().get(&id).map(|session| Box::new(session.saved()));
                 self.sender.send(&Message::Found { id, state });

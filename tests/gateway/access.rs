@@ -16,9 +16,9 @@ use crate::upstreams::probe;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A gateway with a state directory of its own, on TCP and on a Unix socket.
-struct Guarded {
+pub(crate) struct Guarded {
     /// The gateway.
-    gateway: Gateway,
+    pub(crate) gateway: Gateway,
     /// Its state directory and socket.
     scratch: tempfile::TempDir,
     /// Its upstreams.
@@ -27,18 +27,18 @@ struct Guarded {
 
 /// What a gateway answers.
 #[derive(Debug)]
-struct Answer {
+pub(crate) struct Answer {
     /// The status.
-    status: u16,
+    pub(crate) status: u16,
     /// The head, in lower case.
-    head: String,
+    pub(crate) head: String,
     /// The body, without the form of chunks and events.
-    body: String,
+    pub(crate) body: String,
 }
 
 impl Answer {
     /// The JSON-RPC message in the body.
-    fn message(&self) -> Value {
+    pub(crate) fn message(&self) -> Value {
         let begin = self.body.find('{').unwrap_or_else(|| panic!("no message in {self:?}"));
         serde_json::Deserializer::from_str(&self.body[begin..])
             .into_iter()
@@ -48,13 +48,13 @@ impl Answer {
     }
 
     /// A header.
-    fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
     }
 }
 
 /// Sends a request with these lines of its head, and reads the answer to its end.
-async fn exchange(
+pub(crate) async fn exchange(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     first: &str,
     lines: &[String],
@@ -83,12 +83,12 @@ async fn exchange(
 }
 
 /// `Authorization` with a token.
-fn bearer(token: &str) -> String {
+pub(crate) fn bearer(token: &str) -> String {
     format!("Authorization: Bearer {token}")
 }
 
 /// A request of the modern era.
-fn modern(method: &str, params: &str) -> (Vec<String>, String) {
+pub(crate) fn modern(method: &str, params: &str) -> (Vec<String>, String) {
     let more = if params.is_empty() { String::new() } else { format!(",{params}") };
     let body = format!(
         r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{"_meta":{{{MODERN_META}}}{more}}}}}"#
@@ -102,7 +102,7 @@ fn modern(method: &str, params: &str) -> (Vec<String>, String) {
 
 impl Guarded {
     /// Starts one with these tables beside the probe server as `one` and `two`.
-    async fn start(tables: &str) -> Self {
+    pub(crate) async fn start(tables: &str) -> Self {
         let scratch = tempfile::tempdir().expect("it works");
         let upstreams = probe("one", &[]) + &probe("two", &[]);
         let site = Site::with_config(&Self::configuration(&scratch, &(upstreams.clone() + tables)));
@@ -121,7 +121,7 @@ impl Guarded {
     }
 
     /// Reloads with other tables.
-    async fn reload(&self, tables: &str) {
+    pub(crate) async fn reload(&self, tables: &str) {
         let text = Self::configuration(&self.scratch, &(self.upstreams.clone() + tables));
         write(&self.gateway.file("mcpeg.toml"), &text);
         let output = self.gateway.control(&["--reload"]).await;
@@ -136,7 +136,7 @@ impl Guarded {
     }
 
     /// Makes a token, and waits until it is believed.
-    async fn believed(&self, client: &str) -> String {
+    pub(crate) async fn believed(&self, client: &str) -> String {
         let token = self.token(&["create", client]).await;
         let answered = async {
             while self.list("/health", &token).await.status == 401 {
@@ -173,7 +173,7 @@ impl Guarded {
     }
 
     /// Sends a request over TCP.
-    async fn send(&self, first: &str, lines: &[String], body: &str) -> Answer {
+    pub(crate) async fn send(&self, first: &str, lines: &[String], body: &str) -> Answer {
         exchange(TcpStream::connect(self.gateway.address()).await.expect("it works"), first, lines, body)
             .await
     }
@@ -184,19 +184,19 @@ impl Guarded {
     }
 
     /// A modern request with a token.
-    async fn ask(&self, path: &str, token: &str, (lines, body): (Vec<String>, String)) -> Answer {
+    pub(crate) async fn ask(&self, path: &str, token: &str, (lines, body): (Vec<String>, String)) -> Answer {
         self.send(&format!("POST {path}"), &[vec![bearer(token)], lines].concat(), &body).await
     }
 
     /// A message within a session.
-    async fn say(&self, method: &str, token: &str, session: &str, body: &str) -> Answer {
+    pub(crate) async fn say(&self, method: &str, token: &str, session: &str, body: &str) -> Answer {
         let lines =
             [bearer(token), format!("Mcp-Session-Id: {session}"), format!("MCP-Protocol-Version: {LEGACY}")];
         self.send(&format!("{method} /mcp"), &lines, body).await
     }
 
     /// Begins a session; its identifier.
-    async fn begin(&self, token: &str) -> String {
+    pub(crate) async fn begin(&self, token: &str) -> String {
         let params = json!({ "protocolVersion": LEGACY, "capabilities": {}, "clientInfo": { "name": "a", "version": "1" } });
         let body = json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params }).to_string();
         let answer = self.send("POST /mcp", &[bearer(token)], &body).await;
@@ -238,7 +238,7 @@ async fn kernel_is_asked(guarded: &Guarded, others: &str, (lines, body): &(Vec<S
 }
 
 /// `tools/call` within a session.
-fn call(tool: &str) -> String {
+pub(crate) fn call(tool: &str) -> String {
     json!({ "jsonrpc": "2.0", "id": 5, "method": "tools/call", "params": { "name": tool, "arguments": {} } })
         .to_string()
 }

@@ -29,6 +29,7 @@ mod hardship;
 mod input;
 mod isolation;
 mod late;
+mod limits;
 mod listeners;
 mod logins;
 mod lossless;

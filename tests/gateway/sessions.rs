@@ -291,7 +291,8 @@ async fn one_client_may_have_so_many_sessions_and_loses_its_silent_ones_first() 
         r#""capabilities":{},"clientInfo":{"name":"raw","version":"1"}}}"#
     );
     let refused = post(gateway.address(), "/mcp", &[], initialize).await;
-    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE, "{refused:?}");
+    assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS, "{refused:?}");
+    assert!(refused.headers.contains_key("retry-after"), "{refused:?}");
     assert!(refused.error().1.contains("max_sessions_per_client"), "{refused:?}");
     gateway.stop().await;
 }

@@ -3,7 +3,7 @@
 //!
 //! strace(1) injects at the n-th call, so that the faults are real for the program, in order and complete.
 //! `MCPEG_TEST_STRIDE=1` tries every n that changes something; by default ten of each call are tried, from the first to the
-//! last, and so are ten that only look.
+//! last, and four that only look.
 
 #![expect(clippy::print_stdout, reason = "the number of points tried is a result")]
 
@@ -27,19 +27,21 @@ const CALLS: [&str; 11] = [
     "unlinkat",
 ];
 
-/// How many points of each call are tried by default.
+/// How many points of each call that changes something are tried by default.
 const POINTS: usize = 10;
+/// How many points of each call that only looks are tried.
+const LOOKS: usize = 4;
 
 /// The points that are tried of these calls: [`POINTS`] of those that change something, or what the environment asks for,
-/// and [`POINTS`] of the others.
+/// and [`LOOKS`] of the others.
 fn points(calls: &[bool]) -> BTreeSet<usize> {
     let asked = std::env::var("MCPEG_TEST_STRIDE").ok().and_then(|stride| stride.parse().ok());
-    let of = |changes: bool, asked: Option<usize>| {
+    let of = |changes: bool, points: usize, asked: Option<usize>| {
         let all: Vec<_> = (1..).zip(calls).filter(|(_, call)| **call == changes).map(|(n, _)| n).collect();
-        let stride = asked.unwrap_or(all.len().div_ceil(POINTS)).max(1);
+        let stride = asked.unwrap_or(all.len().div_ceil(points)).max(1);
         all.into_iter().step_by(stride)
     };
-    of(true, asked).chain(of(false, None)).collect()
+    of(true, POINTS, asked).chain(of(false, LOOKS, None)).collect()
 }
 
 /// A root on which an installation has drifted and gets another configuration, so that files are replaced.

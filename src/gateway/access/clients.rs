@@ -5,7 +5,8 @@ use std::sync::Arc;
 use fieldwork::Fieldwork;
 use tokio_util::sync::CancellationToken;
 
-use crate::config;
+use super::usage::Usage;
+use crate::config::{self, ClientLimits};
 use crate::gateway::client::ClientName;
 use crate::sys::{peer, user};
 
@@ -24,6 +25,9 @@ pub(crate) struct Client {
     /// What the kernel must say of its process, if it is known by that.
     #[field = false]
     peer: Option<Peer>,
+    /// What it uses of its limits, if it has any.
+    #[field(get(deref = false))]
+    usage: Option<Arc<Usage>>,
     /// Cancelled when the configuration has it no longer.
     gone: CancellationToken,
 }
@@ -69,14 +73,14 @@ impl Peer {
 }
 
 impl Client {
-    /// A client of a configuration.
-    fn new(settings: &config::Client) -> Self {
+    /// A client of a configuration, which uses this of its limits.
+    fn new(settings: &config::Client, usage: Option<Arc<Usage>>) -> Self {
         let name = ClientName::new(settings.name());
         let peer = settings.peer().and_then(Peer::of);
         if settings.peer().is_some() && peer.is_none() {
             tracing::warn!(client = %name, "the client can never be recognised by `peer`: there is no such user or group");
         }
-        Self { name, settings: settings.clone(), peer, gone: CancellationToken::new() }
+        Self { name, settings: settings.clone(), peer, usage, gone: CancellationToken::new() }
     }
 
     /// Whether a request is of this client.
@@ -92,12 +96,23 @@ impl Client {
 }
 
 impl Clients {
-    /// The clients of a configuration. Those that were there before are the same as long as they are recognised alike.
-    pub(crate) fn new(settings: &[config::Client], former: Option<&Self>) -> Self {
-        let same = |settings: &config::Client| {
-            former?.0.iter().find(|client| client.settings == *settings).map(Arc::clone)
+    /// The clients of a configuration, each with these limits where it has none of its own. Those that were there before are the
+    /// same as long as they are recognised alike, and have used what they had.
+    pub(crate) fn new(settings: &[config::Client], per_client: &ClientLimits, former: Option<&Self>) -> Self {
+        let client = |settings: &config::Client| {
+            let limits = settings.limits().or(per_client);
+            let former = former.and_then(|former| former.get(&ClientName::new(settings.name())));
+            let is_same = |former: &&Arc<Client>| {
+                former.settings == *settings
+                    && former.usage.as_ref().map_or(limits.is_empty(), |usage| *usage.limits() == limits)
+            };
+            let new = || {
+                let used = former.and_then(|former| former.usage.as_deref());
+                Arc::new(Client::new(settings, Usage::new(limits.clone(), used)))
+            };
+            former.filter(is_same).map_or_else(new, Arc::clone)
         };
-        Self(settings.iter().map(|one| same(one).unwrap_or_else(|| Arc::new(Client::new(one)))).collect())
+        Self(settings.iter().map(client).collect())
     }
 
     /// Whether there are none: then nobody needs a name.

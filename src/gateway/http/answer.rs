@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use sse_stream::{KeepAlive, Sse, SseBody, Timer};
 use tokio::time::{Sleep, timeout};
 
+use crate::gateway::access::Slot;
 use crate::gateway::endpoint::Endpoint;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{Era, Id, Message, Outcome, code, member};
@@ -166,11 +167,32 @@ pub(crate) fn json(message: &Message, status: StatusCode) -> Response {
     response
 }
 
-/// A fault as the body. In the legacy era an answered request is 200 whatever the answer.
+/// A fault as the body. In the legacy era an answered request is 200 whatever the answer, unless it is to be sent again later.
 pub(crate) fn fault(fault: &Fault, id: Option<Id>, era: Era) -> Response {
     tracing::debug!(side = ?fault.side, code = fault.code, fault = fault.message, "a request failed");
-    let status = if era == Era::Modern || id.is_none() { fault.status } else { StatusCode::OK };
-    json(&fault.response(id), status)
+    let later = fault.retry_after();
+    let is_told = era == Era::Modern || id.is_none() || later.is_some();
+    let mut response = json(&fault.response(id), if is_told { fault.status } else { StatusCode::OK });
+    if let Some(seconds) = later {
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
+}
+
+/// An event stream that keeps hold of this until it ends; any other answer lets go of it.
+pub(super) fn holding(response: Response, held: Slot) -> Response {
+    let is_stream =
+        response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "text/event-stream");
+    if !is_stream {
+        return response;
+    }
+    response.map(|body| {
+        let frames = body.into_data_stream().map(move |frame| {
+            let _held = &held;
+            frame
+        });
+        Body::from_stream(frames)
+    })
 }
 
 /// The gateway's name and version.

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::answer;
 use super::peer::Peer;
 use crate::config::Auth;
-use crate::gateway::access::{Clients, KnownTokens, Shown};
+use crate::gateway::access::{Clients, KnownTokens, Shown, Usage};
 use crate::gateway::client::ClientName;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{Era, code};
@@ -33,12 +33,19 @@ pub(crate) struct Identified {
     revoked: CancellationToken,
     /// Cancelled when the configuration has the client no longer.
     gone: CancellationToken,
+    /// What it uses of its limits, where the configuration gives it any by its name.
+    usage: Option<Arc<Usage>>,
 }
 
 impl Identified {
     /// Its name.
     pub(super) const fn name(&self) -> &ClientName {
         &self.name
+    }
+
+    /// What it uses of its limits, where the configuration gives it any by its name.
+    pub(super) const fn usage(&self) -> Option<&Arc<Usage>> {
+        self.usage.as_ref()
     }
 
     /// Waits until it may not use the gateway any more.
@@ -150,11 +157,11 @@ pub(super) fn authenticate(
         let by_token = shown.filter(|(name, _)| name == client.name());
         let revoked = by_token.map_or_else(CancellationToken::new, |(_, revoked)| revoked);
         let (name, gone) = (client.name().clone(), client.gone().clone());
-        return Ok(Some(Arc::new(Identified { name, revoked, gone })));
+        return Ok(Some(Arc::new(Identified { name, revoked, gone, usage: client.usage().cloned() })));
     }
     match shown {
         Some((name, revoked)) if clients.is_empty() => {
-            Ok(Some(Arc::new(Identified { name, revoked, gone: CancellationToken::new() })))
+            Ok(Some(Arc::new(Identified { name, revoked, gone: CancellationToken::new(), usage: None })))
         }
         Some(_) => Err(Refused::NOBODY),
         None if asked.open && asked.ways.is_empty() => Ok(None),

@@ -8,6 +8,7 @@ use super::authenticate::Identified;
 use super::cutoff::Cutoff;
 use super::guard::Admitted;
 use super::peer::PeerAddress;
+use crate::gateway::access::Usage;
 use crate::gateway::client::{ClientKey, ClientName};
 use crate::gateway::endpoint::Endpoint;
 use crate::gateway::relay::ClientMeta;
@@ -29,6 +30,9 @@ pub(crate) struct RequestContext {
     /// The client that it comes from, if that has shown who it is.
     #[field(get(option_borrow_inner = false))]
     identity: Option<Arc<Identified>>,
+    /// What that client uses of its limits, if it has any.
+    #[field(get(deref = false))]
+    usage: Option<Arc<Usage>>,
     /// Until when it must be answered.
     #[field(get)]
     cutoff: Cutoff,
@@ -40,12 +44,20 @@ impl RequestContext {
     /// The context of a request that the guard has let in, to the endpoint of all upstreams.
     pub(super) fn new(
         admitted: Admitted,
-        identity: Option<Arc<Identified>>,
+        (identity, usage): (Option<Arc<Identified>>, Option<Arc<Usage>>),
         (peer, is_local): (PeerAddress, bool),
         cutoff: Cutoff,
     ) -> Self {
         let client = identity.as_ref().map(|identity| identity.name().clone());
-        Self { endpoint: Endpoint::ALL.of(client), peer, is_local, identity, cutoff, _admitted: admitted }
+        Self {
+            endpoint: Endpoint::ALL.of(client),
+            peer,
+            is_local,
+            identity,
+            usage,
+            cutoff,
+            _admitted: admitted,
+        }
     }
 
     /// The same to the endpoint of this name.

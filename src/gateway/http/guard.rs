@@ -14,6 +14,7 @@ use super::peer::PeerAddress;
 use crate::config::{ListenAddr, Listener, Server};
 use crate::gateway::client::ClientKey;
 use crate::gateway::client_log_limit::ClientLogLimit;
+use crate::gateway::error::Fault;
 
 /// Says which requests are let in.
 #[derive(Debug)]
@@ -76,6 +77,13 @@ impl Guard {
         let client = ClientKey::of(peer);
         if self.log_limit.admits(reason, &client) {
             tracing::warn!(reason, %client, uid, "a request is refused");
+        }
+    }
+
+    /// Notes that a client has asked for more than it may.
+    pub(super) fn note_limit(&self, fault: &Fault, client: &ClientKey) {
+        if self.log_limit.admits("more than a client may", client) {
+            tracing::warn!(reason = fault.message, %client, "a request is refused");
         }
     }
 

@@ -24,11 +24,12 @@ use super::modern::Modern;
 use super::peer::{Peer, PeerAddress};
 use super::{answer, message, validate};
 use crate::config::Auth;
-use crate::gateway::access::KnownTokens;
+use crate::gateway::access::{Exceeded, KnownTokens, Usage, Usages};
 use crate::gateway::catalog::{RoutingHandle, RoutingTable};
+use crate::gateway::client::ClientKey;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{Era, Id, Message, code};
-use crate::gateway::requests::RequestCounter;
+use crate::gateway::requests::{InFlight, RequestCounter};
 
 /// What is answered where two headers of a trusted proxy cannot both be its own.
 const CONTRADICTION: (StatusCode, &str) = (
@@ -46,6 +47,8 @@ pub(crate) struct Pipeline {
     routing: Arc<RoutingHandle>,
     /// The tokens that are believed.
     tokens: Arc<KnownTokens>,
+    /// What clients use that the configuration does not name.
+    usages: Arc<Usages>,
     /// Bodies of requests that are not complete.
     bodies: Arc<Bodies>,
     /// Counts requests.
@@ -62,13 +65,14 @@ impl Pipeline {
     /// A pipeline of these parts.
     pub(crate) fn new(
         guard: Guard,
-        (routing, tokens): (Arc<RoutingHandle>, Arc<KnownTokens>),
+        routing: Arc<RoutingHandle>,
+        (tokens, usages): (Arc<KnownTokens>, Arc<Usages>),
         requests: Arc<RequestCounter>,
         (modern, legacy): (Modern, Legacy),
     ) -> Self {
         let legacy = Arc::new(legacy);
         let events = EventClients::new(Arc::clone(&legacy));
-        Self { guard, routing, tokens, bodies: Arc::default(), requests, modern, legacy, events }
+        Self { guard, routing, tokens, usages, bodies: Arc::default(), requests, modern, legacy, events }
     }
 
     /// Of every request, before anything else: proxy, guard, authentication. The answer to one that is refused.
@@ -81,13 +85,10 @@ impl Pipeline {
         let table = self.routing.current();
         let Some(named) = gate.named() else {
             let admitted = self.guard.check((&table.server, None), head, peer.address)?;
-            let identity = self.identify(&table, &[], (head, peer, peer.address))?;
-            return Ok(RequestContext::new(
-                admitted,
-                identity,
-                (peer.address, gate.is_local()),
-                cutoff.clone(),
-            ));
+            let client = self.identify(&table, &[], (head, peer, peer.address))?;
+            let client = self.with_usage(&table, client, peer.address);
+            let place = (peer.address, gate.is_local());
+            return Ok(RequestContext::new(admitted, client, place, cutoff.clone()));
         };
         let listener = named.listener();
         let mut address = peer.address;
@@ -96,9 +97,55 @@ impl Pipeline {
                 .map_err(|_| Box::new(self.guard.refuse(head, address, CONTRADICTION)))?;
         }
         let admitted = self.guard.check((&table.server, Some(listener)), head, address)?;
-        let identity = self.identify(&table, &listener.auth, (head, peer, address))?;
+        let client = self.identify(&table, &listener.auth, (head, peer, address))?;
+        let client = self.with_usage(&table, client, address);
         let is_local = gate.is_local() && address.is_none_or(|it| it.to_canonical().is_loopback());
-        Ok(RequestContext::new(admitted, identity, (address, is_local), cutoff.clone()))
+        Ok(RequestContext::new(admitted, client, (address, is_local), cutoff.clone()))
+    }
+
+    /// Who has sent a request, and what that client uses of its limits, if it has any.
+    fn with_usage(
+        &self,
+        table: &RoutingTable,
+        identity: Option<Arc<Identified>>,
+        address: PeerAddress,
+    ) -> (Option<Arc<Identified>>, Option<Arc<Usage>>) {
+        let usage = match &identity {
+            Some(identity) if !table.clients().is_empty() => identity.usage().cloned(),
+            _ => self.usages.of(&table.server.per_client, || {
+                ClientKey::of_client(identity.as_ref().map(|identity| identity.name()), address)
+            }),
+        };
+        (identity, usage)
+    }
+
+    /// Counts a message, unless its client has sent more than it may.
+    fn begin(&self, context: &RequestContext, message: &Message) -> Result<InFlight, Fault> {
+        let slot = match context.usage() {
+            None => None,
+            Some(usage) => usage.begin(message).map_err(|exceeded| self.too_much(context, exceeded))?,
+        };
+        Ok(self.requests.begin(slot))
+    }
+
+    /// Opens an event stream, unless its client has as many as it may.
+    pub(super) async fn open(
+        &self,
+        context: &RequestContext,
+        answer: impl Future<Output = Response>,
+    ) -> Response {
+        let Some(usage) = context.usage() else { return answer.await };
+        match usage.open() {
+            Ok(slot) => answer::holding(answer.await, slot),
+            Err(exceeded) => answer::fault(&self.too_much(context, exceeded), None, Era::Legacy),
+        }
+    }
+
+    /// What a client is told that has asked for more than it may, of which the log tells.
+    fn too_much(&self, context: &RequestContext, exceeded: Exceeded) -> Fault {
+        let fault = Fault::from(exceeded);
+        self.guard.note_limit(&fault, &ClientKey::of_client(context.client(), context.peer()));
+        fault
     }
 
     /// The client of a request, where clients have to show who they are: because the listener asks for it in these ways, or
@@ -141,13 +188,16 @@ impl Pipeline {
             Ok(Received::Message(message, era)) => (message, era),
             // In a box, so that single messages need no room for it.
             Ok(Received::Batch(entries)) => {
-                let begin = || self.requests.begin();
+                let begin = |message: &Message| self.begin(&context, message);
                 return Box::pin(self.legacy.batch((&context, headers), entries, begin)).await;
             }
             Err(refusal) => return refusal,
         };
-        let in_flight = self.requests.begin();
         let id = if let Message::Request(request) = &message { Some(request.id.clone()) } else { None };
+        let in_flight = match self.begin(&context, &message) {
+            Ok(in_flight) => in_flight,
+            Err(fault) => return answer::fault(&fault, id, era),
+        };
         let answered = match era {
             // Looked up only now: a body that comes slowly must not keep an upstream that a reload has removed.
             Era::Modern => match self.routing.view(context.endpoint()) {
@@ -183,8 +233,11 @@ impl Pipeline {
             }
             Err(refusal) => return refusal,
         };
-        let in_flight = self.requests.begin();
         let id = if let Message::Request(request) = &message { Some(request.id.clone()) } else { None };
+        let in_flight = match self.begin(&context, &message) {
+            Ok(in_flight) => in_flight,
+            Err(fault) => return answer::fault(&fault, id, Era::Legacy),
+        };
         let answered = self.events.take_posted(&context, stream, (message, in_flight)).await;
         answered.unwrap_or_else(|| too_late(id, Era::Legacy))
     }

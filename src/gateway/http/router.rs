@@ -270,7 +270,8 @@ async fn get_all(
     Extension(context): Extension<RequestContext>,
     headers: HeaderMap,
 ) -> Response {
-    handlers.pipeline.legacy().get(&context, &headers).await
+    let pipeline = &handlers.pipeline;
+    pipeline.open(&context, pipeline.legacy().get(&context, &headers)).await
 }
 
 /// `GET /mcp/NAME`.
@@ -282,7 +283,10 @@ async fn get_one(
 ) -> Response {
     let context = context.at(name);
     match handlers.routing.view(context.endpoint()) {
-        Some(_) => handlers.pipeline.legacy().get(&context, &headers).await,
+        Some(_) => {
+            let pipeline = &handlers.pipeline;
+            pipeline.open(&context, pipeline.legacy().get(&context, &headers)).await
+        }
         None => answer::unknown(context.endpoint()),
     }
 }
@@ -296,7 +300,8 @@ async fn sse_all(
     if !handlers.serves_events() {
         return no_events();
     }
-    handlers.pipeline.events().open(&context, &headers).await
+    let pipeline = &handlers.pipeline;
+    pipeline.open(&context, pipeline.events().open(&context, &headers)).await
 }
 
 /// `GET /sse/NAME`.
@@ -311,7 +316,10 @@ async fn sse_one(
     }
     let context = context.at(name);
     match handlers.routing.view(context.endpoint()) {
-        Some(_) => handlers.pipeline.events().open(&context, &headers).await,
+        Some(_) => {
+            let pipeline = &handlers.pipeline;
+            pipeline.open(&context, pipeline.events().open(&context, &headers)).await
+        }
         None => answer::unknown(context.endpoint()),
     }
 }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
+use memchr::memchr2;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -327,6 +328,9 @@ fn write_member(out: &mut Vec<u8>, name: &str, json: &str) {
     out.extend_from_slice(b"\":");
     let start = out.len();
     out.extend_from_slice(json.as_bytes());
+    if memchr2(b'\n', b'\r', json.as_bytes()).is_none() {
+        return;
+    }
     for byte in &mut out[start..] {
         if matches!(*byte, b'\n' | b'\r') {
             *byte = b' ';

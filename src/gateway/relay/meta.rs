@@ -135,6 +135,8 @@ pub(crate) mod code {
     pub(crate) const INVALID_PARAMS: i64 = -32602;
     /// Something failed on our side or behind it.
     pub(crate) const INTERNAL: i64 = -32603;
+    /// The client has sent more than it may (EIP-1474, "Error codes"; JSON-RPC leaves these to servers).
+    pub(crate) const LIMIT_EXCEEDED: i64 = -32005;
     /// A resource does not exist (legacy era only).
     pub(crate) const LEGACY_NOT_FOUND: i64 = -32002;
     /// A page must be visited first (legacy era only).

@@ -5,6 +5,9 @@ use std::borrow::Cow;
 
 use memchr::{memchr, memchr2};
 
+/// So many bytes are looked at one by one, which is cheaper for them than a search for long texts.
+const SHORT: usize = 16;
+
 /// A pass over JSON text.
 #[derive(Debug)]
 pub(super) struct Scan<'a> {
@@ -52,7 +55,9 @@ impl<'a> Scan<'a> {
         self.at += 1;
         loop {
             let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
-            match memchr2(b'"', b'\\', rest) {
+            let (near, far) = rest.split_at(rest.len().min(SHORT));
+            let found = near.iter().position(|byte| matches!(byte, b'"' | b'\\'));
+            match found.or_else(|| memchr2(b'"', b'\\', far).map(|place| near.len() + place)) {
                 Some(place) if rest[place] == b'"' => {
                     self.at += place + 1;
                     return Token { text: &self.text[start..self.at], escaped };

@@ -55,8 +55,11 @@ pub(crate) struct Limits {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SessionRefused {
     /// There are as many as may be and all are in use.
-    #[error("as many sessions are in use as `{0}` in [server] allows")]
-    Full(&'static str),
+    #[error("as many sessions are in use as `max_sessions` in [server] allows")]
+    Full,
+    /// The client has as many as it may and all are in use.
+    #[error("as many sessions are in use as {0}")]
+    TooMany(&'static str),
     /// What clients say about themselves is too much together.
     #[error(
         "the sessions in use have large `clientInfo` and `capabilities`, beside which yours find no room"
@@ -148,11 +151,15 @@ impl Sessions {
         let count = ids.map_or(0, HashSet::len);
         let of_client = limits.of_client.filter(|_| client.is_somebody());
         let surplus = of_client.map_or(0, |limit| (count + 1).saturating_sub(limit));
-        let full = SessionRefused::Full;
-        let mut ends = choose(client, theirs, surplus).ok_or(full("max_sessions_per_client"))?;
+        let most = if client.name().is_some() {
+            "you may have: `max_sessions` of your client is the limit"
+        } else {
+            "one client may have: `max_sessions_per_client` in [server] is the limit"
+        };
+        let mut ends = choose(client, theirs, surplus).ok_or(SessionRefused::TooMany(most))?;
         let surplus = (self.by_id.len() + 1).saturating_sub(limits.of_all + ends.len());
         let others = self.by_id.values().filter(|session| ends.iter().all(|end| end.id() != session.id()));
-        let more = choose(client, others, surplus).ok_or(full("max_sessions"))?;
+        let more = choose(client, others, surplus).ok_or(SessionRefused::Full)?;
         ends.extend(more);
         self.lighten(&mut ends, limits, weight)?;
         for session in &ends {

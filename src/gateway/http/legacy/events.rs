@@ -30,7 +30,7 @@ use crate::gateway::http::answer::{self, Item};
 use crate::gateway::http::context::RequestContext;
 use crate::gateway::http::cutoff::StreamEnd;
 use crate::gateway::http::nowhere;
-use crate::gateway::relay::{Message, Outcome, Request, Response as Answer, code, method, raw};
+use crate::gateway::relay::{Era, Message, Outcome, Request, Response as Answer, code, method, raw};
 use crate::gateway::requests::InFlight;
 use crate::gateway::session::{Channel, Listening, Place, Session};
 
@@ -280,7 +280,7 @@ impl EventClients {
         let opening = self.openings.take(id, context);
         let Some(Opening { endpoint, told }) = opening else { return Ok(None) };
         let place = (endpoint, Some(id.to_owned()));
-        let refused = |fault: Fault| answer::json(&fault.response(Some(request.id.clone())), fault.status);
+        let refused = |fault: Fault| answer::fault(&fault, Some(request.id.clone()), Era::Modern);
         let (session, answer) = self.legacy.begin(context, place, request).await.map_err(refused)?;
         let Some(listening) = session.listening_within(self.legacy.limits().share()) else {
             let response = self.legacy.too_many_streams(&session);

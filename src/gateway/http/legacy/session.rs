@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::batch::Batch;
 use super::{call, stream};
+use crate::gateway::access::Exceeded;
 use crate::gateway::catalog::{EndpointView, RoutingHandle, soon};
 use crate::gateway::client_log_limit::ClientLogLimit;
 use crate::gateway::endpoint::Endpoint;
@@ -144,7 +145,7 @@ impl Legacy {
         &self,
         (context, headers): (&RequestContext, &HeaderMap),
         entries: Vec<Entry>,
-        begin: impl Fn() -> InFlight,
+        count: impl Fn(&Message) -> Result<InFlight, Fault>,
     ) -> Response {
         let session = match self.session(context.endpoint(), headers).await {
             Ok(session) => session,
@@ -159,15 +160,21 @@ impl Legacy {
         session.touch();
         let (mut batch, mut ids) = (Batch::default(), HashSet::new());
         for entry in entries {
-            let request = match entry {
-                Ok(Message::Request(request)) => request,
-                Ok(message) => {
-                    // Whether it reaches its server is told by no answer.
-                    drop(self.take(&session, message).await);
-                    continue;
-                }
+            let message = match entry {
+                Ok(message) => message,
                 Err((id, fault)) => {
                     batch.refuse(id, &fault);
+                    continue;
+                }
+            };
+            let counted = count(&message);
+            let request = match message {
+                Message::Request(request) => request,
+                message => {
+                    // Whether it reaches its server is told by no answer.
+                    if counted.is_ok() {
+                        drop(self.take(&session, message).await);
+                    }
                     continue;
                 }
             };
@@ -178,17 +185,15 @@ impl Legacy {
                 (!ids.insert(id.as_str().to_owned()))
                     .then_some("another request of the batch has the same id")
             };
-            match wrong {
-                Some(wrong) => {
-                    let fault = Fault::downstream(code::INVALID_REQUEST, StatusCode::BAD_REQUEST, wrong);
-                    batch.refuse(Some(id), &fault);
-                }
-                None => {
-                    match call::begin(&session, &self.owners, request, (begin(), context.cutoff().clone())) {
-                        Ok(log) => batch.wait(log),
-                        Err(fault) => batch.refuse(Some(id), &fault),
-                    }
-                }
+            let begun = match wrong {
+                Some(wrong) => Err(Fault::downstream(code::INVALID_REQUEST, StatusCode::BAD_REQUEST, wrong)),
+                None => counted.and_then(|in_flight| {
+                    call::begin(&session, &self.owners, request, (in_flight, context.cutoff().clone()))
+                }),
+            };
+            match begun {
+                Ok(log) => batch.wait(log),
+                Err(fault) => batch.refuse(Some(id), &fault),
             }
         }
         let guard = session.listening_within(self.limits().share());
@@ -281,7 +286,14 @@ impl Legacy {
     /// How many sessions there may be.
     pub(super) fn limits(&self) -> Limits {
         let server = &self.routing.current().server;
-        Limits { of_all: server.max_sessions, of_client: server.max_sessions_per_client }
+        Limits { of_all: server.max_sessions, of_client: server.per_client.max_sessions }
+    }
+
+    /// The same, and how many its client may have.
+    fn limits_for(&self, context: &RequestContext) -> Limits {
+        let of_client = context.usage().map(|usage| usage.limits().max_sessions);
+        let limits = self.limits();
+        Limits { of_client: of_client.unwrap_or(limits.of_client), ..limits }
     }
 
     /// `initialize`: begins a session.
@@ -318,14 +330,16 @@ impl Legacy {
         })?;
         validate::client_size(&client.meta)?;
         let version = client.version.clone();
-        let begun = self.sessions.begin(place, client, (context.peer(), self.limits()));
+        let begun = self.sessions.begin(place, client, (context.peer(), self.limits_for(context)));
         let session = begun.map_err(|error| {
-            let random = matches!(error, SessionRefused::Random(_));
-            if random {
-                tracing::error!(%error, "a session cannot begin");
-            }
-            let status =
-                if random { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::SERVICE_UNAVAILABLE };
+            let status = match error {
+                SessionRefused::TooMany(..) => return Exceeded::sessions(error.to_string()).into(),
+                SessionRefused::Full | SessionRefused::Heavy => StatusCode::SERVICE_UNAVAILABLE,
+                SessionRefused::Random(_) => {
+                    tracing::error!(%error, "a session cannot begin");
+                    StatusCode::INTERNAL_SERVER_ERROR
+                }
+            };
             Fault::downstream(code::INTERNAL, status, error.to_string())
         })?;
         let _attended = session.listening();

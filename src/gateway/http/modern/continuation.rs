@@ -201,7 +201,7 @@ impl Continuations {
                 return;
             }
         };
-        let reply = ReplyContext::of(request.id, &meta, self.requests.begin());
+        let reply = ReplyContext::of(request.id, &meta, self.requests.begin(None));
         pending.go_on(meta.raw_param("inputResponses"), reply).await;
         let mut next = Some(pending);
         while let Some((message, rest)) = PendingCall::next(next).await {

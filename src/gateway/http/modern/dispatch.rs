@@ -167,9 +167,15 @@ impl Modern {
         request: Request,
         client: (ClientMeta, Caller),
     ) -> Result<Response, Fault> {
+        let slot = context.usage().map(|usage| usage.stream()).transpose()?;
         let place = (context.endpoint().clone(), view);
         let changes = (&self.routing, self.changes.subscribe_again());
-        listen::listen(changes, place, request, client, StreamEnd::new(&self.draining, context.cutoff()))
+        let end = StreamEnd::new(&self.draining, context.cutoff());
+        let response = listen::listen(changes, place, request, client, end)?;
+        Ok(match slot {
+            Some(slot) => answer::holding(response, slot),
+            None => response,
+        })
     }
 }
 
