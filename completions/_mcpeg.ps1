@@ -53,8 +53,18 @@ Register-ArgumentCompleter -Native -CommandName 'mcpeg' -ScriptBlock {
             [CompletionResult]::new('uninstall', 'uninstall', [CompletionResultType]::ParameterValue, 'Remove what `mcpeg install` put on this machine')
             [CompletionResult]::new('import', 'import', [CompletionResultType]::ParameterValue, 'Turn a client''s servers into configuration files')
             [CompletionResult]::new('token', 'token', [CompletionResultType]::ParameterValue, 'Make, list, replace and revoke the tokens of clients')
-            [CompletionResult]::new('login', 'login', [CompletionResultType]::ParameterValue, 'Log in at an upstream that wants it, as its `oauth` says')
-            [CompletionResult]::new('logout', 'logout', [CompletionResultType]::ParameterValue, 'Give the tokens of an upstream back')
+            [CompletionResult]::new('tools', 'tools', [CompletionResultType]::ParameterValue, 'List the tools of the running gateway or of another MCP server, or tell about one')
+            [CompletionResult]::new('call', 'call', [CompletionResultType]::ParameterValue, 'Call a tool')
+            [CompletionResult]::new('read', 'read', [CompletionResultType]::ParameterValue, 'Read a resource')
+            [CompletionResult]::new('prompt', 'prompt', [CompletionResultType]::ParameterValue, 'Get a prompt')
+            [CompletionResult]::new('ping', 'ping', [CompletionResultType]::ParameterValue, 'Tell how fast the gateway or a server answers')
+            [CompletionResult]::new('status', 'status', [CompletionResultType]::ParameterValue, 'Tell whether the gateway runs, and how it is')
+            [CompletionResult]::new('start', 'start', [CompletionResultType]::ParameterValue, 'Serve in the background; return when the gateway serves')
+            [CompletionResult]::new('stop', 'stop', [CompletionResultType]::ParameterValue, 'Drain the running gateway and stop it')
+            [CompletionResult]::new('restart', 'restart', [CompletionResultType]::ParameterValue, 'Replace the running gateway without losing a request; start it if it is stopped')
+            [CompletionResult]::new('reload', 'reload', [CompletionResultType]::ParameterValue, 'Read the configuration again; keep the old one if the new one is wrong')
+            [CompletionResult]::new('check', 'check', [CompletionResultType]::ParameterValue, 'Test the configuration and exit without any effect')
+            [CompletionResult]::new('rotate', 'rotate', [CompletionResultType]::ParameterValue, 'Rotate the log file, or reopen it if it was moved')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
             break
         }
@@ -170,27 +180,173 @@ Register-ArgumentCompleter -Native -CommandName 'mcpeg' -ScriptBlock {
         'mcpeg;token;help;help' {
             break
         }
-        'mcpeg;login' {
-            [CompletionResult]::new('--redirect-port', '--redirect-port', [CompletionResultType]::ParameterName, 'The port on this machine that the browser comes back to (default: a free one)')
-            [CompletionResult]::new('--scope', '--scope', [CompletionResultType]::ParameterName, 'Ask for this scope, too, beside those that were granted before; may be repeated')
-            [CompletionResult]::new('-c', '-c', [CompletionResultType]::ParameterName, 'The configuration file (default: that of the gateway that runs, or else the default one)')
-            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The configuration file (default: that of the gateway that runs, or else the default one)')
-            [CompletionResult]::new('--pid-file', '--pid-file', [CompletionResultType]::ParameterName, 'The gateway with this pid file')
+        'mcpeg;tools' {
+            [CompletionResult]::new('--upstream', '--upstream', [CompletionResultType]::ParameterName, 'Ask at /mcp/NAME: an upstream under its own names, or an endpoint of the configuration')
+            [CompletionResult]::new('--pid-file', '--pid-file', [CompletionResultType]::ParameterName, 'The running gateway with this pid file')
             [CompletionResult]::new('--instance', '--instance', [CompletionResultType]::ParameterName, 'The gateway of this instance, as `mcpeg install --instance` has made it')
-            [CompletionResult]::new('--device', '--device', [CompletionResultType]::ParameterName, 'Log in by a code that is typed into a browser anywhere')
+            [CompletionResult]::new('--url', '--url', [CompletionResultType]::ParameterName, 'Ask the MCP server at this address; a token for it is in MCPEG_TOKEN or --token-file')
+            [CompletionResult]::new('--token-file', '--token-file', [CompletionResultType]::ParameterName, 'Send the token in this file')
+            [CompletionResult]::new('--timeout', '--timeout', [CompletionResultType]::ParameterName, 'How long an answer may take (default: as long as the gateway waits)')
+            [CompletionResult]::new('--command', '--command', [CompletionResultType]::ParameterName, 'Start this MCP server and ask it; every word that follows is its own. It has the environment of the caller')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print the answer as JSON')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
             break
         }
-        'mcpeg;logout' {
-            [CompletionResult]::new('-c', '-c', [CompletionResultType]::ParameterName, 'The configuration file (default: that of the gateway that runs, or else the default one)')
-            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The configuration file (default: that of the gateway that runs, or else the default one)')
-            [CompletionResult]::new('--pid-file', '--pid-file', [CompletionResultType]::ParameterName, 'The gateway with this pid file')
+        'mcpeg;call' {
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print the result as JSON, as it is; an object that follows is the arguments')
+            [CompletionResult]::new('--upstream', '--upstream', [CompletionResultType]::ParameterName, 'Ask at /mcp/NAME: an upstream under its own names, or an endpoint of the configuration')
+            [CompletionResult]::new('--pid-file', '--pid-file', [CompletionResultType]::ParameterName, 'The running gateway with this pid file')
             [CompletionResult]::new('--instance', '--instance', [CompletionResultType]::ParameterName, 'The gateway of this instance, as `mcpeg install --instance` has made it')
+            [CompletionResult]::new('--url', '--url', [CompletionResultType]::ParameterName, 'Ask the MCP server at this address; a token for it is in MCPEG_TOKEN or --token-file')
+            [CompletionResult]::new('--token-file', '--token-file', [CompletionResultType]::ParameterName, 'Send the token in this file')
+            [CompletionResult]::new('--timeout', '--timeout', [CompletionResultType]::ParameterName, 'How long an answer may take (default: as long as the gateway waits)')
+            [CompletionResult]::new('--command', '--command', [CompletionResultType]::ParameterName, 'Start this MCP server and ask it; every word that follows is its own. It has the environment of the caller')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
+        'mcpeg;read' {
+            [CompletionResult]::new('--upstream', '--upstream', [CompletionResultType]::ParameterName, 'Ask at /mcp/NAME: an upstream under its own names, or an endpoint of the configuration')
+            [CompletionResult]::new('--pid-file', '--pid-file', [CompletionResultType]::ParameterName, 'The running gateway with this pid file')
+            [CompletionResult]::new('--instance', '--instance', [CompletionResultType]::ParameterName, 'The gateway of this instance, as `mcpeg install --instance` has made it')
+            [CompletionResult]::new('--url', '--url', [CompletionResultType]::ParameterName, 'Ask the MCP server at this address; a token for it is in MCPEG_TOKEN or --token-file')
+            [CompletionResult]::new('--token-file', '--token-file', [CompletionResultType]::ParameterName, 'Send the token in this file')
+            [CompletionResult]::new('--timeout', '--timeout', [CompletionResultType]::ParameterName, 'How long an answer may take (default: as long as the gateway waits)')
+            [CompletionResult]::new('--command', '--command', [CompletionResultType]::ParameterName, 'Start this MCP server and ask it; every word that follows is its own. It has the environment of the caller')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print the result as JSON, as it is')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
+        'mcpeg;prompt' {
+            [CompletionResult]::new('--upstream', '--upstream', [CompletionResultType]::ParameterName, 'Ask at /mcp/NAME: an upstream under its own names, or an endpoint of the configuration')
+            [CompletionResult]::new('--pid-file', '--pid-file', [CompletionResultType]::ParameterName, 'The running gateway with this pid file')
+            [CompletionResult]::new('--instance', '--instance', [CompletionResultType]::ParameterName, 'The gateway of this instance, as `mcpeg install --instance` has made it')
+            [CompletionResult]::new('--url', '--url', [CompletionResultType]::ParameterName, 'Ask the MCP server at this address; a token for it is in MCPEG_TOKEN or --token-file')
+            [CompletionResult]::new('--token-file', '--token-file', [CompletionResultType]::ParameterName, 'Send the token in this file')
+            [CompletionResult]::new('--timeout', '--timeout', [CompletionResultType]::ParameterName, 'How long an answer may take (default: as long as the gateway waits)')
+            [CompletionResult]::new('--command', '--command', [CompletionResultType]::ParameterName, 'Start this MCP server and ask it; every word that follows is its own. It has the environment of the caller')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print the result as JSON, as it is')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
+        'mcpeg;ping' {
+            [CompletionResult]::new('--upstream', '--upstream', [CompletionResultType]::ParameterName, 'Ask at /mcp/NAME: an upstream under its own names, or an endpoint of the configuration')
+            [CompletionResult]::new('--pid-file', '--pid-file', [CompletionResultType]::ParameterName, 'The running gateway with this pid file')
+            [CompletionResult]::new('--instance', '--instance', [CompletionResultType]::ParameterName, 'The gateway of this instance, as `mcpeg install --instance` has made it')
+            [CompletionResult]::new('--url', '--url', [CompletionResultType]::ParameterName, 'Ask the MCP server at this address; a token for it is in MCPEG_TOKEN or --token-file')
+            [CompletionResult]::new('--token-file', '--token-file', [CompletionResultType]::ParameterName, 'Send the token in this file')
+            [CompletionResult]::new('--timeout', '--timeout', [CompletionResultType]::ParameterName, 'How long an answer may take (default: as long as the gateway waits)')
+            [CompletionResult]::new('--command', '--command', [CompletionResultType]::ParameterName, 'Start this MCP server and ask it; every word that follows is its own. It has the environment of the caller')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print the answer as JSON')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
+        'mcpeg;status' {
+            [CompletionResult]::new('--upstream', '--upstream', [CompletionResultType]::ParameterName, 'With --status: tell of this upstream; may be repeated')
+            [CompletionResult]::new('-c', '-c', [CompletionResultType]::ParameterName, 'The configuration file')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The configuration file')
+            [CompletionResult]::new('--pid-file', '--pid-file', [CompletionResultType]::ParameterName, 'The pid file; lock and control socket live beside it')
+            [CompletionResult]::new('--instance', '--instance', [CompletionResultType]::ParameterName, 'The gateway of this instance, as `mcpeg install --instance` has made it')
+            [CompletionResult]::new('--log-file', '--log-file', [CompletionResultType]::ParameterName, 'Write the log to this file (default: the file of the log section in the configuration)')
+            [CompletionResult]::new('--listen', '--listen', [CompletionResultType]::ParameterName, 'Listen here: HOST:PORT or unix:/PATH; may be repeated (default: 127.0.0.1:8080)')
+            [CompletionResult]::new('--log-level', '--log-level', [CompletionResultType]::ParameterName, 'The least severe level to log: error, warn, info, debug, trace')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print the answer of --status, --reload, --log-rotate or --check as JSON')
+            [CompletionResult]::new('--dev', '--dev', [CompletionResultType]::ParameterName, 'Development profile: loopback only, readable console log at debug level')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'mcpeg;start' {
+            [CompletionResult]::new('--start-timeout', '--start-timeout', [CompletionResultType]::ParameterName, 'How long a process that is started may take to serve (default: 90s; 30s with --restart)')
+            [CompletionResult]::new('-c', '-c', [CompletionResultType]::ParameterName, 'The configuration file')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The configuration file')
+            [CompletionResult]::new('--pid-file', '--pid-file', [CompletionResultType]::ParameterName, 'The pid file; lock and control socket live beside it')
+            [CompletionResult]::new('--instance', '--instance', [CompletionResultType]::ParameterName, 'The gateway of this instance, as `mcpeg install --instance` has made it')
+            [CompletionResult]::new('--log-file', '--log-file', [CompletionResultType]::ParameterName, 'Write the log to this file (default: the file of the log section in the configuration)')
+            [CompletionResult]::new('--listen', '--listen', [CompletionResultType]::ParameterName, 'Listen here: HOST:PORT or unix:/PATH; may be repeated (default: 127.0.0.1:8080)')
+            [CompletionResult]::new('--log-level', '--log-level', [CompletionResultType]::ParameterName, 'The least severe level to log: error, warn, info, debug, trace')
+            [CompletionResult]::new('--user', '--user', [CompletionResultType]::ParameterName, 'Give root up for this user once the listeners are bound')
+            [CompletionResult]::new('--group', '--group', [CompletionResultType]::ParameterName, 'The group of that user (default: its own)')
+            [CompletionResult]::new('--wait-upstreams', '--wait-upstreams', [CompletionResultType]::ParameterName, 'Be ready only when every upstream can be used, or after this time (default: 30s)')
+            [CompletionResult]::new('--ready-fd', '--ready-fd', [CompletionResultType]::ParameterName, 'Write a newline to this open descriptor when the gateway serves, and close it')
+            [CompletionResult]::new('--dev', '--dev', [CompletionResultType]::ParameterName, 'Development profile: loopback only, readable console log at debug level')
+            [CompletionResult]::new('--outside-systemd', '--outside-systemd', [CompletionResultType]::ParameterName, 'Start as root beside a systemd unit what that unit starts')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'mcpeg;stop' {
+            [CompletionResult]::new('-c', '-c', [CompletionResultType]::ParameterName, 'The configuration file')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The configuration file')
+            [CompletionResult]::new('--pid-file', '--pid-file', [CompletionResultType]::ParameterName, 'The pid file; lock and control socket live beside it')
+            [CompletionResult]::new('--instance', '--instance', [CompletionResultType]::ParameterName, 'The gateway of this instance, as `mcpeg install --instance` has made it')
+            [CompletionResult]::new('--log-file', '--log-file', [CompletionResultType]::ParameterName, 'Write the log to this file (default: the file of the log section in the configuration)')
+            [CompletionResult]::new('--listen', '--listen', [CompletionResultType]::ParameterName, 'Listen here: HOST:PORT or unix:/PATH; may be repeated (default: 127.0.0.1:8080)')
+            [CompletionResult]::new('--log-level', '--log-level', [CompletionResultType]::ParameterName, 'The least severe level to log: error, warn, info, debug, trace')
+            [CompletionResult]::new('--force', '--force', [CompletionResultType]::ParameterName, 'With --stop: kill a gateway that does not end in time')
+            [CompletionResult]::new('--dev', '--dev', [CompletionResultType]::ParameterName, 'Development profile: loopback only, readable console log at debug level')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'mcpeg;restart' {
+            [CompletionResult]::new('--start-timeout', '--start-timeout', [CompletionResultType]::ParameterName, 'How long a process that is started may take to serve (default: 90s; 30s with --restart)')
+            [CompletionResult]::new('-c', '-c', [CompletionResultType]::ParameterName, 'The configuration file')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The configuration file')
+            [CompletionResult]::new('--pid-file', '--pid-file', [CompletionResultType]::ParameterName, 'The pid file; lock and control socket live beside it')
+            [CompletionResult]::new('--instance', '--instance', [CompletionResultType]::ParameterName, 'The gateway of this instance, as `mcpeg install --instance` has made it')
+            [CompletionResult]::new('--log-file', '--log-file', [CompletionResultType]::ParameterName, 'Write the log to this file (default: the file of the log section in the configuration)')
+            [CompletionResult]::new('--listen', '--listen', [CompletionResultType]::ParameterName, 'Listen here: HOST:PORT or unix:/PATH; may be repeated (default: 127.0.0.1:8080)')
+            [CompletionResult]::new('--log-level', '--log-level', [CompletionResultType]::ParameterName, 'The least severe level to log: error, warn, info, debug, trace')
+            [CompletionResult]::new('--dev', '--dev', [CompletionResultType]::ParameterName, 'Development profile: loopback only, readable console log at debug level')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'mcpeg;reload' {
+            [CompletionResult]::new('-c', '-c', [CompletionResultType]::ParameterName, 'The configuration file')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The configuration file')
+            [CompletionResult]::new('--pid-file', '--pid-file', [CompletionResultType]::ParameterName, 'The pid file; lock and control socket live beside it')
+            [CompletionResult]::new('--instance', '--instance', [CompletionResultType]::ParameterName, 'The gateway of this instance, as `mcpeg install --instance` has made it')
+            [CompletionResult]::new('--log-file', '--log-file', [CompletionResultType]::ParameterName, 'Write the log to this file (default: the file of the log section in the configuration)')
+            [CompletionResult]::new('--listen', '--listen', [CompletionResultType]::ParameterName, 'Listen here: HOST:PORT or unix:/PATH; may be repeated (default: 127.0.0.1:8080)')
+            [CompletionResult]::new('--log-level', '--log-level', [CompletionResultType]::ParameterName, 'The least severe level to log: error, warn, info, debug, trace')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print the answer of --status, --reload, --log-rotate or --check as JSON')
+            [CompletionResult]::new('--dev', '--dev', [CompletionResultType]::ParameterName, 'Development profile: loopback only, readable console log at debug level')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'mcpeg;check' {
+            [CompletionResult]::new('-c', '-c', [CompletionResultType]::ParameterName, 'The configuration file')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The configuration file')
+            [CompletionResult]::new('--pid-file', '--pid-file', [CompletionResultType]::ParameterName, 'The pid file; lock and control socket live beside it')
+            [CompletionResult]::new('--instance', '--instance', [CompletionResultType]::ParameterName, 'The gateway of this instance, as `mcpeg install --instance` has made it')
+            [CompletionResult]::new('--log-file', '--log-file', [CompletionResultType]::ParameterName, 'Write the log to this file (default: the file of the log section in the configuration)')
+            [CompletionResult]::new('--listen', '--listen', [CompletionResultType]::ParameterName, 'Listen here: HOST:PORT or unix:/PATH; may be repeated (default: 127.0.0.1:8080)')
+            [CompletionResult]::new('--log-level', '--log-level', [CompletionResultType]::ParameterName, 'The least severe level to log: error, warn, info, debug, trace')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print the answer of --status, --reload, --log-rotate or --check as JSON')
+            [CompletionResult]::new('--dev', '--dev', [CompletionResultType]::ParameterName, 'Development profile: loopback only, readable console log at debug level')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'mcpeg;rotate' {
+            [CompletionResult]::new('-c', '-c', [CompletionResultType]::ParameterName, 'The configuration file')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The configuration file')
+            [CompletionResult]::new('--pid-file', '--pid-file', [CompletionResultType]::ParameterName, 'The pid file; lock and control socket live beside it')
+            [CompletionResult]::new('--instance', '--instance', [CompletionResultType]::ParameterName, 'The gateway of this instance, as `mcpeg install --instance` has made it')
+            [CompletionResult]::new('--log-file', '--log-file', [CompletionResultType]::ParameterName, 'Write the log to this file (default: the file of the log section in the configuration)')
+            [CompletionResult]::new('--listen', '--listen', [CompletionResultType]::ParameterName, 'Listen here: HOST:PORT or unix:/PATH; may be repeated (default: 127.0.0.1:8080)')
+            [CompletionResult]::new('--log-level', '--log-level', [CompletionResultType]::ParameterName, 'The least severe level to log: error, warn, info, debug, trace')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print the answer of --status, --reload, --log-rotate or --check as JSON')
+            [CompletionResult]::new('--dev', '--dev', [CompletionResultType]::ParameterName, 'Development profile: loopback only, readable console log at debug level')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
             break
         }
         'mcpeg;help' {
@@ -198,8 +354,18 @@ Register-ArgumentCompleter -Native -CommandName 'mcpeg' -ScriptBlock {
             [CompletionResult]::new('uninstall', 'uninstall', [CompletionResultType]::ParameterValue, 'Remove what `mcpeg install` put on this machine')
             [CompletionResult]::new('import', 'import', [CompletionResultType]::ParameterValue, 'Turn a client''s servers into configuration files')
             [CompletionResult]::new('token', 'token', [CompletionResultType]::ParameterValue, 'Make, list, replace and revoke the tokens of clients')
-            [CompletionResult]::new('login', 'login', [CompletionResultType]::ParameterValue, 'Log in at an upstream that wants it, as its `oauth` says')
-            [CompletionResult]::new('logout', 'logout', [CompletionResultType]::ParameterValue, 'Give the tokens of an upstream back')
+            [CompletionResult]::new('tools', 'tools', [CompletionResultType]::ParameterValue, 'List the tools of the running gateway or of another MCP server, or tell about one')
+            [CompletionResult]::new('call', 'call', [CompletionResultType]::ParameterValue, 'Call a tool')
+            [CompletionResult]::new('read', 'read', [CompletionResultType]::ParameterValue, 'Read a resource')
+            [CompletionResult]::new('prompt', 'prompt', [CompletionResultType]::ParameterValue, 'Get a prompt')
+            [CompletionResult]::new('ping', 'ping', [CompletionResultType]::ParameterValue, 'Tell how fast the gateway or a server answers')
+            [CompletionResult]::new('status', 'status', [CompletionResultType]::ParameterValue, 'Tell whether the gateway runs, and how it is')
+            [CompletionResult]::new('start', 'start', [CompletionResultType]::ParameterValue, 'Serve in the background; return when the gateway serves')
+            [CompletionResult]::new('stop', 'stop', [CompletionResultType]::ParameterValue, 'Drain the running gateway and stop it')
+            [CompletionResult]::new('restart', 'restart', [CompletionResultType]::ParameterValue, 'Replace the running gateway without losing a request; start it if it is stopped')
+            [CompletionResult]::new('reload', 'reload', [CompletionResultType]::ParameterValue, 'Read the configuration again; keep the old one if the new one is wrong')
+            [CompletionResult]::new('check', 'check', [CompletionResultType]::ParameterValue, 'Test the configuration and exit without any effect')
+            [CompletionResult]::new('rotate', 'rotate', [CompletionResultType]::ParameterValue, 'Rotate the log file, or reopen it if it was moved')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
             break
         }
@@ -231,10 +397,40 @@ Register-ArgumentCompleter -Native -CommandName 'mcpeg' -ScriptBlock {
         'mcpeg;help;token;rotate' {
             break
         }
-        'mcpeg;help;login' {
+        'mcpeg;help;tools' {
             break
         }
-        'mcpeg;help;logout' {
+        'mcpeg;help;call' {
+            break
+        }
+        'mcpeg;help;read' {
+            break
+        }
+        'mcpeg;help;prompt' {
+            break
+        }
+        'mcpeg;help;ping' {
+            break
+        }
+        'mcpeg;help;status' {
+            break
+        }
+        'mcpeg;help;start' {
+            break
+        }
+        'mcpeg;help;stop' {
+            break
+        }
+        'mcpeg;help;restart' {
+            break
+        }
+        'mcpeg;help;reload' {
+            break
+        }
+        'mcpeg;help;check' {
+            break
+        }
+        'mcpeg;help;rotate' {
             break
         }
         'mcpeg;help;help' {

@@ -50,8 +50,18 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
             cand uninstall 'Remove what `mcpeg install` put on this machine'
             cand import 'Turn a client''s servers into configuration files'
             cand token 'Make, list, replace and revoke the tokens of clients'
-            cand login 'Log in at an upstream that wants it, as its `oauth` says'
-            cand logout 'Give the tokens of an upstream back'
+            cand tools 'List the tools of the running gateway or of another MCP server, or tell about one'
+            cand call 'Call a tool'
+            cand read 'Read a resource'
+            cand prompt 'Get a prompt'
+            cand ping 'Tell how fast the gateway or a server answers'
+            cand status 'Tell whether the gateway runs, and how it is'
+            cand start 'Serve in the background; return when the gateway serves'
+            cand stop 'Drain the running gateway and stop it'
+            cand restart 'Replace the running gateway without losing a request; start it if it is stopped'
+            cand reload 'Read the configuration again; keep the old one if the new one is wrong'
+            cand check 'Test the configuration and exit without any effect'
+            cand rotate 'Rotate the log file, or reopen it if it was moved'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
         &'mcpeg;install'= {
@@ -152,34 +162,180 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
         }
         &'mcpeg;token;help;help'= {
         }
-        &'mcpeg;login'= {
-            cand --redirect-port 'The port on this machine that the browser comes back to (default: a free one)'
-            cand --scope 'Ask for this scope, too, beside those that were granted before; may be repeated'
-            cand -c 'The configuration file (default: that of the gateway that runs, or else the default one)'
-            cand --config 'The configuration file (default: that of the gateway that runs, or else the default one)'
-            cand --pid-file 'The gateway with this pid file'
+        &'mcpeg;tools'= {
+            cand --upstream 'Ask at /mcp/NAME: an upstream under its own names, or an endpoint of the configuration'
+            cand --pid-file 'The running gateway with this pid file'
             cand --instance 'The gateway of this instance, as `mcpeg install --instance` has made it'
-            cand --device 'Log in by a code that is typed into a browser anywhere'
+            cand --url 'Ask the MCP server at this address; a token for it is in MCPEG_TOKEN or --token-file'
+            cand --token-file 'Send the token in this file'
+            cand --timeout 'How long an answer may take (default: as long as the gateway waits)'
+            cand --command 'Start this MCP server and ask it; every word that follows is its own. It has the environment of the caller'
             cand --json 'Print the answer as JSON'
             cand -h 'Print help'
             cand --help 'Print help'
         }
-        &'mcpeg;logout'= {
-            cand -c 'The configuration file (default: that of the gateway that runs, or else the default one)'
-            cand --config 'The configuration file (default: that of the gateway that runs, or else the default one)'
-            cand --pid-file 'The gateway with this pid file'
+        &'mcpeg;call'= {
+            cand --json 'Print the result as JSON, as it is; an object that follows is the arguments'
+            cand --upstream 'Ask at /mcp/NAME: an upstream under its own names, or an endpoint of the configuration'
+            cand --pid-file 'The running gateway with this pid file'
             cand --instance 'The gateway of this instance, as `mcpeg install --instance` has made it'
+            cand --url 'Ask the MCP server at this address; a token for it is in MCPEG_TOKEN or --token-file'
+            cand --token-file 'Send the token in this file'
+            cand --timeout 'How long an answer may take (default: as long as the gateway waits)'
+            cand --command 'Start this MCP server and ask it; every word that follows is its own. It has the environment of the caller'
+            cand -h 'Print help'
+            cand --help 'Print help'
+        }
+        &'mcpeg;read'= {
+            cand --upstream 'Ask at /mcp/NAME: an upstream under its own names, or an endpoint of the configuration'
+            cand --pid-file 'The running gateway with this pid file'
+            cand --instance 'The gateway of this instance, as `mcpeg install --instance` has made it'
+            cand --url 'Ask the MCP server at this address; a token for it is in MCPEG_TOKEN or --token-file'
+            cand --token-file 'Send the token in this file'
+            cand --timeout 'How long an answer may take (default: as long as the gateway waits)'
+            cand --command 'Start this MCP server and ask it; every word that follows is its own. It has the environment of the caller'
+            cand --json 'Print the result as JSON, as it is'
+            cand -h 'Print help'
+            cand --help 'Print help'
+        }
+        &'mcpeg;prompt'= {
+            cand --upstream 'Ask at /mcp/NAME: an upstream under its own names, or an endpoint of the configuration'
+            cand --pid-file 'The running gateway with this pid file'
+            cand --instance 'The gateway of this instance, as `mcpeg install --instance` has made it'
+            cand --url 'Ask the MCP server at this address; a token for it is in MCPEG_TOKEN or --token-file'
+            cand --token-file 'Send the token in this file'
+            cand --timeout 'How long an answer may take (default: as long as the gateway waits)'
+            cand --command 'Start this MCP server and ask it; every word that follows is its own. It has the environment of the caller'
+            cand --json 'Print the result as JSON, as it is'
+            cand -h 'Print help'
+            cand --help 'Print help'
+        }
+        &'mcpeg;ping'= {
+            cand --upstream 'Ask at /mcp/NAME: an upstream under its own names, or an endpoint of the configuration'
+            cand --pid-file 'The running gateway with this pid file'
+            cand --instance 'The gateway of this instance, as `mcpeg install --instance` has made it'
+            cand --url 'Ask the MCP server at this address; a token for it is in MCPEG_TOKEN or --token-file'
+            cand --token-file 'Send the token in this file'
+            cand --timeout 'How long an answer may take (default: as long as the gateway waits)'
+            cand --command 'Start this MCP server and ask it; every word that follows is its own. It has the environment of the caller'
             cand --json 'Print the answer as JSON'
             cand -h 'Print help'
             cand --help 'Print help'
+        }
+        &'mcpeg;status'= {
+            cand --upstream 'With --status: tell of this upstream; may be repeated'
+            cand -c 'The configuration file'
+            cand --config 'The configuration file'
+            cand --pid-file 'The pid file; lock and control socket live beside it'
+            cand --instance 'The gateway of this instance, as `mcpeg install --instance` has made it'
+            cand --log-file 'Write the log to this file (default: the file of the log section in the configuration)'
+            cand --listen 'Listen here: HOST:PORT or unix:/PATH; may be repeated (default: 127.0.0.1:8080)'
+            cand --log-level 'The least severe level to log: error, warn, info, debug, trace'
+            cand --json 'Print the answer of --status, --reload, --log-rotate or --check as JSON'
+            cand --dev 'Development profile: loopback only, readable console log at debug level'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+        }
+        &'mcpeg;start'= {
+            cand --start-timeout 'How long a process that is started may take to serve (default: 90s; 30s with --restart)'
+            cand -c 'The configuration file'
+            cand --config 'The configuration file'
+            cand --pid-file 'The pid file; lock and control socket live beside it'
+            cand --instance 'The gateway of this instance, as `mcpeg install --instance` has made it'
+            cand --log-file 'Write the log to this file (default: the file of the log section in the configuration)'
+            cand --listen 'Listen here: HOST:PORT or unix:/PATH; may be repeated (default: 127.0.0.1:8080)'
+            cand --log-level 'The least severe level to log: error, warn, info, debug, trace'
+            cand --user 'Give root up for this user once the listeners are bound'
+            cand --group 'The group of that user (default: its own)'
+            cand --wait-upstreams 'Be ready only when every upstream can be used, or after this time (default: 30s)'
+            cand --ready-fd 'Write a newline to this open descriptor when the gateway serves, and close it'
+            cand --dev 'Development profile: loopback only, readable console log at debug level'
+            cand --outside-systemd 'Start as root beside a systemd unit what that unit starts'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+        }
+        &'mcpeg;stop'= {
+            cand -c 'The configuration file'
+            cand --config 'The configuration file'
+            cand --pid-file 'The pid file; lock and control socket live beside it'
+            cand --instance 'The gateway of this instance, as `mcpeg install --instance` has made it'
+            cand --log-file 'Write the log to this file (default: the file of the log section in the configuration)'
+            cand --listen 'Listen here: HOST:PORT or unix:/PATH; may be repeated (default: 127.0.0.1:8080)'
+            cand --log-level 'The least severe level to log: error, warn, info, debug, trace'
+            cand --force 'With --stop: kill a gateway that does not end in time'
+            cand --dev 'Development profile: loopback only, readable console log at debug level'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+        }
+        &'mcpeg;restart'= {
+            cand --start-timeout 'How long a process that is started may take to serve (default: 90s; 30s with --restart)'
+            cand -c 'The configuration file'
+            cand --config 'The configuration file'
+            cand --pid-file 'The pid file; lock and control socket live beside it'
+            cand --instance 'The gateway of this instance, as `mcpeg install --instance` has made it'
+            cand --log-file 'Write the log to this file (default: the file of the log section in the configuration)'
+            cand --listen 'Listen here: HOST:PORT or unix:/PATH; may be repeated (default: 127.0.0.1:8080)'
+            cand --log-level 'The least severe level to log: error, warn, info, debug, trace'
+            cand --dev 'Development profile: loopback only, readable console log at debug level'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+        }
+        &'mcpeg;reload'= {
+            cand -c 'The configuration file'
+            cand --config 'The configuration file'
+            cand --pid-file 'The pid file; lock and control socket live beside it'
+            cand --instance 'The gateway of this instance, as `mcpeg install --instance` has made it'
+            cand --log-file 'Write the log to this file (default: the file of the log section in the configuration)'
+            cand --listen 'Listen here: HOST:PORT or unix:/PATH; may be repeated (default: 127.0.0.1:8080)'
+            cand --log-level 'The least severe level to log: error, warn, info, debug, trace'
+            cand --json 'Print the answer of --status, --reload, --log-rotate or --check as JSON'
+            cand --dev 'Development profile: loopback only, readable console log at debug level'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+        }
+        &'mcpeg;check'= {
+            cand -c 'The configuration file'
+            cand --config 'The configuration file'
+            cand --pid-file 'The pid file; lock and control socket live beside it'
+            cand --instance 'The gateway of this instance, as `mcpeg install --instance` has made it'
+            cand --log-file 'Write the log to this file (default: the file of the log section in the configuration)'
+            cand --listen 'Listen here: HOST:PORT or unix:/PATH; may be repeated (default: 127.0.0.1:8080)'
+            cand --log-level 'The least severe level to log: error, warn, info, debug, trace'
+            cand --json 'Print the answer of --status, --reload, --log-rotate or --check as JSON'
+            cand --dev 'Development profile: loopback only, readable console log at debug level'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+        }
+        &'mcpeg;rotate'= {
+            cand -c 'The configuration file'
+            cand --config 'The configuration file'
+            cand --pid-file 'The pid file; lock and control socket live beside it'
+            cand --instance 'The gateway of this instance, as `mcpeg install --instance` has made it'
+            cand --log-file 'Write the log to this file (default: the file of the log section in the configuration)'
+            cand --listen 'Listen here: HOST:PORT or unix:/PATH; may be repeated (default: 127.0.0.1:8080)'
+            cand --log-level 'The least severe level to log: error, warn, info, debug, trace'
+            cand --json 'Print the answer of --status, --reload, --log-rotate or --check as JSON'
+            cand --dev 'Development profile: loopback only, readable console log at debug level'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
         }
         &'mcpeg;help'= {
             cand install 'Install mcpeg as a systemd service on this machine'
             cand uninstall 'Remove what `mcpeg install` put on this machine'
             cand import 'Turn a client''s servers into configuration files'
             cand token 'Make, list, replace and revoke the tokens of clients'
-            cand login 'Log in at an upstream that wants it, as its `oauth` says'
-            cand logout 'Give the tokens of an upstream back'
+            cand tools 'List the tools of the running gateway or of another MCP server, or tell about one'
+            cand call 'Call a tool'
+            cand read 'Read a resource'
+            cand prompt 'Get a prompt'
+            cand ping 'Tell how fast the gateway or a server answers'
+            cand status 'Tell whether the gateway runs, and how it is'
+            cand start 'Serve in the background; return when the gateway serves'
+            cand stop 'Drain the running gateway and stop it'
+            cand restart 'Replace the running gateway without losing a request; start it if it is stopped'
+            cand reload 'Read the configuration again; keep the old one if the new one is wrong'
+            cand check 'Test the configuration and exit without any effect'
+            cand rotate 'Rotate the log file, or reopen it if it was moved'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
         &'mcpeg;help;install'= {
@@ -202,9 +358,29 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
         }
         &'mcpeg;help;token;rotate'= {
         }
-        &'mcpeg;help;login'= {
+        &'mcpeg;help;tools'= {
         }
-        &'mcpeg;help;logout'= {
+        &'mcpeg;help;call'= {
+        }
+        &'mcpeg;help;read'= {
+        }
+        &'mcpeg;help;prompt'= {
+        }
+        &'mcpeg;help;ping'= {
+        }
+        &'mcpeg;help;status'= {
+        }
+        &'mcpeg;help;start'= {
+        }
+        &'mcpeg;help;stop'= {
+        }
+        &'mcpeg;help;restart'= {
+        }
+        &'mcpeg;help;reload'= {
+        }
+        &'mcpeg;help;check'= {
+        }
+        &'mcpeg;help;rotate'= {
         }
         &'mcpeg;help;help'= {
         }

@@ -37,6 +37,8 @@ pub enum Request {
         /// How long the new process may take to serve, in milliseconds.
         start_timeout_ms: u64,
     },
+    /// Speak HTTP over this connection from the answer on, with all that the gateway's operator may use.
+    Http,
 }
 
 /// Of a status, who answers. A gateway of another version may leave any of it out.
@@ -116,30 +118,46 @@ impl Error {
 /// # Errors
 /// When there is no whole answer, or not such a one.
 pub fn ask<A: DeserializeOwned>(path: &Path, request: Request, limit: Duration) -> Result<Reply<A>, Error> {
-    let (sender, receiver) = mpsc::channel();
-    let socket = path.to_path_buf();
-    // A thread, because connect(2) itself blocks when the backlog of a suspended daemon is full. If it is late, the
-    // process exits without it.
-    std::thread::spawn(move || sender.send(exchange(&socket, request)));
-    let value = match receiver.recv_timeout(limit) {
-        Ok(answer) => answer.map_err(|error| Error::Ask(path.to_path_buf(), error))?,
-        Err(_) => return Err(Error::TimeOut(path.to_path_buf(), limit)),
-    };
+    let (value, _) = within(path, request, limit)?;
     match A::deserialize(&value) {
         Ok(answer) => Ok(Reply { answer, value }),
         Err(_) => Err(Error::Strange(value)),
     }
 }
 
-/// One request and its answer.
-fn exchange(path: &Path, request: Request) -> io::Result<Value> {
+/// Opens a connection over which the gateway answers HTTP.
+///
+/// # Errors
+/// When there is no whole answer, or a refusal.
+pub fn open_http(path: &Path, limit: Duration) -> Result<UnixStream, Error> {
+    match within(path, Request::Http, limit)? {
+        (value, stream) if value["http"] == true => Ok(stream),
+        (value, _) => Err(Error::Strange(value)),
+    }
+}
+
+/// One request and its answer within this time, and the connection.
+fn within(path: &Path, request: Request, limit: Duration) -> Result<(Value, UnixStream), Error> {
+    let (sender, receiver) = mpsc::channel();
+    let socket = path.to_path_buf();
+    // A thread, because connect(2) itself blocks when the backlog of a suspended daemon is full. If it is late, the
+    // process exits without it.
+    std::thread::spawn(move || sender.send(exchange(&socket, request)));
+    match receiver.recv_timeout(limit) {
+        Ok(answer) => answer.map_err(|error| Error::Ask(path.to_path_buf(), error)),
+        Err(_) => Err(Error::TimeOut(path.to_path_buf(), limit)),
+    }
+}
+
+/// One request and its answer, and the connection. Nothing comes after the answer that was not asked for.
+fn exchange(path: &Path, request: Request) -> io::Result<(Value, UnixStream)> {
     let mut stream = UnixStream::connect(path)?;
     let mut line = serde_json::to_vec(&request)?;
     line.push(b'\n');
     stream.write_all(&line)?;
     let mut answer = String::new();
-    BufReader::new(stream.take(ANSWER_LIMIT)).read_line(&mut answer)?;
-    Ok(serde_json::from_str(&answer)?)
+    BufReader::new((&stream).take(ANSWER_LIMIT)).read_line(&mut answer)?;
+    Ok((serde_json::from_str(&answer)?, stream))
 }
 
 impl Upgraded {

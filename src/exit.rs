@@ -16,6 +16,8 @@ pub enum Exit {
     StatusDeadPidFile,
     /// `install --check`: an installation would change something.
     Drifted,
+    /// `call`, `read`, `prompt`: the server answers with an error.
+    ToolFailed,
     /// `--status`, `--reload`, `--log-rotate`: not running; of `--status --upstream`, an upstream.
     NotRunning,
     /// `--status`: the state cannot be told.
@@ -60,7 +62,7 @@ impl Exit {
         (Self::Done, "Done; for --status: running."),
         (
             Self::StatusDeadPidFile,
-            "For --status: not running, and a pid file is left behind; for install --check: something has drifted.",
+            "For --status: not running, and a pid file is left behind; for install --check: something has drifted; for call, read and prompt: the tool or its server answers with an error.",
         ),
         (
             Self::NotRunning,
@@ -102,7 +104,7 @@ impl Exit {
     pub const fn code(self) -> u8 {
         match self {
             Self::Done => 0,
-            Self::StatusDeadPidFile | Self::Drifted => 1,
+            Self::StatusDeadPidFile | Self::Drifted | Self::ToolFailed => 1,
             Self::NotRunning => 3,
             Self::StatusUnknown => 4,
             Self::Packaged => 10,

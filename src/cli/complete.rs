@@ -17,14 +17,14 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory as _, ValueHint};
 use clap_complete::engine::{self, ArgValueCandidates, ArgValueCompleter, CompletionCandidate};
 
 use super::definition::Cli;
-use super::report;
+use super::{client, report, verbs};
 use crate::config;
 use crate::exit::Exit;
 
@@ -81,12 +81,20 @@ fn joined(words: impl Iterator<Item = String>) -> Vec<String> {
 
 /// The answer for the word `current` after the words `before`, and what of it comes before its value.
 fn complete<'a>(before: &[String], current: &'a str) -> (Answer, Option<&'a str>) {
-    let before: Vec<_> =
-        std::iter::once("mcpeg".to_owned()).chain(before.iter().map(|word| unquoted(word))).collect();
+    let before = std::iter::once("mcpeg".to_owned()).chain(before.iter().map(|word| unquoted(word)));
+    let before = verbs::with_flag(before.map(OsString::from).collect());
     // The parser itself tells what was given; what is wrong or missing does not matter.
     let given = Cli::command().ignore_errors(true).disable_help_flag(true).disable_version_flag(true);
     let given = given.try_get_matches_from(&before).unwrap_or_default();
-    let mut cli = with_values(Cli::command(), given.get_one::<PathBuf>("config").map(PathBuf::as_path));
+    let cli = verbs::command();
+    let (_, inner) = innermost(&cli, &given);
+    let path = |given: &ArgMatches, id| given.try_get_one::<PathBuf>(id).ok().flatten().cloned();
+    let known = Known {
+        config: path(&given, "config"),
+        pid_file: path(inner, "pid_file"),
+        has_words: inner.try_get_many::<String>("words").is_ok_and(|words| words.is_some()),
+    };
+    let mut cli = with_values(cli, &known);
     cli.build();
     let (command, given) = innermost(&cli, &given);
     let rules = Rules::of(command, given);
@@ -94,35 +102,62 @@ fn complete<'a>(before: &[String], current: &'a str) -> (Answer, Option<&'a str>
     let typed = if current == "-" { "--" } else { current };
     let glue = current.split_once('=').filter(|_| current.starts_with('-'));
     let glue = glue.map(|(_, value)| &current[..current.len() - value.len()]);
-    let mut words: Vec<OsString> = before.iter().map(OsString::from).collect();
+    let mut words = before;
     words.push(typed.into());
     let index = words.len() - 1;
     let found = engine::complete(&mut cli.clone(), words, index, None).unwrap_or_default();
     (answer(&rules.left(found, current), glue), glue)
 }
 
-/// The definition with what only this machine knows as values of its options.
-fn with_values(command: Command, config: Option<&Path>) -> Command {
-    let config = config.map(ToOwned::to_owned);
-    let names: Vec<_> = command.get_subcommands().map(|command| command.get_name().to_owned()).collect();
-    let command = command.mut_args(|argument| with_value(argument, config.clone()));
-    names
-        .into_iter()
-        .fold(command, |command, name| command.mut_subcommand(name, |sub| with_values(sub, None)))
+/// What was given that decides about values.
+#[derive(Clone, Debug)]
+struct Known {
+    /// The configuration.
+    config: Option<PathBuf>,
+    /// The pid file.
+    pid_file: Option<PathBuf>,
+    /// Whether words without an option were given.
+    has_words: bool,
 }
 
-/// An option or positional argument with the values that it may have.
-fn with_value(argument: Arg, config: Option<PathBuf>) -> Arg {
+/// What a gateway lists that names the subject of a command: the command and its argument, the method, the list, and its
+/// member.
+const LISTED: [(&str, &str, [&str; 3]); 4] = [
+    ("tools", "name", ["tools/list", "tools", "name"]),
+    ("call", "words", ["tools/list", "tools", "name"]),
+    ("prompt", "name", ["prompts/list", "prompts", "name"]),
+    ("read", "uri", ["resources/list", "resources", "uri"]),
+];
+
+/// The definition with what only this machine knows as values of its options.
+fn with_values(command: Command, known: &Known) -> Command {
+    let names: Vec<_> = command.get_subcommands().map(|command| command.get_name().to_owned()).collect();
+    let own = command.get_name().to_owned();
+    let command = command.mut_args(|argument| with_value(argument, &own, known));
+    names
+        .into_iter()
+        .fold(command, |command, name| command.mut_subcommand(name, |sub| with_values(sub, known)))
+}
+
+/// An option or positional argument of a command with the values that it may have.
+fn with_value(argument: Arg, command: &str, known: &Known) -> Arg {
     let name = argument.get_id().as_str().to_owned();
     let marker = |marker: String| {
         ArgValueCompleter::new(move |_: &OsStr| vec![CompletionCandidate::new("").id(Some(marker.clone()))])
     };
+    let known = known.clone();
+    let listed = LISTED.iter().find(|(of, what, _)| *of == command && *what == name);
+    if let Some((_, _, list)) = listed.filter(|_| !known.has_words) {
+        let listed = move || candidates(client::names(known.pid_file.as_deref(), *list));
+        return argument.add(ArgValueCandidates::new(listed));
+    }
     match (name.as_str(), argument.get_value_hint()) {
         ("instance", _) => {
             argument.add(ArgValueCandidates::new(|| candidates(instances(OsStr::new(INSTANCES)))))
         }
-        ("upstream", _) => argument
-            .add(ArgValueCandidates::new(move || candidates(config::upstream_names(config.as_deref())))),
+        ("upstream", _) => argument.add(ArgValueCandidates::new(move || {
+            candidates(config::upstream_names(known.config.as_deref()))
+        })),
         (_, ValueHint::Username) => argument.add(ArgValueCandidates::new(|| candidates(accounts()))),
         (_, ValueHint::FilePath) => {
             let ending = ENDINGS.iter().find(|(whose, _)| *whose == name).map_or("", |(_, ending)| ending);
@@ -321,7 +356,25 @@ mod tests {
 
     #[test]
     fn subcommands_have_arguments_of_their_own() {
-        assert_eq!(ask(&[""]), ["help", "import", "install", "login", "logout", "token", "uninstall"]);
+        let all = ask(&[""]);
+        for word in [
+            "help",
+            "import",
+            "install",
+            "status",
+            "start",
+            "stop",
+            "rotate",
+            "login",
+            "logout",
+            "token",
+            "uninstall",
+        ] {
+            assert!(all.contains(&word.to_owned()), "{all:?}");
+        }
+        assert_eq!(ask(&["sta"]), ["start", "status"]);
+        assert_eq!(ask(&["status", "--up"]), ["--upstream"]);
+        assert_eq!(ask(&["stop", "--"]), ask(&["--stop", "--"]));
         assert_eq!(ask(&["uninstall", "--pu"]), ["--purge"]);
         assert_eq!(ask(&["import", ""]), ["files\t-\t-"]);
         assert_eq!(ask(&["install", "--root", ""]), ["directories\t-\t-"]);

@@ -16,10 +16,10 @@ use crate::install::{self, Asked, LogRotation, Profile};
 const EXAMPLES: &str = "Examples:
   mcpeg                                serve in the foreground
   mcpeg --dev                          loopback only, readable debug log
-  mcpeg --check --config ./mcpeg.toml  test a configuration
-  mcpeg --daemon                       serve in the background
-  mcpeg --status --json                state for scripts (exit 0: it runs)
-  mcpeg --stop                         drain, then stop
+  mcpeg check --config ./mcpeg.toml    test a configuration
+  mcpeg start                          serve in the background
+  mcpeg status --json                  state for scripts (exit 0: it runs)
+  mcpeg stop                           drain, then stop
   sudo mcpeg install                   install as a systemd service
 
 Manual: mcpeg(8), mcpeg.toml(5), mcpeg-install(8), mcpeg-uninstall(8)";
@@ -241,7 +241,7 @@ pub enum Level {
     Trace,
 }
 
-/// Commands that are not about a running gateway.
+/// Commands that are not about the process of a running gateway.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Install mcpeg as a systemd service on this machine.
@@ -256,6 +256,16 @@ pub enum Command {
     Login(LoginArgs),
     /// Give the tokens of an upstream back.
     Logout(LogoutArgs),
+    /// List the tools of the running gateway or of another MCP server, or tell about one.
+    Tools(ToolsArgs),
+    /// Call a tool.
+    Call(CallArgs),
+    /// Read a resource.
+    Read(ReadArgs),
+    /// Get a prompt.
+    Prompt(PromptArgs),
+    /// Tell how fast the gateway or a server answers.
+    Ping(PingArgs),
     /// Write the files that packages and the repository ship.
     #[command(hide = true)]
     Generate(GenerateArgs),
@@ -567,6 +577,131 @@ pub struct TokenPlace {
     /// Print the answer as JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// `mcpeg tools`.
+///
+/// Names are those that clients see at /mcp, or with --upstream those of the upstream itself.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  mcpeg tools                              those of the running gateway
+  mcpeg tools time_convert_time            what one does and takes
+  mcpeg tools --upstream time --json       those of one upstream, for scripts
+  mcpeg tools --command npx -y @modelcontextprotocol/server-everything")]
+pub struct ToolsArgs {
+    /// Tell about this tool.
+    #[arg(value_name = "TOOL")]
+    pub name: Option<String>,
+    /// Print the answer as JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Whom to ask.
+    #[command(flatten)]
+    pub asked: AskedArgs,
+}
+
+/// `mcpeg call`.
+///
+/// Arguments are typed as the tool's schema says: numbers, true and false, JSON for objects; a list is given value by value.
+/// What the tool asks a person is asked at the terminal; elsewhere it is told that nobody can be asked. Images, sound and
+/// other bytes are saved to files in the working directory, whose names are printed. Exit codes: 0; 1 if the tool reports an
+/// error; 64 if there is no such tool or argument; 69 if there is no answer.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  mcpeg call time_get_current_time timezone=Europe/Berlin
+  mcpeg call search query='a b' limit=5 tags=x tags=y
+  mcpeg call search --json '{\"query\": \"a b\"}'    JSON in and out
+  mcpeg call echo message=hi --url https://mcp.example.org/mcp --token-file token
+  mcpeg call echo message=hi --command ./server.py --verbose")]
+pub struct CallArgs {
+    /// The tool, and its arguments: KEY=VALUE, or one JSON object.
+    #[arg(value_name = "TOOL [KEY=VALUE]", required = true)]
+    pub words: Vec<String>,
+    /// Print the result as JSON, as it is; an object that follows is the arguments.
+    #[arg(long, value_name = "OBJECT", num_args = 0..=1)]
+    pub json: Option<Option<String>>,
+    /// Whom to ask.
+    #[command(flatten)]
+    pub asked: AskedArgs,
+}
+
+/// `mcpeg read`.
+///
+/// Text and bytes go to standard output as they are; on a terminal, bytes are saved to a file.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  mcpeg read file:///srv/notes/today.md
+  mcpeg read demo://logo --upstream docs >logo.png")]
+pub struct ReadArgs {
+    /// The resource.
+    #[arg(value_name = "URI")]
+    pub uri: String,
+    /// Print the result as JSON, as it is.
+    #[arg(long)]
+    pub json: bool,
+    /// Whom to ask.
+    #[command(flatten)]
+    pub asked: AskedArgs,
+}
+
+/// `mcpeg prompt`.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  mcpeg prompt review file=src/main.rs")]
+pub struct PromptArgs {
+    /// The prompt.
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Its arguments.
+    #[arg(value_name = "KEY=VALUE")]
+    pub words: Vec<String>,
+    /// Print the result as JSON, as it is.
+    #[arg(long)]
+    pub json: bool,
+    /// Whom to ask.
+    #[command(flatten)]
+    pub asked: AskedArgs,
+}
+
+/// `mcpeg ping`.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  mcpeg ping
+  mcpeg ping --upstream time
+  mcpeg ping --url https://mcp.example.org/mcp")]
+pub struct PingArgs {
+    /// Print the answer as JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Whom to ask.
+    #[command(flatten)]
+    pub asked: AskedArgs,
+}
+
+/// Whom `mcpeg tools`, `call`, `read`, `prompt` and `ping` ask: the running gateway, unless another server is named.
+#[derive(Args, Debug)]
+pub struct AskedArgs {
+    /// Ask at /mcp/NAME: an upstream under its own names, or an endpoint of the configuration.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["url", "command"])]
+    pub upstream: Option<String>,
+    /// The running gateway with this pid file.
+    #[arg(long, value_name = "FILE", env = "MCPEG_PID_FILE", value_hint = ValueHint::FilePath)]
+    pub pid_file: Option<PathBuf>,
+    /// The gateway of this instance, as `mcpeg install --instance` has made it.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["pid_file", "url", "command"], value_parser = instance)]
+    pub instance: Option<String>,
+    /// Ask the MCP server at this address; a token for it is in MCPEG_TOKEN or --token-file.
+    #[arg(long, value_name = "URL", conflicts_with = "command", value_hint = ValueHint::Url)]
+    pub url: Option<String>,
+    /// Send the token in this file.
+    #[arg(long, value_name = "FILE", requires = "url", value_hint = ValueHint::FilePath)]
+    pub token_file: Option<PathBuf>,
+    /// How long an answer may take (default: as long as the gateway waits).
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub timeout: Option<std::time::Duration>,
+    /// Start this MCP server and ask it; every word that follows is its own. It has the environment of the caller.
+    #[arg(long, value_name = "PROGRAM", num_args = 1.., allow_hyphen_values = true, value_hint = ValueHint::CommandName)]
+    pub command: Vec<String>,
 }
 
 /// `mcpeg ownership`: for the scripts of packages.

@@ -3,12 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Command, CommandFactory as _};
+use clap::Command;
 use clap_complete::Shell;
 
-use super::definition::{Cli, GenerateArgs, Generated, Whom};
+use super::definition::{GenerateArgs, Generated, Whom};
 use super::documents::COMPLETIONS;
-use super::{manual, report};
+use super::{manual, report, verbs};
 use crate::config::example;
 use crate::exit::{Exit, ToExit};
 use crate::install;
@@ -76,7 +76,7 @@ fn script(shell: Shell) -> Vec<u8> {
 
 /// The command line without the commands that are hidden, which the generators would list.
 fn shown() -> Command {
-    let all = Cli::command();
+    let all = verbs::command();
     let shown = all.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
     Command::new("mcpeg")
         .version(env!("CARGO_PKG_VERSION"))

@@ -4,6 +4,7 @@
 
 mod ask;
 mod check;
+mod client;
 mod complete;
 mod control;
 pub mod definition;
@@ -23,10 +24,11 @@ mod state_place;
 mod status;
 mod token;
 mod uninstall;
+mod verbs;
 
 use std::panic;
 
-use clap::Parser as _;
+use clap::FromArgMatches as _;
 
 use crate::exit::{Exit, ToExit};
 
@@ -39,7 +41,7 @@ pub fn run() -> Exit {
     if let Some(exit) = panic::catch_unwind(crate::serve::take_over).unwrap_or(Some(Exit::Bug)) {
         return exit;
     }
-    panic::catch_unwind(|| match Cli::try_parse() {
+    panic::catch_unwind(|| match parse() {
         Ok(mut cli) => {
             cli.common.settle();
             carry_out(&cli)
@@ -47,6 +49,13 @@ pub fn run() -> Exit {
         Err(error) => report::command_line(&error),
     })
     .unwrap_or(Exit::Bug)
+}
+
+/// Parses the command line of this process.
+fn parse() -> Result<Cli, clap::Error> {
+    let mut command = verbs::command();
+    let given = command.try_get_matches_from_mut(verbs::with_flag(std::env::args_os().collect()))?;
+    Cli::from_arg_matches(&given).map_err(|error| error.format(&mut command))
 }
 
 /// The action needs what only Linux has: a process that is proved by pidfd and /proc before it is signalled.
@@ -74,6 +83,11 @@ fn carry_out(cli: &Cli) -> Exit {
         Some(Command::Token(arguments)) => token::run(arguments),
         Some(Command::Login(arguments)) => login::log_in(arguments),
         Some(Command::Logout(arguments)) => login::log_out(arguments),
+        Some(Command::Tools(arguments)) => client::tools(arguments),
+        Some(Command::Call(arguments)) => client::call(arguments),
+        Some(Command::Read(arguments)) => client::read(arguments),
+        Some(Command::Prompt(arguments)) => client::prompt(arguments),
+        Some(Command::Ping(arguments)) => client::ping(arguments),
         Some(Command::Ownership(arguments)) => ownership::run(arguments),
         Some(Command::Complete(arguments)) => complete::run(&arguments.words),
         Some(Command::Generate(arguments)) => generate::run(arguments),

@@ -83,9 +83,10 @@ pub fn command_line(error: &clap::Error) -> Exit {
     let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
     let exit = written(error.print(), exit);
     if let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) {
-        let option = format!("--{word}");
-        if Cli::command().get_arguments().any(|known| known.get_long() == Some(word.as_str())) {
-            labelled(NOTE, "hint:", &format!("actions are options: `mcpeg {option}`"));
+        let mut cli = Cli::command();
+        cli.build();
+        if cli.get_arguments().any(|known| known.get_long() == Some(word.as_str())) {
+            labelled(NOTE, "hint:", &format!("that is an option: `mcpeg --{word}`"));
         }
     }
     exit
@@ -103,7 +104,7 @@ fn end(stdout: &mut impl io::Write) -> io::Result<()> {
 }
 
 /// The exit code after writing to standard output.
-fn written(result: io::Result<()>, exit: Exit) -> Exit {
+pub(super) fn written(result: io::Result<()>, exit: Exit) -> Exit {
     match result {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
             labelled(ERROR, "mcpeg: error:", &format!("cannot write to standard output: {error}"));

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::sync::Semaphore;
+use tokio::net::UnixStream;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::listen;
 use crate::allowance::Allowance;
@@ -132,11 +133,11 @@ impl Server {
         self.busy.clone()
     }
 
-    /// Answers requests until it is cancelled.
+    /// Answers requests until it is cancelled; connections for HTTP go to `http`.
     ///
     /// # Panics
     /// Never: the semaphore is not closed.
-    pub async fn serve<H, F>(self, handler: H)
+    pub async fn serve<H, F>(self, handler: H, http: mpsc::Sender<UnixStream>)
     where
         H: Fn(Request) -> F + Send + Sync + 'static,
         F: Future<Output = serde_json::Value> + Send,
@@ -148,10 +149,13 @@ impl Server {
             let slot = Arc::clone(&slots).acquire_owned().await.expect("the semaphore is never closed");
             match self.listener.accept().await {
                 Ok((stream, _)) => {
-                    let (handler, busy) = (Arc::clone(&handler), self.busy.clone());
+                    let (handler, busy, http) = (Arc::clone(&handler), self.busy.clone(), http.clone());
                     tokio::spawn(async move {
-                        if let Err(error) = converse(stream, handler.as_ref(), &busy).await {
-                            tracing::debug!(%error, "a control connection broke");
+                        match converse(stream, handler.as_ref(), &busy).await {
+                            // Nobody takes it where the gateway ends.
+                            Ok(Some(stream)) => drop(http.send(stream).await),
+                            Ok(None) => {}
+                            Err(error) => tracing::debug!(%error, "a control connection broke"),
                         }
                         drop(slot);
                     });
@@ -178,8 +182,8 @@ fn beside(path: &Path) -> PathBuf {
     beside.into()
 }
 
-/// Serves one connection.
-async fn converse<H, F>(stream: tokio::net::UnixStream, handler: &H, busy: &Busy) -> io::Result<()>
+/// Serves one connection; what is left of it where it is for HTTP from now on.
+async fn converse<H, F>(stream: UnixStream, handler: &H, busy: &Busy) -> io::Result<Option<UnixStream>>
 where
     H: Fn(Request) -> F,
     F: Future<Output = serde_json::Value>,
@@ -191,11 +195,15 @@ where
         let mut limited = (&mut reader).take(REQUEST_LIMIT);
         let read = tokio::time::timeout(IDLE_LIMIT, limited.read_until(b'\n', &mut line));
         if read.await.map_err(|_| io::ErrorKind::TimedOut)?? == 0 {
-            return Ok(());
+            return Ok(None);
         }
         let whole = line.ends_with(b"\n");
         let _answering = busy.0.read().await;
-        let answer = match serde_json::from_slice(&line) {
+        let request = serde_json::from_slice(&line);
+        let is_http = matches!(request, Ok(Request::Http)) && whole && reader.buffer().is_empty();
+        let answer = match request {
+            _ if is_http => serde_json::json!({ "http": true }),
+            Ok(Request::Http) => serde_json::json!({ "error": "HTTP may begin after the answer only" }),
             Ok(request) if whole => handler(request).await,
             Ok(_) => serde_json::json!({ "error": "the request is not one whole line" }),
             Err(error) => serde_json::json!({ "error": format!("not a request: {error}") }),
@@ -203,8 +211,12 @@ where
         let line = format!("{answer}\n");
         let written = tokio::time::timeout(IDLE_LIMIT, writer.write_all(line.as_bytes()));
         written.await.map_err(|_| io::ErrorKind::TimedOut)??;
+        if is_http {
+            let stream = reader.into_inner().reunite(writer).map_err(io::Error::other)?;
+            return Ok(Some(stream));
+        }
         if !whole {
-            return Ok(());
+            return Ok(None);
         }
     }
 }
@@ -231,24 +243,31 @@ impl ToExit for Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::{CLIENT_LIMIT, ask};
+    use crate::control::{CLIENT_LIMIT, ask, open_http};
 
     #[tokio::test(flavor = "multi_thread")]
     async fn each_line_is_answered_and_nonsense_is_named() {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("x.sock");
         let server = Server::bind(&path).unwrap();
-        tokio::spawn(server.serve(|_| async { serde_json::json!({ "state": "running" }) }));
+        let (http, mut opened) = mpsc::channel(1);
+        tokio::spawn(server.serve(|_| async { serde_json::json!({ "state": "running" }) }, http));
         let client = path.clone();
         let ask = move || ask::<serde_json::Value>(&client, Request::Status, CLIENT_LIMIT);
         let reply = tokio::task::spawn_blocking(ask).await.unwrap().unwrap();
         assert_eq!(reply.answer["state"], "running");
-        let mut stream = tokio::net::UnixStream::connect(&path).await.unwrap();
+        let mut stream = UnixStream::connect(&path).await.unwrap();
         stream.write_all(b"{\"request\":\"launch\"}\nnonsense\n").await.unwrap();
         let mut lines = tokio::io::BufReader::new(stream).lines();
         for _ in 0..2 {
             let line = lines.next_line().await.unwrap().unwrap();
             assert!(line.starts_with("{\"error\":"), "{line}");
         }
+        let open = move || open_http(&path, CLIENT_LIMIT);
+        let mut client = tokio::task::spawn_blocking(open).await.unwrap().unwrap();
+        std::io::Write::write_all(&mut client, b"GET").unwrap();
+        let mut bytes = [0; 3];
+        opened.recv().await.unwrap().read_exact(&mut bytes).await.unwrap();
+        assert_eq!(&bytes, b"GET");
     }
 }

@@ -46,4 +46,5 @@ pub use metrics::{Labels, Metric};
 pub use reload::{NotReady, Prepared, Reloaded};
 pub use service::Gateway;
 pub use status::{CertificateStatus, Era, Status, UpstreamState, UpstreamStatus};
+pub(crate) use upstream::headers::encode as header_value;
 pub use upstream::web_for;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::sync::watch;
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -19,8 +20,8 @@ use super::endpoint::Endpoint;
 use super::error::Error;
 use super::handover::ChildHandover;
 use super::http::{
-    self, Admission, Continuations, Front, Gates, Guard, Handlers, Health, Legacy, Modern, OpenConnections,
-    PendingCall, Pipeline, SuspendedCalls, TaskOwners,
+    self, Admission, Continuations, Front, Gate, Gates, Guard, Handlers, Health, Legacy, Modern,
+    OpenConnections, PendingCall, Pipeline, SuspendedCalls, TaskOwners,
 };
 use super::metrics::{self, Metric, Metrics};
 use super::reload::Prepared;
@@ -210,11 +211,24 @@ impl Gateway {
         drain: Watch,
     ) -> impl Future<Output = std::io::Result<usize>> + use<> {
         let gate = self.0.gates.open(&listener, written, &self.0.routing);
-        let front = Front::new(&self.0.handlers, gate);
+        http::accept(listener, self.front(gate), drain)
+    }
+
+    /// Serves operators, who have opened these connections over the control socket, in the same way.
+    pub fn serve_operators(
+        &self,
+        opened: mpsc::Receiver<UnixStream>,
+        drain: Watch,
+    ) -> impl Future<Output = std::io::Result<usize>> + use<> {
+        http::accept_operators(opened, self.front(Gate::of_operators()), drain)
+    }
+
+    /// What answers over a listener, and who may connect.
+    fn front(&self, gate: Arc<Gate>) -> (Front, Admission) {
         let (connections, routing) = (Arc::clone(&self.0.connections), Arc::clone(&self.0.routing));
         let log_limit = Arc::clone(&self.0.log_limit);
         let admission = Admission::new(connections, routing, log_limit, self.0.paused.subscribe());
-        http::accept(listener, (front, admission), drain)
+        (Front::new(&self.0.handlers, gate), admission)
     }
 
     /// Lets a connection from this address in, however many there are: the gateway asks itself.

@@ -168,7 +168,7 @@ mod tests {
             match expected {
                 Ok(expected) => assert_eq!(code.as_deref(), Ok(expected), "{came}"),
                 Err(part) => {
-                    assert!(code.as_ref().is_err_and(|error| error.contains(part)), "{came}: {code:?}")
+                    assert!(code.as_ref().is_err_and(|error| error.contains(part)), "{came}: {code:?}");
                 }
             }
         }

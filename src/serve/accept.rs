@@ -3,6 +3,8 @@
 use std::io;
 use std::time::Duration;
 
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 
 use super::error::Error;
@@ -59,9 +61,16 @@ pub(super) struct Acceptor {
 }
 
 impl Acceptor {
-    /// Nobody accepts.
-    pub(super) fn new(listeners: SocketFiles, gateway: Gateway, watch: Watch) -> Self {
-        Self { listeners, gateway, watch, tasks: JoinSet::new(), triggers: Vec::new(), leaving: 0 }
+    /// Nobody accepts, but operators are served whose connections have been opened over the control socket.
+    pub(super) fn new(
+        listeners: SocketFiles,
+        gateway: Gateway,
+        watch: Watch,
+        opened: mpsc::Receiver<UnixStream>,
+    ) -> Self {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(gateway.serve_operators(opened, watch.clone()));
+        Self { listeners, gateway, watch, tasks, triggers: Vec::new(), leaving: 0 }
     }
 
     /// The listeners.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio::net::UnixStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -27,6 +28,8 @@ pub(super) struct Answering {
     pub reloads: mpsc::Sender<Asker>,
     /// For those who want an upgrade.
     pub upgrades: mpsc::Sender<Order>,
+    /// Connections of operators for HTTP.
+    pub http: mpsc::Sender<UnixStream>,
 }
 
 /// The control socket.
@@ -57,7 +60,8 @@ impl Control {
     pub(super) fn serve(&mut self, server: Server) {
         let (template, answering) = (self.template.subscribe(), self.answering.clone());
         self.busy = server.busy();
-        self.task.spawn(server.serve(move |request| {
+        let http = answering.http.clone();
+        let answer = move |request| {
             let (template, with) = (template.borrow().clone(), answering.clone());
             async move {
                 match request {
@@ -68,9 +72,11 @@ impl Control {
                         let limit = Duration::from_millis(start_timeout_ms);
                         upgrade::ask(&with.upgrades, &with.watch, limit).await
                     }
+                    Request::Http => unreachable!("the server itself answers that"),
                 }
             }
-        }));
+        };
+        self.task.spawn(server.serve(answer, http));
     }
 
     /// Answers no more, once what was answered has been read, for which there is so much time.

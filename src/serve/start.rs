@@ -241,12 +241,14 @@ fn start(origin: Origin<'_>, parent: &mut Parent) -> Result<Outcome, Error> {
                 }
                 None => None,
             };
+            let (http, opened) = tokio::sync::mpsc::channel(1);
             let answering = Answering {
                 gateway: gateway.clone(),
                 watch: watch.clone(),
                 log: log.handle(),
                 reloads: reloads.sender(),
                 upgrades: upgrades.sender(),
+                http,
             };
             let addresses = boot.listeners.listeners().addresses();
             let template = Status::template(files.record(), addresses, (&boot.config, state));
@@ -257,7 +259,7 @@ fn start(origin: Origin<'_>, parent: &mut Parent) -> Result<Outcome, Error> {
                 log: &log,
                 signals,
                 notifier: Notifier::from_environment(),
-                acceptor: Acceptor::new(boot.listeners, gateway.clone(), watch),
+                acceptor: Acceptor::new(boot.listeners, gateway.clone(), watch, opened),
                 gateway: gateway.clone(),
                 trigger,
                 control: Control::new(answering, template),

@@ -17,8 +17,56 @@ fn two_actions_at_once_exit_64_and_name_both() {
 #[test]
 fn an_unknown_option_exits_64_and_suggests_the_near_one() {
     Scratch::new().run(&["--chek"]).exits(64).says(&["--chek", "--check"]);
-    Scratch::new().run(&["instal"]).exits(64).says(&["instal"]);
+    for (typed, meant) in [
+        ("instal", "install"),
+        ("statsu", "status"),
+        ("relaod", "reload"),
+        ("rotat", "rotate"),
+        ("chek", "check"),
+    ] {
+        Scratch::new().run(&[typed]).exits(64).says(&[&format!("'{typed}'"), &format!("'{meant}'")]);
+    }
+    Scratch::new().run(&["version"]).exits(64).says(&["`mcpeg --version`"]);
     Scratch::new().run(&["--log-level", "loud"]).exits(64).says(&["loud", "debug"]);
+}
+
+#[test]
+fn word_does_what_its_flag_does() {
+    let wrong = Scratch::with_config("nonsense");
+    let right = Scratch::with_config("");
+    let config = ["--config", "mcpeg.toml", "--pid-file", "run/mcpeg.pid"];
+    for (word, flag) in [
+        ("start", "--daemon"),
+        ("stop", "--stop"),
+        ("restart", "--restart"),
+        ("reload", "--reload"),
+        ("status", "--status"),
+        ("rotate", "--log-rotate"),
+        ("check", "--check"),
+    ] {
+        for (scratch, starts) in [(&wrong, true), (&right, false)] {
+            if !starts && matches!(word, "start" | "restart") {
+                continue;
+            }
+            for more in [&[][..], &["--json"], &["--force"], &["--upstream", "x"], &["--bogus"], &["--stop"]]
+            {
+                let run = |action: &str, first: bool| {
+                    let (before, after) = if first { (&[][..], &config[..]) } else { (&config[..], &[][..]) };
+                    scratch.run(&[before, &[action], after, more].concat())
+                };
+                for first in [true, false] {
+                    let (expected, found) = (run(flag, first), run(word, first));
+                    assert_eq!(
+                        (found.code, &found.stdout, &found.stderr),
+                        (expected.code, &expected.stdout, &expected.stderr),
+                        "{word} {more:?}"
+                    );
+                }
+            }
+        }
+        let help = Scratch::new().run(&[word, "--help"]).exits(0).prints(&[flag, "Usage: mcpeg"]);
+        assert_eq!(Scratch::new().run(&["help", word]).exits(0).stdout, help.stdout);
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod children;
 mod clients;
 mod clients_browser;
 mod clients_driven;
+mod commands;
 mod conformance;
 mod cut;
 mod ends;

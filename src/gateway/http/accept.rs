@@ -40,8 +40,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Semaphore, watch};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -172,22 +172,12 @@ pub(crate) async fn accept(
     (front, admission): (Front, Admission),
     mut drain: Watch,
 ) -> io::Result<usize> {
-    let patience = admission.routing.current().server.client_timeout;
-    let shared = Shared {
-        front,
-        number: LISTENERS.fetch_add(1, Ordering::Relaxed),
-        patience,
-        closing: Moment::default(),
-        shutdown: Moment::default(),
-        cutoff: Cutoff::default(),
-        tasks: TaskTracker::new(),
-        admission,
-        away: Arc::new(Semaphore::new(TURNED_AWAY)),
-    };
+    let shared = Shared::new(front, admission);
     let deadline = match listener {
         Listener::Tcp(listener) => {
             listener.set_nonblocking(true)?;
-            if let Err(error) = crate::sys::net::notice_lost_peers(&listener, patience.max(UNACKNOWLEDGED)) {
+            let limit = shared.patience.max(UNACKNOWLEDGED);
+            if let Err(error) = crate::sys::net::notice_lost_peers(&listener, limit) {
                 tracing::debug!(%error, "the kernel does not watch over connections");
             }
             let listener = TcpListener::from_std(listener)?;
@@ -205,25 +195,26 @@ pub(crate) async fn accept(
             }
         }
     };
-    shared.closing.come();
-    shared.tasks.close();
-    let grace = deadline.min(Instant::now() + GRACE);
-    let _ = tokio::time::timeout_at(grace, shared.tasks.wait()).await;
-    shared.shutdown.come();
-    if tokio::time::timeout_at(deadline, shared.tasks.wait()).await.is_ok() {
-        // Requests whose clients are not there any more have their time all the same.
-        tokio::spawn(async move {
-            tokio::time::sleep_until(deadline).await;
-            shared.cutoff.reach();
-        });
-        return Ok(0);
-    }
-    let busy = shared.admission.connections.busy(shared.number);
-    shared.cutoff.reach();
-    let _ = tokio::time::timeout(LAST_WORD, shared.tasks.wait()).await;
-    shared.admission.connections.cut(shared.number);
-    let _ = tokio::time::timeout(CUT, shared.tasks.wait()).await;
-    Ok(busy)
+    Ok(shared.drain(deadline).await)
+}
+
+/// Serves connections of operators, which the control socket has let in, until drained; returns the same.
+pub(crate) async fn accept_operators(
+    mut opened: mpsc::Receiver<UnixStream>,
+    (front, admission): (Front, Admission),
+    mut drain: Watch,
+) -> io::Result<usize> {
+    let shared = Shared::new(front, admission);
+    let deadline = loop {
+        tokio::select! {
+            deadline = drain.started() => break deadline,
+            Some(stream) = opened.recv() => {
+                let kernel = sys::peer::Peer::of(&stream).ok().map(Arc::new);
+                shared.admit(stream, Peer { kernel, is_operator: true, ..Peer::default() }).await;
+            }
+        }
+    };
+    Ok(shared.drain(deadline).await)
 }
 
 /// Accepts TCP connections.
@@ -271,6 +262,44 @@ async fn turn_away(mut stream: impl Connection) {
 }
 
 impl Shared {
+    /// What the connections of one more listener share.
+    fn new(front: Front, admission: Admission) -> Self {
+        Self {
+            front,
+            number: LISTENERS.fetch_add(1, Ordering::Relaxed),
+            patience: admission.routing.current().server.client_timeout,
+            closing: Moment::default(),
+            shutdown: Moment::default(),
+            cutoff: Cutoff::default(),
+            tasks: TaskTracker::new(),
+            admission,
+            away: Arc::new(Semaphore::new(TURNED_AWAY)),
+        }
+    }
+
+    /// Ends its connections, at the latest at the deadline; returns how many had requests in flight then.
+    async fn drain(self, deadline: Instant) -> usize {
+        self.closing.come();
+        self.tasks.close();
+        let grace = deadline.min(Instant::now() + GRACE);
+        let _ = tokio::time::timeout_at(grace, self.tasks.wait()).await;
+        self.shutdown.come();
+        if tokio::time::timeout_at(deadline, self.tasks.wait()).await.is_ok() {
+            // Requests whose clients are not there any more have their time all the same.
+            tokio::spawn(async move {
+                tokio::time::sleep_until(deadline).await;
+                self.cutoff.reach();
+            });
+            return 0;
+        }
+        let busy = self.admission.connections.busy(self.number);
+        self.cutoff.reach();
+        let _ = tokio::time::timeout(LAST_WORD, self.tasks.wait()).await;
+        self.admission.connections.cut(self.number);
+        let _ = tokio::time::timeout(CUT, self.tasks.wait()).await;
+        busy
+    }
+
     /// The next connection, while they are not left to wait in the kernel: another process is about to accept them, and
     /// if it does not, this one goes on.
     async fn next<T>(&self, accept: impl Future<Output = io::Result<T>>) -> io::Result<T> {

@@ -119,6 +119,17 @@ impl Gate {
         }
     }
 
+    /// That of operators, whom the control socket has let in. No table is about it.
+    pub(crate) fn of_operators() -> Arc<Self> {
+        Arc::new(Self {
+            written: String::new(),
+            bound: None,
+            is_named: AtomicBool::new(false),
+            named: Mutex::default(),
+            local: true,
+        })
+    }
+
     /// Takes what a configuration says, and the certificates for it.
     fn update(&self, server: &Server, certificates: &Certificates) {
         let Some(found) = server.listener_at(&self.written, self.bound.as_ref()) else { return };

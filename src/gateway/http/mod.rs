@@ -55,8 +55,8 @@ mod task_owners;
 mod validate;
 mod version;
 
-pub(crate) use accept::{Admission, accept};
-pub(crate) use gate::Gates;
+pub(crate) use accept::{Admission, accept, accept_operators};
+pub(crate) use gate::{Gate, Gates};
 pub(crate) use guard::Guard;
 pub(crate) use health::Health;
 pub(crate) use legacy::Legacy;

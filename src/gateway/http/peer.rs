@@ -21,4 +21,6 @@ pub(super) struct Peer {
     pub(super) kernel: Option<Arc<sys::peer::Peer>>,
     /// Whether it is this process, which asks itself.
     pub(super) own: bool,
+    /// Whether it is an operator, whom the control socket has let in.
+    pub(super) is_operator: bool,
 }
