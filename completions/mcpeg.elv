@@ -50,6 +50,8 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
             cand uninstall 'Remove what `mcpeg install` put on this machine'
             cand import 'Turn a client''s servers into configuration files'
             cand token 'Make, list, replace and revoke the tokens of clients'
+            cand login 'Log in at an upstream that wants it, as its `oauth` says'
+            cand logout 'Give the tokens of an upstream back'
             cand tools 'List the tools of the running gateway or of another MCP server, or tell about one'
             cand call 'Call a tool'
             cand read 'Read a resource'
@@ -162,6 +164,14 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
         }
         &'mcpeg;token;help;help'= {
         }
+        &'mcpeg;login'= {
+            cand --redirect-port 'The port on this machine that the browser comes back to (default: a free one)'
+            cand --scope 'Ask for this scope, too, beside those that were granted before; may be repeated'
+            cand -c 'The configuration file (default: that of the gateway that runs, or else the default one)'
+            cand --config 'The configuration file (default: that of the gateway that runs, or else the default one)'
+            cand --pid-file 'The gateway with this pid file'
+            cand --instance 'The gateway of this instance, as `mcpeg install --instance` has made it'
+            cand --device 'Log in by a code that is typed into a browser anywhere'
         &'mcpeg;tools'= {
             cand --upstream 'Ask at /mcp/NAME: an upstream under its own names, or an endpoint of the configuration'
             cand --pid-file 'The running gateway with this pid file'
@@ -174,6 +184,11 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
             cand -h 'Print help'
             cand --help 'Print help'
         }
+        &'mcpeg;logout'= {
+            cand -c 'The configuration file (default: that of the gateway that runs, or else the default one)'
+            cand --config 'The configuration file (default: that of the gateway that runs, or else the default one)'
+            cand --pid-file 'The gateway with this pid file'
+            cand --instance 'The gateway of this instance, as `mcpeg install --instance` has made it'
         &'mcpeg;call'= {
             cand --json 'Print the result as JSON, as it is; an object that follows is the arguments'
             cand --upstream 'Ask at /mcp/NAME: an upstream under its own names, or an endpoint of the configuration'
@@ -324,6 +339,8 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
             cand uninstall 'Remove what `mcpeg install` put on this machine'
             cand import 'Turn a client''s servers into configuration files'
             cand token 'Make, list, replace and revoke the tokens of clients'
+            cand login 'Log in at an upstream that wants it, as its `oauth` says'
+            cand logout 'Give the tokens of an upstream back'
             cand tools 'List the tools of the running gateway or of another MCP server, or tell about one'
             cand call 'Call a tool'
             cand read 'Read a resource'
@@ -358,6 +375,9 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
         }
         &'mcpeg;help;token;rotate'= {
         }
+        &'mcpeg;help;login'= {
+        }
+        &'mcpeg;help;logout'= {
         &'mcpeg;help;tools'= {
         }
         &'mcpeg;help;call'= {
