@@ -120,6 +120,8 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
             cand --expires 'How long it is good (default: until it is revoked)'
             cand --pid-file 'The gateway with this pid file'
             cand --instance 'The gateway of this instance, as `mcpeg install --instance` has made it'
+            cand -c 'The configuration of a gateway that does not run, which says by user as whom it will'
+            cand --config 'The configuration of a gateway that does not run, which says by user as whom it will'
             cand --json 'Print the answer as JSON'
             cand -h 'Print help'
             cand --help 'Print help'
@@ -127,6 +129,8 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
         &'mcpeg;token;list'= {
             cand --pid-file 'The gateway with this pid file'
             cand --instance 'The gateway of this instance, as `mcpeg install --instance` has made it'
+            cand -c 'The configuration of a gateway that does not run, which says by user as whom it will'
+            cand --config 'The configuration of a gateway that does not run, which says by user as whom it will'
             cand --json 'Print the answer as JSON'
             cand -h 'Print help'
             cand --help 'Print help'
@@ -134,6 +138,8 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
         &'mcpeg;token;revoke'= {
             cand --pid-file 'The gateway with this pid file'
             cand --instance 'The gateway of this instance, as `mcpeg install --instance` has made it'
+            cand -c 'The configuration of a gateway that does not run, which says by user as whom it will'
+            cand --config 'The configuration of a gateway that does not run, which says by user as whom it will'
             cand --json 'Print the answer as JSON'
             cand -h 'Print help'
             cand --help 'Print help'
@@ -143,6 +149,8 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
             cand --overlap 'How long the old one is good beside it (default: no longer)'
             cand --pid-file 'The gateway with this pid file'
             cand --instance 'The gateway of this instance, as `mcpeg install --instance` has made it'
+            cand -c 'The configuration of a gateway that does not run, which says by user as whom it will'
+            cand --config 'The configuration of a gateway that does not run, which says by user as whom it will'
             cand --json 'Print the answer as JSON'
             cand -h 'Print help'
             cand --help 'Print help'
@@ -167,11 +175,24 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
         &'mcpeg;login'= {
             cand --redirect-port 'The port on this machine that the browser comes back to (default: a free one)'
             cand --scope 'Ask for this scope, too, beside those that were granted before; may be repeated'
-            cand -c 'The configuration file (default: that of the gateway that runs, or else the default one)'
-            cand --config 'The configuration file (default: that of the gateway that runs, or else the default one)'
             cand --pid-file 'The gateway with this pid file'
             cand --instance 'The gateway of this instance, as `mcpeg install --instance` has made it'
+            cand -c 'The configuration of a gateway that does not run, which says by user as whom it will'
+            cand --config 'The configuration of a gateway that does not run, which says by user as whom it will'
             cand --device 'Log in by a code that is typed into a browser anywhere'
+            cand --json 'Print the answer as JSON'
+            cand -h 'Print help'
+            cand --help 'Print help'
+        }
+        &'mcpeg;logout'= {
+            cand --pid-file 'The gateway with this pid file'
+            cand --instance 'The gateway of this instance, as `mcpeg install --instance` has made it'
+            cand -c 'The configuration of a gateway that does not run, which says by user as whom it will'
+            cand --config 'The configuration of a gateway that does not run, which says by user as whom it will'
+            cand --json 'Print the answer as JSON'
+            cand -h 'Print help'
+            cand --help 'Print help'
+        }
         &'mcpeg;tools'= {
             cand --upstream 'Ask at /mcp/NAME: an upstream under its own names, or an endpoint of the configuration'
             cand --pid-file 'The running gateway with this pid file'
@@ -183,12 +204,28 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
             cand --json 'Print the answer as JSON'
             cand -h 'Print help'
             cand --help 'Print help'
+            cand approve 'Show how tools of an upstream with pin differ from what was approved, and approve them'
+            cand help 'Print this message or the help of the given subcommand(s)'
         }
-        &'mcpeg;logout'= {
-            cand -c 'The configuration file (default: that of the gateway that runs, or else the default one)'
-            cand --config 'The configuration file (default: that of the gateway that runs, or else the default one)'
+        &'mcpeg;tools;approve'= {
             cand --pid-file 'The gateway with this pid file'
             cand --instance 'The gateway of this instance, as `mcpeg install --instance` has made it'
+            cand -c 'The configuration of a gateway that does not run, which says by user as whom it will'
+            cand --config 'The configuration of a gateway that does not run, which says by user as whom it will'
+            cand -y 'Do not ask for confirmation'
+            cand --yes 'Do not ask for confirmation'
+            cand --json 'Print the answer as JSON'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+        }
+        &'mcpeg;tools;help'= {
+            cand approve 'Show how tools of an upstream with pin differ from what was approved, and approve them'
+            cand help 'Print this message or the help of the given subcommand(s)'
+        }
+        &'mcpeg;tools;help;approve'= {
+        }
+        &'mcpeg;tools;help;help'= {
+        }
         &'mcpeg;call'= {
             cand --json 'Print the result as JSON, as it is; an object that follows is the arguments'
             cand --upstream 'Ask at /mcp/NAME: an upstream under its own names, or an endpoint of the configuration'
@@ -378,7 +415,11 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
         &'mcpeg;help;login'= {
         }
         &'mcpeg;help;logout'= {
+        }
         &'mcpeg;help;tools'= {
+            cand approve 'Show how tools of an upstream with pin differ from what was approved, and approve them'
+        }
+        &'mcpeg;help;tools;approve'= {
         }
         &'mcpeg;help;call'= {
         }

@@ -507,6 +507,29 @@ pub enum TokenAct {
     },
 }
 
+/// What `mcpeg tools` does beside.
+#[derive(Debug, Subcommand)]
+pub enum ToolsAct {
+    /// Show how tools of an upstream with pin differ from what was approved, and approve them.
+    ///
+    /// A gateway that runs takes it up within a second, and tells its clients that the list has changed. What is approved is what
+    /// was shown: a tool that has changed again meanwhile is refused (exit code 75).
+    Approve {
+        /// The upstream, as in [upstreams.NAME].
+        #[arg(value_name = "NAME")]
+        upstream: String,
+        /// Tools, by the names that the server gives them (default: all that differ).
+        #[arg(value_name = "TOOL")]
+        tools: Vec<String>,
+        /// Do not ask for confirmation.
+        #[arg(long, short = 'y')]
+        yes: bool,
+        /// Of which gateway.
+        #[command(flatten)]
+        place: TokenPlace,
+    },
+}
+
 /// `mcpeg login`.
 ///
 /// A person logs in at the authorization server of an upstream whose table has `oauth`, with a browser on any machine. What
@@ -537,9 +560,6 @@ pub struct LoginArgs {
     /// Ask for this scope, too, beside those that were granted before; may be repeated.
     #[arg(long, value_name = "SCOPE", value_delimiter = ' ')]
     pub scope: Vec<String>,
-    /// The configuration file (default: that of the gateway that runs, or else the default one).
-    #[arg(long, short = 'c', value_name = "FILE", env = "MCPEG_CONFIG", value_hint = ValueHint::FilePath)]
-    pub config: Option<PathBuf>,
     /// Of which gateway.
     #[command(flatten)]
     pub place: TokenPlace,
@@ -557,9 +577,6 @@ pub struct LogoutArgs {
     /// The upstream, as in [upstreams.NAME].
     #[arg(value_name = "NAME")]
     pub upstream: String,
-    /// The configuration file (default: that of the gateway that runs, or else the default one).
-    #[arg(long, short = 'c', value_name = "FILE", env = "MCPEG_CONFIG", value_hint = ValueHint::FilePath)]
-    pub config: Option<PathBuf>,
     /// Of which gateway.
     #[command(flatten)]
     pub place: TokenPlace,
@@ -574,6 +591,9 @@ pub struct TokenPlace {
     /// The gateway of this instance, as `mcpeg install --instance` has made it.
     #[arg(long, value_name = "NAME", conflicts_with = "pid_file", value_parser = instance)]
     pub instance: Option<String>,
+    /// The configuration of a gateway that does not run, which says by user as whom it will.
+    #[arg(long, short = 'c', value_name = "FILE", env = "MCPEG_CONFIG", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
     /// Print the answer as JSON.
     #[arg(long)]
     pub json: bool,
@@ -583,12 +603,17 @@ pub struct TokenPlace {
 ///
 /// Names are those that clients see at /mcp, or with --upstream those of the upstream itself.
 #[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 #[command(after_help = "Examples:
   mcpeg tools                              those of the running gateway
   mcpeg tools time_convert_time            what one does and takes
   mcpeg tools --upstream time --json       those of one upstream, for scripts
+  mcpeg tools approve git                  how those of [upstreams.git] differ from what was approved
   mcpeg tools --command npx -y @modelcontextprotocol/server-everything")]
 pub struct ToolsArgs {
+    /// What else to do.
+    #[command(subcommand)]
+    pub act: Option<ToolsAct>,
     /// Tell about this tool.
     #[arg(value_name = "TOOL")]
     pub name: Option<String>,

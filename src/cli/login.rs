@@ -112,7 +112,7 @@ pub(super) fn log_out(arguments: &LogoutArgs) -> Exit {
 fn begin_login(arguments: &LoginArgs) -> Result<Exit, Error> {
     let name = &arguments.upstream;
     let place = Place::find(&arguments.place)?;
-    let upstream = upstream(name, &place, arguments.config.as_ref())?;
+    let upstream = upstream(name, &place, arguments.place.config.as_ref())?;
     let (Some(oauth), Transport::Http { urls, .. }) = (upstream.transport.oauth(), &upstream.transport)
     else {
         return Err(Error::NoOauth(name.clone()));
@@ -126,7 +126,7 @@ fn begin_login(arguments: &LoginArgs) -> Result<Exit, Error> {
         oauth,
         url,
         web: gateway::web_for(Some(&upstream))?,
-        store: Store::new(&place.directory, name, place.owner),
+        store: Store::new(place.state().directory(), name, place.state().owner()),
     };
     let login = run(attempt.carry_out())?;
     if arguments.place.json {
@@ -149,7 +149,7 @@ fn end_login(arguments: &LogoutArgs) -> Result<Exit, Error> {
     let name = &arguments.upstream;
     let place = Place::find(&arguments.place)?;
     // What is kept can be given back also where the upstream is not configured any more.
-    let upstream = upstream(name, &place, arguments.config.as_ref());
+    let upstream = upstream(name, &place, arguments.place.config.as_ref());
     if UpstreamName::new(name).is_none() {
         return Err(upstream.err().unwrap_or(Error::NoOauth(name.clone())));
     }
@@ -157,7 +157,7 @@ fn end_login(arguments: &LogoutArgs) -> Result<Exit, Error> {
     let oauth =
         upstream.as_ref().and_then(|upstream| upstream.transport.oauth()).cloned().unwrap_or_default();
     let web = gateway::web_for(upstream.as_ref())?;
-    let store = Store::new(&place.directory, name, place.owner);
+    let store = Store::new(place.state().directory(), name, place.state().owner());
     let ended = run(async {
         if store.read()?.is_none() {
             return Ok(None);
@@ -261,7 +261,7 @@ impl Attempt<'_> {
 
 /// The upstream of this name in the configuration of the gateway.
 fn upstream(name: &str, place: &Place, file: Option<&std::path::PathBuf>) -> Result<Upstream, Error> {
-    let source = Source { file: file.or(place.configuration.as_ref()).cloned(), ..Source::default() };
+    let source = Source { file: file.or(place.configuration()).cloned(), ..Source::default() };
     let config = config::load_as(&source, &|name| place.variable(name))?;
     let mut all = config.upstreams.into_iter().chain(config.disabled).collect::<Vec<_>>();
     if let Some(found) = all.iter().position(|upstream| upstream.name.as_str() == name) {
@@ -285,7 +285,7 @@ fn run<T>(act: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
 pub(super) fn doubt(upstream: &Upstream) -> Option<String> {
     let Transport::Http { urls, oauth: Some(oauth), .. } = &upstream.transport else { return None };
     let name = &upstream.name;
-    let store = Store::new(&super::state_place::directory(None), name.as_str(), None);
+    let store = Store::new(&super::token::state_directory(None), name.as_str(), None);
     let url = urls.first()?;
     let found = store.read();
     let is_good = |login: &Login| login.is_for(url, oauth) && (login.lasts() || !login.is_over());

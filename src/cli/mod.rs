@@ -23,6 +23,7 @@ mod rotate;
 mod state_place;
 mod status;
 mod token;
+mod tools;
 mod uninstall;
 mod verbs;
 
@@ -83,7 +84,10 @@ fn carry_out(cli: &Cli) -> Exit {
         Some(Command::Token(arguments)) => token::run(arguments),
         Some(Command::Login(arguments)) => login::log_in(arguments),
         Some(Command::Logout(arguments)) => login::log_out(arguments),
-        Some(Command::Tools(arguments)) => client::tools(arguments),
+        Some(Command::Tools(arguments)) => match &arguments.act {
+            Some(act) => tools::run(act),
+            None => client::tools(arguments),
+        },
         Some(Command::Call(arguments)) => client::call(arguments),
         Some(Command::Read(arguments)) => client::read(arguments),
         Some(Command::Prompt(arguments)) => client::prompt(arguments),

@@ -1,4 +1,4 @@
-//! Where a gateway keeps what outlives it: one that runs says where that is, and whose.
+//! Where a gateway keeps its state, and what it was started with, so that its configuration means the same here.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
@@ -6,61 +6,52 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::definition::TokenPlace;
-use crate::config;
+use super::token;
 use crate::control::Identity;
 use crate::daemon::locate;
 use crate::daemon::{PathsError, RunPaths};
 use crate::install;
-use crate::sys::user;
 
 /// How long a gateway that runs may take to say where its state is.
 const LIMIT: Duration = Duration::from_secs(5);
 /// The largest environment of a process that is read, in bytes.
 const LARGEST: u64 = 4 << 20;
 
-/// Where the state of a gateway is, and to whom its files are to belong.
+/// Where the state of a gateway is, and what it was started with.
 pub(super) struct Place {
-    /// The state directory.
-    pub(super) directory: PathBuf,
-    /// The user and group that the gateway runs as, if it runs.
-    pub(super) owner: Option<(u32, u32)>,
+    /// Where its state is, and whose.
+    state: token::Place,
     /// Its configuration file; `None` is the default one.
-    pub(super) configuration: Option<PathBuf>,
+    configuration: Option<PathBuf>,
     /// Its environment, if it runs and that can be read.
     environment: Option<Vec<(OsString, OsString)>>,
-}
-
-/// The state directory that a gateway would use which is started: the installed service, or by this user.
-pub(super) fn directory(instance: Option<&str>) -> PathBuf {
-    let service = Some(install::state_of(instance)).filter(|home| user::is_root() && home.is_dir());
-    let given = std::env::var_os("STATE_DIRECTORY").is_some();
-    service.filter(|_| !given).unwrap_or_else(config::state_directory)
 }
 
 impl Place {
     /// What the gateway says that runs, or else what one would use that is started.
     pub(super) fn find(place: &TokenPlace) -> Result<Self, PathsError> {
+        let state = token::Place::find(place)?;
         let instance = place.instance.as_deref();
         let pid_file =
             instance.map(|name| install::places_of(name)[1].clone()).or_else(|| place.pid_file.clone());
         let paths = RunPaths::resolve(pid_file.as_deref())?;
         let running = locate::ask_status::<Identity>(&paths, LIMIT).ok().map(|reply| reply.answer);
-        let configuration = instance.map(|name| install::places_of(name)[0].clone());
+        let own = instance.map(|name| install::places_of(name)[0].clone()).or_else(|| place.config.clone());
         let Some(running) = running else {
-            let directory = directory(instance);
-            return Ok(Self { directory, owner: None, configuration, environment: None });
+            return Ok(Self { state, configuration: own, environment: None });
         };
-        let process = PathBuf::from(format!("/proc/{}", running.pid));
-        let Some(directory) = running.state_directory else {
-            let directory = directory(instance);
-            return Ok(Self { directory, owner: None, configuration, environment: None });
-        };
-        Ok(Self {
-            directory,
-            owner: user::owner_of(&process),
-            configuration: running.config.into_iter().next().or(configuration),
-            environment: environment(&process),
-        })
+        let environment = environment(&PathBuf::from(format!("/proc/{}", running.pid)));
+        Ok(Self { state, configuration: running.config.into_iter().next().or(own), environment })
+    }
+
+    /// Where its state is, and whose.
+    pub(super) const fn state(&self) -> &token::Place {
+        &self.state
+    }
+
+    /// Its configuration file; `None` is the default one.
+    pub(super) const fn configuration(&self) -> Option<&PathBuf> {
+        self.configuration.as_ref()
     }
 
     /// A variable of the gateway's environment; of this process where none runs, or its own cannot be read.

@@ -1,25 +1,32 @@
 //! `mcpeg token`: makes, lists, replaces and revokes the tokens by which clients prove who they are.
 //!
-//! A gateway takes changes up by itself.
+//! A gateway that runs says where its tokens are, and whose; it takes changes up by itself.
 
 use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use fieldwork::Fieldwork;
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::config::UpstreamName;
-use crate::daemon::PathsError;
+use crate::config::{self, UpstreamName};
+use crate::control::Identity;
+use crate::daemon::locate;
+use crate::daemon::{PathsError, RunPaths};
 use crate::exit::{Exit, ToExit};
+use crate::install;
 use crate::sys::fs::Owners;
 use crate::sys::user;
 use crate::tokens::{self, Draft, NewToken, Refusal, Store, Token};
 
 use super::definition::{TokenAct, TokenArgs, TokenPlace};
 use super::report;
-use super::state_place::{self, Place};
 
 /// The schema of the answers.
 const SCHEMA: u32 = 1;
+/// How long a gateway that runs may take to say where its tokens are.
+const LIMIT: Duration = Duration::from_secs(5);
 
 /// Why nothing was done.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +60,17 @@ impl ToExit for Error {
             }
         }
     }
+}
+
+/// Where a gateway keeps its state, and to whom the files are to belong.
+#[derive(Fieldwork)]
+#[fieldwork(get, vis = "pub(super)")]
+pub(super) struct Place {
+    /// The state directory.
+    directory: PathBuf,
+    /// The user and group that the gateway runs as, or will by its configuration, if that can be told.
+    #[field(get(copy))]
+    owner: Option<(u32, u32)>,
 }
 
 /// `mcpeg token`.
@@ -107,8 +125,7 @@ fn show(client: &str, token: &NewToken, json: bool) -> Exit {
 /// Prints what is known of all tokens, without any secret.
 fn list(place: &TokenPlace) -> Result<Exit, Error> {
     let at = Place::find(place)?;
-    let owner = at.owner.or_else(|| user::owner_of(&at.directory));
-    let store = Store::read(&at.directory, owner.map_or(Owners::Ours, |(uid, _)| Owners::OursOr(uid)))?;
+    let store = Store::read(&at.directory, at.owners())?;
     let all = store.as_ref().map(Store::all).unwrap_or_default();
     if place.json {
         let each = |token: &&Token| {
@@ -134,9 +151,23 @@ fn list(place: &TokenPlace) -> Result<Exit, Error> {
 
 /// The tokens that the service would have, or a gateway of this user, as far as they can be read.
 pub(super) fn store() -> Option<Store> {
-    let directory = state_place::directory(None);
+    let directory = state_directory(None);
     let owner = user::owner_of(&directory).map_or(Owners::Ours, |(uid, _)| Owners::OursOr(uid));
     Store::read(&directory, owner).ok().flatten()
+}
+
+/// The state directory that a gateway would use which is started: the installed service, or by this user.
+pub(super) fn state_directory(instance: Option<&str>) -> PathBuf {
+    let service = Some(install::state_of(instance)).filter(|home| user::is_root() && home.is_dir());
+    let given = std::env::var_os("STATE_DIRECTORY").is_some();
+    service.filter(|_| !given).unwrap_or_else(config::state_directory)
+}
+
+/// The user and group that root's gateway becomes by a configuration.
+fn account(config: Option<&Path>) -> Option<(u32, u32)> {
+    let (user, group) = config::account(config)?;
+    let account = user::find(&user)?;
+    Some((account.uid, group.map_or(Some(account.gid), |group| user::find_group(&group))?))
 }
 
 /// Whether a token is good, in a word.
@@ -152,4 +183,31 @@ fn state(token: &Token) -> &'static str {
 fn text(seconds: u64) -> String {
     let time = i64::try_from(seconds).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
     time.map_or_else(|| "never".to_owned(), |time| time.to_string())
+}
+
+impl Place {
+    /// What the gateway says that runs, or else what one would use that is started: the installed service, or by this user.
+    pub(super) fn find(place: &TokenPlace) -> Result<Self, PathsError> {
+        let instance = place.instance.as_deref();
+        let pid_file =
+            instance.map(|name| install::places_of(name)[1].clone()).or_else(|| place.pid_file.clone());
+        let paths = RunPaths::resolve(pid_file.as_deref())?;
+        let running = locate::ask_status::<Identity>(&paths, LIMIT).ok();
+        if let Some(running) = running.map(|reply| reply.answer)
+            && let Some(directory) = running.state_directory
+        {
+            let owner = user::owner_of(&PathBuf::from(format!("/proc/{}", running.pid)));
+            return Ok(Self { directory, owner });
+        }
+        let config =
+            instance.map(|name| install::places_of(name)[0].clone()).or_else(|| place.config.clone());
+        let owner = Some(()).filter(|()| user::is_root()).and_then(|()| account(config.as_deref()));
+        Ok(Self { directory: state_directory(instance), owner })
+    }
+
+    /// Whose files are believed.
+    pub(super) fn owners(&self) -> Owners {
+        let owner = self.owner.or_else(|| user::owner_of(&self.directory));
+        owner.map_or(Owners::Ours, |(uid, _)| Owners::OursOr(uid))
+    }
 }

@@ -148,6 +148,18 @@ pub enum Sharing {
     PerSession,
 }
 
+/// What becomes of tools that are not as they were approved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pin {
+    /// Nobody looks.
+    #[default]
+    Off,
+    /// It is told.
+    Warn,
+    /// It is told, and they are withheld.
+    Enforce,
+}
+
 /// Where a command's standard error goes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Stderr {
@@ -443,8 +455,8 @@ table! {
     PEER: Peer = Key {
         doc: "Recognises the client on a Unix socket by what the kernel says of it: user, group (of the process or one of its \
               further ones) and unit, the systemd unit that the process belongs to. All that are written must fit. A unit can \
-              be told only where mcpeg sees the processes of others in /proc, which the shipped unit forbids \
-              (ProtectProc=). Without this key, the client is recognised by the token that mcpeg token create NAME \
+              be told only where mcpeg sees the processes of others in /proc, which the shipped unit forbids: with \
+              [Service] and ProtectProc=default, written by systemctl edit mcpeg, it does; --check says so. Without this key, the client is recognised by the token that mcpeg token create NAME \
               makes; with it, by either.",
         example: "{ user = \"gitlab-runner\" }",
         since: "0.2.0",
@@ -1024,6 +1036,20 @@ table! {
               them, and rename shortens them, as does a shorter name of the upstream.",
         example: "{ allow = [\"read_*\", \"list\"], deny = [\"*_secret\"], rename = { list = \"ls\" } }",
         ..Key::new("tools", filters::SELECTION)
+    };
+
+    PIN: Pin = Key {
+        doc: "What becomes of tools that change under one's feet. With warn and enforce, each tool is held against what it \
+              was when it was approved: its name, title, description, schemas and annotations. The first list of an \
+              upstream is taken as approved. A tool that is new or another one after that is told by the log, --status and \
+              /health, and with enforce it is withheld: it is not listed, and calls of it are answered as those of a tool \
+              that is not there. mcpeg tools approve NAME shows what differs and approves it, which takes no reload. It \
+              goes by the names of the upstream and of its tools as the server gives them, and by what tools lets be \
+              shown; prompts and resources are not pinned.",
+        default: Some("\"off\""),
+        example: "\"enforce\"",
+        since: "0.2.0",
+        ..Key::new("pin", choice(&[("off", Pin::Off), ("warn", Pin::Warn), ("enforce", Pin::Enforce)]))
     };
 
     PROMPTS: Selection = Key {

@@ -91,6 +91,18 @@ pub fn upstream_names(file: Option<&Path>) -> Vec<String> {
     names
 }
 
+/// The user and group of `[server]` in the configuration file, or the default one, as far as they can be read.
+#[must_use]
+pub fn account(file: Option<&Path>) -> Option<(String, Option<String>)> {
+    let source = Source { file: file.map(Path::to_owned), overrides: Overrides::default() };
+    let documents = read_all(&source, &[], None).ok()?;
+    let main = documents.iter().find(|document| document.role == Role::Main)?;
+    let (table, _) = DeTable::parse_recoverable(&main.content);
+    let server = table.get_ref().get("server")?.get_ref().as_table()?;
+    let text = |key: &str| server.get(key)?.get_ref().as_str().map(str::to_owned);
+    Some((text("user")?, text("group")))
+}
+
 /// [`load`] with planned files and a given environment.
 fn load_in(source: &Source, planned: &[(PathBuf, String)], around: Env<'_>) -> Result<Config, Error> {
     understand(source, read_all(source, planned, None)?, around)

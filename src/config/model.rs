@@ -18,7 +18,7 @@ use super::client_limits::ClientLimits;
 use super::diagnostic::{Place, Problems};
 use super::filters::Filters;
 use super::key::{Key, OnChange};
-use super::keys::{self, HttpTransport, Metrics, OpenTo, Prefix, Sharing, Start, Stderr};
+use super::keys::{self, HttpTransport, Metrics, OpenTo, Pin, Prefix, Sharing, Start, Stderr};
 use super::listener::Listener;
 use super::listeners;
 use super::log::{self, ConsoleFormat, Fsync, LogFormat, OnFull, Overflow, Spans};
@@ -136,6 +136,8 @@ pub struct Upstream {
     pub sharing: Sharing,
     /// What of it is shown, and under which names.
     pub filters: Arc<Filters>,
+    /// What becomes of tools that are not as they were approved.
+    pub pin: Pin,
     /// How many requests it is given at once; `None` is no limit.
     pub max_concurrency: Option<usize>,
     /// How many more may wait. Default 100.
@@ -441,6 +443,7 @@ impl Upstream {
             max_concurrency: section.find(&keys::MAX_CONCURRENCY),
             max_queue: section.get(&keys::MAX_QUEUE),
             start: section.get(&keys::START),
+            pin: section.get(&keys::PIN),
             filters: Arc::new(Filters {
                 tools: section.find(&keys::TOOLS).unwrap_or_default(),
                 prompts: section.find(&keys::PROMPTS).unwrap_or_default(),

@@ -66,15 +66,15 @@ pub fn wanted(user: Option<&str>, group: Option<&str>) -> Result<Option<Credenti
 }
 
 /// Gives the user what the gateway needs after it has given root up: the default run-time directory, its own files there,
-/// those of the log (of which the first is in directories that are made if they are missing), and the Unix sockets that were
-/// just made. Only what is root's changes hands.
+/// those of the log and what outlives it (of either the first is in directories that are made if they are missing), and the Unix
+/// sockets that were just made. Only what is root's changes hands.
 ///
 /// # Errors
 /// When something cannot be given.
 pub fn adopt<'a>(
     credentials: &Credentials,
     paths: &'a RunPaths,
-    log: &'a [PathBuf],
+    (log, state): (&'a [PathBuf], &'a [PathBuf]),
     sockets: impl Iterator<Item = &'a Path>,
 ) -> Result<(), Error> {
     let give = |path: &Path, kinds: &[FileType]| {
@@ -84,11 +84,12 @@ pub fn adopt<'a>(
     if paths.is_default() {
         give(paths.directory(), &[FileType::Directory])?;
     }
-    for directory in log.first().and_then(|log| log.parent()).map(make).into_iter().flatten() {
+    let first = [log, state].into_iter().filter_map(|files| files.first()?.parent());
+    for directory in first.flat_map(make) {
         give(&directory, &[FileType::Directory])?;
     }
     let sessions = paths.sessions();
-    for file in [&paths.lock, &paths.pid_file, &sessions].into_iter().chain(log) {
+    for file in [&paths.lock, &paths.pid_file, &sessions].into_iter().chain(log).chain(state) {
         give(file, &[FileType::RegularFile])?;
     }
     for socket in sockets.chain([paths.control.as_path()]) {

@@ -159,6 +159,12 @@ impl Fault {
         Self::downstream(code::INVALID_PARAMS, StatusCode::OK, message)
     }
 
+    /// The client is not ready to be asked (MCP 2025-11-25 §Lifecycle, "Initialization").
+    pub(crate) fn not_ready() -> Self {
+        let message = "the client cannot be asked anything: it has not said `notifications/initialized`";
+        Self::downstream(code::INVALID_REQUEST, StatusCode::OK, message)
+    }
+
     /// What became of a request that was in flight in a process which is gone is not known.
     pub(crate) fn restarted() -> Self {
         let message =

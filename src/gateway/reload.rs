@@ -22,7 +22,7 @@ use super::session::SessionStore;
 use super::status::Audience;
 use super::upstream::Upstream;
 use super::upstream_tasks::{UpstreamTasks, pool_for};
-use crate::config::{Config, Server, StderrRules, Upstream as Settings};
+use crate::config::{Config, Pin, Server, StderrRules, Upstream as Settings};
 
 /// How long new upstreams are waited for; those that are slower are retried while the gateway serves.
 const SETTLE_LIMIT: Duration = Duration::from_secs(30);
@@ -58,8 +58,8 @@ pub struct Prepared {
     table: Option<RoutingTable>,
     /// What was started for it.
     fresh: Vec<Arc<Upstream>>,
-    /// Where the standard error of those goes that were not touched.
-    stderr: Vec<(Arc<Upstream>, StderrRules)>,
+    /// Where the standard error of those goes that were not touched, and how their tools are pinned.
+    kept: Vec<(Arc<Upstream>, StderrRules, Pin)>,
     /// The certificates of listeners.
     certificates: Vec<Arc<Tls>>,
     /// What differs.
@@ -99,14 +99,14 @@ impl Prepared {
         let limit = old.server.max_message_size;
         let same = |settings: &Settings| old.configured().iter().find(|old| old.connector().is_for(settings));
         let pool = pool_for(config.upstreams.iter().filter(|settings| same(settings).is_none()))?;
-        let (fresh, stderr) = (Vec::new(), Vec::new());
-        let mut prepared = Self { table: None, fresh, stderr, certificates, reloaded: Reloaded::default() };
+        let (fresh, kept) = (Vec::new(), Vec::new());
+        let mut prepared = Self { table: None, fresh, kept, certificates, reloaded: Reloaded::default() };
         let mut upstreams = Vec::with_capacity(config.upstreams.len() + 1);
         for settings in &config.upstreams {
             let name = settings.name.as_str().to_owned();
             if let Some(kept) = same(settings) {
                 prepared.reloaded.kept.push(name);
-                prepared.stderr.push((Arc::clone(kept), settings.stderr));
+                prepared.kept.push((Arc::clone(kept), settings.stderr, settings.pin));
                 upstreams.push(Arc::clone(kept));
                 continue;
             }
@@ -147,8 +147,9 @@ impl Prepared {
         for upstream in table.configured() {
             upstream.resize_limit();
         }
-        for (upstream, rules) in self.stderr.drain(..) {
+        for (upstream, rules, pin) in self.kept.drain(..) {
             upstream.connector().stderr().set(rules);
+            upstream.connector().pins().set(pin);
         }
         let old = routing.replace(Arc::clone(&table));
         let endpoints: HashSet<_> = old.differences(&table).collect();

@@ -29,7 +29,7 @@ use super::requests::RequestCounter;
 use super::session::{PeerLink, SessionStore};
 use super::status::{Audience, Status};
 use super::status_source::StatusSource;
-use super::upstream::{Builtin, Directories};
+use super::upstream::Builtin;
 use super::upstream_tasks::UpstreamTasks;
 use crate::config::{Auth, Config, Prefix};
 use crate::drain::Watch;
@@ -101,8 +101,7 @@ impl Gateway {
         let gates = Arc::new(Gates::new(&config.server)?);
         let builtin = Arc::new(Builtin::new(config.sources.first().cloned()));
         let (changes, draining) = (Changes::default(), CancellationToken::new());
-        let stderr = config.log.directory().unwrap_or(state).to_owned();
-        let upstreams = UpstreamTasks::new(changes.clone(), Directories { stderr, state: state.to_owned() });
+        let upstreams = UpstreamTasks::new(changes.clone(), config.log.directory().unwrap_or(state), state);
         // Where names must not clash, the lists are needed before the pipes are there.
         let never = config.server.prefix == Prefix::Never;
         let offers = if never { Vec::new() } else { offers };

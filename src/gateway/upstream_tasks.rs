@@ -1,6 +1,7 @@
 //! The tasks of upstreams: those that supervise them, those that end and reap their children, and those that end upstreams
 //! which a reload has replaced.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -12,7 +13,9 @@ use super::catalog::RoutingTable;
 use super::changes::Changes;
 use super::error::Error;
 use super::session::SessionStore;
-use super::upstream::{self, Awaited, Builtin, Connector, Directories, Pool, Reaper, Upstream};
+use super::upstream::{
+    self, Awaited, Builtin, Connector, Directories, KnownPins, Pins, Pool, Reaper, Upstream,
+};
 use crate::config::{Config, Sharing, Transport, Upstream as Settings};
 use crate::handover::Offer;
 
@@ -27,6 +30,8 @@ pub(super) struct UpstreamTasks {
     reaper: Reaper,
     /// Where what upstreams leave behind is kept.
     directories: Directories,
+    /// Which tools were approved.
+    pins: Arc<KnownPins>,
     /// The tasks that end upstreams which a reload has replaced.
     retiring: TaskTracker,
     /// Cancelled when these must not wait any longer.
@@ -34,10 +39,12 @@ pub(super) struct UpstreamTasks {
 }
 
 impl UpstreamTasks {
-    /// None yet.
-    pub(super) fn new(changes: Changes, directories: Directories) -> Self {
+    /// None yet. Children's standard error goes to files in the one directory, and pins are kept in the other.
+    pub(super) fn new(changes: Changes, stderr: &Path, state: &Path) -> Self {
         let (supervisors, reaper, retiring) = (TaskTracker::new(), Reaper::default(), TaskTracker::new());
-        Self { changes, supervisors, reaper, directories, retiring, stopping: CancellationToken::new() }
+        let pins = KnownPins::new(state.to_owned(), changes.clone());
+        let directories = Directories { stderr: stderr.to_owned(), state: state.to_owned() };
+        Self { changes, supervisors, reaper, directories, pins, retiring, stopping: CancellationToken::new() }
     }
 
     /// Starts all upstreams of a configuration, the built-in one last. Children on offer are awaited instead of started.
@@ -50,7 +57,8 @@ impl UpstreamTasks {
         let pool = pool_for(&config.upstreams)?;
         let connector = |settings: &Settings, builtin: Option<&Arc<Builtin>>| {
             let limit = config.server.max_message_size;
-            Connector::new(settings, &pool, limit, (&self.reaper, &self.directories), builtin.cloned())
+            let place = (&self.reaper, &self.directories);
+            Connector::new((settings, self.pins_of(settings)), &pool, limit, place, builtin.cloned())
         };
         let connectors = config.upstreams.iter().map(|settings| connector(settings, None));
         let connectors = connectors.chain(std::iter::once(connector(&builtin_settings(), Some(builtin))));
@@ -72,11 +80,17 @@ impl UpstreamTasks {
         limit: usize,
         former: Option<&Arc<Upstream>>,
     ) -> Result<Arc<Upstream>, Error> {
-        let connector = Connector::new(settings, pool, limit, (&self.reaper, &self.directories), None)?;
+        let place = (&self.reaper, &self.directories);
+        let connector = Connector::new((settings, self.pins_of(settings)), pool, limit, place, None)?;
         let there = upstream::server_key(settings);
         let limit = former.and_then(|former| former.limit()).filter(|(place, _)| *place == there);
         let limit = limit.map(|(_, limit)| Arc::clone(limit));
         Ok(Upstream::start(connector, self.changes.clone(), &self.supervisors, &mut Vec::new(), limit).0)
+    }
+
+    /// The pins of an upstream.
+    fn pins_of(&self, settings: &Settings) -> Arc<Pins> {
+        self.pins.of(&settings.name, settings.pin)
     }
 
     /// Ends upstreams when nobody can send them a request any more over the former table and those in flight have been

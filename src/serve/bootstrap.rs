@@ -109,7 +109,12 @@ impl Bootstrap {
         if log.is_empty() && self.config.upstreams.iter().any(|upstream| upstream.stderr.to.is_filed()) {
             log.push(self.invocation.state.join("stderr"));
         }
-        root::adopt(credentials, &self.paths, &log, self.listeners.listeners().made_files())?;
+        // Tokens and pins are read and written as that user.
+        let state = ["tokens.key", "tokens.json", "pins.json"].map(|name| self.invocation.state.join(name));
+        let keeps = !self.config.clients.is_empty()
+            || self.config.upstreams.iter().any(|upstream| upstream.pin != config::Pin::Off);
+        let files = (log.as_slice(), if keeps { state.as_slice() } else { &[] });
+        root::adopt(credentials, &self.paths, files, self.listeners.listeners().made_files())?;
         root::assume(credentials, &self.paths)?;
         let again = config::load(source);
         again.map(drop).map_err(|error| Error::Unreadable(credentials.name.clone(), error))

@@ -237,6 +237,21 @@ impl Directory {
         Self::walk(path, Some(mode))
     }
 
+    /// [`Self::make`] by root for this user and group, to whom what was missing is given.
+    ///
+    /// # Errors
+    /// Those of [`Self::make`] and [`Self::give`].
+    pub fn make_for(path: &Path, mode: u32, (uid, gid): (u32, u32)) -> io::Result<Self> {
+        let is_missing = |path: &&Path| matches!(path.symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound);
+        let missing: Vec<_> = path.ancestors().take_while(is_missing).collect();
+        let there = Self::make(path, mode)?;
+        for directory in missing.iter().rev() {
+            let (parent, name) = Self::of(directory, Owners::OursOr(uid))?;
+            parent.give(name, &[FileType::Directory], uid, gid)?;
+        }
+        if missing.is_empty() { Ok(there) } else { Self::open(path) }
+    }
+
     /// The directory of a file, and the file's name in it.
     ///
     /// # Errors

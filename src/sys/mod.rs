@@ -22,5 +22,6 @@ pub mod process;
 pub mod rename;
 pub mod scm_rights;
 pub mod signal;
+pub mod stamp;
 pub mod user;
 pub mod walk;

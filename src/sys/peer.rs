@@ -44,6 +44,17 @@ impl Peer {
     }
 }
 
+/// Why they cannot be told there, and what to do about it.
+pub const HIDDEN: &str = "the unit of mcpeg hides the processes of others; write `[Service]` and `ProtectProc=default` by \
+                          `systemctl edit` of that unit, and restart it";
+
+/// Whether the units of other processes can be told at all: a service whose unit hides those (`ProtectProc=`, systemd.exec(5))
+/// sees none.
+#[must_use]
+pub fn sees_units() -> bool {
+    std::path::Path::new("/proc/1/cgroup").exists()
+}
+
 /// The further groups of the peer.
 #[cfg(target_os = "linux")]
 fn groups(socket: &impl AsFd) -> io::Result<Vec<u32>> {

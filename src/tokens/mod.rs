@@ -12,4 +12,4 @@ mod secret;
 mod store;
 
 pub use secret::{NewToken, Secret};
-pub use store::{Draft, Error, Refusal, Stamp, Store, Token};
+pub use store::{Draft, Error, Refusal, Store, Token};

@@ -1,10 +1,10 @@
 //! The file of all tokens in the state directory, `tokens.json`, and the key beside it, `tokens.key`.
 //!
 //! Who changes the file holds a lock on the key, whose file is never replaced. A gateway reads both whenever the file is
-//! another one ([`Stamp`]).
+//! another one ([`Store::stamp`]).
 
 use std::collections::HashMap;
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -18,6 +18,7 @@ use crate::exit::{Exit, ToExit};
 use crate::sys::fs::{
     Access, Directory, Owners, Ownership, mend, open_untrusted, read_at_most, write_atomic,
 };
+use crate::sys::stamp::Stamp;
 
 /// The file's name.
 const FILE: &str = "tokens.json";
@@ -72,10 +73,6 @@ pub struct Draft {
     /// The key, which is locked.
     _lock: File,
 }
-
-/// What the file is by, so that another one is seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp(Option<(u64, u64, i64, i64, u64)>);
 
 /// The file's content.
 #[derive(Serialize, Deserialize)]
@@ -171,16 +168,13 @@ impl Token {
     }
 }
 
-impl Stamp {
-    /// That of the file which there is now.
-    #[must_use]
-    pub fn of(directory: &Path) -> Self {
-        let stamp = |it: Metadata| (it.dev(), it.ino(), it.mtime(), it.mtime_nsec(), it.size());
-        Self(std::fs::symlink_metadata(directory.join(FILE)).ok().map(stamp))
-    }
-}
-
 impl Store {
+    /// What the file is by, so that another one is seen.
+    #[must_use]
+    pub fn stamp(directory: &Path) -> Stamp {
+        Stamp::of(&directory.join(FILE))
+    }
+
     /// Reads all tokens; `None` where none was ever made.
     ///
     /// # Errors
@@ -251,7 +245,11 @@ impl Draft {
     pub fn begin(directory: &Path, owner: Option<(u32, u32)>) -> Result<Self, Error> {
         let path = directory.join(KEY);
         let cannot = |error| Error::File(path.clone(), error);
-        let place = Directory::make(directory, DIRECTORY).map_err(cannot)?;
+        let made = match owner.filter(|_| crate::sys::user::is_root()) {
+            Some(owner) => Directory::make_for(directory, DIRECTORY, owner),
+            None => Directory::make(directory, DIRECTORY),
+        };
+        let place = made.map_err(cannot)?;
         let owner = owner.unwrap_or((place.owner(), place.group()));
         let owners = Owners::OursOr(owner.0);
         let (mut lock, metadata) =
@@ -372,9 +370,9 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let directory = scratch.path().join("state");
         let first = draft(&directory).create("a", None).unwrap();
-        let before = Stamp::of(&directory);
+        let before = Store::stamp(&directory);
         let other = draft(&directory).create("b", Some(Duration::from_secs(3600))).unwrap();
-        assert_ne!(Stamp::of(&directory), before);
+        assert_ne!(Store::stamp(&directory), before);
         assert!(matches!(draft(&directory).create("a", None), Err(Error::Exists(_))));
         let store = read(&directory);
         assert_eq!(store.find(first.reveal()).unwrap().client, "a");

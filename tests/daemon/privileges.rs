@@ -313,3 +313,47 @@ fn file_with_another_name_or_owner_is_not_given_away() {
     assert_eq!(owner(&site.path("theirs.log")), (numbers().0, gid));
     assert_eq!(site.run(&["--stop"]).code, Some(0));
 }
+
+/// What a gateway answers to a request for its health with this token.
+fn health(site: &Site, token: &str) -> String {
+    use std::io::{Read as _, Write as _};
+    let mut stream = std::os::unix::net::UnixStream::connect(site.path("mcp.sock")).unwrap();
+    let head = format!(
+        "GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+#[ignore = "needs root: a user"]
+fn tokens_that_root_makes_before_the_start_are_those_of_the_user() {
+    let site = site("");
+    let listen = format!("\"unix:{}\"", site.path("mcp.sock").display());
+    let account = format!("user = \"{USER}\"\ngroup = \"{GROUP}\"\n[upstreams.echo]\npin = \"enforce\"\n");
+    let text = config(&site, &listen).replace("[upstreams.echo]\n", &account);
+    site.write("mcpeg.toml", text + "[clients.a]\n[clients.b]\n");
+    let state = format!("export STATE_DIRECTORY={} && ", site.path("deep/state").display());
+    let made = run(
+        &site,
+        &format!("{state} \"$MCPEG\" token create a --config {}", site.path("mcpeg.toml").display()),
+    );
+    assert_eq!(made.code, Some(0), "{made:?}");
+    let started = run(&site, &format!("{state} exec \"$MCPEG\" --daemon --wait-upstreams"));
+    assert_eq!(started.code, Some(0), "{started:?}");
+    has_given_up(site.pid());
+    until("the pins are kept", || site.path("deep/state/pins.json").exists());
+    for file in
+        ["deep", "deep/state", "deep/state/tokens.json", "deep/state/tokens.key", "deep/state/pins.json"]
+    {
+        assert_eq!(owner(&site.path(file)), numbers(), "{file}");
+    }
+    let answer = health(&site, made.stdout.trim());
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    // And so are those that it makes while the gateway runs.
+    let other = run(&site, "\"$MCPEG\" token create b");
+    until("it is taken up", || health(&site, other.stdout.trim()).starts_with("HTTP/1.1 200"));
+    assert_eq!(site.run(&["--stop"]).code, Some(0));
+}

@@ -13,7 +13,7 @@ use crate::tools::transcript;
 use crate::upstreams::probe;
 
 /// How long anything may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A gateway with a state directory of its own, on TCP and on a Unix socket.
 pub(crate) struct Guarded {
@@ -103,8 +103,12 @@ pub(crate) fn modern(method: &str, params: &str) -> (Vec<String>, String) {
 impl Guarded {
     /// Starts one with these tables beside the probe server as `one` and `two`.
     pub(crate) async fn start(tables: &str) -> Self {
+        Self::with(probe("one", &[]) + &probe("two", &[]), tables).await
+    }
+
+    /// Starts one with these tables beside those of upstreams.
+    pub(crate) async fn with(upstreams: String, tables: &str) -> Self {
         let scratch = tempfile::tempdir().expect("it works");
-        let upstreams = probe("one", &[]) + &probe("two", &[]);
         let site = Site::with_config(&Self::configuration(&scratch, &(upstreams.clone() + tables)));
         let state = scratch.path().join("state").display().to_string();
         let gateway = Gateway::on(site.variable("STATE_DIRECTORY", &state)).await;
@@ -197,10 +201,25 @@ impl Guarded {
 
     /// Begins a session; its identifier.
     pub(crate) async fn begin(&self, token: &str) -> String {
-        let params = json!({ "protocolVersion": LEGACY, "capabilities": {}, "clientInfo": { "name": "a", "version": "1" } });
+        self.begin_with(token, &json!({})).await
+    }
+
+    /// Begins a session of a client with these capabilities; its identifier.
+    pub(crate) async fn begin_with(&self, token: &str, capabilities: &Value) -> String {
+        let params = json!({ "protocolVersion": LEGACY, "capabilities": capabilities, "clientInfo": { "name": "a", "version": "1" } });
         let body = json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params }).to_string();
         let answer = self.send("POST /mcp", &[bearer(token)], &body).await;
         answer.header("mcp-session-id").unwrap_or_else(|| panic!("{answer:?}")).to_owned()
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> &str {
+        self.gateway.address()
+    }
+
+    /// Ends it.
+    pub(crate) async fn stop(self) {
+        self.gateway.stop().await;
     }
 
     /// The names of tools at an endpoint.
@@ -259,6 +278,7 @@ async fn whoever_does_not_show_who_it_is_is_refused() {
         (guarded.token(&["create", "expired"]).await, guarded.token(&["create", "early"]).await);
     guarded.age();
     guarded.until(&stranger, 403).await;
+    guarded.until(&expired, 401).await;
     let (invalid, request) = ("bearer error=\"invalid_token\"", "bearer error=\"invalid_request\"");
     let forged = format!("{}x", &good[..good.len() - 1]);
     let [good_line, forged] = [&good, &forged].map(|token| bearer(token));

@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex as Locked};
@@ -17,7 +17,9 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdin};
 use tokio::sync::{Mutex, oneshot};
 
+use crate::daemon::Site;
 use crate::gateway::{Gateway, HttpUpstream, write};
+use crate::listeners::Authority;
 use crate::tools::{Tools, bound};
 use crate::upstreams::{probe, sse, stdio};
 
@@ -27,6 +29,9 @@ const TABLE: &str = include_str!("../../docs/clients.md");
 const PATIENCE: Duration = Duration::from_secs(60);
 /// What a client that hangs has said.
 const HANGS: &str = "hangs";
+
+/// What the table has after the path of a client that shows a token over TLS.
+const SECURELY: &str = ", token over TLS";
 
 /// A program: what it is run in, and its clients as what the table calls them, what the script calls them, and their path.
 type Program = (Host, &'static [(&'static str, &'static str, &'static str)]);
@@ -58,6 +63,8 @@ const CLIENTS: [Program; 5] = [
             ("Python mcp 1.30.0", "Official", "/mcp"),
             ("Python mcp 1.30.0", "Official", "/sse"),
             ("langchain-mcp-adapters 0.3.2", "LangChain", "/mcp"),
+            ("Python mcp 1.30.0", "Official", "/mcp, token over TLS"),
+            ("langchain-mcp-adapters 0.3.2", "LangChain", "/mcp, token over TLS"),
         ],
     ),
     (
@@ -81,6 +88,8 @@ const CLIENTS: [Program; 5] = [
             ("TypeScript client 2.4.0", "@modelcontextprotocol/client", "/mcp"),
             ("TypeScript client 2.4.0", "@modelcontextprotocol/client", "/sse"),
             ("mcp-remote 0.15.1", "mcp-remote", "/mcp"),
+            ("TypeScript sdk 1.32.2", "@modelcontextprotocol/sdk", "/mcp, token over TLS"),
+            ("mcp-remote 0.15.1", "mcp-remote", "/mcp, token over TLS"),
         ],
     ),
 ];
@@ -109,8 +118,8 @@ struct Driven {
 }
 
 impl Driven {
-    /// Starts a program for the clients of this address.
-    fn start(tools: &Tools, scratch: &Path, (host, clients): Program, url: &str) -> Self {
+    /// Starts a program for the clients of a gateway.
+    fn start(tools: &Tools, scratch: &Path, (host, clients): Program, to: &Addresses) -> Self {
         let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gateway/clients");
         let (program, script) = match host {
             Host::Python(_) => (tools.python(), scripts.join("driven.py").display().to_string()),
@@ -120,7 +129,14 @@ impl Driven {
             Host::Node => (tools.node(), tools.script(scratch, &scripts.join("driven.mjs"))),
         };
         let mut command = bound(&program);
-        command.arg(script).args(clients.iter().map(|(_, kind, path)| format!("{kind}={url}{path}")));
+        let urls = clients.iter().map(|(_, kind, path)| match path.strip_suffix(SECURELY) {
+            Some(path) => format!("{kind}={}{path}", to.secure),
+            None => format!("{kind}={}{path}", to.plain),
+        });
+        command.arg(script).args(urls);
+        let authority = &to.authority;
+        command.env("AUTHORIZATION", &to.authorization);
+        command.env("SSL_CERT_FILE", authority).env("NODE_EXTRA_CA_CERTS", authority);
         if let Host::Python(layer) = host {
             command.env("PYTHONPATH", if layer.is_empty() { String::new() } else { layer_of(tools, layer) });
         }
@@ -167,6 +183,18 @@ impl Driven {
     }
 }
 
+/// Where a gateway is.
+struct Addresses {
+    /// Without TLS, for everybody.
+    plain: String,
+    /// With TLS, for those with a token.
+    secure: String,
+    /// Whose certificates are to be trusted.
+    authority: PathBuf,
+    /// What proves who a client is.
+    authorization: String,
+}
+
 /// A client of a running program.
 struct Client {
     /// What the table calls it.
@@ -185,8 +213,10 @@ struct Stage {
     gateway: Gateway,
     /// The server over HTTP+SSE.
     two: HttpUpstream,
-    /// `[upstreams.one]`, the server over stdio.
+    /// The listener with TLS, and `[upstreams.one]`, the server over stdio.
     one: String,
+    /// Whose certificate it has.
+    _authority: Authority,
     /// The clients.
     clients: Vec<Client>,
     /// What has been seen of each of them: the cells of its row.
@@ -223,19 +253,35 @@ impl Stage {
         let layer = layer_of(tools, "mcp-1.30");
         let two =
             HttpUpstream::start(bound(&tools.python()).args([script, "sse"]).env("PYTHONPATH", &layer)).await;
-        let one = stdio("one", &tools.python(), &[script, "stdio"])
+        let authority = Authority::new();
+        authority.sign("server", 90);
+        let one = format!(
+            "[listeners.secure]\naddress = \"127.0.0.2:0\"\nauth = [\"token\"]\n{}",
+            authority.tls("server", "")
+        ) + &stdio("one", &tools.python(), &[script, "stdio"])
             + &format!("env = {{ PYTHONPATH = \"{layer}\" }}\n");
-        let gateway =
-            Gateway::start_with(&server("60s"), &(one.clone() + &sse("two", two.port, "")), &[]).await;
+        let site = Site::serving(&server("60s"), &(one.clone() + &sse("two", two.port, "")));
+        let site = site.variable("STATE_DIRECTORY", &scratch.path().join("state").display().to_string());
+        let token = site.run(&["token", "create", "driven"]);
+        let gateway = Gateway::on(site).await;
+        let to = Addresses {
+            plain: gateway.url(""),
+            secure: format!(
+                "https://{}",
+                gateway.status().await["listeners"][1].as_str().expect("a listener")
+            ),
+            authority: authority.file("ca.pem"),
+            authorization: format!("Bearer {}", token.stdout.trim()),
+        };
         let mut clients = Vec::new();
         for program in programs {
-            let driven = Arc::new(Driven::start(tools, scratch.path(), *program, &gateway.url("")));
+            let driven = Arc::new(Driven::start(tools, scratch.path(), *program, &to));
             for (at, &(name, _, path)) in program.1.iter().enumerate() {
                 clients.push(Client { name, path, program: Arc::clone(&driven), at });
             }
         }
         let cells = vec![Vec::new(); clients.len()];
-        Self { gateway, two, one, clients, cells, scratch }
+        Self { gateway, two, one, _authority: authority, clients, cells, scratch }
     }
 
     /// Has each client do the same.

@@ -204,6 +204,39 @@ async fn skills_of_all_servers_are_in_one_list_and_each_is_found_by_its_address(
 }
 
 #[tokio::test]
+async fn skill_names_no_file_that_its_client_cannot_read() {
+    let [one, two, _] = skill_servers();
+    let configuration = one.upstream("one")
+        + "resources = { deny = [\"*/a.md\"] }\n"
+        + &two.upstream("two")
+        + "[endpoints.own]\nupstreams = [\"two\"]\nresources = { deny = [\"*/b.md\"] }\n\
+           [endpoints.all]\nresources = { deny = [\"*/b.md\"] }\n";
+    let gateway = Gateway::start(&configuration).await;
+    // By the upstream's own selection, by that of an endpoint, and where addresses are told apart.
+    for (path, denied, skill) in [
+        ("/mcp/one", "/a.md", "skill://refunds/SKILL.md"),
+        ("/mcp", "/a.md", "skill://mcpeg.one/refunds/SKILL.md"),
+        ("/mcp/own", "/b.md", "skill://refunds/SKILL.md"),
+        ("/mcp/all", "/b.md", "skill://mcpeg.two/refunds/SKILL.md"),
+        ("/mcp/all", "/a.md", "skill://mcpeg.one/refunds/SKILL.md"),
+    ] {
+        for client in clients(&gateway, path).await {
+            let list = result(&client, "skills/list", &json!({})).await;
+            let listed = list["skills"].as_array().expect("skills").iter().find(|it| it["uri"] == skill);
+            let got = result(&client, "skills/get", &json!({ "uri": skill })).await;
+            assert_eq!(listed, Some(&got["skill"]), "{path} {list}");
+            let files: Vec<_> = got["skill"]["resources"].as_array().expect("files").iter().collect();
+            assert!(files.iter().any(|file| file["uri"] == skill), "{path} {files:?}");
+            assert!(!got.to_string().contains(denied), "{path} {got}");
+            let file = skill.replace("/SKILL.md", denied);
+            let code = code(&client, "resources/read", &json!({ "uri": file })).await;
+            assert!(matches!(code, -32602 | -32002), "{path} {file} {code}");
+        }
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn extensions_are_offered_as_far_as_they_are_routed() {
     let [one, two, three] = skill_servers();
     let other = Script::new(r#"capabilities = {"tools": {}, "experimental": {"com.example/x": {}}}"#);

@@ -5,7 +5,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
-use crate::client::{Client, Message, open};
+use crate::client::{Client, Era, LEGACY, Message, open, post};
 use crate::gateway::Gateway;
 use crate::scripted::Script;
 use crate::upstreams::probe;
@@ -40,7 +40,7 @@ async fn call_with(gateway: &Gateway, client: &Client, tool: &str, arguments: &V
     let accept = ("accept", "text/event-stream, application/json");
     let headers = [id, version, accept, ("content-type", "application/json")];
     let params = json!({ "name": tool, "arguments": arguments });
-    let call = json!({ "jsonrpc": "2.0", "id": "c", "method": "tools/call", "params": params }).to_string();
+    let call = json!({ "jsonrpc": "2.0", "id": tool, "method": "tools/call", "params": params }).to_string();
     open(gateway.address(), Method::POST, "/mcp", &headers, &call).await.into_body()
 }
 
@@ -206,5 +206,149 @@ async fn questions_of_the_only_server_are_as_it_writes_them_and_no_other_request
     let complete = r#"{"ref":{"type":"ref/prompt","name":"a"},"argument":{"name":"b","value":""}}"#;
     let (code, message) = client.request("1", "completion/complete", "", complete).await.error();
     assert!(code == -32603 && message.contains("asks for input"), "{code} {message}");
+    gateway.stop().await;
+}
+
+/// A server that asks as soon as it has shaken hands, and in a call; it makes a file when the gateway has read what it has asked.
+const HASTY: &str = r#"
+capabilities, revision, called = {"tools": {}, "logging": {}}, [], []
+question = {"messages": [], "maxTokens": 1}
+def told(id): open(os.path.join("DIRECTORY", id + (revision[0] if revision else "new")), "w").close()
+def ask(id):
+    send({"method": "notifications/message", "params": {"level": "info", "data": "before " + id}})
+    send({"id": id, "method": "sampling/createMessage", "params": {**question, "systemPrompt": id}})
+    send({"id": "ping-" + id, "method": "ping"})
+def handle(message):
+    method, params, id = message.get("method"), message.get("params") or {}, message["id"]
+    if method == "initialize" and modern: refuse(message)
+    elif method == "initialize":
+        revision.append(params["protocolVersion"])
+        info = {"name": "hasty", "version": "1"}
+        reply(message, {"protocolVersion": revision[0], "capabilities": capabilities, "serverInfo": info})
+        if "sampling" in params["capabilities"]: ask("hello")
+    elif method == "tools/call" and "inputResponses" in params: reply(message, text("answered"))
+    elif method == "tools/call" and modern:
+        asked = {"method": "sampling/createMessage", "params": {**question, "systemPrompt": "call"}}
+        reply(message, {"resultType": "input_required", "inputRequests": {"q": asked}})
+        told("call")
+    elif method == "tools/call":
+        called.append(message)
+        ask("call")
+    elif method is None and id == "call": reply(called.pop(), text("answered"))
+    elif method is None and id.startswith("ping-"): told(id[5:])
+    else: return method is None
+    return True
+"#;
+
+/// Begins a session of a revision whose client can be asked, and that is not ready yet.
+async fn hesitant(gateway: &Gateway, revision: &str) -> Client {
+    let params = json!({
+        "protocolVersion": revision, "capabilities": { "sampling": {} }, "clientInfo": { "name": "raw", "version": "1" }
+    });
+    let hello = json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params }).to_string();
+    let answer = post(gateway.address(), "/mcp", &[], &hello).await;
+    let mut client = Client::modern(gateway.address(), "/mcp");
+    client.era = Era::Legacy(answer.headers["mcp-session-id"].to_str().expect("ASCII").to_owned());
+    client
+}
+
+/// What a stream has brought up to now.
+async fn there(stream: &mut Incoming) -> String {
+    let (mut text, moment) = (String::new(), std::time::Duration::from_millis(50));
+    while let Ok(frame) = tokio::time::timeout(moment, stream.frame()).await {
+        let data = frame.expect("the stream goes on").expect("a frame").into_data().expect("data");
+        text += std::str::from_utf8(&data).expect("UTF-8");
+    }
+    text
+}
+
+#[tokio::test]
+async fn client_is_asked_nothing_before_it_has_said_that_it_is_ready() {
+    let directory = tempfile::tempdir().expect("a scratch directory");
+    let hasty = HASTY.replace("DIRECTORY", directory.path().to_str().expect("UTF-8"));
+    let (old, new) = (Script::new(&hasty), Script::new(&format!("{hasty}modern = True\n")));
+    let own = "sharing = \"per-session\"\n";
+    let gateway = Gateway::start(&(old.upstream("old") + own + &new.upstream("new"))).await;
+    for revision in ["2024-11-05", "2025-03-26", "2025-06-18", LEGACY] {
+        let client = hesitant(&gateway, revision).await;
+        let mut streams = vec![client.stream().await.into_body()];
+        let told = async |names: &[String]| {
+            let all_told = async {
+                while !names.iter().all(|name| directory.path().join(name).exists()) {
+                    client.request("1", "ping", "", "{}").await.result();
+                }
+            };
+            tokio::time::timeout(std::time::Duration::from_secs(60), all_told).await.expect("all have asked");
+        };
+        told(&[format!("hello{revision}")]).await;
+        for tool in ["old_one", "new_one"] {
+            streams.push(call_with(&gateway, &client, tool, &json!({})).await);
+        }
+        told(&[format!("call{revision}"), "callnew".to_owned()]).await;
+        std::fs::remove_file(directory.path().join("callnew")).expect("it is there");
+        client.request("2", "ping", "", "{}").await.result();
+        let mut texts = Vec::new();
+        for stream in &mut streams {
+            texts.push(there(stream).await);
+        }
+        assert!(!texts.concat().contains("sampling/createMessage"), "{revision}: {texts:?}");
+        assert!(texts[0].contains("before hello"), "{revision}: what a server logs passes: {texts:?}");
+        client.post("", "", r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#).await;
+        for (stream, text) in streams.iter_mut().zip(&mut texts) {
+            let is_question = |message: &Message<'_>| message.method == Some("sampling/createMessage");
+            let asked = next(stream, text, is_question).await;
+            let id = Message::read(&asked).id.expect("an id").get();
+            client.post("", "", &format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#)).await;
+            if !asked.contains("hello") {
+                let result = next(stream, text, |message| message.result.is_some()).await;
+                assert!(result.contains("answered"), "{revision}: {result}");
+            }
+        }
+        client.end().await;
+    }
+    gateway.stop().await;
+}
+
+/// A server that has a person visit a page, and tells when that was done.
+const VISITED: &str = r#"
+called = []
+def handle(message):
+    if "method" in message: return False
+    send({"method": "notifications/elicitation/complete", "params": {"elicitationId": called[0]["id"]}})
+    reply(called.pop(), text("visited"))
+    return True
+def call(message, name):
+    called.append(message)
+    params = {"mode": "url", "message": "visit", "url": "https://example.org/", "elicitationId": message["id"]}
+    send({"id": "q", "method": "elicitation/create", "params": params})
+"#;
+
+#[tokio::test]
+async fn completion_of_what_a_client_was_asked_is_told_to_that_client_only() {
+    let script = Script::new(VISITED);
+    let gateway = Gateway::start(&(script.upstream("a") + &probe("b", &[]))).await;
+    let able = r#"{"elicitation":{"url":{}}}"#;
+    let mut clients = Vec::new();
+    for _ in 0..2 {
+        let client = Client::legacy_with(gateway.address(), "/mcp", able).await;
+        let stream = client.stream().await.into_body();
+        clients.push((client, stream));
+    }
+    // Each once, so that what was told to the wrong one has come before its own.
+    for (client, own) in &mut clients {
+        let (mut stream, mut text) = (call_with(&gateway, client, "a_one", &json!({})).await, String::new());
+        let asked =
+            next(&mut stream, &mut text, |message| message.method == Some("elicitation/create")).await;
+        let asked: Value = serde_json::from_str(&asked).expect("JSON");
+        let answer = json!({ "jsonrpc": "2.0", "id": asked["id"], "result": { "action": "accept" } });
+        client.post("", "", &answer.to_string()).await;
+        next(&mut stream, &mut text, |message| message.result.is_some()).await;
+        let mut text = String::new();
+        let is_told = |message: &Message<'_>| message.method == Some("notifications/elicitation/complete");
+        let told: Value = serde_json::from_str(&next(own, &mut text, is_told).await).expect("JSON");
+        assert_eq!(told["params"]["elicitationId"], asked["params"]["elicitationId"]);
+        assert_eq!(text.matches("elicitation/complete").count(), 1, "{text}");
+    }
+    assert_eq!(there(&mut clients[0].1).await, "", "the other's");
     gateway.stop().await;
 }

@@ -24,7 +24,7 @@ use crate::gateway::Gateway;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An authority, and what it has signed, in a directory.
-struct Authority {
+pub(crate) struct Authority {
     /// The authority.
     issuer: CertifiedIssuer<'static, KeyPair>,
     /// The directory.
@@ -33,7 +33,7 @@ struct Authority {
 
 impl Authority {
     /// A new one, whose own certificate is `ca.pem`.
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, "an authority");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -45,14 +45,14 @@ impl Authority {
     }
 
     /// A file of its own.
-    fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
     /// Puts a new certificate of this many days at `NAME.pem`, by a rename, and its key at `NAME.key`.
-    fn sign(&self, name: &str, days: i64) {
+    pub(crate) fn sign(&self, name: &str, days: i64) {
         let key = KeyPair::generate().expect("a key");
-        let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let names = ["localhost".to_owned(), "127.0.0.1".to_owned(), "127.0.0.2".to_owned()];
         let mut params = CertificateParams::new(names).expect("names");
         params.distinguished_name.push(DnType::CommonName, name);
         let now = std::time::SystemTime::now();
@@ -74,13 +74,13 @@ impl Authority {
     }
 
     /// `tls = …` with this certificate.
-    fn tls(&self, name: &str, more: &str) -> String {
+    pub(crate) fn tls(&self, name: &str, more: &str) -> String {
         let file = |kind: &str| self.file(&format!("{name}.{kind}")).display().to_string();
         format!("tls = {{ cert = \"{}\", key = \"{}\"{more} }}\n", file("pem"), file("key"))
     }
 
     /// A client that trusts the authority.
-    fn client(&self) -> TlsConnector {
+    pub(crate) fn client(&self) -> TlsConnector {
         let mut roots = RootCertStore::empty();
         roots.add(self.issuer.der().clone()).expect("an authority");
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -94,7 +94,7 @@ impl Authority {
 }
 
 /// A GET with these headers; `None` if the connection breaks.
-async fn get(
+pub(crate) async fn get(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     path: &str,
     headers: &[(&str, &str)],
@@ -123,14 +123,14 @@ async fn secure(address: &str, client: &TlsConnector, path: &str) -> Option<(u16
 }
 
 /// The addresses of all listeners, in the order of the configuration.
-async fn addresses(gateway: &Gateway) -> Vec<String> {
+pub(crate) async fn addresses(gateway: &Gateway) -> Vec<String> {
     let status = gateway.status().await;
     let all = status["listeners"].as_array().expect("listeners").iter();
     all.map(|address| address.as_str().expect("text").to_owned()).collect()
 }
 
 /// What `openssl s_client` prints with these arguments.
-async fn s_client(address: &str, arguments: &[&str], request: &str) -> String {
+pub(crate) async fn s_client(address: &str, arguments: &[&str], request: &str) -> String {
     let mut child = tokio::process::Command::new("openssl")
         .args(["s_client", "-connect", address, "-servername", "localhost"])
         .args(arguments)

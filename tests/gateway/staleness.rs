@@ -736,3 +736,30 @@ async fn stream_of_changes_of_a_modern_client_is_told_of_what_was_lost() {
     wait_for(&mut stream, &["notifications/tools/list_changed"]).await;
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn time_that_a_list_holds_is_no_interval_at_which_it_is_read() {
+    let lines = r#"
+modern, asked = True, []
+def post(handler, message):
+    if message.get("method") != "tools/list": return False
+    asked.append(message)
+    handler.result(message, {"tools": [{"name": "one", "inputSchema": {"type": "object"}}], "ttlMs": 1})
+    return True
+def call(handler, message, name): return str(len(asked))
+"#;
+    let server = http_script(lines).await;
+    let gateway = Gateway::start(&http("h", server.port)).await;
+    // Somebody would be told of a change.
+    let client = Client::legacy(gateway.address(), "/mcp").await;
+    let _stream = client.stream().await;
+    client.tools().await;
+    let asked = client.call("one", "{}").await.text();
+    for _ in 0..100 {
+        assert_eq!(client.call("one", "{}").await.text(), asked, "nobody has asked for the list");
+    }
+    client.tools().await;
+    let again = client.call("one", "{}").await.text();
+    assert!(again.parse::<u64>().expect("a number") > asked.parse().expect("a number"), "{again}");
+    gateway.stop().await;
+}

@@ -343,3 +343,207 @@ async fn stream_of_changes_tells_of_the_clients_own_tasks_and_their_server_only(
     }
     gateway.stop().await;
 }
+
+/// A legacy server whose tasks are named by who begins them; `tell` tells of the progress of one, and `end` ends one.
+const REPORTS: &str = r#"
+capabilities = {"tools": {}, "tasks": {"list": {}, "requests": {"tools": {"call": {}}}}}
+tokens, statuses = {}, {}
+def answer(message, progress):
+    """What the request is answered with, and what is told after that."""
+    method, params = message.get("method"), message.get("params") or {}
+    arguments = params.get("arguments") or {}
+    task = arguments.get("task") or params.get("taskId")
+    if method == "tools/call" and "task" in params:
+        tokens[task], statuses[task] = params["_meta"]["progressToken"], "working"
+        progress(message, tokens[task], 1)
+        return {"task": {"taskId": task, "status": "working"}}, 2
+    if method == "tools/call":
+        statuses[task] = arguments["status"]
+        return {"content": [{"type": "text", "text": json.dumps(tokens[task])}]}, arguments["progress"]
+    if method == "tasks/get":
+        return {"taskId": task, "status": statuses[task]}, None
+    return None, None
+"#;
+
+/// The same over stdio.
+const REPORTS_STDIO: &str = r#"
+def progress(message, token, value):
+    send({"method": "notifications/progress", "params": {"progressToken": token, "progress": value}})
+def handle(message):
+    result, value = answer(message, progress)
+    if result is None: return False
+    reply(message, result)
+    if value: progress(message, tokens[(message["params"].get("arguments") or {})["task"]], value)
+    return True
+"#;
+
+/// The same over HTTP: what is told goes to the stream of the session.
+const REPORTS_HTTP: &str = r#"
+import queue
+told = {}
+def get(handler):
+    handler.send_response(200)
+    handler.send_header("Content-Type", "text/event-stream")
+    handler.end_headers()
+    mine = told.setdefault(handler.headers["Mcp-Session-Id"], queue.Queue())
+    while True:
+        handler.wfile.write(b"data: " + json.dumps(mine.get()).encode() + b"\n\n")
+        handler.wfile.flush()
+def post(handler, message):
+    def progress(message, token, value):
+        params = {"progressToken": token, "progress": value}
+        mine = told.setdefault(handler.headers["Mcp-Session-Id"], queue.Queue())
+        mine.put({"jsonrpc": "2.0", "method": "notifications/progress", "params": params})
+    result, value = answer(message, progress)
+    if result is None: return False
+    handler.result(message, result)
+    if value: progress(message, tokens[(message["params"].get("arguments") or {})["task"]], value)
+    return True
+"#;
+
+/// Two clients that give their tasks the same token hear of the progress of their own one until it has ended.
+async fn hear_of_their_own_task(gateway: &Gateway, server: &str) {
+    let mut clients = Vec::new();
+    for name in ["a", "b"] {
+        let client = Client::legacy(gateway.address(), "/mcp").await;
+        let mut stream = client.stream().await.into_body();
+        let (tool, task) = (format!("{server}_one"), format!("{server}-{name}"));
+        let params = json!({
+            "name": tool, "arguments": { "task": task }, "task": {}, "_meta": { "progressToken": "t" }
+        });
+        let begun = client.request("1", "tools/call", "", &params.to_string()).await;
+        let mut text = begun.messages().concat();
+        assert!(text.contains(&format!(r#""taskId": "{task}""#)), "{text}");
+        // Before the answer it comes beside that, where its server has no other way.
+        if !text.contains(r#""progress": 1"#) {
+            text = wait(&mut stream, &[r#""progress": 1"#]).await;
+        }
+        assert!(text.contains(r#""progressToken": "t""#), "{text}");
+        if !text.contains(r#""progress": 2"#) {
+            text = wait(&mut stream, &[r#""progress": 2"#]).await;
+        }
+        assert!(text.contains(r#""progressToken": "t""#), "{text}");
+        clients.push((client, stream, tool, task));
+    }
+    // Each has a token of its own at the server, and after the end of a task nothing is told of it.
+    let mut tokens = Vec::new();
+    for (status, progress) in [("working", 3), ("completed", 4), ("completed", 5)] {
+        for (client, stream, tool, task) in &mut clients {
+            let tell = |task: &str, status: &str, progress: u64| {
+                json!({ "task": task, "status": status, "progress": progress }).to_string()
+            };
+            tokens.push(client.call(tool, &tell(task, status, progress)).await.text());
+            if progress < 5 {
+                let text = wait(stream, &[&format!(r#""progress": {progress}"#)]).await;
+                assert!(text.contains(r#""progressToken": "t""#), "{server} {progress}: {text}");
+                client.request("2", "tasks/get", "", &json!({ "taskId": task }).to_string()).await.result();
+                continue;
+            }
+            // It would have come before what is told of another one.
+            let next = format!("{task}-next");
+            let params = json!({
+                "name": tool, "arguments": { "task": next }, "task": {}, "_meta": { "progressToken": "next" }
+            });
+            client.request("3", "tools/call", "", &params.to_string()).await.result();
+            let text = wait(stream, &[r#""progress": 2"#]).await;
+            assert!(!text.contains(r#""progress": 5"#), "{server}: {text}");
+        }
+    }
+    assert_ne!(tokens[0], tokens[1], "{server}");
+    for (client, ..) in clients {
+        client.end().await;
+    }
+}
+
+#[tokio::test]
+async fn progress_of_a_task_has_the_token_of_its_request_until_its_end() {
+    let pipes = Script::new(&format!("{REPORTS}{REPORTS_STDIO}"));
+    let server = http_script(&format!("{REPORTS}{REPORTS_HTTP}")).await;
+    let own = |sharing: &str| format!("sharing = \"{sharing}\"\n");
+    let configuration = pipes.upstream("shared")
+        + &own("shared")
+        + &pipes.upstream("own")
+        + &own("per-session")
+        + &http("http", server.port);
+    let gateway = Gateway::start(&configuration).await;
+    for server in ["shared", "own", "http"] {
+        hear_of_their_own_task(&gateway, server).await;
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn progress_of_a_clients_task_reaches_the_server_that_has_begun_it_after_the_first_answer() {
+    let lines = r#"
+seen, called = [], []
+class Reader:
+    def __init__(self, lines): self.lines = lines
+    def __iter__(self):
+        for line in self.lines:
+            if "notifications/progress" in line: seen.append(json.loads(line)["params"])
+            yield line
+sys.stdin = Reader(sys.stdin)
+def handle(message):
+    if "method" in message: return False
+    reply(called.pop(), text(json.dumps(message["result"])))
+    return True
+def call(message, name):
+    if "seen" in message["params"]["arguments"]: return json.dumps(seen)
+    called.append(message)
+    params = {"messages": [], "maxTokens": 1, "task": {}, "_meta": {"progressToken": "theirs"}}
+    send({"id": "q", "method": "sampling/createMessage", "params": params})
+"#;
+    let script = Script::new(lines);
+    let own = "sharing = \"per-session\"\n";
+    let gateway = Gateway::start(&(script.upstream("a") + own + &probe("b", &[]))).await;
+    let able = r#"{"sampling":{},"tasks":{"requests":{"sampling":{"createMessage":{}}}}}"#;
+    let client = Client::legacy_with(gateway.address(), "/mcp", able).await;
+    let [session, version] = client.session_headers();
+    let headers = [
+        session,
+        version,
+        ("accept", "text/event-stream, application/json"),
+        ("content-type", "application/json"),
+    ];
+    let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a_one","arguments":{}}}"#;
+    let mut stream = open(gateway.address(), http::Method::POST, "/mcp", &headers, call).await.into_body();
+    let text = wait(&mut stream, &["sampling/createMessage", "\n\n"]).await;
+    let asked =
+        text.lines().find_map(|line| line.strip_prefix("data: ").filter(|data| data.contains("maxTokens")));
+    let asked: Value = serde_json::from_str(asked.expect("a question")).expect("JSON");
+    let begun = json!({ "jsonrpc": "2.0", "id": asked["id"], "result": { "task": { "taskId": "x", "status": "working" } } });
+    client.post("", "", &begun.to_string()).await;
+    wait(&mut stream, &["taskId"]).await;
+    let token = &asked["params"]["_meta"]["progressToken"];
+    let progress = json!({
+        "jsonrpc": "2.0", "method": "notifications/progress", "params": { "progressToken": token, "progress": 7 }
+    });
+    assert_eq!(client.post("", "", &progress.to_string()).await.status, 202);
+    let seen = client.call("a_one", r#"{"seen":1}"#).await.text();
+    assert_eq!(seen, r#"[{"progress": 7, "progressToken": "theirs"}]"#);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn parameter_says_which_task_is_meant_whatever_the_metadata_says() {
+    let upstream = |name: &str| probe(name, &["--era", "legacy", "--name", name, "--tasks"]);
+    let gateway = Gateway::start(&(upstream("a") + &upstream("b"))).await;
+    for path in ["/mcp", "/mcp/a"] {
+        let client = Client::legacy(gateway.address(), path).await;
+        let prefix = if path == "/mcp" { "a_" } else { "" };
+        let meant = begin_legacy(&client, &format!("{prefix}job")).await;
+        let other = if path == "/mcp" { begin_legacy(&client, "b_job").await } else { "none".to_owned() };
+        let related = json!({ "io.modelcontextprotocol/related-task": { "taskId": other } });
+        let params = json!({ "taskId": meant, "_meta": related }).to_string();
+        for method in ["tasks/get", "tasks/cancel"] {
+            let answer = client.request("1", method, "", &params).await.result();
+            let answer: Value = serde_json::from_str(&answer).expect("JSON");
+            assert_eq!(
+                (&answer["server"], &answer["taskId"]),
+                (&json!("a"), &json!(meant)),
+                "{path} {method}"
+            );
+        }
+    }
+    gateway.stop().await;
+}

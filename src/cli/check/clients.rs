@@ -1,10 +1,8 @@
 //! Clients that can never be recognised, tokens that prove nobody, and endpoints that are for nobody.
 
-use std::path::Path;
-
 use crate::cli::token;
 use crate::config::{Auth, Client, Config, ListenAddr, Peer};
-use crate::sys::user;
+use crate::sys::{peer, user};
 use crate::tokens::Store;
 
 /// What would not work about the clients of a configuration.
@@ -52,29 +50,24 @@ pub(super) fn doubts(config: &Config) -> Vec<String> {
 /// What would not work about one client, which comes after these.
 fn about(client: &Client, before: &[Client], store: Option<&Store>) -> Option<String> {
     let name = client.name();
-    let Some(peer) = client.peer() else {
+    let Some(wanted) = client.peer() else {
         let has_token =
             |store: &Store| store.all().iter().any(|token| token.client == name && token.is_good().is_ok());
         let lacks = store.is_some_and(|store| !has_token(store));
         return lacks.then(|| format!("client `{name}` has no token; `mcpeg token create {name}` makes one"));
     };
     let never = |why: String| Some(format!("client `{name}` can never be recognised by `peer`: {why}"));
-    if let Some(user) = peer.user.as_deref().filter(|user| user::find(user).is_none()) {
+    if let Some(user) = wanted.user.as_deref().filter(|user| user::find(user).is_none()) {
         return never(format!("there is no user `{user}`"));
     }
-    if let Some(group) = peer.group.as_deref().filter(|group| user::find_group(group).is_none()) {
+    if let Some(group) = wanted.group.as_deref().filter(|group| user::find_group(group).is_none()) {
         return never(format!("there is no group `{group}`"));
     }
-    if let Some(other) = before.iter().find(|other| other.peer().is_some_and(|other| covers(other, peer))) {
+    if let Some(other) = before.iter().find(|other| other.peer().is_some_and(|other| covers(other, wanted))) {
         return never(format!("client `{}` comes first, whose `peer` fits all of the same", other.name()));
     }
-    // The cgroup of every process can be read, unless the unit hides it: proc(5).
-    let is_hidden = peer.unit.is_some() && !Path::new("/proc/1/cgroup").exists();
-    if is_hidden {
-        never("units cannot be told; the unit of mcpeg needs ProtectProc=default".to_owned())
-    } else {
-        None
-    }
+    let is_hidden = wanted.unit.is_some() && !peer::sees_units();
+    if is_hidden { never(format!("units cannot be told: {}", peer::HIDDEN)) } else { None }
 }
 
 /// Whether whoever fits `later` fits `first`, too.

@@ -80,6 +80,10 @@ impl Client {
         if settings.peer().is_some() && peer.is_none() {
             tracing::warn!(client = %name, "the client can never be recognised by `peer`: there is no such user or group");
         }
+        if peer.as_ref().is_some_and(|peer| peer.unit.is_some()) && !peer::sees_units() {
+            let why = peer::HIDDEN;
+            tracing::warn!(client = %name, why, "the client can never be recognised by its unit");
+        }
         Self { name, settings: settings.clone(), peer, usage, gone: CancellationToken::new() }
     }
 

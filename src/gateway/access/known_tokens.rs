@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::gateway::client::ClientName;
 use crate::sys::fs::Owners;
-use crate::tokens::{Refusal, Stamp, Store};
+use crate::sys::stamp::Stamp;
+use crate::tokens::{Refusal, Store};
 
 /// How often it is looked whether the tokens are others.
 const EVERY: Duration = Duration::from_millis(400);
@@ -60,7 +61,7 @@ impl KnownTokens {
 
     /// Looks at the file again; the clients of which the last good token is gone.
     pub(crate) fn look(&self) -> Vec<ClientName> {
-        let stamp = Stamp::of(&self.directory);
+        let stamp = Store::stamp(&self.directory);
         let is_other = self.state.lock().stamp != Some(stamp);
         if is_other {
             let read = Store::read(&self.directory, Owners::Ours);

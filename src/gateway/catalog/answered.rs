@@ -1,28 +1,39 @@
 //! What becomes of the addresses in a server's answer before its client has it.
 
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+
 use super::apart::answer_apart;
+use crate::config::Filters;
 use crate::gateway::relay::{Raw, array_items, member, member_str, method, set_member};
 use crate::gateway::upstream::{Upstream, linked};
 
 /// What is done with an answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Answered {
     /// It passes.
     #[default]
     AsIs,
     /// The resources that it names are remembered as the upstream's.
     Noted,
-    /// Its addresses carry the upstream's name, as that of the request did.
-    Apart,
-    /// It is the content of a directory, of which some may be denied.
-    Sifted,
+    /// It names resources, some of which may be denied; what is left may carry the upstream's name, as the request did.
+    Sifted {
+        /// What may be named beside what the upstream shows, each of them.
+        rights: Vec<Arc<Filters>>,
+        /// Whether addresses carry the upstream's name.
+        apart: bool,
+    },
 }
 
 impl Answered {
-    /// What is done with the answer of one of several upstreams, or of a single one.
-    pub(super) fn of(method: &str, upstream: &Upstream, several: bool) -> Self {
+    /// What is done with the answer of one of several upstreams, or of a single one, where these are its client's rights.
+    pub(super) fn of(method: &str, upstream: &Upstream, several: bool, rights: &[Arc<Filters>]) -> Self {
+        let names_others = matches!(method, method::DIRECTORY_READ | method::SKILLS_GET);
+        if names_others && !(rights.is_empty() && upstream.filters().everything()) {
+            return Self::Sifted { rights: rights.to_vec(), apart: false };
+        }
         match method {
-            method::DIRECTORY_READ if !upstream.filters().everything() => Self::Sifted,
             method::TOOLS_CALL | method::PROMPTS_GET | method::RESOURCES_READ | method::DIRECTORY_READ
                 if several =>
             {
@@ -33,7 +44,7 @@ impl Answered {
     }
 
     /// Does it.
-    pub(crate) fn see(self, upstream: &Upstream, result: Raw) -> Raw {
+    pub(crate) fn see(&self, upstream: &Upstream, result: Raw) -> Raw {
         match self {
             Self::AsIs => result,
             Self::Noted => {
@@ -45,22 +56,28 @@ impl Answered {
                 }
                 result
             }
-            Self::Apart => answer_apart(upstream, sifted(upstream, result)),
-            Self::Sifted => sifted(upstream, result),
+            Self::Sifted { rights, apart } => {
+                let skill = member(&result, "skill").and_then(|skill| sifted(upstream, rights, skill));
+                let sifted = match skill {
+                    Some(skill) => set_member(&result, "skill", skill.get()),
+                    None => sifted(upstream, rights, &result),
+                };
+                let result = sifted.unwrap_or(result);
+                if *apart { answer_apart(upstream, result) } else { result }
+            }
         }
     }
 }
 
-/// The content of a directory without what is denied.
-fn sifted(upstream: &Upstream, result: Raw) -> Raw {
-    let shown = &upstream.filters().resources;
-    let Some(items) = member(&result, "resources").and_then(array_items) else { return result };
-    if shown.everything() {
-        return result;
-    }
-    let may = |item: &&&serde_json::value::RawValue| {
-        member_str(item, "uri").is_some_and(|uri| shown.admits_address(&uri))
+/// What names resources, a directory or a skill, without those that are denied; `None` if none is.
+pub(super) fn sifted(upstream: &Upstream, rights: &[Arc<Filters>], holder: &RawValue) -> Option<Raw> {
+    let items = member(holder, "resources").and_then(array_items)?;
+    let own = &upstream.filters().resources;
+    let may = |uri: &str| {
+        own.admits_address(uri) && rights.iter().all(|filters| filters.resources.admits_address(uri))
     };
-    let items: Vec<_> = items.iter().filter(may).map(|item| item.get()).collect();
-    set_member(&result, "resources", &format!("[{}]", items.join(","))).unwrap_or(result)
+    let named = |item: &RawValue| member_str(item, "uri").is_some_and(|uri| may(&uri));
+    let left: Vec<_> = items.iter().filter(|item| named(item)).map(|item| item.get()).collect();
+    let all = left.len() == items.len();
+    if all { None } else { set_member(holder, "resources", &format!("[{}]", left.join(","))) }
 }

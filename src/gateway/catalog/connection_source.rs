@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{ClientMeta, Era, Raw};
-use crate::gateway::upstream::{Kind, Link, Listing, Standing, Upstream};
+use crate::gateway::upstream::{Kind, Later, Link, Listing, Standing, Upstream};
 
 /// How long one upstream may keep a merged list waiting: a person or a model waits for the others'.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -41,6 +41,11 @@ pub(crate) trait ConnectionSource: Sync {
     fn client(&self) -> Option<(ClientMeta, Option<Raw>)> {
         None
     }
+
+    /// Where a legacy client is told of the progress of its tasks.
+    fn later(&self) -> Option<Later> {
+        None
+    }
 }
 
 /// The shared connections in each server's own era.
@@ -66,6 +71,10 @@ impl<L: ConnectionSource + Send> ConnectionSource for Arc<L> {
 
     fn task(&self, upstream: &Upstream, id: &str) -> Standing {
         L::task(self, upstream, id)
+    }
+
+    fn later(&self) -> Option<Later> {
+        L::later(self)
     }
 
     fn era(&self) -> Era {

@@ -78,6 +78,11 @@ impl EndpointView {
         self.differs
     }
 
+    /// What may be there of what the upstreams show, each of them.
+    pub(crate) fn rights(&self) -> &[Arc<Filters>] {
+        &self.rights
+    }
+
     /// Whether less may be there than what the upstreams show.
     pub(crate) fn is_narrowed(&self) -> bool {
         !self.rights.is_empty()
@@ -155,7 +160,10 @@ impl EndpointView {
     /// The only upstream, where whole lists can pass untouched: all of it is shown, and it need not be woken for them.
     pub(crate) fn transparent(&self) -> Option<&Arc<Upstream>> {
         let whole = self.plain().filter(|_| !self.differs && self.rights.is_empty());
-        whole.filter(|upstream| upstream.filters().everything() && upstream.asleep().is_none())
+        whole.filter(|upstream| {
+            let looked_at = upstream.connector().pins().is_on();
+            upstream.filters().everything() && !looked_at && upstream.asleep().is_none()
+        })
     }
 
     /// A name as this endpoint shows it.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use serde_json::value::RawValue;
 
+use super::answered::sifted;
 use super::apart::Addressed;
 use super::connection_source::{ConnectionSource, PATIENCE};
 use super::cursor::Cursor;
@@ -128,8 +129,11 @@ fn page(
         items.map(move |(index, item)| ((*place, index), *upstream, item))
     });
     for (place, upstream, item) in items {
-        let changed = addressed.item(place.0, kind, item);
-        let item_shown = changed.as_ref().unwrap_or(item);
+        // A skill names what is in its directory.
+        let left = (kind == Kind::Skills).then(|| sifted(upstream, view.rights(), item)).flatten();
+        let entry = left.as_deref().unwrap_or(item);
+        let changed = addressed.item(place.0, kind, entry);
+        let item_shown = changed.as_deref().unwrap_or(entry);
         let Some(shown) = shown((view, kind), upstream, (item, item_shown), &mut seen) else { continue };
         if place < start {
             continue;

@@ -62,7 +62,7 @@ pub(crate) async fn route(
                 let id = member_str(params, "taskId").ok_or_else(|| missing("taskId"))?;
                 check(upstream, source, &id, meta).await?;
             }
-            let answered = Answered::of(method, upstream, false);
+            let answered = Answered::of(method, upstream, false, view.rights());
             Way { upstream: Arc::clone(upstream), params, answered }
         }
         None => search(Search { view, source, meta }, method, params).await?,
@@ -71,6 +71,10 @@ pub(crate) async fn route(
         let names = (asked.as_deref(), way.params.as_deref());
         // Most endpoints are not narrowed, and need not carry what this takes.
         Box::pin(Search { view, source, meta }.check_rights(&way.upstream, method, names)).await?;
+    }
+    let pinned = method == method::TOOLS_CALL && way.upstream.connector().pins().enforces();
+    if pinned && !view.is_narrowed() {
+        Box::pin(Search { view, source, meta }.check_approved(&way.upstream, way.params.as_deref())).await?;
     }
     let filters = way.upstream.filters();
     if !filters.everything() {
@@ -105,7 +109,7 @@ async fn search<L: ConnectionSource>(
 ) -> Result<Way, Fault> {
     let several = search.view.lone().is_none();
     let way = |upstream: Arc<Upstream>, params| {
-        let answered = Answered::of(method, &upstream, several);
+        let answered = Answered::of(method, &upstream, several, search.view.rights());
         Way { upstream, params, answered }
     };
     match (subject(method), params) {
@@ -122,7 +126,8 @@ async fn search<L: ConnectionSource>(
             let found = Box::pin(search.uri(method, &uri)).await?;
             if let Some(original) = found.original {
                 let params = set_member(&params, "uri", raw_string(&original).get());
-                return Ok(Way { upstream: found.upstream, params, answered: Answered::Apart });
+                let answered = Answered::Sifted { rights: search.view.rights().to_vec(), apart: true };
+                return Ok(Way { upstream: found.upstream, params, answered });
             }
             drop(uri);
             Ok(way(found.upstream, Some(params)))
@@ -293,6 +298,14 @@ impl<L: ConnectionSource> Search<'_, L> {
         let listed = listing(self.source, upstream, kind, Purpose::Routing, self.meta).await?;
         let may = self.view.admits(kind, &name) && listed.has(kind, &original);
         if may { Ok(()) } else { Err(unknown_name(kind, &name)) }
+    }
+
+    /// Refuses a call of a tool that is withheld, or of one that is not listed: nobody has approved it.
+    async fn check_approved(&self, upstream: &Arc<Upstream>, theirs: Option<&RawValue>) -> Result<(), Fault> {
+        let name = theirs.and_then(|params| member_str(params, "name")).ok_or_else(|| missing("name"))?;
+        let listed = listing(self.source, upstream, Kind::Tools, Purpose::Routing, self.meta).await?;
+        let unknown = || unknown_name(Kind::Tools, &self.view.shown(upstream, &name));
+        listed.has(Kind::Tools, &name).then_some(()).ok_or_else(unknown)
     }
 
     /// The upstream that a shown name belongs to, and the name as that upstream knows it.

@@ -15,10 +15,12 @@ use tokio::time::Instant;
 use crate::gateway::catalog::{Answered, ConnectionSource, Knowing, Way, note_shown, passed, soon};
 use crate::gateway::error::{Fault, Side};
 use crate::gateway::relay::{
-    ClientMeta, Era, Method, Outcome, Raw, code, key, member, method, names, set_path, to_legacy_params,
+    ClientMeta, Era, MODERN, Method, Outcome, Raw, code, key, member, method, names, set_path,
+    to_legacy_params,
 };
 use crate::gateway::upstream::{
-    Call, Event, Exchange, Kind, Link, Upstream, mirrored_headers, mirrors_arguments, tools_anew,
+    Call, Event, Exchange, Kind, LastingToken, Link, Upstream, mirrored_headers, mirrors_arguments,
+    tools_anew,
 };
 
 /// How long a task may take that somebody waits for: nobody has one for longer.
@@ -59,6 +61,8 @@ enum Again {
     Lost,
     /// Its server refuses the headers that mirror its arguments, in these words.
     Mismatch(Raw),
+    /// Its server does not speak the revision any more, in these words.
+    Unspoken(Raw),
 }
 
 /// A request that was sent.
@@ -88,26 +92,44 @@ pub(crate) struct ForwardedCall<L> {
     link: Arc<Link>,
     /// What happens to it. Dropping it cancels the request.
     exchange: Exchange,
+    /// Its progress token, where that outlasts it.
+    lasting: Option<LastingToken>,
+}
+
+/// What was sent.
+struct Sent {
+    /// The connection that it went over.
+    knowing: Knowing,
+    /// What happens to it.
+    exchange: Exchange,
+    /// Its progress token, where that outlasts it.
+    lasting: Option<LastingToken>,
 }
 
 impl<L: ConnectionSource> ForwardedCall<L> {
     /// Sends a request.
     pub(crate) async fn begin(source: L, routed: Routed) -> Result<Self, Fault> {
-        let (upstream, era, answered) = (Arc::clone(&routed.upstream), routed.era, routed.answered);
+        let (upstream, era, answered) = (Arc::clone(&routed.upstream), routed.era, routed.answered.clone());
         let list = Kind::of_method(&routed.method).map(|kind| (kind, routed.params.clone()));
         let sent = send(&source, routed.clone()).await;
-        let (Knowing { link, borrowed }, exchange) = sent.inspect_err(|_| {
+        let Sent { knowing: Knowing { link, borrowed }, exchange, lasting } = sent.inspect_err(|_| {
             if let Some((kind, _)) = &list {
                 note_shown(&source, &upstream, *kind, None, false);
             }
         })?;
         let spare = Some(routed);
-        Ok(Self { upstream, source, list, borrowed, spare, era, answered, again: None, link, exchange })
+        let again = None;
+        Ok(Self { upstream, source, list, borrowed, spare, era, answered, again, link, exchange, lasting })
     }
 
     /// The same, to take from.
     pub(super) const fn source_mut(&mut self) -> &mut L {
         &mut self.source
+    }
+
+    /// Its progress token, where that outlasts it: of a task that has begun.
+    pub(super) fn take_lasting(&mut self) -> Option<LastingToken> {
+        self.lasting.take()
     }
 
     /// What happens next; after the last event this must not be called again. Safe to cancel. An answer of which something
@@ -121,6 +143,10 @@ impl<L: ConnectionSource> ForwardedCall<L> {
             Event::Done(Outcome::Result(result)) if self.answered != Answered::AsIs => {
                 Event::Done(Outcome::Result(self.answered.see(&self.upstream, result)))
             }
+            Event::Notification(note) => Event::Notification(match &self.lasting {
+                Some(token) => token.put_back(note),
+                None => note,
+            }),
             event => event,
         };
         if self.era == self.link.era() {
@@ -160,6 +186,9 @@ impl<L: ConnectionSource> ForwardedCall<L> {
                 Event::Done(Outcome::Error(error)) if self.is_mismatch(&error) => {
                     self.again = Some(Again::Mismatch(error));
                 }
+                Event::Done(Outcome::Error(error)) if self.is_unspoken(&error) => {
+                    self.again = Some(Again::Unspoken(error));
+                }
                 event => {
                     if let Event::Notification(note) = &event {
                         // A server may tell of a change beside an answer, too.
@@ -183,14 +212,22 @@ impl<L: ConnectionSource> ForwardedCall<L> {
                         return Event::Done(Outcome::Error(error));
                     }
                 }
+                Some(Again::Unspoken(error)) => {
+                    let error = error.clone();
+                    if !Box::pin(self.upstream.agrees_anew(&self.link)).await {
+                        (self.again, self.spare) = (None, None);
+                        return Event::Done(Outcome::Error(error));
+                    }
+                }
                 Some(Again::Lost) | None => self.upstream.renewed().await,
             }
             let sent = send(&self.source, spare).await;
             // Only now: a caller that gives up waiting and comes back begins here again.
             (self.again, self.spare) = (None, None);
             match sent {
-                Ok((Knowing { link, borrowed }, exchange)) => {
-                    (self.link, self.borrowed, self.exchange) = (link, borrowed, exchange);
+                Ok(Sent { knowing: Knowing { link, borrowed }, exchange, lasting }) => {
+                    (self.link, self.borrowed) = (link, borrowed);
+                    (self.exchange, self.lasting) = (exchange, lasting);
                 }
                 Err(fault) => return Event::Lost(fault),
             }
@@ -202,13 +239,29 @@ impl<L: ConnectionSource> ForwardedCall<L> {
     fn is_mismatch(&self, error: &Raw) -> bool {
         self.spare.as_ref().is_some_and(|spare| spare.method == method::TOOLS_CALL)
             && mirrors_arguments(&self.link)
-            && member(error, "code").is_some_and(|number| number.get() == code::HEADER_MISMATCH.to_string())
+            && has_code(error, code::HEADER_MISMATCH)
+    }
+
+    /// Whether an error says that a server over HTTP, which was modern, speaks other revisions now: it may be another version
+    /// of it (MCP 2026-07-28 §Versioning, "Protocol Version Negotiation").
+    fn is_unspoken(&self, error: &Raw) -> bool {
+        let listed = || member(error, "data").and_then(|data| member(data, "supported"));
+        self.spare.is_some()
+            && self.link.era() == Era::Modern
+            && self.link.pid().is_none()
+            && has_code(error, code::UNSUPPORTED_VERSION)
+            && listed().is_some_and(|listed| !listed.get().contains(MODERN))
     }
 
     /// Its way to the server and back.
     pub(super) fn exchange(&mut self) -> &mut Exchange {
         &mut self.exchange
     }
+}
+
+/// Whether an error is of this number.
+fn has_code(error: &Raw, number: i64) -> bool {
+    member(error, "code").is_some_and(|code| code.get() == number.to_string())
 }
 
 /// Parameters of a legacy client as a modern server expects them: with what the session knows of its client.
@@ -222,7 +275,7 @@ fn for_modern(source: &impl ConnectionSource, params: Option<Raw>) -> Raw {
 }
 
 /// Sends a request over the connection that there is now.
-async fn send(source: &impl ConnectionSource, routed: Routed) -> Result<(Knowing, Exchange), Fault> {
+async fn send(source: &impl ConnectionSource, routed: Routed) -> Result<Sent, Fault> {
     let Routed { upstream, era, method, params, headers, .. } = routed;
     let limit = upstream.settings().request_timeout;
     let asked = Instant::now();
@@ -245,7 +298,7 @@ async fn send(source: &impl ConnectionSource, routed: Routed) -> Result<(Knowing
         );
     }
     let mut mirrors = headers;
-    let params = match (era, link.era()) {
+    let mut params = match (era, link.era()) {
         (Era::Modern, Era::Legacy) => to_legacy_params(params),
         (Era::Legacy, Era::Modern) => {
             let params = for_modern(source, params);
@@ -257,6 +310,8 @@ async fn send(source: &impl ConnectionSource, routed: Routed) -> Result<(Knowing
         }
         _ => params,
     };
+    let lasts = era == link.era() && era == Era::Legacy && link.has_tasks() && method == method::TOOLS_CALL;
+    let lasting = if lasts { link.inbox().lasting().claim(&mut params, || source.later()) } else { None };
     let waits = method == method::TASKS_RESULT;
     // The wait for the permit is part of the time that the request has.
     let left = if waits { TASK } else { limit.saturating_sub(asked.elapsed()).max(LEAST) };
@@ -264,7 +319,7 @@ async fn send(source: &impl ConnectionSource, routed: Routed) -> Result<(Knowing
     call.headers = mirrors;
     call.for_client = true;
     let exchange = link.call(call).await.with_permit(permit.filter(|_| !waits));
-    Ok((knowing, exchange))
+    Ok(Sent { knowing, exchange, lasting })
 }
 
 #[cfg(test)]
@@ -310,6 +365,7 @@ mod tests {
             again: None,
             link,
             exchange,
+            lasting: None,
         };
         // The upstream's own task has not run yet: the request waits for its connection.
         for _ in 0..3 {

@@ -36,8 +36,7 @@ struct OwnConnection {
 impl OwnConnection {
     /// Whether it can be used: it is open, and no session is needed to know that the server is the one that it was opened to.
     fn is_usable(&self, upstream: &Upstream) -> bool {
-        let is_replaced =
-            || self.own && self.link.is_without_session() && self.replaced != upstream.replaced();
+        let is_replaced = || self.link.is_without_session() && self.replaced != upstream.replaced();
         self.link.is_open() && !is_replaced()
     }
 }
@@ -147,7 +146,7 @@ impl SessionConnections {
         let (connector, replaced) = (upstream.connector(), upstream.replaced());
         // Each has its own, where what it tells waits until it has shaken hands.
         let (sender, told) = inbox();
-        let opening = connector.open_legacy(&self.client, Role::Dedicated, sender);
+        let opening = connector.open_legacy_beside(&native, &self.client, (Role::Dedicated, sender));
         let opened = match self.unless_ended(upstream, opening).await {
             Ok(link) => OwnConnection { link: Arc::new(link), own: true, replaced },
             Err(fault) if native.era() == crate::gateway::relay::Era::Modern => {

@@ -49,7 +49,7 @@ async fn own(session: Arc<Session>, link: Weak<Link>, mut inbox: InboxReceiver) 
                 session.outbox().put_if_room(Message::Notification(note));
             }
             (Inbound::Notification(note), Some(link)) => {
-                session.outbox().put(Message::Notification(session.questions().translated(&link, note)));
+                session.outbox().put(session.told(&link, note));
             }
             (Inbound::Notification(note), None) => session.outbox().put(Message::Notification(note)),
             (Inbound::Request(request), Some(link)) => {

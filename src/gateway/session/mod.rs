@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `session` | one session, as a whole of the parts below |
 //! | `calls`, `questions` | requests of the client in flight, and of servers to it |
+//! | `readiness` | whether it may be asked anything yet |
 //! | `connections` | the connections that it uses |
 //! | `outbox`, `replay` | messages for its GET stream, and those of its requests |
 //! | `channel` | the latter of a client of HTTP+SSE, which has one stream for all |
@@ -22,6 +23,7 @@ mod outbox;
 mod own_tasks;
 mod peer;
 mod questions;
+mod readiness;
 mod replay;
 #[expect(clippy::module_inception, reason = "the file of the type `Session`")]
 mod session;

@@ -4,21 +4,41 @@ use std::collections::VecDeque;
 
 use parking_lot::Mutex;
 
+use crate::gateway::upstream::LastingToken;
+
 /// Tasks that one session may have; the oldest are forgotten first.
 const TASKS: usize = 1000;
 
-/// The tasks of one session, each with the name of its upstream, the oldest first.
+/// The tasks of one session, the oldest first.
 #[derive(Debug, Default)]
-pub(super) struct OwnTasks(Mutex<VecDeque<(String, String)>>);
+pub(super) struct OwnTasks(Mutex<VecDeque<OwnTask>>);
+
+/// One of them.
+#[derive(Debug)]
+struct OwnTask {
+    /// The name of its upstream.
+    upstream: String,
+    /// Its own.
+    id: String,
+    /// Its progress token, until it has ended.
+    token: Option<LastingToken>,
+}
+
+impl OwnTask {
+    /// Whether it is this one.
+    fn is(&self, upstream: &str, id: &str) -> bool {
+        self.id == id && self.upstream == upstream
+    }
+}
 
 impl OwnTasks {
     /// Adds a task; `false` if it is there.
     pub(super) fn add(&self, upstream: &str, id: &str) -> bool {
         let mut tasks = self.0.lock();
-        if is_among(&tasks, upstream, id) {
+        if tasks.iter().any(|task| task.is(upstream, id)) {
             return false;
         }
-        tasks.push_back((upstream.to_owned(), id.to_owned()));
+        tasks.push_back(OwnTask { upstream: upstream.to_owned(), id: id.to_owned(), token: None });
         if tasks.len() > TASKS {
             tasks.pop_front();
         }
@@ -27,18 +47,20 @@ impl OwnTasks {
 
     /// Whether a task is the session's.
     pub(super) fn has(&self, upstream: &str, id: &str) -> bool {
-        is_among(&self.0.lock(), upstream, id)
+        self.0.lock().iter().any(|task| task.is(upstream, id))
+    }
+
+    /// Notes the progress token of a task from now on; `None` where it has ended.
+    pub(super) fn set_token(&self, upstream: &str, id: &str, token: Option<LastingToken>) {
+        if let Some(task) = self.0.lock().iter_mut().find(|task| task.is(upstream, id)) {
+            task.token = token;
+        }
     }
 
     /// All of them.
     pub(super) fn all(&self) -> Vec<(String, String)> {
-        self.0.lock().iter().cloned().collect()
+        self.0.lock().iter().map(|task| (task.upstream.clone(), task.id.clone())).collect()
     }
-}
-
-/// Whether a task is one of these.
-fn is_among(tasks: &VecDeque<(String, String)>, upstream: &str, id: &str) -> bool {
-    tasks.iter().any(|(its, known)| known == id && its == upstream)
 }
 
 #[cfg(test)]

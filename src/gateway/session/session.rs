@@ -19,6 +19,7 @@ use super::journal::SessionJournal;
 use super::outbox::Outbox;
 use super::own_tasks::OwnTasks;
 use super::questions::Questions;
+use super::readiness::Readiness;
 use super::replay::{Log, Logs};
 use super::subscriptions::Subscriptions;
 use crate::gateway::catalog::{ConnectionSource, EndpointView, RoutingHandle};
@@ -29,7 +30,9 @@ use crate::gateway::relay::{
     ClientMeta, Era, Id, Message, Notification, Raw, Request, Response, member, member_str, method,
     signed_question,
 };
-use crate::gateway::upstream::{ClientIdentity, Kind, Link, Listing, Standing, Upstream};
+use crate::gateway::upstream::{
+    ClientIdentity, Kind, LastingToken, Later, Link, Listing, Standing, Upstream,
+};
 use crate::handover::{Change, Session as SavedSession};
 
 /// How long a client of HTTP+SSE may take to come back for its stream.
@@ -56,7 +59,7 @@ pub(crate) struct Session {
     connections: Arc<SessionConnections>,
     /// Messages for its GET stream.
     #[field(get)]
-    outbox: Outbox,
+    outbox: Arc<Outbox>,
     /// Streams of answers that it may come back to.
     #[field(get)]
     logs: Logs,
@@ -65,6 +68,8 @@ pub(crate) struct Session {
     /// Requests of servers to the client.
     #[field(get)]
     questions: Questions,
+    /// Whether the client may be asked anything yet.
+    readiness: Readiness,
     /// The client's requests in flight.
     calls: CallsInFlight,
     /// Resources that the client has subscribed to.
@@ -121,6 +126,15 @@ impl ConnectionSource for Session {
         Era::Legacy
     }
 
+    fn later(&self) -> Option<Later> {
+        let outbox = Arc::downgrade(&self.outbox);
+        Some(Arc::new(move |note| {
+            if let Some(outbox) = outbox.upgrade() {
+                outbox.put(Message::Notification(note));
+            }
+        }))
+    }
+
     fn client(&self) -> Option<(ClientMeta, Option<Raw>)> {
         let level = self.connections.log_level();
         let level = level.and_then(|params| member(&params, "level").map(ToOwned::to_owned));
@@ -142,10 +156,11 @@ impl Session {
             endpoint,
             routing,
             connections: Arc::new(SessionConnections::new(client, sender)),
-            outbox: Outbox::default(),
+            outbox: Arc::default(),
             logs: Logs::default(),
             channel: None,
             questions: Questions::default(),
+            readiness: Readiness::awaited(),
             calls: CallsInFlight::default(),
             subscriptions: Subscriptions::default(),
             tasks: OwnTasks::default(),
@@ -163,18 +178,30 @@ impl Session {
         Self { channel: Some(Channel::new()), ..self }
     }
 
-    /// A server's request as the client is to have it; `None` where the client cannot be asked that, of which the server is
-    /// told. Where several servers are seen as one, a person is told which of them asks.
+    /// A server's request as the client is to have it, once it is ready; `None` where the client cannot be asked that, of which
+    /// the server is told. Where several servers are seen as one, a person is told which of them asks.
     pub(crate) async fn asked(&self, link: &Arc<Link>, asked: Request) -> Option<Message> {
         let Request { id, method, params } = asked;
-        if let Some(lacking) = self.connections.client().meta.lacks(&method, params.as_deref()) {
+        let refused = match self.connections.client().meta.lacks(&method, params.as_deref()) {
+            Some(lacking) => Some((Fault::cannot_be_asked(&method, lacking), lacking)),
+            None if self.is_ready().await => None,
+            None => Some((Fault::not_ready(), method::INITIALIZED)),
+        };
+        if let Some((fault, lacking)) = refused {
             tracing::warn!(upstream = %link.name(), method = &*method, lacking, "a request to the client is refused");
-            let outcome = Fault::cannot_be_asked(&method, lacking).outcome();
-            let _ = link.write(&Message::Response(Response { id: Some(id), outcome })).await;
+            let _ = link.write(&Message::Response(Response { id: Some(id), outcome: fault.outcome() })).await;
             return None;
         }
         let params = self.signed(link, &method, params);
         Some(self.questions.ask(link, Request { id, method, params }))
+    }
+
+    /// Whether the client may be asked anything; waits while it may be about to say so.
+    pub(crate) async fn is_ready(&self) -> bool {
+        tokio::select! {
+            said = self.readiness.is_said() => said,
+            () = self.ended.cancelled() => false,
+        }
     }
 
     /// The parameters of a question in which a person reads who asks, where that is not clear.
@@ -207,6 +234,8 @@ impl Session {
         let (session, opened) = Self::new((saved.id, saved.address), place, client);
         let session = if saved.events { session.over_events() } else { session };
         session.connections.set_log_level(saved.log_level);
+        // What its client has said in the meantime may have gone to the other process.
+        session.readiness.say();
         for (upstream, id) in &saved.tasks {
             session.tasks.add(upstream, id);
         }
@@ -307,6 +336,35 @@ impl Session {
         added
     }
 
+    /// Notes the progress token of a task, which holds until its end.
+    pub(crate) fn keep_token(&self, upstream: &str, id: &str, token: LastingToken) {
+        self.tasks.set_token(upstream, id, Some(token));
+    }
+
+    /// Notes that a task has ended, where what its server says of it tells that (MCP 2025-11-25 §Tasks, "Task Status").
+    pub(crate) fn see_task(&self, upstream: &str, id: &str, said: &RawValue) {
+        let status = member_str(said, "status");
+        if status.is_some_and(|status| matches!(&*status, "completed" | "failed" | "cancelled")) {
+            self.end_task(upstream, id);
+        }
+    }
+
+    /// Notes that a task has ended: nothing is told any more of its progress.
+    pub(crate) fn end_task(&self, upstream: &str, id: &str) {
+        self.tasks.set_token(upstream, id, None);
+    }
+
+    /// A server's notification as the client is to have it.
+    pub(crate) fn told(&self, link: &Arc<Link>, note: Notification) -> Message {
+        if note.method == method::TASK_STATUS
+            && let Some(params) = note.params.as_deref()
+            && let Some(id) = member_str(params, "taskId")
+        {
+            self.see_task(link.name().as_str(), &id, params);
+        }
+        Message::Notification(self.questions.translated(link, note))
+    }
+
     /// Notes a subscription or its end, for notifications of shared connections; refused where there are too many.
     pub(crate) fn note_subscription(&self, method: &str, params: Option<&RawValue>) -> Result<(), Fault> {
         let Some(uri) = params.and_then(|params| member_str(params, "uri")) else { return Ok(()) };
@@ -396,7 +454,7 @@ impl Session {
     pub(crate) async fn notified(&self, note: Notification) {
         match note.method.as_str() {
             // The handshake with the upstreams has its own.
-            method::INITIALIZED => {}
+            method::INITIALIZED => self.readiness.say(),
             method::CANCELLED => self.calls.cancel(note.params),
             method::PROGRESS => match self.questions.progress(&note) {
                 Some((link, note)) => {

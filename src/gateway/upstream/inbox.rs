@@ -18,6 +18,7 @@ use tokio::sync::{Notify, mpsc};
 use crate::config::{Filters, UpstreamName};
 use crate::gateway::changes::{Changes, LISTS, UPDATED, is_change};
 use crate::gateway::relay::{Id, Notification, Request, member_str, weight};
+use crate::gateway::upstream::call::lasting::LastingTokens;
 use crate::gateway::upstream::lists::cache::ListCache;
 
 /// Messages that may wait for a connection's user.
@@ -120,6 +121,9 @@ pub(crate) struct Inbox {
     /// Where its messages go.
     #[field(get)]
     outlet: Outlet,
+    /// The progress tokens of tasks, of which may be told here.
+    #[field(get(deref = false))]
+    lasting: Arc<LastingTokens>,
     /// What of the upstream is shown; of other resources nobody is told.
     filters: Arc<Filters>,
 }
@@ -201,7 +205,7 @@ impl Inbox {
             siblings.retain(|known| known.strong_count() > 0);
             siblings.push(Arc::downgrade(&cache));
         }
-        Self { name, cache, outlet, filters }
+        Self { name, cache, outlet, lasting: Arc::default(), filters }
     }
 
     /// Tells, once for each upstream and way, that it answers loosely.
@@ -232,6 +236,13 @@ impl Inbox {
 
     /// Leaves a message; never waits.
     pub(crate) fn put(&self, message: Inbound) {
+        let message = match message {
+            Inbound::Notification(note) => match self.lasting.bring(note) {
+                Ok(()) => return,
+                Err(note) => Inbound::Notification(note),
+            },
+            message => message,
+        };
         match (&self.outlet, message) {
             (_, Inbound::Notification(note)) if !may_hear(&self.filters, &note) => {}
             (_, Inbound::Notification(note)) if is_change(&note.method) => self.tell(note),

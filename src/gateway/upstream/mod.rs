@@ -7,6 +7,7 @@
 //! | `call` | what a request is, whatever carries it |
 //! | `lists` | the lists that servers have, as values |
 //! | `inbox`, `remarks` | where messages go that belong to no request; what is wrong with an upstream that works |
+//! | `pins` | which tools were approved |
 //! | `stdio`, `http`, `builtin` | the transports, which know nothing of one another |
 //! | `link` | [`Link`], one live connection of whatever kind: negotiation, lists, tasks |
 //! | `supervise` | [`Upstream`], one configured server: start, health, leases, followers, transfer |
@@ -21,6 +22,7 @@ mod inbox;
 mod link;
 mod lists;
 mod log_limit;
+mod pins;
 mod remarks;
 mod stdio;
 mod supervise;
@@ -34,6 +36,7 @@ pub(crate) use call::concurrency::{ConcurrencyLimit, LimitSender};
 pub(crate) use call::exchange::{Event, Exchange};
 pub(crate) use call::headers;
 pub(crate) use call::headers::{SESSION, VERSION};
+pub(crate) use call::lasting::{LastingToken, Later};
 pub(crate) use call::request::{Call, Role};
 pub(crate) use inbox::{Inbound, InboxReceiver, inbox};
 pub(crate) use link::connection::Link;
@@ -48,6 +51,7 @@ pub(crate) use lists::addresses::{PAGE_KEYS, PAGE_SCHEME, SKILL_SCHEME, linked, 
 pub(crate) use lists::cache::Purpose;
 pub(crate) use lists::kind::{KINDS, Kind};
 pub(crate) use lists::listing::{Fitted, Listing, ParamHeader, renamed};
+pub(crate) use pins::{KnownPins, Pins};
 pub(crate) use remarks::Misfit;
 pub(crate) use stdio::reaper::Reaper;
 pub(crate) use supervise::follow::{Followed, Subjects, follow};

@@ -3,13 +3,15 @@
 //   node driven.mjs PACKAGE=URL...
 //
 // PACKAGE is a version of @modelcontextprotocol/sdk (1.x), @modelcontextprotocol/client (2.x), or mcp-remote, which is a
-// program between a client over stdio and the URL. Input and output are those of driven.py.
+// program between a client over stdio and the URL. Input, output and AUTHORIZATION are those of driven.py.
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
 const info = { name: 'mcpeg-tests', version: '1.0.0' };
 // As long as a client waits by itself is no answer.
 const patient = { timeout: 3_600_000 };
+// What a URL is asked with.
+const init = url => (url.startsWith('https:') ? { requestInit: { headers: { Authorization: process.env.AUTHORIZATION } } } : {});
 
 async function first(state) {
   const { kind, url } = state;
@@ -23,13 +25,15 @@ async function first(state) {
     const { StdioClientTransport } = await import(`${sdk}/client/stdio.js`);
     const program = fileURLToPath(import.meta.resolve('mcp-remote/dist/proxy.js'));
     const how = url.endsWith('/sse') ? 'sse-only' : 'http-only';
-    transport = new StdioClientTransport({ command: process.execPath, args: [program, url, '--allow-http', '--transport', how], env: process.env, stderr: 'inherit' });
+    const header = url.startsWith('https:') ? ['--header', 'Authorization:${AUTHORIZATION}'] : [];
+    const args = [program, url, '--allow-http', '--transport', how, ...header];
+    transport = new StdioClientTransport({ command: process.execPath, args, env: process.env, stderr: 'inherit' });
   } else if (url.endsWith('/sse')) {
     const { SSEClientTransport } = await import(`${sdk}/client/sse.js`);
     transport = new SSEClientTransport(new URL(url));
   } else {
     const { StreamableHTTPClientTransport } = await import(`${sdk}/client/streamableHttp.js`);
-    transport = new StreamableHTTPClientTransport(new URL(url));
+    transport = new StreamableHTTPClientTransport(new URL(url), init(url));
   }
   await client.connect(transport, patient);
   const call = (name, args, onprogress) => client.callTool({ name, arguments: args }, undefined, { ...patient, onprogress });

@@ -2,7 +2,8 @@
 
     python driven.py KIND=URL...
 
-KIND is the name of a class below, which speaks HTTP+SSE where the URL ends in `/sse`. A line of input is one JSON object:
+KIND is the name of a class below, which speaks HTTP+SSE where the URL ends in `/sse`, and sends the header `Authorization` of the
+variable AUTHORIZATION where it begins with `https:`. A line of input is one JSON object:
 `id`, `at` (which of them), `do` and what that needs; the line that answers has the `id`, and `ok` or `error`:
 
     {"do": "open"}                                  connect, again too; the agreed revision if the client tells it
@@ -29,6 +30,7 @@ class Official:
 
     def __init__(self, url):
         self.url, self.events, self.changes, self.hangs = url, url.endswith("/sse"), 0, False
+        self.headers = {"Authorization": os.environ["AUTHORIZATION"]} if url.startswith("https:") else {}
 
     async def enter(self, stack):
         """Connects, for as long as the stack is there; returns the revision."""
@@ -38,7 +40,7 @@ class Official:
             from mcp.client.sse import sse_client as connect
         else:
             from mcp.client.streamable_http import streamablehttp_client as connect
-        streams = await stack.enter_async_context(connect(self.url))
+        streams = await stack.enter_async_context(connect(self.url, headers=self.headers))
         self.session = await stack.enter_async_context(ClientSession(*streams[:2], message_handler=self.told))
         return (await self.session.initialize()).protocolVersion
 
@@ -95,7 +97,7 @@ class LangChain(Official):
 
         self.progress, self.callbacks = {}, Callbacks(on_progress=self.progressed)
         transport = "sse" if self.events else "streamable_http"
-        settings = {"transport": transport, "url": self.url, "session_kwargs": {"message_handler": self.told}}
+        settings = {"transport": transport, "url": self.url, "headers": self.headers, "session_kwargs": {"message_handler": self.told}}
         client = MultiServerMCPClient({"mcpeg": settings}, callbacks=self.callbacks)
         self.session = await stack.enter_async_context(client.session("mcpeg"))
         self.tools = await self.load()

@@ -2,9 +2,9 @@
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
 
-async function use(url) {
+async function use(url, token) {
   const client = new Client({ name: 'page', version: '1.0.0' }, { capabilities: {} });
-  const transport = new StreamableHTTPClientTransport(new URL(url));
+  const transport = new StreamableHTTPClientTransport(new URL(url), { requestInit: { headers: { Authorization: `Bearer ${token}` } } });
   await client.connect(transport);
   const tools = (await client.listTools()).tools.map(tool => tool.name);
   const result = await client.callTool({ name: 'echo', arguments: { text: 'from a page' } });
@@ -14,7 +14,7 @@ async function use(url) {
   return { revision: transport.protocolVersion, tools, text: result.content[0].text };
 }
 
-const { url, next } = Object.fromEntries(new URLSearchParams(location.search));
-const report = await use(url).catch(error => ({ error: String(error) }));
+const { url, next, token } = Object.fromEntries(new URLSearchParams(location.search));
+const report = await use(url, token).catch(error => ({ error: String(error) }));
 await fetch(`/report`, { method: 'POST', body: JSON.stringify(report) });
-if (next) location.href = `${next}?${new URLSearchParams({ url })}`;
+if (next) location.href = `${next}?${new URLSearchParams({ url, token })}`;

@@ -227,8 +227,9 @@ fn decoded(header: &str) -> String {
 
 /// What the requests of the modern era have: all that they need, in the body and mirrored in the head, and no sessions.
 fn holds_for_modern(all: &[Seen]) {
-    // Whether the server speaks the era of its legacy clients too is asked for each.
-    let all: Vec<_> = all.iter().filter(|one| one.rpc() != "initialize").collect();
+    // Whether the server speaks the era of its legacy clients too is asked for the first of them.
+    let (hello, all): (Vec<_>, Vec<_>) = all.iter().partition(|one| one.rpc() == "initialize");
+    assert_eq!(hello.len(), 1, "five legacy sessions");
     for one in &all {
         assert_eq!((one.method.as_str(), one.header("mcp-session-id")), ("POST", ""), "{}", one.message);
         assert!(!one.rpc().is_empty(), "a response: {}", one.message);
@@ -557,5 +558,98 @@ def get(handler):
     let gateway = Gateway::start(&http("closes", server.port)).await;
     let client = Client::legacy(gateway.address(), "/mcp").await;
     assert_eq!(client.call("one", "{}").await.text(), "resumed");
+    gateway.stop().await;
+}
+
+/// A server that speaks no legacy revision, or none but 2025-06-18 once it has been deployed anew, and says by which revisions
+/// it was asked to begin a session.
+const REDEPLOYED: &str = r#"
+asked = []
+def unsupported(message, handler):
+    error = {"code": -32022, "message": "no", "data": {"supported": ["2025-06-18", "1999"], "requested": "?"}}
+    handler.answer(400, {"id": message["id"], "error": error})
+    return True
+def post(handler, message):
+    method, params = message.get("method"), message.get("params") or {}
+    if method == "initialize": asked.append(params["protocolVersion"])
+    if modern: return False
+    if handler.headers.get("MCP-Protocol-Version") == "2026-07-28": return unsupported(message, handler)
+    if method != "initialize": return False
+    if asked[-1] != "2025-06-18": return unsupported(message, handler)
+    sessions.add(session := uuid.uuid4().hex)
+    hello = {"protocolVersion": asked[-1], "capabilities": capabilities, "serverInfo": {"name": "s", "version": "1"}}
+    handler.result(message, hello, [("Mcp-Session-Id", session)])
+    return True
+def call(handler, message, name):
+    global modern
+    if "deploy" in message["params"]["arguments"]: modern = not modern
+    return json.dumps(asked)
+"#;
+
+/// The same over stdio: each process writes down by which revision it was asked.
+const MODERN_ONLY: &str = r#"
+modern = True
+def handle(message):
+    if message["method"] != "initialize": return False
+    with open("FILE", "a") as file: file.write("asked\n")
+    refuse(message)
+    return True
+"#;
+
+/// The revisions by which such a server was asked to begin a session.
+async fn asked_by(client: &Client, tool: &str, arguments: &str) -> Vec<String> {
+    serde_json::from_str(&client.call(tool, arguments).await.text()).expect("JSON")
+}
+
+#[tokio::test]
+async fn modern_server_is_not_asked_for_the_other_era_by_each_session_and_one_that_was_replaced_is_asked_anew()
+ {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let pipes = Script::new(&MODERN_ONLY.replace("FILE", file.path().to_str().expect("UTF-8")));
+    let server = http_script(&format!("{REDEPLOYED}modern = True\n")).await;
+    let own = "sharing = \"per-session\"\n";
+    let gateway = Gateway::start(&(http("h", server.port) + &pipes.upstream("p") + own)).await;
+    let mut sessions = Vec::new();
+    for _ in 0..4 {
+        let session = Client::legacy(gateway.address(), "/mcp").await;
+        session.call("p_one", "{}").await.text();
+        assert_eq!(asked_by(&session, "h_one", "{}").await, [LEGACY]);
+        sessions.push(session);
+    }
+    assert_eq!(std::fs::read_to_string(file.path()).expect("lines"), "asked\n");
+    let modern = Client::modern(gateway.address(), "/mcp");
+    asked_by(&modern, "h_one", r#"{"deploy":1}"#).await;
+    // Both know another server. What they ask meets the new one, which speaks one of the revisions that it has named.
+    let asked = asked_by(&modern, "h_one", "{}").await;
+    assert_eq!(asked[1], "2025-06-18", "{asked:?}");
+    for session in &sessions {
+        asked_by(session, "h_one", "{}").await;
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn revision_that_a_server_names_instead_of_ours_is_taken() {
+    let server = http_script(REDEPLOYED).await;
+    let lines = r#"
+asked = []
+def handle(message):
+    if message["method"] == "initialize": asked.append(message["params"]["protocolVersion"])
+    if message["method"] != "server/discover": return False
+    data = {"supported": ["1999", "2025-03-26", "2025-06-18"], "requested": "2026-07-28"}
+    send({"id": message["id"], "error": {"code": -32022, "message": "no", "data": data}})
+    return True
+def call(message, name): return json.dumps(asked)
+"#;
+    let script = Script::new(lines);
+    let gateway = Gateway::start(&(http("h", server.port) + &script.upstream("p"))).await;
+    for client in [Client::modern(gateway.address(), "/mcp"), Client::legacy(gateway.address(), "/mcp").await]
+    {
+        for tool in ["h_one", "p_one"] {
+            let asked = asked_by(&client, tool, "{}").await;
+            assert_eq!(asked[0], "2025-06-18", "{tool}: {asked:?}");
+            assert!(tool == "p_one" || asked.last().is_some_and(|last| last == "2025-06-18"), "{asked:?}");
+        }
+    }
     gateway.stop().await;
 }

@@ -26,7 +26,7 @@ use crate::gateway::http::cutoff::Cutoff;
 use crate::gateway::http::forwarded_call::{ForwardedCall, Routed};
 use crate::gateway::http::task_owners::TaskOwners;
 use crate::gateway::relay::{
-    Era, Id, Message, Outcome, Raw, Request, Response as Answer, Severity, code, member, method,
+    Era, Id, Message, Outcome, Raw, Request, Response as Answer, Severity, code, member, member_str, method,
     plain_result, raw,
 };
 use crate::gateway::requests::InFlight;
@@ -173,9 +173,7 @@ async fn run(
             () = session.ended().cancelled() => return Some(Fault::session_ended().response(Some(id))),
         };
         let message = match event {
-            Event::Notification(note) => {
-                Message::Notification(session.questions().translated(call.link(), note))
-            }
+            Event::Notification(note) => session.told(call.link(), note),
             Event::Request(asked) => {
                 let Some(question) = Box::pin(session.asked(call.link(), asked)).await else { continue };
                 // A person may take long, and others must not wait for that.
@@ -183,8 +181,8 @@ async fn run(
                 question
             }
             Event::Done(outcome) => {
+                let outcome = of_tasks((owners, session), &mut call, &routed, outcome);
                 let link = call.link();
-                let outcome = of_tasks((owners, session), &call, &method, outcome);
                 let wanted = InputRequired::read(link, &method, &outcome).filter(|_| rounds < ROUNDS);
                 let Some(wanted) = wanted else { return Some(done(link, &method, id, outcome)) };
                 rounds += 1;
@@ -205,22 +203,33 @@ async fn run(
     }
 }
 
-/// Notes whose task has begun, if one has, and leaves out of a list of tasks those of others.
+/// Notes whose task has begun, if one has, and which has ended, and leaves out of a list of tasks those of others.
 fn of_tasks(
     (owners, session): (&TaskOwners, &Arc<Session>),
-    call: &ForwardedCall<Arc<Session>>,
-    method: &str,
+    call: &mut ForwardedCall<Arc<Session>>,
+    routed: &Routed,
     outcome: Outcome,
 ) -> Outcome {
     let Outcome::Result(result) = outcome else { return outcome };
     if call.link().era() != Era::Legacy {
         return Outcome::Result(result);
     }
-    if method == method::TASKS_LIST {
-        return Outcome::Result(own_tasks(call.upstream(), session, result));
-    }
-    if let Some(id) = task_begun(call.link(), &result) {
-        owners.own_of(session, call.upstream(), &id);
+    let asked = routed.params.as_deref().filter(|_| routed.method.starts_with("tasks/"));
+    let asked = asked.and_then(|params| member_str(params, "taskId")).unwrap_or_default();
+    match &*routed.method {
+        method::TASKS_LIST => return Outcome::Result(own_tasks(call.upstream(), session, result)),
+        method::TASKS_GET | method::TASKS_CANCEL => {
+            session.see_task(call.upstream().name(), &asked, &result);
+        }
+        method::TASKS_RESULT => session.end_task(call.upstream().name(), &asked),
+        _ => {
+            if let Some(id) = task_begun(call.link(), &result) {
+                owners.own_of(session, call.upstream(), &id);
+                if let Some(token) = call.take_lasting() {
+                    session.keep_token(call.upstream().name(), &id, token);
+                }
+            }
+        }
     }
     Outcome::Result(result)
 }

@@ -61,6 +61,9 @@ impl InputRequired {
                 format_args!("asks for `{}`, which its client has not declared", method.escape_debug());
             return Err(Fault::upstream(link.name(), reason));
         }
+        if !session.is_ready().await {
+            return Err(Fault::not_ready());
+        }
         let mut answers = Vec::with_capacity(self.questions.len());
         for (_, method, params) in &self.questions {
             let params = session.signed(link, method, params.clone());

@@ -120,8 +120,8 @@ impl Legacy {
         match message {
             Message::Request(_) => StatusCode::BAD_REQUEST.into_response(),
             Message::Notification(note) => {
-                if note.method == method::CANCELLED {
-                    // The request may be in flight in the other process; each knows its own.
+                if matches!(note.method.as_str(), method::CANCELLED | method::INITIALIZED) {
+                    // The request may be in flight in the other process; each knows its own. So it does what may be asked.
                     self.elsewhere(session, &Message::Notification(note.clone()));
                 }
                 session.notified(note).await;

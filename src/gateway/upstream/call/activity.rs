@@ -93,6 +93,12 @@ impl Activity {
         self.suspected.notify_one();
     }
 
+    /// Notes that it is to be asked at once, however busy it is.
+    pub(crate) fn suspect(&self) {
+        self.lost.store(SILENCE, Ordering::Relaxed);
+        self.suspected.notify_one();
+    }
+
     /// Waits until a request was lost.
     pub(crate) async fn suspected(&self) {
         self.suspected.notified().await;

@@ -38,8 +38,8 @@ pub(crate) async fn until(moment: Option<Instant>) {
     }
 }
 
-/// A number from 0 to 1 that differs between gateways that lost the same upstream at once.
-fn jitter() -> f64 {
+/// A number from 0 to 1 that differs between gateways that have lost, or asked, the same upstream at once.
+pub(crate) fn jitter() -> f64 {
     f64::from(getrandom::u32().unwrap_or(u32::MAX / 2)) / f64::from(u32::MAX)
 }
 

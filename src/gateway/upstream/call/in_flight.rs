@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::exchange::Events;
+use super::lasting::is_lasting;
 use super::request::{Call, Role};
 use crate::gateway::relay::{
     Id, Meant, Notification, ParseError, Raw, key, meant, member, method, set_member, set_path,
@@ -92,7 +93,8 @@ impl InFlight {
     }
 
     /// The parameters of a request with the progress token by which the upstream is to know it, which is put into `token`
-    /// beside the downstream's: the downstream's own, unless another request has it or `keep` says that it must not be kept.
+    /// beside the downstream's: the downstream's own, unless another request has it or `keep` says that it must not be kept;
+    /// that of a task outlasts the request, and is the gateway's already.
     pub(crate) fn own_token(
         &mut self,
         id: u64,
@@ -113,7 +115,7 @@ impl InFlight {
 
     /// The progress token by which the upstream is to know a request.
     fn claim_token(&mut self, id: u64, theirs: &str, keep: bool) -> Box<str> {
-        let ours = if keep && !self.tokens.contains_key(theirs) {
+        let ours = if (keep || is_lasting(theirs)) && !self.tokens.contains_key(theirs) {
             theirs.into()
         } else {
             format!("\"mcpeg-{id}\"").into_boxed_str()

@@ -9,5 +9,6 @@ pub(crate) mod exchange;
 pub(crate) mod handshake;
 pub(crate) mod headers;
 pub(crate) mod in_flight;
+pub(crate) mod lasting;
 pub(crate) mod request;
 pub(crate) mod tokens;

@@ -23,7 +23,9 @@ use crate::gateway::upstream::call::request::Call;
 use crate::gateway::upstream::inbox::Inbox;
 use crate::gateway::upstream::lists::cache::ListCache;
 use crate::gateway::upstream::lists::kind::{KINDS, Kind};
+use crate::gateway::upstream::lists::listing::Listing;
 use crate::gateway::upstream::log_limit::LogRateLimit;
+use crate::gateway::upstream::pins::Pins;
 use crate::gateway::upstream::remarks::Remarks;
 
 /// The first revision in which servers declare completions.
@@ -97,6 +99,9 @@ pub(crate) struct Link {
     log_limit: Mutex<LogRateLimit>,
     /// What is wrong with the upstream.
     remarks: Arc<Remarks>,
+    /// Which of its tools were approved; nobody asks where it is not known.
+    #[field = false]
+    pins: Option<Arc<Pins>>,
 }
 
 impl Link {
@@ -117,6 +122,7 @@ impl Link {
             log: tokio::sync::Mutex::default(),
             log_limit: Mutex::new(LogRateLimit::new(WARNINGS)),
             remarks: Arc::default(),
+            pins: None,
         }
     }
 
@@ -125,9 +131,17 @@ impl Link {
         Self { log: tokio::sync::Mutex::new(least), ..self }
     }
 
-    /// The same, of an upstream about which that is remarked.
-    pub(crate) fn remarking(self, remarks: Arc<Remarks>) -> Self {
-        Self { remarks, ..self }
+    /// The same, of an upstream about which that is remarked, and whose tools are held against these pins.
+    pub(crate) fn remarking(self, remarks: Arc<Remarks>, pins: Arc<Pins>) -> Self {
+        Self { remarks, pins: Some(pins), ..self }
+    }
+
+    /// A list as it may be shown.
+    pub(crate) fn seen(&self, kind: Kind, listing: Arc<Listing>) -> Arc<Listing> {
+        match &self.pins {
+            Some(pins) => pins.see(kind, listing, &self.filters),
+            None => listing,
+        }
     }
 
     /// The same, after the server has said this in this era.

@@ -46,7 +46,7 @@ pub(crate) async fn get(
     let cache = &cache_for(link, meta);
     let holds = |listing: &Listing| holds_for(link, kind, purpose, listing);
     if let Some(listing) = cache.get(kind, holds) {
-        return Ok(listing);
+        return Ok(link.seen(kind, listing));
     }
     let (asked, fetch) = { cache.fetch(kind, || begin_fetch(link, Arc::clone(cache), kind, meta.clone())) };
     let limit = if cache.is_slow(kind) { patience.min(SLOW) } else { patience };
@@ -54,12 +54,13 @@ pub(crate) async fn get(
         cache.set_slow(kind, true);
         link.remarks().is_late(link.name(), kind.method(), patience);
         let late = || Fault::upstream(link.name(), "takes too long to list what it offers");
-        return cache.instead(kind, purpose).ok_or_else(late);
+        return cache.instead(kind, purpose).map(|listing| link.seen(kind, listing)).ok_or_else(late);
     };
-    fetched.or_else(|fault| {
+    let fetched = fetched.or_else(|fault| {
         let stale = cache.get(kind, |_| 2 * TOLD).filter(|_| link.is_told(kind));
         stale.ok_or(fault)
-    })
+    });
+    fetched.map(|listing| link.seen(kind, listing))
 }
 
 /// What is remembered for such a client: a modern server is told of its extensions with each request.
@@ -112,6 +113,9 @@ async fn learn(link: &Link, cache: &ListCache, kind: Kind, meta: &ClientMeta) ->
         let (time, in_time) = (asked.elapsed(), asked.elapsed() < IN_TIME);
         cache.set_slow(kind, !in_time);
         link.remarks().took(kind.method(), time, in_time);
+    }
+    if let Ok(listing) = &fetched {
+        drop(link.seen(kind, Arc::clone(listing)));
     }
     if cache.remember(kind, changes, fetched.as_ref().ok()) {
         tracing::info!(upstream = %link.name(), method = kind.method(), "clients are told that the list has changed");

@@ -12,13 +12,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use fieldwork::Fieldwork;
-use http::StatusCode;
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 
 use super::connection::Link;
+use super::known_era::{KnownEra, is_of_endpoint, is_of_era};
 use super::wire::Wire;
 use crate::config::{HttpTransport, Secret, Transport, Upstream as Settings, UpstreamName};
 use crate::gateway::error::{Error, Fault};
@@ -37,6 +37,7 @@ use crate::gateway::upstream::http::event_channel::EventChannel;
 use crate::gateway::upstream::http::pool::Pool;
 use crate::gateway::upstream::http::requester::Destination;
 use crate::gateway::upstream::inbox::{Inbox, Outlet};
+use crate::gateway::upstream::pins::Pins;
 use crate::gateway::upstream::remarks::Remarks;
 use crate::gateway::upstream::stdio::child::{self, SpawnSpec};
 use crate::gateway::upstream::stdio::connection::Stdio;
@@ -98,12 +99,17 @@ pub(crate) struct Connector {
     credential: Option<Arc<Credential>>,
     /// Whether it was found to speak HTTP+SSE.
     found_events: AtomicBool,
+    /// Whether it was found not to speak the legacy era.
+    known_era: KnownEra,
     /// Where the standard error of children goes.
     #[field(get(deref = false))]
     stderr: Arc<Sink>,
     /// What is wrong with it though it works.
     #[field(get)]
     remarks: Arc<Remarks>,
+    /// Which of its tools were approved.
+    #[field(get)]
+    pins: Arc<Pins>,
 }
 
 /// `initialize`'s parameters; the client's own members pass as it wrote them.
@@ -152,8 +158,8 @@ impl From<Refusal> for Fault {
 enum Discovery {
     /// The server is modern.
     Modern(Handshake),
-    /// It is not.
-    Legacy,
+    /// It is not. The newest revision of those that it names, where it names some.
+    Legacy(Option<&'static str>),
 }
 
 impl Default for ClientIdentity {
@@ -174,9 +180,9 @@ impl ClientIdentity {
 }
 
 impl Connector {
-    /// Opens connections of an upstream with these settings. `pool` is the shared one.
+    /// Opens connections of an upstream with these settings and pins. `pool` is the shared one.
     pub(crate) fn new(
-        settings: &Settings,
+        (settings, pins): (&Settings, Arc<Pins>),
         pool: &Pool,
         limit: usize,
         (reaper, Directories { stderr, state }): (&Reaper, &Directories),
@@ -191,6 +197,8 @@ impl Connector {
         let stderr = Arc::new(Sink::new(settings, stderr.to_owned()));
         let credential = credential(settings, &pool, state);
         let (settings, reaper) = (settings.clone(), reaper.clone());
+        let (found_events, known_era, remarks) =
+            (AtomicBool::new(false), KnownEra::default(), Arc::default());
         Ok(Self {
             settings,
             pool,
@@ -200,18 +208,21 @@ impl Connector {
             builtin,
             balancer,
             credential,
-            found_events: AtomicBool::new(false),
+            found_events,
+            known_era,
             stderr,
-            remarks: Arc::default(),
+            remarks,
+            pins,
         })
     }
 
     /// Whether connections with these settings would be the same: also the certificates that are trusted, which may have
     /// been replaced in their file. What other files hold (`${file:…}`, `${credential:…}`) is part of the settings. Where
-    /// standard error goes is not: see [`Sink::set`].
+    /// standard error goes is not ([`Sink::set`]), nor whether tools are pinned ([`Pins::set`]).
     pub(crate) fn is_for(&self, settings: &Settings) -> bool {
         let same = |file| Authorities::read(file).is_ok_and(|now| Some(&now) == self.trusted.as_ref());
-        let settings = &Settings { stderr: self.settings.stderr, ..settings.clone() };
+        let Settings { stderr, pin, .. } = self.settings;
+        let settings = &Settings { stderr, pin, ..settings.clone() };
         self.settings == *settings && authorities(settings).is_none_or(same)
     }
 
@@ -232,6 +243,7 @@ impl Connector {
 
     /// Opens the shared connection in the server's own era.
     pub(crate) async fn open_native(&self, outlet: Outlet) -> Result<Link, Fault> {
+        self.known_era.forget();
         self.within(Box::pin(self.negotiate(None, Role::Shared, outlet))).await
     }
 
@@ -243,6 +255,19 @@ impl Connector {
         outlet: Outlet,
     ) -> Result<Link, Fault> {
         self.within(Box::pin(self.negotiate(Some(client), role, outlet))).await
+    }
+
+    /// Opens a legacy connection beside the native one. A modern server that has refused that is not asked again by each client.
+    pub(crate) async fn open_legacy_beside(
+        &self,
+        native: &Link,
+        client: &ClientIdentity,
+        (role, outlet): (Role, Outlet),
+    ) -> Result<Link, Fault> {
+        match self.known_era.refusal().filter(|_| native.era() == Era::Modern) {
+            Some(fault) => Err(fault),
+            None => self.open_legacy(client, role, outlet).await,
+        }
     }
 
     /// Holds opening to the start time-out.
@@ -267,7 +292,7 @@ impl Connector {
         if self.speaks_events() {
             let identity = client.cloned().unwrap_or_default();
             match Box::pin(self.begin_events(&identity, role, outlet.clone())).await {
-                Err(fault) if fault.refused.is_some_and(is_other_transport) && !self.is_fixed() => {
+                Err(fault) if fault.refused.is_some_and(is_of_endpoint) && !self.is_fixed() => {
                     self.found_events.store(false, Ordering::Relaxed);
                 }
                 opened => return opened,
@@ -293,13 +318,13 @@ impl Connector {
         let limit = self.settings.start_timeout.min(LONGEST);
         let refusal = {
             let mut asking = pin!(self.discover(link.wire(), limit));
-            let shaking = self.shake(link, role, outlet);
+            let shaking = |version: Option<&'static str>| self.shake(link, (role, outlet), version);
             let agreed = match timeout(SILENCE.min(limit / 2), &mut asking).await {
                 Ok(said) => match said? {
                     Discovery::Modern(handshake) => return Ok(Agreed::Modern(handshake)),
-                    Discovery::Legacy => shaking.await,
+                    Discovery::Legacy(version) => shaking(version).await,
                 },
-                Err(_) => late(asking, pin!(shaking)).await,
+                Err(_) => late(asking, pin!(shaking(None))).await,
             };
             match agreed {
                 Ok(agreed) => return Ok(agreed),
@@ -310,15 +335,22 @@ impl Connector {
         match refusal {
             Refusal::Modern(fault) => match self.discover(link.wire(), limit).await? {
                 Discovery::Modern(handshake) => Ok(Agreed::Modern(handshake)),
-                Discovery::Legacy => Err(fault),
+                Discovery::Legacy(_) => Err(fault),
             },
             Refusal::Other(fault) => Err(fault),
         }
     }
 
-    /// Shakes hands in the legacy era with a server of which the era is not known: over the same pipes, or in a session.
-    async fn shake(&self, link: &Link, role: Role, outlet: Outlet) -> Result<Agreed, Refusal> {
-        let client = ClientIdentity::default();
+    /// Shakes hands in the legacy era with a server of which the era is not known: over the same pipes, or in a session. One
+    /// that has named revisions is asked for one of them.
+    async fn shake(
+        &self,
+        link: &Link,
+        (role, outlet): (Role, Outlet),
+        version: Option<&'static str>,
+    ) -> Result<Agreed, Refusal> {
+        let version = version.unwrap_or(LATEST_LEGACY).to_owned();
+        let client = ClientIdentity { version, ..ClientIdentity::default() };
         if matches!(link.wire(), Wire::Stdio { .. }) && link.is_open() {
             return self.initialize(link, &client).await.map(Agreed::Legacy);
         }
@@ -389,10 +421,14 @@ impl Connector {
         outlet: Outlet,
     ) -> Result<Link, Refusal> {
         match self.begin_streamable(client, role, outlet.clone()).await {
-            Err(Refusal::Other(fault))
-                if fault.refused.is_some_and(is_other_transport) && !self.is_fixed() =>
-            {
-                let Ok(link) = Box::pin(self.begin_events(client, role, outlet)).await else {
+            Err(Refusal::Other(fault)) if fault.refused.is_some_and(is_of_endpoint) => {
+                let opened = if self.is_fixed() {
+                    None
+                } else {
+                    Box::pin(self.begin_events(client, role, outlet)).await.ok()
+                };
+                let Some(link) = opened else {
+                    self.known_era.refused(&fault);
                     return Err(Refusal::Other(fault));
                 };
                 if !self.found_events.swap(true, Ordering::Relaxed) {
@@ -435,7 +471,8 @@ impl Connector {
 
     /// A link of this upstream.
     pub(crate) fn link(&self, era: Era, handshake: Handshake, wire: Wire, inbox: Inbox) -> Link {
-        Link::new(&self.settings, era, handshake, wire, inbox).remarking(Arc::clone(&self.remarks))
+        Link::new(&self.settings, era, handshake, wire, inbox)
+            .remarking(Arc::clone(&self.remarks), Arc::clone(&self.pins))
     }
 
     /// Where a new connection leaves what belongs to no request.
@@ -481,7 +518,7 @@ impl Connector {
         let outcome = match wire.call(self.name(), call).await.outcome().await {
             Ok(outcome) => outcome,
             Err(fault) if fault.unprocessed => return Err(fault),
-            Err(_) => return Ok(Discovery::Legacy),
+            Err(_) => return Ok(Discovery::Legacy(None)),
         };
         match outcome {
             Outcome::Result(result) if names::check(&result, names::GREETING, Strictness::Pairs).is_err() => {
@@ -491,7 +528,8 @@ impl Connector {
                 Some(greeting) if greeting.supports(MODERN) => {
                     Ok(Discovery::Modern(greeting.into_handshake(MODERN)))
                 }
-                _ => Ok(Discovery::Legacy),
+                Some(greeting) => Ok(Discovery::Legacy(newest(|version| greeting.supports(version)))),
+                None => Ok(Discovery::Legacy(None)),
             },
             Outcome::Error(error) => self.refusal(&error),
         }
@@ -501,19 +539,24 @@ impl Connector {
     /// Compatibility"), unless it also speaks a legacy revision.
     fn refusal(&self, error: &Raw) -> Result<Discovery, Fault> {
         let modern = [code::HEADER_MISMATCH, code::MISSING_CAPABILITY];
-        match unsupported(error) {
-            Some(versions) if !versions.iter().any(|version| LEGACY_VERSIONS.contains(&version.as_str())) => {
-                Err(Fault::upstream(self.name(), "speaks only protocol revisions that mcpeg does not know"))
-            }
-            None if modern.into_iter().any(|number| has_code(error, number)) => {
-                let message = member_str(error, "message").unwrap_or_default();
-                let message: String = message.chars().take(SHOWN).collect();
-                let reason = "refuses `server/discover`, which any client may send";
-                Err(Fault::upstream(self.name(), reason)
-                    .because(format!("{reason}: {}", message.escape_debug())))
-            }
-            _ => Ok(Discovery::Legacy),
+        if let Some(versions) = unsupported(error) {
+            return match newest(|known| versions.iter().any(|version| version == known)) {
+                Some(version) => Ok(Discovery::Legacy(Some(version))),
+                None => Err(Fault::upstream(
+                    self.name(),
+                    "speaks only protocol revisions that mcpeg does not know",
+                )),
+            };
         }
+        if modern.into_iter().any(|number| has_code(error, number)) {
+            let message = member_str(error, "message").unwrap_or_default();
+            let message: String = message.chars().take(SHOWN).collect();
+            let reason = "refuses `server/discover`, which any client may send";
+            return Err(
+                Fault::upstream(self.name(), reason).because(format!("{reason}: {}", message.escape_debug()))
+            );
+        }
+        Ok(Discovery::Legacy(None))
     }
 
     /// Shakes hands in the legacy era. A server that names the revisions it speaks instead of choosing one is asked for the
@@ -524,12 +567,15 @@ impl Connector {
             Err(error) => error,
         };
         let versions = unsupported(&error).unwrap_or_default();
-        let other = LEGACY_VERSIONS.into_iter().filter(|known| *known != client.version);
-        let other = other.into_iter().find(|known| versions.iter().any(|version| version == known));
+        let other =
+            newest(|known| *known != *client.version && versions.iter().any(|version| version == known));
         let refused = || Fault::upstream(self.name(), "refused the handshake");
         if let Some(version) = other {
             let client = ClientIdentity { version: version.to_owned(), ..client.clone() };
             return self.hello(link, &client).await?.map_err(|_| refused().into());
+        }
+        if is_of_era(&error) {
+            self.known_era.refused(&refused());
         }
         if versions.iter().any(|version| version == MODERN) {
             return Err(Refusal::Modern(refused()));
@@ -556,7 +602,11 @@ impl Connector {
             let chosen: String = version.chars().take(SHOWN).collect();
             let fault = Fault::upstream(self.name(), reason)
                 .because(format!("{reason}: `{}`", chosen.escape_debug()));
-            return Err(if version == MODERN { Refusal::Modern(fault) } else { Refusal::Other(fault) });
+            if version == MODERN {
+                self.known_era.refused(&fault);
+                return Err(Refusal::Modern(fault));
+            }
+            return Err(Refusal::Other(fault));
         }
         match link.wire() {
             Wire::Http(http) => http.requester().agreed(&version),
@@ -602,23 +652,14 @@ fn unsupported(error: &RawValue) -> Option<Vec<String>> {
     has_code(error, code::UNSUPPORTED_VERSION).then(|| versions().unwrap_or_default())
 }
 
+/// The newest revision of the legacy era of which this holds.
+fn newest(is_spoken: impl Fn(&str) -> bool) -> Option<&'static str> {
+    LEGACY_VERSIONS.into_iter().find(|version| is_spoken(version))
+}
+
 /// Whether an error is of this number.
 fn has_code(error: &RawValue, number: i64) -> bool {
     member(error, "code").is_some_and(|code| code.get() == number.to_string())
-}
-
-/// Whether a status says that the endpoint may speak another transport: it refuses what it was sent, and not for whom it
-/// comes from or when.
-fn is_other_transport(status: StatusCode) -> bool {
-    let about_client = matches!(
-        status,
-        StatusCode::UNAUTHORIZED
-            | StatusCode::FORBIDDEN
-            | StatusCode::PROXY_AUTHENTICATION_REQUIRED
-            | StatusCode::REQUEST_TIMEOUT
-            | StatusCode::TOO_MANY_REQUESTS
-    );
-    status.is_client_error() && !about_client
 }
 
 /// The token that an upstream with these settings is shown, if it wants one of an authorization server. Its endpoints serve

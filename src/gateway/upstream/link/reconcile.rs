@@ -7,6 +7,9 @@
 //!   behind one address a server can be replaced without a trace. A child cannot. Where no stream would tell, lists that
 //!   were not read over it are read too: clients may have them by connections of their own.
 //!
+//! That is polling, so it is spread over time and backs off where a list cannot be read; it never goes by what a server says of
+//! how long its lists hold (MCP 2026-07-28 §Caching, "Freshness Calculation").
+//!
 //! When the connection of one client ends by itself, the next request opens another, and its session compares what that has
 //! with what the client was shown.
 
@@ -20,12 +23,15 @@ use tokio::time::Instant;
 use super::connection::Link;
 use super::lists;
 use super::wire::Wire;
-use crate::gateway::upstream::call::backoff::until;
+use crate::gateway::upstream::call::backoff::{jitter, until};
 use crate::gateway::upstream::lists::cache::{TOLD, UNTOLD};
 use crate::gateway::upstream::lists::kind::Kind;
 
 /// How long reading a list may take.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How much later than it may a list is read again at most, as a part of that time.
+const SPREAD: f64 = 0.25;
 
 /// What has happened.
 enum Due {
@@ -47,11 +53,12 @@ fn is_polled(link: &Link) -> bool {
     link.inbox().outlet().is_shared() && matches!(link.wire(), Wire::Http(_))
 }
 
-/// When the next list is to be read again because of its age; `None` if none is.
-fn next_due(link: &Link) -> Option<Instant> {
+/// When the next list is to be read again because of its age; `None` if none is. So many times in a row it has failed.
+fn next_due(link: &Link, failures: u32) -> Option<Instant> {
+    let wait = |holds| wait(holds, failures, jitter());
     // One may be read for the first time meanwhile.
-    let first = Instant::now() + UNTOLD;
-    let due = Kind::ALL.into_iter().filter_map(|kind| link.cache().due(kind, lasts(link, kind)));
+    let first = Instant::now() + wait(UNTOLD);
+    let due = Kind::ALL.into_iter().filter_map(|kind| link.cache().due(kind, wait(lasts(link, kind))));
     is_polled(link).then(|| due.min().map_or(first, |due| due.min(first)))
 }
 
@@ -60,8 +67,13 @@ fn lasts(link: &Link, kind: Kind) -> Duration {
     if link.is_told(kind) { TOLD } else { UNTOLD }
 }
 
-/// Reads what has become too old, if there is anybody to be told.
-async fn read_old(link: &Link) {
+/// After how long a list that holds for a time is read again; `chance` is from 0 to 1.
+fn wait(holds: Duration, failures: u32, chance: f64) -> Duration {
+    holds.saturating_mul(1 << failures.min(8)).min(TOLD).mul_f64(1.0 + SPREAD * chance)
+}
+
+/// Reads what has become too old, if there is anybody to be told; whether all of it could be read.
+async fn read_old(link: &Link) -> bool {
     let now = Instant::now();
     // Clients may have read it over connections of their own.
     let unread = |kind: Kind| !link.cache().was_read(kind) && link.offers(kind) && !link.is_told(kind);
@@ -73,9 +85,7 @@ async fn read_old(link: &Link) {
     for kind in &old {
         link.cache().try_again(*kind);
     }
-    if link.inbox().outlet().has_audience() {
-        read_all(link, &old).await;
-    }
+    !link.inbox().outlet().has_audience() || read_all(link, &old).await
 }
 
 /// Reads what was read before a stream was opened. `again` says that there was one before.
@@ -90,14 +100,16 @@ async fn read_after_opening(link: &Link, again: bool) {
     read_all(link, &[read, unknown].concat()).await;
 }
 
-/// Reads these lists.
-async fn read_all(link: &Link, kinds: &[Kind]) {
+/// Reads these lists; whether all of them could be read.
+async fn read_all(link: &Link, kinds: &[Kind]) -> bool {
     let reading = kinds.iter().map(|kind| async move {
-        if let Err(fault) = lists::read_again(link, *kind, PATIENCE).await {
+        let read = lists::read_again(link, *kind, PATIENCE).await;
+        if let Err(fault) = &read {
             tracing::debug!(upstream = %link.name(), ?kind, %fault, "the list cannot be read again");
         }
+        read.is_ok()
     });
-    join_all(reading).await;
+    join_all(reading).await.into_iter().all(|is_read| is_read)
 }
 
 /// Reads lists again until the connection ends.
@@ -107,7 +119,7 @@ async fn run(link: Weak<Link>) {
     else {
         return;
     };
-    let mut opened = 0;
+    let (mut opened, mut failures) = (0, 0);
     loop {
         let Some(connection) = link.upgrade() else { return };
         let times = streams.borrow_and_update().opened();
@@ -115,7 +127,7 @@ async fn run(link: Weak<Link>) {
             read_after_opening(&connection, opened > 0).await;
             opened = times;
         }
-        let next = next_due(&connection);
+        let next = next_due(&connection, failures);
         drop(connection);
         let due = tokio::select! {
             biased;
@@ -128,7 +140,22 @@ async fn run(link: Weak<Link>) {
             Due::Closed => return,
             Due::Streams => {}
             Due::Age if connection.activity().is_retired() => return,
-            Due::Age => read_old(&connection).await,
+            Due::Age => failures = if read_old(&connection).await { 0 } else { failures + 1 },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_polled_at_no_fixed_times_and_less_often_where_they_cannot_be_read() {
+        let waits = |failures| [0.0, 0.5, 1.0].map(|chance| wait(UNTOLD, failures, chance).as_millis());
+        assert_eq!(waits(0), [30_000, 33_750, 37_500]);
+        assert_eq!(waits(1), [60_000, 67_500, 75_000]);
+        assert_eq!(waits(u32::MAX), [300_000, 337_500, 375_000]);
+        let chances: std::collections::BTreeSet<_> = (0..32).map(|_| jitter().to_bits()).collect();
+        assert!(chances.len() > 16 && (0..32).all(|_| (0.0..=1.0).contains(&jitter())));
     }
 }

@@ -1,12 +1,13 @@
 //! One complete list as its server wrote it, and what is found in it: names, and arguments that are mirrored in headers.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use fieldwork::Fieldwork;
+use parking_lot::Mutex;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
@@ -59,6 +60,18 @@ pub(crate) struct Listing {
     digest: OnceLock<String>,
     /// What of it does not fit the specification, for clients of each era; made when first needed.
     fitted: [OnceLock<Fitted>; 2],
+    /// What is left of it where tools are withheld.
+    sifted: Sifted,
+}
+
+/// What is left of a list where tools are withheld, and by which state of the pins that was found; nothing where all is left.
+#[derive(Debug, Default)]
+struct Sifted(Mutex<Option<(u64, Option<Arc<Listing>>)>>);
+
+impl Clone for Sifted {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
 }
 
 /// What of a list does not fit the specification, as clients of one era read it.
@@ -140,6 +153,31 @@ impl Listing {
         self.stated = self.stated.into_iter().chain(stated).min();
         self.public &= member_str(page, "cacheScope").is_some_and(|scope| scope == "public");
         dropped
+    }
+
+    /// What was found to be left of it where tools are withheld, and by which state of the pins.
+    pub(crate) fn sifted(&self) -> Option<(u64, Option<Arc<Self>>)> {
+        let found = self.sifted.0.lock().clone();
+        if let Some((_, Some(sifted))) = &found
+            && self.forgotten.get().is_some()
+        {
+            sifted.forget();
+        }
+        found
+    }
+
+    /// Notes what is left of it.
+    pub(crate) fn set_sifted(&self, found: (u64, Option<Arc<Self>>)) {
+        *self.sifted.0.lock() = Some(found);
+    }
+
+    /// The same without the items of these names.
+    pub(crate) fn without(&self, hides: impl Fn(&str) -> bool) -> Self {
+        let stays = |item: &&Raw| !member_str(item, "name").is_some_and(|name| hides(&name));
+        let items = self.items.iter().filter(stays).cloned().collect();
+        let Self { ttl, stated, asked, public, mirrors, .. } = *self;
+        let forgotten = self.forgotten.clone();
+        Self { items, ttl, stated, asked, public, forgotten, mirrors, ..Self::default() }
     }
 
     /// How long ago it was asked for.

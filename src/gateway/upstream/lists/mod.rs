@@ -4,5 +4,6 @@
 pub(crate) mod addresses;
 mod annotations;
 pub(crate) mod cache;
+pub(crate) mod definitions;
 pub(crate) mod kind;
 pub(crate) mod listing;

@@ -40,7 +40,14 @@ impl Report<'_> {
             exit_code: child.as_ref().and_then(|child| child.how()?.code()),
             exit_signal: child.as_ref().and_then(|child| child.how()?.signal()),
             last_line: last_line.and_then(|child| child.line()),
-            warnings: self.connector.remarks().all().into_iter().chain(self.advice()).collect(),
+            warnings: self
+                .connector
+                .remarks()
+                .all()
+                .into_iter()
+                .chain(self.connector.pins().warning())
+                .chain(self.advice())
+                .collect(),
         }
     }
 

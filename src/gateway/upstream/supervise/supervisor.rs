@@ -224,6 +224,16 @@ impl Upstream {
         let _ = timeout(RENEWAL, open).await;
     }
 
+    /// Asks the server anew what it is, since it does not speak any more what was agreed over its native connection; whether
+    /// that is another one soon.
+    pub(crate) async fn agrees_anew(&self, former: &Arc<Link>) -> bool {
+        let mut current = self.current.subscribe();
+        former.activity().suspect();
+        let is_another =
+            |link: &Option<Arc<Link>>| link.as_ref().is_none_or(|link| !Arc::ptr_eq(link, former));
+        timeout(RENEWAL, current.wait_for(|(_, link)| is_another(link))).await.is_ok_and(|seen| seen.is_ok())
+    }
+
     /// What it is doing.
     pub(crate) fn state(&self) -> UpstreamState {
         let state = self.current.state();
@@ -316,7 +326,7 @@ impl Upstream {
         let client = ClientIdentity::default();
         // Nobody waits for a server that hangs when all is to end.
         let opened = tokio::select! {
-            opened = self.connector.open_legacy(&client, Role::Shared, self.outlet.clone()) => opened,
+            opened = self.connector.open_legacy_beside(&native, &client, (Role::Shared, self.outlet.clone())) => opened,
             () = self.life.stop().cancelled() => return Err(self.ends()),
         };
         let link = match opened {
@@ -542,6 +552,7 @@ impl Upstream {
         self.current.set(UpstreamState::Ready, Some(Arc::clone(&link)));
         self.changes.up(self.connector.name());
         let _telling = AbortOnDropHandle::new(self.tell_differences(&link, before));
+        let _looking = self.connector.pins().is_on().then(|| AbortOnDropHandle::new(look_at_tools(&link)));
         if link.era() == Era::Legacy && !goes_on {
             self.changes.any_updated(self.connector.name());
         }
@@ -663,6 +674,12 @@ impl Upstream {
         // Together: none waits for another's peer.
         tokio::join!(native, others);
     }
+}
+
+/// Reads the tools, which are pinned, also where no client asks for them.
+fn look_at_tools(link: &Arc<Link>) -> JoinHandle<()> {
+    let link = Arc::clone(link);
+    tokio::spawn(async move { drop(lists::learn_aside(&link, Kind::Tools, COMPARE).await) })
 }
 
 #[cfg(test)]

@@ -7,12 +7,18 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::config::{Sharing, Transport, Upstream as Settings, UpstreamName};
+use crate::config::{Pin, Sharing, Transport, Upstream as Settings, UpstreamName};
 use crate::gateway::changes::Changes;
 use crate::gateway::status::Audience;
 use crate::gateway::upstream::http::client::pool;
 use crate::gateway::upstream::link::negotiate::Directories;
+use crate::gateway::upstream::pins::{KnownPins, Pins};
 use crate::gateway::upstream::stdio::reaper::Reaper;
+
+/// Pins of an upstream that has none.
+fn unpinned(settings: &Settings) -> Arc<Pins> {
+    KnownPins::new("/".into(), Changes::default()).of(&settings.name, Pin::Off)
+}
 
 /// Settings of an upstream that may take so long to start.
 fn settings(port: u16, start_timeout: Duration) -> Settings {
@@ -31,11 +37,6 @@ fn settings(port: u16, start_timeout: Duration) -> Settings {
         health_interval: None,
         ..Settings::builtin()
     }
-}
-
-/// Directories of which nothing is used.
-fn directories() -> Directories {
-    Directories { stderr: "/".into(), state: "/".into() }
 }
 
 /// An endpoint that knows nothing, so that it is taken for a legacy one; counts who asks.
@@ -59,9 +60,14 @@ async fn panic_of_the_supervision_makes_the_upstream_back_off_and_try_again() {
     let asked = Arc::<AtomicU32>::default();
     // With a time-out beyond what any clock can hold, which no configuration file can say, opening a connection panics.
     let settings = settings(ignorant(Arc::clone(&asked)).await, Duration::MAX);
-    let connector =
-        Connector::new(&settings, &pool(false).unwrap(), 1 << 20, (&Reaper::default(), &directories()), None)
-            .unwrap();
+    let connector = Connector::new(
+        (&settings, unpinned(&settings)),
+        &pool(false).unwrap(),
+        1 << 20,
+        (&Reaper::default(), &Directories { stderr: "/".into(), state: "/".into() }),
+        None,
+    )
+    .unwrap();
     let supervisors = TaskTracker::new();
     let (upstream, _) = Upstream::start(connector, Changes::default(), &supervisors, &mut Vec::new(), None);
     let mut current = upstream.current.subscribe();
@@ -85,9 +91,14 @@ async fn attempt_that_takes_long_to_fail_is_no_life_after_which_waits_are_short_
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut settings = settings(silent.local_addr().unwrap().port(), Duration::from_millis(300));
     settings.start = Start::Lazy;
-    let connector =
-        Connector::new(&settings, &pool(false).unwrap(), 1 << 20, (&Reaper::default(), &directories()), None)
-            .unwrap();
+    let connector = Connector::new(
+        (&settings, unpinned(&settings)),
+        &pool(false).unwrap(),
+        1 << 20,
+        (&Reaper::default(), &Directories { stderr: "/".into(), state: "/".into() }),
+        None,
+    )
+    .unwrap();
     let supervisors = TaskTracker::new();
     let (upstream, _) = Upstream::start(connector, Changes::default(), &supervisors, &mut Vec::new(), None);
     let began = Instant::now();

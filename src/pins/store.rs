@@ -1,0 +1,334 @@
+//! The file of all pins in the state directory, `pins.json`.
+//!
+//! Who changes it holds a lock on the directory. A gateway reads it whenever it is another one ([`Store::stamp`]). Invariants:
+//! nothing becomes approved but the first list of an upstream and what [`Draft::approve`] names by its digest; a reader sees a
+//! whole file.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use fieldwork::Fieldwork;
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::exit::{Exit, ToExit};
+use crate::sys::fs::{Directory, Owners, Ownership, mend, open_untrusted, read_at_most, write_atomic};
+use crate::sys::stamp::Stamp;
+
+/// The file's name.
+const FILE: &str = "pins.json";
+/// Its mode.
+const MODE: u32 = 0o600;
+/// What others must not be able to do with it.
+const FOREIGN: u32 = 0o022;
+/// The mode of a directory that is missing.
+const DIRECTORY: u32 = 0o750;
+/// The largest file that is read, in bytes.
+const LIMIT: u64 = 256 << 20;
+/// The schema of the file.
+const SCHEMA: u32 = 1;
+
+/// What a server says of a tool, as far as it is pinned: canonical JSON, and its digest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Fieldwork)]
+#[fieldwork(get)]
+pub struct Definition {
+    /// SHA-256 of the text, in hexadecimal digits.
+    digest: String,
+    /// The text.
+    text: String,
+}
+
+/// What is kept of one tool.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Fieldwork)]
+#[fieldwork(get)]
+pub struct Tool {
+    /// What was approved; none of a tool that is new.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approved: Option<Definition>,
+    /// What was listed last, where that is something else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seen: Option<Definition>,
+}
+
+/// The tools of an upstream, by the names that its server gives them.
+type Tools = BTreeMap<String, Tool>;
+
+/// All pins, as they were read.
+#[derive(Clone, Debug, Default)]
+pub struct Store(BTreeMap<String, Tools>);
+
+/// Pins that are about to change; nobody else changes them meanwhile.
+#[derive(Debug)]
+pub struct Draft {
+    /// As they will be.
+    store: Store,
+    /// Where.
+    directory: PathBuf,
+    /// To whom the file belongs: the user that the gateway runs as.
+    owner: (u32, u32),
+    /// The directory, which is locked.
+    _lock: File,
+}
+
+/// The file's content.
+#[derive(Serialize, Deserialize)]
+struct Content {
+    /// [`SCHEMA`].
+    schema: u32,
+    /// The pins by upstream.
+    upstreams: BTreeMap<String, Tools>,
+}
+
+/// Why the pins cannot be read or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file or its directory.
+    #[error("cannot use `{}`", .0.display())]
+    File(PathBuf, #[source] io::Error),
+    /// Others can write it, and so approve what they like.
+    #[error("`{}` can be written by others", .0.display())]
+    Open(PathBuf),
+    /// It is none of ours.
+    #[error("`{}` is not a file of pins that this version knows", .0.display())]
+    Content(PathBuf),
+    /// Nothing of it is known.
+    #[error("nothing of an upstream `{0}` is pinned")]
+    Unknown(String),
+    /// There is nothing to approve of it.
+    #[error("upstream `{0}` has no tool `{1}` that is new or has changed")]
+    NoTool(String, String),
+    /// It is something else by now.
+    #[error("tool `{1}` of upstream `{0}` has changed again")]
+    Changed(String, String),
+}
+
+impl ToExit for Error {
+    fn to_exit(&self) -> Exit {
+        match self {
+            Self::File(_, error) if error.kind() == io::ErrorKind::PermissionDenied => Exit::Permission,
+            Self::File(..) => Exit::CannotCreate,
+            Self::Open(_) | Self::Content(_) => Exit::Config,
+            Self::Unknown(_) | Self::NoTool(..) => Exit::Usage,
+            Self::Changed(..) => Exit::TryAgain,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::File(_, error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                Some("run the command as root or as the user that the gateway runs as".to_owned())
+            }
+            Self::File(_, error) => mend(error),
+            Self::Open(path) => {
+                Some(format!("`chmod 600 {}`, and see who may have changed it", path.display()))
+            }
+            Self::Content(_) => {
+                Some("move it away: what upstreams list next is then taken as approved".to_owned())
+            }
+            Self::Unknown(name) => Some(format!(
+                "write pin = \"enforce\" in [upstreams.{name}]; what it lists first is then taken as approved"
+            )),
+            Self::NoTool(name, _) => Some(format!("`mcpeg tools approve {name}` tells of all that are")),
+            Self::Changed(name, _) => Some(format!("look at it: `mcpeg tools approve {name}`")),
+        }
+    }
+}
+
+impl Definition {
+    /// That with this text.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        use std::fmt::Write as _;
+        let mut digest = String::with_capacity(64);
+        for byte in Sha256::digest(&text) {
+            let _ = write!(digest, "{byte:02x}");
+        }
+        Self { digest, text }
+    }
+}
+
+impl Store {
+    /// What the file is by, so that another one is seen.
+    #[must_use]
+    pub fn stamp(directory: &Path) -> Stamp {
+        Stamp::of(&directory.join(FILE))
+    }
+
+    /// Reads all pins; there are none where nothing was ever pinned.
+    ///
+    /// # Errors
+    /// When the file cannot be used.
+    pub fn read(directory: &Path, owners: Owners) -> Result<Self, Error> {
+        let path = directory.join(FILE);
+        let bytes = match open_untrusted(&path, owners) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Ok((_, metadata)) if metadata.mode() & FOREIGN != 0 => return Err(Error::Open(path)),
+            Ok((file, _)) => read_at_most(file, LIMIT),
+            Err(error) => Err(error),
+        };
+        let bytes = bytes.map_err(|error| Error::File(path.clone(), error))?;
+        let content: Option<Content> = serde_json::from_slice(&bytes).ok();
+        let content = content.filter(|content| content.schema == SCHEMA);
+        content.map(|content| Self(content.upstreams)).ok_or(Error::Content(path))
+    }
+
+    /// The tools of an upstream; `None` of one of which nothing was ever pinned.
+    #[must_use]
+    pub fn tools(&self, upstream: &str) -> Option<&Tools> {
+        self.0.get(upstream)
+    }
+
+    /// What of an upstream is new or has changed: these tools, or all.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] and [`Error::NoTool`].
+    pub fn differing(&self, upstream: &str, names: &[String]) -> Result<Tools, Error> {
+        let tools = self.tools(upstream).ok_or_else(|| Error::Unknown(upstream.to_owned()))?;
+        let mut all: Tools = tools.clone();
+        all.retain(|_, tool| tool.seen.is_some());
+        if let Some(missing) = names.iter().find(|name| !all.contains_key(*name)) {
+            return Err(Error::NoTool(upstream.to_owned(), missing.clone()));
+        }
+        all.retain(|name, _| names.is_empty() || names.contains(name));
+        Ok(all)
+    }
+}
+
+impl Draft {
+    /// Begins to change the pins of a gateway, whose file is to belong to `owner`, or else to whom the directory does.
+    ///
+    /// # Errors
+    /// When the directory or the file cannot be used.
+    pub fn begin(directory: &Path, owner: Option<(u32, u32)>) -> Result<Self, Error> {
+        let cannot = |error| Error::File(directory.to_owned(), error);
+        let made = match owner.filter(|_| crate::sys::user::is_root()) {
+            Some(owner) => Directory::make_for(directory, DIRECTORY, owner),
+            None => Directory::make(directory, DIRECTORY),
+        };
+        let place = made.map_err(cannot)?;
+        let owner = owner.unwrap_or((place.owner(), place.group()));
+        let lock = File::open(directory).map_err(cannot)?;
+        flock(&lock, FlockOperation::LockExclusive).map_err(|error| cannot(error.into()))?;
+        let store = Store::read(directory, Owners::OursOr(owner.0))?;
+        Ok(Self { store, directory: directory.to_owned(), owner, _lock: lock })
+    }
+
+    /// Notes what an upstream lists: what differs from what was approved, or all as approved if it is the first time.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn observe(mut self, upstream: &str, listed: &BTreeMap<String, Definition>) -> Result<(), Error> {
+        let before = self.store.tools(upstream).cloned();
+        let after = match &before {
+            None => {
+                let approved = |listed: &Definition| Tool { approved: Some(listed.clone()), seen: None };
+                listed.iter().map(|(name, listed)| (name.clone(), approved(listed))).collect()
+            }
+            Some(before) => observed(before.clone(), listed),
+        };
+        if before.as_ref() == Some(&after) {
+            return Ok(());
+        }
+        self.store.0.insert(upstream.to_owned(), after);
+        self.save()
+    }
+
+    /// Approves these tools of an upstream as they were shown.
+    ///
+    /// # Errors
+    /// [`Error::Changed`] where one is something else by now, and when the file cannot be written.
+    pub fn approve(mut self, upstream: &str, shown: &Tools) -> Result<(), Error> {
+        let tools = self.store.0.entry(upstream.to_owned()).or_default();
+        for (name, shown) in shown {
+            let tool = tools.get_mut(name).filter(|tool| tool.seen.is_some() && tool.seen == shown.seen);
+            let tool = tool.ok_or_else(|| Error::Changed(upstream.to_owned(), name.clone()))?;
+            tool.approved = tool.seen.take();
+        }
+        self.save()
+    }
+
+    /// Writes the file.
+    fn save(self) -> Result<(), Error> {
+        let content = Content { schema: SCHEMA, upstreams: self.store.0 };
+        let content = serde_json::to_vec_pretty(&content).expect("pins have string keys and texts only");
+        let owner = Some(self.owner).filter(|_| crate::sys::user::is_root()).unzip();
+        let path = self.directory.join(FILE);
+        let ownership = Ownership { mode: MODE, uid: owner.0, gid: owner.1 };
+        write_atomic(&path, &content, ownership).map_err(|error| Error::File(path, error))
+    }
+}
+
+/// Tools that are pinned, after a server has listed these.
+fn observed(mut tools: Tools, listed: &BTreeMap<String, Definition>) -> Tools {
+    for tool in tools.values_mut() {
+        tool.seen = None;
+    }
+    for (name, listed) in listed {
+        let tool = tools.entry(name.clone()).or_default();
+        tool.seen = Some(listed).filter(|listed| tool.approved.as_ref() != Some(*listed)).cloned();
+    }
+    // Of one that is gone without having been approved there is nothing to know.
+    tools.retain(|_, tool| *tool != Tool::default());
+    tools
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    /// What a server lists.
+    fn listed(tools: &[(&str, &str)]) -> BTreeMap<String, Definition> {
+        tools.iter().map(|(name, text)| ((*name).to_owned(), Definition::new((*text).to_owned()))).collect()
+    }
+
+    /// Notes what a server lists; the names of what is to be approved then.
+    fn observe(directory: &Path, tools: &[(&str, &str)]) -> Vec<String> {
+        Draft::begin(directory, None).unwrap().observe("up", &listed(tools)).unwrap();
+        read(directory).differing("up", &[]).unwrap().into_keys().collect()
+    }
+
+    /// What is there now.
+    fn read(directory: &Path) -> Store {
+        Store::read(directory, Owners::Ours).unwrap()
+    }
+
+    #[test]
+    fn only_the_first_list_and_what_was_shown_become_approved() {
+        let scratch = tempfile::tempdir().unwrap();
+        let directory = scratch.path().join("state");
+        assert!(matches!(read(&directory).differing("up", &[]), Err(Error::Unknown(_))));
+        assert_eq!(observe(&directory, &[("a", "1"), ("b", "1")]), [""; 0]);
+        assert_eq!(observe(&directory, &[("a", "2"), ("b", "1"), ("c", "1")]), ["a", "c"]);
+        // What is as it was, and what is gone, need not be approved.
+        assert_eq!(observe(&directory, &[("a", "1")]), [""; 0]);
+        assert_eq!(observe(&directory, &[("a", "2"), ("c", "1")]), ["a", "c"]);
+        let shown = read(&directory).differing("up", &["a".to_owned()]).unwrap();
+        assert_eq!(shown["a"].seen().map(Definition::text), Some("2"));
+        observe(&directory, &[("a", "3"), ("c", "1")]);
+        let approved = Draft::begin(&directory, None).unwrap().approve("up", &shown);
+        assert!(matches!(approved, Err(Error::Changed(..))), "something else was shown");
+        let shown = read(&directory).differing("up", &["a".to_owned()]).unwrap();
+        Draft::begin(&directory, None).unwrap().approve("up", &shown).unwrap();
+        assert_eq!(observe(&directory, &[("a", "3"), ("b", "1"), ("c", "1")]), ["c"]);
+        let missing = read(&directory).differing("up", &["b".to_owned()]);
+        assert!(matches!(missing, Err(Error::NoTool(..))));
+    }
+
+    #[test]
+    fn file_that_others_can_write_or_that_is_none_is_not_believed() {
+        let scratch = tempfile::tempdir().unwrap();
+        observe(scratch.path(), &[("a", "1")]);
+        let path = scratch.path().join(FILE);
+        assert_eq!(path.metadata().unwrap().mode() & 0o777, MODE);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o620)).unwrap();
+        assert!(matches!(Store::read(scratch.path(), Owners::Ours), Err(Error::Open(_))));
+        write_atomic(&path, b"{}", Ownership::mode(MODE)).unwrap();
+        assert!(matches!(Store::read(scratch.path(), Owners::Ours), Err(Error::Content(_))));
+    }
+}
