@@ -54,6 +54,8 @@ Register-ArgumentCompleter -Native -CommandName 'mcpeg' -ScriptBlock {
             [CompletionResult]::new('import', 'import', [CompletionResultType]::ParameterValue, 'Turn a client''s servers into configuration files')
             [CompletionResult]::new('token', 'token', [CompletionResultType]::ParameterValue, 'Make, list, replace and revoke the tokens of clients')
             [CompletionResult]::new('explain', 'explain', [CompletionResultType]::ParameterValue, 'Tell why an upstream cannot be used or was restarted, and what mends it')
+            [CompletionResult]::new('login', 'login', [CompletionResultType]::ParameterValue, 'Log in at an upstream that wants it, as its `oauth` says')
+            [CompletionResult]::new('logout', 'logout', [CompletionResultType]::ParameterValue, 'Give the tokens of an upstream back')
             [CompletionResult]::new('tools', 'tools', [CompletionResultType]::ParameterValue, 'List the tools of the running gateway or of another MCP server, or tell about one')
             [CompletionResult]::new('call', 'call', [CompletionResultType]::ParameterValue, 'Call a tool')
             [CompletionResult]::new('read', 'read', [CompletionResultType]::ParameterValue, 'Read a resource')
@@ -194,6 +196,31 @@ Register-ArgumentCompleter -Native -CommandName 'mcpeg' -ScriptBlock {
         'mcpeg;explain' {
             [CompletionResult]::new('--pid-file', '--pid-file', [CompletionResultType]::ParameterName, 'The gateway with this pid file')
             [CompletionResult]::new('--instance', '--instance', [CompletionResultType]::ParameterName, 'The gateway of this instance, as `mcpeg install --instance` has made it')
+            [CompletionResult]::new('-c', '-c', [CompletionResultType]::ParameterName, 'The configuration of a gateway that does not run, which says by user as whom it will')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The configuration of a gateway that does not run, which says by user as whom it will')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print the answer as JSON')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
+        'mcpeg;login' {
+            [CompletionResult]::new('--redirect-port', '--redirect-port', [CompletionResultType]::ParameterName, 'The port on this machine that the browser comes back to (default: a free one)')
+            [CompletionResult]::new('--scope', '--scope', [CompletionResultType]::ParameterName, 'Ask for this scope, too, beside those that were granted before; may be repeated')
+            [CompletionResult]::new('--pid-file', '--pid-file', [CompletionResultType]::ParameterName, 'The gateway with this pid file')
+            [CompletionResult]::new('--instance', '--instance', [CompletionResultType]::ParameterName, 'The gateway of this instance, as `mcpeg install --instance` has made it')
+            [CompletionResult]::new('-c', '-c', [CompletionResultType]::ParameterName, 'The configuration of a gateway that does not run, which says by user as whom it will')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The configuration of a gateway that does not run, which says by user as whom it will')
+            [CompletionResult]::new('--device', '--device', [CompletionResultType]::ParameterName, 'Log in by a code that is typed into a browser anywhere')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print the answer as JSON')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
+        'mcpeg;logout' {
+            [CompletionResult]::new('--pid-file', '--pid-file', [CompletionResultType]::ParameterName, 'The gateway with this pid file')
+            [CompletionResult]::new('--instance', '--instance', [CompletionResultType]::ParameterName, 'The gateway of this instance, as `mcpeg install --instance` has made it')
+            [CompletionResult]::new('-c', '-c', [CompletionResultType]::ParameterName, 'The configuration of a gateway that does not run, which says by user as whom it will')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The configuration of a gateway that does not run, which says by user as whom it will')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print the answer as JSON')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
@@ -399,6 +426,8 @@ Register-ArgumentCompleter -Native -CommandName 'mcpeg' -ScriptBlock {
             [CompletionResult]::new('import', 'import', [CompletionResultType]::ParameterValue, 'Turn a client''s servers into configuration files')
             [CompletionResult]::new('token', 'token', [CompletionResultType]::ParameterValue, 'Make, list, replace and revoke the tokens of clients')
             [CompletionResult]::new('explain', 'explain', [CompletionResultType]::ParameterValue, 'Tell why an upstream cannot be used or was restarted, and what mends it')
+            [CompletionResult]::new('login', 'login', [CompletionResultType]::ParameterValue, 'Log in at an upstream that wants it, as its `oauth` says')
+            [CompletionResult]::new('logout', 'logout', [CompletionResultType]::ParameterValue, 'Give the tokens of an upstream back')
             [CompletionResult]::new('tools', 'tools', [CompletionResultType]::ParameterValue, 'List the tools of the running gateway or of another MCP server, or tell about one')
             [CompletionResult]::new('call', 'call', [CompletionResultType]::ParameterValue, 'Call a tool')
             [CompletionResult]::new('read', 'read', [CompletionResultType]::ParameterValue, 'Read a resource')
@@ -443,6 +472,12 @@ Register-ArgumentCompleter -Native -CommandName 'mcpeg' -ScriptBlock {
             break
         }
         'mcpeg;help;explain' {
+            break
+        }
+        'mcpeg;help;login' {
+            break
+        }
+        'mcpeg;help;logout' {
             break
         }
         'mcpeg;help;tools' {

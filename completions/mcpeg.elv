@@ -51,6 +51,8 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
             cand import 'Turn a client''s servers into configuration files'
             cand token 'Make, list, replace and revoke the tokens of clients'
             cand explain 'Tell why an upstream cannot be used or was restarted, and what mends it'
+            cand login 'Log in at an upstream that wants it, as its `oauth` says'
+            cand logout 'Give the tokens of an upstream back'
             cand tools 'List the tools of the running gateway or of another MCP server, or tell about one'
             cand call 'Call a tool'
             cand read 'Read a resource'
@@ -176,6 +178,29 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
         &'mcpeg;explain'= {
             cand --pid-file 'The gateway with this pid file'
             cand --instance 'The gateway of this instance, as `mcpeg install --instance` has made it'
+            cand -c 'The configuration of a gateway that does not run, which says by user as whom it will'
+            cand --config 'The configuration of a gateway that does not run, which says by user as whom it will'
+            cand --json 'Print the answer as JSON'
+            cand -h 'Print help'
+            cand --help 'Print help'
+        }
+        &'mcpeg;login'= {
+            cand --redirect-port 'The port on this machine that the browser comes back to (default: a free one)'
+            cand --scope 'Ask for this scope, too, beside those that were granted before; may be repeated'
+            cand --pid-file 'The gateway with this pid file'
+            cand --instance 'The gateway of this instance, as `mcpeg install --instance` has made it'
+            cand -c 'The configuration of a gateway that does not run, which says by user as whom it will'
+            cand --config 'The configuration of a gateway that does not run, which says by user as whom it will'
+            cand --device 'Log in by a code that is typed into a browser anywhere'
+            cand --json 'Print the answer as JSON'
+            cand -h 'Print help'
+            cand --help 'Print help'
+        }
+        &'mcpeg;logout'= {
+            cand --pid-file 'The gateway with this pid file'
+            cand --instance 'The gateway of this instance, as `mcpeg install --instance` has made it'
+            cand -c 'The configuration of a gateway that does not run, which says by user as whom it will'
+            cand --config 'The configuration of a gateway that does not run, which says by user as whom it will'
             cand --json 'Print the answer as JSON'
             cand -h 'Print help'
             cand --help 'Print help'
@@ -364,6 +389,8 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
             cand import 'Turn a client''s servers into configuration files'
             cand token 'Make, list, replace and revoke the tokens of clients'
             cand explain 'Tell why an upstream cannot be used or was restarted, and what mends it'
+            cand login 'Log in at an upstream that wants it, as its `oauth` says'
+            cand logout 'Give the tokens of an upstream back'
             cand tools 'List the tools of the running gateway or of another MCP server, or tell about one'
             cand call 'Call a tool'
             cand read 'Read a resource'
@@ -399,6 +426,10 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
         &'mcpeg;help;token;rotate'= {
         }
         &'mcpeg;help;explain'= {
+        }
+        &'mcpeg;help;login'= {
+        }
+        &'mcpeg;help;logout'= {
         }
         &'mcpeg;help;tools'= {
             cand approve 'Show how tools of an upstream with pin differ from what was approved, and approve them'

@@ -360,7 +360,19 @@ mod tests {
     #[test]
     fn subcommands_have_arguments_of_their_own() {
         let all = ask(&[""]);
-        for word in ["help", "import", "install", "status", "start", "stop", "rotate", "token", "uninstall"] {
+        for word in [
+            "help",
+            "import",
+            "install",
+            "status",
+            "start",
+            "stop",
+            "rotate",
+            "login",
+            "logout",
+            "token",
+            "uninstall",
+        ] {
             assert!(all.contains(&word.to_owned()), "{all:?}");
         }
         assert_eq!(ask(&["sta"]), ["start", "status"]);

@@ -13,12 +13,15 @@ mod explain;
 mod generate;
 mod import;
 mod install;
+mod login;
 mod long_names;
 mod manual;
 mod ownership;
+mod redirect;
 mod reload;
 pub mod report;
 mod rotate;
+mod state_place;
 mod status;
 mod terminal;
 mod token;
@@ -82,6 +85,8 @@ fn carry_out(cli: &Cli) -> Exit {
         Some(Command::Import(arguments)) => import::run(arguments),
         Some(Command::Token(arguments)) => token::run(arguments),
         Some(Command::Explain(arguments)) => explain::run(arguments),
+        Some(Command::Login(arguments)) => login::log_in(arguments),
+        Some(Command::Logout(arguments)) => login::log_out(arguments),
         Some(Command::Tools(arguments)) => match &arguments.act {
             Some(act) => tools::run(act),
             None => client::tools(arguments),

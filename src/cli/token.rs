@@ -157,7 +157,7 @@ pub(super) fn store() -> Option<Store> {
 }
 
 /// The state directory that a gateway would use which is started: the installed service, or by this user.
-fn state_directory(instance: Option<&str>) -> PathBuf {
+pub(super) fn state_directory(instance: Option<&str>) -> PathBuf {
     let service = Some(install::state_of(instance)).filter(|home| user::is_root() && home.is_dir());
     let given = std::env::var_os("STATE_DIRECTORY").is_some();
     service.filter(|_| !given).unwrap_or_else(config::state_directory)

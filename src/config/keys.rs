@@ -16,6 +16,7 @@ use super::key::{AnyKey, Description, Key, OnChange, Zero};
 use super::kinds::{self, choice, number, size};
 use super::listeners;
 use super::log::{self, ConsoleFormat, Fsync, LogFormat, OnFull, Overflow, Spans};
+use super::oauth::{self, OAuth};
 use super::peer::{self, Names, Peer};
 use super::proof::{self, Algorithm, Proof};
 use super::rate::{self, Rate};
@@ -998,6 +999,22 @@ table! {
         example: "{ Authorization = \"Bearer ${env:DOCS_TOKEN}\" }",
         only_with: Some("url"),
         ..Key::new("headers", upstream::HEADERS)
+    };
+
+    OAUTH: Box<OAuth> = Key {
+        doc: "How mcpeg logs in at a url that wants tokens of an authorization server; an empty table is enough for most. A \
+              person logs in once, by mcpeg login NAME; from then on mcpeg renews the token. issuer is the server, if it \
+              is not to be what the url names. Who mcpeg is there: client_metadata_url is the https:// address of a document \
+              of yours that says so, for servers that read such documents; client_id and perhaps client_secret are those of \
+              a registration by hand, and without either mcpeg registers itself, where it can. scopes is what is asked for; \
+              left out, what the url says that it needs. flow is how tokens are got: code by a browser that comes back to \
+              mcpeg login, device by a code that is typed into a browser anywhere, client-credentials by client_id and \
+              client_secret alone, without any person and without mcpeg login. A client_secret needs an issuer, which it is \
+              told to and nobody else. See UPSTREAMS THAT WANT A LOGIN.",
+        example: "{ scopes = [\"files:read\"], flow = \"code\" }",
+        since: "0.2.0",
+        only_with: Some("url"),
+        ..Key::new("oauth", oauth::OAUTH)
     };
 
     STDERR: Stderr = Key {

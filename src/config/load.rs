@@ -3,6 +3,7 @@
 //! A file that the user named must exist; the default file need not, and then mcpeg runs with its defaults. The
 //! stages are kept apart: meaning is checked only for files whose structure is right, so that no mistake is named twice.
 
+use std::ffi::OsString;
 use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
@@ -44,6 +45,14 @@ struct Document {
 pub fn load(source: &Source) -> Result<Config, Error> {
     let variable = |name: &str| std::env::var_os(name);
     load_in(source, &[], Env::strict(&variable))
+}
+
+/// The same as a process with these variables of the environment would.
+///
+/// # Errors
+/// Those of [`load`].
+pub fn load_as(source: &Source, variable: &dyn Fn(&str) -> Option<OsString>) -> Result<Config, Error> {
+    load_in(source, &[], Env::strict(variable))
 }
 
 /// Checks what [`load`] would say if these files stood in `conf.d` with their content, and if every reference could

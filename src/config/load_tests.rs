@@ -110,9 +110,9 @@ fn an_empty_file_is_the_default_configuration() {
 /// A whole main file with these lines of each table; an upstream needs one of two keys.
 fn file_of(line: impl Fn(&Description) -> Option<String>) -> String {
     let table = |table: &keys::Table| {
-        let stdio = table
-            .keys()
-            .filter(|key| !matches!(key.name, "url" | "urls" | "headers" | "transport" | "ca_file"));
+        let stdio = table.keys().filter(|key| {
+            !matches!(key.name, "url" | "urls" | "headers" | "transport" | "ca_file" | "oauth")
+        });
         // What has no default, and a table cannot be without.
         let needed = if table.header() == "listeners.NAME" { "address = \"127.0.0.1:2\"\n" } else { "" };
         let lines = stdio.filter(|key| key.name != "address").filter_map(|key| line(&key));
@@ -310,6 +310,42 @@ fn mistakes_in_upstreams_have_their_places_and_fixes() {
     refused(resources, "3:24", &["`resources.rename` cannot be", "remove it"]);
     let both = "[upstreams.a]\ncommand = \"x\"\ntools = { rename = { a = \"c\", b = \"c\" } }";
     refused(both, "3:35", &["two of the tools are renamed to `c`"]);
+}
+
+#[test]
+fn login_that_would_give_a_secret_away_is_refused() {
+    let with = |url: &str, oauth: &str| format!("[upstreams.a]\nurl = \"{url}\"\noauth = {oauth}");
+    let good = r#"{ issuer = "https://as", client_id = "x", client_secret = "${env:TOKEN}", flow = "device", scopes = ["a:b"] }"#;
+    let config = Scratch::new(&with("https://x/mcp", good)).load();
+    let oauth = config.upstreams[0].transport.oauth().unwrap();
+    assert_eq!(oauth.client_secret, Some(Secret::new("hunter2".to_owned())));
+    assert!(!format!("{config:?}").contains("hunter2"));
+    for url in ["http://127.0.0.1:1/", "http://localhost/", "http://[::1]/mcp", "https://x/"] {
+        Scratch::new(&with(url, "{}")).load();
+    }
+    for (url, oauth, place, part) in [
+        ("http://x/", "{}", "3:9", "without encryption"),
+        ("http://localhost.evil/", "{}", "3:9", "without encryption"),
+        (
+            "https://x/",
+            "{ client_secret = \"s\", issuer = \"https://as\" }",
+            "3:9",
+            "without `oauth.client_id`",
+        ),
+        ("https://x/", "{ client_secret = \"s\", client_id = \"x\" }", "3:9", "needs `oauth.issuer`"),
+        ("https://x/", "{ flow = \"client-credentials\" }", "3:9", "needs `oauth.client_secret`"),
+        ("https://x/", "{ flow = \"implicit\" }", "3:18", "`oauth.flow` cannot be `implicit`"),
+        ("https://x/", "{ issuer = \"http://as\" }", "3:20", "`oauth.issuer` cannot be used"),
+        ("https://x/", "{ client_metadata_url = \"ftp://as/x\" }", "3:33", "cannot be used"),
+        ("https://x/", "{ scopes = [\"a b\"] }", "3:21", "has a scope that cannot be"),
+        ("https://x/", "{ scopes = \"a\" }", "3:20", "must be an array of strings"),
+        ("https://x/", "{ clientid = \"a\" }", "3:11", "unknown key `oauth.clientid`"),
+        ("https://x/", "\"a\"", "3:9", "`oauth` must be a table"),
+    ] {
+        refused(&with(url, oauth), place, &[part]);
+    }
+    let both = with("https://x/", "{}") + "\nheaders = { authorization = \"x\" }";
+    refused(&both, "3:9", &["exclude each other"]);
 }
 
 #[test]

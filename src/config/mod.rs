@@ -7,7 +7,7 @@
 //! | `model` | the validated configuration, and which keys it is read from |
 //! | `key`, `kinds`, `units` | what a key is, and how values of each kind are read |
 //! | `access`, `peer`, `certificate`, `client_limits`, `issuer`, `proof` | clients and endpoints, what they name, show and may ask for, and whose tokens are believed |
-//! | `log`, `rotation`, `address`, `listener`, `listeners`, `trust`, `rate`, `name`, `upstream`, `filters` | values of their own |
+//! | `log`, `rotation`, `address`, `listener`, `listeners`, `trust`, `rate`, `name`, `upstream`, `oauth`, `filters` | values of their own |
 //! | `structure`, `suggestion` | unknown keys and values of the wrong type |
 //! | `reader`, `section`, `expand`, `diagnostic` | reading one file: its places, references and problems |
 //! | `example` | the commented reference that is shipped |
@@ -35,6 +35,7 @@ mod load;
 mod log;
 mod model;
 mod name;
+mod oauth;
 mod peer;
 mod proof;
 mod rate;
@@ -58,10 +59,11 @@ pub use filters::{Filters, LONGEST_TOOL_NAME, Pattern, Selection};
 pub use issuer::{Issuer, KeySource};
 pub use keys::{HttpTransport, Metrics, OpenTo, Pin, Prefix, Sharing, Start, Stderr};
 pub use listener::Listener;
-pub use load::{account, candidate, load, preview, upstream_names};
+pub use load::{account, candidate, load, load_as, preview, upstream_names};
 pub use log::{ConsoleFormat, Fsync, LogFormat, OnFull, Overflow, Spans};
 pub use model::{Config, Limits, Log, Server, StderrRules, Transport, Upstream};
 pub use name::UpstreamName;
+pub use oauth::{Flow, OAuth, is_confidential, is_loopback};
 pub use peer::Peer;
 pub use proof::{Algorithm, Claim, Proof, is_private_url};
 pub use rate::Rate;

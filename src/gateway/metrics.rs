@@ -21,12 +21,13 @@ use super::status_source::StatusSource;
 const PREFIX: &str = "mcpeg";
 
 /// What an upstream can be doing.
-const STATES: [UpstreamState; 7] = [
+const STATES: [UpstreamState; 8] = [
     UpstreamState::Starting,
     UpstreamState::Ready,
     UpstreamState::Degraded,
     UpstreamState::Idle,
     UpstreamState::BackingOff,
+    UpstreamState::NeedsLogin,
     UpstreamState::Stopped,
     UpstreamState::Disabled,
 ];
@@ -217,7 +218,7 @@ mod tests {
     fn states_have_the_names_that_the_status_has() {
         assert_eq!(
             STATES.map(name),
-            ["starting", "ready", "degraded", "idle", "backing-off", "stopped", "disabled"]
+            ["starting", "ready", "degraded", "idle", "backing-off", "needs-login", "stopped", "disabled"]
         );
     }
 }

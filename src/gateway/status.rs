@@ -24,6 +24,8 @@ pub enum UpstreamState {
     Idle,
     /// It failed and is tried again after a wait.
     BackingOff,
+    /// It wants a token that nobody has got for it: `mcpeg login`.
+    NeedsLogin,
     /// The gateway has ended it.
     Stopped,
     /// The configuration switches it off.

@@ -1,7 +1,7 @@
 //! The tasks of upstreams: those that supervise them, those that end and reap their children, and those that end upstreams
 //! which a reload has replaced.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -13,7 +13,9 @@ use super::catalog::RoutingTable;
 use super::changes::Changes;
 use super::error::Error;
 use super::session::SessionStore;
-use super::upstream::{self, Awaited, Builtin, Connector, KnownPins, Pins, Pool, Reaper, Upstream};
+use super::upstream::{
+    self, Awaited, Builtin, Connector, Directories, KnownPins, Pins, Pool, Reaper, Upstream,
+};
 use crate::config::{Config, Sharing, Transport, Upstream as Settings};
 use crate::handover::Offer;
 
@@ -26,8 +28,8 @@ pub(super) struct UpstreamTasks {
     supervisors: TaskTracker,
     /// The tasks that end and reap children.
     reaper: Reaper,
-    /// Where the files are that children's standard error goes to.
-    stderr: PathBuf,
+    /// Where what upstreams leave behind is kept.
+    directories: Directories,
     /// Which tools were approved.
     pins: Arc<KnownPins>,
     /// The tasks that end upstreams which a reload has replaced.
@@ -40,8 +42,9 @@ impl UpstreamTasks {
     /// None yet. Children's standard error goes to files in the one directory, and pins are kept in the other.
     pub(super) fn new(changes: Changes, stderr: &Path, state: &Path) -> Self {
         let (supervisors, reaper, retiring) = (TaskTracker::new(), Reaper::default(), TaskTracker::new());
-        let (stderr, pins) = (stderr.to_owned(), KnownPins::new(state.to_owned(), changes.clone()));
-        Self { changes, supervisors, reaper, stderr, pins, retiring, stopping: CancellationToken::new() }
+        let pins = KnownPins::new(state.to_owned(), changes.clone());
+        let directories = Directories { stderr: stderr.to_owned(), state: state.to_owned() };
+        Self { changes, supervisors, reaper, directories, pins, retiring, stopping: CancellationToken::new() }
     }
 
     /// Starts all upstreams of a configuration, the built-in one last. Children on offer are awaited instead of started.
@@ -54,7 +57,7 @@ impl UpstreamTasks {
         let pool = pool_for(&config.upstreams)?;
         let connector = |settings: &Settings, builtin: Option<&Arc<Builtin>>| {
             let limit = config.server.max_message_size;
-            let place = (&self.reaper, self.stderr.as_path());
+            let place = (&self.reaper, &self.directories);
             Connector::new((settings, self.pins_of(settings)), &pool, limit, place, builtin.cloned())
         };
         let connectors = config.upstreams.iter().map(|settings| connector(settings, None));
@@ -77,7 +80,7 @@ impl UpstreamTasks {
         limit: usize,
         former: Option<&Arc<Upstream>>,
     ) -> Result<Arc<Upstream>, Error> {
-        let place = (&self.reaper, self.stderr.as_path());
+        let place = (&self.reaper, &self.directories);
         let connector = Connector::new((settings, self.pins_of(settings)), pool, limit, place, None)?;
         let there = upstream::server_key(settings);
         let limit = former.and_then(|former| former.limit()).filter(|(place, _)| *place == there);
@@ -155,7 +158,7 @@ async fn retire(
 /// The HTTP client for these upstreams; certificates are read only if one of them needs TLS.
 pub(super) fn pool_for<'a>(upstreams: impl IntoIterator<Item = &'a Settings>) -> Result<Pool, Error> {
     let tls = upstreams.into_iter().any(
-        |upstream| matches!(&upstream.transport, Transport::Http { urls, ca_file: None, .. } if urls.iter().any(|url| url.starts_with("https:"))),
+        |upstream| matches!(&upstream.transport, Transport::Http { urls, ca_file: None, oauth, .. } if oauth.is_some() || urls.iter().any(|url| url.starts_with("https:"))),
     );
     upstream::pool(tls)
 }

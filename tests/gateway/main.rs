@@ -35,6 +35,7 @@ mod isolation;
 mod late;
 mod limits;
 mod listeners;
+mod logins;
 mod lossless;
 mod malformed;
 mod malformed_upstreams;

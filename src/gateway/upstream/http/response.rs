@@ -108,6 +108,8 @@ fn last(
 ) -> Event {
     let name = requester.name();
     match (message, refusal) {
+        // What is to be done is more than what the server says.
+        (_, Some(refusal)) if refusal.has_advice() => Event::Lost(refused(name, refusal)),
         (Ok(Message::Response(response)), _) if answers(requester, id, &response) => {
             Event::Done(response.outcome)
         }
