@@ -53,6 +53,9 @@ Register-ArgumentCompleter -Native -CommandName 'mcpeg' -ScriptBlock {
             [CompletionResult]::new('uninstall', 'uninstall', [CompletionResultType]::ParameterValue, 'Remove what `mcpeg install` put on this machine')
             [CompletionResult]::new('import', 'import', [CompletionResultType]::ParameterValue, 'Turn a client''s servers into configuration files')
             [CompletionResult]::new('token', 'token', [CompletionResultType]::ParameterValue, 'Make, list, replace and revoke the tokens of clients')
+            [CompletionResult]::new('explain', 'explain', [CompletionResultType]::ParameterValue, 'Tell why an upstream cannot be used or was restarted, and what mends it')
+            [CompletionResult]::new('login', 'login', [CompletionResultType]::ParameterValue, 'Log in at an upstream that wants it, as its `oauth` says')
+            [CompletionResult]::new('logout', 'logout', [CompletionResultType]::ParameterValue, 'Give the tokens of an upstream back')
             [CompletionResult]::new('tools', 'tools', [CompletionResultType]::ParameterValue, 'List the tools of the running gateway or of another MCP server, or tell about one')
             [CompletionResult]::new('call', 'call', [CompletionResultType]::ParameterValue, 'Call a tool')
             [CompletionResult]::new('read', 'read', [CompletionResultType]::ParameterValue, 'Read a resource')
@@ -81,6 +84,7 @@ Register-ArgumentCompleter -Native -CommandName 'mcpeg' -ScriptBlock {
             [CompletionResult]::new('--root', '--root', [CompletionResultType]::ParameterName, 'Work below this directory instead of /, for image builds; implies --no-start')
             [CompletionResult]::new('--dry-run', '--dry-run', [CompletionResultType]::ParameterName, 'Print the plan and change nothing')
             [CompletionResult]::new('--check', '--check', [CompletionResultType]::ParameterName, 'Tell whether anything has drifted, and change nothing')
+            [CompletionResult]::new('--details', '--details', [CompletionResultType]::ParameterName, 'List each change with the lines of edited files, not only what the installation comes to')
             [CompletionResult]::new('-y', '-y', [CompletionResultType]::ParameterName, 'Do not ask for confirmation')
             [CompletionResult]::new('--yes', '--yes', [CompletionResultType]::ParameterName, 'Do not ask for confirmation')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Tell each step, and the result, as one JSON object on a line; implies --yes')
@@ -97,6 +101,7 @@ Register-ArgumentCompleter -Native -CommandName 'mcpeg' -ScriptBlock {
             [CompletionResult]::new('--root', '--root', [CompletionResultType]::ParameterName, 'Work below this directory instead of /, for image builds; implies --no-start')
             [CompletionResult]::new('--purge', '--purge', [CompletionResultType]::ParameterName, 'Remove configuration, state and logs too')
             [CompletionResult]::new('--dry-run', '--dry-run', [CompletionResultType]::ParameterName, 'Print the plan and change nothing')
+            [CompletionResult]::new('--details', '--details', [CompletionResultType]::ParameterName, 'List each change, not only what the uninstallation comes to')
             [CompletionResult]::new('-y', '-y', [CompletionResultType]::ParameterName, 'Do not ask for confirmation')
             [CompletionResult]::new('--yes', '--yes', [CompletionResultType]::ParameterName, 'Do not ask for confirmation')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
@@ -186,6 +191,39 @@ Register-ArgumentCompleter -Native -CommandName 'mcpeg' -ScriptBlock {
             break
         }
         'mcpeg;token;help;help' {
+            break
+        }
+        'mcpeg;explain' {
+            [CompletionResult]::new('--pid-file', '--pid-file', [CompletionResultType]::ParameterName, 'The gateway with this pid file')
+            [CompletionResult]::new('--instance', '--instance', [CompletionResultType]::ParameterName, 'The gateway of this instance, as `mcpeg install --instance` has made it')
+            [CompletionResult]::new('-c', '-c', [CompletionResultType]::ParameterName, 'The configuration of a gateway that does not run, which says by user as whom it will')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The configuration of a gateway that does not run, which says by user as whom it will')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print the answer as JSON')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
+        'mcpeg;login' {
+            [CompletionResult]::new('--redirect-port', '--redirect-port', [CompletionResultType]::ParameterName, 'The port on this machine that the browser comes back to (default: a free one)')
+            [CompletionResult]::new('--scope', '--scope', [CompletionResultType]::ParameterName, 'Ask for this scope, too, beside those that were granted before; may be repeated')
+            [CompletionResult]::new('--pid-file', '--pid-file', [CompletionResultType]::ParameterName, 'The gateway with this pid file')
+            [CompletionResult]::new('--instance', '--instance', [CompletionResultType]::ParameterName, 'The gateway of this instance, as `mcpeg install --instance` has made it')
+            [CompletionResult]::new('-c', '-c', [CompletionResultType]::ParameterName, 'The configuration of a gateway that does not run, which says by user as whom it will')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The configuration of a gateway that does not run, which says by user as whom it will')
+            [CompletionResult]::new('--device', '--device', [CompletionResultType]::ParameterName, 'Log in by a code that is typed into a browser anywhere')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print the answer as JSON')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
+        'mcpeg;logout' {
+            [CompletionResult]::new('--pid-file', '--pid-file', [CompletionResultType]::ParameterName, 'The gateway with this pid file')
+            [CompletionResult]::new('--instance', '--instance', [CompletionResultType]::ParameterName, 'The gateway of this instance, as `mcpeg install --instance` has made it')
+            [CompletionResult]::new('-c', '-c', [CompletionResultType]::ParameterName, 'The configuration of a gateway that does not run, which says by user as whom it will')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The configuration of a gateway that does not run, which says by user as whom it will')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print the answer as JSON')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
             break
         }
         'mcpeg;tools' {
@@ -387,6 +425,9 @@ Register-ArgumentCompleter -Native -CommandName 'mcpeg' -ScriptBlock {
             [CompletionResult]::new('uninstall', 'uninstall', [CompletionResultType]::ParameterValue, 'Remove what `mcpeg install` put on this machine')
             [CompletionResult]::new('import', 'import', [CompletionResultType]::ParameterValue, 'Turn a client''s servers into configuration files')
             [CompletionResult]::new('token', 'token', [CompletionResultType]::ParameterValue, 'Make, list, replace and revoke the tokens of clients')
+            [CompletionResult]::new('explain', 'explain', [CompletionResultType]::ParameterValue, 'Tell why an upstream cannot be used or was restarted, and what mends it')
+            [CompletionResult]::new('login', 'login', [CompletionResultType]::ParameterValue, 'Log in at an upstream that wants it, as its `oauth` says')
+            [CompletionResult]::new('logout', 'logout', [CompletionResultType]::ParameterValue, 'Give the tokens of an upstream back')
             [CompletionResult]::new('tools', 'tools', [CompletionResultType]::ParameterValue, 'List the tools of the running gateway or of another MCP server, or tell about one')
             [CompletionResult]::new('call', 'call', [CompletionResultType]::ParameterValue, 'Call a tool')
             [CompletionResult]::new('read', 'read', [CompletionResultType]::ParameterValue, 'Read a resource')
@@ -428,6 +469,15 @@ Register-ArgumentCompleter -Native -CommandName 'mcpeg' -ScriptBlock {
             break
         }
         'mcpeg;help;token;rotate' {
+            break
+        }
+        'mcpeg;help;explain' {
+            break
+        }
+        'mcpeg;help;login' {
+            break
+        }
+        'mcpeg;help;logout' {
             break
         }
         'mcpeg;help;tools' {

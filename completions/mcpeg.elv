@@ -50,6 +50,9 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
             cand uninstall 'Remove what `mcpeg install` put on this machine'
             cand import 'Turn a client''s servers into configuration files'
             cand token 'Make, list, replace and revoke the tokens of clients'
+            cand explain 'Tell why an upstream cannot be used or was restarted, and what mends it'
+            cand login 'Log in at an upstream that wants it, as its `oauth` says'
+            cand logout 'Give the tokens of an upstream back'
             cand tools 'List the tools of the running gateway or of another MCP server, or tell about one'
             cand call 'Call a tool'
             cand read 'Read a resource'
@@ -77,6 +80,7 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
             cand --root 'Work below this directory instead of /, for image builds; implies --no-start'
             cand --dry-run 'Print the plan and change nothing'
             cand --check 'Tell whether anything has drifted, and change nothing'
+            cand --details 'List each change with the lines of edited files, not only what the installation comes to'
             cand -y 'Do not ask for confirmation'
             cand --yes 'Do not ask for confirmation'
             cand --json 'Tell each step, and the result, as one JSON object on a line; implies --yes'
@@ -92,6 +96,7 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
             cand --root 'Work below this directory instead of /, for image builds; implies --no-start'
             cand --purge 'Remove configuration, state and logs too'
             cand --dry-run 'Print the plan and change nothing'
+            cand --details 'List each change, not only what the uninstallation comes to'
             cand -y 'Do not ask for confirmation'
             cand --yes 'Do not ask for confirmation'
             cand -h 'Print help (see more with ''--help'')'
@@ -169,6 +174,36 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
         &'mcpeg;token;help;rotate'= {
         }
         &'mcpeg;token;help;help'= {
+        }
+        &'mcpeg;explain'= {
+            cand --pid-file 'The gateway with this pid file'
+            cand --instance 'The gateway of this instance, as `mcpeg install --instance` has made it'
+            cand -c 'The configuration of a gateway that does not run, which says by user as whom it will'
+            cand --config 'The configuration of a gateway that does not run, which says by user as whom it will'
+            cand --json 'Print the answer as JSON'
+            cand -h 'Print help'
+            cand --help 'Print help'
+        }
+        &'mcpeg;login'= {
+            cand --redirect-port 'The port on this machine that the browser comes back to (default: a free one)'
+            cand --scope 'Ask for this scope, too, beside those that were granted before; may be repeated'
+            cand --pid-file 'The gateway with this pid file'
+            cand --instance 'The gateway of this instance, as `mcpeg install --instance` has made it'
+            cand -c 'The configuration of a gateway that does not run, which says by user as whom it will'
+            cand --config 'The configuration of a gateway that does not run, which says by user as whom it will'
+            cand --device 'Log in by a code that is typed into a browser anywhere'
+            cand --json 'Print the answer as JSON'
+            cand -h 'Print help'
+            cand --help 'Print help'
+        }
+        &'mcpeg;logout'= {
+            cand --pid-file 'The gateway with this pid file'
+            cand --instance 'The gateway of this instance, as `mcpeg install --instance` has made it'
+            cand -c 'The configuration of a gateway that does not run, which says by user as whom it will'
+            cand --config 'The configuration of a gateway that does not run, which says by user as whom it will'
+            cand --json 'Print the answer as JSON'
+            cand -h 'Print help'
+            cand --help 'Print help'
         }
         &'mcpeg;tools'= {
             cand --upstream 'Ask at /mcp/NAME: an upstream under its own names, or an endpoint of the configuration'
@@ -353,6 +388,9 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
             cand uninstall 'Remove what `mcpeg install` put on this machine'
             cand import 'Turn a client''s servers into configuration files'
             cand token 'Make, list, replace and revoke the tokens of clients'
+            cand explain 'Tell why an upstream cannot be used or was restarted, and what mends it'
+            cand login 'Log in at an upstream that wants it, as its `oauth` says'
+            cand logout 'Give the tokens of an upstream back'
             cand tools 'List the tools of the running gateway or of another MCP server, or tell about one'
             cand call 'Call a tool'
             cand read 'Read a resource'
@@ -386,6 +424,12 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
         &'mcpeg;help;token;revoke'= {
         }
         &'mcpeg;help;token;rotate'= {
+        }
+        &'mcpeg;help;explain'= {
+        }
+        &'mcpeg;help;login'= {
+        }
+        &'mcpeg;help;logout'= {
         }
         &'mcpeg;help;tools'= {
             cand approve 'Show how tools of an upstream with pin differ from what was approved, and approve them'

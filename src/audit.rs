@@ -1,7 +1,7 @@
 //! The audit: who did what, as records of their own. What is written of them, and where, is the log's.
 //!
-//! There is one record for each call of a tool, for each refusal, for each act upon a token, and for each change of the
-//! configuration. Texts are cut, so that a record has a few kilobytes at most, whatever a client has sent.
+//! There is one record for each call of a tool, for each refusal, for each act upon a token or a login, and for each change of
+//! the configuration. Texts are cut, so that a record has a few kilobytes at most, whatever a client has sent.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -26,6 +26,8 @@ pub enum Event {
     Refusal,
     /// An act upon a token.
     Token,
+    /// An act upon what the gateway shows to an upstream.
+    Login,
     /// A change of the configuration.
     Configuration,
 }
@@ -74,6 +76,7 @@ impl Event {
             Self::Call => "call",
             Self::Refusal => "refusal",
             Self::Token => "token",
+            Self::Login => "login",
             Self::Configuration => "configuration",
         }
     }
@@ -120,6 +123,9 @@ impl Record<'_> {
             }
             (Event::Call, tool, None) => format!("{who} called {}: {outcome}", cut(tool.unwrap_or("a tool"))),
             (Event::Refusal, ..) => format!("a request of {who} was refused: {outcome}"),
+            (Event::Login, _, upstream) => {
+                format!("the login at {} was changed: {outcome}", upstream.unwrap_or("an upstream"))
+            }
             (Event::Token, ..) => format!("the tokens of {who} were changed: {outcome}"),
             (Event::Configuration, ..) => format!("the configuration was read again: {outcome}"),
         }

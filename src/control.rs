@@ -33,12 +33,12 @@ pub enum Request {
     Reload,
     /// Rotate the log file, or reopen it if it was moved.
     Rotate,
-    /// Have the audit know what was done to the tokens of a client.
-    Token {
+    /// Have the audit know what was done to the tokens of a client, or to the login at an upstream.
+    Audit {
         /// What was done.
-        act: TokenAct,
-        /// The client.
-        client: String,
+        act: Act,
+        /// The client or upstream.
+        name: String,
     },
     /// Put a new process in the gateway's place.
     Upgrade {
@@ -49,31 +49,38 @@ pub enum Request {
     Http,
 }
 
-/// What is done to tokens.
+/// What is done to the tokens of a client, or to the login at an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum TokenAct {
+pub enum Act {
     /// One is made.
     Create,
     /// One takes the place of others.
     Rotate,
     /// All are taken back.
     Revoke,
+    /// A person has logged in for the gateway.
+    Login,
+    /// The login was given back.
+    Logout,
 }
 
-impl TokenAct {
+impl Act {
     /// The record of the audit about it.
     #[must_use]
-    pub fn record<'a>(self, client: &'a str, proof: Option<&'a str>, uid: Option<u32>) -> Record<'a> {
-        let what = match self {
-            Self::Create => "create",
-            Self::Rotate => "rotate",
-            Self::Revoke => "revoke",
+    pub fn record<'a>(self, name: &'a str, proof: Option<&'a str>, uid: Option<u32>) -> Record<'a> {
+        let (event, what) = match self {
+            Self::Create => (Event::Token, "create"),
+            Self::Rotate => (Event::Token, "rotate"),
+            Self::Revoke => (Event::Token, "revoke"),
+            Self::Login => (Event::Login, "login"),
+            Self::Logout => (Event::Login, "logout"),
         };
-        let client = Some(client);
+        let is_login = event == Event::Login;
         Record {
-            event: Event::Token,
-            client,
+            event,
+            client: Some(name).filter(|_| !is_login),
+            upstream: Some(name).filter(|_| is_login),
             proof,
             uid,
             outcome: "ok",

@@ -9,8 +9,9 @@
 //! | [`log`] | subscriber, formats, files | audit, config, exit, request_id, sys, systemd, text |
 //! | [`daemon`] | detach, pid file, readiness, listeners, signals, control | allowance, config, control, drain, exit, handover, probe, program, sys, systemd |
 //! | [`install`] | plan, steps, receipt, checks | config, control, exit, probe, program, render, sys, systemd |
-//! | [`gateway`] | the MCP relay, its sessions and upstreams | allowance, audit, config, drain, exit, handover, pins, request_id, sys, tokens |
+//! | [`gateway`] | the MCP relay, its sessions and upstreams | allowance, audit, config, drain, exit, handover, oauth, pins, request_id, sys, tokens |
 //! | [`handover`] | the protocol between a gateway and the process that takes its place | config, exit, sys, systemd |
+//! | [`oauth`] | tokens for upstreams: how they are got, renewed and kept | config, exit, sys |
 //! | [`config`] | the file format and the validated [`config::Config`] | exit |
 //! | [`pins`] | tools of upstreams as they were approved: how that is kept and changed | exit, sys |
 //! | [`tokens`] | tokens of clients: how they are made, kept and believed | exit, sys |
@@ -39,6 +40,7 @@ pub mod gateway;
 pub mod handover;
 pub mod install;
 pub mod log;
+pub mod oauth;
 pub mod pins;
 pub mod probe;
 pub mod program;

@@ -21,7 +21,16 @@ thread_local! {
 
 /// An identifier.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestId(Arc<str>);
+pub struct RequestId(Kind);
+
+/// The two kinds of them. One that is made is a number until somebody reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A client's.
+    Taken(Arc<str>),
+    /// The number of the request among those of this process.
+    Made(u64),
+}
 
 /// That the thread works on a request, until this is dropped.
 #[must_use = "the thread works on the request until this is dropped"]
@@ -34,28 +43,28 @@ impl RequestId {
         let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.~:/+=@".contains(byte);
         let text = std::str::from_utf8(text).ok()?;
         let is_one = (1..=LONGEST).contains(&text.len()) && text.as_bytes().iter().all(fits);
-        is_one.then(|| Self(text.into()))
+        is_one.then(|| Self(Kind::Taken(text.into())))
     }
 
     /// A new one: a number of this process that is chosen at random, and that of the request in it.
     #[must_use]
     pub fn made() -> Self {
-        static PROCESS: OnceLock<u64> = OnceLock::new();
         static LAST: AtomicU64 = AtomicU64::new(0);
-        let process = PROCESS.get_or_init(|| RandomState::new().build_hasher().finish());
-        let request = LAST.fetch_add(1, Ordering::Relaxed);
-        let mut text = [0; 32];
-        for (at, digit) in text.iter_mut().enumerate() {
-            let (number, place) = if at < 16 { (*process, at) } else { (request, at - 16) };
-            *digit = b"0123456789abcdef"[(number >> (60 - 4 * place) & 15) as usize];
-        }
-        Self(std::str::from_utf8(&text).unwrap_or_default().into())
+        Self(Kind::Made(LAST.fetch_add(1, Ordering::Relaxed)))
     }
 
-    /// The text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
+    /// Shows the text.
+    pub fn show<T>(&self, show: impl FnOnce(&str) -> T) -> T {
+        static PROCESS: OnceLock<[u8; 16]> = OnceLock::new();
+        let request = match &self.0 {
+            Kind::Taken(text) => return show(text),
+            Kind::Made(request) => *request,
+        };
+        let process = PROCESS.get_or_init(|| hex(RandomState::new().build_hasher().finish()));
+        let mut text = [0; 32];
+        text[..16].copy_from_slice(process);
+        text[16..].copy_from_slice(&hex(request));
+        show(std::str::from_utf8(&text).unwrap_or_default())
     }
 
     /// That of the request that this thread works on, if it works on one.
@@ -64,14 +73,14 @@ impl RequestId {
         CURRENT.try_with(|current| current.try_borrow().ok()?.clone()).ok()?
     }
 
-    /// Shows it without a copy.
+    /// Shows that of the request that this thread works on, if it works on one.
     pub(crate) fn show_current(show: impl FnOnce(&str)) {
         // A thread that ends works on nothing.
         let _ = CURRENT.try_with(|current| {
             if let Ok(current) = current.try_borrow()
                 && let Some(id) = &*current
             {
-                show(id.as_str());
+                id.show(show);
             }
         });
     }
@@ -91,6 +100,15 @@ impl RequestId {
     }
 }
 
+/// The digits of a number.
+fn hex(number: u64) -> [u8; 16] {
+    let mut shift = 64;
+    [(); 16].map(|()| {
+        shift -= 4;
+        b"0123456789abcdef"[(number >> shift & 15) as usize]
+    })
+}
+
 impl Drop for Entered {
     fn drop(&mut self) {
         let before = self.0.take();
@@ -105,7 +123,7 @@ mod tests {
     #[test]
     fn short_and_plain_identifiers_are_taken_and_others_are_not() {
         for text in ["a", "0b8c-4f_2.~:/+=@Z", &"x".repeat(128)] {
-            assert_eq!(RequestId::taken(text.as_bytes()).unwrap().as_str(), text);
+            RequestId::taken(text.as_bytes()).unwrap().show(|shown| assert_eq!(shown, text));
         }
         for text in ["", "a b", "a\"", "a\\", "a,b", "ü", "a\n", &"x".repeat(129)] {
             assert_eq!(RequestId::taken(text.as_bytes()), None, "{text}");
@@ -115,8 +133,9 @@ mod tests {
     #[test]
     fn new_ones_differ_and_could_be_taken() {
         let (one, other) = (RequestId::made(), RequestId::made());
-        assert_ne!(one, other);
-        assert_eq!(RequestId::taken(one.as_str().as_bytes()), Some(one));
+        let [one, other] = [one, other].map(|id| id.show(str::to_owned));
+        assert!(one != other && one.len() == 32 && one[..16] == other[..16], "{one} {other}");
+        assert!(RequestId::taken(one.as_bytes()).is_some());
     }
 
     #[test]

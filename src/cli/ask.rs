@@ -10,25 +10,61 @@ pub(super) fn is_possible() -> bool {
     std::io::stdin().is_terminal()
 }
 
-/// Asks a question whose default is no. Where there is an explanation, it can be asked for first.
-pub(super) fn confirmed(question: &str, explanation: Option<&dyn Fn() -> String>) -> bool {
-    let choices = if explanation.is_some() { "[yes / NO / explain]" } else { "[yes / NO]" };
-    loop {
-        let mut terminal = std::io::stderr();
-        let mut answer = String::new();
-        let asked = write!(terminal, "{question} {choices} ").and_then(|()| terminal.flush());
-        let read = std::io::stdin().lock().read_line(&mut answer);
-        // The end of the input (Ctrl-D) is no consent.
-        if asked.is_err() || !matches!(read, Ok(1..)) {
-            return false;
-        }
-        match (answer.trim().to_ascii_lowercase().as_str(), explanation) {
-            ("y" | "yes", _) => return true,
-            ("" | "n" | "no", _) => return false,
-            ("e" | "explain" | "?", Some(explanation)) => report::progress(format!("\n{}\n", explanation())),
-            _ => {}
+/// A question before a change.
+pub(super) struct Question<'a> {
+    /// Its words.
+    pub(super) text: &'a str,
+    /// What Enter means.
+    pub(super) default: bool,
+    /// Each change.
+    pub(super) details: &'a dyn Fn() -> String,
+    /// Each change with its reason.
+    pub(super) explanation: &'a dyn Fn() -> String,
+}
+
+impl Question<'_> {
+    /// Whether the answer is yes. Details and reasons can be asked for first.
+    pub(super) fn is_affirmed(&self) -> bool {
+        let choices = if self.default { "[Y]es [n]o" } else { "[y]es [N]o" };
+        loop {
+            let Some(answer) = answered(&format!("{} {choices} [d]etails [e]xplain: ", self.text)) else {
+                return false;
+            };
+            match answer.as_str() {
+                "" => return self.default,
+                "y" | "yes" => return true,
+                "n" | "no" => return false,
+                "d" | "details" => report::progress(format!("\n{}\n", (self.details)())),
+                "e" | "explain" | "?" => report::progress(format!("\n{}\n", (self.explanation)())),
+                _ => {}
+            }
         }
     }
+}
+
+/// Whether the answer to a question whose default is no, and to which there is nothing to show, is yes.
+pub(super) fn confirmed(question: &str) -> bool {
+    loop {
+        match answered(&format!("{question} [y]es [N]o: ")).as_deref() {
+            Some("y" | "yes") => return true,
+            None | Some("" | "n" | "no") => return false,
+            Some(_) => {}
+        }
+    }
+}
+
+/// The answer in small letters; `None` at the end of the input (Ctrl-D), which is no consent.
+fn answered(prompt: &str) -> Option<String> {
+    let mut terminal = std::io::stderr();
+    let mut answer = String::new();
+    let asked = write!(terminal, "{prompt}").and_then(|()| terminal.flush());
+    let read = std::io::stdin().lock().read_line(&mut answer);
+    if asked.is_err() || !matches!(read, Ok(1..)) {
+        // What comes next begins on a line of its own.
+        drop(writeln!(terminal));
+        return None;
+    }
+    Some(answer.trim().to_ascii_lowercase())
 }
 
 /// The answer was no.

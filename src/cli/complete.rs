@@ -155,6 +155,9 @@ fn with_value(argument: Arg, command: &str, known: &Known) -> Arg {
         ("instance", _) => {
             argument.add(ArgValueCandidates::new(|| candidates(instances(OsStr::new(INSTANCES)))))
         }
+        ("name", _) if command == "explain" => argument.add(ArgValueCandidates::new(move || {
+            candidates(config::upstream_names(known.config.as_deref()))
+        })),
         ("upstream", _) => argument.add(ArgValueCandidates::new(move || {
             candidates(config::upstream_names(known.config.as_deref()))
         })),
@@ -357,7 +360,19 @@ mod tests {
     #[test]
     fn subcommands_have_arguments_of_their_own() {
         let all = ask(&[""]);
-        for word in ["help", "import", "install", "status", "start", "stop", "rotate", "token", "uninstall"] {
+        for word in [
+            "help",
+            "import",
+            "install",
+            "status",
+            "start",
+            "stop",
+            "rotate",
+            "login",
+            "logout",
+            "token",
+            "uninstall",
+        ] {
             assert!(all.contains(&word.to_owned()), "{all:?}");
         }
         assert_eq!(ask(&["sta"]), ["start", "status"]);

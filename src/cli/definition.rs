@@ -252,6 +252,12 @@ pub enum Command {
     Import(ImportArgs),
     /// Make, list, replace and revoke the tokens of clients.
     Token(TokenArgs),
+    /// Tell why an upstream cannot be used or was restarted, and what mends it.
+    Explain(ExplainArgs),
+    /// Log in at an upstream that wants it, as its `oauth` says.
+    Login(LoginArgs),
+    /// Give the tokens of an upstream back.
+    Logout(LogoutArgs),
     /// List the tools of the running gateway or of another MCP server, or tell about one.
     Tools(ToolsArgs),
     /// Call a tool.
@@ -298,6 +304,9 @@ pub struct InstallArgs {
     /// printed, has something to do. Exit code 78: the service would not start with its configuration.
     #[arg(long, conflicts_with_all = ["dry_run", "plan"])]
     pub check: bool,
+    /// List each change with the lines of edited files, not only what the installation comes to.
+    #[arg(long)]
+    pub details: bool,
     /// Do not ask for confirmation.
     #[arg(long, short = 'y')]
     pub yes: bool,
@@ -395,6 +404,7 @@ pub enum RotationName {
 ///
 /// Only files that are as `mcpeg install` wrote them are removed; others are kept and named.
 #[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "one flag each, as clap needs them")]
 #[command(after_help = "Examples:
   sudo mcpeg uninstall            remove mcpeg, keep configuration, state and logs
   sudo mcpeg uninstall --purge    remove those too")]
@@ -405,6 +415,9 @@ pub struct UninstallArgs {
     /// Print the plan and change nothing.
     #[arg(long)]
     pub dry_run: bool,
+    /// List each change, not only what the uninstallation comes to.
+    #[arg(long)]
+    pub details: bool,
     /// Do not ask for confirmation.
     #[arg(long, short = 'y')]
     pub yes: bool,
@@ -526,7 +539,59 @@ pub enum ToolsAct {
     },
 }
 
-/// Which gateway `mcpeg token` and `mcpeg tools` are about.
+/// `mcpeg login`.
+///
+/// A person logs in at the authorization server of an upstream whose table has `oauth`, with a browser on any machine. What
+/// the server grants is kept in the state directory of the gateway, which takes it up within a second and renews it from then
+/// on. No reload is needed.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  mcpeg login docs                         print an address, and wait for the browser to come back
+  mcpeg login docs --device                print a code, to be typed into a browser anywhere
+  mcpeg login docs --redirect-port 8765    come back to this port (for ssh -L 8765:127.0.0.1:8765)
+  mcpeg login docs --scope files:write     ask for this, too
+
+If the browser is on another machine, it ends at an address that begins with http://127.0.0.1 and does not open:
+paste that address at the prompt.
+
+Exit codes: 0 logged in, 69 a server cannot be reached, 77 refused, 78 the configuration is wrong or a server cannot be
+trusted.")]
+pub struct LoginArgs {
+    /// The upstream, as in [upstreams.NAME].
+    #[arg(value_name = "NAME")]
+    pub upstream: String,
+    /// Log in by a code that is typed into a browser anywhere.
+    #[arg(long, conflicts_with = "redirect_port")]
+    pub device: bool,
+    /// The port on this machine that the browser comes back to (default: a free one).
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub redirect_port: Option<u16>,
+    /// Ask for this scope, too, beside those that were granted before; may be repeated.
+    #[arg(long, value_name = "SCOPE", value_delimiter = ' ')]
+    pub scope: Vec<String>,
+    /// Of which gateway.
+    #[command(flatten)]
+    pub place: TokenPlace,
+}
+
+/// `mcpeg logout`.
+///
+/// The authorization server is told that the tokens are not needed any more, where it wants to know, and the login is removed
+/// from the state directory. The gateway shows the upstream nothing more within a second.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  mcpeg logout docs           give the tokens back and forget them
+  mcpeg logout docs --json    the same, for scripts")]
+pub struct LogoutArgs {
+    /// The upstream, as in [upstreams.NAME].
+    #[arg(value_name = "NAME")]
+    pub upstream: String,
+    /// Of which gateway.
+    #[command(flatten)]
+    pub place: TokenPlace,
+}
+
+/// Which gateway `mcpeg token`, `mcpeg login`, `mcpeg explain` and others are about.
 #[derive(Args, Debug)]
 pub struct TokenPlace {
     /// The gateway with this pid file.
@@ -541,6 +606,23 @@ pub struct TokenPlace {
     /// Print the answer as JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// `mcpeg explain`.
+///
+/// It tells the cause, what mends it, and what the upstream's command has written last to standard error. Exit codes: 0 if
+/// the upstream can be used, 3 if it cannot, 64 if there is none of that name.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  mcpeg explain time
+  sudo mcpeg explain time --json")]
+pub struct ExplainArgs {
+    /// The upstream.
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Of which gateway.
+    #[command(flatten)]
+    pub place: TokenPlace,
 }
 
 /// `mcpeg tools`.

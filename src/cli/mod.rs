@@ -9,16 +9,21 @@ mod complete;
 mod control;
 pub mod definition;
 mod documents;
+mod explain;
 mod generate;
 mod import;
 mod install;
+mod login;
 mod long_names;
 mod manual;
 mod ownership;
+mod redirect;
 mod reload;
 pub mod report;
 mod rotate;
+mod state_place;
 mod status;
+mod terminal;
 mod token;
 mod tools;
 mod uninstall;
@@ -79,6 +84,9 @@ fn carry_out(cli: &Cli) -> Exit {
         Some(Command::Uninstall(arguments)) => uninstall::run(arguments),
         Some(Command::Import(arguments)) => import::run(arguments),
         Some(Command::Token(arguments)) => token::run(arguments),
+        Some(Command::Explain(arguments)) => explain::run(arguments),
+        Some(Command::Login(arguments)) => login::log_in(arguments),
+        Some(Command::Logout(arguments)) => login::log_out(arguments),
         Some(Command::Tools(arguments)) => match &arguments.act {
             Some(act) => tools::run(act),
             None => client::tools(arguments),

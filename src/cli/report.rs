@@ -15,6 +15,7 @@ use clap::CommandFactory as _;
 use clap::error::{ContextKind, ContextValue};
 
 use super::definition::Cli;
+use super::terminal::wrapped_aside;
 use crate::exit::{Exit, ToExit, chain};
 use crate::text::{shown, shown_json};
 
@@ -92,9 +93,10 @@ pub fn command_line(error: &clap::Error) -> Exit {
     exit
 }
 
-/// Prints a label in its colour and a text. That standard error is closed or full is nobody's concern here.
+/// Prints a label in its colour and a text, broken where a terminal ends. That standard error is closed or full is nobody's concern here.
 fn labelled(style: Style, label: &str, text: &str) {
-    drop(writeln!(anstream::stderr(), "{style}{label}{style:#} {}", shown(text)));
+    let text = wrapped_aside(&format!("{label} {}", shown(text)));
+    drop(writeln!(anstream::stderr(), "{style}{label}{style:#}{}", &text[label.len()..]));
 }
 
 /// Ends a text on standard output and hands it to the kernel.

@@ -11,6 +11,7 @@
 use std::path::Path;
 use std::time::Instant;
 
+use bytesize::ByteSize;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -22,7 +23,7 @@ use crate::gateway;
 use crate::serve::SCHEMA;
 
 use super::definition::Common;
-use super::report;
+use super::{explain, report};
 
 /// An upstream was named that the gateway does not have.
 #[derive(Debug, thiserror::Error)]
@@ -185,6 +186,7 @@ fn table(value: &Value) -> String {
     row("listening", text(&value["listeners"]));
     row("sessions", text(&value["sessions"]));
     row("in flight", text(&value["in_flight"]));
+    row("memory", memory(&value["memory"]));
     row("config", text(&value["config"]));
     row("log file", text(&value["log_file"]));
     row("log trouble", text(&value["log"]["trouble"]));
@@ -193,14 +195,24 @@ fn table(value: &Value) -> String {
     for one in value["certificates"].as_array().into_iter().flatten() {
         row("certificate", certificate(one));
     }
+    for one in value["issuers"].as_array().into_iter().flatten() {
+        row("issuer", issuer(one));
+    }
     let upstreams = value["upstreams"].as_array().map_or(&[][..], Vec::as_slice);
     for upstream in upstreams {
         row("upstream", upstream_row(upstream, widest(upstreams)));
+        row("mend", mend(upstream));
         for warning in warnings(upstream) {
             row("warning", warning);
         }
     }
     rows.join("\n")
+}
+
+/// What mends an upstream that cannot be used, if that is known.
+fn mend(upstream: &Value) -> String {
+    let mend = explain::mend(upstream).filter(|_| !can_be_used(upstream));
+    mend.map(|mend| format!("{}: {mend}", text(&upstream["name"]))).unwrap_or_default()
 }
 
 /// Some upstreams for people, and why nothing is known about them.
@@ -210,6 +222,14 @@ fn table_of_upstreams(value: &Value) -> String {
     };
     let row = |one| std::iter::once(upstream_row(one, widest(upstreams))).chain(warnings(one));
     upstreams.iter().flat_map(row).collect::<Vec<_>>().join("\n")
+}
+
+/// The keys of an authorization server in one line.
+fn issuer(value: &Value) -> String {
+    let [name, keys, age, error] =
+        ["name", "keys", "age_seconds", "error"].map(|member| text(&value[member]));
+    let found = if age.is_empty() { "no keys yet".to_owned() } else { format!("{keys} keys, {age} s old") };
+    if error.is_empty() { format!("{name}: {found}") } else { format!("{name}: {found}; {error}") }
 }
 
 /// The certificate of a listener in one line.
@@ -225,6 +245,15 @@ fn certificate(one: &Value) -> String {
         error => format!("; the new one cannot be used: {error}"),
     };
     format!("{name:<16} {end}{error}")
+}
+
+/// What waits in memory, and what may.
+fn memory(memory: &Value) -> String {
+    let size = |key: &str| memory[key].as_u64().map(|bytes| ByteSize(bytes).display().iec().to_string());
+    match (size("held"), size("limit")) {
+        (Some(held), Some(limit)) => format!("{held} of {limit} wait"),
+        _ => String::new(),
+    }
 }
 
 /// The width of the longest name.

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::config::{self, UpstreamName};
-use crate::control::{self, Identity, Request, TokenAct as Act};
+use crate::control::{self, Act, Identity, Request};
 use crate::daemon::locate;
 use crate::daemon::{PathsError, RunPaths};
 use crate::exit::{self, Exit, ToExit};
@@ -86,21 +86,21 @@ pub(super) fn run(arguments: &TokenArgs) -> Exit {
 fn carry_out(act: &TokenAct) -> Result<Exit, Error> {
     match act {
         TokenAct::Create { name, expires, place } => {
-            let (draft, socket) = draft(place, name)?;
+            let (draft, at) = draft(place, name)?;
             let token = draft.create(name, *expires)?;
-            tell(socket, Act::Create, name);
+            at.tell(Act::Create, name);
             Ok(show(name, &token, place.json))
         }
         TokenAct::Rotate { name, expires, overlap, place } => {
-            let (draft, socket) = draft(place, name)?;
+            let (draft, at) = draft(place, name)?;
             let token = draft.rotate(name, *expires, *overlap)?;
-            tell(socket, Act::Rotate, name);
+            at.tell(Act::Rotate, name);
             Ok(show(name, &token, place.json))
         }
         TokenAct::Revoke { name, place } => {
-            let (draft, socket) = draft(place, name)?;
+            let (draft, at) = draft(place, name)?;
             let revoked = draft.revoke(name)?;
-            tell(socket, Act::Revoke, name);
+            at.tell(Act::Revoke, name);
             if place.json {
                 let value = json!({ "schema": SCHEMA, "client": name, "revoked": revoked });
                 return Ok(report::json(&value, Exit::Done));
@@ -111,28 +111,13 @@ fn carry_out(act: &TokenAct) -> Result<Exit, Error> {
     }
 }
 
-/// Has the audit know what was done: that of the gateway that runs, or else the journal.
-fn tell(socket: Option<PathBuf>, act: Act, client: &str) {
-    let Some(socket) = socket else {
-        let uid = user::effective_uid();
-        return log::audit_now(|| act.record(client, Some("command line"), Some(uid)).write());
-    };
-    let request = Request::Token { act, client: client.to_owned() };
-    // One of an older version has no audit.
-    if let Err(error @ (control::Error::Ask(..) | control::Error::TimeOut(..))) =
-        control::ask::<serde_json::Value>(&socket, request, LIMIT)
-    {
-        report::note(format!("the audit was not told: {}", exit::chain(&error)));
-    }
-}
-
-/// Begins to change the tokens for a client; with the control socket of the gateway that runs.
-fn draft(place: &TokenPlace, name: &str) -> Result<(Draft, Option<PathBuf>), Error> {
+/// Begins to change the tokens for a client; with the place where they are.
+fn draft(place: &TokenPlace, name: &str) -> Result<(Draft, Place), Error> {
     if UpstreamName::new(name).is_none() {
         return Err(Error::Name(name.to_owned()));
     }
     let place = Place::find(place)?;
-    Ok((Draft::begin(&place.directory, place.owner)?, place.socket))
+    Ok((Draft::begin(&place.directory, place.owner)?, place))
 }
 
 /// Prints a token, which nobody can see again.
@@ -182,7 +167,7 @@ pub(super) fn store() -> Option<Store> {
 }
 
 /// The state directory that a gateway would use which is started: the installed service, or by this user.
-fn state_directory(instance: Option<&str>) -> PathBuf {
+pub(super) fn state_directory(instance: Option<&str>) -> PathBuf {
     let service = Some(install::state_of(instance)).filter(|home| user::is_root() && home.is_dir());
     let given = std::env::var_os("STATE_DIRECTORY").is_some();
     service.filter(|_| !given).unwrap_or_else(config::state_directory)
@@ -228,6 +213,21 @@ impl Place {
             instance.map(|name| install::places_of(name)[0].clone()).or_else(|| place.config.clone());
         let owner = Some(()).filter(|()| user::is_root()).and_then(|()| account(config.as_deref()));
         Ok(Self { directory: state_directory(instance), owner, socket: None })
+    }
+
+    /// Has the audit know what was done to a client or an upstream: that of the gateway that runs, or else the journal.
+    pub(super) fn tell(&self, act: Act, name: &str) {
+        let Some(socket) = &self.socket else {
+            let uid = user::effective_uid();
+            return log::audit_now(|| act.record(name, Some("command line"), Some(uid)).write());
+        };
+        let request = Request::Audit { act, name: name.to_owned() };
+        // One of an older version has no audit.
+        if let Err(error @ (control::Error::Ask(..) | control::Error::TimeOut(..))) =
+            control::ask::<serde_json::Value>(socket, request, LIMIT)
+        {
+            report::note(format!("the audit was not told: {}", exit::chain(&error)));
+        }
     }
 
     /// Whose files are believed.

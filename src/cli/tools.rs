@@ -76,7 +76,7 @@ fn approve(act: &ToolsAct) -> Result<Exit, Error> {
         if place.json || !ask::is_possible() {
             return Err(Error::Unasked);
         }
-        if !ask::confirmed("Approve this?", None) {
+        if !ask::confirmed("Approve this?") {
             return Ok(ask::refused());
         }
     }

@@ -5,13 +5,17 @@ use std::sync::Arc;
 
 use fieldwork::Fieldwork;
 use toml::Spanned;
+use toml::de::DeTable;
 
+use super::certificate::Certificate;
 use super::client_limits::ClientLimits;
 use super::diagnostic::{Place, Problems};
 use super::filters::Filters;
+use super::issuer::Issuer;
 use super::keys::{self, Prefix};
 use super::name::UpstreamName;
 use super::peer::{Names, Peer};
+use super::proof::Proof;
 use super::reader::Reader;
 use super::section::Section;
 use super::suggestion::suggestion;
@@ -24,6 +28,10 @@ pub struct Client {
     name: Arc<str>,
     /// How the kernel tells it.
     peer: Option<Peer>,
+    /// What its certificate says.
+    certificate: Option<Certificate>,
+    /// By which tokens of authorization servers it is recognised.
+    oauth: Option<Proof>,
     /// The endpoints that it may use; `None` is all of them.
     endpoints: Option<Vec<String>>,
     /// What of these it sees.
@@ -60,6 +68,10 @@ pub(super) struct Found {
     upstreams: Names,
     /// The endpoints that clients name.
     used: Names,
+    /// The authorization servers, in the same order, with their places.
+    issuers: Vec<(Place, Arc<Issuer>)>,
+    /// Those that clients name.
+    believed: Names,
 }
 
 /// The names without their places.
@@ -79,8 +91,19 @@ fn name(kind: &str, name: &Spanned<&str>, reader: &mut Reader<'_>) -> Option<Str
 }
 
 impl Found {
+    /// Reads all of `[clients.NAME]` and `[endpoints.NAME]`.
+    pub(super) fn read<'a>(
+        &mut self,
+        clients: impl Iterator<Item = (Spanned<&'a str>, &'a DeTable<'a>)>,
+        endpoints: impl Iterator<Item = (Spanned<&'a str>, &'a DeTable<'a>)>,
+        reader: &mut Reader<'_>,
+    ) {
+        clients.for_each(|(name, client)| self.client(&name, &mut Section::new(client, reader)));
+        endpoints.for_each(|(name, endpoint)| self.endpoint(&name, &mut Section::new(endpoint, reader)));
+    }
+
     /// Reads `[clients.NAME]`.
-    pub(super) fn client(&mut self, header: &Spanned<&str>, section: &mut Section<'_, '_>) {
+    fn client(&mut self, header: &Spanned<&str>, section: &mut Section<'_, '_>) {
         let endpoints = section.find(&keys::CLIENT_ENDPOINTS);
         let filters = Filters {
             tools: section.find(&keys::CLIENT_TOOLS).unwrap_or_default(),
@@ -88,14 +111,27 @@ impl Found {
             resources: section.find(&keys::CLIENT_RESOURCES).unwrap_or_default(),
         };
         let (peer, limits) = (section.find(&keys::PEER), ClientLimits::of_client(section));
+        let certificate = section.find(&keys::CLIENT_CERTIFICATE);
+        let oauth = section.find(&keys::CLIENT_OAUTH).map(|(place, proof)| {
+            self.believed.push((place, proof.issuer.clone()));
+            proof
+        });
         let Some(name) = name("client", header, section.reader()) else { return };
         self.used.extend(endpoints.iter().flatten().cloned());
         let endpoints = endpoints.as_ref().map(bare);
-        self.clients.push(Client { name: name.into(), peer, endpoints, filters: Arc::new(filters), limits });
+        let filters = Arc::new(filters);
+        let name = name.into();
+        self.clients.push(Client { name, peer, certificate, oauth, endpoints, filters, limits });
+    }
+
+    /// Reads `[auth.oauth.NAME]`.
+    pub(super) fn issuer(&mut self, header: &Spanned<&str>, section: &mut Section<'_, '_>) {
+        let place = section.reader().place(&header.span());
+        self.issuers.extend(Issuer::read(header, section).map(|issuer| (place, issuer)));
     }
 
     /// Reads `[endpoints.NAME]`.
-    pub(super) fn endpoint(&mut self, header: &Spanned<&str>, section: &mut Section<'_, '_>) {
+    fn endpoint(&mut self, header: &Spanned<&str>, section: &mut Section<'_, '_>) {
         let (place, upstreams) =
             (section.reader().place(&header.span()), section.find(&keys::ENDPOINT_UPSTREAMS));
         let filters = Filters {
@@ -110,13 +146,13 @@ impl Found {
         self.endpoints.push((place, Endpoint { name, upstreams, prefix, filters: Arc::new(filters) }));
     }
 
-    /// The clients and endpoints, where what they name is there beside these upstreams: upstreams and endpoints share the
-    /// names below `/mcp/`.
+    /// The clients, endpoints and authorization servers, where what they name is there beside these upstreams: upstreams and
+    /// endpoints share the names below `/mcp/`.
     pub(super) fn settled(
         self,
         upstreams: &[(Place, UpstreamName)],
         problems: &mut Problems,
-    ) -> (Vec<Client>, Vec<Endpoint>) {
+    ) -> (Vec<Client>, Vec<Endpoint>, Vec<Arc<Issuer>>) {
         let known: HashMap<&str, &Place> =
             upstreams.iter().map(|(place, name)| (name.as_str(), place)).collect();
         for (place, endpoint) in &self.endpoints {
@@ -146,6 +182,38 @@ impl Found {
                 format!("define [endpoints.{name}], or remove it here"),
             );
         }
-        (self.clients, self.endpoints.into_iter().map(|(_, endpoint)| endpoint).collect())
+        self.check_issuers(problems);
+        let endpoints = self.endpoints.into_iter().map(|(_, endpoint)| endpoint).collect();
+        (self.clients, endpoints, self.issuers.into_iter().map(|(_, issuer)| issuer).collect())
+    }
+
+    /// Refuses authorization servers that are none beside one another, and names of others.
+    fn check_issuers(&self, problems: &mut Problems) {
+        for (place, other) in self.issuers.iter().skip(1) {
+            if other.resource != self.issuers[0].1.resource {
+                let message = format!(
+                    "[auth.oauth.{}] has another `resource` than [auth.oauth.{}]",
+                    other.name, self.issuers[0].1.name
+                );
+                problems.push_with_hint(
+                    place.clone(),
+                    message,
+                    "a gateway is one resource; write the same URL",
+                );
+            } else if self.issuers.iter().any(|(_, one)| one.issuer == other.issuer && one.name != other.name)
+            {
+                let message = format!("[auth.oauth.{}] has the `issuer` of another table", other.name);
+                problems.push_with_hint(place.clone(), message, "put both into one table");
+            }
+        }
+        let issuers: Vec<&str> = self.issuers.iter().map(|(_, issuer)| issuer.name.as_str()).collect();
+        for (place, name) in self.believed.iter().filter(|(_, name)| !issuers.contains(&name.as_str())) {
+            let message = format!("there is no authorization server `{name}`");
+            let hint = match issuers.as_slice() {
+                [] => format!("define [auth.oauth.{name}]"),
+                known => suggestion(name, known),
+            };
+            problems.push_with_hint(place.clone(), message, hint);
+        }
     }
 }

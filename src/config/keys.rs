@@ -9,13 +9,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::address::ListenAddr;
+use super::certificate::{self, Certificate};
 use super::diagnostic::Place;
 use super::filters::{self, Pattern, Selection};
 use super::key::{AnyKey, Description, Key, OnChange, Zero};
 use super::kinds::{self, choice, number, size};
 use super::listeners;
 use super::log::{self, Access, Audit, AuditLevel, ConsoleFormat, Fsync, LogFormat, OnFull, Overflow, Spans};
+use super::oauth::{self, OAuth};
 use super::peer::{self, Names, Peer};
+use super::proof::{self, Algorithm, Proof};
 use super::rate::{self, Rate};
 use super::reader::{Reader, Value};
 use super::rotation::{self, At, Every, Zone};
@@ -41,7 +44,7 @@ pub struct Table {
 
 impl Table {
     /// All tables, in the order of the manual.
-    pub const ALL: [&'static Self; 6] = [&SERVER, &LISTENER, &CLIENT, &ENDPOINT, &LOG, &UPSTREAM];
+    pub const ALL: [&'static Self; 7] = [&SERVER, &LISTENER, &ISSUER, &CLIENT, &ENDPOINT, &LOG, &UPSTREAM];
 
     /// The table's header as it is written in the file.
     #[must_use]
@@ -338,6 +341,19 @@ table! {
         ..Key::new("max_message_size", size())
     };
 
+    MEMORY: usize = Key {
+        doc: "How much all that waits for somebody may take together, from 64MiB: messages that come, requests in flight, \
+              answers that clients have not read, and what sessions keep for theirs. Beyond, what sessions keep for clients \
+              that may come back for it is dropped, and messages of more than 64 KiB are answered with 503 and Retry-After \
+              until there is room again; all others, too, where it is a quarter more. Left out, it is a quarter of the memory that the process may have (of the machine, or of \
+              MemoryHigh= and MemoryMax= in the unit), and four times max_message_size at least. The process takes \
+              more than this: copies of what is under way, upstreams' lists, and itself.",
+        example: "\"1GiB\"",
+        range: 64 * MIB..=TIB,
+        since: "0.2.0",
+        ..Key::new("memory", size())
+    };
+
     USER: String = Key {
         doc: "The user that a gateway becomes which is started as root, for good, once it has bound its listeners; \
               --user wins over it. It must be able to read the configuration, for reloads. Left out, the \
@@ -408,8 +424,9 @@ table! {
 
     LISTENER_AUTH: Vec<Auth> = Key {
         doc: "How clients may prove who they are; one of these is enough: token is what mcpeg token makes, peer \
-              what the kernel says of the other end of a Unix socket (see [clients.NAME]). Nobody is recognised by \
-              certificate and oauth yet, so that neither may stand alone. Left out, nobody has to prove anything, which \
+              what the kernel says of the other end of a Unix socket, certificate one that an authority of client_ca \
+              has signed (see [clients.NAME] of both), oauth a token of an authorization server (see [auth.oauth.NAME]). \
+              Left out, nobody has to prove anything, which \
               needs a loopback address, a Unix socket, or auth = \"none\" in [server].",
         example: "[\"token\"]",
         since: "0.2.0",
@@ -458,18 +475,116 @@ table! {
 }
 
 table! {
+    /// `[auth.oauth.NAME]`, any number of them.
+    ISSUER "auth.oauth.NAME";
+
+    ISSUER_URL: String = Key {
+        doc: "The identifier of an authorization server whose access tokens (JWT, RFC 9068) are accepted, as it writes itself \
+              in iss: https://, or http:// on loopback. Clients are told to get their tokens there.",
+        example: "\"https://login.example.org\"",
+        since: "0.2.0",
+        ..Key::new("issuer", proof::URL)
+    };
+
+    AUDIENCE: Vec<String> = Key {
+        doc: "What aud of a token must be, or have in it. Without that, tokens that were made for others would be good here, \
+              so that it must be written. Some servers put the resource there, others a name or the number of an application.",
+        example: "[\"https://mcp.example.org/mcp\"]",
+        since: "0.2.0",
+        ..Key::new("audience", proof::AUDIENCE)
+    };
+
+    RESOURCE: String = Key {
+        doc: "The URL of /mcp as clients reach it (RFC 9728, RFC 8707). Its origin is where they look for the metadata. A \
+              client of /mcp/NAME is told this URL with /NAME; where the URL is one of audience, a token for that longer one is good there, \
+              and nowhere else.",
+        example: "\"https://mcp.example.org/mcp\"",
+        since: "0.2.0",
+        ..Key::new("resource", proof::RESOURCE)
+    };
+
+    JWKS_URL: String = Key {
+        doc: "Where the server's keys are. Left out, they are found by its metadata (RFC 8414, OpenID Connect Discovery).",
+        example: "\"https://login.example.org/keys\"",
+        since: "0.2.0",
+        ..Key::new("jwks_url", proof::URL)
+    };
+
+    JWKS_FILE: PathBuf = Key {
+        doc: "A file with the server's keys, instead of jwks_url. It is read again on a reload, and when a token names a key that is not \
+              known.",
+        example: "\"/etc/mcpeg/keys.json\"",
+        since: "0.2.0",
+        ..Key::new("jwks_file", kinds::PATH)
+    };
+
+    ISSUER_CA: PathBuf = Key {
+        doc: "Certificates of authorities (PEM) that are trusted for this server instead of the system's.",
+        example: "\"/etc/mcpeg/internal-ca.pem\"",
+        since: "0.2.0",
+        ..Key::new("ca_file", kinds::PATH)
+    };
+
+    ALGORITHMS: Vec<Algorithm> = Key {
+        doc: "The algorithms of signatures that are accepted, of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 and EdDSA.",
+        default: Some("[\"RS256\", \"ES256\", \"EdDSA\"]"),
+        example: "[\"ES256\"]",
+        since: "0.2.0",
+        ..Key::new("algorithms", proof::ALGORITHMS)
+    };
+
+    SCOPES: Vec<String> = Key {
+        doc: "Scopes that every token must have (scope, or scp); clients are told to ask for them. One without them is refused by \
+              403, with what is missing.",
+        default: Some("[]"),
+        example: "[\"mcp\"]",
+        since: "0.2.0",
+        ..Key::new("scopes", proof::SCOPES)
+    };
+
+    CLOCK_SKEW: Duration = Key {
+        doc: "By how much the clocks may differ, up to 5m: a token is good for so much longer, and so much earlier.",
+        default: Some("\"30s\""),
+        example: "\"1m\"",
+        since: "0.2.0",
+        zero: Zero::Allowed,
+        ..Key::new("clock_skew", kinds::DURATION)
+    };
+}
+
+table! {
     /// `[clients.NAME]`, any number of them.
     CLIENT "clients.NAME";
+
+    CLIENT_OAUTH: (Place, Proof) = Key {
+        doc: "Recognises the client by a token of the authorization server [auth.oauth.NAME] that issuer names, whose claims have \
+              these values. A claim may be a string, a list, of which one is enough, or a table of further ones; what is written here \
+              may be a list, too, of which one is enough. scope is read word by word. Without claims every token of that server fits. Each sub \
+              is a person of its own: nobody meets the sessions and tasks of another one, though both are this client.",
+        example: "{ issuer = \"corp\", claims = { groups = \"dev\" } }",
+        since: "0.2.0",
+        ..Key::new("oauth", proof::PROOF)
+    };
 
     PEER: Peer = Key {
         doc: "Recognises the client on a Unix socket by what the kernel says of it: user, group (of the process or one of its \
               further ones) and unit, the systemd unit that the process belongs to. All that are written must fit. A unit can \
               be told only where mcpeg sees the processes of others in /proc, which the shipped unit forbids: with \
-              [Service] and ProtectProc=default, written by systemctl edit mcpeg, it does; --check says so. Without this key, the client is recognised by the token that mcpeg token create NAME \
-              makes; with it, by either.",
+              [Service] and ProtectProc=default, written by systemctl edit mcpeg, it does; --check says so. Whatever else \
+              recognises it, the client is also recognised by the token that mcpeg token create NAME makes.",
         example: "{ user = \"gitlab-runner\" }",
         since: "0.2.0",
         ..Key::new("peer", peer::PEER)
+    };
+
+    CLIENT_CERTIFICATE: Certificate = Key {
+        doc: "Recognises the client by the certificate that it shows to a listener with client_ca, which one of the \
+              authorities there must have signed: dns, uri and email are one of its alternative names, each as a whole, \
+              fingerprint is its SHA-256 digest. All that are written must fit. A certificate of no client, and one that \
+              has expired since the handshake, is refused with 403.",
+        example: "{ dns = \"ci.example.org\" }",
+        since: "0.2.0",
+        ..Key::new("certificate", certificate::CERTIFICATE)
     };
 
     CLIENT_ENDPOINTS: Names = Key {
@@ -708,8 +823,8 @@ table! {
     };
 
     AUDIT: Audit = Key {
-        doc: "Where the audit goes: one record for each call of a tool, each refusal, each act upon a token and \
-              each change of the configuration. It is a file, with the format, queue, rotation and retention of \
+        doc: "Where the audit goes: one record for each call of a tool, each refusal, each act upon a token or a \
+              login, and each change of the configuration. It is a file, with the format, queue, rotation and retention of \
               the log file; auto is the journal under systemd, with fields (see AUDIT in mcpeg(8)), and \
               elsewhere off.",
         default: Some("\"auto\""),
@@ -932,6 +1047,22 @@ table! {
         example: "{ Authorization = \"Bearer ${env:DOCS_TOKEN}\" }",
         only_with: Some("url"),
         ..Key::new("headers", upstream::HEADERS)
+    };
+
+    OAUTH: Box<OAuth> = Key {
+        doc: "How mcpeg logs in at a url that wants tokens of an authorization server; an empty table is enough for most. A \
+              person logs in once, by mcpeg login NAME; from then on mcpeg renews the token. issuer is the server, if it \
+              is not to be what the url names. Who mcpeg is there: client_metadata_url is the https:// address of a document \
+              of yours that says so, for servers that read such documents; client_id and perhaps client_secret are those of \
+              a registration by hand, and without either mcpeg registers itself, where it can. scopes is what is asked for; \
+              left out, what the url says that it needs. flow is how tokens are got: code by a browser that comes back to \
+              mcpeg login, device by a code that is typed into a browser anywhere, client-credentials by client_id and \
+              client_secret alone, without any person and without mcpeg login. A client_secret needs an issuer, which it is \
+              told to and nobody else. See UPSTREAMS THAT WANT A LOGIN.",
+        example: "{ scopes = [\"files:read\"], flow = \"code\" }",
+        since: "0.2.0",
+        only_with: Some("url"),
+        ..Key::new("oauth", oauth::OAUTH)
     };
 
     STDERR: Stderr = Key {

@@ -33,8 +33,12 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Reads `[listeners.NAME]`; `None` without an address.
-    pub(super) fn read(name: &Spanned<&str>, section: &mut Section<'_, '_>) -> Option<(Place, Self)> {
+    /// Reads `[listeners.NAME]`, beside authorization servers or without any; `None` without an address.
+    pub(super) fn read(
+        name: &Spanned<&str>,
+        section: &mut Section<'_, '_>,
+        has_issuers: bool,
+    ) -> Option<(Place, Self)> {
         if UpstreamName::new(name.get_ref()).is_none() {
             let message = format!("listener name `{}` is not allowed", name.get_ref());
             let hint = "use 1 to 63 letters, digits, `-` and `_`, beginning with a letter or digit";
@@ -56,12 +60,12 @@ impl Listener {
             allowed_origins: section.find(&keys::LISTENER_ORIGINS),
             metrics: section.find(&keys::LISTENER_METRICS),
         };
-        listener.refuse_contradictions(section);
+        listener.refuse_contradictions(section, has_issuers);
         Some((place, listener))
     }
 
     /// Refuses what would never have an effect, or let in nobody.
-    fn refuse_contradictions(&self, section: &mut Section<'_, '_>) {
+    fn refuse_contradictions(&self, section: &mut Section<'_, '_>, has_issuers: bool) {
         let signed = self.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
         let is_unix = matches!(self.address, ListenAddr::Unix(_));
         if let Some(span) = section.span(&keys::LISTENER_AUTH) {
@@ -69,12 +73,9 @@ impl Listener {
                 let hint = "add client_ca = \"/path/to/ca.pem\" to `tls`";
                 section.reader().refuse(&span, "`auth` has \"certificate\", and no `client_ca` is set", hint);
             }
-            if self.auth.iter().all(|way| matches!(way, Auth::Certificate | Auth::Oauth))
-                && !self.auth.is_empty()
-            {
-                let message =
-                    "`auth` has \"certificate\" or \"oauth\" only, by which mcpeg recognises nobody yet";
-                section.reader().refuse(&span, message, "write auth = [\"token\"], or add it");
+            if self.auth.contains(&Auth::Oauth) && !has_issuers {
+                let message = "`auth` has \"oauth\", and no authorization server is believed";
+                section.reader().refuse(&span, message, "define [auth.oauth.NAME]");
             }
             if self.auth.contains(&Auth::Peer) && !is_unix {
                 let message = "`auth` has \"peer\", which the kernel tells on Unix sockets only";

@@ -3,6 +3,7 @@
 //! A file that the user named must exist; the default file need not, and then mcpeg runs with its defaults. The
 //! stages are kept apart: meaning is checked only for files whose structure is right, so that no mistake is named twice.
 
+use std::ffi::OsString;
 use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
@@ -44,6 +45,14 @@ struct Document {
 pub fn load(source: &Source) -> Result<Config, Error> {
     let variable = |name: &str| std::env::var_os(name);
     load_in(source, &[], Env::strict(&variable))
+}
+
+/// The same as a process with these variables of the environment would.
+///
+/// # Errors
+/// Those of [`load`].
+pub fn load_as(source: &Source, variable: &dyn Fn(&str) -> Option<OsString>) -> Result<Config, Error> {
+    load_in(source, &[], Env::strict(variable))
 }
 
 /// Checks what [`load`] would say if these files stood in `conf.d` with their content, and if every reference could
@@ -112,20 +121,24 @@ fn understand(source: &Source, documents: Vec<Document>, env: Env<'_>) -> Result
         let inner =
             |name: &str| table.get(name).and_then(|value| value.get_ref().as_table()).unwrap_or(&none);
         if document.role == Role::Main {
+            let issuers = inner("auth").get("oauth").and_then(|value| value.get_ref().as_table());
+            let has_issuers = issuers.is_some_and(|issuers| !issuers.is_empty());
             let mut listeners = Vec::new();
             for (name, listener) in tables(inner("listeners")) {
-                listeners.extend(Listener::read(&name, &mut Section::new(listener, &mut reader)));
+                listeners.extend(Listener::read(
+                    &name,
+                    &mut Section::new(listener, &mut reader),
+                    has_issuers,
+                ));
             }
             let mut section = Section::new(inner("server"), &mut reader);
             server = Some(Server::read(&mut section, listeners, &source.overrides));
             let mut section = Section::new(inner("log"), &mut reader);
             log = Some(Log::read(&mut section, &source.overrides));
-            for (name, client) in tables(inner("clients")) {
-                access.client(&name, &mut Section::new(client, &mut reader));
+            for (name, issuer) in issuers.into_iter().flat_map(tables) {
+                access.issuer(&name, &mut Section::new(issuer, &mut reader));
             }
-            for (name, endpoint) in tables(inner("endpoints")) {
-                access.endpoint(&name, &mut Section::new(endpoint, &mut reader));
-            }
+            access.read(tables(inner("clients")), tables(inner("endpoints")), &mut reader);
         }
         for (name, upstream) in tables(inner("upstreams")) {
             let place = reader.place(&name.span());
@@ -139,7 +152,7 @@ fn understand(source: &Source, documents: Vec<Document>, env: Env<'_>) -> Result
         }
     }
     name::distinct(&names, &mut problems);
-    let (clients, endpoints) = access.settled(&names, &mut problems);
+    let (clients, endpoints, issuers) = access.settled(&names, &mut problems);
     if !problems.as_slice().is_empty() {
         return Err(Error::Invalid(problems));
     }
@@ -151,6 +164,7 @@ fn understand(source: &Source, documents: Vec<Document>, env: Env<'_>) -> Result
         disabled,
         clients,
         endpoints,
+        issuers,
         sources: sources.collect(),
     })
 }

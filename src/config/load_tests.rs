@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::key::{Description, OnChange};
-use crate::config::{Limits, ListenAddr, OpenTo, Problem, Secret, Sharing, Transport};
+use crate::config::{Claim, KeySource, Limits, ListenAddr, OpenTo, Problem, Secret, Sharing, Transport};
 
 /// A configuration directory of its own.
 struct Scratch(tempfile::TempDir);
@@ -110,9 +110,9 @@ fn an_empty_file_is_the_default_configuration() {
 /// A whole main file with these lines of each table; an upstream needs one of two keys.
 fn file_of(line: impl Fn(&Description) -> Option<String>) -> String {
     let table = |table: &keys::Table| {
-        let stdio = table
-            .keys()
-            .filter(|key| !matches!(key.name, "url" | "urls" | "headers" | "transport" | "ca_file"));
+        let stdio = table.keys().filter(|key| {
+            !matches!(key.name, "url" | "urls" | "headers" | "transport" | "ca_file" | "oauth")
+        });
         // What has no default, and a table cannot be without.
         let needed = if table.header() == "listeners.NAME" { "address = \"127.0.0.1:2\"\n" } else { "" };
         let lines = stdio.filter(|key| key.name != "address").filter_map(|key| line(&key));
@@ -313,6 +313,42 @@ fn mistakes_in_upstreams_have_their_places_and_fixes() {
 }
 
 #[test]
+fn login_that_would_give_a_secret_away_is_refused() {
+    let with = |url: &str, oauth: &str| format!("[upstreams.a]\nurl = \"{url}\"\noauth = {oauth}");
+    let good = r#"{ issuer = "https://as", client_id = "x", client_secret = "${env:TOKEN}", flow = "device", scopes = ["a:b"] }"#;
+    let config = Scratch::new(&with("https://x/mcp", good)).load();
+    let oauth = config.upstreams[0].transport.oauth().unwrap();
+    assert_eq!(oauth.client_secret, Some(Secret::new("hunter2".to_owned())));
+    assert!(!format!("{config:?}").contains("hunter2"));
+    for url in ["http://127.0.0.1:1/", "http://localhost/", "http://[::1]/mcp", "https://x/"] {
+        Scratch::new(&with(url, "{}")).load();
+    }
+    for (url, oauth, place, part) in [
+        ("http://x/", "{}", "3:9", "without encryption"),
+        ("http://localhost.evil/", "{}", "3:9", "without encryption"),
+        (
+            "https://x/",
+            "{ client_secret = \"s\", issuer = \"https://as\" }",
+            "3:9",
+            "without `oauth.client_id`",
+        ),
+        ("https://x/", "{ client_secret = \"s\", client_id = \"x\" }", "3:9", "needs `oauth.issuer`"),
+        ("https://x/", "{ flow = \"client-credentials\" }", "3:9", "needs `oauth.client_secret`"),
+        ("https://x/", "{ flow = \"implicit\" }", "3:18", "`oauth.flow` cannot be `implicit`"),
+        ("https://x/", "{ issuer = \"http://as\" }", "3:20", "`oauth.issuer` cannot be used"),
+        ("https://x/", "{ client_metadata_url = \"ftp://as/x\" }", "3:33", "cannot be used"),
+        ("https://x/", "{ scopes = [\"a b\"] }", "3:21", "has a scope that cannot be"),
+        ("https://x/", "{ scopes = \"a\" }", "3:20", "must be an array of strings"),
+        ("https://x/", "{ clientid = \"a\" }", "3:11", "unknown key `oauth.clientid`"),
+        ("https://x/", "\"a\"", "3:9", "`oauth` must be a table"),
+    ] {
+        refused(&with(url, oauth), place, &[part]);
+    }
+    let both = with("https://x/", "{}") + "\nheaders = { authorization = \"x\" }";
+    refused(&both, "3:9", &["exclude each other"]);
+}
+
+#[test]
 fn names_that_tool_names_could_confuse_are_refused_with_both_places() {
     let main = "[upstreams.time_zone]\ncommand = \"x\"\n[upstreams.time]\ncommand = \"x\"";
     let found = problems(main);
@@ -428,12 +464,7 @@ fn mistakes_in_listeners_have_their_place_and_their_mend() {
         (on("auth = []"), "3:8", &["`auth` is empty"]),
         (on("auth = [\"tokens\"]"), "3:9", &["`auth` cannot have `tokens`", "\"token\""]),
         (on("auth = [\"certificate\", \"token\"]"), "3:8", &["no `client_ca`"]),
-        (on("auth = [\"oauth\"]"), "3:8", &["recognises nobody yet", "auth = [\"token\"]"]),
-        (
-            on("auth = [\"certificate\"]\ntls = { cert = \"/c\", key = \"/k\", client_ca = \"/a\" }"),
-            "3:8",
-            &["recognises nobody yet"],
-        ),
+        (on("auth = [\"oauth\"]"), "3:8", &["no authorization server is believed", "[auth.oauth.NAME]"]),
         (on("auth = [\"peer\"]"), "3:8", &["Unix sockets only"]),
         (on("trusted_proxies = [\"10.0.0.0/33\"]"), "3:20", &["no address and no network"]),
         (on("proxy_protocol = true"), "3:18", &["needs `trusted_proxies`"]),
@@ -459,6 +490,91 @@ fn mistakes_in_listeners_have_their_place_and_their_mend() {
             format!("{}[listeners.b]\naddress = \"0.0.0.0:1\"\nauth = [\"token\"]", on("")),
             "4:11",
             &["takes 127.0.0.1:1 along"],
+        ),
+    ] {
+        refused(&text, place, parts);
+    }
+}
+
+/// An authorization server with these further lines.
+fn corp(lines: &str) -> String {
+    format!(
+        "[auth.oauth.corp]\nissuer = \"https://login.example.org\"\naudience = [\"a\"]\n\
+             resource = \"https://mcp.example.org/mcp/\"\n{lines}"
+    )
+}
+
+#[test]
+fn authorization_servers_and_claims_are_read() {
+    let clients = "[clients.a]\noauth = { issuer = \"corp\", claims = { sub = \"alice\", realm = { roles = [\"x\", \"y\"] } } }\n";
+    let config = Scratch::new(&corp(clients)).load();
+    let issuer = &config.issuers[0];
+    assert_eq!((issuer.name.as_str(), issuer.resource.as_str()), ("corp", "https://mcp.example.org/mcp"));
+    assert!(
+        issuer.keys == KeySource::Discovered && issuer.algorithms.len() == 3 && issuer.skew.as_secs() == 30
+    );
+    let proof = config.clients[0].oauth().expect("it");
+    let roles = [("roles".to_owned(), Claim::Any(vec!["x".to_owned(), "y".to_owned()]))].into();
+    assert_eq!(proof.claims["realm"], Claim::Within(roles));
+}
+
+#[test]
+fn mistakes_about_authorization_servers_have_their_place_and_their_mend() {
+    for (text, place, parts) in [
+        (
+            "[auth.oauth.a]\nissuer = \"https://a\"\nresource = \"https://b\"".to_owned(),
+            "1:13",
+            &["has no `audience`"][..],
+        ),
+        (corp("").replace("[\"a\"]", "[]"), "3:12", &["`audience` is empty"]),
+        (corp("").replace("https://login", "http://login"), "2:10", &["anybody on the way could forge keys"]),
+        (corp("").replace("https://login.example.org", "login"), "2:10", &["not a URL with https://"]),
+        (corp("jwks_url = \"http://10.0.0.1/k\""), "5:12", &["http:// to another machine"]),
+        (
+            corp("jwks_url = \"https://a/k\"\njwks_file = \"/k\""),
+            "6:13",
+            &["both `jwks_url` and `jwks_file`"],
+        ),
+        (corp("jwks_file = \"k\""), "5:13", &["absolute path"]),
+        (corp("algorithms = [\"HS256\"]"), "5:15", &["cannot have `HS256`", "keys are public"]),
+        (corp("algorithms = [\"none\"]"), "5:15", &["cannot have `none`"]),
+        (corp("algorithms = []"), "5:14", &["`algorithms` is empty"]),
+        (corp("scopes = [\"a b\"]"), "5:11", &["`a b` cannot be a scope"]),
+        (corp("scopes = [\"offline_access\"]"), "5:11", &["none of a resource"]),
+        (corp("clock_skew = \"1h\""), "5:14", &["more than 5m"]),
+        (corp("issuers = 1"), "5:1", &["unknown key `issuers` in [auth.oauth.corp]", "`issuer`"]),
+        ("[auth]\noath = {}".to_owned(), "2:1", &["unknown key `oath` in [auth]", "`oauth`"]),
+    ] {
+        refused(&text, place, parts);
+    }
+}
+
+#[test]
+fn mistakes_about_tokens_of_clients_have_their_place_and_their_mend() {
+    let client = |proof: &str| corp(&format!("[clients.a]\noauth = {proof}\n"));
+    for (text, place, parts) in [
+        (client("{ issuer = \"crop\" }"), "6:20", &["no authorization server `crop`", "`corp`"][..]),
+        (client("{ claims = { sub = \"a\" } }"), "6:9", &["`oauth` has no `issuer`"]),
+        (
+            client("{ issuer = \"corp\", claims = { sub = [] } }"),
+            "6:45",
+            &["is empty, so that no token fits"],
+        ),
+        (
+            client("{ issuer = \"corp\", claims = { sub = 1 } }"),
+            "6:45",
+            &["`oauth.claims.sub` must be a string"],
+        ),
+        (client("{ issuer = \"corp\", claim = 1 }"), "6:28", &["unknown key `oauth.claim`", "`claims`"]),
+        (
+            format!("{}{}", corp(""), corp("").replace("corp", "b").replace("mcp.", "m.")),
+            "5:13",
+            &["another `resource`"],
+        ),
+        (
+            format!("{}{}", corp(""), corp("").replace("corp", "b")),
+            "5:13",
+            &["the `issuer` of another table"],
         ),
     ] {
         refused(&text, place, parts);

@@ -6,8 +6,8 @@
 //! | `keys` | every key: its name, default, range, text, and what puts a change in force |
 //! | `model` | the validated configuration, and which keys it is read from |
 //! | `key`, `kinds`, `units` | what a key is, and how values of each kind are read |
-//! | `access`, `peer`, `client_limits` | clients and endpoints, what they name, and what clients may ask for |
-//! | `log`, `rotation`, `address`, `listener`, `listeners`, `trust`, `rate`, `name`, `upstream`, `filters` | values of their own |
+//! | `access`, `peer`, `certificate`, `client_limits`, `issuer`, `proof` | clients and endpoints, what they name, show and may ask for, and whose tokens are believed |
+//! | `log`, `rotation`, `address`, `listener`, `listeners`, `trust`, `rate`, `name`, `upstream`, `oauth`, `filters` | values of their own |
 //! | `structure`, `suggestion` | unknown keys and values of the wrong type |
 //! | `reader`, `section`, `expand`, `diagnostic` | reading one file: its places, references and problems |
 //! | `example` | the commented reference that is shipped |
@@ -18,12 +18,14 @@
 
 mod access;
 mod address;
+mod certificate;
 mod client_limits;
 mod diagnostic;
 mod error;
 pub mod example;
 mod expand;
 mod filters;
+mod issuer;
 pub mod key;
 pub mod keys;
 mod kinds;
@@ -33,7 +35,9 @@ mod load;
 mod log;
 mod model;
 mod name;
+mod oauth;
 mod peer;
+mod proof;
 mod rate;
 mod reader;
 mod rotation;
@@ -47,17 +51,21 @@ mod upstream;
 
 pub use access::{Client, Endpoint};
 pub use address::{AddressError, ListenAddr};
+pub use certificate::Certificate;
 pub use client_limits::ClientLimits;
 pub use diagnostic::{Place, Problem, Problems};
 pub use error::Error;
 pub use filters::{Filters, LONGEST_TOOL_NAME, Pattern, Selection};
+pub use issuer::{Issuer, KeySource};
 pub use keys::{HttpTransport, Metrics, OpenTo, Pin, Prefix, Sharing, Start, Stderr};
 pub use listener::Listener;
-pub use load::{account, candidate, load, preview, upstream_names};
+pub use load::{account, candidate, load, load_as, preview, upstream_names};
 pub use log::{Access, Audit, AuditLevel, ConsoleFormat, Fsync, LogFormat, OnFull, Overflow, Spans};
 pub use model::{Config, Limits, Log, Server, StderrRules, Transport, Upstream};
 pub use name::UpstreamName;
+pub use oauth::{Flow, OAuth, is_confidential, is_loopback};
 pub use peer::Peer;
+pub use proof::{Algorithm, Claim, Proof, is_private_url};
 pub use rate::Rate;
 pub use rotation::{At, Compress, Every, Retention, Rotation, Weekday, Zone};
 pub use source::{Overrides, Source, default_log_file, default_path, fragment_directory, state_directory};

@@ -17,12 +17,14 @@ use super::address::ListenAddr;
 use super::client_limits::ClientLimits;
 use super::diagnostic::{Place, Problems};
 use super::filters::Filters;
+use super::issuer::Issuer;
 use super::key::{Key, OnChange};
 use super::keys::{self, HttpTransport, Metrics, OpenTo, Pin, Prefix, Sharing, Start, Stderr};
 use super::listener::Listener;
 use super::listeners;
 use super::log::{self, Access, Audit, AuditLevel, ConsoleFormat, Fsync, LogFormat, OnFull, Overflow, Spans};
 use super::name::{self, UpstreamName};
+use super::oauth::{self, OAuth};
 use super::rotation::{self, At, Compress, Retention, Rotation};
 use super::section::Section;
 use super::source::Overrides;
@@ -46,6 +48,8 @@ pub struct Config {
     pub clients: Vec<Client>,
     /// `[endpoints.NAME]`, in the same order.
     pub endpoints: Vec<Endpoint>,
+    /// `[auth.oauth.NAME]`, in the same order.
+    pub issuers: Vec<Arc<Issuer>>,
     /// The files that this was read from; empty without any file.
     pub sources: Vec<PathBuf>,
 }
@@ -73,6 +77,8 @@ pub struct Server {
     pub allowed_origins: Vec<String>,
     /// The largest message that is accepted, in bytes. Default 16 MiB.
     pub max_message_size: usize,
+    /// So many bytes all that waits may take together; `None` is a share of what the process may have.
+    pub memory: Option<usize>,
     /// A legacy session without any request for this long is ended. Default 1 h.
     pub session_timeout: Duration,
     /// At most so many connections of clients are open; `None` is as many as the limit on open files allows.
@@ -200,6 +206,8 @@ pub enum Transport {
         kind: HttpTransport,
         /// Certificates of authorities that are trusted instead of the system's, PEM.
         ca_file: Option<PathBuf>,
+        /// How mcpeg logs in, if it has to.
+        oauth: Option<Box<OAuth>>,
     },
 }
 
@@ -302,6 +310,7 @@ impl Server {
             allowed_hosts: section.get(&keys::ALLOWED_HOSTS),
             allowed_origins: section.get(&keys::ALLOWED_ORIGINS),
             max_message_size: section.get(&keys::MAX_MESSAGE_SIZE),
+            memory: section.find(&keys::MEMORY),
             session_timeout: section.get(&keys::SESSION_TIMEOUT),
             max_connections: section.find(&keys::MAX_CONNECTIONS),
             max_sessions: section.get(&keys::MAX_SESSIONS),
@@ -493,6 +502,7 @@ impl Upstream {
                 headers: BTreeMap::new(),
                 kind: HttpTransport::Auto,
                 ca_file: None,
+                oauth: None,
             },
             stderr: StderrRules::read(section),
             start_timeout: section.get(&keys::START_TIMEOUT),
@@ -513,7 +523,31 @@ impl Upstream {
     }
 }
 
+/// Refuses tokens that anybody on the way could read, and two ways to show who mcpeg is.
+fn check_oauth(urls: &[String], headers: &BTreeMap<String, Secret>, section: &mut Section<'_, '_>) {
+    let span = section.span(&keys::OAUTH).unwrap_or_default();
+    let written = section.written(&keys::URL).or_else(|| section.written(&keys::URLS));
+    let is_known = !written.is_some_and(|it| section.reader().assumes(&format!("{:?}", it.get_ref())));
+    if is_known && urls.iter().any(|url| !oauth::is_confidential(url)) {
+        let message = "`oauth` would send tokens over a connection without encryption";
+        section.reader().refuse(&span, message, "write a `url` that begins with https://");
+    }
+    if headers.contains_key("authorization") {
+        let message = "`oauth` and the header `Authorization` exclude each other";
+        section.reader().refuse(&span, message, "remove one of them");
+    }
+}
+
 impl Transport {
+    /// How mcpeg logs in there, if it has to.
+    #[must_use]
+    pub fn oauth(&self) -> Option<&OAuth> {
+        match self {
+            Self::Http { oauth, .. } => oauth.as_deref(),
+            Self::Stdio { .. } => None,
+        }
+    }
+
     /// Reads how the upstream is reached.
     fn read(name: &Spanned<&str>, section: &mut Section<'_, '_>) -> Option<Self> {
         let name_span = name.span();
@@ -550,7 +584,11 @@ impl Transport {
                 let headers = section.get(&keys::HEADERS);
                 let urls = section.find(&keys::URL).or_else(|| section.find(&keys::URLS));
                 let (kind, ca_file) = (section.get(&keys::TRANSPORT), section.find(&keys::CA_FILE));
-                Some(Self::Http { urls: urls?, headers, kind, ca_file })
+                let (urls, oauth) = (urls?, section.find(&keys::OAUTH));
+                if oauth.is_some() {
+                    check_oauth(&urls, &headers, section);
+                }
+                Some(Self::Http { urls, headers, kind, ca_file, oauth })
             }
         }
     }
@@ -585,12 +623,13 @@ impl fmt::Debug for Transport {
                 .field("limits", limits)
                 .field("user", user)
                 .finish(),
-            Self::Http { headers, kind, ca_file, .. } => f
+            Self::Http { headers, kind, ca_file, oauth, .. } => f
                 .debug_struct("Http")
                 .field("urls", &self.shown())
                 .field("headers", headers)
                 .field("kind", kind)
                 .field("ca_file", ca_file)
+                .field("oauth", oauth)
                 .finish(),
         }
     }

@@ -22,7 +22,7 @@ pub(super) enum Role {
 pub(super) fn check(table: &DeTable<'_>, text: Text<'_>, role: Role, problems: &mut Problems) {
     let mut reader = Reader::of_structure(text, problems);
     let known: &[&str] = match role {
-        Role::Main => &["server", "listeners", "clients", "endpoints", "log", "upstreams"],
+        Role::Main => &["server", "listeners", "auth", "clients", "endpoints", "log", "upstreams"],
         Role::Fragment => &["upstreams"],
     };
     for (name, value) in table {
@@ -30,9 +30,10 @@ pub(super) fn check(table: &DeTable<'_>, text: Text<'_>, role: Role, problems: &
             ("server", Role::Main) => inner(value, &keys::SERVER, "server", &mut reader),
             ("log", Role::Main) => inner(value, &keys::LOG, "log", &mut reader),
             ("listeners", Role::Main) => named(value, &keys::LISTENER, "listeners", &mut reader),
+            ("auth", Role::Main) => auth(value, &mut reader),
             ("clients", Role::Main) => named(value, &keys::CLIENT, "clients", &mut reader),
             ("endpoints", Role::Main) => named(value, &keys::ENDPOINT, "endpoints", &mut reader),
-            ("server" | "listeners" | "clients" | "endpoints" | "log", Role::Fragment) => reader
+            ("server" | "listeners" | "auth" | "clients" | "endpoints" | "log", Role::Fragment) => reader
                 .refuse_structure(
                     &name.span(),
                     format!("`{}` does not belong here: files in conf.d hold upstreams only", name.get_ref()),
@@ -54,6 +55,21 @@ fn named(value: &Value<'_>, table: &Table, header: &str, reader: &mut Reader<'_>
     };
     for (name, value) in entries {
         inner(value, table, &format!("{header}.{}", name.get_ref()), reader);
+    }
+}
+
+/// Checks `[auth]`, which has nothing but `oauth`.
+fn auth(value: &Value<'_>, reader: &mut Reader<'_>) {
+    let DeValue::Table(entries) = value.get_ref() else {
+        return reader.wrong_type("auth", "a table", value, "write [auth.oauth.NAME]");
+    };
+    for (name, value) in entries {
+        if name.get_ref() == "oauth" {
+            named(value, &keys::ISSUER, "auth.oauth", reader);
+        } else {
+            let message = format!("unknown key `{}` in [auth]", name.get_ref());
+            reader.refuse_structure(&name.span(), message, suggestion(name.get_ref(), &["oauth"]));
+        }
     }
 }
 

@@ -9,7 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The name of a client that has shown who it is.
+/// The name of a client that has shown who it is: that of its entry in the configuration, and where many people have one entry,
+/// the person by issuer and subject, apart by spaces. Two people of one entry are two clients in everything but their rights.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct ClientName(Arc<str>);
 
@@ -28,9 +29,24 @@ impl ClientName {
         Self(name.into())
     }
 
-    /// The name as text.
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
+    /// The name of a person whom an issuer knows by this subject. Neither an entry nor an issuer has a space.
+    pub(crate) fn person(entry: &str, issuer: &str, subject: &str) -> Self {
+        Self(format!("{entry} {issuer} {subject}").into())
+    }
+
+    /// The entry of the configuration.
+    pub(crate) fn entry(&self) -> &str {
+        self.0.split_once(' ').map_or(&*self.0, |(entry, _)| entry)
+    }
+
+    /// Issuer and subject of the person, if it is one of many.
+    pub(crate) fn subject(&self) -> Option<(&str, &str)> {
+        self.0.split_once(' ')?.1.split_once(' ')
+    }
+
+    /// Whether `other` is this one, or a person of this entry.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        self == other || self.entry() == &*self.0 && self.entry() == other.entry()
     }
 }
 

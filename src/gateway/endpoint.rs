@@ -27,7 +27,8 @@ impl Endpoint {
 
     /// Whether what has changed here has for those who have `other`: what is so for everybody is so for each client.
     pub(crate) fn concerns(&self, other: &Self) -> bool {
-        self.name == other.name && (self.client.is_none() || self.client == other.client)
+        let covers = |client: &ClientName| other.client.as_ref().is_some_and(|other| client.covers(other));
+        self.name == other.name && self.client.as_ref().is_none_or(covers)
     }
 
     /// The same for this client.

@@ -42,12 +42,26 @@ pub enum Error {
     /// The certificates of a listener cannot be used.
     #[error("the listener `{0}` cannot serve TLS")]
     Tls(String, #[source] CertificateError),
+    /// The file of keys of an authorization server cannot be used.
+    #[error("cannot use the keys of [auth.oauth.{issuer}] in `{file}`: {reason}")]
+    Keys {
+        /// The server's name in the configuration.
+        issuer: String,
+        /// The file.
+        file: std::path::PathBuf,
+        /// What is wrong.
+        reason: String,
+        /// Whether it could not be read, which another user may be able to.
+        unread: bool,
+    },
 }
 
 impl ToExit for Error {
     fn to_exit(&self) -> Exit {
         match self {
-            Self::NameClash { .. } | Self::Authorities { .. } | Self::Tls(..) => Exit::Config,
+            Self::NameClash { .. } | Self::Authorities { .. } | Self::Tls(..) | Self::Keys { .. } => {
+                Exit::Config
+            }
             Self::Certificates(_) => Exit::Os,
         }
     }
@@ -59,6 +73,9 @@ impl ToExit for Error {
             }
             Self::Authorities { .. } => {
                 "write the path of a PEM file with the authorities' certificates".to_owned()
+            }
+            Self::Keys { issuer, .. } => {
+                format!("write the path of a JWKS file as jwks_file in [auth.oauth.{issuer}]")
             }
             Self::Tls(name, error) => format!("{}, in `tls` of [listeners.{name}]", error.hint()),
             Self::Certificates(_) => "install the package `ca-certificates`".to_owned(),

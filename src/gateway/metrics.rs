@@ -13,12 +13,13 @@ use super::status::{Audience, UpstreamState, UpstreamStatus};
 use super::status_source::StatusSource;
 
 /// What an upstream can be doing.
-const STATES: [UpstreamState; 7] = [
+const STATES: [UpstreamState; 8] = [
     UpstreamState::Starting,
     UpstreamState::Ready,
     UpstreamState::Degraded,
     UpstreamState::Idle,
     UpstreamState::BackingOff,
+    UpstreamState::NeedsLogin,
     UpstreamState::Stopped,
     UpstreamState::Disabled,
 ];
@@ -63,6 +64,18 @@ pub(super) fn of_gateway(source: &StatusSource) -> Vec<Metric> {
             status.in_flight as u64,
         ),
         Metric::gauge("sessions", "Open sessions of clients", status.sessions as u64),
+        Metric::gauges(
+            "memory_held_bytes",
+            "What waits in memory, by what it is",
+            [
+                ("bodies", status.memory.bodies),
+                ("requests", status.memory.requests),
+                ("answers", status.memory.answers),
+                ("sessions", status.memory.sessions),
+            ]
+            .map(|(of, bytes)| (vec![("of", of.to_owned())], bytes as u64)),
+        ),
+        Metric::gauge("memory_limit_bytes", "What may wait in memory", status.memory.limit as u64),
         Metric::gauges(
             "upstream_state",
             "1 for the state that an upstream is in, 0 for the others",
@@ -117,7 +130,7 @@ mod tests {
     fn states_have_the_names_that_the_status_has() {
         assert_eq!(
             STATES.map(name),
-            ["starting", "ready", "degraded", "idle", "backing-off", "stopped", "disabled"]
+            ["starting", "ready", "degraded", "idle", "backing-off", "needs-login", "stopped", "disabled"]
         );
     }
 }

@@ -9,6 +9,7 @@
 //! | `upstream` | child processes and HTTP endpoints, supervised; one request on its way |
 //! | `status`, `status_source`, `metrics`, `metric` | what the gateway tells about itself |
 //! | `telemetry` | what is counted and told of requests |
+//! | `memory` | what waits in memory, under one budget |
 //! | `certificates` | those of listeners, and their files |
 //! | `handover` | children on their way to another process, or from one |
 //! | `reload` | another configuration for a running gateway |
@@ -29,6 +30,7 @@ mod endpoint;
 mod error;
 mod handover;
 mod http;
+mod memory;
 mod metric;
 mod metrics;
 mod relay;
@@ -41,11 +43,13 @@ mod telemetry;
 mod upstream;
 mod upstream_tasks;
 
+pub use access::check_keys;
 pub use certificates::{Error as CertificateError, check as check_certificates};
 pub use error::Error;
 pub use http::Expected;
 pub use metric::{Labels, Metric};
 pub use reload::{NotReady, Prepared, Reloaded};
 pub use service::Gateway;
-pub use status::{CertificateStatus, Era, Status, UpstreamState, UpstreamStatus};
+pub use status::{CertificateStatus, Era, IssuerStatus, Status, UpstreamState, UpstreamStatus};
 pub(crate) use upstream::headers::encode as header_value;
+pub use upstream::web_for;

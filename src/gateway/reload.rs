@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout};
 
-use super::access::Clients;
+use super::access::{Clients, Issuer};
 use super::catalog::{self, RoutingHandle, RoutingTable};
 use super::certificates::Tls;
 use super::changes::Changes;
@@ -51,6 +51,9 @@ pub struct NotReady {
     pub reason: Option<String>,
 }
 
+/// The certificates of listeners, and the authorization servers that are believed.
+pub(super) type Trust = (Vec<Arc<Tls>>, Vec<Arc<Issuer>>);
+
 /// A configuration that runs beside the one in force. Dropping it ends what was started for it.
 #[must_use = "a prepared configuration is in force only after `Gateway::commit`"]
 pub struct Prepared {
@@ -60,8 +63,8 @@ pub struct Prepared {
     fresh: Vec<Arc<Upstream>>,
     /// Where the standard error of those goes that were not touched, and how their tools are pinned.
     kept: Vec<(Arc<Upstream>, StderrRules, Pin)>,
-    /// The certificates of listeners.
-    certificates: Vec<Arc<Tls>>,
+    /// The certificates of listeners, and the authorization servers that are believed.
+    trust: Trust,
     /// What differs.
     reloaded: Reloaded,
 }
@@ -83,9 +86,9 @@ impl Prepared {
         &self.reloaded
     }
 
-    /// The certificates of listeners.
-    pub(super) fn take_certificates(&mut self) -> Vec<Arc<Tls>> {
-        std::mem::take(&mut self.certificates)
+    /// The certificates of listeners, and the authorization servers that are believed.
+    pub(super) fn take_trust(&mut self) -> Trust {
+        std::mem::take(&mut self.trust)
     }
 
     /// Starts what is new or changed, and checks that all of it can be served together. What is in force is not
@@ -94,13 +97,13 @@ impl Prepared {
         config: &Config,
         old: &RoutingTable,
         tasks: &UpstreamTasks,
-        certificates: Vec<Arc<Tls>>,
+        trust: Trust,
     ) -> Result<Self, Error> {
         let limit = old.server.max_message_size;
         let same = |settings: &Settings| old.configured().iter().find(|old| old.connector().is_for(settings));
         let pool = pool_for(config.upstreams.iter().filter(|settings| same(settings).is_none()))?;
         let (fresh, kept) = (Vec::new(), Vec::new());
-        let mut prepared = Self { table: None, fresh, kept, certificates, reloaded: Reloaded::default() };
+        let mut prepared = Self { table: None, fresh, kept, trust, reloaded: Reloaded::default() };
         let mut upstreams = Vec::with_capacity(config.upstreams.len() + 1);
         for settings in &config.upstreams {
             let name = settings.name.as_str().to_owned();
@@ -157,7 +160,7 @@ impl Prepared {
             changes.reloaded(endpoints);
         }
         for client in old.clients().retire(table.clients()) {
-            drop(tokio::spawn(Arc::clone(sessions).end_of(client)));
+            drop(tokio::spawn(Arc::clone(sessions).end_of(client, true)));
         }
         let stays = |old: &Upstream| table.upstreams().iter().any(|new| new.serial() == old.serial());
         let gone: Vec<_> = old.upstreams().iter().filter(|old| !stays(old)).cloned().collect();

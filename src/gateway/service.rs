@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::access::{Clients, KnownTokens, Usages};
+use super::access::{Clients, Issuers, KnownTokens, Usages};
 use super::catalog::{self, RoutingHandle, RoutingTable};
 use super::changes::Changes;
 use super::client::ClientName;
@@ -23,6 +23,7 @@ use super::http::{
     self, Admission, Continuations, Front, Gate, Gates, Guard, Handlers, Health, Legacy, Modern,
     OpenConnections, PendingCall, Pipeline, SuspendedCalls, TaskOwners,
 };
+use super::memory;
 use super::metric::Metric;
 use super::metrics::{self, Metrics};
 use super::reload::Prepared;
@@ -85,6 +86,8 @@ struct Parts {
     handlers: Arc<Handlers>,
     /// The tokens that are believed.
     tokens: Arc<KnownTokens>,
+    /// The authorization servers whose tokens are.
+    issuers: Arc<Issuers>,
     /// What clients use that the configuration does not name.
     usages: Arc<Usages>,
     /// Cancelled when the drain begins.
@@ -101,7 +104,7 @@ impl Gateway {
     /// [`Error::Tls`] if the certificates of a listener cannot be used, [`Error::Certificates`] if an upstream needs TLS and
     /// the system has no certificates.
     pub fn start(config: &Config, offers: Vec<Offer>, state: &Path) -> Result<Self, Error> {
-        let gates = Arc::new(Gates::new(&config.server)?);
+        let (gates, issuers) = (Arc::new(Gates::new(&config.server)?), Issuers::start(&config.issuers)?);
         let builtin = Arc::new(Builtin::new(config.sources.first().cloned()));
         let (changes, draining) = (Changes::default(), CancellationToken::new());
         let ledger = Arc::new(Ledger::new(config.server.metrics_max_tools, &config.log));
@@ -117,7 +120,7 @@ impl Gateway {
         let (log_limit, peer, suspended, metrics, connections) = Default::default();
         let sessions = SessionStore::new(share(&routing), share(&peer), changes.clone(), share(&log_limit));
         let sessions = Arc::new(sessions);
-        let known = (share(&ledger), share(gates.certificates()));
+        let known = (share(&ledger), share(gates.certificates()), share(&issuers));
         let status = Arc::new(StatusSource::new((share(&routing), share(&sessions)), known));
         let owners = Arc::new(TaskOwners::new(share(&routing), share(&sessions), share(&peer)));
         let continuations =
@@ -130,8 +133,10 @@ impl Gateway {
             draining.clone(),
         );
         let (tokens, usages) = (Arc::new(KnownTokens::new(state.to_owned())), Arc::<Usages>::default());
-        let (guard, access) =
-            (Guard::new(share(&log_limit), share(&ledger)), (share(&tokens), share(&usages)));
+        let (guard, access) = (
+            Guard::new(share(&log_limit), share(&ledger)),
+            (share(&tokens), share(&issuers), share(&usages)),
+        );
         let pipeline = Pipeline::new(guard, share(&routing), access, share(&ledger), (modern, legacy));
         let health = Health::new(share(&routing), share(&status), draining.clone());
         let numbers = (share(&metrics), share(&ledger));
@@ -154,15 +159,16 @@ impl Gateway {
             ledger,
             status,
             tokens,
+            issuers,
             usages,
             draining,
         }));
-        gateway.begin(config, &builtin);
-        Ok(gateway)
+        Ok(gateway.begin(config, &builtin))
     }
 
     /// Tells of the gateway where it is asked, and begins to end silent sessions.
-    fn begin(&self, config: &Config, builtin: &Builtin) {
+    fn begin(self, config: &Config, builtin: &Builtin) -> Self {
+        memory::configure(&config.server);
         self.0.connections.check(config.server.max_connections);
         let status = Arc::downgrade(&self.0.status);
         builtin.observe(Box::new(move || {
@@ -175,6 +181,7 @@ impl Gateway {
         let (gates, draining) = (Arc::clone(&self.0.gates), self.0.draining.clone());
         tokio::spawn(async move { gates.certificates().watch(draining).await });
         self.watch_tokens();
+        self
     }
 
     /// Follows changes of tokens from now on, if the configuration in force has any use for them. Sessions of those without a
@@ -186,7 +193,9 @@ impl Gateway {
         {
             let sessions = Arc::clone(&self.0.sessions);
             // Also while the gateway drains: a revoked token is so at once.
-            self.0.tokens.watch(move |client| drop(tokio::spawn(Arc::clone(&sessions).end_of(client))));
+            self.0
+                .tokens
+                .watch(move |client| drop(tokio::spawn(Arc::clone(&sessions).end_of(client, false))));
         }
     }
 
@@ -285,15 +294,21 @@ impl Gateway {
     /// Those of [`Self::start`] and [`Self::settled`].
     pub async fn prepare(&self, config: &Config) -> Result<Prepared, Error> {
         let certificates = self.0.gates.prepare(&config.server)?;
-        Prepared::prepare(config, &self.0.routing.current(), &self.0.upstreams, certificates).await
+        let issuers = self.0.issuers.prepare(&config.issuers)?;
+        let trust = (certificates, issuers);
+        Prepared::prepare(config, &self.0.routing.current(), &self.0.upstreams, trust).await
     }
 
     /// Puts a prepared configuration in force. What is no longer in it has `drain` to answer its requests in flight.
     pub fn commit(&self, mut prepared: Prepared, drain: Duration) {
-        let Parts { gates, routing, changes, upstreams, sessions, .. } = &*self.0;
-        gates.change(prepared.take_certificates(), routing, || {
+        let Parts { gates, routing, changes, upstreams, sessions, issuers, .. } = &*self.0;
+        let (certificates, believed) = prepared.take_trust();
+        gates.change(certificates, routing, || {
             prepared.commit(routing, changes, (upstreams, sessions), drain);
+            let table = routing.current();
+            issuers.replace(&believed, |verified| table.clients().entry(verified));
         });
+        memory::configure(&routing.current().server);
         self.watch_tokens();
     }
 

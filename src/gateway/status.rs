@@ -24,6 +24,8 @@ pub enum UpstreamState {
     Idle,
     /// It failed and is tried again after a wait.
     BackingOff,
+    /// It wants a token that nobody has got for it: `mcpeg login`.
+    NeedsLogin,
     /// The gateway has ended it.
     Stopped,
     /// The configuration switches it off.
@@ -51,11 +53,49 @@ pub struct Status {
     pub sessions: usize,
     /// Requests in flight.
     pub in_flight: usize,
+    /// What waits in memory.
+    #[serde(default)]
+    pub memory: MemoryStatus,
     /// Each upstream, in the order of the configuration.
     pub upstreams: Vec<UpstreamStatus>,
     /// The certificates of listeners.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub certificates: Vec<CertificateStatus>,
+    /// The keys of authorization servers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub issuers: Vec<IssuerStatus>,
+}
+
+/// The keys of one authorization server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IssuerStatus {
+    /// Its name in the configuration.
+    pub name: String,
+    /// How many there are.
+    pub keys: usize,
+    /// How long ago they were found; `None` where they never were.
+    pub age_seconds: Option<u64>,
+    /// Why the last look has found none.
+    pub error: Option<String>,
+}
+
+/// What waits in memory, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryStatus {
+    /// What may wait.
+    pub limit: usize,
+    /// What waits.
+    pub held: usize,
+    /// Messages of clients that are not complete.
+    pub bodies: usize,
+    /// Messages of clients that are not answered.
+    pub requests: usize,
+    /// Answers that are not sent.
+    pub answers: usize,
+    /// What sessions keep for their clients.
+    pub sessions: usize,
+    /// Messages that were refused for want of room.
+    pub refused: u64,
 }
 
 /// The certificate of one listener.
@@ -117,6 +157,9 @@ pub struct UpstreamStatus {
     /// What its command has written last to standard error, without secrets that are known.
     #[serde(default)]
     pub last_line: Option<String>,
+    /// The last lines that its command has written there, in the same form; for operators.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub last_lines: Vec<String>,
     /// What is wrong with it though it works.
     #[serde(default)]
     pub warnings: Vec<String>,
@@ -140,6 +183,7 @@ impl UpstreamStatus {
             exit_code: None,
             exit_signal: None,
             last_line: None,
+            last_lines: Vec::new(),
             warnings: Vec::new(),
         }
     }

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::access::Issuers;
 use super::catalog::RoutingHandle;
 use super::certificates::Certificates;
+use super::memory;
 use super::session::SessionStore;
 use super::status::{Audience, Status, UpstreamState, UpstreamStatus};
 use super::telemetry::Ledger;
@@ -21,6 +23,8 @@ pub(crate) struct StatusSource {
     ledger: Arc<Ledger>,
     /// Certificates of listeners.
     certificates: Arc<Certificates>,
+    /// Authorization servers.
+    issuers: Arc<Issuers>,
     /// When the gateway was started.
     started: Instant,
 }
@@ -29,9 +33,9 @@ impl StatusSource {
     /// The status of a gateway that starts now.
     pub(super) fn new(
         (routing, sessions): (Arc<RoutingHandle>, Arc<SessionStore>),
-        (ledger, certificates): (Arc<Ledger>, Arc<Certificates>),
+        (ledger, certificates, issuers): (Arc<Ledger>, Arc<Certificates>, Arc<Issuers>),
     ) -> Self {
-        Self { routing, sessions, ledger, certificates, started: Instant::now() }
+        Self { routing, sessions, ledger, certificates, issuers, started: Instant::now() }
     }
 
     /// Numbers about requests.
@@ -56,8 +60,11 @@ impl StatusSource {
                 .all(|upstream| matches!(upstream.state(), UpstreamState::Ready | UpstreamState::Idle)),
             sessions: self.sessions.len(),
             in_flight: self.ledger.in_flight(),
+            memory: memory::status(),
             upstreams,
             certificates: self.certificates.status(),
+            // Why keys cannot be had may name addresses from inside.
+            issuers: if audience == Audience::Operator { self.issuers.status() } else { Vec::new() },
         }
     }
 }

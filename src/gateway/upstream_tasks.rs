@@ -1,7 +1,7 @@
 //! The tasks of upstreams: those that supervise them, those that end and reap their children, and those that end upstreams
 //! which a reload has replaced.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -14,7 +14,9 @@ use super::changes::Changes;
 use super::error::Error;
 use super::session::SessionStore;
 use super::telemetry::Ledger;
-use super::upstream::{self, Awaited, Builtin, Connector, KnownPins, Pins, Pool, Reaper, Upstream};
+use super::upstream::{
+    self, Awaited, Builtin, Connector, Directories, KnownPins, Pins, Pool, Reaper, Upstream,
+};
 use crate::config::{Config, Sharing, Transport, Upstream as Settings};
 use crate::handover::Offer;
 
@@ -29,8 +31,8 @@ pub(super) struct UpstreamTasks {
     supervisors: TaskTracker,
     /// The tasks that end and reap children.
     reaper: Reaper,
-    /// Where the files are that children's standard error goes to.
-    stderr: PathBuf,
+    /// Where what upstreams leave behind is kept.
+    directories: Directories,
     /// Which tools were approved.
     pins: Arc<KnownPins>,
     /// The tasks that end upstreams which a reload has replaced.
@@ -43,9 +45,10 @@ impl UpstreamTasks {
     /// None yet. Children's standard error goes to files in the one directory, and pins are kept in the other.
     pub(super) fn new((changes, ledger): (Changes, Arc<Ledger>), stderr: &Path, state: &Path) -> Self {
         let (supervisors, reaper, retiring) = (TaskTracker::new(), Reaper::default(), TaskTracker::new());
-        let (stderr, pins) = (stderr.to_owned(), KnownPins::new(state.to_owned(), changes.clone()));
+        let pins = KnownPins::new(state.to_owned(), changes.clone());
+        let directories = Directories { stderr: stderr.to_owned(), state: state.to_owned() };
         let stopping = CancellationToken::new();
-        Self { changes, ledger, supervisors, reaper, stderr, pins, retiring, stopping }
+        Self { changes, ledger, supervisors, reaper, directories, pins, retiring, stopping }
     }
 
     /// Starts all upstreams of a configuration, the built-in one last. Children on offer are awaited instead of started.
@@ -58,7 +61,7 @@ impl UpstreamTasks {
         let pool = pool_for(&config.upstreams)?;
         let connector = |settings: &Settings, builtin: Option<&Arc<Builtin>>| {
             let limit = config.server.max_message_size;
-            let place = (&self.reaper, self.stderr.as_path());
+            let place = (&self.reaper, &self.directories);
             Connector::new((settings, self.pins_of(settings)), &pool, limit, place, builtin.cloned())
         };
         let connectors = config.upstreams.iter().map(|settings| connector(settings, None));
@@ -79,7 +82,7 @@ impl UpstreamTasks {
         limit: usize,
         former: Option<&Arc<Upstream>>,
     ) -> Result<Arc<Upstream>, Error> {
-        let place = (&self.reaper, self.stderr.as_path());
+        let place = (&self.reaper, &self.directories);
         let connector = Connector::new((settings, self.pins_of(settings)), pool, limit, place, None)?;
         let there = upstream::server_key(settings);
         let limit = former.and_then(|former| former.limit()).filter(|(place, _)| *place == there);
@@ -162,7 +165,7 @@ async fn retire(
 /// The HTTP client for these upstreams; certificates are read only if one of them needs TLS.
 pub(super) fn pool_for<'a>(upstreams: impl IntoIterator<Item = &'a Settings>) -> Result<Pool, Error> {
     let tls = upstreams.into_iter().any(
-        |upstream| matches!(&upstream.transport, Transport::Http { urls, ca_file: None, .. } if urls.iter().any(|url| url.starts_with("https:"))),
+        |upstream| matches!(&upstream.transport, Transport::Http { urls, ca_file: None, oauth, .. } if oauth.is_some() || urls.iter().any(|url| url.starts_with("https:"))),
     );
     upstream::pool(tls)
 }

@@ -91,6 +91,9 @@ fn tidy(target: &Target) {
 
 /// One step with its report.
 fn act(step: &Step, target: &Target, listener: &mut Listener<'_>) -> Result<(), Error> {
+    if step.acts() {
+        listener(Progress::Begun(step));
+    }
     step.apply(target, listener)?;
     listener(Progress::Done(step));
     Ok(())

@@ -10,7 +10,8 @@ use super::layout::Layout;
 use super::privileged::files;
 use super::receipt::Receipt;
 use super::target::Target;
-use crate::config::{self, Config, ListenAddr, Transport};
+use super::verify::{self, Entrance};
+use crate::config::{self, Config, ListenAddr, Server, Transport};
 use crate::render::Confinement;
 
 /// Refuses a file that is no valid configuration beside the `conf.d` of the target.
@@ -65,7 +66,7 @@ pub(super) fn needs(target: &Target, asked: Option<&Path>) -> Needs {
         // Only root can look; what was found when root last looked is the best guess. A configuration that is wrong is
         // refused elsewhere if the service is to be started with it.
         let confinement = earlier.and_then(Receipt::confinement).unwrap_or(WIDE);
-        return Needs { listen: Vec::new(), confinement, log: None };
+        return Needs { listen: Vec::new(), server: Server::default(), confinement, log: None };
     };
     let mut needs = Needs::of(&config);
     let defaults = asked.is_none() && (unedited || !installed.exists());
@@ -85,6 +86,9 @@ const WIDE: Confinement = Confinement { children: true, loopback: false };
 pub(super) struct Needs {
     /// Where it listens; empty if that cannot be told.
     listen: Vec<ListenAddr>,
+    /// What it says of that.
+    #[field = false]
+    server: Server,
     /// How far it can be confined.
     #[field(get(copy))]
     confinement: Confinement,
@@ -93,6 +97,11 @@ pub(super) struct Needs {
 }
 
 impl Needs {
+    /// Where clients will reach it; empty if that cannot be told.
+    pub(super) fn entrances(&self) -> Vec<Entrance> {
+        self.listen.iter().map(|listener| verify::entrance_at(listener, &self.server)).collect()
+    }
+
     /// Those of a configuration.
     fn of(config: &Config) -> Self {
         let children =
@@ -111,6 +120,7 @@ impl Needs {
             && config.upstreams.iter().all(|upstream| is_near(&upstream.transport));
         Self {
             listen: config.server.listen.clone(),
+            server: config.server.clone(),
             confinement: Confinement { children, loopback },
             log: None,
         }

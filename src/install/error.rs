@@ -349,7 +349,9 @@ impl ToExit for Error {
                  `{systemctl} --no-block start {unit}` starts it when its turn comes"
             ),
             Self::Service { whole, .. } => format!("{whole} shows the whole log"),
-            Self::RolledBack { source, .. } | Self::Unchanged(source) => return source.hint(),
+            Self::RolledBack { source, .. } | Self::Unchanged(source) => source
+                .hint()
+                .unwrap_or_else(|| "mend the cause, then run the command again; nothing of it is left".to_owned()),
             Self::NotRolledBack { .. } => {
                 // A user's service is never root's.
                 let sudo = if is_root() { "sudo " } else { "" };

@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 
 use super::account::{Owner, Rights};
 use super::assets::{self, Content, Units};
+use super::configuration::Needs;
 use super::error::Error;
 use super::layout;
+use super::part::Part;
 use super::privileged::Digest;
 use super::receipt::State;
 use super::shadow::{self, Shadow};
@@ -26,8 +28,8 @@ use super::step::service::{Change, Service};
 use super::step::unit_copy::UnitCopy;
 use super::step::unmask::Unmask;
 use super::target::Target;
+use super::verify::Entrance;
 use super::{checks, configuration, service, situation, step};
-use crate::config::ListenAddr;
 use crate::render::Confinement;
 
 /// What the operator asked for.
@@ -50,10 +52,27 @@ pub struct Plan {
     steps: Vec<Step>,
     /// The digest of this version's default configuration.
     default_configuration: Digest,
-    /// How the unit is confined.
-    confinement: Confinement,
-    /// Where the service listens; empty if that cannot be told.
-    listen: Vec<ListenAddr>,
+    /// What the configuration says, as far as it can be told.
+    needs: Needs,
+    /// What the installation is for whoever runs it.
+    occasion: Occasion,
+}
+
+/// What an installation is for whoever runs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Occasion {
+    /// There is none yet.
+    First,
+    /// There was one, whose configuration, state and log are there.
+    Again,
+    /// A package of this name has the service, and gives it up.
+    Adoption(String),
+    /// The program is exchanged for another one, which replaces this version.
+    Upgrade(String),
+    /// Something else is changed of an installation that is there.
+    Update,
+    /// Everything is as it should be.
+    Nothing,
 }
 
 /// Makes a plan.
@@ -62,6 +81,8 @@ struct Planner<'a> {
     target: &'a Target,
     /// The steps so far.
     steps: Vec<Step>,
+    /// How many of them know their part.
+    told: usize,
     /// Directories that have their step.
     directories: BTreeSet<PathBuf>,
     /// What systemd reads in place of the unit.
@@ -97,7 +118,7 @@ impl Plan {
         let default_configuration = text(units.configuration.clone()).digest()?;
         let shadow = shadow::find(target.tree(), layout)?;
         let (steps, directories) = (Vec::new(), BTreeSet::new());
-        let mut planner = Planner { target, steps, directories, shadow, starts: false };
+        let mut planner = Planner { target, steps, told: 0, directories, shadow, starts: false };
         planner.files(units, options)?;
         planner.systemd(options.start)?;
         let Planner { steps, starts, .. } = planner;
@@ -108,12 +129,8 @@ impl Plan {
         if starts && !steps.iter().any(writes) {
             configuration::check_installed(target)?;
         }
-        Ok(Self {
-            steps,
-            default_configuration,
-            confinement: needs.confinement(),
-            listen: needs.listen().to_vec(),
-        })
+        let occasion = Occasion::of(target, &steps);
+        Ok(Self { steps, default_configuration, needs, occasion })
     }
 
     /// The steps, in order.
@@ -124,21 +141,53 @@ impl Plan {
 
     /// The digest of this version's default configuration, and how the unit is confined, for the receipt.
     pub(super) fn default_and_confinement(&self) -> (Digest, Confinement) {
-        (self.default_configuration.clone(), self.confinement)
+        (self.default_configuration.clone(), self.needs.confinement())
+    }
+
+    /// What the installation is for whoever runs it.
+    #[must_use]
+    pub fn occasion(&self) -> &Occasion {
+        &self.occasion
+    }
+
+    /// Where clients will reach the service; empty if that cannot be told.
+    #[must_use]
+    pub fn entrances(&self) -> Vec<Entrance> {
+        self.needs.entrances()
+    }
+
+    /// The log file, or `None` for the journal alone; `None` if the configuration cannot be read.
+    #[must_use]
+    pub fn log_file(&self, target: &Target) -> Option<Option<PathBuf>> {
+        match self.needs.log() {
+            Some(log) => Some(log.file.clone()),
+            None => (!self.needs.listen().is_empty()).then(|| target.layout().log_file()),
+        }
+    }
+
+    /// Whether the service can start programs, and whether it reaches this machine only.
+    #[must_use]
+    pub fn confinement(&self) -> Confinement {
+        self.needs.confinement()
+    }
+
+    /// The steps of a part, in order.
+    pub fn part(&self, part: Part) -> impl Iterator<Item = &Step> {
+        self.steps.iter().filter(move |step| step.part() == part)
     }
 
     /// Who runs the service, where it listens, and what it can do, in a sentence.
     #[must_use]
     pub fn summary(&self, target: &Target) -> String {
         let layout = target.layout();
-        let listen: Vec<String> = self.listen.iter().map(ToString::to_string).collect();
+        let listen: Vec<String> = self.needs.listen().iter().map(ToString::to_string).collect();
         let listens =
             if listen.is_empty() { String::new() } else { format!(" and listens on {}", listen.join(", ")) };
         let runs = format!("{} runs as {}:{}{listens}", layout.name, layout.user, layout.group);
         if layout.is_users() {
             return format!("{runs}.");
         }
-        let Confinement { children, loopback } = self.confinement;
+        let Confinement { children, loopback } = self.needs.confinement();
         let programs = if children { "can start programs" } else { "can start no program" };
         let network = if loopback { "reaches this machine only" } else { "can reach the network" };
         format!("{runs}; it {programs} and {network}.")
@@ -163,6 +212,30 @@ impl Plan {
     }
 }
 
+impl Occasion {
+    /// That of these steps.
+    fn of(target: &Target, steps: &[Step]) -> Self {
+        let writes = |step: &&Step| step.replaces(&target.layout().program);
+        let live = target.receipt().filter(|receipt| receipt.state() != State::Removed);
+        match (live, target.package()) {
+            (None, Some(package)) if target.adopts() => Self::Adoption(package.name().to_owned()),
+            (None, _) if target.receipt().is_none() => Self::First,
+            (None, _) => Self::Again,
+            _ if !steps.iter().any(Step::changes) => Self::Nothing,
+            (Some(receipt), _) if steps.iter().any(|step| writes(&step)) => {
+                Self::Upgrade(receipt.program().to_owned())
+            }
+            _ => Self::Update,
+        }
+    }
+
+    /// Whether there is an installation already.
+    #[must_use]
+    pub const fn is_later(&self) -> bool {
+        matches!(self, Self::Upgrade(_) | Self::Update | Self::Nothing)
+    }
+}
+
 impl Planner<'_> {
     /// Account, directories and files.
     fn files(&mut self, units: Units, options: &InstallOptions) -> Result<(), Error> {
@@ -173,14 +246,18 @@ impl Planner<'_> {
             self.directories_above(&layout.configuration_directory)?;
             self.steps.push(Account::plan(self.target)?);
         }
+        self.end(Part::Account);
         for directory in [&layout.configuration_directory, &layout.drop_ins] {
             self.directory(directory, Rights::new(0o750, Owner::Readable))?;
         }
-        for directory in layout.home.iter().chain(&layout.logs).chain(&layout.cache) {
-            self.directory(directory, Rights::new(0o750, Owner::Service))?;
-        }
         let asked = options.configuration.as_deref();
         self.steps.extend(step::configuration::plan(self.target, asked, text(units.configuration))?);
+        if let Some(tmpfiles) = &layout.tmpfiles {
+            self.file(tmpfiles, text(units.tmpfiles), root(0o644))?;
+        }
+        self.end(Part::Configuration);
+        self.services(layout.home.iter().chain(&layout.cache), Part::State)?;
+        self.services(layout.logs.iter(), Part::Log)?;
         if let Some(path) = &layout.logrotate {
             let step = step::logrotate::plan(self.target, path, units.logrotate)?;
             if step.is_some() {
@@ -188,14 +265,14 @@ impl Planner<'_> {
             }
             self.steps.extend(step);
         }
-        if let Some(tmpfiles) = &layout.tmpfiles {
-            self.file(tmpfiles, text(units.tmpfiles), root(0o644))?;
-        }
         self.steps.extend(step::strays::plan(self.target));
+        self.end(Part::Log);
         for (path, document) in layout.documents.iter().zip(&options.documents) {
             self.file(path, Content::Bytes(Cow::Borrowed(document)), root(0o644))?;
         }
+        self.end(Part::Documents);
         self.file(&layout.program, Content::Program, root(0o755))?;
+        self.end(Part::Program);
         for (path, unit) in layout.watcher.iter().flatten().zip(units.watcher.into_iter().flatten()) {
             self.file(path, text(unit), root(0o644))?;
         }
@@ -205,6 +282,25 @@ impl Planner<'_> {
             self.steps.push(UnitCopy::plan(path.clone(), unit));
         }
         Ok(())
+    }
+
+    /// Directories of the service, which are all of a part so far.
+    fn services<'b>(
+        &mut self,
+        directories: impl Iterator<Item = &'b PathBuf>,
+        part: Part,
+    ) -> Result<(), Error> {
+        for directory in directories {
+            self.directory(directory, Rights::new(0o750, Owner::Service))?;
+        }
+        self.end(part);
+        Ok(())
+    }
+
+    /// Says of the steps since the last call that they belong to a part.
+    fn end(&mut self, part: Part) {
+        self.steps[self.told..].iter_mut().for_each(|step| step.belongs_to(part));
+        self.told = self.steps.len();
     }
 
     /// The steps after the files.
@@ -240,7 +336,10 @@ impl Planner<'_> {
             };
             let (service, nothing) = Service::plan(target, change, masked, disabled)?;
             self.starts = service.acts();
-            self.steps.extend([service, Probe::plan(nothing)]);
+            self.steps.push(service);
+            self.end(Part::Service);
+            self.steps.push(Probe::plan(nothing));
+            self.end(Part::Address);
         }
         Ok(())
     }

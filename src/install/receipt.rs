@@ -36,6 +36,7 @@ pub(super) struct Receipt {
     /// The version of this format.
     version: u32,
     /// The version of the mcpeg that wrote it.
+    #[field(get)]
     program: String,
     /// How far the last command came.
     #[field(get(copy))]

@@ -320,6 +320,7 @@ mod tests {
             headers: std::collections::BTreeMap::new(),
             kind: crate::config::HttpTransport::Auto,
             ca_file: None,
+            oauth: None,
         };
         assert!(sandbox.forbids(&http("https://example.org/mcp")).unwrap().contains("not `example.org`"));
         assert_eq!(sandbox.forbids(&http("http://[::1]:1/mcp")), None);

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use fieldwork::Fieldwork;
 
-use super::choices::{self, Asked, Choices, Profile};
+use super::choices::{self, Asked, Choices, LogRotation, Profile};
 use super::error::Error;
 use super::layout::{Layout, UserPlaces};
 use super::ownership::PackageState;
@@ -95,6 +95,18 @@ impl Target {
     #[must_use]
     pub fn layout(&self) -> &Layout {
         &self.layout
+    }
+
+    /// The directory below which an image is made.
+    #[must_use]
+    pub fn image(&self) -> Option<&Path> {
+        (!self.tree.is_host()).then(|| self.tree.path())
+    }
+
+    /// Whether logrotate(8) rotates the log.
+    #[must_use]
+    pub fn is_rotated_by_logrotate(&self) -> bool {
+        self.choices.log_rotation() == LogRotation::Logrotate
     }
 
     /// Whether the service of a package is to be taken over.

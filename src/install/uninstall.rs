@@ -86,6 +86,15 @@ impl Removal {
         matches!(self, Self::File(_) | Self::Tree(_) | Self::Directory(_))
     }
 
+    /// Whether systemd does it, or is told of it.
+    #[must_use]
+    pub const fn is_of_systemd(&self) -> bool {
+        matches!(
+            self,
+            Self::Stop | Self::Disable | Self::Reload | Self::Mask | Self::Reenable | Self::HandOver
+        )
+    }
+
     /// The act in words.
     #[must_use]
     pub fn shown(&self, layout: &Layout) -> String {

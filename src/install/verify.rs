@@ -63,12 +63,18 @@ pub struct Proof {
 }
 
 impl Proof {
-    /// What was proved, in words.
+    /// What was proved, in words that follow a name.
     #[must_use]
     pub fn words(&self) -> String {
+        format!("serves on {}", self.address())
+    }
+
+    /// Where it serves, and how that was proved.
+    #[must_use]
+    pub fn address(&self) -> String {
         let Entrance { listener, secure } = &self.entrance;
         let how = if *secure { "with TLS" } else { "and has answered an MCP request" };
-        format!("serves on {listener} {how}")
+        format!("{listener} {how}")
     }
 }
 
@@ -119,12 +125,15 @@ fn served(layout: &Layout) -> Result<(Entrance, Option<Identity>), String> {
 
 /// The first of these listeners without TLS, or else the first.
 fn entrance(listeners: &[ListenAddr], server: &Server) -> Option<Entrance> {
-    let is_secure = |listener: &ListenAddr| {
-        let named = server.listener_at(&listener.to_string(), None).flatten();
-        named.is_some_and(|named| named.tls.is_some())
-    };
-    let listener = listeners.iter().find(|listener| !is_secure(listener)).or(listeners.first())?;
-    Some(Entrance { listener: listener.clone(), secure: is_secure(listener) })
+    let mut entrances = listeners.iter().map(|listener| entrance_at(listener, server));
+    let first = entrances.next()?;
+    Some(if first.secure { entrances.find(|entrance| !entrance.secure).unwrap_or(first) } else { first })
+}
+
+/// What clients find at a listener.
+pub(super) fn entrance_at(listener: &ListenAddr, server: &Server) -> Entrance {
+    let named = server.listener_at(&listener.to_string(), None).flatten();
+    Entrance { listener: listener.clone(), secure: named.is_some_and(|named| named.tls.is_some()) }
 }
 
 /// What a configuration file says of listeners.

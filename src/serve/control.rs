@@ -68,8 +68,8 @@ impl Control {
                     Request::Status => status::answer(template, &with.gateway, &with.watch, &with.log),
                     Request::Reload => reload::ask(with.reloads, uid).await,
                     Request::Rotate => rotate::answer(&with.log).await,
-                    Request::Token { act, client } => {
-                        act.record(&client, Some("control socket"), uid).write();
+                    Request::Audit { act, name } => {
+                        act.record(&name, Some("control socket"), uid).write();
                         serde_json::json!({ "noted": true })
                     }
                     Request::Upgrade { start_timeout_ms } => {

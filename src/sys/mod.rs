@@ -5,6 +5,7 @@
 //! [`std::io::Error`]; the modules above know which operation failed and say so.
 
 pub mod at_exit;
+pub mod capacity;
 pub mod credentials;
 pub mod fd;
 pub mod fork;

@@ -6,7 +6,7 @@ use fieldwork::Fieldwork;
 
 use super::properties::Properties;
 use super::systemctl::Manager;
-use crate::program::Error;
+use crate::program::{self, Error};
 
 /// A unit.
 #[derive(Clone, Debug, PartialEq, Eq, Fieldwork)]
@@ -36,6 +36,12 @@ pub fn own_unit() -> Option<String> {
 fn unit_in(groups: &str) -> Option<String> {
     let name = |line: &str| line.rsplit('/').next().map(str::to_owned);
     groups.lines().filter_map(name).find(|name| name.ends_with(".service"))
+}
+
+/// The number in the last line, which is `→ Overall exposure level for UNIT: 0.8 SAFE`.
+fn exposure_in(told: &str) -> Option<&str> {
+    let (_, end) = told.trim_end().lines().next_back()?.rsplit_once(".service: ")?;
+    end.split(' ').next().filter(|number| number.parse::<f32>().is_ok())
 }
 
 impl Unit {
@@ -75,6 +81,13 @@ impl Unit {
         self.manager.succeeds(&["is-active", "--quiet", &self.name])
     }
 
+    /// How exposed its sandbox leaves it, from 0 to 10, by systemd-analyze(1) `security`; `None` if that cannot tell.
+    #[must_use]
+    pub fn exposure(&self) -> Option<String> {
+        let told = program::run("systemd-analyze", &["security", "--no-pager", &self.name]).ok()?;
+        exposure_in(&told).map(str::to_owned)
+    }
+
     /// Has systemd do something with it, with these options of systemctl(1), and waits for the end of that unless they say
     /// something else.
     ///
@@ -111,5 +124,13 @@ mod tests {
     fn unit_is_the_last_component_of_the_control_group() {
         assert_eq!(unit_in("0::/system.slice/mcpeg.service\n").as_deref(), Some("mcpeg.service"));
         assert_eq!(unit_in("0::/user.slice/session-2.scope\n"), None);
+    }
+
+    #[test]
+    fn exposure_is_the_number_of_the_last_line() {
+        let told = "x PrivateUsers= ...\n\n-> Overall exposure level for mcpeg.service: 0.8 SAFE :-)\n";
+        assert_eq!(exposure_in(told), Some("0.8"));
+        assert_eq!(exposure_in("Failed to get unit mcpeg.service: masked\n"), None);
+        assert_eq!(exposure_in(""), None);
     }
 }

@@ -20,15 +20,15 @@ const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
 /// A HEADERS frame of stream 1 that says neither that it is the last nor that the stream ends: `:method: GET`.
 const HALF_HEADERS: &[u8] = b"\0\0\x01\x01\0\0\0\0\x01\x82";
 /// A whole request.
-const REQUEST: &[u8] = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n";
+pub(crate) const REQUEST: &[u8] = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 /// A configuration with further lines of `[server]`.
-fn config(more: &str) -> String {
+pub(crate) fn config(more: &str) -> String {
     format!("[server]\nlisten = [\"127.0.0.1:0\"]\n{more}\n")
 }
 
 /// A connection that has sent this.
-fn connect(address: SocketAddr, sent: &[u8]) -> TcpStream {
+pub(crate) fn connect(address: SocketAddr, sent: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     stream.write_all(sent).unwrap();
@@ -49,7 +49,7 @@ fn ends(stream: &mut TcpStream, limit: Duration) -> bool {
 }
 
 /// The status line of an answer to a request over a connection of its own; empty without one.
-fn answer(address: SocketAddr) -> String {
+pub(crate) fn answer(address: SocketAddr) -> String {
     let mut stream = connect(address, REQUEST);
     let mut buffer = [0; 32];
     let length = stream.read(&mut buffer).unwrap_or(0);
@@ -57,7 +57,7 @@ fn answer(address: SocketAddr) -> String {
 }
 
 /// Starts a gateway whose soft and hard limits on open files are these, with a log file.
-fn limited(site: &Site, soft: u32, hard: u32, environment: &[(&str, &str)]) -> Child {
+pub(crate) fn limited(site: &Site, soft: u32, hard: u32, environment: &[(&str, &str)]) -> Child {
     let log = site.path("log");
     let script =
         format!("ulimit -S -n {soft} && ulimit -H -n {hard} && exec $MCPEG --log-file {}", log.display());
@@ -67,7 +67,7 @@ fn limited(site: &Site, soft: u32, hard: u32, environment: &[(&str, &str)]) -> C
 }
 
 /// Ends a gateway in the foreground, and reads its log.
-fn stop(site: &Site, child: Child) -> String {
+pub(crate) fn stop(site: &Site, child: Child) -> String {
     send(child.id().cast_signed(), Signal::SIGTERM);
     assert_eq!(finish(child).code, Some(0));
     fs::read_to_string(site.path("log")).unwrap()
@@ -81,7 +81,7 @@ fn limit_of(pid: i32, column: usize) -> u64 {
 }
 
 /// Processor time of a process in clock ticks: `proc_pid_stat(5)`, `utime` and `stime`.
-fn ticks(pid: i32) -> u64 {
+pub(crate) fn ticks(pid: i32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields: Vec<_> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
     fields[14 - 3].parse::<u64>().unwrap() + fields[15 - 3].parse::<u64>().unwrap()
@@ -293,7 +293,7 @@ fn listener_that_a_reload_removes_cuts_what_is_left_at_the_deadline_and_counts_i
 }
 
 /// How long the slowest of a hundred requests of another client took, each over a connection of its own; all are answered.
-fn others(address: SocketAddr) -> Duration {
+pub(crate) fn others(address: SocketAddr) -> Duration {
     let mut took: Vec<_> = (0..300)
         .map(|_| {
             let begun = Instant::now();
@@ -325,14 +325,14 @@ fn beside_a_sink(address: SocketAddr, sent: &[u8], count: usize) -> Duration {
 }
 
 /// Resident memory of a process in KiB: `proc_pid_status(5)`.
-fn resident(pid: i32) -> u64 {
+pub(crate) fn resident(pid: i32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
 /// Opens so many connections that send this; returns those that are held, the others are dropped when they are answered.
-fn flood(address: SocketAddr, sent: &[u8], count: usize, held: bool) -> Vec<TcpStream> {
+pub(crate) fn flood(address: SocketAddr, sent: &[u8], count: usize, held: bool) -> Vec<TcpStream> {
     let mut streams = Vec::new();
     for _ in 0..count {
         let mut stream = TcpStream::connect(address).unwrap();

@@ -12,6 +12,7 @@ mod guardian;
 mod hostile;
 mod http2;
 mod interleavings;
+mod large_floods;
 mod namespace;
 mod notify;
 mod panic;

@@ -335,7 +335,10 @@ fn tokens_that_root_makes_before_the_start_are_those_of_the_user() {
     let account = format!("user = \"{USER}\"\ngroup = \"{GROUP}\"\n[upstreams.echo]\npin = \"enforce\"\n");
     let text = config(&site, &listen).replace("[upstreams.echo]\n", &account);
     site.write("mcpeg.toml", text + "[clients.a]\n[clients.b]\n");
-    let state = format!("export STATE_DIRECTORY={} && ", site.path("deep/state").display());
+    // Root writes into no directory of somebody else's below one that all may write, as /tmp is.
+    let place = tempfile::tempdir_in("/var/lib").unwrap();
+    fs::set_permissions(place.path(), Permissions::from_mode(0o755)).unwrap();
+    let state = format!("export STATE_DIRECTORY={} && ", place.path().join("state").display());
     let made = run(
         &site,
         &format!("{state} \"$MCPEG\" token create a --config {}", site.path("mcpeg.toml").display()),
@@ -344,11 +347,9 @@ fn tokens_that_root_makes_before_the_start_are_those_of_the_user() {
     let started = run(&site, &format!("{state} exec \"$MCPEG\" --daemon --wait-upstreams"));
     assert_eq!(started.code, Some(0), "{started:?}");
     has_given_up(site.pid());
-    until("the pins are kept", || site.path("deep/state/pins.json").exists());
-    for file in
-        ["deep", "deep/state", "deep/state/tokens.json", "deep/state/tokens.key", "deep/state/pins.json"]
-    {
-        assert_eq!(owner(&site.path(file)), numbers(), "{file}");
+    until("the pins are kept", || place.path().join("state/pins.json").exists());
+    for file in ["state", "state/tokens.json", "state/tokens.key", "state/pins.json"] {
+        assert_eq!(owner(&place.path().join(file)), numbers(), "{file}");
     }
     let answer = health(&site, made.stdout.trim());
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");

@@ -133,7 +133,7 @@ impl Guarded {
     }
 
     /// Runs `mcpeg token`; what it has printed on standard output.
-    async fn token(&self, arguments: &[&str]) -> String {
+    pub(crate) async fn token(&self, arguments: &[&str]) -> String {
         let output = self.gateway.control(&[&["token"], arguments].concat()).await;
         assert!(output.status.success(), "{}", transcript(&output));
         String::from_utf8(output.stdout).expect("it works").trim().to_owned()
@@ -183,7 +183,7 @@ impl Guarded {
     }
 
     /// A GET with a token.
-    async fn list(&self, path: &str, token: &str) -> Answer {
+    pub(crate) async fn list(&self, path: &str, token: &str) -> Answer {
         self.send(&format!("GET {path}"), &[bearer(token)], "").await
     }
 
@@ -223,7 +223,7 @@ impl Guarded {
     }
 
     /// The names of tools at an endpoint.
-    async fn tools(&self, path: &str, token: &str) -> Vec<String> {
+    pub(crate) async fn tools(&self, path: &str, token: &str) -> Vec<String> {
         let answer = self.ask(path, token, modern("tools/list", "")).await;
         let tools =
             answer.message()["result"]["tools"].as_array().unwrap_or_else(|| panic!("{answer:?}")).clone();

@@ -1,7 +1,7 @@
 //! Listeners with a name: TLS by the table, clients' certificates, proxies that are believed and those that are not, and
 //! certificates that are replaced while clients connect.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,11 +11,13 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType};
+use rustls::client::WantsClientCert;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ConfigBuilder, RootCertStore};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
 use crate::gateway::Gateway;
@@ -51,9 +53,16 @@ impl Authority {
 
     /// Puts a new certificate of this many days at `NAME.pem`, by a rename, and its key at `NAME.key`.
     pub(crate) fn sign(&self, name: &str, days: i64) {
-        let key = KeyPair::generate().expect("a key");
         let names = ["localhost".to_owned(), "127.0.0.1".to_owned(), "127.0.0.2".to_owned()];
-        let mut params = CertificateParams::new(names).expect("names");
+        let names = CertificateParams::new(names).expect("names");
+        self.sign_as(name, days, names.subject_alt_names);
+    }
+
+    /// The same with these alternative names.
+    pub(crate) fn sign_as(&self, name: &str, days: i64, names: Vec<SanType>) {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = names;
         params.distinguished_name.push(DnType::CommonName, name);
         let now = std::time::SystemTime::now();
         params.not_before = (now - Duration::from_secs(60 * 24 * 60 * 60)).into();
@@ -81,15 +90,26 @@ impl Authority {
 
     /// A client that trusts the authority.
     pub(crate) fn client(&self) -> TlsConnector {
+        let builder = self.trusting();
+        TlsConnector::from(Arc::new(builder.with_no_client_auth()))
+    }
+
+    /// The same with a certificate that another authority has signed, or this one.
+    pub(crate) fn client_with(&self, signer: &Self, name: &str) -> TlsConnector {
+        let read = |kind: &str| std::fs::read(signer.file(&format!("{name}.{kind}"))).expect("it is there");
+        let certificate = CertificateDer::from_pem_slice(&read("pem")).expect("a certificate");
+        let key = PrivateKeyDer::from_pem_slice(&read("key")).expect("a key");
+        let config = self.trusting().with_client_auth_cert(vec![certificate], key).expect("they fit");
+        TlsConnector::from(Arc::new(config))
+    }
+
+    /// The beginning of both.
+    fn trusting(&self) -> ConfigBuilder<rustls::ClientConfig, WantsClientCert> {
         let mut roots = RootCertStore::empty();
         roots.add(self.issuer.der().clone()).expect("an authority");
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        TlsConnector::from(Arc::new(config))
+        let builder = rustls::ClientConfig::builder_with_provider(provider);
+        builder.with_safe_default_protocol_versions().expect("versions").with_root_certificates(roots)
     }
 }
 
@@ -398,6 +418,25 @@ async fn certificates_listeners_and_processes_are_replaced_under_load_without_a_
     gateway.stop_successor().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificate_is_replaced_twenty_times_under_load_by_clients_of_a_release_only() {
+    let authority = Authority::new();
+    authority.sign("server", 90);
+    let listener = format!("[listeners.a]\naddress = \"127.0.0.2:0\"\n{}", authority.tls("server", ""));
+    let gateway = Gateway::start_with("", &listener, &[]).await;
+    let [_, address] = <[String; 2]>::try_from(addresses(&gateway).await).expect("two");
+    let client = authority.client();
+    let (_, mut shown) = secure(&address, &client, "/health/live").await.expect("an answer");
+    let load = Load::start(&address, &client);
+    for _ in 0..20 {
+        load.more(20).await;
+        authority.sign("server", 90);
+        shown = another(&address, &client, &shown).await;
+    }
+    assert_eq!(load.end().await, 0, "{}", gateway.printed());
+    gateway.stop().await;
+}
+
 /// A header of version 2 for a TCP connection from this IPv4 address.
 fn two(from: [u8; 4]) -> Vec<u8> {
     [&b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c"[..], &from, &[127, 0, 0, 1, 0, 1, 0, 2]].concat()
@@ -417,6 +456,15 @@ async fn over_tls(address: &str, authority: &Authority, cases: [(&[u8], Option<u
     }
 }
 
+/// The same over a Unix socket.
+async fn over_unix(socket: &Path, cases: [(&[u8], Option<u16>); 3]) {
+    for (beginning, status) in cases {
+        let mut stream = UnixStream::connect(socket).await.expect("somebody listens");
+        stream.write_all(beginning).await.expect("written");
+        assert_eq!(get(stream, "/metrics", &[]).await.map(|(status, _)| status), status);
+    }
+}
+
 /// Listeners that believe different proxies, in different ways.
 fn listeners_behind_proxies(authority: &Authority) -> String {
     format!(
@@ -425,8 +473,10 @@ fn listeners_behind_proxies(authority: &Authority) -> String {
          [listeners.protocol]\naddress = \"127.0.0.3:0\"\ntrusted_proxies = [\"127.0.0.0/8\"]\nproxy_protocol = true\n\
          [listeners.stranger]\naddress = \"127.0.0.4:0\"\ntrusted_proxies = [\"192.0.2.0/24\"]\nproxy_protocol = true\n\
          [listeners.secure]\naddress = \"127.0.0.5:0\"\ntrusted_proxies = [\"127.0.0.1\"]\nproxy_protocol = true\n{}\
-         [listeners.quiet]\naddress = \"127.0.0.6:0\"\nmetrics = false\n",
-        authority.tls("server", "")
+         [listeners.quiet]\naddress = \"127.0.0.6:0\"\nmetrics = false\n\
+         [listeners.socket]\naddress = \"unix:{}\"\ntrusted_proxies = [\"unix\"]\nproxy_protocol = true\n",
+        authority.tls("server", ""),
+        authority.file("proxy.sock").display()
     )
 }
 
@@ -437,7 +487,7 @@ async fn proxies_are_believed_where_they_are_trusted_and_nowhere_else() {
     let config = listeners_behind_proxies(&authority);
     let gateway = Gateway::start_with(&config, "", &[]).await;
     let all = addresses(&gateway).await;
-    let [plain, header, protocol, stranger, secure, quiet] = <[String; 6]>::try_from(all).expect("six");
+    let [plain, header, protocol, stranger, secure, quiet, _] = <[String; 7]>::try_from(all).expect("seven");
     // Who is local may read the metrics, which tells whom the gateway takes a client for.
     let four: &[u8] = b"PROXY TCP4 192.0.2.9 127.0.0.1 1 2\r\n";
     let local: &[u8] = b"PROXY TCP4 127.0.0.9 127.0.0.1 1 2\r\n";
@@ -475,7 +525,9 @@ async fn proxies_are_believed_where_they_are_trusted_and_nowhere_else() {
         let answer = get(stream, "/metrics", headers).await.map(|(status, _)| status);
         assert_eq!(answer, status, "{address} {headers:?} {}", String::from_utf8_lossy(beginning));
     }
-    over_tls(&secure, &authority, [(four, Some(404)), (local, Some(200)), (&[], None)]).await;
+    let cases = [(four, Some(404)), (local, Some(200)), (&[], None)];
+    over_tls(&secure, &authority, cases).await;
+    over_unix(&authority.file("proxy.sock"), cases).await;
     // The log names whom they speak for.
     let stream = TcpStream::connect(&header).await.expect("somebody listens");
     get(

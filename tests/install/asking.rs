@@ -3,6 +3,8 @@
 use std::io::Write as _;
 use std::process::Stdio;
 
+use mcpeg_test::transcript::plain;
+
 use crate::scratch::{MCPEG, Scratch, assert_same, program, write};
 
 /// Runs `mcpeg` with these words at a terminal that is given these answers; returns everything on its screen.
@@ -29,7 +31,7 @@ fn at_a_terminal(scratch: &Scratch, words: &str, answers: &str, environment: &[(
 fn no_and_the_end_of_input_change_nothing() {
     let scratch = Scratch::new();
     let before = scratch.picture();
-    for answers in ["no\n", "\n", "perhaps\nn\n", ""] {
+    for answers in ["no\n", "N\n", "perhaps\nn\n", ""] {
         let screen = at_a_terminal(&scratch, "install", answers, &[]);
         assert!(screen.contains("Install mcpeg as shown?"), "{screen}");
         assert!(screen.contains("nothing was changed"), "{screen}");
@@ -39,25 +41,30 @@ fn no_and_the_end_of_input_change_nothing() {
 
 #[test]
 #[ignore = "needs root: changes owners"]
-fn explain_gives_reasons_and_asks_again_and_yes_installs() {
+fn explain_gives_reasons_and_asks_again_and_enter_is_the_marked_answer() {
     let scratch = Scratch::new();
     let before = scratch.picture();
-    let screen = at_a_terminal(&scratch, "install", "explain\nyes\n", &[]);
+    // Enter is the answer that is marked.
+    let screen = at_a_terminal(&scratch, "install", "explain\n\n", &[]);
     assert_eq!(screen.matches("Install mcpeg as shown?").count(), 2, "{screen}");
     // The terminal is narrow: lines are broken between words.
-    let words = screen.split_whitespace().collect::<Vec<_>>().join(" ");
+    let words = plain(&screen).split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(words.contains("the service starts when the machine does"), "{screen}");
     assert!(
-        words.contains("mcpeg runs as mcpeg:mcpeg and listens on 127.0.0.1:8080; it can start no program"),
+        words.contains("Listens on http://127.0.0.1:8080/mcp (from this machine only)")
+            && words.contains("starts no program, reaches this machine only"),
         "{screen}"
     );
     assert!(screen.contains("http://127.0.0.1:8080/mcp"), "{screen}");
     assert!(scratch.at("usr/local/bin/mcpeg").exists());
 
-    let screen = at_a_terminal(&scratch, "uninstall --purge", "explain\nno\n", &[]);
+    let screen = at_a_terminal(&scratch, "uninstall --purge", "explain\n\n", &[]);
     let words = screen.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(words.contains("`mcpeg install` wrote it, and nobody has changed it since"), "{screen}");
-    assert!(screen.contains("[yes / NO / explain]") && screen.contains("nothing was changed"), "{screen}");
+    assert!(
+        screen.contains("[y]es [N]o [d]etails [e]xplain") && screen.contains("nothing was changed"),
+        "{screen}"
+    );
     let screen = at_a_terminal(&scratch, "uninstall --purge", "y\n", &[]);
     assert!(screen.contains("mcpeg is uninstalled"), "{screen}");
     assert_same(&before, &scratch.picture(), "after purge");

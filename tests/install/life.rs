@@ -142,15 +142,16 @@ fn what_the_service_left_behind_goes_with_a_purge() {
 fn dry_run_prints_the_plan_that_is_then_carried_out() {
     let scratch = Scratch::new();
     let before = scratch.picture();
-    let mut command = scratch.command(&["install", "--dry-run"]);
+    let mut command = scratch.command(&["install", "--dry-run", "--details"]);
     std::os::unix::process::CommandExt::uid(&mut command, 65_534);
     let output = command.output().unwrap();
     let planned = crate::scratch::text(&output);
     assert!(output.status.success(), "{planned}");
     assert_same(&before, &scratch.picture(), "after the dry run");
-    let done = scratch.ok(&["install"]);
+    let done = scratch.ok(&["install", "--details"]);
     let acts = |text: &str| {
-        text.lines().filter(|line| line.starts_with(['+', '~', '>'])).map(str::to_owned).collect::<Vec<_>>()
+        let lines = text.lines().map(str::trim_start).filter(|line| line.starts_with(['+', '~', '>']));
+        lines.map(str::to_owned).collect::<Vec<_>>()
     };
     assert_eq!(acts(&planned), acts(&done));
 }

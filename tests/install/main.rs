@@ -14,3 +14,4 @@ mod options;
 mod receipts;
 mod refusals;
 mod scratch;
+mod screens;

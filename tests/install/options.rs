@@ -125,7 +125,7 @@ fn listener_is_written_into_the_default_configuration_and_remembered() {
     let written = "\nlisten = [\"127.0.0.1:9191\", \"unix:/run/mcpeg/mcp.sock\"]\n";
     assert!(read(&scratch, configuration).contains(written));
     assert!(scratch.ok(&["install"]).contains("nothing had to be changed"));
-    let said = scratch.ok(&["install", "--listen", "127.0.0.1:9292"]);
+    let said = scratch.ok(&["install", "--details", "--listen", "127.0.0.1:9292"]);
     assert!(said.contains("~ /etc/mcpeg/mcpeg.toml"), "{said}");
     assert!(read(&scratch, configuration).contains("listen = [\"127.0.0.1:9292\"]"));
     refused(&scratch, &["install", "--listen", "0.0.0.0:1"], 78, "install that with --config FILE");
@@ -154,7 +154,7 @@ fn logrotate_gets_its_file_where_it_was_chosen_and_nowhere_else() {
     scratch.ok(&["install"]);
     let plain = scratch.picture();
     assert!(!scratch.at(LOGROTATE).exists() && !read(&scratch, "etc/mcpeg/mcpeg.toml").contains(EXTERNAL));
-    let said = scratch.ok(&["install", "--log-rotation", "logrotate"]);
+    let said = scratch.ok(&["install", "--details", "--log-rotation", "logrotate"]);
     assert!(said.contains("+ /etc/logrotate.d/mcpeg (0644 root:root)"), "{said}");
     assert!(read(&scratch, "etc/mcpeg/mcpeg.toml").contains(EXTERNAL));
     let text = read(&scratch, LOGROTATE);
@@ -172,7 +172,7 @@ fn logrotate_gets_its_file_where_it_was_chosen_and_nowhere_else() {
     scratch.ok(&["install"]);
     assert_eq!(read(&scratch, LOGROTATE), text);
 
-    let said = scratch.ok(&["install", "--log-rotation", "own"]);
+    let said = scratch.ok(&["install", "--details", "--log-rotation", "own"]);
     assert!(said.contains("- /etc/logrotate.d/mcpeg"), "{said}");
     assert!(!scratch.at(LOGROTATE).exists() && !read(&scratch, "etc/mcpeg/mcpeg.toml").contains(EXTERNAL));
     let differs =
@@ -214,7 +214,7 @@ fn edited_configuration_and_choice_never_have_two_or_nobody_rotate() {
     let configuration = "etc/mcpeg/mcpeg.toml";
     scratch.ok(&["install"]);
     scratch.put(configuration, log);
-    let to_logrotate = ["install", "--log-rotation", "logrotate"];
+    let to_logrotate = ["install", "--details", "--log-rotation", "logrotate"];
     refused(&scratch, &to_logrotate, 78, "write rotate = \"external\" into [log] of /etc/mcpeg/mcpeg.toml");
     scratch.put(configuration, &external);
     assert!(scratch.ok(&to_logrotate).contains("+ /etc/logrotate.d/mcpeg"));
@@ -231,7 +231,7 @@ fn edited_configuration_and_choice_never_have_two_or_nobody_rotate() {
     assert_eq!(read(&scratch, configuration), log);
     // Somebody else's file is in nobody's way unless ours shall be there.
     scratch.put(LOGROTATE, "/var/log/other.log {\n}\n");
-    assert!(!scratch.ok(&["install"]).contains("/etc/logrotate.d/mcpeg (0644"));
+    assert!(!scratch.ok(&["install", "--details"]).contains("/etc/logrotate.d/mcpeg (0644"));
     scratch.put(configuration, &external);
     refused(&scratch, &to_logrotate, 11, "is in the way");
 }

@@ -139,7 +139,7 @@ fn changed_default_appears_once_beside_an_edited_configuration() {
 
     edit(&scratch, |receipt| receipt["default_configuration"] = json!(digest("an older default")));
     let said = scratch.ok(&["install"]);
-    assert!(said.contains("+ /etc/mcpeg/mcpeg.toml.new"), "{said}");
+    assert!(said.contains("note: /etc/mcpeg/mcpeg.toml.new: the default has changed"), "{said}");
     assert_eq!(read(&scratch, NEW), default);
     assert!(read(&scratch, CONFIGURATION).contains("debug"));
 

@@ -179,7 +179,8 @@ fn without_a_running_systemd_install_exits_14_and_names_no_start() {
     let said = text(&planned);
     assert!(planned.status.success() && said.contains("systemd does not run here"), "{said}");
     let mut command = in_mount_namespace("mount -t tmpfs none /run && exec \"$@\"");
-    let output = command.arg(MCPEG).args(["install", "--dry-run", "--no-start"]).output().unwrap();
+    let output =
+        command.arg(MCPEG).args(["install", "--dry-run", "--details", "--no-start"]).output().unwrap();
     let said = text(&output);
     assert!(output.status.success() && said.contains("> systemctl enable"), "{said}");
     assert!(!said.contains("> systemctl start"), "{said}");

@@ -27,7 +27,7 @@ fn run(machine: &Machine, command: &[&str]) -> (Option<i32>, String) {
 
 /// Runs the installer of the machine's root without questions.
 fn install(machine: &Machine, program: &str, arguments: &[&str]) -> (Option<i32>, String) {
-    run(machine, &[&[program, "install", "--yes"], arguments].concat())
+    run(machine, &[&[program, "install", "--yes", "--details"], arguments].concat())
 }
 
 /// The same, which must succeed.
@@ -165,7 +165,7 @@ fn drift_of_modes_is_found_and_mended(machine: &Machine) {
         assert_eq!(code, Some(1), "{change}: {said}");
         for path in &paths {
             assert!(
-                said.lines().any(|line| line.starts_with('~') && line.contains(path.as_str())),
+                said.lines().any(|line| line.trim_start().starts_with('~') && line.contains(path.as_str())),
                 "{change}: {path} in {said}"
             );
         }

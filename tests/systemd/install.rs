@@ -70,10 +70,10 @@ fn exposure(machine: &Machine) -> f64 {
 fn dry_run_is_what_is_done(machine: &Machine) {
     machine.ok(&["install", "-Dm755", "/root/mcpeg", "/opt/mcpeg"]);
     let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
-    let planned = machine.ok(&[&nobody[..], &["/opt/mcpeg", "install", "--dry-run"]].concat());
-    let done = machine.ok(&["/opt/mcpeg", "install", "--yes"]);
+    let planned = machine.ok(&[&nobody[..], &["/opt/mcpeg", "install", "--dry-run", "--details"]].concat());
+    let done = machine.ok(&["/opt/mcpeg", "install", "--yes", "--details"]);
     let acts = |said: &str| {
-        let acts = said.lines().filter(|line| line.starts_with(['+', '~', '>', '-']));
+        let acts = said.lines().map(str::trim_start).filter(|line| line.starts_with(['+', '~', '>', '-']));
         acts.map(str::to_owned).collect::<Vec<_>>()
     };
     assert_eq!(acts(&planned), acts(&done));

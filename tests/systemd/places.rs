@@ -91,7 +91,7 @@ fn developers_gateway_follows_its_configuration(suite: &str) {
     });
     let before = Snapshot::of(&machine);
 
-    let (code, said) = as_user("/opt/mcpeg install --yes --profile development");
+    let (code, said) = as_user("/opt/mcpeg install --yes --details --profile development");
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("> systemctl --user start mcpeg.service"), "{said}");
     lingering_is_named(&machine, &said, &as_user);

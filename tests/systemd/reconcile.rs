@@ -38,7 +38,7 @@ print(total, failed)
 
 /// Runs the installer; returns its exit code and everything that it said.
 fn install(machine: &Machine, program: &str, arguments: &[&str]) -> (Option<i32>, String) {
-    let output = machine.run(&[&[program, "install", "--yes"], arguments].concat());
+    let output = machine.run(&[&[program, "install", "--yes", "--details"], arguments].concat());
     (output.status.code(), text(&output.stdout) + &text(&output.stderr))
 }
 

@@ -29,7 +29,7 @@ fn answers_through_the_service(machine: &Machine, upstream: &str, argument: &str
     let said = text(&check.stderr);
     assert!(check.status.success() && said.contains("lets no program run; `sudo mcpeg install`"), "{said}");
     reload_tells_the_way_out(machine);
-    let said = machine.ok(&["mcpeg", "install", "--yes"]);
+    let said = machine.ok(&["mcpeg", "install", "--yes", "--details"]);
     assert!(said.contains("~ /usr/local/lib/systemd/system/mcpeg.service"), "{said}");
     assert!(said.contains("> systemctl restart mcpeg.service"), "{said}");
     let said = text(&machine.run(&["mcpeg", "--check"]).stderr);

@@ -255,7 +255,7 @@ fn by_hand(machine: &Machine) {
     let owners = "stat -c '%U %n' /var/log/mcpeg/mcpeg.log /run/mcpeg/mcpeg.lock";
     assert!(machine.ok(&["sh", "-c", owners]).starts_with("root /var/log"), "the test shows nothing");
     assert!(!machine.run(&["systemctl", "start", "mcpeg"]).status.success(), "the test shows nothing");
-    let said = machine.ok(&["mcpeg", "install", "--yes"]);
+    let said = machine.ok(&["mcpeg", "install", "--yes", "--details"]);
     assert!(said.contains("~ /var/log/mcpeg/mcpeg.log ("), "{said}");
     assert_eq!(active(machine), "active");
     // A gateway that shares nothing with the service needs no leave.

@@ -6,7 +6,7 @@ use std::path::Path;
 use nix::unistd::{AccessFlags, access};
 
 use super::answer::Warning;
-use crate::cli::long_names;
+use crate::cli::{login, long_names};
 use crate::config::{self, Config, ListenAddr, OpenTo, Transport, Upstream};
 use crate::gateway;
 
@@ -34,7 +34,8 @@ pub(super) fn of(config: &Config) -> Vec<Warning> {
         let doubts = about(upstream)
             .into_iter()
             .chain(doubt_about_stderr(upstream, config))
-            .chain(long_names::doubts(config, upstream));
+            .chain(long_names::doubts(config, upstream))
+            .chain(login::doubt(upstream));
         warnings.extend(doubts.map(|message| Warning::new(Some(upstream), message)));
     }
     warnings

@@ -48,6 +48,12 @@ pub(super) fn of(config: &Config, pid_file: Option<&Path>, is_service: bool) -> 
             all.push(Obstacle::of(&gateway::Error::Tls(listener.name.clone(), error), certain));
         }
     }
+    for issuer in &config.issuers {
+        if let Err(error) = gateway::check_keys(issuer) {
+            let certain = is_service || !matches!(error, gateway::Error::Keys { unread: true, .. });
+            all.push(Obstacle::of(&error, certain));
+        }
+    }
     // Where root is given up, the files of the log are given away.
     for file in config.log.files().filter(|_| server.user.is_none()) {
         let wrong = unwritable(file, "the log file");

@@ -1,18 +1,10 @@
-//! What there is to say at the end of an installation, for people.
-
-use std::fmt::Write as _;
-use std::io::IsTerminal as _;
-
-use anstyle::{AnsiColor, Style};
+//! What is true at the end of an installation, and what is next, for people.
 
 use super::outcome::Outcome;
-use super::plan::session;
-use super::terminal::{changed, folded, width};
+use super::screen::{VERSION, session};
 use crate::cli::report;
-use crate::install::{self, Layout};
-
-/// The frame of the closing box.
-const FRAME: Style = AnsiColor::Green.on_default();
+use crate::cli::terminal::{changed, headline, label, row, wrapped};
+use crate::install::{self, Layout, Occasion, Part, Step};
 
 /// What there is to say at the end.
 pub(super) fn print(outcome: &Outcome<'_>) {
@@ -23,6 +15,10 @@ pub(super) fn print(outcome: &Outcome<'_>) {
         for (mark, text) in step.difference(outcome.target()).iter().filter(|_| outcome.plan().changes()) {
             report::progress(changed(*mark, text));
         }
+    }
+    let new = outcome.plan().steps().iter().find(|step| step.path() == Some(&layout.configuration_new));
+    if let Some(step) = new.filter(|step| step.acts()) {
+        report::note(format_args!("{}: {}", layout.configuration_new.display(), step.reason(layout)));
     }
     if outcome.answered().is_some_and(|proof| !proof.ready) {
         let status = status(layout);
@@ -40,19 +36,20 @@ pub(super) fn print(outcome: &Outcome<'_>) {
     if !outcome.plan().changes() {
         return report::progress(unchanged(outcome));
     }
-    let lines = next(outcome);
-    if std::io::stdout().is_terminal() {
-        report::progress(boxed(&lines, width()));
-    } else {
-        report::progress(lines.join("\n"));
+    let mut lines = vec![String::new(), headline(&now(outcome))];
+    lines.extend(outcome.exposure().map(|exposure| {
+        wrapped(&format!("Its exposure is {exposure} of 10, as `systemd-analyze security` counts it."), 0)
+    }));
+    lines.extend(session(layout).map(|text| wrapped(text, 0)));
+    if !outcome.plan().occasion().is_later() {
+        lines.extend([String::new(), label("Next")]);
+        lines.extend(next(outcome).into_iter().map(|(what, how)| row(None, what, &how)));
     }
-    if let Some(text) = session(layout) {
-        report::progress(text);
-    }
-    // Outside of the box, so that it can be copied.
-    if let Some(text) = client(outcome) {
-        report::progress(text);
-    }
+    // A new configuration may have it listen elsewhere.
+    let is_told =
+        !outcome.plan().occasion().is_later() || outcome.plan().part(Part::Configuration).any(Step::changes);
+    lines.extend(is_told.then(|| client(outcome)).flatten().map(|text| format!("\n{text}")));
+    report::progress(lines.join("\n"));
 }
 
 /// How the gateway itself is asked.
@@ -65,25 +62,36 @@ fn status(layout: &Layout) -> String {
     }
 }
 
-/// What the operator does next after an installation that changed something.
-fn next(outcome: &Outcome<'_>) -> Vec<String> {
+/// What is true now.
+fn now(outcome: &Outcome<'_>) -> String {
     let layout = outcome.target().layout();
     let unit = &layout.name;
-    let systemctl = layout.systemctl();
-    let mut lines = vec![match (outcome.answered(), outcome.is_image()) {
-        (Some(proof), _) => format!("{unit} {}. Next:", proof.words()),
-        (_, true) => format!("{unit} is installed in the image. Where that runs:"),
-        _ => format!("{unit} is installed. To start it now: {systemctl} start {unit}"),
-    }];
-    let rows = [
-        (format!("{systemctl} status {unit}"), "the service"),
-        (status(layout), "the gateway and its upstreams"),
-        (format!("{systemctl} edit {unit}"), "Environment=, and ReadWritePaths= for upstreams"),
-        ("man mcpeg".to_owned(), "the manual"),
-    ];
-    let wide = rows.iter().map(|(command, _)| command.len()).max().unwrap_or_default();
-    lines.extend(rows.iter().map(|(command, what)| format!("  {command:wide$}   {what}")));
-    lines
+    match (outcome.answered(), outcome.plan().occasion()) {
+        (Some(proof), Occasion::Upgrade(before)) if before != VERSION => {
+            format!("{unit} {}: version {VERSION}, where {before} was.", proof.words())
+        }
+        (Some(proof), _) => format!("{unit} {}.", proof.words()),
+        _ if outcome.is_image() => format!("{unit} is installed in the image, and starts with it."),
+        _ => format!("{unit} is installed. To start it now: {} start {unit}", layout.systemctl()),
+    }
+}
+
+/// What the operator does next after a first installation: what, and by which command.
+fn next(outcome: &Outcome<'_>) -> [(&'static str, String); 5] {
+    let layout = outcome.target().layout();
+    let (unit, systemctl) = (&layout.name, layout.systemctl());
+    let upstream = layout.drop_ins.join("NAME.toml");
+    let log = match outcome.plan().log_file(outcome.target()).flatten() {
+        Some(file) => format!("tail --follow=name {}", file.display()),
+        None => format!("{} --follow", crate::systemd::journal::line(&layout.service())),
+    };
+    [
+        ("add upstreams", format!("write {}, then {systemctl} reload {unit}", upstream.display())),
+        ("give secrets", format!("{systemctl} edit {unit} (Environment=; ReadWritePaths= for files)")),
+        ("watch the log", log),
+        ("see its state", format!("{systemctl} status {unit}; {}", status(layout))),
+        ("read more", "man mcpeg; man mcpeg.toml".to_owned()),
+    ]
 }
 
 /// What a client's configuration needs.
@@ -91,32 +99,15 @@ fn client(outcome: &Outcome<'_>) -> Option<String> {
     let entrance = outcome.entrance()?;
     let file = outcome.target().layout().configuration.display();
     Some(match install::endpoint(&entrance) {
-        // Without an indentation and blanks inside of the braces, the line fits into 80 columns.
+        // Without an indentation and blanks inside of the braces, the line fits into 80 columns; it is not broken, so that it
+        // can be copied.
         Some(url) => format!(
-            "For the configuration of an MCP client:\n\
-             {{\"mcpServers\": {{\"mcpeg\": {{\"type\": \"http\", \"url\": \"{url}\"}}}}}}\n\
-             The URL follows `listen` in {file}."
+            "{}\n{{\"mcpServers\": {{\"mcpeg\": {{\"type\": \"http\", \"url\": \"{url}\"}}}}}}\n{}",
+            label("For the configuration of an MCP client"),
+            wrapped(&format!("The URL follows `listen` in {file}."), 0)
         ),
-        None => format!("MCP clients connect to {}, path /mcp.", entrance.listener),
+        None => wrapped(&format!("MCP clients connect to {}, path /mcp.", entrance.listener), 0),
     })
-}
-
-/// The lines in a frame; a line that is wider than the terminal makes the frame go without its right side.
-fn boxed(lines: &[String], width: usize) -> String {
-    let length = |line: &String| line.chars().count();
-    let lines: Vec<String> = lines.iter().flat_map(|line| folded(line, width.saturating_sub(4))).collect();
-    let inside = lines.iter().map(length).max().unwrap_or_default();
-    // A word alone may be wider.
-    let fits = inside + 4 <= width;
-    let rule = "─".repeat(if fits { inside + 2 } else { width.saturating_sub(2) });
-    let mut text = format!("{FRAME}╭{rule}╮{FRAME:#}");
-    for line in &lines {
-        let gap = if fits { inside - length(line) } else { 0 };
-        let end = if fits { "│" } else { "" };
-        let _ = write!(text, "\n{FRAME}│{FRAME:#} {line}{:gap$} {FRAME}{end}{FRAME:#}", "");
-    }
-    let _ = write!(text, "\n{FRAME}╰{rule}╯{FRAME:#}");
-    text
 }
 
 /// What there is to say after an installation that changed nothing.
@@ -125,26 +116,5 @@ fn unchanged(outcome: &Outcome<'_>) -> String {
     match outcome.answered() {
         Some(proof) => format!("{name} is installed; nothing had to be changed.\nIt {}.", proof.words()),
         None => format!("{name} is installed; nothing had to be changed"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_frame_closes_where_it_can_and_no_line_is_cut() {
-        let lines = ["short".to_owned(), "a longer line".to_owned()];
-        let text = anstream::adapter::strip_str(&boxed(&lines, 40)).to_string();
-        let widths: Vec<_> = text.lines().map(|line| line.chars().count()).collect();
-        assert_eq!(widths, [17; 4], "{text}");
-        let narrow = anstream::adapter::strip_str(&boxed(&lines, 12)).to_string();
-        let widths: Vec<_> = narrow.lines().map(|line| line.chars().count()).collect();
-        assert!(
-            narrow.contains("│ a longer │") && narrow.contains("│ line     │") && widths == [12; 5],
-            "{narrow}"
-        );
-        let narrower = anstream::adapter::strip_str(&boxed(&lines, 8)).to_string();
-        assert!(narrower.contains("longer") && !narrower.contains("longer │"), "{narrower}");
     }
 }

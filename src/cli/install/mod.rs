@@ -4,17 +4,18 @@ mod closing;
 mod outcome;
 mod plan;
 mod progress;
-mod terminal;
+mod screen;
 
+use super::ask::{self, Question};
 use super::definition::{InstallArgs, PlanFormat};
-use super::{ask, check, documents, report};
+use super::{check, documents, report, terminal};
 use crate::exit::{Exit, ToExit as _};
 use crate::install::{self, Error, InstallOptions, Plan, Target};
 use serde_json::json;
 
 use outcome::Outcome;
-use progress::Listener;
-pub(super) use terminal::{wrapped, wrapped_after};
+use progress::{Form, Listener};
+use screen::Screen;
 
 /// `mcpeg install`.
 pub(super) fn run(arguments: &InstallArgs) -> Exit {
@@ -25,8 +26,8 @@ pub(super) fn run(arguments: &InstallArgs) -> Exit {
             error.to_exit()
         }
         Err(error) => {
-            for line in error.journal() {
-                report::note(format_args!("journal: {line}"));
+            if !error.journal().is_empty() {
+                report::note(format_args!("the end of its journal:\n  {}", error.journal().join("\n  ")));
             }
             report::error(&error)
         }
@@ -68,20 +69,21 @@ fn try_install(arguments: &InstallArgs) -> Result<Exit, Error> {
     }
     if let Some(format) = format {
         let as_data = json || format == PlanFormat::Json;
-        return Ok(if as_data { plan::print_data(&target, &plan) } else { plan::print(&target, &plan) });
+        return Ok(if as_data { plan::print_data(&target, &plan) } else { shown(&target, &plan, arguments) });
     }
-    if !arguments.yes && !json && ask::is_possible() {
-        let exit = plan::print(&target, &plan);
-        if exit != Exit::Done {
-            return Ok(exit);
-        }
-        let explained = || plan::explained(&target, &plan);
-        if plan.changes() && !ask::confirmed("Install mcpeg as shown?", Some(&explained)) {
-            return Ok(ask::refused());
-        }
+    let asks = !arguments.yes && !json && ask::is_possible();
+    if asks && plan.changes() && !is_affirmed(&target, &plan) {
+        return Ok(ask::refused());
     }
-    let mut listener = Listener::new(target.layout(), json);
-    install::carry_out(&target, &plan, &mut |progress| listener.hear(&progress))?;
+    let form = match (json, arguments.details) {
+        (true, _) => Form::Json,
+        (_, true) => Form::Steps,
+        _ => Form::Parts,
+    };
+    let mut listener = Listener::new(target.layout(), &plan, form);
+    let result = install::carry_out(&target, &plan, &mut |progress| listener.hear(&progress));
+    listener.end();
+    result?;
     let outcome = Outcome::new(&target, &plan, listener.answered(), root.is_some());
     if json {
         progress::success(&outcome);
@@ -89,6 +91,31 @@ fn try_install(arguments: &InstallArgs) -> Result<Exit, Error> {
         closing::print(&outcome);
     }
     Ok(Exit::Done)
+}
+
+/// Shows what would be done, and where the steps are told.
+fn shown(target: &Target, plan: &Plan, arguments: &InstallArgs) -> Exit {
+    let mut lines = Screen::new(target, plan).lines();
+    if arguments.details {
+        lines.extend([String::new(), plan::details(target, plan, true)]);
+    } else if plan.changes() {
+        let hint = "Nothing was changed; with --details each change is listed.";
+        lines.push(terminal::wrapped(hint, 0));
+    }
+    report::lines(lines.join("\n"), Exit::Done)
+}
+
+/// Shows what would be done, and asks whether it shall be.
+fn is_affirmed(target: &Target, plan: &Plan) -> bool {
+    let screen = Screen::new(target, plan);
+    let lines = screen.lines().join("\n");
+    let question = Question {
+        text: screen.question(),
+        default: true,
+        details: &|| plan::details(target, plan, true),
+        explanation: &|| plan::explained(target, plan),
+    };
+    report::lines(lines, Exit::Done) == Exit::Done && question.is_affirmed()
 }
 
 /// Tells whether an installation would change anything, and whether the service can start with its configuration.
@@ -107,7 +134,7 @@ fn drift(target: &Target, plan: &Plan, service: Option<&check::Answer>, json: bo
     let shown = match exit {
         Exit::Done if wrong.is_some() => Exit::Done,
         Exit::Done => report::lines("mcpeg is installed; nothing has drifted", exit),
-        _ => plan::print(target, plan),
+        _ => report::lines(Screen::new(target, plan).drift(), exit),
     };
     match wrong {
         Some(answer) => worst(answer.tell()),

@@ -51,6 +51,15 @@ impl<'a> Outcome<'a> {
         answered.or_else(|| install::configured_entrance(self.target))
     }
 
+    /// How exposed the unit is that was written, in the words of systemd-analyze(1); `None` if nobody can tell.
+    pub(super) fn exposure(&self) -> Option<String> {
+        let layout = self.target.layout();
+        let is_written =
+            self.plan.steps().iter().any(|step| step.acts() && step.path() == Some(&layout.unit_file));
+        let is_told = is_written && self.answered.is_some() && !layout.is_users();
+        is_told.then(|| layout.service().exposure()).flatten()
+    }
+
     /// What stays as it is, with the reason.
     pub(super) fn kept(&self) -> impl Iterator<Item = String> {
         let steps = self.plan.steps().iter().filter(|step| step.kept_because().is_some());

@@ -1,28 +1,32 @@
-//! The plan of an installation, for people and for programs.
+//! The steps of an installation, one by one, for people and for programs.
 
 use serde_json::{Value, json};
 
-use super::terminal::{changed, marked, wrapped, wrapped_after};
 use crate::cli::report;
+use crate::cli::terminal::{changed, label, marked, wrapped, wrapped_after};
 use crate::exit::Exit;
-use crate::install::{self, Layout, Plan, Target};
+use crate::install::{Plan, Step, Target};
 
 /// What the marks before the lines of a plan mean.
 const LEGEND: &str = "(+ make, ~ change, - take away, > run, = leave as it is)";
 
-/// Prints the plan without what is not worth a line.
-pub(super) fn print(target: &Target, plan: &Plan) -> Exit {
+/// The steps by parts, with the lines of texts that change, without what is not worth a line; `all` is with those that change
+/// nothing.
+pub(super) fn details(target: &Target, plan: &Plan, all: bool) -> String {
     let layout = target.layout();
     let mut lines = Vec::new();
-    for step in plan.steps().iter().filter(|step| step.is_worth_showing(layout)) {
-        lines.push(marked(step.mark(), &step.shown(layout)));
+    let mut part = None;
+    let is_told = |step: &&Step| step.is_worth_showing(layout) && (all || step.changes());
+    for step in plan.steps().iter().filter(is_told) {
+        if part.replace(step.part()) != Some(step.part()) {
+            lines.push(label(step.part().label()));
+        }
+        let text = wrapped_after(&step.shown(layout), 4);
+        lines.push(format!("  {}", marked(step.mark(), &text)));
         lines.extend(step.difference(target).iter().map(|(mark, text)| changed(*mark, text)));
     }
-    lines.push(String::new());
-    lines.push(wrapped(&plan.summary(target), 0));
-    lines.push(LEGEND.to_owned());
-    lines.extend(session(layout).map(str::to_owned));
-    report::lines(lines.join("\n"), Exit::Done)
+    lines.push(wrapped(LEGEND, 0));
+    lines.join("\n")
 }
 
 /// Prints the plan as one JSON document.
@@ -48,24 +52,22 @@ pub(super) fn explained(target: &Target, plan: &Plan) -> String {
             format!("{}\n{reason}", marked(step.mark(), &wrapped_after(&step.shown(layout), 2)))
         })
         .collect();
-    let profile = if layout.is_users() { " --profile development" } else { "" };
-    format!(
-        "{}\n\n{}",
-        lines.join("\n"),
-        wrapped(
-            &format!(
-                "Each change is written down in {} before it is made. If a step fails, all are taken back; \
-                 `mcpeg uninstall --purge{profile}` takes back the whole installation.",
-                layout.receipt.display()
-            ),
-            0
-        )
-    )
+    let text = format!(
+        "Each change is written down in {} before it is made. If a step fails, all are taken back; \
+         `{}` takes back the whole installation.",
+        layout.receipt.display(),
+        command(target, "uninstall", " --purge")
+    );
+    format!("{}\n\n{}", lines.join("\n"), wrapped(&text, 0))
 }
 
-/// What a user must know whose services end with the session.
-pub(super) fn session(layout: &Layout) -> Option<&'static str> {
-    install::ends_with_the_session(layout).then_some(
-        "It ends when you log out, and starts when you log in; `loginctl enable-linger` keeps it running.",
-    )
+/// A command of the installer about the same installation, as it is typed.
+pub(super) fn command(target: &Target, verb: &str, options: &str) -> String {
+    let layout = target.layout();
+    let sudo = if layout.is_users() { "" } else { "sudo " };
+    let profile = if layout.is_users() { " --profile development" } else { "" };
+    let instance =
+        layout.name.strip_prefix("mcpeg-").map(|name| format!(" --instance {name}")).unwrap_or_default();
+    let root = target.image().map(|root| format!(" --root {}", root.display())).unwrap_or_default();
+    format!("{sudo}mcpeg {verb}{options}{profile}{instance}{root}")
 }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use fieldwork::Fieldwork;
 use tokio_util::sync::CancellationToken;
 
+use super::certificate::Certificate;
+use super::oauth::Verified;
 use super::usage::Usage;
 use crate::config::{self, ClientLimits};
 use crate::gateway::client::ClientName;
@@ -50,6 +52,10 @@ pub(crate) struct Shown<'a> {
     pub(crate) token: Option<&'a ClientName>,
     /// What the kernel says.
     pub(crate) kernel: Option<&'a peer::Peer>,
+    /// The certificate of its connection.
+    pub(crate) certificate: Option<&'a Certificate>,
+    /// What a token of an authorization server has proven.
+    pub(crate) oauth: Option<&'a Verified>,
 }
 
 impl Peer {
@@ -73,8 +79,8 @@ impl Peer {
 }
 
 impl Client {
-    /// A client of a configuration, which uses this of its limits.
-    fn new(settings: &config::Client, usage: Option<Arc<Usage>>) -> Self {
+    /// A client of a configuration, which uses this of its limits, and whose end this tells.
+    fn new(settings: &config::Client, usage: Option<Arc<Usage>>, gone: CancellationToken) -> Self {
         let name = ClientName::new(settings.name());
         let peer = settings.peer().and_then(Peer::of);
         if settings.peer().is_some() && peer.is_none() {
@@ -84,13 +90,29 @@ impl Client {
             let why = peer::HIDDEN;
             tracing::warn!(client = %name, why, "the client can never be recognised by its unit");
         }
-        Self { name, settings: settings.clone(), peer, usage, gone: CancellationToken::new() }
+        Self { name, settings: settings.clone(), peer, usage, gone }
+    }
+
+    /// Whether what the kernel says shows this client.
+    pub(crate) fn is_shown_by(&self, kernel: Option<&peer::Peer>) -> bool {
+        self.peer.as_ref().zip(kernel).is_some_and(|(peer, process)| peer.fits(process))
     }
 
     /// Whether a request is of this client.
     fn fits(&self, shown: Shown<'_>) -> bool {
         shown.token == Some(&self.name)
-            || self.peer.as_ref().zip(shown.kernel).is_some_and(|(peer, process)| peer.fits(process))
+            || self.is_shown_by(shown.kernel)
+            || self
+                .settings
+                .certificate()
+                .zip(shown.certificate)
+                .is_some_and(|(wanted, shown)| shown.fits(wanted))
+            || self.settings.oauth().zip(shown.oauth).is_some_and(|(proof, verified)| verified.fits(proof))
+    }
+
+    /// Whether the kernel and a certificate say the same of it as with other settings.
+    fn is_shown_as(&self, settings: &config::Client) -> bool {
+        self.settings.peer() == settings.peer() && self.settings.certificate() == settings.certificate()
     }
 
     /// Whether it may not use everything.
@@ -112,7 +134,10 @@ impl Clients {
             };
             let new = || {
                 let used = former.and_then(|former| former.usage.as_deref());
-                Arc::new(Client::new(settings, Usage::new(limits.clone(), used)))
+                // What it has open ends with it, also where something else about it has changed meanwhile.
+                let alike = former.filter(|former| former.is_shown_as(settings));
+                let gone = alike.map_or_else(CancellationToken::new, |former| former.gone.clone());
+                Arc::new(Client::new(settings, Usage::new(limits.clone(), used), gone))
             };
             former.filter(is_same).map_or_else(new, Arc::clone)
         };
@@ -131,12 +156,21 @@ impl Clients {
 
     /// The client of this name.
     pub(crate) fn get(&self, name: &ClientName) -> Option<&Arc<Client>> {
-        self.0.iter().find(|client| client.name == *name)
+        self.0.iter().find(|client| client.name.entry() == name.entry())
     }
 
     /// The client that a request is of.
     pub(crate) fn recognise(&self, shown: Shown<'_>) -> Option<&Arc<Client>> {
         self.0.iter().find(|client| client.fits(shown))
+    }
+
+    /// The entry whose client a token of an authorization server proves, or the name of that server where nobody has one.
+    pub(crate) fn entry(&self, verified: &Verified) -> Option<String> {
+        if self.is_empty() {
+            return Some(verified.server().to_owned());
+        }
+        let shown = Shown { oauth: Some(verified), ..Shown::default() };
+        self.recognise(shown).map(|client| client.settings.name().to_owned())
     }
 
     /// Whether what the kernel says may make a client known.
@@ -146,8 +180,7 @@ impl Clients {
 
     /// Ends what clients have open that are no longer recognised as they were; the names of those that are gone.
     pub(crate) fn retire(&self, new: &Self) -> Vec<ClientName> {
-        let recognised =
-            |one: &Client| new.get(&one.name).filter(|new| new.settings.peer() == one.settings.peer());
+        let recognised = |one: &Client| new.get(&one.name).filter(|new| new.is_shown_as(&one.settings));
         let gone = self.0.iter().filter(|client| recognised(client).is_none());
         gone.map(|client| {
             client.gone.cancel();

@@ -82,7 +82,7 @@ impl KnownTokens {
         }
         let has_more = |client: &ClientName| {
             let mut tokens = store.iter().flat_map(|store| store.all());
-            tokens.any(|token| token.client == client.as_str() && token.is_good().is_ok())
+            tokens.any(|token| token.client == client.entry() && token.is_good().is_ok())
         };
         gone.into_iter().map(|(client, _)| client).filter(|client| !has_more(client)).collect()
     }

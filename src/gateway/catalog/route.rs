@@ -52,7 +52,8 @@ impl Way {
     /// Has an operation know where it is sent on to.
     pub(crate) fn note(&self, operation: &Operation) {
         let listed = |tool: &str| self.upstream.lists_tool(tool);
-        operation.sent_to(self.upstream.connector().name(), self.renamed.as_deref(), listed);
+        let name = (self.renamed.as_deref(), self.params.as_ref());
+        operation.sent_to(self.upstream.connector().name(), name, listed);
     }
 }
 

@@ -43,8 +43,8 @@ pub(crate) struct RoutingTable {
     merged: Arc<EndpointView>,
     /// `/mcp/NAME`, for upstreams and `[endpoints.NAME]`.
     named: HashMap<String, Arc<EndpointView>>,
-    /// What clients have that may not use everything.
-    restricted: HashMap<ClientName, Restricted>,
+    /// What clients have that may not use everything, by their entries.
+    restricted: HashMap<String, Restricted>,
     /// Tracks the views that are held.
     holders: TaskTracker,
 }
@@ -90,7 +90,7 @@ impl RoutingTable {
         }));
         let merged = held(EndpointView::merged(shown, server.prefix));
         let restricted = clients.iter().filter(|client| client.is_restricted()).map(|client| {
-            (client.name().clone(), Restricted::of(client.settings(), (&merged, &named), &holders))
+            (client.name().entry().to_owned(), Restricted::of(client.settings(), (&merged, &named), &holders))
         });
         let restricted = restricted.collect();
         Self { server, clients, upstreams, disabled: Vec::new(), merged, named, restricted, holders }
@@ -131,14 +131,14 @@ impl RoutingTable {
 
     /// Whether a client may not use everything, or nothing.
     pub(crate) fn restricts(&self, client: &ClientName) -> bool {
-        self.restricted.contains_key(client)
+        self.restricted.contains_key(client.entry())
     }
 
     /// What is behind an endpoint; `None` if its client has nothing of that name.
     pub(crate) fn view(&self, endpoint: &Endpoint) -> Option<&Arc<EndpointView>> {
         let (merged, named) = match endpoint.client() {
             None => (Some(&self.merged), &self.named),
-            Some(client) => match self.restricted.get(client) {
+            Some(client) => match self.restricted.get(client.entry()) {
                 Some(restricted) => (restricted.merged.as_ref(), &restricted.named),
                 None if self.clients.is_empty() || self.clients.get(client).is_some() => {
                     (Some(&self.merged), &self.named)
@@ -157,10 +157,11 @@ impl RoutingTable {
     pub(crate) fn differences<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = Endpoint> + 'a {
         let names = self.named.keys().chain(other.named.keys()).map(Some);
         let clients = self.restricted.keys().chain(other.restricted.keys()).map(Some);
+        let clients = clients.map(|entry| entry.map(|entry| ClientName::new(entry)));
         let clients: Vec<_> = std::iter::once(None).chain(clients).collect();
         let endpoints = std::iter::once(None).chain(names).flat_map(move |name| {
-            let of = move |client: Option<&ClientName>| Endpoint::named(name.cloned()).of(client.cloned());
-            clients.iter().copied().map(of).collect::<Vec<_>>()
+            let of = |client: &Option<ClientName>| Endpoint::named(name.cloned()).of(client.clone());
+            clients.iter().map(of).collect::<Vec<_>>()
         });
         endpoints.filter(|endpoint| match (self.view(endpoint), other.view(endpoint)) {
             (Some(ours), Some(theirs)) => !ours.shows_the_same_as(theirs),

@@ -57,6 +57,7 @@ use super::router::Front;
 use super::stall::Stalling;
 use super::version::{Connection, Version, version};
 use crate::drain::Watch;
+use crate::gateway::access::Certificate;
 use crate::gateway::catalog::RoutingHandle;
 use crate::gateway::client::ClientKey;
 use crate::gateway::client_log_limit::ClientLogLimit;
@@ -402,7 +403,8 @@ impl Shared {
             let accepted = TlsAcceptor::from(tls.server()).accept(self.watched(stream, slot)).await;
             let stream = accepted.inspect_err(|_| self.admission.refuse(Reason::Tls, &peer))?;
             let (_, session) = stream.get_ref();
-            peer.certificate = session.peer_certificates().and_then(|all| all.first().cloned());
+            let shown = session.peer_certificates().and_then(|all| all.first());
+            peer.certificate = shown.map(|der| Arc::new(Certificate::read(der)));
             let is_two = session.alpn_protocol() == Some(b"h2");
             Ok((if is_two { Version::Two } else { Version::One }, Begun::Tls(Box::new(stream))))
         };

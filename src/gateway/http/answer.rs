@@ -9,12 +9,14 @@ use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::stream::{Stream, StreamExt as _};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http_body_util::BodyExt as _;
 use sse_stream::{KeepAlive, Sse, SseBody, Timer};
 use tokio::time::{Sleep, timeout};
 
 use crate::gateway::access::Slot;
 use crate::gateway::endpoint::Endpoint;
 use crate::gateway::error::Fault;
+use crate::gateway::memory;
 use crate::gateway::relay::{Era, Id, Message, Outcome, code, member};
 use crate::gateway::session::EventId;
 
@@ -159,7 +161,7 @@ pub(crate) async fn answer(
 
 /// One message as the body.
 pub(crate) fn json(message: &Message, status: StatusCode) -> Response {
-    let mut response = Response::new(Body::from(message.to_line()));
+    let mut response = Response::new(Body::from(memory::until_sent(message.to_line().into())));
     // The connection reads the next request into it.
     *response.headers_mut() = HeaderMap::with_capacity(HEADERS);
     *response.status_mut() = status;
@@ -230,6 +232,7 @@ fn stream_of<E: std::error::Error + Send + Sync + 'static>(
         // Tells nginx not to buffer the stream (MCP 2026-07-28 §Streamable HTTP, "Receiving Messages").
         (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
     ];
+    let body = body.map_frame(|frame| frame.map_data(memory::until_sent));
     (headers, Body::new(body)).into_response()
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A body is at most `max_message_size` long, but there may be as many as there are connections. Together they have a
 //! budget; where it is exceeded, the one that began first is given up: bodies that come at the usual pace are complete
-//! long before it is their turn.
+//! long before it is their turn. Beside it they are part of what the process holds ([`crate::gateway::memory`]).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,6 +11,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+use crate::gateway::memory::{Held, Of};
 
 /// Bytes of a body that do not count; most bodies are smaller.
 const SMALL: usize = 64 << 10;
@@ -46,6 +48,8 @@ pub(super) struct Growing {
     limit: usize,
     /// Its number and how it is told to end, once it counts.
     counted: Option<(u64, CancellationToken)>,
+    /// The same in the account of the process.
+    held: Held,
 }
 
 /// How fast one body comes: in each window that begins when the former is over, it must bring so much.
@@ -62,7 +66,7 @@ pub(super) struct Pace {
 impl Bodies {
     /// A body that begins.
     pub(super) fn begin(self: &Arc<Self>, limit: usize) -> Growing {
-        Growing { bodies: Arc::clone(self), limit, counted: None }
+        Growing { bodies: Arc::clone(self), limit, counted: None, held: Held::new(Of::Bodies, 0) }
     }
 }
 
@@ -72,6 +76,7 @@ impl Growing {
         if bytes <= SMALL {
             return;
         }
+        self.held.set(bytes);
         let mut state = self.bodies.0.lock();
         let (number, _) = self.counted.get_or_insert_with(|| {
             state.last += 1;
@@ -89,6 +94,15 @@ impl Growing {
             state.bytes -= bytes;
             end.cancel();
         }
+    }
+
+    /// What is held of it now that it is complete, until the request is answered: the message, and the line that its server
+    /// gets.
+    pub(super) fn complete(mut self, bytes: usize) -> Option<Held> {
+        let held = std::mem::take(&mut self.held);
+        drop(self);
+        drop(held);
+        (bytes > SMALL).then(|| Held::new(Of::Requests, bytes.saturating_mul(2)))
     }
 
     /// Waits until it is told to end.

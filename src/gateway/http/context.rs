@@ -52,7 +52,7 @@ impl RequestContext {
         let client = identity.as_ref().map(|identity| identity.name().clone());
         let origin = origin.shown(identity.as_ref().map(|identity| identity.proof()));
         if let Some(entry) = origin.entry() {
-            entry.comes_from(origin.address(), client.as_ref().map(ClientName::as_str));
+            entry.comes_from(origin.address(), client.as_ref());
         }
         Self {
             endpoint: Endpoint::ALL.of(client),

@@ -7,14 +7,16 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use serde_json::json;
 use tokio::time::sleep_until;
 
 use super::bodies::{Bodies, Pace};
 use super::{answer, validate};
 use crate::config::Server;
 use crate::gateway::error::Fault;
+use crate::gateway::memory::{self, Held};
 use crate::gateway::relay::{
-    Era, Id, MODERN, Message, ParseError, Raw, Request, RequestMeta, TRACE, code, method, traced,
+    Era, Id, MODERN, Message, ParseError, Raw, Request, RequestMeta, TRACE, code, method, raw, traced,
 };
 use crate::gateway::telemetry::Reason;
 use crate::gateway::upstream::{SESSION, VERSION};
@@ -46,28 +48,28 @@ pub(super) struct Refusal {
     pub(super) era: Era,
 }
 
-/// Reads the message of a POST, and tells its era.
+/// Reads the message of a POST, and tells its era; with what is held of it.
 pub(super) async fn receive(
     headers: &HeaderMap,
     body: impl Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
     bodies: &Arc<Bodies>,
     server: &Server,
-) -> Result<Received, Refusal> {
+) -> Result<(Received, Option<Held>), Refusal> {
     let read = match acceptable(headers) {
         Ok(()) => read(body, bodies, server).await,
         Err(fault) => Err(fault),
     };
     let refused = |fault| Refusal { fault, id: None, era: Era::Modern };
-    let body = read.map_err(refused)?;
+    let (body, held) = read.map_err(refused)?;
     if headers.contains_key(&SESSION)
         && let Some(entries) = Message::entries(&body)
     {
-        return batch(entries, headers).map(Received::Batch).map_err(refused);
+        return batch(entries, headers).map(|entries| (Received::Batch(entries), held)).map_err(refused);
     }
     let message = with_trace(parse(&body).map_err(refused)?, headers);
     let era = era(headers, &message);
     match validate::names(&message) {
-        Ok(()) => Ok(Received::Message(message, era)),
+        Ok(()) => Ok((Received::Message(message, era), held)),
         Err(fault) => {
             let id = if let Message::Request(request) = message { Some(request.id) } else { None };
             Err(Refusal { fault, id, era })
@@ -115,13 +117,16 @@ async fn read(
     body: impl Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
     bodies: &Arc<Bodies>,
     server: &Server,
-) -> Result<Bytes, Fault> {
+) -> Result<(Bytes, Option<Held>), Fault> {
     let (limit, patience) = (server.max_message_size, server.client_timeout);
     let refused = |status, message: String| Fault::downstream(code::INVALID_REQUEST, status, message);
     let (mut body, mut read) = (Limited::new(body, limit), BytesMut::new());
     let (mut pace, mut growing) = (Pace::begin(patience), bodies.begin(limit));
     loop {
         growing.has(read.len());
+        if memory::is_full(read.len()) {
+            return Err(shed());
+        }
         let frame = tokio::select! {
             biased;
             frame = body.frame() => frame,
@@ -139,7 +144,10 @@ async fn read(
             }
         };
         match frame.map(|frame| frame.map(Frame::into_data)) {
-            None => return Ok(read.freeze()),
+            None => {
+                let held = growing.complete(read.len());
+                return Ok((read.freeze(), held));
+            }
             // Most bodies come in one piece.
             Some(Ok(Ok(data))) if read.is_empty() => read = BytesMut::from(data),
             Some(Ok(Ok(data))) => read.extend_from_slice(&data),
@@ -155,6 +163,15 @@ async fn read(
             }
         }
     }
+}
+
+/// There is no room for more messages.
+fn shed() -> Fault {
+    memory::shed();
+    let message =
+        "the gateway has no memory for more messages now: `memory` in [server] is the limit; try again soon";
+    let fault = Fault::downstream(code::LIMIT_EXCEEDED, StatusCode::SERVICE_UNAVAILABLE, message);
+    Fault { data: Some(raw(&json!({ "retryAfterMs": 1000 }))), ..fault.refusal(Reason::Memory) }
 }
 
 /// Reads the message. An identifier with a fraction is refused: what a server makes of it is not what the client wrote.

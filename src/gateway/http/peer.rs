@@ -3,8 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use rustls::pki_types::CertificateDer;
-
+use crate::gateway::access::Certificate;
 use crate::sys;
 
 /// Who connects: a network address, or nobody in particular over a Unix socket.
@@ -16,7 +15,7 @@ pub(super) struct Peer {
     /// Its network address: that of whom it asks for, where a trusted proxy has told it by the PROXY protocol.
     pub(super) address: PeerAddress,
     /// The certificate that it has shown, which one of the listener's authorities has signed.
-    pub(super) certificate: Option<CertificateDer<'static>>,
+    pub(super) certificate: Option<Arc<Certificate>>,
     /// What the kernel says of who connected to a Unix socket.
     pub(super) kernel: Option<Arc<sys::peer::Peer>>,
     /// Whether it is this process, which asks itself.

@@ -11,7 +11,7 @@ use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use http_body::Body;
 
-use super::authenticate::{Asked, Identified, authenticate};
+use super::authenticate::{Asked, Believed, Identified, NotAdmitted, authenticate};
 use super::bodies::Bodies;
 use super::context::RequestContext;
 use super::cutoff::Cutoff;
@@ -22,12 +22,13 @@ use super::legacy::{EventClients, Legacy};
 use super::message::{Received, Refusal};
 use super::modern::Modern;
 use super::peer::{Peer, PeerAddress};
-use super::{answer, message, validate};
+use super::{answer, cors, message, validate};
 use crate::config::Auth;
-use crate::gateway::access::{Exceeded, KnownTokens, Usage, Usages};
+use crate::gateway::access::{Exceeded, Issuer, Issuers, KnownTokens, Usage, Usages};
 use crate::gateway::catalog::{RoutingHandle, RoutingTable};
 use crate::gateway::client::ClientKey;
 use crate::gateway::error::{Cause, Fault};
+use crate::gateway::memory;
 use crate::gateway::relay::{Era, Id, Message, code};
 use crate::gateway::telemetry::{Ledger, Operation, Origin, Reason, Verdict};
 
@@ -40,6 +41,20 @@ const CONTRADICTION: Refused = (
 /// What names every upstream, which is for clients only that may use all of them.
 const TELLING: [&str; 2] = ["/health", "/metrics"];
 
+/// Why a request is not let in, or not yet.
+pub(super) enum Held {
+    /// This is its answer.
+    Answer(Box<Response>),
+    /// Keys of this server have to be looked for first.
+    Wait(Arc<Issuer>),
+}
+
+impl From<Box<Response>> for Held {
+    fn from(answer: Box<Response>) -> Self {
+        Self::Answer(answer)
+    }
+}
+
 /// The way of a request to its handler.
 pub(crate) struct Pipeline {
     /// Says which requests are let in.
@@ -48,6 +63,8 @@ pub(crate) struct Pipeline {
     routing: Arc<RoutingHandle>,
     /// The tokens that are believed.
     tokens: Arc<KnownTokens>,
+    /// The authorization servers whose tokens are.
+    issuers: Arc<Issuers>,
     /// What clients use that the configuration does not name.
     usages: Arc<Usages>,
     /// Bodies of requests that are not complete.
@@ -67,39 +84,43 @@ impl Pipeline {
     pub(crate) fn new(
         guard: Guard,
         routing: Arc<RoutingHandle>,
-        (tokens, usages): (Arc<KnownTokens>, Arc<Usages>),
+        (tokens, issuers, usages): (Arc<KnownTokens>, Arc<Issuers>, Arc<Usages>),
         ledger: Arc<Ledger>,
         (modern, legacy): (Modern, Legacy),
     ) -> Self {
         let legacy = Arc::new(legacy);
         let events = EventClients::new(Arc::clone(&legacy));
-        Self { guard, routing, tokens, usages, bodies: Arc::default(), ledger, modern, legacy, events }
+        let bodies = Arc::default();
+        Self { guard, routing, tokens, issuers, usages, bodies, ledger, modern, legacy, events }
     }
 
-    /// Of every request, before anything else: proxy, guard, authentication. The answer to one that is refused.
+    /// Of every request, before anything else: proxy, guard, authentication. Why one is not let in; where it has `waited`, not
+    /// because keys have to be looked for.
     pub(super) fn admit(
         &self,
         head: &Parts,
         gate: &Gate,
         (peer, cutoff): (&Peer, &Cutoff),
-        origin: Origin,
-    ) -> Result<RequestContext, Box<Response>> {
+        origin: &Origin,
+        waited: bool,
+    ) -> Result<RequestContext, Held> {
         let table = self.routing.current();
         let Some(named) = gate.named() else {
-            let admitted = self.guard.check((&table.server, None), head, &origin)?;
-            let client = self.identify(&table, &[], (head, peer, &origin))?;
+            let admitted = self.guard.check((&table.server, None), head, origin)?;
+            let client = self.identify(&table, &[], (head, peer, origin), waited)?;
             let client = self.with_usage(&table, client, origin.address());
-            return Ok(RequestContext::new(admitted, client, (origin, gate.is_local()), cutoff.clone()));
+            let place = (origin.clone(), gate.is_local());
+            return Ok(RequestContext::new(admitted, client, place, cutoff.clone()));
         };
         let listener = named.listener();
-        let mut origin = origin;
+        let mut origin = origin.clone();
         if listener.trusted_proxies.have(peer.address) {
             let found = forwarded::client(&head.headers, peer.address, &listener.trusted_proxies);
             let found = found.map_err(|_| Box::new(self.guard.refuse(head, &origin, CONTRADICTION)))?;
             origin = origin.at(found);
         }
         let admitted = self.guard.check((&table.server, Some(listener)), head, &origin)?;
-        let client = self.identify(&table, &listener.auth, (head, peer, &origin))?;
+        let client = self.identify(&table, &listener.auth, (head, peer, &origin), waited)?;
         let client = self.with_usage(&table, client, origin.address());
         let is_local = gate.is_local() && origin.address().is_none_or(|it| it.to_canonical().is_loopback());
         Ok(RequestContext::new(admitted, client, (origin, is_local), cutoff.clone()))
@@ -122,17 +143,22 @@ impl Pipeline {
     }
 
     /// Counts a message, unless its client has sent more than it may.
-    fn begin(&self, context: &RequestContext, message: &Message) -> Result<Arc<Operation>, Fault> {
+    fn begin(
+        &self,
+        context: &RequestContext,
+        message: &Message,
+        held: Option<memory::Held>,
+    ) -> Result<Arc<Operation>, Fault> {
         let taken = context.usage().map_or(Ok(None), |usage| usage.begin(message));
         let taken = taken.map_err(|exceeded| self.too_much(context, exceeded));
-        let begin = |slot| {
+        let begin = |slot, held| {
             let place = (context.origin(), context.endpoint());
-            Operation::begin(&self.ledger, place, Some(message), slot)
+            Operation::begin(&self.ledger, place, Some(message), (slot, held))
         };
         match taken {
-            Ok(slot) => Ok(begin(slot)),
+            Ok(slot) => Ok(begin(slot, held)),
             Err(fault) => {
-                begin(None).failed(&fault);
+                begin(None, held).failed(&fault);
                 Err(fault)
             }
         }
@@ -162,30 +188,46 @@ impl Pipeline {
     }
 
     /// The client of a request, where clients have to show who they are: because the listener asks for it in these ways, or
-    /// because there are clients with names. The answer to one that is refused.
+    /// because there are clients with names. Why one is not let in.
     fn identify(
         &self,
         table: &RoutingTable,
         ways: &[Auth],
         (head, peer, origin): (&Parts, &Peer, &Origin),
-    ) -> Result<Option<Arc<Identified>>, Box<Response>> {
+        waited: bool,
+    ) -> Result<Option<Arc<Identified>>, Held> {
         if ways.is_empty() && (table.clients().is_empty() || peer.is_operator) {
             return Ok(None);
         }
         let asked = Asked { ways, open: table.server.auth.is_some() };
-        let identified = authenticate((table.clients(), &self.tokens), asked, (head, peer));
-        let identified = identified.map_err(|refused| {
+        let believed = Believed { clients: table.clients(), tokens: &self.tokens, issuers: &self.issuers };
+        let identified = authenticate(believed, asked, (head, peer), waited).map_err(|why| {
+            let (refused, missing) = match why {
+                NotAdmitted::Refused(refused) => (refused, None),
+                NotAdmitted::Lacking(refused, missing) => (refused, Some(missing)),
+                NotAdmitted::Wait(issuer) => return Held::Wait(issuer),
+            };
             self.guard.note_stranger((refused.cause(), refused.reason()), origin);
-            Box::new(refused.answer())
+            let told = Some(head.uri.path()).filter(|_| takes_oauth(ways));
+            let told = told.and_then(|path| self.issuers.challenge(path));
+            let mut answer = refused.answer(told.as_ref(), missing.as_deref());
+            cors::tell(&head.headers, answer.headers_mut());
+            Held::Answer(Box::new(answer))
         })?;
         let is_hidden = |identity: &Arc<Identified>| {
             TELLING.contains(&head.uri.path()) && table.restricts(identity.name())
         };
         if let Some(identity) = identified.as_ref().filter(|identity| is_hidden(identity)) {
             self.ledger.refuse(Reason::Rights, origin, (Some(identity.name()), None));
-            return Err(Box::new(StatusCode::NOT_FOUND.into_response()));
+            return Err(Held::Answer(Box::new(StatusCode::NOT_FOUND.into_response())));
         }
         Ok(identified)
+    }
+
+    /// What clients are told of authorization servers that come over a listener and look below the well-known place.
+    pub(super) fn resource_metadata(&self, gate: &Gate, below: &str) -> Option<serde_json::Value> {
+        let is_asked = gate.named().is_none_or(|named| takes_oauth(&named.listener().auth));
+        self.issuers.metadata(below).filter(|_| is_asked)
     }
 
     /// Of a message that is posted to an endpoint: limits, era. Whatever it waits for, it is answered when a drain has no more
@@ -197,17 +239,17 @@ impl Pipeline {
         body: impl Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
     ) -> Response {
         let cutoff = context.cutoff().clone();
-        let (message, era) = match self.receive(&cutoff, headers, body).await {
-            Ok(Received::Message(message, era)) => (message, era),
+        let (message, era, held) = match self.receive(&cutoff, headers, body).await {
+            Ok((Received::Message(message, era), held)) => (message, era, held),
             // In a box, so that single messages need no room for it.
-            Ok(Received::Batch(entries)) => {
-                let begin = |message: &Message| self.begin(&context, message);
+            Ok((Received::Batch(entries), _held)) => {
+                let begin = |message: &Message| self.begin(&context, message, None);
                 return Box::pin(self.legacy.batch((&context, headers), entries, begin)).await;
             }
             Err(refusal) => return self.refuse(&context, refusal),
         };
         let id = if let Message::Request(request) = &message { Some(request.id.clone()) } else { None };
-        let operation = match self.begin(&context, &message) {
+        let operation = match self.begin(&context, &message, held) {
             Ok(operation) => operation,
             Err(fault) => return answer::fault(&fault, id, era),
         };
@@ -255,9 +297,9 @@ impl Pipeline {
             return self.refuse(&context, Refusal { fault, id: None, era: Era::Legacy });
         }
         let cutoff = context.cutoff().clone();
-        let message = match self.receive(&cutoff, headers, body).await {
-            Ok(Received::Message(message, _)) => message,
-            Ok(Received::Batch(_)) => {
+        let (message, held) = match self.receive(&cutoff, headers, body).await {
+            Ok((Received::Message(message, _), held)) => (message, held),
+            Ok((Received::Batch(_), _)) => {
                 let message = "this transport has no batches; send one message after the other";
                 let fault = Fault::downstream(code::INVALID_REQUEST, StatusCode::BAD_REQUEST, message);
                 return self.refuse(&context, Refusal { fault, id: None, era: Era::Legacy });
@@ -265,7 +307,7 @@ impl Pipeline {
             Err(refusal) => return self.refuse(&context, refusal),
         };
         let id = if let Message::Request(request) = &message { Some(request.id.clone()) } else { None };
-        let operation = match self.begin(&context, &message) {
+        let operation = match self.begin(&context, &message, held) {
             Ok(operation) => operation,
             Err(fault) => return answer::fault(&fault, id, Era::Legacy),
         };
@@ -279,7 +321,7 @@ impl Pipeline {
         cutoff: &Cutoff,
         headers: &HeaderMap,
         body: impl Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
-    ) -> Result<Received, Refusal> {
+    ) -> Result<(Received, Option<memory::Held>), Refusal> {
         let server = &self.routing.current().server;
         let received = pin!(message::receive(headers, body, &self.bodies, server));
         match cutoff.before(received).await {
@@ -297,6 +339,11 @@ impl Pipeline {
     pub(super) const fn events(&self) -> &EventClients {
         &self.events
     }
+}
+
+/// Whether a token of an authorization server is one of these ways; none is every way.
+fn takes_oauth(ways: &[Auth]) -> bool {
+    ways.is_empty() || ways.contains(&Auth::Oauth)
 }
 
 /// The answer to a message whose time is over.

@@ -24,9 +24,10 @@ use super::cutoff::Cutoff;
 use super::gate::Gate;
 use super::health::Health;
 use super::peer::Peer;
-use super::pipeline::Pipeline;
+use super::pipeline::{Held, Pipeline};
 use super::{cors, metrics, nowhere};
 use crate::config;
+use crate::gateway::access::WELL_KNOWN;
 use crate::gateway::catalog::RoutingHandle;
 use crate::gateway::metrics::Metrics;
 use crate::gateway::telemetry::{AccessEntry, Ledger, Origin, Reason};
@@ -116,7 +117,7 @@ impl Front {
         let origin = Origin::new(id.clone(), (peer.address, uid), entry.clone());
         let work = pin!(self.admitted((head, body), (peer, cutoff), origin));
         let mut response = id.around(work).await;
-        if let Ok(id) = HeaderValue::from_str(id.as_str()) {
+        if let Ok(id) = id.show(HeaderValue::from_str) {
             response.headers_mut().insert(REQUEST_ID, id);
         }
         match entry {
@@ -132,17 +133,27 @@ impl Front {
         (peer, cutoff): (&Peer, &Cutoff),
         origin: Origin,
     ) -> Response {
-        let context = match self.handlers.pipeline.admit(&head, &self.gate, (peer, cutoff), origin) {
+        let pipeline = &self.handlers.pipeline;
+        let mut admitted = pipeline.admit(&head, &self.gate, (peer, cutoff), &origin, false);
+        if let Err(Held::Wait(issuer)) = admitted {
+            // In a box, as below.
+            cutoff.before(Box::pin(issuer.look())).await;
+            admitted = pipeline.admit(&head, &self.gate, (peer, cutoff), &origin, true);
+        }
+        let context = match admitted {
             Ok(context) => context,
-            Err(refusal) => return *refusal,
+            Err(Held::Answer(refusal)) => return *refusal,
+            Err(Held::Wait(_)) => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
         };
         match context.identity() {
             None => self.route(head, body, context).await,
             // In a box, so that requests of others need no room for it.
             Some(identity) => {
-                let revoked = (Arc::clone(&self.handlers.ledger), context.origin().clone());
-                let identity = Arc::clone(identity);
-                Box::pin(while_good(identity, revoked, self.route(head, body, context))).await
+                let told = (Arc::clone(&self.handlers.ledger), context.origin().clone());
+                let (identity, page) = (Arc::clone(identity), head.headers.get(header::ORIGIN).cloned());
+                let listens = goes_on(&head);
+                let answer = self.route(head, body, context);
+                Box::pin(while_good(identity, told, (listens, page), answer)).await
             }
         }
     }
@@ -171,10 +182,18 @@ fn request_id(headers: &HeaderMap) -> RequestId {
     lone.and_then(|id| RequestId::taken(id.as_bytes())).unwrap_or_else(RequestId::made)
 }
 
-/// Answers a request of a client for as long as it may use the gateway; a stream that is open ends then, too.
+/// Whether what is asked for goes on until somebody ends it: streams of what a server says by itself.
+fn goes_on(head: &Parts) -> bool {
+    head.method == Method::GET
+        || head.headers.get("mcp-method").is_some_and(|method| method == "subscriptions/listen")
+}
+
+/// Answers a request of a client for as long as it may use the gateway; a stream that is open ends then, too. One that goes on
+/// (`listens`) ends also when what the client has shown is over. `page` is the web page that asks, if one does.
 async fn while_good(
     identity: Arc<Identified>,
     (ledger, origin): (Arc<Ledger>, Origin),
+    (listens, page): (bool, Option<HeaderValue>),
     answer: impl Future<Output = Response>,
 ) -> Response {
     let span = tracing::info_span!("request", client = %identity.name());
@@ -182,10 +201,19 @@ async fn while_good(
         response = answer.instrument(span) => response,
         () = identity.ended() => {
             ledger.refuse(Reason::Credential, &origin, (Some(identity.name()), None));
-            return (StatusCode::UNAUTHORIZED, "what you have shown is no longer good\n").into_response();
+            let mut refused =
+                (StatusCode::UNAUTHORIZED, "what you have shown is no longer good\n").into_response();
+            let asked = page.map(|page| (header::ORIGIN, page));
+            cors::tell(&asked.into_iter().collect(), refused.headers_mut());
+            return refused;
         }
     };
-    let ended = Box::pin(async move { identity.ended().await });
+    let ended = Box::pin(async move {
+        tokio::select! {
+            () = identity.ended() => {}
+            () = identity.expired(), if listens => {}
+        }
+    });
     response.map(|body| Body::new(Revocable { body, ended }))
 }
 
@@ -223,6 +251,16 @@ impl<F: Future<Output = ()>> http_body::Body for Revocable<F> {
 /// The routes of a gateway over a listener.
 fn router(handlers: &Arc<Handlers>, gate: &Arc<Gate>) -> Router {
     let gate = Arc::clone(gate);
+    let told = {
+        let gate = Arc::clone(&gate);
+        async move |State(handlers): State<Arc<Handlers>>, uri: Uri| {
+            let below = uri.path().strip_prefix(WELL_KNOWN).unwrap_or_default();
+            match handlers.pipeline.resource_metadata(&gate, below) {
+                Some(metadata) => axum::Json(metadata).into_response(),
+                None => (StatusCode::NOT_FOUND, "no authorization server is believed here\n").into_response(),
+            }
+        }
+    };
     Router::new()
         .route("/", get(index).post(unknown))
         .route(ALL, get(get_all).head(head).post(post_all).delete(delete_all))
@@ -251,6 +289,8 @@ fn router(handlers: &Arc<Handlers>, gate: &Arc<Gate>) -> Router {
                 },
             ),
         )
+        .route(WELL_KNOWN, get(told.clone()))
+        .route(&format!("{WELL_KNOWN}/{{*below}}"), get(told))
         .fallback(unknown)
         .method_not_allowed_fallback(nowhere::refused)
         .with_state(Arc::clone(handlers))

@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use super::method::Method;
 use super::names::{self, Ambiguous, Strictness, is_similar};
 use super::raw::{Raw, weight};
+use super::scan;
 use super::splice::member;
 
 /// Bytes that an identifier may have as it is written: it is kept for as long as answers can be read again.
@@ -313,14 +314,8 @@ impl Outcome {
     /// Whether it is a result of a tool that says that it has failed. Most results say nothing of it, or `false` and nothing else,
     /// and are not read for it.
     pub(crate) fn is_tool_error(&self) -> bool {
-        const NAME: &str = "\"isError\"";
         let Self::Result(result) = self else { return false };
-        let text = result.get().as_bytes();
-        let says_so = |at: usize| {
-            let rest = text[at + NAME.len()..].trim_ascii_start().strip_prefix(b":");
-            rest.is_some_and(|rest| rest.trim_ascii_start().starts_with(b"true"))
-        };
-        memchr::memmem::find_iter(text, NAME).any(says_so)
+        scan::may_have_failed(result.get())
             && member(result, "isError").is_some_and(|value| value.get() == "true")
     }
 }

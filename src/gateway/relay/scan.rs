@@ -2,11 +2,18 @@
 //! again, and allocates nothing unless a string is escaped. Text that is not valid does no harm.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
+use memchr::memmem::Finder;
 use memchr::{memchr, memchr2};
 
 /// So many bytes are looked at one by one, which is cheaper for them than a search for long texts.
 const SHORT: usize = 16;
+
+/// The name by which a result of a tool says whether the tool has failed.
+const FAILED: &str = "\"isError\"";
+/// Finds it; made once, since that takes longer than most searches.
+static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(FAILED));
 
 /// A pass over JSON text.
 #[derive(Debug)]
@@ -122,6 +129,15 @@ impl<'a> Scan<'a> {
             self.at += 1;
         }
     }
+}
+
+/// Whether the result of a tool may say that it has failed: most say nothing of it, or `false`, and need not be read.
+pub(super) fn may_have_failed(text: &str) -> bool {
+    let says_so = |at: usize| {
+        let rest = text[at + FAILED.len()..].trim_ascii_start().strip_prefix(':');
+        rest.is_some_and(|rest| rest.trim_ascii_start().starts_with("true"))
+    };
+    FINDER.find_iter(text.as_bytes()).any(says_so)
 }
 
 /// A string as it was written, with its quotes.

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::gateway::changes::is_change;
+use crate::gateway::memory::Held;
 use crate::gateway::relay::{Message, Notification};
 
 /// Messages that are kept for a client that does not listen; the oldest go first.
@@ -45,6 +46,8 @@ struct State {
     messages: VecDeque<(Message, u64)>,
     /// What they take, in bytes.
     weight: usize,
+    /// The same in the account of the process.
+    held: Held,
     /// The changes among those that wait.
     changes: HashSet<Box<str>>,
     /// The place of the newest; each message's is one more than that of the one before.
@@ -97,6 +100,7 @@ impl State {
         self.weight += message.weight();
         self.last += 1;
         self.messages.push_back((message, 0));
+        self.held.set(self.weight);
     }
 
     /// Whether there is more than may be.
@@ -110,6 +114,7 @@ impl State {
         let waits = self.count_taken() == 0;
         let Some((oldest, _)) = self.messages.pop_front() else { return };
         self.weight -= oldest.weight();
+        self.held.set(self.weight);
         if !waits {
             return;
         }
@@ -223,6 +228,20 @@ impl Outbox {
                 Next::Ended => return None,
             }
             arrived.await;
+        }
+    }
+
+    /// Bytes that wait, while nobody reads.
+    pub(super) fn spare(&self) -> usize {
+        let state = self.state.lock();
+        if state.readers.is_empty() { state.weight } else { 0 }
+    }
+
+    /// Drops what waits while nobody reads, since memory is needed; not what tells of a change.
+    pub(super) fn drop_spare(&self) {
+        let mut state = self.state.lock();
+        while state.readers.is_empty() && state.messages.len() > state.changes.len() {
+            state.drop_oldest();
         }
     }
 

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use serde_json::value::RawValue;
 use tokio::sync::Notify;
 
+use crate::gateway::memory::{Held, Of};
 use crate::gateway::relay::{Id, Message, Raw};
 
 /// Messages that one log keeps, in bytes; the oldest go first.
@@ -80,6 +81,8 @@ struct State {
     messages: VecDeque<Message>,
     /// What they take, in bytes.
     weight: usize,
+    /// The same in the account of the process.
+    held: Held,
     /// How many older ones are gone.
     gone: u64,
     /// Whether the last message is there.
@@ -130,7 +133,8 @@ impl Log {
         let mut state = self.state.lock();
         if !state.ended {
             let weight = messages.iter().map(Message::weight).sum();
-            *state = State { messages: messages.into(), weight, gone, ended: true, ..State::default() };
+            let held = Held::new(Of::Sessions, weight);
+            *state = State { messages: messages.into(), weight, held, gone, ended: true, ..State::default() };
         }
         drop(state);
         self.changed.notify_waiters();
@@ -147,6 +151,8 @@ impl Log {
             state.gone += 1;
         }
         state.messages.push_back(message);
+        let weight = state.weight;
+        state.held.set(weight);
         drop(state);
         self.changed.notify_waiters();
     }
@@ -245,6 +251,18 @@ impl Logs {
             spare
         };
         logs.1.retain(|kept| !spare(&kept.log));
+    }
+
+    /// Bytes of logs of requests that were answered.
+    pub(super) fn spare(&self) -> usize {
+        let logs = self.0.lock();
+        let states = logs.1.iter().map(|kept| kept.log.state.lock());
+        states.filter(|state| state.ended).map(|state| state.weight).sum()
+    }
+
+    /// Drops these logs, since memory is needed. One that somebody reads is there until that ends.
+    pub(super) fn drop_spare(&self) {
+        self.0.lock().1.retain(|kept| !kept.log.state.lock().ended);
     }
 
     /// The last stream number given out, and those that are kept with their requests.

@@ -274,6 +274,17 @@ impl Session {
         }
     }
 
+    /// Bytes that it keeps for a client that may come back.
+    pub(super) fn spare(&self) -> usize {
+        self.logs.spare() + self.outbox.spare()
+    }
+
+    /// Drops these, since memory is needed.
+    pub(super) fn drop_spare(&self) {
+        self.logs.drop_spare();
+        self.outbox.drop_spare();
+    }
+
     /// The part of the identifier that may stand in a log.
     pub(crate) fn label(&self) -> &str {
         &self.id[..8]

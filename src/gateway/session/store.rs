@@ -27,6 +27,7 @@ use crate::gateway::client::{ClientKey, ClientName, who_makes_room};
 use crate::gateway::client_log_limit::ClientLogLimit;
 use crate::gateway::endpoint::Endpoint;
 use crate::gateway::error::Fault;
+use crate::gateway::memory::{self, Held};
 use crate::gateway::relay::{ClientMeta, Message};
 use crate::gateway::upstream::{ClientIdentity, Upstream};
 use crate::handover::{Message as Told, Session as SavedSession};
@@ -35,6 +36,8 @@ use crate::handover::{Message as Told, Session as SavedSession};
 const SWEEP: Duration = Duration::from_secs(15);
 /// How often the last process of an upgrade looks whether requests are in flight.
 const LOOK: Duration = Duration::from_millis(20);
+/// How often memory is made at most.
+const EASED: Duration = Duration::from_millis(50);
 /// How long the last message of a request that has ended may take to be there.
 const LAST_WORD: Duration = Duration::from_secs(1);
 /// Bytes that clients may say about themselves in sessions, for each session that there may be: few say more than 1 KiB.
@@ -96,6 +99,8 @@ struct Sessions {
     by_client: HashMap<ClientKey, Theirs>,
     /// Bytes that all clients say about themselves.
     weight: usize,
+    /// The same in the account of the process.
+    held: Held,
 }
 
 /// What one client has.
@@ -121,6 +126,7 @@ impl Sessions {
         theirs.ids.insert(session.id().to_owned());
         session.count_among(&theirs.attended);
         self.weight += weight_of(session);
+        self.held.set(self.weight);
         self.by_id.insert(session.id().to_owned(), Arc::clone(session));
     }
 
@@ -128,6 +134,7 @@ impl Sessions {
     fn remove(&mut self, id: &str) -> Option<Arc<Session>> {
         let session = self.by_id.remove(id)?;
         self.weight -= weight_of(&session);
+        self.held.set(self.weight);
         let client = session.client_key();
         if let Some(theirs) = self.by_client.get_mut(&client) {
             theirs.ids.remove(id);
@@ -488,10 +495,11 @@ impl SessionStore {
         }
     }
 
-    /// Ends all sessions of a client that may not use the gateway any more.
-    pub(crate) async fn end_of(self: Arc<Self>, client: ClientName) {
-        let theirs: Vec<_> =
-            self.all().into_iter().filter(|session| session.endpoint().client() == Some(&client)).collect();
+    /// Ends all sessions of a client that may not use the gateway any more, and with `people` those of the people of that entry.
+    pub(crate) async fn end_of(self: Arc<Self>, client: ClientName, people: bool) {
+        let is_theirs = |its: &ClientName| *its == client || people && client.covers(its);
+        let mut theirs = self.all();
+        theirs.retain(|session| session.endpoint().client().is_some_and(is_theirs));
         if !theirs.is_empty() {
             tracing::info!(%client, sessions = theirs.len(), "sessions are ended: their client may not use the gateway any more");
         }
@@ -535,6 +543,11 @@ impl SessionStore {
                     self.tidy();
                     continue;
                 }
+                () = memory::pressed() => {
+                    self.make_memory();
+                    sleep(EASED).await;
+                    continue;
+                }
                 () = tokio::time::sleep_until(due) => {}
             }
             let limit = limit();
@@ -553,6 +566,27 @@ impl SessionStore {
                 self.end(session.id())
             });
             join_all(ends).await;
+        }
+    }
+
+    /// Drops what sessions keep for clients that may come back, of those first that keep most, until memory is eased.
+    fn make_memory(&self) {
+        let all = self.all().into_iter().map(|session| (session.spare(), session));
+        let mut all: Vec<_> = all.filter(|(spare, _)| *spare > 0).collect();
+        all.sort_by_key(|(spare, _)| Reverse(*spare));
+        let mut dropped = 0;
+        for (_, session) in all.iter().take_while(|_| !memory::is_eased()) {
+            session.drop_spare();
+            dropped += 1;
+        }
+        if dropped > 0 && self.log_limit.admits("memory", &ClientKey::of(None)) {
+            let (held, limit) = (memory::held(), memory::limit());
+            tracing::warn!(
+                sessions = dropped,
+                held,
+                limit,
+                "memory is short: what sessions keep for clients that may come back is dropped"
+            );
         }
     }
 

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::config::Access;
+use crate::gateway::client::ClientName;
 use crate::request_id::RequestId;
 
 /// Bytes of a path that are told.
@@ -35,7 +36,7 @@ pub(crate) struct AccessEntry {
     /// Whether it is written also where all has gone well.
     always: bool,
     /// The address that it comes from, and the client.
-    client: OnceLock<(Option<IpAddr>, Option<Box<str>>)>,
+    client: OnceLock<(Option<IpAddr>, Option<ClientName>)>,
     /// The status of the answer.
     status: OnceLock<StatusCode>,
     /// What was asked of MCP.
@@ -86,8 +87,8 @@ impl AccessEntry {
     }
 
     /// Notes whom it comes from.
-    pub(crate) fn comes_from(&self, address: Option<IpAddr>, client: Option<&str>) {
-        let _ = self.client.set((address, client.map(Into::into)));
+    pub(crate) fn comes_from(&self, address: Option<IpAddr>, client: Option<&ClientName>) {
+        let _ = self.client.set((address, client.cloned()));
     }
 
     /// Notes what was asked; of several in one request, the first one that is over.
@@ -115,10 +116,11 @@ impl Drop for AccessEntry {
         }
         let _entered = self.request.enter();
         let (address, client) =
-            self.client.get().map_or((None, None), |(address, client)| (*address, client.as_deref()));
+            self.client.get().map_or((None, None), |(address, client)| (*address, client.as_ref()));
         tracing::info!(
             target: "mcpeg::access",
-            client,
+            client = client.map(ClientName::entry),
+            subject = client.and_then(ClientName::subject).map(|(_, subject)| subject),
             client.address = address.map(tracing::field::display),
             http.request.method = %self.method,
             url.path = &*self.path,

@@ -29,6 +29,10 @@ pub(crate) struct Family<const N: usize, V> {
     rest: Member<N, V>,
 }
 
+/// Where the numbers of some labels are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place(usize);
+
 /// Numbers and their labels.
 #[derive(Debug)]
 pub(crate) struct Member<const N: usize, V> {
@@ -51,19 +55,27 @@ impl<const N: usize, V: Default> Family<N, V> {
         }
     }
 
-    /// The numbers of these labels, if there are any.
-    pub(crate) fn find(&self, labels: [&str; N]) -> Option<&V> {
-        self.look(labels).ok().map(|member| &member.value)
+    /// The numbers of these labels; those of the rest where there is no place for them.
+    pub(crate) fn get(&self, labels: [&str; N]) -> &V {
+        self.at(self.place(labels, || true))
     }
 
-    /// The numbers of these labels; those of the rest where there is no place.
-    pub(crate) fn get(&self, labels: [&str; N]) -> &V {
-        let Err(mut at) = self.look(labels) else {
-            return self.find(labels).unwrap_or(&self.rest.value);
+    /// The numbers at a place.
+    pub(crate) fn at(&self, place: Place) -> &V {
+        let member = self.places.get(place.0).and_then(OnceLock::get);
+        member.map_or(&self.rest.value, |member| &member.value)
+    }
+
+    /// The place of these labels, which get one if they `may`; else that of the rest.
+    pub(crate) fn place(&self, labels: [&str; N], may: impl FnOnce() -> bool) -> Place {
+        let mut at = match self.look(labels) {
+            Ok(at) => return Place(at),
+            Err(_) if !may() => return Place::REST,
+            Err(free) => free,
         };
         if self.taken.fetch_add(1, Ordering::Relaxed) >= self.most {
             self.taken.fetch_sub(1, Ordering::Relaxed);
-            return &self.rest.value;
+            return Place::REST;
         }
         let mut member = Box::new(Member::of(labels));
         // Others may take the place meanwhile, also for the same labels.
@@ -72,31 +84,26 @@ impl<const N: usize, V: Default> Family<N, V> {
             match self.look(labels) {
                 Ok(other) => {
                     self.taken.fetch_sub(1, Ordering::Relaxed);
-                    return &other.value;
+                    return Place(other);
                 }
                 Err(next) => at = next,
             }
         }
-        self.places[at].get().map_or(&self.rest.value, |member| &member.value)
+        Place(at)
     }
 
-    /// The member with these labels, or the free place where it would be.
-    fn look(&self, labels: [&str; N]) -> Result<&Member<N, V>, usize> {
+    /// The place of the member with these labels, or the free one where it would be.
+    fn look(&self, labels: [&str; N]) -> Result<usize, usize> {
         let mask = self.places.len() - 1;
         #[expect(clippy::cast_possible_truncation, reason = "any bits of a hash are a hash")]
         let mut at = self.hasher.hash_one(labels) as usize & mask;
         while let Some(member) = self.places[at].get() {
             if member.labels.iter().zip(labels).all(|(one, other)| **one == *other) {
-                return Ok(member);
+                return Ok(at);
             }
             at = (at + 1) & mask;
         }
         Err(at)
-    }
-
-    /// Numbers for what is not told apart.
-    pub(crate) const fn rest(&self) -> &V {
-        &self.rest.value
     }
 
     /// All numbers with their labels.
@@ -106,6 +113,11 @@ impl<const N: usize, V: Default> Family<N, V> {
             .chain([&self.rest])
             .map(|member| (member.labels.each_ref().map(|label| &**label), &member.value))
     }
+}
+
+impl Place {
+    /// That of what is not told apart.
+    pub(crate) const REST: Self = Self(usize::MAX);
 }
 
 impl<const N: usize, V: Default> Member<N, V> {
@@ -144,6 +156,8 @@ mod tests {
         labels.sort();
         labels.dedup();
         assert_eq!(labels.len(), known.len());
-        assert!(family.find(["b", "0"]).is_none());
+        assert_eq!(family.place(["b", "0"], || false), Place::REST);
+        let known = known[0].0;
+        assert_ne!(family.place(known, || panic!("it is there")), Place::REST);
     }
 }

@@ -115,7 +115,8 @@ impl Ledger {
         self.count_refusal(reason);
         Record {
             event: Event::Refusal,
-            client: client.map(ClientName::as_str),
+            client: client.map(ClientName::entry),
+            subject: client.and_then(ClientName::subject).map(|(_, subject)| subject),
             proof: origin.proof().map(super::origin::Proof::text),
             address: origin.address(),
             uid: origin.uid(),

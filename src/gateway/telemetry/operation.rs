@@ -1,6 +1,7 @@
 //! One message of a client, from its arrival to what came of it: counted, and, where it calls a tool or is refused, told to the
 //! audit. It is over when the last part of the gateway has let it go, and tells then what it was last told itself.
 
+use std::borrow::Cow;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -9,6 +10,7 @@ use fieldwork::Fieldwork;
 use sha2::{Digest as _, Sha256};
 
 use super::access::Asked;
+use super::family::Place;
 use super::ledger::{Ledger, OUTCOMES};
 use super::origin::{Origin, Proof};
 use super::reason::Reason;
@@ -18,7 +20,10 @@ use crate::gateway::access::Slot;
 use crate::gateway::client::ClientName;
 use crate::gateway::endpoint::Endpoint;
 use crate::gateway::error::{Cause, Fault};
-use crate::gateway::relay::{Message, Object, Outcome, Raw, Response, code, member, method, text};
+use crate::gateway::memory::Held;
+use crate::gateway::relay::{
+    Message, Object, Outcome, Raw, Response, code, member, member_str, method, text,
+};
 
 /// What came of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +50,8 @@ pub(crate) struct Operation {
     ledger: Arc<Ledger>,
     /// Its place among those that its client may have at once.
     _slot: Option<Slot>,
+    /// What it takes of memory, if that is much.
+    _held: Option<Held>,
     /// When it began.
     began: Instant,
     /// Whom it comes from.
@@ -54,9 +61,13 @@ pub(crate) struct Operation {
     endpoint: Endpoint,
     /// The method of a request.
     method: Option<&'static str>,
-    /// What a call of a tool says.
+    /// Whether it calls a tool.
+    is_call: bool,
+    /// What a call of a tool says, where that is told.
     call: Option<ToolCall>,
-    /// Where it was sent on to.
+    /// Where a call is counted, once it is known where it goes.
+    place: OnceLock<Place>,
+    /// Where it was sent on to, where that is told.
     way: OnceLock<Way>,
     /// What came of it; nothing is told of where it goes on for another process, which tells it.
     verdict: OnceLock<Verdict>,
@@ -80,8 +91,6 @@ struct Way {
     upstream: UpstreamName,
     /// The tool as that calls it, if that is another name.
     tool: Option<Box<str>>,
-    /// Whether the upstream lists it, as far as is known.
-    is_listed: bool,
 }
 
 impl Verdict {
@@ -152,13 +161,17 @@ impl From<&Fault> for Verdict {
 }
 
 impl ToolCall {
-    /// Reads it from the parameters; what only the audit has, where there is one.
-    fn read(params: Option<&Raw>, ledger: &Ledger) -> Self {
+    /// Reads it from the parameters, where anybody is told; what only the audit has, where there is one.
+    fn read(params: Option<&Raw>, origin: &Origin, ledger: &Ledger) -> Option<Self> {
+        let is_audited = audit::is_on_for_failures();
+        if !is_audited && origin.entry().is_none() {
+            return None;
+        }
         let object = params.and_then(|params| Object::parse(params));
         let get = |name: &str| object.as_ref().and_then(|object| object.get(name));
         let tool = get("name").and_then(text).map(Into::into);
-        if !audit::is_on_for_failures() {
-            return Self { tool, trace: None, digest: None };
+        if !is_audited {
+            return Some(Self { tool, trace: None, digest: None });
         }
         let parent = get("_meta").and_then(|meta| member(meta, "traceparent")).and_then(text);
         // version "-" trace-id "-" parent-id "-" flags: W3C Trace Context §3.2.2.
@@ -168,7 +181,7 @@ impl ToolCall {
             let hex = |byte: &u8| format!("{byte:02x}");
             Sha256::digest(arguments.get()).iter().map(hex).collect()
         });
-        Self { tool, trace, digest }
+        Some(Self { tool, trace, digest })
     }
 }
 
@@ -178,7 +191,7 @@ impl Operation {
         ledger: &Arc<Ledger>,
         (origin, endpoint): (&Origin, &Endpoint),
         message: Option<&Message>,
-        slot: Option<Slot>,
+        (slot, held): (Option<Slot>, Option<Held>),
     ) -> Arc<Self> {
         let request = if let Some(Message::Request(request)) = message { Some(request) } else { None };
         let call = request.filter(|request| request.method == method::TOOLS_CALL);
@@ -186,11 +199,14 @@ impl Operation {
         Arc::new(Self {
             ledger: Arc::clone(ledger),
             _slot: slot,
+            _held: held,
             began: Instant::now(),
             origin: origin.clone(),
             endpoint: endpoint.clone(),
             method: request.map(|request| request.method.label()),
-            call: call.map(|call| ToolCall::read(call.params.as_ref(), ledger)),
+            is_call: call.is_some(),
+            call: call.and_then(|call| ToolCall::read(call.params.as_ref(), origin, ledger)),
+            place: OnceLock::new(),
             way: OnceLock::new(),
             verdict: OnceLock::new(),
         })
@@ -202,7 +218,7 @@ impl Operation {
         origin: &Origin,
         endpoint: &Endpoint,
     ) -> Arc<Self> {
-        Self::begin(ledger, (origin, endpoint), None, None)
+        Self::begin(ledger, (origin, endpoint), None, (None, None))
     }
 
     /// One that nobody has asked for.
@@ -210,23 +226,29 @@ impl Operation {
     pub(crate) fn nobodys() -> Arc<Self> {
         let ledger = Arc::new(Ledger::new(1, &crate::config::Log::default()));
         let origin = Origin::new(crate::request_id::RequestId::made(), (None, None), None);
-        Self::begin(&ledger, (&origin, &Endpoint::ALL), None, None)
+        Self::begin(&ledger, (&origin, &Endpoint::ALL), None, (None, None))
     }
 
-    /// Notes where a call is sent on to: the upstream, the tool as that calls it, and whether it lists it.
+    /// Notes where it is sent on to, if it is a call: the upstream, the tool as that calls it, if that is another name or else
+    /// in these parameters, and whether it lists it, as far as is known.
     pub(crate) fn sent_to(
         &self,
         upstream: &UpstreamName,
-        renamed: Option<&str>,
+        (renamed, params): (Option<&str>, Option<&Raw>),
         is_listed: impl FnOnce(&str) -> Option<bool>,
     ) {
-        let Some(call) = &self.call else { return };
-        let tool = renamed.or(call.tool.as_deref()).unwrap_or_default();
-        let known = self.ledger.calls().find([upstream.as_str(), tool]).is_some();
-        let is_listed = known || is_listed(tool).unwrap_or(true);
-        let way = Way { upstream: upstream.clone(), tool: renamed.map(Into::into), is_listed };
         // A call that is sent once more goes the same way.
-        let _ = self.way.set(way);
+        if !self.is_call || self.place.get().is_some() {
+            return;
+        }
+        let stated = || params.and_then(|params| member_str(params, "name"));
+        let tool = renamed.map(Cow::Borrowed).or_else(stated).unwrap_or_default();
+        // Clients must not make labels.
+        let may = || is_listed(&tool).unwrap_or(true);
+        let _ = self.place.set(self.ledger.calls().place([upstream.as_str(), &tool], may));
+        if self.call.is_some() {
+            let _ = self.way.set(Way { upstream: upstream.clone(), tool: renamed.map(Into::into) });
+        }
     }
 
     /// Notes what came of it, unless that is known already.
@@ -244,33 +266,30 @@ impl Operation {
         if let Message::Response(Response { outcome, .. }) = message
             && self.verdict.get().is_none()
         {
-            self.ended(Verdict::of(outcome, self.call.is_some()));
+            self.ended(Verdict::of(outcome, self.is_call));
         }
     }
 
     /// Counts a call.
-    fn count(&self, call: &ToolCall, verdict: Verdict) {
-        let calls = self.ledger.calls();
-        let numbers = match self.way.get() {
-            Some(way) if way.is_listed => {
-                let tool = way.tool.as_deref().or(call.tool.as_deref()).unwrap_or_default();
-                calls.get([way.upstream.as_str(), tool])
-            }
-            // Clients must not make labels.
-            Some(_) | None => calls.rest(),
-        };
-        numbers[verdict.index()].fetch_add(1, Ordering::Relaxed);
+    fn count(&self, verdict: Verdict) {
+        let place = self.place.get().copied().unwrap_or(Place::REST);
+        self.ledger.calls().at(place)[verdict.index()].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Tells the audit.
     fn audit(&self, event: Event, verdict: Verdict) {
+        if !audit::is_on_for_failures() {
+            return;
+        }
+        let client = self.endpoint.client();
         let (call, way) = (self.call.as_ref(), self.way.get());
         let number = if let Verdict::Error(number) = verdict { Some(number.to_string()) } else { None };
         let reason =
             if let Verdict::Refused(reason) = verdict { Some(reason.text()) } else { number.as_deref() };
         Record {
             event,
-            client: self.endpoint.client().map(ClientName::as_str),
+            client: client.map(ClientName::entry),
+            subject: client.and_then(ClientName::subject).map(|(_, subject)| subject),
             proof: self.origin.proof().map(Proof::text),
             address: self.origin.address(),
             uid: self.origin.uid(),
@@ -284,7 +303,6 @@ impl Operation {
             request_id: Some(self.origin.request()),
             trace_id: call.and_then(|call| call.trace.as_deref()),
             arguments: call.and_then(|call| call.digest.as_deref()),
-            ..Record::default()
         }
         .write();
     }
@@ -321,8 +339,8 @@ impl Drop for Operation {
         if let Verdict::Refused(reason) = verdict {
             self.ledger.count_refusal(reason);
         }
-        if let Some(call) = &self.call {
-            self.count(call, verdict);
+        if self.is_call {
+            self.count(verdict);
             self.audit(Event::Call, verdict);
         } else if matches!(verdict, Verdict::Refused(_)) {
             self.audit(Event::Refusal, verdict);

@@ -13,6 +13,10 @@ use crate::request_id::RequestId;
 pub(crate) enum Proof {
     /// By a token that the gateway has made.
     Token,
+    /// By a token of an authorization server.
+    Oauth,
+    /// By the certificate of its connection.
+    Certificate,
     /// By what the kernel says of it.
     Peer,
 }
@@ -43,6 +47,8 @@ impl Proof {
     pub(crate) const fn text(self) -> &'static str {
         match self {
             Self::Token => "token",
+            Self::Oauth => "oauth",
+            Self::Certificate => "certificate",
             Self::Peer => "peer",
         }
     }

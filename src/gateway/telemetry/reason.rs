@@ -23,6 +23,8 @@ pub(crate) enum Reason {
     Time,
     /// Nothing shows who it is, or what is shown is not good.
     Credential,
+    /// Whether what is shown is good cannot be told, since its authorization server is away.
+    Issuer,
     /// What is shown is good, and nobody's who may use the gateway.
     Client,
     /// There is no such endpoint for this client.
@@ -52,7 +54,7 @@ pub(crate) enum Reason {
 }
 
 /// The words for them, in the same order.
-const WORDS: [&str; 21] = [
+const WORDS: [&str; 22] = [
     "connections",
     "tls",
     "proxy",
@@ -61,6 +63,7 @@ const WORDS: [&str; 21] = [
     "size",
     "time",
     "credential",
+    "issuer",
     "client",
     "endpoint",
     "rate",
@@ -78,7 +81,7 @@ const WORDS: [&str; 21] = [
 
 impl Reason {
     /// All of them.
-    pub(crate) const ALL: [Self; 21] = [
+    pub(crate) const ALL: [Self; 22] = [
         Self::Connections,
         Self::Tls,
         Self::Proxy,
@@ -87,6 +90,7 @@ impl Reason {
         Self::Size,
         Self::Time,
         Self::Credential,
+        Self::Issuer,
         Self::Client,
         Self::Endpoint,
         Self::Rate,

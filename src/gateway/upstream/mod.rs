@@ -28,6 +28,8 @@ mod stdio;
 mod supervise;
 
 pub(crate) use self::http::client::pool;
+pub use self::http::client::web_for;
+pub(crate) use self::http::document::Documents;
 pub(crate) use self::http::pool::Pool;
 pub(crate) use builtin::Builtin;
 pub(crate) use call::caller::Caller;
@@ -43,7 +45,7 @@ pub(crate) use link::listen::{can_subscribe, subscribe_to};
 pub(crate) use link::lists::{
     check_parameters, get as list, mirrored_headers, mirrors_arguments, tools_anew,
 };
-pub(crate) use link::negotiate::{ClientIdentity, Connector};
+pub(crate) use link::negotiate::{ClientIdentity, Connector, Directories};
 pub(crate) use link::reconcile::reconcile;
 pub(crate) use link::tasks::{Standing, knows_task, list_tasks, lists_tasks, task_begun};
 pub(crate) use lists::addresses::{PAGE_KEYS, PAGE_SCHEME, SKILL_SCHEME, linked, page};

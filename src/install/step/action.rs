@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::install::error::Error;
 use crate::install::layout::Layout;
+use crate::install::part::Part;
 use crate::install::receipt::Entry;
 use crate::install::target::Target;
 use crate::install::verify::Proof;
@@ -34,6 +35,8 @@ pub(in crate::install) enum Act {
 /// What the caller hears while a plan is carried out.
 #[derive(Debug)]
 pub enum Progress<'a> {
+    /// The step, which changes something, begins.
+    Begun(&'a Step),
     /// The step is done.
     Done(&'a Step),
     /// The step failed; what follows is the way back.
@@ -54,6 +57,8 @@ pub(in crate::install) type Listener<'a> = dyn FnMut(Progress<'_>) + 'a;
 pub struct Step {
     /// What is done.
     act: Act,
+    /// To which part it belongs.
+    part: Part,
     /// To what.
     action: Box<dyn Action>,
 }
@@ -125,7 +130,18 @@ pub(in crate::install) trait Action: Debug {
 impl Step {
     /// A step that does this.
     pub(in crate::install) fn new(act: Act, action: impl Action + 'static) -> Self {
-        Self { act, action: Box::new(action) }
+        Self { act, part: Part::Service, action: Box::new(action) }
+    }
+
+    /// Says to which part it belongs.
+    pub(in crate::install) fn belongs_to(&mut self, part: Part) {
+        self.part = part;
+    }
+
+    /// To which part it belongs.
+    #[must_use]
+    pub const fn part(&self) -> Part {
+        self.part
     }
 
     /// Whether the step changes anything, or runs a program.
@@ -135,13 +151,26 @@ impl Step {
     }
 
     /// Whether the step changes anything.
-    pub(in crate::install) fn changes(&self) -> bool {
+    #[must_use]
+    pub fn changes(&self) -> bool {
         self.acts() && !self.action.only_looks()
+    }
+
+    /// What kind of step it is, as programs are told it.
+    #[must_use]
+    pub fn kind(&self, layout: &Layout) -> &'static str {
+        self.action.description(&self.act, layout).kind
+    }
+
+    /// Whether something takes the place of what was there: another content, or another process.
+    #[must_use]
+    pub fn is_replacement(&self) -> bool {
+        self.act == Act::Replace
     }
 
     /// Whether the step writes another content over that of this file.
     pub(in crate::install) fn replaces(&self, path: &Path) -> bool {
-        self.act == Act::Replace && self.path() == Some(path)
+        self.is_replacement() && self.path() == Some(path)
     }
 
     /// Why the step leaves alone what is there.
@@ -215,7 +244,7 @@ impl Step {
         };
         let mut data = Map::new();
         data.insert("act".to_owned(), json!(act));
-        data.insert("object".to_owned(), json!(self.action.description(&self.act, layout).kind));
+        data.insert("object".to_owned(), json!(self.kind(layout)));
         data.insert("text".to_owned(), json!(self.shown(layout)));
         self.action.describe(layout, &mut data);
         data.extend(self.kept_because().map(|why| ("kept".to_owned(), json!(why))));

@@ -222,37 +222,57 @@ fn told_params(client: &Client) -> String {
     if matches!(client.era, crate::client::Era::Modern) { modern(members) } else { format!("{{{members}}}") }
 }
 
+/// The same over HTTP.
+const WAITS_HTTP: &str = r#"
+waiting, cancelled, ended = [], [], threading.Event()
+def post(handler, message):
+    if message.get("method") == "notifications/cancelled":
+        cancelled.append(message["params"]["requestId"])
+        ended.set()
+    return False
+def call(handler, message, name):
+    if name == "told": return json.dumps([it["id"] in cancelled for it in waiting])
+    waiting.append(message)
+    ended.wait()
+    return "late"
+"#;
+
+/// Calls `wait`, cancels that, and waits until the server has been told.
+async fn cancels(client: &Client) {
+    let is_modern = matches!(client.era, crate::client::Era::Modern);
+    let waits = client.clone();
+    let params = if is_modern { modern(r#""name":"wait""#) } else { r#"{"name":"wait"}"#.to_owned() };
+    let waiting = tokio::spawn(async move { waits.request("7", "tools/call", "wait", &params).await });
+    tells(client, if waiting.is_finished() { "" } else { "[false]" }).await;
+    if is_modern {
+        // The connection is closed.
+        waiting.abort();
+    } else {
+        let cancel =
+            r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":7,"reason":"r"}}"#;
+        assert_eq!(client.post("", "", cancel).await.status, StatusCode::ACCEPTED);
+        let answer = waiting.await.expect("no panic");
+        assert!(answer.messages().is_empty(), "{answer:?}");
+    }
+    tells(client, "[true]").await;
+}
+
 #[tokio::test]
 async fn cancellation_of_either_era_reaches_the_server_by_its_own_id_and_a_late_answer_nobody() {
     for era in ["", "modern = True\n"] {
         let script = Script::new(&format!("{WAITS}{era}"));
         let gateway = Gateway::start(&(script.upstream("waits") + "sharing = \"shared\"\n")).await;
-        let clients =
-            [Client::legacy(gateway.address(), "/mcp").await, Client::modern(gateway.address(), "/mcp")];
-        for client in &clients {
-            let is_modern = matches!(client.era, crate::client::Era::Modern);
-            let waits = client.clone();
-            let params = if is_modern { modern(r#""name":"wait""#) } else { r#"{"name":"wait"}"#.to_owned() };
-            let waiting =
-                tokio::spawn(async move { waits.request("7", "tools/call", "wait", &params).await });
-            tells(client, if waiting.is_finished() { "" } else { "[false]" }).await;
-            if is_modern {
-                // The connection is closed.
-                waiting.abort();
-            } else {
-                let cancel = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":7,"reason":"r"}}"#;
-                assert_eq!(client.post("", "", cancel).await.status, StatusCode::ACCEPTED);
-                let answer = waiting.await.expect("no panic");
-                assert!(answer.messages().is_empty(), "{answer:?}");
-            }
-            tells(client, "[true]").await;
-            // Each era has a process of its own where the server speaks both.
-            if era.is_empty() {
-                break;
-            }
+        cancels(&Client::legacy(gateway.address(), "/mcp").await).await;
+        // Each era has a process of its own where the server speaks both.
+        if !era.is_empty() {
+            cancels(&Client::modern(gateway.address(), "/mcp")).await;
         }
         gateway.stop().await;
     }
+    let server = http_script(WAITS_HTTP).await;
+    let gateway = Gateway::start(&http("waits", server.port)).await;
+    cancels(&Client::legacy(gateway.address(), "/mcp").await).await;
+    gateway.stop().await;
 }
 
 #[tokio::test]

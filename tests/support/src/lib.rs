@@ -30,6 +30,7 @@
 #![expect(clippy::missing_panics_doc, reason = "a panic is how a test fails")]
 #![expect(clippy::must_use_candidate, reason = "a test may call something to see that it does not panic")]
 
+pub mod authorization_server;
 pub mod client;
 pub mod daemon;
 pub mod disk;
@@ -42,4 +43,5 @@ pub mod port;
 pub mod program;
 pub mod scripted;
 pub mod tools;
+pub mod transcript;
 pub mod upstreams;

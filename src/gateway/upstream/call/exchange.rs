@@ -24,6 +24,7 @@ use super::concurrency::Permit;
 use super::request::is_unknown_method;
 use crate::config::UpstreamName;
 use crate::gateway::error::{Cause, Fault};
+use crate::gateway::memory::{Held, Of};
 use crate::gateway::relay::{
     Message, Notification, Outcome, ParseError, Raw, Request, method, raw, set_member, weight,
 };
@@ -74,7 +75,7 @@ enum Source {
     /// Another task brings them.
     Channel {
         /// The events.
-        events: mpsc::UnboundedReceiver<Event>,
+        events: mpsc::UnboundedReceiver<(Event, Held)>,
         /// Bytes that wait.
         waiting: Arc<AtomicUsize>,
     },
@@ -91,7 +92,7 @@ enum Source {
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     /// In the upstream's order.
-    events: VecDeque<Event>,
+    events: VecDeque<(Event, Held)>,
     /// Bytes that wait.
     waiting: usize,
 }
@@ -124,7 +125,7 @@ pub(crate) enum Events {
     /// Towards another task.
     Channel {
         /// Its end of the channel.
-        sender: mpsc::UnboundedSender<Event>,
+        sender: mpsc::UnboundedSender<(Event, Held)>,
         /// Bytes that wait.
         waiting: Arc<AtomicUsize>,
     },
@@ -215,18 +216,19 @@ impl Events {
     #[must_use = "an exchange whose event was lost must end"]
     pub(crate) fn send(&self, event: Event) -> bool {
         let (weight, last) = (event.weight(), event.is_last());
+        let held = Held::new(Of::Answers, weight);
         // The last event always passes: nothing follows it.
         let fits = |before: usize| before == 0 || before + weight <= QUEUE || last;
         match self {
             Self::Channel { sender, waiting } => {
-                fits(waiting.fetch_add(weight, Ordering::Relaxed)) && sender.send(event).is_ok()
+                fits(waiting.fetch_add(weight, Ordering::Relaxed)) && sender.send((event, held)).is_ok()
             }
             Self::Queue(queue) => {
                 let mut queue = queue.lock();
                 let fits = fits(queue.waiting);
                 if fits {
                     queue.waiting += weight;
-                    queue.events.push_back(event);
+                    queue.events.push_back((event, held));
                 }
                 fits
             }
@@ -262,7 +264,7 @@ impl Event {
 impl Queue {
     /// The next event.
     fn next(&mut self) -> Option<Event> {
-        let event = self.events.pop_front()?;
+        let (event, _held) = self.events.pop_front()?;
         self.waiting -= event.weight();
         Some(event)
     }
@@ -273,7 +275,7 @@ impl Source {
     async fn next(&mut self) -> Option<Event> {
         match self {
             Self::Channel { events, waiting } => {
-                let event = events.recv().await?;
+                let (event, _held) = events.recv().await?;
                 waiting.fetch_sub(event.weight(), Ordering::Relaxed);
                 Some(event)
             }

@@ -12,7 +12,9 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
 use super::pool::Pool;
+use crate::config::{Transport, Upstream};
 use crate::gateway::error::Error;
+use crate::oauth::Web;
 
 /// How long the kernel may take to connect.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -80,6 +82,22 @@ impl Authorities {
         let builder = HttpsConnectorBuilder::new().with_tls_config(trusting(roots));
         Ok(Pool::new(builder.https_or_http().enable_http1().wrap_connector(tcp())))
     }
+}
+
+/// The way to the authorization server of an upstream with these settings: whom TLS trusts is the same as at the upstream.
+///
+/// # Errors
+/// When the certificates cannot be used.
+pub fn web_for(upstream: Option<&Upstream>) -> Result<Web, Error> {
+    let file = upstream.and_then(|upstream| match &upstream.transport {
+        Transport::Http { ca_file, .. } => ca_file.as_deref(),
+        Transport::Stdio { .. } => None,
+    });
+    let pool = match file {
+        Some(file) => Authorities::read(file)?.pool()?,
+        None => pool(true)?,
+    };
+    Ok(Web::new(pool.connector().clone()))
 }
 
 /// TLS that trusts these authorities.

@@ -4,6 +4,8 @@
 pub(crate) mod balancer;
 pub(crate) mod client;
 pub(crate) mod connection;
+pub(crate) mod credential;
+pub(crate) mod document;
 pub(crate) mod event_channel;
 pub(crate) mod get_stream;
 pub(crate) mod pool;

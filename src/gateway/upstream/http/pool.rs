@@ -27,6 +27,7 @@ use tokio::time::{Instant, timeout};
 use tower::{Service as _, ServiceExt as _};
 
 use super::balancer::Target;
+use super::credential::Trouble;
 
 /// How long a connection is kept that nobody uses.
 const KEPT: Duration = Duration::from_secs(60);
@@ -51,6 +52,9 @@ pub(crate) enum Failed {
     /// The connection failed, or what came over it is no HTTP.
     #[error("no answer")]
     Answer(#[source] hyper::Error),
+    /// No token for the upstream; the request was not sent.
+    #[error(transparent)]
+    Token(Box<Trouble>),
 }
 
 /// One connection.
@@ -99,6 +103,11 @@ impl Pool {
     /// No connections.
     pub(crate) fn new(connector: HttpsConnector<HttpConnector>) -> Self {
         Self { connector, idle: Arc::default() }
+    }
+
+    /// How connections are made.
+    pub(crate) const fn connector(&self) -> &HttpsConnector<HttpConnector> {
+        &self.connector
     }
 
     /// Sends a request and waits for the head of the answer.

@@ -36,6 +36,10 @@ pub(crate) fn unusable(name: &UpstreamName) -> Fault {
 
 /// The fault of an endpoint that cannot be reached.
 pub(crate) fn unreachable(name: &UpstreamName, uri: &Uri, error: &Failed) -> Fault {
+    if let Failed::Token(trouble) = error {
+        let detail = format!("{trouble} ({})", trouble.why());
+        return Fault::upstream(name, trouble).because(detail).unprocessed();
+    }
     let place = uri.authority().map_or("", |authority| authority.as_str());
     let detail = format!("cannot reach `{place}`: {}", chain(error));
     tracing::debug!(upstream = %name, detail, "the upstream cannot be reached");
@@ -51,10 +55,13 @@ pub(crate) fn broken(name: &UpstreamName, error: &(dyn StdError + Send + Sync + 
 /// The fault of an HTTP error without a JSON-RPC one, and what can be done about it. Where a redirect leads is for
 /// operators only.
 pub(crate) fn refused(name: &UpstreamName, response: &Refusal) -> Fault {
-    let Refusal { status, later, to, not_followed } = response;
+    let Refusal { status, later, to, not_followed, advice } = response;
     let hint = match (*status, later) {
         (_, Some(Later(Some(wait)))) => format!(": try again in {} s", wait.as_secs()),
         (StatusCode::TOO_MANY_REQUESTS, _) | (_, Some(Later(None))) => ": try again later".to_owned(),
+        (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, None) if advice.is_some() => {
+            format!(": it {}", advice.as_deref().unwrap_or_default())
+        }
         (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, None) => {
             ": its `headers` in the configuration lack the right credentials".to_owned()
         }
@@ -100,9 +107,20 @@ pub(crate) struct Refusal {
     to: Option<String>,
     /// Why that is not followed.
     not_followed: Option<NotFollowed>,
+    /// What can be done about a token that is not enough.
+    advice: Option<String>,
 }
 
+/// What can be done about a refusal, put aside with the answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Advice(pub(crate) String);
+
 impl Refusal {
+    /// Whether something can be done about it that the server does not know.
+    pub(crate) const fn has_advice(&self) -> bool {
+        self.advice.is_some()
+    }
+
     /// What is told of an answer, should it be one.
     pub(crate) fn of<B>(response: &Response<B>) -> Self {
         let to = response.headers().get(header::LOCATION).and_then(|to| to.to_str().ok());
@@ -111,6 +129,7 @@ impl Refusal {
             later: Later::of(response),
             to: to.map(str::to_owned),
             not_followed: response.extensions().get().copied(),
+            advice: response.extensions().get().map(|Advice(advice)| advice.clone()),
         }
     }
 }

@@ -19,9 +19,10 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout};
 
 use super::balancer::{Balancer, Chosen, Target};
+use super::credential::Credential;
 use super::pool::{Failed, Pool, ResponseBody};
 use super::redirect::{HOPS, NotFollowed, Redirect};
-use super::refusals::{Later, Refusal, refused, unreachable, unusable};
+use super::refusals::{Advice, Later, Refusal, refused, unreachable, unusable};
 use super::sse::{content_type, is_stream};
 use crate::config::{Secret, UpstreamName};
 use crate::gateway::error::Fault;
@@ -66,6 +67,8 @@ pub(crate) struct Requester {
     home: Option<Chosen>,
     /// Configured headers.
     headers: HeaderMap,
+    /// The token that it is shown, if it wants one of an authorization server.
+    credential: Option<Arc<Credential>>,
     /// The era in which requests are sent.
     #[field(get(copy))]
     era: Era,
@@ -108,6 +111,8 @@ pub(crate) struct Destination<'a> {
     pub(crate) balancer: &'a Arc<Balancer>,
     /// Configured headers, checked by the configuration.
     pub(crate) headers: &'a BTreeMap<String, Secret>,
+    /// The token that it is shown, if it wants one of an authorization server.
+    pub(crate) credential: Option<&'a Arc<Credential>>,
     /// The largest message, in bytes.
     pub(crate) limit: usize,
 }
@@ -146,6 +151,7 @@ impl Requester {
             balancer: Arc::clone(destination.balancer),
             home: Some(place).filter(|_| era == Era::Legacy),
             headers: headers.collect(),
+            credential: destination.credential.cloned(),
             era,
             limit: destination.limit,
             session: OnceLock::new(),
@@ -233,8 +239,9 @@ impl Requester {
         target: &Arc<Target>,
         message: &Message,
     ) -> Result<HttpResponse<ResponseBody>, Fault> {
-        let request = self.request_to(target, Method::POST, message.to_line().into());
-        self.pool.request(target, request).await.map_err(|error| {
+        let body = Bytes::from(message.to_line());
+        let post = || self.request_to(target, Method::POST, body.clone());
+        self.request_once(target, post).await.map_err(|error| {
             let fault = unreachable(&self.name, &target.uri, &error);
             if error.is_connect() { fault.unprocessed() } else { fault }
         })
@@ -243,9 +250,12 @@ impl Requester {
     /// Asks the endpoint for an event stream.
     pub(crate) async fn get(&self) -> Result<(HttpResponse<ResponseBody>, Arc<Target>), Fault> {
         let target = self.target()?;
-        let mut request = self.request_to(&target, Method::GET, Bytes::new());
-        request.headers_mut().remove(header::CONTENT_TYPE);
-        let response = self.pool.request(&target, request).await;
+        let get = || {
+            let mut request = self.request_to(&target, Method::GET, Bytes::new());
+            request.headers_mut().remove(header::CONTENT_TYPE);
+            request
+        };
+        let response = self.request_once(&target, get).await;
         let response = response.map_err(|error| {
             if let Some(place) = &self.home {
                 place.failed();
@@ -339,8 +349,11 @@ impl Requester {
                     return Ok((response, chosen));
                 }
                 Err(error) => {
-                    place.failed();
                     let fault = unreachable(&self.name, &target.uri, &error);
+                    if matches!(error, Failed::Token(_)) {
+                        return Err(fault);
+                    }
+                    place.failed();
                     // A connection that broke may have been that of this request alone.
                     if !error.is_connect() {
                         return Err(fault);
@@ -360,6 +373,31 @@ impl Requester {
 
     /// Sends what `make` makes for a place, and again for the places that the server sends it on to.
     async fn request(
+        &self,
+        target: &Arc<Target>,
+        make: impl Fn(&Target) -> HttpRequest<Full<Bytes>>,
+    ) -> Result<HttpResponse<ResponseBody>, Failed> {
+        let Some(credential) = &self.credential else { return self.follow(target, make).await };
+        let make = &make;
+        let send = |token: HeaderValue| {
+            self.follow(target, move |target: &Target| with_token(make(target), token.clone()))
+        };
+        Box::pin(shown(credential, send)).await
+    }
+
+    /// The same to this place only.
+    async fn request_once(
+        &self,
+        target: &Arc<Target>,
+        make: impl Fn() -> HttpRequest<Full<Bytes>>,
+    ) -> Result<HttpResponse<ResponseBody>, Failed> {
+        let Some(credential) = &self.credential else { return self.pool.request(target, make()).await };
+        let send = |token: HeaderValue| self.pool.request(target, with_token(make(), token));
+        Box::pin(shown(credential, send)).await
+    }
+
+    /// [`Self::request`] with what `make` has made, whatever that shows.
+    async fn follow(
         &self,
         target: &Arc<Target>,
         make: impl Fn(&Target) -> HttpRequest<Full<Bytes>>,
@@ -497,6 +535,46 @@ impl Requester {
         }
         busy && left > 0 && self.balancer.out() < self.balancer.len()
     }
+}
+
+/// A request that shows this token.
+fn with_token(mut request: HttpRequest<Full<Bytes>>, token: HeaderValue) -> HttpRequest<Full<Bytes>> {
+    request.headers_mut().insert(header::AUTHORIZATION, token);
+    request
+}
+
+/// Sends a request that shows the upstream's token, and once more where another one is to be had for one that is refused.
+async fn shown<Sending>(
+    credential: &Credential,
+    send: impl Fn(HeaderValue) -> Sending,
+) -> Result<HttpResponse<ResponseBody>, Failed>
+where
+    Sending: Future<Output = Result<HttpResponse<ResponseBody>, Failed>>,
+{
+    let missing = |trouble| Failed::Token(Box::new(trouble));
+    let token = credential.token().await.map_err(missing)?;
+    let mut response = send(token.clone()).await?;
+    if response.status() == StatusCode::UNAUTHORIZED {
+        match credential.after(&token).await {
+            Some(token) => response = send(token).await?,
+            None => {
+                if let Some(trouble) = credential.needs_login() {
+                    return Err(missing(trouble));
+                }
+            }
+        }
+    }
+    let advice = match response.status() {
+        StatusCode::FORBIDDEN => {
+            credential.lacks(response.headers()).map(|scopes| credential.advice_for(&scopes))
+        }
+        StatusCode::UNAUTHORIZED => Some("does not take the token of its authorization server".to_owned()),
+        _ => None,
+    };
+    if let Some(advice) = advice {
+        response.extensions_mut().insert(Advice(advice));
+    }
+    Ok(response)
 }
 
 /// Whether a status says that the endpoint itself is out of order (RFC 9110 §15.6).

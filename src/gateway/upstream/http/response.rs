@@ -23,6 +23,9 @@ use crate::gateway::upstream::call::request::{is_unknown_method, speaks_of_sessi
 use crate::gateway::upstream::call::tokens::Token;
 use crate::gateway::upstream::inbox::{Inbound, Loose};
 
+/// Bytes that operators are shown of an answer that is not MCP.
+const SHOWN: usize = 200;
+
 /// How often resuming a stream is tried.
 const TRIES: usize = 3;
 
@@ -105,6 +108,8 @@ fn last(
 ) -> Event {
     let name = requester.name();
     match (message, refusal) {
+        // What is to be done is more than what the server says.
+        (_, Some(refusal)) if refusal.has_advice() => Event::Lost(refused(name, refusal)),
         (Ok(Message::Response(response)), _) if answers(requester, id, &response) => {
             Event::Done(response.outcome)
         }
@@ -119,7 +124,9 @@ fn last(
             Event::Lost(garbled(name, &error))
         }
         (Ok(_) | Err(_), None) => {
-            Event::Lost(Fault::upstream(name, "answered with something that is not MCP"))
+            let begin = String::from_utf8_lossy(&body[..body.len().min(SHOWN)]);
+            let detail = format!("answered with something that is not MCP: {}", begin.trim().escape_debug());
+            Event::Lost(Fault::upstream(name, "answered with something that is not MCP").because(detail))
         }
     }
 }

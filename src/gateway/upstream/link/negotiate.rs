@@ -4,7 +4,8 @@
 //! and any error but a modern one means legacy; on HTTP the same request's answer decides. Silence means nothing: the server
 //! may be legacy, or still be starting.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +20,7 @@ use tokio::time::timeout;
 use super::connection::Link;
 use super::known_era::{KnownEra, is_of_endpoint, is_of_era};
 use super::wire::Wire;
-use crate::config::{HttpTransport, Transport, Upstream as Settings, UpstreamName};
+use crate::config::{HttpTransport, Secret, Transport, Upstream as Settings, UpstreamName};
 use crate::gateway::error::{Error, Fault};
 use crate::gateway::relay::{
     ClientMeta, Era, LATEST_LEGACY, LEGACY_VERSIONS, MODERN, Message, Notification, Outcome, Raw, code,
@@ -31,6 +32,7 @@ use crate::gateway::upstream::call::request::{Call, Role};
 use crate::gateway::upstream::http::balancer::Balancer;
 use crate::gateway::upstream::http::client::Authorities;
 use crate::gateway::upstream::http::connection::Http;
+use crate::gateway::upstream::http::credential::Credential;
 use crate::gateway::upstream::http::event_channel::EventChannel;
 use crate::gateway::upstream::http::pool::Pool;
 use crate::gateway::upstream::http::requester::Destination;
@@ -42,6 +44,7 @@ use crate::gateway::upstream::stdio::connection::Stdio;
 use crate::gateway::upstream::stdio::pipes::Rest;
 use crate::gateway::upstream::stdio::reaper::Reaper;
 use crate::gateway::upstream::stdio::stderr::Sink;
+use crate::oauth::Web;
 
 /// How long a stdio server may be silent on `server/discover` before it is taken for a legacy one.
 const SILENCE: Duration = Duration::from_secs(8);
@@ -59,6 +62,15 @@ pub(crate) struct ClientIdentity {
     pub(crate) meta: ClientMeta,
     /// The revision to ask for.
     pub(crate) version: String,
+}
+
+/// Where what upstreams leave behind is kept.
+#[derive(Clone, Debug)]
+pub(crate) struct Directories {
+    /// Files which children's standard error goes to.
+    pub(crate) stderr: PathBuf,
+    /// What outlives the process.
+    pub(crate) state: PathBuf,
 }
 
 /// Opens connections to one upstream.
@@ -83,6 +95,8 @@ pub(crate) struct Connector {
     /// The endpoints of an HTTP upstream.
     #[field(get(deref = false))]
     balancer: Arc<Balancer>,
+    /// The token that it is shown, if it wants one of an authorization server.
+    credential: Option<Arc<Credential>>,
     /// Whether it was found to speak HTTP+SSE.
     found_events: AtomicBool,
     /// Whether it was found not to speak the legacy era.
@@ -166,13 +180,12 @@ impl ClientIdentity {
 }
 
 impl Connector {
-    /// Opens connections of an upstream with these settings and pins. `pool` is the shared one, `directory` that of the files
-    /// which children's standard error goes to.
+    /// Opens connections of an upstream with these settings and pins. `pool` is the shared one.
     pub(crate) fn new(
         (settings, pins): (&Settings, Arc<Pins>),
         pool: &Pool,
         limit: usize,
-        (reaper, directory): (&Reaper, &Path),
+        (reaper, Directories { stderr, state }): (&Reaper, &Directories),
         builtin: Option<Arc<Builtin>>,
     ) -> Result<Self, Error> {
         let balancer = match &settings.transport {
@@ -181,7 +194,8 @@ impl Connector {
         };
         let trusted = authorities(settings).map(Authorities::read).transpose()?;
         let pool = trusted.as_ref().map(Authorities::pool).transpose()?.unwrap_or_else(|| pool.clone());
-        let stderr = Arc::new(Sink::new(settings, directory.to_owned()));
+        let stderr = Arc::new(Sink::new(settings, stderr.to_owned()));
+        let credential = credential(settings, &pool, state);
         let (settings, reaper) = (settings.clone(), reaper.clone());
         let (found_events, known_era, remarks) =
             (AtomicBool::new(false), KnownEra::default(), Arc::default());
@@ -193,6 +207,7 @@ impl Connector {
             reaper,
             builtin,
             balancer,
+            credential,
             found_events,
             known_era,
             stderr,
@@ -209,6 +224,11 @@ impl Connector {
         let Settings { stderr, pin, .. } = self.settings;
         let settings = &Settings { stderr, pin, ..settings.clone() };
         self.settings == *settings && authorities(settings).is_none_or(same)
+    }
+
+    /// The token that it is shown, if it wants one of an authorization server.
+    pub(crate) const fn credential(&self) -> Option<&Arc<Credential>> {
+        self.credential.as_ref()
     }
 
     /// Whether it leads to the built-in upstream.
@@ -369,9 +389,7 @@ impl Connector {
         loop {
             left -= 1;
             let inbox = self.inbox(outlet.clone());
-            let (name, pool, balancer) = (self.name(), &self.pool, &self.balancer);
-            let destination = Destination { name, pool, balancer, headers, limit: self.limit };
-            match EventChannel::open(&destination, inbox.clone(), role).await {
+            match EventChannel::open(&self.destination(headers), inbox.clone(), role).await {
                 Err(fault) if fault.unprocessed && left > 0 => {}
                 opened => {
                     let wire = Wire::Events(opened?);
@@ -380,6 +398,18 @@ impl Connector {
                     return Ok(link.greeted(Era::Legacy, handshake));
                 }
             }
+        }
+    }
+
+    /// Where HTTP goes.
+    fn destination<'a>(&'a self, headers: &'a BTreeMap<String, Secret>) -> Destination<'a> {
+        Destination {
+            name: self.name(),
+            pool: &self.pool,
+            balancer: &self.balancer,
+            headers,
+            credential: self.credential(),
+            limit: self.limit,
         }
     }
 
@@ -476,9 +506,7 @@ impl Connector {
                 Ok(Wire::Stdio { connection, process: Mutex::new(Some(process)) })
             }
             Transport::Http { headers, .. } => {
-                let (pool, balancer) = (&self.pool, &self.balancer);
-                let destination = Destination { name, pool, balancer, headers, limit: self.limit };
-                Ok(Wire::Http(Http::new(&destination, era, inbox, role)?))
+                Ok(Wire::Http(Http::new(&self.destination(headers), era, inbox, role)?))
             }
         }
     }
@@ -632,6 +660,14 @@ fn newest(is_spoken: impl Fn(&str) -> bool) -> Option<&'static str> {
 /// Whether an error is of this number.
 fn has_code(error: &RawValue, number: i64) -> bool {
     member(error, "code").is_some_and(|code| code.get() == number.to_string())
+}
+
+/// The token that an upstream with these settings is shown, if it wants one of an authorization server. Its endpoints serve
+/// the same, so that the first stands for all.
+fn credential(settings: &Settings, pool: &Pool, state: &Path) -> Option<Arc<Credential>> {
+    let Transport::Http { urls, oauth: Some(oauth), .. } = &settings.transport else { return None };
+    let web = Web::new(pool.connector().clone());
+    Some(Credential::follow((&settings.name, urls.first()?), oauth, web, state))
 }
 
 /// The file of the authorities that TLS trusts, where the settings name one.

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
@@ -243,8 +244,34 @@ impl SpawnSpec<'_> {
                 "{error}; the unit lets no program run, and `sudo mcpeg install` makes one that does"
             );
         }
-        error.to_string()
+        match error.kind() {
+            io::ErrorKind::NotFound if !self.command.contains('/') => {
+                let path = self.env.get("PATH").map(|path| path.reveal().to_owned());
+                let path = path.or_else(|| std::env::var("PATH").ok()).unwrap_or_default();
+                format!("{error}; it is in none of the directories of PATH, {path}")
+            }
+            io::ErrorKind::NotFound => match interpreter(Path::new(self.command)) {
+                Some(interpreter) => format!("{error}; its interpreter `{interpreter}` is missing"),
+                None => error.to_string(),
+            },
+            io::ErrorKind::PermissionDenied if is_not_executable(self.command) => {
+                format!("{error}; the file is not executable")
+            }
+            _ => error.to_string(),
+        }
     }
+}
+
+/// What the first line of a script says it is run by: `execve(2)`, "Interpreter scripts".
+fn interpreter(program: &Path) -> Option<String> {
+    let begin = sys::fs::read_at_most(std::fs::File::open(program).ok()?, 256).ok()?;
+    let line = begin.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    Some(String::from_utf8_lossy(line).trim().to_owned())
+}
+
+/// Whether a file is there and nobody may run it.
+fn is_not_executable(program: &str) -> bool {
+    std::fs::metadata(program).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 == 0)
 }
 
 /// Makes a child run as another user, in that user's own group and no other, with that user's home.

@@ -242,6 +242,9 @@ impl Stdio {
     /// before its time is over.
     fn unreadable(self: &Arc<Self>, line: &[u8], error: &ParseError) {
         let unread = self.pending.lock().unread(line, error);
+        if unread.is_none() {
+            self.errors.note_stray(line);
+        }
         if self.may_complain() {
             let request = unread.and_then(|id| self.pending.lock().calls_mut().request(id).cloned());
             let _entered = request.as_ref().map(RequestId::enter);

@@ -4,6 +4,7 @@
 //! A child is not trusted with the log: its lines are cut at a length, their control characters are made visible, and
 //! a child that writes without end fills neither memory nor disk.
 
+use std::collections::VecDeque;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,6 +25,10 @@ use crate::gateway::upstream::log_limit::LogRateLimit;
 
 /// The longest line; the rest of a longer one is dropped.
 const LINE: usize = 8 << 10;
+/// As many last lines are remembered.
+const KEPT: usize = 10;
+/// Bytes that are remembered of what is not MCP on standard output.
+const STRAY: usize = 200;
 /// How long the last line of a child that has ended is waited for.
 const LAST_LINE: Duration = Duration::from_secs(1);
 /// Lines that are logged in a second; the rest is counted.
@@ -133,8 +138,10 @@ impl Sink {
 pub(crate) struct ChildErrors {
     /// Where it goes.
     sink: Weak<Sink>,
-    /// The last line, unless lines go nowhere.
-    line: Mutex<Option<Box<str>>>,
+    /// The last lines, unless lines go nowhere.
+    lines: Mutex<VecDeque<Box<str>>>,
+    /// What it has written first to standard output that is not MCP.
+    stray: Mutex<Option<Box<str>>>,
     /// How it has ended.
     end: Mutex<Option<ChildEnd>>,
     /// Whether it was asked to end.
@@ -148,7 +155,8 @@ impl ChildErrors {
     pub(crate) fn new(sink: &Arc<Sink>, shared: bool) -> Arc<Self> {
         let child = Arc::new(Self {
             sink: Arc::downgrade(sink),
-            line: Mutex::default(),
+            lines: Mutex::default(),
+            stray: Mutex::default(),
             end: Mutex::default(),
             asked: AtomicBool::new(false),
             silent: CancellationToken::new(),
@@ -171,8 +179,20 @@ impl ChildErrors {
 
     /// Its last line, without secrets that are known.
     pub(crate) fn line(&self) -> Option<String> {
-        let line = self.line.lock().clone()?;
+        let line = self.lines.lock().back().cloned()?;
         Some(self.sink.upgrade()?.mask.apply(&line))
+    }
+
+    /// Its last lines in the same form.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let Some(sink) = self.sink.upgrade() else { return Vec::new() };
+        self.lines.lock().iter().map(|line| sink.mask.apply(line)).collect()
+    }
+
+    /// Notes what it has written to standard output that is not MCP; the first of it counts.
+    pub(crate) fn note_stray(&self, line: &[u8]) {
+        let begin = String::from_utf8_lossy(&line[..line.len().min(STRAY)]);
+        self.stray.lock().get_or_insert_with(|| visible(begin.trim()).into());
     }
 
     /// How it has ended and its last line, in words; empty if nothing is known.
@@ -182,7 +202,9 @@ impl ChildErrors {
             let hint = sandbox_hint(&line);
             format!("; its last line on standard error: {line}{hint}")
         });
-        end + &line.unwrap_or_default()
+        let stray = self.stray.lock().clone().and_then(|text| Some(self.sink.upgrade()?.mask.apply(&text)));
+        let stray = stray.map(|text| format!("; it has written to standard output what is not MCP: {text}"));
+        end + &line.unwrap_or_default() + &stray.unwrap_or_default()
     }
 
     /// Waits until what it has written last is read, but not for long: what it has started may keep the pipe open.
@@ -286,7 +308,14 @@ impl Passing<'_> {
             self.file.extend_from_slice(text.as_bytes());
             self.file.push(b'\n');
         }
-        *self.child.line.lock() = (self.rules.to != Stderr::Discard).then(|| text.into());
+        let mut lines = self.child.lines.lock();
+        if self.rules.to == Stderr::Discard {
+            return lines.clear();
+        }
+        if lines.len() == KEPT {
+            lines.pop_front();
+        }
+        lines.push_back(text.into());
     }
 }
 

@@ -4,6 +4,7 @@ use super::failures::Failures;
 use crate::config::Transport;
 use crate::gateway::error::Fault;
 use crate::gateway::status::{Audience, UpstreamState, UpstreamStatus};
+use crate::gateway::upstream::http::credential::Trouble;
 use crate::gateway::upstream::link::connection::Link;
 use crate::gateway::upstream::link::negotiate::Connector;
 use crate::gateway::upstream::stdio::stderr::ChildErrors;
@@ -39,12 +40,17 @@ impl Report<'_> {
             exit_code: child.as_ref().and_then(|child| child.how()?.code()),
             exit_signal: child.as_ref().and_then(|child| child.how()?.signal()),
             last_line: last_line.and_then(|child| child.line()),
+            last_lines: match audience {
+                Audience::Operator => child.map(|child| child.lines()).unwrap_or_default(),
+                Audience::Local | Audience::Downstream => Vec::new(),
+            },
             warnings: self
                 .connector
                 .remarks()
                 .all()
                 .into_iter()
                 .chain(self.connector.pins().warning())
+                .chain(self.advice())
                 .collect(),
         }
     }
@@ -58,8 +64,22 @@ impl Report<'_> {
         }
     }
 
+    /// Why somebody has to log in, if that is so.
+    fn login(&self) -> Option<Trouble> {
+        self.connector.credential()?.needs_login()
+    }
+
+    /// What is to be done about scopes that are lacking.
+    fn advice(&self) -> Option<String> {
+        self.connector.credential()?.advice()
+    }
+
     /// What is or was wrong with it.
     fn trouble(&self) -> Option<Fault> {
+        if let Some(trouble) = self.login() {
+            let detail = format!("upstream `{}` {trouble} ({})", self.connector.name(), trouble.why());
+            return Some(Fault::upstream(self.connector.name(), trouble).because(detail));
+        }
         let fault = self.failures.last();
         if fault.is_some() || self.state != UpstreamState::Degraded {
             return fault;
@@ -80,6 +100,10 @@ impl Report<'_> {
             (UpstreamState::Stopped, _) => {
                 "is stopped: the gateway is shutting down or was given another configuration".to_owned()
             }
+            (UpstreamState::NeedsLogin, _) => match self.login() {
+                Some(trouble) => trouble.to_string(),
+                None => "needed a login, which has just come; try again".to_owned(),
+            },
             (UpstreamState::Starting, _) => "is still starting; try again soon".to_owned(),
             (_, Some(fault)) => format!("is not available and is tried again soon: {fault}"),
             (_, None) => "is not available and is tried again soon".to_owned(),

@@ -186,6 +186,9 @@ impl Upstream {
         if let Some(link) = self.ready() {
             return Ok(link);
         }
+        if self.needs_login() {
+            return Err(self.report(UpstreamState::NeedsLogin).unavailable());
+        }
         self.demand.need();
         let mut current = self.current.subscribe();
         if self.demand.is_eager() {
@@ -203,8 +206,14 @@ impl Upstream {
         };
         match link {
             Some(link) if link.is_open() => Ok(link),
+            _ if self.needs_login() => Err(self.report(UpstreamState::NeedsLogin).unavailable()),
             _ => Err(self.report(state).unavailable()),
         }
+    }
+
+    /// Whether nothing can be sent to it before somebody logs in.
+    fn needs_login(&self) -> bool {
+        self.connector.credential().is_some_and(|credential| credential.needs_login().is_some())
     }
 
     /// Whether the last attempt failed, so that the next one may well fail, too.
@@ -234,6 +243,9 @@ impl Upstream {
     /// What it is doing.
     pub(crate) fn state(&self) -> UpstreamState {
         let state = self.current.state();
+        if state != UpstreamState::Stopped && self.needs_login() {
+            return UpstreamState::NeedsLogin;
+        }
         let partly = state == UpstreamState::Ready && self.connector.balancer().out() > 0;
         if partly { UpstreamState::Degraded } else { state }
     }
@@ -266,7 +278,7 @@ impl Upstream {
     /// The last connection of an upstream that sleeps; `None` while it runs, and if it never ran. An HTTP server goes on
     /// without us, so that what it has listed is not true for long.
     pub(crate) fn asleep(&self) -> Option<Arc<Link>> {
-        if self.state() != UpstreamState::Idle {
+        if self.current.state() != UpstreamState::Idle {
             return None;
         }
         let is_http = matches!(self.settings().transport, Transport::Http { .. });
@@ -450,7 +462,7 @@ impl Upstream {
     async fn lives(&self) {
         let (mut backoff, mut due) = (Backoff::default(), Instant::now());
         loop {
-            if self.state() == UpstreamState::Idle {
+            if self.current.state() == UpstreamState::Idle {
                 self.demand.needed().await;
                 self.current.set(UpstreamState::Starting, None);
             }
@@ -490,12 +502,16 @@ impl Upstream {
     /// Logs why there is no connection, when what its command has left behind is known. The next attempt does not wait.
     fn tell_failure(&self, fault: &Fault, child: Option<Arc<ChildErrors>>, still: bool, wait: Duration) {
         let (fault, upstream) = (fault.clone(), self.connector.name().clone());
+        let needs_login = self.needs_login();
         tokio::spawn(async move {
             if let Some(child) = &child {
                 child.settle().await;
             }
             let error = told(&fault, child.as_deref());
-            if still {
+            if needs_login {
+                // The log was told when that was found.
+                tracing::debug!(%upstream, error, "the upstream is not available before somebody logs in");
+            } else if still {
                 tracing::debug!(%upstream, error, "the upstream is still not available");
             } else {
                 tracing::warn!(%upstream, error, retry_in = ?wait, "the upstream is not available");
@@ -506,6 +522,9 @@ impl Upstream {
     /// Waits before the next attempt, after one that took so long. To ask whether an HTTP server is back costs little where
     /// that is refused at once, so that each call does it: no call fails that need not.
     async fn rest(&self, due: Instant, took: Duration) {
+        if let Some(credential) = self.connector.credential().filter(|it| it.needs_login().is_some()) {
+            return credential.arrives().await;
+        }
         let is_http = matches!(self.settings().transport, Transport::Http { .. });
         if !is_http || took > CHEAP {
             return sleep_until(due).await;

@@ -1,7 +1,6 @@
 //! What becomes of an upstream whose supervision has a bug.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::atomic::AtomicU32;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -12,6 +11,7 @@ use crate::config::{Pin, Sharing, Transport, Upstream as Settings, UpstreamName}
 use crate::gateway::changes::Changes;
 use crate::gateway::status::Audience;
 use crate::gateway::upstream::http::client::pool;
+use crate::gateway::upstream::link::negotiate::Directories;
 use crate::gateway::upstream::pins::{KnownPins, Pins};
 use crate::gateway::upstream::stdio::reaper::Reaper;
 
@@ -29,6 +29,7 @@ fn settings(port: u16, start_timeout: Duration) -> Settings {
             headers: BTreeMap::new(),
             kind: crate::config::HttpTransport::Auto,
             ca_file: None,
+            oauth: None,
         },
         start_timeout,
         request_timeout: Duration::from_secs(5),
@@ -68,7 +69,7 @@ async fn panic_of_the_supervision_makes_the_upstream_back_off_and_try_again() {
         (&settings, unpinned(&settings)),
         &pool(false).unwrap(),
         1 << 20,
-        (&Reaper::default(), Path::new("/")),
+        (&Reaper::default(), &Directories { stderr: "/".into(), state: "/".into() }),
         None,
     )
     .unwrap();
@@ -100,7 +101,7 @@ async fn attempt_that_takes_long_to_fail_is_no_life_after_which_waits_are_short_
         (&settings, unpinned(&settings)),
         &pool(false).unwrap(),
         1 << 20,
-        (&Reaper::default(), Path::new("/")),
+        (&Reaper::default(), &Directories { stderr: "/".into(), state: "/".into() }),
         None,
     )
     .unwrap();

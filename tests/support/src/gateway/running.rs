@@ -153,9 +153,14 @@ impl Gateway {
         self.status().await["in_flight"].as_u64().expect("a number")
     }
 
+    /// A command about it, which has not begun.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        self.site().mcpeg(arguments).into()
+    }
+
     /// Runs a control action.
     pub async fn control(&self, arguments: &[&str]) -> Output {
-        run_any(&mut Command::from(self.site().mcpeg(arguments))).await
+        run_any(&mut self.command(arguments)).await
     }
 
     /// Waits until it has ended by itself or by a signal sent before; its exit code. What it leaves behind stays.

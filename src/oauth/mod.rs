@@ -1,0 +1,40 @@
+//! mcpeg as a client of authorization servers: how it gets the tokens that upstreams want, and where it keeps them.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `web` | requests to authorization servers |
+//! | `challenge` | what an upstream says when it wants a token |
+//! | `discovery` | which authorization server that is, and what it can do |
+//! | `registration` | who mcpeg is there |
+//! | `authorize` | the way by a browser: its beginning, and what comes back |
+//! | `device` | the way by a code that a person types |
+//! | `grant` | requests for tokens |
+//! | `login` | what is kept of a login, and its file |
+//! | `renewal` | the next token of a login, and its end |
+//! | `error` | why there is no token |
+//!
+//! Invariants (MCP 2026-07-28 §Authorization): a token is sent to nobody but the upstream that it was made for, a secret to
+//! nobody but the issuer that it was made for; both go over TLS or stay on this machine; a server that does not say that it
+//! supports PKCE with S256 is not used for logins by a browser; nothing here logs, and no error tells a token.
+
+mod authorize;
+mod challenge;
+mod device;
+mod discovery;
+mod error;
+mod grant;
+mod login;
+mod registration;
+mod renewal;
+mod web;
+
+pub use authorize::Authorization;
+pub use challenge::Challenge;
+pub use device::Device;
+pub use discovery::{Authority, discover};
+pub use error::Error;
+pub use grant::{Granted, client_credentials, exchange_code};
+pub use login::{Locked, Login, Stamp, Store};
+pub use registration::{Client, identify};
+pub use renewal::{refresh, revoke};
+pub use web::Web;
