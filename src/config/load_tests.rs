@@ -107,15 +107,20 @@ fn an_empty_file_is_the_default_configuration() {
     assert_eq!(config.sources.len(), 1);
 }
 
-/// A whole main file with these lines of each table; an upstream needs one of two keys.
+/// A whole main file with these lines of each table; an upstream needs one of two keys, and keys come by URL or file.
 fn file_of(line: impl Fn(&Description) -> Option<String>) -> String {
     let table = |table: &keys::Table| {
         let stdio = table.keys().filter(|key| {
-            !matches!(key.name, "url" | "urls" | "headers" | "transport" | "ca_file" | "oauth")
+            !matches!(key.name, "url" | "urls" | "headers" | "transport" | "ca_file" | "oauth" | "jwks_file")
         });
         // What has no default, and a table cannot be without.
-        let needed = if table.header() == "listeners.NAME" { "address = \"127.0.0.1:2\"\n" } else { "" };
-        let lines = stdio.filter(|key| key.name != "address").filter_map(|key| line(&key));
+        let needed = match table.header() {
+            "listeners.NAME" => "address = \"127.0.0.1:2\"\n",
+            "auth.oauth.NAME" => "issuer = \"https://a\"\naudience = [\"b\"]\nresource = \"https://c\"\n",
+            _ => "",
+        };
+        let lines = stdio.filter(|key| !needed.contains(&format!("{} = ", key.name)));
+        let lines = lines.filter_map(|key| line(&key));
         format!("[{}]\n{needed}{}", table.header(), lines.collect::<String>())
     };
     keys::Table::ALL.into_iter().map(table).collect()
