@@ -392,7 +392,7 @@ table! {
     METRICS_MAX_TOOLS: usize = Key {
         doc: "Tools that GET /metrics tells apart; calls of the rest are counted together, as tool=\"other\".",
         default: Some("1000"),
-        example: "1000",
+        example: "200",
         range: 0..=100_000,
         since: "0.2.0",
         on_change: OnChange::Restart,

@@ -231,10 +231,12 @@ impl Config {
         let endpoints = differences("endpoints", (&old.endpoints, &self.endpoints), |it| it.name());
         let listeners =
             differences("listeners", (&old.server.listeners, &self.server.listeners), |it| it.name.as_str());
+        let issuers = differences("auth.oauth", (&old.issuers, &self.issuers), |it| it.name.as_str());
         let of_server = |config: &Self| Server { listeners: Vec::new(), ..config.server.clone() };
         let server = (of_server(self) != of_server(old)).then(|| keys::SERVER.header().to_owned());
         let log = (self.log != old.log).then(|| keys::LOG.header().to_owned());
-        server.into_iter().chain(listeners).chain(log).chain(clients).chain(endpoints).chain(named).collect()
+        let all = server.into_iter().chain(listeners).chain(log).chain(issuers).chain(clients);
+        all.chain(endpoints).chain(named).collect()
     }
 
     /// Keeps what a reload cannot change as it is in `old`, and names it.

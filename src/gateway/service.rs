@@ -133,10 +133,8 @@ impl Gateway {
             draining.clone(),
         );
         let (tokens, usages) = (Arc::new(KnownTokens::new(state.to_owned())), Arc::<Usages>::default());
-        let (guard, access) = (
-            Guard::new(share(&log_limit), share(&ledger)),
-            (share(&tokens), share(&issuers), share(&usages)),
-        );
+        let guard = Guard::new(share(&log_limit), share(&ledger));
+        let access = (share(&tokens), share(&issuers), share(&usages));
         let pipeline = Pipeline::new(guard, share(&routing), access, share(&ledger), (modern, legacy));
         let health = Health::new(share(&routing), share(&status), draining.clone());
         let numbers = (share(&metrics), share(&ledger));

@@ -1,6 +1,7 @@
 //! Request identifiers, the audit, the access log, and the numbers of calls and refusals: what each says of the same requests.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use http::Method;
@@ -53,13 +54,32 @@ fn lines(gateway: &Gateway, file: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
 }
 
+/// The table by which a gateway writes its audit into this file.
+pub(crate) fn table(file: &Path) -> String {
+    format!("[log]\naudit = \"{}\"\n", file.display())
+}
+
+/// The records of an event in a file, as soon as there are so many.
+pub(crate) async fn records(file: &Path, event: &str, count: usize) -> Vec<Value> {
+    let mut found = Vec::new();
+    until("records of the audit", async || {
+        let written = std::fs::read_to_string(file).unwrap_or_default();
+        // A line that is not whole is none yet.
+        found = written.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).collect();
+        found.retain(|record| record["event"] == event);
+        found.len() >= count
+    })
+    .await;
+    found
+}
+
 /// A member of a record, or nothing.
-fn text<'a>(record: &'a Value, name: &str) -> &'a str {
+pub(crate) fn text<'a>(record: &'a Value, name: &str) -> &'a str {
     record[name].as_str().unwrap_or_default()
 }
 
 /// The series of a metric, each with its labels and value.
-async fn series(gateway: &Gateway, name: &str, headers: &[(&str, &str)]) -> BTreeMap<String, u64> {
+pub(crate) async fn series(gateway: &Gateway, name: &str, headers: &[(&str, &str)]) -> BTreeMap<String, u64> {
     let answer = send(gateway.address(), Method::GET, "/metrics", headers, "").await;
     let told = String::from_utf8(answer.body.to_vec()).expect("text");
     let of_it = told.lines().filter(|line| line.starts_with(&format!("{name}{{")));
@@ -226,7 +246,7 @@ impl Audited {
         let (headers, body) = call("one_echo", "{}");
         let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         for (more, path, told) in [
-            ([("authorization", "Bearer x"), ("x-request-id", "r-1")], "/mcp", "credential"),
+            ([("accept-language", "x"), ("x-request-id", "r-1")], "/mcp?access_token=x", "credential"),
             ([("host", "evil.example"), ("x-request-id", "r-1")], "/mcp", "host"),
             ([("origin", "https://evil.example"), ("x-request-id", "r-1")], "/mcp", "origin"),
         ] {

@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::access::{Answer, call, exchange, modern};
+use crate::audit;
 use crate::client::LEGACY;
 use crate::daemon::Site;
 use crate::gateway::{Gateway, write};
@@ -69,9 +70,10 @@ fn configuration(own: &Authority, dns: &str) -> String {
          [clients.uri]\ncertificate = {{ uri = \"spiffe://example.org/ci\" }}\n\
          [clients.email]\ncertificate = {{ email = \"ci@example.org\" }}\n\
          [clients.fingerprint]\ncertificate = {{ fingerprint = \"{}\" }}\n\
-         [clients.both]\ncertificate = {{ dns = \"both.example.org\", uri = \"urn:both\" }}\n",
+         [clients.both]\ncertificate = {{ dns = \"both.example.org\", uri = \"urn:both\" }}\n{}",
         probe("one", &[]),
         digest.join(":"),
+        audit::table(&own.file("audit.log")),
     )
 }
 
@@ -107,6 +109,9 @@ async fn client_is_who_its_certificate_says_and_loses_its_sessions_with_it() {
         }
     }
     assert_eq!(without, 8);
+    let refused = audit::records(&own.file("audit.log"), "refusal", without).await;
+    let refused: Vec<_> = refused.iter().map(|record| audit::text(record, "reason")).collect();
+    assert_eq!(refused, [["client"; 6].as_slice(), &["credential"; 2]].concat());
     // These are no certificates at all: the handshake fails.
     for (signer, name) in [(&own, "expired"), (&foreign, "foreign")] {
         let stream = TcpStream::connect(&cert).await.expect("somebody listens");
@@ -132,6 +137,8 @@ async fn sessions(gateway: &Gateway, address: &str, own: &Authority) {
     let lines = [format!("Mcp-Session-Id: {session}"), format!("MCP-Protocol-Version: {LEGACY}")];
     let say = async |client: &TlsConnector| ask(address, client, "POST /mcp", &lines, &call("echo")).await;
     assert_eq!(say(&dns).await.status, 200);
+    let calls = audit::records(&own.file("audit.log"), "call", 1).await;
+    assert_eq!(["client", "proof"].map(|name| audit::text(&calls[0], name)), ["dns", "certificate"]);
     assert_eq!(say(&uri).await.status, 404, "it is another client's");
     let stream = TcpStream::connect(address).await.expect("somebody listens");
     let mut stream = dns.connect("localhost".try_into().expect("a name"), stream).await.expect("a handshake");

@@ -9,10 +9,11 @@ use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteEx
 use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStdin, Command};
 
+use crate::audit;
 use crate::authorization_server::AuthorizationServer;
 use crate::client::{Client, send};
 use crate::daemon::Site;
-use crate::gateway::{Gateway, HttpUpstream};
+use crate::gateway::{Gateway, HttpUpstream, write};
 use crate::scripted::http_script;
 use crate::tools::transcript;
 
@@ -95,6 +96,8 @@ impl World {
             format!("[upstreams.{name}]\nurl = \"{url}\"\noauth = {{ {oauth} }}\n")
         };
         let site = Site::serving("", &upstreams.iter().map(table).collect::<String>());
+        let configured = std::fs::read_to_string(site.path("mcpeg.toml")).expect("text");
+        write(&site.path("mcpeg.toml"), configured + &audit::table(&site.path("audit.log")));
         let state = site.path("state").display().to_string();
         Gateway::on(site.variable("STATE_DIRECTORY", &state)).await
     }
@@ -253,6 +256,10 @@ async fn person_logs_in_once_and_the_gateway_renews_it() {
     answers(&gateway, "admin", "fine").await;
     let out = gateway.control(&["logout", "docs"]).await;
     assert!(transcript(&out).contains("the tokens are revoked"), "{}", transcript(&out));
+    let told = audit::records(&gateway.file("audit.log"), "login", 3).await;
+    let told: Vec<_> =
+        told.iter().map(|record| ["upstream", "reason"].map(|name| audit::text(record, name))).collect();
+    assert_eq!(told, [["docs", "login"], ["docs", "login"], ["docs", "logout"]]);
     reaches(&gateway, "docs", "needs-login").await;
     assert!(call(&gateway, "one").await.contains("needs a login"));
     let printed = gateway.printed();

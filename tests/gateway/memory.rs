@@ -116,6 +116,8 @@ async fn what_waits_has_one_budget_and_what_can_be_spared_goes_before_anybody_is
     drop((calls, late));
     until(&gateway, REQUESTS, "nothing is left of what was called off", |held| held == 0).await;
     assert!(!is_shed(&small().request("1", "tools/list", "", list).await));
+    let counted = crate::audit::series(&gateway, "mcpeg_refused_total", &[]).await;
+    assert_eq!(counted["{reason=\"memory\"}"], refused().await);
     // A reload changes the limit.
     let output = gateway.reload("memory = \"65MiB\"", &probe("probe", &[])).await;
     assert!(output.status.success(), "{output:?}");

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use crate::access::{Answer, Guarded, bearer, call, modern};
+use crate::audit;
 use crate::authorization_server::AuthorizationServer;
 
 /// How long anything may take on a busy machine.
@@ -129,9 +130,12 @@ async fn token_is_refused_by_the_table_and_tells_clients_where_to_get_one() {
     let server = AuthorizationServer::start(&json!({})).await;
     let clients =
         client("alice", "sub = \"alice\"") + &client("developers", "groups = \"dev\"") + "[clients.own]\n";
-    let guarded = Guarded::start(&tables(&server, &clients)).await;
+    let scratch = tempfile::tempdir().expect("it works");
+    let file = scratch.path().join("audit.log");
+    let guarded = Guarded::start(&(tables(&server, &clients) + &audit::table(&file))).await;
     let good = server.signed("current", json!({ "typ": "at+jwt" }), &claims(&server, &json!({}))).await;
-    assert_eq!(list(&guarded, "/mcp", &good).await.status, 200);
+    let called = guarded.ask("/mcp", &good, modern("tools/call", r#""name":"one_echo""#)).await;
+    assert_eq!(called.status, 200);
     let cases = refused_tokens(&server, &good).await;
     for (token, status, error, why) in &cases {
         let (mut lines, body) = modern("tools/list", "");
@@ -156,13 +160,14 @@ async fn token_is_refused_by_the_table_and_tells_clients_where_to_get_one() {
         let exposed = answer.header("access-control-expose-headers").unwrap_or_default();
         assert!(exposed.contains("www-authenticate") && exposed.contains("mcp-session-id"), "{exposed}");
     }
+    audited(&file, &cases).await;
     told_challenges(&guarded, &good).await;
     told_metadata(&server, &guarded).await;
     good_tokens(&server, &guarded).await;
     let own = guarded.believed("own").await;
     assert_eq!(list(&guarded, "/mcp", &own).await.status, 200);
     // What docs/network.md says works with tokens that the server gives out by itself.
-    guarded.reload(&guide(&server)).await;
+    guarded.reload(&(guide(&server) + &audit::table(&file))).await;
     for (who, status) in [(Some("alice"), 200), (Some("bob"), 200), (None, 403)] {
         assert_eq!(
             list(&guarded, "/mcp", &server.token(who, RESOURCE).await).await.status,
@@ -174,6 +179,26 @@ async fn token_is_refused_by_the_table_and_tells_clients_where_to_get_one() {
     let is_told = |token: &str| printed.contains(&token[token.len().saturating_sub(40)..]);
     assert!(!cases.iter().any(|(token, ..)| token.len() > 60 && is_told(token)), "a secret is in the log");
     guarded.gateway.stop().await;
+}
+
+/// The audit names the person of a call, and each refusal by what it was for.
+async fn audited(file: &std::path::Path, cases: &[(String, u16, &str, &str)]) {
+    let calls = audit::records(file, "call", 1).await;
+    let refusals = audit::records(file, "refusal", cases.len()).await;
+    let told = |record: &Value| {
+        ["event", "client", "subject", "proof", "reason"].map(|name| audit::text(record, name).to_owned())
+    };
+    assert_eq!(told(&calls[0]), ["call", "alice", "alice", "oauth", ""]);
+    let refusals: Vec<_> = refusals.iter().map(told).collect();
+    let expected = cases.iter().map(|(_, status, error, _)| {
+        let reason = match (status, *error) {
+            (401, _) => "credential",
+            (_, "") => "client",
+            _ => "rights",
+        };
+        ["refusal", "", "", "", reason].map(str::to_owned)
+    });
+    assert_eq!(refusals, expected.collect::<Vec<_>>());
 }
 
 /// Whoever shows nothing, or in a wrong place, is told so.

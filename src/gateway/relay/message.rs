@@ -509,6 +509,23 @@ mod tests {
     }
 
     #[test]
+    fn result_of_a_tool_says_by_one_member_of_its_own_that_it_has_failed() {
+        for (text, failed) in [
+            (r#"{"content":[],"isError":true}"#, true),
+            (r#"{"isError" : true,"content":[]}"#, true),
+            (r#"{"content":[{"text":"\"isError\":true"}],"isError":false}"#, false),
+            (r#"{"structuredContent":{"isError":true}}"#, false),
+            (r#"{"structuredContent":{"isError":false},"isError":true}"#, true),
+            (r#"{"content":[],"isError":"true"}"#, false),
+            (r#"{"content":[]}"#, false),
+            ("[]", false),
+        ] {
+            let result = Outcome::Result(RawValue::from_string(text.to_owned()).unwrap());
+            assert_eq!(result.is_tool_error(), failed, "{text}");
+        }
+    }
+
+    #[test]
     fn line_breaks_between_tokens_never_reach_the_wire() {
         let message =
             Message::parse(b"{\"jsonrpc\":\"2.0\",\"method\":\"m\",\"params\":{\r\n\"a\" :\n1}}").unwrap();

@@ -15,7 +15,7 @@
 mod access;
 mod family;
 mod histogram;
-mod ledger;
+pub(super) mod ledger;
 mod operation;
 mod origin;
 pub(super) mod reason;

@@ -34,7 +34,7 @@ use crate::gateway::changes::Changes;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{ClientMeta, Era, Notification};
 use crate::gateway::status::{Audience, UpstreamState, UpstreamStatus};
-use crate::gateway::telemetry::Ledger;
+use crate::gateway::telemetry::ledger::Ledger;
 use crate::gateway::upstream::call::backoff::Backoff;
 use crate::gateway::upstream::call::concurrency::{ConcurrencyLimit, Permit};
 use crate::gateway::upstream::call::request::Role;
