@@ -100,13 +100,19 @@ impl Talkers {
         names
     }
 
+    /// Sets the clock ahead by so many days. At no time is the file empty, which would be today.
+    fn ahead(&self, days: usize) {
+        self.site.write("clock.next", (days * 24 * 60 * 60).to_string());
+        fs::rename(self.site.path("clock.next"), self.site.path("clock")).unwrap();
+    }
+
     /// Starts the gateway with a clock that is ahead by what the file `clock` says.
     fn daemon_with_clock(&self) {
         let library = self.site.path("clock.so");
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/clock.c");
         let built = command("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).status();
         assert!(built.unwrap().success());
-        self.site.write("clock", "0");
+        self.ahead(0);
         let mut command = self.site.mcpeg(&["--daemon"]);
         command.env("LD_PRELOAD", &library).env("SHIFTED_CLOCK", self.site.path("clock"));
         done(finish(command.spawn().unwrap()));
@@ -241,7 +247,7 @@ fn each_day_has_its_file_and_as_many_are_kept_as_are_asked_for() {
     // Not of mcpeg, whatever it resembles.
     talkers.site.write("stderr.day", "somebody's");
     for day in 0..4 {
-        talkers.site.write("clock", (day * 24 * 60 * 60).to_string());
+        talkers.ahead(day);
         talkers.say("day", &format!(r#"{{"line":"day {day}","times":1000}}"#));
         let file = talkers.file("day", day);
         comes(&file, &format!("day {day} 0\n"));
@@ -258,7 +264,7 @@ fn each_day_has_its_file_and_as_many_are_kept_as_are_asked_for() {
         assert_eq!(talkers.files("day").len(), 2.min(day + 1));
     }
     // A clock that is set back: the file of that day goes on.
-    talkers.site.write("clock", (2 * 24 * 60 * 60).to_string());
+    talkers.ahead(2);
     talkers.say("day", r#"{"line":"set back"}"#);
     assert_eq!(talkers.files("day-two").len(), 1);
     assert_eq!(text(&talkers.site.path("stderr.day")), "somebody's");

@@ -35,9 +35,14 @@ impl Cutoff {
     /// The messages that belong to a request, the last of which is its answer: an error if the time is over before.
     pub(super) fn answered(
         &self,
-        messages: impl Stream<Item = Message> + Send + Unpin + 'static,
+        mut messages: impl Stream<Item = Message> + Send + Unpin + 'static,
         (id, operation): (Id, Arc<Operation>),
     ) -> impl Stream<Item = Message> + Send + 'static {
+        let request = operation.origin().request().clone();
+        let messages = stream::poll_fn(move |cx| {
+            let _entered = request.enter();
+            messages.poll_next_unpin(cx)
+        });
         let state = (Some(messages), (id, operation), self.clone());
         stream::unfold(state, |(messages, (id, operation), cutoff)| async move {
             let mut messages = messages?;

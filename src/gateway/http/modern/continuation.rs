@@ -5,6 +5,7 @@
 //! Invariant: the old process does not end while a request is put aside, until its drain does.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -208,7 +209,7 @@ impl Continuations {
         let reply = ReplyContext::of(request.id, &meta, operation);
         pending.go_on(meta.raw_param("inputResponses"), reply).await;
         let mut next = Some(pending);
-        while let Some((message, rest)) = PendingCall::next(next).await {
+        while let Some((message, rest)) = origin.request().around(pin!(PendingCall::next(next))).await {
             say(&message);
             next = rest;
         }

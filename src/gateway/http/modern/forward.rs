@@ -195,14 +195,7 @@ impl PendingCall {
 
     /// The next message; the state is `None` after the last.
     pub(super) async fn next(pending: Option<Self>) -> Option<(Message, Option<Self>)> {
-        let pending = pending?;
-        let request = pending.reply.as_ref()?.operation.origin().request().clone();
-        request.around(pin!(pending.message())).await
-    }
-
-    /// The same, while its request is worked on.
-    async fn message(self) -> Option<(Message, Option<Self>)> {
-        let mut pending = self;
+        let mut pending = pending?;
         loop {
             let event = if pending.open.is_empty() {
                 pending.event().await
