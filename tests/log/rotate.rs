@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Read as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
 
@@ -175,7 +175,8 @@ fn after_an_upgrade_the_new_process_rotates() {
     let old = site.daemon();
     assert_eq!(site.run(&["--restart"]).code, Some(0));
     assert_ne!(site.pid(), old);
-    // The old one may still be about to let go.
+    // What the old one still writes is compressed a minute later only.
+    until("the old process has ended", || !Path::new(&format!("/proc/{old}")).exists());
     until("the new process rotates", || site.run(&["--log-rotate"]).stdout.starts_with("rotated: "));
     until("what both have written is compressed", || {
         rotated(&site).iter().all(|path| path.extension().is_some_and(|ending| ending == "gz"))
