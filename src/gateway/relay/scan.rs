@@ -7,9 +7,6 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 use memchr::{memchr, memchr2};
 
-/// So many bytes are looked at one by one, which is cheaper for them than a search for long texts.
-const SHORT: usize = 16;
-
 /// The name by which a result of a tool says whether the tool has failed.
 const FAILED: &str = "\"isError\"";
 /// Finds it; made once, since that takes longer than most searches.
@@ -62,9 +59,7 @@ impl<'a> Scan<'a> {
         self.at += 1;
         loop {
             let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
-            let (near, far) = rest.split_at(rest.len().min(SHORT));
-            let found = near.iter().position(|byte| matches!(byte, b'"' | b'\\'));
-            match found.or_else(|| memchr2(b'"', b'\\', far).map(|place| near.len() + place)) {
+            match memchr2(b'"', b'\\', rest) {
                 Some(place) if rest[place] == b'"' => {
                     self.at += place + 1;
                     return Token { text: &self.text[start..self.at], escaped };

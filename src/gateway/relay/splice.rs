@@ -110,6 +110,19 @@ pub(crate) fn member_str<'a>(json: &'a RawValue, name: &str) -> Option<Cow<'a, s
     Token::of(written(json.get(), name)?)?.read()
 }
 
+/// The string at the first member `name`: of an object that was checked to have it once, whose rest need not be looked at.
+pub(crate) fn only_str<'a>(json: &'a RawValue, name: &str) -> Option<Cow<'a, str>> {
+    let mut scan = Scan::new(json.get());
+    scan.enter()?;
+    while let Some(key) = scan.name() {
+        if key.read()? == name {
+            return Token::of(scan.value())?.read();
+        }
+        scan.skip();
+    }
+    None
+}
+
 /// A string's text; `None` if it is something else.
 pub(crate) fn text(json: &RawValue) -> Option<Cow<'_, str>> {
     Token::of(json.get())?.read()

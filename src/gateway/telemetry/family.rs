@@ -6,9 +6,11 @@
 //! What is there stays there for as long as the process: counters never go back. Where all places are taken, the rest is
 //! counted together.
 
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::BuildHasher as _;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+use foldhash::quality::RandomState;
 
 /// What labels have where they are not told apart.
 const OTHER: &str = "other";
@@ -50,7 +52,7 @@ impl<const N: usize, V: Default> Family<N, V> {
             places: std::iter::repeat_with(OnceLock::new).take(places).collect(),
             taken: AtomicUsize::new(0),
             most,
-            hasher: RandomState::new(),
+            hasher: RandomState::default(),
             rest: Member::of([OTHER; N]),
         }
     }

@@ -21,9 +21,7 @@ use crate::gateway::client::ClientName;
 use crate::gateway::endpoint::Endpoint;
 use crate::gateway::error::{Cause, Fault};
 use crate::gateway::memory::Held;
-use crate::gateway::relay::{
-    Message, Object, Outcome, Raw, Response, code, member, member_str, method, text,
-};
+use crate::gateway::relay::{Message, Object, Outcome, Raw, Response, code, member, method, only_str, text};
 
 /// What came of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -241,7 +239,7 @@ impl Operation {
         if !self.is_call || self.place.get().is_some() {
             return;
         }
-        let stated = || params.and_then(|params| member_str(params, "name"));
+        let stated = || params.and_then(|params| only_str(params, "name"));
         let tool = renamed.map(Cow::Borrowed).or_else(stated).unwrap_or_default();
         // Clients must not make labels.
         let may = || is_listed(&tool).unwrap_or(true);
