@@ -20,7 +20,7 @@ use super::target::Target;
 use super::{recovery, service, situation};
 
 /// Why a mount point stays.
-const MOUNT_POINT: &str = "it is a mount point; what was in it is removed";
+const MOUNT_POINT: &str = "mounted, so that only what was in there is removed";
 
 /// What the operator asked for.
 #[derive(Clone, Copy, Debug, Default)]
