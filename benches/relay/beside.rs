@@ -55,7 +55,9 @@ pub(crate) fn another(upstream: &Upstream, other: &str) {
             all.0.push(found[1].0);
             all.1.push(found[1].1);
         }
-        entrants.into_iter().for_each(|entrant| entrant.gateway.end());
+        for entrant in entrants {
+            entrant.gateway.end();
+        }
     }
     println!("all: {:.3} of its calls a second, {:.3} of its processor time", mean(&all.0), mean(&all.1));
 }
@@ -69,7 +71,9 @@ pub(crate) fn guarded(upstream: &Upstream) {
         for connections in CONNECTIONS {
             compare(&format!("{name}, {connections}"), &entrants, era, connections);
         }
-        entrants.into_iter().for_each(|entrant| entrant.gateway.end());
+        for entrant in entrants {
+            entrant.gateway.end();
+        }
     }
 }
 
