@@ -87,9 +87,9 @@ pub struct Session {
     /// Whether its client speaks HTTP+SSE.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub events: bool,
-    /// When it began; to versions that do not say so, now.
-    #[serde(default = "SystemTime::now")]
-    pub began: SystemTime,
+    /// When it began, if the version that saved it knows that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began: Option<SystemTime>,
 }
 
 impl Session {

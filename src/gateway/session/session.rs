@@ -235,7 +235,7 @@ impl Session {
         let meta = ClientMeta { info: saved.info, capabilities: saved.capabilities };
         let client = ClientIdentity { meta, version: saved.version };
         let (session, opened) = Self::new((saved.id, saved.address), place, client);
-        let session = Self { began: saved.began, ..session };
+        let session = Self { began: saved.began.unwrap_or(session.began), ..session };
         let session = if saved.events { session.over_events() } else { session };
         session.connections.set_log_level(saved.log_level);
         // What its client has said in the meantime may have gone to the other process.
@@ -275,7 +275,7 @@ impl Session {
             last_told: self.outbox.last(),
             streams,
             events: self.channel.is_some(),
-            began: self.began,
+            began: Some(self.began),
         }
     }
 
