@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use fieldwork::Fieldwork;
 use parking_lot::Mutex;
@@ -26,6 +26,7 @@ use crate::gateway::catalog::{ConnectionSource, EndpointView, RoutingHandle};
 use crate::gateway::client::{ClientKey, ClientName};
 use crate::gateway::endpoint::Endpoint;
 use crate::gateway::error::Fault;
+use crate::gateway::person::Whose;
 use crate::gateway::relay::{
     ClientMeta, Era, Id, Message, Notification, Raw, Request, Response, member, member_str, method,
     signed_question,
@@ -52,6 +53,9 @@ pub(crate) struct Session {
     /// The endpoint that it was opened at.
     #[field(get)]
     endpoint: Endpoint,
+    /// Of whom upstreams are shown something on its account, which is no part of the endpoint here.
+    #[field(get)]
+    whose: Whose,
     /// What is behind that endpoint.
     routing: Arc<RoutingHandle>,
     /// Its connections.
@@ -77,6 +81,8 @@ pub(crate) struct Session {
     subscriptions: Subscriptions,
     /// Tasks that it has begun.
     tasks: OwnTasks,
+    /// When it began, perhaps in another process.
+    began: SystemTime,
     /// When it was last used.
     used: Mutex<Instant>,
     /// Streams and answers that the client waits for.
@@ -153,7 +159,8 @@ impl Session {
         let session = Self {
             id,
             address,
-            endpoint,
+            whose: Whose::of(endpoint.person().cloned()),
+            endpoint: endpoint.showing(None),
             routing,
             connections: Arc::new(SessionConnections::new(client, sender)),
             outbox: Arc::default(),
@@ -164,6 +171,7 @@ impl Session {
             calls: CallsInFlight::default(),
             subscriptions: Subscriptions::default(),
             tasks: OwnTasks::default(),
+            began: SystemTime::now(),
             used: Mutex::new(Instant::now()),
             streams: AtomicUsize::new(0),
             attended: OnceLock::new(),
@@ -232,6 +240,9 @@ impl Session {
         let meta = ClientMeta { info: saved.info, capabilities: saved.capabilities };
         let client = ClientIdentity { meta, version: saved.version };
         let (session, opened) = Self::new((saved.id, saved.address), place, client);
+        let began = saved.began.unwrap_or(session.began);
+        // That is not told to other processes, nor written to files.
+        let session = Self { began, whose: Whose::default(), ..session };
         let session = if saved.events { session.over_events() } else { session };
         session.connections.set_log_level(saved.log_level);
         // What its client has said in the meantime may have gone to the other process.
@@ -271,7 +282,13 @@ impl Session {
             last_told: self.outbox.last(),
             streams,
             events: self.channel.is_some(),
+            began: Some(self.began),
         }
+    }
+
+    /// How long it has been there, also in processes before this one.
+    pub(super) fn age(&self) -> Duration {
+        self.began.elapsed().unwrap_or_default()
     }
 
     /// Bytes that it keeps for a client that may come back.
@@ -292,7 +309,19 @@ impl Session {
 
     /// What is behind the session's endpoint now: nothing if its upstream was removed.
     pub(crate) fn view(&self) -> Arc<EndpointView> {
-        self.routing.view(&self.endpoint).unwrap_or_else(|| Arc::new(EndpointView::empty()))
+        self.routing
+            .view_of(&self.endpoint, self.whose.person())
+            .unwrap_or_else(|| Arc::new(EndpointView::empty()))
+    }
+
+    /// Whether it was opened at this endpoint, by the same client and with the same of it to be shown to upstreams.
+    pub(crate) fn is_at(&self, endpoint: &Endpoint) -> bool {
+        self.endpoint.name() == endpoint.name() && self.is_of(endpoint)
+    }
+
+    /// The same wherever it was opened.
+    pub(crate) fn is_of(&self, endpoint: &Endpoint) -> bool {
+        self.endpoint.client() == endpoint.client() && self.whose.is(endpoint.person())
     }
 
     /// Whom it counts as.

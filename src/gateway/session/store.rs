@@ -28,7 +28,9 @@ use crate::gateway::client_log_limit::ClientLogLimit;
 use crate::gateway::endpoint::Endpoint;
 use crate::gateway::error::Fault;
 use crate::gateway::memory::{self, Held};
+use crate::gateway::person::Person;
 use crate::gateway::relay::{ClientMeta, Message};
+use crate::gateway::telemetry::Ledger;
 use crate::gateway::upstream::{ClientIdentity, Upstream};
 use crate::handover::{Message as Told, Session as SavedSession};
 
@@ -88,6 +90,8 @@ pub(crate) struct SessionStore {
     changes: Changes,
     /// What is logged about clients.
     log_limit: Arc<ClientLogLimit>,
+    /// Where ends are counted.
+    ledger: Arc<Ledger>,
 }
 
 /// The sessions that are open.
@@ -240,10 +244,10 @@ impl SessionStore {
         routing: Arc<RoutingHandle>,
         peer: Arc<PeerLink>,
         changes: Changes,
-        log_limit: Arc<ClientLogLimit>,
+        (log_limit, ledger): (Arc<ClientLogLimit>, Arc<Ledger>),
     ) -> Self {
         let (sessions, journal) = (Mutex::default(), OnceLock::new());
-        Self { sessions, journal, peer, routing, changes, log_limit }
+        Self { sessions, journal, peer, routing, changes, log_limit, ledger }
     }
 
     /// Remembers sessions in a file from now on, which must be this process's alone; with `revive`, those that the file
@@ -325,7 +329,8 @@ impl SessionStore {
             let place = (Arc::clone(&self.routing), endpoint);
             let (session, opened) = Session::new((id, address), place, client);
             let session = if events { session.over_events() } else { session };
-            let session = Self::start((session, opened), self.changes.subscribe());
+            let announced = self.changes.subscribe().of(session.whose());
+            let session = Self::start((session, opened), announced);
             sessions.insert(&session);
             (session, ends)
         };
@@ -334,6 +339,7 @@ impl SessionStore {
                 let (session, client) = (silent.label(), silent.client_key());
                 tracing::info!(session, %client, "the session is ended to make room: its client has most of them");
             }
+            self.ledger.session_ended(silent.age());
             self.forget(&silent);
             tokio::spawn(async move { end(&silent).await });
         }
@@ -368,6 +374,18 @@ impl SessionStore {
         }
         // Also without an answer: the other process may have sent it just before its end.
         self.get(id)
+    }
+
+    /// That of this identifier, if it was begun at this endpoint by the same client.
+    pub(crate) async fn find_at(&self, id: &str, endpoint: &Endpoint) -> Option<Arc<Session>> {
+        let session = self.find(id).await?;
+        let was_known = session.whose().is_known();
+        let session = Some(session).filter(|session| session.is_at(endpoint))?;
+        if !was_known && endpoint.person().is_some() {
+            // What it follows is at upstreams that are its client's alone, which was not known before.
+            tokio::spawn(subscribe::again(Arc::clone(&session), session.subscriptions().uris()));
+        }
+        Some(session)
     }
 
     /// The log of a stream of answers, here or in the process before or after this one, which is asked for it; `None` where
@@ -450,7 +468,8 @@ impl SessionStore {
             known.unwrap_or_else(|| {
                 let restored = Session::restore(saved, Arc::clone(&self.routing), lost);
                 // What has changed since the process before has shown it lists.
-                let session = Self::start(restored, self.changes.subscribe_from_start());
+                let announced = self.changes.subscribe_from_start().of(restored.0.whose());
+                let session = Self::start(restored, announced);
                 sessions.insert(&session);
                 for upstream in session.view().upstreams() {
                     upstream.distrust_lists();
@@ -488,11 +507,24 @@ impl SessionStore {
 
     /// Ends a session.
     pub(crate) async fn end(&self, id: &str) {
-        let session = self.sessions.lock().remove(id);
-        if let Some(session) = session {
-            self.forget(&session);
+        if let Some(session) = self.take(id) {
+            self.ledger.session_ended(session.age());
             end(&session).await;
         }
+    }
+
+    /// Ends what is here of a session, which the other process has ended and counted.
+    pub(crate) async fn end_here(&self, id: &str) {
+        if let Some(session) = self.take(id) {
+            end(&session).await;
+        }
+    }
+
+    /// Takes a session out.
+    fn take(&self, id: &str) -> Option<Arc<Session>> {
+        let session = self.sessions.lock().remove(id)?;
+        self.forget(&session);
+        Some(session)
     }
 
     /// Ends all sessions of a client that may not use the gateway any more, and with `people` those of the people of that entry.
@@ -504,6 +536,26 @@ impl SessionStore {
             tracing::info!(%client, sessions = theirs.len(), "sessions are ended: their client may not use the gateway any more");
         }
         join_all(theirs.iter().map(|session| self.end(session.id()))).await;
+        for upstream in self.routing.current().upstreams() {
+            upstream.give_up(&client, people);
+        }
+        self.leave_persons(Duration::MAX).await;
+    }
+
+    /// Ends what upstreams have for single clients, where these have not called for so long and nothing of theirs is open.
+    async fn leave_persons(&self, since: Duration) {
+        let table = self.routing.current();
+        if table.wanted().is_none() {
+            return;
+        }
+        let sessions = self.all();
+        let is_used = |person: &Arc<Person>| sessions.iter().any(|it| it.whose().person() == Some(person));
+        let over: Vec<_> = table.upstreams().iter().flat_map(|it| it.persons_over(since, is_used)).collect();
+        let ends = over.iter().map(|upstream| async {
+            upstream.stop();
+            self.leave(upstream).await;
+        });
+        join_all(ends).await;
     }
 
     /// The number of sessions.
@@ -566,6 +618,7 @@ impl SessionStore {
                 self.end(session.id())
             });
             join_all(ends).await;
+            self.leave_persons(limit).await;
         }
     }
 
