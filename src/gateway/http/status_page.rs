@@ -24,7 +24,7 @@ use super::context::RequestContext;
 use super::cutoff::StreamEnd;
 use super::gate::{Gate, Gates};
 use super::open_connections::OpenConnections;
-use super::status_view::{self, More, View};
+use super::status_view::{self, View};
 use crate::gateway::catalog::RoutingHandle;
 use crate::gateway::session::{Attendance, SessionStore};
 use crate::gateway::status::Audience;
@@ -179,13 +179,10 @@ impl StatusPage {
             return Arc::clone(body);
         }
         let status = self.status.status(if local { Audience::Local } else { Audience::Downstream });
-        let more = More {
-            draining: self.draining.is_cancelled(),
-            listeners: self.gates.addresses(),
-            connections: self.connections.len(),
-            clients: local.then(|| self.clients()),
-        };
-        let view = View::new(&status, self.status.ledger(), more).render();
+        let (listeners, clients) = (self.gates.addresses(), local.then(|| self.clients()));
+        let places = (listeners.as_slice(), self.connections.len());
+        let draining = self.draining.is_cancelled();
+        let view = View::new((&status, self.status.ledger()), draining, places, clients.as_deref()).render();
         let body: Arc<str> = view.expect("a string takes all that is written").into();
         *made = Some((Instant::now(), Arc::clone(&body)));
         body

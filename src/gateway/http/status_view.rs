@@ -139,30 +139,22 @@ struct Client {
     sessions: String,
 }
 
-/// What else is shown than the status has.
-#[derive(Debug)]
-pub(super) struct More {
-    /// Whether the gateway ends.
-    pub(super) draining: bool,
-    /// Where it listens.
-    pub(super) listeners: Vec<String>,
-    /// Connections of clients.
-    pub(super) connections: usize,
-    /// Who uses the gateway, for those who may know.
-    pub(super) clients: Option<Vec<Attendance>>,
-}
-
 impl View {
-    /// That of a gateway.
-    pub(super) fn new(status: &Status, ledger: &Ledger, more: More) -> Self {
-        let is_told = more.clients.is_some();
+    /// That of a gateway, which may be draining, with so many connections of clients at these listeners, and who they are, for
+    /// those who may know.
+    pub(super) fn new(
+        (status, ledger): (&Status, &Ledger),
+        draining: bool,
+        (listeners, connections): (&[String], usize),
+        clients: Option<&[Attendance]>,
+    ) -> Self {
         // What is built in is the gateway itself.
         let upstreams: Vec<_> = status.upstreams.iter().filter(|one| one.transport != "builtin").collect();
         let is_on = |one: &&&UpstreamStatus| one.state != UpstreamState::Disabled;
         let missing = upstreams.iter().filter(is_on).filter(|one| !one.state.is_usable());
         let missing: Vec<_> = missing.map(|one| shown(&one.name, NAME)).collect();
         let all = upstreams.iter().filter(is_on).count();
-        let (tone, summary) = summary(missing.len(), all, more.draining);
+        let (tone, summary) = summary(missing.len(), all, draining);
         let named = missing.len().min(NAMED);
         let (calls, lately) = (ledger.calls_by_upstream(), ledger.lately());
         let upstream = |one: &&UpstreamStatus| {
@@ -175,11 +167,14 @@ impl View {
             summary,
             more: missing.len() - named,
             missing: missing.into_iter().take(named).collect(),
-            facts: facts(status, ledger, more.connections),
+            facts: facts(status, ledger, connections),
             upstreams: upstreams.iter().map(upstream).collect(),
-            failures: failures.iter().map(|failure| Failed::new(failure, ledger, is_told)).collect(),
-            clients: more.clients.map(|all| all.iter().map(Client::new).collect()),
-            about: about(status, ledger, &more.listeners),
+            failures: failures
+                .iter()
+                .map(|failure| Failed::new(failure, ledger, clients.is_some()))
+                .collect(),
+            clients: clients.map(|all| all.iter().map(Client::new).collect()),
+            about: about(status, ledger, listeners),
         }
     }
 }
@@ -436,13 +431,8 @@ mod tests {
         let status = Status { upstreams: vec![upstream], ..Status::default() };
         let ledger = Ledger::new(10, &crate::config::Log::default());
         ledger.fail(&text());
-        let more = More {
-            draining: false,
-            listeners: vec![text()],
-            connections: 1,
-            clients: Some(vec![Attendance::new(text(), 1, vec![text()])]),
-        };
-        View::new(&status, &ledger, more).render().unwrap()
+        let clients = [Attendance::new(text(), 1, vec![text()])];
+        View::new((&status, &ledger), false, (&[text()], 1), Some(&clients)).render().unwrap()
     }
 
     #[test]
