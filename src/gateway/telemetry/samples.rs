@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn each_look_has_what_came_since_the_one_before_and_quiet_upstreams_take_no_room() {
-        let (samples, asked) = (Samples::default(), Family::new(10));
+        let (samples, asked) = (Samples::default(), Family::<3, Histogram>::new(10));
         let call = |error: &str| asked.get([METHOD, "a", error]).observe(Duration::from_millis(10));
         let counts = || -> Vec<u64> { samples.lately(&asked)["a"].iter().map(Counted::count).collect() };
         call("");
