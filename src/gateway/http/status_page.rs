@@ -69,6 +69,9 @@ struct Page<'a> {
     body: &'a str,
 }
 
+/// What the page shows, and when that was made.
+type Made = (Instant, Arc<str>);
+
 /// Makes the page.
 #[derive(Debug)]
 pub(crate) struct StatusPage {
@@ -87,7 +90,7 @@ pub(crate) struct StatusPage {
     /// A place for each page that is told of changes.
     places: Arc<Semaphore>,
     /// What was made last, for this machine and for others.
-    made: [Mutex<Option<(Instant, Arc<str>)>>; 2],
+    made: [Mutex<Option<Made>>; 2],
 }
 
 /// A page that is told of changes.

@@ -277,7 +277,7 @@ impl Upstream {
 impl Latency {
     /// That of what was counted lately, the latest last.
     fn of(lately: &[Counted]) -> Option<Self> {
-        let all = lately.iter().fold(Counted::default(), |all, one| all.and(one));
+        let all = lately.iter().fold(Counted::default(), Counted::and);
         let mean = all.mean()?;
         let most = all.all_but(20).map_or("above 5 min".to_owned(), |most| format!("≤ {}", took(most)));
         Some(Self { path: path(lately), mean: took(mean), rest: format!("95 % {most}") })
@@ -374,7 +374,7 @@ fn number(number: u64) -> String {
     let digits = number.to_string();
     let mut apart = String::new();
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             apart.push(',');
         }
         apart.push(digit);
