@@ -117,8 +117,7 @@ impl Gateway {
             (Clients::new(&config.clients, &config.server.per_client, None), config.endpoints.as_slice());
         let table = RoutingTable::new(config.server.clone(), access, started).beside(&config.disabled);
         let routing = Arc::new(RoutingHandle::new(table));
-        let (log_limit, peer, suspended, metrics) = Default::default();
-        let connections = Arc::<OpenConnections>::default();
+        let (log_limit, peer, suspended, metrics, connections) = Default::default();
         let sessions = SessionStore::new(share(&routing), share(&peer), changes.clone(), share(&log_limit));
         let sessions = Arc::new(sessions);
         let known = (share(&ledger), share(gates.certificates()), share(&issuers));
@@ -138,8 +137,7 @@ impl Gateway {
         let access = (share(&tokens), share(&issuers), share(&usages));
         let pipeline = Pipeline::new(guard, share(&routing), access, share(&ledger), (modern, legacy));
         let health = Health::new(share(&routing), share(&status), draining.clone());
-        let shown = (share(&routing), share(&status), share(&sessions));
-        let page = StatusPage::new(shown, (share(&gates), share(&connections)), draining.clone());
+        let page = StatusPage::new(share(&status), (share(&gates), share(&connections)), draining.clone());
         let numbers = (share(&metrics), share(&ledger));
         let gateway = Self(Arc::new(Parts {
             handlers: Arc::new(Handlers::new(share(&routing), pipeline, (health, page), numbers)),

@@ -25,8 +25,7 @@ use super::cutoff::StreamEnd;
 use super::gate::{Gate, Gates};
 use super::open_connections::OpenConnections;
 use super::status_view::{self, View};
-use crate::gateway::catalog::RoutingHandle;
-use crate::gateway::session::{Attendance, SessionStore};
+use crate::gateway::session::Attendance;
 use crate::gateway::status::Audience;
 use crate::gateway::status_source::StatusSource;
 
@@ -75,12 +74,8 @@ type Made = (Instant, Arc<str>);
 /// Makes the page.
 #[derive(Debug)]
 pub(crate) struct StatusPage {
-    /// The configuration in force.
-    routing: Arc<RoutingHandle>,
-    /// The status.
+    /// The status, and what it is made of.
     status: Arc<StatusSource>,
-    /// Sessions.
-    sessions: Arc<SessionStore>,
     /// The listeners.
     gates: Arc<Gates>,
     /// Connections of clients.
@@ -114,18 +109,18 @@ struct Live {
 impl StatusPage {
     /// The page of a gateway.
     pub(crate) fn new(
-        (routing, status, sessions): (Arc<RoutingHandle>, Arc<StatusSource>, Arc<SessionStore>),
+        status: Arc<StatusSource>,
         (gates, connections): (Arc<Gates>, Arc<OpenConnections>),
         draining: CancellationToken,
     ) -> Self {
         let (places, made) = (Arc::new(Semaphore::new(LIVE)), Default::default());
-        Self { routing, status, sessions, gates, connections, draining, places, made }
+        Self { status, gates, connections, draining, places, made }
     }
 
     /// Whether it is shown to whoever sends this request over a listener.
     fn is_open(&self, gate: &Gate, context: &RequestContext) -> bool {
         let named = gate.named().and_then(|named| named.listener().status);
-        self.routing.current().server.status.is_open(named, context.is_local())
+        self.status.routing().current().server.status.is_open(named, context.is_local())
     }
 
     /// `GET /status`, with what only this machine is told if so; where it is not open, the path is as unknown as others.
@@ -193,8 +188,8 @@ impl StatusPage {
 
     /// Who has sessions, and clients of the configuration that have none.
     fn clients(&self) -> Vec<Attendance> {
-        let mut all = self.sessions.attendance(CLIENTS);
-        for client in self.routing.current().clients().iter() {
+        let mut all = self.status.sessions().attendance(CLIENTS);
+        for client in self.status.routing().current().clients().iter() {
             let name = client.name().to_string();
             if all.len() < CLIENTS && !all.iter().any(|one| *one.client() == name) {
                 all.push(Attendance::new(name, 0, Vec::new()));
