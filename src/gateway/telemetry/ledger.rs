@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use fieldwork::Fieldwork;
 
@@ -42,6 +43,8 @@ pub(crate) struct Ledger {
     /// How long upstreams have taken, by method, upstream and error.
     #[field(get, vis = "pub(crate)")]
     asked: Family<3, Histogram>,
+    /// How long sessions were there.
+    sessions: Histogram,
     /// Ends of upstreams, by upstream and reason.
     exits: Family<2, AtomicU64>,
     /// How long calls have taken lately.
@@ -64,6 +67,7 @@ impl Ledger {
             calls: Family::new(tools),
             served: Family::new(OPERATIONS),
             asked: Family::new(OPERATIONS),
+            sessions: Histogram::default(),
             exits: Family::new(EXITS),
             samples: Samples::default(),
             recent: Recent::default(),
@@ -146,6 +150,11 @@ impl Ledger {
         .write();
     }
 
+    /// Counts a session that has ended after so long.
+    pub(in crate::gateway) fn session_ended(&self, lasted: Duration) {
+        self.sessions.observe(lasted);
+    }
+
     /// Counts the end of an upstream.
     pub(crate) fn ended(&self, upstream: &str, reason: &str) {
         self.exits.get([upstream, reason]).fetch_add(1, Ordering::Relaxed);
@@ -226,6 +235,11 @@ impl Ledger {
             times(
                 ("mcp_client_operation_duration_seconds", "How long upstreams have taken to answer"),
                 (&self.asked, "mcpeg_upstream"),
+            ),
+            Metric::histograms(
+                "mcp_server_session_duration_seconds",
+                "How long sessions of clients were there",
+                [(Labels::new(), self.sessions.snapshot())],
             ),
         ]
     }
