@@ -30,6 +30,7 @@ mod endpoint;
 mod error;
 mod handover;
 mod http;
+mod interval;
 mod memory;
 mod metric;
 mod metrics;

@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use super::choices::{Choices, LogRotation, NAME};
 use super::error::Error;
@@ -14,13 +13,10 @@ use crate::render::{
     Confinement, DefaultConfiguration, DevelopmentService, Logrotate, Service, Sysusers, Text as _, Tmpfiles,
     TomlString, Watch, WatchAct,
 };
-use crate::systemd::{AccountName, ExecWord, FieldPath, Invalid, Seconds};
+use crate::systemd::{AccountName, ExecWord, FieldPath, Invalid};
 
 /// The running program, even if its file was moved or removed meanwhile (proc(5)).
 const RUNNING: &str = "/proc/self/exe";
-
-/// Longer than the default `drain_timeout` of 30 s and the time that upstreams get to end after it.
-const STOP_TIMEOUT: Seconds = Seconds::new(Duration::from_secs(60));
 
 /// The content of one file.
 #[derive(Clone, Debug)]
@@ -98,8 +94,7 @@ pub(super) fn render(layout: &Layout, choices: &Choices, confinement: Confinemen
         let file = field(&layout.configuration)?;
         let path = Watch { configuration: file, drop_ins, name: name.clone() }.text();
         units.watcher = Some([path, WatchAct { program: program.clone(), name: name.clone() }.text()]);
-        units.service =
-            DevelopmentService { program, configuration, name, stop_timeout: STOP_TIMEOUT }.text();
+        units.service = DevelopmentService { program, configuration, name }.text();
         return Ok(units);
     }
     let (user, group) = (account(&layout.user)?, account(&layout.group)?);
@@ -109,10 +104,8 @@ pub(super) fn render(layout: &Layout, choices: &Choices, confinement: Confinemen
     units.sysusers = Sysusers { account: user.clone(), group: group.clone(), home }.text();
     units.tmpfiles = Tmpfiles { group: group.clone(), directory }.text();
     units.logrotate = logrotate(layout, choices)?;
-    let stop_timeout = STOP_TIMEOUT;
     units.service =
-        Service { program, configuration, name, account: user, group, programs, confinement, stop_timeout }
-            .text();
+        Service { program, configuration, name, account: user, group, programs, confinement }.text();
     Ok(units)
 }
 

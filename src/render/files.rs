@@ -6,7 +6,7 @@ use askama::Template;
 use serde::{Deserialize, Serialize};
 
 use super::toml::TomlString;
-use crate::systemd::{AccountName, ExecWord, FieldPath, Seconds};
+use crate::systemd::{AccountName, ExecWord, FieldPath};
 
 /// How far the service can be confined, which follows from what it has to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,8 +36,6 @@ pub struct Service {
     pub programs: FieldPath,
     /// How far it is confined.
     pub confinement: Confinement,
-    /// How long a stop may take before systemd kills what is left.
-    pub stop_timeout: Seconds,
 }
 
 /// The declaration of the account for systemd-sysusers(8).
@@ -88,8 +86,6 @@ pub struct DevelopmentService {
     pub configuration: ExecWord,
     /// Of the unit, and of its directory.
     pub name: AccountName,
-    /// How long a stop may take before systemd kills what is left.
-    pub stop_timeout: Seconds,
 }
 
 /// What watches the configuration in development: `mcpeg-watch.path`.

@@ -5,7 +5,6 @@
 
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
-use std::time::Duration;
 
 /// Why a value cannot be written into a file.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -31,10 +30,6 @@ pub struct FieldPath(String);
 /// The name of a system account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountName(String);
-
-/// A length of time in whole seconds (systemd.time(7)).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seconds(Duration);
 
 impl ExecWord {
     /// Takes an absolute path.
@@ -75,14 +70,6 @@ impl AccountName {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
-    }
-}
-
-impl Seconds {
-    /// Takes a length of time; fractions are rounded up, so that a limit never gets shorter.
-    #[must_use]
-    pub const fn new(duration: Duration) -> Self {
-        Self(duration)
     }
 }
 
@@ -131,12 +118,5 @@ impl fmt::Display for FieldPath {
 impl fmt::Display for AccountName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
-    }
-}
-
-impl fmt::Display for Seconds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let up = u64::from(self.0.subsec_nanos() > 0);
-        write!(f, "{}s", self.0.as_secs().saturating_add(up))
     }
 }

@@ -23,7 +23,7 @@ mod systemctl;
 pub mod trial;
 mod unit;
 
-pub use escape::{AccountName, ExecWord, FieldPath, Invalid, Seconds, plain};
+pub use escape::{AccountName, ExecWord, FieldPath, Invalid, plain};
 pub use notify::{Notifier, PERSONAL};
 pub use properties::{Obstacle, Properties};
 pub use systemctl::{Manager, is_booted};

@@ -18,11 +18,13 @@ use crate::sys::fs::permissions;
 use crate::sys::walk::{self, Stop};
 
 /// The root directory of an installation.
-#[derive(Debug)]
+#[derive(Debug, Fieldwork)]
+#[fieldwork(opt_in, get, vis = "pub(in crate::install)")]
 pub(in crate::install) struct Tree {
     /// The root's descriptor.
     root: OwnedFd,
     /// Its path, for programs that take one and for messages.
+    #[field(get)]
     path: PathBuf,
 }
 
@@ -60,12 +62,6 @@ impl Tree {
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::PATH;
         let root = fs::open(path, flags, Mode::empty()).map_err(Error::file("open", path))?;
         Ok(Self { root, path: path.to_owned() })
-    }
-
-    /// The path of the root.
-    #[must_use]
-    pub(in crate::install) fn path(&self) -> &Path {
-        &self.path
     }
 
     /// Whether this is the running system's own root.
