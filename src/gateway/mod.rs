@@ -55,4 +55,4 @@ pub use reload::{NotReady, Prepared, Reloaded};
 pub use service::Gateway;
 pub use status::{CertificateStatus, Era, IssuerStatus, Status, UpstreamState, UpstreamStatus};
 pub(crate) use upstream::headers::encode as header_value;
-pub use upstream::web_for;
+pub(crate) use upstream::web_for;
