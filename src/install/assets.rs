@@ -44,28 +44,24 @@ impl Content {
 
 /// The files that are made from templates, each with its text.
 #[derive(Debug, Default)]
-pub struct Units {
+pub(crate) struct Units {
     /// `mcpeg.service`.
-    pub service: String,
+    pub(crate) service: String,
     /// `mcpeg.conf` of sysusers.d(5).
-    pub sysusers: String,
+    pub(crate) sysusers: String,
     /// `mcpeg.conf` of tmpfiles.d(5).
-    pub tmpfiles: String,
+    pub(crate) tmpfiles: String,
     /// The configuration of a fresh installation.
-    pub configuration: String,
+    pub(crate) configuration: String,
     /// The units that follow the configuration in development.
-    pub watcher: Option<[String; 2]>,
+    pub(crate) watcher: Option<[String; 2]>,
     /// What logrotate(8) reads; an example unless it rotates the log.
-    pub logrotate: String,
+    pub(crate) logrotate: String,
 }
 
 /// Renders what packages ship, for a program at this place: a package cannot know the configuration, so that its unit
 /// is the one in which stdio upstreams can run and the network can be reached.
-///
-/// # Panics
-/// If a path of the layout could not be written into a unit; the tests render all of them.
-#[must_use]
-pub fn render_units(program: &str) -> Units {
+pub(crate) fn render_units(program: &str) -> Units {
     let [mut layout, _] = Layout::documented();
     layout.program = PathBuf::from(program);
     render(&layout, &Choices::default_of(NAME), Confinement { children: true, loopback: false })
@@ -110,9 +106,7 @@ pub(super) fn render(layout: &Layout, choices: &Choices, confinement: Confinemen
 }
 
 /// What logrotate(8) reads.
-///
-/// # Errors
-/// See [`render`].
+/// Fails with [`render`].
 pub(super) fn logrotate(layout: &Layout, choices: &Choices) -> Result<String, Error> {
     let invalid = |error: Invalid| Error::Choice(error.to_string());
     let Some(log_file) = layout.log_file() else { return Ok(String::new()) };

@@ -65,13 +65,11 @@ impl Tree {
     }
 
     /// Whether this is the running system's own root.
-    #[must_use]
     pub(in crate::install) fn is_host(&self) -> bool {
         self.path == Path::new("/")
     }
 
     /// The path as the caller of the program would write it.
-    #[must_use]
     pub(in crate::install) fn outside(&self, path: &Path) -> PathBuf {
         self.path.join(path.strip_prefix("/").unwrap_or(path))
     }
@@ -190,25 +188,21 @@ impl Found {
     }
 
     /// Mode and owner.
-    #[must_use]
     pub(in crate::install) fn access(&self) -> Access {
         self.access
     }
 
     /// Whether it is a plain file.
-    #[must_use]
     pub(in crate::install) fn is_file(&self) -> bool {
         self.kind == FileType::RegularFile
     }
 
     /// Whether it is a symbolic link.
-    #[must_use]
     pub(in crate::install) fn is_link(&self) -> bool {
         self.kind == FileType::Symlink
     }
 
     /// Whether it is a directory.
-    #[must_use]
     pub(in crate::install) fn is_directory(&self) -> bool {
         self.kind == FileType::Directory
     }
