@@ -137,6 +137,16 @@ impl StateFile {
         document.map(Some).ok_or_else(|| self.strange())
     }
 
+    /// Removes it, if it is there, for whoever has the lock.
+    pub(crate) fn remove(&self) -> Result<(), Error> {
+        match fs::remove(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::Use(self.path.clone(), error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// It is none of ours.
     pub(crate) fn strange(&self) -> Error {
         Error::Content { path: self.path.clone(), what: self.kind.what }
@@ -215,16 +225,6 @@ impl Change {
         let (uid, gid) = Some(self.owner).filter(|_| user::is_root()).unzip();
         let written = write_atomic(&file.path, &content, Ownership { mode: MODE, uid, gid });
         written.map_err(|error| Error::Use(file.path.clone(), error))
-    }
-
-    /// Removes a file, if it is there.
-    pub(crate) fn remove(&self, file: &StateFile) -> Result<(), Error> {
-        match fs::remove(&file.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(Error::Use(file.path.clone(), error))
-            }
-            _ => Ok(()),
-        }
     }
 
     /// The lock cannot be used.

@@ -81,7 +81,7 @@ impl Listeners {
     }
 
     /// Binds what is configured beside sockets of this process, which may listen on the same ports at other addresses.
-    /// Fails with as for [`Self::bind`].
+    /// Fails like [`Self::bind`].
     pub(crate) fn bind_beside(configured: &[ListenAddr], beside: Vec<Listener>) -> Result<Self, Error> {
         Self { beside, owners: Owners::Ours, ..Self::default() }.bind_all(configured, Passed::default())
     }

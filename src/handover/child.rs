@@ -68,6 +68,7 @@ pub(crate) struct Offer {
 
 /// What goes with the descriptors of a child.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "other versions call it so")]
 pub(crate) struct Child {
     /// Its pid.
     pub(crate) child: u32,

@@ -147,6 +147,7 @@ impl Plan {
     }
 
     /// The log file, or `None` for the journal alone; `None` if the configuration cannot be read.
+    #[expect(clippy::option_option, reason = "one is about the configuration, and one about the log")]
     pub(crate) fn log_file(&self, target: &Target) -> Option<Option<PathBuf>> {
         match self.needs.log() {
             Some(log) => Some(log.file.clone()),

@@ -198,7 +198,7 @@ impl Locked<'_> {
 
     /// Forgets the login.
     pub(crate) fn remove(&self) -> Result<(), Error> {
-        Ok(self.change.remove(&self.store.file)?)
+        Ok(self.store.file.remove()?)
     }
 }
 
