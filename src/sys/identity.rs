@@ -20,9 +20,9 @@ pub struct Identity {
     /// The process number.
     pub(crate) pid: i32,
     /// Field 22 of `proc_pid_stat(5)`: clock ticks from boot to the start of the process.
-    pub(crate) start_time: u64,
+    pub start_time: u64,
     /// `/proc/sys/kernel/random/boot_id`.
-    pub(crate) boot_id: String,
+    pub boot_id: String,
 }
 
 /// A process that was proved to be the one that an [`Identity`] names.
