@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use prometheus_client::encoding::prometheus_text;
 use prometheus_client::registry::Registry;
 
-use super::metric::{Labels, Metric, PREFIX, Source, Told};
+use super::metric::{Labels, Metric, Source, Told};
 use super::status::{Audience, UpstreamState, UpstreamStatus};
 use super::status_source::StatusSource;
 
@@ -31,10 +31,7 @@ pub(crate) struct Metrics(Mutex<Registry>);
 impl Metrics {
     /// Adds a source.
     pub(super) fn add(&self, source: Source) {
-        let mut registry = self.0.lock();
-        let [ours, foreign] = Told::both(source);
-        registry.sub_registry_with_prefix(PREFIX).register_collector(Box::new(ours));
-        registry.register_collector(Box::new(foreign));
+        self.0.lock().register_collector(Box::new(Told(source)));
     }
 
     /// All numbers as they are now.
@@ -85,6 +82,11 @@ pub(super) fn of_gateway(source: &StatusSource) -> Vec<Metric> {
             "upstream_restarts",
             "How often the connection to an upstream has ended",
             status.upstreams.iter().map(restarts),
+        ),
+        Metric::gauges(
+            "upstream_queue_depth",
+            "Requests that wait until an upstream has room for them",
+            source.queues().map(|(upstream, depth)| (vec![("upstream", upstream)], depth as u64)),
         ),
         Metric::gauges(
             "tls_certificate_expiry_timestamp_seconds",

@@ -118,8 +118,8 @@ impl Gateway {
         let table = RoutingTable::new(config.server.clone(), access, started).beside(&config.disabled);
         let routing = Arc::new(RoutingHandle::new(table));
         let (log_limit, peer, suspended, metrics, connections) = Default::default();
-        let sessions = SessionStore::new(share(&routing), share(&peer), changes.clone(), share(&log_limit));
-        let sessions = Arc::new(sessions);
+        let limits = (share(&log_limit), share(&ledger));
+        let sessions = Arc::new(SessionStore::new(share(&routing), share(&peer), changes.clone(), limits));
         let known = (share(&ledger), share(gates.certificates()), share(&issuers));
         let status = Arc::new(StatusSource::new((share(&routing), share(&sessions)), known));
         let owners = Arc::new(TaskOwners::new(share(&routing), share(&sessions), share(&peer)));

@@ -43,6 +43,13 @@ impl StatusSource {
         &self.ledger
     }
 
+    /// Each upstream, and how many requests wait until it has room for them.
+    pub(super) fn queues(&self) -> impl Iterator<Item = (String, usize)> {
+        let table = self.routing.current();
+        let all: Vec<_> = table.configured().iter().map(|it| (it.name().to_owned(), it.waiting())).collect();
+        all.into_iter()
+    }
+
     /// A snapshot.
     pub(crate) fn status(&self, audience: Audience) -> Status {
         let table = self.routing.current();

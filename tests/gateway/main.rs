@@ -43,6 +43,7 @@ mod malformed_upstreams;
 mod matrix;
 mod memory;
 mod metrics;
+mod monitoring;
 mod names;
 mod network;
 mod oauth;

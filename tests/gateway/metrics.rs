@@ -6,7 +6,7 @@ use http::{Method, StatusCode};
 
 use crate::client::{Client, send};
 use crate::gateway::Gateway;
-use crate::upstreams::probe;
+use crate::upstreams::{Gate, probe};
 
 /// Each series and its value; every line must be one, or a comment about the ones that follow.
 fn series(text: &str) -> HashMap<String, f64> {
@@ -72,6 +72,47 @@ async fn numbers_are_those_of_the_status() {
     assert_eq!(state("broken", "ready").to_bits(), 0_f64.to_bits());
     assert!(!after.keys().any(|name| name.starts_with("mcpeg_log")), "there is no log file: {after:?}");
     gateway.stop().await;
+}
+
+#[tokio::test]
+async fn who_waits_for_an_upstream_and_how_long_a_session_was_there_is_told_across_an_upgrade() {
+    let gateway = Gateway::start(&(probe("one", &[]) + "max_concurrency = 1\n")).await;
+    let address = gateway.address().to_owned();
+    let (session, begun) = (Client::legacy(&address, "/mcp").await, std::time::Instant::now());
+    let gate = Gate::closed();
+    let calls: Vec<_> = (0..3)
+        .map(|_| {
+            let (address, arguments) = (address.clone(), gate.arguments());
+            tokio::spawn(
+                async move { Client::modern(&address, "/mcp").call("sleep", &arguments).await.result() },
+            )
+        })
+        .collect();
+    let waiting = async |expected: f64| {
+        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
+        let name = "mcpeg_upstream_queue_depth{upstream=\"one\"}";
+        while scrape(&address).await[name].to_bits() != expected.to_bits() {
+            assert!(tokio::time::Instant::now() < deadline, "not {expected} wait");
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    waiting(2.0).await;
+    gate.open();
+    for call in calls {
+        call.await.expect("a result");
+    }
+    waiting(0.0).await;
+    let before = begun.elapsed();
+    gateway.restart().await;
+    session.end().await;
+    let found = scrape(&address).await;
+    let [count, sum] =
+        ["count", "sum"].map(|end| found[&format!("mcp_server_session_duration_seconds_{end}")]);
+    assert!(
+        count.to_bits() == 1_f64.to_bits() && sum >= before.as_secs_f64(),
+        "{count} of {sum} s, {before:?}"
+    );
+    gateway.stop_successor().await;
 }
 
 #[tokio::test]

@@ -30,6 +30,7 @@ use crate::gateway::error::Fault;
 use crate::gateway::memory::{self, Held};
 use crate::gateway::person::Person;
 use crate::gateway::relay::{ClientMeta, Message};
+use crate::gateway::telemetry::Ledger;
 use crate::gateway::upstream::{ClientIdentity, Upstream};
 use crate::handover::{Message as Told, Session as SavedSession};
 
@@ -89,6 +90,8 @@ pub(crate) struct SessionStore {
     changes: Changes,
     /// What is logged about clients.
     log_limit: Arc<ClientLogLimit>,
+    /// Where ends are counted.
+    ledger: Arc<Ledger>,
 }
 
 /// The sessions that are open.
@@ -241,10 +244,10 @@ impl SessionStore {
         routing: Arc<RoutingHandle>,
         peer: Arc<PeerLink>,
         changes: Changes,
-        log_limit: Arc<ClientLogLimit>,
+        (log_limit, ledger): (Arc<ClientLogLimit>, Arc<Ledger>),
     ) -> Self {
         let (sessions, journal) = (Mutex::default(), OnceLock::new());
-        Self { sessions, journal, peer, routing, changes, log_limit }
+        Self { sessions, journal, peer, routing, changes, log_limit, ledger }
     }
 
     /// Remembers sessions in a file from now on, which must be this process's alone; with `revive`, those that the file
@@ -336,6 +339,7 @@ impl SessionStore {
                 let (session, client) = (silent.label(), silent.client_key());
                 tracing::info!(session, %client, "the session is ended to make room: its client has most of them");
             }
+            self.ledger.session_ended(silent.age());
             self.forget(&silent);
             tokio::spawn(async move { end(&silent).await });
         }
@@ -503,11 +507,24 @@ impl SessionStore {
 
     /// Ends a session.
     pub(crate) async fn end(&self, id: &str) {
-        let session = self.sessions.lock().remove(id);
-        if let Some(session) = session {
-            self.forget(&session);
+        if let Some(session) = self.take(id) {
+            self.ledger.session_ended(session.age());
             end(&session).await;
         }
+    }
+
+    /// Ends what is here of a session, which the other process has ended and counted.
+    pub(crate) async fn end_here(&self, id: &str) {
+        if let Some(session) = self.take(id) {
+            end(&session).await;
+        }
+    }
+
+    /// Takes a session out.
+    fn take(&self, id: &str) -> Option<Arc<Session>> {
+        let session = self.sessions.lock().remove(id)?;
+        self.forget(&session);
+        Some(session)
     }
 
     /// Ends all sessions of a client that may not use the gateway any more, and with `people` those of the people of that entry.

@@ -1,6 +1,7 @@
 //! All numbers about requests; what is refused, and where that is told.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use fieldwork::Fieldwork;
 
@@ -39,6 +40,8 @@ pub(crate) struct Ledger {
     /// How long upstreams have taken, by method, upstream and error.
     #[field(get, vis = "pub(crate)")]
     asked: Family<3, Histogram>,
+    /// How long sessions were there.
+    sessions: Histogram,
     /// Ends of upstreams, by upstream and reason.
     exits: Family<2, AtomicU64>,
     /// Which requests have a record in the log.
@@ -57,6 +60,7 @@ impl Ledger {
             calls: Family::new(tools),
             served: Family::new(OPERATIONS),
             asked: Family::new(OPERATIONS),
+            sessions: Histogram::default(),
             exits: Family::new(EXITS),
             access: AtomicU8::new(0),
             digests: AtomicBool::new(false),
@@ -135,6 +139,11 @@ impl Ledger {
         .write();
     }
 
+    /// Counts a session that has ended after so long.
+    pub(in crate::gateway) fn session_ended(&self, lasted: Duration) {
+        self.sessions.observe(lasted);
+    }
+
     /// Counts the end of an upstream.
     pub(crate) fn ended(&self, upstream: &str, reason: &str) {
         self.exits.get([upstream, reason]).fetch_add(1, Ordering::Relaxed);
@@ -166,6 +175,11 @@ impl Ledger {
             times(
                 ("mcp_client_operation_duration_seconds", "How long upstreams have taken to answer"),
                 (&self.asked, "mcpeg_upstream"),
+            ),
+            Metric::histograms(
+                "mcp_server_session_duration_seconds",
+                "How long sessions of clients were there",
+                [(Labels::new(), self.sessions.snapshot())],
             ),
         ]
     }
