@@ -38,6 +38,16 @@ impl StatusSource {
         Self { routing, sessions, ledger, certificates, issuers, started: Instant::now() }
     }
 
+    /// The configuration in force, and what is behind which endpoint.
+    pub(super) fn routing(&self) -> &RoutingHandle {
+        &self.routing
+    }
+
+    /// Legacy sessions.
+    pub(super) fn sessions(&self) -> &SessionStore {
+        &self.sessions
+    }
+
     /// Numbers about requests.
     pub(super) fn ledger(&self) -> &Ledger {
         &self.ledger

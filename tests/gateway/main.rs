@@ -62,6 +62,7 @@ mod sessions;
 mod shown;
 mod slow_starts;
 mod staleness;
+mod status_page;
 mod statuses;
 mod supervision;
 mod surface;

@@ -43,9 +43,14 @@ async fn scrape(address: &str) -> HashMap<String, f64> {
     series(std::str::from_utf8(&answer.body).expect("text"))
 }
 
-/// The status of the path.
-async fn status(address: &str) -> StatusCode {
-    send(address, Method::GET, "/metrics", &[], "").await.status
+/// The statuses of the pages that a listener shows only if it may: the numbers, and what people read.
+async fn statuses(address: &str) -> (u16, u16) {
+    let status = async |path: &str| send(address, Method::GET, path, &[], "").await.status.as_u16();
+    let shown = (status("/metrics").await, status("/status").await);
+    if shown.1 == 404 {
+        assert_eq!(status("/status/events").await, 404);
+    }
+    shown
 }
 
 #[tokio::test]
@@ -118,23 +123,27 @@ async fn who_waits_for_an_upstream_and_how_long_a_session_was_there_is_told_acro
 #[tokio::test]
 async fn only_the_listeners_that_the_configuration_names_answer() {
     let gateway = Gateway::start("").await;
-    assert_eq!(status(gateway.address()).await, StatusCode::OK);
-    for (key, expected) in [("off", 404), ("all", 200), ("local", 200)] {
-        let reloaded = gateway.reload(&format!("metrics = \"{key}\""), "").await;
+    assert_eq!(statuses(gateway.address()).await, (200, 200));
+    for (metrics, status, expected) in
+        [("off", "all", (404, 200)), ("all", "off", (200, 404)), ("local", "local", (200, 200))]
+    {
+        let reloaded = gateway.reload(&format!("metrics = \"{metrics}\"\nstatus = \"{status}\""), "").await;
         assert!(reloaded.status.success(), "{reloaded:?}");
-        assert_eq!(status(gateway.address()).await.as_u16(), expected, "{key}");
+        assert_eq!(statuses(gateway.address()).await, expected, "{metrics} {status}");
     }
     gateway.stop().await;
 }
 
 #[tokio::test]
 async fn a_listener_that_others_reach_does_not_answer_unless_told_to() {
-    for (key, expected) in [("", 404), ("metrics = \"all\"", 200)] {
+    for (key, expected) in [("", (404, 404)), ("metrics = \"all\"\nstatus = \"all\"", (200, 200))] {
         let environment = [("MCPEG_LISTEN", "0.0.0.0:0")];
         let gateway = Gateway::start_with(&format!("auth = \"none\"\n{key}"), "", &environment).await;
-        assert_eq!(status(gateway.address()).await.as_u16(), expected, "{key}");
-        let foreign = send(gateway.address(), Method::GET, "/metrics", &[("host", "evil.example")], "").await;
-        assert_eq!(foreign.status, StatusCode::FORBIDDEN, "{key}");
+        assert_eq!(statuses(gateway.address()).await, expected, "{key}");
+        for path in ["/metrics", "/status"] {
+            let foreign = send(gateway.address(), Method::GET, path, &[("host", "evil.example")], "").await;
+            assert_eq!(foreign.status, StatusCode::FORBIDDEN, "{key} {path}");
+        }
         gateway.stop().await;
     }
 }

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::attendance::Attendance;
 use super::connections::Opened;
 use super::journal::{JournalFile, SessionJournal};
 use super::peer::PeerLink;
@@ -46,6 +47,8 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 const WEIGHT_OF_EACH: usize = 8 << 10;
 /// The same, however few sessions there may be.
 const LEAST_WEIGHT: usize = 1 << 20;
+/// As many sessions of a client are looked at for what it says to be.
+const TOLD: usize = 4;
 
 /// How many sessions there may be.
 #[derive(Clone, Copy, Debug)]
@@ -556,6 +559,23 @@ impl SessionStore {
             self.leave(upstream).await;
         });
         join_all(ends).await;
+    }
+
+    /// Who has sessions: so many clients at most, those with most of them first.
+    pub(crate) fn attendance(&self, most: usize) -> Vec<Attendance> {
+        let sessions = self.sessions.lock();
+        let mut all: Vec<_> = sessions.by_client.iter().collect();
+        all.sort_by_key(|(client, theirs)| (Reverse(theirs.ids.len()), *client));
+        all.truncate(most);
+        let attendance = all.into_iter().map(|(client, theirs)| {
+            let some = theirs.ids.iter().take(TOLD).filter_map(|id| sessions.by_id.get(id));
+            let mut software: Vec<_> =
+                some.filter_map(|session| session.connections().client().meta.software()).collect();
+            software.sort();
+            software.dedup();
+            Attendance::new(client.to_string(), theirs.ids.len(), software)
+        });
+        attendance.collect()
     }
 
     /// The number of sessions.
