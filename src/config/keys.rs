@@ -1096,7 +1096,9 @@ table! {
               a registration by hand, and without either mcpeg registers itself, where it can. scopes is what is asked for; \
               left out, what the url says that it needs. flow is how tokens are got: code by a browser that comes back to \
               mcpeg login, device by a code that is typed into a browser anywhere, client-credentials by client_id and \
-              client_secret alone, without any person and without mcpeg login. A client_secret needs an issuer, which it is \
+              client_secret alone, without any person and without mcpeg login, token-exchange (RFC 8693) by exchanging the token \
+              of issuer that each client has shown to mcpeg, which needs client_id; each client then has connections, sessions \
+              and lists of its own, and one without such a token is refused. A client_secret needs an issuer, which it is \
               told to and nobody else. See UPSTREAMS THAT WANT A LOGIN.",
         example: "{ scopes = [\"files:read\"], flow = \"code\" }",
         since: "0.2.0",

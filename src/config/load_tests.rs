@@ -339,6 +339,13 @@ fn login_that_would_give_a_secret_away_is_refused() {
         ),
         ("https://x/", "{ client_secret = \"s\", client_id = \"x\" }", "3:9", "needs `oauth.issuer`"),
         ("https://x/", "{ flow = \"client-credentials\" }", "3:9", "needs `oauth.client_secret`"),
+        ("https://x/", "{ flow = \"token-exchange\" }", "3:9", "needs `oauth.issuer` and `oauth.client_id`"),
+        (
+            "https://x/",
+            "{ flow = \"token-exchange\", issuer = \"https://x\" }",
+            "3:9",
+            "and `oauth.client_id`",
+        ),
         ("https://x/", "{ flow = \"implicit\" }", "3:18", "`oauth.flow` cannot be `implicit`"),
         ("https://x/", "{ issuer = \"http://as\" }", "3:20", "`oauth.issuer` cannot be used"),
         ("https://x/", "{ client_metadata_url = \"ftp://as/x\" }", "3:33", "cannot be used"),

@@ -558,10 +558,17 @@ impl Transport {
         }
     }
 
+    /// Whether it is shown tokens that are had for those of clients.
+    #[must_use]
+    pub fn exchanges_tokens(&self) -> bool {
+        self.oauth().is_some_and(|oauth| oauth.flow == oauth::Flow::TokenExchange)
+    }
+
     /// Whether it is shown something else of each client, so that clients can share nothing of it.
     #[must_use]
     pub fn is_personal(&self) -> bool {
-        matches!(self, Self::Http { client_headers, .. } if !client_headers.is_empty())
+        self.exchanges_tokens()
+            || matches!(self, Self::Http { client_headers, .. } if !client_headers.is_empty())
     }
 
     /// Reads how the upstream is reached.

@@ -16,8 +16,12 @@ pub(super) const OAUTH: Kind<Box<OAuth>> = Kind::new("a table, which may be empt
 /// The keys of the table.
 const NAMES: [&str; 6] = ["issuer", "client_id", "client_secret", "client_metadata_url", "scopes", "flow"];
 /// The strings of [`Flow`].
-const FLOWS: [(&str, Flow); 3] =
-    [("code", Flow::Code), ("device", Flow::Device), ("client-credentials", Flow::ClientCredentials)];
+const FLOWS: [(&str, Flow); 4] = [
+    ("code", Flow::Code),
+    ("device", Flow::Device),
+    ("client-credentials", Flow::ClientCredentials),
+    ("token-exchange", Flow::TokenExchange),
+];
 
 /// How tokens are got.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,6 +33,8 @@ pub enum Flow {
     Device,
     /// mcpeg is the party that is known to the server; there is no person.
     ClientCredentials,
+    /// The token that each client has shown is exchanged for another one.
+    TokenExchange,
 }
 
 /// What mcpeg needs to get tokens for an upstream.
@@ -52,7 +58,7 @@ impl OAuth {
     /// Whether a person has to log in.
     #[must_use]
     pub const fn needs_person(&self) -> bool {
-        !matches!(self.flow, Flow::ClientCredentials)
+        !matches!(self.flow, Flow::ClientCredentials | Flow::TokenExchange)
     }
 }
 
@@ -113,6 +119,11 @@ fn check(read: &OAuth, value: &Value<'_>, reader: &mut Reader<'_>) {
     if has_secret && read.issuer.is_none() {
         let hint = "add issuer = \"https://…\", the server at which mcpeg is registered";
         reader.refuse(&value.span(), "`oauth.client_secret` needs `oauth.issuer`", hint);
+    }
+    if read.flow == Flow::TokenExchange && (read.issuer.is_none() || read.client_id.is_none()) {
+        let message = "`oauth.flow` is \"token-exchange\", which needs `oauth.issuer` and `oauth.client_id`";
+        let hint = "add issuer, the server whose tokens clients show, and client_id, and client_secret if mcpeg has one there";
+        reader.refuse(&value.span(), message, hint);
     }
     if read.flow == Flow::ClientCredentials && !has_secret {
         let message = "`oauth.flow` is \"client-credentials\", which needs `oauth.client_secret`";

@@ -25,7 +25,12 @@ pub(crate) struct Person {
 
 /// What upstreams want to be shown of clients.
 #[derive(Debug)]
-pub(crate) struct Wanted(Vec<HeaderName>);
+pub(crate) struct Wanted {
+    /// What they have sent in these headers.
+    headers: Vec<HeaderName>,
+    /// Tokens that are had in exchange for theirs.
+    exchanges: bool,
+}
 
 /// Why it cannot be told what a client has sent: a header that is there twice, or is not visible ASCII.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,14 +46,21 @@ impl Wanted {
         let personal = |upstream: &&Upstream| upstream.transport.is_personal();
         let mut personal = upstreams.into_iter().filter(personal).peekable();
         personal.peek()?;
-        let headers = personal.flat_map(|upstream| match &upstream.transport {
-            Transport::Http { client_headers, .. } => client_headers.values().collect(),
-            Transport::Stdio { .. } => Vec::new(),
-        });
-        let mut names: Vec<_> = headers.flat_map(ClientHeader::headers).cloned().collect();
-        names.sort_by(|one, other| one.as_str().cmp(other.as_str()));
-        names.dedup();
-        Some(Self(names))
+        let mut wanted = Self { headers: Vec::new(), exchanges: false };
+        for upstream in personal {
+            wanted.exchanges |= upstream.transport.exchanges_tokens();
+            if let Transport::Http { client_headers, .. } = &upstream.transport {
+                wanted.headers.extend(client_headers.values().flat_map(ClientHeader::headers).cloned());
+            }
+        }
+        wanted.headers.sort_by(|one, other| one.as_str().cmp(other.as_str()));
+        wanted.headers.dedup();
+        Some(wanted)
+    }
+
+    /// Whether they want tokens in exchange for those of clients.
+    pub(crate) const fn exchanges(&self) -> bool {
+        self.exchanges
     }
 
     /// Reads it from a request of a client; `None` if there is nothing to be shown.
@@ -58,7 +70,7 @@ impl Wanted {
         client: Option<&ClientName>,
     ) -> Result<Option<Arc<Person>>, Ambiguous> {
         let mut sent = Vec::new();
-        for name in &self.0 {
+        for name in &self.headers {
             let mut values = headers.get_all(name).iter();
             let Some(value) = values.next() else { continue };
             if values.next().is_some() || value.to_str().is_err() {
@@ -165,7 +177,7 @@ mod tests {
 
     #[test]
     fn header_that_is_there_twice_or_cannot_be_shown_is_nobodys() {
-        let wanted = Wanted(vec![HeaderName::from_static("x-token")]);
+        let wanted = Wanted { headers: vec![HeaderName::from_static("x-token")], exchanges: false };
         let read = |values: &[&[u8]]| {
             let mut headers = HeaderMap::new();
             for value in values {

@@ -26,6 +26,13 @@ pub(crate) struct Granted {
     scope: Option<String>,
 }
 
+impl Granted {
+    /// The same, which ends after so many seconds where nothing else was said.
+    pub(super) fn ending_within(self, seconds: u64) -> Self {
+        Self { expires_in: self.expires_in.or(Some(seconds)), ..self }
+    }
+}
+
 /// Gets tokens for a code that a browser has brought back.
 pub(crate) async fn exchange_code(
     web: &Web,

@@ -9,6 +9,7 @@
 //! | `authorize` | the way by a browser: its beginning, and what comes back |
 //! | `device` | the way by a code that a person types |
 //! | `grant` | requests for tokens |
+//! | `exchange` | a client's token for one of an upstream |
 //! | `login` | what is kept of a login, and its file |
 //! | `renewal` | the next token of a login, and its end |
 //! | `error` | why there is no token |
@@ -22,6 +23,7 @@ mod challenge;
 mod device;
 mod discovery;
 mod error;
+mod exchange;
 mod grant;
 mod login;
 mod registration;
@@ -33,6 +35,7 @@ pub(crate) use challenge::Challenge;
 pub(crate) use device::Device;
 pub(crate) use discovery::{Authority, discover};
 pub(crate) use error::Error;
+pub(crate) use exchange::{Subject, exchange};
 pub(crate) use grant::{Granted, client_credentials, exchange_code};
 pub(crate) use login::{Login, Store};
 pub(crate) use registration::{Client, identify};

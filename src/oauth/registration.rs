@@ -9,7 +9,7 @@ use serde_json::json;
 use super::discovery::Authority;
 use super::error::Error;
 use super::web::{Answer, Web};
-use crate::config::{Flow, OAuth};
+use crate::config::OAuth;
 
 /// Who mcpeg is at one authorization server.
 #[derive(Clone, Fieldwork)]
@@ -52,7 +52,7 @@ pub(crate) async fn identify(
     if let Some(id) = &oauth.client_id {
         return Ok(Client::configured(id, oauth, authority.takes_form_only()));
     }
-    let registers = oauth.flow != Flow::ClientCredentials;
+    let registers = oauth.needs_person();
     let Some(place) = authority.registration_endpoint().filter(|_| registers) else {
         return Err(Error::NoClient(authority.issuer().to_owned()));
     };

@@ -9,6 +9,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteEx
 use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStdin, Command};
 
+use crate::access::{self, Guarded, modern};
 use crate::audit;
 use crate::authorization_server::AuthorizationServer;
 use crate::client::{Client, send};
@@ -434,4 +435,68 @@ async fn server_that_cannot_be_trusted_gets_no_login() {
         assert!(printed.contains(said), "{case}: {printed}");
         assert!(!site.path(&format!("state/login-{case}.json")).exists(), "{case}");
     }
+}
+
+#[tokio::test]
+#[ignore = "needs the test tools"]
+async fn token_of_each_client_is_exchanged_for_one_of_its_own_and_never_passed_on() {
+    const RESOURCE: &str = "https://mcp.example.org/mcp";
+    let server = AuthorizationServer::start(&json!({})).await;
+    let told =
+        "def call(handler, message, name): return claims(handler.headers[\"Authorization\"][7:])[\"sub\"]\n";
+    let lines = GUARDED.replace("ISSUER", &format!("{:?}", server.issuer())) + told;
+    let upstream = http_script(&lines).await;
+    let world = World { server, upstream };
+    let upstreams = format!(
+        "[upstreams.docs]\nurl = \"http://127.0.0.1:{}/mcp\"\noauth = {{ flow = \"token-exchange\", issuer = \"{}\", client_id = \
+         \"service\", client_secret = \"service-secret\" }}\n",
+        world.upstream.port,
+        world.server.issuer()
+    );
+    let tables = format!(
+        "[auth.oauth.corp]\nissuer = \"{}\"\naudience = [\"{RESOURCE}\"]\nresource = \"{RESOURCE}\"\n[clients.people]\noauth = \
+         {{ issuer = \"corp\", claims = {{ groups = \"dev\" }} }}\n[clients.bot]\n",
+        world.server.issuer()
+    );
+    let guarded = Guarded::with(upstreams, &tables).await;
+    let ask = async |token: &str| {
+        let answer = guarded.ask("/mcp", token, modern("tools/call", r#""name":"one""#)).await;
+        answer.message().to_string()
+    };
+    let [alice, bob, mallory] = [
+        world.server.token(Some("alice"), RESOURCE).await,
+        world.server.token(Some("bob"), RESOURCE).await,
+        world.server.token(Some("mallory"), RESOURCE).await,
+    ];
+    let before = world.server.count("/token").await;
+    let all = tokio::join!(ask(&alice), ask(&bob), ask(&alice), ask(&bob), ask(&alice));
+    let is_for = |answer: &str, who: &str| answer.contains(&format!("\"text\":\"{who}\""));
+    assert!([&all.0, &all.2, &all.4].iter().all(|answer| is_for(answer, "alice")), "{all:?}");
+    assert!([&all.1, &all.3].iter().all(|answer| is_for(answer, "bob")), "{all:?}");
+    let session = guarded.begin(&alice).await;
+    let answer = guarded.say("POST", &alice, &session, &access::call("one")).await;
+    assert!(is_for(&answer.message().to_string(), "alice"), "{answer:?}");
+    // One exchange for each, whatever they ask, and nothing but what came of it was shown.
+    assert_eq!(world.server.count("/token").await, before + 2);
+    assert_eq!(world.refuse().await, 2);
+    let again = tokio::join!(ask(&alice), ask(&alice));
+    assert!(is_for(&again.0, "alice") && is_for(&again.1, "alice"), "{again:?}");
+    assert_eq!(
+        world.server.count("/token").await,
+        before + 3,
+        "a token that is refused is exchanged anew, once"
+    );
+    let own = guarded.believed("bot").await;
+    let none = ask(&own).await;
+    assert!(none.contains("this client has shown none of these"), "{none}");
+    let refused = ask(&mallory).await;
+    assert!(refused.contains("the authorization server gives none"), "{refused}");
+    let told = async {
+        while !guarded.gateway.printed().contains("not for mallory") {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, told).await.expect("the log says why");
+    assert!(!guarded.gateway.printed().contains("eyJ"));
+    guarded.stop().await;
 }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::answer;
 use super::peer::Peer;
-use crate::config::Auth;
+use crate::config::{Auth, Secret};
 use crate::gateway::access::{
     self, Challenge, Clients, Issuer, Issuers, KnownTokens, Shown, Unproven, Usage, Verified, WELL_KNOWN,
 };
@@ -23,6 +23,7 @@ use crate::gateway::client::ClientName;
 use crate::gateway::error::Fault;
 use crate::gateway::relay::{Era, code};
 use crate::gateway::telemetry::{Proof, Reason};
+use crate::oauth::Subject;
 use crate::tokens::Refusal;
 
 /// What needs no proof: it says nothing but that the gateway is there.
@@ -62,6 +63,13 @@ impl Identified {
     fn by_oauth(verified: Arc<Verified>, entry: &str) -> Self {
         let (name, revoked) = (verified.name(entry), verified.ended().clone());
         Self { proof: Proof::Oauth, verified: Some(verified), ..Self::by_token(name, revoked) }
+    }
+
+    /// The token of an authorization server by which this request has shown that.
+    pub(super) fn subject(&self, head: &Parts) -> Option<Subject> {
+        let verified = self.verified.as_ref()?;
+        let token = token(head).ok()??;
+        Some(verified.subject(Secret::new(token.to_owned())))
     }
 
     /// Waits until it may not use the gateway any more.

@@ -149,7 +149,14 @@ impl Pipeline {
     ) -> Result<RequestContext, Held> {
         let Some(wanted) = table.wanted() else { return Ok(context) };
         match wanted.read(&head.headers, context.client()) {
-            Ok(person) => Ok(context.showing(person)),
+            Ok(person) => {
+                let subject = context.identity().as_ref().filter(|_| wanted.exchanges());
+                let subject = subject.and_then(|identity| identity.subject(head));
+                if let Some((person, subject)) = person.as_ref().zip(subject) {
+                    table.upstreams().iter().for_each(|upstream| upstream.show(person, &subject));
+                }
+                Ok(context.showing(person))
+            }
             Err(Ambiguous) => Err(Box::new(self.guard.refuse(head, context.origin(), AMBIGUOUS)).into()),
         }
     }

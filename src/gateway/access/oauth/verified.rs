@@ -10,8 +10,9 @@ use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
 use super::issuer::{Issuer, Proven};
-use crate::config::{Claim, Proof};
+use crate::config::{Claim, Proof, Secret};
 use crate::gateway::client::ClientName;
+use crate::oauth::Subject;
 use crate::sys::clock::seconds_now;
 
 /// A token that was verified.
@@ -50,6 +51,11 @@ impl Verified {
     /// How long it is still good.
     pub(crate) fn left(&self) -> Duration {
         Duration::from_secs(self.proven.until().saturating_sub(seconds_now()))
+    }
+
+    /// The token as what it may be exchanged for another one by.
+    pub(crate) fn subject(&self, token: Secret) -> Subject {
+        Subject::new(token, self.issuer.settings().issuer.clone(), self.proven.until())
     }
 
     /// Whether it proves what a client must prove.

@@ -1,5 +1,5 @@
 //! The token that one upstream is shown, where it wants one of an authorization server: taken from the login that is kept,
-//! renewed ahead of its end and when it is refused.
+//! renewed ahead of its end and when it is refused; or had for the token that its one client has shown.
 //!
 //! Invariants: only one task of all processes asks for the next token, and it is on the disk before it is used; where the
 //! authorization server is away, the token that there is counts until it ends; neither log nor fault tells a token.
@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::config::{OAuth, UpstreamName};
 use crate::exit::chain;
-use crate::oauth::{self, Challenge, Error, Login, Store, Web};
+use crate::oauth::{self, Challenge, Error, Login, Store, Subject, Web};
 use crate::sys::stamp::Stamp;
 
 /// How often it is looked whether somebody has logged in or out.
@@ -39,8 +39,10 @@ pub(crate) struct Credential {
     oauth: OAuth,
     /// The way to authorization servers.
     web: Web,
-    /// Where the login is kept.
-    store: Store,
+    /// Where the login is kept; none where the token is had for a client's.
+    store: Option<Store>,
+    /// That of the client.
+    subject: Mutex<Option<Subject>>,
     /// What is known.
     state: Mutex<State>,
     /// Held by the task that renews the token.
@@ -87,13 +89,27 @@ pub(crate) enum Trouble {
         /// Why, for operators.
         why: String,
     },
+    /// The client has none to exchange.
+    #[error("takes only tokens in exchange for those of `{issuer}`, and this client has shown none of these")]
+    NoSubject {
+        /// Whose it is to be.
+        issuer: String,
+    },
+    /// Its token is exchanged for nothing.
+    #[error("wants a token in exchange for this client's, and the authorization server gives none")]
+    NotExchanged {
+        /// Why, for operators.
+        why: String,
+    },
 }
 
 impl Trouble {
     /// Why, for operators.
     pub(crate) fn why(&self) -> &str {
-        let (Self::NeedsLogin { why, .. } | Self::Away { why }) = self;
-        why
+        match self {
+            Self::NeedsLogin { why, .. } | Self::Away { why } | Self::NotExchanged { why } => why,
+            Self::NoSubject { .. } => "the client has shown no such token",
+        }
     }
 }
 
@@ -105,27 +121,8 @@ impl Credential {
         web: Web,
         directory: &Path,
     ) -> Arc<Self> {
-        let now = Instant::now();
-        let state = State {
-            stamp: Stamp::default(),
-            login: None,
-            header: None,
-            refused: None,
-            trouble: None,
-            wait: Duration::ZERO,
-            next: now,
-            lacking: None,
-        };
-        let credential = Arc::new(Self {
-            name: name.clone(),
-            url: url.to_owned(),
-            oauth: oauth.clone(),
-            web,
-            store: Store::new(directory, name.as_str(), None),
-            state: Mutex::new(state),
-            turn: tokio::sync::Mutex::default(),
-            has_token: watch::Sender::new(false),
-        });
+        let store = Store::new(directory, name.as_str(), None);
+        let credential = Arc::new(Self::new((name, url), oauth, web, Some(store)));
         credential.read();
         let followed = Arc::downgrade(&credential);
         tokio::spawn(async move {
@@ -138,6 +135,52 @@ impl Credential {
             }
         });
         credential
+    }
+
+    /// That of an upstream as one client has it, had for the token that this will show.
+    pub(crate) fn of_client((name, url): (&UpstreamName, &str), oauth: &OAuth, web: Web) -> Arc<Self> {
+        Arc::new(Self::new((name, url), oauth, web, None))
+    }
+
+    /// The same for another client.
+    pub(crate) fn of_other_client(&self) -> Option<Arc<Self>> {
+        let is_for_one = self.store.is_none();
+        is_for_one.then(|| Self::of_client((&self.name, &self.url), &self.oauth, self.web.clone()))
+    }
+
+    /// One without a token.
+    fn new((name, url): (&UpstreamName, &str), oauth: &OAuth, web: Web, store: Option<Store>) -> Self {
+        let now = Instant::now();
+        let state = State {
+            stamp: Stamp::default(),
+            login: None,
+            header: None,
+            refused: None,
+            trouble: None,
+            wait: Duration::ZERO,
+            next: now,
+            lacking: None,
+        };
+        Self {
+            name: name.clone(),
+            url: url.to_owned(),
+            oauth: oauth.clone(),
+            web,
+            store,
+            subject: Mutex::default(),
+            state: Mutex::new(state),
+            turn: tokio::sync::Mutex::default(),
+            has_token: watch::Sender::new(false),
+        }
+    }
+
+    /// Takes the token that the client has shown, where it is a later one.
+    pub(crate) fn show(&self, subject: &Subject) {
+        let mut known = self.subject.lock();
+        if known.as_ref().is_none_or(|known| subject.outlives(known)) {
+            *known = Some(subject.clone());
+            self.state.lock().next = Instant::now();
+        }
     }
 
     /// What the upstream is shown now.
@@ -229,7 +272,8 @@ impl Credential {
 
     /// Reads the login, where its file is another one than was read last.
     fn read(&self) {
-        let stamp = self.store.stamp();
+        let Some(store) = &self.store else { return };
+        let stamp = store.stamp();
         let mut state = self.state.lock();
         let is_first = state.trouble.is_none() && state.login.is_none();
         if state.stamp == stamp && !(is_first && self.oauth.needs_person()) {
@@ -237,7 +281,7 @@ impl Credential {
         }
         state.stamp = stamp;
         drop(state);
-        match self.store.read() {
+        match store.read() {
             Ok(Some(login)) if login.is_for(&self.url, &self.oauth) => self.take(login),
             Ok(other) if self.oauth.needs_person() => {
                 let why = if other.is_some() {
@@ -308,7 +352,8 @@ impl Credential {
 
     /// Gets the next token, unless another process has.
     async fn renew(&self, refused: Option<&HeaderValue>) -> Result<(), Trouble> {
-        let locked = self.store.lock().await.map_err(|error| away(&chain(&error)))?;
+        let Some(store) = &self.store else { return self.exchange().await };
+        let locked = store.lock().await.map_err(|error| away(&chain(&error)))?;
         self.read();
         if self.good(refused).is_some() {
             return Ok(());
@@ -327,7 +372,7 @@ impl Credential {
                 if error.is_grant() {
                     // It is of no use to anybody.
                     let _ = locked.remove();
-                    self.state.lock().stamp = self.store.stamp();
+                    self.state.lock().stamp = store.stamp();
                 }
                 let why = chain(&error);
                 let name = self.name.clone();
@@ -343,9 +388,20 @@ impl Credential {
         if let Err(error) = locked.write(&next) {
             tracing::error!(upstream = %self.name, error = chain(&error), "the login cannot be kept");
         }
-        self.state.lock().stamp = self.store.stamp();
+        self.state.lock().stamp = store.stamp();
         tracing::debug!(upstream = %self.name, "has the next token");
         self.take(next);
+        Ok(())
+    }
+
+    /// Gets a token for that which the client has shown.
+    async fn exchange(&self) -> Result<(), Trouble> {
+        let issuer = self.oauth.issuer.clone().unwrap_or_default();
+        let subject = self.subject.lock().clone();
+        let good = subject.filter(|subject| subject.issuer() == issuer && subject.left() > 0);
+        let Some(subject) = good else { return Err(Trouble::NoSubject { issuer }) };
+        let exchanged = oauth::exchange(&self.web, &self.url, &self.oauth, &subject).await;
+        self.take(exchanged.map_err(|error| Trouble::NotExchanged { why: chain(&error) })?);
         Ok(())
     }
 

@@ -240,7 +240,10 @@ impl Connector {
             reaper: self.reaper.clone(),
             builtin: None,
             balancer: Arc::clone(&self.balancer),
-            credential: self.credential.clone(),
+            credential: self
+                .credential
+                .as_ref()
+                .map(|it| it.of_other_client().unwrap_or_else(|| Arc::clone(it))),
             found_events: AtomicBool::new(false),
             known_era: KnownEra::default(),
             stderr: Arc::clone(&self.stderr),
@@ -690,7 +693,12 @@ fn newest(is_spoken: impl Fn(&str) -> bool) -> Option<&'static str> {
 fn credential(settings: &Settings, pool: &Pool, state: &Path) -> Option<Arc<Credential>> {
     let Transport::Http { urls, oauth: Some(oauth), .. } = &settings.transport else { return None };
     let web = Web::new(pool.connector().clone());
-    Some(Credential::follow((&settings.name, urls.first()?), oauth, web, state))
+    let place = (&settings.name, urls.first()?.as_str());
+    Some(if settings.transport.exchanges_tokens() {
+        Credential::of_client(place, oauth, web)
+    } else {
+        Credential::follow(place, oauth, web, state)
+    })
 }
 
 /// The file of the authorities that TLS trusts, where the settings name one.

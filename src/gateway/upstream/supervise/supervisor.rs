@@ -55,6 +55,7 @@ use crate::gateway::upstream::lists::kind::Kind;
 use crate::gateway::upstream::stdio::child::ChildEnd;
 use crate::gateway::upstream::stdio::stderr::ChildErrors;
 use crate::handover::{LinkKind, Offer};
+use crate::oauth::Subject;
 
 /// A wait before the next attempt that calls are held back for.
 const SHORT: Duration = Duration::from_millis(500);
@@ -202,6 +203,16 @@ impl Upstream {
             persons.supervisors().spawn(Arc::clone(&own).endure());
             own
         })
+    }
+
+    /// Takes a token that a client has shown, where the upstream is shown another one in exchange.
+    pub(crate) fn show(self: &Arc<Self>, person: &Arc<Person>, subject: &Subject) {
+        if self.persons.is_some() && self.settings().transport.exchanges_tokens() {
+            let own = self.of_person(person);
+            if let Some(credential) = own.connector.credential() {
+                credential.show(subject);
+            }
+        }
     }
 
     /// All that single clients have in its place.
