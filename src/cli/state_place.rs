@@ -10,7 +10,6 @@ use super::token;
 use crate::control::Identity;
 use crate::daemon::locate;
 use crate::daemon::{PathsError, RunPaths};
-use crate::install;
 
 /// How long a gateway that runs may take to say where its state is.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -31,12 +30,9 @@ impl Place {
     /// What the gateway says that runs, or else what one would use that is started.
     pub(super) fn find(place: &TokenPlace) -> Result<Self, PathsError> {
         let state = token::Place::find(place)?;
-        let instance = place.instance.as_deref();
-        let pid_file =
-            instance.map(|name| install::places_of(name)[1].clone()).or_else(|| place.pid_file.clone());
-        let paths = RunPaths::resolve(pid_file.as_deref())?;
+        let paths = RunPaths::resolve(place.pid_file().as_deref())?;
         let running = locate::ask_status::<Identity>(&paths, LIMIT).ok().map(|reply| reply.answer);
-        let own = instance.map(|name| install::places_of(name)[0].clone()).or_else(|| place.config.clone());
+        let own = place.configuration();
         let Some(running) = running else {
             return Ok(Self { state, configuration: own, environment: None });
         };
@@ -52,6 +48,11 @@ impl Place {
     /// Its configuration file; `None` is the default one.
     pub(super) const fn configuration(&self) -> Option<&PathBuf> {
         self.configuration.as_ref()
+    }
+
+    /// Whether the gateway's environment is known.
+    pub(super) const fn is_environment_known(&self) -> bool {
+        self.environment.is_some()
     }
 
     /// A variable of the gateway's environment; of this process where none runs, or its own cannot be read.

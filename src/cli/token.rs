@@ -199,9 +199,7 @@ impl Place {
     /// What the gateway says that runs, or else what one would use that is started: the installed service, or by this user.
     pub(super) fn find(place: &TokenPlace) -> Result<Self, PathsError> {
         let instance = place.instance.as_deref();
-        let pid_file =
-            instance.map(|name| install::places_of(name)[1].clone()).or_else(|| place.pid_file.clone());
-        let paths = RunPaths::resolve(pid_file.as_deref())?;
+        let paths = RunPaths::resolve(place.pid_file().as_deref())?;
         let running = locate::ask_status::<Identity>(&paths, LIMIT).ok();
         if let Some(running) = running.map(|reply| reply.answer)
             && let Some(directory) = running.state_directory
@@ -209,8 +207,7 @@ impl Place {
             let owner = user::owner_of(&PathBuf::from(format!("/proc/{}", running.pid)));
             return Ok(Self { directory, owner, socket: Some(paths.control) });
         }
-        let config =
-            instance.map(|name| install::places_of(name)[0].clone()).or_else(|| place.config.clone());
+        let config = place.configuration();
         let owner = Some(()).filter(|()| user::is_root()).and_then(|()| account(config.as_deref()));
         Ok(Self { directory: state_directory(instance), owner, socket: None })
     }

@@ -59,7 +59,7 @@ pub use filters::{Filters, LONGEST_TOOL_NAME, Pattern, Selection};
 pub use issuer::{Issuer, KeySource};
 pub use keys::{HttpTransport, Metrics, OpenTo, Pin, Prefix, Sharing, Start, Stderr};
 pub use listener::Listener;
-pub use load::{account, candidate, load, load_as, preview, upstream_names};
+pub use load::{account, candidate, load, load_as, preview, preview_as, upstream_files};
 pub use log::{Access, Audit, AuditLevel, ConsoleFormat, Fsync, LogFormat, OnFull, Overflow, Spans};
 pub use model::{Config, Limits, Log, Server, StderrRules, Transport, Upstream};
 pub use name::UpstreamName;
