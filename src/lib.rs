@@ -11,10 +11,11 @@
 //! | [`install`] | plan, steps, receipt, checks | config, control, exit, probe, program, render, sys, systemd |
 //! | [`gateway`] | the MCP relay, its sessions and upstreams | allowance, audit, config, drain, exit, handover, oauth, pins, request_id, sys, tokens |
 //! | [`handover`] | the protocol between a gateway and the process that takes its place | config, exit, sys, systemd |
-//! | [`oauth`] | tokens for upstreams: how they are got, renewed and kept | config, exit, sys |
+//! | [`oauth`] | tokens for upstreams: how they are got, renewed and kept | config, exit, state_file, sys |
 //! | [`config`] | the file format and the validated [`config::Config`] | exit |
-//! | [`pins`] | tools of upstreams as they were approved: how that is kept and changed | exit, sys |
-//! | [`tokens`] | tokens of clients: how they are made, kept and believed | exit, sys |
+//! | [`pins`] | tools of upstreams as they were approved: how that is kept and changed | exit, state_file, sys |
+//! | [`tokens`] | tokens of clients: how they are made, kept and believed | exit, state_file, sys |
+//! | [`state_file`] | a file of the state directory: how it is read, locked and replaced | exit, sys |
 //! | [`control`] | what is said over the control socket, and its client | audit, exit |
 //! | [`render`] | askama contexts | systemd |
 //! | [`systemd`] | systemctl, `sd_notify(3)`, passed descriptors, the journal, values in unit files | exit, program, sys |
@@ -47,6 +48,7 @@ pub mod program;
 pub mod render;
 pub mod request_id;
 pub mod serve;
+pub mod state_file;
 pub mod sys;
 pub mod systemd;
 pub mod text;

@@ -10,34 +10,25 @@ pub(super) fn is_possible() -> bool {
     std::io::stdin().is_terminal()
 }
 
-/// A question before a change.
-pub(super) struct Question<'a> {
-    /// Its words.
-    pub(super) text: &'a str,
-    /// What Enter means.
-    pub(super) default: bool,
-    /// Each change.
-    pub(super) details: &'a dyn Fn() -> String,
-    /// Each change with its reason.
-    pub(super) explanation: &'a dyn Fn() -> String,
-}
-
-impl Question<'_> {
-    /// Whether the answer is yes. Details and reasons can be asked for first.
-    pub(super) fn is_affirmed(&self) -> bool {
-        let choices = if self.default { "[Y]es [n]o" } else { "[y]es [N]o" };
-        loop {
-            let Some(answer) = answered(&format!("{} {choices} [d]etails [e]xplain: ", self.text)) else {
-                return false;
-            };
-            match answer.as_str() {
-                "" => return self.default,
-                "y" | "yes" => return true,
-                "n" | "no" => return false,
-                "d" | "details" => report::progress(format!("\n{}\n", (self.details)())),
-                "e" | "explain" | "?" => report::progress(format!("\n{}\n", (self.explanation)())),
-                _ => {}
-            }
+/// Whether the answer to the question before a change is yes; Enter means `default`. Each change can be asked for first, or
+/// each with its reason.
+pub(super) fn is_affirmed(
+    question: &str,
+    default: bool,
+    (details, explanation): (impl Fn() -> String, impl Fn() -> String),
+) -> bool {
+    let choices = if default { "[Y]es [n]o" } else { "[y]es [N]o" };
+    loop {
+        let Some(answer) = answered(&format!("{question} {choices} [d]etails [e]xplain: ")) else {
+            return false;
+        };
+        match answer.as_str() {
+            "" => return default,
+            "y" | "yes" => return true,
+            "n" | "no" => return false,
+            "d" | "details" => report::progress(format!("\n{}\n", details())),
+            "e" | "explain" | "?" => report::progress(format!("\n{}\n", explanation())),
+            _ => {}
         }
     }
 }

@@ -4,6 +4,7 @@
 //! it gets into the state directory, where the gateway finds it by itself.
 
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -13,7 +14,7 @@ use tokio::time::timeout;
 use super::definition::{LoginArgs, LogoutArgs};
 use super::redirect::Redirect;
 use super::report;
-use super::state_place::Place;
+use super::state_place::{Place, state_directory};
 use crate::config::{self, Flow, OAuth, Source, Transport, Upstream, UpstreamName};
 use crate::control::Act;
 use crate::daemon::PathsError;
@@ -113,7 +114,7 @@ pub(super) fn log_out(arguments: &LogoutArgs) -> Exit {
 fn begin_login(arguments: &LoginArgs) -> Result<Exit, Error> {
     let name = &arguments.upstream;
     let place = Place::find(&arguments.place)?;
-    let upstream = upstream(name, &place, arguments.place.config.as_ref())?;
+    let upstream = upstream(name, &place, arguments.place.config.as_deref())?;
     let (Some(oauth), Transport::Http { urls, .. }) = (upstream.transport.oauth(), &upstream.transport)
     else {
         return Err(Error::NoOauth(name.clone()));
@@ -127,10 +128,10 @@ fn begin_login(arguments: &LoginArgs) -> Result<Exit, Error> {
         oauth,
         url,
         web: gateway::web_for(Some(&upstream))?,
-        store: Store::new(place.state().directory(), name, place.state().owner()),
+        store: Store::new(place.directory(), name, place.owner()),
     };
     let login = run(attempt.carry_out())?;
-    place.state().tell(Act::Login, name);
+    place.tell(Act::Login, name);
     if arguments.place.json {
         let value = json!({
             "schema": SCHEMA, "upstream": name, "issuer": login.issuer(), "resource": login.resource(),
@@ -151,7 +152,7 @@ fn end_login(arguments: &LogoutArgs) -> Result<Exit, Error> {
     let name = &arguments.upstream;
     let place = Place::find(&arguments.place)?;
     // What is kept can be given back also where the upstream is not configured any more.
-    let upstream = upstream(name, &place, arguments.place.config.as_ref());
+    let upstream = upstream(name, &place, arguments.place.config.as_deref());
     if UpstreamName::new(name).is_none() {
         return Err(upstream.err().unwrap_or(Error::NoOauth(name.clone())));
     }
@@ -159,7 +160,7 @@ fn end_login(arguments: &LogoutArgs) -> Result<Exit, Error> {
     let oauth =
         upstream.as_ref().and_then(|upstream| upstream.transport.oauth()).cloned().unwrap_or_default();
     let web = gateway::web_for(upstream.as_ref())?;
-    let store = Store::new(place.state().directory(), name, place.state().owner());
+    let store = Store::new(place.directory(), name, place.owner());
     let ended = run(async {
         if store.read()?.is_none() {
             return Ok(None);
@@ -171,7 +172,7 @@ fn end_login(arguments: &LogoutArgs) -> Result<Exit, Error> {
         Ok(Some(told))
     })?;
     if ended.is_some() {
-        place.state().tell(Act::Logout, name);
+        place.tell(Act::Logout, name);
     }
     let (was, revoked) = (ended.is_some(), matches!(ended, Some(Ok(true))));
     if let Some(Err(error)) = &ended {
@@ -218,7 +219,7 @@ impl Attempt<'_> {
         } else {
             self.by_browser(&authority).await?
         };
-        let login = Login::new(&authority, &client, granted);
+        let login = Login::new(&authority, &client, &granted);
         self.store.lock().await?.write(&login)?;
         Ok(login)
     }
@@ -265,8 +266,8 @@ impl Attempt<'_> {
 }
 
 /// The upstream of this name in the configuration of the gateway.
-fn upstream(name: &str, place: &Place, file: Option<&std::path::PathBuf>) -> Result<Upstream, Error> {
-    let source = Source { file: file.or(place.configuration()).cloned(), ..Source::default() };
+fn upstream(name: &str, place: &Place, file: Option<&Path>) -> Result<Upstream, Error> {
+    let source = Source { file: file.or(place.configuration()).map(Path::to_owned), ..Source::default() };
     let config = config::load_as(&source, &|name| place.variable(name))?;
     let mut all = config.upstreams.into_iter().chain(config.disabled).collect::<Vec<_>>();
     if let Some(found) = all.iter().position(|upstream| upstream.name.as_str() == name) {
@@ -290,7 +291,7 @@ fn run<T>(act: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
 pub(super) fn doubt(upstream: &Upstream) -> Option<String> {
     let Transport::Http { urls, oauth: Some(oauth), .. } = &upstream.transport else { return None };
     let name = &upstream.name;
-    let store = Store::new(&super::token::state_directory(None), name.as_str(), None);
+    let store = Store::new(&state_directory(None), name.as_str(), None);
     let url = urls.first()?;
     let found = store.read();
     let is_good = |login: &Login| login.is_for(url, oauth) && (login.lasts() || !login.is_over());

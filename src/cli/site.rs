@@ -1,6 +1,6 @@
 //! The gateway that is meant: where its configuration is, and whether it runs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::definition::TokenPlace;
 use super::state_place::Place;
@@ -34,7 +34,7 @@ impl Site {
         let paths = RunPaths::resolve(place.pid_file().as_deref())?;
         let place = Place::find(place)?;
         // What has only files in conf.d has no other.
-        let file = place.configuration().cloned().filter(|file| *file != config::default_path());
+        let file = place.configuration().map(Path::to_owned).filter(|file| *file != config::default_path());
         Ok(Self { place, source: Source { file, ..Source::default() }, paths })
     }
 
@@ -50,7 +50,7 @@ impl Site {
 
     /// Where what outlives it is kept.
     pub(super) fn state_directory(&self) -> PathBuf {
-        self.place.state().directory().to_owned()
+        self.place.directory().to_owned()
     }
 
     /// Where the file of an upstream of its own is.

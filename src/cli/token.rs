@@ -3,31 +3,23 @@
 //! A gateway that runs says where its tokens are, and whose; it takes changes up by itself.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use fieldwork::Fieldwork;
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::config::{self, UpstreamName};
-use crate::control::{self, Act, Identity, Request};
-use crate::daemon::locate;
-use crate::daemon::{PathsError, RunPaths};
-use crate::exit::{self, Exit, ToExit};
-use crate::install;
-use crate::log;
+use super::definition::{TokenAct, TokenArgs, TokenPlace};
+use super::report;
+use super::state_place::{Place, state_directory};
+use crate::config::UpstreamName;
+use crate::control::Act;
+use crate::daemon::PathsError;
+use crate::exit::{Exit, ToExit};
 use crate::sys::fs::Owners;
 use crate::sys::user;
 use crate::tokens::{self, Draft, NewToken, Refusal, Store, Token};
 
-use super::definition::{TokenAct, TokenArgs, TokenPlace};
-use super::report;
-
 /// The schema of the answers.
 const SCHEMA: u32 = 1;
-/// How long a gateway that runs may take to say where its tokens are.
-const LIMIT: Duration = Duration::from_secs(5);
 
 /// Why nothing was done.
 #[derive(Debug, thiserror::Error)]
@@ -61,20 +53,6 @@ impl ToExit for Error {
             }
         }
     }
-}
-
-/// Where a gateway keeps its state, and to whom the files are to belong.
-#[derive(Fieldwork)]
-#[fieldwork(get, vis = "pub(super)")]
-pub(super) struct Place {
-    /// The state directory.
-    directory: PathBuf,
-    /// The user and group that the gateway runs as, or will by its configuration, if that can be told.
-    #[field(get(copy))]
-    owner: Option<(u32, u32)>,
-    /// Its control socket, if it runs.
-    #[field = false]
-    socket: Option<PathBuf>,
 }
 
 /// `mcpeg token`.
@@ -117,7 +95,7 @@ fn draft(place: &TokenPlace, name: &str) -> Result<(Draft, Place), Error> {
         return Err(Error::Name(name.to_owned()));
     }
     let place = Place::find(place)?;
-    Ok((Draft::begin(&place.directory, place.owner)?, place))
+    Ok((Draft::begin(place.directory(), place.owner())?, place))
 }
 
 /// Prints a token, which nobody can see again.
@@ -135,7 +113,7 @@ fn show(client: &str, token: &NewToken, json: bool) -> Exit {
 /// Prints what is known of all tokens, without any secret.
 fn list(place: &TokenPlace) -> Result<Exit, Error> {
     let at = Place::find(place)?;
-    let store = Store::read(&at.directory, at.owners())?;
+    let store = Store::read(at.directory(), at.owners())?;
     let all = store.as_ref().map(Store::all).unwrap_or_default();
     if place.json {
         let each = |token: &&Token| {
@@ -166,20 +144,6 @@ pub(super) fn store() -> Option<Store> {
     Store::read(&directory, owner).ok().flatten()
 }
 
-/// The state directory that a gateway would use which is started: the installed service, or by this user.
-pub(super) fn state_directory(instance: Option<&str>) -> PathBuf {
-    let service = Some(install::state_of(instance)).filter(|home| user::is_root() && home.is_dir());
-    let given = std::env::var_os("STATE_DIRECTORY").is_some();
-    service.filter(|_| !given).unwrap_or_else(config::state_directory)
-}
-
-/// The user and group that root's gateway becomes by a configuration.
-fn account(config: Option<&Path>) -> Option<(u32, u32)> {
-    let (user, group) = config::account(config)?;
-    let account = user::find(&user)?;
-    Some((account.uid, group.map_or(Some(account.gid), |group| user::find_group(&group))?))
-}
-
 /// Whether a token is good, in a word.
 fn state(token: &Token) -> &'static str {
     match token.is_good() {
@@ -193,43 +157,4 @@ fn state(token: &Token) -> &'static str {
 fn text(seconds: u64) -> String {
     let time = i64::try_from(seconds).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
     time.map_or_else(|| "never".to_owned(), |time| time.to_string())
-}
-
-impl Place {
-    /// What the gateway says that runs, or else what one would use that is started: the installed service, or by this user.
-    pub(super) fn find(place: &TokenPlace) -> Result<Self, PathsError> {
-        let instance = place.instance.as_deref();
-        let paths = RunPaths::resolve(place.pid_file().as_deref())?;
-        let running = locate::ask_status::<Identity>(&paths, LIMIT).ok();
-        if let Some(running) = running.map(|reply| reply.answer)
-            && let Some(directory) = running.state_directory
-        {
-            let owner = user::owner_of(&PathBuf::from(format!("/proc/{}", running.pid)));
-            return Ok(Self { directory, owner, socket: Some(paths.control) });
-        }
-        let config = place.configuration();
-        let owner = Some(()).filter(|()| user::is_root()).and_then(|()| account(config.as_deref()));
-        Ok(Self { directory: state_directory(instance), owner, socket: None })
-    }
-
-    /// Has the audit know what was done to a client or an upstream: that of the gateway that runs, or else the journal.
-    pub(super) fn tell(&self, act: Act, name: &str) {
-        let Some(socket) = &self.socket else {
-            let uid = user::effective_uid();
-            return log::audit_now(|| act.record(name, Some("command line"), Some(uid)).write());
-        };
-        let request = Request::Audit { act, name: name.to_owned() };
-        // One of an older version has no audit.
-        if let Err(error @ (control::Error::Ask(..) | control::Error::TimeOut(..))) =
-            control::ask::<serde_json::Value>(socket, request, LIMIT)
-        {
-            report::note(format!("the audit was not told: {}", exit::chain(&error)));
-        }
-    }
-
-    /// Whose files are believed.
-    pub(super) fn owners(&self) -> Owners {
-        let owner = self.owner.or_else(|| user::owner_of(&self.directory));
-        owner.map_or(Owners::Ours, |(uid, _)| Owners::OursOr(uid))
-    }
 }

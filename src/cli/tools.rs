@@ -13,7 +13,7 @@ use crate::exit::{Exit, ToExit};
 use crate::pins::{self, Definition, Draft, Store, Tool};
 
 use super::definition::ToolsAct;
-use super::token::Place;
+use super::state_place::Place;
 use super::{ask, report};
 
 /// The schema of the answers.

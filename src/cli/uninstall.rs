@@ -1,6 +1,6 @@
 //! `mcpeg uninstall` as the operator sees it: what goes, what stays and why, and the way on.
 
-use super::ask::{self, Question};
+use super::ask;
 use super::definition::UninstallArgs;
 use super::report;
 use super::terminal::{headline, label, row, wrapped, wrapped_after};
@@ -41,13 +41,8 @@ fn try_uninstall(arguments: &UninstallArgs) -> Result<Exit, Error> {
         if arguments.dry_run || exit != Exit::Done {
             return Ok(exit);
         }
-        let question = Question {
-            text: "\nUninstall mcpeg as shown?",
-            default: false,
-            details: &|| details(&target, &plan),
-            explanation: &|| explained(&target, &plan),
-        };
-        if !question.is_affirmed() {
+        let more = (|| details(&target, &plan), || explained(&target, &plan));
+        if !ask::is_affirmed("\nUninstall mcpeg as shown?", false, more) {
             return Ok(ask::refused());
         }
     }

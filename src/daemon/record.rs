@@ -6,11 +6,12 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::paths::RunPaths;
+use crate::sys::clock::seconds_now;
 use crate::sys::identity::Identity;
 use crate::systemd;
 
@@ -53,12 +54,11 @@ impl Record {
     /// When /proc is not mounted.
     pub fn own(paths: &RunPaths, config: Option<PathBuf>, drain_timeout: Duration) -> io::Result<Self> {
         let identity = Identity::own()?;
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Ok(Self {
             pid: identity.pid,
             start_time: identity.start_time,
             boot_id: identity.boot_id,
-            since: since.as_secs(),
+            since: seconds_now(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             executable: std::env::current_exe().ok(),
             config,

@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rustls::crypto::ring;
@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Listener, Tls as Files};
 use crate::gateway::status::CertificateStatus;
+use crate::sys::clock::seconds_now;
 use crate::sys::user;
 
 /// How often the files are looked at.
@@ -378,9 +379,4 @@ fn stamp(files: &Files) -> Stamp {
         .flatten()
         .map(|file| one(file).ok())
         .collect()
-}
-
-/// Seconds since 1970.
-fn seconds_now() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_secs())
 }

@@ -2,11 +2,10 @@
 //!
 //! Nothing here is secret: names, states, counts and error texts. Causes with names from inside are for operators only.
 
-use std::time::SystemTime;
-
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Transport, Upstream as Settings};
+use crate::sys::clock::seconds_now;
 
 pub use super::relay::Era;
 
@@ -114,8 +113,7 @@ pub struct CertificateStatus {
 impl CertificateStatus {
     /// That of a certificate which ends at this time.
     pub(crate) fn new(listener: &str, expires: u64, error: Option<String>) -> Self {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_secs());
-        let days_left = expires.saturating_sub(now) / (24 * 60 * 60);
+        let days_left = expires.saturating_sub(seconds_now()) / (24 * 60 * 60);
         Self { listener: listener.to_owned(), expires, days_left, error }
     }
 }

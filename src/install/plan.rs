@@ -7,6 +7,8 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use fieldwork::Fieldwork;
+
 use super::account::{Owner, Rights};
 use super::assets::{self, Content, Units};
 use super::configuration::Needs;
@@ -46,15 +48,18 @@ pub struct InstallOptions {
 }
 
 /// The steps of an installation, in order.
-#[derive(Debug)]
+#[derive(Debug, Fieldwork)]
+#[fieldwork(opt_in, get)]
 pub struct Plan {
     /// See [`Step`].
+    #[field(get)]
     steps: Vec<Step>,
     /// The digest of this version's default configuration.
     default_configuration: Digest,
     /// What the configuration says, as far as it can be told.
     needs: Needs,
     /// What the installation is for whoever runs it.
+    #[field(get)]
     occasion: Occasion,
 }
 
@@ -133,21 +138,9 @@ impl Plan {
         Ok(Self { steps, default_configuration, needs, occasion })
     }
 
-    /// The steps, in order.
-    #[must_use]
-    pub fn steps(&self) -> &[Step] {
-        &self.steps
-    }
-
     /// The digest of this version's default configuration, and how the unit is confined, for the receipt.
     pub(super) fn default_and_confinement(&self) -> (Digest, Confinement) {
         (self.default_configuration.clone(), self.needs.confinement())
-    }
-
-    /// What the installation is for whoever runs it.
-    #[must_use]
-    pub fn occasion(&self) -> &Occasion {
-        &self.occasion
     }
 
     /// Where clients will reach the service; empty if that cannot be told.

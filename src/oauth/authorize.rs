@@ -38,37 +38,29 @@ impl Authorization {
     /// # Errors
     /// When the server has no such way, or cannot keep a code from being stolen.
     pub fn begin(authority: &Authority, client: &Client, back: &str) -> Result<Self, Error> {
-        let metadata = &authority.metadata;
-        let issuer = metadata.issuer.clone();
-        let Some(endpoint) = &metadata.authorization_endpoint else {
-            return Err(Error::NotOffered { issuer, what: "login by a browser" });
-        };
-        if !metadata.has_pkce() {
-            return Err(Error::NoPkce(issuer));
-        }
+        let endpoint = authority.authorization_endpoint()?;
         let (state, verifier) = (random::<16>()?, random::<32>()?);
         let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(&verifier));
-        let scopes = authority.scopes.join(" ");
         let mut query = form_urlencoded::Serializer::new(String::new());
         query.extend_pairs([
             ("response_type", "code"),
-            ("client_id", &client.id),
+            ("client_id", client.id()),
             ("redirect_uri", back),
             ("state", &state),
             ("code_challenge", &challenge),
             ("code_challenge_method", "S256"),
-            ("resource", &authority.resource),
+            ("resource", authority.resource()),
         ]);
-        if !scopes.is_empty() {
-            query.append_pair("scope", &scopes);
+        if let Some(scope) = authority.scope() {
+            query.append_pair("scope", &scope);
         }
-        if authority.scopes.iter().any(|scope| scope == "offline_access") {
+        if authority.scopes().iter().any(|scope| scope == "offline_access") {
             // Else it is not granted: OpenID Connect Core 1.0 §11.
             query.append_pair("prompt", "consent");
         }
         let joint = if endpoint.contains('?') { '&' } else { '?' };
         let url = format!("{endpoint}{joint}{}", query.finish());
-        let is_named = metadata.authorization_response_iss_parameter_supported;
+        let (issuer, is_named) = (authority.issuer().to_owned(), authority.names_itself());
         Ok(Self { url, state, verifier, back: back.to_owned(), issuer, is_named })
     }
 

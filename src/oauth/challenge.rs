@@ -6,7 +6,7 @@ use http::{HeaderMap, header};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Challenge {
     /// Where the document about the upstream is.
-    pub(super) metadata: Option<String>,
+    metadata: Option<String>,
     /// What is needed for the request that was refused.
     scope: Option<String>,
     /// Why it was refused.
@@ -28,6 +28,11 @@ impl Challenge {
             named.next().map(|(_, value)| value.to_unescaped())
         };
         Self { metadata: find("resource_metadata"), scope: find("scope"), error: find("error") }
+    }
+
+    /// Where the document about the upstream is.
+    pub(super) fn metadata(&self) -> Option<&str> {
+        self.metadata.as_deref()
     }
 
     /// The scopes that it names, as far as they have the form of such.

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::discovery::Authority;
 use super::error::Error;
-use super::grant::{Granted, post, request};
+use super::grant::{Granted, request};
 use super::registration::Client;
 use super::web::Web;
 
@@ -43,20 +43,12 @@ impl Device {
     /// # Errors
     /// When the server has no such way, cannot be reached, or refuses.
     pub async fn begin(web: &Web, authority: &Authority, client: &Client) -> Result<Self, Error> {
-        let issuer = || authority.issuer().to_owned();
-        let place = authority.metadata.device_authorization_endpoint.as_ref();
-        let place = place
-            .ok_or_else(|| Error::NotOffered { issuer: issuer(), what: "login by a code that is typed" })?;
-        let scopes = authority.scopes.join(" ");
-        let mut form = vec![("resource", authority.resource.as_str())];
-        if !scopes.is_empty() {
-            form.push(("scope", &scopes));
-        }
-        let answer = post(web, place, client, &form).await?;
-        if answer.status != StatusCode::OK {
-            return Err(
-                answer.refusal("the login", &client.secret.as_deref().into_iter().collect::<Vec<_>>())
-            );
+        let scope = authority.scope();
+        let mut form = vec![("resource", authority.resource())];
+        form.extend(scope.as_deref().map(|scope| ("scope", scope)));
+        let answer = client.post(web, authority.device_endpoint()?, &form).await?;
+        if answer.status() != StatusCode::OK {
+            return Err(answer.refusal("the login", client.secret().as_slice()));
         }
         answer.document().map(Self)
     }
@@ -77,7 +69,7 @@ impl Device {
         let form = [
             ("grant_type", "urn:ietf:params:oauth:grant-type:device_code"),
             ("device_code", &self.0.device_code),
-            ("resource", &authority.resource),
+            ("resource", authority.resource()),
         ];
         let polling = async {
             loop {

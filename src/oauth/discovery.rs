@@ -1,6 +1,7 @@
 //! Which authorization server an upstream has, and what it can do: RFC 9728, then RFC 8414 or `OpenID` Connect Discovery, in
 //! the order of the specification (MCP 2026-07-28 §Authorization Server Discovery).
 
+use fieldwork::Fieldwork;
 use http::{StatusCode, Uri};
 use serde::Deserialize;
 
@@ -15,14 +16,17 @@ const RESOURCE: &str = "oauth-protected-resource";
 const SERVERS: [&str; 2] = ["oauth-authorization-server", "openid-configuration"];
 
 /// An authorization server, and what of it is asked for.
-#[derive(Debug)]
+#[derive(Debug, Fieldwork)]
+#[fieldwork(opt_in, get)]
 pub struct Authority {
     /// What it says of itself.
-    pub(super) metadata: Metadata,
+    metadata: Metadata,
     /// The upstream, as it is called there.
-    pub(super) resource: String,
+    #[field(get, vis = "pub(super)")]
+    resource: String,
     /// What is asked for.
-    pub(super) scopes: Vec<String>,
+    #[field(get)]
+    scopes: Vec<String>,
 }
 
 /// What an upstream says of itself (RFC 9728 §2).
@@ -40,33 +44,33 @@ struct Described {
 
 /// What an authorization server says of itself (RFC 8414 §2).
 #[derive(Debug, Deserialize)]
-pub(super) struct Metadata {
+struct Metadata {
     /// Its name.
-    pub(super) issuer: String,
+    issuer: String,
     /// Where a browser goes.
-    pub(super) authorization_endpoint: Option<String>,
+    authorization_endpoint: Option<String>,
     /// Where tokens are.
-    pub(super) token_endpoint: Option<String>,
+    token_endpoint: Option<String>,
     /// Where clients are registered.
-    pub(super) registration_endpoint: Option<String>,
+    registration_endpoint: Option<String>,
     /// Where codes for people are (RFC 8628 §4).
-    pub(super) device_authorization_endpoint: Option<String>,
+    device_authorization_endpoint: Option<String>,
     /// Where tokens are given back (RFC 7009).
-    pub(super) revocation_endpoint: Option<String>,
+    revocation_endpoint: Option<String>,
     /// How it keeps codes from being stolen (RFC 7636).
     #[serde(default)]
     code_challenge_methods_supported: Vec<String>,
     /// How clients show who they are.
-    pub(super) token_endpoint_auth_methods_supported: Option<Vec<String>>,
+    token_endpoint_auth_methods_supported: Option<Vec<String>>,
     /// What can be asked for.
     #[serde(default)]
     scopes_supported: Vec<String>,
     /// Whether its answers name it (RFC 9207 §3).
     #[serde(default)]
-    pub(super) authorization_response_iss_parameter_supported: bool,
+    authorization_response_iss_parameter_supported: bool,
     /// Whether it reads documents that say who a client is.
     #[serde(default)]
-    pub(super) client_id_metadata_document_supported: bool,
+    client_id_metadata_document_supported: bool,
 }
 
 /// Finds the authorization server of the upstream at `url`, which may just have refused a request by `challenge`.
@@ -84,7 +88,7 @@ pub async fn discover(
         None => ask(web, url).await?,
     };
     let near = is_near(url);
-    let named = resource(web, url, challenge.metadata.as_deref()).await?;
+    let named = resource(web, url, challenge.metadata()).await?;
     let named = match (named, &oauth.issuer) {
         (Some(named), Some(issuer)) if !named.authorization_servers.contains(issuer) => {
             return Err(Error::OtherServer(issuer.clone()));
@@ -119,12 +123,6 @@ impl Authority {
         }
     }
 
-    /// What is asked for.
-    #[must_use]
-    pub fn scopes(&self) -> &[String] {
-        &self.scopes
-    }
-
     /// The name of the server.
     #[must_use]
     pub fn issuer(&self) -> &str {
@@ -143,19 +141,62 @@ impl Authority {
         self.metadata.authorization_endpoint.is_some()
     }
 
+    /// What is asked for, as requests have it; `None` where that is nothing.
+    pub(super) fn scope(&self) -> Option<String> {
+        Some(self.scopes.join(" ")).filter(|scope| !scope.is_empty())
+    }
+
     /// Where tokens are.
     pub(super) fn token_endpoint(&self) -> Result<&str, Error> {
-        let none = || Error::NotOffered { issuer: self.metadata.issuer.clone(), what: "tokens" };
-        self.metadata.token_endpoint.as_deref().ok_or_else(none)
+        self.offered(self.metadata.token_endpoint.as_deref(), "tokens")
+    }
+
+    /// Where a browser goes. A server that cannot keep a code from being stolen (RFC 7636 §4.2) has no such way.
+    pub(super) fn authorization_endpoint(&self) -> Result<&str, Error> {
+        let endpoint = self.offered(self.metadata.authorization_endpoint.as_deref(), "login by a browser")?;
+        let has_pkce = self.metadata.code_challenge_methods_supported.iter().any(|method| method == "S256");
+        if has_pkce { Ok(endpoint) } else { Err(Error::NoPkce(self.issuer().to_owned())) }
+    }
+
+    /// Where codes for people are.
+    pub(super) fn device_endpoint(&self) -> Result<&str, Error> {
+        self.offered(self.metadata.device_authorization_endpoint.as_deref(), "login by a code that is typed")
+    }
+
+    /// An address that the server may not have.
+    fn offered<'a>(&self, endpoint: Option<&'a str>, what: &'static str) -> Result<&'a str, Error> {
+        endpoint.ok_or_else(|| Error::NotOffered { issuer: self.issuer().to_owned(), what })
+    }
+
+    /// Where clients are registered.
+    pub(super) fn registration_endpoint(&self) -> Option<&str> {
+        self.metadata.registration_endpoint.as_deref()
+    }
+
+    /// Where tokens are given back.
+    pub(super) fn revocation_endpoint(&self) -> Option<&str> {
+        self.metadata.revocation_endpoint.as_deref()
+    }
+
+    /// Whether answers to logins name it.
+    pub(super) const fn names_itself(&self) -> bool {
+        self.metadata.authorization_response_iss_parameter_supported
+    }
+
+    /// Whether it reads documents that say who a client is.
+    pub(super) const fn reads_clients(&self) -> bool {
+        self.metadata.client_id_metadata_document_supported
+    }
+
+    /// Whether it takes secrets in forms only; what it does not say is that it takes both.
+    pub(super) fn takes_form_only(&self) -> bool {
+        let methods = self.metadata.token_endpoint_auth_methods_supported.as_deref().unwrap_or_default();
+        let has = |name: &str| methods.iter().any(|method| method == name);
+        has("client_secret_post") && !has("client_secret_basic")
     }
 }
 
 impl Metadata {
-    /// Whether a code is of use only to who has asked for it (RFC 7636 §4.2).
-    pub(super) fn has_pkce(&self) -> bool {
-        self.code_challenge_methods_supported.iter().any(|method| method == "S256")
-    }
-
     /// Its addresses.
     fn endpoints(&self) -> impl Iterator<Item = &String> {
         [
@@ -174,8 +215,8 @@ impl Metadata {
 async fn ask(web: &Web, url: &str) -> Result<Challenge, Error> {
     let ping = serde_json::json!({ "jsonrpc": "2.0", "id": 0, "method": "ping" });
     let answer = web.post_json(url, &ping).await?;
-    Ok(if answer.status == StatusCode::UNAUTHORIZED {
-        Challenge::of(&answer.headers)
+    Ok(if answer.status() == StatusCode::UNAUTHORIZED {
+        Challenge::of(answer.headers())
     } else {
         Challenge::default()
     })
@@ -189,7 +230,7 @@ async fn resource(web: &Web, url: &str, told: Option<&str>) -> Result<Option<Des
     let places = told.map_or(places, |told| vec![told.to_owned()]);
     for place in places {
         let answer = web.get(&place, near).await?;
-        if answer.status != StatusCode::OK {
+        if answer.status() != StatusCode::OK {
             continue;
         }
         let found: Described = answer.document()?;
@@ -213,7 +254,7 @@ async fn metadata(web: &Web, issuer: &str, near: bool) -> Result<Metadata, Error
     }
     for place in places {
         let answer = web.get(&place, near).await?;
-        if answer.status != StatusCode::OK {
+        if answer.status() != StatusCode::OK {
             continue;
         }
         let found: Metadata = answer.document()?;

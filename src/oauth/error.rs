@@ -1,10 +1,7 @@
 //! Why there is no token.
 
-use std::io;
-use std::path::PathBuf;
-
 use crate::exit::{Exit, ToExit};
-use crate::sys::fs::mend;
+use crate::state_file;
 
 /// Why there is no token.
 #[derive(Debug, thiserror::Error)]
@@ -82,14 +79,8 @@ pub enum Error {
         code: String,
     },
     /// The file of a login.
-    #[error("cannot use `{}`", .0.display())]
-    File(PathBuf, #[source] io::Error),
-    /// Others can read it, and so all that it protects.
-    #[error("`{}` can be read or written by others", .0.display())]
-    Open(PathBuf),
-    /// It is none of ours.
-    #[error("`{}` is not the file of a login that this version knows", .0.display())]
-    Content(PathBuf),
+    #[error(transparent)]
+    File(#[from] state_file::Error),
     /// The kernel gives no random bytes.
     #[error("cannot make a secret")]
     Random(#[from] getrandom::Error),
@@ -104,11 +95,6 @@ impl Error {
     /// The same as an error of I/O.
     pub(super) fn away(host: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Away { host: host.to_owned(), source: source.into() }
-    }
-
-    /// An answer that is none.
-    pub(super) fn strange(host: &str, what: impl Into<String>) -> Self {
-        Self::Strange { host: host.to_owned(), what: what.into() }
     }
 
     /// Whether what was granted before is worth nothing any more.
@@ -131,9 +117,8 @@ impl ToExit for Error {
             Self::Away { .. } | Self::Strange { .. } | Self::NoServer | Self::NoMetadata(_) => {
                 Exit::Unavailable
             }
-            Self::File(_, error) if error.kind() == io::ErrorKind::PermissionDenied => Exit::Permission,
             Self::Refused { .. } | Self::ForeignAnswer(_) => Exit::Permission,
-            Self::File(..) => Exit::CannotCreate,
+            Self::File(error) => error.to_exit(),
             Self::Random(_) => Exit::Os,
             _ => Exit::Config,
         }
@@ -155,14 +140,13 @@ impl ToExit for Error {
                 "begin anew with `mcpeg login`, and open the address that it prints".to_owned()
             }
             Self::Refused { code, .. } if code == "invalid_scope" => "correct `oauth.scopes`".to_owned(),
-            Self::File(_, error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                "run the command as root or as the user that the gateway runs as".to_owned()
-            }
-            Self::File(_, error) => return mend(error),
-            Self::Open(path) => {
+            Self::File(state_file::Error::Open { path, .. }) => {
                 format!("`chmod 600 {}`; if others may have read it, log out and in again", path.display())
             }
-            Self::Content(path) => format!("move `{}` away, and log in again", path.display()),
+            Self::File(state_file::Error::Content { path, .. }) => {
+                format!("move `{}` away, and log in again", path.display())
+            }
+            Self::File(error) => return error.hint(),
             _ => return None,
         })
     }

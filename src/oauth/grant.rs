@@ -1,26 +1,29 @@
 //! Requests for tokens.
 
+use fieldwork::Fieldwork;
 use http::StatusCode;
 use serde::Deserialize;
 
 use super::discovery::Authority;
 use super::error::Error;
 use super::registration::Client;
-use super::web::{Answer, Web};
+use super::web::Web;
 
 /// What a server grants (RFC 6749 §5.1).
-#[derive(Deserialize)]
+#[derive(Deserialize, Fieldwork)]
+#[fieldwork(get, vis = "pub(super)")]
 pub struct Granted {
     /// The token.
-    pub(super) access_token: String,
+    access_token: String,
     /// What is done with it.
+    #[field = false]
     token_type: String,
     /// For how many seconds it is good.
-    pub(super) expires_in: Option<u64>,
+    expires_in: Option<u64>,
     /// What the next one is had for.
-    pub(super) refresh_token: Option<String>,
+    refresh_token: Option<String>,
     /// What was granted, where it is something else than was asked for.
-    pub(super) scope: Option<String>,
+    scope: Option<String>,
 }
 
 /// Gets tokens for a code that a browser has brought back.
@@ -38,7 +41,7 @@ pub async fn exchange_code(
         ("code", code),
         ("code_verifier", verifier),
         ("redirect_uri", back),
-        ("resource", &authority.resource),
+        ("resource", authority.resource()),
     ];
     request(web, authority.token_endpoint()?, client, &form, "the code").await
 }
@@ -48,11 +51,9 @@ pub async fn exchange_code(
 /// # Errors
 /// When the server cannot be reached, or refuses.
 pub async fn client_credentials(web: &Web, authority: &Authority, client: &Client) -> Result<Granted, Error> {
-    let scopes = authority.scopes.join(" ");
-    let mut form = vec![("grant_type", "client_credentials"), ("resource", authority.resource.as_str())];
-    if !scopes.is_empty() {
-        form.push(("scope", &scopes));
-    }
+    let scope = authority.scope();
+    let mut form = vec![("grant_type", "client_credentials"), ("resource", authority.resource())];
+    form.extend(scope.as_deref().map(|scope| ("scope", scope)));
     request(web, authority.token_endpoint()?, client, &form, "a token").await
 }
 
@@ -64,37 +65,14 @@ pub(super) async fn request(
     form: &[(&str, &str)],
     act: &'static str,
 ) -> Result<Granted, Error> {
-    let answer = post(web, place, client, form).await?;
-    if answer.status != StatusCode::OK {
-        let secrets: Vec<_> = form.iter().map(|(_, value)| *value).chain(client.secret.as_deref()).collect();
+    let answer = client.post(web, place, form).await?;
+    if answer.status() != StatusCode::OK {
+        let secrets: Vec<_> = form.iter().map(|(_, value)| *value).chain(client.secret()).collect();
         return Err(answer.refusal(act, &secrets));
     }
     let granted: Granted = answer.document()?;
     let is_usable = granted.token_type.eq_ignore_ascii_case("bearer")
         && !granted.access_token.is_empty()
         && granted.access_token.bytes().all(|byte| byte.is_ascii_graphic());
-    if is_usable {
-        Ok(granted)
-    } else {
-        Err(Error::strange(&answer.host, "a token that is none of a bearer"))
-    }
-}
-
-/// Posts a form as this client.
-pub(super) async fn post(
-    web: &Web,
-    place: &str,
-    client: &Client,
-    form: &[(&str, &str)],
-) -> Result<Answer, Error> {
-    let mut form = form.to_vec();
-    match &client.secret {
-        Some(secret) if !client.in_form => {
-            return web.post_form(place, &form, Some((&client.id, secret))).await;
-        }
-        Some(secret) => form.push(("client_secret", secret)),
-        None => {}
-    }
-    form.push(("client_id", &client.id));
-    web.post_form(place, &form, None).await
+    if is_usable { Ok(granted) } else { Err(answer.strange("a token that is none of a bearer")) }
 }

@@ -3,13 +3,10 @@
 //! Who changes a login holds the lock: only one process asks for the next token, also while a gateway takes another one's
 //! place, and what a server has rotated is written before it is used. Nobody but the owner can read either file.
 
-use std::fs::{File, Metadata};
-use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
+use fieldwork::Fieldwork;
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
@@ -18,38 +15,38 @@ use super::error::Error;
 use super::grant::Granted;
 use super::registration::Client;
 use crate::config::OAuth;
-use crate::sys::fs::{
-    Access, Directory, Owners, Ownership, open_untrusted, read_at_most, remove, write_atomic,
-};
+use crate::state_file::{Change, Kind, StateFile};
+use crate::sys::clock::seconds_now;
+use crate::sys::fs::Owners;
+use crate::sys::stamp::Stamp;
 use crate::sys::user;
 
 /// The schema of the file.
 const SCHEMA: u32 = 1;
-/// The mode of both files.
-const MODE: u32 = 0o600;
-/// What others may do with either.
-const FOREIGN: u32 = 0o077;
-/// The mode of a directory that is missing.
-const DIRECTORY: u32 = 0o750;
-/// The largest file that is read, in bytes.
-const LIMIT: u64 = 1 << 20;
+/// The kind of both files.
+const KIND: Kind = Kind { what: "the file of a login", is_public: false, limit: 1 << 20 };
 /// How often it is looked whether the lock is free.
 const EVERY: Duration = Duration::from_millis(50);
 /// A token is renewed so long before its end, or a fifth of its time before, whichever is later.
 const MARGIN: u64 = 60;
 
 /// A login: who mcpeg is where, and the tokens that it has.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Fieldwork)]
+#[fieldwork(opt_in, get)]
 pub struct Login {
     /// [`SCHEMA`].
     schema: u32,
     /// The authorization server.
+    #[field(get)]
     issuer: String,
     /// The upstream, as it is called there.
+    #[field(get)]
     resource: String,
     /// Where the next token is.
+    #[field(get, vis = "pub(super)")]
     token_endpoint: String,
     /// Where tokens are given back.
+    #[field(get, vis = "pub(super)")]
     revocation_endpoint: Option<String>,
     /// Who mcpeg is there.
     client_id: String,
@@ -58,14 +55,18 @@ pub struct Login {
     /// Whether secrets go into forms.
     secret_in_form: bool,
     /// What was granted.
+    #[field(get)]
     scopes: Vec<String>,
     /// The token.
+    #[field(get)]
     access_token: String,
     /// What the next one is had for.
+    #[field(get, vis = "pub(super)")]
     refresh_token: Option<String>,
     /// When the token was made, in seconds since 1970.
     obtained: u64,
     /// When it ends, if that was told.
+    #[field(get)]
     expires: Option<u64>,
 }
 
@@ -75,7 +76,9 @@ pub struct Store {
     /// The state directory.
     directory: PathBuf,
     /// The file.
-    file: PathBuf,
+    file: StateFile,
+    /// Who changes it holds a lock on this one.
+    lock: StateFile,
     /// The user and group that the files are to belong to; `None` is whom the directory belongs to.
     owner: Option<(u32, u32)>,
 }
@@ -85,35 +88,24 @@ pub struct Store {
 pub struct Locked<'a> {
     /// Where it is.
     store: &'a Store,
-    /// To whom the file is to belong.
-    owner: (u32, u32),
     /// The lock.
-    _lock: File,
-}
-
-/// What the file is by, so that another one is seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp(Option<(u64, u64, i64, i64, u64)>);
-
-/// The time in seconds since 1970.
-fn now() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+    change: Change,
 }
 
 impl Login {
     /// That of tokens which a server has granted.
     #[must_use]
-    pub fn new(authority: &Authority, client: &Client, granted: Granted) -> Self {
+    pub fn new(authority: &Authority, client: &Client, granted: &Granted) -> Self {
         let login = Self {
             schema: SCHEMA,
             issuer: authority.issuer().to_owned(),
-            resource: authority.resource.clone(),
-            token_endpoint: authority.metadata.token_endpoint.clone().unwrap_or_default(),
-            revocation_endpoint: authority.metadata.revocation_endpoint.clone(),
-            client_id: client.id.clone(),
-            client_secret: client.secret.clone().filter(|_| client.made),
-            secret_in_form: client.in_form,
-            scopes: authority.scopes.clone(),
+            resource: authority.resource().to_owned(),
+            token_endpoint: authority.token_endpoint().unwrap_or_default().to_owned(),
+            revocation_endpoint: authority.revocation_endpoint().map(str::to_owned),
+            client_id: client.id().to_owned(),
+            client_secret: client.made_secret().map(str::to_owned),
+            secret_in_form: client.is_in_form(),
+            scopes: authority.scopes().to_vec(),
             access_token: String::new(),
             refresh_token: None,
             obtained: 0,
@@ -124,12 +116,13 @@ impl Login {
 
     /// The same with the next token. What a server does not say again is as it was.
     #[must_use]
-    pub fn renewed(mut self, granted: Granted) -> Self {
-        let now = now();
-        self.access_token = granted.access_token;
-        self.refresh_token = granted.refresh_token.or(self.refresh_token);
-        (self.obtained, self.expires) = (now, granted.expires_in.map(|seconds| now.saturating_add(seconds)));
-        if let Some(scope) = granted.scope {
+    pub fn renewed(mut self, granted: &Granted) -> Self {
+        let now = seconds_now();
+        granted.access_token().clone_into(&mut self.access_token);
+        self.refresh_token = granted.refresh_token().map(str::to_owned).or(self.refresh_token);
+        (self.obtained, self.expires) =
+            (now, granted.expires_in().map(|seconds| now.saturating_add(seconds)));
+        if let Some(scope) = granted.scope() {
             self.scopes = scope.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned).collect();
         }
         self
@@ -148,49 +141,10 @@ impl Login {
 
     /// Who mcpeg is at the authorization server.
     pub(super) fn client(&self, oauth: &OAuth) -> Client {
-        let own = || oauth.client_secret.as_ref().map(|secret| secret.reveal().to_owned());
-        let is_own = oauth.client_id.as_ref() == Some(&self.client_id);
-        let secret = if is_own { own() } else { self.client_secret.clone() };
-        Client { id: self.client_id.clone(), secret, in_form: self.secret_in_form, made: !is_own }
-    }
-
-    /// The authorization server.
-    #[must_use]
-    pub fn issuer(&self) -> &str {
-        &self.issuer
-    }
-
-    /// The upstream, as it is called there.
-    #[must_use]
-    pub fn resource(&self) -> &str {
-        &self.resource
-    }
-
-    /// Where the next token is.
-    pub(super) fn token_endpoint(&self) -> &str {
-        &self.token_endpoint
-    }
-
-    /// Where tokens are given back.
-    pub(super) fn revocation_endpoint(&self) -> Option<&str> {
-        self.revocation_endpoint.as_deref()
-    }
-
-    /// What was granted.
-    #[must_use]
-    pub fn scopes(&self) -> &[String] {
-        &self.scopes
-    }
-
-    /// The token.
-    #[must_use]
-    pub fn access_token(&self) -> &str {
-        &self.access_token
-    }
-
-    /// What the next one is had for.
-    pub(super) fn refresh_token(&self) -> Option<&str> {
-        self.refresh_token.as_deref()
+        if oauth.client_id.as_ref() == Some(&self.client_id) {
+            return Client::configured(&self.client_id, oauth, self.secret_in_form);
+        }
+        Client::registered(&self.client_id, self.client_secret.as_deref(), self.secret_in_form)
     }
 
     /// Whether another token can be had for it without anybody.
@@ -199,44 +153,32 @@ impl Login {
         self.refresh_token.is_some()
     }
 
-    /// When the token ends, if that was told.
-    #[must_use]
-    pub const fn expires(&self) -> Option<u64> {
-        self.expires
-    }
-
     /// Whether the token is over.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.expires.is_some_and(|end| end <= now())
+        self.expires.is_some_and(|end| end <= seconds_now())
     }
 
     /// Whether it is time for the next token.
     #[must_use]
     pub fn is_due(&self) -> bool {
         let margin = |end: u64| (end.saturating_sub(self.obtained) / 5).clamp(1, MARGIN);
-        self.expires.is_some_and(|end| end.saturating_sub(margin(end)) <= now())
+        self.expires.is_some_and(|end| end.saturating_sub(margin(end)) <= seconds_now())
     }
-}
-
-impl Stamp {
-    /// That of no file.
-    pub const NONE: Self = Self(None);
 }
 
 impl Store {
     /// Where the login of this upstream is; the files are to belong to `owner`, or else to whom the directory does.
     #[must_use]
     pub fn new(directory: &Path, upstream: &str, owner: Option<(u32, u32)>) -> Self {
-        let file = directory.join(format!("login-{upstream}.json"));
-        Self { directory: directory.to_owned(), file, owner }
+        let file = |kind: &str| StateFile::new(directory, &format!("login-{upstream}.{kind}"), &KIND);
+        Self { directory: directory.to_owned(), file: file("json"), lock: file("lock"), owner }
     }
 
     /// What the file is by now.
     #[must_use]
     pub fn stamp(&self) -> Stamp {
-        let stamp = |it: Metadata| (it.dev(), it.ino(), it.mtime(), it.mtime_nsec(), it.size());
-        Stamp(std::fs::symlink_metadata(&self.file).ok().map(stamp))
+        self.file.stamp()
     }
 
     /// The login that is kept, if there is one.
@@ -246,18 +188,7 @@ impl Store {
     pub fn read(&self) -> Result<Option<Login>, Error> {
         let owner = self.owner.or_else(|| user::owner_of(&self.directory));
         let owners = owner.map_or(Owners::Ours, |(uid, _)| Owners::OursOr(uid));
-        let cannot = |error| Error::File(self.file.clone(), error);
-        let bytes = match open_untrusted(&self.file, owners) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Ok((_, metadata)) if metadata.mode() & FOREIGN != 0 => {
-                return Err(Error::Open(self.file.clone()));
-            }
-            Ok((file, _)) => read_at_most(file, LIMIT).map_err(cannot)?,
-            Err(error) => return Err(cannot(error)),
-        };
-        let login: Option<Login> = serde_json::from_slice(&bytes).ok();
-        let login = login.filter(|login| login.schema == SCHEMA);
-        login.map(Some).ok_or_else(|| Error::Content(self.file.clone()))
+        Ok(self.file.document(owners, |login: &Login| login.schema == SCHEMA)?)
     }
 
     /// Waits until nobody else changes the login, for as long as others take.
@@ -265,23 +196,11 @@ impl Store {
     /// # Errors
     /// When the directory or the lock cannot be used.
     pub async fn lock(&self) -> Result<Locked<'_>, Error> {
-        let path = self.file.with_extension("lock");
-        let cannot = |error| Error::File(path.clone(), error);
-        let place = Directory::make(&self.directory, DIRECTORY).map_err(cannot)?;
-        let owner = self.owner.unwrap_or((place.owner(), place.group()));
-        let name = path.file_name().unwrap_or_default();
-        let made = place.open_or_create(name, MODE, Access::ReadWrite, Owners::OursOr(owner.0));
-        let (lock, _) = made.map_err(cannot)?;
-        if user::is_root() {
-            std::os::unix::fs::fchown(&lock, Some(owner.0), Some(owner.1)).map_err(cannot)?;
+        let change = Change::by(&self.lock, self.owner)?;
+        while !change.try_lock()? {
+            sleep(EVERY).await;
         }
-        loop {
-            match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Locked { store: self, owner, _lock: lock }),
-                Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => sleep(EVERY).await,
-                Err(error) => return Err(cannot(error.into())),
-            }
-        }
+        Ok(Locked { store: self, change })
     }
 }
 
@@ -290,15 +209,8 @@ impl Locked<'_> {
     ///
     /// # Errors
     /// When the file cannot be written.
-    ///
-    /// # Panics
-    /// Never: a login can be JSON.
     pub fn write(&self, login: &Login) -> Result<(), Error> {
-        let content = serde_json::to_vec_pretty(login).expect("a login has string keys and numbers only");
-        let owner = Some(self.owner).filter(|_| user::is_root()).unzip();
-        let ownership = Ownership { mode: MODE, uid: owner.0, gid: owner.1 };
-        let file = &self.store.file;
-        write_atomic(file, &content, ownership).map_err(|error| Error::File(file.clone(), error))
+        Ok(self.change.write(&self.store.file, login)?)
     }
 
     /// Forgets the login.
@@ -306,12 +218,7 @@ impl Locked<'_> {
     /// # Errors
     /// When the file cannot be removed.
     pub fn remove(&self) -> Result<(), Error> {
-        match remove(&self.store.file) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(Error::File(self.store.file.clone(), error))
-            }
-            _ => Ok(()),
-        }
+        Ok(self.change.remove(&self.store.file)?)
     }
 }
 

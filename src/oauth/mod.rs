@@ -34,7 +34,7 @@ pub use device::Device;
 pub use discovery::{Authority, discover};
 pub use error::Error;
 pub use grant::{Granted, client_credentials, exchange_code};
-pub use login::{Locked, Login, Stamp, Store};
+pub use login::{Locked, Login, Store};
 pub use registration::{Client, identify};
 pub use renewal::{refresh, revoke};
 pub use web::Web;

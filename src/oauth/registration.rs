@@ -1,26 +1,31 @@
 //! Who mcpeg is at an authorization server: by a document of its own where the server reads such, as it was registered by
 //! hand, or as it registers itself (RFC 7591).
 
+use fieldwork::Fieldwork;
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::discovery::Authority;
 use super::error::Error;
-use super::web::Web;
+use super::web::{Answer, Web};
 use crate::config::{Flow, OAuth};
 
 /// Who mcpeg is at one authorization server.
-#[derive(Clone)]
+#[derive(Clone, Fieldwork)]
+#[fieldwork(opt_in, get, vis = "pub(super)")]
 pub struct Client {
     /// Its identifier.
-    pub(super) id: String,
+    #[field(get)]
+    id: String,
     /// Its secret, if it has one.
-    pub(super) secret: Option<String>,
+    #[field(get)]
+    secret: Option<String>,
     /// Whether the secret goes into the form, for servers that take it nowhere else.
-    pub(super) in_form: bool,
+    #[field(get = is_in_form)]
+    in_form: bool,
     /// Whether the secret is one that the server has just made, and nobody else keeps.
-    pub(super) made: bool,
+    made: bool,
 }
 
 /// What a server answers to a registration.
@@ -44,20 +49,15 @@ pub async fn identify(
     oauth: &OAuth,
     back: Option<&str>,
 ) -> Result<Client, Error> {
-    let metadata = &authority.metadata;
-    if let Some(url) =
-        oauth.client_metadata_url.as_ref().filter(|_| metadata.client_id_metadata_document_supported)
-    {
+    if let Some(url) = oauth.client_metadata_url.as_ref().filter(|_| authority.reads_clients()) {
         return Ok(Client { id: url.clone(), secret: None, in_form: false, made: false });
     }
     if let Some(id) = &oauth.client_id {
-        let secret = oauth.client_secret.as_ref().map(|secret| secret.reveal().to_owned());
-        return Ok(Client { id: id.clone(), secret, in_form: takes_form_only(authority), made: false });
+        return Ok(Client::configured(id, oauth, authority.takes_form_only()));
     }
-    let Some(place) =
-        metadata.registration_endpoint.as_ref().filter(|_| oauth.flow != Flow::ClientCredentials)
-    else {
-        return Err(Error::NoClient(metadata.issuer.clone()));
+    let registers = oauth.flow != Flow::ClientCredentials;
+    let Some(place) = authority.registration_endpoint().filter(|_| registers) else {
+        return Err(Error::NoClient(authority.issuer().to_owned()));
     };
     let mut grants = vec!["authorization_code", "refresh_token"];
     if back.is_none() {
@@ -70,23 +70,49 @@ pub async fn identify(
         "grant_types": grants,
         "response_types": if back.is_some() { &["code"][..] } else { &[] },
         "token_endpoint_auth_method": "none",
-        "scope": authority.scopes.join(" "),
+        "scope": authority.scopes().join(" "),
     });
     let answer = web.post_json(place, &document).await?;
-    if !matches!(answer.status, StatusCode::CREATED | StatusCode::OK) {
+    if !matches!(answer.status(), StatusCode::CREATED | StatusCode::OK) {
         return Err(answer.refusal("the registration", &[]));
     }
     let made: Registered = answer.document()?;
     let is_public = made.token_endpoint_auth_method.as_deref().is_none_or(|method| method == "none");
     let in_form = made.token_endpoint_auth_method.as_deref() == Some("client_secret_post");
-    Ok(Client { id: made.client_id, secret: made.client_secret.filter(|_| !is_public), in_form, made: true })
+    let secret = made.client_secret.filter(|_| !is_public);
+    Ok(Client::registered(&made.client_id, secret.as_deref(), in_form))
 }
 
-/// Whether a server takes secrets in forms only; what it does not say is that it takes both.
-fn takes_form_only(authority: &Authority) -> bool {
-    let methods = authority.metadata.token_endpoint_auth_methods_supported.as_deref().unwrap_or_default();
-    let has = |name: &str| methods.iter().any(|method| method == name);
-    has("client_secret_post") && !has("client_secret_basic")
+impl Client {
+    /// That of this identifier, with the secret of the configuration.
+    pub(super) fn configured(id: &str, oauth: &OAuth, in_form: bool) -> Self {
+        let secret = oauth.client_secret.as_ref().map(|secret| secret.reveal().to_owned());
+        Self { id: id.to_owned(), secret, in_form, made: false }
+    }
+
+    /// That of this identifier, with the secret that the server has made for it.
+    pub(super) fn registered(id: &str, secret: Option<&str>, in_form: bool) -> Self {
+        Self { id: id.to_owned(), secret: secret.map(str::to_owned), in_form, made: true }
+    }
+
+    /// Its secret, if the server has made it, and nobody else keeps it.
+    pub(super) fn made_secret(&self) -> Option<&str> {
+        self.secret().filter(|_| self.made)
+    }
+
+    /// Posts a form as this client.
+    pub(super) async fn post(&self, web: &Web, place: &str, form: &[(&str, &str)]) -> Result<Answer, Error> {
+        let mut form = form.to_vec();
+        match self.secret() {
+            Some(secret) if !self.in_form => {
+                return web.post_form(place, &form, Some((&self.id, secret))).await;
+            }
+            Some(secret) => form.push(("client_secret", secret)),
+            None => {}
+        }
+        form.push(("client_id", &self.id));
+        web.post_form(place, &form, None).await
+    }
 }
 
 impl std::fmt::Debug for Client {

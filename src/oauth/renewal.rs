@@ -1,7 +1,7 @@
 //! The next token of a login, and its end.
 
 use super::error::Error;
-use super::grant::{Granted, post, request};
+use super::grant::{Granted, request};
 use super::login::Login;
 use super::web::Web;
 use crate::config::OAuth;
@@ -28,8 +28,8 @@ pub async fn revoke(web: &Web, login: &Login, oauth: &OAuth) -> Result<bool, Err
     let lasting = login.refresh_token().map(|token| (token, "refresh_token"));
     let mut is_revoked = false;
     for (token, hint) in lasting.into_iter().chain([(login.access_token(), "access_token")]) {
-        let answer = post(web, place, &client, &[("token", token), ("token_type_hint", hint)]).await?;
-        if answer.status.is_success() {
+        let answer = client.post(web, place, &[("token", token), ("token_type_hint", hint)]).await?;
+        if answer.status().is_success() {
             is_revoked = true;
             continue;
         }

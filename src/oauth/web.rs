@@ -7,6 +7,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use fieldwork::Fieldwork;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_rustls::HttpsConnector;
@@ -30,13 +31,17 @@ const LARGEST: usize = 1 << 20;
 pub struct Web(Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
 
 /// A whole answer.
+#[derive(Fieldwork)]
+#[fieldwork(opt_in, get, vis = "pub(super)")]
 pub(super) struct Answer {
     /// Who has answered.
-    pub(super) host: String,
+    host: String,
     /// The status.
-    pub(super) status: StatusCode,
+    #[field(get(copy))]
+    status: StatusCode,
     /// The headers.
-    pub(super) headers: HeaderMap,
+    #[field(get)]
+    headers: HeaderMap,
     /// The body.
     body: Bytes,
 }
@@ -144,18 +149,22 @@ fn is_stream(kind: &HeaderValue) -> bool {
 }
 
 impl Answer {
+    /// Says what is wrong with it.
+    pub(super) fn strange(&self, what: impl Into<String>) -> Error {
+        Error::Strange { host: self.host.clone(), what: what.into() }
+    }
+
     /// The document in it.
     pub(super) fn document<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        serde_json::from_slice(&self.body).map_err(|_| {
-            Error::strange(&self.host, format!("HTTP status {} and no such document", self.status.as_u16()))
-        })
+        serde_json::from_slice(&self.body)
+            .map_err(|_| self.strange(format!("HTTP status {} and no such document", self.status.as_u16())))
     }
 
     /// Why the server has refused an act. What was sent to it is left out of its words.
     pub(super) fn refusal(&self, act: &'static str, secrets: &[&str]) -> Error {
         let objection: Objection = self.document().unwrap_or_default();
         if objection.error.is_empty() {
-            return Error::strange(&self.host, format!("HTTP status {}", self.status.as_u16()));
+            return self.strange(format!("HTTP status {}", self.status.as_u16()));
         }
         let hide = |text: String| {
             let known = secrets.iter().filter(|secret| secret.len() > 3);

@@ -5,30 +5,21 @@
 //! whole file.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use fieldwork::Fieldwork;
-use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::exit::{Exit, ToExit};
-use crate::sys::fs::{Directory, Owners, Ownership, mend, open_untrusted, read_at_most, write_atomic};
+use crate::state_file::{self, Kind, StateFile};
+use crate::sys::fs::Owners;
 use crate::sys::stamp::Stamp;
 
 /// The file's name.
 const FILE: &str = "pins.json";
-/// Its mode.
-const MODE: u32 = 0o600;
-/// What others must not be able to do with it.
-const FOREIGN: u32 = 0o022;
-/// The mode of a directory that is missing.
-const DIRECTORY: u32 = 0o750;
-/// The largest file that is read, in bytes.
-const LIMIT: u64 = 256 << 20;
+/// Its kind.
+const KIND: Kind = Kind { what: "a file of pins", is_public: true, limit: 256 << 20 };
 /// The schema of the file.
 const SCHEMA: u32 = 1;
 
@@ -67,11 +58,9 @@ pub struct Draft {
     /// As they will be.
     store: Store,
     /// Where.
-    directory: PathBuf,
-    /// To whom the file belongs: the user that the gateway runs as.
-    owner: (u32, u32),
-    /// The directory, which is locked.
-    _lock: File,
+    file: StateFile,
+    /// The lock.
+    change: state_file::Change,
 }
 
 /// The file's content.
@@ -86,15 +75,9 @@ struct Content {
 /// Why the pins cannot be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The file or its directory.
-    #[error("cannot use `{}`", .0.display())]
-    File(PathBuf, #[source] io::Error),
-    /// Others can write it, and so approve what they like.
-    #[error("`{}` can be written by others", .0.display())]
-    Open(PathBuf),
-    /// It is none of ours.
-    #[error("`{}` is not a file of pins that this version knows", .0.display())]
-    Content(PathBuf),
+    /// The file.
+    #[error(transparent)]
+    File(#[from] state_file::Error),
     /// Nothing of it is known.
     #[error("nothing of an upstream `{0}` is pinned")]
     Unknown(String),
@@ -109,9 +92,7 @@ pub enum Error {
 impl ToExit for Error {
     fn to_exit(&self) -> Exit {
         match self {
-            Self::File(_, error) if error.kind() == io::ErrorKind::PermissionDenied => Exit::Permission,
-            Self::File(..) => Exit::CannotCreate,
-            Self::Open(_) | Self::Content(_) => Exit::Config,
+            Self::File(error) => error.to_exit(),
             Self::Unknown(_) | Self::NoTool(..) => Exit::Usage,
             Self::Changed(..) => Exit::TryAgain,
         }
@@ -119,16 +100,13 @@ impl ToExit for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::File(_, error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                Some("run the command as root or as the user that the gateway runs as".to_owned())
-            }
-            Self::File(_, error) => mend(error),
-            Self::Open(path) => {
+            Self::File(state_file::Error::Open { path, .. }) => {
                 Some(format!("`chmod 600 {}`, and see who may have changed it", path.display()))
             }
-            Self::Content(_) => {
+            Self::File(state_file::Error::Content { .. }) => {
                 Some("move it away: what upstreams list next is then taken as approved".to_owned())
             }
+            Self::File(error) => error.hint(),
             Self::Unknown(name) => Some(format!(
                 "write pin = \"enforce\" in [upstreams.{name}]; what it lists first is then taken as approved"
             )),
@@ -151,11 +129,16 @@ impl Definition {
     }
 }
 
+/// The file of all pins.
+fn file(directory: &Path) -> StateFile {
+    StateFile::new(directory, FILE, &KIND)
+}
+
 impl Store {
     /// What the file is by, so that another one is seen.
     #[must_use]
     pub fn stamp(directory: &Path) -> Stamp {
-        Stamp::of(&directory.join(FILE))
+        file(directory).stamp()
     }
 
     /// Reads all pins; there are none where nothing was ever pinned.
@@ -163,17 +146,8 @@ impl Store {
     /// # Errors
     /// When the file cannot be used.
     pub fn read(directory: &Path, owners: Owners) -> Result<Self, Error> {
-        let path = directory.join(FILE);
-        let bytes = match open_untrusted(&path, owners) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            Ok((_, metadata)) if metadata.mode() & FOREIGN != 0 => return Err(Error::Open(path)),
-            Ok((file, _)) => read_at_most(file, LIMIT),
-            Err(error) => Err(error),
-        };
-        let bytes = bytes.map_err(|error| Error::File(path.clone(), error))?;
-        let content: Option<Content> = serde_json::from_slice(&bytes).ok();
-        let content = content.filter(|content| content.schema == SCHEMA);
-        content.map(|content| Self(content.upstreams)).ok_or(Error::Content(path))
+        let content = file(directory).document(owners, |content: &Content| content.schema == SCHEMA)?;
+        Ok(content.map(|content| Self(content.upstreams)).unwrap_or_default())
     }
 
     /// The tools of an upstream; `None` of one of which nothing was ever pinned.
@@ -204,17 +178,10 @@ impl Draft {
     /// # Errors
     /// When the directory or the file cannot be used.
     pub fn begin(directory: &Path, owner: Option<(u32, u32)>) -> Result<Self, Error> {
-        let cannot = |error| Error::File(directory.to_owned(), error);
-        let made = match owner.filter(|_| crate::sys::user::is_root()) {
-            Some(owner) => Directory::make_for(directory, DIRECTORY, owner),
-            None => Directory::make(directory, DIRECTORY),
-        };
-        let place = made.map_err(cannot)?;
-        let owner = owner.unwrap_or((place.owner(), place.group()));
-        let lock = File::open(directory).map_err(cannot)?;
-        flock(&lock, FlockOperation::LockExclusive).map_err(|error| cannot(error.into()))?;
-        let store = Store::read(directory, Owners::OursOr(owner.0))?;
-        Ok(Self { store, directory: directory.to_owned(), owner, _lock: lock })
+        let change = state_file::Change::of_directory(directory, owner)?;
+        change.lock()?;
+        let store = Store::read(directory, change.owners())?;
+        Ok(Self { store, file: file(directory), change })
     }
 
     /// Notes what an upstream lists: what differs from what was approved, or all as approved if it is the first time.
@@ -254,11 +221,7 @@ impl Draft {
     /// Writes the file.
     fn save(self) -> Result<(), Error> {
         let content = Content { schema: SCHEMA, upstreams: self.store.0 };
-        let content = serde_json::to_vec_pretty(&content).expect("pins have string keys and texts only");
-        let owner = Some(self.owner).filter(|_| crate::sys::user::is_root()).unzip();
-        let path = self.directory.join(FILE);
-        let ownership = Ownership { mode: MODE, uid: owner.0, gid: owner.1 };
-        write_atomic(&path, &content, ownership).map_err(|error| Error::File(path, error))
+        Ok(self.change.write(&self.file, &content)?)
     }
 }
 
@@ -281,6 +244,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+    use crate::sys::fs::{Ownership, write_atomic};
 
     /// What a server lists.
     fn listed(tools: &[(&str, &str)]) -> BTreeMap<String, Definition> {
@@ -325,10 +289,16 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         observe(scratch.path(), &[("a", "1")]);
         let path = scratch.path().join(FILE);
-        assert_eq!(path.metadata().unwrap().mode() & 0o777, MODE);
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o620)).unwrap();
-        assert!(matches!(Store::read(scratch.path(), Owners::Ours), Err(Error::Open(_))));
-        write_atomic(&path, b"{}", Ownership::mode(MODE)).unwrap();
-        assert!(matches!(Store::read(scratch.path(), Owners::Ours), Err(Error::Content(_))));
+        assert!(matches!(
+            Store::read(scratch.path(), Owners::Ours),
+            Err(Error::File(state_file::Error::Open { .. }))
+        ));
+        write_atomic(&path, b"{}", Ownership::mode(0o600)).unwrap();
+        assert!(matches!(
+            Store::read(scratch.path(), Owners::Ours),
+            Err(Error::File(state_file::Error::Content { .. }))
+        ));
     }
 }

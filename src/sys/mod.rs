@@ -6,6 +6,7 @@
 
 pub mod at_exit;
 pub mod capacity;
+pub mod clock;
 pub mod credentials;
 pub mod fd;
 pub mod fork;

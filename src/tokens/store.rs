@@ -4,34 +4,24 @@
 //! another one ([`Store::stamp`]).
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::path::Path;
+use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use super::secret::{NewToken, Secret, id};
 use crate::exit::{Exit, ToExit};
-use crate::sys::fs::{
-    Access, Directory, Owners, Ownership, mend, open_untrusted, read_at_most, write_atomic,
-};
+use crate::state_file::{self, Kind, StateFile};
+use crate::sys::clock::seconds_now;
+use crate::sys::fs::Owners;
 use crate::sys::stamp::Stamp;
 
 /// The file's name.
 const FILE: &str = "tokens.json";
 /// The key's.
 const KEY: &str = "tokens.key";
-/// What others may do with either.
-const FOREIGN: u32 = 0o077;
-/// The mode of both.
-const MODE: u32 = 0o600;
-/// The mode of a directory that is missing.
-const DIRECTORY: u32 = 0o750;
-/// The largest file that is read, in bytes.
-const LIMIT: u64 = 64 << 20;
+/// The kind of both.
+const KIND: Kind = Kind { what: "a file of tokens", is_public: false, limit: 64 << 20 };
 /// The schema of the file.
 const SCHEMA: u32 = 1;
 /// How far clocks may differ, in seconds.
@@ -67,11 +57,9 @@ pub struct Draft {
     /// As they will be.
     store: Store,
     /// Where.
-    directory: PathBuf,
-    /// To whom the files belong: the user that the gateway runs as.
-    owner: (u32, u32),
+    file: StateFile,
     /// The key, which is locked.
-    _lock: File,
+    change: state_file::Change,
 }
 
 /// The file's content.
@@ -97,15 +85,9 @@ pub enum Refusal {
 /// Why the tokens cannot be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A file or its directory.
-    #[error("cannot use `{}`", .0.display())]
-    File(PathBuf, #[source] io::Error),
-    /// Others can read it, and so all that it protects.
-    #[error("`{}` can be read or written by others", .0.display())]
-    Open(PathBuf),
-    /// It is none of ours.
-    #[error("`{}` is not a file of tokens that this version knows", .0.display())]
-    Content(PathBuf),
+    /// A file.
+    #[error(transparent)]
+    File(#[from] state_file::Error),
     /// The kernel gives no random bytes.
     #[error("cannot make a secret")]
     Random(#[from] getrandom::Error),
@@ -120,9 +102,7 @@ pub enum Error {
 impl ToExit for Error {
     fn to_exit(&self) -> Exit {
         match self {
-            Self::File(_, error) if error.kind() == io::ErrorKind::PermissionDenied => Exit::Permission,
-            Self::File(..) => Exit::CannotCreate,
-            Self::Open(_) | Self::Content(_) => Exit::Config,
+            Self::File(error) => error.to_exit(),
             Self::Random(_) => Exit::Os,
             Self::Exists(_) | Self::None(_) => Exit::Usage,
         }
@@ -130,14 +110,13 @@ impl ToExit for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::File(_, error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                Some("run the command as root or as the user that the gateway runs as".to_owned())
-            }
-            Self::File(_, error) => mend(error),
-            Self::Open(path) => {
+            Self::File(state_file::Error::Open { path, .. }) => {
                 Some(format!("`chmod 600 {}`; if others may have read it, rotate all tokens", path.display()))
             }
-            Self::Content(_) => Some("move it away, and make the tokens anew".to_owned()),
+            Self::File(state_file::Error::Content { .. }) => {
+                Some("move it away, and make the tokens anew".to_owned())
+            }
+            Self::File(error) => error.hint(),
             Self::Random(_) => None,
             Self::Exists(client) => Some(format!("`mcpeg token rotate {client}` replaces it")),
             Self::None(client) => Some(format!("`mcpeg token create {client}` makes one")),
@@ -145,9 +124,9 @@ impl ToExit for Error {
     }
 }
 
-/// The time in seconds since 1970.
-fn now() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+/// The file of this name.
+fn file(directory: &Path, name: &str) -> StateFile {
+    StateFile::new(directory, name, &KIND)
 }
 
 impl Token {
@@ -164,7 +143,7 @@ impl Token {
     /// # Errors
     /// Why it proves nothing.
     pub fn is_good(&self) -> Result<(), Refusal> {
-        self.standing(now())
+        self.standing(seconds_now())
     }
 }
 
@@ -172,7 +151,7 @@ impl Store {
     /// What the file is by, so that another one is seen.
     #[must_use]
     pub fn stamp(directory: &Path) -> Stamp {
-        Stamp::of(&directory.join(FILE))
+        file(directory, FILE).stamp()
     }
 
     /// Reads all tokens; `None` where none was ever made.
@@ -180,8 +159,9 @@ impl Store {
     /// # Errors
     /// When a file cannot be used.
     pub fn read(directory: &Path, owners: Owners) -> Result<Option<Self>, Error> {
-        let Some(key) = content(directory, KEY, owners)? else { return Ok(None) };
-        let secret = Secret::new(&key).ok_or_else(|| Error::Content(directory.join(KEY)))?;
+        let file = file(directory, KEY);
+        let Some(key) = file.bytes(owners)? else { return Ok(None) };
+        let secret = Secret::new(&key).ok_or_else(|| file.strange())?;
         Ok(Some(Self { tokens: tokens(directory, owners)?, secret }))
     }
 
@@ -217,24 +197,11 @@ impl Store {
     }
 }
 
-/// What a file has that only its owner can read, if there is one.
-fn content(directory: &Path, name: &str, owners: Owners) -> Result<Option<Vec<u8>>, Error> {
-    let path = directory.join(name);
-    match open_untrusted(&path, owners) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Ok((_, metadata)) if metadata.mode() & FOREIGN != 0 => Err(Error::Open(path)),
-        Ok((file, _)) => read_at_most(file, LIMIT).map(Some).map_err(|error| Error::File(path, error)),
-        Err(error) => Err(Error::File(path, error)),
-    }
-}
-
 /// The tokens of the file, if there is one.
 fn tokens(directory: &Path, owners: Owners) -> Result<HashMap<String, Token>, Error> {
-    let Some(bytes) = content(directory, FILE, owners)? else { return Ok(HashMap::new()) };
-    let content: Option<Content> = serde_json::from_slice(&bytes).ok();
-    let content = content.filter(|content| content.schema == SCHEMA);
-    let content = content.ok_or_else(|| Error::Content(directory.join(FILE)))?;
-    Ok(content.tokens.into_iter().map(|token| (token.id.clone(), token)).collect())
+    let content = file(directory, FILE).document(owners, |content: &Content| content.schema == SCHEMA)?;
+    let tokens = content.into_iter().flat_map(|content| content.tokens);
+    Ok(tokens.map(|token| (token.id.clone(), token)).collect())
 }
 
 impl Draft {
@@ -243,33 +210,13 @@ impl Draft {
     /// # Errors
     /// When the directory or a file cannot be used.
     pub fn begin(directory: &Path, owner: Option<(u32, u32)>) -> Result<Self, Error> {
-        let path = directory.join(KEY);
-        let cannot = |error| Error::File(path.clone(), error);
-        let made = match owner.filter(|_| crate::sys::user::is_root()) {
-            Some(owner) => Directory::make_for(directory, DIRECTORY, owner),
-            None => Directory::make(directory, DIRECTORY),
-        };
-        let place = made.map_err(cannot)?;
-        let owner = owner.unwrap_or((place.owner(), place.group()));
-        let owners = Owners::OursOr(owner.0);
-        let (mut lock, metadata) =
-            place.open_or_create(KEY.as_ref(), MODE, Access::ReadWrite, owners).map_err(cannot)?;
-        if metadata.mode() & FOREIGN != 0 {
-            return Err(Error::Open(path));
-        }
-        flock(&lock, FlockOperation::LockExclusive).map_err(|error| cannot(error.into()))?;
-        let mut key = Vec::new();
-        lock.read_to_end(&mut key).map_err(cannot)?;
-        if key.is_empty() {
-            key = Secret::fresh()?.to_vec();
-            lock.write_all(&key).and_then(|()| lock.sync_all()).map_err(cannot)?;
-            if crate::sys::user::is_root() {
-                std::os::unix::fs::fchown(&lock, Some(owner.0), Some(owner.1)).map_err(cannot)?;
-            }
-        }
-        let secret = Secret::new(&key).ok_or(Error::Content(path))?;
-        let store = Store { tokens: tokens(directory, owners)?, secret };
-        Ok(Self { store, directory: directory.to_owned(), owner, _lock: lock })
+        let key = file(directory, KEY);
+        let mut change = state_file::Change::by(&key, owner)?;
+        change.lock()?;
+        let bytes = change.content_or(|| Ok::<_, Error>(Secret::fresh()?.to_vec()))?;
+        let secret = Secret::new(&bytes).ok_or_else(|| key.strange())?;
+        let store = Store { tokens: tokens(directory, change.owners())?, secret };
+        Ok(Self { store, file: file(directory, FILE), change })
     }
 
     /// Makes a token for a client that has none.
@@ -307,7 +254,7 @@ impl Draft {
         lifetime: Option<Duration>,
         overlap: Option<Duration>,
     ) -> Result<NewToken, Error> {
-        let (now, token) = (now(), NewToken::fresh()?);
+        let (now, token) = (seconds_now(), NewToken::fresh()?);
         let until = overlap.map(|overlap| now.saturating_add(overlap.as_secs()));
         self.store
             .tokens
@@ -340,12 +287,7 @@ impl Draft {
     /// Writes the file.
     fn save(&self) -> Result<(), Error> {
         let tokens = self.store.all().into_iter().cloned().collect();
-        let content = serde_json::to_vec_pretty(&Content { schema: SCHEMA, tokens });
-        let content = content.expect("tokens have string keys and numbers only");
-        let owner = Some(self.owner).filter(|_| crate::sys::user::is_root()).unzip();
-        let path = self.directory.join(FILE);
-        let ownership = Ownership { mode: MODE, uid: owner.0, gid: owner.1 };
-        write_atomic(&path, &content, ownership).map_err(|error| Error::File(path, error))
+        Ok(self.change.write(&self.file, &Content { schema: SCHEMA, tokens })?)
     }
 }
 
@@ -354,6 +296,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+    use crate::sys::fs::{Ownership, write_atomic};
 
     /// What is there now.
     fn read(directory: &Path) -> Store {
@@ -414,13 +357,19 @@ mod tests {
         let token = draft(scratch.path()).create("a", None).unwrap();
         for name in [KEY, FILE] {
             let path = scratch.path().join(name);
-            assert_eq!(path.metadata().unwrap().mode() & 0o777, MODE);
+            assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
             assert!(!String::from_utf8_lossy(&std::fs::read(&path).unwrap()).contains(&token.reveal()[20..]));
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
-            assert!(matches!(Store::read(scratch.path(), Owners::Ours), Err(Error::Open(_))));
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(MODE)).unwrap();
+            assert!(matches!(
+                Store::read(scratch.path(), Owners::Ours),
+                Err(Error::File(state_file::Error::Open { .. }))
+            ));
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         }
-        write_atomic(&scratch.path().join(FILE), b"{}", Ownership::mode(MODE)).unwrap();
-        assert!(matches!(Store::read(scratch.path(), Owners::Ours), Err(Error::Content(_))));
+        write_atomic(&scratch.path().join(FILE), b"{}", Ownership::mode(0o600)).unwrap();
+        assert!(matches!(
+            Store::read(scratch.path(), Owners::Ours),
+            Err(Error::File(state_file::Error::Content { .. }))
+        ));
     }
 }

@@ -16,11 +16,12 @@ fn upstream(name: &str, keys: &str) -> String {
 
 #[tokio::test]
 async fn what_is_written_is_shown_wherever_it_goes_and_followed_over_a_rotation() {
-    let log = "[log]\nfile = \"the.log\"\nformat = \"json\"\n";
+    let scratch = tempfile::tempdir().unwrap();
+    let log = format!("[log]\nfile = \"{}/the.log\"\nformat = \"json\"\n", scratch.path().display());
     let upstreams = upstream("one", "")
         + &upstream("two", "stderr = \"file\"")
         + &upstream("three", "stderr = \"discard\"");
-    let gateway = Gateway::start(&(log.to_owned() + &upstreams)).await;
+    let gateway = Gateway::start(&(log + &upstreams)).await;
     let cases: &[Case<'_>] = &[
         (&["logs"], 0, &["\"message\":\"hello from one\""], &[]),
         (&["logs", "one"], 0, &[" INFO hello from one\n", "the upstream is ready"], &[]),

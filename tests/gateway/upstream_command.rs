@@ -186,7 +186,7 @@ async fn without_a_gateway_the_files_change_and_nothing_else() {
             &[],
             &["looks like a secret", "${env:"],
         ),
-        (&["upstream", "list"], 0, &["docs", "-", "http", url, "docs.toml"], &[]),
+        (&["upstream", "list"], 0, &["docs", "-", "http", "http://127.0.0.1:1", "docs.toml"], &[]),
         (&["upstream", "remove", "docs", "--yes"], 0, &["-[upstreams.docs]", "no gateway runs"], &[]),
     ];
     check(cases, run).await;

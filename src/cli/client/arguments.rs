@@ -21,15 +21,15 @@ pub(super) fn arguments(words: &[String], properties: &Properties) -> Result<Map
         let (key, text) = pair(word)?;
         match properties.find(key) {
             Some(property) => add(&mut arguments, property, text)?,
-            None if properties.others => {
+            None if properties.others() => {
                 let value = serde_json::from_str(text).unwrap_or_else(|_| text.into());
                 arguments.insert(key.to_owned(), value);
             }
             None => return Err(unknown(key, properties)),
         }
     }
-    let missing = properties.all.iter().filter(|it| it.is_required && !arguments.contains_key(&it.name));
-    let missing: Vec<_> = missing.map(|property| format!("`{}`", property.name)).collect();
+    let missing = properties.all().iter().filter(|it| it.is_required() && !arguments.contains_key(it.name()));
+    let missing: Vec<_> = missing.map(|property| format!("`{}`", property.name())).collect();
     if missing.is_empty() || is_whole {
         return Ok(arguments);
     }
@@ -58,7 +58,7 @@ fn pair(word: &str) -> Result<(&str, &str), Error> {
 
 /// Adds what was typed for a property. A list grows by each value.
 fn add(arguments: &mut Map<String, Value>, property: &Property, text: &str) -> Result<(), Error> {
-    let Property { name, .. } = property;
+    let name = property.name();
     let wrong = |expected: String| {
         Error::usage(
             format!("`{name}={text}`: the value must be {expected}"),
@@ -69,20 +69,20 @@ fn add(arguments: &mut Map<String, Value>, property: &Property, text: &str) -> R
         let value = property.read_item(text).map_err(wrong)?;
         match arguments.get_mut(name) {
             Some(Value::Array(values)) => values.push(value),
-            _ => drop(arguments.insert(name.clone(), vec![value].into())),
+            _ => drop(arguments.insert(name.to_owned(), vec![value].into())),
         }
         return Ok(());
     }
     if arguments.contains_key(name) {
         return Err(Error::usage(format!("`{name}` is given twice"), signature_of(property)));
     }
-    arguments.insert(name.clone(), property.read(text).map_err(wrong)?);
+    arguments.insert(name.to_owned(), property.read(text).map_err(wrong)?);
     Ok(())
 }
 
 /// There is no such property.
 fn unknown(key: &str, properties: &Properties) -> Error {
-    let names = properties.all.iter().map(|property| property.name.as_str());
+    let names = properties.all().iter().map(Property::name);
     let hint = match closest(key, names) {
         Some(meant) => format!("there is `{meant}`"),
         None => signature(properties),
@@ -99,16 +99,16 @@ pub(super) fn closest<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> 
 
 /// All that can be typed, in a line.
 pub(super) fn signature(properties: &Properties) -> String {
-    if properties.all.is_empty() {
-        return if properties.others { "any arguments" } else { "it takes no arguments" }.to_owned();
+    if properties.all().is_empty() {
+        return if properties.others() { "any arguments" } else { "it takes no arguments" }.to_owned();
     }
-    properties.all.iter().map(signature_of).collect::<Vec<_>>().join(" ")
+    properties.all().iter().map(signature_of).collect::<Vec<_>>().join(" ")
 }
 
 /// What can be typed for a property.
 fn signature_of(property: &Property) -> String {
-    let text = format!("{}={}", property.name, property.kind());
-    if property.is_required { text } else { format!("[{text}]") }
+    let text = format!("{}={}", property.name(), property.kind());
+    if property.is_required() { text } else { format!("[{text}]") }
 }
 
 #[cfg(test)]

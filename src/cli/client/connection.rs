@@ -1,8 +1,9 @@
 //! Requests of MCP 2026-07-28 to a gateway, over HTTP that its control socket has let in. Each has a connection of its own;
 //! closing it calls the request off.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use fieldwork::Fieldwork;
 use futures_util::StreamExt as _;
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
@@ -23,13 +24,16 @@ const REVISION: &str = "2026-07-28";
 const PAGES: usize = 1000;
 
 /// A way to ask a gateway.
-#[derive(Debug)]
+#[derive(Debug, Fieldwork)]
+#[fieldwork(opt_in, get, vis = "pub(super)")]
 pub(super) struct Connection {
     /// Its control socket.
+    #[field(get)]
     socket: PathBuf,
     /// The path of the endpoint.
     path: String,
     /// Whether a person can be asked.
+    #[field(get)]
     is_interactive: bool,
 }
 
@@ -37,13 +41,13 @@ pub(super) struct Connection {
 #[derive(Clone, Debug)]
 pub(super) struct Call {
     /// The method.
-    pub(super) method: &'static str,
+    method: &'static str,
     /// What it is about, which a header repeats.
-    pub(super) name: Option<String>,
+    name: Option<String>,
     /// The parameters.
-    pub(super) params: Map<String, Value>,
+    params: Map<String, Value>,
     /// Further headers that repeat parameters.
-    pub(super) headers: Vec<(String, String)>,
+    headers: Vec<(String, String)>,
 }
 
 /// A message of the gateway.
@@ -65,16 +69,6 @@ impl Connection {
     pub(super) fn new(socket: PathBuf, endpoint: Option<&str>, is_interactive: bool) -> Self {
         let path = endpoint.map_or_else(|| "/mcp".to_owned(), |name| format!("/mcp/{name}"));
         Self { socket, path, is_interactive }
-    }
-
-    /// Whether a person can be asked.
-    pub(super) const fn is_interactive(&self) -> bool {
-        self.is_interactive
-    }
-
-    /// The control socket.
-    pub(super) fn socket(&self) -> &Path {
-        &self.socket
     }
 
     /// Sends a request; what comes before its answer is heard.
@@ -164,7 +158,7 @@ impl Connection {
             }
             match page["nextCursor"].take() {
                 Value::Null => break,
-                cursor => drop(call.params.insert("cursor".to_owned(), cursor)),
+                cursor => call = call.with("cursor", cursor),
             }
         }
         Ok(all)
@@ -178,9 +172,18 @@ impl Call {
     }
 
     /// The same about this, with it as this parameter.
-    pub(super) fn about(mut self, parameter: &str, name: &str) -> Self {
-        self.params.insert(parameter.to_owned(), name.into());
-        self.name = Some(name.to_owned());
+    pub(super) fn about(self, parameter: &str, name: &str) -> Self {
+        Self { name: Some(name.to_owned()), ..self.with(parameter, name) }
+    }
+
+    /// The same with this parameter.
+    pub(super) fn with(mut self, parameter: &str, value: impl Into<Value>) -> Self {
+        self.params.insert(parameter.to_owned(), value.into());
         self
+    }
+
+    /// The same with these headers.
+    pub(super) fn and_headers(self, headers: Vec<(String, String)>) -> Self {
+        Self { headers, ..self }
     }
 }

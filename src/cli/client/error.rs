@@ -76,10 +76,22 @@ pub(in crate::cli) enum Error {
 pub(in crate::cli) struct Refusal {
     /// One sentence.
     #[serde(default)]
-    pub(super) message: String,
+    message: String,
     /// More about it.
     #[serde(default)]
-    pub(super) data: Value,
+    data: Value,
+}
+
+impl Refusal {
+    /// The sentence.
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Whether it is an upstream's, and not the gateway's.
+    pub(super) fn is_of_upstream(&self) -> bool {
+        self.data["side"] == "upstream"
+    }
 }
 
 impl Error {
@@ -98,7 +110,7 @@ impl ToExit for Error {
             Self::Usage { .. } => Exit::Usage,
             Self::Start(_) => Exit::Os,
             Self::File(..) => Exit::CannotCreate,
-            Self::Refused(refusal) if refusal.data["side"] != "upstream" => Exit::ToolFailed,
+            Self::Refused(refusal) if !refusal.is_of_upstream() => Exit::ToolFailed,
             Self::Cancelled | Self::Nobody => Exit::ToolFailed,
             Self::Control(control::Error::Ask(_, error))
                 if error.kind() == std::io::ErrorKind::PermissionDenied =>
@@ -137,7 +149,7 @@ impl ToExit for Error {
             Self::Usage { hint, .. } => Some(hint.clone()),
             Self::Unusable(_, mend) => mend.map(str::to_owned),
             Self::TimeOut(_) => Some("--timeout TIME has it wait for longer".to_owned()),
-            Self::Refused(refusal) if refusal.data["side"] == "upstream" => {
+            Self::Refused(refusal) if refusal.is_of_upstream() => {
                 let name = refusal.data["upstream"].as_str()?;
                 Some(format!("`mcpeg status --upstream {name}` tells how it is"))
             }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::schema::{self, Properties, Property};
+use super::schema::{Properties, Property};
 use crate::text::shown;
 
 /// Whether there is somebody to ask.
@@ -57,9 +57,9 @@ pub(super) fn ask(question: &Question) -> Value {
     }
     let properties = Properties::of(question.schema.as_ref().map_or("{}", |schema| schema.get()));
     let mut content = Map::new();
-    for property in &properties.all {
+    for property in properties.all() {
         match field(property) {
-            Typed::Value(Some(value)) => drop(content.insert(property.name.clone(), value)),
+            Typed::Value(Some(value)) => drop(content.insert(property.name().to_owned(), value)),
             Typed::Value(None) => {}
             Typed::End => return json!({ "action": "cancel" }),
         }
@@ -82,22 +82,21 @@ fn consent(question: &str) -> Option<bool> {
 
 /// Asks for one field until what is typed fits.
 fn field(property: &Property) -> Typed {
-    let title = property.text("title").unwrap_or(&property.name);
+    let title = property.text("title").unwrap_or(property.name());
     let about = property.text("description").map(|text| format!(" ({text})")).unwrap_or_default();
     say(&format!("\n{title}{about}\n"));
-    let items = &property.schema["items"];
-    let choices = if property.is_list() { schema::choices(items) } else { property.choices() };
+    let choices = property.choices();
     for (number, choice) in (1..).zip(&choices) {
-        say(&format!("  {number}. {}\n", choice.title.as_ref().unwrap_or(&choice.value)));
+        say(&format!("  {number}. {}\n", choice.title().unwrap_or(choice.value())));
     }
-    let default = property.schema.get("default").filter(|value| !value.is_null());
+    let default = property.schema().get("default").filter(|value| !value.is_null());
     let shown_default = default.map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
     let what = match (choices.is_empty(), property.is_list()) {
         (true, _) => property.kind(),
         (false, false) => "number".to_owned(),
         (false, true) => "numbers, with commas".to_owned(),
     };
-    let again = match (&shown_default, property.is_required) {
+    let again = match (&shown_default, property.is_required()) {
         (Some(default), _) => format!(", Enter for {default}"),
         (None, false) => ", Enter for none".to_owned(),
         (None, true) => String::new(),
@@ -105,16 +104,14 @@ fn field(property: &Property) -> Typed {
     loop {
         say(&format!("{what}{again}: "));
         let Some(text) = line() else { return Typed::End };
-        if text.is_empty() && (default.is_some() || !property.is_required) {
+        if text.is_empty() && (default.is_some() || !property.is_required()) {
             return Typed::Value(default.cloned());
         }
         let chosen = |text: &str| {
             let number =
                 text.trim().parse::<usize>().ok().and_then(|number| choices.get(number.checked_sub(1)?));
-            let choice = number.or_else(|| choices.iter().find(|choice| choice.value == text.trim()));
-            choice
-                .map(|choice| Value::from(choice.value.clone()))
-                .ok_or_else(|| "one of the numbers".to_owned())
+            let choice = number.or_else(|| choices.iter().find(|choice| choice.value() == text.trim()));
+            choice.map(|choice| Value::from(choice.value())).ok_or_else(|| "one of the numbers".to_owned())
         };
         let read = match (choices.is_empty(), property.is_list()) {
             (true, true) => property.read(&text),
@@ -131,7 +128,7 @@ fn field(property: &Property) -> Typed {
 
 /// What was typed for a field without choices; people say yes and no.
 fn typed(property: &Property, text: &str) -> Result<Value, String> {
-    if property.schema["type"] == "boolean" {
+    if property.schema()["type"] == "boolean" {
         return match text.to_ascii_lowercase().as_str() {
             "y" | "yes" | "true" => Ok(true.into()),
             "n" | "no" | "false" => Ok(false.into()),
@@ -143,7 +140,7 @@ fn typed(property: &Property, text: &str) -> Result<Value, String> {
 
 /// A value within the limits of its schema.
 fn bounded(property: &Property, value: Value) -> Result<Value, String> {
-    let limit = |name: &str| property.schema[name].as_f64();
+    let limit = |name: &str| property.schema()[name].as_f64();
     let (size, least, most, of) = match &value {
         Value::String(text) => {
             #[expect(clippy::cast_precision_loss, reason = "what is typed in a line is short")]

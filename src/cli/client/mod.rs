@@ -27,6 +27,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use fieldwork::Fieldwork;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
@@ -70,12 +71,13 @@ struct Asked {
 }
 
 /// What an upstream is found to be.
-#[derive(Debug)]
+#[derive(Debug, Fieldwork)]
+#[fieldwork(get, vis = "pub(super)")]
 pub(super) struct Examined {
     /// Its status.
-    pub(super) upstream: Value,
+    upstream: Value,
     /// Its tools, under its own names.
-    pub(super) tools: Vec<Value>,
+    tools: Vec<Value>,
 }
 
 /// What a result may be beside an answer.
@@ -132,10 +134,10 @@ fn about(tool: &Value) -> Exit {
     let mut lines = vec![text(&tool["name"])];
     lines.extend(Some(text(&tool["description"])).filter(|text| !text.is_empty()));
     let properties = Properties::of(&tool["inputSchema"].to_string()).required_first();
-    for property in &properties.all {
-        let must = if property.is_required { ", required" } else { "" };
+    for property in properties.all() {
+        let must = if property.is_required() { ", required" } else { "" };
         let about = property.text("description").map(|text| format!(": {text}")).unwrap_or_default();
-        lines.push(format!("  {}={}{must}{about}", property.name, property.kind()));
+        lines.push(format!("  {}={}{must}{about}", property.name(), property.kind()));
     }
     lines.push(String::new());
     lines.push(format!("mcpeg call {} {}", text(&tool["name"]), signature(&properties)));
@@ -159,9 +161,8 @@ pub(super) fn call(arguments: &CallArgs) -> Exit {
         let tool = find(&tools, "name", &name, "tool")?;
         let properties = Properties::of(&tool["inputSchema"].to_string()).required_first();
         let given = arguments::arguments(&words, &properties)?;
-        let mut call = Call::new("tools/call").about("name", &name);
-        call.headers = mirrored(&properties, &given);
-        call.params.insert("arguments".to_owned(), given.into());
+        let headers = mirrored(&properties, &given);
+        let call = Call::new("tools/call").about("name", &name).with("arguments", given).and_headers(headers);
         let result = asked.answer(call).await?;
         let value: Value = serde_json::from_str(result.get()).unwrap_or_default();
         let failed = value["isError"] == true;
@@ -183,10 +184,10 @@ pub(super) fn call(arguments: &CallArgs) -> Exit {
 fn mirrored(properties: &Properties, given: &Map<String, Value>) -> Vec<(String, String)> {
     let header = |property: &schema::Property| {
         let name = property.text("x-mcp-header")?;
-        let value = given.get(&property.name)?;
+        let value = given.get(property.name())?;
         Some((format!("mcp-param-{name}"), value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
     };
-    properties.all.iter().filter_map(header).collect()
+    properties.all().iter().filter_map(header).collect()
 }
 
 /// `mcpeg read`.
@@ -219,8 +220,7 @@ pub(super) fn prompt(arguments: &PromptArgs) -> Exit {
         let prompts = asked.within(asked.connection.list("prompts/list", "prompts")).await?;
         let prompt = find(&prompts, "name", &arguments.name, "prompt")?;
         let given = arguments::arguments(&arguments.words, &Properties::of(&as_schema(prompt).to_string()))?;
-        let mut call = Call::new("prompts/get").about("name", &arguments.name);
-        call.params.insert("arguments".to_owned(), given.into());
+        let call = Call::new("prompts/get").about("name", &arguments.name).with("arguments", given);
         let result = asked.answer(call).await?;
         if arguments.json {
             return Ok(report::lines(shown_json(result.get()), Exit::Done));
@@ -409,11 +409,11 @@ impl Asked {
     /// An error, with what the gateway knows of its cause where a server behind a gateway of our own has failed.
     fn explained(&self, error: Error) -> Error {
         match &error {
-            Error::Refused(refusal) if self.private.is_some() && refusal.data["side"] == "upstream" => {
+            Error::Refused(refusal) if self.private.is_some() && refusal.is_of_upstream() => {
                 match self.upstream(SERVER) {
                     Ok(upstream) if upstream["last_error"].is_string() => unusable(&upstream),
                     _ => Error::Unusable(
-                        refusal.message.replace(&format!("upstream `{SERVER}`"), "the server"),
+                        refusal.message().replace(&format!("upstream `{SERVER}`"), "the server"),
                         None,
                     ),
                 }
@@ -460,9 +460,9 @@ impl Asked {
                 }
                 answers.insert(name, answer);
             }
-            call.params.insert("inputResponses".to_owned(), answers.into());
+            call = call.with("inputResponses", answers);
             if let Some(state) = round.state {
-                call.params.insert("requestState".to_owned(), state);
+                call = call.with("requestState", state);
             }
         }
         Err(Error::Strange("it goes on asking".to_owned()))

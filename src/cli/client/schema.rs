@@ -3,28 +3,31 @@
 
 use std::fmt;
 
+use fieldwork::Fieldwork;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
 /// The properties of an object, in the order of the schema.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Fieldwork)]
+#[fieldwork(get, vis = "pub(super)")]
 pub(super) struct Properties {
     /// Each.
-    pub(super) all: Vec<Property>,
+    all: Vec<Property>,
     /// Whether there may be others.
-    pub(super) others: bool,
+    others: bool,
 }
 
 /// One property.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Fieldwork)]
+#[fieldwork(get, vis = "pub(super)")]
 pub(super) struct Property {
     /// Its name.
-    pub(super) name: String,
+    name: String,
     /// Its schema.
-    pub(super) schema: Value,
+    schema: Value,
     /// Whether it must be there.
-    pub(super) is_required: bool,
+    is_required: bool,
 }
 
 /// The members of an object, in their order.
@@ -45,11 +48,13 @@ struct Object {
 }
 
 /// A value that can be chosen, and what it is called.
+#[derive(Fieldwork)]
+#[fieldwork(get, vis = "pub(super)")]
 pub(super) struct Choice {
     /// The value.
-    pub(super) value: String,
+    value: String,
     /// Its title.
-    pub(super) title: Option<String>,
+    title: Option<String>,
 }
 
 impl Members {
@@ -116,9 +121,9 @@ impl Property {
         self.schema[member].as_str().filter(|text| !text.is_empty())
     }
 
-    /// The values that it can have, if they are few.
+    /// The values that it or each of its items can have, if they are few.
     pub(super) fn choices(&self) -> Vec<Choice> {
-        choices(&self.schema)
+        choices(if self.is_list() { &self.schema["items"] } else { &self.schema })
     }
 
     /// What is typed for it, in a word.
@@ -143,7 +148,7 @@ impl Property {
 }
 
 /// The values that a schema lists, with their titles.
-pub(super) fn choices(schema: &Value) -> Vec<Choice> {
+fn choices(schema: &Value) -> Vec<Choice> {
     let titled = ["oneOf", "anyOf"].iter().find_map(|member| schema[member].as_array());
     let titled = titled.filter(|all| all.iter().all(|one| one["const"].is_string()));
     if let Some(titled) = titled {

@@ -16,12 +16,17 @@ use fieldwork::Fieldwork;
 use super::document::{Node, Value};
 
 /// The servers below one key.
+#[derive(Fieldwork)]
+#[fieldwork(opt_in, get, vis = "pub(super)")]
 pub(super) struct Group<'a> {
     /// The key, as it is shown.
+    #[field(get)]
     path: String,
     /// Each with its name, in the order of the file.
+    #[field(get)]
     servers: Vec<(String, &'a Node)>,
     /// The project that they are for.
+    #[field(get(copy))]
     project: Option<&'a str>,
     /// Names that are switched off elsewhere in the file.
     off: Vec<&'a str>,
@@ -39,22 +44,7 @@ pub(super) struct Found<'a> {
     wrong: Vec<(String, usize, &'static str)>,
 }
 
-impl<'a> Group<'a> {
-    /// The key, as it is shown.
-    pub(super) fn path(&self) -> &str {
-        &self.path
-    }
-
-    /// Each server with its name, in the order of the file.
-    pub(super) fn servers(&self) -> &[(String, &'a Node)] {
-        &self.servers
-    }
-
-    /// The project that they are for.
-    pub(super) const fn project(&self) -> Option<&'a str> {
-        self.project
-    }
-
+impl Group<'_> {
     /// Whether the file switches a server off beside its own table.
     pub(super) fn switches_off(&self, name: &str) -> bool {
         self.off.contains(&name) || !self.on.is_empty() && !self.on.contains(&name)

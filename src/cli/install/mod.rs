@@ -6,7 +6,7 @@ mod plan;
 mod progress;
 mod screen;
 
-use super::ask::{self, Question};
+use super::ask;
 use super::definition::{InstallArgs, PlanFormat};
 use super::{check, documents, report, terminal};
 use crate::exit::{Exit, ToExit as _};
@@ -109,13 +109,8 @@ fn shown(target: &Target, plan: &Plan, arguments: &InstallArgs) -> Exit {
 fn is_affirmed(target: &Target, plan: &Plan) -> bool {
     let screen = Screen::new(target, plan);
     let lines = screen.lines().join("\n");
-    let question = Question {
-        text: screen.question(),
-        default: true,
-        details: &|| plan::details(target, plan, true),
-        explanation: &|| plan::explained(target, plan),
-    };
-    report::lines(lines, Exit::Done) == Exit::Done && question.is_affirmed()
+    let more = (|| plan::details(target, plan, true), || plan::explained(target, plan));
+    report::lines(lines, Exit::Done) == Exit::Done && ask::is_affirmed(screen.question(), true, more)
 }
 
 /// Tells whether an installation would change anything, and whether the service can start with its configuration.

@@ -1,16 +1,24 @@
 //! What an installation has come to.
 
+use fieldwork::Fieldwork;
+
 use crate::install::{self, Entrance, Plan, Proof, Target};
 
 /// What there is to say at the end.
+#[derive(Fieldwork)]
+#[fieldwork(opt_in, get, vis = "pub(super)")]
 pub(super) struct Outcome<'a> {
     /// On what.
+    #[field(get)]
     target: &'a Target,
     /// What was done.
+    #[field(get)]
     plan: &'a Plan,
     /// What the service has answered.
+    #[field(get(copy))]
     answered: Option<&'a Proof>,
     /// Whether it is an image.
+    #[field(get = is_image)]
     image: bool,
 }
 
@@ -23,26 +31,6 @@ impl<'a> Outcome<'a> {
         image: bool,
     ) -> Self {
         Self { target, plan, answered, image }
-    }
-
-    /// On what.
-    pub(super) const fn target(&self) -> &'a Target {
-        self.target
-    }
-
-    /// What was done.
-    pub(super) const fn plan(&self) -> &'a Plan {
-        self.plan
-    }
-
-    /// What the service has answered.
-    pub(super) const fn answered(&self) -> Option<&'a Proof> {
-        self.answered
-    }
-
-    /// Whether it is an image.
-    pub(super) const fn is_image(&self) -> bool {
-        self.image
     }
 
     /// Where clients reach the service, as far as that is known.

@@ -88,7 +88,7 @@ mod tests {
         assert_eq!(left(SHARED, "docs"), format!("{time}{last}"));
         assert_eq!(left(SHARED, "none"), SHARED);
         // The last one, and what was written in other ways.
-        assert_eq!(left(SHARED, "last"), format!("{time}{docs}# An end.\n"));
+        assert_eq!(left(SHARED, "last"), format!("{time}{}\n# An end.\n", docs.trim_end()));
         let dotted = "# Keys.\nupstreams.a.command = \"a\"\n# B.\nupstreams.b.command = \"b\"\n";
         assert_eq!(left(dotted, "a"), "# B.\nupstreams.b.command = \"b\"\n");
         let inline = "[upstreams]\na = { command = \"a\" }\n# B.\nb = { command = \"b\" } # b\n";

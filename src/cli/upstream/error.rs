@@ -9,6 +9,9 @@ use crate::daemon::PathsError;
 use crate::exit::{Exit, ToExit};
 use crate::serve::reload::Refused;
 
+/// The schema of the answers.
+pub(super) const SCHEMA: u32 = 1;
+
 /// Why nothing was done, or not all.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {

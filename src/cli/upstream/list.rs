@@ -5,8 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::SCHEMA;
-use super::error::Error;
+use super::error::{Error, SCHEMA};
 use crate::cli::definition::TokenPlace;
 use crate::cli::report;
 use crate::cli::site::Site;

@@ -23,9 +23,6 @@ use super::definition::{UpstreamAct, UpstreamArgs};
 use super::report;
 use crate::exit::Exit;
 
-/// The schema of the answers.
-const SCHEMA: u32 = 1;
-
 /// Carries out one act.
 pub(super) fn run(arguments: &UpstreamArgs) -> Exit {
     let done = match &arguments.act {

@@ -2,11 +2,10 @@
 
 use serde_json::json;
 
-use super::SCHEMA;
 use super::change::Change;
 use super::edit;
 use super::effect::{self, Effect};
-use super::error::Error;
+use super::error::{Error, SCHEMA};
 use crate::cli::definition::TokenPlace;
 use crate::cli::site::Site;
 use crate::cli::{ask, report};

@@ -5,9 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use toml::Table;
 
-use super::SCHEMA;
 use super::change::text;
-use super::error::Error;
+use super::error::{Error, SCHEMA};
 use crate::cli::client::{self, Examined, Server};
 use crate::cli::definition::UpstreamTestArgs;
 use crate::cli::report;
@@ -76,8 +75,8 @@ pub(super) fn of_running(
 /// What was found, for programs.
 pub(super) fn document(found: &Result<Examined, client::Error>) -> Value {
     match found {
-        Ok(Examined { upstream, tools }) => {
-            json!({ "schema": SCHEMA, "usable": true, "upstream": upstream, "tools": tools })
+        Ok(found) => {
+            json!({ "schema": SCHEMA, "usable": true, "upstream": found.upstream(), "tools": found.tools() })
         }
         Err(error) => {
             json!({ "schema": SCHEMA, "usable": false, "error": chain(error), "hint": error.hint() })
@@ -87,7 +86,7 @@ pub(super) fn document(found: &Result<Examined, client::Error>) -> Value {
 
 /// Tells what was found.
 pub(super) fn tell(name: &str, found: &Examined) -> Exit {
-    let Examined { upstream, tools } = found;
+    let (upstream, tools) = (found.upstream(), found.tools());
     let [state, transport] = ["state", "transport"].map(|key| upstream[key].as_str().unwrap_or_default());
     if state == "disabled" {
         return report::lines(format!("{name} is switched off by `enabled = false`"), Exit::Done);

@@ -1,7 +1,6 @@
 //! The certificate that a client has shown in its handshake, which one of the listener's authorities has signed.
 
 use std::fmt::Write as _;
-use std::time::SystemTime;
 
 use rustls::pki_types::CertificateDer;
 use sha2::{Digest as _, Sha256};
@@ -9,6 +8,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
 
 use crate::config;
+use crate::sys::clock::seconds_now;
 
 /// What it says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,8 +45,7 @@ impl Certificate {
 
     /// Whether its time is over: a connection may last for longer.
     pub(crate) fn has_ended(&self) -> bool {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        self.ends < now.as_secs()
+        self.ends < seconds_now()
     }
 
     /// Whether it says all of this.
@@ -71,7 +70,7 @@ fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, SystemTime};
 
     use rcgen::{CertificateParams, KeyPair, SanType};
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use fieldwork::Fieldwork;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -19,19 +20,24 @@ const HANDSHAKE: &str = "the handshake";
 const ROUTED: [&str; 3] = [TASKS, SKILLS, APPS];
 
 /// The upstreams behind one endpoint.
-#[derive(Debug)]
+#[derive(Debug, Fieldwork)]
+#[fieldwork(opt_in, get, vis = "pub(crate)")]
 pub(crate) struct EndpointView {
     /// In the order of the configuration.
+    #[field(get)]
     upstreams: Vec<Arc<Upstream>>,
     /// Places in `upstreams` by name.
     by_name: HashMap<String, usize>,
     /// Whether names carry their upstream's.
     prefixed: bool,
     /// Whether it is the endpoint of one upstream, which shows what that says as it is.
+    #[field(get = is_single)]
     single: bool,
     /// What may be there of what the upstreams show, by the names that are shown here; each of them.
+    #[field(get)]
     rights: Vec<Arc<Filters>>,
     /// Whether some clients are shown other lists than others at the same address.
+    #[field(get)]
     differs: bool,
     /// Tells the routing table that somebody still holds this.
     #[expect(dead_code, reason = "it tells by being dropped")]
@@ -73,16 +79,6 @@ impl EndpointView {
         Self { differs, ..self }
     }
 
-    /// Whether some clients are shown other lists than others at the same address.
-    pub(crate) const fn differs(&self) -> bool {
-        self.differs
-    }
-
-    /// What may be there of what the upstreams show, each of them.
-    pub(crate) fn rights(&self) -> &[Arc<Filters>] {
-        &self.rights
-    }
-
     /// Whether less may be there than what the upstreams show.
     pub(crate) fn is_narrowed(&self) -> bool {
         !self.rights.is_empty()
@@ -122,16 +118,6 @@ impl EndpointView {
     /// An endpoint for one upstream: names are as it gives them.
     pub(crate) fn single(upstream: Arc<Upstream>) -> Self {
         Self { single: true, ..Self::merged(vec![upstream], Prefix::Never) }
-    }
-
-    /// Whether it is the endpoint of one upstream, which shows what that says as it is.
-    pub(crate) const fn is_single(&self) -> bool {
-        self.single
-    }
-
-    /// The upstreams, in the order of the configuration.
-    pub(crate) fn upstreams(&self) -> &[Arc<Upstream>] {
-        &self.upstreams
     }
 
     /// The upstream of this name.

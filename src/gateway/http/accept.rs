@@ -63,7 +63,7 @@ use crate::gateway::client::ClientKey;
 use crate::gateway::client_log_limit::ClientLogLimit;
 use crate::gateway::telemetry::{Ledger, Origin, Reason};
 use crate::request_id::RequestId;
-use crate::sys::{self, net::Listener};
+use crate::sys::net::Listener;
 
 /// How long idle connections are kept after a drain has begun.
 const GRACE: Duration = Duration::from_secs(2);
@@ -130,9 +130,8 @@ impl Admission {
 
     /// Counts a connection that is refused.
     fn refuse(&self, reason: Reason, peer: &Peer) {
-        let uid = peer.kernel.as_ref().map(|peer| peer.uid);
         // Nothing of it is a request yet, and what is logged of it has the identifier that it would have.
-        let origin = Origin::new(RequestId::made(), (peer.address, uid), None);
+        let origin = Origin::new(RequestId::made(), peer.place(), None);
         self.ledger.refuse(reason, &origin, (None, None));
     }
 
@@ -221,8 +220,8 @@ pub(crate) async fn accept_operators(
         tokio::select! {
             deadline = drain.started() => break deadline,
             Some(stream) = opened.recv() => {
-                let kernel = sys::peer::Peer::of(&stream).ok().map(Arc::new);
-                shared.admit(stream, Peer { kernel, is_operator: true, ..Peer::default() }).await;
+                let peer = Peer::operator(&stream);
+                shared.admit(stream, peer).await;
             }
         }
     };
@@ -236,7 +235,7 @@ async fn accept_tcp(listener: &TcpListener, shared: &Shared) {
             Ok((stream, from)) => {
                 let _ = stream.set_nodelay(true);
                 let own = shared.admission.connections.expects(from);
-                shared.admit(stream, Peer { address: Some(from.ip()), own, ..Peer::default() }).await;
+                shared.admit(stream, Peer::at(from.ip(), own)).await;
             }
             Err(error) => shared.pause(&error).await,
         }
@@ -245,13 +244,11 @@ async fn accept_tcp(listener: &TcpListener, shared: &Shared) {
 
 /// Accepts connections to a Unix socket.
 async fn accept_unix(listener: &UnixListener, shared: &Shared) {
-    let own = i32::try_from(std::process::id()).ok();
     loop {
         match shared.next(listener.accept()).await {
             Ok((stream, _)) => {
-                let own = stream.peer_cred().is_ok_and(|peer| peer.pid().is_some() && peer.pid() == own);
-                let kernel = sys::peer::Peer::of(&stream).ok().map(Arc::new);
-                shared.admit(stream, Peer { kernel, own, ..Peer::default() }).await;
+                let peer = Peer::local(&stream);
+                shared.admit(stream, peer).await;
             }
             Err(error) => shared.pause(&error).await,
         }
@@ -339,10 +336,10 @@ impl Shared {
 
     /// Serves a connection in a task of its own, if there is room.
     async fn admit(&self, stream: impl Connection, peer: Peer) {
-        let client = ClientKey::of(peer.address);
+        let client = ClientKey::of(peer.address());
         let most = self.admission.most();
         if let Some(slot) =
-            self.admission.connections.take((client.clone(), self.number, peer.own), most).await
+            self.admission.connections.take((client.clone(), self.number, peer.is_own()), most).await
         {
             let shared = self.clone();
             self.tasks.spawn(async move { shared.serve(stream, peer, &slot).await });
@@ -368,7 +365,7 @@ impl Shared {
 
     /// Serves one connection to its end. What the gateway asks itself goes without TLS and proxies.
     async fn serve(&self, stream: impl Connection, peer: Peer, slot: &OpenConnection) {
-        let named = self.front.gate().named().filter(|_| !peer.own);
+        let named = self.front.gate().named().filter(|_| !peer.is_own());
         // In a box, so that the far more common connections are not as large.
         let result = match named.filter(|named| named.tls().is_some() || named.listener().proxy_protocol) {
             Some(named) => Box::pin(self.serve_behind(&named, stream, peer, slot)).await,
@@ -392,11 +389,11 @@ impl Shared {
     ) -> hyper::Result<()> {
         let listener = named.listener();
         let begun = async {
-            if listener.proxy_protocol && listener.trusted_proxies.have(peer.address) {
+            if listener.proxy_protocol && listener.trusted_proxies.have(peer.address()) {
                 let told = proxy_header::read(&mut stream).await;
                 let told = told.inspect_err(|_| self.admission.refuse(Reason::Proxy, &peer))?;
-                peer.address = told.or(peer.address);
-                slot.belongs_to(ClientKey::of(peer.address));
+                peer.asks_for(told);
+                slot.belongs_to(ClientKey::of(peer.address()));
             }
             let Some(tls) = named.tls() else { return Ok((version(&stream).await?, Begun::Plain(stream))) };
             let stream: Box<dyn Transport> = Box::new(stream);
@@ -404,7 +401,7 @@ impl Shared {
             let stream = accepted.inspect_err(|_| self.admission.refuse(Reason::Tls, &peer))?;
             let (_, session) = stream.get_ref();
             let shown = session.peer_certificates().and_then(|all| all.first());
-            peer.certificate = shown.map(|der| Arc::new(Certificate::read(der)));
+            peer.shows(shown.map(|der| Certificate::read(der)));
             let is_two = session.alpn_protocol() == Some(b"h2");
             Ok((if is_two { Version::Two } else { Version::One }, Begun::Tls(Box::new(stream))))
         };

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::response::Response;
+use fieldwork::Fieldwork;
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode, header};
 use tokio_util::sync::CancellationToken;
@@ -30,11 +31,14 @@ const OPEN: [&str; 3] = ["/", "/health/live", "/health/ready"];
 const BEARER: &str = "Bearer";
 
 /// A client that has shown who it is.
-#[derive(Debug)]
+#[derive(Debug, Fieldwork)]
+#[fieldwork(opt_in, get, vis = "pub(super)")]
 pub(crate) struct Identified {
     /// Its name.
+    #[field(get)]
     name: ClientName,
     /// How it has shown that.
+    #[field(get(copy))]
     proof: Proof,
     /// Cancelled when what it has shown is no longer good.
     revoked: CancellationToken,
@@ -43,6 +47,7 @@ pub(crate) struct Identified {
     /// The token of an authorization server that it has shown.
     verified: Option<Arc<Verified>>,
     /// What it uses of its limits, where the configuration gives it any by its name.
+    #[field(get(deref = false))]
     usage: Option<Arc<Usage>>,
 }
 
@@ -57,21 +62,6 @@ impl Identified {
     fn by_oauth(verified: Arc<Verified>, entry: &str) -> Self {
         let (name, revoked) = (verified.name(entry), verified.ended().clone());
         Self { proof: Proof::Oauth, verified: Some(verified), ..Self::by_token(name, revoked) }
-    }
-
-    /// Its name.
-    pub(super) const fn name(&self) -> &ClientName {
-        &self.name
-    }
-
-    /// How it has shown that.
-    pub(super) const fn proof(&self) -> Proof {
-        self.proof
-    }
-
-    /// What it uses of its limits, where the configuration gives it any by its name.
-    pub(super) const fn usage(&self) -> Option<&Arc<Usage>> {
-        self.usage.as_ref()
     }
 
     /// Waits until it may not use the gateway any more.
@@ -258,12 +248,17 @@ impl From<Refusal> for Refused {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked<'a> {
     /// The ways of which one is enough, where the listener says so; none is every way.
-    pub(super) ways: &'a [Auth],
+    ways: &'a [Auth],
     /// Whether the configuration opens those to anybody that do not say so.
-    pub(super) open: bool,
+    open: bool,
 }
 
-impl Asked<'_> {
+impl<'a> Asked<'a> {
+    /// One of these ways; where there are none, any or, if it is `open`, none at all.
+    pub(super) const fn new(ways: &'a [Auth], open: bool) -> Self {
+        Self { ways, open }
+    }
+
     /// Whether this way is one of them.
     fn takes(self, way: Auth) -> bool {
         self.ways.is_empty() || self.ways.contains(&way)
@@ -274,11 +269,11 @@ impl Asked<'_> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Believed<'a> {
     /// The clients.
-    pub(super) clients: &'a Clients,
+    clients: &'a Clients,
     /// Tokens of the gateway's own.
-    pub(super) tokens: &'a KnownTokens,
+    tokens: &'a KnownTokens,
     /// Those of authorization servers.
-    pub(super) issuers: &'a Issuers,
+    issuers: &'a Issuers,
 }
 
 /// What the token of a request has proven.
@@ -304,8 +299,8 @@ pub(super) fn authenticate(
     let takes_tokens = asked.takes(Auth::Token) || asked.takes(Auth::Oauth);
     let token = token(head)?.filter(|_| takes_tokens);
     let shown = token.map(|token| believed.token(token, asked, path, waited)).transpose()?;
-    let kernel = peer.kernel.as_deref().filter(|_| asked.takes(Auth::Peer));
-    let certificate = peer.certificate.as_deref().filter(|_| asked.takes(Auth::Certificate));
+    let kernel = peer.kernel().filter(|_| asked.takes(Auth::Peer));
+    let certificate = peer.certificate().filter(|_| asked.takes(Auth::Certificate));
     let valid = certificate.filter(|certificate| !certificate.has_ended());
     let (own, oauth) = match &shown {
         Some(Token::Own(name, _)) => (Some(name), None),
@@ -346,7 +341,12 @@ pub(super) fn authenticate(
     }
 }
 
-impl Believed<'_> {
+impl<'a> Believed<'a> {
+    /// These clients, with tokens of these kinds.
+    pub(super) const fn new(clients: &'a Clients, tokens: &'a KnownTokens, issuers: &'a Issuers) -> Self {
+        Self { clients, tokens, issuers }
+    }
+
     /// What a token proves at a path, as far as that is asked for.
     fn token(self, token: &str, asked: Asked<'_>, path: &str, waited: bool) -> Result<Token, NotAdmitted> {
         let is_jwt = token.bytes().filter(|byte| *byte == b'.').count() == 2;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::BoxError;
+use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use http_body::{Body, Frame};
@@ -41,11 +42,28 @@ pub(super) enum Received {
 /// Why a message cannot be taken, and whose answer that is.
 pub(super) struct Refusal {
     /// Why.
-    pub(super) fault: Fault,
+    fault: Fault,
     /// The request, if it is known.
-    pub(super) id: Option<Id>,
+    id: Option<Id>,
     /// Its era.
-    pub(super) era: Era,
+    era: Era,
+}
+
+impl Refusal {
+    /// Of a message of which nothing else is known.
+    pub(super) const fn new(fault: Fault, era: Era) -> Self {
+        Self { fault, id: None, era }
+    }
+
+    /// Why the message cannot be taken.
+    pub(super) const fn fault(&self) -> &Fault {
+        &self.fault
+    }
+
+    /// What its client is told.
+    pub(super) fn answer(self) -> Response {
+        answer::fault(&self.fault, self.id, self.era)
+    }
 }
 
 /// Reads the message of a POST, and tells its era; with what is held of it.
@@ -59,7 +77,7 @@ pub(super) async fn receive(
         Ok(()) => read(body, bodies, server).await,
         Err(fault) => Err(fault),
     };
-    let refused = |fault| Refusal { fault, id: None, era: Era::Modern };
+    let refused = |fault| Refusal::new(fault, Era::Modern);
     let (body, held) = read.map_err(refused)?;
     if headers.contains_key(&SESSION)
         && let Some(entries) = Message::entries(&body)

@@ -114,8 +114,8 @@ impl Pipeline {
         };
         let listener = named.listener();
         let mut origin = origin.clone();
-        if listener.trusted_proxies.have(peer.address) {
-            let found = forwarded::client(&head.headers, peer.address, &listener.trusted_proxies);
+        if listener.trusted_proxies.have(peer.address()) {
+            let found = forwarded::client(&head.headers, peer.address(), &listener.trusted_proxies);
             let found = found.map_err(|_| Box::new(self.guard.refuse(head, &origin, CONTRADICTION)))?;
             origin = origin.at(found);
         }
@@ -175,7 +175,7 @@ impl Pipeline {
             Ok(slot) => answer::holding(answer.await, slot),
             Err(exceeded) => {
                 let fault = self.too_much(context, exceeded);
-                self.refuse(context, Refusal { fault, id: None, era: Era::Legacy })
+                self.refuse(context, Refusal::new(fault, Era::Legacy))
             }
         }
     }
@@ -196,11 +196,11 @@ impl Pipeline {
         (head, peer, origin): (&Parts, &Peer, &Origin),
         waited: bool,
     ) -> Result<Option<Arc<Identified>>, Held> {
-        if ways.is_empty() && (table.clients().is_empty() || peer.is_operator) {
+        if ways.is_empty() && (table.clients().is_empty() || peer.is_operator()) {
             return Ok(None);
         }
-        let asked = Asked { ways, open: table.server.auth.is_some() };
-        let believed = Believed { clients: table.clients(), tokens: &self.tokens, issuers: &self.issuers };
+        let asked = Asked::new(ways, table.server.auth.is_some());
+        let believed = Believed::new(table.clients(), &self.tokens, &self.issuers);
         let identified = authenticate(believed, asked, (head, peer), waited).map_err(|why| {
             let (refused, missing) = match why {
                 NotAdmitted::Refused(refused) => (refused, None),
@@ -272,11 +272,10 @@ impl Pipeline {
 
     /// Counts a message that cannot be taken, and answers it.
     fn refuse(&self, context: &RequestContext, refusal: Refusal) -> Response {
-        let Refusal { fault, id, era } = refusal;
-        if let Cause::Refused(reason) = fault.cause {
+        if let Cause::Refused(reason) = refusal.fault().cause {
             self.ledger.refuse(reason, context.origin(), (context.client(), context.endpoint().name()));
         }
-        answer::fault(&fault, id, era)
+        refusal.answer()
     }
 
     /// Answers a request to an endpoint that is not there for its client.
@@ -294,7 +293,7 @@ impl Pipeline {
         (headers, body): (&HeaderMap, impl Body<Data = Bytes, Error: Into<BoxError>> + Unpin),
     ) -> Response {
         if let Err(fault) = validate::legacy_version(headers) {
-            return self.refuse(&context, Refusal { fault, id: None, era: Era::Legacy });
+            return self.refuse(&context, Refusal::new(fault, Era::Legacy));
         }
         let cutoff = context.cutoff().clone();
         let (message, held) = match self.receive(&cutoff, headers, body).await {
@@ -302,7 +301,7 @@ impl Pipeline {
             Ok((Received::Batch(_), _)) => {
                 let message = "this transport has no batches; send one message after the other";
                 let fault = Fault::downstream(code::INVALID_REQUEST, StatusCode::BAD_REQUEST, message);
-                return self.refuse(&context, Refusal { fault, id: None, era: Era::Legacy });
+                return self.refuse(&context, Refusal::new(fault, Era::Legacy));
             }
             Err(refusal) => return self.refuse(&context, refusal),
         };
@@ -326,7 +325,7 @@ impl Pipeline {
         let received = pin!(message::receive(headers, body, &self.bodies, server));
         match cutoff.before(received).await {
             Some(received) => received,
-            None => Err(Refusal { fault: Fault::unread(), id: None, era: Era::Modern }),
+            None => Err(Refusal::new(Fault::unread(), Era::Modern)),
         }
     }
 

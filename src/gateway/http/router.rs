@@ -113,8 +113,7 @@ impl Front {
         let (head, body) = request.into_parts();
         let id = request_id(&head.headers);
         let entry = AccessEntry::begin(self.handlers.ledger.access(), &head, &id);
-        let uid = peer.kernel.as_ref().map(|peer| peer.uid);
-        let origin = Origin::new(id.clone(), (peer.address, uid), entry.clone());
+        let origin = Origin::new(id.clone(), peer.place(), entry.clone());
         let work = pin!(self.admitted((head, body), (peer, cutoff), origin));
         let mut response = id.around(work).await;
         if let Ok(id) = id.show(HeaderValue::from_str) {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use fieldwork::Fieldwork;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -57,11 +58,14 @@ enum Shown {
 pub(super) type Opened = (Arc<Link>, InboxReceiver);
 
 /// The connections of one session.
-#[derive(Debug)]
+#[derive(Debug, Fieldwork)]
+#[fieldwork(opt_in, get, vis = "pub(crate)")]
 pub(crate) struct SessionConnections {
     /// Who the session's client is.
+    #[field(get)]
     client: ClientIdentity,
     /// The same as modern servers know it.
+    #[field(get)]
     modern: ClientMeta,
     /// Whether servers must be told of this very client.
     singular: bool,
@@ -89,16 +93,6 @@ impl SessionConnections {
         let ended = CancellationToken::new();
         let log_level = Mutex::default();
         Self { client, modern, singular, slots, own, subscribed, shown, opened, log_level, ended }
-    }
-
-    /// The session's client.
-    pub(crate) const fn client(&self) -> &ClientIdentity {
-        &self.client
-    }
-
-    /// The session's client as modern servers know it.
-    pub(crate) const fn modern(&self) -> &ClientMeta {
-        &self.modern
     }
 
     /// Whether the session has a connection of its own to this upstream.

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
+use fieldwork::Fieldwork;
+
 use super::family::Family;
 use super::histogram::Histogram;
 use super::origin::Origin;
@@ -19,7 +21,8 @@ const OPERATIONS: usize = 500;
 const EXITS: usize = 500;
 
 /// All numbers about requests.
-#[derive(Debug)]
+#[derive(Debug, Fieldwork)]
+#[fieldwork(opt_in, get, vis = "pub(super)")]
 pub(crate) struct Ledger {
     /// Requests in flight.
     in_flight: AtomicUsize,
@@ -28,10 +31,13 @@ pub(crate) struct Ledger {
     /// Refusals, by reason.
     refused: [AtomicU64; Reason::ALL.len()],
     /// Calls by upstream and tool, and of these by outcome.
+    #[field(get)]
     calls: Family<2, [AtomicU64; OUTCOMES.len()]>,
     /// How long clients have waited, by method, endpoint and error.
+    #[field(get)]
     served: Family<3, Histogram>,
     /// How long upstreams have taken, by method, upstream and error.
+    #[field(get, vis = "pub(crate)")]
     asked: Family<3, Histogram>,
     /// Ends of upstreams, by upstream and reason.
     exits: Family<2, AtomicU64>,
@@ -127,21 +133,6 @@ impl Ledger {
             ..Record::default()
         }
         .write();
-    }
-
-    /// The numbers of a tool.
-    pub(super) const fn calls(&self) -> &Family<2, [AtomicU64; OUTCOMES.len()]> {
-        &self.calls
-    }
-
-    /// How long clients have waited.
-    pub(super) const fn served(&self) -> &Family<3, Histogram> {
-        &self.served
-    }
-
-    /// How long upstreams have taken, by method, upstream and error.
-    pub(crate) const fn asked(&self) -> &Family<3, Histogram> {
-        &self.asked
     }
 
     /// Counts the end of an upstream.

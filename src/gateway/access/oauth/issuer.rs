@@ -7,7 +7,7 @@ use std::fs;
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use fieldwork::Fieldwork;
 use jsonwebtoken::errors::ErrorKind;
@@ -23,6 +23,7 @@ use crate::config::{self, KeySource};
 use crate::gateway::error::Error;
 use crate::gateway::status::IssuerStatus;
 use crate::gateway::upstream::Documents;
+use crate::sys::clock::seconds_now;
 
 /// How often keys are looked for that nobody has asked for.
 const EVERY: Duration = Duration::from_secs(600);
@@ -72,16 +73,17 @@ struct Known {
 }
 
 /// What a token proves.
-#[derive(Debug)]
+#[derive(Debug, Fieldwork)]
+#[fieldwork(get, vis = "pub(super)")]
 pub(super) struct Proven {
     /// The key that has signed it.
-    pub(super) key: Arc<PublicKey>,
+    key: Arc<PublicKey>,
     /// What it says.
-    pub(super) claims: Map<String, Value>,
+    claims: Map<String, Value>,
     /// The one endpoint that it is for, if it is not for all.
-    pub(super) only: Option<String>,
+    only: Option<String>,
     /// When it is over, in seconds since 1970.
-    pub(super) until: u64,
+    until: u64,
 }
 
 /// Why a token proves nothing.
@@ -104,11 +106,6 @@ struct Metadata {
     issuer: String,
     /// Where its keys are.
     jwks_uri: String,
-}
-
-/// The seconds since 1970.
-pub(super) fn seconds_now() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// Checks the file of keys of a server, if it has one.

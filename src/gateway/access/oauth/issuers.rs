@@ -89,7 +89,7 @@ impl Issuers {
             let issuers = Arc::downgrade(self);
             issuer.follow(move |issuer, keys| {
                 let Some(issuers) = issuers.upgrade() else { return };
-                issuers.forget(|one| std::ptr::eq(one.issuer(), issuer) && !keys.has(one.key()));
+                issuers.forget(|one| std::ptr::eq(one.issuer(), issuer) && !keys.has(one.proven().key()));
             });
         }
         self.forget(|one| !is_in(new, one.issuer()) || one.was_other(entry(one).as_deref()));
@@ -122,9 +122,7 @@ impl Issuers {
         let issuer = self.all.read().iter().find(|issuer| issuer.settings().issuer == iss).cloned();
         let issuer = issuer.ok_or(Unproven::Invalid("the token is of another issuer"))?;
         let proven = issuer.verify(token, waited)?;
-        let verified =
-            Verified::new((Arc::clone(&issuer), proven.key), proven.claims, (proven.only, proven.until));
-        Ok(self.keep(digest, Arc::new(verified)))
+        Ok(self.keep(digest, Arc::new(Verified::new(issuer, proven))))
     }
 
     /// Remembers a token. What is over, or in nobody's hands, makes room.
@@ -141,7 +139,7 @@ impl Issuers {
             });
         }
         // Under the lock with what forgets tokens of keys that are gone.
-        if verified.issuer().publishes(verified.key()) {
+        if verified.issuer().publishes(verified.proven().key()) {
             return Arc::clone(known.entry(digest).or_insert(verified));
         }
         verified

@@ -9,10 +9,10 @@ use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
-use super::issuer::{Issuer, seconds_now};
-use super::key_set::PublicKey;
+use super::issuer::{Issuer, Proven};
 use crate::config::{Claim, Proof};
 use crate::gateway::client::ClientName;
+use crate::sys::clock::seconds_now;
 
 /// A token that was verified.
 #[derive(Debug, Fieldwork)]
@@ -21,16 +21,9 @@ pub(crate) struct Verified {
     /// Whose it is.
     #[field(get, vis = "pub(super)")]
     issuer: Arc<Issuer>,
-    /// By which key.
+    /// What it proves.
     #[field(get, vis = "pub(super)")]
-    key: Arc<PublicKey>,
-    /// What it says.
-    claims: Map<String, Value>,
-    /// The one endpoint that it is for, if it is not for all.
-    #[field(get)]
-    only: Option<String>,
-    /// When it is over, in seconds since 1970.
-    until: u64,
+    proven: Proven,
     /// Whom it was let in as.
     name: Mutex<Option<ClientName>>,
     /// Cancelled when it is not believed any more before it is over.
@@ -39,29 +32,29 @@ pub(crate) struct Verified {
 }
 
 impl Verified {
-    /// A token of this server, by this key, which is good until then.
-    pub(super) fn new(
-        (issuer, key): (Arc<Issuer>, Arc<PublicKey>),
-        claims: Map<String, Value>,
-        (only, until): (Option<String>, u64),
-    ) -> Self {
-        let (name, ended) = (Mutex::default(), CancellationToken::new());
-        Self { issuer, key, claims, only, until, name, ended }
+    /// A token of this server, which proves this.
+    pub(super) fn new(issuer: Arc<Issuer>, proven: Proven) -> Self {
+        Self { issuer, proven, name: Mutex::default(), ended: CancellationToken::new() }
+    }
+
+    /// The one endpoint that it is for, if it is not for all.
+    pub(crate) fn only(&self) -> Option<&str> {
+        self.proven.only()
     }
 
     /// Whether it is over.
     pub(super) fn is_over(&self) -> bool {
-        seconds_now() >= self.until
+        seconds_now() >= self.proven.until()
     }
 
     /// How long it is still good.
     pub(crate) fn left(&self) -> Duration {
-        Duration::from_secs(self.until.saturating_sub(seconds_now()))
+        Duration::from_secs(self.proven.until().saturating_sub(seconds_now()))
     }
 
     /// Whether it proves what a client must prove.
     pub(crate) fn fits(&self, proof: &Proof) -> bool {
-        self.issuer.settings().name == proof.issuer && has(&self.claims, &proof.claims)
+        self.issuer.settings().name == proof.issuer && has(self.proven.claims(), &proof.claims)
     }
 
     /// The table of its server, which names whoever has it where no client has a name.
@@ -75,7 +68,7 @@ impl Verified {
         match &*name {
             Some(name) if name.entry() == entry => name.clone(),
             _ => {
-                let subject = self.claims.get("sub").and_then(Value::as_str).unwrap_or_default();
+                let subject = self.proven.claims().get("sub").and_then(Value::as_str).unwrap_or_default();
                 let person = ClientName::person(entry, &self.issuer.settings().issuer, subject);
                 name.insert(person).clone()
             }

@@ -15,7 +15,8 @@ use tokio::time::Instant;
 
 use crate::config::{OAuth, UpstreamName};
 use crate::exit::chain;
-use crate::oauth::{self, Challenge, Error, Login, Stamp, Store, Web};
+use crate::oauth::{self, Challenge, Error, Login, Store, Web};
+use crate::sys::stamp::Stamp;
 
 /// How often it is looked whether somebody has logged in or out.
 const EVERY: Duration = Duration::from_millis(400);
@@ -106,7 +107,7 @@ impl Credential {
     ) -> Arc<Self> {
         let now = Instant::now();
         let state = State {
-            stamp: Stamp::NONE,
+            stamp: Stamp::default(),
             login: None,
             header: None,
             refused: None,
@@ -321,7 +322,7 @@ impl Credential {
             None => None,
         };
         let next = match (again, login) {
-            (Some(Ok(granted)), Some(login)) => login.renewed(granted),
+            (Some(Ok(granted)), Some(login)) => login.renewed(&granted),
             (Some(Err(error)), _) if self.oauth.needs_person() => {
                 if error.is_grant() {
                     // It is of no use to anybody.
@@ -353,7 +354,7 @@ impl Credential {
         let authority = oauth::discover(&self.web, &self.url, &self.oauth, None).await?;
         let client = oauth::identify(&self.web, &authority, &self.oauth, None).await?;
         let granted = oauth::client_credentials(&self.web, &authority, &client).await?;
-        Ok(Login::new(&authority, &client, granted))
+        Ok(Login::new(&authority, &client, &granted))
     }
 }
 
