@@ -9,7 +9,8 @@
 //! are: in legacy sessions, over stdio.
 //!
 //! `-- small` measures what else a gateway takes: the time until the first answer, memory when idle and with 200 sessions,
-//! instructions a call. `-- scale` measures what a call costs with 1 and 1,000 upstreams in the catalog, and with 1 and
+//! instructions a call. `-- beside PROGRAM` compares with another binary, and `-- guard` calls with tokens, JWT and TLS with calls
+//! without them, in turns of half a second, so that what the machine does meanwhile falls on all alike. `-- scale` measures what a call costs with 1 and 1,000 upstreams in the catalog, and with 1 and
 //! 10,000 sessions open.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
@@ -20,6 +21,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+#[path = "relay/beside.rs"]
+mod beside;
 #[path = "relay/load.rs"]
 mod load;
 #[path = "relay/pipe.rs"]
@@ -46,8 +49,15 @@ fn main() {
         Some("upstream-http") => runtime().block_on(upstream::http()),
         Some("scale") => scale(),
         Some("small") => small(),
+        Some("beside") => beside::another(&Upstream::minimal(), &second("a program to measure beside")),
+        Some("guard") => beside::guarded(&Upstream::minimal()),
         _ => compare(),
     }
+}
+
+/// The second argument, which is this.
+fn second(what: &str) -> String {
+    std::env::args().nth(2).unwrap_or_else(|| panic!("{what} comes after the first argument"))
 }
 
 /// A program that is an upstream, over stdio and over HTTP.
@@ -180,7 +190,7 @@ fn through_gateways(upstream: &Upstream) -> Vec<Row> {
 
 /// Processor time for each call of a run, in microseconds.
 fn each(spent: Duration, figures: &Figures) -> f64 {
-    spent.as_secs_f64() * 1e6 / (figures.rate * RUN.as_secs_f64())
+    spent.as_secs_f64() * 1e6 / figures.calls
 }
 
 /// Measures another gateway, if it is installed.
@@ -243,7 +253,7 @@ fn scale() {
 /// The gateway's processor time a call, in microseconds, with 16 connections.
 fn cost(gateway: &Gateway, tool: &'static str) -> f64 {
     let before = gateway.time();
-    let figures = measure_tool(gateway.address, Era::Modern, 16, tool);
+    let figures = measure_tool(&gateway.address.into(), Era::Modern, (16, RUN), tool);
     each(gateway.time().saturating_sub(before), &figures)
 }
 

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use http::Request;
+use http::{HeaderValue, Request};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use nix::time::ClockId;
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::ClientConfig;
 
 /// How long each figure is measured.
 pub(crate) const RUN: Duration = Duration::from_secs(4);
@@ -34,8 +36,27 @@ pub(crate) enum Era {
     Modern,
 }
 
+/// Where calls go, and how a client gets in there.
+#[derive(Clone)]
+pub(crate) struct Target {
+    /// The address.
+    pub(crate) address: SocketAddr,
+    /// What is in `Authorization`.
+    pub(crate) authorization: Option<HeaderValue>,
+    /// Whose certificates are trusted, where it is TLS.
+    pub(crate) tls: Option<Arc<ClientConfig>>,
+}
+
+impl From<SocketAddr> for Target {
+    fn from(address: SocketAddr) -> Self {
+        Self { address, authorization: None, tls: None }
+    }
+}
+
 /// What a run has measured.
 pub(crate) struct Figures {
+    /// Calls.
+    pub(crate) calls: f64,
     /// Calls a second.
     pub(crate) rate: f64,
     /// Median latency.
@@ -50,8 +71,10 @@ pub(crate) struct Figures {
 pub(crate) struct Client {
     /// The connection.
     sender: SendRequest<Full<Bytes>>,
+    /// What each request has in its head, whatever it asks for.
+    authorization: Option<HeaderValue>,
     /// The session's identifier.
-    session: Option<http::HeaderValue>,
+    session: Option<HeaderValue>,
 }
 
 /// A runtime for the load or the upstream.
@@ -61,34 +84,39 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
 
 /// Drives an endpoint with this many connections.
 pub(crate) fn measure(address: SocketAddr, era: Era, connections: usize) -> Figures {
-    measure_tool(address, era, connections, "echo")
+    measure_tool(&address.into(), era, (connections, RUN), "echo")
 }
 
-/// The same for a tool of another name.
-pub(crate) fn measure_tool(address: SocketAddr, era: Era, connections: usize, tool: &'static str) -> Figures {
+/// The same for another target, time and name of a tool.
+pub(crate) fn measure_tool(
+    target: &Target,
+    era: Era,
+    (connections, run): (usize, Duration),
+    tool: &'static str,
+) -> Figures {
     runtime().block_on(async {
         let (before, stop) = (own_time(), Arc::new(AtomicBool::new(false)));
-        let tasks: Vec<_> =
-            (0..connections).map(|_| tokio::spawn(drive(address, era, tool, Arc::clone(&stop)))).collect();
-        tokio::time::sleep(RUN).await;
+        let client = || tokio::spawn(drive(target.clone(), era, tool, Arc::clone(&stop)));
+        let tasks: Vec<_> = (0..connections).map(|_| client()).collect();
+        tokio::time::sleep(run).await;
         stop.store(true, Ordering::Relaxed);
         let mut times = Vec::new();
         for task in tasks {
             times.extend(task.await.expect("a connection that does not fail"));
         }
         let spent = own_time().saturating_sub(before);
-        Figures::new(times, spent)
+        Figures::new(times, run, spent)
     })
 }
 
 impl Figures {
     /// Those of a run whose calls took these times, for which the load itself has used so much processor time.
-    pub(crate) fn new(mut times: Vec<Duration>, spent: Duration) -> Self {
+    pub(crate) fn new(mut times: Vec<Duration>, run: Duration, spent: Duration) -> Self {
         times.sort_unstable();
         let at = |share: usize| times[(times.len() - 1) * share / 100];
-        let count = f64::from(u32::try_from(times.len()).expect("fewer calls than that"));
-        let (rate, load) = (count / RUN.as_secs_f64(), spent.as_secs_f64() * 1e6 / count);
-        Self { rate, median: at(50), high: at(99), load }
+        let calls = f64::from(u32::try_from(times.len()).expect("fewer calls than that"));
+        let (rate, load) = (calls / run.as_secs_f64(), spent.as_secs_f64() * 1e6 / calls);
+        Self { calls, rate, median: at(50), high: at(99), load }
     }
 }
 
@@ -98,8 +126,8 @@ pub(crate) fn own_time() -> Duration {
 }
 
 /// One connection: calls until told to stop; returns how long each call took.
-async fn drive(address: SocketAddr, era: Era, tool: &'static str, stop: Arc<AtomicBool>) -> Vec<Duration> {
-    let mut client = Client::connect(address).await;
+async fn drive(target: Target, era: Era, tool: &'static str, stop: Arc<AtomicBool>) -> Vec<Duration> {
+    let mut client = Client::connect(target).await;
     if era == Era::Legacy {
         client.begin().await;
     }
@@ -112,23 +140,42 @@ async fn drive(address: SocketAddr, era: Era, tool: &'static str, stop: Arc<Atom
 
 impl Client {
     /// Connects.
-    pub(crate) async fn connect(address: SocketAddr) -> Self {
+    pub(crate) async fn connect(target: impl Into<Target>) -> Self {
+        let Target { address, authorization, tls } = target.into();
         let stream = TcpStream::connect(address).await.expect("the endpoint listens");
         stream.set_nodelay(true).expect("a TCP socket");
-        let (sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("an HTTP endpoint");
-        tokio::spawn(connection);
-        Self { sender, session: None }
+        let sender = match tls {
+            None => handshake(stream).await,
+            Some(tls) => {
+                let name = "localhost".try_into().expect("a name");
+                handshake(TlsConnector::from(tls).connect(name, stream).await.expect("a TLS endpoint")).await
+            }
+        };
+        Self { sender, authorization, session: None }
+    }
+
+    /// A request without its body.
+    fn post(&self) -> http::request::Builder {
+        let request = Request::post("/mcp")
+            .header("host", "127.0.0.1")
+            .header("content-type", "application/json")
+            .header("accept", "application/json, text/event-stream");
+        match &self.authorization {
+            Some(authorization) => request.header("authorization", authorization),
+            None => request,
+        }
     }
 
     /// Calls a tool once; returns how long it took.
     pub(crate) async fn call(&mut self, tool: &str) -> Duration {
         self.sender.ready().await.expect("a connection that goes on");
         let request = match &self.session {
-            Some(session) => post()
+            Some(session) => self
+                .post()
                 .header("mcp-session-id", session)
                 .body(Full::new(Bytes::from_static(SESSION_CALL.as_bytes()))),
-            None => post()
+            None => self
+                .post()
                 .header("mcp-protocol-version", "2026-07-28")
                 .header("mcp-method", "tools/call")
                 .header("mcp-name", tool)
@@ -149,13 +196,14 @@ impl Client {
 
     /// Begins a session.
     pub(crate) async fn begin(&mut self) {
-        let hello = post().body(Full::new(Bytes::from_static(HELLO.as_bytes()))).expect("a valid request");
+        let hello =
+            self.post().body(Full::new(Bytes::from_static(HELLO.as_bytes()))).expect("a valid request");
         // The answer before this may have been read to its end a moment before the connection knows.
         self.sender.ready().await.expect("a connection that goes on");
         let response = self.sender.send_request(hello).await.expect("an answer");
         let session = response.headers().get("mcp-session-id").expect("a session").clone();
         response.into_body().collect().await.expect("a whole answer");
-        let note = post().header("mcp-session-id", &session);
+        let note = self.post().header("mcp-session-id", &session);
         let note = note.body(Full::new(Bytes::from_static(INITIALIZED.as_bytes()))).expect("a valid request");
         self.sender.ready().await.expect("a connection that goes on");
         let response = self.sender.send_request(note).await.expect("an answer");
@@ -178,10 +226,13 @@ impl Client {
     }
 }
 
-/// A request without its body.
-fn post() -> http::request::Builder {
-    Request::post("/mcp")
-        .header("host", "127.0.0.1")
-        .header("content-type", "application/json")
-        .header("accept", "application/json, text/event-stream")
+/// Begins to speak HTTP over a connection.
+async fn handshake<S>(stream: S) -> SendRequest<Full<Bytes>>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let (sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("an HTTP endpoint");
+    tokio::spawn(connection);
+    sender
 }

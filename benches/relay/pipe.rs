@@ -39,7 +39,7 @@ pub(crate) fn measure(words: &[&str], calls: usize) -> (Figures, f64) {
     let spent = (own_time().saturating_sub(before.0), processor_time(child.id()).saturating_sub(before.1));
     drop(input);
     end(&mut child);
-    let figures = Figures::new(times, spent.0);
+    let figures = Figures::new(times, RUN, spent.0);
     let each = super::each(spent.1, &figures);
     (figures, each)
 }

@@ -21,7 +21,7 @@ pub(crate) struct Gateway {
     /// Where it serves.
     pub(crate) address: SocketAddr,
     /// Its files.
-    _scratch: tempfile::TempDir,
+    scratch: tempfile::TempDir,
 }
 
 /// Memory that is resident, in KiB (`proc_pid_status(5)`).
@@ -44,10 +44,33 @@ impl Gateway {
     /// The same under another program.
     pub(crate) fn start_under(words: &[&str], configuration: &str) -> Self {
         let scratch = tempfile::tempdir().expect("a scratch directory");
-        let mut command = command(words, scratch.path(), "127.0.0.1:0", configuration);
+        let command = command(words, scratch.path(), "127.0.0.1:0", configuration);
+        Self::spawn(command, scratch)
+    }
+
+    /// Starts another binary, or this one, with this whole configuration.
+    pub(crate) fn start_other(binary: Option<&str>, configuration: &str) -> Self {
+        let scratch = tempfile::tempdir().expect("a scratch directory");
+        let mut command = binary.map_or_else(|| Command::new(own()), Command::new);
+        place(&mut command, scratch.path(), configuration);
+        Self::spawn(command, scratch)
+    }
+
+    /// Starts a command whose files are here.
+    fn spawn(mut command: Command, scratch: tempfile::TempDir) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().expect("the gateway starts");
         let address = announced(&mut child);
-        Self { child, address, _scratch: scratch }
+        Self { child, address, scratch }
+    }
+
+    /// A new token for a client.
+    pub(crate) fn token(&self, client: &str) -> String {
+        let mut command = Command::new(own());
+        let words = ["token", "create", client, "--pid-file"];
+        command.args(words).arg(self.scratch.path().join("mcpeg.pid"));
+        let output = command.env("STATE_DIRECTORY", self.scratch.path()).output().expect("the program runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("a token").trim().to_owned()
     }
 
     /// What it has resident.
@@ -92,20 +115,29 @@ impl std::fmt::Display for Memory {
 
 /// A gateway's command line, under another program if there are words of one.
 pub(crate) fn command(words: &[&str], scratch: &Path, listen: &str, configuration: &str) -> Command {
-    let file = scratch.join("mcpeg.toml");
-    let text = format!("[server]\nlisten = [\"{listen}\"]\n{configuration}\n");
-    std::fs::write(&file, text).expect("the scratch directory can be written");
-    let own = std::env::var_os(BINARY).unwrap_or_else(|| env!("CARGO_BIN_EXE_mcpeg").into());
     let mut command = match words {
-        [] => Command::new(&own),
+        [] => Command::new(own()),
         [program, arguments @ ..] => {
             let mut command = Command::new(program);
-            command.args(arguments).arg(own);
+            command.args(arguments).arg(own());
             command
         }
     };
-    command.arg("--config").arg(&file).arg("--pid-file").arg(scratch.join("mcpeg.pid"));
+    place(&mut command, scratch, &format!("[server]\nlisten = [\"{listen}\"]\n{configuration}"));
     command
+}
+
+/// The binary that is measured.
+fn own() -> std::ffi::OsString {
+    std::env::var_os(BINARY).unwrap_or_else(|| env!("CARGO_BIN_EXE_mcpeg").into())
+}
+
+/// Writes a configuration, and adds where the gateway's files are.
+fn place(command: &mut Command, scratch: &Path, configuration: &str) {
+    let file = scratch.join("mcpeg.toml");
+    std::fs::write(&file, format!("{configuration}\n")).expect("the scratch directory can be written");
+    command.arg("--config").arg(&file).arg("--pid-file").arg(scratch.join("mcpeg.pid"));
+    command.env("STATE_DIRECTORY", scratch);
 }
 
 /// The first line that a child prints.
@@ -121,7 +153,10 @@ fn announced(child: &mut Child) -> SocketAddr {
     let stderr = child.stderr.take().expect("piped");
     let mut lines = std::io::BufReader::new(stderr).lines().map_while(Result::ok);
     let address = lines
-        .find_map(|line| line.split_once("serving on http://")?.1.split_once('/')?.0.parse().ok())
+        .find_map(|line| {
+            let url = line.split_once("serving on http")?.1.trim_start_matches('s').strip_prefix("://")?;
+            url.split_once('/')?.0.parse().ok()
+        })
         .expect("the gateway announces where it serves");
     std::thread::spawn(move || lines.for_each(drop));
     address

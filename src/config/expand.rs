@@ -1,4 +1,5 @@
-//! References in string values: `${env:NAME}`, `${env:NAME:-default}` (as in sh: where the variable is unset or empty), `${file:/path}`, `${credential:NAME}`, and `$$` for a dollar sign.
+//! References in string values: `${env:NAME}`, `${env:NAME:-default}` (as in sh: where the variable is unset or empty), `${file:/path}`, `${credential:NAME}`, and `$$` for a dollar sign. Headers
+//! of upstreams may also have `${client:…}`, whose place is kept until there is a client ([`OfClient`]).
 //!
 //! Invariant: a failure quotes the reference, never the text around it and never what the reference stands for. What
 //! is not a well-formed reference is not quoted either, because it may be part of a password with a dollar sign.
@@ -6,6 +7,8 @@
 use std::ffi::OsString;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+
+use super::header::OfClient;
 
 /// The largest file that a reference may stand for, in bytes.
 const LIMIT: u64 = 1 << 20;
@@ -43,11 +46,16 @@ pub(super) struct Failure {
     message: String,
     /// How it is mended.
     hint: String,
-    /// Whether it was a reference at all.
+    /// Whether it may be resolved elsewhere: it is a reference, to something that is not here.
     well_formed: bool,
 }
 
 impl Failure {
+    /// One that is so everywhere.
+    fn final_one((message, hint): (String, String)) -> Self {
+        Self { message, hint, well_formed: false }
+    }
+
     /// What is wrong, and how it is mended.
     pub(super) fn into_parts(self) -> (String, String) {
         (self.message, self.hint)
@@ -62,7 +70,13 @@ const DEPTH: usize = 16;
 
 /// Replaces each reference in `text` by what it stands for.
 pub(super) fn expand(text: &str, env: Env<'_>) -> Result<String, Failure> {
-    expand_at(text, env, 0)
+    expand_at(text, env, 0, None)
+}
+
+/// The same for a header, with what is to be put into it of the client of each call, and where.
+pub(super) fn expand_header(text: &str, env: Env<'_>) -> Result<(String, Vec<(usize, OfClient)>), Failure> {
+    let mut inserted = Vec::new();
+    Ok((expand_at(text, env, 0, Some(&mut inserted))?, inserted))
 }
 
 /// Where the brace closes that is open at the beginning: defaults may have braces in them, in pairs.
@@ -74,8 +88,13 @@ fn closing(text: &str) -> Option<usize> {
     })
 }
 
-/// [`expand`] in a default at this depth.
-fn expand_at(text: &str, env: Env<'_>, depth: usize) -> Result<String, Failure> {
+/// [`expand`] in a default at this depth; with the place for what is known of clients only, where that may be.
+fn expand_at(
+    text: &str,
+    env: Env<'_>,
+    depth: usize,
+    mut of_client: Option<&mut Vec<(usize, OfClient)>>,
+) -> Result<String, Failure> {
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('$') {
@@ -86,9 +105,15 @@ fn expand_at(text: &str, env: Env<'_>, depth: usize) -> Result<String, Failure> 
         } else if let Some(after) = after.strip_prefix('{') {
             let end = closing(after).ok_or_else(malformed)?;
             let (reference, after) = (&after[..end], &after[end + 1..]);
-            match resolve(reference, env, depth) {
-                Err(failure) if env.lenient && failure.well_formed => expanded.push_str(ASSUMED),
-                resolved => expanded.push_str(&resolved?),
+            if let Some(what) = reference.strip_prefix("client:") {
+                let what = OfClient::parse(what).map_err(Failure::final_one)?;
+                let inserted = of_client.as_deref_mut().ok_or_else(without_client)?;
+                inserted.push((expanded.len(), what));
+            } else {
+                match resolve(reference, env, depth) {
+                    Err(failure) if env.lenient && failure.well_formed => expanded.push_str(ASSUMED),
+                    resolved => expanded.push_str(&resolved?),
+                }
             }
             rest = after;
         } else {
@@ -114,7 +139,7 @@ fn resolve(reference: &str, env: Env<'_>, depth: usize) -> Result<String, Failur
     match reference.split_once(':') {
         Some(("env", name)) if is_variable_name(name) => match ((env.variable)(name), default) {
             (value, Some(default)) if value.as_ref().is_none_or(|value| value.is_empty()) => {
-                if depth >= DEPTH { Err(malformed()) } else { expand_at(default, env, depth + 1) }
+                if depth >= DEPTH { Err(malformed()) } else { expand_at(default, env, depth + 1, None) }
             }
             (Some(value), _) => value.into_string().map_err(|_| {
                 fail(
@@ -146,12 +171,20 @@ fn resolve(reference: &str, env: Env<'_>, depth: usize) -> Result<String, Failur
 
 /// The failure for what looks like a reference but is none.
 fn malformed() -> Failure {
-    Failure {
-        message: "`${` does not begin a reference that mcpeg knows".to_owned(),
-        hint: "write ${env:NAME}, ${file:/path} or ${credential:NAME}; a dollar sign itself is written $$"
+    Failure::final_one((
+        "`${` does not begin a reference that mcpeg knows".to_owned(),
+        "write ${env:NAME}, ${file:/path} or ${credential:NAME}; a dollar sign itself is written $$"
             .to_owned(),
-        well_formed: false,
-    }
+    ))
+}
+
+/// The failure for what is known of a client where there is none.
+fn without_client() -> Failure {
+    Failure::final_one((
+        "`${client:…}` is known only when a client calls".to_owned(),
+        "write it into `headers` of an upstream with `url`, which are sent with each call; nothing else can have it"
+            .to_owned(),
+    ))
 }
 
 /// Reads a file that holds one value; a single newline at its end is the editor's and not part of the value.
@@ -216,6 +249,28 @@ mod tests {
         assert!(missing.contains("${env:ALSO}") && !missing.contains("hunter2"), "{missing}");
         let deep = format!("{}x{}", "${env:NOPE:-".repeat(100_000), "}".repeat(100_000));
         assert_eq!(expanded(&deep, None), Err(malformed().message));
+    }
+
+    #[test]
+    fn places_of_what_is_known_of_clients_are_kept_in_headers_and_refused_elsewhere() {
+        let variable = |_: &str| Some(OsString::from("12"));
+        let env = Env::strict(&variable).or_lenient(true);
+        let token = OfClient::parse("header:X-Token").unwrap();
+        for (text, expanded, inserted) in [
+            ("${client:name}", "", vec![(0, OfClient::Name)]),
+            ("${env:A} ${client:header:X-Token}$$", "12 $", vec![(3, token.clone())]),
+            ("${client:name}${client:name}x", "x", vec![(0, OfClient::Name), (0, OfClient::Name)]),
+            ("$${client:name}", "${client:name}", vec![]),
+        ] {
+            assert_eq!(expand_header(text, env), Ok((expanded.to_owned(), inserted)), "{text}");
+        }
+        let nowhere = without_client().message;
+        assert_eq!(expand("x${client:name}", env).unwrap_err().message, nowhere);
+        let unset = |_: &str| None;
+        let inner = expand_header("${env:A:-${client:name}}", Env::strict(&unset)).unwrap_err();
+        assert_eq!(inner.message, nowhere);
+        let forbidden = expand_header("${client:header:Authorization}", env).unwrap_err();
+        assert!(forbidden.message.contains("MCP forbids"), "also where nothing can be resolved");
     }
 
     #[test]

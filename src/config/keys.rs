@@ -22,8 +22,9 @@ use super::proof::{self, Algorithm, Proof};
 use super::rate::{self, Rate};
 use super::reader::{Reader, Value};
 use super::rotation::{self, At, Every, Zone};
+use super::secret::Secret;
 use super::trust::{self, Auth, Proxies, Tls};
-use super::upstream::{self, Secret};
+use super::upstream::{self, Headers};
 
 /// Powers of 1024, in bytes.
 const KIB: u64 = 1 << 10;
@@ -1041,8 +1042,14 @@ table! {
         ..Key::new("ca_file", kinds::PATH)
     };
 
-    HEADERS: BTreeMap<String, Secret> = Key {
-        doc: "Headers that are sent with each request to the url.",
+    HEADERS: Headers = Key {
+        doc: "Headers that are sent with each request to the url. A value may say something of the client of a call: \
+              ${client:name} is its name, as [clients.NAME] has it (of a person whom an authorization server has named, also \
+              that server and the person's subject, apart by spaces), and ${client:header:X-NAME} is what it has sent in this \
+              header. An upstream with such a value has connections, sessions and lists for each client alone; it is reached \
+              when a client calls. A header is left out where the client has no name or has not sent the other header, and \
+              where there is no client. What clients prove themselves to mcpeg with, such as Authorization, is never passed \
+              on.",
         default: Some("{}"),
         example: "{ Authorization = \"Bearer ${env:DOCS_TOKEN}\" }",
         only_with: Some("url"),

@@ -354,6 +354,49 @@ fn login_that_would_give_a_secret_away_is_refused() {
 }
 
 #[test]
+fn what_is_known_of_clients_stands_in_headers_of_urls_and_nowhere_else() {
+    let config =
+        Scratch::new("[upstreams.a]\nurl = \"http://x/\"\nheaders = { A = \"1\", B = \"${client:name}\" }")
+            .load();
+    let Transport::Http { headers, client_headers, .. } = &config.upstreams[0].transport else { panic!() };
+    assert_eq!((headers.len(), client_headers.len()), (1, 1));
+    assert!(config.upstreams[0].transport.is_personal());
+    let url = "[upstreams.a]\nurl = \"http://x/\"\n";
+    for (text, place, part) in [
+        (
+            "[upstreams.a]\ncommand = \"x\"\nenv = { A = \"${client:name}\" }".to_owned(),
+            "3:13",
+            "when a client calls",
+        ),
+        ("[upstreams.a]\ncommand = \"${client:name}\"".to_owned(), "2:11", "`headers` of an upstream"),
+        (
+            "[upstreams.a]\ncommand = \"x\"\nargs = [\"${client:header:X-A}\"]".to_owned(),
+            "3:9",
+            "when a client calls",
+        ),
+        ("[upstreams.a]\nurl = \"http://x/${client:name}\"".to_owned(), "2:7", "when a client calls"),
+        (
+            format!("{url}headers = {{ A = \"${{client:header:Authorization}}\" }}"),
+            "3:17",
+            "which MCP forbids",
+        ),
+        (format!("{url}headers = {{ A = \"${{client:header:Cookie}}\" }}"), "3:17", "which MCP forbids"),
+        (format!("{url}headers = {{ A = \"${{client:header:Host}}\" }}"), "3:17", "is not passed on"),
+        (format!("{url}headers = {{ A = \"${{client:nmae}}\" }}"), "3:17", "write ${client:name}"),
+        (
+            format!("{url}headers = {{ A = \"${{env:NOPE:-${{client:name}}}}\" }}"),
+            "3:17",
+            "when a client calls",
+        ),
+        (format!("{url}headers = {{ A = \"${{client:name}}\", a = \"2\" }}"), "3:35", "given twice"),
+    ] {
+        refused(&text, place, &[part]);
+    }
+    let both = "[upstreams.a]\nurl = \"https://x/\"\nheaders = { Authorization = \"${client:header:X-A}\" }\noauth = {}";
+    refused(both, "4:9", &["exclude each other"]);
+}
+
+#[test]
 fn names_that_tool_names_could_confuse_are_refused_with_both_places() {
     let main = "[upstreams.time_zone]\ncommand = \"x\"\n[upstreams.time]\ncommand = \"x\"";
     let found = problems(main);

@@ -17,6 +17,7 @@ use super::address::ListenAddr;
 use super::client_limits::ClientLimits;
 use super::diagnostic::{Place, Problems};
 use super::filters::Filters;
+use super::header::ClientHeader;
 use super::issuer::Issuer;
 use super::key::{Key, OnChange};
 use super::keys::{self, HttpTransport, Metrics, OpenTo, Pin, Prefix, Sharing, Start, Stderr};
@@ -26,9 +27,10 @@ use super::log::{self, Access, Audit, AuditLevel, ConsoleFormat, Fsync, LogForma
 use super::name::{self, UpstreamName};
 use super::oauth::{self, OAuth};
 use super::rotation::{self, At, Compress, Retention, Rotation};
+use super::secret::Secret;
 use super::section::Section;
 use super::source::Overrides;
-use super::upstream::Secret;
+use super::upstream::Headers;
 
 /// The log level of `--dev`: mcpeg's own decisions, without those of its libraries.
 const DEV_LEVEL: &str = "info,mcpeg=debug";
@@ -202,6 +204,8 @@ pub enum Transport {
         urls: Vec<String>,
         /// Headers sent with each request, names in lower case.
         headers: BTreeMap<String, Secret>,
+        /// The same of those that say something of the client of a call.
+        client_headers: BTreeMap<String, ClientHeader>,
         /// How messages go over it.
         kind: HttpTransport,
         /// Certificates of authorities that are trusted instead of the system's, PEM.
@@ -502,6 +506,7 @@ impl Upstream {
             transport: Transport::Http {
                 urls: Vec::new(),
                 headers: BTreeMap::new(),
+                client_headers: BTreeMap::new(),
                 kind: HttpTransport::Auto,
                 ca_file: None,
                 oauth: None,
@@ -526,7 +531,7 @@ impl Upstream {
 }
 
 /// Refuses tokens that anybody on the way could read, and two ways to show who mcpeg is.
-fn check_oauth(urls: &[String], headers: &BTreeMap<String, Secret>, section: &mut Section<'_, '_>) {
+fn check_oauth(urls: &[String], headers: &Headers, section: &mut Section<'_, '_>) {
     let span = section.span(&keys::OAUTH).unwrap_or_default();
     let written = section.written(&keys::URL).or_else(|| section.written(&keys::URLS));
     let is_known = !written.is_some_and(|it| section.reader().assumes(&format!("{:?}", it.get_ref())));
@@ -534,7 +539,7 @@ fn check_oauth(urls: &[String], headers: &BTreeMap<String, Secret>, section: &mu
         let message = "`oauth` would send tokens over a connection without encryption";
         section.reader().refuse(&span, message, "write a `url` that begins with https://");
     }
-    if headers.contains_key("authorization") {
+    if headers.has("authorization") {
         let message = "`oauth` and the header `Authorization` exclude each other";
         section.reader().refuse(&span, message, "remove one of them");
     }
@@ -548,6 +553,12 @@ impl Transport {
             Self::Http { oauth, .. } => oauth.as_deref(),
             Self::Stdio { .. } => None,
         }
+    }
+
+    /// Whether it is shown something else of each client, so that clients can share nothing of it.
+    #[must_use]
+    pub fn is_personal(&self) -> bool {
+        matches!(self, Self::Http { client_headers, .. } if !client_headers.is_empty())
     }
 
     /// Reads how the upstream is reached.
@@ -590,7 +601,8 @@ impl Transport {
                 if oauth.is_some() {
                     check_oauth(&urls, &headers, section);
                 }
-                Some(Self::Http { urls, headers, kind, ca_file, oauth })
+                let Headers { constant: headers, of_client: client_headers } = headers;
+                Some(Self::Http { urls, headers, client_headers, kind, ca_file, oauth })
             }
         }
     }
@@ -625,10 +637,11 @@ impl fmt::Debug for Transport {
                 .field("limits", limits)
                 .field("user", user)
                 .finish(),
-            Self::Http { headers, kind, ca_file, oauth, .. } => f
+            Self::Http { headers, client_headers, kind, ca_file, oauth, .. } => f
                 .debug_struct("Http")
                 .field("urls", &self.shown())
                 .field("headers", headers)
+                .field("client_headers", client_headers)
                 .field("kind", kind)
                 .field("ca_file", ca_file)
                 .field("oauth", oauth)

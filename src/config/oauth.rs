@@ -7,8 +7,8 @@ use super::address::ListenAddr;
 use super::key::{Key, Kind};
 use super::kinds;
 use super::reader::{Reader, Value};
+use super::secret::Secret;
 use super::suggestion::suggestion;
-use super::upstream::Secret;
 
 /// How mcpeg logs in.
 pub(super) const OAUTH: Kind<Box<OAuth>> = Kind::new("a table, which may be empty", oauth);

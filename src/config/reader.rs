@@ -11,6 +11,8 @@ use toml::de::DeValue;
 
 use super::diagnostic::{Place, Problems, Text};
 use super::expand::{self, Env};
+use super::header::ClientHeader;
+use super::secret::Secret;
 
 /// A value as the TOML parser gives it, with its place.
 pub(super) type Value<'v> = Spanned<DeValue<'v>>;
@@ -97,14 +99,33 @@ impl<'a> Reader<'a> {
 
     /// Resolves the references of the value of a key.
     pub(super) fn expanded(&mut self, value: &Spanned<&str>, name: &str) -> Option<String> {
+        let Some(env) = self.env else { return Some((*value.get_ref()).to_owned()) };
+        let text = self.resolved((value, name), expand::expand(value.get_ref(), env))?;
+        if text.contains('\0') {
+            self.refuse(&value.span(), format!("`{name}` contains a NUL character"), "remove it");
+            return None;
+        }
+        Some(text)
+    }
+
+    /// The same of the value of a header, which may be another one for each client.
+    pub(super) fn expanded_header(&mut self, value: &Spanned<&str>, name: &str) -> Option<ClientHeader> {
         let text = value.get_ref();
-        let Some(env) = self.env else { return Some((*text).to_owned()) };
-        match expand::expand(text, env) {
-            Ok(text) if text.contains('\0') => {
-                self.refuse(&value.span(), format!("`{name}` contains a NUL character"), "remove it");
-                None
-            }
-            Ok(text) => Some(text),
+        let expanded = self
+            .env
+            .map_or_else(|| Ok(((*text).to_owned(), Vec::new())), |env| expand::expand_header(text, env));
+        let (text, inserted) = self.resolved((value, name), expanded)?;
+        Some(ClientHeader::new(Secret::new(text), inserted))
+    }
+
+    /// What references stand for; notes why it is not known.
+    fn resolved<T>(
+        &mut self,
+        (value, name): (&Spanned<&str>, &str),
+        expanded: Result<T, expand::Failure>,
+    ) -> Option<T> {
+        match expanded {
+            Ok(expanded) => Some(expanded),
             Err(failure) => {
                 let (message, hint) = failure.into_parts();
                 self.refuse(&value.span(), format!("`{name}`: {message}"), hint);

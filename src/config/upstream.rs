@@ -1,15 +1,16 @@
 //! The kinds of values that only upstreams have: how a server is started or reached. References in them are resolved.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::ops::Range;
 
-use http::{HeaderName, HeaderValue, Uri, header};
+use http::{HeaderName, HeaderValue, Uri};
 use toml::Spanned;
 
+use super::header::{ClientHeader, is_reserved_header};
 use super::key::{Key, Kind};
 use super::kinds::{entries, string, strings};
 use super::reader::{Reader, Value};
+use super::secret::Secret;
 
 /// A program.
 pub(super) const COMMAND: Kind<String> = Kind::new("a string", command);
@@ -39,48 +40,22 @@ pub(super) const URLS: Kind<Vec<String>> = Kind::new("an array of strings", |key
     endpoints(&value.span(), &urls, reader)
 });
 /// The headers of requests.
-pub(super) const HEADERS: Kind<BTreeMap<String, Secret>> = Kind::new("a table of strings", headers);
+pub(super) const HEADERS: Kind<Headers> = Kind::new("a table of strings", headers);
 
-/// A value that may hold a secret: never shown by `Debug`, and there is no `Display`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps a value.
-    #[must_use]
-    pub const fn new(value: String) -> Self {
-        Self(value)
-    }
-
-    /// The value itself, for the one place that must hand it on.
-    #[must_use]
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
+/// The headers of requests to an upstream, names in lower case.
+#[derive(Debug, Default)]
+pub(super) struct Headers {
+    /// Those that are the same for all clients.
+    pub(super) constant: BTreeMap<String, Secret>,
+    /// Those that are not.
+    pub(super) of_client: BTreeMap<String, ClientHeader>,
 }
 
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[secret]")
+impl Headers {
+    /// Whether there is one of this name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.constant.contains_key(name) || self.of_client.contains_key(name)
     }
-}
-
-/// Headers that the gateway itself sets on each request to an upstream.
-const RESERVED: [HeaderName; 7] = [
-    header::HOST,
-    header::CONTENT_LENGTH,
-    header::TRANSFER_ENCODING,
-    header::CONNECTION,
-    header::CONTENT_TYPE,
-    header::ACCEPT,
-    HeaderName::from_static("last-event-id"),
-];
-
-/// Whether a header of this name is set by the gateway itself, so that no configuration may have it.
-#[must_use]
-pub fn is_reserved_header(name: &str) -> bool {
-    HeaderName::from_bytes(name.as_bytes())
-        .is_ok_and(|header| RESERVED.contains(&header) || header.as_str().starts_with("mcp-"))
 }
 
 /// Reads a program.
@@ -116,22 +91,23 @@ fn env(
 }
 
 /// Reads headers.
-fn headers(
-    key: &Key<BTreeMap<String, Secret>>,
-    value: &Value<'_>,
-    reader: &mut Reader<'_>,
-) -> Option<BTreeMap<String, Secret>> {
-    let mut headers = BTreeMap::new();
+fn headers(key: &Key<Headers>, value: &Value<'_>, reader: &mut Reader<'_>) -> Option<Headers> {
+    let mut headers = Headers::default();
     for (name, value) in entries(key, value, reader)? {
         let full = format!("{}.{}", key.name, name.get_ref());
         let Some(header) = header_name(&name, reader) else { continue };
-        let Some(expanded) = reader.expanded(&value, &full) else { continue };
-        if HeaderValue::from_str(&expanded).is_err() {
+        let Some(expanded) = reader.expanded_header(&value, &full) else { continue };
+        if HeaderValue::from_str(expanded.text().reveal()).is_err() {
             let message = format!("`{full}` has a character that no header can have");
             reader.refuse(&value.span(), message, "use printable characters on one line");
-        } else if headers.insert(header, Secret::new(expanded)).is_some() {
+        } else if headers.has(&header) {
             let message = format!("header `{}` is given twice", name.get_ref());
             reader.refuse(&name.span(), message, "header names do not differ by case; keep one");
+        } else {
+            match expanded.constant() {
+                Ok(constant) => drop(headers.constant.insert(header, constant)),
+                Err(of_client) => drop(headers.of_client.insert(header, of_client)),
+            }
         }
     }
     Some(headers)

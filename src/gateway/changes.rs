@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::endpoint::Endpoint;
+use super::person::{Person, Whose};
 use super::relay::{Notification, member_str, method, raw, weight};
 use crate::config::UpstreamName;
 
@@ -53,7 +54,15 @@ pub(crate) enum Change {
 
 /// The side that tells, shared by all upstreams; clones share it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Changes(Arc<Shared>);
+pub(crate) struct Changes {
+    /// What there is to know.
+    shared: Arc<Shared>,
+    /// Who is told, if it is not everybody.
+    whose: Option<Arc<Person>>,
+}
+
+/// An upstream, and for whom it is, if it is not for everybody.
+type Key = (UpstreamName, Option<Arc<Person>>);
 
 /// The side of one session or stream.
 #[derive(Debug)]
@@ -64,6 +73,8 @@ pub(crate) struct Announced {
     last: watch::Receiver<u64>,
     /// The number up to which it was told.
     known: u64,
+    /// Who is told.
+    whose: Whose,
 }
 
 /// What both sides share.
@@ -83,26 +94,27 @@ struct State {
     /// The last number.
     last: u64,
     /// Of the lists of each upstream, in the order of [`LISTS`].
-    lists: HashMap<UpstreamName, [u64; 3]>,
+    lists: HashMap<Key, [u64; 3]>,
     /// Of endpoints.
     endpoints: HashMap<Endpoint, u64>,
     /// Of resources.
-    resources: HashMap<(UpstreamName, String), u64>,
+    resources: HashMap<(Key, String), u64>,
     /// The resources by number, with what was told.
-    updates: BTreeMap<u64, (UpstreamName, String, Notification)>,
+    updates: BTreeMap<u64, (Key, String, Notification)>,
     /// What these take, in bytes.
     weight: usize,
     /// Of upstreams any of whose resources may have changed.
-    any: HashMap<UpstreamName, u64>,
+    any: HashMap<Key, u64>,
     /// Of upstreams that have come up.
-    up: HashMap<UpstreamName, u64>,
+    up: HashMap<Key, u64>,
 }
 
 impl Changes {
     /// One who is told of changes from now on.
     pub(crate) fn subscribe(&self) -> Announced {
-        let last = self.0.last.subscribe();
-        Announced { changes: self.clone(), known: self.0.state.lock().last, last }
+        let last = self.shared.last.subscribe();
+        let known = self.shared.state.lock().last;
+        Announced { changes: self.clone(), known, last, whose: Whose::of(None) }
     }
 
     /// One who is told of all changes that there ever were in this process: it comes from the process before.
@@ -112,31 +124,63 @@ impl Changes {
 
     /// One who may come from the process before, if there was one not long ago: its stream has ended with that.
     pub(crate) fn subscribe_again(&self) -> Announced {
-        let came = self.0.succeeded.get().is_some_and(|since| since.elapsed() < RETURN);
+        let came = self.shared.succeeded.get().is_some_and(|since| since.elapsed() < RETURN);
         if came { self.subscribe_from_start() } else { self.subscribe() }
     }
 
     /// Notes that the process takes the place of another one, whose clients come back now.
     pub(crate) fn succeeds(&self) {
-        let _ = self.0.succeeded.set(Instant::now());
+        let _ = self.shared.succeeded.set(Instant::now());
+    }
+
+    /// The side that tells one client only of whom upstreams are shown this.
+    pub(crate) fn to(&self, person: &Arc<Person>) -> Self {
+        Self { shared: Arc::clone(&self.shared), whose: Some(Arc::clone(person)) }
+    }
+
+    /// Whether one client only is told.
+    pub(crate) const fn is_for_one(&self) -> bool {
+        self.whose.is_some()
+    }
+
+    /// Forgets what one client only is told of an upstream.
+    pub(crate) fn forget(&self, name: &UpstreamName) {
+        let key = self.key(name);
+        if !self.is_for_one() {
+            return;
+        }
+        let mut state = self.shared.state.lock();
+        state.lists.remove(&key);
+        state.any.remove(&key);
+        state.up.remove(&key);
+        let gone: Vec<u64> =
+            state.updates.iter().filter(|(_, (of, ..))| *of == key).map(|(number, _)| *number).collect();
+        for number in gone {
+            state.give_up(number);
+        }
+    }
+
+    /// What changes of an upstream are kept by.
+    fn key(&self, name: &UpstreamName) -> Key {
+        (name.clone(), self.whose.clone())
     }
 
     /// Whether anybody is told.
     pub(crate) fn has_audience(&self) -> bool {
-        self.0.last.receiver_count() > 0
+        self.shared.last.receiver_count() > 0
     }
 
     /// A list of an upstream has changed; other methods than [`LISTS`] are ignored.
     pub(crate) fn list(&self, name: &UpstreamName, method: &str) {
         if let Some(place) = LISTS.iter().position(|list| *list == method) {
-            self.change(|state, number| state.lists.entry(name.clone()).or_default()[place] = number);
+            self.change(|state, number| state.lists.entry(self.key(name)).or_default()[place] = number);
         }
     }
 
     /// An upstream has come up. Where clients were shown other lists, that is told apart.
     pub(crate) fn up(&self, name: &UpstreamName) {
         self.change(|state, number| {
-            state.up.insert(name.clone(), number);
+            state.up.insert(self.key(name), number);
         });
     }
 
@@ -153,13 +197,13 @@ impl Changes {
         let uri = uri.into_owned();
         let extra = note.params.as_deref().map_or(0, weight).saturating_sub(uri.len());
         let note = if extra > EXTRAS { updated(&uri) } else { note };
-        self.change(|state, number| state.update(number, (name.clone(), uri, note)));
+        self.change(|state, number| state.update(number, (self.key(name), uri, note)));
     }
 
     /// Any resource of an upstream may have changed: what it told was lost.
     pub(crate) fn any_updated(&self, name: &UpstreamName) {
         self.change(|state, number| {
-            state.any.insert(name.clone(), number);
+            state.any.insert(self.key(name), number);
         });
     }
 
@@ -170,60 +214,79 @@ impl Changes {
 
     /// Notes a change under the next number and wakes who is to be told.
     fn change(&self, note: impl FnOnce(&mut State, u64)) {
-        let mut state = self.0.state.lock();
+        let mut state = self.shared.state.lock();
         state.last += 1;
         let number = state.last;
         note(&mut state, number);
-        self.0.last.send_replace(number);
+        self.shared.last.send_replace(number);
     }
 }
 
 impl State {
     /// Notes a change of a resource, and gives up the oldest where there are too many.
-    fn update(&mut self, number: u64, (name, uri, note): (UpstreamName, String, Notification)) {
-        let weigh = |uri: &str, note: &Notification| uri.len() + note.params.as_deref().map_or(0, weight);
-        if let Some(before) = self.resources.insert((name.clone(), uri.clone()), number)
+    fn update(&mut self, number: u64, (key, uri, note): (Key, String, Notification)) {
+        if let Some(before) = self.resources.insert((key.clone(), uri.clone()), number)
             && let Some((_, uri, note)) = self.updates.remove(&before)
         {
             self.weight -= weigh(&uri, &note);
         }
         self.weight += weigh(&uri, &note);
-        self.updates.insert(number, (name, uri, note));
+        self.updates.insert(number, (key, uri, note));
         while self.updates.len() > UPDATES || self.weight > WEIGHT {
-            let Some((number, (name, uri, note))) = self.updates.pop_first() else { return };
-            self.weight -= weigh(&uri, &note);
-            self.resources.remove(&(name.clone(), uri));
-            self.any.insert(name, number);
+            let Some((number, _)) = self.updates.first_key_value() else { return };
+            let number = *number;
+            let Some(key) = self.give_up(number) else { return };
+            self.any.insert(key, number);
         }
     }
 
-    /// What has changed after this number.
-    fn after(&self, known: u64) -> Vec<Change> {
-        let lists = self.lists.iter().flat_map(|(name, numbers)| {
+    /// Gives up what is remembered of a resource; whose it is.
+    fn give_up(&mut self, number: u64) -> Option<Key> {
+        let (key, uri, note) = self.updates.remove(&number)?;
+        self.weight -= weigh(&uri, &note);
+        self.resources.remove(&(key.clone(), uri));
+        Some(key)
+    }
+
+    /// What has changed after this number, as one client is told.
+    fn after(&self, known: u64, whose: Option<&Arc<Person>>) -> Vec<Change> {
+        let concerns = |(_, of): &Key| of.is_none() || of.as_ref() == whose;
+        let lists = self.lists.iter().filter(|(key, _)| concerns(key)).flat_map(|((name, _), numbers)| {
             let new = LISTS.iter().zip(numbers).filter(move |(_, number)| **number > known);
             new.map(|(list, _)| Change::List(name.clone(), list))
         });
         let endpoints = self.endpoints.iter().filter(|(_, number)| **number > known);
         let endpoints = endpoints.map(|(endpoint, _)| Change::Endpoint(endpoint.clone()));
-        let any = self.any.iter().filter(|(_, number)| **number > known);
-        let any = any.map(|(name, _)| Change::AnyUpdated(name.clone()));
-        let up = self.up.iter().filter(|(_, number)| **number > known);
-        let up = up.map(|(name, _)| Change::Up(name.clone()));
-        let updates = self.updates.range(known + 1..).map(|(_, (name, _, note))| (name, note));
-        let updates = updates.map(|(name, note)| Change::Updated(name.clone(), note.clone()));
+        let new = |(key, number): &(&Key, &u64)| **number > known && concerns(key);
+        let any = self.any.iter().filter(new);
+        let any = any.map(|((name, _), _)| Change::AnyUpdated(name.clone()));
+        let up = self.up.iter().filter(new);
+        let up = up.map(|((name, _), _)| Change::Up(name.clone()));
+        let updates = self.updates.range(known + 1..).filter(|(_, (key, ..))| concerns(key));
+        let updates = updates.map(|(_, ((name, _), _, note))| Change::Updated(name.clone(), note.clone()));
         endpoints.chain(lists).chain(up).chain(any).chain(updates).collect()
     }
 }
 
+/// What is remembered of a change of a resource, in bytes.
+fn weigh(uri: &str, note: &Notification) -> usize {
+    uri.len() + note.params.as_deref().map_or(0, weight)
+}
+
 impl Announced {
+    /// The same for one who uses this.
+    pub(crate) fn of(self, whose: &Whose) -> Self {
+        Self { whose: whose.clone(), ..self }
+    }
+
     /// Waits until something has changed, and returns all that has since it was told last. Safe to cancel.
     pub(crate) async fn next(&mut self) -> Vec<Change> {
         let known = self.known;
         // It cannot be closed: this side holds the other one, too.
         let _ = self.last.wait_for(|last| *last > known).await;
-        let state = self.changes.0.state.lock();
+        let state = self.changes.shared.state.lock();
         self.known = state.last;
-        state.after(known)
+        state.after(known, self.whose.person())
     }
 }
 
@@ -254,6 +317,7 @@ mod tests {
     use futures_util::FutureExt as _;
 
     use super::*;
+    use crate::gateway::client::ClientName;
 
     /// An upstream's name.
     fn name(name: &str) -> UpstreamName {
@@ -293,6 +357,29 @@ mod tests {
     }
 
     #[test]
+    fn what_is_told_to_one_client_is_told_to_no_other() {
+        let person = |name: &str| Person::told(Some(ClientName::new(name)), &[]);
+        let (ann, ben) = (person("ann"), person("ben"));
+        let changes = Changes::default();
+        let announced = |person: &Option<Arc<Person>>| changes.subscribe().of(&Whose::of(person.clone()));
+        let mut all = [&ann, &ben, &None].map(announced);
+        let own = changes.to(ann.as_ref().unwrap());
+        own.list(&name("a"), LISTS[0]);
+        own.updated(&name("a"), updated("test://a"));
+        own.any_updated(&name("a"));
+        own.up(&name("a"));
+        assert_eq!(all.each_mut().map(|one| told(one).len()), [4, 0, 0]);
+        changes.list(&name("a"), LISTS[0]);
+        changes.updated(&name("a"), updated("test://a"));
+        assert_eq!(all.each_mut().map(|one| told(one).len()), [2, 2, 2]);
+        own.forget(&name("a"));
+        changes.forget(&name("a"));
+        let state = changes.shared.state.lock();
+        assert_eq!((state.lists.len(), state.any.len(), state.up.len()), (1, 0, 0));
+        assert_eq!((state.resources.len(), state.updates.len()), (1, 1));
+    }
+
+    #[test]
     fn updates_are_one_for_each_resource_and_many_more_count_as_any() {
         let changes = Changes::default();
         let mut announced = changes.subscribe();
@@ -317,7 +404,7 @@ mod tests {
         for number in 0..64 {
             changes.updated(&name("a"), updated(&format!("test://{number}/{long}")));
         }
-        let state = changes.0.state.lock();
+        let state = changes.shared.state.lock();
         assert!(state.weight <= WEIGHT && state.resources.len() == state.updates.len());
         drop(state);
         assert!(told(&mut announced)[0].starts_with("AnyUpdated"));

@@ -9,6 +9,7 @@
 //! | `upstream` | child processes and HTTP endpoints, supervised; one request on its way |
 //! | `status`, `status_source`, `metrics`, `metric` | what the gateway tells about itself |
 //! | `telemetry` | what is counted and told of requests |
+//! | `person` | what upstreams are shown of clients |
 //! | `memory` | what waits in memory, under one budget |
 //! | `certificates` | those of listeners, and their files |
 //! | `handover` | children on their way to another process, or from one |
@@ -33,6 +34,7 @@ mod http;
 mod memory;
 mod metric;
 mod metrics;
+mod person;
 mod relay;
 mod reload;
 mod service;

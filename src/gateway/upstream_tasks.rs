@@ -146,9 +146,11 @@ async fn retire(
     deadline: Instant,
     stopping: &CancellationToken,
 ) {
+    let own = upstream.persons();
+    let all = || own.iter().map(|own| &**own).chain([upstream]);
     let idle = async {
         upstream.idle().await;
-        sessions.idle(upstream).await;
+        join_all(all().map(|upstream| sessions.idle(upstream))).await;
     };
     let idle = tokio::select! {
         idle = timeout_at(deadline, idle) => idle.is_ok(),
@@ -158,7 +160,7 @@ async fn retire(
         tracing::warn!(upstream = upstream.name(), "its requests in flight have taken too long and are cut");
     }
     upstream.stop();
-    sessions.leave(upstream).await;
+    join_all(all().map(|upstream| sessions.leave(upstream))).await;
     tracing::info!(upstream = upstream.name(), "the former upstream is ended");
 }
 

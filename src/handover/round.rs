@@ -29,6 +29,9 @@ pub enum Round {
         /// The client that it came from, if that has shown a name.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         client: Option<String>,
+        /// What it has sent in headers that go on to upstreams.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        sent: Vec<(String, String)>,
         /// The repetition.
         request: String,
     },

@@ -318,6 +318,7 @@ mod tests {
         let http = |url: &str| Transport::Http {
             urls: vec!["http://127.0.0.1:1/mcp".to_owned(), url.to_owned()],
             headers: std::collections::BTreeMap::new(),
+            client_headers: std::collections::BTreeMap::new(),
             kind: crate::config::HttpTransport::Auto,
             ca_file: None,
             oauth: None,

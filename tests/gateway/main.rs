@@ -49,6 +49,7 @@ mod network;
 mod oauth;
 mod order;
 mod paging;
+mod personal;
 mod pins;
 mod proxies;
 mod questions;

@@ -31,7 +31,9 @@ impl Screens {
     fn run(&self, environment: &[&str], script: &str, words: &[&str]) -> Output {
         let script = format!("mount --bind \"$1\" {PLACE}; shift; {script}");
         let mut command = program("unshare");
-        command.args(["--mount", "--propagation", "private", "env", "-u", "NO_COLOR"]).args(environment);
+        // Nothing of the environment of the tests: CI, NO_COLOR and others change what programs show.
+        let path = format!("PATH={}", std::env::var("PATH").unwrap());
+        command.args(["--mount", "--propagation", "private", "env", "-i", &path]).args(environment);
         command.args(["sh", "-euc", &script, "sh"]).arg(self.scratch.at("")).args(words).output().unwrap()
     }
 

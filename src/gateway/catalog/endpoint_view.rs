@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::config::{Filters, Prefix};
+use crate::gateway::person::Person;
 use crate::gateway::relay::{APPS, Era, Object, Part, Raw, SKILLS, TASKS, member, mend, raw, set_member};
 use crate::gateway::upstream::{Kind, Link, Misfit, Upstream};
 
@@ -69,6 +70,17 @@ impl EndpointView {
             upstreams: self.upstreams.clone(),
             by_name: self.by_name.clone(),
             rights: self.rights.iter().chain(more).cloned().collect(),
+            held: Some(token),
+            ..*self
+        }
+    }
+
+    /// The same as one client has it of whom upstreams are shown this.
+    pub(crate) fn of_person(&self, person: &Arc<Person>, token: TaskTrackerToken) -> Self {
+        Self {
+            upstreams: self.upstreams.iter().map(|upstream| upstream.of_person(person)).collect(),
+            by_name: self.by_name.clone(),
+            rights: self.rights.clone(),
             held: Some(token),
             ..*self
         }

@@ -16,6 +16,7 @@ use crate::config::{self, Server, Upstream as Settings};
 use crate::gateway::access::Clients;
 use crate::gateway::client::ClientName;
 use crate::gateway::endpoint::Endpoint;
+use crate::gateway::person::{Person, Wanted};
 use crate::gateway::status::UpstreamStatus;
 use crate::gateway::upstream::{Upstream, server_key};
 use crate::handover::KnownLists;
@@ -45,6 +46,9 @@ pub(crate) struct RoutingTable {
     named: HashMap<String, Arc<EndpointView>>,
     /// What clients have that may not use everything, by their entries.
     restricted: HashMap<String, Restricted>,
+    /// What upstreams are to be shown of clients, if there is anything.
+    #[field(get)]
+    wanted: Option<Wanted>,
     /// Tracks the views that are held.
     holders: TaskTracker,
 }
@@ -74,7 +78,8 @@ impl RoutingTable {
         // The built-in upstream is on the merged endpoint only where there is nothing else: a lone configured one must
         // keep its names unprefixed.
         let shown = if configured == 0 { upstreams.clone() } else { upstreams[..configured].to_vec() };
-        let differs = !clients.is_empty();
+        let wanted = Wanted::of(upstreams.iter().map(|upstream| upstream.settings()));
+        let differs = !clients.is_empty() || wanted.is_some();
         let held = |view: EndpointView| Arc::new(view.differing(differs).held(holders.token()));
         let single = |upstream: &Arc<Upstream>| {
             (upstream.name().to_owned(), held(EndpointView::single(Arc::clone(upstream))))
@@ -93,7 +98,7 @@ impl RoutingTable {
             (client.name().entry().to_owned(), Restricted::of(client.settings(), (&merged, &named), &holders))
         });
         let restricted = restricted.collect();
-        Self { server, clients, upstreams, disabled: Vec::new(), merged, named, restricted, holders }
+        Self { server, clients, upstreams, disabled: Vec::new(), merged, named, restricted, wanted, holders }
     }
 
     /// The same beside upstreams that the configuration switches off.
@@ -217,8 +222,21 @@ impl RoutingHandle {
         std::mem::replace(&mut *self.0.write(), table)
     }
 
-    /// What is behind an endpoint now.
+    /// What is behind an endpoint now, as its client has it.
     pub(crate) fn view(&self, endpoint: &Endpoint) -> Option<Arc<EndpointView>> {
-        self.current().view(endpoint).cloned()
+        self.view_of(endpoint, endpoint.person())
+    }
+
+    /// The same for one of whom upstreams are shown this.
+    pub(crate) fn view_of(
+        &self,
+        endpoint: &Endpoint,
+        person: Option<&Arc<Person>>,
+    ) -> Option<Arc<EndpointView>> {
+        let table = self.current();
+        let view = table.view(endpoint)?;
+        let own = person.filter(|_| table.wanted.is_some());
+        let own = own.map(|person| Arc::new(view.of_person(person, table.holders.token())));
+        Some(own.unwrap_or_else(|| Arc::clone(view)))
     }
 }

@@ -11,6 +11,7 @@ use super::peer::PeerAddress;
 use crate::gateway::access::Usage;
 use crate::gateway::client::{ClientKey, ClientName};
 use crate::gateway::endpoint::Endpoint;
+use crate::gateway::person::Person;
 use crate::gateway::relay::ClientMeta;
 use crate::gateway::telemetry::Origin;
 use crate::gateway::upstream::Caller;
@@ -65,10 +66,14 @@ impl RequestContext {
         }
     }
 
+    /// The same from a client of whom upstreams are shown this.
+    pub(super) fn showing(self, person: Option<Arc<Person>>) -> Self {
+        Self { endpoint: self.endpoint.showing(person), ..self }
+    }
+
     /// The same to the endpoint of this name.
     pub(super) fn at(self, name: String) -> Self {
-        let endpoint = Endpoint::named(Some(name)).of(self.endpoint.client().cloned());
-        Self { endpoint, ..self }
+        Self { endpoint: self.endpoint.at(name), ..self }
     }
 
     /// Where it comes from.

@@ -29,6 +29,7 @@ use crate::gateway::catalog::{RoutingHandle, RoutingTable};
 use crate::gateway::client::ClientKey;
 use crate::gateway::error::{Cause, Fault};
 use crate::gateway::memory;
+use crate::gateway::person::Ambiguous;
 use crate::gateway::relay::{Era, Id, Message, code};
 use crate::gateway::telemetry::{Ledger, Operation, Origin, Reason, Verdict};
 
@@ -37,6 +38,12 @@ const CONTRADICTION: Refused = (
     Reason::Proxy,
     StatusCode::BAD_REQUEST,
     "Forwarded and X-Forwarded-For name different clients; have the proxy remove the one that it does not set",
+);
+/// What is answered where it cannot be told what upstreams are to be shown.
+const AMBIGUOUS: Refused = (
+    Reason::Message,
+    StatusCode::BAD_REQUEST,
+    "a header that goes on to an upstream must be there once only, in visible ASCII characters",
 );
 /// What names every upstream, which is for clients only that may use all of them.
 const TELLING: [&str; 2] = ["/health", "/metrics"];
@@ -110,7 +117,8 @@ impl Pipeline {
             let client = self.identify(&table, &[], (head, peer, origin), waited)?;
             let client = self.with_usage(&table, client, origin.address());
             let place = (origin.clone(), gate.is_local());
-            return Ok(RequestContext::new(admitted, client, place, cutoff.clone()));
+            let context = RequestContext::new(admitted, client, place, cutoff.clone());
+            return self.showing(&table, head, context);
         };
         let listener = named.listener();
         let mut origin = origin.clone();
@@ -123,7 +131,22 @@ impl Pipeline {
         let client = self.identify(&table, &listener.auth, (head, peer, &origin), waited)?;
         let client = self.with_usage(&table, client, origin.address());
         let is_local = gate.is_local() && origin.address().is_none_or(|it| it.to_canonical().is_loopback());
-        Ok(RequestContext::new(admitted, client, (origin, is_local), cutoff.clone()))
+        let context = RequestContext::new(admitted, client, (origin, is_local), cutoff.clone());
+        self.showing(&table, head, context)
+    }
+
+    /// The same request with what upstreams are shown of its client, where they want that.
+    fn showing(
+        &self,
+        table: &RoutingTable,
+        head: &Parts,
+        context: RequestContext,
+    ) -> Result<RequestContext, Held> {
+        let Some(wanted) = table.wanted() else { return Ok(context) };
+        match wanted.read(&head.headers, context.client()) {
+            Ok(person) => Ok(context.showing(person)),
+            Err(Ambiguous) => Err(Box::new(self.guard.refuse(head, context.origin(), AMBIGUOUS)).into()),
+        }
     }
 
     /// Who has sent a request, and what that client uses of its limits, if it has any.

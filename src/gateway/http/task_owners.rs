@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use crate::gateway::catalog::RoutingHandle;
+use crate::gateway::client::ClientName;
+use crate::gateway::person::Person;
 use crate::gateway::session::{PeerLink, Session, SessionStore};
 use crate::gateway::upstream::{Caller, Upstream};
 use crate::handover::{self, Message, Round};
@@ -64,9 +66,20 @@ impl TaskOwners {
         }
     }
 
+    /// Of whom upstreams are shown something, as the other process tells.
+    pub(super) fn person(
+        &self,
+        client: Option<ClientName>,
+        sent: &[(String, String)],
+    ) -> Option<Arc<Person>> {
+        self.routing.current().wanted().and_then(|_| Person::told(client, sent))
+    }
+
     /// Tells the other process whose the tasks of modern clients are. Sessions take theirs along.
     pub(crate) fn tell_all(&self) {
-        for upstream in self.routing.current().upstreams() {
+        let table = self.routing.current();
+        let own = table.upstreams().iter().flat_map(|upstream| upstream.persons());
+        for upstream in own.chain(table.upstreams().iter().cloned()) {
             for (id, caller) in upstream.tasks().all() {
                 let (upstream, caller) = (upstream.name().to_owned(), Some((&caller).into()));
                 self.peer.tell(&Message::Round { word: Round::Task { upstream, id, caller, session: None } });

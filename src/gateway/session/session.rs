@@ -26,6 +26,7 @@ use crate::gateway::catalog::{ConnectionSource, EndpointView, RoutingHandle};
 use crate::gateway::client::{ClientKey, ClientName};
 use crate::gateway::endpoint::Endpoint;
 use crate::gateway::error::Fault;
+use crate::gateway::person::Whose;
 use crate::gateway::relay::{
     ClientMeta, Era, Id, Message, Notification, Raw, Request, Response, member, member_str, method,
     signed_question,
@@ -52,6 +53,9 @@ pub(crate) struct Session {
     /// The endpoint that it was opened at.
     #[field(get)]
     endpoint: Endpoint,
+    /// Of whom upstreams are shown something on its account, which is no part of the endpoint here.
+    #[field(get)]
+    whose: Whose,
     /// What is behind that endpoint.
     routing: Arc<RoutingHandle>,
     /// Its connections.
@@ -153,7 +157,8 @@ impl Session {
         let session = Self {
             id,
             address,
-            endpoint,
+            whose: Whose::of(endpoint.person().cloned()),
+            endpoint: endpoint.showing(None),
             routing,
             connections: Arc::new(SessionConnections::new(client, sender)),
             outbox: Arc::default(),
@@ -232,6 +237,8 @@ impl Session {
         let meta = ClientMeta { info: saved.info, capabilities: saved.capabilities };
         let client = ClientIdentity { meta, version: saved.version };
         let (session, opened) = Self::new((saved.id, saved.address), place, client);
+        // That is not told to other processes, nor written to files.
+        let session = Self { whose: Whose::default(), ..session };
         let session = if saved.events { session.over_events() } else { session };
         session.connections.set_log_level(saved.log_level);
         // What its client has said in the meantime may have gone to the other process.
@@ -292,7 +299,19 @@ impl Session {
 
     /// What is behind the session's endpoint now: nothing if its upstream was removed.
     pub(crate) fn view(&self) -> Arc<EndpointView> {
-        self.routing.view(&self.endpoint).unwrap_or_else(|| Arc::new(EndpointView::empty()))
+        self.routing
+            .view_of(&self.endpoint, self.whose.person())
+            .unwrap_or_else(|| Arc::new(EndpointView::empty()))
+    }
+
+    /// Whether it was opened at this endpoint, by the same client and with the same of it to be shown to upstreams.
+    pub(crate) fn is_at(&self, endpoint: &Endpoint) -> bool {
+        self.endpoint.name() == endpoint.name() && self.is_of(endpoint)
+    }
+
+    /// The same wherever it was opened.
+    pub(crate) fn is_of(&self, endpoint: &Endpoint) -> bool {
+        self.endpoint.client() == endpoint.client() && self.whose.is(endpoint.person())
     }
 
     /// Whom it counts as.

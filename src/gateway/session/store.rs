@@ -28,6 +28,7 @@ use crate::gateway::client_log_limit::ClientLogLimit;
 use crate::gateway::endpoint::Endpoint;
 use crate::gateway::error::Fault;
 use crate::gateway::memory::{self, Held};
+use crate::gateway::person::Person;
 use crate::gateway::relay::{ClientMeta, Message};
 use crate::gateway::upstream::{ClientIdentity, Upstream};
 use crate::handover::{Message as Told, Session as SavedSession};
@@ -325,7 +326,8 @@ impl SessionStore {
             let place = (Arc::clone(&self.routing), endpoint);
             let (session, opened) = Session::new((id, address), place, client);
             let session = if events { session.over_events() } else { session };
-            let session = Self::start((session, opened), self.changes.subscribe());
+            let announced = self.changes.subscribe().of(session.whose());
+            let session = Self::start((session, opened), announced);
             sessions.insert(&session);
             (session, ends)
         };
@@ -368,6 +370,18 @@ impl SessionStore {
         }
         // Also without an answer: the other process may have sent it just before its end.
         self.get(id)
+    }
+
+    /// That of this identifier, if it was begun at this endpoint by the same client.
+    pub(crate) async fn find_at(&self, id: &str, endpoint: &Endpoint) -> Option<Arc<Session>> {
+        let session = self.find(id).await?;
+        let was_known = session.whose().is_known();
+        let session = Some(session).filter(|session| session.is_at(endpoint))?;
+        if !was_known && endpoint.person().is_some() {
+            // What it follows is at upstreams that are its client's alone, which was not known before.
+            tokio::spawn(subscribe::again(Arc::clone(&session), session.subscriptions().uris()));
+        }
+        Some(session)
     }
 
     /// The log of a stream of answers, here or in the process before or after this one, which is asked for it; `None` where
@@ -450,7 +464,8 @@ impl SessionStore {
             known.unwrap_or_else(|| {
                 let restored = Session::restore(saved, Arc::clone(&self.routing), lost);
                 // What has changed since the process before has shown it lists.
-                let session = Self::start(restored, self.changes.subscribe_from_start());
+                let announced = self.changes.subscribe_from_start().of(restored.0.whose());
+                let session = Self::start(restored, announced);
                 sessions.insert(&session);
                 for upstream in session.view().upstreams() {
                     upstream.distrust_lists();
@@ -504,6 +519,26 @@ impl SessionStore {
             tracing::info!(%client, sessions = theirs.len(), "sessions are ended: their client may not use the gateway any more");
         }
         join_all(theirs.iter().map(|session| self.end(session.id()))).await;
+        for upstream in self.routing.current().upstreams() {
+            upstream.give_up(&client, people);
+        }
+        self.leave_persons(Duration::MAX).await;
+    }
+
+    /// Ends what upstreams have for single clients, where these have not called for so long and nothing of theirs is open.
+    async fn leave_persons(&self, since: Duration) {
+        let table = self.routing.current();
+        if table.wanted().is_none() {
+            return;
+        }
+        let sessions = self.all();
+        let is_used = |person: &Arc<Person>| sessions.iter().any(|it| it.whose().person() == Some(person));
+        let over: Vec<_> = table.upstreams().iter().flat_map(|it| it.persons_over(since, is_used)).collect();
+        let ends = over.iter().map(|upstream| async {
+            upstream.stop();
+            self.leave(upstream).await;
+        });
+        join_all(ends).await;
     }
 
     /// The number of sessions.
@@ -566,6 +601,7 @@ impl SessionStore {
                 self.end(session.id())
             });
             join_all(ends).await;
+            self.leave_persons(limit).await;
         }
     }
 

@@ -8,7 +8,7 @@ use crate::program::repository;
 
 /// Runs `$2` at a terminal of `$1` columns. `$3` is typed when there is a question; an empty one is the end of input.
 pub const AT_A_TERMINAL: &str = r#"
-place=$(mktemp -d); mkfifo "$place/in"
+place=$(mktemp -d); mkfifo "$place/in"; touch "$place/out"
 script --quiet --flush --return --command "stty cols $1 rows 50; $2" /dev/null <"$place/in" >"$place/out" &
 exec 3>"$place/in"
 if [ -n "$3" ]; then
@@ -45,5 +45,12 @@ pub fn assert_file(name: &str, text: &str) {
     }
     let known = std::fs::read_to_string(&path).unwrap_or_default();
     let at = known.lines().zip(text.lines()).take_while(|(known, found)| known == found).count();
-    assert!(known == text, "{name}:{}: it is not so any more; MCPEG_WRITE=1 writes what is:\n{text}", at + 1);
+    let line = |text: &str| text.lines().nth(at).map(str::to_owned);
+    assert!(
+        known == text,
+        "{name}:{}: it is not so any more; MCPEG_WRITE=1 writes what is:\n{text}\nthe first difference: {:?} was {:?}",
+        at + 1,
+        line(text),
+        line(&known)
+    );
 }

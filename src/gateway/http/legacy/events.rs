@@ -226,8 +226,7 @@ impl EventClients {
         let end = StreamEnd::new(self.legacy.draining(), context.cutoff());
         let last = headers.get(LAST_EVENT).and_then(|id| id.to_str().ok()).and_then(|id| id.split_once('-'));
         if let Some((id, place)) = last
-            && let Some(session) = self.legacy.sessions().find(id).await
-            && session.endpoint() == context.endpoint()
+            && let Some(session) = self.legacy.sessions().find_at(id, context.endpoint()).await
         {
             let Some(listening) = session.listening_within(self.legacy.limits().share()) else {
                 return self.legacy.too_many_streams(context, &session);
@@ -358,7 +357,7 @@ impl EventClients {
             }
             _ => cutoff.before(pin!(self.legacy.sessions().find(id))).await?,
         };
-        let is_own = |session: &Arc<Session>| session.endpoint().client() == context.client();
+        let is_own = |session: &Arc<Session>| session.is_of(context.endpoint());
         let Some(session) = found.filter(|session| session.channel().is_some() && is_own(session)) else {
             return Some(refused(&nobody()));
         };

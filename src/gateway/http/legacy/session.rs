@@ -308,8 +308,7 @@ impl Legacy {
             return Err(fault.refusal(Reason::Session));
         };
         if let Ok(id) = id.to_str()
-            && let Some(session) = self.sessions.find(id).await
-            && session.endpoint() == endpoint
+            && let Some(session) = self.sessions.find_at(id, endpoint).await
         {
             return Ok(session);
         }

@@ -118,9 +118,10 @@ impl Continuations {
         let id = Some(request.id.clone());
         let mut elsewhere = Elsewhere { continuations: Arc::clone(self), number, id, messages };
         let client = endpoint.client().map(ToString::to_string);
+        let sent = endpoint.person().map(|person| person.sent().collect()).unwrap_or_default();
         let endpoint = endpoint.name().map(str::to_owned);
         let request = text(&Message::Request(request));
-        let told = self.tell(Round::GoOn { number, endpoint, client, request });
+        let told = self.tell(Round::GoOn { number, endpoint, client, sent, request });
         let goes_on = async { matches!(timeout(SOON, elsewhere.messages.recv()).await, Ok(Some(_))) };
         if !told || !goes_on.await {
             elsewhere.id = None;
@@ -132,9 +133,11 @@ impl Continuations {
     /// Takes what the other process tells about a repetition.
     pub(crate) fn told(self: &Arc<Self>, round: Round) {
         match round {
-            Round::GoOn { number, endpoint, client, request } => {
+            Round::GoOn { number, endpoint, client, sent, request } => {
                 let continuations = Arc::clone(self);
-                let endpoint = Endpoint::named(endpoint).of(client.as_deref().map(ClientName::new));
+                let client = client.as_deref().map(ClientName::new);
+                let endpoint = Endpoint::named(endpoint).of(client.clone());
+                let endpoint = endpoint.showing(self.owners.person(client, &sent));
                 // Held meanwhile, so that a task that ends at once finds its handle.
                 let mut here = self.here.lock();
                 let task = self.tasks.spawn(async move {

@@ -28,6 +28,7 @@ use crate::gateway::http::context::RequestContext;
 use crate::gateway::http::cutoff::{Cutoff, StreamEnd};
 use crate::gateway::http::forwarded_call::{ForwardedCall, Routed};
 use crate::gateway::http::{answer, validate};
+use crate::gateway::person::Whose;
 use crate::gateway::relay::{
     ClientMeta, Era, Id, MODERN, Message, Object, Outcome, Raw, Request, RequestMeta, Response as Answer,
     code, key, method, raw, set_member, to_legacy_params,
@@ -176,7 +177,8 @@ impl Modern {
     ) -> Result<Response, Fault> {
         let slot = context.usage().map(|usage| usage.stream()).transpose()?;
         let place = (context.endpoint().clone(), view);
-        let changes = (&self.routing, self.changes.subscribe_again());
+        let whose = Whose::of(context.endpoint().person().cloned());
+        let changes = (&self.routing, self.changes.subscribe_again().of(&whose));
         let end = StreamEnd::new(&self.draining, context.cutoff());
         let response = listen::listen(changes, place, request, client, end)?;
         Ok(match slot {

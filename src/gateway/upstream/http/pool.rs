@@ -105,6 +105,11 @@ impl Pool {
         Self { connector, idle: Arc::default() }
     }
 
+    /// One that makes connections in the same way, and shares none.
+    pub(crate) fn apart(&self) -> Self {
+        Self::new(self.connector.clone())
+    }
+
     /// How connections are made.
     pub(crate) const fn connector(&self) -> &HttpsConnector<HttpConnector> {
         &self.connector

@@ -20,8 +20,9 @@ use tokio::time::timeout;
 use super::connection::Link;
 use super::known_era::{KnownEra, is_of_endpoint, is_of_era};
 use super::wire::Wire;
-use crate::config::{HttpTransport, Secret, Transport, Upstream as Settings, UpstreamName};
+use crate::config::{HttpTransport, Secret, Start, Transport, Upstream as Settings, UpstreamName};
 use crate::gateway::error::{Error, Fault};
+use crate::gateway::person::Person;
 use crate::gateway::relay::{
     ClientMeta, Era, LATEST_LEGACY, LEGACY_VERSIONS, MODERN, Message, Notification, Outcome, Raw, code,
     member, member_str, method, names, names::Strictness, raw,
@@ -54,6 +55,9 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 const SHOWN: usize = 200;
 /// How long it is waited for the other one of two answers that a server gives at last.
 const AFTER: Duration = Duration::from_secs(2);
+
+/// After so long without a call the connections end that one client has alone.
+const UNUSED: Duration = Duration::from_secs(300);
 
 /// Who the gateway says it is, towards a legacy upstream.
 #[derive(Clone, Debug)]
@@ -214,6 +218,34 @@ impl Connector {
             remarks,
             pins,
         })
+    }
+
+    /// The same for one client alone, of whom the upstream is shown this. No connection is shared with others, and none is kept
+    /// that nobody uses.
+    pub(crate) fn of_person(&self, person: &Person) -> Self {
+        let mut settings = self.settings.clone();
+        settings.start = Start::Lazy;
+        settings.idle_timeout = settings.idle_timeout.or(Some(UNUSED));
+        if let Transport::Http { headers, client_headers, .. } = &mut settings.transport {
+            let own = std::mem::take(client_headers);
+            let own = own.into_iter().filter_map(|(name, header)| Some((name, person.header(&header)?)));
+            headers.extend(own);
+        }
+        Self {
+            settings,
+            pool: self.pool.apart(),
+            trusted: self.trusted.clone(),
+            limit: self.limit,
+            reaper: self.reaper.clone(),
+            builtin: None,
+            balancer: Arc::clone(&self.balancer),
+            credential: self.credential.clone(),
+            found_events: AtomicBool::new(false),
+            known_era: KnownEra::default(),
+            stderr: Arc::clone(&self.stderr),
+            remarks: Arc::clone(&self.remarks),
+            pins: Arc::clone(&self.pins),
+        }
     }
 
     /// Whether connections with these settings would be the same: also the certificates that are trusted, which may have

@@ -12,3 +12,10 @@ pub(crate) struct Life {
     /// Cancelled when another process has its child.
     left: CancellationToken,
 }
+
+impl Life {
+    /// One that ends with this one at the latest.
+    pub(crate) fn within(&self) -> Self {
+        Self { stop: self.stop.child_token(), left: self.left.clone() }
+    }
+}

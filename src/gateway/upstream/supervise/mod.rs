@@ -10,6 +10,7 @@ pub(crate) mod lease;
 pub(crate) mod legacy_link;
 pub(crate) mod life;
 pub(crate) mod links;
+pub(crate) mod persons;
 pub(crate) mod renewal;
 pub(crate) mod report;
 pub(crate) mod shown;

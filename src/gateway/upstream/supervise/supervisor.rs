@@ -25,17 +25,21 @@ use super::lease::Leases;
 use super::legacy_link::LegacyLink;
 use super::life::Life;
 use super::links::Links;
+use super::persons::Persons;
 use super::renewal::Renewals;
 use super::report::{Report, told};
 use super::shown::{Before, ShownLists, Todo};
 use super::transfer::{self, Awaited, SharedChild, inherit, server_key};
 use crate::config::{Filters, Start, Transport, Upstream as Settings};
 use crate::gateway::changes::Changes;
+use crate::gateway::client::ClientName;
 use crate::gateway::error::Fault;
+use crate::gateway::person::Person;
 use crate::gateway::relay::{ClientMeta, Era, Notification};
 use crate::gateway::status::{Audience, UpstreamState, UpstreamStatus};
 use crate::gateway::telemetry::ledger::Ledger;
 use crate::gateway::upstream::call::backoff::Backoff;
+use crate::gateway::upstream::call::caller::Caller;
 use crate::gateway::upstream::call::concurrency::{ConcurrencyLimit, Permit};
 use crate::gateway::upstream::call::request::Role;
 use crate::gateway::upstream::catch_panic::catch_panic;
@@ -115,6 +119,8 @@ pub(crate) struct Upstream {
     changes: Changes,
     /// Where shared connections leave them.
     outlet: Outlet,
+    /// Those that stand for it, each for one client, where it is shown something of each.
+    persons: Option<Persons<Self>>,
 }
 
 impl Upstream {
@@ -127,13 +133,35 @@ impl Upstream {
         offers: &mut Vec<Offer>,
         limit: Option<Arc<ConcurrencyLimit>>,
     ) -> (Arc<Self>, Vec<Awaited>) {
-        let (connector, life) = (Arc::new(connector), Life::default());
         let settings = connector.settings();
-        let state = if settings.start == Start::Lazy { UpstreamState::Idle } else { UpstreamState::Starting };
         let width = settings.max_concurrency;
         let limit =
             width.map(|width| limit.unwrap_or_else(|| ConcurrencyLimit::new(width, settings.max_queue)));
-        let upstream = Arc::new(Self {
+        let persons = settings.transport.is_personal().then(|| Persons::new(supervisors.clone()));
+        let upstream = Self::new(connector, (changes, ledger), (Life::default(), limit), persons);
+        let awaited = inherit(&upstream.connector, &upstream.outlet, &upstream.life, offers);
+        for (place, awaited) in &awaited {
+            let link = Arc::clone(awaited.link());
+            match place {
+                LinkKind::Native => drop(upstream.current.set(UpstreamState::Ready, Some(link))),
+                LinkKind::SharedLegacy => upstream.legacy.put(link),
+            }
+        }
+        supervisors.spawn(Arc::clone(&upstream).endure());
+        (upstream, awaited.into_iter().map(|(_, awaited)| awaited).collect())
+    }
+
+    /// One that nobody supervises yet. What is shown of clients is known when one calls, and not before.
+    fn new(
+        connector: Connector,
+        (changes, ledger): (Changes, Arc<Ledger>),
+        (life, limit): (Life, Option<Arc<ConcurrencyLimit>>),
+        persons: Option<Persons<Self>>,
+    ) -> Arc<Self> {
+        let connector = Arc::new(connector);
+        let is_lazy = connector.settings().start == Start::Lazy || persons.is_some();
+        let state = if is_lazy { UpstreamState::Idle } else { UpstreamState::Starting };
+        Arc::new(Self {
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
             current: Current::new(state),
             demand: Demand::default(),
@@ -153,17 +181,58 @@ impl Upstream {
             changes,
             connector,
             life,
-        });
-        let awaited = inherit(&upstream.connector, &upstream.outlet, &upstream.life, offers);
-        for (place, awaited) in &awaited {
-            let link = Arc::clone(awaited.link());
-            match place {
-                LinkKind::Native => drop(upstream.current.set(UpstreamState::Ready, Some(link))),
-                LinkKind::SharedLegacy => upstream.legacy.put(link),
+            persons,
+        })
+    }
+
+    /// What one client has in its place, of whom it is shown this; itself where it is shown nothing of clients.
+    pub(crate) fn of_person(self: &Arc<Self>, person: &Arc<Person>) -> Arc<Self> {
+        let Some(persons) = &self.persons else { return Arc::clone(self) };
+        persons.get(person, || {
+            let told = (self.changes.to(person), Arc::clone(&self.ledger));
+            let life = (self.life.within(), self.limit.clone());
+            let own = Self::new(self.connector.of_person(person), told, life, None);
+            // What the process before has told was told of the upstream as a whole.
+            let theirs =
+                |caller: &Caller| person.client().is_some() && caller.key().name() == person.client();
+            for (id, caller) in self.tasks.all().into_iter().filter(|(_, caller)| theirs(caller)) {
+                own.tasks.own(&id, &caller);
             }
+            persons.supervisors().spawn(Arc::clone(&own).endure());
+            own
+        })
+    }
+
+    /// All that single clients have in its place.
+    pub(crate) fn persons(&self) -> Vec<Arc<Self>> {
+        self.persons.as_ref().map(Persons::all).unwrap_or_default()
+    }
+
+    /// Gives up what a client has in its place, and with `people` what the people of that entry have.
+    pub(crate) fn give_up(&self, client: &ClientName, people: bool) {
+        if let Some(persons) = &self.persons {
+            persons.give_up(client, people);
         }
-        supervisors.spawn(Arc::clone(&upstream).endure());
-        (upstream, awaited.into_iter().map(|(_, awaited)| awaited).collect())
+    }
+
+    /// What was given up of that, with what was not asked for since so long, has no connection and is not used. The caller ends
+    /// it.
+    pub(crate) fn persons_over(
+        &self,
+        since: Duration,
+        is_used: impl Fn(&Arc<Person>) -> bool,
+    ) -> Vec<Arc<Self>> {
+        let Some(persons) = &self.persons else { return Vec::new() };
+        let over = persons.over(since, |person, own| own.ready().is_none() && !is_used(person));
+        for own in &over {
+            own.changes.forget(own.connector.name());
+        }
+        over
+    }
+
+    /// Whether it is tried only when a client calls: it may be that client's fault where that fails.
+    const fn is_for_callers(&self) -> bool {
+        self.persons.is_some() || self.changes.is_for_one()
     }
 
     /// Its settings.
@@ -246,6 +315,8 @@ impl Upstream {
         if state != UpstreamState::Stopped && self.needs_login() {
             return UpstreamState::NeedsLogin;
         }
+        let has_clients = || self.persons().iter().any(|own| own.ready().is_some());
+        let state = if state == UpstreamState::Idle && has_clients() { UpstreamState::Ready } else { state };
         let partly = state == UpstreamState::Ready && self.connector.balancer().out() > 0;
         if partly { UpstreamState::Degraded } else { state }
     }
@@ -393,6 +464,9 @@ impl Upstream {
         for link in [native, legacy].into_iter().flatten() {
             link.idle().await;
         }
+        for own in self.persons() {
+            Box::pin(own.idle()).await;
+        }
     }
 
     /// The children that may be handed over.
@@ -525,14 +599,18 @@ impl Upstream {
         if let Some(credential) = self.connector.credential().filter(|it| it.needs_login().is_some()) {
             return credential.arrives().await;
         }
-        let is_http = matches!(self.settings().transport, Transport::Http { .. });
-        if !is_http || took > CHEAP {
-            return sleep_until(due).await;
-        }
         let called = async {
             sleep(BETWEEN).await;
             self.demand.needed().await;
         };
+        if self.is_for_callers() {
+            self.demand.set_eager(true);
+            return called.await;
+        }
+        let is_http = matches!(self.settings().transport, Transport::Http { .. });
+        if !is_http || took > CHEAP {
+            return sleep_until(due).await;
+        }
         self.demand.set_eager(true);
         tokio::select! {
             () = sleep_until(due) => {}

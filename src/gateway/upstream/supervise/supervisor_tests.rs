@@ -27,6 +27,7 @@ fn settings(port: u16, start_timeout: Duration) -> Settings {
         transport: Transport::Http {
             urls: vec![format!("http://127.0.0.1:{port}/mcp")],
             headers: BTreeMap::new(),
+            client_headers: BTreeMap::new(),
             kind: crate::config::HttpTransport::Auto,
             ca_file: None,
             oauth: None,
